@@ -1,0 +1,60 @@
+"""Tests are stricter than users: shapes are checked at run time, documents run, global generators stay untouched."""
+
+import random
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from jaxtyping import install_import_hook
+from sybil import Sybil
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+
+install_import_hook("leadline", "tests.shapes.check")
+
+import torch  # noqa: E402
+
+torch.set_num_threads(1)
+settings.register_profile("leadline", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("leadline")
+
+
+class ConsoleParser(CodeBlockParser):
+    """Runs the commands of a ``console`` block (lines that begin with ``$``) and fails where one fails."""
+
+    language = "console"
+
+    def evaluate(self, example):
+        folder = example.namespace.setdefault("folder", example.namespace["tmp_path"])
+        for line in example.parsed.splitlines():
+            if line.startswith("$ "):
+                done = subprocess.run(line[2:], shell=True, cwd=folder, capture_output=True, text=True, check=False)
+                assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(), ConsoleParser(), SkipParser()],
+    patterns=["README.md", "docs/**/*.md"],
+    fixtures=["tmp_path", "in_tmp_path"],
+).pytest()
+
+
+@pytest.fixture
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run inside an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def global_state_is_left_alone():
+    """No test, and so nothing of Leadline, moves a global generator, the default dtype or the thread count."""
+    before = (random.getstate(), np.random.get_state(), torch.get_rng_state().numpy().tobytes())
+    modes = (torch.get_default_dtype(), torch.get_num_threads())
+    yield
+    assert random.getstate() == before[0], "the test moved Python's global generator"
+    for now, then in zip(np.random.get_state(), before[1], strict=True):
+        assert np.array_equal(now, then), "the test moved NumPy's global generator"
+    assert torch.get_rng_state().numpy().tobytes() == before[2], "the test moved torch's global generator"
+    assert (torch.get_default_dtype(), torch.get_num_threads()) == modes

@@ -1,0 +1,63 @@
+"""Leadline takes soundings of deep networks.
+
+What is this representation worth? Where does the gradient die? What did the decoder miss? Each instrument answers by
+measurement, with a :class:`~leadline.sounding.Sounding`.
+
+This module is the public door. Names and subpackages are loaded when they are first asked for, so that importing
+``leadline`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from leadline import autoencoders, data, decoding, figures, probing, recurrent, report, statistics, worksheet
+    from leadline.errors import InputError, LeadlineError, SaveError
+    from leadline.sounding import Interval, Protocol, Sounding, Verdict
+
+__version__ = "0.1.0"
+
+_ROOMS = ("autoencoders", "data", "decoding", "figures", "probing", "recurrent", "report", "statistics", "worksheet")
+_DOORS = {
+    "InputError": "leadline.errors",
+    "LeadlineError": "leadline.errors",
+    "SaveError": "leadline.errors",
+    "Interval": "leadline.sounding",
+    "Protocol": "leadline.sounding",
+    "Sounding": "leadline.sounding",
+    "Verdict": "leadline.sounding",
+}
+
+__all__ = [
+    "InputError",
+    "Interval",
+    "LeadlineError",
+    "Protocol",
+    "SaveError",
+    "Sounding",
+    "Verdict",
+    "__version__",
+    "autoencoders",
+    "data",
+    "decoding",
+    "figures",
+    "probing",
+    "recurrent",
+    "report",
+    "statistics",
+    "worksheet",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"leadline.{name}")
+    if name in _DOORS:
+        value = getattr(import_module(_DOORS[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'leadline' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,7 @@
+"""The drawing vocabulary: arrays in, Plotly figures out. Knows no instrument and no sounding."""
+
+from leadline.figures.bands import bands
+from leadline.figures.lines import log_lines
+from leadline.figures.theme import ACCENT, COLOURS, NEUTRAL, new_figure
+
+__all__ = ["ACCENT", "COLOURS", "NEUTRAL", "bands", "log_lines", "new_figure"]

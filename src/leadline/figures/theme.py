@@ -1,0 +1,76 @@
+"""One look for every figure: quiet axes, colours that colour-blind readers can tell apart, a transparent ground.
+
+The ground is transparent and text takes a single colour, so that a page can switch a figure between light and dark by
+setting ``font.color`` alone. Grid and axis lines are translucent grey and suit both.
+"""
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+COLOURS = ("#2878b5", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1")
+"""Series colours in the order of use, after Okabe and Ito, *Color universal design*, 2008."""
+
+ACCENT = COLOURS[0]
+"""The one colour for "look here"."""
+
+NEUTRAL = "#8a929c"
+"""For what is shown for comparison only: baselines, what was not chosen."""
+
+INK = "#1d2733"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+GRID = "rgba(128, 138, 150, 0.22)"
+AXIS = "rgba(128, 138, 150, 0.65)"
+
+_AXES: dict[str, Any] = {
+    "gridcolor": GRID,
+    "linecolor": AXIS,
+    "zerolinecolor": GRID,
+    "ticks": "outside",
+    "tickcolor": AXIS,
+    "ticklen": 4,
+    "showline": True,
+    "automargin": True,
+    "title": {"standoff": 8},
+}
+
+_LAYOUT = go.Layout(
+    colorway=COLOURS,
+    font={"family": FONT, "size": 13, "color": INK},
+    paper_bgcolor="rgba(0,0,0,0)",
+    plot_bgcolor="rgba(0,0,0,0)",
+    xaxis=_AXES,
+    yaxis=_AXES,
+    margin={"l": 8, "r": 8, "t": 40, "b": 8},
+    title={"x": 0, "xref": "paper", "xanchor": "left", "font": {"size": 15}},
+    legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1, "bgcolor": "rgba(0,0,0,0)"},
+    hoverlabel={"font": {"family": FONT}},
+    height=380,
+)
+
+
+def new_figure(title: str, x: str = "", y: str = "", **layout: Any) -> go.Figure:
+    """An empty figure in the house's look.
+
+    Args:
+        title: what the figure shows.
+        x: label of the horizontal axis, with its unit.
+        y: label of the vertical axis, with its unit.
+        layout: any further Plotly layout, which wins over the house's.
+
+    >>> new_figure("Loss", "epoch", "error").layout.xaxis.title.text
+    'epoch'
+    """
+    figure = go.Figure(layout=_LAYOUT)
+    figure.update_layout(title_text=title, xaxis_title_text=x, yaxis_title_text=y, template="none")
+    return figure.update_layout(**layout)
+
+
+def translucent(colour: str, opacity: float) -> str:
+    """The ``rgba(...)`` form of a ``#rrggbb`` colour.
+
+    >>> translucent("#2878b5", 0.2)
+    'rgba(40, 120, 181, 0.2)'
+    """
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, {opacity})"

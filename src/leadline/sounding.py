@@ -1,0 +1,152 @@
+"""The one idea: every answer is a sounding.
+
+A sounding holds what was measured (arrays), how it was measured (its protocol), and renders itself as a verdict in
+words, a table, a figure and a folder on disk. Instruments return soundings; the command line, the report and the
+explorer show them.
+"""
+
+import platform
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from html import escape
+from importlib import metadata
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from leadline import storage
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+Outcome = Literal["supported", "refuted", "undecided"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One sentence with the numbers in it and, where a hypothesis was stated beforehand, its outcome.
+
+    >>> print(Verdict("the denoising encoder gains 14.2 points", "supported"))
+    supported: the denoising encoder gains 14.2 points
+    """
+
+    sentence: str
+    outcome: Outcome | None = None
+    """``None`` for a plain finding: nothing was hypothesised."""
+
+    def __str__(self) -> str:
+        return f"{self.outcome}: {self.sentence}" if self.outcome else self.sentence
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval around an estimate.
+
+    Comparisons are three-valued: ``True`` or ``False`` where the whole interval says so, ``None`` where it does not
+    decide.
+
+    >>> interval = Interval(12.0, 8.0, 16.0)
+    >>> interval.above(0), interval.above(10), interval.above(20)
+    (True, None, False)
+    >>> f"{interval:.1f}"
+    '12.0 [8.0, 16.0]'
+    """
+
+    estimate: float
+    low: float
+    high: float
+    level: float = 0.95
+
+    def above(self, threshold: float) -> bool | None:
+        """Whether the quantity is larger than ``threshold``."""
+        return True if self.low > threshold else False if self.high <= threshold else None
+
+    def below(self, threshold: float) -> bool | None:
+        """Whether the quantity is smaller than ``threshold``."""
+        return True if self.high < threshold else False if self.low >= threshold else None
+
+    def within(self, low: float, high: float) -> bool | None:
+        """Whether the quantity lies between ``low`` and ``high``: equivalence, when the two straddle zero."""
+        if low <= self.low and self.high <= high:
+            return True
+        return False if self.high < low or self.low > high else None
+
+    def __format__(self, spec: str) -> str:
+        return f"{self.estimate:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+    def __str__(self) -> str:
+        return f"{self:.3g}"
+
+
+@cache
+def _versions() -> dict[str, str]:
+    packages = ("leadline", "torch", "numpy", "scipy", "scikit-learn")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a sounding was taken: everything that is needed to take it again.
+
+    Never a clock: equal protocols give equal soundings.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Sizes and hyperparameters, by name."""
+    seeds: tuple[int, ...] = ()
+    """The seeds of the replicates."""
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """What identifies the data and its splits."""
+    versions: Mapping[str, str] = field(default_factory=_versions)
+    """Releases of Python and of the packages that compute."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sounding(ABC):
+    """What was measured, how, and how to show it.
+
+    Subclasses are frozen dataclasses (``eq=False``: they hold arrays) that add their measurements as fields.
+    """
+
+    protocol: Protocol
+
+    @property
+    @abstractmethod
+    def verdict(self) -> Verdict:
+        """One sentence with the numbers in it."""
+
+    @abstractmethod
+    def table(self) -> "pd.DataFrame":
+        """One row per measurement."""
+
+    @abstractmethod
+    def figure(self) -> "go.Figure":
+        """The measurements as a picture."""
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write ``sounding.json`` and its arrays into ``folder``, which is made if missing.
+
+        An earlier sounding in the folder is replaced only once the new one is complete.
+
+        Raises:
+            SaveError: the folder cannot be written; what was there is untouched.
+        """
+        storage.save(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | PathLike[str]) -> Self:
+        """Read a sounding that :meth:`save` wrote. No code in the folder is ever executed.
+
+        Raises:
+            SaveError: the folder holds no sounding, a damaged one, or one of another kind.
+        """
+        return storage.load(folder, cls)
+
+    def __str__(self) -> str:
+        return str(self.verdict)
+
+    def _repr_html_(self) -> str:
+        figure = self.figure().to_html(full_html=False, include_plotlyjs=True)
+        return f"<p>{escape(str(self.verdict))}</p>{figure}"

@@ -1,0 +1,160 @@
+"""How results get to disk and back: whole or not at all, and without executing anything.
+
+A folder holds ``sounding.json`` and, beside it, the arrays that it names in one safetensors file. The JSON is
+written last and replaced in one step, so that a reader meets the old result or the new one and never a mixture.
+"""
+
+import dataclasses
+import hashlib
+import importlib
+import json
+import math
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from leadline.errors import SaveError
+
+SCHEMA = 1
+"""Version of the layout on disk; a reader refuses a version that it does not know."""
+
+Kind = TypeVar("Kind")
+
+
+def write(path: str | PathLike[str], content: str | bytes) -> None:
+    """Replace the file at ``path`` with ``content`` in one step; folders on the way are made.
+
+    Raises:
+        SaveError: it could not be written (full disk, no permission); an earlier file is untouched.
+    """
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise SaveError(
+            f"could not write {path}: {error.strerror or error}; what was saved earlier is untouched"
+        ) from error
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and a final newline: equal values give equal text.
+
+    >>> canonical_json({"b": 1, "a": [1.5]})
+    '{\\n  "a": [\\n    1.5\\n  ],\\n  "b": 1\\n}\\n'
+    """
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def save(record: Any, folder: str | PathLike[str]) -> None:
+    """Write a dataclass of plain values, arrays and further dataclasses into ``folder``; see the module's text."""
+    from safetensors.numpy import save as to_bytes
+
+    folder, arrays = Path(folder), {}
+    tree = pack(record, arrays)
+    document: dict[str, Any] = {"schema": SCHEMA, "record": tree}
+    if arrays:
+        content = to_bytes(arrays)
+        name = f"arrays-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+        document["arrays"] = name
+        write(folder / name, content)
+    write(folder / "sounding.json", canonical_json(document))
+    for stale in folder.glob("arrays-*.safetensors"):
+        if stale.name != document.get("arrays"):
+            with suppress(OSError):
+                stale.unlink()
+
+
+def load(folder: str | PathLike[str], kind: type[Kind]) -> Kind:
+    """Read back what :func:`save` wrote, checked to be a ``kind``."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    path = Path(folder) / "sounding.json"
+    try:
+        document = dict(json.loads(path.read_bytes()))
+        arrays = load_file(path.parent / Path(document["arrays"]).name) if "arrays" in document else {}
+    except FileNotFoundError as error:
+        raise SaveError(f"{error.filename or folder} does not exist; was the sounding saved elsewhere?") from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
+        raise SaveError(f"{path.parent} holds no readable sounding ({error}); take it again or restore it") from error
+    if document.get("schema") != SCHEMA:
+        raise SaveError(f"{path} has schema {document.get('schema')!r}; this release reads schema {SCHEMA}")
+    try:
+        record = unpack(document["record"], arrays)
+    except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
+        raise SaveError(f"{path} is damaged or from another release ({error!r})") from error
+    if not isinstance(record, kind):
+        raise SaveError(f"{path} holds a {type(record).__name__}, not a {kind.__name__}")
+    return record
+
+
+def pack(value: Any, arrays: dict[str, np.ndarray], name: str = "") -> Any:
+    """Turn a value into JSON, moving its arrays into ``arrays`` under their dotted names."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"$float": repr(value)}
+    if isinstance(value, np.generic):
+        return pack(value.item(), arrays, name)
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind in "OUSV":
+            return {"$list": [pack(item, arrays, f"{name}.{i}") for i, item in enumerate(value.tolist())]}
+        arrays[name] = np.ascontiguousarray(value)
+        return {"$array": name}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [field for field in dataclasses.fields(value) if field.init]
+        inner = {f.name: pack(getattr(value, f.name), arrays, f"{name}.{f.name}".lstrip(".")) for f in fields}
+        return {"$type": f"{type(value).__module__}:{type(value).__qualname__}", "fields": inner}
+    if isinstance(value, Mapping):
+        return {"$map": [[key, pack(item, arrays, f"{name}.{key}".lstrip("."))] for key, item in value.items()]}
+    if isinstance(value, tuple):
+        return {"$tuple": [pack(item, arrays, f"{name}.{i}".lstrip(".")) for i, item in enumerate(value)]}
+    if isinstance(value, list):
+        return {"$list": [pack(item, arrays, f"{name}.{i}".lstrip(".")) for i, item in enumerate(value)]}
+    raise TypeError(f"{name or 'the record'} is a {type(value).__name__}, which cannot be saved")
+
+
+def unpack(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """The inverse of :func:`pack`. Only Leadline's own dataclasses are made, and only by their constructor."""
+    if not isinstance(tree, dict):
+        return tree
+    (tag, content), *rest = tree.items()
+    match tag:
+        case "$float":
+            return float(content)
+        case "$array":
+            return arrays[content]
+        case "$map":
+            return {key: unpack(item, arrays) for key, item in content}
+        case "$tuple":
+            return tuple(unpack(item, arrays) for item in content)
+        case "$list":
+            return [unpack(item, arrays) for item in content]
+    if set(tree) != {"$type", "fields"}:
+        raise ValueError(f"unknown entry {tag!r} {rest and 'and more'}")
+    return _record(tree["$type"])(**{key: unpack(item, arrays) for key, item in tree["fields"].items()})
+
+
+def _record(name: str) -> type:
+    module, _, qualified = name.partition(":")
+    if module != "leadline" and not module.startswith("leadline."):
+        raise ValueError(f"{name!r} is not one of Leadline's records")
+    found = getattr(importlib.import_module(module), qualified)
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found) and found.__module__ == module):
+        raise ValueError(f"{name!r} is not one of Leadline's records")
+    return found

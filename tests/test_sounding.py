@@ -1,0 +1,42 @@
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import leadline
+from leadline import Interval
+
+numbers = st.floats(-10, 10)
+
+
+@given(numbers, st.floats(0, 5), st.floats(0, 5), numbers)
+def test_comparisons_are_three_valued_and_consistent(estimate, down, up, threshold):
+    interval = Interval(estimate, estimate - down, estimate + up)
+    above, below = interval.above(threshold), interval.below(threshold)
+    assert not (above and below)
+    if above:
+        assert below is False
+    if below:
+        assert above is False
+    if above is None and threshold not in (interval.low, interval.high):
+        assert interval.low < threshold < interval.high
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [(Interval(0, -0.04, 0.04), True), (Interval(0, -0.06, 0.04), None), (Interval(1, 0.5, 1.5), False)],
+)
+def test_equivalence_is_inside_the_margin(interval, verdict):
+    assert interval.within(-0.05, 0.05) is verdict
+
+
+def test_the_door_is_cheap_and_complete():
+    heavy = "{'torch', 'plotly', 'pandas', 'sklearn', 'numpy', 'scipy'}"
+    code = f"import sys, leadline; assert not {heavy} & set(sys.modules); leadline.InputError"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    for name in leadline.__all__:
+        assert getattr(leadline, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'soundings'"):
+        _ = leadline.soundings  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,106 @@
+import json
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leadline import Interval, SaveError, Verdict, storage
+from leadline.statistics import Effect
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@given(values)
+def test_pack_and_unpack_are_inverse(value):
+    arrays = {}
+    tree = json.loads(storage.canonical_json(storage.pack(value, arrays, "value")))
+    assert storage.unpack(tree, arrays) == value
+
+
+@dataclass(frozen=True)
+class Stranger:
+    x: int
+
+
+def test_records_and_arrays_come_back(tmp_path: Path):
+    interval = Interval(1.0, -np.inf, np.inf)
+    effect = Effect("gain", interval, interval, float("nan"), 12)
+    storage.save(effect, tmp_path)
+    back = storage.load(tmp_path, Effect)
+    assert back.interval == interval
+    assert np.isnan(back.detectable)
+
+    arrays = {}
+    tree = storage.pack({"a": np.arange(6.0).reshape(2, 3), "b": np.array(["x", "y"])}, arrays, "root")
+    assert storage.unpack(tree, arrays)["a"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert storage.unpack(tree, arrays)["b"] == ["x", "y"]
+
+
+def test_loading_makes_only_our_own_records(tmp_path: Path):
+    storage.save(Stranger(1), tmp_path)
+    with pytest.raises(SaveError, match="not one of Leadline's records"):
+        storage.load(tmp_path, Stranger)
+    for name in ("os:system", "leadline.storage:write", "leadline.storage:np", "leadline.errors:InputError"):
+        with pytest.raises(ValueError, match="not one of Leadline's records"):
+            storage.unpack({"$type": name, "fields": {}}, {})
+
+
+def test_a_second_save_replaces_the_first_and_its_arrays(tmp_path: Path):
+    from leadline.sounding import Protocol
+
+    storage.save(Protocol({"a": np.zeros(3)}), tmp_path)
+    storage.save(Protocol({"a": np.ones(3)}), tmp_path)
+    assert len(list(tmp_path.glob("arrays-*"))) == 1
+    assert storage.load(tmp_path, Protocol).settings["a"].tolist() == [1, 1, 1]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    target = tmp_path / "result.json"
+    storage.write(target, "old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SaveError, match=r"could not write .*result\.json: No space left on device"):
+        storage.write(target, "new")
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_written_files_have_the_users_permissions(tmp_path: Path):
+    storage.write(tmp_path / "ours", "x")
+    (tmp_path / "plain").write_text("x")
+    assert stat.S_IMODE((tmp_path / "ours").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, "does not exist"),
+        ("", "no readable sounding"),
+        ("[1]", "no readable sounding"),
+        ('{"schema": 99, "record": null}', "schema 99"),
+        ('{"schema": 1}', "damaged"),
+        ('{"schema": 1, "record": 3}', "holds a int, not a Verdict"),
+        ('{"schema": 1, "record": {"$type": "leadline.sounding:Verdict", "fields": {"x": 1}}}', "damaged"),
+        ('{"schema": 1, "record": {"$who": 1}}', "damaged"),
+        ('{"schema": 1, "record": null, "arrays": "../../secret"}', "does not exist"),
+    ],
+)
+def test_damaged_folders_are_refused(tmp_path: Path, content, text):
+    if content is not None:
+        (tmp_path / "sounding.json").write_text(content)
+    with pytest.raises(SaveError, match=text):
+        storage.load(tmp_path, Verdict)
