@@ -1,0 +1,338 @@
+"""The user's own arrays, tables and images, read without executing anything that they hold."""
+
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+from jaxtyping import Float32
+
+from leadline.data.dataset import Dataset, check_features, class_indices
+from leadline.errors import InputError, context, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+"""Files in a folder that count as images; others are passed over."""
+
+
+def load(path: str | PathLike[str], labels: str | None = None) -> Dataset:
+    """Read a data set from a file or from a folder of images.
+
+    ================  ==============================================================================================
+    ``.npz``          array ``X`` and, where there is one, ``y``
+    ``.npy``          one array, without labels
+    ``.csv``          one column per feature; column ``y``, where there is one, holds the labels; a header or none
+    ``.parquet``      likewise (needs the extra ``parquet``)
+    folder            images of one size: subfolders are the classes, or all lie flat and are unlabelled
+    ================  ==============================================================================================
+
+    Arrays are ``(n, d)``, or images ``(n, H, W)``, ``(n, H, W, C)`` or ``(n, C, H, W)`` with C 1 or 3. Integer images,
+    and any array of dtype uint8, are divided by 255, unless they hold 0 and 1 only; other values are left as they are.
+    Labels of any kind become class indices, and their names are kept. Nothing is ever unpickled.
+
+    Args:
+        path: file or folder.
+        labels: name of the column or of the array that holds the labels; by default ``y``, if there is one.
+
+    Raises:
+        InputError: the path does not exist or cannot be read, or what it holds breaks a rule of
+            :func:`check_features` or :func:`class_indices`; the message says where.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "ropes.csv").write_text("length,weight,kind\\n1.5,3,hemp\\n2.5,4,wire\\n")
+    ...     data = load(Path(folder, "ropes.csv"), labels="kind")
+    >>> data.name, data.X.tolist(), data.y.tolist(), data.class_names
+    ('ropes', [[1.5, 3.0], [2.5, 4.0]], [0, 1], ('hemp', 'wire'))
+    """
+    path = Path(path)
+    with context(f"while reading {path}"):
+        if path.is_dir():
+            return _load_folder(path, labels)
+        if not path.exists():
+            raise InputError("the data must exist", got=f"no file or folder {path}", cause="a typing error, or a path "
+                             "that is relative to another folder", cure="give the full path")  # fmt: skip
+        reader = _READERS.get(path.suffix.lower())
+        if reader is None:
+            known = ", ".join(_READERS)
+            raise InputError(
+                "the ending must tell the format", got=f"{path.name!r}", cure=f"one of {known}, or a folder"
+            )
+        return reader(path, labels)
+
+
+def _load_npz(path: Path, labels: str | None) -> Dataset:
+    archive = _read_numpy(path)
+    if isinstance(archive, np.ndarray):
+        raise InputError("an .npz file is an archive of arrays", got="a single array", cure="name the file .npy")
+    with archive:
+        keys = list(archive.files)
+        if "X" not in keys:
+            raise InputError(
+                "the features are the array X",
+                got=f"arrays {_listed(keys)}",
+                cure="np.savez(path, X=features, y=labels)",
+            )
+        _refuse_unknown(labels, keys, "array")
+        label_key = labels or ("y" if "y" in keys else None)
+        X, y = (_read_member(archive, key) if key else None for key in ("X", label_key))
+    return _from_arrays(X, y, path.stem, label_key)
+
+
+def _load_npy(path: Path, labels: str | None) -> Dataset:
+    if labels is not None:
+        raise InputError(
+            "an .npy file holds one array, and so no labels",
+            got=f"labels = {labels!r}",
+            cure="np.savez(path, X=features, y=labels) keeps both in an .npz file",
+        )
+    X = _read_numpy(path)
+    if not isinstance(X, np.ndarray):
+        raise InputError("an .npy file is a single array", got="an archive of arrays", cure="name the file .npz")
+    return _from_arrays(X, None, path.stem, None)
+
+
+def _read_numpy(path: Path) -> Any:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
+        raise _refusal(error, path.name) from error
+
+
+def _read_member(archive: Any, key: str) -> np.ndarray:
+    try:
+        return archive[key]
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
+        raise _refusal(error, key) from error
+
+
+def _refusal(error: Exception, what: str) -> InputError:
+    if "pickle" in str(error):
+        return InputError(
+            "arrays must be plain numbers or strings: pickled objects can run code and are never loaded",
+            got=f"{what} is an object array, or a pickle",
+            cause="rows that differ in length, missing values, or strings in an array of objects",
+            cure="save it with .astype('float32'), labels with .astype(str)",
+        )
+    return InputError(
+        "the file must be readable",
+        got=f"{what}: {error}",
+        cause="it is damaged, still being written, or of another format than its ending says",
+        cure="save it once more with np.save or np.savez",
+    )
+
+
+def _from_arrays(X: Any, y: Any, name: str, label_key: str | None) -> Dataset:
+    scaled = _scale_pixels(X)
+    image_size, channels = None, 1
+    if scaled.ndim in (3, 4):
+        scaled, image_size, channels = _flatten(scaled)
+    scaled = check_features(scaled)
+    indices, names = (None, None) if y is None else class_indices(y, label_key or "y")
+    return Dataset(scaled, indices, name, image_size, channels, names)
+
+
+def _scale_pixels(X: np.ndarray) -> np.ndarray:
+    is_pixels = X.dtype == np.uint8 or (X.ndim in (3, 4) and X.dtype.kind in "iu")
+    if not is_pixels or X.size == 0 or (X.min() >= 0 and X.max() <= 1):
+        return X
+    if X.min() < 0 or X.max() > 255:
+        index = np.unravel_index(int(np.argmax((X < 0) | (X > 255))), X.shape)
+        raise InputError(
+            "integer images have values from 0 to 255",
+            got=f"X[{', '.join(map(str, index))}] = {X[index]}",
+            cause="images of 16 bits",
+            cure="scale them to [0, 1] and save them as float32",
+        )
+    return X.astype(np.float32) / 255
+
+
+def _flatten(X: np.ndarray) -> tuple[np.ndarray, tuple[int, int], int]:
+    if X.ndim == 3:
+        X = X[:, None]
+    elif X.shape[-1] in (1, 3):
+        X = np.moveaxis(X, -1, 1)
+    elif X.shape[1] not in (1, 3):
+        raise InputError(
+            "images have 1 or 3 channels, on the second or on the last axis",
+            got=f"X of shape {X.shape}",
+            cure="save grey or red-green-blue images, or a matrix of shape (samples, features)",
+        )
+    n, channels, height, width = X.shape
+    return X.reshape(n, channels * height * width), (height, width), channels
+
+
+def _load_csv(path: Path, labels: str | None) -> Dataset:
+    import pandas as pd
+
+    try:
+        has_header = not all(map(_is_number, pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].tolist()))
+        table = pd.read_csv(path, header=0 if has_header else None, low_memory=False)
+    except (ValueError, OSError, UnicodeError) as error:
+        raise InputError(
+            "the file must be a table of comma-separated values",
+            got=str(error).strip(),
+            cure="open it in a text editor",
+        ) from error
+    if str(table.columns[0]) == "Unnamed: 0":
+        raise InputError(
+            "every column needs a name",
+            got="the first column has none",
+            cause="row numbers that pandas wrote along; as a feature they would give the order of the rows away",
+            cure="write the table with to_csv(path, index=False)",
+        )
+    return _from_table(table, path.stem, labels)
+
+
+def _load_parquet(path: Path, labels: str | None) -> Dataset:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise InputError(
+            "reading Parquet needs pyarrow", got="pyarrow is not installed", cure="pip install 'leadline[parquet]'"
+        ) from error
+    try:
+        table = parquet.ParquetFile(path).read().to_pandas()
+    except (ArrowException, OSError, ValueError) as error:
+        raise InputError("the file must be a readable Parquet file", got=str(error).strip()) from error
+    return _from_table(table, path.stem, labels)
+
+
+def _from_table(table: "pd.DataFrame", name: str, labels: str | None) -> Dataset:
+    table.columns = [str(column) for column in table.columns]
+    columns = list(table.columns)
+    _refuse_unknown(labels, columns, "column")
+    label_column = labels or ("y" if "y" in columns else None)
+    features = table.drop(columns=[label_column]) if label_column else table
+    for column in features.columns:
+        _refuse_text(features[column], column)
+    values = features.to_numpy(dtype=np.float64, na_value=np.nan)
+    X = check_features(values, columns=list(features.columns))
+    if label_column is None:
+        return Dataset(X, None, name)
+    raw = table[label_column]
+    y, names = class_indices(np.array([None if missing else value for value, missing in
+                                       zip(raw.tolist(), raw.isna(), strict=True)], dtype=object),
+                             label_column)  # fmt: skip
+    return Dataset(X, y, name, class_names=names)
+
+
+def _refuse_text(column: "pd.Series", name: str) -> None:
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_complex_dtype(column):
+        return
+    row = next((i for i, value in enumerate(column.tolist()) if not isinstance(value, (bool, int, float))), 0)
+    raise InputError(
+        "features must be real numbers",
+        got=f"row {row} of column {name!r} = {column.tolist()[row]!r}",
+        cause="a column of labels or text",
+        cure=f"labels={name!r} if it holds the labels, else remove the column or encode it as numbers",
+    )
+
+
+def _load_folder(path: Path, labels: str | None) -> Dataset:
+    if labels is not None:
+        raise InputError(
+            "the labels of a folder of images are its subfolders", got=f"labels = {labels!r}", cure="leave labels out"
+        )
+    classes = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    flat = _images_in(path)
+    if classes and flat:
+        raise InputError(
+            "a folder holds images, or one subfolder per class, not both",
+            got=f"image {flat[0].name} beside subfolder {classes[0].name}",
+            cure="move the images into subfolders, or the subfolders away",
+        )
+    files = {folder.name: _images_in(folder) for folder in classes} if classes else {"": flat}
+    empty = [name for name, images in files.items() if not images]
+    if empty:
+        raise InputError(
+            "a folder of images needs at least one image" + (" per class" if classes else ""),
+            got=f"no image in {path / empty[0]}",
+            cause="another folder was meant, or the images lie one level deeper",
+            cure=f"images end in {', '.join(IMAGE_SUFFIXES)}",
+        )
+    paths = [image for images in files.values() for image in images]
+    X, image_size, channels = _read_images(paths)
+    if not classes:
+        return Dataset(X, None, path.resolve().name, image_size, channels)
+    y, names = class_indices([name for name, images in files.items() for _ in images], "subfolders")
+    return Dataset(X, y, path.resolve().name, image_size, channels, names)
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return sorted(
+        entry
+        for entry in folder.iterdir()
+        if entry.is_file() and entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")
+    )
+
+
+def _read_images(paths: Sequence[Path]) -> tuple[np.ndarray, tuple[int, int], int]:
+    """Grey where every image is grey, else red, green and blue (transparency is dropped); in [0, 1]."""
+    images = [_read_image(path) for path in paths]
+    for path, image in zip(paths, images, strict=True):
+        if image.shape[1:] != images[0].shape[1:]:
+            sizes = [f"{p} is {i.shape[2]} x {i.shape[1]}" for p, i in ((paths[0], images[0]), (path, image))]
+            raise InputError(
+                "images must be of one size",
+                got=" and ".join(sizes) + " pixels",
+                cure="resize or crop them to one size",
+            )
+    channels = max(len(image) for image in images)
+    X = np.stack([np.broadcast_to(image, (channels, *image.shape[1:])) for image in images])
+    return X.reshape(len(X), -1), images[0].shape[1:], channels
+
+
+def _read_image(path: Path) -> Float32[np.ndarray, "channels H W"]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith("I"):  # grey of 16 bits, which Pillow's own conversion would clip
+                return np.asarray(image, dtype=np.float32)[None] / 65535
+            is_grey = image.mode in ("1", "L", "LA")
+            pixels = np.asarray(image.convert("L" if is_grey else "RGB"), dtype=np.float32) / 255
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            "every image must be readable",
+            got=f"{path}: {error}",
+            cause="a damaged or half-copied file",
+            cure="replace or remove it",
+        ) from error
+    return pixels[None] if is_grey else np.moveaxis(pixels, -1, 0)
+
+
+def _refuse_unknown(labels: str | None, known: list[str], kind: str) -> None:
+    if labels is not None and labels not in known:
+        raise InputError(
+            f"labels names the {kind} that holds the labels",
+            got=f"labels = {labels!r}, which is not there",
+            cure=f"one of {_listed(nearest(labels, known))}",
+        )
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(repr(name) for name in names[:most]) + more
+
+
+def _is_number(text: Any) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+_READERS: dict[str, Callable[[Path, str | None], Dataset]] = {
+    ".npz": _load_npz,
+    ".npy": _load_npy,
+    ".csv": _load_csv,
+    ".parquet": _load_parquet,
+}
