@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tests.shapes  # noqa: F401  the hook looks it up by name
 from hypothesis import settings
 from jaxtyping import install_import_hook
 from sybil import Sybil

@@ -2,6 +2,15 @@
 
 from leadline.figures.bands import bands
 from leadline.figures.lines import log_lines
+from leadline.figures.panels import panels
 from leadline.figures.theme import ACCENT, COLOURS, NEUTRAL, new_figure
 
-__all__ = ["ACCENT", "COLOURS", "NEUTRAL", "bands", "log_lines", "new_figure"]
+__all__ = [
+    "ACCENT",
+    "COLOURS",
+    "NEUTRAL",
+    "bands",
+    "log_lines",
+    "new_figure",
+    "panels",
+]

@@ -22,7 +22,7 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, s
 GRID = "rgba(128, 138, 150, 0.22)"
 AXIS = "rgba(128, 138, 150, 0.65)"
 
-_AXES: dict[str, Any] = {
+AXIS_STYLE: dict[str, Any] = {
     "gridcolor": GRID,
     "linecolor": AXIS,
     "zerolinecolor": GRID,
@@ -31,7 +31,7 @@ _AXES: dict[str, Any] = {
     "ticklen": 4,
     "showline": True,
     "automargin": True,
-    "title": {"standoff": 8},
+    "title": {"standoff": 8, "font": {"size": 13}},
 }
 
 _LAYOUT = go.Layout(
@@ -39,8 +39,8 @@ _LAYOUT = go.Layout(
     font={"family": FONT, "size": 13, "color": INK},
     paper_bgcolor="rgba(0,0,0,0)",
     plot_bgcolor="rgba(0,0,0,0)",
-    xaxis=_AXES,
-    yaxis=_AXES,
+    xaxis=AXIS_STYLE,
+    yaxis=AXIS_STYLE,
     margin={"l": 8, "r": 8, "t": 40, "b": 8},
     title={"x": 0, "xref": "paper", "xanchor": "left", "font": {"size": 15}},
     legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1, "bgcolor": "rgba(0,0,0,0)"},

@@ -1,1 +1,35 @@
-"""Under construction."""
+"""Twenty statements of a deep-learning course about autoencoders, recurrent networks and beam search, measured.
+
+>>> from leadline import worksheet
+>>> (result,) = worksheet.run(worksheet.select(("beam.d",)), worksheet.Setting("quick"))
+>>> result.status, result.answer.agrees
+('supported', True)
+"""
+
+from leadline.worksheet.answer import Answer
+from leadline.worksheet.criterion import Above, AllOf, AnyOf, Below, Criterion, Fact, Holds, Within
+from leadline.worksheet.runner import Result, kept, measure, run
+from leadline.worksheet.setting import Setting
+from leadline.worksheet.statement import SECTIONS, Statement
+from leadline.worksheet.statements import STATEMENTS, select
+
+__all__ = [
+    "SECTIONS",
+    "STATEMENTS",
+    "Above",
+    "AllOf",
+    "Answer",
+    "AnyOf",
+    "Below",
+    "Criterion",
+    "Fact",
+    "Holds",
+    "Result",
+    "Setting",
+    "Statement",
+    "Within",
+    "kept",
+    "measure",
+    "run",
+    "select",
+]

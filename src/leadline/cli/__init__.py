@@ -1,0 +1,52 @@
+"""The command line: thin commands over the library, resolved only when they are called.
+
+Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from leadline import __version__
+
+DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+app = App(
+    name="leadline",
+    help="Soundings of deep networks: what a representation is worth, where the gradient dies, what the decoder "
+    "missed.",
+    version=__version__,
+    version_flags=["--version"],
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+app.command(
+    "leadline.cli.worksheet:worksheet",
+    name="worksheet",
+    help="Measure the twenty statements of the course and write a page about them.",
+)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; errors are told in a few lines on standard error."""
+    from leadline.errors import InputError, LeadlineError, describe
+
+    try:
+        return app(arguments, exit_on_error=False) or DONE
+    except CycloptsError:
+        return BAD_USAGE  # it has printed what was wrong
+    except InputError as error:
+        print(f"leadline: {describe(error)}", file=sys.stderr)
+        return BAD_USAGE
+    except LeadlineError as error:
+        print(f"leadline: {describe(error)}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("leadline: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run())

@@ -1,0 +1,123 @@
+"""``leadline worksheet``: measure the statements, keep what is measured, write the page."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from leadline.cli import DONE, FAILED
+from leadline.cli.progress import progress
+from leadline.errors import InputError
+
+
+def worksheet(
+    *,
+    only: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (),
+    budget: Literal["quick", "full"] = "quick",
+    jobs: int | None = None,
+    data: Path | None = None,
+    labels: str | None = None,
+    out: Path = Path("report"),
+    fresh: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Measure the twenty statements of the course and write a page about them.
+
+    Answers are kept in the output folder as they come. A run that was interrupted goes on where it stopped, and a
+    second run measures only what is new.
+
+    Parameters
+    ----------
+    only
+        Ids of statements (ae.f, beam.d) or of sections (ae, rnn, beam), by spaces or commas; all of them by default.
+    budget
+        quick takes up to three minutes on two cores, full up to half an hour.
+    jobs
+        How many statements to measure at the same time, one thread each; the number of cores by default.
+    data
+        Rows of your own for section 1 in place of the digits: .npz, .npy, .csv, .parquet or a folder of images.
+    labels
+        Which column or array of the data holds the labels.
+    out
+        The folder for the page and its twins.
+    fresh
+        Measure again what is there from an earlier run.
+    json
+        Print worksheet.json on standard output instead of the summary.
+    """
+    from leadline.worksheet import Setting, select
+
+    statements = select(tuple(name for names in only for name in names.split(",") if name))
+    if labels is not None and data is None:
+        raise InputError("--labels names a column of --data", got=f"--labels {labels}", cure="give --data too")
+    _check_writable(out)
+    setting = Setting(budget, _load(data, labels))
+
+    from leadline import report
+    from leadline.storage import canonical_json
+    from leadline.worksheet import STATEMENTS, Result, kept, run
+
+    jobs = len(os.sched_getaffinity(0)) if jobs is None else jobs
+    answers = out / "answers"
+    # The page shows all statements, whatever is measured now: asking for one must not hide the others' answers.
+    results = {name: kept(s, setting, answers) or Result(s) for name, s in STATEMENTS.items()}
+    built = [statement for statement in statements if statement.measure is not None]
+    try:
+        with progress("measuring", len(built)) as tell:
+            for result in run(built, setting, folder=answers, jobs=jobs, fresh=fresh):
+                results[result.statement.id] = result
+                tell(_line(result))
+    finally:
+        # Also after an interruption: what was measured is shown.
+        page = report.write(list(results.values()), setting, out)
+    if json:
+        sys.stdout.write(canonical_json(report.as_json(list(results.values()), setting)))
+    else:
+        print(_summary([results[statement.id] for statement in statements]), f"page: {page}", sep="\n")
+    failed = [result for result in results.values() if result.failure is not None]
+    for result in failed:
+        print(f"leadline: {result.statement.id} failed\n{result.failure}", file=sys.stderr)
+    return FAILED if failed else DONE
+
+
+def _load(data: Path | None, labels: str | None):
+    if data is None:
+        return None
+    from leadline.data import load
+
+    return load(data, labels)
+
+
+def _check_writable(out: Path) -> None:
+    """Refuse before any work starts what could not be written in the end."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except FileExistsError:
+        raise InputError("--out must be a folder", got=f"--out {out}, a file", cure="name another folder") from None
+    except OSError as error:
+        raise InputError(
+            "--out must be a folder that can be written",
+            got=f"--out {out} ({error.strerror})",
+            cause="missing permission, a full disk, or a file on the way",
+            cure="name another folder",
+        ) from None
+
+
+def _line(result) -> str:
+    took = "kept from an earlier run" if result.seconds is None else f"{result.seconds:.1f} s"
+    return f"{result.statement.id:<7} {result.status:<12} {result.statement.title} ({took})"
+
+
+def _summary(results) -> str:
+    from leadline.report.worksheet import headline
+
+    rows = [(r.statement.id, r.status, f"course: {r.statement.course}", headline(r)) for r in results]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, (*widths, 0), strict=True)).rstrip() for row in rows
+    )

@@ -1,0 +1,102 @@
+"""One self-contained HTML page: its style, its script, the figures and the library that draws them, and no request."""
+
+import base64
+import gzip
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from plotly.offline import get_plotlyjs
+
+import leadline
+from leadline.sounding import Interval
+
+
+def render(template: str, figures: Mapping[str, go.Figure], **values: Any) -> str:
+    """The page of a template, with everything that it needs inside.
+
+    Args:
+        template: name of a template in this package that extends ``base.html``.
+        figures: figure by the name under which the template places it (``data-figure="name"``).
+        values: what the template asks for; all text is escaped.
+    """
+    environment = Environment(
+        loader=PackageLoader("leadline.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["prose"] = prose
+    return environment.get_template(template).render(
+        version=leadline.__version__,
+        style=_asset("style.css"),
+        script=_asset("page.js"),
+        plotly=_plotly() if figures else "",
+        figures={name: _json(figure) for name, figure in figures.items()},
+        **values,
+    )
+
+
+def prose(text: str) -> Markup:
+    """Escaped text in which ```code``` between backticks is set as code.
+
+    >>> prose("`a` < b")
+    Markup('<code>a</code> &lt; b')
+    """
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def interval_picture(interval: Interval, simultaneous: Interval, bounds: tuple[float | None, float | None]) -> Markup:
+    """A small drawing: the 95 % interval (thick) inside the simultaneous one (thin), and where it has to lie (shaded).
+
+    Args:
+        interval: the plain interval.
+        simultaneous: the one that decides.
+        bounds: the range that the criterion asks for; ``None`` for no bound on that side.
+    """
+    points = [simultaneous.low, simultaneous.high, *(bound for bound in bounds if bound is not None)]
+    low, high = min(points), max(points)
+    margin = 0.15 * (high - low) or 1.0
+    low, high = low - margin, high + margin
+
+    def x(value: float) -> float:
+        return round(100 * (value - low) / (high - low), 2)
+
+    left, right = (x(bounds[0]) if bounds[0] is not None else 0), (x(bounds[1]) if bounds[1] is not None else 100)
+    edges = "".join(
+        f'<line x1="{x(b)}" x2="{x(b)}" y1="0" y2="16" stroke="var(--soft)" stroke-width="1" '
+        'stroke-dasharray="2 2" vector-effect="non-scaling-stroke"/>'
+        for b in bounds
+        if b is not None
+    )
+    lines = "".join(
+        f'<line x1="{x(i.low)}" x2="{x(i.high)}" y1="8" y2="8" stroke="var(--accent)" stroke-width="{width}" '
+        'vector-effect="non-scaling-stroke"/>'
+        for i, width in ((simultaneous, 1.5), (interval, 5))
+    )
+    drawing = (
+        f'<svg viewBox="0 0 100 16" preserveAspectRatio="none" role="img" aria-label="{interval:.3g}">'
+        f'<rect x="{left}" y="0" width="{round(right - left, 2)}" height="16" fill="var(--supported)" opacity="0.12"/>'
+        f"{edges}{lines}</svg>"
+    )
+    return Markup(drawing)
+
+
+def _asset(name: str) -> Markup:
+    return Markup(resources.files("leadline.report").joinpath("templates", name).read_text("utf-8"))
+
+
+@cache
+def _plotly() -> str:
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
+
+
+def _json(figure: go.Figure) -> Markup:
+    # Inside a script element only "<" can end it or open a comment, and JSON lets it be escaped.
+    return Markup(str(figure.to_json()).replace("<", "\\u003c"))

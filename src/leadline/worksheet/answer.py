@@ -1,0 +1,93 @@
+"""A measured answer to one statement: the evidence, and the outcome that the criterion draws from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from leadline.sounding import Sounding, Verdict
+from leadline.statistics import Effect
+from leadline.worksheet.criterion import Fact, Holds
+from leadline.worksheet.statement import Statement
+from leadline.worksheet.statements import STATEMENTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True, eq=False)
+class Answer(Sounding):
+    """What was measured for one statement."""
+
+    statement_id: str
+    sentence: str
+    """What was found, with the numbers in it."""
+    soundings: Mapping[str, Sounding]
+    """What the answer rests on; the first one's figure is the answer's."""
+    effects: Mapping[str, Effect] = field(default_factory=dict)
+    """The effects that the criterion names, and further ones."""
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    """The facts that the criterion names, and further ones."""
+    findings: tuple[str, ...] = ()
+    """What is reported beside the outcome, one sentence each."""
+
+    @property
+    def statement(self) -> Statement:
+        """The statement that is answered."""
+        return STATEMENTS[self.statement_id]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The sentence, and the outcome that follows from the statement's criterion."""
+        outcome = self.statement.criterion.judge(self.effects, self.facts)
+        sentence = self.sentence
+        if outcome == "undecided":
+            open_effects = [
+                self.effects[leaf.effect]
+                for leaf in self.statement.criterion.leaves()
+                if not isinstance(leaf, Holds) and leaf.judge(self.effects, self.facts) is None
+            ]
+            sentence += "".join(
+                f" The design would have detected {e.label} from {e.detectable:.2g} {e.unit} on." for e in open_effects
+            )
+        return Verdict(sentence, outcome)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the outcome is the course's answer."""
+        return self.verdict.outcome == self.statement.agrees
+
+    def table(self) -> "pd.DataFrame":
+        """One row per effect and fact.
+
+        Columns: ``name``, ``what``, ``estimate`` (in ``unit``), ``low`` and ``high`` (the plain 95 % interval),
+        ``simultaneous_low`` and ``simultaneous_high``, ``unit``, ``replicates`` (seeds), ``holds`` (of the parts that
+        the criterion names; missing where it is left open).
+        """
+        import pandas as pd
+
+        holds = {
+            leaf.fact if isinstance(leaf, Holds) else leaf.effect: leaf.judge(self.effects, self.facts)
+            for leaf in self.statement.criterion.leaves()
+        }
+        rows = [
+            {
+                "name": name,
+                "what": effect.label,
+                "estimate": effect.interval.estimate,
+                "low": effect.interval.low,
+                "high": effect.interval.high,
+                "simultaneous_low": effect.simultaneous.low,
+                "simultaneous_high": effect.simultaneous.high,
+                "unit": effect.unit,
+                "replicates": effect.replicates,
+                "holds": holds.get(name),
+            }
+            for name, effect in self.effects.items()
+        ]
+        rows += [{"name": name, "what": fact.label, "holds": fact.holds} for name, fact in self.facts.items()]
+        return pd.DataFrame(rows)
+
+    def figure(self) -> "go.Figure":
+        """The figure of the first sounding that the answer rests on."""
+        return next(iter(self.soundings.values())).figure()

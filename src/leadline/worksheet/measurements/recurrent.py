@@ -1,0 +1,219 @@
+"""Measurements of section 2, on real recurrent networks and their traced gradients."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from leadline import recurrent
+from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.statistics import effect
+from leadline.worksheet.answer import Answer
+from leadline.worksheet.criterion import Fact
+from leadline.worksheet.setting import Setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+HIDDEN, STEPS = 16, 200
+"""Size of the networks of ``rnn.a``, and the length of their sequences."""
+
+
+@dataclass(frozen=True, eq=False)
+class EigenvalueRule(Sounding):
+    """How fast the gradients of linear networks grow, beside the two numbers that might predict it."""
+
+    ln_rho: Float[np.ndarray, "seeds matrices"]
+    """Logarithm of the spectral radius of W_h."""
+    ln_sigma: Float[np.ndarray, "seeds matrices"]
+    """Logarithm of its largest singular value."""
+    slope: Float[np.ndarray, "seeds matrices"]
+    """Growth of ln ‖dL/dh_t‖ per step of distance, over the farther half of the sequence."""
+    transient: Float[np.ndarray, "distances"]  # noqa: F821
+    """ln ‖dL/dh_{T-n}‖ - ln ‖dL/dh_T‖ for n = 0, 1, …, of a non-normal network of spectral radius 0.5."""
+
+    @property
+    def coefficients(self) -> Float[np.ndarray, "seeds 2"]:
+        """Least-squares coefficients of the slope on ln ρ and ln σ_max, per seed, beside an intercept."""
+        rows = []
+        for x1, x2, y in zip(self.ln_rho, self.ln_sigma, self.slope, strict=True):
+            design = np.stack([x1, x2, np.ones_like(x1)], axis=1)
+            rows.append(np.linalg.lstsq(design, y, rcond=None)[0][:2])
+        return np.array(rows)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the slope follows."""
+        on_rho, on_sigma = self.coefficients.mean(0)
+        return Verdict(f"the slope of the gradient follows {on_rho:.3f} ln ρ + {on_sigma:.3f} ln σ_max")
+
+    def table(self) -> "pd.DataFrame":
+        """One row per matrix: ``seed``, ``ln_rho``, ``ln_sigma``, ``slope`` (nats per timestep)."""
+        import pandas as pd
+
+        seeds = np.repeat(np.arange(len(self.slope)), self.slope.shape[1])
+        columns = {"ln_rho": self.ln_rho, "ln_sigma": self.ln_sigma, "slope": self.slope}
+        return pd.DataFrame({"seed": seeds, **{name: values.ravel() for name, values in columns.items()}})
+
+    def figure(self) -> "go.Figure":
+        """Measured slope against both predictions, and a gradient that first grows although ρ = 0.5."""
+        from leadline.figures import ACCENT, NEUTRAL, panels
+
+        figure = panels(
+            "A linear network's gradient follows the spectral radius",
+            [
+                ("which number predicts the slope?", "prediction, nats per step", "measured slope"),
+                ("spectral radius 0.5, far from normal", "distance T - t", "ln of growth"),
+            ],
+        )
+        ends = [float(min(self.ln_rho.min(), self.slope.min())), float(self.ln_sigma.max())]
+        figure.add_scatter(x=ends, y=ends, mode="lines", line={"color": NEUTRAL, "dash": "dot"}, name="equal")
+        for name, x, colour, symbol in (
+            ("ln σ<sub>max</sub>", self.ln_sigma, NEUTRAL, "x-thin-open"),
+            ("ln ρ", self.ln_rho, ACCENT, "circle"),
+        ):
+            marker = {"color": colour, "symbol": symbol, "size": 5, "opacity": 0.75}
+            figure.add_scatter(x=x.ravel(), y=self.slope.ravel(), mode="markers", marker=marker, name=name)
+        distance = np.arange(len(self.transient))
+        figure.add_scatter(
+            x=distance,
+            y=self.transient,
+            mode="lines",
+            line_color=ACCENT,
+            name="measured",
+            showlegend=False,
+            xaxis="x2",
+            yaxis="y2",
+        )
+        figure.add_scatter(
+            x=distance,
+            y=distance * math.log(0.5),
+            mode="lines",
+            line={"color": NEUTRAL, "dash": "dot"},
+            name="ρ<sup>n</sup> alone",
+            showlegend=False,
+            xaxis="x2",
+            yaxis="y2",
+        )
+        return figure
+
+
+def largest_eigenvalue(setting: Setting) -> Answer:
+    """``rnn.a``: closed form, then the regression of slopes over independently varied matrices."""
+    error = max(_closed_form_error(seed, last_only) for seed in setting.seeds for last_only in (True, False))
+    matrices = setting.pick(quick=16, full=64)
+    rows = [[_one_matrix(np.random.default_rng((seed, i))) for i in range(matrices)] for seed in setting.seeds]
+    ln_rho, ln_sigma, slope = np.moveaxis(np.array(rows), -1, 0)
+    protocol = Protocol(
+        {
+            "hidden units": HIDDEN,
+            "timesteps": STEPS,
+            "matrices per seed": matrices,
+            "slope over distances": f"{STEPS // 2} to {STEPS - 1}",
+            "dtype": "float64",
+        },
+        seeds=setting.seeds,
+    )
+    rule = EigenvalueRule(protocol, ln_rho, ln_sigma, slope, _transient_growth())
+    on_rho, on_sigma = rule.coefficients.T
+    effects = {
+        "slope_on_ln_rho": effect(on_rho, "coefficient of ln ρ"),
+        "slope_on_ln_sigma_max": effect(on_sigma, "coefficient of ln σ_max"),
+    }
+    peak = int(rule.transient.argmax())
+    return Answer(
+        protocol=protocol,
+        statement_id="rnn.a",
+        sentence=f"per step of distance the logarithm of the gradient grows by {on_rho.mean():.3f} ln ρ + "
+        f"{on_sigma.mean():.3f} ln σ_max; traced gradients equal the closed form to {error:.0e}.",
+        soundings={"rule": rule},
+        effects=effects,
+        facts={
+            "closed_form": Fact(
+                "traced dL/dh_t against (2/numel)(ŷ - y) W_f W_h^(T-t), relative, float64",
+                error <= 1e-9,
+                f"largest difference {error:.1e}",
+                "at most 1e-9",
+            )
+        },
+        findings=(
+            f"In the short run the rule misleads: a non-normal network of spectral radius 0.5 first amplifies its "
+            f"gradient {math.exp(rule.transient[peak]):.0f}-fold, over {peak} steps, before it vanishes.",
+            f"Over these matrices σ_max was {math.exp((ln_sigma - ln_rho).min()):.1f} to "
+            f"{math.exp((ln_sigma - ln_rho).max()):.1f} times ρ.",
+        ),
+    )
+
+
+def _closed_form_error(seed: int, last_only: bool) -> float:
+    """Largest relative difference of traced norms from the sum over k of (2/numel)(ŷ_k - y_k) W_f W_h^(k-t)."""
+    batch, time, outputs = 4, 20, 2
+    network = recurrent.RNN(3, 8, nonlinearity="identity", seed=seed)
+    model = recurrent.Regression(network, outputs, seed=seed + 1).double()
+    generator = torch.Generator().manual_seed(seed)
+    x, y = (torch.randn(batch, time, n, generator=generator, dtype=torch.float64) for n in (3, outputs))
+    with recurrent.trace(model) as tape:
+        predictions, _ = model(x)
+        loss = recurrent.mse(predictions, y, last_only=last_only)
+    traced = tape.gradient_flow(loss).layers[0].total
+    with torch.no_grad():
+        error = 2 * (predictions - y) / (batch * outputs * (1 if last_only else time))
+        if last_only:
+            error[:, :-1] = 0
+        W_h = model.network.layers[0].W_h
+        expected = torch.zeros(batch, time, 8, dtype=torch.float64)
+        for t in range(time):
+            for k in range(t, time):
+                expected[:, t] += error[:, k] @ model.W_f @ torch.linalg.matrix_power(W_h, k - t)
+        norms = expected.norm(dim=-1).numpy()
+    return float(np.abs(traced / norms - 1).max())
+
+
+def _one_matrix(rng: np.random.Generator) -> tuple[float, float, float]:
+    """ln ρ, ln σ_max and the measured slope of a network whose W_h has both drawn independently.
+
+    In real Schur form, ``W_h = Q (D + N) Qᵀ``: D holds the eigenvalues as 2 x 2 rotations, uniform on a disc of radius
+    ρ with one on its edge; N, above the blocks, changes no eigenvalue and makes the matrix non-normal.
+    """
+    rho, departure = math.exp(rng.uniform(-0.5, 0.5)), rng.uniform(0, 2)
+    radii = np.sqrt(rng.uniform(0, 1, HIDDEN // 2))
+    radii *= rho / radii.max()
+    angles = rng.uniform(0, math.pi, HIDDEN // 2)
+    W = np.zeros((HIDDEN, HIDDEN))
+    for i, (radius, angle) in enumerate(zip(radii, angles, strict=True)):
+        cosine, sine = radius * math.cos(angle), radius * math.sin(angle)
+        W[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[cosine, -sine], [sine, cosine]]
+    W += rho * departure / math.sqrt(HIDDEN) * np.triu(rng.standard_normal(W.shape), 1) * _above_blocks()
+    rotation, _ = np.linalg.qr(rng.standard_normal(W.shape))
+    W = rotation @ W @ rotation.T
+    growth = _log_growth(W, STEPS, seed=int(rng.integers(2**31)))
+    far = np.arange(STEPS // 2, STEPS)
+    slope = np.polyfit(far, growth[far], 1)[0]
+    return math.log(rho), math.log(np.linalg.norm(W, 2)), float(slope)
+
+
+def _above_blocks() -> np.ndarray:
+    block = np.arange(HIDDEN) // 2
+    return (block[:, None] < block[None, :]).astype(float)
+
+
+def _log_growth(W_h: np.ndarray, time: int, seed: int) -> np.ndarray:
+    """ln ‖dL/dh_{T-n}‖ - ln ‖dL/dh_T‖ for n = 0 … T-1, of a linear network with this W_h and a loss at the end."""
+    network = recurrent.RNN(1, len(W_h), nonlinearity="identity", seed=seed)
+    model = recurrent.Regression(network, seed=seed + 1).double()
+    with torch.no_grad():
+        model.network.layers[0].W_h.copy_(torch.from_numpy(W_h))
+    x, y = (values.double() for values in recurrent.running_average(1, time, seed=seed))
+    with recurrent.trace(model) as tape:
+        loss = recurrent.mse(model(x)[0], y, last_only=True)
+    log_total = tape.gradient_flow(loss).layers[0].log_total[0, ::-1]
+    return log_total - log_total[0]
+
+
+def _transient_growth() -> np.ndarray:
+    """A chain of eight units, each passing 1.5 times its value on: every eigenvalue is 0.5."""
+    return _log_growth(0.5 * np.eye(8) + 1.5 * np.eye(8, k=1), 80, seed=0)

@@ -1,0 +1,128 @@
+"""Measures statements, several at a time, and keeps each answer as soon as it is there."""
+
+import importlib
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+
+from leadline.errors import InputError, LeadlineError, SaveError, context, describe
+from leadline.worksheet.answer import Answer
+from leadline.worksheet.setting import Setting
+from leadline.worksheet.statement import Statement
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What became of one statement: an answer, a failure, or nothing because its measurement is not built."""
+
+    statement: Statement
+    answer: Answer | None = None
+    failure: str | None = None
+    """Why the measurement failed, in words."""
+    seconds: float | None = None
+    """How long the measurement took; ``None`` where it was taken in an earlier run."""
+
+    @property
+    def status(self) -> str:
+        """The outcome, or ``"failed"``, or ``"not measured yet"``."""
+        if self.failure is not None:
+            return "failed"
+        return "not measured yet" if self.answer is None else str(self.answer.verdict.outcome)
+
+
+def measure(statement: Statement, setting: Setting) -> Result:
+    """Measure one statement on one thread, so that the answer does not depend on what else runs.
+
+    A failure is caught and told: it is a result too, and must not cost the other statements theirs.
+    """
+    assert statement.measure is not None
+    module, _, name = statement.measure.partition(":")
+    start = time.perf_counter()
+    try:
+        with context(f"in statement {statement.id}"), _one_thread():
+            answer = getattr(importlib.import_module(module), name)(setting)
+    except LeadlineError as error:
+        return Result(statement, failure=describe(error), seconds=time.perf_counter() - start)
+    except Exception:  # a crash of any kind is reported, with its traceback, as this statement's result
+        return Result(statement, failure=traceback.format_exc(), seconds=time.perf_counter() - start)
+    settings = {**answer.protocol.settings, "key": setting.key(statement.id), "budget": setting.budget}
+    answer = replace(answer, protocol=replace(answer.protocol, settings=settings))
+    return Result(statement, answer=answer, seconds=time.perf_counter() - start)
+
+
+def run(
+    statements: Sequence[Statement],
+    setting: Setting,
+    *,
+    folder: str | PathLike[str] | None = None,
+    jobs: int = 1,
+    fresh: bool = False,
+) -> Iterator[Result]:
+    """Measure ``statements`` and yield a result for each, as they come.
+
+    Args:
+        statements: what to measure; see :func:`leadline.worksheet.select`.
+        setting: the budget and the data.
+        folder: where each answer is kept in a folder of its own as soon as it is measured. An answer that is there
+            from an earlier run under the same setting and the same code is not measured again.
+        jobs: how many statements to measure at the same time, each in a process of its own; at least 1.
+        fresh: measure again what is already there.
+
+    Raises:
+        InputError: ``jobs`` is below 1.
+        SaveError: an answer could not be kept; the earlier ones are.
+    """
+    if jobs < 1:
+        raise InputError("jobs must be at least 1", got=f"jobs = {jobs}", cure="1, or the number of cores")
+    waiting = []
+    for statement in statements:
+        earlier = None if fresh or folder is None else kept(statement, setting, folder)
+        if earlier is not None:
+            yield earlier
+        elif statement.measure is None:
+            yield Result(statement)
+        else:
+            waiting.append(statement)
+    for result in _measured(waiting, setting, min(jobs, len(waiting))):
+        if folder is not None and result.answer is not None:
+            result.answer.save(Path(folder) / result.statement.id)
+        yield result
+
+
+def _measured(statements: Sequence[Statement], setting: Setting, jobs: int) -> Iterator[Result]:
+    if jobs <= 1:
+        yield from (measure(statement, setting) for statement in statements)
+        return
+    from joblib import Parallel, delayed
+
+    workers = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+    yield from workers(delayed(measure)(statement, setting) for statement in statements)
+
+
+def kept(statement: Statement, setting: Setting, folder: str | PathLike[str]) -> Result | None:
+    """The result that an earlier run left in ``folder``; ``None`` where there is none that still holds."""
+    try:
+        answer = Answer.load(Path(folder) / statement.id)
+    except SaveError:
+        return None
+    return (
+        Result(statement, answer=answer) if answer.protocol.settings.get("key") == setting.key(statement.id) else None
+    )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,64 @@
+"""Under which conditions a worksheet is measured: how much time it may take, and on whose data."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+
+from leadline.errors import InputError
+from leadline.sounding import Protocol
+
+if TYPE_CHECKING:
+    from leadline.data import Dataset
+
+Budget = Literal["quick", "full"]
+Choice = TypeVar("Choice")
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What a measurement is given.
+
+    >>> setting = Setting("quick")
+    >>> setting.pick(quick=10, full=100), len(setting.seeds)
+    (10, 12)
+    """
+
+    budget: Budget = "quick"
+    """``quick``: all statements in three minutes on two cores; ``full``: more seeds, larger models, half an hour."""
+    data: "Dataset | None" = None
+    """The user's own rows for section 1, in place of the digits."""
+
+    def __post_init__(self):
+        if self.budget not in get_args(Budget):
+            raise InputError(
+                "the budget is one of " + ", ".join(get_args(Budget)), got=f"budget = {self.budget!r}", cure="quick"
+            )
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the replicates."""
+        return tuple(range(self.pick(quick=12, full=24)))
+
+    def pick(self, *, quick: Choice, full: Choice) -> Choice:
+        """The value that belongs to the budget."""
+        return quick if self.budget == "quick" else full
+
+    def key(self, statement_id: str) -> str:
+        """Identifies a measurement: equal keys give equal answers, so that a finished one need not run again.
+
+        It covers the statement, the budget, the data, the versions of what computes, and Leadline's own source.
+        """
+        data = "" if self.data is None else self.data.fingerprint
+        parts = (statement_id, self.budget, data, repr(sorted(Protocol().versions.items())), _source_digest())
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+@cache
+def _source_digest() -> str:
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()

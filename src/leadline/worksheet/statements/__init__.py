@@ -1,0 +1,34 @@
+"""The twenty statements, in the order of the course."""
+
+from leadline.errors import InputError, nearest
+from leadline.statistics import REGISTERED_STATEMENTS
+from leadline.worksheet.statement import Statement
+from leadline.worksheet.statements import autoencoders, decoding, recurrent
+
+STATEMENTS: dict[str, Statement] = {
+    statement.id: statement for statement in (*autoencoders.STATEMENTS, *recurrent.STATEMENTS, *decoding.STATEMENTS)
+}
+"""Statement by id."""
+
+assert len(STATEMENTS) == REGISTERED_STATEMENTS  # the level of every interval rests on this number
+
+
+def select(only: tuple[str, ...] = ()) -> tuple[Statement, ...]:
+    """The statements with the given ids, or of the given sections, in the order of the course; all of them for none.
+
+    Raises:
+        InputError: an id is unknown; the message lists the ids, nearest first.
+
+    >>> [statement.id for statement in select(("beam.a", "rnn"))]
+    ['rnn.a', 'rnn.b', 'rnn.c', 'rnn.d', 'rnn.e', 'beam.a']
+    """
+    sections = {statement.section for statement in STATEMENTS.values()}
+    for name in only:
+        if name not in STATEMENTS and name not in sections:
+            raise InputError(
+                "statements are named by their id or by their section",
+                got=f"--only {name}",
+                cause="a misspelt id",
+                cure="one of " + ", ".join(nearest(name, [*STATEMENTS, *sorted(sections)])),
+            )
+    return tuple(s for s in STATEMENTS.values() if not only or s.id in only or s.section in only)

@@ -1,0 +1,133 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from leadline import __version__, cli
+from leadline.worksheet import STATEMENTS
+
+
+def shell(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "leadline", *arguments], capture_output=True, text=True, check=False, **kwargs
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["worksheet", "--help"], ["--version"]])
+def test_help_is_cheap(arguments):
+    heavy = "{'torch', 'plotly', 'pandas', 'sklearn'}"
+    code = f"import sys; from leadline.cli import run; assert run({arguments}) == 0; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_version_and_usage():
+    assert shell("--version").stdout.strip() == __version__
+    assert "worksheet" in shell("--help").stdout
+    assert shell("worksheets").returncode == cli.BAD_USAGE
+    refused = shell("worksheet", "--budget", "slow")
+    assert refused.returncode == cli.BAD_USAGE
+    assert 'Choose from: "quick", "full"' in refused.stderr
+
+
+def test_naming_a_statement_is_checked_before_torch_is_loaded(tmp_path: Path):
+    code = (
+        "import sys; from leadline.cli import run; code = run(['worksheet', '--only', 'ae.z']);"
+        "print(code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.split() == ["2", "False"]
+    assert "one of ae." in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--jobs", "0"], "jobs must be at least 1"),
+        (["--labels", "digit"], "--labels names a column of --data"),
+        (["--data", "nowhere.csv"], "nowhere.csv"),
+    ],
+)
+def test_bad_usage_is_told_and_exits_with_2(arguments, text, in_tmp_path, capsys):
+    assert cli.run(["worksheet", "--only", "beam.a", *arguments]) == cli.BAD_USAGE
+    assert text in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_work_starts(tmp_path: Path, capsys):
+    (tmp_path / "file").touch()
+    assert cli.run(["worksheet", "--out", str(tmp_path / "file")]) == cli.BAD_USAGE
+    assert "--out must be a folder" in capsys.readouterr().err
+    assert cli.run(["worksheet", "--out", str(tmp_path / "file" / "below")]) == cli.BAD_USAGE
+    assert "a file on the way" in capsys.readouterr().err
+
+
+@pytest.fixture
+def examples(monkeypatch: pytest.MonkeyPatch):
+    """Replace the measurements of some statements; the others count as not built."""
+
+    def replace(**functions: str):
+        for name, statement in STATEMENTS.items():
+            object.__setattr__(statement, "measure", None)
+            if name.replace(".", "_") in functions:
+                object.__setattr__(statement, "measure", f"tests.worksheet.example:{functions[name.replace('.', '_')]}")
+
+    before = {name: statement.measure for name, statement in STATEMENTS.items()}
+    yield replace
+    for name, statement in STATEMENTS.items():
+        object.__setattr__(statement, "measure", before[name])
+
+
+def test_a_run_writes_page_and_twins_and_prints_a_summary(examples, tmp_path: Path, capsys):
+    examples(ae_f="works")
+    assert cli.run(["worksheet", "--only", "ae.f,beam.a", "--out", str(tmp_path), "--jobs", "1"]) == cli.DONE
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == f"page: {tmp_path / 'index.html'}"
+    assert printed.out.splitlines()[0].split()[:2] == ["ae.f", "supported"]
+    assert printed.err.splitlines()[0].startswith("[1/1] ae.f")
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "index.html",
+        "worksheet.json",
+        "worksheet.md",
+        "timings.json",
+        "answers",
+    }
+
+
+def test_asking_for_one_statement_keeps_the_others_on_the_page(examples, tmp_path: Path, capsys):
+    examples(ae_f="works", beam_a="works_too")
+    assert cli.run(["worksheet", "--only", "ae.f", "--out", str(tmp_path)]) == cli.DONE
+    assert cli.run(["worksheet", "--only", "beam.a", "--out", str(tmp_path), "--json"]) == cli.DONE
+    document = json.loads(capsys.readouterr().out.partition("\npage: ")[2].partition("\n")[2])
+    outcomes = {s["id"]: s["outcome"] for s in document["statements"]}
+    assert (outcomes["ae.f"], outcomes["beam.a"], outcomes["ae.a"]) == ("supported", "supported", "not measured yet")
+
+
+def test_a_crash_is_told_and_exits_with_1(examples, tmp_path: Path, capsys):
+    examples(ae_e="crashes", ae_f="works")
+    assert cli.run(["worksheet", "--out", str(tmp_path), "--jobs", "1"]) == cli.FAILED
+    assert "ae.e failed" in capsys.readouterr().err
+    assert "ZeroDivisionError" in (tmp_path / "index.html").read_text()
+
+
+def test_an_interruption_leaves_a_page_and_exits_with_130(examples, tmp_path: Path, capsys):
+    examples(ae_f="works", rnn_a="is_interrupted")
+    assert cli.run(["worksheet", "--out", str(tmp_path), "--jobs", "1"]) == cli.INTERRUPTED
+    assert "interrupted" in capsys.readouterr().err
+    assert "the gain is 5.0 points" in (tmp_path / "index.html").read_text()
+
+
+def test_a_full_disk_exits_with_1_and_keeps_what_was_there(examples, tmp_path: Path, monkeypatch, capsys):
+    examples(ae_f="works")
+    assert cli.run(["worksheet", "--out", str(tmp_path), "--jobs", "1"]) == cli.DONE
+    page = (tmp_path / "index.html").read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert cli.run(["worksheet", "--out", str(tmp_path), "--jobs", "1", "--fresh"]) == cli.FAILED
+    assert "No space left on device; what was saved earlier is untouched" in capsys.readouterr().err
+    assert (tmp_path / "index.html").read_bytes() == page

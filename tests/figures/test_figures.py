@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from leadline import figures
+from leadline.figures.theme import INK
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours (WCAG 2.1)."""
+
+    def luminance(colour: str) -> float:
+        channels = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+    bright, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("ground", ["#ffffff", "#14191f"])
+def test_the_first_colours_can_be_seen_on_light_and_dark(ground):
+    assert all(contrast(colour, ground) >= 2.4 for colour in figures.COLOURS[:4])
+    assert contrast(INK, "#ffffff") > 12
+
+
+def test_zeros_infinities_and_nan_are_marked_not_dropped():
+    values = np.array([0.0, -np.inf, -3.0, np.inf, np.nan])
+    figure = figures.log_lines(np.arange(5), {"h": values}, title="", x_label="t", y_label="norm")
+    line, *marks = figure.data
+    assert np.isnan(np.asarray(line.y)).tolist() == [False, True, False, True, True]
+    assert {mark.hovertemplate: np.asarray(mark.x).tolist() for mark in marks} == {
+        "zero": [1],
+        "infinite": [3],
+        "not a number": [4],
+    }
+    low, high, _ = (float(np.asarray(mark.y)[0]) for mark in marks)
+    assert low < -3.0 < 0.0 < high
+
+
+def test_a_figure_of_nothing_but_zeros_can_be_drawn():
+    figure = figures.log_lines(np.arange(3), {"h": np.full(3, -np.inf)}, title="", x_label="t", y_label="norm")
+    assert len(figure.data) == 2
+
+
+def test_each_curve_has_its_band_and_baselines_are_grey():
+    y = np.array([0.5, 0.6])
+    curves = {"raw": (y, y - 0.1, y + 0.1), "ours": (y + 0.1, y, y + 0.2)}
+    figure = figures.bands(
+        [10, 100], curves, title="", x_label="labels", y_label="accuracy", log_x=True, baselines=["raw"]
+    )
+    band, line, _, ours = figure.data
+    assert np.asarray(band.y).tolist() == pytest.approx([0.6, 0.7, 0.5, 0.4])
+    assert (line.line.color, line.line.dash) == (figures.NEUTRAL, "dash")
+    assert ours.line.color == figures.ACCENT
+    assert list(figure.layout.xaxis.ticktext) == ["10", "100"]

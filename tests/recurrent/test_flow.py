@@ -1,0 +1,193 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leadline import InputError, recurrent
+from leadline.recurrent.sweep import Rows
+
+
+def model_of(nonlinearity="tanh", layers=1, seed=0, hidden=5, inputs=2, outputs=3):
+    network = recurrent.RNN(inputs, hidden, layers, nonlinearity, seed=seed)
+    return recurrent.Regression(network, outputs, seed=seed + 1).double()
+
+
+def data_of(batch=3, time=7, inputs=2, outputs=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.randn(batch, time, n, generator=generator, dtype=torch.float64) for n in (inputs, outputs))
+
+
+def unrolled(model, x):
+    """The same network, with every hidden state a tensor of its own in the graph: the oracle."""
+    sigma = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda a: a}
+    below, states, inputs = x.unbind(1), [], []
+    for layer in model.network.layers:
+        below = [step.clone().requires_grad_() if not step.requires_grad else step.clone() for step in below]
+        inputs.append(below)
+        h, above = x.new_zeros(len(x), model.network.hidden_size), []
+        for step in below:
+            h = sigma[layer.nonlinearity](h @ layer.W_h.T + step @ layer.W_x.T + layer.b)
+            above.append(h)
+        states.append(above)
+        below = above
+    return torch.stack(below, 1) @ model.W_f.T + model.b_f, states, inputs
+
+
+@pytest.mark.parametrize("last_only", [True, False])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "identity"])
+def test_flow_is_what_automatic_differentiation_finds(nonlinearity, layers, last_only):
+    model, (x, y) = model_of(nonlinearity, layers), data_of()
+    with recurrent.trace(model) as tape:
+        loss = recurrent.mse(model(x)[0], y, last_only=last_only)
+    flow = tape.gradient_flow(loss)
+
+    predictions, states, inputs = unrolled(model, x)
+    oracle = recurrent.mse(predictions, y, last_only=last_only)
+    assert loss.item() == pytest.approx(oracle.item(), rel=1e-12)
+    for layer, h, below in zip(flow.layers, states, inputs, strict=True):
+        total = torch.stack(torch.autograd.grad(oracle, h, retain_graph=True), 1)
+        to_input = torch.stack(torch.autograd.grad(oracle, below, retain_graph=True), 1)
+        np.testing.assert_allclose(layer.total, total.norm(dim=-1), rtol=1e-9, atol=1e-300)
+        np.testing.assert_allclose(np.exp(layer.log_input), to_input.norm(dim=-1), rtol=1e-9, atol=1e-300)
+        np.testing.assert_allclose(layer.hidden_norm, torch.stack(h, 1).detach().norm(dim=-1), rtol=1e-12)
+
+
+def test_direct_and_recurrent_parts_add_up():
+    model, (x, y) = model_of(), data_of()
+    with recurrent.trace(model) as tape:
+        predictions, states = model(x)
+        loss = recurrent.mse(predictions, y)
+    (layer,) = tape.gradient_flow(loss).layers
+    error = 2 * (predictions - y) / y.numel()
+    np.testing.assert_allclose(layer.direct, (error @ model.W_f).detach().norm(dim=-1), rtol=1e-12)
+    assert (layer.recurrent[:, -1] == 0).all(), "nothing comes from beyond the last step"
+    assert (layer.total <= layer.direct + layer.recurrent + 1e-15).all()
+    assert states.shape == (3, 7, 5)
+
+
+def test_an_orthogonal_network_scales_by_rho_at_every_step():
+    model, (x, y) = model_of("identity", hidden=6), data_of(time=40)
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
+    with torch.no_grad():
+        model.network.layers[0].W_h.copy_(torch.from_numpy(0.7 * rotation))
+    with recurrent.trace(model) as tape:
+        loss = recurrent.mse(model(x)[0], y, last_only=True)
+    (layer,) = tape.gradient_flow(loss).layers
+    expected = np.log(0.7) * np.arange(39, -1, -1)
+    np.testing.assert_allclose(layer.log_total - layer.log_total[:, -1:], np.tile(expected, (3, 1)), atol=1e-9)
+    np.testing.assert_allclose(layer.slope(), np.log(0.7), rtol=1e-9)
+
+
+def test_a_gradient_below_the_range_of_floats_is_still_a_number():
+    model = recurrent.Regression(recurrent.RNN(1, 4, nonlinearity="identity", seed=0), seed=0)
+    with torch.no_grad():
+        model.network.layers[0].W_h.copy_(0.1 * torch.eye(4))
+    x, y = recurrent.running_average(1, 2000, seed=0)
+    with recurrent.trace(model) as tape:
+        loss = recurrent.mse(model(x)[0], y, last_only=True)
+    flow = tape.gradient_flow(loss)
+    (layer,) = flow.layers
+    assert layer.log_total[0, 0] - layer.log_total[0, -1] == pytest.approx(1999 * np.log(0.1), rel=1e-6)
+    assert layer.total[0, 0] == 0
+    assert "shrinks 10-fold per step back" in str(flow)
+
+
+def test_a_relu_network_of_spectral_radius_zero_doubles_its_gradient():
+    """W_h = [[2, 2], [-2, -2]] is nilpotent; with this bias the second unit stays off and the first sees itself."""
+    model = recurrent.Regression(recurrent.RNN(1, 2, nonlinearity="relu", seed=0), seed=0).double()
+    layer = model.network.layers[0]
+    with torch.no_grad():
+        layer.W_h.copy_(torch.tensor([[2.0, 2.0], [-2.0, -2.0]]))
+        layer.b.copy_(torch.tensor([-1.0, 0.0]))
+        layer.W_x.copy_(torch.tensor([[1.0], [0.0]]))
+    x = torch.zeros(1, 30, 1, dtype=torch.float64)
+    x[0, 0] = 2.0  # h_1 = (1, 0), a fixed point from there on
+    with recurrent.trace(model) as tape:
+        _, states = model(x)
+        loss = states[:, -1, 0].sum()
+    flow = tape.gradient_flow(loss)
+    assert (states[0] == torch.tensor([1.0, 0.0], dtype=torch.float64)).all()
+    assert np.abs(np.linalg.eigvals(layer.W_h.detach().numpy())).max() < 1e-7
+    assert np.diff(flow.layers[0].log_total[0, :-1]) == pytest.approx(-np.log(2))
+
+
+def test_nothing_of_the_model_changes():
+    model, (x, y) = model_of(layers=2), data_of()
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with recurrent.trace(model) as tape:
+        loss = recurrent.mse(model(x)[0], y)
+    tape.gradient_flow(loss)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all((parameter.grad == 1).all() for parameter in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+    loss.backward()
+
+
+def test_a_layer_that_the_loss_does_not_reach_reads_zero_not_nan():
+    model, (x, _) = model_of(layers=2), data_of()
+    with recurrent.trace(model) as tape:
+        _, last = model.network(x)
+    flow = tape.gradient_flow(last[0].sum())
+    assert (flow.layers[1].total == 0).all()
+    assert (flow.layers[1].log_total == -np.inf).all()
+    assert (flow.layers[0].total > 0).all()
+    assert len(flow.figure().data) > 0
+
+
+@given(st.floats(-500, 500), st.floats(-500, 500), st.integers(0, 5))
+def test_rows_add_as_vectors_do_at_any_scale(a, b, seed):
+    u, v = torch.randn(2, 1, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).unbind(0)
+    total = Rows.of(u, a) + Rows.of(v, b)
+    top = max(a, b)
+    expected = u * np.exp(a - top) + v * np.exp(b - top)
+    assert total.log.item() == pytest.approx(np.log(expected.norm().item()) + top, rel=1e-9, abs=1e-9)
+    torch.testing.assert_close(total.unit, expected / expected.norm())
+
+
+def test_saving_and_loading_keeps_the_flow(tmp_path):
+    model, (x, y) = model_of(), data_of()
+    with recurrent.trace(model) as tape:
+        loss = recurrent.mse(model(x)[0], y)
+    flow = tape.gradient_flow(loss)
+    flow.save(tmp_path)
+    back = recurrent.GradientFlow.load(tmp_path)
+    assert str(back) == str(flow)
+    assert (back.layers[0].total == flow.layers[0].total).all()
+    assert back.table().equals(flow.table())
+    assert len(back.table()) == 3 * 7
+
+
+def test_what_cannot_be_traced_is_refused_with_a_reason():
+    with pytest.raises(InputError, match="made of Identity"), recurrent.trace(torch.nn.Identity()):
+        pass
+    model, (x, y) = model_of(), data_of()
+    with recurrent.trace(model) as empty:
+        pass
+    with pytest.raises(InputError, match="not called inside the block"):
+        empty.gradient_flow(torch.zeros(()))
+    with recurrent.trace(model) as tape:
+        model(x)
+    with pytest.raises(InputError, match="does not depend on any recorded state"):
+        tape.gradient_flow(recurrent.mse(model(x)[0], y))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"input_size": 0, "hidden_size": 3}, "input_size = 0"),
+        ({"input_size": 2, "hidden_size": 3, "num_layers": 0}, "num_layers = 0"),
+        ({"input_size": 2, "hidden_size": 3, "nonlinearity": "gelu"}, "nonlinearity = 'gelu'"),
+    ],
+)
+def test_impossible_layers_are_refused(arguments, text):
+    with pytest.raises(InputError, match=text):
+        recurrent.RNN(**arguments, seed=0)
+
+
+def test_mse_refuses_to_broadcast():
+    with pytest.raises(InputError, match="one shape"):
+        recurrent.mse(torch.zeros(2, 3, 1), torch.zeros(2, 3, 2))

@@ -1,0 +1,73 @@
+"""Statements for the tests of the runner and of the page, with measurements that count, crash or stop."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from leadline import InputError, Protocol
+from leadline.recurrent import GradientFlow, LayerFlow
+from leadline.statistics import effect
+from leadline.worksheet import STATEMENTS, Answer, Fact, Statement
+
+RUNS = "LEADLINE_TEST_RUNS"
+"""Environment variable: a file that gets one line per measurement that runs."""
+
+
+def flow(values: np.ndarray) -> GradientFlow:
+    """A sounding to rest an answer on."""
+    curves = values[None, :]
+    return GradientFlow(Protocol(), (LayerFlow("layer", 0, curves, curves, curves, curves, curves),))
+
+
+def answer(statement_id: str, gain: float = 5.0, spread: float = 1.0) -> Answer:
+    """An answer to ``ae.f`` or ``beam.a`` with made-up numbers."""
+    noise = np.random.default_rng(0).standard_normal((2, 12)) * spread
+    facts = {"beam_after_step_1": Fact("beam after step 1", gain > 0, "`neural`, `network`", "`neural`, `network`")}
+    effects = {
+        "gain_at_fewest": effect(gain + noise[0], "gain at 10 labels", "points"),
+        "gain_at_fewest_minus_most": effect(gain + noise[1], "gain at 10 minus gain at 300 labels", "points"),
+    }
+    return Answer(
+        Protocol({"rows": 3}, seeds=tuple(range(12))),
+        statement_id,
+        f"the gain is {gain:.1f} points & <b>not bold</b>.",
+        {"flow": flow(noise[0])},
+        effects if statement_id == "ae.f" else {},
+        facts if statement_id == "beam.a" else {},
+        ("a finding with `code`.",),
+    )
+
+
+def _count(name: str) -> None:
+    if RUNS in os.environ:
+        with Path(os.environ[RUNS]).open("a") as file:
+            file.write(f"{name} {torch.get_num_threads()}\n")
+
+
+def works(setting):
+    _count("works")
+    return answer("ae.f")
+
+
+def works_too(setting):
+    _count("works_too")
+    return answer("beam.a")
+
+
+def crashes(setting):
+    raise ZeroDivisionError("a defect")
+
+
+def refuses(setting):
+    raise InputError("labels need at least two classes", got="y = all 3")
+
+
+def is_interrupted(setting):
+    raise KeyboardInterrupt
+
+
+def statement(statement_id: str, function: str) -> Statement:
+    return replace(STATEMENTS[statement_id], measure=f"tests.worksheet.example:{function}")

@@ -1,0 +1,109 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from leadline import InputError, SaveError
+from leadline.worksheet import STATEMENTS, Answer, Setting, run
+from tests.worksheet import example
+
+SETTING = Setting("quick")
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The names of the measurements that ran so far."""
+    log = tmp_path / "runs"
+    monkeypatch.setenv(example.RUNS, str(log))
+    return lambda: [line.split()[0] for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def test_a_measurement_that_crashes_costs_no_other_its_answer(tmp_path: Path):
+    statements = [
+        example.statement("ae.e", "crashes"),
+        example.statement("ae.d", "refuses"),
+        example.statement("ae.f", "works"),
+    ]
+    crash, refusal, answer = run(statements, SETTING, folder=tmp_path)
+    assert crash.status == refusal.status == "failed"
+    assert "ZeroDivisionError: a defect" in str(crash.failure)
+    assert str(refusal.failure).splitlines() == [
+        "labels need at least two classes",
+        "  got:   y = all 3",
+        "  where: in statement ae.d",
+    ]
+    assert answer.status == "supported"
+
+
+def test_answers_are_kept_and_not_measured_twice(tmp_path: Path, runs):
+    statements = [example.statement("ae.f", "works"), example.statement("beam.a", "works_too")]
+    (first, _), (second, _) = (list(run(statements, SETTING, folder=tmp_path)) for _ in range(2))
+    assert runs() == ["works", "works_too"]
+    assert second.seconds is None
+    assert second.answer is not None
+    assert first.answer is not None
+    assert second.answer.verdict == first.answer.verdict
+    assert second.answer.effects == first.answer.effects
+    list(run(statements, SETTING, folder=tmp_path, fresh=True))
+    assert len(runs()) == 4
+    list(run(statements, Setting("full"), folder=tmp_path))
+    assert len(runs()) == 6, "another budget is another measurement"
+
+
+def test_what_is_kept_is_measured_again_where_it_is_damaged(tmp_path: Path, runs):
+    statements = [example.statement("ae.f", "works")]
+    list(run(statements, SETTING, folder=tmp_path))
+    (tmp_path / "ae.f" / "sounding.json").write_text("{")
+    (result,) = run(statements, SETTING, folder=tmp_path)
+    assert result.status == "supported"
+    assert len(runs()) == 2
+
+
+def test_an_interruption_keeps_what_is_done(tmp_path: Path):
+    statements = [example.statement("ae.f", "works"), example.statement("beam.a", "is_interrupted")]
+    with pytest.raises(KeyboardInterrupt):
+        list(run(statements, SETTING, folder=tmp_path))
+    assert Answer.load(tmp_path / "ae.f").verdict.outcome == "supported"
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    results = run(
+        [example.statement("ae.f", "works"), example.statement("beam.a", "works_too")], SETTING, folder=tmp_path
+    )
+    next(results)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SaveError, match="No space left on device"):
+        next(results)
+    assert Answer.load(tmp_path / "ae.f").statement_id == "ae.f"
+    assert not (tmp_path / "beam.a" / "sounding.json").exists()
+
+
+def test_several_at_a_time_give_the_same_answers_on_one_thread_each(tmp_path: Path, runs, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    statements = [example.statement("ae.f", "works"), example.statement("beam.a", "works_too")]
+    alone = {r.statement.id: r for r in run(statements, SETTING)}
+    together = {r.statement.id: r for r in run(statements, SETTING, jobs=2)}
+    assert {name: str(r.answer) for name, r in alone.items()} == {name: str(r.answer) for name, r in together.items()}
+    assert {line.split()[1] for line in Path(os.environ[example.RUNS]).read_text().splitlines()} == {"1"}
+
+
+def test_a_statement_that_is_not_built_is_never_passed():
+    unbuilt = [statement for statement in STATEMENTS.values() if statement.measure is None]
+    assert all(result.status == "not measured yet" for result in run(unbuilt, SETTING))
+
+
+def test_no_jobs_are_refused():
+    with pytest.raises(InputError, match="jobs = 0"):
+        list(run([], SETTING, jobs=0))
+
+
+def test_an_undecided_answer_says_what_would_have_been_detected():
+    answer = example.answer("ae.f", gain=0.1, spread=3.0)
+    assert answer.verdict.outcome == "undecided"
+    assert "The design would have detected gain at 10 labels from" in answer.verdict.sentence
+    assert not answer.agrees
+    assert answer.table()["holds"].isna().all()

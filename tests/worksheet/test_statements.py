@@ -1,0 +1,51 @@
+import importlib
+
+import pytest
+
+from leadline import InputError
+from leadline.worksheet import SECTIONS, STATEMENTS, Setting, select
+
+IDS = [f"ae.{c}" for c in "abcdefghij"] + [f"rnn.{c}" for c in "abcde"] + [f"beam.{c}" for c in "abcde"]
+
+
+def test_the_twenty_statements_stand_in_the_order_of_the_course():
+    assert list(STATEMENTS) == IDS
+    assert {statement.section for statement in STATEMENTS.values()} == set(SECTIONS)
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_each_statement_is_complete_before_anything_is_measured(name):
+    statement = STATEMENTS[name]
+    for text in (statement.claim, statement.course, statement.measurement, statement.why, statement.condition):
+        assert text.strip() == text != ""
+    assert statement.criterion.leaves()
+    assert statement.criterion.met == statement.agrees or statement.criterion.unmet is not None
+    if statement.measure is not None:
+        module, _, function = statement.measure.partition(":")
+        assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_select_takes_ids_and_sections_in_any_order():
+    assert [s.id for s in select(("beam.b", "ae.f", "beam.b"))] == ["ae.f", "beam.b"]
+    assert len(select()) == 20
+    assert len(select(("ae", "rnn", "beam"))) == 20
+
+
+def test_an_unknown_id_is_answered_with_the_ids_nearest_first():
+    with pytest.raises(InputError) as caught:
+        select(("beam.z",))
+    assert "--only beam.z" in str(caught.value)
+    listed = str(caught.value.cure).removeprefix("one of ").split(", ")
+    assert set(IDS) < set(listed)
+    assert listed[0].startswith("beam")
+
+
+def test_an_unknown_budget_is_refused():
+    with pytest.raises(InputError, match="quick, full"):
+        Setting("slow")  # pyright: ignore[reportArgumentType]
+
+
+def test_the_key_covers_statement_and_budget():
+    keys = {Setting("quick").key("ae.a"), Setting("full").key("ae.a"), Setting("quick").key("ae.b")}
+    assert len(keys) == 3
+    assert Setting("quick").key("ae.a") == Setting("quick").key("ae.a")
