@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tests.shapes  # noqa: F401  the hook looks it up by name
+import rich.style  # noqa: F401  draws from Python's generator when it is first imported
 from hypothesis import settings
 from jaxtyping import install_import_hook
 from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+
+import tests.shapes  # noqa: F401  the hook looks it up by name
 
 install_import_hook("leadline", "tests.shapes.check")
 
