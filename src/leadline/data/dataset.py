@@ -61,6 +61,17 @@ class Dataset:
         return len(self.class_names) if self.class_names is not None else int(self.y.max()) + 1
 
     @property
+    def labels(self) -> Int64[np.ndarray, " n"]:
+        """The class indices ``y``, where they are needed.
+
+        Raises:
+            InputError: nothing is labelled.
+        """
+        if self.y is None:
+            raise InputError(f"{self.name} must be labelled", got="y = None", cure="hand labels over with the rows")
+        return self.y
+
+    @property
     def images(self) -> Float[np.ndarray, "n channels H W"]:
         """The rows as images.
 

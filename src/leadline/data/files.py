@@ -1,8 +1,11 @@
 """The user's own arrays, tables and images, read without executing anything that they hold."""
 
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 """Files in a folder that count as images; others are passed over."""
+
+DAMAGE = (ValueError, OSError, EOFError, NotImplementedError, BadZipFile, zlib.error, TokenError)
+"""What NumPy and zipfile raise on files that are damaged or hold objects."""
 
 
 def load(path: str | PathLike[str], labels: str | None = None) -> Dataset:
@@ -66,10 +72,9 @@ def load(path: str | PathLike[str], labels: str | None = None) -> Dataset:
 
 
 def _load_npz(path: Path, labels: str | None) -> Dataset:
-    archive = _read_numpy(path)
-    if isinstance(archive, np.ndarray):
-        raise InputError("an .npz file is an archive of arrays", got="a single array", cure="name the file .npy")
-    with archive:
+    with _opened(path) as archive:
+        if isinstance(archive, np.ndarray):
+            raise InputError("an .npz file is an archive of arrays", got="a single array", cure="name the file .npy")
         keys = list(archive.files)
         if "X" not in keys:
             raise InputError(
@@ -90,23 +95,27 @@ def _load_npy(path: Path, labels: str | None) -> Dataset:
             got=f"labels = {labels!r}",
             cure="np.savez(path, X=features, y=labels) keeps both in an .npz file",
         )
-    X = _read_numpy(path)
-    if not isinstance(X, np.ndarray):
-        raise InputError("an .npy file is a single array", got="an archive of arrays", cure="name the file .npz")
+    with _opened(path) as X:
+        if not isinstance(X, np.ndarray):
+            raise InputError("an .npy file is a single array", got="an archive of arrays", cure="name the file .npz")
     return _from_arrays(X, None, path.stem, None)
 
 
-def _read_numpy(path: Path) -> Any:
-    try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
-        raise _refusal(error, path.name) from error
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The array or the archive in a file, which is closed in any case: np.load leaves a damaged archive open."""
+    with ExitStack() as stack:
+        try:
+            content = np.load(stack.enter_context(path.open("rb")), allow_pickle=False)
+        except DAMAGE as error:
+            raise _refusal(error, path.name) from error
+        yield content
 
 
 def _read_member(archive: Any, key: str) -> np.ndarray:
     try:
         return archive[key]
-    except (ValueError, OSError, EOFError, BadZipFile) as error:
+    except DAMAGE as error:
         raise _refusal(error, key) from error
 
 
@@ -170,8 +179,8 @@ def _load_csv(path: Path, labels: str | None) -> Dataset:
     import pandas as pd
 
     try:
-        has_header = not all(map(_is_number, pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].tolist()))
-        table = pd.read_csv(path, header=0 if has_header else None, low_memory=False)
+        first = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].tolist()
+        table = pd.read_csv(path, header=0 if _is_header(first) else None, low_memory=False)
     except (ValueError, OSError, UnicodeError) as error:
         raise InputError(
             "the file must be a table of comma-separated values",
@@ -197,12 +206,14 @@ def _load_parquet(path: Path, labels: str | None) -> Dataset:
         ) from error
     try:
         table = parquet.ParquetFile(path).read().to_pandas()
-    except (ArrowException, OSError, ValueError) as error:
+    except (ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise InputError("the file must be a readable Parquet file", got=str(error).strip()) from error
     return _from_table(table, path.stem, labels)
 
 
 def _from_table(table: "pd.DataFrame", name: str, labels: str | None) -> Dataset:
+    if len(table) == 0:
+        raise InputError("a table needs at least one row", got="columns without rows", cure="check how it was written")
     table.columns = [str(column) for column in table.columns]
     columns = list(table.columns)
     _refuse_unknown(labels, columns, "column")
@@ -320,6 +331,11 @@ def _refuse_unknown(labels: str | None, known: list[str], kind: str) -> None:
 def _listed(names: Sequence[str], most: int = 8) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(repr(name) for name in names[:most]) + more
+
+
+def _is_header(cells: list[Any]) -> bool:
+    """Numbers are data, unless they count the columns: 0, 1, 2, ... is how pandas names columns without names."""
+    return cells == [str(i) for i in range(len(cells))] or not all(map(_is_number, cells))
 
 
 def _is_number(text: Any) -> bool:

@@ -71,7 +71,7 @@ def glyphs(characters: str, num: int, size: int, *, seed: int, fonts: Sequence[s
     _check_characters(characters)
     chosen = _check_fonts(characters, fonts)
     fine = max(2, ceil(64 / size))  # the image is drawn this many times larger, then averaged
-    masters = {(font, character): _draw(font, character, fine * size) for font in chosen for character in characters}
+    master_of = cache(lambda font, label: _draw(chosen[font], characters[label], fine * size))
 
     rng = np.random.default_rng(seed)
     y = rng.permutation(np.arange(num) % len(characters))
@@ -79,8 +79,7 @@ def glyphs(characters: str, num: int, size: int, *, seed: int, fonts: Sequence[s
     bends, fills, shifts = _bends(rng, num), rng.uniform(*FILL, size=num), rng.uniform(-1, 1, size=(num, 2))
     X = np.empty((num, size * size), dtype=np.float32)
     for i in range(num):
-        master = masters[chosen[font_of[i]], characters[y[i]]]
-        X[i] = _place(master, bends[i], fills[i], shifts[i], size, fine).ravel()
+        X[i] = _place(master_of(font_of[i], y[i]), bends[i], fills[i], shifts[i], size, fine).ravel()
     X /= X.max(axis=1, keepdims=True)
     return Dataset(X, y, "glyphs", image_size=(size, size), class_names=tuple(characters))
 

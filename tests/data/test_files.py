@@ -1,0 +1,198 @@
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from leadline import InputError
+from leadline.data import load
+from leadline.errors import describe
+
+X = np.array([[0.5, 1], [2, 3], [4, 5]])
+
+
+class Bomb:
+    def __reduce__(self):
+        return (os.mkdir, ("executed",))
+
+
+def picture(path: Path, size=(4, 3), mode="L", value: int | tuple[int, ...] = 51) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value).save(path)
+
+
+def refusal(path: Path, labels: str | None = None) -> str:
+    with pytest.raises(InputError) as caught:
+        load(path, labels)
+    assert describe(caught.value).splitlines()[-1] == f"  where: while reading {path}"
+    return describe(caught.value)
+
+
+def test_archives(tmp_path: Path):
+    np.savez(tmp_path / "a.npz", X=X, y=[1, 0, 1], species=["b", "a", "c"])
+    assert load(tmp_path / "a.npz").labels.tolist() == [1, 0, 1]
+    data = load(str(tmp_path / "a.npz"), labels="species")
+    assert (data.name, data.labels.tolist(), data.class_names) == ("a", [1, 0, 2], ("a", "b", "c"))
+    np.savez_compressed(tmp_path / "b.npz", X=X)
+    assert load(tmp_path / "b.npz").y is None
+    assert "'X' and" not in refusal(tmp_path / "b.npz", "speces")
+    assert "labels = 'speces'" in refusal(tmp_path / "a.npz", "speces")
+    assert "cure:  one of 'species', 'y', 'X'" in refusal(tmp_path / "a.npz", "speces").replace("'X', 'y'", "'y', 'X'")
+    np.savez(tmp_path / "c.npz", data=X)
+    assert "the features are the array X\n  got:   arrays 'data'" in refusal(tmp_path / "c.npz")
+    np.savez(tmp_path / "d.npz", X=X, y=[0, 1])
+    assert "2 labels in y for 3 rows" in refusal(tmp_path / "d.npz")
+
+
+def test_nothing_is_ever_unpickled(in_tmp_path: Path):
+    bomb = np.array([Bomb()], dtype=object)
+    np.save("a.npy", bomb, allow_pickle=True)
+    np.savez("b.npz", X=bomb)
+    np.savez("c.npz", X=X, y=bomb)
+    Path("d.npy").write_bytes(b"\x80\x04]\x94.")
+    for name, what in (("a.npy", "a.npy"), ("b.npz", "X"), ("c.npz", "y"), ("d.npy", "d.npy")):
+        message = refusal(Path(name))
+        assert "pickled objects can run code and are never loaded" in message
+        assert f"{what} is an object array, or a pickle" in message
+    assert not Path("executed").exists()
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.csv", "a.parquet"])
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"\x93NUMPY\x01\x00", b"\xff\xfe\x00\x01\n,,\x00"])
+def test_damaged_files_are_refused(tmp_path: Path, name, content):
+    (tmp_path / name).write_bytes(content)
+    refusal(tmp_path / name)
+
+
+def test_a_cut_archive_is_refused(tmp_path: Path):
+    np.savez(tmp_path / "a.npz", X=np.random.default_rng(0).normal(size=(50, 50)))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[5000:5010] = b"0123456789"
+    (tmp_path / "a.npz").write_bytes(content)
+    assert "damaged" in refusal(tmp_path / "a.npz")
+
+
+def test_single_arrays_and_images_in_arrays(tmp_path: Path):
+    path = tmp_path / "a.npy"
+    images = np.arange(2 * 3 * 4 * 3).reshape(2, 3, 4, 3)
+    for array, channels in ((images, 3), (np.moveaxis(images, -1, 1), 3), (images[..., :1], 1), (images[..., 0], 1)):
+        np.save(path, array)
+        data = load(path)
+        assert (data.image_size, data.channels) == ((3, 4), channels)
+        np.testing.assert_allclose(data.images, np.moveaxis(images, -1, 1)[:, :channels] / 255, rtol=1e-6)
+    for array, expected in (
+        (np.array([[0, 255]], "u1"), [[0, 1]]),
+        (np.array([[0, 1]], "u1"), [[0, 1]]),
+        (np.array([[0, 255]], "i8"), [[0, 255]]),
+        (np.array([[[0, 1]]]), [[0, 1]]),
+        (np.array([[[0.0, 200.0]]]), [[0, 200]]),
+    ):
+        np.save(path, array)
+        assert load(path).X.tolist() == expected
+    np.save(path, images * 1000)
+    assert "integer images have values from 0 to 255\n  got:   X[0, 0, 0, 1] = 1000" in refusal(path)
+    np.save(path, np.zeros((2, 5, 4, 2)))
+    assert "images have 1 or 3 channels" in refusal(path)
+    np.save(path, np.array([["a"]]))
+    assert "real numbers" in refusal(path)
+    np.save(path, np.full((2, 2), np.nan))
+    assert "X[0, 0] = nan; 4 such values in 2 of 2 rows" in refusal(path)
+    assert "holds one array" in refusal(path, "y")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_tables(tmp_path: Path, suffix):
+    path = tmp_path / f"ropes{suffix}"
+    table = pd.DataFrame({"length": [1.5, 2, 3], "knots": [1, 2, 3], "y": [3, 7, 3], "kind": ["b", "a", "b"]})
+
+    def write(table):
+        table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path)
+
+    write(table.drop(columns="kind"))
+    data = load(path)
+    assert (data.X.tolist(), data.labels.tolist()) == ([[1.5, 1], [2, 2], [3, 3]], [0, 1, 0])
+    assert (data.class_names, data.name) == (("3", "7"), "ropes")
+    write(table.drop(columns="y"))
+    assert load(path, "kind").class_names == ("a", "b")
+    assert "row 0 of column 'kind' = 'b'" in refusal(path)
+    assert "labels='kind'" in refusal(path)
+    assert "cure:  one of 'kind', " in refusal(path, "kid")
+    write(table.drop(columns=["kind", "y"]))
+    assert load(path).y is None
+    write(table.assign(knots=[1, np.nan, 3]).drop(columns="kind"))
+    assert "X[1, 1] (column 'knots') = nan" in refusal(path)
+    write(table.assign(kind=np.array(["a", None, "b"], dtype=object)))
+    assert "kind[1] is missing; 1 such of 3" in refusal(path, "kind")
+    write(table.assign(y=[0.5, 1, 2]).drop(columns="kind"))
+    assert "y[0] = 0.5" in refusal(path)
+    write(table.iloc[:0])
+    assert "at least one row" in refusal(path)
+    write(table.assign(y=1).drop(columns="kind"))
+    assert "all 3 labels in y are 1" in refusal(path)
+
+
+def test_csv_headers(tmp_path: Path):
+    path = tmp_path / "a.CSV"
+    path.write_text("1,2\n3,4\n")
+    assert load(path).X.tolist() == [[1, 2], [3, 4]]
+    assert load(path, labels="1").labels.tolist() == [0, 1]
+    path.write_text("0,1\n3,4\n")
+    assert load(path).X.tolist() == [[3, 4]]
+    pd.DataFrame({"a": [1, 2]}).to_csv(path)
+    assert "to_csv(path, index=False)" in refusal(path)
+
+
+def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "a.parquet").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert "pip install 'leadline[parquet]'" in refusal(tmp_path / "a.parquet")
+
+
+def test_folders_of_images(tmp_path: Path):
+    for name in ("cat/b.png", "cat/a.PNG", "ant/c.bmp"):
+        picture(tmp_path / "animals" / name)
+    (tmp_path / "animals" / ".hidden").mkdir()
+    (tmp_path / "animals" / "cat" / "readme.txt").write_text("no image")
+    data = load(tmp_path / "animals")
+    assert (data.name, data.image_size, data.channels) == ("animals", (3, 4), 1)
+    assert (data.labels.tolist(), data.class_names) == ([0, 1, 1], ("ant", "cat"))
+    assert np.unique(data.X) == np.float32(0.2)
+
+    flat = load(tmp_path / "animals" / "cat")
+    assert (len(flat), flat.y, flat.name) == (2, None, "cat")
+    assert "labels of a folder" in refusal(tmp_path / "animals", "y")
+
+
+def test_colour_sixteen_bits_and_mixtures(tmp_path: Path):
+    picture(tmp_path / "a.png", mode="RGB", value=(255, 51, 0))
+    picture(tmp_path / "b.png", mode="L", value=51)
+    data = load(tmp_path)
+    np.testing.assert_allclose(data.images[:, :, 0, 0], [[1, 0.2, 0], [0.2, 0.2, 0.2]], rtol=1e-6)
+    Image.fromarray(np.full((3, 4), 13107, np.uint16)).save(tmp_path / "b.png")
+    np.testing.assert_allclose(load(tmp_path).images[1, :, 0, 0], 0.2, rtol=1e-6)
+
+
+def test_folders_that_cannot_be_read_are_refused(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    assert f"at least one image\n  got:   no image in {tmp_path / 'empty'}" in refusal(tmp_path / "empty")
+    picture(tmp_path / "classes" / "a" / "1.png")
+    assert "all 1 labels in subfolders are 'a'" in refusal(tmp_path / "classes")
+    (tmp_path / "classes" / "b").mkdir()
+    assert "at least one image per class" in refusal(tmp_path / "classes")
+    picture(tmp_path / "classes" / "b" / "2.png", size=(5, 3))
+    message = refusal(tmp_path / "classes")
+    assert "1.png is 4 x 3 and " in message
+    assert "2.png is 5 x 3 pixels" in message
+    (tmp_path / "classes" / "b" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n cut off")
+    assert "2.png: " in refusal(tmp_path / "classes")
+    picture(tmp_path / "classes" / "3.png")
+    assert "image 3.png beside subfolder a" in refusal(tmp_path / "classes")
+
+
+def test_what_is_not_there_or_not_known_is_refused(tmp_path: Path):
+    assert "no file or folder" in refusal(tmp_path / "nothing.csv")
+    (tmp_path / "a.pkl").write_bytes(b"")
+    assert "'a.pkl'\n  cure:  one of .npz, .npy, .csv, .parquet, or a folder" in refusal(tmp_path / "a.pkl")
