@@ -41,6 +41,8 @@ STRETCH = 1.2
 """Largest ratio of the scale of one axis to that of the other."""
 FILL = (0.75, 1.0)
 """Range of the glyph's larger side, as a share of the image."""
+SHIFT = 0.1
+"""Largest shift from the centre along either axis, as a share of the image; less where the ink would be clipped."""
 
 
 def glyphs(characters: str, num: int, size: int, *, seed: int, fonts: Sequence[str] | None = None) -> Dataset:
@@ -106,7 +108,7 @@ def _place(
     ink = np.array(master.size) - 2 * _MARGIN
     box = np.abs(bend) @ ink
     scale = fill * side / box.max()
-    centre = side / 2 + shift * (side - scale * box) / 2
+    centre = side / 2 + shift * np.minimum(side * SHIFT, (side - scale * box) / 2)
     inverse = np.linalg.inv(scale * bend)
     offset = np.array(master.size) / 2 - inverse @ centre
     matrix = (*inverse[0], offset[0], *inverse[1], offset[1])
