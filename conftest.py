@@ -1,7 +1,9 @@
 """Tests are stricter than users: shapes are checked at run time, documents run, global generators stay untouched."""
 
+import os
 import random
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,8 @@ class ConsoleParser(CodeBlockParser):
         folder = example.namespace.setdefault("folder", example.namespace["tmp_path"])
         for line in example.parsed.splitlines():
             if line.startswith("$ "):
-                done = subprocess.run(line[2:], shell=True, cwd=folder, capture_output=True, text=True, check=False)
+                path = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+                done = subprocess.run(line[2:], shell=True, cwd=folder, env=path, capture_output=True, text=True)
                 assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 

@@ -5,6 +5,7 @@ words, a table, a figure and a folder on disk. Instruments return soundings; the
 explorer show them.
 """
 
+import math
 import platform
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -50,8 +51,8 @@ class Interval:
     >>> interval = Interval(12.0, 8.0, 16.0)
     >>> interval.above(0), interval.above(10), interval.above(20)
     (True, None, False)
-    >>> f"{interval:.1f}"
-    '12.0 [8.0, 16.0]'
+    >>> f"{interval:.0f}", str(interval)
+    ('12 [8, 16]', '12.0 [8.0, 16.0]')
     """
 
     estimate: float
@@ -74,10 +75,17 @@ class Interval:
         return False if self.high < low or self.low > high else None
 
     def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
         return f"{self.estimate:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
 
     def __str__(self) -> str:
-        return f"{self:.3g}"
+        """To two digits of the interval's half-width: what lies beyond says nothing."""
+        half = (self.high - self.low) / 2
+        if not 0 < half < math.inf:
+            return f"{self:.4g}"
+        decimals = 1 - math.floor(math.log10(half))
+        return f"{self:.{decimals}f}" if 0 <= decimals <= 6 else f"{self:.3g}"
 
 
 @cache

@@ -39,7 +39,7 @@ class Effect:
     unit: str = ""
 
     def __str__(self) -> str:
-        return f"{self.label}: {self.interval:.3g} {self.unit}".rstrip()
+        return f"{self.label}: {self.interval} {self.unit}".rstrip()
 
 
 def paired_interval(differences: Num[np.ndarray, "*seeds"], level: float = 0.95) -> Interval:
@@ -94,7 +94,7 @@ def effect(differences: Num[np.ndarray, "*seeds"], label: str, unit: str = "", *
         comparisons: how many effects share one verdict as alternatives; the simultaneous interval widens for them.
 
     >>> print(effect(np.array([1.0, 2.0, 3.0]), "b minus a", "points"))
-    b minus a: 2 [-0.484, 4.48] points
+    b minus a: 2.0 [-0.5, 4.5] points
     """
     level = 1 - (1 - SIMULTANEOUS_LEVEL) / comparisons
     return Effect(

@@ -117,4 +117,4 @@ def test_the_json_says_all_that_the_page_says(results):
 def test_the_markdown_has_a_row_and_a_section_for_each(results):
     text = report.as_markdown(results)
     assert text.count("\n### ") == 20
-    assert "| 1f | Few labels, large gain | true | supported | +" in text
+    assert "| 1f | Few labels, large gain | true | supported | 5." in text

@@ -81,7 +81,7 @@ def interval_picture(interval: Interval, simultaneous: Interval, bounds: tuple[f
         for i, width in ((simultaneous, 1.5), (interval, 5))
     )
     drawing = (
-        f'<svg viewBox="0 0 100 16" preserveAspectRatio="none" role="img" aria-label="{interval:.3g}">'
+        f'<svg viewBox="0 0 100 16" preserveAspectRatio="none" role="img" aria-label="{interval}">'
         f'<rect x="{left}" y="0" width="{round(right - left, 2)}" height="16" fill="var(--supported)" opacity="0.12"/>'
         f"{edges}{lines}</svg>"
     )

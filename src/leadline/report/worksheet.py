@@ -53,6 +53,7 @@ def as_html(results: Sequence[Result], setting: Setting, timings: Mapping[str, f
         budget=setting.budget,
         places={r.statement.id: f"figure-{r.statement.id}" for r in results if r.answer is not None},
         headline=headline,
+        label=_label,
         duration=duration,
         parts=_parts,
         protocol=_protocol,
@@ -83,20 +84,26 @@ def as_markdown(results: Sequence[Result]) -> str:
 
 
 def headline(result: Result) -> str:
-    """The first effect that the criterion names, or the count of facts that hold.
-
-    A single line for a table.
-    """
+    """The first effect that the criterion names, or how many facts hold: one line for a table."""
     answer = result.answer
     if answer is None:
         return ""
+    effect = _first_effect(answer)
+    if effect is not None:
+        return f"{effect.interval} {effect.unit}".rstrip()
     leaves = answer.statement.criterion.leaves()
-    for leaf in leaves:
-        if not isinstance(leaf, Holds):
-            effect = answer.effects[leaf.effect]
-            return f"{_signed(effect)} {effect.unit}".rstrip()
     held = sum(answer.facts[leaf.fact].holds for leaf in leaves if isinstance(leaf, Holds))
     return f"exact: {held} of {len(leaves)} as claimed"
+
+
+def _label(result: Result) -> str:
+    effect = _first_effect(result.answer) if result.answer is not None else None
+    return effect.label if effect is not None else ""
+
+
+def _first_effect(answer: Answer) -> Effect | None:
+    named = [leaf.effect for leaf in answer.statement.criterion.leaves() if not isinstance(leaf, Holds)]
+    return answer.effects[named[0]] if named else None
 
 
 def duration(seconds: float | None) -> str:
@@ -108,11 +115,6 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return ""
     return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-
-
-def _signed(effect: Effect) -> str:
-    i = effect.interval
-    return f"{i.estimate:+.3g} [{i.low:.3g}, {i.high:.3g}]"
 
 
 def _by_section(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -145,9 +147,9 @@ def _parts(answer: Answer) -> Iterator[dict[str, Any]]:
         yield {
             "what": effect.label,
             "rule": _rule(leaf),
-            "measured": _signed(effect),
+            "measured": str(effect.interval),
             "unit": effect.unit,
-            "simultaneous": f"[{effect.simultaneous.low:.3g}, {effect.simultaneous.high:.3g}]",
+            "simultaneous": str(effect.simultaneous).partition(" ")[2],
             "replicates": effect.replicates,
             "picture": interval_picture(effect.interval, effect.simultaneous, _bounds(leaf)),
             "holds": _mark(leaf.judge(answer.effects, answer.facts)) if leaf else "",
