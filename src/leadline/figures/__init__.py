@@ -4,6 +4,7 @@ from leadline.figures.bands import bands
 from leadline.figures.lines import log_lines
 from leadline.figures.panels import panels
 from leadline.figures.theme import ACCENT, COLOURS, NEUTRAL, new_figure
+from leadline.figures.tree import tree
 
 __all__ = [
     "ACCENT",
@@ -13,4 +14,5 @@ __all__ = [
     "log_lines",
     "new_figure",
     "panels",
+    "tree",
 ]

@@ -1,0 +1,205 @@
+"""Was the answer the most likely sequence? If not: where was it lost, and which width would have kept it?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leadline.decoding.beam import beam_search
+from leadline.decoding.candidates import all_tokens
+from leadline.decoding.decoded import Decoded
+from leadline.decoding.exact import SAME, exact_search
+from leadline.decoding.problem import Model, Problem, Step, select
+from leadline.decoding.trace import Fate, Trace
+from leadline.sounding import Protocol, Sounding, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+Finding = Literal["optimal", "search error", "unresolved"]
+
+
+@dataclass(frozen=True, eq=False)
+class SearchAudit(Sounding):
+    """Whether each answer of a search was the best there is, and what became of the best where it was not."""
+
+    decoded: Decoded
+    """What was audited."""
+    optimum: Decoded
+    """What exact search found, with its certificate."""
+    outcome: tuple[Finding, ...]
+    """Per item; ``unresolved`` where the budget ran out before either was shown."""
+    lost_step: np.ndarray
+    """Shape (B,). The step after which the optimum's prefix was no longer in the beam; 0 where none was lost."""
+    lost_rank: np.ndarray
+    """Shape (B,). Its rank among that step's candidates."""
+    width: np.ndarray
+    """Shape (B,). The smallest width whose beam search returns the optimum; 0 where unknown."""
+    traces: tuple[Trace | None, ...]
+    """The audited search of each item with an error, run again with its trace."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The finding for one prompt, or the counts for many."""
+        search, B = self.decoded.protocol.settings["search"], len(self.outcome)
+        if B > 1:
+            counts = ", ".join(
+                f"{self.outcome.count(name)} {name}" for name in ("optimal", "search error", "unresolved")
+            )
+            return Verdict(f"{search} on {B} prompts: {counts}")
+        answer, optimum = _say(self.decoded), _say(self.optimum)
+        if self.outcome[0] == "optimal":
+            return Verdict(f"{search} returned the most likely sequence, “{answer}”")
+        if self.outcome[0] == "unresolved":
+            gap = self.optimum.certificate.gap[0] if self.optimum.certificate else np.inf
+            return Verdict(f"the budget ran out: the answer of {search} is at most {gap:.3g} nats from the best")
+        where = f", lost at step {self.lost_step[0]} at rank {self.lost_rank[0]}" if self.lost_step[0] else ""
+        keeps = f"; width {self.width[0]} keeps it" if self.width[0] else ""
+        return Verdict(f"{search} returned “{answer}”; the most likely is “{optimum}”{where}{keeps}")
+
+    def table(self) -> "pd.DataFrame":
+        """One row per prompt; scores in nats (or in the units of the score)."""
+        import pandas as pd
+
+        answer, answer_score = _best(self.decoded)
+        optimum, optimum_score = _best(self.optimum)
+        return pd.DataFrame(
+            {
+                "item": range(len(self.outcome)),
+                "outcome": self.outcome,
+                "answer": answer,
+                "answer_score": answer_score,
+                "optimum": optimum,
+                "optimum_score": optimum_score,
+                "lost_step": self.lost_step,
+                "lost_rank": self.lost_rank,
+                "width": self.width,
+            }
+        )
+
+    def figure(self, item: int = 0) -> "go.Figure":
+        """The search tree of one item, with the optimum and where it was lost."""
+        from leadline.decoding.figure import draw_audit
+
+        return draw_audit(self, item)
+
+
+def audit(
+    step: Step,
+    state: Any,
+    start: Tensor,
+    decoded: Decoded,
+    *,
+    max_calls: int | None = None,
+    max_width: int = 64,
+    tolerance: float = SAME,
+) -> SearchAudit:
+    """Search exactly from the answer of an earlier search upward, and explain what that search missed.
+
+    Args:
+        step: the step function that was searched.
+        state: its state at the end of the prompts.
+        start: the last token of each prompt, shape (B,), int64.
+        decoded: the answer to audit; its settings say how it was found.
+        max_calls: budget of calls for the exact search of each item.
+        max_width: widths that are tried when looking for one that returns the optimum.
+        tolerance: relative difference of scores that counts as none.
+
+    Returns:
+        Per item: is the answer the optimum; if not, the step, the rank and the width.
+
+    >>> from leadline import decoding
+    >>> table = decoding.Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}})
+    >>> print(decoding.audit(*table.problem(), decoding.greedy(*table.problem(), max_length=2)))
+    greedy search returned “a a”; the most likely is “b a”, lost at step 1 at rank 2; width 2 keeps it
+    """
+    settings = dict(decoded.protocol.settings)
+    common = {"max_length": settings["max_length"], "eos": settings["eos"], "normalize": settings["normalize"]}
+    scored = {"score": settings["score"]} if "score" in settings else {}
+    optimum = exact_search(step, state, start, **common, **scored, max_calls=max_calls, at_least=decoded)
+    found: list[Finding] = [_compare(decoded, optimum, item, tolerance) for item in range(len(start))]
+    lost, traces = np.zeros((3, len(start)), dtype=np.int64), []
+    for item in range(len(start)):
+        one = torch.tensor([item], device=start.device)
+        problem = Problem(step, select(state, one), start[one])
+        traces.append(None)
+        if found[item] != "search error" and len(start) > 1:
+            continue
+        width = settings.get("width", 1)
+        beam = {"eos_mode": settings.get("eos_mode", "pool"), **common, **scored}
+        again = beam_search(*problem, width=width, trace=True, **beam)
+        traces[-1] = again.trace
+        if found[item] == "search error" and again.trace is not None:
+            target = optimum.hypotheses(item)[0].tokens
+            lost[:2, item] = _where_lost(problem, again.trace, target, settings["normalize"])
+            lost[2, item] = _width_for(problem, target, range(1, max_width + 1), width, beam)
+    return SearchAudit(
+        protocol=Protocol({**settings, "max_calls": max_calls, "max_width": max_width}),
+        decoded=decoded,
+        optimum=optimum,
+        outcome=tuple(found),
+        lost_step=lost[0],
+        lost_rank=lost[1],
+        width=lost[2],
+        traces=tuple(traces),
+    )
+
+
+def _compare(decoded: Decoded, optimum: Decoded, item: int, tolerance: float) -> Finding:
+    answer, best = decoded.hypotheses(item)[:1], optimum.hypotheses(item)[:1]
+    if best and (not answer or best[0].score > answer[0].score + tolerance * (1 + abs(answer[0].score))):
+        return "search error"
+    is_proved = optimum.certificate is not None and optimum.certificate.outcome[item] == "OPTIMAL"
+    return "optimal" if is_proved else "unresolved"
+
+
+def _where_lost(problem: Problem, trace: Trace, target: Sequence[int], normalize: bool | None) -> tuple[int, int]:
+    """Step and rank at which the target's prefix was first missing from the beam."""
+    for t in range(1, len(target) + 1):
+        candidates = trace.candidates(t)
+        prefix = tuple(target[:t])
+        known = [node for node in candidates if node.tokens == prefix]
+        if not known or known[0].fate is Fate.PRUNED:
+            return t, known[0].rank if known else _rank(problem, trace.beam(t - 1), prefix, normalize)
+    return 0, 0
+
+
+def _rank(problem: Problem, beam: Sequence[Any], prefix: tuple[int, ...], normalize: bool | None) -> int:
+    """The rank of a candidate that was too far behind to be recorded, from the model's scores for the whole beam."""
+    parents = [node for node in beam if node.fate is Fate.KEPT]
+    if not any(node.tokens == prefix[:-1] for node in parents):
+        return 0
+    model = Model(problem, normalize)
+    scores, state = model(model.start, model.state)
+    state = select(state, torch.zeros(len(parents), dtype=torch.int64))
+    for tokens in zip(*(node.tokens for node in parents), strict=True):
+        scores, state = model(torch.tensor(tokens), state)
+    upto = torch.tensor([node.log_prob for node in parents], dtype=torch.float64).unsqueeze(1)
+    total = upto + all_tokens(scores, model.are_logits)
+    row = [node.tokens for node in parents].index(prefix[:-1])
+    return 1 + int((total > total[row, prefix[-1]]).sum())
+
+
+def _width_for(problem: Problem, target: Sequence[int], widths: range, known: int, beam: dict[str, Any]) -> int:
+    """The smallest width that returns the target. It is not monotone: a wider beam may lose what a narrow one kept."""
+    for width in widths:
+        if width != known:
+            found = beam_search(*problem, width=width, **beam).hypotheses()
+            if found and found[0].tokens == tuple(target):
+                return width
+    return 0
+
+
+def _best(decoded: Decoded) -> tuple[list[str], list[float]]:
+    first = [decoded.hypotheses(item)[:1] for item in range(len(decoded.lengths))]
+    texts = [" ".join(found[0].words) if found else "" for found in first]
+    return texts, [found[0].score if found else -np.inf for found in first]
+
+
+def _say(decoded: Decoded) -> str:
+    found = decoded.hypotheses()
+    return " ".join(found[0].words) if found else ""

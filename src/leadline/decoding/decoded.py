@@ -1,0 +1,143 @@
+"""What a search returns: hypotheses, their scores, and what is known about the ones that it did not return."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from leadline.decoding.certificate import Certificate, certify
+from leadline.decoding.problem import Model
+from leadline.decoding.trace import Trace
+from leadline.decoding.work import Work
+from leadline.sounding import Protocol, Sounding, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One decoded sequence."""
+
+    tokens: tuple[int, ...]
+    """The new tokens, the end token included."""
+    words: tuple[str, ...]
+    """Their names; their numbers, where the model has no vocabulary."""
+    log_prob: float
+    """Nats."""
+    score: float
+    finished: bool
+    """Whether it ended by itself. Without an end token, ``max_length`` is the end."""
+
+    def __str__(self) -> str:
+        return f"{' '.join(self.words)} {self.log_prob:.2f}"
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded(Sounding):
+    """The best hypotheses of each prompt, B items with up to R hypotheses of up to L tokens, best first.
+
+    Complete is what ends with an end token or has ``max_length`` tokens. An item with fewer than R hypotheses has
+    length 0 in the places that are left.
+    """
+
+    tokens: Int[np.ndarray, "B R L"]
+    """New tokens, end token included; -1 behind a hypothesis' end."""
+    lengths: Int[np.ndarray, "B R"]
+    """New tokens of each; 0: there is no such hypothesis."""
+    log_prob: Float[np.ndarray, "B R"]
+    """Natural logarithm of the probability of all new tokens."""
+    score: Float[np.ndarray, "B R"]
+    """What the hypotheses were compared by."""
+    token_log_prob: Float[np.ndarray, "B R L"]
+    """Of each token given those before it; 0 behind the end."""
+    finished: Bool[np.ndarray, "B R"]
+    """Ended with an end token; without end tokens, has ``max_length`` tokens."""
+    work: Work
+    names: Mapping[int, str]
+    """Words of the tokens that occur, where the model has a vocabulary."""
+    certificate: Certificate | None = None
+    trace: Trace | None = None
+
+    def hypotheses(self, item: int = 0) -> tuple[Hypothesis, ...]:
+        """The hypotheses of one item, best first; none is padding."""
+        found = []
+        for r in np.flatnonzero(self.lengths[item]):
+            tokens = tuple(self.tokens[item, r, : self.lengths[item, r]].tolist())
+            words = tuple(self.names.get(token, str(token)) for token in tokens)
+            log_prob, score = float(self.log_prob[item, r]), float(self.score[item, r])
+            found.append(Hypothesis(tokens, words, log_prob, score, bool(self.finished[item, r])))
+        return tuple(found)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The first item's best hypothesis and what is known about it."""
+        search, proof = (
+            self.protocol.settings.get("search", "search"),
+            f"; {self.certificate}" if self.certificate else "",
+        )
+        if len(self.lengths) > 1:
+            return Verdict(f"{search} decoded {len(self.lengths)} prompts{proof}")
+        if not self.lengths.any():
+            return Verdict(f"{search} found no sequence with a probability above zero")
+        best = self.hypotheses()[0]
+        return Verdict(f"{search} returns “{' '.join(best.words)}” with log-probability {best.log_prob:.2f}{proof}")
+
+    def table(self) -> "pd.DataFrame":
+        """One row per hypothesis; ``log_prob`` in nats, ``length`` in new tokens."""
+        import pandas as pd
+
+        rows = [
+            {
+                "item": item,
+                "rank": r + 1,
+                "text": " ".join(hypothesis.words),
+                "log_prob": hypothesis.log_prob,
+                "score": hypothesis.score,
+                "length": len(hypothesis.tokens),
+                "finished": hypothesis.finished,
+            }
+            for item in range(len(self.lengths))
+            for r, hypothesis in enumerate(self.hypotheses(item))
+        ]
+        return pd.DataFrame(rows, columns=["item", "rank", "text", "log_prob", "score", "length", "finished"])
+
+    def figure(self, item: int = 0) -> "go.Figure":
+        """The search tree of one item, if it was traced; else each hypothesis, token by token."""
+        from leadline.decoding.figure import draw_decoded
+
+        return draw_decoded(self, item)
+
+
+def conclude(
+    model: Model,
+    found: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    discarded: Tensor | None = None,
+    reason: str = "",
+    trace: Trace | None = None,
+) -> Decoded:
+    """The result of a search from what it found.
+
+    Args:
+        model: the step function, whose work was counted.
+        found: the array fields from ``tokens`` to ``finished``.
+        settings: how the search was run.
+        discarded: bounds on what was discarded, see :func:`~leadline.decoding.certificate.certify`.
+        reason: why they do not hold, if they do not.
+        trace: the search tree, if it was recorded.
+    """
+    names = model.names(set(np.unique(found["tokens"]).tolist()) - {-1})
+    return Decoded(
+        protocol=Protocol(settings, seeds=(settings["seed"],) if "seed" in settings else ()),
+        **found,
+        work=model.meter.read(),
+        names={**names, **(trace.names if trace else {})},
+        certificate=None if discarded is None else certify(found["score"], discarded.cpu().numpy(), reason),
+        trace=trace,
+    )

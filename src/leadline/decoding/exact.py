@@ -1,0 +1,294 @@
+"""Exact search: the most likely sequence, proved.
+
+Best-first over prefixes. Log-probabilities only fall as a prefix grows, so that a prefix bounds all that grows from it;
+once a complete sequence reaches the bound of every open prefix, it is the best of all. Prefixes are expanded in batches
+of one depth. What a batch holds beyond the best prefix is speculation, and is rationed: however the search goes, it
+expands at most ``batch * max_length`` prefixes that turn out not to have been needed.
+"""
+
+import heapq
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leadline.decoding.candidates import all_tokens, refuse_nan
+from leadline.decoding.decoded import Decoded, conclude
+from leadline.decoding.history import stack
+from leadline.decoding.problem import Model, Problem, Step, concat, nbytes
+from leadline.decoding.scores import Score, SumLogProb
+from leadline.decoding.settings import EndTokens, check_counts, check_end_tokens, end_tokens
+from leadline.errors import InputError
+
+SAME = 1e-6
+"""Relative difference of two scores below which one sequence may be taken for another: what float32 leaves open."""
+
+
+def exact_search(
+    step: Step,
+    state: Any,
+    start: Tensor,
+    *,
+    max_length: int,
+    eos: EndTokens = None,
+    normalize: bool | None = None,
+    max_calls: int | None = None,
+    max_bytes: int = 2**31,
+    batch: int = 64,
+    score: Score = SumLogProb(),  # noqa: B008
+    per_length: bool = False,
+    num_return: int = 1,
+    at_least: Decoded | None = None,
+) -> Decoded:
+    """The best complete sequences, proved to be; or, where a budget runs out, the best found and a bound.
+
+    Args:
+        step: see :data:`~leadline.decoding.problem.Step`.
+        state: the state at the end of the prompts, B rows; objects in it need ``concat`` on their class.
+        start: the last token of each prompt, shape (B,), int64.
+        max_length: new tokens at most.
+        eos: the end token or tokens.
+        normalize: whether scores are logits; ``None`` follows ``step.normalized``.
+        max_calls: budget of calls of the step function for each item.
+        max_bytes: budget of memory for open prefixes, their states included.
+        batch: prefixes per call.
+        score: what sequences are compared by.
+        per_length: the most likely sequence of every length instead, which answers every length penalty at once.
+        num_return: sequences to return, all of them proved.
+        at_least: an earlier answer to the same problem (of a beam search, say): the search starts from what it
+            found, and only looks for better.
+
+    Returns:
+        The sequences. The certificate says ``OPTIMAL`` where the search came to its end, else ``GAP``.
+
+    Raises:
+        InputError: scores are above 0 where they should be log-probabilities, or a score without a bound, or as
+            :func:`~leadline.decoding.beam.beam_search`.
+
+    >>> from leadline import decoding
+    >>> table = decoding.Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}})
+    >>> print(decoding.exact_search(*table.problem(), max_length=2))
+    exact search returns “b a” with log-probability -0.90; proved optimal
+
+    Reference: Stahlberg and Byrne, *On NMT search errors and model errors: cat got your tongue?*, 2019.
+    """
+    check_counts(max_length=max_length, max_calls=max_calls, batch=batch, num_return=num_return)
+    if not score.bounded:
+        raise InputError("exact search needs a score with a bound", got=f"score = {score}")
+    model, ends = Model(Problem(step, state, start), normalize), end_tokens(eos)
+    settings = {
+        "search": "exact search",
+        "max_length": max_length,
+        "eos": ends,
+        "score": score,
+        "per_length": per_length,
+        "num_return": max_length if per_length else num_return,
+        "normalize": normalize,
+        "max_calls": max_calls,
+        "batch": batch,
+    }
+    sequences, bounds = [], []
+    for item in range(model.batch):
+        search = _BestFirst(model, item, settings, max_bytes)
+        if at_least is not None:
+            search.start_from(at_least)
+        bounds.append(search.run())
+        sequences.append(search.sequences())
+    discarded = torch.tensor(bounds, dtype=torch.float64).unsqueeze(1)
+    return conclude(model, stack(sequences, ends), settings, discarded=discarded)
+
+
+@dataclass(frozen=True, eq=False)
+class _Brood:
+    """The open children of one expanded batch, best first. They share the batch's state, which is never changed."""
+
+    state: Any
+    log_prob: np.ndarray
+    row: np.ndarray
+    token: np.ndarray
+    prefix: range
+    """Per row: the number of the prefix that was expanded."""
+
+    @property
+    def nbytes(self) -> int:
+        return nbytes(self.state) + self.log_prob.nbytes + self.row.nbytes + self.token.nbytes
+
+
+class _BestFirst:
+    """The search of one item. ``open[d]`` is a heap of broods of depth d by their best child that is still open."""
+
+    def __init__(self, model: Model, item: int, settings: dict[str, Any], max_bytes: int):
+        self.model, self.item, self.max_bytes = model, item, max_bytes
+        self.T, self.ends, self.score = settings["max_length"], settings["eos"], settings["score"]
+        self.batch, self.R, self.per_length = settings["batch"], settings["num_return"], settings["per_length"]
+        self.calls, self.budget = 0, settings["max_calls"] or np.inf
+        self.open: list[list[tuple[float, int, int, _Brood]]] = [[] for _ in range(self.T)]
+        self.bytes = 0
+        self.prefixes: list[tuple[int, int, float]] = []  # of what was expanded: parent, last token, log_prob
+        self.found: list[
+            tuple[float, int, int, float]
+        ] = []  # score, prefix before the last token, that token, log_prob
+        self.by_length = np.full(self.T + 1, -np.inf)
+        self.known: list[tuple[float, list[int], list[float]]] = []
+        self.threshold = -np.inf
+        self.speculated: list[float] = []
+
+    def start_from(self, decoded: Decoded) -> None:
+        """Look only for what is at least as good as an earlier answer."""
+        i = self.item
+        for r in range(int((decoded.lengths[i] > 0).sum())):
+            n = int(decoded.lengths[i, r])
+            log_prob = decoded.token_log_prob[i, r, :n].cumsum()
+            score = float(self.score(log_prob[-1], n))
+            self.known.append((score, decoded.tokens[i, r, :n].tolist(), log_prob.tolist()))
+        if len(self.known) >= self.R and not self.per_length:
+            worst = sorted(score for score, _, _ in self.known)[-self.R]
+            self.threshold = worst - SAME * (1 + abs(worst))
+
+    def run(self) -> float:
+        """Search; returns a bound on everything that was not looked at."""
+        root = torch.tensor([self.item], device=self.model.start.device)
+        self._expand(0, self.model.start[root], self.model.select(self.model.state, root), [(-1, -1, 0.0)])
+        for depth in range(1, self.T):  # one dive first: it gives a lower bound, and so a measure of what can matter
+            if self.calls < self.budget:
+                self._expand_best(depth, (self.batch + 1) // 2)
+        while (depth := self._most_promising()) is not None:
+            if self.calls >= self.budget or self.bytes > self.max_bytes:
+                return self._bound(depth)
+            self._expand_best(depth, self.batch)
+        return -np.inf if self.per_length else self._worst()
+
+    def sequences(self) -> list[tuple[float, list[int], list[float]]]:
+        """What was found, best first, with what was known before and not found again."""
+        found = []
+        for score, prefix, token, log_prob in self.found:
+            tokens, upto = [token], [log_prob]
+            while prefix > 0:
+                prefix, token, log_prob = self.prefixes[prefix]
+                tokens.append(token)
+                upto.append(log_prob)
+            found.append((score, tokens[::-1], upto[::-1]))
+        known = [entry for entry in self.known if entry[1] not in [tokens for _, tokens, _ in found]]
+        return sorted(found + known, key=lambda entry: -entry[0])[: self.R]
+
+    def _worst(self) -> float:
+        """The score that must be exceeded to matter."""
+        return max(self.threshold, self.found[-1][0] if len(self.found) == self.R else -np.inf)
+
+    def _value(self, depth: int, log_prob: Any) -> Any:
+        """The best score that can grow from a prefix."""
+        return log_prob if self.per_length else self.score.bound(log_prob, depth + 1, self.T)
+
+    def _matters(self, depth: int, log_prob: Any) -> Any:
+        if self.per_length:
+            return log_prob > self.by_length[depth + 1 :].min()
+        return self.score.bound(log_prob, depth + 1, self.T) > self._worst()
+
+    def _bound(self, depth: int) -> float:
+        return float(self._value(depth, -self.open[depth][0][0]))
+
+    def _most_promising(self) -> int | None:
+        """The depth of the best open prefix (the deepest of equals); forgets prefixes that cannot matter any more."""
+        best = None
+        for depth, heap in enumerate(self.open):
+            if heap and not self._matters(depth, -heap[0][0]):
+                self.bytes -= sum(brood.nbytes for *_, brood in heap)
+                heap.clear()
+            if heap and (best is None or self._bound(depth) >= self._bound(best)):
+                best = depth
+        return best
+
+    def _expand_best(self, depth: int, count: int) -> None:
+        """Expand up to ``count`` of the best prefixes of a depth in one call; see the module's text for the ration."""
+        heap, promising = self.open[depth], self._most_promising()
+        if promising is None or not heap:
+            return
+        upper = self._bound(promising)
+        while self.speculated and -self.speculated[0] >= upper:
+            heapq.heappop(self.speculated)
+        taken: dict[int, tuple[_Brood, list[int]]] = {}
+        for _ in range(count):
+            if not heap or not self._matters(depth, -heap[0][0]):
+                break
+            value = self._bound(depth)
+            if value < upper:
+                if len(self.speculated) >= self.batch * self.T:
+                    break
+                heapq.heappush(self.speculated, -value)
+            _, number, place, brood = heap[0]
+            taken.setdefault(number, (brood, []))[1].append(place)
+            if place + 1 < len(brood.log_prob):
+                heapq.heapreplace(heap, (-float(brood.log_prob[place + 1]), number, place + 1, brood))
+            else:
+                heapq.heappop(heap)
+                self.bytes -= brood.nbytes
+        if not taken:
+            return
+        states, tokens, prefixes = [], [], []
+        for brood, places in taken.values():
+            rows = brood.row[places]
+            states.append(self.model.select(brood.state, torch.from_numpy(rows).to(self.model.start.device)))
+            tokens.append(brood.token[places])
+            columns = (rows.tolist(), brood.token[places].tolist(), brood.log_prob[places].tolist())
+            prefixes += [(brood.prefix[row], token, log_prob) for row, token, log_prob in zip(*columns, strict=True)]
+        token = torch.from_numpy(np.concatenate(tokens)).to(self.model.start.device)
+        self._expand(depth, token, concat(states), prefixes)
+
+    def _expand(self, depth: int, tokens: Tensor, state: Any, prefixes: list[tuple[int, int, float]]) -> None:
+        first = len(self.prefixes)
+        self.prefixes += prefixes
+        self.calls += 1
+        scores, state = self.model(tokens, state)
+        check_end_tokens(self.ends, scores.shape[1])
+        log_prob = all_tokens(scores, self.model.are_logits).cpu().numpy()
+        if not (log_prob < 1e-5).all():
+            self._refuse(log_prob, depth + 1)
+        total = np.array([upto for *_, upto in prefixes])[:, None] + np.minimum(log_prob, 0)
+        length = depth + 1
+        complete = np.zeros(total.shape[1], dtype=bool)
+        complete[slice(None) if length == self.T else list(self.ends)] = True
+        self._admit(length, total, complete, first)
+        if length == self.T:
+            return
+        open_ = self._matters(length, total) & (total > -np.inf) & ~complete
+        rows, words = np.nonzero(open_)
+        if not len(rows):
+            return
+        values = total[rows, words]
+        order = np.argsort(-values, kind="stable")
+        brood = _Brood(state, values[order], rows[order], words[order], range(first, first + len(prefixes)))
+        self.bytes += brood.nbytes
+        heapq.heappush(self.open[length], (-float(brood.log_prob[0]), first, 0, brood))
+
+    def _admit(self, length: int, total: np.ndarray, complete: np.ndarray, first: int) -> None:
+        """Complete sequences join the best that were found."""
+        score = np.asarray(self.score(total, length))
+        floor = self.by_length[length] if self.per_length else self._worst()
+        rows, words = np.nonzero(complete & (score > floor) & (total > -np.inf))
+        keep = 1 if self.per_length else self.R
+        for i in np.argsort(-score[rows, words], kind="stable")[:keep]:
+            row, word = int(rows[i]), int(words[i])
+            entry = (float(score[row, word]), first + row, word, float(total[row, word]))
+            if self.per_length:
+                self.by_length[length] = entry[3]
+                self.found = [one for one in self.found if self._length(one) != length]
+            self.found = sorted([*self.found, entry], key=lambda one: -one[0])[: self.R]
+
+    def _length(self, entry: tuple[float, int, int, float]) -> int:
+        prefix, length = entry[1], 1
+        while prefix > 0:
+            prefix, length = self.prefixes[prefix][0], length + 1
+        return length
+
+    def _refuse(self, log_prob: np.ndarray, step: int) -> None:
+        row, token = (int(i[0]) for i in np.nonzero(~(log_prob < 1e-5)))
+        if not log_prob[row, token] < np.inf:
+            refuse_nan(step=step, item=self.item, hypothesis=row)
+        raise InputError(
+            "exact search needs log-probabilities, at most 0",
+            got=f"{log_prob[row, token]:.3g} for token {token} at step {step}, item {self.item}",
+            cause="the scores are logits",
+            cure="pass normalize=True",
+        )

@@ -1,0 +1,82 @@
+"""Every sequence there is: the oracle of all other searches, where the tree is small enough."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leadline.decoding.candidates import all_tokens, refuse_nan
+from leadline.decoding.decoded import Decoded, conclude
+from leadline.decoding.history import History
+from leadline.decoding.problem import Model, Problem, Step
+from leadline.decoding.settings import EndTokens, check_counts, check_end_tokens, end_tokens
+from leadline.errors import InputError
+
+
+def exhaustive_search(
+    step: Step,
+    state: Any,
+    start: Tensor,
+    *,
+    max_length: int,
+    eos: EndTokens = None,
+    normalize: bool | None = None,
+    limit: int = 1_000_000,
+) -> Decoded:
+    """All complete sequences with a probability above zero, most likely first; their probabilities sum to 1.
+
+    Args:
+        step: see :data:`~leadline.decoding.problem.Step`.
+        state: the state at the end of the prompts, B rows.
+        start: the last token of each prompt, shape (B,), int64.
+        max_length: new tokens at most.
+        eos: the end token or tokens.
+        normalize: whether scores are logits; ``None`` follows ``step.normalized``.
+        limit: sequences per call at most.
+
+    Raises:
+        InputError: there are more sequences than ``limit``, or as :func:`~leadline.decoding.beam.beam_search`.
+
+    >>> from leadline import decoding
+    >>> table = decoding.Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}})
+    >>> [str(hypothesis) for hypothesis in decoding.exhaustive_search(*table.problem(), max_length=2).hypotheses()]
+    ['b a -0.90', 'a a -1.30', 'a b -1.30']
+    """
+    check_counts(max_length=max_length, limit=limit)
+    model, ends = Model(Problem(step, state, start), normalize), end_tokens(eos)
+    items, total = torch.arange(model.batch, device=start.device), start.new_zeros(model.batch, dtype=torch.float64)
+    history, tokens, state, complete = History(model.batch, 0, start.device), start, model.state, []
+    for t in range(1, max_length + 1):
+        scores, state = model(tokens, state)
+        M = scores.shape[1]
+        check_end_tokens(ends, M)
+        if t == 1:
+            _check_limit(model.batch, M, len(ends), max_length, limit)
+        log_prob = all_tokens(scores, model.are_logits)
+        if not (log_prob < torch.inf).all():
+            refuse_nan(step=t, item=int(items[(~(log_prob < torch.inf)).any(1)][0]), hypothesis=0)
+        grown = total.unsqueeze(1) + log_prob
+        rows, words = (grown > -torch.inf).nonzero().unbind(1)
+        total = grown[rows, words]
+        is_end = torch.isin(words, torch.tensor(ends, dtype=torch.int64)) | (t == max_length)
+        complete.append([x[is_end] for x in (items[rows], torch.full_like(rows, t), total, rows, words)])
+        rows, tokens, total = rows[~is_end], words[~is_end], total[~is_end]
+        if not len(rows):
+            break
+        items, state = items[rows], model.select(state, rows)
+        history.add(rows, tokens, total)
+    history.finish_all(*(torch.cat(parts) for parts in zip(*complete, strict=True)))
+    settings = {"search": "exhaustive search", "max_length": max_length, "eos": ends, "normalize": normalize}
+    return conclude(model, history.read(None, ends), settings)
+
+
+def _check_limit(batch: int, M: int, ends: int, max_length: int, limit: int) -> None:
+    sequences = M
+    for _ in range(max_length - 1):
+        sequences = ends + (M - ends) * sequences
+    if batch * sequences > limit:
+        raise InputError(
+            f"exhaustive search visits at most limit = {limit} sequences",
+            got=f"{batch} x {sequences} sequences of up to {max_length} of {M} tokens",
+            cure="use exact_search, which proves the optimum without visiting them all",
+        )

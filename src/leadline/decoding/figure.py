@@ -1,0 +1,108 @@
+"""Drawings of soundings of the decoder."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from leadline.decoding.audit import SearchAudit
+from leadline.decoding.decoded import Decoded
+from leadline.decoding.trace import Fate, Trace
+from leadline.figures import new_figure, tree
+
+BOXES = 48
+"""More candidates than this are not drawn one by one."""
+
+
+def draw_decoded(decoded: Decoded, item: int) -> go.Figure:
+    """The search tree of one item with its answer, or its hypotheses token by token."""
+    hypotheses = decoded.hypotheses(item)
+    if decoded.trace is not None:
+        answer = hypotheses[0].tokens if hypotheses else ()
+        paths = {"the search's answer": answer}
+        return draw_tree(decoded.trace, item, paths, title="What the beam kept, and what it pruned")
+    x = np.arange(1, decoded.tokens.shape[2] + 1)
+    figure = new_figure("Each hypothesis, token by token", "token", "log-probability so far / nats")
+    for rank, hypothesis in enumerate(hypotheses[:7], 1):
+        upto = decoded.token_log_prob[item, rank - 1, : len(hypothesis.tokens)].cumsum()
+        name = " ".join(hypothesis.words)
+        name = f"{rank}: {name if len(name) < 40 else name[:39] + '…'}"
+        look = {"mode": "lines+markers", "hovertemplate": "%{text} %{y:.2f}"}
+        figure.add_scatter(x=x, y=upto, name=name, text=hypothesis.words, **look)
+    return figure
+
+
+def draw_audit(audit: SearchAudit, item: int) -> go.Figure:
+    """Where the most likely sequence left the beam."""
+    trace = audit.traces[item]
+    if trace is None:
+        return draw_decoded(audit.decoded, item)
+    paths = {"the search's answer": audit.decoded.hypotheses(item)[0].tokens}
+    title = "The answer is the most likely sequence"
+    if audit.outcome[item] == "search error":
+        paths["the most likely sequence"] = audit.optimum.hypotheses(item)[0].tokens
+        where = f"step {audit.lost_step[item]}, at rank {audit.lost_rank[item]}"
+        title = f"The most likely sequence left the beam at {where}"
+    upto = audit.optimum.token_log_prob[item, 0].cumsum().tolist() if audit.optimum.lengths[item].any() else []
+    return draw_tree(trace, item, paths, title=title, lost=int(audit.lost_step[item]), upto=upto)
+
+
+def draw_tree(
+    trace: Trace,
+    item: int,
+    paths: Mapping[str, Sequence[int]],
+    *,
+    title: str,
+    lost: int = 0,
+    upto: Sequence[float] = (),
+) -> go.Figure:
+    """A trace as a tree, with some token sequences picked out.
+
+    A wide trace shows the best candidates of each step and says how many more there were. The last path may leave the
+    trace: after step ``lost`` it is drawn with the log-probabilities ``upto`` that it would have had.
+    """
+    nodes = np.flatnonzero(trace.item == item)
+    steps = int(trace.step[nodes].max(initial=0))
+    node_of = {trace.tokens(int(node)): int(node) for node in nodes}
+    prefixes = {name: [tuple(path[:t]) for t in range(1, len(path) + 1)] for name, path in paths.items()}
+    wanted = {node_of[prefix] for path in prefixes.values() for prefix in path if prefix in node_of}
+    shown = _choose(trace, nodes, wanted, max(2, BOXES // max(steps, 1)))
+    boxes: list[tuple[tuple[int, ...], str, str, bool]] = [((), "start", "", False)]
+    place: dict[tuple[int, ...], int] = {(): 0}
+    for node in shown:
+        tokens, is_pruned = trace.tokens(node), bool(trace.fate[node] == Fate.PRUNED)
+        note = f"{trace.log_prob[node]:.2f}" + (f", rank {trace.rank[node]}" if is_pruned else "")
+        place[tokens] = len(boxes)
+        boxes.append((tokens[:-1], _word(trace, tokens[-1]), note, is_pruned))
+    last = list(prefixes.values())[-1]
+    for t, prefix in enumerate(last):
+        if prefix not in place:
+            place[prefix] = len(boxes)
+            boxes.append((prefix[:-1], _word(trace, prefix[-1]), f"{upto[t]:.2f}" if t < len(upto) else "", True))
+    above, labels, notes, faint = zip(*boxes, strict=True)
+    more = {t: int((trace.step[nodes] == t).sum() - (trace.step[shown] == t).sum()) for t in range(1, steps + 1)}
+    return tree(
+        np.array([-1, *(place[prefix] for prefix in above[1:])]),
+        labels,
+        [note.replace("-", "−") for note in notes],
+        title=title,
+        faint=faint,
+        paths={name: [0, *(place[prefix] for prefix in path)] for name, path in prefixes.items()},
+        marks={place[last[lost - 1]]: "lost here"} if lost else {},
+        columns=["", *(f"step {t}" + (f" ({count} more)" if count else "") for t, count in more.items())],
+    )
+
+
+def _word(trace: Trace, token: int) -> str:
+    return trace.names.get(token, str(token))
+
+
+def _choose(trace: Trace, nodes: np.ndarray, wanted: set[int], per_step: int) -> list[int]:
+    """The nodes to draw: those wanted and each step's best, if their parents are drawn; in the order of the trace."""
+    shown: list[int] = []
+    for t in np.unique(trace.step[nodes]):
+        level = nodes[trace.step[nodes] == t]
+        level = level[np.argsort(trace.rank[level], kind="stable")]
+        reachable = level[(trace.parent[level] < 0) | np.isin(trace.parent[level], shown)].tolist()
+        shown += [node for place, node in enumerate(reachable) if place < per_step or node in wanted]
+    return shown

@@ -1,0 +1,217 @@
+"""What a search needs to know of a model: one step, its state, and where to start.
+
+A step function takes the last token of ``N`` hypotheses and their state, and returns scores of all ``M`` next tokens
+and the new state. Nothing else of a model is known here, so that a table, a recurrent network and a transformer are
+searched by the same code.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from leadline.decoding.work import Meter
+from leadline.errors import InputError
+
+Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
+"""``step(tokens (N,), state) -> (scores (N, M), state)``. Scores are logits, or log-probabilities where the attribute
+``step.normalized`` is true. ``step.vocabulary``, if there, names the tokens. The state that is passed in may be
+changed: a state that was passed to a step is dead."""
+
+
+class Problem(NamedTuple):
+    """A model at the end of its prompts: every search is called as ``search(*problem, ...)``.
+
+    The state is copied before the first step, so that one problem can be searched many times.
+    """
+
+    step: Step
+    state: Any
+    """A pytree (dictionaries, lists, tuples) of tensors with leading dimension B; leaves in :class:`Shared` are common
+    to all rows; other leaves have ``select(index)``, and ``concat(states)`` on their class for exact search."""
+    start: Tensor
+    """The last token of each prompt, shape (B,), int64."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """A leaf of the state that all rows have in common: it is neither expanded nor reordered."""
+
+    value: Any
+
+
+def select(state: Any, index: Tensor) -> Any:
+    """A copy of the given rows of a state.
+
+    Args:
+        state: any state, N rows.
+        index: rows to take, shape (N',), int64; repeats allowed.
+
+    >>> select({"h": torch.tensor([[1.0], [2.0]]), "encoder": Shared("same")}, torch.tensor([1, 1]))["h"].tolist()
+    [[2.0], [2.0]]
+    """
+    return _map(lambda leaf: _select_leaf(leaf, index), state)
+
+
+def concat(states: list[Any]) -> Any:
+    """One state whose rows are those of all ``states``, in order; shared leaves are taken from the first.
+
+    >>> concat([(torch.zeros(1, 2),), (torch.ones(2, 2),)])[0].shape
+    torch.Size([3, 2])
+    """
+    return states[0] if len(states) == 1 else _map(_concat_leaves, *states)
+
+
+def nbytes(state: Any) -> int:
+    """Bytes that the rows of a state occupy, shared leaves left out; what copying all rows once would write."""
+    total = 0
+    for _, leaf in leaves(state):
+        if isinstance(leaf, Tensor):
+            total += leaf.numel() * leaf.element_size()
+        elif not isinstance(leaf, Shared):
+            total += int(getattr(leaf, "nbytes", 0))
+    return total
+
+
+def leaves(state: Any, path: str = "state") -> Iterator[tuple[str, Any]]:
+    """Every leaf with its path, as in ``state['h'][0]``."""
+    if isinstance(state, dict):
+        for key, inner in state.items():
+            yield from leaves(inner, f"{path}[{key!r}]")
+    elif isinstance(state, (list, tuple)):
+        for i, inner in enumerate(state):
+            yield from leaves(inner, f"{path}[{i}]")
+    else:
+        yield path, state
+
+
+class Model:
+    """A step function under watch: its answers are checked, its work is counted, gradients are off.
+
+    Args:
+        problem: the step function with its state and start tokens; checked here.
+        normalize: whether scores are logits; ``None`` follows ``step.normalized``.
+
+    Raises:
+        InputError: start tokens or state do not fit, or the step function breaks its contract.
+    """
+
+    def __init__(self, problem: Problem, normalize: bool | None = None):
+        self.step, state, self.start = problem
+        _check_start(self.start)
+        self.batch = len(self.start)
+        _check_state(state, self.batch)
+        self.state = select(state, torch.arange(self.batch, device=self.start.device))
+        self.are_logits = not getattr(self.step, "normalized", False) if normalize is None else normalize
+        self.meter = Meter()
+        self.M: int | None = None
+
+    def __call__(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Scores (N, M), float32 or wider, and the new state."""
+        with torch.no_grad():
+            scores, state = self.step(tokens, state)
+        self._check_scores(scores, len(tokens))
+        _check_state(state, len(tokens))
+        self.meter.called(len(tokens), scores.shape[1])
+        return (scores if scores.dtype in (torch.float32, torch.float64) else scores.float()), state
+
+    def select(self, state: Any, index: Tensor) -> Any:
+        """Rows of a state, counted as bytes moved."""
+        state = select(state, index)
+        self.meter.state_bytes += nbytes(state)
+        return state
+
+    def names(self, tokens: Any) -> dict[int, str]:
+        """The vocabulary's words for the given tokens, where the step function has a vocabulary."""
+        vocabulary = getattr(self.step, "vocabulary", None)
+        if vocabulary is None:
+            return {}
+        return {int(token): str(vocabulary[int(token)]) for token in tokens}
+
+    def _check_scores(self, scores: Tensor, rows: int) -> None:
+        if not isinstance(scores, Tensor) or scores.ndim != 2 or not scores.is_floating_point():
+            raise InputError(
+                "a step returns scores of shape (N, M), floating point",
+                got=_describe(scores),
+                cause="the time axis was kept, or the state and the scores were swapped",
+                cure="return (scores[:, -1], state)",
+            )
+        if len(scores) != rows:
+            raise InputError(
+                "a step returns one row of scores per token that it was given",
+                got=f"{len(scores)} rows for {rows} tokens, at call {self.meter.calls + 1}",
+                cause="the step function remembers the batch size of an earlier call",
+                cure="take the number of rows from the tokens at every call",
+            )
+        if self.M is not None and scores.shape[1] != self.M:
+            raise InputError(
+                "the vocabulary has the same size at every step",
+                got=f"M = {scores.shape[1]} at call {self.meter.calls + 1}, M = {self.M} before",
+                cure="mask tokens that are not allowed with -inf, or with a processor, and keep M",
+            )
+        self.M = scores.shape[1]
+
+
+def _map(function: Callable[..., Any], state: Any, *others: Any) -> Any:
+    if isinstance(state, dict):
+        return {key: _map(function, inner, *(other[key] for other in others)) for key, inner in state.items()}
+    if isinstance(state, (list, tuple)):
+        parts = [_map(function, *inner) for inner in zip(state, *others, strict=True)]
+        return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
+    return function(state, *others)
+
+
+def _select_leaf(leaf: Any, index: Tensor) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf.index_select(0, index)
+    return leaf.select(index) if hasattr(leaf, "select") else leaf
+
+
+def _concat_leaves(*parts: Any) -> Any:
+    first = parts[0]
+    if isinstance(first, Tensor):
+        return torch.cat(parts)
+    if hasattr(first, "concat"):
+        return type(first).concat(list(parts))
+    if hasattr(first, "select"):
+        raise InputError(
+            "exact search joins states of several hypotheses",
+            got=f"a state of type {type(first).__name__}, which has no concat",
+            cure="add a classmethod concat(states) beside select(index)",
+        )
+    return first
+
+
+def _check_start(start: Any) -> None:
+    if not isinstance(start, Tensor) or start.dtype != torch.int64 or start.ndim != 1 or len(start) == 0:
+        raise InputError(
+            "start holds the last token of each prompt: shape (B,), int64, B at least 1",
+            got=f"start is {_describe(start)}",
+            cure="start = torch.tensor([token, ...])",
+        )
+
+
+def _check_state(state: Any, rows: int) -> None:
+    for path, leaf in leaves(state):
+        if isinstance(leaf, Tensor):
+            if leaf.ndim == 0 or len(leaf) != rows:
+                raise InputError(
+                    f"every leaf of the state has leading dimension {rows}, the number of rows",
+                    got=f"{path} has shape {tuple(leaf.shape)}",
+                    cause="torch's recurrent layers keep the layer first: (layers, N, H)",
+                    cure="transpose it to (N, layers, H), or wrap what all rows have in common in decoding.Shared",
+                )
+        elif not (isinstance(leaf, (Shared, int, float, str, type(None))) or hasattr(leaf, "select")):
+            raise InputError(
+                "a leaf of the state is a tensor, decoding.Shared, or an object with select(index)",
+                got=f"{path} is a {type(leaf).__name__}",
+                cure="wrap it in decoding.Shared if all rows have it in common",
+            )
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}, {str(value.dtype).removeprefix('torch.')}"
+    return f"a {type(value).__name__}"

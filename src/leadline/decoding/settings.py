@@ -1,0 +1,41 @@
+"""The settings that all searches have in common, checked in the words that the caller used."""
+
+from collections.abc import Sequence
+
+from leadline.errors import InputError
+
+EndTokens = int | Sequence[int] | None
+"""One end token, several, or none."""
+
+
+def check_counts(**counts: int | None) -> None:
+    """Refuse counts below 1, by name; ``None`` is no limit."""
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise InputError(
+                f"{name} must be at least 1",
+                got=f"{name} = {value}",
+                cure="width=1 is greedy search" if name == "width" else "",
+            )
+
+
+def end_tokens(eos: EndTokens) -> tuple[int, ...]:
+    """End tokens as a sorted tuple.
+
+    >>> end_tokens(None), end_tokens(3), end_tokens([5, 2])
+    ((), (3,), (2, 5))
+    """
+    if eos is None:
+        return ()
+    return (eos,) if isinstance(eos, int) else tuple(sorted({int(token) for token in eos}))
+
+
+def check_end_tokens(eos: tuple[int, ...], M: int) -> None:
+    """Refuse end tokens that the vocabulary does not have."""
+    for token in eos:
+        if not 0 <= token < M:
+            raise InputError(
+                "end tokens belong to the vocabulary",
+                got=f"eos = {token}, vocabulary of {M} tokens (0 to {M - 1})",
+                cause="the end token of another tokenizer",
+            )

@@ -1,0 +1,74 @@
+"""A model that is written down: log-probabilities of the next token, given all tokens so far."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from leadline.decoding.problem import Problem
+from leadline.errors import InputError
+
+
+class Table:
+    """Given log-probabilities, for teaching and for tests.
+
+    Args:
+        rows: prefix (a tuple of words) -> word -> natural log-probability, at most 0. Words that a row leaves out have
+            probability zero. The empty prefix is the start, which is neither returned nor counted.
+
+    Raises:
+        InputError: a log-probability above zero or NaN, or no row for the start.
+
+    >>> table = Table({(): {"a": -0.1, "b": -2.3}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": 0.0}})
+    >>> table.vocabulary
+    ('a', 'b')
+    >>> step, state, start = table.problem(batch=1)
+    >>> step(start, state)[0].tolist()
+    [[-0.1, -2.3]]
+    """
+
+    normalized = True
+
+    def __init__(self, rows: Mapping[tuple[str, ...], Mapping[str, float]]):
+        if () not in rows:
+            raise InputError("a table has a row for the start", got=f"prefixes {list(rows)[:4]}", cure="add a row ()")
+        self.prefixes = tuple(sorted(rows, key=len))
+        self.vocabulary = tuple(dict.fromkeys(word for row in rows.values() for word in row))
+        self.start = len(self.vocabulary)
+        """The start symbol: the one token that the vocabulary does not have."""
+        node = {prefix: i for i, prefix in enumerate(self.prefixes)}
+        self._log_prob = torch.full((len(rows), self.start), -torch.inf, dtype=torch.float64)
+        for prefix, row in rows.items():
+            for word, log_prob in row.items():
+                if not log_prob <= 0:
+                    raise InputError(
+                        "a log-probability is at most 0",
+                        got=f"table[{prefix!r}][{word!r}] = {log_prob}",
+                        cause="a probability where its logarithm is meant",
+                        cure="write math.log(p)",
+                    )
+                self._log_prob[node[prefix], self.vocabulary.index(word)] = log_prob
+        self._next = torch.tensor(
+            [[node.get((*prefix, word), -1) for word in self.vocabulary] + [node[()]] for prefix in self.prefixes]
+        )
+
+    def __call__(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """The step function; the state is the row of each hypothesis' prefix."""
+        after = self._next[state, tokens]
+        if (after < 0).any():
+            i = int((after < 0).nonzero()[0])
+            raise InputError(
+                "the table has a row for every prefix that is reached",
+                got=f"no row for {(*self.prefixes[int(state[i])], self.vocabulary[int(tokens[i])])!r}",
+                cause="max_length is larger than the table is deep, or the end token was not named",
+                cure="add the row, lower max_length, or pass eos",
+            )
+        return self._log_prob[after], after
+
+    def problem(self, batch: int = 1) -> Problem:
+        """The table at its start, ``batch`` times."""
+        return Problem(self, torch.zeros(batch, dtype=torch.int64), torch.full((batch,), self.start))
+
+    def token(self, word: str) -> int:
+        """The index of a word: for ``eos``, or for a reference."""
+        return self.vocabulary.index(word)
