@@ -1,8 +1,14 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
 from leadline import figures
 from leadline.figures.theme import INK
+
+
+def traces(figure: Any) -> list[Any]:
+    return list(figure.data)
 
 
 def contrast(one: str, other: str) -> float:
@@ -26,7 +32,7 @@ def test_the_first_colours_can_be_seen_on_light_and_dark(ground):
 def test_zeros_infinities_and_nan_are_marked_not_dropped():
     values = np.array([0.0, -np.inf, -3.0, np.inf, np.nan])
     figure = figures.log_lines(np.arange(5), {"h": values}, title="", x_label="t", y_label="norm")
-    line, *marks = figure.data
+    line, *marks = traces(figure)
     assert np.isnan(np.asarray(line.y)).tolist() == [False, True, False, True, True]
     assert {mark.hovertemplate: np.asarray(mark.x).tolist() for mark in marks} == {
         "zero": [1],
@@ -39,7 +45,7 @@ def test_zeros_infinities_and_nan_are_marked_not_dropped():
 
 def test_a_figure_of_nothing_but_zeros_can_be_drawn():
     figure = figures.log_lines(np.arange(3), {"h": np.full(3, -np.inf)}, title="", x_label="t", y_label="norm")
-    assert len(figure.data) == 2
+    assert len(traces(figure)) == 2
 
 
 def test_each_curve_has_its_band_and_baselines_are_grey():
@@ -48,7 +54,7 @@ def test_each_curve_has_its_band_and_baselines_are_grey():
     figure = figures.bands(
         [10, 100], curves, title="", x_label="labels", y_label="accuracy", log_x=True, baselines=["raw"]
     )
-    band, line, _, ours = figure.data
+    band, line, _, ours = traces(figure)
     assert np.asarray(band.y).tolist() == pytest.approx([0.6, 0.7, 0.5, 0.4])
     assert (line.line.color, line.line.dash) == (figures.NEUTRAL, "dash")
     assert ours.line.color == figures.ACCENT

@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadline import InputError, recurrent
+from leadline.recurrent.layers import Nonlinearity
 from leadline.recurrent.sweep import Rows
 
 
-def model_of(nonlinearity="tanh", layers=1, seed=0, hidden=5, inputs=2, outputs=3):
+def model_of(nonlinearity: Nonlinearity = "tanh", layers=1, seed=0, hidden=5, inputs=2, outputs=3):
     network = recurrent.RNN(inputs, hidden, layers, nonlinearity, seed=seed)
     return recurrent.Regression(network, outputs, seed=seed + 1).double()
 
@@ -135,7 +136,7 @@ def test_a_layer_that_the_loss_does_not_reach_reads_zero_not_nan():
     assert (flow.layers[1].total == 0).all()
     assert (flow.layers[1].log_total == -np.inf).all()
     assert (flow.layers[0].total > 0).all()
-    assert len(flow.figure().data) > 0
+    assert any(flow.figure().select_traces())
 
 
 @given(st.floats(-500, 500), st.floats(-500, 500), st.integers(0, 5))

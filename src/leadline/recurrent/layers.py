@@ -1,7 +1,8 @@
 """The course's recurrent layers, written as the equations read."""
 
 import math
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, cast, get_args
 
 import torch
 from jaxtyping import Float
@@ -91,10 +92,9 @@ class RNN(nn.Module):
             )
         self.hidden_size = hidden_size
         generator = None if seed is None else torch.Generator().manual_seed(seed)
-        widths = [input_size] + [hidden_size] * num_layers
-        self.layers = nn.ModuleList(
-            RNNLayer(width, hidden_size, nonlinearity, generator) for width in widths[:num_layers]
-        )
+        widths = [input_size] + [hidden_size] * (num_layers - 1)
+        layers = [RNNLayer(width, hidden_size, nonlinearity, generator) for width in widths]
+        self.layers: Sequence[RNNLayer] = cast("Sequence[RNNLayer]", nn.ModuleList(layers))
 
     def forward(self, x: Float[Tensor, "B T I"]) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "L B H"]]:
         """All states of the top layer, and the last state of every layer."""

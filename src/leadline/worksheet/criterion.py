@@ -136,7 +136,8 @@ class Criterion:
 
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> Outcome:
         """The outcome for what was measured."""
-        return {True: self.met, False: self._otherwise, None: "undecided"}[self.rule.judge(effects, facts)]
+        outcomes: dict[bool | None, Outcome] = {True: self.met, False: self._otherwise, None: "undecided"}
+        return outcomes[self.rule.judge(effects, facts)]
 
     def leaves(self) -> tuple[Leaf, ...]:
         """The parts that name an effect or a fact, in reading order."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from leadline.errors import InputError, LeadlineError, SaveError, context, describe
 from leadline.worksheet.answer import Answer
@@ -99,8 +100,9 @@ def _measured(statements: Sequence[Statement], setting: Setting, jobs: int) -> I
         return
     from joblib import Parallel, delayed
 
-    workers = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-    yield from workers(delayed(measure)(statement, setting) for statement in statements)
+    workers = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="all")
+    results: Any = workers(delayed(measure)(statement, setting) for statement in statements)
+    yield from results
 
 
 def kept(statement: Statement, setting: Setting, folder: str | PathLike[str]) -> Result | None:

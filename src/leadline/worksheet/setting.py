@@ -4,13 +4,11 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
+from leadline.data import Dataset, fingerprint
 from leadline.errors import InputError
 from leadline.sounding import Protocol
-
-if TYPE_CHECKING:
-    from leadline.data import Dataset
 
 Budget = Literal["quick", "full"]
 Choice = TypeVar("Choice")
@@ -27,7 +25,7 @@ class Setting:
 
     budget: Budget = "quick"
     """``quick``: all statements in three minutes on two cores; ``full``: more seeds, larger models, half an hour."""
-    data: "Dataset | None" = None
+    data: Dataset | None = None
     """The user's own rows for section 1, in place of the digits."""
 
     def __post_init__(self):
@@ -50,7 +48,7 @@ class Setting:
 
         It covers the statement, the budget, the data, the versions of what computes, and Leadline's own source.
         """
-        data = "" if self.data is None else self.data.fingerprint
+        data = "" if self.data is None else fingerprint(self.data.X, self.data.y)
         parts = (statement_id, self.budget, data, repr(sorted(Protocol().versions.items())), _source_digest())
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
