@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadline import InputError, recurrent
+from leadline.recurrent import sweep
 from leadline.recurrent.layers import Nonlinearity
-from leadline.recurrent.sweep import Rows
+from leadline.recurrent.sweep import Rows, adjoint_sweep
 
 
 def model_of(nonlinearity: Nonlinearity = "tanh", layers=1, seed=0, hidden=5, inputs=2, outputs=3):
@@ -192,3 +193,28 @@ def test_impossible_layers_are_refused(arguments, text):
 def test_mse_refuses_to_broadcast():
     with pytest.raises(InputError, match="one shape"):
         recurrent.mse(torch.zeros(2, 3, 1), torch.zeros(2, 3, 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 0.5, 1.0, 30.0, 1e12])
+def test_steps_taken_together_or_one_by_one_agree(dtype, scale, monkeypatch):
+    """Direct parts and Jacobians over the whole range of scales, some of them zero."""
+    generator = torch.Generator().manual_seed(0)
+    jacobian = scale * torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))[0].to(dtype)
+    values = torch.randn(60, 2, 3, generator=generator, dtype=torch.float64).to(dtype)
+    log = 400 * torch.randn(60, 2, generator=generator, dtype=torch.float64)
+    log[torch.rand(60, 2, generator=generator) < 0.6] = -torch.inf
+    values[log.isneginf()] = 0
+    direct = Rows.of(values, torch.where(log.isneginf(), 0, log))
+
+    def pull_back(t, rows):
+        return rows @ jacobian * (0 if t == 20 else 1)
+
+    together = adjoint_sweep(direct, pull_back)
+    monkeypatch.setattr(sweep, "_block", lambda *_: None)
+    alone = adjoint_sweep(direct, pull_back)
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(together.total.log, alone.total.log, rtol=1e-6, atol=tolerance)
+    torch.testing.assert_close(together.log_recurrent, alone.log_recurrent, rtol=1e-6, atol=tolerance)
+    torch.testing.assert_close(together.total.unit, alone.total.unit, rtol=0, atol=tolerance)
+    assert alone.log_recurrent[19].isneginf().all()

@@ -23,8 +23,8 @@ class Rows:
     log: Float[Tensor, "*batch"]
 
     @classmethod
-    def of(cls, values: Float[Tensor, "*batch H"], log: Float[Tensor, "*batch"] | float = 0.0) -> "Rows":
-        """Normalise ``values exp(log)``."""
+    def of(cls, values: Float[Tensor, "*batch H"], log: Float[Tensor, "..."] | float = 0.0) -> "Rows":
+        """Normalise ``values exp(log)``; the logarithms may be shared by leading axes."""
         # By the largest entry first: the square of 1e-200 is not representable.
         size = values.abs().amax(-1, keepdim=True)
         scaled = values / torch.where(size > 0, size, 1)
@@ -35,16 +35,11 @@ class Rows:
     def __add__(self, other: "Rows") -> "Rows":
         top = torch.maximum(self.log, other.log)
         base = torch.where(top.isneginf(), 0, top)
-        parts = (rows.unit * (rows.log - base).exp().to(rows.unit.dtype).unsqueeze(-1) for rows in (self, other))
+        parts = (rows.unit * _factor(rows.log - base, rows.unit) for rows in (self, other))
         return Rows.of(sum(parts, torch.zeros_like(self.unit)), base)
 
     def __getitem__(self, index) -> "Rows":
         return Rows(self.unit[index], self.log[index])
-
-    @classmethod
-    def stack(cls, rows: "list[Rows]") -> "Rows":
-        """Along a new first axis."""
-        return cls(torch.stack([r.unit for r in rows]), torch.stack([r.log for r in rows]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,27 +47,78 @@ class Swept:
     """What arrives at each hidden state: in total, and by way of the later states alone."""
 
     total: Rows
-    recurrent: Rows
+    log_recurrent: Float[Tensor, "T B"]
 
 
-def adjoint_sweep(direct: Rows, pull_back: Callable[[int, Tensor], Tensor]) -> Swept:
+PullBack = Callable[[int, Tensor], Tensor]
+"""``(t, rows (B, H)) -> rows J_t (B, H)``: from the state at t to the state at t - 1."""
+
+BLOCK = 16
+"""Steps that are taken between two normalisations, where the numbers allow it."""
+
+
+def adjoint_sweep(direct: Rows, pull_back: PullBack) -> Swept:
     """Sweep backwards through time.
 
     Args:
         direct: the parts e_t, shape (T, B, H).
-        pull_back: ``(t, rows (B, H)) -> rows J_t (B, H)``, from the state at t to the state at t - 1.
+        pull_back: the adjoint of one step of the recurrence.
 
     Returns:
-        Totals and recurrent parts, each of shape (T, B, H).
+        Totals of shape (T, B, H) and logarithms of the recurrent parts, of shape (T, B).
 
     Reference: Werbos, *Backpropagation through time: what it does and how to do it*, 1990.
     """
-    time, *_ = direct.log.shape
-    total = direct[time - 1]
-    totals, recurrents = [total], [Rows(torch.zeros_like(total.unit), torch.full_like(total.log, -torch.inf))]
-    for t in range(time - 1, 0, -1):
-        recurrent = Rows.of(pull_back(t, total.unit), total.log)
-        total = direct[t - 1] + recurrent
+    time = len(direct.log)
+    carry = direct[time - 1]
+    totals = [Rows(carry.unit[None], carry.log[None])]
+    recurrents = [torch.full_like(carry.log[None], -torch.inf)]
+    t = time - 1
+    while t > 0:
+        first = max(0, t - BLOCK)
+        total, recurrent = _block(direct, pull_back, carry, t, first) or _step(direct, pull_back, carry, t)
         totals.append(total)
         recurrents.append(recurrent)
-    return Swept(Rows.stack(totals[::-1]), Rows.stack(recurrents[::-1]))
+        t -= len(recurrent)
+        carry = total[0]
+    units, logs = (torch.cat([getattr(rows, part) for rows in totals[::-1]]) for part in ("unit", "log"))
+    return Swept(Rows(units, logs), torch.cat(recurrents[::-1]))
+
+
+def _block(direct: Rows, pull_back: PullBack, carry: Rows, last: int, first: int) -> tuple[Rows, Tensor] | None:
+    """The states ``first`` to ``last - 1`` in plain arithmetic on one scale; ``None`` where its range is too small."""
+    window = direct[first:last]
+    base = torch.maximum(carry.log, window.log.amax(0))
+    base = torch.where(base.isneginf(), 0, base)
+    entering = window.unit * _factor(window.log - base, window.unit)
+    row = carry.unit * _factor(carry.log - base, carry.unit)
+    rows, recurrents = [row], []
+    for t in range(last, first, -1):
+        arriving = pull_back(t, rows[-1])
+        recurrents.append(arriving)
+        rows.append(entering[t - 1 - first] + arriving)
+    total, recurrent = torch.stack(rows[::-1]), torch.stack(recurrents[::-1])
+    limit = torch.finfo(total.dtype).max ** 0.75
+    sizes, arrived = total.abs().amax(-1), recurrent.abs().amax(-1)
+    # What entered, and what came of it, lies well inside the range; a zero comes of a zero and not of an underflow.
+    is_safe = (_inside(sizes[-1], limit) | carry.log.isneginf()).all()
+    is_safe &= (_inside(entering.abs().amax(-1), limit) | window.log.isneginf()).all()
+    is_safe &= (_inside(arrived, limit) | ((arrived == 0) & (sizes[1:] == 0))).all()
+    if not bool(is_safe):
+        return None
+    return Rows.of(total[:-1], base), Rows.of(recurrent, base).log
+
+
+def _inside(sizes: Tensor, limit: float) -> Tensor:
+    return (sizes > 1 / limit) & (sizes < limit)
+
+
+def _step(direct: Rows, pull_back: PullBack, carry: Rows, t: int) -> tuple[Rows, Tensor]:
+    """The state ``t - 1`` alone, whatever the scales."""
+    recurrent = Rows.of(pull_back(t, carry.unit), carry.log)
+    total = direct[t - 1] + recurrent
+    return Rows(total.unit[None], total.log[None]), recurrent.log[None]
+
+
+def _factor(log: Tensor, like: Tensor) -> Tensor:
+    return log.exp().to(like.dtype).unsqueeze(-1)

@@ -122,7 +122,7 @@ def _layer_flow(index: int, call: _Call, direct: Tensor) -> LayerFlow:
         index=index,
         log_total=_by_sample(swept.total.log),
         log_direct=_by_sample(seeds.log),
-        log_recurrent=_by_sample(swept.recurrent.log),
+        log_recurrent=_by_sample(swept.log_recurrent),
         log_input=_by_sample(to_input.log),
         hidden_norm=_by_sample(torch.linalg.vector_norm(record.states.double(), dim=-1)),
     )

@@ -44,12 +44,23 @@ def render(template: str, figures: Mapping[str, go.Figure], **values: Any) -> st
 
 
 def prose(text: str) -> Markup:
-    """Escaped text in which ```code``` between backticks is set as code.
+    """Escaped text in which code between backticks is set as code, and ``W_h^n`` with a subscript and a superscript.
 
-    >>> prose("`a` < b")
-    Markup('<code>a</code> &lt; b')
+    >>> prose("`a_b` < W_h^(T-t)")
+    Markup('<code>a_b</code> &lt; W<sub>h</sub><sup>T-t</sup>')
     """
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    pieces = re.split(r"`([^`]+)`", str(escape(text)))
+    pieces[1::2] = [f"<code>{code}</code>" for code in pieces[1::2]]
+    pieces[0::2] = [_SUPERSCRIPT.sub(_raise, _SUBSCRIPT.sub(r"\1<sub>\2</sub>", words)) for words in pieces[0::2]]
+    return Markup("".join(pieces))
+
+
+_SUBSCRIPT = re.compile(r"(?<![\w])((?:[dh]?[A-Za-zŷσρ]))_(max|[A-Za-z0-9])(?![A-Za-z0-9])")
+_SUPERSCRIPT = re.compile(r"\^(?:\(([^()]+)\)|([\w.-]+))")
+
+
+def _raise(match: re.Match[str]) -> str:
+    return f"<sup>{match[1] or match[2]}</sup>"
 
 
 def interval_picture(interval: Interval, simultaneous: Interval, bounds: tuple[float | None, float | None]) -> Markup:

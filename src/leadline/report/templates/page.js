@@ -23,11 +23,31 @@ function draw(place) {
   const { data, layout } = JSON.parse(document.getElementById(place.dataset.figure).textContent);
   layout.font = { ...layout.font, color: ink(printing.matches) };
   delete layout.width;
-  if (place.clientWidth < 560) {
-    layout.legend = { ...layout.legend, orientation: "h", y: -0.2, yanchor: "top", x: 0, xanchor: "left" };
-    layout.title = { ...layout.title, font: { ...(layout.title || {}).font, size: 13 } };
-  }
+  if (place.clientWidth < 560) narrow(layout, place.clientWidth);
   return Plotly.newPlot(place, data, layout, still);
+}
+
+// On a phone: panels below one another, the legend below them, the title on as many lines as it needs.
+function narrow(layout, width) {
+  const axes = Object.keys(layout).filter(key => /^xaxis\d*$/.test(key)).map(key => key.slice(5)).sort();
+  const panels = axes.filter(axis => layout["xaxis" + axis].domain).length;
+  if (panels > 1) {
+    layout.height *= 0.85 * panels;
+    axes.forEach((axis, i) => {
+      const top = 1 - i / panels, bottom = 1 - (i + 1) / panels + (i + 1 < panels ? 0.36 / panels : 0);
+      layout["xaxis" + axis].domain = [0, 1];
+      layout["yaxis" + axis].domain = [bottom, top];
+      if (layout.annotations && layout.annotations[i]) Object.assign(layout.annotations[i], { x: 0, y: top });
+    });
+  }
+  layout.legend = { ...layout.legend, orientation: "h", y: -0.25 / Math.max(1, panels), yanchor: "top", x: 0, xanchor: "left" };
+  const lines = [""];
+  for (const word of ((layout.title || {}).text || "").split(" ")) {
+    if ((lines.at(-1) + word).length * 7 > width - 60) lines.push("");
+    lines[lines.length - 1] += word + " ";
+  }
+  layout.title = { ...layout.title, text: lines.join("<br>"), font: { ...(layout.title || {}).font, size: 13 } };
+  layout.margin = { ...layout.margin, t: (layout.margin || {}).t + 14 * (lines.length - 1) };
 }
 
 function recolour(forPaper) {

@@ -128,8 +128,8 @@ def largest_eigenvalue(setting: Setting) -> Answer:
     return Answer(
         protocol=protocol,
         statement_id="rnn.a",
-        sentence=f"per step of distance the logarithm of the gradient grows by {on_rho.mean():.3f} ln ρ + "
-        f"{on_sigma.mean():.3f} ln σ_max; traced gradients equal the closed form to {error:.0e}.",
+        sentence=f"per step of distance the logarithm of the gradient grows by {on_rho.mean():.3f} times ln ρ and "
+        f"{on_sigma.mean():.3f} times ln σ_max; traced gradients equal the closed form to {error:.0e}.",
         soundings={"rule": rule},
         effects=effects,
         facts={
