@@ -1,6 +1,10 @@
-"""The run-time checker of the tests: beartype, on whatever states a shape in its signature."""
+"""The run-time checker of the tests: beartype, on whatever states a shape in its signature.
 
-from typing import Any, get_args
+Containers are left unchecked: beartype looks into them at random, and so moves Python's global generator.
+"""
+
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from beartype import beartype
 from jaxtyping import AbstractArray
@@ -8,10 +12,18 @@ from jaxtyping import AbstractArray
 
 def check(function: Any) -> Any:
     annotations = getattr(function, "__annotations__", {})
-    return beartype(function) if any(_states_a_shape(annotation) for annotation in annotations.values()) else function
+    shaped = {name: annotation for name, annotation in annotations.items() if _states_a_shape(annotation)}
+    if not shaped:
+        return function
+    function.__annotations__ = shaped
+    try:
+        return beartype(function)
+    finally:
+        function.__annotations__ = annotations
 
 
 def _states_a_shape(annotation: Any) -> bool:
-    if isinstance(annotation, type):
-        return issubclass(annotation, AbstractArray)
-    return any(_states_a_shape(inner) for inner in get_args(annotation))
+    if get_origin(annotation) in (Union, UnionType):
+        members = get_args(annotation)
+        return all(isinstance(member, type) for member in members) and any(map(_states_a_shape, members))
+    return isinstance(annotation, type) and issubclass(annotation, AbstractArray)

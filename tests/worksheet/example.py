@@ -19,7 +19,7 @@ RUNS = "LEADLINE_TEST_RUNS"
 def flow(values: np.ndarray) -> GradientFlow:
     """A sounding to rest an answer on."""
     curves = values[None, :]
-    return GradientFlow(Protocol(), (LayerFlow("layer", 0, curves, curves, curves, curves, curves),))
+    return GradientFlow(Protocol(), (LayerFlow("layer", 0, "forward", 0, curves, curves, curves, curves, values[:1], curves),))
 
 
 def answer(statement_id: str, gain: float = 5.0, spread: float = 1.0) -> Answer:

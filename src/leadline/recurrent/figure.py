@@ -11,8 +11,8 @@ def flow_figure(flow: GradientFlow) -> go.Figure:
     """Total and direct gradient norm by timestep, the median over the batch, one colour per layer."""
     curves = {}
     for layer in flow.layers:
-        curves[f"{layer.name}: total"] = np.median(layer.log_total, axis=0) / LN10
-        curves[f"{layer.name}: direct part"] = np.median(layer.log_direct, axis=0) / LN10
+        curves[f"{layer.title}: total"] = np.nanmedian(layer.log_total, axis=0) / LN10
+        curves[f"{layer.title}: direct part"] = np.nanmedian(layer.log_direct, axis=0) / LN10
     return log_lines(
         np.arange(1, flow.layers[0].log_total.shape[1] + 1),
         curves,

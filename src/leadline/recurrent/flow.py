@@ -1,6 +1,7 @@
 """How much gradient arrives at each timestep, layer by layer."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,19 @@ LN10 = math.log(10)
 
 @dataclass(frozen=True, eq=False)
 class LayerFlow:
-    """One recurrent layer. Logarithms are natural, of 2-norms per sample; ``-inf`` says that nothing arrives."""
+    """One recurrent layer in one direction. Logarithms are natural, of 2-norms per sample.
+
+    ``-inf`` says that nothing arrives; NaN, that the sample has no such timestep (padding).
+    """
 
     name: str
+    """The module's name inside the model."""
     index: int
     """Place in the stack, from 0 at the bottom."""
+    direction: str
+    """``"forward"``, or ``"reverse"`` where the sequence was read from its end; t is the place in the sequence."""
+    call: int
+    """0 for the first call of the module."""
     log_total: Float[np.ndarray, "B T"]
     """ln ‖dL/dh_t‖."""
     log_direct: Float[np.ndarray, "B T"]
@@ -31,8 +40,12 @@ class LayerFlow:
     """ln of the part that reaches h_t through h_{t+1}."""
     log_input: Float[np.ndarray, "B T"]
     """ln ‖dL/dx_t‖, x being the input of this layer."""
+    log_initial: Float[np.ndarray, " B"]
+    """ln ‖dL/dh_0‖, of the state before the first step."""
     hidden_norm: Float[np.ndarray, "B T"]
     """‖h_t‖."""
+    log_cell_total: Float[np.ndarray, "B T"] | None = None
+    """ln ‖dL/dc_t‖; ``None`` for a layer without cells."""
 
     @property
     def total(self) -> Float[np.ndarray, "B T"]:
@@ -49,7 +62,20 @@ class LayerFlow:
         """The norm of the recurrent part; see ``log_recurrent``."""
         return _exp(self.log_recurrent)
 
-    def slope(self, first: int = 0, last: int | None = None) -> Float[np.ndarray, "B"]:  # noqa: F821
+    @property
+    def cell_total(self) -> Float[np.ndarray, "B T"] | None:
+        """‖dL/dc_t‖; ``None`` for a layer without cells."""
+        return None if self.log_cell_total is None else _exp(self.log_cell_total)
+
+    @property
+    def title(self) -> str:
+        """Name, layer, direction and call, as far as they are needed to tell layers apart."""
+        parts = [f"{self.name}[{self.index}]"]
+        parts += ["reverse"] if self.direction == "reverse" else []
+        parts += [f"call {self.call + 1}"] if self.call else []
+        return " ".join(parts)
+
+    def slope(self, first: int = 0, last: int | None = None) -> Float[np.ndarray, " B"]:
         """Growth of ln ‖dL/dh_t‖ per step of distance from the end, by least squares over t in [first, last).
 
         Positive where the gradient explodes on its way back, negative where it vanishes.
@@ -57,10 +83,14 @@ class LayerFlow:
         Returns:
             Nats per timestep, one per sample.
         """
-        curves = self.log_total[:, first:last]
-        t = np.arange(curves.shape[1], dtype=float)
-        t -= t.mean()
-        return -(curves @ t) / (t @ t)
+        t = np.arange(self.log_total.shape[1], dtype=float)[first:last]
+        curves = np.where(np.isfinite(self.log_total), self.log_total, np.nan)[:, first:last]
+        centred = np.where(np.isnan(curves), np.nan, t)
+        with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of a sample of which nothing is left
+            centred = centred - np.nanmean(centred, axis=1, keepdims=True)
+            slope = np.nansum(curves * centred, axis=1) / np.nansum(centred**2, axis=1)
+        return slope if self.direction == "reverse" else -slope
 
 
 def _exp(log: np.ndarray) -> np.ndarray:
@@ -70,7 +100,7 @@ def _exp(log: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class GradientFlow(Sounding):
-    """|dL/dh_t| at every timestep of every recurrent layer, in forward order.
+    """|dL/dh_t| at every timestep of every recurrent layer, in the order of the forward pass.
 
     The *direct* part reaches h_t through the layers above; the *recurrent* part through h_{t+1}. The gradient of a
     layer's output tensor is the direct part only.
@@ -83,11 +113,11 @@ class GradientFlow(Sounding):
         """Per layer, by how much the gradient changes per step on its way from the last timestep to the first."""
         parts = []
         for layer in self.layers:
-            slope = float(np.median(layer.slope())) if layer.log_total.shape[1] > 1 else 0.0
-            first, last = (float(np.median(layer.log_total[:, t])) / LN10 for t in (0, -1))
+            start, end = (("first", "last"), ("last", "first"))[layer.direction == "reverse"]
+            far, near = (_median_at(layer.log_total, where) / LN10 for where in (start, end))
             parts.append(
-                f"{layer.name}: the gradient {_change(slope)}, from 10^{last:.1f} at the last timestep to "
-                f"10^{first:.1f} at the first"
+                f"{layer.title}: the gradient {_change(layer)}, from 10^{near:.1f} at the {end} timestep to "
+                f"10^{far:.1f} at the {start}"
             )
         return Verdict("; ".join(parts))
 
@@ -105,7 +135,7 @@ class GradientFlow(Sounding):
             frames.append(
                 pd.DataFrame(
                     {
-                        "layer": layer.name,
+                        "layer": layer.title,
                         "sample": np.repeat(np.arange(samples), time),
                         "t": np.tile(np.arange(1, time + 1), samples),
                         "log10_total": layer.log_total.ravel() / LN10,
@@ -125,7 +155,16 @@ class GradientFlow(Sounding):
         return flow_figure(self)
 
 
-def _change(slope: float) -> str:
+def _median_at(log: np.ndarray, where: str) -> float:
+    """The median over samples of the value at the first or at the sample's own last timestep."""
+    steps = (~np.isnan(log)).sum(axis=1)
+    at = np.zeros(len(log), dtype=int) if where == "first" else steps - 1
+    return float(np.median(log[np.arange(len(log)), at]))
+
+
+def _change(layer: LayerFlow) -> str:
+    slopes = layer.slope()
+    slope = float(np.median(slopes[np.isfinite(slopes)])) if np.isfinite(slopes).any() else 0.0
     if abs(slope) < 0.01:
         return "keeps its size"
     factor = math.exp(min(abs(slope), 700))

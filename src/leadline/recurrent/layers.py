@@ -16,37 +16,108 @@ SIGMA = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda a: a}
 """The nonlinearity by its name."""
 
 
-class RNNLayer(nn.Module):
-    """One recurrent layer, ``h_t = sigma(W_h h_{t-1} + W_x x_t + b)`` with ``h_0 = 0``."""
+class Layer(nn.Module):
+    """The parameters of one layer: ``W_x`` (G H, I), ``W_h`` (G H, H) and ``b`` (G H) of its G gates, stacked."""
 
-    def __init__(
-        self, input_size: int, hidden_size: int, nonlinearity: Nonlinearity, generator: torch.Generator | None = None
-    ):
+    gates = 1
+    parts = 1
+    """Vectors in the state: h, and c for the LSTM."""
+
+    def __init__(self, input_size: int, hidden_size: int, generator: torch.Generator | None = None):
         super().__init__()
-        self.nonlinearity: Nonlinearity = nonlinearity
         bound = 1 / math.sqrt(hidden_size)
 
         def uniform(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.empty(*shape).uniform_(-bound, bound, generator=generator))
 
-        self.W_x = uniform(hidden_size, input_size)
-        self.W_h = uniform(hidden_size, hidden_size)
-        self.b = uniform(hidden_size)
+        self.W_x = uniform(self.gates * hidden_size, input_size)
+        self.W_h = uniform(self.gates * hidden_size, hidden_size)
+        self.b = uniform(self.gates * hidden_size)
 
-    def forward(self, x: Float[Tensor, "B T I"]) -> Float[Tensor, "B T H"]:
-        """All hidden states."""
-        sigma = SIGMA[self.nonlinearity]
-        driven = x @ self.W_x.T + self.b
-        h = driven.new_zeros(len(x), len(self.b))
-        states = []
-        for a in driven.unbind(1):
-            h = sigma(h @ self.W_h.T + a)
-            states.append(h)
-        return torch.stack(states, 1)
+    @property
+    def hidden_size(self) -> int:
+        """Number of hidden units."""
+        return self.W_h.shape[1]
+
+    def start(self, x: Float[Tensor, "B T I"]) -> tuple[Tensor, ...]:
+        """The state before the first step: zeros."""
+        return (x.new_zeros(len(x), self.hidden_size),) * self.parts
+
+    def step(self, driven: Float[Tensor, "B GH"], state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """One timestep, from ``W_x x_t + b`` and the state before it; the new state, h first."""
+        raise AssertionError("every layer has a step of its own")
+
+    def forward(self, x: Float[Tensor, "B T I"]) -> tuple[Float[Tensor, "B T H"], tuple[Tensor, ...]]:
+        """All hidden states, and the last state."""
+        state, states = self.start(x), []
+        for driven in (x @ self.W_x.T + self.b).unbind(1):
+            state = self.step(driven, state)
+            states.append(state[0])
+        return torch.stack(states, 1), state
 
 
-class RNN(nn.Module):
-    """A stack of recurrent layers, ``h_t = sigma(W_h h_{t-1} + W_x x_t + b)``; batch first.
+class RNNLayer(Layer):
+    """``h_t = sigma(W_h h_{t-1} + W_x x_t + b)``."""
+
+    def __init__(self, nonlinearity: Nonlinearity, *sizes: int, generator: torch.Generator | None = None):
+        super().__init__(*sizes, generator=generator)
+        self.nonlinearity: Nonlinearity = nonlinearity
+
+    def step(self, driven: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The equation."""
+        return (SIGMA[self.nonlinearity](state[0] @ self.W_h.T + driven),)
+
+
+class LSTMLayer(Layer):
+    """``c_t = f c_{t-1} + i g``, ``h_t = o tanh(c_t)``; the gates stand in the order i, f, g, o."""
+
+    gates = 4
+    parts = 2
+
+    def step(self, driven: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The equations."""
+        h, c = state
+        i, f, g, o = (h @ self.W_h.T + driven).chunk(4, -1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
+
+
+class GRULayer(Layer):
+    """``h_t = (1 - z) n + z h_{t-1}``, ``n = tanh(W_xn x_t + b_n + r (W_hn h_{t-1}))``; gates in the order r, z, n."""
+
+    gates = 3
+
+    def step(self, driven: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The equations, with the reset gate behind the product, as in PyTorch."""
+        (h,) = state
+        (x_r, x_z, x_n), (h_r, h_z, u) = driven.chunk(3, -1), (h @ self.W_h.T).chunk(3, -1)
+        r, z = (x_r + h_r).sigmoid(), (x_z + h_z).sigmoid()
+        n = (x_n + r * u).tanh()
+        return ((1 - z) * n + z * h,)
+
+
+class Network(nn.Module):
+    """A stack of recurrent layers, each reading the states of the one below; batch first, starting from zero."""
+
+    def __init__(self, layers: Sequence[Layer]):
+        super().__init__()
+        self.hidden_size = layers[0].hidden_size
+        self.layers: Sequence[Layer] = cast("Sequence[Layer]", nn.ModuleList(layers))
+
+    def forward(
+        self, x: Float[Tensor, "B T I"]
+    ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "L B H"] | tuple[Float[Tensor, "L B H"], Float[Tensor, "L B H"]]]:
+        """All states of the top layer, and the last state of every layer: h, or (h, c) for the LSTM."""
+        last = []
+        for layer in self.layers:
+            x, state = layer(x)
+            last.append(state)
+        h, *c = (torch.stack(parts) for parts in zip(*last, strict=True))
+        return x, (h, c[0]) if c else h
+
+
+class RNN(Network):
+    """A stack of recurrent layers, ``h_t = sigma(W_h h_{t-1} + W_x x_t + b)``.
 
     Args:
         input_size: number of input features.
@@ -80,87 +151,57 @@ class RNN(nn.Module):
         *,
         seed: int | None = None,
     ):
-        super().__init__()
-        sizes = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
-        for name, size in sizes.items():
-            if size < 1:
-                raise InputError(f"{name} must be at least 1", got=f"{name} = {size}")
         if nonlinearity not in SIGMA:
             raise InputError(
                 "the nonlinearity is one of " + ", ".join(get_args(Nonlinearity)),
                 got=f"nonlinearity = {nonlinearity!r}",
             )
-        self.hidden_size = hidden_size
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
-        widths = [input_size] + [hidden_size] * (num_layers - 1)
-        layers = [RNNLayer(width, hidden_size, nonlinearity, generator) for width in widths]
-        self.layers: Sequence[RNNLayer] = cast("Sequence[RNNLayer]", nn.ModuleList(layers))
-
-    def forward(self, x: Float[Tensor, "B T I"]) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "L B H"]]:
-        """All states of the top layer, and the last state of every layer."""
-        last = []
-        for layer in self.layers:
-            x = layer(x)
-            last.append(x[:, -1])
-        return x, torch.stack(last)
+        sizes, generator = _sizes(input_size, hidden_size, num_layers), _generator(seed)
+        super().__init__([RNNLayer(nonlinearity, *size, generator=generator) for size in sizes])
 
 
-class Regression(nn.Module):
-    """A linear head on every hidden state, ``y_t = W_f h_t + b_f``.
+class LSTM(Network):
+    """A stack of LSTM layers with one bias per gate; see :class:`LSTMLayer` for the equations.
 
-    Args:
-        network: returns ``(all_h, ...)`` with ``all_h`` of shape (B, T, H), and has a ``hidden_size``.
-        output_size: number of outputs.
+    Arguments as for :class:`RNN`.
 
-    >>> model = Regression(RNN(2, 3, seed=0), 4, seed=1)
-    >>> sum(p.numel() for p in model.parameters())
-    34
+    >>> network = LSTM(2, 3, seed=0)
+    >>> sum(p.numel() for p in network.parameters())
+    72
+    >>> all_h, (last_h, last_c) = network(torch.zeros(5, 7, 2))
+    >>> last_c.shape
+    torch.Size([1, 5, 3])
+
+    Reference: Hochreiter & Schmidhuber, *Long short-term memory*, 1997.
     """
 
-    def __init__(self, network: RNN, output_size: int = 1, *, seed: int | None = None):
-        super().__init__()
-        self.network = network
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
-        bound = 1 / math.sqrt(network.hidden_size)
-        self.W_f = nn.Parameter(
-            torch.empty(output_size, network.hidden_size).uniform_(-bound, bound, generator=generator)
-        )
-        self.b_f = nn.Parameter(torch.empty(output_size).uniform_(-bound, bound, generator=generator))
-
-    def forward(self, x: Float[Tensor, "B T I"]) -> tuple[Float[Tensor, "B T O"], Float[Tensor, "B T H"]]:
-        """Predictions and hidden states at every timestep."""
-        states = self.network(x)[0]
-        return states @ self.W_f.T + self.b_f, states
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, seed: int | None = None):
+        sizes, generator = _sizes(input_size, hidden_size, num_layers), _generator(seed)
+        super().__init__([LSTMLayer(*size, generator=generator) for size in sizes])
 
 
-def mse(
-    predictions: Float[Tensor, "B T O"],
-    targets: Float[Tensor, "_ _ _"],
-    last_only: bool = False,
-    per_step: bool = False,
-) -> Tensor:
-    """Mean squared error over everything, or over the last timestep.
+class GRU(Network):
+    """A stack of GRU layers with one bias per gate; see :class:`GRULayer` for the equations.
 
-    Args:
-        predictions: shape (B, T, O).
-        targets: shape (B, T, O).
-        last_only: count the last timestep alone: predict once, at the end.
-        per_step: return the terms of each timestep, shape (T,), which sum to the scalar.
+    Arguments as for :class:`RNN`.
 
-    Raises:
-        InputError: shapes differ.
+    >>> sum(p.numel() for p in GRU(2, 3, seed=0).parameters())
+    54
 
-    >>> y = torch.zeros(2, 3, 1)
-    >>> mse(y + 1, y), mse(y + 1, y, per_step=True).sum()
-    (tensor(1.), tensor(1.))
+    Reference: Cho et al., *Learning phrase representations using RNN encoder-decoder*, 2014.
     """
-    if predictions.shape != targets.shape:
-        raise InputError(
-            "predictions and targets have one shape",
-            got=f"predictions {tuple(predictions.shape)}, targets {tuple(targets.shape)}",
-            cause="a missing last axis would broadcast silently",
-            cure="give targets the shape (B, T, O)",
-        )
-    squared = (predictions - targets).square().mean((0, 2))
-    terms = squared * squared.new_tensor([0.0] * (len(squared) - 1) + [1.0]) if last_only else squared / len(squared)
-    return terms if per_step else terms.sum()
+
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, seed: int | None = None):
+        sizes, generator = _sizes(input_size, hidden_size, num_layers), _generator(seed)
+        super().__init__([GRULayer(*size, generator=generator) for size in sizes])
+
+
+def _sizes(input_size: int, hidden_size: int, num_layers: int) -> list[tuple[int, int]]:
+    for name, size in {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}.items():
+        if size < 1:
+            raise InputError(f"{name} must be at least 1", got=f"{name} = {size}")
+    return [(input_size if layer == 0 else hidden_size, hidden_size) for layer in range(num_layers)]
+
+
+def _generator(seed: int | None) -> torch.Generator | None:
+    return None if seed is None else torch.Generator().manual_seed(seed)

@@ -38,6 +38,15 @@ class Rows:
         parts = (rows.unit * _factor(rows.log - base, rows.unit) for rows in (self, other))
         return Rows.of(sum(parts, torch.zeros_like(self.unit)), base)
 
+    @classmethod
+    def cat(cls, rows: "list[Rows]") -> "Rows":
+        """Along the first axis."""
+        return cls(torch.cat([r.unit for r in rows]), torch.cat([r.log for r in rows]))
+
+    def part(self, first: int | None, last: int | None) -> "Rows":
+        """The entries from ``first`` to ``last`` of every row, as rows of their own."""
+        return Rows.of(self.unit[..., first:last], self.log)
+
     def __getitem__(self, index) -> "Rows":
         return Rows(self.unit[index], self.log[index])
 
@@ -47,7 +56,7 @@ class Swept:
     """What arrives at each hidden state: in total, and by way of the later states alone."""
 
     total: Rows
-    log_recurrent: Float[Tensor, "T B"]
+    recurrent: Rows
 
 
 PullBack = Callable[[int, Tensor], Tensor]
@@ -65,27 +74,26 @@ def adjoint_sweep(direct: Rows, pull_back: PullBack) -> Swept:
         pull_back: the adjoint of one step of the recurrence.
 
     Returns:
-        Totals of shape (T, B, H) and logarithms of the recurrent parts, of shape (T, B).
+        Totals and recurrent parts, each of shape (T, B, H).
 
     Reference: Werbos, *Backpropagation through time: what it does and how to do it*, 1990.
     """
     time = len(direct.log)
     carry = direct[time - 1]
     totals = [Rows(carry.unit[None], carry.log[None])]
-    recurrents = [torch.full_like(carry.log[None], -torch.inf)]
+    recurrents = [Rows(torch.zeros_like(carry.unit[None]), torch.full_like(carry.log[None], -torch.inf))]
     t = time - 1
     while t > 0:
         first = max(0, t - BLOCK)
         total, recurrent = _block(direct, pull_back, carry, t, first) or _step(direct, pull_back, carry, t)
         totals.append(total)
         recurrents.append(recurrent)
-        t -= len(recurrent)
+        t -= len(recurrent.log)
         carry = total[0]
-    units, logs = (torch.cat([getattr(rows, part) for rows in totals[::-1]]) for part in ("unit", "log"))
-    return Swept(Rows(units, logs), torch.cat(recurrents[::-1]))
+    return Swept(Rows.cat(totals[::-1]), Rows.cat(recurrents[::-1]))
 
 
-def _block(direct: Rows, pull_back: PullBack, carry: Rows, last: int, first: int) -> tuple[Rows, Tensor] | None:
+def _block(direct: Rows, pull_back: PullBack, carry: Rows, last: int, first: int) -> tuple[Rows, Rows] | None:
     """The states ``first`` to ``last - 1`` in plain arithmetic on one scale; ``None`` where its range is too small."""
     window = direct[first:last]
     base = torch.maximum(carry.log, window.log.amax(0))
@@ -106,18 +114,18 @@ def _block(direct: Rows, pull_back: PullBack, carry: Rows, last: int, first: int
     is_safe &= (_inside(arrived, limit) | ((arrived == 0) & (sizes[1:] == 0))).all()
     if not bool(is_safe):
         return None
-    return Rows.of(total[:-1], base), Rows.of(recurrent, base).log
+    return Rows.of(total[:-1], base), Rows.of(recurrent, base)
 
 
 def _inside(sizes: Tensor, limit: float) -> Tensor:
     return (sizes > 1 / limit) & (sizes < limit)
 
 
-def _step(direct: Rows, pull_back: PullBack, carry: Rows, t: int) -> tuple[Rows, Tensor]:
+def _step(direct: Rows, pull_back: PullBack, carry: Rows, t: int) -> tuple[Rows, Rows]:
     """The state ``t - 1`` alone, whatever the scales."""
     recurrent = Rows.of(pull_back(t, carry.unit), carry.log)
     total = direct[t - 1] + recurrent
-    return Rows(total.unit[None], total.log[None]), recurrent.log[None]
+    return Rows(total.unit[None], total.log[None]), Rows(recurrent.unit[None], recurrent.log[None])
 
 
 def _factor(log: Tensor, like: Tensor) -> Tensor:

@@ -1,0 +1,260 @@
+"""From one recorded call of a recurrent module to the record of every layer and direction in it.
+
+The lower layers of a stack do not show their states, so they are run again; what is recorded of the top layer has to
+come out, or nothing is concluded.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+
+from leadline.errors import InputError
+from leadline.recurrent.cells import Kind, Record, Weights, record
+from leadline.recurrent.layers import GRULayer, Layer, LSTMLayer, Network, RNNLayer
+
+MODULES = (nn.RNN, nn.LSTM, nn.GRU, Network)
+"""What can be traced as it is."""
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a recurrent module: what went in and what came out."""
+
+    name: str
+    module: nn.RNNBase | Network
+    number: int
+    """0 for the first call of this module inside the block."""
+    x: Tensor | PackedSequence
+    hx: Tensor | tuple[Tensor, Tensor] | None
+    output: Tensor
+    """The output tensor as the module returned it; of packed sequences, their data."""
+    last: tuple[Tensor, ...]
+    """h_n, and c_n for the LSTM."""
+    rng: Tensor | None
+    """State of the generator before the call, where dropout drew from it."""
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """Everything that a loss can reach this call through."""
+        return (self.output, *self.last)
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One layer in one direction, in the order in which it was scanned."""
+
+    index: int
+    direction: str
+    """``"forward"`` or ``"reverse"``."""
+    record: Record
+    order: Tensor | None
+    """For the reverse direction, shape (T, B): which timestep each place of the scan came from."""
+    mask: Tensor | None
+    """What dropout multiplied this layer's input by."""
+
+
+@dataclass(frozen=True, eq=False)
+class Replayed:
+    """All passes of one call."""
+
+    call: Call
+    layers: tuple[tuple[Pass, ...], ...]
+    """By layer, then by direction."""
+    lengths: Tensor | None
+    """Steps of each sample, of packed sequences; ``None`` where all have the same."""
+
+    def by_time(self, output: Tensor) -> Tensor:
+        """A tensor laid out like the module's output as (T, B, ...), zero where padded."""
+        module, x = self.call.module, self.call.x
+        if isinstance(x, PackedSequence):
+            return pad_packed_sequence(x._replace(data=output))[0]
+        if output.dim() == 2:
+            return output.unsqueeze(1)
+        return output.transpose(0, 1) if _batch_first(module) else output
+
+    def last_by_layer(self, last: Tensor) -> Tensor:
+        """A tensor laid out like h_n or c_n as (layers x directions, B, ...)."""
+        return last.unsqueeze(1) if last.dim() == 2 else last
+
+    def padding(self) -> Tensor | None:
+        """Shape (T, B), true where there is no sample; ``None`` where there is no padding."""
+        if self.lengths is None:
+            return None
+        time = len(self.layers[0][0].record.h)
+        return torch.arange(time, device=self.lengths.device).unsqueeze(1) >= self.lengths
+
+
+def replay(call: Call) -> Replayed:
+    """Run a call again, layer by layer, and keep what the adjoints need.
+
+    Raises:
+        InputError: the replay does not reproduce what was recorded, or an activation is not a number.
+    """
+    module = call.module
+    weights = _weights(module)
+    directions = len(weights[0])
+    shell = Replayed(call, (), None)
+    with torch.no_grad():
+        if isinstance(call.x, PackedSequence):
+            x, lengths = pad_packed_sequence(call.x)
+            lengths = lengths.to(x.device)
+        else:
+            x, lengths = shell.by_time(call.x), None
+        reverse = _reversal(len(x), x.shape[1], lengths, x.device) if directions == 2 else None
+        starts = _starts(call, weights, x)
+        masks = _dropout_masks(call, x, lengths, len(weights), directions, weights)
+        top = shell.by_time(call.output)
+        layers = []
+        for index, layer in enumerate(weights):
+            mask = masks[index - 1] if index and masks else None
+            x = x if mask is None else x * mask
+            passes, outputs = [], []
+            for d, w in enumerate(layer):
+                order = reverse if d else None
+                scanned = _gather(x, order)
+                start = [state[index * directions + d] for state in starts]
+                if index == len(weights) - 1:
+                    size = top.shape[-1] // directions
+                    h = _gather(top[..., d * size : (d + 1) * size], order)
+                else:
+                    h = _run(w, scanned, start)
+                made = record(w, scanned, h, *start)
+                passes.append(Pass(index, "reverse" if d else "forward", made, order, mask))
+                outputs.append(_gather(made.h, order))
+                _check_numbers(call, index, outputs[-1], lengths)
+            layers.append(tuple(passes))
+            x = torch.cat(outputs, -1)
+        replayed = Replayed(call, tuple(layers), lengths)
+        _check_reproduced(replayed, x, top)
+    return replayed
+
+
+def _batch_first(module: nn.Module) -> bool:
+    return True if isinstance(module, Network) else bool(module.batch_first)
+
+
+def _weights(module: nn.RNNBase | Network) -> list[list[Weights]]:
+    """Weights by layer and direction."""
+    if isinstance(module, Network):
+        return [[_own_weights(layer)] for layer in module.layers]
+    if isinstance(module, nn.LSTM):
+        kind: Kind = "lstm"
+    elif isinstance(module, nn.GRU):
+        kind = "gru"
+    else:
+        kind = cast("Kind", module.nonlinearity)
+    names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if module.bias else [])]
+    found = []
+    for layer in range(module.num_layers):
+        found.append([])
+        for suffix in ("", "_reverse")[: 2 if module.bidirectional else 1]:
+            tensors = [getattr(module, f"{name}_l{layer}{suffix}").detach() for name in names]
+            W_p = getattr(module, f"weight_hr_l{layer}{suffix}").detach() if module.proj_size else None
+            found[-1].append(Weights(kind, *tensors, W_p=W_p))
+    return found
+
+
+def _own_weights(layer: Layer) -> Weights:
+    if isinstance(layer, LSTMLayer):
+        kind: Kind = "lstm"
+    elif isinstance(layer, GRULayer):
+        kind = "gru"
+    else:
+        kind = cast("RNNLayer", layer).nonlinearity
+    return Weights(kind, layer.W_x.detach(), layer.W_h.detach(), layer.b.detach())
+
+
+def _starts(call: Call, weights: Sequence[Sequence[Weights]], x: Tensor) -> list[Tensor]:
+    """Initial states, each of shape (layers x directions, B, size): h_0, and c_0 for the LSTM."""
+    first, count = weights[0][0], len(weights) * len(weights[0])
+    if call.hx is None:
+        sizes = [first.W_h.shape[1]] + ([first.hidden_size] if first.kind == "lstm" else [])
+        return [x.new_zeros(count, x.shape[1], size) for size in sizes]
+    given = call.hx if isinstance(call.hx, tuple) else (call.hx,)
+    return [(state.unsqueeze(1) if state.dim() == 2 else state).detach() for state in given]
+
+
+def _reversal(time: int, batch: int, lengths: Tensor | None, device: torch.device) -> Tensor:
+    """Each sample backwards from its own end; the padding stays behind it."""
+    t = torch.arange(time, device=device).unsqueeze(1).expand(time, batch)
+    ends = torch.full((batch,), time, device=device) if lengths is None else lengths
+    return torch.where(t < ends, ends - 1 - t, t)
+
+
+def _gather(x: Tensor, order: Tensor | None) -> Tensor:
+    if order is None:
+        return x
+    return x[order, torch.arange(x.shape[1], device=x.device)]
+
+
+def _run(w: Weights, x: Tensor, start: Sequence[Tensor]) -> Tensor:
+    """The states of one layer, by PyTorch's own kernels where they have the cell."""
+    if w.kind == "identity":
+        h, states = start[0], []
+        for driven in x @ w.W_x.T + w.b_x + w.b_h:
+            h = h @ w.W_h.T + driven
+            states.append(h)
+        return torch.stack(states)
+    zeros = torch.zeros_like(w.W_x[:, 0])
+    flat = [w.W_x, w.W_h, *(b if isinstance(b, Tensor) else zeros for b in (w.b_x, w.b_h))]
+    options = (True, 1, 0.0, False, False, False)
+    initial = [state.unsqueeze(0).contiguous() for state in start]
+    if w.kind == "lstm":
+        return torch.lstm(x, initial, [*flat, *([] if w.W_p is None else [w.W_p])], *options)[0]
+    run = {"gru": torch.gru, "tanh": torch.rnn_tanh, "relu": torch.rnn_relu}[w.kind]
+    return run(x, initial[0], flat, *options)[0]
+
+
+def _dropout_masks(
+    call: Call, x: Tensor, lengths: Tensor | None, layers: int, directions: int, weights: list[list[Weights]]
+) -> list[Tensor]:
+    """What dropout multiplied the input of each layer but the first by, drawn again from the recorded generator."""
+    if call.rng is None or isinstance(call.module, Network):
+        return []
+    width = weights[0][0].W_h.shape[1] * directions
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(call.rng)
+        masks = []
+        for _ in range(layers - 1):
+            if isinstance(call.x, PackedSequence):
+                data = torch.dropout(call.x.data.new_ones(len(call.x.data), width), call.module.dropout, True)
+                masks.append(pad_packed_sequence(call.x._replace(data=data))[0])
+            else:
+                masks.append(torch.dropout(x.new_ones(*x.shape[:2], width), call.module.dropout, True))
+    return masks
+
+
+def _check_numbers(call: Call, index: int, h: Tensor, lengths: Tensor | None) -> None:
+    bad = h.isnan().any(-1)
+    if lengths is not None:
+        bad &= torch.arange(len(h), device=h.device).unsqueeze(1) < lengths
+    if bad.any():
+        t = int(bad.any(1).nonzero()[0])
+        raise InputError(
+            "activations must be numbers to be traced",
+            got=f"{call.name or type(call.module).__name__}, layer {index}: NaN from timestep {t + 1} on",
+            cause="an input that is NaN, or states that overflowed and were subtracted",
+            cure="look at the input and the states up to that timestep",
+        )
+
+
+def _check_reproduced(replayed: Replayed, again: Tensor, top: Tensor) -> None:
+    call, padding = replayed.call, replayed.padding()
+    difference = (again - top).abs()
+    # Equal infinities differ by NaN; they are reproduced.
+    difference = torch.where(again == top, 0, difference)
+    if padding is not None:
+        difference = difference * ~padding.unsqueeze(-1)
+    scale = top.abs().clamp(max=torch.finfo(top.dtype).max).amax().clamp(min=1)
+    worst = float(difference.amax() / scale) if difference.numel() else 0.0
+    if not worst <= 1e3 * torch.finfo(top.dtype).eps:
+        raise InputError(
+            "the replay of a layer must reproduce what the model computed",
+            got=f"{call.name or type(call.module).__name__}: outputs differ by {worst:.1e} of the largest",
+            cause="weights changed since the forward pass, dropout was drawn elsewhere, or states are chaotic",
+            cure="ask before the optimiser steps; switch dropout off with eval(); or use float64",
+        )
