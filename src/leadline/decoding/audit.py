@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from leadline.decoding.beam import beam_search
-from leadline.decoding.candidates import all_tokens
+from leadline.decoding.candidates import Reader
 from leadline.decoding.decoded import Decoded
 from leadline.decoding.exact import SAME, exact_search
 from leadline.decoding.problem import Model, Problem, Step, select
@@ -55,7 +55,7 @@ class SearchAudit(Sounding):
         if self.outcome[0] == "optimal":
             return Verdict(f"{search} returned the most likely sequence, “{answer}”")
         if self.outcome[0] == "unresolved":
-            gap = self.optimum.certificate.gap[0] if self.optimum.certificate else np.inf
+            gap = self.optimum.certificate.gap[0]
             return Verdict(f"the budget ran out: the answer of {search} is at most {gap:.3g} nats from the best")
         where = f", lost at step {self.lost_step[0]} at rank {self.lost_rank[0]}" if self.lost_step[0] else ""
         keeps = f"; width {self.width[0]} keeps it" if self.width[0] else ""
@@ -153,8 +153,7 @@ def _compare(decoded: Decoded, optimum: Decoded, item: int, tolerance: float) ->
     answer, best = decoded.hypotheses(item)[:1], optimum.hypotheses(item)[:1]
     if best and (not answer or best[0].score > answer[0].score + tolerance * (1 + abs(answer[0].score))):
         return "search error"
-    is_proved = optimum.certificate is not None and optimum.certificate.outcome[item] == "OPTIMAL"
-    return "optimal" if is_proved else "unresolved"
+    return "optimal" if optimum.certificate.outcome[item] == "OPTIMAL" else "unresolved"
 
 
 def _where_lost(problem: Problem, trace: Trace, target: Sequence[int], normalize: bool | None) -> tuple[int, int]:
@@ -179,7 +178,7 @@ def _rank(problem: Problem, beam: Sequence[Any], prefix: tuple[int, ...], normal
     for tokens in zip(*(node.tokens for node in parents), strict=True):
         scores, state = model(torch.tensor(tokens), state)
     upto = torch.tensor([node.log_prob for node in parents], dtype=torch.float64).unsqueeze(1)
-    total = upto + all_tokens(scores, model.are_logits)
+    total = upto + Reader(model.are_logits).all(scores)
     row = [node.tokens for node in parents].index(prefix[:-1])
     return 1 + int((total > total[row, prefix[-1]]).sum())
 

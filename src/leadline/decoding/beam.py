@@ -7,13 +7,15 @@ one backpointer, one token and one log-probability per hypothesis; sequences are
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from leadline.decoding.candidates import best_tokens, refuse_nan
+from leadline.decoding.candidates import ROUNDING, Reader, refuse_nan
 from leadline.decoding.decoded import Decoded, conclude
 from leadline.decoding.history import History
 from leadline.decoding.problem import Model, Problem, Step
+from leadline.decoding.processors import Processor, constrain
 from leadline.decoding.recorder import Recorder
 from leadline.decoding.scores import Score, SumLogProb
 from leadline.decoding.settings import EndTokens, check_counts, check_end_tokens, end_tokens
@@ -33,7 +35,7 @@ def beam_search(
     score: Score = SumLogProb(),  # noqa: B008
     eos_mode: EosMode = "pool",
     num_return: int = 1,
-    processors: Sequence[Any] = (),
+    processors: Sequence[Processor] = (),
     normalize: bool | None = None,
     trace: bool = False,
 ) -> Decoded:
@@ -54,7 +56,8 @@ def beam_search(
         eos_mode: ``"pool"``: a hypothesis that ends among the best k leaves its place to the next one;
             ``"in_beam"``: it keeps its place, and may lose it.
         num_return: R, hypotheses to return, at most ``width``.
-        processors: masks over the next tokens, see :mod:`leadline.decoding.processors`.
+        processors: masks over the next tokens, see :mod:`~leadline.decoding.processors`. An audit of the answer takes
+            the problem that :func:`~leadline.decoding.processors.constrain` makes of them.
         normalize: whether scores are logits; ``None`` follows ``step.normalized``.
         trace: also return the tree of all considered candidates.
 
@@ -76,7 +79,8 @@ def beam_search(
         raise InputError("num_return is at most the width", got=f"num_return = {num_return}, width = {width}")
     if eos_mode not in ("pool", "in_beam"):
         raise InputError("eos_mode is 'pool' or 'in_beam'", got=f"eos_mode = {eos_mode!r}")
-    model = Model(Problem(step, state, start), normalize)
+    problem = constrain(step, state, start, processors, normalize) if processors else Problem(step, state, start)
+    model = Model(problem, None if processors else normalize)
     settings = {
         "search": "beam search",
         "width": width,
@@ -98,140 +102,141 @@ class _Beam:
         self.k, self.T, self.R = settings["width"], settings["max_length"], settings["num_return"]
         self.score: Score = settings["score"]
         self.in_beam = settings["eos_mode"] == "in_beam"
-        self.device = model.start.device
-        self.eos = torch.tensor(settings["eos"], dtype=torch.int64, device=self.device)
-        self.items = torch.arange(model.batch, device=self.device)
-        self.total = torch.zeros(model.batch, 1, dtype=torch.float64, device=self.device)
-        self.place: Tensor | None = None
-        self.history = History(model.batch, self.k if self.in_beam else self.R, self.device)
-        self.discarded = torch.full((model.batch, self.T + 1), -torch.inf, dtype=torch.float64, device=self.device)
+        self.eos = np.array(settings["eos"], dtype=np.int64)
+        self.items = np.arange(model.batch)
+        self.total = np.zeros((model.batch, 1))
+        self.place: np.ndarray | None = None  # None: every place has its row
+        self.history = History(model.batch, self.k if self.in_beam else self.R)
+        self.discarded = np.full((model.batch, self.T + 1), -np.inf)
         self.rises = False
 
     def run(self) -> Decoded:
-        tokens, state = self.model.start, self.model.state
+        tokens, state, reader = self.model.start, self.model.state, Reader(self.model.are_logits)
         for t in range(1, self.T + 1):
             scores, state = self.model(tokens, state)
             check_end_tokens(self.settings["eos"], scores.shape[1])
-            log_prob, token = best_tokens(scores, self.k + len(self.eos) + 1, self.model.are_logits)
+            log_prob, token = reader.best(scores, self.k + len(self.eos) + 1)
             self._check(log_prob, t)
-            rows, tokens = self._advance(t, *self._spread(log_prob, token))
+            rows, words = self._advance(t, *self._spread(log_prob, token))
             if not len(rows):
                 break
-            if not (len(rows) == len(scores) and torch.equal(rows, torch.arange(len(rows), device=self.device))):
-                state = self.model.select(state, rows)
+            if len(rows) != len(scores) or (rows != np.arange(len(rows))).any():
+                state = self.model.reorder(state, self._tensor(rows))
+            tokens = self._tensor(words)
         return self._result()
 
-    def _check(self, log_prob: Tensor, t: int) -> None:
-        if not (log_prob < torch.inf).all():
-            row = int((~(log_prob < torch.inf)).any(1).nonzero()[0])
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.model.start.device)
+
+    def _check(self, log_prob: np.ndarray, t: int) -> None:
+        if not (log_prob < np.inf).all():
+            row = int((~(log_prob < np.inf)).any(1).argmax())
             place = row if self.place is None else int(self.place[row])
             item, rank = divmod(place, self.total.shape[1])
             refuse_nan(step=t, item=int(self.items[item]), hypothesis=rank)
         if not self.model.are_logits:
-            self.rises |= bool((log_prob > 1e-5).any())
+            self.rises |= bool((log_prob > ROUNDING).any())
             if not self.rises:
-                log_prob.clamp_(max=0)
+                np.minimum(log_prob, 0, out=log_prob)
 
-    def _spread(self, log_prob: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
+    def _spread(self, log_prob: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Candidates as (A, W * C): totals and tokens, ``-inf`` in empty places."""
         (A, W), C = self.total.shape, log_prob.shape[1]
         if self.place is not None:
-            log_prob = log_prob.new_full((A * W, C), -torch.inf).index_copy_(0, self.place, log_prob)
-            token = token.new_zeros(A * W, C).index_copy_(0, self.place, token)
-        total = self.total.unsqueeze(2) + log_prob.view(A, W, C)
-        self.model.meter.ranked += total.numel()
-        return total.view(A, -1), token.view(A, -1)
+            filled, full, words = self.place, np.full((A * W, C), -np.inf), np.zeros((A * W, C), dtype=np.int64)
+            full[filled], words[filled] = log_prob, token
+            log_prob, token = full, words
+        total = self.total[:, :, None] + log_prob.reshape(A, W, C)
+        self.model.meter.ranked += total.size
+        return total.reshape(A, -1), token.reshape(A, -1)
 
-    def _advance(self, t: int, total: Tensor, token: Tensor) -> tuple[Tensor, Tensor]:
+    def _advance(self, t: int, total: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rank the candidates; settle what is complete, what lives on and what is lost; rows and tokens to run next."""
         C = total.shape[1] // self.total.shape[1]
         carried, key = 0, total
         if self.in_beam:
             carried = self.k
-            key = torch.cat([self.history.score[self.items], self.score(total, t)], dim=1)
-            total, token = (torch.cat([x.new_zeros(len(x), carried), x], dim=1) for x in (total, token))
-        key, order = key.sort(dim=1, descending=True, stable=True)
-        total, token, is_new = total.gather(1, order), token.gather(1, order), order >= carried
-        parent = self._rows((order - carried).clamp_(min=0) // C)
+            key = np.concatenate([self.history.score[self.items], self.score(total, t)], axis=1)
+            total, token = (np.concatenate([np.zeros((len(x), carried), x.dtype), x], axis=1) for x in (total, token))
+        order = np.argsort(-key, axis=1, kind="stable")
+        key, total, token = (np.take_along_axis(x, order, 1) for x in (key, total, token))
+        is_new, parent = order >= carried, self._rows(np.maximum(order - carried, 0) // C)
         lives = None
-        if self.in_beam or t == self.T or self._is_end(token[:, : self.k]).any():
+        if self.in_beam or t == self.T or np.isin(token[:, : self.k], self.eos).any():
             lives = self._settle(t, key, total, token, parent, is_new)
         elif key.shape[1] > self.k:
             self.discarded[self.items, t - 1] = self.score.bound(total[:, self.k], t, self.T)
         if self.recorder:
-            self.recorder.considered(t, self.items, is_new & (key > -torch.inf), total, token, parent)
+            self.recorder.considered(t, self.items, is_new & (key > -np.inf), total, token, parent)
         if t == self.T:
             return parent[:0, 0], token[:0, 0]
-        rows, tokens = self._survivors(t, total, token, parent, lives)
+        rows, words = self._survivors(t, total, token, parent, lives)
         if self.recorder:
-            self.recorder.survived(rows, tokens)
-        return rows, tokens
+            self.recorder.survived(rows, words)
+        return rows, words
 
-    def _rows(self, place: Tensor) -> Tensor:
+    def _rows(self, place: np.ndarray) -> np.ndarray:
         """The model's row at each place (A, S) of the last step."""
         A, W = self.total.shape
-        place = place + torch.arange(A, device=self.device).unsqueeze(1) * W
+        place = place + np.arange(A)[:, None] * W
         if self.place is None:
             return place
-        row = torch.zeros(A * W, dtype=torch.int64, device=self.device)
-        row[self.place] = torch.arange(len(self.place), device=self.device)
+        row = np.zeros(A * W, dtype=np.int64)
+        row[self.place] = np.arange(len(self.place))
         return row[place]
 
-    def _is_end(self, token: Tensor) -> Tensor:
-        return torch.isin(token, self.eos) if len(self.eos) else torch.zeros_like(token, dtype=torch.bool)
-
-    def _settle(self, t: int, key: Tensor, total: Tensor, token: Tensor, parent: Tensor, is_new: Tensor) -> Tensor:
+    def _settle(self, t: int, key: Any, total: Any, token: Any, parent: Any, is_new: np.ndarray) -> np.ndarray:
         """Put complete hypotheses away; a mask of the ranked candidates that live on."""
-        valid = is_new & (key > -torch.inf)
-        among = torch.arange(key.shape[1], device=self.device) < self.k
-        ends = valid if t == self.T else valid & self._is_end(token)
+        valid = is_new & (key > -np.inf)
+        among = np.arange(key.shape[1]) < self.k
+        ends = valid if t == self.T else valid & np.isin(token, self.eos)
         finishes, lives = ends & among, valid & ~ends
         lives &= among if self.in_beam else lives.cumsum(1) <= self.k
-        lost = torch.where(valid & ~finishes & ~lives, total, -torch.inf).amax(1)
+        lost = np.where(valid & ~finishes & ~lives, total, -np.inf).max(1)
         bound = self.score.bound(lost, t, self.T)
         if self.in_beam:
-            bound = torch.maximum(bound, torch.where(~is_new & ~among, key, -torch.inf).amax(1))
+            bound = np.maximum(bound, np.where(~is_new & ~among, key, -np.inf).max(1))
             self.history.keep(self.items, (~is_new & among).sum(1))
         self.discarded[self.items, t - 1] = bound
         if finishes.any():
-            score = torch.where(finishes, self.score(total, t), -torch.inf)
+            score = np.where(finishes, self.score(total, t), -np.inf)
             self.history.finish(self.items, t, *(x[:, : self.k] for x in (score, total, parent, token)))
         if self.recorder:
             self.recorder.finished(finishes)
         return lives
 
     def _survivors(
-        self, t: int, total: Tensor, token: Tensor, parent: Tensor, lives: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+        self, t: int, total: np.ndarray, token: np.ndarray, parent: np.ndarray, lives: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Move on to the hypotheses that live on, in the items that are not done."""
         if lives is not None:
-            total = torch.where(lives, total, -torch.inf)
+            total = np.where(lives, total, -np.inf)
             # The living first, in their order; what follows them is an empty place.
-            first = (~lives).sort(dim=1, stable=True)[1]
-            total, token, parent = (x.gather(1, first) for x in (total, token, parent))
+            first = np.argsort(~lives, axis=1, kind="stable")
+            total, token, parent = (np.take_along_axis(x, first, 1) for x in (total, token, parent))
         total, token, parent = (x[:, : self.k] for x in (total, token, parent))
         if self.recorder:
-            self.recorder.in_beam(parent[total > -torch.inf], token[total > -torch.inf])
-        goes_on = total[:, 0] > -torch.inf
+            self.recorder.in_beam(parent[total > -np.inf], token[total > -np.inf])
+        goes_on = total[:, 0] > -np.inf
         if self.score.bounded and not self.rises and (len(self.eos) or self.in_beam):
             bound = self.score.bound(total[:, 0], t + 1, self.T)
             done = self.history.score[self.items, self.R - 1] >= bound
-            self.discarded[self.items, self.T] = torch.where(done, bound, -torch.inf)
+            self.discarded[self.items, self.T] = np.where(done, bound, -np.inf)
             goes_on &= ~done
         if not goes_on.all():
             self.items = self.items[goes_on]
             total, token, parent = (x[goes_on] for x in (total, token, parent))
-        filled = total > -torch.inf
+        filled = total > -np.inf
         if filled.all():
             self.place, self.total = None, total
-            rows, tokens, totals = parent.flatten(), token.flatten(), total.flatten()
         else:
             W = int(filled.sum(1).max())
             self.total, filled = total[:, :W], filled[:, :W]
-            self.place = filled.flatten().nonzero().squeeze(1)
-            rows, tokens, totals = (x[:, :W][filled] for x in (parent, token, total))
-        self.history.add(rows, tokens, totals)
-        return rows, tokens
+            self.place = filled.ravel().nonzero()[0]
+            total, token, parent = (x[:, :W][filled] for x in (total, token, parent))
+        rows, words = parent.ravel(), token.ravel()
+        self.history.add(rows, words, total.ravel())
+        return rows, words
 
     def _result(self) -> Decoded:
         reason = ""

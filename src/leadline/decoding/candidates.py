@@ -1,71 +1,89 @@
-"""The best next tokens of every hypothesis: the one place that reads all ``(N, M)`` scores."""
+"""The best next tokens of every hypothesis: the one place that reads all ``(N, M)`` scores.
 
+Two readings are needed: one for the best, one for the sum of exponentials. Torch's general functions are slow at both
+on a CPU: ``topk`` copies every score beside its index, ``logsumexp`` makes several passes. Wide rows are therefore cut
+into blocks: the best ``count`` tokens lie in blocks whose maxima reach the ``count``-th largest block maximum. What
+leaves this place is small and lives in NumPy, whose small operations cost a fraction of torch's.
+"""
+
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from leadline.errors import InputError
 
+BLOCK = 64
+WIDE = 1024
+"""From this vocabulary on, rows are read in blocks."""
 
-def best_tokens(
-    scores: Float[Tensor, "N M"], count: int, are_logits: bool
-) -> tuple[Float[Tensor, "N C"], Int[Tensor, "N C"]]:
-    """The ``count`` most likely tokens of each row (all, if M is smaller), in the order of their numbers.
+MODERATE = 60.0
+"""Scores up to this size can be exponentiated as they are, in float32."""
 
-    Ties go to the lower token, except for the last place, which any of its equals may have: it is there to bound what
-    is left out. Ranking happens on the raw scores; log-probabilities are formed for the
-    chosen alone, in float64.
+ROUNDING = 1e-5
+"""How far above 0 a log-probability may be by rounding."""
+
+
+class Reader:
+    """Reads scores, and keeps the memory for it: fresh memory of that size costs more than the arithmetic.
 
     Args:
-        scores: logits or log-probabilities; ``-inf`` masks a token. A row with NaN has NaN among its results.
-        count: C, at least 1.
         are_logits: subtract each row's ``logsumexp``.
 
-    Returns:
-        Log-probabilities (float64) and tokens, sorted by token within each row.
-
-    >>> best_tokens(torch.tensor([[0.0, 2.0, 1.0, 1.0, 1.0]]), 3, are_logits=False)[1].tolist()
-    [[1, 2, 3]]
-    """
-    M = scores.shape[1]
-    top, tokens = scores.topk(min(count, M), dim=1)
-    if count < M:
-        _settle_ties(scores, top, tokens)
-    log_prob = top.double()
-    if are_logits:
-        log_prob = _normalised(scores, log_prob, tokens)
-    tokens, order = tokens.sort(dim=1)
-    return log_prob.gather(1, order), tokens
-
-
-def all_tokens(scores: Float[Tensor, "N M"], are_logits: bool) -> Float[Tensor, "N M"]:
-    """Log-probabilities (float64) of every token: the same numbers that :func:`best_tokens` gives for the best.
-
-    >>> all_tokens(torch.zeros(1, 4), are_logits=True).exp().sum().round(decimals=6).item()
+    >>> scores = torch.tensor([[0.0, 2.0, 1.0, 1.0, 1.0]])
+    >>> log_prob, tokens = Reader(are_logits=False).best(scores, 3)
+    >>> log_prob.tolist(), tokens.tolist()
+    ([[2.0, 1.0, 1.0]], [[1, 2, 3]])
+    >>> Reader(are_logits=True).all(torch.zeros(1, 4)).exp().sum().round(decimals=6).item()
     1.0
     """
-    log_prob = scores.double()
-    return _normalised(scores, log_prob, scores.argmax(dim=1, keepdim=True)) if are_logits else log_prob
 
+    def __init__(self, are_logits: bool):
+        self.are_logits = are_logits
+        self._memory = torch.empty(0)
 
-def _normalised(scores: Tensor, chosen: Tensor, best: Tensor) -> Tensor:
-    """Raw scores to log-probabilities; ``best`` (N, 1 or more) has the token of the highest score first."""
-    # log_softmax is torch's fastest way to a logsumexp on a CPU (four times faster than logsumexp itself).
-    highest = torch.log_softmax(scores, dim=1).gather(1, best[:, :1]).double()
-    logsumexp = scores.gather(1, best[:, :1]).double() - highest
-    log_prob = (chosen - logsumexp).clamp_(max=0)
-    return torch.where(chosen == -torch.inf, chosen, log_prob)
+    def best(self, scores: Float[Tensor, "N M"], count: int) -> tuple[Float[np.ndarray, "N C"], Int[np.ndarray, "N C"]]:
+        """The ``count`` most likely tokens of each row (all, if M is smaller), best first; ties go to the lower token.
 
+        Ranking happens on the raw scores; log-probabilities are formed for the chosen alone, in float64. A row with NaN
+        or ``+inf`` gives NaN or ``+inf`` first; ``-inf`` masks a token.
+        """
+        top, tokens = _top(scores.cpu(), min(count, scores.shape[1]))
+        log_prob = top.astype(np.float64)
+        if self.are_logits:
+            with np.errstate(invalid="ignore"):
+                normal = np.minimum(log_prob - self._logsumexp(scores, log_prob[:, :1]), 0)
+            log_prob = np.where(log_prob == -np.inf, log_prob, normal)
+        return log_prob, tokens
 
-def _settle_ties(scores: Tensor, top: Tensor, tokens: Tensor) -> None:
-    edge = top[:, -1]
-    tied = ((edge == top[:, -2:-1].squeeze(1)) if top.shape[1] > 1 else torch.ones_like(edge, dtype=torch.bool)) & (
-        edge > -torch.inf
-    )
-    if tied.any():
-        rows = tied.nonzero().squeeze(1)
-        values, order = scores[rows].sort(dim=1, descending=True, stable=True)
-        top[rows], tokens[rows] = values[:, : top.shape[1]], order[:, : top.shape[1]]
+    def all(self, scores: Float[Tensor, "N M"]) -> Float[Tensor, "N M"]:
+        """Log-probabilities (float64) of every token: the same numbers that :meth:`best` gives for the best."""
+        log_prob = scores.double()
+        if not self.are_logits:
+            return log_prob
+        highest = scores.amax(dim=1, keepdim=True).double()
+        shift = torch.from_numpy(self._logsumexp(scores, highest.cpu().numpy())).to(scores.device)
+        return torch.where(highest == -torch.inf, log_prob, (log_prob - shift).clamp_(max=0))
+
+    def _logsumexp(self, scores: Tensor, highest: np.ndarray) -> np.ndarray:
+        """Of each row, shape (N, 1), float64, given its highest score; does not depend on the other rows."""
+        # Scores of moderate size need no shift against overflow, which saves a pass. The choice is each row's own.
+        with np.errstate(invalid="ignore"):
+            shift = np.where(np.abs(highest) <= MODERATE, 0.0, highest)
+        room = self._room(scores)
+        if shift.any():
+            powers = torch.sub(scores, torch.from_numpy(shift).to(scores), out=room).exp_()
+        else:
+            powers = torch.exp(scores, out=room)
+        # One row alone would be cut into pieces, one for each thread, and be summed in another order than among others.
+        total = powers.expand(max(2, len(powers)), -1).sum(dim=1, keepdim=True)[: len(powers)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return shift + np.log(total.cpu().numpy().astype(np.float64))
+
+    def _room(self, scores: Tensor) -> Tensor:
+        if self._memory.numel() < scores.numel() or self._memory.dtype != scores.dtype:
+            self._memory = torch.empty_like(scores).flatten()
+        return self._memory[: scores.numel()].view(scores.shape)
 
 
 def refuse_nan(*, step: int, item: int, hypothesis: int) -> None:
@@ -80,3 +98,49 @@ def refuse_nan(*, step: int, item: int, hypothesis: int) -> None:
         cause="a division by zero or an overflow (float16?) inside the step function",
         cure="run the model in float32 and look at its scores for this prefix",
     )
+
+
+def _top(scores: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The best of each row (N, C), best first, lower token first among equals; ``-inf`` where there are fewer."""
+    values = scores.numpy()
+    N, M = values.shape
+    if M < WIDE or count > M // BLOCK // 4:
+        row, token, found = _reaching(values, _nth_largest(values, count))
+    else:
+        blocks = M // BLOCK
+        whole = scores[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK))
+        highest = whole.amax(dim=2).numpy()
+        rest = values[:, blocks * BLOCK :]
+        if rest.shape[1]:
+            highest = np.concatenate([highest, rest.max(axis=1, keepdims=True)], axis=1)
+        least = _nth_largest(highest, count)
+        in_row, block, _ = _reaching(highest, least)
+        # A last block that is not whole overlaps the one before it; tokens that come twice are dropped.
+        first = np.minimum(block * BLOCK, M - BLOCK)
+        windows = np.lib.stride_tricks.sliding_window_view(values, BLOCK, axis=1)[in_row, first]
+        at, place, found = _reaching(windows, least[in_row])
+        row, token = in_row[at], first[at] + place
+        if rest.shape[1]:
+            is_first = ~((block[at] == blocks) & (token < blocks * BLOCK))
+            row, token, found = row[is_first], token[is_first], found[is_first]
+    order = np.lexsort((token, -found, row))
+    row, token, found = row[order], token[order], found[order]
+    rank = np.arange(len(row)) - np.searchsorted(row, np.arange(N))[row]
+    top, tokens = np.full((N, count), -np.inf, values.dtype), np.zeros((N, count), dtype=np.int64)
+    chosen = rank < count
+    top[row[chosen], rank[chosen]], tokens[row[chosen], rank[chosen]] = found[chosen], token[chosen]
+    return top, tokens
+
+
+def _nth_largest(values: np.ndarray, n: int) -> np.ndarray:
+    """Of each row; the lowest number above ``-inf``, where there are fewer; NaN counts as the largest."""
+    n = min(n, values.shape[1])
+    least = np.partition(values, -n, axis=1)[:, -n] if n < values.shape[1] else values.min(axis=1)
+    return np.maximum(least, np.finfo(values.dtype).min)
+
+
+def _reaching(values: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, columns and values of all that reach their row's least; NaN does."""
+    flat = np.flatnonzero(~(values < least[:, None]))
+    row, column = np.divmod(flat, values.shape[1])
+    return row, column, values.ravel()[flat]

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
 
 from leadline.decoding.certificate import Certificate, certify
 from leadline.decoding.problem import Model
@@ -60,7 +59,7 @@ class Decoded(Sounding):
     work: Work
     names: Mapping[int, str]
     """Words of the tokens that occur, where the model has a vocabulary."""
-    certificate: Certificate | None = None
+    certificate: Certificate
     trace: Trace | None = None
 
     def hypotheses(self, item: int = 0) -> tuple[Hypothesis, ...]:
@@ -118,7 +117,7 @@ def conclude(
     found: Mapping[str, Any],
     settings: Mapping[str, Any],
     *,
-    discarded: Tensor | None = None,
+    discarded: np.ndarray,
     reason: str = "",
     trace: Trace | None = None,
 ) -> Decoded:
@@ -138,6 +137,6 @@ def conclude(
         **found,
         work=model.meter.read(),
         names={**names, **(trace.names if trace else {})},
-        certificate=None if discarded is None else certify(found["score"], discarded.cpu().numpy(), reason),
+        certificate=certify(found["score"], discarded, reason),
         trace=trace,
     )

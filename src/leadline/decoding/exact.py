@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leadline.decoding.candidates import all_tokens, refuse_nan
+from leadline.decoding.candidates import ROUNDING, Reader, refuse_nan
 from leadline.decoding.decoded import Decoded, conclude
 from leadline.decoding.history import stack
 from leadline.decoding.problem import Model, Problem, Step, concat, nbytes
@@ -96,8 +96,7 @@ def exact_search(
             search.start_from(at_least)
         bounds.append(search.run())
         sequences.append(search.sequences())
-    discarded = torch.tensor(bounds, dtype=torch.float64).unsqueeze(1)
-    return conclude(model, stack(sequences, ends), settings, discarded=discarded)
+    return conclude(model, stack(sequences, ends), settings, discarded=np.array(bounds)[:, None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +125,7 @@ class _BestFirst:
         self.calls, self.budget = 0, settings["max_calls"] or np.inf
         self.open: list[list[tuple[float, int, int, _Brood]]] = [[] for _ in range(self.T)]
         self.bytes = 0
+        self.reader = Reader(model.are_logits)
         self.prefixes: list[tuple[int, int, float]] = []  # of what was expanded: parent, last token, log_prob
         self.found: list[
             tuple[float, int, int, float]
@@ -242,8 +242,8 @@ class _BestFirst:
         self.calls += 1
         scores, state = self.model(tokens, state)
         check_end_tokens(self.ends, scores.shape[1])
-        log_prob = all_tokens(scores, self.model.are_logits).cpu().numpy()
-        if not (log_prob < 1e-5).all():
+        log_prob = self.reader.all(scores).cpu().numpy()
+        if not (log_prob < ROUNDING).all():
             self._refuse(log_prob, depth + 1)
         total = np.array([upto for *_, upto in prefixes])[:, None] + np.minimum(log_prob, 0)
         length = depth + 1
@@ -283,7 +283,7 @@ class _BestFirst:
         return length
 
     def _refuse(self, log_prob: np.ndarray, step: int) -> None:
-        row, token = (int(i[0]) for i in np.nonzero(~(log_prob < 1e-5)))
+        row, token = (int(i[0]) for i in np.nonzero(~(log_prob < ROUNDING)))
         if not log_prob[row, token] < np.inf:
             refuse_nan(step=step, item=self.item, hypothesis=row)
         raise InputError(

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from leadline.decoding.candidates import all_tokens, refuse_nan
+from leadline.decoding.candidates import Reader, refuse_nan
 from leadline.decoding.decoded import Decoded, conclude
 from leadline.decoding.history import History
 from leadline.decoding.problem import Model, Problem, Step
@@ -44,30 +45,32 @@ def exhaustive_search(
     """
     check_counts(max_length=max_length, limit=limit)
     model, ends = Model(Problem(step, state, start), normalize), end_tokens(eos)
-    items, total = torch.arange(model.batch, device=start.device), start.new_zeros(model.batch, dtype=torch.float64)
-    history, tokens, state, complete = History(model.batch, 0, start.device), start, model.state, []
+    items, total = np.arange(model.batch), np.zeros(model.batch)
+    history, tokens, state, complete = History(model.batch, 0), start, model.state, []
     for t in range(1, max_length + 1):
         scores, state = model(tokens, state)
-        M = scores.shape[1]
-        check_end_tokens(ends, M)
+        check_end_tokens(ends, scores.shape[1])
         if t == 1:
-            _check_limit(model.batch, M, len(ends), max_length, limit)
-        log_prob = all_tokens(scores, model.are_logits)
-        if not (log_prob < torch.inf).all():
-            refuse_nan(step=t, item=int(items[(~(log_prob < torch.inf)).any(1)][0]), hypothesis=0)
-        grown = total.unsqueeze(1) + log_prob
-        rows, words = (grown > -torch.inf).nonzero().unbind(1)
+            _check_limit(model.batch, scores.shape[1], len(ends), max_length, limit)
+        log_prob = Reader(model.are_logits).all(scores).cpu().numpy()
+        if not (log_prob < np.inf).all():
+            row = int((~(log_prob < np.inf)).any(1).argmax())
+            refuse_nan(step=t, item=int(items[row]), hypothesis=row)
+        grown = total[:, None] + log_prob
+        rows, words = np.nonzero(grown > -np.inf)
         total = grown[rows, words]
-        is_end = torch.isin(words, torch.tensor(ends, dtype=torch.int64)) | (t == max_length)
-        complete.append([x[is_end] for x in (items[rows], torch.full_like(rows, t), total, rows, words)])
-        rows, tokens, total = rows[~is_end], words[~is_end], total[~is_end]
+        is_end = np.isin(words, ends) | (t == max_length)
+        complete.append([x[is_end] for x in (items[rows], np.full_like(rows, t), total, rows, words)])
+        rows, words, total = rows[~is_end], words[~is_end], total[~is_end]
         if not len(rows):
             break
-        items, state = items[rows], model.select(state, rows)
-        history.add(rows, tokens, total)
-    history.finish_all(*(torch.cat(parts) for parts in zip(*complete, strict=True)))
+        items, state = items[rows], model.select(state, torch.from_numpy(rows).to(start.device))
+        history.add(rows, words, total)
+        tokens = torch.from_numpy(words).to(start.device)
+    history.finish_all(*(np.concatenate(parts) for parts in zip(*complete, strict=True)))
     settings = {"search": "exhaustive search", "max_length": max_length, "eos": ends, "normalize": normalize}
-    return conclude(model, history.read(None, ends), settings)
+    nothing = np.full((model.batch, 1), -np.inf)
+    return conclude(model, history.read(None, ends), settings, discarded=nothing)
 
 
 def _check_limit(batch: int, M: int, ends: int, max_length: int, limit: int) -> None:

@@ -3,9 +3,7 @@
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor
 
 
 class History:
@@ -14,68 +12,65 @@ class History:
     Args:
         batch: B, items.
         room: R, complete hypotheses to remember for each.
-        device: where the search runs.
     """
 
-    def __init__(self, batch: int, room: int, device: torch.device):
-        self._steps: list[tuple[Tensor, Tensor, Tensor]] = []
-        self.score = torch.full((batch, room), -torch.inf, dtype=torch.float64, device=device)
-        self._total = self.score.clone()
+    def __init__(self, batch: int, room: int):
+        self._steps: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.score = np.full((batch, room), -np.inf)
+        self._total = self.score.copy()
         # step, row before its last token, last token
-        self._end = torch.zeros(batch, room, 3, dtype=torch.int64, device=device)
+        self._end = np.zeros((batch, room, 3), dtype=np.int64)
 
-    def add(self, rows: Int[Tensor, " N"], tokens: Int[Tensor, " N"], totals: Float[Tensor, " N"]) -> None:
+    def add(self, rows: Int[np.ndarray, " N"], tokens: Int[np.ndarray, " N"], totals: Float[np.ndarray, " N"]) -> None:
         """The rows that the next step runs: where each came from, its token, its log-probability so far."""
         self._steps.append((rows, tokens, totals))
 
     def finish(
         self,
-        items: Int[Tensor, " A"],
+        items: Int[np.ndarray, " A"],
         t: int,
-        score: Float[Tensor, "A S"],
-        total: Float[Tensor, "A S"],
-        parent: Int[Tensor, "A S"],
-        token: Int[Tensor, "A S"],
+        score: Float[np.ndarray, "A S"],
+        total: Float[np.ndarray, "A S"],
+        parent: Int[np.ndarray, "A S"],
+        token: Int[np.ndarray, "A S"],
     ) -> None:
         """Hypotheses that are complete at step t (score above ``-inf``) join the best; earlier ones win ties."""
-        room = self.score.shape[1]
-        end = torch.stack([torch.full_like(token, t), parent, token], dim=2)
-        score, order = torch.cat([self.score[items], score], 1).sort(dim=1, descending=True, stable=True)
-        order = order[:, :room]
-        self.score[items] = score[:, :room]
-        self._total[items] = torch.cat([self._total[items], total], 1).gather(1, order)
-        self._end[items] = torch.cat([self._end[items], end], 1).gather(1, order.unsqueeze(2).expand(-1, -1, 3))
+        score = np.concatenate([self.score[items], score], axis=1)
+        order = np.argsort(-score, axis=1, kind="stable")[:, : self.score.shape[1]]
+        end = np.concatenate([self._end[items], np.stack([np.full_like(token, t), parent, token], axis=2)], axis=1)
+        self.score[items] = np.take_along_axis(score, order, 1)
+        self._total[items] = np.take_along_axis(np.concatenate([self._total[items], total], axis=1), order, 1)
+        self._end[items] = np.take_along_axis(end, order[:, :, None], 1)
 
     def finish_all(
         self,
-        item: Int[Tensor, " n"],
-        t: Int[Tensor, " n"],
-        total: Float[Tensor, " n"],
-        parent: Int[Tensor, " n"],
-        token: Int[Tensor, " n"],
+        item: Int[np.ndarray, " n"],
+        t: Int[np.ndarray, " n"],
+        total: Float[np.ndarray, " n"],
+        parent: Int[np.ndarray, " n"],
+        token: Int[np.ndarray, " n"],
     ) -> None:
         """All complete hypotheses at once, whatever their number, in any order; the earlier one wins ties."""
-        order = np.lexsort((-total.cpu().numpy(), item.cpu().numpy()))
+        order = np.lexsort((-total, item))
         item, t, total, parent, token = (x[order] for x in (item, t, total, parent, token))
-        count = torch.bincount(item, minlength=len(self.score))
-        place = torch.arange(len(item)) - (count.cumsum(0) - count)[item]
-        self.score = self.score.new_full((len(count), int(count.max())), -torch.inf)
-        self._total, self._end = self.score.clone(), self._end.new_zeros(*self.score.shape, 3)
+        count = np.bincount(item, minlength=len(self.score))
+        place = np.arange(len(item)) - (count.cumsum() - count)[item]
+        self.score = np.full((len(count), count.max()), -np.inf)
+        self._total, self._end = self.score.copy(), np.zeros((*self.score.shape, 3), dtype=np.int64)
         self.score[item, place] = self._total[item, place] = total
-        self._end[item, place] = torch.stack([t, parent, token], dim=1)
+        self._end[item, place] = np.stack([t, parent, token], axis=1)
 
-    def keep(self, items: Int[Tensor, " A"], count: Int[Tensor, " A"]) -> None:
+    def keep(self, items: Int[np.ndarray, " A"], count: Int[np.ndarray, " A"]) -> None:
         """Forget all but the best ``count`` complete hypotheses of each item."""
-        stays = torch.arange(self.score.shape[1], device=self.score.device) < count.unsqueeze(1)
-        self.score[items] = torch.where(stays, self.score[items], -torch.inf)
+        stays = np.arange(self.score.shape[1]) < count[:, None]
+        self.score[items] = np.where(stays, self.score[items], -np.inf)
 
     def read(self, num: int | None, eos: tuple[int, ...]) -> dict[str, Any]:
         """The best ``num`` of each item, rebuilt: the array fields of a :class:`~leadline.decoding.decoded.Decoded`."""
-        score, total = (x[:, :num].cpu().numpy() for x in (self.score, self._total))
-        there = score > -np.inf
+        there = self.score[:, :num] > -np.inf
         R = int(there.sum(axis=1).max())
-        score, total, there = score[:, :R], total[:, :R], there[:, :R]
-        step, row, token = (self._end[:, :R, i].cpu().numpy() for i in range(3))
+        score, total, end, there = self.score[:, :R], self._total[:, :R], self._end[:, :R].copy(), there[:, :R]
+        step, row, token = end[:, :, 0], end[:, :, 1], end[:, :, 2]
         lengths = np.where(there, step, 0)
         L = int(lengths.max(initial=0))
         tokens = np.full((*lengths.shape, L), -1, dtype=np.int64)
@@ -83,8 +78,8 @@ class History:
         for t in range(L, 0, -1):
             past = lengths > t
             if past.any():
-                rows, word, at = (x.cpu().numpy() for x in self._steps[t - 1])
-                tokens[past, t - 1], upto[past, t] = word[row[past]], at[row[past]]
+                rows, words, totals = self._steps[t - 1]
+                tokens[past, t - 1], upto[past, t] = words[row[past]], totals[row[past]]
                 row[past] = rows[row[past]]
             last = lengths == t
             tokens[last, t - 1], upto[last, t] = token[last], total[last]
@@ -93,7 +88,7 @@ class History:
             "tokens": tokens,
             "lengths": lengths,
             "log_prob": np.where(there, total, -np.inf),
-            "score": score,
+            "score": np.where(there, score, -np.inf),
             "token_log_prob": np.where(is_there, np.diff(upto, axis=-1), 0.0),
             "finished": there & (np.isin(token, eos) if eos else True),
         }

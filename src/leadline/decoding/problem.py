@@ -30,7 +30,8 @@ class Problem(NamedTuple):
     step: Step
     state: Any
     """A pytree (dictionaries, lists, tuples) of tensors with leading dimension B; leaves in :class:`Shared` are common
-    to all rows; other leaves have ``select(index)``, and ``concat(states)`` on their class for exact search."""
+    to all rows; other leaves have ``select(index)``, and ``concat(states)`` on their class for exact search. They may
+    have ``reorder(index) -> (leaf, bytes written)``, which may change them in place, and ``nbytes``."""
     start: Tensor
     """The last token of each prompt, shape (B,), int64."""
 
@@ -118,10 +119,22 @@ class Model:
         return (scores if scores.dtype in (torch.float32, torch.float64) else scores.float()), state
 
     def select(self, state: Any, index: Tensor) -> Any:
-        """Rows of a state, counted as bytes moved."""
+        """A copy of some rows of a state, counted as bytes moved."""
         state = select(state, index)
         self.meter.state_bytes += nbytes(state)
         return state
+
+    def reorder(self, state: Any, index: Tensor) -> Any:
+        """The same for a state that is not needed any more: one that can, changes its rows in place."""
+
+        def rows(leaf: Any) -> Any:
+            if not hasattr(leaf, "reorder"):
+                return self.select(leaf, index)
+            leaf, written = leaf.reorder(index)
+            self.meter.state_bytes += written
+            return leaf
+
+        return _map(rows, state)
 
     def names(self, tokens: Any) -> dict[int, str]:
         """The vocabulary's words for the given tokens, where the step function has a vocabulary."""

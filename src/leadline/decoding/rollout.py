@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from leadline.decoding.candidates import best_tokens, refuse_nan
+from leadline.decoding.candidates import Reader, refuse_nan
 from leadline.decoding.decoded import Decoded, conclude
 from leadline.decoding.history import History
 from leadline.decoding.problem import Model, Problem, Step
@@ -44,36 +45,29 @@ def greedy(
     """
     check_counts(max_length=max_length)
     model, ends = Model(Problem(step, state, start), normalize), end_tokens(eos)
-    history = History(model.batch, 1, start.device)
-    discarded = torch.full((model.batch, max_length + 1), -torch.inf, dtype=torch.float64, device=start.device)
-    items, total = torch.arange(model.batch, device=start.device), start.new_zeros(model.batch, dtype=torch.float64)
+    history, reader = History(model.batch, 1), Reader(model.are_logits)
+    discarded = np.full((model.batch, max_length), -np.inf)
+    items, total = np.arange(model.batch), np.zeros(model.batch)
     tokens, state = start, model.state
     for t in range(1, max_length + 1):
         scores, state = model(tokens, state)
         check_end_tokens(ends, scores.shape[1])
-        log_prob, candidates = best_tokens(scores, 2, model.are_logits)
-        if not (log_prob < torch.inf).all():
-            refuse_nan(step=t, item=int(items[(~(log_prob < torch.inf)).any(1)][0]), hypothesis=0)
-        log_prob, order = log_prob.sort(dim=1, descending=True, stable=True)
-        tokens = candidates.gather(1, order[:, :1]).squeeze(1)
-        if log_prob.shape[1] > 1:
-            discarded[items, t - 1] = total + log_prob[:, 1]
-        total = total + log_prob[:, 0]
-        alive = total > -torch.inf
-        complete = torch.full_like(alive, t == max_length)
-        for end in ends:
-            complete |= tokens == end
-        history.finish(
-            items,
-            t,
-            torch.where(complete & alive, total, -torch.inf).unsqueeze(1),
-            *(x.unsqueeze(1) for x in (total, torch.arange(len(tokens), device=start.device), tokens)),
-        )
-        rows = (alive & ~complete).nonzero().squeeze(1)
-        if not len(rows):
+        log_prob, candidates = reader.best(scores, 2)
+        if not (log_prob < np.inf).all():
+            refuse_nan(step=t, item=int(items[(~(log_prob < np.inf)).any(1).argmax()]), hypothesis=0)
+        rows, first = np.arange(len(items)), log_prob.argmax(axis=1)
+        words = candidates[rows, first]
+        discarded[items, t - 1] = total + np.where(
+            np.arange(log_prob.shape[1]) == first[:, None], -np.inf, log_prob
+        ).max(1)
+        total = total + log_prob[rows, first]
+        lives = (total > -np.inf) & ~np.isin(words, ends) & (t < max_length)
+        history.finish(items, t, *(x[:, None] for x in (np.where(lives, -np.inf, total), total, rows, words)))
+        if not lives.any():
             break
-        if len(rows) < len(tokens):
-            items, total, tokens, state = items[rows], total[rows], tokens[rows], model.select(state, rows)
-        history.add(rows, tokens, total)
+        if not lives.all():
+            state = model.reorder(state, torch.from_numpy(rows[lives]).to(start.device))
+        history.add(rows[lives], words[lives], total[lives])
+        items, total, tokens = items[lives], total[lives], torch.from_numpy(words[lives]).to(start.device)
     settings = {"search": "greedy search", "max_length": max_length, "eos": ends, "normalize": normalize}
     return conclude(model, history.read(1, ends), settings, discarded=discarded)

@@ -1,0 +1,246 @@
+"""Hugging Face models as problems: any causal or encoder-decoder model with a cache.
+
+The prompt is processed once for each item, at the first step. Its keys and values are never reordered afterwards:
+hypotheses of one item share them, so that only what was generated since changes places.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer, EncoderDecoderCache
+
+from leadline.decoding.problem import Problem
+from leadline.errors import InputError
+
+
+def huggingface(model: Any, input_ids: Tensor, attention_mask: Tensor | None = None) -> Problem:
+    """A problem that continues each row of ``input_ids``.
+
+    Args:
+        model: a causal language model, or an encoder-decoder model (then ``input_ids`` go to the encoder, and the
+            decoder starts from its start token). It is used as it is: put it in evaluation mode first.
+        input_ids: prompts, shape (B, P), int64.
+        attention_mask: 1 for tokens, 0 for padding; prompts of causal models are padded on the left.
+
+    Returns:
+        A problem whose step function runs the model with a cache.
+
+    Raises:
+        InputError: the model is in training mode, shapes or types do not fit, or padding is on the right.
+
+    >>> from transformers import GPT2Config, GPT2LMHeadModel
+    >>> with torch.random.fork_rng():
+    ...     model = GPT2LMHeadModel(GPT2Config(vocab_size=11, n_positions=16, n_embd=8, n_layer=1, n_head=2)).eval()
+    >>> step, state, start = huggingface(model, torch.tensor([[1, 2, 3]]))
+    >>> step(start, state)[0].shape
+    torch.Size([1, 11])
+    """
+    _check(model, input_ids, attention_mask)
+    if attention_mask is not None and bool((attention_mask != 0).all()):
+        attention_mask = None
+    if getattr(model.config, "is_encoder_decoder", False):
+        with torch.no_grad():
+            hidden = model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        first = _decoder_start(model.config)
+        start = torch.full((len(input_ids),), first, dtype=torch.int64, device=input_ids.device)
+        return Problem(_Step(model), _Cached(start[:, None][:, :0], attention_mask, hidden), start)
+    return Problem(_Step(model), _Cached(input_ids[:, :-1], attention_mask), input_ids[:, -1].clone())
+
+
+class _Step:
+    """The step function; logits of the last position only."""
+
+    normalized = False
+
+    def __init__(self, model: Any):
+        self.model = model
+        takes = inspect.signature(model.forward).parameters
+        self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+
+    def __call__(self, tokens: Tensor, state: "_Cached") -> tuple[Tensor, "_Cached"]:
+        inputs = tokens.unsqueeze(1)
+        if not state.length:
+            inputs = torch.cat([state.prompt, inputs], dim=1)
+        arguments: dict[str, Any] = {"past_key_values": state.cache, "use_cache": True}
+        if state.encoded is None:
+            arguments |= {"input_ids": inputs, **self.last_only, **state.positions(inputs.shape[1])}
+        else:
+            arguments |= {"decoder_input_ids": inputs, "encoder_outputs": (state.encoded,)}
+            arguments["attention_mask"] = state.mask
+        logits = self.model(**arguments).logits[:, -1]
+        state.ran(inputs.shape[1])
+        return logits, state
+
+
+class _Layer(DynamicLayer):
+    """Keys and values of one layer in memory that is larger than needed: a new token is written, nothing is moved."""
+
+    keys: Any
+    values: Any
+    room: tuple[Tensor, Tensor]
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Append; returns all keys and all values."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.room = (key_states[:, :, :0], value_states[:, :, :0])
+        old = self.get_seq_length()
+        new = old + key_states.shape[-2]
+        if new > self.room[0].shape[-2]:
+            self.room = (self._grown(self.keys, key_states, old, new), self._grown(self.values, value_states, old, new))
+        for room, states in zip(self.room, (key_states, value_states), strict=True):
+            room[:, :, old:new] = states
+        self.keys, self.values = (room[:, :, :new] for room in self.room)
+        return self.keys, self.values
+
+    def select(self, index: Tensor) -> "_Layer":
+        """A copy of some rows."""
+        other = _Layer()
+        if self.is_initialized:
+            other.lazy_initialization(self.keys, self.values)
+            other.keys, other.values = self.keys.index_select(0, index), self.values.index_select(0, index)
+            other.room = (other.keys, other.values)
+        return other
+
+    def reorder(self, index: Tensor, fixed: int) -> None:
+        """Exchange rows in place, from position ``fixed`` on."""
+        for part in (self.keys, self.values):
+            part[:, :, fixed:] = part[:, :, fixed:].index_select(0, index)
+
+    @staticmethod
+    def join(layers: "Sequence[_Layer]") -> "_Layer":
+        """The rows of several."""
+        other = _Layer()
+        other.lazy_initialization(layers[0].keys, layers[0].values)
+        other.keys = torch.cat([layer.keys for layer in layers])
+        other.values = torch.cat([layer.values for layer in layers])
+        other.room = (other.keys, other.values)
+        return other
+
+    @staticmethod
+    def _grown(part: Tensor, states: Tensor, old: int, new: int) -> Tensor:
+        room = states.new_empty(*states.shape[:2], new + max(64, new // 4), states.shape[-1])
+        if old:
+            room[:, :, :old] = part
+        return room
+
+
+class _Cached:
+    """The state: a prompt that was not run yet, or the cache of all that was.
+
+    ``owner`` numbers the items, so that an exchange of hypotheses within items is told from one that changes them: the
+    former leaves the prompts' part of the cache, the first ``fixed`` positions, where it is.
+    """
+
+    def __init__(self, prompt: Tensor, mask: Tensor | None, encoded: Tensor | None = None):
+        self.prompt, self.mask, self.encoded = prompt, mask, encoded
+        self.cache: Any = Cache(layer_class_to_replicate=_Layer)
+        if encoded is not None:
+            self.cache = EncoderDecoderCache(self.cache, Cache(layer_class_to_replicate=_Layer))
+        self.fixed = self.length = 0
+        self.owner = torch.arange(len(prompt), device=prompt.device)
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all keys and values."""
+        caches = self._caches()
+        return sum(part.nbytes for cache in caches for layer in cache.layers for part in (layer.keys, layer.values))
+
+    def positions(self, new: int) -> dict[str, Tensor]:
+        """Mask and positions, where prompts are padded."""
+        if self.mask is None:
+            return {}
+        positions = (self.mask.cumsum(dim=1) - 1).clamp_(min=0)
+        return {"attention_mask": self.mask, "position_ids": positions[:, -new:]}
+
+    def ran(self, new: int) -> None:
+        """Note that so many positions were added."""
+        self.length += new
+        self.fixed = self.fixed or self.length
+        if self.mask is not None and self.encoded is None:
+            self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
+
+    def select(self, index: Tensor) -> "_Cached":
+        """A copy of some rows."""
+        other = self._with(lambda part: part.index_select(0, index))
+        for mine, theirs in zip(self._caches(), other._caches(), strict=True):
+            theirs.layers.extend(layer.select(index) for layer in mine.layers)
+        return other._ready()
+
+    def reorder(self, index: Tensor) -> tuple["_Cached", int]:
+        """The given rows, in place where hypotheses only change places within their items; and the bytes written."""
+        if len(index) != len(self) or not torch.equal(self.owner[index], self.owner):
+            other = self.select(index)
+            return other, other.nbytes
+        own, *_ = self._caches()
+        for layer in own.layers:
+            layer.reorder(index, self.fixed)
+        return self, sum(2 * layer.keys[:, :, self.fixed :].nbytes for layer in own.layers)
+
+    @classmethod
+    def concat(cls, states: "Sequence[_Cached]") -> "_Cached":
+        """The rows of several states of one length."""
+        other = states[0]._with(lambda part: part)
+        for name in ("prompt", "mask", "encoded", "owner"):
+            if getattr(other, name) is not None:
+                setattr(other, name, torch.cat([getattr(state, name) for state in states]))
+        for theirs, *caches in zip(other._caches(), *(state._caches() for state in states), strict=True):
+            columns = zip(*(cache.layers for cache in caches), strict=True)
+            theirs.layers.extend(_Layer.join(layers) for layers in columns)
+        return other._ready()
+
+    def _with(self, function: Callable[[Tensor], Tensor]) -> "_Cached":
+        """The same with each tensor changed, and an empty cache."""
+        mask, encoded = (None if part is None else function(part) for part in (self.mask, self.encoded))
+        other = _Cached(function(self.prompt), mask, encoded)
+        other.owner, other.fixed, other.length = function(self.owner), self.fixed, self.length
+        return other
+
+    def _caches(self) -> list[Any]:
+        is_pair = isinstance(self.cache, EncoderDecoderCache)
+        return [self.cache.self_attention_cache, self.cache.cross_attention_cache] if is_pair else [self.cache]
+
+    def _ready(self) -> "_Cached":
+        if isinstance(self.cache, EncoderDecoderCache):  # it must be told that the encoder was seen
+            self.cache = EncoderDecoderCache(*self._caches())
+        return self
+
+
+def _decoder_start(config: Any) -> int:
+    for name in ("decoder_start_token_id", "bos_token_id"):
+        if getattr(config, name, None) is not None:
+            return int(getattr(config, name))
+    raise InputError("an encoder-decoder model names its start token", got="config.decoder_start_token_id = None")
+
+
+def _check(model: Any, input_ids: Tensor, mask: Tensor | None) -> None:
+    if getattr(model, "training", False):
+        raise InputError(
+            "a model is decoded in evaluation mode",
+            got="model.training = True",
+            cause="dropout would change every score",
+            cure="call model.eval() first",
+        )
+    if input_ids.ndim != 2 or input_ids.dtype != torch.int64 or not input_ids.numel():
+        raise InputError(
+            "input_ids holds B prompts of P tokens: shape (B, P), int64, neither 0",
+            got=f"shape {tuple(input_ids.shape)}, {str(input_ids.dtype).removeprefix('torch.')}",
+        )
+    if mask is not None and mask.shape != input_ids.shape:
+        raise InputError(
+            "attention_mask has the shape of input_ids",
+            got=f"{tuple(mask.shape)} and {tuple(input_ids.shape)}",
+        )
+    if mask is not None and not getattr(model.config, "is_encoder_decoder", False) and not bool(mask[:, -1].all()):
+        raise InputError(
+            "prompts of a causal model are padded on the left",
+            got=f"attention_mask[{int((mask[:, -1] == 0).nonzero()[0])}, -1] = 0",
+            cause="the tokenizer pads on the right",
+            cure="tokenizer.padding_side = 'left'",
+        )

@@ -1,0 +1,273 @@
+"""A small recurrent language model that trains in a minute: something real to decode from.
+
+``p(w_t | w_1 ... w_(t-1)) = softmax(E h_t + b)`` with ``h_t = cell(E[w_t], h_(t-1))``; input and output share the
+embedding E. Paragraphs are the sentences of this model: each ends with :data:`END`, which also starts the next.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from leadline import storage
+from leadline.decoding.problem import Problem
+from leadline.decoding.settings import check_counts
+from leadline.errors import InputError, SaveError
+
+END = "<end>"
+UNKNOWN = "<unknown>"
+
+
+@dataclass(frozen=True)
+class Perplexities:
+    """``exp`` of the mean negative log-probability per held-out token, for the model and for two counting models."""
+
+    model: float
+    bigram: float
+    """Of the previous token, by absolute discounting with the unigram model behind it."""
+    unigram: float
+    tokens: int
+    """Held-out tokens."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a language model is made of, and how it is trained."""
+
+    level: Literal["word", "character"] = "word"
+    cell: Literal["gru", "lstm"] = "gru"
+    types: int = 3000
+    """Vocabulary: the most frequent words, END and UNKNOWN included."""
+    hidden: int = 128
+    layers: int = 1
+    epochs: int = 3
+    length: int = 32
+    """Tokens per training window; the state is carried from one to the next."""
+    streams: int = 24
+    """Windows per training step."""
+    learning_rate: float = 6e-3
+    """Peak of a warm-up and cosine decay (Adam)."""
+    dropout: float = 0.25
+    held_out: float = 0.08
+    """Share of the paragraphs that are never trained on."""
+    seed: int = 0
+
+
+class RecurrentLM:
+    """A GRU or LSTM language model of words or characters.
+
+    Args:
+        settings: fields of :class:`Settings`, by name.
+
+    >>> text = "the cat sat on the mat .\\n\\nthe dog sat on the log .\\n\\n" * 20
+    >>> lm = RecurrentLM(types=12, hidden=8, epochs=2, seed=1).fit(text)
+    >>> step, state, start = lm.problem(["the cat"])
+    >>> step(start, state)[0].shape
+    torch.Size([1, 10])
+
+    Reference: Mikolov et al., *Recurrent neural network based language model*, 2010; Press and Wolf, *Using the output
+    embedding to improve language models*, 2017.
+    """
+
+    normalized = False
+
+    def __init__(self, **settings: Any):
+        self.settings = Settings(**settings)
+        check_counts(hidden=self.settings.hidden, layers=self.settings.layers, epochs=self.settings.epochs)
+        if self.settings.level not in ("word", "character") or self.settings.cell not in ("gru", "lstm"):
+            raise InputError(
+                "level is 'word' or 'character', cell is 'gru' or 'lstm'",
+                got=f"level = {self.settings.level!r}, cell = {self.settings.cell!r}",
+            )
+        self.vocabulary: tuple[str, ...] = ()
+        self.perplexity: Perplexities | None = None
+
+    def fit(self, text: str) -> Self:
+        """Train on a text and measure on paragraphs that were held out.
+
+        Args:
+            text: paragraphs are separated by empty lines.
+
+        Returns:
+            The model itself; :attr:`perplexity` has what was measured.
+
+        Raises:
+            InputError: fewer than two paragraphs.
+        """
+        paragraphs = [self._split(paragraph) for paragraph in re.split(r"\n\s*\n", text) if paragraph.strip()]
+        if len(paragraphs) < 2:
+            raise InputError(
+                "a language model needs at least two paragraphs: one to train on, one to be measured on",
+                got=f"{len(paragraphs)} paragraphs",
+                cure="separate paragraphs by empty lines",
+            )
+        rng = np.random.default_rng(self.settings.seed)
+        order = rng.permutation(len(paragraphs))
+        held = set(order[: max(1, round(self.settings.held_out * len(paragraphs)))].tolist())
+        train = [paragraph for i, paragraph in enumerate(paragraphs) if i not in held]
+        counts = Counter(word for paragraph in train for word in paragraph)
+        frequent = sorted(counts, key=lambda word: (-counts[word], word))[: self.settings.types - 2]
+        self._build((END, UNKNOWN, *sorted(frequent)))
+        tokens = self._encode([word for i in rng.permutation(len(train)) for word in [*train[i], END]])
+        test = self._encode([word for i in sorted(held) for word in [*paragraphs[i], END]])
+        self._train(tokens)
+        bigram, unigram = _counting_models(tokens.numpy(), test.numpy(), len(self.vocabulary))
+        self.perplexity = Perplexities(self._measure(test), bigram, unigram, len(test))
+        return self
+
+    def problem(self, prompts: Sequence[str]) -> Problem:
+        """The model behind each prompt; an empty prompt begins a paragraph.
+
+        Args:
+            prompts: B texts; words that the model does not know are read as UNKNOWN.
+        """
+        if not self.vocabulary:
+            raise InputError("a language model is fitted before it is asked", cure="call fit(text)")
+        tokens = [self._encode([END, *self._split(prompt)]) for prompt in prompts]
+        states = []
+        with torch.no_grad():
+            for prompt in tokens:
+                state = self._start(1)
+                if len(prompt) > 1:
+                    state = self._run(prompt[:-1].unsqueeze(0), state)[1]
+                states.append(state)
+        state = tuple(torch.cat(parts, dim=1).transpose(0, 1) for parts in zip(*states, strict=True))
+        return Problem(self, state, torch.stack([prompt[-1] for prompt in tokens]))
+
+    def __call__(self, tokens: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The step function: logits (N, M); the state is h (N, layers, H), for an LSTM also c."""
+        outputs, state = self._run(tokens.unsqueeze(1), tuple(leaf.transpose(0, 1).contiguous() for leaf in state))
+        logits = nn.functional.linear(outputs[:, 0], self.embedding.weight, self.bias)
+        return logits, tuple(leaf.transpose(0, 1) for leaf in state)
+
+    @property
+    def end(self) -> int:
+        """The end token, for ``eos``."""
+        return self.vocabulary.index(END)
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write weights (safetensors) and settings (JSON)."""
+        from safetensors.torch import save
+
+        folder = Path(folder)
+        storage.write(folder / "weights.safetensors", save({k: v.detach() for k, v in self._parameters().items()}))
+        document = {"settings": asdict(self.settings), "vocabulary": list(self.vocabulary)}
+        document["perplexity"] = asdict(self.perplexity) if self.perplexity else None
+        storage.write(folder / "language_model.json", storage.canonical_json(document))
+
+    @classmethod
+    def load(cls, folder: str | PathLike[str]) -> "RecurrentLM":
+        """Read what :meth:`save` wrote."""
+        import json
+
+        from safetensors.torch import load_file
+
+        path = Path(folder) / "language_model.json"
+        try:
+            document = json.loads(path.read_text())
+            lm = cls(**document["settings"])
+            lm._build(tuple(document["vocabulary"]))
+            lm.perplexity = Perplexities(**document["perplexity"]) if document["perplexity"] else None
+            with torch.no_grad():
+                for name, value in load_file(path.parent / "weights.safetensors").items():
+                    lm._parameters()[name].copy_(value)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise SaveError(f"{folder} holds no readable language model ({error})") from error
+        return lm
+
+    def _split(self, text: str) -> list[str]:
+        return re.findall(r"\w+|[^\w\s]", text.lower()) if self.settings.level == "word" else list(text)
+
+    def _encode(self, words: Sequence[str]) -> Tensor:
+        index = {word: i for i, word in enumerate(self.vocabulary)}
+        return torch.tensor([index.get(word, index[UNKNOWN]) for word in words])
+
+    def _build(self, vocabulary: tuple[str, ...]) -> None:
+        self.vocabulary, H = vocabulary, self.settings.hidden
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.settings.seed)
+            kind = nn.GRU if self.settings.cell == "gru" else nn.LSTM
+            self.rnn = kind(H, H, self.settings.layers, batch_first=True)
+            self.embedding = nn.Embedding(len(vocabulary), H)
+            nn.init.normal_(self.embedding.weight, std=H**-0.5)
+        self.bias = nn.Parameter(torch.zeros(len(vocabulary)))
+
+    def _parameters(self) -> dict[str, Tensor]:
+        return {"embedding": self.embedding.weight, "bias": self.bias, **dict(self.rnn.named_parameters())}
+
+    def _start(self, rows: int) -> tuple[Tensor, ...]:
+        zeros = torch.zeros(self.settings.layers, rows, self.settings.hidden)
+        return (zeros,) if self.settings.cell == "gru" else (zeros, zeros.clone())
+
+    def _run(self, tokens: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        # sqrt(H) brings the shared embedding, which is scaled for the output, to the size that an input should have.
+        inputs = self.embedding(tokens) * math.sqrt(self.settings.hidden)
+        outputs, state = self.rnn(inputs, state[0] if self.settings.cell == "gru" else state)
+        return outputs, (state,) if isinstance(state, Tensor) else tuple(state)
+
+    def _train(self, tokens: Tensor) -> None:
+        s, generator = self.settings, torch.Generator().manual_seed(self.settings.seed)
+        streams = max(1, min(s.streams, (len(tokens) - 1) // 2))
+        width = (len(tokens) - 1) // streams
+        x, y = (tokens[i : i + streams * width].view(streams, width) for i in (0, 1))
+        steps = s.epochs * math.ceil(width / s.length)
+        parameters = list(self._parameters().values())
+        optimizer = torch.optim.Adam(parameters, lr=s.learning_rate)
+        step = 0
+        for _ in range(s.epochs):
+            state = self._start(streams)
+            for first in range(0, width, s.length):
+                progress = step / steps
+                rate = min(1.0, progress / 0.05 + 0.05) * (0.02 + 0.98 * math.cos(math.pi / 2 * progress) ** 2)
+                optimizer.param_groups[0]["lr"] = s.learning_rate * rate
+                outputs, state = self._run(x[:, first : first + s.length], state)
+                kept = torch.rand(outputs.shape, generator=generator) >= s.dropout
+                logits = nn.functional.linear(outputs * kept / (1 - s.dropout), self.embedding.weight, self.bias)
+                loss = nn.functional.cross_entropy(logits.flatten(0, 1), y[:, first : first + s.length].flatten())
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(parameters, 1.0)
+                optimizer.step()
+                state, step = tuple(leaf.detach() for leaf in state), step + 1
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+            parameter.grad = None
+
+    def _measure(self, tokens: Tensor) -> float:
+        """Perplexity of a text that begins a paragraph."""
+        inputs = torch.cat([torch.tensor([self.end]), tokens[:-1]])
+        with torch.no_grad():
+            outputs, _ = self._run(inputs.unsqueeze(0), self._start(1))
+            losses = [
+                nn.functional.cross_entropy(
+                    nn.functional.linear(part, self.embedding.weight, self.bias), target, reduction="sum"
+                ).item()
+                for part, target in zip(outputs[0].split(1024), tokens.split(1024), strict=True)
+            ]
+        return math.exp(sum(losses) / len(tokens))
+
+
+def _counting_models(train: np.ndarray, test: np.ndarray, M: int, discount: float = 0.75) -> tuple[float, float]:
+    """Perplexities of a bigram model (absolute discounting) and a unigram model (add one).
+
+    Reference: Ney, Essen and Kneser, *On structuring probabilistic dependences in stochastic language modelling*, 1994.
+    """
+    unigram = (np.bincount(train, minlength=M) + 1) / (len(train) + M)
+    pairs, counts = np.unique(train[:-1] * M + train[1:], return_counts=True)
+    followed = np.bincount(pairs // M, weights=counts, minlength=M)
+    kinds = np.bincount(pairs // M, minlength=M)
+    before, after = np.concatenate([[0], test[:-1]]), test
+    at = np.minimum(np.searchsorted(pairs, before * M + after), len(pairs) - 1)
+    count = np.where(pairs[at] == before * M + after, counts[at], 0)
+    total = np.maximum(followed[before], 1)
+    left = np.where(followed[before] > 0, discount * kinds[before] / total, 1.0)
+    bigram = np.maximum(count - discount, 0) / total + left * unigram[after]
+    return (float(np.exp(-np.log(p).mean())) for p in (bigram, unigram[test]))  # type: ignore[return-value]

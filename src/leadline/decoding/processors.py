@@ -1,0 +1,148 @@
+"""Masks over the next tokens: what a sequence must or must not be.
+
+A processor is called with log-probabilities (N, M) and the new tokens so far (N, t), and returns the log-probabilities
+with some of them set to ``-inf``. It masks and never renormalises: what remains keeps its log-probability, so that
+certificates stay valid. :func:`constrain` puts processors between a model and any search.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leadline.decoding.candidates import Reader
+from leadline.decoding.problem import Problem, Step
+from leadline.decoding.settings import EndTokens, check_counts, end_tokens
+from leadline.errors import InputError
+
+Processor = Callable[[Tensor, Tensor], Tensor]
+"""``(log_probs (N, M), prefix (N, t)) -> log_probs``."""
+
+
+def constrain(
+    step: Step, state: Any, start: Tensor, processors: Sequence[Processor], normalize: bool | None = None
+) -> Problem:
+    """The same problem with masked tokens, for any search and for an audit.
+
+    Args:
+        step: see :data:`~leadline.decoding.problem.Step`.
+        state: the state at the end of the prompts, B rows.
+        start: the last token of each prompt, shape (B,), int64.
+        processors: masks, applied in this order.
+        normalize: whether scores are logits; ``None`` follows ``step.normalized``.
+
+    >>> from leadline import decoding
+    >>> table = decoding.Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}})
+    >>> problem = constrain(*table.problem(), [forbid([table.token("b")])])
+    >>> print(decoding.exact_search(*problem, max_length=2))
+    exact search returns “a a” with log-probability -1.30; proved optimal
+    """
+    are_logits = not getattr(step, "normalized", False) if normalize is None else normalize
+    prefix = start.new_empty(len(start), 0)
+    return Problem(_Constrained(step, tuple(processors), are_logits), {"model": state, "prefix": prefix}, start)
+
+
+def forbid(tokens: Iterable[int]) -> Processor:
+    """Never these tokens.
+
+    >>> forbid([1])(torch.zeros(1, 3), torch.zeros(1, 0, dtype=torch.int64)).tolist()
+    [[0.0, -inf, 0.0]]
+    """
+    index = torch.tensor(sorted(set(tokens)), dtype=torch.int64)
+    return lambda log_probs, prefix: log_probs.index_fill(1, index.to(log_probs.device), -torch.inf)
+
+
+def min_length(length: int, eos: EndTokens) -> Processor:
+    """No end token before the hypothesis has ``length`` tokens, the end token included."""
+    check_counts(length=length)
+    no_end = forbid(end_tokens(eos))
+    return lambda log_probs, prefix: no_end(log_probs, prefix) if prefix.shape[1] + 1 < length else log_probs
+
+
+def no_repeat_ngram(n: int) -> Processor:
+    """No sequence of ``n`` new tokens occurs twice."""
+    check_counts(n=n)
+
+    def mask(log_probs: Tensor, prefix: Tensor) -> Tensor:
+        if prefix.shape[1] < n:
+            return log_probs
+        grams = prefix.unfold(1, n, 1)
+        last = prefix[:, prefix.shape[1] - n + 1 :].unsqueeze(1)
+        row, place = (grams[:, :, :-1] == last).all(dim=2).nonzero().unbind(1)
+        return log_probs.index_put((row, grams[row, place, -1]), log_probs.new_tensor(-torch.inf))
+
+    return mask
+
+
+def allow(rule: Callable[[tuple[int, ...]], Iterable[int]]) -> Processor:
+    """Only the tokens that a rule allows after the new tokens so far: a grammar, a list of titles, a trie.
+
+    Args:
+        rule: new tokens so far -> tokens that may come next; none ends the hypothesis.
+    """
+
+    def mask(log_probs: Tensor, prefix: Tensor) -> Tensor:
+        masked = torch.full_like(log_probs, -torch.inf)
+        for row, tokens in enumerate(prefix.tolist()):
+            index = torch.tensor(sorted(set(rule(tuple(tokens)))), dtype=torch.int64, device=log_probs.device)
+            masked[row, index] = log_probs[row, index]
+        return masked
+
+    return mask
+
+
+def force_prefix(tokens: Sequence[int]) -> Processor:
+    """The hypothesis begins with these tokens; their log-probabilities count."""
+    forced = tuple(tokens)
+
+    def mask(log_probs: Tensor, prefix: Tensor) -> Tensor:
+        if prefix.shape[1] >= len(forced):
+            return log_probs
+        token = forced[prefix.shape[1]]
+        masked = torch.full_like(log_probs, -torch.inf)
+        masked[:, token] = log_probs[:, token]
+        return masked
+
+    return mask
+
+
+class _Constrained:
+    """A step function behind its processors."""
+
+    normalized = True
+
+    def __init__(self, step: Step, processors: tuple[Processor, ...], are_logits: bool):
+        self.step, self.processors, self.reader = step, processors, Reader(are_logits)
+        if hasattr(step, "vocabulary"):
+            self.vocabulary = step.vocabulary  # type: ignore[attr-defined]
+
+    def __call__(self, tokens: Tensor, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        scores, inner = self.step(tokens, state["model"])
+        prefix = torch.cat([state["prefix"], tokens.unsqueeze(1)], dim=1)
+        if not isinstance(scores, Tensor) or scores.ndim != 2:
+            return scores, {"model": inner, "prefix": prefix}  # the search refuses it, by name
+        log_probs = self.reader.all(scores if scores.dtype == torch.float64 else scores.float())
+        for processor in self.processors:
+            masked = processor(log_probs, prefix[:, 1:])  # the first is the prompt's last token
+            self._check(log_probs, masked, processor)
+            log_probs = masked
+        return log_probs, {"model": inner, "prefix": prefix}
+
+    @staticmethod
+    def _check(before: Tensor, after: Tensor, processor: Processor) -> None:
+        name = getattr(processor, "__name__", type(processor).__name__)
+        if not isinstance(after, Tensor) or after.shape != before.shape:
+            raise InputError(
+                "a processor returns log-probabilities of the shape that it was given",
+                got=f"{name} returned {tuple(after.shape) if isinstance(after, Tensor) else type(after).__name__}",
+            )
+        wrong = ~((after == before) | (after == -torch.inf) | before.isnan())
+        if wrong.any():
+            row, token = wrong.nonzero()[0].tolist()
+            raise InputError(
+                "a processor masks: it sets log-probabilities to -inf and changes no other",
+                got=f"{name} made {before[row, token]:.4g} into {after[row, token]:.4g} at row {row}, token {token}",
+                cause="it renormalises, or adds a bonus; certificates would not hold",
+                cure="mask only, and put preferences into the score (WordReward, LengthNormalized)",
+            )

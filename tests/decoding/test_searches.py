@@ -1,0 +1,260 @@
+"""Every search against brute force, against each other, and against closed forms."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leadline import decoding
+from leadline.decoding import GNMT, LengthNormalized, SumLogProb, WordReward
+
+from .models import Hashed, everything, markov, slow_beam, viterbi
+
+SCORES = [SumLogProb(), LengthNormalized(1.0), LengthNormalized(-0.5), GNMT(0.8), WordReward(0.7), WordReward(-0.4)]
+scores = st.sampled_from(SCORES)
+cases = st.fixed_dictionaries(
+    {
+        "M": st.integers(2, 4),
+        "T": st.integers(1, 4),
+        "seed": st.integers(0, 10_000),
+        "eos": st.sampled_from([(), (0,), (0, 1)]),
+        "levels": st.sampled_from([None, 3]),
+    }
+)
+
+
+def best_first(found, score):
+    return sorted(((score(log_prob, len(tokens)), tokens) for tokens, log_prob in found.items()), reverse=True)
+
+
+@settings(max_examples=40)
+@given(cases, scores, st.integers(1, 5), st.sampled_from(["pool", "in_beam"]))
+def test_beam_search_is_the_slow_one(case, score, width, eos_mode):
+    M, T, eos = case["M"], case["T"], case["eos"]
+    problem = Hashed(M, case["seed"], levels=case["levels"]).problem(batch=2)
+    keys: dict[str, Any] = {"width": width, "max_length": T, "eos": eos, "score": score, "eos_mode": eos_mode}
+    decoded = decoding.beam_search(*problem, **keys, num_return=width)
+    for item in range(2):
+        slow = slow_beam(problem, item, M, **keys)[:width]
+        found = decoded.hypotheses(item)
+        assert [h.tokens for h in found] == [tokens for _, tokens, _ in slow]
+        assert [h.score for h in found] == pytest.approx([s for s, _, _ in slow], abs=1e-9)
+        assert [h.log_prob for h in found] == pytest.approx([total for _, _, total in slow], abs=1e-9)
+    assert np.allclose(decoded.token_log_prob.sum(-1)[decoded.lengths > 0], decoded.log_prob[decoded.lengths > 0])
+
+
+@settings(max_examples=40)
+@given(cases, scores, st.integers(1, 4), st.sampled_from(["pool", "in_beam"]))
+def test_certificates_never_lie(case, score, width, eos_mode):
+    """What is certified is optimal, and no optimum is above the bound, by brute force."""
+    M, T, eos = case["M"], case["T"], case["eos"]
+    problem = Hashed(M, case["seed"], levels=case["levels"]).problem()
+    decoded = decoding.beam_search(
+        *problem, width=width, max_length=T, eos=eos, score=score, eos_mode=eos_mode, num_return=width
+    )
+    certificate, truth = decoded.certificate, best_first(everything(problem, 0, M, T, eos), score)
+    best = decoded.hypotheses()[0].score
+    assert truth[0][0] <= max(best, certificate.upper_bound[0]) + 1e-9
+    assert truth[0][0] <= best + certificate.gap[0] + 1e-9
+    if certificate.outcome[0] == "OPTIMAL":
+        assert best == pytest.approx(truth[0][0], abs=1e-9)
+    proved = [h.score for h in decoded.hypotheses()][: certificate.proved[0]]
+    assert proved == pytest.approx([s for s, _ in truth][: len(proved)], abs=1e-9)
+
+
+@settings(max_examples=40)
+@given(cases, scores, st.integers(1, 3), st.integers(1, 7))
+def test_exact_search_is_brute_force(case, score, num, batch):
+    M, T, eos = case["M"], case["T"], case["eos"]
+    problem = Hashed(M, case["seed"], levels=case["levels"]).problem()
+    truth = everything(problem, 0, M, T, eos)
+    decoded = decoding.exact_search(*problem, max_length=T, eos=eos, score=score, num_return=num, batch=batch)
+    ranked = best_first(truth, score)[:num]
+    assert [h.score for h in decoded.hypotheses()] == pytest.approx([s for s, _ in ranked], abs=1e-9)
+    assert all(truth[h.tokens] == pytest.approx(h.log_prob, abs=1e-9) for h in decoded.hypotheses())
+    assert decoded.certificate.outcome == ("OPTIMAL",)
+    lengths = decoding.exact_search(*problem, max_length=T, eos=eos, per_length=True, batch=batch)
+    by_length = {len(tokens): max(v for k, v in truth.items() if len(k) == len(tokens)) for tokens in truth}
+    assert {len(h.tokens): pytest.approx(h.log_prob, abs=1e-9) for h in lengths.hypotheses()} == by_length
+
+
+@settings(max_examples=25)
+@given(cases)
+def test_all_probabilities_sum_to_one(case):
+    M, T, eos = case["M"], case["T"], case["eos"]
+    problem = Hashed(M, case["seed"], levels=case["levels"]).problem(batch=2)
+    decoded = decoding.exhaustive_search(*problem, max_length=T, eos=eos)
+    assert np.exp(decoded.log_prob).sum(1) == pytest.approx(1, abs=1e-9)
+    for item in range(2):
+        truth = everything(problem, item, M, T, eos)
+        assert {h.tokens: pytest.approx(h.log_prob, abs=1e-9) for h in decoded.hypotheses(item)} == truth
+
+
+@settings(max_examples=25)
+@given(cases, scores, st.sampled_from(["pool", "in_beam"]))
+def test_a_wide_beam_is_exhaustive_is_exact(case, score, eos_mode):
+    M, T, eos = case["M"], case["T"], case["eos"]
+    problem = Hashed(M, case["seed"]).problem()
+    wide = decoding.beam_search(
+        *problem, width=M ** max(1, T - 1), max_length=T, eos=eos, score=score, eos_mode=eos_mode
+    )
+    exact = decoding.exact_search(*problem, max_length=T, eos=eos, score=score)
+    every = decoding.exhaustive_search(*problem, max_length=T, eos=eos)
+    best = max(score(h.log_prob, len(h.tokens)) for h in every.hypotheses())
+    assert wide.hypotheses()[0].score == pytest.approx(best, abs=1e-9)
+    assert exact.hypotheses()[0].score == pytest.approx(best, abs=1e-9)
+
+
+@settings(max_examples=25)
+@given(cases, st.sampled_from(["pool", "in_beam"]))
+def test_width_one_is_greedy(case, eos_mode):
+    M, T, eos = case["M"], case["T"], case["eos"]
+    problem = Hashed(M, case["seed"], levels=case["levels"]).problem(batch=3)
+    greedy = decoding.greedy(*problem, max_length=T, eos=eos)
+    beam = decoding.beam_search(*problem, width=1, max_length=T, eos=eos, eos_mode=eos_mode)
+    assert np.array_equal(greedy.tokens, beam.tokens)
+    assert np.array_equal(greedy.log_prob, beam.log_prob)
+
+
+@pytest.mark.parametrize("end", [None, 0])
+def test_viterbi_where_brute_force_cannot_go(end):
+    """30 tokens, 12 steps: 5e17 sequences."""
+    problem, table = markov(30, seed=3)
+    truth = viterbi(table, 12, end)
+    exact = decoding.exact_search(*problem, max_length=12, eos=end)
+    assert exact.certificate.outcome == ("OPTIMAL",)
+    assert exact.log_prob[0, 0] == pytest.approx(max(truth.values()), abs=1e-9)
+
+
+def test_every_length_by_viterbi():
+    problem, table = markov(8, seed=5)
+    truth = viterbi(table, 7, end=2)
+    exact = decoding.exact_search(*problem, max_length=7, eos=2, per_length=True)
+    assert {len(h.tokens): h.log_prob for h in exact.hypotheses()} == pytest.approx(truth, abs=1e-9)
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 10_000), st.sampled_from([4, 16, 64]), st.sampled_from([0.5, 2.0]))
+def test_exact_search_expands_little_more_than_it_must(seed, batch, scale):
+    """Expansions are at most the prefixes that score above the optimum, plus batch times length."""
+    M, T = 4, 6
+    problem = Hashed(M, seed, scale).problem()
+    exact = decoding.exact_search(*problem, max_length=T, batch=batch)
+    optimum, above, level = exact.log_prob[0, 0], 1, {(): 0.0}
+    every = decoding.exhaustive_search(*problem, max_length=T)
+    assert optimum == pytest.approx(every.log_prob[0, 0], abs=1e-9)
+    prefixes = {}
+    for h, upto in zip(every.hypotheses(), every.token_log_prob[0].cumsum(-1), strict=True):
+        for t in range(1, T):
+            prefixes[h.tokens[:t]] = upto[t - 1]
+    above = len(level) + sum(upto > optimum for upto in prefixes.values())
+    assert exact.work.rows <= above + batch * T
+
+
+def test_a_budget_that_runs_out_leaves_bounds():
+    problem = Hashed(4, 1, scale=0.3).problem()
+    truth = decoding.exhaustive_search(*problem, max_length=6).log_prob[0, 0]
+    bounds = []
+    for calls in (1, 6, 8, 12, 20):
+        exact = decoding.exact_search(*problem, max_length=6, batch=4, max_calls=calls)
+        assert exact.work.calls <= calls
+        upper = exact.certificate.upper_bound[0]
+        lower = exact.log_prob[0, 0] if exact.lengths.size else -np.inf
+        assert lower <= truth + 1e-9
+        assert truth <= max(lower, upper) + 1e-9
+        bounds.append(upper)
+    assert sorted(bounds, reverse=True) == bounds
+    starved = decoding.exact_search(*problem, max_length=6, batch=4, max_bytes=1)
+    assert starved.certificate.outcome == ("GAP",)
+
+
+def test_an_earlier_answer_is_never_lost():
+    problem = Hashed(4, 1, scale=0.3).problem()
+    beam = decoding.beam_search(*problem, width=4, max_length=6, num_return=3)
+    exact = decoding.exact_search(*problem, max_length=6, at_least=beam, max_calls=1)
+    assert exact.hypotheses()[0].tokens == beam.hypotheses()[0].tokens
+    proved = decoding.exact_search(*problem, max_length=6, at_least=beam)
+    fresh = decoding.exact_search(*problem, max_length=6)
+    assert proved.log_prob[0, 0] == pytest.approx(fresh.log_prob[0, 0], abs=1e-9)
+    assert proved.work.rows <= fresh.work.rows
+
+
+def test_early_stop_changes_nothing():
+    """A score that says that it has no bound is searched to the end: same answers, more work."""
+
+    class Unbounded(LengthNormalized):
+        bounded = False
+
+    less = 0
+    for seed in range(25):
+        problem = Hashed(5, seed, scale=3.0).problem(batch=3)
+        keys: dict[str, Any] = {"width": 3, "max_length": 12, "eos": 1, "num_return": 2}
+        stopped = decoding.beam_search(*problem, **keys, score=LengthNormalized(0.6))
+        full = decoding.beam_search(*problem, **keys, score=Unbounded(0.6))
+        assert np.array_equal(stopped.tokens, full.tokens)
+        assert full.certificate.outcome[0] == "NOT_APPLICABLE"
+        assert "Unbounded has no bound" in full.certificate.reason
+        less += stopped.work.rows < full.work.rows
+    assert less > 0
+
+
+def test_samples_follow_the_distribution():
+    problem = Hashed(3, 4, scale=1.0).problem()
+    truth = everything(problem, 0, 3, 3, (0,))
+    drawn = decoding.sample(*problem, num=6000, max_length=3, eos=0, seed=3)
+    assert len(drawn.hypotheses()) == 6000
+    share: dict[tuple[int, ...], float] = dict.fromkeys(truth, 0.0)
+    for h in drawn.hypotheses():
+        share[h.tokens] += 1 / 6000
+        assert h.log_prob == pytest.approx(truth[h.tokens], abs=1e-9)
+    for tokens, log_prob in truth.items():
+        p = np.exp(log_prob)
+        assert share[tokens] == pytest.approx(p, abs=5 * np.sqrt(p / 6000) + 1e-3)
+
+
+def test_without_replacement_the_first_is_a_sample_and_all_differ():
+    problem = Hashed(3, 4, scale=1.0).problem(batch=1)
+    truth = everything(problem, 0, 3, 3, (0,))
+    step, state, start = problem
+    many = decoding.Problem(step, {"hash": state["hash"].repeat(3000)}, start.repeat(3000))
+    drawn = decoding.sample(*many, num=4, max_length=3, eos=0, replacement=False, seed=1)
+    first: dict[tuple[int, ...], float] = dict.fromkeys(truth, 0.0)
+    for item in range(3000):
+        found = [h.tokens for h in drawn.hypotheses(item)]
+        assert len(set(found)) == 4
+        first[found[0]] += 1 / 3000
+    for tokens, log_prob in truth.items():
+        p = np.exp(log_prob)
+        assert first[tokens] == pytest.approx(p, abs=5 * np.sqrt(p / 3000) + 1e-3)
+    every = decoding.sample(*problem, num=50, max_length=3, eos=0, replacement=False, seed=1)
+    assert {h.tokens for h in every.hypotheses()} == set(truth)
+
+
+def test_top_k_top_p_and_seed_of_samples():
+    problem = Hashed(6, 2).problem(batch=2)
+    keys: dict[str, Any] = {"num": 40, "max_length": 5}
+    greedy = decoding.greedy(*problem, max_length=5).tokens[:, 0]
+    narrower: list[dict[str, Any]] = [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-3}]
+    for narrow in narrower:
+        assert np.array_equal(decoding.sample(*problem, **keys, **narrow, seed=1).tokens[:, 0], greedy)
+    one, again, other = (decoding.sample(*problem, **keys, seed=seed).tokens for seed in (1, 1, 2))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, other)
+    step, state, start = problem
+    alone = decoding.sample(step, {"hash": state["hash"][:1]}, start[:1], **keys, seed=1)
+    assert np.array_equal(alone.tokens[0], one[0])
+
+
+def test_ties_go_to_the_better_parent_then_the_lower_token():
+    def step(tokens, state):
+        return torch.zeros(len(tokens), 5), state
+
+    problem = decoding.Problem(step, torch.zeros(1, 1), torch.tensor([0]))
+    decoded = decoding.beam_search(*problem, width=3, max_length=2, num_return=3)
+    assert decoded.tokens[0].tolist() == [[0, 0], [0, 1], [0, 2]]
+    flat = decoding.Problem(lambda t, s: (torch.zeros(len(t), 9000), s), torch.zeros(1, 1), torch.tensor([0]))
+    wide = decoding.beam_search(*flat, width=4, max_length=1, num_return=4)
+    assert wide.tokens[0, :, 0].tolist() == [0, 1, 2, 3]
