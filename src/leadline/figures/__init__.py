@@ -1,6 +1,7 @@
 """The drawing vocabulary: arrays in, Plotly figures out. Knows no instrument and no sounding."""
 
 from leadline.figures.bands import bands
+from leadline.figures.heat import heat_map
 from leadline.figures.lines import log_lines
 from leadline.figures.panels import panels
 from leadline.figures.theme import ACCENT, COLOURS, NEUTRAL, new_figure
@@ -11,6 +12,7 @@ __all__ = [
     "COLOURS",
     "NEUTRAL",
     "bands",
+    "heat_map",
     "log_lines",
     "new_figure",
     "panels",

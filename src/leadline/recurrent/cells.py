@@ -65,13 +65,30 @@ class Record:
         """Length of a row of the adjoint."""
         return self.h.shape[-1]
 
-    def pull_back(self, t: int, rows: Float[Tensor, "*rows B S"]) -> Float[Tensor, "*rows B S"]:
-        """``rows ds_t/ds_{t-1}``: from the state at t to the state at t - 1."""
+    def arguments(self, t: int | slice, rows: Float[Tensor, "*rows S"], da: Float[Tensor, "*rows GH"]) -> None:
+        """Write into ``da`` what the gates' arguments at ``t`` receive; an LSTM's rows take in what c_t receives."""
         raise AssertionError("every cell has an adjoint of its own")
 
-    def to_input(self, rows: Float[Tensor, "T B S"]) -> Float[Tensor, "T B I"]:
-        """``rows ds_t/dx_t``, for all timesteps at once."""
+    def back(self, t: int, rows: Float[Tensor, "*rows S"], da: Float[Tensor, "*rows GH"]) -> None:
+        """Turn ``rows``, in place, into those of the state at t - 1; ``da`` is used up."""
         raise AssertionError("every cell has an adjoint of its own")
+
+    def pull_back(self, t: int, rows: Float[Tensor, "*rows S"]) -> Float[Tensor, "*rows S"]:
+        """``rows ds_t/ds_{t-1}``: from the state at t to the state at t - 1; the last axis but one is the batch."""
+        rows, da = rows.clone(memory_format=torch.contiguous_format), self.scratch(rows)
+        self.arguments(t, rows, da)
+        self.back(t, rows, da)
+        return rows
+
+    def to_input(self, rows: Float[Tensor, "*more T B S"]) -> Float[Tensor, "*more T B I"]:
+        """``rows ds_t/dx_t``, for all timesteps at once."""
+        rows, da = rows.clone(memory_format=torch.contiguous_format), self.scratch(rows)
+        self.arguments(slice(None), rows, da)
+        return da @ self.weights.W_x
+
+    def scratch(self, rows: Float[Tensor, "*rows S"]) -> Float[Tensor, "*rows GH"]:
+        """Room for ``da``."""
+        return rows.new_empty(*rows.shape[:-1], len(self.weights.W_x))
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +97,13 @@ class RNNRecord(Record):
 
     slopes: Float[Tensor, "T B H"]
 
-    def pull_back(self, t: int, rows: Tensor) -> Tensor:
-        """``(rows * sigma'(a_t)) W_h``."""
-        return (rows * self.slopes[t]) @ self.weights.W_h
+    def arguments(self, t: int | slice, rows: Tensor, da: Tensor) -> None:
+        """``da = rows sigma'(a_t)``."""
+        torch.mul(rows, self.slopes[t], out=da)
 
-    def to_input(self, rows: Tensor) -> Tensor:
-        """``(rows * sigma'(a_t)) W_x``."""
-        return (rows * self.slopes) @ self.weights.W_x
+    def back(self, t: int, rows: Tensor, da: Tensor) -> None:
+        """``rows = da W_h``."""
+        torch.mm(da.flatten(0, -2), self.weights.W_h, out=rows.view(-1, rows.shape[-1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,23 +130,21 @@ class LSTMRecord(Record):
         """h and c."""
         return self.h.shape[-1] + self.c.shape[-1]
 
-    def _gates(self, t: int | slice, rows: Tensor) -> tuple[Tensor, Tensor]:
-        P = self.h.shape[-1]
+    def arguments(self, t: int | slice, rows: Tensor, da: Tensor) -> None:
+        """``da = [dc' …, dm …]``; the rows' second part becomes ``dc'``."""
+        P, H = self.h.shape[-1], self.c.shape[-1]
         dm, dc = rows[..., :P], rows[..., P:]
         if self.weights.W_p is not None:
             dm = dm @ self.weights.W_p
-        dc = dc + dm * self.to_cell[t]
-        da = torch.cat([(dc.unsqueeze(-2) * self.to_gates[t]).flatten(-2), dm * self.to_output[t]], -1)
-        return da, dc * self.f[t]
+        dc.addcmul_(dm, self.to_cell[t])
+        torch.mul(dc.unsqueeze(-2), self.to_gates[t], out=da[..., : 3 * H].unflatten(-1, (3, H)))
+        torch.mul(dm, self.to_output[t], out=da[..., 3 * H :])
 
-    def pull_back(self, t: int, rows: Tensor) -> Tensor:
-        """``[da W_h, dc' f]``."""
-        da, dc = self._gates(t, rows)
-        return torch.cat([da @ self.weights.W_h, dc], -1)
-
-    def to_input(self, rows: Tensor) -> Tensor:
-        """``da W_x``."""
-        return self._gates(slice(None), rows)[0] @ self.weights.W_x
+    def back(self, t: int, rows: Tensor, da: Tensor) -> None:
+        """``rows = [da W_h, dc' f]``."""
+        P = self.h.shape[-1]
+        torch.mm(da.flatten(0, -2), self.weights.W_h, out=rows.view(-1, rows.shape[-1])[:, :P])
+        rows[..., P:].mul_(self.f[t])
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +152,7 @@ class GRURecord(Record):
     """``h_t = (1 - z) n + z h_{t-1}``, ``n = tanh(W_xn x_t + b_xn + r u)``, ``u = W_hn h_{t-1} + b_hn``.
 
     The reset gate acts after the product, as in PyTorch. With ``dn = dh (1-z)(1-n²)``, the gates receive
-    ``[dn u r(1-r), dh (h_{t-1} - n) z(1-z), dn]``, the last times r on its way to h_{t-1}, which also receives ``dh z``.
+    ``[dn u r(1-r), dh (h_{t-1} - n) z(1-z), dn]``; h_{t-1} receives the last of them times r, and ``dh z`` besides.
 
     Reference: Cho et al., *Learning phrase representations using RNN encoder-decoder*, 2014.
     """
@@ -151,18 +166,17 @@ class GRURecord(Record):
     to_update: Float[Tensor, "T B H"]
     """``(h_{t-1} - n) z (1 - z)``."""
 
-    def _gates(self, t: int | slice, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        dn = rows * self.to_new[t]
-        return dn * self.to_reset[t], rows * self.to_update[t], dn
+    def arguments(self, t: int | slice, rows: Tensor, da: Tensor) -> None:
+        """``da = [dn u r(1-r), dh (h_{t-1} - n) z(1-z), dn]``."""
+        da_r, da_z, dn = da.chunk(3, -1)
+        torch.mul(rows, self.to_new[t], out=dn)
+        torch.mul(dn, self.to_reset[t], out=da_r)
+        torch.mul(rows, self.to_update[t], out=da_z)
 
-    def pull_back(self, t: int, rows: Tensor) -> Tensor:
-        """``[da_r, da_z, dn r] W_h + dh z``."""
-        da_r, da_z, dn = self._gates(t, rows)
-        return torch.cat([da_r, da_z, dn * self.r[t]], -1) @ self.weights.W_h + rows * self.z[t]
-
-    def to_input(self, rows: Tensor) -> Tensor:
-        """``[da_r, da_z, dn] W_x``."""
-        return torch.cat(self._gates(slice(None), rows), -1) @ self.weights.W_x
+    def back(self, t: int, rows: Tensor, da: Tensor) -> None:
+        """``rows = [da_r, da_z, dn r] W_h + rows z``."""
+        da.chunk(3, -1)[2].mul_(self.r[t])
+        rows.mul_(self.z[t]).view(-1, rows.shape[-1]).addmm_(da.flatten(0, -2), self.weights.W_h)
 
 
 def record(

@@ -3,8 +3,9 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from leadline.figures import log_lines
+from leadline.figures import heat_map, log_lines
 from leadline.recurrent.flow import LN10, GradientFlow
+from leadline.recurrent.influence import LayerInfluence
 
 
 def flow_figure(flow: GradientFlow) -> go.Figure:
@@ -20,4 +21,16 @@ def flow_figure(flow: GradientFlow) -> go.Figure:
         x_label="timestep t",
         y_label="‖dL/dh<sub>t</sub>‖",
         dashed=tuple(name for name in curves if name.endswith("direct part")),
+    )
+
+
+def influence_figure(layer: LayerInfluence) -> go.Figure:
+    """The influence matrix as a heat map of powers of ten."""
+    return heat_map(
+        layer.log_norms / LN10,
+        title=f"{layer.title}: how much the loss at k tells the state at t",
+        x_label="timestep t",
+        y_label="loss at timestep k",
+        scale_label="‖dL<sub>k</sub>/dh<sub>t</sub>‖",
+        power_of_ten=True,
     )

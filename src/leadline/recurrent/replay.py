@@ -6,7 +6,7 @@ come out, or nothing is concluded.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +66,15 @@ class Replayed:
     """By layer, then by direction."""
     lengths: Tensor | None
     """Steps of each sample, of packed sequences; ``None`` where all have the same."""
+
+    def naming(self, index: int, direction: int = 0) -> dict[str, Any]:
+        """How a layer is told from others."""
+        return {
+            "name": self.call.name or type(self.call.module).__name__,
+            "index": index,
+            "direction": ("forward", "reverse")[direction],
+            "call": self.call.number,
+        }
 
     def by_time(self, output: Tensor) -> Tensor:
         """A tensor laid out like the module's output as (T, B, ...), zero where padded."""

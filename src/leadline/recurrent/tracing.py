@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from leadline.errors import InputError
+from leadline.recurrent.arrival import Arrived, arrive, top_seeds
 from leadline.recurrent.flow import GradientFlow, LayerFlow
-from leadline.recurrent.replay import MODULES, Call, Pass, Replayed, replay
-from leadline.recurrent.sweep import Rows, adjoint_sweep
+from leadline.recurrent.influence import Influence, LayerInfluence, influence_sweep, summarise
+from leadline.recurrent.replay import MODULES, Call, Replayed, replay
+from leadline.recurrent.sweep import Rows
 from leadline.sounding import Protocol
 
 
@@ -37,18 +39,102 @@ class Tape:
             InputError: nothing was recorded, the loss does not depend on what was, or a layer cannot be replayed.
         """
         self._check(loss)
+        gradients = self._seeds(loss.sum())
+        layers = [
+            _layer_flow(replayed, arrived)
+            for replayed, own in zip(self._replayed(), gradients, strict=True)
+            for arrived in arrive(replayed, [own])
+        ]
+        settings = {"model": type(self.model).__name__, "loss": float(loss.detach().sum())}
+        return GradientFlow(Protocol(settings), tuple(layers))
+
+    def influence(self, terms: Tensor, *, per_sample: bool = False, chunk: int = 32) -> Influence:
+        """How much each term of the loss tells each hidden state: ‖dL_k/dh_t‖ for all k and t.
+
+        Where the head is local in time (a proof is attempted with random weights, nothing is assumed), one backward
+        pass gives every term's seed and one sweep gives the whole matrix. Elsewhere each term gets a pass of its own.
+
+        Args:
+            terms: loss terms of shape (K,), or (B, K), which is summed over the batch; usually one per timestep.
+            per_sample: keep the matrix of every sample too, of shape (B, K, T).
+            chunk: how many terms are swept together where they do not share a backward pass.
+
+        Returns:
+            The influence on each layer; the graph is retained.
+
+        Raises:
+            InputError: terms of another shape, and all that :meth:`gradient_flow` refuses.
+        """
+        if terms.dim() not in (1, 2) or terms.shape[-1] == 0:
+            raise InputError(
+                "loss terms have the shape (K,) or (batch, K)",
+                got=f"terms of shape {tuple(terms.shape)}",
+                cause="a loss that was reduced to a scalar" if terms.dim() == 0 else None,
+                cure="keep one term per timestep: recurrent.mse(..., per_step=True)",
+            )
+        self._check(terms)
+        terms = terms if terms.dim() == 1 else terms.sum(0)
+        replayed = self._replayed()
+        layers = self._local(terms, replayed, per_sample) or self._general(terms, replayed, per_sample, chunk)
+        settings = {"model": type(self.model).__name__, "terms": len(terms)}
+        return Influence(Protocol(settings), tuple(layers))
+
+    def _local(self, terms: Tensor, replayed: list[Replayed], per_sample: bool) -> list[LayerInfluence] | None:
+        """One sweep for all terms; ``None`` where the seeds of the terms cannot be told apart."""
+        if len(replayed) != 1 or len(replayed[0].layers[0]) != 1 or replayed[0].lengths is not None:
+            return None
+        (one,) = replayed
+        if len(terms) != len(one.layers[0][0].record.h):
+            return None
+        generator = torch.Generator(terms.device).manual_seed(0)
+        weights = torch.rand(len(terms), generator=generator, device=terms.device, dtype=terms.dtype) + 0.5
+        (plain,), (weighted,) = self._seeds(terms.sum()), self._seeds((terms * weights).sum())
+        seeds, check = (top_seeds(one, gradients) for gradients in (plain, weighted))
+        if seeds is None or check is None:
+            return None
+        expected = seeds * weights.to(seeds.dtype)[:, None, None]
+        size = seeds.abs().amax((1, 2), keepdim=True)
+        tolerance = 1e3 * torch.finfo(seeds.dtype).eps
+        if not bool(((check - expected).abs() <= tolerance * size + torch.finfo(seeds.dtype).tiny).all()):
+            return None
+        return [
+            LayerInfluence(**one.naming(index), **summary)
+            for index, summary in enumerate(
+                influence_sweep([layer[0].record for layer in one.layers], seeds, per_sample)
+            )
+        ]
+
+    def _general(self, terms: Tensor, replayed: list[Replayed], per_sample: bool, chunk: int) -> list[LayerInfluence]:
+        """A backward pass for each term; ``chunk`` of them are swept together."""
+        found: list[list[np.ndarray]] = []
+        for first in range(0, len(terms), chunk):
+            seeds = [self._seeds(term) for term in terms[first : first + chunk]]
+            found.append(
+                [
+                    arrived.log_norm(arrived.total)
+                    for i, one in enumerate(replayed)
+                    for arrived in arrive(one, [own[i] for own in seeds])
+                ]
+            )
+        names = [one.naming(i, d) for one in replayed for i, layer in enumerate(one.layers) for d in range(len(layer))]
+        return [
+            LayerInfluence(**name, **summarise(np.concatenate(logs), per_sample))
+            for name, logs in zip(names, zip(*found, strict=True), strict=True)
+        ]
+
+    def _replayed(self) -> list[Replayed]:
+        return [replay(call) for call in self.calls]
+
+    def _seeds(self, loss: Tensor) -> list[list[Tensor | None]]:
+        """The gradients of a scalar with respect to what each call returned."""
         tensors = [tensor for call in self.calls for tensor in call.outputs]
         reached = [tensor for tensor in tensors if tensor.requires_grad]
-        found = iter(torch.autograd.grad(loss.sum(), reached, retain_graph=True, allow_unused=True))
+        found = iter(torch.autograd.grad(loss, reached, retain_graph=True, allow_unused=True))
         gradients = [next(found) if tensor.requires_grad else None for tensor in tensors]
         if all(gradient is None for gradient in gradients):
             raise _foreign_loss("a loss that depends on no recorded state")
-        layers: list[LayerFlow] = []
-        for call in self.calls:
-            own, gradients = gradients[: len(call.outputs)], gradients[len(call.outputs) :]
-            layers += _flow_through(replay(call), own)
-        settings = {"model": type(self.model).__name__, "loss": float(loss.detach().sum())}
-        return GradientFlow(Protocol(settings), tuple(layers))
+        rest = iter(gradients)
+        return [[next(rest) for _ in call.outputs] for call in self.calls]
 
     def _check(self, loss: Tensor) -> None:
         if not self.calls:
@@ -154,80 +240,23 @@ def _foreign_loss(got: str) -> InputError:
     )
 
 
-def _flow_through(replayed: Replayed, gradients: list[Tensor | None]) -> list[LayerFlow]:
-    """From the gradients with respect to a call's outputs to the flow through each of its layers."""
-    call = replayed.call
-    directions = len(replayed.layers[0])
-    output, *last = (
-        torch.zeros_like(tensor) if gradient is None else gradient
-        for tensor, gradient in zip(call.outputs, gradients, strict=True)
-    )
-    from_above = Rows.of(replayed.by_time(output))
-    at_end = [replayed.last_by_layer(gradient) for gradient in last]
-    flows = []
-    for index in range(len(replayed.layers) - 1, -1, -1):
-        to_inputs = []
-        for d, one in enumerate(replayed.layers[index]):
-            size = one.record.h.shape[-1]
-            ends = [gradient[index * directions + d] for gradient in at_end]
-            direct = _seeds(_ordered(from_above.part(d * size, (d + 1) * size), one.order), ends, one, replayed.lengths)
-            swept = adjoint_sweep(direct, one.record.pull_back)
-            to_input = _ordered(Rows.of(one.record.to_input(swept.total.unit), swept.total.log), one.order)
-            to_inputs.append(to_input)
-            flows.append(_layer_flow(replayed, one, direct, swept.total, swept.recurrent, to_input))
-        from_above = to_inputs[0] if directions == 1 else to_inputs[0] + to_inputs[1]
-        mask = replayed.layers[index][0].mask
-        if mask is not None:
-            from_above = Rows.of(from_above.unit * mask, from_above.log)
-    return (
-        flows[::-1]
-        if directions == 1
-        else [flow for pair in zip(flows[-2::-2], flows[::-2], strict=True) for flow in pair]
-    )
-
-
-def _seeds(from_above: Rows, ends: list[Tensor], one: Pass, lengths: Tensor | None) -> Rows:
-    """The direct parts of a pass, shape (T, B, S): from the layer above, and from h_n and c_n at each sample's end."""
-    time, batch, _ = from_above.unit.shape
-    size = one.record.state_size
-    padded = torch.nn.functional.pad(from_above.unit, (0, size - from_above.unit.shape[-1]))
-    last_step = torch.full((batch,), time - 1, device=padded.device) if lengths is None else lengths - 1
-    at_end = torch.zeros_like(padded)
-    at_end[last_step, torch.arange(batch, device=padded.device)] = torch.cat(ends, -1)
-    return Rows.of(padded, from_above.log) + Rows.of(at_end)
-
-
-def _ordered(rows: Rows, order: Tensor | None) -> Rows:
-    if order is None:
-        return rows
-    sample = torch.arange(order.shape[1], device=order.device)
-    return Rows(rows.unit[order, sample], rows.log[order, sample])
-
-
-def _layer_flow(replayed: Replayed, one: Pass, direct: Rows, total: Rows, recurrent: Rows, to_input: Rows) -> LayerFlow:
-    size, padding = one.record.h.shape[-1], replayed.padding()
-
-    def by_sample(by_time: Tensor) -> np.ndarray:
-        values = by_time.double()
-        if padding is not None:
-            values = values.masked_fill(padding, torch.nan)
-        return values.T.cpu().numpy()
+def _layer_flow(replayed: Replayed, arrived: Arrived) -> LayerFlow:
+    record = arrived.one.record
+    size = record.h.shape[-1]
+    has_cell = record.state_size > size
 
     def log_norm(rows: Rows, first: int | None = None, last: int | None = size) -> np.ndarray:
-        return by_sample(_ordered(rows.part(first, last), one.order).log)
+        return arrived.log_norm(rows, first, last)[0].T
 
-    has_cell = one.record.state_size > size
-    hidden = Rows.of(one.record.h)
+    total = arrived.total[:, 0]
+    to_initial = Rows.of(record.pull_back(0, total.unit[0]), total.log[0]).part(None, size)
     return LayerFlow(
-        name=replayed.call.name or type(replayed.call.module).__name__,
-        index=one.index,
-        direction=one.direction,
-        call=replayed.call.number,
-        log_total=log_norm(total),
-        log_direct=log_norm(direct),
-        log_recurrent=log_norm(recurrent),
-        log_cell_total=log_norm(total, size, None) if has_cell else None,
-        log_input=by_sample(to_input.log),
-        log_initial=Rows.of(one.record.pull_back(0, total.unit[0]), total.log[0]).part(None, size).log.cpu().numpy(),
-        hidden_norm=np.exp(log_norm(hidden)),
+        **replayed.naming(arrived.one.index, int(arrived.one.direction == "reverse")),
+        log_total=log_norm(arrived.total),
+        log_direct=log_norm(arrived.direct),
+        log_recurrent=log_norm(arrived.recurrent),
+        log_cell_total=log_norm(arrived.total, size, None) if has_cell else None,
+        log_input=log_norm(arrived.to_input, None, None),
+        log_initial=to_initial.log.cpu().numpy(),
+        hidden_norm=np.exp(log_norm(Rows.of(record.h.unsqueeze(1)))),
     )

@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from leadline import InputError, recurrent
+from leadline.recurrent import tracing
+
+CELLS = {
+    "tanh": lambda layers: nn.RNN(3, 5, layers, batch_first=True),
+    "relu": lambda layers: nn.RNN(3, 5, layers, nonlinearity="relu", batch_first=True),
+    "lstm": lambda layers: nn.LSTM(3, 5, layers, batch_first=True),
+    "projected": lambda layers: nn.LSTM(3, 5, layers, proj_size=2, batch_first=True),
+    "gru": lambda layers: nn.GRU(3, 5, layers, batch_first=True),
+}
+
+
+class Model(nn.Module):
+    """A recurrent network with a head that may look at every timestep (local), or at their mean too."""
+
+    def __init__(self, network, is_local: bool, seed: int = 0):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.network = network()
+            sizes = {"proj_size": 0, **vars(self.network)}
+            width = (sizes["proj_size"] or self.network.hidden_size) * (2 if self.network.bidirectional else 1)
+            self.head = nn.Linear(width, 2)
+        self.is_local = is_local
+
+    def forward(self, x):
+        h = self.network(x)[0]
+        return self.head(h if self.is_local else h + h.mean(1, keepdim=True))
+
+
+def data_of(batch=3, time=9):
+    generator = torch.Generator().manual_seed(1)
+    return (torch.randn(batch, time, n, generator=generator, dtype=torch.float64) for n in (3, 2))
+
+
+def terms_of(model, x, y):
+    return (model(x) - y).square().mean((0, 2)) / x.shape[1]
+
+
+def one_by_one(model, x, y):
+    """The oracle: the flow of each term alone."""
+    with recurrent.trace(model) as tape:
+        terms = terms_of(model, x, y)
+    flows = [tape.gradient_flow(term) for term in terms]
+    return [np.stack([flow.layers[i].log_total for flow in flows], 1) for i in range(len(flows[0].layers))]
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("cell", CELLS)
+def test_rows_are_the_flows_of_single_terms(cell, layers, is_local, monkeypatch):
+    model, (x, y) = Model(lambda: CELLS[cell](layers), is_local).double(), data_of()
+    swept = []
+    monkeypatch.setattr(
+        tracing, "influence_sweep", lambda *a: swept.append(1) or recurrent.influence.influence_sweep(*a)
+    )
+    with recurrent.trace(model) as tape:
+        terms = terms_of(model, x, y)
+    influence = tape.influence(terms, per_sample=True, chunk=4)
+    assert bool(swept) == is_local, "the fast path is for heads that are local in time, and for those alone"
+    for layer, expected in zip(influence.layers, one_by_one(model, x, y), strict=True):
+        assert layer.log_norms.shape == (9, 9)
+        both = np.exp(layer.log_norms_per_sample), np.exp(expected)
+        np.testing.assert_allclose(*both, rtol=1e-6, atol=1e-14)  # per sample, float32 logarithms are kept
+        whole = np.sqrt((np.exp(expected) ** 2).sum(0))
+        np.testing.assert_allclose(layer.norms, whole, rtol=1e-9, atol=1e-300)
+
+
+def test_the_terms_add_up_to_the_flow():
+    """Superposition, as vectors: the flow of a weighted sum of terms is that of the sum of its rows."""
+    model, (x, y) = Model(lambda: CELLS["lstm"](1), True).double(), data_of(batch=1)
+    output = []
+    handle = model.network.register_forward_hook(lambda module, inputs, returned: output.append(returned[0]))
+    with recurrent.trace(model) as tape:
+        terms = terms_of(model, x, y)
+    handle.remove()
+    flow, influence = tape.gradient_flow(terms).layers[0], tape.influence(terms).layers[0]
+    assert (flow.total[0] <= influence.norms.sum(0) + 1e-15).all()
+    last = influence.norms[-1, -1]
+    assert flow.total[0, -1] == pytest.approx(last, rel=1e-12)
+    (direct,) = torch.autograd.grad(terms.sum(), output[0])
+    np.testing.assert_allclose(np.diag(influence.norms), direct[0].norm(dim=-1), rtol=1e-9)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_bidirectional_networks_reach_both_ways(layers):
+    model = Model(lambda: nn.GRU(3, 4, layers, bidirectional=True, batch_first=True), True).double()
+    x, y = data_of()
+    with recurrent.trace(model) as tape:
+        terms = terms_of(model, x, y)
+    influence = tape.influence(terms, chunk=4)
+    forward, reverse = influence.layers[-2:]
+    assert (forward.direction, reverse.direction) == ("forward", "reverse")
+    assert (np.triu(forward.norms, 1) == 0).all()
+    assert (np.tril(reverse.norms, -1) == 0).all()
+    for layer, expected in zip(influence.layers, one_by_one(model, x, y), strict=True):
+        np.testing.assert_allclose(layer.norms, np.sqrt((np.exp(expected) ** 2).sum(0)), rtol=1e-9, atol=1e-300)
+
+
+def test_long_sequences_read_as_numbers_in_single_precision():
+    model = recurrent.Regression(recurrent.RNN(1, 3, 2, "identity", seed=0), seed=1)
+    with torch.no_grad():
+        for layer in model.network.layers:
+            layer.W_h.copy_(0.1 * torch.eye(3))
+    x, y = recurrent.running_average(2, 400, seed=0)
+    with recurrent.trace(model) as tape:
+        terms = recurrent.mse(model(x)[0], y, per_step=True)
+    top = tape.influence(terms).layers[1]
+    last = top.log_norms[-1]
+    np.testing.assert_allclose(last - last[-1], np.log(0.1) * np.arange(399, -1, -1), rtol=1e-5, atol=1e-4)
+    assert top.window_for(0.99) == 2
+    assert top.lost_beyond(2) == pytest.approx(0.01, rel=0.05)
+    assert "99 % of all gradient stays within 2 of 400 timesteps" in str(tape.influence(terms))
+
+
+def test_terms_of_a_batch_are_summed_and_influence_is_saved(tmp_path):
+    model, (x, y) = Model(lambda: CELLS["gru"](1), True).double(), data_of()
+    with recurrent.trace(model) as tape:
+        by_sample = (model(x) - y).square().sum(2)
+    influence = tape.influence(by_sample)
+    assert np.array_equal(influence.layers[0].log_norms, tape.influence(by_sample.sum(0)).layers[0].log_norms)
+    influence.save(tmp_path)
+    assert str(recurrent.Influence.load(tmp_path)) == str(influence)
+    assert len(influence.table()) == 81
+    assert influence.figure().to_dict()["data"]
+
+
+@pytest.mark.parametrize("shape", [(), (2, 3, 4), (0,)])
+def test_terms_of_another_shape_are_refused(shape):
+    model, (x, _) = Model(lambda: CELLS["gru"](1), True).double(), data_of()
+    with recurrent.trace(model) as tape:
+        out = model(x).sum()
+    with pytest.raises(InputError, match=r"loss terms have the shape \(K,\) or \(batch, K\)"):
+        tape.influence(out * torch.ones(shape, dtype=torch.float64))
