@@ -57,6 +57,14 @@ def test_smallest_detectable_effect_is_detected_four_times_in_five():
     assert found == pytest.approx(0.8, abs=0.025)
 
 
+def test_equivalence_is_rarely_claimed_at_the_margin():
+    """A true difference on the margin is called equivalent in at most half of what the interval leaves out."""
+    rng = np.random.default_rng(23)
+    draws = 0.05 + 0.01 * rng.standard_normal((4000, 12))
+    claimed = np.mean([paired_interval(d).within(-0.05, 0.05) is True for d in draws])
+    assert claimed <= 0.025 + 0.008
+
+
 def test_effect_widens_with_the_number_of_comparisons():
     values = np.array([1.0, 2.0, 4.0, 3.0])
     one, three = effect(values, "gain", "points"), effect(values, "gain", "points", comparisons=3)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leadline import Interval, SaveError, Verdict, storage
+from leadline import Interval, Protocol, SaveError, Verdict, storage
 from leadline.statistics import Effect
 
 values = st.recursive(
@@ -44,7 +44,65 @@ def test_records_and_arrays_come_back(tmp_path: Path):
     arrays = {}
     tree = storage.pack({"a": np.arange(6.0).reshape(2, 3), "b": np.array(["x", "y"])}, arrays, "root")
     assert storage.unpack(tree, arrays)["a"].tolist() == [[0, 1, 2], [3, 4, 5]]
-    assert storage.unpack(tree, arrays)["b"] == ["x", "y"]
+    assert storage.unpack(tree, arrays)["b"].tolist() == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"a.b": np.zeros(2), "a": {"b": np.ones(2)}},
+        {1: np.zeros(2), "1": np.ones(2)},
+        {"scalar": np.array(3.0), "empty": np.zeros((0, 2)), "turned": np.arange(6).reshape(2, 3).T},
+        {"texts": np.array([["a", "b"]])},
+    ],
+)
+def test_arrays_keep_their_place_shape_and_values(tmp_path: Path, settings):
+    storage.save(Protocol(settings), tmp_path)
+    back = storage.load(tmp_path, Protocol).settings
+
+    def leaves(value):
+        return [leaf for item in value.values() for leaf in (leaves(item) if isinstance(item, dict) else [item])]
+
+    for ours, theirs in zip(leaves(back), leaves(settings), strict=True):
+        assert ours.shape == theirs.shape
+        assert ours.dtype == theirs.dtype
+        assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (np.array([1j]), "record.settings.x is an array of complex128"),
+        (np.array([None]), "record.settings.x is an array of object"),
+        (np.zeros(2, np.longdouble), "cannot be saved"),
+        (object(), "record.settings.x is a object"),
+        ({(1, 2): 3}, r"has the key \(1, 2\)"),
+    ],
+)
+def test_what_has_no_form_on_disk_is_refused_by_name(tmp_path: Path, value, text):
+    with pytest.raises(TypeError, match=text):
+        storage.save(Protocol({"x": value}), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_changed_arrays_are_not_believed(tmp_path: Path):
+    storage.save(Protocol({"x": np.full(50, 3.0)}), tmp_path)
+    (path,) = tmp_path.glob("arrays-*")
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(SaveError, match="has changed since it was written"):
+        storage.load(tmp_path, Protocol)
+
+
+def test_an_interrupted_write_leaves_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        storage.write(tmp_path / "x", "new")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_loading_makes_only_our_own_records(tmp_path: Path):
@@ -57,8 +115,6 @@ def test_loading_makes_only_our_own_records(tmp_path: Path):
 
 
 def test_a_second_save_replaces_the_first_and_its_arrays(tmp_path: Path):
-    from leadline.sounding import Protocol
-
     storage.save(Protocol({"a": np.zeros(3)}), tmp_path)
     storage.save(Protocol({"a": np.ones(3)}), tmp_path)
     assert len(list(tmp_path.glob("arrays-*"))) == 1

@@ -43,9 +43,11 @@ def write(path: str | PathLike[str], content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except OSError as error:
+    except BaseException as error:  # an interruption leaves no litter either
         with suppress(OSError):
             partial.unlink()
+        if not isinstance(error, OSError):
+            raise
         raise SaveError(
             f"could not write {path}: {error.strerror or error}; what was saved earlier is untouched"
         ) from error
@@ -69,7 +71,7 @@ def save(record: Any, folder: str | PathLike[str]) -> None:
     document: dict[str, Any] = {"schema": SCHEMA, "record": tree}
     if arrays:
         content = to_bytes(arrays)
-        name = f"arrays-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+        name = f"arrays-{_digest(content)}.safetensors"
         document["arrays"] = name
         write(folder / name, content)
     write(folder / "sounding.json", canonical_json(document))
@@ -82,12 +84,18 @@ def save(record: Any, folder: str | PathLike[str]) -> None:
 def load(folder: str | PathLike[str], kind: type[Kind]) -> Kind:
     """Read back what :func:`save` wrote, checked to be a ``kind``."""
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load as from_bytes
 
     path = Path(folder) / "sounding.json"
     try:
         document = dict(json.loads(path.read_bytes()))
-        arrays = load_file(path.parent / Path(document["arrays"]).name) if "arrays" in document else {}
+        arrays = {}
+        if "arrays" in document:
+            beside = path.parent / Path(document["arrays"]).name
+            content = beside.read_bytes()
+            if _digest(content) not in beside.name:
+                raise ValueError(f"{beside.name} has changed since it was written")
+            arrays = from_bytes(content)
     except FileNotFoundError as error:
         raise SaveError(f"{error.filename or folder} does not exist; was the sounding saved elsewhere?") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
@@ -103,30 +111,49 @@ def load(folder: str | PathLike[str], kind: type[Kind]) -> Kind:
     return record
 
 
-def pack(value: Any, arrays: dict[str, np.ndarray], name: str = "") -> Any:
-    """Turn a value into JSON, moving its arrays into ``arrays`` under their dotted names."""
-    if value is None or isinstance(value, (bool, int, str)):
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def pack(value: Any, arrays: dict[str, np.ndarray], name: str = "record") -> Any:
+    """Turn a value into JSON, moving its arrays into ``arrays``.
+
+    Raises:
+        TypeError: the value holds something that has no form on disk; its dotted name is told.
+    """
+    if value is None or isinstance(value, (bool, int)):
         return value
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()  # a lone surrogate has no form in a file
     if isinstance(value, float):
         return value if math.isfinite(value) else {"$float": repr(value)}
     if isinstance(value, np.generic):
         return pack(value.item(), arrays, name)
     if isinstance(value, np.ndarray):
-        if value.dtype.kind in "OUSV":
-            return {"$list": [pack(item, arrays, f"{name}.{i}") for i, item in enumerate(value.tolist())]}
-        arrays[name] = np.ascontiguousarray(value)
-        return {"$array": name}
+        return _pack_array(value, arrays, name)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [field for field in dataclasses.fields(value) if field.init]
-        inner = {f.name: pack(getattr(value, f.name), arrays, f"{name}.{f.name}".lstrip(".")) for f in fields}
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+        inner = {key: pack(item, arrays, f"{name}.{key}") for key, item in fields.items()}
         return {"$type": f"{type(value).__module__}:{type(value).__qualname__}", "fields": inner}
     if isinstance(value, Mapping):
-        return {"$map": [[key, pack(item, arrays, f"{name}.{key}".lstrip("."))] for key, item in value.items()]}
-    if isinstance(value, tuple):
-        return {"$tuple": [pack(item, arrays, f"{name}.{i}".lstrip(".")) for i, item in enumerate(value)]}
-    if isinstance(value, list):
-        return {"$list": [pack(item, arrays, f"{name}.{i}".lstrip(".")) for i, item in enumerate(value)]}
-    raise TypeError(f"{name or 'the record'} is a {type(value).__name__}, which cannot be saved")
+        for key in value:
+            if not isinstance(key, (str, int)):
+                raise TypeError(f"{name} has the key {key!r}; only text and whole numbers can be saved as keys")
+        return {"$map": [[key, pack(item, arrays, f"{name}.{key}")] for key, item in value.items()]}
+    if isinstance(value, (tuple, list)):
+        items = [pack(item, arrays, f"{name}[{i}]") for i, item in enumerate(value)]
+        return {"$tuple" if isinstance(value, tuple) else "$list": items}
+    raise TypeError(f"{name} is a {type(value).__name__}, which cannot be saved")
+
+
+def _pack_array(value: np.ndarray, arrays: dict[str, np.ndarray], name: str) -> Any:
+    if value.dtype.kind == "U":
+        return {"$texts": value.tolist()}
+    if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
+        raise TypeError(f"{name} is an array of {value.dtype}, which cannot be saved")
+    place = f"{len(arrays)}:{name}"  # the number tells apart what only looks alike: {"a.b": …} and {"a": {"b": …}}
+    arrays[place] = np.array(value, order="C")
+    return {"$array": place}
 
 
 def unpack(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
@@ -139,6 +166,8 @@ def unpack(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
             return float(content)
         case "$array":
             return arrays[content]
+        case "$texts":
+            return np.array(content, dtype=str)
         case "$map":
             return {key: unpack(item, arrays) for key, item in content}
         case "$tuple":

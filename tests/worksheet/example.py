@@ -19,7 +19,8 @@ RUNS = "LEADLINE_TEST_RUNS"
 def flow(values: np.ndarray) -> GradientFlow:
     """A sounding to rest an answer on."""
     curves = values[None, :]
-    return GradientFlow(Protocol(), (LayerFlow("layer", 0, "forward", 0, curves, curves, curves, curves, values[:1], curves),))
+    layer = LayerFlow("layer", 0, "forward", 0, curves, curves, curves, curves, values[:1], curves)
+    return GradientFlow(Protocol(), (layer,))
 
 
 def answer(statement_id: str, gain: float = 5.0, spread: float = 1.0) -> Answer:

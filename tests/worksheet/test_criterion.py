@@ -4,7 +4,7 @@ import pytest
 
 from leadline import Interval
 from leadline.statistics import Effect
-from leadline.worksheet import Above, AllOf, AnyOf, Below, Criterion, Fact, Holds, Within
+from leadline.worksheet import NEVER, Above, AllOf, AnyOf, Below, Criterion, Fact, Holds, Within
 
 
 def measured(low: float, high: float) -> Effect:
@@ -47,18 +47,28 @@ def test_joined_parts_follow_kleenes_logic(values):
 
 
 @pytest.mark.parametrize(
-    ("rule", "met", "unmet", "outcome"),
+    ("rule", "met", "against", "outcome"),
     [
         (Above("up"), "supported", None, "supported"),
         (Above("down"), "supported", None, "refuted"),
         (Above("open"), "supported", None, "undecided"),
         (Above("up"), "refuted", None, "refuted"),
         (Above("down"), "refuted", None, "supported"),
-        (Above("down"), "refuted", "undecided", "undecided"),
+        (Above("down"), "refuted", NEVER, "undecided"),
+        (Above("down"), "supported", Below("down"), "refuted"),
+        (Above("down"), "supported", Below("open"), "undecided"),
+        (Above("up"), "supported", Above("up"), "supported"),
     ],
 )
-def test_outcome_follows_from_the_rule(rule, met, unmet, outcome):
-    assert Criterion(rule, met, unmet).judge(EFFECTS, FACTS) == outcome
+def test_outcome_follows_from_the_rule(rule, met, against, outcome):
+    assert Criterion(rule, met, against).judge(EFFECTS, FACTS) == outcome
+
+
+def test_what_would_have_been_detected_is_told_from_the_threshold():
+    effect = EFFECTS["open"]
+    assert Above("open", 5.0).detectable(effect) == "from 6 on"
+    assert Below("open", 5.0).detectable(effect) == "from 4 down"
+    assert "an interval of ±0.5, where it has ±1.5" in Within("open", 0, 1).detectable(effect)
 
 
 def test_leaves_are_named_once_each_in_reading_order():

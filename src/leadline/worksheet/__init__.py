@@ -6,14 +6,15 @@
 ('supported', True)
 """
 
-from leadline.worksheet.answer import Answer
-from leadline.worksheet.criterion import Above, AllOf, AnyOf, Below, Criterion, Fact, Holds, Within
+from leadline.worksheet.answer import Answer, effects_of
+from leadline.worksheet.criterion import NEVER, Above, AllOf, AnyOf, Below, Criterion, Fact, Holds, Within
 from leadline.worksheet.runner import Result, kept, measure, run
 from leadline.worksheet.setting import Setting
 from leadline.worksheet.statement import SECTIONS, Statement
 from leadline.worksheet.statements import STATEMENTS, select
 
 __all__ = [
+    "NEVER",
     "SECTIONS",
     "STATEMENTS",
     "Above",
@@ -28,6 +29,7 @@ __all__ = [
     "Setting",
     "Statement",
     "Within",
+    "effects_of",
     "kept",
     "measure",
     "run",

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from leadline.sounding import Sounding, Verdict
-from leadline.statistics import Effect
+from leadline.statistics import Effect, effect
 from leadline.worksheet.criterion import Fact, Holds
 from leadline.worksheet.statement import Statement
 from leadline.worksheet.statements import STATEMENTS
@@ -13,6 +15,22 @@ from leadline.worksheet.statements import STATEMENTS
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+
+
+def effects_of(statement_id: str, **measured: tuple[np.ndarray, str, str]) -> dict[str, Effect]:
+    """Effects at the level that the statement's criterion asks for.
+
+    The share of error that a statement has (5 % over the registered twenty) is divided among the effects that its
+    criterion names, so that all of them, over the whole worksheet, cover together with at least 95 %.
+
+    Args:
+        statement_id: whose criterion names the effects.
+        measured: by name, the per-seed values of shape (seeds, ...), what they are in words, and their unit.
+    """
+    comparisons = STATEMENTS[statement_id].criterion.comparisons
+    return {
+        name: effect(values, label, unit, comparisons=comparisons) for name, (values, label, unit) in measured.items()
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +60,10 @@ class Answer(Sounding):
         outcome = self.statement.criterion.judge(self.effects, self.facts)
         sentence = self.sentence
         if outcome == "undecided":
-            open_effects = [
-                self.effects[leaf.effect]
-                for leaf in self.statement.criterion.leaves()
-                if not isinstance(leaf, Holds) and leaf.judge(self.effects, self.facts) is None
-            ]
-            sentence += "".join(
-                f" The design would have detected {e.label} from {e.detectable:.2g} {e.unit} on." for e in open_effects
-            )
+            for leaf in self.statement.criterion.leaves():
+                if not isinstance(leaf, Holds) and leaf.judge(self.effects, self.facts) is None:
+                    effect = self.effects[leaf.effect]
+                    sentence += f" The design would have detected {effect.label} {leaf.detectable(effect)}."
         return Verdict(sentence, outcome)
 
     @property

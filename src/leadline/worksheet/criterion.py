@@ -37,6 +37,10 @@ class Above:
         """Whether the part holds; ``None`` where the interval leaves it open."""
         return effects[self.effect].simultaneous.above(self.threshold)
 
+    def detectable(self, effect: Effect) -> str:
+        """From which value on the design would have seen that the part holds."""
+        return f"from {self.threshold + effect.detectable:.2g} {effect.unit}".rstrip() + " on"
+
     def __str__(self) -> str:
         return f"{self.effect} > {self.threshold:g}"
 
@@ -51,6 +55,10 @@ class Below:
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
         """Whether the part holds; ``None`` where the interval leaves it open."""
         return effects[self.effect].simultaneous.below(self.threshold)
+
+    def detectable(self, effect: Effect) -> str:
+        """From which value on the design would have seen that the part holds."""
+        return f"from {self.threshold - effect.detectable:.2g} {effect.unit}".rstrip() + " down"
 
     def __str__(self) -> str:
         return f"{self.effect} < {self.threshold:g}"
@@ -67,6 +75,11 @@ class Within:
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
         """Whether the part holds; ``None`` where the interval leaves it open."""
         return effects[self.effect].simultaneous.within(self.low, self.high)
+
+    def detectable(self, effect: Effect) -> str:
+        """What the design would have had to be to see that the part holds."""
+        half = (effect.simultaneous.high - effect.simultaneous.low) / 2
+        return f"inside its bounds only with an interval of ±{(self.high - self.low) / 2:.2g}, where it has ±{half:.2g}"
 
     def __str__(self) -> str:
         return f"{self.low:g} ≤ {self.effect} ≤ {self.high:g}"
@@ -120,37 +133,53 @@ Part = Above | Below | Within | Holds | AllOf | AnyOf
 Leaf = Above | Below | Within | Holds
 
 
+NEVER = AnyOf()
+"""A rule that never holds."""
+
+
 @dataclass(frozen=True)
 class Criterion:
     """A rule, and the outcomes that it leads to.
 
     >>> print(Criterion(AllOf(Above("gain"), Holds("no_leak")), met="supported"))
     supported if gain > 0 and no_leak; refuted if one of them fails
+    >>> print(Criterion(Above("gain"), met="supported", against=Below("gain", -1)))
+    supported if gain > 0; refuted if gain < -1
     """
 
     rule: Part
     met: Outcome
     """The outcome where the rule holds."""
-    unmet: Outcome | None = None
-    """The outcome where it fails; ``None`` for the opposite of ``met``."""
+    against: Part | None = None
+    """What leads to the opposite outcome; ``None`` for the rule's failing. Whatever is neither is undecided."""
 
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> Outcome:
         """The outcome for what was measured."""
-        outcomes: dict[bool | None, Outcome] = {True: self.met, False: self._otherwise, None: "undecided"}
-        return outcomes[self.rule.judge(effects, facts)]
+        holds = self.rule.judge(effects, facts)
+        if holds:
+            return self.met
+        is_against = holds is False if self.against is None else self.against.judge(effects, facts)
+        return self._opposite if is_against else "undecided"
 
     def leaves(self) -> tuple[Leaf, ...]:
         """The parts that name an effect or a fact, in reading order."""
         return _leaves(self.rule)
 
     @property
-    def _otherwise(self) -> Outcome:
-        return self.unmet or ("refuted" if self.met == "supported" else "supported")
+    def comparisons(self) -> int:
+        """How many effects the outcome rests on; the statement's share of error is divided among them."""
+        return max(1, len({leaf.effect for leaf in self.leaves() if not isinstance(leaf, Holds)}))
+
+    @property
+    def _opposite(self) -> Outcome:
+        return "refuted" if self.met == "supported" else "supported"
 
     def __str__(self) -> str:
+        if self.against is NEVER:
+            return f"{self.met} if {self.rule}; undecided otherwise"
         fails = {1: "it fails"}.get(len(self.leaves()), "one of them fails")
         fails = "all alternatives fail" if isinstance(self.rule, AnyOf) else fails
-        return f"{self.met} if {self.rule}; {self._otherwise} if {fails}"
+        return f"{self.met} if {self.rule}; {self._opposite} if {self.against or fails}"
 
 
 def _leaves(part: Part) -> tuple[Leaf, ...]:

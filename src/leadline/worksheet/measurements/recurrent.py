@@ -10,8 +10,7 @@ from jaxtyping import Float
 
 from leadline import recurrent
 from leadline.sounding import Protocol, Sounding, Verdict
-from leadline.statistics import effect
-from leadline.worksheet.answer import Answer
+from leadline.worksheet.answer import Answer, effects_of
 from leadline.worksheet.criterion import Fact
 from leadline.worksheet.setting import Setting
 
@@ -120,10 +119,11 @@ def largest_eigenvalue(setting: Setting) -> Answer:
     )
     rule = EigenvalueRule(protocol, ln_rho, ln_sigma, slope, _transient_growth())
     on_rho, on_sigma = rule.coefficients.T
-    effects = {
-        "slope_on_ln_rho": effect(on_rho, "coefficient of ln ρ"),
-        "slope_on_ln_sigma_max": effect(on_sigma, "coefficient of ln σ_max"),
-    }
+    effects = effects_of(
+        "rnn.a",
+        slope_on_ln_rho=(on_rho, "coefficient of ln ρ", ""),
+        slope_on_ln_sigma_max=(on_sigma, "coefficient of ln σ_max", ""),
+    )
     peak = int(rule.transient.argmax())
     return Answer(
         protocol=protocol,

@@ -41,7 +41,12 @@ STATEMENTS = (
         measurement="At ρ > 1 and T = 50, over scales and seeds: the fractions of networks whose gradient explodes or "
         "vanishes without a nonlinearity, with ReLU and with tanh, and their paired differences.",
         criterion=Criterion(
-            AllOf(Above("relu_minus_tanh_exploding"), Above("tanh_minus_relu_vanishing"), Holds("tanh_exception")),
+            AllOf(
+                Above("relu_minus_tanh_exploding"),
+                Above("tanh_minus_relu_vanishing"),
+                Holds("tanh_states_bounded"),
+                Holds("tanh_exception"),
+            ),
             met="supported",
         ),
         why="The slope of tanh is below 1 wherever the state is not zero, so saturation shrinks the gradient at each "
