@@ -19,7 +19,7 @@ from leadline.decoding.trace import Fate, Node, Trace
 from leadline.decoding.work import Work
 
 if TYPE_CHECKING:
-    from leadline.decoding.huggingface import huggingface
+    from leadline.decoding.hugging_face import huggingface
 
 __all__ = [
     "GNMT",
@@ -61,7 +61,7 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         try:
-            function = import_module("leadline.decoding.huggingface").huggingface
+            function = import_module("leadline.decoding.hugging_face").huggingface
         except ImportError as error:
             raise ImportError("Hugging Face models need transformers: pip install 'leadline[hf]'") from error
         globals()[name] = function

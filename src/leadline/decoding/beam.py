@@ -165,7 +165,7 @@ class _Beam:
         if self.in_beam or t == self.T or np.isin(token[:, : self.k], self.eos).any():
             lives = self._settle(t, key, total, token, parent, is_new)
         elif key.shape[1] > self.k:
-            self.discarded[self.items, t - 1] = self.score.bound(total[:, self.k], t, self.T)
+            self._discard(t, total[:, self.k])
         if self.recorder:
             self.recorder.considered(t, self.items, is_new & (key > -np.inf), total, token, parent)
         if t == self.T:
@@ -174,6 +174,10 @@ class _Beam:
         if self.recorder:
             self.recorder.survived(rows, words)
         return rows, words
+
+    def _discard(self, t: int, best: np.ndarray) -> None:
+        """Note the best log-probability that each open item discards at step t."""
+        self.discarded[self.items, t - 1] = self.score.bound(best, t, self.T)
 
     def _rows(self, place: np.ndarray) -> np.ndarray:
         """The model's row at each place (A, S) of the last step."""
@@ -193,11 +197,11 @@ class _Beam:
         finishes, lives = ends & among, valid & ~ends
         lives &= among if self.in_beam else lives.cumsum(1) <= self.k
         lost = np.where(valid & ~finishes & ~lives, total, -np.inf).max(1)
-        bound = self.score.bound(lost, t, self.T)
-        if self.in_beam:
-            bound = np.maximum(bound, np.where(~is_new & ~among, key, -np.inf).max(1))
+        self._discard(t, lost)
+        if self.in_beam:  # a complete hypothesis that loses its place counts by its own score
+            displaced = np.where(~is_new & ~among, key, -np.inf).max(1)
+            self.discarded[self.items, t - 1] = np.maximum(self.discarded[self.items, t - 1], displaced)
             self.history.keep(self.items, (~is_new & among).sum(1))
-        self.discarded[self.items, t - 1] = bound
         if finishes.any():
             score = np.where(finishes, self.score(total, t), -np.inf)
             self.history.finish(self.items, t, *(x[:, : self.k] for x in (score, total, parent, token)))

@@ -44,7 +44,8 @@ def draw_audit(audit: SearchAudit, item: int) -> go.Figure:
         where = f"step {audit.lost_step[item]}, at rank {audit.lost_rank[item]}"
         title = f"The most likely sequence left the beam at {where}"
     upto = audit.optimum.token_log_prob[item, 0].cumsum().tolist() if audit.optimum.lengths[item].any() else []
-    return draw_tree(trace, item, paths, title=title, lost=int(audit.lost_step[item]), upto=upto)
+    # The trace is of that item alone.
+    return draw_tree(trace, 0, paths, title=title, lost=int(audit.lost_step[item]), upto=upto)
 
 
 def draw_tree(

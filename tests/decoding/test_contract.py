@@ -1,0 +1,354 @@
+"""What searches promise beyond their answers: batch mates, ties, masks, NaN, bad input, work, state."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leadline import InputError, decoding
+from leadline.decoding import Problem, Shared
+from leadline.decoding.candidates import Reader
+
+from .models import Hashed
+
+SEARCHES: dict[str, Any] = {
+    "greedy": decoding.greedy,
+    "pool": lambda *problem, **keys: decoding.beam_search(*problem, width=3, num_return=2, **keys),
+    "in_beam": lambda *problem, **keys: decoding.beam_search(*problem, width=3, eos_mode="in_beam", **keys),
+    "exhaustive": decoding.exhaustive_search,
+    "exact": decoding.exact_search,
+}
+
+
+def rows(problem, index):
+    step, state, start = problem
+    return Problem(step, {"hash": state["hash"][index]}, start[index])
+
+
+def scores(values, **attributes):
+    """A step function that always gives the same scores."""
+    table = torch.as_tensor(values)
+
+    def step(tokens, state):
+        return table.expand(len(tokens), -1), state
+
+    for name, value in attributes.items():
+        setattr(step, name, value)
+    return Problem(step, torch.zeros(1, 1), torch.tensor([0]))
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("eos", [None, 1])
+def test_batch_mates_do_not_matter(name, eos):
+    """Bit for bit: alone, among others, permuted, and beside mates that finish early."""
+    search = SEARCHES[name]
+    problem = Hashed(4, 5, scale=3.0, dtype=torch.float32).problem(batch=6)
+    together = search(*problem, max_length=5, eos=eos)
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    permuted = search(*rows(problem, order), max_length=5, eos=eos)
+    if eos is not None and name != "exhaustive":
+        assert len(set(together.lengths[:, 0].tolist())) > 1
+    for place, item in enumerate(order.tolist()):
+        alone = search(*rows(problem, [item]), max_length=5, eos=eos)
+        assert together.hypotheses(item) == permuted.hypotheses(place) == alone.hypotheses(0)
+        assert together.certificate.outcome[item] == alone.certificate.outcome[0]
+
+
+def test_batch_mates_do_not_matter_through_matrix_products():
+    generator = torch.Generator().manual_seed(0)
+    W = torch.randn(16, 16, generator=generator, dtype=torch.float64) / 3
+    E, U = (torch.randn(2000, 16, generator=generator, dtype=torch.float64) for _ in range(2))
+
+    def step(tokens, h):
+        h = torch.tanh(h @ W + E[tokens])
+        return h @ U.T, h
+
+    start = torch.arange(7)
+    together = decoding.beam_search(step, torch.zeros(7, 16).double(), start, width=4, max_length=8, eos=3)
+    for item in range(7):
+        alone = decoding.beam_search(step, torch.zeros(1, 16).double(), start[[item]], width=4, max_length=8, eos=3)
+        assert alone.hypotheses()[0].tokens == together.hypotheses(item)[0].tokens
+        assert alone.log_prob[0] == pytest.approx(together.log_prob[item], abs=1e-10)
+
+
+@given(
+    st.integers(1, 4), st.sampled_from([2, 5, 1023, 1024, 1100, 4099]), st.integers(1, 9), st.integers(0, 99),
+    st.sampled_from([3, 50, 10**9]), st.sampled_from([torch.float32, torch.float64]), st.sampled_from([1.0, 500.0]),
+)  # fmt: skip
+def test_the_reader_is_sort_and_log_softmax(N, M, count, seed, levels, dtype, scale):
+    generator = torch.Generator().manual_seed(seed)
+    x = (torch.rand(N, M, generator=generator, dtype=torch.float64) * levels).floor() / levels
+    x = (scale * x).to(dtype)
+    x[torch.rand(N, M, generator=generator) < 0.2] = -torch.inf
+    log_prob, tokens = Reader(are_logits=True).best(x, count)
+    values, order = torch.log_softmax(x.double(), 1).sort(dim=1, descending=True, stable=True)
+    values, order = values[:, :count].numpy(), order[:, :count].numpy()
+    is_there = np.isfinite(values)
+    assert np.array_equal(tokens[is_there], order[is_there])
+    assert np.allclose(log_prob[is_there], values[is_there], atol=2e-5 if dtype == torch.float32 else 1e-10)
+    assert (log_prob[~is_there] == -np.inf).all()
+    every = Reader(are_logits=True).all(x).numpy()
+    assert np.array_equal(np.take_along_axis(every, tokens, 1)[is_there], log_prob[is_there])
+    for n in range(N):
+        assert np.array_equal(Reader(are_logits=True).best(x[n : n + 1], count)[0][0], log_prob[n])
+
+
+def test_the_state_of_a_problem_is_left_alone():
+    """A step may spoil the state that it is given; the problem can still be searched again."""
+
+    def step(tokens, state):
+        state["sum"] += tokens.unsqueeze(1)
+        return -((torch.arange(5) - state["sum"]) ** 2).double() / 9, state
+
+    problem = Problem(step, {"sum": torch.zeros(2, 1, dtype=torch.int64)}, torch.tensor([1, 2]))
+    for name, search in SEARCHES.items():
+        first, again = search(*problem, max_length=3), search(*problem, max_length=3)
+        assert np.array_equal(first.tokens, again.tokens), name
+    assert problem.state["sum"].tolist() == [[0], [0]]
+
+
+def test_shared_leaves_and_nested_states():
+    encoder = Shared(torch.arange(3.0))
+
+    def step(tokens, state):
+        assert state["encoder"] is encoder
+        (h, c), last = state["cell"], tokens.unsqueeze(1).double()
+        h = (h * 3 + last).remainder(7)
+        return (h * torch.arange(4)).remainder(5), {"encoder": encoder, "cell": (h, c + 1)}
+
+    state = {"encoder": encoder, "cell": (torch.zeros(2, 1).double(), torch.zeros(2, 3))}
+    problem = Problem(step, state, torch.tensor([0, 1]))
+    wide = decoding.beam_search(*problem, width=16, max_length=3)
+    exact = decoding.exact_search(*problem, max_length=3)
+    assert np.allclose(wide.log_prob, exact.log_prob)
+
+
+def test_nothing_is_returned_in_place_of_what_is_not_there():
+    problem = scores([0.0, -0.5, -torch.inf])
+    decoded = decoding.beam_search(*problem, width=50, max_length=2, num_return=50)
+    assert len(decoded.hypotheses()) == 4
+    assert decoded.tokens.shape == (1, 4, 2)
+    assert np.isfinite(decoded.log_prob).all()
+    assert np.exp(decoded.log_prob).sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_row_without_any_token_ends_its_item_alone(name):
+    def step(tokens, state):
+        table = torch.tensor([[0.0, -1.0, -0.5], [-torch.inf] * 3, [-1.0, 0.0, -1.0]])
+        return table[tokens], state
+
+    problem = Problem(step, torch.zeros(2, 1), torch.tensor([1, 0]))
+    decoded = SEARCHES[name](*problem, max_length=2)
+    assert decoded.hypotheses(0) == ()
+    assert decoded.hypotheses(1)
+    assert 1 not in [h.tokens[0] for h in decoded.hypotheses(1)]
+    dead = decoding.beam_search(*scores([-torch.inf] * 3), width=2, max_length=2)
+    assert "no sequence" in str(dead)
+    assert dead.table().empty
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_nan_is_an_error_that_says_where(name, bad):
+    def step(tokens, state):
+        state = state + tokens.unsqueeze(1)
+        values = torch.zeros(len(tokens), 3)
+        values[state[:, 0] >= 1, 2] = bad
+        return values, state
+
+    problem = Problem(step, torch.zeros(2, 1), torch.tensor([0, 0]))
+    with pytest.raises(InputError, match=r"at step 2, item 0, hypothesis 1"):
+        decoding.beam_search(*problem, width=3, max_length=4)
+    problem = Problem(step, torch.tensor([[0.0], [1.0]]), torch.tensor([0, 0]))
+    with pytest.raises(InputError, match=r"NaN or \+inf at step 1, item 1, hypothesis"):
+        SEARCHES[name](*problem, max_length=1)
+
+
+def test_the_empty_hypothesis_has_length_one():
+    decoded = decoding.beam_search(*scores([2.0, 0.0]), width=2, max_length=3, eos=0)
+    assert decoded.hypotheses()[0].tokens == (0,)
+    assert decoded.lengths[0, 0] == 1
+    assert decoded.finished[0, 0]
+    score = decoding.LengthNormalized(1.0)
+    normal = decoding.beam_search(*scores([2.0, 0.0]), width=2, max_length=3, eos=0, score=score)
+    assert normal.score[0, 0] == normal.log_prob[0, 0]
+
+
+def test_cut_off_is_not_finished():
+    decoded = decoding.beam_search(*scores([-5.0, 0.0]), width=1, max_length=3, eos=0)
+    assert decoded.hypotheses()[0].tokens == (1, 1, 1)
+    assert not decoded.finished[0, 0]
+
+
+def test_float16_scores_are_summed_in_float64():
+    half = decoding.beam_search(*Hashed(9, 3, dtype=torch.float16).problem(2), width=3, max_length=20)
+    assert half.log_prob.dtype == np.float64
+    step, state, start = Hashed(9, 3, dtype=torch.float16).problem(2)
+
+    def double(tokens, state):
+        values, state = step(tokens, state)
+        return values.double(), state
+
+    full = decoding.beam_search(double, state, start, width=3, max_length=20)
+    assert np.array_equal(half.tokens, full.tokens)
+    assert half.log_prob == pytest.approx(full.log_prob, abs=1e-4)
+
+
+def test_constant_scores_tie_at_all_lengths():
+    """transformers issue 26624: with alpha 1, a constant log-probability per token makes all lengths equal."""
+    problem = scores(torch.full((50_000,), 0.0))
+    score = decoding.LengthNormalized(1.0)
+    decoded = decoding.beam_search(*problem, width=2, max_length=4, eos=0, score=score, num_return=2)
+    assert decoded.score[0] == pytest.approx(-np.log(50_000), abs=1e-6)
+    assert decoded.hypotheses()[0].tokens == (0,)
+
+
+def test_allennlps_chain():
+    """The example of AllenNLP's own tests: 0 starts, 5 ends, others lead one on."""
+    table = torch.full((6, 6), -torch.inf)
+    table[0, 1:5] = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
+    for token in range(1, 5):
+        table[token, token + 1] = 0.0
+    table[5, 5] = 0.0
+
+    def step(tokens, state):
+        return table[tokens], state
+
+    decoded = decoding.beam_search(
+        step, torch.zeros(1, 1), torch.tensor([0]), width=3, max_length=10, eos=5, normalize=False,
+        eos_mode="in_beam", num_return=3,
+    )  # fmt: skip
+    assert [h.tokens for h in decoded.hypotheses()] == [(1, 2, 3, 4, 5), (2, 3, 4, 5), (3, 4, 5)]
+    assert decoded.log_prob[0] == pytest.approx(np.log([0.4, 0.3, 0.2]))
+
+
+def test_scores_above_zero_are_searched_and_not_certified():
+    problem = scores([1.0, 0.5], normalized=True)
+    decoded = decoding.beam_search(*problem, width=1, max_length=3)
+    assert decoded.log_prob[0, 0] == 3.0
+    assert decoded.certificate.outcome == ("NOT_APPLICABLE",)
+    assert "above 0" in str(decoded.certificate)
+    with pytest.raises(InputError, match="pass normalize=True"):
+        decoding.exact_search(*problem, max_length=3)
+
+
+def test_work_is_counted():
+    problem = Hashed(7, 1).problem(2)
+    work = decoding.beam_search(*problem, width=3, max_length=5).work
+    assert (work.calls, work.rows, work.candidates) == (5, 2 + 4 * 6, 7 * 26)
+    assert decoding.greedy(*problem, max_length=5).work.state_bytes == 0
+    step, state, start = scores(torch.arange(3.0))
+    same = decoding.beam_search(step, state, start, width=1, max_length=9)
+    assert same.work.state_bytes == 0
+
+
+def test_traces_as_json_and_dot_and_a_figure_of_a_wide_one():
+    decoded = decoding.beam_search(*Hashed(30, 2).problem(2), width=8, max_length=14, eos=3, trace=True)
+    trace = decoded.trace
+    assert trace is not None
+    nodes = json.loads(trace.to_json())
+    assert len(nodes) == len(trace.table())
+    assert {node["fate"] for node in nodes} >= {"kept", "pruned"}
+    for node in nodes:
+        if node["parent"] >= 0:
+            assert nodes[node["parent"]]["fate"] == "kept"
+            assert nodes[node["parent"]]["step"] == node["step"] - 1
+            assert nodes[node["parent"]]["item"] == node["item"]
+    assert trace.to_dot(1).count("->") == sum(node["item"] == 1 for node in nodes)
+    layout: Any = decoded.figure(1).to_dict()["layout"]
+    assert sum(shape["type"] == "rect" for shape in layout["shapes"]) < 100
+    assert any("more" in annotation["text"] for annotation in layout["annotations"])
+    plain: Any = decoding.greedy(*Hashed(30, 2).problem(), max_length=4).figure()
+    assert len(plain.data) == 1
+
+
+SETTINGS = [
+    ({"width": 0}, "width must be at least 1"),
+    ({"max_length": 0}, "max_length must be at least 1"),
+    ({"num_return": 3}, "num_return is at most the width"),
+    ({"eos": 4}, "end tokens belong to the vocabulary"),
+    ({"eos": [-1, 2]}, "eos = -1, vocabulary of 4 tokens"),
+    ({"eos_mode": "both"}, "eos_mode is 'pool' or 'in_beam'"),
+]
+
+
+@pytest.mark.parametrize(("bad", "text"), SETTINGS)
+def test_bad_settings_are_refused_by_name(bad, text):
+    keys: dict[str, Any] = {"width": 2, "max_length": 3, **bad}
+    with pytest.raises(InputError, match=text):
+        decoding.beam_search(*Hashed(4).problem(), **keys)
+
+
+def good(tokens, state):
+    return torch.zeros(len(tokens), 4), state
+
+
+class Changing:
+    def __init__(self):
+        self.M = 4
+
+    def __call__(self, tokens, state):
+        self.M += 1
+        return torch.zeros(len(tokens), self.M), state
+
+
+@pytest.mark.parametrize(
+    ("problem", "text"),
+    [
+        ((good, torch.zeros(1, 1), torch.tensor([0.0])), "start is a tensor of shape \\(1,\\), float32"),
+        ((good, torch.zeros(1, 1), torch.tensor(0)), "shape \\(B,\\), int64"),
+        ((good, torch.zeros(1, 1), torch.zeros(0, dtype=torch.int64)), "B at least 1"),
+        ((good, {"h": [torch.zeros(2, 3)]}, torch.tensor([0])), r"state\['h'\]\[0\] has shape \(2, 3\)"),
+        ((good, {"h": object()}, torch.tensor([0])), r"state\['h'\] is a object"),
+        ((Changing(), torch.zeros(1, 1), torch.tensor([0])), "M = 6 at call 2, M = 5 before"),
+        ((lambda t, s: (torch.zeros(3, 4), s), torch.zeros(1, 1), torch.tensor([0])), "3 rows for 1 tokens, at call 1"),
+        ((lambda t, s: (torch.zeros(1, 1, 4), s), torch.zeros(1, 1), torch.tensor([0])), "keep|time axis"),
+        ((lambda t, s: (good(t, s)[0], s[:0]), torch.zeros(1, 1), torch.tensor([0])), r"state has shape \(0, 1\)"),
+    ],
+)
+def test_a_problem_that_breaks_the_contract_is_refused(problem, text):
+    with pytest.raises(InputError, match=text):
+        decoding.beam_search(*problem, width=2, max_length=3)
+
+
+def test_other_bad_input():
+    with pytest.raises(InputError, match="at most limit = 1000"):
+        decoding.exhaustive_search(*Hashed(10).problem(), max_length=4, limit=1000)
+    with pytest.raises(InputError, match="temperature = 0"):
+        decoding.sample(*Hashed(10).problem(), num=1, max_length=4, temperature=0.0)
+    with pytest.raises(InputError, match="log-probability is at most 0"):
+        decoding.Table({(): {"a": 0.5}})
+    with pytest.raises(InputError, match="row for the start"):
+        decoding.Table({("a",): {"a": -0.5}})
+    table = decoding.Table({(): {"a": -0.1}})
+    with pytest.raises(InputError, match=r"no row for \('a',\)"):
+        decoding.greedy(*table.problem(), max_length=2)
+
+
+def test_an_audit_says_unresolved_when_the_budget_ends():
+    problem = Hashed(4, 8, scale=0.2).problem(2)
+    decoded = decoding.beam_search(*problem, width=1, max_length=6)
+    short = decoding.audit(*problem, decoded, max_calls=2)
+    assert set(short.outcome) <= {"unresolved", "search error"}
+    full = decoding.audit(*problem, decoded)
+    best = decoding.exhaustive_search(*problem, max_length=6)
+    for item, outcome in enumerate(full.outcome):
+        error = best.log_prob[item, 0] > decoded.log_prob[item, 0] + 1e-9
+        assert outcome == ("search error" if error else "optimal")
+        if error:
+            optimum = best.hypotheses(item)[0].tokens
+            assert full.optimum.hypotheses(item)[0].tokens == optimum
+            again = decoding.beam_search(*rows(problem, [item]), width=1, max_length=6, trace=True)
+            step = int(full.lost_step[item])
+            assert again.hypotheses()[0].tokens[: step - 1] == optimum[: step - 1]
+            assert again.hypotheses()[0].tokens[:step] != optimum[:step]
+            if full.width[item]:
+                wide = decoding.beam_search(*rows(problem, [item]), width=int(full.width[item]), max_length=6)
+                assert wide.hypotheses()[0].tokens == optimum
+    assert "2 prompts" in str(full)
+    assert full.figure(1).to_dict()["layout"]["shapes"]

@@ -1,0 +1,191 @@
+"""Models: Hugging Face's against their own generate, the language model, processors."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from leadline import InputError, SaveError, decoding
+from leadline.data.text import manual_text
+from leadline.decoding import RecurrentLM
+
+from .models import Hashed, everything
+
+
+@pytest.fixture(scope="module", params=["gpt2", "llama", "bart"])
+def model(request):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if request.param == "gpt2":
+            config = transformers.GPT2Config(
+                vocab_size=211, n_positions=64, n_embd=32, n_layer=2, n_head=2, initializer_range=0.3,
+                bos_token_id=None, eos_token_id=None,
+            )  # fmt: skip
+            built = transformers.GPT2LMHeadModel(config)
+        elif request.param == "llama":
+            config = transformers.LlamaConfig(
+                vocab_size=211, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+                num_key_value_heads=2, initializer_range=0.3, bos_token_id=None, eos_token_id=None,
+            )  # fmt: skip
+            built = transformers.LlamaForCausalLM(config)
+        else:
+            config = transformers.BartConfig(
+                vocab_size=211, d_model=32, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2,
+                decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=64,
+                init_std=0.4, forced_eos_token_id=None, eos_token_id=None, decoder_start_token_id=2,
+            )  # fmt: skip
+            built = transformers.BartForConditionalGeneration(config)
+    return built.double().eval()
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    ids = torch.randint(3, 211, (3, 8), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    mask[0, :3] = mask[2, :1] = 0
+    return ids, mask
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_tokens_are_those_of_generate(model, prompts, padded):
+    ids, mask = prompts
+    mask = mask if padded else torch.ones_like(ids)
+    theirs = model.generate(
+        ids, attention_mask=mask, num_beams=4, max_new_tokens=12, do_sample=False, length_penalty=1.0, pad_token_id=0,
+        early_stopping=False, eos_token_id=None,
+    )[:, -12:]  # fmt: skip
+    score = decoding.LengthNormalized(1.0)
+    ours = decoding.beam_search(*decoding.huggingface(model, ids, mask), width=4, max_length=12, score=score)
+    assert ours.tokens[:, 0].tolist() == theirs.tolist()
+
+
+def test_left_padding_changes_nothing(model, prompts):
+    if model.config.is_encoder_decoder:
+        pytest.skip("prompts of an encoder are padded where its tokenizer likes")
+    ids, mask = prompts
+    together = decoding.beam_search(*decoding.huggingface(model, ids, mask), width=3, max_length=8, eos=7)
+    alone = decoding.beam_search(*decoding.huggingface(model, ids[:1, 3:]), width=3, max_length=8, eos=7)
+    assert alone.hypotheses()[0].tokens == together.hypotheses(0)[0].tokens
+    assert alone.log_prob[0] == pytest.approx(together.log_prob[0], abs=1e-10)
+
+
+def test_every_search_agrees_on_a_transformer(model, prompts):
+    ids, mask = prompts
+    problem = decoding.huggingface(model, ids, mask)
+    exact = decoding.exact_search(*problem, max_length=2, batch=16)
+    every = decoding.exhaustive_search(*problem, max_length=2)
+    wide = decoding.beam_search(*problem, width=211, max_length=2)
+    assert exact.log_prob[:, 0] == pytest.approx(every.log_prob[:, 0], abs=1e-10)
+    assert wide.log_prob[:, 0] == pytest.approx(every.log_prob[:, 0], abs=1e-10)
+    assert decoding.greedy(*problem, max_length=5).tokens.shape == (3, 1, 5)
+    assert decoding.sample(*problem, num=2, max_length=5).tokens.shape == (3, 2, 5)
+
+
+def test_bad_input_to_a_transformer(model, prompts):
+    ids, mask = prompts
+    with pytest.raises(InputError, match="int64"):
+        decoding.huggingface(model, ids.float())
+    with pytest.raises(InputError, match="shape of input_ids"):
+        decoding.huggingface(model, ids, mask[:, 1:])
+    model.train()
+    with pytest.raises(InputError, match=r"model\.eval\(\)"):
+        decoding.huggingface(model, ids)
+    model.eval()
+    if not model.config.is_encoder_decoder:
+        with pytest.raises(InputError, match="padded on the left"):
+            decoding.huggingface(model, ids, mask.flip(1))
+
+
+@pytest.fixture(scope="module")
+def lm():
+    return RecurrentLM(types=300, hidden=48, epochs=5, streams=8, seed=3).fit(manual_text().text[:120_000])
+
+
+def test_the_language_model_beats_counting(lm):
+    assert lm.perplexity.model < lm.perplexity.bigram < lm.perplexity.unigram
+    assert len(lm.vocabulary) == 300
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_language_model_decodes_and_comes_back_from_disk(tmp_path, cell):
+    text = "the cat sat on the mat .\n\nthe dog sat on the log .\n\n" * 20
+    lm = RecurrentLM(types=12, hidden=12, layers=2, epochs=6, streams=4, cell=cell, seed=1).fit(text)
+    problem = lm.problem(["the cat sat", "", "the dog"])
+    decoded = decoding.beam_search(*problem, width=3, max_length=8, eos=lm.end)
+    alone = decoding.beam_search(*lm.problem(["the dog"]), width=3, max_length=8, eos=lm.end)
+    assert alone.hypotheses()[0].words == decoded.hypotheses(2)[0].words
+    exact = decoding.exact_search(*problem, max_length=4, eos=lm.end)
+    assert exact.log_prob[:, 0] == pytest.approx(
+        decoding.exhaustive_search(*problem, max_length=4, eos=lm.end).log_prob[:, 0], abs=1e-5
+    )
+    lm.save(tmp_path)
+    back = RecurrentLM.load(tmp_path)
+    assert back.perplexity == lm.perplexity
+    again = decoding.beam_search(*back.problem(["the cat sat", "", "the dog"]), width=3, max_length=8, eos=lm.end)
+    assert np.array_equal(again.log_prob, decoded.log_prob)
+    (tmp_path / "language_model.json").write_text("{}")
+    with pytest.raises(SaveError, match="no readable language model"):
+        RecurrentLM.load(tmp_path)
+
+
+def test_equal_seeds_give_equal_models_and_characters_work():
+    text = "abab abab\n\nbaba baba\n\n" * 10
+    one, two = (RecurrentLM(level="character", types=9, hidden=8, epochs=2, seed=4).fit(text) for _ in range(2))
+    assert one.perplexity == two.perplexity
+    assert set("ab ") <= set(one.vocabulary)
+    with pytest.raises(InputError, match="fitted before"):
+        RecurrentLM().problem(["a"])
+    with pytest.raises(InputError, match="two paragraphs"):
+        RecurrentLM().fit("one")
+    with pytest.raises(InputError, match="'gru' or 'lstm'"):
+        RecurrentLM(cell="elman")
+
+
+def only(found, keep):
+    return {tokens: log_prob for tokens, log_prob in found.items() if keep(tokens)}
+
+
+RULES = {
+    "forbid": (lambda: decoding.forbid([1]), lambda tokens: 1 not in tokens),
+    "min_length": (lambda: decoding.min_length(3, 0), lambda tokens: 0 not in tokens[:2]),
+    "bigrams": (
+        lambda: decoding.no_repeat_ngram(2),
+        lambda tokens: len(set(pairwise(tokens))) == len(tokens) - 1,
+    ),
+    "unigrams": (lambda: decoding.no_repeat_ngram(1), lambda tokens: len(set(tokens)) == len(tokens)),
+    "allow": (
+        lambda: decoding.allow(lambda prefix: [0, 2] if len(prefix) % 2 else [1, 3]),
+        lambda tokens: all(token in ((0, 2) if i % 2 else (1, 3)) for i, token in enumerate(tokens)),
+    ),
+    "force": (lambda: decoding.force_prefix([3, 2]), lambda tokens: tokens[:2] == (3, 2)),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("eos", [(), (0,)])
+def test_processors_mask_and_never_renormalise(name, eos):
+    """The best of what a rule allows, with the log-probability that it had before."""
+    make, keep = RULES[name]
+    problem = Hashed(4, 6).problem()
+    truth = only(everything(problem, 0, 4, 4, eos), keep)
+    decoded = decoding.beam_search(*problem, width=64, max_length=4, eos=eos, processors=[make()], num_return=64)
+    assert {h.tokens: pytest.approx(h.log_prob, abs=1e-9) for h in decoded.hypotheses()} == dict(
+        sorted(truth.items(), key=lambda one: -one[1])[:64]
+    )
+    exact = decoding.exact_search(*decoding.constrain(*problem, [make()]), max_length=4, eos=eos)
+    assert exact.log_prob[0, 0] == pytest.approx(max(truth.values()), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("processor", "text"),
+    [
+        (lambda log_probs, prefix: log_probs + 0.1, "changes no other"),
+        (lambda log_probs, prefix: log_probs.exp(), "masks"),
+        (lambda log_probs, prefix: log_probs[:, :2], r"returned \(1, 2\)"),
+    ],
+)
+def test_processors_that_do_more_are_refused(processor, text):
+    with pytest.raises(InputError, match=text):
+        decoding.beam_search(*Hashed(4).problem(), width=2, max_length=3, processors=[processor])
