@@ -1,1 +1,7 @@
-"""Under construction."""
+"""What a representation is worth downstream: probes on frozen features, many at once."""
+
+from leadline.probing.efficiency import LabelEfficiency, label_efficiency
+from leadline.probing.linear import LinearProbe, linear_probe
+from leadline.probing.scaling import Scaling
+
+__all__ = ["LabelEfficiency", "LinearProbe", "Scaling", "label_efficiency", "linear_probe"]

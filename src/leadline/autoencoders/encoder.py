@@ -1,0 +1,148 @@
+"""The frozen encoder: what is kept of an autoencoder once it is pretrained."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt64
+from torch import nn
+
+from leadline import storage
+from leadline.autoencoders.model import Architecture, number_type
+from leadline.data import check_features
+from leadline.errors import InputError, SaveError
+
+SCHEMA = 1
+"""Version of the encoder's file; a reader refuses a version that it does not know."""
+
+BLOCK_ROWS = 256
+"""Rows that are encoded at once: always this many, the last block filled up with zeros, so that a row's code cannot
+depend on its neighbours or on their number."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """A pretrained encoder that no longer changes. Holds nothing of the decoder and never corrupts.
+
+    >>> from leadline.autoencoders import Autoencoder, pretrain
+    >>> X = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+    >>> encoder = pretrain(Autoencoder(3, (2,), seed=0), X, epochs=2).encoder
+    >>> encoder.encode(X[:5]).shape, encoder.has_seen(X).all().item()
+    ((5, 2), True)
+    """
+
+    architecture: Architecture
+    weights: Mapping[str, np.ndarray]
+    """The encoder's parameters, by their names in :attr:`module`."""
+    rows_seen: UInt64[np.ndarray, " n"]
+    """Fingerprints of the rows that pretraining used; see :func:`leadline.data.row_fingerprints`."""
+    module: nn.Sequential = field(init=False, repr=False)
+    """The layers as a PyTorch module, in evaluation mode, without gradients."""
+
+    def __post_init__(self):
+        module = self.architecture.encoder(torch.Generator().manual_seed(0))
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in self.weights.items()}
+        module = module.to(next(iter(tensors.values())).dtype)
+        module.load_state_dict(tensors)
+        object.__setattr__(self, "module", module.eval().requires_grad_(False))
+
+    @classmethod
+    def of(cls, architecture: Architecture, weights: Mapping[str, np.ndarray], rows_seen: np.ndarray) -> Self:
+        """The encoder in the weights of a whole autoencoder."""
+        inner = {name.removeprefix("encoder."): w for name, w in weights.items() if name.startswith("encoder.")}
+        return cls(architecture, inner, rows_seen)
+
+    @property
+    def output_size(self) -> int:
+        """Numbers in a row's representation."""
+        return self.architecture.hidden_sizes[-1]
+
+    def encode(self, X: Any) -> Float32[np.ndarray, "n code"]:
+        """The representation of clean rows.
+
+        The same bits for a row in every call, whatever stands before, behind or beside it.
+
+        Args:
+            X: rows of shape (n, features).
+
+        Returns:
+            Codes of shape (n, d), float32.
+
+        Raises:
+            InputError: rows of another width than the encoder was trained on, or not finite.
+        """
+        first = next(self.module.parameters())
+        rows = check_features(X, dtype=number_type(self.module))
+        if rows.shape[1] != self.architecture.input_size:
+            raise InputError(
+                "rows must be like those that the encoder was pretrained on",
+                got=f"X has {rows.shape[1]} features, the encoder takes {self.architecture.input_size}",
+                cure="bring the rows into the form that pretraining saw, or pretrain on these",
+            )
+        block = torch.empty(BLOCK_ROWS, rows.shape[1], dtype=first.dtype, device=first.device)
+        codes = np.empty((len(rows), self.output_size), dtype=np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(rows), BLOCK_ROWS):
+                part = rows[start : start + BLOCK_ROWS]
+                block.zero_()[: len(part)] = torch.tensor(part)
+                codes[start : start + BLOCK_ROWS] = self.module(block)[: len(part)].cpu().numpy()
+        return codes
+
+    def has_seen(self, X: Any) -> np.ndarray:
+        """For each row, whether pretraining used an equal one: booleans of shape (n,)."""
+        from leadline.data import row_fingerprints
+
+        return np.isin(row_fingerprints(X), self.rows_seen)
+
+    def untrained(self, seed: int) -> "Encoder":
+        """The same architecture with new random weights, as before any training: the control of every study."""
+        module = self.architecture.encoder(torch.Generator().manual_seed(seed))
+        weights = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+        return Encoder(self.architecture, weights, np.zeros(0, np.uint64))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write one safetensors file: the encoder's tensors, and its architecture as JSON in the header.
+
+        Raises:
+            SaveError: it could not be written; an earlier file is untouched.
+        """
+        from safetensors.numpy import save
+
+        document = {"schema": SCHEMA, "kind": "dense", "architecture": asdict(self.architecture)}
+        tensors = {f"encoder.{name}": np.ascontiguousarray(array) for name, array in self.weights.items()}
+        content = save({**tensors, "rows_seen": self.rows_seen}, {"leadline": json.dumps(document, sort_keys=True)})
+        storage.write(path, content)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "Encoder":
+        """Read an encoder that :meth:`save` wrote. Nothing in the file is executed.
+
+        Raises:
+            SaveError: no such file, not an encoder, damaged, or of a schema that this release does not read.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = Path(path)
+        try:
+            with safe_open(path, "numpy") as file:
+                document = json.loads((file.metadata() or {})["leadline"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError as error:
+            raise SaveError(f"{path} does not exist; was the encoder saved elsewhere?") from error
+        except (OSError, KeyError, ValueError, SafetensorError) as error:
+            raise SaveError(f"{path} holds no readable encoder ({error}); save it again or restore it") from error
+        if document.get("schema") != SCHEMA:
+            raise SaveError(
+                f"{path} has encoder schema {document.get('schema')!r}; this release reads schema {SCHEMA}: "
+                "load it with the release that wrote it, or pretrain again"
+            )
+        try:
+            rows_seen = tensors.pop("rows_seen")
+            return cls.of(Architecture(**document["architecture"]), tensors, rows_seen)
+        except (KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:
+            raise SaveError(f"{path} is damaged or from another release ({error})") from error

@@ -1,0 +1,93 @@
+"""What pretraining gives: the weights that were kept, how the errors went, and the encoder."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt64
+
+from leadline.autoencoders.corruption import Corruption
+from leadline.autoencoders.encoder import Encoder
+from leadline.autoencoders.model import Architecture, Autoencoder
+from leadline.sounding import Sounding, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+Ending = Literal["stopped early", "budget", "diverged"]
+"""How training ended: the validation error stopped falling, the epochs were used up, or the error blew up."""
+
+_ENDINGS = {
+    "stopped early": "it had stopped falling",
+    "budget": "all epochs were used; more may lower it",
+    "diverged": "then the error blew up: lower the learning rate",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Pretrained(Sounding):
+    """A pretrained autoencoder: its weights and its training curves.
+
+    Errors are means over rows of the squared error summed over features; ``e`` epochs were trained.
+    """
+
+    architecture: Architecture
+    corruption: Corruption
+    weights: Mapping[str, np.ndarray]
+    """The weights of the best epoch, by their names in the model."""
+    rows_seen: UInt64[np.ndarray, " n"]
+    """Fingerprints of all rows that training or early stopping used."""
+    training_error: Float[np.ndarray, " e"]
+    """What was minimised, averaged over each epoch while the weights moved."""
+    clean_error: Float[np.ndarray, " e+1"]
+    """On clean validation rows, before training and after each epoch; empty without validation rows."""
+    own_error: Float[np.ndarray, " e+1"]
+    """What the model is trained for, on validation rows with a corruption drawn once; decides early stopping."""
+    best_epoch: int
+    """The epoch whose weights were kept; 0 is before training."""
+    ending: Ending
+
+    @property
+    def model(self) -> Autoencoder:
+        """The autoencoder with the weights that were kept, as a module of its own."""
+        first = next(iter(self.weights.values()))
+        arguments = (self.architecture.input_size, self.architecture.hidden_sizes, self.architecture.activation)
+        model = Autoencoder(*arguments, self.corruption, seed=0).to(torch.from_numpy(first).dtype)
+        model.load_state_dict({name: torch.from_numpy(array) for name, array in self.weights.items()})
+        return model
+
+    @property
+    def encoder(self) -> Encoder:
+        """The frozen encoder: what goes downstream."""
+        return Encoder.of(self.architecture, self.weights, self.rows_seen)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The error of the weights that were kept, and how training ended."""
+        trained = len(self.training_error)
+        if self.clean_error.size == 0:
+            return Verdict(f"training error {self.training_error[-1]:.4g} after {trained} epochs, without validation")
+        before, kept = self.clean_error[0], self.clean_error[self.best_epoch]
+        return Verdict(
+            f"clean validation error {kept:.4g} (before training {before:.4g}) "
+            f"at epoch {self.best_epoch} of {trained}; {_ENDINGS[self.ending]}"
+        )
+
+    def table(self) -> "pd.DataFrame":
+        """One row per epoch: ``training``, ``clean validation``, ``own validation`` (squared error per row)."""
+        import pandas as pd
+
+        epochs = np.arange(len(self.training_error) + 1)
+        table = pd.DataFrame({"epoch": epochs, "training": np.r_[np.nan, self.training_error]})
+        if self.clean_error.size:
+            table["clean validation"], table["own validation"] = self.clean_error, self.own_error
+        return table
+
+    def figure(self) -> "go.Figure":
+        """The training curves."""
+        from leadline.autoencoders.figure import training_curves
+
+        return training_curves(self)

@@ -1,0 +1,189 @@
+"""Multinomial logistic regression, many problems at once.
+
+Every problem of a study (label subset, fold, seed, strength of regularisation) is one row of a batch, and all take the
+steps of L-BFGS together. The objective is convex, a problem is left alone once its gradient is small, and nothing is
+drawn at random: a solution depends on its own problem only.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+MEMORY = 5
+"""Pairs of steps and gradient changes that L-BFGS remembers."""
+
+MAX_STEPS = 1000
+"""Steps after which a problem is given up; its gradient tells."""
+
+
+@dataclass(frozen=True, eq=False)
+class LogisticFits:
+    """Solutions of a batch of problems."""
+
+    coefficients: Float[Tensor, "batch fits classes features"]
+    intercepts: Float[Tensor, "batch fits classes"]
+    gradient: Float[Tensor, "batch fits"]
+    """Largest entry of the gradient at the solution: convergence, measured."""
+
+    def logits(self, Z: Float[Tensor, "batch rows features"]) -> Float[Tensor, "batch fits rows classes"]:
+        """Scores of rows, of which the softmax is the predicted distribution."""
+        batch, fits, classes, features = self.coefficients.shape
+        scores = torch.matmul(Z, self.coefficients.reshape(batch, fits * classes, features).mT)
+        return scores.unflatten(-1, (fits, classes)).transpose(1, 2) + self.intercepts.unsqueeze(2)
+
+
+def fit_logistic(
+    Z: Float[Tensor, "batch rows features"],
+    y: Int[Tensor, "batch rows"],
+    strengths: Float[Tensor, "batch fits"],
+    *,
+    classes: int,
+    weights: Float[Tensor, "batch fits rows"] | None = None,
+    start: LogisticFits | None = None,
+    tol: float = 1e-4,
+) -> LogisticFits:
+    """Solve a batch of multinomial logistic regressions with L2 regularisation.
+
+    Formula: each fit minimises ``1/n sum_i w_i (logsumexp_c(s_ic) - s_iy) + ‖W‖² / (2 C n)`` with scores
+    ``s_i = W z_i + b`` and ``n = sum_i w_i``; the intercepts b are not regularised. This is scikit-learn's objective.
+
+    Args:
+        Z: features of each problem's rows, best centred and of unit scale.
+        y: class of each row, in [0, classes).
+        strengths: C of each fit, > 0: small means strongly regularised.
+        classes: number of classes.
+        weights: which rows a fit uses (1 or 0); all by default.
+        start: solutions to start from, such as those for a smaller C.
+        tol: largest entry of the gradient at which a fit is solved.
+
+    Returns:
+        The solutions, with the gradients that they ended with.
+
+    Reference: Liu & Nocedal, *On the limited memory BFGS method for large scale optimization*, 1989; the starting
+    curvature is the bound of Böhning, *Multinomial logistic regression algorithm*, 1992.
+    """
+    weights = Z.new_ones(*strengths.shape, Z.shape[1]) if weights is None else weights
+    before = None if start is None else torch.cat([start.coefficients, start.intercepts.unsqueeze(-1)], -1)
+    W, gradient = _lbfgs(_Problem.of(Z, y, strengths, classes, weights), before, tol)
+    return LogisticFits(W[..., :-1], W[..., -1], gradient)
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """Objective and gradient of a batch; the intercept is the weight of a last, constant feature.
+
+    Arrays are ordered so that the sum over classes runs over an outer axis, with rows side by side in memory.
+    """
+
+    Z: Tensor
+    """(batch, rows, features + 1)"""
+    target: Tensor
+    """(batch, fits, classes, rows): the weight of a row in the entry of its class, 0 elsewhere."""
+    weights: Tensor
+    """(batch, fits, rows), adding to 1 in each fit."""
+    penalty: Tensor
+    """(batch, fits, 1, features + 1): 1 / (C n), and 0 for the intercept."""
+
+    @classmethod
+    def of(cls, Z: Tensor, y: Tensor, strengths: Tensor, classes: int, weights: Tensor) -> "_Problem":
+        Z = torch.cat([Z, Z.new_ones(*Z.shape[:2], 1)], dim=2)
+        sizes = weights.sum(2, keepdim=True)
+        weights = weights / sizes
+        member = (y.unsqueeze(1) == torch.arange(classes, device=y.device).unsqueeze(1)).to(Z.dtype)
+        penalty = (1 / (strengths * sizes.squeeze(2)))[..., None, None].repeat(1, 1, 1, Z.shape[2])
+        penalty[..., -1] = 0
+        return cls(Z, member.unsqueeze(1) * weights.unsqueeze(2), weights, penalty)
+
+    def __getitem__(self, index: Tensor) -> "_Problem":
+        return _Problem(self.Z[index], self.target[index], self.weights[index], self.penalty[index])
+
+    def zeros(self) -> Tensor:
+        """The weights of no knowledge, (batch, fits, classes, features + 1)."""
+        return self.Z.new_zeros(*self.target.shape[:3], self.Z.shape[2])
+
+    def curvature(self) -> Tensor:
+        """An upper bound of the diagonal of the Hessian, equal for all classes: (batch, fits, 1, features + 1)."""
+        return (torch.bmm(self.weights, self.Z.square()) / 2).unsqueeze(2) + self.penalty
+
+    def __call__(self, W: Tensor) -> tuple[Tensor, Tensor]:
+        """Objective (batch, fits) and gradient, of the shape of W."""
+        scores = torch.bmm(W.flatten(1, 2), self.Z.mT).view(self.target.shape)
+        fit = (scores * self.target).sum((2, 3))
+        peak = scores.amax(2, keepdim=True)
+        mass = scores.sub_(peak).exp_()
+        total = mass.sum(2)
+        normaliser = ((total.log() + peak.squeeze(2)) * self.weights).sum(2)
+        residual = mass.mul_((self.weights / total).unsqueeze(2)).sub_(self.target)
+        shrunk = W * self.penalty
+        gradient = torch.bmm(residual.flatten(1, 2), self.Z).view(W.shape).add_(shrunk)
+        return normaliser - fit + _dot(shrunk, W) / 2, gradient
+
+
+def _lbfgs(problem: _Problem, start: Tensor | None, tol: float) -> tuple[Tensor, Tensor]:
+    """Minimise all problems of a batch; returns weights and the largest entry of each gradient.
+
+    One evaluation per step: a problem whose trial point is good moves there and takes a new direction, any other tries
+    again nearer. On a convex objective a point is good if the slope along the step is still downhill there, or if the
+    objective has fallen. Rows of the batch whose fits are all solved leave it.
+    """
+    W = problem.zeros() if start is None else start.clone()
+    solution, residual = W.clone(), W.new_zeros(W.shape[:2])
+    alive = torch.arange(len(W), device=W.device)
+    slack = 8 * torch.finfo(W.dtype).eps
+    value, gradient = problem(W)
+    scale = 1 / problem.curvature()
+    pairs: list[tuple[Tensor, Tensor, Tensor]] = []
+    stretch = torch.ones_like(value)
+    direction, length = -scale * gradient, torch.ones_like(value)
+    for _ in range(MAX_STEPS):
+        largest = gradient.abs().amax((2, 3))
+        open_ = largest > tol
+        rows = open_.any(1)
+        count = int(rows.sum())
+        if count <= 0.75 * len(W):
+            solution[alive], residual[alive] = W, largest
+            if count == 0:
+                return solution, residual
+            problem, alive = problem[rows], alive[rows]
+            W, gradient, direction, scale = W[rows], gradient[rows], direction[rows], scale[rows]
+            value, length, stretch, open_ = value[rows], length[rows], stretch[rows], open_[rows]
+            pairs = [(s[rows], y[rows], r[rows]) for s, y, r in pairs]
+        direction = direction * open_[..., None, None]
+        slope = _dot(gradient, direction)
+        step = direction * length[..., None, None]
+        trial = W + step
+        new_value, new_gradient = problem(trial)
+        new_slope = _dot(new_gradient, direction)
+        good = (new_slope <= 0) | (new_value <= value + 1e-4 * length * slope + slack * value.abs())
+        change = new_gradient - gradient
+        curvature = _dot(step, change)
+        useful = good & (curvature > slack * curvature.abs().amax())
+        inverse = torch.where(useful, 1 / curvature, 0.0)
+        pairs = [*pairs[-(MEMORY - 1) :], (step, change, inverse)]
+        stretch = torch.where(useful, curvature / _dot(change, scale * change), stretch)
+        wide = good[..., None, None]
+        W, gradient = torch.where(wide, trial, W), torch.where(wide, new_gradient, gradient)
+        value = torch.where(good, new_value, value)
+        secant = (slope / (slope - new_slope)).clamp(0.1, 0.5)
+        length = torch.where(good, 1.0, length * secant)
+        direction = torch.where(wide, _towards(gradient, pairs, scale, stretch), direction)
+    solution[alive], residual[alive] = W, gradient.abs().amax((2, 3))
+    return solution, residual
+
+
+def _towards(gradient: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]], scale: Tensor, stretch: Tensor) -> Tensor:
+    """The quasi-Newton direction, by the two-loop recursion; a pair of inverse curvature 0 changes nothing."""
+    q, shares = -gradient, []
+    for step, change, inverse in reversed(pairs):
+        shares.append(_dot(step, q) * inverse)
+        q = q - shares[-1][..., None, None] * change
+    q = q * scale * stretch[..., None, None]
+    for (step, change, inverse), share in zip(pairs, reversed(shares), strict=True):
+        q = q + (share - _dot(change, q) * inverse)[..., None, None] * step
+    return q
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return torch.linalg.vecdot(a.flatten(2), b.flatten(2))

@@ -1,0 +1,94 @@
+"""What can be probed: anything that turns rows into features.
+
+``"raw"`` (the rows themselves), a whole number (that many principal components of the pretraining rows), a callable, a
+PyTorch module, or an object with ``encode``.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from leadline.data import check_features
+from leadline.errors import InputError
+
+Encode = Callable[[np.ndarray], np.ndarray]
+"""Rows of shape (n, d) to features of shape (n, k)."""
+
+
+def as_encode(source: Any, pretraining_rows: Float[np.ndarray, "n d"]) -> Encode:
+    """Turn what a user gave into a function from rows to features.
+
+    Args:
+        source: see the module's text.
+        pretraining_rows: what a PCA is fitted on.
+
+    Raises:
+        InputError: nothing that could encode, or more components than the rows allow.
+
+    >>> as_encode(1, np.array([[0.0, 0.0], [2.0, 2.0]]))(np.array([[2.0, 2.0]])).round(3)
+    array([[1.414]])
+    """
+    if isinstance(source, str) and source == "raw":
+        return lambda X: X
+    if isinstance(source, int) and not isinstance(source, bool):
+        return principal_components(pretraining_rows, source)
+    encode = getattr(source, "encode", None)
+    if isinstance(source, torch.nn.Module):
+        return lambda X: _through_module(source, encode or source, X)
+    if callable(encode):
+        return encode
+    if callable(source):
+        return source
+    raise InputError(
+        "a representation is 'raw', a number of principal components, a callable, a module or an encoder",
+        got=f"{source!r}",
+        cause="a pretrained model instead of its encoder" if hasattr(source, "encoder") else None,
+        cure="hand over pretrained.encoder" if hasattr(source, "encoder") else "give it an encode(X) method",
+    )
+
+
+def principal_components(X: Float[np.ndarray, "n d"], components: int) -> Encode:
+    """Projection on the directions of largest variance of X, in their order.
+
+    >>> encode = principal_components(np.array([[0.0, 0.0], [0.0, 4.0], [1.0, 2.0]]), 1)
+    >>> abs(encode(np.array([[0.0, 0.0]]))).item()
+    2.0
+
+    Reference: Pearson, *On lines and planes of closest fit to systems of points in space*, 1901.
+    """
+    if not 1 <= components <= min(X.shape):
+        raise InputError(
+            "PCA gives at least one component and at most as many as there are features and rows",
+            got=f"{components} components of {X.shape[1]} features and {X.shape[0]} rows",
+            cure=f"use {min(X.shape)} or fewer",
+        )
+    centre = X.mean(axis=0, dtype=np.float64)
+    axes = np.linalg.eigh(np.cov(X.T.astype(np.float64)).reshape(X.shape[1], -1))[1][:, ::-1][:, :components]
+    return lambda Z: ((Z - centre) @ axes).astype(Z.dtype)
+
+
+def encode_rows(encode: Encode, X: Float[np.ndarray, "n d"], name: str) -> Float[np.ndarray, "n k"]:
+    """Features of rows, checked: one finite row of features for each row."""
+    features = check_features(encode(X), f"the representation {name!r}")
+    if len(features) != len(X):
+        raise InputError(
+            "an encoder gives one row of features for each row", got=f"{name!r} gave {len(features)} for {len(X)}"
+        )
+    return features
+
+
+def _through_module(module: torch.nn.Module, function: Callable[[torch.Tensor], Any], X: np.ndarray) -> np.ndarray:
+    """Run a module in evaluation mode without gradients, and leave it in the mode that it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    parameter = next(module.parameters(), torch.zeros(0))
+    try:
+        module.eval()
+        with torch.no_grad():
+            features = function(torch.tensor(X).to(parameter))
+    finally:
+        for part, mode in modes:
+            part.training = mode
+    return np.asarray(features.detach().cpu() if isinstance(features, torch.Tensor) else features)
