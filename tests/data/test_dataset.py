@@ -131,3 +131,14 @@ def test_importing_is_cheap():
     heavy = ("torch", "sklearn", "pandas", "PIL", "matplotlib", "pyarrow", "scipy", "plotly")
     code = f"import sys, leadline.data; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_whole_numbers_of_any_size_name_classes():
+    y, names = class_indices([2**70, 3, 2**70])
+    assert (y.tolist(), names) == ([1, 0, 1], ("3", str(2**70)))
+    y, names = class_indices(np.array([2**64 - 1, 5, 2**63], dtype=np.uint64))
+    assert (y.tolist(), names) == ([2, 0, 1], ("5", str(2**63), str(2**64 - 1)))
+    assert class_indices([True, False])[1] == ("0", "1")
+    assert class_indices([10.0, 9])[1] == ("9", "10")
+    with pytest.raises(InputError, match=rf"y\[1\] = {2**63}"):
+        check_labels(np.array([0, 2**63], dtype=np.uint64), 2)

@@ -196,3 +196,52 @@ def test_what_is_not_there_or_not_known_is_refused(tmp_path: Path):
     assert "no file or folder" in refusal(tmp_path / "nothing.csv")
     (tmp_path / "a.pkl").write_bytes(b"")
     assert "'a.pkl'\n  cure:  one of .npz, .npy, .csv, .parquet, or a folder" in refusal(tmp_path / "a.pkl")
+
+
+def test_a_first_line_that_could_be_data_is_never_taken_for_names(tmp_path: Path):
+    path = tmp_path / "iris.csv"
+    path.write_text("5.1,3.5,setosa\n4.9,3.0,setosa\n6.3,3.3,virginica\n5.8,2.7,virginica\n")
+    for labels in (None, "setosa"):
+        message = refusal(path, labels)
+        assert "the first line must name the columns" in message
+        assert "the first line is '5.1', '3.5', 'setosa'" in message
+    path.write_text("length,width,kind\n" + path.read_text())
+    assert load(path, "kind").X.shape == (4, 2)
+    path.write_text("length,2020,2021\n1,2,3\n4,5,6\n")
+    assert load(path).X.shape == (2, 3)
+    path.write_text("1,2,kind\n1,2,a\n3,4,b\n")
+    assert "let no name be a number" in refusal(path, "kind")
+    path.write_text("a,b\n1,2,3\n4,5,6\n")
+    assert "Expected 2 fields in line 2, saw 3" in refusal(path)
+    path.write_text("a,b\n" + "1,2\n" * 30)
+    assert load(path).X.shape == (30, 2)
+
+
+@pytest.mark.parametrize(
+    "text", ["a;b;y\n1.5;2;p\n3;4;q\n", "a;b;y\n1,5;2;p\n3;4;q\n", "a\tb\ty\n1.5\t2\tp\n3\t4\tq\n"]
+)
+def test_other_separators_are_seen(tmp_path: Path, text):
+    (tmp_path / "a.csv").write_text(text)
+    data = load(tmp_path / "a.csv")
+    assert (data.X.tolist(), data.class_names) == ([[1.5, 2], [3, 4]], ("p", "q"))
+    (tmp_path / "a.csv").write_text('a,"b;c",y\n1,2,p\n3,4,q\n')
+    assert load(tmp_path / "a.csv").X.tolist() == [[1, 2], [3, 4]]
+    (tmp_path / "a.csv").write_text("1,5;2\n3;4,5\n")
+    assert load(tmp_path / "a.csv").X.tolist() == [[1.5, 2], [3, 4.5]]
+
+
+def test_na_is_a_class_name_but_no_number(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,y\n1,NA\n2,B\n3,NA\n")
+    assert load(path).class_names == ("B", "NA")
+    path.write_text("a,y\n1,NA\n2,B\n3,\n")
+    assert "y[2] is missing; 1 such of 3" in refusal(path)
+    path.write_text("a,y\n1,0\n2,1\n3,NA\n")
+    assert "y[2] is missing; 1 such of 3" in refusal(path)
+    path.write_text("a,y\nNA,p\n2,q\n")
+    assert "X[0, 0] (column 'a') = nan" in refusal(path)
+
+
+def test_images_of_floats_keep_their_values(tmp_path: Path):
+    Image.fromarray(np.array([[0.25, 0.5]], np.float32)).save(tmp_path / "a.tif")
+    assert load(tmp_path).X.tolist() == [[0.25, 0.5]]

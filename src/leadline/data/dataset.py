@@ -171,7 +171,9 @@ def check_labels(y: Any, n: int, name: str = "y") -> Int64[np.ndarray, " n"]:
             cause="class names",
             cure="y, class_names = leadline.data.class_indices(labels)",
         )
-    wrong = ~np.isfinite(array) | (array != np.floor(array)) | (array < 0) if array.dtype.kind == "f" else array < 0
+    wrong = (array < 0) | (array >= 2**63)
+    if array.dtype.kind == "f":
+        wrong |= ~np.isfinite(array) | (array != np.floor(array))
     if np.any(wrong):
         row = int(np.argmax(wrong))
         raise InputError(
@@ -222,9 +224,14 @@ def class_indices(labels: Any, name: str = "labels") -> tuple[np.ndarray, tuple[
             cure="name the column that holds classes",
         )
     _refuse_single_class(array, name)
-    values = array.astype(str if kinds == {str} else np.int64)
+    if kinds == {str}:
+        values = array.astype(str)
+    elif array.dtype.kind in "iu":
+        values = array
+    else:  # whole numbers of any size, which no dtype of NumPy holds
+        values = np.array([int(label) for label in array.tolist()], dtype=object)
     names, y = np.unique(values, return_inverse=True)
-    return y.astype(np.int64), tuple(str(value) for value in names)
+    return y.astype(np.int64), tuple(str(name) for name in names)
 
 
 def check_count(value: int, name: str, least: int = 1) -> int:

@@ -1,8 +1,10 @@
 """The user's own arrays, tables and images, read without executing anything that they hold."""
 
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from tokenize import TokenError
@@ -31,13 +33,15 @@ def load(path: str | PathLike[str], labels: str | None = None) -> Dataset:
     ================  ==============================================================================================
     ``.npz``          array ``X`` and, where there is one, ``y``
     ``.npy``          one array, without labels
-    ``.csv``          one column per feature; column ``y``, where there is one, holds the labels; a header or none
+    ``.csv``          one column per feature, separated by commas, semicolons or tabs; column ``y``, where there is
+                      one, holds the labels; a header, or none where all columns are numbers
     ``.parquet``      likewise (needs the extra ``parquet``)
     folder            images of one size: subfolders are the classes, or all lie flat and are unlabelled
     ================  ==============================================================================================
 
     Arrays are ``(n, d)``, or images ``(n, H, W)``, ``(n, H, W, C)`` or ``(n, C, H, W)`` with C 1 or 3. Integer images,
-    and any array of dtype uint8, are divided by 255, unless they hold 0 and 1 only; other values are left as they are.
+    and any array of dtype uint8, are divided by 255, unless they hold 0 and 1 only; other values, and TIFF files of
+    floats, are left as they are. In a column of text labels only an empty cell is a missing label: ``NA`` is a name.
     Labels of any kind become class indices, and their names are kept. Nothing is ever unpickled.
 
     Args:
@@ -179,15 +183,25 @@ def _load_csv(path: Path, labels: str | None) -> Dataset:
     import pandas as pd
 
     try:
-        first = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].tolist()
-        table = pd.read_csv(path, header=0 if _is_header(first) else None, low_memory=False)
+        form = _form(path)
+        top = pd.read_csv(path, header=None, nrows=21, dtype=str, sep=form["sep"])
+        form["header"] = 0 if _is_header(top, form["decimal"]) else None
+        table = pd.read_csv(path, low_memory=False, **form)
+        table.columns = [str(column) for column in table.columns]
+        label_column = _label_column(table, labels)
+        if label_column and not pd.api.types.is_numeric_dtype(table[label_column]):
+            place = [list(table.columns).index(label_column)]
+            names = pd.read_csv(path, usecols=place, keep_default_na=False, na_values=[""], low_memory=False, **form)
+            table[label_column] = names.iloc[:, 0]
+    except InputError:
+        raise
     except (ValueError, OSError, UnicodeError) as error:
         raise InputError(
             "the file must be a table of comma-separated values",
             got=str(error).strip(),
             cure="open it in a text editor",
         ) from error
-    if str(table.columns[0]) == "Unnamed: 0":
+    if table.columns[0] == "Unnamed: 0":
         raise InputError(
             "every column needs a name",
             got="the first column has none",
@@ -195,6 +209,16 @@ def _load_csv(path: Path, labels: str | None) -> Dataset:
             cure="write the table with to_csv(path, index=False)",
         )
     return _from_table(table, path.stem, labels)
+
+
+def _form(path: Path) -> dict[str, Any]:
+    """What separates the cells, and the decimal sign: a comma between digits is one where no other comma stands."""
+    with path.open(encoding="utf-8-sig") as file:
+        lines = [line for line in islice(file, 21) if line.strip()] or [""]
+    bare = re.sub(r"(?<=\d),(?=\d)", "", lines[0])
+    separator = next((sign for sign in ";\t" if sign in bare and "," not in bare), ",")
+    is_comma_decimal = separator != "," and any(re.search(r"\d,\d", line) for line in lines)
+    return {"sep": separator, "decimal": "," if is_comma_decimal else "."}
 
 
 def _load_parquet(path: Path, labels: str | None) -> Dataset:
@@ -215,9 +239,7 @@ def _from_table(table: "pd.DataFrame", name: str, labels: str | None) -> Dataset
     if len(table) == 0:
         raise InputError("a table needs at least one row", got="columns without rows", cure="check how it was written")
     table.columns = [str(column) for column in table.columns]
-    columns = list(table.columns)
-    _refuse_unknown(labels, columns, "column")
-    label_column = labels or ("y" if "y" in columns else None)
+    label_column = _label_column(table, labels)
     features = table.drop(columns=[label_column]) if label_column else table
     for column in features.columns:
         _refuse_text(features[column], column)
@@ -230,6 +252,12 @@ def _from_table(table: "pd.DataFrame", name: str, labels: str | None) -> Dataset
                                        zip(raw.tolist(), raw.isna(), strict=True)], dtype=object),
                              label_column)  # fmt: skip
     return Dataset(X, y, name, class_names=names)
+
+
+def _label_column(table: "pd.DataFrame", labels: str | None) -> str | None:
+    columns = list(table.columns)
+    _refuse_unknown(labels, columns, "column")
+    return labels or ("y" if "y" in columns else None)
 
 
 def _refuse_text(column: "pd.Series", name: str) -> None:
@@ -307,6 +335,8 @@ def _read_image(path: Path) -> Float32[np.ndarray, "channels H W"]:
         with Image.open(path) as image:
             if image.mode.startswith("I"):  # grey of 16 bits, which Pillow's own conversion would clip
                 return np.asarray(image, dtype=np.float32)[None] / 65535
+            if image.mode == "F":
+                return np.asarray(image)[None]
             is_grey = image.mode in ("1", "L", "LA")
             pixels = np.asarray(image.convert("L" if is_grey else "RGB"), dtype=np.float32) / 255
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -333,14 +363,33 @@ def _listed(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(repr(name) for name in names[:most]) + more
 
 
-def _is_header(cells: list[Any]) -> bool:
-    """Numbers are data, unless they count the columns: 0, 1, 2, ... is how pandas names columns without names."""
-    return cells == [str(i) for i in range(len(cells))] or not all(map(_is_number, cells))
+def _is_header(top: "pd.DataFrame", decimal: str) -> bool:
+    """Whether the first of these rows names the columns; refused where it could as well be the first row of data.
+
+    Numbers are data, unless they count the columns: 0, 1, 2, ... is how pandas names columns without names.
+    """
+    first, below = top.iloc[0], top.iloc[1:]
+    if first.tolist() == [str(i) for i in range(len(first))]:
+        return True
+    is_number = [_is_number(cell, decimal) for cell in first]
+    if all(is_number):
+        return False
+    pairs = list(zip(first, is_number, (below[column].dropna() for column in below), strict=True))
+    told = [cell for cell, number, _ in pairs if number and cell == cell]
+    is_alike = all(number == all(_is_number(x, decimal) for x in cells) for _, number, cells in pairs if len(cells))
+    if told and is_alike and len(below):
+        raise InputError(
+            "the first line must name the columns where some columns are text",
+            got=f"the first line is {_listed(first.tolist())}: numbers and text, just where the lines below have them",
+            cause="a file without a header, or column names that are numbers",
+            cure="put a line of column names on top, and let no name be a number",
+        )
+    return True
 
 
-def _is_number(text: Any) -> bool:
+def _is_number(text: Any, decimal: str = ".") -> bool:
     try:
-        float(text)
+        float(text.replace(decimal, ".") if isinstance(text, str) else text)
     except ValueError:
         return False
     return True
