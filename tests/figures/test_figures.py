@@ -51,7 +51,7 @@ def test_a_figure_of_nothing_but_zeros_can_be_drawn():
 def test_each_curve_has_its_band_and_baselines_are_grey():
     y = np.array([0.5, 0.6])
     curves = {"raw": (y, y - 0.1, y + 0.1), "ours": (y + 0.1, y, y + 0.2)}
-    figure = figures.bands(
+    figure: Any = figures.bands(
         [10, 100], curves, title="", x_label="labels", y_label="accuracy", log_x=True, baselines=["raw"]
     )
     band, line, _, ours = traces(figure)
@@ -59,3 +59,52 @@ def test_each_curve_has_its_band_and_baselines_are_grey():
     assert (line.line.color, line.line.dash) == (figures.NEUTRAL, "dash")
     assert ours.line.color == figures.ACCENT
     assert list(figure.layout.xaxis.ticktext) == ["10", "100"]
+
+
+HOSTILE = "<s> & </s>"
+SHOWN = "&lt;s> &amp; &lt;/s>"
+
+
+def test_text_is_drawn_as_it_stands_and_labels_of_axes_are_markup():
+    y = np.array([0.5, 0.6])
+    labels: dict[str, Any] = {"title": HOSTILE, "x_label": "h<sub>t</sub>", "y_label": "R<sup>2</sup>"}
+    drawn: list[Any] = [
+        figures.bands([1, 2], {HOSTILE: (y, y, y)}, **labels),
+        figures.log_lines(np.arange(2), {HOSTILE: np.array([0, -np.inf])}, **labels),
+        figures.heat_map(np.eye(2), scale_label="h<sub>t</sub>", **labels),
+    ]
+    for figure in drawn:
+        assert figure.layout.title.text == SHOWN
+        assert figure.layout.xaxis.title.text == "h<sub>t</sub>"
+    assert [trace.name for figure in drawn for trace in traces(figure)] == [None, SHOWN, SHOWN, f"{SHOWN}: zero", None]
+    panels: Any = figures.panels(HOSTILE, [(HOSTILE, "h<sub>t</sub>", "")])
+    assert (panels.layout.title.text, panels.layout.annotations[0].text) == (SHOWN, f"<b>{SHOWN}</b>")
+
+
+def test_every_text_of_a_tree_is_plain_and_a_cut_goes_through_no_entity():
+    labels = ["<s>", "</s>", "&" * 60]
+    figure: Any = figures.tree(
+        np.array([-1, 0, 1]),
+        labels,
+        ["", "<note>", ""],
+        title=HOSTILE,
+        paths={HOSTILE: [0, 1]},
+        marks={2: "<lost>"},
+        columns=["<a>", "", ""],
+    )
+    texts = [annotation.text for annotation in figure.layout.annotations]
+    assert texts[0] == "<b>&lt;s></b>"
+    assert texts[1] == "<b>&lt;/s></b><br><span style='font-size:11px'>&lt;note></span>"
+    assert texts[2] == "&amp;" * 34 + "…"
+    assert texts[3:5] == ["&lt;lost>", "&lt;a>"]
+    assert [annotation.hovertext for annotation in figure.layout.annotations][:2] == ["&lt;s>", "&lt;/s>"]
+    assert [trace.name for trace in traces(figure)] == [SHOWN]
+
+
+def test_a_tree_asks_for_the_width_that_its_boxes_need():
+    def width(label: str, depth: int) -> int:
+        labels = [label] * (depth + 1)
+        figure: Any = figures.tree(np.arange(-1, depth), labels, [""] * len(labels), title="")
+        return figure.layout.meta["min_width"]
+
+    assert width("a", 3) < width("network", 3) < width("network", 6)

@@ -4,7 +4,7 @@ from leadline.figures.bands import bands
 from leadline.figures.heat import heat_map
 from leadline.figures.lines import log_lines
 from leadline.figures.panels import panels
-from leadline.figures.theme import ACCENT, COLOURS, NEUTRAL, new_figure
+from leadline.figures.theme import ACCENT, COLOURS, NEUTRAL, new_figure, plain
 from leadline.figures.tree import tree
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "log_lines",
     "new_figure",
     "panels",
+    "plain",
     "tree",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from leadline.figures.theme import COLOURS, NEUTRAL, new_figure, translucent
+from leadline.figures.theme import COLOURS, NEUTRAL, new_figure, plain, translucent
 
 
 def bands(
@@ -24,10 +24,10 @@ def bands(
 
     Args:
         x: shape (n,), shared by the curves.
-        curves: name -> (estimate, low, high), each of shape (n,).
-        title: what the figure shows.
-        x_label: horizontal axis, with unit.
-        y_label: vertical axis, with unit.
+        curves: name -> (estimate, low, high), each of shape (n,); names are plain text.
+        title: what the figure shows; plain text.
+        x_label: horizontal axis, with unit; markup.
+        y_label: vertical axis, with unit; markup.
         log_x: a logarithmic axis whose ticks stand at the values of ``x``.
         baselines: names of curves that are drawn grey and dashed: they are what others are compared with.
         layout: further Plotly layout.
@@ -56,7 +56,7 @@ def bands(
         figure.add_scatter(
             x=x,
             y=estimate,
-            name=name,
+            name=plain(name),
             legendgroup=name,
             mode="lines+markers",
             line={"color": colour, "dash": dash, "width": 2},

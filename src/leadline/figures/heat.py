@@ -23,10 +23,10 @@ def heat_map(
 
     Args:
         values: shape (rows, columns); row 0 is drawn at the bottom.
-        title: what the figure shows.
-        x_label: what the columns are.
-        y_label: what the rows are.
-        scale_label: what the colours are, with unit.
+        title: what the figure shows; plain text.
+        x_label: what the columns are; markup.
+        y_label: what the rows are; markup.
+        scale_label: what the colours are, with unit; markup.
         power_of_ten: values are base-10 logarithms, and the scale is labelled with powers of ten.
         layout: further Plotly layout.
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from leadline.figures.theme import COLOURS, new_figure
+from leadline.figures.theme import COLOURS, new_figure, plain
 
 
 def log_lines(
@@ -26,10 +26,10 @@ def log_lines(
 
     Args:
         x: shape (n,), shared by the lines.
-        log10: name -> base-10 logarithms, shape (n,).
-        title: what the figure shows.
-        x_label: horizontal axis, with unit.
-        y_label: vertical axis, with unit.
+        log10: name -> base-10 logarithms, shape (n,); names are plain text.
+        title: what the figure shows; plain text.
+        x_label: horizontal axis, with unit; markup.
+        y_label: vertical axis, with unit; markup.
         dashed: names of lines to draw dashed: predictions beside measurements.
         layout: further Plotly layout.
 
@@ -47,7 +47,7 @@ def log_lines(
         figure.add_scatter(
             x=x,
             y=np.where(np.isfinite(values), values, np.nan),
-            name=name,
+            name=plain(name),
             legendgroup=name,
             mode="lines",
             line={"color": colour, "dash": "dash" if name in dashed else "solid", "width": 2},
@@ -61,7 +61,7 @@ def log_lines(
                 figure.add_scatter(
                     x=np.asarray(x)[where],
                     y=np.full(int(where.sum()), height),
-                    name=f"{name}: {kind}",
+                    name=plain(f"{name}: {kind}"),
                     legendgroup=name,
                     showlegend=False,
                     mode="markers",

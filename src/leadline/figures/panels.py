@@ -5,15 +5,15 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from leadline.figures.theme import AXIS_STYLE, new_figure
+from leadline.figures.theme import AXIS_STYLE, new_figure, plain
 
 
 def panels(title: str, axes: Sequence[tuple[str, str, str]], **layout: Any) -> go.Figure:
     """An empty figure with panels in a row; panel i is drawn on axes ``x{i}`` and ``y{i}`` (``x`` and ``y`` for 1).
 
     Args:
-        title: what the figure shows.
-        axes: per panel, its heading and the labels of its two axes.
+        title: what the figure shows; plain text.
+        axes: per panel, its heading (plain text) and the labels of its two axes (markup).
         layout: further Plotly layout.
 
     >>> figure = panels("Two views", [("left", "t", "norm"), ("right", "t", "norm")])
@@ -34,7 +34,7 @@ def panels(title: str, axes: Sequence[tuple[str, str, str]], **layout: Any) -> g
             }
         )
         figure.add_annotation(
-            text=f"<b>{heading}</b>",
+            text=f"<b>{plain(heading)}</b>",
             x=left,
             y=1.0,
             xref="paper",

@@ -2,6 +2,10 @@
 
 The ground is transparent and text takes a single colour, so that a page can switch a figure between light and dark by
 setting ``font.color`` alone. Grid and axis lines are translucent grey and suit both.
+
+Plotly reads markup in every text that it draws. Here, labels of axes and of colour scales are markup, so that they can
+hold ``h<sub>t</sub>``; every other text (titles, headings, names of curves, labels, notes, marks) is plain and is drawn
+as it stands. Whoever puts a caller's text into markup, or hands it to Plotly directly, passes it through :func:`plain`.
 """
 
 from typing import Any
@@ -53,17 +57,28 @@ def new_figure(title: str, x: str = "", y: str = "", **layout: Any) -> go.Figure
     """An empty figure in the house's look.
 
     Args:
-        title: what the figure shows.
-        x: label of the horizontal axis, with its unit.
-        y: label of the vertical axis, with its unit.
+        title: what the figure shows; plain text.
+        x: label of the horizontal axis, with its unit; markup.
+        y: label of the vertical axis, with its unit; markup.
         layout: any further Plotly layout, which wins over the house's.
 
     >>> new_figure("Loss", "epoch", "error").layout.xaxis.title.text
     'epoch'
     """
     figure = go.Figure(layout=_LAYOUT)
-    figure.update_layout(title_text=title, xaxis_title_text=x, yaxis_title_text=y, template="none")
+    figure.update_layout(title_text=plain(title), xaxis_title_text=x, yaxis_title_text=y, template="none")
     return figure.update_layout(**layout)
+
+
+def plain(text: str) -> str:
+    """Markup that draws ``text`` as it stands: a token ``<s>`` is shown, and is no command to strike out.
+
+    Shorten before, not after: a cut must not go through an entity.
+
+    >>> plain("<s> R&D")
+    '&lt;s> R&amp;D'
+    """
+    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def translucent(colour: str, opacity: float) -> str:

@@ -6,13 +6,16 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from leadline.figures.theme import ACCENT, AXIS, COLOURS, NEUTRAL, new_figure, translucent
+from leadline.figures.theme import ACCENT, AXIS, COLOURS, NEUTRAL, new_figure, plain, translucent
 
 HALF_WIDTH, HALF_HEIGHT = 0.34, 0.36
 """Of a box, in columns and in rows."""
 
 ROW = 54
 """Height of a row in pixels."""
+
+LETTER, SMALL_LETTER, PADDING = 7.6, 6.2, 12
+"""Mean widths of a letter of a label and of a note, and the room around them in a box, in pixels."""
 
 
 def tree(
@@ -28,6 +31,9 @@ def tree(
     **layout: Any,
 ) -> go.Figure:
     """Boxes joined to their parents; siblings from top to bottom in the order in which they are given.
+
+    All text is plain. Where the figure is drawn on less than ``layout.meta["min_width"]`` pixels, text sticks out of
+    the boxes: a page should let it scroll instead.
 
     Args:
         parent: index of each node's parent, -1 for a root, shape (n,), int; parents come before their children.
@@ -55,25 +61,29 @@ def tree(
     _draw_edges(figure, parent, x, y, is_faint, colour)
     _draw_boxes(figure, x, y, is_faint, colour)
     room = max(6, int(105 / (1 + x.max())))
-    for i, (label, note) in enumerate(zip(labels, notes, strict=True)):
-        text = label if len(label) <= room else label[: room - 1] + "…"
-        strong = f"<b>{text}</b>" if colour[i] else text
-        second = f"<br><span style='font-size:11px'>{note}</span>" if note else ""
+    short = [label if len(label) <= room else label[: room - 1] + "…" for label in labels]
+    widest = max([LETTER * len(text) for text in short] + [SMALL_LETTER * len(note) for note in notes]) + PADDING
+    for i, (label, text, note) in enumerate(zip(labels, short, notes, strict=True)):
+        strong = f"<b>{plain(text)}</b>" if colour[i] else plain(text)
+        second = f"<br><span style='font-size:11px'>{plain(note)}</span>" if note else ""
         look = {"color": NEUTRAL} if is_faint[i] and not colour[i] else {}
-        figure.add_annotation(x=x[i], y=y[i], text=strong + second, showarrow=False, font=look, hovertext=label)
+        figure.add_annotation(x=x[i], y=y[i], text=strong + second, showarrow=False, font=look, hovertext=plain(label))
     for node, text in marks.items():
         ink = colour[node] or NEUTRAL
         where = {"x": x[node], "y": y[node] - HALF_HEIGHT, "yanchor": "top", "yshift": 1}
-        figure.add_annotation(**where, text=text, showarrow=False, font={"color": ink, "size": 11})
+        figure.add_annotation(**where, text=plain(text), showarrow=False, font={"color": ink, "size": 11})
     for depth, heading in enumerate(columns):
         where = {"x": depth, "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 2}
-        figure.add_annotation(**where, text=heading, showarrow=False, font={"color": NEUTRAL, "size": 12})
+        figure.add_annotation(**where, text=plain(heading), showarrow=False, font={"color": NEUTRAL, "size": 12})
     for (name, _), path_colour in zip(paths.items(), (ACCENT, *COLOURS[1:]), strict=False):
-        figure.add_scatter(x=[None], y=[None], name=name, mode="lines", line={"color": path_colour, "width": 3})
+        figure.add_scatter(x=[None], y=[None], name=plain(name), mode="lines", line={"color": path_colour, "width": 3})
     figure.update_xaxes(visible=False, range=[x.min() - 0.45, x.max() + 0.45], fixedrange=True)
     figure.update_yaxes(visible=False, range=[y.min() - 0.75, y.max() + 0.6], fixedrange=True)
     return figure.update_layout(
-        showlegend=bool(paths), legend={"y": 0, "yanchor": "top", "x": 0, "xanchor": "left"}, margin={"t": 64, "b": 34}
+        showlegend=bool(paths),
+        legend={"y": 0, "yanchor": "top", "x": 0, "xanchor": "left"},
+        margin={"t": 64, "b": 34},
+        meta={"min_width": round((x.max() + 0.9) * widest / (2 * HALF_WIDTH))},
     )
 
 
