@@ -90,7 +90,7 @@ class Interval:
 
 @cache
 def _versions() -> dict[str, str]:
-    packages = ("leadline", "torch", "numpy", "scipy", "scikit-learn")
+    packages = ("leadline", "torch", "numpy", "scipy", "scikit-learn", "pillow", "matplotlib")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 
 

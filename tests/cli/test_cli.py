@@ -1,12 +1,17 @@
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from leadline import __version__, cli
 from leadline.worksheet import STATEMENTS
+from tests.worksheet import example
 
 
 def shell(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
@@ -46,14 +51,24 @@ def test_naming_a_statement_is_checked_before_torch_is_loaded(tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--jobs", "0"], "jobs must be at least 1"),
+        (["--jobs", "0"], "--jobs must be at least 1"),
+        (["--only", ","], "--only names statements or sections"),
+        (["--data", "unlabelled.npz"], "section 1 needs labels"),
+        (["--data", "few.npz"], "few.npz"),
+        (["--data", "nan.csv", "--labels", "y"], "X[1, 1] (column 'b') = nan"),
         (["--labels", "digit"], "--labels names a column of --data"),
         (["--data", "nowhere.csv"], "nowhere.csv"),
     ],
 )
-def test_bad_usage_is_told_and_exits_with_2(arguments, text, in_tmp_path, capsys):
-    assert cli.run(["worksheet", "--only", "beam.a", *arguments]) == cli.BAD_USAGE
+def test_bad_usage_is_told_before_anything_is_written(arguments, text, in_tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    np.savez("unlabelled.npz", X=rng.random((50, 3)))
+    np.savez("few.npz", X=rng.random((8, 3)), y=np.arange(8) % 2)
+    Path("nan.csv").write_text("a,b,y\n1,2,0\n3,nan,1\n")
+    only = [] if "--only" in arguments else ["--only", "beam.a"]
+    assert cli.run(["worksheet", *only, *arguments, "--out", "new"]) == cli.BAD_USAGE
     assert text in " ".join(capsys.readouterr().err.split())
+    assert not Path("new").exists()
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_work_starts(tmp_path: Path, capsys):
@@ -69,10 +84,7 @@ def examples(monkeypatch: pytest.MonkeyPatch):
     """Replace the measurements of some statements; the others count as not built."""
 
     def replace(**functions: str):
-        for name, statement in STATEMENTS.items():
-            object.__setattr__(statement, "measure", None)
-            if name.replace(".", "_") in functions:
-                object.__setattr__(statement, "measure", f"tests.worksheet.example:{functions[name.replace('.', '_')]}")
+        use_examples({name.replace("_", "."): function for name, function in functions.items()})
 
     before = {name: statement.measure for name, statement in STATEMENTS.items()}
     yield replace
@@ -131,3 +143,48 @@ def test_a_full_disk_exits_with_1_and_keeps_what_was_there(examples, tmp_path: P
     assert cli.run(["worksheet", "--out", str(tmp_path), "--jobs", "1", "--fresh"]) == cli.FAILED
     assert "No space left on device; what was saved earlier is untouched" in capsys.readouterr().err
     assert (tmp_path / "index.html").read_bytes() == page
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, cli.INTERRUPTED), (signal.SIGTERM, cli.STOPPED)])
+def test_a_signal_ends_a_parallel_run_with_a_page_and_no_process_left(sent, code, tmp_path: Path):
+    log = tmp_path / "runs"
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, example.RUNS: str(log), "PYTHONPATH": root}
+    start = (
+        "from tests.cli.test_cli import use_examples; from leadline.cli import main; import sys;"
+        "use_examples({'ae.f': 'works', 'rnn.a': 'never_ends', 'beam.a': 'never_ends'});"
+        f"sys.argv = ['leadline', 'worksheet', '--out', {str(tmp_path / 'out')!r}, '--jobs', '2']; main()"
+    )
+    run = subprocess.Popen([sys.executable, "-c", start], env=environment, stderr=subprocess.PIPE, text=True)
+    assert run.stderr is not None
+    assert any("ae.f" in line for line in run.stderr), "the run ended before its first answer"
+    deadline = time.monotonic() + 60
+    while "never_ends" not in log.read_text():
+        assert time.monotonic() < deadline
+    group = children(run.pid)
+    run.send_signal(sent)
+    run.communicate(timeout=60)
+    assert run.returncode == code
+    assert "the gain is 5.0 points" in (tmp_path / "out" / "index.html").read_text()
+    assert not [pid for pid in group if is_worker(pid)]
+
+
+def use_examples(functions: dict[str, str]) -> None:
+    for name, statement in STATEMENTS.items():
+        measure = f"tests.worksheet.example:{functions[name]}" if name in functions else None
+        object.__setattr__(statement, "measure", measure)
+
+
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def is_worker(pid: int) -> bool:
+    try:
+        return (
+            "loky" in Path(f"/proc/{pid}/cmdline").read_text()
+            and "tracker" not in Path(f"/proc/{pid}/cmdline").read_text()
+        )
+    except OSError:
+        return False

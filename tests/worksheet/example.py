@@ -1,6 +1,8 @@
 """Statements for the tests of the runner and of the page, with measurements that count, crash or stop."""
 
 import os
+import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +66,31 @@ def crashes(setting):
 
 def refuses(setting):
     raise InputError("labels need at least two classes", got="y = all 3")
+
+
+def returns_nothing(setting):
+    return None
+
+
+def lacks_an_effect(setting):
+    return replace(answer("ae.f"), effects={})
+
+
+def lacks_a_figure(setting):
+    return replace(answer("ae.f"), soundings={})
+
+
+def exits(setting):
+    raise SystemExit(3)
+
+
+def dies(setting):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def never_ends(setting):
+    _count("never_ends")
+    threading.Event().wait(600)
 
 
 def is_interrupted(setting):

@@ -35,6 +35,40 @@ def test_a_measurement_that_crashes_costs_no_other_its_answer(tmp_path: Path):
     assert answer.status == "supported"
 
 
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        ("returns_nothing", "not an Answer to ae.f"),
+        ("works_too", "not an Answer to ae.f"),
+        ("lacks_an_effect", "KeyError: 'gain_at_fewest'"),
+        ("lacks_a_figure", "StopIteration"),
+        ("exits", "SystemExit: 3"),
+    ],
+)
+def test_a_defective_answer_is_a_failure_and_nothing_is_kept_of_it(function, text, tmp_path: Path):
+    statements = [example.statement("ae.f", function), example.statement("beam.a", "works_too")]
+    failed, worked = run(statements, SETTING, folder=tmp_path)
+    assert failed.status == "failed"
+    assert text in str(failed.failure)
+    assert worked.status == "supported"
+    assert not (tmp_path / "quick" / "ae.f").exists()
+
+
+def test_a_worker_that_dies_is_a_failure_of_what_was_not_done(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    statements = [example.statement("ae.f", "dies"), example.statement("beam.a", "never_ends")]
+    results = {result.statement.id: result for result in run(statements, SETTING, jobs=2)}
+    assert {result.status for result in results.values()} == {"failed"}
+    assert "a worker process died" in str(results["ae.f"].failure)
+
+
+def test_budgets_keep_answers_side_by_side(tmp_path: Path, runs):
+    statements = [example.statement("ae.f", "works")]
+    for budget in ("quick", "full", "quick", "full"):
+        list(run(statements, Setting(budget), folder=tmp_path))
+    assert len(runs()) == 2
+
+
 def test_answers_are_kept_and_not_measured_twice(tmp_path: Path, runs):
     statements = [example.statement("ae.f", "works"), example.statement("beam.a", "works_too")]
     (first, _), (second, _) = (list(run(statements, SETTING, folder=tmp_path)) for _ in range(2))
@@ -53,7 +87,7 @@ def test_answers_are_kept_and_not_measured_twice(tmp_path: Path, runs):
 def test_what_is_kept_is_measured_again_where_it_is_damaged(tmp_path: Path, runs):
     statements = [example.statement("ae.f", "works")]
     list(run(statements, SETTING, folder=tmp_path))
-    (tmp_path / "ae.f" / "sounding.json").write_text("{")
+    (tmp_path / "quick" / "ae.f" / "sounding.json").write_text("{")
     (result,) = run(statements, SETTING, folder=tmp_path)
     assert result.status == "supported"
     assert len(runs()) == 2
@@ -63,7 +97,7 @@ def test_an_interruption_keeps_what_is_done(tmp_path: Path):
     statements = [example.statement("ae.f", "works"), example.statement("beam.a", "is_interrupted")]
     with pytest.raises(KeyboardInterrupt):
         list(run(statements, SETTING, folder=tmp_path))
-    assert Answer.load(tmp_path / "ae.f").verdict.outcome == "supported"
+    assert Answer.load(tmp_path / "quick" / "ae.f").verdict.outcome == "supported"
 
 
 def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -78,8 +112,8 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(tmp_path: Path, monke
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(SaveError, match="No space left on device"):
         next(results)
-    assert Answer.load(tmp_path / "ae.f").statement_id == "ae.f"
-    assert not (tmp_path / "beam.a" / "sounding.json").exists()
+    assert Answer.load(tmp_path / "quick" / "ae.f").statement_id == "ae.f"
+    assert not (tmp_path / "quick" / "beam.a" / "sounding.json").exists()
 
 
 def test_several_at_a_time_give_the_same_answers_on_one_thread_each(tmp_path: Path, runs, monkeypatch):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from leadline import InputError
+from leadline.data import Dataset
 from leadline.statistics import effect
 from leadline.worksheet import SECTIONS, STATEMENTS, Setting, select
 
@@ -47,10 +48,19 @@ def test_an_unknown_budget_is_refused():
         Setting("slow")  # pyright: ignore[reportArgumentType]
 
 
-def test_the_key_covers_statement_and_budget():
-    keys = {Setting("quick").key("ae.a"), Setting("full").key("ae.a"), Setting("quick").key("ae.b")}
-    assert len(keys) == 3
-    assert Setting("quick").key("ae.a") == Setting("quick").key("ae.a")
+def test_the_key_covers_statement_budget_and_the_data_where_they_matter():
+    own, beam = STATEMENTS["ae.a"], STATEMENTS["beam.a"]
+    X, y = np.zeros((4, 4), np.float32), np.array([0, 1, 0, 1])
+    flat, image = Dataset(X, y), Dataset(X, y, image_size=(2, 2))
+    settings = [Setting("quick"), Setting("full"), Setting("quick", flat), Setting("quick", image)]
+    assert len({setting.key(own) for setting in settings}) == 4
+    assert len({setting.key(beam) for setting in settings}) == 2
+    assert Setting("quick").key(own) == Setting("quick").key(own) != Setting("quick").key(STATEMENTS["ae.b"])
+    assert Setting("quick", flat, {"path": "x.npz"}).describe(own) == {
+        "budget": "quick",
+        "data": "data",
+        "path": "x.npz",
+    }
 
 
 def test_all_effects_of_the_worksheet_cover_together():

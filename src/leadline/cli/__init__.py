@@ -1,8 +1,9 @@
 """The command line: thin commands over the library, resolved only when they are called.
 
-Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted, 143 told to stop.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -10,7 +11,12 @@ from cyclopts import App, CycloptsError
 
 from leadline import __version__
 
-DONE, FAILED, BAD_USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, BAD_USAGE, INTERRUPTED, STOPPED = 0, 1, 2, 130, 143
+
+
+class Stopped(KeyboardInterrupt):
+    """A termination signal: handled as an interruption, so that what is done is kept and no process is left behind."""
+
 
 app = App(
     name="leadline",
@@ -42,6 +48,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except LeadlineError as error:
         print(f"leadline: {describe(error)}", file=sys.stderr)
         return FAILED
+    except Stopped:
+        print("leadline: stopped", file=sys.stderr)
+        return STOPPED
     except KeyboardInterrupt:
         print("leadline: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -49,4 +58,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The console script."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped
+
+    signal.signal(signal.SIGTERM, stop)
     sys.exit(run())

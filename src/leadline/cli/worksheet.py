@@ -1,6 +1,5 @@
 """``leadline worksheet``: measure the statements, keep what is measured, write the page."""
 
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -10,7 +9,7 @@ from cyclopts import Parameter
 
 from leadline.cli import DONE, FAILED
 from leadline.cli.progress import progress
-from leadline.errors import InputError
+from leadline.errors import InputError, context
 
 
 def worksheet(
@@ -50,17 +49,26 @@ def worksheet(
     """
     from leadline.worksheet import Setting, select
 
-    statements = select(tuple(name for names in only for name in names.split(",") if name))
+    names = tuple(name for given in only for name in given.split(",") if name)
+    if only and not names:
+        raise InputError("--only names statements or sections", got=f"--only {' '.join(only)}", cure="--only ae.f,beam")
+    statements = select(names)
+    if jobs is not None and jobs < 1:
+        raise InputError("--jobs must be at least 1", got=f"--jobs {jobs}", cure="1, or the number of cores")
     if labels is not None and data is None:
         raise InputError("--labels names a column of --data", got=f"--labels {labels}", cure="give --data too")
+    source = {"path": str(data), **({"labels": labels} if labels else {})} if data is not None else {}
+    setting = Setting(budget, _load(data, labels), source)
     _check_writable(out)
-    setting = Setting(budget, _load(data, labels))
 
     from leadline import report
     from leadline.storage import canonical_json
     from leadline.worksheet import STATEMENTS, Result, kept, run
 
-    jobs = len(os.sched_getaffinity(0)) if jobs is None else jobs
+    if jobs is None:
+        from joblib import cpu_count
+
+        jobs = cpu_count()
     answers = out / "answers"
     # The page shows all statements, whatever is measured now: asking for one must not hide the others' answers.
     results = {name: kept(s, setting, answers) or Result(s) for name, s in STATEMENTS.items()}
@@ -84,11 +92,22 @@ def worksheet(
 
 
 def _load(data: Path | None, labels: str | None):
+    """The user's data, refused here where section 1 could not use them."""
     if data is None:
         return None
-    from leadline.data import load
+    from leadline.data import label_subsets, load, split_roles
 
-    return load(data, labels)
+    dataset = load(data, labels)
+    if dataset.y is None:
+        raise InputError(
+            "section 1 needs labels to probe with",
+            got=f"--data {data}, without labels",
+            cure="name the column or array that holds them: --labels NAME",
+        )
+    with context(f"in {data}"):
+        roles = split_roles(dataset.y, seed=0)
+        label_subsets(dataset.y, roles.probe_pool, (dataset.num_classes,), num=1, seed=0)
+    return dataset
 
 
 def _check_writable(out: Path) -> None:

@@ -111,15 +111,7 @@ class GradientFlow(Sounding):
     @property
     def verdict(self) -> Verdict:
         """Per layer, by how much the gradient changes per step on its way from the last timestep to the first."""
-        parts = []
-        for layer in self.layers:
-            start, end = (("first", "last"), ("last", "first"))[layer.direction == "reverse"]
-            far, near = (_median_at(layer.log_total, where) / LN10 for where in (start, end))
-            parts.append(
-                f"{layer.title}: the gradient {_change(layer)}, from 10^{near:.1f} at the {end} timestep to "
-                f"10^{far:.1f} at the {start}"
-            )
-        return Verdict("; ".join(parts))
+        return Verdict("; ".join(f"{layer.title}: {_tell(layer)}" for layer in self.layers))
 
     def table(self) -> "pd.DataFrame":
         """One row per layer, sample and timestep.
@@ -155,17 +147,31 @@ class GradientFlow(Sounding):
         return flow_figure(self)
 
 
-def _median_at(log: np.ndarray, where: str) -> float:
-    """The median over samples of the value at the first or at the sample's own last timestep."""
-    steps = (~np.isnan(log)).sum(axis=1)
-    at = np.zeros(len(log), dtype=int) if where == "first" else steps - 1
-    return float(np.median(log[np.arange(len(log)), at]))
-
-
-def _change(layer: LayerFlow) -> str:
+def _tell(layer: LayerFlow) -> str:
+    """What the gradient of one layer does on its way back, the median sample speaking for the batch."""
+    reading = layer.log_total if layer.direction == "forward" else layer.log_total[:, ::-1]
+    start, end = ("first", "last") if layer.direction == "forward" else ("last", "first")
+    present = ~np.isnan(reading)
+    if not np.isfinite(reading).any():
+        return "nothing of the loss arrives" if (reading[present] == -np.inf).all() else "the gradient is infinite"
+    steps = present.sum(axis=1)
+    is_zero = reading == -np.inf
+    # How many of the far steps, from the far end on without a gap, receive exactly nothing.
+    dead = np.where(is_zero.all(axis=1), steps, np.argmin(is_zero | ~present, axis=1))
+    if np.median(dead) >= 1:
+        return f"the gradient dies: it is exactly zero up to {int(np.median(dead))} steps from the {start} timestep"
+    last = steps - 1 if layer.direction == "forward" else np.full(len(reading), reading.shape[1] - 1)
+    near = reading[np.arange(len(reading)), last]
+    far = reading[np.arange(len(reading)), np.argmax(present, axis=1)]
+    sizes = (
+        f"from 10^{np.median(near) / LN10:.1f} at the {end} timestep to 10^{np.median(far) / LN10:.1f} at the {start}"
+    )
     slopes = layer.slope()
-    slope = float(np.median(slopes[np.isfinite(slopes)])) if np.isfinite(slopes).any() else 0.0
+    slopes = slopes[np.isfinite(slopes)]
+    if np.median(steps) < 2 or not len(slopes):
+        return f"how the gradient changes cannot be told from {int(np.median(steps))} timestep; {sizes}"
+    slope = float(np.median(slopes))
     if abs(slope) < 0.01:
-        return "keeps its size"
+        return f"the gradient keeps its size, {sizes}"
     factor = math.exp(min(abs(slope), 700))
-    return f"{'grows' if slope > 0 else 'shrinks'} {factor:.3g}-fold per step back"
+    return f"the gradient {'grows' if slope > 0 else 'shrinks'} {factor:.3g}-fold per step back, {sizes}"

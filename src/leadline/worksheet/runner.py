@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.errors import InputError, LeadlineError, SaveError, context, describe
+from leadline.storage import pack
 from leadline.worksheet.answer import Answer
 from leadline.worksheet.setting import Setting
 from leadline.worksheet.statement import Statement
@@ -45,14 +46,24 @@ def measure(statement: Statement, setting: Setting) -> Result:
     start = time.perf_counter()
     try:
         with context(f"in statement {statement.id}"), _one_thread():
-            answer = getattr(importlib.import_module(module), name)(setting)
+            function = getattr(importlib.import_module(module), name)
+            start = time.perf_counter()  # what importing costs is paid once, by whichever statement comes first
+            answer = _with_setting(function(setting), statement, setting)
+            # An answer that cannot be shown or saved is a failure here, where it costs no other statement anything.
+            answer.verdict, answer.table(), answer.figure(), pack(answer, {})
     except LeadlineError as error:
         return Result(statement, failure=describe(error), seconds=time.perf_counter() - start)
-    except Exception:  # a crash of any kind is reported, with its traceback, as this statement's result
+    except (Exception, SystemExit):  # a crash of any kind is reported, with its traceback, as this statement's result
         return Result(statement, failure=traceback.format_exc(), seconds=time.perf_counter() - start)
-    settings = {**answer.protocol.settings, "key": setting.key(statement.id), "budget": setting.budget}
-    answer = replace(answer, protocol=replace(answer.protocol, settings=settings))
     return Result(statement, answer=answer, seconds=time.perf_counter() - start)
+
+
+def _with_setting(answer: Answer, statement: Statement, setting: Setting) -> Answer:
+    """The answer with the conditions of its measurement in its protocol."""
+    if not isinstance(answer, Answer) or answer.statement_id != statement.id:
+        raise TypeError(f"{statement.measure} returned {answer!r:.80}, not an Answer to {statement.id}")
+    settings = {**answer.protocol.settings, **setting.describe(statement), "key": setting.key(statement)}
+    return replace(answer, protocol=replace(answer.protocol, settings=settings))
 
 
 def run(
@@ -68,8 +79,8 @@ def run(
     Args:
         statements: what to measure; see :func:`leadline.worksheet.select`.
         setting: the budget and the data.
-        folder: where each answer is kept in a folder of its own as soon as it is measured. An answer that is there
-            from an earlier run under the same setting and the same code is not measured again.
+        folder: where each answer is kept, under its budget and its id, as soon as it is measured. An answer that is
+            there from an earlier run under the same setting and the same code is not measured again.
         jobs: how many statements to measure at the same time, each in a process of its own; at least 1.
         fresh: measure again what is already there.
 
@@ -90,7 +101,7 @@ def run(
             waiting.append(statement)
     for result in _measured(waiting, setting, min(jobs, len(waiting))):
         if folder is not None and result.answer is not None:
-            result.answer.save(Path(folder) / result.statement.id)
+            result.answer.save(_place(folder, result.statement, setting))
         yield result
 
 
@@ -99,21 +110,36 @@ def _measured(statements: Sequence[Statement], setting: Setting, jobs: int) -> I
         yield from (measure(statement, setting) for statement in statements)
         return
     from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     workers = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="all")
-    results: Any = workers(delayed(measure)(statement, setting) for statement in statements)
-    yield from results
+    left = {statement.id: statement for statement in statements}
+    try:
+        results: Any = workers(delayed(measure)(statement, setting) for statement in statements)
+        for result in results:
+            del left[result.statement.id]
+            yield result
+    except TerminatedWorkerError as error:
+        for statement in left.values():
+            yield Result(statement, failure=f"a worker process died, perhaps for want of memory: {error}", seconds=0.0)
+    finally:
+        if left:
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 def kept(statement: Statement, setting: Setting, folder: str | PathLike[str]) -> Result | None:
     """The result that an earlier run left in ``folder``; ``None`` where there is none that still holds."""
     try:
-        answer = Answer.load(Path(folder) / statement.id)
+        answer = Answer.load(_place(folder, statement, setting))
     except SaveError:
         return None
-    return (
-        Result(statement, answer=answer) if answer.protocol.settings.get("key") == setting.key(statement.id) else None
-    )
+    is_current = answer.protocol.settings.get("key") == setting.key(statement)
+    return Result(statement, answer=answer) if is_current else None
+
+
+def _place(folder: str | PathLike[str], statement: Statement, setting: Setting) -> Path:
+    return Path(folder) / setting.budget / statement.id
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Under which conditions a worksheet is measured: how much time it may take, and on whose data."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
@@ -9,6 +10,7 @@ from typing import Literal, TypeVar, get_args
 from leadline.data import Dataset, fingerprint
 from leadline.errors import InputError
 from leadline.sounding import Protocol
+from leadline.worksheet.statement import Statement
 
 Budget = Literal["quick", "full"]
 Choice = TypeVar("Choice")
@@ -27,6 +29,8 @@ class Setting:
     """``quick``: all statements in three minutes on two cores; ``full``: more seeds, larger models, half an hour."""
     data: Dataset | None = None
     """The user's own rows for section 1, in place of the digits."""
+    source: Mapping[str, str] = field(default_factory=dict)
+    """Where the data came from, for the protocol: ``{"path": …, "labels": …}``."""
 
     def __post_init__(self):
         if self.budget not in get_args(Budget):
@@ -43,14 +47,27 @@ class Setting:
         """The value that belongs to the budget."""
         return quick if self.budget == "quick" else full
 
-    def key(self, statement_id: str) -> str:
+    def describe(self, statement: Statement) -> dict[str, str]:
+        """What a protocol says of the setting."""
+        data = self._data_of(statement)
+        return {"budget": self.budget, **({"data": data.name, **self.source} if data is not None else {})}
+
+    def key(self, statement: Statement) -> str:
         """Identifies a measurement: equal keys give equal answers, so that a finished one need not run again.
 
-        It covers the statement, the budget, the data, the versions of what computes, and Leadline's own source.
+        It covers the statement, the budget, the data where they matter, the versions of what computes and draws, and
+        Leadline's own source.
         """
-        data = "" if self.data is None else fingerprint(self.data.X, self.data.y)
-        parts = (statement_id, self.budget, data, repr(sorted(Protocol().versions.items())), _source_digest())
+        data = self._data_of(statement)
+        parts = [statement.id, str(statement.measure), self.budget, _source_digest()]
+        parts += [f"{name} {version}" for name, version in sorted(Protocol().versions.items())]
+        if data is not None:
+            parts += [data.name, repr(data.image_size), repr(data.channels), repr(data.class_names)]
+            parts.append(fingerprint(data.X, data.y))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+    def _data_of(self, statement: Statement) -> Dataset | None:
+        return self.data if statement.section == "ae" else None
 
 
 @cache
