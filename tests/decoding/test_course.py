@@ -1,8 +1,10 @@
 """The course's two-word example, number by number."""
 
+from typing import Any
+
 import pytest
 
-from leadline import decoding
+from leadline import InputError, decoding
 from leadline.decoding import Table
 
 COURSE = Table(
@@ -80,3 +82,32 @@ def test_the_figure_reads_like_a_textbook(audit, decoded):
     assert any("−1.46" in text for text in texts)
     assert [trace.name for trace in figure.data] == ["the search's answer", "the most likely sequence"]
     assert [trace.name for trace in decoded.figure().data] == ["the search's answer"]
+
+
+def test_a_reference_is_charged_to_the_search_or_to_the_model(decoded):
+    def blame(*words):
+        tokens = [COURSE.token(word) for word in words]
+        return decoding.audit(*COURSE.problem(), decoded, reference=[tokens]).blame
+
+    assert blame("neural", "network", "network") == ("none",)
+    assert blame("neural", "neural", "neural") == ("search",)
+    assert blame("network", "network", "network") == ("model",)
+    with pytest.raises(InputError, match="2 sequences for 1 items"):
+        decoding.audit(*COURSE.problem(), decoded, reference=[[0], [1]])
+
+
+def test_work_grows_as_the_course_says_or_less():
+    grown = decoding.complexity((4, 8, 16), (2, 4, 8), (500, 1000, 5000))
+    exponents = grown.exponents("candidates")
+    assert exponents["M"].estimate == pytest.approx(1, abs=1e-9)
+    # Exactly: the prompt is one row, and each later step k.
+    assert (grown.rows == 1 + grown.k * (grown.T - 1)).all()
+    assert (grown.candidates == grown.M * grown.rows).all()
+    assert (grown.comparisons <= grown.sorting).all()
+    assert (grown.comparisons <= 2 * grown.selecting).all()
+    assert "T (k M + k² log k)" in str(grown)
+    figure: Any = grown.figure()
+    assert len(figure.data) == 3
+    assert len(grown.table()) == 27
+    with pytest.raises(InputError, match="two values or more of widths"):
+        decoding.complexity((1, 2), (3,), (4, 5))

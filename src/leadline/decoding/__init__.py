@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from leadline.decoding.audit import SearchAudit, audit
 from leadline.decoding.beam import beam_search
 from leadline.decoding.certificate import Certificate
+from leadline.decoding.complexity import Complexity, complexity
 from leadline.decoding.decoded import Decoded, Hypothesis
 from leadline.decoding.exact import exact_search
 from leadline.decoding.exhaustive import exhaustive_search
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GNMT",
     "Certificate",
+    "Complexity",
     "Decoded",
     "Fate",
     "Hypothesis",
@@ -43,6 +45,7 @@ __all__ = [
     "allow",
     "audit",
     "beam_search",
+    "complexity",
     "constrain",
     "exact_search",
     "exhaustive_search",

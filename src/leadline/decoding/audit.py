@@ -13,7 +13,9 @@ from leadline.decoding.candidates import Reader
 from leadline.decoding.decoded import Decoded
 from leadline.decoding.exact import SAME, exact_search
 from leadline.decoding.problem import Model, Problem, Step, select
+from leadline.decoding.scores import SumLogProb
 from leadline.decoding.trace import Fate, Trace
+from leadline.errors import InputError
 from leadline.sounding import Protocol, Sounding, Verdict
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 Finding = Literal["optimal", "search error", "unresolved"]
+Blame = Literal["none", "search", "model"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,8 @@ class SearchAudit(Sounding):
     """Shape (B,). Its rank among that step's candidates."""
     width: np.ndarray
     """Shape (B,). The smallest width whose beam search returns the optimum; 0 where unknown."""
+    blame: tuple[Blame, ...]
+    """Per item, where a reference was given: ``none`` (it was returned), ``search`` or ``model``."""
     traces: tuple[Trace | None, ...]
     """The audited search of each item with an error, run again with its trace."""
 
@@ -97,6 +102,7 @@ def audit(
     max_calls: int | None = None,
     max_width: int = 64,
     tolerance: float = SAME,
+    reference: Sequence[Sequence[int]] | None = None,
 ) -> SearchAudit:
     """Search exactly from the answer of an earlier search upward, and explain what that search missed.
 
@@ -108,6 +114,8 @@ def audit(
         max_calls: budget of calls for the exact search of each item.
         max_width: widths that are tried when looking for one that returns the optimum.
         tolerance: relative difference of scores that counts as none.
+        reference: per item, the tokens that should have been returned, end token included. Each is then charged to
+            the search (it scores more than the answer) or to the model (it does not).
 
     Returns:
         Per item: is the answer the optimum; if not, the step, the rank and the width.
@@ -145,6 +153,7 @@ def audit(
         lost_step=lost[0],
         lost_rank=lost[1],
         width=lost[2],
+        blame=_blame(Problem(step, state, start), decoded, reference) if reference is not None else (),
         traces=tuple(traces),
     )
 
@@ -154,6 +163,31 @@ def _compare(decoded: Decoded, optimum: Decoded, item: int, tolerance: float) ->
     if best and (not answer or best[0].score > answer[0].score + tolerance * (1 + abs(answer[0].score))):
         return "search error"
     return "optimal" if optimum.certificate.outcome[item] == "OPTIMAL" else "unresolved"
+
+
+def _blame(problem: Problem, decoded: Decoded, reference: Sequence[Sequence[int]]) -> tuple[Blame, ...]:
+    """A reference that scores more than the answer was missed by the search; else the model prefers the answer."""
+    if len(reference) != len(problem.start) or not all(len(tokens) for tokens in reference):
+        raise InputError(
+            "a reference has one sequence of one token or more for each item",
+            got=f"{len(reference)} sequences for {len(problem.start)} items",
+        )
+    settings, blame = decoded.protocol.settings, []
+    for item, tokens in enumerate(reference):
+        answer = decoded.hypotheses(item)[:1]
+        if answer and answer[0].tokens == tuple(tokens):
+            blame.append("none")
+            continue
+        one = torch.tensor([item], device=problem.start.device)
+        model = Model(Problem(problem.step, select(problem.state, one), problem.start[one]), settings["normalize"])
+        last, state, total = model.start, model.state, 0.0
+        for token in tokens:
+            scores, state = model(last, state)
+            total += float(Reader(model.are_logits).all(scores)[0, token])
+            last = torch.full_like(last, token)
+        score = settings.get("score", SumLogProb())(total, len(tokens))
+        blame.append("search" if not answer or score > answer[0].score else "model")
+    return tuple(blame)
 
 
 def _where_lost(problem: Problem, trace: Trace, target: Sequence[int], normalize: bool | None) -> tuple[int, int]:

@@ -159,10 +159,13 @@ class _Beam:
             key = np.concatenate([self.history.score[self.items], self.score(total, t)], axis=1)
             total, token = (np.concatenate([np.zeros((len(x), carried), x.dtype), x], axis=1) for x in (total, token))
         order = np.argsort(-key, axis=1, kind="stable")
-        key, total, token = (np.take_along_axis(x, order, 1) for x in (key, total, token))
+        if not (self.recorder or self.in_beam):  # the best that live on, all that may end before them, and one more
+            order = order[:, : self.k + self.total.shape[1] * len(self.eos) + 1]
+        flat = order + np.arange(len(key))[:, None] * key.shape[1]
+        key, total, token = key.ravel()[flat], total.ravel()[flat], token.ravel()[flat]
         is_new, parent = order >= carried, self._rows(np.maximum(order - carried, 0) // C)
         lives = None
-        if self.in_beam or t == self.T or np.isin(token[:, : self.k], self.eos).any():
+        if self.in_beam or t == self.T or (len(self.eos) and np.isin(token[:, : self.k], self.eos).any()):
             lives = self._settle(t, key, total, token, parent, is_new)
         elif key.shape[1] > self.k:
             self._discard(t, total[:, self.k])

@@ -14,8 +14,8 @@ from torch import Tensor
 from leadline.errors import InputError
 
 BLOCK = 64
-WIDE = 1024
-"""From this vocabulary on, rows are read in blocks."""
+WIDE = 4096
+"""From this vocabulary on, rows are read in blocks; below, torch's own functions are faster."""
 
 MODERATE = 60.0
 """Scores up to this size can be exponentiated as they are, in float32."""
@@ -50,23 +50,33 @@ class Reader:
         """
         top, tokens = _top(scores.cpu(), min(count, scores.shape[1]))
         log_prob = top.astype(np.float64)
-        if self.are_logits:
-            with np.errstate(invalid="ignore"):
-                normal = np.minimum(log_prob - self._logsumexp(scores, log_prob[:, :1]), 0)
-            log_prob = np.where(log_prob == -np.inf, log_prob, normal)
-        return log_prob, tokens
+        if not self.are_logits:
+            return log_prob, tokens
+        with np.errstate(invalid="ignore"):
+            return np.minimum(log_prob - self._logsumexp(scores, log_prob[:, :1], tokens[:, 0]), 0), tokens
 
     def all(self, scores: Float[Tensor, "N M"]) -> Float[Tensor, "N M"]:
         """Log-probabilities (float64) of every token: the same numbers that :meth:`best` gives for the best."""
         log_prob = scores.double()
         if not self.are_logits:
             return log_prob
-        highest = scores.amax(dim=1, keepdim=True).double()
-        shift = torch.from_numpy(self._logsumexp(scores, highest.cpu().numpy())).to(scores.device)
-        return torch.where(highest == -torch.inf, log_prob, (log_prob - shift).clamp_(max=0))
+        highest, token = scores.max(dim=1, keepdim=True)
+        with np.errstate(invalid="ignore"):
+            shift = self._logsumexp(scores, highest.double().cpu().numpy(), token[:, 0].cpu().numpy())
+        return (log_prob - torch.from_numpy(shift).to(scores.device)).clamp_(max=0)
 
-    def _logsumexp(self, scores: Tensor, highest: np.ndarray) -> np.ndarray:
-        """Of each row, shape (N, 1), float64, given its highest score; does not depend on the other rows."""
+    def _logsumexp(self, scores: Tensor, highest: np.ndarray, token: np.ndarray) -> np.ndarray:
+        """Of each row, shape (N, 1), float64; does not depend on the other rows. 0 where all are ``-inf``.
+
+        Args:
+            scores: shape (N, M).
+            highest: the highest of each row, shape (N, 1).
+            token: where it is, shape (N,).
+        """
+        if scores.shape[1] < WIDE:
+            # The log-probability of the best token tells it, and log_softmax is torch's fastest function of this kind.
+            best = torch.log_softmax(scores, dim=1).cpu().numpy()[np.arange(len(token)), token]
+            return np.where(highest == -np.inf, 0.0, highest - best[:, None].astype(np.float64))
         # Scores of moderate size need no shift against overflow, which saves a pass. The choice is each row's own.
         with np.errstate(invalid="ignore"):
             shift = np.where(np.abs(highest) <= MODERATE, 0.0, highest)
@@ -78,7 +88,7 @@ class Reader:
         # One row alone would be cut into pieces, one for each thread, and be summed in another order than among others.
         total = powers.expand(max(2, len(powers)), -1).sum(dim=1, keepdim=True)[: len(powers)]
         with np.errstate(divide="ignore", invalid="ignore"):
-            return shift + np.log(total.cpu().numpy().astype(np.float64))
+            return np.where(highest == -np.inf, 0.0, shift + np.log(total.cpu().numpy().astype(np.float64)))
 
     def _room(self, scores: Tensor) -> Tensor:
         if self._memory.numel() < scores.numel() or self._memory.dtype != scores.dtype:
@@ -105,6 +115,9 @@ def _top(scores: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
     values = scores.numpy()
     N, M = values.shape
     if M < WIDE or count > M // BLOCK // 4:
+        top, token = (x.numpy() for x in scores.topk(min(count + 1, M), dim=1))
+        if not (top[:, 1:] == top[:, :-1]).any():
+            return top[:, :count], token[:, :count]
         row, token, found = _reaching(values, _nth_largest(values, count))
     else:
         blocks = M // BLOCK

@@ -6,9 +6,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from leadline.decoding.audit import SearchAudit
+from leadline.decoding.complexity import Complexity
 from leadline.decoding.decoded import Decoded
 from leadline.decoding.trace import Fate, Trace
-from leadline.figures import new_figure, tree
+from leadline.figures import NEUTRAL, new_figure, tree
 
 BOXES = 48
 """More candidates than this are not drawn one by one."""
@@ -46,6 +47,17 @@ def draw_audit(audit: SearchAudit, item: int) -> go.Figure:
     upto = audit.optimum.token_log_prob[item, 0].cumsum().tolist() if audit.optimum.lengths[item].any() else []
     # The trace is of that item alone.
     return draw_tree(trace, 0, paths, title=title, lost=int(audit.lost_step[item]), upto=upto)
+
+
+def draw_complexity(complexity: Complexity) -> go.Figure:
+    """Comparisons against the bound of sorting and the bound of selecting."""
+    figure = new_figure("What selection costs", "comparisons that the bound allows", "comparisons made")
+    bounds = {"T k M log M (sorting)": complexity.sorting, "T (k M + k² log k) (selecting)": complexity.selecting}
+    for name, bound in bounds.items():
+        figure.add_scatter(x=bound, y=complexity.comparisons, name=name, mode="markers")
+    ends = [float(complexity.comparisons.min()), float(complexity.sorting.max())]
+    figure.add_scatter(x=ends, y=ends, name="equal", mode="lines", line={"color": NEUTRAL, "dash": "dash"})
+    return figure.update_xaxes(type="log").update_yaxes(type="log")
 
 
 def draw_tree(

@@ -80,52 +80,49 @@ class _Layer(DynamicLayer):
 
     keys: Any
     values: Any
-    room: tuple[Tensor, Tensor]
+    room: Tensor
+    """Keys and values with room to grow, shape (2, N, heads, positions, size)."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Append; returns all keys and all values."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.room = (key_states[:, :, :0], value_states[:, :, :0])
+            self.room = key_states.new_empty(2, *key_states.shape[:2], 0, key_states.shape[-1])
         old = self.get_seq_length()
         new = old + key_states.shape[-2]
-        if new > self.room[0].shape[-2]:
-            self.room = (self._grown(self.keys, key_states, old, new), self._grown(self.values, value_states, old, new))
-        for room, states in zip(self.room, (key_states, value_states), strict=True):
-            room[:, :, old:new] = states
-        self.keys, self.values = (room[:, :, :new] for room in self.room)
+        if new > self.room.shape[-2]:
+            grown = self.room.new_empty(*self.room.shape[:3], new + max(64, new // 4), self.room.shape[-1])
+            grown[:, :, :, :old] = self.room[:, :, :, :old]
+            self.room = grown
+        self.room[0, :, :, old:new] = key_states
+        self.room[1, :, :, old:new] = value_states
+        self.keys, self.values = self.room[:, :, :, :new].unbind(0)
         return self.keys, self.values
 
     def select(self, index: Tensor) -> "_Layer":
         """A copy of some rows."""
-        other = _Layer()
-        if self.is_initialized:
-            other.lazy_initialization(self.keys, self.values)
-            other.keys, other.values = self.keys.index_select(0, index), self.values.index_select(0, index)
-            other.room = (other.keys, other.values)
-        return other
+        if not self.is_initialized:
+            return _Layer()
+        return self._of(self.room[:, :, :, : self.get_seq_length()].index_select(1, index))
 
-    def reorder(self, index: Tensor, fixed: int) -> None:
-        """Exchange rows in place, from position ``fixed`` on."""
-        for part in (self.keys, self.values):
-            part[:, :, fixed:] = part[:, :, fixed:].index_select(0, index)
+    def reorder(self, index: Tensor, fixed: int) -> int:
+        """Exchange rows in place, from position ``fixed`` on; bytes written."""
+        part = self.room[:, :, :, fixed : self.get_seq_length()]
+        part.copy_(part.index_select(1, index))
+        return part.nbytes
 
-    @staticmethod
-    def join(layers: "Sequence[_Layer]") -> "_Layer":
+    @classmethod
+    def join(cls, layers: "Sequence[_Layer]") -> "_Layer":
         """The rows of several."""
-        other = _Layer()
-        other.lazy_initialization(layers[0].keys, layers[0].values)
-        other.keys = torch.cat([layer.keys for layer in layers])
-        other.values = torch.cat([layer.values for layer in layers])
-        other.room = (other.keys, other.values)
-        return other
+        return cls._of(torch.cat([layer.room[:, :, :, : layer.get_seq_length()] for layer in layers], dim=1))
 
-    @staticmethod
-    def _grown(part: Tensor, states: Tensor, old: int, new: int) -> Tensor:
-        room = states.new_empty(*states.shape[:2], new + max(64, new // 4), states.shape[-1])
-        if old:
-            room[:, :, :old] = part
-        return room
+    @classmethod
+    def _of(cls, room: Tensor) -> "_Layer":
+        layer = cls()
+        layer.lazy_initialization(room, room)
+        layer.room = room
+        layer.keys, layer.values = room.unbind(0)
+        return layer
 
 
 class _Cached:
@@ -178,10 +175,7 @@ class _Cached:
         if len(index) != len(self) or not torch.equal(self.owner[index], self.owner):
             other = self.select(index)
             return other, other.nbytes
-        own, *_ = self._caches()
-        for layer in own.layers:
-            layer.reorder(index, self.fixed)
-        return self, sum(2 * layer.keys[:, :, self.fixed :].nbytes for layer in own.layers)
+        return self, sum(layer.reorder(index, self.fixed) for layer in self._caches()[0].layers)
 
     @classmethod
     def concat(cls, states: "Sequence[_Cached]") -> "_Cached":

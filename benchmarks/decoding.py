@@ -1,0 +1,197 @@
+"""Beam search beside Hugging Face's and beside the bare model; exact search beside what it must expand.
+
+Everything that is compared runs interleaved in one process, and the ratio is the median of the pairs' ratios.
+"""
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import patch
+
+import torch
+import transformers
+
+from leadline import decoding
+from leadline.decoding import beam, work
+
+Row = dict[str, Any]
+
+
+def measure(rounds: int = 7) -> list[Row]:
+    """All rows: name, our time and the peer's in seconds, ratio (peer / ours, or ours / bare), bar, met."""
+    small = {"layers": 2, "width": 128, "M": 2000, "prompt": 64, "faster": 1.6, "over_bare": 1.20}
+    large = {"layers": 6, "width": 512, "M": 32_000, "prompt": 400, "faster": 1.3, "over_bare": 1.08}
+    return [
+        *against_generate("GPT-2-like 2x128", rounds, **small),
+        *against_generate("GPT-2-like 6x512", max(3, rounds // 2), **large),
+        *recurrent(rounds),
+        *exact(),
+    ]
+
+
+def paired(ours: Callable[[], Any], *peers: Callable[[], Any], rounds: int) -> list[list[float]]:
+    """Seconds of each, one list per callable, taken in turn."""
+    callables = (ours, *peers)
+    for function in callables:
+        function()
+    seconds: list[list[float]] = [[] for _ in callables]
+    for _ in range(rounds):
+        for spent, function in zip(seconds, callables, strict=True):
+            started = time.perf_counter()
+            function()
+            spent.append(time.perf_counter() - started)
+    return seconds
+
+
+def row(name: str, ours: list[float], peer: list[float], bar: float, *, peer_over_ours: bool) -> Row:
+    """The median of the pairs' ratios against its bar."""
+    pairs = zip(peer, ours, strict=True) if peer_over_ours else zip(ours, peer, strict=True)
+    ratio = statistics.median(a / b for a, b in pairs)
+    met = ratio >= bar if peer_over_ours else ratio <= bar
+    relation = "at least" if peer_over_ours else "at most"
+    times = {"ours": statistics.median(ours), "peer": statistics.median(peer)}
+    return {"name": name, **times, "ratio": ratio, "bar": f"{relation} {bar}", "met": met}
+
+
+def gpt2(layers: int, width: int, M: int, positions: int) -> Any:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = transformers.GPT2Config(
+            vocab_size=M, n_positions=positions, n_embd=width, n_layer=layers, n_head=max(2, width // 64),
+            initializer_range=0.1, bos_token_id=None, eos_token_id=None,
+        )  # fmt: skip
+        return transformers.GPT2LMHeadModel(config).eval()
+
+
+def against_generate(
+    name: str, rounds: int, *, layers: int, width: int, M: int, prompt: int, faster: float, over_bare: float
+) -> list[Row]:
+    """Identical tokens in float64; in float32, our time, ``generate``'s, and the forward passes alone."""
+    k, T = 5, 64
+    model = gpt2(layers, width, M, prompt + T)
+    ids = torch.randint(0, M, (1, prompt), generator=torch.Generator().manual_seed(1))
+    score = decoding.LengthNormalized(1.0)
+
+    def ours() -> decoding.Decoded:
+        return decoding.beam_search(*decoding.huggingface(model, ids), width=k, max_length=T, score=score)
+
+    def theirs() -> torch.Tensor:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return model.generate(
+                ids, attention_mask=torch.ones_like(ids), num_beams=k, max_new_tokens=T, do_sample=False,
+                length_penalty=1.0, early_stopping=False, pad_token_id=0, eos_token_id=None,
+            )[:, prompt:]  # fmt: skip
+
+    tokens = torch.arange(k)
+
+    def bare() -> None:
+        step, state, start = decoding.huggingface(model, ids)
+        with torch.no_grad():
+            _, state = step(start, state)
+            state = state.select(torch.zeros(k, dtype=torch.int64))
+            for _ in range(T - 1):
+                _, state = step(tokens, state)
+
+    model.double()
+    same = ours().tokens[0, 0].tolist() == theirs()[0].tolist()
+    model.float()
+    mine, generate, forwards = paired(ours, theirs, bare, rounds=rounds)
+    return [
+        {"name": f"{name}: tokens of generate, float64", "ours": None, "peer": None, "ratio": None,
+         "bar": "identical", "met": same},
+        row(f"{name}: faster than generate", mine, generate, faster, peer_over_ours=True),
+        row(f"{name}: over bare forwards", mine, forwards, over_bare, peer_over_ours=False),
+    ]  # fmt: skip
+
+
+def recurrent(rounds: int) -> list[Row]:
+    """A GRU of 256 units, 10,000 words, width 5, batch 8, 50 tokens; and the cost of certificate and counters."""
+    H, M, k, B, T = 256, 10_000, 5, 8, 50
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        cell, head, embedding = torch.nn.GRUCell(H, H), torch.nn.Linear(H, M), torch.nn.Embedding(M, H)
+
+    def step(tokens: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = cell(embedding(tokens), h)
+        return head(h), h
+
+    start, h0, tokens = torch.arange(B), torch.zeros(B, H), torch.arange(B * k)
+
+    def ours() -> decoding.Decoded:
+        return decoding.beam_search(step, h0, start, width=k, max_length=T)
+
+    def bare() -> None:
+        with torch.no_grad():
+            _, h = step(start, h0)
+            h = h.repeat_interleave(k, 0)
+            for _ in range(T - 1):
+                _, h = step(tokens, h)
+
+    def without() -> decoding.Decoded:
+        nothing = patch.object(beam._Beam, "_discard", lambda *_: None)
+        with nothing, patch.object(work.Meter, "called", lambda *_: None):
+            return ours()
+
+    mine, plain, forwards = paired(ours, without, bare, rounds=rounds)
+    return [
+        row("GRU 256, M = 10,000: over bare steps", mine, forwards, 1.25, peer_over_ours=False),
+        row("cost of certificate and counters", mine, plain, 1.03, peer_over_ours=False),
+    ]
+
+
+class Hashed:
+    """Four tokens whose scores hash the whole history."""
+
+    normalized = False
+
+    def __init__(self, seed: int, scale: float):
+        self.seed, self.scale = seed, scale
+
+    def __call__(self, tokens: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = (state * 1_000_003 + tokens + 17) % (2**31 - 1)
+        x = (h.unsqueeze(1) + self.seed) * 7919 + torch.arange(4) * 104_729
+        x = (x ^ (x >> 7)) * 48_271 % (2**31 - 1)
+        x = (x ^ (x >> 11)) * 69_621 % (2**31 - 1)
+        return (x.double() + 1).div(2**31).log() * self.scale, h
+
+
+def exact(T: int = 12, batch: int = 64) -> list[Row]:
+    """Expansions of exact search beside the prefixes that score above the optimum (all must be expanded)."""
+    rows = []
+    for seed, scale in ((0, 2.0), (1, 1.0), (2, 3.0)):
+        problem = decoding.Problem(Hashed(seed, scale), torch.zeros(1, dtype=torch.int64), torch.tensor([0]))
+        found = decoding.exact_search(*problem, max_length=T, batch=batch)
+        above, best = brute_force(problem, T, float(found.log_prob[0, 0]))
+        same = abs(best - float(found.log_prob[0, 0])) < 1e-9
+        limit = above + batch * T
+        rows.append(
+            {
+                "name": f"exact search, 4 tokens, T = {T}, seed {seed}: rows beside those that must be expanded",
+                "ours": found.work.rows,
+                "peer": above,
+                "ratio": found.work.rows / above,
+                "bar": f"equal to brute force; at most {limit} rows",
+                "met": same and found.work.rows <= limit,
+            }
+        )
+    return rows
+
+
+def brute_force(problem: decoding.Problem, T: int, optimum: float) -> tuple[int, float]:
+    """Prefixes that score above the optimum, and the best of all sequences, level by level."""
+    step, state, tokens = problem
+    total, above = torch.zeros(1, dtype=torch.float64), 0
+    for _ in range(T):
+        above += int((total > optimum).sum())
+        scores, state = step(tokens, state)
+        total = (total.unsqueeze(1) + scores.log_softmax(1)).flatten()
+        tokens, state = torch.arange(4).repeat(len(state)), state.repeat_interleave(4)
+    return above, float(total.max())
+
+
+if __name__ == "__main__":
+    for one in measure():
+        print(one)
