@@ -1,0 +1,129 @@
+"""Measurements of section 1, on the digits or on the user's own rows."""
+
+from typing import Any
+
+import numpy as np
+
+from leadline import data
+from leadline.autoencoders import Autoencoder, Corruption, Encoder, GaussianNoise, Nothing, pretrain_many
+from leadline.data import Dataset, Roles
+from leadline.probing import LabelEfficiency, label_efficiency
+from leadline.sounding import Protocol
+from leadline.worksheet.answer import Answer, effects_of
+from leadline.worksheet.setting import Setting
+
+HIDDEN_SIZES = (96, 96, 64)
+"""The encoder of ``ae.f``; chosen, with its noise, on the probe-validation role of other seeds."""
+
+NOISE = 0.5
+
+LABELS = (10, 20, 50, 100, 300)
+
+
+def gain_with_few_labels(setting: Setting) -> Answer:
+    """``ae.f``: what pretraining without labels is worth, label by label."""
+    dataset = setting.data or data.digits()
+    roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
+    kinds = {"denoising": GaussianNoise(NOISE * _spread(dataset)), "vanilla": Nothing()}
+    encoders = _pretrained(kinds, dataset, roles, setting)
+    study = label_efficiency(
+        encoders,
+        dataset.X,
+        dataset.labels,
+        roles=roles,
+        labels=_label_counts(dataset, roles),
+        num_subsets=setting.pick(quick=10, full=30),
+        seeds=setting.seeds,
+    )
+    few, many = (int(study.budgets[i]) for i in (0, -1))
+    gains = {labels: _points(study, "denoising", "raw", labels) for labels in (few, many)}
+    effects = effects_of(
+        "ae.f",
+        gain_at_fewest=(gains[few], f"denoising minus raw, {few} labels", "points"),
+        gain_at_fewest_minus_most=(gains[few] - gains[many], f"gain at {few} minus gain at {many} labels", "points"),
+        gain_at_most=(gains[many], f"denoising minus raw, {many} labels", "points"),
+        vanilla_gain=(_points(study, "vanilla", "raw", few), f"vanilla minus raw, {few} labels", "points"),
+        untrained_gain=(_points(study, "untrained", "raw", few), f"untrained minus raw, {few} labels", "points"),
+    )
+    crossing = study.crossing("denoising")
+    return Answer(
+        protocol=Protocol(
+            {
+                "data": dataset.name,
+                "encoder": "-".join(map(str, (dataset.X.shape[1], *HIDDEN_SIZES))),
+                "noise": kinds["denoising"].std,
+                **study.protocol.settings,
+            },
+            seeds=setting.seeds,
+            fingerprints=study.protocol.fingerprints,
+        ),
+        statement_id="ae.f",
+        sentence=f"with {few} labels the denoising encoder gains {effects['gain_at_fewest'].interval} points over raw "
+        f"input, with {many} labels {effects['gain_at_most'].interval}.",
+        soundings={"study": study},
+        effects=effects,
+        findings=(
+            f"Accuracy with {few} labels: "
+            + ", ".join(f"{name} {study.interval(name, few).estimate:.1f} %" for name in study.names)
+            + ".",
+            "The curves of the denoising encoder and of raw input "
+            + ("do not cross." if crossing is None else f"cross at {crossing:.0f} labels."),
+            _multiplier(study, few),
+        ),
+    )
+
+
+def _pretrained(
+    kinds: dict[str, Corruption], dataset: Dataset, roles: list[Roles], setting: Setting
+) -> dict[str, list[Encoder]]:
+    """One encoder for each kind and seed, pretrained on that seed's own rows; all of them at once."""
+    named = [(kind, i) for kind in kinds for i in range(len(roles))]
+    pretrained = pretrain_many(
+        [
+            Autoencoder(dataset.X.shape[1], HIDDEN_SIZES, corruption=kinds[kind], seed=setting.seeds[i])
+            for kind, i in named
+        ],
+        [dataset.X[roles[i].pretrain_train] for _, i in named],
+        validation=[dataset.X[roles[i].pretrain_validation] for _, i in named],
+        seeds=[setting.seeds[i] for _, i in named],
+        epochs=setting.pick(quick=100, full=200),
+    )
+    found: dict[str, list[Encoder]] = {kind: [] for kind in kinds}
+    for (kind, _), result in zip(named, pretrained, strict=True):
+        found[kind].append(result.encoder)
+    return found
+
+
+def _spread(dataset: Dataset) -> float:
+    """The scale of the noise: 1 for features between 0 and 1, as of images; else their standard deviation over 0.38.
+
+    The digits have a standard deviation of 0.38 over all their pixels.
+    """
+    low, high = float(dataset.X.min()), float(dataset.X.max())
+    return 1.0 if low >= 0 and high <= 1 else float(dataset.X.std()) / 0.38
+
+
+def _label_counts(dataset: Dataset, roles: list[Roles]) -> list[Any]:
+    """From one label per class up to what every pool holds."""
+    classes = dataset.num_classes
+    pool = min(len(role.probe_pool) for role in roles)
+    counts = LABELS if classes == 10 else [classes * count // 10 for count in LABELS]
+    return sorted({count for count in counts if classes <= count <= pool} | {classes})
+
+
+def _points(study: LabelEfficiency, name: str, over: str, labels: int) -> np.ndarray:
+    """Paired differences in points of accuracy, shape (seeds, subsets)."""
+    at = study.budgets.tolist().index(labels)
+    one, other = (study.accuracy[study.names.index(n), :, at] for n in (name, over))
+    return 100 * (one - other)
+
+
+def _multiplier(study: LabelEfficiency, few: int) -> str:
+    """How many labels raw input needs for what the denoising encoder reaches with the fewest."""
+    reached = study.interval("denoising", few).estimate
+    raw = [study.interval("raw", labels).estimate for labels in study.budgets.tolist()]
+    if not raw[0] < reached < raw[-1]:
+        return f"No label count of raw input corresponds to the denoising encoder's {reached:.1f} % with {few} labels."
+    # Along the logarithm of the label count, as the figure draws it.
+    equal = float(np.exp(np.interp(reached, np.maximum.accumulate(raw), np.log(study.budgets))))
+    return f"Raw input needs {equal:.0f} labels for the same: each label is worth {equal / few:.1f} times as much."
