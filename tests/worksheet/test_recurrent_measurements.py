@@ -31,7 +31,7 @@ def test_growth_is_that_of_the_matrix_power():
     growth = measurements._log_growth(W, 12, seed=3)
     rng_row = np.exp(growth)
     model_row = measurements.recurrent.Regression(
-        measurements.recurrent.RNN(1, 2, nonlinearity="identity", seed=3), seed=4
+        measurements.recurrent.RNN(1, 2, nonlinearity="identity", seed=3), seed=3
     ).double()
     w = model_row.W_f.detach().numpy()[0]
     expected = [np.linalg.norm(w @ np.linalg.matrix_power(W, n)) / np.linalg.norm(w) for n in range(12)]

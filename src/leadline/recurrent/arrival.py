@@ -17,7 +17,10 @@ from leadline.recurrent.sweep import Rows, adjoint_sweep
 
 @dataclass(frozen=True, eq=False)
 class Arrived:
-    """What reaches the states of one pass, in the order of its scan, and what reaches its input, by timestep."""
+    """What reaches the states of one pass, in the order of its scan, and what reaches the layer's input, by timestep.
+
+    A bidirectional layer's input is reached through both directions.
+    """
 
     one: Pass
     padding: Tensor | None
@@ -26,11 +29,18 @@ class Arrived:
     recurrent: Rows
     to_input: Rows
 
-    def log_norm(self, rows: Rows, first: int | None = None, last: int | None = None) -> Float[np.ndarray, "K T B"]:
-        """Logarithms of the norms of entries ``first`` to ``last`` (those of h, if not said), NaN where padded."""
-        if (first, last) == (None, None) and rows is not self.to_input:
-            last = self.one.record.h.shape[-1]
-        log = rows.part(first, last).log.double()
+    def to_cells(self) -> Rows:
+        """What reaches the cell states."""
+        unit = self.one.record.to_cells(self.total.unit.transpose(0, 1)).transpose(0, 1)
+        return Rows.of(unit, self.total.log)
+
+    def hidden(self, rows: Rows) -> Rows:
+        """The part of state rows that belongs to h."""
+        return rows.part(None, self.one.record.h.shape[-1])
+
+    def log_norm(self, rows: Rows) -> Float[np.ndarray, "K T B"]:
+        """Logarithms of the norms of rows by timestep, NaN where padded."""
+        log = rows.log.double()
         if rows is not self.to_input:
             log = _reorder(log, self.one.order)
         if self.padding is not None:
@@ -56,7 +66,7 @@ def arrive(replayed: Replayed, gradients: Sequence[Sequence[Tensor | None]]) -> 
     padding = replayed.padding()
     found: list[list[Arrived]] = []
     for layer in replayed.layers[::-1]:
-        arrived = []
+        arrived, to_inputs = [], []
         for d, one in enumerate(layer):
             size = one.record.h.shape[-1]
             above = _in_order(from_above.part(d * size, (d + 1) * size), one.order)
@@ -64,10 +74,10 @@ def arrive(replayed: Replayed, gradients: Sequence[Sequence[Tensor | None]]) -> 
             direct = _direct(above, ends, one, replayed.lengths)
             swept = adjoint_sweep(direct, one.record.pull_back)
             unit = one.record.to_input(swept.total.unit.transpose(0, 1)).transpose(0, 1)
-            to_input = _in_order(Rows.of(unit, swept.total.log), one.order)
-            arrived.append(Arrived(one, padding, direct, swept.total, swept.recurrent, to_input))
-        found.append(arrived)
-        from_above = arrived[0].to_input if directions == 1 else arrived[0].to_input + arrived[1].to_input
+            to_inputs.append(_in_order(Rows.of(unit, swept.total.log), one.order))
+            arrived.append((one, padding, direct, swept.total, swept.recurrent))
+        from_above = to_inputs[0] if directions == 1 else to_inputs[0] + to_inputs[1]
+        found.append([Arrived(*parts, to_input=from_above) for parts in arrived])
         mask = layer[0].mask
         if mask is not None:
             from_above = Rows.of(from_above.unit * mask.unsqueeze(1), from_above.log)

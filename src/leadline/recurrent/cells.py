@@ -86,6 +86,10 @@ class Record:
         self.arguments(slice(None), rows, da)
         return da @ self.weights.W_x
 
+    def to_cells(self, rows: Float[Tensor, "*more T B S"]) -> Float[Tensor, "*more T B C"]:
+        """``rows ds_t/dc_t``, what the cell states receive, for all timesteps at once; of no width without cells."""
+        return rows[..., self.h.shape[-1] :]
+
     def scratch(self, rows: Float[Tensor, "*rows S"]) -> Float[Tensor, "*rows GH"]:
         """Room for ``da``."""
         return rows.new_empty(*rows.shape[:-1], len(self.weights.W_x))
@@ -133,9 +137,7 @@ class LSTMRecord(Record):
     def arguments(self, t: int | slice, rows: Tensor, da: Tensor) -> None:
         """``da = [dc' …, dm …]``; the rows' second part becomes ``dc'``."""
         P, H = self.h.shape[-1], self.c.shape[-1]
-        dm, dc = rows[..., :P], rows[..., P:]
-        if self.weights.W_p is not None:
-            dm = dm @ self.weights.W_p
+        dm, dc = self._to_output(rows[..., :P]), rows[..., P:]
         dc.addcmul_(dm, self.to_cell[t])
         torch.mul(dc.unsqueeze(-2), self.to_gates[t], out=da[..., : 3 * H].unflatten(-1, (3, H)))
         torch.mul(dm, self.to_output[t], out=da[..., 3 * H :])
@@ -145,6 +147,15 @@ class LSTMRecord(Record):
         P = self.h.shape[-1]
         torch.mm(da.flatten(0, -2), self.weights.W_h, out=rows.view(-1, rows.shape[-1])[:, :P])
         rows[..., P:].mul_(self.f[t])
+
+    def to_cells(self, rows: Tensor) -> Tensor:
+        """``dc'``: what reaches c_t by c_{t+1}, and by h_t of the same step."""
+        P = self.h.shape[-1]
+        return rows[..., P:] + self._to_output(rows[..., :P]) * self.to_cell
+
+    def _to_output(self, dh: Tensor) -> Tensor:
+        """From dL/dh_t to dL/dm_t, before the projection."""
+        return dh if self.weights.W_p is None else dh @ self.weights.W_p
 
 
 @dataclass(frozen=True, eq=False)

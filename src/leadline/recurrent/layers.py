@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.errors import InputError
+from leadline.randomness import generator
 
 Nonlinearity = Literal["tanh", "relu", "identity"]
 
@@ -156,8 +157,8 @@ class RNN(Network):
                 "the nonlinearity is one of " + ", ".join(get_args(Nonlinearity)),
                 got=f"nonlinearity = {nonlinearity!r}",
             )
-        sizes, generator = _sizes(input_size, hidden_size, num_layers), _generator(seed)
-        super().__init__([RNNLayer(nonlinearity, *size, generator=generator) for size in sizes])
+        sizes, draw = _sizes(input_size, hidden_size, num_layers), generator(seed, "recurrent.weights")
+        super().__init__([RNNLayer(nonlinearity, *size, generator=draw) for size in sizes])
 
 
 class LSTM(Network):
@@ -176,8 +177,8 @@ class LSTM(Network):
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, seed: int | None = None):
-        sizes, generator = _sizes(input_size, hidden_size, num_layers), _generator(seed)
-        super().__init__([LSTMLayer(*size, generator=generator) for size in sizes])
+        sizes, draw = _sizes(input_size, hidden_size, num_layers), generator(seed, "recurrent.weights")
+        super().__init__([LSTMLayer(*size, generator=draw) for size in sizes])
 
 
 class GRU(Network):
@@ -192,8 +193,8 @@ class GRU(Network):
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, seed: int | None = None):
-        sizes, generator = _sizes(input_size, hidden_size, num_layers), _generator(seed)
-        super().__init__([GRULayer(*size, generator=generator) for size in sizes])
+        sizes, draw = _sizes(input_size, hidden_size, num_layers), generator(seed, "recurrent.weights")
+        super().__init__([GRULayer(*size, generator=draw) for size in sizes])
 
 
 def _sizes(input_size: int, hidden_size: int, num_layers: int) -> list[tuple[int, int]]:
@@ -201,7 +202,3 @@ def _sizes(input_size: int, hidden_size: int, num_layers: int) -> list[tuple[int
         if size < 1:
             raise InputError(f"{name} must be at least 1", got=f"{name} = {size}")
     return [(input_size if layer == 0 else hidden_size, hidden_size) for layer in range(num_layers)]
-
-
-def _generator(seed: int | None) -> torch.Generator | None:
-    return None if seed is None else torch.Generator().manual_seed(seed)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from leadline import data
 from leadline.errors import InputError
+from leadline.randomness import generator
 from leadline.recurrent.layers import Network
 
 
@@ -31,12 +32,10 @@ class Regression(nn.Module):
     def __init__(self, network: Network, output_size: int = 1, *, seed: int | None = None):
         super().__init__()
         self.network = network
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        draw = generator(seed, "recurrent.head")
         bound = 1 / math.sqrt(network.hidden_size)
-        self.W_f = nn.Parameter(
-            torch.empty(output_size, network.hidden_size).uniform_(-bound, bound, generator=generator)
-        )
-        self.b_f = nn.Parameter(torch.empty(output_size).uniform_(-bound, bound, generator=generator))
+        self.W_f = nn.Parameter(torch.empty(output_size, network.hidden_size).uniform_(-bound, bound, generator=draw))
+        self.b_f = nn.Parameter(torch.empty(output_size).uniform_(-bound, bound, generator=draw))
 
     def forward(self, x: Float[Tensor, "B T I"]) -> tuple[Float[Tensor, "B T O"], Float[Tensor, "B T H"]]:
         """Predictions and hidden states at every timestep."""

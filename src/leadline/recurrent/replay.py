@@ -114,6 +114,8 @@ def replay(call: Call) -> Replayed:
         else:
             x, lengths = shell.by_time(call.x), None
         reverse = _reversal(len(x), x.shape[1], lengths, x.device) if directions == 2 else None
+        if not x.shape[0]:
+            raise InputError("a sequence to trace has at least one timestep", got=f"{call.name}: an input of length 0")
         starts = _starts(call, weights, x)
         masks = _dropout_masks(call, x, lengths, len(weights), directions, weights)
         top = shell.by_time(call.output)
@@ -183,7 +185,7 @@ def _starts(call: Call, weights: Sequence[Sequence[Weights]], x: Tensor) -> list
     if call.hx is None:
         sizes = [first.W_h.shape[1]] + ([first.hidden_size] if first.kind == "lstm" else [])
         return [x.new_zeros(count, x.shape[1], size) for size in sizes]
-    given = call.hx if isinstance(call.hx, tuple) else (call.hx,)
+    given = (call.hx,) if isinstance(call.hx, Tensor) else tuple(call.hx)
     return [(state.unsqueeze(1) if state.dim() == 2 else state).detach() for state in given]
 
 

@@ -28,6 +28,8 @@ class Rows:
         # By the largest entry first: the square of 1e-200 is not representable.
         size = values.abs().amax(-1, keepdim=True)
         scaled = values / torch.where(size > 0, size, 1)
+        if bool(size.isinf().any()):
+            scaled = torch.where(size.isinf(), values.isinf() * values.sign(), scaled)
         norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
         unit = scaled / torch.where(norm > 0, norm, 1)
         return cls(unit, (norm.double().log() + size.double().log()).squeeze(-1) + log)
@@ -63,7 +65,7 @@ PullBack = Callable[[int, Tensor], Tensor]
 """``(t, rows (B, H)) -> rows J_t (B, H)``: from the state at t to the state at t - 1."""
 
 BLOCK = 16
-"""Steps that are taken between two normalisations, where the numbers allow it."""
+"""Steps between two normalisations; fewer where the range of the numbers asks for it."""
 
 
 def adjoint_sweep(direct: Rows, pull_back: PullBack) -> Swept:
@@ -82,10 +84,13 @@ def adjoint_sweep(direct: Rows, pull_back: PullBack) -> Swept:
     carry = direct[time - 1]
     totals = [Rows(carry.unit[None], carry.log[None])]
     recurrents = [Rows(torch.zeros_like(carry.unit[None]), torch.full_like(carry.log[None], -torch.inf))]
-    t = time - 1
+    t, size = time - 1, BLOCK
     while t > 0:
-        first = max(0, t - BLOCK)
-        total, recurrent = _block(direct, pull_back, carry, t, first) or _step(direct, pull_back, carry, t)
+        block = _block(direct, pull_back, carry, t, max(0, t - size)) if size > 1 else None
+        size = min(2 * size, BLOCK) if block else max(size // 2, 1)
+        if block is None and size > 1:
+            continue
+        total, recurrent = block or _step(direct, pull_back, carry, t)
         totals.append(total)
         recurrents.append(recurrent)
         t -= len(recurrent.log)

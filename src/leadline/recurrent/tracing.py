@@ -39,11 +39,12 @@ class Tape:
             InputError: nothing was recorded, the loss does not depend on what was, or a layer cannot be replayed.
         """
         self._check(loss)
-        gradients = self._seeds(loss.sum())
+        replayed, gradients = self._replayed(), self._seeds(loss.sum())
         layers = [
-            _layer_flow(replayed, arrived)
-            for replayed, own in zip(self._replayed(), gradients, strict=True)
-            for arrived in arrive(replayed, [own])
+            _layer_flow(one, arrived)
+            for one, own in zip(replayed, gradients, strict=True)
+            for arrived in arrive(one, [own])
+            if any(gradient is not None for gradient in own)  # a call that the loss never saw has no flow
         ]
         settings = {"model": type(self.model).__name__, "loss": float(loss.detach().sum())}
         return GradientFlow(Protocol(settings), tuple(layers))
@@ -111,7 +112,7 @@ class Tape:
             seeds = [self._seeds(term) for term in terms[first : first + chunk]]
             found.append(
                 [
-                    arrived.log_norm(arrived.total)
+                    arrived.log_norm(arrived.hidden(arrived.total))
                     for i, one in enumerate(replayed)
                     for arrived in arrive(one, [own[i] for own in seeds])
                 ]
@@ -129,7 +130,19 @@ class Tape:
         """The gradients of a scalar with respect to what each call returned."""
         tensors = [tensor for call in self.calls for tensor in call.outputs]
         reached = [tensor for tensor in tensors if tensor.requires_grad]
-        found = iter(torch.autograd.grad(loss, reached, retain_graph=True, allow_unused=True))
+        if not reached:
+            raise _foreign_loss("recorded states without a graph: frozen parameters, or a forward pass under no_grad")
+        try:
+            found = iter(torch.autograd.grad(loss, reached, retain_graph=True, allow_unused=True))
+        except RuntimeError as error:
+            if "inplace operation" not in str(error):
+                raise
+            raise InputError(
+                "the model must be as it was when the forward pass was recorded",
+                got="a weight or an activation that was changed in place since",
+                cause="the optimiser has stepped, or a head works in place on the recorded output",
+                cure="ask the tape before the optimiser steps",
+            ) from error
         gradients = [next(found) if tensor.requires_grad else None for tensor in tensors]
         if all(gradient is None for gradient in gradients):
             raise _foreign_loss("a loss that depends on no recorded state")
@@ -242,21 +255,19 @@ def _foreign_loss(got: str) -> InputError:
 
 def _layer_flow(replayed: Replayed, arrived: Arrived) -> LayerFlow:
     record = arrived.one.record
-    size = record.h.shape[-1]
-    has_cell = record.state_size > size
 
-    def log_norm(rows: Rows, first: int | None = None, last: int | None = size) -> np.ndarray:
-        return arrived.log_norm(rows, first, last)[0].T
+    def by_sample(rows: Rows) -> np.ndarray:
+        return arrived.log_norm(rows)[0].T
 
     total = arrived.total[:, 0]
-    to_initial = Rows.of(record.pull_back(0, total.unit[0]), total.log[0]).part(None, size)
+    to_initial = arrived.hidden(Rows.of(record.pull_back(0, total.unit[0]), total.log[0]))
     return LayerFlow(
         **replayed.naming(arrived.one.index, int(arrived.one.direction == "reverse")),
-        log_total=log_norm(arrived.total),
-        log_direct=log_norm(arrived.direct),
-        log_recurrent=log_norm(arrived.recurrent),
-        log_cell_total=log_norm(arrived.total, size, None) if has_cell else None,
-        log_input=log_norm(arrived.to_input, None, None),
+        log_total=by_sample(arrived.hidden(arrived.total)),
+        log_direct=by_sample(arrived.hidden(arrived.direct)),
+        log_recurrent=by_sample(arrived.hidden(arrived.recurrent)),
+        log_cell_total=by_sample(arrived.to_cells()) if record.weights.kind == "lstm" else None,
+        log_input=by_sample(arrived.to_input),
         log_initial=to_initial.log.cpu().numpy(),
-        hidden_norm=np.exp(log_norm(Rows.of(record.h.unsqueeze(1)))),
+        hidden_norm=np.exp(by_sample(Rows.of(record.h.unsqueeze(1)))),
     )

@@ -153,7 +153,7 @@ def _closed_form_error(seed: int, last_only: bool) -> float:
     """Largest relative difference of traced norms from the sum over k of (2/numel)(ŷ_k - y_k) W_f W_h^(k-t)."""
     batch, time, outputs = 4, 20, 2
     network = recurrent.RNN(3, 8, nonlinearity="identity", seed=seed)
-    model = recurrent.Regression(network, outputs, seed=seed + 1).double()
+    model = recurrent.Regression(network, outputs, seed=seed).double()
     generator = torch.Generator().manual_seed(seed)
     x, y = (torch.randn(batch, time, n, generator=generator, dtype=torch.float64) for n in (3, outputs))
     with recurrent.trace(model) as tape:
@@ -204,7 +204,7 @@ def _above_blocks() -> np.ndarray:
 def _log_growth(W_h: np.ndarray, time: int, seed: int) -> np.ndarray:
     """ln ‖dL/dh_{T-n}‖ - ln ‖dL/dh_T‖ for n = 0 … T-1, of a linear network with this W_h and a loss at the end."""
     network = recurrent.RNN(1, len(W_h), nonlinearity="identity", seed=seed)
-    model = recurrent.Regression(network, seed=seed + 1).double()
+    model = recurrent.Regression(network, seed=seed).double()
     with torch.no_grad():
         model.network.layers[0].W_h.copy_(torch.from_numpy(W_h))
     x, y = (values.double() for values in recurrent.running_average(1, time, seed=seed))
