@@ -31,7 +31,8 @@ _ENDINGS = {
 class Pretrained(Sounding):
     """A pretrained autoencoder: its weights and its training curves.
 
-    Errors are means over rows of the squared error summed over features; ``e`` epochs were trained.
+    Errors are means over rows of the squared error summed over features; ``e`` epochs were trained, and ``v`` is e + 1,
+    or 0 without validation rows.
     """
 
     architecture: Architecture
@@ -42,12 +43,12 @@ class Pretrained(Sounding):
     """Fingerprints of all rows that training or early stopping used."""
     training_error: Float[np.ndarray, " e"]
     """What was minimised, averaged over each epoch while the weights moved."""
-    clean_error: Float[np.ndarray, " e+1"]
-    """On clean validation rows, before training and after each epoch; empty without validation rows."""
-    own_error: Float[np.ndarray, " e+1"]
+    clean_error: Float[np.ndarray, " v"]
+    """On clean validation rows, at the start (moved to the data, untrained) and after each epoch; or empty."""
+    own_error: Float[np.ndarray, " v"]
     """What the model is trained for, on validation rows with a corruption drawn once; decides early stopping."""
     best_epoch: int
-    """The epoch whose weights were kept; 0 is before training."""
+    """The epoch whose weights were kept; 0 is the start."""
     ending: Ending
 
     @property
@@ -72,7 +73,7 @@ class Pretrained(Sounding):
             return Verdict(f"training error {self.training_error[-1]:.4g} after {trained} epochs, without validation")
         before, kept = self.clean_error[0], self.clean_error[self.best_epoch]
         return Verdict(
-            f"clean validation error {kept:.4g} (before training {before:.4g}) "
+            f"clean validation error {kept:.4g} ({before:.4g} at the start) "
             f"at epoch {self.best_epoch} of {trained}; {_ENDINGS[self.ending]}"
         )
 

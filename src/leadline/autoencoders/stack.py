@@ -26,6 +26,9 @@ EVALUATION_ROWS = 4096
 _ALIGNED = 16
 """Floats to which each member's parameters are padded, so that all members start on a cache line."""
 
+_EVIDENCE = 256
+"""Numbers that must agree before a batched operation is trusted to round like the single one."""
+
 _adam_ = torch._fused_adam_  # pyright: ignore[reportPrivateImportUsage]
 """What ``torch.optim.Adam(fused=True)`` calls, without what it does around it."""
 
@@ -90,13 +93,12 @@ class Stack:
 
     def error(self, member: int, seen: Tensor, target: Tensor, counts: Tensor | None) -> float:
         """The loss of one member on rows of shape (n, features), which may be many."""
-        layers = [(W[0].T, b[0]) for W, b in self._views(self.weights[member][None])]
         total = torch.zeros((), dtype=torch.float64, device=seen.device)
         for start in range(0, len(seen), EVALUATION_ROWS):
             block = slice(start, start + EVALUATION_ROWS)
             x = seen[block]
-            for (W, b), bends in zip(layers, self.bends, strict=True):
-                x = torch.addmm(b, x, W)
+            for (W, b), bends in zip(self.parameters, self.bends, strict=True):
+                x = torch.addmm(b[member], x, W[member].T)
                 x = self.activation.apply_(x) if bends else x
             error = (x - target[block]).flatten()
             error = error if counts is None else error * counts[block].flatten()
@@ -140,7 +142,10 @@ class Stack:
 
 
 class _Pass:
-    """A training step on batches of one size: every operation bound once to its operands."""
+    """A training step on batches of one size: every operation bound once to its operands.
+
+    The buffers start as noise, on which :func:`_same_bits` tries the operations.
+    """
 
     def __init__(self, stack: Stack, rows: int):
         make = stack.weights.new_empty
@@ -150,6 +155,9 @@ class _Pass:
         self.outputs = [make(members, rows, size) for _, size in stack.layers]
         self.deltas = [make(members, rows, size) for _, size in stack.layers]
         self.losses = make(members)
+        generator = torch.Generator(self.seen.device).manual_seed(0)
+        for buffer in (self.seen, *self.outputs, *self.deltas):
+            buffer.normal_(generator=generator)
         self.forward = [self._forward(layer) for layer in range(len(stack.layers))]
         self.backward = [self._backward(layer) for layer in reversed(range(len(stack.layers)))]
         self.flat_errors = [(delta.flatten(), loss) for delta, loss in zip(self.deltas[-1], self.losses, strict=True)]
@@ -228,7 +236,7 @@ def stack_size(architecture: Architecture, batch_size: int, element_size: int = 
         element_size: bytes of a number.
 
     >>> stack_size(Architecture(64, (128, 32)), 100), stack_size(Architecture(784, (1024, 64)), 100)
-    (9, 1)
+    (8, 1)
     """
     sizes = architecture.encoder_sizes
     parameters = sum(i * o + o for i, o in [*pairwise(sizes), *pairwise(sizes[::-1])])
@@ -250,7 +258,8 @@ def _same_bits(
     """Bind an operation on all members: ``together`` if it gives the bits of ``single`` on each, else one by one.
 
     Libraries choose their kernels, and so the order of summation, by shape: a batch of products may round otherwise
-    than the product alone. The choice depends on shapes, not on values, so that one try with noise tells.
+    than the product alone. The choice depends on shapes, not on values, so that one try on noise tells, provided that
+    it yields enough numbers: a few may agree by chance.
     """
     apart = [(*(operand[k] for operand in operands), out[k]) for k in range(len(out))]
 
@@ -261,16 +270,9 @@ def _same_bits(
     def at_once() -> None:
         together(*operands, out)
 
-    if len(apart) == 1:
+    if len(apart) == 1 or out.numel() < _EVIDENCE:
         return one_by_one
-    generator = torch.Generator(out.device).manual_seed(0)
-    before = [operand.clone() for operand in operands]
-    for operand in operands:
-        operand.normal_(generator=generator)
     one_by_one()
     expected = out.clone()
     at_once()
-    agrees = torch.equal(out, expected)
-    for operand, values in zip(operands, before, strict=True):
-        operand.copy_(values)
-    return at_once if agrees else one_by_one
+    return at_once if torch.equal(out, expected) else one_by_one

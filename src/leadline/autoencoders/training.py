@@ -8,7 +8,6 @@ together with :mod:`leadline.autoencoders.stack` this makes a result independent
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -44,6 +43,7 @@ def pretrain(
     lr: float = 5e-3,
     schedule: Schedule = "cosine",
     patience: int = 20,
+    centre: bool = True,
     seed: int = 0,
 ) -> Pretrained:
     """Train an autoencoder to reconstruct rows: a population of one; see :func:`pretrain_many`.
@@ -63,6 +63,7 @@ def pretrain(
         lr=lr,
         schedule=schedule,
         patience=patience,
+        centre=centre,
     )
     return result
 
@@ -78,6 +79,7 @@ def pretrain_many(
     lr: float | Sequence[float] = 5e-3,
     schedule: Schedule | Sequence[Schedule] = "cosine",
     patience: int | Sequence[int] = 20,
+    centre: bool | Sequence[bool] = True,
 ) -> list[Pretrained]:
     """Train a population of autoencoders at once; each comes out as if it had been trained alone, bit for bit.
 
@@ -85,8 +87,9 @@ def pretrain_many(
     trained for (for a corrupted one: on a corruption of the validation rows that is drawn once), best weights kept.
     The models end with these weights.
 
-    Training sees all rows with the mean of the training rows subtracted, after they were corrupted. For the model this
-    is a change of coordinates, which its first and last bias undo: it descends faster and remains what it is.
+    Training begins by moving the model to where the data are: f becomes ``f(x - c) + c``, c being the mean of the
+    training rows, and stays in these coordinates to its end, where c is absorbed by the first and the last bias. Adam
+    descends much faster on centred rows; rows that are hidden or noisy were so before c was subtracted.
 
     Args:
         models: autoencoders, each a different object; those of equal shape are stacked.
@@ -100,8 +103,9 @@ def pretrain_many(
         lr: learning rate of Adam at the start, > 0.
         schedule: ``"cosine"`` lowers the learning rate to 0 along half a cosine over the epochs; ``"constant"``.
         patience: epochs without improvement after which training stops, at least 1.
+        centre: whether to begin by moving the model to the data; not for one that was trained before.
 
-    The last five take one value for all, or a list with one for each.
+    The last six take one value for all, or a list with one for each.
 
     Returns:
         One :class:`Pretrained` for each model, in order.
@@ -118,7 +122,8 @@ def pretrain_many(
     """
     if len({id(model) for model in models}) < len(models):
         raise InputError("each model must be an object of its own", cure="build one Autoencoder for each seed")
-    settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "schedule": schedule, "patience": patience}
+    settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "schedule": schedule}
+    settings |= {"patience": patience, "centre": centre}
     columns = {name: _one_each(value, len(models), name) for name, value in settings.items()}
     columns |= {"seed": _one_each(list(seeds), len(models), "seeds")}
     data = _rows_each(X, len(models), "X"), _rows_each(validation, len(models), "validation")
@@ -159,7 +164,7 @@ class _Member:
         self.rows_seen = row_fingerprints(np.concatenate(arrays))
         self.fingerprint = fingerprint(*arrays)
         self.rows = torch.tensor(X, device=parameter.device)
-        self.centre = self.rows.mean(0)
+        self.centre = self.rows.mean(0) if self.settings["centre"] else torch.zeros_like(self.rows[0])
         self.held_out = None
         if held_out is not None:
             target = torch.tensor(held_out, device=parameter.device)
@@ -171,11 +176,6 @@ class _Member:
     def is_corrupted(self) -> bool:
         """Whether the model is shown anything but the rows themselves."""
         return not isinstance(self.model.corruption, Nothing)
-
-    @property
-    def start(self) -> dict[str, Tensor]:
-        """The parameters that training starts from, in its coordinates."""
-        return _translate(self.model.state_dict(), -self.centre)
 
     def lr(self, epoch: int) -> float:
         """The learning rate in an epoch, counted from 0."""
@@ -228,7 +228,7 @@ class _Member:
         elif epoch >= self.settings["epochs"]:
             self.ending = "budget"
         if self.ending is not None:
-            self.state = _translate(stack.state(self.best), self.centre)
+            self.state = _moved(stack.state(self.best), self.centre)
 
     def result(self) -> Pretrained:
         """What came out; the model is given the weights that were kept."""
@@ -281,7 +281,7 @@ class _Member:
 
 def _train(members: list[_Member]) -> None:
     """The training loop, for members of equal shape."""
-    states = [member.start for member in members]
+    states = [member.model.state_dict() for member in members]
     stack = Stack(members[0].model.architecture, states, [member.lr(0) for member in members])
     for k, member in enumerate(members):
         member.company = len(members)
@@ -309,20 +309,19 @@ def _train(members: list[_Member]) -> None:
 
 def _companies(members: list[_Member]) -> Iterator[list[_Member]]:
     """Members that are trained together: of equal shape, as many as a stack holds, in even parts."""
-    keys: dict[Any, int] = {}
-    index = {id(member): keys.setdefault(member.shape, len(keys)) for member in members}
-    for _, equal in groupby(sorted(members, key=lambda m: index[id(m)]), key=lambda m: index[id(m)]):
-        group = list(equal)
+    groups: dict[Any, list[_Member]] = {}
+    for member in members:
+        groups.setdefault(member.shape, []).append(member)
+    for group in groups.values():
         parts = -(-len(group) // stack_size(group[0].model.architecture, group[0].settings["batch_size"]))
         yield from ([group[i] for i in part] for part in np.array_split(np.arange(len(group)), parts))
 
 
-def _translate(state: dict[str, Tensor], shift: Tensor) -> dict[str, Tensor]:
-    """The same autoencoder for rows, and reconstructions, that were moved by ``shift``; copies."""
+def _moved(state: dict[str, Tensor], centre: Tensor) -> dict[str, Tensor]:
+    """The autoencoder ``f(x - c) + c`` as one on x; copies."""
     state = {name: tensor.clone() for name, tensor in state.items()}
-    names = list(state)
-    state["encoder.0.bias"] -= state["encoder.0.weight"] @ shift
-    state[names[-1]] += shift
+    state["encoder.0.bias"] -= state["encoder.0.weight"] @ centre
+    state[list(state)[-1]] += centre
     return state
 
 

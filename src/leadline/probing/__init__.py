@@ -2,6 +2,15 @@
 
 from leadline.probing.efficiency import LabelEfficiency, label_efficiency
 from leadline.probing.linear import LinearProbe, linear_probe
+from leadline.probing.logistic import LogisticFits, fit_logistic
 from leadline.probing.scaling import Scaling
 
-__all__ = ["LabelEfficiency", "LinearProbe", "Scaling", "label_efficiency", "linear_probe"]
+__all__ = [
+    "LabelEfficiency",
+    "LinearProbe",
+    "LogisticFits",
+    "Scaling",
+    "fit_logistic",
+    "label_efficiency",
+    "linear_probe",
+]

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 BASELINES = ("raw", "pca", "untrained")
 """Names of the representations that every study holds, given or not."""
 
+TOLERANCE = 1e-4
+"""Largest entry of the gradient at which a probe is solved."""
+
 
 @dataclass(frozen=True, eq=False)
 class LabelEfficiency(Sounding):
@@ -98,7 +101,7 @@ class LabelEfficiency(Sounding):
     def table(self) -> "pd.DataFrame":
         """One row per representation and label count.
 
-        Columns: ``accuracy`` with its 95 % interval (percent), ``gain`` over raw inputs with its 95 % interval (points).
+        Columns: ``accuracy`` and its 95 % interval (percent), ``gain`` over raw inputs and its 95 % interval (points).
         """
         import pandas as pd
 
@@ -144,8 +147,9 @@ def label_efficiency(
     drawn from the probe pool (stratified, nested, the same for all representations), a multinomial logistic regression
     is fitted to each, its strength chosen inside the labels, and its accuracy taken on the test role.
 
-    The baselines are always there: ``"raw"``, ``"pca"`` (as many components as the first encoder has features, fitted on
-    the pretraining rows) and, where an encoder can be rebuilt with random weights, ``"untrained"``.
+    The baselines are always there: ``"raw"``, ``"pca"`` (fitted on the pretraining rows; as many components as the
+    first encoder has features, but at most half of those of X, since all of them would be X again) and, where an
+    encoder can be rebuilt with random weights, ``"untrained"``.
 
     Args:
         encoders: name -> ``"raw"``, a number of principal components, a callable, a module, an encoder with
@@ -179,7 +183,8 @@ def label_efficiency(
             got=f"{len(roles)} roles and {len(seeds)} seeds",
             cure="roles=[split_roles(y, seed=seed) for seed in range(12)]",
         )
-    sources = _with_baselines({name: _per_seed(name, given, len(roles)) for name, given in encoders.items()}, seeds)
+    given = {name: _per_seed(name, source, len(roles)) for name, source in encoders.items()}
+    sources = _with_baselines(given, seeds, X.shape[1])
     if not transductive:
         _refuse_seen_rows(sources, X, roles, seeds)
     pool = min(len(role.probe_pool) for role in roles)
@@ -193,7 +198,8 @@ def label_efficiency(
     for name, per_seed in sources.items():
         with context(f"in the representation {name!r}"):
             measured[name] = study.measure(name, per_seed)
-    sizes, accuracy, validation, chosen = zip(*measured.values(), strict=True)
+    sizes, numbers = zip(*measured.values(), strict=True)
+    accuracy, validation_accuracy, chosen = np.stack(numbers, axis=1)
     return LabelEfficiency(
         protocol=Protocol(
             settings={"labels": list(study.budgets), "num_subsets": num_subsets, "strengths": list(strengths)},
@@ -206,9 +212,9 @@ def label_efficiency(
         names=tuple(sources),
         sizes=sizes,
         budgets=np.array(study.budgets),
-        accuracy=np.stack(accuracy),
-        validation_accuracy=np.stack(validation),
-        strengths=np.stack(chosen),
+        accuracy=accuracy,
+        validation_accuracy=validation_accuracy,
+        strengths=chosen,
     )
 
 
@@ -223,40 +229,36 @@ class _Study:
     budgets: tuple[int, ...]
     strengths: tuple[float, ...]
 
-    def measure(self, name: str, per_seed: list[Any]) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-        """Features of the representation; accuracies on test and validation and strengths, (seeds, budgets, subsets)."""
+    def measure(self, name: str, per_seed: list[Any]) -> tuple[int, np.ndarray]:
+        """Number of features, and test accuracy, validation accuracy and strength: (3, seeds, budgets, subsets)."""
         features = []
         for role, source in zip(self.roles, per_seed, strict=True):
             pretraining = self.X[role.pretrain_train]
             encode = as_encode(source, pretraining)
             scaling = Scaling.fit(encode_rows(encode, pretraining, name))
             features.append(torch.from_numpy(scaling(encode_rows(encode, self.X, name))))
-        results = [self._at(features, budget) for budget in self.budgets]
-        return features[0].shape[1], *(np.stack(parts, axis=1) for parts in zip(*results, strict=True))
+        return features[0].shape[1], np.stack([self._at(features, budget) for budget in self.budgets], axis=2)
 
-    def _at(self, features: list[torch.Tensor], budget: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All seeds and subsets at one budget, solved together; equal subsets (the whole pool) are solved once."""
+    def _at(self, features: list[torch.Tensor], budget: int) -> Float[np.ndarray, "3 seeds subsets"]:
+        """All seeds and subsets at one budget, solved together; subsets that are the whole pool are solved once."""
         draws = len(self.orders[0])
         distinct = 1 if all(len(role.probe_pool) == budget for role in self.roles) else draws
         rows = [torch.from_numpy(order[:distinct, :budget]) for order in self.orders]
         Z = torch.cat([Z[index] for Z, index in zip(features, rows, strict=True)])
-        classes = int(self.y.max()) + 1
-        solution = solve_probes(Z, torch.cat([self.y[index] for index in rows]), classes, self.strengths, 1e-4)
-        W, b = solution.fits.coefficients.squeeze(1), solution.fits.intercepts.squeeze(1)
+        y = torch.cat([self.y[index] for index in rows])
+        solution = solve_probes(Z, y, int(self.y.max()) + 1, self.strengths, TOLERANCE)
         shape = (len(features), distinct)
-        W, b = W.unflatten(0, shape), b.unflatten(0, shape)
-        accuracies = [
-            np.array(
-                [
-                    self._accuracy(Z, getattr(role, part), W[s], b[s])
-                    for s, (Z, role) in enumerate(zip(features, self.roles, strict=True))
-                ]
-            )
+        W = solution.fits.coefficients.squeeze(1).unflatten(0, shape)
+        b = solution.fits.intercepts.squeeze(1).unflatten(0, shape)
+        measured = [
+            [
+                self._accuracy(Z, getattr(role, part), *fit)
+                for Z, role, *fit in zip(features, self.roles, W, b, strict=True)
+            ]
             for part in ("test", "probe_validation")
         ]
-        results = [*accuracies, solution.strengths.double().numpy().reshape(shape)]
-        test, validation, chosen = (np.broadcast_to(result, (shape[0], draws)).copy() for result in results)
-        return test, validation, chosen
+        results = np.array([*measured, solution.strengths.double().numpy().reshape(shape)])
+        return np.broadcast_to(results, (3, shape[0], draws))
 
     def _accuracy(self, Z: torch.Tensor, rows: np.ndarray, W: torch.Tensor, b: torch.Tensor) -> np.ndarray:
         """Share of right answers of each probe, (subsets,)."""
@@ -264,14 +266,13 @@ class _Study:
         return (scores.argmax(2) == self.y[rows]).double().mean(1).numpy()
 
 
-def _with_baselines(sources: dict[str, list[Any]], seeds: Sequence[int]) -> dict[str, list[Any]]:
+def _with_baselines(sources: dict[str, list[Any]], seeds: Sequence[int], width: int) -> dict[str, list[Any]]:
     """The representations with those that every study holds added at the end."""
-    count = len(seeds)
-    encoders = [per_seed for per_seed in sources.values() if hasattr(per_seed[0], "untrained")]
-    added = {"raw": ["raw"] * count}
-    if encoders:
-        added["pca"] = [int(encoder.output_size) for encoder in encoders[0]]
-        added["untrained"] = [encoder.untrained(seed) for encoder, seed in zip(encoders[0], seeds, strict=True)]
+    trained = [per_seed for per_seed in sources.values() if hasattr(per_seed[0], "untrained")]
+    components = max(1, min([width // 2, *(encoder.output_size for encoder in (trained[0] if trained else []))]))
+    added: dict[str, list[Any]] = {"raw": ["raw"] * len(seeds), "pca": [components] * len(seeds)}
+    if trained:
+        added["untrained"] = [encoder.untrained(seed) for encoder, seed in zip(trained[0], seeds, strict=True)]
     return {**sources, **{name: per_seed for name, per_seed in added.items() if name not in sources}}
 
 

@@ -163,12 +163,16 @@ def _lbfgs(problem: _Problem, start: Tensor | None, tol: float) -> tuple[Tensor,
         inverse = torch.where(useful, 1 / curvature, 0.0)
         pairs = [*pairs[-(MEMORY - 1) :], (step, change, inverse)]
         stretch = torch.where(useful, curvature / _dot(change, scale * change), stretch)
-        wide = good[..., None, None]
-        W, gradient = torch.where(wide, trial, W), torch.where(wide, new_gradient, gradient)
-        value = torch.where(good, new_value, value)
         secant = (slope / (slope - new_slope)).clamp(0.1, 0.5)
         length = torch.where(good, 1.0, length * secant)
-        direction = torch.where(wide, _towards(gradient, pairs, scale, stretch), direction)
+        value = torch.where(good, new_value, value)
+        if good.all():
+            W, gradient = trial, new_gradient
+            direction = _towards(gradient, pairs, scale, stretch)
+        else:
+            wide = good[..., None, None]
+            W, gradient = torch.where(wide, trial, W), torch.where(wide, new_gradient, gradient)
+            direction = torch.where(wide, _towards(gradient, pairs, scale, stretch), direction)
     solution[alive], residual[alive] = W, gradient.abs().amax((2, 3))
     return solution, residual
 
@@ -177,11 +181,11 @@ def _towards(gradient: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]], scale
     """The quasi-Newton direction, by the two-loop recursion; a pair of inverse curvature 0 changes nothing."""
     q, shares = -gradient, []
     for step, change, inverse in reversed(pairs):
-        shares.append(_dot(step, q) * inverse)
-        q = q - shares[-1][..., None, None] * change
-    q = q * scale * stretch[..., None, None]
+        shares.append(_dot(step, q).mul_(inverse))
+        q.addcmul_(change, shares[-1][..., None, None], value=-1)
+    q.mul_(scale).mul_(stretch[..., None, None])
     for (step, change, inverse), share in zip(pairs, reversed(shares), strict=True):
-        q = q + (share - _dot(change, q) * inverse)[..., None, None] * step
+        q.addcmul_(step, (share - _dot(change, q) * inverse)[..., None, None])
     return q
 
 

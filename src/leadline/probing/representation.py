@@ -14,7 +14,7 @@ from jaxtyping import Float
 from leadline.data import check_features
 from leadline.errors import InputError
 
-Encode = Callable[[np.ndarray], np.ndarray]
+Encode = Callable[[np.ndarray], Any]
 """Rows of shape (n, d) to features of shape (n, k)."""
 
 
@@ -35,13 +35,11 @@ def as_encode(source: Any, pretraining_rows: Float[np.ndarray, "n d"]) -> Encode
         return lambda X: X
     if isinstance(source, int) and not isinstance(source, bool):
         return principal_components(pretraining_rows, source)
-    encode = getattr(source, "encode", None)
+    encode: Any = getattr(source, "encode", source)
     if isinstance(source, torch.nn.Module):
-        return lambda X: _through_module(source, encode or source, X)
+        return lambda X: _through_module(source, encode, X)
     if callable(encode):
         return encode
-    if callable(source):
-        return source
     raise InputError(
         "a representation is 'raw', a number of principal components, a callable, a module or an encoder",
         got=f"{source!r}",

@@ -1,0 +1,270 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from leadline.autoencoders import Architecture, Autoencoder, GaussianNoise, Nothing, PixelMask, pretrain, pretrain_many
+from leadline.autoencoders.stack import Stack, stack_size
+from leadline.errors import InputError, describe
+
+KINDS = [Nothing(), GaussianNoise(0.3), PixelMask(0.3), PixelMask(0.3, loss="masked"), PixelMask(0.3, loss="visible")]
+
+
+def rows(n=60, d=7, seed=0):
+    rng = np.random.default_rng(seed)
+    return (rng.normal(size=(n, 3)) @ rng.normal(size=(3, d)) + 0.3 * rng.normal(size=(n, d)) + 1).astype(np.float32)
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(1)
+
+
+def equal(a, b):
+    same_weights = all(np.array_equal(a.weights[name], b.weights[name]) for name in a.weights)
+    same_curves = all(
+        np.array_equal(getattr(a, name), getattr(b, name)) for name in ("training_error", "clean_error", "own_error")
+    )
+    return same_weights and same_curves and (a.best_epoch, a.ending) == (b.best_epoch, b.ending)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "linear"])
+@pytest.mark.parametrize("corruption", KINDS, ids=str)
+def test_the_gradient_by_hand_is_autograds(activation, corruption):
+    model = Autoencoder(7, (6, 5, 3), activation, seed=0).double()
+    x = torch.from_numpy(rows()).double()
+    seen, counts = corruption.corrupt(x, torch.Generator().manual_seed(1))
+    squares = (model(seen) - x).square()
+    loss = (squares if counts is None else squares * counts).sum(1).mean()
+    loss.backward()
+    stack = Stack(model.architecture, [model.state_dict()] * 2, [1e-3] * 2)
+    counts = None if counts is None else counts.expand(2, -1, -1)
+    summed = stack.step(seen.expand(2, -1, -1), x.expand(2, -1, -1), counts)
+    assert (summed / len(x)).tolist() == pytest.approx([loss.item()] * 2, rel=1e-12)
+    for row in stack.gradients:
+        for (name, ours), theirs in zip(stack.state(row).items(), model.parameters(), strict=True):
+            assert theirs.grad is not None
+            np.testing.assert_allclose(ours, theirs.grad, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_a_step_is_pytorchs_adam():
+    model = Autoencoder(7, (6, 3), seed=0).double()
+    x = torch.from_numpy(rows()).double()
+    stack = Stack(model.architecture, [model.state_dict()] * 2, [1e-2, 1e-3])
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(5):
+        stack.step(x.expand(2, -1, -1), x.expand(2, -1, -1), None)
+        optimizer.zero_grad()
+        model.loss(x).backward()
+        optimizer.step()
+    for ours, theirs in zip(stack.state(stack.weights[1]).values(), model.parameters(), strict=True):
+        np.testing.assert_allclose(ours, theirs.detach(), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("size", "hidden", "batch"), [(7, (6, 3), 16), (64, (128, 32), 40), (5, (1,), 7), (40, (33, 17), 30), (3, (4,), 1)]
+)
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_company_changes_no_bit(threads, size, hidden, batch, activation):
+    """Whatever the grouping: alone, all together, or among other corruptions, rates, epochs and data of their own."""
+    seeds = range(5)
+    kinds = [Nothing(), GaussianNoise(0.3), PixelMask(0.3), GaussianNoise(0.1), Nothing()]
+    data = [rows(47, size, seed) for seed in seeds]
+    options = [{"lr": 1e-2 / (1 + s), "epochs": 3 + s % 2, "patience": 1 + s % 3} for s in seeds]
+    made = [Autoencoder(size, hidden, activation, kind, seed=s) for s, kind in zip(seeds, kinds, strict=True)]
+    together = pretrain_many(
+        made, data, seeds=seeds, batch_size=batch, **{name: [o[name] for o in options] for name in options[0]}
+    )
+    for s, kind in zip(seeds, kinds, strict=True):
+        model = Autoencoder(size, hidden, activation, kind, seed=s)
+        alone = pretrain(model, data[s], seed=s, batch_size=batch, **options[s])
+        assert equal(alone, together[s])
+
+
+def test_stacks_follow_from_shapes():
+    small, large = Architecture(64, (32,)), Architecture(784, (1000, 64))
+    assert stack_size(small, 100) == 2 * stack_size(small, 100, element_size=8) > 8
+    assert stack_size(large, 100) == 1
+    models = [Autoencoder(7, (3,), seed=s) for s in range(3)] + [Autoencoder(7, (4,), seed=0)]
+    done = pretrain_many(models, rows(), seeds=range(4), epochs=1)
+    assert [pretrained.protocol.settings["stack"] for pretrained in done] == [3, 3, 3, 1]
+
+
+def test_a_corrupted_autoencoder_is_a_vanilla_one_on_corrupted_pairs():
+    """Statement ae.h, exactly: the same steps on the materialised (corrupted, clean) pairs give the same bits."""
+    x, hidden = torch.from_numpy(rows()), (5, 3)
+    state = Autoencoder(7, hidden, seed=0).state_dict()
+    architecture = Architecture(7, hidden)
+    denoising, vanilla = (Stack(architecture, [state], [1e-3]) for _ in range(2))
+    generator = torch.Generator().manual_seed(0)
+    pairs = [(GaussianNoise(0.5).corrupt(x, generator)[0], x) for _ in range(4)]
+    generator.manual_seed(0)
+    for seen, target in pairs:
+        denoising.step(GaussianNoise(0.5).corrupt(x, generator)[0][None], x[None], None)
+        vanilla.step(seen[None], target[None], None)
+    assert torch.equal(denoising.weights, vanilla.weights)
+
+
+@pytest.mark.parametrize(
+    ("corruption", "noise", "kept"),
+    [(Nothing(), 0.0, 1.0), (GaussianNoise(0.7), 0.49, 1.0), (PixelMask(0.3), 0.0, 0.7)],
+)
+def test_a_linear_autoencoder_reaches_its_closed_form_optimum(corruption, noise, kept):
+    """Reduced-rank regression: min loss(k) = tr S - sum of the top k eigenvalues of S_xt S_tt^-1 S_tx, centred."""
+    X = rows(400, 6, 3).astype(np.float64)
+    X -= X.mean(0)
+    S = X.T @ X / len(X)
+    S_tt = kept**2 * S + (noise + kept * (1 - kept) * np.diag(S)) * np.eye(6)
+    optimum = np.trace(S) - np.linalg.eigvalsh(kept**2 * S @ np.linalg.solve(S_tt, S))[-2:].sum()
+    model = Autoencoder(6, (2,), "linear", corruption, seed=0).double()
+    pretrained = pretrain(model, X, validation=None, epochs=250, lr=2e-2, batch_size=50)
+    W = pretrained.weights["decoder.0.weight"] @ pretrained.weights["encoder.0.weight"]
+    loss = np.trace(S - 2 * kept * W @ S + W @ S_tt @ W.T)
+    assert optimum * (1 - 1e-9) <= loss <= 1.02 * optimum
+    assert pretrained.ending == "budget"
+    if corruption == Nothing():
+        axes = np.linalg.svd(X)[2][:2]
+        basis = np.linalg.qr(pretrained.weights["decoder.0.weight"])[0]
+        assert np.linalg.svd(axes @ basis)[1] == pytest.approx([1, 1], abs=1e-3)
+
+
+def test_best_weights_are_kept_and_error_is_measured_on_them():
+    X = rows(40, 7)
+    pretrained = pretrain(Autoencoder(7, (64, 6), seed=0), X[:20], validation=X[20:], epochs=300, patience=10, lr=2e-2)
+    assert pretrained.ending == "stopped early"
+    assert len(pretrained.training_error) == pretrained.best_epoch + 10
+    assert pretrained.clean_error[pretrained.best_epoch] == pretrained.clean_error.min()
+    error = ((pretrained.model(torch.from_numpy(X[20:])).detach().numpy() - X[20:]) ** 2).sum(1).mean()
+    assert error == pytest.approx(pretrained.clean_error.min(), rel=1e-4)
+
+
+def test_validation_of_a_corrupted_model_is_on_one_fixed_corruption():
+    X = rows()
+    pretrained = pretrain(Autoencoder(7, (4,), corruption=GaussianNoise(0.5), seed=0), X, epochs=4)
+    assert (pretrained.own_error > pretrained.clean_error).all()
+    frozen = pretrain(Autoencoder(7, (4,), corruption=GaussianNoise(0.5), seed=0), X, epochs=4, lr=1e-12)
+    assert np.ptp(frozen.own_error) < 1e-4
+
+
+def test_the_model_ends_with_the_best_weights_and_starts_where_the_data_are():
+    X = rows()
+    model = Autoencoder(7, (4,), seed=0)
+    with torch.no_grad():
+        plain = float(model.loss(torch.from_numpy(X[:20])))
+        moved = float(model.loss(torch.from_numpy(X[:20] - X[20:].mean(0))))
+    pretrained = pretrain(model, X[20:], validation=X[:20], epochs=3)
+    assert pretrained.clean_error[0] == pytest.approx(moved, rel=1e-5)
+    for name, parameter in model.state_dict().items():
+        assert np.array_equal(parameter.numpy(), pretrained.weights[name])
+    model = Autoencoder(7, (4,), seed=0)
+    pretrained = pretrain(model, X[20:], validation=X[:20], epochs=3, centre=False)
+    assert pretrained.clean_error[0] == pytest.approx(plain, rel=1e-5)
+
+
+def test_it_does_not_matter_where_the_data_stand():
+    X = rows(200, 7)
+    near, far = (
+        pretrain(Autoencoder(7, (5, 3), seed=0).double(), X + shift, epochs=5) for shift in (0, np.float32(1000))
+    )
+    np.testing.assert_allclose(near.own_error, far.own_error, rtol=1e-3)
+
+
+def test_divergence_is_told_apart():
+    X = rows()
+    wild = pretrain(Autoencoder(7, (5, 3), seed=0), X, lr=30.0, epochs=50, schedule="constant")
+    assert wild.ending == "diverged"
+    assert "lower the learning rate" in str(wild.verdict)
+    assert all(np.isfinite(weights).all() for weights in wild.weights.values())
+    slow = pretrain(Autoencoder(7, (5, 3), seed=0), X, lr=1e-6, epochs=5)
+    assert slow.ending == "budget"
+    mixed = pretrain_many(
+        [Autoencoder(7, (5, 3), seed=0) for _ in range(2)], X, seeds=[0, 0], lr=[30.0, 1e-6], epochs=5
+    )
+    assert equal(mixed[1], slow)
+
+
+@settings(max_examples=10)
+@given(st.integers(2, 40), st.integers(1, 45), st.integers(1, 60))
+def test_an_epoch_visits_every_row_once(n, batch, numbers):
+    from leadline.autoencoders import training
+
+    X = np.arange(n * 2, dtype=np.float32).reshape(n, 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "BLOCK_NUMBERS", numbers)
+        member = training._Member(
+            Autoencoder(2, (1,), seed=0),
+            X,
+            None,
+            {
+                "epochs": 1,
+                "batch_size": batch,
+                "lr": 1.0,
+                "schedule": "constant",
+                "patience": 1,
+                "centre": True,
+                "seed": 0,
+            },
+        )
+        blocks = [target + member.centre for _, target, _ in member.blocks()]
+    assert all(len(block) % batch == 0 for block in blocks[:-1])
+    visited = np.sort(np.concatenate([block.numpy() for block in blocks])[:, 0])
+    assert visited == pytest.approx(X[:, 0], abs=1e-4)
+
+
+def test_pretrained_is_a_sounding(tmp_path):
+    from leadline.autoencoders import Pretrained
+
+    pretrained = pretrain(Autoencoder(7, (4, 2), corruption=PixelMask(0.5), seed=0), rows(), epochs=3)
+    assert "clean validation error" in str(pretrained)
+    assert list(pretrained.table().columns) == ["epoch", "training", "clean validation", "own validation"]
+    assert [trace.name for trace in pretrained.figure().select_traces()] == [
+        "training",
+        "validation, clean",
+        "validation, corrupted",
+    ]
+    pretrained.save(tmp_path)
+    back = Pretrained.load(tmp_path)
+    assert equal(back, pretrained)
+    assert np.array_equal(back.encoder.encode(rows()), pretrained.encoder.encode(rows()))
+    without = pretrain(Autoencoder(7, (2,), seed=0), rows(), validation=None, epochs=2)
+    assert "without validation" in str(without)
+    assert len(list(without.figure().select_traces())) == 1
+    assert len(without.table()) == 3
+
+
+def bad(**changes):
+    arguments = {"models": [Autoencoder(7, (3,), seed=s) for s in range(2)], "X": rows(), "seeds": [0, 1], **changes}
+    return pretrain_many(arguments.pop("models"), arguments.pop("X"), **arguments)
+
+
+same = Autoencoder(7, (3,), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"models": [same, same]}, "an object of its own"),
+        ({"seeds": [0]}, "1 for 2 models"),
+        ({"seeds": [0, -1]}, r"seed = -1\n  where: in model 1 of 2"),
+        ({"X": [rows()]}, "a list of 1 for 2 models"),
+        ({"X": rows(d=6)}, "X has 6 features, the model takes 7"),
+        ({"X": np.full((9, 7), np.nan)}, r"X\[0, 0\] = nan"),
+        ({"X": np.zeros((0, 7))}, "at least one row"),
+        ({"validation": 1.5}, "validation = 1.5 of 60 rows"),
+        ({"validation": 0.001}, "leave rows on both sides"),
+        ({"validation": rows(d=6)}, "validation has 6 features"),
+        ({"lr": [1e-3, 0]}, r"lr = 0\n  where: in model 1 of 2"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1"),
+        ({"batch_size": 2.5}, "batch_size = 2.5"),
+        ({"schedule": "linear"}, "schedule = 'linear'"),
+    ],
+)
+def test_refuses_before_any_work(changes, text):
+    with pytest.raises(InputError) as caught:
+        bad(**changes)
+    assert re.search(text, describe(caught.value))
