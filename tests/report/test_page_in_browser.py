@@ -1,24 +1,63 @@
 """The page as a reader meets it: in a real browser, from a file, without a network."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from leadline import report
-from leadline.worksheet import STATEMENTS, Result, Setting
+from leadline import figures, report
+from leadline.statistics import effect
+from leadline.worksheet import STATEMENTS, Answer, Result, Setting
 from tests.worksheet import example
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
+PATCHES = {
+    name: effect(np.random.default_rng(0).normal(5, 1, 12), name, "points")
+    for name in ("copying_is_harder", "patch_minus_pixel")
+}
+
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+
+def with_figure(answer: Answer, figure: Any) -> Answer:
+    """The answer, with another figure."""
+    sounding = replace(answer.soundings["flow"])
+    object.__setattr__(sounding, "figure", lambda: figure)
+    return replace(answer, soundings={"flow": sounding})
+
+
+def panels() -> Any:
+    figure = figures.panels("Two views of one and the same thing, <s> & all", [("left", "t", "y"), ("right", "t", "y")])
+    for axis in ("", "2"):
+        figure.add_scatter(x=[1, 2], y=[1, 2], name=f"line {axis}", xaxis=f"x{axis}", yaxis=f"y{axis}")
+    return figure
+
+
+def tree() -> Any:
+    labels = ["start", "<s>", "</s>", "<b>x</b>", "&amp;"]
+    return figures.tree(
+        np.array([-1, 0, 1, 2, 2]),
+        labels,
+        ["", *["−1.45, rank 3"] * 4],
+        title="<i>a tree</i>",
+        paths={"the <u>best</u>": [0, 1], "another": [2]},
+        columns=["", "step 1", "step 2", "step 3"],
+    )
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    kinds = {"ae.f": example.answer("ae.f"), "beam.a": example.answer("beam.a", gain=-1.0)}
+    kinds = {
+        "ae.f": example.answer("ae.f"),
+        "ae.g": replace(with_figure(example.answer("ae.f"), panels()), statement_id="ae.g", effects=PATCHES),
+        "beam.a": with_figure(example.answer("beam.a", gain=-1.0), tree()),
+    }
     results = [Result(statement, answer=kinds.get(name)) for name, statement in STATEMENTS.items()]
     return report.write(results, Setting("quick"), tmp_path_factory.mktemp("page")).as_uri()
 
@@ -36,14 +75,14 @@ def visit(browser: Browser, url: str):
     """Open the page in a context of its own; on leaving, assert that it made no request and no complaint."""
     requests, complaints, contexts = [], [], []
 
-    def open_page(**options) -> Page:
+    def open_page(anchor: str = "", **options) -> Page:
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: requests.append(request.url))
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(url)
+        page.goto(url + anchor)
         return page
 
     yield open_page
@@ -103,17 +142,108 @@ def test_dark_mode_reaches_text_and_figures(visit):
     expect(page.locator(".gtitle").first).to_have_css("fill", "rgb(29, 39, 51)")
 
 
-def test_the_printed_page_holds_all_figures(visit, tmp_path: Path):
-    page = visit(color_scheme="dark")
+def size(page: Page, statement: str) -> tuple[float, float]:
+    """Width and height of a drawing, once it fills its place."""
+    place = drawn(page, statement)
+    page.wait_for_function(
+        "([name, width, height]) => { const { clientWidth, clientHeight } = "
+        "document.querySelector(`[data-figure='${name}'] .main-svg`); "
+        "return clientWidth == width && clientHeight == height }",
+        arg=[f"figure-{statement}", *place.evaluate("place => [place.clientWidth, place.clientHeight]")],
+    )
+    box = place.locator(".main-svg").first.bounding_box()
+    assert box is not None
+    return box["width"], box["height"]
+
+
+def test_a_figure_follows_its_room_in_both_directions(visit):
+    page = visit(viewport={"width": 800, "height": 900})
+    wide = size(page, "ae.g")
+    headings = page.locator("[data-figure='figure-ae.g'] .annotation-text")
+    assert wide == (760, 380)
+    page.set_viewport_size({"width": 360, "height": 800})
+    narrow = size(page, "ae.g")
+    assert narrow == (328, 646)
+    left, right = (headings.nth(i).bounding_box() for i in range(2))
+    assert right["y"] > left["y"] + 200
+    bottom = page.locator("[data-figure='figure-ae.g']").bounding_box()
+    assert page.locator("#ae\\.g .parts").bounding_box()["y"] >= bottom["y"] + bottom["height"]
+    page.set_viewport_size({"width": 800, "height": 900})
+    assert size(page, "ae.g") == wide
+    left, right = (headings.nth(i).bounding_box() for i in range(2))
+    assert right["y"] == left["y"]
+
+
+@pytest.mark.parametrize("width", [390, 1100])
+def test_links_reach_their_statement_and_stay_there(visit, width):
+    options = {"viewport": {"width": width, "height": 700}, "reduced_motion": "reduce"}
+    top = "document.getElementById('beam.a').getBoundingClientRect().top"
+    page = visit("#beam.a", **options)
+    page.wait_for_selector("[data-figure='figure-beam.a'] .main-svg")
+    assert 0 <= page.evaluate(top) <= 20
+    page = visit(**options)
+    page.locator("a[href='#beam.a']").click()
+    page.wait_for_selector("[data-figure='figure-beam.a'] .main-svg")
+    assert 0 <= page.evaluate(top) <= 20
+    # Also for whoever reads down the page: nothing moves while figures appear.
+    assert page.evaluate("document.documentElement.scrollHeight") == whole(visit(**options))
+
+
+def whole(page: Page) -> int:
+    """The height of the page when all figures are drawn."""
+    for statement in ("ae.f", "ae.g", "beam.a"):
+        drawn(page, statement)
+    return page.evaluate("document.documentElement.scrollHeight")
+
+
+def test_text_in_figures_is_shown_as_it_stands(visit):
+    place = drawn(visit(), "beam.a")
+    texts = place.locator(".annotation-text").evaluate_all("all => all.map(one => one.textContent)")
+    assert [text.removesuffix("−1.45, rank 3") for text in texts[:5]] == ["start", "<s>", "</s>", "<b>x</b>", "&amp;"]
+    assert place.locator(".gtitle").text_content() == "<i>a tree</i>"
+    assert place.locator(".legendtext").first.text_content() == "the <u>best</u>"
+
+
+def test_a_tree_is_scrolled_where_its_text_would_leave_its_boxes(visit):
+    page = visit(viewport={"width": 360, "height": 800})
+    place = drawn(page, "beam.a")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert place.evaluate("place => place.parentElement.clientWidth") == 328
+    assert place.evaluate("place => place.clientWidth") > 400
+    width = place.locator(".shapelayer path").evaluate_all(
+        "all => Math.min(...all.filter(one => one.getAttribute('d').endsWith('Z')).map(one => one.getBBox().width))"
+    )
+    text = place.locator(".annotation-text").evaluate_all(
+        "all => Math.max(...all.slice(0, 5).map(one => one.getBBox().width))"
+    )
+    assert text < width
+
+
+def test_the_printed_page_holds_all_figures_and_all_that_was_folded(visit, tmp_path: Path):
+    page = visit(color_scheme="dark", viewport={"width": 390, "height": 800})
+    page.locator("#ae\\.f summary").click()
+    folded = page.locator("details:not([open])")
+    before = folded.count()
+    assert before == 19
+    drawn(page, "ae.f")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert folded.count() == 0
     for place in page.locator("[data-figure]").all():
-        expect(place.locator(".main-svg").first).to_be_attached()
+        expect(place.locator(".main-svg").first).to_have_attribute("width", "680")
+        expect(place.locator(".gtitle")).to_have_css("fill", "rgb(0, 0, 0)")
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert folded.count() == before
+    assert size(page, "ae.f")[0] == 358
+    page.evaluate("addEventListener('beforeprint', () => window.printed = 'details:not([open])')")
+    page.evaluate("addEventListener('beforeprint', () => window.folded = document.querySelectorAll(printed).length)")
     page.pdf(path=tmp_path / "page.pdf")
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+    assert page.evaluate("window.folded") == 0
+    assert folded.count() == before
 
 
 def test_it_can_be_read_without_scripts(visit):
     page = visit(java_script_enabled=False)
     text = page.inner_text("main")
-    assert "the gain is 5.0 points" in text
+    assert "The gain is 5.0 points" in text
     assert "gain at 10 labels" in text

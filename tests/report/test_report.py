@@ -1,14 +1,20 @@
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
-from leadline import report
-from leadline.report.page import prose
-from leadline.worksheet import STATEMENTS, Result, Setting
+from leadline import figures, report, storage
+from leadline.data import Dataset
+from leadline.report.page import place, prose
+from leadline.sounding import Interval, Protocol
+from leadline.worksheet import STATEMENTS, Fact, Result, Setting
 from tests.worksheet import example
 
 SETTING = Setting("quick")
@@ -42,6 +48,26 @@ class Structure(HTMLParser):
     def handle_endtag(self, tag):
         if tag not in {"rect", "line"}:
             assert self.open.pop() == tag
+
+
+class Texts(HTMLParser):
+    """The text of one article, block by block."""
+
+    def __init__(self, html: str, name: str):
+        super().__init__()
+        self.name, self.is_inside, self.texts = name, False, [""]
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.is_inside = self.is_inside or (tag == "article" and dict(attrs)["id"] == self.name)
+        self.texts += [] if tag in {"code", "sub", "sup"} else [""]
+
+    def handle_endtag(self, tag):
+        self.is_inside = self.is_inside and tag != "article"
+        self.texts += [] if tag in {"code", "sub", "sup"} else [""]
+
+    def handle_data(self, data):
+        self.texts[-1] += data if self.is_inside else ""
 
 
 def test_the_page_is_whole_and_asks_for_nothing(results, tmp_path: Path):
@@ -102,19 +128,167 @@ def test_timings_of_earlier_runs_are_remembered(results, tmp_path: Path):
     report.write(results, SETTING, tmp_path)
 
 
+def texts_of(document: Any) -> Iterator[str]:
+    """All that stands in a JSON document, as the page writes it."""
+    if isinstance(document, dict):
+        if set(document) == {"estimate", "low", "high", "level"}:
+            yield from (str(Interval(**document)), str(Interval(**document)).partition(" ")[2])
+        for key, value in document.items():
+            yield key
+            yield from texts_of(value)
+    elif isinstance(document, list):
+        yield ", ".join(map(str, document))
+        for value in document:
+            yield from texts_of(value)
+    else:
+        yield str(document)
+
+
+def bare(text: str) -> str:
+    """Letters and digits only: markup, case and punctuation may differ."""
+    return re.sub(r"[\W_]+", "", text).lower()
+
+
+HOUSE = {
+    "overview", "Why.", "What had to hold", "Measured", "Interval", "Holds", "must hold", "reported", "seeds",
+    "simultaneous", "the course says", "Reported beside it.", "Criterion", "yes", "no", "expected",
+    "This differs from the course. They would agree under a condition", "The measurement failed; nothing is concluded.",
+    "Measurement, criterion, protocol and the command", "Measurement, criterion and the command",
+}  # fmt: skip
+"""Words of the page that are no result."""
+
+
 def test_the_json_says_all_that_the_page_says(results):
-    document = report.as_json(results, SETTING)
-    by_id = {statement["id"]: statement for statement in document["statements"]}
+    document = json.loads(storage.canonical_json(report.as_json(results, SETTING)))
+    html = report.as_html(results, SETTING, {})
+    for statement in document["statements"]:
+        page = Texts(html, statement["id"]).texts
+        known = sorted({bare(text) for text in (*HOUSE, *texts_of(statement))}, key=len, reverse=True)
+        for text in page:
+            left = bare(text) if bare(text) not in known else ""
+            for told in known:
+                left = left.replace(told, "") if len(told) > 1 else left
+            assert left == "", (statement["id"], text)
+        for key in ("number", "title", "claim", "course", "why", "measurement", "criterion", "command", "outcome"):
+            assert statement[key] is None or bare(statement[key]) in bare("".join(page)), (statement["id"], key)
+
+
+def test_the_json_tells_rules_and_whether_they_hold(results):
+    by_id = {statement["id"]: statement for statement in report.as_json(results, SETTING)["statements"]}
     assert len(by_id) == 20
     few = by_id["ae.f"]
     assert few["outcome"] == "supported"
-    assert few["effects"]["gain_at_fewest"]["simultaneous"]["level"] == pytest.approx(0.9975)
-    assert few["effects"]["gain_at_fewest"]["replicates"] == 12
+    gain = few["effects"]["gain_at_fewest"]
+    assert gain["simultaneous"]["level"] == pytest.approx(0.9975)
+    assert gain["replicates"] == 12
+    assert gain["rule"] == {"text": "must be above 0", "low": 0.0, "high": None}
+    assert gain["holds"] is True
+    fact = by_id["beam.a"]["facts"]["beam_after_step_1"]
+    assert (fact["rule"]["text"], fact["holds"]) == ("must hold", False)
     assert by_id["ae.a"]["outcome"] == "not measured yet"
-    assert "seconds" not in json.dumps(document)
+    assert "Traceback" in by_id["ae.e"]["failure"]
+    assert "seconds" not in json.dumps(by_id)
+
+
+def test_the_json_is_strict_and_keeps_the_kinds_of_numbers():
+    settings = {
+        "rows": np.int64(3),
+        "is_whole": np.bool_(True),
+        "sizes": np.array([[1, 2], [3, 4]]),
+        "rates": np.array([0.5, np.nan]),
+        "worst": float("inf"),
+        "single": np.float32(0.5),
+        "nested": {"pair": (np.int8(1), None)},
+        "path": Path("a/b"),
+    }
+    answer = replace(example.answer("ae.f"), protocol=Protocol(settings))
+    document = report.as_json([Result(STATEMENTS["ae.f"], answer=answer)], SETTING)
+    assert json.loads(storage.canonical_json(document))["statements"][0]["protocol"]["settings"] == {
+        "rows": 3,
+        "is_whole": True,
+        "sizes": [[1, 2], [3, 4]],
+        "rates": [0.5, None],
+        "worst": None,
+        "single": 0.5,
+        "nested": {"pair": [1, None]},
+        "path": "a/b",
+    }
+
+
+def test_the_command_repeats_the_measurement_as_it_was_made():
+    def commands(setting: Setting, **settings: Any) -> str:
+        answer = replace(example.answer("ae.f"), protocol=Protocol(settings))
+        result = Result(example.statement("ae.f", "works"), answer=answer)
+        document = report.as_json([result], setting)["statements"][0]
+        assert document["command"] in report.as_markdown([result], setting)
+        assert document["command"].replace("'", "&#39;") in report.as_html([result], setting, {})
+        return document["command"]
+
+    assert commands(Setting("quick")) == "leadline worksheet --only ae.f --budget quick --fresh"
+    assert commands(Setting("quick"), budget="full") == "leadline worksheet --only ae.f --budget full --fresh"
+    assert (
+        commands(SETTING, budget="quick", data="my data", path="my data.csv", labels="kind")
+        == "leadline worksheet --only ae.f --budget quick --data 'my data.csv' --labels kind --fresh"
+    )
+    assert "--data" not in commands(SETTING, budget="quick", data="digits")
+    failed = Result(example.statement("ae.f", "crashes"), failure="crash")
+    assert "--only ae.f --budget full --fresh" in report.as_markdown([failed], Setting("full"))
+    data = Dataset(np.eye(4), np.array([0, 1, 0, 1]), "mine")
+    assert "--data mine.npz --fresh" in report.as_markdown([failed], Setting("full", data, {"path": "mine.npz"}))
+    assert "--only" not in report.as_markdown([failed], Setting("full", data))  # no path leads there
+    unbuilt = Result(replace(STATEMENTS["ae.f"], measure=None))
+    assert "--only" not in report.as_markdown([unbuilt], SETTING) + report.as_html([unbuilt], SETTING, {})
+
+
+def test_a_time_stands_only_beside_what_took_it(results):
+    times = re.findall(
+        r'<td class="number">(.*)</td>', report.as_html(results, SETTING, dict.fromkeys(STATEMENTS, 7.0))
+    )
+    shown = [name for name, time in zip(STATEMENTS, times, strict=True) if time]
+    assert shown == ["ae.e", "ae.f", "beam.a"]
+
+
+def test_places_are_as_large_as_their_figures():
+    panels = figures.panels("two", [("left", "", ""), ("right", "", "")], height=400)
+    sizes = [place("name", figure, "a & <b>") for figure in (figures.new_figure("one"), panels)]
+    assert ["--height: 380px; --phone: 380px; --least: 0px" in sizes[0], "a &amp; &lt;b&gt;" in sizes[0]] == [
+        True,
+        True,
+    ]
+    assert "--height: 400px; --phone: 680px" in sizes[1]
 
 
 def test_the_markdown_has_a_row_and_a_section_for_each(results):
-    text = report.as_markdown(results)
+    text = report.as_markdown(results, SETTING)
     assert text.count("\n### ") == 20
     assert "| 1f | Few labels, large gain | true | supported | 5." in text
+
+
+def test_the_markdown_tells_the_deciding_interval_and_the_protocol(results):
+    text = report.as_markdown(results, SETTING)
+    answer = example.answer("ae.f")
+    assert str(answer.effects["gain_at_fewest"].simultaneous).partition(" ")[2] in text
+    assert "\n- rows: 3\n- seeds: 0, 1, 2" in text
+
+
+def test_nothing_breaks_out_of_its_place_in_the_markdown():
+    hostile = "first | *second* <script>_x_</script> `a|b` & &lt; [a](b) # c\n\n# `d"
+    answer = replace(
+        example.answer("beam.a"),
+        findings=(hostile, "1. two"),
+        facts={"beam_after_step_1": Fact(hostile, True, hostile, "")},
+    )
+    crash = "before\n```\n# inside\n````\nafter"
+    results = [Result(STATEMENTS["beam.a"], answer=answer), Result(STATEMENTS["beam.b"], failure=crash)]
+    tokens = MarkdownIt("commonmark").enable("table").parse(report.as_markdown(results, SETTING))
+    texts = [flat(token) for token in tokens if token.type == "inline"]
+    expected = " ".join(hostile.split()).replace("`a|b`", "a|b")
+    assert texts.count(expected) == 3  # a finding, and two cells of a table
+    assert "1. two" in texts
+    assert next(text for text in texts if text.startswith("Why: ")).startswith("Why: There is one hypothesis")
+    assert [token.content for token in tokens if token.type == "fence"][1] == crash + "\n"
+    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1", "h2", "h3", "h3"]
+
+
+def flat(token: Any) -> str:
+    return "".join(child.content for child in token.children)

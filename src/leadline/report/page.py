@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import math
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -97,6 +98,32 @@ def interval_picture(interval: Interval, simultaneous: Interval, bounds: tuple[f
         f"{edges}{lines}</svg>"
     )
     return Markup(drawing)
+
+
+def place(name: str, figure: go.Figure, caption: str) -> Markup:
+    """The element in which the figure of that name is drawn, as large as it will be, so that nothing moves then.
+
+    Its style tells the page's style sheet and script the height, the height on a phone (panels below one another, the
+    legend in more rows), and the least width: a figure that needs more than the page has is scrolled.
+    """
+    drawing: dict[str, Any] = figure.to_plotly_json()
+    layout = drawing["layout"]
+    height = round(layout.get("height") or 380)
+    panels = sum("domain" in axis for key, axis in layout.items() if key.startswith("xaxis"))
+    least = (layout.get("meta") or {}).get("min_width", 0)
+    names = [t["name"] for t in drawing["data"] if t.get("name") and t.get("showlegend") is not False]
+    rows = len(names) if least else math.ceil(sum(len(name) + 6 for name in names) / PHONE)
+    phone = round(height * max(1, 0.85 * panels)) + LEGEND_ROW * max(0, rows - 1)
+    style = f"--height: {height}px; --phone: {phone}px; --least: {least}px"
+    figure_in_frame = (
+        '<div class="frame"><div class="figure" data-figure="{}" style="{}" role="img" aria-label="Figure: {}">'
+        "</div></div>"
+    )
+    return Markup(figure_in_frame).format(name, style, caption)
+
+
+PHONE, LEGEND_ROW = 40, 20
+"""Letters of a legend beside one another on a phone; the height of one of its rows in pixels."""
 
 
 def _asset(name: str) -> Markup:

@@ -1,9 +1,9 @@
-// Draws each figure when it comes into view, in the page's own colours, and again when those change.
+// Draws each figure when it comes into view, in the page's own colours, and again when those or its room change.
 const figures = [...document.querySelectorAll("[data-figure]")];
-const printing = window.matchMedia("print");
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
-const still = { displaylogo: false, responsive: true, displayModeBar: "hover",
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+const still = { displaylogo: false, displayModeBar: "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+const PHONE = 560, PAPER = 680;
+let onPaper = false;
 
 async function library() {
   const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent.trim()), c => c.charCodeAt(0));
@@ -13,53 +13,70 @@ async function library() {
   document.head.append(script);
 }
 
-function ink(forPaper) {
-  return forPaper ? "#000000" : getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
-}
-
+// Always from the figure as it was written: nothing of an earlier drawing is left in the next.
 function draw(place) {
-  if (place.dataset.drawn) return Promise.resolve();
-  place.dataset.drawn = "yes";
   const { data, layout } = JSON.parse(document.getElementById(place.dataset.figure).textContent);
-  layout.font = { ...layout.font, color: ink(printing.matches) };
-  delete layout.width;
-  if (place.clientWidth < 560) narrow(layout, place.clientWidth);
-  return Plotly.newPlot(place, data, layout, still);
+  const style = getComputedStyle(place), room = onPaper ? PAPER : place.parentElement.clientWidth;
+  layout.width = onPaper ? PAPER : place.clientWidth;
+  layout.height = onPaper ? parseFloat(style.getPropertyValue("--height")) : place.clientHeight;
+  layout.font = { ...layout.font, color: onPaper ? "#000000" : style.getPropertyValue("--ink").trim() };
+  layout.uirevision = "kept";
+  if (room < PHONE) {
+    if (layout.width > room) layout.legend = { ...layout.legend, orientation: "v" };
+    else narrow(layout);
+    breakTitle(layout, room);
+  }
+  place.dataset.drawn = layout.width;
+  return Plotly.react(place, data, layout, still);
 }
 
-// On a phone: panels below one another, the legend below them, the title on as many lines as it needs.
-function narrow(layout, width) {
+// On a phone: panels below one another, and the legend below them.
+function narrow(layout) {
   const axes = Object.keys(layout).filter(key => /^xaxis\d*$/.test(key)).map(key => key.slice(5)).sort();
   const panels = axes.filter(axis => layout["xaxis" + axis].domain).length;
-  if (panels > 1) {
-    layout.height *= 0.85 * panels;
-    axes.forEach((axis, i) => {
-      const top = 1 - i / panels, bottom = 1 - (i + 1) / panels + (i + 1 < panels ? 0.36 / panels : 0);
-      layout["xaxis" + axis].domain = [0, 1];
-      layout["yaxis" + axis].domain = [bottom, top];
-      if (layout.annotations && layout.annotations[i]) Object.assign(layout.annotations[i], { x: 0, y: top });
-    });
-  }
+  if (panels > 1) axes.forEach((axis, i) => {
+    const gap = 0.36 / panels, height = (1 - gap * (panels - 1)) / panels, top = 1 - i * (height + gap);
+    layout["xaxis" + axis].domain = [0, 1];
+    layout["yaxis" + axis].domain = [Math.max(0, top - height), top];
+    if (layout.annotations && layout.annotations[i]) Object.assign(layout.annotations[i], { x: 0, y: top });
+  });
   layout.legend = { ...layout.legend, orientation: "h", y: -0.25 / Math.max(1, panels), yanchor: "top", x: 0, xanchor: "left" };
+}
+
+function breakTitle(layout, room) {
   const lines = [""];
   for (const word of ((layout.title || {}).text || "").split(" ")) {
-    if ((lines.at(-1) + word).length * 7 > width - 60) lines.push("");
+    if ((lines.at(-1) + word).length * 7 > room - 60) lines.push("");
     lines[lines.length - 1] += word + " ";
   }
   layout.title = { ...layout.title, text: lines.join("<br>"), font: { ...(layout.title || {}).font, size: 13 } };
   layout.margin = { ...layout.margin, t: (layout.margin || {}).t + 14 * (lines.length - 1) };
 }
 
-function recolour(forPaper) {
-  for (const place of figures) if (place.dataset.drawn) Plotly.relayout(place, { "font.color": ink(forPaper) });
+function redraw() {
+  figures.filter(place => place.dataset.drawn).forEach(draw);
 }
 
 if (figures.length) library().then(() => {
   const seen = new IntersectionObserver(entries => {
     for (const entry of entries) if (entry.isIntersecting) { seen.unobserve(entry.target); draw(entry.target); }
   }, { rootMargin: "600px" });
-  figures.forEach(place => seen.observe(place));
-  dark.addEventListener("change", () => recolour(false));
-  window.addEventListener("beforeprint", () => { figures.forEach(draw); recolour(true); });
-  window.addEventListener("afterprint", () => recolour(false));
+  let pause;
+  const room = new ResizeObserver(() => {
+    clearTimeout(pause);
+    pause = setTimeout(() => {
+      if (!onPaper) figures.filter(p => p.dataset.drawn && p.dataset.drawn != p.clientWidth).forEach(draw);
+    }, 100);
+  });
+  for (const place of figures) { seen.observe(place); room.observe(place); }
+  dark.addEventListener("change", redraw);
+  window.addEventListener("beforeprint", () => { onPaper = true; figures.forEach(draw); });
+  window.addEventListener("afterprint", () => { onPaper = false; redraw(); });
 });
+
+// Paper has nothing to click on: what is folded is printed open.
+const unfolded = [];
+window.addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details:not([open])")) { details.open = true; unfolded.push(details); }
+});
+window.addEventListener("afterprint", () => { for (const details of unfolded.splice(0)) details.open = false; });

@@ -1,0 +1,136 @@
+"""What the page and its twins say of a result, in the words that all three share."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from leadline.sounding import Protocol
+from leadline.statistics import Effect
+from leadline.worksheet import SECTIONS, Above, Answer, Below, Fact, Holds, Result, Setting, Within
+from leadline.worksheet.criterion import Leaf
+
+
+@dataclass(frozen=True)
+class Part:
+    """An effect or a fact of an answer, and what the criterion asks of it."""
+
+    name: str
+    measured: Effect | Fact
+    leaf: Leaf | None
+    """The part of the criterion that names it; ``None`` where it is reported beside the outcome."""
+    holds: bool | None
+    """``None`` where the interval leaves it open, or where nothing is asked."""
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """The range that the criterion asks for; ``None`` for no bound on that side."""
+        match self.leaf:
+            case Above():
+                return self.leaf.threshold, None
+            case Below():
+                return None, self.leaf.threshold
+            case Within():
+                return self.leaf.low, self.leaf.high
+        return None, None
+
+    @property
+    def rule(self) -> str:
+        """What the criterion asks, in words."""
+        low, high = self.bounds
+        if self.leaf is None:
+            return "reported"
+        if low is not None and high is not None:
+            return f"must lie between {low:g} and {high:g}"
+        if low is not None:
+            return f"must be above {low:g}"
+        return "must hold" if high is None else f"must be below {high:g}"
+
+    @property
+    def text(self) -> str:
+        """What was measured: the estimate with its 95 % interval, or what was found."""
+        if isinstance(self.measured, Effect):
+            return f"{self.measured.interval} {self.measured.unit}".rstrip()
+        expected = "" if self.measured.holds else f" (expected: {self.measured.expected})"
+        return self.measured.measured + expected
+
+    @property
+    def simultaneous(self) -> str:
+        """The interval that decides; nothing for a fact, which needs none."""
+        return str(self.measured.simultaneous).partition(" ")[2] if isinstance(self.measured, Effect) else ""
+
+    @property
+    def mark(self) -> str:
+        """Whether it holds, for a narrow column."""
+        if self.leaf is None and isinstance(self.measured, Effect):
+            return ""
+        return {True: "✓ yes", False: "✗ no", None: "≈ open"}[self.holds]
+
+
+def parts(answer: Answer) -> list[Part]:
+    """What the criterion names, then what was measured beside it; facts before effects."""
+    leaves = {
+        leaf.fact if isinstance(leaf, Holds) else leaf.effect: leaf for leaf in answer.statement.criterion.leaves()
+    }
+    found = []
+    for group in (answer.facts, answer.effects):
+        for name, measured in sorted(group.items(), key=lambda item: item[0] not in leaves):
+            leaf = leaves.get(name)
+            holds = leaf.judge(answer.effects, answer.facts) if leaf else getattr(measured, "holds", None)
+            found.append(Part(name, measured, leaf, holds))
+    return found
+
+
+def first_effect(result: Result) -> Effect | None:
+    """The first effect that the criterion names: the one for a table of all statements."""
+    if result.answer is None:
+        return None
+    named = [leaf.effect for leaf in result.statement.criterion.leaves() if not isinstance(leaf, Holds)]
+    return result.answer.effects[named[0]] if named else None
+
+
+def headline(result: Result) -> str:
+    """The first effect that the criterion names, or how many facts hold: one line for a table."""
+    if result.answer is None:
+        return ""
+    effect = first_effect(result)
+    if effect is not None:
+        return f"{effect.interval} {effect.unit}".rstrip()
+    named = [part for part in parts(result.answer) if part.leaf is not None]
+    return f"exact: {sum(part.holds is True for part in named)} of {len(named)} as claimed"
+
+
+def differs(answer: Answer) -> bool:
+    """Whether the outcome contradicts the course, so that the condition of their agreement is worth telling."""
+    return not answer.agrees and answer.verdict.outcome != "undecided"
+
+
+def described(protocol: Protocol) -> Iterator[tuple[str, str]]:
+    """A protocol as names and texts."""
+    yield from ((name, str(value)) for name, value in protocol.settings.items())
+    if protocol.seeds:
+        yield "seeds", ", ".join(map(str, protocol.seeds))
+    yield from ((f"fingerprint: {name}", value) for name, value in protocol.fingerprints.items())
+    yield "versions", ", ".join(f"{name} {version}" for name, version in protocol.versions.items())
+
+
+def command(result: Result, setting: Setting) -> str | None:
+    """The command that measures a statement again as it was measured; ``None`` where there is none.
+
+    That is while no measurement is built, and for data that came from no file.
+    """
+    given = setting.describe(result.statement)
+    used = {**given, **result.answer.protocol.settings} if result.answer is not None else given
+    if result.statement.measure is None or ("data" in given and "path" not in used):
+        return None
+    words = ["leadline", "worksheet", "--only", result.statement.id, "--budget", used["budget"]]
+    if "path" in used:
+        words += ["--data", str(used["path"])]
+    if "labels" in used:
+        words += ["--labels", str(used["labels"])]
+    return shlex.join([*words, "--fresh"])
+
+
+def by_section(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Results under the titles of their sections; empty sections are left out."""
+    grouped = {title: [r for r in results if r.statement.section == name] for name, title in SECTIONS.items()}
+    return {title: members for title, members in grouped.items() if members}
