@@ -56,17 +56,19 @@ def one_by_one(model, x, y):
 def test_rows_are_the_flows_of_single_terms(cell, layers, is_local, monkeypatch):
     model, (x, y) = Model(lambda: CELLS[cell](layers), is_local).double(), data_of()
     swept = []
-    monkeypatch.setattr(
-        tracing, "influence_sweep", lambda *a: swept.append(1) or recurrent.influence.influence_sweep(*a)
-    )
+    sweep = tracing.influence_sweep
+    monkeypatch.setattr(tracing, "influence_sweep", lambda *a: swept.append(1) or sweep(*a))
     with recurrent.trace(model) as tape:
         terms = terms_of(model, x, y)
     influence = tape.influence(terms, per_sample=True, chunk=4)
     assert bool(swept) == is_local, "the fast path is for heads that are local in time, and for those alone"
     for layer, expected in zip(influence.layers, one_by_one(model, x, y), strict=True):
         assert layer.log_norms.shape == (9, 9)
-        both = np.exp(layer.log_norms_per_sample), np.exp(expected)
-        np.testing.assert_allclose(*both, rtol=1e-6, atol=1e-14)  # per sample, float32 logarithms are kept
+        assert layer.log_norms_per_sample is not None
+        per_sample = np.exp(layer.log_norms_per_sample)
+        np.testing.assert_allclose(
+            per_sample, np.exp(expected), rtol=1e-6, atol=1e-14
+        )  # per sample, float32 logarithms are kept
         whole = np.sqrt((np.exp(expected) ** 2).sum(0))
         np.testing.assert_allclose(layer.norms, whole, rtol=1e-9, atol=1e-300)
 

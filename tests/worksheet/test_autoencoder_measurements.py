@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from leadline.data import Dataset
-from leadline.worksheet import STATEMENTS, Setting
+from leadline.worksheet import STATEMENTS, Holds, Setting
 from leadline.worksheet.measurements import autoencoders as measurements
 
 
@@ -17,7 +17,7 @@ def three_seeds(monkeypatch: pytest.MonkeyPatch):
 
 def test_ae_f_is_measured_on_the_digits(three_seeds, tmp_path):
     answer = measurements.gain_with_few_labels(Setting("quick"))
-    named = {leaf.effect for leaf in STATEMENTS["ae.f"].criterion.leaves()}
+    named = {leaf.effect for leaf in STATEMENTS["ae.f"].criterion.leaves() if not isinstance(leaf, Holds)}
     assert named <= set(answer.effects)
     gains = answer.effects
     difference = gains["gain_at_fewest"].interval.estimate - gains["gain_at_most"].interval.estimate

@@ -49,13 +49,20 @@ def measure(statement: Statement, setting: Setting) -> Result:
             function = getattr(importlib.import_module(module), name)
             start = time.perf_counter()  # what importing costs is paid once, by whichever statement comes first
             answer = _with_setting(function(setting), statement, setting)
-            # An answer that cannot be shown or saved is a failure here, where it costs no other statement anything.
-            answer.verdict, answer.table(), answer.figure(), pack(answer, {})
+            _check_usable(answer)
     except LeadlineError as error:
         return Result(statement, failure=describe(error), seconds=time.perf_counter() - start)
     except (Exception, SystemExit):  # a crash of any kind is reported, with its traceback, as this statement's result
         return Result(statement, failure=traceback.format_exc(), seconds=time.perf_counter() - start)
     return Result(statement, answer=answer, seconds=time.perf_counter() - start)
+
+
+def _check_usable(answer: Answer) -> None:
+    """An answer that cannot be shown or saved is a failure here, where it costs no other statement anything."""
+    str(answer.verdict)
+    answer.table()
+    answer.figure()
+    pack(answer, {})
 
 
 def _with_setting(answer: Answer, statement: Statement, setting: Setting) -> Answer:
