@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from leadline import figures, report, storage
 from leadline.data import Dataset
-from leadline.report.page import place, prose
+from leadline.report.page import interval_picture, place, prose
 from leadline.sounding import Interval, Protocol
 from leadline.worksheet import STATEMENTS, Fact, Result, Setting
 from tests.worksheet import example
@@ -256,6 +256,12 @@ def test_places_are_as_large_as_their_figures():
         True,
     ]
     assert "--height: 400px; --phone: 680px" in sizes[1]
+
+
+def test_what_nothing_is_asked_of_is_not_shaded_as_if_it_held():
+    interval = Interval(1.0, 0.5, 1.5)
+    assert "<rect" in interval_picture(interval, interval, (0.0, None))
+    assert "<rect" not in interval_picture(interval, interval, (None, None))
 
 
 def test_the_markdown_has_a_row_and_a_section_for_each(results):

@@ -92,10 +92,12 @@ def interval_picture(interval: Interval, simultaneous: Interval, bounds: tuple[f
         'vector-effect="non-scaling-stroke"/>'
         for i, width in ((simultaneous, 1.5), (interval, 5))
     )
+    shade = (
+        f'<rect x="{left}" y="0" width="{round(right - left, 2)}" height="16" fill="var(--supported)" opacity="0.12"/>'
+    )
     drawing = (
         f'<svg viewBox="0 0 100 16" preserveAspectRatio="none" role="img" aria-label="{interval}">'
-        f'<rect x="{left}" y="0" width="{round(right - left, 2)}" height="16" fill="var(--supported)" opacity="0.12"/>'
-        f"{edges}{lines}</svg>"
+        f"{shade if edges else ''}{edges}{lines}</svg>"
     )
     return Markup(drawing)
 
