@@ -222,7 +222,7 @@ def test_pretrained_is_a_sounding(tmp_path):
     pretrained = pretrain(Autoencoder(7, (4, 2), corruption=PixelMask(0.5), seed=0), rows(), epochs=3)
     assert "clean validation error" in str(pretrained)
     assert list(pretrained.table().columns) == ["epoch", "training", "clean validation", "own validation"]
-    assert [trace.name for trace in pretrained.figure().select_traces()] == [
+    assert [trace["name"] for trace in pretrained.figure().to_dict()["data"]] == [
         "training",
         "validation, clean",
         "validation, corrupted",

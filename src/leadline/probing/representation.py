@@ -38,7 +38,7 @@ def as_encode(source: Any, pretraining_rows: Float[np.ndarray, "n d"]) -> Encode
     encode: Any = getattr(source, "encode", source)
     if isinstance(source, torch.nn.Module):
         return lambda X: _through_module(source, encode, X)
-    if callable(encode):
+    if callable(encode) and not isinstance(source, str):
         return encode
     raise InputError(
         "a representation is 'raw', a number of principal components, a callable, a module or an encoder",

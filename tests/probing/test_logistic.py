@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from leadline import data
+from leadline.probing import Scaling, fit_logistic, linear_probe
+from leadline.probing.linear import FIXED_STRENGTH, STRENGTHS, solve_probes
+
+DIGITS = data.digits()
+LABELS = data.check_labels(DIGITS.y, len(DIGITS))
+ROLES = data.split_roles(LABELS, seed=0)
+SUBSETS = data.label_subsets(LABELS, ROLES.probe_pool, [10, 30, 100], num=3, seed=0)
+Z = Scaling.fit(DIGITS.X[ROLES.pretrain_train])(DIGITS.X.astype(np.float64))
+y = torch.from_numpy(LABELS)
+
+
+def solve(rows, strengths, **options):
+    rows = torch.as_tensor(rows)
+    strengths = torch.as_tensor(strengths, dtype=torch.float64)
+    return fit_logistic(torch.from_numpy(Z)[rows], y[rows], strengths, classes=10, **options)
+
+
+@pytest.mark.parametrize("labels", [10, 100])
+def test_coefficients_are_scikit_learns(labels):
+    rows, strengths = SUBSETS.rows(labels)[:2], [0.01, 1.0]
+    fits = solve(rows, [strengths] * 2, tol=1e-9)
+    assert fits.gradient.max() <= 1e-9
+    scores = fits.logits(torch.from_numpy(Z)[ROLES.test].expand(2, -1, -1)).softmax(-1)
+    for draw, index in enumerate(rows):
+        for k, strength in enumerate(strengths):
+            oracle = LogisticRegression(C=strength, tol=1e-10, max_iter=10_000).fit(Z[index], LABELS[index])
+            np.testing.assert_allclose(fits.coefficients[draw, k], oracle.coef_, atol=2e-5)
+            np.testing.assert_allclose(
+                fits.intercepts[draw, k] - fits.intercepts[draw, k].mean(), oracle.intercept_, atol=1e-4
+            )
+            np.testing.assert_allclose(scores[draw, k], oracle.predict_proba(Z[ROLES.test]), atol=1e-5)
+
+
+def test_default_tolerance_and_float32_answer_like_scikit_learn():
+    rows = torch.as_tensor(SUBSETS.rows(100))
+    features = torch.from_numpy(Z).float()
+    fits = fit_logistic(features[rows], y[rows], torch.full((3, 1), 1.0), classes=10)
+    assert fits.gradient.max() <= 1e-4
+    ours = fits.logits(features[ROLES.test].expand(3, -1, -1)).argmax(-1)[:, 0]
+    for draw, index in enumerate(SUBSETS.rows(100)):
+        theirs = LogisticRegression(C=1.0, max_iter=1000).fit(Z[index], LABELS[index]).predict(Z[ROLES.test])
+        assert (ours[draw].numpy() == theirs).mean() > 0.995
+
+
+def test_a_problem_has_its_solution_whatever_stands_beside_it():
+    rows = SUBSETS.rows(30)
+    together = solve(rows, [[0.01, 10.0]] * 3, tol=1e-8)
+    for draw in range(3):
+        alone = solve(rows[draw : draw + 1], [[10.0]], tol=1e-8)
+        np.testing.assert_allclose(alone.coefficients[0, 0], together.coefficients[draw, 1], atol=1e-5)
+
+
+def test_a_row_of_weight_zero_is_not_there():
+    rows = SUBSETS.rows(30)[:1]
+    weights = torch.ones(1, 1, 30, dtype=torch.float64)
+    weights[..., 20:] = 0
+    masked = solve(rows, [[1.0]], weights=weights, tol=1e-9)
+    absent = solve(rows[:, :20], [[1.0]], tol=1e-9)
+    np.testing.assert_allclose(masked.coefficients, absent.coefficients, atol=1e-6)
+
+
+def test_a_warm_start_changes_the_way_not_the_end():
+    rows = SUBSETS.rows(30)
+    cold = solve(rows, [[1.0]] * 3, tol=1e-9)
+    warm = solve(rows, [[1.0]] * 3, tol=1e-9, start=solve(rows, [[0.1]] * 3))
+    np.testing.assert_allclose(warm.coefficients, cold.coefficients, atol=1e-6)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10**6), st.integers(2, 5), st.integers(1, 8), st.sampled_from([1e-4, 1.0, 1e4]))
+def test_every_problem_is_solved(seed, classes, features, strength):
+    """Random problems, separable or not, well or badly scaled: the gradient falls below the tolerance."""
+    generator = torch.Generator().manual_seed(seed)
+    X = torch.randn(4, 12, features, generator=generator, dtype=torch.float64) * 10 ** torch.randn(
+        1, generator=generator
+    )
+    labels = torch.randint(classes, (4, 12), generator=generator)
+    fits = fit_logistic(X, labels, torch.full((4, 1), strength, dtype=torch.float64), classes=classes, tol=1e-6)
+    assert fits.gradient.max() <= 1e-6
+
+
+def test_strength_is_fixed_below_three_labels_per_class_and_chosen_from_there():
+    pool = torch.from_numpy(Z).float()
+    for labels, chosen in ((10, False), (30, True)):
+        rows = torch.as_tensor(SUBSETS.rows(labels))
+        solution = solve_probes(pool[rows], y[rows], 10, STRENGTHS, 1e-4)
+        assert solution.is_cross_validated.tolist() == [chosen] * 3
+        allowed = STRENGTHS if chosen else (FIXED_STRENGTH,)
+        assert all(any(value == pytest.approx(c) for c in allowed) for value in solution.strengths.tolist())
+    mixed = torch.stack([torch.arange(30) % 10, torch.arange(30) // 3])
+    mixed[0, 0] = 1
+    solution = solve_probes(pool[:30].expand(2, -1, -1), mixed, 10, STRENGTHS, 1e-4)
+    assert solution.is_cross_validated.tolist() == [False, True]
+
+
+def test_cross_validation_is_scikit_learns_on_the_same_folds():
+    rows = SUBSETS.rows(100)[0]
+    rank = np.array([(LABELS[rows[:i]] == LABELS[row]).sum() for i, row in enumerate(rows)])
+    losses = []
+    for strength in STRENGTHS:
+        loss = 0.0
+        for k in range(3):
+            inside, held_out = rows[rank % 3 != k], rows[rank % 3 == k]
+            model = LogisticRegression(C=strength, max_iter=1000).fit(Z[inside], LABELS[inside])
+            chances = model.predict_proba(Z[held_out])
+            loss -= np.log(chances[np.arange(len(held_out)), LABELS[held_out]]).sum()
+        losses.append(loss)
+    probe = linear_probe(Z[rows], LABELS[rows], Z[ROLES.test], LABELS[ROLES.test])
+    assert probe.strength == pytest.approx(STRENGTHS[int(np.argmin(losses))])
