@@ -5,18 +5,36 @@ seeds, are independent streams, so that ``seed=3`` for the network and ``seed=3`
 """
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 
-def generator(seed: int | None, purpose: str) -> torch.Generator | None:
-    """A generator for one purpose under a seed; ``None``, for torch's global generator, without a seed.
+def torch_generator(seed: int | None, purpose: str) -> "torch.Generator | None":
+    """Torch's generator for one purpose under a seed; ``None``, for the global generator, without a seed.
 
-    >>> a, b = generator(0, "weights"), generator(0, "data")
+    >>> import torch
+    >>> a, b = torch_generator(0, "weights"), torch_generator(0, "data")
     >>> bool((torch.rand(3, generator=a) != torch.rand(3, generator=b)).all())
     True
     """
-    if seed is None:
-        return None
+    import torch
+
+    return None if seed is None else torch.Generator().manual_seed(_stream(seed, purpose))
+
+
+def numpy_generator(seed: int, purpose: str) -> np.random.Generator:
+    """NumPy's generator for one purpose under a seed.
+
+    >>> bool((numpy_generator(0, "roles").random(3) != numpy_generator(0, "labels").random(3)).all())
+    True
+    """
+    return np.random.default_rng(_stream(seed, purpose))
+
+
+def _stream(seed: int, purpose: str) -> int:
     digest = hashlib.sha256(f"{purpose}\0{seed}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+    return int.from_bytes(digest[:8]) >> 1

@@ -14,6 +14,7 @@ from jaxtyping import Int64
 from leadline.data.dataset import check_count, check_labels
 from leadline.data.fingerprints import fingerprint
 from leadline.errors import InputError
+from leadline.randomness import numpy_generator
 
 FRACTIONS = (0.5, 0.05, 0.2, 0.05, 0.2)
 """Default shares of the five roles, in the order of the fields of :class:`Roles`."""
@@ -76,7 +77,7 @@ def split_roles(y_or_n: Any, *, seed: int, fractions: Sequence[float] = FRACTION
     labelled = np.ndim(y_or_n) > 0
     y = check_labels(y_or_n, len(y_or_n)) if labelled else np.zeros(check_count(y_or_n, "n"), np.int64)
     member, first, sizes = _group(groups, len(y))
-    rng = np.random.default_rng(seed)
+    rng = numpy_generator(seed, "data.roles")
     role_of = np.empty(len(first), dtype=np.int64)
     for label in np.unique(y):
         units = rng.permutation(np.flatnonzero(y[first] == label))
@@ -141,7 +142,7 @@ def label_subsets(y: Any, pool: Any, budgets: Sequence[int | Literal["all"]], *,
     sizes = tuple(sorted({_check_budget(b, len(classes), len(pool)) for b in budgets}))
     if not sizes:
         raise InputError("at least one budget is needed", got="budgets is empty", cure='use budgets=["all"]')
-    rng = np.random.default_rng(seed)
+    rng = numpy_generator(seed, "data.label_subsets")
     order = np.empty((num, len(pool)), dtype=np.int64)
     for draw in order:
         rows = np.concatenate([rng.permutation(pool[y[pool] == label]) for label in classes])

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline.errors import InputError
-from leadline.randomness import generator
+from leadline.randomness import torch_generator
 
 Nonlinearity = Literal["tanh", "relu", "identity"]
 
@@ -157,7 +157,7 @@ class RNN(Network):
                 "the nonlinearity is one of " + ", ".join(get_args(Nonlinearity)),
                 got=f"nonlinearity = {nonlinearity!r}",
             )
-        sizes, draw = _sizes(input_size, hidden_size, num_layers), generator(seed, "recurrent.weights")
+        sizes, draw = _sizes(input_size, hidden_size, num_layers), torch_generator(seed, "recurrent.weights")
         super().__init__([RNNLayer(nonlinearity, *size, generator=draw) for size in sizes])
 
 
@@ -177,7 +177,7 @@ class LSTM(Network):
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, seed: int | None = None):
-        sizes, draw = _sizes(input_size, hidden_size, num_layers), generator(seed, "recurrent.weights")
+        sizes, draw = _sizes(input_size, hidden_size, num_layers), torch_generator(seed, "recurrent.weights")
         super().__init__([LSTMLayer(*size, generator=draw) for size in sizes])
 
 
@@ -193,7 +193,7 @@ class GRU(Network):
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, seed: int | None = None):
-        sizes, draw = _sizes(input_size, hidden_size, num_layers), generator(seed, "recurrent.weights")
+        sizes, draw = _sizes(input_size, hidden_size, num_layers), torch_generator(seed, "recurrent.weights")
         super().__init__([GRULayer(*size, generator=draw) for size in sizes])
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from leadline import data
 from leadline.errors import InputError
-from leadline.randomness import generator
+from leadline.randomness import torch_generator
 from leadline.recurrent.layers import Network
 
 
@@ -32,7 +32,7 @@ class Regression(nn.Module):
     def __init__(self, network: Network, output_size: int = 1, *, seed: int | None = None):
         super().__init__()
         self.network = network
-        draw = generator(seed, "recurrent.head")
+        draw = torch_generator(seed, "recurrent.head")
         bound = 1 / math.sqrt(network.hidden_size)
         self.W_f = nn.Parameter(torch.empty(output_size, network.hidden_size).uniform_(-bound, bound, generator=draw))
         self.b_f = nn.Parameter(torch.empty(output_size).uniform_(-bound, bound, generator=draw))

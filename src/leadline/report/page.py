@@ -57,7 +57,7 @@ def prose(text: str) -> Markup:
 
 
 _SUBSCRIPT = re.compile(r"(?<![\w])((?:[dh]?[A-Za-zŷσρ]))_(max|[A-Za-z0-9])(?![A-Za-z0-9])")
-_SUPERSCRIPT = re.compile(r"\^(?:\(([^()]+)\)|([\w.-]+))")
+_SUPERSCRIPT = re.compile(r"\^(?:\(([^()]+)\)|(-?\w+(?:[.-]\w+)*))")
 
 
 def _raise(match: re.Match[str]) -> str:
