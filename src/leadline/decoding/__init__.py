@@ -15,6 +15,7 @@ from leadline.decoding.processors import allow, constrain, forbid, force_prefix,
 from leadline.decoding.rollout import greedy
 from leadline.decoding.sampling import sample
 from leadline.decoding.scores import GNMT, LengthNormalized, Score, SumLogProb, WordReward
+from leadline.decoding.search_errors import SearchErrors, search_errors
 from leadline.decoding.table import Table
 from leadline.decoding.trace import Fate, Node, Trace
 from leadline.decoding.work import Work
@@ -36,6 +37,7 @@ __all__ = [
     "RecurrentLM",
     "Score",
     "SearchAudit",
+    "SearchErrors",
     "Shared",
     "SumLogProb",
     "Table",
@@ -56,6 +58,7 @@ __all__ = [
     "min_length",
     "no_repeat_ngram",
     "sample",
+    "search_errors",
 ]
 
 

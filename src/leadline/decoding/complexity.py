@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 class Complexity(Sounding):
     """The work of beam search over a sweep of n cases.
 
-    ``comparisons`` counts one per score that is read, and ``ranked * log2(ranked)`` for putting an item's candidates in
-    order. The course's bound for sorting all candidates is ``T k M log2 M``; the bound of taking each row's best first
-    is ``T (k M + k^2 log2 k)``.
+    ``comparisons`` counts one per score that is read, and ``ranked * log2(n)`` for putting an item's candidates in
+    order, n being the most that a step ranks, ``k min(k + 1, M)``. The course's bound for sorting all candidates is
+    ``T k M log2 M``; the bound of taking each row's best first is ``T (k M + k^2 log2 k)``.
     """
 
     T: Int[np.ndarray, " n"]
@@ -37,7 +37,9 @@ class Complexity(Sounding):
     rows: Int[np.ndarray, " n"]
     """Hypotheses that the model saw."""
     candidates: Int[np.ndarray, " n"]
-    """Next tokens that were scored."""
+    """Next tokens that were scored, by the search's own counter."""
+    handed_out: Int[np.ndarray, " n"]
+    """Scores that the step function gave, by its own tally: what ``candidates`` has to be."""
     comparisons: Float[np.ndarray, " n"]
     seconds: Float[np.ndarray, " n"]
     """Wall time of selection (the model's steps taken off); NaN if it was not asked for."""
@@ -122,16 +124,17 @@ def complexity(
         if len(set(values)) < 2 or min(values) < (2 if name == "vocabularies" else 1):
             raise InputError(f"an exponent needs two values or more of {name}", got=f"{name} = {tuple(values)}")
     cases = list(product(lengths, widths, vocabularies))
-    rows, candidates, comparisons, seconds = [], [], [], []
+    rows, candidates, handed_out, comparisons, seconds = [], [], [], [], []
     for T, k, M in cases:
         table = torch.randn(64, M, generator=torch.Generator().manual_seed(seed))
-        spent = 0.0
+        spent, given = 0.0, 0
 
         def step(tokens: Tensor, state: Tensor, table: Tensor = table) -> tuple[Tensor, Tensor]:
-            nonlocal spent
+            nonlocal spent, given
             started = time.perf_counter()
             scores = table[tokens % 64]
             spent += time.perf_counter() - started
+            given += scores.numel()
             return scores, state
 
         started = time.perf_counter()
@@ -140,7 +143,8 @@ def complexity(
         seconds.append(time.perf_counter() - started - spent if timed else math.nan)
         rows.append(work.rows)
         candidates.append(work.candidates)
-        comparisons.append(work.candidates + work.ranked * math.log2(max(2.0, work.ranked / T)))
+        handed_out.append(given)
+        comparisons.append(work.candidates + work.ranked * math.log2(max(2, k * min(k + 1, M))))
     T, k, M = (np.array(values) for values in zip(*cases, strict=True))
     settings = {"lengths": tuple(lengths), "widths": tuple(widths), "vocabularies": tuple(vocabularies), "timed": timed}
     return Complexity(
@@ -150,6 +154,7 @@ def complexity(
         M=M,
         rows=np.array(rows),
         candidates=np.array(candidates),
+        handed_out=np.array(handed_out),
         comparisons=np.array(comparisons),
         seconds=np.array(seconds),
     )

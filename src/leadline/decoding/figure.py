@@ -8,8 +8,9 @@ import plotly.graph_objects as go
 from leadline.decoding.audit import SearchAudit
 from leadline.decoding.complexity import Complexity
 from leadline.decoding.decoded import Decoded
+from leadline.decoding.search_errors import SearchErrors
 from leadline.decoding.trace import Fate, Trace
-from leadline.figures import NEUTRAL, new_figure, tree
+from leadline.figures import NEUTRAL, bands, new_figure, tree
 
 BOXES = 48
 """More candidates than this are not drawn one by one."""
@@ -58,6 +59,31 @@ def draw_complexity(complexity: Complexity) -> go.Figure:
     ends = [float(complexity.comparisons.min()), float(complexity.sorting.max())]
     figure.add_scatter(x=ends, y=ends, name="equal", mode="lines", line={"color": NEUTRAL, "dash": "dash"})
     return figure.update_xaxes(type="log").update_yaxes(type="log")
+
+
+def draw_search_errors(errors: SearchErrors) -> go.Figure:
+    """Error rate by width: the band from proved to possible, and the limits of the interval."""
+    (proved, possible), intervals = errors.rates(), errors.intervals()
+    figure = bands(
+        errors.widths,
+        {"proved, to proved or unresolved": (100 * proved, 100 * proved, 100 * possible)},
+        title="How often the beam misses the most likely sequence",
+        x_label="beam width",
+        y_label="search errors / % of prompts",
+        log_x=len(errors.widths) > 1,
+    )
+    for limit in ("low", "high"):
+        figure.add_scatter(
+            x=errors.widths,
+            y=[100 * getattr(interval, limit) for interval in intervals],
+            name=f"{intervals[0].level:.0%} interval over prompts",
+            mode="lines",
+            line={"color": NEUTRAL, "dash": "dot", "width": 1},
+            legendgroup="interval",
+            showlegend=limit == "low",
+            hovertemplate=f"{limit} %{{y:.3g}}",
+        )
+    return figure.update_yaxes(rangemode="tozero")
 
 
 def draw_tree(

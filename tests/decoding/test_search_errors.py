@@ -1,0 +1,99 @@
+"""The search-error rate against brute force; what a budget leaves open is never dropped."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest
+
+from leadline import InputError, decoding
+from leadline.decoding import LengthNormalized, SumLogProb, WordReward
+from leadline.decoding.search_errors import clopper_pearson
+
+from .models import Hashed, everything, slow_beam
+
+WIDTHS = (1, 2, 3, 5)
+M, T, B = 4, 4, 10
+
+
+@cache
+def truth(eos, score):
+    """Per width and prompt, whether brute force knows a better sequence than the slow beam; and its score."""
+    problem = Hashed(M, 5).problem(batch=B)
+    best = np.array([max(score(p, len(t)) for t, p in everything(problem, i, M, T, eos).items()) for i in range(B)])
+    found = np.array(
+        [
+            [
+                slow_beam(problem, i, M, width=w, max_length=T, eos=eos, score=score, eos_mode="pool")[0][0]
+                for i in range(B)
+            ]
+            for w in WIDTHS
+        ]
+    )
+    return found < best - 1e-9, found
+
+
+@pytest.mark.parametrize("score", [SumLogProb(), LengthNormalized(1.0), WordReward(0.6)])
+@pytest.mark.parametrize("eos", [(), (0,)])
+def test_errors_are_those_of_brute_force(eos, score):
+    problem = Hashed(M, 5).problem(batch=B)
+    errors = decoding.search_errors(*problem, max_length=T, widths=WIDTHS[::-1], eos=eos, score=score, max_calls=None)
+    is_error, found = truth(eos, score)
+    assert 0 < is_error.sum() < is_error.size
+    assert errors.widths.tolist() == list(WIDTHS)
+    assert np.array_equal(errors.is_error, is_error)
+    assert not errors.is_unresolved.any()
+    assert errors.score == pytest.approx(found)
+    greedy = decoding.greedy(*problem, max_length=T, eos=eos)
+    alone = np.array([score(h.log_prob, len(h.tokens)) for i in range(B) for h in greedy.hypotheses(i)])
+    shares = [((found > alone + 1e-9).mean(1)), (abs(found - alone) <= 1e-9).mean(1), (found < alone - 1e-9).mean(1)]
+    assert errors.against_greedy() == pytest.approx(np.stack(shares, axis=1))
+
+
+@pytest.mark.parametrize("max_calls", [1, 2, 4, 8])
+def test_a_small_budget_widens_the_range_around_the_truth(max_calls):
+    problem = Hashed(M, 5).problem(batch=B)
+    errors = decoding.search_errors(*problem, max_length=T, widths=WIDTHS, max_calls=max_calls)
+    is_error, _ = truth((), SumLogProb())
+    assert not (errors.is_error & ~is_error).any(), "an error was charged that is none"
+    assert not (is_error & ~errors.is_error & ~errors.is_unresolved).any(), "an error was dropped"
+    proved, possible = errors.rates()
+    assert (proved <= is_error.mean(1)).all()
+    assert (is_error.mean(1) <= possible).all()
+    for interval, low, high in zip(errors.intervals(), proved, possible, strict=True):
+        assert interval.low <= low <= high <= interval.high
+    if max_calls == 1:
+        assert errors.is_unresolved.any()
+
+
+def test_limits_are_those_of_clopper_and_pearson():
+    for successes, trials in ((0, 10), (3, 10), (10, 10), (57, 200)):
+        known = binomtest(successes, trials).proportion_ci(0.9, "exact")
+        assert clopper_pearson(successes, trials, 0.9) == pytest.approx((known.low, known.high))
+
+
+def test_it_shows_itself_and_comes_back_from_disk(tmp_path):
+    errors = decoding.search_errors(*Hashed(M, 5).problem(batch=B), max_length=T, widths=WIDTHS, max_calls=2)
+    table = errors.table()
+    assert (table.errors + table.unresolved <= B).all()
+    assert table[["beats_greedy", "equals_greedy", "loses_to_greedy"]].sum(axis=1).to_numpy() == pytest.approx(1)
+    assert f"of {B} prompts" in str(errors)
+    figure: Any = errors.figure()
+    assert max(figure.data[0].y) == pytest.approx(100 * errors.rates()[1].max())
+    errors.save(tmp_path)
+    assert decoding.SearchErrors.load(tmp_path).table().equals(table)
+
+
+def test_bad_input():
+    problem = Hashed(M).problem()
+    with pytest.raises(InputError, match="needs a width"):
+        decoding.search_errors(*problem, max_length=2, widths=())
+    with pytest.raises(InputError, match="width = 0"):
+        decoding.search_errors(*problem, max_length=2, widths=(2, 0))
+    nothing = decoding.Problem(
+        lambda tokens, state: (torch.full((len(tokens), 3), -torch.inf), state), torch.zeros(1, 1), problem.start
+    )
+    errors = decoding.search_errors(*nothing, max_length=2, widths=(1,), normalize=False)
+    assert errors.rates()[1].tolist() == [0.0]
