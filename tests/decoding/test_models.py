@@ -1,5 +1,6 @@
 """Models: Hugging Face's against their own generate, the language model, processors."""
 
+import json
 from itertools import pairwise
 
 import numpy as np
@@ -125,9 +126,54 @@ def test_a_language_model_decodes_and_comes_back_from_disk(tmp_path, cell):
     assert back.perplexity == lm.perplexity
     again = decoding.beam_search(*back.problem(["the cat sat", "", "the dog"]), width=3, max_length=8, eos=lm.end)
     assert np.array_equal(again.log_prob, decoded.log_prob)
-    (tmp_path / "language_model.json").write_text("{}")
-    with pytest.raises(SaveError, match="no readable language model"):
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
+    RecurrentLM(types=12, hidden=12, epochs=1, seed=2).fit(text).save(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2, "the weights of the earlier model stay behind"
+
+
+@pytest.fixture(scope="module")
+def saved():
+    return RecurrentLM(types=8, hidden=4, epochs=1, seed=1).fit("a b a b\n\nb a b a\n\n" * 4)
+
+
+def edit(folder, change):
+    path = folder / "language_model.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+DAMAGE = {
+    "nothing there": (lambda folder: (folder / "language_model.json").unlink(), "no readable language model"),
+    "not JSON": (lambda folder: (folder / "language_model.json").write_text("{"), "no readable language model"),
+    "another release": (
+        lambda folder: edit(folder, lambda d: d.update(schema=7)),
+        "schema 7; this release reads schema 1",
+    ),
+    "no schema": (lambda folder: edit(folder, lambda d: d.pop("schema")), "schema None"),
+    "another shape": (
+        lambda folder: edit(folder, lambda d: d["settings"].update(hidden=5)),
+        "not those of its settings",
+    ),
+    "unknown setting": (lambda folder: edit(folder, lambda d: d["settings"].update(depth=5)), "depth"),
+    "changed weights": (
+        lambda folder: next(folder.glob("*.safetensors")).write_bytes(b"\0" * 64),
+        "its weights have changed",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_language_model_is_refused(name, saved, tmp_path):
+    damage, text = DAMAGE[name]
+    saved.save(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(SaveError, match=text):
         RecurrentLM.load(tmp_path)
+
+
+def test_unknown_words_are_named(saved):
+    assert saved.unknown("A zebra b zebra !") == ("zebra", "!")
 
 
 def test_equal_seeds_give_equal_models_and_characters_work():

@@ -4,10 +4,12 @@
 embedding E. Paragraphs are the sentences of this model: each ends with :data:`END`, which also starts the next.
 """
 
+import hashlib
 import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -24,6 +26,12 @@ from leadline.errors import InputError, SaveError
 
 END = "<end>"
 UNKNOWN = "<unknown>"
+
+FILE = "language_model.json"
+"""What a folder with a saved model holds."""
+
+SCHEMA = 1
+"""Version of the layout on disk."""
 
 
 @dataclass(frozen=True)
@@ -153,35 +161,68 @@ class RecurrentLM:
         """The end token, for ``eos``."""
         return self.vocabulary.index(END)
 
+    def unknown(self, text: str) -> tuple[str, ...]:
+        """The words of a text that the model does not know, each once."""
+        known = set(self.vocabulary)
+        return tuple(dict.fromkeys(word for word in self._split(text) if word not in known))
+
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write weights (safetensors) and settings (JSON)."""
+        """Write weights (safetensors) and settings (JSON).
+
+        Raises:
+            SaveError: the folder cannot be written; what was there is untouched.
+        """
         from safetensors.torch import save
 
         folder = Path(folder)
-        storage.write(folder / "weights.safetensors", save({k: v.detach() for k, v in self._parameters().items()}))
-        document = {"settings": asdict(self.settings), "vocabulary": list(self.vocabulary)}
+        weights = save({name: value.detach().contiguous() for name, value in self._parameters().items()})
+        digest = hashlib.sha256(weights).hexdigest()
+        document = {"schema": SCHEMA, "settings": asdict(self.settings), "vocabulary": list(self.vocabulary)}
         document["perplexity"] = asdict(self.perplexity) if self.perplexity else None
-        storage.write(folder / "language_model.json", storage.canonical_json(document))
+        document["weights"] = digest
+        # The JSON names its weights and is written last: a reader meets the old model or the new one, never a mixture.
+        storage.write(folder / f"weights-{digest[:16]}.safetensors", weights)
+        storage.write(folder / FILE, storage.canonical_json(document))
+        for stale in folder.glob("weights-*.safetensors"):
+            if digest[:16] not in stale.name:
+                with suppress(OSError):
+                    stale.unlink()
 
     @classmethod
     def load(cls, folder: str | PathLike[str]) -> "RecurrentLM":
-        """Read what :meth:`save` wrote."""
+        """Read what :meth:`save` wrote. No code in the folder is ever executed.
+
+        Raises:
+            SaveError: the folder holds no language model, a damaged one, or one of another release.
+        """
         import json
 
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError
+        from safetensors.torch import load
 
-        path = Path(folder) / "language_model.json"
+        path = Path(folder) / FILE
         try:
-            document = json.loads(path.read_text())
-            lm = cls(**document["settings"])
-            lm._build(tuple(document["vocabulary"]))
-            lm.perplexity = Perplexities(**document["perplexity"]) if document["perplexity"] else None
-            with torch.no_grad():
-                for name, value in load_file(path.parent / "weights.safetensors").items():
-                    lm._parameters()[name].copy_(value)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            document = dict(json.loads(path.read_bytes()))
+            schema = document.get("schema")
+            if schema == SCHEMA:
+                lm = cls(**document["settings"])
+                lm._build(tuple(document["vocabulary"]))
+                lm.perplexity = Perplexities(**document["perplexity"]) if document["perplexity"] else None
+                content = (path.parent / f"weights-{document['weights'][:16]}.safetensors").read_bytes()
+                if hashlib.sha256(content).hexdigest() != document["weights"]:
+                    raise ValueError("its weights have changed since they were written")
+                weights, parameters = load(content), lm._parameters()
+                if {name: value.shape for name, value in weights.items()} != {
+                    name: value.shape for name, value in parameters.items()
+                }:
+                    raise ValueError("its weights are not those of its settings")
+                for name, value in parameters.items():
+                    value.requires_grad_(False)
+                    value.copy_(weights[name])
+                return lm
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             raise SaveError(f"{folder} holds no readable language model ({error})") from error
-        return lm
+        raise SaveError(f"{path} has schema {schema!r}; this release reads schema {SCHEMA}: train and save it again")
 
     def _split(self, text: str) -> list[str]:
         return re.findall(r"\w+|[^\w\s]", text.lower()) if self.settings.level == "word" else list(text)
