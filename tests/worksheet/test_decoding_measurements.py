@@ -1,16 +1,38 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from leadline import decoding
-from leadline.worksheet import Setting, run, select
+from leadline.decoding import work
+from leadline.storage import pack
+from leadline.worksheet import STATEMENTS, Setting, measure, run, select
 from leadline.worksheet.measurements import decoding as measurements
+from leadline.worksheet.setting import Budget
 
-IDS = ("beam.a", "beam.b", "beam.c", "beam.d")
+IDS = ("beam.a", "beam.b", "beam.c", "beam.d", "beam.e")
+SMALL = measurements.RealText(
+    types=150, hidden=16, epochs=2, prompts=20, max_calls=1, widths=(1, 2, 5), max_length=5, characters=60_000
+)
+
+
+@pytest.fixture(autouse=True)
+def small_sizes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(measurements, "REAL_TEXT", {"quick": SMALL, "full": SMALL})
+    sweep = {"lengths": (2, 4), "widths": (1, 2, 8), "vocabularies": (8, 60, 250)}
+    monkeypatch.setattr(measurements, "SWEEP", sweep)
+
+
+def answer_to(name, budget: Budget = "quick"):
+    result = measure(STATEMENTS[name], Setting(budget))
+    assert result.answer is not None, result.failure
+    return result.answer
 
 
 def test_the_course_is_confirmed_on_its_own_table(tmp_path):
     results = list(run(select(IDS), Setting("quick"), folder=tmp_path))
     assert [result.statement.id for result in results] == list(IDS)
-    assert [result.status for result in results] == ["supported"] * 4
+    assert [result.status for result in results] == ["supported"] * 5
     assert all(result.answer is not None and result.answer.figure().to_dict()["data"] for result in results)
 
 
@@ -31,6 +53,101 @@ def test_another_table_gives_other_outcomes(prefix, word, log_prob, refuted, mon
     }
     rows[prefix][word] = log_prob
     monkeypatch.setattr(measurements, "COURSE_TABLE", decoding.Table(rows))
-    outcomes = {result.statement.id: result.status for result in run(select(IDS), Setting("quick"))}
+    outcomes = {result.statement.id: result.status for result in run(select(IDS[:4]), Setting("quick"))}
     assert refuted <= {name for name, outcome in outcomes.items() if outcome == "refuted"}
     assert set(outcomes.values()) <= {"supported", "refuted"}
+
+
+@pytest.mark.parametrize("name", ["beam.d", "beam.e"])
+def test_equal_seeds_give_equal_answers(name):
+    arrays = []
+    for _ in range(2):
+        measurements._real_text.cache_clear()
+        found: dict = {}
+        arrays.append((pack(answer_to(name), found), {key: value.tobytes() for key, value in found.items()}))
+    assert arrays[0] == arrays[1]
+
+
+def test_real_text_is_reported_with_what_the_budget_left_open():
+    answer = answer_to("beam.d")
+    errors = answer.soundings["real_text"]
+    assert isinstance(errors, decoding.SearchErrors)
+    assert len(errors.best) == SMALL.prompts
+    assert answer.protocol.fingerprints["manual"]
+    assert f"{errors.against_greedy()[-1, 0]:.0%}" in " ".join(answer.findings)
+    assert "The budget left 0 of 20" in " ".join(answer.findings) or not errors.proved.all()
+
+    unproved = replace(errors, proved=np.zeros(SMALL.prompts, dtype=bool))
+    told = " ".join(measurements._on_real_text(SMALL, unproved, measurements._real_text(SMALL)[1]))
+    assert "The budget left 20 of 20 prompts unresolved" in told
+    for width, proved in zip(errors.widths, errors.rates()[0], strict=True):
+        assert f"{width}: {measurements._share(proved, 1.0)} [" in told
+
+
+def test_prompts_are_unseen():
+    """No held-out paragraph is among those that the model is trained on: its words go to ``fit`` nowhere."""
+    seen = []
+
+    class Watched(decoding.RecurrentLM):
+        def fit(self, text):
+            seen.append(text)
+            return super().fit(text)
+
+        def problem(self, prompts):
+            seen.append(list(prompts))
+            return super().problem(prompts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "RecurrentLM", Watched)
+        measurements._real_text.__wrapped__(SMALL)
+    text, prompts = seen
+    paragraphs = text.split("\n\n")
+    assert len(paragraphs) == len(set(paragraphs))
+    assert len(prompts) == len(set(prompts)) == SMALL.prompts
+    unseen = [p for p in prompts if not any(paragraph.startswith(p) for paragraph in paragraphs)]
+    assert len(unseen) > 0.7 * len(prompts)  # two paragraphs may begin alike
+
+
+WRONG = {
+    "counts rows twice": (
+        "called",
+        lambda meter, rows, M: setattr(meter, "candidates", meter.candidates + 2 * rows * M),
+    ),
+    "forgets the last row": (
+        "called",
+        lambda meter, rows, M: setattr(meter, "candidates", meter.candidates + (rows - 1) * M),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_counter_is_not_believed(name, monkeypatch: pytest.MonkeyPatch):
+    method, wrong = WRONG[name]
+    monkeypatch.setattr(work.Meter, method, wrong)
+    assert answer_to("beam.e").verdict.outcome == "refuted"
+
+
+def test_a_search_that_ranks_too_much_breaks_our_bound_and_not_the_course_s(monkeypatch: pytest.MonkeyPatch):
+    read = work.Meter.read
+
+    def ranked_more(meter):
+        meter.ranked *= 3
+        return read(meter)
+
+    monkeypatch.setattr(work.Meter, "read", ranked_more)
+    answer = answer_to("beam.e")
+    assert answer.facts["within_the_course_bound"].holds
+    assert not answer.facts["within_our_bound"].holds
+    assert answer.verdict.outcome == "refuted"
+
+
+def test_the_constant_of_our_bound_is_what_it_says():
+    for k in range(2, 400):
+        ranked = k * (k + 1)
+        assert ranked * np.log2(ranked) <= measurements.RANKING * k**2 * np.log2(k)
+
+
+def test_wall_time_is_a_note_of_the_full_budget_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(measurements, "_wall_time", lambda: "a clock was read")
+    assert "a clock was read" not in answer_to("beam.e").findings
+    assert "a clock was read" in answer_to("beam.e", "full").findings

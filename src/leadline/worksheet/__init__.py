@@ -1,7 +1,7 @@
 """Twenty statements of a deep-learning course about autoencoders, recurrent networks and beam search, measured.
 
 >>> from leadline import worksheet
->>> (result,) = worksheet.run(worksheet.select(("beam.d",)), worksheet.Setting("quick"))
+>>> (result,) = worksheet.run(worksheet.select(("beam.c",)), worksheet.Setting("quick"))
 >>> result.status, result.answer.agrees
 ('supported', True)
 """

@@ -1,6 +1,15 @@
-"""Measurements of section 3, by real searches over the course's two-word table."""
+"""Measurements of section 3: the course's two-word table, a language model of real text, and what a search costs."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from leadline import decoding
+from leadline.data import manual_text
 from leadline.sounding import Protocol
 from leadline.worksheet.answer import Answer
 from leadline.worksheet.criterion import Fact
@@ -21,6 +30,41 @@ COURSE_TABLE = decoding.Table(
 ``neural``, the first after ``network``, and the -0.60 after two different words; the others are our completion."""
 
 WIDTH, LENGTH = 2, 3
+
+
+@dataclass(frozen=True)
+class RealText:
+    """The language model of real text, and what is asked of it."""
+
+    types: int
+    hidden: int
+    epochs: int
+    prompts: int
+    """At most; fewer where the held-out paragraphs do not have as many."""
+    max_calls: int
+    """Budget of exact search for each prompt."""
+    widths: tuple[int, ...] = (1, 2, 3, 5, 10, 20)
+    max_length: int = 8
+    prompt_words: int = 5
+    characters: int | None = None
+    """Of the text; ``None`` for all."""
+    held_out: float = 1 / 8
+    """Share of the paragraphs that prompts are taken from and the model never sees."""
+    seed: int = 0
+
+
+REAL_TEXT = {
+    "quick": RealText(types=1000, hidden=64, epochs=3, prompts=200, max_calls=100),
+    "full": RealText(types=3000, hidden=128, epochs=5, prompts=1000, max_calls=400),
+}
+"""By budget."""
+
+SWEEP = {"lengths": (4, 8, 16), "widths": (1, 2, 4, 8, 16), "vocabularies": (16, 250, 1000, 4000, 16_000)}
+"""Lengths T, widths k and vocabularies M of ``beam.e``; ``k = M`` is among them."""
+
+RANKING = 4
+"""The constant of ``k^2 log2 k`` in our bound. A step ranks at most ``k (k + 1)`` candidates, and
+``k (k + 1) log2(k (k + 1)) <= 4 k^2 log2 k`` from k = 2 on (at k = 1 the bound has ``log2 2``)."""
 
 SETTINGS = {"vocabulary": "neural, network", "width": WIDTH, "length": LENGTH}
 
@@ -52,14 +96,20 @@ def missed_optimum(setting: Setting) -> Answer:
     step, rank, width = int(audit.lost_step[0]), int(audit.lost_rank[0]), int(audit.width[0])
     lost = " ".join(exact.words[:step])
     narrow, wide = (decoding.beam_search(*problem(), width=w, max_length=LENGTH) for w in (1, 3))
+    size = REAL_TEXT[setting.budget]
+    real, about = _real_text(size)
     same = "the same" if exact.tokens == brute.tokens else f"but exhaustive search finds {brute}"
     return Answer(
-        protocol=Protocol(SETTINGS),
+        protocol=Protocol(
+            {**SETTINGS, "real_text": {name: getattr(size, name) for name in size.__dataclass_fields__}},
+            seeds=(size.seed,),
+            fingerprints={"manual": about.sha256},
+        ),
         statement_id="beam.d",
         sentence=f"the search returns `{' '.join(answer.words)}` ({answer.log_prob:.2f}); the most likely sequence is "
         f"`{' '.join(exact.words)}` ({exact.log_prob:.2f}), lost at step {step} at rank {rank}; "
-        f"width {width} keeps it.",
-        soundings={"audit": audit},
+        f"width {width} keeps it. On a language model of real text, {_misses(real)}.",
+        soundings={"audit": audit, "real_text": real},
         facts={
             "optimum": Fact(
                 "the most likely sequence starts with `neural neural` and scores -1.46",
@@ -88,8 +138,182 @@ def missed_optimum(setting: Setting) -> Answer:
         findings=(
             f"Without any call of the model beyond its own, the search of width {WIDTH} reports: {found.certificate}.",
             f"The search of width 3 reports: {wide.certificate}; greedy search returns {narrow.hypotheses()[0]}.",
+            *_on_real_text(size, real, about),
         ),
     )
+
+
+def cost(setting: Setting) -> Answer:
+    """``beam.e``: what a search scores and compares, counted, against the course's bound and ours."""
+    grown = decoding.complexity(**SWEEP)
+    T, k, M = grown.T, grown.k, grown.M
+    by_sorting = grown.candidates * np.log2(M) / grown.sorting
+    ours = grown.comparisons / (T * (k * M + RANKING * k**2 * np.log2(np.maximum(k, 2))))
+    agree = grown.candidates == grown.handed_out
+    less = grown.comparisons < grown.candidates * np.log2(M)
+    growth = ", ".join(f"{name} {interval:.2f}" for name, interval in grown.exponents().items())
+    small_T, small_M = 5, 8
+    greedy, exhaustive = _greedy_and_exhaustive(small_T, small_M)
+    all_prefixes = sum(small_M**t for t in range(1, small_T + 1))
+    n, one = len(T), len(T) - 1
+    return Answer(
+        protocol=Protocol({**SWEEP, "ranking_constant": RANKING}, seeds=grown.protocol.seeds),
+        statement_id="beam.e",
+        sentence=f"in {n} searches the scored candidates, sorted at log M comparisons each, took at most "
+        f"{by_sorting.max():.2f} of T k M log M comparisons; the search itself, which selects each row's best first, "
+        f"at most {ours.max():.2f} of T (k M + {RANKING} k² log k), and fewer than sorting in {less.sum()} of {n}.",
+        soundings={"complexity": grown},
+        facts={
+            "within_the_course_bound": Fact(
+                "candidates × log2 M ≤ 1 · T k M log2 M in every case (k ≤ M), where the search's counter of "
+                "candidates equals the step function's own tally of the scores that it gave",
+                bool((by_sorting <= 1).all() and agree.all()),
+                f"at most {by_sorting.max():.3f} of the bound; the counters agree in {agree.sum()} of {n} cases",
+                f"at most 1, and agreement in {n} of {n}",
+            ),
+            "within_our_bound": Fact(
+                f"comparisons (one per score read, and r log2 r to rank the r candidates of a step) ≤ T (k M + "
+                f"{RANKING} k² log2 k) in every case",
+                bool((ours <= 1).all()),
+                f"at most {ours.max():.3f} of the bound",
+                "at most 1",
+            ),
+            "greedy": Fact(
+                "greedy search scores T M candidates",
+                greedy == small_T * small_M,
+                f"{greedy:,}",
+                f"{small_T * small_M:,}",
+            ),
+            "exhaustive": Fact(
+                f"exhaustive search scores M + M² + … + M^T candidates, here T = {small_T} and M = {small_M}",
+                exhaustive == all_prefixes,
+                f"{exhaustive:,}",
+                f"{all_prefixes:,}",
+            ),
+        },
+        findings=(
+            f"Comparisons grow with exponents {growth} (95 % intervals of a regression of logarithms over all cases).",
+            f"At T = {T[one]}, k = {k[one]} and M = {M[one]:,} the search makes {grown.comparisons[one]:,.0f} "
+            f"comparisons; sorting its candidates would take {grown.candidates[one] * np.log2(M[one]):,.0f}, greedy "
+            f"search scores {T[one] * M[one]:,}, and exhaustive search would score about {_power(M[one], T[one])}.",
+            _where_sorting_is_no_worse(grown, less),
+            *((_wall_time(),) if setting.budget == "full" else ()),
+        ),
+    )
+
+
+def _where_sorting_is_no_worse(grown: decoding.Complexity, less: np.ndarray) -> str:
+    if less.all():
+        return "Selection takes fewer comparisons than sorting in every case."
+    worst = sorted({(int(k), int(M)) for k, M in zip(grown.k[~less], grown.M[~less], strict=True)})
+    cases = ", ".join(f"k = {k} of M = {M}" for k, M in worst)
+    return f"Where the width is near the vocabulary, selection saves nothing: {cases}."
+
+
+def _power(base: int, exponent: int) -> str:
+    return f"10^{exponent * np.log10(base):.0f}"
+
+
+def _greedy_and_exhaustive(T: int, M: int) -> tuple[int, int]:
+    """Candidates that the two extremes score on one random table."""
+    scores = torch.randn(M, M, generator=torch.Generator().manual_seed(0))
+
+    def step(tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return scores[tokens], state
+
+    problem = decoding.Problem(step, torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64))
+    greedy = decoding.greedy(*problem, max_length=T).work
+    return greedy.candidates, decoding.exhaustive_search(*problem, max_length=T).work.candidates
+
+
+def _wall_time(repeats: int = 5) -> str:
+    """Exponents of the time of selection, the fixed cost per step taken off; the one number here that has a clock."""
+    small, *large = 64, 10_000, 20_000, 40_000
+    runs = [decoding.complexity((8, 16, 32), (2, 4, 8), (small, *large), timed=True) for _ in range(repeats)]
+    grown, seconds = runs[0], np.min([run.seconds for run in runs], axis=0).reshape(3, 3, 4)
+    rest = seconds[:, :, 1:] - seconds[:, :, :1]
+    if (rest <= 0).any():
+        return "Wall time of selection is too short on this machine to be told from its fixed cost."
+    keep = np.isin(grown.M, large)
+    X = np.log(np.stack([np.full(keep.sum(), np.e), *(x[keep] for x in (grown.T, grown.k, grown.M))], axis=1))
+    T, k, M = np.linalg.lstsq(X, np.log(rest.ravel()), rcond=None)[0][1:]
+    return (
+        f"Wall time of selection for M from {large[0]:,} to {large[-1]:,}, less the time at M = {small}, grows with "
+        f"exponents T {T:.2f}, k {k:.2f}, M {M:.2f} on this machine."
+    )
+
+
+@dataclass(frozen=True)
+class _About:
+    """What the language model is worth."""
+
+    perplexity: decoding.Perplexities
+    sha256: str
+    end: int
+
+
+@cache
+def _real_text(size: RealText) -> tuple[decoding.SearchErrors, _About]:
+    """Train on most paragraphs of the manual, and decode the beginnings of the others.
+
+    Paragraphs that come twice are taken once, so that none is on both sides; a run of one sign (the rules of tables)
+    is shortened to the sign.
+    """
+    manual = manual_text()
+    text = re.sub(r"([^\w\s])(?:\s*\1)+", r"\1", manual.text[: size.characters])
+    paragraphs = list(dict.fromkeys(" ".join(_words(p)) for p in re.split(r"\n\s*\n", text) if _words(p)))
+    order = np.random.default_rng(size.seed).permutation(len(paragraphs))
+    held = round(size.held_out * len(paragraphs))
+    lm = decoding.RecurrentLM(types=size.types, hidden=size.hidden, epochs=size.epochs, seed=size.seed)
+    lm.fit("\n\n".join(paragraphs[i] for i in sorted(order[held:])))
+    words = [paragraphs[i].split() for i in order[:held]]
+    first = dict.fromkeys(" ".join(w[: size.prompt_words]) for w in words if len(w) >= 2 * size.prompt_words)
+    prompts = list(first)[: size.prompts]
+    errors = decoding.search_errors(
+        *lm.problem(prompts), widths=size.widths, max_length=size.max_length, eos=lm.end, max_calls=size.max_calls
+    )
+    assert lm.perplexity is not None
+    return errors, _About(lm.perplexity, manual.sha256, lm.end)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+|[^\w\s]", text.lower())
+
+
+def _misses(errors: decoding.SearchErrors) -> str:
+    low, high = errors.rates()
+    return (
+        f"width {errors.widths[0]} misses the most likely sequence for {_share(low[0], high[0])} of "
+        f"{len(errors.best)} prompts, and width {errors.widths[-1]} for {_share(low[-1], high[-1])}"
+    )
+
+
+def _on_real_text(size: RealText, errors: decoding.SearchErrors, about: _About) -> tuple[str, ...]:
+    p, n = about.perplexity, len(errors.best)
+    by_width = "; ".join(
+        f"{width}: {_share(low, high)} [{interval.low:.0%}, {interval.high:.0%}]"
+        for width, low, high, interval in zip(errors.widths, *errors.rates(), errors.intervals(), strict=True)
+    )
+    against = "; ".join(
+        f"{width}: {beats:.0%}, {equals:.0%}, {loses:.0%}"
+        for width, (beats, equals, loses) in zip(errors.widths, errors.against_greedy(), strict=True)
+    )
+    left, optimum = int((~errors.proved).sum()), errors.optimum
+    ends = (optimum.lengths[:, 0] == 1) & (optimum.tokens[:, 0, 0] == about.end)
+    return (
+        f"Real text: a GRU with {size.hidden} hidden units on Python's manual (held-out perplexity {p.model:.0f}; "
+        f"counting pairs of words {p.bigram:.0f}, counting words {p.unigram:.0f}) continues {n} beginnings of "
+        f"paragraphs that it never saw, by at most {size.max_length} words or to the paragraph's end.",
+        f"Search errors by width, from proved to proved or unresolved: {by_width} (Clopper-Pearson intervals, 95 %, "
+        f"over prompts of one trained model). The budget left {left} of {n} prompts unresolved; none is dropped.",
+        f"Against greedy search, the share of prompts where the beam beats, equals and loses: {against}.",
+        f"For {ends.mean():.0%} of the prompts the most likely continuation is the paragraph's end at once: fewer "
+        "search errors are not better text.",
+    )
+
+
+def _share(low: float, high: float) -> str:
+    return f"{low:.1%}" if low == high else f"{low:.1%} to {high:.1%}"
 
 
 def _beam_after(step: int, statement_id: str, expected: list[tuple[str, float]]) -> Answer:
