@@ -32,6 +32,11 @@ app.command(
     name="worksheet",
     help="Measure the twenty statements of the course and write a page about them.",
 )
+app.command(
+    "leadline.cli.decode:decode",
+    name="decode",
+    help="Continue prompts by beam search, and say whether there was a better answer.",
+)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

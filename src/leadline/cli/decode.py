@@ -1,0 +1,417 @@
+"""``leadline decode``: continue prompts by beam search, and say whether there was a better answer."""
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from leadline.cli import DONE
+from leadline.errors import InputError, context
+
+if TYPE_CHECKING:
+    from leadline.cli.models import TextModel
+    from leadline.decoding import Decoded, Hypothesis, Score, SearchAudit
+
+Switch = Annotated[bool, Parameter(negative=())]
+
+
+def decode(
+    *,
+    model: Path,
+    prompt: str | None = None,
+    input: Path | None = None,  # noqa: A002  the option's name
+    output: Path | None = None,
+    width: int = 5,
+    max_length: int = 20,
+    num_return: int = 1,
+    score: str = "sum",
+    exact: Switch = False,
+    audit: Switch = False,
+    max_calls: int = 1000,
+    batch: int = 32,
+    trace: Path | None = None,
+    json: Switch = False,
+) -> int:
+    """Continue a prompt, or a file of prompts, by beam search, and say whether there was a better answer.
+
+    Every answer comes with a certificate: it is proved to be the best, or the gap says how much better another one
+    could be at most. With --input and --output, a run that was interrupted goes on where it stopped.
+
+    Parameters
+    ----------
+    model
+        A folder that RecurrentLM.save wrote, or a local folder of a Hugging Face model with its tokenizer.
+    prompt
+        The text to continue.
+    input
+        A file of JSON Lines instead: {"prompt": "...", "id": anything, if you like} on each.
+    output
+        Where the answers go, one JSON object per line in the order of the prompts; standard output by default.
+    width
+        Hypotheses that survive a step; 1 is greedy search.
+    max_length
+        New tokens at most.
+    num_return
+        Answers per prompt, at most the width.
+    score
+        What answers are compared by: sum (of log-probabilities), length:A (divided by length^A), gnmt:A, or reward:R
+        (R nats per token).
+    exact
+        Also find the best answer there is, starting from the beam's.
+    audit
+        Also tell at which step the best answer was lost, at which rank, and the width that keeps it.
+    max_calls
+        Budget of exact search for each prompt, in calls of the model. Where it runs out, the answer is left open.
+    batch
+        Prompts that are decoded together.
+    trace
+        Draw the search tree of --prompt into this HTML file.
+    json
+        Print one JSON object instead of text.
+    """
+    plan = _Plan(width, max_length, num_return, score, exact, audit, max_calls)
+    plan.check()
+    if (prompt is None) == (input is None):
+        raise InputError("decode takes one of --prompt and --input", got="both" if prompt is not None else "neither")
+    if batch < 1:
+        raise InputError("--batch must be at least 1", got=f"--batch {batch}")
+    if input is None and output is not None:
+        raise InputError("--output belongs to --input", got=f"--output {output}", cure="give --input, or use --json")
+    if trace is not None and (prompt is None or trace.is_dir()):
+        raise InputError(
+            "--trace names a file for the tree of --prompt",
+            got=f"--trace {trace}" + (", a folder" if trace.is_dir() else " without --prompt"),
+        )
+    if prompt is not None:
+        return _one(model, _as_text(prompt), plan, trace, json)
+    assert input is not None
+    return _many(model, input, output, plan, batch)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is done with each prompt."""
+
+    width: int
+    max_length: int
+    num_return: int
+    score: str
+    exact: bool
+    audit: bool
+    max_calls: int
+
+    def check(self) -> None:
+        for name in ("width", "max_length", "num_return", "max_calls"):
+            if (value := getattr(self, name)) < 1:
+                option = f"--{name.replace('_', '-')}"
+                raise InputError(f"{option} must be at least 1", got=f"{option} {value}")
+        if self.num_return > self.width:
+            raise InputError(
+                "--num-return is at most the width", got=f"--num-return {self.num_return} --width {self.width}"
+            )
+        _parse_score(self.score)
+
+    def settings(self, model: "TextModel") -> dict[str, Any]:
+        """What an answer depends on; goes into every record, so that answers of two plans are never mixed."""
+        budget = {"max_calls": self.max_calls} if self.exact or self.audit else {}
+        return {
+            "model": model.digest,
+            "width": self.width,
+            "max_length": self.max_length,
+            "num_return": self.num_return,
+            "score": self.score,
+            "exact": self.exact,
+            "audit": self.audit,
+            **budget,
+        }
+
+    def score_function(self) -> "Score":
+        from leadline import decoding
+
+        name, value = _parse_score(self.score)
+        if name == "sum":
+            return decoding.SumLogProb()
+        kind = {"length": decoding.LengthNormalized, "gnmt": decoding.GNMT, "reward": decoding.WordReward}[name]
+        return kind(value)
+
+
+def _parse_score(text: str) -> tuple[str, float]:
+    name, _, value = text.partition(":")
+    try:
+        number = float(value) if value else math.nan
+    except ValueError:
+        number = math.inf
+    if (name == "sum" and not value) or (name in ("length", "gnmt", "reward") and math.isfinite(number)):
+        return name, number
+    raise InputError(
+        "--score is sum, length:A, gnmt:A or reward:R, A and R being numbers",
+        got=f"--score {text}",
+        cure="--score length:1 compares the mean per token",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What was found for a batch of prompts."""
+
+    decoded: "Decoded"
+    optimum: "Decoded | None"
+    audit: "SearchAudit | None"
+
+
+def _search(model: "TextModel", prompts: Sequence[str], plan: _Plan, trace: bool = False) -> _Found:
+    from leadline import decoding
+
+    problem = model.problem(prompts)
+    common: dict[str, Any] = {"max_length": plan.max_length, "eos": model.eos, "score": plan.score_function()}
+    decoded = decoding.beam_search(*problem, width=plan.width, num_return=plan.num_return, trace=trace, **common)
+    if plan.audit:
+        audited = decoding.audit(*problem, decoded, max_calls=plan.max_calls)
+        return _Found(decoded, audited.optimum, audited)
+    if plan.exact:
+        keys: dict[str, Any] = {**common, "max_calls": plan.max_calls, "num_return": plan.num_return}
+        return _Found(decoded, decoding.exact_search(*problem, at_least=decoded, **keys), None)
+    return _Found(decoded, None, None)
+
+
+def _one(folder: Path, prompt: str, plan: _Plan, trace: Path | None, as_json: bool) -> int:
+    from leadline.cli.models import load_model
+    from leadline.storage import canonical_json, write
+
+    model = load_model(folder)
+    model.check(prompt, plan.max_length)
+    found = _search(model, [prompt], plan, trace=trace is not None)
+    told = _told(model, found)
+    if trace is not None:
+        write(trace, _page(prompt, told, (found.audit or found.decoded).figure()))
+        told.append(f"trace: {trace}")
+    if as_json:
+        sys.stdout.write(canonical_json(_record(model, {"prompt": prompt}, found, 0, plan)))
+    else:
+        print("\n".join(told))
+    return DONE
+
+
+def _many(folder: Path, source: Path, output: Path | None, plan: _Plan, batch: int) -> int:
+    from leadline.cli.models import load_model
+    from leadline.cli.progress import progress
+
+    asked = _read_prompts(source)
+    if output is not None and output.exists() and output.samefile(source):
+        raise InputError("--output is another file than --input", got=f"--output {output}")
+    model = load_model(folder)
+    for number, entry in asked:
+        with context(f"in {source}, line {number}"):
+            model.check(entry["prompt"], plan.max_length)
+    entries = [entry for _, entry in asked]
+    done = _whole_lines(output, entries, plan.settings(model)) if output is not None else 0
+    # Batches begin at multiples of their size, so that an answer has the same batch mates after an interruption.
+    starts = range(done - done % batch, len(entries), batch) if done < len(entries) else ()
+    every = max(1, math.ceil(len(starts) / 20))  # a log file is not to be flooded
+    with progress("decoding", math.ceil(len(starts) / every)) as tell, _appending(output) as append:
+        for turn, first in enumerate(starts, 1):
+            part = entries[first : first + batch]
+            found = _search(model, [entry["prompt"] for entry in part], plan)
+            records = [_record(model, entry, found, item, plan) for item, entry in enumerate(part)]
+            append("".join(_line(record) for record in records[max(0, done - first) :]))
+            if turn % every == 0 or turn == len(starts):
+                tell(f"{first + len(part)} of {len(entries)} prompts")
+    if output is not None:
+        kept = f", {done} of them from an earlier run" if done else ""
+        print(f"{output}: {len(entries)} answers{kept}")
+    return DONE
+
+
+def _read_prompts(source: Path) -> list[tuple[int, dict[str, Any]]]:
+    """All prompts with the numbers of their lines, checked; empty lines are left out."""
+    import json
+
+    try:
+        lines = source.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    except OSError as error:
+        raise InputError("--input is a file that can be read", got=f"--input {source} ({error.strerror})") from error
+    prompts = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line.decode(), parse_constant=_refuse_constant)
+            _line(entry).encode()  # refuses halves of characters, which have no form in a file
+        except (ValueError, RecursionError) as error:
+            entry = error
+        if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str):
+            raise InputError(
+                'each line of --input is a JSON object with a text: {"prompt": "..."}',
+                got=f"line {number} of {source}: {line[:60].decode(errors='replace')}",
+                cause=str(entry) if isinstance(entry, Exception) else None,
+            )
+        prompts.append((number, {key: entry[key] for key in ("id", "prompt") if key in entry}))
+    if not prompts:
+        raise InputError("--input holds a prompt or more", got=f"{source}, without any")
+    return prompts
+
+
+def _whole_lines(output: Path, entries: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> int:
+    """How many answers an earlier run left; a half-written last line is cut off."""
+    import json
+
+    from leadline.errors import SaveError
+
+    if not output.exists():
+        return 0
+    try:
+        content = output.read_bytes()
+    except OSError as error:
+        raise InputError("--output is a file that can be read", got=f"--output {output} ({error.strerror})") from error
+    whole = content[: content.rfind(b"\n") + 1]
+    lines = whole.split(b"\n")[:-1]
+    for number, line in enumerate(lines, 1):
+        try:
+            record = dict(json.loads(line))
+        except (ValueError, TypeError):
+            record = {}
+        entry = entries[number - 1] if number <= len(entries) else None
+        if entry is None or record.get("settings") != settings or any(record.get(k) != v for k, v in entry.items()):
+            raise InputError(
+                "an interrupted run goes on with the same prompts, model and settings",
+                got=f"line {number} of {output} is not the answer to prompt {number}"
+                if entry is not None
+                else f"{output} holds {len(lines)} answers to {len(entries)} prompts",
+                cause="the file is of another run",
+                cure="name another file for --output, or remove this one",
+            )
+    if len(whole) < len(content):
+        try:
+            with output.open("r+b") as file:
+                file.truncate(len(whole))
+        except OSError as error:
+            raise SaveError(f"could not write {output}: {error.strerror}") from error
+    return len(lines)
+
+
+class _appending:  # noqa: N801  used as a function
+    """Appends whole lines to a file, each batch on disk before the next begins; without a file, to standard output."""
+
+    def __init__(self, output: Path | None):
+        self.output = output
+
+    def __enter__(self) -> Callable[[str], None]:
+        from leadline.errors import SaveError
+
+        self.file = None
+        if self.output is not None:
+            try:
+                self.output.parent.mkdir(parents=True, exist_ok=True)
+                self.file = self.output.open("ab")
+            except OSError as error:
+                raise SaveError(f"could not write {self.output}: {error.strerror}") from error
+        return self.append
+
+    def append(self, text: str) -> None:
+        import os
+
+        from leadline.errors import SaveError
+
+        if self.file is None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            return
+        try:
+            self.file.write(text.encode())
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            raise SaveError(f"could not write {self.output}: {error.strerror}; whole lines are kept") from error
+
+    def __exit__(self, *_: object) -> None:
+        if self.file is not None:
+            self.file.close()
+
+
+def _line(record: Any) -> str:
+    import json
+
+    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _as_text(prompt: str) -> str:
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise InputError("--prompt is text in UTF-8", got=f"--prompt {prompt!r}") from None
+    return prompt
+
+
+def _record(model: "TextModel", entry: Mapping[str, Any], found: _Found, item: int, plan: _Plan) -> dict[str, Any]:
+    """One answer as JSON. What an item cost is not told: the items of a batch share the calls of the model."""
+
+    def listed(decoded: "Decoded") -> list[dict[str, Any]]:
+        return [_hypothesis(model, hypothesis) for hypothesis in decoded.hypotheses(item)]
+
+    def proof(decoded: "Decoded") -> dict[str, Any]:
+        certificate = decoded.certificate
+        gap, upper = float(certificate.gap[item]), float(certificate.upper_bound[item])
+        return {"outcome": certificate.outcome[item], "gap": _finite(gap), "upper_bound": _finite(upper)}
+
+    record = {**entry, "answers": listed(found.decoded), "certificate": proof(found.decoded)}
+    if found.optimum is not None:
+        record["exact"] = {"answers": listed(found.optimum), "certificate": proof(found.optimum)}
+    if found.audit is not None:
+        numbers = {name: int(getattr(found.audit, name)[item]) or None for name in ("lost_step", "lost_rank", "width")}
+        record["audit"] = {"outcome": found.audit.outcome[item], **numbers}
+    return {**record, "settings": plan.settings(model)}
+
+
+def _hypothesis(model: "TextModel", hypothesis: "Hypothesis") -> dict[str, Any]:
+    return {
+        "text": model.say(hypothesis.tokens),
+        "tokens": list(hypothesis.tokens),
+        "log_prob": hypothesis.log_prob,
+        "score": _finite(hypothesis.score),
+        "finished": hypothesis.finished,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _told(model: "TextModel", found: _Found) -> list[str]:
+    """The answer to one prompt in lines: hypotheses with their log-probabilities, then what is known about them."""
+
+    def answers(decoded: "Decoded") -> Iterator[str]:
+        for h in decoded.hypotheses():
+            scored = "" if h.score == h.log_prob else f"  (score {h.score:.3f})"
+            yield f"{h.log_prob:9.3f}  {model.say(h.tokens) or '(the end)'}{scored}"
+
+    settings, decoded = found.decoded.protocol.settings, found.decoded
+    lines = [f"beam search of width {settings['width']}: {decoded.certificate}", *answers(decoded)]
+    if found.optimum is not None:
+        lines += [f"exact search: {found.optimum.certificate}", *answers(found.optimum)]
+    return lines + ([f"audit: {found.audit.verdict}"] if found.audit is not None else [])
+
+
+def _page(prompt: str, told: Sequence[str], figure: Any) -> str:
+    """One HTML file with everything inside: what was found, and the tree."""
+    from html import escape
+
+    tree = figure.to_html(full_html=False, include_plotlyjs=True)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        # No request leaves this page: its script and its style are inside.
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'unsafe-inline'; "
+        "style-src 'unsafe-inline'; img-src data: blob:\">\n"
+        f"<title>Search tree: {escape(prompt)}</title>\n"
+        "<style>body { font-family: system-ui, sans-serif; margin: 2rem; } pre { white-space: pre-wrap; }</style>\n"
+        f"</head>\n<body>\n<h1>What the search saw</h1>\n<p>Prompt: <q>{escape(prompt)}</q></p>\n"
+        f"<pre>{escape(chr(10).join(told))}</pre>\n{tree}\n</body>\n</html>\n"
+    )
