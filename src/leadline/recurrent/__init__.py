@@ -5,6 +5,7 @@ from leadline.recurrent.influence import Influence, LayerInfluence
 from leadline.recurrent.layers import GRU, LSTM, RNN
 from leadline.recurrent.regression import Regression, mse, running_average
 from leadline.recurrent.tracing import Tape, trace
+from leadline.recurrent.training import Training, train
 
 __all__ = [
     "GRU",
@@ -16,7 +17,9 @@ __all__ = [
     "LayerInfluence",
     "Regression",
     "Tape",
+    "Training",
     "mse",
     "running_average",
     "trace",
+    "train",
 ]

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 from leadline.figures import heat_map, log_lines
 from leadline.recurrent.flow import LN10, GradientFlow
 from leadline.recurrent.influence import LayerInfluence
+from leadline.recurrent.training import Training
 
 
 def flow_figure(flow: GradientFlow) -> go.Figure:
@@ -33,4 +34,16 @@ def influence_figure(layer: LayerInfluence) -> go.Figure:
         y_label="loss at timestep k",
         scale_label="‖dL<sub>k</sub>/dh<sub>t</sub>‖",
         power_of_ten=True,
+    )
+
+
+def training_figure(training: Training) -> go.Figure:
+    """What is left of the zero predictor's error, by optimiser step: the median model and the worst."""
+    share = np.log10(training.validation_error / training.zero_error[:, None])
+    return log_lines(
+        training.steps,
+        {"median": np.median(share, axis=0), "worst": share.max(axis=0)},
+        title="How the running average is learned",
+        x_label="optimiser steps",
+        y_label="validation error over the zero predictor's",
     )

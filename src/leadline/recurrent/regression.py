@@ -72,8 +72,10 @@ def mse(
             cure="give targets the shape (B, T, O)",
         )
     squared = (predictions - targets).square().mean((0, 2))
-    terms = squared * squared.new_tensor([0.0] * (len(squared) - 1) + [1.0]) if last_only else squared / len(squared)
-    return terms if per_step else terms.sum()
+    if not last_only:
+        squared = squared / len(squared)
+        return squared if per_step else squared.sum()
+    return torch.cat([torch.zeros_like(squared[:-1]), squared[-1:]]) if per_step else squared[-1]
 
 
 def running_average(batch: int, time: int, *, seed: int) -> tuple[Float[Tensor, "B T 1"], Float[Tensor, "B T 1"]]:
