@@ -151,6 +151,8 @@ def test_a_signal_ends_a_parallel_run_with_a_page_and_no_process_left(sent, code
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, example.RUNS: str(log), "PYTHONPATH": root}
     start = (
+        # As in the foreground: a shell starts background jobs with interruptions ignored.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "from tests.cli.test_cli import use_examples; from leadline.cli import main; import sys;"
         "use_examples({'ae.f': 'works', 'rnn.a': 'never_ends', 'beam.a': 'never_ends'});"
         f"sys.argv = ['leadline', 'worksheet', '--out', {str(tmp_path / 'out')!r}, '--jobs', '2']; main()"
@@ -163,7 +165,10 @@ def test_a_signal_ends_a_parallel_run_with_a_page_and_no_process_left(sent, code
         assert time.monotonic() < deadline
     group = children(run.pid)
     run.send_signal(sent)
-    run.communicate(timeout=60)
+    try:
+        run.communicate(timeout=60)
+    finally:
+        run.kill()
     assert run.returncode == code
     assert "the gain is 5.0 points" in (tmp_path / "out" / "index.html").read_text()
     assert not [pid for pid in group if is_worker(pid)]
