@@ -56,7 +56,7 @@ def test_a_step_is_pytorchs_adam():
     model = Autoencoder(7, (6, 3), seed=0).double()
     x = torch.from_numpy(rows()).double()
     stack = Stack(model.architecture, [model.state_dict()] * 2, [1e-2, 1e-3])
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.99))
     for _ in range(5):
         stack.step(x.expand(2, -1, -1), x.expand(2, -1, -1), None)
         optimizer.zero_grad()

@@ -91,22 +91,18 @@ class Stack:
             self._passes[rows] = _Pass(self, rows)
         return self._passes[rows](seen, target, counts)
 
-    def error(self, member: int, seen: Tensor, target: Tensor, counts: Tensor | None) -> float:
-        """The loss of one member on rows of shape (n, features), which may be many."""
-        total = torch.zeros((), dtype=torch.float64, device=seen.device)
-        for start in range(0, len(seen), EVALUATION_ROWS):
-            block = slice(start, start + EVALUATION_ROWS)
-            x = seen[block]
+    def reconstruct(self, member: int, x: Tensor) -> Tensor:
+        """The reconstruction by one member of rows of shape (n, features), which may be many."""
+        parts = []
+        for part in x.split(EVALUATION_ROWS):
             for (W, b), bends in zip(self.parameters, self.bends, strict=True):
-                x = torch.addmm(b[member], x, W[member].T)
-                x = self.activation.apply_(x) if bends else x
-            error = (x - target[block]).flatten()
-            error = error if counts is None else error * counts[block].flatten()
-            total += torch.dot(error, error)
-        return float(total) / len(seen)
+                part = torch.addmm(b[member], part, W[member].T)
+                part = self.activation.apply_(part) if bends else part
+            parts.append(part)
+        return torch.cat(parts)
 
     def update(self) -> None:
-        """Adam, one fused call for each member.
+        """Adam, one fused call for each member. Its memory of squares is short, as training is.
 
         Reference: Kingma & Ba, *Adam: a method for stochastic optimization*, 2015.
         """
@@ -116,7 +112,7 @@ class Stack:
                 *(weights, gradients, first, second, [], [self.steps]),
                 lr=lr,
                 beta1=0.9,
-                beta2=0.999,
+                beta2=0.99,
                 weight_decay=0.0,
                 eps=1e-8,
                 amsgrad=False,

@@ -27,7 +27,10 @@ BLOCK_NUMBERS = 2**21
 """Numbers of an epoch's data that a member holds shuffled and corrupted at once."""
 
 Schedule = Literal["cosine", "constant"]
-"""How the learning rate goes on from its start."""
+"""How the learning rate changes from epoch to epoch."""
+
+WARM_UP = 0.05
+"""Share of the epochs in which the learning rate of the cosine schedule rises."""
 
 DIVERGED = 10.0
 """A run whose error grows to this many times what it was before training has diverged."""
@@ -38,11 +41,11 @@ def pretrain(
     X: Any,
     *,
     validation: Any = 0.1,
-    epochs: int = 100,
-    batch_size: int = 100,
+    epochs: int = 200,
+    batch_size: int = 150,
     lr: float = 5e-3,
     schedule: Schedule = "cosine",
-    patience: int = 20,
+    patience: int = 40,
     centre: bool = True,
     seed: int = 0,
 ) -> Pretrained:
@@ -74,11 +77,11 @@ def pretrain_many(
     *,
     seeds: Sequence[int],
     validation: Any = 0.1,
-    epochs: int | Sequence[int] = 100,
-    batch_size: int | Sequence[int] = 100,
+    epochs: int | Sequence[int] = 200,
+    batch_size: int | Sequence[int] = 150,
     lr: float | Sequence[float] = 5e-3,
     schedule: Schedule | Sequence[Schedule] = "cosine",
-    patience: int | Sequence[int] = 20,
+    patience: int | Sequence[int] = 40,
     centre: bool | Sequence[bool] = True,
 ) -> list[Pretrained]:
     """Train a population of autoencoders at once; each comes out as if it had been trained alone, bit for bit.
@@ -100,8 +103,9 @@ def pretrain_many(
             ``None``: no early stopping, last weights kept.
         epochs: passes over the data at most, at least 1.
         batch_size: rows per step, at least 1; the last batch of an epoch may be smaller.
-        lr: learning rate of Adam at the start, > 0.
-        schedule: ``"cosine"`` lowers the learning rate to 0 along half a cosine over the epochs; ``"constant"``.
+        lr: highest learning rate of Adam, > 0.
+        schedule: ``"cosine"``: the learning rate rises during the first twentieth of the epochs and then falls to 0
+            along half a cosine; or ``"constant"``.
         patience: epochs without improvement after which training stops, at least 1.
         centre: whether to begin by moving the model to the data; not for one that was trained before.
 
@@ -169,7 +173,7 @@ class _Member:
         if held_out is not None:
             target = torch.tensor(held_out, device=parameter.device)
             seen, counts = self.model.corruption.corrupt(target, self.generator)
-            self.held_out = (seen - self.centre, target - self.centre, counts)
+            self.held_out = (target - self.centre, seen - self.centre, counts)
         self.best = parameter.new_empty(0)
 
     @property
@@ -179,8 +183,13 @@ class _Member:
 
     def lr(self, epoch: int) -> float:
         """The learning rate in an epoch, counted from 0."""
-        share = epoch / self.settings["epochs"] if self.settings["schedule"] == "cosine" else 0.0
-        return self.settings["lr"] * (1 + math.cos(math.pi * share)) / 2
+        peak, epochs = self.settings["lr"], self.settings["epochs"]
+        if self.settings["schedule"] == "constant":
+            return peak
+        rising = WARM_UP * epochs
+        if epoch < rising:
+            return peak * (epoch + 1) / (rising + 1)
+        return peak * (1 + math.cos(math.pi * (epoch - rising) / (epochs - rising))) / 2
 
     @property
     def shape(self) -> tuple[Any, ...]:
@@ -212,10 +221,11 @@ class _Member:
             self.training_error.append(training_error)
         error = training_error
         if self.held_out is not None:
-            seen, target, counts = self.held_out
-            self.clean_error.append(stack.error(k, target, target, None))
-            error = stack.error(k, seen, target, counts) if self.is_corrupted else self.clean_error[-1]
-            self.own_error.append(error)
+            target, seen, counts = self.held_out
+            both = stack.reconstruct(k, torch.cat([target, seen]) if self.is_corrupted else target)
+            self.clean_error.append(_error(both[: len(target)], target, None))
+            self.own_error.append(_error(both[-len(target) :], target, counts))
+            error = self.own_error[-1]
         epoch = len(self.training_error)
         if epoch == 0 or self._has_improved():
             self.best_epoch = epoch
@@ -315,6 +325,12 @@ def _companies(members: list[_Member]) -> Iterator[list[_Member]]:
     for group in groups.values():
         parts = -(-len(group) // stack_size(group[0].model.architecture, group[0].settings["batch_size"]))
         yield from ([group[i] for i in part] for part in np.array_split(np.arange(len(group)), parts))
+
+
+def _error(reconstruction: Tensor, target: Tensor, counts: Tensor | None) -> float:
+    """Squared error summed over the features that count, averaged over rows."""
+    squares = (reconstruction - target).square_()
+    return float((squares if counts is None else squares * counts).sum(dtype=torch.float64)) / len(target)
 
 
 def _moved(state: dict[str, Tensor], centre: Tensor) -> dict[str, Tensor]:

@@ -79,10 +79,10 @@ class _Problem:
 
     Z: Tensor
     """(batch, rows, features + 1)"""
-    target: Tensor
-    """(batch, fits, classes, rows): the weight of a row in the entry of its class, 0 elsewhere."""
     weights: Tensor
     """(batch, fits, rows), adding to 1 in each fit."""
+    moments: Tensor
+    """(batch, fits, classes, features + 1): weighted sums of the rows of each class, on which the fit term depends."""
     penalty: Tensor
     """(batch, fits, 1, features + 1): 1 / (C n), and 0 for the intercept."""
 
@@ -92,16 +92,18 @@ class _Problem:
         sizes = weights.sum(2, keepdim=True)
         weights = weights / sizes
         member = (y.unsqueeze(1) == torch.arange(classes, device=y.device).unsqueeze(1)).to(Z.dtype)
+        target = weights.unsqueeze(2) * member.unsqueeze(1)
+        moments = torch.bmm(target.flatten(1, 2), Z).unflatten(1, target.shape[1:3])
         penalty = (1 / (strengths * sizes.squeeze(2)))[..., None, None].repeat(1, 1, 1, Z.shape[2])
         penalty[..., -1] = 0
-        return cls(Z, member.unsqueeze(1) * weights.unsqueeze(2), weights, penalty)
+        return cls(Z, weights, moments, penalty)
 
     def __getitem__(self, index: Tensor) -> "_Problem":
-        return _Problem(self.Z[index], self.target[index], self.weights[index], self.penalty[index])
+        return _Problem(self.Z[index], self.weights[index], self.moments[index], self.penalty[index])
 
     def zeros(self) -> Tensor:
         """The weights of no knowledge, (batch, fits, classes, features + 1)."""
-        return self.Z.new_zeros(*self.target.shape[:3], self.Z.shape[2])
+        return torch.zeros_like(self.moments)
 
     def curvature(self) -> Tensor:
         """An upper bound of the diagonal of the Hessian, equal for all classes: (batch, fits, 1, features + 1)."""
@@ -109,16 +111,15 @@ class _Problem:
 
     def __call__(self, W: Tensor) -> tuple[Tensor, Tensor]:
         """Objective (batch, fits) and gradient, of the shape of W."""
-        scores = torch.bmm(W.flatten(1, 2), self.Z.mT).view(self.target.shape)
-        fit = (scores * self.target).sum((2, 3))
+        scores = torch.bmm(W.flatten(1, 2), self.Z.mT).unflatten(1, W.shape[1:3])
         peak = scores.amax(2, keepdim=True)
         mass = scores.sub_(peak).exp_()
         total = mass.sum(2)
         normaliser = ((total.log() + peak.squeeze(2)) * self.weights).sum(2)
-        residual = mass.mul_((self.weights / total).unsqueeze(2)).sub_(self.target)
+        expected = mass.mul_((self.weights / total).unsqueeze(2))
         shrunk = W * self.penalty
-        gradient = torch.bmm(residual.flatten(1, 2), self.Z).view(W.shape).add_(shrunk)
-        return normaliser - fit + _dot(shrunk, W) / 2, gradient
+        gradient = torch.bmm(expected.flatten(1, 2), self.Z).view(W.shape).sub_(self.moments).add_(shrunk)
+        return normaliser - _dot(self.moments, W) + _dot(shrunk, W) / 2, gradient
 
 
 def _lbfgs(problem: _Problem, start: Tensor | None, tol: float) -> tuple[Tensor, Tensor]:
