@@ -14,6 +14,10 @@ from torch import Tensor
 MEMORY = 5
 """Pairs of steps and gradient changes that L-BFGS remembers."""
 
+SETTLED = 5
+"""Steps after which the curvature is measured where the fits then are. Until then its bound is the safe guide; kept for
+longer it would be a slow one, since it is far too large for rows that are already told apart."""
+
 MAX_STEPS = 1000
 """Steps after which a problem is given up; its gradient tells."""
 
@@ -61,8 +65,8 @@ def fit_logistic(
     Returns:
         The solutions, with the gradients that they ended with.
 
-    Reference: Liu & Nocedal, *On the limited memory BFGS method for large scale optimization*, 1989; the starting
-    curvature is the bound of Böhning, *Multinomial logistic regression algorithm*, 1992.
+    Reference: Liu & Nocedal, *On the limited memory BFGS method for large scale optimization*, 1989; the bound of the
+    curvature is that of Böhning, *Multinomial logistic regression algorithm*, 1992.
     """
     weights = Z.new_ones(*strengths.shape, Z.shape[1]) if weights is None else weights
     before = None if start is None else torch.cat([start.coefficients, start.intercepts.unsqueeze(-1)], -1)
@@ -106,20 +110,34 @@ class _Problem:
         return torch.zeros_like(self.moments)
 
     def curvature(self) -> Tensor:
-        """An upper bound of the diagonal of the Hessian, equal for all classes: (batch, fits, 1, features + 1)."""
-        return (torch.bmm(self.weights, self.Z.square()) / 2).unsqueeze(2) + self.penalty
+        """An upper bound of the Hessian's diagonal, wherever the weights: (batch, fits, classes * (features + 1))."""
+        bound = (torch.bmm(self.weights, self.Z.square()) / 2).unsqueeze(2) + self.penalty
+        return bound.expand(self.moments.shape).flatten(2)
+
+    def curvature_at(self, W: Tensor) -> Tensor:
+        """The Hessian's diagonal at weights W, kept away from zero."""
+        chance = self._scores(W).softmax(2)
+        spread = (chance * (1 - chance)).mul_(self.weights.unsqueeze(2))
+        squares = torch.bmm(spread.flatten(1, 2), self.Z.square()).view(self.moments.shape)
+        return torch.maximum((squares + self.penalty).flatten(2), 1e-6 * self.curvature())
 
     def __call__(self, W: Tensor) -> tuple[Tensor, Tensor]:
-        """Objective (batch, fits) and gradient, of the shape of W."""
-        scores = torch.bmm(W.flatten(1, 2), self.Z.mT).unflatten(1, W.shape[1:3])
+        """Objective (batch, fits) and gradient at weights W: (batch, fits, classes * (features + 1))."""
+        scores = self._scores(W)
         peak = scores.amax(2, keepdim=True)
         mass = scores.sub_(peak).exp_()
         total = mass.sum(2)
         normaliser = ((total.log() + peak.squeeze(2)) * self.weights).sum(2)
         expected = mass.mul_((self.weights / total).unsqueeze(2))
-        shrunk = W * self.penalty
-        gradient = torch.bmm(expected.flatten(1, 2), self.Z).view(W.shape).sub_(self.moments).add_(shrunk)
-        return normaliser - _dot(self.moments, W) + _dot(shrunk, W) / 2, gradient
+        moments = self.moments.flatten(2)
+        rest = (W.view(self.moments.shape) * self.penalty).flatten(2).sub_(moments)
+        gradient = torch.bmm(expected.flatten(1, 2), self.Z).view(W.shape).add_(rest)
+        return normaliser + (_dot(rest, W) - _dot(moments, W)) / 2, gradient
+
+    def _scores(self, W: Tensor) -> Tensor:
+        """(batch, fits, classes, rows)"""
+        batch, fits, classes, features = self.moments.shape
+        return torch.bmm(W.view(batch, fits * classes, features), self.Z.mT).view(batch, fits, classes, -1)
 
 
 def _lbfgs(problem: _Problem, start: Tensor | None, tol: float) -> tuple[Tensor, Tensor]:
@@ -129,53 +147,59 @@ def _lbfgs(problem: _Problem, start: Tensor | None, tol: float) -> tuple[Tensor,
     again nearer. On a convex objective a point is good if the slope along the step is still downhill there, or if the
     objective has fallen. Rows of the batch whose fits are all solved leave it.
     """
-    W = problem.zeros() if start is None else start.clone()
-    solution, residual = W.clone(), W.new_zeros(W.shape[:2])
+    shape = problem.moments.shape
+    W = (problem.zeros() if start is None else start).flatten(2)
+    solution, residual = W.clone(), W.new_zeros(shape[:2])
     alive = torch.arange(len(W), device=W.device)
     slack = 8 * torch.finfo(W.dtype).eps
     value, gradient = problem(W)
     scale = 1 / problem.curvature()
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
-    stretch = torch.ones_like(value)
     direction, length = -scale * gradient, torch.ones_like(value)
-    for _ in range(MAX_STEPS):
-        largest = gradient.abs().amax((2, 3))
-        open_ = largest > tol
-        rows = open_.any(1)
+    slope, stretch = _dot(gradient, direction), torch.ones_like(value)
+    for taken in range(MAX_STEPS):
+        largest = gradient.abs().amax(2)
+        is_open = largest > tol
+        rows = is_open.any(1)
         count = int(rows.sum())
         if count <= 0.75 * len(W):
             solution[alive], residual[alive] = W, largest
             if count == 0:
-                return solution, residual
+                break
             problem, alive = problem[rows], alive[rows]
             W, gradient, direction, scale = W[rows], gradient[rows], direction[rows], scale[rows]
-            value, length, stretch, open_ = value[rows], length[rows], stretch[rows], open_[rows]
+            value, slope, length, stretch = value[rows], slope[rows], length[rows], stretch[rows]
             pairs = [(s[rows], y[rows], r[rows]) for s, y, r in pairs]
-        direction = direction * open_[..., None, None]
-        slope = _dot(gradient, direction)
-        step = direction * length[..., None, None]
+            is_open = is_open[rows]
+        if taken == SETTLED:
+            scale, pairs = 1 / problem.curvature_at(W), []
+            direction = -scale * gradient
+            slope, length, stretch = _dot(gradient, direction), torch.ones_like(length), torch.ones_like(stretch)
+        length = length * is_open
+        step = direction * length.unsqueeze(2)
         trial = W + step
         new_value, new_gradient = problem(trial)
         new_slope = _dot(new_gradient, direction)
         good = (new_slope <= 0) | (new_value <= value + 1e-4 * length * slope + slack * value.abs())
         change = new_gradient - gradient
-        curvature = _dot(step, change)
-        useful = good & (curvature > slack * curvature.abs().amax())
-        inverse = torch.where(useful, 1 / curvature, 0.0)
-        pairs = [*pairs[-(MEMORY - 1) :], (step, change, inverse)]
+        curvature = length * (new_slope - slope)
+        useful = good & (curvature > 0)
+        pairs = [*pairs[1 - MEMORY :], (step, change, torch.where(useful, 1 / curvature, 0.0))]
         stretch = torch.where(useful, curvature / _dot(change, scale * change), stretch)
-        secant = (slope / (slope - new_slope)).clamp(0.1, 0.5)
-        length = torch.where(good, 1.0, length * secant)
         value = torch.where(good, new_value, value)
         if good.all():
             W, gradient = trial, new_gradient
             direction = _towards(gradient, pairs, scale, stretch)
+            slope, length = _dot(gradient, direction), torch.ones_like(length)
         else:
-            wide = good[..., None, None]
+            wide = good.unsqueeze(2)
             W, gradient = torch.where(wide, trial, W), torch.where(wide, new_gradient, gradient)
             direction = torch.where(wide, _towards(gradient, pairs, scale, stretch), direction)
-    solution[alive], residual[alive] = W, gradient.abs().amax((2, 3))
-    return solution, residual
+            nearer = length * (slope / (slope - new_slope)).clamp(0.1, 0.5)
+            slope, length = _dot(gradient, direction), torch.where(good, 1.0, nearer)
+    else:
+        solution[alive], residual[alive] = W, gradient.abs().amax(2)
+    return solution.view(shape), residual
 
 
 def _towards(gradient: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]], scale: Tensor, stretch: Tensor) -> Tensor:
@@ -183,12 +207,12 @@ def _towards(gradient: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]], scale
     q, shares = -gradient, []
     for step, change, inverse in reversed(pairs):
         shares.append(_dot(step, q).mul_(inverse))
-        q.addcmul_(change, shares[-1][..., None, None], value=-1)
-    q.mul_(scale).mul_(stretch[..., None, None])
+        q.addcmul_(change, shares[-1].unsqueeze(2), value=-1)
+    q.mul_(scale).mul_(stretch.unsqueeze(2))
     for (step, change, inverse), share in zip(pairs, reversed(shares), strict=True):
-        q.addcmul_(step, (share - _dot(change, q) * inverse)[..., None, None])
+        q.addcmul_(step, (share - _dot(change, q) * inverse).unsqueeze(2))
     return q
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return torch.linalg.vecdot(a.flatten(2), b.flatten(2))
+    return torch.linalg.vecdot(a, b)
