@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-MEMORY = 5
+MEMORY = 7
 """Pairs of steps and gradient changes that L-BFGS remembers."""
 
-SETTLED = 5
+MEASURED_AFTER = (5, 20, 80, 320)
 """Steps after which the curvature is measured where the fits then are. Until then its bound is the safe guide; kept for
 longer it would be a slow one, since it is far too large for rows that are already told apart."""
 
@@ -171,7 +171,7 @@ def _lbfgs(problem: _Problem, start: Tensor | None, tol: float) -> tuple[Tensor,
             value, slope, length, stretch = value[rows], slope[rows], length[rows], stretch[rows]
             pairs = [(s[rows], y[rows], r[rows]) for s, y, r in pairs]
             is_open = is_open[rows]
-        if taken == SETTLED:
+        if taken in MEASURED_AFTER:
             scale, pairs = 1 / problem.curvature_at(W), []
             direction = -scale * gradient
             slope, length, stretch = _dot(gradient, direction), torch.ones_like(length), torch.ones_like(stretch)
