@@ -116,23 +116,22 @@ def _measured(statements: Sequence[Statement], setting: Setting, jobs: int) -> I
     if jobs <= 1:
         yield from (measure(statement, setting) for statement in statements)
         return
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky import ProcessPoolExecutor, as_completed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    workers = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="all")
-    left = {statement.id: statement for statement in statements}
+    workers = ProcessPoolExecutor(max_workers=jobs)
+    futures: dict[Any, Statement] = {}
     try:
-        results: Any = workers(delayed(measure)(statement, setting) for statement in statements)
-        for result in results:
-            del left[result.statement.id]
-            yield result
-    except TerminatedWorkerError as error:
-        for statement in left.values():
-            yield Result(statement, failure=f"a worker process died, perhaps for want of memory: {error}", seconds=0.0)
+        futures = {workers.submit(measure, statement, setting): statement for statement in statements}
+        for future in as_completed(futures):
+            try:
+                yield future.result()
+            except TerminatedWorkerError as error:
+                failure = f"a worker process died, perhaps for want of memory: {error}"
+                yield Result(futures[future], failure=failure, seconds=0.0)
     finally:
-        if left:
-            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        # Also after an interruption: what still runs would run on for minutes.
+        workers.shutdown(wait=True, kill_workers=True)
 
 
 def kept(statement: Statement, setting: Setting, folder: str | PathLike[str]) -> Result | None:
