@@ -73,6 +73,10 @@ class Record:
         """Turn ``rows``, in place, into those of the state at t - 1; ``da`` is used up."""
         raise AssertionError("every cell has an adjoint of its own")
 
+    def push_forward(self, t: int, tangents: Float[Tensor, "B K S"]) -> Float[Tensor, "B K S"]:
+        """``ds_t/ds_{t-1} v`` for K tangent vectors v of each sample: from the state at t - 1 to the state at t."""
+        raise AssertionError("every cell has a tangent of its own")
+
     def pull_back(self, t: int, rows: Float[Tensor, "*rows S"]) -> Float[Tensor, "*rows S"]:
         """``rows ds_t/ds_{t-1}``: from the state at t to the state at t - 1; the last axis but one is the batch."""
         rows, da = rows.clone(memory_format=torch.contiguous_format), self.scratch(rows)
@@ -104,6 +108,10 @@ class RNNRecord(Record):
     def arguments(self, t: int | slice, rows: Tensor, da: Tensor) -> None:
         """``da = rows sigma'(a_t)``."""
         torch.mul(rows, self.slopes[t], out=da)
+
+    def push_forward(self, t: int, tangents: Tensor) -> Tensor:
+        """``sigma'(a_t) W_h v``."""
+        return tangents @ self.weights.W_h.T * self.slopes[t].unsqueeze(1)
 
     def back(self, t: int, rows: Tensor, da: Tensor) -> None:
         """``rows = da W_h``."""
@@ -141,6 +149,14 @@ class LSTMRecord(Record):
         dc.addcmul_(dm, self.to_cell[t])
         torch.mul(dc.unsqueeze(-2), self.to_gates[t], out=da[..., : 3 * H].unflatten(-1, (3, H)))
         torch.mul(dm, self.to_output[t], out=da[..., 3 * H :])
+
+    def push_forward(self, t: int, tangents: Tensor) -> Tensor:
+        """``dc = [g i(1-i), c_{t-1} f(1-f), i(1-g²)] da + f dc``, ``dm = o(1-tanh²c_t) dc + tanh(c_t) o(1-o) da_o``."""
+        P, H = self.h.shape[-1], self.c.shape[-1]
+        da = (tangents[..., :P] @ self.weights.W_h.T).unflatten(-1, (4, H))
+        dc = (da[..., :3, :] * self.to_gates[t].unsqueeze(1)).sum(-2) + tangents[..., P:] * self.f[t].unsqueeze(1)
+        dm = da[..., 3, :] * self.to_output[t].unsqueeze(1) + dc * self.to_cell[t].unsqueeze(1)
+        return torch.cat([dm if self.weights.W_p is None else dm @ self.weights.W_p.T, dc], -1)
 
     def back(self, t: int, rows: Tensor, da: Tensor) -> None:
         """``rows = [da W_h, dc' f]``."""
@@ -183,6 +199,13 @@ class GRURecord(Record):
         torch.mul(rows, self.to_new[t], out=dn)
         torch.mul(dn, self.to_reset[t], out=da_r)
         torch.mul(rows, self.to_update[t], out=da_z)
+
+    def push_forward(self, t: int, tangents: Tensor) -> Tensor:
+        """``(1-z)(1-n²) (u r(1-r) da_r + r du) + (h_{t-1} - n) z(1-z) da_z + z v``."""
+        da_r, da_z, du = (tangents @ self.weights.W_h.T).chunk(3, -1)
+        dn = da_r * self.to_reset[t].unsqueeze(1) + du * self.r[t].unsqueeze(1)
+        new, update, z = (part[t].unsqueeze(1) for part in (self.to_new, self.to_update, self.z))
+        return dn * new + da_z * update + tangents * z
 
     def back(self, t: int, rows: Tensor, da: Tensor) -> None:
         """``rows = [da_r, da_z, dn r] W_h + rows z``."""
