@@ -1,12 +1,17 @@
 """How the soundings of recurrent networks are drawn."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import plotly.graph_objects as go
 
-from leadline.figures import heat_map, log_lines
+from leadline.figures import ACCENT, COLOURS, NEUTRAL, heat_map, log_lines, panels, plain
 from leadline.recurrent.flow import LN10, GradientFlow
 from leadline.recurrent.influence import LayerInfluence
 from leadline.recurrent.training import Training
+
+if TYPE_CHECKING:
+    from leadline.recurrent.stability import LayerStability
 
 
 def flow_figure(flow: GradientFlow) -> go.Figure:
@@ -47,3 +52,87 @@ def training_figure(training: Training) -> go.Figure:
         x_label="optimiser steps",
         y_label="validation error over the zero predictor's",
     )
+
+
+def stability_figure(layer: "LayerStability") -> go.Figure:
+    """Eigenvalues of ``W_h`` beside the unit circle, and predictions beside what is measured, on one axis."""
+    axes = [
+        ("eigenvalues of W_h", "real part", "imaginary part"),
+        ("prediction against truth", "growth per step back, in nats", ""),
+    ]
+    figure = panels(f"{layer.title}: why the gradient {_REGIMES[layer.regime]}", axes, height=440)
+    _draw_eigenvalues(figure, layer)
+    _draw_rates(figure, layer)
+    return figure
+
+
+_REGIMES = {
+    "vanishes": "vanishes",
+    "explodes": "explodes",
+    "stable": "is stable",
+    "undecided": "may vanish or explode",
+}
+
+
+def _draw_eigenvalues(figure: go.Figure, layer: "LayerStability") -> None:
+    angle = np.linspace(0, 2 * np.pi, 181)
+    figure.add_scatter(
+        x=np.cos(angle), y=np.sin(angle), mode="lines", line={"color": NEUTRAL, "dash": "dot"}, name="unit circle",
+        hoverinfo="skip",
+    )  # fmt: skip
+    for gate, values, colour in zip(layer.gates, layer.eigenvalues, COLOURS, strict=False):
+        figure.add_scatter(
+            x=values.real,
+            y=values.imag,
+            mode="markers",
+            marker={"color": colour, "size": 7, "opacity": 0.75},
+            name=f"gate {gate}" if gate else "eigenvalues",
+            hovertemplate="%{x:.3f} %{y:+.3f}i",
+            showlegend=bool(gate),
+        )
+    reach = 1.1 * max(1.0, float(layer.spectral_radius.max()))
+    figure.update_layout(
+        xaxis={"range": [-reach, reach], "constrain": "domain"},
+        yaxis={"range": [-reach, reach], "scaleanchor": "x", "constrain": "domain"},
+    )
+
+
+def _draw_rates(figure: go.Figure, layer: "LayerStability") -> None:
+    """One row per way to tell; what is minus infinity stands at the left edge as a triangle."""
+    rows = layer.rates
+    values = np.concatenate([value for _, value, _ in rows])
+    finite = values[np.isfinite(values)]
+    low, high = min(0.0, *finite), max(0.0, *finite)
+    edge = low - 0.12 * max(high - low, 0.1)
+    names = [plain(name).replace("value ×", "<br>value ×") for name, _, _ in rows]
+    for (_, value, error), name, (colour, symbol) in zip(rows, names, _MARKS, strict=False):
+        known = np.isfinite(value)
+        count = np.arange(1, len(value) + 1)
+        for where, at, shape, text in [
+            (known, value, symbol, "%{x:.4f} nats per step"),
+            (np.isneginf(value), np.full(len(value), edge), "triangle-left-open", "minus infinity"),
+        ]:
+            if where.any():
+                figure.add_scatter(
+                    x=at[where],
+                    y=[name] * int(where.sum()),
+                    xaxis="x2",
+                    yaxis="y2",
+                    mode="markers",
+                    marker={"color": colour, "symbol": shape, "size": 9, "opacity": 0.85},
+                    error_x={"array": error[where], "color": colour, "visible": bool(np.isfinite(error[where]).any())},
+                    customdata=count[where],
+                    hovertemplate=f"%{{customdata}}: {text}",
+                    name=name,
+                    showlegend=False,
+                )
+    figure.add_shape(
+        type="line", x0=0, x1=0, y0=0, y1=1, xref="x2", yref="y2 domain", line={"color": NEUTRAL, "dash": "dot"}
+    )
+    figure.update_layout(
+        yaxis2={"categoryorder": "array", "categoryarray": names[::-1], "range": [-0.5, len(names) - 0.5]}
+    )
+
+
+_MARKS = [(NEUTRAL, "diamond"), (NEUTRAL, "diamond"), (ACCENT, "circle"), (COLOURS[1], "star")]
+"""Predictions from weights alone are grey; what is measured has colours."""

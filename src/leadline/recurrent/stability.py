@@ -1,0 +1,412 @@
+"""Why the gradient dies or explodes: what the weights predict, what the Jacobians do, and what the flow shows."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from leadline.errors import InputError
+from leadline.recurrent.cells import GRURecord, LSTMRecord, Record, RNNRecord, Weights
+from leadline.recurrent.flow import GradientFlow, LayerFlow
+from leadline.recurrent.layers import Network
+from leadline.recurrent.lyapunov import lyapunov
+from leadline.recurrent.replay import MODULES, Call, Pass, Replayed, replay
+from leadline.recurrent.tracing import trace
+from leadline.sounding import Protocol, Sounding, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+Regime = Literal["vanishes", "explodes", "stable", "undecided"]
+
+KEEPS = 10.0
+"""A gradient that changes by less than this factor over the whole sequence is called stable."""
+
+GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}
+SLOPE_BOUND = {"i": 0.25, "f": 0.25, "o": 0.25, "r": 0.25, "z": 0.25, "g": 1.0, "n": 1.0, "": 1.0}
+"""The steepest slope of each gate's nonlinearity: 1/4 for the logistic function, 1 for tanh, ReLU and identity."""
+
+OF_WEIGHTS = ("spectral radius", "largest singular value × slope")
+"""What weights alone can say, gate by gate."""
+
+PASSES = {"lstm": "the forget gate", "gru": "the update gate"}
+
+
+@dataclass(frozen=True)
+class Cure:
+    """What is likely to help, with the number that suggests it."""
+
+    name: str
+    """``"initialisation"``, ``"clipping"``, ``"gating"`` or ``"truncation"``."""
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.advice}"
+
+
+@dataclass(frozen=True, eq=False)
+class LayerStability:
+    """One recurrent layer in one direction; rates are in nats per timestep, above 0 where gradients grow."""
+
+    name: str
+    index: int
+    direction: str
+    kind: str
+    """``"tanh"``, ``"relu"``, ``"identity"``, ``"lstm"`` or ``"gru"``."""
+    eigenvalue_parts: Float[np.ndarray, "G N 2"]
+    """Real and imaginary parts of the eigenvalues of each gate's ``W_h``; of ``W_p W_h`` where an LSTM projects."""
+    singular_value: Float[np.ndarray, " G"]
+    """The largest singular value of the same matrices."""
+    exponents: Float[np.ndarray, "B K"]
+    """The largest Lyapunov exponents of every sample, of the whole state: h, and c for the LSTM."""
+    error: Float[np.ndarray, " K"]
+    """Finite-size error of their mean over the batch."""
+    state_size: int
+    time: int
+    """Timesteps of the longest sequence."""
+    passing: float
+    """Mean of what passes a step: the nonlinearity's slope, the LSTM's forget gate, the GRU's update gate."""
+    measured_slope: Float[np.ndarray, " B"] | None = None
+    """Growth of ln ‖dL/dh_t‖ per step back, from a gradient flow."""
+    is_last_only: bool = True
+    """Whether that flow's loss enters at one timestep alone; only then is its slope one of the recurrence."""
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """The gates' names in the order of their rows in ``W_h``; one empty name for a layer without."""
+        return GATES.get(self.kind, ("",))
+
+    @property
+    def eigenvalues(self) -> Complex[np.ndarray, "G N"]:
+        """Eigenvalues of each gate's ``W_h``."""
+        return self.eigenvalue_parts[..., 0] + 1j * self.eigenvalue_parts[..., 1]
+
+    @property
+    def spectral_radius(self) -> Float[np.ndarray, " G"]:
+        """The largest absolute eigenvalue of each gate's ``W_h``.
+
+        It says how ``W_h^n`` grows in the end. Unless ``W_h`` is normal it bounds no step and no finite product; of the
+        nonlinearity it knows nothing.
+        """
+        return np.abs(self.eigenvalues).max(axis=1)
+
+    @property
+    def gain_bound(self) -> Float[np.ndarray, " G"]:
+        """The largest singular value times the steepest slope.
+
+        For a layer without gates it bounds every step, ``‖J_t‖ <= gamma sigma_max(W_h)``: below 1, the gradient has to
+        vanish. For a gate it bounds what passes through that gate's argument.
+        """
+        return self.singular_value * np.array([SLOPE_BOUND[gate] for gate in self.gates])
+
+    @property
+    def spectrum(self) -> Float[np.ndarray, " K"]:
+        """Lyapunov exponents, the mean over the batch."""
+        return self.exponents.mean(axis=0)
+
+    @property
+    def rates(self) -> tuple[tuple[str, Float[np.ndarray, " N"], Float[np.ndarray, " N"]], ...]:
+        """All in nats per timestep: what it is, its values by gate or by rank, and their errors, NaN for none."""
+        with np.errstate(divide="ignore"):
+            of_weights = np.log([self.spectral_radius, self.gain_bound])
+        rows = [
+            (name, values, np.full(len(values), np.nan)) for name, values in zip(OF_WEIGHTS, of_weights, strict=True)
+        ]
+        rows.append(("Lyapunov exponents", self.spectrum, self.error))
+        if self.measured_slope is not None:
+            slope, error = _slope(self.measured_slope)
+            rows.append(("measured slope", np.array([slope]), np.array([error])))
+        return tuple(rows)
+
+    @property
+    def regime(self) -> Regime:
+        """What the largest Lyapunov exponent says of this length: the interval of ± 2 errors has to say so entirely."""
+        rate, margin, limit = self.spectrum[0], 2 * self.error[0], math.log(KEEPS) / self.time
+        if rate + margin < -limit:
+            return "vanishes"
+        if rate - margin > limit:
+            return "explodes"
+        return "stable" if abs(rate) + margin <= limit else "undecided"
+
+    @property
+    def cures(self) -> tuple[Cure, ...]:
+        """What is likely to help, each with the number that suggests it; nothing where nothing is wrong."""
+        if self.regime == "vanishes":
+            return _against_vanishing(self)
+        return _against_explosion(self) if self.regime == "explodes" else ()
+
+    @property
+    def title(self) -> str:
+        """Name, layer and direction."""
+        return f"{self.name}[{self.index}]" + (" reverse" if self.direction == "reverse" else "")
+
+
+@dataclass(frozen=True, eq=False)
+class Stability(Sounding):
+    """What predicts the fate of the gradient, side by side with what happens to it."""
+
+    layers: tuple[LayerStability, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Per layer: the regime, the exponent, what the weights alone would have said, the slope, and likely cures."""
+        return Verdict("; ".join(f"{layer.title}: {_tell(layer)}" for layer in self.layers))
+
+    def table(self) -> "pd.DataFrame":
+        """One row per layer and quantity.
+
+        Columns: ``layer``, ``quantity``, ``of`` (the gate, or the exponent's rank), ``nats_per_step`` (of the spectral
+        radius and of the singular value, their logarithm), ``error`` (in the same unit; NaN for none).
+        """
+        import pandas as pd
+
+        rows = []
+        for layer in self.layers:
+            for name, values, errors in layer.rates:
+                of = layer.gates if name in OF_WEIGHTS else [str(i + 1) for i in range(len(values))]
+                rows += [(layer.title, name, *row) for row in zip(of, values, errors, strict=True)]
+        return pd.DataFrame(rows, columns=["layer", "quantity", "of", "nats_per_step", "error"])
+
+    def figure(self, layer: int = -1) -> "go.Figure":
+        """Eigenvalues in the complex plane, and the predictions of one layer against what is measured."""
+        from leadline.recurrent.figure import stability_figure
+
+        return stability_figure(self.layers[layer])
+
+
+def stability(
+    layer: nn.RNNBase | Network,
+    x: Tensor | PackedSequence,
+    flow: GradientFlow | None = None,
+    *,
+    hx: Tensor | tuple[Tensor, Tensor] | None = None,
+    name: str | None = None,
+    vectors: int | None = None,
+    transient: int | None = None,
+    seed: int = 0,
+) -> Stability:
+    """Why gradients vanish or explode in a recurrent layer, along the states that inputs drive it through.
+
+    Side by side, in nats per timestep: the spectral radius of ``W_h``, its largest singular value times the
+    nonlinearity's steepest slope, the Lyapunov spectrum of the whole state, and the measured slope of a gradient flow.
+    For a loss at the last timestep and generic weights, the slope tends to the largest exponent; the other two are what
+    weights alone can say.
+
+    Args:
+        layer: ``torch.nn.RNN``, ``LSTM``, ``GRU``, or one of :mod:`leadline.recurrent`; nothing of it changes.
+        x: inputs, laid out as the layer takes them.
+        flow: a gradient flow of a model with this layer, whose slope is set beside the predictions.
+        hx: initial states, for torch's modules; zero without.
+        name: this layer's name in ``flow``, where the flow knows several modules.
+        vectors: how many exponents; without, the whole spectrum of up to 64 numbers of state, else the 16 largest.
+        transient: first timesteps that are left out of the exponents; without, a fifth of the sequence.
+        seed: draws the first tangent vectors.
+
+    Raises:
+        InputError: no recurrent layer, inputs of another width, more vectors than the state has numbers, a transient
+            that leaves no timestep, or a flow in which the layer is not found.
+
+    >>> from leadline import recurrent
+    >>> network, x = recurrent.presets.zero_radius_that_explodes(time=20)
+    >>> (found,) = recurrent.stability(network, x).layers
+    >>> bool(found.spectral_radius[0] < 1e-6), found.regime, f"{math.exp(found.spectrum[0]):.3f}"
+    (True, 'explodes', '2.000')
+
+    References: Pascanu, Mikolov & Bengio, *On the difficulty of training recurrent neural networks*, 2013 (its bound
+    holds with the largest singular value, not with the largest eigenvalue); Engelken, Wolf & Abbott, *Lyapunov spectra
+    of chaotic recurrent neural networks*, 2023.
+    """
+    replayed = _replayed(layer, x, hx)
+    passes = [one for found in replayed.layers for one in found]
+    time, size = len(passes[0].record.h), passes[0].record.state_size
+    vectors = (size if size <= 64 else 16) if vectors is None else vectors
+    transient = time // 5 if transient is None else transient
+    if not 1 <= vectors <= size:
+        raise InputError("there are as many exponents as numbers of state", got=f"vectors = {vectors}, state of {size}")
+    if not 0 <= transient < time:
+        raise InputError(
+            "the transient leaves at least one timestep", got=f"transient = {transient} of {time} timesteps"
+        )
+    layers = []
+    for one in passes:
+        weights, record = one.record.weights, one.record
+        spectrum = lyapunov(record, vectors, transient, replayed.lengths, seed=seed)
+        matrices = _recurrences(weights)
+        singular_value = torch.linalg.matrix_norm(matrices, 2).cpu().numpy()
+        eigenvalues = torch.linalg.eigvals(matrices).cpu().numpy()
+        rounding = np.finfo(float).eps * len(eigenvalues[0]) * singular_value[:, None]
+        eigenvalues = np.stack([eigenvalues.real, eigenvalues.imag], -1) * (np.abs(eigenvalues) > rounding)[..., None]
+        measured = None if flow is None else _of_flow(flow, name, one)
+        layers.append(
+            LayerStability(
+                name=type(layer).__name__ if name is None else name,
+                index=one.index,
+                direction=one.direction,
+                kind=weights.kind,
+                eigenvalue_parts=eigenvalues,
+                singular_value=singular_value,
+                exponents=spectrum.exponents,
+                error=spectrum.error,
+                state_size=size,
+                time=time,
+                passing=_passing(record, replayed.padding()),
+                measured_slope=None if measured is None else measured.slope(),
+                is_last_only=measured is None or _is_last_only(measured),
+            )
+        )
+    settings = {"layer": type(layer).__name__, "time": time, "vectors": vectors, "transient": transient, "seed": seed}
+    return Stability(Protocol(settings, seeds=(seed,)), tuple(layers))
+
+
+def _replayed(layer: nn.Module, x: Tensor | PackedSequence, hx: Tensor | tuple[Tensor, Tensor] | None) -> Replayed:
+    """Run the layer alone, and read its states."""
+    if not isinstance(layer, MODULES):
+        raise InputError(
+            "stability is asked of a recurrent layer: torch.nn.RNN, LSTM, GRU, or one of leadline.recurrent",
+            got=f"layer = {type(layer).__name__}",
+            cause="a whole model was given" if isinstance(layer, nn.Module) else None,
+            cure="give the recurrent module inside the model, and the inputs that reach it",
+        )
+    values, first = (x.data if isinstance(x, PackedSequence) else x), next(layer.parameters())
+    width = layer.layers[0].W_x.shape[1] if isinstance(layer, Network) else layer.input_size
+    if values.shape[-1] != width:
+        raise InputError(
+            f"the last axis of x holds the layer's {width} inputs",
+            got=f"x of shape {tuple(values.shape)}",
+            cause="inputs of the model, and not of the layer inside it" if values.dim() > 1 else None,
+        )
+    if hx is not None and isinstance(layer, Network):
+        raise InputError("the layers of leadline.recurrent start from zero", got="hx", cure="use torch.nn's modules")
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), trace(layer) as tape:
+        _ = layer(x.to(first.dtype), *(() if hx is None else (hx,)))
+    (call,) = tape.calls
+    assert isinstance(call, Call)
+    return replay(call)
+
+
+def _recurrences(weights: Weights) -> Float[Tensor, "G P P"]:
+    """The square matrix of each gate, in float64: ``W_h``, or ``W_p W_h`` where the output is projected."""
+    gates = weights.W_h.double().unflatten(0, (weights.gates, -1))
+    return gates if weights.W_p is None else weights.W_p.double() @ gates
+
+
+def _passing(record: Record, padding: Tensor | None) -> float:
+    if isinstance(record, RNNRecord):
+        values = record.slopes
+    else:
+        assert isinstance(record, LSTMRecord | GRURecord)
+        values = record.f if isinstance(record, LSTMRecord) else record.z
+    return float(values.mean() if padding is None else values[~padding].mean())
+
+
+def _of_flow(flow: GradientFlow, name: str | None, one: Pass) -> LayerFlow:
+    found = [
+        layer
+        for layer in flow.layers
+        if (layer.index, layer.direction, layer.call) == (one.index, one.direction, 0) and name in (None, layer.name)
+    ]
+    if len(found) != 1:
+        raise InputError(
+            "the flow shows this layer once",
+            got=f"layer {one.index}, {one.direction}, in a flow of {', '.join(layer.title for layer in flow.layers)}",
+            cause="the flow of another model" if not found else "several recurrent modules in one model",
+            cure="trace a model that holds this layer"
+            if not found
+            else "tell the module's name: stability(..., name=)",
+        )
+    return found[0]
+
+
+def _is_last_only(flow: LayerFlow) -> bool:
+    """Whether the loss enters each sample's sequence at one timestep."""
+    return bool((np.isfinite(flow.log_direct).sum(axis=1) <= 1).all())
+
+
+def _slope(slopes: Float[np.ndarray, " B"]) -> tuple[float, float]:
+    """Mean over the samples that have a slope, and its standard error."""
+    known = slopes[np.isfinite(slopes)]
+    if not len(known):
+        return math.nan, math.nan
+    return float(known.mean()), float(known.std(ddof=1) / math.sqrt(len(known))) if len(known) > 1 else math.nan
+
+
+def _against_vanishing(layer: LayerStability) -> tuple[Cure, ...]:
+    rate, (passing, is_gated) = layer.spectrum[0], (layer.passing, layer.kind in GATES)
+    dies = np.isneginf(rate)
+    half = "nothing survives a step" if dies else f"half of it is lost every {_steps(2, rate)} timesteps"
+    cures = []
+    if not is_gated and passing < 0.3:
+        advice = (
+            f"smaller weights and inputs, since the slope of {layer.kind} averages {passing:.2g}: units are saturated"
+        )
+        cures.append(Cure("initialisation", advice))
+    elif not is_gated and not dies:
+        advice = f"W_h {math.exp(-rate):.3g} times as large, orthogonal, since a step leaves {math.exp(rate):.2g} of it"
+        cures.append(Cure("initialisation", advice))
+    gate = f"a bias of +1 for {PASSES[layer.kind]}, which averages {passing:.2g}" if is_gated else "an LSTM or a GRU"
+    cures.append(Cure("gating", f"{gate}, since {half}"))
+    if not dies:
+        advice = f"beyond {_steps(100, rate)} timesteps less than 1 % arrives, and nothing is lost by stopping there"
+        cures.append(Cure("truncation", advice))
+    return tuple(cures)
+
+
+def _against_explosion(layer: LayerStability) -> tuple[Cure, ...]:
+    rate = layer.spectrum[0]
+    factor = rate * layer.time / math.log(10)
+    return (
+        Cure("clipping", f"the gradient grows 10^{factor:.1f}-fold over {layer.time} timesteps"),
+        Cure(
+            "initialisation",
+            f"W_h {math.exp(-rate):.3g} times as large, since a step makes it {math.exp(rate):.3g}-fold",
+        ),
+        Cure("truncation", f"after {_steps(100, rate)} timesteps it has grown 100-fold"),
+    )
+
+
+def _steps(factor: float, rate: float) -> str:
+    """How many timesteps it takes to change by ``factor``."""
+    count = math.log(factor) / abs(rate)
+    return f"{count:.1f}" if count < 3 else f"{math.ceil(count)}"
+
+
+def _tell(layer: LayerStability) -> str:
+    rate, error = layer.spectrum[0], layer.error[0]
+    number = f"Lyapunov exponent {rate:+.3f} ± {error:.3f} nats per timestep"
+    match layer.regime:
+        case "vanishes":
+            said = "the gradient vanishes" + ("" if np.isneginf(rate) else f", {math.exp(rate):.3g}-fold per step back")
+        case "explodes":
+            said = f"the gradient explodes, {math.exp(rate):.3g}-fold per step back"
+        case "stable":
+            said = f"the gradient is stable: it changes less than {KEEPS:.0f}-fold over {layer.time} timesteps"
+        case _:
+            said = "undecided, since the error leaves it open; a longer sequence or more samples would tell"
+    parts = [f"{said} ({number}", *([] if layer.kind in GATES else [_of_radius(layer)])]
+    if layer.measured_slope is not None:
+        slope, of_slope = _slope(layer.measured_slope)
+        spread = "" if math.isnan(of_slope) else f" ± {of_slope:.3f}"
+        other = "" if layer.is_last_only else ", of a loss that enters at many timesteps"
+        told = "the flow has no slope here" if math.isnan(slope) else f"the flow's slope is {slope:+.3f}{spread}{other}"
+        parts.append(told)
+    cures = f". Likely cures: {'; '.join(map(str, layer.cures))}" if layer.cures else ""
+    return ", ".join(parts) + ")" + cures
+
+
+def _of_radius(layer: LayerStability) -> str:
+    """What weights alone would have said, and where that is wrong, why."""
+    radius, bound = float(layer.spectral_radius[0]), float(layer.gain_bound[0])
+    number = f"spectral radius {radius:.3f}"
+    if layer.regime == "vanishes" and bound < 1:
+        return f"{number}, and {bound:.3f}-fold at most in any step"
+    if layer.regime == "explodes" and radius < 1:
+        return f"{number}, which is no reason to vanish: W_h is not normal and a step can grow {bound:.3g}-fold"
+    if layer.regime == "vanishes" and radius > 1:
+        return f"{number}, which is no reason to explode: the slope of {layer.kind} averages {layer.passing:.2g}"
+    return number
