@@ -102,7 +102,7 @@ def _draw_rates(figure: go.Figure, layer: "LayerStability") -> None:
     rows = layer.rates
     values = np.concatenate([value for _, value, _ in rows])
     finite = values[np.isfinite(values)]
-    low, high = min(0.0, *finite), max(0.0, *finite)
+    low, high = finite.min(initial=0), finite.max(initial=0)
     edge = low - 0.12 * max(high - low, 0.1)
     names = [plain(name).replace("value ×", "<br>value ×") for name, _, _ in rows]
     for (_, value, error), name, (colour, symbol) in zip(rows, names, _MARKS, strict=False):
