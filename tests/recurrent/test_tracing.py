@@ -1,5 +1,6 @@
 """The tracer against the unrolled oracle, in every configuration that torch's recurrent modules have."""
 
+import copy
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -573,6 +574,46 @@ def test_single_precision(cell, lengths, dropout):
     for seeds in (SEEDS[0], SEEDS[-1]):
         flow = tape.gradient_flow(loss_of(returned, True, seeds))
         assert_flow(flow, oracle.expected(loss_of(same, True, seeds)), rtol=1e-4, atol=1e-6, note=str(seeds))
+
+
+@pytest.mark.parametrize("is_autocast", [True, False])
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("cell", ["tanh", "relu", "lstm", "gru"])
+def test_half_precision(cell, dropout, is_autocast):
+    """What ran in bfloat16, under autocast or throughout, is replayed in float32, also where autocast is still on."""
+    case = Case(cell, 2, True, time=6, dropout=dropout)
+    module, (x, _) = case.module().float(), case.arguments()
+    right, x = module, x.float()
+    if not is_autocast:
+        module, x = seeded(lambda: copy.deepcopy(module)).bfloat16(), x.bfloat16()
+
+    def flow_of(model, x, is_autocast):
+        with torch.random.fork_rng(), torch.autocast("cpu", torch.bfloat16, enabled=is_autocast):
+            torch.manual_seed(3)
+            with recurrent.trace(model) as tape:
+                returned = model(x)
+            return tape.gradient_flow(returned[0].float().square().mean())
+
+    found, expected = flow_of(module, x, is_autocast), flow_of(right, x.float(), False)
+    for one, other in zip(found.layers, expected.layers, strict=True):
+        np.testing.assert_allclose(one.total, other.total, rtol=0.2, atol=5e-3)
+
+
+@pytest.mark.parametrize("compile_what", ["model", "module"])
+def test_what_is_compiled_runs_uncompiled_inside_the_block(compile_what):
+    model, x = seeded(Translator).double(), draw(2, 5, INPUTS)
+    with recurrent.trace(model) as tape:
+        expected = tape.gradient_flow(model(x).square().mean())
+    if compile_what == "model":
+        called: Any = torch.compile(model, backend="eager")
+    else:
+        called = model
+        model.encoder.compile(backend="eager")
+    called(x)
+    with recurrent.trace(called) as tape:
+        loss = called(x).square().mean()
+    for one, other in zip(tape.gradient_flow(loss).layers, expected.layers, strict=True):
+        np.testing.assert_array_equal(one.log_total, other.log_total)
 
 
 @pytest.mark.parametrize("cell", ["tanh", "relu", "lstm", "gru"])

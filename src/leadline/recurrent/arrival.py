@@ -60,7 +60,7 @@ def arrive(replayed: Replayed, gradients: Sequence[Sequence[Tensor | None]]) -> 
     """
     directions = len(replayed.layers[0])
     outputs = replayed.call.outputs
-    full = [[torch.zeros_like(t) if g is None else g for g, t in zip(own, outputs, strict=True)] for own in gradients]
+    full = [_filled(replayed, own) for own in gradients]
     from_above = Rows.of(torch.stack([replayed.by_time(output) for output, *_ in full], 1))
     at_end = [torch.stack([replayed.last_by_layer(own[i]) for own in full], 1) for i in range(1, len(outputs))]
     padding = replayed.padding()
@@ -86,9 +86,7 @@ def arrive(replayed: Replayed, gradients: Sequence[Sequence[Tensor | None]]) -> 
 
 def top_seeds(replayed: Replayed, gradients: Sequence[Tensor | None]) -> Float[Tensor, "T B S"] | None:
     """The direct part of each state of the top layer; ``None`` where lower layers are reached from outside too."""
-    output, *last = (
-        torch.zeros_like(t) if g is None else g for g, t in zip(gradients, replayed.call.outputs, strict=True)
-    )
+    output, *last = _filled(replayed, gradients)
     above = replayed.by_time(output)
     ends = [replayed.last_by_layer(gradient) for gradient in last]
     if any(bool((gradient[:-1] != 0).any()) for gradient in ends):
@@ -97,6 +95,15 @@ def top_seeds(replayed: Replayed, gradients: Sequence[Tensor | None]) -> Float[T
     seeds = torch.nn.functional.pad(above, (0, record.state_size - above.shape[-1]))
     seeds[-1] += torch.cat([gradient[-1] for gradient in ends], -1)
     return seeds
+
+
+def _filled(replayed: Replayed, gradients: Sequence[Tensor | None]) -> list[Tensor]:
+    """The gradients with respect to a call's outputs, zeros for none, in the precision of the replay."""
+    dtype, outputs = replayed.layers[0][0].record.h.dtype, replayed.call.outputs
+    return [
+        torch.zeros_like(output, dtype=dtype) if gradient is None else gradient.to(dtype)
+        for gradient, output in zip(gradients, outputs, strict=True)
+    ]
 
 
 def _direct(above: Rows, ends: Tensor, one: Pass, lengths: Tensor | None) -> Rows:

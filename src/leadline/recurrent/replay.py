@@ -36,6 +36,13 @@ class Call:
     """h_n, and c_n for the LSTM."""
     rng: Tensor | None
     """State of the generator before the call, where dropout drew from it."""
+    dtype: torch.dtype
+    """What the module computed in: under autocast it may be less than what it returned."""
+
+    @property
+    def title(self) -> str:
+        """The module's name, or what it is."""
+        return self.name or type(self.module).__name__
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
@@ -70,7 +77,7 @@ class Replayed:
     def naming(self, index: int, direction: int = 0) -> dict[str, Any]:
         """How a layer is told from others."""
         return {
-            "name": self.call.name or type(self.call.module).__name__,
+            "name": self.call.title,
             "index": index,
             "direction": ("forward", "reverse")[direction],
             "call": self.call.number,
@@ -97,8 +104,12 @@ class Replayed:
         return torch.arange(time, device=self.lengths.device).unsqueeze(1) >= self.lengths
 
 
-def replay(call: Call) -> Replayed:
+def replay(call: Call, *, may_be_nan: bool = False) -> Replayed:
     """Run a call again, layer by layer, and keep what the adjoints need.
+
+    Args:
+        call: what was recorded. What ran in half precision is replayed in single.
+        may_be_nan: go on where an activation is not a number.
 
     Raises:
         InputError: the replay does not reproduce what was recorded, or an activation is not a number.
@@ -106,19 +117,20 @@ def replay(call: Call) -> Replayed:
     module = call.module
     weights = _weights(module)
     directions = len(weights[0])
-    shell = Replayed(call, (), None)
+    shell, dtype = Replayed(call, (), None), weights[0][0].W_x.dtype
     with torch.no_grad():
         if isinstance(call.x, PackedSequence):
             x, lengths = pad_packed_sequence(call.x)
             lengths = lengths.to(x.device)
         else:
             x, lengths = shell.by_time(call.x), None
+        x = x.to(dtype)
         reverse = _reversal(len(x), x.shape[1], lengths, x.device) if directions == 2 else None
         if not x.shape[0]:
             raise InputError("a sequence to trace has at least one timestep", got=f"{call.name}: an input of length 0")
         starts = _starts(call, weights, x)
-        masks = _dropout_masks(call, x, lengths, len(weights), directions, weights)
-        top = shell.by_time(call.output)
+        masks = _dropout_masks(call, x, weights)
+        top = shell.by_time(call.output).to(dtype)
         layers = []
         for index, layer in enumerate(weights):
             mask = masks[index - 1] if index and masks else None
@@ -136,12 +148,27 @@ def replay(call: Call) -> Replayed:
                 made = record(w, scanned, h, *start)
                 passes.append(Pass(index, "reverse" if d else "forward", made, order, mask))
                 outputs.append(_gather(made.h, order))
-                _check_numbers(call, index, outputs[-1], lengths)
+                if not may_be_nan:
+                    _check_numbers(call, index, outputs[-1], lengths)
             layers.append(tuple(passes))
             x = torch.cat(outputs, -1)
         replayed = Replayed(call, tuple(layers), lengths)
-        _check_reproduced(replayed, x, top)
+        padding = replayed.padding()
+        if padding is not None:
+            x, top = (states.masked_fill(padding.unsqueeze(-1), 0) for states in (x, top))
+        check_reproduced(call.title, x, top, call.dtype)
     return replayed
+
+
+def computed_in(returned: Tensor) -> torch.dtype:
+    """What a module that has just returned computes in."""
+    device = returned.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else returned.dtype
+
+
+def wide(parameter: Tensor) -> Tensor:
+    """At least in single precision."""
+    return parameter.detach().to(torch.promote_types(parameter.dtype, torch.float32))
 
 
 def _batch_first(module: nn.Module) -> bool:
@@ -163,8 +190,8 @@ def _weights(module: nn.RNNBase | Network) -> list[list[Weights]]:
     for layer in range(module.num_layers):
         found.append([])
         for suffix in ("", "_reverse")[: 2 if module.bidirectional else 1]:
-            tensors = [getattr(module, f"{name}_l{layer}{suffix}").detach() for name in names]
-            W_p = getattr(module, f"weight_hr_l{layer}{suffix}").detach() if module.proj_size else None
+            tensors = [wide(getattr(module, f"{name}_l{layer}{suffix}")) for name in names]
+            W_p = wide(getattr(module, f"weight_hr_l{layer}{suffix}")) if module.proj_size else None
             found[-1].append(Weights(kind, *tensors, W_p=W_p))
     return found
 
@@ -176,7 +203,7 @@ def _own_weights(layer: Layer) -> Weights:
         kind = "gru"
     else:
         kind = cast("RNNLayer", layer).nonlinearity
-    return Weights(kind, layer.W_x.detach(), layer.W_h.detach(), layer.b.detach())
+    return Weights(kind, wide(layer.W_x), wide(layer.W_h), wide(layer.b))
 
 
 def _starts(call: Call, weights: Sequence[Sequence[Weights]], x: Tensor) -> list[Tensor]:
@@ -186,7 +213,7 @@ def _starts(call: Call, weights: Sequence[Sequence[Weights]], x: Tensor) -> list
         sizes = [first.W_h.shape[1]] + ([first.hidden_size] if first.kind == "lstm" else [])
         return [x.new_zeros(count, x.shape[1], size) for size in sizes]
     given = (call.hx,) if isinstance(call.hx, Tensor) else tuple(call.hx)
-    return [(state.unsqueeze(1) if state.dim() == 2 else state).detach() for state in given]
+    return [(state.unsqueeze(1) if state.dim() == 2 else state).detach().to(x.dtype) for state in given]
 
 
 def _reversal(time: int, batch: int, lengths: Tensor | None, device: torch.device) -> Tensor:
@@ -220,23 +247,21 @@ def _run(w: Weights, x: Tensor, start: Sequence[Tensor]) -> Tensor:
     return run(x, initial[0], flat, *options)[0]
 
 
-def _dropout_masks(
-    call: Call, x: Tensor, lengths: Tensor | None, layers: int, directions: int, weights: list[list[Weights]]
-) -> list[Tensor]:
+def _dropout_masks(call: Call, x: Tensor, weights: list[list[Weights]]) -> list[Tensor]:
     """What dropout multiplied the input of each layer but the first by, drawn again from the recorded generator."""
     if call.rng is None or isinstance(call.module, Network):
         return []
-    width = weights[0][0].W_h.shape[1] * directions
+    width, ones = weights[0][0].W_h.shape[1] * len(weights[0]), call.output.new_ones
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(call.rng)
         masks = []
-        for _ in range(layers - 1):
+        for _ in weights[1:]:
             if isinstance(call.x, PackedSequence):
-                data = torch.dropout(call.x.data.new_ones(len(call.x.data), width), call.module.dropout, True)
+                data = torch.dropout(ones(len(call.x.data), width), call.module.dropout, True)
                 masks.append(pad_packed_sequence(call.x._replace(data=data))[0])
             else:
-                masks.append(torch.dropout(x.new_ones(*x.shape[:2], width), call.module.dropout, True))
-    return masks
+                masks.append(torch.dropout(ones(*x.shape[:2], width), call.module.dropout, True))
+    return [mask.to(x.dtype) for mask in masks]
 
 
 def _check_numbers(call: Call, index: int, h: Tensor, lengths: Tensor | None) -> None:
@@ -244,28 +269,39 @@ def _check_numbers(call: Call, index: int, h: Tensor, lengths: Tensor | None) ->
     if lengths is not None:
         bad &= torch.arange(len(h), device=h.device).unsqueeze(1) < lengths
     if bad.any():
-        t = int(bad.any(1).nonzero()[0])
-        raise InputError(
-            "activations must be numbers to be traced",
-            got=f"{call.name or type(call.module).__name__}, layer {index}: NaN from timestep {t + 1} on",
-            cause="an input that is NaN, or states that overflowed and were subtracted",
-            cure="look at the input and the states up to that timestep",
-        )
+        raise not_numbers(f"{call.title}, layer {index}", int(bad.any(1).nonzero()[0]))
 
 
-def _check_reproduced(replayed: Replayed, again: Tensor, top: Tensor) -> None:
-    call, padding = replayed.call, replayed.padding()
-    difference = (again - top).abs()
-    # Equal infinities differ by NaN; they are reproduced.
-    difference = torch.where(again == top, 0, difference)
-    if padding is not None:
-        difference = difference * ~padding.unsqueeze(-1)
-    scale = top.abs().clamp(max=torch.finfo(top.dtype).max).amax().clamp(min=1)
+def not_numbers(where: str, t: int) -> InputError:
+    """What is said of activations that are NaN from index ``t`` on."""
+    return InputError(
+        "activations must be numbers to be traced",
+        got=f"{where}: NaN from timestep {t + 1} on",
+        cause="an input that is NaN, or states that overflowed and were subtracted",
+        cure="look at the input and the states up to that timestep",
+    )
+
+
+def check_reproduced(title: str, again: Tensor, recorded: Tensor, dtype: torch.dtype) -> None:
+    """Refuse states that the closed forms do not reproduce.
+
+    Args:
+        title: whose states they are.
+        again: as computed anew.
+        recorded: as the model computed them.
+        dtype: of the numbers that the model computed with.
+    """
+    precision = torch.finfo(dtype)
+    difference = (again - recorded).abs()
+    # Equal infinities differ by NaN, and what is not a number by nothing that could be told: they are reproduced.
+    is_same = (again == recorded) | (again.isnan() & recorded.isnan())
+    difference = torch.where(is_same, 0, difference)
+    scale = recorded.abs().nan_to_num(0).clamp(max=precision.max).amax().clamp(min=1) if recorded.numel() else 1
     worst = float(difference.amax() / scale) if difference.numel() else 0.0
-    if not worst <= 1e3 * torch.finfo(top.dtype).eps:
+    if not worst <= min(1e3 * precision.eps, 0.1):
         raise InputError(
             "the replay of a layer must reproduce what the model computed",
-            got=f"{call.name or type(call.module).__name__}: outputs differ by {worst:.1e} of the largest",
+            got=f"{title}: outputs differ by {worst:.1e} of the largest",
             cause="weights changed since the forward pass, dropout was drawn elsewhere, or states are chaotic",
             cure="ask before the optimiser steps; switch dropout off with eval(); or use float64",
         )

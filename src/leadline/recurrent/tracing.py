@@ -1,20 +1,21 @@
 """Records a forward pass of a model that stays as it is, and answers what its gradients do."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
 from leadline.errors import InputError
 from leadline.recurrent.arrival import Arrived, arrive, top_seeds
 from leadline.recurrent.flow import GradientFlow, LayerFlow
 from leadline.recurrent.influence import Influence, LayerInfluence, influence_sweep, summarise
-from leadline.recurrent.replay import MODULES, Call, Replayed, replay
+from leadline.recurrent.loops import Chain, Loops, log_totals, loop_flow
+from leadline.recurrent.recording import Entry, recording
+from leadline.recurrent.replay import Replayed, replay
 from leadline.recurrent.sweep import Rows
 from leadline.sounding import Protocol
 
@@ -24,7 +25,9 @@ class Tape:
     """What was recorded inside :func:`trace`: what went into each recurrent module and what came out."""
 
     model: nn.Module
-    calls: list[Call] = field(default_factory=list)
+    calls: list[Entry] = field(default_factory=list)
+    """In the order in which they began."""
+    loops: Loops | None = None
 
     def gradient_flow(self, loss: Tensor) -> GradientFlow:
         """How much of the loss's gradient arrives at each hidden state.
@@ -39,13 +42,14 @@ class Tape:
             InputError: nothing was recorded, the loss does not depend on what was, or a layer cannot be replayed.
         """
         self._check(loss)
-        replayed, gradients = self._replayed(), self._seeds(loss.sum())
-        layers = [
-            _layer_flow(one, arrived)
-            for one, own in zip(replayed, gradients, strict=True)
-            for arrived in arrive(one, [own])
-            if any(gradient is not None for gradient in own)  # a call that the loss never saw has no flow
-        ]
+        with uncast(loss):
+            replayed, gradients = self._replayed(), self._seeds(loss.sum())
+            layers = [
+                layer
+                for one, own in zip(replayed, gradients, strict=True)
+                if any(gradient is not None for gradient in own)  # a call that the loss never saw has no flow
+                for layer in ([loop_flow(one, loss.sum(), own)] if isinstance(one, Chain) else call_flow(one, own))
+            ]
         settings = {"model": type(self.model).__name__, "loss": float(loss.detach().sum())}
         return GradientFlow(Protocol(settings), tuple(layers))
 
@@ -75,16 +79,17 @@ class Tape:
             )
         self._check(terms)
         terms = terms if terms.dim() == 1 else terms.sum(0)
-        replayed = self._replayed()
-        layers = self._local(terms, replayed, per_sample) or self._general(terms, replayed, per_sample, chunk)
+        with uncast(terms):
+            replayed = self._replayed()
+            layers = self._local(terms, replayed, per_sample) or self._general(terms, replayed, per_sample, chunk)
         settings = {"model": type(self.model).__name__, "terms": len(terms)}
         return Influence(Protocol(settings), tuple(layers))
 
-    def _local(self, terms: Tensor, replayed: list[Replayed], per_sample: bool) -> list[LayerInfluence] | None:
+    def _local(self, terms: Tensor, replayed: list[Replayed | Chain], per_sample: bool) -> list[LayerInfluence] | None:
         """One sweep for all terms; ``None`` where the seeds of the terms cannot be told apart."""
-        if len(replayed) != 1 or len(replayed[0].layers[0]) != 1 or replayed[0].lengths is not None:
+        one = replayed[0]
+        if len(replayed) != 1 or isinstance(one, Chain) or len(one.layers[0]) != 1 or one.lengths is not None:
             return None
-        (one,) = replayed
         if len(terms) != len(one.layers[0][0].record.h):
             return None
         generator = torch.Generator(terms.device).manual_seed(0)
@@ -105,26 +110,31 @@ class Tape:
             )
         ]
 
-    def _general(self, terms: Tensor, replayed: list[Replayed], per_sample: bool, chunk: int) -> list[LayerInfluence]:
-        """A backward pass for each term; ``chunk`` of them are swept together."""
+    def _general(
+        self, terms: Tensor, replayed: list[Replayed | Chain], per_sample: bool, chunk: int
+    ) -> list[LayerInfluence]:
+        """A backward pass for each term; ``chunk`` of them are swept together. In a loop it gives all that is asked."""
         found: list[list[np.ndarray]] = []
         for first in range(0, len(terms), chunk):
             seeds = [self._seeds(term) for term in terms[first : first + chunk]]
-            found.append(
-                [
-                    arrived.log_norm(arrived.hidden(arrived.total))
-                    for i, one in enumerate(replayed)
-                    for arrived in arrive(one, [own[i] for own in seeds])
-                ]
-            )
-        names = [one.naming(i, d) for one in replayed for i, layer in enumerate(one.layers) for d in range(len(layer))]
+            found.append([])
+            for i, one in enumerate(replayed):
+                own = [gradients[i] for gradients in seeds]
+                if isinstance(one, Chain):
+                    found[-1].append(np.stack([log_totals(one, gradients) for gradients in own]))
+                else:
+                    found[-1] += [arrived.log_norm(arrived.hidden(arrived.total)) for arrived in arrive(one, own)]
+        names = [name for one in replayed for name in _names(one)]
         return [
             LayerInfluence(**name, **summarise(np.concatenate(logs), per_sample))
             for name, logs in zip(names, zip(*found, strict=True), strict=True)
         ]
 
-    def _replayed(self) -> list[Replayed]:
-        return [replay(call) for call in self.calls]
+    def _replayed(self) -> list[Replayed | Chain]:
+        for call in self.calls:
+            if isinstance(call, Chain):
+                call.check()
+        return [call if isinstance(call, Chain) else replay(call) for call in self.calls]
 
     def _seeds(self, loss: Tensor) -> list[list[Tensor | None]]:
         """The gradients of a scalar with respect to what each call returned."""
@@ -135,6 +145,12 @@ class Tape:
         try:
             found = iter(torch.autograd.grad(loss, reached, retain_graph=True, allow_unused=True))
         except RuntimeError as error:
+            if "backward through the graph a second time" in str(error):
+                raise InputError(
+                    "the graph must be there when the tape is asked",
+                    got="a graph that a backward pass has freed",
+                    cure="ask the tape before loss.backward(), or keep the graph: loss.backward(retain_graph=True)",
+                ) from error
             if "inplace operation" not in str(error):
                 raise
             raise InputError(
@@ -150,6 +166,8 @@ class Tape:
         return [[next(rest) for _ in call.outputs] for call in self.calls]
 
     def _check(self, loss: Tensor) -> None:
+        if not self.calls and self.loops is not None and self.loops.is_without_graph:
+            raise _foreign_loss("recorded states without a graph: frozen parameters, or a forward pass under no_grad")
         if not self.calls:
             raise InputError(
                 "a tape needs a forward pass to look at",
@@ -168,13 +186,16 @@ def trace(model: nn.Module) -> Iterator[Tape]:
 
     ``torch.nn.RNN``, ``LSTM`` and ``GRU`` are recorded as they are, in any configuration: several layers, both
     directions, packed sequences, projections, dropout, initial states, several modules, modules that are called more
-    than once; and so are the layers of :mod:`leadline.recurrent`.
+    than once; and so are the layers of :mod:`leadline.recurrent`. In loops that were written by hand, every step of
+    ``torch.nn.RNNCell``, ``LSTMCell`` and ``GRUCell`` is recorded; steps whose state is computed from the state of
+    another make up one loop. Other loops mark their states with :func:`leadline.recurrent.record`. What was compiled by
+    ``torch.compile`` runs uncompiled inside the block.
 
     Args:
-        model: any module that holds recurrent layers.
+        model: any module that holds recurrent layers, or marks its states.
 
     Raises:
-        InputError: the model holds none, or hides their calls.
+        InputError: the model hides its layers, or nothing recurrent ran.
 
     >>> from leadline import recurrent
     >>> model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
@@ -184,64 +205,9 @@ def trace(model: nn.Module) -> Iterator[Tape]:
     >>> tape.gradient_flow(loss).layers[0].total.shape
     (8, 10)
     """
-    modules = {name: module for name, module in model.named_modules() if isinstance(module, MODULES)}
-    if not modules:
-        _refuse(model)
-    tape, numbers, states = Tape(model), Counter[str](), {}
-
-    def before(name: str):
-        def hook(module: nn.Module, inputs: tuple) -> None:
-            draws = module.training and getattr(module, "dropout", 0) and getattr(module, "num_layers", 1) > 1
-            states[name] = torch.get_rng_state() if draws else None
-
-        return hook
-
-    def after(name: str):
-        def hook(module: nn.Module, inputs: tuple, keywords: dict, returned: tuple) -> None:
-            assert isinstance(module, MODULES)
-            given = dict(zip(("input", "hx"), inputs, strict=False)) | keywords
-            output, last = returned
-            number = numbers[name]
-            numbers[name] += 1
-            tape.calls.append(
-                Call(
-                    name=name,
-                    module=module,
-                    number=number,
-                    x=_detached(given["input"] if "input" in given else given["x"]),
-                    hx=given.get("hx"),
-                    output=output.data if isinstance(output, PackedSequence) else output,
-                    last=last if isinstance(last, tuple) else (last,),
-                    rng=states.pop(name, None),
-                )
-            )
-
-        return hook
-
-    handles = []
-    for name, module in modules.items():
-        handles.append(module.register_forward_pre_hook(before(name)))
-        handles.append(module.register_forward_hook(after(name), with_kwargs=True))
-    try:
+    tape = Tape(model)
+    with recording(model, tape.calls) as tape.loops:
         yield tape
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _detached(x: Tensor | PackedSequence) -> Tensor | PackedSequence:
-    return x._replace(data=x.data.detach()) if isinstance(x, PackedSequence) else x.detach()
-
-
-def _refuse(model: nn.Module) -> None:
-    held = sorted({getattr(module, "original_name", type(module).__name__) for module in model.modules()})
-    is_hidden = any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
-    raise InputError(
-        "a model to trace holds recurrent layers: torch.nn.RNN, LSTM or GRU, or those of leadline.recurrent",
-        got=f"a model made of {', '.join(held)}",
-        cause="a scripted module hides its layers" if is_hidden else None,
-        cure="trace the module before scripting it" if is_hidden else "give the module that holds the recurrent layers",
-    )
 
 
 def _foreign_loss(got: str) -> InputError:
@@ -251,6 +217,22 @@ def _foreign_loss(got: str) -> InputError:
         cause="a loss from another forward pass, a detached one, or one computed under no_grad",
         cure="compute the loss from what the model returned inside the block",
     )
+
+
+def call_flow(replayed: Replayed, gradients: Sequence[Tensor | None]) -> list[LayerFlow]:
+    """The flow through every layer of a call, from its gradients with respect to what was returned."""
+    return [_layer_flow(replayed, arrived) for arrived in arrive(replayed, [gradients])]
+
+
+def uncast(like: Tensor) -> torch.autocast:
+    """A block in which autocast, if the caller is in one, is off: replays are not what it is for."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def _names(one: Replayed | Chain) -> list[dict[str, Any]]:
+    if isinstance(one, Chain):
+        return [one.naming()]
+    return [one.naming(index, d) for index, layer in enumerate(one.layers) for d in range(len(layer))]
 
 
 def _layer_flow(replayed: Replayed, arrived: Arrived) -> LayerFlow:

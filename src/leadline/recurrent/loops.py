@@ -1,0 +1,378 @@
+"""Loops written by hand: which of their states follow one another, and what a loss tells each of them.
+
+Autograd sees every state of such a loop, so that nothing has to be replayed. What reads a state is given a copy of it:
+the gradient at the copy is the total. With the gradients stopped at all copies of a chain, what still arrives at one is
+the direct part; with the totals as seeds of the states themselves, it is the recurrent part. Neither is a difference.
+Gradients are those of autograd, within the range of the states' floating point.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from leadline.errors import InputError
+from leadline.recurrent import cells
+from leadline.recurrent.flow import LayerFlow
+from leadline.recurrent.replay import check_reproduced, computed_in, not_numbers, wide
+from leadline.recurrent.sweep import Rows
+
+CELLS = (nn.RNNCell, nn.LSTMCell, nn.GRUCell)
+"""What is hooked in a loop."""
+
+Cell = nn.RNNCell | nn.LSTMCell | nn.GRUCell
+Gradients = Sequence[Tensor | None]
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """One state: h, and c for the LSTM."""
+
+    made: tuple[Tensor, ...]
+    """As the step computed it."""
+    shown: tuple[Tensor, ...]
+    """The copies that everything else reads."""
+    parents: tuple[Any, ...]
+    """Nodes of the nearest recorded states that it was computed from."""
+    x: Tensor | None = None
+    """A cell's input."""
+    before: tuple[Tensor, ...] = ()
+    """What a cell was given as the state before; nothing for zeros."""
+    versions: tuple[int, ...] = ()
+    dtype: torch.dtype = torch.float32
+    """What the step was computed in."""
+
+
+@dataclass(eq=False)
+class Chain:
+    """States that follow one another."""
+
+    name: str
+    number: int
+    """0 for the first chain of its name."""
+    module: Cell | None
+    """``None`` for states that the loop marked itself."""
+    states: list[State] = field(default_factory=list)
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """Everything that a loss can reach the chain through: h_1 … h_T, then c_1 … c_T."""
+        return tuple(shown for part in zip(*(state.shown for state in self.states), strict=True) for shown in part)
+
+    @property
+    def made(self) -> tuple[Tensor, ...]:
+        """The same states as their steps computed them."""
+        return tuple(made for part in zip(*(state.made for state in self.states), strict=True) for made in part)
+
+    @property
+    def title(self) -> str:
+        """The name, and the number if it is not the first."""
+        return self.name + (f", loop {self.number + 1}" if self.number else "")
+
+    def naming(self) -> dict[str, Any]:
+        """How a layer is told from others."""
+        return {"name": self.name, "index": 0, "direction": "forward", "call": self.number}
+
+    def hidden(self) -> Tensor:
+        """h_1 … h_T, shape (T, B, H)."""
+        return torch.stack([_flat(state.shown[0].detach()) for state in self.states])
+
+    def rows(self, gradients: Gradients, part: int = 0) -> Tensor:
+        """The gradients of one part of the states, shape (T, B, H)."""
+        time = len(self.states)
+        own = zip(gradients[part * time : (part + 1) * time], self.states, strict=True)
+        return torch.stack([_flat(torch.zeros_like(state.made[part]) if g is None else g) for g, state in own])
+
+    def check(self, may_be_nan: bool = False) -> None:
+        """Refuse states that were changed since, and those that are not numbers."""
+        for t, state in enumerate(self.states, 1):
+            versions = tuple(shown._version for shown in state.shown)
+            if versions != state.versions or not all(shown.requires_grad for shown in state.shown):
+                raise InputError(
+                    "a recorded state must be as it was when it was recorded",
+                    got=f"{self.title}: the state of timestep {t} was changed in place",
+                    cause="an operation whose name ends in an underscore, such as relu_ or detach_",
+                    cure="use the one without it: h = h.detach()",
+                )
+        bad = self.hidden().isnan().any(-1).any(-1)
+        if not may_be_nan and bool(bad.any()):
+            raise not_numbers(self.title, int(bad.nonzero()[0]))
+
+
+class Loops:
+    """Records the states of loops while they are made.
+
+    Args:
+        calls: where chains are added as they begin.
+        watch: is given every copy that is shown.
+    """
+
+    def __init__(self, calls: list[Any], watch: Callable[[Tensor], object]):
+        self.calls, self.watch = calls, watch
+        self.is_without_graph = False
+        """Whether a state was met that has no gradient."""
+        self._known: dict[Any, tuple[Chain, int]] = {}
+        self._barren: set[Any] = set()
+        self._numbers: Counter[str] = Counter()
+
+    def mark(self, name: str, h: Tensor) -> Tensor:
+        """A state of a loop that marks its own."""
+        if not h.requires_grad:
+            self.is_without_graph = True
+            return h
+        parents = self._parents([h])
+        chain = self._continued(name, parents, is_cell=False) or self._begin(name, None)
+        return self._append(chain, (h,), parents)[0]
+
+    def cell(self, name: str, module: Cell, given: dict[str, Any], returned: Any) -> Any:
+        """The state that a call of a cell makes."""
+        made = returned if isinstance(returned, tuple) else (returned,)
+        if not made[0].requires_grad:
+            self.is_without_graph = True
+            return returned
+        hx = given.get("hx")
+        before = () if hx is None else (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        chain = self._continued(name, self._parents(before), is_cell=True) or self._begin(name, module)
+        detached = {"x": given["input"].detach(), "before": tuple(part.detach() for part in before)}
+        shown = self._append(chain, made, self._parents(made), **detached)
+        return shown if isinstance(returned, tuple) else shown[0]
+
+    def _begin(self, name: str, module: Cell | None) -> Chain:
+        chain = Chain(name, self._numbers[name], module)
+        self._numbers[name] += 1
+        self.calls.append(chain)
+        return chain
+
+    def _append(self, chain: Chain, made: tuple[Tensor, ...], parents: list[Any], **more: Any) -> tuple[Tensor, ...]:
+        if chain.states and chain.states[-1].made[0].shape != made[0].shape:
+            raise InputError(
+                "the states of one loop have one shape",
+                got=f"{chain.title}, timestep {len(chain.states) + 1}: {tuple(made[0].shape)} after "
+                f"{tuple(chain.states[-1].made[0].shape)}",
+                cause="sequences that leave the batch when they end, or loops of different widths under one name",
+                cure="keep the batch whole and mask what has ended; name each loop: recurrent.record(h, 'upper')",
+            )
+        shown = tuple(part.clone() for part in made)
+        versions = tuple(part._version for part in shown)
+        chain.states.append(State(made, shown, tuple(parents), versions=versions, dtype=computed_in(made[0]), **more))
+        for part in shown:
+            self._known[part.grad_fn] = (chain, len(chain.states) - 1)
+            self.watch(part)
+        return shown
+
+    def _parents(self, tensors: Sequence[Tensor]) -> list[Any]:
+        """Nodes of the nearest recorded states that the tensors were computed from."""
+        seen, found = set(), []
+        open_nodes: list[Any] = [tensor.grad_fn for tensor in tensors]
+        while open_nodes:
+            node = open_nodes.pop()
+            if node is None or node in seen or node in self._barren:
+                continue
+            seen.add(node)
+            if node in self._known:
+                found.append(node)
+            else:
+                open_nodes += [other for other, _ in node.next_functions]
+        if not found:  # what feeds every step, such as an embedding of the whole input, is walked once
+            self._barren |= seen
+        return found
+
+    def _continued(self, name: str, parents: Sequence[Any], is_cell: bool) -> Chain | None:
+        """The chain of that name whose last state was read; ``None`` where a new one begins."""
+        seen, states = set(), set()
+        open_nodes = list(parents)
+        while open_nodes:
+            node = open_nodes.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            chain, t = self._known[node]
+            if chain.name == name:
+                states.add((chain, t))
+            else:
+                open_nodes += chain.states[t].parents
+        ends = {chain for chain, t in states if t == len(chain.states) - 1}
+        if len(ends) == 1:
+            return ends.pop()
+        if ends or (states and not is_cell):
+            raise _not_one_loop(name, states)
+        return None
+
+
+def _not_one_loop(name: str, states: set[tuple[Chain, int]]) -> InputError:
+    read = ", ".join(
+        sorted(f"{t + 1} of {len(chain.states)} of {chain.title}" for chain, t in states)[:3],
+    )
+    return InputError(
+        "each state of a loop is computed from the one before it, and from no other of its name",
+        got=f"a state {name!r} that was computed from timestep {read}",
+        cause="two loops, or two layers, whose states have one name",
+        cure="name them: h = recurrent.record(h, 'lower')",
+    )
+
+
+_ACTIVE: ContextVar[tuple[Loops, ...]] = ContextVar("loops", default=())
+
+
+def record(h: Tensor, name: str = "state") -> Tensor:
+    """Mark a state of a loop that was written by hand: ``h = recurrent.record(h)``, as soon as it is computed.
+
+    Outside :func:`leadline.recurrent.trace` this is the identity. Inside, the loop has to go on with what is returned,
+    a copy of ``h``: it is where the gradient is read. States follow one another where each is computed from the one
+    before; a state that is computed from none begins a new loop, such as the second forward pass inside the block.
+    ``torch.nn.RNNCell``, ``LSTMCell`` and ``GRUCell`` are recorded without being marked.
+
+    Args:
+        h: the state, shape (B, ...): the batch first; or (H,), a single vector.
+        name: what the flow calls it. Each loop that reads another one's states, such as a layer above, needs a name of
+            its own.
+
+    Returns:
+        The state to go on with, of equal values.
+
+    Raises:
+        InputError: ``h`` is not a tensor of numbers with a batch, its shape has changed within the loop, or two loops
+            share a name.
+
+    >>> import torch
+    >>> from leadline import recurrent
+    >>> class Leaky(torch.nn.Module):
+    ...     def forward(self, x):
+    ...         h = torch.zeros_like(x[0])
+    ...         for x_t in x:
+    ...             h = recurrent.record(0.5 * h + x_t)
+    ...         return h
+    >>> model = Leaky()
+    >>> with recurrent.trace(model) as tape:
+    ...     loss = model(torch.ones(4, 2, 1, requires_grad=True)).sum()
+    >>> tape.gradient_flow(loss).layers[0].total[0]
+    array([0.125, 0.25 , 0.5  , 1.   ])
+    """
+    if not isinstance(h, Tensor) or not h.is_floating_point() or h.dim() == 0:
+        got = f"{h.dtype}, shape {tuple(h.shape)}" if isinstance(h, Tensor) else type(h).__name__
+        raise InputError(
+            "a state to record is a tensor of real numbers, of shape (batch, ...)",
+            got=got,
+            cause="a pair (h, c)" if isinstance(h, tuple) else None,
+            cure="record each part: h, c = record(h, 'h'), record(c, 'c')" if isinstance(h, tuple) else None,
+        )
+    for loops in _ACTIVE.get():
+        h = loops.mark(name, h)
+    return h
+
+
+@contextmanager
+def listening(loops: Loops) -> Iterator[None]:
+    """Inside the block, what is marked goes to ``loops``."""
+    token = _ACTIVE.set((*_ACTIVE.get(), loops))
+    try:
+        yield
+    finally:
+        _ACTIVE.reset(token)
+
+
+def loop_flow(chain: Chain, loss: Tensor, totals: Gradients) -> LayerFlow:
+    """How much of a loss arrives at each state, by which way.
+
+    Args:
+        chain: the loop.
+        loss: a scalar.
+        totals: its gradients with respect to ``chain.outputs``; ``None`` for zero.
+    """
+    shown = chain.outputs
+    direct = _stopped([loss], [torch.ones_like(loss)], shown)
+    pairs = zip(chain.made, totals, strict=True)
+    seeded = [(made, total) for made, total in pairs if total is not None and made.grad_fn is not None]
+    recurrent = _stopped([made for made, _ in seeded], [total for _, total in seeded], shown)
+    return total_flow(chain, totals, log_direct=_log(chain.rows(direct)), log_recurrent=_log(chain.rows(recurrent)))
+
+
+def total_flow(chain: Chain, totals: Gradients, **parts: Any) -> LayerFlow:
+    """The flow without its parts, which are NaN if they are not given."""
+    total = chain.rows(totals)
+    unknown = np.full(total.shape[1::-1], np.nan)
+    found: dict[str, Any] = chain.naming() | {"log_total": _log(total), "hidden_norm": np.exp(_log(chain.hidden()))}
+    found |= {"log_direct": unknown, "log_recurrent": unknown, "log_input": unknown, "log_initial": unknown[:, 0]}
+    if chain.module is not None:
+        found |= _around_cell(chain, totals)
+    return LayerFlow(**(found | parts))
+
+
+def log_totals(chain: Chain, totals: Gradients) -> np.ndarray:
+    """Logarithms of the norms of the total gradients, shape (T, B)."""
+    return Rows.of(chain.rows(totals).double()).log.cpu().numpy()
+
+
+def _around_cell(chain: Chain, totals: Gradients) -> dict[str, np.ndarray]:
+    """What reaches a cell's inputs, its first state and its c: by the adjoint, each step as a sequence of its own."""
+    assert chain.module is not None
+    weights = cell_weights(chain.module)
+    time, hidden = len(chain.states), chain.hidden()
+
+    def together(tensors: Sequence[Tensor]) -> Tensor:
+        return torch.cat([_flat(tensor) for tensor in tensors]).to(weights.W_x)
+
+    x = together([cast("Tensor", state.x) for state in chain.states]).unsqueeze(0)
+    zeros = tuple(torch.zeros_like(part) for part in chain.states[0].made)
+    before = [together(part) for part in zip(*(state.before or zeros for state in chain.states), strict=True)]
+    h = hidden.flatten(0, 1).to(weights.W_x).unsqueeze(0)
+    with torch.no_grad():
+        record = cells.record(weights, x, h, *before)
+        check_reproduced(chain.title, record.h, h, chain.states[0].dtype)
+        parts = [chain.rows(totals, part).to(weights.W_x) for part in range(len(zeros))]
+        rows = torch.cat(parts, -1).flatten(0, 1).unsqueeze(0)
+
+        def by_sample(values: Tensor) -> np.ndarray:
+            return _log(values.unflatten(1, (time, -1)).squeeze(0))
+
+        first = record.pull_back(0, rows[0])[: hidden.shape[1], : hidden.shape[-1]]
+        found = {"log_input": by_sample(record.to_input(rows)), "log_initial": _log(first.unsqueeze(0))[:, 0]}
+        return found | ({"log_cell_total": by_sample(record.to_cells(rows))} if weights.kind == "lstm" else {})
+
+
+def cell_weights(module: Cell) -> cells.Weights:
+    """The parameters of a cell."""
+    if isinstance(module, nn.LSTMCell):
+        kind: cells.Kind = "lstm"
+    else:
+        kind = "gru" if isinstance(module, nn.GRUCell) else cast("cells.Kind", module.nonlinearity)
+    b_x, b_h = (0.0 if bias is None else wide(bias) for bias in (module.bias_ih, module.bias_hh))
+    return cells.Weights(kind, wide(module.weight_ih), wide(module.weight_hh), b_x, b_h)
+
+
+def _stopped(roots: Sequence[Tensor], seeds: Sequence[Tensor], states: Sequence[Tensor]) -> list[Tensor | None]:
+    """What arrives at each state without having passed through another of them."""
+    arrived: list[Tensor | None] = [None] * len(states)
+    if not roots:
+        return arrived
+
+    def stop(index: int):
+        def hook(gradient: Tensor) -> Tensor:
+            arrived[index] = gradient
+            return torch.zeros_like(gradient)
+
+        return hook
+
+    handles = [state.register_hook(stop(index)) for index, state in enumerate(states)]
+    try:
+        torch.autograd.grad(roots, states, seeds, retain_graph=True, allow_unused=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return arrived
+
+
+def _flat(x: Tensor) -> Tensor:
+    """Shape (B, everything else); a single vector is a batch of one."""
+    return x.unsqueeze(0) if x.dim() == 1 else x.flatten(1)
+
+
+def _log(rows: Tensor) -> np.ndarray:
+    """Logarithms of norms, from (T, B, H) to (B, T)."""
+    return Rows.of(rows.double()).log.T.cpu().numpy()

@@ -1,0 +1,135 @@
+"""What is hooked while a model is traced: its recurrent modules, the cells in its loops, and the states they mark."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from leadline.errors import InputError
+from leadline.recurrent.loops import CELLS, Chain, Loops, listening
+from leadline.recurrent.replay import MODULES, Call, computed_in
+
+RECURRENT = (*MODULES, *CELLS)
+"""What is hooked."""
+
+Entry = Call | Chain
+"""One call of a recurrent module, or one loop."""
+
+
+@contextmanager
+def recording(model: nn.Module, calls: list[Entry], watch: Callable[[Tensor], object] | None = None) -> Iterator[Loops]:
+    """Inside the block, what ``model`` does goes to ``calls``.
+
+    Args:
+        model: any module.
+        calls: where calls and loops are added as they begin.
+        watch: is given every tensor of ``outputs`` as it is made.
+
+    Raises:
+        InputError: the model hides what it calls, or nothing recurrent was met.
+    """
+    watch = watch or (lambda tensor: None)
+    _refuse_scripted(model)
+    loops, hooks = Loops(calls, watch), _Hooks(calls, watch)
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if isinstance(module, MODULES):
+                stack.enter_context(_removing(module.register_forward_pre_hook(hooks.before(name))))
+                stack.enter_context(_removing(module.register_forward_hook(hooks.after(name), with_kwargs=True)))
+            elif isinstance(module, CELLS):
+                hook = hooks.cell(name or type(module).__name__, loops)
+                stack.enter_context(_removing(module.register_forward_hook(hook, with_kwargs=True)))
+        if "torch._dynamo" in sys.modules:  # else nothing was compiled; compiled code would not call the hooks
+            stack.enter_context(cast(Any, torch.compiler.set_stance)("force_eager"))
+        stack.enter_context(listening(loops))
+        yield loops
+    if not calls and not loops.is_without_graph and not any(isinstance(m, RECURRENT) for m in model.modules()):
+        raise _nothing_recurrent(model)
+
+
+@contextmanager
+def _removing(handle: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class _Hooks:
+    def __init__(self, calls: list[Entry], watch: Callable[[Tensor], object]):
+        self.calls, self.watch = calls, watch
+        self.numbers: Counter[str] = Counter()
+        self.states: dict[str, Tensor | None] = {}
+
+    def before(self, name: str):
+        """Keep the generator's state where dropout draws from it."""
+
+        def hook(module: nn.Module, inputs: tuple) -> None:
+            draws = module.training and getattr(module, "dropout", 0) and getattr(module, "num_layers", 1) > 1
+            self.states[name] = torch.get_rng_state() if draws else None
+
+        return hook
+
+    def after(self, name: str):
+        """Record a call of a whole module."""
+
+        def hook(module: nn.Module, inputs: tuple, keywords: dict, returned: tuple) -> None:
+            assert isinstance(module, MODULES)
+            given = dict(zip(("input", "hx"), inputs, strict=False)) | keywords
+            output, last = returned
+            call = Call(
+                name=name,
+                module=module,
+                number=self.numbers[name],
+                x=_detached(given["input"] if "input" in given else given["x"]),
+                hx=given.get("hx"),
+                output=output.data if isinstance(output, PackedSequence) else output,
+                last=last if isinstance(last, tuple) else (last,),
+                rng=self.states.pop(name, None),
+                dtype=computed_in(last[0] if isinstance(last, tuple) else last),
+            )
+            self.numbers[name] += 1
+            self.calls.append(call)
+            for tensor in call.outputs:
+                self.watch(tensor)
+
+        return hook
+
+    def cell(self, name: str, loops: Loops):
+        """Record a step of a loop; what goes on is a copy."""
+
+        def hook(module: nn.Module, inputs: tuple, keywords: dict, returned: Any) -> Any:
+            assert isinstance(module, CELLS)
+            return loops.cell(name, module, dict(zip(("input", "hx"), inputs, strict=False)) | keywords, returned)
+
+        return hook
+
+
+def _detached(x: Tensor | PackedSequence) -> Tensor | PackedSequence:
+    return x._replace(data=x.data.detach()) if isinstance(x, PackedSequence) else x.detach()
+
+
+def _refuse_scripted(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        kind = getattr(module, "original_name", "")
+        if isinstance(module, torch.jit.ScriptModule) and kind in {known.__name__ for known in RECURRENT}:
+            raise InputError(
+                "a model to trace is not scripted: a scripted module hides its layers",
+                got=f"{name or 'the model'}, a scripted {kind}",
+                cure="trace the module before scripting it",
+            )
+
+
+def _nothing_recurrent(model: nn.Module) -> InputError:
+    held = sorted({getattr(module, "original_name", type(module).__name__) for module in model.modules()})
+    return InputError(
+        "a model to trace holds recurrent layers: torch.nn.RNN, LSTM or GRU, their cells, or those of "
+        "leadline.recurrent; or a loop that marks its states",
+        got=f"a model made of {', '.join(held)}, and no state was marked",
+        cure="give the module that holds the recurrent layers; in a loop, h = recurrent.record(h)",
+    )
