@@ -1,3 +1,6 @@
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -94,6 +97,88 @@ def test_a_gradient_below_the_range_of_floats_is_still_a_number():
     assert layer.log_total[0, 0] - layer.log_total[0, -1] == pytest.approx(1999 * np.log(0.1), rel=1e-6)
     assert layer.total[0, 0] == 0
     assert "shrinks 10-fold per step back" in str(flow)
+
+
+def traces(flow) -> list[Any]:
+    return list(flow.figure().select_traces())
+
+
+def contracting(rate, time, dtype=torch.float32):
+    """The flow of a linear network whose gradient changes ``rate``-fold at every step back."""
+    model = recurrent.Regression(recurrent.RNN(1, 4, nonlinearity="identity", seed=0), seed=0).to(dtype)
+    with torch.no_grad():
+        model.network.layers[0].W_h.copy_(rate * torch.eye(4))
+    x, _ = recurrent.running_average(2, time, seed=0)
+    with recurrent.trace(model) as tape:
+        loss = (torch.tensor([[1.0], [3.0]]) * model(x.to(dtype))[0][:, -1]).sum()
+    return tape.gradient_flow(loss)
+
+
+def test_five_thousand_steps_of_contraction_read_as_a_number():
+    flow = contracting(0.1, 5000)
+    (layer,) = flow.layers
+    assert layer.log_total[:, 0] - layer.log_total[:, -1] == pytest.approx(4999 * np.log(0.1), rel=1e-6)
+    assert np.isfinite(layer.log_total).all()
+    assert layer.slope() == pytest.approx(np.log(0.1), rel=1e-6)
+    t = int(layer.float32_underflow[0])
+    assert layer.log_total[0, t - 1] < np.log(np.finfo(np.float32).tiny) <= layer.log_total[0, t]
+    assert f"float32 underflows at timestep {t}" in str(flow)
+    names = [trace.name for trace in traces(flow)]
+    assert any(f"float32 underflows at t = {t}" in name for name in names)
+    assert (layer.float32_overflow == 0).all()
+
+
+def test_the_marker_stands_where_float32_loses_the_gradient():
+    """A plain loop in float32: normal numbers up to the marker, none from there on, soon zeros."""
+    flow = contracting(0.1, 100)
+    (layer,) = flow.layers
+    for b, t in enumerate(layer.float32_underflow):
+        row = np.float32(layer.total[b, -1])
+        read = [row]
+        for _ in range(99):
+            row = np.float32(0.1) * row
+            read.append(row)
+        lost = np.array(read[::-1]) < np.finfo(np.float32).tiny
+        assert lost[: t - 1].all()
+        assert not lost[t + 1 :].any(), "rounding may move the edge by one"
+        assert read[-1] == 0
+
+
+def test_a_gradient_beyond_the_range_of_floats_is_marked_too():
+    flow = contracting(10.0, 60, torch.float64)
+    (layer,) = flow.layers
+    t = int(layer.float32_overflow[0])
+    assert layer.log_total[0, t - 1] > np.log(np.finfo(np.float32).max) >= layer.log_total[0, t]
+    assert "float32 overflows" in str(flow)
+    assert (layer.float32_underflow == 0).all()
+
+
+def test_what_is_read_from_its_end_leaves_the_range_at_the_other_side():
+    flow = contracting(0.1, 100)
+    (layer,) = flow.layers
+    mirrored = dataclasses.replace(layer, direction="reverse", log_total=layer.log_total[:, ::-1])
+    assert (mirrored.float32_underflow == 101 - layer.float32_underflow).all()
+
+
+def test_an_exact_zero_is_no_underflow():
+    model, (x, _) = model_of(layers=2), data_of()
+    with recurrent.trace(model) as tape:
+        loss = model(x)[1][:, 2].sum()
+    for layer in tape.gradient_flow(loss).layers:
+        assert (layer.log_total[:, 3:] == -np.inf).all()
+        assert (layer.float32_underflow == 0).all()
+
+
+def test_layers_of_different_lengths_share_a_figure():
+    model = torch.nn.ModuleList([recurrent.RNN(1, 3, seed=0), recurrent.GRU(3, 3, seed=1)])
+    x, _ = recurrent.running_average(2, 9, seed=0)
+    with recurrent.trace(model) as tape:
+        h = model[0](x)[0]
+        loss = model[1](h[:, -4:])[0].sum()
+    flow = tape.gradient_flow(loss)
+    lines = [trace for trace in traces(flow) if trace.mode == "lines"]
+    assert [len(line.x) for line in lines] == [9, 9, 9, 4, 4, 4]
+    assert len({line.line.color for line in lines}) == 2
 
 
 def test_a_relu_network_of_spectral_radius_zero_doubles_its_gradient():

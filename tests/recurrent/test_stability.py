@@ -349,7 +349,7 @@ def test_packed_samples_count_their_own_steps():
 
 def test_initial_states_are_used():
     with torch.random.fork_rng():
-        layer = nn.RNN(1, 2, nonlinearity="relu", batch_first=True).double()
+        layer: Any = nn.RNN(1, 2, nonlinearity="relu", batch_first=True).double()
     network, _ = recurrent.presets.zero_radius_that_explodes(1)
     with torch.no_grad():
         for parameter in layer.parameters():

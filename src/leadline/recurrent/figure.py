@@ -1,12 +1,14 @@
 """How the soundings of recurrent networks are drawn."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import plotly.graph_objects as go
 
 from leadline.figures import ACCENT, COLOURS, NEUTRAL, heat_map, log_lines, panels, plain
-from leadline.recurrent.flow import LN10, GradientFlow
+from leadline.recurrent.flow import LN10, GradientFlow, LayerFlow, median, overflow, underflow
 from leadline.recurrent.influence import LayerInfluence
 from leadline.recurrent.training import Training
 
@@ -15,19 +17,47 @@ if TYPE_CHECKING:
 
 
 def flow_figure(flow: GradientFlow) -> go.Figure:
-    """Total and direct gradient norm by timestep, the median over the batch, one colour per layer."""
-    curves = {}
-    for layer in flow.layers:
-        curves[f"{layer.title}: total"] = np.nanmedian(layer.log_total, axis=0) / LN10
-        curves[f"{layer.title}: direct part"] = np.nanmedian(layer.log_direct, axis=0) / LN10
-    return log_lines(
-        np.arange(1, flow.layers[0].log_total.shape[1] + 1),
-        curves,
-        title="How much gradient arrives",
-        x_label="timestep t",
-        y_label="‖dL/dh<sub>t</sub>‖",
-        dashed=tuple(name for name in curves if name.endswith("direct part")),
-    )
+    """Gradient norms, total and direct, beside the norms of the hidden states; one colour per layer.
+
+    Medians over the batch. A cross marks where float32 loses the gradient.
+    """
+    axes = [("gradient", "timestep t", "‖dL/dh<sub>t</sub>‖"), ("hidden state", "timestep t", "‖h<sub>t</sub>‖")]
+    figure = panels("How much gradient arrives", axes, height=420, hovermode="x unified")
+    for layer, colour in zip(flow.layers, cycle(COLOURS)):
+        total = median(layer.log_total)
+        gradients = {f"{layer.title}: total": total, f"{layer.title}: direct part": median(layer.log_direct)}
+        _draw(figure, "", gradients, colour)
+        _mark_float32(figure, layer, total, colour)
+        with np.errstate(divide="ignore"):
+            _draw(figure, "2", {f"{layer.title}: state": np.log(median(layer.hidden_norm))}, colour)
+    return figure.update_yaxes(tickprefix="10<sup>", ticksuffix="</sup>")
+
+
+def _draw(figure: go.Figure, panel: str, logs: Mapping[str, np.ndarray], colour: str) -> None:
+    """Lines over all timesteps in one panel, the direct part dashed; the legend shows the first panel's."""
+    (time,) = {len(curve) for curve in logs.values()}
+    dashed = tuple(name for name in logs if name.endswith("direct part"))
+    in_decades = {name: curve / LN10 for name, curve in logs.items()}
+    drawn = log_lines(np.arange(1, time + 1), in_decades, title="", x_label="", y_label="", dashed=dashed)
+    for trace in cast("tuple[Any, ...]", drawn.data):
+        is_line = trace.mode == "lines"
+        trace.update({"line" if is_line else "marker": {"color": colour}, "xaxis": f"x{panel}", "yaxis": f"y{panel}"})
+        figure.add_trace(trace.update(showlegend=is_line and not panel))
+
+
+def _mark_float32(figure: go.Figure, layer: LayerFlow, total: np.ndarray, colour: str) -> None:
+    """Where the way back from the loss leaves the range of float32."""
+    for what, find in (("underflows", underflow), ("overflows", overflow)):
+        t = int(find(total[None], layer.direction)[0])
+        if t:
+            figure.add_scatter(
+                x=[t],
+                y=[total[t - 1] / LN10],
+                mode="markers",
+                marker={"color": colour, "symbol": "x", "size": 11},
+                name=plain(f"{layer.title}: float32 {what} at t = {t}"),
+                hovertemplate=f"float32 {what}",
+            )
 
 
 def influence_figure(layer: LayerInfluence) -> go.Figure:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from leadline.sounding import Sounding, Verdict
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 LN10 = math.log(10)
+
+FLOAT32 = tuple(math.log(float(limit)) for limit in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
+"""ln of the smallest and of the largest normal number of float32: 1.2e-38, below which digits are lost, and 3.4e38."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +71,20 @@ class LayerFlow:
         return None if self.log_cell_total is None else _exp(self.log_cell_total)
 
     @property
+    def float32_underflow(self) -> Int[np.ndarray, " B"]:
+        """The timestep t, from 1, at which ‖dL/dh_t‖ leaves the range of float32 downwards; 0 where it stays above.
+
+        On its way back from the loss the gradient gets there first, and an ordinary backward pass in float32 reads
+        less than the truth from there on, soon zero. A gradient that is exactly zero has not underflowed.
+        """
+        return underflow(self.log_total, self.direction)
+
+    @property
+    def float32_overflow(self) -> Int[np.ndarray, " B"]:
+        """The timestep t, from 1, at which ‖dL/dh_t‖ leaves the range of float32 upwards; 0 where it stays below."""
+        return overflow(self.log_total, self.direction)
+
+    @property
     def title(self) -> str:
         """Name, layer, direction and call, as far as they are needed to tell layers apart."""
         parts = [f"{self.name}[{self.index}]"]
@@ -91,6 +108,29 @@ class LayerFlow:
             centred = centred - np.nanmean(centred, axis=1, keepdims=True)
             slope = np.nansum(curves * centred, axis=1) / np.nansum(centred**2, axis=1)
         return slope if self.direction == "reverse" else -slope
+
+
+def underflow(log_total: Float[np.ndarray, "B T"], direction: str) -> Int[np.ndarray, " B"]:
+    """Where float32 underflows on the way back from the loss; see :attr:`LayerFlow.float32_underflow`."""
+    return _first(np.isfinite(log_total) & (log_total < FLOAT32[0]), direction)
+
+
+def overflow(log_total: Float[np.ndarray, "B T"], direction: str) -> Int[np.ndarray, " B"]:
+    """Where float32 overflows on the way back from the loss; see :attr:`LayerFlow.float32_overflow`."""
+    return _first(log_total > FLOAT32[1], direction)
+
+
+def _first(where: np.ndarray, direction: str) -> Int[np.ndarray, " B"]:
+    """The timestep that the way back from the loss reaches first, by sample, from 1; 0 for none."""
+    from_end = where.shape[1] - np.argmax(where[:, ::-1], axis=1)
+    return np.where(where.any(axis=1), 1 + np.argmax(where, axis=1) if direction == "reverse" else from_end, 0)
+
+
+def median(values: Float[np.ndarray, "B T"]) -> Float[np.ndarray, " T"]:
+    """By timestep over the batch, leaving out padding."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a timestep that no sample has
+        return np.nanmedian(values, axis=0)
 
 
 def _exp(log: np.ndarray) -> np.ndarray:
@@ -141,7 +181,7 @@ class GradientFlow(Sounding):
         return pd.concat(frames, ignore_index=True)
 
     def figure(self) -> "go.Figure":
-        """Gradient norms by timestep on a logarithmic axis, the median over the batch."""
+        """Gradient norms and norms of the hidden states by timestep on logarithmic axes, the median over the batch."""
         from leadline.recurrent.figure import flow_figure
 
         return flow_figure(self)
@@ -172,6 +212,17 @@ def _tell(layer: LayerFlow) -> str:
         return f"how the gradient changes cannot be told from {int(np.median(steps))} timestep; {sizes}"
     slope = float(np.median(slopes))
     if abs(slope) < 0.01:
-        return f"the gradient keeps its size, {sizes}"
+        return f"the gradient keeps its size, {sizes}{_leaving(layer)}"
     factor = math.exp(min(abs(slope), 700))
-    return f"the gradient {'grows' if slope > 0 else 'shrinks'} {factor:.3g}-fold per step back, {sizes}"
+    return (
+        f"the gradient {'grows' if slope > 0 else 'shrinks'} {factor:.3g}-fold per step back, {sizes}{_leaving(layer)}"
+    )
+
+
+def _leaving(layer: LayerFlow) -> str:
+    """Where float32 loses the median gradient."""
+    told, typical = "", median(layer.log_total)[None]
+    for what, find in (("underflows", underflow), ("overflows", overflow)):
+        (t,) = find(typical, layer.direction)
+        told += f", and float32 {what} at timestep {t}" if t else ""
+    return told
