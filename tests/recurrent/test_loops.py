@@ -542,6 +542,19 @@ def test_a_batch_that_shrinks_in_a_loop_of_cells_is_refused():
         cell(torch.zeros(1, INPUTS), cell(torch.zeros(2, INPUTS))[:1])
 
 
+def test_a_mark_that_the_loop_does_not_go_on_with_is_refused():
+    def forgetful(h: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        recurrent.record(h, name)
+        return h, h
+
+    model, x = seeded(Handmade).double(), draw(2, 3, INPUTS)
+    with recurrent.trace(model) as tape:
+        loss = model(x, forgetful)
+    with pytest.raises(InputError, match=r"3 states 'lower', none of them computed from another") as caught:
+        tape.gradient_flow(loss)
+    assert "h = recurrent.record(h)" in str(caught.value)
+
+
 def test_two_loops_under_one_name_are_refused():
     model, x = seeded(Handmade).double(), draw(2, 3, INPUTS)
     with pytest.raises(InputError, match="and from no other of its name") as caught, recurrent.trace(model):

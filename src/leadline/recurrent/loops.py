@@ -38,8 +38,8 @@ class State:
     """As the step computed it."""
     shown: tuple[Tensor, ...]
     """The copies that everything else reads."""
-    parents: tuple[Any, ...]
-    """Nodes of the nearest recorded states that it was computed from."""
+    origins: dict["Chain", int]
+    """The latest state of each chain that it was computed from, by a way without another state of that chain's name."""
     x: Tensor | None = None
     """A cell's input."""
     before: tuple[Tensor, ...] = ()
@@ -105,6 +105,25 @@ class Chain:
             raise not_numbers(self.title, int(bad.nonzero()[0]))
 
 
+def check_loops(calls: Sequence[Any]) -> None:
+    """Refuse what :meth:`Chain.check` refuses, and marked states none of which was computed from another."""
+    chains = [call for call in calls if isinstance(call, Chain)]
+    for chain in chains:
+        chain.check()
+    lengths: dict[str, list[int]] = {}
+    for chain in chains:
+        if chain.module is None:
+            lengths.setdefault(chain.name, []).append(len(chain.states))
+    for name, found in lengths.items():
+        if len(found) > 1 and max(found) == 1:
+            raise InputError(
+                "a loop goes on with what record returned",
+                got=f"{len(found)} states {name!r}, none of them computed from another",
+                cause="recurrent.record(h) without h =, a state detached in every step, or a tensor beside the loop",
+                cure="h = recurrent.record(h), before the state is read",
+            )
+
+
 class Loops:
     """Records the states of loops while they are made.
 
@@ -126,9 +145,9 @@ class Loops:
         if not h.requires_grad:
             self.is_without_graph = True
             return h
-        parents = self._parents([h])
-        chain = self._continued(name, parents, is_cell=False) or self._begin(name, None)
-        return self._append(chain, (h,), parents)[0]
+        origins = self._origins([h])
+        chain = self._continued(name, origins, is_cell=False) or self._begin(name, None)
+        return self._append(chain, (h,), origins)[0]
 
     def cell(self, name: str, module: Cell, given: dict[str, Any], returned: Any) -> Any:
         """The state that a call of a cell makes."""
@@ -138,9 +157,9 @@ class Loops:
             return returned
         hx = given.get("hx")
         before = () if hx is None else (hx,) if isinstance(hx, Tensor) else tuple(hx)
-        chain = self._continued(name, self._parents(before), is_cell=True) or self._begin(name, module)
+        chain = self._continued(name, self._origins(before), is_cell=True) or self._begin(name, module)
         detached = {"x": given["input"].detach(), "before": tuple(part.detach() for part in before)}
-        shown = self._append(chain, made, self._parents(made), **detached)
+        shown = self._append(chain, made, self._origins(made), **detached)
         return shown if isinstance(returned, tuple) else shown[0]
 
     def _begin(self, name: str, module: Cell | None) -> Chain:
@@ -149,7 +168,9 @@ class Loops:
         self.calls.append(chain)
         return chain
 
-    def _append(self, chain: Chain, made: tuple[Tensor, ...], parents: list[Any], **more: Any) -> tuple[Tensor, ...]:
+    def _append(
+        self, chain: Chain, made: tuple[Tensor, ...], origins: dict[Chain, int], **more: Any
+    ) -> tuple[Tensor, ...]:
         if chain.states and chain.states[-1].made[0].shape != made[0].shape:
             raise InputError(
                 "the states of one loop have one shape",
@@ -160,55 +181,46 @@ class Loops:
             )
         shown = tuple(part.clone() for part in made)
         versions = tuple(part._version for part in shown)
-        chain.states.append(State(made, shown, tuple(parents), versions=versions, dtype=computed_in(made[0]), **more))
+        chain.states.append(State(made, shown, origins, versions=versions, dtype=computed_in(made[0]), **more))
         for part in shown:
             self._known[part.grad_fn] = (chain, len(chain.states) - 1)
             self.watch(part)
         return shown
 
-    def _parents(self, tensors: Sequence[Tensor]) -> list[Any]:
-        """Nodes of the nearest recorded states that the tensors were computed from."""
-        seen, found = set(), []
+    def _origins(self, tensors: Sequence[Tensor]) -> dict[Chain, int]:
+        """See :class:`State`. The graph is walked to the nearest states only; what lies behind them is known."""
+        seen: set[Any] = set()
+        found: dict[Chain, int] = {}
         open_nodes: list[Any] = [tensor.grad_fn for tensor in tensors]
         while open_nodes:
             node = open_nodes.pop()
             if node is None or node in seen or node in self._barren:
                 continue
             seen.add(node)
-            if node in self._known:
-                found.append(node)
-            else:
+            if node not in self._known:
                 open_nodes += [other for other, _ in node.next_functions]
+                continue
+            chain, t = self._known[node]
+            behind = {other: s for other, s in chain.states[t].origins.items() if other.name != chain.name}
+            for origin, s in [(chain, t), *behind.items()]:
+                found[origin] = max(s, found.get(origin, 0))
         if not found:  # what feeds every step, such as an embedding of the whole input, is walked once
             self._barren |= seen
         return found
 
-    def _continued(self, name: str, parents: Sequence[Any], is_cell: bool) -> Chain | None:
+    def _continued(self, name: str, origins: dict[Chain, int], is_cell: bool) -> Chain | None:
         """The chain of that name whose last state was read; ``None`` where a new one begins."""
-        seen, states = set(), set()
-        open_nodes = list(parents)
-        while open_nodes:
-            node = open_nodes.pop()
-            if node in seen:
-                continue
-            seen.add(node)
-            chain, t = self._known[node]
-            if chain.name == name:
-                states.add((chain, t))
-            else:
-                open_nodes += chain.states[t].parents
-        ends = {chain for chain, t in states if t == len(chain.states) - 1}
+        states = {chain: t for chain, t in origins.items() if chain.name == name}
+        ends = [chain for chain, t in states.items() if t == len(chain.states) - 1]
         if len(ends) == 1:
-            return ends.pop()
+            return ends[0]
         if ends or (states and not is_cell):
             raise _not_one_loop(name, states)
         return None
 
 
-def _not_one_loop(name: str, states: set[tuple[Chain, int]]) -> InputError:
-    read = ", ".join(
-        sorted(f"{t + 1} of {len(chain.states)} of {chain.title}" for chain, t in states)[:3],
-    )
+def _not_one_loop(name: str, states: dict[Chain, int]) -> InputError:
+    read = ", ".join(f"{t + 1} of {len(chain.states)} of {chain.title}" for chain, t in list(states.items())[:3])
     return InputError(
         "each state of a loop is computed from the one before it, and from no other of its name",
         got=f"a state {name!r} that was computed from timestep {read}",

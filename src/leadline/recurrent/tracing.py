@@ -13,7 +13,7 @@ from leadline.errors import InputError
 from leadline.recurrent.arrival import Arrived, arrive, top_seeds
 from leadline.recurrent.flow import GradientFlow, LayerFlow
 from leadline.recurrent.influence import Influence, LayerInfluence, influence_sweep, summarise
-from leadline.recurrent.loops import Chain, Loops, log_totals, loop_flow
+from leadline.recurrent.loops import Chain, Loops, check_loops, log_totals, loop_flow
 from leadline.recurrent.recording import Entry, recording
 from leadline.recurrent.replay import Replayed, replay
 from leadline.recurrent.sweep import Rows
@@ -131,9 +131,7 @@ class Tape:
         ]
 
     def _replayed(self) -> list[Replayed | Chain]:
-        for call in self.calls:
-            if isinstance(call, Chain):
-                call.check()
+        check_loops(self.calls)
         return [call if isinstance(call, Chain) else replay(call) for call in self.calls]
 
     def _seeds(self, loss: Tensor) -> list[list[Tensor | None]]:
