@@ -3,9 +3,12 @@
 from leadline.recurrent import presets
 from leadline.recurrent.flow import GradientFlow, LayerFlow
 from leadline.recurrent.influence import Influence, LayerInfluence
+from leadline.recurrent.journal import read_metrics
 from leadline.recurrent.layers import GRU, LSTM, RNN
 from leadline.recurrent.loops import record
+from leadline.recurrent.monitor import GradientMonitor
 from leadline.recurrent.regression import Regression, mse, running_average
+from leadline.recurrent.remedies import Remedies, Remedy, remedies
 from leadline.recurrent.stability import Cure, LayerStability, Stability, stability
 from leadline.recurrent.tracing import Tape, trace
 from leadline.recurrent.training import Training, train
@@ -16,17 +19,22 @@ __all__ = [
     "RNN",
     "Cure",
     "GradientFlow",
+    "GradientMonitor",
     "Influence",
     "LayerFlow",
     "LayerInfluence",
     "LayerStability",
     "Regression",
+    "Remedies",
+    "Remedy",
     "Stability",
     "Tape",
     "Training",
     "mse",
     "presets",
+    "read_metrics",
     "record",
+    "remedies",
     "running_average",
     "stability",
     "trace",

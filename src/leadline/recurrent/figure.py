@@ -60,6 +60,20 @@ def _mark_float32(figure: go.Figure, layer: LayerFlow, total: np.ndarray, colour
             )
 
 
+def remedies_figure(layers: Mapping[str, LayerFlow]) -> go.Figure:
+    """One layer's gradient norms before and after each cure, medians over the batch; as it is, dashed."""
+    untreated = next(iter(layers))
+    return log_lines(
+        np.arange(1, 1 + layers[untreated].log_total.shape[1]),
+        {name: median(layer.log_total) / LN10 for name, layer in layers.items()},
+        title=f"{layers[untreated].title}: what each cure does to the gradient",
+        x_label="timestep t",
+        y_label="‖dL/dh<sub>t</sub>‖",
+        dashed=(untreated,),
+        margin_t=64,
+    )
+
+
 def influence_figure(layer: LayerInfluence) -> go.Figure:
     """The influence matrix as a heat map of powers of ten."""
     return heat_map(

@@ -1,0 +1,331 @@
+"""What each cure does to the gradient: the flow of a model, measured again on copies that were treated."""
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from leadline.errors import InputError
+from leadline.randomness import torch_generator
+from leadline.recurrent.cells import Record
+from leadline.recurrent.flow import LN10, GradientFlow, LayerFlow, median
+from leadline.recurrent.layers import GRU, RNN, GRULayer, Layer, LSTMLayer
+from leadline.recurrent.replay import Replayed
+from leadline.recurrent.tracing import Tape, trace
+from leadline.sounding import Protocol, Sounding, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+VISIBLE = math.log(100)
+"""A timestep is within the effective horizon where its norm is above 1 % of the largest."""
+
+
+@dataclass(frozen=True, eq=False)
+class Remedy:
+    """One cure, and the flow of the copy that took it."""
+
+    name: str
+    """``"initialisation"``, ``"clipping"``, ``"gating"`` or ``"truncation"``."""
+    treatment: str
+    """What was done to the copy."""
+    flow: GradientFlow
+
+
+@dataclass(frozen=True, eq=False)
+class Remedies(Sounding):
+    """The gradient flow of a model before and after each cure. Layers stand in the same order in every flow."""
+
+    before: GradientFlow
+    after: tuple[Remedy, ...]
+    left_out: Mapping[str, str]
+    """Cures that the model cannot take, and why."""
+
+    @property
+    def flows(self) -> dict[str, GradientFlow]:
+        """All flows by name, the untreated one first."""
+        return {"as it is": self.before} | {remedy.name: remedy.flow for remedy in self.after}
+
+    @property
+    def worst(self) -> int:
+        """The layer whose gradient changes most over the sequence, as it is."""
+        return int(np.argmax([spread(layer) for layer in self.before.layers]))
+
+    @property
+    def verdict(self) -> Verdict:
+        """For the layer whose gradient changes most, what it does before and after each cure, and which steadies it."""
+        treatments = {remedy.name: f" ({remedy.treatment})" for remedy in self.after}
+        layers = {name: flow.layers[self.worst] for name, flow in self.flows.items()}
+        told = [f"{name}{treatments.get(name, '')}: {_tell(layer)}" for name, layer in layers.items()]
+        steadiest = min(layers, key=lambda name: spread(layers[name]))
+        best = "no cure makes it steadier" if steadiest == "as it is" else f"it is steadiest with {steadiest}"
+        return Verdict(f"{layers['as it is'].title}: {best}; {'; '.join(told)}")
+
+    def table(self) -> "pd.DataFrame":
+        """One row per cure and layer, medians over the batch.
+
+        Columns: ``remedy``, ``layer``, ``slope`` (nats per step back), ``horizon`` (timesteps whose norm is above 1 %
+        of the largest), ``log10_largest`` and ``log10_smallest`` (base-10 logarithms of norms; ``-inf`` for zero).
+        """
+        import pandas as pd
+
+        rows = []
+        for name, flow in self.flows.items():
+            for layer in flow.layers:
+                low, high = _range(layer)
+                rows.append((name, layer.title, _slope(layer), horizon(layer), high / LN10, low / LN10))
+        columns = ["remedy", "layer", "slope", "horizon", "log10_largest", "log10_smallest"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def figure(self, layer: int | None = None) -> "go.Figure":
+        """Gradient norms of one layer before and after each cure; without a layer, of the worst."""
+        from leadline.recurrent.figure import remedies_figure
+
+        return remedies_figure(
+            {name: flow.layers[self.worst if layer is None else layer] for name, flow in self.flows.items()}
+        )
+
+
+def remedies(
+    model: nn.Module,
+    loss: Callable[[nn.Module], Tensor],
+    *,
+    window: int = 20,
+    max_norm: float = 1.0,
+    seed: int = 0,
+) -> Remedies:
+    """Measure a model's gradient flow again after each cure, on copies; the model itself never changes.
+
+    - *initialisation*: every gate's ``W_h`` becomes a random orthogonal matrix, for ReLU the identity;
+    - *gating*: the forget gate of an LSTM, and the update gate of a GRU, gets a bias of +1; a layer without gates is
+      replaced by a GRU of its sizes, with fresh weights and that bias;
+    - *truncation*: no gradient passes from one segment of ``window`` timesteps to the one before it, within one call;
+    - *clipping*: the gradient of all parameters is scaled to norm ``max_norm`` where it is larger, and the flow with
+      it. That is one factor for all timesteps: clipping tames the optimiser's step, and changes no slope.
+
+    A cure changes what the model computes; of one that was trained, the first two undo some of the training. What is
+    compared is how far gradients reach, not how well the model fits.
+
+    Args:
+        model: any module that :func:`trace` takes.
+        loss: runs the model that it is given, and returns a loss; terms of any shape are summed.
+        window: K, timesteps of a segment of truncated backpropagation, at least 1.
+        max_norm: what clipping allows, above 0.
+        seed: draws the new weights. Every run sees the same state of the global generator, which is put back.
+
+    Raises:
+        InputError: a window below 1, a norm that is not positive, or what :func:`trace` refuses, such as a loss that
+            runs another model than the one that it is given.
+
+    >>> from leadline import recurrent
+    >>> model = recurrent.Regression(recurrent.RNN(1, 8, seed=0), seed=0)
+    >>> x, y = recurrent.running_average(4, 50, seed=0)
+    >>> found = recurrent.remedies(model, lambda model: recurrent.mse(model(x)[0], y, last_only=True))
+    >>> found.table().query("remedy in ['as it is', 'gating']").slope.round(1).tolist()
+    [-0.9, -0.3]
+
+    References: Le, Jaitly & Hinton, *A simple way to initialize recurrent networks of rectified linear units*, 2015;
+    Saxe, McClelland & Ganguli, 2014 (orthogonal weights); Jozefowicz, Zaremba & Sutskever, 2015 (the forget bias);
+    Pascanu, Mikolov & Bengio, 2013 (clipping).
+    """
+    if window < 1:
+        raise InputError("the window of truncation has at least one timestep", got=f"window = {window}")
+    if not max_norm > 0:
+        raise InputError("clipping allows a norm above 0", got=f"max_norm = {max_norm}")
+    original = copy.deepcopy(model)
+    before, norm = _measure(original, loss)
+    after, left_out = [], {}
+    for name, (treat, treatment, reason) in _TREATMENTS.items():
+        treated = treat(copy.deepcopy(model), torch_generator(seed, f"recurrent.remedies.{name}"))
+        if treated is None:
+            left_out[name] = reason
+        else:
+            after.append(Remedy(name, treatment, _measure(treated, loss)[0]))
+    truncated, _ = _measure(original, loss, window)
+    after.append(Remedy("truncation", f"segments of {window} timesteps", truncated))
+    after.append(Remedy("clipping", *_clip(before, norm, max_norm)))
+    settings = {"model": type(model).__name__, "window": window, "max_norm": max_norm}
+    return Remedies(Protocol(settings, seeds=(seed,)), before, tuple(after), left_out)
+
+
+@dataclass(frozen=True, eq=False)
+class Truncated(Record):
+    """A pass of which no gradient goes from one segment of timesteps back to the one before it."""
+
+    whole: Record
+    window: int
+
+    @property
+    def state_size(self) -> int:
+        """As of the whole pass."""
+        return self.whole.state_size
+
+    def pull_back(self, t: int, rows: Tensor) -> Tensor:
+        """Nothing where a segment begins."""
+        return torch.zeros_like(rows) if t % self.window == 0 else self.whole.pull_back(t, rows)
+
+    def to_input(self, rows: Tensor) -> Tensor:
+        """As of the whole pass."""
+        return self.whole.to_input(rows)
+
+    def to_cells(self, rows: Tensor) -> Tensor:
+        """As of the whole pass."""
+        return self.whole.to_cells(rows)
+
+
+@dataclass(eq=False)
+class _TruncatedTape(Tape):
+    window: int = 1
+
+    def _replayed(self):
+        return [_truncated(one, self.window) if isinstance(one, Replayed) else one for one in super()._replayed()]
+
+
+def _truncated(replayed: Replayed, window: int) -> Replayed:
+    def cut(record: Record) -> Truncated:
+        return Truncated(record.weights, record.h, record.h_before, record, window)
+
+    layers = tuple(
+        tuple(dataclasses.replace(one, record=cut(one.record)) for one in layer) for layer in replayed.layers
+    )
+    return dataclasses.replace(replayed, layers=layers)
+
+
+def _measure(
+    model: nn.Module, loss: Callable[[nn.Module], Tensor], window: int | None = None
+) -> tuple[GradientFlow, float]:
+    """The flow of a copy, and the norm of the gradient of its parameters."""
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng(devices), trace(model) as tape:
+        value = loss(model)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    asked = tape if window is None else _TruncatedTape(tape.model, tape.calls, tape.loops, window)
+    flow = asked.gradient_flow(value)
+    gradients = torch.autograd.grad(value.sum(), parameters, allow_unused=True)
+    norms = [gradient.double().norm() for gradient in gradients if gradient is not None]
+    return flow, float(torch.stack(norms).norm()) if norms else 0.0
+
+
+def _clip(flow: GradientFlow, norm: float, max_norm: float) -> tuple[str, GradientFlow]:
+    """What clipping the gradient of all parameters does, in words, and to the flow."""
+    if norm <= max_norm:
+        return f"nothing to do: the norm is {norm:.3g}", flow
+    if math.isfinite(norm):
+        return f"from norm {norm:.3g} to {max_norm:.3g}", _scaled(flow, max_norm / norm)
+    return f"no help: the norm is {norm}, and the whole step is lost", _scaled(flow, 0.0)
+
+
+def _scaled(flow: GradientFlow, factor: float) -> GradientFlow:
+    """The flow of ``factor`` times the loss."""
+    shift = math.log(factor) if factor else -math.inf
+
+    def scaled(layer: LayerFlow) -> LayerFlow:
+        logs = {
+            field.name: getattr(layer, field.name) for field in dataclasses.fields(layer) if field.name[:4] == "log_"
+        }
+        # Where the gradient is infinite and the factor zero, torch's clipping leaves NaN.
+        with np.errstate(invalid="ignore"):
+            return dataclasses.replace(
+                layer, **{name: log if log is None else log + shift for name, log in logs.items()}
+            )
+
+    return dataclasses.replace(flow, layers=tuple(scaled(layer) for layer in flow.layers))
+
+
+def _initialise(model: nn.Module, generator: torch.Generator | None) -> nn.Module:
+    """Orthogonal blocks, or identities."""
+    with torch.no_grad():
+        for module in model.modules():
+            is_relu = getattr(module, "nonlinearity", None) == "relu"
+            for name, parameter in module.named_parameters(recurse=False):
+                if isinstance(module, Layer | nn.RNNBase | nn.RNNCellBase) and name.startswith(("W_h", "weight_hh")):
+                    for block in parameter.chunk(_gates(module)):
+                        fresh = torch.empty(block.shape, dtype=torch.float64)
+                        nn.init.eye_(fresh) if is_relu else nn.init.orthogonal_(fresh, generator=generator)
+                        block.copy_(fresh)
+    return model
+
+
+def _gate(model: nn.Module, generator: torch.Generator | None) -> nn.Module | None:
+    """A bias of +1 for the gate that keeps; ``None`` where no gate has a bias."""
+    holder = nn.ModuleDict({"model": model})
+    for name, module in list(holder.named_modules()):
+        if isinstance(module, nn.RNN | nn.RNNCell | RNN):
+            holder.set_submodule(name, _with_gates(module, generator))
+    has_bias = False
+    with torch.no_grad():
+        for module in holder.modules():
+            if isinstance(module, LSTMLayer | GRULayer | nn.LSTM | nn.GRU | nn.LSTMCell | nn.GRUCell):
+                for name, parameter in module.named_parameters(recurse=False):
+                    if name == "b" or name.startswith("bias"):
+                        parameter.chunk(_gates(module))[1].fill_(0 if name.startswith("bias_hh") else 1)
+                        has_bias = True
+    return holder["model"] if has_bias else None
+
+
+def _with_gates(module: nn.Module, generator: torch.Generator | None) -> nn.Module:
+    """A GRU of the same sizes, drawn anew."""
+    like = next(module.parameters())
+    with torch.random.fork_rng(devices=[]):
+        if isinstance(module, RNN):
+            gated: nn.Module = GRU(module.layers[0].W_x.shape[1], module.hidden_size, len(module.layers))
+        elif isinstance(module, nn.RNNCell):
+            gated = nn.GRUCell(module.input_size, module.hidden_size, module.bias)
+        else:
+            names = ("num_layers", "bias", "batch_first", "dropout", "bidirectional")
+            assert isinstance(module, nn.RNN)
+            options = {name: getattr(module, name) for name in names}
+            gated = nn.GRU(module.input_size, module.hidden_size, **options)
+    bound = 1 / math.sqrt(cast(int, module.hidden_size))
+    with torch.no_grad():
+        for parameter in gated.parameters():
+            parameter.uniform_(-bound, bound, generator=generator)
+    return gated.to(like).train(module.training)
+
+
+def _gates(module: nn.Module) -> int:
+    if isinstance(module, Layer):
+        return module.gates
+    return 4 if isinstance(module, nn.LSTM | nn.LSTMCell) else 3 if isinstance(module, nn.GRU | nn.GRUCell) else 1
+
+
+_TREATMENTS = {
+    "initialisation": (_initialise, "W_h orthogonal, of a ReLU layer the identity", ""),
+    "gating": (_gate, "a bias of +1 for the gate that keeps, a GRU for a layer without gates", "no gate has a bias"),
+}
+
+
+def spread(layer: LayerFlow) -> float:
+    """Largest over smallest norm over the sequence, its natural logarithm; infinite where nothing arrives somewhere."""
+    low, high = _range(layer)
+    return high - low if np.isfinite(high) else math.inf
+
+
+def horizon(layer: LayerFlow) -> int:
+    """The effective horizon: how many timesteps have a norm above 1 % of the largest."""
+    total = median(layer.log_total)
+    return int((np.isfinite(total) & (total > np.nanmax(total) - VISIBLE)).sum())
+
+
+def _range(layer: LayerFlow) -> tuple[float, float]:
+    total = median(layer.log_total)
+    return float(np.nanmin(total)), float(np.nanmax(total))
+
+
+def _slope(layer: LayerFlow) -> float:
+    slopes = layer.slope()
+    slopes = slopes[np.isfinite(slopes)]
+    return float(np.median(slopes)) if len(slopes) else math.nan
+
+
+def _tell(layer: LayerFlow) -> str:
+    slope = _slope(layer)
+    told = "no slope" if math.isnan(slope) else f"slope {slope:+.3f}"
+    return f"{told}, horizon {horizon(layer)} of {layer.log_total.shape[1]} timesteps"
