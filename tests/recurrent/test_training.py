@@ -4,6 +4,7 @@ import torch
 
 from leadline import InputError, recurrent
 from leadline.recurrent import GRU, LSTM, RNN, Regression
+from leadline.recurrent.population import Population
 
 
 def models_of(make, seeds, layers=1):
@@ -56,3 +57,63 @@ def test_progress_is_told_and_training_is_saved(tmp_path):
 def test_what_cannot_be_trained_is_refused(changed, text):
     with pytest.raises(InputError, match=text):
         recurrent.train(models_of(RNN, [0]), **{"seeds": [0], "time": 3, **changed})
+
+
+def relu(*sizes, seed):
+    return RNN(*sizes, nonlinearity="relu", seed=seed)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("make", [RNN, relu, LSTM, GRU])
+def test_a_population_computes_what_its_models_do(make, layers):
+    """Predictions and gradients, in float64, against each model alone under automatic differentiation."""
+    models = [Regression(make(2, 5, layers, seed=seed), 3, seed=seed).double() for seed in range(4)]
+    population = Population(models)
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(7, 4, 6, n, generator=generator, dtype=torch.float64) for n in (2, 3))
+    predictions = population.predict(x)
+    found = torch.autograd.grad((predictions - y).square().sum(), list(population.parameters.values()))
+    for i, model in enumerate(models):
+        alone = model(x[:, i].transpose(0, 1))[0].transpose(0, 1)
+        torch.testing.assert_close(predictions[:, i], alone, rtol=1e-12, atol=1e-12)
+        expected = torch.autograd.grad((alone - y[:, i]).square().sum(), list(model.parameters()))
+        for gradient, stacked, (name, parameter) in zip(expected, found, model.named_parameters(), strict=True):
+            ours = stacked.unflatten(0, (-1, 4))[:, i].reshape(parameter.shape)
+            torch.testing.assert_close(ours, gradient, rtol=1e-10, atol=1e-12, msg=name)
+
+
+def test_a_population_writes_back_what_it_took():
+    models, others = models_of(LSTM, [0, 1]), models_of(LSTM, [2, 3])
+    Population(models).write_to(others)
+    for model, other in zip(models, others, strict=True):
+        for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_another_task_is_learned_at_the_weighted_timesteps():
+    """The input of the step before, asked for at the last timestep alone; the others' targets are noise."""
+
+    def draw(batch, generator):
+        x, y = (torch.randn(batch, 4, 1, generator=generator) for _ in range(2))
+        y[:, -1] = x[:, -2]
+        return x, y
+
+    (model,) = models_of(RNN, [0])
+    training = recurrent.train([model], seeds=[0], time=4, steps=200, draw=draw, weights=[0, 0, 0, 2])
+    assert training.error_share[0] < 0.1
+    assert training.zero_error[0] == pytest.approx(2, rel=0.15)
+    x, y = draw(500, torch.Generator().manual_seed(1))
+    share = (model(x)[0] - y).square().mean((0, 2)) / y.square().mean((0, 2))
+    assert share[-1] < 0.15 < 0.9 < share[0]
+
+
+def test_models_of_two_architectures_are_refused():
+    models = [*models_of(RNN, [0]), *models_of(LSTM, [1])]
+    with pytest.raises(InputError, match="one architecture") as caught:
+        recurrent.train(models, seeds=[0, 1], time=3)
+    assert "models[1] with LSTMLayer" in str(caught.value)
+
+
+def test_weights_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match="2 weights, time = 3"):
+        recurrent.train(models_of(RNN, [0]), seeds=[0], time=3, weights=[1, 1])

@@ -1,6 +1,6 @@
 """Trains regressions on the running average, several of one shape at the same time."""
 
-import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,19 +9,25 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
-from leadline.recurrent.regression import Regression, mse
+from leadline.recurrent.population import Population
+from leadline.recurrent.regression import Regression
 from leadline.sounding import Protocol, Sounding, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-VALIDATION = 1000
-"""Sequences that each model is validated on."""
+VALIDATION, PIECE = 1000, 250
+"""Sequences that each model is validated on, and how many of them at a time, so that they stay in the cache."""
+
+WARM_UP = 0.05
+"""Share of the steps over which the learning rate rises from zero."""
+
+Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
+"""A task: so many sequences, drawn by a generator: x of shape (B, T, I) and targets of shape (B, T, O)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +84,14 @@ def train(
     lr: float = 1e-2,
     evaluate_every: int = 50,
     patience: int = 10,
+    draw: Draw | None = None,
+    weights: Sequence[float] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Training:
     """Train regressions of equal shape on fresh running averages, all at once; they end with their best weights.
 
-    Adam, its rate falling to zero along a cosine, the gradient clipped to norm 1. A model's sequences come from its own
-    seed, so that its result does not depend on its company.
+    Adam, its rate rising from zero and falling back to it along a cosine, the gradient clipped to norm 1. A model's
+    sequences come from its own seed, so that its result does not depend on its company.
 
     Args:
         models: of one architecture; each a different object.
@@ -92,13 +100,18 @@ def train(
         last_only: predict at the last timestep only.
         steps: optimiser steps at most, at least 1.
         batch: sequences per step, at least 1.
-        lr: learning rate at the start, > 0.
+        lr: learning rate at its highest, > 0.
         evaluate_every: steps between evaluations.
         patience: training stops when no model has improved for so many evaluations.
+        draw: another task than the running average: ``draw(batch, generator)`` gives x of shape (batch, T, I) and
+            targets of shape (batch, T, O).
+        weights: of the timesteps in the loss, ``sum_t weights_t mse_t``, shape (T,); all 1/T by default, or the last
+            alone (``last_only``).
         progress: told a line after each evaluation.
 
     Raises:
-        InputError: as many seeds as models are needed, and counts of at least 1.
+        InputError: as many seeds as models are needed, counts of at least 1, one architecture, one weight for each
+            timestep.
 
     >>> from leadline.recurrent import RNN
     >>> models = [Regression(RNN(1, 8, seed=seed), seed=seed) for seed in range(2)]
@@ -112,67 +125,100 @@ def train(
             raise InputError(f"{name} must be at least 1", got=f"{name} = {count}")
     if len(models) != len(seeds) or not models:
         raise InputError("there is one seed for each model", got=f"{len(models)} models, {len(seeds)} seeds")
-    base = copy.deepcopy(models[0]).to("meta")
-    parameters = {
-        name: values.detach().requires_grad_() for name, values in stack_module_state(list(models))[0].items()
-    }
-
-    def loss(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return mse(functional_call(base, weights, (x,))[0], y, last_only=last_only)
-
-    train_step, evaluate = vmap(grad_and_value(loss)), vmap(loss)
+    population = Population(models)
+    like = next(iter(population.parameters.values()))
+    by_step = _step_weights(weights, time, last_only).to(like)
+    task = draw or _running_average(time, like.dtype)
     generators = [torch_generator(seed, "recurrent.training") for seed in seeds]
-    held_out = [torch_generator(seed, "recurrent.validation") for seed in seeds]
-    like = next(iter(parameters.values()))
-    x_val, y_val = _sequences(held_out, VALIDATION, time, like)
-    zero = y_val[:, :, -1:] if last_only else y_val
-    optimiser = torch.optim.Adam(parameters.values(), lr=lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    best = {name: values.detach().clone() for name, values in parameters.items()}
-    lowest = torch.full((len(models),), torch.inf)
-    found, at, since = [], [], 0
+    x_val, y_val = _sequences(task, [torch_generator(seed, "recurrent.validation") for seed in seeds], VALIDATION)
+    pieces = list(zip(x_val.split(PIECE, 2), y_val.split(PIECE, 2), strict=True))
+    best = _Best(population)
+    found, at = [], []
     for step in range(steps + 1):
         if step % evaluate_every == 0 or step == steps:
             with torch.no_grad():
-                error = evaluate(parameters, x_val, y_val)
-            improved = error < lowest
-            lowest = torch.where(improved, error, lowest)
-            for name, values in parameters.items():
-                best[name][improved] = values.detach()[improved]
-            found.append(error)
+                errors = [_error(population.predict(x), y, by_step) for x, y in pieces]
+            found.append(torch.stack(errors).mean(0))
             at.append(step)
-            since = 0 if improved.any() else since + 1
+            best.see(found[-1])
             if progress is not None:
-                progress(f"step {step}: validation error {float(error.median()):.2g}")
-            if since >= patience or step == steps:
+                progress(f"step {step}: validation error {float(found[-1].median()):.2g}")
+            if best.since >= patience or step == steps:
                 break
-        gradients, _ = train_step(parameters, *_sequences(generators, batch, time, like))
-        _clip(gradients)
-        for name, values in parameters.items():
-            values.grad = gradients[name]
-        optimiser.step()
-        schedule.step()
-    for i, model in enumerate(models):
-        model.load_state_dict({name: values[i] for name, values in best.items()})
+        x, y = _sequences(task, generators, batch)
+        population.step(_error(population.predict(x), y, by_step), lr * _rate(step, steps))
+    best.restore()
+    population.write_to(models)
     return Training(
         Protocol({**counts, "last_only": last_only, "lr": lr}, seeds=tuple(seeds)),
         steps=np.array(at),
         validation_error=torch.stack(found, 1).double().numpy(),
-        zero_error=zero.square().mean((1, 2, 3)).double().numpy(),
+        zero_error=_error(torch.zeros_like(y_val), y_val, by_step).double().numpy(),
     )
 
 
+class _Best:
+    """The weights with which each model did best."""
+
+    def __init__(self, population: Population):
+        self.population = population
+        self.kept = {name: values.detach().clone() for name, values in population.parameters.items()}
+        self.lowest = torch.full((population.size,), torch.inf)
+        self.since = -1
+        """Evaluations since a model last improved."""
+
+    def see(self, error: Float[Tensor, " S"]) -> None:
+        """Keep the weights of the models that improved."""
+        improved = error < self.lowest
+        self.lowest = torch.where(improved, error, self.lowest)
+        for name, values in self.population.parameters.items():
+            by_model, kept = (v.detach().unflatten(0, (-1, len(error))) for v in (values, self.kept[name]))
+            kept[:, improved] = by_model[:, improved]
+        self.since = 0 if improved.any() else self.since + 1
+
+    def restore(self) -> None:
+        """Give the population its best weights."""
+        with torch.no_grad():
+            for name, values in self.population.parameters.items():
+                values.copy_(self.kept[name])
+
+
+def _rate(step: int, steps: int) -> float:
+    """The learning rate at a step, as a share of the highest."""
+    rise = min(1.0, (step + 1) / max(1.0, WARM_UP * steps))
+    return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def _step_weights(weights: Sequence[float] | None, time: int, last_only: bool) -> Float[Tensor, " T"]:
+    if weights is None:
+        last = torch.zeros(time)
+        last[-1] = 1
+        return last if last_only else torch.full((time,), 1 / time)
+    if len(weights) != time or last_only:
+        raise InputError(
+            "weights has one value for each timestep, and decides alone",
+            got=f"{len(weights)} weights, time = {time}, last_only = {last_only}",
+        )
+    return torch.tensor([float(weight) for weight in weights])
+
+
+def _error(predictions: Float[Tensor, "T S B O"], y: Float[Tensor, "T S B O"], by_step: Tensor) -> Float[Tensor, " S"]:
+    """Each model's mean squared error, the timesteps weighted."""
+    return by_step @ (predictions - y).square().mean((2, 3))
+
+
+def _running_average(time: int, dtype: torch.dtype) -> Draw:
+    def draw(batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        x = torch.randn(batch, time, 1, generator=generator, dtype=dtype)
+        return x, x.cumsum(1) / torch.arange(1, time + 1, dtype=dtype).unsqueeze(1)
+
+    return draw
+
+
 def _sequences(
-    generators: Sequence[torch.Generator | None], batch: int, time: int, like: Tensor
-) -> tuple[Float[Tensor, "S B T 1"], Float[Tensor, "S B T 1"]]:
-    """Inputs and running averages, drawn for each model by its own generator."""
-    x = torch.stack([torch.randn(batch, time, 1, generator=generator, dtype=like.dtype) for generator in generators])
-    return x, x.cumsum(2) / torch.arange(1, time + 1, dtype=like.dtype).unsqueeze(1)
-
-
-def _clip(gradients: dict[str, Tensor]) -> None:
-    """Each model's gradient to norm 1 at most, in place."""
-    squares = sum(gradient.flatten(1).square().sum(1) for gradient in gradients.values())
-    factor = torch.as_tensor(squares).sqrt().clamp(min=1).reciprocal()
-    for gradient in gradients.values():
-        gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 1)))
+    task: Draw, generators: Sequence[torch.Generator | None], batch: int
+) -> tuple[Float[Tensor, "T S B I"], Float[Tensor, "T S B O"]]:
+    """Inputs and targets, drawn for each model by its own generator."""
+    drawn = [task(batch, generator) for generator in generators if generator is not None]
+    x, y = (torch.stack(parts).permute(2, 0, 1, 3).contiguous() for parts in zip(*drawn, strict=True))
+    return x, y
