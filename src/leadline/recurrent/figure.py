@@ -65,7 +65,9 @@ def remedies_figure(layers: Mapping[str, LayerFlow]) -> go.Figure:
     untreated = next(iter(layers))
     return log_lines(
         np.arange(1, 1 + layers[untreated].log_total.shape[1]),
-        {name: median(layer.log_total) / LN10 for name, layer in layers.items()},
+        {
+            name: median(layers[name].log_total) / LN10 for name in [*list(layers)[1:], untreated]
+        },  # on top of the others
         title=f"{layers[untreated].title}: what each cure does to the gradient",
         x_label="timestep t",
         y_label="‖dL/dh<sub>t</sub>‖",

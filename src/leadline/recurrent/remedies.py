@@ -16,6 +16,7 @@ from leadline.randomness import torch_generator
 from leadline.recurrent.cells import Record
 from leadline.recurrent.flow import LN10, GradientFlow, LayerFlow, median
 from leadline.recurrent.layers import GRU, RNN, GRULayer, Layer, LSTMLayer
+from leadline.recurrent.loops import Chain
 from leadline.recurrent.replay import Replayed
 from leadline.recurrent.tracing import Tape, trace
 from leadline.sounding import Protocol, Sounding, Verdict
@@ -64,6 +65,7 @@ class Remedies(Sounding):
         treatments = {remedy.name: f" ({remedy.treatment})" for remedy in self.after}
         layers = {name: flow.layers[self.worst] for name, flow in self.flows.items()}
         told = [f"{name}{treatments.get(name, '')}: {_tell(layer)}" for name, layer in layers.items()]
+        told += [f"{name}: left out, {reason}" for name, reason in self.left_out.items()]
         steadiest = min(layers, key=lambda name: spread(layers[name]))
         best = "no cure makes it steadier" if steadiest == "as it is" else f"it is steadiest with {steadiest}"
         return Verdict(f"{layers['as it is'].title}: {best}; {'; '.join(told)}")
@@ -129,7 +131,7 @@ def remedies(
     >>> x, y = recurrent.running_average(4, 50, seed=0)
     >>> found = recurrent.remedies(model, lambda model: recurrent.mse(model(x)[0], y, last_only=True))
     >>> found.table().query("remedy in ['as it is', 'gating']").slope.round(1).tolist()
-    [-0.9, -0.3]
+    [-0.6, -0.2]
 
     References: Le, Jaitly & Hinton, *A simple way to initialize recurrent networks of rectified linear units*, 2015;
     Saxe, McClelland & Ganguli, 2014 (orthogonal weights); Jozefowicz, Zaremba & Sutskever, 2015 (the forget bias);
@@ -140,17 +142,24 @@ def remedies(
     if not max_norm > 0:
         raise InputError("clipping allows a norm above 0", got=f"max_norm = {max_norm}")
     original = copy.deepcopy(model)
-    before, norm = _measure(original, loss)
+    tape, value = _run(original, loss)
+    before = tape.gradient_flow(value)
     after, left_out = [], {}
     for name, (treat, treatment, reason) in _TREATMENTS.items():
         treated = treat(copy.deepcopy(model), torch_generator(seed, f"recurrent.remedies.{name}"))
         if treated is None:
             left_out[name] = reason
         else:
-            after.append(Remedy(name, treatment, _measure(treated, loss)[0]))
-    truncated, _ = _measure(original, loss, window)
-    after.append(Remedy("truncation", f"segments of {window} timesteps", truncated))
-    after.append(Remedy("clipping", *_clip(before, norm, max_norm)))
+            treated_tape, treated_value = _run(treated, loss)
+            after.append(Remedy(name, treatment, treated_tape.gradient_flow(treated_value)))
+    if any(isinstance(call, Chain) for call in tape.calls):
+        left_out["truncation"] = "a loop written by hand is cut where its states are detached"
+    elif all(layer.log_total.shape[1] <= window for layer in before.layers):
+        left_out["truncation"] = f"no call of a layer is longer than {window} timesteps"
+    else:
+        truncated = _TruncatedTape(tape.model, tape.calls, tape.loops, window)
+        after.append(Remedy("truncation", f"segments of {window} timesteps", truncated.gradient_flow(value)))
+    after.append(Remedy("clipping", *_clip(before, _parameter_norm(original, value), max_norm)))
     settings = {"model": type(model).__name__, "window": window, "max_norm": max_norm}
     return Remedies(Protocol(settings, seeds=(seed,)), before, tuple(after), left_out)
 
@@ -198,19 +207,20 @@ def _truncated(replayed: Replayed, window: int) -> Replayed:
     return dataclasses.replace(replayed, layers=layers)
 
 
-def _measure(
-    model: nn.Module, loss: Callable[[nn.Module], Tensor], window: int | None = None
-) -> tuple[GradientFlow, float]:
-    """The flow of a copy, and the norm of the gradient of its parameters."""
+def _run(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> tuple[Tape, Tensor]:
+    """What a model did, and its loss; the global generators end as they began."""
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices), trace(model) as tape:
         value = loss(model)
+    return tape, value
+
+
+def _parameter_norm(model: nn.Module, value: Tensor) -> float:
+    """The norm of the gradient of all parameters."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    asked = tape if window is None else _TruncatedTape(tape.model, tape.calls, tape.loops, window)
-    flow = asked.gradient_flow(value)
-    gradients = torch.autograd.grad(value.sum(), parameters, allow_unused=True)
+    gradients = torch.autograd.grad(value.sum(), parameters, allow_unused=True) if parameters else ()
     norms = [gradient.double().norm() for gradient in gradients if gradient is not None]
-    return flow, float(torch.stack(norms).norm()) if norms else 0.0
+    return float(torch.stack(norms).norm()) if norms else 0.0
 
 
 def _clip(flow: GradientFlow, norm: float, max_norm: float) -> tuple[str, GradientFlow]:
