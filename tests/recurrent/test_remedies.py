@@ -214,6 +214,26 @@ def test_a_layer_whose_gates_have_no_bias_is_left_as_it_is():
     assert [one.name for one in found.after] == ["initialisation", "truncation", "clipping"]
 
 
+def test_models_that_keep_their_activations_are_copied_without_them():
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.below: Any = built("lstm")
+
+        def forward(self, x):
+            self.states = self.below(x)[0]
+            return self.states
+
+    model = Keeping()
+    states = model(inputs())
+    found = recurrent.remedies(model, lambda model: model(inputs())[:, -1].sum())
+    assert model.states is states
+    assert len(found.after) == 4
+    model.__dict__["history"] = [states + 1]
+    with pytest.raises(InputError, match="freshly built"):
+        recurrent.remedies(model, lambda model: model(inputs())[:, -1].sum())
+
+
 def test_loops_of_cells_are_treated_too():
     class Loop(nn.Module):
         def __init__(self):

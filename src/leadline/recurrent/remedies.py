@@ -123,8 +123,8 @@ def remedies(
         seed: draws the new weights. Every run sees the same state of the global generator, which is put back.
 
     Raises:
-        InputError: a window below 1, a norm that is not positive, or what :func:`trace` refuses, such as a loss that
-            runs another model than the one that it is given.
+        InputError: a window below 1, a norm that is not positive, a model that cannot be copied, or what :func:`trace`
+            refuses, such as a loss that runs another model than the one that it is given.
 
     >>> from leadline import recurrent
     >>> model = recurrent.Regression(recurrent.RNN(1, 8, seed=0), seed=0)
@@ -141,12 +141,12 @@ def remedies(
         raise InputError("the window of truncation has at least one timestep", got=f"window = {window}")
     if not max_norm > 0:
         raise InputError("clipping allows a norm above 0", got=f"max_norm = {max_norm}")
-    original = copy.deepcopy(model)
+    original = _copied(model)
     tape, value = _run(original, loss)
     before = tape.gradient_flow(value)
     after, left_out = [], {}
     for name, (treat, treatment, reason) in _TREATMENTS.items():
-        treated = treat(copy.deepcopy(model), torch_generator(seed, f"recurrent.remedies.{name}"))
+        treated = treat(_copied(model), torch_generator(seed, f"recurrent.remedies.{name}"))
         if treated is None:
             left_out[name] = reason
         else:
@@ -205,6 +205,20 @@ def _truncated(replayed: Replayed, window: int) -> Replayed:
         tuple(dataclasses.replace(one, record=cut(one.record)) for one in layer) for layer in replayed.layers
     )
     return dataclasses.replace(replayed, layers=layers)
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    """A copy to treat. Activations that the model keeps from an earlier pass are copied without their graph."""
+    kept = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    try:
+        return copy.deepcopy(model, {id(value): value.detach().clone() for value in kept if not value.is_leaf})
+    except (RuntimeError, TypeError) as error:
+        raise InputError(
+            "a model to treat can be copied",
+            got=f"{type(model).__name__}: {str(error).splitlines()[0]}",
+            cause="a list of activations with their graph, an open file or a lock among the model's attributes",
+            cure="give a freshly built model with the same weights",
+        ) from error
 
 
 def _run(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> tuple[Tape, Tensor]:
