@@ -254,6 +254,9 @@ def test_a_relu_network_of_spectral_radius_zero_explodes_and_is_said_to():
     assert [cure.name for cure in found.cures] == ["clipping", "initialisation", "truncation"]
     assert "10^9.0-fold over 30 timesteps" in found.cures[0].advice
     assert "W_h 0.5 times as large" in found.cures[1].advice
+    drawn: list[Any] = list(sounding.figure().select_traces())
+    at_edge = [trace.name for trace in drawn if trace.marker.symbol == "triangle-left-open"]
+    assert at_edge == ["spectral radius", "Lyapunov exponents"], "minus infinity is marked, not dropped"
 
 
 def test_the_suggested_initialisation_holds_a_linear_gradient():
@@ -347,6 +350,16 @@ def test_packed_samples_count_their_own_steps():
         assert found.exponents[b].sum() == pytest.approx(alone.exponents[0].sum(), rel=1e-9)
 
 
+def test_a_sample_that_ends_before_the_transient_has_no_say():
+    layer, x = built("gru"), normal(2, 12, 3)
+    packed = pack_padded_sequence(x, torch.tensor([12, 2]), batch_first=True)
+    (found,) = recurrent.stability(layer, packed, transient=4).layers
+    (alone,) = recurrent.stability(layer, x[:1], transient=4).layers
+    assert np.isnan(found.exponents[1]).all()
+    np.testing.assert_allclose(found.spectrum.sum(), alone.spectrum.sum(), rtol=1e-9)
+    assert np.isfinite(found.error).all()
+
+
 def test_initial_states_are_used():
     with torch.random.fork_rng():
         layer: Any = nn.RNN(1, 2, nonlinearity="relu", batch_first=True).double()
@@ -385,6 +398,8 @@ def test_what_cannot_be_judged_is_refused_with_a_reason():
         recurrent.stability(nn.Sequential(layer), x)  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="holds the layer's 3 inputs"):
         recurrent.stability(layer, x[..., :2])
+    with pytest.raises(InputError, match="no sequences"):
+        recurrent.stability(layer, x[:0])
     with pytest.raises(InputError, match="vectors = 5, state of 4"):
         recurrent.stability(layer, x, vectors=5)
     with pytest.raises(InputError, match="transient = 10 of 10"):

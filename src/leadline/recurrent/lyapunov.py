@@ -39,7 +39,7 @@ class Spectrum:
     """Lyapunov exponents in nats per timestep, largest first."""
 
     exponents: Float[np.ndarray, "B K"]
-    """By sample; ``-inf`` for a direction that is lost altogether."""
+    """By sample; ``-inf`` for a direction that is lost altogether, NaN for a sample that ends before the transient."""
     error: Float[np.ndarray, " K"]
     """Finite-size error of their mean over the batch; infinite where one step was all there was."""
     steps: Float[np.ndarray, " B"]

@@ -64,7 +64,10 @@ class LayerStability:
     singular_value: Float[np.ndarray, " G"]
     """The largest singular value of the same matrices."""
     exponents: Float[np.ndarray, "B K"]
-    """The largest Lyapunov exponents of every sample, of the whole state: h, and c for the LSTM."""
+    """The largest Lyapunov exponents of every sample, of the whole state: h, and c for the LSTM.
+
+    NaN for a packed sample that ends before the transient.
+    """
     error: Float[np.ndarray, " K"]
     """Finite-size error of their mean over the batch."""
     state_size: int
@@ -107,8 +110,8 @@ class LayerStability:
 
     @property
     def spectrum(self) -> Float[np.ndarray, " K"]:
-        """Lyapunov exponents, the mean over the batch."""
-        return self.exponents.mean(axis=0)
+        """Lyapunov exponents, the mean over the samples that outlast the transient."""
+        return self.exponents[~np.isnan(self.exponents[:, 0])].mean(axis=0)
 
     @property
     def rates(self) -> tuple[tuple[str, Float[np.ndarray, " N"], Float[np.ndarray, " N"]], ...]:
@@ -209,8 +212,8 @@ def stability(
         seed: draws the first tangent vectors.
 
     Raises:
-        InputError: no recurrent layer, inputs of another width, more vectors than the state has numbers, a transient
-            that leaves no timestep, or a flow in which the layer is not found.
+        InputError: no recurrent layer, inputs of another width, an empty batch, more vectors than the state has
+            numbers, a transient that leaves no timestep, or a flow in which the layer is not found.
 
     >>> from leadline import recurrent
     >>> network, x = recurrent.presets.zero_radius_that_explodes(time=20)
@@ -229,6 +232,8 @@ def stability(
     transient = time // 5 if transient is None else transient
     if not 1 <= vectors <= size:
         raise InputError("there are as many exponents as numbers of state", got=f"vectors = {vectors}, state of {size}")
+    if not passes[0].record.h.shape[1]:
+        raise InputError("stability is judged along at least one sequence", got="a batch of no sequences")
     if not 0 <= transient < time:
         raise InputError(
             "the transient leaves at least one timestep", got=f"transient = {transient} of {time} timesteps"
@@ -352,7 +357,7 @@ def _against_vanishing(layer: LayerStability) -> tuple[Cure, ...]:
     gate = f"a bias of +1 for {PASSES[layer.kind]}, which averages {passing:.2g}" if is_gated else "an LSTM or a GRU"
     cures.append(Cure("gating", f"{gate}, since {half}"))
     if not dies:
-        advice = f"beyond {_steps(100, rate)} timesteps less than 1 % arrives, and nothing is lost by stopping there"
+        advice = f"beyond {_steps(100, rate)} timesteps less than 1 % arrives, and stopping there cuts off little"
         cures.append(Cure("truncation", advice))
     return tuple(cures)
 
