@@ -99,7 +99,8 @@ def test_another_task_is_learned_at_the_weighted_timesteps():
         return x, y
 
     (model,) = models_of(RNN, [0])
-    training = recurrent.train([model], seeds=[0], time=4, steps=200, draw=draw, weights=[0, 0, 0, 2])
+    last = np.array([[0.0], [0.0], [0.0], [2.0]])
+    training = recurrent.train([model], seeds=[0], time=4, steps=200, draw=draw, weights=last)
     assert training.error_share[0] < 0.1
     assert training.zero_error[0] == pytest.approx(2, rel=0.15)
     x, y = draw(500, torch.Generator().manual_seed(1))
@@ -115,5 +116,5 @@ def test_models_of_two_architectures_are_refused():
 
 
 def test_weights_that_do_not_fit_are_refused():
-    with pytest.raises(InputError, match="2 weights, time = 3"):
-        recurrent.train(models_of(RNN, [0]), seeds=[0], time=3, weights=[1, 1])
+    with pytest.raises(InputError, match="shape \\(2, 1\\), time = 3"):
+        recurrent.train(models_of(RNN, [0]), seeds=[0], time=3, weights=np.ones((2, 1)))

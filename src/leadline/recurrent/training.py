@@ -85,7 +85,7 @@ def train(
     evaluate_every: int = 50,
     patience: int = 10,
     draw: Draw | None = None,
-    weights: Sequence[float] | None = None,
+    weights: Float[np.ndarray, "T O"] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Training:
     """Train regressions of equal shape on fresh running averages, all at once; they end with their best weights.
@@ -105,13 +105,13 @@ def train(
         patience: training stops when no model has improved for so many evaluations.
         draw: another task than the running average: ``draw(batch, generator)`` gives x of shape (batch, T, I) and
             targets of shape (batch, T, O).
-        weights: of the timesteps in the loss, ``sum_t weights_t mse_t``, shape (T,); all 1/T by default, or the last
-            alone (``last_only``).
+        weights: of every timestep and output in the loss, ``sum_to weights_to mse_to``, shape (T, O); equal by default,
+            all or the last timestep's (``last_only``), so that the loss is the mean squared error.
         progress: told a line after each evaluation.
 
     Raises:
         InputError: as many seeds as models are needed, counts of at least 1, one architecture, one weight for each
-            timestep.
+            timestep and output.
 
     >>> from leadline.recurrent import RNN
     >>> models = [Regression(RNN(1, 8, seed=seed), seed=seed) for seed in range(2)]
@@ -127,7 +127,7 @@ def train(
         raise InputError("there is one seed for each model", got=f"{len(models)} models, {len(seeds)} seeds")
     population = Population(models)
     like = next(iter(population.parameters.values()))
-    by_step = _step_weights(weights, time, last_only).to(like)
+    shares = _shares(weights, time, len(models[0].W_f), last_only).to(like)
     task = draw or _running_average(time, like.dtype)
     generators = [torch_generator(seed, "recurrent.training") for seed in seeds]
     x_val, y_val = _sequences(task, [torch_generator(seed, "recurrent.validation") for seed in seeds], VALIDATION)
@@ -137,7 +137,7 @@ def train(
     for step in range(steps + 1):
         if step % evaluate_every == 0 or step == steps:
             with torch.no_grad():
-                errors = [_error(population.predict(x), y, by_step) for x, y in pieces]
+                errors = [_error(population.predict(x), y, shares) for x, y in pieces]
             found.append(torch.stack(errors).mean(0))
             at.append(step)
             best.see(found[-1])
@@ -146,14 +146,14 @@ def train(
             if best.since >= patience or step == steps:
                 break
         x, y = _sequences(task, generators, batch)
-        population.step(_error(population.predict(x), y, by_step), lr * _rate(step, steps))
+        population.step(_error(population.predict(x), y, shares), lr * _rate(step, steps))
     best.restore()
     population.write_to(models)
     return Training(
         Protocol({**counts, "last_only": last_only, "lr": lr}, seeds=tuple(seeds)),
         steps=np.array(at),
         validation_error=torch.stack(found, 1).double().numpy(),
-        zero_error=_error(torch.zeros_like(y_val), y_val, by_step).double().numpy(),
+        zero_error=_error(torch.zeros_like(y_val), y_val, shares).double().numpy(),
     )
 
 
@@ -189,22 +189,25 @@ def _rate(step: int, steps: int) -> float:
     return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def _step_weights(weights: Sequence[float] | None, time: int, last_only: bool) -> Float[Tensor, " T"]:
+def _shares(weights: np.ndarray | None, time: int, outputs: int, last_only: bool) -> Float[Tensor, "T O"]:
+    """What each timestep's and output's mean squared error counts in the loss."""
     if weights is None:
-        last = torch.zeros(time)
-        last[-1] = 1
-        return last if last_only else torch.full((time,), 1 / time)
-    if len(weights) != time or last_only:
+        last = torch.zeros(time, outputs)
+        last[-1] = 1 / outputs
+        return last if last_only else torch.full_like(last, 1 / (time * outputs))
+    if weights.shape != (time, outputs) or last_only:
         raise InputError(
-            "weights has one value for each timestep, and decides alone",
-            got=f"{len(weights)} weights, time = {time}, last_only = {last_only}",
+            "weights has one value for each timestep and output, and decides alone",
+            got=f"weights of shape {weights.shape}, time = {time}, {outputs} outputs, last_only = {last_only}",
         )
-    return torch.tensor([float(weight) for weight in weights])
+    return torch.from_numpy(weights)
 
 
-def _error(predictions: Float[Tensor, "T S B O"], y: Float[Tensor, "T S B O"], by_step: Tensor) -> Float[Tensor, " S"]:
-    """Each model's mean squared error, the timesteps weighted."""
-    return by_step @ (predictions - y).square().mean((2, 3))
+def _error(
+    predictions: Float[Tensor, "T S B O"], y: Float[Tensor, "T S B O"], shares: Float[Tensor, "T O"]
+) -> Float[Tensor, " S"]:
+    """Each model's squared errors, averaged over its sequences, timesteps and outputs weighted."""
+    return torch.einsum("tso,to->s", (predictions - y).square().mean(2), shares)
 
 
 def _running_average(time: int, dtype: torch.dtype) -> Draw:
