@@ -11,6 +11,7 @@ All were checked against finite differences. Biases: PyTorch's two are kept apar
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -149,6 +150,19 @@ class LSTMRecord(Record):
         dc.addcmul_(dm, self.to_cell[t])
         torch.mul(dc.unsqueeze(-2), self.to_gates[t], out=da[..., : 3 * H].unflatten(-1, (3, H)))
         torch.mul(dm, self.to_output[t], out=da[..., 3 * H :])
+
+    def pull_back(self, t: int, rows: Tensor) -> Tensor:
+        """``arguments`` and ``back`` in half as many operations: for few rows, each costs more than its numbers."""
+        dh, dc = rows.split((self.h.shape[-1], self.c.shape[-1]), -1)
+        dm = self._to_output(dh)
+        dc = torch.addcmul(dc, dm, self.to_cell[t])
+        da = torch.cat((dc, dc, dc, dm), -1).mul_(self._to_arguments[t])
+        return torch.cat((da @ self.weights.W_h, dc * self.f[t]), -1)
+
+    @cached_property
+    def _to_arguments(self) -> Float[Tensor, "T B GH"]:
+        """What ``[dc', dc', dc', dm]`` is multiplied by."""
+        return torch.cat((self.to_gates.flatten(-2), self.to_output), -1)
 
     def push_forward(self, t: int, tangents: Tensor) -> Tensor:
         """``dc = [g i(1-i), c_{t-1} f(1-f), i(1-g²)] da + f dc``, ``dm = o(1-tanh²c_t) dc + tanh(c_t) o(1-o) da_o``."""

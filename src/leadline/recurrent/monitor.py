@@ -5,19 +5,19 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from os import PathLike
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from leadline.errors import InputError, LeadlineError, describe
+from leadline.recurrent.arrival import arrive
 from leadline.recurrent.flow import LayerFlow
 from leadline.recurrent.journal import append_metrics
 from leadline.recurrent.loops import Chain, total_flow
 from leadline.recurrent.recording import Entry, recording
-from leadline.recurrent.replay import replay
-from leadline.recurrent.tracing import call_flow, uncast
+from leadline.recurrent.replay import Call, replay, wide
+from leadline.recurrent.tracing import total_of_layer, uncast
 
 Write = Callable[[int, dict[str, float]], object]
 """``write(step, scalars)``."""
@@ -30,13 +30,13 @@ class GradientMonitor:
     that the user's own backward pass brings to each layer are caught, and followed through it; there is no second pass.
     On all others nothing is hooked. Gradients are caught as they come, before anything clips them.
 
-    For every layer and direction, the median over the sequences of the batch:
+    For every layer and direction, the median over sequences:
 
     ============== ===================================================================================================
     ``slope``      growth of ln ‖dL/dh_t‖ per timestep of distance from the end, in nats: negative where it vanishes
     ``half_life``  timesteps in which it halves, ``ln 2 / -slope``; infinite where it does not shrink
     ``horizon``    timesteps with ‖dL/dh_t‖ above 1 % of the largest
-    ``non_finite`` how many hidden states and gradients, over the whole batch, are infinite or not numbers
+    ``non_finite`` hidden states and gradients, by timestep and sequence of the batch, that are infinite or not numbers
     ============== ===================================================================================================
 
     They are named ``"lstm[0]/slope"``. Beside them stand ``gradient_norm``, of all parameters together, and, with
@@ -47,11 +47,13 @@ class GradientMonitor:
         every: steps from one look to the next, at least 1. The first step is looked at, so that what is wrong is told
             at once; from then on, a look that fails warns and is left out.
         max_norm: the norm beyond which training clips; positive.
+        samples: how many sequences of the batch are followed, at least 1: spread over it, and all where any number in
+            it is not finite.
         write: a file, to which each look adds a line of JSON (``null`` for what is not finite), or a function of the
             step and the scalars.
 
     Raises:
-        InputError: ``every`` or ``max_norm`` out of range.
+        InputError: ``every``, ``max_norm`` or ``samples`` out of range.
 
     >>> import torch
     >>> from leadline import recurrent
@@ -78,13 +80,16 @@ class GradientMonitor:
         every: int = 100,
         *,
         max_norm: float | None = None,
+        samples: int = 4,
         write: str | PathLike[str] | Write = "metrics.jsonl",
     ):
         if every < 1:
             raise InputError("a monitor looks at every step or more rarely", got=f"every = {every}")
+        if samples < 1:
+            raise InputError("a monitor reads one sequence of the batch or more", got=f"samples = {samples}")
         if max_norm is not None and not max_norm > 0:
             raise InputError("max_norm must be positive", got=f"max_norm = {max_norm}", cure="None for no clipping")
-        self.model, self.every, self.max_norm = model, every, max_norm
+        self.model, self.every, self.max_norm, self.samples = model, every, max_norm, samples
         self.write: Write = write if callable(write) else lambda *look: append_metrics(write, *look)
         self.steps = 0
         """The number that the next step gets."""
@@ -111,7 +116,7 @@ class GradientMonitor:
         if number % self.every:
             yield
             return
-        look = _Look(self.model)
+        look = _Look(self.model, self.samples)
         try:
             with look.catching():
                 yield
@@ -146,8 +151,8 @@ class GradientMonitor:
 class _Look:
     """What one step showed."""
 
-    def __init__(self, model: nn.Module):
-        self.model = model
+    def __init__(self, model: nn.Module, samples: int):
+        self.model, self.samples = model, samples
         self.calls: list[Entry] = []
         self._arrived: dict[int, Tensor] = {}
         self._norms: dict[int, Tensor] = {}
@@ -173,9 +178,10 @@ class _Look:
         """By layer; several calls of one module count as more sequences."""
         flows: dict[str, list[tuple[LayerFlow, np.ndarray]]] = {}
         if not self._arrived:
+            layers = ", ".join(sorted({call.title for call in self.calls}))
             raise InputError(
                 "the block of a monitor holds the forward pass and the backward pass",
-                got=f"no gradient that arrived at {', '.join(sorted({call.title for call in self.calls})) or 'a layer'}",
+                got=f"no gradient that arrived at {layers or 'a layer: none was called'}",
                 cause="loss.backward() after the block, the model called before it, or a loss without a graph",
                 cure="with monitor.step(): criterion(model(x), y).backward()",
             )
@@ -206,11 +212,21 @@ class _Look:
             call.check(may_be_nan=True)
             flow = total_flow(call, own)
             return [(flow, np.ones_like(flow.log_total, dtype=bool))]
-        replayed = replay(call, may_be_nan=True)
+        replayed = replay(call, may_be_nan=True, samples=self._chosen(call, own))
+        flows = [total_of_layer(replayed, arrived) for arrived in arrive(replayed, [own])]
         padding = replayed.padding()
-        flows = call_flow(replayed, own)
         whole = np.ones_like(flows[0].log_total, dtype=bool)
         return [(flow, whole if padding is None else ~padding.T.cpu().numpy()) for flow in flows]
+
+    def _chosen(self, call: Call, gradients: Sequence[Tensor | None]) -> Tensor | None:
+        """The sequences to read, spread over the batch; all of them where a number is not finite."""
+        batch = call.batch
+        if batch <= self.samples:
+            return None
+        seen = [tensor for tensor in (*call.outputs, *gradients) if tensor is not None]
+        if not all(math.isfinite(float(tensor.sum())) for tensor in seen):  # a sum that overflows costs time only
+            return None
+        return torch.linspace(0, batch - 1, self.samples, dtype=torch.float64).round().long()
 
     def _add(self, tensor: Tensor, gradient: Tensor) -> None:
         earlier = self._arrived.get(id(tensor))
@@ -220,9 +236,7 @@ class _Look:
         gradient = parameter.grad
         assert gradient is not None
         values = gradient.coalesce().values() if gradient.is_sparse else gradient
-        self._norms[id(parameter)] = torch.linalg.vector_norm(
-            values, dtype=torch.promote_types(values.dtype, torch.float32)
-        )
+        self._norms[id(parameter)] = torch.linalg.vector_norm(wide(values))
 
 
 def summary(flows: Sequence[tuple[LayerFlow, np.ndarray]]) -> dict[str, float]:

@@ -45,6 +45,13 @@ class Call:
         return self.name or type(self.module).__name__
 
     @property
+    def batch(self) -> int:
+        """Samples."""
+        if isinstance(self.x, PackedSequence):
+            return int(self.x.batch_sizes[0])
+        return 1 if self.x.dim() == 2 else self.x.shape[0 if _batch_first(self.module) else 1]
+
+    @property
     def outputs(self) -> tuple[Tensor, ...]:
         """Everything that a loss can reach this call through."""
         return (self.output, *self.last)
@@ -73,6 +80,8 @@ class Replayed:
     """By layer, then by direction."""
     lengths: Tensor | None
     """Steps of each sample, of packed sequences; ``None`` where all have the same."""
+    samples: Tensor | None = None
+    """Which samples of the batch were replayed; ``None`` for all."""
 
     def naming(self, index: int, direction: int = 0) -> dict[str, Any]:
         """How a layer is told from others."""
@@ -87,14 +96,18 @@ class Replayed:
         """A tensor laid out like the module's output as (T, B, ...), zero where padded."""
         module, x = self.call.module, self.call.x
         if isinstance(x, PackedSequence):
-            return pad_packed_sequence(x._replace(data=output))[0]
+            return self.chosen(pad_packed_sequence(x._replace(data=output))[0])
         if output.dim() == 2:
             return output.unsqueeze(1)
-        return output.transpose(0, 1) if _batch_first(module) else output
+        return self.chosen(output.transpose(0, 1) if _batch_first(module) else output)
 
     def last_by_layer(self, last: Tensor) -> Tensor:
         """A tensor laid out like h_n or c_n as (layers x directions, B, ...)."""
-        return last.unsqueeze(1) if last.dim() == 2 else last
+        return last.unsqueeze(1) if last.dim() == 2 else self.chosen(last)
+
+    def chosen(self, x: Tensor) -> Tensor:
+        """Of a tensor of shape (..., B, ...), the batch second, the samples that were replayed."""
+        return x if self.samples is None else x[:, self.samples]
 
     def padding(self) -> Tensor | None:
         """Shape (T, B), true where there is no sample; ``None`` where there is no padding."""
@@ -104,12 +117,13 @@ class Replayed:
         return torch.arange(time, device=self.lengths.device).unsqueeze(1) >= self.lengths
 
 
-def replay(call: Call, *, may_be_nan: bool = False) -> Replayed:
+def replay(call: Call, *, may_be_nan: bool = False, samples: Tensor | None = None) -> Replayed:
     """Run a call again, layer by layer, and keep what the adjoints need.
 
     Args:
         call: what was recorded. What ran in half precision is replayed in single.
         may_be_nan: go on where an activation is not a number.
+        samples: which samples of the batch to replay, whole numbers; all by default.
 
     Raises:
         InputError: the replay does not reproduce what was recorded, or an activation is not a number.
@@ -117,19 +131,19 @@ def replay(call: Call, *, may_be_nan: bool = False) -> Replayed:
     module = call.module
     weights = _weights(module)
     directions = len(weights[0])
-    shell, dtype = Replayed(call, (), None), weights[0][0].W_x.dtype
+    shell, dtype = Replayed(call, (), None, samples), weights[0][0].W_x.dtype
     with torch.no_grad():
         if isinstance(call.x, PackedSequence):
-            x, lengths = pad_packed_sequence(call.x)
-            lengths = lengths.to(x.device)
+            x, lengths = shell.by_time(call.x.data), pad_packed_sequence(call.x)[1]
+            lengths = (lengths if samples is None else lengths[samples]).to(x.device)
         else:
             x, lengths = shell.by_time(call.x), None
         x = x.to(dtype)
         reverse = _reversal(len(x), x.shape[1], lengths, x.device) if directions == 2 else None
         if not x.shape[0]:
             raise InputError("a sequence to trace has at least one timestep", got=f"{call.name}: an input of length 0")
-        starts = _starts(call, weights, x)
-        masks = _dropout_masks(call, x, weights)
+        starts = _starts(shell, weights, x)
+        masks = _dropout_masks(shell, weights)
         top = shell.by_time(call.output).to(dtype)
         layers = []
         for index, layer in enumerate(weights):
@@ -152,7 +166,7 @@ def replay(call: Call, *, may_be_nan: bool = False) -> Replayed:
                     _check_numbers(call, index, outputs[-1], lengths)
             layers.append(tuple(passes))
             x = torch.cat(outputs, -1)
-        replayed = Replayed(call, tuple(layers), lengths)
+        replayed = Replayed(call, tuple(layers), lengths, samples)
         padding = replayed.padding()
         if padding is not None:
             x, top = (states.masked_fill(padding.unsqueeze(-1), 0) for states in (x, top))
@@ -206,14 +220,14 @@ def _own_weights(layer: Layer) -> Weights:
     return Weights(kind, wide(layer.W_x), wide(layer.W_h), wide(layer.b))
 
 
-def _starts(call: Call, weights: Sequence[Sequence[Weights]], x: Tensor) -> list[Tensor]:
+def _starts(shell: Replayed, weights: Sequence[Sequence[Weights]], x: Tensor) -> list[Tensor]:
     """Initial states, each of shape (layers x directions, B, size): h_0, and c_0 for the LSTM."""
-    first, count = weights[0][0], len(weights) * len(weights[0])
+    first, count, call = weights[0][0], len(weights) * len(weights[0]), shell.call
     if call.hx is None:
         sizes = [first.W_h.shape[1]] + ([first.hidden_size] if first.kind == "lstm" else [])
         return [x.new_zeros(count, x.shape[1], size) for size in sizes]
     given = (call.hx,) if isinstance(call.hx, Tensor) else tuple(call.hx)
-    return [(state.unsqueeze(1) if state.dim() == 2 else state).detach().to(x.dtype) for state in given]
+    return [shell.last_by_layer(state).detach().to(x.dtype) for state in given]
 
 
 def _reversal(time: int, batch: int, lengths: Tensor | None, device: torch.device) -> Tensor:
@@ -247,21 +261,22 @@ def _run(w: Weights, x: Tensor, start: Sequence[Tensor]) -> Tensor:
     return run(x, initial[0], flat, *options)[0]
 
 
-def _dropout_masks(call: Call, x: Tensor, weights: list[list[Weights]]) -> list[Tensor]:
+def _dropout_masks(shell: Replayed, weights: list[list[Weights]]) -> list[Tensor]:
     """What dropout multiplied the input of each layer but the first by, drawn again from the recorded generator."""
+    call = shell.call
     if call.rng is None or isinstance(call.module, Network):
         return []
-    width, ones = weights[0][0].W_h.shape[1] * len(weights[0]), call.output.new_ones
+    width = weights[0][0].W_h.shape[1] * len(weights[0])
+    # Drawn for the whole batch, and laid out as PyTorch draws it: time first, or the data of a packed sequence.
+    everyone = Replayed(call, (), None)
+    ones = call.output.new_ones(*call.output.shape[:-1], width)
+    ones = ones if isinstance(call.x, PackedSequence) else everyone.by_time(ones).contiguous()
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(call.rng)
-        masks = []
-        for _ in weights[1:]:
-            if isinstance(call.x, PackedSequence):
-                data = torch.dropout(ones(len(call.x.data), width), call.module.dropout, True)
-                masks.append(pad_packed_sequence(call.x._replace(data=data))[0])
-            else:
-                masks.append(torch.dropout(ones(*x.shape[:2], width), call.module.dropout, True))
-    return [mask.to(x.dtype) for mask in masks]
+        masks = [torch.dropout(ones, call.module.dropout, True) for _ in weights[1:]]
+    if isinstance(call.x, PackedSequence):
+        masks = [everyone.by_time(mask) for mask in masks]
+    return [shell.chosen(mask).to(weights[0][0].W_x.dtype) for mask in masks]
 
 
 def _check_numbers(call: Call, index: int, h: Tensor, lengths: Tensor | None) -> None:

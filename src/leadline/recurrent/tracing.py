@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ class Tape:
                 layer
                 for one, own in zip(replayed, gradients, strict=True)
                 if any(gradient is not None for gradient in own)  # a call that the loss never saw has no flow
-                for layer in ([loop_flow(one, loss.sum(), own)] if isinstance(one, Chain) else call_flow(one, own))
+                for layer in _flows(one, loss.sum(), own)
             ]
         settings = {"model": type(self.model).__name__, "loss": float(loss.detach().sum())}
         return GradientFlow(Protocol(settings), tuple(layers))
@@ -217,14 +217,16 @@ def _foreign_loss(got: str) -> InputError:
     )
 
 
-def call_flow(replayed: Replayed, gradients: Sequence[Tensor | None]) -> list[LayerFlow]:
-    """The flow through every layer of a call, from its gradients with respect to what was returned."""
-    return [_layer_flow(replayed, arrived) for arrived in arrive(replayed, [gradients])]
-
-
 def uncast(like: Tensor) -> torch.autocast:
     """A block in which autocast, if the caller is in one, is off: replays are not what it is for."""
     return torch.autocast(like.device.type, enabled=False)
+
+
+def _flows(one: Replayed | Chain, loss: Tensor, gradients: Sequence[Tensor | None]) -> list[LayerFlow]:
+    """The flow through every layer of an entry, from a loss's gradients with respect to its outputs."""
+    if isinstance(one, Chain):
+        return [loop_flow(one, loss, gradients)]
+    return [_layer_flow(one, arrived) for arrived in arrive(one, [gradients])]
 
 
 def _names(one: Replayed | Chain) -> list[dict[str, Any]]:
@@ -233,21 +235,34 @@ def _names(one: Replayed | Chain) -> list[dict[str, Any]]:
     return [one.naming(index, d) for index, layer in enumerate(one.layers) for d in range(len(layer))]
 
 
-def _layer_flow(replayed: Replayed, arrived: Arrived) -> LayerFlow:
-    record = arrived.one.record
-
-    def by_sample(rows: Rows) -> np.ndarray:
-        return arrived.log_norm(rows)[0].T
-
-    total = arrived.total[:, 0]
-    to_initial = arrived.hidden(Rows.of(record.pull_back(0, total.unit[0]), total.log[0]))
+def total_of_layer(replayed: Replayed, arrived: Arrived) -> LayerFlow:
+    """The flow of one layer without its parts, which are NaN."""
+    log_total = _by_sample(arrived, arrived.hidden(arrived.total))
+    unknown = np.full_like(log_total, np.nan)
     return LayerFlow(
         **replayed.naming(arrived.one.index, int(arrived.one.direction == "reverse")),
-        log_total=by_sample(arrived.hidden(arrived.total)),
-        log_direct=by_sample(arrived.hidden(arrived.direct)),
-        log_recurrent=by_sample(arrived.hidden(arrived.recurrent)),
-        log_cell_total=by_sample(arrived.to_cells()) if record.weights.kind == "lstm" else None,
-        log_input=by_sample(arrived.to_input),
-        log_initial=to_initial.log.cpu().numpy(),
-        hidden_norm=np.exp(by_sample(Rows.of(record.h.unsqueeze(1)))),
+        log_total=log_total,
+        log_direct=unknown,
+        log_recurrent=unknown,
+        log_input=unknown,
+        log_initial=unknown[:, 0],
+        hidden_norm=np.exp(_by_sample(arrived, Rows.of(arrived.one.record.h.unsqueeze(1)))),
     )
+
+
+def _layer_flow(replayed: Replayed, arrived: Arrived) -> LayerFlow:
+    record, total = arrived.one.record, arrived.total[:, 0]
+    to_initial = arrived.hidden(Rows.of(record.pull_back(0, total.unit[0]), total.log[0]))
+    return replace(
+        total_of_layer(replayed, arrived),
+        log_direct=_by_sample(arrived, arrived.hidden(arrived.direct)),
+        log_recurrent=_by_sample(arrived, arrived.hidden(arrived.recurrent)),
+        log_cell_total=_by_sample(arrived, arrived.to_cells()) if record.weights.kind == "lstm" else None,
+        log_input=_by_sample(arrived, arrived.to_input),
+        log_initial=to_initial.log.cpu().numpy(),
+    )
+
+
+def _by_sample(arrived: Arrived, rows: Rows) -> np.ndarray:
+    """Logarithms of norms for the one loss that is followed, shape (B, T)."""
+    return arrived.log_norm(rows)[0].T
