@@ -37,6 +37,11 @@ app.command(
     name="decode",
     help="Continue prompts by beam search, and say whether there was a better answer.",
 )
+app.command(
+    "leadline.cli.gradients:gradients",
+    name="gradients",
+    help="Trace a recurrent model of yours, and tell where its gradient dies or explodes.",
+)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -161,7 +161,16 @@ class Tape:
         if all(gradient is None for gradient in gradients):
             raise _foreign_loss("a loss that depends on no recorded state")
         rest = iter(gradients)
-        return [[next(rest) for _ in call.outputs] for call in self.calls]
+        by_call = [[next(rest) for _ in call.outputs] for call in self.calls]
+        for call, own in zip(self.calls, by_call, strict=True):
+            if any(gradient is not None and bool(gradient.isnan().any()) for gradient in own):
+                raise InputError(
+                    "gradients must be numbers to be traced",
+                    got=f"{call.title}: the loss's gradient is NaN there",
+                    cause="a loss that is NaN, or one without a derivative, such as a square root at 0",
+                    cure="look at the loss and at what it is computed from",
+                )
+        return by_call
 
     def _check(self, loss: Tensor) -> None:
         if not self.calls and self.loops is not None and self.loops.is_without_graph:

@@ -1,0 +1,181 @@
+"""``leadline gradients``: from a factory to the page, and what is told of each way to get it wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from leadline import cli, recurrent
+from tests.cli import factories
+
+HERE = "tests.cli.factories"
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    code = cli.run(["gradients", *arguments])
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_a_scalar_loss_gives_the_flow(tmp_path: Path, capsys):
+    code, out, _ = run(capsys, f"{HERE}:factory", "--out", str(tmp_path))
+    assert code == cli.DONE
+    model, batch, loss = factories.factory()
+    with recurrent.trace(model) as tape:
+        expected = tape.gradient_flow(loss(model, batch))
+    lines = out.splitlines()
+    assert lines[:-1] == str(expected).split("; ")
+    assert [line.split(":")[0] for line in lines] == ["lstm[0]", "lstm[1]", "page"]
+    assert lines[-1] == f"page: {tmp_path / 'index.html'}"
+    flow = recurrent.GradientFlow.load(tmp_path / "flow")
+    for one, right in zip(flow.layers, expected.layers, strict=True):
+        np.testing.assert_array_equal(one.log_total, right.log_total)
+    assert not (tmp_path / "influence").exists()
+    page = (tmp_path / "index.html").read_text()
+    assert "lstm[1]: the gradient" in page
+    assert page.count('data-figure="') == 1
+    assert "http:" not in page.split('id="plotly"')[0], "the page asks for nothing"
+    assert "https:" not in page.split('id="plotly"')[0]
+
+
+@pytest.mark.parametrize(("name", "layers"), [("terms", ["lstm[0]", "lstm[1]"]), ("course", ["network[0]"])])
+def test_loss_terms_give_the_influence_too(name, layers, tmp_path: Path, capsys):
+    code, out, _ = run(capsys, f"{HERE}:{name}", "--out", str(tmp_path), "--json")
+    assert code == cli.DONE
+    summary = json.loads(out)
+    assert json.loads((tmp_path / "gradients.json").read_text()) == summary
+    assert [layer["layer"] for layer in summary["layers"]] == layers
+    influence = recurrent.Influence.load(tmp_path / "influence")
+    assert [layer.title for layer in influence.layers] == layers
+    assert (tmp_path / "index.html").read_text().count('data-figure="') == 1 + len(layers)
+    flow = recurrent.GradientFlow.load(tmp_path / "flow")
+    for told, layer in zip(summary["layers"], flow.layers, strict=True):
+        assert told["slope"] == pytest.approx(np.median(layer.slope()))
+        assert told["non_finite"] == 0
+
+
+def test_a_loop_of_cells_is_traced(tmp_path: Path, capsys):
+    code, out, _ = run(capsys, f"{HERE}:loop", "--out", str(tmp_path))
+    assert code == cli.DONE
+    assert out.startswith("cell[0]: the gradient ")
+
+
+def test_data_reach_the_factory(tmp_path: Path, capsys):
+    x, y = (part.numpy() for part in factories.batch_of(time=5))
+    np.savez(tmp_path / "batch.npz", x=x, y=y)
+    data = str(tmp_path / "batch.npz")
+    code, out, _ = run(capsys, f"{HERE}:from_data", "--data", data, "--out", str(tmp_path / "out"), "--json")
+    assert code == cli.DONE
+    assert json.loads(out)["data"] == data
+    assert recurrent.GradientFlow.load(tmp_path / "out" / "flow").layers[0].total.shape == (3, 5)
+
+
+def test_the_module_is_found_in_the_working_directory(tmp_path: Path):
+    """As the console script runs: its own folder, not the working directory, is first on the path."""
+    (tmp_path / "mine.py").write_text((Path(__file__).parent / "factories.py").read_text())
+    script = Path(sys.executable).parent / "leadline"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [script, "gradients", "mine:factory"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == cli.DONE, done.stderr
+    assert done.stdout.splitlines()[-1] == f"page: {Path('gradients', 'index.html')}"
+    assert (tmp_path / "gradients" / "index.html").exists()
+
+
+def test_the_path_is_put_back(tmp_path: Path, capsys):
+    before = list(sys.path)
+    run(capsys, f"{HERE}:factory", "--out", str(tmp_path))
+    run(capsys, f"{HERE}:broken", "--out", str(tmp_path))
+    assert sys.path == before
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        (HERE, ["named by its module and its name: module:function", f"leadline gradients {HERE}:factory"]),
+        ("tests/cli/factories.py:factory", ["a file's path instead", f"leadline gradients {HERE}:factory"]),
+        ("no_such_module:factory", ["must be importable", "no no_such_module.py in", "from the folder that holds"]),
+        (f"{HERE}.more:factory", ["must be importable", "is not a package"]),
+        (f"{HERE}:factor", ["has no factor", "it has factory"]),
+        (f"{HERE}:number", ["factories:number is a int"]),
+        (f"{HERE}:pair", ["returns three things", "returned (Model, tuple)"]),
+        (f"{HERE}:computed", ["returned (Model, tuple, Tensor)", "a loss that was computed already"]),
+        (f"{HERE}:no_model", ["returned (str, tuple, function)"]),
+        (f"{HERE}:feedforward", ["holds recurrent layers", "Linear"]),
+        (f"{HERE}:broken", ["must run to its end", "KeyError: 'weights'", 'raise KeyError("weights")']),
+        (f"{HERE}:broken_loss", ["the loss of", "must run to its end", "factories.py, line"]),
+        (f"{HERE}:from_data", ["must run to its end", "missing 1 required positional argument: 'data'"]),
+        (f"{HERE}:detached", ["a loss without a graph"]),
+        (f"{HERE}:not_a_tensor", ["a scalar, or terms of shape", "float"]),
+        (f"{HERE}:not_numbers", ["lstm, layer 0: NaN from timestep 5 on"]),
+        (f"{HERE}:not_a_number_loss", ["gradients must be numbers", "lstm"]),
+    ],
+)
+def test_what_cannot_be_traced_is_told_and_nothing_is_written(name, texts, tmp_path: Path, capsys):
+    code, out, err = run(capsys, name, "--out", str(tmp_path / "out"))
+    assert code == cli.BAD_USAGE
+    assert out == ""
+    assert "Traceback" not in err
+    for text in texts:
+        assert text in err
+    assert not list((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize(
+    ("source", "texts"),
+    [
+        ("import no_such_package_at_all", ["No module named 'no_such_package_at_all'", "line 1"]),
+        ("def f(:", ["SyntaxError", "line 1"]),
+        ("x = 1\nraise SystemExit(3)", ["SystemExit: 3", "line 2: raise SystemExit(3)"]),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_told(source, texts, in_tmp_path: Path, capsys, monkeypatch):
+    (in_tmp_path / "unimportable.py").write_text(source)
+    monkeypatch.delitem(sys.modules, "unimportable", raising=False)
+    code, _, err = run(capsys, "unimportable:factory")
+    assert code == cli.BAD_USAGE
+    for text in ("must be importable", *texts):
+        assert text in err
+
+
+@pytest.mark.parametrize(("content", "text"), [(None, "No such file"), (b"hello", "--data is an .npz file")])
+def test_data_that_cannot_be_read_are_told(content, text, tmp_path: Path, capsys):
+    path = tmp_path / "batch.npz"
+    if content is not None:
+        path.write_bytes(content)
+    code, _, err = run(capsys, f"{HERE}:from_data", "--data", str(path), "--out", str(tmp_path / "out"))
+    assert code == cli.BAD_USAGE
+    assert text in err
+
+
+def test_a_single_array_and_objects_are_no_data(tmp_path: Path, capsys):
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    np.savez(tmp_path / "objects.npz", x=np.array([{}], dtype=object))
+    for name, text in (("x.npy", "it is a single array"), ("objects.npz", "allow_pickle=False")):
+        code, _, err = run(capsys, f"{HERE}:from_data", "--data", str(tmp_path / name), "--out", str(tmp_path / "out"))
+        assert code == cli.BAD_USAGE
+        assert text in err
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Path, capsys):
+    (tmp_path / "file").write_text("")
+    code, _, err = run(capsys, f"{HERE}:broken", "--out", str(tmp_path / "file"))
+    assert code == cli.BAD_USAGE
+    assert "--out must be a folder that can be written" in err
+
+
+def test_help_does_not_load_torch():
+    check = "import sys; from leadline.cli import run; run(['gradients', '--help']); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert "module:function" in done.stdout
