@@ -60,7 +60,7 @@ class Encoder:
     @property
     def output_size(self) -> int:
         """Numbers in a row's representation."""
-        return self.architecture.hidden_sizes[-1]
+        return self.architecture.output_size
 
     def encode(self, X: Any) -> Float32[np.ndarray, "n code"]:
         """The representation of clean rows.

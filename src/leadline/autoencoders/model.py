@@ -1,7 +1,7 @@
 """The dense autoencoder: an encoder, a decoder that mirrors it, and the corruption that it is trained with."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -74,6 +74,22 @@ class Architecture:
     def encoder_sizes(self) -> tuple[int, ...]:
         """Features before and after each of the encoder's layers."""
         return (self.input_size, *self.hidden_sizes)
+
+    @property
+    def output_size(self) -> int:
+        """Numbers in a row's representation."""
+        return self.hidden_sizes[-1]
+
+    def centre(self, rows: Float[Tensor, "n features"]) -> Float[Tensor, " features"]:
+        """Where training moves the model to: c in ``f(x - c) + c``. The mean of the rows."""
+        return rows.mean(0)
+
+    def moved(self, state: Mapping[str, Tensor], centre: Float[Tensor, " features"]) -> dict[str, Tensor]:
+        """The autoencoder ``f(x - c) + c`` as one on x: the first and the last bias absorb c. Copies."""
+        moved = {name: tensor.clone() for name, tensor in state.items()}
+        moved["encoder.0.bias"] -= moved["encoder.0.weight"] @ centre
+        moved[list(moved)[-1]] += centre
+        return moved
 
     def encoder(self, generator: torch.Generator | None = None) -> nn.Sequential:
         """The encoder's layers, newly initialised."""

@@ -101,6 +101,11 @@ class Stack:
             parts.append(part)
         return torch.cat(parts)
 
+    def error(self, member: int, seen: Tensor, target: Tensor, counts: Tensor | None) -> float:
+        """Squared error of one member, summed over the features that count and averaged over rows."""
+        squares = (self.reconstruct(member, seen) - target).square_()
+        return float((squares if counts is None else squares * counts).sum(dtype=torch.float64)) / len(target)
+
     def update(self) -> None:
         """Adam, one fused call for each member. Its memory of squares is short, as training is.
 

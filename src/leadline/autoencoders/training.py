@@ -168,7 +168,9 @@ class _Member:
         self.rows_seen = row_fingerprints(np.concatenate(arrays))
         self.fingerprint = fingerprint(*arrays)
         self.rows = torch.tensor(X, device=parameter.device)
-        self.centre = self.rows.mean(0) if self.settings["centre"] else torch.zeros_like(self.rows[0])
+        self.centre = torch.zeros_like(self.rows[0])
+        if self.settings["centre"]:
+            self.centre += self.model.architecture.centre(self.rows)
         self.held_out = None
         if held_out is not None:
             target = torch.tensor(held_out, device=parameter.device)
@@ -222,9 +224,9 @@ class _Member:
         error = training_error
         if self.held_out is not None:
             target, seen, counts = self.held_out
-            both = stack.reconstruct(k, torch.cat([target, seen]) if self.is_corrupted else target)
-            self.clean_error.append(_error(both[: len(target)], target, None))
-            self.own_error.append(_error(both[-len(target) :], target, counts))
+            clean = stack.error(k, target, target, None)
+            self.clean_error.append(clean)
+            self.own_error.append(stack.error(k, seen, target, counts) if self.is_corrupted else clean)
             error = self.own_error[-1]
         epoch = len(self.training_error)
         if epoch == 0 or self._has_improved():
@@ -238,7 +240,7 @@ class _Member:
         elif epoch >= self.settings["epochs"]:
             self.ending = "budget"
         if self.ending is not None:
-            self.state = _moved(stack.state(self.best), self.centre)
+            self.state = self.model.architecture.moved(stack.state(self.best), self.centre)
 
     def result(self) -> Pretrained:
         """What came out; the model is given the weights that were kept."""
@@ -325,20 +327,6 @@ def _companies(members: list[_Member]) -> Iterator[list[_Member]]:
     for group in groups.values():
         parts = -(-len(group) // stack_size(group[0].model.architecture, group[0].settings["batch_size"]))
         yield from ([group[i] for i in part] for part in np.array_split(np.arange(len(group)), parts))
-
-
-def _error(reconstruction: Tensor, target: Tensor, counts: Tensor | None) -> float:
-    """Squared error summed over the features that count, averaged over rows."""
-    squares = (reconstruction - target).square_()
-    return float((squares if counts is None else squares * counts).sum(dtype=torch.float64)) / len(target)
-
-
-def _moved(state: dict[str, Tensor], centre: Tensor) -> dict[str, Tensor]:
-    """The autoencoder ``f(x - c) + c`` as one on x; copies."""
-    state = {name: tensor.clone() for name, tensor in state.items()}
-    state["encoder.0.bias"] -= state["encoder.0.weight"] @ centre
-    state[list(state)[-1]] += centre
-    return state
 
 
 def _stack(parts: Sequence[Tensor | None]) -> Tensor | None:
