@@ -142,3 +142,7 @@ def test_whole_numbers_of_any_size_name_classes():
     assert class_indices([10.0, 9])[1] == ("9", "10")
     with pytest.raises(InputError, match=rf"y\[1\] = {2**63}"):
         check_labels(np.array([0, 2**63], dtype=np.uint64), 2)
+
+
+def test_booleans_are_classes():
+    assert check_labels(np.array([True, False, True]), 3).tolist() == [1, 0, 1]

@@ -171,6 +171,7 @@ def check_labels(y: Any, n: int, name: str = "y") -> Int64[np.ndarray, " n"]:
             cause="class names",
             cure="y, class_names = leadline.data.class_indices(labels)",
         )
+    array = array.astype(np.int64) if array.dtype.kind == "b" else array
     wrong = (array < 0) | (array >= 2**63)
     if array.dtype.kind == "f":
         wrong |= ~np.isfinite(array) | (array != np.floor(array))

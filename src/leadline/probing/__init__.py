@@ -3,14 +3,23 @@
 from leadline.probing.efficiency import LabelEfficiency, label_efficiency
 from leadline.probing.linear import LinearProbe, linear_probe
 from leadline.probing.logistic import LogisticFits, fit_logistic
+from leadline.probing.neighbours import KNNProbe, knn_probe
+from leadline.probing.ridge import RidgeProbe, ridge_probe
 from leadline.probing.scaling import Scaling
+from leadline.probing.tuning import FineTuned, fine_tune
 
 __all__ = [
+    "FineTuned",
+    "KNNProbe",
     "LabelEfficiency",
     "LinearProbe",
     "LogisticFits",
+    "RidgeProbe",
     "Scaling",
+    "fine_tune",
     "fit_logistic",
+    "knn_probe",
     "label_efficiency",
     "linear_probe",
+    "ridge_probe",
 ]

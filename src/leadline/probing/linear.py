@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from leadline.data import check_features, check_labels
+from leadline.data import check_features
 from leadline.errors import InputError
 from leadline.probing.logistic import LogisticFits, fit_logistic
+from leadline.probing.representation import check_probe_data
 from leadline.probing.scaling import Scaling
 
 STRENGTHS = (0.01, 0.1, 1.0)
@@ -97,17 +98,7 @@ def linear_probe(
 
     Reference: Alain & Bengio, *Understanding intermediate layers using linear classifier probes*, 2016.
     """
-    Z_train, Z_test = (check_features(Z, name, dtype=dtype) for Z, name in ((Z_train, "Z_train"), (Z_test, "Z_test")))
-    if Z_train.shape[1] != Z_test.shape[1]:
-        raise InputError(
-            "training and test features must be equally wide",
-            got=f"Z_train has {Z_train.shape[1]} features, Z_test has {Z_test.shape[1]}",
-            cure="encode both with the same encoder",
-        )
-    y_train = check_labels(y_train, len(Z_train), "y_train")
-    y_test = np.asarray(y_test)
-    if y_test.shape != (len(Z_test),):
-        raise InputError("labels and rows must be equal in number", got=f"{y_test.shape} labels for {len(Z_test)} rows")
+    Z_train, y_train, Z_test, y_test = check_probe_data(Z_train, y_train, Z_test, y_test, dtype=dtype)
     strengths = check_strengths(strengths)
     scaling = Scaling.fit(Z_train) if scaling is None else scaling
     labels = torch.from_numpy(y_train)[None]

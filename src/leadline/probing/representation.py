@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from leadline.data import check_features
+from leadline.data import check_features, check_labels
 from leadline.errors import InputError
 
 Encode = Callable[[np.ndarray], Any]
@@ -76,6 +76,27 @@ def encode_rows(encode: Encode, X: Float[np.ndarray, "n d"], name: str) -> Float
             "an encoder gives one row of features for each row", got=f"{name!r} gave {len(features)} for {len(X)}"
         )
     return features
+
+
+def check_probe_data(
+    Z_train: Any, y_train: Any, Z_test: Any, y_test: Any, *, dtype: type[np.floating]
+) -> tuple[Float[np.ndarray, "n d"], Int[np.ndarray, " n"], Float[np.ndarray, "m d"], Int[np.ndarray, " m"]]:
+    """Labelled features and test features, checked. Test labels may hold classes that no labelled row has.
+
+    Raises:
+        InputError: features that are not finite or of unequal width, labels of one class, unequal numbers.
+    """
+    Z_train, Z_test = (check_features(Z, name, dtype=dtype) for Z, name in ((Z_train, "Z_train"), (Z_test, "Z_test")))
+    if Z_train.shape[1] != Z_test.shape[1]:
+        raise InputError(
+            "training and test features must be equally wide",
+            got=f"Z_train has {Z_train.shape[1]} features, Z_test has {Z_test.shape[1]}",
+            cure="encode both with the same encoder",
+        )
+    y_train, y_test = check_labels(y_train, len(Z_train), "y_train"), np.asarray(y_test)
+    if y_test.shape != (len(Z_test),):
+        raise InputError("labels and rows must be equal in number", got=f"{y_test.shape} labels for {len(Z_test)} rows")
+    return Z_train, y_train, Z_test, y_test
 
 
 def _through_module(module: torch.nn.Module, function: Callable[[torch.Tensor], Any], X: np.ndarray) -> np.ndarray:

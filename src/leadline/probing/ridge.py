@@ -1,0 +1,141 @@
+"""The ridge probe: a quantity instead of a class, predicted from frozen features."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from leadline.data import check_features
+from leadline.errors import InputError
+from leadline.probing.linear import check_strengths
+from leadline.probing.scaling import Scaling
+
+RIDGE_STRENGTHS = tuple(10.0**power for power in range(-4, 5))
+"""Values of C (inverse regularisation) that are tried; each costs next to nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class RidgeProbe:
+    """Fitted ridge regressions, one for each subset of labelled rows, and what they are worth on the test rows."""
+
+    r2: Float[np.ndarray, " subsets"]
+    """Share of the test rows' variance that is explained, averaged over targets: at most 1, and 0 for their mean."""
+    errors: Float[np.ndarray, " subsets"]
+    """Mean squared error on the test rows."""
+    strengths: Float[np.ndarray, " subsets"]
+    """C of each, chosen inside its labels."""
+    own_errors: Float[np.ndarray, "subsets strengths"]
+    """Mean squared error on each labelled row by the fit to the others: what C was chosen by."""
+    coefficients: Float[np.ndarray, "subsets targets d"]
+    """Weights on the scaled features."""
+    intercepts: Float[np.ndarray, "subsets targets"]
+    scaling: Scaling
+
+    def predict(self, Z: Any) -> Float[np.ndarray, "subsets n targets"]:
+        """Predicted quantities for rows of features, by each subset's fit."""
+        rows = self.scaling(check_features(Z, "Z", dtype=np.float64))
+        return rows @ self.coefficients.transpose(0, 2, 1) + self.intercepts[:, None]
+
+
+def ridge_probe(
+    Z_train: Any,
+    y_train: Any,
+    Z_test: Any,
+    y_test: Any,
+    *,
+    strengths: float | Sequence[float] = RIDGE_STRENGTHS,
+    subsets: Any = None,
+    scaling: Scaling | None = None,
+) -> RidgeProbe:
+    """Fit a linear regression with L2 regularisation to labelled features and test it.
+
+    Formula: minimises ``sum_i ‖W z_i + b - y_i‖² + ‖W‖² / C`` on scaled features z; the intercept b is free. C is the
+    one of ``strengths`` with the smallest leave-one-out error. One decomposition ``Z = U S V^T`` of the centred
+    features gives the fits and, through ``e_i / (1 - h_ii)``, the exact leave-one-out errors at every C.
+
+    Args:
+        Z_train: features of shape (n, d).
+        y_train: quantities of shape (n,) or (n, targets), best of like size where there are several.
+        Z_test: features of shape (m, d); they influence nothing but the score.
+        y_test: quantities of shape (m,) or (m, targets).
+        strengths: values of C to choose from, > 0; a single one is taken as it is.
+        subsets: row numbers into ``Z_train`` of shape (subsets, b): a regression for each; by default one on all rows.
+        scaling: applied to all features; by default that of all training rows.
+
+    Raises:
+        InputError: anything that is not finite or does not fit, or a target that never changes.
+
+    >>> Z = np.arange(6.0)[:, None]
+    >>> probe = ridge_probe(Z, 2 * Z[:, 0] + 1, Z, 2 * Z[:, 0] + 1)
+    >>> probe.r2.round(3).tolist(), probe.predict([[10.0]]).round(1).tolist()
+    ([1.0], [[[21.0]]])
+
+    Reference: Hoerl & Kennard, *Ridge regression*, 1970; Allen, *The relationship between variable selection and data
+    augmentation and a method for prediction*, 1974 (leave-one-out errors).
+    """
+    Z_train, Z_test = (
+        check_features(Z, name, dtype=np.float64) for Z, name in ((Z_train, "Z_train"), (Z_test, "Z_test"))
+    )
+    y_train, y_test = _targets(y_train, len(Z_train), "y_train"), _targets(y_test, len(Z_test), "y_test")
+    if Z_train.shape[1] != Z_test.shape[1] or y_train.shape[1] != y_test.shape[1]:
+        raise InputError(
+            "training and test rows must be equally wide",
+            got=f"{Z_train.shape[1]} and {Z_test.shape[1]} features, {y_train.shape[1]} and {y_test.shape[1]} targets",
+            cure="encode both with the same encoder",
+        )
+    values = np.array(check_strengths(strengths))
+    index = _subsets(subsets, len(Z_train))
+    scaling = Scaling.fit(Z_train) if scaling is None else scaling
+    own_errors, W, b = _solve(scaling(Z_train)[index], y_train[index], values)
+    best = own_errors.argmin(axis=1)
+    W, b = (fits[np.arange(len(best)), best] for fits in (W, b))
+    squares = (scaling(Z_test) @ W.transpose(0, 2, 1) + b[:, None] - y_test) ** 2
+    r2 = (1 - squares.mean(axis=1) / y_test.var(axis=0)).mean(axis=1)
+    return RidgeProbe(r2, squares.mean(axis=(1, 2)), values[best], own_errors, W, b, scaling)
+
+
+def _solve(
+    Z: Float[np.ndarray, "subsets b d"], y: Float[np.ndarray, "subsets b targets"], strengths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Leave-one-out errors (subsets, strengths), weights (subsets, strengths, targets, d) and intercepts."""
+    centre, level = Z.mean(axis=1, keepdims=True), y.mean(axis=1, keepdims=True)
+    U, S, Vt = np.linalg.svd(Z - centre, full_matrices=False)
+    projected = U.transpose(0, 2, 1) @ (y - level)
+    penalties = 1 / strengths[:, None]
+    shrunk = S[:, None] ** 2 / (S[:, None] ** 2 + penalties)
+    fitted = (U[:, None] * shrunk[:, :, None]) @ projected[:, None]
+    leverage = (U[:, None] ** 2 * shrunk[:, :, None]).sum(axis=3, keepdims=True) + 1 / Z.shape[1]
+    left_out = ((y - level)[:, None] - fitted) / (1 - leverage)
+    W = (projected[:, None] * (S[:, None] / (S[:, None] ** 2 + penalties))[..., None]).transpose(0, 1, 3, 2) @ Vt[
+        :, None
+    ]
+    b = level - (W * centre[:, None]).sum(axis=3)
+    return (left_out**2).mean(axis=(2, 3)), W, b
+
+
+def _targets(y: Any, n: int, name: str) -> Float[np.ndarray, "n targets"]:
+    array = np.asarray(y)
+    array = check_features(array[:, None] if array.ndim == 1 else array, name, dtype=np.float64)
+    if len(array) != n:
+        raise InputError("quantities and rows must be equal in number", got=f"{len(array)} in {name} for {n} rows")
+    if (array == array[0]).all(axis=0).any():
+        raise InputError(
+            "a quantity to regress on must change from row to row",
+            got=f"{name} is {array[0, int((array == array[0]).all(axis=0).argmax())]:g} in all {n} rows",
+            cause="one row only, or the wrong column was named",
+        )
+    return array
+
+
+def _subsets(subsets: Any, n: int) -> np.ndarray:
+    index = np.arange(n)[None] if subsets is None else np.asarray(subsets)
+    if index.ndim != 2 or index.dtype.kind not in "iu" or index.shape[1] < 2 or index.min() < 0 or index.max() >= n:
+        raise InputError(
+            "subsets are row numbers of shape (subsets, labels), at least two labels each",
+            got=f"subsets of shape {index.shape}, dtype {index.dtype}"
+            + (f", up to {index.max()} with {n} rows" if index.size else ""),
+            cure="rng.permuted(np.tile(np.arange(n), (10, 1)), axis=1)[:, :b]",
+        )
+    return index

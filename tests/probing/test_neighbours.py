@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+from sklearn.neighbors import KNeighborsClassifier
+
+from leadline.errors import InputError
+from leadline.probing import Scaling, knn_probe
+
+RNG = np.random.default_rng(0)
+CENTRES = RNG.normal(size=(4, 6))
+y = np.arange(160) % 4
+Z = CENTRES[y] + 0.8 * RNG.normal(size=(160, 6))
+KS = (1, 3, 5, 7, 60)
+
+
+def probe(Z_train=Z[:100], y_train=y[:100], Z_test=Z[100:], y_test=y[100:], **options):
+    return knn_probe(Z_train, y_train, Z_test, y_test, **{"neighbours": KS, **options})
+
+
+def by_hand(distances, labels, k):
+    """The obvious way: the first k by distance vote, of equals the class that votes first."""
+    found = []
+    for row in distances:
+        voters = labels[np.argsort(row, kind="stable")[:k]].tolist()
+        found.append(max(sorted(set(voters)), key=lambda c: (voters.count(c), -voters.index(c))))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_every_number_of_neighbours_and_labels_is_the_obvious_vote(metric):
+    result = probe(budgets=[20, 50, 100], metric=metric)
+    scale = Scaling.fit(Z[:100])
+    a, b = scale(Z[100:]), scale(Z[:100])
+    if metric == "cosine":
+        a, b = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (a, b))
+    distances = ((a[:, None] - b[None]) ** 2).sum(2)
+    assert result.neighbours == KS
+    for i, size in enumerate((20, 50, 100)):
+        for j, k in enumerate(KS):
+            expected = by_hand(distances[:, :size], y[:size], k)
+            assert np.array_equal(result.predictions[i, j], expected)
+            assert result.accuracies[i, j] == (expected == y[100:]).mean()
+
+
+def test_one_neighbour_is_scikit_learns():
+    theirs = KNeighborsClassifier(1).fit(Z[:100], y[:100]).predict(Z[100:])
+    assert np.array_equal(probe(neighbours=1, metric="euclidean").predictions[0, 0], theirs)
+
+
+def test_labelled_rows_choose_k_and_never_vote_on_themselves():
+    result = probe(budgets=[30, 100], metric="euclidean")
+    scaled = Scaling.fit(Z[:100])(Z[:100])
+    distances = ((scaled[:, None] - scaled[None]) ** 2).sum(2)
+    for i, size in enumerate((30, 100)):
+        for j, k in enumerate(KS):
+            right = []
+            for row in range(size):
+                others = np.delete(np.arange(size), row)
+                right.append(by_hand(distances[row : row + 1, others], y[others], k)[0] == y[row])
+            assert result.own_accuracies[i, j] == pytest.approx(np.mean(right))
+        assert result.accuracy[i] == result.accuracies[i, KS.index(result.chosen[i])]
+    poisoned = probe(Z_test=Z[100:] + 1e6, budgets=[30, 100], metric="euclidean")
+    assert poisoned.chosen == result.chosen
+
+
+def test_ties_go_to_the_earlier_row_and_to_the_nearer_class():
+    same = np.array([[0.0], [0.0], [0.0], [4.0]])
+    result = knn_probe(same, [2, 1, 1, 0], [[0.0], [4.0]], [2, 0], neighbours=[1, 2, 3, 4], metric="euclidean")
+    assert result.predictions[0, :, 0].tolist() == [2, 2, 1, 1]
+    assert result.predictions[0, :, 1].tolist() == [0, 0, 0, 1]
+
+
+def test_a_class_without_labels_is_allowed_and_never_predicted():
+    result = probe(y_test=np.full(60, 9))
+    assert (result.accuracies == 0).all()
+    assert result.predictions.max() == 3
+
+
+def test_does_not_depend_on_scale_and_offset():
+    for metric in ("cosine", "euclidean"):
+        moved = probe(1000 * Z[:100] - 7, Z_test=1000 * Z[100:] - 7, metric=metric)
+        assert np.array_equal(moved.predictions, probe(metric=metric).predictions)
+
+
+def test_rows_are_compared_in_parts(monkeypatch):
+    whole = probe(budgets=[20, 100])
+    monkeypatch.setattr("leadline.probing.neighbours.ROWS_AT_ONCE", 7)
+    parts = probe(budgets=[20, 100])
+    assert np.array_equal(whole.predictions, parts.predictions)
+    assert np.array_equal(whole.own_accuracies, parts.own_accuracies)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"neighbours": 0}, "neighbours must be a whole number of at least 1"),
+        ({"neighbours": []}, r"neighbours = \[\]"),
+        ({"budgets": [101]}, r"budgets = \[101\] for 100 rows"),
+        ({"budgets": [1]}, "at least 2"),
+        ({"metric": "manhattan"}, "'manhattan'"),
+        ({"y_train": np.zeros(100, int)}, "at least two classes"),
+        ({"Z_test": np.full((60, 6), np.nan)}, r"Z_test\[0, 0\] = nan"),
+        ({"Z_test": Z[100:, :3]}, "Z_train has 6 features, Z_test has 3"),
+    ],
+)
+def test_refuses_what_does_not_fit(changes, text):
+    with pytest.raises(InputError, match=text):
+        probe(**changes)

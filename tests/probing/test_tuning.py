@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from leadline import data
+from leadline.autoencoders import Autoencoder, GaussianNoise, pretrain
+from leadline.errors import InputError
+from leadline.probing import fine_tune, linear_probe
+from leadline.probing.tuning import FIXED_EPOCHS
+
+DIGITS = data.digits()
+X, y = DIGITS.X, data.check_labels(DIGITS.y, len(DIGITS))
+ROLES = data.split_roles(y, seed=0)
+POOL = data.label_subsets(y, ROLES.probe_pool, [100], num=1, seed=0).rows(100)[0]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    model = Autoencoder(64, (48, 16), corruption=GaussianNoise(0.5), seed=0)
+    return pretrain(model, X[ROLES.pretrain_train], epochs=20).encoder
+
+
+def tune(encoder, rows=POOL, **options):
+    return fine_tune(encoder, X[rows], y[rows], X[ROLES.test], y[ROLES.test], **options)
+
+
+def test_begins_as_the_linear_probe_and_with_many_labels_ends_better(encoder):
+    rows = ROLES.probe_pool
+    tuned = tune(encoder, rows)
+    frozen = linear_probe(encoder.encode(X[rows]), y[rows], encoder.encode(X[ROLES.test]), y[ROLES.test])
+    assert tuned.frozen_accuracy == pytest.approx(frozen.accuracy, abs=2.5 / len(ROLES.test))
+    assert tuned.accuracy > tuned.frozen_accuracy + 0.01
+    assert tuned.accuracy == (tuned.predict(X[ROLES.test]) == y[ROLES.test]).mean()
+    assert tuned.epochs == tuned.held_out_loss.argmin() > 0
+    np.testing.assert_allclose(tuned.probabilities(X[:5]).sum(1), 1, atol=1e-5)
+
+
+def test_same_seed_same_result_and_nothing_given_is_touched(encoder):
+    before = [tensor.clone() for tensor in encoder.module.state_dict().values()]
+    state = torch.get_rng_state()
+    first, second, other = tune(encoder, seed=1), tune(encoder, seed=1), tune(encoder, seed=2)
+    for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert any(not torch.equal(a, b) for a, b in zip(first.model.parameters(), other.model.parameters(), strict=True))
+    assert torch.equal(torch.get_rng_state(), state)
+    for a, b in zip(before, encoder.module.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    assert not any(parameter.requires_grad for parameter in encoder.module.parameters())
+
+
+def test_labels_reach_the_copy_alone(encoder):
+    """Permuted labels change the classifier, and leave the encoder bit-identical."""
+    before = encoder.encode(X[:9])
+    shuffled = np.random.default_rng(0).permutation(y[POOL])
+    tuned = fine_tune(encoder, X[POOL], shuffled, X[ROLES.test], y[ROLES.test])
+    assert tuned.accuracy < 0.3
+    assert np.array_equal(encoder.encode(X[:9]), before)
+
+
+def test_too_few_labels_to_hold_out_train_for_a_fixed_time(encoder):
+    tuned = tune(encoder, POOL[:10])
+    assert tuned.epochs == FIXED_EPOCHS
+    assert tuned.held_out_loss.size == 0
+
+
+def test_where_nothing_is_gained_the_probe_is_kept(encoder):
+    tuned = tune(encoder, lr=10.0, patience=3)
+    assert tuned.epochs == 0
+    assert len(tuned.held_out_loss) == 4
+    assert tuned.accuracy == tuned.frozen_accuracy
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_any_module_takes_part_and_keeps_its_mode(mode):
+    linear = Autoencoder(64, (32,), seed=0).encoder[0]
+    module = nn.Sequential(linear, nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2)).train(mode)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    tuned = tune(module, epochs=5, batch_size=33)
+    assert module.training is mode
+    assert not tuned.model.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
+    assert all(parameter.grad is None for parameter in module.parameters())
+    assert tuned.accuracy > 0.6
+
+
+def test_a_modules_encode_is_its_representation():
+    model = Autoencoder(64, (8,), seed=0)
+    assert tune(model, epochs=1).model.get_parameter("head.weight").shape == (10, 8)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda e: tune(lambda rows: rows), "only a module with parameters"),
+        (lambda e: tune(nn.Flatten()), "only a module with parameters"),
+        (lambda e: tune(nn.Sequential(*e.module, nn.Unflatten(1, (8, 2)))), r"shape \(\d+, 8, 2\) for"),
+        (lambda e: tune(e, lr=0.0), "lr = 0.0"),
+        (lambda e: tune(e, epochs=0), "epochs must be"),
+        (lambda e: fine_tune(e, X[:9], np.zeros(9, int), X[:9], y[:9]), "at least two classes"),
+    ],
+)
+def test_refuses_what_does_not_fit(make, text, encoder):
+    with pytest.raises(InputError, match=text):
+        make(encoder)
