@@ -1,0 +1,174 @@
+"""The influence matrix and the totals beside automatic differentiation, bare matrix products, and a memory limit.
+
+The peer gets what it needs for free: an unrolled network whose hidden states are at hand, whose forward pass is not
+timed where ours is not, and gradients with respect to the states only. Norms are part of both.
+"""
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.pairs import Row, paired, row
+from leadline import recurrent
+
+
+def measure(rounds: int = 7) -> list[Row]:
+    """All rows; the ratios are medians over pairs."""
+    return [
+        *influence("tanh RNN, T=256, H=64, B=1", nn.RNN, 64, 1, rounds, faster=50),
+        *influence("tanh RNN, T=256, H=128, B=32", nn.RNN, 128, 32, max(3, rounds // 2), faster=11, over_bare=1.35),
+        *influence("LSTM, T=256, H=128, B=8", nn.LSTM, 128, 8, max(3, rounds // 2), faster=20),
+        totals(rounds),
+        memory(),
+    ]
+
+
+class Model(nn.Module):
+    """One recurrent layer of PyTorch's and a linear head; ``states`` is the same network, unrolled by hand."""
+
+    def __init__(self, kind: type[nn.RNN] | type[nn.LSTM], hidden: int):
+        super().__init__()
+        self.recurrent = kind(8, hidden, batch_first=True)
+        self.head = nn.Linear(hidden, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.recurrent(x)[0])
+
+    def states(self, x: Tensor) -> list[Tensor]:
+        """The hidden states, one tensor for each timestep, as a network that is written for inspection has them."""
+        layer = self.recurrent
+        h = x.new_zeros(len(x), layer.hidden_size)
+        bias = layer.bias_ih_l0 + layer.bias_hh_l0
+        driven = (x @ layer.weight_ih_l0.T + bias).unbind(1)
+        if isinstance(layer, nn.RNN):
+            return _scan(driven, lambda a, h: (a + h @ layer.weight_hh_l0.T).tanh(), h)
+        c, found = torch.zeros_like(h), []
+        for a in driven:
+            i, f, g, o = (a + h @ layer.weight_hh_l0.T).chunk(4, -1)
+            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+            h = o.sigmoid() * c.tanh()
+            found.append(h)
+        return found
+
+
+def _scan(driven: tuple[Tensor, ...], cell: Callable[[Tensor, Tensor], Tensor], h: Tensor) -> list[Tensor]:
+    found = []
+    for a in driven:
+        h = cell(a, h)
+        found.append(h)
+    return found
+
+
+def _model(kind: type[nn.RNN] | type[nn.LSTM], hidden: int, batch: int, time: int) -> tuple[Model, Tensor, Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Model(kind, hidden), torch.randn(batch, time, 8), torch.randn(batch, time, 1)
+
+
+def influence(
+    name: str,
+    kind: type[nn.RNN] | type[nn.LSTM],
+    hidden: int,
+    batch: int,
+    rounds: int,
+    *,
+    faster: float,
+    over_bare: float | None = None,
+    time: int = 256,
+) -> list[Row]:
+    """The whole matrix, against one call of autograd for each loss term, and against its matrix products alone."""
+    model, x, y = _model(kind, hidden, batch, time)
+    with recurrent.trace(model) as tape:
+        terms = recurrent.mse(model(x), y, per_step=True)
+    states = model.states(x)
+    unrolled = torch.stack([(model.head(h) - y[:, t]).square().mean() / time for t, h in enumerate(states)])
+
+    def ours() -> Tensor:
+        return torch.from_numpy(tape.influence(terms).layers[0].norms)
+
+    def autograd() -> Tensor:
+        norms = torch.zeros(time, time)
+        for k in range(time):
+            found = torch.autograd.grad(unrolled[k], states[: k + 1], retain_graph=True)
+            norms[k, : k + 1] = torch.stack(found).norm(dim=(1, 2))
+        return norms
+
+    W_h = model.recurrent.weight_hh_l0.detach()
+    wide, narrow = torch.randn(time * batch, len(W_h)), torch.empty(time * batch, hidden)
+
+    def bare() -> None:
+        for t in range(time - 1, 0, -1):
+            first = t * batch
+            torch.mm(wide[first:], W_h, out=narrow[first:])
+
+    assert torch.allclose(ours().float(), autograd(), rtol=1e-2, atol=1e-12), "the two do not agree"
+    mine, theirs = paired(ours, autograd, rounds=rounds)
+    rows = [
+        row(f"influence matrix, {name}: faster than T calls of autograd", mine, theirs, faster, peer_over_ours=True)
+    ]
+    if over_bare is not None:
+        mine, products = paired(ours, bare, rounds=3 * rounds)
+        rows.append(
+            row(f"influence matrix, {name}: over bare products", mine, products, over_bare, peer_over_ours=False)
+        )
+    return rows
+
+
+def totals(rounds: int, time: int = 1000, hidden: int = 128) -> Row:
+    """‖dL/dh_t‖ for one loss, forward pass included, against an unrolled network that retains its states' gradients."""
+    model, x, y = _model(nn.RNN, hidden, 1, time)
+
+    def ours() -> Tensor:
+        with recurrent.trace(model) as tape:
+            loss = (model(x) - y).square().mean()
+        return torch.from_numpy(tape.gradient_flow(loss).layers[0].total[0])
+
+    def autograd() -> Tensor:
+        states = model.states(x)
+        for h in states:
+            h.retain_grad()
+        loss = (model.head(torch.stack(states, 1)) - y).square().mean()
+        model.zero_grad()
+        loss.backward()
+        return torch.stack([h.grad for h in states if h.grad is not None]).norm(dim=(1, 2))
+
+    assert torch.allclose(ours().float(), autograd(), rtol=1e-2, atol=1e-12), "the two do not agree"
+    mine, theirs = paired(ours, autograd, rounds=3 * rounds)
+    name = f"totals for one loss, T={time}, H={hidden}, B=1: faster than retained gradients of an unrolled network"
+    return row(name, mine, theirs, 2, peer_over_ours=True)
+
+
+def memory(limit: float = 600.0) -> Row:
+    """Peak of a process of its own above what it held before the forward pass."""
+    command = [sys.executable, "-c", "from benchmarks.gradients import peak; print(peak())"]
+    peak_mb = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return {
+        "work": "memory of the influence matrix, T=2000, H=64, B=8, forward pass included",
+        "measured": f"{peak_mb:.0f} MB above baseline",
+        "bar": f"under {limit:.0f} MB",
+        "met": peak_mb < limit,
+    }
+
+
+def peak(time: int = 2000) -> float:
+    """MB that the high-water mark rises by; whatever loads lazily is loaded by a small run before."""
+
+    def once(time: int) -> None:
+        model, x, y = _model(nn.RNN, 64, 8, time)
+        with recurrent.trace(model) as tape:
+            terms = recurrent.mse(model(x), y, per_step=True)
+        tape.influence(terms)
+
+    once(10)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    once(time)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+if __name__ == "__main__":
+    for one in measure():
+        print(one)
