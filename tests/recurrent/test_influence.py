@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from leadline import InputError, recurrent
-from leadline.recurrent import tracing
+from leadline.recurrent import influence, tracing
 
 CELLS = {
     "tanh": lambda layers: nn.RNN(3, 5, layers, batch_first=True),
@@ -139,3 +139,24 @@ def test_terms_of_another_shape_are_refused(shape):
         out = model(x).sum()
     with pytest.raises(InputError, match=r"loss terms have the shape \(K,\) or \(batch, K\)"):
         tape.influence(out * torch.ones(shape, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("cell", ["tanh", "lstm"])
+def test_terms_swept_in_chunks_are_those_swept_at_once(cell, monkeypatch):
+    """The gradient shrinks fast, so that scales are mended inside blocks of norms and between them."""
+    model, (x, y) = Model(lambda: CELLS[cell](2), True).double(), data_of(time=40)
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            weights.mul_(0.2 if "weight_hh" in name else 1)
+    with recurrent.trace(model) as tape:
+        terms = terms_of(model, x, y)
+    at_once = tape.influence(terms, per_sample=True)
+    monkeypatch.setattr(influence, "CACHE", 1)
+    monkeypatch.setattr(influence, "LEAST_ROWS", 7 * len(x))
+    in_chunks = tape.influence(terms, per_sample=True)
+    for a, b in zip(at_once.layers, in_chunks.layers, strict=True):
+        np.testing.assert_allclose(b.log_norms, a.log_norms, rtol=1e-10)
+        np.testing.assert_allclose(b.log_norms_per_sample, a.log_norms_per_sample, rtol=1e-6)
+    without = tape.influence(terms)
+    for a, b in zip(at_once.layers, without.layers, strict=True):
+        np.testing.assert_allclose(b.log_norms, a.log_norms, rtol=1e-10)

@@ -110,6 +110,15 @@ class RNNRecord(Record):
         """``da = rows sigma'(a_t)``."""
         torch.mul(rows, self.slopes[t], out=da)
 
+    def pull_back(self, t: int, rows: Tensor) -> Tensor:
+        """``arguments`` and ``back`` without a copy."""
+        return (rows * self._slopes[t]) @ self.weights.W_h
+
+    @cached_property
+    def _slopes(self) -> tuple[Float[Tensor, "B H"], ...]:
+        """Those of each timestep, as tensors of their own."""
+        return self.slopes.unbind()
+
     def push_forward(self, t: int, tangents: Tensor) -> Tensor:
         """``sigma'(a_t) W_h v``."""
         return tangents @ self.weights.W_h.T * self.slopes[t].unsqueeze(1)

@@ -9,6 +9,7 @@ Every row is carried as a unit vector and the natural logarithm of its norm, so 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -64,8 +65,10 @@ class Swept:
 PullBack = Callable[[int, Tensor], Tensor]
 """``(t, rows (B, H)) -> rows J_t (B, H)``: from the state at t to the state at t - 1."""
 
-BLOCK = 16
-"""Steps between two normalisations; fewer where the range of the numbers asks for it."""
+BLOCK, STEADY = 64, 4
+"""Steps between two normalisations, at most, and how many blocks in turn must have fitted before a larger one is tried:
+fewer steps where the range of the numbers asks for it.
+"""
 
 
 def adjoint_sweep(direct: Rows, pull_back: PullBack) -> Swept:
@@ -80,36 +83,49 @@ def adjoint_sweep(direct: Rows, pull_back: PullBack) -> Swept:
 
     Reference: Werbos, *Backpropagation through time: what it does and how to do it*, 1990.
     """
-    time = len(direct.log)
-    carry = direct[time - 1]
-    totals = [Rows(carry.unit[None], carry.log[None])]
-    recurrents = [Rows(torch.zeros_like(carry.unit[None]), torch.full_like(carry.log[None], -torch.inf))]
-    t, size = time - 1, BLOCK
-    while t > 0:
-        block = _block(direct, pull_back, carry, t, max(0, t - size)) if size > 1 else None
-        size = min(2 * size, BLOCK) if block else max(size // 2, 1)
+    last = len(direct.log) - 1
+    carry, size, steady = direct[last], BLOCK, 0
+    nothing = torch.zeros_like(carry.unit[None])
+    blocks = [_Block(carry.unit[None], carry.log[None], nothing, torch.full_like(carry.log[None], -torch.inf))]
+    while last > 0:
+        first = max(0, last - size)
+        block = _together(direct[first:last], pull_back, carry, last) if size > 1 else None
         if block is None and size > 1:
+            size, steady = size // 2, 0
             continue
-        total, recurrent = block or _step(direct, pull_back, carry, t)
-        totals.append(total)
-        recurrents.append(recurrent)
-        t -= len(recurrent.log)
-        carry = total[0]
-    return Swept(Rows.cat(totals[::-1]), Rows.cat(recurrents[::-1]))
+        blocks.append(block or _alone(direct[last - 1], pull_back, carry, last))
+        carry, last = blocks[-1].earliest(), last - len(blocks[-1].log_total)
+        steady += 1
+        if steady % STEADY == 0:
+            size = min(2 * size, BLOCK)
+    total, log_total, recurrent, log_recurrent = (torch.cat(parts[::-1]) for parts in zip(*blocks, strict=True))
+    return Swept(Rows.of(total, log_total), Rows.of(recurrent, log_recurrent))
 
 
-def _block(direct: Rows, pull_back: PullBack, carry: Rows, last: int, first: int) -> tuple[Rows, Rows] | None:
-    """The states ``first`` to ``last - 1`` in plain arithmetic on one scale; ``None`` where its range is too small."""
-    window = direct[first:last]
+class _Block(NamedTuple):
+    """Some timesteps of the sweep, and the logarithms of the scales on which they are."""
+
+    total: Float[Tensor, "T *batch H"]
+    log_total: Float[Tensor, "T *batch"]  # noqa: F821
+    recurrent: Float[Tensor, "T *batch H"]
+    log_recurrent: Float[Tensor, "T *batch"]  # noqa: F821
+
+    def earliest(self) -> Rows:
+        return Rows.of(self.total[0], self.log_total[0])
+
+
+def _together(window: Rows, pull_back: PullBack, carry: Rows, last: int) -> _Block | None:
+    """The states before ``last`` in plain arithmetic on one scale; ``None`` where its range is too small."""
     base = torch.maximum(carry.log, window.log.amax(0))
     base = torch.where(base.isneginf(), 0, base)
     entering = window.unit * _factor(window.log - base, window.unit)
     row = carry.unit * _factor(carry.log - base, carry.unit)
     rows, recurrents = [row], []
-    for t in range(last, first, -1):
-        arriving = pull_back(t, rows[-1])
-        recurrents.append(arriving)
-        rows.append(entering[t - 1 - first] + arriving)
+    for back, enters in enumerate(reversed(entering.unbind())):
+        arrives = pull_back(last - back, row)
+        row = enters + arrives
+        recurrents.append(arrives)
+        rows.append(row)
     total, recurrent = torch.stack(rows[::-1]), torch.stack(recurrents[::-1])
     limit = torch.finfo(total.dtype).max ** 0.75
     sizes, arrived = total.abs().amax(-1), recurrent.abs().amax(-1)
@@ -119,18 +135,19 @@ def _block(direct: Rows, pull_back: PullBack, carry: Rows, last: int, first: int
     is_safe &= (_inside(arrived, limit) | ((arrived == 0) & (sizes[1:] == 0))).all()
     if not bool(is_safe):
         return None
-    return Rows.of(total[:-1], base), Rows.of(recurrent, base)
+    log = base.expand(window.log.shape)
+    return _Block(total[:-1], log, recurrent, log)
 
 
 def _inside(sizes: Tensor, limit: float) -> Tensor:
     return (sizes > 1 / limit) & (sizes < limit)
 
 
-def _step(direct: Rows, pull_back: PullBack, carry: Rows, t: int) -> tuple[Rows, Rows]:
-    """The state ``t - 1`` alone, whatever the scales."""
-    recurrent = Rows.of(pull_back(t, carry.unit), carry.log)
-    total = direct[t - 1] + recurrent
-    return Rows(total.unit[None], total.log[None]), Rows(recurrent.unit[None], recurrent.log[None])
+def _alone(direct: Rows, pull_back: PullBack, carry: Rows, last: int) -> _Block:
+    """The state before ``last`` alone, whatever the scales."""
+    recurrent = Rows.of(pull_back(last, carry.unit), carry.log)
+    total = direct + recurrent
+    return _Block(total.unit[None], total.log[None], recurrent.unit[None], recurrent.log[None])
 
 
 def _factor(log: Tensor, like: Tensor) -> Tensor:

@@ -163,7 +163,7 @@ class Tape:
         rest = iter(gradients)
         by_call = [[next(rest) for _ in call.outputs] for call in self.calls]
         for call, own in zip(self.calls, by_call, strict=True):
-            if any(gradient is not None and bool(gradient.isnan().any()) for gradient in own):
+            if any(gradient is not None and _holds_nan(gradient) for gradient in own):
                 raise InputError(
                     "gradients must be numbers to be traced",
                     got=f"{call.title}: the loss's gradient is NaN there",
@@ -224,6 +224,10 @@ def _foreign_loss(got: str) -> InputError:
         cause="a loss from another forward pass, a detached one, or one computed under no_grad",
         cure="compute the loss from what the model returned inside the block",
     )
+
+
+def _holds_nan(values: Tensor) -> bool:
+    return bool(values.sum().isnan()) and bool(values.isnan().any())  # a sum is fast; infinities can make it NaN
 
 
 def uncast(like: Tensor) -> torch.autocast:
