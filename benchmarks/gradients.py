@@ -4,10 +4,10 @@ The peer gets what it needs for free: an unrolled network whose hidden states ar
 timed where ours is not, and gradients with respect to the states only. Norms are part of both.
 """
 
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -40,15 +40,14 @@ class Model(nn.Module):
 
     def states(self, x: Tensor) -> list[Tensor]:
         """The hidden states, one tensor for each timestep, as a network that is written for inspection has them."""
-        layer = self.recurrent
-        h = x.new_zeros(len(x), layer.hidden_size)
-        bias = layer.bias_ih_l0 + layer.bias_hh_l0
-        driven = (x @ layer.weight_ih_l0.T + bias).unbind(1)
-        if isinstance(layer, nn.RNN):
-            return _scan(driven, lambda a, h: (a + h @ layer.weight_hh_l0.T).tanh(), h)
+        W_x, W_h, b_x, b_h = self.recurrent.parameters()
+        h = x.new_zeros(len(x), self.recurrent.hidden_size)
+        driven = (x @ W_x.T + b_x + b_h).unbind(1)
+        if isinstance(self.recurrent, nn.RNN):
+            return _scan(driven, lambda a, h: (a + h @ W_h.T).tanh(), h)
         c, found = torch.zeros_like(h), []
         for a in driven:
-            i, f, g, o = (a + h @ layer.weight_hh_l0.T).chunk(4, -1)
+            i, f, g, o = (a + h @ W_h.T).chunk(4, -1)
             c = f.sigmoid() * c + i.sigmoid() * g.tanh()
             h = o.sigmoid() * c.tanh()
             found.append(h)
@@ -97,7 +96,7 @@ def influence(
             norms[k, : k + 1] = torch.stack(found).norm(dim=(1, 2))
         return norms
 
-    W_h = model.recurrent.weight_hh_l0.detach()
+    W_h = list(model.recurrent.parameters())[1].detach()
     wide, narrow = torch.randn(time * batch, len(W_h)), torch.empty(time * batch, hidden)
 
     def bare() -> None:
@@ -155,7 +154,7 @@ def memory(limit: float = 600.0) -> Row:
 
 
 def peak(time: int = 2000) -> float:
-    """MB that the high-water mark rises by; whatever loads lazily is loaded by a small run before."""
+    """MB by which the most that is held exceeds what is held before; whatever loads lazily is loaded by a small run before."""
 
     def once(time: int) -> None:
         model, x, y = _model(nn.RNN, 64, 8, time)
@@ -164,9 +163,15 @@ def peak(time: int = 2000) -> float:
         tape.influence(terms)
 
     once(10)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _resident("VmRSS")
     once(time)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return _resident("VmHWM") - before
+
+
+def _resident(kind: str) -> float:
+    """MB that the process holds (VmRSS) or has held at most (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(kind))
 
 
 if __name__ == "__main__":

@@ -156,6 +156,8 @@ def test_terms_swept_in_chunks_are_those_swept_at_once(cell, monkeypatch):
     in_chunks = tape.influence(terms, per_sample=True)
     for a, b in zip(at_once.layers, in_chunks.layers, strict=True):
         np.testing.assert_allclose(b.log_norms, a.log_norms, rtol=1e-10)
+        assert a.log_norms_per_sample is not None
+        assert b.log_norms_per_sample is not None
         np.testing.assert_allclose(b.log_norms_per_sample, a.log_norms_per_sample, rtol=1e-6)
     without = tape.influence(terms)
     for a, b in zip(at_once.layers, without.layers, strict=True):
