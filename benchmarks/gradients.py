@@ -154,7 +154,7 @@ def memory(limit: float = 600.0) -> Row:
 
 
 def peak(time: int = 2000) -> float:
-    """MB by which the most that is held exceeds what is held before; whatever loads lazily is loaded by a small run before."""
+    """MB by which the most that is held exceeds what was held before; a small run has loaded what loads lazily."""
 
     def once(time: int) -> None:
         model, x, y = _model(nn.RNN, 64, 8, time)
