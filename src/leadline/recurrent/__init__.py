@@ -10,6 +10,7 @@ from leadline.recurrent.monitor import GradientMonitor
 from leadline.recurrent.regression import Regression, mse, running_average
 from leadline.recurrent.remedies import Remedies, Remedy, remedies
 from leadline.recurrent.stability import Cure, LayerStability, Stability, stability
+from leadline.recurrent.terms import LayerTerms, WeightTerms
 from leadline.recurrent.tracing import Tape, trace
 from leadline.recurrent.training import Training, train
 
@@ -24,12 +25,14 @@ __all__ = [
     "LayerFlow",
     "LayerInfluence",
     "LayerStability",
+    "LayerTerms",
     "Regression",
     "Remedies",
     "Remedy",
     "Stability",
     "Tape",
     "Training",
+    "WeightTerms",
     "mse",
     "presets",
     "read_metrics",

@@ -38,6 +38,10 @@ class Arrived:
         """The part of state rows that belongs to h."""
         return rows.part(None, self.one.record.h.shape[-1])
 
+    def in_time(self, values: Float[Tensor, "T B ..."]) -> Float[Tensor, "T B ..."]:
+        """From the order of the scan to the order of time, sample by sample."""
+        return _reorder(values.unsqueeze(1), self.one.order).squeeze(1)
+
     def log_norm(self, rows: Rows) -> Float[np.ndarray, "K T B"]:
         """Logarithms of the norms of rows by timestep, NaN where padded."""
         log = rows.log.double()

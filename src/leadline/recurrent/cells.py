@@ -85,6 +85,10 @@ class Record:
         self.back(t, rows, da)
         return rows
 
+    def to_recurrent(self, da: Float[Tensor, "*more T B GH"]) -> Float[Tensor, "*more T B GH"]:
+        """What ``W_h h_{t-1}`` receives, from what the gates' arguments receive, for all timesteps at once."""
+        return da
+
     def to_input(self, rows: Float[Tensor, "*more T B S"]) -> Float[Tensor, "*more T B I"]:
         """``rows ds_t/dx_t``, for all timesteps at once."""
         rows, da = rows.clone(memory_format=torch.contiguous_format), self.scratch(rows)
@@ -229,6 +233,11 @@ class GRURecord(Record):
         dn = da_r * self.to_reset[t].unsqueeze(1) + du * self.r[t].unsqueeze(1)
         new, update, z = (part[t].unsqueeze(1) for part in (self.to_new, self.to_update, self.z))
         return dn * new + da_z * update + tangents * z
+
+    def to_recurrent(self, da: Tensor) -> Tensor:
+        """``[da_r, da_z, dn r]``."""
+        da_r, da_z, dn = da.chunk(3, -1)
+        return torch.cat([da_r, da_z, dn * self.r], -1)
 
     def back(self, t: int, rows: Tensor, da: Tensor) -> None:
         """``rows = [da_r, da_z, dn r] W_h + rows z``."""

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from leadline.figures import ACCENT, COLOURS, NEUTRAL, heat_map, log_lines, panels, plain
 from leadline.recurrent.flow import LN10, GradientFlow, LayerFlow, median, overflow, underflow
 from leadline.recurrent.influence import LayerInfluence
+from leadline.recurrent.terms import WeightTerms
 from leadline.recurrent.training import Training
 
 if TYPE_CHECKING:
@@ -72,6 +73,19 @@ def remedies_figure(layers: Mapping[str, LayerFlow]) -> go.Figure:
         x_label="timestep t",
         y_label="‖dL/dh<sub>t</sub>‖",
         dashed=(untreated,),
+        margin_t=64,
+    )
+
+
+def terms_figure(terms: WeightTerms) -> go.Figure:
+    """The norm of what each timestep adds to the gradient of every layer's recurrent weights."""
+    curves = {f"{layer.title}: W_h": layer.log_norms["W_h"] / LN10 for layer in terms.layers}
+    return log_lines(
+        np.arange(1, 1 + max(map(len, curves.values()))),
+        curves,
+        title="What each timestep adds to the gradient of the shared weights",
+        x_label="timestep t",
+        y_label="‖dL/dh<sub>t</sub> dh<sub>t</sub>/dW<sub>h</sub>‖",
         margin_t=64,
     )
 

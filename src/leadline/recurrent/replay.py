@@ -69,6 +69,8 @@ class Pass:
     """For the reverse direction, shape (T, B): which timestep each place of the scan came from."""
     mask: Tensor | None
     """What dropout multiplied this layer's input by."""
+    x: Tensor
+    """The layer's input, shape (T, B, I), in the order of the scan."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +162,7 @@ def replay(call: Call, *, may_be_nan: bool = False, samples: Tensor | None = Non
                 else:
                     h = _run(w, scanned, start)
                 made = record(w, scanned, h, *start)
-                passes.append(Pass(index, "reverse" if d else "forward", made, order, mask))
+                passes.append(Pass(index, "reverse" if d else "forward", made, order, mask, scanned))
                 outputs.append(_gather(made.h, order))
                 if not may_be_nan:
                     _check_numbers(call, index, outputs[-1], lengths)

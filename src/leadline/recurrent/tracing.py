@@ -17,6 +17,7 @@ from leadline.recurrent.loops import Chain, Loops, check_loops, log_totals, loop
 from leadline.recurrent.recording import Entry, recording
 from leadline.recurrent.replay import Replayed, replay
 from leadline.recurrent.sweep import Rows
+from leadline.recurrent.terms import WeightTerms, terms_of
 from leadline.sounding import Protocol
 
 
@@ -52,6 +53,30 @@ class Tape:
             ]
         settings = {"model": type(self.model).__name__, "loss": float(loss.detach().sum())}
         return GradientFlow(Protocol(settings), tuple(layers))
+
+    def weight_terms(self, loss: Tensor) -> WeightTerms:
+        """What each timestep adds to the gradient of the shared weights: dL/dh_t dh_t/dW, whose sum over t is dL/dW.
+
+        Args:
+            loss: as in :meth:`gradient_flow`.
+
+        Returns:
+            The terms of every layer; the graph is retained.
+
+        Raises:
+            InputError: a loop written by hand or a layer with a projection, and all that :meth:`gradient_flow` refuses.
+        """
+        self._check(loss)
+        with uncast(loss):
+            replayed, gradients = self._replayed(), self._seeds(loss.sum())
+            layers = [
+                terms
+                for one, own in zip(replayed, gradients, strict=True)
+                if any(gradient is not None for gradient in own)
+                for terms in terms_of(one, own)
+            ]
+        settings = {"model": type(self.model).__name__, "loss": float(loss.detach().sum())}
+        return WeightTerms(Protocol(settings), tuple(layers))
 
     def influence(self, terms: Tensor, *, per_sample: bool = False, chunk: int = 32) -> Influence:
         """How much each term of the loss tells each hidden state: ‖dL_k/dh_t‖ for all k and t.
