@@ -1,0 +1,245 @@
+"""``rnn.b``: which nonlinearity lets gradients explode or vanish, over the scale of the weights."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from leadline import recurrent
+from leadline.recurrent.layers import RNNLayer
+from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.worksheet.answer import Answer, effects_of
+from leadline.worksheet.criterion import Fact
+from leadline.worksheet.setting import Setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+Nonlinearity = Literal["identity", "relu", "tanh"]
+NONLINEARITIES: tuple[Nonlinearity, ...] = ("identity", "relu", "tanh")
+NAMES = {"identity": "none", "relu": "ReLU", "tanh": "tanh"}
+
+SMALL, LARGE = (0.3, 0.5, 0.7, 0.9), (1.1, 1.4, 2.0, 3.0)
+"""Spectral radii below 1, which are reported, and above 1, which the criterion is about."""
+
+HIDDEN, STEPS, BATCH = 16, 50, 8
+LIMIT = math.log(1000)
+"""A gradient explodes if it is a thousand times larger at the first timestep than at the last, and vanishes if it is a
+thousand times smaller, or zero."""
+
+
+@dataclass(frozen=True, eq=False)
+class Explosions(Sounding):
+    """How much larger the gradient is at the first timestep than at the last, for networks of many scales."""
+
+    radii: Float[np.ndarray, " radii"]
+    """The spectral radius of W_h that all weights were scaled to."""
+    log_growth: Float[np.ndarray, "seeds 3 radii networks"]
+    """ln of ‖dL/dh_1‖ over ‖dL/dh_T‖ over the batch, for no nonlinearity, ReLU and tanh; -inf where nothing arrives."""
+    largest_state: Float[np.ndarray, "seeds 3 radii networks"]
+    """The largest ``|h|`` of any unit at any timestep."""
+
+    @property
+    def exploding(self) -> Float[np.ndarray, "seeds 3 radii"]:
+        """Share of networks whose gradient explodes, in percent."""
+        return 100 * (self.log_growth > LIMIT).mean(-1)
+
+    @property
+    def vanishing(self) -> Float[np.ndarray, "seeds 3 radii"]:
+        """Share of networks whose gradient vanishes, in percent."""
+        return 100 * (self.log_growth < -LIMIT).mean(-1)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Shares at spectral radii above 1."""
+        large = self.radii > 1
+        exploding, vanishing = (shares[..., large].mean((0, 2)) for shares in (self.exploding, self.vanishing))
+        told = [
+            f"{NAMES[kind]} {exploding[i]:.0f} % explode, {vanishing[i]:.0f} % vanish"
+            for i, kind in enumerate(NONLINEARITIES)
+        ]
+        return Verdict("at spectral radii above 1: " + "; ".join(told))
+
+    def table(self) -> "pd.DataFrame":
+        """One row per nonlinearity, radius and seed: ``exploding`` and ``vanishing`` in percent of its networks."""
+        import pandas as pd
+
+        seed, kind, radius = (axis.ravel() for axis in np.indices(self.exploding.shape))
+        return pd.DataFrame(
+            {
+                "nonlinearity": [NAMES[NONLINEARITIES[i]] for i in kind],
+                "spectral_radius": self.radii[radius],
+                "seed": seed,
+                "exploding": self.exploding.ravel(),
+                "vanishing": self.vanishing.ravel(),
+            }
+        )
+
+    def figure(self) -> "go.Figure":
+        """Shares of exploding and of vanishing gradients, by spectral radius."""
+        from leadline.figures import ACCENT, COLOURS, NEUTRAL, panels
+
+        figure = panels(
+            f"Gradients over {STEPS} timesteps, by the scale of the weights",
+            [
+                ("1000 times larger at the start", "spectral radius of W<sub>h</sub>", "% of networks"),
+                ("1000 times smaller at the start", "spectral radius of W<sub>h</sub>", "% of networks"),
+            ],
+        )
+        colours = dict(zip(NONLINEARITIES, (NEUTRAL, ACCENT, COLOURS[1]), strict=True))
+        for panel, shares in enumerate((self.exploding, self.vanishing)):
+            for i, kind in enumerate(NONLINEARITIES):
+                figure.add_scatter(
+                    x=self.radii,
+                    y=shares[:, i].mean(0),
+                    mode="lines+markers",
+                    line_color=colours[kind],
+                    name=NAMES[kind],
+                    legendgroup=kind,
+                    showlegend=panel == 0,
+                    xaxis=f"x{panel + 1}" if panel else "x",
+                    yaxis=f"y{panel + 1}" if panel else "y",
+                )
+        ticks = {"type": "log", "tickvals": self.radii, "ticktext": [f"{radius:g}" for radius in self.radii]}
+        figure.update_layout(xaxis=ticks, xaxis2=ticks)
+        return figure.update_yaxes(range=[-4, 104])
+
+
+def nonlinearities(setting: Setting) -> Answer:
+    """``rnn.b``: shares of exploding and vanishing gradients, and the two constructed networks."""
+    networks = setting.pick(quick=8, full=24)
+    radii = np.array(SMALL + LARGE)
+    found = np.array(
+        [
+            [[[_growth(kind, radius, seed, i) for i in range(networks)] for radius in radii] for kind in NONLINEARITIES]
+            for seed in setting.seeds
+        ]
+    )
+    protocol = Protocol(
+        {
+            "hidden units": HIDDEN,
+            "timesteps": STEPS,
+            "sequences": BATCH,
+            "networks per seed, radius and nonlinearity": networks,
+            "weights": "PyTorch's initialisation, all weights and biases scaled until W_h has the spectral radius",
+            "explodes, vanishes": "‖dL/dh_1‖ more than 1000 times, less than 1/1000 of ‖dL/dh_T‖; loss at the end",
+            "dtype": "float64",
+        },
+        seeds=setting.seeds,
+    )
+    explosions = Explosions(protocol, radii, found[..., 0], found[..., 1])
+    large, (_, relu, tanh) = radii > 1, range(3)
+    exploding, vanishing = (shares[..., large].mean(-1) for shares in (explosions.exploding, explosions.vanishing))
+    small = np.median(explosions.log_growth[..., ~large, :], axis=(-2, -1)) / (STEPS - 1)
+    by_radius = explosions.vanishing[..., large].mean(0)
+    bound = float(explosions.largest_state[:, tanh].max())
+    growth, radius, state = exception()
+    doubling = _doubling()
+    return Answer(
+        protocol=protocol,
+        statement_id="rnn.b",
+        sentence=f"at spectral radii above 1, {exploding[:, relu].mean():.0f} % of ReLU networks explode and "
+        f"{vanishing[:, relu].mean():.0f} % vanish, {exploding[:, tanh].mean():.0f} % and "
+        f"{vanishing[:, tanh].mean():.0f} % of tanh networks.",
+        soundings={"explosions": explosions},
+        effects=effects_of(
+            "rnn.b",
+            relu_minus_tanh_exploding=(
+                exploding[:, relu] - exploding[:, tanh],
+                "exploding gradients, ReLU minus tanh",
+                "points",
+            ),
+            tanh_minus_relu_vanishing=(
+                vanishing[:, tanh] - vanishing[:, relu],
+                "vanishing gradients, tanh minus ReLU",
+                "points",
+            ),
+            tanh_minus_relu_slope_below_1=(
+                small[:, tanh] - small[:, relu],
+                "ln of the gradient's growth per step back at spectral radii below 1, tanh minus ReLU",
+                "nats",
+            ),
+        ),
+        facts={
+            "tanh_states_bounded": Fact(
+                "largest |h| of all tanh networks (a state so near to 1 that it rounds to it counts as inside)",
+                bound <= 1,
+                f"{bound:.6g}; of ReLU networks {explosions.largest_state[:, relu].max():.1e}",
+                "at most 1",
+            ),
+            "tanh_exception": Fact(
+                "a tanh network with spectral radius above 1 and states near zero: its gradient explodes",
+                growth > LIMIT and radius > 1 and state < 0.01,
+                f"spectral radius {radius:.2f}, largest |h| {state:.1e}, gradient {math.exp(growth):.1e} times larger",
+                "radius above 1, states below 0.01, 1000 times larger",
+            ),
+        },
+        findings=(
+            f"Without a nonlinearity {exploding[:, 0].mean():.0f} % explode at these radii.",
+            f"Which of the two vanishes more often depends on the scale: at a spectral radius of {LARGE[0]}, "
+            f"{by_radius[relu, 0]:.0f} % of ReLU and {by_radius[tanh, 0]:.0f} % of tanh networks, at {LARGE[-1]:g}, "
+            f"{by_radius[relu, -1]:.0f} % and {by_radius[tanh, -1]:.0f} %.",
+            f"Below 1, at {SMALL[0]} to {SMALL[-1]}, it shrinks {math.exp(-small[:, relu].mean()):.1f}-fold per step "
+            f"back through ReLU and {math.exp(-small[:, tanh].mean()):.1f}-fold through tanh (medians).",
+            f"A ReLU network whose W_h has spectral radius 0 can explode: over 29 steps back its gradient grows "
+            f"{doubling:.0f}-fold, twofold each step.",
+        ),
+    )
+
+
+def _growth(kind: Nonlinearity, radius: float, seed: int, network: int) -> tuple[float, float]:
+    """ln ‖dL/dh_1‖ - ln ‖dL/dh_T‖, and the largest |h|, of a network of this scale.
+
+    Networks of one seed differ by nonlinearity and scale alone: weights and sequences are drawn once.
+    """
+    drawn = int(np.random.SeedSequence((seed, network)).generate_state(1)[0])
+    model = recurrent.Regression(recurrent.RNN(1, HIDDEN, nonlinearity=kind, seed=drawn), seed=drawn).double()
+    (layer,) = model.network.layers
+    assert isinstance(layer, RNNLayer)
+    with torch.no_grad():
+        factor = radius / float(torch.linalg.eigvals(layer.W_h).abs().max())
+        for weights in layer.parameters():
+            weights.mul_(factor)
+    x, y = (values.double() for values in recurrent.running_average(BATCH, STEPS, seed=drawn))
+    return traced_growth(model, x, y)
+
+
+def traced_growth(model: recurrent.Regression, x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
+    """ln of the growth of the batch's gradient from the last timestep to the first, and the largest |h|."""
+    with recurrent.trace(model) as tape:
+        predictions, h = model(x)
+        loss = recurrent.mse(predictions, y, last_only=True)
+    log = tape.gradient_flow(loss).layers[0].log_total
+    first, last = (float(np.logaddexp.reduce(2 * log[:, t]) / 2) for t in (0, -1))
+    return first - last, float(h.detach().abs().max())
+
+
+def exception(radius: float = 1.5) -> tuple[float, float, float]:
+    """A tanh network near zero: W_h is ``radius`` times a rotation, without biases, and inputs are about 1e-12.
+
+    Returns:
+        ln of the gradient's growth, the spectral radius and the largest |h|.
+    """
+    model = recurrent.Regression(recurrent.RNN(1, HIDDEN, seed=0), seed=0).double()
+    (layer,) = model.network.layers
+    assert isinstance(layer, RNNLayer)
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((HIDDEN, HIDDEN)))
+    with torch.no_grad():
+        layer.W_h.copy_(radius * torch.from_numpy(rotation))
+        layer.b.zero_()
+    x, y = (values.double() for values in recurrent.running_average(BATCH, STEPS, seed=0))
+    growth, state = traced_growth(model, 1e-12 * x, y)
+    return growth, float(torch.linalg.eigvals(layer.W_h.detach()).abs().max()), state
+
+
+def _doubling(steps: int = 29) -> float:
+    """How much larger the gradient of the preset is, so many steps back."""
+    network, x = recurrent.presets.zero_radius_that_explodes(steps + 1)
+    with recurrent.trace(network) as tape:
+        loss = network(x)[0][:, -1].sum()
+    log = tape.gradient_flow(loss).layers[0].log_total[0]
+    return math.exp(log[0] - log[-1])
