@@ -83,6 +83,8 @@ class _Problem:
 
     Z: Tensor
     """(batch, rows, features + 1)"""
+    squares: Tensor
+    """Z squared, which the curvature is measured with."""
     weights: Tensor
     """(batch, fits, rows), adding to 1 in each fit."""
     moments: Tensor
@@ -100,10 +102,12 @@ class _Problem:
         moments = torch.bmm(target.flatten(1, 2), Z).unflatten(1, target.shape[1:3])
         penalty = (1 / (strengths * sizes.squeeze(2)))[..., None, None].repeat(1, 1, 1, Z.shape[2])
         penalty[..., -1] = 0
-        return cls(Z, weights, moments, penalty)
+        return cls(Z, Z.square(), weights, moments, penalty)
 
     def __getitem__(self, index: Tensor) -> "_Problem":
-        return _Problem(self.Z[index], self.weights[index], self.moments[index], self.penalty[index])
+        return _Problem(
+            self.Z[index], self.squares[index], self.weights[index], self.moments[index], self.penalty[index]
+        )
 
     def zeros(self) -> Tensor:
         """The weights of no knowledge, (batch, fits, classes, features + 1)."""
@@ -111,14 +115,14 @@ class _Problem:
 
     def curvature(self) -> Tensor:
         """An upper bound of the Hessian's diagonal, wherever the weights: (batch, fits, classes * (features + 1))."""
-        bound = (torch.bmm(self.weights, self.Z.square()) / 2).unsqueeze(2) + self.penalty
+        bound = (torch.bmm(self.weights, self.squares) / 2).unsqueeze(2) + self.penalty
         return bound.expand(self.moments.shape).flatten(2)
 
     def curvature_at(self, W: Tensor) -> Tensor:
         """The Hessian's diagonal at weights W, kept away from zero."""
         chance = self._scores(W).softmax(2)
         spread = (chance * (1 - chance)).mul_(self.weights.unsqueeze(2))
-        squares = torch.bmm(spread.flatten(1, 2), self.Z.square()).view(self.moments.shape)
+        squares = torch.bmm(spread.flatten(1, 2), self.squares).view(self.moments.shape)
         return torch.maximum((squares + self.penalty).flatten(2), 1e-6 * self.curvature())
 
     def __call__(self, W: Tensor) -> tuple[Tensor, Tensor]:
