@@ -303,3 +303,42 @@ def test_steps_taken_together_or_one_by_one_agree(dtype, scale, monkeypatch):
     torch.testing.assert_close(together.recurrent.log, alone.recurrent.log, rtol=1e-6, atol=tolerance)
     torch.testing.assert_close(together.total.unit, alone.total.unit, rtol=0, atol=tolerance)
     assert alone.recurrent.log[19].isneginf().all()
+
+
+def test_an_infinite_gradient_stays_infinite_on_its_way_back():
+    """The loss is infinite at the sixth timestep alone: before it all is infinite, after it all as it was."""
+    model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
+    x, _ = recurrent.running_average(2, 12, seed=0)
+    with recurrent.trace(model) as tape:
+        predictions, _ = model(x)
+    plain, flow = (
+        tape.gradient_flow(p) for p in (predictions.sum(), predictions.sum() + predictions[:, 5].sum() * 1e38 * 1e5)
+    )
+    assert (flow.layers[0].log_total[:, :6] == np.inf).all()
+    np.testing.assert_allclose(flow.layers[0].log_total[:, 6:], plain.layers[0].log_total[:, 6:], rtol=1e-5)
+    assert "infinite at 6 of 12 timesteps" in str(flow)
+    assert flow.figure().to_dict()["data"]
+    last = tape.gradient_flow(predictions[:, -1].sum() * 1e38 * 1e5).layers[0]
+    assert (last.log_total == np.inf).all()
+
+
+def test_an_infinite_term_is_an_infinite_row_of_the_influence():
+    model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
+    x, _ = recurrent.running_average(2, 12, seed=0)
+    with recurrent.trace(model) as tape:
+        terms = model(x)[0].mean((0, 2))
+    layer = tape.influence(torch.where(torch.arange(12) == 8, terms * 1e38 * 1e5, terms)).layers[0]
+    assert (layer.log_norms[8, :9] == np.inf).all()
+    assert layer.log_norms[8, 9:].max() == -np.inf
+    assert np.isfinite(layer.log_norms[11]).all()
+    assert layer.lost_beyond(9) == 0
+    assert layer.lost_beyond(1) == pytest.approx(8 / 9)
+    assert layer.window_for() == 9
+
+
+def test_a_loss_that_reaches_one_timestep_only_says_so():
+    model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
+    x, _ = recurrent.running_average(2, 12, seed=0)
+    with recurrent.trace(model) as tape:
+        _, h = model(x)
+    assert "reaches 1 of 12 timesteps" in str(tape.gradient_flow(h[:, 0].sum()))

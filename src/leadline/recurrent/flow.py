@@ -195,6 +195,9 @@ def _tell(layer: LayerFlow) -> str:
     if not np.isfinite(reading).any():
         return "nothing of the loss arrives" if (reading[present] == -np.inf).all() else "the gradient is infinite"
     steps = present.sum(axis=1)
+    infinite = np.median((reading == np.inf).sum(axis=1))
+    if infinite >= 1:
+        return f"the gradient is infinite at {int(infinite)} of {int(np.median(steps))} timesteps"
     is_zero = reading == -np.inf
     # How many of the far steps, from the far end on without a gap, receive exactly nothing.
     dead = np.where(is_zero.all(axis=1), steps, np.argmin(is_zero | ~present, axis=1))
@@ -208,6 +211,9 @@ def _tell(layer: LayerFlow) -> str:
     )
     slopes = layer.slope()
     slopes = slopes[np.isfinite(slopes)]
+    reached = int(np.median(np.isfinite(reading).sum(axis=1)))
+    if reached < 2 <= np.median(steps):
+        return f"the loss reaches {reached} of {int(np.median(steps))} timesteps, which tells no change"
     if np.median(steps) < 2 or not len(slopes):
         return f"how the gradient changes cannot be told from {int(np.median(steps))} timestep; {sizes}"
     slope = float(np.median(slopes))

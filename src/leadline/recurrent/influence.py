@@ -56,18 +56,21 @@ class LayerInfluence:
             window: how many timesteps back from the loss backpropagation would go, at least 1.
         """
         k, t = np.indices(self.log_norms.shape)
-        top = self.log_norms.max()
-        weights = np.exp(self.log_norms - (top if np.isfinite(top) else 0))
+        weights = self._weights()
         return float(weights[abs(k - t) >= window].sum() / max(weights.sum(), np.finfo(float).tiny))
 
     def window_for(self, share: float = 0.99) -> int:
         """The shortest truncation window that keeps ``share`` of all gradient."""
         k, t = np.indices(self.log_norms.shape)
-        top = self.log_norms.max()
-        weights = np.exp(self.log_norms - (top if np.isfinite(top) else 0))
+        weights = self._weights()
         by_distance = np.bincount(abs(k - t).ravel(), weights.ravel())
         kept = np.cumsum(by_distance) / max(by_distance.sum(), np.finfo(float).tiny)
         return int(np.searchsorted(kept, share)) + 1
+
+    def _weights(self) -> Float[np.ndarray, "K T"]:
+        """The norms, the largest being 1; beside infinite ones all others are nothing."""
+        top = self.log_norms.max()
+        return np.exp(self.log_norms - top) if np.isfinite(top) else (self.log_norms == np.inf).astype(float)
 
 
 @dataclass(frozen=True, eq=False)

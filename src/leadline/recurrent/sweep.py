@@ -18,7 +18,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Row vectors as directions and the logarithms of their norms; a zero row has direction 0 and logarithm -inf."""
+    """Row vectors as directions and the logarithms of their norms; a zero row has direction 0 and logarithm -inf.
+
+    An infinite row has the direction of its infinite entries, and the logarithm inf.
+    """
 
     unit: Float[Tensor, "*batch H"]
     log: Float[Tensor, "*batch"]
@@ -33,12 +36,13 @@ class Rows:
             scaled = torch.where(size.isinf(), values.isinf() * values.sign(), scaled)
         norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
         unit = scaled / torch.where(norm > 0, norm, 1)
-        return cls(unit, (norm.double().log() + size.double().log()).squeeze(-1) + log)
+        own = (norm.double().log() + size.double().log()).squeeze(-1)
+        return cls(unit, torch.where(own.isneginf(), own, own + log))
 
     def __add__(self, other: "Rows") -> "Rows":
         top = torch.maximum(self.log, other.log)
         base = torch.where(top.isneginf(), 0, top)
-        parts = (rows.unit * _factor(rows.log - base, rows.unit) for rows in (self, other))
+        parts = (rows.unit * _factor(rows.log, base, rows.unit) for rows in (self, other))
         return Rows.of(sum(parts, torch.zeros_like(self.unit)), base)
 
     @classmethod
@@ -118,8 +122,8 @@ def _together(window: Rows, pull_back: PullBack, carry: Rows, last: int) -> _Blo
     """The states before ``last`` in plain arithmetic on one scale; ``None`` where its range is too small."""
     base = torch.maximum(carry.log, window.log.amax(0))
     base = torch.where(base.isneginf(), 0, base)
-    entering = window.unit * _factor(window.log - base, window.unit)
-    row = carry.unit * _factor(carry.log - base, carry.unit)
+    entering = window.unit * _factor(window.log, base, window.unit)
+    row = carry.unit * _factor(carry.log, base, carry.unit)
     rows, recurrents = [row], []
     for back, enters in enumerate(reversed(entering.unbind())):
         arrives = pull_back(last - back, row)
@@ -150,5 +154,6 @@ def _alone(direct: Rows, pull_back: PullBack, carry: Rows, last: int) -> _Block:
     return _Block(total.unit[None], total.log[None], recurrent.unit[None], recurrent.log[None])
 
 
-def _factor(log: Tensor, like: Tensor) -> Tensor:
-    return log.exp().to(like.dtype).unsqueeze(-1)
+def _factor(log: Tensor, base: Tensor, like: Tensor) -> Tensor:
+    """From the scale ``exp(log)`` to ``exp(base)``; beside the infinite everything else is nothing."""
+    return torch.where(log == base, 0, log - base).exp().to(like.dtype).unsqueeze(-1)
