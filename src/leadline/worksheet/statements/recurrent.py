@@ -28,7 +28,7 @@ STATEMENTS = (
         "run, whatever its singular values. In the short run they need not: a non-normal matrix of small ρ can first "
         "amplify.",
         condition="Asymptotic: over short distances a non-normal matrix follows its largest singular value.",
-        measure="leadline.worksheet.measurements.recurrent:largest_eigenvalue",
+        measure="leadline.worksheet.measurements.recurrent.eigenvalues:largest_eigenvalue",
     ),
     Statement(
         id="rnn.b",
@@ -90,6 +90,7 @@ STATEMENTS = (
         why="The same W acts at every step, so the chain rule adds one term for each. Each term carries a product of "
         "Jacobians as long as its distance from the loss.",
         condition="An identity; it cannot fail but by an error of arithmetic.",
+        measure="leadline.worksheet.measurements.recurrent.paths:shared_weight",
     ),
     Statement(
         id="rnn.e",
@@ -106,5 +107,6 @@ STATEMENTS = (
         why="A running average needs one linear memory and a step count; ten steps are short enough for the gradient "
         "to arrive.",
         condition="Longer sequences need gates or a careful initialisation.",
+        measure="leadline.worksheet.measurements.recurrent.learning:running_average_is_learned",
     ),
 )

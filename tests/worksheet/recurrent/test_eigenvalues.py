@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from leadline.worksheet import STATEMENTS, Setting
-from leadline.worksheet.measurements import recurrent as measurements
+from leadline.worksheet.measurements.recurrent import eigenvalues as measurements
 
 
 def test_the_answer_follows_from_its_slopes():

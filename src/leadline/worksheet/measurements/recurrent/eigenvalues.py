@@ -1,4 +1,4 @@
-"""Measurements of section 2, on real recurrent networks and their traced gradients."""
+"""rnn.a: whether the largest eigenvalue decides what a linear network's gradient does."""
 
 import math
 from dataclasses import dataclass

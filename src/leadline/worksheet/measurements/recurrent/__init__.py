@@ -1,0 +1,1 @@
+"""Measurements of section 2, on real recurrent networks and their traced gradients; a file for each statement."""

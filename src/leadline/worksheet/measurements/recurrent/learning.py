@@ -1,0 +1,173 @@
+"""rnn.e: whether recurrent networks learn the running average."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from leadline import recurrent
+from leadline.randomness import torch_generator
+from leadline.recurrent import LSTM, RNN, Regression
+from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.worksheet.answer import Answer, effects_of
+from leadline.worksheet.setting import Setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+TIME, HIDDEN, LIMIT = 10, 32, 0.02
+"""Timesteps, hidden units, and the share of the zero predictor's error that counts as learned."""
+
+ARCHITECTURES = {
+    "RNN, 1 layer": (RNN, 1),
+    "RNN, 2 layers": (RNN, 2),
+    "LSTM, 1 layer": (LSTM, 1),
+    "LSTM, 2 layers": (LSTM, 2),
+}
+
+STEPS = {"quick": {RNN: 1000, LSTM: 250}, "full": {RNN: 3000, LSTM: 1500}}
+"""Optimiser steps by budget and cell; chosen, with the learning rate, on other seeds."""
+
+LR, TESTED = 1e-2, 2000
+"""The highest learning rate, and how many sequences the error is reported on."""
+
+TASKS = ("all timesteps", "the last timestep")
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedAverage(Sounding):
+    """The error that is left on sequences that neither training nor the choice of the best weights has seen."""
+
+    architectures: tuple[str, ...]
+    share: Float[np.ndarray, "tasks architectures seeds"]
+    """Mean squared error over that of predicting zero; tasks: all timesteps, the last alone."""
+
+    @property
+    def worst(self) -> Float[np.ndarray, "tasks seeds"]:
+        """Over the architectures."""
+        return self.share.max(axis=1)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The error that is left in each task."""
+        told = "; ".join(
+            f"{task}: median {100 * np.median(share):.2g} %, at worst {100 * share.max():.2g} %"
+            for task, share in zip(TASKS, self.share, strict=True)
+        )
+        return Verdict(f"of the zero predictor's error is left at {told}")
+
+    def table(self) -> "pd.DataFrame":
+        """One row per network: ``task``, ``architecture``, ``seed``, ``share`` of the zero predictor's error."""
+        import pandas as pd
+
+        task, architecture, seed = np.indices(self.share.shape)
+        return pd.DataFrame(
+            {
+                "task": np.array(TASKS)[task.ravel()],
+                "architecture": np.array(self.architectures)[architecture.ravel()],
+                "seed": seed.ravel(),
+                "share": self.share.ravel(),
+            }
+        )
+
+    def figure(self) -> "go.Figure":
+        """Every network's share of error, by task and architecture, beside the limit of two percent."""
+        from leadline.figures import ACCENT, COLOURS, NEUTRAL, new_figure
+
+        figure = new_figure("The running average is learned", "", "error, % of the zero predictor's", height=420)
+        places, seeds = np.arange(len(self.architectures)), self.share.shape[-1]
+        jitter = np.linspace(-0.1, 0.1, seeds)
+        for name, share, colour, shift in zip(TASKS, self.share, (ACCENT, COLOURS[1]), (-0.17, 0.17), strict=True):
+            figure.add_scatter(
+                x=(places[:, None] + shift + jitter).ravel(),
+                y=100 * share.ravel(),
+                mode="markers",
+                marker={"color": colour, "size": 6, "opacity": 0.75},
+                name=f"loss at {name}",
+                hovertemplate="%{y:.2g} %",
+            )
+        figure.add_scatter(
+            x=[-0.5, len(places) - 0.5],
+            y=[100 * LIMIT] * 2,
+            mode="lines",
+            line={"color": NEUTRAL, "dash": "dot"},
+            name="2 %",
+        )
+        low = np.floor(np.log10(100 * self.share.min()))
+        figure.update_xaxes(tickvals=places, ticktext=self.architectures, range=[-0.5, len(places) - 0.5])
+        ticks = 10.0 ** np.arange(low, 3)
+        return figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+
+
+def running_average_is_learned(setting: Setting) -> Answer:
+    """``rnn.e``: the error that is left, for both tasks and four architectures."""
+    share = np.array(
+        [
+            [_share(cell, layers, last_only, setting) for cell, layers in ARCHITECTURES.values()]
+            for last_only in (False, True)
+        ]
+    )
+    protocol = Protocol(
+        {
+            "timesteps": TIME,
+            "hidden units": HIDDEN,
+            "steps": {cell.__name__: steps for cell, steps in STEPS[setting.budget].items()},
+            "learning rate": LR,
+            "error": f"on {TESTED} fresh sequences; the worst of four architectures for each seed",
+        },
+        seeds=setting.seeds,
+    )
+    learned = LearnedAverage(protocol, tuple(ARCHITECTURES), share)
+    every, last = learned.worst
+    effects = effects_of(
+        "rnn.e",
+        error_share_all_steps=(every, "worst share of the zero predictor's error, all timesteps", ""),
+        error_share_last_step=(last, "worst share of the zero predictor's error, last timestep", ""),
+    )
+    return Answer(
+        protocol=protocol,
+        statement_id="rnn.e",
+        sentence=f"the worst of four architectures leaves {100 * every.mean():.2g} % of the zero predictor's error at "
+        f"all timesteps and {100 * last.mean():.2g} % at the last, the mean over {len(every)} seeds.",
+        soundings={"learned": learned},
+        effects=effects,
+        findings=(
+            "Median share left, at all timesteps and at the last: "
+            + "; ".join(
+                f"{name} {100 * a:.2g} % and {100 * b:.2g} %"
+                for name, (a, b) in zip(ARCHITECTURES, np.median(share, axis=-1).T, strict=True)
+            )
+            + ".",
+            f"{int((share > LIMIT).sum())} of {share.size} networks left more than 2 %.",
+        ),
+    )
+
+
+def _share(cell: type[RNN] | type[LSTM], layers: int, last_only: bool, setting: Setting) -> Float[np.ndarray, " seeds"]:
+    """The share of error that is left to networks of one architecture, trained at once."""
+    models = [Regression(cell(1, HIDDEN, layers, seed=seed), seed=seed) for seed in setting.seeds]
+    steps = STEPS[setting.budget][cell]
+    every = max(1, steps // 5)
+    recurrent.train(
+        models,
+        seeds=setting.seeds,
+        time=TIME,
+        last_only=last_only,
+        steps=steps,
+        lr=LR,
+        evaluate_every=every,
+        patience=9,
+    )
+    return np.array([error_share(model, seed, last_only) for model, seed in zip(models, setting.seeds, strict=True)])
+
+
+def error_share(model: Regression, seed: int, last_only: bool) -> float:
+    """Mean squared error over the zero predictor's, on sequences drawn for nothing else."""
+    x = torch.randn(TESTED, TIME, 1, generator=torch_generator(seed, "worksheet.rnn.e"))
+    y = x.cumsum(1) / torch.arange(1, TIME + 1).unsqueeze(1)
+    with torch.no_grad():
+        left = recurrent.mse(model(x)[0], y, last_only)
+    return float(left / recurrent.mse(torch.zeros_like(y), y, last_only))

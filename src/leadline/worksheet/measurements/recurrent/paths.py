@@ -1,0 +1,259 @@
+"""rnn.d: the gradient of a shared weight is a sum over timesteps, of terms that lie decades apart."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from leadline import recurrent
+from leadline.recurrent import GRU, LSTM, RNN, Regression
+from leadline.recurrent.layers import Network, Nonlinearity
+from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.worksheet.answer import Answer
+from leadline.worksheet.criterion import Fact
+from leadline.worksheet.setting import Setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+LN10 = math.log(10)
+
+HIDDEN, STEPS, SHORT = 16, 100, 8
+"""Size of the networks, the length of the long sequences, and of those that are drawn as a graph."""
+
+END = STEPS // 10
+"""The far terms are the first so many, the near ones the last; the very first, of the zero state h_0, is left out."""
+
+DECADES = 3
+"""A far term is tiny or huge where it is a thousand times smaller or larger than the near ones."""
+
+RADII = (0.9, 1.0, 1.1)
+"""Spectral radii that W_h is scaled to, around the one at which a linear network is stable."""
+
+
+@dataclass(frozen=True, eq=False)
+class WeightPaths(Sounding):
+    """What each timestep adds to the gradient of W_h, of a loss at the last timestep."""
+
+    names: tuple[str, ...]
+    """Kinds of networks."""
+    log_norms: Float[np.ndarray, "kinds seeds T"]
+    """ln ‖dL/dh_t dh_t/dW_h‖ over long sequences; the first is -inf, since h_0 = 0."""
+    short_terms: Float[np.ndarray, " S"]
+    """The norms of the terms of one short sequence, for the graph."""
+
+    @property
+    def far_over_near(self) -> Float[np.ndarray, "kinds seeds"]:
+        """Decades by which the median far term is larger than the median near term."""
+        far, near = self.log_norms[..., 1:END], self.log_norms[..., -END:]
+        return (np.median(far, axis=-1) - np.median(near, axis=-1)) / LN10
+
+    @property
+    def extreme(self) -> Float[np.ndarray, " kinds"]:
+        """Share of the networks of each kind whose far terms are tiny or huge."""
+        return (np.abs(self.far_over_near) > DECADES).mean(axis=1)
+
+    @property
+    def verdict(self) -> Verdict:
+        """How often the far terms are tiny or huge, and how far they go."""
+        far = self.far_over_near
+        return Verdict(
+            f"far terms are tiny or huge in {self.extreme.mean():.0%} of {far.size} networks, "
+            f"from 10^{far.min():.1f} to 10^{far.max():.1f} of the near ones"
+        )
+
+    def table(self) -> "pd.DataFrame":
+        """One row per network: ``kind``, ``seed``, ``decades`` by which far terms are larger than near ones."""
+        import pandas as pd
+
+        kinds, seeds = self.far_over_near.shape
+        return pd.DataFrame(
+            {
+                "kind": np.repeat(self.names, seeds),
+                "seed": np.tile(np.arange(seeds), kinds),
+                "decades": self.far_over_near.ravel(),
+            }
+        )
+
+    def figure(self) -> "go.Figure":
+        """The unrolled graph, paths as wide as what they contribute, and the terms of long sequences by timestep."""
+        from leadline.figures import COLOURS, panels
+
+        figure = panels(
+            "One weight, many paths",
+            [
+                ("a loss at the last of eight timesteps", "", ""),
+                (
+                    f"{STEPS} timesteps, median network",
+                    "timestep t",
+                    "‖dL/dh<sub>t</sub> dh<sub>t</sub>/dW<sub>h</sub>‖",
+                ),
+            ],
+            height=460,
+        )
+        _draw_graph(figure, self.short_terms / self.short_terms.sum())
+        t = np.arange(2, 1 + self.log_norms.shape[-1])
+        for i, (name, curves) in enumerate(zip(self.names, self.log_norms, strict=True)):
+            figure.add_scatter(
+                x=t,
+                y=np.median(curves[:, 1:], axis=0) / LN10,
+                mode="lines",
+                line={"color": COLOURS[i % len(COLOURS)], "width": 2},
+                name=name,
+                xaxis="x2",
+                yaxis="y2",
+            )
+        return figure.update_layout(yaxis2={"tickprefix": "10<sup>", "ticksuffix": "</sup>"})
+
+
+def _draw_graph(figure: "go.Figure", shares: Float[np.ndarray, " S"]) -> None:
+    """States in a row, the weight that they share below, the loss at the end of the row."""
+    from leadline.figures import ACCENT, NEUTRAL
+
+    steps = len(shares)
+    weight = (1 + steps) / 2
+    figure.add_scatter(
+        x=np.arange(1, 1 + steps),
+        y=np.ones(steps),
+        mode="markers",
+        marker={"size": 26, "color": "rgba(0,0,0,0)"},
+        customdata=shares,
+        hovertemplate="t = %{x}: %{customdata:.2g} of all<extra></extra>",
+        showlegend=False,
+    )
+    for t, share in enumerate(shares, start=1):
+        path = f"M {weight},0.12 C {weight},0.5 {t},0.4 {t},0.86"
+        line = {"color": ACCENT, "width": max(0.7, 40 * share)}
+        figure.add_shape(type="path", path=path, line=line, layer="below", opacity=0.75)
+        arrow = {"showarrow": True, "arrowhead": 2, "arrowcolor": NEUTRAL, "axref": "x", "ayref": "y", "text": ""}
+        figure.add_annotation(x=t + 0.68, y=1, ax=t + 0.3, ay=1, **arrow)
+        figure.add_annotation(x=t, y=1, text=f"h<sub>{t}</sub>", showarrow=False)
+        told = f"{share:.0%}" if share >= 0.01 or share == 0 else f"10<sup>{math.log10(share):.0f}</sup>"
+        figure.add_annotation(x=t, y=1.16, text=told, showarrow=False, font={"color": ACCENT, "size": 11})
+    figure.add_annotation(x=steps + 1, y=1, text="<b>L</b>", showarrow=False)
+    figure.add_annotation(x=weight, y=0, text="<b>W<sub>h</sub></b>", showarrow=False)
+    figure.update_layout(
+        xaxis={"visible": False, "range": [0.4, steps + 1.4], "fixedrange": True},
+        yaxis={"visible": False, "range": [-0.15, 1.4], "fixedrange": True},
+    )
+
+
+def shared_weight(setting: Setting) -> Answer:
+    """``rnn.d``: the sum of the terms against automatic differentiation, then how far apart they lie."""
+    errors = [
+        _largest_error(make, layers, last_only, seed)
+        for make in (RNN, LSTM, GRU)
+        for layers in (1, 2)
+        for last_only in (True, False)
+        for seed in setting.seeds
+    ]
+    kinds = _kinds()
+    log_norms = np.array([[_log_norms(make(seed), STEPS, seed) for seed in setting.seeds] for make in kinds.values()])
+    protocol = Protocol(
+        {
+            "hidden units": HIDDEN,
+            "timesteps": STEPS,
+            "loss": "at the last timestep",
+            "far": f"timesteps 2 to {END}",
+            "near": f"the last {END} timesteps",
+            "tiny or huge": f"beyond a factor of 10^{DECADES}",
+            "dtype": "float64",
+        },
+        seeds=setting.seeds,
+    )
+    short = np.exp(_log_norms(_regression(RNN(1, HIDDEN, seed=0), 0), SHORT, 0))
+    paths = WeightPaths(protocol, tuple(kinds), log_norms, short)
+    share = float(paths.extreme.mean())
+    far = np.median(paths.far_over_near, axis=1)
+    return Answer(
+        protocol=protocol,
+        statement_id="rnn.d",
+        sentence=f"the terms sum to the gradient of automatic differentiation to {max(errors):.0e}; over {STEPS} "
+        f"timesteps the far terms are tiny or huge in {share:.0%} of {paths.far_over_near.size} networks.",
+        soundings={"paths": paths},
+        facts={
+            "sum_equals_autograd": Fact(
+                "sum over t of dL/dh_t dh_t/dW against automatic differentiation, for every parameter of RNN, LSTM and "
+                "GRU of one and two layers and for their heads, largest difference over the largest entry, float64",
+                max(errors) <= 1e-9,
+                f"largest difference {max(errors):.1e}",
+                "at most 1e-9",
+            ),
+            "terms_span_decades": Fact(
+                f"far terms of W_h a thousand times smaller or larger than near ones, over {STEPS} timesteps",
+                share > 0.5,
+                f"in {share:.0%} of the networks",
+                "in more than half of them",
+            ),
+        },
+        findings=(
+            "Median far term over near term: "
+            + "; ".join(f"{name}: 10^{decades:.1f}" for name, decades in zip(kinds, far, strict=True))
+            + ".",
+        ),
+    )
+
+
+def _kinds() -> dict[str, Callable[[int], Regression]]:
+    """Networks by their names; each takes a seed."""
+
+    def plain(nonlinearity: Nonlinearity, radius: float) -> Callable[[int], Regression]:
+        return lambda seed: _with_radius(
+            _regression(RNN(1, HIDDEN, nonlinearity=nonlinearity, seed=seed), seed), radius
+        )
+
+    linear = {f"linear, ρ = {radius:g}": plain("identity", radius) for radius in RADII}
+    tanh = {f"tanh, ρ = {radius:g}": plain("tanh", radius) for radius in RADII}
+    return {**linear, **tanh, "LSTM": lambda seed: _regression(LSTM(1, HIDDEN, seed=seed), seed)}
+
+
+def _regression(network: Network, seed: int) -> Regression:
+    return Regression(network, seed=seed).double()
+
+
+def _with_radius(model: Regression, radius: float) -> Regression:
+    W_h = model.network.layers[0].W_h
+    with torch.no_grad():
+        W_h.mul_(radius / float(torch.linalg.eigvals(W_h).abs().max()))
+    return model
+
+
+def _log_norms(model: Regression, time: int, seed: int) -> Float[np.ndarray, " T"]:
+    """ln of the norm of each term of W_h's gradient, for one sequence and a loss at its end."""
+    x, y = (values.double() for values in recurrent.running_average(1, time, seed=seed))
+    with recurrent.trace(model) as tape:
+        loss = recurrent.mse(model(x)[0], y, last_only=True)
+    return tape.weight_terms(loss).layers[0].log_norms["W_h"]
+
+
+def _largest_error(make: type[RNN] | type[LSTM] | type[GRU], layers: int, last_only: bool, seed: int) -> float:
+    """Largest difference of summed terms from automatic differentiation, over the largest entry of each gradient."""
+    batch, time, outputs = 3, 12, 2
+    model = Regression(make(2, 6, layers, seed=seed), outputs, seed=seed).double()
+    generator = torch.Generator().manual_seed(seed)
+    x, y = (torch.randn(batch, time, n, generator=generator, dtype=torch.float64) for n in (2, outputs))
+    with recurrent.trace(model) as tape:
+        predictions, states = model(x)
+        loss = recurrent.mse(predictions, y, last_only=last_only)
+    terms = tape.weight_terms(loss)
+    expected = dict(
+        zip(dict(model.named_parameters()), torch.autograd.grad(loss, list(model.parameters())), strict=True)
+    )
+    found = {
+        f"network.layers.{layer.index}.{name}": torch.from_numpy(gradient)
+        for layer in terms.layers
+        for name, gradient in layer.gradients.items()
+    }
+    with torch.no_grad():
+        error = 2 * (predictions - y) / (batch * outputs * (1 if last_only else time))
+        if last_only:
+            error[:, :-1] = 0
+        # The head reads each h_t once: dL/dŷ_t ŷ_t/dW_f, closed form, summed over t like the others.
+        found |= {"W_f": (error.mT @ states).sum(0), "b_f": error.sum((0, 1))}
+    assert found.keys() == expected.keys()
+    return max(float((found[name] - g).abs().max() / g.abs().max()) for name, g in expected.items())
