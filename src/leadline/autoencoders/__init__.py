@@ -1,18 +1,23 @@
 """Autoencoders: vanilla, denoising and masked ones, trained one at a time or as a population, and what they leave."""
 
-from leadline.autoencoders.corruption import Corruption, GaussianNoise, Nothing, PixelMask
+from leadline.autoencoders.corruption import BlockMask, Corruption, GaussianNoise, Nothing, PatchMask, PixelMask
 from leadline.autoencoders.encoder import Encoder
 from leadline.autoencoders.model import Architecture, Autoencoder
 from leadline.autoencoders.pretrained import Pretrained
 from leadline.autoencoders.training import pretrain, pretrain_many
+from leadline.autoencoders.transformer import MaskedPatchTransformer, PatchArchitecture
 
 __all__ = [
     "Architecture",
     "Autoencoder",
+    "BlockMask",
     "Corruption",
     "Encoder",
     "GaussianNoise",
+    "MaskedPatchTransformer",
     "Nothing",
+    "PatchArchitecture",
+    "PatchMask",
     "PixelMask",
     "Pretrained",
     "pretrain",

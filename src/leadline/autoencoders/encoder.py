@@ -1,8 +1,8 @@
 """The frozen encoder: what is kept of an autoencoder once it is pretrained."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -14,15 +14,16 @@ from torch import nn
 
 from leadline import storage
 from leadline.autoencoders.model import Architecture, number_type
+from leadline.autoencoders.patches import check_images
+from leadline.autoencoders.transformer import PatchArchitecture, Pooling
 from leadline.data import check_features
 from leadline.errors import InputError, SaveError
 
 SCHEMA = 1
 """Version of the encoder's file; a reader refuses a version that it does not know."""
 
-BLOCK_ROWS = 256
-"""Rows that are encoded at once: always this many, the last block filled up with zeros, so that a row's code cannot
-depend on its neighbours or on their number."""
+KINDS: dict[str, type[Architecture | PatchArchitecture]] = {"dense": Architecture, "patches": PatchArchitecture}
+"""What an encoder's file may hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +37,12 @@ class Encoder:
     ((5, 2), True)
     """
 
-    architecture: Architecture
+    architecture: Architecture | PatchArchitecture
     weights: Mapping[str, np.ndarray]
     """The encoder's parameters, by their names in :attr:`module`."""
     rows_seen: UInt64[np.ndarray, " n"]
     """Fingerprints of the rows that pretraining used; see :func:`leadline.data.row_fingerprints`."""
-    module: nn.Sequential = field(init=False, repr=False)
+    module: nn.Module = field(init=False, repr=False)
     """The layers as a PyTorch module, in evaluation mode, without gradients."""
 
     def __post_init__(self):
@@ -52,7 +53,9 @@ class Encoder:
         object.__setattr__(self, "module", module.eval().requires_grad_(False))
 
     @classmethod
-    def of(cls, architecture: Architecture, weights: Mapping[str, np.ndarray], rows_seen: np.ndarray) -> Self:
+    def of(
+        cls, architecture: Architecture | PatchArchitecture, weights: Mapping[str, np.ndarray], rows_seen: np.ndarray
+    ) -> Self:
         """The encoder in the weights of a whole autoencoder."""
         inner = {name.removeprefix("encoder."): w for name, w in weights.items() if name.startswith("encoder.")}
         return cls(architecture, inner, rows_seen)
@@ -62,36 +65,47 @@ class Encoder:
         """Numbers in a row's representation."""
         return self.architecture.output_size
 
-    def encode(self, X: Any) -> Float32[np.ndarray, "n code"]:
+    def encode(self, X: Any) -> Float32[np.ndarray, "n ..."]:
         """The representation of clean rows.
 
-        The same bits for a row in every call, whatever stands before, behind or beside it.
+        The same bits for a row in every call, whatever stands before, behind or beside it: rows are encoded in blocks
+        of one size, the last filled up with zeros.
 
         Args:
-            X: rows of shape (n, features).
+            X: rows of shape (n, features). For a patch transformer also images of shape (n, height, width) or
+                (n, channels, height, width), whose sides may be any multiples of the patch's, or a list of images of
+                different sizes.
 
         Returns:
-            Codes of shape (n, d), float32.
+            Codes of shape (n, d), float32; of shape (n, tokens, d) from a transformer with ``pooling="none"``.
 
         Raises:
             InputError: rows of another width than the encoder was trained on, or not finite.
         """
+        if isinstance(X, (list, tuple)) and len({np.shape(image) for image in X}) > 1:
+            return self._encode_sizes(X)
         first = next(self.module.parameters())
-        rows = check_features(X, dtype=number_type(self.module))
-        if rows.shape[1] != self.architecture.input_size:
-            raise InputError(
-                "rows must be like those that the encoder was pretrained on",
-                got=f"X has {rows.shape[1]} features, the encoder takes {self.architecture.input_size}",
-                cure="bring the rows into the form that pretraining saw, or pretrain on these",
-            )
-        block = torch.empty(BLOCK_ROWS, rows.shape[1], dtype=first.dtype, device=first.device)
-        codes = np.empty((len(rows), self.output_size), dtype=np.float32)
+        rows, size = self._rows(X), self.architecture.block_rows
+        block = torch.empty(size, *rows.shape[1:], dtype=first.dtype, device=first.device)
+        codes = []
         with torch.inference_mode():
-            for start in range(0, len(rows), BLOCK_ROWS):
-                part = rows[start : start + BLOCK_ROWS]
+            for start in range(0, len(rows), size):
+                part = rows[start : start + size]
                 block.zero_()[: len(part)] = torch.tensor(part)
-                codes[start : start + BLOCK_ROWS] = self.module(block)[: len(part)].cpu().numpy()
-        return codes
+                codes.append(self.module(block)[: len(part)].float().cpu().numpy())
+        return np.concatenate(codes)
+
+    def with_pooling(self, pooling: Pooling) -> "Encoder":
+        """The same encoder with another answer: ``"mean"``, ``"class"`` or ``"none"`` (all patch tokens).
+
+        Raises:
+            InputError: a dense encoder, which has no tokens.
+        """
+        if not isinstance(self.architecture, PatchArchitecture):
+            raise InputError(
+                "only a patch transformer's tokens are pooled", got=f"pooling = {pooling!r}, a dense encoder"
+            )
+        return Encoder(replace(self.architecture, pooling=pooling), self.weights, self.rows_seen)
 
     def has_seen(self, X: Any) -> np.ndarray:
         """For each row, whether pretraining used an equal one: booleans of shape (n,)."""
@@ -105,6 +119,38 @@ class Encoder:
         weights = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
         return Encoder(self.architecture, weights, np.zeros(0, np.uint64))
 
+    @property
+    def _kind(self) -> str:
+        return next(kind for kind, architecture in KINDS.items() if isinstance(self.architecture, architecture))
+
+    def _rows(self, X: Any) -> np.ndarray:
+        if isinstance(self.architecture, PatchArchitecture):
+            return check_images(X, self.architecture.grid, any_size=True, dtype=number_type(self.module))
+        rows = check_features(X, dtype=number_type(self.module))
+        if rows.shape[1] != self.architecture.input_size:
+            raise InputError(
+                "rows must be like those that the encoder was pretrained on",
+                got=f"X has {rows.shape[1]} features, the encoder takes {self.architecture.input_size}",
+                cure="bring the rows into the form that pretraining saw, or pretrain on these",
+            )
+        return rows
+
+    def _encode_sizes(self, images: Sequence[Any]) -> np.ndarray:
+        """Codes of images of different sizes, size by size."""
+        if isinstance(self.architecture, PatchArchitecture) and self.architecture.pooling == "none":
+            raise InputError(
+                "tokens of images of different sizes have no common shape",
+                got=f"a list of {len(images)} images with pooling='none'",
+                cure="encode images of one size at a time, or use encoder.with_pooling('mean')",
+            )
+        codes = np.empty((len(images), self.output_size), dtype=np.float32)
+        of_shape: dict[tuple[int, ...], list[int]] = {}
+        for i, image in enumerate(images):
+            of_shape.setdefault(np.shape(image), []).append(i)
+        for members in of_shape.values():
+            codes[members] = self.encode(np.stack([images[i] for i in members]))
+        return codes
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write one safetensors file: the encoder's tensors, and its architecture as JSON in the header.
 
@@ -113,7 +159,7 @@ class Encoder:
         """
         from safetensors.numpy import save
 
-        document = {"schema": SCHEMA, "kind": "dense", "architecture": asdict(self.architecture)}
+        document = {"schema": SCHEMA, "kind": self._kind, "architecture": asdict(self.architecture)}
         tensors = {f"encoder.{name}": np.ascontiguousarray(array) for name, array in self.weights.items()}
         content = save({**tensors, "rows_seen": self.rows_seen}, {"leadline": json.dumps(document, sort_keys=True)})
         storage.write(path, content)
@@ -143,6 +189,6 @@ class Encoder:
             )
         try:
             rows_seen = tensors.pop("rows_seen")
-            return cls.of(Architecture(**document["architecture"]), tensors, rows_seen)
+            return cls.of(KINDS[document["kind"]](**document["architecture"]), tensors, rows_seen)
         except (KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:
             raise SaveError(f"{path} is damaged or from another release ({error})") from error

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -55,6 +56,9 @@ class Architecture:
     hidden_sizes: tuple[int, ...]
     activation: str = "relu"
 
+    block_rows: ClassVar[int] = 256
+    """Rows that are encoded at once."""
+
     def __post_init__(self):
         object.__setattr__(self, "hidden_sizes", tuple(int(size) for size in self.hidden_sizes))
         if not self.hidden_sizes or min(self.encoder_sizes) < 1:
@@ -80,9 +84,9 @@ class Architecture:
         """Numbers in a row's representation."""
         return self.hidden_sizes[-1]
 
-    def centre(self, rows: Float[Tensor, "n features"]) -> Float[Tensor, " features"]:
-        """Where training moves the model to: c in ``f(x - c) + c``. The mean of the rows."""
-        return rows.mean(0)
+    def centre(self, mean: Float[Tensor, " features"]) -> Float[Tensor, " features"]:
+        """Where training moves the model to: c in ``f(x - c) + c``. The mean row."""
+        return mean
 
     def moved(self, state: Mapping[str, Tensor], centre: Float[Tensor, " features"]) -> dict[str, Tensor]:
         """The autoencoder ``f(x - c) + c`` as one on x: the first and the last bias absorb c. Copies."""
@@ -98,6 +102,10 @@ class Architecture:
     def decoder(self, generator: torch.Generator | None = None) -> nn.Sequential:
         """The decoder's layers, newly initialised: the encoder's widths in reverse."""
         return _layers(self.encoder_sizes[::-1], self.activation, generator)
+
+    def autoencoder(self, corruption: Corruption) -> "Autoencoder":
+        """A model of this shape."""
+        return Autoencoder(self.input_size, self.hidden_sizes, self.activation, corruption, seed=0)
 
 
 def number_type(module: nn.Module) -> type[np.floating]:

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt64
 from leadline.autoencoders.corruption import Corruption
 from leadline.autoencoders.encoder import Encoder
 from leadline.autoencoders.model import Architecture, Autoencoder
+from leadline.autoencoders.transformer import MaskedPatchTransformer, PatchArchitecture
 from leadline.sounding import Sounding, Verdict
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Pretrained(Sounding):
     or 0 without validation rows.
     """
 
-    architecture: Architecture
+    architecture: Architecture | PatchArchitecture
     corruption: Corruption
     weights: Mapping[str, np.ndarray]
     """The weights of the best epoch, by their names in the model."""
@@ -52,11 +53,10 @@ class Pretrained(Sounding):
     ending: Ending
 
     @property
-    def model(self) -> Autoencoder:
+    def model(self) -> Autoencoder | MaskedPatchTransformer:
         """The autoencoder with the weights that were kept, as a module of its own."""
         first = next(iter(self.weights.values()))
-        arguments = (self.architecture.input_size, self.architecture.hidden_sizes, self.architecture.activation)
-        model = Autoencoder(*arguments, self.corruption, seed=0).to(torch.from_numpy(first).dtype)
+        model = self.architecture.autoencoder(self.corruption).to(torch.from_numpy(first).dtype)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in self.weights.items()})
         return model
 

@@ -17,7 +17,9 @@ from torch import Tensor
 from leadline.autoencoders.corruption import Nothing
 from leadline.autoencoders.model import Autoencoder, number_type
 from leadline.autoencoders.pretrained import Ending, Pretrained
+from leadline.autoencoders.single import Single
 from leadline.autoencoders.stack import Stack, stack_size
+from leadline.autoencoders.transformer import MaskedPatchTransformer, images_for
 from leadline.data import check_features, fingerprint, row_fingerprints
 from leadline.data.dataset import check_count
 from leadline.errors import InputError, context
@@ -37,13 +39,13 @@ DIVERGED = 10.0
 
 
 def pretrain(
-    model: Autoencoder,
+    model: Autoencoder | MaskedPatchTransformer,
     X: Any,
     *,
     validation: Any = 0.1,
     epochs: int = 200,
     batch_size: int = 150,
-    lr: float = 5e-3,
+    lr: float | None = None,
     schedule: Schedule = "cosine",
     patience: int = 40,
     centre: bool = True,
@@ -72,14 +74,14 @@ def pretrain(
 
 
 def pretrain_many(
-    models: Sequence[Autoencoder],
+    models: Sequence[Autoencoder | MaskedPatchTransformer],
     X: Any,
     *,
     seeds: Sequence[int],
     validation: Any = 0.1,
     epochs: int | Sequence[int] = 200,
     batch_size: int | Sequence[int] = 150,
-    lr: float | Sequence[float] = 5e-3,
+    lr: float | Sequence[float] | None = None,
     schedule: Schedule | Sequence[Schedule] = "cosine",
     patience: int | Sequence[int] = 40,
     centre: bool | Sequence[bool] = True,
@@ -95,15 +97,16 @@ def pretrain_many(
     descends much faster on centred rows; rows that are hidden or noisy were so before c was subtracted.
 
     Args:
-        models: autoencoders, each a different object; those of equal shape are stacked.
-        X: rows of shape (n, features) for all, or a list with an array for each model.
+        models: autoencoders, each a different object; dense ones of equal shape are stacked.
+        X: rows of shape (n, features) for all, or a list with an array for each model; for transformers also images
+            of shape (n, channels, height, width).
         seeds: one for each model: draws its validation rows, permutations and corruption. The weights that it
             starts from are the model's own; see ``Autoencoder(seed=...)``.
         validation: share of the rows, in (0, 1), or rows of their own (an array for all, a list for each), or
             ``None``: no early stopping, last weights kept.
         epochs: passes over the data at most, at least 1.
         batch_size: rows per step, at least 1; the last batch of an epoch may be smaller.
-        lr: highest learning rate of Adam, > 0.
+        lr: highest learning rate of Adam, > 0; by default 0.005, and 0.001 for a transformer.
         schedule: ``"cosine"``: the learning rate rises during the first twentieth of the epochs and then falls to 0
             along half a cosine; or ``"constant"``.
         patience: epochs without improvement after which training stops, at least 1.
@@ -144,7 +147,7 @@ def pretrain_many(
 class _Member:
     """One model on its way: its rows, its generator, and what has been seen of it so far."""
 
-    model: Autoencoder
+    model: Autoencoder | MaskedPatchTransformer
     X: Any
     validation: Any
     settings: dict[str, Any]
@@ -156,6 +159,8 @@ class _Member:
     company: int = 1
 
     def __post_init__(self):
+        if self.settings["lr"] is None:
+            self.settings["lr"] = 1e-3 if isinstance(self.model, MaskedPatchTransformer) else 5e-3
         self._check_settings()
         parameter = next(self.model.parameters())
         self.generator = torch.Generator(parameter.device).manual_seed(self.settings["seed"])
@@ -170,7 +175,7 @@ class _Member:
         self.rows = torch.tensor(X, device=parameter.device)
         self.centre = torch.zeros_like(self.rows[0])
         if self.settings["centre"]:
-            self.centre += self.model.architecture.centre(self.rows)
+            self.centre += self.model.architecture.centre(self.rows.mean(0))
         self.held_out = None
         if held_out is not None:
             target = torch.tensor(held_out, device=parameter.device)
@@ -217,7 +222,7 @@ class _Member:
             seen, counts = self.model.corruption.corrupt(target, self.generator)
             yield seen - self.centre, target - self.centre, counts
 
-    def observe(self, stack: Stack, k: int, training_error: float | None) -> None:
+    def observe(self, stack: Stack | Single, k: int, training_error: float | None) -> None:
         """Take stock after an epoch (or, with no training error, before the first) as member ``k`` of the stack."""
         if training_error is not None:
             self.training_error.append(training_error)
@@ -294,7 +299,8 @@ class _Member:
 def _train(members: list[_Member]) -> None:
     """The training loop, for members of equal shape."""
     states = [member.model.state_dict() for member in members]
-    stack = Stack(members[0].model.architecture, states, [member.lr(0) for member in members])
+    lr, first = [member.lr(0) for member in members], members[0].model
+    stack = Single(first, lr) if isinstance(first, MaskedPatchTransformer) else Stack(first.architecture, states, lr)
     for k, member in enumerate(members):
         member.company = len(members)
         member.observe(stack, k, None)
@@ -325,7 +331,9 @@ def _companies(members: list[_Member]) -> Iterator[list[_Member]]:
     for member in members:
         groups.setdefault(member.shape, []).append(member)
     for group in groups.values():
-        parts = -(-len(group) // stack_size(group[0].model.architecture, group[0].settings["batch_size"]))
+        model, batch = group[0].model, group[0].settings["batch_size"]
+        size = 1 if isinstance(model, MaskedPatchTransformer) else stack_size(model.architecture, batch)
+        parts = -(-len(group) // size)
         yield from ([group[i] for i in part] for part in np.array_split(np.arange(len(group)), parts))
 
 
@@ -353,7 +361,9 @@ def _rows_each(value: Any, count: int, name: str) -> list[Any]:
     return list(value)
 
 
-def _rows(X: Any, name: str, model: Autoencoder) -> np.ndarray:
+def _rows(X: Any, name: str, model: Autoencoder | MaskedPatchTransformer) -> np.ndarray:
+    if isinstance(model, MaskedPatchTransformer):
+        return images_for(model.architecture, X, name, number_type(model))
     rows = check_features(X, name, dtype=number_type(model))
     if rows.shape[1] != model.architecture.input_size:
         raise InputError(

@@ -1,0 +1,169 @@
+"""Images as grids of patches: where a patch lies in a flattened image, and which images fit the grid."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from leadline.data import check_features
+from leadline.errors import InputError
+
+Size = int | tuple[int, int]
+"""Height and width, or one number for both."""
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """Images of one size, cut into patches without overlap.
+
+    Patches are counted row by row; a patch holds its pixels in the order (channels, height, width), as a flattened
+    image does.
+
+    Args:
+        image_size: height and width in pixels, or one number for both; multiples of those of the patch.
+        patch_size: height and width of a patch in pixels, or one number for both.
+        channels: 1 for grey, 3 for colour.
+
+    >>> grid = PatchGrid((4, 6), 2)
+    >>> grid.shape, grid.num_patches, grid.patch_features
+    ((2, 3), 6, 4)
+    """
+
+    image_size: Size
+    patch_size: Size
+    channels: int = 1
+
+    def __post_init__(self):
+        object.__setattr__(self, "image_size", pair(self.image_size, "image_size"))
+        object.__setattr__(self, "patch_size", pair(self.patch_size, "patch_size"))
+        if isinstance(self.channels, bool) or not isinstance(self.channels, int) or self.channels < 1:
+            raise InputError("an image has at least one channel", got=f"channels = {self.channels!r}")
+        for size, patch, side in zip(self.sides, self.patch_sides, ("height", "width"), strict=True):
+            if size % patch:
+                below, above = max(patch, size // patch * patch), -(-size // patch) * patch
+                raise InputError(
+                    "an image's height and width must be multiples of the patch's",
+                    got=f"{side} {size}, patches of {patch}",
+                    cure=f"crop or pad the images to {below} or {above} pixels, or choose a patch size that divides "
+                    f"{size}: {', '.join(str(p) for p in range(1, size + 1) if size % p == 0)}",
+                )
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of an image in pixels."""
+        return pair(self.image_size, "image_size")
+
+    @property
+    def patch_sides(self) -> tuple[int, int]:
+        """Height and width of a patch in pixels."""
+        return pair(self.patch_size, "patch_size")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Patches below each other and side by side."""
+        (height, width), (p, q) = self.sides, self.patch_sides
+        return height // p, width // q
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of an image."""
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def patch_features(self) -> int:
+        """Numbers in a patch."""
+        return self.channels * self.patch_sides[0] * self.patch_sides[1]
+
+    @property
+    def features(self) -> int:
+        """Numbers in an image."""
+        return self.num_patches * self.patch_features
+
+    def patchify(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch patches numbers"]:
+        """Images, flattened or of shape (batch, channels, height, width), as patches."""
+        (rows, columns), (p, q) = self.shape, self.patch_sides
+        cut = x.reshape(-1, self.channels, rows, p, columns, q).permute(0, 2, 4, 1, 3, 5)
+        return cut.reshape(-1, self.num_patches, self.patch_features)
+
+    def unpatchify(self, patches: Float[Tensor, "batch patches numbers"]) -> Float[Tensor, "batch features"]:
+        """The inverse of :meth:`patchify`: flattened images."""
+        (rows, columns), (p, q) = self.shape, self.patch_sides
+        cut = patches.reshape(-1, rows, columns, self.channels, p, q).permute(0, 3, 1, 4, 2, 5)
+        return cut.reshape(-1, self.features)
+
+    def spread(self, of_patch: Bool[Tensor, "batch patches"]) -> Bool[Tensor, "batch features"]:
+        """What is said of patches, said of each of their numbers in a flattened image."""
+        (rows, columns), (p, q) = self.shape, self.patch_sides
+        cut = of_patch.view(-1, 1, rows, 1, columns, 1).expand(-1, self.channels, -1, p, -1, q)
+        return cut.reshape(-1, self.features)
+
+
+def pair(size: Any, name: str) -> tuple[int, int]:
+    """Height and width from a size."""
+    sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if len(sides) != 2 or not all(isinstance(s, (int, np.integer)) and not isinstance(s, bool) for s in sides):
+        raise InputError(f"{name} is one whole number or (height, width)", got=f"{name} = {size!r}")
+    if min(sides) < 1:
+        raise InputError(f"{name} must be at least 1", got=f"{name} = {size!r}")
+    return int(sides[0]), int(sides[1])
+
+
+def check_images(
+    X: Any, grid: PatchGrid, name: str = "X", *, any_size: bool = False, dtype: type[np.floating] = np.float32
+) -> Float[np.ndarray, "n channels height width"]:
+    """Images in the form that a patch transformer takes, or a refusal.
+
+    Flat rows are taken as they are. Of what is shaped like images, whole numbers are divided by 255, and floating-point
+    numbers must lie between 0 and 1: whether others were meant to cannot be seen.
+
+    Args:
+        X: flat rows of shape (n, features), or images of shape (n, height, width) or (n, channels, height, width).
+        grid: what the model was built for.
+        name: what messages call the array.
+        any_size: allow images whose sides are other multiples of the patch's.
+        dtype: of the result.
+    """
+    array = np.asarray(X)
+    if array.ndim <= 2:
+        rows = check_features(array, name, dtype=dtype)
+        if rows.shape[1] != grid.features:
+            height, width = grid.sides
+            raise InputError(
+                "a flat row holds channels x height x width numbers",
+                got=f"{name} has {rows.shape[1]} features, the model takes {grid.channels} x {height} x {width} = "
+                f"{grid.features}",
+                cause="images of another size or of other channels",
+                cure="hand images of another size over with their shape, (n, channels, height, width)",
+            )
+        return rows.reshape(len(rows), grid.channels, *grid.sides)
+    images = array[:, None] if array.ndim == 3 else array
+    if images.ndim != 4 or images.shape[1] != grid.channels or 0 in images.shape:
+        last = images.ndim == 4 and images.shape[3] == grid.channels
+        raise InputError(
+            f"images have the shape (n, {grid.channels}, height, width)",
+            got=f"{name} of shape {array.shape}",
+            cause="channels that stand last" if last else None,
+            cure=f"use {name}.transpose(0, 3, 1, 2)" if last else f"bring them to {grid.channels} channel(s)",
+        )
+    if images.shape[2:] != grid.sides:
+        if not any_size:
+            raise InputError(
+                "images for training must have the size that the model was built for",
+                got=f"{name} of {images.shape[2]} x {images.shape[3]} pixels, the model takes "
+                f"{grid.sides[0]} x {grid.sides[1]}",
+                cure=f"build the model with image_size=({images.shape[2]}, {images.shape[3]})",
+            )
+        PatchGrid((images.shape[2], images.shape[3]), grid.patch_size, grid.channels)
+    flat = check_features(images.reshape(len(images), -1), name, dtype=dtype).reshape(images.shape)
+    low, high = float(flat.min()), float(flat.max())
+    top = 255 if array.dtype.kind in "iu" else 1
+    if low < 0 or high > top:
+        raise InputError(
+            f"{'whole' if top == 255 else 'floating-point'} numbers in images lie between 0 and {top}",
+            got=f"{name} from {low:g} to {high:g}",
+            cause="images that were standardised, or pixels from 0 to 255 as floating-point numbers",
+            cure=f"divide them by 255; or hand flat rows over, {name}.reshape(len({name}), -1): these stay as they are",
+        )
+    return flat / dtype(255) if top == 255 else flat
