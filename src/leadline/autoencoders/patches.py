@@ -93,6 +93,11 @@ class PatchGrid:
         cut = patches.reshape(-1, rows, columns, self.channels, p, q).permute(0, 3, 1, 4, 2, 5)
         return cut.reshape(-1, self.features)
 
+    def of_patches(self, x: Float[Tensor, "batch features"]) -> Float[Tensor, "batch patches"]:
+        """The first number of each patch: what :meth:`spread` was given."""
+        (rows, columns), (p, q) = self.shape, self.patch_sides
+        return x.view(-1, self.channels, rows, p, columns, q)[:, 0, :, 0, :, 0].flatten(1)
+
     def spread(self, of_patch: Bool[Tensor, "batch patches"]) -> Bool[Tensor, "batch features"]:
         """What is said of patches, said of each of their numbers in a flattened image."""
         (rows, columns), (p, q) = self.shape, self.patch_sides

@@ -51,8 +51,7 @@ class Single:
     def step(self, seen: Tensor, target: Tensor, counts: Tensor | None) -> Tensor:
         """One step of Adam; arguments and result as :meth:`Stack.step <leadline.autoencoders.stack.Stack.step>`."""
         self.gradients.zero_()
-        squares = self.model.errors(seen[0], target[0])
-        total = (squares if counts is None else squares * counts[0]).sum()
+        total = self.model.squared_error(seen[0], target[0], None if counts is None else counts[0])
         (total / len(target[0])).backward()
         self.steps += 1
         first, second = self.moments
@@ -75,6 +74,7 @@ class Single:
         with torch.inference_mode():
             for start in range(0, len(target), rows):
                 part = slice(start, start + rows)
-                squares = self.model.errors(seen[part], target[part])
-                total += float((squares if counts is None else squares * counts[part]).sum(dtype=torch.float64))
+                total += float(
+                    self.model.squared_error(seen[part], target[part], None if counts is None else counts[part])
+                )
         return total / len(target)

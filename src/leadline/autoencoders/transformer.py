@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import gelu, pad, scaled_dot_product_attention
+from torch.nn.functional import gelu, linear, pad, scaled_dot_product_attention
 
 from leadline.autoencoders.corruption import Corruption, CountedLoss, PatchMask
 from leadline.autoencoders.patches import PatchGrid, Size, check_images
@@ -173,27 +173,34 @@ class MaskedPatchTransformer(nn.Module):
 
         With ``normalise`` it predicts normalised patches.
         """
-        patches = self.architecture.grid.patchify(x)
-        visible = ~patches.isnan().any(2)
-        index, present = _visible_first(visible)
-        kept = patches.gather(1, index.unsqueeze(2).expand(-1, -1, patches.shape[2]))
-        if present is not None:
-            kept = kept.masked_fill(~present.unsqueeze(2), 0)
-        tokens = self.encoder.tokens(kept, self.encoder.positions[index], present)
-        return self.architecture.grid.unpatchify(self.decoder(tokens, index, present)).view_as(x)
-
-    def errors(self, seen: Float[Tensor, "batch features"], target: Float[Tensor, "batch features"]) -> Tensor:
-        """Squared error of each number of the target (normalised, if the model predicts it so) from what was seen."""
-        return (self(seen) - self.target(target)).square()
-
-    def target(self, x: Float[Tensor, "batch features"]) -> Float[Tensor, "batch features"]:
-        """What is to be predicted: the image, or its normalised patches."""
-        if not self.architecture.normalise:
-            return x
         grid = self.architecture.grid
-        patches = grid.patchify(x)
+        return grid.unpatchify(self._predict(grid.patchify(x), None)).view_as(x)
+
+    def target(self, x: Float[Tensor, "batch features"]) -> Float[Tensor, "batch patches numbers"]:
+        """What is to be predicted: the patches of an image, normalised if the model predicts them so."""
+        patches = self.architecture.grid.patchify(x)
+        if not self.architecture.normalise:
+            return patches
         variance, mean = torch.var_mean(patches, 2, keepdim=True)
-        return grid.unpatchify((patches - mean) / (variance + EPSILON).sqrt())
+        return (patches - mean) / (variance + EPSILON).sqrt()
+
+    def squared_error(
+        self,
+        seen: Float[Tensor, "batch features"],
+        target: Float[Tensor, "batch features"],
+        counts: Float[Tensor, "batch features"] | None,
+    ) -> Float[Tensor, ""]:
+        """Squared error of the predictions from what was seen, summed over the patches that count and over the batch.
+
+        Only what counts is predicted.
+        """
+        grid = self.architecture.grid
+        patches, true = grid.patchify(seen), self.target(target)
+        if counts is None:
+            return (self._predict(patches, None) - true).square().sum()
+        wanted, present = _first(grid.of_patches(counts) != 0)
+        squares = (self._predict(patches, wanted) - _select(true, wanted)).square()
+        return (squares if present is None else squares * present.unsqueeze(2)).sum()
 
     def loss(self, x: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, ""]:
         """The loss of a batch: the mean over samples of the squared error, summed over the numbers that count.
@@ -204,8 +211,16 @@ class MaskedPatchTransformer(nn.Module):
         """
         x = x.flatten(1)
         seen, counts = (x, None) if generator is None else self.corruption.corrupt(x, generator)
-        squares = self.errors(seen, x)
-        return (squares if counts is None else squares * counts).sum(1).mean()
+        return self.squared_error(seen, x, counts) / len(x)
+
+    def _predict(self, patches: Tensor, wanted: Tensor | None) -> Tensor:
+        """The predictions of all patches, or of those that are wanted by index, from the patches without NaN."""
+        index, present = _first(~patches.isnan().any(2))
+        visible = _select(patches, index)
+        if present is not None:
+            visible = visible.masked_fill(~present.unsqueeze(2), 0)
+        tokens = self.encoder.tokens(visible, self.encoder.positions[index], present)
+        return self.decoder(tokens, index, present, wanted)
 
 
 class PatchEncoder(nn.Module):
@@ -234,7 +249,7 @@ class PatchEncoder(nn.Module):
         x = torch.cat([self.class_token.expand(len(x), 1, -1), x], 1)
         attended = _attended(present)
         for block in self.blocks:
-            x = block(x, attended)
+            x = block(x, attended=attended)
         return self.norm(x)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -287,25 +302,30 @@ class PatchDecoder(nn.Module):
         self.predict = _linear(width, grid.patch_features, generator)
         self.register_buffer("positions", sinusoidal_positions(grid.shape, width), persistent=False)
 
-    def forward(
-        self,
-        tokens: Float[Tensor, "batch tokens width"],
-        index: Tensor,
-        present: Bool[Tensor, "batch visible"] | None,
-    ) -> Float[Tensor, "batch patches numbers"]:
-        """Predictions of all patches; ``index`` says where the patch tokens of the encoder stand."""
+    def forward(self, tokens: Tensor, index: Tensor, present: Tensor | None, wanted: Tensor | None) -> Tensor:
+        """Predictions of patches.
+
+        Args:
+            tokens: of the encoder, class token first, shape (batch, 1 + visible, width).
+            index: where its patch tokens stand, shape (batch, visible).
+            present: false where one is padding, shape (batch, visible), or ``None``.
+            wanted: indices of the patches to predict, shape (batch, wanted), or ``None`` for all.
+
+        Returns:
+            Shape (batch, wanted, numbers of a patch).
+        """
         x = self.embed(tokens)
-        visible = x[:, 1:]
+        num_patches = len(self.positions)
         if present is not None:  # padding is written to a place of its own, which is then cut off
-            index = index.masked_fill(~present, len(self.positions))
-        places = len(self.positions) + (present is not None)
-        all_patches = self.mask_token.expand(len(x), places, -1).scatter(
-            1, index.unsqueeze(2).expand_as(visible), visible
-        )[:, : len(self.positions)]
-        x = torch.cat([x[:, :1], all_patches + self.positions], 1)
-        for block in self.blocks:
-            x = block(x, None)
-        return self.predict(self.norm(x[:, 1:]))
+            index = index.masked_fill(~present, num_patches)
+        places = self.mask_token.expand(len(x), num_patches + (present is not None), -1)
+        filled = places.scatter(1, index.unsqueeze(2).expand(-1, -1, x.shape[2]), x[:, 1:])[:, :num_patches]
+        x = torch.cat([x[:, :1], filled + self.positions], 1)
+        for block in self.blocks[:-1]:
+            x = block(x)
+        if wanted is None:
+            wanted = torch.arange(num_patches, device=x.device).expand(len(x), -1)
+        return self.predict(self.norm(self.blocks[-1](x, wanted=wanted + 1)))
 
 
 class Block(nn.Module):
@@ -326,13 +346,32 @@ class Block(nn.Module):
         self.up = _linear(width, 4 * width, generator)
         self.down = _linear(4 * width, width, generator)
 
-    def forward(self, x: Float[Tensor, "batch tokens width"], attended: Tensor | None) -> Tensor:
-        """Tokens to tokens; ``attended`` is false where a token is padding, shape (batch, 1, 1, tokens)."""
-        batch, tokens, width = x.shape
-        q, k, v = self.qkv(self.norm1(x)).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    def forward(self, x: Tensor, *, attended: Tensor | None = None, wanted: Tensor | None = None) -> Tensor:
+        """Tokens to tokens, shape (batch, tokens, width).
+
+        Args:
+            x: the tokens.
+            attended: false where a token is padding, shape (batch, 1, 1, tokens).
+            wanted: indices of the tokens that go on, shape (batch, wanted); all attend to all, but only these are
+                computed to the end.
+        """
+        h = self.norm1(x)
+        if wanted is None:
+            q, k, v = self._heads(self.qkv(h), 3)
+        else:
+            width = x.shape[2]
+            (W_q, W_kv), (b_q, b_kv) = (p.split([width, 2 * width]) for p in (self.qkv.weight, self.qkv.bias))
+            k, v = self._heads(linear(h, W_kv, b_kv), 2)
+            (q,) = self._heads(linear(_select(h, wanted), W_q, b_q), 1)
+            x = _select(x, wanted)
         mixed = scaled_dot_product_attention(q, k, v, attn_mask=attended)
-        x = x + self.out(mixed.transpose(1, 2).reshape(batch, tokens, width))
+        x = x + self.out(mixed.transpose(1, 2).reshape(x.shape))
         return x + self.down(gelu(self.up(self.norm2(x))))
+
+    def _heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """Queries, keys or values apart, and heads before tokens: each of shape (batch, heads, tokens, numbers)."""
+        batch, tokens, _ = projected.shape
+        return projected.view(batch, tokens, parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 def sinusoidal_positions(shape: tuple[int, int], width: int) -> Float[Tensor, "patches width"]:
@@ -354,14 +393,19 @@ def _count(length: int) -> Tensor:
     return torch.arange(length, dtype=torch.float64)
 
 
-def _visible_first(visible: Bool[Tensor, "batch patches"]) -> tuple[Tensor, Tensor | None]:
-    """Indices of the visible patches of each image; and which are there, where images show unequally many."""
-    shown = visible.sum(1)
-    most = int(shown.max())
-    if most == int(shown.min()):
-        return visible.nonzero()[:, 1].view(len(visible), most), None
-    index = visible.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
-    return index, torch.arange(most, device=visible.device) < shown.unsqueeze(1)
+def _first(chosen: Bool[Tensor, "batch patches"]) -> tuple[Tensor, Tensor | None]:
+    """Indices of the chosen patches of each image; and which of them are there, where images have unequally many."""
+    numbers = chosen.sum(1)
+    most = int(numbers.max())
+    if most == int(numbers.min()):
+        return chosen.nonzero()[:, 1].view(len(chosen), most), None
+    index = chosen.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+    return index, torch.arange(most, device=chosen.device) < numbers.unsqueeze(1)
+
+
+def _select(x: Float[Tensor, "batch tokens numbers"], index: Tensor) -> Tensor:
+    """Some tokens of each image."""
+    return x.gather(1, index.unsqueeze(2).expand(-1, -1, x.shape[2]))
 
 
 def _attended(present: Tensor | None) -> Tensor | None:
