@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer, EncoderDecoderCache
@@ -42,7 +43,7 @@ def huggingface(model: Any, input_ids: Tensor, attention_mask: Tensor | None = N
     if attention_mask is not None and bool((attention_mask != 0).all()):
         attention_mask = None
     if getattr(model.config, "is_encoder_decoder", False):
-        with torch.no_grad():
+        with torch.inference_mode():
             hidden = model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         first = _decoder_start(model.config)
         start = torch.full((len(input_ids),), first, dtype=torch.int64, device=input_ids.device)
@@ -61,9 +62,15 @@ class _Step:
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
 
     def __call__(self, tokens: Tensor, state: "_Cached") -> tuple[Tensor, "_Cached"]:
+        with torch.inference_mode():
+            logits = self._run(tokens, state)
+        return logits.clone(), state  # a tensor like any other, which a processor may change
+
+    def _run(self, tokens: Tensor, state: "_Cached") -> Tensor:
         inputs = tokens.unsqueeze(1)
         if not state.length:
             inputs = torch.cat([state.prompt, inputs], dim=1)
+        state.reserve()
         arguments: dict[str, Any] = {"past_key_values": state.cache, "use_cache": True}
         if state.encoded is None:
             arguments |= {"input_ids": inputs, **self.last_only, **state.positions(inputs.shape[1])}
@@ -72,57 +79,94 @@ class _Step:
             arguments["attention_mask"] = state.mask
         logits = self.model(**arguments).logits[:, -1]
         state.ran(inputs.shape[1])
-        return logits, state
+        return logits
 
 
 class _Layer(DynamicLayer):
-    """Keys and values of one layer in memory that is larger than needed: a new token is written, nothing is moved."""
+    """Keys and values of one layer. After the prompt they lie in a :class:`_Memory`, and a new token is written there."""
 
     keys: Any
     values: Any
-    room: Tensor
-    """Keys and values with room to grow, shape (2, N, heads, positions, size)."""
+    slots: tuple[Tensor, Tensor] | None = None
+    """Where the next token's key and value go."""
+    grown: tuple[Tensor, Tensor] | None = None
+    """All keys and values, the next token's included."""
+    seen = 0
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Append; returns all keys and all values."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self.room = key_states.new_empty(2, *key_states.shape[:2], 0, key_states.shape[-1])
-        old = self.get_seq_length()
-        new = old + key_states.shape[-2]
-        if new > self.room.shape[-2]:
-            grown = self.room.new_empty(*self.room.shape[:3], new + max(64, new // 4), self.room.shape[-1])
-            grown[:, :, :, :old] = self.room[:, :, :, :old]
-            self.room = grown
-        self.room[0, :, :, old:new] = key_states
-        self.room[1, :, :, old:new] = value_states
-        self.keys, self.values = self.room[:, :, :, :new].unbind(0)
+        if self.slots is None or self.grown is None:
+            self.keys, self.values = key_states, value_states
+            self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
+        else:
+            self.slots[0].copy_(key_states)
+            self.slots[1].copy_(value_states)
+            self.keys, self.values = self.grown
+        self.seen += key_states.shape[-2]
         return self.keys, self.values
 
-    def select(self, index: Tensor) -> "_Layer":
+    def get_seq_length(self) -> int:
+        """Positions so far."""
+        return self.seen
+
+
+class _Memory:
+    """Keys and values of all layers, shape (N, layers, 2, heads, room for positions, size).
+
+    One place for all layers is reordered by one copy, and has room to grow, so that a new token moves nothing.
+    """
+
+    def __init__(self, room: Tensor, seen: int):
+        self.room, self.seen = room, seen
+
+    @classmethod
+    def gather(cls, layers: "Sequence[_Layer]") -> "_Memory":
+        """What the layers hold."""
+        return cls(torch.stack([torch.stack([x.keys, x.values], dim=1) for x in layers], dim=1), layers[0].seen)
+
+    @property
+    def used(self) -> Tensor:
+        """The part of the memory that is written."""
+        return self.room.narrow(4, 0, self.seen)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the part that is written."""
+        return self.used.nbytes
+
+    def layers(self) -> list[_Layer]:
+        """Layers that hold what is written."""
+        found = [_Layer() for _ in range(self.room.shape[1])]
+        for layer, (keys, values) in zip(found, self._pairs(self.used), strict=True):
+            layer.update(keys, values)
+        return found
+
+    def reserve(self, layers: "Sequence[_Layer]") -> None:
+        """Make room for one more position, and tell the layers where it is."""
+        if self.seen == self.room.shape[4]:
+            shape = (*self.room.shape[:4], self.seen + max(64, self.seen // 4), self.room.shape[5])
+            room = self.room.new_empty(shape)
+            room.narrow(4, 0, self.seen).copy_(self.room)
+            self.room = room
+        slots = self._pairs(self.room.narrow(4, self.seen, 1))
+        self.seen += 1
+        for layer, slot, grown in zip(layers, slots, self._pairs(self.used), strict=True):
+            layer.slots, layer.grown = slot, grown
+
+    def select(self, index: Tensor) -> "_Memory":
         """A copy of some rows."""
-        if not self.is_initialized:
-            return _Layer()
-        return self._of(self.room[:, :, :, : self.get_seq_length()].index_select(1, index))
+        return _Memory(self.used.index_select(0, index), self.seen)
 
     def reorder(self, index: Tensor, fixed: int) -> int:
         """Exchange rows in place, from position ``fixed`` on; bytes written."""
-        part = self.room[:, :, :, fixed : self.get_seq_length()]
-        part.copy_(part.index_select(1, index))
+        part = self.room.narrow(4, fixed, self.seen - fixed)
+        part.copy_(part.index_select(0, index))
         return part.nbytes
 
-    @classmethod
-    def join(cls, layers: "Sequence[_Layer]") -> "_Layer":
-        """The rows of several."""
-        return cls._of(torch.cat([layer.room[:, :, :, : layer.get_seq_length()] for layer in layers], dim=1))
-
-    @classmethod
-    def _of(cls, room: Tensor) -> "_Layer":
-        layer = cls()
-        layer.lazy_initialization(room, room)
-        layer.room = room
-        layer.keys, layer.values = room.unbind(0)
-        return layer
+    @staticmethod
+    def _pairs(part: Tensor) -> list[tuple[Tensor, Tensor]]:
+        flat = part.flatten(1, 2).unbind(1)
+        return list(zip(flat[::2], flat[1::2], strict=True))
 
 
 class _Cached:
@@ -137,8 +181,9 @@ class _Cached:
         self.cache: Any = Cache(layer_class_to_replicate=_Layer)
         if encoded is not None:
             self.cache = EncoderDecoderCache(self.cache, Cache(layer_class_to_replicate=_Layer))
+        self.memories: list[_Memory] = []
         self.fixed = self.length = 0
-        self.owner = torch.arange(len(prompt), device=prompt.device)
+        self.owner = np.arange(len(prompt))
 
     def __len__(self) -> int:
         return len(self.owner)
@@ -146,8 +191,7 @@ class _Cached:
     @property
     def nbytes(self) -> int:
         """Bytes of all keys and values."""
-        caches = self._caches()
-        return sum(part.nbytes for cache in caches for layer in cache.layers for part in (layer.keys, layer.values))
+        return sum(memory.nbytes for memory in self.memories)
 
     def positions(self, new: int) -> dict[str, Tensor]:
         """Mask and positions, where prompts are padded."""
@@ -156,54 +200,62 @@ class _Cached:
         positions = (self.mask.cumsum(dim=1) - 1).clamp_(min=0)
         return {"attention_mask": self.mask, "position_ids": positions[:, -new:]}
 
+    def reserve(self) -> None:
+        """Make room for the next token."""
+        if self.memories:
+            self.memories[0].reserve(self._caches()[0].layers)
+
     def ran(self, new: int) -> None:
         """Note that so many positions were added."""
         self.length += new
-        self.fixed = self.fixed or self.length
+        if not self.memories:
+            self.fixed, self.memories = self.length, [_Memory.gather(cache.layers) for cache in self._caches()]
         if self.mask is not None and self.encoded is None:
             self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
 
+    @torch.inference_mode()
     def select(self, index: Tensor) -> "_Cached":
         """A copy of some rows."""
-        other = self._with(lambda part: part.index_select(0, index))
-        for mine, theirs in zip(self._caches(), other._caches(), strict=True):
-            theirs.layers.extend(layer.select(index) for layer in mine.layers)
-        return other._ready()
+        other = self._with(lambda part: part.index_select(0, index), self.owner[index.cpu().numpy()])
+        return other._holding([memory.select(index) for memory in self.memories])
 
+    @torch.inference_mode()
     def reorder(self, index: Tensor) -> tuple["_Cached", int]:
         """The given rows, in place where hypotheses only change places within their items; and the bytes written."""
-        if len(index) != len(self) or not torch.equal(self.owner[index], self.owner):
+        if len(index) != len(self) or (self.owner[index.cpu().numpy()] != self.owner).any():
             other = self.select(index)
             return other, other.nbytes
-        return self, sum(layer.reorder(index, self.fixed) for layer in self._caches()[0].layers)
+        return self, self.memories[0].reorder(index, self.fixed)
 
     @classmethod
+    @torch.inference_mode()
     def concat(cls, states: "Sequence[_Cached]") -> "_Cached":
         """The rows of several states of one length."""
-        other = states[0]._with(lambda part: part)
-        for name in ("prompt", "mask", "encoded", "owner"):
+        other = states[0]._with(lambda part: part, np.concatenate([state.owner for state in states]))
+        for name in ("prompt", "mask", "encoded"):
             if getattr(other, name) is not None:
                 setattr(other, name, torch.cat([getattr(state, name) for state in states]))
-        for theirs, *caches in zip(other._caches(), *(state._caches() for state in states), strict=True):
-            columns = zip(*(cache.layers for cache in caches), strict=True)
-            theirs.layers.extend(_Layer.join(layers) for layers in columns)
-        return other._ready()
+        columns = zip(*(state.memories for state in states), strict=True)
+        return other._holding([_Memory(torch.cat([x.used for x in same]), same[0].seen) for same in columns])
 
-    def _with(self, function: Callable[[Tensor], Tensor]) -> "_Cached":
+    def _with(self, function: Callable[[Tensor], Tensor], owner: np.ndarray) -> "_Cached":
         """The same with each tensor changed, and an empty cache."""
         mask, encoded = (None if part is None else function(part) for part in (self.mask, self.encoded))
         other = _Cached(function(self.prompt), mask, encoded)
-        other.owner, other.fixed, other.length = function(self.owner), self.fixed, self.length
+        other.owner, other.fixed, other.length = owner, self.fixed, self.length
         return other
+
+    def _holding(self, memories: list[_Memory]) -> "_Cached":
+        self.memories = memories
+        for cache, memory in zip(self._caches(), memories, strict=False):
+            cache.layers.extend(memory.layers())
+        if isinstance(self.cache, EncoderDecoderCache):  # it must be told that the encoder was seen
+            self.cache = EncoderDecoderCache(*self._caches())
+        return self
 
     def _caches(self) -> list[Any]:
         is_pair = isinstance(self.cache, EncoderDecoderCache)
         return [self.cache.self_attention_cache, self.cache.cross_attention_cache] if is_pair else [self.cache]
-
-    def _ready(self) -> "_Cached":
-        if isinstance(self.cache, EncoderDecoderCache):  # it must be told that the encoder was seen
-            self.cache = EncoderDecoderCache(*self._caches())
-        return self
 
 
 def _decoder_start(config: Any) -> int:
