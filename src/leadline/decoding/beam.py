@@ -115,15 +115,27 @@ class _Beam:
         for t in range(1, self.T + 1):
             scores, state = self.model(tokens, state)
             check_end_tokens(self.settings["eos"], scores.shape[1])
-            log_prob, token = reader.best(scores, self.k + len(self.eos) + 1)
+            log_prob, token = reader.best(scores, self.k + len(self.eos) + 1, *self._needed())
+            asked = len(scores)
+            del scores  # their memory is still in the cache: the next step's may take it
             self._check(log_prob, t)
             rows, words = self._advance(t, *self._spread(log_prob, token))
             if not len(rows):
                 break
-            if len(rows) != len(scores) or (rows != np.arange(len(rows))).any():
+            if len(rows) != asked or (rows != np.arange(len(rows))).any():
                 state = self.model.reorder(state, self._tensor(rows))
             tokens = self._tensor(words)
         return self._result()
+
+    def _needed(self) -> tuple[np.ndarray | None, int]:
+        """What the reader may leave out: log-probabilities so far, and how many candidates of an item matter."""
+        if self.recorder or self.in_beam or self.place is not None:
+            return None, 0
+        return self.total, self._ranked()
+
+    def _ranked(self) -> int:
+        """The best that live on, all that may end before them, and one more."""
+        return self.k + self.total.shape[1] * len(self.eos) + 1
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.model.start.device)
@@ -159,8 +171,8 @@ class _Beam:
             key = np.concatenate([self.history.score[self.items], self.score(total, t)], axis=1)
             total, token = (np.concatenate([np.zeros((len(x), carried), x.dtype), x], axis=1) for x in (total, token))
         order = np.argsort(-key, axis=1, kind="stable")
-        if not (self.recorder or self.in_beam):  # the best that live on, all that may end before them, and one more
-            order = order[:, : self.k + self.total.shape[1] * len(self.eos) + 1]
+        if not (self.recorder or self.in_beam):
+            order = order[:, : self._ranked()]
         flat = order + np.arange(len(key))[:, None] * key.shape[1]
         key, total, token = key.ravel()[flat], total.ravel()[flat], token.ravel()[flat]
         is_new, parent = order >= carried, self._rows(np.maximum(order - carried, 0) // C)

@@ -6,6 +6,8 @@ into blocks: the best ``count`` tokens lie in blocks whose maxima reach the ``co
 leaves this place is small and lives in NumPy, whose small operations cost a fraction of torch's.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -44,18 +46,39 @@ class Reader:
         self.are_logits = are_logits
         self._memory = torch.empty(0)
 
-    def best(self, scores: Float[Tensor, "N M"], count: int) -> tuple[Float[np.ndarray, "N C"], Int[np.ndarray, "N C"]]:
+    def best(
+        self,
+        scores: Float[Tensor, "N M"],
+        count: int,
+        upto: Float[np.ndarray, "A W"] | None = None,
+        among: int = 0,
+    ) -> tuple[Float[np.ndarray, "N C"], Int[np.ndarray, "N C"]]:
         """The ``count`` most likely tokens of each row (all, if M is smaller), best first; ties go to the lower token.
 
         Ranking happens on the raw scores; log-probabilities are formed for the chosen alone, in float64. A row with NaN
         or ``+inf`` gives NaN or ``+inf`` first; ``-inf`` masks a token.
+
+        Args:
+            scores: shape (N, M).
+            count: C, tokens to take from each row.
+            upto: log-probabilities of the hypotheses so far, W rows for each of A items. If given, a token may be left
+                out (``-inf``) that is not among the best ``among`` of its item: less is read of wide rows.
+            among: see ``upto``.
         """
-        top, tokens = _top(scores.cpu(), min(count, scores.shape[1]))
-        log_prob = top.astype(np.float64)
-        if not self.are_logits:
-            return log_prob, tokens
+        host, count = scores.cpu(), min(count, scores.shape[1])
+        if scores.shape[1] < WIDE or count > scores.shape[1] // BLOCK // 4:
+            top, tokens = _top(host, count)
+            log_prob = top.astype(np.float64)
+            if not self.are_logits:
+                return log_prob, tokens
+            with np.errstate(invalid="ignore"):
+                return np.minimum(log_prob - self._logsumexp(scores, log_prob[:, :1], tokens[:, 0]), 0), tokens
+        blocks, highest = _Blocks(host), None
+        if self.are_logits:
+            highest = blocks.maxima.max(axis=1, keepdims=True).astype(np.float64)
+        shift = np.zeros((len(scores), 1)) if highest is None else self._logsumexp(scores, highest, None)
         with np.errstate(invalid="ignore"):
-            return np.minimum(log_prob - self._logsumexp(scores, log_prob[:, :1], tokens[:, 0]), 0), tokens
+            return blocks.best(count, shift, self.are_logits, upto, among)
 
     def all(self, scores: Float[Tensor, "N M"]) -> Float[Tensor, "N M"]:
         """Log-probabilities (float64) of every token: the same numbers that :meth:`best` gives for the best."""
@@ -67,15 +90,15 @@ class Reader:
             shift = self._logsumexp(scores, highest.double().cpu().numpy(), token[:, 0].cpu().numpy())
         return (log_prob - torch.from_numpy(shift).to(scores.device)).clamp_(max=0)
 
-    def _logsumexp(self, scores: Tensor, highest: np.ndarray, token: np.ndarray) -> np.ndarray:
+    def _logsumexp(self, scores: Tensor, highest: np.ndarray, token: np.ndarray | None) -> np.ndarray:
         """Of each row, shape (N, 1), float64; does not depend on the other rows. 0 where all are ``-inf``.
 
         Args:
             scores: shape (N, M).
             highest: the highest of each row, shape (N, 1).
-            token: where it is, shape (N,).
+            token: where it is, shape (N,); wide rows do not ask.
         """
-        if scores.shape[1] < WIDE:
+        if scores.shape[1] < WIDE and token is not None:
             # The log-probability of the best token tells it, and log_softmax is torch's fastest function of this kind.
             best = torch.log_softmax(scores, dim=1).cpu().numpy()[np.arange(len(token)), token]
             return np.where(highest == -np.inf, 0.0, highest - best[:, None].astype(np.float64))
@@ -116,44 +139,69 @@ def refuse_nan(*, step: int, item: int, hypothesis: int) -> None:
 def _top(scores: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The best of each row (N, C), best first, lower token first among equals; ``-inf`` where there are fewer."""
     values = scores.numpy()
-    N, M = values.shape
-    if M < WIDE or count > M // BLOCK // 4:
-        top, token = (x.numpy() for x in scores.topk(min(count + 1, M), dim=1))
-        if not (top[:, 1:] == top[:, :-1]).any():
-            return top[:, :count], token[:, :count]
-        row, token, found = _reaching(values, _nth_largest(values, count))
-    else:
-        blocks = M // BLOCK
-        highest = scores[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK)).amax(dim=2).numpy()
-        if blocks * BLOCK < M:  # the last block is not whole
-            highest = np.concatenate([highest, values[:, blocks * BLOCK :].max(axis=1, keepdims=True)], axis=1)
-        least = _nth_largest(highest, count)
-        in_row, block, _ = _reaching(highest, least)
-        first = np.minimum(block * BLOCK, M - BLOCK)
-        inside = values.reshape(-1).take((in_row * M + first)[:, None] + np.arange(BLOCK))
-        at, place, found = _reaching(inside, least[in_row])
-        row, token = in_row[at], first[at] + place
-        if blocks * BLOCK < M:  # the last block was made whole with tokens of the one before, which come twice
-            once = (block[at] < blocks) | (token >= blocks * BLOCK)
-            row, token, found = row[once], token[once], found[once]
-    order = np.lexsort((token, -found, row))
+    top, token = (x.numpy() for x in scores.topk(min(count + 1, values.shape[1]), dim=1))
+    if not (top[:, 1:] == top[:, :-1]).any():
+        return top[:, :count], token[:, :count]
+    least = _nth_largest(values, count)
+    return _ranked(len(values), count, *_reaching(values, least))
+
+
+class _Blocks:
+    """Wide rows, cut into blocks, of which only the maxima are kept."""
+
+    def __init__(self, scores: Tensor):
+        self.values = values = scores.numpy()
+        self.M, self.whole = values.shape[1], values.shape[1] // BLOCK
+        whole = self.whole * BLOCK
+        self.maxima = scores[:, :whole].unflatten(1, (self.whole, BLOCK)).amax(dim=2).numpy()
+        if whole < self.M:  # the last block is not whole
+            self.maxima = np.concatenate([self.maxima, values[:, whole:].max(axis=1, keepdims=True)], axis=1)
+
+    def best(
+        self, count: int, shift: np.ndarray, are_logits: bool, upto: np.ndarray | None, among: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See :meth:`Reader.best`."""
+        N, eps = len(self.values), np.finfo(self.maxima.dtype).eps
+        if upto is None:
+            upto, among = np.zeros((N, 1)), count
+        offset = (upto.reshape(N, 1) - shift).astype(self.maxima.dtype)
+        least = _nth_largest((self.maxima + offset).reshape(len(upto), -1), among)
+        # Rounding must not leave one out: neither that of sums, nor that of log-probabilities a little above 0.
+        slack = np.repeat(2 * ROUNDING * (1 + np.abs(least)), upto.shape[1]) + 16 * eps * np.abs(offset[:, 0])
+        least = np.repeat(least, upto.shape[1]) - slack - offset[:, 0]
+        row, block, _ = _reaching(self.maxima, least)
+        first = np.minimum(block * BLOCK, self.M - BLOCK)
+        inside = self.values.reshape(-1).take((row * self.M + first)[:, None] + np.arange(BLOCK))
+        at, place, found = _reaching(inside, least[row])
+        token, block, row = first[at] + place, block[at], row[at]
+        if self.whole * BLOCK < self.M:  # the last block was made whole with tokens of the one before: once is enough
+            once = (block < self.whole) | (token >= self.whole * BLOCK)
+            token, row, found = token[once], row[once], found[once]
+        log_prob = found - shift[row, 0]
+        return _ranked(N, count, row, token, np.minimum(log_prob, 0, out=log_prob) if are_logits else log_prob)
+
+
+def _ranked(N: int, count: int, row: np.ndarray, token: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Candidates in the order of rows and tokens, as the best of each row; NaN comes first."""
+    order = np.lexsort((np.where(np.isnan(found), -np.inf, -found), row))
     row, token, found = row[order], token[order], found[order]
     rank = np.arange(len(row)) - np.searchsorted(row, np.arange(N))[row]
-    top, tokens = np.full((N, count), -np.inf, values.dtype), np.zeros((N, count), dtype=np.int64)
-    chosen = rank < count
-    top[row[chosen], rank[chosen]], tokens[row[chosen], rank[chosen]] = found[chosen], token[chosen]
+    top, tokens = np.full((N, count), -np.inf, found.dtype), np.zeros((N, count), dtype=np.int64)
+    chosen = np.flatnonzero(rank < count)
+    row, rank = row[chosen], rank[chosen]
+    top[row, rank], tokens[row, rank] = found[chosen], token[chosen]
     return top, tokens
+
+
+def _reaching(values: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, columns and values of all that reach their row's least; NaN does."""
+    flat = np.flatnonzero(~(values < least[:, None]))
+    row = flat // values.shape[1]
+    return row, flat - row * values.shape[1], values.ravel()[flat]
 
 
 def _nth_largest(values: np.ndarray, n: int) -> np.ndarray:
     """Of each row; the lowest number above ``-inf``, where there are fewer; NaN counts as the largest."""
     n = min(n, values.shape[1])
     least = np.partition(values, -n, axis=1)[:, -n] if n < values.shape[1] else values.min(axis=1)
-    return np.maximum(least, np.finfo(values.dtype).min)
-
-
-def _reaching(values: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, columns and values of all that reach their row's least; NaN does."""
-    flat = np.flatnonzero(~(values < least[:, None]))
-    row, column = np.divmod(flat, values.shape[1])
-    return row, column, values.ravel()[flat]
+    return np.maximum(least, np.finfo(values.dtype).min / 2)
