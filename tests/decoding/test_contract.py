@@ -149,6 +149,13 @@ def test_a_row_without_any_token_ends_its_item_alone(name):
     assert 1 not in [h.tokens[0] for h in decoded.hypotheses(1)]
     dead = decoding.beam_search(*scores([-torch.inf] * 3), width=2, max_length=2)
     assert "no sequence" in str(dead)
+    assert dead.certificate.outcome == ("NO_SEQUENCE",)
+    assert str(dead.certificate) == "proved that there is no sequence"
+    assert decoded.certificate.outcome == ("NO_SEQUENCE", decoded.certificate.outcome[1])
+    audit = decoding.audit(*scores([-torch.inf] * 3), dead)
+    assert audit.outcome == ("optimal",)
+    assert "no sequence has a probability above zero" in str(audit)
+    audit.figure()
     assert dead.table().empty
 
 
@@ -267,6 +274,28 @@ def test_traces_as_json_and_dot_and_a_figure_of_a_wide_one():
     assert len(plain.data) == 1
 
 
+def test_a_trace_tells_what_was_bounded_away():
+    """One sequence ends at once with nearly all probability: what is still in the beam cannot beat it."""
+    decoded = decoding.beam_search(*scores([5.0, 0.0, -1.0]), width=2, max_length=6, eos=0, trace=True)
+    assert decoded.work.calls == 1
+    assert decoded.trace is not None
+    fates = {node.tokens: node.fate.name for node in decoded.trace.candidates(1)}
+    assert fates == {(0,): "FINISHED", (1,): "BOUNDED", (2,): "BOUNDED"}
+    assert decoded.certificate.outcome == ("OPTIMAL",)
+
+
+def test_names_of_tokens_are_drawn_as_they_stand():
+    problem = scores([2.0, 0.0])
+    problem.step.vocabulary = ("<b>&", "</s>")  # pyright: ignore[reportFunctionMemberAccess]
+    for trace in (False, True):
+        figure: Any = decoding.beam_search(*problem, width=1, max_length=2, trace=trace).figure()
+        drawn = figure.to_json()
+        assert "&lt;b>&amp;" in drawn.replace("\\u003c", "<").replace("\\u003e", ">").replace("\\u0026", "&")
+    plain: Any = decoding.beam_search(*problem, width=1, max_length=2).figure()
+    assert plain.data[0].name == "1: &lt;b>&amp; &lt;b>&amp;"
+    assert list(plain.data[0].text) == ["&lt;b>&amp;"] * 2
+
+
 SETTINGS = [
     ({"width": 0}, "width must be at least 1"),
     ({"max_length": 0}, "max_length must be at least 1"),
@@ -335,6 +364,7 @@ def test_an_audit_says_unresolved_when_the_budget_ends():
     decoded = decoding.beam_search(*problem, width=1, max_length=6)
     short = decoding.audit(*problem, decoded, max_calls=2)
     assert set(short.outcome) <= {"unresolved", "search error"}
+    assert short.traces == (None, None), "a search was run again that the budget does not reach"
     full = decoding.audit(*problem, decoded)
     best = decoding.exhaustive_search(*problem, max_length=6)
     for item, outcome in enumerate(full.outcome):
@@ -352,3 +382,21 @@ def test_an_audit_says_unresolved_when_the_budget_ends():
                 assert wide.hypotheses()[0].tokens == optimum
     assert "2 prompts" in str(full)
     assert full.figure(1).to_dict()["layout"]["shapes"]
+
+
+@pytest.mark.parametrize("max_calls", [1, 6, 12, 18, 60])
+def test_the_budget_of_an_audit_bounds_all_that_it_runs(max_calls):
+    """Calls of the exact search, and as many again to explain what it found."""
+    problem = Hashed(4, 8, scale=0.2).problem()
+    decoded = decoding.beam_search(*problem, width=1, max_length=6)
+    step, state, start = problem
+    calls = []
+
+    def counted(tokens, state):
+        calls.append(len(tokens))
+        return step(tokens, state)
+
+    audit = decoding.audit(counted, state, start, decoded, max_calls=max_calls)
+    assert audit.optimum.work.calls <= max_calls
+    assert len(calls) <= 2 * max_calls
+    assert (audit.traces[0] is None) == (max_calls < 6)

@@ -15,7 +15,7 @@ from leadline.decoding import RecurrentLM
 from .models import Hashed, everything
 
 
-@pytest.fixture(scope="module", params=["gpt2", "llama", "bart"])
+@pytest.fixture(scope="module", params=["gpt2", "llama", "bart", "mistral"])
 def model(request):
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -31,6 +31,12 @@ def model(request):
                 num_key_value_heads=2, initializer_range=0.3, bos_token_id=None, eos_token_id=None,
             )  # fmt: skip
             built = transformers.LlamaForCausalLM(config)
+        elif request.param == "mistral":  # a window shorter than prompt and answer
+            config = transformers.MistralConfig(
+                vocab_size=211, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+                num_key_value_heads=2, initializer_range=0.3, sliding_window=5, bos_token_id=None, eos_token_id=None,
+            )  # fmt: skip
+            built = transformers.MistralForCausalLM(config)
         else:
             config = transformers.BartConfig(
                 vocab_size=211, d_model=32, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2,
@@ -97,6 +103,31 @@ def test_bad_input_to_a_transformer(model, prompts):
     if not model.config.is_encoder_decoder:
         with pytest.raises(InputError, match="padded on the left"):
             decoding.huggingface(model, ids, mask.flip(1))
+
+
+def test_a_model_that_keeps_more_than_keys_and_values_is_refused():
+    with torch.random.fork_rng():
+        model = transformers.MambaForCausalLM(
+            transformers.MambaConfig(vocab_size=11, hidden_size=8, num_hidden_layers=1, state_size=4)
+        )
+    with pytest.raises(InputError, match="layers of type linear_attention"):
+        decoding.huggingface(model.eval(), torch.tensor([[1, 2]]))
+
+
+def test_decoding_leaves_a_model_that_can_be_trained(model, prompts):
+    """It runs in inference mode, whose tensors must not stay behind; scores may be changed in place."""
+
+    def forbid_three(log_probs, prefix):
+        return log_probs.index_fill_(1, torch.tensor([3]), -torch.inf)
+
+    problem = decoding.huggingface(model, *prompts)
+    step, state, start = problem
+    step(start, state.select(torch.arange(3)))[0].add_(1.0)
+    decoded = decoding.beam_search(*problem, width=2, max_length=4, processors=[forbid_three])
+    assert 3 not in decoded.tokens
+    model(input_ids=prompts[0]).logits.sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    model.zero_grad(set_to_none=True)
 
 
 @pytest.fixture(scope="module")

@@ -180,6 +180,13 @@ def test_an_earlier_answer_is_never_lost():
     fresh = decoding.exact_search(*problem, max_length=6)
     assert proved.log_prob[0, 0] == pytest.approx(fresh.log_prob[0, 0], abs=1e-9)
     assert proved.work.rows <= fresh.work.rows
+    problem, keys = Hashed(9, 1).problem(), {"max_length": 6, "eos": 1, "per_length": True, "batch": 4}
+    every = decoding.exact_search(*problem, **keys)
+    again = decoding.exact_search(*problem, **keys, at_least=every)
+    assert again.log_prob == pytest.approx(every.log_prob, abs=1e-9)
+    assert again.work.rows <= every.work.rows
+    starved = decoding.exact_search(*problem, **keys, at_least=every, max_calls=1)
+    assert {h.tokens for h in starved.hypotheses()} == {h.tokens for h in every.hypotheses()}
 
 
 def test_early_stop_changes_nothing():

@@ -39,7 +39,7 @@ class SearchAudit(Sounding):
     lost_step: np.ndarray
     """Shape (B,). The step after which the optimum's prefix was no longer in the beam; 0 where none was lost."""
     lost_rank: np.ndarray
-    """Shape (B,). Its rank among that step's candidates."""
+    """Shape (B,). Its rank among that step's candidates; 0 where unknown."""
     width: np.ndarray
     """Shape (B,). The smallest width whose beam search returns the optimum; 0 where unknown."""
     blame: tuple[Blame, ...]
@@ -57,12 +57,15 @@ class SearchAudit(Sounding):
             )
             return Verdict(f"{search} on {B} prompts: {counts}")
         answer, optimum = _say(self.decoded), _say(self.optimum)
+        if self.optimum.certificate.outcome[0] == "NO_SEQUENCE":
+            return Verdict(f"{search} was right to return nothing: no sequence has a probability above zero")
         if self.outcome[0] == "optimal":
             return Verdict(f"{search} returned the most likely sequence, “{answer}”")
         if self.outcome[0] == "unresolved":
             gap = self.optimum.certificate.gap[0]
             return Verdict(f"the budget ran out: the answer of {search} is at most {gap:.3g} nats from the best")
-        where = f", lost at step {self.lost_step[0]} at rank {self.lost_rank[0]}" if self.lost_step[0] else ""
+        where = f", lost at step {self.lost_step[0]}" if self.lost_step[0] else ""
+        where += f" at rank {self.lost_rank[0]}" if self.lost_rank[0] else ""
         keeps = f"; width {self.width[0]} keeps it" if self.width[0] else ""
         return Verdict(f"{search} returned “{answer}”; the most likely is “{optimum}”{where}{keeps}")
 
@@ -111,7 +114,8 @@ def audit(
         state: its state at the end of the prompts.
         start: the last token of each prompt, shape (B,), int64.
         decoded: the answer to audit; its settings say how it was found.
-        max_calls: budget of calls for the exact search of each item.
+        max_calls: budget of calls for the exact search of each item, and again for the searches that are run to find
+            where the optimum was lost and which width keeps it. What it does not reach is 0: unknown.
         max_width: widths that are tried when looking for one that returns the optimum.
         tolerance: relative difference of scores that counts as none.
         reference: per item, the tokens that should have been returned, end token included. Each is then charged to
@@ -139,12 +143,16 @@ def audit(
             continue
         width = settings.get("width", 1)
         beam = {"eos_mode": settings.get("eos_mode", "pool"), **common, **scored}
+        runs = max_width + 2 if max_calls is None else max_calls // settings["max_length"]
+        if not runs:
+            continue
         again = beam_search(*problem, width=width, trace=True, **beam)
         traces[-1] = again.trace
         if found[item] == "search error" and again.trace is not None:
             target = optimum.hypotheses(item)[0].tokens
-            lost[:2, item] = _where_lost(problem, again.trace, target, settings["normalize"])
-            lost[2, item] = _width_for(problem, target, range(1, max_width + 1), width, beam)
+            lost[:2, item] = _where_lost(problem, again.trace, target, settings["normalize"], may_run=runs > 1)
+            widths = [w for w in range(1, max_width + 1) if w != width][: max(0, runs - 2)]
+            lost[2, item] = _width_for(problem, target, widths, beam)
     return SearchAudit(
         protocol=Protocol({**settings, "max_calls": max_calls, "max_width": max_width}),
         decoded=decoded,
@@ -162,7 +170,7 @@ def _compare(decoded: Decoded, optimum: Decoded, item: int, tolerance: float) ->
     answer, best = decoded.hypotheses(item)[:1], optimum.hypotheses(item)[:1]
     if best and (not answer or best[0].score > answer[0].score + tolerance * (1 + abs(answer[0].score))):
         return "search error"
-    return "optimal" if optimum.certificate.outcome[item] == "OPTIMAL" else "unresolved"
+    return "optimal" if optimum.certificate.outcome[item] in ("OPTIMAL", "NO_SEQUENCE") else "unresolved"
 
 
 def _blame(problem: Problem, decoded: Decoded, reference: Sequence[Sequence[int]]) -> tuple[Blame, ...]:
@@ -190,14 +198,18 @@ def _blame(problem: Problem, decoded: Decoded, reference: Sequence[Sequence[int]
     return tuple(blame)
 
 
-def _where_lost(problem: Problem, trace: Trace, target: Sequence[int], normalize: bool | None) -> tuple[int, int]:
-    """Step and rank at which the target's prefix was first missing from the beam."""
+def _where_lost(
+    problem: Problem, trace: Trace, target: Sequence[int], normalize: bool | None, may_run: bool
+) -> tuple[int, int]:
+    """Step and rank at which the target's prefix was first missing from the beam; a rank may need the model."""
     for t in range(1, len(target) + 1):
         candidates = trace.candidates(t)
         prefix = tuple(target[:t])
         known = [node for node in candidates if node.tokens == prefix]
         if not known or known[0].fate is Fate.PRUNED:
-            return t, known[0].rank if known else _rank(problem, trace.beam(t - 1), prefix, normalize)
+            if known or not may_run:
+                return t, known[0].rank if known else 0
+            return t, _rank(problem, trace.beam(t - 1), prefix, normalize)
     return 0, 0
 
 
@@ -217,13 +229,12 @@ def _rank(problem: Problem, beam: Sequence[Any], prefix: tuple[int, ...], normal
     return 1 + int((total > total[row, prefix[-1]]).sum())
 
 
-def _width_for(problem: Problem, target: Sequence[int], widths: range, known: int, beam: dict[str, Any]) -> int:
+def _width_for(problem: Problem, target: Sequence[int], widths: Sequence[int], beam: dict[str, Any]) -> int:
     """The smallest width that returns the target. It is not monotone: a wider beam may lose what a narrow one kept."""
     for width in widths:
-        if width != known:
-            found = beam_search(*problem, width=width, **beam).hypotheses()
-            if found and found[0].tokens == tuple(target):
-                return width
+        found = beam_search(*problem, width=width, **beam).hypotheses()
+        if found and found[0].tokens == tuple(target):
+            return width
     return 0
 
 

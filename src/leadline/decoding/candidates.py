@@ -6,8 +6,6 @@ into blocks: the best ``count`` tokens lie in blocks whose maxima reach the ``co
 leaves this place is small and lives in NumPy, whose small operations cost a fraction of torch's.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int

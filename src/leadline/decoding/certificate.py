@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-Proof = Literal["OPTIMAL", "GAP", "NOT_APPLICABLE"]
+Proof = Literal["OPTIMAL", "GAP", "NO_SEQUENCE", "NOT_APPLICABLE"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,8 @@ class Certificate:
     """
 
     outcome: tuple[Proof, ...]
-    """Per item: ``OPTIMAL`` (proved), ``GAP`` (something discarded may be better), or ``NOT_APPLICABLE``."""
+    """Per item: ``OPTIMAL`` (proved), ``GAP`` (something discarded may be better), ``NO_SEQUENCE`` (proved that there
+    is none with a probability above zero), or ``NOT_APPLICABLE``."""
     upper_bound: np.ndarray
     """Shape (B,), in the units of the score: nothing that was discarded or left open scores more."""
     gap: np.ndarray
@@ -34,10 +35,13 @@ class Certificate:
     def __str__(self) -> str:
         if self.reason:
             return f"no certificate: {self.reason}"
-        optimal = self.outcome.count("OPTIMAL")
+        optimal, none = self.outcome.count("OPTIMAL"), self.outcome.count("NO_SEQUENCE")
         if len(self.outcome) == 1:
+            if none:
+                return "proved that there is no sequence"
             return "proved optimal" if optimal else f"a better answer is not excluded (gap {self.gap[0]:.3g} nats)"
-        return f"{optimal} of {len(self.outcome)} answers proved optimal"
+        without = f"; {none} prompts have no sequence" if none else ""
+        return f"{optimal} of {len(self.outcome)} answers proved optimal{without}"
 
 
 def certify(scores: Float[np.ndarray, "B R"], discarded: Float[np.ndarray, "B steps"], reason: str = "") -> Certificate:
@@ -65,7 +69,10 @@ def certify(scores: Float[np.ndarray, "B R"], discarded: Float[np.ndarray, "B st
     with np.errstate(invalid="ignore"):
         gap = np.where(best >= upper, 0.0, upper - best)
     return Certificate(
-        outcome=tuple("OPTIMAL" if proved else "GAP" for proved in best >= upper),
+        outcome=tuple(
+            "GAP" if low < high else "OPTIMAL" if low > -np.inf else "NO_SEQUENCE"
+            for low, high in zip(best, upper, strict=True)
+        ),
         upper_bound=upper,
         gap=gap,
         step=tuple(step.tolist()),

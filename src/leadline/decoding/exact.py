@@ -143,6 +143,9 @@ class _BestFirst:
             log_prob = decoded.token_log_prob[i, r, :n].cumsum()
             score = float(self.score(log_prob[-1], n))
             self.known.append((score, decoded.tokens[i, r, :n].tolist(), log_prob.tolist()))
+            if self.per_length:
+                least = log_prob[-1] - SAME * (1 + abs(log_prob[-1]))
+                self.by_length[n] = max(self.by_length[n], least)
         if len(self.known) >= self.R and not self.per_length:
             worst = sorted(score for score, _, _ in self.known)[-self.R]
             self.threshold = worst - SAME * (1 + abs(worst))
@@ -171,7 +174,13 @@ class _BestFirst:
                 upto.append(log_prob)
             found.append((score, tokens[::-1], upto[::-1]))
         known = [entry for entry in self.known if entry[1] not in [tokens for _, tokens, _ in found]]
-        return sorted(found + known, key=lambda entry: -entry[0])[: self.R]
+        ranked = sorted(found + known, key=lambda entry: -entry[0])
+        if self.per_length:
+            best: dict[int, tuple[float, list[int], list[float]]] = {}
+            for entry in sorted(ranked, key=lambda entry: -entry[2][-1]):
+                best.setdefault(len(entry[1]), entry)
+            ranked = [entry for entry in ranked if best[len(entry[1])] is entry]
+        return ranked[: self.R]
 
     def _worst(self) -> float:
         """The score that must be exceeded to matter."""

@@ -10,7 +10,7 @@ from leadline.decoding.complexity import Complexity
 from leadline.decoding.decoded import Decoded
 from leadline.decoding.search_errors import SearchErrors
 from leadline.decoding.trace import Fate, Trace
-from leadline.figures import NEUTRAL, bands, new_figure, tree
+from leadline.figures import NEUTRAL, bands, new_figure, plain, tree
 
 BOXES = 48
 """More candidates than this are not drawn one by one."""
@@ -28,9 +28,9 @@ def draw_decoded(decoded: Decoded, item: int) -> go.Figure:
     for rank, hypothesis in enumerate(hypotheses[:7], 1):
         upto = decoded.token_log_prob[item, rank - 1, : len(hypothesis.tokens)].cumsum()
         name = " ".join(hypothesis.words)
-        name = f"{rank}: {name if len(name) < 40 else name[:39] + '…'}"
+        name = plain(f"{rank}: {name if len(name) < 40 else name[:39] + '…'}")
         look = {"mode": "lines+markers", "hovertemplate": "%{text} %{y:.2f}"}
-        figure.add_scatter(x=x, y=upto, name=name, text=hypothesis.words, **look)
+        figure.add_scatter(x=x, y=upto, name=name, text=[plain(word) for word in hypothesis.words], **look)
     return figure
 
 
@@ -39,12 +39,13 @@ def draw_audit(audit: SearchAudit, item: int) -> go.Figure:
     trace = audit.traces[item]
     if trace is None:
         return draw_decoded(audit.decoded, item)
-    paths = {"the search's answer": audit.decoded.hypotheses(item)[0].tokens}
+    answer = audit.decoded.hypotheses(item)
+    paths = {"the search's answer": answer[0].tokens if answer else ()}
     title = "The answer is the most likely sequence"
     if audit.outcome[item] == "search error":
         paths["the most likely sequence"] = audit.optimum.hypotheses(item)[0].tokens
-        where = f"step {audit.lost_step[item]}, at rank {audit.lost_rank[item]}"
-        title = f"The most likely sequence left the beam at {where}"
+        rank = f", at rank {audit.lost_rank[item]}" if audit.lost_rank[item] else ""
+        title = f"The most likely sequence left the beam at step {audit.lost_step[item]}{rank}"
     upto = audit.optimum.token_log_prob[item, 0].cumsum().tolist() if audit.optimum.lengths[item].any() else []
     # The trace is of that item alone.
     return draw_tree(trace, 0, paths, title=title, lost=int(audit.lost_step[item]), upto=upto)

@@ -30,7 +30,8 @@ def huggingface(model: Any, input_ids: Tensor, attention_mask: Tensor | None = N
         A problem whose step function runs the model with a cache.
 
     Raises:
-        InputError: the model is in training mode, shapes or types do not fit, or padding is on the right.
+        InputError: the model is in training mode or keeps more than keys and values, shapes or types do not fit, or
+            padding is on the right.
 
     >>> from transformers import GPT2Config, GPT2LMHeadModel
     >>> with torch.random.fork_rng():
@@ -83,7 +84,7 @@ class _Step:
 
 
 class _Layer(DynamicLayer):
-    """Keys and values of one layer. After the prompt they lie in a :class:`_Memory`, and a new token is written there."""
+    """Keys and values of one layer; after the prompt they lie in a :class:`_Memory`, where a new token is written."""
 
     keys: Any
     values: Any
@@ -265,6 +266,22 @@ def _decoder_start(config: Any) -> int:
     raise InputError("an encoder-decoder model names its start token", got="config.decoder_start_token_id = None")
 
 
+ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
+"""Kinds of layers whose keys and values are kept for all positions; windows are a matter of the model's mask."""
+
+
+def _check_layers(config: Any) -> None:
+    text = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+    others = sorted(set(getattr(text, "layer_types", None) or ()) - ATTENTION)
+    if others:
+        raise InputError(
+            "a Hugging Face model keeps keys and values, and nothing else, of what it has read",
+            got=f"layers of type {', '.join(others)}",
+            cause="a state-space or linear-attention model",
+            cure="write a step function whose state is the model's own: decoding.Problem(step, state, start)",
+        )
+
+
 def _check(model: Any, input_ids: Tensor, mask: Tensor | None) -> None:
     if getattr(model, "training", False):
         raise InputError(
@@ -273,6 +290,7 @@ def _check(model: Any, input_ids: Tensor, mask: Tensor | None) -> None:
             cause="dropout would change every score",
             cure="call model.eval() first",
         )
+    _check_layers(model.config)
     if input_ids.ndim != 2 or input_ids.dtype != torch.int64 or not input_ids.numel():
         raise InputError(
             "input_ids holds B prompts of P tokens: shape (B, P), int64, neither 0",

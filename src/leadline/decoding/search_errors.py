@@ -176,7 +176,9 @@ def search_errors(
     by_width = np.stack([_first(beam.score) for beam in beams])
     # Greedy search knows no score but the log-probability; its answer is scored as the others are.
     of_greedy = np.where(alone.lengths > 0, score(alone.log_prob, np.maximum(alone.lengths, 1)), -np.inf)
-    certified = [[proof == "OPTIMAL" for proof in found.certificate.outcome] for found in (*beams, optimum)]
+    certified = [
+        [proof in ("OPTIMAL", "NO_SEQUENCE") for proof in found.certificate.outcome] for found in (*beams, optimum)
+    ]
     settings = {
         "search": "beam search",
         "widths": tuple(widths),

@@ -54,7 +54,7 @@ class RealText:
 
 
 REAL_TEXT = {
-    "quick": RealText(types=1000, hidden=64, epochs=3, prompts=200, max_calls=100),
+    "quick": RealText(types=1000, hidden=128, epochs=4, prompts=200, max_calls=100),
     "full": RealText(types=3000, hidden=128, epochs=5, prompts=1000, max_calls=400),
 }
 """By budget."""
