@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leadline import decoding
+from leadline import InputError, decoding
 from leadline.decoding import GNMT, LengthNormalized, SumLogProb, WordReward
 
 from .models import Hashed, everything, markov, slow_beam, viterbi
@@ -265,3 +265,40 @@ def test_ties_go_to_the_better_parent_then_the_lower_token():
     flat = decoding.Problem(lambda t, s: (torch.zeros(len(t), 9000), s), torch.zeros(1, 1), torch.tensor([0]))
     wide = decoding.beam_search(*flat, width=4, max_length=1, num_return=4)
     assert wide.tokens[0, :, 0].tolist() == [0, 1, 2, 3]
+
+
+@settings(max_examples=25)
+@given(
+    st.sampled_from([4096, 4099, 5000]), st.integers(1, 6), st.integers(0, 10_000), st.sampled_from([(), (7,), (7, 9)]),
+    st.sampled_from([None, 3, 500]), st.booleans(), st.sampled_from([torch.float32, torch.float64]), scores,
+)  # fmt: skip
+def test_what_is_left_unread_of_wide_rows_does_not_matter(M, width, seed, eos, levels, normalized, dtype, score):
+    """With a trace every row's best are read; without one, only what may be among the best of its item. Bit for bit."""
+    problem = Hashed(M, seed, levels=levels, normalized=normalized, dtype=dtype).problem(batch=3)
+    keys: dict[str, Any] = {"width": width, "max_length": 4, "eos": eos, "score": score, "num_return": width}
+    short = decoding.beam_search(*problem, **keys)
+    full = decoding.beam_search(*problem, **keys, trace=True)
+    for name in ("tokens", "lengths", "log_prob", "score", "token_log_prob", "finished"):
+        assert np.array_equal(getattr(short, name), getattr(full, name)), name
+    assert np.array_equal(short.certificate.upper_bound, full.certificate.upper_bound)
+    assert short.certificate.outcome == full.certificate.outcome
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_wide_rows_with_masks_and_nan(normalized):
+    """Fewer tokens than places, and a NaN that no other score of its item is as bad as."""
+    table = torch.full((3, 5000), -torch.inf)
+    table[0, [3, 4990]] = torch.tensor([-0.5, -1.0])
+    table[1, [2, 4999]] = torch.tensor([-0.2, -2.0])
+    table[2] = -9.0
+
+    def step(tokens, state):
+        return table[state[:, 0]], (state + 1).clamp_(max=2)
+
+    step.normalized = normalized  # pyright: ignore[reportFunctionMemberAccess]
+    problem = decoding.Problem(step, torch.zeros(2, 1, dtype=torch.int64), torch.tensor([0, 0]))
+    decoded = decoding.beam_search(*problem, width=6, max_length=2, num_return=6)
+    assert [h.tokens for h in decoded.hypotheses(1)] == [(3, 2), (4990, 2), (3, 4999), (4990, 4999)]
+    table[2, 4444] = torch.nan
+    with pytest.raises(InputError, match=r"NaN or .inf at step 3, item 0, hypothesis 0"):
+        decoding.beam_search(*problem, width=2, max_length=3)
