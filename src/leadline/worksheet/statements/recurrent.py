@@ -74,7 +74,9 @@ STATEMENTS = (
             met="supported",
         ),
         why="A sum is as large as its largest term. The nearby terms are large and say nothing about the distant past.",
-        condition="Where auxiliary targets themselves need the distant past, they do help.",
+        condition="Equivalent where no network learns the dependency, or all do; in between, local losses can hinder. "
+        "Where auxiliary targets themselves need the distant past, they do help.",
+        measure="leadline.worksheet.measurements.recurrent.long_range:loss_at_every_timestep",
     ),
     Statement(
         id="rnn.d",

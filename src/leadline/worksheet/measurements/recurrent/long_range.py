@@ -1,0 +1,261 @@
+"""rnn.c: whether a loss at every timestep helps to learn what only the distant past tells."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from leadline import recurrent
+from leadline.randomness import torch_generator
+from leadline.recurrent import RNN, Regression
+from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.worksheet.answer import Answer, effects_of
+from leadline.worksheet.setting import Setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+Arm = Literal["none", "local", "past"]
+ARMS: dict[Arm, str] = {"none": "the last loss alone", "local": "and local losses", "past": "and losses on x₁"}
+
+HIDDEN, TIME, BATCH, LR = 32, 20, 64, 3e-3
+"""With the loss at the end alone, the longest of 5, 10, 20 and 30 timesteps at which some networks (on other seeds)
+learn within the quick budget's steps."""
+
+EARLY, FAR = TIME // 4, TIME // 2
+"""Early timesteps are the first so many; a loss at k is far from t where ``k - t`` is at least so many."""
+
+TESTED = 2000
+"""Sequences that no network has seen, on which the final R² is measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class LongRange(Sounding):
+    """What a loss at every timestep does to the gradient at early timesteps, and to what is learned."""
+
+    log_total: Float[np.ndarray, "2 networks T"]
+    """ln ‖dL/dh_t‖ over the batch before training: with the loss at the end alone, and with local losses."""
+    log_far: Float[np.ndarray, "networks T"]
+    """ln of the sum of ‖dL_k/dh_t‖ over all k far from t, with local losses; -inf where no k is."""
+    far_share: Float[np.ndarray, "2 networks"]
+    """Share of the norms ‖dL_k/dh_t‖ that comes from far k, the mean over early t: before training and after it."""
+    r2: Mapping[str, Float[np.ndarray, "seeds _"]]
+    """R² of the final target by arm, for each network."""
+
+    @property
+    def log_ratio(self) -> Float[np.ndarray, " networks"]:
+        """How much larger local losses make the gradient, in nats, the mean over early t."""
+        return (self.log_total[1] - self.log_total[0])[:, :EARLY].mean(axis=1)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The size of the gradient against what is learned."""
+        none, local = self.r2["none"].mean(), self.r2["local"].mean()
+        return Verdict(
+            f"local losses make the early gradient {math.exp(self.log_ratio.mean()):.3g} times as large, "
+            f"{self.far_share[0].mean():.2g} of it from afar; the final R² is {local:.2f} with them, {none:.2f} without"
+        )
+
+    def table(self) -> "pd.DataFrame":
+        """One row per arm and network: ``arm``, ``seed``, ``network``, ``r2`` of the final target."""
+        import pandas as pd
+
+        frames = []
+        for arm, r2 in self.r2.items():
+            seed, network = np.indices(r2.shape)
+            columns = {"seed": seed.ravel(), "network": network.ravel(), "r2": r2.ravel()}
+            frames.append(pd.DataFrame({"arm": arm, **columns}))
+        return pd.concat(frames, ignore_index=True)
+
+    def figure(self) -> "go.Figure":
+        """The gradient before training by timestep, and the final R² of every network."""
+        from leadline.figures import ACCENT, COLOURS, NEUTRAL, panels
+
+        figure = panels(
+            "A loss at every timestep: a large gradient, and what it teaches",
+            [
+                ("before training, median network", "timestep t", "‖dL/dh<sub>t</sub>‖"),
+                (f"does it learn x₁ over {TIME} timesteps?", "", "R² on new sequences"),
+            ],
+            height=440,
+        )
+        t, far = np.arange(1, TIME + 1), np.median(self.log_far, axis=0)
+        curves = {
+            "with local losses": (np.median(self.log_total[1], axis=0), COLOURS[1], "solid"),
+            "the last loss alone": (np.median(self.log_total[0], axis=0), ACCENT, "solid"),
+            f"with local losses: from k ≥ t + {FAR}": (np.where(np.isfinite(far), far, np.nan), NEUTRAL, "dash"),
+        }
+        for name, (curve, colour, dash) in curves.items():
+            line = {"color": colour, "dash": dash, "width": 2}
+            figure.add_scatter(x=t, y=curve / math.log(10), mode="lines", line=line, name=name)
+        for i, (r2, colour) in enumerate(zip(self.r2.values(), (ACCENT, COLOURS[1], COLOURS[2]), strict=True)):
+            figure.add_scatter(
+                x=i + np.linspace(-0.25, 0.25, r2.size),
+                y=r2.ravel(),
+                mode="markers",
+                marker={"color": colour, "size": 6, "opacity": 0.75},
+                showlegend=False,
+                hovertemplate="R² %{y:.3f}<extra></extra>",
+                xaxis="x2",
+                yaxis="y2",
+            )
+        names = list(ARMS.values())
+        figure.update_layout(xaxis2={"tickvals": list(range(len(names))), "ticktext": names, "range": [-0.5, 2.5]})
+        return figure.update_layout(yaxis={"tickprefix": "10<sup>", "ticksuffix": "</sup>"}, yaxis2_range=[-0.1, 1.05])
+
+
+def loss_at_every_timestep(setting: Setting) -> Answer:
+    """``rnn.c``: the influence of far losses, then learning with local losses and without."""
+    steps, networks = setting.pick(quick=(1000, 2), full=(3000, 4))
+    members = [[1000 + 100 * seed + i for i in range(networks)] for seed in setting.seeds]
+    flat = [member for own in members for member in own]
+    begun = [_gradients(model, member) for model, member in zip(_models(flat), flat, strict=True)]
+    models = {arm: _trained(arm, flat, steps) for arm in ("none", "local")}
+    r2 = {arm: _final_r2(own, flat).reshape(len(members), networks) for arm, own in models.items()}
+    first = [own[0] for own in members]  # one network for each seed is enough for what is reported beside the outcome
+    r2["past"] = _final_r2(_trained("past", first, steps), first)[:, None]
+    after = [_gradients(model, member)[2] for model, member in zip(models["local"], flat, strict=True)]
+    protocol = Protocol(
+        {
+            "hidden units": HIDDEN,
+            "timesteps": TIME,
+            "networks per seed": networks,
+            "steps": steps,
+            "batch": BATCH,
+            "learning rate": LR,
+            "final target": "x_1, at the last timestep, by an output of its own; weight 1 in both arms",
+            "local targets": "x_t, at every other timestep, by another output; their mean has weight 1",
+            "early": f"t from 1 to {EARLY}",
+            "far": f"k - t at least {FAR}",
+        },
+        seeds=setting.seeds,
+    )
+    found = LongRange(
+        protocol,
+        log_total=np.stack([[totals[i] for totals, _, _ in begun] for i in range(2)]),
+        log_far=np.array([far for _, far, _ in begun]),
+        far_share=np.array([[share for _, _, share in begun], after]),
+        r2=r2,
+    )
+    return _answer(found, networks)
+
+
+def _answer(found: LongRange, networks: int) -> Answer:
+    def by_seed(values: np.ndarray) -> np.ndarray:
+        return values.reshape(-1, networks)
+
+    none, local, past = (found.r2[arm] for arm in ARMS)
+    effects = effects_of(
+        "rnn.c",
+        far_share_of_early_gradient=(by_seed(found.far_share[0]), "share of the early gradient from far losses", ""),
+        final_r2_with_minus_without=(local - none, "final R² with local losses minus without", ""),
+        ln_ratio_of_early_gradients=(by_seed(found.log_ratio), "ln of early gradient with over without", "nats"),
+        far_share_after_learning=(by_seed(found.far_share[1]), "the same share after learning with local losses", ""),
+        final_r2_past_minus_without=(past - none[:, :1], "final R² with losses on x₁ minus without", ""),
+    )
+    ratio = effects["ln_ratio_of_early_gradients"].interval
+    return Answer(
+        protocol=found.protocol,
+        statement_id="rnn.c",
+        sentence=f"local losses make the early gradient {math.exp(ratio.estimate):.3g} times as large; "
+        f"{effects['far_share_of_early_gradient'].interval} of it comes from far losses; they change the final R² by "
+        f"{effects['final_r2_with_minus_without'].interval}.",
+        soundings={"long_range": found},
+        effects=effects,
+        findings=(
+            f"The final target was learned (R² above 0.5) by {_learned(none)} networks with the last loss alone, by "
+            f"{_learned(local)} with local losses beside it, and by {_learned(past)} with losses beside it whose "
+            "target is x₁ itself.",
+        ),
+    )
+
+
+def _learned(r2: np.ndarray) -> str:
+    return f"{int((r2 > 0.5).sum())} of {r2.size}"
+
+
+def task(arm: Arm) -> Callable[[int, torch.Generator], tuple[Tensor, Tensor]]:
+    """Draws sequences with two targets for each timestep: the arm's auxiliary one, and x_1 for the end."""
+
+    def draw(batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        x = torch.randn(batch, TIME, 1, generator=generator)
+        first = x[:, :1].expand_as(x)
+        return x, torch.cat([first if arm == "past" else x, first], -1)
+
+    return draw
+
+
+def _fresh(arm: Arm, batch: int, member: int, purpose: str) -> tuple[Tensor, Tensor]:
+    """Sequences that no network is trained on."""
+    generator = torch_generator(member, f"worksheet.rnn.c.{purpose}")
+    assert generator is not None
+    return task(arm)(batch, generator)
+
+
+def loss_weights(arm: Arm) -> Float[np.ndarray, "T 2"]:
+    """What each squared error counts: the final one 1, the auxiliary ones together 1 or, without them, nothing."""
+    weights = np.zeros((TIME, 2), dtype=np.float32)
+    weights[-1, 1] = 1
+    if arm != "none":
+        weights[:-1, 0] = 1 / (TIME - 1)
+    return weights
+
+
+def _models(members: Sequence[int]) -> list[Regression]:
+    return [Regression(RNN(1, HIDDEN, seed=member), 2, seed=member) for member in members]
+
+
+def _trained(arm: Arm, members: Sequence[int], steps: int) -> list[Regression]:
+    """Networks of one arm; those of the other arms begin with the same weights and see the same inputs."""
+    models = _models(members)
+    recurrent.train(
+        models,
+        seeds=members,
+        time=TIME,
+        steps=steps,
+        batch=BATCH,
+        lr=LR,
+        draw=task(arm),
+        weights=loss_weights(arm),
+        evaluate_every=steps // 10,
+        patience=10,
+    )
+    return models
+
+
+def _gradients(model: Regression, member: int) -> tuple[Float[np.ndarray, "2 T"], Float[np.ndarray, " T"], float]:
+    """Log norms of the total without and with local losses, those from far losses, and the far share at early t."""
+    x, y = _fresh("local", BATCH, member, "traced")
+    with recurrent.trace(model) as tape:
+        squared = (model(x)[0] - y).square().mean(0)
+        terms = {arm: (squared * torch.from_numpy(loss_weights(arm))).sum(-1) for arm in ("none", "local")}
+    flows = [tape.gradient_flow(own).layers[0].log_total for own in terms.values()]
+    log_norms = tape.influence(terms["local"]).layers[0].log_norms
+    totals = np.stack([np.logaddexp.reduce(2 * flow, axis=0) / 2 for flow in flows])
+    return totals, *far_part(log_norms)
+
+
+def far_part(log_norms: Float[np.ndarray, "T T"]) -> tuple[Float[np.ndarray, " T"], float]:
+    """ln of the sum of the norms over k far from t, by t; its share of the sum over all k, the mean over early t."""
+    k, t = np.indices(log_norms.shape)
+    far = np.logaddexp.reduce(np.where(k - t >= FAR, log_norms, -np.inf), axis=0)
+    everything = np.logaddexp.reduce(log_norms, axis=0)
+    return far, float(np.exp(far[:EARLY] - everything[:EARLY]).mean())
+
+
+def _final_r2(models: Sequence[Regression], members: Sequence[int]) -> Float[np.ndarray, " networks"]:
+    return np.array([final_r2(model, member) for model, member in zip(models, members, strict=True)])
+
+
+def final_r2(model: Regression, member: int) -> float:
+    """R² of the prediction of x_1 at the last timestep, on new sequences."""
+    x, y = _fresh("none", TESTED, member, "tested")
+    with torch.no_grad():
+        left = (model(x)[0] - y)[:, -1, 1].square().mean()
+    return 1 - float(left / y[:, -1, 1].var(correction=0))
