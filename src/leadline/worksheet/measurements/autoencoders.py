@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 
 from leadline import data
-from leadline.autoencoders import Autoencoder, Corruption, Encoder, GaussianNoise, Nothing, pretrain_many
+from leadline.autoencoders import GaussianNoise, Nothing
 from leadline.data import Dataset, Roles
 from leadline.probing import LabelEfficiency, label_efficiency
 from leadline.sounding import Protocol
 from leadline.worksheet.answer import Answer, effects_of
+from leadline.worksheet.measurements.pretraining import pretrained_on_own_rows, spread
 from leadline.worksheet.setting import Setting
 
 HIDDEN_SIZES = (96, 96, 64)
@@ -24,8 +25,9 @@ def gain_with_few_labels(setting: Setting) -> Answer:
     """``ae.f``: what pretraining without labels is worth, label by label."""
     dataset = setting.data or data.digits()
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
-    kinds = {"denoising": GaussianNoise(NOISE * _spread(dataset)), "vanilla": Nothing()}
-    encoders = _pretrained(kinds, dataset, roles, setting)
+    kinds = {"denoising": GaussianNoise(NOISE * spread(dataset)), "vanilla": Nothing()}
+    pretrained = pretrained_on_own_rows(kinds, dataset, roles, setting, HIDDEN_SIZES)
+    encoders = {name: [result.encoder for result in results] for name, results in pretrained.items()}
     study = label_efficiency(
         encoders,
         dataset.X,
@@ -71,36 +73,6 @@ def gain_with_few_labels(setting: Setting) -> Answer:
             _multiplier(study, few),
         ),
     )
-
-
-def _pretrained(
-    kinds: dict[str, Corruption], dataset: Dataset, roles: list[Roles], setting: Setting
-) -> dict[str, list[Encoder]]:
-    """One encoder for each kind and seed, pretrained on that seed's own rows; all of them at once."""
-    named = [(kind, i) for kind in kinds for i in range(len(roles))]
-    pretrained = pretrain_many(
-        [
-            Autoencoder(dataset.X.shape[1], HIDDEN_SIZES, corruption=kinds[kind], seed=setting.seeds[i])
-            for kind, i in named
-        ],
-        [dataset.X[roles[i].pretrain_train] for _, i in named],
-        validation=[dataset.X[roles[i].pretrain_validation] for _, i in named],
-        seeds=[setting.seeds[i] for _, i in named],
-        epochs=setting.pick(quick=100, full=200),
-    )
-    found: dict[str, list[Encoder]] = {kind: [] for kind in kinds}
-    for (kind, _), result in zip(named, pretrained, strict=True):
-        found[kind].append(result.encoder)
-    return found
-
-
-def _spread(dataset: Dataset) -> float:
-    """The scale of the noise: 1 for features between 0 and 1, as of images; else their standard deviation over 0.38.
-
-    The digits have a standard deviation of 0.38 over all their pixels.
-    """
-    low, high = float(dataset.X.min()), float(dataset.X.max())
-    return 1.0 if low >= 0 and high <= 1 else float(dataset.X.std()) / 0.38
 
 
 def _label_counts(dataset: Dataset, roles: list[Roles]) -> list[Any]:

@@ -58,6 +58,7 @@ STATEMENTS = (
         criterion=Criterion(AllOf(Holds("no_decoder_tensor"), Holds("predictions_identical")), met="supported"),
         why="The probe reads the code, and the code does not depend on the decoder.",
         condition="Generation and anomaly scores by reconstruction do need the decoder.",
+        measure="leadline.worksheet.measurements.decoder:decoder_is_thrown_away",
     ),
     Statement(
         id="ae.d",

@@ -1,0 +1,205 @@
+"""Measurement of ``ae.c``: what downstream predictions owe to the decoder."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import nn
+
+from leadline import data
+from leadline.autoencoders import GaussianNoise, Pretrained
+from leadline.data import Dataset, Roles, label_subsets
+from leadline.probing import Scaling, linear_probe
+from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.worksheet.answer import Answer
+from leadline.worksheet.criterion import Fact
+from leadline.worksheet.measurements.pretraining import pretrained_on_own_rows, spread
+from leadline.worksheet.setting import Setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+HIDDEN_SIZES = (96, 64)
+
+LABELS_PER_CLASS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class ThrownAway(Sounding):
+    """Probes on an autoencoder's codes with its decoder as trained, randomised and deleted."""
+
+    accuracy: Float[np.ndarray, " seeds"]
+    """Of the probe on codes of the whole autoencoder, in [0, 1]."""
+    differing: Int[np.ndarray, "seeds 3"]
+    """Predictions that differ from these: decoder randomised, deleted, and the exported encoder."""
+    rows: int
+    """Predictions that were compared, for each seed."""
+    error: Float[np.ndarray, "seeds 2"]
+    """Reconstruction error on the test rows (squares summed over features), decoder as trained and randomised."""
+    parameters: Int[np.ndarray, " 2"]
+    """Of the encoder and of the decoder."""
+    foreign: tuple[str, ...]
+    """Tensors of the exported files that are not the encoder's."""
+
+    @property
+    def saved(self) -> float:
+        """Share of the parameters that are thrown away."""
+        return float(self.parameters[1] / self.parameters.sum())
+
+    @property
+    def verdict(self) -> Verdict:
+        """How many predictions changed."""
+        return Verdict(
+            f"of {self.rows * len(self.differing)} predictions {int(self.differing.max(1).sum())} change with the "
+            f"decoder; without it {100 * self.saved:.0f} % of the parameters are saved"
+        )
+
+    def table(self) -> "pd.DataFrame":
+        """One row per seed: probe accuracy (percent), differing predictions, and both reconstruction errors."""
+        import pandas as pd
+
+        columns = {"accuracy": 100 * self.accuracy}
+        columns |= dict(zip(("randomised", "deleted", "exported"), self.differing.T, strict=True))
+        columns |= dict(zip(("error as trained", "error randomised"), self.error.T, strict=True))
+        return pd.DataFrame({"seed": self.protocol.seeds, **columns})
+
+    def figure(self) -> "go.Figure":
+        """What a random decoder does to the reconstruction, and what it does to the predictions."""
+        from leadline.figures import ACCENT, NEUTRAL, panels
+
+        figure = panels(
+            "The decoder matters for reconstruction, not downstream",
+            [
+                ("reconstruction", "decoder", "squared error per row"),
+                ("the probe's predictions", "decoder", "predictions that change"),
+            ],
+        )
+        wide = np.linspace(-0.12, 0.12, len(self.error))
+        for x, errors, colour in ((0, self.error[:, 0], ACCENT), (1, self.error[:, 1], NEUTRAL)):
+            marker = {"color": colour, "size": 7}
+            figure.add_scatter(x=x + wide, y=errors, mode="markers", marker=marker, showlegend=False)
+        for x, changed in enumerate(self.differing.T):
+            figure.add_scatter(
+                x=x + wide,
+                y=changed,
+                mode="markers",
+                marker={"color": ACCENT, "size": 7},
+                showlegend=False,
+                xaxis="x2",
+                yaxis="y2",
+            )
+        figure.update_layout(
+            xaxis={"tickvals": [0, 1], "ticktext": ["as trained", "randomised"], "range": [-0.5, 1.5]},
+            yaxis={"rangemode": "tozero"},
+            xaxis2={"tickvals": [0, 1, 2], "ticktext": ["randomised", "deleted", "exported"], "range": [-0.5, 2.5]},
+            yaxis2={"range": [-self.rows / 20, self.rows]},
+        )
+        return figure
+
+
+def decoder_is_thrown_away(setting: Setting) -> Answer:
+    """``ae.c``: predictions with the decoder as trained, randomised, deleted, and never exported."""
+    dataset = setting.data or data.digits()
+    roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
+    kinds = {"denoising": GaussianNoise(0.5 * spread(dataset))}
+    pretrained = pretrained_on_own_rows(kinds, dataset, roles, setting, HIDDEN_SIZES)["denoising"]
+    measured = [_one(*each, dataset) for each in zip(pretrained, roles, setting.seeds, strict=True)]
+    accuracy, differing, error = (np.array(column) for column in zip(*measured, strict=True))
+    first = pretrained[0].model
+    parameters = [sum(p.numel() for p in part.parameters()) for part in (first.encoder, first.decoder)]
+    foreign = tuple(sorted({name for result in pretrained for name in _exported_names(result)}))
+    protocol = Protocol(
+        {
+            "data": dataset.name,
+            "encoder": "-".join(map(str, (dataset.X.shape[1], *HIDDEN_SIZES))),
+            "noise": kinds["denoising"].std,
+            "labels per class, at most": LABELS_PER_CLASS,
+        },
+        seeds=setting.seeds,
+    )
+    thrown = ThrownAway(protocol, accuracy, differing, len(roles[0].test), error, np.array(parameters), foreign)
+    changed = int(differing.sum())
+    return Answer(
+        protocol=protocol,
+        statement_id="ae.c",
+        sentence=thrown.verdict.sentence + ".",
+        soundings={"thrown": thrown},
+        facts={
+            "no_decoder_tensor": Fact(
+                "tensors in the exported file that are not the encoder's",
+                not foreign,
+                ", ".join(foreign) or "none",
+                "none",
+            ),
+            "predictions_identical": Fact(
+                "predicted probabilities with the decoder randomised, deleted, and not exported, bit for bit",
+                changed == 0,
+                f"{changed} differ" if changed else "identical",
+                "identical",
+            ),
+        },
+        findings=(
+            f"The probe is right on {100 * accuracy.mean():.1f} % of the test rows, with any decoder or none.",
+            f"Reconstruction does need it: a random decoder's error is {np.median(error[:, 1] / error[:, 0]):.0f} "
+            "times that of the trained one.",
+        ),
+    )
+
+
+def _one(
+    pretrained: Pretrained, role: Roles, seed: int, dataset: Dataset
+) -> tuple[float, tuple[int, int, int], tuple[float, float]]:
+    """Accuracy, predictions that change by decoder, and reconstruction errors of one seed."""
+    labels = min(LABELS_PER_CLASS * dataset.num_classes, len(role.probe_pool))
+    rows = label_subsets(dataset.labels, role.probe_pool, [labels], num=1, seed=seed).order[0, :labels]
+    model, test = pretrained.model.eval(), torch.from_numpy(dataset.X[role.test])
+
+    def probabilities(encode: nn.Module) -> tuple[float, np.ndarray]:
+        with torch.inference_mode():
+            pretraining, Z, Z_test = (
+                encode(torch.from_numpy(dataset.X[part])).numpy() for part in (role.pretrain_train, rows, role.test)
+            )
+        scaling = Scaling.fit(pretraining)
+        probe = linear_probe(Z, dataset.labels[rows], Z_test, dataset.labels[role.test], scaling=scaling)
+        return probe.accuracy, probe.probabilities(Z_test)
+
+    def error() -> float:
+        with torch.inference_mode():
+            return float((model(test) - test).square().sum(1).mean())
+
+    accuracy, expected = probabilities(_Encode(model))
+    as_trained = error()
+    model.decoder = model.architecture.decoder(torch.Generator().manual_seed(seed))
+    found, randomised = [probabilities(_Encode(model))[1]], error()
+    del model.decoder
+    found += [probabilities(_Encode(model))[1], probabilities(pretrained.encoder.module)[1]]
+    differing = [int((p != expected).any(1).sum()) for p in found]
+    return accuracy, (differing[0], differing[1], differing[2]), (as_trained, randomised)
+
+
+class _Encode(nn.Module):
+    """An autoencoder's own encoding."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model.encode(x)
+
+
+def _exported_names(pretrained: Pretrained) -> list[str]:
+    """Tensors of the exported file beyond the encoder's own and the fingerprints of the rows that it saw."""
+    from safetensors import safe_open
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "encoder.safetensors")
+        pretrained.encoder.save(path)
+        with safe_open(path, "numpy") as file:
+            names = set(file.keys())
+    return sorted(names - {"rows_seen"} - {f"encoder.{name}" for name in pretrained.encoder.weights})
