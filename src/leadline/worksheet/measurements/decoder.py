@@ -1,6 +1,7 @@
 """Measurement of ``ae.c``: what downstream predictions owe to the decoder."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,10 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import nn
 
 from leadline import data
-from leadline.autoencoders import GaussianNoise, Pretrained
+from leadline.autoencoders import Autoencoder, GaussianNoise, Pretrained
 from leadline.data import Dataset, Roles, label_subsets
 from leadline.probing import Scaling, linear_probe
 from leadline.sounding import Protocol, Sounding, Verdict
@@ -159,7 +159,7 @@ def _one(
     rows = label_subsets(dataset.labels, role.probe_pool, [labels], num=1, seed=seed).order[0, :labels]
     model, test = pretrained.model.eval(), torch.from_numpy(dataset.X[role.test])
 
-    def probabilities(encode: nn.Module) -> tuple[float, np.ndarray]:
+    def probabilities(encode: Callable[[torch.Tensor], torch.Tensor]) -> tuple[float, np.ndarray]:
         with torch.inference_mode():
             pretraining, Z, Z_test = (
                 encode(torch.from_numpy(dataset.X[part])).numpy() for part in (role.pretrain_train, rows, role.test)
@@ -172,25 +172,15 @@ def _one(
         with torch.inference_mode():
             return float((model(test) - test).square().sum(1).mean())
 
-    accuracy, expected = probabilities(_Encode(model))
+    accuracy, expected = probabilities(model.encode)
     as_trained = error()
-    model.decoder = model.architecture.decoder(torch.Generator().manual_seed(seed))
-    found, randomised = [probabilities(_Encode(model))[1]], error()
+    other = Autoencoder(dataset.X.shape[1], HIDDEN_SIZES, seed=seed)
+    model.decoder.load_state_dict(other.decoder.state_dict())
+    found, randomised = [probabilities(model.encode)[1]], error()
     del model.decoder
-    found += [probabilities(_Encode(model))[1], probabilities(pretrained.encoder.module)[1]]
+    found += [probabilities(model.encode)[1], probabilities(pretrained.encoder.module)[1]]
     differing = [int((p != expected).any(1).sum()) for p in found]
     return accuracy, (differing[0], differing[1], differing[2]), (as_trained, randomised)
-
-
-class _Encode(nn.Module):
-    """An autoencoder's own encoding."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.model.encode(x)
 
 
 def _exported_names(pretrained: Pretrained) -> list[str]:
