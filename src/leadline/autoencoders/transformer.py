@@ -35,7 +35,7 @@ class PatchArchitecture:
     heads: int = 4
     decoder_width: int = 64
     decoder_depth: int = 1
-    decoder_heads: int = 4
+    decoder_heads: int = 2
     normalise: bool = False
     pooling: Pooling = "mean"
 
@@ -141,7 +141,7 @@ class MaskedPatchTransformer(nn.Module):
         heads: int = 4,
         decoder_width: int = 64,
         decoder_depth: int = 1,
-        decoder_heads: int = 4,
+        decoder_heads: int = 2,
         mask_ratio: float = 0.75,
         loss: CountedLoss = "masked",
         normalise: bool = False,
@@ -314,13 +314,14 @@ class PatchDecoder(nn.Module):
         Returns:
             Shape (batch, wanted, numbers of a patch).
         """
-        x = self.embed(tokens)
         num_patches = len(self.positions)
+        place = pad(index + 1, (1, 0))  # the class token stands first
+        shown = self.embed(tokens) + pad(self.positions, (0, 0, 1, 0))[place]
+        blank = pad(self.mask_token + self.positions, (0, 0, 1, int(present is not None)))
         if present is not None:  # padding is written to a place of its own, which is then cut off
-            index = index.masked_fill(~present, num_patches)
-        places = self.mask_token.expand(len(x), num_patches + (present is not None), -1)
-        filled = places.scatter(1, index.unsqueeze(2).expand(-1, -1, x.shape[2]), x[:, 1:])[:, :num_patches]
-        x = torch.cat([x[:, :1], filled + self.positions], 1)
+            place = place.masked_fill(pad(~present, (1, 0)), num_patches + 1)
+        x = blank.expand(len(tokens), -1, -1).scatter(1, place.unsqueeze(2).expand_as(shown), shown)
+        x = x[:, : num_patches + 1]
         for block in self.blocks[:-1]:
             x = block(x)
         if wanted is None:
@@ -356,22 +357,54 @@ class Block(nn.Module):
                 computed to the end.
         """
         h = self.norm1(x)
+        if wanted is None and attended is None and x.device.type == "cpu" and torch.is_grad_enabled():
+            x = x + self.out(_Attention.apply(self.qkv(h), self.heads))
+            return x + self.down(gelu(self.up(self.norm2(x))))
         if wanted is None:
-            q, k, v = self._heads(self.qkv(h), 3)
+            q, k, v = _heads(self.qkv(h), 3, self.heads)
         else:
             width = x.shape[2]
             (W_q, W_kv), (b_q, b_kv) = (p.split([width, 2 * width]) for p in (self.qkv.weight, self.qkv.bias))
-            k, v = self._heads(linear(h, W_kv, b_kv), 2)
-            (q,) = self._heads(linear(_select(h, wanted), W_q, b_q), 1)
+            k, v = _heads(linear(h, W_kv, b_kv), 2, self.heads)
+            (q,) = _heads(linear(_select(h, wanted), W_q, b_q), 1, self.heads)
             x = _select(x, wanted)
         mixed = scaled_dot_product_attention(q, k, v, attn_mask=attended)
         x = x + self.out(mixed.transpose(1, 2).reshape(x.shape))
         return x + self.down(gelu(self.up(self.norm2(x))))
 
-    def _heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """Queries, keys or values apart, and heads before tokens: each of shape (batch, heads, tokens, numbers)."""
-        batch, tokens, _ = projected.shape
-        return projected.view(batch, tokens, parts, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+class _Attention(torch.autograd.Function):
+    """Attention of all tokens to all, in training on a processor: as ``scaled_dot_product_attention``, whose kernels it
+    calls, with the gradients written side by side without being stacked first."""
+
+    @staticmethod
+    def forward(ctx: Any, qkv: Tensor, heads: int) -> Tensor:
+        """From queries, keys and values side by side, (batch, tokens, 3 width), to (batch, tokens, width)."""
+        mixed, log_sum = _FLASH(*_heads(qkv, 3, heads))
+        ctx.save_for_backward(qkv, mixed, log_sum)
+        ctx.heads = heads
+        return mixed.transpose(1, 2).flatten(2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """The gradient with respect to ``qkv``."""
+        qkv, mixed, log_sum = ctx.saved_tensors
+        (gradient,) = _heads(gradients[0].contiguous(), 1, ctx.heads)
+        parts = _FLASH_BACKWARD(gradient, *_heads(qkv, 3, ctx.heads), mixed, log_sum, 0.0, False)
+        together = torch.empty_like(qkv)
+        for place, part in zip(_heads(together, 3, ctx.heads), parts, strict=True):
+            place.copy_(part)
+        return together, None
+
+
+_FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+def _heads(projected: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
+    """Queries, keys or values apart, and heads before tokens: each of shape (batch, heads, tokens, numbers)."""
+    batch, tokens, _ = projected.shape
+    return projected.view(batch, tokens, parts, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 def sinusoidal_positions(shape: tuple[int, int], width: int) -> Float[Tensor, "patches width"]:
