@@ -5,7 +5,7 @@ seeds, are independent streams, so that ``seed=3`` for the network and ``seed=3`
 """
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     import torch
 
 
-def torch_generator(seed: int | None, purpose: str) -> "torch.Generator | None":
+@overload
+def torch_generator(seed: int, purpose: str, device: "torch.device | str" = "cpu") -> "torch.Generator": ...
+@overload
+def torch_generator(
+    seed: int | None, purpose: str, device: "torch.device | str" = "cpu"
+) -> "torch.Generator | None": ...
+def torch_generator(seed: int | None, purpose: str, device: "torch.device | str" = "cpu") -> "torch.Generator | None":
     """Torch's generator for one purpose under a seed; ``None``, for the global generator, without a seed.
 
     >>> import torch
@@ -23,7 +29,7 @@ def torch_generator(seed: int | None, purpose: str) -> "torch.Generator | None":
     """
     import torch
 
-    return None if seed is None else torch.Generator().manual_seed(_stream(seed, purpose))
+    return None if seed is None else torch.Generator(device).manual_seed(_stream(seed, purpose))
 
 
 def numpy_generator(seed: int, purpose: str) -> np.random.Generator:

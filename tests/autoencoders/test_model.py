@@ -4,6 +4,7 @@ from torch import nn
 
 from leadline.autoencoders import Autoencoder, GaussianNoise, PixelMask
 from leadline.errors import InputError
+from leadline.randomness import torch_generator
 
 
 def test_is_the_plain_pytorch_model_drawn_encoder_first():
@@ -13,11 +14,14 @@ def test_is_the_plain_pytorch_model_drawn_encoder_first():
         decoder = nn.Sequential(nn.Linear(2, 5), nn.ReLU(), nn.Linear(5, 6))
         torch.manual_seed(7)
         unseeded = Autoencoder(6, (5, 2))
+        torch.manual_seed(torch_generator(7, "autoencoders.weights").initial_seed())
+        stream = Autoencoder(6, (5, 2))
     seeded = Autoencoder(6, (5, 2), seed=7)
     expected = [*encoder.parameters(), *decoder.parameters()]
-    for model in (unseeded, seeded):
-        for ours, theirs in zip(model.parameters(), expected, strict=True):
+    for model, drawn in ((unseeded, expected), (seeded, list(stream.parameters()))):
+        for ours, theirs in zip(model.parameters(), drawn, strict=True):
             assert torch.equal(ours, theirs)
+    seeded.load_state_dict(unseeded.state_dict())
     x = torch.rand(4, 6, generator=torch.Generator().manual_seed(0))
     assert torch.equal(seeded(x), decoder(encoder(x)))
     assert torch.equal(seeded.encode(x), encoder(x))

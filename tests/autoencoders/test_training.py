@@ -1,4 +1,5 @@
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadline.autoencoders import Architecture, Autoencoder, GaussianNoise, Nothing, PixelMask, pretrain, pretrain_many
+from leadline.autoencoders.rows import open_rows
 from leadline.autoencoders.stack import Stack, stack_size
 from leadline.errors import InputError, describe
 
@@ -77,9 +79,8 @@ def test_company_changes_no_bit(threads, size, hidden, batch, activation):
     data = [rows(47, size, seed) for seed in seeds]
     options = [{"lr": 1e-2 / (1 + s), "epochs": 3 + s % 2, "patience": 1 + s % 3} for s in seeds]
     made = [Autoencoder(size, hidden, activation, kind, seed=s) for s, kind in zip(seeds, kinds, strict=True)]
-    together = pretrain_many(
-        made, data, seeds=seeds, batch_size=batch, **{name: [o[name] for o in options] for name in options[0]}
-    )
+    each: dict[str, Any] = {name: [o[name] for o in options] for name in options[0]}
+    together = pretrain_many(made, data, seeds=seeds, batch_size=batch, **each)
     for s, kind in zip(seeds, kinds, strict=True):
         model = Autoencoder(size, hidden, activation, kind, seed=s)
         alone = pretrain(model, data[s], seed=s, batch_size=batch, **options[s])
@@ -191,26 +192,15 @@ def test_divergence_is_told_apart():
 @settings(max_examples=10)
 @given(st.integers(2, 40), st.integers(1, 45), st.integers(1, 60))
 def test_an_epoch_visits_every_row_once(n, batch, numbers):
-    from leadline.autoencoders import training
+    from leadline.autoencoders import member
 
     X = np.arange(n * 2, dtype=np.float32).reshape(n, 2)
+    model = Autoencoder(2, (1,), seed=0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "BLOCK_NUMBERS", numbers)
-        member = training._Member(
-            Autoencoder(2, (1,), seed=0),
-            X,
-            None,
-            {
-                "epochs": 1,
-                "batch_size": batch,
-                "lr": 1.0,
-                "schedule": "constant",
-                "patience": 1,
-                "centre": True,
-                "seed": 0,
-            },
-        )
-        blocks = [target + member.centre for _, target, _ in member.blocks()]
+        patch.setattr(member, "BLOCK_NUMBERS", numbers)
+        rows = open_rows(X, "X", np.float32, torch.device("cpu"))
+        one = member.Member(0, model, rows, None, {"batch_size": batch, "centre": True, "seed": 0})
+        blocks = [target + one.centre for _, target, _ in one.blocks()]
     assert all(len(block) % batch == 0 for block in blocks[:-1])
     visited = np.sort(np.concatenate([block.numpy() for block in blocks])[:, 0])
     assert visited == pytest.approx(X[:, 0], abs=1e-4)

@@ -1,6 +1,8 @@
 """Autoencoders: vanilla, denoising and masked ones, trained one at a time or as a population, and what they leave."""
 
+from leadline.autoencoders.checkpoint import Epoch
 from leadline.autoencoders.corruption import BlockMask, Corruption, GaussianNoise, Nothing, PatchMask, PixelMask
+from leadline.autoencoders.custom import CustomArchitecture, ModuleEncoder
 from leadline.autoencoders.encoder import Encoder
 from leadline.autoencoders.model import Architecture, Autoencoder
 from leadline.autoencoders.pretrained import Pretrained
@@ -12,9 +14,12 @@ __all__ = [
     "Autoencoder",
     "BlockMask",
     "Corruption",
+    "CustomArchitecture",
     "Encoder",
+    "Epoch",
     "GaussianNoise",
     "MaskedPatchTransformer",
+    "ModuleEncoder",
     "Nothing",
     "PatchArchitecture",
     "PatchMask",

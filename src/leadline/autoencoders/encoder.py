@@ -1,7 +1,7 @@
 """The frozen encoder: what is kept of an autoencoder once it is pretrained."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -13,11 +13,12 @@ from jaxtyping import Float32, UInt64
 from torch import nn
 
 from leadline import storage
-from leadline.autoencoders.model import Architecture, number_type
+from leadline.autoencoders.model import WEIGHTS, Architecture, number_type
 from leadline.autoencoders.patches import check_images
 from leadline.autoencoders.transformer import PatchArchitecture, Pooling
 from leadline.data import check_features
 from leadline.errors import InputError, SaveError
+from leadline.randomness import torch_generator
 
 SCHEMA = 1
 """Version of the encoder's file; a reader refuses a version that it does not know."""
@@ -84,16 +85,7 @@ class Encoder:
         """
         if isinstance(X, (list, tuple)) and len({np.shape(image) for image in X}) > 1:
             return self._encode_sizes(X)
-        first = next(self.module.parameters())
-        rows, size = self._rows(X), self.architecture.block_rows
-        block = torch.empty(size, *rows.shape[1:], dtype=first.dtype, device=first.device)
-        codes = []
-        with torch.inference_mode():
-            for start in range(0, len(rows), size):
-                part = rows[start : start + size]
-                block.zero_()[: len(part)] = torch.tensor(part)
-                codes.append(self.module(block)[: len(part)].float().cpu().numpy())
-        return np.concatenate(codes)
+        return encode_in_blocks(self.module, self.module, self._rows(X), self.architecture.block_rows)
 
     def with_pooling(self, pooling: Pooling) -> "Encoder":
         """The same encoder with another answer: ``"mean"``, ``"class"`` or ``"none"`` (all patch tokens).
@@ -115,7 +107,7 @@ class Encoder:
 
     def untrained(self, seed: int) -> "Encoder":
         """The same architecture with new random weights, as before any training: the control of every study."""
-        module = self.architecture.encoder(torch.Generator().manual_seed(seed))
+        module = self.architecture.encoder(torch_generator(seed, WEIGHTS))
         weights = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
         return Encoder(self.architecture, weights, np.zeros(0, np.uint64))
 
@@ -150,6 +142,17 @@ class Encoder:
         for members in of_shape.values():
             codes[members] = self.encode(np.stack([images[i] for i in members]))
         return codes
+
+    def to_onnx(self, path: str | PathLike[str]) -> None:
+        """Write the encoder as an ONNX model: input ``rows`` of shape (n, features), output ``code``, any n.
+
+        Raises:
+            InputError: the extra ``onnx`` is not installed.
+            SaveError: the file could not be written.
+        """
+        from leadline.autoencoders.export import write_onnx
+
+        write_onnx(self.module, torch.zeros(2, self.architecture.input_size), path)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one safetensors file: the encoder's tensors, and its architecture as JSON in the header.
@@ -192,3 +195,18 @@ class Encoder:
             return cls.of(KINDS[document["kind"]](**document["architecture"]), tensors, rows_seen)
         except (KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:
             raise SaveError(f"{path} is damaged or from another release ({error})") from error
+
+
+def encode_in_blocks(
+    module: nn.Module, function: Callable[[torch.Tensor], torch.Tensor], rows: np.ndarray, size: int
+) -> Float32[np.ndarray, "n ..."]:
+    """What a function of a frozen module makes of rows, always ``size`` at a time, the last filled up with zeros."""
+    first = next(module.parameters(), torch.zeros(0))
+    block = torch.empty(size, *rows.shape[1:], dtype=first.dtype, device=first.device)
+    codes = []
+    with torch.inference_mode():
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            block.zero_()[: len(part)] = torch.tensor(part)
+            codes.append(function(block)[: len(part)].float().cpu().numpy())
+    return np.concatenate(codes)

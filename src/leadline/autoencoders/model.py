@@ -13,6 +13,10 @@ from torch import Tensor, nn
 
 from leadline.autoencoders.corruption import Corruption, Nothing
 from leadline.errors import InputError, nearest
+from leadline.randomness import torch_generator
+
+WEIGHTS = "autoencoders.weights"
+"""The purpose under which weights are drawn."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ class Autoencoder(nn.Module):
         activation: ``"relu"``, ``"tanh"``, ``"sigmoid"`` or ``"linear"``.
         corruption: what the encoder is shown in training: :class:`Nothing`, :class:`GaussianNoise`,
             :class:`PixelMask`. It is off everywhere else.
-        seed: draws the weights from a generator of their own; without it they come from PyTorch's global one, as for
+        seed: draws the weights from a stream of their own; without it they come from PyTorch's global one, as for
             any module.
 
     >>> model = Autoencoder(64, (128, 32), seed=0)
@@ -147,7 +151,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.architecture = Architecture(input_size, tuple(hidden_sizes), activation)
         self.corruption = Nothing() if corruption is None else corruption
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        generator = torch_generator(seed, WEIGHTS)
         self.encoder = self.architecture.encoder(generator)
         self.decoder = self.architecture.decoder(generator)
 

@@ -1,17 +1,21 @@
 """What pretraining gives: the weights that were kept, how the errors went, and the encoder."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt64
+from torch import nn
 
 from leadline.autoencoders.corruption import Corruption
+from leadline.autoencoders.custom import CustomArchitecture, ModuleEncoder
 from leadline.autoencoders.encoder import Encoder
-from leadline.autoencoders.model import Architecture, Autoencoder
-from leadline.autoencoders.transformer import MaskedPatchTransformer, PatchArchitecture
+from leadline.autoencoders.model import Architecture
+from leadline.autoencoders.transformer import PatchArchitecture
+from leadline.errors import InputError
 from leadline.sounding import Sounding, Verdict
 
 if TYPE_CHECKING:
@@ -21,9 +25,13 @@ if TYPE_CHECKING:
 Ending = Literal["stopped early", "budget", "diverged"]
 """How training ended: the validation error stopped falling, the epochs were used up, or the error blew up."""
 
+HARDLY = 0.02
+"""Training whose error fell by less than this share has hardly begun."""
+
 _ENDINGS = {
     "stopped early": "it had stopped falling",
     "budget": "all epochs were used; more may lower it",
+    "slow": "it has hardly fallen: raise the learning rate or the epochs",
     "diverged": "then the error blew up: lower the learning rate",
 }
 
@@ -36,7 +44,7 @@ class Pretrained(Sounding):
     or 0 without validation rows.
     """
 
-    architecture: Architecture | PatchArchitecture
+    architecture: Architecture | PatchArchitecture | CustomArchitecture
     corruption: Corruption
     weights: Mapping[str, np.ndarray]
     """The weights of the best epoch, by their names in the model."""
@@ -51,10 +59,14 @@ class Pretrained(Sounding):
     best_epoch: int
     """The epoch whose weights were kept; 0 is the start."""
     ending: Ending
+    custom: nn.Module | None = field(init=False, repr=False, default=None)
+    """The user's own module with the weights that were kept; not saved, and ``None`` for Leadline's models."""
 
     @property
-    def model(self) -> Autoencoder | MaskedPatchTransformer:
+    def model(self) -> nn.Module:
         """The autoencoder with the weights that were kept, as a module of its own."""
+        if isinstance(self.architecture, CustomArchitecture):
+            return deepcopy(self._custom(self.architecture))
         first = next(iter(self.weights.values()))
         model = self.architecture.autoencoder(self.corruption).to(torch.from_numpy(first).dtype)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in self.weights.items()})
@@ -62,19 +74,37 @@ class Pretrained(Sounding):
 
     @property
     def encoder(self) -> Encoder:
-        """The frozen encoder: what goes downstream."""
+        """The frozen encoder: what goes downstream. Of a module of your own, a :class:`ModuleEncoder`."""
+        if isinstance(self.architecture, CustomArchitecture):
+            # Typed as what nearly everybody gets; both encode, tell what they have seen, and are exported.
+            return cast(Encoder, ModuleEncoder(self._custom(self.architecture), self.rows_seen))
         return Encoder.of(self.architecture, self.weights, self.rows_seen)
+
+    def _custom(self, architecture: CustomArchitecture) -> nn.Module:
+        if self.custom is None:
+            raise InputError(
+                "a module of your own is rebuilt by your own code",
+                got=f"the saved weights of a {architecture.name}",
+                cure="model.load_state_dict({name: torch.from_numpy(w) for name, w in pretrained.weights.items()}); "
+                "autoencoders.ModuleEncoder(model, pretrained.rows_seen)",
+            )
+        return self.custom
 
     @property
     def verdict(self) -> Verdict:
         """The error of the weights that were kept, and how training ended."""
         trained = len(self.training_error)
         if self.clean_error.size == 0:
-            return Verdict(f"training error {self.training_error[-1]:.4g} after {trained} epochs, without validation")
+            blew_up = f"; {_ENDINGS['diverged']}" if self.ending == "diverged" else ""
+            return Verdict(
+                f"training error {self.training_error[-1]:.4g} after {trained} epochs, without validation{blew_up}"
+            )
         before, kept = self.clean_error[0], self.clean_error[self.best_epoch]
+        own = self.own_error[[0, self.best_epoch]]
+        is_slow = self.ending == "budget" and own[1] > (1 - HARDLY) * own[0]
         return Verdict(
             f"clean validation error {kept:.4g} ({before:.4g} at the start) "
-            f"at epoch {self.best_epoch} of {trained}; {_ENDINGS[self.ending]}"
+            f"at epoch {self.best_epoch} of {trained}; {_ENDINGS['slow' if is_slow else self.ending]}"
         )
 
     def table(self) -> "pd.DataFrame":

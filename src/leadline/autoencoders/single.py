@@ -1,6 +1,6 @@
 """One model of any kind that takes its training steps by automatic differentiation: a stack of one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
 import torch
@@ -47,6 +47,24 @@ class Single:
         shapes = {name: parameter.shape for name, parameter in self.parameters.items()}
         parts = row.split([shape.numel() for shape in shapes.values()])
         return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+
+    def snapshot(self, member: int) -> dict[str, Tensor]:
+        """A copy of the parameters, by their names in the model."""
+        return self.state(self.weights[0].clone())
+
+    def memory(self, member: int) -> dict[str, Tensor]:
+        """All that training goes on from."""
+        return {
+            "weights": self.weights,
+            "first": self.moments[0],
+            "second": self.moments[1],
+            "steps": self.steps,
+        }
+
+    def recall(self, member: int, memory: Mapping[str, Tensor]) -> None:
+        """Go on from what :meth:`memory` gave."""
+        for name, tensor in self.memory(member).items():
+            tensor.copy_(memory[name])
 
     def step(self, seen: Tensor, target: Tensor, counts: Tensor | None) -> Tensor:
         """One step of Adam; arguments and result as :meth:`Stack.step <leadline.autoencoders.stack.Stack.step>`."""

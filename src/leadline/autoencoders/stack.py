@@ -23,6 +23,9 @@ WORKING_SET = 6 * 2**20
 EVALUATION_ROWS = 4096
 """Rows that are evaluated at once."""
 
+BETAS = (0.9, 0.99)
+"""Of Adam: its memory of squares is short, as training is."""
+
 _ALIGNED = 16
 """Floats to which each member's parameters are padded, so that all members start on a cache line."""
 
@@ -68,6 +71,22 @@ class Stack:
         self.moments = (self.moments[0][index], self.moments[1][index])
         self._bind()
 
+    def snapshot(self, member: int) -> dict[str, Tensor]:
+        """A copy of one member's parameters, by their names in the model."""
+        return self.state(self.weights[member].clone())
+
+    def memory(self, member: int) -> dict[str, Tensor]:
+        """All that the training of one member goes on from."""
+        first, second = (moment[member] for moment in self.moments)
+        return {"weights": self.weights[member], "first": first, "second": second, "steps": self.steps}
+
+    def recall(self, member: int, memory: Mapping[str, Tensor]) -> None:
+        """Let one member go on from what :meth:`memory` gave; all members have taken equally many steps."""
+        self.weights[member] = memory["weights"]
+        for moment, name in zip(self.moments, ("first", "second"), strict=True):
+            moment[member] = memory[name]
+        self.steps.copy_(memory["steps"])
+
     def state(self, row: Tensor) -> dict[str, Tensor]:
         """The parameters in one row of :attr:`weights`, by their names in the model; views, not copies."""
         views = [view[0] for pair in self._views(row[None]) for view in pair]
@@ -107,7 +126,7 @@ class Stack:
         return float((squares if counts is None else squares * counts).sum(dtype=torch.float64)) / len(target)
 
     def update(self) -> None:
-        """Adam, one fused call for each member. Its memory of squares is short, as training is.
+        """Adam, one fused call for each member.
 
         Reference: Kingma & Ba, *Adam: a method for stochastic optimization*, 2015.
         """
@@ -116,8 +135,8 @@ class Stack:
             _adam_(
                 *(weights, gradients, first, second, [], [self.steps]),
                 lr=lr,
-                beta1=0.9,
-                beta2=0.99,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
                 weight_decay=0.0,
                 eps=1e-8,
                 amsgrad=False,

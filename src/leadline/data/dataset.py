@@ -84,7 +84,7 @@ class Dataset:
 
 
 def check_features(
-    X: Any, name: str = "X", *, columns: Any = None, dtype: type[np.floating] = np.float32
+    X: Any, name: str = "X", *, columns: Any = None, dtype: type[np.floating] = np.float32, first_row: int = 0
 ) -> Float[np.ndarray, "n d"]:
     """Features as a matrix of finite numbers, or a refusal that says which entry is at fault.
 
@@ -95,6 +95,7 @@ def check_features(
         name: what messages call the array.
         columns: sequence of the names of the d columns, for messages, or ``None``.
         dtype: of the result; ``float64`` on request.
+        first_row: number of the first row, for messages about a part of a whole.
 
     Returns:
         ``X`` itself where it is already such an array, else a converted copy.
@@ -135,7 +136,7 @@ def check_features(
         overflows = bool(np.isfinite(array[row, column]))
         raise InputError(
             f"features must fit into {np.dtype(dtype).name}" if overflows else "features must be finite",
-            got=f"{name}[{row}, {column}]{titled} = {array[row, column]}; "
+            got=f"{name}[{first_row + row}, {column}]{titled} = {array[row, column]}; "
             f"{bad} such value{'s' * (bad > 1)} in {count} of {len(array)} rows",
             cause=None if overflows else "a missing value, a division by zero or an overflow",
             cure="rescale the column" if overflows else "drop or impute these rows before handing them over",

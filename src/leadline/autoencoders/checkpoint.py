@@ -1,0 +1,140 @@
+"""What a run writes while it trains: a checkpoint to go on from, and a journal to look at.
+
+A folder holds ``checkpoint.safetensors`` (weights, optimiser, generator, curves; what run it is, as JSON in the
+header), replaced in one step after each epoch, and ``metrics.jsonl``, a line per epoch. Equal runs leave equal files:
+neither knows the time of day.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from leadline import storage
+from leadline.errors import InputError, SaveError
+
+SCHEMA = 1
+"""Version of the checkpoint; a reader refuses a version that it does not know."""
+
+CHECKPOINT = "checkpoint.safetensors"
+JOURNAL = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """How far the training of a model has come: what the progress callback is told after each epoch."""
+
+    model: int
+    """Number of the model in the population; 0 for a single one."""
+    epoch: int
+    """Epochs that are done; 0 before the first."""
+    epochs: int
+    """Epochs at most."""
+    training_error: float | None
+    """Of this epoch, as in :class:`Pretrained`; ``None`` before the first."""
+    clean_error: float | None
+    """On clean validation rows; ``None`` without any."""
+    own_error: float | None
+    """What the model is trained for, on validation rows."""
+
+    def line(self) -> str:
+        """A line of the journal."""
+        names = {"epoch": "epoch", "training_error": "training", "clean_error": "validation_clean"}
+        names |= {"own_error": "validation_corrupted"}
+        numbers = {key: getattr(self, name) for name, key in names.items()}
+        # JSON has no infinity: a run that diverged says so in words.
+        plain = {k: v if v is None or np.isfinite(v) else repr(v) for k, v in numbers.items()}
+        return json.dumps(plain) + "\n"
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The folder of one run.
+
+    Args:
+        folder: made when the first checkpoint is written.
+        configuration: settings, data and start of the run, as plain values: only the same run goes on.
+    """
+
+    folder: Path
+    configuration: Mapping[str, Any]
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Tensors and facts of the last checkpoint, or ``None`` where there is none.
+
+        Raises:
+            InputError: it belongs to another run.
+            SaveError: it is damaged, or of a schema that this release does not read.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            return None
+        try:
+            with safe_open(path, "pt") as file:
+                document = json.loads((file.metadata() or {})["leadline"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            schema, configuration, facts = document["schema"], document["configuration"], document["facts"]
+        except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
+            raise SaveError(
+                f"{path} holds no readable checkpoint ({error}); delete it to begin anew, or restore it"
+            ) from error
+        if schema != SCHEMA:
+            raise SaveError(
+                f"{path} has checkpoint schema {schema!r}; this release reads schema {SCHEMA}: "
+                "go on with the release that wrote it, or delete it to begin anew"
+            )
+        self._refuse_another(configuration)
+        return tensors, facts
+
+    def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Replace the checkpoint."""
+        from safetensors.numpy import save
+
+        document = {"schema": SCHEMA, "configuration": self.configuration, "facts": facts}
+        arrays = {name: np.array(tensor.cpu().numpy(), order="C") for name, tensor in tensors.items()}
+        storage.write(self.folder / CHECKPOINT, save(arrays, {"leadline": json.dumps(document, sort_keys=True)}))
+
+    def write(self, epochs: list[Epoch]) -> None:
+        """Begin the journal anew with the epochs that the checkpoint holds."""
+        storage.write(self.folder / JOURNAL, "".join(epoch.line() for epoch in epochs))
+
+    def add(self, epoch: Epoch) -> None:
+        """Add a line."""
+        try:
+            with (self.folder / JOURNAL).open("a", encoding="utf-8") as file:
+                file.write(epoch.line())
+        except OSError as error:
+            raise SaveError(f"could not write {self.folder / JOURNAL}: {error.strerror or error}") from error
+
+    def _refuse_another(self, found: Mapping[str, Any]) -> None:
+        here = json.loads(json.dumps(self.configuration))
+        for name in sorted({*here, *found}):
+            if here.get(name) != found.get(name):
+                raise InputError(
+                    "a checkpoint goes on with the run that wrote it, and with no other",
+                    got=f"{name} = {here.get(name)!r}; {self.folder / CHECKPOINT} has {found.get(name)!r}",
+                    cause="settings, data or starting weights that changed since",
+                    cure="give another folder, or delete this checkpoint to begin anew",
+                )
+
+
+def plain(value: Any) -> Any:
+    """A setting, an architecture or a corruption in a form that JSON keeps; arrays by their fingerprint."""
+    from leadline.data import fingerprint
+
+    arrays: dict[str, np.ndarray] = {}
+    tree = storage.pack(value, arrays)
+    return [tree, fingerprint(*arrays.values())] if arrays else tree
+
+
+def weights_fingerprint(state: Mapping[str, Tensor]) -> str:
+    """Of the weights that a run starts from."""
+    from leadline.data import fingerprint
+
+    return fingerprint(*(tensor.detach().cpu().numpy() for tensor in state.values()))

@@ -1,0 +1,49 @@
+"""Encoders for programs without PyTorch: the ONNX format."""
+
+from importlib import import_module
+from os import PathLike
+
+import torch
+from torch import nn
+
+from leadline import storage
+from leadline.errors import InputError
+
+
+def write_onnx(module: nn.Module, example: torch.Tensor, path: str | PathLike[str]) -> None:
+    """Write a frozen module as an ONNX model with the input ``rows`` and the output ``code``, for any number of rows.
+
+    Args:
+        module: takes one tensor and gives one.
+        example: rows in the shape that it takes, at least two.
+        path: of the file, which is replaced in one step.
+
+    Raises:
+        InputError: the extra ``onnx`` is not installed, or the module cannot be exported.
+        SaveError: the file could not be written.
+
+    Reference: https://onnx.ai
+    """
+    try:
+        for name in ("onnx", "onnxscript"):
+            import_module(name)
+    except ImportError as error:
+        raise InputError(
+            "export to ONNX needs onnx and onnxscript",
+            got=f"{error.name} is not installed",
+            cure="pip install 'leadline[onnx]'",
+        ) from error
+    first = next(module.parameters(), example)
+    arguments = (example.to(first),)
+    shapes = ({0: torch.export.Dim("n")},)
+    program = torch.onnx.export(
+        module,
+        arguments,
+        dynamo=True,
+        dynamic_shapes=shapes,
+        input_names=["rows"],
+        output_names=["code"],
+        verbose=False,
+    )
+    assert program is not None
+    storage.write(path, program.model_proto.SerializeToString())

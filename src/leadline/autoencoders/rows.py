@@ -1,0 +1,136 @@
+"""Rows on their way into training: from memory, or from a file that may be larger than memory.
+
+Both give the same numbers, and so the same training to the bit: what is summed over all rows is summed in blocks whose
+size follows from the rows' width, wherever the rows are.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt64
+from torch import Tensor
+
+from leadline.data import check_features, row_fingerprints
+from leadline.errors import InputError
+
+BLOCK_NUMBERS = 2**21
+"""Numbers of the data that are held in memory once more while they are shuffled, corrupted or checked."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Finite rows, taken by their numbers; made by :func:`open_rows`."""
+
+    source: Tensor | np.ndarray
+    """Shape (n, features): a tensor on the device where training takes place, or a memory map of a file."""
+    row_shape: tuple[int, ...]
+    """Shape of a row before it was flattened."""
+    dtype: type[np.floating]
+    device: torch.device
+    fingerprints: UInt64[np.ndarray, " n"]
+    """Of each row; see :func:`leadline.data.row_fingerprints`."""
+    index: np.ndarray | None = None
+    """The rows of a memory map that are meant, in their order; ``None`` for all."""
+
+    def __len__(self) -> int:
+        return len(self.source) if self.index is None else len(self.index)
+
+    @property
+    def width(self) -> int:
+        """Features of a row."""
+        return self.source.shape[1]
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the rows stay in their file."""
+        return not isinstance(self.source, Tensor)
+
+    def take(self, order: Tensor) -> Float[Tensor, "batch features"]:
+        """The rows with these numbers, in this order."""
+        if isinstance(self.source, Tensor):
+            return self.source[order]
+        wanted = order.cpu().numpy()
+        wanted = wanted if self.index is None else self.index[wanted]
+        by_place = np.argsort(wanted)  # a disk reads forwards
+        rows = np.empty((len(wanted), self.width), self.dtype)
+        rows[by_place] = self.source[wanted[by_place]]
+        return torch.from_numpy(rows).to(self.device)
+
+    def blocks(self) -> Iterator[Float[Tensor, "rows features"]]:
+        """All rows in their order, block by block."""
+        for part in torch.arange(len(self), device=self.device).split(max(1, BLOCK_NUMBERS // self.width)):
+            yield self.take(part)
+
+    def select(self, numbers: np.ndarray) -> "Rows":
+        """Some of the rows, in this order; those in a file stay there."""
+        if isinstance(self.source, Tensor):
+            chosen = self.source[torch.from_numpy(numbers).to(self.device)]
+            return Rows(chosen, self.row_shape, self.dtype, self.device, self.fingerprints[numbers])
+        index = numbers if self.index is None else self.index[numbers]
+        return Rows(self.source, self.row_shape, self.dtype, self.device, self.fingerprints[numbers], index)
+
+    def mean(self) -> Float[Tensor, " features"]:
+        """The mean row, summed in float64."""
+        total = sum(block.sum(0, dtype=torch.float64) for block in self.blocks())
+        return (torch.as_tensor(total) / len(self)).to(torch.from_numpy(np.empty(0, self.dtype)).dtype)
+
+
+def open_rows(X: Any, name: str, dtype: type[np.floating], device: torch.device) -> Rows:
+    """Check rows and make them ready for training.
+
+    Args:
+        X: array-like or tensor of shape (n, ...); a ``numpy.memmap``, or the path of a ``.npy`` file, which are read
+            block by block and never as a whole.
+        name: what messages call the rows.
+        dtype: the model's type of number.
+        device: where training takes place.
+
+    Raises:
+        InputError: not finite numbers, no rows, or a file that is no ``.npy``.
+    """
+    if isinstance(X, (str, PathLike)):
+        X = _mapped(Path(X), name)
+    if isinstance(X, np.memmap):
+        return _checked_by_blocks(X, name, dtype, device)
+    if isinstance(X, Tensor):
+        X = X.detach().cpu().numpy()
+    row_shape = np.shape(X)[1:] if hasattr(X, "shape") else ()
+    flat = X.reshape(len(X), -1) if len(row_shape) > 1 and len(X) else X
+    array = check_features(flat, name, dtype=dtype)
+    shape = row_shape or array.shape[1:]
+    return Rows(torch.tensor(array, device=device), shape, dtype, device, row_fingerprints(array))
+
+
+def _checked_by_blocks(X: np.memmap, name: str, dtype: type[np.floating], device: torch.device) -> Rows:
+    if X.ndim > 2 and not X.flags.c_contiguous:
+        raise InputError(
+            "a memory map of images lies row by row",
+            got=f"{name} of shape {X.shape} in Fortran order",
+            cure=f"save it once more with np.save(path, np.ascontiguousarray({name}))",
+        )
+    flat = X.reshape(len(X), -1) if X.ndim > 2 and len(X) else X
+    check_features(flat[:1], name, dtype=dtype)  # its shape
+    step = max(1, BLOCK_NUMBERS // flat.shape[1])
+    fingerprints = [
+        row_fingerprints(check_features(flat[start : start + step], name, dtype=dtype, first_row=start))
+        for start in range(0, len(flat), step)
+    ]
+    return Rows(flat, X.shape[1:], dtype, device, np.concatenate(fingerprints))
+
+
+def _mapped(path: Path, name: str) -> np.memmap:
+    """A ``.npy`` file as a memory map."""
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "rows in a file are a .npy file, as numpy.save writes it",
+            got=f"{name} = {str(path)!r} ({error})",
+            cause="another format, or a file that was cut" if path.exists() else "a path from another folder",
+            cure="read other formats with leadline.data.load(path).X",
+        ) from error
