@@ -177,7 +177,7 @@ class ModuleEncoder:
 
         first = next(self.module.parameters(), torch.zeros(0))
         rows = torch.zeros(2, *np.shape(example)[1:], dtype=first.dtype)
-        write_onnx(_Encoding(self.module) if hasattr(self.module, "encode") else self.module, rows, path)
+        write_onnx(_Encoding(self.module).eval() if hasattr(self.module, "encode") else self.module, rows, path)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Refused: how to rebuild the module is not known.

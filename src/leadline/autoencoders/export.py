@@ -1,5 +1,6 @@
 """Encoders for programs without PyTorch: the ONNX format."""
 
+import warnings
 from importlib import import_module
 from os import PathLike
 
@@ -34,16 +35,25 @@ def write_onnx(module: nn.Module, example: torch.Tensor, path: str | PathLike[st
             cure="pip install 'leadline[onnx]'",
         ) from error
     first = next(module.parameters(), example)
-    arguments = (example.to(first),)
-    shapes = ({0: torch.export.Dim("n")},)
-    program = torch.onnx.export(
-        module,
-        arguments,
-        dynamo=True,
-        dynamic_shapes=shapes,
-        input_names=["rows"],
-        output_names=["code"],
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        for kind in (FutureWarning, DeprecationWarning):  # PyTorch's exporter speaks of its own insides
+            warnings.simplefilter("ignore", kind)
+        try:
+            program = torch.onnx.export(
+                module,
+                (example.to(first),),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("n")},),
+                input_names=["rows"],
+                output_names=["code"],
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise InputError(
+                "an encoder that is exported is a plain graph of operations that ONNX knows",
+                got=f"{type(module).__name__}: {str(error).splitlines()[0]}",
+                cause="branches that depend on the rows, or an operation without a counterpart",
+                cure="export a simpler encoder, or keep it in PyTorch",
+            ) from error
     assert program is not None
     storage.write(path, program.model_proto.SerializeToString())
