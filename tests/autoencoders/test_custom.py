@@ -82,7 +82,8 @@ def test_is_trained_as_the_dense_autoencoder_of_equal_shape(corruption):
 
 
 def test_images_keep_their_shape_and_the_model_ends_with_the_best_weights():
-    model = drawn(Convolutional())
+    model = Convolutional()
+    drawn(model)
     pretrained = pretrain(model, IMAGES, epochs=4, lr=1e-2)
     assert pretrained.own_error[-1] < pretrained.own_error[0]
     code = pretrained.encoder.encode(IMAGES)

@@ -13,8 +13,8 @@ from torch import nn
 from leadline.autoencoders.corruption import Corruption
 from leadline.autoencoders.custom import CustomArchitecture, ModuleEncoder
 from leadline.autoencoders.encoder import Encoder
-from leadline.autoencoders.model import Architecture
-from leadline.autoencoders.transformer import PatchArchitecture
+from leadline.autoencoders.model import Architecture, Autoencoder
+from leadline.autoencoders.transformer import MaskedPatchTransformer, PatchArchitecture
 from leadline.errors import InputError
 from leadline.sounding import Sounding, Verdict
 
@@ -63,10 +63,10 @@ class Pretrained(Sounding):
     """The user's own module with the weights that were kept; not saved, and ``None`` for Leadline's models."""
 
     @property
-    def model(self) -> nn.Module:
-        """The autoencoder with the weights that were kept, as a module of its own."""
+    def model(self) -> Autoencoder | MaskedPatchTransformer:
+        """The autoencoder with the weights that were kept, as a module of its own. Of your own module, a copy."""
         if isinstance(self.architecture, CustomArchitecture):
-            return deepcopy(self._custom(self.architecture))
+            return cast(Autoencoder, deepcopy(self._custom(self.architecture)))
         first = next(iter(self.weights.values()))
         model = self.architecture.autoencoder(self.corruption).to(torch.from_numpy(first).dtype)
         model.load_state_dict({name: torch.from_numpy(array) for name, array in self.weights.items()})
