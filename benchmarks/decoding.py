@@ -3,20 +3,16 @@
 Everything that is compared runs interleaved in one process, and the ratio is the median of the pairs' ratios.
 """
 
-import statistics
-import time
 import warnings
-from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
 import torch
 import transformers
 
+from benchmarks.pairs import Row, paired, row
 from leadline import decoding
 from leadline.decoding import beam, work
-
-Row = dict[str, Any]
 
 
 def measure(rounds: int = 7) -> list[Row]:
@@ -29,30 +25,6 @@ def measure(rounds: int = 7) -> list[Row]:
         *recurrent(rounds),
         *exact(),
     ]
-
-
-def paired(ours: Callable[[], Any], *peers: Callable[[], Any], rounds: int) -> list[list[float]]:
-    """Seconds of each, one list per callable, taken in turn."""
-    callables = (ours, *peers)
-    for function in callables:
-        function()
-    seconds: list[list[float]] = [[] for _ in callables]
-    for _ in range(rounds):
-        for spent, function in zip(seconds, callables, strict=True):
-            started = time.perf_counter()
-            function()
-            spent.append(time.perf_counter() - started)
-    return seconds
-
-
-def row(name: str, ours: list[float], peer: list[float], bar: float, *, peer_over_ours: bool) -> Row:
-    """The median of the pairs' ratios against its bar."""
-    pairs = zip(peer, ours, strict=True) if peer_over_ours else zip(ours, peer, strict=True)
-    ratio = statistics.median(a / b for a, b in pairs)
-    met = ratio >= bar if peer_over_ours else ratio <= bar
-    relation = "at least" if peer_over_ours else "at most"
-    times = f"{1e3 * statistics.median(ours):.0f} ms, the other {1e3 * statistics.median(peer):.0f} ms"
-    return {"work": name, "measured": f"{ratio:.2f} ({times})", "bar": f"{relation} {bar}", "met": met}
 
 
 def gpt2(layers: int, width: int, M: int, positions: int) -> Any:
