@@ -52,7 +52,7 @@ STATEMENTS = (
         why="The slope of tanh is below 1 wherever the state is not zero, so saturation shrinks the gradient at each "
         "step. ReLU passes it whole or not at all.",
         condition="At small scales the order is reversed: there ReLU switches off and vanishes more.",
-        measure="leadline.worksheet.measurements.explosions:nonlinearities",
+        measure="leadline.worksheet.measurements.recurrent.explosions:nonlinearities",
     ),
     Statement(
         id="rnn.c",

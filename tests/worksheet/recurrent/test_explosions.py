@@ -6,8 +6,8 @@ import torch
 
 from leadline import recurrent
 from leadline.worksheet import STATEMENTS, Setting
-from leadline.worksheet.measurements import explosions
-from leadline.worksheet.measurements.explosions import Explosions
+from leadline.worksheet.measurements.recurrent import explosions
+from leadline.worksheet.measurements.recurrent.explosions import Explosions
 
 
 def test_shares_count_what_grew_or_shrank_a_thousandfold():
