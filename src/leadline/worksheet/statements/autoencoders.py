@@ -161,6 +161,7 @@ STATEMENTS = (
         criterion=Criterion(AllOf(Above("clean_minus_noisy"), Above("clean_minus_masked")), met="refuted"),
         why="Corruption is a means of training. At inference it only removes information.",
         condition="Corruption while fitting the probe alone is augmentation, and may help.",
+        measure="leadline.worksheet.measurements.inference:noise_when_used",
     ),
     Statement(
         id="ae.j",

@@ -1,0 +1,178 @@
+"""Measurement of ``ae.i``: noise or masking when the probe is fitted, and when it is used."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from leadline import data
+from leadline.autoencoders import Corruption, Encoder, GaussianNoise, PixelMask
+from leadline.data import Dataset, Roles, label_subsets
+from leadline.probing import Scaling, linear_probe
+from leadline.randomness import torch_generator
+from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.statistics import paired_interval
+from leadline.worksheet.answer import Answer, effects_of
+from leadline.worksheet.measurements.pretraining import pretrained_on_own_rows, spread
+from leadline.worksheet.setting import Setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+HIDDEN_SIZES = (96, 64)
+
+NOISE, MASK_RATIO = 0.5, 0.5
+
+LABELS_PER_CLASS = 10
+
+STATES = ("clean", "corrupted")
+
+
+@dataclass(frozen=True, eq=False)
+class CorruptedUse(Sounding):
+    """Accuracy of probes by what they were fitted to and by what they were used on, in [0, 1]."""
+
+    kinds: tuple[str, ...]
+    """Corruptions that the encoders were pretrained with."""
+    accuracy: Float[np.ndarray, "kinds seeds 2 2"]
+    """Mean over label subsets; fitted to clean or corrupted rows, used on clean or corrupted rows."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Clean throughout beside corrupted throughout."""
+        means = 100 * self.accuracy.mean(1)
+        return Verdict(
+            "; ".join(
+                f"{kind}: {mean[0, 0]:.1f} % clean throughout, {mean[1, 1]:.1f} % corrupted throughout"
+                for kind, mean in zip(self.kinds, means, strict=True)
+            )
+        )
+
+    def table(self) -> "pd.DataFrame":
+        """One row per corruption and cell: ``accuracy`` in percent, ``low`` and ``high`` of its 95 % interval."""
+        import pandas as pd
+
+        rows = []
+        for kind, cells in zip(self.kinds, self.accuracy, strict=True):
+            for fit in range(2):
+                for use in range(2):
+                    interval = paired_interval(100 * cells[:, fit, use])
+                    rows.append((kind, STATES[fit], STATES[use], interval.estimate, interval.low, interval.high))
+        return pd.DataFrame(rows, columns=["kind", "fitted to", "used on", "accuracy", "low", "high"])
+
+    def figure(self) -> "go.Figure":
+        """Each kind's four cells, with 95 % intervals over seeds."""
+        from leadline.figures import ACCENT, NEUTRAL, panels
+
+        figure = panels(
+            "Corruption belongs to training, not to use",
+            [(f"trained with {kind}", "the probe is used on", "accuracy in %") for kind in self.kinds],
+        )
+        table = self.table()
+        for i, kind in enumerate(self.kinds):
+            for shift, fit, colour in ((-0.06, "clean", ACCENT), (0.06, "corrupted", NEUTRAL)):
+                cells = table[(table["kind"] == kind) & (table["fitted to"] == fit)]
+                low, mean, high = (cells[column].to_numpy() for column in ("low", "accuracy", "high"))
+                figure.add_scatter(
+                    x=np.arange(2) + shift,
+                    y=mean,
+                    error_y={"array": high - mean, "arrayminus": mean - low, "width": 4},
+                    mode="markers+lines",
+                    marker={"color": colour, "size": 8},
+                    line={"color": colour, "width": 1},
+                    name=f"fitted to {fit} rows",
+                    showlegend=i == 0,
+                    xaxis=f"x{i + 1}" if i else "x",
+                    yaxis=f"y{i + 1}" if i else "y",
+                )
+        axes = {"tickvals": [0, 1], "ticktext": [f"{state} rows" for state in STATES], "range": [-0.5, 1.5]}
+        figure.update_xaxes(**axes)
+        return figure
+
+
+def noise_when_used(setting: Setting) -> Answer:
+    """``ae.i``: a 2 x 2 of clean and corrupted, for encoders that were trained with noise and with masking."""
+    dataset = setting.data or data.digits()
+    roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
+    std = NOISE * spread(dataset)
+    kinds: dict[str, Corruption] = {"noise": GaussianNoise(std), "masking": PixelMask(MASK_RATIO)}
+    pretrained = pretrained_on_own_rows(kinds, dataset, roles, setting, HIDDEN_SIZES)
+    subsets = setting.pick(quick=3, full=10)
+    accuracy = np.array(
+        [
+            [
+                _cells(result.encoder, kinds[kind], role, seed, subsets, dataset)
+                for result, role, seed in zip(results, roles, setting.seeds, strict=True)
+            ]
+            for kind, results in pretrained.items()
+        ]
+    )
+    protocol = Protocol(
+        {
+            "data": dataset.name,
+            "encoder": "-".join(map(str, (dataset.X.shape[1], *HIDDEN_SIZES))),
+            "noise": std,
+            "mask ratio": MASK_RATIO,
+            "labels per class, at most": LABELS_PER_CLASS,
+            "label subsets": subsets,
+        },
+        seeds=setting.seeds,
+    )
+    use = CorruptedUse(protocol, tuple(kinds), accuracy)
+    noise, masking = 100 * accuracy
+    effects = effects_of(
+        "ae.i",
+        clean_minus_noisy=(noise[:, 0, 0] - noise[:, 1, 1], "clean minus noisy throughout", "points"),
+        clean_minus_masked=(masking[:, 0, 0] - masking[:, 1, 1], "clean minus masked throughout", "points"),
+        noise_as_augmentation=(noise[:, 1, 0] - noise[:, 0, 0], "noise while fitting only, minus none", "points"),
+        masking_as_augmentation=(
+            masking[:, 1, 0] - masking[:, 0, 0],
+            "masking while fitting only, minus none",
+            "points",
+        ),
+    )
+    return Answer(
+        protocol=protocol,
+        statement_id="ae.i",
+        sentence=f"clean throughout instead of corrupted throughout gains {effects['clean_minus_noisy'].interval} "
+        f"points for noise and {effects['clean_minus_masked'].interval} points for masking.",
+        soundings={"use": use},
+        effects=effects,
+        findings=(
+            "Corruption while fitting the probe only, as augmentation: "
+            f"{effects['noise_as_augmentation'].interval} points for noise, "
+            f"{effects['masking_as_augmentation'].interval} for masking.",
+            f"A probe that was fitted to clean rows and is used on corrupted ones loses "
+            f"{(noise[:, 0, 0] - noise[:, 0, 1]).mean():.1f} points by noise and "
+            f"{(masking[:, 0, 0] - masking[:, 0, 1]).mean():.1f} by masking.",
+        ),
+    )
+
+
+def _cells(
+    encoder: Encoder, corruption: Corruption, role: Roles, seed: int, subsets: int, dataset: Dataset
+) -> Float[np.ndarray, "2 2"]:
+    """Mean accuracy of one seed: fitted to clean or corrupted rows, used on clean or corrupted rows.
+
+    Each row is corrupted once. Codes are scaled as those of the pretraining rows in the state that the probe is
+    fitted in.
+    """
+    clean = torch.from_numpy(dataset.X)
+    generator = torch_generator(seed, "worksheet.ae.i")
+    assert generator is not None
+    corrupted, _ = corruption.corrupt(clean, generator)
+    codes = [encoder.encode(dataset.X), encoder.encode(corrupted.numpy())]
+    labels = min(LABELS_PER_CLASS * dataset.num_classes, len(role.probe_pool))
+    order = label_subsets(dataset.labels, role.probe_pool, [labels], num=subsets, seed=seed).order
+    y, y_test = dataset.labels, dataset.labels[role.test]
+    cells = np.zeros((2, 2))
+    for fit, Z in enumerate(codes):
+        scaling = Scaling.fit(Z[role.pretrain_train])
+        for rows in order[:, :labels]:
+            probe = linear_probe(Z[rows], y[rows], Z[role.test], y_test, scaling=scaling)
+            for use, Z_used in enumerate(codes):
+                cells[fit, use] += (probe.predict(Z_used[role.test]) == y_test).mean() / subsets
+    return cells
