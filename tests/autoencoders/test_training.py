@@ -111,29 +111,6 @@ def test_a_corrupted_autoencoder_is_a_vanilla_one_on_corrupted_pairs():
     assert torch.equal(denoising.weights, vanilla.weights)
 
 
-@pytest.mark.parametrize(
-    ("corruption", "noise", "kept"),
-    [(Nothing(), 0.0, 1.0), (GaussianNoise(0.7), 0.49, 1.0), (PixelMask(0.3), 0.0, 0.7)],
-)
-def test_a_linear_autoencoder_reaches_its_closed_form_optimum(corruption, noise, kept):
-    """Reduced-rank regression: min loss(k) = tr S - sum of the top k eigenvalues of S_xt S_tt^-1 S_tx, centred."""
-    X = rows(400, 6, 3).astype(np.float64)
-    X -= X.mean(0)
-    S = X.T @ X / len(X)
-    S_tt = kept**2 * S + (noise + kept * (1 - kept) * np.diag(S)) * np.eye(6)
-    optimum = np.trace(S) - np.linalg.eigvalsh(kept**2 * S @ np.linalg.solve(S_tt, S))[-2:].sum()
-    model = Autoencoder(6, (2,), "linear", corruption, seed=0).double()
-    pretrained = pretrain(model, X, validation=None, epochs=250, lr=2e-2, batch_size=50)
-    W = pretrained.weights["decoder.0.weight"] @ pretrained.weights["encoder.0.weight"]
-    loss = np.trace(S - 2 * kept * W @ S + W @ S_tt @ W.T)
-    assert optimum * (1 - 1e-9) <= loss <= 1.02 * optimum
-    assert pretrained.ending == "budget"
-    if corruption == Nothing():
-        axes = np.linalg.svd(X)[2][:2]
-        basis = np.linalg.qr(pretrained.weights["decoder.0.weight"])[0]
-        assert np.linalg.svd(axes @ basis)[1] == pytest.approx([1, 1], abs=1e-3)
-
-
 def test_best_weights_are_kept_and_error_is_measured_on_them():
     X = rows(40, 7)
     pretrained = pretrain(Autoencoder(7, (64, 6), seed=0), X[:20], validation=X[20:], epochs=300, patience=10, lr=2e-2)

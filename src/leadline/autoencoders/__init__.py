@@ -1,6 +1,7 @@
 """Autoencoders: vanilla, denoising and masked ones, trained one at a time or as a population, and what they leave."""
 
 from leadline.autoencoders.checkpoint import Epoch
+from leadline.autoencoders.closed_form import LinearOptimum, linear_optimum, linear_optimum_of
 from leadline.autoencoders.corruption import BlockMask, Corruption, GaussianNoise, Nothing, PatchMask, PixelMask
 from leadline.autoencoders.custom import CustomArchitecture, ModuleEncoder
 from leadline.autoencoders.encoder import Encoder
@@ -18,6 +19,7 @@ __all__ = [
     "Encoder",
     "Epoch",
     "GaussianNoise",
+    "LinearOptimum",
     "MaskedPatchTransformer",
     "ModuleEncoder",
     "Nothing",
@@ -25,6 +27,8 @@ __all__ = [
     "PatchMask",
     "PixelMask",
     "Pretrained",
+    "linear_optimum",
+    "linear_optimum_of",
     "pretrain",
     "pretrain_many",
 ]

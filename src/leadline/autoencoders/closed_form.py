@@ -1,0 +1,147 @@
+"""Linear autoencoders without training: the best that any width can do, by reduced-rank regression.
+
+An instant baseline, and an oracle: a linear autoencoder that was trained cannot do better on the distribution that
+these are computed from.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, UInt64
+
+from leadline.autoencoders.corruption import Corruption, GaussianNoise, Nothing, PixelMask
+from leadline.autoencoders.encoder import Encoder
+from leadline.autoencoders.model import Autoencoder
+from leadline.autoencoders.rows import open_rows
+from leadline.data.dataset import check_count
+from leadline.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class LinearOptimum:
+    """The best linear autoencoder of a width, for a corruption."""
+
+    corruption: Corruption
+    encode_weights: Float64[np.ndarray, "code features"]
+    """The encoder's weights A."""
+    decode_weights: Float64[np.ndarray, "features code"]
+    """The decoder's weights B: orthonormal columns."""
+    mean: Float64[np.ndarray, " features"]
+    """The mean row."""
+    seen_mean: Float64[np.ndarray, " features"]
+    """The mean of what the encoder sees in training."""
+    loss: float
+    """Expected squared error per row from what the encoder sees, summed over features: no linear one has less."""
+    rows_seen: UInt64[np.ndarray, " n"]
+    """Fingerprints of the rows that it was computed from."""
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        """The same as a model, ``xhat = mean + B A (seen - seen_mean)``, float32."""
+        code, features = self.encode_weights.shape
+        model = Autoencoder(features, (code,), "linear", self.corruption, seed=0)
+        state = {
+            "encoder.0.weight": self.encode_weights,
+            "encoder.0.bias": -self.encode_weights @ self.seen_mean,
+            "decoder.0.weight": self.decode_weights,
+            "decoder.0.bias": self.mean,
+        }
+        model.load_state_dict({name: torch.from_numpy(array.astype(np.float32)) for name, array in state.items()})
+        return model
+
+    @property
+    def encoder(self) -> Encoder:
+        """The frozen encoder: a baseline for every study."""
+        model = self.autoencoder
+        weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+        return Encoder.of(model.architecture, weights, self.rows_seen)
+
+
+def linear_optimum(X: Any, code_size: int, corruption: Corruption | None = None) -> LinearOptimum:
+    """The best linear autoencoder of these rows; see :func:`linear_optimum_of` for the formula.
+
+    Args:
+        X: rows of shape (n, features), or a ``.npy`` file of them.
+        code_size: width k of the representation, from 1 to the number of features.
+        corruption: :class:`Nothing` (by default), :class:`GaussianNoise`, or :class:`PixelMask` whose loss counts
+            everywhere.
+
+    Raises:
+        InputError: rows that are not finite, another corruption, or a width out of range.
+
+    >>> X = np.random.default_rng(0).normal(size=(200, 4)) * [3, 2, 1, 0]
+    >>> optimum = linear_optimum(X, 2)
+    >>> abs(optimum.loss - X[:, 2].var()) < 0.05 and optimum.encoder.encode(X).shape
+    (200, 2)
+    """
+    rows = open_rows(X, "X", np.float64, torch.device("cpu"))
+    mean = rows.mean().numpy()
+    covariance = np.zeros((rows.width, rows.width))
+    for block in rows.blocks():
+        centred = block.numpy() - mean
+        covariance += centred.T @ centred
+    return linear_optimum_of(mean, covariance / len(rows), code_size, corruption, rows.fingerprints)
+
+
+def linear_optimum_of(
+    mean: Float[np.ndarray, " features"],
+    covariance: Float[np.ndarray, "features features"],
+    code_size: int,
+    corruption: Corruption | None = None,
+    rows_seen: UInt64[np.ndarray, " n"] | None = None,
+) -> LinearOptimum:
+    """The best linear autoencoder of a distribution of which mean and covariance are known.
+
+    Formula: with S the covariance, T that of what is seen, and C the covariance of the row with what is seen, the
+    rank-k map of least expected error is ``U U^T C T^+``, U the k leading eigenvectors of ``C T^+ C^T``; its error is
+    ``tr S`` minus the k largest eigenvalues. Noise: ``C = S, T = S + std^2 I``. A mask that keeps with probability q:
+    ``C = q S, T = q^2 S + q (1 - q) diag(S + m m^T)``, m being the mean. Without corruption it is PCA.
+
+    Args:
+        mean: of the rows, shape (features,).
+        covariance: of the rows, shape (features, features).
+        code_size: width k of the representation, from 1 to the number of features.
+        corruption: as in :func:`linear_optimum`.
+        rows_seen: fingerprints of the rows behind the moments, if there are any.
+
+    Reference: Izenman, *Reduced-rank regression for the multivariate linear model*, 1975; Baldi & Hornik, *Neural
+    networks and principal component analysis*, 1989.
+    """
+    corruption = Nothing() if corruption is None else corruption
+    S, m = np.asarray(covariance, np.float64), np.asarray(mean, np.float64)
+    if check_count(code_size, "code_size") > len(S):
+        raise InputError("a linear code is at most as wide as the rows", got=f"code_size = {code_size} of {len(S)}")
+    C, T, kept = _moments(S, m, corruption)
+    regression = C @ np.linalg.pinv(T, rcond=1e-12, hermitian=True)
+    explained = regression @ C.T
+    values, vectors = np.linalg.eigh((explained + explained.T) / 2)
+    U = vectors[:, ::-1][:, :code_size]
+    return LinearOptimum(
+        corruption=corruption,
+        encode_weights=U.T @ regression,
+        decode_weights=U,
+        mean=m,
+        seen_mean=kept * m,
+        loss=max(0.0, float(np.trace(S) - values[::-1][:code_size].sum())),
+        rows_seen=np.zeros(0, np.uint64) if rows_seen is None else rows_seen,
+    )
+
+
+def _moments(S: np.ndarray, m: np.ndarray, corruption: Corruption) -> tuple[np.ndarray, np.ndarray, float]:
+    """Covariance of rows with what is seen, covariance of what is seen, and the share of the mean that stays."""
+    match corruption:
+        case Nothing():
+            return S, S, 1.0
+        case GaussianNoise(std):
+            return S, S + std**2 * np.eye(len(S)), 1.0
+        case PixelMask(ratio, "all"):
+            q = 1 - ratio
+            return q * S, q**2 * S + q * ratio * np.diag(np.diag(S) + m**2), q
+    raise InputError(
+        "the optimum is known for Nothing, GaussianNoise, and a PixelMask whose loss counts everywhere",
+        got=repr(corruption),
+        cause="a loss that follows the mask is no regression on one target",
+        cure="train it: pretrain(Autoencoder(..., 'linear', corruption))",
+    )

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+import torch
+
+from leadline import data
+from leadline.autoencoders import (
+    Autoencoder,
+    GaussianNoise,
+    Nothing,
+    PixelMask,
+    linear_optimum,
+    linear_optimum_of,
+    pretrain,
+)
+from leadline.errors import InputError
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(400, 3)) @ RNG.normal(size=(3, 6)) + 0.5 * RNG.normal(size=(400, 6)) + RNG.normal(size=6)
+KINDS = [Nothing(), GaussianNoise(0.7), PixelMask(0.3)]
+
+
+def expected_loss(model: Autoencoder, mean, S, corruption):
+    """Expected error of an affine map ``W seen + b``, from the moments of the rows, term by term."""
+    state = {name: tensor.double().numpy() for name, tensor in model.state_dict().items()}
+    W = state["decoder.0.weight"] @ state["encoder.0.weight"]
+    b = state["decoder.0.weight"] @ state["encoder.0.bias"] + state["decoder.0.bias"]
+    second = S + np.outer(mean, mean)
+    keep, noise, hidden = 1.0, 0.0, 0.0
+    if isinstance(corruption, GaussianNoise):
+        noise = corruption.std**2
+    if isinstance(corruption, PixelMask):
+        keep, hidden = 1 - corruption.ratio, corruption.ratio
+    seen_seen = keep**2 * second + keep * hidden * np.diag(np.diag(second)) + noise * np.eye(len(S))
+    seen_row = keep * second
+    return (
+        np.trace(second) - 2 * np.trace(W @ seen_row) - 2 * b @ mean
+        + np.trace(W @ seen_seen @ W.T) + 2 * keep * b @ W @ mean + b @ b
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("k", [1, 3, 6])
+@pytest.mark.parametrize("corruption", KINDS, ids=str)
+def test_the_loss_is_that_of_its_own_model_and_no_other_is_better(corruption, k):
+    mean, S = X.mean(0), np.cov(X.T, bias=True)
+    optimum = linear_optimum(X, k, corruption)
+    loss = expected_loss(optimum.autoencoder, mean, S, corruption)
+    assert loss == pytest.approx(optimum.loss, rel=1e-5, abs=1e-5)
+    for seed in range(20):
+        other = optimum.autoencoder
+        draw = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in other.parameters():
+                parameter += 0.03 * torch.randn(parameter.shape, generator=draw)
+        assert expected_loss(other, mean, S, corruption) >= optimum.loss
+
+
+@pytest.mark.parametrize("corruption", KINDS, ids=str)
+def test_training_comes_within_two_percent_and_never_below(corruption):
+    mean, S = X.mean(0), np.cov(X.T, bias=True)
+    optimum = linear_optimum(X, 2, corruption)
+    model = Autoencoder(6, (2,), "linear", corruption, seed=0).double()
+    pretrained = pretrain(model, X, validation=None, epochs=250, lr=2e-2, batch_size=50)
+    loss = expected_loss(pretrained.model, mean, S, corruption)  # pyright: ignore[reportArgumentType]
+    assert optimum.loss * (1 - 1e-9) <= loss <= 1.02 * optimum.loss
+    basis = np.linalg.qr(pretrained.weights["decoder.0.weight"])[0]
+    cosines = np.linalg.svd(optimum.decode_weights.T @ basis)[1]
+    assert cosines == pytest.approx([1, 1], abs=1e-2)
+
+
+def test_without_corruption_it_is_pca():
+    from sklearn.decomposition import PCA
+
+    optimum, pca = linear_optimum(X, 3), PCA(3).fit(X)
+    cosines = np.linalg.svd(pca.components_ @ optimum.decode_weights)[1]
+    assert cosines == pytest.approx([1, 1, 1])
+    assert optimum.loss == pytest.approx(((X - pca.inverse_transform(pca.transform(X))) ** 2).sum(1).mean())
+    codes = optimum.encoder.encode(X)
+    assert codes.mean(0) == pytest.approx([0, 0, 0], abs=1e-5)
+    np.testing.assert_allclose(codes.std(0), pca.transform(X).std(0), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("corruption", "losses"),
+    [(Nothing(), (230, 80, 0)), (GaussianNoise(0.5), (231.2, 84.9, 20.9)), (PixelMask(0.25), (234.1, 97.6, 55.8))],
+)
+def test_the_courses_vectors(corruption, losses):
+    """20 of 100 directions of variance 10, the others of variance 1; the mask's numbers depend on the rotation."""
+    S = data.high_variance_vectors(2, seed=0).covariance
+    for k, loss in zip((5, 20, 100), losses, strict=True):
+        optimum = linear_optimum_of(np.zeros(100), S, k, corruption)
+        assert optimum.loss == pytest.approx(loss, abs=0.7 if isinstance(corruption, PixelMask) else 0.06)
+
+
+def test_constant_columns_and_fingerprints():
+    digits = data.digits()
+    encoder = linear_optimum(digits.X[:500], 16, GaussianNoise(0.5)).encoder
+    assert np.isfinite(encoder.encode(digits.X)).all()
+    assert encoder.has_seen(digits.X[:500]).all()
+    assert linear_optimum(digits.X, 64).loss == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: linear_optimum(X, 7), "code_size = 7 of 6"),
+        (lambda: linear_optimum(X, 0), "code_size must be a whole number of at least 1"),
+        (lambda: linear_optimum(X, 2, PixelMask(0.5, loss="masked")), "whose loss counts everywhere"),
+        (lambda: linear_optimum(np.full((3, 2), np.nan), 1), "finite"),
+    ],
+)
+def test_what_has_no_closed_form(make, text):
+    with pytest.raises(InputError, match=text):
+        make()
