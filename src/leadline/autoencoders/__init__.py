@@ -1,5 +1,7 @@
 """Autoencoders: vanilla, denoising and masked ones, trained one at a time or as a population, and what they leave."""
 
+from typing import TYPE_CHECKING, Any
+
 from leadline.autoencoders.checkpoint import Epoch
 from leadline.autoencoders.closed_form import LinearOptimum, linear_optimum, linear_optimum_of
 from leadline.autoencoders.corruption import BlockMask, Corruption, GaussianNoise, Nothing, PatchMask, PixelMask
@@ -10,9 +12,13 @@ from leadline.autoencoders.pretrained import Pretrained
 from leadline.autoencoders.training import pretrain, pretrain_many
 from leadline.autoencoders.transformer import MaskedPatchTransformer, PatchArchitecture
 
+if TYPE_CHECKING:
+    from leadline.autoencoders.estimator import AutoencoderTransformer
+
 __all__ = [
     "Architecture",
     "Autoencoder",
+    "AutoencoderTransformer",
     "BlockMask",
     "Corruption",
     "CustomArchitecture",
@@ -32,3 +38,11 @@ __all__ = [
     "pretrain",
     "pretrain_many",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "AutoencoderTransformer":  # loads scikit-learn
+        from leadline.autoencoders.estimator import AutoencoderTransformer
+
+        return AutoencoderTransformer
+    raise AttributeError(f"module 'leadline.autoencoders' has no attribute {name!r}")

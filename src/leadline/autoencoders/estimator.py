@@ -1,0 +1,156 @@
+"""Pretraining as a step of a scikit-learn pipeline: fit on rows without labels, transform into codes."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+from jaxtyping import Float32
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import Tags, TransformerTags
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from leadline.autoencoders.corruption import Corruption, GaussianNoise, Nothing, PixelMask
+from leadline.autoencoders.model import Autoencoder
+from leadline.autoencoders.training import pretrain
+from leadline.data import row_fingerprints
+from leadline.errors import InputError
+
+CORRUPTIONS = {
+    "vanilla": (lambda strength: Nothing(), 0.0),
+    "denoising": (GaussianNoise, 1.3),
+    "masked": (PixelMask, 0.5),
+}
+"""How a kind is corrupted, and how strongly by default; in standard deviations, or as the share that is hidden."""
+
+COMMON_UNIT = 3.0
+"""Columns whose largest spread is at most this many times their median one are taken to share a unit."""
+
+Kind = Literal["vanilla", "denoising", "masked"]
+Scale = Literal["auto", "common", "column"]
+
+
+class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """A dense autoencoder as a scikit-learn transformer: ``fit(X)`` pretrains, ``transform(X)`` encodes.
+
+    Rows may have any scale: columns are centred, and divided by their standard deviation, or, where they share a unit
+    as the pixels of an image do, all by one number, so that a pixel that hardly varies stays unimportant.
+
+    Args:
+        kind: ``"denoising"``, ``"masked"`` or ``"vanilla"``.
+        hidden_sizes: widths of the encoder's layers, the representation last.
+        strength: of the corruption: the noise's standard deviation in units of the scaled columns, or the share of
+            entries that are hidden; by default 1.3 and 0.5.
+        activation: between the layers.
+        scale: ``"column"``: every column by its own standard deviation; ``"common"``: all by one; ``"auto"``: one if
+            the largest is at most three times their median.
+        epochs: passes over the rows at most.
+        batch_size: rows per step.
+        lr: highest learning rate.
+        patience: epochs without improvement after which training stops.
+        validation: share of the rows that decide early stopping; without effect where it is less than one row.
+        seed: draws everything that is drawn.
+
+    Attributes, once it is fitted: ``mean_`` and ``scale_`` of the columns, ``pretrained_`` (the training's sounding),
+    ``encoder_`` (on scaled rows), ``n_features_in_``.
+
+    >>> X = np.random.default_rng(0).normal(size=(40, 5)) * [1, 10, 100, 1000, 0]
+    >>> AutoencoderTransformer(hidden_sizes=(8, 3), epochs=5).fit_transform(X).shape
+    (40, 3)
+    """
+
+    def __init__(
+        self,
+        kind: Kind = "denoising",
+        *,
+        hidden_sizes: Sequence[int] = (96, 96, 64),
+        strength: float | None = None,
+        activation: str = "relu",
+        scale: Scale = "auto",
+        epochs: int = 200,
+        batch_size: int = 150,
+        lr: float = 5e-3,
+        patience: int = 40,
+        validation: float = 0.1,
+        seed: int = 0,
+    ):
+        self.kind = kind
+        self.hidden_sizes = hidden_sizes
+        self.strength = strength
+        self.activation = activation
+        self.scale = scale
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.patience = patience
+        self.validation = validation
+        self.seed = seed
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Pretrain on rows of shape (n, features), n at least 2; labels are ignored."""
+        corruption = self._corruption()
+        rows = np.asarray(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))
+        self.mean_, self.scale_ = rows.mean(axis=0), self._spreads(rows)
+        model = Autoencoder(rows.shape[1], self.hidden_sizes, self.activation, corruption, seed=self.seed)
+        self.pretrained_ = pretrain(
+            model,
+            self._scaled(rows),
+            validation=self.validation if round(self.validation * len(rows)) else None,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            patience=self.patience,
+            seed=self.seed,
+        )
+        self.encoder_ = self.pretrained_.encoder
+        self.rows_seen_ = row_fingerprints(rows)
+        self._n_features_out = self.encoder_.output_size
+        return self
+
+    def transform(self, X: Any) -> Float32[np.ndarray, "n code"]:
+        """Codes of rows, of shape (n, width of the representation)."""
+        check_is_fitted(self)
+        rows = np.asarray(validate_data(self, X, dtype=np.float64, reset=False))
+        return self.encoder_.encode(self._scaled(rows))
+
+    def encode(self, X: Any) -> Float32[np.ndarray, "n code"]:
+        """The same as :meth:`transform`: a fitted transformer takes part in probing as it is."""
+        return self.transform(X)
+
+    def has_seen(self, X: Any) -> np.ndarray:
+        """For each row, whether it was pretrained on an equal one: booleans of shape (n,)."""
+        check_is_fitted(self)
+        return np.isin(row_fingerprints(X), self.rows_seen_)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags = TransformerTags(preserves_dtype=["float32"])
+        return tags
+
+    def _corruption(self) -> Corruption:
+        if self.kind not in CORRUPTIONS:
+            raise InputError(
+                "an autoencoder is 'vanilla', 'denoising' or 'masked'",
+                got=f"kind = {self.kind!r}",
+                cure="denoising is the default",
+            )
+        make, strength = CORRUPTIONS[self.kind]
+        return make(strength if self.strength is None else self.strength)
+
+    def _spreads(self, rows: np.ndarray) -> np.ndarray:
+        """What columns are divided by; 1 for constant ones."""
+        if self.scale not in ("auto", "common", "column"):
+            raise InputError(
+                "columns are scaled each by its own spread or all by one: 'column', 'common' or 'auto'",
+                got=f"scale = {self.scale!r}",
+            )
+        spreads = rows.std(axis=0)
+        varies = spreads > 1e-12 * np.abs(rows).max(axis=0)  # what is less is rounding
+        if not varies.any():
+            return np.ones_like(spreads)
+        share_a_unit = spreads[varies].max() <= COMMON_UNIT * np.median(spreads[varies])
+        if self.scale == "common" or (self.scale == "auto" and share_a_unit):
+            return np.full_like(spreads, np.sqrt(np.square(spreads).mean()))
+        return np.where(varies, spreads, 1.0)
+
+    def _scaled(self, rows: np.ndarray) -> Float32[np.ndarray, "n features"]:
+        return ((rows - self.mean_) / self.scale_).astype(np.float32)
