@@ -52,6 +52,7 @@ def test_naming_a_statement_is_checked_before_torch_is_loaded(tmp_path: Path):
     ("arguments", "text"),
     [
         (["--jobs", "0"], "--jobs must be at least 1"),
+        (["--jobs", "2", "--cluster", "tcp://127.0.0.1:1"], "a cluster measures with all its workers"),
         (["--only", ","], "--only names statements or sections"),
         (["--data", "unlabelled.npz"], "section 1 needs labels"),
         (["--data", "few.npz"], "few.npz"),

@@ -17,6 +17,7 @@ def worksheet(
     only: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (),
     budget: Literal["quick", "full"] = "quick",
     jobs: int | None = None,
+    cluster: str | None = None,
     data: Path | None = None,
     labels: str | None = None,
     out: Path = Path("report"),
@@ -36,6 +37,8 @@ def worksheet(
         quick takes up to three minutes on two cores, full up to half an hour.
     jobs
         How many statements to measure at the same time, one thread each; the number of cores by default.
+    cluster
+        The address of a Dask scheduler (tcp://host:port) whose workers measure instead of this machine.
     data
         Rows of your own for section 1 in place of the digits: .npz, .npy, .csv, .parquet or a folder of images.
     labels
@@ -55,6 +58,12 @@ def worksheet(
     statements = select(names)
     if jobs is not None and jobs < 1:
         raise InputError("--jobs must be at least 1", got=f"--jobs {jobs}", cure="1, or the number of cores")
+    if jobs is not None and cluster is not None:
+        raise InputError(
+            "a cluster measures with all its workers",
+            got=f"--jobs {jobs} --cluster {cluster}",
+            cure="start as many workers as should measure at the same time, and leave --jobs out",
+        )
     if labels is not None and data is None:
         raise InputError("--labels names a column of --data", got=f"--labels {labels}", cure="give --data too")
     source = {"path": str(data), **({"labels": labels} if labels else {})} if data is not None else {}
@@ -75,7 +84,7 @@ def worksheet(
     built = [statement for statement in statements if statement.measure is not None]
     try:
         with progress("measuring", len(built)) as tell:
-            for result in run(built, setting, folder=answers, jobs=jobs, fresh=fresh):
+            for result in run(built, setting, folder=answers, jobs=jobs, cluster=cluster, fresh=fresh):
                 results[result.statement.id] = result
                 tell(_line(result))
     finally:

@@ -4,17 +4,18 @@ import importlib
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from leadline.errors import InputError, LeadlineError, SaveError, context, describe
 from leadline.storage import pack
 from leadline.worksheet.answer import Answer
 from leadline.worksheet.setting import Setting
 from leadline.worksheet.statement import Statement
+from leadline.worksheet.workers import cluster_workers, processes
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,7 @@ def run(
     *,
     folder: str | PathLike[str] | None = None,
     jobs: int = 1,
+    cluster: str | None = None,
     fresh: bool = False,
 ) -> Iterator[Result]:
     """Measure ``statements`` and yield a result for each, as they come.
@@ -89,10 +91,13 @@ def run(
         folder: where each answer is kept, under its budget and its id, as soon as it is measured. An answer that is
             there from an earlier run under the same setting and the same code is not measured again.
         jobs: how many statements to measure at the same time, each in a process of its own; at least 1.
+        cluster: the address of a Dask scheduler, ``"tcp://host:port"``, whose workers measure in place of this machine;
+            the answers are the same. As many at a time as it has workers.
         fresh: measure again what is already there.
 
     Raises:
-        InputError: ``jobs`` is below 1.
+        InputError: ``jobs`` is below 1, or the cluster cannot be used; see
+            :func:`leadline.worksheet.workers.cluster_workers`.
         SaveError: an answer could not be kept; the earlier ones are.
     """
     if jobs < 1:
@@ -106,32 +111,24 @@ def run(
             yield Result(statement)
         else:
             waiting.append(statement)
-    for result in _measured(waiting, setting, min(jobs, len(waiting))):
+    for result in _measured(waiting, setting, min(jobs, len(waiting)), cluster):
         if folder is not None and result.answer is not None:
             result.answer.save(_place(folder, result.statement, setting))
         yield result
 
 
-def _measured(statements: Sequence[Statement], setting: Setting, jobs: int) -> Iterator[Result]:
-    if jobs <= 1:
+def _measured(statements: Sequence[Statement], setting: Setting, jobs: int, cluster: str | None) -> Iterator[Result]:
+    if not statements or (jobs <= 1 and cluster is None):
         yield from (measure(statement, setting) for statement in statements)
         return
-    from joblib.externals.loky import ProcessPoolExecutor, as_completed
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    workers = ProcessPoolExecutor(max_workers=jobs)
-    futures: dict[Any, Statement] = {}
-    try:
-        futures = {workers.submit(measure, statement, setting): statement for statement in statements}
+    with processes(jobs) if cluster is None else cluster_workers(cluster) as (executor, died):
+        futures = {executor.submit(measure, statement, setting): statement for statement in statements}
         for future in as_completed(futures):
             try:
                 yield future.result()
-            except TerminatedWorkerError as error:
+            except died as error:
                 failure = f"a worker process died, perhaps for want of memory: {error}"
                 yield Result(futures[future], failure=failure, seconds=0.0)
-    finally:
-        # Also after an interruption: what still runs would run on for minutes.
-        workers.shutdown(wait=True, kill_workers=True)
 
 
 def kept(statement: Statement, setting: Setting, folder: str | PathLike[str]) -> Result | None:

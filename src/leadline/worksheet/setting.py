@@ -59,7 +59,7 @@ class Setting:
         Leadline's own source.
         """
         data = self._data_of(statement)
-        parts = [statement.id, str(statement.measure), self.budget, _source_digest()]
+        parts = [statement.id, str(statement.measure), self.budget, source_digest()]
         parts += [f"{name} {version}" for name, version in sorted(Protocol().versions.items())]
         if data is not None:
             parts += [data.name, repr(data.image_size), repr(data.channels), repr(data.class_names)]
@@ -71,7 +71,8 @@ class Setting:
 
 
 @cache
-def _source_digest() -> str:
+def source_digest() -> str:
+    """Identifies Leadline's own source."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
