@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from leadline.autoencoders import Architecture, Autoencoder, GaussianNoise, Nothing, PixelMask, pretrain, pretrain_many
 from leadline.autoencoders.rows import open_rows
 from leadline.autoencoders.stack import Stack, stack_size
+from leadline.data import row_fingerprints
 from leadline.errors import InputError, describe
+from leadline.randomness import torch_generator
 
 KINDS = [Nothing(), GaussianNoise(0.3), PixelMask(0.3), PixelMask(0.3, loss="masked"), PixelMask(0.3, loss="visible")]
 
@@ -96,19 +98,54 @@ def test_stacks_follow_from_shapes():
     assert [pretrained.protocol.settings["stack"] for pretrained in done] == [3, 3, 3, 1]
 
 
-def test_a_corrupted_autoencoder_is_a_vanilla_one_on_corrupted_pairs():
-    """Statement ae.h, exactly: the same steps on the materialised (corrupted, clean) pairs give the same bits."""
-    x, hidden = torch.from_numpy(rows()), (5, 3)
-    state = Autoencoder(7, hidden, seed=0).state_dict()
-    architecture = Architecture(7, hidden)
-    denoising, vanilla = (Stack(architecture, [state], [1e-3]) for _ in range(2))
-    generator = torch.Generator().manual_seed(0)
-    pairs = [(GaussianNoise(0.5).corrupt(x, generator)[0], x) for _ in range(4)]
-    generator.manual_seed(0)
-    for seen, target in pairs:
-        denoising.step(GaussianNoise(0.5).corrupt(x, generator)[0][None], x[None], None)
-        vanilla.step(seen[None], target[None], None)
-    assert torch.equal(denoising.weights, vanilla.weights)
+@pytest.mark.parametrize("corruption", [GaussianNoise(0.5), PixelMask(0.3)], ids=str)
+def test_a_corrupted_autoencoder_is_a_vanilla_one_on_corrupted_pairs(corruption):
+    """Statement ae.h, exactly: training on the materialised (corrupted, clean) pairs gives the same bits.
+
+    The pairs are drawn here as training draws them: in each epoch a permutation, then the corruption of all rows.
+    """
+    X, epochs, seed = rows(60), 4, 3
+    options: dict[str, Any] = {"schedule": "constant", "batch_size": 15, "validation": None, "centre": False}
+    model = Autoencoder(7, (5, 3), corruption=corruption, seed=0)
+    inside = pretrain(model, X, epochs=epochs, seed=seed, **options)
+    generator, pairs = torch_generator(seed, "autoencoders.training"), []
+    for _ in range(epochs):
+        clean = torch.from_numpy(X)[torch.randperm(60, generator=generator)]
+        pairs.append((corruption.corrupt(clean, generator)[0], clean))
+    seen, clean = (torch.cat(part).numpy() for part in zip(*pairs, strict=True))
+    vanilla = pretrain(Autoencoder(7, (5, 3), seed=0), seen, targets=clean, shuffle=False, epochs=1, **options)
+    assert all(np.array_equal(inside.weights[name], vanilla.weights[name]) for name in inside.weights)
+    clean = clean[::-1].copy()
+    other = pretrain(Autoencoder(7, (5, 3), seed=0), seen, targets=clean, shuffle=False, epochs=1, **options)
+    assert not np.array_equal(inside.weights["encoder.0.weight"], other.weights["encoder.0.weight"])
+
+
+def test_targets_are_what_is_learned():
+    """A linear autoencoder of full width learns to give each row its target: here the row turned around."""
+    X = rows(200)
+    options: dict[str, Any] = {"validation": None, "epochs": 400, "lr": 1e-2, "seed": 0}
+    learned = pretrain(Autoencoder(7, (7,), "linear", seed=0), X, targets=X[:, ::-1].copy(), **options)
+    found = learned.model(torch.from_numpy(X)).detach().numpy()
+    assert ((found - X[:, ::-1]) ** 2).mean() < 1e-2 * X.var(0).mean()
+    by_default, spelt_out = (
+        pretrain(Autoencoder(7, (3,), seed=0), X, targets=targets, epochs=3, validation=None) for targets in (None, X)
+    )
+    assert equal(by_default, spelt_out)
+    assert np.isin(row_fingerprints(X[:, ::-1].copy()), learned.rows_seen).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"targets": rows(59), "validation": None}, "59, 7) for X of shape (60, 7)"),
+        ({"targets": rows(60)}, "not held out by a share"),
+        ({"targets": rows(60, 6), "validation": None}, "has 6 features"),
+    ],
+)
+def test_targets_that_do_not_fit_are_refused(given, message):
+    with pytest.raises(InputError) as caught:
+        pretrain(Autoencoder(7, (3,), seed=0), rows(60), **given)
+    assert message in describe(caught.value)
 
 
 def test_best_weights_are_kept_and_error_is_measured_on_them():
@@ -176,7 +213,7 @@ def test_an_epoch_visits_every_row_once(n, batch, numbers):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(member, "BLOCK_NUMBERS", numbers)
         rows = open_rows(X, "X", np.float32, torch.device("cpu"))
-        one = member.Member(0, model, rows, None, {"batch_size": batch, "centre": True, "seed": 0})
+        one = member.Member(0, model, rows, None, {"batch_size": batch, "centre": True, "shuffle": True, "seed": 0})
         blocks = [target + one.centre for _, target, _ in one.blocks()]
     assert all(len(block) % batch == 0 for block in blocks[:-1])
     visited = np.sort(np.concatenate([block.numpy() for block in blocks])[:, 0])

@@ -75,6 +75,8 @@ class Member:
     rows: Rows
     held_out: Rows | None
     settings: dict[str, Any]
+    targets: Rows | None = None
+    """What is to be reconstructed from each row; ``None`` for the row itself."""
     journal: Journal | None = None
     progress: Callable[[Epoch], object] | None = None
     training_error: list[float] = field(default_factory=list)
@@ -154,9 +156,13 @@ class Member:
         """One epoch, shuffled and corrupted, cut into blocks of whole batches."""
         batch = self.settings["batch_size"]
         length = max(1, BLOCK_NUMBERS // (batch * self.rows.width)) * batch
-        order = torch.randperm(len(self.rows), generator=self.generator, device=self.rows.device)
+        if self.settings["shuffle"]:
+            order = torch.randperm(len(self.rows), generator=self.generator, device=self.rows.device)
+        else:
+            order = torch.arange(len(self.rows), device=self.rows.device)
         for part in order.split(length):
-            yield self._shown(self.rows.take(part), self.generator)
+            target = None if self.targets is None else self.targets.take(part)
+            yield self._shown(self.rows.take(part), target, self.generator)
 
     def begin(self, engine: Engine, k: int) -> None:
         """Start as member ``k`` of the engine: where an earlier run stopped, or before the first epoch."""
@@ -231,17 +237,21 @@ class Member:
 
     @property
     def _all_rows(self) -> list[Rows]:
-        return [self.rows] if self.held_out is None else [self.rows, self.held_out]
+        return [rows for rows in (self.rows, self.held_out, self.targets) if rows is not None]
 
-    def _shown(self, target: Tensor, generator: torch.Generator) -> Block:
-        seen, counts = self.corruption.corrupt(target, generator)
-        return seen - self.centre, target - self.centre, counts
+    def _shown(self, rows: Tensor, target: Tensor | None, generator: torch.Generator) -> Block:
+        """The pair that the model learns from. Vanilla, denoising and masked ones differ in this line and in no other.
+
+        What an autoencoder reconstructs from corrupted rows, a vanilla one is taught by the pairs (corrupted, clean).
+        """
+        seen, counts = self.corruption.corrupt(rows, generator)
+        return seen - self.centre, (rows if target is None else target) - self.centre, counts
 
     def _corrupted_validation(self) -> Iterator[Block]:
         assert self.held_out is not None
         generator = torch_generator(self.seed, "autoencoders.validation", self.rows.device)
         for block in self.held_out.blocks():
-            yield self._shown(block, generator)
+            yield self._shown(block, None, generator)
 
     def _validate(self, engine: Engine, k: int) -> None:
         """Errors on the validation rows, clean and as trained."""
@@ -316,6 +326,23 @@ def check_settings(settings: dict[str, Any]) -> None:
         raise InputError("the learning rate must be positive and finite", got=f"lr = {settings['lr']}")
     if settings["schedule"] not in ("cosine", "constant"):
         raise InputError("the schedule is 'cosine' or 'constant'", got=f"schedule = {settings['schedule']!r}")
+
+
+def check_targets(rows: Rows, targets: Rows, validation: Any) -> None:
+    """Refuse targets that are not one for each row, and validation rows whose targets would be lost."""
+    shapes = [(len(each), *each.row_shape) for each in (targets, rows)]
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            "each row has its target, of the same shape",
+            got="targets of shape {} for X of shape {}".format(*shapes),
+            cure="select the same rows of both",
+        )
+    if isinstance(validation, (int, float)):
+        raise InputError(
+            "with targets of their own, rows are not held out by a share: validation is reconstruction of clean rows",
+            got=f"validation = {validation}",
+            cure="give clean rows as validation=, or validation=None to train without",
+        )
 
 
 def split(rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:

@@ -1,6 +1,7 @@
 """Pretraining: one loop for a population of autoencoders, whatever their corruption.
 
-Vanilla, denoising and masked autoencoders differ in one line of this file: what :meth:`Corruption.corrupt` returns.
+Vanilla, denoising and masked autoencoders differ in one line, in ``Member._shown``: what :meth:`Corruption.corrupt`
+returns. Pairs that were corrupted beforehand (``targets=``, ``shuffle=False``) give a vanilla one the same bits.
 A member draws its permutations and its corruption from its own generator, in an order that its company cannot change;
 together with :mod:`leadline.autoencoders.stack` this makes a result independent of how members are grouped.
 """
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from leadline.autoencoders.checkpoint import Epoch, Journal
 from leadline.autoencoders.custom import Alone
-from leadline.autoencoders.member import Engine, Member, Opener, check_settings, split
+from leadline.autoencoders.member import Engine, Member, Opener, check_settings, check_targets, split
 from leadline.autoencoders.model import Autoencoder
 from leadline.autoencoders.pretrained import Pretrained
 from leadline.autoencoders.progress import reporting
@@ -37,6 +38,7 @@ def pretrain(
     model: nn.Module,
     X: Any,
     *,
+    targets: Any = None,
     validation: Any = 0.1,
     epochs: int = 200,
     batch_size: int = 150,
@@ -44,6 +46,7 @@ def pretrain(
     schedule: Schedule = "cosine",
     patience: int = 40,
     centre: bool = True,
+    shuffle: bool = True,
     seed: int = 0,
     checkpoint: str | PathLike[str] | None = None,
     device: str | torch.device | None = None,
@@ -59,9 +62,9 @@ def pretrain(
     (50, 2)
     """
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "schedule": schedule}
-    settings |= {"patience": patience, "centre": centre, "seed": seed}
+    settings |= {"patience": patience, "centre": centre, "shuffle": shuffle, "seed": seed}
     folders = None if checkpoint is None else [Path(checkpoint)]
-    (result,) = _pretrain([model], [X], [validation], [settings], folders, _device(device), progress)
+    (result,) = _pretrain([model], [X], [targets], [validation], [settings], folders, _device(device), progress)
     return result
 
 
@@ -70,6 +73,7 @@ def pretrain_many(
     X: Any,
     *,
     seeds: Sequence[int],
+    targets: Any = None,
     validation: Any = 0.1,
     epochs: int | Sequence[int] = 200,
     batch_size: int | Sequence[int] = 150,
@@ -77,6 +81,7 @@ def pretrain_many(
     schedule: Schedule | Sequence[Schedule] = "cosine",
     patience: int | Sequence[int] = 40,
     centre: bool | Sequence[bool] = True,
+    shuffle: bool | Sequence[bool] = True,
     checkpoint: str | PathLike[str] | None = None,
     device: str | torch.device | None = None,
     progress: Progress = False,
@@ -100,6 +105,9 @@ def pretrain_many(
             also images of shape (n, channels, height, width), for a module of your own rows of any shape (n, ...).
         seeds: one for each model: draws its validation rows, permutations and corruption. The weights that it
             starts from are the model's own; see ``Autoencoder(seed=...)``.
+        targets: what is to be reconstructed, as one array of the shape of X, or a list: row i of X is shown (corrupted,
+            if the model has a corruption) and row i of the targets is learned, as from measured pairs of noisy and
+            clean. By default the rows themselves.
         validation: share of the rows, in (0, 1), or rows of their own (one for all, a list for each), or ``None``: no
             early stopping, last weights kept.
         epochs: passes over the data at most, at least 1.
@@ -109,13 +117,14 @@ def pretrain_many(
             along half a cosine; or ``"constant"``.
         patience: epochs without improvement after which training stops, at least 1.
         centre: whether to begin by moving the model to the data; not for one that was trained before.
+        shuffle: whether each epoch takes the rows in a new random order, or always in their own.
         checkpoint: a folder with a folder for each model in it, ``0``, ``1``, ...: after each epoch the model's state
             replaces ``checkpoint.safetensors``, and a line is added to ``metrics.jsonl``. Called again with the same
             arguments, a run that was interrupted goes on and ends with the same bits; one that is done is read back.
         device: where to train, as ``"cuda"``; by default where the model is. Models and results stay where they are.
         progress: ``True`` for a progress bar on the terminal; or what to call with an :class:`Epoch` after each one.
 
-    Those from ``epochs`` to ``centre`` take one value for all, or a list with one for each.
+    Those from ``epochs`` to ``shuffle`` take one value for all, or a list with one for each.
 
     Returns:
         One :class:`Pretrained` for each model, in order.
@@ -135,18 +144,20 @@ def pretrain_many(
     if len({id(model) for model in models}) < len(models):
         raise InputError("each model must be an object of its own", cure="build one Autoencoder for each seed")
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "schedule": schedule}
-    settings |= {"patience": patience, "centre": centre}
+    settings |= {"patience": patience, "centre": centre, "shuffle": shuffle}
     columns = {name: _one_each(value, len(models), name) for name, value in settings.items()}
     columns |= {"seed": _one_each(list(seeds), len(models), "seeds")}
-    rows, held_out = _rows_each(X, len(models), "X"), _rows_each(validation, len(models), "validation")
+    sources = {"X": X, "targets": targets, "validation": validation}
+    rows, wanted, held_out = (_rows_each(value, len(models), name) for name, value in sources.items())
     each = [{name: column[i] for name, column in columns.items()} for i in range(len(models))]
     folders = None if checkpoint is None else [Path(checkpoint) / str(i) for i in range(len(models))]
-    return _pretrain(models, rows, held_out, each, folders, _device(device), progress)
+    return _pretrain(models, rows, wanted, held_out, each, folders, _device(device), progress)
 
 
 def _pretrain(
     models: Sequence[nn.Module],
     X: list[Any],
+    targets: list[Any],
     validation: list[Any],
     settings: list[dict[str, Any]],
     folders: list[Path] | None,
@@ -157,7 +168,7 @@ def _pretrain(
     with reporting(progress, sum(s["epochs"] for s in settings if isinstance(s["epochs"], int))) as report:
         for i, model in enumerate(models):
             with context(f"in model {i} of {len(models)}"):
-                member = _member(i, model, X[i], validation[i], settings[i], opener)
+                member = _member(i, model, (X[i], targets[i], validation[i]), settings[i], opener)
                 member.progress = report
                 if folders is not None:
                     member.journal = Journal(folders[i], member.configuration())
@@ -168,18 +179,24 @@ def _pretrain(
     return [member.result() for member in members]
 
 
-def _member(number: int, model: nn.Module, X: Any, validation: Any, settings: dict[str, Any], opener: Opener) -> Member:
+def _member(
+    number: int, model: nn.Module, sources: tuple[Any, Any, Any], settings: dict[str, Any], opener: Opener
+) -> Member:
+    X, targets, validation = sources
     if next(model.parameters(), None) is None:
         raise InputError("a model that is trained has parameters", got=f"a {type(model).__name__} without any")
     if settings["lr"] is None:
         settings["lr"] = 5e-3 if isinstance(model, Autoencoder) else 1e-3
     check_settings(settings)
     rows = opener(model, X, "X")
+    wanted = None if targets is None else opener(model, targets, "targets")
+    if wanted is not None:
+        check_targets(rows, wanted, validation)
     if isinstance(validation, (int, float)):
         rows, held_out = split(rows, validation, settings["seed"])
     else:
         held_out = None if validation is None else opener(model, validation, "validation")
-    return Member(number, model, rows, held_out, settings)
+    return Member(number, model, rows, held_out, settings, wanted)
 
 
 def _train(members: list[Member]) -> None:
