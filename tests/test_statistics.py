@@ -12,6 +12,7 @@ from leadline.statistics import (
     kendall_tau,
     paired_interval,
     smallest_detectable_effect,
+    zero_crossing,
 )
 
 finite = st.floats(-1e3, 1e3).map(lambda v: round(v, 6))
@@ -78,6 +79,51 @@ def test_effect_widens_with_the_number_of_comparisons():
 def test_kendall_tau_is_scipys_with_ties(x, y):
     theirs = [stats.kendalltau(a, b)[0] for a, b in zip(x, y, strict=True)]
     assert kendall_tau(x, y) == pytest.approx(theirs, nan_ok=True)
+
+
+@given(st.integers(0, 10**6), st.integers(2, 8), st.integers(1, 5), st.sampled_from([0.05, 0.5, 3.0]))
+def test_zero_crossing_holds_what_the_interval_of_the_mean_does_not_exclude(seed, seeds, points, spread):
+    """The obvious way: Student's t interval of the curves, straight between points, on a fine grid."""
+    rng = np.random.default_rng(seed)
+    x = np.cumsum(rng.uniform(0.5, 2, points))
+    curves = rng.normal(size=points) + spread * rng.normal(size=(seeds, points))
+    grid = np.unique(np.r_[np.linspace(x[0], x[-1], 400), x])
+    on_grid = np.array([[np.interp(u, x, curve) for curve in curves] for u in grid])
+    holds = np.array([interval.low <= 0 <= interval.high for interval in map(paired_interval, on_grid)])
+    found, near = zero_crossing(x, curves), 1.01 * np.diff(grid, prepend=x[0]).max() + 1e-9
+    assert found.low <= found.estimate <= found.high
+    assert (found.low == -np.inf) == bool(holds[0] or (on_grid.mean(axis=1) > 0).all())
+    assert (found.high == np.inf) == bool(holds[-1] or (on_grid.mean(axis=1) < 0).all())
+    assert (found.low <= grid[holds]).all()
+    assert (grid[holds] <= found.high).all()
+    inside = [u for u in (found.low, found.high) if x[0] < u < x[-1]]
+    assert all(np.abs(grid[holds] - u).min(initial=np.inf) <= near or found.estimate == u for u in inside)
+
+
+@pytest.mark.parametrize("points", [2, 6])
+@pytest.mark.parametrize("slope", [4.0, 1.0, 0.3])
+def test_zero_crossing_covers_as_it_says_however_flat_the_curve(points, slope):
+    """Flat curves leave the interval open at a side; no seed is dropped, and 95 % means at least 95 %."""
+    rng = np.random.default_rng(24)
+    x = np.linspace(0, 1, points)
+    level = rng.normal(size=(2000, 12, 1)) + 0.7 * rng.normal(size=(2000, 12, points))
+    found = [zero_crossing(x, slope * (x - 0.4) + curves) for curves in level]
+    covered = np.mean([interval.low <= 0.4 <= interval.high for interval in found])
+    assert covered >= 0.935
+    assert covered <= 0.965 or points > 2
+    is_open = np.mean([np.isinf(interval.low) or np.isinf(interval.high) for interval in found])
+    assert (is_open < 0.05) if slope == 4.0 else (is_open > 0.3)
+
+
+def test_zero_crossing_beyond_the_points():
+    spread = np.array([-0.1, 0.0, 0.1])[:, None]
+    x = np.array([1.0, 2.0])
+    above, below = (zero_crossing(x, spread + np.array(curve)) for curve in ([2.0, 3.0], [-3.0, -2.0]))
+    assert (above.estimate, above.low, above.high) == (-np.inf, -np.inf, 1.0)
+    assert (below.estimate, below.low, below.high) == (np.inf, 2.0, np.inf)
+    assert zero_crossing(x[:1], spread + 5.0).high == 1.0
+    exact = zero_crossing(x, np.array([[-1.0, 1.0]] * 3))
+    assert (exact.low, exact.estimate, exact.high) == (1.5, 1.5, 1.5)
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,54 @@ def kendall_tau(x: Num[np.ndarray, "... n"], y: Num[np.ndarray, "... n"]) -> Any
         return (dx * dy).sum(-1) / np.sqrt((dx != 0).sum(-1) * (dy != 0).sum(-1))
 
 
+def zero_crossing(
+    x: Num[np.ndarray, " points"], curves: Num[np.ndarray, "seeds points *rest"], level: float = 0.95
+) -> Interval:
+    """Where the mean of curves rises through zero, with Fieller's interval over seeds.
+
+    Curves are straight between their points. The interval spans each x at which Student's t interval of the mean does
+    not exclude zero: ``m(x)² <= t² s(x)² / n``, a quadratic inequality between two points, solved exactly. Every seed
+    counts, whether or not its own curve crosses. Where the crossing truly is, zero is excluded with probability
+    ``1 - level`` only, however many points there are: it is covered with at least ``level``.
+
+    Where the first point is not told from zero, the crossing may lie before it: ``low`` is ``-inf``. Where the last is
+    not, ``high`` is ``inf``. Where the mean is negative all along the estimate is ``inf``, beyond the last point; where
+    it is positive all along, ``-inf``.
+
+    Args:
+        x: shape (points,), ascending.
+        curves: shape (seeds, points, ...); axes after the second (label subsets) are averaged within a seed.
+        level: probability of covering, in (0, 1).
+
+    Raises:
+        InputError: fewer than two seeds, or a value that is not finite.
+
+    >>> x, seeds = np.array([0.0, 1.0]), np.array([[-0.2], [0.0], [0.2]])
+    >>> print(f"{zero_crossing(x, seeds + [-1.0, 1.0]):.2f}")
+    0.50 [0.25, 0.75]
+    >>> print(f"{zero_crossing(x, seeds + [-1.0, -0.2]):.2f}")
+    inf [0.63, inf]
+
+    Reference: Fieller, *Some problems in interval estimation*, 1954.
+    """
+    values = np.stack([_per_seed(point) for point in np.moveaxis(np.asarray(curves, float), 1, 0)], axis=1)
+    mean, seeds = values.mean(axis=0), len(values)
+    error = stdtrit(seeds - 1, 0.5 + level / 2) ** 2 / seeds * np.atleast_2d(np.cov(values.T))
+    undecided = mean**2 <= error.diagonal()
+    places = [*x[undecided]]
+    for i in range(len(x) - 1):
+        step, turn = mean[i + 1] - mean[i], error[i, i + 1] - error[i, i]
+        bend = error[i, i] + error[i + 1, i + 1] - 2 * error[i, i + 1]
+        roots = np.roots([step**2 - bend, 2 * (mean[i] * step - turn), mean[i] ** 2 - error[i, i]])
+        shares = roots.real[(roots.imag == 0) & (roots.real >= 0) & (roots.real <= 1)]
+        places.extend(x[i] + shares * (x[i + 1] - x[i]))
+    estimate = _first_zero(x, mean)
+    places.extend([estimate] if math.isfinite(estimate) else [])
+    low = -math.inf if undecided[0] or estimate == -math.inf else min(places, default=x[-1])
+    high = math.inf if undecided[-1] or estimate == math.inf else max(places, default=x[0])
+    return Interval(float(estimate), float(low), float(high), level)
+
+
 def _per_seed(differences: np.ndarray) -> np.ndarray:
     values = np.asarray(differences, dtype=float)
     if values.ndim == 0 or len(values) < 2:
@@ -142,6 +190,15 @@ def _per_seed(differences: np.ndarray) -> np.ndarray:
             cure="leave the run out of both arms, and say so",
         )
     return values.reshape(len(values), -1).mean(axis=1)
+
+
+def _first_zero(x: np.ndarray, mean: np.ndarray) -> float:
+    """The first zero of a curve; where it has none, infinite on the side where a rising curve would have it."""
+    changes = np.flatnonzero(np.sign(mean[1:]) != np.sign(mean[:-1]))
+    if changes.size == 0:
+        return float(x[0]) if mean[0] == 0 else -math.copysign(math.inf, mean[0])
+    i = changes[0]
+    return float(x[i] + mean[i] / (mean[i] - mean[i + 1]) * (x[i + 1] - x[i]))
 
 
 def _standard_error(means: np.ndarray) -> float:

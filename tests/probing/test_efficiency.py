@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -5,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.special import stdtrit
 
 from leadline import data
 from leadline.autoencoders import Autoencoder, GaussianNoise, pretrain_many
 from leadline.errors import InputError, describe
-from leadline.probing import LabelEfficiency, label_efficiency, linear_probe
+from leadline.probing import LabelEfficiency, label_efficiency, linear_probe, rank_me, ridge_probe
 from leadline.probing.representation import as_encode, principal_components
 from leadline.probing.scaling import Scaling
+from leadline.sounding import Protocol
 
 DIGITS = data.digits()
 X, y = DIGITS.X, data.check_labels(DIGITS.y, len(DIGITS))
@@ -130,22 +133,147 @@ def test_a_users_module_takes_part_and_is_left_as_it_was():
     assert study({"mine": module}, labels=(10,)).sizes[0] == 8
 
 
-def test_crossing_is_where_the_mean_curves_meet(measured):
-    curves = np.zeros((2, 3, 3, 1))
-    curves[0, :, :, 0], curves[1, :, :, 0] = [0.6, 0.8, 0.9], [0.5, 0.7, 1.0]
-    arrays = {"accuracy": curves, "validation_accuracy": curves, "strengths": curves}
-    crossed = replace(measured, names=("a", "raw"), sizes=(1, 1), budgets=np.array([10, 100, 1000]), **arrays)
-    assert crossed.crossing("a") == pytest.approx(10**2.5)
-    assert crossed.crossing("raw", over="a") == pytest.approx(10**2.5)
-    short = {name: array[:, :, :2] for name, array in arrays.items()}
-    apart = replace(crossed, budgets=np.array([10, 100]), **short)
-    assert apart.crossing("a") is None
-    assert "the curves cross at 316 labels" in str(crossed)
+def curves(*accuracies, validation=None, names=("a", "raw"), budgets=(10, 100, 1000)):
+    """A study of known accuracies, each of shape (seeds, budgets)."""
+    stacked = np.stack([np.atleast_3d(np.asarray(one, float)) for one in accuracies])
+    return LabelEfficiency(
+        protocol=Protocol(),
+        names=names,
+        sizes=(1,) * len(names),
+        budgets=np.array(budgets),
+        accuracy=stacked,
+        validation_accuracy=stacked if validation is None else np.asarray(validation, float)[..., None],
+        strengths=np.ones_like(stacked),
+        rank_me=np.ones(stacked.shape[:2]),
+    )
+
+
+SPREAD = np.array([[-0.02], [0.0], [0.02]])
+
+
+def test_crossing_is_where_the_mean_curves_meet():
+    raw = np.array([[0.5, 0.7, 1.0]] * 3)
+    crossed = curves(SPREAD + np.array([0.6, 0.8, 0.9]), raw)
+    assert crossed.crossing("a").estimate == pytest.approx(10**2.5)
+    assert crossed.crossing("raw", over="a").estimate == pytest.approx(10**2.5)
+    # 0.1 down to -0.1 within a decade: t(2) 0.02 / sqrt(3) of accuracy is a quarter of a decade
+    reach = stdtrit(2, 0.975) * 0.02 / 3**0.5 / 0.2
+    found = crossed.crossing("a")
+    assert np.log10([found.low, found.high]) == pytest.approx([2.5 - reach, 2.5 + reach])
+    assert f"the curves meet at 316 [{found.low:.0f}, {found.high:.0f}] labels" in str(crossed)
+
+
+def test_curves_that_do_not_meet_leave_the_crossing_open():
+    raw = np.array([[0.5, 0.7, 0.8]] * 3)
+    ahead, behind = curves(SPREAD + raw + 0.1, raw), curves(SPREAD + raw - 0.1, raw)
+    assert dataclasses.astuple(ahead.crossing("a"))[:3] == (np.inf, 1000, np.inf)
+    assert dataclasses.astuple(behind.crossing("a"))[:3] == (0, 0, 10)
+    assert "the curves meet at 1000 or more labels" in str(ahead)
+    near = curves(SPREAD + np.array([0.6, 0.71, 0.81]), raw).crossing("a")
+    assert near.estimate == near.high == np.inf
+    assert 10 < near.low < 100
+
+
+def test_multiplier_is_what_raw_inputs_need_for_the_same():
+    raw = np.array([[0.5, 0.7, 0.8]] * 3)
+    ahead = curves(SPREAD + np.array([0.6, 0.75, 0.9]), raw)
+    reach = stdtrit(2, 0.975) * 0.02 / 3**0.5 / 0.2
+    found = ahead.multiplier("a")
+    assert found.estimate == pytest.approx(10**0.5)
+    assert np.log10([found.low, found.high]) == pytest.approx([0.5 - reach, 0.5 + reach])
+    assert dataclasses.astuple(ahead.multiplier("a", labels=1000))[:3] == (np.inf, 1, np.inf)
+    assert ahead.multiplier("raw", over="a").high == 1
+    wider = ahead.multiplier("a", level=0.9975)
+    assert wider.low < found.low < found.high < wider.high
+    assert f"raw inputs need 3.2 [{found.low:.1f}, {found.high:.1f}] times as many" in str(ahead)
+
+
+def test_no_seed_is_dropped_where_its_own_curve_never_reaches():
+    """One seed whose raw inputs never get there opens the interval; it does not vanish from it."""
+    raw = np.array([[0.5, 0.7, 0.8], [0.5, 0.7, 0.8], [0.3, 0.4, 0.5]])
+    found = curves(np.array([[0.6, 0.8, 0.9]] * 3), raw).multiplier("a")
+    assert found.high == np.inf
+    assert curves(np.array([[0.6, 0.8, 0.9]] * 2), raw[:2]).multiplier("a").high < 10
+
+
+def test_optimism_is_the_best_on_the_test_rows_minus_the_honest_choice():
+    tested = np.array([[0.5, 0.6, 0.7], [0.6, 0.5, 0.7]])
+    judged = np.array([[0.9, 0.1, 0.5], [0.1, 0.9, 0.6]])
+    both = curves(*tested[..., None], validation=judged[..., None], names=("a", "b"), budgets=(10,))
+    assert both.choices() == ("a", "b", "b")
+    assert both.honest().estimate == pytest.approx(100 * np.mean([0.5, 0.5, 0.7]))
+    assert both.optimism().interval.estimate == pytest.approx(100 * np.mean([0.1, 0.1, 0.0]))
+    assert both.optimism().label == "best on the test rows minus the honest choice, 10 labels"
+
+
+def test_baselines_are_chosen_only_where_there_is_nothing_else(measured):
+    assert measured.candidates == ("denoising", "square")
+    assert set(measured.choices()) <= {"denoising", "square"}
+    assert measured.optimism().interval.estimate >= 0
+    assert "choosing among 2 on the test rows would have claimed" in str(measured)
+    alone = study({}, labels=(10,))
+    assert alone.candidates == ("raw", "pca")
+
+
+def test_pure_noise_stays_at_chance_under_a_grid_of_52_settings():
+    """What is chosen on the validation role is reported at chance; what is chosen on the test role is not."""
+    rows = {row.tobytes(): i for i, row in enumerate(X)}
+    noise = np.random.default_rng(3).normal(size=(52, len(X), 4))
+    encoders = {
+        f"noise {k}": lambda given, k=k: noise[k, [rows[np.ascontiguousarray(row).tobytes()] for row in given]]
+        for k in range(52)
+    }
+    roles = [data.split_roles(y, seed=seed) for seed in range(12)]
+    found = study(encoders, roles=roles, labels=(30,), num_subsets=1, strengths=0.1)
+    honest, chance = found.honest(), 100 * np.mean([(y[role.test] == 0).mean() for role in roles])
+    assert len(set(found.choices())) > 5
+    assert honest.low <= chance <= honest.high
+    assert found.optimism().simultaneous.above(0)
+
+
+@pytest.mark.parametrize("labels", [5, 40])
+def test_a_quantity_is_regressed_on_as_by_the_ridge_probe(labels):
+    quantity = X @ np.random.default_rng(0).normal(size=64)
+    roles = [data.split_roles(len(X), seed=seed) for seed in SEEDS]
+    found = study({"square": lambda rows: rows**2}, y=quantity, roles=roles, labels=(labels, "all"), probe="ridge")
+    assert found.measure == "R²"
+    assert found.accuracy[found.names.index("raw"), :, -1].min() > 0.99
+    strata = (quantity > quantity.mean()).astype(int)
+    for seed, role in zip(SEEDS, roles, strict=True):
+        rows = data.label_subsets(strata, role.probe_pool, [labels], num=3, seed=seed).rows(labels)
+        assert strata[rows].sum(axis=1) == pytest.approx(labels * strata[role.probe_pool].mean(), abs=1)
+        scaling = Scaling.fit(X[role.pretrain_train])
+        for draw, index in enumerate(rows):
+            probe = ridge_probe(X[index], quantity[index], X[role.test], quantity[role.test], scaling=scaling)
+            where = found.names.index("raw"), seed, 0, draw
+            assert found.accuracy[where] == pytest.approx(probe.r2[0], abs=1e-3)
+            assert found.strengths[where] == probe.strengths[0]
+    assert f"explains {found.interval('square').estimate:.1f} % of the variance with {labels} labels" in str(found)
+    assert "variance explained" in found.figure().to_dict()["layout"]["yaxis"]["title"]["text"]
+
+
+def test_rank_me_is_reported_of_the_pretraining_rows(measured, encoders):
+    assert measured.rank_me.shape == (5, 3)
+    rows = X[ROLES[1].pretrain_train]
+    assert measured.rank_me[0, 1] == rank_me(encoders[1].encode(rows))
+    assert measured.rank_me[2, 1] == rank_me(rows)
+    assert (measured.rank_me <= np.array(measured.sizes)[:, None] + 0.01).all()
+
+
+def test_an_encoder_of_other_rows_is_refused_before_anything_is_probed(encoders):
+    called = []
+    with pytest.raises(InputError) as caught:
+        study({"spy": lambda rows: called.append(1) or rows, "denoising": encoders}, X=X[:, :60])
+    assert "X has 60 features, the encoder takes 64" in str(caught.value)
+    assert "in the representation 'denoising'" in describe(caught.value)
+    assert not called
 
 
 def test_is_a_sounding(measured, tmp_path: Path):
     table = measured.table()
     assert len(table) == 5 * 3
+    assert {"multiplier low", "optimism high", "RankMe", "chosen"} < set(table.columns)
+    assert table[table.labels == 10].chosen.sum() == pytest.approx(1)
     assert table.iloc[0].representation == "denoising"
     names = {trace["name"] for trace in measured.figure().to_dict()["data"] if trace.get("name")}
     assert names == set(measured.names)
@@ -179,6 +307,14 @@ def test_rows_that_an_encoder_saw_are_refused_unless_asked_for(encoders):
         (lambda e: study({}, seeds=[1]), "3 roles and 1 seeds"),
         (lambda e: study({}, labels=(5,)), "at least one label per class"),
         (lambda e: study({}, strengths=0.0), "must be positive"),
+        (lambda e: study({}, probe="tree"), "probe = 'tree'"),
+        (lambda e: study({}, y=np.zeros(len(X), int)), "at least two classes"),
+        (lambda e: study({}, y=y[:-1]), "1796 labels in y for 1797 rows"),
+        (lambda e: study({}, y=np.ones(len(X)), probe="ridge"), "y is 1 in all 1797 rows"),
+        (lambda e: study({}, y=y + 0.5), "a quantity to regress on"),
+        (lambda e: study({}, X=X[:0]), "at least one row"),
+        (lambda e: study({}, X=np.where(np.arange(64) == 3, np.nan, X)), r"X\[0, 3\] = nan"),
+        (lambda e: study({}).crossing("mine"), "use one of raw, pca"),
         (lambda e: study({"short": lambda rows: rows[:-1]}), "'short' gave"),
         (lambda e: study({"nan": lambda rows: rows / 0}), "the representation 'nan'"),
         (lambda e: study({}).gain("mine"), "use one of raw, pca"),

@@ -1,11 +1,13 @@
 """What a representation is worth downstream: probes on frozen features, many at once."""
 
-from leadline.probing.efficiency import LabelEfficiency, label_efficiency
+from leadline.probing.efficiency import LabelEfficiency
 from leadline.probing.linear import LinearProbe, linear_probe
 from leadline.probing.logistic import LogisticFits, fit_logistic
 from leadline.probing.neighbours import KNNProbe, knn_probe
+from leadline.probing.rank import rank_me
 from leadline.probing.ridge import RidgeProbe, ridge_probe
 from leadline.probing.scaling import Scaling
+from leadline.probing.study import label_efficiency
 from leadline.probing.tuning import FineTuned, fine_tune
 
 __all__ = [
@@ -21,5 +23,6 @@ __all__ = [
     "knn_probe",
     "label_efficiency",
     "linear_probe",
+    "rank_me",
     "ridge_probe",
 ]

@@ -24,7 +24,7 @@ def label_efficiency_curves(study: "LabelEfficiency") -> go.Figure:
         curves,
         title="What a label is worth",
         x_label="labels",
-        y_label="test accuracy, %",
+        y_label="test accuracy, %" if study.measure == "accuracy" else "variance explained, test rows, %",
         log_x=True,
         baselines=[name for name in study.names if name in BASELINES],
     )

@@ -78,7 +78,10 @@ def ridge_probe(
     Z_train, Z_test = (
         check_features(Z, name, dtype=np.float64) for Z, name in ((Z_train, "Z_train"), (Z_test, "Z_test"))
     )
-    y_train, y_test = _targets(y_train, len(Z_train), "y_train"), _targets(y_test, len(Z_test), "y_test")
+    y_train, y_test = (
+        check_quantities(y_train, len(Z_train), "y_train"),
+        check_quantities(y_test, len(Z_test), "y_test"),
+    )
     if Z_train.shape[1] != Z_test.shape[1] or y_train.shape[1] != y_test.shape[1]:
         raise InputError(
             "training and test rows must be equally wide",
@@ -88,34 +91,32 @@ def ridge_probe(
     values = np.array(check_strengths(strengths))
     index = _subsets(subsets, len(Z_train))
     scaling = Scaling.fit(Z_train) if scaling is None else scaling
-    own_errors, W, b = _solve(scaling(Z_train)[index], y_train[index], values)
-    best = own_errors.argmin(axis=1)
-    W, b = (fits[np.arange(len(best)), best] for fits in (W, b))
+    own_errors, W, b, chosen = solve_ridge(scaling(Z_train)[index], y_train[index], values)
     squares = (scaling(Z_test) @ W.transpose(0, 2, 1) + b[:, None] - y_test) ** 2
     r2 = (1 - squares.mean(axis=1) / y_test.var(axis=0)).mean(axis=1)
-    return RidgeProbe(r2, squares.mean(axis=(1, 2)), values[best], own_errors, W, b, scaling)
+    return RidgeProbe(r2, squares.mean(axis=(1, 2)), chosen, own_errors, W, b, scaling)
 
 
-def _solve(
-    Z: Float[np.ndarray, "subsets b d"], y: Float[np.ndarray, "subsets b targets"], strengths: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Leave-one-out errors (subsets, strengths), weights (subsets, strengths, targets, d) and intercepts."""
+def solve_ridge(
+    Z: Float[np.ndarray, "subsets b d"], y: Float[np.ndarray, "subsets b targets"], strengths: Float[np.ndarray, " C"]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Leave-one-out errors (subsets, strengths), and weights, intercepts and C of the fits that they choose."""
     centre, level = Z.mean(axis=1, keepdims=True), y.mean(axis=1, keepdims=True)
     U, S, Vt = np.linalg.svd(Z - centre, full_matrices=False)
     projected = U.transpose(0, 2, 1) @ (y - level)
     penalties = 1 / strengths[:, None]
     shrunk = S[:, None] ** 2 / (S[:, None] ** 2 + penalties)
-    fitted = (U[:, None] * shrunk[:, :, None]) @ projected[:, None]
-    leverage = (U[:, None] ** 2 * shrunk[:, :, None]).sum(axis=3, keepdims=True) + 1 / Z.shape[1]
-    left_out = ((y - level)[:, None] - fitted) / (1 - leverage)
-    W = (projected[:, None] * (S[:, None] / (S[:, None] ** 2 + penalties))[..., None]).transpose(0, 1, 3, 2) @ Vt[
-        :, None
-    ]
-    b = level - (W * centre[:, None]).sum(axis=3)
-    return (left_out**2).mean(axis=(2, 3)), W, b
+    fitted = U[:, None] @ (shrunk[..., None] * projected[:, None])
+    leverage = shrunk @ (U**2).transpose(0, 2, 1) + 1 / Z.shape[1]
+    own_errors = ((((y - level)[:, None] - fitted) / (1 - leverage[..., None])) ** 2).mean(axis=(2, 3))
+    chosen = strengths[own_errors.argmin(axis=1)]
+    weights = projected * (S / (S**2 + 1 / chosen[:, None]))[..., None]
+    W = weights.transpose(0, 2, 1) @ Vt
+    return own_errors, W, level[:, 0] - (W @ centre.transpose(0, 2, 1))[..., 0], chosen
 
 
-def _targets(y: Any, n: int, name: str) -> Float[np.ndarray, "n targets"]:
+def check_quantities(y: Any, n: int, name: str) -> Float[np.ndarray, "n targets"]:
+    """Quantities as a matrix of finite numbers, one row for each row of features, or a refusal."""
     array = np.asarray(y)
     array = check_features(array[:, None] if array.ndim == 1 else array, name, dtype=np.float64)
     if len(array) != n:

@@ -8,6 +8,7 @@ from leadline import data
 from leadline.autoencoders import GaussianNoise, Nothing
 from leadline.data import Dataset, Roles
 from leadline.probing import LabelEfficiency, label_efficiency
+from leadline.probing.efficiency import in_words
 from leadline.sounding import Protocol
 from leadline.worksheet.answer import Answer, effects_of
 from leadline.worksheet.measurements.pretraining import pretrained_on_own_rows, spread
@@ -47,7 +48,6 @@ def gain_with_few_labels(setting: Setting) -> Answer:
         vanilla_gain=(_points(study, "vanilla", "raw", few), f"vanilla minus raw, {few} labels", "points"),
         untrained_gain=(_points(study, "untrained", "raw", few), f"untrained minus raw, {few} labels", "points"),
     )
-    crossing = study.crossing("denoising")
     return Answer(
         protocol=Protocol(
             {
@@ -68,9 +68,10 @@ def gain_with_few_labels(setting: Setting) -> Answer:
             f"Accuracy with {few} labels: "
             + ", ".join(f"{name} {study.interval(name, few).estimate:.1f} %" for name in study.names)
             + ".",
-            "The curves of the denoising encoder and of raw input "
-            + ("do not cross." if crossing is None else f"cross at {crossing:.0f} labels."),
-            _multiplier(study, few),
+            f"For what the denoising encoder gives with {few} labels, raw input needs "
+            f"{in_words(study.multiplier('denoising'), '.1f')} times as many.",
+            "The curves of the denoising encoder and of raw input meet at "
+            f"{in_words(study.crossing('denoising'), '.0f')} labels.",
         ),
     )
 
@@ -88,14 +89,3 @@ def _points(study: LabelEfficiency, name: str, over: str, labels: int) -> np.nda
     at = study.budgets.tolist().index(labels)
     one, other = (study.accuracy[study.names.index(n), :, at] for n in (name, over))
     return 100 * (one - other)
-
-
-def _multiplier(study: LabelEfficiency, few: int) -> str:
-    """How many labels raw input needs for what the denoising encoder reaches with the fewest."""
-    reached = study.interval("denoising", few).estimate
-    raw = [study.interval("raw", labels).estimate for labels in study.budgets.tolist()]
-    if not raw[0] < reached < raw[-1]:
-        return f"No label count of raw input corresponds to the denoising encoder's {reached:.1f} % with {few} labels."
-    # Along the logarithm of the label count, as the figure draws it.
-    equal = float(np.exp(np.interp(reached, np.maximum.accumulate(raw), np.log(study.budgets))))
-    return f"Raw input needs {equal:.0f} labels for the same: each label is worth {equal / few:.1f} times as much."

@@ -1,0 +1,279 @@
+"""How label efficiency is measured: every representation, seed, label count and subset, solved together."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from leadline.data import Roles, check_features, check_labels, fingerprint, label_subsets
+from leadline.errors import InputError, context
+from leadline.probing.efficiency import LabelEfficiency, Measure
+from leadline.probing.linear import STRENGTHS, check_strengths, solve_probes
+from leadline.probing.rank import rank_me
+from leadline.probing.representation import as_encode, encode_rows
+from leadline.probing.ridge import RIDGE_STRENGTHS, check_quantities, solve_ridge
+from leadline.probing.scaling import Scaling
+from leadline.sounding import Protocol
+
+TOLERANCE = 1e-4
+"""Largest entry of the gradient at which a logistic probe is solved."""
+
+
+class Fits(NamedTuple):
+    """Linear maps from scaled features to outputs, one for each problem of a batch."""
+
+    W: Float[Tensor, "batch outputs d"]
+    b: Float[Tensor, "batch outputs"]
+    strengths: Float[Tensor, " batch"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A kind of linear probe."""
+
+    measure: Measure
+    strengths: tuple[float, ...]
+    """Values of C to choose from unless told otherwise."""
+    fit: Callable[[Tensor, Tensor, tuple[float, ...]], Fits]
+    """Scaled features (batch, rows, d), what is probed for (batch, rows), and strengths."""
+    score: Callable[[Tensor, Tensor], Tensor]
+    """From outputs (batch, rows, outputs) and the truth (rows,) to one number for each problem."""
+
+
+def _fit_classes(Z: Tensor, y: Tensor, strengths: tuple[float, ...]) -> Fits:
+    solution = solve_probes(Z, y, int(y.max()) + 1, strengths, TOLERANCE)
+    return Fits(solution.fits.coefficients.squeeze(1), solution.fits.intercepts.squeeze(1), solution.strengths)
+
+
+def _share_right(outputs: Tensor, y: Tensor) -> Tensor:
+    return (outputs.argmax(2) == y).double().mean(1)
+
+
+def _fit_quantity(Z: Tensor, y: Tensor, strengths: tuple[float, ...]) -> Fits:
+    solved = [
+        solve_ridge(rows[None].double().numpy(), quantity[None, :, None].numpy(), np.array(strengths))[1:]
+        for rows, quantity in zip(Z, y, strict=True)
+    ]
+    W, b, chosen = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*solved, strict=True))
+    return Fits(W.to(Z.dtype), b.to(Z.dtype), chosen)
+
+
+def _share_explained(outputs: Tensor, y: Tensor) -> Tensor:
+    return 1 - ((outputs.squeeze(2).double() - y) ** 2).mean(1) / y.var(correction=0)
+
+
+PROBES = {
+    "logistic": Probe("accuracy", STRENGTHS, _fit_classes, _share_right),
+    "ridge": Probe("R²", RIDGE_STRENGTHS, _fit_quantity, _share_explained),
+}
+"""For classes, and for quantities."""
+
+
+def label_efficiency(
+    encoders: Mapping[str, Any],
+    X: Any,
+    y: Any,
+    *,
+    roles: Sequence[Roles],
+    labels: Sequence[int | Literal["all"]] = (10, 20, 50, 100, "all"),
+    num_subsets: int = 10,
+    seeds: Sequence[int] | None = None,
+    probe: Literal["logistic", "ridge"] = "logistic",
+    strengths: float | Sequence[float] | None = None,
+    transductive: bool = False,
+) -> LabelEfficiency:
+    """Probe frozen representations at several label counts, over seeds and label subsets.
+
+    For each seed: every representation is scaled by its pretraining rows (see :class:`Scaling`), label subsets are
+    drawn from the probe pool (stratified, nested, the same for all representations), a multinomial logistic regression
+    is fitted to each, its strength chosen inside the labels, and its accuracy taken on the test role. With
+    ``probe="ridge"``, ``y`` is a quantity, the probe a ridge regression and R² stands in place of the accuracy; label
+    subsets are stratified by whether the quantity lies above its mean.
+
+    The baselines are always there: ``"raw"``, ``"pca"`` (fitted on the pretraining rows; as many components as the
+    first encoder has features, but at most half of those of X, since all of them would be X again) and, where an
+    encoder can be rebuilt with random weights, ``"untrained"``.
+
+    Args:
+        encoders: name -> ``"raw"``, a number of principal components, a callable, a module, an encoder with
+            ``encode``; or a list with one for each seed.
+        X: rows of shape (n, d).
+        y: class indices of shape (n,), or quantities.
+        roles: one :class:`~leadline.data.Roles` for each seed, at least two; of a quantity, ``split_roles(n, seed=…)``.
+        labels: label counts; ``"all"`` is the whole probe pool.
+        num_subsets: label subsets of each count and seed.
+        seeds: draw the label subsets and the untrained weights; by default 0, 1, 2, ...
+        probe: ``"logistic"`` for classes, ``"ridge"`` for a quantity.
+        strengths: values of C to choose from; by default those of :func:`linear_probe` or :func:`ridge_probe`.
+        transductive: allow encoders that were pretrained on rows that are probed or tested here.
+
+    Raises:
+        InputError: an encoder has seen rows that it is probed on, or anything does not fit.
+
+    >>> from leadline import data
+    >>> digits = data.digits()
+    >>> roles = [data.split_roles(digits.y, seed=seed) for seed in range(2)]
+    >>> study = label_efficiency({"pca": 16}, digits.X, digits.y, roles=roles, labels=[10], num_subsets=2)
+    >>> study.names, study.accuracy.shape
+    (('pca', 'raw'), (2, 2, 1, 2))
+    """
+    X = check_features(X)
+    kind = _probe(probe)
+    y = check_labels(y, len(X)) if kind.measure == "accuracy" else check_quantities(y, len(X), "y")[:, 0]
+    strata = y if kind.measure == "accuracy" else y > y.mean()
+    strengths = check_strengths(kind.strengths if strengths is None else strengths)
+    seeds = list(range(len(roles))) if seeds is None else [int(seed) for seed in seeds]
+    if len(roles) < 2 or len(seeds) != len(roles):
+        raise InputError(
+            "a study needs roles for at least two seeds, and as many seeds as roles",
+            got=f"{len(roles)} roles and {len(seeds)} seeds",
+            cure="roles=[split_roles(y, seed=seed) for seed in range(12)]",
+        )
+    given = {name: _per_seed(name, source, len(roles)) for name, source in encoders.items()}
+    sources = _with_baselines(given, seeds, X.shape[1])
+    if not transductive:
+        _refuse_seen_rows(sources, X, roles, seeds)
+    pool = min(len(role.probe_pool) for role in roles)
+    labels = [pool if label == "all" else label for label in labels]
+    subsets = [
+        label_subsets(strata, role.probe_pool, labels, num=num_subsets, seed=seed)
+        for role, seed in zip(roles, seeds, strict=True)
+    ]
+    orders, budgets = [subset.order for subset in subsets], subsets[0].budgets
+    study = _Study(X, torch.from_numpy(y), roles, orders, budgets, kind, strengths)
+    for name, per_seed in sources.items():
+        with context(f"in the representation {name!r}"):
+            _refuse_other_shapes(per_seed, X, name)
+    measured = {}
+    for name, per_seed in sources.items():
+        with context(f"in the representation {name!r}"):
+            measured[name] = study.measure(name, per_seed)
+    sizes, numbers, ranks = zip(*measured.values(), strict=True)
+    accuracy, validation_accuracy, chosen = np.stack(numbers, axis=1)
+    return LabelEfficiency(
+        protocol=Protocol(
+            settings={
+                "labels": list(budgets),
+                "num_subsets": num_subsets,
+                "probe": probe,
+                "strengths": list(strengths),
+            },
+            seeds=tuple(seeds),
+            fingerprints={
+                "data": fingerprint(X, y),
+                "roles": fingerprint(*(np.array([int(role.fingerprint, 16)], np.uint64) for role in roles)),
+            },
+        ),
+        names=tuple(sources),
+        sizes=sizes,
+        budgets=np.array(budgets),
+        accuracy=accuracy,
+        validation_accuracy=validation_accuracy,
+        strengths=chosen,
+        rank_me=np.array(ranks),
+        measure=kind.measure,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Study:
+    """What all representations of a study share."""
+
+    X: np.ndarray
+    y: Tensor
+    roles: Sequence[Roles]
+    orders: list[np.ndarray]
+    budgets: tuple[int, ...]
+    probe: Probe
+    strengths: tuple[float, ...]
+
+    def measure(self, name: str, per_seed: list[Any]) -> tuple[int, np.ndarray, list[float]]:
+        """Features, then test accuracy, validation accuracy and strength (3, seeds, budgets, subsets), and RankMe."""
+        features, ranks = [], []
+        for role, source in zip(self.roles, per_seed, strict=True):
+            pretraining = self.X[role.pretrain_train]
+            encode = as_encode(source, pretraining)
+            codes = encode_rows(encode, pretraining, name)
+            ranks.append(rank_me(codes))
+            features.append(torch.from_numpy(Scaling.fit(codes)(encode_rows(encode, self.X, name))))
+        return features[0].shape[1], np.stack([self._at(features, budget) for budget in self.budgets], axis=2), ranks
+
+    def _at(self, features: list[Tensor], budget: int) -> Float[np.ndarray, "3 seeds subsets"]:
+        """All seeds and subsets at one budget, solved together; subsets that are the whole pool are solved once."""
+        draws = len(self.orders[0])
+        distinct = 1 if all(len(role.probe_pool) == budget for role in self.roles) else draws
+        rows = [torch.from_numpy(order[:distinct, :budget]) for order in self.orders]
+        Z = torch.cat([Z[index] for Z, index in zip(features, rows, strict=True)])
+        y = torch.cat([self.y[index] for index in rows])
+        fits = self.probe.fit(Z, y, self.strengths)
+        shape = (len(features), distinct)
+        maps = [(W, b) for W, b in zip(fits.W.unflatten(0, shape), fits.b.unflatten(0, shape), strict=True)]
+        measured = [
+            [self._score(Z, getattr(role, part), *fit) for Z, role, fit in zip(features, self.roles, maps, strict=True)]
+            for part in ("test", "probe_validation")
+        ]
+        results = np.array([*measured, fits.strengths.double().numpy().reshape(shape)])
+        return np.broadcast_to(results, (3, shape[0], draws))
+
+    def _score(self, Z: Tensor, rows: np.ndarray, W: Tensor, b: Tensor) -> Float[np.ndarray, " subsets"]:
+        """What each probe is worth on some rows."""
+        return self.probe.score(torch.matmul(Z[rows], W.mT) + b.unsqueeze(1), self.y[rows]).numpy()
+
+
+def _with_baselines(sources: dict[str, list[Any]], seeds: Sequence[int], width: int) -> dict[str, list[Any]]:
+    """The representations with those that every study holds added at the end."""
+    trained = [per_seed for per_seed in sources.values() if hasattr(per_seed[0], "untrained")]
+    components = max(1, min([width // 2, *(encoder.output_size for encoder in (trained[0] if trained else []))]))
+    added: dict[str, list[Any]] = {"raw": ["raw"] * len(seeds), "pca": [components] * len(seeds)}
+    if trained:
+        added["untrained"] = [encoder.untrained(seed) for encoder, seed in zip(trained[0], seeds, strict=True)]
+    return {**sources, **{name: per_seed for name, per_seed in added.items() if name not in sources}}
+
+
+def _per_seed(name: str, given: Any, count: int) -> list[Any]:
+    if not isinstance(given, (list, tuple)):
+        return [given] * count
+    if len(given) != count:
+        raise InputError(
+            "a representation is one for all seeds or a list with one for each",
+            got=f"{name!r} lists {len(given)} for {count} seeds",
+            cure="pretrain one encoder for each role, in their order",
+        )
+    return list(given)
+
+
+def _refuse_seen_rows(
+    sources: dict[str, list[Any]], X: np.ndarray, roles: Sequence[Roles], seeds: Sequence[int]
+) -> None:
+    for name, per_seed in sources.items():
+        for encoder, role, seed in zip(per_seed, roles, seeds, strict=True):
+            if not hasattr(encoder, "has_seen"):
+                continue
+            for part in ("probe_pool", "probe_validation", "test"):
+                seen = encoder.has_seen(X[getattr(role, part)])
+                if seen.any():
+                    row = int(getattr(role, part)[int(np.argmax(seen))])
+                    raise InputError(
+                        "an encoder is not probed on rows that it was pretrained on",
+                        got=f"{name!r} of seed {seed} has seen {int(seen.sum())} of {len(seen)} rows of {part}; "
+                        f"the first is X[{row}]",
+                        cause="encoders and roles in different orders, pretraining on all rows, or rows that repeat",
+                        cure="pretrain on X[roles.pretrain_train] only, or say transductive=True",
+                    )
+
+
+def _probe(name: str) -> Probe:
+    if name not in PROBES:
+        raise InputError("a probe is 'logistic', for classes, or 'ridge', for a quantity", got=f"probe = {name!r}")
+    return PROBES[name]
+
+
+def _refuse_other_shapes(per_seed: list[Any], X: np.ndarray, name: str) -> None:
+    """Encoders of rows of another width say so here, before anything is fitted."""
+    for source in per_seed:
+        if hasattr(source, "has_seen"):
+            encode_rows(as_encode(source, X[:1]), X[:1], name)
