@@ -11,13 +11,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from leadline import autoencoders, data, decoding, figures, probing, recurrent, report, statistics, worksheet
+    from leadline import (
+        autoencoders,
+        data,
+        decoding,
+        explore,
+        figures,
+        probing,
+        recurrent,
+        report,
+        statistics,
+        worksheet,
+    )
     from leadline.errors import InputError, LeadlineError, SaveError
     from leadline.sounding import Interval, Protocol, Sounding, Verdict
 
 __version__ = "0.1.0"
 
-_ROOMS = ("autoencoders", "data", "decoding", "figures", "probing", "recurrent", "report", "statistics", "worksheet")
+_ROOMS = (
+    "autoencoders",
+    "data",
+    "decoding",
+    "explore",
+    "figures",
+    "probing",
+    "recurrent",
+    "report",
+    "statistics",
+    "worksheet",
+)
 _DOORS = {
     "InputError": "leadline.errors",
     "LeadlineError": "leadline.errors",
@@ -40,6 +62,7 @@ __all__ = [
     "autoencoders",
     "data",
     "decoding",
+    "explore",
     "figures",
     "probing",
     "recurrent",

@@ -42,6 +42,11 @@ app.command(
     name="gradients",
     help="Trace a recurrent model of yours, and tell where its gradient dies or explodes.",
 )
+app.command(
+    "leadline.cli.explore:explore",
+    name="explore",
+    help="Open the instruments behind sliders, in a browser.",
+)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

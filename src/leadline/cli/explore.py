@@ -1,0 +1,77 @@
+"""``leadline explore``: the instruments behind sliders, in a browser."""
+
+import sys
+import threading
+import webbrowser
+from importlib.util import find_spec
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from cyclopts import Parameter
+
+from leadline.cli import DONE
+from leadline.errors import InputError
+
+Switch = Annotated[bool, Parameter(negative=())]
+
+
+def explore(
+    at: str = "",
+    /,
+    *,
+    port: int = 8050,
+    no_browser: Switch = False,
+    host: str = "127.0.0.1",
+    expose: Switch = False,
+) -> int:
+    """Open the interactive pages, and serve them until they are interrupted.
+
+    Everything is computed and served by this machine; the address that is printed holds a token that changes at every
+    start, and nobody without it is answered.
+
+    Parameters
+    ----------
+    at
+        A room (gradients), or the link of a finding that somebody shared.
+    port
+        Where to listen; the next free port if it is in use, any free one for 0.
+    no_browser
+        Only print the address.
+    host
+        Another address of this machine to listen on, for others to reach it. Needs --expose.
+    expose
+        Yes, others on the network may reach it.
+    """
+    if find_spec("dash") is None:
+        raise InputError("the explorer needs Dash", got="no module dash", cure="pip install 'leadline[explore]'")
+    from leadline.explore import ROOMS, open_rooms
+    from leadline.explore.guard import is_loopback
+    from leadline.explore.server import Server
+
+    shared = urlsplit(at)
+    name = shared.path.rpartition("/")[2]
+    if name and name not in ROOMS:
+        raise InputError("a link leads to a room", got=at, cure=f"the rooms are {', '.join(ROOMS)}")
+    if not is_loopback(host) and not expose:
+        raise InputError(
+            "others on the network are let in on purpose only",
+            got=f"--host {host}",
+            cure=f"--host {host} --expose, or leave --host away",
+        )
+    import torch
+
+    torch.set_num_threads(1)  # of matrices this small, more threads only wait for one another
+    with Server(open_rooms(), host, port) as server:
+        print(server.url(name + (f"?{shared.query}" if shared.query else "")), flush=True)
+        if port not in (0, server.port):
+            print(f"leadline: port {port} is in use, so this is {server.port}", file=sys.stderr)
+        if not is_loopback(host):
+            print("leadline: whoever learns this address can use this machine's time", file=sys.stderr)
+        if not no_browser:
+            address = server.url(name + (f"?{shared.query}" if shared.query else ""))
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        try:
+            server.serve()
+        except KeyboardInterrupt:
+            print("leadline: stopped", file=sys.stderr)  # the way in which it is meant to end
+    return DONE

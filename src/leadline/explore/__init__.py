@@ -1,0 +1,33 @@
+"""The instruments behind sliders: in a browser (``leadline explore``), and inline in a notebook."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from leadline.explore.notebook import Inline
+    from leadline.explore.room import Room
+
+ROOMS = {"gradients": "leadline.explore.gradient_room"}
+"""Rooms by name, and where they are."""
+
+__all__ = ["gradients"]
+
+
+def open_rooms() -> "list[Room]":
+    """All rooms, in the order in which they are shown."""
+    return [import_module(where).ROOM for where in ROOMS.values()]
+
+
+def gradients(**settings: Any) -> "Inline":
+    """Where does the gradient die? The gradient room, inline in a notebook.
+
+    Args:
+        settings: fields of :class:`leadline.explore.gradient_room.Settings`, ``cell="LSTM", time=100``.
+    """
+    return _inline("gradients", settings)
+
+
+def _inline(name: str, settings: dict[str, Any]) -> "Inline":
+    from leadline.explore.notebook import inline
+
+    return inline(name, settings)

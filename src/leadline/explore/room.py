@@ -1,0 +1,61 @@
+"""A room of the explorer: settings, and the soundings that are taken with them."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from dash import Dash
+    from dash.development.base_component import Component
+
+    from leadline.sounding import Sounding
+
+
+@dataclass(frozen=True)
+class Card:
+    """A place on the page for one sounding, of a fixed height, so that nothing moves when it is drawn."""
+
+    heading: str
+    height: int
+    """Of its figure, in pixels."""
+    wide: bool = False
+    """Whether it takes the whole width."""
+    draw: "Callable[[Sounding], go.Figure] | None" = None
+    """How it is drawn; by its ``figure()`` otherwise."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the explorer needs to know of a room; it makes the controls, the address, the downloads and the rest.
+
+    A room computes nothing of its own: ``take`` calls the library and returns what that returned.
+    """
+
+    name: str
+    """In the address: ``"gradients"``."""
+    title: str
+    lead: str
+    """What there is to do here, in a sentence or two."""
+    settings: type
+    """A frozen dataclass; see :mod:`leadline.explore.settings`."""
+    cards: Mapping[str, Card]
+    """Places by the names of the soundings in them."""
+    take: "Callable[[Any], Mapping[str, Sounding]]"
+    """Settings -> soundings by name, the one that speaks for all first; raises InputError where they make no sense."""
+    code: Callable[[Any], str]
+    """Settings -> the Python that makes the same soundings, under the same names."""
+    presets: Mapping[str, Any] = field(default_factory=dict)
+    """Settings by what the button says."""
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Fields by the heading above them; without, all of them under none."""
+    silent: Callable[[Any], Collection[str]] = lambda settings: ()
+    """Settings -> the fields that have no say with them; they are shown faint."""
+    extra: "Callable[[Any], Sequence[Component]]" = lambda settings: ()
+    """Settings -> components between the controls and the cards: what no field can be."""
+    connect: "Callable[[Dash], None] | None" = None
+    """Adds the callbacks of ``extra``."""
+
+    def id(self, *parts: str) -> str:
+        """The id of one of its components."""
+        return "-".join((self.name, *parts))

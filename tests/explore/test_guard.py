@@ -1,0 +1,133 @@
+"""Who is let in, and what the browser is told, without a browser."""
+
+import http.client
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from leadline.errors import InputError
+from leadline.explore import open_rooms
+from leadline.explore.guard import LARGEST, is_own_name
+from leadline.explore.server import Server
+
+
+@pytest.fixture(scope="module")
+def server():
+    running = Server(open_rooms(), port=0).start()
+    yield running
+    running.stop()
+
+
+def ask(server: Server, path: str, method: str = "GET", body: bytes | None = None, **headers: str):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    try:
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return answer, answer.read()
+    finally:
+        connection.close()
+
+
+PATHS = ["", "gradients", "_dash-layout", "_dash-dependencies", "assets/explore.js", "_favicon.ico"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_token_opens_and_nothing_else_does(server, path):
+    assert ask(server, f"/{server.token}/{path}")[0].status == 200
+    for wrong in ("", "x" * len(server.token), server.token[:-1], server.token.swapcase(), "%C3%A4"):
+        assert ask(server, f"/{wrong}/{path}" if wrong else f"/{path}")[0].status == 403
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:{port}", "127.0.0.1:1", "10.0.0.1:{port}", "0.0.0.0:{port}"]
+)
+def test_a_foreign_name_is_refused(server, path, host):
+    assert ask(server, f"/{server.token}/{path}", Host=host.format(port=server.port))[0].status == 403
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1:{port}"])
+def test_a_page_from_elsewhere_is_refused(server, origin):
+    headers = {"Origin": origin.format(port=server.port), "Content_Type": "application/json"}
+    answer, _ = ask(server, f"/{server.token}/_dash-update-component", "POST", b"{}", **headers)
+    assert answer.status == 403
+
+
+def test_own_names_are_let_in(server):
+    for name in ("127.0.0.1", "localhost"):
+        own = f"{name}:{server.port}"
+        assert ask(server, f"/{server.token}/", Host=own, Origin=f"http://{own}")[0].status == 200
+
+
+def test_an_upload_has_a_limit(server):
+    path = f"/{server.token}/_dash-update-component"
+    answer, _ = ask(server, path, "POST", b" " * (LARGEST + 1), Content_Type="application/json")
+    assert answer.status == 413
+
+
+def test_the_browser_is_told_to_load_nothing_from_elsewhere(server):
+    answer, page = ask(server, f"/{server.token}/")
+    policy = answer.getheader("Content-Security-Policy")
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    (scripts,) = [rule for rule in policy.split("; ") if rule.startswith("script-src")]
+    assert "unsafe" not in scripts
+    assert answer.getheader("Referrer-Policy") == "no-referrer"
+    assert b'src="http' not in page
+    assert b'href="http' not in page
+
+
+@pytest.mark.parametrize(
+    ("asked", "host", "port", "own"),
+    [
+        ("127.0.0.1:8050", "127.0.0.1", 8050, True),
+        ("localhost:8050", "127.0.0.1", 8050, True),
+        ("[::1]:8050", "::1", 8050, True),
+        ("[::1]", "::1", 80, True),
+        ("localhost", "127.0.0.1", 80, True),
+        ("localhost", "127.0.0.1", 8050, False),
+        ("", "127.0.0.1", 80, False),
+        (":8050", "127.0.0.1", 8050, False),
+        ("localhost.evil.example:8050", "127.0.0.1", 8050, False),
+        ("127.0.0.1.evil.example:8050", "127.0.0.1", 8050, False),
+        ("192.168.0.7:8050", "127.0.0.1", 8050, False),
+        ("192.168.0.7:8050", "0.0.0.0", 8050, True),
+        ("lab:8050", "lab", 8050, True),
+        ("evil.example:8050", "0.0.0.0", 8050, False),
+    ],
+)
+def test_names(asked, host, port, own):
+    assert is_own_name(asked, host, port) is own
+
+
+def test_a_port_in_use_gives_way_to_the_next(server):
+    with Server(open_rooms(), port=server.port) as second:
+        assert server.port < second.port < server.port + 50
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "told"), [("127.0.0.1", 70000, "0 to 65535"), ("203.0.113.1", 0, "no such host")]
+)
+def test_what_cannot_be_bound_is_told(host, port, told):
+    with pytest.raises(InputError, match=told):
+        Server(open_rooms(), host, port)
+
+
+def test_no_port_is_left_open(server):
+    with Server(open_rooms(), port=0) as second:
+        port = second.port
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+def test_the_library_and_its_help_load_no_dash():
+    code = (
+        "import sys, contextlib, io, leadline, leadline.explore\n"
+        "from leadline.cli import run\n"
+        "with contextlib.redirect_stdout(io.StringIO()): run(['--help']); run(['explore', '--help'])\n"
+        "assert not {'dash', 'flask', 'torch', 'plotly'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

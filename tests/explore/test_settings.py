@@ -1,0 +1,105 @@
+"""Settings as they stand in controls and in addresses."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leadline.errors import InputError
+from leadline.explore.settings import Between, Draw, Text, fields_of, from_query, from_values, to_query
+
+
+@dataclass(frozen=True)
+class Example:
+    """Settings of every kind."""
+
+    cell: Literal["RNN", "GRU"] = "RNN"
+    """Kind of cell."""
+    time: Annotated[int, Between(5, 200)] = 50
+    """Timesteps."""
+    scale: Annotated[float, Between(-5, 5, 0.05)] = 1.0
+    """Factor of
+    the weights."""
+    is_on: bool = False
+    sample: Annotated[int, Draw("new sample")] = 0
+    prompt: Annotated[str, Text(20)] = "the"
+
+
+examples = st.builds(
+    Example,
+    cell=st.sampled_from(["RNN", "GRU"]),
+    time=st.integers(5, 200),
+    scale=st.integers(-100, 100).map(lambda n: round(0.05 * n, 2)),
+    is_on=st.booleans(),
+    sample=st.integers(0, 2**31 - 1),
+    prompt=st.text(max_size=20),
+)
+
+
+@given(examples)
+def test_an_address_gives_back_what_was_set(settings):
+    query = to_query(settings)
+    assert from_query(Example, query) == settings
+    assert query.isascii()
+    assert all(
+        f"{name}=" not in query for name in vars(settings) if getattr(settings, name) == getattr(Example(), name)
+    )
+
+
+@given(examples)
+def test_controls_give_back_what_was_set(settings):
+    held = list(vars(settings).values())
+    assert from_values(Example, held) == settings
+    as_text = [str(value) if type(value) in (int, float) else value for value in held]  # as a browser's sliders tell it
+    assert from_values(Example, as_text) == settings
+
+
+def test_the_usual_settings_need_no_query():
+    assert to_query(Example()) == ""
+    assert from_query(Example, "") == Example()
+
+
+@pytest.mark.parametrize(
+    ("query", "rule"),
+    [
+        ("?time=4", "time is a whole number from 5 to 200"),
+        ("?time=7.5", "time is a whole number from 5 to 200"),
+        ("?time=", "time is a whole number from 5 to 200"),
+        ("?time=nan", "time is a whole number from 5 to 200"),
+        ("?scale=inf", "scale is a number from -5 to 5"),
+        ("?scale=<b>", "scale is a number from -5 to 5"),
+        ("?cell=LSTM", "cell is one of RNN, GRU"),
+        ("?is_on=maybe", "is on is yes or no"),
+        ("?sample=-1", "sample is a whole number from 0"),
+        ("?sample=1e400", "sample is a whole number from 0"),
+        ("?prompt=" + "x" * 21, "prompt is text of at most 20 letters"),
+        ("?tme=5", "an address sets what the room has"),
+        ("?__class__=5", "an address sets what the room has"),
+    ],
+)
+def test_an_address_that_cannot_be_is_refused_by_name(query, rule):
+    with pytest.raises(InputError, match=rule):
+        from_query(Example, query)
+
+
+def test_a_wrong_name_hears_of_the_right_one():
+    with pytest.raises(InputError, match="there are time"):
+        from_query(Example, "?tme=5")
+
+
+@pytest.mark.parametrize("held", [None, [], {}, True, "x", 10**400])
+def test_a_control_that_holds_nonsense_is_refused(held):
+    values = ["RNN", held, 1.0, False, 0, "the"]
+    if held is True:
+        pytest.skip("a truth value is the number 1, out of range as any other")
+    with pytest.raises(InputError, match="time is a whole number"):
+        from_values(Example, values)
+
+
+def test_help_comes_from_the_docstrings():
+    helps = {field.name: field.help for field in fields_of(Example)}
+    assert helps["time"] == "Timesteps."
+    assert helps["scale"].split() == ["Factor", "of", "the", "weights."]
+    assert helps["is_on"] == ""
