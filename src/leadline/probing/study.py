@@ -134,7 +134,7 @@ def label_efficiency(
             cure="roles=[split_roles(y, seed=seed) for seed in range(12)]",
         )
     given = {name: _per_seed(name, source, len(roles)) for name, source in encoders.items()}
-    sources = _with_baselines(given, seeds, X.shape[1])
+    sources = _with_baselines(given, seeds, min(X.shape[1] // 2, *(len(role.pretrain_train) for role in roles)))
     if not transductive:
         _refuse_seen_rows(sources, X, roles, seeds)
     pool = min(len(role.probe_pool) for role in roles)
@@ -224,10 +224,10 @@ class _Study:
         return self.probe.score(torch.matmul(Z[rows], W.mT) + b.unsqueeze(1), self.y[rows]).numpy()
 
 
-def _with_baselines(sources: dict[str, list[Any]], seeds: Sequence[int], width: int) -> dict[str, list[Any]]:
-    """The representations with those that every study holds added at the end."""
+def _with_baselines(sources: dict[str, list[Any]], seeds: Sequence[int], most: int) -> dict[str, list[Any]]:
+    """The representations with those that every study holds added at the end; PCA of at most so many components."""
     trained = [per_seed for per_seed in sources.values() if hasattr(per_seed[0], "untrained")]
-    components = max(1, min([width // 2, *(encoder.output_size for encoder in (trained[0] if trained else []))]))
+    components = max(1, min([most, *(encoder.output_size for encoder in (trained[0] if trained else []))]))
     added: dict[str, list[Any]] = {"raw": ["raw"] * len(seeds), "pca": [components] * len(seeds)}
     if trained:
         added["untrained"] = [encoder.untrained(seed) for encoder, seed in zip(trained[0], seeds, strict=True)]
