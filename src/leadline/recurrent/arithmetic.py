@@ -4,7 +4,7 @@ One step of a recurrence is a few operations on a few rows. What it costs is the
 third of one of PyTorch's. Equations are written once, with the operators that arrays and tensors share.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +19,9 @@ class Arithmetic(NamedTuple):
     """A tensor's numbers, in the same memory."""
     tensor: Callable[[Any], Tensor]
     """And back."""
-    stack: Callable[[Sequence[Any]], Any]
+    stack: Callable[[list[Any]], Any]
     """Along a new first axis."""
-    concatenate: Callable[[Sequence[Any], int], Any]
+    concatenate: Callable[[tuple[Any, ...], int], Any]
     """Along an axis."""
     zeros_like: Callable[[Any], Any]
 
