@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -35,7 +36,7 @@ def measure(rounds: int = 7) -> list[Row]:
     ]
 
 
-def ours(X: torch.Tensor, seeds: Sequence[int]) -> None:
+def ours(X: np.ndarray, seeds: Sequence[int]) -> None:
     options = {"validation": None, "epochs": EPOCHS, "batch_size": BATCH, "lr": 1e-3}
     models = [Autoencoder(64, HIDDEN, seed=seed) for seed in seeds]
     if len(seeds) > 1:
@@ -44,7 +45,7 @@ def ours(X: torch.Tensor, seeds: Sequence[int]) -> None:
         pretrain(models[0], X, seed=seeds[0], **options)
 
 
-def loop(X: torch.Tensor, seed: int) -> float:
+def loop(X: np.ndarray, seed: int) -> float:
     """What is written today; the mean loss of each epoch is looked at, as everybody does."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
