@@ -53,6 +53,10 @@ class Encoder:
         module.load_state_dict(tensors)
         object.__setattr__(self, "module", module.eval().requires_grad_(False))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Unpickled by building it anew: memory that lies elsewhere may round otherwise."""
+        return type(self), (self.architecture, dict(self.weights), self.rows_seen)
+
     @classmethod
     def of(
         cls, architecture: Architecture | PatchArchitecture, weights: Mapping[str, np.ndarray], rows_seen: np.ndarray
