@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt64
 from torch import nn
+from torch.nn.functional import linear, pad
 
 from leadline import storage
 from leadline.autoencoders.model import WEIGHTS, Architecture, number_type
@@ -22,6 +23,9 @@ from leadline.randomness import torch_generator
 
 SCHEMA = 1
 """Version of the encoder's file; a reader refuses a version that it does not know."""
+
+ALIGNED = 16
+"""Numbers to which a row is padded with zeros: a cache line."""
 
 KINDS: dict[str, type[Architecture | PatchArchitecture]] = {"dense": Architecture, "patches": PatchArchitecture}
 """What an encoder's file may hold."""
@@ -89,7 +93,8 @@ class Encoder:
         """
         if isinstance(X, (list, tuple)) and len({np.shape(image) for image in X}) > 1:
             return self._encode_sizes(X)
-        return encode_in_blocks(self.module, self.module, self._rows(X), self.architecture.block_rows)
+        function = self.module if isinstance(self.architecture, PatchArchitecture) else self._layer_by_layer
+        return encode_in_blocks(self.module, function, self._rows(X), self.architecture.block_rows)
 
     def with_pooling(self, pooling: Pooling) -> "Encoder":
         """The same encoder with another answer: ``"mean"``, ``"class"`` or ``"none"`` (all patch tokens).
@@ -114,6 +119,19 @@ class Encoder:
         module = self.architecture.encoder(torch_generator(seed, WEIGHTS))
         weights = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
         return Encoder(self.architecture, weights, np.zeros(0, np.uint64))
+
+    def _layer_by_layer(self, x: torch.Tensor) -> torch.Tensor:
+        """What the dense module gives, every row beginning on a cache line.
+
+        Some libraries sum a row that begins elsewhere in another order, so that its code would follow from its place.
+        """
+        for layer in self.module.children():
+            if isinstance(layer, nn.Linear):
+                short = (0, -layer.in_features % ALIGNED)
+                x = linear(pad(x, short), pad(layer.weight, short), layer.bias)
+            else:
+                x = layer(x)
+        return x
 
     @property
     def _kind(self) -> str:
