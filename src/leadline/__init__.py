@@ -20,10 +20,12 @@ if TYPE_CHECKING:
         probing,
         recurrent,
         report,
+        representation,
         statistics,
         worksheet,
     )
     from leadline.errors import InputError, LeadlineError, SaveError
+    from leadline.representation import RepresentationStudy, represent
     from leadline.sounding import Interval, Protocol, Sounding, Verdict
 
 __version__ = "0.1.0"
@@ -37,6 +39,7 @@ _ROOMS = (
     "probing",
     "recurrent",
     "report",
+    "representation",
     "statistics",
     "worksheet",
 )
@@ -44,6 +47,8 @@ _DOORS = {
     "InputError": "leadline.errors",
     "LeadlineError": "leadline.errors",
     "SaveError": "leadline.errors",
+    "RepresentationStudy": "leadline.representation",
+    "represent": "leadline.representation",
     "Interval": "leadline.sounding",
     "Protocol": "leadline.sounding",
     "Sounding": "leadline.sounding",
@@ -55,6 +60,7 @@ __all__ = [
     "Interval",
     "LeadlineError",
     "Protocol",
+    "RepresentationStudy",
     "SaveError",
     "Sounding",
     "Verdict",
@@ -67,6 +73,8 @@ __all__ = [
     "probing",
     "recurrent",
     "report",
+    "represent",
+    "representation",
     "statistics",
     "worksheet",
 ]

@@ -7,6 +7,7 @@ from leadline.autoencoders.closed_form import LinearOptimum, linear_optimum, lin
 from leadline.autoencoders.corruption import BlockMask, Corruption, GaussianNoise, Nothing, PatchMask, PixelMask
 from leadline.autoencoders.custom import CustomArchitecture, ModuleEncoder
 from leadline.autoencoders.encoder import Encoder
+from leadline.autoencoders.local import LocalArchitecture
 from leadline.autoencoders.model import Architecture, Autoencoder
 from leadline.autoencoders.pretrained import Pretrained
 from leadline.autoencoders.training import pretrain, pretrain_many
@@ -26,6 +27,7 @@ __all__ = [
     "Epoch",
     "GaussianNoise",
     "LinearOptimum",
+    "LocalArchitecture",
     "MaskedPatchTransformer",
     "ModuleEncoder",
     "Nothing",

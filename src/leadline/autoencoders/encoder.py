@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt64
 from torch import nn
-from torch.nn.functional import linear, pad
 
 from leadline import storage
+from leadline.autoencoders.local import LocalArchitecture
 from leadline.autoencoders.model import WEIGHTS, Architecture, number_type
 from leadline.autoencoders.patches import check_images
 from leadline.autoencoders.transformer import PatchArchitecture, Pooling
@@ -24,10 +24,13 @@ from leadline.randomness import torch_generator
 SCHEMA = 1
 """Version of the encoder's file; a reader refuses a version that it does not know."""
 
-ALIGNED = 16
-"""Numbers to which a row is padded with zeros: a cache line."""
+AnyArchitecture = Architecture | PatchArchitecture | LocalArchitecture
 
-KINDS: dict[str, type[Architecture | PatchArchitecture]] = {"dense": Architecture, "patches": PatchArchitecture}
+KINDS: dict[str, type[AnyArchitecture]] = {
+    "dense": Architecture,
+    "patches": PatchArchitecture,
+    "local": LocalArchitecture,
+}
 """What an encoder's file may hold."""
 
 
@@ -42,7 +45,7 @@ class Encoder:
     ((5, 2), True)
     """
 
-    architecture: Architecture | PatchArchitecture
+    architecture: AnyArchitecture
     weights: Mapping[str, np.ndarray]
     """The encoder's parameters, by their names in :attr:`module`."""
     rows_seen: UInt64[np.ndarray, " n"]
@@ -57,14 +60,8 @@ class Encoder:
         module.load_state_dict(tensors)
         object.__setattr__(self, "module", module.eval().requires_grad_(False))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Unpickled by building it anew: memory that lies elsewhere may round otherwise."""
-        return type(self), (self.architecture, dict(self.weights), self.rows_seen)
-
     @classmethod
-    def of(
-        cls, architecture: Architecture | PatchArchitecture, weights: Mapping[str, np.ndarray], rows_seen: np.ndarray
-    ) -> Self:
+    def of(cls, architecture: AnyArchitecture, weights: Mapping[str, np.ndarray], rows_seen: np.ndarray) -> Self:
         """The encoder in the weights of a whole autoencoder."""
         inner = {name.removeprefix("encoder."): w for name, w in weights.items() if name.startswith("encoder.")}
         return cls(architecture, inner, rows_seen)
@@ -93,8 +90,7 @@ class Encoder:
         """
         if isinstance(X, (list, tuple)) and len({np.shape(image) for image in X}) > 1:
             return self._encode_sizes(X)
-        function = self.module if isinstance(self.architecture, PatchArchitecture) else self._layer_by_layer
-        return encode_in_blocks(self.module, function, self._rows(X), self.architecture.block_rows)
+        return encode_in_blocks(self.module, self.module, self._rows(X), self.architecture.block_rows)
 
     def with_pooling(self, pooling: Pooling) -> "Encoder":
         """The same encoder with another answer: ``"mean"``, ``"class"`` or ``"none"`` (all patch tokens).
@@ -120,26 +116,14 @@ class Encoder:
         weights = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
         return Encoder(self.architecture, weights, np.zeros(0, np.uint64))
 
-    def _layer_by_layer(self, x: torch.Tensor) -> torch.Tensor:
-        """What the dense module gives, every row beginning on a cache line.
-
-        Some libraries sum a row that begins elsewhere in another order, so that its code would follow from its place.
-        """
-        for layer in self.module.children():
-            if isinstance(layer, nn.Linear):
-                short = (0, -layer.in_features % ALIGNED)
-                x = linear(pad(x, short), pad(layer.weight, short), layer.bias)
-            else:
-                x = layer(x)
-        return x
-
     @property
     def _kind(self) -> str:
         return next(kind for kind, architecture in KINDS.items() if isinstance(self.architecture, architecture))
 
     def _rows(self, X: Any) -> np.ndarray:
-        if isinstance(self.architecture, PatchArchitecture):
-            return check_images(X, self.architecture.grid, any_size=True, dtype=number_type(self.module))
+        if not isinstance(self.architecture, Architecture):
+            any_size = isinstance(self.architecture, PatchArchitecture)
+            return check_images(X, self.architecture.grid, any_size=any_size, dtype=number_type(self.module))
         rows = check_features(X, dtype=number_type(self.module))
         if rows.shape[1] != self.architecture.input_size:
             raise InputError(

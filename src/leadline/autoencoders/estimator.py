@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags, TransformerTags
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -89,7 +89,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """Pretrain on rows of shape (n, features), n at least 2; labels are ignored."""
         corruption = self._corruption()
         rows = np.asarray(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))
-        self.mean_, self.scale_ = rows.mean(axis=0), self._spreads(rows)
+        self.mean_, self.scale_ = rows.mean(axis=0), column_spreads(rows, self.scale)
         model = Autoencoder(rows.shape[1], self.hidden_sizes, self.activation, corruption, seed=self.seed)
         self.pretrained_ = pretrain(
             model,
@@ -136,21 +136,30 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         make, strength = CORRUPTIONS[self.kind]
         return make(strength if self.strength is None else self.strength)
 
-    def _spreads(self, rows: np.ndarray) -> np.ndarray:
-        """What columns are divided by; 1 for constant ones."""
-        if self.scale not in ("auto", "common", "column"):
-            raise InputError(
-                "columns are scaled each by its own spread or all by one: 'column', 'common' or 'auto'",
-                got=f"scale = {self.scale!r}",
-            )
-        spreads = rows.std(axis=0)
-        varies = spreads > 1e-12 * np.abs(rows).max(axis=0)  # what is less is rounding
-        if not varies.any():
-            return np.ones_like(spreads)
-        share_a_unit = spreads[varies].max() <= COMMON_UNIT * np.median(spreads[varies])
-        if self.scale == "common" or (self.scale == "auto" and share_a_unit):
-            return np.full_like(spreads, np.sqrt(np.square(spreads).mean()))
-        return np.where(varies, spreads, 1.0)
-
     def _scaled(self, rows: np.ndarray) -> Float32[np.ndarray, "n features"]:
         return ((rows - self.mean_) / self.scale_).astype(np.float32)
+
+
+def column_spreads(rows: Float[np.ndarray, "n d"], scale: str = "auto") -> Float[np.ndarray, " d"]:
+    """What columns are divided by: their standard deviations, 1 for constant ones; or one number if they share a unit.
+
+    Args:
+        rows: of finite numbers.
+        scale: as of :class:`AutoencoderTransformer`.
+
+    >>> column_spreads(np.array([[0.0, 0.0, 7.0], [2.0, 400.0, 7.0]])).tolist()
+    [1.0, 200.0, 1.0]
+    """
+    if scale not in ("auto", "common", "column"):
+        raise InputError(
+            "columns are scaled each by its own spread or all by one: 'column', 'common' or 'auto'",
+            got=f"scale = {scale!r}",
+        )
+    spreads = rows.std(axis=0, dtype=np.float64)
+    varies = spreads > 1e-12 * np.abs(rows).max(axis=0)  # what is less is rounding
+    if not varies.any():
+        return np.ones_like(spreads)
+    share_a_unit = spreads[varies].max() <= COMMON_UNIT * np.median(spreads[varies])
+    if scale == "common" or (scale == "auto" and share_a_unit):
+        return np.full_like(spreads, np.sqrt(np.square(spreads).mean()))
+    return np.where(varies, spreads, 1.0)

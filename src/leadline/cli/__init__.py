@@ -47,6 +47,16 @@ app.command(
     name="explore",
     help="Open the instruments behind sliders, in a browser.",
 )
+app.command(
+    "leadline.cli.represent:represent",
+    name="represent",
+    help="Pretrain autoencoders on your own data, and tell what their representations are worth.",
+)
+app.command(
+    "leadline.cli.encode:encode",
+    name="encode",
+    help="Turn rows into codes with a saved encoder.",
+)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

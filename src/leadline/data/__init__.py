@@ -1,7 +1,7 @@
 """Where arrays and sequences come from, and who may see which row."""
 
-from leadline.data.dataset import Dataset, check_features, check_labels, class_indices
-from leadline.data.files import load
+from leadline.data.dataset import Dataset, check_features, check_labels, class_indices, missing_labels
+from leadline.data.files import Labels, load, read
 from leadline.data.fingerprints import fingerprint, row_fingerprints
 from leadline.data.glyphs import FONTS, LETTERS_UNLIKE_DIGITS, glyphs
 from leadline.data.images import digits, photograph_patches
@@ -24,6 +24,7 @@ __all__ = [
     "ROLES",
     "Dataset",
     "LabelSubsets",
+    "Labels",
     "Roles",
     "RotatedVectors",
     "Text",
@@ -37,8 +38,10 @@ __all__ = [
     "label_subsets",
     "load",
     "manual_text",
+    "missing_labels",
     "photograph_patches",
     "random_rotation",
+    "read",
     "row_fingerprints",
     "running_average",
     "split_roles",

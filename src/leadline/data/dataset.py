@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 
 from leadline.errors import InputError
 
@@ -234,6 +234,20 @@ def class_indices(labels: Any, name: str = "labels") -> tuple[np.ndarray, tuple[
         values = np.array([int(label) for label in array.tolist()], dtype=object)
     names, y = np.unique(values, return_inverse=True)
     return y.astype(np.int64), tuple(str(name) for name in names)
+
+
+def missing_labels(values: np.ndarray) -> Bool[np.ndarray, " n"]:
+    """Which labels are missing: ``None``, NaN, the empty string, and -1 among other whole numbers than 1.
+
+    >>> missing_labels(np.array([3, -1, 4])).tolist(), missing_labels(np.array(["rope", ""])).tolist()
+    ([False, True, False], [False, True])
+    """
+    listed = values.tolist()
+    absent = np.array([value is None or value != value or value == "" for value in listed], dtype=bool)
+    rest = {value for value, missing in zip(listed, absent, strict=True) if not missing}
+    if -1 in rest and not rest <= {-1, 1}:
+        absent |= np.array([value == -1 and not isinstance(value, str) for value in listed])
+    return absent
 
 
 def check_count(value: int, name: str, least: int = 1) -> int:

@@ -4,6 +4,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
-from leadline.data.dataset import Dataset, check_features, class_indices
+from leadline.data.dataset import Dataset, check_features, class_indices, missing_labels
+from leadline.data.pixels import flatten_images, scale_pixels
 from leadline.errors import InputError, context, nearest
 
 if TYPE_CHECKING:
@@ -59,6 +61,49 @@ def load(path: str | PathLike[str], labels: str | None = None) -> Dataset:
     >>> data.name, data.X.tolist(), data.y.tolist(), data.class_names
     ('ropes', [[1.5, 3.0], [2.5, 4.0]], [0, 1], ('hemp', 'wire'))
     """
+    dataset, raw = read(path, labels)
+    if raw is None:
+        return dataset
+    with context(f"while reading {path}"):
+        y, names = class_indices(raw.values, raw.name)
+        return replace(dataset, y=y, class_names=names)
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Labels as a file has them, of any kind; some may be missing."""
+
+    values: np.ndarray
+    """Shape (n,); an empty cell is ``None`` or NaN."""
+    name: str
+    """Of the column or of the array."""
+
+    @property
+    def known(self) -> Bool[np.ndarray, " n"]:
+        """Which rows have a label; see :func:`missing_labels`."""
+        return ~missing_labels(self.values)
+
+
+def read(path: str | PathLike[str], labels: str | None = None) -> tuple[Dataset, Labels | None]:
+    """Read rows as :func:`load` does, and their labels as they stand: for data of which few rows are labelled.
+
+    Args:
+        path: file or folder.
+        labels: name of the column or of the array that holds the labels; by default ``y``, if there is one.
+
+    Returns:
+        The rows, without labels; and the labels, of which some may be missing, or ``None`` where there are none.
+
+    Raises:
+        InputError: as :func:`load`, labels aside.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "ropes.csv").write_text("length,kind\\n1.5,hemp\\n2.5,\\n")
+    ...     rows, kinds = read(Path(folder, "ropes.csv"), labels="kind")
+    >>> rows.X.tolist(), kinds.values.tolist()
+    ([[1.5], [2.5]], ['hemp', None])
+    """
     path = Path(path)
     with context(f"while reading {path}"):
         if path.is_dir():
@@ -75,7 +120,7 @@ def load(path: str | PathLike[str], labels: str | None = None) -> Dataset:
         return reader(path, labels)
 
 
-def _load_npz(path: Path, labels: str | None) -> Dataset:
+def _load_npz(path: Path, labels: str | None) -> "_Read":
     with _opened(path) as archive:
         if isinstance(archive, np.ndarray):
             raise InputError("an .npz file is an archive of arrays", got="a single array", cure="name the file .npy")
@@ -92,7 +137,7 @@ def _load_npz(path: Path, labels: str | None) -> Dataset:
     return _from_arrays(X, y, path.stem, label_key)
 
 
-def _load_npy(path: Path, labels: str | None) -> Dataset:
+def _load_npy(path: Path, labels: str | None) -> "_Read":
     if labels is not None:
         raise InputError(
             "an .npy file holds one array, and so no labels",
@@ -139,47 +184,16 @@ def _refusal(error: Exception, what: str) -> InputError:
     )
 
 
-def _from_arrays(X: Any, y: Any, name: str, label_key: str | None) -> Dataset:
-    scaled = _scale_pixels(X)
+def _from_arrays(X: Any, y: Any, name: str, label_key: str | None) -> "_Read":
+    scaled = scale_pixels(X)
     image_size, channels = None, 1
     if scaled.ndim in (3, 4):
-        scaled, image_size, channels = _flatten(scaled)
-    scaled = check_features(scaled)
-    indices, names = (None, None) if y is None else class_indices(y, label_key or "y")
-    return Dataset(scaled, indices, name, image_size, channels, names)
+        scaled, image_size, channels = flatten_images(scaled)
+    dataset = Dataset(check_features(scaled), None, name, image_size, channels)
+    return dataset, None if y is None else Labels(y, label_key or "y")
 
 
-def _scale_pixels(X: np.ndarray) -> np.ndarray:
-    is_pixels = X.dtype == np.uint8 or (X.ndim in (3, 4) and X.dtype.kind in "iu")
-    if not is_pixels or X.size == 0 or (X.min() >= 0 and X.max() <= 1):
-        return X
-    if X.min() < 0 or X.max() > 255:
-        index = np.unravel_index(int(np.argmax((X < 0) | (X > 255))), X.shape)
-        raise InputError(
-            "integer images have values from 0 to 255",
-            got=f"X[{', '.join(map(str, index))}] = {X[index]}",
-            cause="images of 16 bits",
-            cure="scale them to [0, 1] and save them as float32",
-        )
-    return X.astype(np.float32) / 255
-
-
-def _flatten(X: np.ndarray) -> tuple[np.ndarray, tuple[int, int], int]:
-    if X.ndim == 3:
-        X = X[:, None]
-    elif X.shape[-1] in (1, 3):
-        X = np.moveaxis(X, -1, 1)
-    elif X.shape[1] not in (1, 3):
-        raise InputError(
-            "images have 1 or 3 channels, on the second or on the last axis",
-            got=f"X of shape {X.shape}",
-            cure="save grey or red-green-blue images, or a matrix of shape (samples, features)",
-        )
-    n, channels, height, width = X.shape
-    return X.reshape(n, channels * height * width), (height, width), channels
-
-
-def _load_csv(path: Path, labels: str | None) -> Dataset:
+def _load_csv(path: Path, labels: str | None) -> "_Read":
     import pandas as pd
 
     try:
@@ -221,7 +235,7 @@ def _form(path: Path) -> dict[str, Any]:
     return {"sep": separator, "decimal": "," if is_comma_decimal else "."}
 
 
-def _load_parquet(path: Path, labels: str | None) -> Dataset:
+def _load_parquet(path: Path, labels: str | None) -> "_Read":
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
@@ -235,7 +249,7 @@ def _load_parquet(path: Path, labels: str | None) -> Dataset:
     return _from_table(table, path.stem, labels)
 
 
-def _from_table(table: "pd.DataFrame", name: str, labels: str | None) -> Dataset:
+def _from_table(table: "pd.DataFrame", name: str, labels: str | None) -> "_Read":
     if len(table) == 0:
         raise InputError("a table needs at least one row", got="columns without rows", cure="check how it was written")
     table.columns = [str(column) for column in table.columns]
@@ -246,12 +260,10 @@ def _from_table(table: "pd.DataFrame", name: str, labels: str | None) -> Dataset
     values = features.to_numpy(dtype=np.float64, na_value=np.nan)
     X = check_features(values, columns=list(features.columns))
     if label_column is None:
-        return Dataset(X, None, name)
+        return Dataset(X, None, name), None
     raw = table[label_column]
-    y, names = class_indices(np.array([None if missing else value for value, missing in
-                                       zip(raw.tolist(), raw.isna(), strict=True)], dtype=object),
-                             label_column)  # fmt: skip
-    return Dataset(X, y, name, class_names=names)
+    values = [None if missing else value for value, missing in zip(raw.tolist(), raw.isna(), strict=True)]
+    return Dataset(X, None, name), Labels(np.array(values, dtype=object), label_column)
 
 
 def _label_column(table: "pd.DataFrame", labels: str | None) -> str | None:
@@ -274,7 +286,7 @@ def _refuse_text(column: "pd.Series", name: str) -> None:
     )
 
 
-def _load_folder(path: Path, labels: str | None) -> Dataset:
+def _load_folder(path: Path, labels: str | None) -> "_Read":
     if labels is not None:
         raise InputError(
             "the labels of a folder of images are its subfolders", got=f"labels = {labels!r}", cure="leave labels out"
@@ -298,10 +310,9 @@ def _load_folder(path: Path, labels: str | None) -> Dataset:
         )
     paths = [image for images in files.values() for image in images]
     X, image_size, channels = _read_images(paths)
-    if not classes:
-        return Dataset(X, None, path.resolve().name, image_size, channels)
-    y, names = class_indices([name for name, images in files.items() for _ in images], "subfolders")
-    return Dataset(X, y, path.resolve().name, image_size, channels, names)
+    dataset = Dataset(X, None, path.resolve().name, image_size, channels)
+    names = np.array([name for name, images in files.items() for _ in images])
+    return dataset, Labels(names, "subfolders") if classes else None
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -395,7 +406,9 @@ def _is_number(text: Any, decimal: str = ".") -> bool:
     return True
 
 
-_READERS: dict[str, Callable[[Path, str | None], Dataset]] = {
+_Read = tuple[Dataset, Labels | None]
+
+_READERS: dict[str, Callable[[Path, str | None], _Read]] = {
     ".npz": _load_npz,
     ".npy": _load_npy,
     ".csv": _load_csv,

@@ -22,6 +22,8 @@ class Chapter:
     protocol: Protocol
     file: str
     """Where its numbers are, beside the page."""
+    code: str = ""
+    """A program to show below the sentences."""
 
 
 def soundings_page(title: str, lead: str, chapters: Sequence[Chapter]) -> str:

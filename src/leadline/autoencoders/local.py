@@ -1,0 +1,126 @@
+"""An encoder of patches at every place of an image: what an autoencoder of patches becomes when it is used."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, pad
+
+from leadline.autoencoders.patches import PatchGrid, Size, pair
+from leadline.data.dataset import check_count
+from leadline.errors import InputError
+
+
+@dataclass(frozen=True)
+class LocalArchitecture:
+    """Sizes of a local encoder.
+
+    Every patch of an image goes through the same layer, ``relu(W (x - c) + b)``; patches overlap, and beyond the rim
+    ``x - c`` is zero. The image is cut into ``cells x cells`` equal cells, and a unit's answers are averaged in each.
+
+    Args:
+        image_size: height and width in pixels, or one number for both.
+        patch_size: height and width of a patch, or one number for both; at most the image's.
+        channels: 1 for grey, 3 for colour.
+        width: units that look at a patch.
+        stride: pixels from one patch to the next.
+        cells: cells along each side; at most as many as there are patches.
+
+    >>> LocalArchitecture(28, 10, width=64, cells=3).output_size
+    576
+
+    Reference: Coates, Lee & Ng, *An analysis of single-layer networks in unsupervised feature learning*, 2011.
+    """
+
+    image_size: Size
+    patch_size: Size
+    channels: int = 1
+    width: int = 128
+    stride: int = 2
+    cells: int = 4
+
+    block_rows: ClassVar[int] = 64
+    """Images that are encoded at once."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "image_size", PatchGrid(self.image_size, 1, self.channels).sides)
+        object.__setattr__(self, "patch_size", pair(self.patch_size, "patch_size"))
+        for name in ("width", "stride", "cells"):
+            check_count(getattr(self, name), name)
+        sides = list(zip(pair(self.image_size, ""), pair(self.patch_size, ""), self.places, strict=True))
+        if any(patch > image or self.cells > places for image, patch, places in sides):
+            raise InputError(
+                "patches must fit into the image, and a cell must hold at least one",
+                got=f"image_size = {self.image_size}, patch_size = {self.patch_size}, stride = {self.stride}, "
+                f"cells = {self.cells}",
+                cure="choose smaller patches, a smaller stride or fewer cells",
+            )
+
+    @property
+    def margins(self) -> tuple[int, int]:
+        """Pixels by which patches may stand over the rim, above and at the left."""
+        height, width = pair(self.patch_size, "patch_size")
+        return height // 2, width // 2
+
+    @property
+    def places(self) -> tuple[int, int]:
+        """Patches below each other and side by side."""
+        sides = zip(pair(self.image_size, ""), pair(self.patch_size, ""), self.margins, strict=True)
+        down, along = ((size + 2 * margin - patch) // self.stride + 1 for size, patch, margin in sides)
+        return down, along
+
+    @property
+    def grid(self) -> PatchGrid:
+        """The image as single pixels."""
+        return PatchGrid(self.image_size, 1, self.channels)
+
+    @property
+    def input_size(self) -> int:
+        """Numbers in a flattened image."""
+        return self.grid.features
+
+    @property
+    def output_size(self) -> int:
+        """Numbers in a representation."""
+        return self.width * self.cells**2
+
+    def encoder(self, generator: torch.Generator | None = None) -> "LocalEncoder":
+        """The encoder with the weights that PyTorch would draw."""
+        return LocalEncoder(self, generator)
+
+
+class LocalEncoder(nn.Module):
+    """From images to averages by cell of what the units say of the patches."""
+
+    down: Tensor
+    along: Tensor
+
+    def __init__(self, architecture: LocalArchitecture, generator: torch.Generator | None):
+        super().__init__()
+        self.architecture = architecture
+        shape = (architecture.width, architecture.channels, *pair(architecture.patch_size, ""))
+        reach = (shape[1] * shape[2] * shape[3]) ** -0.5
+        self.weight = nn.Parameter(torch.empty(shape).uniform_(-reach, reach, generator=generator))
+        self.bias = nn.Parameter(torch.empty(shape[0]).uniform_(-reach, reach, generator=generator))
+        self.centre = nn.Parameter(torch.zeros(architecture.input_size))
+        down, along = (_averages(places, architecture.cells) for places in architecture.places)
+        self.register_buffer("down", down, persistent=False)
+        self.register_buffer("along", along, persistent=False)
+
+    def forward(self, x: Tensor) -> Float[Tensor, "batch code"]:
+        """Codes of images, flat or of shape (batch, channels, height, width)."""
+        architecture = self.architecture
+        images = (x.flatten(1) - self.centre).unflatten(1, (architecture.channels, *architecture.grid.sides))
+        top, left = architecture.margins
+        answers = conv2d(pad(images, (left, left, top, top)), self.weight, self.bias, architecture.stride).relu()
+        return (self.down @ answers @ self.along.T).flatten(1)
+
+
+def _averages(places: int, cells: int) -> Float[Tensor, "cells places"]:
+    """The matrix that averages places in cells of equal length; a place between two cells is shared."""
+    edges = torch.linspace(0, places, cells + 1, dtype=torch.float64)
+    begin, end = torch.arange(places), torch.arange(1, places + 1)
+    shares = torch.minimum(edges[1:, None], end) - torch.maximum(edges[:-1, None], begin)
+    return (shares.clamp(min=0) * cells / places).float()

@@ -1,0 +1,66 @@
+"""Arrays that are shaped like images: their scale, and their rows."""
+
+import numpy as np
+
+from leadline.errors import InputError
+
+
+def scale_pixels(X: np.ndarray, name: str = "X") -> np.ndarray:
+    """Whole numbers of images, and any array of dtype uint8, divided by 255, unless they hold 0 and 1 only.
+
+    Other arrays are left as they are.
+
+    Raises:
+        InputError: whole numbers outside 0 to 255 in images.
+
+    >>> scale_pixels(np.array([[0, 51, 255]], np.uint8)).tolist()
+    [[0.0, 0.20000000298023224, 1.0]]
+    """
+    return X.astype(np.float32) / 255 if are_bytes(X, name) else X
+
+
+def are_bytes(X: np.ndarray, name: str = "X") -> bool:
+    """Whether an array holds pixels from 0 to 255. A memory map is read, and not kept.
+
+    Raises:
+        InputError: whole numbers outside 0 to 255 in images.
+    """
+    is_pixels = X.dtype == np.uint8 or (X.ndim in (3, 4) and X.dtype.kind in "iu")
+    if not is_pixels or X.size == 0:
+        return False
+    low, high = X.min(), X.max()
+    if low < 0 or high > 255:
+        index = np.unravel_index(int(np.argmax((X < 0) | (X > 255))), X.shape)
+        raise InputError(
+            "integer images have values from 0 to 255",
+            got=f"{name}[{', '.join(map(str, index))}] = {X[index]}",
+            cause="images of 16 bits",
+            cure="scale them to [0, 1] and save them as float32",
+        )
+    return bool(high > 1)
+
+
+def flatten_images(X: np.ndarray, name: str = "X") -> tuple[np.ndarray, tuple[int, int], int]:
+    """Images (n, H, W), (n, H, W, C) or (n, C, H, W) with C 1 or 3 as flat rows (channels, H, W).
+
+    Returns:
+        The rows, height and width, and channels.
+
+    Raises:
+        InputError: another shape.
+
+    >>> flatten_images(np.zeros((5, 4, 6, 3)))[0].shape
+    (5, 72)
+    """
+    if X.ndim == 3:
+        X = X[:, None]
+    elif X.ndim == 4 and X.shape[-1] in (1, 3):
+        X = np.moveaxis(X, -1, 1)
+    elif X.ndim != 4 or X.shape[1] not in (1, 3):
+        raise InputError(
+            "images have 1 or 3 channels, on the second or on the last axis",
+            got=f"{name} of shape {X.shape}",
+            cure="save grey or red-green-blue images, or a matrix of shape (samples, features)",
+        )
+    n, channels, height, width = X.shape
+    return X.reshape(n, channels * height * width), (height, width), channels

@@ -1,0 +1,338 @@
+"""The whole study in one call: pretrain, choose honestly, report, keep the encoder."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from leadline.autoencoders import Encoder, Epoch, Pretrained, pretrain_many
+from leadline.autoencoders.estimator import column_spreads
+from leadline.data import Roles, fingerprint, row_fingerprints, split_roles
+from leadline.data.dataset import check_count
+from leadline.errors import InputError, nearest
+from leadline.probing import LabelEfficiency, Scaling, label_efficiency, linear_probe, rank_me
+from leadline.probing.representation import principal_components
+from leadline.randomness import numpy_generator, torch_generator
+from leadline.representation.material import ImageSize, Material, gather
+from leadline.representation.study import RepresentationStudy
+from leadline.representation.views import KINDS, View, unscaled, view_of
+from leadline.sounding import Protocol
+
+SEEDS = 12
+"""Replicates by default: the fewest over which an interval is reported."""
+
+SHARES = (0.0, 0.0, 0.6, 0.15, 0.25)
+"""Of the labelled rows, dealt anew for each seed: probe pool, probe-validation and test."""
+
+LABELS_PER_CLASS = (1, 2, 5, 10, 20, 50)
+"""Label counts of a study, beside the whole probe pool."""
+
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)
+"""Values of C that the probes choose from, inside their labels."""
+
+MOST_PROBED = 2000
+"""Labelled rows that are probed at most; a study of more says nothing new about few labels."""
+
+NEIGHBOURS = 500
+"""Pretraining rows by which codes are put on one scale, and of which their effective rank is taken."""
+
+COMPONENTS = 64
+"""Principal components of the baseline, at most."""
+
+SAMPLES = 10
+"""Examples in the strip."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a study has come."""
+
+    stage: Literal["pretraining", "probing", "refitting"]
+    done: int
+    total: int
+
+
+Tell = Callable[[Progress], object]
+
+
+def represent(
+    X: Any,
+    y: Any = None,
+    *,
+    X_unlabelled: Any = None,
+    kinds: Sequence[str] = KINDS,
+    image_size: ImageSize = "auto",
+    labels: Sequence[int | Literal["all"]] | None = None,
+    num_subsets: int = 3,
+    seeds: int | Sequence[int] = SEEDS,
+    checkpoint: str | PathLike[str] | None = None,
+    progress: Tell | None = None,
+) -> RepresentationStudy:
+    """What autoencoders make of your data, and what that is worth with the labels that you have.
+
+    For every seed an autoencoder of each kind is pretrained on the unlabelled rows: of images of at least 12 pixels an
+    autoencoder of patches, whose encoder is then laid over the whole image; of other rows a dense one. The labelled
+    rows are dealt anew for each seed to three roles: a pool that probes are fitted on, rows to choose the kind by, and
+    rows to report on. No autoencoder sees any of them. The kind with the best mean accuracy on the rows to choose by,
+    with all labels of the pool, is chosen; of its seeds, the one with the lowest validation error is the encoder.
+
+    Where there are fewer unlabelled than labelled rows, half of the labelled rows give up their labels and are
+    pretrained on; the encoder is then pretrained once more, on all rows. Without labels nothing is probed, and the kind
+    whose codes have the largest effective rank is picked.
+
+    Rows may have any scale: the encoder takes them as they were given. Whole numbers in arrays of the shape of images
+    are divided by 255, there as here.
+
+    Args:
+        X: rows of shape (n, d), or images of shape (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3.
+        y: labels of any kind, shape (n,); ``None``, NaN, the empty string or -1 where a row has none.
+        X_unlabelled: more rows, without labels.
+        kinds: of ``"vanilla"``, ``"denoising"`` and ``"masked"``.
+        image_size: of images that come as flat rows: (height, width), or one number for both; ``None``: plain rows;
+            ``"auto"``: square images where neighbouring numbers are alike, which is noted.
+        labels: label counts to probe at, at least one per class; by default 1, 2, 5, 10, 20 and 50 per class, and all
+            of the pool.
+        num_subsets: label subsets of each count and seed.
+        seeds: how many, at least 2; or a list. Each draws weights, patches, roles and label subsets.
+        checkpoint: a folder from which a run that was interrupted goes on; see
+            :func:`~leadline.autoencoders.pretrain_many`.
+        progress: called with a :class:`Progress` now and then.
+
+    Raises:
+        InputError: rows that are not finite, labels of one class or of a class with fewer than three rows, forms that
+            do not fit, or settings out of range; before any work starts.
+
+    >>> from leadline import data
+    >>> digits = data.digits()
+    >>> study = represent(digits.X[:400], digits.y[:400], kinds=["denoising"], labels=[10], num_subsets=1, seeds=2)
+    >>> study.chosen, study.encoder.encode(digits.X[:5]).shape
+    ('denoising', (5, 96))
+
+    Reference: Nadeau & Bengio, *Inference for the generalization error*, 2003 (on intervals over repeated splits, which
+    share rows: they tell how far a result depends on weights and split, more than on the rows that were labelled).
+    """
+    kinds, seeds = _check_kinds(kinds), _check_seeds(seeds)
+    check_count(num_subsets, "num_subsets")
+    tell = progress or (lambda _: None)
+    material = gather(X, y, X_unlabelled, image_size)
+    probed = _probed(material)
+    roles = _roles(probed, seeds)
+    counts = _label_counts(labels, probed, roles)
+
+    centre, scale = _scaling(material)
+    unlabelled, labelled = (_scaled(rows, centre, scale) for rows in (material.unlabelled, probed.labelled))
+    view = view_of(unlabelled, material.image_size, material.channels)
+    folder = None if checkpoint is None else Path(checkpoint)
+    trained = _pretrained(view, kinds, seeds, folder and folder / "population", tell, "pretraining")
+    encoders = {kind: [view.encoder(one) for one in trained[kind]] for kind in kinds}
+    tell(Progress("probing", 0, 1))
+    neighbours = unlabelled[numpy_generator(0, "representation.neighbours").permutation(len(unlabelled))[:NEIGHBOURS]]
+
+    efficiency, strength = None, None
+    if roles:
+        pca = principal_components(unlabelled, max(1, min(COMPONENTS, unlabelled.shape[1] // 2, len(unlabelled))))
+        sources = {**encoders, "pca": pca}
+        efficiency = _efficiency(sources, neighbours, labelled, probed.y, roles, counts, num_subsets, seeds)
+        ranks = efficiency.rank_me[: len(kinds)]
+        chosen = _choose(efficiency, kinds)
+    else:
+        ranks = np.array([[rank_me(encoder.encode(neighbours)) for encoder in encoders[kind]] for kind in kinds])
+        chosen = kinds[int(ranks.mean(axis=1).argmax())]
+    tell(Progress("probing", 1, 1))
+    kept = min(range(len(seeds)), key=lambda i: trained[chosen][i].own_error[trained[chosen][i].best_epoch])
+    if material.set_aside:
+        everything = np.concatenate([material.unlabelled, material.labelled])
+        view = view_of(_scaled(everything, centre, scale), material.image_size, material.channels)
+        again = _pretrained(view, (chosen,), seeds[kept : kept + 1], folder and folder / "refit", tell, "refitting")
+        inner, seen = view.encoder(again[chosen][0]), everything
+        origin = f"the encoder was then pretrained once more, on all {len(everything)} rows"
+    else:
+        inner, seen = encoders[chosen][kept], material.unlabelled
+        origin = f"the encoder is that of seed {seeds[kept]}, pretrained on {len(seen)} rows that are not probed"
+    encoder = unscaled(inner, centre, scale, row_fingerprints(seen))
+    if efficiency is not None:
+        strength = _strength(encoder, probed)
+    clean, own = _curves(trained, "clean_error"), _curves(trained, "own_error")
+    return RepresentationStudy(
+        protocol=Protocol(
+            settings={
+                **view.described,
+                **view.settings,
+                "rows": {"pretrained on": len(material.unlabelled), "labelled": len(material.labelled)},
+                "shares": SHARES,
+                "image_size": material.image_size,
+            },
+            seeds=seeds,
+            fingerprints={"unlabelled": fingerprint(material.unlabelled), "labelled": fingerprint(material.labelled)},
+        ),
+        kinds=kinds,
+        chosen=chosen,
+        encoder=encoder,
+        origin=origin,
+        strength=strength,
+        efficiency=efficiency,
+        clean_error=clean,
+        own_error=own,
+        ranks=ranks,
+        samples=_samples(view, {kind: trained[kind][kept] for kind in kinds}, labelled if roles else unlabelled),
+        class_names=material.class_names,
+        notes=probed.notes,
+    )
+
+
+def _check_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
+    chosen = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    for kind in chosen:
+        if kind not in KINDS:
+            raise InputError(
+                "the kinds are vanilla, denoising and masked",
+                got=f"{kind!r} in kinds",
+                cure=f"use {nearest(str(kind), list(KINDS))[0]!r}",
+            )
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise InputError("at least one kind, none twice", got=f"kinds = {list(chosen)}", cure=f"kinds={list(KINDS)}")
+    return chosen
+
+
+def _check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    listed = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
+    if len(listed) < 2 or len(set(listed)) < len(listed) or min(listed) < 0:
+        raise InputError(
+            "a study takes at least two different seeds",
+            got=f"seeds = {seeds!r}",
+            cause="a single run, which has no spread to measure",
+            cure="seeds=12, over which intervals are worth having",
+        )
+    return listed
+
+
+def _probed(material: Material) -> Material:
+    """The labelled rows that take part: all, or a part of very many, each class in proportion."""
+    m = len(material.labelled)
+    if m <= MOST_PROBED:
+        return material
+    share = MOST_PROBED / m
+    part = split_roles(material.y, seed=0, fractions=(1 - share, 0, share, 0, 0)).probe_pool
+    notes = (*material.notes, f"{len(part)} of {m} labelled rows were probed")
+    return replace(material, labelled=material.labelled[part], y=material.y[part], notes=notes)
+
+
+def _roles(material: Material, seeds: Sequence[int]) -> list[Roles]:
+    """For each seed who fits, who chooses, who reports; equal rows stay together."""
+    if not len(material.labelled):
+        return []
+    groups = row_fingerprints(material.labelled)
+    return [split_roles(material.y, seed=seed, fractions=SHARES, groups=groups) for seed in seeds]
+
+
+def _label_counts(labels: Any, material: Material, roles: Sequence[Roles]) -> list[Any]:
+    """The label counts that fit into every pool."""
+    if labels is not None or not roles:
+        return list(labels or ())
+    pool, classes = min(len(role.probe_pool) for role in roles), len(material.class_names)
+    return [each * classes for each in LABELS_PER_CLASS if each * classes < 0.8 * pool] + ["all"]
+
+
+def _scaling(material: Material) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and spread of the columns of the rows that are pretrained on; one spread for all pixels of images."""
+    centre = material.unlabelled.mean(axis=0, dtype=np.float64)
+    scale = column_spreads(material.unlabelled, "auto" if material.image_size is None else "common")
+    return centre, scale
+
+
+def _scaled(rows: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> Float[np.ndarray, "n d"]:
+    return ((rows - centre) / scale).astype(np.float32)
+
+
+def _pretrained(
+    view: View, kinds: Sequence[str], seeds: Sequence[int], folder: Path | None, tell: Tell, stage: Any
+) -> dict[str, list[Pretrained]]:
+    """All kinds and seeds as one population; kinds share what they are shown."""
+    shown = [view.shown(seed) for seed in seeds]
+    total, done = view.settings["epochs"] * len(kinds) * len(seeds), {}
+    tell(Progress(stage, 0, total))
+
+    def report(epoch: Epoch) -> None:
+        done[epoch.model] = epoch.epoch
+        tell(Progress(stage, sum(done.values()), total))
+
+    population = pretrain_many(
+        [view.model(kind, seed) for kind in kinds for seed in seeds],
+        shown * len(kinds),
+        seeds=list(seeds) * len(kinds),
+        validation=0.1,
+        checkpoint=folder,
+        progress=report,
+        **view.settings,
+    )
+    tell(Progress(stage, total, total))
+    return {kind: population[k * len(seeds) : (k + 1) * len(seeds)] for k, kind in enumerate(kinds)}
+
+
+def _efficiency(
+    sources: dict[str, Any],
+    neighbours: np.ndarray,
+    labelled: np.ndarray,
+    y: np.ndarray,
+    roles: Sequence[Roles],
+    labels: Sequence[Any],
+    num_subsets: int,
+    seeds: Sequence[int],
+) -> LabelEfficiency:
+    """Probes of all representations on the labelled rows; pretraining rows beside them put codes on one scale."""
+    beside = np.arange(len(labelled), len(labelled) + len(neighbours))
+    return label_efficiency(
+        sources,
+        np.concatenate([labelled, neighbours]),
+        np.r_[y, np.zeros(len(neighbours), np.int64)],  # no role of a probe holds these
+        roles=[replace(role, pretrain_train=beside) for role in roles],
+        labels=labels,
+        num_subsets=num_subsets,
+        seeds=seeds,
+        strengths=STRENGTHS,
+    )
+
+
+def _choose(efficiency: LabelEfficiency, kinds: Sequence[str]) -> str:
+    """The kind that does best on the rows to choose by, with the most labels; of equals the first."""
+    means = efficiency.validation_accuracy[:, :, -1].mean(axis=(1, 2))
+    return max(kinds, key=lambda kind: means[efficiency.names.index(kind)])
+
+
+def _strength(encoder: Encoder, probed: Material) -> float:
+    """C for a probe of the user's own, on codes as they are, chosen inside all labels."""
+    codes = encoder.encode(probed.labelled)
+    as_they_are = Scaling(np.zeros(codes.shape[1]), 1.0)
+    probe = linear_probe(codes, probed.y, codes[:1], probed.y[:1], strengths=STRENGTHS, scaling=as_they_are)
+    return probe.strength
+
+
+def _curves(trained: dict[str, list[Pretrained]], name: str) -> Float[np.ndarray, "kinds seeds epochs"]:
+    """Errors by epoch, filled up with NaN where training stopped early."""
+    curves = [[getattr(one, name) for one in per_seed] for per_seed in trained.values()]
+    longest = max(len(curve) for per_seed in curves for curve in per_seed)
+    fill = [[np.pad(c, (0, longest - len(c)), constant_values=np.nan) for c in per_seed] for per_seed in curves]
+    return np.array(fill)
+
+
+def _samples(view: View, trained: dict[str, Pretrained], rows: np.ndarray) -> np.ndarray:
+    """Examples: clean, then for each kind as shown and as reconstructed."""
+    clean = torch.from_numpy(view.shown(0, rows)[:SAMPLES])
+    stages = [clean]
+    for pretrained in trained.values():
+        shown, _ = pretrained.corruption.corrupt(clean, torch_generator(0, "representation.samples"))
+        with torch.inference_mode():
+            stages += [shown, pretrained.model(shown)]
+    pictures = []
+    for stage in stages:
+        values, size, channels = view.restored(stage.numpy())
+        if size is not None:
+            values = values.reshape(len(values), channels, *size)
+            values = np.moveaxis(values, 1, -1) if channels == 3 else values[:, 0]
+        pictures.append(values)
+    return np.stack(pictures)

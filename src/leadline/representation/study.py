@@ -1,0 +1,143 @@
+"""The sounding of a study: which kind was chosen, what it is worth, and its encoder."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from leadline.autoencoders import Encoder
+from leadline.probing import LabelEfficiency
+from leadline.sounding import Sounding, Verdict
+from leadline.statistics import paired_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True, eq=False)
+class RepresentationStudy(Sounding):
+    """Autoencoders of several kinds on one's own data: their training, their worth, and the encoder that was chosen.
+
+    Errors are squared errors per row of what the autoencoders were shown, in units of its spread; see
+    :class:`~leadline.autoencoders.Pretrained`. Curves of trainings that stopped early end in NaN.
+    """
+
+    kinds: tuple[str, ...]
+    chosen: str
+    encoder: Encoder
+    """Frozen; takes rows in the units in which they were given, and gives codes of unit spread."""
+    origin: str
+    """What the encoder was pretrained on, in words."""
+    strength: float | None
+    """C of a logistic regression on its codes, chosen by cross-validation inside all labels; ``None`` without any."""
+    efficiency: LabelEfficiency | None
+    """Probes of all kinds beside raw inputs, principal components and an untrained encoder; ``None`` without labels."""
+    clean_error: Float[np.ndarray, "kinds seeds epochs"]
+    """On what was held out and clean, at the start and after each epoch."""
+    own_error: Float[np.ndarray, "kinds seeds epochs"]
+    """On what was held out, corrupted as in training."""
+    ranks: Float[np.ndarray, "kinds seeds"]
+    """Effective rank of the codes (RankMe)."""
+    samples: Float[np.ndarray, "stages samples ..."]
+    """Examples: clean, then for each kind as shown and as reconstructed. Images (h, w) or (h, w, 3), or rows."""
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What was noticed in the data and done about it."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the chosen kind is worth with all labels of a probe pool; or that nothing was probed."""
+        if self.efficiency is None:
+            ranks = ", ".join(f"{kind} {rank:.0f}" for kind, rank in zip(self.kinds, self.ranks.mean(1), strict=True))
+            return Verdict(
+                f"nothing was probed, as nothing is labelled: {self.chosen} was picked by the largest effective rank "
+                f"of its codes ({ranks}), which is a hypothesis and no measure of worth; {self.origin}"
+            )
+        most = int(self.efficiency.budgets[-1])
+        accuracy = self.efficiency.interval(self.chosen, most)
+        others = [
+            f"{name} {self.efficiency.interval(name, most).estimate:.1f} %"
+            for name in ("raw", "pca", "untrained")
+            if name in self.efficiency.names
+        ]
+        gain = self.efficiency.gain(self.chosen, labels=most).interval
+        return Verdict(
+            f"{self.chosen}, chosen on rows of their own, reaches {accuracy} % with {most} labels "
+            f"({', '.join(others)}): {gain.estimate:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}] points over raw inputs, "
+            f"{self.efficiency.accuracy.shape[1]} seeds; {self.origin}"
+        )
+
+    @property
+    def widening(self) -> float:
+        """How much wider intervals would be over new labelled rows than over new splits of the same ones.
+
+        Formula: ``sqrt(1 + n r)``, n seeds, r rows to report on by rows in the pool.
+
+        Reference: Nadeau & Bengio, *Inference for the generalization error*, 2003.
+        """
+        _, _, pool, _, report = self.protocol.settings["shares"]
+        return float((1 + len(self.protocol.seeds) * report / pool) ** 0.5)
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What else is to be said: few labels, optimism, losses, and what was noticed in the data."""
+        found = []
+        if self.efficiency is not None:
+            few, most = (int(self.efficiency.budgets[i]) for i in (0, -1))
+            gain = self.efficiency.gain(self.chosen, labels=few).interval
+            found.append(f"With {few} labels {self.chosen} gains {gain} points over raw inputs.")
+            found.append(
+                f"Choosing a kind by the rows that are reported on, as is often done, would have looked "
+                f"{self.efficiency.optimism(most).interval} points better with {most} labels: that is optimism, "
+                "and is not in the numbers above."
+            )
+            found.append(
+                "Intervals are over weights and over splits of the same labelled rows; over new labelled rows they "
+                f"would be about {self.widening:.1f} times as wide."
+            )
+        for k, kind in enumerate(self.kinds):
+            start, best = self.own_error[k, :, 0].mean(), np.nanmin(self.own_error[k], axis=1).mean()
+            found.append(
+                f"{kind}: the validation error of what it is trained for fell to {100 * best / start:.0f} % of its "
+                f"start; the effective rank of its codes is {paired_interval(self.ranks[k])}."
+            )
+        return (*found, *(f"Note: {note}." for note in self.notes))
+
+    def table(self) -> "pd.DataFrame":
+        """One row per representation and label count, as of :class:`~leadline.probing.LabelEfficiency`; without labels
+        one row per kind, as of :meth:`losses`."""
+        return self.losses() if self.efficiency is None else self.efficiency.table()
+
+    def losses(self) -> "pd.DataFrame":
+        """One row per kind, means over seeds: errors on held-out rows at the start and at their lowest, and ranks."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "kind": self.kinds,
+                "clean error, start": self.clean_error[:, :, 0].mean(1),
+                "clean error, lowest": np.nanmin(self.clean_error, axis=2).mean(1),
+                "own error, start": self.own_error[:, :, 0].mean(1),
+                "own error, lowest": np.nanmin(self.own_error, axis=2).mean(1),
+                "effective rank": self.ranks.mean(1),
+                "chosen": [kind == self.chosen for kind in self.kinds],
+            }
+        )
+
+    def figure(self) -> "go.Figure":
+        """Accuracy by label count; without labels the training curves."""
+        return self.training() if self.efficiency is None else self.efficiency.figure()
+
+    def training(self) -> "go.Figure":
+        """Errors by epoch as shares of those at the start, mean and range over seeds."""
+        from leadline.representation.figure import training_curves
+
+        return training_curves(self)
+
+    def strip(self) -> "go.Figure | None":
+        """Held-out examples: clean, as shown to each kind, and as reconstructed; ``None`` where rows are no images."""
+        from leadline.representation.figure import strip
+
+        return strip(self) if self.samples.ndim > 3 else None

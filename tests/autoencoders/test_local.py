@@ -1,0 +1,82 @@
+"""The local encoder against the loops that its formula says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from leadline.autoencoders import Encoder, LocalArchitecture
+from leadline.errors import InputError
+
+SHAPE = LocalArchitecture((7, 9), (4, 3), channels=3, width=5, stride=2, cells=3)
+
+
+def encoder(architecture: LocalArchitecture = SHAPE) -> Encoder:
+    module = architecture.encoder(torch.Generator().manual_seed(1))
+    weights = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+    rng = np.random.default_rng(2)
+    weights["centre"] = rng.normal(size=weights["centre"].shape).astype(np.float32)
+    return Encoder(architecture, weights, np.zeros(0, np.uint64))
+
+
+def by_loops(frozen: Encoder, row: np.ndarray) -> np.ndarray:
+    a = SHAPE
+    (height, width), (p, q), (top, left) = (7, 9), (4, 3), (2, 1)
+    image = np.zeros((3, height + 2 * top, width + 2 * left))
+    image[:, top : top + height, left : left + width] = (row - frozen.weights["centre"]).reshape(3, height, width)
+    down, along = range(0, image.shape[1] - p + 1, 2), range(0, image.shape[2] - q + 1, 2)
+    W, b = frozen.weights["weight"].astype(float), frozen.weights["bias"].astype(float)
+    answers = np.array(
+        [[np.maximum((W * image[:, i : i + p, j : j + q]).sum((1, 2, 3)) + b, 0) for j in along] for i in down]
+    )
+    code = np.zeros((a.width, a.cells, a.cells))
+    for r in range(a.cells):
+        for c in range(a.cells):
+            for i in range(len(down)):
+                for j in range(len(along)):
+                    share = overlap(i, r, len(down)) * overlap(j, c, len(along))
+                    code[:, r, c] += share * answers[i, j]
+    return code.ravel()
+
+
+def overlap(place: int, cell: int, places: int) -> float:
+    """Share of a cell that a place fills."""
+    begin, end = cell * places / SHAPE.cells, (cell + 1) * places / SHAPE.cells
+    return max(0.0, min(place + 1, end) - max(place, begin)) / (end - begin)
+
+
+def test_codes_are_what_the_loops_give():
+    frozen, rows = encoder(), np.random.default_rng(0).random((3, 3 * 7 * 9)).astype(np.float32)
+    codes = frozen.encode(rows)
+    assert codes.shape == (3, SHAPE.output_size) == (3, 45)
+    np.testing.assert_allclose(codes, [by_loops(frozen, row) for row in rows], atol=1e-5)
+    np.testing.assert_array_equal(frozen.encode(rows.reshape(3, 3, 7, 9)), codes)
+    np.testing.assert_array_equal(frozen.encode(np.concatenate([rows[::-1]] * 40))[2:3], codes[:1])
+
+
+def test_it_is_saved_exported_and_rebuilt_untrained(tmp_path: Path):
+    frozen, rows = encoder(), np.random.default_rng(0).random((3, 189)).astype(np.float32)
+    frozen.save(tmp_path / "encoder.safetensors")
+    np.testing.assert_array_equal(Encoder.load(tmp_path / "encoder.safetensors").encode(rows), frozen.encode(rows))
+    assert not np.array_equal(frozen.untrained(0).encode(rows), frozen.untrained(1).encode(rows))
+    np.testing.assert_array_equal(frozen.untrained(3).encode(rows), frozen.untrained(3).encode(rows))
+    onnxruntime = pytest.importorskip("onnxruntime")
+    frozen.to_onnx(tmp_path / "local.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "local.onnx"), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(["code"], {"rows": rows})[0], frozen.encode(rows), atol=1e-5)
+
+
+def test_bad_sizes_and_images_are_refused():
+    with pytest.raises(InputError, match=r"a cell must hold at least one\n  got:.*cells = 9"):
+        LocalArchitecture(8, 4, stride=2, cells=9)
+    with pytest.raises(InputError, match="patches must fit into the image"):
+        LocalArchitecture((8, 20), 10)
+    with pytest.raises(InputError, match="stride must be a whole number of at least 1"):
+        LocalArchitecture(28, 10, stride=0)
+    with pytest.raises(InputError, match=r"X has 10 features, the model takes 3 x 7 x 9 = 189"):
+        encoder().encode(np.zeros((2, 10)))
+    with pytest.raises(InputError, match="numbers in images lie between 0 and 1"):
+        encoder().encode(np.full((2, 3, 7, 9), 2.0))
+    with pytest.raises(InputError, match="8 x 9 pixels"):
+        encoder().encode(np.zeros((2, 3, 8, 9)))

@@ -1,0 +1,131 @@
+"""What a study works on, and what it refuses before any work starts."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from leadline import data
+from leadline.errors import InputError
+from leadline.representation import gather
+
+RNG = np.random.default_rng(0)
+ROWS = RNG.normal(size=(60, 5)).astype(np.float32)
+Y = np.arange(60) % 3
+IMAGES = RNG.random((60, 6, 8))
+
+
+def test_unlabelled_rows_are_pretrained_on_and_labelled_ones_probed():
+    more = RNG.normal(size=(90, 5))
+    material = gather(ROWS, Y, more, "auto")
+    np.testing.assert_array_equal(material.labelled, ROWS)
+    np.testing.assert_array_equal(material.unlabelled, more.astype(np.float32))
+    assert (material.set_aside, material.notes, material.class_names) == (0, (), ("0", "1", "2"))
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), "", -1])
+def test_a_row_without_a_label_counts_as_unlabelled(missing: Any):
+    names = ["rope", "lead", "wool"] if missing in (None, "") else [0, 1, 2]
+    y = np.array([names[i % 3] if i < 12 else missing for i in range(60)], dtype=object)
+    material = gather(ROWS, y, None, "auto")
+    assert (len(material.labelled), len(material.unlabelled)) == (12, 48)
+    np.testing.assert_array_equal(material.labelled, ROWS[:12])
+    assert material.class_names == tuple(sorted(map(str, names)))
+
+
+def test_minus_one_beside_one_is_a_class():
+    y = np.where(np.arange(60) % 2, 1, -1)
+    assert gather(ROWS, y, RNG.normal(size=(70, 5)), "auto").class_names == ("-1", "1")
+
+
+def test_whole_numbers_that_nan_made_floats_keep_their_names():
+    y = np.where(np.arange(60) < 12, Y, np.nan)
+    assert gather(ROWS, y, None, "auto").class_names == ("0", "1", "2")
+
+
+def test_without_unlabelled_rows_half_of_the_labelled_give_up_their_labels():
+    material = gather(ROWS, Y, None, "auto")
+    assert (material.set_aside, len(material.unlabelled), len(material.labelled)) == (30, 30, 30)
+    seen = data.row_fingerprints(material.unlabelled)
+    assert not np.isin(data.row_fingerprints(material.labelled), seen).any()
+    np.testing.assert_array_equal(np.bincount(material.y), [10, 10, 10])
+    place = {row.tobytes(): label for row, label in zip(ROWS, Y, strict=True)}
+    assert [place[row.tobytes()] for row in material.labelled] == material.y.tolist()
+    assert "gave up their labels" in material.notes[0]
+
+
+def test_rows_that_are_labelled_too_are_not_pretrained_on():
+    more = np.concatenate([ROWS[:7], RNG.normal(size=(70, 5))])
+    material = gather(ROWS, Y, more, "auto")
+    assert len(material.unlabelled) == 70
+    assert material.notes == ("7 unlabelled rows equal labelled ones and were not pretrained on",)
+
+
+def test_without_labels_all_rows_are_pretrained_on():
+    material = gather(ROWS, None, ROWS[:20] + 1, "auto")
+    assert (len(material.unlabelled), material.labelled.shape, material.class_names) == (80, (0, 5), ())
+
+
+def test_images_are_scaled_and_flattened_in_the_order_of_files():
+    whole = (IMAGES * 255).round()
+    by_dtype = [gather(whole.astype(kind), None, None, "auto") for kind in (np.uint8, np.int64, np.float32)]
+    for material in by_dtype:
+        assert material.notes == ("pixels from 0 to 255 were divided by 255",)
+        assert (material.image_size, material.channels) == ((6, 8), 1)
+        np.testing.assert_allclose(material.unlabelled, whole.reshape(60, -1) / 255, rtol=1e-6)
+    colour = RNG.random((60, 6, 8, 3))
+    material = gather(colour, None, None, "auto")
+    np.testing.assert_allclose(material.unlabelled, np.moveaxis(colour, 3, 1).reshape(60, -1), rtol=1e-6)
+    assert (material.image_size, material.channels, material.notes) == ((6, 8), 3, ())
+
+
+def test_flat_rows_are_taken_as_they_are():
+    material = gather(ROWS * 1000 - 300, None, None, "auto")
+    np.testing.assert_array_equal(material.unlabelled, ROWS * 1000 - 300)
+    assert (material.image_size, material.notes) == (None, ())
+
+
+def test_flat_rows_are_taken_for_images_where_neighbours_are_alike():
+    flat = data.glyphs("abc", 60, 16, seed=0).X
+    told = gather(flat, None, None, "auto")
+    assert told.image_size == (16, 16)
+    assert "image_size=None takes them as plain rows" in told.notes[0]
+    assert gather(flat, None, None, None).image_size is None
+    assert gather(flat, None, None, (8, 32)).image_size == (8, 32)
+    shuffled = flat[:, RNG.permutation(256)]
+    assert gather(shuffled, None, None, "auto").image_size is None
+    walks = np.cumsum(RNG.normal(size=(60, 256)), axis=1)  # alike beside, not below
+    assert gather(walks - walks.mean(), None, None, "auto").image_size is None
+
+
+BAD: list[tuple[str, tuple[Any, ...], str]] = [
+    ("a NaN", (np.where(ROWS[3, 2] == ROWS, np.nan, ROWS), Y, None, "auto"), r"features must be finite\n.*X\[3, 2\]"),
+    ("a NaN beside", (ROWS, Y, np.full((30, 5), np.inf), "auto"), r"X_unlabelled\[0, 0\] = inf"),
+    ("a NaN in an image", (np.full((30, 6, 8), np.nan), None, None, "auto"), "features must be finite"),
+    ("one class", (ROWS, np.ones(60, int), None, "auto"), "at least two classes"),
+    ("a rare class", (ROWS, np.r_[np.arange(58) % 2, 2, 2], None, "auto"), "three labelled rows.*\n.*class '2' has 2"),
+    ("a label each", (ROWS, np.arange(60), None, "auto"), "three labelled rows"),
+    ("a quantity", (ROWS, RNG.random(60), None, "auto"), "whole numbers or strings"),
+    ("no label", (ROWS, np.full(60, np.nan), None, "auto"), "all 60 labels in y are missing"),
+    ("other labels", (ROWS, Y[:50], None, "auto"), r"y of shape \(50,\) for 60 rows"),
+    ("bytes too large", (np.full((30, 6, 8), 300), None, None, "auto"), r"from 0 to 255\n  got:   X\[0, 0, 0\] = 300"),
+    ("standardised", (IMAGES - 0.5, None, None, "auto"), "lie between 0 and 1\n  got:   X from -0"),
+    ("not whole", (IMAGES * 255, None, None, "auto"), "lie between 0 and 1"),
+    ("ragged", ([[1.0, 2.0], [3.0]], None, None, "auto"), "X must be an array"),
+    ("five channels", (np.zeros((30, 6, 8, 5)), None, None, "auto"), "1 or 3 channels"),
+    ("no rows", (np.zeros((0, 5)), None, None, "auto"), "at least one row"),
+    ("no images", (np.zeros((0, 6, 8)), None, None, "auto"), "at least one row"),
+    ("few rows", (ROWS[:19], None, None, "auto"), "at least 20 rows\n  got:   19"),
+    ("other width", (ROWS, Y, np.zeros((30, 4)), "auto"), "5 numbers a row and X_unlabelled of 4"),
+    ("images beside rows", (IMAGES, Y, IMAGES.reshape(60, 48), "auto"), r"\(images of 6 x 8\)"),
+    ("other scale", (ROWS, Y, 255 * RNG.normal(size=(90, 5)), "auto"), "the same scale"),
+    ("other size", (ROWS, Y, None, (2, 3)), r"image_size = \(2, 3\) for rows of 5 numbers"),
+    ("a size of text", (ROWS, Y, None, (2.5, 2)), "image_size is"),
+    ("another size", (IMAGES, None, None, (8, 6)), "images of 6 x 8 pixels"),
+]
+
+
+@pytest.mark.parametrize(("given", "told"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+def test_bad_input_is_refused_and_says_why(given, told):
+    with pytest.raises(InputError, match=told):
+        gather(*given)

@@ -1,0 +1,164 @@
+"""The study in one call: honest, repeatable, the same whatever the units, and never lost."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import leadline
+from leadline import data
+from leadline.autoencoders import Encoder
+from leadline.errors import InputError
+from leadline.representation import RepresentationStudy, represent
+from leadline.representation.represent import Progress
+from leadline.representation.views import Patches, Whole
+
+DIGITS = data.digits()
+X, Y = DIGITS.X[:240], DIGITS.y[:240]
+MORE = DIGITS.X[300:900]
+QUICK = {"seeds": 2, "num_subsets": 1, "labels": [10, 40]}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = property(lambda self: {"epochs": 6, "batch_size": 150, "lr": 5e-3, "patience": 40})
+    monkeypatch.setattr(Whole, "settings", settings)
+    monkeypatch.setattr(Patches, "number", 1500)
+
+
+def study(x=X, y=Y, more=MORE, **settings) -> RepresentationStudy:
+    return represent(x, y, X_unlabelled=more, **{**QUICK, **settings})
+
+
+def test_the_study_says_what_it_did(tmp_path: Path):
+    found = study(kinds=("denoising", "vanilla"))
+    assert found.efficiency is not None
+    assert found.efficiency.names == ("denoising", "vanilla", "pca", "raw", "untrained")
+    assert found.efficiency.budgets.tolist() == [10, 40]
+    best = found.efficiency.validation_accuracy[:2, :, -1].mean(axis=(1, 2))
+    assert found.chosen == ("denoising", "vanilla")[int(best.argmax())]
+    accuracy = found.efficiency.interval(found.chosen, 40)
+    assert f"{found.chosen}, chosen on rows of their own, reaches {accuracy} % with 40 labels" in str(found)
+    assert "optimism" in " ".join(found.findings)
+    assert found.encoder.has_seen(MORE).all()
+    assert not found.encoder.has_seen(X).any()
+    own = found.own_error[found.kinds.index(found.chosen)]
+    kept = int(np.nanmin(own, axis=1).argmin())
+    assert f"that of seed {kept}, pretrained on 600 rows" in str(found)
+    found.save(tmp_path)
+    again = RepresentationStudy.load(tmp_path)
+    assert str(again) == str(found)
+    assert again.findings == found.findings
+    assert again.table().equals(found.table())
+    np.testing.assert_array_equal(again.encoder.encode(X), found.encoder.encode(X))
+    assert len(found.figure().data) == 10
+    assert len(found.training().data) == 6
+    assert found.strip() is None
+    assert leadline.represent is represent
+
+
+def test_equal_calls_give_equal_studies_and_labels_move_no_weight():
+    first, second = study(kinds="denoising"), study(kinds="denoising")
+    assert first.table().equals(second.table())
+    permuted = study(y=np.random.default_rng(0).permutation(Y), kinds="denoising")
+    poisoned = study(x=X + 3 * (np.arange(240) % 7 == 0)[:, None], kinds="denoising")
+    for other in (second, permuted, poisoned):
+        for name, weights in first.encoder.weights.items():
+            np.testing.assert_array_equal(other.encoder.weights[name], weights)
+        np.testing.assert_array_equal(other.own_error, first.own_error)
+
+
+def test_the_encoder_takes_rows_as_they_were_given():
+    unit = np.linspace(0.001, 1000, 64)
+    offset = np.linspace(-50, 50, 64)
+    here, there = study(kinds="denoising"), study(x=X * unit + offset, more=MORE * unit + offset, kinds="denoising")
+    assert there.encoder.encode(X * unit + offset).shape == here.encoder.encode(X).shape
+    assert np.abs(there.encoder.encode(X * unit + offset)).max() < 100
+    pixels = study(x=X * 16, more=MORE * 16, kinds="denoising")
+    np.testing.assert_allclose(pixels.encoder.encode(X * 16), here.encoder.encode(X), atol=2e-2)
+
+
+def test_without_unlabelled_rows_the_encoder_is_pretrained_again_on_all():
+    found = study(x=DIGITS.X[:300], y=DIGITS.y[:300], more=None, kinds="vanilla", labels=[10])
+    assert found.encoder.has_seen(DIGITS.X[:300]).all()
+    assert "pretrained once more, on all 300 rows" in str(found)
+    rows = found.protocol.settings["rows"]
+    assert abs(rows["labelled"] - 150) <= 5  # each class in proportion
+    assert rows["pretrained on"] + rows["labelled"] == 300
+    assert f"{rows['pretrained on']} rows gave up their labels" in found.notes[0]
+
+
+def test_without_labels_nothing_is_probed(tmp_path: Path):
+    found = represent(MORE, kinds=("vanilla", "masked"), seeds=2)
+    assert found.efficiency is None
+    assert found.strength is None
+    assert found.chosen == found.kinds[int(found.ranks.mean(1).argmax())]
+    assert str(found).startswith("nothing was probed, as nothing is labelled")
+    assert found.table()["chosen"].tolist() == [kind == found.chosen for kind in found.kinds]
+    found.save(tmp_path)
+    assert RepresentationStudy.load(tmp_path).table().equals(found.table())
+    assert found.encoder.has_seen(MORE).all()
+
+
+def test_images_are_studied_by_patches_and_shown():
+    glyphs = data.glyphs("abc", 150, 14, seed=0)
+    images = glyphs.X.reshape(-1, 14, 14)
+    found = represent(images[:60], glyphs.y[:60], X_unlabelled=images[60:], kinds=["masked"], seeds=2, num_subsets=1)
+    assert found.protocol.settings["view"] == "patches"
+    assert found.samples.shape == (3, 10, 5, 5)
+    strip = found.strip()
+    assert strip is not None
+    assert strip.layout.yaxis.ticktext == ("input", "masked: shown", "masked: reconstructed")
+    assert found.encoder.encode(images).shape == (150, 2048)
+    flat = represent(glyphs.X[:60], glyphs.y[:60], X_unlabelled=glyphs.X[60:], kinds=["masked"], seeds=2, num_subsets=1)
+    assert flat.table().equals(found.table())
+    assert "taken for images of 14 x 14" in flat.notes[0]
+
+
+def test_labels_that_say_nothing_are_not_learned():
+    rng = np.random.default_rng(0)
+    found = study(y=rng.integers(2, size=240), seeds=6, labels=["all"], kinds=("vanilla", "denoising"))
+    assert found.efficiency is not None
+    accuracy = found.efficiency.interval(found.chosen, int(found.efficiency.budgets[-1]))
+    half = (accuracy.high - accuracy.low) / 2 * found.widening
+    assert abs(accuracy.estimate - 50) < half
+    np.testing.assert_allclose(found.widening, (1 + 6 * 0.25 / 0.6) ** 0.5, rtol=0.02)
+    assert f"{found.widening:.1f} times as wide" in " ".join(found.findings)
+
+
+@pytest.mark.parametrize("stop", [3, 11])
+def test_an_interrupted_study_goes_on_and_ends_alike(stop: int, tmp_path: Path):
+    told: list[Progress] = []
+
+    def tell(progress: Progress) -> None:
+        told.append(progress)
+        if len(told) == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study(kinds="denoising", checkpoint=tmp_path, progress=tell)
+    assert any(tmp_path.rglob("checkpoint.safetensors"))
+    again = study(kinds="denoising", checkpoint=tmp_path, progress=told.append)
+    whole = study(kinds="denoising")
+    assert again.table().equals(whole.table())
+    np.testing.assert_array_equal(again.encoder.encode(X), whole.encoder.encode(X))
+    assert told[-1] == Progress("probing", 1, 1)
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(InputError, match="'denoisy' in kinds\n  cure:  use 'denoising'"):
+        study(kinds=["denoisy"])
+    with pytest.raises(InputError, match="at least one kind"):
+        study(kinds=[])
+    with pytest.raises(InputError, match="at least two different seeds"):
+        study(seeds=1)
+    with pytest.raises(InputError, match="at least one label per class"):
+        study(labels=[5])
+    with pytest.raises(InputError, match="num_subsets"):
+        study(num_subsets=0)
+
+
+def test_the_encoder_is_a_file_of_its_own(tmp_path: Path):
+    found = study(kinds="vanilla")
+    found.encoder.save(tmp_path / "encoder.safetensors")
+    np.testing.assert_array_equal(Encoder.load(tmp_path / "encoder.safetensors").encode(X), found.encoder.encode(X))

@@ -1,0 +1,113 @@
+"""What becomes of a pretrained autoencoder: the encoder, layer by layer against what its formula says."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from leadline import data
+from leadline.autoencoders import pretrain
+from leadline.representation.views import KINDS, Patches, Whole, unscaled, view_of
+
+GLYPHS = data.glyphs("abc", 80, 14, seed=0).X
+ROWS = ((GLYPHS - GLYPHS.mean(0)) / GLYPHS.std()).astype(np.float32)
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Patches, "number", 600)
+    monkeypatch.setattr(Patches, "width", 12)
+
+
+def trained(view: Any, kind: str = "denoising", seed: int = 0):
+    settings = {**view.settings, "epochs": 2}
+    return pretrain(view.model(kind, seed), view.shown(seed), seed=seed, **settings)
+
+
+@pytest.mark.usefixtures("few")
+def test_images_are_seen_patch_by_patch_and_small_ones_as_a_whole():
+    assert isinstance(view_of(ROWS, (14, 14), 1), Patches)
+    assert isinstance(view_of(ROWS, None, 1), Whole)
+    assert isinstance(view_of(ROWS[:, :64], (8, 8), 1), Whole)
+
+
+def test_the_whole_view_is_cut_at_its_last_nonlinearity():
+    view = Whole(ROWS, None, 1)
+    pretrained = trained(view)
+    codes = view.encoder(pretrained).encode(ROWS)
+    with torch.inference_mode():
+        hidden = pretrained.model.encoder[:4](torch.from_numpy(ROWS)).numpy()
+    assert hidden.min() == 0
+    expected = (hidden - hidden.mean(0)) / np.sqrt(hidden.var(0).mean())
+    np.testing.assert_allclose(codes, expected, atol=1e-4)
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_patch_view_asks_the_first_layer_at_every_place(channels: int):
+    rows = np.concatenate([ROWS, -ROWS, ROWS], axis=1) if channels == 3 else ROWS
+    view = Patches.of(rows, (14, 14), channels)
+    pretrained = trained(view)
+    frozen = view.encoder(pretrained)
+    p, q = 5, 5
+    assert frozen.architecture == view.architecture
+    assert view.architecture.patch_size == (p, q)
+    images = np.pad(rows[:6].reshape(6, channels, 14, 14), ((0, 0), (0, 0), (2, 2), (2, 2)))
+    windows = np.lib.stride_tricks.sliding_window_view(images, (p, q), axis=(2, 3))
+    patches = windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, channels * p * q)
+    with torch.inference_mode():
+        shown = torch.from_numpy(((patches - view.mean) @ view.whitening).astype(np.float32))
+        hidden = pretrained.model.encoder[:2](shown).numpy()
+    answers = hidden.reshape(6, 14, 14, 12)
+    # 14 places in 4 cells of 3.5: the place between two cells counts half in each
+    share = np.array([[max(0, min(i + 1, 3.5 * c + 3.5) - max(i, 3.5 * c)) / 3.5 for i in range(14)] for c in range(4)])
+    expected = np.einsum("ai,bj,nijk->nkab", share, share, answers).reshape(6, -1)
+    codes = frozen.encode(rows[:6])
+    ratio = codes[expected > 0.01] / expected[expected > 0.01]
+    np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)
+    np.testing.assert_allclose(frozen.encode(rows).var(0).mean(), 1, rtol=1e-3)
+
+
+@pytest.mark.usefixtures("few")
+def test_whitening_is_undone_and_levels_what_varies():
+    view = Patches.of(ROWS, (14, 14), 1)
+    shown = view.shown(3)
+    restored, size, channels = view.restored(shown)
+    assert (size, channels) == ((5, 5), 1)
+    np.testing.assert_allclose((restored - view.mean) @ view.whitening, shown, atol=1e-3)
+    np.testing.assert_allclose(shown.var(0).mean(), 1, rtol=0.1)
+    variances = np.linalg.eigvalsh(np.cov(shown.T))
+    raw = np.linalg.eigvalsh(np.cov(restored.T))
+    assert variances[-1] / variances[0] < 0.1 * raw[-1] / raw[0]
+    np.testing.assert_array_equal(view.shown(3), shown)
+    assert not np.array_equal(view.shown(4), shown)
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("view_name", ["whole", "patches"])
+def test_the_encoder_of_rows_as_they_were_given(view_name: str):
+    view = Whole(ROWS, None, 1) if view_name == "whole" else Patches.of(ROWS, (14, 14), 1)
+    inner = view.encoder(trained(view))
+    centre = np.linspace(-3, 5, 196)
+    scale = np.full(196, 7.0) if view_name == "patches" else np.linspace(0.5, 900, 196)
+    frozen = unscaled(inner, centre, scale, np.arange(3, dtype=np.uint64))
+    given = (ROWS * scale + centre).astype(np.float32)
+    np.testing.assert_allclose(frozen.encode(given), inner.encode(ROWS), atol=2e-3)
+    assert frozen.rows_seen.tolist() == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("few")
+def test_kinds_differ_in_corruption_only():
+    for view in (Whole(ROWS, None, 1), Patches.of(ROWS, (14, 14), 1)):
+        models = [view.model(kind, 5) for kind in KINDS]
+        states = [model.state_dict() for model in models]
+        assert all(torch.equal(states[0][name], state[name]) for state in states for name in states[0])
+        assert len({type(model.corruption) for model in models}) == 3
+
+
+@pytest.mark.usefixtures("few")
+def test_blank_images_do_not_hurt():
+    blank = np.zeros((30, 196), np.float32)
+    view = Patches.of(blank, (14, 14), 1)
+    assert np.isfinite(view.encoder(trained(view)).encode(blank)).all()
