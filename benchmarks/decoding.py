@@ -3,7 +3,9 @@
 Everything that is compared runs interleaved in one process, and the ratio is the median of the pairs' ratios.
 """
 
+import sys
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 from unittest.mock import patch
 
@@ -15,16 +17,18 @@ from leadline import decoding
 from leadline.decoding import beam, work
 
 
-def measure(rounds: int = 7) -> list[Row]:
-    """All rows: the work, the median ratio of the pairs (peer / ours, or ours / bare) with its times, the bar, met."""
+def measure(only: Sequence[str] = ()) -> list[Row]:
+    """The rows of some parts, or of all: the work, the median ratio of the pairs (peer / ours, or ours / bare) with its
+    times, the bar, met."""
     small = {"layers": 2, "width": 128, "M": 2000, "prompt": 64, "faster": 1.6, "over_bare": 1.20}
     large = {"layers": 6, "width": 512, "M": 32_000, "prompt": 400, "faster": 1.3, "over_bare": 1.08}
-    return [
-        *against_generate("GPT-2-like 2x128", rounds, **small),
-        *against_generate("GPT-2-like 6x512", max(3, rounds // 2), **large),
-        *recurrent(rounds),
-        *exact(),
-    ]
+    parts: dict[str, Callable[[], list[Row]]] = {
+        "small": lambda: against_generate("GPT-2-like 2x128", 7, **small),
+        "large": lambda: against_generate("GPT-2-like 6x512", 3, **large),
+        "recurrent": lambda: recurrent(7),
+        "exact": exact,
+    }
+    return [row for name in only or parts for row in parts[name]()]
 
 
 def gpt2(layers: int, width: int, M: int, positions: int) -> Any:
@@ -162,6 +166,6 @@ def brute_force(problem: decoding.Problem, T: int, optimum: float) -> tuple[int,
     return above, float(total.max())
 
 
-if __name__ == "__main__":
-    for one in measure():
+if __name__ == "__main__":  # python -m benchmarks.decoding recurrent
+    for one in measure(sys.argv[1:]):
         print(one)

@@ -6,7 +6,7 @@ timed where ours is not, and gradients with respect to the states only. Norms ar
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -15,16 +15,21 @@ from torch import Tensor, nn
 from benchmarks.pairs import Row, paired, row
 from leadline import recurrent
 
+ROWS: dict[str, Callable[[int], list[Row]]] = {
+    "one": lambda rounds: influence("tanh RNN, T=256, H=64, B=1", nn.RNN, 64, 1, rounds, faster=50),
+    "batch": lambda rounds: influence(
+        "tanh RNN, T=256, H=128, B=32", nn.RNN, 128, 32, max(3, rounds // 2), faster=11, over_bare=1.35
+    ),
+    "lstm": lambda rounds: influence("LSTM, T=256, H=128, B=8", nn.LSTM, 128, 8, max(3, rounds // 2), faster=20),
+    "totals": lambda rounds: [totals(rounds)],
+    "memory": lambda rounds: [memory()],
+}
+"""``python -m benchmarks.gradients batch totals`` measures these alone."""
 
-def measure(rounds: int = 7) -> list[Row]:
-    """All rows; the ratios are medians over pairs."""
-    return [
-        *influence("tanh RNN, T=256, H=64, B=1", nn.RNN, 64, 1, rounds, faster=50),
-        *influence("tanh RNN, T=256, H=128, B=32", nn.RNN, 128, 32, max(3, rounds // 2), faster=11, over_bare=1.35),
-        *influence("LSTM, T=256, H=128, B=8", nn.LSTM, 128, 8, max(3, rounds // 2), faster=20),
-        totals(rounds),
-        memory(),
-    ]
+
+def measure(rounds: int = 7, names: Iterable[str] = ROWS) -> list[Row]:
+    """All rows, or some; the ratios are medians over pairs."""
+    return [one for name in names for one in ROWS[name](rounds)]
 
 
 class Model(nn.Module):
@@ -175,5 +180,5 @@ def _resident(kind: str) -> float:
 
 
 if __name__ == "__main__":
-    for one in measure():
+    for one in measure(names=sys.argv[1:] or ROWS):
         print(one)

@@ -126,6 +126,15 @@ def test_zero_crossing_beyond_the_points():
     assert (exact.low, exact.estimate, exact.high) == (1.5, 1.5, 1.5)
 
 
+def test_kendall_tau_among_the_pairs_that_count():
+    x, y = np.array([1, 2, 3, 4]), np.array([1, 2, 4, 3])
+    first_two = np.array([0, 0, 1, 1])
+    same = first_two[:, None] == first_two
+    assert kendall_tau(x, y, among=same) == 0  # one pair agrees, one does not
+    assert kendall_tau(x, y, among=~same) == 1
+    assert kendall_tau(x, y, among=np.ones((4, 4), bool)) == kendall_tau(x, y)
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Bool, Num
 from scipy.special import nctdtrinc, stdtrit
 
 from leadline.errors import InputError
@@ -107,18 +107,22 @@ def effect(differences: Num[np.ndarray, "*seeds"], label: str, unit: str = "", *
     )
 
 
-def kendall_tau(x: Num[np.ndarray, "... n"], y: Num[np.ndarray, "... n"]) -> Any:
+def kendall_tau(
+    x: Num[np.ndarray, "... n"], y: Num[np.ndarray, "... n"], among: Bool[np.ndarray, "n n"] | None = None
+) -> Any:
     """Kendall's tau-b along the last axis: the agreement of two orders, in [-1, 1].
 
     Formula: ``(concordant - discordant) / sqrt((pairs - ties in x)(pairs - ties in y))``; NaN where one side is
-    constant. Takes whole batches at once: one tau per seed goes straight into :func:`paired_interval`.
+    constant. Takes whole batches at once: one tau per seed goes straight into :func:`paired_interval`. With ``among``,
+    symmetric, only the pairs for which it is true count: those of one group, or of two different ones.
 
     >>> float(kendall_tau(np.array([1, 2, 3, 4]), np.array([1, 3, 2, 4])).round(3))
     0.667
 
     Reference: Kendall, *The treatment of ties in ranking problems*, 1945.
     """
-    i, j = np.triu_indices(np.shape(x)[-1], k=1)
+    n = np.shape(x)[-1]
+    i, j = np.nonzero(np.triu(np.ones((n, n), bool) if among is None else among, k=1))
     dx, dy = (np.sign(v[..., i] - v[..., j]) for v in (np.asarray(x, float), np.asarray(y, float)))
     with np.errstate(invalid="ignore"):
         return (dx * dy).sum(-1) / np.sqrt((dx != 0).sum(-1) * (dy != 0).sum(-1))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from leadline.autoencoders import Autoencoder, Encoder, MaskedPatchTransformer, Pretrained, pretrain, pretrain_many
 from leadline.autoencoders.single import Single
-from leadline.autoencoders.transformer import sinusoidal_positions
+from leadline.autoencoders.tokens import sinusoidal_positions
 from leadline.errors import InputError, describe
 
 SMALL = {"width": 16, "depth": 2, "heads": 2, "decoder_width": 8, "decoder_depth": 1, "decoder_heads": 2}

@@ -54,9 +54,15 @@ def test_grey_is_the_luma_of_the_same_crop():
 
 
 def test_halves_of_a_photograph_share_no_crop():
-    left, right = (photograph_patches(2000, 4, seed=0, region=region, channels=3) for region in ("left", "right"))
-    seen, new = (row_fingerprints(data.X[data.X.std(axis=1) > 0.05]) for data in (left, right))
-    assert not np.isin(new, seen).any()
+    regions = ("left", "right", (0.5, 0.6), (0.6, 0.7))
+    parts = [photograph_patches(2000, 4, seed=0, region=region, channels=3) for region in regions]
+    left, right, first, second = (row_fingerprints(data.X[data.X.std(axis=1) > 0.05]) for data in parts)
+    assert not np.isin(right, left).any()
+    assert not np.isin(first, second).any()
+    assert np.isin(first, right).any(), "of 2,000 crops in a strip some also came from the half that it lies in"
+    assert (
+        photograph_patches(50, 4, seed=0, region=(0, 0.5)).X == photograph_patches(50, 4, seed=0, region="left").X
+    ).all()
 
 
 @pytest.mark.parametrize(
@@ -68,6 +74,8 @@ def test_halves_of_a_photograph_share_no_crop():
         ({"num": 1}, "num must be a whole number of at least 2"),
         ({"channels": 2}, r"1 \(grey\) or 3 \(colour\)"),
         ({"region": "top"}, "region = 'top'"),
+        ({"region": (0.5, 0.5)}, r"region = \(0.5, 0.5\)"),
+        ({"region": (0.5, 1.5)}, "0 <= start < stop <= 1"),
     ],
 )
 def test_crops_that_do_not_exist_are_refused(change, text):

@@ -270,8 +270,29 @@ def test_traces_as_json_and_dot_and_a_figure_of_a_wide_one():
     layout: Any = decoded.figure(1).to_dict()["layout"]
     assert sum(shape["type"] == "rect" for shape in layout["shapes"]) < 100
     assert any("more" in annotation["text"] for annotation in layout["annotations"])
+    assert sum(annotation["text"].startswith("step ") for annotation in layout["annotations"]) <= 8
     plain: Any = decoding.greedy(*Hashed(30, 2).problem(), max_length=4).figure()
     assert len(plain.data) == 1
+
+
+def test_a_long_trace_is_drawn_where_it_matters():
+    """Its last steps; with an optimum that was lost, the steps around the loss. What is left out is told."""
+    problem = Hashed(4, 8, scale=0.2).problem()
+
+    def texts(figure):
+        return [annotation["text"] for annotation in figure.to_dict()["layout"]["annotations"]]
+
+    drawn = texts(decoding.beam_search(*problem, width=2, max_length=40, trace=True).figure())
+    assert [text for text in drawn if text.startswith("step ")] == [f"step {t}" for t in range(34, 41)]
+    assert "33 steps before" in drawn
+    decoded = decoding.beam_search(*problem, width=1, max_length=10)
+    audit = decoding.audit(*problem, decoded)
+    lost = int(audit.lost_step[0])
+    drawn = texts(audit.figure())
+    assert lost <= 5
+    assert "lost here" in drawn
+    assert any(text.startswith(f"step {lost}") for text in drawn)
+    assert any(text.endswith("steps after") for text in drawn)
 
 
 def test_a_trace_tells_what_was_bounded_away():

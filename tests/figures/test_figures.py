@@ -108,3 +108,25 @@ def test_a_tree_asks_for_the_width_that_its_boxes_need():
         return figure.layout.meta["min_width"]
 
     assert width("a", 3) < width("network", 3) < width("network", 6)
+
+
+def test_clouds_have_a_colour_and_a_shape_each():
+    x, y = np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    clouds = {HOSTILE: figures.Cloud(x, y, [HOSTILE, "b"], 0 * x, y), "other": figures.Cloud(x, y, ["c", "d"], x, y)}
+    one, other = traces(figures.scatter(clouds, title="", x_label="loss", y_label="accuracy"))
+    assert (one.name, one.text[0]) == (SHOWN, SHOWN)
+    assert one.marker.symbol != other.marker.symbol
+    assert one.marker.color != other.marker.color
+    assert np.asarray(one.error_y.array).tolist() == [3.0, 4.0]
+
+
+def test_a_matrix_is_pale_at_zero_and_blank_where_nothing_was_measured():
+    values = np.array([[1.0, np.nan], [-3.0, 0.0]])
+    texts = [["+1", ""], ["-3", "0"]]
+    labels = {"title": HOSTILE, "x_label": "", "y_label": "", "scale_label": ""}
+    figure: Any = figures.matrix(values, texts, rows=["a", HOSTILE], columns=["c", "d"], **labels)
+    (heat,) = traces(figure)
+    assert (heat.zmin, heat.zmax) == (-3, 3)
+    assert np.isnan(heat.z[0][1])
+    assert list(heat.y) == ["a", SHOWN]
+    assert figure.layout.yaxis.autorange == "reversed"

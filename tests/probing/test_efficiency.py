@@ -106,6 +106,16 @@ def test_labels_outside_the_subset_do_not_matter(measured, encoders):
     assert np.array_equal(study(given, roles=roles).accuracy, study(given, y=shuffled, roles=roles).accuracy)
 
 
+def test_labels_never_reach_the_encoders(encoders):
+    """Whatever the labels say, the weights are the same bits before and after a study."""
+    before = [{name: tensor.clone() for name, tensor in one.module.state_dict().items()} for one in encoders]
+    for labels in (y, np.random.default_rng(0).permutation(y)):
+        study({"denoising": encoders}, y=labels, labels=(10,), num_subsets=1)
+        for one, weights in zip(encoders, before, strict=True):
+            assert all(torch.equal(tensor, weights[name]) for name, tensor in one.module.state_dict().items())
+            assert all(np.array_equal(array, weights[name].numpy()) for name, array in one.weights.items())
+
+
 def test_noise_features_stay_at_chance():
     rng = np.random.default_rng(0)
     noise = {tuple(row): rng.normal(size=5) for row in X}

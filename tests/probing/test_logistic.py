@@ -80,17 +80,43 @@ def test_a_warm_start_changes_the_way_not_the_end():
     np.testing.assert_allclose(warm.coefficients, cold.coefficients, atol=1e-6)
 
 
+def objective(Z, y, C, W, b):
+    """The formula of the docstring, for one fit."""
+    losses = torch.nn.functional.cross_entropy(Z @ W.mT + b, y, reduction="mean")
+    return losses + W.square().sum() / (2 * C * len(y))
+
+
 @settings(max_examples=40)
-@given(st.integers(0, 10**6), st.integers(2, 5), st.integers(1, 8), st.sampled_from([1e-4, 0.01, 1.0, 100.0]))
+@given(st.integers(0, 10**6), st.integers(2, 5), st.integers(1, 30), st.sampled_from([1e-4, 0.01, 1.0, 100.0]))
 def test_every_problem_is_solved(seed, classes, features, strength):
-    """Random problems, separable or not, features of unequal size: the gradient falls below the tolerance."""
+    """Random problems, separable or not, more or fewer features than rows, of unequal size, off centre, rows twice: the
+    gradient of the formula falls below the tolerance, and is the one that is told."""
     generator = torch.Generator().manual_seed(seed)
     sizes = 10 ** (0.5 * torch.randn(features, generator=generator, dtype=torch.float64))
     X = sizes * torch.randn(4, 12, features, generator=generator, dtype=torch.float64)
-    X = (X - X.mean((0, 1))) / X.var((0, 1)).mean().sqrt()
+    X = (X - X.mean((0, 1))) / X.var((0, 1)).mean().sqrt() + 0.5
+    X[1, 5:] = X[1, :7].clone()
     labels = torch.randint(classes, (4, 12), generator=generator)
     fits = fit_logistic(X, labels, torch.full((4, 1), strength, dtype=torch.float64), classes=classes, tol=1e-6)
-    assert fits.gradient.max() <= 1e-6
+    for i in range(4):
+        W, b = fits.coefficients[i, 0].requires_grad_(), fits.intercepts[i, 0].requires_grad_()
+        gradients = torch.autograd.grad(objective(X[i], labels[i], strength, W, b), (W, b))
+        largest = max(float(gradient.abs().max()) for gradient in gradients)
+        assert largest <= 1.01e-6
+        assert largest == pytest.approx(float(fits.gradient[i, 0]), rel=1e-3, abs=1e-12)
+
+
+@pytest.mark.parametrize(("rows", "features"), [(9, 4), (4, 9), (6, 6)])
+def test_principal_axes_are_another_view_of_the_same_rows(rows, features):
+    X = torch.randn(2, rows, features, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 3
+    X[1] = X[1, :1]  # one row again and again: no axis at all
+    axes = logistic.PrincipalAxes.of(X)
+    assert axes.rows.shape == (2, rows, min(rows, features))
+    np.testing.assert_allclose(axes.rows @ axes.directions + axes.mean, X, atol=1e-12)
+    products = axes.rows.mT @ axes.rows
+    np.testing.assert_allclose(products, torch.diag_embed(products.diagonal(dim1=1, dim2=2)), atol=1e-12)
+    lengths = axes.directions[0].norm(dim=1)
+    assert all(length == pytest.approx(1) or length == 0 for length in lengths.tolist())
 
 
 def test_a_fit_that_is_given_up_says_so(monkeypatch):

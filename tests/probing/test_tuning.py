@@ -7,7 +7,6 @@ from leadline import data
 from leadline.autoencoders import Autoencoder, GaussianNoise, pretrain
 from leadline.errors import InputError
 from leadline.probing import fine_tune, linear_probe
-from leadline.probing.tuning import FIXED_EPOCHS
 
 DIGITS = data.digits()
 X, y = DIGITS.X, data.check_labels(DIGITS.y, len(DIGITS))
@@ -58,10 +57,13 @@ def test_labels_reach_the_copy_alone(encoder):
     assert np.array_equal(encoder.encode(X[:9]), before)
 
 
-def test_too_few_labels_to_hold_out_train_for_a_fixed_time(encoder):
-    tuned = tune(encoder, POOL[:10])
-    assert tuned.epochs == FIXED_EPOCHS
-    assert tuned.held_out_loss.size == 0
+@pytest.mark.parametrize("labels", [10, 20])
+def test_where_labels_are_too_few_to_be_held_out_the_probe_is_kept(encoder, labels):
+    tuned = tune(encoder, POOL[:labels])
+    assert tuned.epochs == tuned.held_out_loss.size == 0
+    assert tuned.accuracy == tuned.frozen_accuracy
+    for name, tensor in encoder.module.state_dict().items():
+        assert torch.equal(tuned.model.state_dict()[f"encoder.{name}"], tensor)
 
 
 def test_where_nothing_is_gained_the_probe_is_kept(encoder):

@@ -292,12 +292,12 @@ def test_steps_taken_together_or_one_by_one_agree(dtype, scale, monkeypatch):
     values[log.isneginf()] = 0
     direct = Rows.of(values, torch.where(log.isneginf(), 0, log))
 
-    def pull_back(t, rows):
-        return rows @ jacobian * (0 if t == 20 else 1)
+    def adjoint(on):
+        return lambda t, rows: rows @ on.of(jacobian) * (0 if t == 20 else 1)
 
-    together = adjoint_sweep(direct, pull_back)
+    together = adjoint_sweep(direct, adjoint)
     monkeypatch.setattr(sweep, "_together", lambda *_: None)
-    alone = adjoint_sweep(direct, pull_back)
+    alone = adjoint_sweep(direct, adjoint)
     tolerance = 1e-4 if dtype == torch.float32 else 1e-12
     torch.testing.assert_close(together.total.log, alone.total.log, rtol=1e-6, atol=tolerance)
     torch.testing.assert_close(together.recurrent.log, alone.recurrent.log, rtol=1e-6, atol=tolerance)
@@ -342,3 +342,14 @@ def test_a_loss_that_reaches_one_timestep_only_says_so():
     with recurrent.trace(model) as tape:
         _, h = model(x)
     assert "reaches 1 of 12 timesteps" in str(tape.gradient_flow(h[:, 0].sum()))
+
+
+def test_the_effective_horizon_counts_what_is_above_one_percent():
+    """Halved at each step, 1/64 is the seventh norm and the last above 1 %; what is infinite or missing is no norm."""
+    model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
+    x, y = recurrent.running_average(3, 12, seed=0)
+    with recurrent.trace(model) as tape:
+        (layer,) = tape.gradient_flow(recurrent.mse(model(x)[0], y)).layers
+    halved = np.log(0.5) * np.arange(11, -1, -1)
+    log = np.stack([halved, np.full(12, -np.inf), np.where(np.arange(12) > 9, [np.nan] * 11 + [np.inf], halved)])
+    assert dataclasses.replace(layer, log_total=log).horizon.tolist() == [7, 0, 7]

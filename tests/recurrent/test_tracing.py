@@ -586,6 +586,12 @@ def test_half_precision(cell, dropout, is_autocast):
     right, x = module, x.float()
     if not is_autocast:
         module, x = seeded(lambda: copy.deepcopy(module)).bfloat16(), x.bfloat16()
+    if cell == "lstm" and is_autocast:
+        try:
+            with torch.random.fork_rng(), torch.autocast("cpu", torch.bfloat16):
+                module(x)
+        except RuntimeError as error:  # oneDNN has this kernel for some processors only
+            pytest.skip(f"PyTorch itself cannot run this here: {error}")
 
     def flow_of(model, x, is_autocast):
         with torch.random.fork_rng(), torch.autocast("cpu", torch.bfloat16, enabled=is_autocast):

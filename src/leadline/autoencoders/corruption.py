@@ -176,7 +176,7 @@ class PatchMask(Corruption):
     def hidden(self, num: int, generator: torch.Generator) -> Bool[Tensor, "num patches"]:
         """Which patches are hidden, for ``num`` images: those of the largest of as many random numbers."""
         noise = torch.rand(num, self.grid.num_patches, generator=generator, device=generator.device)
-        chosen = noise.argsort(1)[:, self.num_visible :]
+        chosen = noise.topk(self.grid.num_patches - self.num_visible, 1, sorted=False).indices
         return torch.zeros_like(noise, dtype=torch.bool).scatter_(1, chosen, True)
 
     def corrupt(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:

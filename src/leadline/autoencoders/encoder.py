@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt64
 from torch import nn
+from torch.nn.functional import linear, pad
 
 from leadline import storage
 from leadline.autoencoders.local import LocalArchitecture
@@ -23,6 +24,9 @@ from leadline.randomness import torch_generator
 
 SCHEMA = 1
 """Version of the encoder's file; a reader refuses a version that it does not know."""
+
+ALIGNED = 16
+"""Numbers to which a row is padded with zeros: a cache line."""
 
 AnyArchitecture = Architecture | PatchArchitecture | LocalArchitecture
 
@@ -60,6 +64,10 @@ class Encoder:
         module.load_state_dict(tensors)
         object.__setattr__(self, "module", module.eval().requires_grad_(False))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Unpickled by building it anew: memory that lies elsewhere may round otherwise."""
+        return type(self), (self.architecture, dict(self.weights), self.rows_seen)
+
     @classmethod
     def of(cls, architecture: AnyArchitecture, weights: Mapping[str, np.ndarray], rows_seen: np.ndarray) -> Self:
         """The encoder in the weights of a whole autoencoder."""
@@ -90,7 +98,8 @@ class Encoder:
         """
         if isinstance(X, (list, tuple)) and len({np.shape(image) for image in X}) > 1:
             return self._encode_sizes(X)
-        return encode_in_blocks(self.module, self.module, self._rows(X), self.architecture.block_rows)
+        function = self.module if isinstance(self.architecture, PatchArchitecture) else self._layer_by_layer
+        return encode_in_blocks(self.module, function, self._rows(X), self.architecture.block_rows)
 
     def with_pooling(self, pooling: Pooling) -> "Encoder":
         """The same encoder with another answer: ``"mean"``, ``"class"`` or ``"none"`` (all patch tokens).
@@ -115,6 +124,19 @@ class Encoder:
         module = self.architecture.encoder(torch_generator(seed, WEIGHTS))
         weights = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
         return Encoder(self.architecture, weights, np.zeros(0, np.uint64))
+
+    def _layer_by_layer(self, x: torch.Tensor) -> torch.Tensor:
+        """What the dense module gives, every row beginning on a cache line.
+
+        Some libraries sum a row that begins elsewhere in another order, so that its code would follow from its place.
+        """
+        for layer in self.module.children():
+            if isinstance(layer, nn.Linear):
+                short = (0, -layer.in_features % ALIGNED)
+                x = linear(pad(x, short), pad(layer.weight, short), layer.bias)
+            else:
+                x = layer(x)
+        return x
 
     @property
     def _kind(self) -> str:

@@ -27,7 +27,8 @@ BETAS = (0.9, 0.99)
 """Of Adam: its memory of squares is short, as training is."""
 
 _ALIGNED = 16
-"""Floats to which each member's parameters are padded, so that all members start on a cache line."""
+"""Numbers to which what belongs to a member is padded, so that all members start on a cache line: libraries sum in
+another order where memory is not aligned, and a member alone always is."""
 
 _EVIDENCE = 256
 """Numbers that must agree before a batched operation is trusted to round like the single one."""
@@ -168,13 +169,11 @@ class _Pass:
     """
 
     def __init__(self, stack: Stack, rows: int):
-        make = stack.weights.new_empty
-        members, features = len(stack), stack.layers[0][0]
         self.stack, self.rows = stack, rows
-        self.seen = make(members, rows, features)
-        self.outputs = [make(members, rows, size) for _, size in stack.layers]
-        self.deltas = [make(members, rows, size) for _, size in stack.layers]
-        self.losses = make(members)
+        self.seen = self._buffer(stack.layers[0][0])
+        self.outputs = [self._buffer(size) for _, size in stack.layers]
+        self.deltas = [self._buffer(size) for _, size in stack.layers]
+        self.losses = stack.weights.new_empty(len(stack))
         generator = torch.Generator(self.seen.device).manual_seed(0)
         for buffer in (self.seen, *self.outputs, *self.deltas):
             buffer.normal_(generator=generator)
@@ -196,6 +195,12 @@ class _Pass:
             run()
         self.stack.update()
         return self.losses
+
+    def _buffer(self, size: int) -> Tensor:
+        """Room for (members, rows, size) numbers."""
+        numbers = self.rows * size
+        room = self.stack.weights.new_empty(len(self.stack), -(-numbers // _ALIGNED) * _ALIGNED)
+        return room[:, :numbers].unflatten(1, (self.rows, size))
 
     def _forward(self, layer: int) -> Callable[[], object]:
         W, b = self.stack.parameters[layer]

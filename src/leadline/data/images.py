@@ -14,6 +14,9 @@ from leadline.errors import InputError
 PHOTOGRAPHS = ("china", "flower")
 """The two photographs, in the order of their labels."""
 
+REGIONS = {"all": (0.0, 1.0), "left": (0.0, 0.5), "right": (0.5, 1.0)}
+"""Parts of a photograph that have a name: their edges, as shares of the width."""
+
 _LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in grey, after ITU-R BT.601."""
 
@@ -43,7 +46,7 @@ def photograph_patches(
     *,
     seed: int,
     channels: Literal[1, 3] = 1,
-    region: Literal["all", "left", "right"] = "all",
+    region: Literal["all", "left", "right"] | tuple[float, float] = "all",
 ) -> Dataset:
     """Random crops of scikit-learn's two sample photographs, a Chinese palace and a flower, in [0, 1].
 
@@ -56,7 +59,8 @@ def photograph_patches(
         size: side of a crop in pixels, 1 to 320 in a half and to 427 in the whole.
         seed: decides photographs and corners.
         channels: 1 for grey (BT.601 luma), 3 for red, green, blue.
-        region: the part of each photograph from which crops are taken.
+        region: the part of each photograph from which crops are taken; also (start, stop), the edges of an upright
+            strip as shares of the width: strips that do not overlap share no pixel.
 
     Returns:
         ``X`` of shape (num, channels * size * size); ``y`` says which photograph (0 china, 1 flower).
@@ -68,9 +72,13 @@ def photograph_patches(
     check_count(size, "size")
     if channels not in (1, 3):
         raise InputError("channels must be 1 (grey) or 3 (colour)", got=f"channels = {channels!r}")
-    if region not in ("all", "left", "right"):
-        raise InputError("region must be 'all', 'left' or 'right'", got=f"region = {region!r}")
-    photographs = [_cut(photograph, region) for photograph in _photographs(channels)]
+    start, stop = REGIONS.get(region, (1.0, 0.0)) if isinstance(region, str) else region
+    if not 0 <= start < stop <= 1:
+        raise InputError(
+            "region must be 'all', 'left' or 'right', or the edges of a strip, 0 <= start < stop <= 1",
+            got=f"region = {region!r}",
+        )
+    photographs = [_strip(photograph, start, stop) for photograph in _photographs(channels)]
     height, width = photographs[0].shape[1:]
     if size > min(height, width):
         raise InputError(
@@ -110,6 +118,8 @@ def _unmoved_generator() -> Iterator[None]:
         random.setstate(state)
 
 
-def _cut(photograph: Float[np.ndarray, "channels H W"], region: str) -> Float[np.ndarray, "channels H part"]:
-    middle = photograph.shape[2] // 2
-    return {"all": photograph, "left": photograph[..., :middle], "right": photograph[..., middle:]}[region]
+def _strip(
+    photograph: Float[np.ndarray, "channels H W"], start: float, stop: float
+) -> Float[np.ndarray, "channels H part"]:
+    width = photograph.shape[2]
+    return photograph[..., round(start * width) : round(stop * width)]

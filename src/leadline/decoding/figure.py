@@ -15,6 +15,9 @@ from leadline.figures import NEUTRAL, bands, new_figure, plain, tree
 BOXES = 48
 """More candidates than this are not drawn one by one."""
 
+STEPS = 7
+"""More steps than this are not drawn side by side."""
+
 
 def draw_decoded(decoded: Decoded, item: int) -> go.Figure:
     """The search tree of one item with its answer, or its hypotheses token by token."""
@@ -98,38 +101,48 @@ def draw_tree(
 ) -> go.Figure:
     """A trace as a tree, with some token sequences picked out.
 
-    A wide trace shows the best candidates of each step and says how many more there were. The last path may leave the
-    trace: after step ``lost`` it is drawn with the log-probabilities ``upto`` that it would have had.
+    A wide trace shows the best candidates of each step and says how many more there were; a long one shows the steps
+    around ``lost``, else the last, and says how many lie before and after. The last path may leave the trace: after
+    step ``lost`` it is drawn with the log-probabilities ``upto`` that it would have had.
     """
     nodes = np.flatnonzero(trace.item == item)
     steps = int(trace.step[nodes].max(initial=0))
+    first = max(1, min(lost - STEPS // 2 if lost else steps, steps - STEPS + 1))
+    longest = max(steps, *map(len, paths.values()))  # the last path may be longer than the trace
+    window = range(first, min(longest, first + STEPS - 1) + 1)
+    nodes = nodes[np.isin(trace.step[nodes], window)]
     node_of = {trace.tokens(int(node)): int(node) for node in nodes}
-    prefixes = {name: [tuple(path[:t]) for t in range(1, len(path) + 1)] for name, path in paths.items()}
+    prefixes = {name: [tuple(path[:t]) for t in window if t <= len(path)] for name, path in paths.items()}
     wanted = {node_of[prefix] for path in prefixes.values() for prefix in path if prefix in node_of}
-    shown = _choose(trace, nodes, wanted, max(2, BOXES // max(steps, 1)))
-    boxes: list[tuple[tuple[int, ...], str, str, bool]] = [((), "start", "", False)]
-    place: dict[tuple[int, ...], int] = {(): 0}
+    shown = _choose(trace, nodes, wanted, max(2, BOXES // max(len(window), 1)))
+    before = f"{first - 1} steps before" if first > 1 else ""
+    boxes: list[tuple[tuple[int, ...], str, str, bool]] = [((), "…" if before else "start", before, False)]
+    place: dict[tuple[int, ...], int] = {}
     for node in shown:
         tokens, is_pruned = trace.tokens(node), bool(trace.fate[node] == Fate.PRUNED)
         note = f"{trace.log_prob[node]:.2f}" + (f", rank {trace.rank[node]}" if is_pruned else "")
         place[tokens] = len(boxes)
         boxes.append((tokens[:-1], _word(trace, tokens[-1]), note, is_pruned))
     last = list(prefixes.values())[-1]
-    for t, prefix in enumerate(last):
+    for prefix in last:
         if prefix not in place:
+            note = f"{upto[len(prefix) - 1]:.2f}" if len(prefix) <= len(upto) else ""
             place[prefix] = len(boxes)
-            boxes.append((prefix[:-1], _word(trace, prefix[-1]), f"{upto[t]:.2f}" if t < len(upto) else "", True))
+            boxes.append((prefix[:-1], _word(trace, prefix[-1]), note, True))
     above, labels, notes, faint = zip(*boxes, strict=True)
-    more = {t: int((trace.step[nodes] == t).sum() - (trace.step[shown] == t).sum()) for t in range(1, steps + 1)}
+    more = {t: int((trace.step[nodes] == t).sum() - (trace.step[shown] == t).sum()) for t in window}
+    columns = ["", *(f"step {t}" + (f" ({count} more)" if count else "") for t, count in more.items())]
+    if window and window[-1] < longest:
+        columns[-1] += f", {longest - window[-1]} steps after"
     return tree(
-        np.array([-1, *(place[prefix] for prefix in above[1:])]),
+        np.array([-1, *(place.get(prefix, 0) for prefix in above[1:])]),
         labels,
         [note.replace("-", "−") for note in notes],
         title=title,
         faint=faint,
         paths={name: [0, *(place[prefix] for prefix in path)] for name, path in prefixes.items()},
-        marks={place[last[lost - 1]]: "lost here"} if lost else {},
-        columns=["", *(f"step {t}" + (f" ({count} more)" if count else "") for t, count in more.items())],
+        marks={place[last[lost - first]]: "lost here"} if lost else {},
+        columns=columns,
     )
 
 
@@ -143,6 +156,7 @@ def _choose(trace: Trace, nodes: np.ndarray, wanted: set[int], per_step: int) ->
     for t in np.unique(trace.step[nodes]):
         level = nodes[trace.step[nodes] == t]
         level = level[np.argsort(trace.rank[level], kind="stable")]
-        reachable = level[(trace.parent[level] < 0) | np.isin(trace.parent[level], shown)].tolist()
-        shown += [node for place, node in enumerate(reachable) if place < per_step or node in wanted]
+        if shown:  # else it is the first step that is drawn
+            level = level[np.isin(trace.parent[level], shown)]
+        shown += [node for place, node in enumerate(level.tolist()) if place < per_step or node in wanted]
     return shown

@@ -1,9 +1,10 @@
 """The drawing vocabulary: arrays in, Plotly figures out. Knows no instrument and no sounding."""
 
 from leadline.figures.bands import bands
-from leadline.figures.heat import heat_map
+from leadline.figures.heat import heat_map, matrix
 from leadline.figures.lines import log_lines
 from leadline.figures.panels import panels
+from leadline.figures.scatter import Cloud, scatter
 from leadline.figures.strip import image_strip
 from leadline.figures.theme import ACCENT, COLOURS, NEUTRAL, new_figure, plain
 from leadline.figures.tree import tree
@@ -12,12 +13,15 @@ __all__ = [
     "ACCENT",
     "COLOURS",
     "NEUTRAL",
+    "Cloud",
     "bands",
     "heat_map",
     "image_strip",
     "log_lines",
+    "matrix",
     "new_figure",
     "panels",
     "plain",
+    "scatter",
     "tree",
 ]

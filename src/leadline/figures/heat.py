@@ -1,12 +1,13 @@
 """Matrices as heat maps."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Num
 
-from leadline.figures.theme import new_figure
+from leadline.figures.theme import new_figure, plain
 
 
 def heat_map(
@@ -46,3 +47,56 @@ def heat_map(
         hovertemplate=f"{y_label} %{{y}}, {x_label} %{{x}}: %{{z:.2f}} %{{text}}<extra></extra>",
         hoverongaps=True,
     )
+
+
+def matrix(
+    values: Num[np.ndarray, "rows columns"],
+    texts: Sequence[Sequence[str]],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    x_label: str,
+    y_label: str,
+    scale_label: str,
+    **layout: Any,
+) -> go.Figure:
+    """A small matrix of differences with a text in each cell: blue above zero, red below, pale at zero.
+
+    Args:
+        values: shape (rows, columns); row 0 is drawn at the top.
+        texts: what stands in each cell; markup.
+        rows: name of each row, all different; plain text.
+        columns: name of each column, all different; plain text.
+        title: what the figure shows; plain text.
+        x_label: what the columns are; markup.
+        y_label: what the rows are; markup.
+        scale_label: what the colours are, with unit; markup.
+        layout: further Plotly layout.
+
+    >>> names = {"rows": ["a", "b"], "columns": ["c"], "title": "", "x_label": "", "y_label": "", "scale_label": ""}
+    >>> matrix(np.array([[1.0], [-2.0]]), [["+1"], ["-2"]], **names).data[0].zmax
+    2.0
+    """
+    largest = float(np.abs(values[np.isfinite(values)]).max(initial=0)) or 1.0
+    figure = new_figure(title, x_label, y_label, **{"height": 150 + 52 * len(rows), **layout})
+    figure.add_heatmap(
+        z=np.where(np.isfinite(values), values, np.nan),
+        x=[plain(name) for name in columns],
+        y=[plain(name) for name in rows],
+        zmin=-largest,
+        zmax=largest,
+        colorscale="RdBu",
+        text=texts,
+        texttemplate="%{text}",
+        xgap=2,
+        ygap=2,
+        colorbar={
+            "title": {"text": scale_label, "side": "right", "font": {"size": 13}},
+            "thickness": 14,
+            "outlinewidth": 0,
+        },
+        hovertemplate="%{y}, %{x}: %{z:.2f}<extra></extra>",
+    )
+    figure.update_xaxes(showgrid=False, showline=False, ticks="")
+    return figure.update_yaxes(autorange="reversed", showgrid=False, showline=False, ticks="")

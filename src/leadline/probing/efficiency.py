@@ -47,24 +47,28 @@ class LabelEfficiency(Sounding):
     measure: Measure = "accuracy"
     """What ``accuracy`` holds."""
 
-    def interval(self, name: str, labels: int | None = None) -> Interval:
-        """Mean accuracy over seeds, in percent, with its 95 % interval; at the fewest labels by default."""
-        return paired_interval(100 * self._at(name, labels))
-
-    def gain(self, name: str, over: str = "raw", labels: int | None = None) -> Effect:
-        """Paired difference of two representations, in points of accuracy; at the fewest labels by default.
+    def at(self, name: str, labels: int | None = None) -> Float[np.ndarray, "seeds subsets"]:
+        """Test accuracies of one representation, in [0, 1]; at the fewest labels by default.
 
         Raises:
             InputError: a name or a budget that was not measured.
         """
+        return self.accuracy[self._place(name), :, self._budget(labels)]
+
+    def interval(self, name: str, labels: int | None = None) -> Interval:
+        """Mean accuracy over seeds, in percent, with its 95 % interval; at the fewest labels by default."""
+        return paired_interval(100 * self.at(name, labels))
+
+    def gain(self, name: str, over: str = "raw", labels: int | None = None) -> Effect:
+        """Paired difference of two representations, in points of accuracy; at the fewest labels by default."""
         labels = int(self.budgets[0]) if labels is None else labels
-        difference = 100 * (self._at(name, labels) - self._at(over, labels))
+        difference = 100 * (self.at(name, labels) - self.at(over, labels))
         return effect(difference, f"{name} minus {over}, {labels} labels", "points")
 
     def gain_shrinks(self, name: str, over: str = "raw") -> Effect:
         """How much larger the gain is at the fewest labels than at the most, in points of accuracy."""
         few, many = (int(self.budgets[i]) for i in (0, -1))
-        gains = [100 * (self._at(name, labels) - self._at(over, labels)) for labels in (few, many)]
+        gains = [100 * (self.at(name, labels) - self.at(over, labels)) for labels in (few, many)]
         label = f"gain of {name} over {over} at {few} labels minus the gain at {many}"
         return effect(gains[0] - gains[1], label, "points")
 
@@ -85,7 +89,7 @@ class LabelEfficiency(Sounding):
         and given an interval as in :meth:`crossing`: ``inf`` where ``over`` does not reach it with any label count.
         """
         labels = int(self.budgets[0]) if labels is None else labels
-        reached = self._at(name, labels)[:, None]
+        reached = self.at(name, labels)[:, None]
         found = self._label_count(self._curve(over) - reached, level)
         return Interval(found.estimate / labels, found.low / labels, found.high / labels, level)
 
@@ -178,9 +182,6 @@ class LabelEfficiency(Sounding):
 
         return label_efficiency_curves(self)
 
-    def _at(self, name: str, labels: int | None) -> Float[np.ndarray, "seeds subsets"]:
-        return self.accuracy[self._place(name), :, self._budget(labels)]
-
     def _curve(self, name: str) -> Float[np.ndarray, "seeds budgets subsets"]:
         return self.accuracy[self._place(name)]
 
@@ -190,7 +191,7 @@ class LabelEfficiency(Sounding):
 
     def _chosen_at(self, labels: int | None) -> tuple[Float[np.ndarray, " seeds"], Float[np.ndarray, " seeds"]]:
         """Test accuracy of the honest choice of each seed, and of what is best on the test role itself."""
-        tested = np.stack([self._at(name, labels).mean(axis=1) for name in self.candidates])
+        tested = np.stack([self.at(name, labels).mean(axis=1) for name in self.candidates])
         best = self._validation(labels).argmax(axis=0)
         return np.take_along_axis(tested, best[None], axis=0)[0], tested.max(axis=0)
 

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from leadline.figures import bands
+from leadline.figures import Cloud, bands, matrix, panels, scatter
+from leadline.statistics import paired_interval
 
 if TYPE_CHECKING:
+    from leadline.probing.agreement import RankAgreement
     from leadline.probing.efficiency import LabelEfficiency
+    from leadline.probing.transfer import TransferMatrix
 
 
 def label_efficiency_curves(study: "LabelEfficiency") -> go.Figure:
@@ -27,4 +30,51 @@ def label_efficiency_curves(study: "LabelEfficiency") -> go.Figure:
         y_label="test accuracy, %" if study.measure == "accuracy" else "variance explained, test rows, %",
         log_x=True,
         baselines=[name for name in study.names if name in BASELINES],
+    )
+
+
+def agreement_clouds(found: "RankAgreement") -> go.Figure:
+    """Accuracy against validation loss, and against RankMe: a point with 95 % intervals for each configuration."""
+    measured = "test accuracy, %" if found.measure == "accuracy" else "variance explained, %"
+    axes = [("told by the loss", "validation loss", measured), ("told by the effective rank", "RankMe", measured)]
+    figure = panels(f"Who tells the better representation? {found.labels} labels", axes, height=420)
+    for i, told in enumerate((found.loss, found.rank_me)):
+        cloud = scatter(_by_variant(found, told), title="", x_label=axes[i][1], y_label=measured)
+        for trace in cloud.data:
+            axis = str(i + 1) if i else ""
+            figure.add_trace(trace).data[-1].update(xaxis=f"x{axis}", yaxis=f"y{axis}", showlegend=not i)
+    return figure.update_layout(yaxis2_matches="y")
+
+
+def _by_variant(found: "RankAgreement", told: np.ndarray) -> dict[str, Cloud]:
+    clouds = {}
+    for variant in dict.fromkeys(found.variants):
+        rows = [i for i, other in enumerate(found.variants) if other == variant]
+        x, y = ([paired_interval(values[i]) for i in rows] for values in (told, 100 * found.accuracy))
+        x_middle, y_middle = (np.array([interval.estimate for interval in intervals]) for intervals in (x, y))
+        x_high, y_high = (np.array([interval.high for interval in intervals]) for intervals in (x, y))
+        names = [found.names[i] for i in rows]
+        clouds[variant] = Cloud(x_middle, y_middle, names, x_high - x_middle, y_high - y_middle)
+    return clouds
+
+
+def transfer_map(found: "TransferMatrix") -> go.Figure:
+    """Gain over raw inputs of each source on each target; accuracy and interval in each cell."""
+    gains = [[found.gain(source, target).interval for target in found.targets] for source in found.sources]
+    texts = [
+        [
+            f"{found.interval(source, target).estimate:.1f} %" + (f"<br>{gain:+.1f}" if source != "raw" else "")
+            for target, gain in zip(found.targets, row, strict=True)
+        ]
+        for source, row in zip(found.sources, gains, strict=True)
+    ]
+    return matrix(
+        np.array([[gain.estimate for gain in row] for row in gains]),
+        texts,
+        rows=found.sources,
+        columns=[f"{name} ({labels} labels)" for name, labels in zip(found.targets, found.labels, strict=True)],
+        title="What a representation is worth on other data",
+        x_label="probed on",
+        y_label="pretrained on",
+        scale_label="points over raw inputs",
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from leadline.data import check_features
 from leadline.errors import InputError
-from leadline.probing.logistic import LogisticFits, fit_logistic
+from leadline.probing.logistic import LogisticFits, PrincipalAxes, fit_logistic
 from leadline.probing.representation import check_probe_data
 from leadline.probing.scaling import Scaling
 
@@ -165,20 +165,20 @@ def check_strengths(strengths: Any) -> tuple[float, ...]:
 
 def _solve(Z: Tensor, y: Tensor, classes: int, strengths: Sequence[float], tol: float) -> Solution:
     enough = _can_be_folded(y, classes) if len(strengths) > 1 else torch.zeros(len(y), dtype=torch.bool)
-    start = None
+    start, axes = None, PrincipalAxes.of(Z)
     chosen = Z.new_full((len(Z),), FIXED_STRENGTH if len(strengths) > 1 else strengths[0])
     if enough.all():
-        start, index = _cross_validate(Z, y, classes, strengths)
+        start, index = _cross_validate(Z, axes, y, classes, strengths)
         chosen = Z.new_tensor(strengths)[index]
     elif enough.any():
-        _, index = _cross_validate(Z[enough], y[enough], classes, strengths)
+        _, index = _cross_validate(Z[enough], axes[enough], y[enough], classes, strengths)
         chosen[enough] = Z.new_tensor(strengths)[index]
-    fits = fit_logistic(Z, y, chosen.unsqueeze(1), classes=classes, start=start, tol=tol)
+    fits = fit_logistic(Z, y, chosen.unsqueeze(1), classes=classes, start=start, axes=axes, tol=tol)
     return Solution(fits, chosen, enough)
 
 
 def _cross_validate(
-    Z: Tensor, y: Tensor, classes: int, strengths: Sequence[float]
+    Z: Tensor, axes: PrincipalAxes, y: Tensor, classes: int, strengths: Sequence[float]
 ) -> tuple[LogisticFits, Int[Tensor, " batch"]]:
     """Index of the strength with the best held-out log-likelihood, and the fits to all rows at that strength."""
     fold = _rank_in_class(y, classes) % FOLDS
@@ -187,7 +187,8 @@ def _cross_validate(
     losses, paths, fits = [], [], None
     for strength in strengths:
         C = Z.new_full((len(Z), FOLDS + 1), strength)
-        fits = fit_logistic(Z, y, C, classes=classes, weights=weights, start=fits, tol=FOLD_TOLERANCE)
+        options = {"classes": classes, "weights": weights, "axes": axes, "tol": FOLD_TOLERANCE}
+        fits = fit_logistic(Z, y, C, start=fits, **options)
         scores = fits.logits(Z)[:, :FOLDS]
         right = scores.gather(3, y[:, None, :, None].expand(-1, FOLDS, -1, 1)).squeeze(3)
         losses.append(((scores.logsumexp(3) - right) * held_out).sum((1, 2)))

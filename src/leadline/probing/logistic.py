@@ -1,22 +1,23 @@
 """Multinomial logistic regression, many problems at once.
 
 Every problem of a study (label subset, fold, seed, strength of regularisation) is one row of a batch, and all take the
-steps of L-BFGS together. The objective is convex, a problem is left alone once its gradient is small, and nothing is
-drawn at random: a solution depends on its own problem only.
+steps of L-BFGS together, along the principal axes of their rows. The objective is convex, a problem is left alone once
+its gradient is small, and nothing is drawn at random: a solution depends on its own problem only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 MEMORY = 7
 """Pairs of steps and gradient changes that L-BFGS remembers."""
 
-MEASURED_AFTER = (5, 20, 80, 320)
-"""Steps after which the curvature is measured where the fits then are. Until then its bound is the safe guide; kept for
-longer it would be a slow one, since it is far too large for rows that are already told apart."""
+MEASURED_AFTER = (0, 10, 40, 160)
+"""Steps after which the curvature is measured where the fits then are: what it was at the start is far too much for
+rows that are already told apart."""
 
 MAX_STEPS = 1000
 """Steps after which a problem is given up; its gradient tells."""
@@ -46,6 +47,7 @@ def fit_logistic(
     classes: int,
     weights: Float[Tensor, "batch fits rows"] | None = None,
     start: LogisticFits | None = None,
+    axes: "PrincipalAxes | None" = None,
     tol: float = 1e-4,
 ) -> LogisticFits:
     """Solve a batch of multinomial logistic regressions with L2 regularisation.
@@ -60,41 +62,95 @@ def fit_logistic(
         classes: number of classes.
         weights: which rows a fit uses (1 or 0); all by default.
         start: solutions to start from, such as those for a smaller C.
+        axes: of Z, where they are known already.
         tol: largest entry of the gradient at which a fit is solved.
 
     Returns:
         The solutions, with the gradients that they ended with.
 
     Reference: Liu & Nocedal, *On the limited memory BFGS method for large scale optimization*, 1989; the bound of the
-    curvature is that of Böhning, *Multinomial logistic regression algorithm*, 1992.
+    curvature is that of Böhning, *Multinomial logistic regression algorithm*, 1992; that the solution lies in the span
+    of the rows is the theorem of Kimeldorf & Wahba, *Some results on Tchebycheffian spline functions*, 1971.
     """
     weights = Z.new_ones(*strengths.shape, Z.shape[1]) if weights is None else weights
-    before = None if start is None else torch.cat([start.coefficients, start.intercepts.unsqueeze(-1)], -1)
-    W, gradient = _lbfgs(_Problem.of(Z, y, strengths, classes, weights), before, tol)
-    return LogisticFits(W[..., :-1], W[..., -1], gradient)
+    axes = PrincipalAxes.of(Z) if axes is None else axes
+    before = None if start is None else axes.enter(start)
+    W, gradient = _lbfgs(_Problem.of(axes, y, strengths, classes, weights), before, tol)
+    return axes.leave(W, gradient)
+
+
+@dataclass(frozen=True, eq=False)
+class PrincipalAxes:
+    """The rows of each problem along their own principal axes, where a fit's curvature is nearly diagonal.
+
+    Of n rows with d features ``min(n, d)`` axes matter; along all others the solution is zero, and is not computed.
+    A rotation changes no penalty, and a shift is taken up by the intercept, which has none: the problem stays the same.
+    """
+
+    rows: Float[Tensor, "batch rows axes"]
+    """Centred rows, told by their places along the axes."""
+    directions: Float[Tensor, "batch axes features"]
+    """The axes: orthonormal, and zero where the rows span fewer."""
+    mean: Float[Tensor, "batch 1 features"]
+
+    @classmethod
+    def of(cls, Z: Float[Tensor, "batch rows features"]) -> "PrincipalAxes":
+        """The axes of each problem's rows, computed in float64."""
+        wide = Z.double()
+        mean = wide.mean(1, keepdim=True)
+        centred = wide - mean
+        if Z.shape[1] > Z.shape[2]:
+            directions = torch.linalg.eigh(centred.mT @ centred).eigenvectors.mT
+            rows = centred @ directions.mT
+        else:  # by the eigenvectors of the rows' inner products, of which there are fewer
+            squares, left = torch.linalg.eigh(centred @ centred.mT)
+            spanned = squares > 1e-12 * squares.amax(1, keepdim=True)
+            lengths = squares.clamp(min=0).sqrt()
+            rows = left * (lengths * spanned).unsqueeze(1)
+            directions = (left * torch.where(spanned, 1 / lengths, 0).unsqueeze(1)).mT @ centred
+        return cls(rows.to(Z.dtype), directions.to(Z.dtype), mean.to(Z.dtype))
+
+    def __getitem__(self, index: Tensor) -> "PrincipalAxes":
+        return PrincipalAxes(self.rows[index], self.directions[index], self.mean[index])
+
+    def enter(self, fits: LogisticFits) -> Float[Tensor, "batch fits classes columns"]:
+        """Solutions in these coordinates, the intercept last."""
+        shift = torch.linalg.vecdot(fits.coefficients, self.mean.unsqueeze(1))
+        along = fits.coefficients @ self.directions.mT.unsqueeze(1)
+        return torch.cat([along, (fits.intercepts + shift).unsqueeze(3)], 3)
+
+    def leave(
+        self, W: Float[Tensor, "batch fits classes columns"], gradient: Float[Tensor, "batch fits"]
+    ) -> LogisticFits:
+        """Solutions in the coordinates of the features."""
+        coefficients = W[..., :-1] @ self.directions.unsqueeze(1)
+        shift = torch.linalg.vecdot(coefficients, self.mean.unsqueeze(1))
+        return LogisticFits(coefficients, W[..., -1] - shift, gradient)
 
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """Objective and gradient of a batch; the intercept is the weight of a last, constant feature.
+    """Objective and gradient of a batch, in principal axes; the intercept is the weight of a last, constant one.
 
     Arrays are ordered so that the sum over classes runs over an outer axis, with rows side by side in memory.
     """
 
     Z: Tensor
-    """(batch, rows, features + 1)"""
+    """(batch, rows, axes + 1)"""
     squares: Tensor
     """Z squared, which the curvature is measured with."""
     weights: Tensor
     """(batch, fits, rows), adding to 1 in each fit."""
     moments: Tensor
-    """(batch, fits, classes, features + 1): weighted sums of the rows of each class, on which the fit term depends."""
+    """(batch, fits, classes, axes + 1): weighted sums of the rows of each class, on which the fit term depends."""
     penalty: Tensor
-    """(batch, fits, 1, features + 1): 1 / (C n), and 0 for the intercept."""
+    """(batch, fits, 1, axes + 1): 1 / (C n), and 0 for the intercept."""
+    features: Tensor
+    """(batch, axes + 1, features + 1): what turns a gradient into that with respect to the features' weights."""
 
     @classmethod
-    def of(cls, Z: Tensor, y: Tensor, strengths: Tensor, classes: int, weights: Tensor) -> "_Problem":
-        Z = torch.cat([Z, Z.new_ones(*Z.shape[:2], 1)], dim=2)
+    def of(cls, axes: PrincipalAxes, y: Tensor, strengths: Tensor, classes: int, weights: Tensor) -> "_Problem":
+        Z = pad(axes.rows, (0, 1), value=1.0)
         sizes = weights.sum(2, keepdim=True)
         weights = weights / sizes
         member = (y.unsqueeze(1) == torch.arange(classes, device=y.device).unsqueeze(1)).to(Z.dtype)
@@ -102,31 +158,32 @@ class _Problem:
         moments = torch.bmm(target.flatten(1, 2), Z).unflatten(1, target.shape[1:3])
         penalty = (1 / (strengths * sizes.squeeze(2)))[..., None, None].repeat(1, 1, 1, Z.shape[2])
         penalty[..., -1] = 0
-        return cls(Z, Z.square(), weights, moments, penalty)
+        shifted = torch.cat([pad(axes.directions, (0, 1)), pad(axes.mean, (0, 1), value=1.0)], 1)
+        return cls(Z, Z.square(), weights, moments, penalty, shifted)
 
     def __getitem__(self, index: Tensor) -> "_Problem":
-        return _Problem(
-            self.Z[index], self.squares[index], self.weights[index], self.moments[index], self.penalty[index]
-        )
+        return _Problem(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def zeros(self) -> Tensor:
-        """The weights of no knowledge, (batch, fits, classes, features + 1)."""
+        """The weights of no knowledge, (batch, fits, classes, axes + 1)."""
         return torch.zeros_like(self.moments)
 
-    def curvature(self) -> Tensor:
-        """An upper bound of the Hessian's diagonal, wherever the weights: (batch, fits, classes * (features + 1))."""
-        bound = (torch.bmm(self.weights, self.squares) / 2).unsqueeze(2) + self.penalty
-        return bound.expand(self.moments.shape).flatten(2)
-
-    def curvature_at(self, W: Tensor) -> Tensor:
-        """The Hessian's diagonal at weights W, kept away from zero."""
+    def curvature(self, W: Tensor) -> Tensor:
+        """The Hessian's diagonal at weights W, kept away from zero: (batch, fits, classes * (axes + 1))."""
         chance = self._scores(W).softmax(2)
         spread = (chance * (1 - chance)).mul_(self.weights.unsqueeze(2))
         squares = torch.bmm(spread.flatten(1, 2), self.squares).view(self.moments.shape)
-        return torch.maximum((squares + self.penalty).flatten(2), 1e-6 * self.curvature())
+        bound = (torch.bmm(self.weights, self.squares) / 2).unsqueeze(2) + self.penalty
+        return torch.maximum(squares + self.penalty, 1e-6 * bound).flatten(2)
+
+    def largest(self, gradient: Tensor) -> Tensor:
+        """Largest entry of each gradient with respect to the features' weights: (batch, fits)."""
+        batch, fits, classes, axes = self.moments.shape
+        of_features = torch.bmm(gradient.view(batch, fits * classes, axes), self.features)
+        return of_features.abs_().view(batch, fits, -1).amax(2)
 
     def __call__(self, W: Tensor) -> tuple[Tensor, Tensor]:
-        """Objective (batch, fits) and gradient at weights W: (batch, fits, classes * (features + 1))."""
+        """Objective (batch, fits) and gradient at weights W: (batch, fits, classes * (axes + 1))."""
         scores = self._scores(W)
         peak = scores.amax(2, keepdim=True)
         mass = scores.sub_(peak).exp_()
@@ -157,12 +214,11 @@ def _lbfgs(problem: _Problem, start: Tensor | None, tol: float) -> tuple[Tensor,
     alive = torch.arange(len(W), device=W.device)
     slack = 8 * torch.finfo(W.dtype).eps
     value, gradient = problem(W)
-    scale = 1 / problem.curvature()
+    scale = direction = gradient  # until the curvature is measured, before the first step
+    slope, length, stretch = value, value, value
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
-    direction, length = -scale * gradient, torch.ones_like(value)
-    slope, stretch = _dot(gradient, direction), torch.ones_like(value)
     for taken in range(MAX_STEPS):
-        largest = gradient.abs().amax(2)
+        largest = problem.largest(gradient)
         is_open = largest > tol
         rows = is_open.any(1)
         count = int(rows.sum())
@@ -176,7 +232,7 @@ def _lbfgs(problem: _Problem, start: Tensor | None, tol: float) -> tuple[Tensor,
             pairs = [(s[rows], y[rows], r[rows]) for s, y, r in pairs]
             is_open = is_open[rows]
         if taken in MEASURED_AFTER:
-            scale, pairs = 1 / problem.curvature_at(W), []
+            scale, pairs = 1 / problem.curvature(W), []
             direction = -scale * gradient
             slope, length, stretch = _dot(gradient, direction), torch.ones_like(length), torch.ones_like(stretch)
         length = length * is_open
@@ -202,7 +258,7 @@ def _lbfgs(problem: _Problem, start: Tensor | None, tol: float) -> tuple[Tensor,
             nearer = length * (slope / (slope - new_slope)).clamp(0.1, 0.5)
             slope, length = _dot(gradient, direction), torch.where(good, 1.0, nearer)
     else:
-        solution[alive], residual[alive] = W, gradient.abs().amax(2)
+        solution[alive], residual[alive] = W, problem.largest(gradient)
     return solution.view(shape), residual
 
 

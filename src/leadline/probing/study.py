@@ -133,8 +133,8 @@ def label_efficiency(
             got=f"{len(roles)} roles and {len(seeds)} seeds",
             cure="roles=[split_roles(y, seed=seed) for seed in range(12)]",
         )
-    given = {name: _per_seed(name, source, len(roles)) for name, source in encoders.items()}
-    sources = _with_baselines(given, seeds, X.shape[1])
+    given = {name: one_per_seed(name, source, len(roles)) for name, source in encoders.items()}
+    sources = _with_baselines(given, seeds, min(X.shape[1] // 2, *(len(role.pretrain_train) for role in roles)))
     if not transductive:
         _refuse_seen_rows(sources, X, roles, seeds)
     pool = min(len(role.probe_pool) for role in roles)
@@ -147,7 +147,7 @@ def label_efficiency(
     study = _Study(X, torch.from_numpy(y), roles, orders, budgets, kind, strengths)
     for name, per_seed in sources.items():
         with context(f"in the representation {name!r}"):
-            _refuse_other_shapes(per_seed, X, name)
+            refuse_other_shapes(per_seed, X, name)
     measured = {}
     for name, per_seed in sources.items():
         with context(f"in the representation {name!r}"):
@@ -224,17 +224,18 @@ class _Study:
         return self.probe.score(torch.matmul(Z[rows], W.mT) + b.unsqueeze(1), self.y[rows]).numpy()
 
 
-def _with_baselines(sources: dict[str, list[Any]], seeds: Sequence[int], width: int) -> dict[str, list[Any]]:
-    """The representations with those that every study holds added at the end."""
+def _with_baselines(sources: dict[str, list[Any]], seeds: Sequence[int], most: int) -> dict[str, list[Any]]:
+    """The representations with those that every study holds added at the end; PCA of at most so many components."""
     trained = [per_seed for per_seed in sources.values() if hasattr(per_seed[0], "untrained")]
-    components = max(1, min([width // 2, *(encoder.output_size for encoder in (trained[0] if trained else []))]))
+    components = max(1, min([most, *(encoder.output_size for encoder in (trained[0] if trained else []))]))
     added: dict[str, list[Any]] = {"raw": ["raw"] * len(seeds), "pca": [components] * len(seeds)}
     if trained:
         added["untrained"] = [encoder.untrained(seed) for encoder, seed in zip(trained[0], seeds, strict=True)]
     return {**sources, **{name: per_seed for name, per_seed in added.items() if name not in sources}}
 
 
-def _per_seed(name: str, given: Any, count: int) -> list[Any]:
+def one_per_seed(name: str, given: Any, count: int) -> list[Any]:
+    """A representation for each seed: a list of as many as there are, or one for all."""
     if not isinstance(given, (list, tuple)):
         return [given] * count
     if len(given) != count:
@@ -272,7 +273,7 @@ def _probe(name: str) -> Probe:
     return PROBES[name]
 
 
-def _refuse_other_shapes(per_seed: list[Any], X: np.ndarray, name: str) -> None:
+def refuse_other_shapes(per_seed: list[Any], X: np.ndarray, name: str) -> None:
     """Encoders of rows of another width say so here, before anything is fitted."""
     for source in per_seed:
         if hasattr(source, "has_seen"):

@@ -16,9 +16,6 @@ from leadline.errors import InputError
 from leadline.probing.linear import FOLDS, linear_probe
 from leadline.probing.representation import check_probe_data
 
-FIXED_EPOCHS = 10
-"""Epochs where some class has fewer than three labels, too few to hold one out."""
-
 
 @dataclass(frozen=True, eq=False)
 class FineTuned:
@@ -29,7 +26,7 @@ class FineTuned:
     frozen_accuracy: float
     """The same before the encoder was allowed to change: that of a linear probe on the same labels."""
     epochs: int
-    """How many it was trained for; 0 where the held-out labels saw no gain in any."""
+    """How many it was trained for; 0 where the held-out labels saw no gain in any, or are too few to be held out."""
     held_out_loss: Float[np.ndarray, " e"]
     """Mean negative log-likelihood of held-out labels at the start and after each epoch, in nats; or empty."""
     model: nn.Module
@@ -74,7 +71,8 @@ def fine_tune(
 
     The head begins as the linear probe on the frozen features, so that training begins where a probe ends. How many
     epochs are good is told by a third of the labels, held out; then all labels train anew for as many. Where a class
-    has fewer than three labels it is 10 epochs.
+    has fewer than three labels nothing can tell, and the probe is kept: on the digits at one label per class, 10 epochs
+    for better or worse make 9 of 12 seeds worse.
 
     Args:
         encoder: an encoder with a ``module``, or any ``torch.nn.Module`` from rows to features of shape (n, d), through
@@ -112,7 +110,7 @@ def fine_tune(
     rows, tests = (torch.tensor(X).to(first) for X in (X_train, X_test))
     labels = torch.from_numpy(y_train).to(first.device)
     held_out, classes = _every_third(y_train), int(y_train.max()) + 1
-    losses, count = np.empty(0), min(epochs, FIXED_EPOCHS)
+    losses, count = np.empty(0), 0
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         if held_out is not None:

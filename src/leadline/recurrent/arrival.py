@@ -76,7 +76,7 @@ def arrive(replayed: Replayed, gradients: Sequence[Sequence[Tensor | None]]) -> 
             above = _in_order(from_above.part(d * size, (d + 1) * size), one.order)
             ends = torch.cat([gradient[one.index * directions + d] for gradient in at_end], -1)
             direct = _direct(above, ends, one, replayed.lengths)
-            swept = adjoint_sweep(direct, one.record.pull_back)
+            swept = adjoint_sweep(direct, one.record.adjoint)
             unit = one.record.to_input(swept.total.unit.transpose(0, 1)).transpose(0, 1)
             to_inputs.append(_in_order(Rows.of(unit, swept.total.log), one.order))
             arrived.append((one, padding, direct, swept.total, swept.recurrent))
@@ -113,11 +113,13 @@ def _filled(replayed: Replayed, gradients: Sequence[Tensor | None]) -> list[Tens
 def _direct(above: Rows, ends: Tensor, one: Pass, lengths: Tensor | None) -> Rows:
     """The direct parts of a pass: from the layer above, and from h_n and c_n at each sample's end."""
     time, _, batch, size = above.unit.shape
-    padded = torch.nn.functional.pad(above.unit, (0, one.record.state_size - size))
-    steps = torch.full((batch,), time, device=padded.device) if lengths is None else lengths
-    at_end = torch.zeros_like(padded)
-    at_end[steps - 1, :, torch.arange(batch, device=padded.device)] = ends.transpose(0, 1)
-    return Rows.of(padded, above.log) + Rows.of(at_end)
+    unit, log = torch.nn.functional.pad(above.unit, (0, one.record.state_size - size)), above.log.clone()
+    if bool(ends.any()):
+        last = torch.full((batch,), time - 1, device=unit.device) if lengths is None else lengths - 1
+        sample = torch.arange(batch, device=unit.device)
+        there = Rows(unit[last, :, sample], log[last, :, sample]) + Rows.of(ends.transpose(0, 1))
+        unit[last, :, sample], log[last, :, sample] = there.unit, there.log
+    return Rows(unit, log)
 
 
 def _in_order(rows: Rows, order: Tensor | None) -> Rows:

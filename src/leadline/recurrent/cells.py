@@ -11,12 +11,13 @@ All were checked against finite differences. Biases: PyTorch's two are kept apar
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from leadline.recurrent.arithmetic import IN_TORCH, Arithmetic, PullBack
 
 Kind = Literal["tanh", "relu", "identity", "lstm", "gru"]
 
@@ -78,12 +79,13 @@ class Record:
         """``ds_t/ds_{t-1} v`` for K tangent vectors v of each sample: from the state at t - 1 to the state at t."""
         raise AssertionError("every cell has a tangent of its own")
 
+    def adjoint(self, on: Arithmetic) -> PullBack:
+        """``arguments`` and ``back`` in the operations of a scan, which leaves its rows as they are."""
+        raise AssertionError("every cell has an adjoint of its own")
+
     def pull_back(self, t: int, rows: Float[Tensor, "*rows S"]) -> Float[Tensor, "*rows S"]:
         """``rows ds_t/ds_{t-1}``: from the state at t to the state at t - 1; the last axis but one is the batch."""
-        rows, da = rows.clone(memory_format=torch.contiguous_format), self.scratch(rows)
-        self.arguments(t, rows, da)
-        self.back(t, rows, da)
-        return rows
+        return self.adjoint(IN_TORCH)(t, rows)
 
     def to_recurrent(self, da: Float[Tensor, "*more T B GH"]) -> Float[Tensor, "*more T B GH"]:
         """What ``W_h h_{t-1}`` receives, from what the gates' arguments receive, for all timesteps at once."""
@@ -114,14 +116,10 @@ class RNNRecord(Record):
         """``da = rows sigma'(a_t)``."""
         torch.mul(rows, self.slopes[t], out=da)
 
-    def pull_back(self, t: int, rows: Tensor) -> Tensor:
-        """``arguments`` and ``back`` without a copy."""
-        return (rows * self._slopes[t]) @ self.weights.W_h
-
-    @cached_property
-    def _slopes(self) -> tuple[Float[Tensor, "B H"], ...]:
-        """Those of each timestep, as tensors of their own."""
-        return self.slopes.unbind()
+    def adjoint(self, on: Arithmetic) -> PullBack:
+        """``rows sigma'(a_t) W_h``."""
+        slopes, W_h = on.of(self.slopes), on.of(self.weights.W_h)
+        return lambda t, rows: (rows * slopes[t]) @ W_h
 
     def push_forward(self, t: int, tangents: Tensor) -> Tensor:
         """``sigma'(a_t) W_h v``."""
@@ -164,18 +162,21 @@ class LSTMRecord(Record):
         torch.mul(dc.unsqueeze(-2), self.to_gates[t], out=da[..., : 3 * H].unflatten(-1, (3, H)))
         torch.mul(dm, self.to_output[t], out=da[..., 3 * H :])
 
-    def pull_back(self, t: int, rows: Tensor) -> Tensor:
-        """``arguments`` and ``back`` in half as many operations: for few rows, each costs more than its numbers."""
-        dh, dc = rows.split((self.h.shape[-1], self.c.shape[-1]), -1)
-        dm = self._to_output(dh)
-        dc = torch.addcmul(dc, dm, self.to_cell[t])
-        da = torch.cat((dc, dc, dc, dm), -1).mul_(self._to_arguments[t])
-        return torch.cat((da @ self.weights.W_h, dc * self.f[t]), -1)
+    def adjoint(self, on: Arithmetic) -> PullBack:
+        """``[da W_h, dc' f]``."""
+        P, weights = self.h.shape[-1], self.weights
+        W_h, W_p = on.of(weights.W_h), None if weights.W_p is None else on.of(weights.W_p)
+        # What dc' and dm are multiplied by, thrice and once.
+        to_arguments = torch.cat((self.to_gates.flatten(-2), self.to_output), -1)
+        to_arguments, to_cell, f = (on.of(part) for part in (to_arguments, self.to_cell, self.f))
 
-    @cached_property
-    def _to_arguments(self) -> Float[Tensor, "T B GH"]:
-        """What ``[dc', dc', dc', dm]`` is multiplied by."""
-        return torch.cat((self.to_gates.flatten(-2), self.to_output), -1)
+        def pull_back(t: int, rows: Any) -> Any:
+            dm = rows[..., :P] if W_p is None else rows[..., :P] @ W_p
+            dc = rows[..., P:] + dm * to_cell[t]
+            da = on.concatenate((dc, dc, dc, dm), -1) * to_arguments[t]
+            return on.concatenate((da @ W_h, dc * f[t]), -1)
+
+        return pull_back
 
     def push_forward(self, t: int, tangents: Tensor) -> Tensor:
         """``dc = [g i(1-i), c_{t-1} f(1-f), i(1-g²)] da + f dc``, ``dm = o(1-tanh²c_t) dc + tanh(c_t) o(1-o) da_o``."""
@@ -227,6 +228,12 @@ class GRURecord(Record):
         torch.mul(dn, self.to_reset[t], out=da_r)
         torch.mul(rows, self.to_update[t], out=da_z)
 
+    def adjoint(self, on: Arithmetic) -> PullBack:
+        """``[dn u r(1-r), dh (h_{t-1} - n) z(1-z), dn r] W_h + dh z``."""
+        gates = torch.cat((self.to_new * self.to_reset, self.to_update, self.to_new * self.r), -1)
+        gates, z, W_h = (on.of(part) for part in (gates, self.z, self.weights.W_h))
+        return lambda t, rows: (on.concatenate((rows, rows, rows), -1) * gates[t]) @ W_h + rows * z[t]
+
     def push_forward(self, t: int, tangents: Tensor) -> Tensor:
         """``(1-z)(1-n²) (u r(1-r) da_r + r du) + (h_{t-1} - n) z(1-z) da_z + z v``."""
         da_r, da_z, du = (tangents @ self.weights.W_h.T).chunk(3, -1)
@@ -263,8 +270,8 @@ def record(
         return _lstm(weights, before, from_x + from_h, c_0)
     if weights.kind == "gru":
         return _gru(weights, before, from_x, from_h)
-    a = from_x + from_h
-    again = {"tanh": torch.tanh, "relu": torch.relu, "identity": torch.clone}[weights.kind](a)
+    a = from_x.add_(from_h)
+    again = {"tanh": torch.tanh_, "relu": torch.relu_, "identity": lambda a: a}[weights.kind](a)
     return RNNRecord(weights, again, before, SLOPE[weights.kind](again))
 
 

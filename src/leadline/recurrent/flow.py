@@ -92,6 +92,12 @@ class LayerFlow:
         parts += [f"call {self.call + 1}"] if self.call else []
         return " ".join(parts)
 
+    @property
+    def horizon(self) -> Int[np.ndarray, " B"]:
+        """The effective horizon: how many timesteps have a norm above 1 % of the sample's largest finite one."""
+        finite = np.where(np.isfinite(self.log_total), self.log_total, -np.inf)
+        return (finite > finite.max(axis=1, initial=-np.inf, keepdims=True) - math.log(100)).sum(axis=1)
+
     def slope(self, first: int = 0, last: int | None = None) -> Float[np.ndarray, " B"]:
         """Growth of ln ‖dL/dh_t‖ per step of distance from the end, by least squares over t in [first, last).
 

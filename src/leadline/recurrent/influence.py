@@ -116,8 +116,8 @@ def summarise(log: Float[np.ndarray, "K T B"], per_sample: bool) -> dict[str, An
         }
 
 
-CACHE = 2 * 1024**2
-"""Bytes of rows that are swept together: what stays in the cache of two cores is read thrice at no cost."""
+CACHE = 8 * 1024**2
+"""Bytes of rows that are swept together: they stay in a last-level cache, and keep the matrix products large."""
 
 LEAST_ROWS = 1024
 """Fewer rows than these would not keep a matrix product busy."""

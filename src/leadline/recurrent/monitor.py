@@ -246,7 +246,7 @@ def summary(flows: Sequence[tuple[LayerFlow, np.ndarray]]) -> dict[str, float]:
         flows: flows of one layer, each with where its samples have a timestep, shape (B, T).
     """
     slopes = np.concatenate([flow.slope() for flow, _ in flows])
-    horizons = np.concatenate([_horizon(flow.log_total) for flow, _ in flows])
+    horizons = np.concatenate([flow.horizon for flow, _ in flows])
     slopes = slopes[np.isfinite(slopes)]
     slope = float(np.median(slopes)) if len(slopes) else math.nan
     return {
@@ -255,12 +255,6 @@ def summary(flows: Sequence[tuple[LayerFlow, np.ndarray]]) -> dict[str, float]:
         "horizon": float(np.median(horizons)) if len(horizons) else math.nan,
         "non_finite": float(sum(_non_finite(*one) for one in flows)),
     }
-
-
-def _horizon(log: np.ndarray) -> np.ndarray:
-    """Timesteps of each sample with a norm above 1 % of its largest."""
-    finite = np.where(np.isnan(log) | np.isposinf(log), -np.inf, log)
-    return (finite > finite.max(axis=1, initial=-np.inf, keepdims=True) - math.log(100)).sum(axis=1)
 
 
 def _non_finite(flow: LayerFlow, is_there: np.ndarray) -> int:

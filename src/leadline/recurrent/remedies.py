@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
+from leadline.recurrent.arithmetic import Arithmetic, PullBack
 from leadline.recurrent.cells import Record
 from leadline.recurrent.flow import LN10, GradientFlow, LayerFlow, median
 from leadline.recurrent.layers import GRU, RNN, GRULayer, Layer, LSTMLayer
@@ -24,9 +25,6 @@ from leadline.sounding import Protocol, Sounding, Verdict
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
-
-VISIBLE = math.log(100)
-"""A timestep is within the effective horizon where its norm is above 1 % of the largest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,9 +174,10 @@ class Truncated(Record):
         """As of the whole pass."""
         return self.whole.state_size
 
-    def pull_back(self, t: int, rows: Tensor) -> Tensor:
+    def adjoint(self, on: Arithmetic) -> PullBack:
         """Nothing where a segment begins."""
-        return torch.zeros_like(rows) if t % self.window == 0 else self.whole.pull_back(t, rows)
+        whole = self.whole.adjoint(on)
+        return lambda t, rows: on.zeros_like(rows) if t % self.window == 0 else whole(t, rows)
 
     def to_input(self, rows: Tensor) -> Tensor:
         """As of the whole pass."""
@@ -333,9 +332,8 @@ def spread(layer: LayerFlow) -> float:
 
 
 def horizon(layer: LayerFlow) -> int:
-    """The effective horizon: how many timesteps have a norm above 1 % of the largest."""
-    total = median(layer.log_total)
-    return int((np.isfinite(total) & (total > np.nanmax(total) - VISIBLE)).sum())
+    """The effective horizon of the median sample."""
+    return int(np.median(layer.horizon)) if len(layer.horizon) else 0
 
 
 def _range(layer: LayerFlow) -> tuple[float, float]:

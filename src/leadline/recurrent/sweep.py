@@ -7,13 +7,15 @@ With ``lambda_t = dL/dh_t`` as a row vector and ``e_t`` the part of it that does
 Every row is carried as a unit vector and the natural logarithm of its norm, so that a gradient of 1e-1000 is a number.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from leadline.recurrent.arithmetic import Adjoint, Arithmetic, PullBack, arithmetic_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +32,12 @@ class Rows:
     def of(cls, values: Float[Tensor, "*batch H"], log: Float[Tensor, "..."] | float = 0.0) -> "Rows":
         """Normalise ``values exp(log)``; the logarithms may be shared by leading axes."""
         # By the largest entry first: the square of 1e-200 is not representable.
-        size = values.abs().amax(-1, keepdim=True)
+        size = torch.linalg.vector_norm(values, torch.inf, -1, keepdim=True)
         scaled = values / torch.where(size > 0, size, 1)
         if bool(size.isinf().any()):
             scaled = torch.where(size.isinf(), values.isinf() * values.sign(), scaled)
         norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
-        unit = scaled / torch.where(norm > 0, norm, 1)
+        unit = scaled.div_(torch.where(norm > 0, norm, 1))
         own = (norm.double().log() + size.double().log()).squeeze(-1)
         return cls(unit, torch.where(own.isneginf(), own, own + log))
 
@@ -52,6 +54,8 @@ class Rows:
 
     def part(self, first: int | None, last: int | None) -> "Rows":
         """The entries from ``first`` to ``last`` of every row, as rows of their own."""
+        if slice(first, last).indices(self.unit.shape[-1]) == (0, self.unit.shape[-1], 1):
+            return self
         return Rows.of(self.unit[..., first:last], self.log)
 
     def __getitem__(self, index) -> "Rows":
@@ -66,38 +70,36 @@ class Swept:
     recurrent: Rows
 
 
-PullBack = Callable[[int, Tensor], Tensor]
-"""``(t, rows (B, H)) -> rows J_t (B, H)``: from the state at t to the state at t - 1."""
-
 BLOCK, STEADY = 64, 4
 """Steps between two normalisations, at most, and how many blocks in turn must have fitted before a larger one is tried:
 fewer steps where the range of the numbers asks for it.
 """
 
 
-def adjoint_sweep(direct: Rows, pull_back: PullBack) -> Swept:
+def adjoint_sweep(direct: Rows, adjoint: Adjoint) -> Swept:
     """Sweep backwards through time.
 
     Args:
         direct: the parts e_t, shape (T, B, H).
-        pull_back: the adjoint of one step of the recurrence.
+        adjoint: of one step of the recurrence.
 
     Returns:
         Totals and recurrent parts, each of shape (T, B, H).
 
     Reference: Werbos, *Backpropagation through time: what it does and how to do it*, 1990.
     """
-    last = len(direct.log) - 1
+    on = arithmetic_for(direct.unit)
+    pull_back, last = adjoint(on), len(direct.log) - 1
     carry, size, steady = direct[last], BLOCK, 0
     nothing = torch.zeros_like(carry.unit[None])
     blocks = [_Block(carry.unit[None], carry.log[None], nothing, torch.full_like(carry.log[None], -torch.inf))]
     while last > 0:
         first = max(0, last - size)
-        block = _together(direct[first:last], pull_back, carry, last) if size > 1 else None
+        block = _together(direct[first:last], pull_back, carry, last, on) if size > 1 else None
         if block is None and size > 1:
             size, steady = size // 2, 0
             continue
-        blocks.append(block or _alone(direct[last - 1], pull_back, carry, last))
+        blocks.append(block or _alone(direct[last - 1], pull_back, carry, last, on))
         carry, last = blocks[-1].earliest(), last - len(blocks[-1].log_total)
         steady += 1
         if steady % STEADY == 0:
@@ -118,19 +120,17 @@ class _Block(NamedTuple):
         return Rows.of(self.total[0], self.log_total[0])
 
 
-def _together(window: Rows, pull_back: PullBack, carry: Rows, last: int) -> _Block | None:
+def _together(window: Rows, pull_back: PullBack, carry: Rows, last: int, on: Arithmetic) -> _Block | None:
     """The states before ``last`` in plain arithmetic on one scale; ``None`` where its range is too small."""
     base = torch.maximum(carry.log, window.log.amax(0))
     base = torch.where(base.isneginf(), 0, base)
     entering = window.unit * _factor(window.log, base, window.unit)
-    row = carry.unit * _factor(carry.log, base, carry.unit)
-    rows, recurrents = [row], []
-    for back, enters in enumerate(reversed(entering.unbind())):
-        arrives = pull_back(last - back, row)
-        row = enters + arrives
-        recurrents.append(arrives)
-        rows.append(row)
-    total, recurrent = torch.stack(rows[::-1]), torch.stack(recurrents[::-1])
+    rows, recurrents = [on.of(carry.unit * _factor(carry.log, base, carry.unit))], []
+    with np.errstate(all="ignore"):
+        for back, enters in enumerate(reversed(tuple(on.of(entering)))):
+            recurrents.append(pull_back(last - back, rows[-1]))
+            rows.append(enters + recurrents[-1])
+    total, recurrent = (on.tensor(on.stack(parts[::-1])) for parts in (rows, recurrents))
     limit = torch.finfo(total.dtype).max ** 0.75
     sizes, arrived = total.abs().amax(-1), recurrent.abs().amax(-1)
     # What entered, and what came of it, lies well inside the range; a zero comes of a zero and not of an underflow.
@@ -147,9 +147,10 @@ def _inside(sizes: Tensor, limit: float) -> Tensor:
     return (sizes > 1 / limit) & (sizes < limit)
 
 
-def _alone(direct: Rows, pull_back: PullBack, carry: Rows, last: int) -> _Block:
+def _alone(direct: Rows, pull_back: PullBack, carry: Rows, last: int, on: Arithmetic) -> _Block:
     """The state before ``last`` alone, whatever the scales."""
-    recurrent = Rows.of(pull_back(last, carry.unit), carry.log)
+    with np.errstate(all="ignore"):
+        recurrent = Rows.of(on.tensor(pull_back(last, on.of(carry.unit))), carry.log)
     total = direct + recurrent
     return _Block(total.unit[None], total.log[None], recurrent.unit[None], recurrent.log[None])
 

@@ -123,10 +123,10 @@ class Tape:
         seeds, check = (top_seeds(one, gradients) for gradients in (plain, weighted))
         if seeds is None or check is None:
             return None
-        expected = seeds * weights.to(seeds.dtype)[:, None, None]
-        size = seeds.abs().amax((1, 2), keepdim=True)
-        tolerance = 1e3 * torch.finfo(seeds.dtype).eps
-        if not bool(((check - expected).abs() <= tolerance * size + torch.finfo(seeds.dtype).tiny).all()):
+        difference = torch.addcmul(check, seeds, weights.to(seeds.dtype)[:, None, None], value=-1)
+        difference, size = (torch.linalg.vector_norm(part, torch.inf, (1, 2)) for part in (difference, seeds))
+        precision = torch.finfo(seeds.dtype)
+        if not bool((difference <= 1e3 * precision.eps * size + precision.tiny).all()):
             return None
         return [
             LayerInfluence(**one.naming(index), **summary)

@@ -33,6 +33,12 @@ def effects_of(statement_id: str, **measured: tuple[np.ndarray, str, str]) -> di
     }
 
 
+def finding(sounding: Sounding) -> str:
+    """The verdict of a sounding that an answer rests on, as a sentence of its own."""
+    sentence = sounding.verdict.sentence
+    return f"{sentence[0].upper()}{sentence[1:]}."
+
+
 @dataclass(frozen=True, eq=False)
 class Answer(Sounding):
     """What was measured for one statement."""

@@ -4,7 +4,7 @@ import pytest
 from leadline import data
 from leadline.autoencoders import Autoencoder, GaussianNoise, Nothing, pretrain
 from leadline.worksheet import STATEMENTS, Holds, Setting
-from leadline.worksheet.measurements import inference
+from leadline.worksheet.measurements.autoencoders import inference
 
 
 def test_ae_i_is_measured_on_the_digits(monkeypatch, tmp_path):

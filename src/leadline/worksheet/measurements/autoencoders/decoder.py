@@ -17,7 +17,7 @@ from leadline.probing import Scaling, linear_probe
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.worksheet.answer import Answer
 from leadline.worksheet.criterion import Fact
-from leadline.worksheet.measurements.pretraining import pretrained_on_own_rows, spread
+from leadline.worksheet.measurements.autoencoders.pretraining import pretrained_on_own_rows, spread
 from leadline.worksheet.setting import Setting
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@ import pytest
 
 from leadline.data import Dataset
 from leadline.worksheet import STATEMENTS, Holds, Setting
-from leadline.worksheet.measurements import autoencoders as measurements
+from leadline.worksheet.measurements.autoencoders import few_labels as measurements
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Measurements of section 1, on the digits or on the user's own rows."""
+"""Measurement of ``ae.f``: what pretraining without labels is worth, label by label."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from leadline.probing import LabelEfficiency, label_efficiency
 from leadline.probing.efficiency import in_words
 from leadline.sounding import Protocol
 from leadline.worksheet.answer import Answer, effects_of
-from leadline.worksheet.measurements.pretraining import pretrained_on_own_rows, spread
+from leadline.worksheet.measurements.autoencoders.pretraining import pretrained_on_own_rows, spread
 from leadline.worksheet.setting import Setting
 
 HIDDEN_SIZES = (96, 96, 64)

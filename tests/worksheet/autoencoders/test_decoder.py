@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from leadline.worksheet import Setting
-from leadline.worksheet.measurements import decoder
+from leadline.worksheet.measurements.autoencoders import decoder
 
 
 @pytest.fixture(scope="module")

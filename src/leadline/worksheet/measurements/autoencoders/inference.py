@@ -15,7 +15,7 @@ from leadline.randomness import torch_generator
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import paired_interval
 from leadline.worksheet.answer import Answer, effects_of
-from leadline.worksheet.measurements.pretraining import pretrained_on_own_rows, spread
+from leadline.worksheet.measurements.autoencoders.pretraining import pretrained_on_own_rows, spread
 from leadline.worksheet.setting import Setting
 
 if TYPE_CHECKING:

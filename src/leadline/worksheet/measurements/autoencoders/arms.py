@@ -1,0 +1,130 @@
+"""The arms of a comparison: representations that are probed with equal labels, seed by seed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from leadline.data import Dataset, Roles
+from leadline.probing import label_efficiency
+from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.statistics import paired_interval
+from leadline.worksheet.setting import Setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True, eq=False)
+class Arms(Sounding):
+    """Accuracies of probes with equal labels, in percent; the arms share roles and label subsets."""
+
+    title: str
+    """What the figure shows."""
+    names: tuple[str, ...]
+    accuracy: Float[np.ndarray, "arms seeds"]
+    """Mean over label subsets, on the test role."""
+    labels: int
+    reference: str = "raw"
+    """The arm that the others are held against."""
+
+    def of(self, name: str) -> Float[np.ndarray, " seeds"]:
+        """One arm's accuracies."""
+        return self.accuracy[self.names.index(name)]
+
+    def difference(self, name: str, other: str) -> tuple[Float[np.ndarray, " seeds"], str, str]:
+        """Paired differences in points, what they are in words, and their unit: ready for ``effects_of``."""
+        return self.of(name) - self.of(other), f"{name} minus {other}, {self.labels} labels", "points"
+
+    @property
+    def verdict(self) -> Verdict:
+        """Every arm's mean."""
+        means = ", ".join(f"{name} {self.of(name).mean():.1f} %" for name in self.names)
+        return Verdict(f"accuracy with {self.labels} labels: {means}")
+
+    def table(self) -> "pd.DataFrame":
+        """One row per arm: ``accuracy`` (percent), ``gain`` over the reference (points), with 95 % intervals."""
+        import pandas as pd
+
+        rows = []
+        for name in self.names:
+            row: dict[str, object] = {"representation": name}
+            gains = self.of(name) - self.of(self.reference)
+            for column, values in (("accuracy", self.of(name)), ("gain", gains)):
+                interval = paired_interval(values)
+                row |= {column: interval.estimate, f"{column} low": interval.low, f"{column} high": interval.high}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def figure(self) -> "go.Figure":
+        """What each arm gains over the reference: the mean with its 95 % interval, and every seed."""
+        from leadline.figures import ACCENT, NEUTRAL, new_figure, plain
+
+        others = [name for name in self.names if name != self.reference][::-1]
+        figure = new_figure(
+            self.title,
+            f"points of accuracy over {plain(self.reference)} "
+            f"({self.of(self.reference).mean():.1f} %), {self.labels} labels",
+            height=150 + 44 * len(others),
+        )
+        for y, name in enumerate(others):
+            gains = self.of(name) - self.of(self.reference)
+            interval = paired_interval(gains)
+            figure.add_scatter(
+                x=gains, y=y - 0.16 + np.linspace(-0.1, 0.1, len(gains)), mode="markers", showlegend=False,
+                marker={"color": NEUTRAL, "size": 5, "opacity": 0.5}, hoverinfo="skip",
+            )  # fmt: skip
+            figure.add_scatter(
+                x=[interval.estimate],
+                y=[y + 0.12],
+                error_x={"array": [interval.high - interval.estimate], "width": 5},
+                mode="markers", marker={"color": ACCENT, "size": 9}, showlegend=False, name=plain(name),
+            )  # fmt: skip
+        figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1})
+        ticks = {"tickvals": list(range(len(others))), "ticktext": [plain(name) for name in others]}
+        return figure.update_yaxes(**ticks, range=[-0.6, len(others) - 0.4], showgrid=False, zeroline=False)
+
+
+def compared(
+    title: str,
+    encoders: Mapping[str, Any],
+    dataset: Dataset,
+    roles: Sequence[Roles],
+    setting: Setting,
+    *,
+    labels: int,
+    settings: Mapping[str, Any],
+    leave_out: Sequence[str] = (),
+) -> Arms:
+    """Probe representations, one for each seed, with equally many labels.
+
+    Args:
+        title: of the figure.
+        encoders: as in :func:`leadline.probing.label_efficiency`, which adds raw input, PCA and an untrained encoder.
+        dataset: rows and labels.
+        roles: one for each seed of the setting.
+        setting: budget and seeds.
+        labels: how many.
+        settings: for the protocol.
+        leave_out: baselines that the comparison is not about.
+    """
+    study = label_efficiency(
+        encoders,
+        dataset.X,
+        dataset.labels,
+        roles=roles,
+        labels=[labels],
+        num_subsets=setting.pick(quick=6, full=30),
+        seeds=setting.seeds,
+    )
+    names = [name for name in study.names if name not in leave_out]
+    accuracy = [100 * study.accuracy[study.names.index(name), :, 0].mean(1) for name in names]
+    protocol = Protocol(
+        {"data": dataset.name, **settings, **study.protocol.settings},
+        seeds=setting.seeds,
+        fingerprints=study.protocol.fingerprints,
+    )
+    return Arms(protocol, title, tuple(names), np.array(accuracy), labels)

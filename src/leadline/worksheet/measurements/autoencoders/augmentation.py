@@ -1,0 +1,307 @@
+"""Measurement of ``ae.h``: corruption as augmentation of a vanilla autoencoder, by its effects and bit for bit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from leadline import data
+from leadline.autoencoders import (
+    Autoencoder,
+    Corruption,
+    GaussianNoise,
+    MaskedPatchTransformer,
+    Nothing,
+    PatchMask,
+    PixelMask,
+    Pretrained,
+    pretrain,
+    pretrain_many,
+)
+from leadline.data import Dataset, Roles, label_subsets
+from leadline.probing import Scaling
+from leadline.probing.linear import STRENGTHS, solve_probes
+from leadline.randomness import numpy_generator
+from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.statistics import paired_interval
+from leadline.worksheet.answer import Answer, effects_of, finding
+from leadline.worksheet.criterion import Fact
+from leadline.worksheet.measurements.autoencoders import overfitting
+from leadline.worksheet.measurements.autoencoders.pretraining import label_count, spread
+from leadline.worksheet.setting import Setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+NOISE, MASK_RATIO = 0.1, 0.02
+"""Of a few strengths those with the lowest clean error on held-out rows, for other seeds."""
+
+SWAPPED = 0.2
+"""Share of the entries that the unseen corruption replaces."""
+
+DRAWS = 5
+"""How often the test rows are corrupted."""
+
+LABELS_PER_CLASS = 10
+
+TOLERANCE = 1e-4
+"""Largest entry of the gradient at which a probe is solved."""
+
+IDENTITY_EPOCHS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Augmented(Sounding):
+    """Vanilla, denoising and masked autoencoders that learned few rows by heart."""
+
+    kinds: tuple[str, ...]
+    error: Float[np.ndarray, "kinds seeds"]
+    """Of clean test rows at the last epoch: squared error per row, summed over features."""
+    accuracy: Float[np.ndarray, "kinds seeds states"]
+    """Of a probe that was fitted to clean rows, on test rows, clean and with entries of other rows; in [0, 1]."""
+
+    @property
+    def lost(self) -> Float[np.ndarray, "kinds seeds"]:
+        """Accuracy lost under the unseen corruption, in points."""
+        return 100 * (self.accuracy[..., 0] - self.accuracy[..., 1])
+
+    @property
+    def verdict(self) -> Verdict:
+        """Error and accuracy lost, by kind."""
+        means = zip(self.kinds, self.error.mean(1), self.lost.mean(1), strict=True)
+        return Verdict(
+            "clean test error and accuracy lost under an unseen corruption: "
+            + "; ".join(f"{kind} {error:.3f} and {lost:.1f} points" for kind, error, lost in means)
+        )
+
+    def table(self) -> "pd.DataFrame":
+        """One row per kind: clean test error, accuracies (percent), points lost; each with its 95 % interval."""
+        import pandas as pd
+
+        rows = []
+        for i, kind in enumerate(self.kinds):
+            columns = {
+                "clean test error": self.error[i],
+                "accuracy": 100 * self.accuracy[i, :, 0],
+                "lost": self.lost[i],
+            }
+            row: dict[str, object] = {"kind": kind}
+            for name, values in columns.items():
+                interval = paired_interval(values)
+                row |= {name: interval.estimate, f"{name} low": interval.low, f"{name} high": interval.high}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def figure(self) -> "go.Figure":
+        """Each kind's error and its loss of accuracy, with 95 % intervals over seeds."""
+        from leadline.figures import COLOURS, NEUTRAL, panels
+
+        figure = panels(
+            "Corruption as augmentation, where a vanilla autoencoder overfits",
+            [
+                ("clean test rows, last epoch", "", "squared error per row"),
+                ("under a corruption unseen in training", "", "accuracy lost, points"),
+            ],
+        )
+        for panel, values in enumerate((self.error, self.lost)):
+            axes = {"xaxis": "x2", "yaxis": "y2"} if panel else {}
+            for i, kind in enumerate(self.kinds):
+                interval, colour = paired_interval(values[i]), NEUTRAL if kind == "vanilla" else COLOURS[i - 1]
+                x = i + np.linspace(-0.14, 0.14, values.shape[1]) + 0.22
+                figure.add_scatter(
+                    x=x, y=values[i], mode="markers", marker={"color": colour, "size": 5, "opacity": 0.45},
+                    showlegend=False, hoverinfo="skip", **axes,
+                )  # fmt: skip
+                figure.add_scatter(
+                    x=[i - 0.1],
+                    y=[interval.estimate],
+                    error_y={"array": [interval.high - interval.estimate], "width": 5},
+                    mode="markers", marker={"color": colour, "size": 9}, showlegend=False, name=kind, **axes,
+                )  # fmt: skip
+        ticks = {"tickvals": list(range(len(self.kinds))), "ticktext": list(self.kinds), "range": [-0.5, 2.6]}
+        return figure.update_xaxes(**ticks)
+
+
+@dataclass(frozen=True)
+class Materialised(Corruption):
+    """A corruption that keeps every pair (corrupted, clean) that it shows to training."""
+
+    corruption: Corruption
+    pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list, compare=False)
+
+    @property
+    def counts_everywhere(self) -> bool:
+        """As for the corruption itself."""
+        return self.corruption.counts_everywhere
+
+    def corrupt(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """What the corruption does."""
+        seen, counts = self.corruption.corrupt(x, generator)
+        self.pairs.append((seen.clone(), x.clone()))
+        return seen, counts
+
+
+def corruption_is_augmentation(setting: Setting) -> Answer:
+    """``ae.h``: what corruption does where a vanilla autoencoder overfits, and that nothing else distinguishes it."""
+    dataset = setting.data or data.digits()
+    roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
+    kinds: dict[str, Corruption] = {
+        "vanilla": Nothing(),
+        "denoising": GaussianNoise(NOISE * spread(dataset)),
+        "masked": PixelMask(MASK_RATIO),
+    }
+    augmented = _augmented(kinds, dataset, roles, setting)
+    same = {kind: _identical(kinds[kind], dataset, roles, setting) for kind in ("denoising", "masked")}
+    dropped, filled = tokens_in_encoder(drop=True), tokens_in_encoder(drop=False)
+    effects = effects_of(
+        "ae.h",
+        **{
+            f"{kind}_{name}_minus_vanilla": (values[i] - values[0], f"{kind} minus vanilla: {label}", unit)
+            for name, values, label, unit in (
+                ("test_error", augmented.error, "clean test error at the last epoch", "squared error per row"),
+                ("accuracy_lost", augmented.lost, "accuracy lost under an unseen corruption", "points"),
+            )
+            for i, kind in ((1, "denoising"), (2, "masked"))
+        },
+    )
+    pairs = len(roles) * len(same)
+    return Answer(
+        protocol=augmented.protocol,
+        statement_id="ae.h",
+        sentence="against vanilla, the clean test error changes by "
+        f"{effects['denoising_test_error_minus_vanilla'].interval} (denoising) and "
+        f"{effects['masked_test_error_minus_vanilla'].interval} (masked), the accuracy lost under an unseen corruption "
+        f"by {effects['denoising_accuracy_lost_minus_vanilla'].interval} and "
+        f"{effects['masked_accuracy_lost_minus_vanilla'].interval} points; on materialised pairs "
+        f"{sum(map(sum, same.values()))} of {pairs} vanilla runs end with the same bits.",
+        soundings={"augmented": augmented},
+        effects=effects,
+        facts={
+            "identical_to_augmented_vanilla": Fact(
+                "weights of vanilla training on the materialised (corrupted, clean) pairs, bit for bit",
+                all(map(all, same.values())),
+                f"equal in {sum(map(sum, same.values()))} of {pairs} runs",
+                "equal in all",
+            ),
+            "dropped_tokens": Fact(
+                "the one difference: tokens that enter the encoder of a masked transformer, 75 % hidden",
+                dropped < filled,
+                f"{dropped}, against {filled} with hidden patches filled with zeros",
+                "fewer than with zeros",
+            ),
+        },
+        findings=(finding(augmented),),
+    )
+
+
+def _augmented(
+    kinds: Mapping[str, Corruption], dataset: Dataset, roles: Sequence[Roles], setting: Setting
+) -> Augmented:
+    named = [(kind, i) for kind in kinds for i in range(len(roles))]
+    rows = [overfitting.scarce_rows(dataset, role, seed) for role, seed in zip(roles, setting.seeds, strict=True)]
+    results = pretrain_many(
+        [
+            Autoencoder(dataset.X.shape[1], overfitting.HIDDEN_SIZES, corruption=kinds[kind], seed=setting.seeds[i])
+            for kind, i in named
+        ],
+        [rows[i] for _, i in named],
+        validation=None,
+        seeds=[setting.seeds[i] for _, i in named],
+        epochs=overfitting.epochs(setting),
+        batch_size=overfitting.BATCH_SIZE,
+    )
+    labels = label_count(dataset, roles, per_class=LABELS_PER_CLASS)
+    subsets = setting.pick(quick=10, full=30)
+    error, accuracy = [], []
+    for (_, i), result in zip(named, results, strict=True):
+        error.append(overfitting.reconstruction_error(result, dataset.X[roles[i].test]))
+        accuracy.append(_accuracies(result, rows[i], dataset, roles[i], setting.seeds[i], labels, subsets))
+    protocol = Protocol(
+        {
+            "data": dataset.name,
+            "encoder": "-".join(map(str, (dataset.X.shape[1], *overfitting.HIDDEN_SIZES))),
+            "rows": len(rows[0]),
+            "epochs": overfitting.epochs(setting),
+            "batch size": overfitting.BATCH_SIZE,
+            "noise": NOISE * spread(dataset),
+            "mask ratio": MASK_RATIO,
+            "unseen corruption": f"{100 * SWAPPED:.0f} % of the entries are those of other rows",
+            "labels": labels,
+            "label subsets": subsets,
+        },
+        seeds=setting.seeds,
+    )
+    shape = (len(kinds), len(roles))
+    return Augmented(protocol, tuple(kinds), np.reshape(error, shape), np.reshape(accuracy, (*shape, 2)))
+
+
+def _accuracies(
+    pretrained: Pretrained, pretraining: np.ndarray, dataset: Dataset, role: Roles, seed: int, labels: int, subsets: int
+) -> tuple[float, float]:
+    """Accuracy on clean test rows and on swapped ones, of probes that were fitted to clean rows."""
+    encode, y, y_test = pretrained.encoder.encode, dataset.labels, dataset.labels[role.test]
+    clean = dataset.X[role.test]
+    scaling = Scaling.fit(encode(pretraining))
+    rows = label_subsets(y, role.probe_pool, [labels], num=subsets, seed=seed).rows(labels)
+    Z = scaling(encode(dataset.X[rows.ravel()])).reshape(*rows.shape, -1)
+    solved = solve_probes(torch.from_numpy(Z), torch.from_numpy(y[rows]), dataset.num_classes, STRENGTHS, TOLERANCE)
+
+    def accuracy(X: np.ndarray) -> float:
+        scores = solved.fits.logits(torch.from_numpy(scaling(encode(X))).expand(len(rows), -1, -1))[:, 0]
+        return float((scores.argmax(2).numpy() == y_test).mean())
+
+    rng = numpy_generator(seed, "worksheet.ae.h")
+    return accuracy(clean), float(np.mean([accuracy(with_entries_of_others(clean, rng)) for _ in range(DRAWS)]))
+
+
+def with_entries_of_others(X: Float[np.ndarray, "n d"], rng: np.random.Generator) -> Float[np.ndarray, "n d"]:
+    """Rows of which a share of the entries is replaced by the same feature of other rows."""
+    others = np.take_along_axis(X, rng.permuted(np.tile(np.arange(len(X))[:, None], X.shape[1]), axis=0), axis=0)
+    return np.where(rng.random(X.shape) < SWAPPED, others, X)
+
+
+def _identical(corruption: Corruption, dataset: Dataset, roles: Sequence[Roles], setting: Setting) -> list[bool]:
+    return [
+        equals_vanilla_on_pairs(corruption, overfitting.scarce_rows(dataset, role, seed), seed)
+        for role, seed in zip(roles, setting.seeds, strict=True)
+    ]
+
+
+def equals_vanilla_on_pairs(corruption: Corruption, X: Float[np.ndarray, "n d"], seed: int) -> bool:
+    """Whether corruption in the loop ends with the weights of vanilla training on the pairs that it showed.
+
+    The vanilla autoencoder goes once through the pairs of all epochs, in the order in which they were shown.
+    """
+    batch = min(overfitting.BATCH_SIZE, len(X))
+    X = X[: len(X) // batch * batch]  # batches of one size, so that epochs joined together are cut alike
+    options: dict[str, Any] = {"batch_size": batch, "schedule": "constant", "validation": None, "centre": False}
+    sizes = (X.shape[1], overfitting.HIDDEN_SIZES)
+    shown = Materialised(corruption)
+    corrupted = pretrain(
+        Autoencoder(*sizes, corruption=shown, seed=seed), X, epochs=IDENTITY_EPOCHS, seed=seed, **options
+    )
+    seen, clean = (torch.cat(part).numpy() for part in zip(*shown.pairs, strict=True))
+    vanilla = pretrain(Autoencoder(*sizes, seed=seed), seen, targets=clean, shuffle=False, epochs=1, **options)
+    return all(np.array_equal(corrupted.weights[name], vanilla.weights[name]) for name in vanilla.weights)
+
+
+def tokens_in_encoder(*, drop: bool) -> int:
+    """Tokens, the class token among them, that a masked transformer's encoder works on in a training step.
+
+    Args:
+        drop: hidden patches are left out, as this transformer does; or they are filled with zeros.
+    """
+    model = MaskedPatchTransformer(16, 4, width=16, depth=1, decoder_width=8, mask_ratio=0.75, seed=0)
+    mask = PatchMask(0.75, 4, 16, loss="masked", drop=drop)
+    counted: list[int] = []
+    hook = model.encoder.blocks[0].register_forward_pre_hook(lambda _, inputs: counted.append(inputs[0].shape[1]))
+    images = torch.zeros(2, 16 * 16)
+    seen, counts = mask.corrupt(images, torch.Generator().manual_seed(0))
+    model.squared_error(seen, images, counts)
+    hook.remove()
+    return counted[0]

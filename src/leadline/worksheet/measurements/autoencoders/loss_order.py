@@ -1,0 +1,195 @@
+"""Measurement of ``ae.b``: the order of autoencoders by validation loss, and by what a probe makes of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from leadline import data
+from leadline.autoencoders import Corruption, GaussianNoise, Nothing
+from leadline.data import Dataset
+from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.statistics import kendall_tau
+from leadline.worksheet.answer import Answer, effects_of, finding
+from leadline.worksheet.measurements.autoencoders.arms import compared
+from leadline.worksheet.measurements.autoencoders.pretraining import label_count, pretrained_on_own_rows, spread
+from leadline.worksheet.setting import Setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+HIDDEN = 64
+"""Units between the input and the code."""
+
+NOISE = 0.5
+
+LABELS_PER_CLASS = 10
+
+NARROW, EQUAL, WIDE = range(3)
+"""Places of the widths: a fifth of the features, as many as features, and twice as many."""
+
+VECTORS = 1800
+
+
+@dataclass(frozen=True, eq=False)
+class LossOrder(Sounding):
+    """Clean validation loss and probe accuracy of autoencoders of several kinds and widths, on one data set."""
+
+    data_name: str
+    kinds: tuple[str, ...]
+    widths: Int[np.ndarray, " widths"]
+    """Units of the code."""
+    loss: Float[np.ndarray, "kinds widths seeds"]
+    """Squared error of clean validation rows, summed over features."""
+    accuracy: Float[np.ndarray, "kinds widths seeds"]
+    """Of a probe on test rows, in percent."""
+    labels: int
+
+    def tau(self, *, within: bool) -> Float[np.ndarray, " seeds"]:
+        """Kendall's tau between low loss and high accuracy for each seed: 1 where the orders agree, -1 where they are
+        opposite, 0 where there is no order; over widths within each kind (their mean), or over all."""
+        axes = (0, 2, 1) if within else (2, 0, 1)
+        low_loss, accuracy = -self.loss.transpose(axes), self.accuracy.transpose(axes)
+        if within:
+            return np.nan_to_num(kendall_tau(low_loss, accuracy)).mean(0)
+        seeds = self.loss.shape[2]
+        return np.nan_to_num(kendall_tau(low_loss.reshape(seeds, -1), accuracy.reshape(seeds, -1)))
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the lowest loss has the best probe."""
+        loss, accuracy = self.loss.mean(2).ravel(), self.accuracy.mean(2).ravel()
+        names = [f"{kind}, {width} units" for kind in self.kinds for width in self.widths.tolist()]
+        low, best = int(loss.argmin()), int(accuracy.argmax())
+        return Verdict(
+            f"on {self.data_name} the lowest validation loss is that of {names[low]} ({accuracy[low]:.1f} % with "
+            f"{self.labels} labels), the best probe that of {names[best]} ({accuracy[best]:.1f} %)"
+        )
+
+    def table(self) -> "pd.DataFrame":
+        """One row per autoencoder: ``loss`` (squared error per row) and ``accuracy`` (percent), means over seeds."""
+        import pandas as pd
+
+        rows = [
+            (kind, width, self.loss[i, j].mean(), self.accuracy[i, j].mean())
+            for i, kind in enumerate(self.kinds)
+            for j, width in enumerate(self.widths.tolist())
+        ]
+        return pd.DataFrame(rows, columns=["kind", "width", "loss", "accuracy"])
+
+    def figure(self) -> "go.Figure":
+        """Accuracy by loss: one line per kind, along its widths."""
+        from leadline.figures import new_figure, plain
+        from leadline.statistics import paired_interval
+
+        figure = new_figure(
+            f"Low loss and a good probe: {self.data_name}, by units of the code",
+            "clean validation loss, squared error per row",
+            f"accuracy in %, {self.labels} labels",
+        )
+        for kind, loss, accuracy in zip(self.kinds, self.loss, self.accuracy, strict=True):
+            intervals = [paired_interval(values) for values in accuracy]
+            figure.add_scatter(
+                x=loss.mean(1),
+                y=[interval.estimate for interval in intervals],
+                error_y={"array": [interval.high - interval.estimate for interval in intervals], "width": 4},
+                text=[str(width) for width in self.widths.tolist()],
+                textposition="top right",
+                mode="markers+lines+text",
+                name=plain(kind),
+            )
+        return figure.update_layout(xaxis_rangemode="tozero")
+
+
+def loss_against_probe(setting: Setting) -> Answer:
+    """``ae.b``: registered pairs, and rank agreement over a grid, on the digits and on high-variance vectors."""
+    sources = {"digits": setting.data or data.digits(), "vectors": data.high_variance_vectors(VECTORS, seed=0)}
+    orders = {name: _order(dataset, setting) for name, dataset in sources.items()}
+    effects = effects_of("ae.b", **{k: v for name, order in orders.items() for k, v in _effects(name, order).items()})
+    inverted = [
+        effects[name.replace("loss", "accuracy", 1)].label.removeprefix("accuracy: ")
+        for name, effect in effects.items()
+        if name.startswith("loss_")
+        and effect.simultaneous.below(0)
+        and effects[name.replace("loss", "accuracy", 1)].simultaneous.below(0)
+    ]
+    found = "; ".join(inverted) if inverted else "none"
+    return Answer(
+        protocol=Protocol(
+            {
+                "data": " and ".join(dataset.name for dataset in sources.values()),
+                "hidden units": HIDDEN,
+                "widths": {name: order.widths.tolist() for name, order in orders.items()},
+                "labels": {name: order.labels for name, order in orders.items()},
+                "noise": NOISE,
+            },
+            seeds=setting.seeds,
+        ),
+        statement_id="ae.b",
+        sentence=f"of four registered pairs, {len(inverted)} have lower loss and lower probe accuracy: {found}.",
+        soundings=orders,
+        effects=effects,
+        findings=(
+            *map(finding, orders.values()),
+            "Kendall's tau between low loss and high accuracy: "
+            + "; ".join(
+                f"on {order.data_name} {effects[f'tau_within_on_{name}'].interval} over widths within a kind, "
+                f"{effects[f'tau_across_on_{name}'].interval} across kinds"
+                for name, order in orders.items()
+            )
+            + ".",
+        ),
+    )
+
+
+def _order(dataset: Dataset, setting: Setting) -> LossOrder:
+    """Loss and accuracy over the grid."""
+    roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
+    features, labels = dataset.X.shape[1], label_count(dataset, roles, per_class=LABELS_PER_CLASS)
+    kinds: Mapping[str, Corruption] = {
+        "vanilla": Nothing(),
+        "denoising": GaussianNoise(NOISE * spread(dataset)),
+    }
+    widths = (max(1, features // 5), features, 2 * features)
+    losses, encoders = {}, {}
+    for width in widths:
+        found = pretrained_on_own_rows(
+            kinds, dataset, roles, setting, (HIDDEN, width), setting.pick(quick=60, full=200)
+        )
+        for kind, results in found.items():
+            losses[kind, width] = [result.clean_error[result.best_epoch] for result in results]
+            encoders[f"{kind} {width}"] = [result.encoder for result in results]
+    arms = compared("", encoders, dataset, roles, setting, labels=labels, settings={})
+    grid = [[(kind, width) for width in widths] for kind in kinds]
+    return LossOrder(
+        protocol=arms.protocol,
+        data_name=dataset.name,
+        kinds=tuple(kinds),
+        widths=np.array(widths),
+        loss=np.array([[losses[cell] for cell in row] for row in grid]),
+        accuracy=np.array([[arms.of(f"{kind} {width}") for kind, width in row] for row in grid]),
+        labels=labels,
+    )
+
+
+def _effects(name: str, order: LossOrder) -> dict[str, tuple[np.ndarray, str, str]]:
+    """The registered pairs on one data set, each by loss and by accuracy, and the rank agreement."""
+    pairs = {
+        "vanilla_minus_denoising": ((0, EQUAL), (1, EQUAL), "vanilla minus denoising"),
+        "wide_minus_narrow": ((0, WIDE), (0, NARROW), "vanilla, overcomplete minus narrow"),
+    }
+    found = {}
+    for pair, (one, other, label) in pairs.items():
+        for what, values, unit in (
+            ("loss", order.loss, "squared error per row"),
+            ("accuracy", order.accuracy, "points"),
+        ):
+            text = f"{what}: {label}, on {order.data_name}"
+            found[f"{what}_{pair}_on_{name}"] = (values[one] - values[other], text, unit)
+    for where in ("within", "across"):
+        text = f"agreement of low loss and high accuracy {where} kinds, on {order.data_name} (Kendall's tau)"
+        found[f"tau_{where}_on_{name}"] = (order.tau(within=where == "within"), text, "")
+    return found

@@ -1,0 +1,127 @@
+"""Measurement of ``ae.e``: what an encoder that learned on letters is worth for handwritten digits."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from leadline import data
+from leadline.autoencoders import GaussianNoise, Pretrained
+from leadline.data import Dataset
+from leadline.data.glyphs import LETTERS_UNLIKE_DIGITS
+from leadline.errors import InputError
+from leadline.worksheet.answer import Answer, effects_of, finding
+from leadline.worksheet.measurements.autoencoders.arms import compared
+from leadline.worksheet.measurements.autoencoders.pretraining import pretrained_on, pretrained_on_own_rows, spread
+from leadline.worksheet.setting import Setting
+
+HIDDEN_SIZES = (256,)
+"""The encoder; chosen from three, with its noise, on the probe-validation role of other seeds."""
+
+NOISE = 0.3
+
+ROWS = 2000
+"""Letters, or crops, that each encoder learns on: there are as many as one cares to draw."""
+
+ONE_FONT = "DejaVuSans"
+
+
+def letters_help_digits(setting: Setting) -> Answer:
+    """``ae.e``: encoders that learned on letters, on photographs and on the data, at one label per class."""
+    dataset = setting.data or data.digits()
+    check_geometry(dataset)
+    roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
+    noise, epochs = GaussianNoise(NOISE * spread(dataset)), setting.pick(quick=20, full=100)
+
+    def on(source: str) -> list[Pretrained]:
+        if source == "own data":
+            as_many_steps = round(epochs * ROWS / len(roles[0].pretrain_train))
+            return pretrained_on_own_rows({"own": noise}, dataset, roles, setting, HIDDEN_SIZES, as_many_steps)["own"]
+        rows = [_foreign(source, dataset, seed) for seed in setting.seeds]
+        return pretrained_on(rows, noise, setting, HIDDEN_SIZES, epochs)
+
+    sources = ("letters", "letters of one font", "photographs", "own data")
+    arms = compared(
+        f"Encoders for {dataset.name}, by what they were pretrained on",
+        {source: [result.encoder for result in on(source)] for source in sources},
+        dataset,
+        roles,
+        setting,
+        labels=dataset.num_classes,
+        settings={
+            "encoder": "-".join(map(str, (dataset.X.shape[1], *HIDDEN_SIZES))),
+            "noise": noise.std,
+            "rows": ROWS,
+            "epochs": epochs,
+            "letters": LETTERS_UNLIKE_DIGITS,
+            "one font": ONE_FONT,
+        },
+        leave_out=("pca",),
+    )
+    effects = effects_of(
+        "ae.e",
+        letters_minus_raw=arms.difference("letters", "raw"),
+        letters_minus_untrained=arms.difference("letters", "untrained"),
+        many_fonts_minus_one=arms.difference("letters", "letters of one font"),
+        photographs_minus_raw=arms.difference("photographs", "raw"),
+        own_minus_letters=arms.difference("own data", "letters"),
+    )
+    return Answer(
+        protocol=arms.protocol,
+        statement_id="ae.e",
+        sentence=f"with one label per class, an encoder that learned on letters gains "
+        f"{effects['letters_minus_raw'].interval} points over raw input and "
+        f"{effects['letters_minus_untrained'].interval} over an untrained one.",
+        soundings={"arms": arms},
+        effects=effects,
+        findings=(
+            finding(arms),
+            f"Many fonts instead of one: {effects['many_fonts_minus_one'].interval} points; own data instead of "
+            f"letters: {effects['own_minus_letters'].interval}; photographs over raw input: "
+            f"{effects['photographs_minus_raw'].interval}.",
+        ),
+    )
+
+
+def check_geometry(dataset: Dataset) -> None:
+    """Refuse rows that letters and photographs cannot be drawn like."""
+    sides = dataset.image_size
+    if sides is None or dataset.channels not in (1, 3) or min(sides) < 4 or max(sides) > 427:
+        size = "no images" if sides is None else f"images of {dataset.channels} x {sides[0]} x {sides[1]}"
+        raise InputError(
+            "letters and photographs can stand in for images only: 1 or 3 channels, sides of 4 to 427 pixels",
+            got=f"{dataset.name}: {size}",
+            cause="flat rows, whose height and width are not known" if sides is None else None,
+            cure="hand images over with their shape, (n, height, width); the other statements take flat rows",
+        )
+
+
+def letters_like(
+    dataset: Dataset, num: int, seed: int, fonts: Sequence[str] | None = None
+) -> Float[np.ndarray, "num d"]:
+    """Letters that no one takes for digits, in the middle of images of the data's height, width and channels."""
+    assert dataset.image_size is not None
+    size = min(dataset.image_size)
+    drawn = data.glyphs(LETTERS_UNLIKE_DIGITS, max(2, num), size, seed=seed, fonts=fonts).images[:num]
+    room = [side - size for side in dataset.image_size]
+    margins = [(0, 0), (0, 0), *((extra // 2, extra - extra // 2) for extra in room)]
+    return np.pad(drawn, margins).repeat(dataset.channels, axis=1).reshape(num, -1)
+
+
+def photographs_like(dataset: Dataset, num: int, seed: int) -> Float[np.ndarray, "num d"]:
+    """Crops of photographs of the data's height, width and channels."""
+    assert dataset.image_size is not None
+    height, width = dataset.image_size
+    channels = 3 if dataset.channels == 3 else 1
+    crops = data.photograph_patches(max(2, num), max(height, width), seed=seed, channels=channels).images
+    return crops[:num, :, :height, :width].reshape(num, -1)
+
+
+def _foreign(source: str, dataset: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of another source, for training and for stopping."""
+    num = ROWS + ROWS // 20
+    if source == "photographs":
+        rows = photographs_like(dataset, num, seed)
+    else:
+        rows = letters_like(dataset, num, seed, [ONE_FONT] if source == "letters of one font" else None)
+    return rows[:ROWS], rows[ROWS:]

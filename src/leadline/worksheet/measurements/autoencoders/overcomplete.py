@@ -1,0 +1,158 @@
+"""Measurement of ``ae.j``: codes that are wider than the input, and codes that grow with it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int
+
+from leadline import data
+from leadline.autoencoders import Encoder, GaussianNoise, MaskedPatchTransformer, pretrain
+from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.worksheet.answer import Answer, effects_of, finding
+from leadline.worksheet.criterion import Fact
+from leadline.worksheet.measurements.autoencoders.arms import compared
+from leadline.worksheet.measurements.autoencoders.pretraining import label_count, pretrained_on_own_rows, spread
+from leadline.worksheet.setting import Setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+NOISE = 0.5
+
+HIDDEN = 96
+"""Units between the input and the code."""
+
+WIDER, NARROWER = 4, 2
+"""The wide code has so many times the features, the narrow one so many times fewer: 256 and 32 for 64 inputs."""
+
+LABELS_PER_CLASS = 10
+
+PATCH = 8
+
+SIZES = ((8, 8), (8, 16), (16, 16), (16, 24), (24, 40), (32, 32), (48, 64))
+"""Height and width of the images that are encoded, in pixels; trained on is the third size."""
+
+
+@dataclass(frozen=True, eq=False)
+class Growth(Sounding):
+    """Representations, one vector per token, of images of several sizes."""
+
+    sizes: Int[np.ndarray, "images 2"]
+    """Height and width in pixels."""
+    patch: int
+    tokens: Int[np.ndarray, " images"]
+    """Vectors that represent the image."""
+    width: int
+    """Numbers in each."""
+
+    @property
+    def expected(self) -> Int[np.ndarray, " images"]:
+        """One token per patch."""
+        return (self.sizes // self.patch).prod(1)
+
+    @property
+    def verdict(self) -> Verdict:
+        """From the smallest to the largest image."""
+        least, most = self.tokens.argmin(), self.tokens.argmax()
+        return Verdict(
+            f"an image of {self.sizes[least, 0]} x {self.sizes[least, 1]} pixels is represented by "
+            f"{self.tokens[least]} x {self.width} numbers, one of {self.sizes[most, 0]} x {self.sizes[most, 1]} by "
+            f"{self.tokens[most]} x {self.width}"
+        )
+
+    def table(self) -> "pd.DataFrame":
+        """One row per image: ``height``, ``width``, ``pixels``, ``tokens``, ``numbers`` in the representation."""
+        import pandas as pd
+
+        height, width = self.sizes.T
+        numbers = self.tokens * self.width
+        columns = {"height": height, "width": width, "pixels": height * width, "tokens": self.tokens}
+        return pd.DataFrame({**columns, "numbers": numbers})
+
+    def figure(self) -> "go.Figure":
+        """Numbers in the representation by pixels of the image."""
+        from leadline.figures import ACCENT, new_figure
+
+        figure = new_figure("A representation that grows with the image", "pixels", "numbers in the representation")
+        return figure.add_scatter(
+            x=self.sizes.prod(1),
+            y=self.tokens * self.width,
+            text=[f"{height} x {width}" for height, width in self.sizes.tolist()],
+            textposition="top left",
+            mode="markers+lines+text",
+            marker={"color": ACCENT, "size": 8},
+        )
+
+
+def codes_need_not_be_small(setting: Setting) -> Answer:
+    """``ae.j``: an overcomplete denoising autoencoder against a narrow one, and a code of one vector per patch."""
+    dataset = setting.data or data.digits()
+    roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
+    features, kinds = dataset.X.shape[1], {"denoising": GaussianNoise(NOISE * spread(dataset))}
+    widths = {"wide": WIDER * features, "narrow": max(1, features // NARROWER)}
+    encoders = {
+        f"{name}, {width} units": [
+            result.encoder
+            for result in pretrained_on_own_rows(kinds, dataset, roles, setting, (HIDDEN, width))["denoising"]
+        ]
+        for name, width in widths.items()
+    }
+    wide, narrow = encoders
+    arms = compared(
+        f"Codes wider and narrower than the {features} inputs",
+        encoders,
+        dataset,
+        roles,
+        setting,
+        labels=label_count(dataset, roles, per_class=LABELS_PER_CLASS),
+        settings={"inputs": features, "hidden units": HIDDEN, "noise": kinds["denoising"].std},
+        leave_out=("pca",),
+    )
+    growth = tokens_of_images(setting)
+    grows = bool((growth.tokens == growth.expected).all() and np.ptp(growth.tokens) > 0)
+    effects = effects_of(
+        "ae.j",
+        wide_minus_narrow=arms.difference(wide, narrow),
+        wide_minus_raw=arms.difference(wide, "raw"),
+        narrow_minus_raw=arms.difference(narrow, "raw"),
+    )
+    return Answer(
+        protocol=arms.protocol,
+        statement_id="ae.j",
+        sentence=f"{widths['wide']} units for {features} inputs instead of {widths['narrow']} change the accuracy by "
+        f"{effects['wide_minus_narrow'].interval} points, and {growth.verdict.sentence}.",
+        soundings={"arms": arms, "growth": growth},
+        effects=effects,
+        facts={
+            "grows_with_the_image": Fact(
+                f"vectors in a transformer's representation, for images of {len(growth.tokens)} sizes",
+                grows,
+                ", ".join(map(str, growth.tokens.tolist())),
+                ", ".join(map(str, growth.expected.tolist())),
+            )
+        },
+        findings=(finding(arms),),
+    )
+
+
+def tokens_of_images(setting: Setting) -> Growth:
+    """Encode photographs of several sizes with a transformer that was pretrained on crops of one size."""
+    trained_on = SIZES[2]
+    crops = data.photograph_patches(256, trained_on[0], seed=0)
+    model = MaskedPatchTransformer(
+        trained_on, PATCH, width=32, depth=1, heads=2, decoder_width=16, pooling="none", seed=0
+    )
+    encoder = pretrain(model, crops.X, epochs=setting.pick(quick=5, full=20), seed=0).encoder
+    large = data.photograph_patches(2, max(map(max, SIZES)), seed=1).images
+    tokens = [_encoded(encoder, large[:, :, :height, :width]) for height, width in SIZES]
+    protocol = Protocol({"data": crops.name, "patch": PATCH, "trained on": trained_on, "width": 32}, seeds=(0,))
+    return Growth(protocol, np.array(SIZES), PATCH, np.array(tokens), encoder.output_size)
+
+
+def _encoded(encoder: Encoder, images: np.ndarray) -> int:
+    """Tokens of each image."""
+    codes = encoder.encode(images)
+    assert codes.shape[::2] == (len(images), encoder.output_size)
+    return codes.shape[1]

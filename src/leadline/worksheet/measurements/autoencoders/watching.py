@@ -1,0 +1,221 @@
+"""Measurement of ``ae.a``: what held-out reconstruction error says that training error does not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from leadline import data
+from leadline.autoencoders import Autoencoder, Pretrained, pretrain_many
+from leadline.data import Dataset, Roles
+from leadline.probing import label_efficiency
+from leadline.randomness import numpy_generator
+from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.worksheet.answer import Answer, effects_of
+from leadline.worksheet.criterion import Fact
+from leadline.worksheet.measurements.autoencoders import overfitting
+from leadline.worksheet.measurements.autoencoders.pretraining import label_count
+from leadline.worksheet.setting import Setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+RUNS, LOSSES = ("healthy", "broken"), ("training", "validation")
+
+
+@dataclass(frozen=True, eq=False)
+class Watched(Sounding):
+    """Loss curves of healthy runs, and of runs whose targets were shuffled between samples.
+
+    All errors are squared errors per row, summed over features.
+    """
+
+    curves: Float[np.ndarray, "runs losses seeds epochs"]
+    """Healthy and broken; training (of what is trained for) and validation (of clean rows); after each epoch."""
+    trivial: Float[np.ndarray, "losses seeds"]
+    """What predicting the mean training row costs, on training rows and on validation rows."""
+
+    @property
+    def passes(self) -> np.ndarray:
+        """Whether the last epoch beats predicting the mean: booleans, (runs, losses, seeds)."""
+        return self.curves[..., -1] < self.trivial
+
+    @property
+    def verdict(self) -> Verdict:
+        """Who is found out by which loss."""
+        seeds = self.trivial.shape[1]
+        found_out = seeds - self.passes.sum(2)
+        return Verdict(
+            f"training loss finds out {found_out[1, 0]} of {seeds} broken runs, validation loss {found_out[1, 1]}; "
+            f"of the healthy ones {found_out[0, 0]} and {found_out[0, 1]}"
+        )
+
+    def table(self) -> "pd.DataFrame":
+        """One row per seed: errors at the last epoch, and those of predicting the mean row."""
+        import pandas as pd
+
+        columns = {
+            f"{run}, {loss}": self.curves[i, j, :, -1] for i, run in enumerate(RUNS) for j, loss in enumerate(LOSSES)
+        }
+        columns |= {f"mean row, {loss}": self.trivial[j] for j, loss in enumerate(LOSSES)}
+        return pd.DataFrame({"seed": self.protocol.seeds, **columns})
+
+    def figure(self) -> "go.Figure":
+        """Both losses by epoch, in the geometric mean over seeds, beside what predicting the mean row costs."""
+        from leadline.figures import ACCENT, COLOURS, NEUTRAL, panels
+
+        figure = panels(
+            "Training loss cannot tell a broken run; validation loss can",
+            [("healthy", "epoch", "squared error per row"), ("targets shuffled", "epoch", "squared error per row")],
+        )
+        epochs = np.arange(1, self.curves.shape[3] + 1)
+        with np.errstate(divide="ignore"):
+            means = np.exp(np.log(self.curves).mean(2))
+        for run in range(2):
+            axes = {"xaxis": f"x{run + 1}", "yaxis": f"y{run + 1}"} if run else {}
+            for loss, colour in enumerate((NEUTRAL, ACCENT)):
+                figure.add_scatter(
+                    x=epochs, y=means[run, loss], mode="lines", line={"color": colour, "width": 2},
+                    name=f"{LOSSES[loss]} loss", showlegend=run == 0, **axes,
+                )  # fmt: skip
+            figure.add_scatter(
+                x=epochs[[0, -1]], y=[self.trivial[1].mean()] * 2, mode="lines",
+                line={"color": COLOURS[1], "width": 1, "dash": "dash"}, name="predicting the mean row",
+                showlegend=run == 0, **axes,
+            )  # fmt: skip
+        low, high = np.log10([max(means.min(), 1e-12), means.max()])
+        return figure.update_yaxes(type="log", range=[low - 0.2, high + 0.2], dtick=1, exponentformat="power")
+
+
+def held_out_error_is_watched(setting: Setting) -> Answer:
+    """``ae.a``: the test error that watching saves, and a broken run by training and by validation loss."""
+    dataset = setting.data or data.digits()
+    roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
+    kept, last, broken = _runs(dataset, roles, setting)
+    watched = _watched(dataset, roles, setting, kept, broken)
+    errors = np.array(
+        [
+            [overfitting.reconstruction_error(result, dataset.X[role.test]) for result in results]
+            for results, role in zip(zip(kept, last, strict=True), roles, strict=True)
+        ]
+    )
+    labels = label_count(dataset, roles, per_class=10)
+    study = label_efficiency(
+        {"early-stopped": [run.encoder for run in kept], "last epoch": [run.encoder for run in last]},
+        dataset.X,
+        dataset.labels,
+        roles=roles,
+        labels=[labels],
+        num_subsets=setting.pick(quick=3, full=10),
+        seeds=setting.seeds,
+    )
+    accuracy = dict(zip(study.names, 100 * study.accuracy[:, :, 0], strict=True))
+    effects = effects_of(
+        "ae.a",
+        test_error_last_minus_best=(
+            errors[:, 1] - errors[:, 0],
+            "test error at the last epoch minus at the validation minimum",
+            "squared error per row",
+        ),
+        accuracy_early_minus_last=(
+            accuracy["early-stopped"] - accuracy["last epoch"],
+            f"probe accuracy, early-stopped minus last epoch, {labels} labels",
+            "points",
+        ),
+    )
+    training, validation = watched.passes[1]
+    healthy = watched.passes[0].all()
+    at_end = watched.curves[..., -1].mean(2)
+    stopped = np.array([run.best_epoch for run in kept])
+    more = 100 * (errors[:, 1] / errors[:, 0] - 1).mean()
+    return Answer(
+        protocol=watched.protocol,
+        statement_id="ae.a",
+        sentence=f"training on to the last epoch costs {effects['test_error_last_minus_best'].interval} of test error "
+        f"({more:.1f} %), and of {len(roles)} broken runs training loss finds out {int((~training).sum())}, "
+        f"validation loss {int((~validation).sum())}.",
+        soundings={"watched": watched},
+        effects=effects,
+        facts={
+            "training_loss_is_blind": Fact(
+                "by training loss, broken runs as well as healthy ones beat predicting the mean row",
+                bool(watched.passes[:, 0].all()),
+                f"{int(training.sum())} of {len(roles)} broken runs do",
+                "all",
+            ),
+            "validation_loss_tells": Fact(
+                "by validation loss, healthy runs beat predicting the mean row and broken ones do not",
+                bool(healthy and not validation.any()),
+                f"{int(watched.passes[0, 1].sum())} healthy and {int(validation.sum())} broken runs do",
+                f"{len(roles)} healthy and no broken",
+            ),
+        },
+        findings=(
+            f"At the last epoch, broken against healthy: training loss {at_end[1, 0]:.2g} against {at_end[0, 0]:.2g}, "
+            f"validation loss {at_end[1, 1]:.2g} against {at_end[0, 1]:.2g}; predicting the mean row costs "
+            f"{watched.trivial[0].mean():.2g} and {watched.trivial[1].mean():.2g}.",
+            f"The validation minimum came at epoch {np.median(stopped):.0f} of {overfitting.epochs(setting)} (median).",
+            f"With {labels} labels a probe on early-stopped encoders reaches {accuracy['early-stopped'].mean():.1f} %, "
+            f"on those of the last epoch {accuracy['last epoch'].mean():.1f} %: "
+            f"{effects['accuracy_early_minus_last'].interval} points.",
+        ),
+    )
+
+
+def _runs(dataset: Dataset, roles: Sequence[Roles], setting: Setting) -> list[list[Pretrained]]:
+    """For each seed the same run with the best and with the last weights kept, and one with its targets shuffled."""
+    width, epochs = dataset.X.shape[1], overfitting.epochs(setting)
+    rows = [overfitting.scarce_rows(dataset, role, seed) for role, seed in zip(roles, setting.seeds, strict=True)]
+    held_out = [dataset.X[role.pretrain_validation] for role in roles]
+    seeds, count = list(setting.seeds), len(roles)
+    shuffled = [shuffled_between_samples(X, seed) for X, seed in zip(rows, seeds, strict=True)]
+    results = pretrain_many(
+        [Autoencoder(width, overfitting.HIDDEN_SIZES, seed=seed) for seed in 3 * seeds],
+        3 * rows,
+        targets=[*[None] * (2 * count), *shuffled],
+        validation=[*held_out, *[None] * count, *held_out],
+        seeds=3 * seeds,
+        epochs=epochs,
+        patience=epochs,
+        batch_size=overfitting.BATCH_SIZE,
+    )
+    return [results[i : i + count] for i in range(0, 3 * count, count)]
+
+
+def shuffled_between_samples(X: Float[np.ndarray, "n d"], seed: int) -> Float[np.ndarray, "n d"]:
+    """The rows in an order in which none stands where it stood: a bug that pairs every input with a wrong target."""
+    order = numpy_generator(seed, "worksheet.ae.a").permutation(len(X))
+    shuffled = np.empty_like(X)
+    shuffled[order] = X[np.roll(order, 1)]
+    return shuffled
+
+
+def _watched(
+    dataset: Dataset,
+    roles: Sequence[Roles],
+    setting: Setting,
+    healthy: Sequence[Pretrained],
+    broken: Sequence[Pretrained],
+) -> Watched:
+    trivial = []
+    for role, seed in zip(roles, setting.seeds, strict=True):
+        rows = overfitting.scarce_rows(dataset, role, seed)
+        parts = (rows, dataset.X[role.pretrain_validation])
+        trivial.append([((part - rows.mean(0)) ** 2).sum(1).mean() for part in parts])
+    protocol = Protocol(
+        {
+            "data": dataset.name,
+            "encoder": "-".join(map(str, (dataset.X.shape[1], *overfitting.HIDDEN_SIZES))),
+            "rows": len(overfitting.scarce_rows(dataset, roles[0], setting.seeds[0])),
+            "epochs": overfitting.epochs(setting),
+            "batch size": overfitting.BATCH_SIZE,
+        },
+        seeds=setting.seeds,
+    )
+    curves = [
+        [[run.training_error for run in runs], [run.clean_error[1:] for run in runs]] for runs in (healthy, broken)
+    ]
+    return Watched(protocol, np.array(curves), np.array(trivial).T)

@@ -1,0 +1,113 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from leadline.errors import InputError
+from leadline.probing import LabelEfficiency, RankAgreement, rank_agreement
+from leadline.sounding import Protocol
+
+RNG = np.random.default_rng(0)
+NAMES = ("a1", "a2", "a3", "b1", "b2", "b3")
+VARIANTS = {name: name[0] for name in NAMES}
+
+
+def study(accuracy, rank_me=None):
+    """A study of known accuracies, shape (configurations, seeds)."""
+    values = np.repeat(np.asarray(accuracy, float)[..., None, None], 2, axis=2)
+    names = NAMES[: len(values)]
+    return LabelEfficiency(
+        protocol=Protocol(seeds=(0, 1, 2)),
+        names=(*names, "raw"),
+        sizes=(3,) * (len(names) + 1),
+        budgets=np.array([10, 50]),
+        accuracy=np.concatenate([values, values[:1]]),
+        validation_accuracy=np.concatenate([values, values[:1]]),
+        strengths=np.ones((len(names) + 1, values.shape[1], 2, 1)),
+        rank_me=np.ones((len(names) + 1, values.shape[1])) if rank_me is None else np.r_[rank_me, rank_me[:1]],
+    )
+
+
+ACCURACY = RNG.uniform(size=(6, 3))
+LOSS = RNG.uniform(size=(6, 3))
+RANK = RNG.uniform(1, 3, size=(6, 3))
+
+
+@pytest.fixture(scope="module")
+def found():
+    return rank_agreement(study(ACCURACY, RANK), dict(zip(NAMES, LOSS.tolist(), strict=True)), variants=VARIANTS)
+
+
+def test_all_pairs_are_scipys(found):
+    criteria: dict[Any, np.ndarray] = {"loss": -LOSS, "RankMe": RANK}
+    for criterion, better in criteria.items():
+        theirs: list[Any] = [kendalltau(better[:, seed], ACCURACY[:, seed])[0] for seed in range(3)]
+        assert found.tau(criterion).interval.estimate == pytest.approx(sum(theirs) / 3)
+
+
+def test_pairs_of_one_variant_and_of_two_are_told_apart(found):
+    """The obvious way: count pair by pair."""
+    scopes: dict[Any, bool] = {"within": True, "across": False}
+    for pairs, belongs in scopes.items():
+        taus = []
+        for seed in range(3):
+            agree = [
+                float(np.sign(LOSS[j, seed] - LOSS[i, seed]) * np.sign(ACCURACY[i, seed] - ACCURACY[j, seed]))
+                for i in range(6)
+                for j in range(i)
+                if (NAMES[i][0] == NAMES[j][0]) is belongs
+            ]
+            taus.append(sum(agree) / len(agree))
+        assert found.tau("loss", pairs).interval.estimate == pytest.approx(sum(taus) / 3)
+
+
+def test_losses_that_are_not_comparable_deceive_across_variants_only():
+    """Within each variant lower loss is better; the variant of lower losses is the worse one."""
+    quality, level = np.tile([1.0, 2.0, 3.0], 2), np.repeat([0.0, 10.0], 3)
+    noise = 0.01 * RNG.normal(size=(6, 3))
+    accuracy = (quality + level)[:, None] / 20 + 0.001 * noise
+    loss = (level - quality)[:, None] + 20 + noise
+    found = rank_agreement(study(accuracy), dict(zip(NAMES, loss.tolist(), strict=True)), variants=VARIANTS)
+    assert found.tau("loss", "within").interval.estimate == 1
+    assert found.tau("loss", "across").interval.estimate == -1
+    assert "at tau = 1.00 [1.00, 1.00] within a variant and -1.00 [-1.00, -1.00] across variants" in str(found)
+
+
+def test_a_seed_that_orders_nothing_counts_as_no_agreement():
+    accuracy = np.array([[0.1, 0.5, 0.1], [0.2, 0.5, 0.2], [0.3, 0.5, 0.3]])
+    losses = {name: [3.0 - i] * 3 for i, name in enumerate(NAMES[:3])}
+    found = rank_agreement(study(accuracy), losses)
+    assert found.tau().interval.estimate == pytest.approx(2 / 3)
+    assert found.tau("RankMe").interval.estimate == 0
+    assert "over 3 configurations of 1 variant, a lower validation loss goes with better probes at tau" in str(found)
+
+
+def test_is_a_sounding(found, tmp_path: Path):
+    assert len(found.table()) == 6
+    traces = found.figure().to_dict()["data"]
+    assert [trace["name"] for trace in traces] == ["a", "b"] * 2
+    assert traces[0]["text"] == ["a1", "a2", "a3"]
+    drawn: Any = found.figure().data
+    assert np.asarray(drawn[3].x) == pytest.approx(RANK[3:].mean(axis=1))
+    assert [trace.xaxis for trace in drawn] == ["x", "x", "x2", "x2"]
+    found.save(tmp_path)
+    assert str(RankAgreement.load(tmp_path)) == str(found)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: rank_agreement(study(ACCURACY), {"a1": [1.0] * 3, "a2": [1.0] * 3}), "2 configurations"),
+        (lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in ("a1", "a2", "mine")}), "'mine' is not known"),
+        (lambda: rank_agreement(study(ACCURACY), {"a1": [1.0] * 2}), r"losses\['a1'\] = \[1.0, 1.0\] for 3 seeds"),
+        (lambda: rank_agreement(study(ACCURACY), {"a1": [1.0, 2.0, np.nan]}), "one finite validation loss"),
+        (lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in NAMES}).tau(pairs="across"), "no pairs across"),
+        (lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in NAMES}).tau(pairs="apart"), "'apart'"),  # pyright: ignore[reportArgumentType]
+        (lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in NAMES}, labels=11), "labels = 11"),
+    ],
+)
+def test_refuses_what_does_not_fit(make, text):
+    with pytest.raises(InputError, match=text):
+        make()
