@@ -85,6 +85,32 @@ def test_a_file_is_never_held_as_a_whole(in_a_file, monkeypatch: pytest.MonkeyPa
     assert sum(checked) >= len(X)
 
 
+@pytest.mark.parametrize("kind", ["dense", "patches"])
+def test_a_file_is_encoded_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind):
+    """The codes are those of the rows in memory, no part is larger than a block, and bad rows are named by place."""
+    model = Autoencoder(8, (3,), seed=0)
+    if kind == "patches":
+        model = MaskedPatchTransformer((4, 2), 2, width=8, depth=1, heads=2, decoder_width=4, decoder_heads=1, seed=0)
+    encoder = pretrain(model, X, epochs=1).encoder
+    many = np.tile(X, (20, 1))
+    path = tmp_path / "rows.npy"
+    np.save(path, many)
+    from leadline.autoencoders import encoder as module
+
+    monkeypatch.setattr(module, "BLOCK_NUMBERS", 8 * encoder.architecture.block_rows)
+    sizes = []
+    encode = module.encode_in_blocks
+    spy = lambda m, f, rows, size: (sizes.append(len(rows)), encode(m, f, rows, size))[1]  # noqa: E731
+    expected = encoder.encode(many)
+    monkeypatch.setattr(module, "encode_in_blocks", spy)
+    assert np.array_equal(encoder.encode(np.load(path, mmap_mode="r")), expected)
+    assert max(sizes) == encoder.architecture.block_rows
+    many[700, 2] = np.nan
+    np.save(path, many)
+    with pytest.raises(InputError, match=r"X\[700, 2\] = nan"):
+        encoder.encode(np.load(path, mmap_mode="r"))
+
+
 def test_rows_are_taken_in_the_order_asked_for(in_a_file):
     rows = open_rows(in_a_file(X), "X", np.float32, CPU)
     order = torch.from_numpy(RNG.permutation(90))

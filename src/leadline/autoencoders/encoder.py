@@ -17,6 +17,7 @@ from leadline import storage
 from leadline.autoencoders.local import LocalArchitecture
 from leadline.autoencoders.model import WEIGHTS, Architecture, number_type
 from leadline.autoencoders.patches import check_images
+from leadline.autoencoders.rows import BLOCK_NUMBERS
 from leadline.autoencoders.transformer import PatchArchitecture, Pooling
 from leadline.data import check_features
 from leadline.errors import InputError, SaveError
@@ -99,7 +100,13 @@ class Encoder:
         if isinstance(X, (list, tuple)) and len({np.shape(image) for image in X}) > 1:
             return self._encode_sizes(X)
         function = self.module if isinstance(self.architecture, PatchArchitecture) else self._layer_by_layer
-        return encode_in_blocks(self.module, function, self._rows(X), self.architecture.block_rows)
+        block = self.architecture.block_rows
+        if not isinstance(X, np.memmap):
+            return encode_in_blocks(self.module, function, self._rows(X), block)
+        step = block * max(1, BLOCK_NUMBERS // (block * self.architecture.input_size))
+        parts = range(0, max(1, len(X)), step)
+        rows = (self._rows(np.array(X[start : start + step]), first_row=start) for start in parts)
+        return np.concatenate([encode_in_blocks(self.module, function, part, block) for part in rows])
 
     def with_pooling(self, pooling: Pooling) -> "Encoder":
         """The same encoder with another answer: ``"mean"``, ``"class"`` or ``"none"`` (all patch tokens).
@@ -142,11 +149,13 @@ class Encoder:
     def _kind(self) -> str:
         return next(kind for kind, architecture in KINDS.items() if isinstance(self.architecture, architecture))
 
-    def _rows(self, X: Any) -> np.ndarray:
+    def _rows(self, X: Any, first_row: int = 0) -> np.ndarray:
         if not isinstance(self.architecture, Architecture):
             any_size = isinstance(self.architecture, PatchArchitecture)
-            return check_images(X, self.architecture.grid, any_size=any_size, dtype=number_type(self.module))
-        rows = check_features(X, dtype=number_type(self.module))
+            return check_images(
+                X, self.architecture.grid, any_size=any_size, dtype=number_type(self.module), first_row=first_row
+            )
+        rows = check_features(X, dtype=number_type(self.module), first_row=first_row)
         if rows.shape[1] != self.architecture.input_size:
             raise InputError(
                 "rows must be like those that the encoder was pretrained on",

@@ -35,7 +35,7 @@ def write_onnx(module: nn.Module, example: torch.Tensor, path: str | PathLike[st
             cure="pip install 'leadline[onnx]'",
         ) from error
     first = next(module.parameters(), example)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.no_grad():
         for kind in (FutureWarning, DeprecationWarning):  # PyTorch's exporter speaks of its own insides
             warnings.simplefilter("ignore", kind)
         try:

@@ -116,7 +116,13 @@ def pair(size: Any, name: str) -> tuple[int, int]:
 
 
 def check_images(
-    X: Any, grid: PatchGrid, name: str = "X", *, any_size: bool = False, dtype: type[np.floating] = np.float32
+    X: Any,
+    grid: PatchGrid,
+    name: str = "X",
+    *,
+    any_size: bool = False,
+    dtype: type[np.floating] = np.float32,
+    first_row: int = 0,
 ) -> Float[np.ndarray, "n channels height width"]:
     """Images in the form that a patch transformer takes, or a refusal.
 
@@ -129,10 +135,11 @@ def check_images(
         name: what messages call the array.
         any_size: allow images whose sides are other multiples of the patch's.
         dtype: of the result.
+        first_row: number of the first image, for messages about a part of a whole.
     """
     array = np.asarray(X)
     if array.ndim <= 2:
-        rows = check_features(array, name, dtype=dtype)
+        rows = check_features(array, name, dtype=dtype, first_row=first_row)
         if rows.shape[1] != grid.features:
             height, width = grid.sides
             raise InputError(
@@ -161,7 +168,7 @@ def check_images(
                 cure=f"build the model with image_size=({images.shape[2]}, {images.shape[3]})",
             )
         PatchGrid((images.shape[2], images.shape[3]), grid.patch_size, grid.channels)
-    flat = check_features(images.reshape(len(images), -1), name, dtype=dtype).reshape(images.shape)
+    flat = check_features(images.reshape(len(images), -1), name, dtype=dtype, first_row=first_row).reshape(images.shape)
     low, high = float(flat.min()), float(flat.max())
     top = 255 if array.dtype.kind in "iu" else 1
     if low < 0 or high > top:

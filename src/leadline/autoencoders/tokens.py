@@ -46,7 +46,7 @@ class PatchEncoder(nn.Module):
     ) -> Float[Tensor, "batch tokens width"]:
         """Class token and patch tokens of what is visible; ``present`` is false where a patch is padding."""
         x = self.embed(patches) + positions
-        x = torch.cat([self.class_token.expand(len(x), 1, -1), x], 1)
+        x = torch.cat([self.class_token.expand(x.shape[0], 1, -1), x], 1)
         attended = _attended(present)
         for block in self.blocks:
             x = block(x, attended=attended)
