@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 from leadline.autoencoders.checkpoint import Epoch
 from leadline.autoencoders.closed_form import LinearOptimum, linear_optimum, linear_optimum_of
 from leadline.autoencoders.corruption import BlockMask, Corruption, GaussianNoise, Nothing, PatchMask, PixelMask
+from leadline.autoencoders.curves import TrainingCurves, training_curves
 from leadline.autoencoders.custom import CustomArchitecture, ModuleEncoder
 from leadline.autoencoders.encoder import Encoder
+from leadline.autoencoders.examples import Examples, examples
 from leadline.autoencoders.local import LocalArchitecture
 from leadline.autoencoders.model import Architecture, Autoencoder
 from leadline.autoencoders.pretrained import Pretrained
@@ -25,6 +27,7 @@ __all__ = [
     "CustomArchitecture",
     "Encoder",
     "Epoch",
+    "Examples",
     "GaussianNoise",
     "LinearOptimum",
     "LocalArchitecture",
@@ -35,10 +38,13 @@ __all__ = [
     "PatchMask",
     "PixelMask",
     "Pretrained",
+    "TrainingCurves",
+    "examples",
     "linear_optimum",
     "linear_optimum_of",
     "pretrain",
     "pretrain_many",
+    "training_curves",
 ]
 
 

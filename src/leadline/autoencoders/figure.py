@@ -1,13 +1,16 @@
 """How the soundings of autoencoders look."""
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
 
-from leadline.figures import COLOURS, NEUTRAL, new_figure
+from leadline.figures import COLOURS, NEUTRAL, bands, image_strip, new_figure
 
 if TYPE_CHECKING:
+    from leadline.autoencoders.curves import TrainingCurves
+    from leadline.autoencoders.examples import Examples
     from leadline.autoencoders.pretrained import Pretrained
 
 
@@ -24,3 +27,44 @@ def training_curves(pretrained: "Pretrained") -> go.Figure:
             figure.add_scatter(x=epochs, y=error, name=name, line_color=colour)
     figure.add_vline(x=pretrained.best_epoch, line_dash="dot", line_color=NEUTRAL, annotation_text="kept")
     return figure.update_yaxes(type="log")
+
+
+def population_curves(found: "TrainingCurves") -> go.Figure:
+    """Errors by epoch: mean over the models inside their range, and those of training grey."""
+    curves = {"training": found.training, "validation, clean": found.clean}
+    if not np.array_equal(found.clean, found.own, equal_nan=True):
+        curves["validation, corrupted"] = found.own
+    figure = bands(
+        np.arange(found.training.shape[1]),
+        {name: _range(errors) for name, errors in curves.items() if np.isfinite(errors).any()},
+        title=f"Pretraining: mean and range of {len(found.training)}",
+        x_label="epoch",
+        y_label="squared error per row",
+        baselines=["training"],
+        yaxis_type="log",
+    )
+    return figure.update_traces(mode="lines").update_xaxes(range=[0, found.epochs])
+
+
+def examples_strip(found: "Examples") -> go.Figure:
+    """Examples in columns, stages in rows; a row that is no image becomes stripes, a third as high as it is long."""
+    n, d = found.rows.shape
+    stages = {}
+    for name, rows in found.stages.items():
+        if found.image_size is None:
+            stages[name] = np.broadcast_to(rows[:, None], (n, max(1, d // 3), d))
+        else:
+            images = rows.reshape(n, found.channels, *found.image_size)
+            stages[name] = images[:, 0] if found.channels == 1 else np.moveaxis(images, 1, -1)
+    return image_strip(
+        {name: np.nan_to_num(images) for name, images in stages.items()},
+        title="What the encoder is shown, and what comes back",
+    )
+
+
+def _range(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, least and largest over models at each epoch; NaN where there is none."""
+    errors = np.where(np.isfinite(errors), errors, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of epochs without any
+        return np.nanmean(errors, axis=0), np.nanmin(errors, axis=0), np.nanmax(errors, axis=0)
