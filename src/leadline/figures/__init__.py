@@ -2,7 +2,7 @@
 
 from leadline.figures.bands import bands
 from leadline.figures.heat import heat_map, matrix
-from leadline.figures.lines import log_lines
+from leadline.figures.lines import log_lines, log_ticks, log_traces
 from leadline.figures.panels import panels
 from leadline.figures.scatter import Cloud, scatter
 from leadline.figures.strip import image_strip
@@ -18,6 +18,8 @@ __all__ = [
     "heat_map",
     "image_strip",
     "log_lines",
+    "log_ticks",
+    "log_traces",
     "matrix",
     "new_figure",
     "panels",

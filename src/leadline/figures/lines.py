@@ -1,12 +1,12 @@
 """Lines over many decades, on which zeros and infinities stay visible."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from leadline.figures.theme import COLOURS, new_figure, plain
+from leadline.figures.theme import COLOURS, merged, new_figure, plain
 
 
 def log_lines(
@@ -37,36 +37,87 @@ def log_lines(
     >>> [trace.marker.symbol for trace in figure.data]
     [None, 'triangle-down-open']
     """
-    figure = new_figure(title, x_label, y_label, **layout)
+    ticks = {"hovermode": "x unified", "yaxis": log_ticks(*log10.values())}
+    figure = new_figure(title, x_label, y_label, **merged(ticks, layout))
+    return figure.add_traces(log_traces(x, log10, dashed=dashed))
+
+
+def log_ticks(*log10: np.ndarray) -> dict[str, Any]:
+    """How an axis of base-10 logarithms is labelled: by powers of ten, or, over few decades, by round numbers.
+
+    >>> log_ticks(np.array([-30.0, 0.0]))
+    {'tickprefix': '10<sup>', 'ticksuffix': '</sup>'}
+    >>> log_ticks(np.array([-0.2, 0.0]))["ticktext"]
+    ['0.6', '0.7', '0.8', '0.9', '1']
+    >>> log_ticks(np.array([-1.0, 1.0]))["ticktext"]
+    ['0.1', '0.2', '0.5', '1', '2', '5', '10']
+    """
+    finite = np.concatenate([values[np.isfinite(values)] for values in log10] or [np.zeros(0)])
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (-9.0, 9.0)
+    if high - low > 3.5 or low < -5 or high > 6:
+        return {"tickprefix": "10<sup>", "ticksuffix": "</sup>"}
+    if high - low > 0.9:
+        round_numbers = np.outer(10.0 ** np.arange(-6, 7), (1, 2, 5) if high - low < 2.5 else (1,)).ravel()
+    else:
+        steps = np.outer(10.0 ** np.arange(-9, 7), (1, 2, 5)).ravel()
+        step = steps[np.searchsorted(steps, max(10**high - 10**low, 1e-9) / 6)]
+        round_numbers = step * np.arange(np.floor(10**low / step), np.ceil(10**high / step) + 1)
+    shown = [v for v in round_numbers.tolist() if v > 0 and low - 1e-9 <= np.log10(v) <= high + 1e-9]
+    return {"tickvals": np.log10(shown), "ticktext": [f"{value:.6g}" for value in shown]}
+
+
+def log_traces(
+    x: np.ndarray,
+    log10: Mapping[str, np.ndarray],
+    *,
+    colours: Sequence[str] = COLOURS,
+    dashed: tuple[str, ...] = (),
+    dotted: tuple[str, ...] = (),
+    **trace: Any,
+) -> list[go.Scatter]:
+    """The lines of :func:`log_lines` and their marks, for a figure that holds more than them.
+
+    Args:
+        x: shape (n,), shared by the lines.
+        log10: name -> base-10 logarithms, shape (n,); names are plain text.
+        colours: of the lines, in turn.
+        dashed: names of lines to draw dashed.
+        dotted: names of lines to draw dotted.
+        trace: further properties of every trace, such as its axes; of lines alone, ``showlegend``.
+    """
     finite = np.concatenate([values[np.isfinite(values)] for values in log10.values()] or [np.zeros(0)])
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (-1.0, 1.0)
     margin = max(0.5, 0.06 * (high - low))
     edges = {"zero": (low - margin, "triangle-down-open"), "infinite": (high + margin, "triangle-up-open")}
+    dashes = {**dict.fromkeys(dashed, "dash"), **dict.fromkeys(dotted, "dot")}
+    found = []
     for i, (name, values) in enumerate(log10.items()):
-        colour = COLOURS[i % len(COLOURS)]
-        figure.add_scatter(
-            x=x,
-            y=np.where(np.isfinite(values), values, np.nan),
-            name=plain(name),
-            legendgroup=name,
-            mode="lines",
-            line={"color": colour, "dash": "dash" if name in dashed else "solid", "width": 2},
-            connectgaps=False,
-            hovertemplate="10^%{y:.2f}",
+        colour = colours[i % len(colours)]
+        found.append(
+            go.Scatter(
+                x=x,
+                y=np.where(np.isfinite(values), values, np.nan),
+                name=plain(name),
+                legendgroup=name,
+                mode="lines",
+                line={"color": colour, "dash": dashes.get(name, "solid"), "width": 2},
+                connectgaps=False,
+                hovertemplate="10^%{y:.2f}",
+                **trace,
+            )
         )
         marks = {"zero": values == -np.inf, "infinite": values == np.inf, "not a number": np.isnan(values)}
         for kind, where in marks.items():
             if where.any():
                 height, symbol = edges.get(kind, (low - margin, "x-open"))
-                figure.add_scatter(
-                    x=np.asarray(x)[where],
-                    y=np.full(int(where.sum()), height),
-                    name=plain(f"{name}: {kind}"),
-                    legendgroup=name,
-                    showlegend=False,
-                    mode="markers",
-                    marker={"color": colour, "symbol": symbol, "size": 8},
-                    hovertemplate=kind,
-                )
-    figure.update_yaxes(tickprefix="10<sup>", ticksuffix="</sup>")
-    return figure.update_layout(hovermode="x unified")
+                mark = {
+                    "x": np.asarray(x)[where],
+                    "y": np.full(int(where.sum()), height),
+                    "name": plain(f"{name}: {kind}"),
+                    "legendgroup": name,
+                    "mode": "markers",
+                    "marker": {"color": colour, "symbol": symbol, "size": 8},
+                    "hovertemplate": kind,
+                }
+                found.append(go.Scatter(**{**mark, **trace, "showlegend": False}))
+    return found

@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from leadline.figures.theme import AXIS_STYLE, new_figure, plain
+from leadline.figures.theme import AXIS_STYLE, merged, new_figure, plain
 
 
 def panels(title: str, axes: Sequence[tuple[str, str, str]], **layout: Any) -> go.Figure:
@@ -20,28 +20,29 @@ def panels(title: str, axes: Sequence[tuple[str, str, str]], **layout: Any) -> g
     >>> figure.layout.xaxis2.anchor
     'y2'
     """
-    figure = new_figure(title, **layout)
     gap, width = 0.12, (1 - 0.12 * (len(axes) - 1)) / len(axes)
+    placed: dict[str, Any] = {
+        "margin": {"t": 64},
+        "legend": {"y": -0.22, "yanchor": "top", "x": 0, "xanchor": "left"},
+        "annotations": [],
+    }
     for i, (heading, x_label, y_label) in enumerate(axes):
         suffix = "" if i == 0 else str(i + 1)
         left = i * (width + gap)
-        figure.update_layout(
+        x = {"domain": [left, left + width], "anchor": f"y{suffix}", "title": {"text": x_label}}
+        placed[f"xaxis{suffix}"] = merged(AXIS_STYLE, x)
+        placed[f"yaxis{suffix}"] = merged(AXIS_STYLE, {"anchor": f"x{suffix}", "title": {"text": y_label}})
+        placed["annotations"].append(
             {
-                f"xaxis{suffix}": {**AXIS_STYLE, "domain": [left, left + width], "anchor": f"y{suffix}"},
-                f"yaxis{suffix}": {**AXIS_STYLE, "anchor": f"x{suffix}"},
-                f"xaxis{suffix}_title_text": x_label,
-                f"yaxis{suffix}_title_text": y_label,
+                "text": f"<b>{plain(heading)}</b>",
+                "x": left,
+                "y": 1.0,
+                "xref": "paper",
+                "yref": "paper",
+                "xanchor": "left",
+                "yanchor": "bottom",
+                "showarrow": False,
+                "font": {"size": 12},
             }
         )
-        figure.add_annotation(
-            text=f"<b>{plain(heading)}</b>",
-            x=left,
-            y=1.0,
-            xref="paper",
-            yref="paper",
-            xanchor="left",
-            yanchor="bottom",
-            showarrow=False,
-            font_size=12,
-        )
-    return figure.update_layout(margin_t=64, legend={"y": -0.22, "yanchor": "top", "x": 0, "xanchor": "left"})
+    return new_figure(title, **merged(placed, layout))

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
 
-from leadline.figures import ACCENT, COLOURS, NEUTRAL, heat_map, log_lines, panels, plain
+from leadline.figures import ACCENT, COLOURS, NEUTRAL, heat_map, log_lines, log_ticks, log_traces, panels, plain
 from leadline.recurrent.flow import LN10, GradientFlow, LayerFlow, median, overflow, underflow
 from leadline.recurrent.influence import LayerInfluence
 from leadline.recurrent.terms import WeightTerms
@@ -20,45 +20,45 @@ if TYPE_CHECKING:
 def flow_figure(flow: GradientFlow) -> go.Figure:
     """Gradient norms, total and direct, beside the norms of the hidden states; one colour per layer.
 
-    Medians over the batch. A cross marks where float32 loses the gradient.
+    Medians over the batch; what an LSTM's cells receive is dotted. A cross marks where float32 loses the gradient.
     """
     axes = [("gradient", "timestep t", "‖dL/dh<sub>t</sub>‖"), ("hidden state", "timestep t", "‖h<sub>t</sub>‖")]
-    figure = panels("How much gradient arrives", axes, height=420, hovermode="x unified")
+    of_h, of_state = {}, {}
+    traces: list[go.Scatter] = []
     for layer, colour in zip(flow.layers, cycle(COLOURS)):
-        total = median(layer.log_total)
-        gradients = {f"{layer.title}: total": total, f"{layer.title}: direct part": median(layer.log_direct)}
-        _draw(figure, "", gradients, colour)
-        _mark_float32(figure, layer, total, colour)
+        t = np.arange(1, 1 + layer.log_total.shape[1])
+        total, direct, cell = (f"{layer.title}: {part}" for part in ("total", "direct part", "cell"))
+        own = {total: median(layer.log_total) / LN10, direct: median(layer.log_direct) / LN10}
+        if layer.log_cell_total is not None:
+            own[cell] = median(layer.log_cell_total) / LN10
+        traces += log_traces(t, own, colours=[colour], dashed=(direct,), dotted=(cell,), xaxis="x", yaxis="y")
+        traces += _float32_marks(layer, own[total], colour)
         with np.errstate(divide="ignore"):
-            _draw(figure, "2", {f"{layer.title}: state": np.log(median(layer.hidden_norm))}, colour)
-    return figure.update_yaxes(tickprefix="10<sup>", ticksuffix="</sup>")
+            state = {f"{layer.title}: state": np.log10(median(layer.hidden_norm))}
+        traces += log_traces(t, state, colours=[colour], xaxis="x2", yaxis="y2", showlegend=False)
+        of_h, of_state = of_h | own, of_state | state
+    ticks = {"yaxis": log_ticks(*of_h.values()), "yaxis2": log_ticks(*of_state.values())}
+    figure = panels("How much gradient arrives", axes, height=420, hovermode="x unified", **ticks)
+    return figure.add_traces(traces)
 
 
-def _draw(figure: go.Figure, panel: str, logs: Mapping[str, np.ndarray], colour: str) -> None:
-    """Lines over all timesteps in one panel, the direct part dashed; the legend shows the first panel's."""
-    (time,) = {len(curve) for curve in logs.values()}
-    dashed = tuple(name for name in logs if name.endswith("direct part"))
-    in_decades = {name: curve / LN10 for name, curve in logs.items()}
-    drawn = log_lines(np.arange(1, time + 1), in_decades, title="", x_label="", y_label="", dashed=dashed)
-    for trace in cast("tuple[Any, ...]", drawn.data):
-        is_line = trace.mode == "lines"
-        trace.update({"line" if is_line else "marker": {"color": colour}, "xaxis": f"x{panel}", "yaxis": f"y{panel}"})
-        figure.add_trace(trace.update(showlegend=is_line and not panel))
-
-
-def _mark_float32(figure: go.Figure, layer: LayerFlow, total: np.ndarray, colour: str) -> None:
+def _float32_marks(layer: LayerFlow, log10_total: np.ndarray, colour: str) -> list[go.Scatter]:
     """Where the way back from the loss leaves the range of float32."""
+    found = []
     for what, find in (("underflows", underflow), ("overflows", overflow)):
-        t = int(find(total[None], layer.direction)[0])
+        t = int(find(log10_total[None] * LN10, layer.direction)[0])
         if t:
-            figure.add_scatter(
-                x=[t],
-                y=[total[t - 1] / LN10],
-                mode="markers",
-                marker={"color": colour, "symbol": "x", "size": 11},
-                name=plain(f"{layer.title}: float32 {what} at t = {t}"),
-                hovertemplate=f"float32 {what}",
+            found.append(
+                go.Scatter(
+                    x=[t],
+                    y=[log10_total[t - 1]],
+                    mode="markers",
+                    marker={"color": colour, "symbol": "x", "size": 11},
+                    name=plain(f"{layer.title}: float32 {what} at t = {t}"),
+                    hovertemplate=f"float32 {what}",
+                )
             )
+    return found
 
 
 def remedies_figure(layers: Mapping[str, LayerFlow]) -> go.Figure:
@@ -120,10 +120,23 @@ def stability_figure(layer: "LayerStability") -> go.Figure:
         ("eigenvalues of W_h", "real part", "imaginary part"),
         ("prediction against truth", "growth per step back, in nats", ""),
     ]
-    figure = panels(f"{layer.title}: why the gradient {_REGIMES[layer.regime]}", axes, height=440)
-    _draw_eigenvalues(figure, layer)
-    _draw_rates(figure, layer)
-    return figure
+    reach = 1.1 * max(1.0, float(layer.spectral_radius.max()))
+    names = [_in_two_lines(name) for name, _, _ in layer.rates]
+    zero = {"type": "line", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "xref": "x2", "yref": "y2 domain"}
+    figure = panels(
+        f"{layer.title}: why the gradient {_REGIMES[layer.regime]}",
+        axes,
+        height=440,
+        xaxis={"range": [-reach, reach], "constrain": "domain"},
+        yaxis={"range": [-reach, reach], "constrain": "domain", "scaleanchor": "x"},
+        yaxis2={"categoryorder": "array", "categoryarray": names[::-1], "range": [-0.5, len(names) - 0.5]},
+        shapes=[{**zero, "line": {"color": NEUTRAL, "dash": "dot"}}],
+    )
+    return figure.add_traces([*_eigenvalues(layer), *_rates(layer)])
+
+
+def _in_two_lines(name: str) -> str:
+    return plain(name).replace("value ×", "<br>value ×")
 
 
 _REGIMES = {
@@ -134,14 +147,14 @@ _REGIMES = {
 }
 
 
-def _draw_eigenvalues(figure: go.Figure, layer: "LayerStability") -> None:
+def _eigenvalues(layer: "LayerStability") -> list[go.Scatter]:
     angle = np.linspace(0, 2 * np.pi, 181)
-    figure.add_scatter(
+    circle = go.Scatter(
         x=np.cos(angle), y=np.sin(angle), mode="lines", line={"color": NEUTRAL, "dash": "dot"}, name="unit circle",
         hoverinfo="skip",
     )  # fmt: skip
-    for gate, values, colour in zip(layer.gates, layer.eigenvalues, COLOURS, strict=False):
-        figure.add_scatter(
+    return [circle] + [
+        go.Scatter(
             x=values.real,
             y=values.imag,
             mode="markers",
@@ -150,22 +163,18 @@ def _draw_eigenvalues(figure: go.Figure, layer: "LayerStability") -> None:
             hovertemplate="%{x:.3f} %{y:+.3f}i",
             showlegend=bool(gate),
         )
-    reach = 1.1 * max(1.0, float(layer.spectral_radius.max()))
-    figure.update_layout(
-        xaxis={"range": [-reach, reach], "constrain": "domain"},
-        yaxis={"range": [-reach, reach], "scaleanchor": "x", "constrain": "domain"},
-    )
+        for gate, values, colour in zip(layer.gates, layer.eigenvalues, COLOURS, strict=False)
+    ]
 
 
-def _draw_rates(figure: go.Figure, layer: "LayerStability") -> None:
+def _rates(layer: "LayerStability") -> list[go.Scatter]:
     """One row per way to tell; what is minus infinity stands at the left edge as a triangle."""
-    rows = layer.rates
+    rows, found = layer.rates, []
     values = np.concatenate([value for _, value, _ in rows])
     finite = values[np.isfinite(values)]
     low, high = finite.min(initial=0), finite.max(initial=0)
     edge = low - 0.12 * max(high - low, 0.1)
-    names = [plain(name).replace("value ×", "<br>value ×") for name, _, _ in rows]
-    for (_, value, error), name, (colour, symbol) in zip(rows, names, _MARKS, strict=False):
+    for (name, value, error), (colour, symbol) in zip(rows, _MARKS, strict=False):
         known = np.isfinite(value)
         count = np.arange(1, len(value) + 1)
         for where, at, shape, text in [
@@ -173,25 +182,26 @@ def _draw_rates(figure: go.Figure, layer: "LayerStability") -> None:
             (np.isneginf(value), np.full(len(value), edge), "triangle-left-open", "minus infinity"),
         ]:
             if where.any():
-                figure.add_scatter(
-                    x=at[where],
-                    y=[name] * int(where.sum()),
-                    xaxis="x2",
-                    yaxis="y2",
-                    mode="markers",
-                    marker={"color": colour, "symbol": shape, "size": 9, "opacity": 0.85},
-                    error_x={"array": error[where], "color": colour, "visible": bool(np.isfinite(error[where]).any())},
-                    customdata=count[where],
-                    hovertemplate=f"%{{customdata}}: {text}",
-                    name=name,
-                    showlegend=False,
+                found.append(
+                    go.Scatter(
+                        x=at[where],
+                        y=[_in_two_lines(name)] * int(where.sum()),
+                        xaxis="x2",
+                        yaxis="y2",
+                        mode="markers",
+                        marker={"color": colour, "symbol": shape, "size": 9, "opacity": 0.85},
+                        error_x={
+                            "array": error[where],
+                            "color": colour,
+                            "visible": bool(np.isfinite(error[where]).any()),
+                        },
+                        customdata=count[where],
+                        hovertemplate=f"%{{customdata}}: {text}",
+                        name=_in_two_lines(name),
+                        showlegend=False,
+                    )
                 )
-    figure.add_shape(
-        type="line", x0=0, x1=0, y0=0, y1=1, xref="x2", yref="y2 domain", line={"color": NEUTRAL, "dash": "dot"}
-    )
-    figure.update_layout(
-        yaxis2={"categoryorder": "array", "categoryarray": names[::-1], "range": [-0.5, len(names) - 0.5]}
-    )
+    return found
 
 
 _MARKS = [(NEUTRAL, "diamond"), (NEUTRAL, "diamond"), (ACCENT, "circle"), (COLOURS[1], "star")]
