@@ -1,0 +1,105 @@
+"""Jobs: what they tell, and that none is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from leadline.errors import InputError
+from leadline.explore.jobs import METRICS, Jobs, Progress
+
+
+@pytest.fixture(scope="module")
+def jobs():
+    with Jobs() as some:
+        yield some
+
+
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+
+
+def ended(jobs: Jobs, name: str) -> Progress:
+    until(lambda: jobs.progress(name).status != "running")
+    return jobs.progress(name)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_job_tells_what_it_measures_and_leaves_its_results(jobs):
+    name = jobs.start("tests.explore.work:counts", {"steps": 3, "name": "ü"})
+    found = ended(jobs, name)
+    assert (found.status, found.trouble) == ("done", "")
+    assert found.metrics == tuple({"step": step, "name": "ü"} for step in range(3))
+    assert {path.name for path in found.folder.iterdir()} == {METRICS, "result.txt"}
+
+
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [("refuses", "this cannot be trained"), ("breaks", "ZeroDivisionError: by nothing"), ("dies", "ended with 7")],
+)
+def test_a_failure_is_told(jobs, work, told):
+    found = ended(jobs, jobs.start(f"tests.explore.work:{work}", {}))
+    assert found.status == "failed"
+    assert told in found.trouble
+
+
+def test_a_job_stops_when_told_and_keeps_what_it_wrote(jobs):
+    name = jobs.start("tests.explore.work:never_ends", {})
+    until(lambda: bool(jobs.progress(name).metrics))
+    (pid,) = (line["pid"] for line in jobs.progress(name).metrics)
+    assert jobs.progress(name).status == "running"
+    jobs.stop(name)
+    jobs.stop(name)
+    assert jobs.progress(name).status == "stopped"
+    assert len(jobs.progress(name).metrics) == 1
+    assert not is_alive(pid)
+
+
+def test_a_name_of_no_job_is_refused(jobs):
+    for name in ("", "../..", "x" * 500):
+        with pytest.raises(InputError, match="a job is one that this server has begun"):
+            jobs.progress(name)
+
+
+def test_half_a_line_is_not_read(jobs):
+    name = jobs.start("tests.explore.work:counts", {"steps": 1, "name": "a"})
+    folder = ended(jobs, name).folder
+    with (folder / METRICS).open("a") as file:
+        file.write('{"step": ')
+    assert len(jobs.progress(name).metrics) == 1
+
+
+def test_a_job_dies_with_its_server_even_where_that_is_killed(tmp_path):
+    start = (
+        "import time; from leadline.explore.jobs import Jobs\n"
+        "if __name__ == '__main__':\n"
+        "    jobs = Jobs(); name = jobs.start('tests.explore.work:never_ends', {})\n"
+        "    while not jobs.progress(name).metrics: time.sleep(0.02)\n"
+        "    print(jobs.progress(name).metrics[0]['pid'], jobs._home, flush=True); time.sleep(600)\n"
+    )
+    script = tmp_path / "server.py"
+    script.write_text(start)
+    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parents[2]}:{os.environ.get('PYTHONPATH', '')}"}
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment) as server:
+        assert server.stdout is not None
+        pid, home = server.stdout.readline().split()
+        assert is_alive(int(pid))
+        server.send_signal(signal.SIGKILL)
+    until(lambda: not is_alive(int(pid)))
+    import shutil
+
+    shutil.rmtree(home)

@@ -1,0 +1,34 @@
+"""What jobs do in the tests."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from leadline.errors import InputError
+from leadline.explore.jobs import Write
+
+
+def counts(settings: Mapping[str, Any], folder: Path, write: Write) -> None:
+    for step in range(settings["steps"]):
+        write({"step": step, "name": settings["name"]})
+    (folder / "result.txt").write_text("there")
+
+
+def never_ends(settings: Mapping[str, Any], folder: Path, write: Write) -> None:
+    write({"pid": os.getpid()})
+    while True:
+        time.sleep(0.05)
+
+
+def refuses(settings: Mapping[str, Any], folder: Path, write: Write) -> None:
+    raise InputError("this cannot be trained", got="steps = 0")
+
+
+def breaks(settings: Mapping[str, Any], folder: Path, write: Write) -> None:
+    raise ZeroDivisionError("by nothing")
+
+
+def dies(settings: Mapping[str, Any], folder: Path, write: Write) -> None:
+    os._exit(7)
