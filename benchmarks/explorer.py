@@ -16,7 +16,7 @@ KEYS, DRAGS, RUSH = 50, 50, 60
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 WATCH = """() => {
-  // A move begins with the browser's own event and ends when every figure has been drawn anew and a frame was painted.
+  // From the browser's own event until every figure in sight is drawn anew and a frame was painted.
   const plots = [...document.querySelectorAll(".js-plotly-plot")];
   let began = null, missing = new Set(), done = null;
   window.sent = { now: 0, most: 0, all: 0 };
@@ -29,7 +29,10 @@ WATCH = """() => {
   document.addEventListener("input", () => {
     if (began !== null) return;
     began = performance.now();
-    missing = new Set(plots);
+    missing = new Set(plots.filter(plot => {
+      const { top, bottom } = plot.closest(".card").getBoundingClientRect();
+      return bottom > 0 && top < innerHeight;
+    }));
   }, true);
   for (const plot of plots) plot.on("plotly_afterplot", () => {
     if (!missing.delete(plot) || missing.size) return;

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -175,6 +175,12 @@ def silent(settings: Settings) -> Collection[str]:
     return {"gate_bias"} if settings.cell == "RNN" else {"nonlinearity", "beside"}
 
 
+def still(*axes: str) -> dict[str, Any]:
+    """Fixed margins: to measure labels takes Plotly half of its time, and everything else would move with them."""
+    axis = {"automargin": False, "ticklabeloverflow": "allow", "nticks": 6}
+    return {"margin": {"l": 70, "r": 12, "t": 28, "b": 84}} | {f"{name[0]}axis{name[1:]}": axis for name in axes}
+
+
 ROOM = Room(
     name="gradients",
     title="Where does the gradient die?",
@@ -182,9 +188,9 @@ ROOM = Room(
     "of the loss's gradient arrives at each timestep, and why.",
     settings=Settings,
     cards={
-        "flow": Card("How much gradient arrives", 380, wide=True),
-        "stability": Card("Why", 400, wide=True),
-        "influence": Card("What the loss at k tells the state at t", 420),
+        "flow": Card("How much gradient arrives", 360, wide=True, layout=still("x", "y", "x2", "y2")),
+        "stability": Card("Why", 380, lines=4, wide=True, layout=still("x", "y", "x2", "y2")),
+        "influence": Card("What the loss at k tells the state at t", 420, layout=still("x", "y")),
     },
     take=take,
     code=code,

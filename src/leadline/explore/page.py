@@ -1,6 +1,7 @@
 """The page: its frame, each room's controls and cards, and how a move becomes an answer."""
 
 import json
+import math
 import sys
 import threading
 import traceback
@@ -16,6 +17,7 @@ from leadline.errors import InputError, describe
 from leadline.explore.controls import controls, from_control, to_control
 from leadline.explore.room import Card, Room
 from leadline.explore.settings import Draw, fields_of, from_query, from_values, to_query
+from leadline.figures import merged
 from leadline.sounding import Sounding
 
 INK = {False: "#1d2733", True: "#e4e8ec"}
@@ -101,7 +103,8 @@ def _layout(room: Room, search: str) -> list[Component]:
         html.H1(room.title),
         html.P(room.lead, className="lead"),
         html.Div([*buttons[1:], buttons[0]], className="presets", role="group", **aria(label="Presets")),
-        html.Pre(trouble, id=room.id("trouble"), className="trouble", role="alert"),
+        html.Pre(trouble, id=room.id("refused"), className="trouble", role="alert"),
+        html.Pre(id=room.id("trouble"), className="trouble", role="alert"),
         html.Div(
             [
                 html.Form(controls(room, settings), className="controls", id=room.id("controls")),
@@ -174,9 +177,10 @@ def _card(room: Room, name: str, card: Card) -> Component:
                     html.Div(files, className="files", role="group", **aria(label=f"Download: {card.heading}")),
                 ]
             ),
-            html.P(id=room.id(name, "words"), className="words", **aria(live="polite")),
+            html.P(id=room.id(name, "words"), className="words", style={"--lines": card.lines}, **aria(live="polite")),
             graph,
         ],
+        id=room.id(name, "card"),
         className="card wide" if card.wide else "card",
         **aria(labelledby=heading),
     )
@@ -224,7 +228,7 @@ def _connect(app: Dash, room: Room) -> None:
         try:
             settings = read(asked["values"])
             soundings = take(settings)
-            drawn = [part for name in room.cards for part in show(name, soundings.get(name), asked["dark"])]
+            drawn = [part for name in room.cards for part in show(name, soundings.get(name), asked)]
             silent = room.silent(settings)
             reply |= {
                 "query": to_query(settings),
@@ -240,11 +244,13 @@ def _connect(app: Dash, room: Room) -> None:
     def read(values: Sequence[Any]) -> Any:
         return from_values(room.settings, [from_control(f, v) for f, v in zip(fields, values, strict=True)])
 
-    def show(name: str, sounding: Sounding | None, dark: bool) -> tuple[Any, str]:
+    def show(name: str, sounding: Sounding | None, asked: dict[str, Any]) -> tuple[Any, str]:
         if sounding is None:
             return no_update, ""
+        if room.id(name, "card") not in asked["shown"]:
+            return no_update, str(sounding.verdict)
         figure = figure_of(name, sounding)
-        figure["layout"]["font"]["color"] = INK[dark]
+        figure["layout"]["font"]["color"] = INK[asked["dark"]]
         return figure, str(sounding.verdict)
 
     def figure_of(name: str, sounding: Sounding) -> dict[str, Any]:
@@ -252,8 +258,14 @@ def _connect(app: Dash, room: Room) -> None:
         figure = card.draw(sounding) if card.draw else sounding.figure()
         drawing = cast("dict[str, Any]", figure.to_plotly_json())
         # The heading stands above; a title would say it again.
-        drawing["layout"] |= {"height": card.height, "autosize": True, "title": {}, "uirevision": "kept"}
-        drawing["layout"]["margin"] |= {"t": 28}
+        own = {
+            "height": card.height,
+            "autosize": True,
+            "title": {"text": ""},
+            "margin": {"t": 28},
+            "uirevision": "kept",
+        }
+        drawing["layout"] = merged(drawing["layout"], merged(own, card.layout))
         return drawing
 
     @app.callback(
@@ -300,13 +312,13 @@ def _connect(app: Dash, room: Room) -> None:
         ) -> Any:
             if asked is None or not (csv or as_json or as_html):
                 return no_update
+            try:
+                sounding = take(read(asked["values"]))[name]
+            except InputError:  # what stands on the page is of other settings than the controls'
+                return no_update
             form = str(ctx.triggered_id).rpartition("-")[2]
-            sounding = take(read(asked["values"]))[name]
-            return {
-                "filename": f"{room.name}-{name}.{form}",
-                "content": _file(sounding, card, form),
-                "type": TYPES[form],
-            }
+            content = _file(sounding, card, form)
+            return {"filename": f"{room.name}-{name}.{form}", "content": content, "type": TYPES[form]}
 
     if room.connect is not None:
         room.connect(app)
@@ -320,15 +332,20 @@ def _file(sounding: Sounding, card: Card, form: str) -> str:
         return sounding.table().to_csv(index=False)
     if form == "json":
         protocol = sounding.protocol
-        return json.dumps(
-            {
-                "verdict": str(sounding.verdict),
-                "settings": dict(protocol.settings),
-                "seeds": list(protocol.seeds),
-                "versions": dict(protocol.versions),
-                "rows": json.loads(sounding.table().to_json(orient="records", double_precision=15)),
-            },
-            indent=1,
-        )
+        document = {
+            "verdict": str(sounding.verdict),
+            "settings": dict(protocol.settings),
+            "seeds": list(protocol.seeds),
+            "versions": dict(protocol.versions),
+            "rows": [
+                {name: _number(value) for name, value in row.items()} for row in sounding.table().to_dict("records")
+            ],
+        }
+        return json.dumps(document, indent=1, allow_nan=False, default=str)
     figure = card.draw(sounding) if card.draw else sounding.figure()
     return figure.to_html(full_html=True, include_plotlyjs=True)
+
+
+def _number(value: Any) -> Any:
+    """As it is, or by its name where JSON has no such number: an infinity is not to be lost."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

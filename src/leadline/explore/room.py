@@ -19,8 +19,12 @@ class Card:
     heading: str
     height: int
     """Of its figure, in pixels."""
+    lines: int = 2
+    """Of the words above it, which scroll where they are more."""
     wide: bool = False
     """Whether it takes the whole width."""
+    layout: Mapping[str, Any] = field(default_factory=dict)
+    """What is laid over the figure's own layout, such as margins that need not be found out at every move."""
     draw: "Callable[[Sounding], go.Figure] | None" = None
     """How it is drawn; by its ``figure()`` otherwise."""
 

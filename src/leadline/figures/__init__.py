@@ -6,7 +6,7 @@ from leadline.figures.lines import log_lines, log_ticks, log_traces
 from leadline.figures.panels import panels
 from leadline.figures.scatter import Cloud, scatter
 from leadline.figures.strip import image_strip
-from leadline.figures.theme import ACCENT, COLOURS, NEUTRAL, new_figure, plain
+from leadline.figures.theme import ACCENT, COLOURS, NEUTRAL, merged, new_figure, plain
 from leadline.figures.tree import tree
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "log_ticks",
     "log_traces",
     "matrix",
+    "merged",
     "new_figure",
     "panels",
     "plain",

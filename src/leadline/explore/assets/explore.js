@@ -1,15 +1,25 @@
-// One question at a time. What moved while an answer was on its way is asked, as it then stands, when that has come.
+// One question at a time. What moved while an answer was on its way is asked, as it then stands, when that has come; so
+// no drag leaves work waiting. What is out of sight follows when the hand has rested.
 (() => {
+  const REST = 250; // milliseconds
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  let room, count = 0, waiting = 0, values, isNewer = false;
+  let room, values, count = 0, waiting = null, isNewer = false, rest, fresh = new Set();
 
-  function question() {
+  const cards = () => [...document.querySelectorAll(".card")];
+  const isInSight = card => {
+    const { top, bottom } = card.getBoundingClientRect();
+    return bottom > 0 && top < window.innerHeight;
+  };
+
+  function question(shown) {
     isNewer = false;
-    waiting = ++count;
-    return { count, values, dark: dark.matches };
+    waiting = { count: ++count, values, dark: dark.matches, shown: shown.map(card => card.id) };
+    return waiting;
   }
 
-  const ask = () => window.dash_clientside.set_props(`${room}-asked`, { data: question() });
+  function ask(shown) {
+    window.dash_clientside.set_props(`${room}-asked`, { data: question(shown) });
+  }
 
   function image(presses, id, format) {
     const plot = document.querySelector(`#${id} .js-plotly-plot`);
@@ -21,29 +31,44 @@
       // Controls moved, or have come onto the page: then whatever was asked before is of no interest.
       moved(...now) {
         const { inputs_list, triggered } = window.dash_clientside.callback_context;
-        if (!triggered.length) waiting = 0;
+        if (!triggered.length) waiting = null;
+        clearTimeout(rest);
+        fresh.clear();
         room = inputs_list[0].id.split("-")[0];
+        document.getElementById(`${room}-refused`).hidden = triggered.length > 0; // it spoke of the address
         inputs_list.forEach(({ id }, i) => {
           const shown = document.getElementById(`${id}-shown`);
           if (shown) shown.textContent = Number(now[i]);
         });
         [values, isNewer] = [now, true];
-        return waiting ? window.dash_clientside.no_update : question();
+        return waiting ? window.dash_clientside.no_update : question(cards().filter(isInSight));
       },
       // An answer has come: the address tells what is shown, and what has no say is faint.
       answered(answer) {
-        if (!answer || answer.count !== waiting) return;
-        waiting = 0;
-        if (answer.query !== null) history.replaceState(history.state, "", location.pathname + answer.query);
+        if (answer?.count !== waiting?.count) return;
+        if (!isNewer) waiting.shown.forEach(id => fresh.add(id));
+        waiting = null;
+        if (answer.query !== null && answer.query !== location.search) {
+          history.replaceState(history.state, "", location.pathname + answer.query);
+        }
         for (const [id, silent] of Object.entries(answer.silent)) {
           document.getElementById(`${id}-row`)?.classList.toggle("silent", silent);
         }
-        if (isNewer) ask();
+        if (isNewer) return ask(cards().filter(isInSight));
+        rest = setTimeout(() => {
+          const stale = cards().filter(card => !fresh.has(card.id));
+          if (!waiting && stale.length) ask(stale);
+        }, REST);
       },
       // Plotly draws the file; nothing leaves the browser.
       svg: (presses, id) => image(presses, id, "svg"),
       png: (presses, id) => image(presses, id, "png"),
     },
   });
-  dark.addEventListener("change", () => room && (waiting ? (isNewer = true) : ask()));
+
+  dark.addEventListener("change", () => {
+    fresh.clear();
+    if (!room || waiting) isNewer = true;
+    else ask(cards().filter(isInSight));
+  });
 })();

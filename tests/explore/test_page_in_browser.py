@@ -1,0 +1,254 @@
+"""What every room's page does, shown on the gradient room: links, files, keys, small screens, dark rooms, two tabs."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from playwright.sync_api import expect
+
+from leadline.explore.gradient_room import ROOM, Settings
+from leadline.explore.notebook import Inline, inline
+from leadline.explore.server import Server
+from leadline.explore.settings import to_query
+from tests.explore.browser import Visitor, chromium, needs_chromium, settled, words
+
+pytestmark = needs_chromium
+
+SMALL = Settings(cell="GRU", time=9, hidden_size=3, gate_bias=1.5, loss="all", sample=7, weights=2)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as instance:
+        yield instance
+
+
+@pytest.fixture(scope="module")
+def server():
+    running = Server([ROOM], port=0).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def visitor(browser, server):
+    one = Visitor(browser, server)
+    yield one
+    one.leave()
+
+
+@pytest.fixture(scope="module")
+def page(visitor):
+    """One page, left as the test before left it: every test sets what it needs."""
+    return visitor.open("gradients" + to_query(SMALL), viewport={"width": 1280, "height": 900})
+
+
+def told(settings: Settings, card: str = "stability") -> str:
+    return str(ROOM.take(settings)[card])
+
+
+def test_a_link_brings_back_what_it_was_copied_from(page, visitor):
+    settled(page, ROOM, to_query(SMALL))
+    expect(words(page, ROOM, "stability")).to_have_text(told(SMALL))
+    again = visitor.tab(page.context, page.url)
+    for name in ("time", "hidden_size", "gate_bias", "sample", "weights"):
+        assert float(again.locator(f"#gradients-{name}").input_value()) == getattr(SMALL, name)
+    for label in ("GRU", "all"):
+        expect(again.get_by_role("radio", name=label, exact=True)).to_be_checked()
+    expect(words(again, ROOM, "stability")).to_have_text(told(SMALL))
+    again.close()
+
+
+def test_two_tabs_do_not_disturb_each_other(page, visitor):
+    other = visitor.tab(page.context, visitor.server.url("gradients?time=11"))
+    other.get_by_role("button", name="stable", exact=True).click()
+    settled(other, ROOM, to_query(ROOM.presets["stable"]))
+    settled(page, ROOM, to_query(SMALL))
+    page.locator("#gradients-time").press("ArrowRight")
+    settled(page, ROOM, to_query(SMALL).replace("time=9", "time=10"))
+    page.locator("#gradients-time").press("ArrowLeft")
+    settled(page, ROOM, to_query(SMALL))
+    settled(other, ROOM, to_query(ROOM.presets["stable"]))
+    expect(words(other, ROOM, "stability")).to_have_text(told(ROOM.presets["stable"]))
+    other.close()
+
+
+@pytest.mark.parametrize("query", ["?time=4", "?cell=<img src=x onerror=alert(1)>", "?nonsense=1", "?sample=1e99"])
+def test_an_address_that_cannot_be_says_why_and_the_page_lives(page, visitor, query):
+    other = visitor.tab(page.context, visitor.server.url("gradients" + query))
+    expect(other.locator("#gradients-refused")).to_contain_text("got:")
+    assert other.locator("img").count() == 0
+    expect(words(other, ROOM, "stability")).to_have_text(told(Settings()))
+    other.locator("#gradients-time").press("ArrowRight")
+    settled(other, ROOM, "?time=51")
+    expect(other.locator("#gradients-refused")).to_be_hidden()
+    other.close()
+
+
+def test_new_sample_new_weights_and_reset(page):
+    page.get_by_role("button", name="new sample").click()
+    expect(page).to_have_url(re.compile("sample=8"))
+    page.get_by_role("button", name="new weights").click()
+    expect(page).to_have_url(re.compile("weights=3"))
+    page.get_by_role("button", name="reset").click()
+    settled(page, ROOM, "")
+    expect(words(page, ROOM, "stability")).to_have_text(told(Settings()))
+
+
+def test_the_code_button_shows_the_code(page):
+    page.get_by_role("button", name="reset").click()
+    settled(page, ROOM, "")
+    page.locator("summary", has_text="code").click()
+    assert page.locator("#gradients-code").text_content() == ROOM.code(Settings())
+    page.locator("summary", has_text="code").click()
+
+
+def test_what_has_no_say_is_faint(page):
+    page.get_by_role("button", name="reset").click()
+    settled(page, ROOM, "")
+    expect(page.locator("#gradients-gate_bias-row")).to_have_class(re.compile("silent"))
+    page.get_by_role("radio", name="LSTM").click()
+    settled(page, ROOM, "?cell=LSTM")
+    expect(page.locator("#gradients-gate_bias-row")).not_to_have_class(re.compile("silent"))
+    expect(page.locator("#gradients-nonlinearity-row")).to_have_class(re.compile("silent"))
+
+
+def downloaded(page, form: str) -> tuple[str, bytes]:
+    with page.expect_download() as waiting:
+        page.locator(f"#gradients-flow-{form}").click()
+    file = waiting.value
+    return file.suggested_filename, Path(file.path()).read_bytes()
+
+
+def test_numbers_and_figures_are_downloaded(page):
+    page.get_by_role("button", name="the course's notebook, 1.D").click()
+    course = ROOM.presets["the course's notebook, 1.D"]
+    settled(page, ROOM, to_query(course))
+    flow = ROOM.take(course)["flow"]
+    name, content = downloaded(page, "csv")
+    assert name == "gradients-flow.csv"
+    pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(content)), flow.table(), check_dtype=False)
+    name, content = downloaded(page, "json")
+    document = json.loads(content)
+    assert document["verdict"] == str(flow)
+    assert document["rows"][3]["log10_total"] == flow.table()["log10_total"][3]
+    name, content = downloaded(page, "html")
+    assert b"<html>" in content
+    assert b'src="http' not in content
+    name, content = downloaded(page, "svg")
+    assert name == "gradients-flow-figure.svg"
+    assert content.startswith(b"<svg")
+    name, content = downloaded(page, "png")
+    assert content.startswith(b"\x89PNG")
+
+
+def test_keys_are_enough_and_what_they_are_on_is_seen(page):
+    page.get_by_role("button", name="reset").click()
+    settled(page, ROOM, "")
+    page.locator(".skip").focus()
+    reached: list[str] = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        name, outline = page.evaluate(
+            "() => { const e = document.activeElement; "
+            "return [e.tagName == 'BUTTON' ? e.textContent : e.id || e.className, getComputedStyle(e).outlineStyle] }"
+        )
+        assert outline != "none", name
+        if "exploding" in reached and name == "reset":
+            break
+        reached.append(name)
+    assert next(iter(ROOM.presets)) in reached
+    while page.evaluate("document.activeElement.id") != "gradients-time":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Home")
+    settled(page, ROOM, "?time=5")
+
+
+@pytest.mark.parametrize("width", [360, 768, 1400])
+def test_nothing_sticks_out_at_any_width(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    try:
+        page.get_by_role("button", name="loss at every step").click()
+        settled(page, ROOM, "?loss=all")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        box = page.locator("#gradients-flow-figure").bounding_box()
+        assert box is not None
+        assert box["width"] > min(width, 400) * 0.8
+    finally:
+        page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_nothing_jumps_when_an_answer_comes(page):
+    def places() -> list[float]:
+        return page.evaluate(
+            "[...document.querySelectorAll('.card, .row, h1')].map(e => e.getBoundingClientRect().top)"
+        )
+
+    page.evaluate("scrollTo(0, 0)")
+    page.get_by_role("button", name="reset").click()
+    settled(page, ROOM, "")
+    before = places()
+    for name in ("exploding", "the LSTM's cell path", "spectral radius zero, yet exploding"):
+        page.get_by_role("button", name=name, exact=True).click()
+        settled(page, ROOM, to_query(ROOM.presets[name]))
+        page.evaluate("scrollTo(0, 0)")
+        assert places() == before
+
+
+def test_the_dark_reaches_page_and_figures(page):
+    tick = page.locator("#gradients-flow-figure .xtick text").first
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator("body")).to_have_css("background-color", "rgb(20, 25, 31)")
+    expect(tick).to_have_css("fill", "rgb(228, 232, 236)")
+    page.emulate_media(color_scheme="light")
+    expect(page.locator("body")).to_have_css("background-color", "rgb(255, 255, 255)")
+    expect(tick).to_have_css("fill", "rgb(29, 39, 51)")
+
+
+def test_a_drag_leaves_nothing_waiting(page):
+    page.get_by_role("button", name="reset").click()
+    settled(page, ROOM, "")
+    under_way, most = [], 0
+
+    def began(request) -> None:
+        nonlocal most
+        if "_dash-update-component" in request.url:
+            under_way.append(request)
+            most = max(most, len(under_way))
+
+    def ended(request) -> None:
+        if request in under_way:
+            under_way.remove(request)
+
+    page.on("request", began)
+    page.on("requestfinished", ended)
+    slider = page.locator("#gradients-time")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 5, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    for i in range(40):
+        page.mouse.move(box["x"] + 5 + (box["width"] - 60) * i / 39, box["y"] + box["height"] / 2)
+    page.mouse.up()
+    last = int(slider.input_value())
+    assert last > 100
+    settled(page, ROOM, f"?time={last}")
+    expect(words(page, ROOM, "flow")).to_have_text(told(Settings(time=last), "flow"))
+    page.remove_listener("request", began)
+    page.remove_listener("requestfinished", ended)
+    assert most == 1
+
+
+def test_a_notebook_shows_the_same_room_in_a_frame(browser):
+    room = inline("gradients", {"cell": "LSTM", "time": 7})
+    assert isinstance(room, Inline)
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_content(f"<h1>a notebook</h1>{room._repr_html_()}")
+    frame = page.frame_locator("iframe")
+    expect(frame.locator("#gradients-flow-words")).to_have_text(told(Settings(cell="LSTM", time=7), "flow"))
+    context.close()
