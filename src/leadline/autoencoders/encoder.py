@@ -99,7 +99,7 @@ class Encoder:
         """
         if isinstance(X, (list, tuple)) and len({np.shape(image) for image in X}) > 1:
             return self._encode_sizes(X)
-        function = self.module if isinstance(self.architecture, PatchArchitecture) else self._layer_by_layer
+        function = self._layer_by_layer if isinstance(self.architecture, Architecture) else self.module
         block = self.architecture.block_rows
         if not isinstance(X, np.memmap):
             return encode_in_blocks(self.module, function, self._rows(X), block)
