@@ -284,12 +284,13 @@ def test_a_long_trace_is_drawn_where_it_matters():
 
     drawn = texts(decoding.beam_search(*problem, width=2, max_length=40, trace=True).figure())
     assert [text for text in drawn if text.startswith("step ")] == [f"step {t}" for t in range(34, 41)]
-    assert "33 steps before" in drawn
+    assert any("33 steps before" in text for text in drawn)
+    problem = Hashed(4, 0, scale=2.0).problem()
     decoded = decoding.beam_search(*problem, width=1, max_length=10)
     audit = decoding.audit(*problem, decoded)
     lost = int(audit.lost_step[0])
     drawn = texts(audit.figure())
-    assert lost <= 5
+    assert 1 <= lost <= 5
     assert "lost here" in drawn
     assert any(text.startswith(f"step {lost}") for text in drawn)
     assert any(text.endswith("steps after") for text in drawn)
