@@ -134,7 +134,7 @@ class _Beam:
             best = reader.best_of_items(scores, self.total, self._ranked())
             if best is not None:
                 total, token, parent = best
-                return total, total, token, parent, True
+                return total, total, token, parent, np.asarray(True)
         log_prob, token = reader.best(scores, C)
         self._check(log_prob, t)
         return self._rank(t, *self._spread(log_prob, token))
