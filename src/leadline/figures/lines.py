@@ -48,7 +48,7 @@ def log_ticks(*log10: np.ndarray) -> dict[str, Any]:
     >>> log_ticks(np.array([-30.0, 0.0]))
     {'tickprefix': '10<sup>', 'ticksuffix': '</sup>'}
     >>> log_ticks(np.array([-0.2, 0.0]))["ticktext"]
-    ['0.6', '0.7', '0.8', '0.9', '1']
+    ['0.7', '0.8', '0.9', '1']
     >>> log_ticks(np.array([-1.0, 1.0]))["ticktext"]
     ['0.1', '0.2', '0.5', '1', '2', '5', '10']
     """
