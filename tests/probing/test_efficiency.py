@@ -335,3 +335,12 @@ def test_refuses_what_does_not_fit(make, text, encoders):
     with np.errstate(all="ignore"), pytest.raises(InputError) as caught:
         make(encoders)
     assert re.search(text, describe(caught.value))
+
+
+def test_pca_takes_no_more_components_than_there_are_pretraining_rows():
+    X = np.random.default_rng(0).normal(size=(40, 100)).astype(np.float32)
+    y = np.arange(40) % 2
+    roles = [data.split_roles(y, seed=seed) for seed in range(2)]
+    study = label_efficiency({}, X, y, roles=roles, labels=[2], num_subsets=2)
+    assert len(roles[0].pretrain_train) == 20
+    assert study.sizes[study.names.index("pca")] == 20

@@ -31,7 +31,7 @@ from leadline.statistics import paired_interval
 from leadline.worksheet.answer import Answer, effects_of, finding
 from leadline.worksheet.criterion import Fact
 from leadline.worksheet.measurements.autoencoders import overfitting
-from leadline.worksheet.measurements.autoencoders.pretraining import label_count, spread
+from leadline.worksheet.measurements.autoencoders.pretraining import label_count, layers, spread
 from leadline.worksheet.setting import Setting
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def _augmented(
     protocol = Protocol(
         {
             "data": dataset.name,
-            "encoder": "-".join(map(str, (dataset.X.shape[1], *overfitting.HIDDEN_SIZES))),
+            "encoder": layers(dataset, overfitting.HIDDEN_SIZES),
             "rows": len(rows[0]),
             "epochs": overfitting.epochs(setting),
             "batch size": overfitting.BATCH_SIZE,

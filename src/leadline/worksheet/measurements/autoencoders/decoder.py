@@ -17,7 +17,7 @@ from leadline.probing import Scaling, linear_probe
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.worksheet.answer import Answer
 from leadline.worksheet.criterion import Fact
-from leadline.worksheet.measurements.autoencoders.pretraining import pretrained_on_own_rows, spread
+from leadline.worksheet.measurements.autoencoders.pretraining import layers, pretrained_on_own_rows, spread
 from leadline.worksheet.setting import Setting
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def decoder_is_thrown_away(setting: Setting) -> Answer:
     protocol = Protocol(
         {
             "data": dataset.name,
-            "encoder": "-".join(map(str, (dataset.X.shape[1], *HIDDEN_SIZES))),
+            "encoder": layers(dataset, HIDDEN_SIZES),
             "noise": kinds["denoising"].std,
             "labels per class, at most": LABELS_PER_CLASS,
         },

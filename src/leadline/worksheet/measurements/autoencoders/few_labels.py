@@ -11,7 +11,7 @@ from leadline.probing import LabelEfficiency, label_efficiency
 from leadline.probing.efficiency import in_words
 from leadline.sounding import Protocol
 from leadline.worksheet.answer import Answer, effects_of
-from leadline.worksheet.measurements.autoencoders.pretraining import pretrained_on_own_rows, spread
+from leadline.worksheet.measurements.autoencoders.pretraining import layers, pretrained_on_own_rows, spread
 from leadline.worksheet.setting import Setting
 
 HIDDEN_SIZES = (96, 96, 64)
@@ -52,7 +52,7 @@ def gain_with_few_labels(setting: Setting) -> Answer:
         protocol=Protocol(
             {
                 "data": dataset.name,
-                "encoder": "-".join(map(str, (dataset.X.shape[1], *HIDDEN_SIZES))),
+                "encoder": layers(dataset, HIDDEN_SIZES),
                 "noise": kinds["denoising"].std,
                 **study.protocol.settings,
             },

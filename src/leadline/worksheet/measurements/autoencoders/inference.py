@@ -15,7 +15,7 @@ from leadline.randomness import torch_generator
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import paired_interval
 from leadline.worksheet.answer import Answer, effects_of
-from leadline.worksheet.measurements.autoencoders.pretraining import pretrained_on_own_rows, spread
+from leadline.worksheet.measurements.autoencoders.pretraining import layers, pretrained_on_own_rows, spread
 from leadline.worksheet.setting import Setting
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def noise_when_used(setting: Setting) -> Answer:
     protocol = Protocol(
         {
             "data": dataset.name,
-            "encoder": "-".join(map(str, (dataset.X.shape[1], *HIDDEN_SIZES))),
+            "encoder": layers(dataset, HIDDEN_SIZES),
             "noise": std,
             "mask ratio": MASK_RATIO,
             "labels per class, at most": LABELS_PER_CLASS,

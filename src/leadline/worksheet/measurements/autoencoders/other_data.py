@@ -10,9 +10,15 @@ from leadline.autoencoders import GaussianNoise, Pretrained
 from leadline.data import Dataset
 from leadline.data.glyphs import LETTERS_UNLIKE_DIGITS
 from leadline.errors import InputError
+from leadline.randomness import numpy_generator
 from leadline.worksheet.answer import Answer, effects_of, finding
 from leadline.worksheet.measurements.autoencoders.arms import compared
-from leadline.worksheet.measurements.autoencoders.pretraining import pretrained_on, pretrained_on_own_rows, spread
+from leadline.worksheet.measurements.autoencoders.pretraining import (
+    layers,
+    pretrained_on,
+    pretrained_on_own_rows,
+    spread,
+)
 from leadline.worksheet.setting import Setting
 
 HIDDEN_SIZES = (256,)
@@ -23,6 +29,9 @@ NOISE = 0.3
 ROWS = 2000
 """Letters, or crops, that each encoder learns on: there are as many as one cares to draw."""
 
+HELD_OUT = 100
+"""Further ones that stop its training."""
+
 ONE_FONT = "DejaVuSans"
 
 
@@ -31,13 +40,15 @@ def letters_help_digits(setting: Setting) -> Answer:
     dataset = setting.data or data.digits()
     check_geometry(dataset)
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
-    noise, epochs = GaussianNoise(NOISE * spread(dataset)), setting.pick(quick=20, full=100)
+    noise, epochs = GaussianNoise(NOISE * spread(dataset)), setting.pick(quick=15, full=100)
 
     def on(source: str) -> list[Pretrained]:
         if source == "own data":
             as_many_steps = round(epochs * ROWS / len(roles[0].pretrain_train))
             return pretrained_on_own_rows({"own": noise}, dataset, roles, setting, HIDDEN_SIZES, as_many_steps)["own"]
-        rows = [_foreign(source, dataset, seed) for seed in setting.seeds]
+        pool = _pool(source, dataset)
+        orders = [numpy_generator(seed, "worksheet.ae.e").permutation(len(pool)) for seed in setting.seeds]
+        rows = [(pool[order[:ROWS]], pool[order[ROWS : ROWS + HELD_OUT]]) for order in orders]
         return pretrained_on(rows, noise, setting, HIDDEN_SIZES, epochs)
 
     sources = ("letters", "letters of one font", "photographs", "own data")
@@ -49,7 +60,7 @@ def letters_help_digits(setting: Setting) -> Answer:
         setting,
         labels=dataset.num_classes,
         settings={
-            "encoder": "-".join(map(str, (dataset.X.shape[1], *HIDDEN_SIZES))),
+            "encoder": layers(dataset, HIDDEN_SIZES),
             "noise": noise.std,
             "rows": ROWS,
             "epochs": epochs,
@@ -117,11 +128,9 @@ def photographs_like(dataset: Dataset, num: int, seed: int) -> Float[np.ndarray,
     return crops[:num, :, :height, :width].reshape(num, -1)
 
 
-def _foreign(source: str, dataset: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of another source, for training and for stopping."""
-    num = ROWS + ROWS // 20
+def _pool(source: str, dataset: Dataset) -> Float[np.ndarray, "num d"]:
+    """Rows of another source, of which each seed takes its own."""
+    num = 2 * ROWS
     if source == "photographs":
-        rows = photographs_like(dataset, num, seed)
-    else:
-        rows = letters_like(dataset, num, seed, [ONE_FONT] if source == "letters of one font" else None)
-    return rows[:ROWS], rows[ROWS:]
+        return photographs_like(dataset, num, seed=0)
+    return letters_like(dataset, num, seed=0, fonts=[ONE_FONT] if source == "letters of one font" else None)

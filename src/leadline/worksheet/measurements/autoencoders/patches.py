@@ -15,7 +15,7 @@ from leadline.errors import InputError
 from leadline.randomness import numpy_generator, torch_generator
 from leadline.worksheet.answer import Answer, effects_of
 from leadline.worksheet.measurements.autoencoders.arms import Arms, compared
-from leadline.worksheet.measurements.autoencoders.pretraining import label_count, pretrained_on_own_rows
+from leadline.worksheet.measurements.autoencoders.pretraining import label_count, layers, pretrained_on_own_rows
 from leadline.worksheet.setting import Setting
 
 HIDDEN_SIZES = (64, 64)
@@ -229,7 +229,7 @@ def _arms(source: Source, setting: Setting, with_transformer: bool) -> Arms:
         labels=label_count(source.images, source.roles, per_class=LABELS_PER_CLASS),
         settings={
             "label": source.label,
-            "encoder": "-".join(map(str, (source.images.X.shape[1], *HIDDEN_SIZES))),
+            "encoder": layers(source.images, HIDDEN_SIZES),
             "epochs": epochs,
             "patch": source.patch,
             "mask ratio": RATIO,

@@ -59,3 +59,8 @@ def spread(dataset: Dataset) -> float:
 def label_count(dataset: Dataset, roles: Sequence[Roles], *, per_class: int) -> int:
     """So many labels per class, or as many as every probe pool holds."""
     return min(per_class * dataset.num_classes, *(len(role.probe_pool) for role in roles))
+
+
+def layers(dataset: Dataset, hidden_sizes: Sequence[int]) -> str:
+    """Features and widths of an encoder, as protocols tell them: ``64-256-16``."""
+    return "-".join(map(str, (dataset.X.shape[1], *hidden_sizes)))

@@ -16,7 +16,7 @@ from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.worksheet.answer import Answer, effects_of
 from leadline.worksheet.criterion import Fact
 from leadline.worksheet.measurements.autoencoders import overfitting
-from leadline.worksheet.measurements.autoencoders.pretraining import label_count
+from leadline.worksheet.measurements.autoencoders.pretraining import label_count, layers
 from leadline.worksheet.setting import Setting
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def _watched(
     protocol = Protocol(
         {
             "data": dataset.name,
-            "encoder": "-".join(map(str, (dataset.X.shape[1], *overfitting.HIDDEN_SIZES))),
+            "encoder": layers(dataset, overfitting.HIDDEN_SIZES),
             "rows": len(overfitting.scarce_rows(dataset, roles[0], setting.seeds[0])),
             "epochs": overfitting.epochs(setting),
             "batch size": overfitting.BATCH_SIZE,
