@@ -137,7 +137,8 @@ STATEMENTS = (
             against=AllOf(*(Below(f"patch_minus_pixel_on_{data}") for data in IMAGES)),
         ),
         why="A single missing pixel can be copied from its neighbours; a missing patch has to be understood.",
-        condition="On tiny images a patch hides whole strokes, and single pixels win.",
+        condition="With long training on large images of the world. On small ones a patch hides whole strokes, and as "
+        "many single pixels win; but not where they are hidden so often that a visible one is as far as under patches.",
         measure="leadline.worksheet.measurements.autoencoders.patches:patches_against_pixels",
     ),
     Statement(

@@ -129,7 +129,7 @@ def loss_against_probe(setting: Setting) -> Answer:
             seeds=setting.seeds,
         ),
         statement_id="ae.b",
-        sentence=f"of four registered pairs, {len(inverted)} have lower loss and lower probe accuracy: {found}.",
+        sentence=f"lower loss and lower probe accuracy in {len(inverted)} of 4 registered pairs: {found}.",
         soundings=orders,
         effects=effects,
         findings=(

@@ -94,7 +94,8 @@ def patches_against_pixels(setting: Setting) -> Answer:
         for name in IMAGES
     ]
     equally_far = " and ".join(
-        f"{effects[f'patch_minus_equal_distance_on_{name}'].interval} on {sources[name].images.name}" for name in IMAGES
+        f"{effects[f'patch_minus_equal_distance_on_{name}'].interval} points on {sources[name].images.name}"
+        for name in IMAGES
     )
     return Answer(
         protocol=arms["photographs"].protocol,
@@ -104,7 +105,7 @@ def patches_against_pixels(setting: Setting) -> Answer:
         effects=effects,
         findings=(
             *(f"On {sources[name].images.name} ({sources[name].label}): {study}." for name, study in arms.items()),
-            f"Instead of pixels hidden so often that a visible one is as far as under patches: {equally_far} points.",
+            f"Instead of pixels hidden so often that a visible one is as far as under patches: {equally_far}.",
             f"On handwritten digits of 8 x 8 pixels, patches instead of as many pixels: "
             f"{effects['patch_minus_pixel_on_digits'].interval} points.",
         ),
@@ -213,7 +214,7 @@ def _split(dataset: Dataset, setting: Setting) -> list[Roles]:
 
 def _arms(source: Source, setting: Setting, with_transformer: bool) -> Arms:
     """Probes of the same dense network under three masks, and of a transformer that drops tokens where wanted."""
-    epochs = setting.pick(quick=20, full=150)
+    epochs = setting.pick(quick=12, full=150)
     far = equally_distant(source)
     kinds: Mapping[str, Corruption] = {PATCHES: source.mask(source.patch), PIXELS: source.mask(1), FAR_PIXELS: far}
     found = pretrained_on_own_rows(kinds, source.images, source.roles, setting, HIDDEN_SIZES, epochs)
