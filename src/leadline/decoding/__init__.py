@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from leadline.decoding.audit import SearchAudit, audit
 from leadline.decoding.beam import beam_search
 from leadline.decoding.certificate import Certificate
+from leadline.decoding.comparison import Comparison, compare
 from leadline.decoding.complexity import Complexity, complexity
 from leadline.decoding.decoded import Decoded, Hypothesis
 from leadline.decoding.exact import exact_search
@@ -18,6 +19,7 @@ from leadline.decoding.scores import GNMT, LengthNormalized, Score, SumLogProb, 
 from leadline.decoding.search_errors import SearchErrors, search_errors
 from leadline.decoding.table import Table
 from leadline.decoding.trace import Fate, Node, Trace
+from leadline.decoding.walk import Walk
 from leadline.decoding.work import Work
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GNMT",
     "Certificate",
+    "Comparison",
     "Complexity",
     "Decoded",
     "Fate",
@@ -42,11 +45,13 @@ __all__ = [
     "SumLogProb",
     "Table",
     "Trace",
+    "Walk",
     "WordReward",
     "Work",
     "allow",
     "audit",
     "beam_search",
+    "compare",
     "complexity",
     "constrain",
     "exact_search",

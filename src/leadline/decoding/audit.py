@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+    from leadline.decoding.walk import Walk
+
 Finding = Literal["optimal", "search error", "unresolved"]
 Blame = Literal["none", "search", "model"]
 
@@ -88,6 +90,16 @@ class SearchAudit(Sounding):
                 "width": self.width,
             }
         )
+
+    def at(self, step: int, item: int = 0) -> "Walk":
+        """The search of one item as it stood after a step; 0 is its start.
+
+        Raises:
+            InputError: there is no such step, or that item's search was not run again with its trace.
+        """
+        from leadline.decoding.walk import walk
+
+        return walk(self, step, item)
 
     def figure(self, item: int = 0) -> "go.Figure":
         """The search tree of one item, with the optimum and where it was lost."""

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from leadline.decoding.audit import SearchAudit
+from leadline.decoding.comparison import Comparison
 from leadline.decoding.complexity import Complexity
 from leadline.decoding.decoded import Decoded
 from leadline.decoding.search_errors import SearchErrors
@@ -37,8 +38,8 @@ def draw_decoded(decoded: Decoded, item: int) -> go.Figure:
     return figure
 
 
-def draw_audit(audit: SearchAudit, item: int) -> go.Figure:
-    """Where the most likely sequence left the beam."""
+def draw_audit(audit: SearchAudit, item: int, until: int | None = None) -> go.Figure:
+    """Where the most likely sequence left the beam; up to a step, if one is given."""
     trace = audit.traces[item]
     if trace is None:
         return draw_decoded(audit.decoded, item)
@@ -51,7 +52,29 @@ def draw_audit(audit: SearchAudit, item: int) -> go.Figure:
         title = f"The most likely sequence left the beam at step {audit.lost_step[item]}{rank}"
     upto = audit.optimum.token_log_prob[item, 0].cumsum().tolist() if audit.optimum.lengths[item].any() else []
     # The trace is of that item alone.
-    return draw_tree(trace, 0, paths, title=title, lost=int(audit.lost_step[item]), upto=upto)
+    return draw_tree(trace, 0, paths, title=title, lost=int(audit.lost_step[item]), upto=upto, until=until)
+
+
+def draw_comparison(comparison: Comparison, item: int) -> go.Figure:
+    """The log-probability of each answer as it grows; searches with the same answer share a line."""
+    figure = new_figure("Each answer, token by token", "tokens", "log-probability so far / nats")
+    finders: dict[tuple[int, ...], list[str]] = {}
+    lines = {}
+    for name, search in zip(comparison.names, comparison.searches, strict=True):
+        for best in search.hypotheses(item)[:1]:
+            finders.setdefault(best.tokens, []).append(name)
+            upto = search.token_log_prob[item, 0, : len(best.tokens)].cumsum()
+            lines[best.tokens] = (["start", *best.words], [0.0, *upto.tolist()])
+    for tokens, (words, upto) in lines.items():
+        figure.add_scatter(
+            x=np.arange(len(upto)),
+            y=upto,
+            name=plain(" = ".join(finders[tokens])),
+            text=[plain(word) for word in words],
+            mode="lines+markers",
+            hovertemplate="%{text} %{y:.2f}",
+        )
+    return figure.update_xaxes(dtick=1 if max(map(len, lines), default=0) < 20 else None)
 
 
 def draw_complexity(complexity: Complexity) -> go.Figure:
@@ -98,16 +121,18 @@ def draw_tree(
     title: str,
     lost: int = 0,
     upto: Sequence[float] = (),
+    until: int | None = None,
 ) -> go.Figure:
-    """A trace as a tree, with some token sequences picked out.
+    """A trace as a tree, with some token sequences picked out; drawn up to step ``until``, if it is given.
 
     A wide trace shows the best candidates of each step and says how many more there were; a long one shows the steps
-    around ``lost``, else the last, and says how many lie before and after. The last path may leave the trace: after
+    around ``until``, around ``lost``, or the last, and says how many lie before and after. The last path may leave the trace: after
     step ``lost`` it is drawn with the log-probabilities ``upto`` that it would have had.
     """
     nodes = np.flatnonzero(trace.item == item)
     steps = int(trace.step[nodes].max(initial=0))
-    first = max(1, min(lost - STEPS // 2 if lost else steps, steps - STEPS + 1))
+    looked_at = until if until is not None else lost or steps + STEPS
+    first = max(1, min(looked_at - STEPS // 2, steps - STEPS + 1))
     longest = max(steps, *map(len, paths.values()))  # the last path may be longer than the trace
     window = range(first, min(longest, first + STEPS - 1) + 1)
     nodes = nodes[np.isin(trace.step[nodes], window)]
@@ -141,8 +166,9 @@ def draw_tree(
         title=title,
         faint=faint,
         paths={name: [0, *(place[prefix] for prefix in path)] for name, path in prefixes.items()},
-        marks={place[last[lost - first]]: "lost here"} if lost else {},
+        marks={place[last[lost - first]]: "lost here"} if lost in window else {},
         columns=columns,
+        hidden=[False, *(until is not None and len(prefix) > until for prefix in place)],
     )
 
 

@@ -69,6 +69,15 @@ class Table:
         """The table at its start, ``batch`` times."""
         return Problem(self, torch.zeros(batch, dtype=torch.int64), torch.full((batch,), self.start))
 
+    def totals(self) -> dict[tuple[str, ...], float]:
+        """What the probabilities of each row add up to. A search takes the rows as they stand, whatever that is.
+
+        >>> table = Table({(): {"a": 0.0}, ("a",): {"a": -0.75, "b": -0.75}})
+        >>> {prefix: round(total, 3) for prefix, total in table.totals().items()}
+        {(): 1.0, ('a',): 0.945}
+        """
+        return dict(zip(self.prefixes, self._log_prob.exp().sum(1).tolist(), strict=True))
+
     def token(self, word: str) -> int:
         """The index of a word: for ``eos``, or for a reference."""
         return self.vocabulary.index(word)

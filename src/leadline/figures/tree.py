@@ -28,6 +28,7 @@ def tree(
     paths: Mapping[str, Sequence[int]] | None = None,
     marks: Mapping[int, str] | None = None,
     columns: Sequence[str] = (),
+    hidden: Sequence[bool] = (),
     **layout: Any,
 ) -> go.Figure:
     """Boxes joined to their parents; siblings from top to bottom in the order in which they are given.
@@ -44,6 +45,8 @@ def tree(
         paths: name -> nodes in one colour; the first is in the accent colour. A node on two paths takes the first.
         marks: node -> a remark under its box.
         columns: headings, one per depth.
+        hidden: nodes that are not drawn and keep their place, so that a tree can grow without moving; with a node, all
+            that grows from it.
         layout: further Plotly layout.
 
     >>> figure = tree(np.array([-1, 0, 0]), ["start", "a", "b"], ["", "-0.1", "-2.3"], title="", paths={"best": [0, 1]})
@@ -57,24 +60,30 @@ def tree(
     colour = np.full(len(parent), "", dtype=object)
     for (_, nodes), path_colour in reversed(list(zip(paths.items(), (ACCENT, *COLOURS[1:]), strict=False))):
         colour[list(nodes)] = path_colour
+    is_drawn = ~np.asarray(hidden) if len(hidden) else np.ones(len(parent), dtype=bool)
+    drawn = np.flatnonzero(is_drawn).tolist()
     figure = new_figure(title, **{"height": 110 + ROW * int(1 + y.max() - y.min()), **layout})
-    _draw_edges(figure, parent, x, y, is_faint, colour)
-    _draw_boxes(figure, x, y, is_faint, colour)
+    shapes = _edges(drawn, parent, x, y, is_faint, colour) + _boxes(drawn, x, y, is_faint, colour)
+    texts: list[dict[str, Any]] = []
     room = max(6, int(105 / (1 + x.max())))
     short = [label if len(label) <= room else label[: room - 1] + "…" for label in labels]
     widest = max([LETTER * len(text) for text in short] + [SMALL_LETTER * len(note) for note in notes]) + PADDING
-    for i, (label, text, note) in enumerate(zip(labels, short, notes, strict=True)):
-        strong = f"<b>{plain(text)}</b>" if colour[i] else plain(text)
-        second = f"<br><span style='font-size:11px'>{plain(note)}</span>" if note else ""
+    for i in drawn:
+        strong = f"<b>{plain(short[i])}</b>" if colour[i] else plain(short[i])
+        second = f"<br><span style='font-size:11px'>{plain(notes[i])}</span>" if notes[i] else ""
         look = {"color": NEUTRAL} if is_faint[i] and not colour[i] else {}
-        figure.add_annotation(x=x[i], y=y[i], text=strong + second, showarrow=False, font=look, hovertext=plain(label))
+        texts.append({"x": x[i], "y": y[i], "text": strong + second, "font": look, "hovertext": plain(labels[i])})
     for node, text in marks.items():
+        if not is_drawn[node]:
+            continue
         ink = colour[node] or NEUTRAL
         where = {"x": x[node], "y": y[node] - HALF_HEIGHT, "yanchor": "top", "yshift": 1}
-        figure.add_annotation(**where, text=plain(text), showarrow=False, font={"color": ink, "size": 11})
+        texts.append({**where, "text": plain(text), "font": {"color": ink, "size": 11}})
     for depth, heading in enumerate(columns):
         where = {"x": depth, "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 2}
-        figure.add_annotation(**where, text=plain(heading), showarrow=False, font={"color": NEUTRAL, "size": 12})
+        texts.append({**where, "text": plain(heading), "font": {"color": NEUTRAL, "size": 12}})
+    # All at once: Plotly copies and checks what is there each time that something is added.
+    figure.update_layout(shapes=shapes, annotations=[{**text, "showarrow": False} for text in texts])
     for (name, _), path_colour in zip(paths.items(), (ACCENT, *COLOURS[1:]), strict=False):
         figure.add_scatter(x=[None], y=[None], name=plain(name), mode="lines", line={"color": path_colour, "width": 3})
     figure.update_xaxes(visible=False, range=[x.min() - 0.45, x.max() + 0.45], fixedrange=True)
@@ -108,8 +117,9 @@ def _places(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def _draw_edges(figure: go.Figure, parent: Any, x: Any, y: Any, faint: Any, colour: Any) -> None:
-    for i in np.argsort(colour.astype(bool), kind="stable").tolist():  # coloured ones last, on top
+def _edges(drawn: list[int], parent: Any, x: Any, y: Any, faint: Any, colour: Any) -> list[dict[str, Any]]:
+    shapes = []
+    for i in sorted(drawn, key=lambda node: bool(colour[node])):  # coloured ones last, on top
         above = int(parent[i])
         if above < 0:
             continue
@@ -118,18 +128,16 @@ def _draw_edges(figure: go.Figure, parent: Any, x: Any, y: Any, faint: Any, colo
         # A child that has its own colour is on a path, and so is its parent.
         line = {"color": colour[i] or AXIS, "width": 2.5 if colour[i] else 1.2, "dash": "dot" if faint[i] else "solid"}
         path = f"M {left},{y[above]} C {middle},{y[above]} {middle},{y[i]} {right},{y[i]}"
-        figure.add_shape(type="path", path=path, line=line, layer="below")
+        shapes.append({"type": "path", "path": path, "line": line, "layer": "below"})
+    return shapes
 
 
-def _draw_boxes(figure: go.Figure, x: Any, y: Any, faint: Any, colour: Any) -> None:
-    for i in range(len(x)):
+def _boxes(drawn: list[int], x: Any, y: Any, faint: Any, colour: Any) -> list[dict[str, Any]]:
+    shapes = []
+    for i in drawn:
         edge = colour[i] or (NEUTRAL if faint[i] else AXIS)
-        figure.add_shape(
-            type="rect",
-            x0=x[i] - HALF_WIDTH,
-            x1=x[i] + HALF_WIDTH,
-            y0=y[i] - HALF_HEIGHT,
-            y1=y[i] + HALF_HEIGHT,
-            line={"color": edge, "width": 2 if colour[i] else 1, "dash": "dot" if faint[i] else "solid"},
-            fillcolor=translucent(colour[i] or NEUTRAL, 0.14 if colour[i] else 0.0 if faint[i] else 0.08),
-        )
+        corners = {"x0": x[i] - HALF_WIDTH, "x1": x[i] + HALF_WIDTH, "y0": y[i] - HALF_HEIGHT, "y1": y[i] + HALF_HEIGHT}
+        line = {"color": edge, "width": 2 if colour[i] else 1, "dash": "dot" if faint[i] else "solid"}
+        fill = translucent(colour[i] or NEUTRAL, 0.14 if colour[i] else 0.0 if faint[i] else 0.08)
+        shapes.append({"type": "rect", **corners, "line": line, "fillcolor": fill})
+    return shapes
