@@ -35,7 +35,7 @@ def comparison(beam, audit):
                 "begins with “neural neural”, is lost here at rank 3",
             ],
         ),
-        (3, ["“neural network network” (-1.85)", "the most likely sequence was lost at step 2"]),
+        (3, ["“neural network network” (-1.85)", "neural neural”, lost at step 2 at rank 3; width 3 keeps it"]),
     ],
 )
 def test_each_step_is_told(audit, step, said):

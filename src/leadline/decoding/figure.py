@@ -126,8 +126,8 @@ def draw_tree(
     """A trace as a tree, with some token sequences picked out; drawn up to step ``until``, if it is given.
 
     A wide trace shows the best candidates of each step and says how many more there were; a long one shows the steps
-    around ``until``, around ``lost``, or the last, and says how many lie before and after. The last path may leave the trace: after
-    step ``lost`` it is drawn with the log-probabilities ``upto`` that it would have had.
+    around ``until``, around ``lost``, or the last, and says how many lie before and after. The last path may leave the
+    trace: after step ``lost`` it is drawn with the log-probabilities ``upto`` that it would have had.
     """
     nodes = np.flatnonzero(trace.item == item)
     steps = int(trace.step[nodes].max(initial=0))

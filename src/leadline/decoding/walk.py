@@ -39,7 +39,7 @@ class Walk(Sounding):
 
     @property
     def verdict(self) -> Verdict:
-        """What the beam holds, and what has become of the most likely sequence."""
+        """What the beam holds, and what has become of the most likely sequence; at the end, the audit's verdict."""
         if self.step == 0:
             return Verdict(f"before the first of {self.steps} steps, the beam holds the start alone")
         beam = self.trace.beam(self.step)
@@ -50,6 +50,8 @@ class Walk(Sounding):
         return Verdict(said + self._loss())
 
     def _loss(self) -> str:
+        if self.step == self.steps and len(self.audit.outcome) == 1:
+            return f"; {self.audit.verdict}"
         lost = int(self.audit.lost_step[self.item])
         if not 0 < lost <= self.step:
             return ""

@@ -7,10 +7,10 @@ if TYPE_CHECKING:
     from leadline.explore.notebook import Inline
     from leadline.explore.room import Room
 
-ROOMS = {"gradients": "leadline.explore.gradient_room"}
+ROOMS = {"gradients": "leadline.explore.gradient_room", "search": "leadline.explore.search_room"}
 """Rooms by name, and where they are."""
 
-__all__ = ["gradients"]
+__all__ = ["gradients", "search"]
 
 
 def open_rooms() -> "list[Room]":
@@ -25,6 +25,15 @@ def gradients(**settings: Any) -> "Inline":
         settings: fields of :class:`leadline.explore.gradient_room.Settings`, ``cell="LSTM", time=100``.
     """
     return _inline("gradients", settings)
+
+
+def search(**settings: Any) -> "Inline":
+    """What did the decoder miss? The search room, inline in a notebook.
+
+    Args:
+        settings: fields of :class:`leadline.explore.search_room.Settings`, ``width=3, table="A4-0.5_B4-0.9"``.
+    """
+    return _inline("search", settings)
 
 
 def _inline(name: str, settings: dict[str, Any]) -> "Inline":

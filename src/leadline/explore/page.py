@@ -15,7 +15,7 @@ from dash.development.base_component import Component
 import leadline
 from leadline.errors import InputError, describe
 from leadline.explore.controls import controls, from_control, to_control
-from leadline.explore.room import Card, Room
+from leadline.explore.room import Card, PendingError, Room
 from leadline.explore.settings import Draw, fields_of, from_query, from_values, to_query
 from leadline.figures import merged
 from leadline.sounding import Sounding
@@ -105,6 +105,7 @@ def _layout(room: Room, search: str) -> list[Component]:
         html.Div([*buttons[1:], buttons[0]], className="presets", role="group", **aria(label="Presets")),
         html.Pre(trouble, id=room.id("refused"), className="trouble", role="alert"),
         html.Pre(id=room.id("trouble"), className="trouble", role="alert"),
+        html.P(id=room.id("notes"), className="notes", role="status"),
         html.Div(
             [
                 html.Form(controls(room, settings), className="controls", id=room.id("controls")),
@@ -178,12 +179,31 @@ def _card(room: Room, name: str, card: Card) -> Component:
                 ]
             ),
             html.P(id=room.id(name, "words"), className="words", style={"--lines": card.lines}, **aria(live="polite")),
-            graph,
+            # A figure that needs more room than it has is scrolled.
+            html.Div(graph, className="frame", style={"maxHeight": f"{card.height + 16}px"}),
+            html.Div(id=room.id(name, "rows"), className="rows"),
         ],
         id=room.id(name, "card"),
         className="card wide" if card.wide else "card",
         **aria(labelledby=heading),
     )
+
+
+PARTS = (("figure", "figure"), ("words", "children"), ("rows", "children"))
+"""What an answer changes in a card."""
+
+
+def _rows(table: Any) -> Component:
+    """A table of a sounding, for reading."""
+
+    def cell(value: Any) -> Component:
+        if isinstance(value, float):
+            return html.Td(f"{value:.4g}".replace("-", "−") if math.isfinite(value) else "−∞" if value < 0 else "∞")
+        return html.Td(value if isinstance(value, str) else f"{value:,}")
+
+    heads = html.Tr([html.Th(str(name).replace("_", " "), scope="col") for name in table.columns])
+    body = [html.Tr([cell(value) for value in row]) for row in table.itertuples(index=False)]
+    return html.Table([html.Thead(heads), html.Tbody(body)])
 
 
 def _connect(app: Dash, room: Room) -> None:
@@ -211,47 +231,57 @@ def _connect(app: Dash, room: Room) -> None:
             return taken(settings)
 
     @app.callback(
-        [
-            Output(room.id(name, part), of)
-            for name in room.cards
-            for part, of in (("figure", "figure"), ("words", "children"))
-        ],
+        [Output(room.id(name, part), of) for name in room.cards for part, of in PARTS],
         Output(room.id("code"), "children"),
         Output(room.id("trouble"), "children"),
+        Output(room.id("notes"), "children"),
         Output(room.id("answered"), "data"),
         Input(room.id("asked"), "data"),
         prevent_initial_call=True,
     )
     def answer(asked: dict[str, Any]) -> tuple[Any, ...]:
-        nothing = [no_update] * (2 * len(room.cards))
-        reply = {"count": asked["count"], "query": None, "silent": {}}
+        nothing = [no_update] * (len(PARTS) * len(room.cards) + 1)
+        reply = {"count": asked["count"], "query": None, "silent": {}, "ends": {}, "sizes": {}, "again": False}
         try:
             settings = read(asked["values"])
             soundings = take(settings)
             drawn = [part for name in room.cards for part in show(name, soundings.get(name), asked)]
-            silent = room.silent(settings)
+            silent, sizes = room.silent(settings), {}
+            for name, figure in zip(room.cards, drawn[:: len(PARTS)], strict=True):
+                if figure is not no_update:
+                    sizes[room.id(name, "figure")] = [least_width(figure), figure["layout"]["height"]]
             reply |= {
                 "query": to_query(settings),
                 "silent": {room.id(field.name): field.name in silent for field in fields},
+                "ends": {room.id(name): end for name, end in room.ends(settings).items()},
+                "sizes": sizes,
             }
-            return *drawn, room.code(settings), "", reply
+            return *drawn, room.code(settings), "", room.tell(settings), reply
+        except PendingError as pending:
+            return *nothing, "", str(pending), reply | {"again": True}
         except InputError as error:
-            return *nothing, no_update, describe(error), reply
+            return *nothing, describe(error), "", reply
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
-            return *nothing, no_update, f"this could not be measured: {type(error).__name__}: {error}", reply
+            return *nothing, f"this could not be measured: {type(error).__name__}: {error}", "", reply
+
+    def least_width(drawing: Mapping[str, Any]) -> int:
+        """Pixels that a figure of boxes needs; 0 for one that fits anywhere."""
+        return (drawing["layout"].get("meta") or {}).get("min_width", 0)
 
     def read(values: Sequence[Any]) -> Any:
         return from_values(room.settings, [from_control(f, v) for f, v in zip(fields, values, strict=True)])
 
-    def show(name: str, sounding: Sounding | None, asked: dict[str, Any]) -> tuple[Any, str]:
+    def show(name: str, sounding: Sounding | None, asked: dict[str, Any]) -> tuple[Any, str, Any]:
         if sounding is None:
-            return no_update, ""
+            return no_update, "", None
+        columns = list(room.cards[name].rows)
+        rows = _rows(sounding.table()[columns]) if columns else None
         if room.id(name, "card") not in asked["shown"]:
-            return no_update, str(sounding.verdict)
+            return no_update, str(sounding.verdict), rows
         figure = figure_of(name, sounding)
         figure["layout"]["font"]["color"] = INK[asked["dark"]]
-        return figure, str(sounding.verdict)
+        return figure, str(sounding.verdict), rows
 
     def figure_of(name: str, sounding: Sounding) -> dict[str, Any]:
         card = room.cards[name]
@@ -259,7 +289,7 @@ def _connect(app: Dash, room: Room) -> None:
         drawing = cast("dict[str, Any]", figure.to_plotly_json())
         # The heading stands above; a title would say it again.
         own = {
-            "height": card.height,
+            "height": max(card.height, drawing["layout"]["height"]) if least_width(drawing) else card.height,
             "autosize": True,
             "title": {"text": ""},
             "margin": {"t": 28},

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from leadline.sounding import Sounding
 
 
+class PendingError(Exception):
+    """What was asked for is still being made: the page shows this message, and asks again in a second."""
+
+
 @dataclass(frozen=True)
 class Card:
     """A place on the page for one sounding, of a fixed height, so that nothing moves when it is drawn."""
@@ -25,6 +29,8 @@ class Card:
     """Whether it takes the whole width."""
     layout: Mapping[str, Any] = field(default_factory=dict)
     """What is laid over the figure's own layout, such as margins that need not be found out at every move."""
+    rows: Sequence[str] = ()
+    """Columns of the sounding's table that stand below its figure."""
     draw: "Callable[[Sounding], go.Figure] | None" = None
     """How it is drawn; by its ``figure()`` otherwise."""
 
@@ -46,7 +52,8 @@ class Room:
     cards: Mapping[str, Card]
     """Places by the names of the soundings in them."""
     take: "Callable[[Any], Mapping[str, Sounding]]"
-    """Settings -> soundings by name, the one that speaks for all first; raises InputError where they make no sense."""
+    """Settings -> soundings by name, the one that speaks for all first; raises InputError where they make no sense,
+    and PendingError where something is still being made."""
     code: Callable[[Any], str]
     """Settings -> the Python that makes the same soundings, under the same names."""
     presets: Mapping[str, Any] = field(default_factory=dict)
@@ -55,6 +62,10 @@ class Room:
     """Fields by the heading above them; without, all of them under none."""
     silent: Callable[[Any], Collection[str]] = lambda settings: ()
     """Settings -> the fields that have no say with them; they are shown faint."""
+    tell: Callable[[Any], str] = lambda settings: ""
+    """Settings -> what one should know of them: how they were read, what is odd about them."""
+    ends: Callable[[Any], Mapping[str, float]] = lambda settings: {}
+    """Settings -> the high ends of sliders, where they depend on the rest; what is set beyond counts as the end."""
     extra: "Callable[[Any], Sequence[Component]]" = lambda settings: ()
     """Settings -> components between the controls and the cards: what no field can be."""
     connect: "Callable[[Dash], None] | None" = None

@@ -1,9 +1,9 @@
 // One question at a time. What moved while an answer was on its way is asked, as it then stands, when that has come; so
 // no drag leaves work waiting. What is out of sight follows when the hand has rested.
 (() => {
-  const REST = 250; // milliseconds
+  const REST = 250, AGAIN = 1000; // milliseconds
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  let room, values, count = 0, waiting = null, isNewer = false, rest, fresh = new Set();
+  let room, controls = [], values, count = 0, waiting = null, isNewer = false, rest, fresh = new Set();
 
   const cards = () => [...document.querySelectorAll(".card")];
   const isInSight = card => {
@@ -21,6 +21,11 @@
     window.dash_clientside.set_props(`${room}-asked`, { data: question(shown) });
   }
 
+  function show(id, value) {
+    const shown = document.getElementById(`${id}-shown`);
+    if (shown) shown.textContent = Math.min(Number(value), document.getElementById(id).max);
+  }
+
   function image(presses, id, format) {
     const plot = document.querySelector(`#${id} .js-plotly-plot`);
     if (presses && plot) window.Plotly.downloadImage(plot, { format, filename: id });
@@ -36,10 +41,8 @@
         fresh.clear();
         room = inputs_list[0].id.split("-")[0];
         document.getElementById(`${room}-refused`).hidden = triggered.length > 0; // it spoke of the address
-        inputs_list.forEach(({ id }, i) => {
-          const shown = document.getElementById(`${id}-shown`);
-          if (shown) shown.textContent = Number(now[i]);
-        });
+        controls = inputs_list.map(({ id }) => id);
+        controls.forEach((id, i) => show(id, now[i]));
         [values, isNewer] = [now, true];
         return waiting ? window.dash_clientside.no_update : question(cards().filter(isInSight));
       },
@@ -54,11 +57,22 @@
         for (const [id, silent] of Object.entries(answer.silent)) {
           document.getElementById(`${id}-row`)?.classList.toggle("silent", silent);
         }
+        for (const [id, high] of Object.entries(answer.ends)) {
+          const slider = document.getElementById(id);
+          if (!slider || Number(slider.max) === high) continue;
+          slider.max = high;
+          window.dash_clientside.set_props(id, { max: high });
+          show(id, values[controls.indexOf(id)]);
+        }
+        for (const [id, [width, height]] of Object.entries(answer.sizes)) {
+          const figure = document.getElementById(id);
+          if (figure) Object.assign(figure.style, { minWidth: `${width}px`, height: `${height}px` });
+        }
         if (isNewer) return ask(cards().filter(isInSight));
         rest = setTimeout(() => {
-          const stale = cards().filter(card => !fresh.has(card.id));
+          const stale = cards().filter(card => answer.again || !fresh.has(card.id));
           if (!waiting && stale.length) ask(stale);
-        }, REST);
+        }, answer.again ? AGAIN : REST);
       },
       // Plotly draws the file; nothing leaves the browser.
       svg: (presses, id) => image(presses, id, "svg"),
