@@ -115,10 +115,11 @@ class _Beam:
         for t in range(1, self.T + 1):
             scores, state = self.model(tokens, state)
             check_end_tokens(self.settings["eos"], scores.shape[1])
-            ranked = self._read(reader, scores, t)
+            log_prob, token = reader.best(scores, self.k + len(self.eos) + 1, *self._needed())
             asked = len(scores)
             del scores  # their memory is still in the cache: the next step's may take it
-            rows, words = self._advance(t, *ranked)
+            self._check(log_prob, t)
+            rows, words = self._advance(t, *self._spread(log_prob, token))
             if not len(rows):
                 break
             if len(rows) != asked or (rows != np.arange(len(rows))).any():
@@ -126,18 +127,11 @@ class _Beam:
             tokens = self._tensor(words)
         return self._result()
 
-    def _read(self, reader: Reader, scores: Tensor, t: int) -> tuple[np.ndarray, ...]:
-        """What :meth:`_advance` needs of the scores of step t."""
-        C = min(self.k + len(self.eos) + 1, scores.shape[1])
-        self.model.meter.ranked += self.total.size * C
-        if not (self.recorder or self.in_beam or self.place is not None):
-            best = reader.best_of_items(scores, self.total, self._ranked())
-            if best is not None:
-                total, token, parent = best
-                return total, total, token, parent, np.asarray(True)
-        log_prob, token = reader.best(scores, C)
-        self._check(log_prob, t)
-        return self._rank(t, *self._spread(log_prob, token))
+    def _needed(self) -> tuple[np.ndarray | None, int]:
+        """What the reader may leave out: log-probabilities so far, and how many candidates of an item matter."""
+        if self.recorder or self.in_beam or self.place is not None:
+            return None, 0
+        return self.total, self._ranked()
 
     def _ranked(self) -> int:
         """The best that live on, all that may end before them, and one more."""
@@ -165,10 +159,11 @@ class _Beam:
             full[filled], words[filled] = log_prob, token
             log_prob, token = full, words
         total = self.total[:, :, None] + log_prob.reshape(A, W, C)
+        self.model.meter.ranked += total.size
         return total.reshape(A, -1), token.reshape(A, -1)
 
-    def _rank(self, t: int, total: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, ...]:
-        """All candidates in order: keys, totals, tokens, rows that they continue, and whether they are of this step."""
+    def _advance(self, t: int, total: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rank the candidates; settle what is complete, what lives on and what is lost; rows and tokens to run next."""
         C = total.shape[1] // self.total.shape[1]
         carried, key = 0, total
         if self.in_beam:
@@ -179,13 +174,8 @@ class _Beam:
         if not (self.recorder or self.in_beam):
             order = order[:, : self._ranked()]
         flat = order + np.arange(len(key))[:, None] * key.shape[1]
-        parent = self._rows(np.maximum(order - carried, 0) // C)
-        return key.ravel()[flat], total.ravel()[flat], token.ravel()[flat], parent, order >= carried
-
-    def _advance(
-        self, t: int, key: np.ndarray, total: np.ndarray, token: np.ndarray, parent: np.ndarray, is_new: Any
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Settle what is complete, what lives on and what is lost of the ranked candidates; rows and tokens to run."""
+        key, total, token = key.ravel()[flat], total.ravel()[flat], token.ravel()[flat]
+        is_new, parent = order >= carried, self._rows(np.maximum(order - carried, 0) // C)
         lives = None
         if self.in_beam or t == self.T or (len(self.eos) and np.isin(token[:, : self.k], self.eos).any()):
             lives = self._settle(t, key, total, token, parent, is_new)
@@ -214,9 +204,9 @@ class _Beam:
         row[self.place] = np.arange(len(self.place))
         return row[place]
 
-    def _settle(self, t: int, key: Any, total: Any, token: Any, parent: Any, is_new: Any) -> np.ndarray:
+    def _settle(self, t: int, key: Any, total: Any, token: Any, parent: Any, is_new: np.ndarray) -> np.ndarray:
         """Put complete hypotheses away; a mask of the ranked candidates that live on."""
-        valid = (key > -np.inf) & is_new
+        valid = is_new & (key > -np.inf)
         among = np.arange(key.shape[1]) < self.k
         ends = valid if t == self.T else valid & np.isin(token, self.eos)
         finishes, lives = ends & among, valid & ~ends

@@ -44,7 +44,13 @@ class Reader:
         self.are_logits = are_logits
         self._memory = torch.empty(0)
 
-    def best(self, scores: Float[Tensor, "N M"], count: int) -> tuple[Float[np.ndarray, "N C"], Int[np.ndarray, "N C"]]:
+    def best(
+        self,
+        scores: Float[Tensor, "N M"],
+        count: int,
+        upto: Float[np.ndarray, "A W"] | None = None,
+        among: int = 0,
+    ) -> tuple[Float[np.ndarray, "N C"], Int[np.ndarray, "N C"]]:
         """The ``count`` most likely tokens of each row (all, if M is smaller), best first; ties go to the lower token.
 
         Ranking happens on the raw scores; log-probabilities are formed for the chosen alone, in float64. A row with NaN
@@ -53,6 +59,9 @@ class Reader:
         Args:
             scores: shape (N, M).
             count: C, tokens to take from each row.
+            upto: log-probabilities of the hypotheses so far, W rows for each of A items. If given, a token may be left
+                out (``-inf``) that is not among the best ``among`` of its item: less is read of wide rows.
+            among: see ``upto``.
         """
         host, count = scores.cpu(), min(count, scores.shape[1])
         if scores.shape[1] < WIDE or count > scores.shape[1] // BLOCK // 4:
@@ -61,62 +70,13 @@ class Reader:
             if not self.are_logits:
                 return log_prob, tokens
             with np.errstate(invalid="ignore"):
-                return log_prob - self._logsumexp(scores, log_prob[:, :1], tokens[:, 0]), tokens
-        blocks = _Blocks(host)
-        shift = self._shift(scores, blocks)
+                return np.minimum(log_prob - self._logsumexp(scores, log_prob[:, :1], tokens[:, 0]), 0), tokens
+        blocks, highest = _Blocks(host), None
+        if self.are_logits:
+            highest = blocks.maxima.max(axis=1, keepdims=True).astype(np.float64)
+        shift = np.zeros((len(scores), 1)) if highest is None else self._logsumexp(scores, highest, None)
         with np.errstate(invalid="ignore"):
-            return blocks.best(count, shift)
-
-    def best_of_items(
-        self, scores: Float[Tensor, "N M"], upto: Float[np.ndarray, "A W"], count: int
-    ) -> tuple[Float[np.ndarray, "A C"], Int[np.ndarray, "A C"], Int[np.ndarray, "A C"]] | None:
-        """The ``count`` most likely continuations of each item: log-probabilities with the past, tokens, rows.
-
-        The same numbers as by :meth:`best` and a stable sort, from fewer blocks and fewer operations: after a large
-        model, it is not arithmetic that costs but code that has left the processor's cache. ``None`` where only
-        :meth:`best` can tell: narrow rows, blocks that tie for the last place, masks that leave too little, NaN.
-
-        Args:
-            scores: shape (N, M), W rows for each of A items.
-            upto: log-probabilities of the hypotheses so far.
-            count: C, continuations to take for each item.
-        """
-        A, W = upto.shape
-        M = scores.shape[1]
-        if M < WIDE or count > M // BLOCK // 4:
-            return None
-        blocks = _Blocks(scores.cpu())
-        shift = self._shift(scores, blocks)
-        if not self.are_logits and not (blocks.maxima <= 0).all():
-            return None
-        with np.errstate(invalid="ignore"):
-            maxima = blocks.maxima - shift
-        maxima += upto.reshape(-1, 1)
-        # Rounding is monotone: no token's sum is above its block's, and none of those left out is above the last.
-        highest, chosen = (x.numpy() for x in torch.from_numpy(maxima).view(A, -1).topk(count + 1, dim=1))
-        if not ((highest[:, -1] < highest[:, -2]) & (highest[:, 0] < np.inf)).all():
-            return None
-        item = np.arange(A)[:, None]
-        place, block = np.divmod(np.sort(chosen[:, :-1], axis=1), maxima.shape[1])
-        row = place + item * W
-        token = np.minimum(block * BLOCK, M - BLOCK)[:, :, None] + np.arange(BLOCK)
-        total = blocks.values.reshape(-1).take(row[:, :, None] * M + token) - shift.take(row)[:, :, None]
-        total += upto.take(row)[:, :, None]
-        if blocks.whole * BLOCK < M:  # the last block is made whole with tokens of the one before: once is enough
-            total[token < block[:, :, None] * BLOCK] = -np.inf
-        total, token = total.reshape(A, -1), token.reshape(A, -1)
-        best, order = (x.numpy() for x in torch.from_numpy(total).topk(count + 1, dim=1))
-        if (best[:, 1:] == best[:, :-1]).any():
-            order = np.argsort(-total, axis=1, kind="stable")
-            best = total[item, order]
-        order = order[:, :count]
-        return best[:, :count], token[item, order], row[item, order // BLOCK]
-
-    def _shift(self, scores: Tensor, blocks: "_Blocks") -> np.ndarray:
-        """What makes log-probabilities of scores, shape (N, 1)."""
-        if not self.are_logits:
-            return np.zeros((len(scores), 1))
-        return self._logsumexp(scores, blocks.maxima.max(axis=1, keepdims=True).astype(np.float64), None)
+            return blocks.best(count, shift, self.are_logits, upto, among)
 
     def all(self, scores: Float[Tensor, "N M"]) -> Float[Tensor, "N M"]:
         """Log-probabilities (float64) of every token: the same numbers that :meth:`best` gives for the best."""
@@ -126,7 +86,7 @@ class Reader:
         highest, token = scores.max(dim=1, keepdim=True)
         with np.errstate(invalid="ignore"):
             shift = self._logsumexp(scores, highest.double().cpu().numpy(), token[:, 0].cpu().numpy())
-        return log_prob - torch.from_numpy(shift).to(scores.device)
+        return (log_prob - torch.from_numpy(shift).to(scores.device)).clamp_(max=0)
 
     def _logsumexp(self, scores: Tensor, highest: np.ndarray, token: np.ndarray | None) -> np.ndarray:
         """Of each row, shape (N, 1), float64; does not depend on the other rows. 0 where all are ``-inf``.
@@ -141,14 +101,14 @@ class Reader:
             best = torch.log_softmax(scores, dim=1).cpu().numpy()[np.arange(len(token)), token]
             return np.where(highest == -np.inf, 0.0, highest - best[:, None].astype(np.float64))
         # Scores of moderate size need no shift against overflow, which saves a pass. The choice is each row's own.
-        shift = np.where(np.abs(highest) <= MODERATE, 0.0, highest)
+        with np.errstate(invalid="ignore"):
+            shift = np.where(np.abs(highest) <= MODERATE, 0.0, highest)
         powers = self._powers(scores, shift)
         # One row alone would be cut into pieces, one for each thread, and be summed in another order than among others.
         sums = powers.expand(max(2, len(powers)), -1).sum(dim=1, keepdim=True)[: len(powers)]
         total = sums.cpu().numpy().astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
-            # By rounding, the sum may be below its largest part.
-            return np.where(highest == -np.inf, 0.0, np.maximum(shift + np.log(total), highest))
+            return np.where(highest == -np.inf, 0.0, shift + np.log(total))
 
     def _powers(self, scores: Tensor, shift: np.ndarray) -> Tensor:
         """``exp(scores - shift)`` in memory that is used again."""
@@ -195,9 +155,18 @@ class _Blocks:
         if whole < self.M:  # the last block is not whole
             self.maxima = np.concatenate([self.maxima, values[:, whole:].max(axis=1, keepdims=True)], axis=1)
 
-    def best(self, count: int, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def best(
+        self, count: int, shift: np.ndarray, are_logits: bool, upto: np.ndarray | None, among: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`Reader.best`."""
-        least = _nth_largest(self.maxima, count)
+        N, eps = len(self.values), np.finfo(self.maxima.dtype).eps
+        if upto is None:
+            upto, among = np.zeros((N, 1)), count
+        offset = (upto.reshape(N, 1) - shift).astype(self.maxima.dtype)
+        least = _nth_largest((self.maxima + offset).reshape(len(upto), -1), among)
+        # Rounding must not leave one out: neither that of sums, nor that of log-probabilities a little above 0.
+        slack = np.repeat(2 * ROUNDING * (1 + np.abs(least)), upto.shape[1]) + 16 * eps * np.abs(offset[:, 0])
+        least = np.repeat(least, upto.shape[1]) - slack - offset[:, 0]
         row, block, _ = _reaching(self.maxima, least)
         first = np.minimum(block * BLOCK, self.M - BLOCK)
         inside = self.values.reshape(-1).take((row * self.M + first)[:, None] + np.arange(BLOCK))
@@ -206,7 +175,8 @@ class _Blocks:
         if self.whole * BLOCK < self.M:  # the last block was made whole with tokens of the one before: once is enough
             once = (block < self.whole) | (token >= self.whole * BLOCK)
             token, row, found = token[once], row[once], found[once]
-        return _ranked(len(self.values), count, row, token, found - shift[row, 0])
+        log_prob = found - shift[row, 0]
+        return _ranked(N, count, row, token, np.minimum(log_prob, 0, out=log_prob) if are_logits else log_prob)
 
 
 def _ranked(N: int, count: int, row: np.ndarray, token: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
