@@ -54,7 +54,6 @@ class Cells(Kind):
                                 value=held[name],
                                 debounce=0.4,
                                 maxLength=24,
-                                inputMode="decimal",
                                 autoComplete="off",
                             ),
                             className="end" if name[0] == "C" else "",

@@ -245,7 +245,7 @@ def _connect(app: Dash, room: Room) -> None:
         try:
             settings = read(asked["values"])
             soundings = take(settings)
-            drawn = [part for name in room.cards for part in show(name, soundings.get(name), asked)]
+            drawn: list[Any] = [part for name in room.cards for part in show(name, soundings.get(name), asked)]
             silent, sizes = room.silent(settings), {}
             for name, figure in zip(room.cards, drawn[:: len(PARTS)], strict=True):
                 if figure is not no_update:
