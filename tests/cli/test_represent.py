@@ -1,0 +1,169 @@
+"""``leadline represent`` and ``leadline encode``: from a file to an encoder, and what is told of what goes wrong."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from leadline import cli, data
+from leadline.autoencoders import Encoder
+from leadline.representation import RepresentationStudy
+from leadline.representation.views import Patches, Whole
+
+GLYPHS = data.glyphs("abc", 120, 12, seed=0)
+IMAGES = (GLYPHS.X.reshape(-1, 12, 12) * 255).round().astype(np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Patches, "number", 600)
+    monkeypatch.setattr(Patches, "width", 8)
+    settings = property(lambda self: {"epochs": 3, "batch_size": 50, "lr": 5e-3, "patience": 40})
+    monkeypatch.setattr(Whole, "settings", settings)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = cli.run([str(argument) for argument in arguments])
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def partly_labelled(path: Path) -> Path:
+    y = np.where(np.arange(120) < 45, GLYPHS.y, np.nan)
+    np.savez(path, X=IMAGES, kind=y)
+    return path
+
+
+def test_a_file_becomes_a_page_an_encoder_and_five_lines(tmp_path: Path, capsys):
+    path, out = partly_labelled(tmp_path / "glyphs.npz"), tmp_path / "out"
+    code, told, progress = run(capsys, "represent", path, "--labels", "kind", "--seeds", 2, "--out", out)
+    assert code == cli.DONE, progress
+    assert progress.split() == ["pretraining", "…", "probing", "…"]
+    study = RepresentationStudy.load(out / "study")
+    lines = told.splitlines()
+    verdict = str(study.verdict)
+    assert lines[0] == f"{verdict[0].upper()}{verdict[1:]}."
+    assert lines[-2:] == [f"encoder: {out / 'encoder.safetensors'}", f"page: {out / 'index.html'}"]
+    assert study.protocol.settings["rows"] == {"pretrained on": 75, "labelled": 45}
+    assert study.class_names == ("0", "1", "2")
+    page = (out / "index.html").read_text()
+    assert page.count('data-figure="') == 3
+    assert "LogisticRegression(C=" in page
+    assert not (out / "unfinished").exists()
+    encoder = Encoder.load(out / "encoder.safetensors")
+    used = runpy.run_path(str(out / "use.py"))
+    assert len([line for line in (out / "use.py").read_text().splitlines() if "import" not in line and line]) == 5
+    np.testing.assert_array_equal(used["codes"], encoder.encode(data.read(path)[0].X))
+    assert used["predictions"].shape == (120,)
+    assert (used["predictions"][:45] == GLYPHS.y[:45]).mean() > 0.8
+    summary = json.loads((out / "representation.json").read_text())
+    assert summary["verdict"] == verdict
+    assert summary["chosen"] == study.chosen
+
+    code, told, _ = run(capsys, "encode", out / "encoder.safetensors", path, "--out", out / "codes.npy")
+    assert (code, told) == (cli.DONE, f"120 rows, codes of 128 numbers: {out / 'codes.npy'}\n")
+    np.testing.assert_array_equal(np.load(out / "codes.npy"), used["codes"])
+
+
+def test_a_table_without_labels_is_not_probed(tmp_path: Path, capsys):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(40, 3)) * [1, 100, 0.01]
+    (tmp_path / "table.csv").write_text("a,b,c\n" + "\n".join(",".join(map(str, row)) for row in rows))
+    arguments = ("represent", tmp_path / "table.csv", "--kinds", "vanilla,masked", "--seeds", 2, "--json")
+    code, told, _ = run(capsys, *arguments, "--out", tmp_path / "out")
+    assert code == cli.DONE
+    summary = json.loads(told)
+    assert summary["verdict"].startswith("nothing was probed")
+    assert [row["kind"] for row in summary["table"]] == ["vanilla", "masked"]
+    assert runpy.run_path(str(tmp_path / "out" / "use.py"))["codes"].shape == (40, 32)
+
+
+def test_a_file_of_unlabelled_rows_beside_it(tmp_path: Path, capsys):
+    np.savez(tmp_path / "few.npz", X=IMAGES[:45], y=GLYPHS.y[:45])
+    np.save(tmp_path / "many.npy", IMAGES[45:])
+    arguments = ("represent", tmp_path / "few.npz", "--unlabelled", tmp_path / "many.npy", "--kinds", "vanilla")
+    code, _, _ = run(capsys, *arguments, "--seeds", 2, "--out", tmp_path / "out")
+    assert code == cli.DONE
+    study = RepresentationStudy.load(tmp_path / "out" / "study")
+    assert study.protocol.settings["rows"] == {"pretrained on": 75, "labelled": 45}
+    assert study.protocol.settings["image_size"] == (12, 12)
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    architecture = Patches.of(GLYPHS.X, (12, 12), 1).architecture
+    module = architecture.encoder(torch.Generator().manual_seed(0))
+    weights = {name: np.zeros(tensor.shape, np.float32) + 0.1 for name, tensor in module.state_dict().items()}
+    Encoder(architecture, weights, np.zeros(0, np.uint64)).save(tmp_path / "encoder.safetensors")
+    return tmp_path / "encoder.safetensors"
+
+
+@pytest.mark.parametrize("form", ["bytes", "floats", "flat", "csv"])
+def test_encoding_in_blocks_gives_what_the_encoder_gives(form: str, encoder: Path, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr("leadline.cli.encode.BLOCK_BYTES", 7 * IMAGES[0].nbytes)
+    blank_first = np.concatenate([np.zeros_like(IMAGES[:20]), IMAGES])  # blocks of zeros are bytes too
+    rows = blank_first.astype(np.float32) / 255
+    path = tmp_path / ("rows.csv" if form == "csv" else "rows.npy")
+    if form == "csv":
+        header = ",".join(f"p{i}" for i in range(144))
+        np.savetxt(path, rows.reshape(len(rows), -1), delimiter=",", header=header, comments="")
+    else:
+        np.save(path, {"bytes": blank_first, "floats": rows, "flat": rows.reshape(len(rows), -1)}[form])
+    code, _, err = run(capsys, "encode", encoder, path, "--out", tmp_path / "deep" / "codes.npy")
+    assert code == cli.DONE, err
+    expected = Encoder.load(encoder).encode(rows.reshape(len(rows), -1))
+    np.testing.assert_allclose(np.load(tmp_path / "deep" / "codes.npy"), expected, atol=1e-6)
+    assert [file.name for file in (tmp_path / "deep").iterdir()] == ["codes.npy"]
+
+
+def test_an_encoding_that_fails_leaves_what_was_there(encoder: Path, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr("leadline.cli.encode.BLOCK_BYTES", 4 * 144 * 10)
+    rows = GLYPHS.X.copy()
+    rows[77, 5] = np.nan
+    np.save(tmp_path / "rows.npy", rows)
+    (tmp_path / "codes.npy").write_bytes(b"earlier")
+    code, _, err = run(capsys, "encode", encoder, tmp_path / "rows.npy", "--out", tmp_path / "codes.npy")
+    assert code == cli.BAD_USAGE
+    assert "X[77, 5] = nan" in err
+    assert (tmp_path / "codes.npy").read_bytes() == b"earlier"
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_what_is_wrong_is_said_before_any_work(encoder: Path, tmp_path: Path, capsys):
+    path = partly_labelled(tmp_path / "glyphs.npz")
+    np.save(tmp_path / "wide.npy", np.zeros((30, 10)))
+    (tmp_path / "encoder.txt").write_text("no encoder")
+    cases = [
+        (("represent", tmp_path / "none.npz"), "no file or folder", cli.BAD_USAGE),
+        (("represent", path, "--labels", "kinds"), "labels = 'kinds', which is not there", cli.BAD_USAGE),
+        (("represent", path, "--kinds", "denoisy"), "use 'denoising'", cli.BAD_USAGE),
+        (("represent", path, "--seeds", 1), "at least two different seeds", cli.BAD_USAGE),
+        (("represent", path, "--image-size", "28*28"), "--image-size is height x width", cli.BAD_USAGE),
+        (("represent", path, "--unlabelled", tmp_path / "wide.npy"), "images of 1 x 12 x 12", cli.BAD_USAGE),
+        (("represent", path, "--out", path), "must be a folder that can be written", cli.BAD_USAGE),
+        (("encode", encoder, tmp_path / "wide.npy"), "X has 10 features, the model takes", cli.BAD_USAGE),
+        (("encode", encoder, path, "--out", "codes.csv"), "--out codes.npy", cli.BAD_USAGE),
+        (("encode", encoder, tmp_path / "none.npy"), "no file or folder", cli.BAD_USAGE),
+        (("encode", tmp_path / "encoder.txt", path), "holds no readable encoder", cli.FAILED),
+        (("encode", tmp_path / "none.safetensors", path), "does not exist", cli.FAILED),
+    ]
+    for arguments, told, expected in cases:
+        out = () if "--out" in arguments else ("--out", tmp_path / ("c.npy" if arguments[0] == "encode" else "out"))
+        code, _, err = run(capsys, *arguments, *out)
+        assert told in err, (arguments, err)
+        assert code == expected
+        assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["represent", "encode"])
+def test_help_is_cheap(command: str):
+    heavy = "{'torch', 'plotly', 'pandas', 'sklearn'}"
+    code = f"import sys; from leadline.cli import run; assert run(['{command}', '--help']) == 0; "
+    code += f"print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
