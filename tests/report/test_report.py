@@ -100,6 +100,24 @@ def test_every_status_is_told_and_disagreement_is_explained(results):
     assert "12 s" in html
 
 
+def test_an_undecided_outcome_tells_what_it_depends_on():
+    answer = example.answer("ae.f", gain=0.1, spread=3.0)
+    html = report.as_html([Result(STATEMENTS["ae.f"], answer=answer)], SETTING, {})
+    assert "This neither confirms the course nor contradicts it. What it depends on: With few unlabelled rows" in html
+
+
+def test_everything_that_an_answer_rests_on_is_drawn():
+    answer = example.answer("ae.f")
+    first, further = example.flow(np.zeros(3)), example.flow(np.ones(4))
+    both = replace(answer, soundings={"first": first, "further": further})
+    html = report.as_html([Result(STATEMENTS["ae.f"], answer=both)], SETTING, {})
+    assert re.findall(r'data-figure="([^"]+)"', html) == ["figure-ae.f", "figure-ae.f-further"]
+    for name, sounding in (("figure-ae.f", first), ("figure-ae.f-further", further)):
+        drawn = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', html)
+        assert drawn is not None
+        assert len(json.loads(drawn[1])["data"][0]["x"]) == len(sounding.figure().to_plotly_json()["data"][0]["x"])
+
+
 def test_figures_cannot_break_out_of_their_element(results):
     hostile = example.answer("ae.f")
     figure = hostile.figure()

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from leadline.report.parts import by_section, command, described, differs, headline, parts
+from leadline.report.parts import by_section, command, described, disagreement, headline, parts
 from leadline.worksheet import Result, Setting
 
 
@@ -27,8 +27,8 @@ def _statement(result: Result, setting: Setting) -> Iterator[str]:
     if answer is not None:
         sentence = answer.verdict.sentence
         yield _text(sentence[:1].upper() + sentence[1:])
-        if differs(answer):
-            yield f"This differs from the course. They would agree under a condition: {_text(s.condition)}"
+        if disagreement(answer):
+            yield f"{disagreement(answer)} {_text(s.condition)}"
         rows = [("what", "rule", "measured [95 % interval]", "simultaneous interval, which decides", "seeds", "holds")]
         for part in parts(answer):
             seeds = str(getattr(part.measured, "replicates", ""))

@@ -99,9 +99,13 @@ def headline(result: Result) -> str:
     return f"exact: {sum(part.holds is True for part in named)} of {len(named)} as claimed"
 
 
-def differs(answer: Answer) -> bool:
-    """Whether the outcome contradicts the course, so that the condition of their agreement is worth telling."""
-    return not answer.agrees and answer.verdict.outcome != "undecided"
+def disagreement(answer: Answer) -> str:
+    """What the page says where the outcome is not the course's answer, ahead of the condition; else nothing."""
+    if answer.agrees:
+        return ""
+    if answer.verdict.outcome == "undecided":
+        return "This neither confirms the course nor contradicts it. What it depends on:"
+    return "This differs from the course. They would agree under a condition:"
 
 
 def described(protocol: Protocol) -> Iterator[tuple[str, str]]:

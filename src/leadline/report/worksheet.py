@@ -7,12 +7,14 @@ from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 
+import plotly.graph_objects as go
+
 from leadline import storage
 from leadline.report.markdown import as_markdown
 from leadline.report.page import interval_picture, place, render
-from leadline.report.parts import by_section, command, described, differs, first_effect, headline, parts
+from leadline.report.parts import by_section, command, described, disagreement, first_effect, headline, parts
 from leadline.report.record import as_json
-from leadline.worksheet import Result, Setting
+from leadline.worksheet import Answer, Result, Setting
 
 STATUSES = ("supported", "refuted", "undecided", "failed", "not measured yet")
 
@@ -49,23 +51,36 @@ def as_html(results: Sequence[Result], setting: Setting, timings: Mapping[str, f
         setting: the conditions that they were measured under.
         timings: seconds by id; shown where there is something that took them.
     """
-    answers = {f"figure-{r.statement.id}": r.answer for r in results if r.answer is not None}
-    figures = {name: answer.figure() for name, answer in answers.items()}
+    shown = {r.statement.id: _shown(r.answer) for r in results if r.answer is not None}
+    figures = {name: figure for pictures in shown.values() for name, (figure, _) in pictures.items()}
     return render(
         "worksheet.html",
         figures,
         sections=by_section(results),
         tally=_tally(results),
         times={r.statement.id: duration(timings.get(r.statement.id)) for r in results if r.answer or r.failure},
-        places={name: place(name, figures[name], answer.verdict.sentence) for name, answer in answers.items()},
+        places={
+            statement: [(place(name, *picture), picture[1]) for name, picture in pictures.items()]
+            for statement, pictures in shown.items()
+        },
         commands={r.statement.id: command(r, setting) for r in results},
         headline=headline,
         first_effect=first_effect,
-        differs=differs,
+        disagreement=disagreement,
         parts=parts,
         described=described,
         picture=interval_picture,
     )
+
+
+def _shown(answer: Answer) -> dict[str, tuple[go.Figure, str]]:
+    """Figures by their names on the page, with a sentence each: the answer's, then those of what else it rests on."""
+    figure = f"figure-{answer.statement_id}"
+    further = list(answer.soundings.items())[1:]
+    return {
+        figure: (answer.figure(), answer.verdict.sentence),
+        **{f"{figure}-{name}": (sounding.figure(), sounding.verdict.sentence) for name, sounding in further},
+    }
 
 
 def duration(seconds: float | None) -> str:
