@@ -149,6 +149,11 @@ BLANK = {
 }
 """Of a figure that is not there yet."""
 
+
+def _blank(card: Card) -> dict[str, Any]:
+    return {"data": [], "layout": {"height": card.height, **BLANK}}
+
+
 FORMATS = {
     "csv": "the numbers as a table",
     "json": "the numbers and how they were taken",
@@ -161,7 +166,7 @@ FORMATS = {
 def _card(room: Room, name: str, card: Card) -> Component:
     graph = dcc.Graph(
         id=room.id(name, "figure"),
-        figure={"data": [], "layout": {"height": card.height, **BLANK}},
+        figure=_blank(card),
         config={"displaylogo": False, "displayModeBar": False, "responsive": True},
         style={"height": f"{card.height}px"},
     )
@@ -223,12 +228,12 @@ def _connect(app: Dash, room: Room) -> None:
     one_at_a_time = threading.Lock()
 
     @lru_cache(maxsize=8)
-    def taken(settings: Any) -> Mapping[str, Sounding]:
+    def taken(settings: Any, stage: int | None) -> Mapping[str, Sounding]:
         return room.take(settings)
 
-    def take(settings: Any) -> Mapping[str, Sounding]:
+    def take(settings: Any, stage: int | None) -> Mapping[str, Sounding]:
         with one_at_a_time:
-            return taken(settings)
+            return taken(settings, stage)
 
     @app.callback(
         [Output(room.id(name, part), of) for name in room.cards for part, of in PARTS],
@@ -236,15 +241,17 @@ def _connect(app: Dash, room: Room) -> None:
         Output(room.id("trouble"), "children"),
         Output(room.id("notes"), "children"),
         Output(room.id("answered"), "data"),
+        *(Output(room.id(part), of) for part, of in room.follows),
         Input(room.id("asked"), "data"),
         prevent_initial_call=True,
     )
     def answer(asked: dict[str, Any]) -> tuple[Any, ...]:
-        nothing = [no_update] * (len(PARTS) * len(room.cards) + 1)
+        nothing, stays = [no_update] * (len(PARTS) * len(room.cards) + 1), [no_update] * len(room.follows)
         reply = {"count": asked["count"], "query": None, "silent": {}, "ends": {}, "sizes": {}, "again": False}
         try:
             settings = read(asked["values"])
-            soundings = take(settings)
+            stage = room.stage(settings)
+            soundings = take(settings, stage)
             drawn: list[Any] = [part for name in room.cards for part in show(name, soundings.get(name), asked)]
             silent, sizes = room.silent(settings), {}
             for name, figure in zip(room.cards, drawn[:: len(PARTS)], strict=True):
@@ -255,15 +262,16 @@ def _connect(app: Dash, room: Room) -> None:
                 "silent": {room.id(field.name): field.name in silent for field in fields},
                 "ends": {room.id(name): end for name, end in room.ends(settings).items()},
                 "sizes": sizes,
+                "again": stage is not None,
             }
-            return *drawn, room.code(settings), "", room.tell(settings), reply
+            return *drawn, room.code(settings), "", room.tell(settings), reply, *room.follow(settings)
         except PendingError as pending:
-            return *nothing, "", str(pending), reply | {"again": True}
+            return *nothing, "", str(pending), reply | {"again": True}, *stays
         except InputError as error:
-            return *nothing, describe(error), "", reply
+            return *nothing, describe(error), "", reply, *stays
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
-            return *nothing, f"this could not be measured: {type(error).__name__}: {error}", "", reply
+            return *nothing, f"this could not be measured: {type(error).__name__}: {error}", "", reply, *stays
 
     def least_width(drawing: Mapping[str, Any]) -> int:
         """Pixels that a figure of boxes needs; 0 for one that fits anywhere."""
@@ -274,7 +282,7 @@ def _connect(app: Dash, room: Room) -> None:
 
     def show(name: str, sounding: Sounding | None, asked: dict[str, Any]) -> tuple[Any, str, Any]:
         if sounding is None:
-            return no_update, "", None
+            return _blank(room.cards[name]), "", None
         columns = list(room.cards[name].rows)
         rows = _rows(sounding.table()[columns]) if columns else None
         if room.id(name, "card") not in asked["shown"]:
@@ -343,8 +351,11 @@ def _connect(app: Dash, room: Room) -> None:
             if asked is None or not (csv or as_json or as_html):
                 return no_update
             try:
-                sounding = take(read(asked["values"]))[name]
+                settings = read(asked["values"])
+                sounding = take(settings, room.stage(settings)).get(name)
             except InputError:  # what stands on the page is of other settings than the controls'
+                return no_update
+            if sounding is None:
                 return no_update
             form = str(ctx.triggered_id).rpartition("-")[2]
             content = _file(sounding, card, form)

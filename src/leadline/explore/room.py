@@ -53,7 +53,7 @@ class Room:
     """Places by the names of the soundings in them."""
     take: "Callable[[Any], Mapping[str, Sounding]]"
     """Settings -> soundings by name, the one that speaks for all first; raises InputError where they make no sense,
-    and PendingError where something is still being made."""
+    and PendingError where something is still being made. A card whose sounding is not among them is empty."""
     code: Callable[[Any], str]
     """Settings -> the Python that makes the same soundings, under the same names."""
     presets: Mapping[str, Any] = field(default_factory=dict)
@@ -66,8 +66,14 @@ class Room:
     """Settings -> what one should know of them: how they were read, what is odd about them."""
     ends: Callable[[Any], Mapping[str, float]] = lambda settings: {}
     """Settings -> the high ends of sliders, where they depend on the rest; what is set beyond counts as the end."""
+    stage: Callable[[Any], int | None] = lambda settings: None
+    """Settings -> how far work on their soundings has come, while it goes on: the page then asks again."""
     extra: "Callable[[Any], Sequence[Component]]" = lambda settings: ()
     """Settings -> components between the controls and the cards: what no field can be."""
+    follows: Sequence[tuple[str, str]] = ()
+    """What of ``extra`` every answer sets: the last part of an id, and a property."""
+    follow: Callable[[Any], Sequence[Any]] = lambda settings: ()
+    """Settings -> a value for each of ``follows``."""
     connect: "Callable[[Dash], None] | None" = None
     """Adds the callbacks of ``extra``."""
 
