@@ -7,10 +7,14 @@ if TYPE_CHECKING:
     from leadline.explore.notebook import Inline
     from leadline.explore.room import Room
 
-ROOMS = {"gradients": "leadline.explore.gradient_room", "search": "leadline.explore.search_room"}
+ROOMS = {
+    "gradients": "leadline.explore.gradient_room",
+    "search": "leadline.explore.search_room",
+    "representation": "leadline.explore.representation_room",
+}
 """Rooms by name, and where they are."""
 
-__all__ = ["gradients", "search"]
+__all__ = ["gradients", "representation", "search"]
 
 
 def open_rooms() -> "list[Room]":
@@ -34,6 +38,15 @@ def search(**settings: Any) -> "Inline":
         settings: fields of :class:`leadline.explore.search_room.Settings`, ``width=3, table="A4-0.5_B4-0.9"``.
     """
     return _inline("search", settings)
+
+
+def representation(**settings: Any) -> "Inline":
+    """What is this representation worth? The representation room, inline in a notebook.
+
+    Args:
+        settings: fields of :class:`leadline.explore.representation_settings.Settings`, ``kind="vanilla", noise=0.3``.
+    """
+    return _inline("representation", settings)
 
 
 def _inline(name: str, settings: dict[str, Any]) -> "Inline":

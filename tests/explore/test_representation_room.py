@@ -1,0 +1,291 @@
+"""The representation room: in Python, then under somebody's hands."""
+
+import dataclasses
+import io
+import re
+import time
+import zipfile
+from base64 import b64encode
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from leadline.autoencoders import Encoder
+from leadline.errors import InputError
+from leadline.explore import representation, representation_room
+from leadline.explore.representation_room import ROOM, RUNS, begin, follow, jobs, run_of, stage
+from leadline.explore.representation_settings import Settings
+from leadline.explore.server import Server
+from leadline.explore.settings import to_query
+from leadline.explore.uploads import LARGEST_ARRAYS, Uploads, uploads
+from tests.explore.browser import Visitor, chromium, needs_chromium, settled, words
+
+TINY = Settings(rows=200, epochs=2, seeds=2, hidden=8, bottleneck=4)
+
+
+def ended(settings: Settings) -> None:
+    deadline = time.monotonic() + 150
+    while stage(settings) is not None:
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.05)
+
+
+def packed(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=True, **arrays)
+    return file.getvalue()
+
+
+def as_sent(content: bytes) -> str:
+    return "data:application/octet-stream;base64," + b64encode(content).decode()
+
+
+rng = np.random.default_rng(0)
+GOOD = packed(X=rng.uniform(size=(220, 6, 4)).astype("float32"), y=np.arange(220) % 3)
+ROWS_ONLY = packed(X=rng.normal(size=(220, 5)))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A run that is done, and its settings."""
+    settings = dataclasses.replace(TINY, job=begin(TINY))
+    ended(settings)
+    return settings
+
+
+def same_table(mine, theirs) -> bool:
+    return all(
+        np.array_equal(mine[c], theirs[c], equal_nan=mine[c].dtype.kind == "f") for c in theirs.columns
+    ) and list(mine.columns) == list(theirs.columns)
+
+
+def test_the_code_makes_the_same_soundings(trained):
+    taken, there = ROOM.take(trained), {}
+    exec(compile(ROOM.code(trained), "code", "exec"), there)
+    assert list(taken) == ["strip", "curves", "efficiency"]
+    for name, sounding in taken.items():
+        assert same_table(sounding.table(), there[name].table()), name
+
+
+@pytest.mark.parametrize("name", ROOM.presets)
+def test_each_preset_shows_at_once_what_its_code_would(name, tmp_path, monkeypatch):
+    settings = dataclasses.replace(ROOM.presets[name], rows=200)
+    taken, there = ROOM.take(settings), {}
+    assert list(taken) == ["strip"]
+    short = dataclasses.replace(settings, epochs=1, seeds=2, hidden=8)
+    exec(compile(ROOM.code(short).partition("\nif y is not None")[0], "code", "exec"), there)
+    assert np.array_equal(taken["strip"].table()["shown"], there["strip"].table()["shown"])
+
+
+def test_a_run_that_is_done_gives_its_encoder_and_its_words(trained):
+    told, share, no_train, no_stop, no_back, no_encoder = follow(trained)
+    assert "Trained and probed. Two seeds are few" in told
+    assert (share, no_train, no_stop, no_back, no_encoder) == ("1.000", False, True, True, False)
+    run = run_of(trained)
+    assert run is not None
+    assert Encoder.load(run.folder / "encoder.safetensors").output_size == 4
+    assert not [path for path in run.folder.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt")]
+
+
+def test_other_settings_do_not_pass_for_those_of_the_run(trained):
+    other = dataclasses.replace(trained, noise=0.7)
+    assert list(ROOM.take(other)) == ["strip"]
+    told, _, _, _, no_back, no_encoder = follow(other)
+    assert "begun with other settings" in told
+    assert (no_back, no_encoder) == (False, True)
+    assert list(ROOM.take(dataclasses.replace(trained, examples=5))) == ["strip", "curves", "efficiency"]
+
+
+def test_a_run_of_another_server_is_said_to_be_gone():
+    told = follow(dataclasses.replace(TINY, job="0123456789ab"))[0]
+    assert "ended with the server that began it" in told
+
+
+def test_rows_without_labels_are_not_probed():
+    settings = dataclasses.replace(TINY, data="upload", upload=uploads().keep(as_sent(ROWS_ONLY)))
+    settings = dataclasses.replace(settings, job=begin(settings))
+    ended(settings)
+    assert list(ROOM.take(settings)) == ["strip", "curves"]
+    assert follow(settings)[0] == "Trained. The rows have no labels: nothing was probed."
+
+
+def test_no_more_runs_than_the_machine_bears(monkeypatch):
+    monkeypatch.setattr(representation_room, "MOST_RUNS", 0)
+    with pytest.raises(InputError, match="0 runs at a time"):
+        begin(TINY)
+
+
+def lying(shape: tuple[int, ...]) -> bytes:
+    """A small file whose header promises a huge array."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("X.npy", header.getvalue())
+    return file.getvalue()
+
+
+HOSTILE = {
+    "an object array": (packed(X=np.array([{}, []], dtype=object)), "never loaded"),
+    "zeros that unpack to much": (packed(X=np.zeros((LARGEST_ARRAYS // 64, 17))), "64 MB"),
+    "a header that lies": (lying((10**9, 100)), "64 MB"),
+    "overflowing sides": (lying((2**40, 2**40)), "features"),
+    "many features": (packed(X=np.zeros((2, 5000))), "4,096 features"),
+    "no zip": (b"PK\x03\x04 no", "an upload is an .npz file"),
+    "nothing": (b"", "an upload is an .npz file"),
+    "another file in it": (None, "an upload is an .npz file"),
+    "NaN": (packed(X=np.full((3, 2), np.nan)), "features must be finite"),
+    "five axes": (packed(X=np.zeros((2, 2, 2, 2, 2))), "matrix"),
+    "no X": (packed(Z=np.zeros((2, 2))), "the features are the array X"),
+    "labels of other length": (packed(X=np.zeros((3, 2)), y=np.arange(4)), "equal in number"),
+}
+_other = io.BytesIO()
+with zipfile.ZipFile(_other, "w") as _archive:
+    _archive.writestr("../../evil.npy", b"import os")
+HOSTILE["another file in it"] = (_other.getvalue(), HOSTILE["another file in it"][1])
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_upload_is_refused_and_leaves_nothing(name):
+    content, told = HOSTILE[name]
+    kept = Uploads()
+    with pytest.raises(InputError, match=re.escape(told)):
+        kept.keep(as_sent(content))
+    assert list(kept._home.iterdir()) == []
+
+
+def test_uploads_are_known_by_what_they_hold_and_the_oldest_goes(monkeypatch):
+    monkeypatch.setattr("leadline.explore.uploads.MOST_FILES", 2)
+    kept = Uploads()
+    names = [kept.keep(as_sent(packed(X=np.full((4, 3), float(i))))) for i in range(3)]
+    assert kept.keep(as_sent(packed(X=np.full((4, 3), 2.0)))) == names[2]
+    assert kept.path(names[1]).exists()
+    for gone in (names[0], "0" * 16, "../x", ""):
+        with pytest.raises(InputError, match="works where the file is"):
+            kept.path(gone)
+    assert len(list(kept._home.iterdir())) == 2
+
+
+def test_patches_that_do_not_fit_are_refused_before_a_run():
+    number = len(RUNS)
+    for change in ({"patch": "7"}, {"data": "upload", "upload": uploads().keep(as_sent(ROWS_ONLY))}):
+        settings = dataclasses.replace(TINY, kind="masked patches", **change)
+        for call in (ROOM.take, begin):
+            with pytest.raises(InputError):
+                call(settings)
+    assert len(RUNS) == number
+
+
+@pytest.fixture(scope="module")
+def visitor():
+    with chromium() as browser:
+        server = Server([ROOM], port=0).start()
+        one = Visitor(browser, server)
+        yield one
+        one.leave()
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def page(visitor):
+    """One page, left as the test before left it: every test sets what it needs."""
+    return visitor.open("representation" + to_query(TINY), viewport={"width": 1280, "height": 1000})
+
+
+def status(page):
+    return page.locator("#representation-status")
+
+
+def button(page, name: str):
+    return page.get_by_role("button", name=name, exact=True)
+
+
+@needs_chromium
+def test_each_preset_in_one_click_and_a_drag_redraws(page):
+    for name, settings in ROOM.presets.items():
+        button(page, name).click()
+        settled(page, ROOM, to_query(settings))
+        expect(words(page, ROOM, "strip")).to_have_text(str(ROOM.take(settings)["strip"]))
+    button(page, "masked pixels").click()
+    page.locator("#representation-ratio").press("ArrowRight")
+    moved = Settings(kind="masked pixels", ratio=0.55)
+    settled(page, ROOM, to_query(moved))
+    expect(words(page, ROOM, "strip")).to_have_text(str(ROOM.take(moved)["strip"]))
+
+
+@needs_chromium
+def test_training_shows_its_curves_and_survives_a_reload_and_another_tab(page, visitor):
+    page.goto(visitor.server.url("representation" + to_query(TINY)))
+    expect(status(page)).to_contain_text("200 rows of 64 numbers")
+    button(page, "train").click()
+    expect(page).to_have_url(re.compile("job="))
+    page.reload()  # in the middle
+    other = visitor.tab(page.context, page.url)
+    for tab in (page, other):
+        expect(status(tab)).to_contain_text("Trained and probed", timeout=120_000)
+        expect(words(tab, ROOM, "curves")).to_contain_text("epoch 2 of 2, 2 models")
+        expect(words(tab, ROOM, "efficiency")).to_contain_text("over 2 seeds")
+        expect(tab.locator("#representation-efficiency-figure .main-svg").first).to_be_visible()
+    with page.expect_download() as waiting:
+        button(page, "download the encoder").click()
+    assert Encoder.load(Path(waiting.value.path())).output_size == 4
+    other.locator("#representation-noise").press("ArrowRight")
+    expect(status(other)).to_contain_text("begun with other settings")
+    expect(words(other, ROOM, "curves")).to_have_text("")
+    expect(status(page)).to_contain_text("Trained and probed")
+    button(other, "back to the run").click()
+    expect(words(other, ROOM, "curves")).to_contain_text("epoch 2 of 2")
+    other.close()
+
+
+@needs_chromium
+def test_a_run_stops_when_told(page, visitor):
+    long = dataclasses.replace(TINY, epochs=300, rows=2000, hidden=512, data="photographs", seeds=3)
+    page.goto(visitor.server.url("representation" + to_query(long)))
+    expect(status(page)).to_contain_text("nothing will be probed", timeout=60_000)
+    button(page, "train").click()
+    button(page, "stop").click()
+    expect(status(page)).to_contain_text("Stopped", timeout=60_000)
+    expect(button(page, "train")).to_be_enabled()
+    name = page.url.partition("job=")[2][:12]
+    assert jobs().progress(name).status == "stopped"
+
+
+@needs_chromium
+def test_uploads_good_and_hostile(page, visitor):
+    page.goto(visitor.server.url("representation" + to_query(TINY)))
+    settled(page, ROOM, to_query(TINY))
+    chooser = page.locator("#representation-file input[type=file]")
+    for name, (content, told) in HOSTILE.items():
+        if name in ("an object array", "a header that lies", "no zip", "NaN"):
+            chooser.set_input_files({"name": f"<img src=x>{name}.npz", "mimeType": "x/y", "buffer": content})
+            expect(page.locator("#representation-trouble")).to_contain_text(told)
+    assert page.locator("main img").count() == 0
+    chooser.set_input_files({"name": "mine.npz", "mimeType": "x/y", "buffer": GOOD})
+    expect(status(page)).to_contain_text("200 rows of 24 numbers")
+    expect(page).to_have_url(re.compile("data=upload.*upload=[0-9a-f]{16}"))
+    expect(page.locator("#representation-trouble")).to_be_hidden()
+    page.goto(visitor.server.url("representation?data=upload&upload=" + "0" * 16))
+    expect(page.locator("#representation-trouble")).to_contain_text("works where the file is")
+    button(page, "reset").click()
+    expect(page.locator("#representation-trouble")).to_be_hidden()
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [360, 1400])
+def test_nothing_sticks_out_and_the_dark_reaches_the_strip(page, width):
+    page.set_viewport_size({"width": width, "height": 900})
+    button(page, "denoising").click()
+    settled(page, ROOM, "")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator("#representation-strip-figure .ytick text").first).to_have_css("fill", "rgb(228, 232, 236)")
+    page.emulate_media(color_scheme="light")
+
+
+def test_a_notebook_shows_it_inline():
+    room = representation(kind="vanilla", bottleneck=2)
+    assert "representation?kind=vanilla&bottleneck=2" in str(room)
+    assert "<iframe" in room._repr_html_()
