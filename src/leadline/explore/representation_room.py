@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
 
+import torch
 from dash import Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
@@ -242,7 +243,7 @@ def begin(settings: Settings) -> str:
         )
     path = str(uploads().path(settings.upload)) if settings.data == "upload" else ""
     set_then = of_run(settings)
-    name = jobs().start(WORK, {"settings": asdict(set_then), "path": path})
+    name = jobs().start(WORK, {"settings": asdict(set_then), "path": path, "threads": torch.get_num_threads()})
     RUNS[name] = set_then
     return name
 

@@ -5,6 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from leadline import autoencoders, probing
 from leadline.explore.jobs import Progress, Write
 from leadline.explore.representation_settings import SUBSETS, Settings, corruption, material_at
@@ -21,10 +23,11 @@ def pretrain_and_probe(given: Mapping[str, Any], folder: Path, write: Write) -> 
     """Train one autoencoder for each seed, telling every epoch; where there are labels, probe their encoders.
 
     Args:
-        given: ``settings`` and the ``path`` of an upload.
+        given: ``settings``, the ``path`` of an upload, and as many ``threads`` as the server has, for the same bits.
         folder: where the first seed's autoencoder, its encoder and the label efficiency are left.
         write: told each epoch, and when probing begins.
     """
+    torch.set_num_threads(given["threads"])
     s = Settings(**given["settings"])
     m = material_at(s.data, s.rows, s.seeds, given["path"])
     corrupt = corruption(s, m.image_size, m.channels)
