@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from dash import dcc
 
 from leadline import autoencoders, data
 from leadline.errors import InputError
 from leadline.explore.settings import Between, Draw, Kind
 from leadline.explore.uploads import uploads
+
+if TYPE_CHECKING:
+    from dash import dcc
 
 SIDE = 16
 """Of glyphs and of crops of photographs, in pixels."""
@@ -41,8 +43,10 @@ class Name(Kind):
             raise ValueError
         return given
 
-    def control(self, at: str, value: str) -> dcc.Input:
+    def control(self, at: str, value: str) -> "dcc.Input":
         """What holds it."""
+        from dash import dcc  # which a run's process does without
+
         return dcc.Input(id=at, type="hidden", value=value)
 
     @property
