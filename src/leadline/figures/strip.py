@@ -42,6 +42,7 @@ def image_strip(stages: Mapping[str, np.ndarray], *, title: str, **layout: Any) 
         tickvals=middles,
         ticktext=[plain(name) for name in stages],
         showgrid=False,
+        zeroline=False,
         showline=False,
         ticks="",
         constrain="domain",
