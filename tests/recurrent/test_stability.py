@@ -181,21 +181,23 @@ def test_the_error_that_is_stated_is_the_error_that_is_made():
     assert 0.5 < np.sqrt(np.mean(misses**2)) < 1.6
 
 
-@pytest.mark.parametrize("g", [2.0, 3.0])
-def test_random_tanh_networks_have_the_exponent_of_mean_field_theory(g):
+# Mean-field theory is of infinite networks. Just beyond the edge of chaos 400 units are few: at g = 1.5 the exponents
+# of eight networks range from 0.003 to 0.066 (mean 0.043 ± 0.009); with 800 units those of four, from 0.061 to 0.069.
+@pytest.mark.parametrize(("g", "units", "networks"), [(1.5, 800, 4), (2.0, 400, 3), (3.0, 400, 3)])
+def test_random_tanh_networks_have_the_exponent_of_mean_field_theory(g, units, networks):
     nodes, node_weights = np.polynomial.hermite_e.hermegauss(121)
     node_weights = node_weights / node_weights.sum()
     q = 1.0
     for _ in range(2000):
         q = g**2 * float(node_weights @ np.tanh(math.sqrt(q) * nodes) ** 2)
     expected = 0.5 * math.log(g**2 * float(node_weights @ np.cosh(math.sqrt(q) * nodes) ** -4.0))
-    if g == 2:
-        assert expected == pytest.approx(0.15472, abs=1e-5)
+    if g in (1.5, 2.0):
+        assert expected == pytest.approx({1.5: 0.06522, 2.0: 0.15472}[g], abs=1e-5)
     found = []
-    for seed in range(3):
-        network = network_of(g / math.sqrt(400) * normal(400, 400, seed=seed))
+    for seed in range(networks):
+        network = network_of(g / math.sqrt(units) * normal(units, units, seed=seed))
         with torch.no_grad():
-            network.layers[0].W_x.copy_(normal(400, 1, seed=seed + 100))
+            network.layers[0].W_x.copy_(normal(units, 1, seed=seed + 100))
         x = torch.zeros(1, 700, 1, dtype=torch.float64)
         x[:, 0] = 1
         found.append(recurrent.stability(network, x, vectors=1, transient=200).layers[0])

@@ -721,7 +721,7 @@ def test_nothing_of_the_model_or_of_torch_changes(make, training):
 def test_a_failure_inside_the_block_leaves_no_hooks():
     model = seeded(Translator)
     before = state_of(model)
-    with pytest.raises(RuntimeError, match="size"), recurrent.trace(model):
+    with pytest.raises(InputError, match="holds its inputs"), recurrent.trace(model):
         model(torch.zeros(2, 5, INPUTS + 1))
     assert_same_state(state_of(model), before)
 
@@ -914,3 +914,42 @@ def test_adjoints_are_what_finite_differences_find(cell):
             torch.testing.assert_close(made.pull_back(t, rows[:, t])[:, b], expected, rtol=1e-7, atol=1e-8)
             expected = rows[0, t, b] @ jacobian(from_input, x_t)
             torch.testing.assert_close(made.to_input(rows[0])[t, b], expected, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("packed", [False, True])
+def test_inputs_of_another_width_are_told_by_the_layers_name(kind, packed):
+    model = nn.ModuleDict({"reader": seeded(partial(kind, 3, 5, batch_first=True))})
+    x = torch.zeros(2, 7, 4)
+    x = nn.utils.rnn.pack_padded_sequence(x, [7, 6], batch_first=True) if packed else x
+    with pytest.raises(InputError, match="what reader reads") as refused, recurrent.trace(model):
+        model["reader"](x)
+    assert "4 of them, input_size = 3" in str(refused.value)
+    assert not model["reader"]._forward_pre_hooks
+    assert not model["reader"]._forward_hooks
+
+
+@pytest.mark.parametrize(
+    ("kind", "states", "told"),
+    [
+        (nn.RNN, lambda: torch.zeros(1, 2, 6), "(1, 2, 6), states of 5 numbers"),
+        (nn.GRU, lambda: torch.zeros(1, 2, 4), "(1, 2, 4), states of 5 numbers"),
+        (nn.LSTM, lambda: (torch.zeros(1, 2, 5), torch.zeros(1, 2, 6)), "(1, 2, 6), states of 5 numbers"),
+        (partial(nn.LSTM, proj_size=2), lambda: (torch.zeros(1, 2, 5),) * 2, "(1, 2, 5), states of 2 numbers"),
+        (nn.GRUCell, lambda: torch.zeros(2, 6), "(2, 6), states of 5 numbers"),
+        (nn.LSTMCell, lambda: (torch.zeros(2, 4), torch.zeros(2, 5)), "(2, 4), states of 5 numbers"),
+    ],
+)
+@pytest.mark.parametrize("by_name", [False, True])
+def test_initial_states_of_another_size_are_told_by_the_layers_name(kind, states, told, by_name):
+    model = nn.ModuleDict({"reader": seeded(partial(kind, 3, 5))})
+    x, hx = torch.zeros(*([] if isinstance(model["reader"], nn.RNNCellBase) else [7]), 2, 3), states()
+    with pytest.raises(InputError, match="initial state of reader") as refused, recurrent.trace(model):
+        _ = model["reader"](x, hx=hx) if by_name else model["reader"](x, hx)
+    assert told in str(refused.value)
+
+
+def test_the_courses_layers_tell_inputs_of_another_width():
+    model = recurrent.Regression(recurrent.LSTM(2, 3, seed=0), seed=0)
+    with pytest.raises(InputError, match=r"what network reads.*\n.*1 of them, input_size = 2"), recurrent.trace(model):
+        model(torch.zeros(4, 6, 1))

@@ -26,7 +26,7 @@ class Arithmetic(NamedTuple):
     zeros_like: Callable[[Any], Any]
 
 
-IN_NUMPY = Arithmetic(Tensor.numpy, torch.from_numpy, np.stack, np.concatenate, np.zeros_like)
+IN_NUMPY = Arithmetic(Tensor.numpy, torch.from_numpy, np.array, np.concatenate, np.zeros_like)
 IN_TORCH = Arithmetic(lambda tensor: tensor, lambda tensor: tensor, torch.stack, torch.cat, torch.zeros_like)
 
 PullBack = Callable[[int, Any], Any]

@@ -102,7 +102,7 @@ class Network(nn.Module):
 
     def __init__(self, layers: Sequence[Layer]):
         super().__init__()
-        self.hidden_size = layers[0].hidden_size
+        self.input_size, self.hidden_size = layers[0].W_x.shape[1], layers[0].hidden_size
         self.layers: Sequence[Layer] = cast("Sequence[Layer]", nn.ModuleList(layers))
 
     def forward(

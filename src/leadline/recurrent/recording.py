@@ -39,9 +39,10 @@ def recording(model: nn.Module, calls: list[Entry], watch: Callable[[Tensor], ob
     with ExitStack() as stack:
         for name, module in model.named_modules():
             if isinstance(module, MODULES):
-                stack.enter_context(_removing(module.register_forward_pre_hook(hooks.before(name))))
+                stack.enter_context(_removing(module.register_forward_pre_hook(hooks.before(name), with_kwargs=True)))
                 stack.enter_context(_removing(module.register_forward_hook(hooks.after(name), with_kwargs=True)))
             elif isinstance(module, CELLS):
+                stack.enter_context(_removing(module.register_forward_pre_hook(_fits(name), with_kwargs=True)))
                 hook = hooks.cell(name or type(module).__name__, loops)
                 stack.enter_context(_removing(module.register_forward_hook(hook, with_kwargs=True)))
         if "torch._dynamo" in sys.modules:  # else nothing was compiled; compiled code would not call the hooks
@@ -68,8 +69,10 @@ class _Hooks:
 
     def before(self, name: str):
         """Keep the generator's state where dropout draws from it."""
+        fits = _fits(name)
 
-        def hook(module: nn.Module, inputs: tuple) -> None:
+        def hook(module: nn.Module, inputs: tuple, keywords: dict) -> None:
+            fits(module, inputs, keywords)
             draws = module.training and getattr(module, "dropout", 0) and getattr(module, "num_layers", 1) > 1
             self.states[name] = torch.get_rng_state() if draws else None
 
@@ -80,13 +83,13 @@ class _Hooks:
 
         def hook(module: nn.Module, inputs: tuple, keywords: dict, returned: tuple) -> None:
             assert isinstance(module, MODULES)
-            given = dict(zip(("input", "hx"), inputs, strict=False)) | keywords
+            given = _given(inputs, keywords)
             output, last = returned
             call = Call(
                 name=name,
                 module=module,
                 number=self.numbers[name],
-                x=_detached(given["input"] if "input" in given else given["x"]),
+                x=_detached(given["input"]),
                 hx=given.get("hx"),
                 output=output.data if isinstance(output, PackedSequence) else output,
                 last=last if isinstance(last, tuple) else (last,),
@@ -105,9 +108,40 @@ class _Hooks:
 
         def hook(module: nn.Module, inputs: tuple, keywords: dict, returned: Any) -> Any:
             assert isinstance(module, CELLS)
-            return loops.cell(name, module, dict(zip(("input", "hx"), inputs, strict=False)) | keywords, returned)
+            return loops.cell(name, module, _given(inputs, keywords), returned)
 
         return hook
+
+
+def _given(inputs: tuple, keywords: dict[str, Any]) -> dict[str, Any]:
+    """What a module was called with, by name: ``input``, and ``hx`` where it was given."""
+    given = dict(zip(("input", "hx"), inputs, strict=False)) | keywords
+    return {"input" if name == "x" else name: value for name, value in given.items()}
+
+
+def _fits(name: str):
+    """Refuse inputs and states of another size before the module does, which does not know its name."""
+
+    def hook(module: nn.Module, inputs: tuple, keywords: dict) -> None:
+        assert isinstance(module, RECURRENT)
+        given, title = _given(inputs, keywords), name or type(module).__name__
+        x, states = given.get("input"), given.get("hx")
+        if isinstance(x, Tensor | PackedSequence) and x.data.shape[-1] != module.input_size:
+            raise InputError(
+                f"the last axis of what {title} reads holds its inputs",
+                got=f"{x.data.shape[-1]} of them, input_size = {module.input_size}",
+                cause="features were added or left out, or the layer below has another width",
+            )
+        sizes = (getattr(module, "proj_size", 0) or module.hidden_size, module.hidden_size)
+        for state, size in zip(states if isinstance(states, tuple) else (states,), sizes, strict=False):
+            if isinstance(state, Tensor) and state.shape[-1] != size:
+                raise InputError(
+                    f"the last axis of an initial state of {title} is as long as its states",
+                    got=f"hx of shape {tuple(state.shape)}, states of {size} numbers",
+                    cause="the state of another layer",
+                )
+
+    return hook
 
 
 def _detached(x: Tensor | PackedSequence) -> Tensor | PackedSequence:

@@ -279,10 +279,9 @@ def _replayed(layer: nn.Module, x: Tensor | PackedSequence, hx: Tensor | tuple[T
             cure="give the recurrent module inside the model, and the inputs that reach it",
         )
     values, first = (x.data if isinstance(x, PackedSequence) else x), next(layer.parameters())
-    width = layer.layers[0].W_x.shape[1] if isinstance(layer, Network) else layer.input_size
-    if values.shape[-1] != width:
+    if values.shape[-1] != layer.input_size:
         raise InputError(
-            f"the last axis of x holds the layer's {width} inputs",
+            f"the last axis of x holds the layer's {layer.input_size} inputs",
             got=f"x of shape {tuple(values.shape)}",
             cause="inputs of the model, and not of the layer inside it" if values.dim() > 1 else None,
         )

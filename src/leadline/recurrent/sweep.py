@@ -31,14 +31,17 @@ class Rows:
     @classmethod
     def of(cls, values: Float[Tensor, "*batch H"], log: Float[Tensor, "..."] | float = 0.0) -> "Rows":
         """Normalise ``values exp(log)``; the logarithms may be shared by leading axes."""
-        # By the largest entry first: the square of 1e-200 is not representable.
-        size = torch.linalg.vector_norm(values, torch.inf, -1, keepdim=True)
-        scaled = values / torch.where(size > 0, size, 1)
-        if bool(size.isinf().any()):
-            scaled = torch.where(size.isinf(), values.isinf() * values.sign(), scaled)
-        norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
-        unit = scaled.div_(torch.where(norm > 0, norm, 1))
-        own = (norm.double().log() + size.double().log()).squeeze(-1)
+        norm, scaled, size = torch.linalg.vector_norm(values, dim=-1, keepdim=True), values, None
+        is_outside = ~_inside(norm, torch.finfo(values.dtype).max ** 0.375).squeeze(-1)  # the squares have to be inside
+        if bool(values[is_outside].any()):
+            # By the largest entry first: the square of 1e-200 is not representable.
+            size = values.abs().amax(-1, keepdim=True)
+            scaled = values / torch.where(size > 0, size, 1)
+            if bool(size.isinf().any()):
+                scaled = torch.where(size.isinf(), values.isinf() * values.sign(), scaled)
+            norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
+        unit = scaled / torch.where(norm > 0, norm, 1)
+        own = (norm.double().log() if size is None else norm.double().log() + size.double().log()).squeeze(-1)
         return cls(unit, torch.where(own.isneginf(), own, own + log))
 
     def __add__(self, other: "Rows") -> "Rows":
