@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 from playwright.sync_api import expect
 
@@ -15,7 +16,7 @@ from tests.explore.browser import Visitor, chromium, needs_chromium, settled, wo
 OTHERS = {
     "gru": Settings(cell="GRU", gate_bias=2.0, layers=2, time=12, hidden_size=5, weight_scale=-1.5),
     "lstm, all": Settings(cell="LSTM", loss="all", time=7, start="orthogonal", bias_scale=0.0, sample=3, weights=4),
-    "relu": Settings(nonlinearity="ReLU", beside="none", time=9, layers=3, recurrent_scale=0.35),
+    "relu": Settings(nonlinearity="ReLU", compare_with="none", time=9, layers=3, recurrent_scale=0.35),
     "nilpotent": Settings(start="nilpotent", cell="LSTM", gate_bias=1.0, time=8),
 }
 
@@ -65,7 +66,9 @@ def test_the_ends_of_all_sliders_are_measured(cell, scale, time):
     )
     for sounding in ROOM.take(settings).values():
         assert str(sounding)
-        assert sounding.figure().data
+        figure = sounding.figure()
+        assert figure.data
+        go.Figure(figure.to_dict())  # with all of Plotly's checks
 
 
 @pytest.fixture(scope="module")

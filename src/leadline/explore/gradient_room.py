@@ -27,7 +27,7 @@ class Settings:
     """RNN: h_t = σ(W_h h_{t-1} + W_x x_t + b). LSTM and GRU have gates."""
     nonlinearity: Sigma = "tanh"
     """σ of the RNN; the gated cells have their own."""
-    beside: Literal["nothing", "none", "tanh", "ReLU"] = "nothing"
+    compare_with: Literal["nothing", "none", "tanh", "ReLU"] = "nothing"
     """The same RNN with another nonlinearity, drawn into the same figure."""
     hidden_size: Annotated[int, Between(1, 64)] = 16
     """H, numbers in a hidden state."""
@@ -66,9 +66,9 @@ def take(settings: Settings) -> Mapping[str, Sounding]:
     flow = tape.gradient_flow(recurrent.mse(predictions, y, last_only))
     influence = tape.influence(recurrent.mse(predictions, y, per_step=True))
     stability = recurrent.stability(model.network, x, flow, seed=settings.weights)
-    if settings.beside != "nothing" and "beside" not in silent(settings):
-        rival, _, _ = _built(settings, settings.beside)
-        both = nn.ModuleDict({_key(settings.nonlinearity): model, f"beside {_key(settings.beside)}": rival})
+    if settings.compare_with != "nothing" and "compare_with" not in silent(settings):
+        rival, _, _ = _built(settings, settings.compare_with)
+        both = nn.ModuleDict({_key(settings.nonlinearity): model, f"beside {_key(settings.compare_with)}": rival})
         with recurrent.trace(both) as tape:
             losses = [recurrent.mse(one(x)[0], y, last_only) for one in both.values()]
         flow = tape.gradient_flow(torch.stack(losses).sum())
@@ -155,8 +155,8 @@ def code(settings: Settings) -> str:
         "influence = tape.influence(recurrent.mse(predictions, y, per_step=True))",
         f"stability = recurrent.stability(model.network, x, flow, seed={s.weights})",
     ]
-    if s.beside != "nothing" and "beside" not in silent(s):
-        names = f'"{_key(s.nonlinearity)}": model, "beside {_key(s.beside)}": regression({made(s.beside)})'
+    if s.compare_with != "nothing" and "compare_with" not in silent(s):
+        names = f'"{_key(s.nonlinearity)}": model, "beside {_key(s.compare_with)}": regression({made(s.compare_with)})'
         lines += [
             "",
             f"both = torch.nn.ModuleDict({{{names}}})",
@@ -171,8 +171,8 @@ def code(settings: Settings) -> str:
 def silent(settings: Settings) -> Collection[str]:
     """What the network does not have."""
     if settings.start == "nilpotent":
-        return {"cell", "nonlinearity", "beside", "hidden_size", "layers", "gate_bias", "sample"}
-    return {"gate_bias"} if settings.cell == "RNN" else {"nonlinearity", "beside"}
+        return {"cell", "nonlinearity", "compare_with", "hidden_size", "layers", "gate_bias", "sample"}
+    return {"gate_bias"} if settings.cell == "RNN" else {"nonlinearity", "compare_with"}
 
 
 def still(*axes: str) -> dict[str, Any]:
@@ -190,7 +190,7 @@ ROOM = Room(
     cards={
         "flow": Card("How much gradient arrives", 360, wide=True, layout=still("x", "y", "x2", "y2")),
         "stability": Card("Why", 380, lines=4, wide=True, layout=still("x", "y", "x2", "y2")),
-        "influence": Card("What the loss at k tells the state at t", 420, layout=still("x", "y")),
+        "influence": Card("What the loss at k tells the state at t", 420, wide=True, layout=still("x", "y")),
     },
     take=take,
     code=code,
@@ -198,14 +198,14 @@ ROOM = Room(
         "vanishing": Settings(),
         "exploding": Settings(nonlinearity="none", recurrent_scale=2.5),
         "stable": Settings(nonlinearity="none", start="orthogonal"),
-        "ReLU against tanh": Settings(beside="ReLU", start="orthogonal", recurrent_scale=1.3),
+        "ReLU against tanh": Settings(compare_with="ReLU", start="orthogonal", recurrent_scale=1.3),
         "spectral radius zero, yet exploding": Settings(start="nilpotent", time=30),
         "the LSTM's cell path": Settings(cell="LSTM", gate_bias=4.0),
         "loss at every step": Settings(loss="all"),
         "the course's notebook, 1.D": Settings(time=10, hidden_size=16),
     },
     groups={
-        "Network": ("cell", "nonlinearity", "beside", "hidden_size", "layers", "weights"),
+        "Network": ("cell", "nonlinearity", "compare_with", "hidden_size", "layers", "weights"),
         "Weights": ("start", "recurrent_scale", "weight_scale", "bias_scale", "gate_bias"),
         "Task": ("time", "sample", "loss"),
     },

@@ -17,7 +17,7 @@ from leadline.errors import InputError, describe
 from leadline.explore.controls import controls, from_control, to_control
 from leadline.explore.room import Card, PendingError, Room
 from leadline.explore.settings import Draw, fields_of, from_query, from_values, to_query
-from leadline.figures import merged
+from leadline.figures import merged, stacked
 from leadline.sounding import Sounding
 
 INK = {False: "#1d2733", True: "#e4e8ec"}
@@ -288,6 +288,8 @@ def _connect(app: Dash, room: Room) -> None:
         if room.id(name, "card") not in asked["shown"]:
             return no_update, str(sounding.verdict), rows
         figure = figure_of(name, sounding)
+        if room.id(name, "card") in asked["narrow"]:
+            figure["layout"] = stacked(figure["layout"])
         figure["layout"]["font"]["color"] = INK[asked["dark"]]
         return figure, str(sounding.verdict), rows
 

@@ -3,7 +3,7 @@
 from leadline.figures.bands import bands
 from leadline.figures.heat import heat_map, matrix
 from leadline.figures.lines import log_lines, log_ticks, log_traces
-from leadline.figures.panels import panels
+from leadline.figures.panels import panels, stacked
 from leadline.figures.scatter import Cloud, scatter
 from leadline.figures.strip import image_strip
 from leadline.figures.theme import ACCENT, COLOURS, NEUTRAL, merged, new_figure, plain
@@ -26,5 +26,6 @@ __all__ = [
     "panels",
     "plain",
     "scatter",
+    "stacked",
     "tree",
 ]

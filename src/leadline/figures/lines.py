@@ -103,6 +103,7 @@ def log_traces(
                 line={"color": colour, "dash": dashes.get(name, "solid"), "width": 2},
                 connectgaps=False,
                 hovertemplate="10^%{y:.2f}",
+                _validate=False,
                 **trace,
             )
         )
@@ -119,5 +120,5 @@ def log_traces(
                     "marker": {"color": colour, "symbol": symbol, "size": 8},
                     "hovertemplate": kind,
                 }
-                found.append(go.Scatter(**{**mark, **trace, "showlegend": False}))
+                found.append(go.Scatter(**{**mark, **trace, "showlegend": False}, _validate=False))
     return found

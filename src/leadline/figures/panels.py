@@ -1,6 +1,6 @@
 """Several panels side by side under one title."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -46,3 +46,28 @@ def panels(title: str, axes: Sequence[tuple[str, str, str]], **layout: Any) -> g
             }
         )
     return new_figure(title, **merged(placed, layout))
+
+
+def stacked(layout: Mapping[str, Any]) -> dict[str, Any]:
+    """The layout of :func:`panels` with one panel below another, for a narrow page; any other layout as it is.
+
+    >>> found = stacked(panels("Two views", [("above", "t", "norm"), ("below", "t", "norm")]).to_dict()["layout"])
+    >>> found["yaxis"]["domain"], found["xaxis2"]["domain"], found["height"]
+    ([0.59, 1.0], [0.0, 1.0], 760)
+    """
+    names = sorted((name for name in layout if name.startswith("xaxis")), key=lambda name: int(name[5:] or 1))
+    if len(names) < 2:
+        return dict(layout)
+    gap, count = 0.18, len(names)
+    height = (1 - gap * (count - 1)) / count
+    found: dict[str, Any] = {**layout, "height": count * layout["height"]}
+    found["legend"] = merged(layout["legend"], {"y": layout["legend"]["y"] / count})
+    headings = []
+    for i, (name, heading) in enumerate(zip(names, layout["annotations"], strict=False)):
+        top = round(1 - i * (height + gap), 4)
+        y = f"y{name[1:]}"
+        found[name] = merged(layout[name], {"domain": [0.0, 1.0], "automargin": True})
+        found[y] = merged(layout[y], {"domain": [round(max(top - height, 0.0), 4), top], "automargin": True})
+        headings.append(merged(heading, {"x": 0.0, "y": top}))
+    found["annotations"] = [*headings, *layout["annotations"][count:]]
+    return found

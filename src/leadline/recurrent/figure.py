@@ -56,6 +56,7 @@ def _float32_marks(layer: LayerFlow, log10_total: np.ndarray, colour: str) -> li
                     marker={"color": colour, "symbol": "x", "size": 11},
                     name=plain(f"{layer.title}: float32 {what} at t = {t}"),
                     hovertemplate=f"float32 {what}",
+                    _validate=False,
                 )
             )
     return found
@@ -151,7 +152,7 @@ def _eigenvalues(layer: "LayerStability") -> list[go.Scatter]:
     angle = np.linspace(0, 2 * np.pi, 181)
     circle = go.Scatter(
         x=np.cos(angle), y=np.sin(angle), mode="lines", line={"color": NEUTRAL, "dash": "dot"}, name="unit circle",
-        hoverinfo="skip",
+        hoverinfo="skip", _validate=False,
     )  # fmt: skip
     return [circle] + [
         go.Scatter(
@@ -162,6 +163,7 @@ def _eigenvalues(layer: "LayerStability") -> list[go.Scatter]:
             name=f"gate {gate}" if gate else "eigenvalues",
             hovertemplate="%{x:.3f} %{y:+.3f}i",
             showlegend=bool(gate),
+            _validate=False,
         )
         for gate, values, colour in zip(layer.gates, layer.eigenvalues, COLOURS, strict=False)
     ]
@@ -199,6 +201,7 @@ def _rates(layer: "LayerStability") -> list[go.Scatter]:
                         hovertemplate=f"%{{customdata}}: {text}",
                         name=_in_two_lines(name),
                         showlegend=False,
+                        _validate=False,
                     )
                 )
     return found

@@ -287,7 +287,9 @@ def _replayed(layer: nn.Module, x: Tensor | PackedSequence, hx: Tensor | tuple[T
         )
     if hx is not None and isinstance(layer, Network):
         raise InputError("the layers of leadline.recurrent start from zero", got="hx", cure="use torch.nn's modules")
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), trace(layer) as tape:
+    # Nothing but dropout draws. Without it the global generator stays alone: to put it back would rewind other threads.
+    draws = isinstance(layer, nn.RNNBase) and layer.training and layer.dropout > 0
+    with torch.random.fork_rng(devices=[], enabled=draws), torch.no_grad(), trace(layer) as tape:
         _ = layer(x.to(first.dtype), *(() if hx is None else (hx,)))
     (call,) = tape.calls
     assert isinstance(call, Call)

@@ -11,9 +11,12 @@
     return bottom > 0 && top < window.innerHeight;
   };
 
+  const isNarrow = card => card.clientWidth < 520; // pixels: too few for two panels beside each other
+
   function question(shown) {
     isNewer = false;
-    waiting = { count: ++count, values, dark: dark.matches, shown: shown.map(card => card.id) };
+    waiting = { count: ++count, values, dark: dark.matches,
+      shown: shown.map(card => card.id), narrow: shown.filter(isNarrow).map(card => card.id) };
     return waiting;
   }
 
@@ -80,9 +83,12 @@
     },
   });
 
-  dark.addEventListener("change", () => {
+  function again() {
     fresh.clear();
     if (!room || waiting) isNewer = true;
     else ask(cards().filter(isInSight));
-  });
+  }
+
+  dark.addEventListener("change", again);
+  window.matchMedia("(max-width: 52rem)").addEventListener("change", again);
 })();
