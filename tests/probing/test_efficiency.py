@@ -51,6 +51,18 @@ def test_baselines_are_always_there(measured):
     assert ((measured.accuracy > 0.3) & (measured.accuracy <= 1)).all()
 
 
+def test_baselines_that_are_left_out_change_nothing_else(measured, encoders):
+    fewer = study({"denoising": encoders, "square": lambda rows: rows**2}, baselines=("raw",))
+    assert fewer.names == ("denoising", "square", "raw")
+    assert (fewer.accuracy == measured.accuracy[:3]).all()
+
+
+@pytest.mark.parametrize("baselines", [(), ("pca",), ("raw", "identity")])
+def test_raw_input_stays_and_unknown_baselines_are_refused(baselines):
+    with pytest.raises(InputError, match="the baselines are 'raw' and, if wanted"):
+        study({"pca": 8}, baselines=baselines)
+
+
 def test_each_number_is_that_of_a_probe_on_its_own(measured, encoders):
     for seed, role in zip(SEEDS, ROLES, strict=True):
         subsets = data.label_subsets(y, role.probe_pool, [10, 30, "all"], num=3, seed=seed)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 BASELINES = ("raw", "pca", "untrained")
-"""Names of the representations that every study holds, given or not."""
+"""Names of the representations that a study holds beside those given."""
 
 Measure = Literal["accuracy", "R²"]
 """What probes are measured by: the share of right answers, or of a quantity's variance that is explained."""

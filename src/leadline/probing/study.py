@@ -11,7 +11,7 @@ from torch import Tensor
 
 from leadline.data import Roles, check_features, check_labels, fingerprint, label_subsets
 from leadline.errors import InputError, context
-from leadline.probing.efficiency import LabelEfficiency, Measure
+from leadline.probing.efficiency import BASELINES, LabelEfficiency, Measure
 from leadline.probing.linear import STRENGTHS, check_strengths, solve_probes
 from leadline.probing.rank import rank_me
 from leadline.probing.representation import as_encode, encode_rows
@@ -84,6 +84,7 @@ def label_efficiency(
     seeds: Sequence[int] | None = None,
     probe: Literal["logistic", "ridge"] = "logistic",
     strengths: float | Sequence[float] | None = None,
+    baselines: Sequence[str] = BASELINES,
     transductive: bool = False,
 ) -> LabelEfficiency:
     """Probe frozen representations at several label counts, over seeds and label subsets.
@@ -94,9 +95,9 @@ def label_efficiency(
     ``probe="ridge"``, ``y`` is a quantity, the probe a ridge regression and R² stands in place of the accuracy; label
     subsets are stratified by whether the quantity lies above its mean.
 
-    The baselines are always there: ``"raw"``, ``"pca"`` (fitted on the pretraining rows; as many components as the
-    first encoder has features, but at most half of those of X, since all of them would be X again) and, where an
-    encoder can be rebuilt with random weights, ``"untrained"``.
+    The baselines stand beside: ``"raw"``, ``"pca"`` (fitted on the pretraining rows; as many components as the first
+    encoder has features, but at most half of those of X, since all of them would be X again) and, where an encoder can
+    be rebuilt with random weights, ``"untrained"``.
 
     Args:
         encoders: name -> ``"raw"``, a number of principal components, a callable, a module, an encoder with
@@ -109,6 +110,7 @@ def label_efficiency(
         seeds: draw the label subsets and the untrained weights; by default 0, 1, 2, ...
         probe: ``"logistic"`` for classes, ``"ridge"`` for a quantity.
         strengths: values of C to choose from; by default those of :func:`linear_probe` or :func:`ridge_probe`.
+        baselines: those that are probed; ``"raw"`` is one of them, since everything is held against it.
         transductive: allow encoders that were pretrained on rows that are probed or tested here.
 
     Raises:
@@ -133,8 +135,15 @@ def label_efficiency(
             got=f"{len(roles)} roles and {len(seeds)} seeds",
             cure="roles=[split_roles(y, seed=seed) for seed in range(12)]",
         )
+    if "raw" not in baselines or not set(baselines) <= set(BASELINES):
+        raise InputError(
+            "the baselines are 'raw' and, if wanted, 'pca' and 'untrained'",
+            got=f"baselines = {tuple(baselines)}",
+            cure="leave the argument out for all three",
+        )
     given = {name: one_per_seed(name, source, len(roles)) for name, source in encoders.items()}
-    sources = _with_baselines(given, seeds, min(X.shape[1] // 2, *(len(role.pretrain_train) for role in roles)))
+    most = min(X.shape[1] // 2, *(len(role.pretrain_train) for role in roles))
+    sources = _with_baselines(given, seeds, most, baselines)
     if not transductive:
         _refuse_seen_rows(sources, X, roles, seeds)
     pool = min(len(role.probe_pool) for role in roles)
@@ -224,14 +233,17 @@ class _Study:
         return self.probe.score(torch.matmul(Z[rows], W.mT) + b.unsqueeze(1), self.y[rows]).numpy()
 
 
-def _with_baselines(sources: dict[str, list[Any]], seeds: Sequence[int], most: int) -> dict[str, list[Any]]:
-    """The representations with those that every study holds added at the end; PCA of at most so many components."""
+def _with_baselines(
+    sources: dict[str, list[Any]], seeds: Sequence[int], most: int, baselines: Sequence[str]
+) -> dict[str, list[Any]]:
+    """The representations with the baselines that are wanted at the end; PCA of at most so many components."""
     trained = [per_seed for per_seed in sources.values() if hasattr(per_seed[0], "untrained")]
     components = max(1, min([most, *(encoder.output_size for encoder in (trained[0] if trained else []))]))
     added: dict[str, list[Any]] = {"raw": ["raw"] * len(seeds), "pca": [components] * len(seeds)}
     if trained:
         added["untrained"] = [encoder.untrained(seed) for encoder, seed in zip(trained[0], seeds, strict=True)]
-    return {**sources, **{name: per_seed for name, per_seed in added.items() if name not in sources}}
+    wanted = {name: per_seed for name, per_seed in added.items() if name in baselines and name not in sources}
+    return {**sources, **wanted}
 
 
 def one_per_seed(name: str, given: Any, count: int) -> list[Any]:

@@ -101,4 +101,11 @@ def test_ae_g_is_measured(short, monkeypatch):
     assert answer.effects["copying_is_harder_on_photographs"].interval.estimate > 0.02
     assert answer.effects["copying_is_harder_on_glyphs"].interval.estimate > 0.1
     assert {"photographs", "glyphs", "digits"} == set(answer.soundings)
-    assert "transformer that drops patches" in answer.soundings["glyphs"].names  # pyright: ignore[reportAttributeAccessIssue]
+    assert "transformer that drops patches" not in answer.soundings["glyphs"].names  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_a_transformer_that_drops_patches_stands_beside_where_time_allows(short, monkeypatch):
+    monkeypatch.setattr(patches, "NUM", 300)
+    monkeypatch.setattr(patches, "TRANSFORMER_EPOCHS", 2)
+    arms = patches._arms(patches.characters(short), short, with_transformer=True)
+    assert arms.names[3:] == ("transformer that drops patches", "raw")

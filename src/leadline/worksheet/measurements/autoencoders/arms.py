@@ -97,19 +97,19 @@ def compared(
     *,
     labels: int,
     settings: Mapping[str, Any],
-    leave_out: Sequence[str] = (),
+    baselines: Sequence[str] = ("raw",),
 ) -> Arms:
     """Probe representations, one for each seed, with equally many labels.
 
     Args:
         title: of the figure.
-        encoders: as in :func:`leadline.probing.label_efficiency`, which adds raw input, PCA and an untrained encoder.
+        encoders: as in :func:`leadline.probing.label_efficiency`.
         dataset: rows and labels.
         roles: one for each seed of the setting.
         setting: budget and seeds.
         labels: how many.
         settings: for the protocol.
-        leave_out: baselines that the comparison is not about.
+        baselines: those that the comparison is about; none is probed in vain.
     """
     study = label_efficiency(
         encoders,
@@ -119,12 +119,12 @@ def compared(
         labels=[labels],
         num_subsets=setting.pick(quick=6, full=30),
         seeds=setting.seeds,
+        baselines=baselines,
     )
-    names = [name for name in study.names if name not in leave_out]
-    accuracy = [100 * study.accuracy[study.names.index(name), :, 0].mean(1) for name in names]
+    accuracy = 100 * study.accuracy[:, :, 0].mean(2)
     protocol = Protocol(
         {"data": dataset.name, **settings, **study.protocol.settings},
         seeds=setting.seeds,
         fingerprints=study.protocol.fingerprints,
     )
-    return Arms(protocol, title, tuple(names), np.array(accuracy), labels)
+    return Arms(protocol, title, study.names, accuracy, labels)

@@ -17,7 +17,12 @@ from leadline.probing import Scaling, linear_probe
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.worksheet.answer import Answer
 from leadline.worksheet.criterion import Fact
-from leadline.worksheet.measurements.autoencoders.pretraining import layers, pretrained_on_own_rows, spread
+from leadline.worksheet.measurements.autoencoders.pretraining import (
+    epochs_at_most,
+    layers,
+    pretrained_on_own_rows,
+    spread,
+)
 from leadline.worksheet.setting import Setting
 
 if TYPE_CHECKING:
@@ -118,6 +123,7 @@ def decoder_is_thrown_away(setting: Setting) -> Answer:
             "data": dataset.name,
             "encoder": layers(dataset, HIDDEN_SIZES),
             "noise": kinds["denoising"].std,
+            "epochs": epochs_at_most(setting),
             "labels per class, at most": LABELS_PER_CLASS,
         },
         seeds=setting.seeds,

@@ -11,7 +11,12 @@ from leadline.probing import LabelEfficiency, label_efficiency
 from leadline.probing.efficiency import in_words
 from leadline.sounding import Protocol
 from leadline.worksheet.answer import Answer, effects_of
-from leadline.worksheet.measurements.autoencoders.pretraining import layers, pretrained_on_own_rows, spread
+from leadline.worksheet.measurements.autoencoders.pretraining import (
+    epochs_at_most,
+    layers,
+    pretrained_on_own_rows,
+    spread,
+)
 from leadline.worksheet.setting import Setting
 
 HIDDEN_SIZES = (96, 96, 64)
@@ -54,6 +59,7 @@ def gain_with_few_labels(setting: Setting) -> Answer:
                 "data": dataset.name,
                 "encoder": layers(dataset, HIDDEN_SIZES),
                 "noise": kinds["denoising"].std,
+                "epochs": epochs_at_most(setting),
                 **study.protocol.settings,
             },
             seeds=setting.seeds,

@@ -10,12 +10,18 @@ from jaxtyping import Float
 from leadline import data
 from leadline.autoencoders import Corruption, Encoder, GaussianNoise, PixelMask
 from leadline.data import Dataset, Roles, label_subsets
-from leadline.probing import Scaling, linear_probe
+from leadline.probing import Scaling
+from leadline.probing.linear import STRENGTHS, solve_probes
 from leadline.randomness import torch_generator
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import paired_interval
 from leadline.worksheet.answer import Answer, effects_of
-from leadline.worksheet.measurements.autoencoders.pretraining import layers, pretrained_on_own_rows, spread
+from leadline.worksheet.measurements.autoencoders.pretraining import (
+    epochs_at_most,
+    layers,
+    pretrained_on_own_rows,
+    spread,
+)
 from leadline.worksheet.setting import Setting
 
 if TYPE_CHECKING:
@@ -27,6 +33,9 @@ HIDDEN_SIZES = (96, 64)
 NOISE, MASK_RATIO = 0.5, 0.5
 
 LABELS_PER_CLASS = 10
+
+TOLERANCE = 1e-4
+"""Largest entry of the gradient at which a probe is solved."""
 
 STATES = ("clean", "corrupted")
 
@@ -115,6 +124,7 @@ def noise_when_used(setting: Setting) -> Answer:
             "data": dataset.name,
             "encoder": layers(dataset, HIDDEN_SIZES),
             "noise": std,
+            "epochs": epochs_at_most(setting),
             "mask ratio": MASK_RATIO,
             "labels per class, at most": LABELS_PER_CLASS,
             "label subsets": subsets,
@@ -166,13 +176,19 @@ def _cells(
     corrupted, _ = corruption.corrupt(clean, generator)
     codes = [encoder.encode(dataset.X), encoder.encode(corrupted.numpy())]
     labels = min(LABELS_PER_CLASS * dataset.num_classes, len(role.probe_pool))
-    order = label_subsets(dataset.labels, role.probe_pool, [labels], num=subsets, seed=seed).order
-    y, y_test = dataset.labels, dataset.labels[role.test]
-    cells = np.zeros((2, 2))
-    for fit, Z in enumerate(codes):
+    rows = label_subsets(dataset.labels, role.probe_pool, [labels], num=subsets, seed=seed).rows(labels)
+    scaled = []
+    for Z in codes:
         scaling = Scaling.fit(Z[role.pretrain_train])
-        for rows in order[:, :labels]:
-            probe = linear_probe(Z[rows], y[rows], Z[role.test], y_test, scaling=scaling)
-            for use, Z_used in enumerate(codes):
-                cells[fit, use] += (probe.predict(Z_used[role.test]) == y_test).mean() / subsets
+        scaled.append([scaling(used) for used in codes])
+    by_state = np.array(scaled)  # axes: state that probes are fitted in, state that they are used on, rows, codes
+    Z = torch.from_numpy(np.concatenate([by_state[state, state][rows] for state in range(2)]))
+    y = torch.from_numpy(dataset.labels[rows]).repeat(2, 1)
+    fits = solve_probes(Z, y, dataset.num_classes, STRENGTHS, TOLERANCE).fits
+    truth = torch.from_numpy(dataset.labels[role.test])
+    cells = np.zeros((2, 2))
+    for use in range(2):
+        tested = torch.from_numpy(by_state[:, use][:, role.test]).repeat_interleave(subsets, 0)
+        right = fits.logits(tested)[:, 0].argmax(2) == truth
+        cells[:, use] = right.double().reshape(2, -1).mean(1).numpy()
     return cells

@@ -14,12 +14,22 @@ from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import kendall_tau
 from leadline.worksheet.answer import Answer, effects_of, finding
 from leadline.worksheet.measurements.autoencoders.arms import compared
-from leadline.worksheet.measurements.autoencoders.pretraining import label_count, pretrained_on_own_rows, spread
+from leadline.worksheet.measurements.autoencoders.pretraining import (
+    epochs_at_most,
+    label_count,
+    pretrained_on_own_rows,
+    spread,
+)
 from leadline.worksheet.setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+
+# The size of this design (epochs, kinds, label subsets) was enlarged after a first look at seeds 0 to 11 that left the
+# statement undecided; neither the pairs nor the criterion were touched. What was enlarged after a look needs fresh
+# seeds: on 100 to 111 the design as it stands gives the same. It is refuted by the same pair, vanilla against denoising
+# on the digits: loss -0.95, accuracy -1.53 points, simultaneous interval [-2.54, -0.52].
 
 HIDDEN = 64
 """Units between the input and the code."""
@@ -125,6 +135,7 @@ def loss_against_probe(setting: Setting) -> Answer:
                 "widths": {name: order.widths.tolist() for name, order in orders.items()},
                 "labels": {name: order.labels for name, order in orders.items()},
                 "noise": NOISE,
+                "epochs": epochs_at_most(setting),
             },
             seeds=setting.seeds,
         ),
@@ -156,9 +167,7 @@ def _order(dataset: Dataset, setting: Setting) -> LossOrder:
     widths = (max(1, features // 5), features, 2 * features)
     losses, encoders = {}, {}
     for width in widths:
-        found = pretrained_on_own_rows(
-            kinds, dataset, roles, setting, (HIDDEN, width), setting.pick(quick=60, full=200)
-        )
+        found = pretrained_on_own_rows(kinds, dataset, roles, setting, (HIDDEN, width))
         for kind, results in found.items():
             losses[kind, width] = [result.clean_error[result.best_epoch] for result in results]
             encoders[f"{kind} {width}"] = [result.encoder for result in results]

@@ -67,7 +67,7 @@ def letters_help_digits(setting: Setting) -> Answer:
             "letters": LETTERS_UNLIKE_DIGITS,
             "one font": ONE_FONT,
         },
-        leave_out=("pca",),
+        baselines=("raw", "untrained"),
     )
     effects = effects_of(
         "ae.e",

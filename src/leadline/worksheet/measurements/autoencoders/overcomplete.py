@@ -12,7 +12,12 @@ from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.worksheet.answer import Answer, effects_of, finding
 from leadline.worksheet.criterion import Fact
 from leadline.worksheet.measurements.autoencoders.arms import compared
-from leadline.worksheet.measurements.autoencoders.pretraining import label_count, pretrained_on_own_rows, spread
+from leadline.worksheet.measurements.autoencoders.pretraining import (
+    epochs_at_most,
+    label_count,
+    pretrained_on_own_rows,
+    spread,
+)
 from leadline.worksheet.setting import Setting
 
 if TYPE_CHECKING:
@@ -107,8 +112,13 @@ def codes_need_not_be_small(setting: Setting) -> Answer:
         roles,
         setting,
         labels=label_count(dataset, roles, per_class=LABELS_PER_CLASS),
-        settings={"inputs": features, "hidden units": HIDDEN, "noise": kinds["denoising"].std},
-        leave_out=("pca",),
+        settings={
+            "inputs": features,
+            "hidden units": HIDDEN,
+            "noise": kinds["denoising"].std,
+            "epochs": epochs_at_most(setting),
+        },
+        baselines=("raw", "untrained"),
     )
     growth = tokens_of_images(setting)
     grows = bool((growth.tokens == growth.expected).all() and np.ptp(growth.tokens) > 0)

@@ -9,6 +9,11 @@ from leadline.data import Dataset, Roles
 from leadline.worksheet.setting import Setting
 
 
+def epochs_at_most(setting: Setting) -> int:
+    """Passes over the rows where a measurement does not ask for another number."""
+    return setting.pick(quick=60, full=200)
+
+
 def pretrained_on_own_rows(
     kinds: Mapping[str, Corruption],
     dataset: Dataset,
@@ -36,14 +41,14 @@ def pretrained_on(
         corruption: what they are trained with.
         setting: budget and seeds.
         hidden_sizes: of the encoders.
-        epochs: at most; by default 100, or 200 where time allows.
+        epochs: at most; by default :func:`epochs_at_most`.
     """
     return pretrain_many(
         [Autoencoder(rows[0][0].shape[1], hidden_sizes, corruption=corruption, seed=seed) for seed in setting.seeds],
         [train for train, _ in rows],
         validation=[held_out for _, held_out in rows],
         seeds=setting.seeds,
-        epochs=epochs or setting.pick(quick=100, full=200),
+        epochs=epochs or epochs_at_most(setting),
     )
 
 

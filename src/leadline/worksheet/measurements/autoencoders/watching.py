@@ -111,6 +111,7 @@ def held_out_error_is_watched(setting: Setting) -> Answer:
         labels=[labels],
         num_subsets=setting.pick(quick=3, full=10),
         seeds=setting.seeds,
+        baselines=("raw",),
     )
     accuracy = dict(zip(study.names, 100 * study.accuracy[:, :, 0], strict=True))
     effects = effects_of(

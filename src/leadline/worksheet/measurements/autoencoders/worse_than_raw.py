@@ -8,6 +8,7 @@ from leadline.data import Dataset
 from leadline.worksheet.answer import Answer, effects_of, finding
 from leadline.worksheet.measurements.autoencoders.arms import compared
 from leadline.worksheet.measurements.autoencoders.pretraining import (
+    epochs_at_most,
     label_count,
     pretrained_on,
     pretrained_on_own_rows,
@@ -30,9 +31,8 @@ def what_an_encoder_drops(setting: Setting) -> Answer:
     dataset = setting.data or data.digits()
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
     noise = GaussianNoise(NOISE * spread(dataset))
-    epochs = setting.pick(quick=60, full=200)
     own, narrow = (
-        pretrained_on_own_rows({"own": noise}, dataset, roles, setting, (*HIDDEN, width), epochs)["own"]
+        pretrained_on_own_rows({"own": noise}, dataset, roles, setting, (*HIDDEN, width))["own"]
         for width in (WIDE, NARROW)
     )
     others = [
@@ -42,7 +42,7 @@ def what_an_encoder_drops(setting: Setting) -> Answer:
         )
         for role, seed in zip(roles, setting.seeds, strict=True)
     ]
-    foreign = pretrained_on(others, noise, setting, (*HIDDEN, WIDE), epochs)
+    foreign = pretrained_on(others, noise, setting, (*HIDDEN, WIDE))
     named = {
         f"code of {WIDE}, own data": own,
         f"code of {NARROW}, own data": narrow,
@@ -59,10 +59,9 @@ def what_an_encoder_drops(setting: Setting) -> Answer:
         settings={
             "hidden units": list(HIDDEN),
             "noise": noise.std,
-            "epochs": epochs,
+            "epochs": epochs_at_most(setting),
             "unlike data": "high-variance vectors",
         },
-        leave_out=("pca", "untrained"),
     )
     effects = effects_of(
         "ae.d",
