@@ -10,8 +10,10 @@ from leadline import data
 from leadline.autoencoders import Encoder
 from leadline.errors import InputError
 from leadline.representation import RepresentationStudy, represent
+from leadline.representation.choice import choose
 from leadline.representation.represent import Progress
 from leadline.representation.views import Patches, Whole
+from leadline.statistics import paired_interval
 
 DIGITS = data.digits()
 X, Y = DIGITS.X[:240], DIGITS.y[:240]
@@ -35,10 +37,18 @@ def test_the_study_says_what_it_did(tmp_path: Path):
     assert found.efficiency is not None
     assert found.efficiency.names == ("denoising", "vanilla", "pca", "raw", "untrained")
     assert found.efficiency.budgets.tolist() == [10, 40]
-    best = found.efficiency.validation_accuracy[:2, :, -1].mean(axis=(1, 2))
-    assert found.chosen == ("denoising", "vanilla")[int(best.argmax())]
-    accuracy = found.efficiency.interval(found.chosen, 40)
-    assert f"{found.chosen}, chosen on rows of their own, reaches {accuracy} % with 40 labels" in str(found)
+    assert found.held_out is not None
+    assert found.held_out.shape == (2, 2, 5)
+    assert found.chosen == choose(found.kinds, found.held_out.reshape(2, -1))
+    assert found.choices == tuple(choose(found.kinds, found.held_out[:, seed]) for seed in range(2))
+    places = [found.kinds.index(kind) for kind in found.choices]
+    tested = found.efficiency.accuracy[:2, :, -1].mean(axis=2)
+    honest = tested[places, range(2)]
+    accuracy = paired_interval(100 * honest)
+    told = f"{found.chosen} is chosen; choosing so reaches {accuracy} % with 40 labels, on rows that had no say"
+    assert told in str(found)
+    assert found.optimism().interval.estimate == pytest.approx(100 * (tested.max(axis=0) - honest).mean())
+    assert found.table()["chosen"].sum() == pytest.approx(2)  # at each of two label counts
     assert "optimism" in " ".join(found.findings)
     assert found.encoder.has_seen(MORE).all()
     assert not found.encoder.has_seen(X).any()

@@ -1,12 +1,11 @@
 """How the soundings of autoencoders look."""
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
 
-from leadline.figures import COLOURS, NEUTRAL, bands, image_strip, new_figure
+from leadline.figures import COLOURS, NEUTRAL, bands, image_strip, mean_and_range, new_figure
 
 if TYPE_CHECKING:
     from leadline.autoencoders.curves import TrainingCurves
@@ -36,7 +35,7 @@ def population_curves(found: "TrainingCurves") -> go.Figure:
         curves["validation, corrupted"] = found.own
     figure = bands(
         np.arange(found.training.shape[1]),
-        {name: _range(errors) for name, errors in curves.items() if np.isfinite(errors).any()},
+        {name: mean_and_range(errors) for name, errors in curves.items() if np.isfinite(errors).any()},
         title=f"Pretraining: mean and range of {len(found.training)}",
         x_label="epoch",
         y_label="squared error per row",
@@ -60,11 +59,3 @@ def examples_strip(found: "Examples") -> go.Figure:
         {name: np.nan_to_num(images) for name, images in stages.items()},
         title="What the encoder is shown, and what comes back",
     )
-
-
-def _range(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, least and largest over models at each epoch; NaN where there is none."""
-    errors = np.where(np.isfinite(errors), errors, np.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of epochs without any
-        return np.nanmean(errors, axis=0), np.nanmin(errors, axis=0), np.nanmax(errors, axis=0)

@@ -41,8 +41,8 @@ def represent(
 ) -> int:
     """Pretrain autoencoders on your data, and tell what their representations are worth with the labels you have.
 
-    Writes a page, the encoder of the kind that was chosen on rows of their own, the numbers, and five lines of Python
-    that use it. A run that was interrupted goes on where it stopped.
+    Writes a page, the encoder of the kind that was chosen by labels that were held out, the numbers, and five lines of
+    Python that use it. A run that was interrupted goes on where it stopped.
 
     Parameters
     ----------
@@ -136,16 +136,20 @@ def _check_writable(out: Path) -> None:
 def _progress() -> "Iterator[Callable[[Progress], None]]":
     """A bar on a terminal; elsewhere a line when a stage begins."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     console, begun = Console(stderr=True, highlight=False, soft_wrap=True), {}
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
 
         def tell(progress: "Progress") -> None:
             if progress.stage not in begun:
                 begun[progress.stage] = bar.add_task(progress.stage, total=progress.total)
-                if not console.is_terminal:
+                if progress.seconds is not None and progress.seconds > 30:
+                    minutes = math.ceil(progress.seconds / 60)
+                    took = f"about {minutes} minute{'s' * (minutes > 1)} on one core, and a third of that for probing"
+                    console.print(f"{progress.stage}, {progress.total} epochs in all: {took}")
+                elif not console.is_terminal:
                     console.print(f"{progress.stage} …", markup=False)
             bar.update(begun[progress.stage], completed=progress.done, total=progress.total)
 

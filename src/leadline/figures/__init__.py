@@ -1,6 +1,6 @@
 """The drawing vocabulary: arrays in, Plotly figures out. Knows no instrument and no sounding."""
 
-from leadline.figures.bands import bands
+from leadline.figures.bands import bands, mean_and_range
 from leadline.figures.heat import heat_map, matrix
 from leadline.figures.lines import log_lines, log_ticks, log_traces
 from leadline.figures.panels import panels, stacked
@@ -21,6 +21,7 @@ __all__ = [
     "log_ticks",
     "log_traces",
     "matrix",
+    "mean_and_range",
     "merged",
     "new_figure",
     "panels",

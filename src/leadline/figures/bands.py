@@ -1,5 +1,6 @@
 """Curves with their confidence bands."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -67,3 +68,15 @@ def bands(
     if log_x:
         figure.update_xaxes(type="log", tickvals=x, ticktext=[f"{value:g}" for value in x], minor_ticks="")
     return figure.update_layout(hovermode="x unified")
+
+
+def mean_and_range(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, least and largest over the first axis, as :func:`bands` takes them; NaN where nothing is finite.
+
+    >>> [part.tolist() for part in mean_and_range(np.array([[1.0, 2.0], [3.0, np.nan]]))]
+    [[2.0, 2.0], [1.0, 2.0], [3.0, 2.0]]
+    """
+    values = np.where(np.isfinite(values), values, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of places without any
+        return np.nanmean(values, axis=0), np.nanmin(values, axis=0), np.nanmax(values, axis=0)

@@ -1,12 +1,11 @@
 """How a study of representations looks."""
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
 
-from leadline.figures import bands, image_strip
+from leadline.figures import bands, image_strip, mean_and_range
 
 if TYPE_CHECKING:
     from leadline.representation.study import RepresentationStudy
@@ -17,9 +16,9 @@ def training_curves(study: "RepresentationStudy") -> go.Figure:
     curves = {}
     for k, kind in enumerate(study.kinds):
         own, clean = (error[k] / error[k, :, :1] for error in (study.own_error, study.clean_error))
-        curves[f"{kind}, corrupted" if kind != "vanilla" else kind] = _range(own)
+        curves[f"{kind}, corrupted" if kind != "vanilla" else kind] = mean_and_range(own)
         if kind != "vanilla":
-            curves[f"{kind}, clean"] = _range(clean)
+            curves[f"{kind}, clean"] = mean_and_range(clean)
     return bands(
         np.arange(study.own_error.shape[2]),
         curves,
@@ -39,10 +38,3 @@ def strip(study: "RepresentationStudy") -> go.Figure:
         if name != "vanilla: shown"  # which is the input
     }
     return image_strip(stages, title="What the autoencoders are shown, and what they make of it")
-
-
-def _range(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, least and largest over seeds at each epoch; NaN where all have stopped."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of epochs that no seed has reached
-        return np.nanmean(values, axis=0), np.nanmin(values, axis=0), np.nanmax(values, axis=0)

@@ -7,9 +7,11 @@ import numpy as np
 from jaxtyping import Float
 
 from leadline.autoencoders import Encoder
+from leadline.errors import InputError
 from leadline.probing import LabelEfficiency
+from leadline.representation.choice import choose
 from leadline.sounding import Sounding, Verdict
-from leadline.statistics import paired_interval
+from leadline.statistics import Effect, effect, paired_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +36,8 @@ class RepresentationStudy(Sounding):
     """C of a logistic regression on its codes, chosen by cross-validation inside all labels; ``None`` without any."""
     efficiency: LabelEfficiency | None
     """Probes of all kinds beside raw inputs, principal components and an untrained encoder; ``None`` without labels."""
+    held_out: Float[np.ndarray, "kinds seeds draws"] | None
+    """Accuracies on labels that were held out to choose a kind by: none is of a row that its seed reports on."""
     clean_error: Float[np.ndarray, "kinds seeds epochs"]
     """On what was held out and clean, at the start and after each epoch."""
     own_error: Float[np.ndarray, "kinds seeds epochs"]
@@ -56,18 +60,47 @@ class RepresentationStudy(Sounding):
                 f"of its codes ({ranks}), which is a hypothesis and no measure of worth; {self.origin}"
             )
         most = int(self.efficiency.budgets[-1])
-        accuracy = self.efficiency.interval(self.chosen, most)
+        accuracy = paired_interval(100 * self._honest())
         others = [
             f"{name} {self.efficiency.interval(name, most).estimate:.1f} %"
             for name in ("raw", "pca", "untrained")
             if name in self.efficiency.names
         ]
-        gain = self.efficiency.gain(self.chosen, labels=most).interval
+        gain = paired_interval(100 * (self._honest() - self.efficiency.at("raw", most).mean(axis=1)))
         return Verdict(
-            f"{self.chosen}, chosen on rows of their own, reaches {accuracy} % with {most} labels "
+            f"{self.chosen} is chosen; choosing so reaches {accuracy} % with {most} labels, on rows that had no say "
             f"({', '.join(others)}): {gain.estimate:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}] points over raw inputs, "
             f"{self.efficiency.accuracy.shape[1]} seeds; {self.origin}"
         )
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The kind that each seed chooses by itself, by labels that it does not report on; none without labels."""
+        return (
+            () if self.held_out is None else tuple(choose(self.kinds, draws) for draws in self.held_out.swapaxes(0, 1))
+        )
+
+    def optimism(self) -> Effect:
+        """How much better than the honest choice the best kind on the rows that are reported on looks, in points.
+
+        For each seed, with all labels: accuracy of the kind that is best on its test rows, minus that of its choice.
+
+        Raises:
+            InputError: nothing was probed.
+        """
+        if self.efficiency is None:
+            raise InputError(
+                "optimism is of a choice by labels", got="a study without any", cure="give represent(X, y)"
+            )
+        most = int(self.efficiency.budgets[-1])
+        best = np.max([self.efficiency.at(kind, most).mean(axis=1) for kind in self.kinds], axis=0)
+        return effect(100 * (best - self._honest()), f"best on the test rows minus the choice, {most} labels", "points")
+
+    def _honest(self) -> Float[np.ndarray, " seeds"]:
+        """Test accuracy, with all labels, of the kind that each seed chose."""
+        assert self.efficiency is not None
+        at = {kind: self.efficiency.at(kind, int(self.efficiency.budgets[-1])).mean(axis=1) for kind in self.kinds}
+        return np.array([at[kind][i] for i, kind in enumerate(self.choices)])
 
     @property
     def widening(self) -> float:
@@ -86,11 +119,12 @@ class RepresentationStudy(Sounding):
         found = []
         if self.efficiency is not None:
             few, most = (int(self.efficiency.budgets[i]) for i in (0, -1))
+            found.append(self._chosen_how())
             gain = self.efficiency.gain(self.chosen, labels=few).interval
-            found.append(f"With {few} labels {self.chosen} gains {gain} points over raw inputs.")
+            found.append(f"With {few} labels {self.chosen} gains {gain:+.1f} points over raw inputs.")
             found.append(
                 f"Choosing a kind by the rows that are reported on, as is often done, would have looked "
-                f"{self.efficiency.optimism(most).interval} points better with {most} labels: that is optimism, "
+                f"{self.optimism().interval} points better with {most} labels: that is optimism, "
                 "and is not in the numbers above."
             )
             found.append(
@@ -105,10 +139,30 @@ class RepresentationStudy(Sounding):
             )
         return (*found, *(f"Note: {note}." for note in self.notes))
 
+    def _chosen_how(self) -> str:
+        """What the choice rests on, in a sentence."""
+        assert self.held_out is not None
+        means = dict(zip(self.kinds, 100 * self.held_out.mean(axis=(1, 2)), strict=True))
+        told = ", ".join(f"{kind} {mean:.1f} %" for kind, mean in means.items())
+        if len(means) == 1:
+            return f"On labels that were held out it reaches {told}; there was nothing to choose."
+        best = max(means, key=lambda kind: means[kind])
+        alone = self.choices.count(self.chosen)
+        why = "the best" if best == self.chosen else f"less than a standard error behind {best}, and then preferred"
+        return (
+            f"On labels that were held out: {told}. {self.chosen} is {why}; {alone} of {len(self.choices)} seeds "
+            "choose it by themselves."
+        )
+
     def table(self) -> "pd.DataFrame":
-        """One row per representation and label count, as of :class:`~leadline.probing.LabelEfficiency`; without labels
-        one row per kind, as of :meth:`losses`."""
-        return self.losses() if self.efficiency is None else self.efficiency.table()
+        """One row per representation and label count, as of :class:`~leadline.probing.LabelEfficiency`, where
+        ``chosen`` is the share of :attr:`choices`, the same for all counts; without labels one row per kind, as of
+        :meth:`losses`."""
+        if self.efficiency is None:
+            return self.losses()
+        table = self.efficiency.table().drop(columns=["optimism", "optimism low", "optimism high"])
+        share = {name: self.choices.count(name) / len(self.choices) for name in self.efficiency.names}
+        return table.assign(chosen=table["representation"].map(share))
 
     def losses(self) -> "pd.DataFrame":
         """One row per kind, means over seeds: errors on held-out rows at the start and at their lowest, and ranks."""
