@@ -1,8 +1,8 @@
 """Which kind to take: told by labels that are held out again and again, and a rule that was set down beforehand.
 
 The rule: the kind of the best mean accuracy; but of kinds that fall short of it by no more than one standard error,
-the one that comes first in :data:`PREFERENCE`. A few dozen labels do not tell kinds apart that are a point from one another, and
-then what did best elsewhere is the better guess.
+the one that comes first in :data:`PREFERENCE`. A few dozen labels do not tell kinds apart that are a point from one
+another, and then what did best elsewhere is the better guess.
 """
 
 from collections.abc import Mapping, Sequence

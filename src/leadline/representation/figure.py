@@ -22,7 +22,7 @@ def training_curves(study: "RepresentationStudy") -> go.Figure:
     return bands(
         np.arange(study.own_error.shape[2]),
         curves,
-        title="Pretraining: error on held-out rows",
+        title="Held-out rows",
         x_label="epoch",
         y_label="error, share of that at the start",
         yaxis_rangemode="tozero",
