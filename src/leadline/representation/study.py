@@ -134,8 +134,8 @@ class RepresentationStudy(Sounding):
         for k, kind in enumerate(self.kinds):
             start, best = self.own_error[k, :, 0].mean(), np.nanmin(self.own_error[k], axis=1).mean()
             found.append(
-                f"{kind.capitalize()}: the validation error of what it is trained for fell to {100 * best / start:.0f} % of its "
-                f"start; the effective rank of its codes is {paired_interval(self.ranks[k])}."
+                f"{kind.capitalize()}: the validation error of what it is trained for fell to "
+                f"{100 * best / start:.0f} % of its start; the effective rank of its codes is {paired_interval(self.ranks[k])}."
             )
         return (*found, *(f"Note: {note}." for note in self.notes))
 
@@ -150,8 +150,8 @@ class RepresentationStudy(Sounding):
         alone = self.choices.count(self.chosen)
         why = "the best" if best == self.chosen else f"less than a standard error behind {best}, and then preferred"
         return (
-            f"On labels that were held out: {told}. {self.chosen.capitalize()} is {why}; {alone} of {len(self.choices)} seeds "
-            "choose it by themselves."
+            f"On labels that were held out: {told}. {self.chosen.capitalize()} is {why}; {alone} of "
+            f"{len(self.choices)} seeds choose it by themselves."
         )
 
     def table(self) -> "pd.DataFrame":
