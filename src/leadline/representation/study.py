@@ -135,7 +135,8 @@ class RepresentationStudy(Sounding):
             start, best = self.own_error[k, :, 0].mean(), np.nanmin(self.own_error[k], axis=1).mean()
             found.append(
                 f"{kind.capitalize()}: the validation error of what it is trained for fell to "
-                f"{100 * best / start:.0f} % of its start; the effective rank of its codes is {paired_interval(self.ranks[k])}."
+                f"{100 * best / start:.0f} % of its start; the effective rank of its codes is "
+                f"{paired_interval(self.ranks[k])}."
             )
         return (*found, *(f"Note: {note}." for note in self.notes))
 
