@@ -1,5 +1,7 @@
 """Examples and their corruption, and curves while training goes on."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -73,7 +75,7 @@ def test_curves_are_those_of_the_pretrained():
     least = np.mean([pretrained.clean_error.min() for pretrained in trained])
     assert f"epoch 4 of 4, 2 models: clean validation error {least:.4g} at its least" in str(found)
     assert len(found.table()) == 10
-    names = [trace.name for trace in found.figure().data if trace.name]
+    names = [trace.name for trace in list[Any](found.figure().data) if trace.name]
     assert names == ["training", "validation, clean", "validation, corrupted"]
 
 
@@ -84,7 +86,7 @@ def test_curves_half_way_have_gaps_and_say_so():
     assert isinstance(found, TrainingCurves)
     assert np.isnan(found.clean[1, 1])
     assert str(found) == "epoch 1 of 9, 2 models: clean validation error 4 at its least, 5 at the start"
-    assert [trace.name for trace in found.figure().data if trace.name] == ["training", "validation, clean"]
+    assert [trace.name for trace in list[Any](found.figure().data) if trace.name] == ["training", "validation, clean"]
     with pytest.raises(InputError, match="at least one epoch"):
         training_curves([])
     blown = training_curves([Epoch(0, 0, 2, None, None, None), Epoch(0, 1, 2, float("inf"), None, None)])

@@ -34,7 +34,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 
 
 def partly_labelled(path: Path) -> Path:
-    y = np.where(np.arange(120) < 45, GLYPHS.y, np.nan)
+    y = np.where(np.arange(120) < 45, GLYPHS.labels, np.nan)
     np.savez(path, X=IMAGES, kind=y)
     return path
 
@@ -60,7 +60,7 @@ def test_a_file_becomes_a_page_an_encoder_and_five_lines(tmp_path: Path, capsys)
     assert len([line for line in (out / "use.py").read_text().splitlines() if "import" not in line and line]) == 5
     np.testing.assert_array_equal(used["codes"], encoder.encode(data.read(path)[0].X))
     assert used["predictions"].shape == (120,)
-    assert (used["predictions"][:45] == GLYPHS.y[:45]).mean() > 0.8
+    assert (used["predictions"][:45] == GLYPHS.labels[:45]).mean() > 0.8
     summary = json.loads((out / "representation.json").read_text())
     assert summary["verdict"] == verdict
     assert summary["chosen"] == study.chosen
@@ -84,7 +84,7 @@ def test_a_table_without_labels_is_not_probed(tmp_path: Path, capsys):
 
 
 def test_a_file_of_unlabelled_rows_beside_it(tmp_path: Path, capsys):
-    np.savez(tmp_path / "few.npz", X=IMAGES[:45], y=GLYPHS.y[:45])
+    np.savez(tmp_path / "few.npz", X=IMAGES[:45], y=GLYPHS.labels[:45])
     np.save(tmp_path / "many.npy", IMAGES[45:])
     arguments = ("represent", tmp_path / "few.npz", "--unlabelled", tmp_path / "many.npy", "--kinds", "vanilla")
     code, _, _ = run(capsys, *arguments, "--seeds", 2, "--out", tmp_path / "out")

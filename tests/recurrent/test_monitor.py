@@ -396,7 +396,7 @@ def test_an_error_of_the_training_passes_through():
     model, x = seeded(Model), draw(2, 3, INPUTS + 1).float()
     monitor, looks = looks_of(model)
     quiet = state_of(model)
-    with pytest.raises(RuntimeError, match=r"input\.size"), monitor.step():
+    with pytest.raises(InputError, match=f"got:   {INPUTS + 1} of them, input_size = {INPUTS}"), monitor.step():
         loss_of(model, x)
     assert_same_state(state_of(model), quiet)
     assert not looks

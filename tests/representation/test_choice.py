@@ -31,7 +31,7 @@ def test_within_one_standard_error_the_preferred_kind_is_chosen():
 
 
 def test_the_rows_that_are_reported_on_have_no_say():
-    X, y = DIGITS.X[:200].copy(), DIGITS.y[:200].copy()
+    X, y = DIGITS.X[:200].copy(), DIGITS.labels[:200].copy()
     roles = [split_roles(y, seed=seed, fractions=(0, 0, 0.6, 0.15, 0.25)) for seed in range(2)]
     encoders = {"vanilla": [Codes(lambda X: X)] * 2, "masked": [Codes(lambda X: X[:, :8])] * 2}
     strengths = np.full((2, 2), 0.1)

@@ -1,6 +1,7 @@
 """The study in one call: honest, repeatable, the same whatever the units, and never lost."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from leadline.representation.views import Patches, Whole
 from leadline.statistics import paired_interval
 
 DIGITS = data.digits()
-X, Y = DIGITS.X[:240], DIGITS.y[:240]
+X, Y = DIGITS.X[:240], DIGITS.labels[:240]
 MORE = DIGITS.X[300:900]
 QUICK = {"seeds": 2, "num_subsets": 1, "labels": [10, 40]}
 
@@ -28,7 +29,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Patches, "number", 1500)
 
 
-def study(x=X, y=Y, more=MORE, **settings) -> RepresentationStudy:
+def study(x=X, y=Y, more: Any = MORE, **settings) -> RepresentationStudy:
     return represent(x, y, X_unlabelled=more, **{**QUICK, **settings})
 
 
@@ -61,8 +62,8 @@ def test_the_study_says_what_it_did(tmp_path: Path):
     assert again.findings == found.findings
     assert again.table().equals(found.table())
     np.testing.assert_array_equal(again.encoder.encode(X), found.encoder.encode(X))
-    assert len(found.figure().data) == 10
-    assert len(found.training().data) == 6
+    assert len(list[Any](found.figure().data)) == 10
+    assert len(list[Any](found.training().data)) == 6
     assert found.strip() is None
     assert leadline.represent is represent
 
@@ -89,7 +90,7 @@ def test_the_encoder_takes_rows_as_they_were_given():
 
 
 def test_without_unlabelled_rows_the_encoder_is_pretrained_again_on_all():
-    found = study(x=DIGITS.X[:300], y=DIGITS.y[:300], more=None, kinds="vanilla", labels=[10])
+    found = study(x=DIGITS.X[:300], y=DIGITS.labels[:300], more=None, kinds="vanilla", labels=[10])
     assert found.encoder.has_seen(DIGITS.X[:300]).all()
     assert "pretrained once more, on all 300 rows" in str(found)
     rows = found.protocol.settings["rows"]
@@ -113,14 +114,18 @@ def test_without_labels_nothing_is_probed(tmp_path: Path):
 def test_images_are_studied_by_patches_and_shown():
     glyphs = data.glyphs("abc", 150, 14, seed=0)
     images = glyphs.X.reshape(-1, 14, 14)
-    found = represent(images[:60], glyphs.y[:60], X_unlabelled=images[60:], kinds=["masked"], seeds=2, num_subsets=1)
+    found = represent(
+        images[:60], glyphs.labels[:60], X_unlabelled=images[60:], kinds=["masked"], seeds=2, num_subsets=1
+    )
     assert found.protocol.settings["view"] == "patches"
     assert found.samples.shape == (3, 10, 5, 5)
     strip = found.strip()
     assert strip is not None
     assert strip.layout.yaxis.ticktext == ("input", "masked: shown", "masked: reconstructed")
     assert found.encoder.encode(images).shape == (150, 2048)
-    flat = represent(glyphs.X[:60], glyphs.y[:60], X_unlabelled=glyphs.X[60:], kinds=["masked"], seeds=2, num_subsets=1)
+    flat = represent(
+        glyphs.X[:60], glyphs.labels[:60], X_unlabelled=glyphs.X[60:], kinds=["masked"], seeds=2, num_subsets=1
+    )
     assert flat.table().equals(found.table())
     assert "taken for images of 14 x 14" in flat.notes[0]
 

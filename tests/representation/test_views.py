@@ -20,7 +20,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Patches, "width", 12)
 
 
-def trained(view: Any, kind: str = "denoising", seed: int = 0):
+def trained(view: Any, kind: str = "denoising", seed: int = 0) -> Any:
     settings = {**view.settings, "epochs": 2}
     return pretrain(view.model(kind, seed), view.shown(seed), seed=seed, **settings)
 
