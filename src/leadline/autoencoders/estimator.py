@@ -147,8 +147,8 @@ def column_spreads(rows: Float[np.ndarray, "n d"], scale: str = "auto") -> Float
         rows: of finite numbers.
         scale: as of :class:`AutoencoderTransformer`.
 
-    >>> column_spreads(np.array([[0.0, 0.0, 7.0], [2.0, 400.0, 7.0]])).tolist()
-    [1.0, 200.0, 1.0]
+    >>> column_spreads(np.array([[0.0, 0.0, 0.0, 7.0], [2.0, 4.0, 4000.0, 7.0]])).tolist()
+    [1.0, 2.0, 2000.0, 1.0]
     """
     if scale not in ("auto", "common", "column"):
         raise InputError(
