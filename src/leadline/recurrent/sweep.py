@@ -73,9 +73,9 @@ class Swept:
     recurrent: Rows
 
 
-BLOCK, STEADY = 64, 4
-"""Steps between two normalisations, at most, and how many blocks in turn must have fitted before a larger one is tried:
-fewer steps where the range of the numbers asks for it.
+FIRST, LARGEST = 16, 256
+"""Steps between two normalisations, at first and at most. Blocks grow twofold until one does not fit into the range of
+the numbers, and are tried larger again more and more rarely after each that did not.
 """
 
 
@@ -93,20 +93,20 @@ def adjoint_sweep(direct: Rows, adjoint: Adjoint) -> Swept:
     """
     on = arithmetic_for(direct.unit)
     pull_back, last = adjoint(on), len(direct.log) - 1
-    carry, size, steady = direct[last], BLOCK, 0
+    carry, size, fitted, patience = direct[last], FIRST, 0, 1
     nothing = torch.zeros_like(carry.unit[None])
     blocks = [_Block(carry.unit[None], carry.log[None], nothing, torch.full_like(carry.log[None], -torch.inf))]
     while last > 0:
         first = max(0, last - size)
         block = _together(direct[first:last], pull_back, carry, last, on) if size > 1 else None
         if block is None and size > 1:
-            size, steady = size // 2, 0
+            size, fitted, patience = size // 2, 0, 4 * patience
             continue
         blocks.append(block or _alone(direct[last - 1], pull_back, carry, last, on))
         carry, last = blocks[-1].earliest(), last - len(blocks[-1].log_total)
-        steady += 1
-        if steady % STEADY == 0:
-            size = min(2 * size, BLOCK)
+        fitted += 1
+        if fitted == patience:
+            size, fitted = min(2 * size, LARGEST), 0
     total, log_total, recurrent, log_recurrent = (torch.cat(parts[::-1]) for parts in zip(*blocks, strict=True))
     return Swept(Rows.of(total, log_total), Rows.of(recurrent, log_recurrent))
 
@@ -125,21 +125,23 @@ class _Block(NamedTuple):
 
 def _together(window: Rows, pull_back: PullBack, carry: Rows, last: int, on: Arithmetic) -> _Block | None:
     """The states before ``last`` in plain arithmetic on one scale; ``None`` where its range is too small."""
-    base = torch.maximum(carry.log, window.log.amax(0))
-    base = torch.where(base.isneginf(), 0, base)
-    entering = window.unit * _factor(window.log, base, window.unit)
-    rows, recurrents = [on.of(carry.unit * _factor(carry.log, base, carry.unit))], []
+    limit, first = torch.finfo(carry.unit.dtype).max ** 0.75, last - len(window.log)
+    rows = Rows.cat([window, carry[None]])
+    base = rows.log.amax(0)
+    factor = _factor(rows.log, base, rows.unit)
+    total = rows.unit * factor
+    recurrent = torch.empty_like(window.unit)
+    totals, recurrents = on.of(total), on.of(recurrent)
+    row = totals[-1]
     with np.errstate(all="ignore"):
-        for back, enters in enumerate(reversed(tuple(on.of(entering)))):
-            recurrents.append(pull_back(last - back, rows[-1]))
-            rows.append(enters + recurrents[-1])
-    total, recurrent = (on.tensor(on.stack(parts[::-1])) for parts in (rows, recurrents))
-    limit = torch.finfo(total.dtype).max ** 0.75
-    sizes, arrived = total.abs().amax(-1), recurrent.abs().amax(-1)
+        for t in range(last - 1, first - 1, -1):
+            arrived = pull_back(t + 1, row)
+            recurrents[t - first], row = arrived, totals[t - first]
+            row += arrived
+    arrived = recurrent.abs().amax(-1)
     # What entered, and what came of it, lies well inside the range; a zero comes of a zero and not of an underflow.
-    is_safe = (_inside(sizes[-1], limit) | carry.log.isneginf()).all()
-    is_safe &= (_inside(entering.abs().amax(-1), limit) | window.log.isneginf()).all()
-    is_safe &= (_inside(arrived, limit) | ((arrived == 0) & (sizes[1:] == 0))).all()
+    is_safe = ((factor.squeeze(-1) > 1 / limit) | rows.log.isneginf()).all()
+    is_safe &= (_inside(arrived, limit) | ((arrived == 0) & (total[1:] == 0).all(-1))).all()
     if not bool(is_safe):
         return None
     log = base.expand(window.log.shape)
