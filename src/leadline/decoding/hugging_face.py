@@ -64,8 +64,9 @@ class _Step:
 
     def __call__(self, tokens: Tensor, state: "_Cached") -> tuple[Tensor, "_Cached"]:
         with torch.inference_mode():
-            logits = self._run(tokens, state)
-        return logits.clone(), state  # a tensor like any other, which a processor may change
+            logits = self._run(tokens if state.order is None else tokens.index_select(0, state.order[0]), state)
+        # A tensor like any other, which a processor may change.
+        return logits.clone() if state.order is None else logits.index_select(0, state.order[1]), state
 
     def _run(self, tokens: Tensor, state: "_Cached") -> Tensor:
         inputs = tokens.unsqueeze(1)
@@ -158,11 +159,14 @@ class _Memory:
         """A copy of some rows."""
         return _Memory(self.used.index_select(0, index), self.seen)
 
-    def reorder(self, index: Tensor, fixed: int) -> int:
-        """Exchange rows in place, from position ``fixed`` on; bytes written."""
-        part = self.room.narrow(4, fixed, self.seen - fixed)
-        part.copy_(part.index_select(0, index))
-        return part.nbytes
+    def copy(self, sources: "Sequence[int]", places: "Sequence[int]", fixed: int) -> int:
+        """Write the first rows over the second, from position ``fixed`` on; bytes written."""
+        if not places:
+            return 0
+        rows = self.room.narrow(4, fixed, self.seen - fixed).unbind(0)
+        for source, place in zip(sources, places, strict=True):
+            rows[place].copy_(rows[source])
+        return len(places) * rows[0].nbytes
 
     @staticmethod
     def _pairs(part: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -174,7 +178,9 @@ class _Cached:
     """The state: a prompt that was not run yet, or the cache of all that was.
 
     ``owner`` numbers the items, so that an exchange of hypotheses within items is told from one that changes them: the
-    former leaves the prompts' part of the cache, the first ``fixed`` positions, where it is.
+    former leaves the prompts' part of the cache, the first ``fixed`` positions, where it is. It also leaves every
+    hypothesis that lives on where it is: only its further children are copied, over those that died. So hypothesis i
+    lies in row ``rows[i]`` of the memories; ``order`` leads from rows to hypotheses and back, where these differ.
     """
 
     def __init__(self, prompt: Tensor, mask: Tensor | None, encoded: Tensor | None = None):
@@ -184,7 +190,8 @@ class _Cached:
             self.cache = EncoderDecoderCache(self.cache, Cache(layer_class_to_replicate=_Layer))
         self.memories: list[_Memory] = []
         self.fixed = self.length = 0
-        self.owner = np.arange(len(prompt))
+        self.owner = self.rows = list(range(len(prompt)))
+        self.order: tuple[Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.owner)
@@ -217,29 +224,52 @@ class _Cached:
     @torch.inference_mode()
     def select(self, index: Tensor) -> "_Cached":
         """A copy of some rows."""
-        other = self._with(lambda part: part.index_select(0, index), self.owner[index.cpu().numpy()])
-        return other._holding([memory.select(index) for memory in self.memories])
+        chosen = index.tolist()
+        other = self._with(lambda part: part.index_select(0, index), [self.owner[i] for i in chosen])
+        rows = index if self.order is None else self.order[1].index_select(0, index)
+        return other._holding([memory.select(rows) for memory in self.memories])
 
     @torch.inference_mode()
     def reorder(self, index: Tensor) -> tuple["_Cached", int]:
         """The given rows, in place where hypotheses only change places within their items; and the bytes written."""
-        if len(index) != len(self) or (self.owner[index.cpu().numpy()] != self.owner).any():
+        chosen = index.tolist()
+        if [self.owner[i] for i in chosen] != self.owner:
             other = self.select(index)
             return other, other.nbytes
-        return self, self.memories[0].reorder(index, self.fixed)
+        rows, living, more = [self.rows[i] for i in chosen], set[int](), list[int]()
+        for i, row in enumerate(rows):
+            if row in living:
+                more.append(i)
+            living.add(row)
+        # As many hypotheses of an item died as others have further children.
+        more.sort(key=self.owner.__getitem__)
+        dead = sorted(set(self.rows) - living, key=self.owner.__getitem__)
+        written = self.memories[0].copy([rows[i] for i in more], dead, self.fixed)
+        for i, row in zip(more, dead, strict=True):
+            rows[i] = row
+        self._lie_in(rows)
+        return self, written
+
+    def _lie_in(self, rows: list[int]) -> None:
+        self.rows, self.order, device = rows, None, self.prompt.device
+        if rows != list(range(len(rows))):
+            order = sorted(range(len(rows)), key=rows.__getitem__)
+            self.order = torch.tensor(order, device=device), torch.tensor(rows, device=device)
 
     @classmethod
     @torch.inference_mode()
     def concat(cls, states: "Sequence[_Cached]") -> "_Cached":
         """The rows of several states of one length."""
-        other = states[0]._with(lambda part: part, np.concatenate([state.owner for state in states]))
+        other = states[0]._with(lambda part: part, [item for state in states for item in state.owner])
         for name in ("prompt", "mask", "encoded"):
             if getattr(other, name) is not None:
                 setattr(other, name, torch.cat([getattr(state, name) for state in states]))
         columns = zip(*(state.memories for state in states), strict=True)
+        first = np.cumsum([0, *map(len, states)]).tolist()
+        other._lie_in([start + row for start, state in zip(first, states, strict=False) for row in state.rows])
         return other._holding([_Memory(torch.cat([x.used for x in same]), same[0].seen) for same in columns])
 
-    def _with(self, function: Callable[[Tensor], Tensor], owner: np.ndarray) -> "_Cached":
+    def _with(self, function: Callable[[Tensor], Tensor], owner: list[int]) -> "_Cached":
         """The same with each tensor changed, and an empty cache."""
         mask, encoded = (None if part is None else function(part) for part in (self.mask, self.encoded))
         other = _Cached(function(self.prompt), mask, encoded)
