@@ -266,3 +266,24 @@ def test_processors_mask_and_never_renormalise(name, eos):
 def test_processors_that_do_more_are_refused(processor, text):
     with pytest.raises(InputError, match=text):
         decoding.beam_search(*Hashed(4).problem(), width=2, max_length=3, processors=[processor])
+
+
+def test_exchanged_hypotheses_score_as_copied_ones(model, prompts):
+    """Reordered in place, again and again, beside a copy of every row; chosen from and joined afterwards."""
+    step, prompt, start = decoding.huggingface(model, *prompts)
+    _, prompt = step(start, prompt)
+    items = torch.arange(3).repeat_interleave(4)
+    moved, copied = prompt.select(items), prompt.select(items)
+    g = torch.Generator().manual_seed(0)
+    for _ in range(6):
+        tokens = torch.randint(3, 211, (12,), generator=g)
+        (a, moved), (b, copied) = step(tokens, moved), step(tokens, copied)
+        assert torch.allclose(a, b, rtol=0, atol=1e-10)
+        parents = items * 4 + torch.randint(0, 4, (12,), generator=g)
+        moved, written = moved.reorder(parents)
+        copied = copied.select(parents)
+        assert 0 < written < copied.nbytes / 2
+    some = torch.tensor([7, 2, 2, 11])
+    joined = [type(state).concat([state, state.select(some)]) for state in (moved, copied)]
+    tokens = torch.randint(3, 211, (16,), generator=g)
+    assert torch.allclose(*(step(tokens, state)[0] for state in joined), rtol=0, atol=1e-10)

@@ -138,7 +138,8 @@ class _Beam:
         return self.k + self.total.shape[1] * len(self.eos) + 1
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self.model.start.device)
+        tensor = torch.from_numpy(array)
+        return tensor if self.model.start.is_cpu else tensor.to(self.model.start.device)
 
     def _check(self, log_prob: np.ndarray, t: int) -> None:
         if not (log_prob < np.inf).all():
@@ -173,9 +174,12 @@ class _Beam:
         order = np.argsort(-key, axis=1, kind="stable")
         if not (self.recorder or self.in_beam):
             order = order[:, : self._ranked()]
-        flat = order + np.arange(len(key))[:, None] * key.shape[1]
-        key, total, token = key.ravel()[flat], total.ravel()[flat], token.ravel()[flat]
-        is_new, parent = order >= carried, self._rows(np.maximum(order - carried, 0) // C)
+        flat = order if len(order) == 1 else order + np.arange(len(order))[:, None] * key.shape[1]
+        same = key is total
+        total, token = total.ravel()[flat], token.ravel()[flat]
+        key = total if same else key.ravel()[flat]
+        is_new = order >= carried
+        parent = self._rows((np.maximum(order - carried, 0) if carried else order) // C)
         lives = None
         if self.in_beam or t == self.T or (len(self.eos) and np.isin(token[:, : self.k], self.eos).any()):
             lives = self._settle(t, key, total, token, parent, is_new)
@@ -197,7 +201,8 @@ class _Beam:
     def _rows(self, place: np.ndarray) -> np.ndarray:
         """The model's row at each place (A, S) of the last step."""
         A, W = self.total.shape
-        place = place + np.arange(A)[:, None] * W
+        if A > 1:
+            place = place + np.arange(A)[:, None] * W
         if self.place is None:
             return place
         row = np.zeros(A * W, dtype=np.int64)
@@ -236,16 +241,16 @@ class _Beam:
         total, token, parent = (x[:, : self.k] for x in (total, token, parent))
         if self.recorder:
             self.recorder.in_beam(parent[total > -np.inf], token[total > -np.inf])
-        goes_on = total[:, 0] > -np.inf
+        filled = total > -np.inf
+        goes_on = filled[:, 0]
         if self.score.bounded and not self.rises and (len(self.eos) or self.in_beam):
             bound = self.score.bound(total[:, 0], t + 1, self.T)
             done = self.history.score[self.items, self.R - 1] >= bound
             self.discarded[self.items, self.T] = np.where(done, bound, -np.inf)
-            goes_on &= ~done
+            goes_on = goes_on & ~done
         if not goes_on.all():
             self.items = self.items[goes_on]
-            total, token, parent = (x[goes_on] for x in (total, token, parent))
-        filled = total > -np.inf
+            total, token, parent, filled = (x[goes_on] for x in (total, token, parent, filled))
         if filled.all():
             self.place, self.total = None, total
         else:
