@@ -174,12 +174,9 @@ class _Beam:
         order = np.argsort(-key, axis=1, kind="stable")
         if not (self.recorder or self.in_beam):
             order = order[:, : self._ranked()]
-        flat = order if len(order) == 1 else order + np.arange(len(order))[:, None] * key.shape[1]
-        same = key is total
-        total, token = total.ravel()[flat], token.ravel()[flat]
-        key = total if same else key.ravel()[flat]
-        is_new = order >= carried
-        parent = self._rows((np.maximum(order - carried, 0) if carried else order) // C)
+        flat = order + np.arange(len(key))[:, None] * key.shape[1]
+        key, total, token = key.ravel()[flat], total.ravel()[flat], token.ravel()[flat]
+        is_new, parent = order >= carried, self._rows((np.maximum(order - carried, 0) if carried else order) // C)
         lives = None
         if self.in_beam or t == self.T or (len(self.eos) and np.isin(token[:, : self.k], self.eos).any()):
             lives = self._settle(t, key, total, token, parent, is_new)

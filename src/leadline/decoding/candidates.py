@@ -70,12 +70,12 @@ class Reader:
             if not self.are_logits:
                 return log_prob, tokens
             with np.errstate(invalid="ignore"):
-                return np.minimum(log_prob - self._logsumexp(scores, log_prob[:, :1], tokens[:, 0]), 0), tokens
-        blocks, highest = _Blocks(host), None
-        if self.are_logits:
-            highest = blocks.maxima.max(axis=1, keepdims=True).astype(np.float64)
-        shift = np.zeros((len(scores), 1)) if highest is None else self._logsumexp(scores, highest, None)
+                log_prob -= self._logsumexp(scores, log_prob[:, :1])
+            return np.minimum(log_prob, 0, out=log_prob), tokens
+        blocks = _Blocks(host)
+        highest = blocks.maxima.max(axis=1, keepdims=True)
         with np.errstate(invalid="ignore"):
+            shift = self._logsumexp(scores, highest.astype(np.float64)) if self.are_logits else np.zeros_like(highest)
             return blocks.best(count, shift, self.are_logits, upto, among)
 
     def all(self, scores: Float[Tensor, "N M"]) -> Float[Tensor, "N M"]:
@@ -83,41 +83,43 @@ class Reader:
         log_prob = scores.double()
         if not self.are_logits:
             return log_prob
-        highest, token = scores.max(dim=1, keepdim=True)
+        highest = scores.amax(dim=1, keepdim=True).double().cpu().numpy()
         with np.errstate(invalid="ignore"):
-            shift = self._logsumexp(scores, highest.double().cpu().numpy(), token[:, 0].cpu().numpy())
+            shift = self._logsumexp(scores, highest)
         return (log_prob - torch.from_numpy(shift).to(scores.device)).clamp_(max=0)
 
-    def _logsumexp(self, scores: Tensor, highest: np.ndarray, token: np.ndarray | None) -> np.ndarray:
+    def _logsumexp(self, scores: Tensor, highest: np.ndarray) -> np.ndarray:
         """Of each row, shape (N, 1), float64; does not depend on the other rows. 0 where all are ``-inf``.
 
         Args:
             scores: shape (N, M).
             highest: the highest of each row, shape (N, 1).
-            token: where it is, shape (N,); wide rows do not ask.
         """
-        if scores.shape[1] < WIDE and token is not None:
+        if scores.shape[1] < WIDE:
             # The log-probability of the best token tells it, and log_softmax is torch's fastest function of this kind.
-            best = torch.log_softmax(scores, dim=1).cpu().numpy()[np.arange(len(token)), token]
-            return np.where(highest == -np.inf, 0.0, highest - best[:, None].astype(np.float64))
+            best = torch.log_softmax(scores, dim=1).cpu().numpy().max(axis=1, keepdims=True)
+            return np.where(highest == -np.inf, 0.0, highest - best)
         # Scores of moderate size need no shift against overflow, which saves a pass. The choice is each row's own.
-        with np.errstate(invalid="ignore"):
-            shift = np.where(np.abs(highest) <= MODERATE, 0.0, highest)
-        powers = self._powers(scores, shift)
-        # One row alone would be cut into pieces, one for each thread, and be summed in another order than among others.
-        sums = powers.expand(max(2, len(powers)), -1).sum(dim=1, keepdim=True)[: len(powers)]
-        total = sums.cpu().numpy().astype(np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(highest == -np.inf, 0.0, shift + np.log(total))
+        is_moderate = np.abs(highest) <= MODERATE
+        if is_moderate.all():
+            return np.log(_sums(torch.exp(scores, out=self._room(scores))))
+        shift = np.where(is_moderate, 0.0, highest)
+        powers = torch.sub(scores, torch.from_numpy(shift).to(scores), out=self._room(scores)).exp_()
+        with np.errstate(divide="ignore"):
+            return np.where(highest == -np.inf, 0.0, shift + np.log(_sums(powers)))
 
-    def _powers(self, scores: Tensor, shift: np.ndarray) -> Tensor:
-        """``exp(scores - shift)`` in memory that is used again."""
-        if self._memory.numel() < scores.numel() or self._memory.dtype != scores.dtype:
-            self._memory = torch.empty_like(scores).flatten()
-        room = self._memory[: scores.numel()].view(scores.shape)
-        if shift.any():
-            return torch.sub(scores, torch.from_numpy(shift).to(scores), out=room).exp_()
-        return torch.exp(scores, out=room)
+    def _room(self, scores: Tensor) -> Tensor:
+        """Memory that is used again."""
+        if self._memory.shape != scores.shape or self._memory.dtype != scores.dtype:
+            self._memory = torch.empty_like(scores)
+        return self._memory
+
+
+def _sums(powers: Tensor) -> np.ndarray:
+    """Of each row, shape (N, 1), float64."""
+    # One row alone would be cut into pieces, one for each thread, and be summed in another order than among others.
+    sums = powers.sum(1, keepdim=True) if len(powers) > 1 else powers.expand(2, -1).sum(1, keepdim=True)[:1]
+    return sums.cpu().numpy().astype(np.float64)
 
 
 def refuse_nan(*, step: int, item: int, hypothesis: int) -> None:
@@ -151,9 +153,11 @@ class _Blocks:
         self.values = values = scores.numpy()
         self.M, self.whole = values.shape[1], values.shape[1] // BLOCK
         whole = self.whole * BLOCK
-        self.maxima = scores[:, :whole].unflatten(1, (self.whole, BLOCK)).amax(dim=2).numpy()
-        if whole < self.M:  # the last block is not whole
-            self.maxima = np.concatenate([self.maxima, values[:, whole:].max(axis=1, keepdims=True)], axis=1)
+        maxima = scores.new_empty(len(scores), -(-self.M // BLOCK))
+        torch.amax(scores[:, :whole].unflatten(1, (self.whole, BLOCK)), 2, out=maxima[:, : self.whole])
+        if whole < self.M:
+            torch.amax(scores[:, whole:], 1, out=maxima[:, self.whole])
+        self.maxima = maxima.numpy()
 
     def best(
         self, count: int, shift: np.ndarray, are_logits: bool, upto: np.ndarray | None, among: int

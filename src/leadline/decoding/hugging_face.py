@@ -89,22 +89,22 @@ class _Layer(DynamicLayer):
 
     keys: Any
     values: Any
-    slots: tuple[Tensor, Tensor] | None = None
-    """Where the next token's key and value go."""
-    grown: tuple[Tensor, Tensor] | None = None
-    """All keys and values, the next token's included."""
+    room: tuple[Tensor, Tensor] | None = None
+    """Where keys and values lie, with room for more."""
     seen = 0
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Append; returns all keys and all values."""
-        if self.slots is None or self.grown is None:
+        if self.room is None:
             self.keys, self.values = key_states, value_states
             self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
+            self.seen = key_states.shape[-2]
         else:
-            self.slots[0].copy_(key_states)
-            self.slots[1].copy_(value_states)
-            self.keys, self.values = self.grown
-        self.seen += key_states.shape[-2]
+            keys, values = self.room
+            keys.narrow(2, self.seen, 1).copy_(key_states)
+            values.narrow(2, self.seen, 1).copy_(value_states)
+            self.seen += 1
+            self.keys, self.values = keys.narrow(2, 0, self.seen), values.narrow(2, 0, self.seen)
         return self.keys, self.values
 
     def get_seq_length(self) -> int:
@@ -119,7 +119,8 @@ class _Memory:
     """
 
     def __init__(self, room: Tensor, seen: int):
-        self.room, self.seen = room, seen
+        self.seen = seen
+        self._lie_in(room)
 
     @classmethod
     def gather(cls, layers: "Sequence[_Layer]") -> "_Memory":
@@ -138,9 +139,9 @@ class _Memory:
 
     def layers(self) -> list[_Layer]:
         """Layers that hold what is written."""
-        found = [_Layer() for _ in range(self.room.shape[1])]
-        for layer, (keys, values) in zip(found, self._pairs(self.used), strict=True):
-            layer.update(keys, values)
+        found = [_Layer() for _ in self.pairs]
+        for layer, (keys, values) in zip(found, self.pairs, strict=True):
+            layer.update(keys.narrow(2, 0, self.seen), values.narrow(2, 0, self.seen))
         return found
 
     def reserve(self, layers: "Sequence[_Layer]") -> None:
@@ -149,11 +150,10 @@ class _Memory:
             shape = (*self.room.shape[:4], self.seen + max(64, self.seen // 4), self.room.shape[5])
             room = self.room.new_empty(shape)
             room.narrow(4, 0, self.seen).copy_(self.room)
-            self.room = room
-        slots = self._pairs(self.room.narrow(4, self.seen, 1))
+            self._lie_in(room)
+            for layer, pair in zip(layers, self.pairs, strict=True):
+                layer.room = pair
         self.seen += 1
-        for layer, slot, grown in zip(layers, slots, self._pairs(self.used), strict=True):
-            layer.slots, layer.grown = slot, grown
 
     def select(self, index: Tensor) -> "_Memory":
         """A copy of some rows."""
@@ -161,17 +161,17 @@ class _Memory:
 
     def copy(self, sources: "Sequence[int]", places: "Sequence[int]", fixed: int) -> int:
         """Write the first rows over the second, from position ``fixed`` on; bytes written."""
-        if not places:
-            return 0
-        rows = self.room.narrow(4, fixed, self.seen - fixed).unbind(0)
+        written = 0
         for source, place in zip(sources, places, strict=True):
-            rows[place].copy_(rows[source])
-        return len(places) * rows[0].nbytes
+            part = self.rows[place].narrow(3, fixed, self.seen - fixed)
+            part.copy_(self.rows[source].narrow(3, fixed, self.seen - fixed))
+            written += part.nbytes
+        return written
 
-    @staticmethod
-    def _pairs(part: Tensor) -> list[tuple[Tensor, Tensor]]:
-        flat = part.flatten(1, 2).unbind(1)
-        return list(zip(flat[::2], flat[1::2], strict=True))
+    def _lie_in(self, room: Tensor) -> None:
+        self.room, self.rows = room, room.unbind(0)
+        flat = room.flatten(1, 2).unbind(1)
+        self.pairs = list(zip(flat[::2], flat[1::2], strict=True))
 
 
 class _Cached:
@@ -254,7 +254,8 @@ class _Cached:
         self.rows, self.order, device = rows, None, self.prompt.device
         if rows != list(range(len(rows))):
             order = sorted(range(len(rows)), key=rows.__getitem__)
-            self.order = torch.tensor(order, device=device), torch.tensor(rows, device=device)
+            there, back = torch.tensor([order, rows], device=device)
+            self.order = there, back
 
     @classmethod
     @torch.inference_mode()
