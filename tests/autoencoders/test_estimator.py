@@ -77,6 +77,24 @@ def test_transforming_is_repeatable_and_survives_pickling_and_cloning():
     assert not np.array_equal(quick(seed=4).fit(X).transform(X), whole)
 
 
+def test_codes_are_centred_directions_or_as_long_as_the_encoder_makes_them():
+    rows = data.digits().X[:150]
+    directions, plain = (quick(unit_length=unit).fit(rows) for unit in (True, False))
+    codes = plain.transform(rows)
+    np.testing.assert_allclose(codes.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(np.ptp(codes, axis=0), np.ptp(plain.encoder_.encode(plain._scaled(rows)), axis=0), 1e-5)
+    lengths = np.linalg.norm(codes, axis=1, keepdims=True)
+    assert np.ptp(lengths) > 0.1
+    np.testing.assert_allclose(directions.transform(rows), codes / lengths, atol=1e-6)
+
+
+def test_a_code_has_the_same_bits_in_any_company():
+    fitted = quick().fit(X)
+    whole, order = fitted.transform(X), np.random.default_rng(0).permutation(len(X))
+    assert np.array_equal(fitted.transform(X[order]), whole[order])
+    assert all(np.array_equal(fitted.transform(X[i : i + 1]), whole[i : i + 1]) for i in range(len(X)))
+
+
 def test_a_pipeline_tunes_the_probe_only():
     rows, y = load_wine(return_X_y=True)
     encoder = AutoencoderTransformer(hidden_sizes=(16, 8), epochs=60).fit(rows)

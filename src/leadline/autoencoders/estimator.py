@@ -17,7 +17,7 @@ from leadline.errors import InputError
 
 CORRUPTIONS = {
     "vanilla": (lambda strength: Nothing(), 0.0),
-    "denoising": (GaussianNoise, 1.3),
+    "denoising": (GaussianNoise, 1.7),
     "masked": (PixelMask, 0.5),
 }
 """How a kind is corrupted, and how strongly by default; in standard deviations, or as the share that is hidden."""
@@ -35,14 +35,19 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     Rows may have any scale: columns are centred, and divided by their standard deviation, or, where they share a unit
     as the pixels of an image do, all by one number, so that a pixel that hardly varies stays unimportant.
 
+    Codes are centred and have length one. What learns to undo strong noise draws a row that it is unsure of towards the
+    mean: of its code the direction tells what the row is, and the length how sure that is, by which a probe on a few
+    labels would be misled.
+
     Args:
         kind: ``"denoising"``, ``"masked"`` or ``"vanilla"``.
         hidden_sizes: widths of the encoder's layers, the representation last.
         strength: of the corruption: the noise's standard deviation in units of the scaled columns, or the share of
-            entries that are hidden; by default 1.3 and 0.5.
+            entries that are hidden; by default 1.7 and 0.5.
         activation: between the layers.
         scale: ``"column"``: every column by its own standard deviation; ``"common"``: all by one; ``"auto"``: one if
             the largest is at most three times their median.
+        unit_length: whether codes are divided by their lengths. One number alone would keep its sign only.
         epochs: passes over the rows at most.
         batch_size: rows per step.
         lr: highest learning rate.
@@ -51,7 +56,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         seed: draws everything that is drawn.
 
     Attributes, once it is fitted: ``mean_`` and ``scale_`` of the columns, ``pretrained_`` (the training's sounding),
-    ``encoder_`` (on scaled rows), ``n_features_in_``.
+    ``encoder_`` (on scaled rows, its codes as they are), ``code_mean_``, ``n_features_in_``.
 
     >>> X = np.random.default_rng(0).normal(size=(40, 5)) * [1, 10, 100, 1000, 0]
     >>> AutoencoderTransformer(hidden_sizes=(8, 3), epochs=5).fit_transform(X).shape
@@ -62,13 +67,14 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self,
         kind: Kind = "denoising",
         *,
-        hidden_sizes: Sequence[int] = (96, 96, 64),
+        hidden_sizes: Sequence[int] = (192, 192, 64),
         strength: float | None = None,
         activation: str = "relu",
         scale: Scale = "auto",
-        epochs: int = 200,
+        unit_length: bool = True,
+        epochs: int = 300,
         batch_size: int = 150,
-        lr: float = 5e-3,
+        lr: float = 2e-3,
         patience: int = 40,
         validation: float = 0.1,
         seed: int = 0,
@@ -78,6 +84,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self.strength = strength
         self.activation = activation
         self.scale = scale
+        self.unit_length = unit_length
         self.epochs = epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -102,6 +109,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             seed=self.seed,
         )
         self.encoder_ = self.pretrained_.encoder
+        self.code_mean_ = self.encoder_.encode(self._scaled(rows)).mean(axis=0, dtype=np.float64)
         self.rows_seen_ = row_fingerprints(rows)
         self._n_features_out = self.encoder_.output_size
         return self
@@ -110,7 +118,9 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """Codes of rows, of shape (n, width of the representation)."""
         check_is_fitted(self)
         rows = np.asarray(validate_data(self, X, dtype=np.float64, reset=False))
-        return self.encoder_.encode(self._scaled(rows))
+        codes = self.encoder_.encode(self._scaled(rows)) - self.code_mean_
+        lengths = np.linalg.norm(codes, axis=1, keepdims=True) if self.unit_length else np.ones((len(codes), 1))
+        return (codes / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
     def encode(self, X: Any) -> Float32[np.ndarray, "n code"]:
         """The same as :meth:`transform`: a fitted transformer takes part in probing as it is."""
