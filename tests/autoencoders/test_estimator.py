@@ -97,7 +97,7 @@ def test_a_code_has_the_same_bits_in_any_company():
 
 def test_a_pipeline_tunes_the_probe_only():
     rows, y = load_wine(return_X_y=True)
-    encoder = AutoencoderTransformer(hidden_sizes=(16, 8), epochs=60).fit(rows)
+    encoder = AutoencoderTransformer(hidden_sizes=(16, 8)).fit(rows)
     steps = make_pipeline(FrozenEstimator(encoder), StandardScaler(), LogisticRegression())
     search = GridSearchCV(steps, {"logisticregression__C": [0.1, 1.0]}, cv=3)
     search.fit(rows, y)
