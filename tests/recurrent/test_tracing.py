@@ -953,3 +953,24 @@ def test_the_courses_layers_tell_inputs_of_another_width():
     model = recurrent.Regression(recurrent.LSTM(2, 3, seed=0), seed=0)
     with pytest.raises(InputError, match=r"what network reads.*\n.*1 of them, input_size = 2"), recurrent.trace(model):
         model(torch.zeros(4, 6, 1))
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell])
+def test_an_initial_state_of_another_batch_is_told_by_the_layers_name(kind):
+    model = nn.ModuleDict({"reader": seeded(partial(kind, 3, 4))})
+    is_cell = issubclass(kind, nn.RNNCellBase)
+    state = torch.zeros(*([] if is_cell else [1]), 5, 4)
+    hx = (state, state) if kind in (nn.LSTM, nn.LSTMCell) else state
+    x = torch.zeros(*([] if is_cell else [7]), 2, 3)
+    with (
+        recurrent.trace(model),
+        pytest.raises(InputError, match=r"reader holds one state for each sample\n.*2 samples"),
+    ):
+        model["reader"](x, hx)
+
+
+def test_an_initial_state_of_another_batch_than_the_packed_sequences_is_told():
+    model = nn.ModuleDict({"reader": seeded(partial(nn.GRU, 3, 4))})
+    x = nn.utils.rnn.pack_sequence([torch.zeros(3, 3), torch.zeros(2, 3)])
+    with recurrent.trace(model), pytest.raises(InputError, match="2 samples"):
+        model["reader"](x, torch.zeros(1, 3, 4))

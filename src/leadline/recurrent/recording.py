@@ -132,6 +132,7 @@ def _fits(name: str):
                 got=f"{x.data.shape[-1]} of them, input_size = {module.input_size}",
                 cause="features were added or left out, or the layer below has another width",
             )
+        samples = _samples(module, x)
         sizes = (getattr(module, "proj_size", 0) or module.hidden_size, module.hidden_size)
         for state, size in zip(states if isinstance(states, tuple) else (states,), sizes, strict=False):
             if isinstance(state, Tensor) and state.shape[-1] != size:
@@ -140,8 +141,24 @@ def _fits(name: str):
                     got=f"hx of shape {tuple(state.shape)}, states of {size} numbers",
                     cause="the state of another layer",
                 )
+            if isinstance(state, Tensor) and samples is not None and state.dim() > 1 and state.shape[-2] != samples:
+                raise InputError(
+                    f"an initial state of {title} holds one state for each sample",
+                    got=f"hx of shape {tuple(state.shape)}, {samples} samples",
+                    cause="the state of another batch, or its axes in another order: hx is never batch first",
+                )
 
     return hook
+
+
+def _samples(module: nn.Module, x: Any) -> int | None:
+    """How many a batch holds; ``None`` for a sequence alone."""
+    if isinstance(x, PackedSequence):
+        return int(x.batch_sizes[0])
+    is_cell = isinstance(module, CELLS)
+    if not isinstance(x, Tensor) or x.dim() != (2 if is_cell else 3):
+        return None
+    return x.shape[0 if is_cell or getattr(module, "batch_first", True) else 1]
 
 
 def _detached(x: Tensor | PackedSequence) -> Tensor | PackedSequence:
