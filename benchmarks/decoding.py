@@ -23,9 +23,9 @@ def measure(only: Sequence[str] = ()) -> list[Row]:
     small = {"layers": 2, "width": 128, "M": 2000, "prompt": 64, "faster": 1.6, "over_bare": 1.20}
     large = {"layers": 6, "width": 512, "M": 32_000, "prompt": 400, "faster": 1.3, "over_bare": 1.08}
     parts: dict[str, Callable[[], list[Row]]] = {
-        "small": lambda: against_generate("GPT-2-like 2x128", 7, **small),
+        "small": lambda: against_generate("GPT-2-like 2x128", 31, **small),
         "large": lambda: against_generate("GPT-2-like 6x512", 3, **large),
-        "recurrent": lambda: recurrent(7),
+        "recurrent": lambda: recurrent(31),
         "exact": exact,
     }
     return [row for name in only or parts for row in parts[name]()]
