@@ -122,6 +122,11 @@ CACHE = 8 * 1024**2
 LEAST_ROWS = 1024
 """Fewer rows than these would not keep a matrix product busy."""
 
+RANGE = 1e6
+"""Rows are brought back to norm 1 before they are this much larger or smaller: in float32, one more step can shrink
+a row some 1e13 times before it reads zero.
+"""
+
 BLOCK = 16
 """Timesteps whose norms are turned into logarithms together."""
 
@@ -151,14 +156,13 @@ def influence_sweep(records: Sequence[Record], seeds: Float[Tensor, "T B S"], pe
     for first in range(0, time, chunk):
         last = min(first + chunk, time)
         layers = [_Rows(record, first, last, into) for record, into in zip(records, matrices, strict=True)]
+        layers[-1].seed(start.unit[first:last], log[first:last])
         for t in range(last - 1, -1, -1):
             above = None
             for rows in reversed(layers):
                 rows.step_back(t)
                 if above is not None:
                     rows.receive(t, above)
-                elif t >= first:
-                    rows.begin(t, start.unit[t], log[t])
                 rows.observe(t)
                 above = rows
         for rows in layers:
@@ -186,8 +190,7 @@ class _Matrix:
 class _Rows:
     """The rows dL_k/ds_t of one layer for the terms of a chunk at the current t, row k on the scale ``exp(log[k])``.
 
-    Scales follow the rows before they leave [1e-4, 1e4], so that one more step can shrink a row in float32 some 1e15
-    times before it reads zero.
+    Scales follow the rows before they leave [1 / RANGE, RANGE].
     """
 
     def __init__(self, record: Record, first: int, last: int, into: _Matrix):
@@ -213,9 +216,10 @@ class _Rows:
             beyond = self._from(t + 1)
             self.record.back(t + 1, self.unit[beyond:], self.da[beyond:])
 
-    def begin(self, t: int, unit: Tensor, log: Tensor) -> None:
-        """The term at t enters."""
-        self.unit[t - self.first], self.log[t - self.first] = unit, log
+    def seed(self, unit: Tensor, log: Tensor) -> None:
+        """What the terms enter with, each at its own timestep: until then its row is left alone."""
+        self.unit.copy_(unit)
+        self.log.copy_(log)
 
     def receive(self, t: int, above: "_Rows") -> None:
         """What the layer above hands down from its inputs at t, for all terms from t on."""
@@ -224,7 +228,7 @@ class _Rows:
             self.log[k] = above.log[k]
         handed = above.da[k:] @ above.record.weights.W_x
         factor = (above.log[k:] - self.log[k:]).exp().to(handed.dtype).unsqueeze(-1)
-        if bool((factor > 1e4).any()):  # the layer above is much larger: its scale is taken over
+        if bool((factor > RANGE).any()):  # the layer above is much larger: its scale is taken over
             self.note()
             top = torch.maximum(above.log[k:], self.log[k:])
             self.unit[k:] *= (self.log[k:] - top).exp().to(handed.dtype).unsqueeze(-1)
@@ -236,8 +240,7 @@ class _Rows:
         """See the norms at t, mend the scales, and prepare the next step back."""
         k, size = self._from(t), self.record.h.shape[-1]
         rows, da, seen, self.t = self.unit, self.da, self.seen[self.noted - t - 1], t
-        if k:
-            seen[:k] = 0
+        if k:  # of a term that has not entered yet nothing was ever seen: zero
             rows, da, seen = rows[k:], da[k:], seen[k:]
         if size == rows.shape[-1]:
             whole = torch.linalg.vector_norm(rows, dim=-1, out=seen)
@@ -245,7 +248,7 @@ class _Rows:
             torch.linalg.vector_norm(rows[..., :size], dim=-1, out=seen)
             whole = torch.linalg.vector_norm(rows, dim=-1)
         low, high = (float(bound) for bound in torch.aminmax(whole))
-        if not (low >= 1e-4 and high <= 1e4):
+        if not (low >= 1 / RANGE and high <= RANGE):
             self._mend(k, whole)
         if self.noted - self.t == BLOCK:
             self.note()
@@ -255,7 +258,7 @@ class _Rows:
         """Bring the rows from k on back to norm 1, if it is not for zeros only that they seem too small."""
         present = torch.where(whole > 0, whole, 1)
         low, high = (float(bound) for bound in torch.aminmax(present))
-        if low < 1e-4 or high > 1e4:
+        if low < 1 / RANGE or high > RANGE:
             self.is_far |= low < 1e-100 or high > 1e100
             self.note()
             self.unit[k:].div_(present.unsqueeze(-1))
