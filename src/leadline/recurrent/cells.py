@@ -23,7 +23,7 @@ Kind = Literal["tanh", "relu", "identity", "lstm", "gru"]
 
 # Derivative of the nonlinearity, from its value: h = sigma(a) -> sigma'(a).
 SLOPE: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": lambda h: 1 - h.square(),
+    "tanh": lambda h: h.square().neg_().add_(1),
     "relu": lambda h: (h > 0).to(h.dtype),
     "identity": torch.ones_like,
 }
@@ -265,7 +265,7 @@ def record(
     scanned. The record's ``h`` is computed anew from the gates: comparing it with what was given checks the recovery.
     """
     before = torch.cat([h_0.unsqueeze(0), h[:-1]])
-    from_x, from_h = x @ weights.W_x.T + weights.b_x, before @ weights.W_h.T + weights.b_h
+    from_x, from_h = _affine(x, weights.W_x, weights.b_x), _affine(before, weights.W_h, weights.b_h)
     if weights.kind == "lstm":
         return _lstm(weights, before, from_x + from_h, c_0)
     if weights.kind == "gru":
@@ -273,6 +273,10 @@ def record(
     a = from_x.add_(from_h)
     again = {"tanh": torch.tanh_, "relu": torch.relu_, "identity": lambda a: a}[weights.kind](a)
     return RNNRecord(weights, again, before, SLOPE[weights.kind](again))
+
+
+def _affine(x: Tensor, W: Tensor, b: Tensor | float) -> Tensor:
+    return torch.nn.functional.linear(x, W, b) if isinstance(b, Tensor) else x @ W.T + b
 
 
 def _lstm(weights: Weights, before: Tensor, a: Tensor, c_0: Tensor | None) -> LSTMRecord:
