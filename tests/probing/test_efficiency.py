@@ -210,6 +210,16 @@ def test_multiplier_is_what_raw_inputs_need_for_the_same():
     assert f"raw inputs need 3.2 [{found.low:.1f}, {found.high:.1f}] times as many" in str(ahead)
 
 
+def test_what_the_seeds_do_not_tell_is_said_in_plain_sentences():
+    """Seeds that contradict one another leave both intervals open, and a choice between equals claims nothing."""
+    raw = np.array([[0.5, 0.5, 0.5]] * 3)
+    torn = curves(np.array([[-0.4], [0.0], [0.4]]) + raw, raw)
+    assert dataclasses.astuple(torn.crossing("a"))[1:3] == (0, np.inf)
+    assert "; the seeds do not tell where the curves meet" in str(torn)
+    assert "for what 10 labels give, the seeds do not tell how many times as many raw inputs need" in str(torn)
+    assert "any number" not in str(torn)
+
+
 def test_no_seed_is_dropped_where_its_own_curve_never_reaches():
     """One seed whose raw inputs never get there opens the interval; it does not vanish from it."""
     raw = np.array([[0.5, 0.7, 0.8], [0.5, 0.7, 0.8], [0.3, 0.4, 0.5]])
@@ -219,12 +229,13 @@ def test_no_seed_is_dropped_where_its_own_curve_never_reaches():
 
 
 def test_optimism_is_the_best_on_the_test_rows_minus_the_honest_choice():
-    tested = np.array([[0.5, 0.6, 0.7], [0.6, 0.5, 0.7]])
-    judged = np.array([[0.9, 0.1, 0.5], [0.1, 0.9, 0.6]])
-    both = curves(*tested[..., None], validation=judged[..., None], names=("a", "b"), budgets=(10,))
+    tested = np.array([[0.5, 0.6, 0.7], [0.6, 0.5, 0.7], [0.4, 0.4, 0.4]])
+    judged = np.array([[0.9, 0.1, 0.5], [0.1, 0.9, 0.6], [1.0, 1.0, 1.0]])
+    both = curves(*tested[..., None], validation=judged[..., None], names=("a", "b", "raw"), budgets=(10,))
     assert both.choices() == ("a", "b", "b")
     assert both.honest().estimate == pytest.approx(100 * np.mean([0.5, 0.5, 0.7]))
     assert both.optimism().interval.estimate == pytest.approx(100 * np.mean([0.1, 0.1, 0.0]))
+    assert "choosing among 2 on the test rows would have claimed 6.7 [" in str(both)
     assert both.optimism().label == "best on the test rows minus the honest choice, 10 labels"
 
 
@@ -232,7 +243,8 @@ def test_baselines_are_chosen_only_where_there_is_nothing_else(measured):
     assert measured.candidates == ("denoising", "square")
     assert set(measured.choices()) <= {"denoising", "square"}
     assert measured.optimism().interval.estimate >= 0
-    assert "choosing among 2 on the test rows would have claimed" in str(measured)
+    assert measured.optimism().interval.high == 0
+    assert "choosing among 2 on the test rows would have chosen alike" in str(measured)
     alone = study({}, labels=(10,))
     assert alone.candidates == ("raw", "pca")
 

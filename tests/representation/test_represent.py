@@ -51,6 +51,7 @@ def test_the_study_says_what_it_did(tmp_path: Path):
     assert found.optimism().interval.estimate == pytest.approx(100 * (tested.max(axis=0) - honest).mean())
     assert found.table()["chosen"].sum() == pytest.approx(2)  # at each of two label counts
     assert "optimism" in " ".join(found.findings)
+    assert "0 [0, 0]" not in " ".join(found.findings)
     assert found.encoder.has_seen(MORE).all()
     assert not found.encoder.has_seen(X).any()
     own = found.own_error[found.kinds.index(found.chosen)]

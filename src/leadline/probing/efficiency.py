@@ -138,13 +138,15 @@ class LabelEfficiency(Sounding):
             f"{'reach' if self.measure == 'accuracy' else 'explain'} {self.interval('raw', few).estimate:.1f} %: "
             f"{self.gain(name, labels=few).interval:+.1f} points over {self.accuracy.shape[1]} seeds",
             f"with {many} labels {self.gain(name, labels=many).interval:+.1f} points",
-            f"for what {few} labels give, raw inputs need {in_words(self.multiplier(name), '.1f')} times as many",
-            f"the curves meet at {in_words(self.crossing(name), '.0f')} labels",
+            f"for what {few} labels give, {needs('raw inputs need', self.multiplier(name))}",
+            meets("the curves", self.crossing(name)),
         ]
         if len(self.candidates) > 1:
+            claimed, choosing = self.optimism(few).interval, f"choosing among {len(self.candidates)} on the test rows"
             parts.append(
-                f"choosing among {len(self.candidates)} on the test rows would have claimed "
-                f"{self.optimism(few).interval:.1f} points too much"
+                f"{choosing} would have claimed {claimed:.1f} points too much"
+                if claimed.high > 0
+                else f"{choosing} would have chosen alike"
             )
         return Verdict("; ".join(parts))
 
@@ -215,21 +217,46 @@ class LabelEfficiency(Sounding):
         return self.budgets.tolist().index(labels)
 
 
+def needs(who: str, multiplier: Interval) -> str:
+    """A clause that says how many times as many labels are needed.
+
+    >>> needs("raw inputs need", Interval(4.0, 3.0, 5.5))
+    'raw inputs need 4.0 [3.0, 5.5] times as many'
+    >>> needs("raw inputs need", Interval(math.inf, 0.0, math.inf))
+    'the seeds do not tell how many times as many raw inputs need'
+    """
+    if _is_open(multiplier):
+        return f"the seeds do not tell how many times as many {who}"
+    return f"{who} {in_words(multiplier, '.1f')} times as many"
+
+
+def meets(curves: str, crossing: Interval) -> str:
+    """A clause that says at how many labels two curves meet.
+
+    >>> meets("the curves", Interval(math.inf, 30.0, math.inf))
+    'the curves meet at 30 or more labels'
+    >>> meets("the curves", Interval(4.0, 0.0, math.inf))
+    'the seeds do not tell where the curves meet'
+    """
+    if _is_open(crossing):
+        return f"the seeds do not tell where {curves} meet"
+    return f"{curves} meet at {in_words(crossing, '.0f')} labels"
+
+
 def in_words(interval: Interval, spec: str) -> str:
-    """A positive quantity whose interval may be open at a side.
+    """A positive quantity whose interval is open at one side at most.
 
     >>> in_words(Interval(4.0, 3.0, 5.5), ".1f"), in_words(Interval(math.inf, 30.0, math.inf), ".0f")
     ('4.0 [3.0, 5.5]', '30 or more')
     >>> in_words(Interval(4.0, 3.0, math.inf), ".1f"), in_words(Interval(4.0, 0.0, 5.0), ".0f")
     ('4.0 (3.0 or more)', '4 (5 or fewer)')
     """
-    estimate = f"{interval.estimate:{spec}}" if 0 < interval.estimate < math.inf else ""
     if interval.low > 0 and interval.high < math.inf:
         return f"{interval:{spec}}"
-    if interval.low > 0:
-        bound = f"{interval.low:{spec}} or more"
-    elif interval.high < math.inf:
-        bound = f"{interval.high:{spec}} or fewer"
-    else:
-        bound = "any number"
-    return f"{estimate} ({bound})" if estimate else bound
+    bound = f"{interval.low:{spec}} or more" if interval.low > 0 else f"{interval.high:{spec}} or fewer"
+    return f"{interval.estimate:{spec}} ({bound})" if 0 < interval.estimate < math.inf else bound
+
+
+def _is_open(interval: Interval) -> bool:
+    """Whether it is open at both sides, and says nothing."""
+    return interval.low <= 0 and interval.high == math.inf

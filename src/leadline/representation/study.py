@@ -122,10 +122,13 @@ class RepresentationStudy(Sounding):
             found.append(self._chosen_how())
             gain = self.efficiency.gain(self.chosen, labels=few).interval
             found.append(f"With {few} labels {self.chosen} gains {gain:+.1f} points over raw inputs.")
+            looked = self.optimism().interval
+            often = "Choosing a kind by the rows that are reported on, as is often done, would have"
             found.append(
-                f"Choosing a kind by the rows that are reported on, as is often done, would have looked "
-                f"{self.optimism().interval} points better with {most} labels: that is optimism, "
-                "and is not in the numbers above."
+                f"{often} looked {looked} points better with {most} labels: that is optimism, and is not in the "
+                "numbers above."
+                if looked.high > 0
+                else f"{often} chosen alike with {most} labels: there is no optimism to tell."
             )
             found.append(
                 "Intervals are over weights and over splits of the same labelled rows; over new labelled rows they "

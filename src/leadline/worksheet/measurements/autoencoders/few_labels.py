@@ -8,7 +8,7 @@ from leadline import data
 from leadline.autoencoders import GaussianNoise, Nothing
 from leadline.data import Dataset, Roles
 from leadline.probing import LabelEfficiency, label_efficiency
-from leadline.probing.efficiency import in_words
+from leadline.probing.efficiency import meets, needs
 from leadline.sounding import Protocol
 from leadline.worksheet.answer import Answer, effects_of
 from leadline.worksheet.measurements.autoencoders.pretraining import (
@@ -53,6 +53,7 @@ def gain_with_few_labels(setting: Setting) -> Answer:
         vanilla_gain=(_points(study, "vanilla", "raw", few), f"vanilla minus raw, {few} labels", "points"),
         untrained_gain=(_points(study, "untrained", "raw", few), f"untrained minus raw, {few} labels", "points"),
     )
+    meeting = meets("the curves of the denoising encoder and of raw input", study.crossing("denoising"))
     return Answer(
         protocol=Protocol(
             {
@@ -74,10 +75,9 @@ def gain_with_few_labels(setting: Setting) -> Answer:
             f"Accuracy with {few} labels: "
             + ", ".join(f"{name} {study.interval(name, few).estimate:.1f} %" for name in study.names)
             + ".",
-            f"For what the denoising encoder gives with {few} labels, raw input needs "
-            f"{in_words(study.multiplier('denoising'), '.1f')} times as many.",
-            "The curves of the denoising encoder and of raw input meet at "
-            f"{in_words(study.crossing('denoising'), '.0f')} labels.",
+            f"For what the denoising encoder gives with {few} labels, "
+            f"{needs('raw input needs', study.multiplier('denoising'))}.",
+            f"{meeting[:1].upper()}{meeting[1:]}.",
         ),
     )
 
