@@ -67,6 +67,20 @@ def test_training_comes_within_two_percent_and_never_below(corruption):
     assert cosines == pytest.approx([1, 1], abs=1e-2)
 
 
+def test_the_trained_code_spans_the_pca_subspace():
+    """Principal angles between what a trained linear encoder reads of a row and the leading components."""
+    from scipy.linalg import subspace_angles
+    from sklearn.decomposition import PCA
+
+    model = Autoencoder(6, (2,), "linear", seed=0).double()
+    pretrained = pretrain(model, X, validation=None, epochs=400, lr=1e-2, batch_size=50)
+    pca = np.asarray(PCA(4).fit(X).components_).T
+    components, apart = pca[:, :2], pca[:, 2:]
+    assert np.rad2deg(subspace_angles(pretrained.weights["encoder.0.weight"].T, components)).max() < 3
+    assert np.rad2deg(subspace_angles(pretrained.weights["decoder.0.weight"], components)).max() < 3
+    assert np.rad2deg(subspace_angles(pretrained.weights["encoder.0.weight"].T, apart)).min() > 80
+
+
 def test_without_corruption_it_is_pca():
     from sklearn.decomposition import PCA
 

@@ -117,6 +117,15 @@ def test_takes_part_in_a_study_and_in_none_on_rows_that_it_saw():
         label_efficiency({"mine": leaky}, rows, y, roles=roles, labels=[6], num_subsets=2)
 
 
+@pytest.mark.parametrize("size", [1, 2, 7, 64, 300])
+def test_batch_sizes_and_orders_change_no_bit(size: int):
+    frozen = ModuleEncoder(drawn(Convolutional()))
+    rows = np.random.default_rng(0).random((300, *IMAGES.shape[1:])).astype(np.float32)
+    codes, order = frozen.encode(rows), np.random.default_rng(size).permutation(300)
+    in_batches = np.concatenate([frozen.encode(rows[order[i : i + size]]) for i in range(0, 300, size)])
+    np.testing.assert_array_equal(in_batches, codes[order])
+
+
 def test_a_plain_module_is_an_encoder():
     module = nn.Sequential(nn.Flatten(), nn.Linear(36, 5), nn.Dropout(0.5))
     encoder = ModuleEncoder(module)

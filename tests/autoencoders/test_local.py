@@ -55,6 +55,14 @@ def test_codes_are_what_the_loops_give():
     np.testing.assert_array_equal(frozen.encode(np.concatenate([rows[::-1]] * 40))[2:3], codes[:1])
 
 
+@pytest.mark.parametrize("size", [1, 2, 7, 64, 300])
+def test_batch_sizes_and_orders_change_no_bit(size: int):
+    frozen, rows = encoder(), np.random.default_rng(0).random((300, 189)).astype(np.float32)
+    codes, order = frozen.encode(rows), np.random.default_rng(size).permutation(300)
+    in_batches = np.concatenate([frozen.encode(rows[order[i : i + size]]) for i in range(0, 300, size)])
+    np.testing.assert_array_equal(in_batches, codes[order])
+
+
 def test_it_is_saved_exported_and_rebuilt_untrained(tmp_path: Path):
     frozen, rows = encoder(), np.random.default_rng(0).random((3, 189)).astype(np.float32)
     frozen.save(tmp_path / "encoder.safetensors")
