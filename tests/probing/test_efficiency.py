@@ -220,6 +220,14 @@ def test_what_the_seeds_do_not_tell_is_said_in_plain_sentences():
     assert "any number" not in str(torn)
 
 
+def test_the_axis_of_accuracies_ends_where_accuracies_do():
+    few = curves(np.array([[0.6, 0.9, 1.0], [0.2, 0.7, 0.9]]), np.array([[0.5, 0.7, 0.8]] * 2))
+    assert few.interval("a", 1000).high > 120
+    low, high = few.figure().layout.yaxis.range
+    assert -5 < low < 0
+    assert 100 < high < 105
+
+
 def test_no_seed_is_dropped_where_its_own_curve_never_reaches():
     """One seed whose raw inputs never get there opens the interval; it does not vanish from it."""
     raw = np.array([[0.5, 0.7, 0.8], [0.5, 0.7, 0.8], [0.3, 0.4, 0.5]])

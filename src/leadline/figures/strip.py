@@ -10,6 +10,9 @@ import plotly.graph_objects as go
 
 from leadline.figures.theme import new_figure, plain
 
+LEAST_IMAGE = 36
+"""Width in pixels below which an image is not made out: a page of less room should let the strip scroll."""
+
 
 def image_strip(stages: Mapping[str, np.ndarray], *, title: str, **layout: Any) -> go.Figure:
     """One row of images per stage, the same examples below one another, on one scale of grey or of colour.
@@ -34,7 +37,8 @@ def image_strip(stages: Mapping[str, np.ndarray], *, title: str, **layout: Any) 
     mosaic[:, :height, :, :width, :3] = pixels.round().transpose(0, 2, 1, 3, 4)
     mosaic[:, :height, :, :width, 3] = 255
     flat = mosaic.reshape(rows * (height + gap), columns * (width + gap), 4)
-    figure = new_figure(title, height=60 + 56 * rows, **layout)
+    least = round(8 * max(map(len, stages)) + LEAST_IMAGE * columns * (1 + gap / width))
+    figure = new_figure(title, **{"height": 60 + 56 * rows, "meta": {"min_width": least}, **layout})
     figure.add_image(source=_png(flat), hoverinfo="skip")
     figure.update_xaxes(visible=False, constrain="domain")
     middles = [row * (height + gap) + height / 2 - 0.5 for row in range(rows)]

@@ -22,10 +22,15 @@ def label_efficiency_curves(study: "LabelEfficiency") -> go.Figure:
     for name in study.names:
         intervals = [study.interval(name, labels) for labels in study.budgets.tolist()]
         curves[name] = tuple(np.array([getattr(i, end) for i in intervals]) for end in ("estimate", "low", "high"))
+    drawn = np.stack([end for curve in curves.values() for end in curve])
+    # A Student interval of few seeds goes beyond what there is to reach; the axis does not.
+    bottom, top = max(drawn.min(), 0.0 if study.measure == "accuracy" else -100.0), min(drawn.max(), 100.0)
+    margin = 0.04 * (top - bottom) or 1.0
     return bands(
         study.budgets,
         curves,
         title="What a label is worth",
+        yaxis_range=[bottom - margin, top + margin],
         x_label="labels",
         y_label="test accuracy, %" if study.measure == "accuracy" else "variance explained, test rows, %",
         log_x=True,

@@ -21,6 +21,8 @@ function draw(place) {
   layout.height = onPaper ? parseFloat(style.getPropertyValue("--height")) : place.clientHeight;
   layout.font = { ...layout.font, color: onPaper ? "#000000" : style.getPropertyValue("--ink").trim() };
   layout.uirevision = "kept";
+  // Upright, it stands beside the legend and not on it.
+  layout.modebar = { orientation: "v", bgcolor: "rgba(0,0,0,0)", color: "#8a929c", activecolor: "#2878b5", ...layout.modebar };
   if (room < PHONE) {
     if (layout.width > room) layout.legend = { ...layout.legend, orientation: "v" };
     else narrow(layout);
