@@ -70,6 +70,19 @@ def test_a_file_becomes_a_page_an_encoder_and_five_lines(tmp_path: Path, capsys)
     np.testing.assert_array_equal(np.load(out / "codes.npy"), used["codes"])
 
 
+def test_that_pixels_were_divided_is_told_and_kept(tmp_path: Path, capsys):
+    pixels = (255 * np.asarray(IMAGES)).round().astype(np.uint8)
+    np.save(tmp_path / "bytes.npy", pixels)
+    np.save(tmp_path / "floats.npy", (pixels / 255).astype(np.float32))
+    told = {}
+    for name in ("bytes", "floats"):
+        arguments = ("represent", tmp_path / f"{name}.npy", "--kinds", "vanilla", "--seeds", 2)
+        assert run(capsys, *arguments, "--out", tmp_path / name)[0] == cli.DONE
+        told[name] = RepresentationStudy.load(tmp_path / name / "study").findings
+    assert told["bytes"] == (*told["floats"], "Note: pixels from 0 to 255 were divided by 255.")
+    assert "pixels from 0 to 255 were divided by 255" in (tmp_path / "bytes" / "index.html").read_text()
+
+
 def test_a_table_without_labels_is_not_probed(tmp_path: Path, capsys):
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(40, 3)) * [1, 100, 0.01]

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,6 +78,8 @@ def represent(
         study = study_of(
             rows.X, y, X_unlabelled=more, kinds=names, image_size=size, seeds=seeds, checkpoint=work, progress=tell
         )
+    told = (*rows.notes, *(note for note in study.notes if note not in rows.notes))
+    study = replace(study, notes=told)
     page = _write(out, study, data, labels, rows.image_size)
     shutil.rmtree(work, ignore_errors=True)  # what an interrupted run would have gone on from
     if json:

@@ -1,6 +1,6 @@
 """One record for all data, and the checks that every array passes before any work starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ class Dataset:
     """Channels of an image: 1 for grey, 3 for red, green and blue."""
     class_names: tuple[str, ...] | None = None
     """The name of each class index, in order."""
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+    """What was done to the features when they were read, if anything."""
 
     def __post_init__(self):
         object.__setattr__(self, "X", check_features(self.X))

@@ -15,7 +15,7 @@ import numpy as np
 from leadline.data.dataset import Dataset, check_features, class_indices
 from leadline.data.folders import load_folder
 from leadline.data.labels import Labels, Read, listed, refuse_unknown
-from leadline.data.pixels import flatten_images, scale_pixels
+from leadline.data.pixels import DIVIDED, flatten_images, scale_pixels
 from leadline.data.tables import load_csv, load_parquet
 from leadline.errors import InputError, context
 
@@ -165,10 +165,11 @@ def _refusal(error: Exception, what: str) -> InputError:
 
 def _from_arrays(X: Any, y: Any, name: str, label_key: str | None) -> Read:
     scaled = scale_pixels(X)
+    notes = () if scaled is X else (DIVIDED,)
     image_size, channels = None, 1
     if scaled.ndim in (3, 4):
         scaled, image_size, channels = flatten_images(scaled)
-    dataset = Dataset(check_features(scaled), None, name, image_size, channels)
+    dataset = Dataset(check_features(scaled), None, name, image_size, channels, notes=notes)
     return dataset, None if y is None else Labels(y, label_key or "y")
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float32
 
 from leadline.data.dataset import Dataset
 from leadline.data.labels import Labels, Read
+from leadline.data.pixels import DIVIDED
 from leadline.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
@@ -39,7 +40,7 @@ def load_folder(path: Path, labels: str | None) -> Read:
         )
     paths = [image for images in files.values() for image in images]
     X, image_size, channels = _read_images(paths)
-    dataset = Dataset(X, None, path.resolve().name, image_size, channels)
+    dataset = Dataset(X, None, path.resolve().name, image_size, channels, notes=(DIVIDED,))
     names = np.array([name for name, images in files.items() for _ in images])
     return dataset, Labels(names, "subfolders") if classes else None
 

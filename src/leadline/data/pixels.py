@@ -4,6 +4,9 @@ import numpy as np
 
 from leadline.errors import InputError
 
+DIVIDED = "pixels from 0 to 255 were divided by 255"
+"""What a result tells where :func:`scale_pixels` did something."""
+
 
 def scale_pixels(X: np.ndarray, name: str = "X") -> np.ndarray:
     """Whole numbers of images, and any array of dtype uint8, divided by 255, unless they hold 0 and 1 only.

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from leadline.data import check_features, class_indices, missing_labels, row_fingerprints, split_roles
-from leadline.data.pixels import flatten_images, scale_pixels
+from leadline.data.pixels import DIVIDED, flatten_images, scale_pixels
 from leadline.errors import InputError
 
 Size = tuple[int, int]
@@ -135,7 +135,7 @@ def _given(X: Any, name: str) -> _Given:
     if array.dtype.kind in "iu":
         scaled = scale_pixels(array, name)
         if scaled is not array:
-            notes = ("pixels from 0 to 255 were divided by 255",)
+            notes = (DIVIDED,)
     else:
         check_features(array.reshape(len(array), -1) if len(array) else array.reshape(0, 1), name)
         scaled, notes = _unit_interval(array, name)
@@ -149,7 +149,7 @@ def _unit_interval(images: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str
     if low >= 0 and high <= 1:
         return images, ()
     if low >= 0 and high <= 255 and (images == np.floor(images)).all():
-        return images / 255, ("pixels from 0 to 255 were divided by 255",)
+        return images / 255, (DIVIDED,)
     raise InputError(
         "floating-point numbers in images lie between 0 and 1",
         got=f"{name} from {low:g} to {high:g}",
