@@ -16,7 +16,9 @@ KEYS, DRAGS, RUSH = 50, 50, 60
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 WATCH = """() => {
-  // From the browser's own event until every figure in sight is drawn anew and a frame was painted.
+  // From the browser's own event until every figure in sight is drawn anew, the address, which the page sets last, tells
+  // the new value, and a frame was painted.
+  const slider = document.getElementById("gradients-recurrent_scale");
   const plots = [...document.querySelectorAll(".js-plotly-plot")];
   let began = null, missing = new Set(), done = null;
   window.sent = { now: 0, most: 0, all: 0 };
@@ -34,14 +36,16 @@ WATCH = """() => {
       return bottom > 0 && top < innerHeight;
     }));
   }, true);
-  for (const plot of plots) plot.on("plotly_afterplot", () => {
-    if (!missing.delete(plot) || missing.size) return;
-    requestAnimationFrame(() => setTimeout(() => {
-      const took = performance.now() - began;
-      began = null;
-      done?.(took);
-    }));
-  });
+  const told = () => Number(new URLSearchParams(location.search).get("recurrent_scale") ?? 1);
+  const check = () => {
+    if (began === null || missing.size || told() !== Number(slider.value)) return;
+    const start = began;
+    began = null;
+    requestAnimationFrame(() => setTimeout(() => done?.(performance.now() - start)));
+  };
+  for (const plot of plots) plot.on("plotly_afterplot", () => { missing.delete(plot); check(); });
+  const replaced = history.replaceState;
+  history.replaceState = function (...state) { replaced.apply(history, state); check(); };
   window.redrawn = () => new Promise(resolve => { done = resolve; });
 }"""
 

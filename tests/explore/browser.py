@@ -60,7 +60,7 @@ class Visitor:
     def leave(self) -> None:
         for context in self.contexts:
             context.close()
-        assert self.complaints == []
+        assert self.complaints == [], self.complaints
         assert self.foreign == []
 
 

@@ -215,7 +215,7 @@ def test_a_drag_leaves_nothing_waiting(page):
 
     def began(request) -> None:
         nonlocal most
-        if "_dash-update-component" in request.url:
+        if "/answer/" in request.url:
             under_way.append(request)
             most = max(most, len(under_way))
 

@@ -1,6 +1,6 @@
 """The gradient room: a recurrent network under one's hands, and what its gradient does."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -57,22 +57,22 @@ class Settings:
 SIGMA: dict[str, Nonlinearity] = {"none": "identity", "tanh": "tanh", "ReLU": "relu"}
 
 
-def take(settings: Settings) -> Mapping[str, Sounding]:
+def soundings(settings: Settings) -> Iterator[tuple[str, Sounding]]:
     """The flow through the network, why it is so in the top layer, and how far each timestep's loss reaches."""
     model, x, y = _built(settings, settings.nonlinearity)
     last_only = settings.loss == "last"
     with recurrent.trace(model) as tape:
         predictions, _ = model(x)
-    flow = tape.gradient_flow(recurrent.mse(predictions, y, last_only))
-    influence = tape.influence(recurrent.mse(predictions, y, per_step=True))
-    stability = recurrent.stability(model.network, x, flow, seed=settings.weights)
+    own = flow = tape.gradient_flow(recurrent.mse(predictions, y, last_only))
     if settings.compare_with != "nothing" and "compare_with" not in silent(settings):
         rival, _, _ = _built(settings, settings.compare_with)
         both = nn.ModuleDict({_key(settings.nonlinearity): model, f"beside {_key(settings.compare_with)}": rival})
-        with recurrent.trace(both) as tape:
+        with recurrent.trace(both) as tape_of_both:
             losses = [recurrent.mse(one(x)[0], y, last_only) for one in both.values()]
-        flow = tape.gradient_flow(torch.stack(losses).sum())
-    return {"flow": flow, "stability": stability, "influence": influence}
+        flow = tape_of_both.gradient_flow(torch.stack(losses).sum())
+    yield "flow", flow
+    yield "stability", recurrent.stability(model.network, x, own, seed=settings.weights)
+    yield "influence", tape.influence(recurrent.mse(predictions, y, per_step=True))
 
 
 def _key(nonlinearity: str) -> str:
@@ -192,7 +192,7 @@ ROOM = Room(
         "stability": Card("Why", 380, lines=4, wide=True, layout=still("x", "y", "x2", "y2")),
         "influence": Card("What the loss at k tells the state at t", 420, wide=True, layout=still("x", "y")),
     },
-    take=take,
+    soundings=soundings,
     code=code,
     presets={
         "vanishing": Settings(),

@@ -1,6 +1,6 @@
 """The representation room: what an autoencoder is shown, what it makes of it, and what its encoder is worth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
@@ -54,21 +54,27 @@ def run_of(settings: Settings) -> Progress | None:
     return jobs().progress(settings.job)
 
 
-def take(settings: Settings) -> Mapping[str, Sounding]:
+def soundings(settings: Settings) -> Iterator[tuple[str, Sounding]]:
     """Examples and what is shown of them at once; curves, reconstructions and label efficiency as a run gives them."""
     rows, run = material(settings), run_of(settings)
-    found: dict[str, Sounding] = {}
-    pretrained = pretrained_of(run) if run is not None and run.status == "done" else None
-    if run is not None and epochs_of(run):
-        found["curves"] = autoencoders.training_curves(epochs_of(run))
-    if run is not None and run.status == "done":
-        efficiency = efficiency_of(run)
-        found |= {} if efficiency is None else {"efficiency": efficiency}
+    is_done = run is not None and run.status == "done"
     corrupt = corruption(settings, rows.image_size, rows.channels)
-    strip = autoencoders.examples(
-        rows.shown, corrupt, pretrained, seed=settings.examples, image_size=rows.image_size, channels=rows.channels
+    yield (
+        "strip",
+        autoencoders.examples(
+            rows.shown,
+            corrupt,
+            pretrained_of(run) if run is not None and is_done else None,
+            seed=settings.examples,
+            image_size=rows.image_size,
+            channels=rows.channels,
+        ),
     )
-    return {"strip": strip, **found}
+    if run is not None and epochs_of(run):
+        yield "curves", autoencoders.training_curves(epochs_of(run))
+    efficiency = efficiency_of(run) if run is not None and is_done else None
+    if efficiency is not None:
+        yield "efficiency", efficiency
 
 
 def stage(settings: Settings) -> int | None:
@@ -177,16 +183,10 @@ def connect(app: Dash) -> None:
         except InputError as error:
             return no_update, describe(error)
 
-    @app.callback(
-        Output(ROOM.id("asked"), "data", allow_duplicate=True),
-        Input(ROOM.id("stop"), "n_clicks"),
-        State(ROOM.id("job"), "value"),
-        prevent_initial_call=True,
-    )
-    def stop(presses: int | None, name: str | None) -> Any:
+    @app.callback(Input(ROOM.id("stop"), "n_clicks"), State(ROOM.id("job"), "value"), prevent_initial_call=True)
+    def stop(presses: int | None, name: str | None) -> None:
         if presses and name in RUNS:
             jobs().stop(name)  # the page asks again while a run goes on, and so hears of it
-        return no_update
 
     @app.callback(
         *(Output(ROOM.id(field.name), "value", allow_duplicate=True) for field in fields),
@@ -262,7 +262,7 @@ ROOM = Room(
         "curves": Card("Training", 340, lines=6),
         "efficiency": Card("What a label is worth", 340, lines=6),
     },
-    take=take,
+    soundings=soundings,
     code=code,
     presets={
         "vanilla": Settings(kind="vanilla"),

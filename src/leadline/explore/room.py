@@ -1,6 +1,6 @@
 """A room of the explorer: settings, and the soundings that are taken with them."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ class Card:
 class Room:
     """What the explorer needs to know of a room; it makes the controls, the address, the downloads and the rest.
 
-    A room computes nothing of its own: ``take`` calls the library and returns what that returned.
+    A room computes nothing of its own: ``soundings`` calls the library and hands on what that returned.
     """
 
     name: str
@@ -51,8 +51,8 @@ class Room:
     """A frozen dataclass; see :mod:`leadline.explore.settings`."""
     cards: Mapping[str, Card]
     """Places by the names of the soundings in them."""
-    take: "Callable[[Any], Mapping[str, Sounding]]"
-    """Settings -> soundings by name, the one that speaks for all first; raises InputError where they make no sense,
+    soundings: "Callable[[Any], Iterable[tuple[str, Sounding]]]"
+    """Settings -> soundings and their names, each as soon as it is taken; raises InputError where they make no sense,
     and PendingError where something is still being made. A card whose sounding is not among them is empty."""
     code: Callable[[Any], str]
     """Settings -> the Python that makes the same soundings, under the same names."""
@@ -76,6 +76,10 @@ class Room:
     """Settings -> a value for each of ``follows``."""
     connect: "Callable[[Dash], None] | None" = None
     """Adds the callbacks of ``extra``."""
+
+    def take(self, settings: Any) -> "dict[str, Sounding]":
+        """All soundings of the settings, by their names."""
+        return dict(self.soundings(settings))
 
     def id(self, *parts: str) -> str:
         """The id of one of its components."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -56,10 +56,11 @@ class Settings:
     """a."""
 
 
-def take(settings: Settings) -> Mapping[str, Sounding]:
+def soundings(settings: Settings) -> Iterator[tuple[str, Sounding]]:
     """The search as it stood after the step, and the three searches side by side."""
     audit, comparison = _searched(dataclasses.replace(settings, step=0))
-    return {"tree": audit.at(min(settings.step, audit.at(0).steps)), "searches": comparison}
+    yield "tree", audit.at(min(settings.step, audit.at(0).steps))
+    yield "searches", comparison
 
 
 @lru_cache(maxsize=8)
@@ -147,7 +148,7 @@ def tell(settings: Settings) -> str:
 
 def code(settings: Settings) -> str:
     """The same in Python."""
-    s, shown = settings, take(settings)["tree"]
+    s, shown = settings, ROOM.take(settings)["tree"]
     assert isinstance(shown, decoding.Walk)
     end = "None"
     if s.model == "table":
@@ -223,7 +224,7 @@ ROOM = Room(
         "tree": Card("What the beam kept, and what it pruned", 500, lines=3, wide=True),
         "searches": Card("Greedy, beam and exact search", 300, wide=True, rows=COLUMNS),
     },
-    take=take,
+    soundings=soundings,
     code=code,
     presets={
         "the course's example": Settings(),

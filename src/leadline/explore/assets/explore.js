@@ -2,92 +2,190 @@
 // no drag leaves work waiting. What is out of sight follows when the hand has rested.
 (() => {
   const REST = 250, AGAIN = 1000; // milliseconds
+  const CONFIG = { displaylogo: false, displayModeBar: false, responsive: true };
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  let room, controls = [], values, count = 0, waiting = null, isNewer = false, rest, fresh = new Set();
+  let room, controls = [], values = [], waiting = null, isNewer = false, rest;
+  let fresh = new Set(), drawn = new Set(), followed = new Map(), unsaid = new Map();
 
+  const at = id => document.getElementById(id);
+  const set = (id, props) => window.dash_clientside.set_props(id, props);
   const cards = () => [...document.querySelectorAll(".card")];
   const isInSight = card => {
     const { top, bottom } = card.getBoundingClientRect();
     return bottom > 0 && top < window.innerHeight;
   };
-
   const isNarrow = card => card.clientWidth < 520; // pixels: too few for two panels beside each other
 
-  function question(shown) {
+  // Ask for the soundings of what the controls hold now, and for the figures of some cards.
+  async function ask(shown) {
     isNewer = false;
-    waiting = { count: ++count, values, dark: dark.matches,
+    const asked = waiting = { values: [...values], dark: dark.matches,
       shown: shown.map(card => card.id), narrow: shown.filter(isNarrow).map(card => card.id) };
-    return waiting;
+    let last = {};
+    try {
+      const [, token] = location.pathname.split("/");
+      const response = await fetch(`/${token}/answer/${room}`, {
+        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked) });
+      if (!response.ok) throw new Error(`the server says ${response.status}`);
+      for await (const part of parts(response.body)) {
+        if (waiting !== asked) return; // another room was entered
+        if ("card" in part) draw(part);
+        else conclude(last = part);
+      }
+    } catch (error) {
+      if (waiting !== asked) return;
+      say("trouble", `No answer: ${error.message}. Is the explorer still running?`);
+    }
+    waiting = null;
+    if (isNewer) return ask(cards().filter(isInSight));
+    asked.shown.forEach(id => fresh.add(id));
+    rest = setTimeout(() => {
+      for (const [id, value] of unsaid) set(id, { value });
+      const stale = cards().filter(card => last.again || !fresh.has(card.id));
+      if (!waiting && stale.length) ask(stale);
+    }, last.again ? AGAIN : REST);
   }
 
-  function ask(shown) {
-    window.dash_clientside.set_props(`${room}-asked`, { data: question(shown) });
+  // The lines of an answer, each as soon as it is there.
+  async function* parts(body) {
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    let text = "";
+    try {
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) return;
+        const lines = (text + value).split("\n");
+        text = lines.pop();
+        for (const line of lines) yield JSON.parse(line);
+      }
+    } finally {
+      reader.cancel();
+    }
+  }
+
+  function draw({ card, words, rows, figure, size }) {
+    const plot = at(`${card}-figure`);
+    if (!plot) return;
+    at(`${card}-words`).textContent = words;
+    at(`${card}-rows`).replaceChildren(...(rows ? [table(rows)] : []));
+    if (figure === null) forget(plot);
+    if (!figure) return;
+    const [width, height] = size;
+    Object.assign(plot.style, { minWidth: `${width}px`, height: `${height}px` });
+    drawn.add(plot);
+    window.Plotly.react(plot, figure.data, figure.layout, CONFIG);
+  }
+
+  function forget(plot) {
+    if (drawn.delete(plot)) window.Plotly.purge(plot);
+  }
+
+  function table([heads, ...body]) {
+    const made = document.createElement("table");
+    const line = (under, texts, name) => texts.forEach((text, i) => {
+      const cell = under.appendChild(document.createElement(name));
+      cell.textContent = text;
+      if (name === "th") cell.scope = "col";
+    });
+    line(made.createTHead().insertRow(), heads, "th");
+    for (const texts of body) line((made.tBodies[0] ?? made.createTBody()).insertRow(), texts, "td");
+    return made;
+  }
+
+  // Everything but the cards. The address comes last: it tells what is shown.
+  function conclude({ query, silent = {}, ends = {}, code, notes = "", trouble = "", follows = [] }) {
+    if (code !== undefined) at(`${room}-code`).textContent = code;
+    at(`${room}-notes`).textContent = notes;
+    say("trouble", trouble);
+    for (const [id, isSilent] of Object.entries(silent)) at(`${id}-row`).classList.toggle("silent", isSilent);
+    for (const [id, high] of Object.entries(ends)) {
+      if (Number(at(id).max) === high) continue;
+      at(id).max = high;
+      set(id, { max: high });
+      show(id, values[controls.indexOf(id)]);
+    }
+    for (const [id, name, value] of follows) {
+      if (followed.get(id + name) !== value) set(id, { [name]: value });
+      followed.set(id + name, value);
+    }
+    if (query !== undefined && query !== location.search) {
+      history.replaceState(history.state, "", location.pathname + query);
+    }
+  }
+
+  function say(part, text) {
+    if (at(`${room}-${part}`).textContent !== text) set(`${room}-${part}`, { children: text });
   }
 
   function show(id, value) {
-    const shown = document.getElementById(`${id}-shown`);
-    if (shown) shown.textContent = Math.min(Number(value), document.getElementById(id).max);
+    const shown = at(`${id}-shown`);
+    if (shown) shown.textContent = Math.min(Number(value), at(id).max);
+  }
+
+  // A control holds another value: then whatever was asked before is of no interest.
+  function move(id, value) {
+    const i = controls.indexOf(id);
+    if (i < 0 || values[i] === value) return false;
+    values[i] = value;
+    show(id, value);
+    clearTimeout(rest);
+    fresh.clear();
+    at(`${room}-refused`).hidden = true; // it spoke of the address
+    return isNewer = true;
+  }
+
+  function again() {
+    fresh.clear();
+    isNewer = true;
+    if (room && !waiting) ask(cards().filter(isInSight));
   }
 
   function image(presses, id, format) {
-    const plot = document.querySelector(`#${id} .js-plotly-plot`);
-    if (presses && plot) window.Plotly.downloadImage(plot, { format, filename: id });
+    if (presses && drawn.has(at(id))) window.Plotly.downloadImage(at(id), { format, filename: id });
   }
 
   window.dash_clientside = Object.assign({}, window.dash_clientside, {
     leadline: {
-      // Controls moved, or have come onto the page: then whatever was asked before is of no interest.
+      // Controls were set by Dash, or have come onto the page.
       moved(...now) {
         const { inputs_list, triggered } = window.dash_clientside.callback_context;
-        if (!triggered.length) waiting = null;
-        clearTimeout(rest);
-        fresh.clear();
-        room = inputs_list[0].id.split("-")[0];
-        document.getElementById(`${room}-refused`).hidden = triggered.length > 0; // it spoke of the address
-        controls = inputs_list.map(({ id }) => id);
-        controls.forEach((id, i) => show(id, now[i]));
-        [values, isNewer] = [now, true];
-        return waiting ? window.dash_clientside.no_update : question(cards().filter(isInSight));
-      },
-      // An answer has come: the address tells what is shown, and what has no say is faint.
-      answered(answer) {
-        if (answer?.count !== waiting?.count) return;
-        if (!isNewer) waiting.shown.forEach(id => fresh.add(id));
+        if (triggered.length) {
+          let isMoved = false;
+          for (const { prop_id, value } of triggered) {
+            const id = prop_id.slice(0, prop_id.lastIndexOf("."));
+            const isEcho = unsaid.has(id) && unsaid.get(id) === value; // what the hand did, said to Dash when it rested
+            unsaid.delete(id);
+            if (!isEcho && move(id, value)) isMoved = true;
+          }
+          if (isMoved && !waiting) ask(cards().filter(isInSight));
+          return window.dash_clientside.no_update;
+        }
         waiting = null;
-        if (answer.query !== null && answer.query !== location.search) {
-          history.replaceState(history.state, "", location.pathname + answer.query);
-        }
-        for (const [id, silent] of Object.entries(answer.silent)) {
-          document.getElementById(`${id}-row`)?.classList.toggle("silent", silent);
-        }
-        for (const [id, high] of Object.entries(answer.ends)) {
-          const slider = document.getElementById(id);
-          if (!slider || Number(slider.max) === high) continue;
-          slider.max = high;
-          window.dash_clientside.set_props(id, { max: high });
-          show(id, values[controls.indexOf(id)]);
-        }
-        for (const [id, [width, height]] of Object.entries(answer.sizes)) {
-          const figure = document.getElementById(id);
-          if (figure) Object.assign(figure.style, { minWidth: `${width}px`, height: `${height}px` });
-        }
-        if (isNewer) return ask(cards().filter(isInSight));
-        rest = setTimeout(() => {
-          const stale = cards().filter(card => answer.again || !fresh.has(card.id));
-          if (!waiting && stale.length) ask(stale);
-        }, answer.again ? AGAIN : REST);
+        clearTimeout(rest);
+        [...drawn].filter(plot => !plot.isConnected).forEach(forget);
+        for (const memory of [fresh, followed, unsaid]) memory.clear();
+        controls = inputs_list.map(({ id }) => id);
+        room = controls[0].split("-")[0];
+        values = now;
+        controls.forEach((id, i) => show(id, now[i]));
+        ask(cards().filter(isInSight));
+        return window.dash_clientside.no_update;
       },
+      next: (presses, value) => presses ? (value ?? 0) + 1 : window.dash_clientside.no_update,
       // Plotly draws the file; nothing leaves the browser.
       svg: (presses, id) => image(presses, id, "svg"),
       png: (presses, id) => image(presses, id, "png"),
     },
   });
 
-  function again() {
-    fresh.clear();
-    if (!room || waiting) isNewer = true;
-    else ask(cards().filter(isInSight));
-  }
+  // A slider is heard here, and Dash is told when the hand rests: its own way of hearing takes as long as a figure.
+  for (const kind of ["input", "change"]) document.addEventListener(kind, event => {
+    const { id, type, value } = event.target;
+    if (type !== "range" || !controls.includes(id)) return;
+    event.stopPropagation();
+    unsaid.set(id, Number(value));
+    if (move(id, Number(value)) && !waiting) ask(cards().filter(isInSight));
+  }, true);
 
   dark.addEventListener("change", again);
   window.matchMedia("(max-width: 52rem)").addEventListener("change", again);

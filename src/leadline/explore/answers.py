@@ -1,0 +1,189 @@
+"""How a move becomes an answer: settings, soundings, figures, one line of JSON for each card as soon as it is drawn.
+
+The page asks over HTTP and reads line by line, so that it paints the first card while the next sounding is taken.
+"""
+
+import json
+import math
+import sys
+import threading
+import traceback
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from plotly.io.json import to_json_plotly
+
+from leadline.errors import InputError, describe
+from leadline.explore.controls import from_control
+from leadline.explore.room import Card, PendingError, Room
+from leadline.explore.settings import fields_of, from_values, to_query
+from leadline.figures import merged, stacked
+from leadline.sounding import Sounding
+
+INK = {False: "#1d2733", True: "#e4e8ec"}
+"""Colour of a figure's text, in light and in dark."""
+
+KEPT = 8
+"""Settings whose soundings are kept, for downloads and for cards that come into sight later."""
+
+ONE_AT_A_TIME = threading.Lock()
+"""Of the process. Two answers at once would take twice as long each, and what puts torch's generator back where it was
+(:func:`torch.random.fork_rng`) must not meet another that does the same."""
+
+
+class Answers:
+    """What a room answers.
+
+    Args:
+        room: whose soundings are taken.
+    """
+
+    def __init__(self, room: Room):
+        self.room = room
+        self._kept: OrderedDict[Any, Mapping[str, Sounding]] = OrderedDict()
+
+    def settings(self, held: Sequence[Any]) -> Any:
+        """Settings from what the controls hold, in the order of the fields.
+
+        Raises:
+            InputError: a value that its field does not allow.
+        """
+        fields = fields_of(self.room.settings)
+        return from_values(self.room.settings, [from_control(f, v) for f, v in zip(fields, held, strict=True)])
+
+    def soundings(self, settings: Any) -> Iterator[tuple[str, Sounding]]:
+        """Each as it is taken, or all at once where they are still there."""
+        with ONE_AT_A_TIME:
+            key = settings, self.room.stage(settings)
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                yield from self._kept[key].items()
+                return
+            taken: dict[str, Sounding] = {}
+            for name, sounding in self.room.soundings(settings):
+                taken[name] = sounding
+                yield name, sounding
+            self._kept[key] = taken
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+
+    def lines(self, asked: Mapping[str, Any]) -> Iterator[str]:
+        """The answer to a question of the page: a line for each card, and a last one with everything else.
+
+        Args:
+            asked: ``values`` of the controls; ids of the cards that are ``shown`` and of those that are ``narrow``;
+                whether the page is ``dark``.
+        """
+        for part in self._parts(asked):
+            yield to_json_plotly(part) + "\n"
+
+    def _parts(self, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        room = self.room
+        try:
+            settings, stage = (read := self.settings(asked["values"])), room.stage(read)
+            empty = set(room.cards)
+            for name, sounding in self.soundings(settings):
+                empty.discard(name)
+                yield self._card(name, sounding, asked)
+            yield from ({"card": room.id(name), "words": "", "rows": None, "figure": None} for name in empty)
+            silent = room.silent(settings)
+            yield {
+                "query": to_query(settings),
+                "silent": {room.id(field.name): field.name in silent for field in fields_of(room.settings)},
+                "ends": {room.id(name): end for name, end in room.ends(settings).items()},
+                "code": room.code(settings),
+                "notes": room.tell(settings),
+                "follows": [
+                    [room.id(part), of, value]
+                    for (part, of), value in zip(room.follows, room.follow(settings), strict=True)
+                ],
+                "again": stage is not None,
+            }
+        except PendingError as pending:
+            yield {"notes": str(pending), "again": True}
+        except InputError as error:
+            yield {"trouble": describe(error)}
+        except Exception as error:
+            traceback.print_exc(file=sys.stderr)
+            yield {"trouble": f"this could not be measured: {type(error).__name__}: {error}"}
+
+    def _card(self, name: str, sounding: Sounding, asked: Mapping[str, Any]) -> dict[str, Any]:
+        card, at = self.room.cards[name], self.room.id(name)
+        part: dict[str, Any] = {"card": at, "words": str(sounding.verdict), "rows": _rows(card, sounding)}
+        if at in asked["shown"]:
+            part["figure"] = figure = _drawing(card, sounding)
+            if at in asked["narrow"]:
+                figure["layout"] = stacked(figure["layout"])
+            figure["layout"]["font"]["color"] = INK[bool(asked["dark"])]
+            part["size"] = [_least_width(figure), figure["layout"]["height"]]
+        return part
+
+
+def _drawing(card: Card, sounding: Sounding) -> dict[str, Any]:
+    drawing = cast("dict[str, Any]", (card.draw(sounding) if card.draw else sounding.figure()).to_plotly_json())
+    # The heading stands above; a title would say it again.
+    own = {
+        "height": max(card.height, drawing["layout"]["height"]) if _least_width(drawing) else card.height,
+        "autosize": True,
+        "title": {"text": ""},
+        "margin": {"t": 28},
+        "uirevision": "kept",
+    }
+    drawing["layout"] = merged(drawing["layout"], merged(own, card.layout))
+    return drawing
+
+
+def _least_width(drawing: Mapping[str, Any]) -> int:
+    """Pixels that a figure of boxes needs; 0 for one that fits anywhere."""
+    return (drawing["layout"].get("meta") or {}).get("min_width", 0)
+
+
+def _rows(card: Card, sounding: Sounding) -> list[list[str]] | None:
+    """Columns of a sounding's table, headed by their names, for reading."""
+    if not card.rows:
+        return None
+    table = sounding.table()[list(card.rows)]
+    body = [[_read(value) for value in row] for row in table.itertuples(index=False)]
+    return [[str(name).replace("_", " ") for name in table.columns], *body]
+
+
+def _read(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}".replace("-", "−") if math.isfinite(value) else "−∞" if value < 0 else "∞"
+    return value if isinstance(value, str) else f"{value:,}"
+
+
+TYPES = {"csv": "text/csv", "json": "application/json", "html": "text/html"}
+"""Files that the server makes; drawings are made by the page."""
+
+
+def file(sounding: Sounding, card: Card, form: str) -> str:
+    """A sounding as a file.
+
+    Args:
+        sounding: whose numbers or figure are wanted.
+        card: its place, which may draw it in its own way.
+        form: one of :data:`TYPES`.
+    """
+    if form == "csv":
+        return sounding.table().to_csv(index=False)
+    if form == "json":
+        protocol = sounding.protocol
+        document = {
+            "verdict": str(sounding.verdict),
+            "settings": dict(protocol.settings),
+            "seeds": list(protocol.seeds),
+            "versions": dict(protocol.versions),
+            "rows": [
+                {name: _number(value) for name, value in row.items()} for row in sounding.table().to_dict("records")
+            ],
+        }
+        return json.dumps(document, indent=1, allow_nan=False, default=str)
+    figure = card.draw(sounding) if card.draw else sounding.figure()
+    return figure.to_html(full_html=True, include_plotlyjs=True)
+
+
+def _number(value: Any) -> Any:
+    """As it is, or by its name where JSON has no such number: an infinity is not to be lost."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
