@@ -16,8 +16,8 @@ KEYS, DRAGS, RUSH = 50, 50, 60
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 WATCH = """() => {
-  // From the browser's own event until every figure in sight is drawn anew, the address, which the page sets last, tells
-  // the new value, and a frame was painted.
+  // From the browser's own event until every figure in sight is drawn anew, the address, which the page sets last,
+  // tells the new value, and a frame was painted.
   const slider = document.getElementById("gradients-recurrent_scale");
   const plots = [...document.querySelectorAll(".js-plotly-plot")];
   let began = null, missing = new Set(), done = null;

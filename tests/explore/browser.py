@@ -35,7 +35,7 @@ class Visitor:
         self.contexts, self.complaints, self.foreign = [], [], []
 
     def open(self, at: str = "gradients", **options) -> Page:
-        """A page in a context of its own, once its first answer is drawn."""
+        """A page in a context of its own, once its first answer is drawn, or says why there is none."""
         context = self.browser.new_context(**options)
         context.set_default_timeout(20_000)
         self.contexts.append(context)
@@ -47,7 +47,7 @@ class Visitor:
         page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(at if at.startswith("http") else self.server.url(at))
-        page.locator(".js-plotly-plot .main-svg").first.wait_for()
+        page.locator(".js-plotly-plot .main-svg, [id$=-trouble]:not(:empty)").first.wait_for()
         return page
 
     def _through(self, route) -> None:
@@ -60,7 +60,7 @@ class Visitor:
     def leave(self) -> None:
         for context in self.contexts:
             context.close()
-        assert self.complaints == [], self.complaints
+        assert self.complaints == []
         assert self.foreign == []
 
 

@@ -76,7 +76,7 @@ class Answers:
                 whether the page is ``dark``.
         """
         for part in self._parts(asked):
-            yield to_json_plotly(part) + "\n"
+            yield f"{to_json_plotly(part)}\n"
 
     def _parts(self, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         room = self.room
