@@ -11,6 +11,11 @@ from leadline.explore.server import Server
 PICTURES = {
     "explorer-gradients": ("gradients?start=nilpotent&time=30", {"color_scheme": "light"}),
     "explorer-dark": ("gradients?cell=LSTM&gate_bias=4", {"color_scheme": "dark"}),
+    "explorer-search": ("search", {"color_scheme": "light"}),
+    "explorer-representation": (
+        "representation?data=glyphs&kind=masked+patches&ratio=0.5&patch=4",
+        {"color_scheme": "light"},
+    ),
 }
 """Address and the browser's settings, by the name of the file."""
 
@@ -25,7 +30,8 @@ def main() -> None:
             page = browser.new_context(viewport={"width": 1280, "height": 900}, **options).new_page()
             page.goto(server.url(at))
             page.locator(".js-plotly-plot .main-svg").first.wait_for()
-            page.locator(".words", has_text=":").first.wait_for()
+            page.locator(".words:not(:empty)").first.wait_for()
+            page.locator("[id$=-code]:not(:empty)").first.wait_for(state="attached")  # an answer's last line
             page.wait_for_timeout(500)
             page.screenshot(path=Path(__file__).parent / "guide" / f"{name}.png")
         browser.close()

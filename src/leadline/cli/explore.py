@@ -32,7 +32,7 @@ def explore(
     Parameters
     ----------
     at
-        A room (gradients), or the link of a finding that somebody shared.
+        A room (gradients, search, representation), or the link of a finding that somebody shared.
     port
         Where to listen; the next free port if it is in use, any free one for 0.
     no_browser
