@@ -1,3 +1,4 @@
+import gc
 import os
 import re
 import socket
@@ -90,3 +91,4 @@ def test_a_scheduler_that_does_not_answer_is_refused(address, monkeypatch):
         with pytest.raises(InputError, match="the cluster's scheduler must answer") as refused:
             list(run([example.statement("ae.f", "works")], SETTING, cluster=address))
     assert address in str(refused.value)
+    assert all(client.status == "closed" for client in gc.get_objects() if type(client) is Client)

@@ -51,9 +51,13 @@ def cluster_workers(address: str) -> Iterator[Workers]:
             "a cluster needs Dask", got=f"cluster = {address!r}", cure="pip install 'leadline[cluster]'"
         ) from None
     state = random.getstate()
+    # Named before it connects: one that cannot is closed here. Left to the garbage collector, closing takes a lock that
+    # the next client's start may hold at that moment.
+    client = Client.__new__(Client)
     try:
-        client = Client(address, timeout=PATIENCE, set_as_default=False)
+        Client.__init__(client, address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
+        client.close()
         raise InputError(
             "the cluster's scheduler must answer",
             got=f"cluster = {address!r} ({error})",
