@@ -1,4 +1,5 @@
 import dataclasses
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -6,11 +7,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from leadline import InputError, recurrent
 from leadline.recurrent import sweep
 from leadline.recurrent.layers import Nonlinearity
 from leadline.recurrent.sweep import Rows, adjoint_sweep
+from leadline.sounding import Protocol
 
 
 def model_of(nonlinearity: Nonlinearity = "tanh", layers=1, seed=0, hidden=5, inputs=2, outputs=3):
@@ -39,24 +42,66 @@ def unrolled(model, x):
     return torch.stack(below, 1) @ model.W_f.T + model.b_f, states, inputs
 
 
-@pytest.mark.parametrize("last_only", [True, False])
+REDUCTIONS = {
+    "mean": recurrent.mse,
+    "sum": lambda predictions, y: (predictions - y).square().sum(),
+    "last_only": partial(recurrent.mse, last_only=True),
+    "per_step": partial(recurrent.mse, per_step=True),
+    "per_sample": lambda predictions, y: (predictions - y).square().mean(2),
+}
+"""To a scalar; or to terms of shape (T,) or (B, T)."""
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "identity"])
-def test_flow_is_what_automatic_differentiation_finds(nonlinearity, layers, last_only):
+def test_flow_is_what_automatic_differentiation_finds(nonlinearity, layers, reduction):
     model, (x, y) = model_of(nonlinearity, layers), data_of()
     with recurrent.trace(model) as tape:
-        loss = recurrent.mse(model(x)[0], y, last_only=last_only)
+        loss = REDUCTIONS[reduction](model(x)[0], y)
     flow = tape.gradient_flow(loss)
 
     predictions, states, inputs = unrolled(model, x)
-    oracle = recurrent.mse(predictions, y, last_only=last_only)
-    assert loss.item() == pytest.approx(oracle.item(), rel=1e-12)
+    oracle = REDUCTIONS[reduction](predictions, y)
+    np.testing.assert_allclose(loss.detach(), oracle.detach(), rtol=1e-12)
+
+    def gradients(of, by):
+        return torch.stack(torch.autograd.grad(of, by, retain_graph=True, materialize_grads=True), 1).numpy()
+
     for layer, h, below in zip(flow.layers, states, inputs, strict=True):
-        total = torch.stack(torch.autograd.grad(oracle, h, retain_graph=True), 1)
-        to_input = torch.stack(torch.autograd.grad(oracle, below, retain_graph=True), 1)
-        np.testing.assert_allclose(layer.total, total.norm(dim=-1), rtol=1e-9, atol=1e-300)
-        np.testing.assert_allclose(np.exp(layer.log_input), to_input.norm(dim=-1), rtol=1e-9, atol=1e-300)
+        total, to_input = (np.linalg.norm(gradients(oracle.sum(), by), axis=-1) for by in (h, below))
+        np.testing.assert_allclose(layer.total, total, rtol=1e-9, atol=1e-300)
+        np.testing.assert_allclose(np.exp(layer.log_input), to_input, rtol=1e-9, atol=1e-300)
         np.testing.assert_allclose(layer.hidden_norm, torch.stack(h, 1).detach().norm(dim=-1), rtol=1e-12)
+    if loss.dim():
+        terms = oracle if oracle.dim() == 1 else oracle.sum(0)
+        for layer, h in zip(tape.influence(loss).layers, states, strict=True):
+            rows = [np.linalg.norm(gradients(term, h), axis=(0, 2)) for term in terms]
+            np.testing.assert_allclose(layer.norms, rows, rtol=1e-9, atol=1e-300)
+
+
+def test_a_linear_network_in_closed_form():
+    """dL_k/dh_t = (W_h^T)^(k-t) dL_k/dh_k, with dL_k/dh_k = 2/numel W_f^T (y_k - target_k); the flow is their sum."""
+    model, (x, y) = model_of("identity"), data_of()
+    with recurrent.trace(model) as tape:
+        predictions = model(x)[0]
+        terms = recurrent.mse(predictions, y, per_step=True)
+        at_end = recurrent.mse(predictions, y, last_only=True)
+    with torch.no_grad():
+        W_h, at_k = model.network.layers[0].W_h, 2 / y.numel() * (predictions - y) @ model.W_f
+        by_distance = torch.stack([torch.linalg.matrix_power(W_h, n) for n in range(7)])
+        distance = torch.arange(7)[:, None] - torch.arange(7)
+        # Rows by sample, term k and timestep t; nothing reaches what comes after its term.
+        rows = torch.einsum("bki,ktij->bktj", at_k, by_distance[distance.clamp(min=0)])
+        rows = torch.where((distance >= 0)[None, :, :, None], rows, 0)
+    (layer,) = tape.gradient_flow(terms).layers
+    np.testing.assert_allclose(layer.total, rows.sum(1).norm(dim=-1), rtol=1e-12)
+    (layer,) = tape.gradient_flow(at_end).layers
+    np.testing.assert_allclose(layer.total, 7 * rows[:, -1].norm(dim=-1), rtol=1e-12)
+    (layer,) = tape.influence(terms, per_sample=True).layers
+    np.testing.assert_allclose(layer.norms, rows.norm(dim=(0, 3)), rtol=1e-12)
+    assert layer.log_norms_per_sample is not None
+    np.testing.assert_allclose(np.exp(layer.log_norms_per_sample), rows.norm(dim=-1), rtol=1e-6)
 
 
 def test_direct_and_recurrent_parts_add_up():
@@ -177,8 +222,12 @@ def test_layers_of_different_lengths_share_a_figure():
         loss = model[1](h[:, -4:])[0].sum()
     flow = tape.gradient_flow(loss)
     lines = [trace for trace in traces(flow) if trace.mode == "lines"]
-    assert [len(line.x) for line in lines] == [9, 9, 9, 4, 4, 4]
-    assert len({line.line.color for line in lines}) == 2
+    assert [len(line.x) for line in lines[:-1]] == [9, 9, 9, 4, 4, 4]
+    keys = [trace.name for trace in traces(flow) if trace.hoverinfo == "skip"]
+    assert keys == ["direct part", "exactly zero"], "what dashes and marks say is told once"
+    edges = {trace.y[0] for trace in traces(flow) if trace.marker.symbol == "triangle-down-open" and trace.y[0]}
+    assert len(edges) == 1, "what is zero stands on the edge of the figure"
+    assert len({line.line.color for line in lines[:-1]}) == 2
 
 
 def test_a_relu_network_of_spectral_radius_zero_doubles_its_gradient():
@@ -342,6 +391,34 @@ def test_a_loss_that_reaches_one_timestep_only_says_so():
     with recurrent.trace(model) as tape:
         _, h = model(x)
     assert "reaches 1 of 12 timesteps" in str(tape.gradient_flow(h[:, 0].sum()))
+
+
+def test_padding_is_no_zero_and_a_gradient_that_comes_from_both_ends_dips():
+    """The reader of a classifier: sequences of different lengths, read both ways, whose last states decide."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = torch.nn.LSTM(2, 4, 2, bidirectional=True, batch_first=True)
+    x = torch.randn(3, 40, 2, generator=torch.Generator().manual_seed(0))
+    packed = pack_padded_sequence(x, torch.tensor([40, 20, 12]), batch_first=True)
+    with recurrent.trace(model) as tape:
+        loss = model(packed)[1][0][-2:].sum()
+    below, below_reverse, forward, reverse = str(tape.gradient_flow(loss)).split("; ")
+    assert "the gradient dips to 10^" in below
+    assert "the gradient dips to 10^" in below_reverse, below_reverse
+    assert "shrinks" in forward
+    assert "at the last timestep to" in forward
+    assert "shrinks" in reverse
+    assert "at the first timestep to" in reverse
+
+
+def test_timesteps_that_get_nothing_are_counted_from_their_end():
+    layer = contracting(0.5, 9).layers[0]
+    log = np.tile(np.arange(9.0), (2, 1))
+    log[0, :3], log[1, :5] = -np.inf, -np.inf
+    log[1, 7:] = np.nan  # a sample of seven timesteps
+    for direction, values, first in (("forward", log, "first"), ("reverse", log[:, ::-1], "last")):
+        flow = recurrent.GradientFlow(Protocol(), (dataclasses.replace(layer, direction=direction, log_total=values),))
+        assert f"dies: of 8 timesteps the {first} 4 get none" in str(flow)
 
 
 def test_the_effective_horizon_counts_what_is_above_one_percent():

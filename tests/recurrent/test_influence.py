@@ -5,6 +5,8 @@ from torch import nn
 
 from leadline import InputError, recurrent
 from leadline.recurrent import influence, tracing
+from leadline.recurrent.arrival import arrive
+from leadline.recurrent.replay import Call, replay
 
 CELLS = {
     "tanh": lambda layers: nn.RNN(3, 5, layers, batch_first=True),
@@ -73,20 +75,23 @@ def test_rows_are_the_flows_of_single_terms(cell, layers, is_local, monkeypatch)
         np.testing.assert_allclose(layer.norms, whole, rtol=1e-9, atol=1e-300)
 
 
-def test_the_terms_add_up_to_the_flow():
-    """Superposition, as vectors: the flow of a weighted sum of terms is that of the sum of its rows."""
-    model, (x, y) = Model(lambda: CELLS["lstm"](1), True).double(), data_of(batch=1)
-    output = []
-    handle = model.network.register_forward_hook(lambda module, inputs, returned: output.append(returned[0]))
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_terms_add_up_to_the_flow(cell, layers):
+    """Superposition: the vectors whose norms the influence holds sum to the vectors whose norms the flow holds."""
+    model, (x, y) = Model(lambda: CELLS[cell](layers), True).double(), data_of()
     with recurrent.trace(model) as tape:
         terms = terms_of(model, x, y)
-    handle.remove()
-    flow, influence = tape.gradient_flow(terms).layers[0], tape.influence(terms).layers[0]
-    assert (flow.total[0] <= influence.norms.sum(0) + 1e-15).all()
-    last = influence.norms[-1, -1]
-    assert flow.total[0, -1] == pytest.approx(last, rel=1e-12)
-    (direct,) = torch.autograd.grad(terms.sum(), output[0])
-    np.testing.assert_allclose(np.diag(influence.norms), direct[0].norm(dim=-1), rtol=1e-9)
+    flow, influence = tape.gradient_flow(terms), tape.influence(terms)
+    (call,) = tape.calls
+    assert isinstance(call, Call)
+    by_term = [torch.autograd.grad(term, call.outputs[:1], retain_graph=True) for term in terms]
+    seeds = [(of_output, *(None for _ in call.outputs[1:])) for (of_output,) in by_term]
+    for arrived, total, norms in zip(arrive(replay(call), seeds), flow.layers, influence.layers, strict=True):
+        rows = arrived.hidden(arrived.total)
+        vectors = rows.unit * rows.log.exp().unsqueeze(-1)  # by timestep, term and sample
+        np.testing.assert_allclose(vectors.sum(1).norm(dim=-1).T, total.total, rtol=1e-9)
+        np.testing.assert_allclose(vectors.norm(dim=(2, 3)).T, norms.norms, rtol=1e-9)
 
 
 @pytest.mark.parametrize("layers", [1, 2])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate, product
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,8 @@ MODULES: dict[str, Callable[..., nn.RNNBase]] = {
     "gru": nn.GRU,
 }
 SEEDS = [("output",), ("h_n",), ("c_n",), ("output", "h_n", "c_n")]
-REDUCTIONS = ["mean", "sum", "last"]
+REDUCTIONS = ["mean", "sum", "last_only", "per_step", "per_sample"]
+"""To a scalar; or to terms of shape (T,) or (B, T)."""
 
 
 @dataclass(frozen=True)
@@ -122,28 +123,34 @@ def packed(padded: Tensor, lengths: Sequence[int], is_sorted: bool = False, batc
 
 
 def loss_of(returned: tuple[Any, Any], batch_first: bool, seeds: Sequence[str], reduction: str = "mean") -> Tensor:
-    """Squared distances from a ramp: their mean or sum, or of the last timestep and layer alone."""
+    """Squared distances from a ramp, reduced; what h_n and c_n add to terms by timestep stands in the last of them."""
     output, last = returned
     h_n, *c_n = last if isinstance(last, tuple) else (last,)
+    lengths = None
     if isinstance(output, PackedSequence):
         padded, lengths = pad_packed_sequence(output)
-        at_end = padded[lengths - 1, torch.arange(len(lengths))]
+    elif output.dim() == 2:
+        padded, h_n, *c_n = (part.unsqueeze(1) for part in (output, h_n, *c_n))
     else:
-        at_end = output[:, -1] if batch_first and output.dim() == 3 else output[-1]
-        padded = output
-    read = {
-        "output": at_end if reduction == "last" else padded,
-        "h_n": h_n[-1] if reduction == "last" else h_n,
-        "c_n": None if not c_n else c_n[0][-1] if reduction == "last" else c_n[0],
-    }
+        padded = output.transpose(0, 1) if batch_first else output
+    batch = torch.arange(padded.shape[1])
+    at_end = padded[-1] if lengths is None else padded[lengths - 1, batch]
+    states = [part for name, part in zip(("h_n", "c_n"), (h_n, *c_n), strict=False) if name in seeds]
+    if reduction in ("per_step", "per_sample"):
+        terms = squares(padded).sum(-1) if "output" in seeds else torch.zeros_like(padded[..., 0])
+        for state in states:
+            terms = torch.cat([terms[:-1], terms[-1:] + squares(state).sum((0, -1))])
+        return terms.sum(1) if reduction == "per_step" else terms.T
+    read = [at_end if reduction == "last_only" else padded] if "output" in seeds else []
+    read += [state[-1] if reduction == "last_only" else state for state in states]
     total = h_n.new_zeros(())
-    for name in seeds:
-        value = read[name]
-        if value is not None:
-            ramp = torch.linspace(-1, 1, value.numel(), dtype=value.dtype).reshape(value.shape)
-            squares = (value - ramp).square()
-            total = total + (squares.mean() if reduction == "mean" else squares.sum())
+    for value in read:
+        total = total + (squares(value).mean() if reduction == "mean" else squares(value).sum())
     return total
+
+
+def squares(value: Tensor) -> Tensor:
+    return (value - torch.linspace(-1, 1, value.numel(), dtype=value.dtype).reshape(value.shape)).square()
 
 
 def assert_same_values(found: Any, expected: Any) -> None:
@@ -223,25 +230,31 @@ def check(case: Case, losses: Iterable[tuple[Sequence[str], str]]) -> None:
         if seeds != ("c_n",) or case.is_lstm:
             loss, same = (loss_of(one, case.batch_first, seeds, reduction) for one in (returned, answered))
             assert_flow(tape.gradient_flow(loss), oracle.expected(same), note=f"by {seeds}, {reduction}")
+            if reduction in ("per_step", "per_sample"):
+                terms = same if reduction == "per_step" else same.sum(0)
+                assert_influence(tape.influence(loss), [oracle.expected(term) for term in terms])
 
 
-@pytest.mark.parametrize("batch_first", [True, False])
-@pytest.mark.parametrize("bidirectional", [False, True])
+def assert_influence(influence: recurrent.Influence, expected: Sequence[Sequence[Expected]]) -> None:
+    """Every row against the gradients of its term alone."""
+    for layer, rows in zip(influence.layers, zip(*expected, strict=True), strict=True):
+        norms = [np.sqrt(np.nansum(row.total**2, axis=0)) for row in rows]
+        np.testing.assert_allclose(layer.norms, norms, rtol=1e-9, atol=1e-300, err_msg=layer.title)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("direction", ["forward", "both"])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("cell", MODULES)
-def test_flow_is_what_automatic_differentiation_finds(cell, layers, bidirectional, batch_first):
-    # The product in full at two layers; elsewhere each seed and each reduction, and the other layout with all at once.
-    together = SEEDS[-1]
-    losses = [(seeds, "mean") for seeds in SEEDS] + [(together, "sum"), (together, "last")]
-    if not batch_first:
-        losses = [(together, "mean")]
-    elif layers == 2:
-        losses = product(SEEDS, REDUCTIONS)
-    check(Case(cell, layers, bidirectional, batch_first, time=4), losses)
+def test_flow_is_what_automatic_differentiation_finds(cell, layers, direction, reduction):
+    # Each seed alone for one reduction, and at two layers for all; elsewhere the output alone and all together.
+    alone = SEEDS[:-1] if reduction == "mean" or layers == 2 else SEEDS[:1]
+    check(Case(cell, layers, direction == "both", time=4), [(seeds, reduction) for seeds in (*alone, SEEDS[-1])])
 
 
 SPECIAL = [
     *(Case(cell, 2, True, bias=False) for cell in MODULES),
+    *(Case(cell, layers, both, batch_first=False) for cell in MODULES for layers in (1, 3) for both in (False, True)),
     *(Case(cell, 2, True, batch_first=False, hx=True) for cell in MODULES),
     *(Case(cell, 2, True, time=1) for cell in MODULES),
     *(Case(cell, 2, False, time=1, hx=True) for cell in MODULES),
@@ -263,7 +276,7 @@ SPECIAL = [
 
 @pytest.mark.parametrize("case", SPECIAL, ids=str)
 def test_flow_in_special_configurations(case):
-    check(case, [(SEEDS[-1], "mean")])
+    check(case, [(SEEDS[-1], "mean"), (("output",), "per_step")])
 
 
 @st.composite

@@ -73,6 +73,7 @@ def log_traces(
     colours: Sequence[str] = COLOURS,
     dashed: tuple[str, ...] = (),
     dotted: tuple[str, ...] = (),
+    among: Sequence[np.ndarray] = (),
     **trace: Any,
 ) -> list[go.Scatter]:
     """The lines of :func:`log_lines` and their marks, for a figure that holds more than them.
@@ -83,9 +84,10 @@ def log_traces(
         colours: of the lines, in turn.
         dashed: names of lines to draw dashed.
         dotted: names of lines to draw dotted.
+        among: base-10 logarithms of the other lines on the same axis, whose edges the marks share.
         trace: further properties of every trace, such as its axes; of lines alone, ``showlegend``.
     """
-    finite = np.concatenate([values[np.isfinite(values)] for values in log10.values()] or [np.zeros(0)])
+    finite = np.concatenate([values[np.isfinite(values)] for values in (*log10.values(), *among)] or [np.zeros(0)])
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (-1.0, 1.0)
     margin = max(0.5, 0.06 * (high - low))
     edges = {"zero": (low - margin, "triangle-down-open"), "infinite": (high + margin, "triangle-up-open")}
@@ -93,20 +95,17 @@ def log_traces(
     found = []
     for i, (name, values) in enumerate(log10.items()):
         colour = colours[i % len(colours)]
-        found.append(
-            go.Scatter(
-                x=x,
-                y=np.where(np.isfinite(values), values, np.nan),
-                name=plain(name),
-                legendgroup=name,
-                mode="lines",
-                line={"color": colour, "dash": dashes.get(name, "solid"), "width": 2},
-                connectgaps=False,
-                hovertemplate="10^%{y:.2f}",
-                _validate=False,
-                **trace,
-            )
-        )
+        line = {
+            "x": x,
+            "y": np.where(np.isfinite(values), values, np.nan),
+            "name": plain(name),
+            "legendgroup": name,
+            "mode": "lines",
+            "line": {"color": colour, "dash": dashes.get(name, "solid"), "width": 2},
+            "connectgaps": False,
+            "hovertemplate": "10^%{y:.2f}",
+        }
+        found.append(go.Scatter(**{**line, **trace}, _validate=False))
         marks = {"zero": values == -np.inf, "infinite": values == np.inf, "not a number": np.isnan(values)}
         for kind, where in marks.items():
             if where.any():

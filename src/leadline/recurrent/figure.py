@@ -1,8 +1,8 @@
 """How the soundings of recurrent networks are drawn."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -23,23 +23,56 @@ def flow_figure(flow: GradientFlow) -> go.Figure:
     Medians over the batch; what an LSTM's cells receive is dotted. A cross marks where float32 loses the gradient.
     """
     axes = [("gradient", "timestep t", "‖dL/dh<sub>t</sub>‖"), ("hidden state", "timestep t", "‖h<sub>t</sub>‖")]
-    of_h, of_state = {}, {}
+    gradients = [_gradients(layer) for layer in flow.layers]
+    with np.errstate(divide="ignore"):
+        states = [np.log10(median(layer.hidden_norm)) for layer in flow.layers]
+    drawn = [values for own in gradients for values in own.values()]
     traces: list[go.Scatter] = []
-    for layer, colour in zip(flow.layers, cycle(COLOURS)):
+    for layer, own, state, colour in zip(flow.layers, gradients, states, cycle(COLOURS), strict=False):
         t = np.arange(1, 1 + layer.log_total.shape[1])
-        total, direct, cell = (f"{layer.title}: {part}" for part in ("total", "direct part", "cell"))
-        own = {total: median(layer.log_total) / LN10, direct: median(layer.log_direct) / LN10}
-        if layer.log_cell_total is not None:
-            own[cell] = median(layer.log_cell_total) / LN10
-        traces += log_traces(t, own, colours=[colour], dashed=(direct,), dotted=(cell,), xaxis="x", yaxis="y")
-        traces += _float32_marks(layer, own[total], colour)
-        with np.errstate(divide="ignore"):
-            state = {f"{layer.title}: state": np.log10(median(layer.hidden_norm))}
-        traces += log_traces(t, state, colours=[colour], xaxis="x2", yaxis="y2", showlegend=False)
-        of_h, of_state = of_h | own, of_state | state
-    ticks = {"yaxis": log_ticks(*of_h.values()), "yaxis2": log_ticks(*of_state.values())}
+        look = {"colours": [colour], "legendgroup": layer.title}
+        for part, values in own.items():
+            name, is_total = f"{layer.title}: {part}" if part else layer.title, not part
+            dashes = {"dashed": (name,) if part == DIRECT else (), "dotted": (name,) if part == CELL else ()}
+            traces += log_traces(
+                t, {name: values}, among=drawn, showlegend=is_total, xaxis="x", yaxis="y", **dashes, **look
+            )
+        traces += _float32_marks(layer, own[""], colour)
+        traces += log_traces(t, {layer.title: state}, among=states, showlegend=False, xaxis="x2", yaxis="y2", **look)
+    steps = {"range": [0.5, max(map(len, states)) + 0.5]}
+    ticks = {"xaxis": steps, "xaxis2": steps, "yaxis": log_ticks(*drawn), "yaxis2": log_ticks(*states)}
     figure = panels("How much gradient arrives", axes, height=420, hovermode="x unified", **ticks)
-    return figure.add_traces(traces)
+    return figure.add_traces([*traces, *_legend(gradients)])
+
+
+DIRECT, CELL = "direct part", "what the cell receives"
+
+
+def _gradients(layer: LayerFlow) -> dict[str, np.ndarray]:
+    """The curves of a layer, medians over the batch: the total under no name, the direct part, and dL/dc_t."""
+    found = {"": median(layer.log_total) / LN10, DIRECT: median(layer.log_direct) / LN10}
+    return found if layer.log_cell_total is None else found | {CELL: median(layer.log_cell_total) / LN10}
+
+
+def _legend(gradients: Sequence[Mapping[str, np.ndarray]]) -> list[go.Scatter]:
+    """What dashes and marks say, once for all layers."""
+    parts = {part for own in gradients for part in own}
+    values = np.concatenate([values for own in gradients for values in own.values()])
+    looks = [
+        (DIRECT, {"mode": "lines", "line": {"color": NEUTRAL, "dash": "dash"}}, DIRECT in parts),
+        (CELL, {"mode": "lines", "line": {"color": NEUTRAL, "dash": "dot"}}, CELL in parts),
+        ("exactly zero", _mark("triangle-down-open"), bool(np.isneginf(values).any())),
+        ("infinite", _mark("triangle-up-open"), bool(np.isposinf(values).any())),
+    ]
+    return [
+        go.Scatter(x=[None], y=[None], name=name, hoverinfo="skip", **look, _validate=False)
+        for name, look, is_there in looks
+        if is_there
+    ]
+
+
+def _mark(symbol: str) -> dict[str, Any]:
+    return {"mode": "markers", "marker": {"color": NEUTRAL, "symbol": symbol, "size": 8}}
 
 
 def _float32_marks(layer: LayerFlow, log10_total: np.ndarray, colour: str) -> list[go.Scatter]:

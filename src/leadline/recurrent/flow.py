@@ -201,34 +201,49 @@ def _tell(layer: LayerFlow) -> str:
     if not np.isfinite(reading).any():
         return "nothing of the loss arrives" if (reading[present] == -np.inf).all() else "the gradient is infinite"
     steps = present.sum(axis=1)
+    typical_steps = int(np.median(steps))
     infinite = np.median((reading == np.inf).sum(axis=1))
     if infinite >= 1:
-        return f"the gradient is infinite at {int(infinite)} of {int(np.median(steps))} timesteps"
-    is_zero = reading == -np.inf
+        return f"the gradient is infinite at {int(infinite)} of {typical_steps} timesteps"
     # How many of the far steps, from the far end on without a gap, receive exactly nothing.
-    dead = np.where(is_zero.all(axis=1), steps, np.argmin(is_zero | ~present, axis=1))
+    begins, is_nothing = np.argmax(present, axis=1), (reading == -np.inf) | ~present
+    dead = np.where(is_nothing.all(axis=1), steps, np.argmin(is_nothing, axis=1) - begins)
     if np.median(dead) >= 1:
-        return f"the gradient dies: it is exactly zero up to {int(np.median(dead))} steps from the {start} timestep"
-    last = steps - 1 if layer.direction == "forward" else np.full(len(reading), reading.shape[1] - 1)
-    near = reading[np.arange(len(reading)), last]
-    far = reading[np.arange(len(reading)), np.argmax(present, axis=1)]
-    sizes = (
-        f"from 10^{np.median(near) / LN10:.1f} at the {end} timestep to 10^{np.median(far) / LN10:.1f} at the {start}"
-    )
+        return f"the gradient dies: of {typical_steps} timesteps the {start} {int(np.median(dead))} get none"
+    reached = int(np.median(np.isfinite(reading).sum(axis=1)))
+    if reached < 2 <= typical_steps:
+        return f"the loss reaches {reached} of {typical_steps} timesteps, which tells no change"
+    sample = np.arange(len(reading))
+    near, far = reading[sample, begins + steps - 1], reading[sample, begins]
+    sizes = f"from {_power(near)} at the {end} timestep to {_power(far)} at the {start}"
     slopes = layer.slope()
     slopes = slopes[np.isfinite(slopes)]
-    reached = int(np.median(np.isfinite(reading).sum(axis=1)))
-    if reached < 2 <= np.median(steps):
-        return f"the loss reaches {reached} of {int(np.median(steps))} timesteps, which tells no change"
-    if np.median(steps) < 2 or not len(slopes):
-        return f"how the gradient changes cannot be told from {int(np.median(steps))} timestep; {sizes}"
+    if typical_steps < 2 or not len(slopes):
+        return f"how the gradient changes cannot be told from {typical_steps} timestep; {sizes}"
     slope = float(np.median(slopes))
-    if abs(slope) < 0.01:
-        return f"the gradient keeps its size, {sizes}{_leaving(layer)}"
-    factor = math.exp(min(abs(slope), 700))
-    return (
-        f"the gradient {'grows' if slope > 0 else 'shrinks'} {factor:.3g}-fold per step back, {sizes}{_leaving(layer)}"
-    )
+    change = f"{'grows' if slope > 0 else 'shrinks'} {math.exp(min(abs(slope), 700)):.3g}-fold per step back"
+    change = _turn(layer, near, far) or ("keeps its size" if abs(slope) < 0.01 else change)
+    return f"the gradient {change}, {sizes}{_leaving(layer)}"
+
+
+def _power(log: np.ndarray) -> str:
+    return f"10^{np.median(log) / LN10:.1f}"
+
+
+def _turn(layer: LayerFlow, near: np.ndarray, far: np.ndarray) -> str | None:
+    """Where the gradient is much smaller, or much larger, than at both ends: its way is no straight line."""
+    told = np.isfinite(near) & np.isfinite(far)
+    if not told.any():
+        return None
+    finite = np.where(np.isfinite(layer.log_total), layer.log_total, np.nan)
+    finite, near, far = finite[told], near[told], far[told]
+    low, high = np.nanmin(finite, axis=1), np.nanmax(finite, axis=1)
+    turns = (("dips", low, np.minimum(near, far) - low), ("swells", high, high - np.maximum(near, far)))
+    for what, extreme, beyond in turns:
+        if np.median(beyond) > max(LN10, np.median(abs(far - near))):
+            t = int(np.median(np.argmax(finite == extreme[:, None], axis=1))) + 1
+            return f"{what} to {_power(extreme)} around timestep {t}"
+    return None
 
 
 def _leaving(layer: LayerFlow) -> str:

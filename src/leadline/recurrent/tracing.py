@@ -115,7 +115,8 @@ class Tape:
         one = replayed[0]
         if len(replayed) != 1 or isinstance(one, Chain) or len(one.layers[0]) != 1 or one.lengths is not None:
             return None
-        if len(terms) != len(one.layers[0][0].record.h):
+        has_dropout = any(layer[0].mask is not None for layer in one.layers)  # the sweep hands down no masks
+        if len(terms) != len(one.layers[0][0].record.h) or has_dropout:
             return None
         generator = torch.Generator(terms.device).manual_seed(0)
         weights = torch.rand(len(terms), generator=generator, device=terms.device, dtype=terms.dtype) + 0.5
