@@ -52,9 +52,9 @@ STATEMENTS = (
         why="The slope of tanh is below 1 wherever the state is not zero, so saturation shrinks the gradient at each "
         "step. ReLU passes it whole or not at all.",
         condition="That tanh vanishes more holds at a spectral radius of 2 and more, as measured here (16 units, 50 "
-        "timesteps, no training): there tanh saturates, and hardly any ReLU network vanishes. At 1.4 and below, also below "
-        "1, ReLU vanishes more, since it passes the gradient of only about half of its units. That tanh explodes less "
-        "holds at every scale at which anything explodes.",
+        "timesteps, no training): there tanh saturates, and hardly any ReLU network vanishes. At 1.4 and less ReLU "
+        "vanishes more, since it passes the gradient of only about half of its units. That tanh explodes less holds at "
+        "every scale at which anything explodes.",
         measure="leadline.worksheet.measurements.recurrent.explosions:nonlinearities",
     ),
     Statement(
