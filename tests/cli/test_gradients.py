@@ -51,6 +51,7 @@ def test_loss_terms_give_the_influence_too(name, layers, tmp_path: Path, capsys)
     assert [layer["layer"] for layer in summary["layers"]] == layers
     influence = recurrent.Influence.load(tmp_path / "influence")
     assert [layer.title for layer in influence.layers] == layers
+    assert [layer["reach"] for layer in summary["layers"]] == str(influence).split("; ")
     assert (tmp_path / "index.html").read_text().count('data-figure="') == 1 + len(layers)
     flow = recurrent.GradientFlow.load(tmp_path / "flow")
     for told, layer in zip(summary["layers"], flow.layers, strict=True):
@@ -114,10 +115,11 @@ def test_the_path_is_put_back(tmp_path: Path, capsys):
         (f"{HERE}:feedforward", ["holds recurrent layers", "Linear"]),
         (f"{HERE}:broken", ["must run to its end", "KeyError: 'weights'", 'raise KeyError("weights")']),
         (f"{HERE}:broken_loss", ["the loss of", "must run to its end", "factories.py, line"]),
-        (f"{HERE}:from_data", ["must run to its end", "missing 1 required positional argument: 'data'"]),
+        (f"{HERE}:from_data", ["called with nothing, for there is no --data", "a required argument: 'data'"]),
         (f"{HERE}:detached", ["a loss without a graph"]),
         (f"{HERE}:not_a_tensor", ["a scalar, or terms of shape", "float"]),
-        (f"{HERE}:not_numbers", ["lstm, layer 0: NaN from timestep 5 on"]),
+        (f"{HERE}:not_numbers", ["lstm, layer 0: NaN from timestep 5 on", "an input or a weight that is NaN"]),
+        (f"{HERE}:overflowing", ["network, layer 0: NaN from timestep", "states that overflow float32: sample 0"]),
         (f"{HERE}:not_a_number_loss", ["gradients must be numbers", "lstm"]),
     ],
 )
@@ -156,6 +158,14 @@ def test_data_that_cannot_be_read_are_told(content, text, tmp_path: Path, capsys
     code, _, err = run(capsys, f"{HERE}:from_data", "--data", str(path), "--out", str(tmp_path / "out"))
     assert code == cli.BAD_USAGE
     assert text in err
+
+
+def test_data_for_a_factory_that_takes_none_are_told(tmp_path: Path, capsys):
+    np.savez(tmp_path / "batch.npz", x=np.zeros(3))
+    code, _, err = run(capsys, f"{HERE}:factory", "--data", str(tmp_path / "batch.npz"), "--out", str(tmp_path / "out"))
+    assert code == cli.BAD_USAGE
+    assert "factory is called with the arrays of" in err
+    assert "it takes (): too many positional arguments" in err
 
 
 def test_a_single_array_and_objects_are_no_data(tmp_path: Path, capsys):

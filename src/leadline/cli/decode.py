@@ -5,18 +5,15 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from leadline.cli import DONE
+from leadline.cli.output import Switch
 from leadline.errors import InputError, context
 
 if TYPE_CHECKING:
     from leadline.cli.models import TextModel
     from leadline.decoding import Decoded, Hypothesis, Score, SearchAudit
-
-Switch = Annotated[bool, Parameter(negative=())]
 
 
 def decode(

@@ -4,15 +4,11 @@ import sys
 import threading
 import webbrowser
 from importlib.util import find_spec
-from typing import Annotated
 from urllib.parse import urlsplit
 
-from cyclopts import Parameter
-
 from leadline.cli import DONE
+from leadline.cli.output import Switch
 from leadline.errors import InputError
-
-Switch = Annotated[bool, Parameter(negative=())]
 
 
 def explore(

@@ -1,26 +1,19 @@
 """``leadline gradients``: how much gradient arrives at each timestep of a model that a factory makes."""
 
-import importlib
 import math
-import sys
-import tempfile
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from leadline.cli import DONE
-from leadline.errors import InputError, LeadlineError, nearest
+from leadline.cli.factory import call, parse, resolve, working_directory_on_path
+from leadline.cli.output import Switch, check_writable, tell
+from leadline.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from leadline.recurrent import GradientFlow, Influence, LayerFlow
-
-Switch = Annotated[bool, Parameter(negative=())]
 
 EXAMPLE = "def factory(): return model, batch, lambda model, batch: criterion(model(batch[0]), batch[1])"
 
@@ -50,36 +43,17 @@ def gradients(
     json
         Print the summary on standard output instead of a sentence per layer.
     """
-    module, name = _parse(factory)
+    module, name = parse(factory)
     arrays = () if data is None else (_load(data),)
-    _check_writable(out)
-    with _working_directory_on_path():
-        make = _resolve(module, name)
-        model, batch, loss = _made(factory, _call(factory, make, *arrays))
+    check_writable(out)
+    with working_directory_on_path():
+        make, given = resolve(module, name), f"the arrays of {data}" if arrays else "nothing, for there is no --data"
+        model, batch, loss = _made(factory, call(factory, make, *arrays, given=given))
         flow, influence = _trace(factory, model, batch, loss)
-    summary = {"factory": factory, "data": None if data is None else str(data), "layers": _summary(flow)}
+    summary = {"factory": factory, "data": None if data is None else str(data), "layers": _summary(flow, influence)}
     page = _write(out, factory, flow, influence, summary)
-    if json:
-        from leadline.storage import canonical_json
-
-        sys.stdout.write(canonical_json(summary))
-    else:
-        print(*(layer["sentence"] for layer in summary["layers"]), f"page: {page}", sep="\n")
+    tell(summary, [*_sentences(summary, "sentence"), *_sentences(summary, "reach"), f"page: {page}"], json=json)
     return DONE
-
-
-def _parse(factory: str) -> tuple[str, str]:
-    module, _, name = factory.partition(":")
-    if not module or not name.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-        looks_like_file = module.endswith(".py") or "/" in module
-        dotted = module.removesuffix(".py").strip("./").replace("/", ".")
-        raise InputError(
-            "a factory is named by its module and its name: module:function",
-            got=factory,
-            cause="a file's path instead of a module's name" if looks_like_file else None,
-            cure=f"leadline gradients {dotted or 'module'}:{name or 'factory'}",
-        )
-    return module, name
 
 
 def _load(data: Path) -> dict[str, Any]:
@@ -100,53 +74,6 @@ def _load(data: Path) -> dict[str, Any]:
             got=f"--data {data} ({getattr(error, 'strerror', None) or error})",
             cure="np.savez('batch.npz', x=x, y=y)",
         ) from error
-
-
-def _check_writable(out: Path) -> None:
-    """Refuse before any work starts what could not be written in the end."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise InputError(
-            "--out must be a folder that can be written",
-            got=f"--out {out} ({error.strerror})",
-            cure="name another folder",
-        ) from None
-
-
-@contextmanager
-def _working_directory_on_path() -> Iterator[None]:
-    """As ``python -m`` has it; the console script has not."""
-    before = list(sys.path)
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        yield
-    finally:
-        sys.path[:] = before
-
-
-def _resolve(module: str, name: str) -> Callable[..., Any]:
-    try:
-        found = importlib.import_module(module)
-    except (Exception, SystemExit) as error:
-        is_missing = isinstance(error, ModuleNotFoundError) and str(error.name) in (module, module.split(".")[0])
-        raise InputError(
-            "the factory's module must be importable",
-            got=f"{module}: {_said(error)}",
-            cause=f"no {module.replace('.', '/')}.py in {Path.cwd()}" if is_missing else _where(error),
-            cure="run the command from the folder that holds the module" if is_missing else "import it in Python first",
-        ) from error
-    make = getattr(found, name, None)
-    if not callable(make):
-        functions = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
-        raise InputError(
-            "the factory is a function of its module",
-            got=f"{module} has no {name}" if make is None else f"{module}:{name} is a {type(make).__name__}",
-            cure=f"it has {', '.join(nearest(name, functions)[:5])}" if functions else None,
-        )
-    return make
 
 
 def _made(factory: str, made: Any) -> "tuple[nn.Module, Any, Callable[..., Any]]":
@@ -172,7 +99,7 @@ def _trace(
     from leadline import recurrent
 
     with recurrent.trace(model) as tape:
-        terms: Tensor = _call(f"the loss of {factory}", loss, model, batch)
+        terms: Tensor = call(f"the loss of {factory}", loss, model, batch, given="the model and the batch")
         if not isinstance(terms, Tensor) or terms.dim() > 2 or not terms.is_floating_point():
             is_tensor = isinstance(terms, Tensor)
             raise InputError(
@@ -184,33 +111,8 @@ def _trace(
     return flow, tape.influence(terms) if terms.dim() and terms.shape[-1] > 1 else None
 
 
-def _call(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call what the user wrote; its failure is told with the line that it comes from."""
-    try:
-        return function(*arguments)
-    except LeadlineError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise InputError(
-            f"{what} must run to its end", got=_said(error), cause=_where(error), cure="call it in Python first"
-        ) from error
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")
-
-
-def _where(error: BaseException) -> str | None:
-    """The last line on the way to an error that is not of an installed package."""
-    if isinstance(error, SyntaxError):
-        return f"{error.filename}, line {error.lineno}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(("<", sys.prefix))]
-    own = [f for f in frames if Path(__file__).parent not in Path(f.filename).parents]
-    return f"{own[-1].filename}, line {own[-1].lineno}: {own[-1].line}" if own else None
-
-
-def _summary(flow: "GradientFlow") -> list[dict[str, Any]]:
-    """By layer, the sentence and what a monitor tells."""
+def _summary(flow: "GradientFlow", influence: "Influence | None") -> list[dict[str, Any]]:
+    """By layer, the sentence and what a monitor tells; with loss terms, how far they reach."""
     import numpy as np
 
     from leadline.recurrent import GradientFlow
@@ -220,9 +122,20 @@ def _summary(flow: "GradientFlow") -> list[dict[str, Any]]:
         numbers = summary([(layer, ~np.isnan(layer.hidden_norm))])
         sentence = str(GradientFlow(flow.protocol, (layer,)).verdict)
         finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-        return {"layer": layer.title, "sentence": sentence, **finite}
+        reach = reaches.get(layer.title)
+        return {"layer": layer.title, "sentence": sentence, **finite} | ({} if reach is None else {"reach": reach})
 
+    reached = () if influence is None else influence.layers
+    reaches = {layer.title: text for layer, text in zip(reached, _reaches(influence), strict=True)}
     return [told(layer) for layer in flow.layers]
+
+
+def _reaches(influence: "Influence | None") -> list[str]:
+    return [] if influence is None else str(influence.verdict).split("; ")
+
+
+def _sentences(summary: Mapping[str, Any], of: str) -> list[str]:
+    return [layer[of] for layer in summary["layers"] if of in layer]
 
 
 def _write(
@@ -232,13 +145,12 @@ def _write(
     from leadline.report.soundings import Chapter, soundings_page
     from leadline.storage import canonical_json, write
 
-    sentences = [layer["sentence"] for layer in summary["layers"]]
-    file = "flow/sounding.json"
-    chapters = [Chapter("How much gradient arrives", sentences, [flow.figure()], flow.protocol, file)]
+    told, file = _sentences(summary, "sentence"), "flow/sounding.json"
+    chapters = [Chapter("How much gradient arrives", told, [flow.figure()], flow.protocol, file)]
     flow.save(out / "flow")
     if influence is not None:
         figures = [influence.figure(layer) for layer in range(len(influence.layers))]
-        told, file = str(influence.verdict).split("; "), "influence/sounding.json"
+        told, file = _reaches(influence), "influence/sounding.json"
         chapters.append(Chapter("How far each loss term reaches back", told, figures, influence.protocol, file))
         influence.save(out / "influence")
     lead = f"One forward and backward pass of the model that `{factory}` makes."

@@ -120,7 +120,9 @@ class _HuggingFaceModel:
         if any((folder / name).is_file() for name in kept):
             try:
                 return transformers.AutoTokenizer.from_pretrained(folder, **local)
-            except Exception as error:  # tokenizers raise bare exceptions of their own
+            except (
+                Exception
+            ) as error:  # of a damaged file the tokenizers library raises Exception itself, and no kind of it
                 cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             "a prompt needs the tokenizer that the model was trained with",

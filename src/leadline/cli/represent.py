@@ -2,8 +2,6 @@
 
 import math
 import shutil
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from leadline.cli import DONE
+from leadline.cli.output import Switch, check_writable, tell
 from leadline.errors import InputError, context
 
 if TYPE_CHECKING:
     from leadline.representation import RepresentationStudy
     from leadline.representation.represent import Progress
-
-Switch = Annotated[bool, Parameter(negative=())]
 
 ENCODER = "encoder.safetensors"
 
@@ -67,27 +64,23 @@ def represent(
     """
     size = _size(image_size)
     names = tuple(name for given in kinds for name in given.split(",") if name)
-    _check_writable(out)
+    check_writable(out)
     rows, y, more = _load(data, labels, unlabelled, size)
 
     from leadline.representation import represent as study_of
 
     size = rows.image_size if rows.image_size is not None and size == "auto" else size
     work = out / "unfinished"
-    with context(f"in {data}"), _progress() as tell:
+    with context(f"in {data}"), _progress() as advance:
         study = study_of(
-            rows.X, y, X_unlabelled=more, kinds=names, image_size=size, seeds=seeds, checkpoint=work, progress=tell
+            rows.X, y, X_unlabelled=more, kinds=names, image_size=size, seeds=seeds, checkpoint=work, progress=advance
         )
     told = (*rows.notes, *(note for note in study.notes if note not in rows.notes))
     study = replace(study, notes=told)
     page = _write(out, study, data, labels, rows.image_size)
     shutil.rmtree(work, ignore_errors=True)  # what an interrupted run would have gone on from
-    if json:
-        from leadline.storage import canonical_json
-
-        sys.stdout.write(canonical_json(_summary(study)))
-    else:
-        print(_sentence(str(study.verdict)), *study.findings, f"encoder: {out / ENCODER}", f"page: {page}", sep="\n")
+    findings = (_sentence(str(study.verdict)), *study.findings, f"encoder: {out / ENCODER}", f"page: {page}")
+    tell(_summary(study), findings, json=json)
     return DONE
 
 
@@ -119,20 +112,6 @@ def _load(data: Path, labels: str | None, unlabelled: Path | None, size: Any):
             )
         more = extra.X
     return rows, None if raw is None else raw.values, more
-
-
-def _check_writable(out: Path) -> None:
-    """Refuse before any work starts what could not be written in the end."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise InputError(
-            "--out must be a folder that can be written",
-            got=f"--out {out} ({error.strerror})",
-            cure="name another folder",
-        ) from None
 
 
 @contextmanager

@@ -1,13 +1,13 @@
 """``leadline worksheet``: measure the statements, keep what is measured, write the page."""
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from leadline.cli import DONE, FAILED
+from leadline.cli.output import Switch, check_writable
 from leadline.cli.progress import progress
 from leadline.errors import InputError, context
 
@@ -21,8 +21,8 @@ def worksheet(
     data: Path | None = None,
     labels: str | None = None,
     out: Path = Path("report"),
-    fresh: Annotated[bool, Parameter(negative=())] = False,
-    json: Annotated[bool, Parameter(negative=())] = False,
+    fresh: Switch = False,
+    json: Switch = False,
 ) -> int:
     """Measure the twenty statements of the course and write a page about them.
 
@@ -68,7 +68,7 @@ def worksheet(
         raise InputError("--labels names a column of --data", got=f"--labels {labels}", cure="give --data too")
     source = {"path": str(data), **({"labels": labels} if labels else {})} if data is not None else {}
     setting = Setting(budget, _load(data, labels), source)
-    _check_writable(out)
+    check_writable(out)
 
     from leadline import report
     from leadline.storage import canonical_json
@@ -117,23 +117,6 @@ def _load(data: Path | None, labels: str | None):
         roles = split_roles(dataset.y, seed=0)
         label_subsets(dataset.y, roles.probe_pool, (dataset.num_classes,), num=1, seed=0)
     return dataset
-
-
-def _check_writable(out: Path) -> None:
-    """Refuse before any work starts what could not be written in the end."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except FileExistsError:
-        raise InputError("--out must be a folder", got=f"--out {out}, a file", cure="name another folder") from None
-    except OSError as error:
-        raise InputError(
-            "--out must be a folder that can be written",
-            got=f"--out {out} ({error.strerror})",
-            cause="missing permission, a full disk, or a file on the way",
-            cure="name another folder",
-        ) from None
 
 
 def _line(result) -> str:

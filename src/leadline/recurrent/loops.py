@@ -100,9 +100,10 @@ class Chain:
                     cause="an operation whose name ends in an underscore, such as relu_ or detach_",
                     cure="use the one without it: h = h.detach()",
                 )
-        bad = self.hidden().isnan().any(-1).any(-1)
+        hidden = self.hidden()
+        bad = hidden.isnan().any(-1)
         if not may_be_nan and bool(bad.any()):
-            raise not_numbers(self.title, int(bad.nonzero()[0]))
+            raise not_numbers(self.title, hidden, bad)
 
 
 def check_loops(calls: Sequence[Any]) -> None:

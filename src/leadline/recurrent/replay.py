@@ -289,16 +289,23 @@ def _check_numbers(call: Call, index: int, h: Tensor, lengths: Tensor | None) ->
     if lengths is not None:
         bad &= torch.arange(len(h), device=h.device).unsqueeze(1) < lengths
     if bad.any():
-        raise not_numbers(f"{call.title}, layer {index}", int(bad.any(1).nonzero()[0]))
+        raise not_numbers(f"{call.title}, layer {index}", h, bad)
 
 
-def not_numbers(where: str, t: int) -> InputError:
-    """What is said of activations that are NaN from index ``t`` on."""
+def not_numbers(where: str, h: Tensor, bad: Tensor) -> InputError:
+    """What is said of states (T, B, H) that are NaN where ``bad``, (T, B), is true."""
+    t, sample = bad.nonzero()[0].tolist()
+    infinite = h[:, sample].isinf().any(-1).nonzero()
+    if len(infinite):
+        cause = f"states that overflow {torch.finfo(h.dtype).dtype}: sample {sample} is infinite at timestep "
+        cause, cure = f"{cause}{int(infinite[0]) + 1}", "smaller weights, or float64: model.double()"
+    else:
+        cause, cure = "an input or a weight that is NaN", "look at the input and the states up to that timestep"
     return InputError(
         "activations must be numbers to be traced",
         got=f"{where}: NaN from timestep {t + 1} on",
-        cause="an input that is NaN, or states that overflowed and were subtracted",
-        cure="look at the input and the states up to that timestep",
+        cause=cause,
+        cure=cure,
     )
 
 

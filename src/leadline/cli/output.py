@@ -1,0 +1,47 @@
+"""What commands have in common around their work: a switch, the folder that they write into, what they print."""
+
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from leadline.errors import InputError
+
+Switch = Annotated[bool, Parameter(negative=())]
+"""An option that is given or not, without a ``--no-`` of its own."""
+
+
+def check_writable(out: Path) -> None:
+    """Refuse before any work starts what could not be written in the end.
+
+    Args:
+        out: the folder that ``--out`` names; it is made if missing.
+
+    Raises:
+        InputError: it cannot be made, or nothing can be written into it.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        is_file = isinstance(error, FileExistsError)
+        raise InputError(
+            "--out must be a folder that can be written",
+            got=f"--out {out}, a file" if is_file else f"--out {out} ({error.strerror})",
+            cause=None if is_file else "missing permission, a full disk, or a file on the way",
+            cure="name another folder",
+        ) from None
+
+
+def tell(summary: Mapping[str, Any], lines: Iterable[str], *, json: bool) -> None:
+    """Print what was found: the summary as JSON, or a line for each sentence."""
+    if json:
+        from leadline.storage import canonical_json
+
+        sys.stdout.write(canonical_json(summary))
+    else:
+        print(*lines, sep="\n")
