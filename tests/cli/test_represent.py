@@ -66,7 +66,7 @@ def test_a_file_becomes_a_page_an_encoder_and_five_lines(tmp_path: Path, capsys)
     assert summary["chosen"] == study.chosen
 
     code, told, _ = run(capsys, "encode", out / "encoder.safetensors", path, "--out", out / "codes.npy")
-    assert (code, told) == (cli.DONE, f"120 rows, codes of 128 numbers: {out / 'codes.npy'}\n")
+    assert (code, told) == (cli.DONE, f"120 rows, codes of 74 numbers: {out / 'codes.npy'}\n")
     np.testing.assert_array_equal(np.load(out / "codes.npy"), used["codes"])
 
 

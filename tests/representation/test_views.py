@@ -1,5 +1,6 @@
 """What becomes of a pretrained autoencoder: the encoder, layer by layer against what its formula says."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from leadline import data
-from leadline.autoencoders import pretrain
+from leadline.autoencoders import Encoder, pretrain
 from leadline.representation.views import KINDS, Patches, Whole, unscaled, view_of
 
 GLYPHS = data.glyphs("abc", 80, 14, seed=0).X
@@ -35,7 +36,7 @@ def test_images_are_seen_patch_by_patch_and_small_ones_as_a_whole():
 def test_the_whole_view_is_cut_at_its_last_nonlinearity():
     view = Whole(ROWS, None, 1)
     pretrained = trained(view)
-    codes = view.encoder(pretrained).encode(ROWS)
+    codes = view.encoder(pretrained.weights).encode(ROWS)
     with torch.inference_mode():
         hidden = pretrained.model.encoder[:4](torch.from_numpy(ROWS)).numpy()
     assert hidden.min() == 0
@@ -49,9 +50,9 @@ def test_the_patch_view_asks_the_first_layer_at_every_place(channels: int):
     rows = np.concatenate([ROWS, -ROWS, ROWS], axis=1) if channels == 3 else ROWS
     view = Patches.of(rows, (14, 14), channels)
     pretrained = trained(view)
-    frozen = view.encoder(pretrained)
+    frozen = view.encoder(pretrained.weights)
     p, q = 5, 5
-    assert frozen.architecture == view.architecture
+    assert frozen.architecture == replace(view.architecture, components=len(rows) - 1)
     assert view.architecture.patch_size == (p, q)
     images = np.pad(rows[:6].reshape(6, channels, 14, 14), ((0, 0), (0, 0), (2, 2), (2, 2)))
     windows = np.lib.stride_tricks.sliding_window_view(images, (p, q), axis=(2, 3))
@@ -63,10 +64,29 @@ def test_the_patch_view_asks_the_first_layer_at_every_place(channels: int):
     # 14 places in 4 cells of 3.5: the place between two cells counts half in each
     share = np.array([[max(0, min(i + 1, 3.5 * c + 3.5) - max(i, 3.5 * c)) / 3.5 for i in range(14)] for c in range(4)])
     expected = np.einsum("ai,bj,nijk->nkab", share, share, answers).reshape(6, -1)
-    codes = frozen.encode(rows[:6])
-    ratio = codes[expected > 0.01] / expected[expected > 0.01]
+    averages = without_components(frozen).encode(rows)
+    ratio = averages[:6][expected > 0.01] / expected[expected > 0.01]
     np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)
-    np.testing.assert_allclose(frozen.encode(rows).var(0).mean(), 1, rtol=1e-3)
+    np.testing.assert_allclose(averages.var(0).mean(), 1, rtol=1e-3)
+
+
+def without_components(frozen: Encoder) -> Encoder:
+    """The encoder without its last layer."""
+    inner = {name: w for name, w in frozen.weights.items() if not name.startswith("projection.")}
+    return Encoder(replace(frozen.architecture, components=None), inner, frozen.rows_seen)
+
+
+@pytest.mark.usefixtures("few")
+def test_components_are_the_principal_ones_with_the_large_ones_lowered():
+    frozen = Patches.of(ROWS, (14, 14), 1).encoder(trained(Patches.of(ROWS, (14, 14), 1)).weights)
+    codes = frozen.encode(ROWS).astype(float)
+    covariance = np.cov(codes.T)
+    variances = np.linalg.eigvalsh(np.cov(np.sqrt(without_components(frozen).encode(ROWS) + 1e-3).T))[::-1][:79]
+    lowered = variances / (variances + 0.01 * variances[0]) ** 0.7
+    np.testing.assert_allclose(np.diag(covariance) / covariance[0, 0], lowered / lowered[0], rtol=0.02, atol=1e-3)
+    assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 0.01 * covariance[0, 0]
+    np.testing.assert_allclose(codes.mean(0), 0, atol=1e-3)
+    np.testing.assert_allclose(codes.var(0).mean(), 1, rtol=0.03)
 
 
 @pytest.mark.usefixtures("few")
@@ -88,7 +108,7 @@ def test_whitening_is_undone_and_levels_what_varies():
 @pytest.mark.parametrize("view_name", ["whole", "patches"])
 def test_the_encoder_of_rows_as_they_were_given(view_name: str):
     view = Whole(ROWS, None, 1) if view_name == "whole" else Patches.of(ROWS, (14, 14), 1)
-    inner = view.encoder(trained(view))
+    inner = view.encoder(trained(view).weights)
     centre = np.linspace(-3, 5, 196)
     scale = np.full(196, 7.0) if view_name == "patches" else np.linspace(0.5, 900, 196)
     frozen = unscaled(inner, centre, scale, np.arange(3, dtype=np.uint64))
@@ -110,4 +130,4 @@ def test_kinds_differ_in_corruption_only():
 def test_blank_images_do_not_hurt():
     blank = np.zeros((30, 196), np.float32)
     view = Patches.of(blank, (14, 14), 1)
-    assert np.isfinite(view.encoder(trained(view)).encode(blank)).all()
+    assert np.isfinite(view.encoder(trained(view).weights).encode(blank)).all()

@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from jaxtyping import Float32, UInt64
 from torch import nn
-from torch.nn.functional import linear, pad
 
 from leadline import storage
 from leadline.autoencoders.local import LocalArchitecture
-from leadline.autoencoders.model import WEIGHTS, Architecture, number_type
+from leadline.autoencoders.model import WEIGHTS, Architecture, aligned_linear, number_type
 from leadline.autoencoders.patches import check_images
 from leadline.autoencoders.rows import BLOCK_NUMBERS
 from leadline.autoencoders.transformer import PatchArchitecture, Pooling
@@ -25,9 +24,6 @@ from leadline.randomness import torch_generator
 
 SCHEMA = 1
 """Version of the encoder's file; a reader refuses a version that it does not know."""
-
-ALIGNED = 16
-"""Numbers to which a row is padded with zeros: a cache line."""
 
 AnyArchitecture = Architecture | PatchArchitecture | LocalArchitecture
 
@@ -133,16 +129,9 @@ class Encoder:
         return Encoder(self.architecture, weights, np.zeros(0, np.uint64))
 
     def _layer_by_layer(self, x: torch.Tensor) -> torch.Tensor:
-        """What the dense module gives, every row beginning on a cache line.
-
-        Some libraries sum a row that begins elsewhere in another order, so that its code would follow from its place.
-        """
+        """What the dense module gives, whatever the place of a row among others."""
         for layer in self.module.children():
-            if isinstance(layer, nn.Linear):
-                short = (0, -layer.in_features % ALIGNED)
-                x = linear(pad(x, short), pad(layer.weight, short), layer.bias)
-            else:
-                x = layer(x)
+            x = aligned_linear(layer, x) if isinstance(layer, nn.Linear) else layer(x)
         return x
 
     @property

@@ -8,9 +8,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
+from leadline.autoencoders.model import aligned_linear, drawn_linear
 from leadline.autoencoders.patches import PatchGrid, Size, pair
 from leadline.data.dataset import check_count
 from leadline.errors import InputError
+
+FLOOR = 1e-3
+"""What is added to an average before its root is taken, whose slope at zero would be infinite."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,8 @@ class LocalArchitecture:
 
     Every patch of an image goes through the same layer, ``relu(W (x - c) + b)``; patches overlap, and beyond the rim
     ``x - c`` is zero. The image is cut into ``cells x cells`` equal cells, and a unit's answers are averaged in each.
+    These averages ``a`` are the code; or, with ``components``, as many numbers ``P sqrt(a + 0.001) + q`` are. The root
+    takes from the few averages that are large their weight in distances.
 
     Args:
         image_size: height and width in pixels, or one number for both.
@@ -27,11 +33,15 @@ class LocalArchitecture:
         width: units that look at a patch.
         stride: pixels from one patch to the next.
         cells: cells along each side; at most as many as there are patches.
+        components: numbers in a code; ``None``: the averages themselves.
 
     >>> LocalArchitecture(28, 10, width=64, cells=3).output_size
     576
+    >>> LocalArchitecture(28, 10, width=64, cells=3, components=100).output_size
+    100
 
-    Reference: Coates, Lee & Ng, *An analysis of single-layer networks in unsupervised feature learning*, 2011.
+    References: Coates, Lee & Ng, *An analysis of single-layer networks in unsupervised feature learning*, 2011;
+    Arandjelovic & Zisserman, *Three things everyone should know to improve object retrieval*, 2012 (on the root).
     """
 
     image_size: Size
@@ -40,6 +50,7 @@ class LocalArchitecture:
     width: int = 128
     stride: int = 2
     cells: int = 4
+    components: int | None = None
 
     block_rows: ClassVar[int] = 64
     """Images that are encoded at once."""
@@ -49,6 +60,8 @@ class LocalArchitecture:
         object.__setattr__(self, "patch_size", pair(self.patch_size, "patch_size"))
         for name in ("width", "stride", "cells"):
             check_count(getattr(self, name), name)
+        if self.components is not None:
+            check_count(self.components, "components")
         sides = list(zip(pair(self.image_size, ""), pair(self.patch_size, ""), self.places, strict=True))
         if any(patch > image or self.cells > places for image, patch, places in sides):
             raise InputError(
@@ -82,9 +95,14 @@ class LocalArchitecture:
         return self.grid.features
 
     @property
+    def averages(self) -> int:
+        """Averages of an image: one for each unit and cell."""
+        return self.width * self.cells**2
+
+    @property
     def output_size(self) -> int:
         """Numbers in a representation."""
-        return self.width * self.cells**2
+        return self.averages if self.components is None else self.components
 
     def encoder(self, generator: torch.Generator | None = None) -> "LocalEncoder":
         """The encoder with the weights that PyTorch would draw."""
@@ -92,7 +110,7 @@ class LocalArchitecture:
 
 
 class LocalEncoder(nn.Module):
-    """From images to averages by cell of what the units say of the patches."""
+    """From images to averages by cell of what the units say of the patches, or to components of their roots."""
 
     down: Tensor
     along: Tensor
@@ -105,6 +123,9 @@ class LocalEncoder(nn.Module):
         self.weight = nn.Parameter(torch.empty(shape).uniform_(-reach, reach, generator=generator))
         self.bias = nn.Parameter(torch.empty(shape[0]).uniform_(-reach, reach, generator=generator))
         self.centre = nn.Parameter(torch.zeros(architecture.input_size))
+        self.projection = None
+        if architecture.components is not None:
+            self.projection = drawn_linear(architecture.averages, architecture.components, generator)
         down, along = (_averages(places, architecture.cells) for places in architecture.places)
         self.register_buffer("down", down, persistent=False)
         self.register_buffer("along", along, persistent=False)
@@ -115,7 +136,8 @@ class LocalEncoder(nn.Module):
         images = (x.flatten(1) - self.centre).unflatten(1, (architecture.channels, *architecture.grid.sides))
         top, left = architecture.margins
         answers = conv2d(pad(images, (left, left, top, top)), self.weight, self.bias, architecture.stride).relu()
-        return (self.down @ answers @ self.along.T).flatten(1)
+        averages = (self.down @ answers @ self.along.T).flatten(1)
+        return averages if self.projection is None else aligned_linear(self.projection, (averages + FLOOR).sqrt())
 
 
 def _averages(places: int, cells: int) -> Float[Tensor, "cells places"]:

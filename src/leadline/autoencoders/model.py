@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import linear, pad
 
 from leadline.autoencoders.corruption import Corruption, Nothing
 from leadline.errors import InputError, nearest
@@ -17,6 +18,9 @@ from leadline.randomness import torch_generator
 
 WEIGHTS = "autoencoders.weights"
 """The purpose under which weights are drawn."""
+
+ALIGNED = 16
+"""Numbers to which a row is padded with zeros: a cache line."""
 
 
 @dataclass(frozen=True)
@@ -181,11 +185,11 @@ class Autoencoder(nn.Module):
 def _layers(sizes: Sequence[int], activation: str, generator: torch.Generator | None) -> nn.Sequential:
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        layers += [_linear(inputs, outputs, generator), ACTIVATIONS[activation].module()]
+        layers += [drawn_linear(inputs, outputs, generator), ACTIVATIONS[activation].module()]
     return nn.Sequential(*layers[:-1])
 
 
-def _linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
+def drawn_linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
     """A linear layer; with a generator, the numbers that PyTorch would draw from its global one."""
     if generator is None:
         return nn.Linear(inputs, outputs)
@@ -193,3 +197,12 @@ def _linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.
     nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
     nn.init.uniform_(layer.bias, -1 / math.sqrt(inputs), 1 / math.sqrt(inputs), generator=generator)
     return layer
+
+
+def aligned_linear(layer: nn.Linear, x: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch outputs"]:
+    """What a linear layer gives, every row beginning on a cache line.
+
+    Some libraries sum a row that begins elsewhere in another order, so that its answer would follow from its place.
+    """
+    short = (0, -layer.in_features % ALIGNED)
+    return linear(pad(x, short), pad(layer.weight, short), layer.bias)

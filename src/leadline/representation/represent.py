@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
+from torch import nn
 
 from leadline.autoencoders import Encoder, Epoch, Pretrained, examples, pretrain_many
 from leadline.autoencoders.estimator import column_spreads
@@ -136,14 +137,15 @@ def represent(
     view = view_of(unlabelled, material.image_size, material.channels)
     folder = None if checkpoint is None else Path(checkpoint)
     trained = _pretrained(view, kinds, seeds, folder and folder / "population", tell, "pretraining")
-    encoders = {kind: [view.encoder(one) for one in trained[kind]] for kind in kinds}
+    encoders = {kind: [view.encoder(one.weights) for one in trained[kind]] for kind in kinds}
     tell(Progress("probing", 0, 1))
     neighbours = unlabelled[numpy_generator(0, "representation.neighbours").permutation(len(unlabelled))[:NEIGHBOURS]]
 
     efficiency, strength, held_out = None, None, None
     if roles:
         pca = principal_components(unlabelled, max(1, min(COMPONENTS, unlabelled.shape[1] // 2, len(unlabelled))))
-        sources = {**encoders, "pca": pca}
+        untrained = [view.encoder(_as_arrays(view.model(kinds[0], seed))) for seed in seeds]
+        sources = {**encoders, "pca": pca, "raw": "raw", "untrained": untrained}
         efficiency = _efficiency(sources, neighbours, labelled, probed.y, roles, counts, num_subsets, seeds)
         ranks = efficiency.rank_me[: len(kinds)]
         C = efficiency.strengths[: len(kinds), :, -1].mean(axis=2)
@@ -158,7 +160,7 @@ def represent(
         everything = np.concatenate([material.unlabelled, material.labelled])
         view = view_of(_scaled(everything, centre, scale), material.image_size, material.channels)
         again = _pretrained(view, (chosen,), seeds[kept : kept + 1], folder and folder / "refit", tell, "refitting")
-        inner, seen = view.encoder(again[chosen][0]), everything
+        inner, seen = view.encoder(again[chosen][0].weights), everything
         origin = f"the encoder was then pretrained once more, on all {len(everything)} rows"
     else:
         inner, seen = encoders[chosen][kept], material.unlabelled
@@ -284,6 +286,11 @@ def _pretrained(
     )
     tell(Progress(stage, total, total))
     return {kind: population[k * len(seeds) : (k + 1) * len(seeds)] for k, kind in enumerate(kinds)}
+
+
+def _as_arrays(model: nn.Module) -> dict[str, np.ndarray]:
+    """The weights of a model that is not trained."""
+    return {name: tensor.numpy() for name, tensor in model.state_dict().items()}
 
 
 def _efficiency(

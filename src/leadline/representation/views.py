@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from jaxtyping import Float
+from sklearn.decomposition import PCA
 
 from leadline.autoencoders import (
     Architecture,
@@ -20,8 +21,8 @@ from leadline.autoencoders import (
     LocalArchitecture,
     Nothing,
     PixelMask,
-    Pretrained,
 )
+from leadline.autoencoders.local import FLOOR
 from leadline.autoencoders.patches import pair
 from leadline.data import row_fingerprints
 from leadline.randomness import numpy_generator
@@ -30,8 +31,11 @@ from leadline.representation.material import LEAST_SIDE, Size
 KINDS = ("vanilla", "denoising", "masked")
 """The kinds of autoencoder, which differ in what their encoder is shown while it learns."""
 
-SCALING_ROWS = 1000
-"""Rows by which codes are brought to unit spread."""
+SCALING_ROWS = 2000
+"""Rows by which codes are brought to unit spread, and of which principal components are taken."""
+
+Weights = Mapping[str, np.ndarray]
+"""Parameters of an autoencoder, by their names in the model."""
 
 
 class View(Protocol):
@@ -57,8 +61,8 @@ class View(Protocol):
         """What it is trained on; or what becomes of other rows."""
         ...
 
-    def encoder(self, pretrained: Pretrained) -> Encoder:
-        """The encoder of scaled rows, whose codes have unit spread over those that were pretrained on."""
+    def encoder(self, weights: Weights) -> Encoder:
+        """The encoder of scaled rows in an autoencoder's weights; its codes have unit spread over pretraining rows."""
         ...
 
     def restored(self, shown: Float[np.ndarray, "rows features"]) -> tuple[np.ndarray, Size | None, int]:
@@ -108,14 +112,15 @@ class Whole:
         """The rows: the same for all seeds."""
         return self.rows if rows is None else rows
 
-    def encoder(self, pretrained: Pretrained) -> Encoder:
+    def encoder(self, weights: Weights) -> Encoder:
         """The layers up to the last nonlinearity, and one that brings each unit's answer to unit spread on average."""
-        inner = {name: w for name, w in pretrained.encoder.weights.items() if not name.startswith("4.")}
+        inner = {name: weights[f"encoder.{name}"] for name in ("0.weight", "0.bias", "2.weight", "2.bias")}
         d, (_, width, _) = self.rows.shape[1], self.hidden_sizes
         same = {"4.weight": np.eye(width, dtype=np.float32), "4.bias": np.zeros(width, np.float32)}
         architecture = Architecture(d, (*self.hidden_sizes[:2], width))
         encoder = Encoder(architecture, {**inner, **same}, row_fingerprints(self.rows))
-        centre, scale = _spread(encoder, self.rows)
+        codes = encoder.encode(self.rows[:SCALING_ROWS])
+        centre, scale = codes.mean(axis=0), _level(codes)
         levelled = {"4.weight": same["4.weight"] / scale, "4.bias": -centre / scale}
         return replace(encoder, weights={**inner, **levelled})
 
@@ -130,7 +135,9 @@ class Patches:
 
     What is said at all places is averaged in 4 x 4 cells. Patches are whitened: neighbouring pixels repeat one another,
     and an autoencoder spends itself on what they have in common unless that is taken out. Directions of little
-    variance, which are noise, are raised less.
+    variance, which are noise, are raised less. So it is with codes: of the roots of the averages the principal
+    components are taken, and the large ones lowered, which tell what all images share. A probe on few labels would
+    otherwise see little else.
 
     Reference: Coates, Lee & Ng, *An analysis of single-layer networks in unsupervised feature learning*, 2011.
     """
@@ -147,6 +154,10 @@ class Patches:
     """Side of the largest patch in pixels."""
     places: ClassVar[int] = 14
     """Patches side by side, about."""
+    components: ClassVar[int] = 256
+    """Numbers in a code, at most."""
+    lowering: ClassVar[float] = 0.35
+    """The power of its variance that a component is divided by; 1/2 would make all alike."""
     floor: ClassVar[float] = 0.05
     """What is added to variances before whitening, as a share of the largest."""
 
@@ -202,17 +213,30 @@ class Patches:
         """Whitened patches from random places of random images."""
         return (self._drawn(seed, self.rows if rows is None else rows) - self.mean) @ self.whitening
 
-    def encoder(self, pretrained: Pretrained) -> Encoder:
-        """The first layer at every place of an image, whitening and the spread of its answers absorbed."""
-        W, b = (pretrained.weights[f"encoder.0.{name}"] for name in ("weight", "bias"))
+    def encoder(self, weights: Weights) -> Encoder:
+        """The first layer at every place of an image, whitening absorbed, and components of what it says."""
+        W, b = (weights[f"encoder.0.{name}"] for name in ("weight", "bias"))
         W = W @ self.whitening
         b = b - W @ self.mean
         p, q = pair(self.architecture.patch_size, "patch_size")
-        weights = {"weight": W.reshape(self.width, self.channels, p, q), "bias": b}
-        weights["centre"] = np.zeros(self.rows.shape[1], np.float32)
-        encoder = Encoder(self.architecture, weights, row_fingerprints(self.rows))
-        _, scale = _spread(encoder, self.rows)
-        return replace(encoder, weights={**weights, "weight": weights["weight"] / scale, "bias": b / scale})
+        patch = {"weight": W.reshape(self.width, self.channels, p, q), "bias": b}
+        patch["centre"] = np.zeros(self.rows.shape[1], np.float32)
+        averages = Encoder(self.architecture, patch, row_fingerprints(self.rows)).encode(self.rows[:SCALING_ROWS])
+        scale = _level(averages)
+        last = self._components(np.sqrt(averages / scale + FLOOR))
+        patch |= {"weight": patch["weight"] / scale, "bias": b / scale}
+        architecture = replace(self.architecture, components=len(last["projection.bias"]))
+        return Encoder(architecture, {**patch, **last}, row_fingerprints(self.rows))
+
+    def _components(self, roots: Float[np.ndarray, "rows averages"]) -> dict[str, np.ndarray]:
+        """The last layer: principal components, large ones lowered, of unit spread on average."""
+        most = min(self.components, len(roots) - 1, roots.shape[1])
+        found = PCA(most, svd_solver="randomized", random_state=0).fit(roots)
+        variances = found.explained_variance_
+        lowered = (variances + 0.01 * max(variances[0], 1e-12)) ** -self.lowering
+        level = np.sqrt(np.mean(variances * lowered**2)) or 1.0
+        P = found.components_ * (lowered / level)[:, None]
+        return {"projection.weight": P.astype(np.float32), "projection.bias": (-P @ found.mean_).astype(np.float32)}
 
     def restored(self, shown: np.ndarray) -> tuple[np.ndarray, Size | None, int]:
         """Patches, no longer whitened."""
@@ -267,8 +291,7 @@ def _corruption(kind: str, strength: float) -> Corruption:
     return makers[kind](strength)
 
 
-def _spread(encoder: Encoder, rows: np.ndarray) -> tuple[np.ndarray, np.float32]:
-    """Mean code, and the root of the mean variance of its numbers."""
-    codes = encoder.encode(rows[:SCALING_ROWS])
+def _level(codes: Float[np.ndarray, "rows d"]) -> np.float32:
+    """The root of the mean variance of the numbers in a code; 1 where nothing varies."""
     scale = np.sqrt(codes.var(axis=0, dtype=np.float64).mean())
-    return codes.mean(axis=0), np.float32(scale if scale > 0 else 1.0)
+    return np.float32(scale if scale > 0 else 1.0)
