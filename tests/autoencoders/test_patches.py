@@ -4,8 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leadline.autoencoders import Autoencoder, BlockMask, PatchMask, pretrain
+from leadline.autoencoders import Autoencoder, BlockMask, MaskedPatchTransformer, PatchMask, pretrain
 from leadline.autoencoders.patches import PatchGrid, check_images
+from leadline.data.pixels import DIVIDED
 from leadline.errors import InputError
 
 GRIDS = [PatchGrid(8, 4), PatchGrid((4, 6), 2, 3), PatchGrid((6, 4), (3, 2), 3), PatchGrid((5, 7), 1), PatchGrid(6, 6)]
@@ -124,11 +125,22 @@ def test_images_are_taken_flat_or_shaped_and_whole_numbers_are_scaled():
     assert images.dtype == np.float32
     np.testing.assert_allclose(images, pixels / 255, rtol=1e-6)
     assert np.array_equal(check_images(images.reshape(5, -1), GRID), images)
+    binary = pixels % 2
+    assert np.array_equal(check_images(binary, GRID), binary)
     grey = np.zeros((2, 4, 4))
     assert check_images(grey, PatchGrid(4, 2)).shape == (2, 1, 4, 4)
     beyond = np.full((2, 72), -3.0)
     assert check_images(beyond, GRID).min() == -3
     assert check_images(np.zeros((2, 3, 8, 2)), GRID, any_size=True).shape == (2, 3, 8, 2)
+
+
+def test_training_tells_that_pixels_were_divided():
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 6), dtype=np.uint8)
+    for images, notes in ((pixels, (DIVIDED,)), (pixels / 255, ()), (pixels % 2, ())):
+        model = MaskedPatchTransformer((4, 6), 2, width=8, heads=1, depth=1, decoder_width=8, decoder_heads=1, seed=0)
+        pretrained = pretrain(model, images, epochs=1, batch_size=20)
+        assert pretrained.notes == notes
+        assert (DIVIDED in str(pretrained)) == bool(notes)
 
 
 @pytest.mark.parametrize(

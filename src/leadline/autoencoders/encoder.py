@@ -85,7 +85,8 @@ class Encoder:
         Args:
             X: rows of shape (n, features). For a patch transformer also images of shape (n, height, width) or
                 (n, channels, height, width), whose sides may be any multiples of the patch's, or a list of images of
-                different sizes.
+                different sizes. Whole numbers of images are divided by 255, unless all are 0 or 1, as in pretraining,
+                which tells so in :attr:`Pretrained.notes <leadline.autoencoders.Pretrained.notes>`.
 
         Returns:
             Codes of shape (n, d), float32; of shape (n, tokens, d) from a transformer with ``pooling="none"``.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any, Protocol
 
@@ -15,13 +15,15 @@ from leadline.autoencoders.checkpoint import Epoch, Journal, plain, weights_fing
 from leadline.autoencoders.corruption import Corruption, Nothing
 from leadline.autoencoders.custom import CustomArchitecture, check_module
 from leadline.autoencoders.model import Autoencoder, number_type
+from leadline.autoencoders.patches import are_pixels
 from leadline.autoencoders.pretrained import Ending, Pretrained
 from leadline.autoencoders.rows import BLOCK_NUMBERS, Rows, open_rows
 from leadline.autoencoders.transformer import MaskedPatchTransformer, images_for
 from leadline.data import fingerprint
 from leadline.data.dataset import check_count
+from leadline.data.pixels import DIVIDED
 from leadline.errors import InputError
-from leadline.randomness import numpy_generator, torch_generator
+from leadline.randomness import torch_generator
 from leadline.sounding import Protocol as HowItWasTaken
 
 WARM_UP = 0.05
@@ -199,6 +201,7 @@ class Member:
             own_error=np.array(self.own_error),
             best_epoch=self.best_epoch,
             ending=self.ending,
+            notes=self.rows.notes,
         )
         if isinstance(self.architecture, CustomArchitecture):
             object.__setattr__(pretrained, "custom", deepcopy(self.model))
@@ -328,36 +331,6 @@ def check_settings(settings: dict[str, Any]) -> None:
         raise InputError("the schedule is 'cosine' or 'constant'", got=f"schedule = {settings['schedule']!r}")
 
 
-def check_targets(rows: Rows, targets: Rows, validation: Any) -> None:
-    """Refuse targets that are not one for each row, and validation rows whose targets would be lost."""
-    shapes = [(len(each), *each.row_shape) for each in (targets, rows)]
-    if shapes[0] != shapes[1]:
-        raise InputError(
-            "each row has its target, of the same shape",
-            got="targets of shape {} for X of shape {}".format(*shapes),
-            cure="select the same rows of both",
-        )
-    if isinstance(validation, (int, float)):
-        raise InputError(
-            "with targets of their own, rows are not held out by a share: validation is reconstruction of clean rows",
-            got=f"validation = {validation}",
-            cure="give clean rows as validation=, or validation=None to train without",
-        )
-
-
-def split(rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
-    """Training rows and validation rows, by a stream of its own."""
-    held_out = round(share * len(rows)) if 0 < share < 1 else 0
-    if not 0 < held_out < len(rows):
-        raise InputError(
-            "the validation share must lie in (0, 1) and leave rows on both sides",
-            got=f"validation = {share} of {len(rows)} rows",
-            cure="use 0.1, give rows of their own, or validation=None to train without",
-        )
-    order = numpy_generator(seed, "autoencoders.split").permutation(len(rows))
-    return rows.select(order[held_out:]), rows.select(order[:held_out])
-
-
 class Opener:
     """Opens rows for models; what several of them share is opened once.
 
@@ -375,9 +348,11 @@ class Opener:
         is_ours = isinstance(model, (Autoencoder, MaskedPatchTransformer))
         key = (id(X), name, dtype, device, model.architecture if is_ours else None)
         if key not in self.opened:
+            notes = ()
             if isinstance(model, MaskedPatchTransformer) and not isinstance(X, (str, PathLike, np.memmap)):
+                notes = (DIVIDED,) if are_pixels(X) else ()
                 X = images_for(model.architecture, X, name, dtype)
-            self.opened[key] = open_rows(X, name, dtype, device)
+            self.opened[key] = replace(open_rows(X, name, dtype, device), notes=notes)
         rows = self.opened[key]
         if is_ours:
             _check_width(model, rows, name)

@@ -126,8 +126,8 @@ def check_images(
 ) -> Float[np.ndarray, "n channels height width"]:
     """Images in the form that a patch transformer takes, or a refusal.
 
-    Flat rows are taken as they are. Of what is shaped like images, whole numbers are divided by 255, and floating-point
-    numbers must lie between 0 and 1: whether others were meant to cannot be seen.
+    Flat rows are taken as they are. Of what is shaped like images, whole numbers are divided by 255 unless all are 0 or
+    1, and floating-point numbers must lie between 0 and 1: whether others were meant to cannot be seen.
 
     Args:
         X: flat rows of shape (n, features), or images of shape (n, height, width) or (n, channels, height, width).
@@ -178,4 +178,10 @@ def check_images(
             cause="images that were standardised, or pixels from 0 to 255 as floating-point numbers",
             cure=f"divide them by 255; or hand flat rows over, {name}.reshape(len({name}), -1): these stay as they are",
         )
-    return flat / dtype(255) if top == 255 else flat
+    return flat / dtype(255) if are_pixels(array) else flat
+
+
+def are_pixels(X: Any) -> bool:
+    """Whether an array of the shape of images holds whole numbers other than 0 and 1: these are divided by 255."""
+    array = np.asarray(X)
+    return bool(array.ndim > 2 and array.dtype.kind in "iu" and array.size and array.max() > 1)

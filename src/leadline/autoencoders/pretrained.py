@@ -59,6 +59,8 @@ class Pretrained(Sounding):
     best_epoch: int
     """The epoch whose weights were kept; 0 is the start."""
     ending: Ending
+    notes: tuple[str, ...] = ()
+    """What was done to the rows, such as that pixels from 0 to 255 were divided by 255."""
     custom: nn.Module | None = field(init=False, repr=False, default=None)
     """The user's own module with the weights that were kept; not saved, and ``None`` for Leadline's models."""
 
@@ -93,18 +95,19 @@ class Pretrained(Sounding):
     @property
     def verdict(self) -> Verdict:
         """The error of the weights that were kept, and how training ended."""
-        trained = len(self.training_error)
+        trained, noted = len(self.training_error), "".join(f"; {note}" for note in self.notes)
         if self.clean_error.size == 0:
             blew_up = f"; {_ENDINGS['diverged']}" if self.ending == "diverged" else ""
             return Verdict(
-                f"training error {self.training_error[-1]:.4g} after {trained} epochs, without validation{blew_up}"
+                f"training error {self.training_error[-1]:.4g} after {trained} epochs, without validation"
+                f"{blew_up}{noted}"
             )
         before, kept = self.clean_error[0], self.clean_error[self.best_epoch]
         own = self.own_error[[0, self.best_epoch]]
         is_slow = self.ending == "budget" and own[1] > (1 - HARDLY) * own[0]
         return Verdict(
             f"clean validation error {kept:.4g} ({before:.4g} at the start) "
-            f"at epoch {self.best_epoch} of {trained}; {_ENDINGS['slow' if is_slow else self.ending]}"
+            f"at epoch {self.best_epoch} of {trained}; {_ENDINGS['slow' if is_slow else self.ending]}{noted}"
         )
 
     def table(self) -> "pd.DataFrame":

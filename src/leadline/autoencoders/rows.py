@@ -5,7 +5,7 @@ size follows from the rows' width, wherever the rows are.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from leadline.data import check_features, row_fingerprints
 from leadline.errors import InputError
+from leadline.randomness import numpy_generator
 
 BLOCK_NUMBERS = 2**21
 """Numbers of the data that are held in memory once more while they are shuffled, corrupted or checked."""
@@ -36,6 +37,8 @@ class Rows:
     """Of each row; see :func:`leadline.data.row_fingerprints`."""
     index: np.ndarray | None = None
     """The rows of a memory map that are meant, in their order; ``None`` for all."""
+    notes: tuple[str, ...] = ()
+    """What was done to them."""
 
     def __len__(self) -> int:
         return len(self.source) if self.index is None else len(self.index)
@@ -70,9 +73,9 @@ class Rows:
         """Some of the rows, in this order; those in a file stay there."""
         if isinstance(self.source, Tensor):
             chosen = self.source[torch.from_numpy(numbers).to(self.device)]
-            return Rows(chosen, self.row_shape, self.dtype, self.device, self.fingerprints[numbers])
+            return replace(self, source=chosen, fingerprints=self.fingerprints[numbers])
         index = numbers if self.index is None else self.index[numbers]
-        return Rows(self.source, self.row_shape, self.dtype, self.device, self.fingerprints[numbers], index)
+        return replace(self, fingerprints=self.fingerprints[numbers], index=index)
 
     def mean(self) -> Float[Tensor, " features"]:
         """The mean row, summed in float64."""
@@ -134,3 +137,33 @@ def _mapped(path: Path, name: str) -> np.memmap:
             cause="another format, or a file that was cut" if path.exists() else "a path from another folder",
             cure="read other formats with leadline.data.load(path).X",
         ) from error
+
+
+def check_targets(rows: Rows, targets: Rows, validation: Any) -> None:
+    """Refuse targets that are not one for each row, and validation rows whose targets would be lost."""
+    shapes = [(len(each), *each.row_shape) for each in (targets, rows)]
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            "each row has its target, of the same shape",
+            got="targets of shape {} for X of shape {}".format(*shapes),
+            cure="select the same rows of both",
+        )
+    if isinstance(validation, (int, float)):
+        raise InputError(
+            "with targets of their own, rows are not held out by a share: validation is reconstruction of clean rows",
+            got=f"validation = {validation}",
+            cure="give clean rows as validation=, or validation=None to train without",
+        )
+
+
+def split(rows: Rows, share: float, seed: int) -> tuple[Rows, Rows]:
+    """Training rows and validation rows, by a stream of its own."""
+    held_out = round(share * len(rows)) if 0 < share < 1 else 0
+    if not 0 < held_out < len(rows):
+        raise InputError(
+            "the validation share must lie in (0, 1) and leave rows on both sides",
+            got=f"validation = {share} of {len(rows)} rows",
+            cure="use 0.1, give rows of their own, or validation=None to train without",
+        )
+    order = numpy_generator(seed, "autoencoders.split").permutation(len(rows))
+    return rows.select(order[held_out:]), rows.select(order[:held_out])

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from leadline.autoencoders.checkpoint import Epoch, Journal
 from leadline.autoencoders.custom import Alone
-from leadline.autoencoders.member import Engine, Member, Opener, check_settings, check_targets, split
+from leadline.autoencoders.member import Engine, Member, Opener, check_settings
 from leadline.autoencoders.model import Autoencoder
 from leadline.autoencoders.pretrained import Pretrained
 from leadline.autoencoders.progress import reporting
+from leadline.autoencoders.rows import check_targets, split
 from leadline.autoencoders.single import Single
 from leadline.autoencoders.stack import Stack, stack_size
 from leadline.autoencoders.transformer import MaskedPatchTransformer
@@ -102,7 +103,8 @@ def pretrain_many(
             and if its attribute ``corruption`` is one, it is trained with it. It is not moved to the data.
         X: rows of shape (n, features) for all, or a list with one for each model: an array, a tensor, or, for data
             larger than memory, a ``numpy.memmap`` or the path of a ``.npy`` file, read block by block. For transformers
-            also images of shape (n, channels, height, width), for a module of your own rows of any shape (n, ...).
+            also images of shape (n, channels, height, width), whose whole numbers are divided by 255 (which
+            ``Pretrained.notes`` tells); for a module of your own rows of any shape (n, ...).
         seeds: one for each model: draws its validation rows, permutations and corruption. The weights that it
             starts from are the model's own; see ``Autoencoder(seed=...)``.
         targets: what is to be reconstructed, as one array of the shape of X, or a list: row i of X is shown (corrupted,
