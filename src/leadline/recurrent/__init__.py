@@ -1,6 +1,7 @@
 """Where does the gradient die? dL/dh_t through every timestep of a recurrent network."""
 
 from leadline.recurrent import presets
+from leadline.recurrent.advice import Cure
 from leadline.recurrent.flow import GradientFlow, LayerFlow
 from leadline.recurrent.influence import Influence, LayerInfluence
 from leadline.recurrent.journal import read_metrics
@@ -9,7 +10,7 @@ from leadline.recurrent.loops import record
 from leadline.recurrent.monitor import GradientMonitor
 from leadline.recurrent.regression import Regression, mse, running_average
 from leadline.recurrent.remedies import Remedies, Remedy, remedies
-from leadline.recurrent.stability import Cure, LayerStability, Stability, stability
+from leadline.recurrent.stability import LayerStability, Stability, stability
 from leadline.recurrent.terms import LayerTerms, WeightTerms
 from leadline.recurrent.tracing import Tape, trace
 from leadline.recurrent.training import Training, train

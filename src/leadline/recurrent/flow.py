@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
+from leadline.recurrent.place import Placed
 from leadline.sounding import Sounding, Verdict
 
 if TYPE_CHECKING:
@@ -21,20 +22,12 @@ FLOAT32 = tuple(math.log(float(limit)) for limit in (np.finfo(np.float32).tiny, 
 
 
 @dataclass(frozen=True, eq=False)
-class LayerFlow:
+class LayerFlow(Placed):
     """One recurrent layer in one direction. Logarithms are natural, of 2-norms per sample.
 
     ``-inf`` says that nothing arrives; NaN, that the sample has no such timestep (padding).
     """
 
-    name: str
-    """The module's name inside the model."""
-    index: int
-    """Place in the stack, from 0 at the bottom."""
-    direction: str
-    """``"forward"``, or ``"reverse"`` where the sequence was read from its end; t is the place in the sequence."""
-    call: int
-    """0 for the first call of the module."""
     log_total: Float[np.ndarray, "B T"]
     """ln ‖dL/dh_t‖."""
     log_direct: Float[np.ndarray, "B T"]
@@ -83,14 +76,6 @@ class LayerFlow:
     def float32_overflow(self) -> Int[np.ndarray, " B"]:
         """The timestep t, from 1, at which ‖dL/dh_t‖ leaves the range of float32 upwards; 0 where it stays below."""
         return overflow(self.log_total, self.direction)
-
-    @property
-    def title(self) -> str:
-        """Name, layer, direction and call, as far as they are needed to tell layers apart."""
-        parts = [f"{self.name}[{self.index}]"]
-        parts += ["reverse"] if self.direction == "reverse" else []
-        parts += [f"call {self.call + 1}"] if self.call else []
-        return " ".join(parts)
 
     @property
     def horizon(self) -> Int[np.ndarray, " B"]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leadline.recurrent.cells import Record
+from leadline.recurrent.place import Placed
 from leadline.recurrent.sweep import Rows
 from leadline.sounding import Sounding, Verdict
 
@@ -21,13 +22,9 @@ LN10 = float(np.log(10))
 
 
 @dataclass(frozen=True, eq=False)
-class LayerInfluence:
+class LayerInfluence(Placed):
     """One recurrent layer in one direction. Row k is the loss term, column t the timestep."""
 
-    name: str
-    index: int
-    direction: str
-    call: int
     log_norms: Float[np.ndarray, "K T"]
     """ln of the norm of the whole batch's gradient, ``sqrt(sum_b ‖dL_k/dh_{b,t}‖²)``; ``-inf`` for none at all."""
     log_norms_per_sample: Float[np.ndarray, "B K T"] | None = None
@@ -38,14 +35,6 @@ class LayerInfluence:
         """‖dL_k/dh_t‖; what is below 1e-308 reads 0 here and as a number in ``log_norms``."""
         with np.errstate(over="ignore", under="ignore"):
             return np.exp(self.log_norms)
-
-    @property
-    def title(self) -> str:
-        """Name, layer, direction and call, as far as they are needed to tell layers apart."""
-        parts = [f"{self.name}[{self.index}]"]
-        parts += ["reverse"] if self.direction == "reverse" else []
-        parts += [f"call {self.call + 1}"] if self.call else []
-        return " ".join(parts)
 
     def lost_beyond(self, window: int) -> float:
         """Share of all gradient, by norm, that a truncation after ``window`` steps would cut off.

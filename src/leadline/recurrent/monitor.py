@@ -14,7 +14,8 @@ from leadline.errors import InputError, LeadlineError, describe
 from leadline.recurrent.arrival import arrive
 from leadline.recurrent.flow import LayerFlow
 from leadline.recurrent.journal import append_metrics
-from leadline.recurrent.loops import Chain, total_flow
+from leadline.recurrent.loop_arrival import total_flow
+from leadline.recurrent.loops import Chain
 from leadline.recurrent.recording import Entry, recording
 from leadline.recurrent.replay import Call, replay, wide
 from leadline.recurrent.tracing import total_of_layer, uncast
@@ -194,8 +195,7 @@ class _Look:
         with torch.no_grad(), uncast(next(iter(self._arrived.values()))):
             for call in self.calls:
                 for flow, is_there in self._flows(call):
-                    title = f"{flow.name}[{flow.index}]" + (" reverse" if flow.direction == "reverse" else "")
-                    flows.setdefault(title, []).append((flow, is_there))
+                    flows.setdefault(flow.place, []).append((flow, is_there))
         return {f"{title}/{name}": value for title, found in flows.items() for name, value in summary(found).items()}
 
     def gradient_norm(self) -> float:

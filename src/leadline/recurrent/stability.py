@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from leadline.errors import InputError
+from leadline.recurrent.advice import KEEPS, Cure, Regime, cures, tell
 from leadline.recurrent.cells import GRURecord, LSTMRecord, Record, RNNRecord, Weights
 from leadline.recurrent.flow import GradientFlow, LayerFlow
 from leadline.recurrent.layers import Network
@@ -23,31 +24,12 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-Regime = Literal["vanishes", "explodes", "stable", "undecided"]
-
-KEEPS = 10.0
-"""A gradient that changes by less than this factor over the whole sequence is called stable."""
-
 GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}
 SLOPE_BOUND = {"i": 0.25, "f": 0.25, "o": 0.25, "r": 0.25, "z": 0.25, "g": 1.0, "n": 1.0, "": 1.0}
 """The steepest slope of each gate's nonlinearity: 1/4 for the logistic function, 1 for tanh, ReLU and identity."""
 
 OF_WEIGHTS = ("spectral radius", "largest singular value × slope")
 """What weights alone can say, gate by gate."""
-
-PASSES = {"lstm": "the forget gate", "gru": "the update gate"}
-
-
-@dataclass(frozen=True)
-class Cure:
-    """What is likely to help, with the number that suggests it."""
-
-    name: str
-    """``"initialisation"``, ``"clipping"``, ``"gating"`` or ``"truncation"``."""
-    advice: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.advice}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +96,14 @@ class LayerStability:
         return self.exponents[~np.isnan(self.exponents[:, 0])].mean(axis=0)
 
     @property
+    def mean_slope(self) -> tuple[float, float]:
+        """The measured slope, mean over the samples that have one, and its standard error; NaN for none."""
+        known = np.zeros(0) if self.measured_slope is None else self.measured_slope[np.isfinite(self.measured_slope)]
+        if not len(known):
+            return math.nan, math.nan
+        return float(known.mean()), float(known.std(ddof=1) / math.sqrt(len(known))) if len(known) > 1 else math.nan
+
+    @property
     def rates(self) -> tuple[tuple[str, Float[np.ndarray, " N"], Float[np.ndarray, " N"]], ...]:
         """All in nats per timestep: what it is, its values by gate or by rank, and their errors, NaN for none."""
         with np.errstate(divide="ignore"):
@@ -123,7 +113,7 @@ class LayerStability:
         ]
         rows.append(("Lyapunov exponents", self.spectrum, self.error))
         if self.measured_slope is not None:
-            slope, error = _slope(self.measured_slope)
+            slope, error = self.mean_slope
             rows.append(("measured slope", np.array([slope]), np.array([error])))
         return tuple(rows)
 
@@ -140,9 +130,7 @@ class LayerStability:
     @property
     def cures(self) -> tuple[Cure, ...]:
         """What is likely to help, each with the number that suggests it; nothing where nothing is wrong."""
-        if self.regime == "vanishes":
-            return _against_vanishing(self)
-        return _against_explosion(self) if self.regime == "explodes" else ()
+        return cures(self)
 
     @property
     def title(self) -> str:
@@ -159,7 +147,7 @@ class Stability(Sounding):
     @property
     def verdict(self) -> Verdict:
         """Per layer: the regime, the exponent, what the weights alone would have said, the slope, and likely cures."""
-        return Verdict("; ".join(f"{layer.title}: {_tell(layer)}" for layer in self.layers))
+        return Verdict("; ".join(f"{layer.title}: {tell(layer)}" for layer in self.layers))
 
     def table(self) -> "pd.DataFrame":
         """One row per layer and quantity.
@@ -238,29 +226,23 @@ def stability(
         raise InputError(
             "the transient leaves at least one timestep", got=f"transient = {transient} of {time} timesteps"
         )
+    padding, called = replayed.padding(), type(layer).__name__ if name is None else name
     layers = []
     for one in passes:
-        weights, record = one.record.weights, one.record
-        spectrum = lyapunov(record, vectors, transient, replayed.lengths, seed=seed)
-        matrices = _recurrences(weights)
-        singular_value = torch.linalg.matrix_norm(matrices, 2).cpu().numpy()
-        eigenvalues = torch.linalg.eigvals(matrices).cpu().numpy()
-        rounding = np.finfo(float).eps * len(eigenvalues[0]) * singular_value[:, None]
-        eigenvalues = np.stack([eigenvalues.real, eigenvalues.imag], -1) * (np.abs(eigenvalues) > rounding)[..., None]
+        spectrum = lyapunov(one.record, vectors, transient, replayed.lengths, seed=seed)
         measured = None if flow is None else _of_flow(flow, name, one)
         layers.append(
             LayerStability(
-                name=type(layer).__name__ if name is None else name,
+                name=called,
                 index=one.index,
                 direction=one.direction,
-                kind=weights.kind,
-                eigenvalue_parts=eigenvalues,
-                singular_value=singular_value,
+                kind=one.record.weights.kind,
+                **_of_weights(one.record.weights),
                 exponents=spectrum.exponents,
                 error=spectrum.error,
                 state_size=size,
                 time=time,
-                passing=_passing(record, replayed.padding()),
+                passing=_passing(one.record, padding),
                 measured_slope=None if measured is None else measured.slope(),
                 is_last_only=measured is None or _is_last_only(measured),
             )
@@ -294,6 +276,16 @@ def _replayed(layer: nn.Module, x: Tensor | PackedSequence, hx: Tensor | tuple[T
     (call,) = tape.calls
     assert isinstance(call, Call)
     return replay(call)
+
+
+def _of_weights(weights: Weights) -> dict[str, np.ndarray]:
+    """Eigenvalues and the largest singular value of each gate's matrix; what rounding makes of zero is zero."""
+    matrices = _recurrences(weights)
+    singular_value = torch.linalg.matrix_norm(matrices, 2).cpu().numpy()
+    eigenvalues = torch.linalg.eigvals(matrices).cpu().numpy()
+    rounding = np.finfo(float).eps * len(eigenvalues[0]) * singular_value[:, None]
+    parts = np.stack([eigenvalues.real, eigenvalues.imag], -1) * (np.abs(eigenvalues) > rounding)[..., None]
+    return {"eigenvalue_parts": parts, "singular_value": singular_value}
 
 
 def _recurrences(weights: Weights) -> Float[Tensor, "G P P"]:
@@ -332,87 +324,3 @@ def _of_flow(flow: GradientFlow, name: str | None, one: Pass) -> LayerFlow:
 def _is_last_only(flow: LayerFlow) -> bool:
     """Whether the loss enters each sample's sequence at one timestep."""
     return bool((np.isfinite(flow.log_direct).sum(axis=1) <= 1).all())
-
-
-def _slope(slopes: Float[np.ndarray, " B"]) -> tuple[float, float]:
-    """Mean over the samples that have a slope, and its standard error."""
-    known = slopes[np.isfinite(slopes)]
-    if not len(known):
-        return math.nan, math.nan
-    return float(known.mean()), float(known.std(ddof=1) / math.sqrt(len(known))) if len(known) > 1 else math.nan
-
-
-def _against_vanishing(layer: LayerStability) -> tuple[Cure, ...]:
-    rate, (passing, is_gated) = layer.spectrum[0], (layer.passing, layer.kind in GATES)
-    dies = np.isneginf(rate)
-    half = "nothing survives a step" if dies else f"half of it is lost every {_steps(2, rate)} timesteps"
-    cures = []
-    if not is_gated and passing < 0.3:
-        advice = (
-            f"smaller weights and inputs, since the slope of {layer.kind} averages {passing:.2g}: units are saturated"
-        )
-        cures.append(Cure("initialisation", advice))
-    elif not is_gated and not dies:
-        advice = f"W_h {math.exp(-rate):.3g} times as large, orthogonal, since a step leaves {math.exp(rate):.2g} of it"
-        cures.append(Cure("initialisation", advice))
-    gate = f"a bias of +1 for {PASSES[layer.kind]}, which averages {passing:.2g}" if is_gated else "an LSTM or a GRU"
-    cures.append(Cure("gating", f"{gate}, since {half}"))
-    if not dies:
-        advice = f"beyond {_steps(100, rate)} timesteps less than 1 % arrives, and stopping there cuts off little"
-        cures.append(Cure("truncation", advice))
-    return tuple(cures)
-
-
-def _against_explosion(layer: LayerStability) -> tuple[Cure, ...]:
-    rate = layer.spectrum[0]
-    factor = rate * layer.time / math.log(10)
-    return (
-        Cure("clipping", f"the gradient grows 10^{factor:.1f}-fold over {layer.time} timesteps"),
-        Cure(
-            "initialisation",
-            f"W_h {math.exp(-rate):.3g} times as large, since a step makes it {math.exp(rate):.3g}-fold",
-        ),
-        Cure("truncation", f"after {_steps(100, rate)} timesteps it has grown 100-fold"),
-    )
-
-
-def _steps(factor: float, rate: float) -> str:
-    """How many timesteps it takes to change by ``factor``."""
-    count = math.log(factor) / abs(rate)
-    return f"{count:.1f}" if count < 3 else f"{math.ceil(count)}"
-
-
-def _tell(layer: LayerStability) -> str:
-    rate, error = layer.spectrum[0], layer.error[0]
-    number = f"Lyapunov exponent {rate:+.3f} ± {error:.3f} nats per timestep"
-    match layer.regime:
-        case "vanishes":
-            said = "the gradient vanishes" + ("" if np.isneginf(rate) else f", {math.exp(rate):.3g}-fold per step back")
-        case "explodes":
-            said = f"the gradient explodes, {math.exp(rate):.3g}-fold per step back"
-        case "stable":
-            said = f"the gradient is stable: it changes less than {KEEPS:.0f}-fold over {layer.time} timesteps"
-        case _:
-            said = "undecided, since the error leaves it open; a longer sequence or more samples would tell"
-    parts = [f"{said} ({number}", *([] if layer.kind in GATES else [_of_radius(layer)])]
-    if layer.measured_slope is not None:
-        slope, of_slope = _slope(layer.measured_slope)
-        spread = "" if math.isnan(of_slope) else f" ± {of_slope:.3f}"
-        other = "" if layer.is_last_only else ", of a loss that enters at many timesteps"
-        told = "the flow has no slope here" if math.isnan(slope) else f"the flow's slope is {slope:+.3f}{spread}{other}"
-        parts.append(told)
-    cures = f". Likely cures: {'; '.join(map(str, layer.cures))}" if layer.cures else ""
-    return ", ".join(parts) + ")" + cures
-
-
-def _of_radius(layer: LayerStability) -> str:
-    """What weights alone would have said, and where that is wrong, why."""
-    radius, bound = float(layer.spectral_radius[0]), float(layer.gain_bound[0])
-    number = f"spectral radius {radius:.3f}"
-    if layer.regime == "vanishes" and bound < 1:
-        return f"{number}, and {bound:.3f}-fold at most in any step"
-    if layer.regime == "explodes" and radius < 1:
-        return f"{number}, which is no reason to vanish: W_h is not normal and a step can grow {bound:.3g}-fold"
-    if layer.regime == "vanishes" and radius > 1:
-        return f"{number}, which is no reason to explode: the slope of {layer.kind} averages {layer.passing:.2g}"
-    return number

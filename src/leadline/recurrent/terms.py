@@ -21,6 +21,7 @@ from leadline.errors import InputError
 from leadline.recurrent.arrival import Arrived, arrive
 from leadline.recurrent.flow import LN10
 from leadline.recurrent.loops import Chain
+from leadline.recurrent.place import Placed
 from leadline.recurrent.replay import Replayed
 from leadline.sounding import Sounding, Verdict
 
@@ -30,28 +31,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class LayerTerms:
+class LayerTerms(Placed):
     """One recurrent layer in one direction.
 
     Parameters go by ``W_x``, ``W_h`` and ``b``; the two biases of PyTorch's layers by ``b_x`` and ``b_h``.
     """
 
-    name: str
-    index: int
-    direction: str
-    call: int
     log_norms: Mapping[str, Float[np.ndarray, " T"]]
     """ln of the Frobenius norm of the term at t, summed over the batch, by parameter; ``-inf`` for none at all."""
     gradients: Mapping[str, np.ndarray]
     """The sum of the terms by parameter, in float64: what automatic differentiation finds."""
-
-    @property
-    def title(self) -> str:
-        """Name, layer, direction and call, as far as they are needed to tell layers apart."""
-        parts = [f"{self.name}[{self.index}]"]
-        parts += ["reverse"] if self.direction == "reverse" else []
-        parts += [f"call {self.call + 1}"] if self.call else []
-        return " ".join(parts)
 
 
 @dataclass(frozen=True, eq=False)

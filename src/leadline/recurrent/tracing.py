@@ -13,7 +13,8 @@ from leadline.errors import InputError
 from leadline.recurrent.arrival import Arrived, arrive, top_seeds
 from leadline.recurrent.flow import GradientFlow, LayerFlow
 from leadline.recurrent.influence import Influence, LayerInfluence, influence_sweep, summarise
-from leadline.recurrent.loops import Chain, Loops, check_loops, log_totals, loop_flow
+from leadline.recurrent.loop_arrival import log_totals, loop_flow
+from leadline.recurrent.loops import Chain, Loops, check_loops
 from leadline.recurrent.recording import Entry, recording
 from leadline.recurrent.replay import Replayed, replay
 from leadline.recurrent.sweep import Rows
