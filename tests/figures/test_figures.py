@@ -1,6 +1,7 @@
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 
 from leadline import figures
@@ -48,6 +49,17 @@ def test_a_figure_of_nothing_but_zeros_can_be_drawn():
     assert len(traces(figure)) == 2
 
 
+def test_a_long_run_of_zeros_is_a_line_with_some_marks_and_every_place_told():
+    values = np.concatenate([np.full(40, -np.inf), [0.0]])
+    (_, run) = figures.log_traces(np.arange(41), {"h": values})
+    assert len(run["x"]) == 40
+    assert (run["mode"], run["marker"]["maxdisplayed"]) == ("lines+markers", 8)
+    values[20] = -1.0
+    (_, gap) = figures.log_traces(np.arange(41), {"h": values})
+    assert gap["mode"] == "markers"
+    assert "maxdisplayed" not in gap["marker"]
+
+
 def test_each_curve_has_its_band_and_baselines_are_grey():
     y = np.array([0.5, 0.6])
     curves = {"raw": (y, y - 0.1, y + 0.1), "ours": (y + 0.1, y, y + 0.2)}
@@ -71,7 +83,7 @@ def test_text_is_drawn_as_it_stands_and_labels_of_axes_are_markup():
     drawn: list[Any] = [
         figures.bands([1, 2], {HOSTILE: (y, y, y)}, **labels),
         figures.log_lines(np.arange(2), {HOSTILE: np.array([0, -np.inf])}, **labels),
-        figures.heat_map(np.eye(2), scale_label="h<sub>t</sub>", **labels),
+        go.Figure(figures.heat_map(np.eye(2), scale_label="h<sub>t</sub>", **labels)),
     ]
     for figure in drawn:
         assert figure.layout.title.text == SHOWN

@@ -1,12 +1,12 @@
-"""The drawing vocabulary: arrays in, Plotly figures out. Knows no instrument and no sounding."""
+"""The drawing vocabulary: arrays in, Plotly figures or parts of them out. Knows no instrument and no sounding."""
 
 from leadline.figures.bands import bands, mean_and_range
 from leadline.figures.heat import heat_map, matrix
 from leadline.figures.lines import log_lines, log_ticks, log_traces
-from leadline.figures.panels import panels, stacked
+from leadline.figures.panels import panel_layout, panels, stacked
 from leadline.figures.scatter import Cloud, scatter
 from leadline.figures.strip import image_strip
-from leadline.figures.theme import ACCENT, COLOURS, NEUTRAL, merged, new_figure, plain
+from leadline.figures.theme import ACCENT, COLOURS, NEUTRAL, Drawing, merged, new_figure, new_layout, plain
 from leadline.figures.tree import tree
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "COLOURS",
     "NEUTRAL",
     "Cloud",
+    "Drawing",
     "bands",
     "heat_map",
     "image_strip",
@@ -24,6 +25,8 @@ __all__ = [
     "mean_and_range",
     "merged",
     "new_figure",
+    "new_layout",
+    "panel_layout",
     "panels",
     "plain",
     "scatter",

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Num
 
-from leadline.figures.theme import new_figure, plain
+from leadline.figures.theme import Drawing, new_figure, new_layout, plain
 
 
 def heat_map(
@@ -19,7 +19,7 @@ def heat_map(
     scale_label: str,
     power_of_ten: bool = False,
     **layout: Any,
-) -> go.Figure:
+) -> Drawing:
     """A matrix by colour, rows and columns counted from 1. What is not finite stays blank and says so when hovered.
 
     Args:
@@ -31,22 +31,24 @@ def heat_map(
         power_of_ten: values are base-10 logarithms, and the scale is labelled with powers of ten.
         layout: further Plotly layout.
 
-    >>> heat_map(np.eye(2), title="", x_label="t", y_label="k", scale_label="").data[0].x.tolist()
+    >>> heat_map(np.eye(2), title="", x_label="t", y_label="k", scale_label="")["data"][0]["x"].tolist()
     [1, 2]
     """
     rows, columns = values.shape
     ticks = {"tickprefix": "10<sup>", "ticksuffix": "</sup>"} if power_of_ten else {}
-    figure = new_figure(title, x_label, y_label, **{"height": 460, **layout})
-    return figure.add_heatmap(
-        z=np.where(np.isfinite(values), values, np.nan),
-        x=np.arange(1, columns + 1),
-        y=np.arange(1, rows + 1),
-        colorscale="Viridis",
-        colorbar={"title": {"text": scale_label, "side": "right"}, "thickness": 14, "outlinewidth": 0, **ticks},
-        text=np.where(np.isfinite(values), "", np.where(np.isnan(values), "not a number", "exactly zero or infinite")),
-        hovertemplate=f"{y_label} %{{y}}, {x_label} %{{x}}: %{{z:.2f}} %{{text}}<extra></extra>",
-        hoverongaps=True,
-    )
+    is_finite = np.isfinite(values)
+    cells = {
+        "type": "heatmap",
+        "z": np.where(is_finite, values, np.nan),
+        "x": np.arange(1, columns + 1),
+        "y": np.arange(1, rows + 1),
+        "colorscale": "Viridis",
+        "colorbar": {"title": {"text": scale_label, "side": "right"}, "thickness": 14, "outlinewidth": 0, **ticks},
+        "text": np.where(is_finite, "", np.where(np.isnan(values), "not a number", "exactly zero or infinite")),
+        "hovertemplate": f"{y_label} %{{y}}, {x_label} %{{x}}: %{{z:.2f}} %{{text}}<extra></extra>",
+        "hoverongaps": True,
+    }
+    return {"data": [cells], "layout": new_layout(title, x_label, y_label, **{"height": 460, **layout})}
 
 
 def matrix(

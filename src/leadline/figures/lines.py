@@ -75,7 +75,7 @@ def log_traces(
     dotted: tuple[str, ...] = (),
     among: Sequence[np.ndarray] = (),
     **trace: Any,
-) -> list[go.Scatter]:
+) -> list[dict[str, Any]]:
     """The lines of :func:`log_lines` and their marks, for a figure that holds more than them.
 
     Args:
@@ -96,6 +96,7 @@ def log_traces(
     for i, (name, values) in enumerate(log10.items()):
         colour = colours[i % len(colours)]
         line = {
+            "type": "scatter",
             "x": x,
             "y": np.where(np.isfinite(values), values, np.nan),
             "name": plain(name),
@@ -105,12 +106,13 @@ def log_traces(
             "connectgaps": False,
             "hovertemplate": "10^%{y:.2f}",
         }
-        found.append(go.Scatter(**{**line, **trace}, _validate=False))
+        found.append({**line, **trace})
         marks = {"zero": values == -np.inf, "infinite": values == np.inf, "not a number": np.isnan(values)}
         for kind, where in marks.items():
             if where.any():
                 height, symbol = edges.get(kind, (low - margin, "x-open"))
                 mark = {
+                    "type": "scatter",
                     "x": np.asarray(x)[where],
                     "y": np.full(int(where.sum()), height),
                     "name": plain(f"{name}: {kind}"),
@@ -119,5 +121,24 @@ def log_traces(
                     "marker": {"color": colour, "symbol": symbol, "size": 8},
                     "hovertemplate": kind,
                 }
-                found.append(go.Scatter(**{**mark, **trace, "showlegend": False}, _validate=False))
+                found.append({**mark, **trace, "showlegend": False} | (_run(colour, mark) if _is_run(where) else {}))
     return found
+
+
+MARKS = 8
+"""How many marks stand for a longer run of them."""
+
+
+def _is_run(where: np.ndarray) -> bool:
+    """Whether the places are more than :data:`MARKS`, and all next to one another."""
+    places = np.flatnonzero(where)
+    return len(places) > MARKS and places[-1] - places[0] + 1 == len(places)
+
+
+def _run(colour: str, mark: Mapping[str, Any]) -> dict[str, Any]:
+    """Some marks on a thin line, for a run of them: each place is still told when it is pointed at."""
+    return {
+        "mode": "lines+markers",
+        "line": {"color": colour, "width": 1},
+        "marker": {**mark["marker"], "maxdisplayed": MARKS},
+    }

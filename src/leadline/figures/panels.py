@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from leadline.figures.theme import AXIS_STYLE, merged, new_figure, plain
+from leadline.figures.theme import AXIS_STYLE, merged, new_layout, plain
 
 
 def panels(title: str, axes: Sequence[tuple[str, str, str]], **layout: Any) -> go.Figure:
@@ -20,6 +20,11 @@ def panels(title: str, axes: Sequence[tuple[str, str, str]], **layout: Any) -> g
     >>> figure.layout.xaxis2.anchor
     'y2'
     """
+    return go.Figure(layout=panel_layout(title, axes, **layout))
+
+
+def panel_layout(title: str, axes: Sequence[tuple[str, str, str]], **layout: Any) -> dict[str, Any]:
+    """The layout of :func:`panels`, for a drawing."""
     gap, width = 0.12, (1 - 0.12 * (len(axes) - 1)) / len(axes)
     placed: dict[str, Any] = {
         "margin": {"t": 64},
@@ -45,7 +50,7 @@ def panels(title: str, axes: Sequence[tuple[str, str, str]], **layout: Any) -> g
                 "font": {"size": 12},
             }
         )
-    return new_figure(title, **merged(placed, layout))
+    return new_layout(title, **merged(placed, layout))
 
 
 def stacked(layout: Mapping[str, Any]) -> dict[str, Any]:

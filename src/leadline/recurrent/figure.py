@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import plotly.graph_objects as go
 
-from leadline.figures import ACCENT, COLOURS, NEUTRAL, heat_map, log_lines, log_ticks, log_traces, panels, plain
+from leadline.figures import (
+    ACCENT,
+    COLOURS,
+    NEUTRAL,
+    Drawing,
+    heat_map,
+    log_lines,
+    log_ticks,
+    log_traces,
+    panel_layout,
+    plain,
+)
 from leadline.recurrent.flow import LN10, GradientFlow, LayerFlow, median, overflow, underflow
 from leadline.recurrent.influence import LayerInfluence
 from leadline.recurrent.terms import WeightTerms
@@ -17,7 +28,7 @@ if TYPE_CHECKING:
     from leadline.recurrent.stability import LayerStability
 
 
-def flow_figure(flow: GradientFlow) -> go.Figure:
+def flow_drawing(flow: GradientFlow) -> Drawing:
     """Gradient norms, total and direct, beside the norms of the hidden states; one colour per layer.
 
     Medians over the batch; what an LSTM's cells receive is dotted. A cross marks where float32 loses the gradient.
@@ -27,7 +38,7 @@ def flow_figure(flow: GradientFlow) -> go.Figure:
     with np.errstate(divide="ignore"):
         states = [np.log10(median(layer.hidden_norm)) for layer in flow.layers]
     drawn = [values for own in gradients for values in own.values()]
-    traces: list[go.Scatter] = []
+    traces: list[dict[str, Any]] = []
     for layer, own, state, colour in zip(flow.layers, gradients, states, cycle(COLOURS), strict=False):
         t = np.arange(1, 1 + layer.log_total.shape[1])
         look = {"colours": [colour], "legendgroup": layer.title}
@@ -41,8 +52,8 @@ def flow_figure(flow: GradientFlow) -> go.Figure:
         traces += log_traces(t, {layer.title: state}, among=states, showlegend=False, xaxis="x2", yaxis="y2", **look)
     steps = {"range": [0.5, max(map(len, states)) + 0.5]}
     ticks = {"xaxis": steps, "xaxis2": steps, "yaxis": log_ticks(*drawn), "yaxis2": log_ticks(*states)}
-    figure = panels("How much gradient arrives", axes, height=420, hovermode="x unified", **ticks)
-    return figure.add_traces([*traces, *_legend(gradients)])
+    layout = panel_layout("How much gradient arrives", axes, height=420, hovermode="x unified", **ticks)
+    return {"data": [*traces, *_legend(gradients)], "layout": layout}
 
 
 DIRECT, CELL = "direct part", "what the cell receives"
@@ -54,7 +65,7 @@ def _gradients(layer: LayerFlow) -> dict[str, np.ndarray]:
     return found if layer.log_cell_total is None else found | {CELL: median(layer.log_cell_total) / LN10}
 
 
-def _legend(gradients: Sequence[Mapping[str, np.ndarray]]) -> list[go.Scatter]:
+def _legend(gradients: Sequence[Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
     """What dashes and marks say, once for all layers."""
     parts = {part for own in gradients for part in own}
     values = np.concatenate([values for own in gradients for values in own.values()])
@@ -65,7 +76,7 @@ def _legend(gradients: Sequence[Mapping[str, np.ndarray]]) -> list[go.Scatter]:
         ("infinite", _mark("triangle-up-open"), bool(np.isposinf(values).any())),
     ]
     return [
-        go.Scatter(x=[None], y=[None], name=name, hoverinfo="skip", **look, _validate=False)
+        {"type": "scatter", "x": [None], "y": [None], "name": name, "hoverinfo": "skip", **look}
         for name, look, is_there in looks
         if is_there
     ]
@@ -75,22 +86,22 @@ def _mark(symbol: str) -> dict[str, Any]:
     return {"mode": "markers", "marker": {"color": NEUTRAL, "symbol": symbol, "size": 8}}
 
 
-def _float32_marks(layer: LayerFlow, log10_total: np.ndarray, colour: str) -> list[go.Scatter]:
+def _float32_marks(layer: LayerFlow, log10_total: np.ndarray, colour: str) -> list[dict[str, Any]]:
     """Where the way back from the loss leaves the range of float32."""
     found = []
     for what, find in (("underflows", underflow), ("overflows", overflow)):
         t = int(find(log10_total[None] * LN10, layer.direction)[0])
         if t:
             found.append(
-                go.Scatter(
-                    x=[t],
-                    y=[log10_total[t - 1]],
-                    mode="markers",
-                    marker={"color": colour, "symbol": "x", "size": 11},
-                    name=plain(f"{layer.title}: float32 {what} at t = {t}"),
-                    hovertemplate=f"float32 {what}",
-                    _validate=False,
-                )
+                {
+                    "type": "scatter",
+                    "x": [t],
+                    "y": [float(log10_total[t - 1])],
+                    "mode": "markers",
+                    "marker": {"color": colour, "symbol": "x", "size": 11},
+                    "name": plain(f"{layer.title}: float32 {what} at t = {t}"),
+                    "hovertemplate": f"float32 {what}",
+                }
             )
     return found
 
@@ -124,7 +135,7 @@ def terms_figure(terms: WeightTerms) -> go.Figure:
     )
 
 
-def influence_figure(layer: LayerInfluence) -> go.Figure:
+def influence_drawing(layer: LayerInfluence) -> Drawing:
     """The influence matrix as a heat map of powers of ten."""
     return heat_map(
         layer.log_norms / LN10,
@@ -148,25 +159,26 @@ def training_figure(training: Training) -> go.Figure:
     )
 
 
-def stability_figure(layer: "LayerStability") -> go.Figure:
+def stability_drawing(layer: "LayerStability") -> Drawing:
     """Eigenvalues of ``W_h`` beside the unit circle, and predictions beside what is measured, on one axis."""
     axes = [
-        ("eigenvalues of W_h", "real part", "imaginary part"),
+        ("eigenvalues of W_h and the unit circle", "real part", "imaginary part"),
         ("prediction against truth", "growth per step back, in nats", ""),
     ]
     reach = 1.1 * max(1.0, float(layer.spectral_radius.max()))
     names = [_in_two_lines(name) for name, _, _ in layer.rates]
+    circle = {"type": "circle", "x0": -1, "x1": 1, "y0": -1, "y1": 1, "xref": "x", "yref": "y"}
     zero = {"type": "line", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "xref": "x2", "yref": "y2 domain"}
-    figure = panels(
+    layout = panel_layout(
         f"{layer.title}: why the gradient {_REGIMES[layer.regime]}",
         axes,
         height=440,
         xaxis={"range": [-reach, reach], "constrain": "domain"},
         yaxis={"range": [-reach, reach], "constrain": "domain", "scaleanchor": "x"},
         yaxis2={"categoryorder": "array", "categoryarray": names[::-1], "range": [-0.5, len(names) - 0.5]},
-        shapes=[{**zero, "line": {"color": NEUTRAL, "dash": "dot"}}],
+        shapes=[{**shape, "line": {"color": NEUTRAL, "dash": "dot"}} for shape in (circle, zero)],
     )
-    return figure.add_traces([*_eigenvalues(layer), *_rates(layer)])
+    return {"data": [*_eigenvalues(layer), _rates(layer)], "layout": layout}
 
 
 def _in_two_lines(name: str) -> str:
@@ -181,63 +193,52 @@ _REGIMES = {
 }
 
 
-def _eigenvalues(layer: "LayerStability") -> list[go.Scatter]:
-    angle = np.linspace(0, 2 * np.pi, 181)
-    circle = go.Scatter(
-        x=np.cos(angle), y=np.sin(angle), mode="lines", line={"color": NEUTRAL, "dash": "dot"}, name="unit circle",
-        hoverinfo="skip", _validate=False,
-    )  # fmt: skip
-    return [circle] + [
-        go.Scatter(
-            x=values.real,
-            y=values.imag,
-            mode="markers",
-            marker={"color": colour, "size": 7, "opacity": 0.75},
-            name=f"gate {gate}" if gate else "eigenvalues",
-            hovertemplate="%{x:.3f} %{y:+.3f}i",
-            showlegend=bool(gate),
-            _validate=False,
-        )
+def _eigenvalues(layer: "LayerStability") -> list[dict[str, Any]]:
+    return [
+        {
+            "type": "scatter",
+            "x": values.real,
+            "y": values.imag,
+            "mode": "markers",
+            "marker": {"color": colour, "size": 7, "opacity": 0.75},
+            "name": f"gate {gate}" if gate else "eigenvalues",
+            "hovertemplate": "%{x:.3f} %{y:+.3f}i",
+            "showlegend": bool(gate),
+        }
         for gate, values, colour in zip(layer.gates, layer.eigenvalues, COLOURS, strict=False)
     ]
 
 
-def _rates(layer: "LayerStability") -> list[go.Scatter]:
+def _rates(layer: "LayerStability") -> dict[str, Any]:
     """One row per way to tell; what is minus infinity stands at the left edge as a triangle."""
-    rows, found = layer.rates, []
-    values = np.concatenate([value for _, value, _ in rows])
-    finite = values[np.isfinite(values)]
+    known = np.concatenate([value for _, value, _ in layer.rates])
+    finite = known[np.isfinite(known)]
     low, high = finite.min(initial=0), finite.max(initial=0)
     edge = low - 0.12 * max(high - low, 0.1)
-    for (name, value, error), (colour, symbol) in zip(rows, _MARKS, strict=False):
-        known = np.isfinite(value)
-        count = np.arange(1, len(value) + 1)
-        for where, at, shape, text in [
-            (known, value, symbol, "%{x:.4f} nats per step"),
-            (np.isneginf(value), np.full(len(value), edge), "triangle-left-open", "minus infinity"),
-        ]:
-            if where.any():
-                found.append(
-                    go.Scatter(
-                        x=at[where],
-                        y=[_in_two_lines(name)] * int(where.sum()),
-                        xaxis="x2",
-                        yaxis="y2",
-                        mode="markers",
-                        marker={"color": colour, "symbol": shape, "size": 9, "opacity": 0.85},
-                        error_x={
-                            "array": error[where],
-                            "color": colour,
-                            "visible": bool(np.isfinite(error[where]).any()),
-                        },
-                        customdata=count[where],
-                        hovertemplate=f"%{{customdata}}: {text}",
-                        name=_in_two_lines(name),
-                        showlegend=False,
-                        _validate=False,
-                    )
-                )
-    return found
+    drawn = []
+    for (name, values, errors), (colour, symbol) in zip(layer.rates, _MARKS, strict=False):
+        for i, (value, error) in enumerate(zip(values, errors, strict=True), 1):
+            if np.isfinite(value):
+                text = f"{i}: {value:.4f} nats per step"
+                drawn.append((value, _in_two_lines(name), error, colour, symbol, text))
+            elif np.isneginf(value):
+                text = f"{i}: minus infinity"
+                drawn.append((edge, _in_two_lines(name), np.nan, colour, "triangle-left-open", text))
+    x, rows, errors, colours, symbols, texts = zip(*drawn, strict=True)
+    return {
+        "type": "scatter",
+        "x": np.array(x),
+        "y": list(rows),
+        "xaxis": "x2",
+        "yaxis": "y2",
+        "mode": "markers",
+        "marker": {"color": list(colours), "symbol": list(symbols), "size": 9, "opacity": 0.85},
+        "error_x": {"array": np.array(errors), "color": NEUTRAL},
+        "text": list(texts),
+        "hovertemplate": "%{text}<extra>%{y}</extra>",
+        "name": "rates",
+        "showlegend": False,
+    }
 
 
 _MARKS = [(NEUTRAL, "diamond"), (NEUTRAL, "diamond"), (ACCENT, "circle"), (COLOURS[1], "star")]

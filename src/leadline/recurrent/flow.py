@@ -3,7 +3,7 @@
 import math
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -173,9 +173,15 @@ class GradientFlow(Sounding):
 
     def figure(self) -> "go.Figure":
         """Gradient norms and norms of the hidden states by timestep on logarithmic axes, the median over the batch."""
-        from leadline.recurrent.figure import flow_figure
+        import plotly.graph_objects as go
 
-        return flow_figure(self)
+        return go.Figure(self.drawing())
+
+    def drawing(self) -> dict[str, Any]:
+        """The same as :meth:`figure`, as Plotly's JSON holds it."""
+        from leadline.recurrent.figure import flow_drawing
+
+        return flow_drawing(self)
 
 
 def _tell(layer: LayerFlow) -> str:

@@ -90,9 +90,15 @@ class Influence(Sounding):
 
     def figure(self, layer: int = -1) -> "go.Figure":
         """The matrix of one layer as a heat map on a logarithmic scale."""
-        from leadline.recurrent.figure import influence_figure
+        import plotly.graph_objects as go
 
-        return influence_figure(self.layers[layer])
+        return go.Figure(self.drawing(layer))
+
+    def drawing(self, layer: int = -1) -> dict[str, Any]:
+        """The same as :meth:`figure`, as Plotly's JSON holds it."""
+        from leadline.recurrent.figure import influence_drawing
+
+        return influence_drawing(self.layers[layer])
 
 
 def summarise(log: Float[np.ndarray, "K T B"], per_sample: bool) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -166,9 +166,15 @@ class Stability(Sounding):
 
     def figure(self, layer: int = -1) -> "go.Figure":
         """Eigenvalues in the complex plane, and the predictions of one layer against what is measured."""
-        from leadline.recurrent.figure import stability_figure
+        import plotly.graph_objects as go
 
-        return stability_figure(self.layers[layer])
+        return go.Figure(self.drawing(layer))
+
+    def drawing(self, layer: int = -1) -> dict[str, Any]:
+        """The same as :meth:`figure`, as Plotly's JSON holds it."""
+        from leadline.recurrent.figure import stability_drawing
+
+        return stability_drawing(self.layers[layer])
 
 
 def stability(
