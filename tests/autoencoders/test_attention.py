@@ -5,23 +5,53 @@ from leadline.autoencoders import attention
 from leadline.autoencoders.attention import Block, linear_layer
 
 
-@pytest.mark.parametrize("wanted", [None, [[0, 2, 3], [4, 1, 0]]])
-def test_attention_between_few_tokens_is_that_between_many(monkeypatch: pytest.MonkeyPatch, wanted):
+@pytest.fixture
+def block() -> Block:
+    return Block(8, 2, torch.Generator().manual_seed(0)).double()
+
+
+def drawn(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
+
+
+def test_attention_between_few_tokens_is_that_between_many(monkeypatch: pytest.MonkeyPatch, block: Block):
     """The same block by plain products and by ``scaled_dot_product_attention``: outputs and all gradients."""
-    block = Block(8, 2, torch.Generator().manual_seed(0)).double()
-    x = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
-    chosen = None if wanted is None else torch.tensor(wanted)
+    x = drawn(2, 5, 8)
 
     def run(few_tokens: int) -> list[torch.Tensor]:
         monkeypatch.setattr(attention, "FEW_TOKENS", few_tokens)
-        out = block(x, wanted=chosen)
+        out = block(x)
         return [out, *torch.autograd.grad(out.sin().sum(), [x, *block.parameters()])]
 
     for ours, theirs in zip(run(5), run(4), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
-def test_its_gradients_are_finite_differences():
+def test_tokens_that_stand_in_several_places_are_as_good_as_their_copies(block: Block):
+    rows, places, chosen = drawn(4, 8), torch.tensor([[0, 2, 3], [1, 2, 0]]), torch.tensor([[2, 0], [1, 1]])
+    wanted = places.gather(1, chosen)
+    once = block(rows, places=places, wanted=wanted)
+    copied = block(rows[places]).gather(1, chosen.unsqueeze(2).expand(-1, -1, 8))
+    for ours, theirs in zip(
+        *([out, *torch.autograd.grad(out.sin().sum(), [rows, *block.parameters()])] for out in (once, copied)),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_of_a_block_are_finite_differences(block: Block):
+    x, names = drawn(2, 3, 8), [name for name, _ in block.named_parameters()]
+
+    def run(x: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(block, dict(zip(names, parameters, strict=True)), (x,))
+
+    assert torch.autograd.gradcheck(run, (x, *block.parameters()), fast_mode=True)
+    with torch.no_grad():
+        plain = block(x)
+    torch.testing.assert_close(block(x), plain, rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_of_attention_are_finite_differences():
     generator = torch.Generator().manual_seed(0)
     q, kv = (torch.randn(2, tokens, parts * 6, generator=generator).double() for tokens, parts in ((2, 1), (3, 2)))
     inputs = (q.requires_grad_(), kv.requires_grad_())

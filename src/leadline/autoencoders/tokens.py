@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import embedding, pad
 
 from leadline.autoencoders.attention import EPSILON, Block, linear_layer
 from leadline.autoencoders.patches import PatchGrid
@@ -118,19 +118,23 @@ class PatchDecoder(nn.Module):
         Returns:
             Shape (batch, wanted, numbers of a patch).
         """
-        num_patches = len(self.positions)
+        num_patches, (batch, numbers) = len(self.positions), tokens.shape[:2]
         place = pad(index + 1, (1, 0))  # the class token stands first
         shown = self.embed(tokens) + pad(self.positions, (0, 0, 1, 0))[place]
-        blank = pad(self.mask_token + self.positions, (0, 0, 1, int(present is not None)))
+        # Hidden patches of one place are the same token in all images: a row for each place, then what is shown.
+        rows = torch.cat([pad(self.mask_token + self.positions, (0, 0, 1, 0)), shown.flatten(0, 1)])
+        number = torch.arange(num_patches + 1, len(rows), device=rows.device).view(batch, numbers)
+        places = torch.arange(num_patches + 2, device=rows.device).repeat(batch, 1)
         if present is not None:  # padding is written to a place of its own, which is then cut off
             place = place.masked_fill(pad(~present, (1, 0)), num_patches + 1)
-        x = blank.expand(len(tokens), -1, -1).scatter(1, place.unsqueeze(2).expand_as(shown), shown)
-        x = x[:, : num_patches + 1]
-        for block in self.blocks[:-1]:
-            x = block(x)
-        if wanted is None:
-            wanted = torch.arange(num_patches, device=x.device).expand(len(x), -1)
-        return self.predict(self.norm(self.blocks[-1](x, wanted=wanted + 1)))
+        places = places.scatter_(1, place, number)[:, : num_patches + 1]
+        if len(self.blocks) > 1:
+            x = embedding(places, rows)
+            for block in self.blocks[:-1]:
+                x = block(x)
+            rows, places = x.flatten(0, 1), torch.arange(places.numel(), device=x.device).view_as(places)
+        wanted = places[:, 1:] if wanted is None else places.gather(1, wanted + 1)
+        return self.predict(self.norm(self.blocks[-1](rows, places=places, wanted=wanted)))
 
 
 def sinusoidal_positions(shape: tuple[int, int], width: int) -> Float[Tensor, "patches width"]:
