@@ -411,6 +411,14 @@ def test_padding_is_no_zero_and_a_gradient_that_comes_from_both_ends_dips():
     assert "at the first timestep to" in reverse
 
 
+def test_a_sum_of_terms_that_keeps_its_size_is_not_taken_for_a_long_reach():
+    model, (x, y) = model_of(hidden=4, seed=2), data_of(time=60)
+    with recurrent.trace(model) as tape:
+        terms = recurrent.mse(model(x)[0], y, per_step=True)
+    assert "how far one loss term reaches, the influence tells" in str(tape.gradient_flow(terms))
+    assert "the influence tells" not in str(tape.gradient_flow(terms[-1]))
+
+
 def test_timesteps_that_get_nothing_are_counted_from_their_end():
     layer = contracting(0.5, 9).layers[0]
     log = np.tile(np.arange(9.0), (2, 1))

@@ -286,3 +286,22 @@ def test_what_cannot_be_treated_is_refused_with_a_reason():
         recurrent.remedies(nn.Identity(), lambda model: model(inputs()).sum())
     with pytest.raises(InputError):
         recurrent.remedies(model, lambda _: last(model))
+
+
+def test_a_loop_whose_weights_are_not_known_is_not_said_to_be_treated():
+    class Leaky(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rate = nn.Parameter(torch.tensor(0.5, dtype=torch.float64))
+
+        def forward(self, x):
+            h = torch.zeros_like(x[:, 0])
+            for x_t in x.unbind(1):
+                h = recurrent.record(self.rate * h + x_t)
+            return h
+
+    found = recurrent.remedies(Leaky(), lambda model: model(inputs()).sum())
+    assert [one.name for one in found.after] == ["clipping"]
+    assert found.left_out["initialisation"] == "no layer whose W_h is known"
+    with pytest.raises(InputError, match="a loop written by hand"):
+        recurrent.stability(Leaky(), inputs())  # pyright: ignore[reportArgumentType]

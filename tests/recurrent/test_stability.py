@@ -217,6 +217,7 @@ def test_an_lstm_without_recurrent_weights_is_its_forget_gate():
     assert (found.spectrum[4:] == -np.inf).all()
     assert not np.isnan(found.error).any()
     assert found.passing == pytest.approx(0.731059, abs=1e-6)
+    assert "the gradient vanishes, shrinking 1.37-fold per step back" in str(sounding)
     assert "every 2.2 timesteps" in str(sounding), "the half-life is ln 2 / 0.313"
     assert any(sounding.figure().select_traces())
 

@@ -83,7 +83,8 @@ def tell(layer: "LayerStability") -> str:
     number = f"Lyapunov exponent {rate:+.3f} ± {error:.3f} nats per timestep"
     match layer.regime:
         case "vanishes":
-            said = "the gradient vanishes" + ("" if np.isneginf(rate) else f", {math.exp(rate):.3g}-fold per step back")
+            shrinking = f", shrinking {math.exp(min(-rate, 700)):.3g}-fold per step back"
+            said = "the gradient vanishes" + ("" if np.isneginf(rate) else shrinking)
         case "explodes":
             said = f"the gradient explodes, {math.exp(rate):.3g}-fold per step back"
         case "stable":

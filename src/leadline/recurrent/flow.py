@@ -214,7 +214,10 @@ def _tell(layer: LayerFlow) -> str:
     slope = float(np.median(slopes))
     change = f"{'grows' if slope > 0 else 'shrinks'} {math.exp(min(abs(slope), 700)):.3g}-fold per step back"
     change = _turn(layer, near, far) or ("keeps its size" if abs(slope) < 0.01 else change)
-    return f"the gradient {change}, {sizes}{_leaving(layer)}"
+    is_fed = change == "keeps its size" and (np.isfinite(layer.log_direct).sum(axis=1) > steps / 2).any()
+    # A sum over terms keeps its size even where each of them dies within a few steps.
+    fed = ", being fed at every timestep: how far one loss term reaches, the influence tells" if is_fed else ""
+    return f"the gradient {change}, {sizes}{_leaving(layer)}{fed}"
 
 
 def _power(log: np.ndarray) -> str:

@@ -262,8 +262,9 @@ def _scaled(flow: GradientFlow, factor: float) -> GradientFlow:
     return dataclasses.replace(flow, layers=tuple(scaled(layer) for layer in flow.layers))
 
 
-def _initialise(model: nn.Module, generator: torch.Generator | None) -> nn.Module:
-    """Orthogonal blocks, or identities."""
+def _initialise(model: nn.Module, generator: torch.Generator | None) -> nn.Module | None:
+    """Orthogonal blocks, or identities; ``None`` where no layer has a ``W_h`` that is known."""
+    has_weights = False
     with torch.no_grad():
         for module in model.modules():
             is_relu = getattr(module, "nonlinearity", None) == "relu"
@@ -273,7 +274,8 @@ def _initialise(model: nn.Module, generator: torch.Generator | None) -> nn.Modul
                         fresh = torch.empty(block.shape, dtype=torch.float64)
                         nn.init.eye_(fresh) if is_relu else nn.init.orthogonal_(fresh, generator=generator)
                         block.copy_(fresh)
-    return model
+                    has_weights = True
+    return model if has_weights else None
 
 
 def _gate(model: nn.Module, generator: torch.Generator | None) -> nn.Module | None:
@@ -320,7 +322,7 @@ def _gates(module: nn.Module) -> int:
 
 
 _TREATMENTS = {
-    "initialisation": (_initialise, "W_h orthogonal, of a ReLU layer the identity", ""),
+    "initialisation": (_initialise, "W_h orthogonal, of a ReLU layer the identity", "no layer whose W_h is known"),
     "gating": (_gate, "a bias of +1 for the gate that keeps, a GRU for a layer without gates", "no gate has a bias"),
 }
 

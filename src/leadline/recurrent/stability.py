@@ -232,14 +232,13 @@ def stability(
         raise InputError(
             "the transient leaves at least one timestep", got=f"transient = {transient} of {time} timesteps"
         )
-    padding, called = replayed.padding(), type(layer).__name__ if name is None else name
-    layers = []
+    padding, layers = replayed.padding(), []
     for one in passes:
         spectrum = lyapunov(one.record, vectors, transient, replayed.lengths, seed=seed)
         measured = None if flow is None else _of_flow(flow, name, one)
         layers.append(
             LayerStability(
-                name=called,
+                name=name or (type(layer).__name__ if measured is None else measured.name),
                 index=one.index,
                 direction=one.direction,
                 kind=one.record.weights.kind,
@@ -260,11 +259,13 @@ def stability(
 def _replayed(layer: nn.Module, x: Tensor | PackedSequence, hx: Tensor | tuple[Tensor, Tensor] | None) -> Replayed:
     """Run the layer alone, and read its states."""
     if not isinstance(layer, MODULES):
+        is_model = isinstance(layer, nn.Module)
+        holds_one = is_model and any(isinstance(module, MODULES) for module in layer.modules())
         raise InputError(
             "stability is asked of a recurrent layer: torch.nn.RNN, LSTM, GRU, or one of leadline.recurrent",
             got=f"layer = {type(layer).__name__}",
-            cause="a whole model was given" if isinstance(layer, nn.Module) else None,
-            cure="give the recurrent module inside the model, and the inputs that reach it",
+            cause="a whole model was given" if holds_one else "a loop written by hand" if is_model else None,
+            cure="give the recurrent module inside the model, and the inputs that reach it" if holds_one else None,
         )
     values, first = (x.data if isinstance(x, PackedSequence) else x), next(layer.parameters())
     if values.shape[-1] != layer.input_size:
