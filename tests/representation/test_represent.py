@@ -54,7 +54,7 @@ def test_the_study_says_what_it_did(tmp_path: Path):
     assert "0 [0, 0]" not in " ".join(found.findings)
     assert found.encoder.has_seen(MORE).all()
     assert not found.encoder.has_seen(X).any()
-    own = found.own_error[found.kinds.index(found.chosen)]
+    own = found.curves[found.chosen].own
     kept = int(np.nanmin(own, axis=1).argmin())
     assert f"that of seed {kept}, pretrained on 600 rows" in str(found)
     found.save(tmp_path)
@@ -77,7 +77,7 @@ def test_equal_calls_give_equal_studies_and_labels_move_no_weight():
     for other in (second, permuted, poisoned):
         for name, weights in first.encoder.weights.items():
             np.testing.assert_array_equal(other.encoder.weights[name], weights)
-        np.testing.assert_array_equal(other.own_error, first.own_error)
+        np.testing.assert_array_equal(other.curves["denoising"].own, first.curves["denoising"].own)
 
 
 def test_the_encoder_takes_rows_as_they_were_given():
@@ -119,7 +119,8 @@ def test_images_are_studied_by_patches_and_shown():
         images[:60], glyphs.labels[:60], X_unlabelled=images[60:], kinds=["masked"], seeds=2, num_subsets=1
     )
     assert found.protocol.settings["view"] == "patches"
-    assert found.samples.shape == (3, 10, 5, 5)
+    assert found.examples["masked"].rows.shape == (10, 25)
+    assert found.examples["masked"].image_size == (5, 5)
     strip = found.strip()
     assert strip is not None
     assert strip.layout.yaxis.ticktext == ("input", "masked: shown", "masked: reconstructed")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from leadline import data
-from leadline.autoencoders import Encoder, pretrain
+from leadline.autoencoders import Encoder, Nothing, examples, pretrain
 from leadline.representation.views import KINDS, Patches, Whole, unscaled, view_of
 
 GLYPHS = data.glyphs("abc", 80, 14, seed=0).X
@@ -93,8 +93,10 @@ def test_components_are_the_principal_ones_with_the_large_ones_lowered():
 def test_whitening_is_undone_and_levels_what_varies():
     view = Patches.of(ROWS, (14, 14), 1)
     shown = view.shown(3)
-    restored, size, channels = view.restored(shown)
-    assert (size, channels) == ((5, 5), 1)
+    found = view.restored(examples(shown, Nothing(), seed=0))
+    assert (found.image_size, found.channels) == ((5, 5), 1)
+    np.testing.assert_array_equal(found.shown, found.rows)
+    restored = found.rows
     np.testing.assert_allclose((restored - view.mean) @ view.whitening, shown, atol=1e-3)
     np.testing.assert_allclose(shown.var(0).mean(), 1, rtol=0.1)
     variances = np.linalg.eigvalsh(np.cov(shown.T))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from leadline.autoencoders.checkpoint import Epoch
 from leadline.autoencoders.closed_form import LinearOptimum, linear_optimum, linear_optimum_of
 from leadline.autoencoders.corruption import BlockMask, Corruption, GaussianNoise, Nothing, PatchMask, PixelMask
-from leadline.autoencoders.curves import TrainingCurves, training_curves
+from leadline.autoencoders.curves import TrainingCurves, finished_curves, training_curves
 from leadline.autoencoders.custom import CustomArchitecture, ModuleEncoder
 from leadline.autoencoders.encoder import Encoder
 from leadline.autoencoders.examples import Examples, examples
@@ -40,6 +40,7 @@ __all__ = [
     "Pretrained",
     "TrainingCurves",
     "examples",
+    "finished_curves",
     "linear_optimum",
     "linear_optimum_of",
     "pretrain",

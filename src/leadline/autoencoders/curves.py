@@ -1,6 +1,6 @@
 """How far the training of some autoencoders has come: errors by epoch, also while it goes on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from leadline.sounding import Protocol, Sounding, Verdict
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+
+    from leadline.autoencoders.pretrained import Pretrained
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,3 +93,32 @@ def training_curves(epochs: Iterable[Epoch]) -> TrainingCurves:
             errors[at] = np.nan if error is None else error
     most = max(epoch.epochs for epoch in told)
     return TrainingCurves(Protocol({"epochs": most}), training, clean, own, most)
+
+
+def finished_curves(population: "Sequence[Pretrained]") -> TrainingCurves:
+    """The curves of a population that is trained.
+
+    Args:
+        population: at least one; what :func:`~leadline.autoencoders.pretrain_many` gave.
+
+    Raises:
+        InputError: an empty population.
+
+    >>> from leadline.autoencoders import Autoencoder, pretrain
+    >>> pretrained = pretrain(Autoencoder(2, (1,), seed=0), np.eye(2).repeat(10, 0), epochs=3)
+    >>> finished_curves([pretrained]).training.shape
+    (1, 4)
+    """
+    epochs = [
+        Epoch(
+            model,
+            epoch,
+            int(one.protocol.settings["epochs"]),
+            float(one.training_error[epoch - 1]) if epoch else None,
+            float(one.clean_error[epoch]) if one.clean_error.size else None,
+            float(one.own_error[epoch]) if one.own_error.size else None,
+        )
+        for model, one in enumerate(population)
+        for epoch in range(len(one.training_error) + 1)
+    ]
+    return training_curves(epochs)

@@ -45,8 +45,8 @@ def population_curves(found: "TrainingCurves") -> go.Figure:
     return figure.update_traces(mode="lines").update_xaxes(range=[0, found.epochs])
 
 
-def examples_strip(found: "Examples") -> go.Figure:
-    """Examples in columns, stages in rows; a row that is no image becomes stripes, a third as high as it is long."""
+def pictures(found: "Examples") -> dict[str, np.ndarray]:
+    """Stages as images (n, h, w) or (n, h, w, 3); a row that is no image is a stripe, a third as high as it is long."""
     n, d = found.rows.shape
     stages = {}
     for name, rows in found.stages.items():
@@ -55,7 +55,9 @@ def examples_strip(found: "Examples") -> go.Figure:
         else:
             images = rows.reshape(n, found.channels, *found.image_size)
             stages[name] = images[:, 0] if found.channels == 1 else np.moveaxis(images, 1, -1)
-    return image_strip(
-        {name: np.nan_to_num(images) for name, images in stages.items()},
-        title="What the encoder is shown, and what comes back",
-    )
+    return {name: np.nan_to_num(images) for name, images in stages.items()}
+
+
+def examples_strip(found: "Examples") -> go.Figure:
+    """Examples in columns, stages in rows."""
+    return image_strip(pictures(found), title="What the encoder is shown, and what comes back")

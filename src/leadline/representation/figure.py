@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
+from jaxtyping import Float
 
+from leadline.autoencoders.figure import pictures
 from leadline.figures import bands, image_strip, mean_and_range
 
 if TYPE_CHECKING:
@@ -13,14 +15,15 @@ if TYPE_CHECKING:
 
 def training_curves(study: "RepresentationStudy") -> go.Figure:
     """Validation errors by epoch, as shares of those at the start: of what each kind is trained for, and clean."""
+    longest = max(found.own.shape[1] for found in study.curves.values())
     curves = {}
-    for k, kind in enumerate(study.kinds):
-        own, clean = (error[k] / error[k, :, :1] for error in (study.own_error, study.clean_error))
+    for kind, found in study.curves.items():
+        own, clean = (_shares(error, longest) for error in (found.own, found.clean))
         curves[f"{kind}, corrupted" if kind != "vanilla" else kind] = mean_and_range(own)
         if kind != "vanilla":
             curves[f"{kind}, clean"] = mean_and_range(clean)
     return bands(
-        np.arange(study.own_error.shape[2]),
+        np.arange(longest),
         curves,
         title="Held-out rows",
         x_label="epoch",
@@ -29,12 +32,18 @@ def training_curves(study: "RepresentationStudy") -> go.Figure:
     )
 
 
+def _shares(error: Float[np.ndarray, "seeds epochs"], length: int) -> Float[np.ndarray, "seeds length"]:
+    """Of the error at the start, with NaN at the end where another kind went on."""
+    return np.pad(error / error[:, :1], ((0, 0), (0, length - error.shape[1])), constant_values=np.nan)
+
+
 def strip(study: "RepresentationStudy") -> go.Figure:
     """Examples in columns; in rows what they are, what each kind is shown, and what it makes of it."""
-    names = ["input"] + [f"{kind}: {what}" for kind in study.kinds for what in ("shown", "reconstructed")]
-    stages = {
-        name: images
-        for name, images in zip(names, study.samples, strict=True)
-        if name != "vanilla: shown"  # which is the input
-    }
+    stages = {}
+    for kind, found in study.examples.items():
+        images = pictures(found)
+        stages["input"] = images["input"]
+        if kind != "vanilla":  # which is shown the input
+            stages[f"{kind}: shown"] = images["shown"]
+        stages[f"{kind}: reconstructed"] = images["reconstructed"]
     return image_strip(stages, title="What the autoencoders are shown, and what they make of it")

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import nn
 
-from leadline.autoencoders import Encoder, Epoch, Pretrained, examples, pretrain_many
+from leadline.autoencoders import Encoder, Epoch, Examples, Pretrained, examples, finished_curves, pretrain_many
 from leadline.autoencoders.estimator import column_spreads
 from leadline.data import Roles, fingerprint, row_fingerprints, split_roles
 from leadline.data.dataset import check_count
@@ -168,7 +168,6 @@ def represent(
     encoder = unscaled(inner, centre, scale, row_fingerprints(seen))
     if efficiency is not None:
         strength = _strength(encoder, probed)
-    clean, own = _curves(trained, "clean_error"), _curves(trained, "own_error")
     return RepresentationStudy(
         protocol=Protocol(
             settings={
@@ -188,10 +187,9 @@ def represent(
         strength=strength,
         efficiency=efficiency,
         held_out=held_out,
-        clean_error=clean,
-        own_error=own,
+        curves={kind: finished_curves(trained[kind]) for kind in kinds},
         ranks=ranks,
-        samples=_samples(view, {kind: trained[kind][kept] for kind in kinds}, labelled if roles else unlabelled),
+        examples=_examples(view, {kind: trained[kind][kept] for kind in kinds}, labelled if roles else unlabelled),
         class_names=material.class_names,
         notes=probed.notes,
     )
@@ -325,26 +323,10 @@ def _strength(encoder: Encoder, probed: Material) -> float:
     return probe.strength
 
 
-def _curves(trained: dict[str, list[Pretrained]], name: str) -> Float[np.ndarray, "kinds seeds epochs"]:
-    """Errors by epoch, filled up with NaN where training stopped early."""
-    curves = [[getattr(one, name) for one in per_seed] for per_seed in trained.values()]
-    longest = max(len(curve) for per_seed in curves for curve in per_seed)
-    fill = [[np.pad(c, (0, longest - len(c)), constant_values=np.nan) for c in per_seed] for per_seed in curves]
-    return np.array(fill)
-
-
-def _samples(view: View, trained: dict[str, Pretrained], rows: np.ndarray) -> np.ndarray:
-    """Examples: clean, then for each kind as shown and as reconstructed."""
+def _examples(view: View, trained: dict[str, Pretrained], rows: np.ndarray) -> dict[str, Examples]:
+    """A few rows as each kind is shown them and reconstructs them, in the units of scaled rows."""
     clean = view.shown(0, rows)[:SAMPLES]
-    stages = [clean]
-    for pretrained in trained.values():
-        found = examples(clean, pretrained.corruption, pretrained, seed=0)
-        stages += [found.shown, found.reconstructed]
-    pictures = []
-    for stage in stages:
-        values, size, channels = view.restored(stage)
-        if size is not None:
-            values = values.reshape(len(values), channels, *size)
-            values = np.moveaxis(values, 1, -1) if channels == 3 else values[:, 0]
-        pictures.append(values)
-    return np.stack(pictures)
+    return {
+        kind: view.restored(examples(clean, pretrained.corruption, pretrained, seed=0))
+        for kind, pretrained in trained.items()
+    }

@@ -1,12 +1,13 @@
 """The sounding of a study: which kind was chosen, what it is worth, and its encoder."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
-from leadline.autoencoders import Encoder
+from leadline.autoencoders import Encoder, Examples, TrainingCurves
 from leadline.errors import InputError
 from leadline.probing import LabelEfficiency
 from leadline.representation.choice import choose
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 class RepresentationStudy(Sounding):
     """Autoencoders of several kinds on one's own data: their training, their worth, and the encoder that was chosen.
 
-    Errors are squared errors per row of what the autoencoders were shown, in units of its spread; see
-    :class:`~leadline.autoencoders.Pretrained`. Curves of trainings that stopped early end in NaN.
+    Errors are squared errors per row of what the autoencoders were shown, in units of its spread.
     """
 
     kinds: tuple[str, ...]
@@ -38,14 +38,12 @@ class RepresentationStudy(Sounding):
     """Probes of all kinds beside raw inputs, principal components and an untrained encoder; ``None`` without labels."""
     held_out: Float[np.ndarray, "kinds seeds draws"] | None
     """Accuracies on labels that were held out to choose a kind by: none is of a row that its seed reports on."""
-    clean_error: Float[np.ndarray, "kinds seeds epochs"]
-    """On what was held out and clean, at the start and after each epoch."""
-    own_error: Float[np.ndarray, "kinds seeds epochs"]
-    """On what was held out, corrupted as in training."""
+    curves: Mapping[str, TrainingCurves]
+    """Of each kind: errors of what was held out in pretraining, a row per seed."""
     ranks: Float[np.ndarray, "kinds seeds"]
     """Effective rank of the codes (RankMe)."""
-    samples: Float[np.ndarray, "stages samples ..."]
-    """Examples: clean, then for each kind as shown and as reconstructed. Images (h, w) or (h, w, 3), or rows."""
+    examples: Mapping[str, Examples]
+    """For each kind the same few rows or patches: as they are, as it is shown them, and as it reconstructs them."""
     class_names: tuple[str, ...]
     notes: tuple[str, ...]
     """What was noticed in the data and done about it."""
@@ -135,7 +133,8 @@ class RepresentationStudy(Sounding):
                 f"would be about {self.widening:.1f} times as wide."
             )
         for k, kind in enumerate(self.kinds):
-            start, best = self.own_error[k, :, 0].mean(), np.nanmin(self.own_error[k], axis=1).mean()
+            own = self.curves[kind].own
+            start, best = own[:, 0].mean(), np.nanmin(own, axis=1).mean()
             found.append(
                 f"{kind.capitalize()}: the validation error of what it is trained for fell to "
                 f"{100 * best / start:.0f} % of its start; the effective rank of its codes is "
@@ -172,13 +171,14 @@ class RepresentationStudy(Sounding):
         """One row per kind, means over seeds: errors on held-out rows at the start and at their lowest, and ranks."""
         import pandas as pd
 
+        curves = [self.curves[kind] for kind in self.kinds]
         return pd.DataFrame(
             {
                 "kind": self.kinds,
-                "clean error, start": self.clean_error[:, :, 0].mean(1),
-                "clean error, lowest": np.nanmin(self.clean_error, axis=2).mean(1),
-                "own error, start": self.own_error[:, :, 0].mean(1),
-                "own error, lowest": np.nanmin(self.own_error, axis=2).mean(1),
+                "clean error, start": [found.clean[:, 0].mean() for found in curves],
+                "clean error, lowest": [np.nanmin(found.clean, axis=1).mean() for found in curves],
+                "own error, start": [found.own[:, 0].mean() for found in curves],
+                "own error, lowest": [np.nanmin(found.own, axis=1).mean() for found in curves],
                 "effective rank": self.ranks.mean(1),
                 "chosen": [kind == self.chosen for kind in self.kinds],
             }
@@ -198,4 +198,5 @@ class RepresentationStudy(Sounding):
         """Held-out examples: clean, as shown to each kind, and as reconstructed; ``None`` where rows are no images."""
         from leadline.representation.figure import strip
 
-        return strip(self) if self.samples.ndim > 3 else None
+        are_images = all(found.image_size is not None for found in self.examples.values())
+        return strip(self) if are_images else None

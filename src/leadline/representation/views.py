@@ -17,6 +17,7 @@ from leadline.autoencoders import (
     Autoencoder,
     Corruption,
     Encoder,
+    Examples,
     GaussianNoise,
     LocalArchitecture,
     Nothing,
@@ -65,8 +66,8 @@ class View(Protocol):
         """The encoder of scaled rows in an autoencoder's weights; its codes have unit spread over pretraining rows."""
         ...
 
-    def restored(self, shown: Float[np.ndarray, "rows features"]) -> tuple[np.ndarray, Size | None, int]:
-        """What was shown, or its reconstruction, in the units of scaled rows; the size of its images, and channels."""
+    def restored(self, found: Examples) -> Examples:
+        """Examples of what is shown in the units of scaled rows, and as images where they are some."""
         ...
 
 
@@ -124,9 +125,9 @@ class Whole:
         levelled = {"4.weight": same["4.weight"] / scale, "4.bias": -centre / scale}
         return replace(encoder, weights={**inner, **levelled})
 
-    def restored(self, shown: np.ndarray) -> tuple[np.ndarray, Size | None, int]:
+    def restored(self, found: Examples) -> Examples:
         """The rows themselves."""
-        return shown, self.image_size, self.channels
+        return replace(found, image_size=self.image_size, channels=self.channels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,10 +239,14 @@ class Patches:
         P = found.components_ * (lowered / level)[:, None]
         return {"projection.weight": P.astype(np.float32), "projection.bias": (-P @ found.mean_).astype(np.float32)}
 
-    def restored(self, shown: np.ndarray) -> tuple[np.ndarray, Size | None, int]:
+    def restored(self, found: Examples) -> Examples:
         """Patches, no longer whitened."""
-        p, q = pair(self.architecture.patch_size, "patch_size")
-        return shown @ self.restoring + self.mean, (p, q), self.channels
+        stages = (found.rows, found.shown, found.reconstructed)
+        rows, shown, reconstructed = (stage @ self.restoring + self.mean for stage in stages)
+        size = pair(self.architecture.patch_size, "patch_size")
+        return replace(
+            found, rows=rows, shown=shown, reconstructed=reconstructed, image_size=size, channels=self.channels
+        )
 
     def _drawn(self, seed: int, rows: np.ndarray) -> np.ndarray:
         """Patches from anywhere, the blank ones left out, where there are others."""
