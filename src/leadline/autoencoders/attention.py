@@ -152,8 +152,8 @@ def _by_head(x: Tensor, heads: int, size: int) -> Float[Tensor, "parts heads bat
 
 def _products(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
     """``a @ b``, head by head: all at once their operands would be copied."""
-    for head in range(len(out)):
-        torch.bmm(a[head], b[head], out=out[head])
+    for a_head, b_head, product in zip(a, b, out, strict=True):
+        torch.bmm(a_head, b_head, out=product)
     return out
 
 
