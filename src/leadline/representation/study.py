@@ -138,7 +138,7 @@ class RepresentationStudy(Sounding):
             found.append(
                 f"{kind.capitalize()}: the validation error of what it is trained for fell to "
                 f"{100 * best / start:.0f} % of its start; the effective rank of its codes is "
-                f"{paired_interval(self.ranks[k])}."
+                f"{self.ranks[k].mean():.0f}."
             )
         return (*found, *(f"Note: {note}." for note in self.notes))
 
