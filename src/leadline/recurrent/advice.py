@@ -20,7 +20,11 @@ PASSES = {"lstm": "the forget gate", "gru": "the update gate"}
 
 @dataclass(frozen=True)
 class Cure:
-    """What is likely to help, with the number that suggests it."""
+    """What is likely to help, with the number that suggests it.
+
+    >>> print(Cure("truncation", "beyond 9 timesteps less than 1 % arrives"))
+    truncation: beyond 9 timesteps less than 1 % arrives
+    """
 
     name: str
     """``"initialisation"``, ``"clipping"``, ``"gating"`` or ``"truncation"``."""

@@ -23,9 +23,16 @@ FLOAT32 = tuple(math.log(float(limit)) for limit in (np.finfo(np.float32).tiny, 
 
 @dataclass(frozen=True, eq=False)
 class LayerFlow(Placed):
-    """One recurrent layer in one direction. Logarithms are natural, of 2-norms per sample.
+    """How much gradient arrives at each timestep of one recurrent layer in one direction, sample by sample.
 
-    ``-inf`` says that nothing arrives; NaN, that the sample has no such timestep (padding).
+    Logarithms are natural, of 2-norms; the properties without ``log`` are the norms themselves. ``-inf`` says that
+    nothing arrives; NaN, that the sample has no such timestep (padding). Column t - 1 is timestep t.
+
+    >>> zeros, initial = np.zeros((1, 3)), np.zeros(1)
+    >>> total = np.array([[-4.0, -2.0, 0.0]])
+    >>> layer = LayerFlow("lstm", 0, "forward", 0, total, total, total, zeros, initial, zeros)
+    >>> layer.title, float(layer.slope()[0]), int(layer.horizon[0])
+    ('lstm[0]', -2.0, 3)
     """
 
     log_total: Float[np.ndarray, "B T"]
@@ -86,10 +93,15 @@ class LayerFlow(Placed):
     def slope(self, first: int = 0, last: int | None = None) -> Float[np.ndarray, " B"]:
         """Growth of ln ‖dL/dh_t‖ per step of distance from the end, by least squares over t in [first, last).
 
-        Positive where the gradient explodes on its way back, negative where it vanishes.
+        Positive where the gradient explodes on its way back, negative where it vanishes. What is zero, infinite or
+        padding is left out.
+
+        Args:
+            first: index of the first timestep that counts, from 0.
+            last: index behind the last one; without, the end of the sequence.
 
         Returns:
-            Nats per timestep, one per sample.
+            Nats per timestep, one per sample; NaN where fewer than two timesteps are left.
         """
         t = np.arange(self.log_total.shape[1], dtype=float)[first:last]
         curves = np.where(np.isfinite(self.log_total), self.log_total, np.nan)[:, first:last]
@@ -133,8 +145,24 @@ def _exp(log: np.ndarray) -> np.ndarray:
 class GradientFlow(Sounding):
     """|dL/dh_t| at every timestep of every recurrent layer, in the order of the forward pass.
 
-    The *direct* part reaches h_t through the layers above; the *recurrent* part through h_{t+1}. The gradient of a
-    layer's output tensor is the direct part only.
+    With the row vectors ``lambda_t = dL/dh_t``, ``e_t`` for the *direct* part, which reaches h_t through the layers
+    above, and the Jacobians ``J_t = dh_t/dh_{t-1}``,
+
+        lambda_t = e_t + lambda_{t+1} J_{t+1},
+
+    whose second term is the *recurrent* part. The gradient of a layer's output tensor is the direct part only. Made by
+    :meth:`Tape.gradient_flow`.
+
+    >>> from leadline import recurrent
+    >>> model = recurrent.Regression(recurrent.RNN(1, 4, nonlinearity="identity", seed=0), seed=0)
+    >>> x, y = recurrent.running_average(8, 10, seed=0)
+    >>> with recurrent.trace(model) as tape:
+    ...     loss = recurrent.mse(model(x)[0], y, last_only=True)
+    >>> flow = tape.gradient_flow(loss)
+    >>> flow.layers[0].total.shape, len(flow.table())
+    ((8, 10), 80)
+
+    Reference: Pascanu, Mikolov & Bengio, *On the difficulty of training recurrent neural networks*, 2013.
     """
 
     layers: tuple[LayerFlow, ...]

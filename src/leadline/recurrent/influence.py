@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from leadline.errors import InputError
 from leadline.recurrent.cells import Record
 from leadline.recurrent.place import Placed
 from leadline.recurrent.sweep import Rows
@@ -23,7 +24,17 @@ LN10 = float(np.log(10))
 
 @dataclass(frozen=True, eq=False)
 class LayerInfluence(Placed):
-    """One recurrent layer in one direction. Row k is the loss term, column t the timestep."""
+    """How much each loss term tells each state of one recurrent layer in one direction.
+
+    Row k - 1 is loss term k, column t - 1 timestep t; both count from 1.
+
+    >>> half = np.log(0.5) * np.array([[0.0, np.inf], [1.0, 0.0]])  # of h_2 the first term knows nothing
+    >>> layer = LayerInfluence("lstm", 0, "forward", 0, half)
+    >>> layer.norms.tolist()
+    [[1.0, 0.0], [0.5, 1.0]]
+    >>> layer.lost_beyond(1), layer.window_for(0.8)
+    (0.2, 1)
+    """
 
     log_norms: Float[np.ndarray, "K T"]
     """ln of the norm of the whole batch's gradient, ``sqrt(sum_b ‖dL_k/dh_{b,t}‖²)``; ``-inf`` for none at all."""
@@ -43,13 +54,33 @@ class LayerInfluence(Placed):
 
         Args:
             window: how many timesteps back from the loss backpropagation would go, at least 1.
+
+        Returns:
+            A share from 0 to 1.
+
+        Raises:
+            InputError: a window below 1.
         """
+        if window < 1:
+            raise InputError("a window of backpropagation has at least one timestep", got=f"window = {window}")
         k, t = np.indices(self.log_norms.shape)
         weights = self._weights()
         return float(weights[abs(k - t) >= window].sum() / max(weights.sum(), np.finfo(float).tiny))
 
     def window_for(self, share: float = 0.99) -> int:
-        """The shortest truncation window that keeps ``share`` of all gradient."""
+        """The shortest truncation window that keeps ``share`` of all gradient, by norm; see :meth:`lost_beyond`.
+
+        Args:
+            share: above 0 and at most 1.
+
+        Returns:
+            Timesteps, at least 1.
+
+        Raises:
+            InputError: a share out of range.
+        """
+        if not 0 < share <= 1:
+            raise InputError("a share to keep is above 0 and at most 1", got=f"share = {share}")
         k, t = np.indices(self.log_norms.shape)
         weights = self._weights()
         by_distance = np.bincount(abs(k - t).ravel(), weights.ravel())
@@ -64,7 +95,25 @@ class LayerInfluence(Placed):
 
 @dataclass(frozen=True, eq=False)
 class Influence(Sounding):
-    """‖dL_k/dh_t‖ for every loss term k, timestep t and recurrent layer."""
+    """‖dL_k/dh_t‖ for every loss term k, timestep t and recurrent layer, by every way from the one to the other.
+
+    Where the head is local in time and ``J_t = dh_t/dh_{t-1}``, row k follows from its own seed:
+
+        dL_k/dh_t = dL_k/dh_k J_k J_{k-1} ... J_{t+1}.
+
+    The rows sum to the gradient flow, as vectors. Made by :meth:`Tape.influence`.
+
+    >>> from leadline import recurrent
+    >>> model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
+    >>> x, y = recurrent.running_average(8, 10, seed=0)
+    >>> with recurrent.trace(model) as tape:
+    ...     terms = recurrent.mse(model(x)[0], y, per_step=True)
+    >>> influence = tape.influence(terms)
+    >>> influence.layers[0].norms.shape, len(influence.table())
+    ((10, 10), 100)
+
+    Reference: Madsen, *Visualizing memorization in RNNs*, 2019, which draws it for predictions and inputs.
+    """
 
     layers: tuple[LayerInfluence, ...]
 

@@ -52,6 +52,14 @@ def read_metrics(path: str | PathLike[str]) -> "pd.DataFrame":
 
     Raises:
         SaveError: there is no such file, or a line of it is damaged.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for step in (0, 100):
+    ...         append_metrics(f"{folder}/metrics.jsonl", step, {"lstm[0]/slope": -0.5})
+    ...     metrics = read_metrics(f"{folder}/metrics.jsonl")
+    >>> metrics["lstm[0]/slope"].to_dict()
+    {0: -0.5, 100: -0.5}
     """
     import pandas as pd
 

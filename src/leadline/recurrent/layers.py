@@ -162,9 +162,20 @@ class RNN(Network):
 
 
 class LSTM(Network):
-    """A stack of LSTM layers with one bias per gate; see :class:`LSTMLayer` for the equations.
+    """A stack of LSTM layers with one bias per gate.
 
-    Arguments as for :class:`RNN`.
+        i, f, o = sigmoid(W_h h_{t-1} + W_x x_t + b),  g = tanh(...),  c_t = f c_{t-1} + i g,  h_t = o tanh(c_t)
+
+    Args:
+        input_size: number of input features.
+        hidden_size: number of hidden units of every layer.
+        num_layers: layers; each reads the states of the one below.
+        seed: as for :class:`RNN`.
+
+    The gates' rows stand in the order i, f, g, o in ``layers[l].W_x``, ``.W_h`` and ``.b``.
+
+    Raises:
+        InputError: a size below 1.
 
     >>> network = LSTM(2, 3, seed=0)
     >>> sum(p.numel() for p in network.parameters())
@@ -182,9 +193,21 @@ class LSTM(Network):
 
 
 class GRU(Network):
-    """A stack of GRU layers with one bias per gate; see :class:`GRULayer` for the equations.
+    """A stack of GRU layers with one bias per gate, the reset gate behind the product, as in PyTorch.
 
-    Arguments as for :class:`RNN`.
+        r, z = sigmoid(W_h h_{t-1} + W_x x_t + b),  n = tanh(W_xn x_t + b_n + r (W_hn h_{t-1})),
+        h_t = (1 - z) n + z h_{t-1}
+
+    Args:
+        input_size: number of input features.
+        hidden_size: number of hidden units of every layer.
+        num_layers: layers; each reads the states of the one below.
+        seed: as for :class:`RNN`.
+
+    The gates' rows stand in the order r, z, n in ``layers[l].W_x``, ``.W_h`` and ``.b``.
+
+    Raises:
+        InputError: a size below 1.
 
     >>> sum(p.numel() for p in GRU(2, 3, seed=0).parameters())
     54

@@ -20,6 +20,8 @@ class Regression(nn.Module):
         output_size: number of outputs.
         seed: draws the head's weights from a generator of its own.
 
+    ``W_f`` has the shape (O, H), ``b_f`` (O,); both start uniform in ±1/sqrt(H).
+
     >>> from leadline.recurrent import RNN
     >>> model = Regression(RNN(2, 3, seed=0), 4, seed=1)
     >>> sum(p.numel() for p in model.parameters())
@@ -51,6 +53,8 @@ def mse(
 ) -> Tensor:
     """Mean squared error over everything, or over the last timestep.
 
+    Formula: ``1/(B T O) sum_{b,t,o} (y_bto - target_bto)²``, or ``1/(B O) sum_{b,o}`` of the last timestep.
+
     Args:
         predictions: shape (B, T, O).
         targets: shape (B, T, O).
@@ -80,6 +84,13 @@ def mse(
 
 def running_average(batch: int, time: int, *, seed: int) -> tuple[Float[Tensor, "B T 1"], Float[Tensor, "B T 1"]]:
     """Standard normal inputs and the mean of the inputs so far: :func:`leadline.data.running_average` as tensors.
+
+    Formula: ``y_t = 1/t sum_{s <= t} x_s``.
+
+    Args:
+        batch: B, sequences, at least 1.
+        time: T, timesteps, at least 1.
+        seed: draws the inputs.
 
     >>> x, y = running_average(4, 10, seed=0)
     >>> x.shape, bool((y[:, 1] - (x[:, 0] + x[:, 1]) / 2).abs().max() < 1e-6)

@@ -40,7 +40,10 @@ class Remedy:
 
 @dataclass(frozen=True, eq=False)
 class Remedies(Sounding):
-    """The gradient flow of a model before and after each cure. Layers stand in the same order in every flow."""
+    """The gradient flow of a model before and after each cure. Layers stand in the same order in every flow.
+
+    Made by :func:`remedies`, which shows an example.
+    """
 
     before: GradientFlow
     after: tuple[Remedy, ...]

@@ -140,7 +140,7 @@ class LayerStability:
 
 @dataclass(frozen=True, eq=False)
 class Stability(Sounding):
-    """What predicts the fate of the gradient, side by side with what happens to it."""
+    """What predicts the fate of the gradient, side by side with what happens to it. Made by :func:`stability`."""
 
     layers: tuple[LayerStability, ...]
 

@@ -24,7 +24,18 @@ from leadline.sounding import Protocol
 
 @dataclass(eq=False)
 class Tape:
-    """What was recorded inside :func:`trace`: what went into each recurrent module and what came out."""
+    """What was recorded inside :func:`trace`: what went into each recurrent module and what came out.
+
+    It is asked after the block, as often as is liked, while the loss's graph is there: before ``loss.backward()``.
+
+    >>> from leadline import recurrent
+    >>> model = recurrent.Regression(recurrent.GRU(1, 4, seed=0), seed=0)
+    >>> x, y = recurrent.running_average(8, 10, seed=0)
+    >>> with recurrent.trace(model) as tape:
+    ...     terms = recurrent.mse(model(x)[0], y, per_step=True)
+    >>> tape.gradient_flow(terms.sum()).layers[0].title, tape.influence(terms).layers[0].title
+    ('network[0]', 'network[0]')
+    """
 
     model: nn.Module
     calls: list[Entry] = field(default_factory=list)

@@ -32,7 +32,13 @@ Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, eq=False)
 class Training(Sounding):
-    """How regressions learned the running average."""
+    """How regressions learned the running average, or another task. Made by :func:`train`.
+
+    >>> from leadline.sounding import Protocol
+    >>> training = Training(Protocol(), np.array([0, 50]), np.array([[1.0, 0.02]]), np.array([0.5]))
+    >>> print(training)
+    4 % of the zero predictor's error is left, at worst 4 %
+    """
 
     steps: Int[np.ndarray, " evaluations"]
     """Optimiser steps taken before each evaluation."""
