@@ -2,7 +2,7 @@
 const figures = [...document.querySelectorAll("[data-figure]")];
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const still = { displaylogo: false, displayModeBar: "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
-const PHONE = 560, PAPER = 680;
+const PHONE = 560, PAPER = 680, MODEBAR = 36;
 let onPaper = false;
 
 async function library() {
@@ -21,7 +21,9 @@ function draw(place) {
   layout.height = onPaper ? parseFloat(style.getPropertyValue("--height")) : place.clientHeight;
   layout.font = { ...layout.font, color: onPaper ? "#000000" : style.getPropertyValue("--ink").trim() };
   layout.uirevision = "kept";
-  // Upright, it stands beside the legend and not on it.
+  // Upright and in a margin of its own, it stands beside the legend and not on it.
+  const margin = layout.margin || {};
+  if (room >= PHONE && !onPaper) layout.margin = { ...margin, r: Math.max(MODEBAR, margin.r || 0) };
   layout.modebar = { orientation: "v", bgcolor: "rgba(0,0,0,0)", color: "#8a929c", activecolor: "#2878b5", ...layout.modebar };
   if (room < PHONE) {
     if (layout.width > room) layout.legend = { ...layout.legend, orientation: "v" };
