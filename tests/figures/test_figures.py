@@ -47,6 +47,7 @@ def test_zeros_infinities_and_nan_are_marked_not_dropped():
 def test_a_figure_of_nothing_but_zeros_can_be_drawn():
     figure = figures.log_lines(np.arange(3), {"h": np.full(3, -np.inf)}, title="", x_label="t", y_label="norm")
     assert len(traces(figure)) == 2
+    assert figure.to_dict()["layout"]["yaxis"]["showticklabels"] is False, "no height is a number"
 
 
 def test_a_long_run_of_zeros_is_a_line_with_some_marks_and_every_place_told():

@@ -53,7 +53,9 @@ def log_ticks(*log10: np.ndarray) -> dict[str, Any]:
     ['0.1', '0.2', '0.5', '1', '2', '5', '10']
     """
     finite = np.concatenate([values[np.isfinite(values)] for values in log10] or [np.zeros(0)])
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (-9.0, 9.0)
+    if not finite.size:
+        return {"showticklabels": False}  # where nothing is between zero and infinity, no height is a number
+    low, high = float(finite.min()), float(finite.max())
     if high - low > 3.5 or low < -5 or high > 6:
         return {"tickprefix": "10<sup>", "ticksuffix": "</sup>"}
     if high - low > 0.9:

@@ -249,7 +249,7 @@ def _tell(layer: LayerFlow) -> str:
 
 
 def _power(log: np.ndarray) -> str:
-    return f"10^{np.median(log) / LN10:.1f}"
+    return f"10^{round(float(np.median(log)) / LN10, 1) + 0.0:.1f}"  # + 0.0 makes -0.0 a zero
 
 
 def _turn(layer: LayerFlow, near: np.ndarray, far: np.ndarray) -> str | None:
