@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from leadline import InputError, recurrent
 from leadline.recurrent import sweep
+from leadline.recurrent.arithmetic import IN_NUMPY, IN_TORCH
 from leadline.recurrent.layers import Nonlinearity
 from leadline.recurrent.sweep import Rows, adjoint_sweep
 from leadline.sounding import Protocol
@@ -352,6 +353,23 @@ def test_steps_taken_together_or_one_by_one_agree(dtype, scale, monkeypatch):
     torch.testing.assert_close(together.recurrent.log, alone.recurrent.log, rtol=1e-6, atol=tolerance)
     torch.testing.assert_close(together.total.unit, alone.total.unit, rtol=0, atol=tolerance)
     assert alone.recurrent.log[19].isneginf().all()
+
+
+@pytest.mark.parametrize("make", [recurrent.RNN, recurrent.LSTM, recurrent.GRU, partial(torch.nn.LSTM, proj_size=2)])
+def test_the_arithmetic_of_other_devices_finds_the_same(make, monkeypatch):
+    """What runs on a GPU is PyTorch's arithmetic; here it sweeps on the CPU, beside NumPy's."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = make(2, 4, 2).double()
+    (x, _), flows = data_of(time=30), []
+    with recurrent.trace(network) as tape:
+        loss = network(x)[0].square().mean()
+    for arithmetic in (IN_NUMPY, IN_TORCH):
+        monkeypatch.setattr(sweep, "arithmetic_for", lambda values, arithmetic=arithmetic: arithmetic)
+        flows.append(tape.gradient_flow(loss))
+    for one, other in zip(*(flow.layers for flow in flows), strict=True):
+        for name in ("log_total", "log_direct", "log_recurrent", "log_input", "log_initial"):
+            np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-9, err_msg=name)
 
 
 def test_an_infinite_gradient_stays_infinite_on_its_way_back():
