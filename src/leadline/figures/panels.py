@@ -1,6 +1,7 @@
 """Several panels side by side under one title."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import plotly.graph_objects as go
@@ -13,7 +14,7 @@ def panels(title: str, axes: Sequence[tuple[str, str, str]], **layout: Any) -> g
 
     Args:
         title: what the figure shows; plain text.
-        axes: per panel, its heading (plain text) and the labels of its two axes (markup).
+        axes: per panel, its heading (plain text; none where it is empty) and the labels of its two axes (markup).
         layout: further Plotly layout.
 
     >>> figure = panels("Two views", [("left", "t", "norm"), ("right", "t", "norm")])
@@ -37,7 +38,7 @@ def panel_layout(title: str, axes: Sequence[tuple[str, str, str]], **layout: Any
         x = {"domain": [left, left + width], "anchor": f"y{suffix}", "title": {"text": x_label}}
         placed[f"xaxis{suffix}"] = merged(AXIS_STYLE, x)
         placed[f"yaxis{suffix}"] = merged(AXIS_STYLE, {"anchor": f"x{suffix}", "title": {"text": y_label}})
-        placed["annotations"].append(
+        placed["annotations"] += [
             {
                 "text": f"<b>{plain(heading)}</b>",
                 "x": left,
@@ -49,7 +50,7 @@ def panel_layout(title: str, axes: Sequence[tuple[str, str, str]], **layout: Any
                 "showarrow": False,
                 "font": {"size": 12},
             }
-        )
+        ] * bool(heading)
     return new_layout(title, **merged(placed, layout))
 
 
@@ -68,11 +69,11 @@ def stacked(layout: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {**layout, "height": count * layout["height"]}
     found["legend"] = merged(layout["legend"], {"y": layout["legend"]["y"] / count})
     headings = []
-    for i, (name, heading) in enumerate(zip(names, layout["annotations"], strict=False)):
+    for i, (name, heading) in enumerate(zip_longest(names, layout["annotations"][:count])):
         top = round(1 - i * (height + gap), 4)
         y = f"y{name[1:]}"
         found[name] = merged(layout[name], {"domain": [0.0, 1.0], "automargin": True})
         found[y] = merged(layout[y], {"domain": [round(max(top - height, 0.0), 4), top], "automargin": True})
-        headings.append(merged(heading, {"x": 0.0, "y": top}))
+        headings += [merged(heading, {"x": 0.0, "y": top})] if heading else []
     found["annotations"] = [*headings, *layout["annotations"][count:]]
     return found

@@ -33,7 +33,8 @@ def flow_drawing(flow: GradientFlow) -> Drawing:
 
     Medians over the batch; what an LSTM's cells receive is dotted. A cross marks where float32 loses the gradient.
     """
-    axes = [("gradient", "timestep t", "‖dL/dh<sub>t</sub>‖"), ("hidden state", "timestep t", "‖h<sub>t</sub>‖")]
+    axes = [("", "timestep t", "gradient ‖dL/dh<sub>t</sub>‖"), ("", "timestep t", "hidden state ‖h<sub>t</sub>‖")]
+    is_alone = len(flow.layers) == 1
     gradients = [_gradients(layer) for layer in flow.layers]
     with np.errstate(divide="ignore"):
         states = [np.log10(median(layer.hidden_norm)) for layer in flow.layers]
@@ -43,10 +44,10 @@ def flow_drawing(flow: GradientFlow) -> Drawing:
         t = np.arange(1, 1 + layer.log_total.shape[1])
         look = {"colours": [colour], "legendgroup": layer.title}
         for part, values in own.items():
-            name, is_total = f"{layer.title}: {part}" if part else layer.title, not part
+            name, is_total = (part if is_alone else f"{layer.title}: {part}") if part else layer.title, not part
             dashes = {"dashed": (name,) if part == DIRECT else (), "dotted": (name,) if part == CELL else ()}
             traces += log_traces(
-                t, {name: values}, among=drawn, showlegend=is_total, xaxis="x", yaxis="y", **dashes, **look
+                t, {name: values}, among=drawn, showlegend=is_total or is_alone, xaxis="x", yaxis="y", **dashes, **look
             )
         traces += _float32_marks(layer, own[""], colour)
         traces += log_traces(t, {layer.title: state}, among=states, showlegend=False, xaxis="x2", yaxis="y2", **look)
@@ -66,12 +67,13 @@ def _gradients(layer: LayerFlow) -> dict[str, np.ndarray]:
 
 
 def _legend(gradients: Sequence[Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
-    """What dashes and marks say, once for all layers."""
+    """What dashes and marks say, once for all layers; of one alone, its own dashes say it."""
+    are_many = len(gradients) > 1
     parts = {part for own in gradients for part in own}
     values = np.concatenate([values for own in gradients for values in own.values()])
     looks = [
-        (DIRECT, {"mode": "lines", "line": {"color": NEUTRAL, "dash": "dash"}}, DIRECT in parts),
-        (CELL, {"mode": "lines", "line": {"color": NEUTRAL, "dash": "dot"}}, CELL in parts),
+        (DIRECT, {"mode": "lines", "line": {"color": NEUTRAL, "dash": "dash"}}, are_many and DIRECT in parts),
+        (CELL, {"mode": "lines", "line": {"color": NEUTRAL, "dash": "dot"}}, are_many and CELL in parts),
         ("exactly zero", _mark("triangle-down-open"), bool(np.isneginf(values).any())),
         ("infinite", _mark("triangle-up-open"), bool(np.isposinf(values).any())),
     ]
@@ -162,8 +164,8 @@ def training_figure(training: Training) -> go.Figure:
 def stability_drawing(layer: "LayerStability") -> Drawing:
     """Eigenvalues of ``W_h`` beside the unit circle, and predictions beside what is measured, on one axis."""
     axes = [
-        ("eigenvalues of W_h and the unit circle", "real part", "imaginary part"),
-        ("prediction against truth", "growth per step back, in nats", ""),
+        ("", "real part of W<sub>h</sub>’s eigenvalues; dotted: the unit circle", "imaginary part"),
+        ("", "predicted and measured growth per step back, in nats", ""),
     ]
     reach = 1.1 * max(1.0, float(layer.spectral_radius.max()))
     names = [_in_two_lines(name) for name, _, _ in layer.rates]

@@ -72,8 +72,8 @@
     if (!figure) return;
     const [width, height] = size;
     Object.assign(plot.style, { minWidth: `${width}px`, height: `${height}px` });
+    window.Plotly.react(plot, figure.data, figure.layout, drawn.has(plot) ? undefined : CONFIG);
     drawn.add(plot);
-    window.Plotly.react(plot, figure.data, figure.layout, CONFIG);
   }
 
   function forget(plot) {
