@@ -4,13 +4,14 @@ The page asks over HTTP and reads line by line, so that it paints the first card
 """
 
 import base64
+import itertools
 import json
 import math
 import sys
 import threading
 import traceback
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -30,8 +31,42 @@ KEPT = 8
 """Settings whose soundings are kept, for downloads and for cards that come into sight later."""
 
 ONE_AT_A_TIME = threading.Lock()
-"""Of the process. Two answers at once would take twice as long each, and what puts torch's generator back where it was
-(:func:`torch.random.fork_rng`) must not meet another that does the same."""
+"""Of the process, for one sounding. Two at once would take twice as long each, and what puts torch's generator back
+where it was (:func:`torch.random.fork_rng`) must not meet another that does the same. It is free while a line is sent:
+a page that has stopped reading holds up nobody else."""
+
+
+class Taken:
+    """The soundings of some settings, each taken when it is first asked for.
+
+    Args:
+        soundings: all of them, not taken yet.
+    """
+
+    def __init__(self, soundings: Iterable[tuple[str, Sounding]]):
+        self._rest = iter(soundings)
+        self._so_far: list[tuple[str, Sounding]] = []
+        self._trouble: Exception | None = None
+
+    def __iter__(self) -> Iterator[tuple[str, Sounding]]:
+        for i in itertools.count():
+            with ONE_AT_A_TIME:
+                if not self._has(i):
+                    return
+            yield self._so_far[i]
+
+    def _has(self, i: int) -> bool:
+        if i == len(self._so_far):
+            if self._trouble:
+                raise self._trouble
+            try:
+                self._so_far.append(next(self._rest))
+            except StopIteration:
+                return False
+            except Exception as error:
+                self._trouble = error
+                raise
+        return True
 
 
 class Answers:
@@ -43,7 +78,7 @@ class Answers:
 
     def __init__(self, room: Room):
         self.room = room
-        self._kept: OrderedDict[Any, Mapping[str, Sounding]] = OrderedDict()
+        self._kept: OrderedDict[Any, Taken] = OrderedDict()
 
     def settings(self, held: Sequence[Any]) -> Any:
         """Settings from what the controls hold, in the order of the fields.
@@ -55,20 +90,18 @@ class Answers:
         return from_values(self.room.settings, [from_control(f, v) for f, v in zip(fields, held, strict=True)])
 
     def soundings(self, settings: Any) -> Iterator[tuple[str, Sounding]]:
-        """Each as it is taken, or all at once where they are still there."""
+        """Each as it is taken, or at once where it is still there."""
         with ONE_AT_A_TIME:
             key = settings, self.room.stage(settings)
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                yield from self._kept[key].items()
-                return
-            taken: dict[str, Sounding] = {}
-            for name, sounding in self.room.soundings(settings):
-                taken[name] = sounding
-                yield name, sounding
-            self._kept[key] = taken
+            taken = self._kept.setdefault(key, Taken(self.room.soundings(settings)))
+            self._kept.move_to_end(key)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
+        try:
+            yield from taken
+        except Exception:  # which may be over when one asks again
+            self._kept.pop(key, None)
+            raise
 
     def lines(self, asked: Mapping[str, Any]) -> Iterator[str]:
         """The answer to a question of the page: a line for each card, and a last one with everything else.
@@ -84,11 +117,15 @@ class Answers:
         room = self.room
         try:
             settings, stage = (read := self.settings(asked["values"])), room.stage(read)
-            empty = set(room.cards)
+            empty, awaited = set(room.cards), set(asked["shown"])
             for name, sounding in self.soundings(settings):
                 empty.discard(name)
                 yield self._card(name, sounding, asked)
-            yield from ({"card": room.id(name), "words": "", "rows": None, "figure": None} for name in empty)
+                awaited.discard(room.id(name))
+                if not awaited:  # the rest is out of sight, and is asked for when the hand has rested
+                    break
+            else:
+                yield from ({"card": room.id(name), "words": "", "rows": None, "figure": None} for name in empty)
             silent = room.silent(settings)
             yield {
                 "query": to_query(settings),

@@ -170,7 +170,6 @@ def stability_drawing(layer: "LayerStability") -> Drawing:
     reach = 1.1 * max(1.0, float(layer.spectral_radius.max()))
     names = [_in_two_lines(name) for name, _, _ in layer.rates]
     circle = {"type": "circle", "x0": -1, "x1": 1, "y0": -1, "y1": 1, "xref": "x", "yref": "y"}
-    zero = {"type": "line", "x0": 0, "x1": 0, "y0": 0, "y1": 1, "xref": "x2", "yref": "y2 domain"}
     layout = panel_layout(
         f"{layer.title}: why the gradient {_REGIMES[layer.regime]}",
         axes,
@@ -178,7 +177,8 @@ def stability_drawing(layer: "LayerStability") -> Drawing:
         xaxis={"range": [-reach, reach], "constrain": "domain"},
         yaxis={"range": [-reach, reach], "constrain": "domain", "scaleanchor": "x"},
         yaxis2={"categoryorder": "array", "categoryarray": names[::-1], "range": [-0.5, len(names) - 0.5]},
-        shapes=[{**shape, "line": {"color": NEUTRAL, "dash": "dot"}} for shape in (circle, zero)],
+        xaxis2={"zerolinecolor": NEUTRAL},
+        shapes=[{**circle, "line": {"color": NEUTRAL, "dash": "dot"}}],
     )
     return {"data": [*_eigenvalues(layer), _rates(layer)], "layout": layout}
 

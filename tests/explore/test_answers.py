@@ -1,0 +1,72 @@
+"""How soundings become lines, without a browser."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from threading import Thread
+
+import pytest
+
+from leadline.explore.answers import ONE_AT_A_TIME, Answers
+from leadline.explore.controls import to_control
+from leadline.explore.gradient_room import ROOM, Settings, soundings
+from leadline.explore.room import PendingError
+from leadline.explore.settings import fields_of
+
+SMALL = Settings(time=6, hidden_size=2)
+
+
+def question(shown: list[str]) -> dict:
+    values = [to_control(field, getattr(SMALL, field.name)) for field in fields_of(Settings)]
+    return {"values": values, "shown": [ROOM.id(name) for name in shown], "narrow": [], "dark": False}
+
+
+@pytest.fixture
+def taken() -> list[str]:
+    """The names of the soundings that were taken, in turn."""
+    return []
+
+
+@pytest.fixture
+def answers(taken) -> Answers:
+    def told(settings: Settings) -> Iterator:
+        for name, sounding in soundings(settings):
+            taken.append(name)
+            yield name, sounding
+
+    return Answers(replace(ROOM, soundings=told))
+
+
+def cards(lines: Iterator[str]) -> list[str]:
+    return [part["card"] for part in map(json.loads, lines) if "card" in part]
+
+
+def test_what_is_out_of_sight_is_not_measured_until_it_is_asked_for(answers, taken):
+    assert cards(answers.lines(question(["flow", "stability"]))) == ["gradients-flow", "gradients-stability"]
+    assert taken == ["flow", "stability"]
+    assert len(cards(answers.lines(question(["influence"])))) == 3
+    assert taken == ["flow", "stability", "influence"], "what was taken before is still there"
+
+
+def test_a_page_that_has_stopped_reading_holds_up_nobody(answers):
+    slow = answers.lines(question(["influence"]))
+    next(slow)
+    assert not ONE_AT_A_TIME.locked()
+    other: list[str] = []
+    thread = Thread(target=lambda: other.extend(answers.lines(question(["influence"]))), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert len(other) == 4
+    assert len(list(slow)) == 3
+
+
+def test_what_was_pending_is_asked_for_anew(taken):
+    def not_yet(settings: Settings) -> Iterator:
+        taken.append("tried")
+        if len(taken) < 2:
+            raise PendingError("wait")
+        yield from soundings(settings)
+
+    answers = Answers(replace(ROOM, soundings=not_yet))
+    assert [json.loads(line)["notes"] for line in answers.lines(question(["flow"]))] == ["wait"]
+    assert cards(answers.lines(question(["flow"]))) == ["gradients-flow"]
