@@ -104,15 +104,13 @@ def test_figures_are_drawn_when_they_come_into_view(visit):
     assert drawn(page, "ae.f").locator(".scatterlayer path.js-line").count() > 0
 
 
-def test_the_bar_of_buttons_stands_beside_the_legend(visit):
-    page = visit("#ae.g", viewport={"width": 1280, "height": 900})
-    figure = page.locator("#ae\\.g .figure")
-    figure.locator(".legend").wait_for()
+def test_the_bar_of_buttons_stands_beside_the_axes_and_so_beside_a_legend_that_ends_with_them(visit):
+    figure = drawn(visit(viewport={"width": 1280, "height": 900}), "ae.g")
     figure.hover()
-    legend, buttons = (figure.locator(part).first.bounding_box() for part in (".legend", ".modebar-group"))
-    assert legend is not None
+    axes, buttons = (figure.locator(part).last.bounding_box() for part in (".nsewdrag", ".modebar-group"))
+    assert axes is not None
     assert buttons is not None
-    assert legend["x"] + legend["width"] <= buttons["x"]
+    assert axes["x"] + axes["width"] <= buttons["x"]
 
 
 def test_the_table_leads_to_each_statement_by_keyboard_alone(visit):
