@@ -53,7 +53,7 @@ def test_presets_tell_their_story():
 def test_relu_stands_against_tanh():
     flow = ROOM.take(ROOM.presets["ReLU against tanh"])["flow"]
     assert isinstance(flow, GradientFlow)
-    assert [layer.title for layer in flow.layers] == ["tanh.network[0]", "beside ReLU.network[0]"]
+    assert [layer.title for layer in flow.layers] == ["tanh.network[0]", "ReLU.network[0]"]
 
 
 @pytest.mark.parametrize("time", [5, 200])

@@ -100,6 +100,6 @@ def test_a_job_dies_with_its_server_even_where_that_is_killed(tmp_path):
         assert is_alive(int(pid))
         server.send_signal(signal.SIGKILL)
     until(lambda: not is_alive(int(pid)))
-    import shutil
-
-    shutil.rmtree(home)
+    assert Path(home).exists()
+    with Jobs():
+        assert not Path(home).exists(), "what it left goes when the next one starts"

@@ -125,7 +125,8 @@ class Answers:
                 if not awaited:  # the rest is out of sight, and is asked for when the hand has rested
                     break
             else:
-                yield from ({"card": room.id(name), "words": "", "rows": None, "figure": None} for name in empty)
+                for name in empty:
+                    yield {"card": room.id(name), "words": room.cards[name].empty, "rows": None, "figure": None}
             silent = room.silent(settings)
             yield {
                 "query": to_query(settings),

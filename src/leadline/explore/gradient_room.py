@@ -66,7 +66,7 @@ def soundings(settings: Settings) -> Iterator[tuple[str, Sounding]]:
     own = flow = tape.gradient_flow(recurrent.mse(predictions, y, last_only))
     if settings.compare_with != "nothing" and "compare_with" not in silent(settings):
         rival, _, _ = _built(settings, settings.compare_with)
-        both = nn.ModuleDict({_key(settings.nonlinearity): model, f"beside {_key(settings.compare_with)}": rival})
+        both = nn.ModuleDict(dict(zip(_names(settings), (model, rival), strict=True)))
         with recurrent.trace(both) as tape_of_both:
             losses = [recurrent.mse(one(x)[0], y, last_only) for one in both.values()]
         flow = tape_of_both.gradient_flow(torch.stack(losses).sum())
@@ -75,8 +75,10 @@ def soundings(settings: Settings) -> Iterator[tuple[str, Sounding]]:
     yield "influence", tape.influence(recurrent.mse(predictions, y, per_step=True))
 
 
-def _key(nonlinearity: str) -> str:
-    return "identity" if nonlinearity == "none" else nonlinearity
+def _names(settings: Settings) -> tuple[str, str]:
+    """Of the two networks that are compared."""
+    one, other = ("identity" if name == "none" else name for name in (settings.nonlinearity, settings.compare_with))
+    return one, other if other != one else f"{other} again"
 
 
 def _built(settings: Settings, nonlinearity: str) -> tuple[recurrent.Regression, Tensor, Tensor]:
@@ -156,7 +158,8 @@ def code(settings: Settings) -> str:
         f"stability = recurrent.stability(model.network, x, flow, seed={s.weights})",
     ]
     if s.compare_with != "nothing" and "compare_with" not in silent(s):
-        names = f'"{_key(s.nonlinearity)}": model, "beside {_key(s.compare_with)}": regression({made(s.compare_with)})'
+        one, other = _names(s)
+        names = f'"{one}": model, "{other}": regression({made(s.compare_with)})'
         lines += [
             "",
             f"both = torch.nn.ModuleDict({{{names}}})",

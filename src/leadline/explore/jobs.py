@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import secrets
 import shutil
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from leadline.errors import InputError, LeadlineError, describe
+from leadline.explore.folders import temporary
 
 Status = Literal["running", "done", "failed", "stopped"]
 
@@ -50,7 +50,7 @@ class Jobs:
     """The jobs of one server; they end with it, or with the block that they are the context of."""
 
     def __init__(self) -> None:
-        self._home = Path(tempfile.mkdtemp(prefix="leadline-jobs-"))
+        self._home = temporary("leadline-jobs")
         self._processes: dict[str, BaseProcess] = {}
         self._stopped: set[str] = set()
         self._lock = threading.Lock()

@@ -32,10 +32,10 @@ INDEX = """<!doctype html>
 class Page(Dash):
     """Without Dash's patches for browsers of another decade, which slow down strings in all others."""
 
-    def interpolate_index(self, scripts: str = "", **parts: Any) -> str:
+    def interpolate_index(self, *args: Any, **parts: Any) -> str:
         """The page around the rooms."""
-        kept = (script for script in scripts.split("\n") if "/deps/polyfill" not in script)
-        return super().interpolate_index(scripts="\n".join(kept), **parts)
+        kept = [script for script in parts["scripts"].split("\n") if "/deps/polyfill" not in script]
+        return super().interpolate_index(*args, **{**parts, "scripts": "\n".join(kept)})
 
 
 def application(rooms: Sequence[Room], prefix: str) -> Dash:

@@ -259,8 +259,16 @@ ROOM = Room(
     settings=Settings,
     cards={
         "strip": Card("What the encoder is shown, and what comes back", 230, wide=True, layout=CLOSE),
-        "curves": Card("Training", 340, lines=6),
-        "efficiency": Card("What a label is worth", 340, lines=6),
+        "curves": Card(
+            "Training", 340, lines=6, empty="Press train: the error of each epoch is drawn here as it comes."
+        ),
+        "efficiency": Card(
+            "What a label is worth",
+            340,
+            lines=6,
+            empty="After training, where rows have labels: how accurate a classifier of the codes is, by how many "
+            "labels it is given, beside one of the rows themselves and one of PCA.",
+        ),
     },
     soundings=soundings,
     code=code,

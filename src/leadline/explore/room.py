@@ -33,6 +33,8 @@ class Card:
     """Columns of the sounding's table that stand below its figure."""
     draw: "Callable[[Sounding], go.Figure] | None" = None
     """How it is drawn; by its ``figure()`` otherwise."""
+    empty: str = ""
+    """What its words are while there is no sounding: what will come here, and after what."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,10 @@
 """Files that were uploaded: refused by their headers where they are too large, and kept until the server ends."""
 
-import atexit
 import base64
 import binascii
 import io
 import math
 import secrets
-import shutil
-import tempfile
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -17,6 +14,7 @@ from numpy.lib import format as npy
 
 from leadline.data import fingerprint, load
 from leadline.errors import InputError
+from leadline.explore.folders import temporary
 
 LARGEST_FILE = 16 * 2**20
 """Bytes of an upload."""
@@ -40,9 +38,8 @@ class Uploads:
     """The uploads of one server, in a folder that goes with it."""
 
     def __init__(self) -> None:
-        self._home = Path(tempfile.mkdtemp(prefix="leadline-uploads-"))
+        self._home = temporary("leadline-uploads")
         self._kept: list[str] = []
-        atexit.register(shutil.rmtree, self._home, ignore_errors=True)
 
     def keep(self, sent: str) -> str:
         """Keep an ``.npz`` file as a browser sends it, and return its fingerprint.

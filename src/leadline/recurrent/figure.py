@@ -164,8 +164,8 @@ def training_figure(training: Training) -> go.Figure:
 def stability_drawing(layer: "LayerStability") -> Drawing:
     """Eigenvalues of ``W_h`` beside the unit circle, and predictions beside what is measured, on one axis."""
     axes = [
-        ("", "real part of W<sub>h</sub>’s eigenvalues; dotted: the unit circle", "imaginary part"),
-        ("", "predicted and measured growth per step back, in nats", ""),
+        ("", "real part of W<sub>h</sub>’s eigenvalues", "imaginary part"),
+        ("", "growth per step back, in nats", ""),
     ]
     reach = 1.1 * max(1.0, float(layer.spectral_radius.max()))
     names = [_in_two_lines(name) for name, _, _ in layer.rates]
