@@ -175,7 +175,9 @@ BLOCK = 16
 """Timesteps whose norms are turned into logarithms together."""
 
 
-def influence_sweep(records: Sequence[Record], seeds: Float[Tensor, "T B S"], per_sample: bool) -> list[dict[str, Any]]:
+def influence_sweep(
+    records: Sequence[Record], masks: Sequence[Tensor | None], seeds: Float[Tensor, "T B S"], per_sample: bool
+) -> list[dict[str, Any]]:
     """All loss terms at once, for a stack that is read forwards, with seeds in its top layer.
 
     At timestep t the rows of the terms k >= t are stacked: each step is one elementwise stage and one matrix product,
@@ -185,6 +187,7 @@ def influence_sweep(records: Sequence[Record], seeds: Float[Tensor, "T B S"], pe
 
     Args:
         records: the layers' forward passes, bottom first.
+        masks: what dropout multiplied each layer's input by, shape (T, B, I), or ``None``.
         seeds: dL_k/dh_k in the top layer, shape (T, B, S).
         per_sample: as in :class:`LayerInfluence`.
 
@@ -199,7 +202,8 @@ def influence_sweep(records: Sequence[Record], seeds: Float[Tensor, "T B S"], pe
     chunk = max(CACHE // (size * batch), LEAST_ROWS // batch, 1) if batch else time
     for first in range(0, time, chunk):
         last = min(first + chunk, time)
-        layers = [_Rows(record, first, last, into) for record, into in zip(records, matrices, strict=True)]
+        each = zip(records, masks, matrices, strict=True)
+        layers = [_Rows(record, mask, first, last, into) for record, mask, into in each]
         layers[-1].seed(start.unit[first:last], log[first:last])
         for t in range(last - 1, -1, -1):
             above = None
@@ -237,9 +241,9 @@ class _Rows:
     Scales follow the rows before they leave [1 / RANGE, RANGE].
     """
 
-    def __init__(self, record: Record, first: int, last: int, into: _Matrix):
+    def __init__(self, record: Record, mask: Tensor | None, first: int, last: int, into: _Matrix):
         terms, batch = last - first, record.h.shape[1]
-        self.record, self.first, self.last, self.into = record, first, last, into
+        self.record, self.mask, self.first, self.last, self.into = record, mask, first, last, into
         self.unit = record.h.new_zeros(terms, batch, record.state_size)
         self.log = torch.zeros(terms, batch, dtype=torch.float64, device=record.h.device)
         self.da = record.scratch(self.unit)
@@ -271,6 +275,8 @@ class _Rows:
         if t >= self.first:
             self.log[k] = above.log[k]
         handed = above.da[k:] @ above.record.weights.W_x
+        if above.mask is not None:
+            handed *= above.mask[t]
         factor = (above.log[k:] - self.log[k:]).exp().to(handed.dtype).unsqueeze(-1)
         if bool((factor > RANGE).any()):  # the layer above is much larger: its scale is taken over
             self.note()

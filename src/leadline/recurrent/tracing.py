@@ -127,8 +127,7 @@ class Tape:
         one = replayed[0]
         if len(replayed) != 1 or isinstance(one, Chain) or len(one.layers[0]) != 1 or one.lengths is not None:
             return None
-        has_dropout = any(layer[0].mask is not None for layer in one.layers)  # the sweep hands down no masks
-        if len(terms) != len(one.layers[0][0].record.h) or has_dropout:
+        if len(terms) != len(one.layers[0][0].record.h):
             return None
         generator = torch.Generator(terms.device).manual_seed(0)
         weights = torch.rand(len(terms), generator=generator, device=terms.device, dtype=terms.dtype) + 0.5
@@ -141,12 +140,9 @@ class Tape:
         precision = torch.finfo(seeds.dtype)
         if not bool((difference <= 1e3 * precision.eps * size + precision.tiny).all()):
             return None
-        return [
-            LayerInfluence(**one.naming(index), **summary)
-            for index, summary in enumerate(
-                influence_sweep([layer[0].record for layer in one.layers], seeds, per_sample)
-            )
-        ]
+        records, masks = zip(*((layer[0].record, layer[0].mask) for layer in one.layers), strict=True)
+        summaries = influence_sweep(records, masks, seeds, per_sample)
+        return [LayerInfluence(**one.naming(index), **summary) for index, summary in enumerate(summaries)]
 
     def _general(
         self, terms: Tensor, replayed: list[Replayed | Chain], per_sample: bool, chunk: int
