@@ -232,7 +232,7 @@ class Patches:
     def _components(self, roots: Float[np.ndarray, "rows averages"]) -> dict[str, np.ndarray]:
         """The last layer: principal components, large ones lowered, of unit spread on average."""
         most = min(self.components, len(roots) - 1, roots.shape[1])
-        found = PCA(most, svd_solver="randomized", random_state=0).fit(roots)
+        found = PCA(most, svd_solver="randomized", iterated_power=2, random_state=0).fit(roots)
         variances = found.explained_variance_
         lowered = (variances + 0.01 * max(variances[0], 1e-12)) ** -self.lowering
         level = np.sqrt(np.mean(variances * lowered**2)) or 1.0
