@@ -241,6 +241,9 @@ def _tell(layer: LayerFlow) -> str:
         return f"how the gradient changes cannot be told from {typical_steps} timestep; {sizes}"
     slope = float(np.median(slopes))
     change = f"{'grows' if slope > 0 else 'shrinks'} {math.exp(min(abs(slope), 700)):.3g}-fold per step back"
+    is_larger = bool(np.median(far) > np.median(near))
+    if is_larger != (slope > 0):  # a few steps beside an end weigh little in the line
+        change += f" by the line of best fit, though it is {'larger' if is_larger else 'smaller'} in the end"
     change = _turn(layer, near, far) or ("keeps its size" if abs(slope) < 0.01 else change)
     is_fed = change == "keeps its size" and (np.isfinite(layer.log_direct).sum(axis=1) > steps / 2).any()
     # A sum over terms keeps its size even where each of them dies within a few steps.
