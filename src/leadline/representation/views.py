@@ -32,7 +32,7 @@ from leadline.representation.material import LEAST_SIDE, Size
 KINDS = ("vanilla", "denoising", "masked")
 """The kinds of autoencoder, which differ in what their encoder is shown while it learns."""
 
-SCALING_ROWS = 2000
+SCALING_ROWS = 1000
 """Rows by which codes are brought to unit spread, and of which principal components are taken."""
 
 Weights = Mapping[str, np.ndarray]
@@ -232,7 +232,7 @@ class Patches:
     def _components(self, roots: Float[np.ndarray, "rows averages"]) -> dict[str, np.ndarray]:
         """The last layer: principal components, large ones lowered, of unit spread on average."""
         most = min(self.components, len(roots) - 1, roots.shape[1])
-        found = PCA(most, svd_solver="randomized", iterated_power=2, random_state=0).fit(roots)
+        found = PCA(most, svd_solver="full").fit(roots)
         variances = found.explained_variance_
         lowered = (variances + 0.01 * max(variances[0], 1e-12)) ** -self.lowering
         level = np.sqrt(np.mean(variances * lowered**2)) or 1.0
