@@ -18,7 +18,7 @@ from leadline.explore import representation, representation_room
 from leadline.explore.representation_room import ROOM, RUNS, begin, follow, jobs, run_of, stage
 from leadline.explore.representation_settings import Settings
 from leadline.explore.server import Server
-from leadline.explore.settings import to_query
+from leadline.explore.settings import Between, fields_of, to_query
 from leadline.explore.uploads import LARGEST_ARRAYS, Uploads, uploads
 from tests.explore.browser import Visitor, chromium, needs_chromium, settled, words
 
@@ -215,6 +215,23 @@ def test_each_preset_in_one_click_and_a_drag_redraws(page):
     expect(words(page, ROOM, "strip")).to_have_text(str(ROOM.take(moved)["strip"]))
 
 
+SLIDERS = [field.name for field in fields_of(Settings) if isinstance(field.kind, Between)]
+
+
+@needs_chromium
+@pytest.mark.parametrize("name", SLIDERS)
+def test_each_slider_by_key(page, visitor, name):
+    before = dataclasses.replace(TINY, kind="masked pixels" if name == "ratio" else "denoising")
+    page.goto(visitor.server.url("representation" + to_query(before)))
+    settled(page, ROOM, to_query(before))
+    slider = page.locator(f"#representation-{name}")
+    slider.press("ArrowRight")
+    moved = type(getattr(before, name))(slider.input_value())
+    assert moved > getattr(before, name)
+    expect(page.locator(f"#representation-{name}-shown")).to_have_text(f"{moved:g}")
+    settled(page, ROOM, to_query(dataclasses.replace(before, **{name: moved})))
+
+
 @needs_chromium
 def test_training_shows_its_curves_and_survives_a_reload_and_another_tab(page, visitor):
     page.goto(visitor.server.url("representation" + to_query(TINY)))
@@ -241,12 +258,21 @@ def test_training_shows_its_curves_and_survives_a_reload_and_another_tab(page, v
 
 
 @needs_chromium
-def test_a_run_stops_when_told(page, visitor):
+def test_a_run_begins_and_stops_by_keys_alone(page, visitor):
     long = dataclasses.replace(TINY, epochs=300, rows=2000, hidden=512, data="photographs", seeds=3)
     page.goto(visitor.server.url("representation" + to_query(long)))
     expect(status(page)).to_contain_text("nothing will be probed", timeout=60_000)
-    button(page, "train").click()
-    button(page, "stop").click()
+    page.locator("#representation-bottleneck").focus()
+    is_train = "document.activeElement.textContent == 'train'"
+    for _ in range(20):
+        if page.evaluate(is_train):
+            break
+        page.keyboard.press("Tab")
+    assert page.evaluate(is_train), "Tab leads from the sliders to the button"
+    page.keyboard.press("Enter")
+    expect(button(page, "stop")).to_be_enabled()
+    button(page, "stop").focus()
+    page.keyboard.press("Space")
     expect(status(page)).to_contain_text("Stopped", timeout=60_000)
     expect(button(page, "train")).to_be_enabled()
     name = page.url.partition("job=")[2][:12]
