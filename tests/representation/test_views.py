@@ -9,6 +9,7 @@ import torch
 
 from leadline import data
 from leadline.autoencoders import Encoder, Nothing, examples, pretrain
+from leadline.representation import views
 from leadline.representation.views import KINDS, Patches, Whole, unscaled, view_of
 
 GLYPHS = data.glyphs("abc", 80, 14, seed=0).X
@@ -87,6 +88,15 @@ def test_components_are_the_principal_ones_with_the_large_ones_lowered():
     assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 0.01 * covariance[0, 0]
     np.testing.assert_allclose(codes.mean(0), 0, atol=1e-3)
     np.testing.assert_allclose(codes.var(0).mean(), 1, rtol=0.03)
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("image_size", [(14, 14), None])
+def test_rows_that_begin_with_one_class_are_scaled_like_any(image_size, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(views, "SCALING_ROWS", 100)
+    view = view_of(np.concatenate([np.repeat(ROWS[:1], 120, axis=0), ROWS]), image_size, 1)
+    codes = view.encoder(trained(view).weights).encode(view.rows)
+    np.testing.assert_allclose(codes.var(0).mean(), 1, rtol=0.3)
 
 
 @pytest.mark.usefixtures("few")

@@ -120,7 +120,7 @@ class Whole:
         same = {"4.weight": np.eye(width, dtype=np.float32), "4.bias": np.zeros(width, np.float32)}
         architecture = Architecture(d, (*self.hidden_sizes[:2], width))
         encoder = Encoder(architecture, {**inner, **same}, row_fingerprints(self.rows))
-        codes = encoder.encode(self.rows[:SCALING_ROWS])
+        codes = encoder.encode(_drawn_rows(self.rows))
         centre, scale = codes.mean(axis=0), _level(codes)
         levelled = {"4.weight": same["4.weight"] / scale, "4.bias": -centre / scale}
         return replace(encoder, weights={**inner, **levelled})
@@ -222,7 +222,7 @@ class Patches:
         p, q = pair(self.architecture.patch_size, "patch_size")
         patch = {"weight": W.reshape(self.width, self.channels, p, q), "bias": b}
         patch["centre"] = np.zeros(self.rows.shape[1], np.float32)
-        averages = Encoder(self.architecture, patch, row_fingerprints(self.rows)).encode(self.rows[:SCALING_ROWS])
+        averages = Encoder(self.architecture, patch, row_fingerprints(self.rows)).encode(_drawn_rows(self.rows))
         scale = _level(averages)
         last = self._components(np.sqrt(averages / scale + FLOOR))
         patch |= {"weight": patch["weight"] / scale, "bias": b / scale}
@@ -294,6 +294,11 @@ def unscaled(encoder: Encoder, centre: np.ndarray, scale: np.ndarray, rows_seen:
 def _corruption(kind: str, strength: float) -> Corruption:
     makers: Mapping[str, Any] = {"vanilla": lambda _: Nothing(), "denoising": GaussianNoise, "masked": PixelMask}
     return makers[kind](strength)
+
+
+def _drawn_rows(rows: np.ndarray) -> np.ndarray:
+    """:data:`SCALING_ROWS` from anywhere: rows of a file are often sorted by class."""
+    return rows[numpy_generator(0, "representation.scaling").permutation(len(rows))[:SCALING_ROWS]]
 
 
 def _level(codes: Float[np.ndarray, "rows d"]) -> np.float32:
