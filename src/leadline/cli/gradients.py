@@ -115,23 +115,21 @@ def _summary(flow: "GradientFlow", influence: "Influence | None") -> list[dict[s
     """By layer, the sentence and what a monitor tells; with loss terms, how far they reach."""
     import numpy as np
 
-    from leadline.recurrent import GradientFlow
+    from leadline.recurrent import GradientFlow, Influence
     from leadline.recurrent.monitor import summary
+
+    reaches = {}
+    if influence is not None:
+        reaches = {layer.title: str(Influence(influence.protocol, (layer,)).verdict) for layer in influence.layers}
 
     def told(layer: "LayerFlow") -> dict[str, Any]:
         numbers = summary([(layer, ~np.isnan(layer.hidden_norm))])
         sentence = str(GradientFlow(flow.protocol, (layer,)).verdict)
         finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-        reach = reaches.get(layer.title)
-        return {"layer": layer.title, "sentence": sentence, **finite} | ({} if reach is None else {"reach": reach})
+        reach = {"reach": reaches[layer.title]} if layer.title in reaches else {}
+        return {"layer": layer.title, "sentence": sentence, **finite, **reach}
 
-    reached = () if influence is None else influence.layers
-    reaches = {layer.title: text for layer, text in zip(reached, _reaches(influence), strict=True)}
     return [told(layer) for layer in flow.layers]
-
-
-def _reaches(influence: "Influence | None") -> list[str]:
-    return [] if influence is None else str(influence.verdict).split("; ")
 
 
 def _sentences(summary: Mapping[str, Any], of: str) -> list[str]:
@@ -150,7 +148,7 @@ def _write(
     flow.save(out / "flow")
     if influence is not None:
         figures = [influence.figure(layer) for layer in range(len(influence.layers))]
-        told, file = _reaches(influence), "influence/sounding.json"
+        told, file = _sentences(summary, "reach"), "influence/sounding.json"
         chapters.append(Chapter("How far each loss term reaches back", told, figures, influence.protocol, file))
         influence.save(out / "influence")
     lead = f"One forward and backward pass of the model that `{factory}` makes."

@@ -120,9 +120,7 @@ class _HuggingFaceModel:
         if any((folder / name).is_file() for name in kept):
             try:
                 return transformers.AutoTokenizer.from_pretrained(folder, **local)
-            except (
-                Exception
-            ) as error:  # of a damaged file the tokenizers library raises Exception itself, and no kind of it
+            except Exception as error:  # of a damaged file the library raises Exception itself, and no kind of it
                 cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             "a prompt needs the tokenizer that the model was trained with",

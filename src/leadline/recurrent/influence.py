@@ -11,6 +11,7 @@ from torch import Tensor
 
 from leadline.errors import InputError
 from leadline.recurrent.cells import Record
+from leadline.recurrent.flow import LN10
 from leadline.recurrent.place import Placed
 from leadline.recurrent.sweep import Rows
 from leadline.sounding import Sounding, Verdict
@@ -18,8 +19,6 @@ from leadline.sounding import Sounding, Verdict
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
-
-LN10 = float(np.log(10))
 
 
 @dataclass(frozen=True, eq=False)
