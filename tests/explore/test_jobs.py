@@ -101,5 +101,7 @@ def test_a_job_dies_with_its_server_even_where_that_is_killed(tmp_path):
         server.send_signal(signal.SIGKILL)
     until(lambda: not is_alive(int(pid)))
     assert Path(home).exists()
-    with Jobs():
+    with Jobs() as one:
         assert not Path(home).exists(), "what it left goes when the next one starts"
+        with Jobs():
+            assert one._home.exists(), "what is in use stays"
