@@ -85,7 +85,7 @@ class Growth(Sounding):
             x=self.sizes.prod(1),
             y=self.tokens * self.width,
             text=[f"{height} x {width}" for height, width in self.sizes.tolist()],
-            textposition="top left",
+            textposition=[("top left", "bottom right")[i % 2] for i in range(len(self.sizes))],  # neighbours are near
             mode="markers+lines+text",
             marker={"color": ACCENT, "size": 8},
         )
