@@ -94,8 +94,9 @@ def test_components_are_the_principal_ones_with_the_large_ones_lowered():
 @pytest.mark.parametrize("image_size", [(14, 14), None])
 def test_rows_that_begin_with_one_class_are_scaled_like_any(image_size, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(views, "SCALING_ROWS", 100)
-    view = view_of(np.concatenate([np.repeat(ROWS[:1], 120, axis=0), ROWS]), image_size, 1)
-    codes = view.encoder(trained(view).weights).encode(view.rows)
+    rows = np.concatenate([np.repeat(ROWS[:1], 120, axis=0), ROWS])
+    view = view_of(rows, image_size, 1)
+    codes = view.encoder(trained(view).weights).encode(rows)
     np.testing.assert_allclose(codes.var(0).mean(), 1, rtol=0.3)
 
 
