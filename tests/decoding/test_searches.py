@@ -171,6 +171,26 @@ def test_a_budget_that_runs_out_leaves_bounds():
     assert starved.certificate.outcome == ("GAP",)
 
 
+def test_a_budget_that_runs_out_says_how_far_each_length_may_fall_short():
+    problem = Hashed(4, 1, scale=0.3).problem()
+    truth: dict[int, float] = {}
+    for tokens, log_prob in everything(problem, 0, 4, 5, (0,)).items():
+        truth[len(tokens)] = max(log_prob, truth.get(len(tokens), -np.inf))
+    proofs = set()
+    for calls in (1, 3, 5, 6, 7, 8, 20, None):
+        keys: dict[str, Any] = {"max_length": 5, "eos": 0, "per_length": True, "batch": 4, "max_calls": calls}
+        exact = decoding.exact_search(*problem, **keys)
+        found = {len(h.tokens): h.log_prob for h in exact.hypotheses()}
+        short = max(best - found.get(length, -np.inf) for length, best in truth.items())
+        assert short <= exact.certificate.gap[0] + 1e-9
+        proofs |= set(exact.certificate.outcome)
+        if exact.certificate.outcome == ("OPTIMAL",):
+            assert found == pytest.approx(truth, abs=1e-9)
+    assert proofs == {"GAP", "OPTIMAL"}
+    with pytest.raises(InputError, match="every length are compared by log-probability"):
+        decoding.exact_search(*problem, max_length=5, per_length=True, score=LengthNormalized(1.0))
+
+
 def test_an_earlier_answer_is_never_lost():
     problem = Hashed(4, 1, scale=0.3).problem()
     beam = decoding.beam_search(*problem, width=4, max_length=6, num_return=3)

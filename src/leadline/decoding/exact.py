@@ -7,7 +7,7 @@ expands at most ``batch * max_length`` prefixes that turn out not to have been n
 """
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,7 @@ def exact_search(
         batch: prefixes per call.
         score: what sequences are compared by.
         per_length: the most likely sequence of every length instead, which answers every length penalty at once.
+            The certificate's gap is then the most that any of them may fall short.
         num_return: sequences to return, all of them proved.
         at_least: an earlier answer to the same problem (of a beam search, say): the search starts from what it
             found, and only looks for better.
@@ -77,6 +78,12 @@ def exact_search(
     check_counts(max_length=max_length, max_calls=max_calls, batch=batch, num_return=num_return)
     if not score.bounded:
         raise InputError("exact search needs a score with a bound", got=f"score = {score}")
+    if per_length and score != SumLogProb():
+        raise InputError(
+            "the most likely sequences of every length are compared by log-probability",
+            got=f"per_length = True, score = {score}",
+            cure="leave the score out, and apply it to what is returned",
+        )
     model, ends = Model(Problem(step, state, start), normalize), end_tokens(eos)
     settings = {
         "search": "exact search",
@@ -89,14 +96,20 @@ def exact_search(
         "max_calls": max_calls,
         "batch": batch,
     }
-    sequences, bounds = [], []
+    sequences, bounds, gaps = [], [], []
     for item in range(model.batch):
         search = _BestFirst(model, item, settings, max_bytes)
         if at_least is not None:
             search.start_from(at_least)
         bounds.append(search.run())
+        gaps.append(search.gap_by_length())
         sequences.append(search.sequences())
-    return conclude(model, stack(sequences, ends), settings, discarded=np.array(bounds)[:, None])
+    decoded = conclude(model, stack(sequences, ends), settings, discarded=np.array(bounds)[:, None])
+    if not per_length:
+        return decoded
+    proofs = zip(gaps, decoded.certificate.outcome, strict=True)
+    outcome = tuple("GAP" if gap > 0 else proof for gap, proof in proofs)
+    return replace(decoded, certificate=replace(decoded.certificate, outcome=outcome, gap=np.array(gaps)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +194,12 @@ class _BestFirst:
                 best.setdefault(len(entry[1]), entry)
             ranked = [entry for entry in ranked if best[len(entry[1])] is entry]
         return ranked[: self.R]
+
+    def gap_by_length(self) -> float:
+        """How much more likely a sequence of some length may be than the one that is known of that length."""
+        best_open = np.maximum.accumulate([-heap[0][0] if heap else -np.inf for heap in self.open])
+        is_open = best_open > -np.inf
+        return float((best_open[is_open] - self.by_length[1:][is_open]).max(initial=0.0))
 
     def _worst(self) -> float:
         """The score that must be exceeded to matter."""
