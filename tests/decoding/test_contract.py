@@ -13,7 +13,7 @@ from leadline import InputError, decoding
 from leadline.decoding import Problem, Shared
 from leadline.decoding.candidates import Reader
 
-from .models import Hashed
+from .models import Hashed, log_probs
 
 SEARCHES: dict[str, Any] = {
     "greedy": decoding.greedy,
@@ -381,6 +381,25 @@ def test_other_bad_input():
         decoding.greedy(*table.problem(), max_length=2)
 
 
+def test_an_audit_refuses_what_it_cannot_audit():
+    problem = Hashed(4, 8).problem(2)
+    keys: dict[str, Any] = {"max_length": 3, "eos": 1}
+    beam = decoding.beam_search(*problem, width=2, **keys)
+    with pytest.raises(InputError, match="an answer by sampling without replacement"):
+        decoding.audit(*problem, decoding.sample(*problem, num=2, replacement=False, **keys))
+    with pytest.raises(InputError, match=r"2 prompts, max_length = 3.*instead of 3 prompts, max_length = 3"):
+        decoding.audit(*Hashed(4, 8).problem(3), beam)
+    with pytest.raises(InputError, match=r"eos = \(1,\) instead of .*eos = \(\)"):
+        decoding.exact_search(*problem, max_length=3, at_least=beam)
+    with pytest.raises(InputError, match="instead of 2 prompts, max_length = 5"):
+        decoding.exact_search(*problem, max_length=5, eos=1, at_least=beam)
+    for wrong, text in (([[0], [1]], "left out"), ([[1, 0, 1], [1]], "behind its end"), ([[0, 9, 1], [1]], "token 9")):
+        with pytest.raises(InputError, match=text):
+            decoding.audit(*problem, beam, reference=wrong)
+    every = decoding.audit(*problem, decoding.exhaustive_search(*problem, **keys))
+    assert every.outcome == ("optimal",) * 2
+
+
 def test_an_audit_says_unresolved_when_the_budget_ends():
     problem = Hashed(4, 8, scale=0.2).problem(2)
     decoded = decoding.beam_search(*problem, width=1, max_length=6)
@@ -404,6 +423,41 @@ def test_an_audit_says_unresolved_when_the_budget_ends():
                 assert wide.hypotheses()[0].tokens == optimum
     assert "2 prompts" in str(full)
     assert full.figure(1).to_dict()["layout"]["shapes"]
+
+
+def test_a_complete_sequence_that_lost_its_place_was_lost_there():
+    """It ended at step 1; at step 2 the only other hypothesis has two better children, which both end badly."""
+    many = {chr(97 + i): -np.log(20) for i in range(20)}
+    rows = {(): {"a": -0.1, ".": -2.4}, ("a",): {"b": -0.7, "c": -0.7}, ("a", "b"): many, ("a", "c"): many}
+    table = decoding.Table(rows)
+    decoded = decoding.beam_search(*table.problem(), width=2, max_length=3, eos=table.token("."), eos_mode="in_beam")
+    audit = decoding.audit(*table.problem(), decoded)
+    assert str(audit).endswith("the most likely is “.”, lost at step 2 at rank 3; width 3 keeps it")
+    marked = [[a.text for a in audit.at(step).figure().layout.annotations if "lost" in a.text] for step in (1, 2)]
+    assert marked == [[], ["lost at step 2"]]
+
+
+@pytest.mark.parametrize(("eos", "eos_mode"), [((), "pool"), ((0, 3), "pool"), ((0, 3), "in_beam")])
+def test_the_rank_of_what_was_lost_counts_all_candidates(eos, eos_mode):
+    """Also those far behind what the trace has recorded, and those of the first step: by brute force."""
+    problem = Hashed(30, 7, scale=0.5).problem(batch=12)
+    keys: dict[str, Any] = {"width": 2, "max_length": 2, "eos": eos, "eos_mode": eos_mode}
+    audit = decoding.audit(*problem, decoding.beam_search(*problem, **keys), max_width=1)
+    ranks: dict[int, list[int]] = {1: [], 2: []}
+    for item in np.flatnonzero(audit.lost_step).tolist():
+        step, target = int(audit.lost_step[item]), audit.optimum.hypotheses(item)[0].tokens
+        first = log_probs(problem, item, ())
+        totals: dict[tuple[int, ...], float] = {(token,): first[token] for token in range(30)}
+        if step == 2:
+            best = sorted((t for t in totals if t[0] not in eos or eos_mode == "in_beam"), key=lambda t: -totals[t])
+            kept = [t for t in best[:2] if t[0] not in eos]
+            ended = [totals[t] for t in best[:2] if t[0] in eos]
+            totals = {(*t, w): totals[t] + p for t in kept for w, p in enumerate(log_probs(problem, item, t))}
+            totals |= {(-1, i): value for i, value in enumerate(ended)}
+        rank = sorted(totals, key=lambda t: -totals[t]).index(target[:step]) + 1
+        assert audit.lost_rank[item] == rank
+        ranks[step].append(rank)
+    assert max(ranks[1]) > 3 + len(eos)
 
 
 @pytest.mark.parametrize("max_calls", [1, 6, 12, 18, 60])

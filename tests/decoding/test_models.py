@@ -251,7 +251,11 @@ def test_processors_mask_and_never_renormalise(name, eos):
     assert {h.tokens: pytest.approx(h.log_prob, abs=1e-9) for h in decoded.hypotheses()} == dict(
         sorted(truth.items(), key=lambda one: -one[1])[:64]
     )
-    exact = decoding.exact_search(*decoding.constrain(*problem, [make()]), max_length=4, eos=eos)
+    constrained = decoding.constrain(*problem, [make()], normalize=True)
+    keys = {"width": 64, "max_length": 4, "eos": eos}
+    explicit = decoding.beam_search(*problem, **keys, processors=[make()], normalize=True)
+    assert decoding.audit(*constrained, explicit).optimum.score[0, 0] == pytest.approx(max(truth.values()), abs=1e-9)
+    exact = decoding.exact_search(*constrained, max_length=4, eos=eos)
     assert exact.log_prob[0, 0] == pytest.approx(max(truth.values()), abs=1e-9)
 
 

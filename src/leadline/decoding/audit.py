@@ -14,7 +14,8 @@ from leadline.decoding.decoded import Decoded
 from leadline.decoding.exact import SAME, exact_search
 from leadline.decoding.problem import Model, Problem, Step, select
 from leadline.decoding.scores import SumLogProb
-from leadline.decoding.trace import Fate, Trace
+from leadline.decoding.settings import check_counts
+from leadline.decoding.trace import Fate, Node, Trace
 from leadline.errors import InputError
 from leadline.sounding import Protocol, Sounding, Verdict
 
@@ -39,7 +40,8 @@ class SearchAudit(Sounding):
     outcome: tuple[Finding, ...]
     """Per item; ``unresolved`` where the budget ran out before either was shown."""
     lost_step: np.ndarray
-    """Shape (B,). The step after which the optimum's prefix was no longer in the beam; 0 where none was lost."""
+    """Shape (B,). The step after which the optimum's prefix was no longer in the beam; 0 where none was lost. With
+    ``eos_mode="in_beam"`` it may come after the optimum's end: complete hypotheses can lose their places."""
     lost_rank: np.ndarray
     """Shape (B,). Its rank among that step's candidates; 0 where unknown."""
     width: np.ndarray
@@ -125,7 +127,8 @@ def audit(
         step: the step function that was searched.
         state: its state at the end of the prompts.
         start: the last token of each prompt, shape (B,), int64.
-        decoded: the answer to audit; its settings say how it was found.
+        decoded: the answer to audit; its settings say how it was found. Step, rank and width are those of beam search
+            and greedy search.
         max_calls: budget of calls for the exact search of each item, and again for the searches that are run to find
             where the optimum was lost and which width keeps it. What it does not reach is 0: unknown.
         max_width: widths that are tried when looking for one that returns the optimum.
@@ -136,12 +139,25 @@ def audit(
     Returns:
         Per item: is the answer the optimum; if not, the step, the rank and the width.
 
+    Raises:
+        InputError: the answer is a sample, or to other prompts; a reference is not a complete sequence; or as
+            :func:`~leadline.decoding.exact.exact_search`.
+
     >>> from leadline import decoding
     >>> table = decoding.Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}})
     >>> print(decoding.audit(*table.problem(), decoding.greedy(*table.problem(), max_length=2)))
     greedy search returned “a a”; the most likely is “b a”, lost at step 1 at rank 2; width 2 keeps it
     """
     settings = dict(decoded.protocol.settings)
+    check_counts(max_width=max_width)
+    if "num" in settings:
+        raise InputError(
+            "an audit asks what a search has missed, and a sample is not searched for",
+            got=f"an answer by {settings['search']}",
+            cure="exact_search(..., at_least=sample) tells the best sequence, if it is not among the sample",
+        )
+    if reference is not None:
+        _check_reference(reference, settings, len(start))
     common = {"max_length": settings["max_length"], "eos": settings["eos"], "normalize": settings["normalize"]}
     scored = {"score": settings["score"]} if "score" in settings else {}
     optimum = exact_search(step, state, start, **common, **scored, max_calls=max_calls, at_least=decoded)
@@ -151,7 +167,8 @@ def audit(
         one = torch.tensor([item], device=start.device)
         problem = Problem(step, select(state, one), start[one])
         traces.append(None)
-        if found[item] != "search error" and len(start) > 1:
+        is_traced = settings["search"] in ("beam search", "greedy search")
+        if not is_traced or (found[item] != "search error" and len(start) > 1):
             continue
         width = settings.get("width", 1)
         beam = {"eos_mode": settings.get("eos_mode", "pool"), **common, **scored}
@@ -162,7 +179,7 @@ def audit(
         traces[-1] = again.trace
         if found[item] == "search error" and again.trace is not None:
             target = optimum.hypotheses(item)[0].tokens
-            lost[:2, item] = _where_lost(problem, again.trace, target, settings["normalize"], may_run=runs > 1)
+            lost[:2, item] = _where_lost(problem, again, target, may_run=runs > 1)
             widths = [w for w in range(1, max_width + 1) if w != width][: max(0, runs - 2)]
             lost[2, item] = _width_for(problem, target, widths, beam)
     return SearchAudit(
@@ -185,13 +202,25 @@ def _compare(decoded: Decoded, optimum: Decoded, item: int, tolerance: float) ->
     return "optimal" if optimum.certificate.outcome[item] in ("OPTIMAL", "NO_SEQUENCE") else "unresolved"
 
 
-def _blame(problem: Problem, decoded: Decoded, reference: Sequence[Sequence[int]]) -> tuple[Blame, ...]:
-    """A reference that scores more than the answer was missed by the search; else the model prefers the answer."""
-    if len(reference) != len(problem.start) or not all(len(tokens) for tokens in reference):
+def _check_reference(reference: Sequence[Sequence[int]], settings: dict[str, Any], batch: int) -> None:
+    if len(reference) != batch or not all(len(tokens) for tokens in reference):
         raise InputError(
             "a reference has one sequence of one token or more for each item",
-            got=f"{len(reference)} sequences for {len(problem.start)} items",
+            got=f"{len(reference)} sequences for {batch} items",
         )
+    for item, tokens in enumerate(reference):
+        ends = [t for t, token in enumerate(tokens, 1) if token in settings["eos"] or t == settings["max_length"]]
+        if ends[:1] != [len(tokens)]:
+            raise InputError(
+                f"a reference is complete: its last token, and no other, is an end token or token number "
+                f"{settings['max_length']} (max_length)",
+                got=f"{list(tokens)} for item {item}, end tokens {list(settings['eos'])}",
+                cause="the end token was left out" if not ends else "it goes on behind its end",
+            )
+
+
+def _blame(problem: Problem, decoded: Decoded, reference: Sequence[Sequence[int]]) -> tuple[Blame, ...]:
+    """A reference that scores more than the answer was missed by the search; else the model prefers the answer."""
     settings, blame = decoded.protocol.settings, []
     for item, tokens in enumerate(reference):
         answer = decoded.hypotheses(item)[:1]
@@ -203,6 +232,11 @@ def _blame(problem: Problem, decoded: Decoded, reference: Sequence[Sequence[int]
         last, state, total = model.start, model.state, 0.0
         for token in tokens:
             scores, state = model(last, state)
+            if not 0 <= token < scores.shape[1]:
+                raise InputError(
+                    "a reference is made of tokens of the vocabulary",
+                    got=f"token {token} for item {item}, vocabulary of {scores.shape[1]} tokens",
+                )
             total += float(Reader(model.are_logits).all(scores)[0, token])
             last = torch.full_like(last, token)
         score = settings.get("score", SumLogProb())(total, len(tokens))
@@ -210,35 +244,54 @@ def _blame(problem: Problem, decoded: Decoded, reference: Sequence[Sequence[int]
     return tuple(blame)
 
 
-def _where_lost(
-    problem: Problem, trace: Trace, target: Sequence[int], normalize: bool | None, may_run: bool
-) -> tuple[int, int]:
-    """Step and rank at which the target's prefix was first missing from the beam; a rank may need the model."""
-    for t in range(1, len(target) + 1):
-        candidates = trace.candidates(t)
-        prefix = tuple(target[:t])
-        known = [node for node in candidates if node.tokens == prefix]
-        if not known or known[0].fate is Fate.PRUNED:
-            if known or not may_run:
-                return t, known[0].rank if known else 0
-            return t, _rank(problem, trace.beam(t - 1), prefix, normalize)
+def _where_lost(problem: Problem, again: Decoded, target: tuple[int, ...], may_run: bool) -> tuple[int, int]:
+    """Step and rank at which the target was first missing from the beam; a rank may need the model."""
+    trace, settings = again.trace, again.protocol.settings
+    assert trace is not None
+    score, width = settings["score"], settings["width"]
+    held: list[tuple[float, tuple[int, ...]]] = []  # complete hypotheses that keep their places ("in_beam"), best first
+    for t in range(1, int(trace.step.max(initial=0)) + 1):
+        nodes = trace.candidates(t)
+        keys = np.array([score(node.log_prob, t) for node in nodes])
+        places = [place + int((keys > key).sum()) + 1 for place, (key, _) in enumerate(held)]
+        if t <= len(target):
+            node = next((node for node in nodes if node.tokens == target[:t]), None)
+            if node is None or node.fate is Fate.PRUNED:
+                # Each hypothesis' best width + end tokens + 1 are known: ranks further behind may be too good.
+                if node is not None and node.rank <= width + len(settings["eos"]) + 1:
+                    return t, node.rank
+                rank = _rank(problem, trace.beam(t - 1), target[:t], settings["normalize"]) if may_run else None
+                return t, 0 if rank is None else rank[0] + sum(key >= score(rank[1], t) for key, _ in held)
+        for place, (_, tokens) in zip(places, held, strict=True):
+            if tokens == target and place > width:
+                return t, place
+        if settings["eos_mode"] == "in_beam":
+            held = [one for place, one in zip(places, held, strict=True) if place <= width]
+            held += [(key, n.tokens) for key, n in zip(keys, nodes, strict=True) if n.fate is Fate.FINISHED]
+            held.sort(key=lambda one: -one[0])
     return 0, 0
 
 
-def _rank(problem: Problem, beam: Sequence[Any], prefix: tuple[int, ...], normalize: bool | None) -> int:
-    """The rank of a candidate that was too far behind to be recorded, from the model's scores for the whole beam."""
-    parents = [node for node in beam if node.fate is Fate.KEPT]
-    if not any(node.tokens == prefix[:-1] for node in parents):
-        return 0
+def _rank(
+    problem: Problem, beam: Sequence[Node], prefix: tuple[int, ...], normalize: bool | None
+) -> tuple[int, float] | None:
+    """Rank and log-probability of a candidate by the model's scores for the whole beam; none without its parent."""
+    parents = [(node.tokens, node.log_prob) for node in beam if node.fate is Fate.KEPT]
+    if len(prefix) == 1:
+        parents = [((), 0.0)]
+    tokens_of = [tokens for tokens, _ in parents]
+    if prefix[:-1] not in tokens_of:
+        return None
     model = Model(problem, normalize)
     scores, state = model(model.start, model.state)
-    state = select(state, torch.zeros(len(parents), dtype=torch.int64))
-    for tokens in zip(*(node.tokens for node in parents), strict=True):
-        scores, state = model(torch.tensor(tokens), state)
-    upto = torch.tensor([node.log_prob for node in parents], dtype=torch.float64).unsqueeze(1)
-    total = upto + Reader(model.are_logits).all(scores)
-    row = [node.tokens for node in parents].index(prefix[:-1])
-    return 1 + int((total > total[row, prefix[-1]]).sum())
+    state = select(state, model.start.new_zeros(len(parents)))
+    for tokens in zip(*tokens_of, strict=True):
+        scores, state = model(model.start.new_tensor(tokens), state)
+    total = Reader(model.are_logits).all(scores).cpu().numpy() + np.array([[upto] for _, upto in parents])
+    row, token = tokens_of.index(prefix[:-1]), prefix[-1]
+    own = total[row, token]
+    ahead = (total > own).sum() + (total[:row] == own).sum() + (total[row, :token] == own).sum()
+    return 1 + int(ahead), float(own)
 
 
 def _width_for(problem: Problem, target: Sequence[int], widths: Sequence[int], beam: dict[str, Any]) -> int:

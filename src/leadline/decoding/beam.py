@@ -89,7 +89,7 @@ def beam_search(
         "score": score,
         "eos_mode": eos_mode,
         "num_return": num_return,
-        "normalize": normalize,
+        "normalize": None if processors else normalize,  # what is masked is normalised already
     }
     return _Beam(model, settings, Recorder() if trace else None).run()
 

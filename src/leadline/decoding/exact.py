@@ -7,6 +7,7 @@ expands at most ``batch * max_length`` prefixes that turn out not to have been n
 """
 
 import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,8 +66,8 @@ def exact_search(
         The sequences. The certificate says ``OPTIMAL`` where the search came to its end, else ``GAP``.
 
     Raises:
-        InputError: scores are above 0 where they should be log-probabilities, or a score without a bound, or as
-            :func:`~leadline.decoding.beam.beam_search`.
+        InputError: scores are above 0 where they should be log-probabilities, or a score without a bound, an earlier
+            answer to another problem, or as :func:`~leadline.decoding.beam.beam_search`.
 
     >>> from leadline import decoding
     >>> table = decoding.Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}})
@@ -96,6 +97,8 @@ def exact_search(
         "max_calls": max_calls,
         "batch": batch,
     }
+    if at_least is not None:
+        _check_earlier(at_least, model.batch, settings)
     sequences, bounds, gaps = [], [], []
     for item in range(model.batch):
         search = _BestFirst(model, item, settings, max_bytes)
@@ -110,6 +113,18 @@ def exact_search(
     proofs = zip(gaps, decoded.certificate.outcome, strict=True)
     outcome = tuple("GAP" if gap > 0 else proof for gap, proof in proofs)
     return replace(decoded, certificate=replace(decoded.certificate, outcome=outcome, gap=np.array(gaps)))
+
+
+def _check_earlier(at_least: Decoded, batch: int, settings: dict[str, Any]) -> None:
+    def told(prompts: int, of: Mapping[str, Any]) -> str:
+        return f"{prompts} prompts, max_length = {of['max_length']}, eos = {of['eos']}"
+
+    theirs, ours = told(len(at_least.lengths), at_least.protocol.settings), told(batch, settings)
+    if theirs != ours:
+        raise InputError(
+            "an earlier answer is one to the same prompts, with the same max_length and end tokens",
+            got=f"{theirs} instead of {ours}",
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -154,6 +154,9 @@ def draw_tree(
             note = f"{upto[len(prefix) - 1]:.2f}" if len(prefix) <= len(upto) else ""
             place[prefix] = len(boxes)
             boxes.append((prefix[:-1], _word(trace, prefix[-1]), note, True))
+    end = min(lost, len(list(paths.values())[-1]))  # a complete sequence can lose its place later than it ends
+    mark = "lost here" if end == lost else f"lost at step {lost}"
+    is_marked = end in window and (until is None or until >= lost)
     above, labels, notes, faint = zip(*boxes, strict=True)
     more = {t: int((trace.step[nodes] == t).sum() - (trace.step[shown] == t).sum()) for t in window}
     columns = ["", *(f"step {t}" + (f" ({count} more)" if count else "") for t, count in more.items())]
@@ -166,7 +169,7 @@ def draw_tree(
         title=title,
         faint=faint,
         paths={name: [0, *(place[prefix] for prefix in path)] for name, path in prefixes.items()},
-        marks={place[last[lost - first]]: "lost here"} if lost in window else {},
+        marks={place[last[end - first]]: mark} if is_marked else {},
         columns=columns,
         hidden=[False, *(until is not None and len(prefix) > until for prefix in place)],
     )

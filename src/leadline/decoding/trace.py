@@ -36,7 +36,7 @@ class Node:
     log_prob: float
     """Of the whole prefix, nats."""
     rank: int
-    """1 is the best of its step."""
+    """1 is the best of what was considered at its step."""
     fate: Fate
 
     def __str__(self) -> str:
