@@ -212,8 +212,20 @@ def test_equal_seeds_give_equal_models_and_characters_work():
     one, two = (RecurrentLM(level="character", types=9, hidden=8, epochs=2, seed=4).fit(text) for _ in range(2))
     assert one.perplexity == two.perplexity
     assert set("ab ") <= set(one.vocabulary)
-    with pytest.raises(InputError, match="fitted before"):
-        RecurrentLM().problem(["a"])
+    for ask in (lambda: RecurrentLM().problem(["a"]), lambda: RecurrentLM().save("never")):
+        with pytest.raises(InputError, match="fitted before"):
+            ask()
+    with pytest.raises(InputError, match=r"problem\(\['ab'\]\)"):
+        one.problem("ab")
+    with pytest.raises(InputError, match="one text or more"):
+        one.problem([])
+    bad = {"types": 2, "dropout": 1.0, "held_out": 0.0}
+    for name, value in bad.items():
+        with pytest.raises(InputError, match=f"{name} = {value}"):
+            RecurrentLM(**{name: value})
+    with pytest.raises(InputError, match="length must be at least 1"):
+        RecurrentLM(length=0)
+    assert RecurrentLM(types=5, hidden=4, epochs=1, held_out=0.99).fit("a b\n\nb a a").perplexity is not None
     with pytest.raises(InputError, match="two paragraphs"):
         RecurrentLM().fit("one")
     with pytest.raises(InputError, match="'gru' or 'lstm'"):
@@ -265,6 +277,11 @@ def test_processors_mask_and_never_renormalise(name, eos):
         (lambda log_probs, prefix: log_probs + 0.1, "changes no other"),
         (lambda log_probs, prefix: log_probs.exp(), "masks"),
         (lambda log_probs, prefix: log_probs[:, :2], r"returned \(1, 2\)"),
+        (decoding.forbid([1, 4]), "token 4 in forbid, vocabulary of 4 tokens"),
+        (decoding.forbid([-1]), "token -1 in forbid"),
+        (decoding.min_length(2, 9), "token 9 in min_length"),
+        (decoding.allow(lambda prefix: [0, -2]), "token -2 in allow"),
+        (decoding.force_prefix([1, 7]), "token 7 in force_prefix"),
     ],
 )
 def test_processors_that_do_more_are_refused(processor, text):

@@ -18,7 +18,7 @@ from leadline.decoding.problem import Model, Problem, Step
 from leadline.decoding.processors import Processor, constrain
 from leadline.decoding.recorder import Recorder
 from leadline.decoding.scores import Score, SumLogProb
-from leadline.decoding.settings import EndTokens, check_counts, check_end_tokens, end_tokens
+from leadline.decoding.settings import EndTokens, check_counts, check_end_tokens, check_score, end_tokens
 from leadline.errors import InputError
 
 EosMode = Literal["pool", "in_beam"]
@@ -75,6 +75,7 @@ def beam_search(
     Reference: Lowerre, *The Harpy speech recognition system*, 1976.
     """
     check_counts(width=width, max_length=max_length, num_return=num_return)
+    check_score(score)
     if num_return > width:
         raise InputError("num_return is at most the width", got=f"num_return = {num_return}, width = {width}")
     if eos_mode not in ("pool", "in_beam"):

@@ -20,7 +20,7 @@ from leadline.decoding.decoded import Decoded, conclude
 from leadline.decoding.history import stack
 from leadline.decoding.problem import Model, Problem, Step, concat, nbytes
 from leadline.decoding.scores import Score, SumLogProb
-from leadline.decoding.settings import EndTokens, check_counts, check_end_tokens, end_tokens
+from leadline.decoding.settings import EndTokens, check_counts, check_end_tokens, check_score, end_tokens
 from leadline.errors import InputError
 
 SAME = 1e-6
@@ -77,6 +77,7 @@ def exact_search(
     Reference: Stahlberg and Byrne, *On NMT search errors and model errors: cat got your tongue?*, 2019.
     """
     check_counts(max_length=max_length, max_calls=max_calls, batch=batch, num_return=num_return)
+    check_score(score)
     if not score.bounded:
         raise InputError("exact search needs a score with a bound", got=f"score = {score}")
     if per_length and score != SumLogProb():

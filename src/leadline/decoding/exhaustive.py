@@ -55,7 +55,7 @@ def exhaustive_search(
         log_prob = Reader(model.are_logits).all(scores).cpu().numpy()
         if not (log_prob < np.inf).all():
             row = int((~(log_prob < np.inf)).any(1).argmax())
-            refuse_nan(step=t, item=int(items[row]), hypothesis=row)
+            refuse_nan(step=t, item=int(items[row]), hypothesis=int(row - np.searchsorted(items, items[row])))
         grown = total[:, None] + log_prob
         rows, words = np.nonzero(grown > -np.inf)
         total = grown[rows, words]

@@ -89,7 +89,13 @@ class RecurrentLM:
 
     def __init__(self, **settings: Any):
         self.settings = Settings(**settings)
-        check_counts(hidden=self.settings.hidden, layers=self.settings.layers, epochs=self.settings.epochs)
+        names = ("types", "hidden", "layers", "epochs", "length", "streams")
+        check_counts(**{name: getattr(self.settings, name) for name in names})
+        if self.settings.types < 3 or not (0 <= self.settings.dropout < 1 and 0 < self.settings.held_out < 1):
+            raise InputError(
+                "types is at least 3 (two of them are END and UNKNOWN), dropout in [0, 1), held_out in (0, 1)",
+                got=", ".join(f"{name} = {getattr(self.settings, name)}" for name in ("types", "dropout", "held_out")),
+            )
         if self.settings.level not in ("word", "character") or self.settings.cell not in ("gru", "lstm"):
             raise InputError(
                 "level is 'word' or 'character', cell is 'gru' or 'lstm'",
@@ -119,7 +125,7 @@ class RecurrentLM:
             )
         rng = np.random.default_rng(self.settings.seed)
         order = rng.permutation(len(paragraphs))
-        held = set(order[: max(1, round(self.settings.held_out * len(paragraphs)))].tolist())
+        held = set(order[: min(max(1, round(self.settings.held_out * len(paragraphs))), len(paragraphs) - 1)].tolist())
         train = [paragraph for i, paragraph in enumerate(paragraphs) if i not in held]
         counts = Counter(word for paragraph in train for word in paragraph)
         frequent = sorted(counts, key=lambda word: (-counts[word], word))[: self.settings.types - 2]
@@ -136,9 +142,17 @@ class RecurrentLM:
 
         Args:
             prompts: B texts; words that the model does not know are read as UNKNOWN.
+
+        Raises:
+            InputError: the model was not fitted, or there is no prompt.
         """
-        if not self.vocabulary:
-            raise InputError("a language model is fitted before it is asked", cure="call fit(text)")
+        self._check_fitted()
+        if isinstance(prompts, str) or not len(prompts):
+            raise InputError(
+                "prompts are a list of one text or more",
+                got=f"prompts = {prompts!r}",
+                cure=f"problem([{prompts!r}])" if prompts else None,
+            )
         tokens = [self._encode([END, *self._split(prompt)]) for prompt in prompts]
         states = []
         with torch.no_grad():
@@ -170,8 +184,10 @@ class RecurrentLM:
         """Write weights (safetensors) and settings (JSON).
 
         Raises:
+            InputError: the model was not fitted.
             SaveError: the folder cannot be written; what was there is untouched.
         """
+        self._check_fitted()
         from safetensors.torch import save
 
         folder = Path(folder)
@@ -223,6 +239,10 @@ class RecurrentLM:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             raise SaveError(f"{folder} holds no readable language model ({error})") from error
         raise SaveError(f"{path} has schema {schema!r}; this release reads schema {SCHEMA}: train and save it again")
+
+    def _check_fitted(self) -> None:
+        if not self.vocabulary:
+            raise InputError("a language model is fitted before it is asked or saved", cure="call fit(text)")
 
     def _split(self, text: str) -> list[str]:
         return re.findall(r"\w+|[^\w\s]", text.lower()) if self.settings.level == "word" else list(text)

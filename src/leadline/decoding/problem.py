@@ -88,6 +88,18 @@ def leaves(state: Any, path: str = "state") -> Iterator[tuple[str, Any]]:
         yield path, state
 
 
+def ask(step: Step, tokens: Tensor, state: Any) -> tuple[Any, Any]:
+    """What a step function answers, once it is sure that it is a pair."""
+    answer: Any = step(tokens, state)
+    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+        raise InputError(
+            "a step returns a pair: scores, and the state after it",
+            got=f"{len(answer)} values" if isinstance(answer, (tuple, list)) else _describe(answer),
+            cure="return scores, state",
+        )
+    return answer[0], answer[1]
+
+
 class Model:
     """A step function under watch: its answers are checked, its work is counted, gradients are off.
 
@@ -101,7 +113,7 @@ class Model:
 
     def __init__(self, problem: Problem, normalize: bool | None = None):
         self.step, state, self.start = problem
-        _check_start(self.start)
+        check_start(self.start)
         self.batch = len(self.start)
         _check_state(state, self.batch)
         self.state = select(state, torch.arange(self.batch, device=self.start.device))
@@ -112,10 +124,11 @@ class Model:
     def __call__(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Scores (N, M), float32 or wider, and the new state."""
         with torch.no_grad():
-            scores, state = self.step(tokens, state)
+            scores, state = ask(self.step, tokens, state)
         self._check_scores(scores, len(tokens))
         _check_state(state, len(tokens))
         self.meter.called(len(tokens), scores.shape[1])
+        scores = scores.detach() if scores.requires_grad else scores
         return (scores if scores.dtype in (torch.float32, torch.float64) else scores.float()), state
 
     def select(self, state: Any, index: Tensor) -> Any:
@@ -158,6 +171,8 @@ class Model:
                 cause="the step function remembers the batch size of an earlier call",
                 cure="take the number of rows from the tokens at every call",
             )
+        if not scores.shape[1]:
+            raise InputError("a vocabulary has a token or more", got=f"scores of shape {tuple(scores.shape)}")
         if self.M is not None and scores.shape[1] != self.M:
             raise InputError(
                 "the vocabulary has the same size at every step",
@@ -197,7 +212,8 @@ def _concat_leaves(*parts: Any) -> Any:
     return first
 
 
-def _check_start(start: Any) -> None:
+def check_start(start: Any) -> None:
+    """Refuse start tokens that are none."""
     if not isinstance(start, Tensor) or start.dtype != torch.int64 or start.ndim != 1 or len(start) == 0:
         raise InputError(
             "start holds the last token of each prompt: shape (B,), int64, B at least 1",

@@ -6,13 +6,14 @@ certificates stay valid. :func:`constrain` puts processors between a model and a
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import index
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from leadline.decoding.candidates import Reader
-from leadline.decoding.problem import Problem, Step
+from leadline.decoding.problem import Problem, Step, ask, check_start
 from leadline.decoding.settings import EndTokens, check_counts, end_tokens
 from leadline.errors import InputError
 
@@ -38,6 +39,7 @@ def constrain(
     >>> print(decoding.exact_search(*problem, max_length=2))
     exact search returns “a a” with log-probability -1.30; proved optimal
     """
+    check_start(start)
     are_logits = not getattr(step, "normalized", False) if normalize is None else normalize
     prefix = start.new_empty(len(start), 0)
     return Problem(_Constrained(step, tuple(processors), are_logits), {"model": state, "prefix": prefix}, start)
@@ -49,15 +51,21 @@ def forbid(tokens: Iterable[int]) -> Processor:
     >>> forbid([1])(torch.zeros(1, 3), torch.zeros(1, 0, dtype=torch.int64)).tolist()
     [[0.0, -inf, 0.0]]
     """
-    index = torch.tensor(sorted(set(tokens)), dtype=torch.int64)
-    return lambda log_probs, prefix: log_probs.index_fill(1, index.to(log_probs.device), -torch.inf)
+    chosen = _index(tokens)
+    return lambda log_probs, prefix: log_probs.index_fill(1, _within(log_probs, chosen, "forbid"), -torch.inf)
 
 
 def min_length(length: int, eos: EndTokens) -> Processor:
     """No end token before the hypothesis has ``length`` tokens, the end token included."""
     check_counts(length=length)
-    no_end = forbid(end_tokens(eos))
-    return lambda log_probs, prefix: no_end(log_probs, prefix) if prefix.shape[1] + 1 < length else log_probs
+    ends = _index(end_tokens(eos))
+
+    def mask(log_probs: Tensor, prefix: Tensor) -> Tensor:
+        if prefix.shape[1] + 1 >= length:
+            return log_probs
+        return log_probs.index_fill(1, _within(log_probs, ends, "min_length"), -torch.inf)
+
+    return mask
 
 
 def no_repeat_ngram(n: int) -> Processor:
@@ -85,8 +93,8 @@ def allow(rule: Callable[[tuple[int, ...]], Iterable[int]]) -> Processor:
     def mask(log_probs: Tensor, prefix: Tensor) -> Tensor:
         masked = torch.full_like(log_probs, -torch.inf)
         for row, tokens in enumerate(prefix.tolist()):
-            index = torch.tensor(sorted(set(rule(tuple(tokens)))), dtype=torch.int64, device=log_probs.device)
-            masked[row, index] = log_probs[row, index]
+            chosen = _within(log_probs, _index(rule(tuple(tokens))), "allow")
+            masked[row, chosen] = log_probs[row, chosen]
         return masked
 
     return mask
@@ -99,12 +107,28 @@ def force_prefix(tokens: Sequence[int]) -> Processor:
     def mask(log_probs: Tensor, prefix: Tensor) -> Tensor:
         if prefix.shape[1] >= len(forced):
             return log_probs
-        token = forced[prefix.shape[1]]
+        token = _within(log_probs, _index([forced[prefix.shape[1]]]), "force_prefix")
         masked = torch.full_like(log_probs, -torch.inf)
         masked[:, token] = log_probs[:, token]
         return masked
 
     return mask
+
+
+def _index(tokens: Iterable[int]) -> Tensor:
+    return torch.tensor(sorted({index(token) for token in tokens}), dtype=torch.int64)
+
+
+def _within(log_probs: Tensor, chosen: Tensor, name: str) -> Tensor:
+    """Sorted tokens, once it is sure that the vocabulary has them."""
+    M = log_probs.shape[1]
+    for token in chosen[[0, -1]].tolist() if len(chosen) else ():
+        if not 0 <= token < M:
+            raise InputError(
+                "a processor names tokens of the vocabulary",
+                got=f"token {token} in {name}, vocabulary of {M} tokens (0 to {M - 1})",
+            )
+    return chosen.to(log_probs.device)
 
 
 class _Constrained:
@@ -118,9 +142,10 @@ class _Constrained:
             self.vocabulary = step.vocabulary  # type: ignore[attr-defined]
 
     def __call__(self, tokens: Tensor, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        scores, inner = self.step(tokens, state["model"])
+        scores, inner = ask(self.step, tokens, state["model"])
         prefix = torch.cat([state["prefix"], tokens.unsqueeze(1)], dim=1)
-        if not isinstance(scores, Tensor) or scores.ndim != 2:
+        is_wrong = not isinstance(scores, Tensor) or scores.shape[:1] != tokens.shape or not scores.is_floating_point()
+        if is_wrong or scores.ndim != 2 or not scores.shape[1]:
             return scores, {"model": inner, "prefix": prefix}  # the search refuses it, by name
         log_probs = self.reader.all(scores if scores.dtype == torch.float64 else scores.float())
         for processor in self.processors:

@@ -1,16 +1,15 @@
-"""Searches that follow one continuation at a time: greedy, and sampling."""
+"""Greedy search: the beam with one place."""
 
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from leadline.decoding.candidates import Reader, refuse_nan
-from leadline.decoding.decoded import Decoded, conclude
-from leadline.decoding.history import History
-from leadline.decoding.problem import Model, Problem, Step
-from leadline.decoding.settings import EndTokens, check_counts, check_end_tokens, end_tokens
+from leadline.decoding.beam import beam_search
+from leadline.decoding.decoded import Decoded
+from leadline.decoding.problem import Step
+from leadline.decoding.settings import EndTokens, end_tokens
+from leadline.sounding import Protocol
 
 
 def greedy(
@@ -43,31 +42,7 @@ def greedy(
     >>> print(decoding.greedy(*table.problem(), max_length=2))
     greedy search returns “a a” with log-probability -1.30; a better answer is not excluded (gap 0.5 nats)
     """
-    check_counts(max_length=max_length)
-    model, ends = Model(Problem(step, state, start), normalize), end_tokens(eos)
-    history, reader = History(model.batch, 1), Reader(model.are_logits)
-    discarded = np.full((model.batch, max_length), -np.inf)
-    items, total = np.arange(model.batch), np.zeros(model.batch)
-    tokens, state = start, model.state
-    for t in range(1, max_length + 1):
-        scores, state = model(tokens, state)
-        check_end_tokens(ends, scores.shape[1])
-        log_prob, candidates = reader.best(scores, 2)
-        if not (log_prob < np.inf).all():
-            refuse_nan(step=t, item=int(items[(~(log_prob < np.inf)).any(1).argmax()]), hypothesis=0)
-        rows, first = np.arange(len(items)), log_prob.argmax(axis=1)
-        words = candidates[rows, first]
-        discarded[items, t - 1] = total + np.where(
-            np.arange(log_prob.shape[1]) == first[:, None], -np.inf, log_prob
-        ).max(1)
-        total = total + log_prob[rows, first]
-        lives = (total > -np.inf) & ~np.isin(words, ends) & (t < max_length)
-        history.finish(items, t, *(x[:, None] for x in (np.where(lives, -np.inf, total), total, rows, words)))
-        if not lives.any():
-            break
-        if not lives.all():
-            state = model.reorder(state, torch.from_numpy(rows[lives]).to(start.device))
-        history.add(rows[lives], words[lives], total[lives])
-        items, total, tokens = items[lives], total[lives], torch.from_numpy(words[lives]).to(start.device)
-    settings = {"search": "greedy search", "max_length": max_length, "eos": ends, "normalize": normalize}
-    return conclude(model, history.read(1, ends), settings, discarded=discarded)
+    # A complete hypothesis keeps the only place, so that nothing is left to go on with.
+    keys: dict[str, Any] = {"max_length": max_length, "normalize": normalize}
+    found = beam_search(step, state, start, width=1, eos=eos, eos_mode="in_beam", **keys)
+    return replace(found, protocol=Protocol({"search": "greedy search", "eos": end_tokens(eos), **keys}))

@@ -64,9 +64,9 @@ def sample(
     Reference: Kool, van Hoof and Welling, *Stochastic beams and where to find them*, 2019.
     """
     check_counts(num=num, max_length=max_length, top_k=top_k)
-    if not temperature > 0 or not (top_p is None or 0 < top_p <= 1):
+    if not 0 < temperature < np.inf or not (top_p is None or 0 < top_p <= 1):
         raise InputError(
-            "temperature is above 0 and top_p in (0, 1]",
+            "temperature is a number above 0 and top_p in (0, 1]",
             got=f"temperature = {temperature}, top_p = {top_p}",
             cure="greedy(...) is what a temperature of 0 would be" if temperature == 0 else "",
         )

@@ -4,9 +4,15 @@ Length counts the end token and never the prompt. Each score knows the best that
 what makes an early stop admissible and a certificate valid.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
+
+from leadline.errors import InputError
+
+LARGEST = 50.0
+"""Size of alpha at most: ``length ** alpha`` is a finite number for every length."""
 
 
 class Score(ABC):
@@ -17,6 +23,16 @@ class Score(ABC):
     """
 
     bounded: bool = True
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            limit = LARGEST if name == "alpha" else math.inf
+            if isinstance(value, float) and not (abs(value) <= limit and math.isfinite(value)):
+                raise InputError(
+                    f"{name} is a finite number"
+                    + (f" between {-LARGEST:g} and {LARGEST:g}" if name == "alpha" else ""),
+                    got=f"{type(self).__name__}({name}={value})",
+                )
 
     @abstractmethod
     def __call__(self, log_prob: Any, length: Any) -> Any:

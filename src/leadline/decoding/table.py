@@ -34,6 +34,8 @@ class Table:
             raise InputError("a table has a row for the start", got=f"prefixes {list(rows)[:4]}", cure="add a row ()")
         self.prefixes = tuple(sorted(rows, key=len))
         self.vocabulary = tuple(dict.fromkeys(word for row in rows.values() for word in row))
+        if not self.vocabulary:
+            raise InputError("a table has a word or more", got=f"{len(rows)} empty rows")
         self.start = len(self.vocabulary)
         """The start symbol: the one token that the vocabulary does not have."""
         node = {prefix: i for i, prefix in enumerate(self.prefixes)}
@@ -79,5 +81,11 @@ class Table:
         return dict(zip(self.prefixes, self._log_prob.exp().sum(1).tolist(), strict=True))
 
     def token(self, word: str) -> int:
-        """The index of a word: for ``eos``, or for a reference."""
+        """The index of a word: for ``eos``, or for a reference.
+
+        Raises:
+            InputError: no row has such a word.
+        """
+        if word not in self.vocabulary:
+            raise InputError("a table knows the words of its rows", got=f"{word!r}, not in {self.vocabulary}")
         return self.vocabulary.index(word)
