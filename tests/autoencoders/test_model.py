@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from leadline.autoencoders import Autoencoder, GaussianNoise, PixelMask
+from leadline.autoencoders import Architecture, Autoencoder, GaussianNoise, PixelMask
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
 
@@ -39,6 +39,10 @@ def test_corruption_is_off_without_a_generator_even_in_training_mode(corruption)
     assert corrupted.loss(x, torch.Generator().manual_seed(0)).item() != vanilla.loss(x).item()
 
 
+def test_one_layer_may_be_given_as_a_number():
+    assert Architecture(4, 3) == Architecture(4, (3,))  # pyright: ignore[reportArgumentType]
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
@@ -46,6 +50,8 @@ def test_corruption_is_off_without_a_generator_even_in_training_mode(corruption)
         ((4, (3, 0)), "at least one unit"),
         ((0, (3,)), "input_size = 0"),
         ((4, (3,), "rleu"), "activation = 'rleu'\n  cure:  use one of relu"),
+        ((4, (3,), "relu", "denoising"), "corruption = 'denoising'\n  cause: a name"),
+        ((4, (3,), "relu", GaussianNoise), r"cause: a class instead .*\n  cure:  GaussianNoise\(\)"),
     ],
 )
 def test_refuses_impossible_shapes(arguments, text):

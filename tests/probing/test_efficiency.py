@@ -9,7 +9,14 @@ import torch
 from scipy.special import stdtrit
 
 from leadline import data
-from leadline.autoencoders import Autoencoder, GaussianNoise, pretrain_many
+from leadline.autoencoders import (
+    Autoencoder,
+    GaussianNoise,
+    MaskedPatchTransformer,
+    ModuleEncoder,
+    pretrain,
+    pretrain_many,
+)
 from leadline.errors import InputError, describe
 from leadline.probing import LabelEfficiency, label_efficiency, linear_probe, rank_me, ridge_probe
 from leadline.probing.representation import as_encode, principal_components
@@ -155,6 +162,49 @@ def test_a_users_module_takes_part_and_is_left_as_it_was():
     assert study({"mine": module}, labels=(10,)).sizes[0] == 8
 
 
+class OfImages(torch.nn.Module):
+    """Takes images only, and gives tokens."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            self.layer = torch.nn.Conv2d(1, 3, 4, stride=4)
+
+    def encode(self, images):
+        return self.layer(images).flatten(2)
+
+
+def test_modules_and_functions_are_given_images_as_they_are(encoders):
+    """What takes images sees images, what takes rows sees rows; tokens are probed side by side."""
+    module, images = OfImages(), X.reshape(-1, 1, 8, 8)
+    given = {
+        "module": module,
+        "function": lambda images: images[:, 0, :, 3],
+        "trained": ModuleEncoder(module),
+        "denoising": encoders,
+        "dense": Autoencoder(64, (4,), seed=0),
+    }
+    shaped = study(given, X=images, labels=(10,))
+    assert shaped.sizes[:3] == (12, 8, 12)
+    flat = {
+        "module": lambda rows: OfImages.encode(module, torch.tensor(rows).view(-1, 1, 8, 8)).flatten(1).detach(),
+        "function": lambda rows: rows[:, 3::8],
+        "trained": lambda rows: given["trained"].encode(rows.reshape(-1, 1, 8, 8)).reshape(-1, 12),
+        **{name: given[name] for name in ("denoising", "dense")},
+    }
+    assert shaped.names == ("module", "function", "trained", "denoising", "dense", "raw", "pca", "untrained")
+    np.testing.assert_allclose(shaped.accuracy, study(flat, labels=(10,)).accuracy, atol=2.5 / len(ROLES[0].test))
+
+
+def test_a_module_that_cannot_take_the_rows_says_so_before_anything_is_probed():
+    called = []
+    with pytest.raises(InputError, match=r"OfImages failed on rows of shape \(1, 64\)") as caught:
+        study({"spy": lambda rows: called.append(1) or rows, "mine": OfImages()})
+    assert "(n, channels, height, width)" in str(caught.value)
+    assert "in the representation 'mine'" in describe(caught.value)
+    assert not called
+
+
 def curves(*accuracies, validation=None, names=("a", "raw"), budgets=(10, 100, 1000)):
     """A study of known accuracies, each of shape (seeds, budgets)."""
     stacked = np.stack([np.atleast_3d(np.asarray(one, float)) for one in accuracies])
@@ -276,6 +326,7 @@ def test_pure_noise_stays_at_chance_under_a_grid_of_52_settings():
 @pytest.mark.parametrize("labels", [5, 40])
 def test_a_quantity_is_regressed_on_as_by_the_ridge_probe(labels):
     quantity = X @ np.random.default_rng(0).normal(size=64)
+    quantity.flags.writeable = False  # as a column of pandas is
     roles = [data.split_roles(len(X), seed=seed) for seed in SEEDS]
     found = study({"square": lambda rows: rows**2}, y=quantity, roles=roles, labels=(labels, "all"), probe="ridge")
     assert found.measure == "R²"
@@ -300,6 +351,18 @@ def test_rank_me_is_reported_of_the_pretraining_rows(measured, encoders):
     assert measured.rank_me[0, 1] == rank_me(encoders[1].encode(rows))
     assert measured.rank_me[2, 1] == rank_me(rows)
     assert (measured.rank_me <= np.array(measured.sizes)[:, None] + 0.01).all()
+
+
+def test_images_that_were_scaled_in_pretraining_are_recognised():
+    """Whole numbers are divided by 255 there, and so they are where the encoder is asked what it has seen."""
+    pixels = np.round(255 * X[:600]).astype(np.uint8).reshape(-1, 8, 8)
+    model = MaskedPatchTransformer(8, 4, width=8, depth=1, heads=1, decoder_width=8, decoder_heads=1, seed=0)
+    encoder = pretrain(model, pixels, epochs=1).encoder
+    assert encoder.has_seen(pixels).all()
+    assert encoder.has_seen(pixels[..., None]).all()
+    roles = [data.split_roles(y[:600], seed=seed) for seed in range(2)]
+    with pytest.raises(InputError, match="not probed on rows that it was pretrained on"):
+        study({"masked": encoder}, X=pixels, y=y[:600], roles=roles, labels=(10,))
 
 
 def test_an_encoder_of_other_rows_is_refused_before_anything_is_probed(encoders):

@@ -86,6 +86,18 @@ def test_any_module_takes_part_and_keeps_its_mode(mode):
     assert tuned.accuracy > 0.6
 
 
+def test_a_module_of_images_gives_tokens_that_stand_side_by_side():
+    with torch.random.fork_rng():
+        convolution = nn.Conv2d(1, 4, 4, stride=4)
+    of_images = nn.Sequential(convolution, nn.Flatten(2))
+    of_rows = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), convolution, nn.Flatten())
+    images = X.reshape(-1, 1, 8, 8)
+    shaped = fine_tune(of_images, images[POOL], y[POOL], images[ROLES.test], y[ROLES.test], epochs=2)
+    flat = tune(of_rows, epochs=2)
+    assert np.array_equal(shaped.probabilities(images[:99]), flat.probabilities(X[:99]))
+    assert shaped.accuracy == flat.accuracy
+
+
 def test_a_modules_encode_is_its_representation():
     model = Autoencoder(64, (8,), seed=0)
     assert tune(model, epochs=1).model.get_parameter("head.weight").shape == (10, 8)
@@ -96,7 +108,11 @@ def test_a_modules_encode_is_its_representation():
     [
         (lambda e: tune(lambda rows: rows), "only a module with parameters"),
         (lambda e: tune(nn.Flatten()), "only a module with parameters"),
-        (lambda e: tune(nn.Sequential(*e.module, nn.Unflatten(1, (8, 2)))), r"shape \(\d+, 8, 2\) for"),
+        (lambda e: tune(Autoencoder(63, (4,), seed=0).encoder), r"Sequential failed on rows of shape \(\d+, 64\)"),
+        (
+            lambda e: fine_tune(e, np.ones((9, 8, 8), np.uint8), y[:9], np.ones((9, 8, 8), np.uint8), y[:9]),
+            "X_train of dtype uint8",
+        ),
         (lambda e: tune(e, lr=0.0), "lr = 0.0"),
         (lambda e: tune(e, epochs=0), "epochs must be"),
         (lambda e: fine_tune(e, X[:9], np.zeros(9, int), X[:9], y[:9]), "at least two classes"),

@@ -6,7 +6,7 @@ generator that it is given and from nothing else, and it takes part in training 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -241,6 +241,19 @@ class BlockMask(Corruption):
         rows, columns = (down >= top) & (down < top + h), (along >= left) & (along < left + w)
         hidden = (rows[:, None, :, None] & columns[:, None, None, :]).expand(-1, self.channels, -1, -1)
         return _masked(x, hidden.reshape(len(x), -1), None if self.counts_everywhere else self.loss, 0.0)
+
+
+def check_corruption(corruption: Any) -> Corruption:
+    """A corruption, or a refusal: a name or a class would train a vanilla autoencoder without a word."""
+    if not isinstance(corruption, Corruption):
+        called = f"{corruption.__name__}()" if isinstance(corruption, type) else None
+        raise InputError(
+            "a corruption is made before it is handed over",
+            got=f"corruption = {corruption!r}",
+            cause="a class instead of one of its objects" if called else "a name",
+            cure=called or "Nothing(), GaussianNoise(0.5), PixelMask(0.25), PatchMask(...) or BlockMask(...)",
+        )
+    return corruption
 
 
 def _masked(x: Tensor, hidden: Tensor, loss: CountedLoss | None, fill: float) -> tuple[Tensor, Tensor | None]:

@@ -83,10 +83,11 @@ class Encoder:
         of one size, the last filled up with zeros.
 
         Args:
-            X: rows of shape (n, features). For a patch transformer also images of shape (n, height, width) or
-                (n, channels, height, width), whose sides may be any multiples of the patch's, or a list of images of
-                different sizes. Whole numbers of images are divided by 255, unless all are 0 or 1, as in pretraining,
-                which tells so in :attr:`Pretrained.notes <leadline.autoencoders.Pretrained.notes>`.
+            X: rows of shape (n, features). Where they are images also images of shape (n, height, width),
+                (n, channels, height, width) or (n, height, width, channels). For a patch transformer their sides may be
+                any multiples of the patch's, or X a list of images of different sizes. Whole numbers of images are
+                divided by 255, unless all are 0 or 1, as in pretraining, which tells so in
+                :attr:`Pretrained.notes <leadline.autoencoders.Pretrained.notes>`.
 
         Returns:
             Codes of shape (n, d), float32; of shape (n, tokens, d) from a transformer with ``pooling="none"``.
@@ -118,10 +119,11 @@ class Encoder:
         return Encoder(replace(self.architecture, pooling=pooling), self.weights, self.rows_seen)
 
     def has_seen(self, X: Any) -> np.ndarray:
-        """For each row, whether pretraining used an equal one: booleans of shape (n,)."""
+        """For each row, whether pretraining used an equal one: booleans of shape (n,). Takes what :meth:`encode` does,
+        images of one size."""
         from leadline.data import row_fingerprints
 
-        return np.isin(row_fingerprints(X), self.rows_seen)
+        return np.isin(row_fingerprints(X if self.architecture.grid is None else self._rows(X)), self.rows_seen)
 
     def untrained(self, seed: int) -> "Encoder":
         """The same architecture with new random weights, as before any training: the control of every study."""
@@ -140,12 +142,12 @@ class Encoder:
         return next(kind for kind, architecture in KINDS.items() if isinstance(self.architecture, architecture))
 
     def _rows(self, X: Any, first_row: int = 0) -> np.ndarray:
-        if not isinstance(self.architecture, Architecture):
+        grid, dtype = self.architecture.grid, number_type(self.module)
+        if grid is not None:
             any_size = isinstance(self.architecture, PatchArchitecture)
-            return check_images(
-                X, self.architecture.grid, any_size=any_size, dtype=number_type(self.module), first_row=first_row
-            )
-        rows = check_features(X, dtype=number_type(self.module), first_row=first_row)
+            images = check_images(X, grid, any_size=any_size, dtype=dtype, first_row=first_row)
+            return images.reshape(len(images), -1) if isinstance(self.architecture, Architecture) else images
+        rows = check_features(X, dtype=dtype, first_row=first_row)
         if rows.shape[1] != self.architecture.input_size:
             raise InputError(
                 "rows must be like those that the encoder was pretrained on",

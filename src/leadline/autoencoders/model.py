@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
-from leadline.autoencoders.corruption import Corruption, Nothing
+from leadline.autoencoders.corruption import Corruption, Nothing, check_corruption
+from leadline.autoencoders.patches import PatchGrid, Size, pair
 from leadline.errors import InputError, nearest
 from leadline.randomness import torch_generator
 
@@ -58,17 +59,23 @@ class Architecture:
         input_size: features of a row, at least 1.
         hidden_sizes: widths of the encoder's layers, the representation last; each at least 1.
         activation: ``"relu"``, ``"tanh"``, ``"sigmoid"`` or ``"linear"``; stands between layers, not after the last.
+        image_size: height and width of the images that rows are; ``None`` where they are none.
+        channels: of these images.
     """
 
     input_size: int
     hidden_sizes: tuple[int, ...]
     activation: str = "relu"
+    image_size: Size | None = None
+    channels: int = 1
 
     block_rows: ClassVar[int] = 256
     """Rows that are encoded at once."""
 
     def __post_init__(self):
-        object.__setattr__(self, "hidden_sizes", tuple(int(size) for size in self.hidden_sizes))
+        object.__setattr__(self, "hidden_sizes", tuple(int(size) for size in np.atleast_1d(self.hidden_sizes)))
+        if self.image_size is not None:
+            object.__setattr__(self, "image_size", pair(self.image_size, "image_size"))
         if not self.hidden_sizes or min(self.encoder_sizes) < 1:
             raise InputError(
                 "an autoencoder needs at least one feature and one hidden layer of at least one unit",
@@ -91,6 +98,11 @@ class Architecture:
     def output_size(self) -> int:
         """Numbers in a row's representation."""
         return self.hidden_sizes[-1]
+
+    @property
+    def grid(self) -> PatchGrid | None:
+        """The images as single pixels; ``None`` where rows are no images."""
+        return None if self.image_size is None else PatchGrid(self.image_size, 1, self.channels)
 
     def centre(self, mean: Float[Tensor, " features"]) -> Float[Tensor, " features"]:
         """Where training moves the model to: c in ``f(x - c) + c``. The mean row."""
@@ -117,8 +129,20 @@ class Architecture:
 
 
 def number_type(module: nn.Module) -> type[np.floating]:
-    """The NumPy type of a module's parameters: what rows must become before they enter it."""
-    return torch.empty(0, dtype=next(module.parameters()).dtype).numpy().dtype.type
+    """The NumPy type of a module's parameters: what rows must become before they enter it.
+
+    Raises:
+        InputError: a type that NumPy does not have.
+    """
+    dtype = next(module.parameters()).dtype
+    try:
+        return torch.empty(0, dtype=dtype).numpy().dtype.type
+    except TypeError as error:
+        raise InputError(
+            "a model computes with numbers that NumPy has, too",
+            got=f"a {type(module).__name__} of {dtype}",
+            cure="model.float(), or model.double()",
+        ) from error
 
 
 class Autoencoder(nn.Module):
@@ -153,8 +177,8 @@ class Autoencoder(nn.Module):
         seed: int | None = None,
     ):
         super().__init__()
-        self.architecture = Architecture(input_size, tuple(hidden_sizes), activation)
-        self.corruption = Nothing() if corruption is None else corruption
+        self.architecture = Architecture(input_size, hidden_sizes, activation)  # pyright: ignore[reportArgumentType]
+        self.corruption = Nothing() if corruption is None else check_corruption(corruption)
         generator = torch_generator(seed, WEIGHTS)
         self.encoder = self.architecture.encoder(generator)
         self.decoder = self.architecture.decoder(generator)

@@ -130,7 +130,8 @@ def check_images(
     1, and floating-point numbers must lie between 0 and 1: whether others were meant to cannot be seen.
 
     Args:
-        X: flat rows of shape (n, features), or images of shape (n, height, width) or (n, channels, height, width).
+        X: flat rows of shape (n, features), or images of shape (n, height, width), (n, channels, height, width) or
+            (n, height, width, channels).
         grid: what the model was built for.
         name: what messages call the array.
         any_size: allow images whose sides are other multiples of the patch's.
@@ -151,13 +152,13 @@ def check_images(
             )
         return rows.reshape(len(rows), grid.channels, *grid.sides)
     images = array[:, None] if array.ndim == 3 else array
+    if images.ndim == 4 and images.shape[1] != grid.channels == images.shape[3]:
+        images = np.moveaxis(images, 3, 1)
     if images.ndim != 4 or images.shape[1] != grid.channels or 0 in images.shape:
-        last = images.ndim == 4 and images.shape[3] == grid.channels
         raise InputError(
             f"images have the shape (n, {grid.channels}, height, width)",
             got=f"{name} of shape {array.shape}",
-            cause="channels that stand last" if last else None,
-            cure=f"use {name}.transpose(0, 3, 1, 2)" if last else f"bring them to {grid.channels} channel(s)",
+            cure=f"bring them to {grid.channels} channel(s)",
         )
     if images.shape[2:] != grid.sides:
         if not any_size:

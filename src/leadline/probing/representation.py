@@ -1,24 +1,54 @@
 """What can be probed: anything that turns rows into features.
 
 ``"raw"`` (the rows themselves), a whole number (that many principal components of the pretraining rows), a callable, a
-PyTorch module, or an object with ``encode``.
+PyTorch module, or an object with ``encode``. Rows that are images keep their shape for those who look at images.
 """
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 
+from leadline.autoencoders import Architecture
 from leadline.data import check_features, check_labels
 from leadline.errors import InputError
 
 Encode = Callable[[np.ndarray], Any]
-"""Rows of shape (n, d) to features of shape (n, k)."""
+"""Rows of shape (n, ...) to features of shape (n, k), or to tokens of shape (n, t, k)."""
 
 
-def as_encode(source: Any, pretraining_rows: Float[np.ndarray, "n d"]) -> Encode:
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Rows as the user shaped them, and flat."""
+
+    shaped: np.ndarray
+    flat: Float[np.ndarray, "n d"]
+
+    @classmethod
+    def of(cls, X: Any, name: str = "X") -> Self:
+        """Checked rows of shape (n, d), or (n, ...) for modules and functions of the user's own.
+
+        Raises:
+            InputError: not finite numbers.
+        """
+        if getattr(X, "ndim", 2) <= 2 or 0 in X.shape:
+            flat = check_features(X, name)
+            return cls(flat, flat)
+        flat = check_features(X.reshape(len(X), -1), name)
+        given = np.asarray(X)
+        return cls(flat.reshape(X.shape) if given.dtype.kind == "f" else given, flat)
+
+    def for_(self, source: Any) -> np.ndarray:
+        """In the form that a source takes: flat for baselines, dense autoencoders and scikit-learn's transformers."""
+        architecture = getattr(source, "architecture", None)
+        is_dense = isinstance(architecture, Architecture) and architecture.grid is None
+        return self.flat if isinstance(source, (str, int)) or is_dense or hasattr(source, "transform") else self.shaped
+
+
+def as_encode(source: Any, pretraining_rows: Num[np.ndarray, "n ..."]) -> Encode:
     """Turn what a user gave into a function from rows to features.
 
     Args:
@@ -68,9 +98,12 @@ def principal_components(X: Float[np.ndarray, "n d"], components: int) -> Encode
     return lambda Z: ((Z - centre) @ axes).astype(Z.dtype)
 
 
-def encode_rows(encode: Encode, X: Float[np.ndarray, "n d"], name: str) -> Float[np.ndarray, "n k"]:
-    """Features of rows, checked: one finite row of features for each row."""
-    features = check_features(encode(X), f"the representation {name!r}")
+def encode_rows(encode: Encode, X: Num[np.ndarray, "n ..."], name: str) -> Float[np.ndarray, "n k"]:
+    """Features of rows, checked: one finite row of features for each row; its tokens stand side by side."""
+    features: Any = encode(X)
+    if getattr(features, "ndim", 2) > 2:
+        features = features.reshape(len(features), -1)
+    features = check_features(features, f"the representation {name!r}")
     if len(features) != len(X):
         raise InputError(
             "an encoder gives one row of features for each row", got=f"{name!r} gave {len(features)} for {len(X)}"
@@ -107,6 +140,12 @@ def _through_module(module: torch.nn.Module, function: Callable[[torch.Tensor], 
         module.eval()
         with torch.no_grad():
             features = function(torch.tensor(X).to(parameter))
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            "an encoder takes rows in the shape that they are given in",
+            got=f"{type(module).__name__} failed on rows of shape {X.shape}: {error}",
+            cure="give rows in the module's shape, such as (n, channels, height, width)",
+        ) from error
     finally:
         for part, mode in modes:
             part.training = mode

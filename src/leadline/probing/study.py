@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leadline.data import Roles, check_features, check_labels, fingerprint, label_subsets
+from leadline.data import Roles, check_labels, fingerprint, label_subsets
 from leadline.errors import InputError, context
 from leadline.probing.efficiency import BASELINES, LabelEfficiency, Measure
 from leadline.probing.linear import STRENGTHS, check_strengths, solve_probes
 from leadline.probing.rank import rank_me
-from leadline.probing.representation import as_encode, encode_rows
+from leadline.probing.representation import Inputs, as_encode, encode_rows
 from leadline.probing.ridge import RIDGE_STRENGTHS, check_quantities, solve_ridge
 from leadline.probing.scaling import Scaling
 from leadline.sounding import Protocol
@@ -93,7 +93,8 @@ def label_efficiency(
     drawn from the probe pool (stratified, nested, the same for all representations), a multinomial logistic regression
     is fitted to each, its strength chosen inside the labels, and its accuracy taken on the test role. With
     ``probe="ridge"``, ``y`` is a quantity, the probe a ridge regression and R² stands in place of the accuracy; label
-    subsets are stratified by whether the quantity lies above its mean.
+    subsets are stratified by whether the quantity lies above its mean. An encoder may give tokens, of shape
+    (n, tokens, d): they are probed side by side.
 
     The baselines stand beside: ``"raw"``, ``"pca"`` (fitted on the pretraining rows; as many components as the first
     encoder has features, but at most half of those of X, since all of them would be X again) and, where an encoder can
@@ -102,7 +103,8 @@ def label_efficiency(
     Args:
         encoders: name -> ``"raw"``, a number of principal components, a callable, a module, an encoder with
             ``encode``; or a list with one for each seed.
-        X: rows of shape (n, d).
+        X: rows of shape (n, d); or images, of shape (n, channels, height, width), which modules and functions of your
+            own are given as they are.
         y: class indices of shape (n,), or quantities.
         roles: one :class:`~leadline.data.Roles` for each seed, at least two; of a quantity, ``split_roles(n, seed=…)``.
         labels: label counts; ``"all"`` is the whole probe pool.
@@ -123,7 +125,8 @@ def label_efficiency(
     >>> study.names, study.accuracy.shape
     (('pca', 'raw'), (2, 2, 1, 2))
     """
-    X = check_features(X)
+    inputs = Inputs.of(X)
+    X = inputs.flat
     kind = _probe(probe)
     y = check_labels(y, len(X)) if kind.measure == "accuracy" else check_quantities(y, len(X), "y")[:, 0]
     strata = y if kind.measure == "accuracy" else y > y.mean()
@@ -144,8 +147,11 @@ def label_efficiency(
     given = {name: one_per_seed(name, source, len(roles)) for name, source in encoders.items()}
     most = min(X.shape[1] // 2, *(len(role.pretrain_train) for role in roles))
     sources = _with_baselines(given, seeds, most, baselines)
+    for name, per_seed in sources.items():
+        with context(f"in the representation {name!r}"):
+            refuse_other_shapes(per_seed, inputs, name)
     if not transductive:
-        _refuse_seen_rows(sources, X, roles, seeds)
+        _refuse_seen_rows(sources, inputs, roles, seeds)
     pool = min(len(role.probe_pool) for role in roles)
     labels = [pool if label == "all" else label for label in labels]
     subsets = [
@@ -153,10 +159,7 @@ def label_efficiency(
         for role, seed in zip(roles, seeds, strict=True)
     ]
     orders, budgets = [subset.order for subset in subsets], subsets[0].budgets
-    study = _Study(X, torch.from_numpy(y), roles, orders, budgets, kind, strengths)
-    for name, per_seed in sources.items():
-        with context(f"in the representation {name!r}"):
-            refuse_other_shapes(per_seed, X, name)
+    study = _Study(inputs, torch.tensor(y), roles, orders, budgets, kind, strengths)
     measured = {}
     for name, per_seed in sources.items():
         with context(f"in the representation {name!r}"):
@@ -192,7 +195,7 @@ def label_efficiency(
 class _Study:
     """What all representations of a study share."""
 
-    X: np.ndarray
+    inputs: Inputs
     y: Tensor
     roles: Sequence[Roles]
     orders: list[np.ndarray]
@@ -204,11 +207,11 @@ class _Study:
         """Features, then test accuracy, validation accuracy and strength (3, seeds, budgets, subsets), and RankMe."""
         features, ranks = [], []
         for role, source in zip(self.roles, per_seed, strict=True):
-            pretraining = self.X[role.pretrain_train]
-            encode = as_encode(source, pretraining)
-            codes = encode_rows(encode, pretraining, name)
+            X = self.inputs.for_(source)
+            encode = as_encode(source, X[role.pretrain_train])
+            codes = encode_rows(encode, X[role.pretrain_train], name)
             ranks.append(rank_me(codes))
-            features.append(torch.from_numpy(Scaling.fit(codes)(encode_rows(encode, self.X, name))))
+            features.append(torch.from_numpy(Scaling.fit(codes)(encode_rows(encode, X, name))))
         return features[0].shape[1], np.stack([self._at(features, budget) for budget in self.budgets], axis=2), ranks
 
     def _at(self, features: list[Tensor], budget: int) -> Float[np.ndarray, "3 seeds subsets"]:
@@ -260,12 +263,13 @@ def one_per_seed(name: str, given: Any, count: int) -> list[Any]:
 
 
 def _refuse_seen_rows(
-    sources: dict[str, list[Any]], X: np.ndarray, roles: Sequence[Roles], seeds: Sequence[int]
+    sources: dict[str, list[Any]], inputs: Inputs, roles: Sequence[Roles], seeds: Sequence[int]
 ) -> None:
     for name, per_seed in sources.items():
         for encoder, role, seed in zip(per_seed, roles, seeds, strict=True):
             if not hasattr(encoder, "has_seen"):
                 continue
+            X = inputs.for_(encoder)
             for part in ("probe_pool", "probe_validation", "test"):
                 seen = encoder.has_seen(X[getattr(role, part)])
                 if seen.any():
@@ -285,8 +289,9 @@ def _probe(name: str) -> Probe:
     return PROBES[name]
 
 
-def refuse_other_shapes(per_seed: list[Any], X: np.ndarray, name: str) -> None:
-    """Encoders of rows of another width say so here, before anything is fitted."""
+def refuse_other_shapes(per_seed: list[Any], inputs: Inputs, name: str) -> None:
+    """Encoders of rows of another shape say so here, before anything is fitted."""
     for source in per_seed:
-        if hasattr(source, "has_seen"):
-            encode_rows(as_encode(source, X[:1]), X[:1], name)
+        if hasattr(source, "has_seen") or isinstance(source, torch.nn.Module):
+            X = inputs.for_(source)[:1]
+            encode_rows(as_encode(source, X), X, name)

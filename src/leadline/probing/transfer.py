@@ -12,7 +12,7 @@ from leadline.data import Dataset, Roles
 from leadline.data.dataset import check_count
 from leadline.errors import InputError, context
 from leadline.probing.efficiency import BASELINES
-from leadline.probing.representation import as_encode
+from leadline.probing.representation import Inputs, as_encode
 from leadline.probing.study import label_efficiency, one_per_seed, refuse_other_shapes
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
 from leadline.statistics import Effect, effect, paired_interval
@@ -163,7 +163,7 @@ def transfer_matrix(
         }
         for name, per_seed in columns[target].items():
             with context(f"from {name!r} to {target!r}; adapters={{{name!r}: …}} brings rows into another form"):
-                refuse_other_shapes(per_seed, dataset.X, name)
+                refuse_other_shapes(per_seed, Inputs.of(dataset.X), name)
     studies = []
     for target, dataset in targets.items():
         with context(f"on the target {target!r}"):

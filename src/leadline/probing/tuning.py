@@ -10,11 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from leadline.data import check_features
 from leadline.data.dataset import check_count
 from leadline.errors import InputError
 from leadline.probing.linear import FOLDS, linear_probe
-from leadline.probing.representation import check_probe_data
+from leadline.probing.representation import Inputs, check_probe_data
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +35,7 @@ class FineTuned:
         """Predicted distribution over classes for rows."""
         first = next(self.model.parameters())
         with torch.no_grad():
-            return self.model(torch.tensor(check_features(X)).to(first)).softmax(1).cpu().numpy()
+            return self.model(torch.tensor(_rows(X, "X").shaped).to(first)).softmax(1).cpu().numpy()
 
     def predict(self, X: Any) -> Int[np.ndarray, " n"]:
         """The most likely class of each row."""
@@ -50,7 +49,7 @@ class _Classifier(nn.Module):
         super().__init__()
         self.encoder, self.head = encoder, head
 
-    def forward(self, x: Float[Tensor, "batch features"]) -> Float[Tensor, "batch classes"]:
+    def forward(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch classes"]:
         return self.head(_code(self.encoder, x))
 
 
@@ -77,9 +76,9 @@ def fine_tune(
     Args:
         encoder: an encoder with a ``module``, or any ``torch.nn.Module`` from rows to features of shape (n, d), through
             its ``encode`` if it has one.
-        X_train: rows of shape (n, features).
+        X_train: rows of shape (n, features), or of the shape that the module takes.
         y_train: class indices of shape (n,).
-        X_test: rows of shape (m, features).
+        X_test: rows of shape (m, features), or as those for training.
         y_test: class indices of shape (m,).
         epochs: passes over the labelled rows at most.
         batch_size: rows per step.
@@ -99,7 +98,8 @@ def fine_tune(
     Reference: Kumar et al., *Fine-tuning can distort pretrained features and underperform out-of-distribution*, 2022
     (first the probe, then the encoder).
     """
-    X_train, y_train, X_test, y_test = check_probe_data(X_train, y_train, X_test, y_test, dtype=np.float32)
+    inputs = [_rows(X, name) for X, name in ((X_train, "X_train"), (X_test, "X_test"))]
+    _, y_train, _, y_test = check_probe_data(inputs[0].flat, y_train, inputs[1].flat, y_test, dtype=np.float32)
     settings = {"epochs": epochs, "batch_size": batch_size, "patience": patience}
     for name, value in settings.items():
         check_count(value, name)
@@ -107,7 +107,7 @@ def fine_tune(
         raise InputError("the learning rate must be positive and finite", got=f"lr = {lr}", cure="try 1e-3")
     module = _module(encoder)
     first = next(module.parameters())
-    rows, tests = (torch.tensor(X).to(first) for X in (X_train, X_test))
+    rows, tests = (torch.tensor(one.shaped).to(first) for one in inputs)
     labels = torch.from_numpy(y_train).to(first.device)
     held_out, classes = _every_third(y_train), int(y_train.max()) + 1
     losses, count = np.empty(0), 0
@@ -129,6 +129,17 @@ def fine_tune(
     return FineTuned(_accuracy(model, tests, y_test), frozen, count, losses, model.eval().requires_grad_(False))
 
 
+def _rows(X: Any, name: str) -> Inputs:
+    if getattr(X, "ndim", 2) > 2 and np.asarray(X).dtype.kind in "iu":
+        raise InputError(
+            "images that a module is tuned on are floating-point numbers",
+            got=f"{name} of dtype {X.dtype}",
+            cause="pixels from 0 to 255, and not known whether the module takes them so",
+            cure=f"{name} / 255 if the encoder was trained on that, as Leadline's are; else {name}.astype('float32')",
+        )
+    return Inputs.of(X, name)
+
+
 def _module(encoder: Any) -> nn.Module:
     """The part of an encoder that can be trained."""
     module = encoder if isinstance(encoder, nn.Module) else getattr(encoder, "module", None)
@@ -144,19 +155,25 @@ def _module(encoder: Any) -> nn.Module:
 
 def _code(module: nn.Module, x: Tensor) -> Tensor:
     encode: Any = getattr(module, "encode", module)
-    return encode(x)
+    return encode(x).flatten(1)  # of tokens, which stand side by side
 
 
 def _start(module: nn.Module, rows: Tensor, y: np.ndarray, classes: int) -> _Classifier:
     """A copy of the encoder below the linear probe on its features, which is what training starts from."""
     copy = deepcopy(module).requires_grad_(True).eval()
-    with torch.no_grad():
-        codes = _code(copy, rows)
-    if codes.ndim != 2 or len(codes) != len(rows):
+    try:
+        with torch.no_grad():
+            codes = _code(copy, rows)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            "an encoder takes rows in the shape that they are given in",
+            got=f"{type(module).__name__} failed on rows of shape {tuple(rows.shape)}: {error}",
+            cure="give rows in the module's shape: (n, features), or (n, channels, height, width)",
+        ) from error
+    if len(codes) != len(rows):
         raise InputError(
             "an encoder gives one row of features for each row",
             got=f"features of shape {tuple(codes.shape)} for {len(rows)} rows",
-            cure="pool or flatten what follows the first axis",
         )
     features = codes.double().cpu().numpy()
     probe = linear_probe(features, y, features, y, dtype=np.float64)

@@ -118,7 +118,9 @@ class Whole:
         inner = {name: weights[f"encoder.{name}"] for name in ("0.weight", "0.bias", "2.weight", "2.bias")}
         d, (_, width, _) = self.rows.shape[1], self.hidden_sizes
         same = {"4.weight": np.eye(width, dtype=np.float32), "4.bias": np.zeros(width, np.float32)}
-        architecture = Architecture(d, (*self.hidden_sizes[:2], width))
+        architecture = Architecture(
+            d, (*self.hidden_sizes[:2], width), image_size=self.image_size, channels=self.channels
+        )
         encoder = Encoder(architecture, {**inner, **same}, row_fingerprints(self.rows))
         codes = encoder.encode(_drawn_rows(self.rows))
         centre, scale = codes.mean(axis=0), _level(codes)
