@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -123,11 +124,11 @@ def test_encoding_in_blocks_gives_what_the_encoder_gives(form: str, encoder: Pat
     rows = blank_first.astype(np.float32) / 255
     path = tmp_path / ("rows.csv" if form == "csv" else "rows.npy")
     if form == "csv":
-        header = ",".join(f"p{i}" for i in range(144))
-        np.savetxt(path, rows.reshape(len(rows), -1), delimiter=",", header=header, comments="")
+        pd.DataFrame(rows.reshape(len(rows), -1)).add_prefix("p").assign(kind="a").to_csv(path, index=False)
     else:
         np.save(path, {"bytes": blank_first, "floats": rows, "flat": rows.reshape(len(rows), -1)}[form])
-    code, _, err = run(capsys, "encode", encoder, path, "--out", tmp_path / "deep" / "codes.npy")
+    labels = ("--labels", "kind") if form == "csv" else ()
+    code, _, err = run(capsys, "encode", encoder, path, *labels, "--out", tmp_path / "deep" / "codes.npy")
     assert code == cli.DONE, err
     expected = Encoder.load(encoder).encode(rows.reshape(len(rows), -1))
     np.testing.assert_allclose(np.load(tmp_path / "deep" / "codes.npy"), expected, atol=1e-6)

@@ -15,7 +15,7 @@ BLOCK_BYTES = 2**26
 """Of rows that are in memory at once, about."""
 
 
-def encode(encoder: Path, data: Path, /, *, out: Path = Path("codes.npy")) -> int:
+def encode(encoder: Path, data: Path, /, *, labels: str | None = None, out: Path = Path("codes.npy")) -> int:
     """Encode rows with a saved encoder.
 
     A .npy file is read block by block, and may be larger than memory; so may the codes. Other formats are loaded as
@@ -26,7 +26,9 @@ def encode(encoder: Path, data: Path, /, *, out: Path = Path("codes.npy")) -> in
     encoder
         A file that leadline represent, or Encoder.save, wrote.
     data
-        Rows or images: .npz, .npy, .csv, .parquet, or a folder of images. Labels (a column y) are left aside.
+        Rows or images: .npz, .npy, .csv, .parquet, or a folder of images.
+    labels
+        Which column holds the labels, which are left aside; by default y, if there is one.
     out
         The file for the codes, an array of float32 of shape (rows, numbers in a code).
     """
@@ -38,24 +40,24 @@ def encode(encoder: Path, data: Path, /, *, out: Path = Path("codes.npy")) -> in
 
     frozen = Encoder.load(encoder)
     with context(f"in {data}"):
-        rows = _rows(data)
+        rows = _rows(data, labels)
         shape = _encoded(frozen, rows, out)
     print(f"{shape[0]} rows, codes of {' x '.join(map(str, shape[1:]))} numbers: {out}")
     return DONE
 
 
-def _rows(data: Path) -> Any:
+def _rows(data: Path, labels: str | None) -> Any:
     """A memory map of what can be read block by block; else all rows."""
     import numpy as np
 
     from leadline.data import read
 
-    if data.suffix.lower() == ".npy" and data.exists():
+    if data.suffix.lower() == ".npy" and data.exists() and labels is None:
         try:
             return np.lib.format.open_memmap(data, mode="r")
         except ValueError:
             pass  # it is damaged or holds objects, which is said below
-    return read(data)[0].X
+    return read(data, labels)[0].X
 
 
 def _encoded(encoder: "Encoder", rows: Any, out: Path) -> tuple[int, ...]:
