@@ -178,6 +178,8 @@ class Twice(nn.Module):
         (Twice, X, "Twice gave a tuple"),
         (Convolutional, IMAGES.reshape(40, -1), r"failed on rows of shape \(2, 36\)"),
         (nn.Identity, X, "a model that is trained has parameters"),
+        (lambda: nn.Linear(8, 8).requires_grad_(False), X, "a frozen model\n  cure:  model.requires_grad_"),
+        (lambda: nn.Linear(8, 8).bfloat16(), X, r"a Linear of torch.bfloat16\n  cure:  model.float\(\)"),
     ],
 )
 def test_modules_that_do_not_reconstruct_are_refused_before_any_work(model, rows, text):

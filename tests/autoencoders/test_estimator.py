@@ -67,6 +67,12 @@ def test_columns_that_share_a_unit_are_scaled_together():
     assert np.ptp(AutoencoderTransformer(epochs=1).fit(X).scale_) > 100
 
 
+def test_without_validation_the_last_weights_are_kept():
+    transformer = AutoencoderTransformer(hidden_sizes=(4,), epochs=2, validation=None).fit(X)
+    assert transformer.pretrained_.best_epoch == 2
+    assert transformer.pretrained_.own_error.size == 0
+
+
 def test_transforming_is_repeatable_and_survives_pickling_and_cloning():
     fitted = quick(seed=3).fit(X)
     whole = fitted.transform(X)

@@ -254,6 +254,8 @@ same = Autoencoder(7, (3,), seed=0)
     [
         ({"models": [same, same]}, "an object of its own"),
         ({"seeds": [0]}, "1 for 2 models"),
+        ({"seeds": 3}, r"seeds = 3\n  cure:  seeds=range\(2\)"),
+        ({"lr": "fast"}, "lr = 'fast'"),
         ({"seeds": [0, -1]}, r"seed = -1\n  where: in model 1 of 2"),
         ({"X": [rows()]}, "a list of 1 for 2 models"),
         ({"X": rows(d=6)}, "X has 6 features, the model takes 7"),

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +99,7 @@ def test_labels_of_any_kind_become_indices(labels, y, names):
     [
         ([0.5, 1.0], r"labels\[0\] = 0.5"),
         (np.array(["a", None], dtype=object), r"labels\[1\] is missing; 1 such of 2"),
+        (pd.Series(["a", "b", None], dtype="string"), r"labels\[2\] is missing; 1 such of 3"),
         ([0.0, np.nan], r"labels\[1\] is missing"),
         (np.array(["a", 3], dtype=object), r"of one kind\n.*labels\[1\] = 3"),
         ([[1, 2]], "one entry per row"),

@@ -1,5 +1,6 @@
 """The study in one call: honest, repeatable, the same whatever the units, and never lost."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def study(x=X, y=Y, more: Any = MORE, **settings) -> RepresentationStudy:
     return represent(x, y, X_unlabelled=more, **{**QUICK, **settings})
+
+
+def enlarged(rows: np.ndarray, side: int) -> np.ndarray:
+    """Digits as images of a multiple of their 8 pixels."""
+    return rows.reshape(-1, 8, 8).repeat(side // 8, axis=1).repeat(side // 8, axis=2)
 
 
 def test_the_study_says_what_it_did(tmp_path: Path):
@@ -90,6 +96,18 @@ def test_the_encoder_takes_rows_as_they_were_given():
     np.testing.assert_allclose(pixels.encoder.encode(X * 16), here.encoder.encode(X), atol=2e-2)
 
 
+@pytest.mark.parametrize("side", [8, 16])
+def test_the_encoder_takes_images_as_they_were_given(side: int):
+    """Small ones, which are encoded whole, and larger ones; whole numbers are divided, channels may stand last."""
+    pixels, more = ((240 * enlarged(rows, side)[..., None]).astype(np.uint8) for rows in (X[:120], MORE[:150]))
+    found = study(x=pixels, y=Y[:120], more=more, kinds="denoising", labels=[10])
+    codes = found.encoder.encode(pixels)
+    np.testing.assert_array_equal(found.encoder.encode(np.moveaxis(pixels, -1, 1)), codes)
+    np.testing.assert_allclose(found.encoder.encode(pixels / 255), codes, atol=1e-5)
+    assert found.encoder.has_seen(more).all()
+    assert not found.encoder.has_seen(pixels).any()
+
+
 def test_without_unlabelled_rows_the_encoder_is_pretrained_again_on_all():
     found = study(x=DIGITS.X[:300], y=DIGITS.labels[:300], more=None, kinds="vanilla", labels=[10])
     assert found.encoder.has_seen(DIGITS.X[:300]).all()
@@ -132,6 +150,25 @@ def test_images_are_studied_by_patches_and_shown():
     assert "taken for images of 14 x 14" in flat.notes[0]
 
 
+@pytest.mark.parametrize("side", [8, 16])
+def test_the_untrained_encoder_differs_in_its_weights_alone(side: int, monkeypatch: pytest.MonkeyPatch):
+    """Whitening, components and scale are those of a trained one: where training moves no weight, codes are equal."""
+    still = property(lambda self: {"epochs": 1, "batch_size": 150, "lr": 1e-12, "patience": 1, "centre": False})
+    for view in (Whole, Patches):
+        monkeypatch.setattr(view, "settings", still)
+    module, probed = sys.modules[represent.__module__], {}
+    measure = module._efficiency
+    monkeypatch.setattr(module, "_efficiency", lambda sources, *rest: probed.update(sources) or measure(sources, *rest))
+    rows, more = enlarged(X[:120], side), enlarged(MORE[:150], side)
+    study(x=rows, y=Y[:120], more=more, kinds=("vanilla", "masked"), labels=[10])
+    unseen = enlarged(DIGITS.X[900:950], side)
+    for kind in ("vanilla", "masked"):
+        for trained, untrained in zip(probed[kind], probed["untrained"], strict=True):
+            np.testing.assert_allclose(trained.encode(unseen), untrained.encode(unseen), atol=1e-3)
+    first, second = (encoder.encode(unseen) for encoder in probed["untrained"])
+    assert np.abs(first - second).max() > 0.1
+
+
 def test_labels_that_say_nothing_are_not_learned():
     rng = np.random.default_rng(0)
     found = study(y=rng.integers(2, size=240), seeds=6, labels=["all"], kinds=("vanilla", "denoising"))
@@ -169,8 +206,12 @@ def test_settings_out_of_range_are_refused():
         study(kinds=[])
     with pytest.raises(InputError, match="at least two different seeds"):
         study(seeds=1)
+    told = []
     with pytest.raises(InputError, match="at least one label per class"):
-        study(labels=[5])
+        study(labels=5, progress=told.append)
+    with pytest.raises(InputError, match="cannot exceed the pool"):
+        study(labels=[10, 1000], progress=told.append)
+    assert not told  # nothing was pretrained
     with pytest.raises(InputError, match="num_subsets"):
         study(num_subsets=0)
 

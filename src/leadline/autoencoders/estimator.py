@@ -52,7 +52,8 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         batch_size: rows per step.
         lr: highest learning rate.
         patience: epochs without improvement after which training stops.
-        validation: share of the rows that decide early stopping; without effect where it is less than one row.
+        validation: share of the rows that decide early stopping; without effect where it is less than one row, or
+            ``None``.
         seed: draws everything that is drawn.
 
     Attributes, once it is fitted: ``mean_`` and ``scale_`` of the columns, ``pretrained_`` (the training's sounding),
@@ -76,7 +77,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         batch_size: int = 150,
         lr: float = 2e-3,
         patience: int = 40,
-        validation: float = 0.1,
+        validation: float | None = 0.1,
         seed: int = 0,
     ):
         self.kind = kind
@@ -101,7 +102,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self.pretrained_ = pretrain(
             model,
             self._scaled(rows),
-            validation=self.validation if round(self.validation * len(rows)) else None,
+            validation=self.validation if round((self.validation or 0) * len(rows)) else None,
             epochs=self.epochs,
             batch_size=self.batch_size,
             lr=self.lr,

@@ -325,8 +325,8 @@ def check_settings(settings: dict[str, Any]) -> None:
     for name in ("epochs", "batch_size", "patience"):
         check_count(settings[name], name)
     check_count(settings["seed"], "seed", least=0)
-    if not 0 < settings["lr"] < float("inf"):
-        raise InputError("the learning rate must be positive and finite", got=f"lr = {settings['lr']}")
+    if isinstance(settings["lr"], str) or not 0 < settings["lr"] < float("inf"):
+        raise InputError("the learning rate must be positive and finite", got=f"lr = {settings['lr']!r}")
     if settings["schedule"] not in ("cosine", "constant"):
         raise InputError("the schedule is 'cosine' or 'constant'", got=f"schedule = {settings['schedule']!r}")
 

@@ -148,6 +148,8 @@ def pretrain_many(
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "schedule": schedule}
     settings |= {"patience": patience, "centre": centre, "shuffle": shuffle}
     columns = {name: _one_each(value, len(models), name) for name, value in settings.items()}
+    if isinstance(seeds, (int, np.integer)):
+        raise InputError("each model has its own seed", got=f"seeds = {seeds}", cure=f"seeds=range({len(models)})")
     columns |= {"seed": _one_each(list(seeds), len(models), "seeds")}
     sources = {"X": X, "targets": targets, "validation": validation}
     rows, wanted, held_out = (_rows_each(value, len(models), name) for name, value in sources.items())
@@ -185,8 +187,13 @@ def _member(
     number: int, model: nn.Module, sources: tuple[Any, Any, Any], settings: dict[str, Any], opener: Opener
 ) -> Member:
     X, targets, validation = sources
-    if next(model.parameters(), None) is None:
-        raise InputError("a model that is trained has parameters", got=f"a {type(model).__name__} without any")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError(
+            "a model that is trained has parameters that may change",
+            got=f"a {type(model).__name__} without any",
+            cause="a frozen model" if next(model.parameters(), None) is not None else None,
+            cure="model.requires_grad_(True)",
+        )
     if settings["lr"] is None:
         settings["lr"] = 5e-3 if isinstance(model, Autoencoder) else 1e-3
     check_settings(settings)

@@ -211,7 +211,7 @@ def class_indices(labels: Any, name: str = "labels") -> tuple[np.ndarray, tuple[
     array = _as_array(labels, name)
     array = _one_per_row(array, len(array) if array.ndim else 0, name)
     kinds = {type(label) for label in array.tolist()}
-    missing = [i for i, label in enumerate(array.tolist()) if label is None or label != label]
+    missing = [i for i, label in enumerate(array.tolist()) if _is_missing(label)]
     if missing:
         raise InputError(
             "every row needs its label",
@@ -245,11 +245,16 @@ def missing_labels(values: np.ndarray) -> Bool[np.ndarray, " n"]:
     ([False, True, False], [False, True])
     """
     listed = values.tolist()
-    absent = np.array([value is None or value != value or value == "" for value in listed], dtype=bool)
+    absent = np.array([_is_missing(value) or value == "" for value in listed], dtype=bool)
     rest = {value for value, missing in zip(listed, absent, strict=True) if not missing}
     if -1 in rest and not rest <= {-1, 1}:
         absent |= np.array([value == -1 and not isinstance(value, str) for value in listed])
     return absent
+
+
+def _is_missing(label: Any) -> bool:
+    """Whether it is ``None``, NaN or pandas' NA: the last two do not equal themselves."""
+    return label is None or (label == label) is not True
 
 
 def check_count(value: int, name: str, least: int = 1) -> int:

@@ -12,7 +12,7 @@ from torch import nn
 
 from leadline.autoencoders import Encoder, Epoch, Examples, Pretrained, examples, finished_curves, pretrain_many
 from leadline.autoencoders.estimator import column_spreads
-from leadline.data import Roles, fingerprint, row_fingerprints, split_roles
+from leadline.data import Roles, fingerprint, label_subsets, row_fingerprints, split_roles
 from leadline.data.dataset import check_count
 from leadline.errors import InputError, nearest
 from leadline.probing import LabelEfficiency, Scaling, label_efficiency, linear_probe, rank_me
@@ -241,9 +241,14 @@ def _roles(material: Material, seeds: Sequence[int]) -> list[Roles]:
 
 
 def _label_counts(labels: Any, material: Material, roles: Sequence[Roles]) -> list[Any]:
-    """The label counts that fit into every pool."""
-    if labels is not None or not roles:
-        return list(labels or ())
+    """The label counts that fit into every pool; those that were asked for, if they do."""
+    if not roles:
+        return []
+    if labels is not None:
+        counts: list[Any] = [labels] if isinstance(labels, (int, str)) else list(labels)
+        for role in roles:
+            label_subsets(material.y, role.probe_pool, counts, num=1, seed=0)  # refuses those that do not fit
+        return counts
     pool, classes = min(len(role.probe_pool) for role in roles), len(material.class_names)
     return [each * classes for each in LABELS_PER_CLASS if each * classes < 0.8 * pool] + ["all"]
 
