@@ -102,7 +102,12 @@ def test_the_trace_is_one_page_with_everything_inside(folder, tmp_path, capsys):
     page = tmp_path / "new" / "tree.html"
     assert decode("--model", folder, "--prompt", "the cat", "--width", 2, "--audit", "--trace", page) == cli.DONE
     content = page.read_text()
-    for text in ("<q>the cat</q>", "audit: beam search returned", "Plotly.newPlot", "what the search saw"):
+    for text in (
+        "<code>the cat</code>",
+        "audit: beam search returned",
+        "what the search saw",
+        'data-figure="figure-0-0"',
+    ):
         assert text.lower() in content.lower()
     assert "default-src 'none'" in content
     assert not re.search(r'<link|<(script|img|iframe)[^>]* src="', content.partition("<body>")[0])

@@ -461,6 +461,16 @@ def test_other_bad_input():
         decoding.greedy(*table.problem(), max_length=2)
 
 
+def test_a_lost_word_has_its_name_though_the_search_never_considered_it():
+    worse = {f"word {i}": float(np.log(0.96 / 6)) for i in range(6)}
+    after = {(word,): {f"word {i}": float(np.log(1 / 6)) for i in range(6)} for word in worse}
+    table = decoding.Table({(): {**worse, "the end": float(np.log(0.04))}, **after})
+    decoded = decoding.beam_search(*table.problem(), width=1, max_length=2, eos=table.token("the end"))
+    audit = decoding.audit(*table.problem(), decoded)
+    assert (audit.lost_step[0], audit.lost_rank[0]) == (1, 7)
+    assert any("the end" in annotation.text for annotation in audit.figure().layout.annotations)
+
+
 def test_an_audit_refuses_what_it_cannot_audit():
     problem = Hashed(4, 8).problem(2)
     keys: dict[str, Any] = {"max_length": 3, "eos": 1}

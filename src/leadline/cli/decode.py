@@ -2,12 +2,13 @@
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leadline.cli import DONE
+from leadline.cli.lines import appending, as_line, read_prompts, whole_lines
 from leadline.cli.output import Switch
 from leadline.errors import InputError, context
 
@@ -184,7 +185,7 @@ def _one(folder: Path, prompt: str, plan: _Plan, trace: Path | None, as_json: bo
     found = _search(model, [prompt], plan, trace=trace is not None)
     told = _told(model, found)
     if trace is not None:
-        write(trace, _page(prompt, told, (found.audit or found.decoded).figure()))
+        write(trace, _page(prompt, told, found.audit or found.decoded))
         told.append(f"trace: {trace}")
     if as_json:
         sys.stdout.write(canonical_json(_record(model, {"prompt": prompt}, found, 0, plan)))
@@ -197,7 +198,7 @@ def _many(folder: Path, source: Path, output: Path | None, plan: _Plan, batch: i
     from leadline.cli.models import load_model
     from leadline.cli.progress import progress
 
-    asked = _read_prompts(source)
+    asked = read_prompts(source)
     if output is not None and output.exists() and output.samefile(source):
         raise InputError("--output is another file than --input", got=f"--output {output}")
     model = load_model(folder)
@@ -205,138 +206,22 @@ def _many(folder: Path, source: Path, output: Path | None, plan: _Plan, batch: i
         with context(f"in {source}, line {number}"):
             model.check(entry["prompt"], plan.max_length)
     entries = [entry for _, entry in asked]
-    done = _whole_lines(output, entries, plan.settings(model)) if output is not None else 0
+    done = whole_lines(output, entries, plan.settings(model)) if output is not None else 0
     # Batches begin at multiples of their size, so that an answer has the same batch mates after an interruption.
     starts = range(done - done % batch, len(entries), batch) if done < len(entries) else ()
     every = max(1, math.ceil(len(starts) / 20))  # a log file is not to be flooded
-    with progress("decoding", math.ceil(len(starts) / every)) as tell, _appending(output) as append:
+    with progress("decoding", math.ceil(len(starts) / every)) as tell, appending(output) as append:
         for turn, first in enumerate(starts, 1):
             part = entries[first : first + batch]
             found = _search(model, [entry["prompt"] for entry in part], plan)
             records = [_record(model, entry, found, item, plan) for item, entry in enumerate(part)]
-            append("".join(_line(record) for record in records[max(0, done - first) :]))
+            append("".join(as_line(record) for record in records[max(0, done - first) :]))
             if turn % every == 0 or turn == len(starts):
                 tell(f"{first + len(part)} of {len(entries)} prompts")
     if output is not None:
         kept = f", {done} of them from an earlier run" if done else ""
         print(f"{output}: {len(entries)} answers{kept}")
     return DONE
-
-
-def _read_prompts(source: Path) -> list[tuple[int, dict[str, Any]]]:
-    """All prompts with the numbers of their lines, checked; empty lines are left out."""
-    import json
-
-    try:
-        lines = source.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    except OSError as error:
-        raise InputError("--input is a file that can be read", got=f"--input {source} ({error.strerror})") from error
-    prompts = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line.decode(), parse_constant=_refuse_constant)
-            _line(entry).encode()  # refuses halves of characters, which have no form in a file
-        except (ValueError, RecursionError) as error:
-            entry = error
-        if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str):
-            raise InputError(
-                'each line of --input is a JSON object with a text: {"prompt": "..."}',
-                got=f"line {number} of {source}: {line[:60].decode(errors='replace')}",
-                cause=str(entry) if isinstance(entry, Exception) else None,
-            )
-        prompts.append((number, {key: entry[key] for key in ("id", "prompt") if key in entry}))
-    if not prompts:
-        raise InputError("--input holds a prompt or more", got=f"{source}, without any")
-    return prompts
-
-
-def _whole_lines(output: Path, entries: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> int:
-    """How many answers an earlier run left; a half-written last line is cut off."""
-    import json
-
-    from leadline.errors import SaveError
-
-    if not output.exists():
-        return 0
-    try:
-        content = output.read_bytes()
-    except OSError as error:
-        raise InputError("--output is a file that can be read", got=f"--output {output} ({error.strerror})") from error
-    whole = content[: content.rfind(b"\n") + 1]
-    lines = whole.split(b"\n")[:-1]
-    for number, line in enumerate(lines, 1):
-        try:
-            record = dict(json.loads(line))
-        except (ValueError, TypeError):
-            record = {}
-        entry = entries[number - 1] if number <= len(entries) else None
-        if entry is None or record.get("settings") != settings or any(record.get(k) != v for k, v in entry.items()):
-            raise InputError(
-                "an interrupted run goes on with the same prompts, model and settings",
-                got=f"line {number} of {output} is not the answer to prompt {number}"
-                if entry is not None
-                else f"{output} holds {len(lines)} answers to {len(entries)} prompts",
-                cause="the file is of another run",
-                cure="name another file for --output, or remove this one",
-            )
-    if len(whole) < len(content):
-        try:
-            with output.open("r+b") as file:
-                file.truncate(len(whole))
-        except OSError as error:
-            raise SaveError(f"could not write {output}: {error.strerror}") from error
-    return len(lines)
-
-
-class _appending:  # noqa: N801  used as a function
-    """Appends whole lines to a file, each batch on disk before the next begins; without a file, to standard output."""
-
-    def __init__(self, output: Path | None):
-        self.output = output
-
-    def __enter__(self) -> Callable[[str], None]:
-        from leadline.errors import SaveError
-
-        self.file = None
-        if self.output is not None:
-            try:
-                self.output.parent.mkdir(parents=True, exist_ok=True)
-                self.file = self.output.open("ab")
-            except OSError as error:
-                raise SaveError(f"could not write {self.output}: {error.strerror}") from error
-        return self.append
-
-    def append(self, text: str) -> None:
-        import os
-
-        from leadline.errors import SaveError
-
-        if self.file is None:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-            return
-        try:
-            self.file.write(text.encode())
-            self.file.flush()
-            os.fsync(self.file.fileno())
-        except OSError as error:
-            raise SaveError(f"could not write {self.output}: {error.strerror}; whole lines are kept") from error
-
-    def __exit__(self, *_: object) -> None:
-        if self.file is not None:
-            self.file.close()
-
-
-def _line(record: Any) -> str:
-    import json
-
-    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _as_text(prompt: str) -> str:
@@ -396,19 +281,12 @@ def _told(model: "TextModel", found: _Found) -> list[str]:
     return lines + ([f"audit: {found.audit.verdict}"] if found.audit is not None else [])
 
 
-def _page(prompt: str, told: Sequence[str], figure: Any) -> str:
+def _page(prompt: str, told: Sequence[str], sounding: "Decoded | SearchAudit") -> str:
     """One HTML file with everything inside: what was found, and the tree."""
-    from html import escape
+    from textwrap import fill
 
-    tree = figure.to_html(full_html=False, include_plotlyjs=True)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # No request leaves this page: its script and its style are inside.
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; script-src 'unsafe-inline'; "
-        "style-src 'unsafe-inline'; img-src data: blob:\">\n"
-        f"<title>Search tree: {escape(prompt)}</title>\n"
-        "<style>body { font-family: system-ui, sans-serif; margin: 2rem; } pre { white-space: pre-wrap; }</style>\n"
-        f"</head>\n<body>\n<h1>What the search saw</h1>\n<p>Prompt: <q>{escape(prompt)}</q></p>\n"
-        f"<pre>{escape(chr(10).join(told))}</pre>\n{tree}\n</body>\n</html>\n"
-    )
+    from leadline.report.soundings import Chapter, soundings_page
+
+    lines = [fill(line, 96, subsequent_indent=" " * 11) for line in told]
+    tree = Chapter("The tree of the search", (), [sounding.figure()], sounding.protocol, code="\n".join(lines))
+    return soundings_page("What the search saw", f"Prompt: `{prompt}`", [tree])

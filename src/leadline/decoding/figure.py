@@ -52,7 +52,8 @@ def draw_audit(audit: SearchAudit, item: int, until: int | None = None) -> go.Fi
         title = f"The most likely sequence left the beam at step {audit.lost_step[item]}{rank}"
     upto = audit.optimum.token_log_prob[item, 0].cumsum().tolist() if audit.optimum.lengths[item].any() else []
     # The trace is of that item alone.
-    return draw_tree(trace, 0, paths, title=title, lost=int(audit.lost_step[item]), upto=upto, until=until)
+    lost, names = int(audit.lost_step[item]), audit.optimum.names
+    return draw_tree(trace, 0, paths, title=title, lost=lost, upto=upto, until=until, names=names)
 
 
 def draw_comparison(comparison: Comparison, item: int) -> go.Figure:
@@ -122,13 +123,16 @@ def draw_tree(
     lost: int = 0,
     upto: Sequence[float] = (),
     until: int | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> go.Figure:
     """A trace as a tree, with some token sequences picked out; drawn up to step ``until``, if it is given.
 
     A wide trace shows the best candidates of each step and says how many more there were; a long one shows the steps
     around ``until``, around ``lost``, or the last, and says how many lie before and after. The last path may leave the
-    trace: after step ``lost`` it is drawn with the log-probabilities ``upto`` that it would have had.
+    trace: after step ``lost`` it is drawn with the log-probabilities ``upto`` that it would have had, and with the
+    ``names`` of tokens that the search may never have considered.
     """
+    names = {**(names or {}), **trace.names}
     nodes = np.flatnonzero(trace.item == item)
     steps = int(trace.step[nodes].max(initial=0))
     looked_at = until if until is not None else lost or steps + STEPS
@@ -147,13 +151,13 @@ def draw_tree(
         tokens, is_pruned = trace.tokens(node), bool(trace.fate[node] == Fate.PRUNED)
         note = f"{trace.log_prob[node]:.2f}" + (f", rank {trace.rank[node]}" if is_pruned else "")
         place[tokens] = len(boxes)
-        boxes.append((tokens[:-1], _word(trace, tokens[-1]), note, is_pruned))
+        boxes.append((tokens[:-1], names.get(tokens[-1], str(tokens[-1])), note, is_pruned))
     last = list(prefixes.values())[-1]
     for prefix in last:
         if prefix not in place:
             note = f"{upto[len(prefix) - 1]:.2f}" if len(prefix) <= len(upto) else ""
             place[prefix] = len(boxes)
-            boxes.append((prefix[:-1], _word(trace, prefix[-1]), note, True))
+            boxes.append((prefix[:-1], names.get(prefix[-1], str(prefix[-1])), note, True))
     end = min(lost, len(list(paths.values())[-1]))  # a complete sequence can lose its place later than it ends
     mark = "lost here" if end == lost else f"lost at step {lost}"
     is_marked = end in window and (until is None or until >= lost)
@@ -173,10 +177,6 @@ def draw_tree(
         columns=columns,
         hidden=[False, *(until is not None and len(prefix) > until for prefix in place)],
     )
-
-
-def _word(trace: Trace, token: int) -> str:
-    return trace.names.get(token, str(token))
 
 
 def _choose(trace: Trace, nodes: np.ndarray, wanted: set[int], per_step: int) -> list[int]:

@@ -20,10 +20,10 @@ class Chapter:
     figures: Sequence[go.Figure]
     """Each is captioned by the heading."""
     protocol: Protocol
-    file: str
-    """Where its numbers are, beside the page."""
+    file: str = ""
+    """Where its numbers are, beside the page, if they are."""
     code: str = ""
-    """A program to show below the sentences."""
+    """Lines to show below the sentences as they stand: a program, an answer."""
 
 
 def soundings_page(title: str, lead: str, chapters: Sequence[Chapter]) -> str:

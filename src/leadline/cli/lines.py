@@ -1,0 +1,114 @@
+"""JSON Lines of ``leadline decode``: prompts that are read, answers that are appended, and where a run was stopped."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from leadline.errors import InputError, SaveError
+
+
+def read_prompts(source: Path) -> list[tuple[int, dict[str, Any]]]:
+    """All prompts with the numbers of their lines, checked; empty lines are left out."""
+    try:
+        lines = source.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    except OSError as error:
+        raise InputError("--input is a file that can be read", got=f"--input {source} ({error.strerror})") from error
+    prompts = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line.decode(), parse_constant=_refuse_constant)
+            as_line(entry).encode()  # refuses halves of characters, which have no form in a file
+        except (ValueError, RecursionError) as error:
+            entry = error
+        if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str):
+            raise InputError(
+                'each line of --input is a JSON object with a text: {"prompt": "..."}',
+                got=f"line {number} of {source}: {line[:60].decode(errors='replace')}",
+                cause=str(entry) if isinstance(entry, Exception) else None,
+            )
+        prompts.append((number, {key: entry[key] for key in ("id", "prompt") if key in entry}))
+    if not prompts:
+        raise InputError("--input holds a prompt or more", got=f"{source}, without any")
+    return prompts
+
+
+def whole_lines(output: Path, entries: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> int:
+    """How many answers an earlier run left; a half-written last line is cut off."""
+    if not output.exists():
+        return 0
+    try:
+        content = output.read_bytes()
+    except OSError as error:
+        raise InputError("--output is a file that can be read", got=f"--output {output} ({error.strerror})") from error
+    whole = content[: content.rfind(b"\n") + 1]
+    lines = whole.split(b"\n")[:-1]
+    for number, line in enumerate(lines, 1):
+        try:
+            record = dict(json.loads(line))
+        except (ValueError, TypeError):
+            record = {}
+        entry = entries[number - 1] if number <= len(entries) else None
+        if entry is None or record.get("settings") != settings or any(record.get(k) != v for k, v in entry.items()):
+            raise InputError(
+                "an interrupted run goes on with the same prompts, model and settings",
+                got=f"line {number} of {output} is not the answer to prompt {number}"
+                if entry is not None
+                else f"{output} holds {len(lines)} answers to {len(entries)} prompts",
+                cause="the file is of another run",
+                cure="name another file for --output, or remove this one",
+            )
+    if len(whole) < len(content):
+        try:
+            with output.open("r+b") as file:
+                file.truncate(len(whole))
+        except OSError as error:
+            raise SaveError(f"could not write {output}: {error.strerror}") from error
+    return len(lines)
+
+
+class appending:  # noqa: N801  used as a function
+    """Appends whole lines to a file, each batch on disk before the next begins; without a file, to standard output."""
+
+    def __init__(self, output: Path | None):
+        self.output = output
+
+    def __enter__(self) -> Callable[[str], None]:
+        self.file = None
+        if self.output is not None:
+            try:
+                self.output.parent.mkdir(parents=True, exist_ok=True)
+                self.file = self.output.open("ab")
+            except OSError as error:
+                raise SaveError(f"could not write {self.output}: {error.strerror}") from error
+        return self.append
+
+    def append(self, text: str) -> None:
+        """Write whole lines, to stay."""
+        if self.file is None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            return
+        try:
+            self.file.write(text.encode())
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        except OSError as error:
+            raise SaveError(f"could not write {self.output}: {error.strerror}; whole lines are kept") from error
+
+    def __exit__(self, *_: object) -> None:
+        if self.file is not None:
+            self.file.close()
+
+
+def as_line(record: Any) -> str:
+    """One record, with the end of its line."""
+    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
