@@ -34,6 +34,11 @@ def study(x=X, y=Y, more: Any = MORE, **settings) -> RepresentationStudy:
     return represent(x, y, X_unlabelled=more, **{**QUICK, **settings})
 
 
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Patches, "width", 16)
+
+
 def enlarged(rows: np.ndarray, side: int) -> np.ndarray:
     """Digits as images of a multiple of their 8 pixels."""
     return rows.reshape(-1, 8, 8).repeat(side // 8, axis=1).repeat(side // 8, axis=2)
@@ -96,6 +101,7 @@ def test_the_encoder_takes_rows_as_they_were_given():
     np.testing.assert_allclose(pixels.encoder.encode(X * 16), here.encoder.encode(X), atol=2e-2)
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("side", [8, 16])
 def test_the_encoder_takes_images_as_they_were_given(side: int):
     """Small ones, which are encoded whole, and larger ones; whole numbers are divided, channels may stand last."""
@@ -150,6 +156,7 @@ def test_images_are_studied_by_patches_and_shown():
     assert "taken for images of 14 x 14" in flat.notes[0]
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("side", [8, 16])
 def test_the_untrained_encoder_differs_in_its_weights_alone(side: int, monkeypatch: pytest.MonkeyPatch):
     """Whitening, components and scale are those of a trained one: where training moves no weight, codes are equal."""
