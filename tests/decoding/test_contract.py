@@ -1,6 +1,7 @@
 """What searches promise beyond their answers: batch mates, ties, masks, NaN, bad input, work, state."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -314,6 +315,10 @@ def test_a_trace_tells_what_was_bounded_away():
 def test_names_of_tokens_are_drawn_as_they_stand():
     problem = scores([2.0, 0.0])
     problem.step.vocabulary = ("<b>&", "</s>")  # pyright: ignore[reportFunctionMemberAccess]
+    traced = decoding.beam_search(*problem, width=1, max_length=1, trace=True).trace
+    assert traced is not None
+    dot = replace(traced, names={0: 'a"b\\n\t', 1: "c"}).to_dot()
+    assert r'[label="a\"b\\n' + "\t" + r'\n-0.13"]' in dot
     for trace in (False, True):
         figure: Any = decoding.beam_search(*problem, width=1, max_length=2, trace=trace).figure()
         drawn = figure.to_json()
@@ -459,6 +464,27 @@ def test_other_bad_input():
         table.token("b")
     with pytest.raises(InputError, match=r"no row for \('a',\)"):
         decoding.greedy(*table.problem(), max_length=2)
+
+
+def test_what_is_not_proved_to_be_the_best_is_not_called_that():
+    """What a budget left unproved is a better sequence; by another score it is the best, and not the most likely."""
+    problem = Hashed(4, 8, scale=0.2).problem()
+    told: dict[str, list[str]] = {}
+    for score, calls in ((decoding.SumLogProb(), None), (decoding.SumLogProb(), 7), (decoding.GNMT(), None)):
+        decoded = decoding.beam_search(*problem, width=1, max_length=6, score=score)
+        audit = decoding.audit(*problem, decoded, max_calls=calls)
+        assert audit.outcome == ("search error",)
+        figure: Any = audit.figure()
+        told[str(audit.verdict).partition("; ")[2].partition(" is")[0]] = [trace.name for trace in figure.data]
+    assert list(told) == ["the most likely", "a better one", "the best"]
+    assert [names[1] for names in told.values()] == [
+        "the most likely sequence",
+        "a better sequence",
+        "the best sequence",
+    ]
+    audit = decoding.audit(*problem, decoding.beam_search(*problem, width=64, max_length=6), max_calls=6)
+    assert audit.outcome == ("unresolved",)
+    assert "likely" not in str(audit.figure().layout.title)
 
 
 def test_a_lost_word_has_its_name_though_the_search_never_considered_it():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from leadline import InputError, decoding
 from leadline.decoding import GNMT, LengthNormalized, SumLogProb, WordReward
 
-from .models import Hashed, everything, markov, slow_beam, viterbi
+from .models import Hashed, everything, log_probs, markov, slow_beam, viterbi
 
 SCORES = [SumLogProb(), LengthNormalized(1.0), LengthNormalized(-0.5), GNMT(0.8), WordReward(0.7), WordReward(-0.4)]
 scores = st.sampled_from(SCORES)
@@ -228,17 +228,29 @@ def test_early_stop_changes_nothing():
     assert less > 0
 
 
-def test_samples_follow_the_distribution():
+def narrowed(log_prob, temperature=1.0, top_k=3, top_p=1.0):
+    """The distribution that is drawn from, token by token."""
+    p, order = np.exp(log_prob / temperature), np.argsort(-log_prob)
+    p[order[top_k:]] = 0
+    p /= p.sum()
+    taken = 0.0
+    for token in order:
+        p[token], taken = (0, taken) if taken >= top_p else (p[token], taken + p[token])
+    return p / p.sum()
+
+
+@pytest.mark.parametrize("keys", [{}, {"top_k": 2}, {"top_p": 0.7}, {"temperature": 2.0, "top_p": 0.8}])
+def test_samples_follow_the_distribution(keys):
     problem = Hashed(3, 4, scale=1.0).problem()
     truth = everything(problem, 0, 3, 3, (0,))
-    drawn = decoding.sample(*problem, num=6000, max_length=3, eos=0, seed=3)
+    drawn = decoding.sample(*problem, num=6000, max_length=3, eos=0, seed=3, **keys)
     assert len(drawn.hypotheses()) == 6000
     share: dict[tuple[int, ...], float] = dict.fromkeys(truth, 0.0)
     for h in drawn.hypotheses():
         share[h.tokens] += 1 / 6000
         assert h.log_prob == pytest.approx(truth[h.tokens], abs=1e-9)
-    for tokens, log_prob in truth.items():
-        p = np.exp(log_prob)
+    for tokens in truth:
+        p = np.prod([narrowed(log_probs(problem, 0, tokens[:t]), **keys)[token] for t, token in enumerate(tokens)])
         assert share[tokens] == pytest.approx(p, abs=5 * np.sqrt(p / 6000) + 1e-3)
 
 

@@ -51,6 +51,13 @@ class SearchAudit(Sounding):
     traces: tuple[Trace | None, ...]
     """The audited search of each item with an error, run again with its trace."""
 
+    def praise(self, item: int = 0) -> str:
+        """What is known of the sequence that exact search found: it is the most likely, or the best by another score;
+        or a better one than the answer, where the budget ran out before more was proved."""
+        if self.optimum.certificate.outcome[item] == "GAP":
+            return "a better"
+        return "the most likely" if self.optimum.protocol.settings["score"] == SumLogProb() else "the best"
+
     @property
     def verdict(self) -> Verdict:
         """The finding for one prompt, or the counts for many."""
@@ -64,14 +71,15 @@ class SearchAudit(Sounding):
         if self.optimum.certificate.outcome[0] == "NO_SEQUENCE":
             return Verdict(f"{search} was right to return nothing: no sequence has a probability above zero")
         if self.outcome[0] == "optimal":
-            return Verdict(f"{search} returned the most likely sequence, “{answer}”")
+            return Verdict(f"{search} returned {self.praise()} sequence, “{answer}”")
         if self.outcome[0] == "unresolved":
             gap = self.optimum.certificate.gap[0]
             return Verdict(f"the budget ran out: the answer of {search} is at most {gap:.3g} nats from the best")
         where = f", lost at step {self.lost_step[0]}" if self.lost_step[0] else ""
         where += f" at rank {self.lost_rank[0]}" if self.lost_rank[0] else ""
         keeps = f"; width {self.width[0]} keeps it" if self.width[0] else ""
-        return Verdict(f"{search} returned “{answer}”; the most likely is “{optimum}”{where}{keeps}")
+        praise = self.praise() + (" one" if self.praise() == "a better" else "")
+        return Verdict(f"{search} returned “{answer}”; {praise} is “{optimum}”{where}{keeps}")
 
     def table(self) -> "pd.DataFrame":
         """One row per prompt; scores in nats (or in the units of the score)."""

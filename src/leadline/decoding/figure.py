@@ -45,11 +45,12 @@ def draw_audit(audit: SearchAudit, item: int, until: int | None = None) -> go.Fi
         return draw_decoded(audit.decoded, item)
     answer = audit.decoded.hypotheses(item)
     paths = {"the search's answer": answer[0].tokens if answer else ()}
-    title = "The answer is the most likely sequence"
+    best = f"{audit.praise(item)} sequence"
+    title = f"The answer is {best}" if audit.outcome[item] == "optimal" else "What the beam kept, and what it pruned"
     if audit.outcome[item] == "search error":
-        paths["the most likely sequence"] = audit.optimum.hypotheses(item)[0].tokens
+        paths[best] = audit.optimum.hypotheses(item)[0].tokens
         rank = f", at rank {audit.lost_rank[item]}" if audit.lost_rank[item] else ""
-        title = f"The most likely sequence left the beam at step {audit.lost_step[item]}{rank}"
+        title = f"{best[0].upper()}{best[1:]} left the beam at step {audit.lost_step[item]}{rank}"
     upto = audit.optimum.token_log_prob[item, 0].cumsum().tolist() if audit.optimum.lengths[item].any() else []
     # The trace is of that item alone.
     lost, names = int(audit.lost_step[item]), audit.optimum.names

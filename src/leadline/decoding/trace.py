@@ -116,7 +116,8 @@ class Trace:
         lines = ["digraph beam {", '  rankdir=LR; node [shape=box, style=rounded]; start [label="start"];']
         for i in np.flatnonzero(self.item == item).tolist():
             node = self.node(i)
-            label = json.dumps(f"{node.words[-1]}\n{node.log_prob:.2f}", ensure_ascii=False)
+            word = node.words[-1].replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+            label = f'"{word}\\n{node.log_prob:.2f}"'
             look = ', style="rounded,dashed"' if node.fate is Fate.PRUNED else ""
             source = f"n{self.parent[i]}" if self.parent[i] >= 0 else "start"
             lines += [f"  n{i} [label={label}{look}];", f"  {source} -> n{i};"]

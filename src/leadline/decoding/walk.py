@@ -55,13 +55,12 @@ class Walk(Sounding):
         lost = int(self.audit.lost_step[self.item])
         if not 0 < lost <= self.step:
             return ""
+        best = f"{self.audit.praise(self.item)} sequence"
         if lost < self.step:
-            return f"; the most likely sequence was lost at step {lost}"
+            return f"; {best} was lost at step {lost}"
         rank = int(self.audit.lost_rank[self.item])
         prefix = " ".join(self.audit.optimum.hypotheses(self.item)[0].words[:lost])
-        return f"; the most likely sequence, which begins with “{prefix}”, is lost here" + (
-            f" at rank {rank}" if rank else ""
-        )
+        return f"; {best}, which begins with “{prefix}”, is lost here" + (f" at rank {rank}" if rank else "")
 
     def table(self) -> "pd.DataFrame":
         """One row per candidate that was considered so far; ``log_prob`` in nats."""
