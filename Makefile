@@ -24,7 +24,7 @@ test: $(READY) ## lint, types, floors, then every test
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 bench: $(READY) ## measure the bars against peers and write benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py
