@@ -16,7 +16,11 @@ from leadline import cli
 
 @contextmanager
 def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "leadline", "explore", "--no-browser", *arguments]
+    # As in the foreground: a shell starts background jobs with interruptions ignored.
+    start = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from leadline.cli import main; main()"
+    )
+    command = [sys.executable, "-c", start, "explore", "--no-browser", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process

@@ -58,13 +58,13 @@ def explore(
 
     torch.set_num_threads(1)  # of matrices this small, more threads only wait for one another
     with Server(open_rooms(), host, port) as server:
-        print(server.url(name + (f"?{shared.query}" if shared.query else "")), flush=True)
+        address = server.url(name + (f"?{shared.query}" if shared.query else ""))
         if port not in (0, server.port):
             print(f"leadline: port {port} is in use, so this is {server.port}", file=sys.stderr)
         if not is_loopback(host):
             print("leadline: whoever learns this address can use this machine's time", file=sys.stderr)
+        print(address, flush=True)
         if not no_browser:
-            address = server.url(name + (f"?{shared.query}" if shared.query else ""))
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         try:
             server.serve()
