@@ -187,6 +187,9 @@
     if (move(id, Number(value)) && !waiting) ask(cards().filter(isInSight));
   }, true);
 
+  // A preset sets all controls: what the hand did before need not be said any more, and must not be said after it.
+  document.addEventListener("click", event => event.target.closest(".presets button") && unsaid.clear(), true);
+
   dark.addEventListener("change", again);
   window.matchMedia("(max-width: 52rem)").addEventListener("change", again);
 })();
