@@ -16,7 +16,10 @@ from leadline.probing.representation import check_probe_data
 from leadline.probing.scaling import Scaling
 
 STRENGTHS = (0.01, 0.1, 1.0)
-"""Values of C (inverse regularisation) that cross-validation chooses from."""
+"""Values of C (inverse regularisation) that cross-validation chooses from.
+
+With 10 and 100 beside them it does no better, raw or encoded, at 20 to 300 labels of digits, wines and tumours.
+"""
 
 FIXED_STRENGTH = 0.1
 """C where there are fewer than :data:`FOLDS` labels in some class, too few to choose by."""
