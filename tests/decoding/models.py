@@ -42,6 +42,12 @@ class Hashed:
         return Problem(self, {"hash": torch.zeros(batch, dtype=torch.int64)}, start)
 
 
+def rows(problem, index):
+    """Some items of a problem whose state is a hash."""
+    step, state, start = problem
+    return Problem(step, {"hash": state["hash"][index]}, start[index])
+
+
 def log_probs(problem, item, prefix):
     """Log-probabilities after a prefix, from the start, one row."""
     step, state, start = problem
