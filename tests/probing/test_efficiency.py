@@ -1,5 +1,6 @@
 import dataclasses
 import re
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -273,7 +274,7 @@ def test_what_the_seeds_do_not_tell_is_said_in_plain_sentences():
 def test_the_axis_of_accuracies_ends_where_accuracies_do():
     few = curves(np.array([[0.6, 0.9, 1.0], [0.2, 0.7, 0.9]]), np.array([[0.5, 0.7, 0.8]] * 2))
     assert few.interval("a", 1000).high > 120
-    low, high = few.figure().layout.yaxis.range
+    low, high = few.figure().to_dict()["layout"]["yaxis"]["range"]
     assert -5 < low < 0
     assert 100 < high < 105
 
@@ -400,6 +401,20 @@ def test_rows_that_an_encoder_saw_are_refused_unless_asked_for(encoders):
         study({"denoising": wrong})
     assert "transductive=True" in str(caught.value)
     assert study({"denoising": wrong}, labels=(10,), transductive=True).accuracy.shape == (4, 3, 1, 3)
+
+
+def test_a_trained_module_itself_is_refused_on_rows_that_it_saw():
+    pixels = np.round(255 * X[:600]).astype(np.uint8).reshape(-1, 1, 8, 8)
+    dense = Autoencoder(64, (4,), seed=0)
+    masked = MaskedPatchTransformer(8, 4, width=8, depth=1, heads=1, decoder_width=8, decoder_heads=1, seed=0)
+    roles = [data.split_roles(y[:600], seed=0)] * 2
+    for model, rows in ((dense, X[:600]), (masked, pixels)):
+        other = deepcopy(model)
+        pretrain(model, rows, epochs=1)
+        pretrain(other, rows[roles[0].pretrain_train], epochs=1)
+        with pytest.raises(InputError, match="'mine' of seed 0 has seen"):
+            study({"mine": model}, X=rows, y=y[:600], roles=roles, labels=(10,))
+        assert study({"mine": other}, X=rows, y=y[:600], roles=roles, labels=(10,)).names[0] == "mine"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from leadline import data
-from leadline.autoencoders import Autoencoder, GaussianNoise, pretrain_many
+from leadline.autoencoders import Autoencoder, GaussianNoise, ModuleEncoder, pretrain_many
 from leadline.data import Dataset
 from leadline.errors import InputError, describe
 from leadline.probing import TransferMatrix, label_efficiency, resized, transfer_matrix
@@ -80,8 +80,10 @@ def test_other_widths_are_refused_before_work_or_adapted(encoders):
     assert not calls
     larger = {name: lambda target: resized(target, (8, 8)) for name in ("digits", "mine")}
     module = Autoencoder(64, (5,), seed=0).encoder
-    found = transfer({"digits": encoders["digits"], "mine": module}, {"small": SMALL}, adapters=larger)
-    assert found.accuracy.shape == (5, 1, 3, 4)
+    given = {"digits": encoders["digits"], "mine": module, "frozen": ModuleEncoder(module)}
+    found = transfer(given, {"small": SMALL}, adapters={**larger, "frozen": larger["mine"]})
+    assert found.accuracy.shape == (6, 1, 3, 4)
+    np.testing.assert_allclose(found.accuracy[1], found.accuracy[2], atol=0.01)
     assert found.interval("digits", "small").estimate > found.interval("untrained", "small").estimate
 
 

@@ -10,10 +10,11 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Bool, Float, Int, Num
 
 from leadline.autoencoders import Architecture
-from leadline.data import check_features, check_labels
+from leadline.data import check_features, check_labels, row_fingerprints
+from leadline.data.pixels import scale_pixels
 from leadline.errors import InputError
 
 Encode = Callable[[np.ndarray], Any]
@@ -42,10 +43,15 @@ class Inputs:
         return cls(flat.reshape(X.shape) if given.dtype.kind == "f" else given, flat)
 
     def for_(self, source: Any) -> np.ndarray:
-        """In the form that a source takes: flat for baselines, dense autoencoders and scikit-learn's transformers."""
+        """In the form that a source takes: flat for baselines, dense autoencoders and scikit-learn's transformers.
+
+        Leadline's models of images see whole numbers divided by 255, as in pretraining.
+        """
         architecture = getattr(source, "architecture", None)
         is_dense = isinstance(architecture, Architecture) and architecture.grid is None
-        return self.flat if isinstance(source, (str, int)) or is_dense or hasattr(source, "transform") else self.shaped
+        if isinstance(source, (str, int)) or is_dense or hasattr(source, "transform"):
+            return self.flat
+        return scale_pixels(self.shaped) if hasattr(architecture, "grid") else self.shaped
 
 
 def as_encode(source: Any, pretraining_rows: Num[np.ndarray, "n ..."]) -> Encode:
@@ -96,6 +102,16 @@ def principal_components(X: Float[np.ndarray, "n d"], components: int) -> Encode
     centre = X.mean(axis=0, dtype=np.float64)
     axes = np.linalg.eigh(np.cov(X.T.astype(np.float64)).reshape(X.shape[1], -1))[1][:, ::-1][:, :components]
     return lambda Z: ((Z - centre) @ axes).astype(Z.dtype)
+
+
+def seen_by(source: Any, X: Num[np.ndarray, "n ..."]) -> Bool[np.ndarray, " n"]:
+    """Which rows a source was pretrained on, as far as it is known: of encoders, and of modules that were trained."""
+    if hasattr(source, "has_seen"):
+        return source.has_seen(X)
+    rows_seen = getattr(source, "rows_seen", None)
+    if isinstance(source, torch.nn.Module) and isinstance(rows_seen, np.ndarray):
+        return np.isin(row_fingerprints(X), rows_seen)
+    return np.zeros(len(X), bool)
 
 
 def encode_rows(encode: Encode, X: Num[np.ndarray, "n ..."], name: str) -> Float[np.ndarray, "n k"]:

@@ -14,7 +14,7 @@ from leadline.errors import InputError, context
 from leadline.probing.efficiency import BASELINES, LabelEfficiency, Measure
 from leadline.probing.linear import STRENGTHS, check_strengths, solve_probes
 from leadline.probing.rank import rank_me
-from leadline.probing.representation import Inputs, as_encode, encode_rows
+from leadline.probing.representation import Inputs, as_encode, encode_rows, seen_by
 from leadline.probing.ridge import RIDGE_STRENGTHS, check_quantities, solve_ridge
 from leadline.probing.scaling import Scaling
 from leadline.sounding import Protocol
@@ -267,11 +267,9 @@ def _refuse_seen_rows(
 ) -> None:
     for name, per_seed in sources.items():
         for encoder, role, seed in zip(per_seed, roles, seeds, strict=True):
-            if not hasattr(encoder, "has_seen"):
-                continue
             X = inputs.for_(encoder)
             for part in ("probe_pool", "probe_validation", "test"):
-                seen = encoder.has_seen(X[getattr(role, part)])
+                seen = seen_by(encoder, X[getattr(role, part)])
                 if seen.any():
                     row = int(getattr(role, part)[int(np.argmax(seen))])
                     raise InputError(

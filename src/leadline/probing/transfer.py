@@ -12,7 +12,7 @@ from leadline.data import Dataset, Roles
 from leadline.data.dataset import check_count
 from leadline.errors import InputError, context
 from leadline.probing.efficiency import BASELINES
-from leadline.probing.representation import Inputs, as_encode
+from leadline.probing.representation import Inputs, as_encode, seen_by
 from leadline.probing.study import label_efficiency, one_per_seed, refuse_other_shapes
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
 from leadline.statistics import Effect, effect, paired_interval
@@ -230,12 +230,17 @@ class _Adapted:
         return np.asarray(self.adapter(replace(self.target, X=X, y=None)))
 
     def encode(self, X: np.ndarray) -> np.ndarray:
-        return self.encoder.encode(self.rows(X))
+        rows = self.rows(X)
+        return as_encode(self.encoder, rows)(rows)
 
     def has_seen(self, X: np.ndarray) -> np.ndarray:
-        return self.encoder.has_seen(self.rows(X))
+        return seen_by(self.encoder, self.rows(X))
 
-    def untrained(self, seed: int) -> "_Adapted":
+
+class _Rebuilt(_Adapted):
+    """One that can be rebuilt with other weights."""
+
+    def untrained(self, seed: int) -> _Adapted:
         return _Adapted(self.encoder.untrained(seed), self.adapter, self.target)
 
     @property
@@ -244,8 +249,5 @@ class _Adapted:
 
 
 def _adapted(source: Any, adapter: Adapter, target: Dataset) -> Any:
-    """What a source makes of adapted rows; one that remembers the rows it saw, and can be rebuilt, still can."""
-    adapted = _Adapted(source, adapter, target)
-    if hasattr(source, "has_seen"):
-        return adapted
-    return lambda X: as_encode(source, adapted.rows(X))(adapted.rows(X))
+    """What a source makes of adapted rows; one that remembers the rows it saw, or can be rebuilt, still can."""
+    return (_Rebuilt if hasattr(source, "untrained") else _Adapted)(source, adapter, target)
