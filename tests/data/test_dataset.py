@@ -87,6 +87,7 @@ def test_columns_are_named():
         ([10, 9, 2.0], [2, 1, 0], ("2", "9", "10")),
         ([True, False], [1, 0], ("0", "1")),
         (np.array(["x", "y"], dtype=object), [0, 1], ("x", "y")),
+        (np.array([np.int64(3), np.int64(1)], dtype=object), [1, 0], ("1", "3")),
     ],
 )
 def test_labels_of_any_kind_become_indices(labels, y, names):

@@ -210,20 +210,21 @@ def class_indices(labels: Any, name: str = "labels") -> tuple[np.ndarray, tuple[
     """
     array = _as_array(labels, name)
     array = _one_per_row(array, len(array) if array.ndim else 0, name)
-    kinds = {type(label) for label in array.tolist()}
-    missing = [i for i, label in enumerate(array.tolist()) if _is_missing(label)]
+    listed = [label.item() if isinstance(label, np.generic) else label for label in array.tolist()]
+    kinds = {type(label) for label in listed}
+    missing = [i for i, label in enumerate(listed) if _is_missing(label)]
     if missing:
         raise InputError(
             "every row needs its label",
             got=f"{name}[{missing[0]}] is missing; {len(missing)} such of {len(array)}",
             cure="drop the unlabelled rows, or leave the labels out to work without them",
         )
-    fractions = [i for i, label in enumerate(array.tolist()) if isinstance(label, float) and not label.is_integer()]
+    fractions = [i for i, label in enumerate(listed) if isinstance(label, float) and not label.is_integer()]
     if fractions or not (kinds <= {str} or kinds <= {int, bool, float}):
-        row = fractions[0] if fractions else next(i for i, x in enumerate(array.tolist()) if type(x) is not str)
+        row = fractions[0] if fractions else next(i for i, x in enumerate(listed) if type(x) is not str)
         raise InputError(
             "labels are whole numbers or strings, of one kind",
-            got=f"{name}[{row}] = {array.tolist()[row]!r}",
+            got=f"{name}[{row}] = {listed[row]!r}",
             cause="a quantity to regress on" if fractions else "a column of mixed kinds",
             cure="name the column that holds classes",
         )
@@ -233,7 +234,7 @@ def class_indices(labels: Any, name: str = "labels") -> tuple[np.ndarray, tuple[
     elif array.dtype.kind in "iu":
         values = array
     else:  # whole numbers of any size, which no dtype of NumPy holds
-        values = np.array([int(label) for label in array.tolist()], dtype=object)
+        values = np.array([int(label) for label in listed], dtype=object)
     names, y = np.unique(values, return_inverse=True)
     return y.astype(np.int64), tuple(str(name) for name in names)
 
@@ -253,8 +254,11 @@ def missing_labels(values: np.ndarray) -> Bool[np.ndarray, " n"]:
 
 
 def _is_missing(label: Any) -> bool:
-    """Whether it is ``None``, NaN or pandas' NA: the last two do not equal themselves."""
-    return label is None or (label == label) is not True
+    """Whether it is ``None``, NaN or pandas' NA."""
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # NA is neither equal to itself nor not
+        return True
 
 
 def check_count(value: int, name: str, least: int = 1) -> int:
