@@ -63,10 +63,10 @@ def explore(
             print(f"leadline: port {port} is in use, so this is {server.port}", file=sys.stderr)
         if not is_loopback(host):
             print("leadline: whoever learns this address can use this machine's time", file=sys.stderr)
-        print(address, flush=True)
-        if not no_browser:
-            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         try:
+            print(address, flush=True)
+            if not no_browser:
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
             server.serve()
         except KeyboardInterrupt:
             print("leadline: stopped", file=sys.stderr)  # the way in which it is meant to end
