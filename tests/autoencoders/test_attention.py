@@ -27,6 +27,16 @@ def test_attention_between_few_tokens_is_that_between_many(monkeypatch: pytest.M
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
+def test_a_graph_that_is_kept_gives_the_same_gradients_again(block: Block):
+    x = drawn(2, 5, 8)
+    out = block(x).sin().sum()
+    kept, again, last = (
+        torch.autograd.grad(out, [x, *block.parameters()], retain_graph=keep) for keep in (True, True, False)
+    )
+    for ours in (again, last):
+        torch.testing.assert_close(ours, kept, rtol=0, atol=0)
+
+
 def test_tokens_that_stand_in_several_places_are_as_good_as_their_copies(block: Block):
     rows, places, chosen = drawn(4, 8), torch.tensor([[0, 2, 3], [1, 2, 0]]), torch.tensor([[2, 0], [1, 1]])
     wanted = places.gather(1, chosen)

@@ -88,9 +88,12 @@ class _Network(torch.autograd.Function):
         """The gradients with respect to all arguments."""
         h, a, wide, W_up, W_down = ctx.saved_tensors
         dx = gradients[0].flatten(0, 1)
-        da = dx @ W_down
+        dW_down = dx.T @ wide
+        # What was saved is not asked for again, unless the graph is kept: its memory is faster than fresh memory.
+        is_kept = torch._C._autograd._get_current_graph_task_keep_graph()  # pyright: ignore
+        da = torch.mm(dx, W_down, out=None if is_kept else wide)
         torch.ops.aten.gelu_backward.grad_input(da, a, grad_input=da)
-        return gradients[0], (da @ W_up).view_as(gradients[0]), da.T @ h, da.sum(0), dx.T @ wide, dx.sum(0)
+        return gradients[0], (da @ W_up).view_as(gradients[0]), da.T @ h, da.sum(0), dW_down, dx.sum(0)
 
 
 def attention(
