@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import leadline
-from leadline import Interval
+from leadline import Interval, decoding
 
 numbers = st.floats(-10, 10)
 
@@ -30,6 +30,13 @@ def test_comparisons_are_three_valued_and_consistent(estimate, down, up, thresho
 )
 def test_equivalence_is_inside_the_margin(interval, verdict):
     assert interval.within(-0.05, 0.05) is verdict
+
+
+def test_a_notebook_shows_the_verdict_and_a_figure_that_stays_on_this_machine():
+    table = decoding.Table({(): {"<b>": -0.5}})
+    shown = decoding.beam_search(*table.problem(), width=1, max_length=1, trace=True)._repr_html_()
+    assert "&lt;b&gt;" in shown.split("</p>")[0]
+    assert '"showSendToCloud": false' in shown
 
 
 def test_the_door_is_cheap_and_complete():

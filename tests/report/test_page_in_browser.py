@@ -111,6 +111,9 @@ def test_the_bar_of_buttons_stands_beside_the_axes_and_so_beside_a_legend_that_e
     assert axes is not None
     assert buttons is not None
     assert axes["x"] + axes["width"] <= buttons["x"]
+    offered = [button.get_attribute("data-title") for button in figure.locator(".modebar-btn").all()]
+    assert "Zoom" in offered
+    assert not [name for name in offered if name and "Share" in name], "a figure stays on this machine"
 
 
 def test_the_table_leads_to_each_statement_by_keyboard_alone(visit):

@@ -1,7 +1,10 @@
 // Draws each figure when it comes into view, in the page's own colours, and again when those or its room change.
 const figures = [...document.querySelectorAll("[data-figure]")];
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
-const still = { displaylogo: false, displayModeBar: "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+const still = {
+  displaylogo: false, showSendToCloud: false, displayModeBar: "hover",
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+};
 const PHONE = 560, PAPER = 680, MODEBAR = 36;
 let onPaper = false;
 
