@@ -148,20 +148,30 @@ def check_probe_data(
     return Z_train, y_train, Z_test, y_test
 
 
+def features_of(module: torch.nn.Module, function: Callable[[torch.Tensor], Any], rows: torch.Tensor) -> Any:
+    """What a module's function makes of rows, without gradients.
+
+    Raises:
+        InputError: it fails on them.
+    """
+    try:
+        with torch.no_grad():
+            return function(rows)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            "an encoder takes rows in the shape that they are given in",
+            got=f"{type(module).__name__} failed on rows of shape {tuple(rows.shape)}: {error}",
+            cure="give rows in the module's shape: (n, features), or (n, channels, height, width)",
+        ) from error
+
+
 def _through_module(module: torch.nn.Module, function: Callable[[torch.Tensor], Any], X: np.ndarray) -> np.ndarray:
     """Run a module in evaluation mode without gradients, and leave it in the mode that it was in."""
     modes = [(part, part.training) for part in module.modules()]
     parameter = next(module.parameters(), torch.zeros(0))
     try:
         module.eval()
-        with torch.no_grad():
-            features = function(torch.tensor(X).to(parameter))
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        raise InputError(
-            "an encoder takes rows in the shape that they are given in",
-            got=f"{type(module).__name__} failed on rows of shape {X.shape}: {error}",
-            cure="give rows in the module's shape, such as (n, channels, height, width)",
-        ) from error
+        features = features_of(module, function, torch.tensor(X).to(parameter))
     finally:
         for part, mode in modes:
             part.training = mode

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from leadline.data.dataset import check_count
 from leadline.errors import InputError
 from leadline.probing.linear import FOLDS, linear_probe
-from leadline.probing.representation import Inputs, check_probe_data
+from leadline.probing.representation import Inputs, check_probe_data, features_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,15 +161,7 @@ def _code(module: nn.Module, x: Tensor) -> Tensor:
 def _start(module: nn.Module, rows: Tensor, y: np.ndarray, classes: int) -> _Classifier:
     """A copy of the encoder below the linear probe on its features, which is what training starts from."""
     copy = deepcopy(module).requires_grad_(True).eval()
-    try:
-        with torch.no_grad():
-            codes = _code(copy, rows)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        raise InputError(
-            "an encoder takes rows in the shape that they are given in",
-            got=f"{type(module).__name__} failed on rows of shape {tuple(rows.shape)}: {error}",
-            cure="give rows in the module's shape: (n, features), or (n, channels, height, width)",
-        ) from error
+    codes = features_of(module, lambda x: _code(copy, x), rows)
     if len(codes) != len(rows):
         raise InputError(
             "an encoder gives one row of features for each row",
