@@ -4,6 +4,7 @@ Selection runs on few numbers: each row's best tokens are taken first, then the 
 one backpointer, one token and one log-probability per hypothesis; sequences are rebuilt once, at the end.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -143,8 +144,8 @@ class _Beam:
         return tensor if self.model.start.is_cpu else tensor.to(self.model.start.device)
 
     def _check(self, log_prob: np.ndarray, t: int) -> None:
-        if not (log_prob < np.inf).all():
-            row = int((~(log_prob < np.inf)).any(1).argmax())
+        row = next((n for n, best in enumerate(log_prob[:, 0].tolist()) if not best < math.inf), None)
+        if row is not None:
             place = row if self.place is None else int(self.place[row])
             item, rank = divmod(place, self.total.shape[1])
             refuse_nan(step=t, item=int(self.items[item]), hypothesis=rank)

@@ -6,6 +6,8 @@ into blocks: the best ``count`` tokens lie in blocks whose maxima reach the ``co
 leaves this place is small and lives in NumPy, whose small operations cost a fraction of torch's.
 """
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
@@ -53,8 +55,8 @@ class Reader:
     ) -> tuple[Float[np.ndarray, "N C"], Int[np.ndarray, "N C"]]:
         """The ``count`` most likely tokens of each row (all, if M is smaller), best first; ties go to the lower token.
 
-        Ranking happens on the raw scores; log-probabilities are formed for the chosen alone, in float64. A row with NaN
-        or ``+inf`` gives NaN or ``+inf`` first; ``-inf`` masks a token.
+        Log-probabilities are float64, as exact as the scores' own precision. A row with NaN or ``+inf`` gives NaN or
+        ``+inf`` first; ``-inf`` masks a token.
 
         Args:
             scores: shape (N, M).
@@ -63,16 +65,10 @@ class Reader:
                 out (``-inf``) that is not among the best ``among`` of its item: less is read of wide rows.
             among: see ``upto``.
         """
-        host, count = scores.cpu(), min(count, scores.shape[1])
+        count = min(count, scores.shape[1])
         if scores.shape[1] < WIDE or count > scores.shape[1] // BLOCK // 4:
-            top, tokens = _top(host, count)
-            log_prob = top.astype(np.float64)
-            if not self.are_logits:
-                return log_prob, tokens
-            with np.errstate(invalid="ignore"):
-                log_prob -= self._logsumexp(scores, log_prob[:, :1])
-            return np.minimum(log_prob, 0, out=log_prob), tokens
-        blocks = _Blocks(host)
+            return _top(self._log_prob(scores), scores, count)
+        blocks = _Blocks(scores.cpu())
         highest = blocks.maxima.max(axis=1, keepdims=True)
         with np.errstate(invalid="ignore"):
             shift = self._logsumexp(scores, highest.astype(np.float64)) if self.are_logits else np.zeros_like(highest)
@@ -80,32 +76,31 @@ class Reader:
 
     def all(self, scores: Float[Tensor, "N M"]) -> Float[Tensor, "N M"]:
         """Log-probabilities (float64) of every token: the same numbers that :meth:`best` gives for the best."""
-        log_prob = scores.double()
+        return self._log_prob(scores).double().masked_fill_(_are_masked(scores), -torch.inf)
+
+    def _log_prob(self, scores: Tensor) -> Tensor:
+        """Of every token; NaN in rows of nothing but ``-inf``."""
         if not self.are_logits:
-            return log_prob
-        highest = scores.amax(dim=1, keepdim=True).double().cpu().numpy()
-        with np.errstate(invalid="ignore"):
-            shift = self._logsumexp(scores, highest)
-        return (log_prob - torch.from_numpy(shift).to(scores.device)).clamp_(max=0)
+            return scores
+        if scores.shape[1] < WIDE:
+            return torch.log_softmax(scores, dim=1)
+        shift = self._logsumexp(scores, scores.amax(dim=1, keepdim=True).double().cpu().numpy())
+        return (scores - torch.from_numpy(shift).to(scores.device)).clamp_(max=0)
 
     def _logsumexp(self, scores: Tensor, highest: np.ndarray) -> np.ndarray:
-        """Of each row, shape (N, 1), float64; does not depend on the other rows. 0 where all are ``-inf``.
+        """Of each wide row, shape (N, 1), float64; does not depend on the other rows. 0 where all are ``-inf``.
 
         Args:
             scores: shape (N, M).
             highest: the highest of each row, shape (N, 1).
         """
-        if scores.shape[1] < WIDE:
-            # The log-probability of the best token tells it, and log_softmax is torch's fastest function of this kind.
-            best = torch.log_softmax(scores, dim=1).cpu().numpy().max(axis=1, keepdims=True)
-            return np.where(highest == -np.inf, 0.0, highest - best)
         # Scores of moderate size need no shift against overflow, which saves a pass. The choice is each row's own.
         is_moderate = np.abs(highest) <= MODERATE
         if is_moderate.all():
             return np.log(_sums(torch.exp(scores, out=self._room(scores))))
         shift = np.where(is_moderate, 0.0, highest)
         powers = torch.sub(scores, torch.from_numpy(shift).to(scores), out=self._room(scores)).exp_()
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(highest == -np.inf, 0.0, shift + np.log(_sums(powers)))
 
     def _room(self, scores: Tensor) -> Tensor:
@@ -136,14 +131,19 @@ def refuse_nan(*, step: int, item: int, hypothesis: int) -> None:
     )
 
 
-def _top(scores: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _are_masked(scores: Tensor) -> Tensor:
+    """Which rows, shape (N, 1), are nothing but ``-inf``."""
+    return (scores == -torch.inf).all(dim=1, keepdim=True)
+
+
+def _top(log_prob: Tensor, scores: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The best of each row (N, C), best first, lower token first among equals; ``-inf`` where there are fewer."""
-    values = scores.numpy()
-    top, token = (x.numpy() for x in scores.topk(min(count + 1, values.shape[1]), dim=1))
-    if not (top[:, 1:] == top[:, :-1]).any():
-        return top[:, :count], token[:, :count]
-    least = _nth_largest(values, count)
-    return _ranked(len(values), count, *_reaching(values, least))
+    top, token = (x.cpu().numpy() for x in log_prob.topk(min(count + 1, log_prob.shape[1]), dim=1))
+    # What is small is looked at fastest as Python's numbers: numpy's first call after a model's takes 30 microseconds.
+    if not all(row[0] < math.inf and len(set(row)) == len(row) for row in top.tolist()):
+        host = log_prob.masked_fill(_are_masked(scores), -torch.inf).cpu().numpy()
+        top, token = _ranked(len(host), count, *_reaching(host, _nth_largest(host, count)))
+    return top[:, :count].astype(np.float64), token[:, :count]
 
 
 class _Blocks:
