@@ -97,7 +97,11 @@ def beam_search(
 
 
 class _Beam:
-    """One run. A items are still open; item a has W places, and row n of the model is at ``self.place[n]`` of A * W."""
+    """One run. A items are still open; item a has W places, best first, of which not all may be filled.
+
+    Row n of the model holds the hypothesis at ``self.place[n]`` of the A * W places, and ``self.row`` leads back. They
+    differ, as a hypothesis that lives on stays in its row whatever its rank: fewer states move.
+    """
 
     def __init__(self, model: Model, settings: dict[str, Any], recorder: Recorder | None):
         self.model, self.settings, self.recorder = model, settings, recorder
@@ -107,7 +111,8 @@ class _Beam:
         self.eos = np.array(settings["eos"], dtype=np.int64)
         self.items = np.arange(model.batch)
         self.total = np.zeros((model.batch, 1))
-        self.place: np.ndarray | None = None  # None: every place has its row
+        self.place: np.ndarray | None = None  # None: every place has its row, in this order
+        self.row: np.ndarray | None = None
         self.history = History(model.batch, self.k if self.in_beam else self.R)
         self.discarded = np.full((model.batch, self.T + 1), -np.inf)
         self.rises = False
@@ -124,20 +129,24 @@ class _Beam:
             rows, words = self._advance(t, *self._spread(log_prob, token))
             if not len(rows):
                 break
-            if len(rows) != asked or (rows != np.arange(len(rows))).any():
+            if rows.tolist() != list(range(asked)):
                 state = self.model.reorder(state, self._tensor(rows))
             tokens = self._tensor(words)
         return self._result()
 
     def _needed(self) -> tuple[np.ndarray | None, int]:
         """What the reader may leave out: log-probabilities so far, and how many candidates of an item matter."""
-        if self.recorder or self.in_beam or self.place is not None:
+        if self.recorder or self.in_beam or not self._is_full():
             return None, 0
-        return self.total, self._ranked()
+        total = self.total if self.place is None else self.total.ravel()[self.place].reshape(self.total.shape)
+        return total, self._ranked()
 
     def _ranked(self) -> int:
         """The best that live on, all that may end before them, and one more."""
         return self.k + self.total.shape[1] * len(self.eos) + 1
+
+    def _is_full(self) -> bool:
+        return self.place is None or len(self.place) == self.total.size
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)
@@ -157,10 +166,8 @@ class _Beam:
     def _spread(self, log_prob: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Candidates as (A, W * C): totals and tokens, ``-inf`` in empty places."""
         (A, W), C = self.total.shape, log_prob.shape[1]
-        if self.place is not None:
-            filled, full, words = self.place, np.full((A * W, C), -np.inf), np.zeros((A * W, C), dtype=np.int64)
-            full[filled], words[filled] = log_prob, token
-            log_prob, token = full, words
+        if self.row is not None:  # an empty place, whose total is -inf, may take any row's
+            log_prob, token = log_prob[self.row], token[self.row]
         total = self.total[:, :, None] + log_prob.reshape(A, W, C)
         self.model.meter.ranked += total.size
         return total.reshape(A, -1), token.reshape(A, -1)
@@ -202,11 +209,7 @@ class _Beam:
         A, W = self.total.shape
         if A > 1:
             place = place + np.arange(A)[:, None] * W
-        if self.place is None:
-            return place
-        row = np.zeros(A * W, dtype=np.int64)
-        row[self.place] = np.arange(len(self.place))
-        return row[place]
+        return place if self.row is None else self.row[place]
 
     def _settle(self, t: int, key: Any, total: Any, token: Any, parent: Any, is_new: np.ndarray) -> np.ndarray:
         """Put complete hypotheses away; a mask of the ranked candidates that live on."""
@@ -251,14 +254,21 @@ class _Beam:
             self.items = self.items[goes_on]
             total, token, parent, filled = (x[goes_on] for x in (total, token, parent, filled))
         if filled.all():
-            self.place, self.total = None, total
+            stay = self._is_full() and self.total.shape == total.shape
+            self.total, rows, words, totals = total, parent.ravel(), token.ravel(), total.ravel()
+            self.place = _at_home(rows) if stay else None
+            if self.place is not None:
+                rows, words, totals = (x[self.place] for x in (rows, words, totals))
         else:
             W = int(filled.sum(1).max())
             self.total, filled = total[:, :W], filled[:, :W]
             self.place = filled.ravel().nonzero()[0]
-            total, token, parent = (x[:, :W][filled] for x in (total, token, parent))
-        rows, words = parent.ravel(), token.ravel()
-        self.history.add(rows, words, total.ravel())
+            rows, words, totals = (x[:, :W][filled] for x in (parent, token, total))
+        self.row = None
+        if self.place is not None:
+            self.row = np.zeros(self.total.size, dtype=np.int64)
+            self.row[self.place] = np.arange(len(self.place))
+        self.history.add(rows, words, totals)
         return rows, words
 
     def _result(self) -> Decoded:
@@ -270,3 +280,21 @@ class _Beam:
         trace = self.recorder.read(self.model) if self.recorder else None
         found = self.history.read(self.R, self.settings["eos"])
         return conclude(self.model, found, self.settings, discarded=self.discarded, reason=reason, trace=trace)
+
+
+def _at_home(rows: np.ndarray) -> np.ndarray | None:
+    """Which hypothesis to put into each row, so that the first child of a row stays in it; ``None``: all as they are.
+
+    Args:
+        rows: the row from which each hypothesis comes, as many as there are rows, and as many for each item.
+    """
+    home, more = [-1] * len(rows), list[int]()
+    for child, row in enumerate(rows.tolist()):
+        if home[row] < 0:
+            home[row] = child
+        else:
+            more.append(child)
+    # An item has as many dead rows as further children, and its rows are together: both are in the order of items.
+    further = iter(more)
+    home = [next(further) if child < 0 else child for child in home]
+    return None if home == list(range(len(home))) else np.array(home)

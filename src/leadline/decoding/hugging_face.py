@@ -8,7 +8,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer, EncoderDecoderCache
@@ -64,9 +63,8 @@ class _Step:
 
     def __call__(self, tokens: Tensor, state: "_Cached") -> tuple[Tensor, "_Cached"]:
         with torch.inference_mode():
-            logits = self._run(tokens if state.order is None else tokens.index_select(0, state.order[0]), state)
-        # A tensor like any other, which a processor may change.
-        return logits.clone() if state.order is None else logits.index_select(0, state.order[1]), state
+            logits = self._run(tokens, state)
+        return logits.clone(), state  # a tensor like any other, which a processor may change
 
     def _run(self, tokens: Tensor, state: "_Cached") -> Tensor:
         inputs = tokens.unsqueeze(1)
@@ -159,10 +157,10 @@ class _Memory:
         """A copy of some rows."""
         return _Memory(self.used.index_select(0, index), self.seen)
 
-    def copy(self, sources: "Sequence[int]", places: "Sequence[int]", fixed: int) -> int:
-        """Write the first rows over the second, from position ``fixed`` on; bytes written."""
+    def copy(self, moved: "Sequence[tuple[int, int]]", fixed: int) -> int:
+        """Write the first of each two rows over the second, from position ``fixed`` on; bytes written."""
         written = 0
-        for source, place in zip(sources, places, strict=True):
+        for source, place in moved:
             part = self.rows[place].narrow(3, fixed, self.seen - fixed)
             part.copy_(self.rows[source].narrow(3, fixed, self.seen - fixed))
             written += part.nbytes
@@ -178,9 +176,7 @@ class _Cached:
     """The state: a prompt that was not run yet, or the cache of all that was.
 
     ``owner`` numbers the items, so that an exchange of hypotheses within items is told from one that changes them: the
-    former leaves the prompts' part of the cache, the first ``fixed`` positions, where it is. It also leaves every
-    hypothesis that lives on where it is: only its further children are copied, over those that died. So hypothesis i
-    lies in row ``rows[i]`` of the memories; ``order`` leads from rows to hypotheses and back, where these differ.
+    former leaves the prompts' part of the cache, the first ``fixed`` positions, where it is.
     """
 
     def __init__(self, prompt: Tensor, mask: Tensor | None, encoded: Tensor | None = None):
@@ -190,8 +186,7 @@ class _Cached:
             self.cache = EncoderDecoderCache(self.cache, Cache(layer_class_to_replicate=_Layer))
         self.memories: list[_Memory] = []
         self.fixed = self.length = 0
-        self.owner = self.rows = list(range(len(prompt)))
-        self.order: tuple[Tensor, Tensor] | None = None
+        self.owner = list(range(len(prompt)))
 
     def __len__(self) -> int:
         return len(self.owner)
@@ -226,36 +221,17 @@ class _Cached:
         """A copy of some rows."""
         chosen = index.tolist()
         other = self._with(lambda part: part.index_select(0, index), [self.owner[i] for i in chosen])
-        rows = index if self.order is None else self.order[1].index_select(0, index)
-        return other._holding([memory.select(rows) for memory in self.memories])
+        return other._holding([memory.select(index) for memory in self.memories])
 
     @torch.inference_mode()
     def reorder(self, index: Tensor) -> tuple["_Cached", int]:
-        """The given rows, in place where hypotheses only change places within their items; and the bytes written."""
+        """The given rows, in place where items keep their rows and what is read stays; and the bytes written."""
         chosen = index.tolist()
-        if [self.owner[i] for i in chosen] != self.owner:
+        moved = [(row, place) for place, row in enumerate(chosen) if row != place]
+        if [self.owner[i] for i in chosen] != self.owner or any(chosen[row] != row for row, _ in moved):
             other = self.select(index)
             return other, other.nbytes
-        rows, living, more = [self.rows[i] for i in chosen], set[int](), list[int]()
-        for i, row in enumerate(rows):
-            if row in living:
-                more.append(i)
-            living.add(row)
-        # As many hypotheses of an item died as others have further children.
-        more.sort(key=self.owner.__getitem__)
-        dead = sorted(set(self.rows) - living, key=self.owner.__getitem__)
-        written = self.memories[0].copy([rows[i] for i in more], dead, self.fixed)
-        for i, row in zip(more, dead, strict=True):
-            rows[i] = row
-        self._lie_in(rows)
-        return self, written
-
-    def _lie_in(self, rows: list[int]) -> None:
-        self.rows, self.order, device = rows, None, self.prompt.device
-        if rows != list(range(len(rows))):
-            order = sorted(range(len(rows)), key=rows.__getitem__)
-            there, back = torch.tensor([order, rows], device=device)
-            self.order = there, back
+        return self, self.memories[0].copy(moved, self.fixed)
 
     @classmethod
     @torch.inference_mode()
@@ -266,8 +242,6 @@ class _Cached:
             if getattr(other, name) is not None:
                 setattr(other, name, torch.cat([getattr(state, name) for state in states]))
         columns = zip(*(state.memories for state in states), strict=True)
-        first = np.cumsum([0, *map(len, states)]).tolist()
-        other._lie_in([start + row for start, state in zip(first, states, strict=False) for row in state.rows])
         return other._holding([_Memory(torch.cat([x.used for x in same]), same[0].seen) for same in columns])
 
     def _with(self, function: Callable[[Tensor], Tensor], owner: list[int]) -> "_Cached":
