@@ -18,6 +18,7 @@ from leadline.decoding.history import History
 from leadline.decoding.problem import Model, Problem, Step
 from leadline.decoding.processors import Processor, constrain
 from leadline.decoding.recorder import Recorder
+from leadline.decoding.rows import Rows
 from leadline.decoding.scores import Score, SumLogProb
 from leadline.decoding.settings import EndTokens, check_counts, check_end_tokens, check_score, end_tokens
 from leadline.errors import InputError
@@ -97,10 +98,9 @@ def beam_search(
 
 
 class _Beam:
-    """One run. A items are still open; item a has W places, best first, of which not all may be filled.
+    """One run. A items are still open; item a has W places, and hypothesis n is at ``self.place[n]`` of A * W.
 
-    Row n of the model holds the hypothesis at ``self.place[n]`` of the A * W places, and ``self.row`` leads back. They
-    differ, as a hypothesis that lives on stays in its row whatever its rank: fewer states move.
+    Hypotheses are in the order of items, and the best of an item first; :class:`Rows` knows where the model has them.
     """
 
     def __init__(self, model: Model, settings: dict[str, Any], recorder: Recorder | None):
@@ -111,8 +111,8 @@ class _Beam:
         self.eos = np.array(settings["eos"], dtype=np.int64)
         self.items = np.arange(model.batch)
         self.total = np.zeros((model.batch, 1))
-        self.place: np.ndarray | None = None  # None: every place has its row, in this order
-        self.row: np.ndarray | None = None
+        self.place: np.ndarray | None = None  # None: every place is filled
+        self.rows = Rows()
         self.history = History(model.batch, self.k if self.in_beam else self.R)
         self.discarded = np.full((model.batch, self.T + 1), -np.inf)
         self.rises = False
@@ -123,39 +123,38 @@ class _Beam:
             scores, state = self.model(tokens, state)
             check_end_tokens(self.settings["eos"], scores.shape[1])
             log_prob, token = reader.best(scores, self.k + len(self.eos) + 1, *self._needed())
-            asked = len(scores)
             del scores  # their memory is still in the cache: the next step's may take it
+            log_prob, token = self.rows.by_rank(log_prob), self.rows.by_rank(token)
             self._check(log_prob, t)
-            rows, words = self._advance(t, *self._spread(log_prob, token))
-            if not len(rows):
+            before = self.total.shape if self.place is None else None
+            parents, words = self._advance(t, *self._spread(log_prob, token))
+            if not len(parents):
                 break
-            if rows.tolist() != list(range(asked)):
-                state = self.model.reorder(state, self._tensor(rows))
-            tokens = self._tensor(words)
+            is_same = self.place is None and self.total.shape == before
+            sources = self.rows.move(parents, len(token), stay=is_same)
+            if sources is not None:
+                state = self.model.reorder(state, self._tensor(sources))
+            tokens = self._tensor(self.rows.by_row(words))
         return self._result()
 
     def _needed(self) -> tuple[np.ndarray | None, int]:
         """What the reader may leave out: log-probabilities so far, and how many candidates of an item matter."""
-        if self.recorder or self.in_beam or not self._is_full():
+        if self.recorder or self.in_beam or self.place is not None:
             return None, 0
-        total = self.total if self.place is None else self.total.ravel()[self.place].reshape(self.total.shape)
-        return total, self._ranked()
+        return self.rows.by_row(self.total.ravel()).reshape(self.total.shape), self._ranked()
 
     def _ranked(self) -> int:
         """The best that live on, all that may end before them, and one more."""
         return self.k + self.total.shape[1] * len(self.eos) + 1
-
-    def _is_full(self) -> bool:
-        return self.place is None or len(self.place) == self.total.size
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)
         return tensor if self.model.start.is_cpu else tensor.to(self.model.start.device)
 
     def _check(self, log_prob: np.ndarray, t: int) -> None:
-        row = next((n for n, best in enumerate(log_prob[:, 0].tolist()) if not best < math.inf), None)
-        if row is not None:
-            place = row if self.place is None else int(self.place[row])
+        bad = next((n for n, best in enumerate(log_prob[:, 0].tolist()) if not best < math.inf), None)
+        if bad is not None:
+            place = bad if self.place is None else int(self.place[bad])
             item, rank = divmod(place, self.total.shape[1])
             refuse_nan(step=t, item=int(self.items[item]), hypothesis=rank)
         if not self.model.are_logits:
@@ -166,14 +165,16 @@ class _Beam:
     def _spread(self, log_prob: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Candidates as (A, W * C): totals and tokens, ``-inf`` in empty places."""
         (A, W), C = self.total.shape, log_prob.shape[1]
-        if self.row is not None:  # an empty place, whose total is -inf, may take any row's
-            log_prob, token = log_prob[self.row], token[self.row]
+        if self.place is not None:
+            filled, full, words = self.place, np.full((A * W, C), -np.inf), np.zeros((A * W, C), dtype=np.int64)
+            full[filled], words[filled] = log_prob, token
+            log_prob, token = full, words
         total = self.total[:, :, None] + log_prob.reshape(A, W, C)
         self.model.meter.ranked += total.size
         return total.reshape(A, -1), token.reshape(A, -1)
 
     def _advance(self, t: int, total: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rank the candidates; settle what is complete, what lives on and what is lost; rows and tokens to run next."""
+        """Rank the candidates; settle what is complete, lives on or is lost; parents and tokens of what to run next."""
         C = total.shape[1] // self.total.shape[1]
         carried, key = 0, total
         if self.in_beam:
@@ -183,9 +184,11 @@ class _Beam:
         order = np.argsort(-key, axis=1, kind="stable")
         if not (self.recorder or self.in_beam):
             order = order[:, : self._ranked()]
-        flat = order + np.arange(len(key))[:, None] * key.shape[1]
-        key, total, token = key.ravel()[flat], total.ravel()[flat], token.ravel()[flat]
-        is_new, parent = order >= carried, self._rows((np.maximum(order - carried, 0) if carried else order) // C)
+        flat = order if len(key) == 1 else order + np.arange(len(key))[:, None] * key.shape[1]
+        token, total, key = token.ravel()[flat], total.ravel()[flat], key.ravel()[flat] if self.in_beam else None
+        if key is None:
+            key = total
+        is_new, parent = order >= carried, self._hypotheses((np.maximum(order - carried, 0) if carried else order) // C)
         lives = None
         if self.in_beam or t == self.T or (len(self.eos) and np.isin(token[:, : self.k], self.eos).any()):
             lives = self._settle(t, key, total, token, parent, is_new)
@@ -195,21 +198,25 @@ class _Beam:
             self.recorder.considered(t, self.items, is_new & (key > -np.inf), total, token, parent)
         if t == self.T:
             return parent[:0, 0], token[:0, 0]
-        rows, words = self._survivors(t, total, token, parent, lives)
+        parents, words = self._survivors(t, total, token, parent, lives)
         if self.recorder:
-            self.recorder.survived(rows, words)
-        return rows, words
+            self.recorder.survived(parents, words)
+        return parents, words
 
     def _discard(self, t: int, best: np.ndarray) -> None:
         """Note the best log-probability that each open item discards at step t."""
         self.discarded[self.items, t - 1] = self.score.bound(best, t, self.T)
 
-    def _rows(self, place: np.ndarray) -> np.ndarray:
-        """The model's row at each place (A, S) of the last step."""
+    def _hypotheses(self, place: np.ndarray) -> np.ndarray:
+        """The hypothesis at each place (A, S) of the last step."""
         A, W = self.total.shape
         if A > 1:
             place = place + np.arange(A)[:, None] * W
-        return place if self.row is None else self.row[place]
+        if self.place is None:
+            return place
+        hypothesis = np.zeros(A * W, dtype=np.int64)
+        hypothesis[self.place] = np.arange(len(self.place))
+        return hypothesis[place]
 
     def _settle(self, t: int, key: Any, total: Any, token: Any, parent: Any, is_new: np.ndarray) -> np.ndarray:
         """Put complete hypotheses away; a mask of the ranked candidates that live on."""
@@ -250,26 +257,19 @@ class _Beam:
             done = self.history.score[self.items, self.R - 1] >= bound
             self.discarded[self.items, self.T] = np.where(done, bound, -np.inf)
             goes_on = goes_on & ~done
-        if not goes_on.all():
+        if np.count_nonzero(goes_on) < len(goes_on):
             self.items = self.items[goes_on]
             total, token, parent, filled = (x[goes_on] for x in (total, token, parent, filled))
-        if filled.all():
-            stay = self._is_full() and self.total.shape == total.shape
-            self.total, rows, words, totals = total, parent.ravel(), token.ravel(), total.ravel()
-            self.place = _at_home(rows) if stay else None
-            if self.place is not None:
-                rows, words, totals = (x[self.place] for x in (rows, words, totals))
+        if np.count_nonzero(filled) == filled.size:
+            self.place, self.total = None, total
+            total, token, parent = total.ravel(), token.ravel(), parent.ravel()
         else:
             W = int(filled.sum(1).max())
             self.total, filled = total[:, :W], filled[:, :W]
             self.place = filled.ravel().nonzero()[0]
-            rows, words, totals = (x[:, :W][filled] for x in (parent, token, total))
-        self.row = None
-        if self.place is not None:
-            self.row = np.zeros(self.total.size, dtype=np.int64)
-            self.row[self.place] = np.arange(len(self.place))
-        self.history.add(rows, words, totals)
-        return rows, words
+            total, token, parent = (x[:, :W][filled] for x in (total, token, parent))
+        self.history.add(parent, token, total)
+        return parent, token
 
     def _result(self) -> Decoded:
         reason = ""
@@ -280,21 +280,3 @@ class _Beam:
         trace = self.recorder.read(self.model) if self.recorder else None
         found = self.history.read(self.R, self.settings["eos"])
         return conclude(self.model, found, self.settings, discarded=self.discarded, reason=reason, trace=trace)
-
-
-def _at_home(rows: np.ndarray) -> np.ndarray | None:
-    """Which hypothesis to put into each row, so that the first child of a row stays in it; ``None``: all as they are.
-
-    Args:
-        rows: the row from which each hypothesis comes, as many as there are rows, and as many for each item.
-    """
-    home, more = [-1] * len(rows), list[int]()
-    for child, row in enumerate(rows.tolist()):
-        if home[row] < 0:
-            home[row] = child
-        else:
-            more.append(child)
-    # An item has as many dead rows as further children, and its rows are together: both are in the order of items.
-    further = iter(more)
-    home = [next(further) if child < 0 else child for child in home]
-    return None if home == list(range(len(home))) else np.array(home)

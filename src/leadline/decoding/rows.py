@@ -1,0 +1,60 @@
+"""Where a model has the hypotheses of a beam: each stays in its row while it lives, so that few states are moved."""
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+
+class Rows:
+    """Which row of the model holds which hypothesis.
+
+    A step's survivors are ranked anew, but most are the only child of their parent: their state is where it must be.
+
+    >>> rows = Rows()
+    >>> rows.move(np.array([2, 0, 0]), before=3, stay=True)  # row 1 has no child, row 0 has two
+    array([0, 0, 2])
+    >>> rows.by_row(np.array(["child of 2", "child of 0", "other child of 0"])).tolist()
+    ['child of 0', 'other child of 0', 'child of 2']
+    """
+
+    def __init__(self):
+        self._row: np.ndarray | None = None  # of each hypothesis; None: hypothesis n is in row n
+        self._held: np.ndarray | None = None  # the hypothesis in each row
+
+    def by_rank(self, of_rows: Shaped[np.ndarray, "N ..."]) -> Shaped[np.ndarray, "N ..."]:
+        """What the model's rows have, in the order of the hypotheses."""
+        return of_rows if self._row is None else of_rows[self._row]
+
+    def by_row(self, of_hypotheses: Shaped[np.ndarray, "N ..."]) -> Shaped[np.ndarray, "N ..."]:
+        """What the hypotheses have, in the order of the model's rows."""
+        return of_hypotheses if self._held is None else of_hypotheses[self._held]
+
+    def move(self, parents: Int[np.ndarray, " n"], before: int, stay: bool) -> Int[np.ndarray, " n"] | None:
+        """Give every new hypothesis a row.
+
+        Args:
+            parents: the hypothesis that each continues.
+            before: how many there were.
+            stay: each item has as many as before: the first child of each row stays in it. Otherwise they are put
+                into rows in their order.
+
+        Returns:
+            The row from which each row takes its state; ``None`` if that is its own everywhere.
+        """
+        sources = parents if self._row is None else self._row[parents]
+        self._row = self._held = None
+        came = sources.tolist()
+        if stay:
+            held, further = [-1] * before, list[int]()
+            for child, row in enumerate(came):
+                if held[row] < 0:
+                    held[row] = child
+                else:
+                    further.append(child)
+            # Each item has as many dead rows as further children, and both are in the order of items.
+            rest = iter(further)
+            held = [next(rest) if child < 0 else child for child in held]
+            if held != list(range(before)):
+                self._held = np.array(held)
+                self._row = self._held.argsort()
+                sources, came = sources[self._held], [came[child] for child in held]
+        return None if came == list(range(before)) else sources
