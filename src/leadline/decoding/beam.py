@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leadline.decoding.candidates import ROUNDING, Reader, refuse_nan
+from leadline.decoding.candidates import ROUNDING, WIDE, Reader, refuse_nan
 from leadline.decoding.decoded import Decoded, conclude
 from leadline.decoding.history import History
 from leadline.decoding.problem import Model, Problem, Step
@@ -122,7 +122,7 @@ class _Beam:
         for t in range(1, self.T + 1):
             scores, state = self.model(tokens, state)
             check_end_tokens(self.settings["eos"], scores.shape[1])
-            log_prob, token = reader.best(scores, self.k + len(self.eos) + 1, *self._needed())
+            log_prob, token = reader.best(scores, self.k + len(self.eos) + 1, *self._needed(scores.shape[1]))
             del scores  # their memory is still in the cache: the next step's may take it
             log_prob, token = self.rows.by_rank(log_prob), self.rows.by_rank(token)
             self._check(log_prob, t)
@@ -137,9 +137,9 @@ class _Beam:
             tokens = self._tensor(self.rows.by_row(words))
         return self._result()
 
-    def _needed(self) -> tuple[np.ndarray | None, int]:
+    def _needed(self, M: int) -> tuple[np.ndarray | None, int]:
         """What the reader may leave out: log-probabilities so far, and how many candidates of an item matter."""
-        if self.recorder or self.in_beam or self.place is not None:
+        if M < WIDE or self.recorder or self.in_beam or self.place is not None:
             return None, 0
         return self.rows.by_row(self.total.ravel()).reshape(self.total.shape), self._ranked()
 

@@ -69,27 +69,31 @@ class History:
         """The best ``num`` of each item, rebuilt: the array fields of a :class:`~leadline.decoding.decoded.Decoded`."""
         there = self.score[:, :num] > -np.inf
         R = int(there.sum(axis=1).max())
-        score, total, end, there = self.score[:, :R], self._total[:, :R], self._end[:, :R].copy(), there[:, :R]
+        score, total, end, there = self.score[:, :R], self._total[:, :R], self._end[:, :R], there[:, :R]
         step, row, token = end[:, :, 0], end[:, :, 1], end[:, :, 2]
         lengths = np.where(there, step, 0)
         L = int(lengths.max(initial=0))
-        tokens = np.full((*lengths.shape, L), -1, dtype=np.int64)
-        upto = np.zeros((*lengths.shape, L + 1))
-        for t in range(L, 0, -1):
-            past = lengths > t
-            if past.any():
-                rows, words, totals = self._steps[t - 1]
-                tokens[past, t - 1], upto[past, t] = words[row[past]], totals[row[past]]
-                row[past] = rows[row[past]]
-            last = lengths == t
-            tokens[last, t - 1], upto[last, t] = token[last], total[last]
+        # The rows of all steps in one list, after those of the start, which lead to themselves.
+        B = len(self.score)
+        steps = [(np.arange(B), np.full(B, -1), np.zeros(B)), *self._steps[: max(L - 1, 0)]]
+        first = np.cumsum([0, *(len(rows) for rows, _, _ in steps)])
+        back = np.concatenate([rows + first[max(t - 1, 0)] for t, (rows, _, _) in enumerate(steps)])
+        words, totals = (np.concatenate([step[part] for step in steps]) for part in (1, 2))
+        path = np.zeros((max(L, 1), *lengths.shape), dtype=np.int64)  # from the token before the last to the start
+        path[0] = np.where(there, first[np.maximum(lengths - 1, 0)] + row, 0)
+        for depth in range(1, L):
+            path[depth] = back[path[depth - 1]]
+        from_last = lengths[..., None] - np.arange(1, L + 1)  # of each position; below 0 beyond the end
+        nodes = path[np.maximum(from_last - 1, 0), *np.indices(lengths.shape)[..., None]]
+        tokens = np.where(from_last > 0, words[nodes], np.where(from_last == 0, token[..., None], -1))
+        upto = np.where(from_last > 0, totals[nodes], np.where(from_last == 0, total[..., None], 0.0))
         is_there = np.arange(L) < lengths[..., None]
         return {
             "tokens": tokens,
             "lengths": lengths,
             "log_prob": np.where(there, total, -np.inf),
             "score": np.where(there, score, -np.inf),
-            "token_log_prob": np.where(is_there, np.diff(upto, axis=-1), 0.0),
+            "token_log_prob": np.where(is_there, np.diff(upto, axis=-1, prepend=0.0), 0.0),
             "finished": there & (np.isin(token, eos) if eos else True),
         }
 

@@ -123,11 +123,12 @@ class Model:
 
     def __call__(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Scores (N, M), float32 or wider, and the new state."""
+        rows = tokens.shape[0]
         with torch.no_grad():
             scores, state = ask(self.step, tokens, state)
-        self._check_scores(scores, len(tokens))
-        _check_state(state, len(tokens))
-        self.meter.called(len(tokens), scores.shape[1])
+        self._check_scores(scores, rows)
+        _check_state(state, rows)
+        self.meter.called(rows, scores.shape[1])
         scores = scores.detach() if scores.requires_grad else scores
         return (scores if scores.dtype in (torch.float32, torch.float64) else scores.float()), state
 
@@ -164,7 +165,7 @@ class Model:
                 cause="the time axis was kept, or the state and the scores were swapped",
                 cure="return (scores[:, -1], state)",
             )
-        if len(scores) != rows:
+        if scores.shape[0] != rows:
             raise InputError(
                 "a step returns one row of scores per token that it was given",
                 got=f"{len(scores)} rows for {rows} tokens, at call {self.meter.calls + 1}",
