@@ -185,17 +185,16 @@ class _Beam:
         if not (self.recorder or self.in_beam):
             order = order[:, : self._ranked()]
         flat = order if len(key) == 1 else order + np.arange(len(key))[:, None] * key.shape[1]
-        token, total, key = token.ravel()[flat], total.ravel()[flat], key.ravel()[flat] if self.in_beam else None
-        if key is None:
-            key = total
-        is_new, parent = order >= carried, self._hypotheses((np.maximum(order - carried, 0) if carried else order) // C)
+        token, total = token.ravel()[flat], total.ravel()[flat]
+        key = key.ravel()[flat] if self.in_beam else total
+        parent = self._hypotheses((np.maximum(order - carried, 0) if carried else order) // C)
         lives = None
         if self.in_beam or t == self.T or (len(self.eos) and np.isin(token[:, : self.k], self.eos).any()):
-            lives = self._settle(t, key, total, token, parent, is_new)
+            lives = self._settle(t, key, total, token, parent, order >= carried)
         elif key.shape[1] > self.k:
             self._discard(t, total[:, self.k])
         if self.recorder:
-            self.recorder.considered(t, self.items, is_new & (key > -np.inf), total, token, parent)
+            self.recorder.considered(t, self.items, (order >= carried) & (key > -np.inf), total, token, parent)
         if t == self.T:
             return parent[:0, 0], token[:0, 0]
         parents, words = self._survivors(t, total, token, parent, lives)

@@ -159,12 +159,10 @@ class _Memory:
 
     def copy(self, moved: "Sequence[tuple[int, int]]", fixed: int) -> int:
         """Write the first of each two rows over the second, from position ``fixed`` on; bytes written."""
-        written = 0
+        rows, new = self.rows, self.seen - fixed
         for source, place in moved:
-            part = self.rows[place].narrow(3, fixed, self.seen - fixed)
-            part.copy_(self.rows[source].narrow(3, fixed, self.seen - fixed))
-            written += part.nbytes
-        return written
+            rows[place].narrow(3, fixed, new).copy_(rows[source].narrow(3, fixed, new))
+        return len(moved) * self.nbytes * new // (self.seen * len(rows))
 
     def _lie_in(self, room: Tensor) -> None:
         self.room, self.rows = room, room.unbind(0)
@@ -228,7 +226,9 @@ class _Cached:
         """The given rows, in place where items keep their rows and what is read stays; and the bytes written."""
         chosen = index.tolist()
         moved = [(row, place) for place, row in enumerate(chosen) if row != place]
-        if [self.owner[i] for i in chosen] != self.owner or any(chosen[row] != row for row, _ in moved):
+        if len(chosen) != len(self) or not all(
+            chosen[row] == row and self.owner[row] == self.owner[place] for row, place in moved
+        ):
             other = self.select(index)
             return other, other.nbytes
         return self, self.memories[0].copy(moved, self.fixed)
