@@ -117,6 +117,7 @@ class _Beam:
         self.discarded = np.full((model.batch, self.T + 1), -np.inf)
         self.rises = False
 
+    @torch.no_grad()
     def run(self) -> Decoded:
         tokens, state, reader = self.model.start, self.model.state, Reader(self.model.are_logits)
         for t in range(1, self.T + 1):
@@ -181,7 +182,7 @@ class _Beam:
             carried = self.k
             key = np.concatenate([self.history.score[self.items], self.score(total, t)], axis=1)
             total, token = (np.concatenate([np.zeros((len(x), carried), x.dtype), x], axis=1) for x in (total, token))
-        order = np.argsort(-key, axis=1, kind="stable")
+        order = (-key).argsort(axis=1, kind="stable")
         if not (self.recorder or self.in_beam):
             order = order[:, : self._ranked()]
         flat = order if len(key) == 1 else order + np.arange(len(key))[:, None] * key.shape[1]
@@ -250,16 +251,18 @@ class _Beam:
         if self.recorder:
             self.recorder.in_beam(parent[total > -np.inf], token[total > -np.inf])
         filled = total > -np.inf
-        goes_on = filled[:, 0]
         if self.score.bounded and not self.rises and (len(self.eos) or self.in_beam):
             bound = self.score.bound(total[:, 0], t + 1, self.T)
             done = self.history.score[self.items, self.R - 1] >= bound
             self.discarded[self.items, self.T] = np.where(done, bound, -np.inf)
-            goes_on = goes_on & ~done
-        if np.count_nonzero(goes_on) < len(goes_on):
+            filled[done] = False
+        are_full = np.count_nonzero(filled) == filled.size
+        if not are_full:
+            goes_on = filled[:, 0]
             self.items = self.items[goes_on]
             total, token, parent, filled = (x[goes_on] for x in (total, token, parent, filled))
-        if np.count_nonzero(filled) == filled.size:
+            are_full = bool(filled.all())
+        if are_full:
             self.place, self.total = None, total
             total, token, parent = total.ravel(), token.ravel(), parent.ravel()
         else:

@@ -55,8 +55,7 @@ class Reader:
     ) -> tuple[Float[np.ndarray, "N C"], Int[np.ndarray, "N C"]]:
         """The ``count`` most likely tokens of each row (all, if M is smaller), best first; ties go to the lower token.
 
-        Log-probabilities are float64, as exact as the scores' own precision. A row with NaN or ``+inf`` gives NaN or
-        ``+inf`` first; ``-inf`` masks a token.
+        A row with NaN or ``+inf`` gives NaN or ``+inf`` first; ``-inf`` masks a token.
 
         Args:
             scores: shape (N, M).
@@ -143,7 +142,7 @@ def _top(log_prob: Tensor, scores: Tensor, count: int) -> tuple[np.ndarray, np.n
     if not all(row[0] < math.inf and len(set(row)) == len(row) for row in top.tolist()):
         host = log_prob.masked_fill(_are_masked(scores), -torch.inf).cpu().numpy()
         top, token = _ranked(len(host), count, *_reaching(host, _nth_largest(host, count)))
-    return top[:, :count].astype(np.float64), token[:, :count]
+    return top[:, :count], token[:, :count]
 
 
 class _Blocks:

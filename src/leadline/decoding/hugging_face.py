@@ -146,7 +146,8 @@ class _Memory:
         """Make room for one more position, and tell the layers where it is."""
         if self.seen == self.room.shape[4]:
             shape = (*self.room.shape[:4], self.seen + max(64, self.seen // 4), self.room.shape[5])
-            room = self.room.new_empty(shape)
+            with torch.inference_mode(False):  # changed outside of it, too
+                room = self.room.new_empty(shape)
             room.narrow(4, 0, self.seen).copy_(self.room)
             self._lie_in(room)
             for layer, pair in zip(layers, self.pairs, strict=True):
@@ -159,10 +160,12 @@ class _Memory:
 
     def copy(self, moved: "Sequence[tuple[int, int]]", fixed: int) -> int:
         """Write the first of each two rows over the second, from position ``fixed`` on; bytes written."""
-        rows, new = self.rows, self.seen - fixed
+        written = 0
         for source, place in moved:
-            rows[place].narrow(3, fixed, new).copy_(rows[source].narrow(3, fixed, new))
-        return len(moved) * self.nbytes * new // (self.seen * len(rows))
+            part = self.rows[place].narrow(3, fixed, self.seen - fixed)
+            part.copy_(self.rows[source].narrow(3, fixed, self.seen - fixed))
+            written += part.nbytes
+        return written
 
     def _lie_in(self, room: Tensor) -> None:
         self.room, self.rows = room, room.unbind(0)
@@ -214,14 +217,13 @@ class _Cached:
         if self.mask is not None and self.encoded is None:
             self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def select(self, index: Tensor) -> "_Cached":
         """A copy of some rows."""
         chosen = index.tolist()
         other = self._with(lambda part: part.index_select(0, index), [self.owner[i] for i in chosen])
         return other._holding([memory.select(index) for memory in self.memories])
 
-    @torch.inference_mode()
     def reorder(self, index: Tensor) -> tuple["_Cached", int]:
         """The given rows, in place where items keep their rows and what is read stays; and the bytes written."""
         chosen = index.tolist()
@@ -234,7 +236,7 @@ class _Cached:
         return self, self.memories[0].copy(moved, self.fixed)
 
     @classmethod
-    @torch.inference_mode()
+    @torch.no_grad()
     def concat(cls, states: "Sequence[_Cached]") -> "_Cached":
         """The rows of several states of one length."""
         other = states[0]._with(lambda part: part, [item for state in states for item in state.owner])

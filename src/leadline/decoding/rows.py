@@ -44,7 +44,8 @@ class Rows:
         self._row = self._held = None
         came = sources.tolist()
         if stay:
-            held, further = [-1] * before, list[int]()
+            held = [-1] * before
+            further: list[int] = []
             for child, row in enumerate(came):
                 if held[row] < 0:
                     held[row] = child
