@@ -5,6 +5,7 @@ hypotheses of one item share them, so that only what was generated since changes
 """
 
 import inspect
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -158,14 +159,11 @@ class _Memory:
         """A copy of some rows."""
         return _Memory(self.used.index_select(0, index), self.seen)
 
-    def copy(self, moved: "Sequence[tuple[int, int]]", fixed: int) -> int:
-        """Write the first of each two rows over the second, from position ``fixed`` on; bytes written."""
-        written = 0
-        for source, place in moved:
-            part = self.rows[place].narrow(3, fixed, self.seen - fixed)
-            part.copy_(self.rows[source].narrow(3, fixed, self.seen - fixed))
-            written += part.nbytes
-        return written
+    def copy(self, source: int, place: int, first: int) -> int:
+        """Write one row over another, from position ``first`` on; bytes written."""
+        part = self.rows[place].narrow(3, first, self.seen - first)
+        part.copy_(self.rows[source].narrow(3, first, self.seen - first))
+        return part.nbytes
 
     def _lie_in(self, room: Tensor) -> None:
         self.room, self.rows = room, room.unbind(0)
@@ -173,11 +171,14 @@ class _Memory:
         self.pairs = list(zip(flat[::2], flat[1::2], strict=True))
 
 
+_NAMES = itertools.count()
+
+
 class _Cached:
     """The state: a prompt that was not run yet, or the cache of all that was.
 
-    ``owner`` numbers the items, so that an exchange of hypotheses within items is told from one that changes them: the
-    former leaves the prompts' part of the cache, the first ``fixed`` positions, where it is.
+    ``lines`` tells what each row has read: its item, which stands for the prompt's ``fixed`` positions, and a name for
+    each token since. Rows that share a name share everything before it, so that only what differs need be copied.
     """
 
     def __init__(self, prompt: Tensor, mask: Tensor | None, encoded: Tensor | None = None):
@@ -187,10 +188,10 @@ class _Cached:
             self.cache = EncoderDecoderCache(self.cache, Cache(layer_class_to_replicate=_Layer))
         self.memories: list[_Memory] = []
         self.fixed = self.length = 0
-        self.owner = list(range(len(prompt)))
+        self.lines = [[item] for item in range(len(prompt))]
 
     def __len__(self) -> int:
-        return len(self.owner)
+        return len(self.lines)
 
     @property
     def nbytes(self) -> int:
@@ -214,43 +215,48 @@ class _Cached:
         self.length += new
         if not self.memories:
             self.fixed, self.memories = self.length, [_Memory.gather(cache.layers) for cache in self._caches()]
+        else:
+            for line in self.lines:
+                line.append(next(_NAMES))
         if self.mask is not None and self.encoded is None:
             self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
 
     @torch.no_grad()
     def select(self, index: Tensor) -> "_Cached":
         """A copy of some rows."""
-        chosen = index.tolist()
-        other = self._with(lambda part: part.index_select(0, index), [self.owner[i] for i in chosen])
+        other = self._with(lambda part: part.index_select(0, index), [self.lines[i].copy() for i in index.tolist()])
         return other._holding([memory.select(index) for memory in self.memories])
 
     def reorder(self, index: Tensor) -> tuple["_Cached", int]:
         """The given rows, in place where items keep their rows and what is read stays; and the bytes written."""
-        chosen = index.tolist()
+        chosen, lines = index.tolist(), self.lines
         moved = [(row, place) for place, row in enumerate(chosen) if row != place]
-        if len(chosen) != len(self) or not all(
-            chosen[row] == row and self.owner[row] == self.owner[place] for row, place in moved
-        ):
+        if len(chosen) != len(lines) or not all(chosen[i] == i and lines[i][0] == lines[j][0] for i, j in moved):
             other = self.select(index)
             return other, other.nbytes
-        return self, self.memories[0].copy(moved, self.fixed)
+        written = 0
+        for row, place in moved:
+            same = _shared(lines[row], lines[place])
+            written += self.memories[0].copy(row, place, self.fixed + same - 1)
+            lines[place] = lines[row].copy()
+        return self, written
 
     @classmethod
     @torch.no_grad()
     def concat(cls, states: "Sequence[_Cached]") -> "_Cached":
         """The rows of several states of one length."""
-        other = states[0]._with(lambda part: part, [item for state in states for item in state.owner])
+        other = states[0]._with(lambda part: part, [line.copy() for state in states for line in state.lines])
         for name in ("prompt", "mask", "encoded"):
             if getattr(other, name) is not None:
                 setattr(other, name, torch.cat([getattr(state, name) for state in states]))
         columns = zip(*(state.memories for state in states), strict=True)
         return other._holding([_Memory(torch.cat([x.used for x in same]), same[0].seen) for same in columns])
 
-    def _with(self, function: Callable[[Tensor], Tensor], owner: list[int]) -> "_Cached":
+    def _with(self, function: Callable[[Tensor], Tensor], lines: list[list[int]]) -> "_Cached":
         """The same with each tensor changed, and an empty cache."""
         mask, encoded = (None if part is None else function(part) for part in (self.mask, self.encoded))
         other = _Cached(function(self.prompt), mask, encoded)
-        other.owner, other.fixed, other.length = owner, self.fixed, self.length
+        other.lines, other.fixed, other.length = lines, self.fixed, self.length
         return other
 
     def _holding(self, memories: list[_Memory]) -> "_Cached":
@@ -264,6 +270,14 @@ class _Cached:
     def _caches(self) -> list[Any]:
         is_pair = isinstance(self.cache, EncoderDecoderCache)
         return [self.cache.self_attention_cache, self.cache.cross_attention_cache] if is_pair else [self.cache]
+
+
+def _shared(line: list[int], other: list[int]) -> int:
+    """How many of their first names two lines share; both have the same length, and differ from the first that does."""
+    same = len(line)
+    while same and line[same - 1] != other[same - 1]:
+        same -= 1
+    return same
 
 
 def _decoder_start(config: Any) -> int:
