@@ -117,8 +117,12 @@ class _Beam:
         self.discarded = np.full((model.batch, self.T + 1), -np.inf)
         self.rises = False
 
-    @torch.no_grad()
     def run(self) -> Decoded:
+        with self.model.without_gradients():
+            self._search()
+        return self._result()
+
+    def _search(self) -> None:
         tokens, state, reader = self.model.start, self.model.state, Reader(self.model.are_logits)
         for t in range(1, self.T + 1):
             scores, state = self.model(tokens, state)
@@ -136,7 +140,6 @@ class _Beam:
             if sources is not None:
                 state = self.model.reorder(state, self._tensor(sources))
             tokens = self._tensor(self.rows.by_row(words))
-        return self._result()
 
     def _needed(self, M: int) -> tuple[np.ndarray | None, int]:
         """What the reader may leave out: log-probabilities so far, and how many candidates of an item matter."""

@@ -56,6 +56,7 @@ class _Step:
     """The step function; logits of the last position only."""
 
     normalized = False
+    inference = True
 
     def __init__(self, model: Any):
         self.model = model
@@ -63,6 +64,8 @@ class _Step:
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
 
     def __call__(self, tokens: Tensor, state: "_Cached") -> tuple[Tensor, "_Cached"]:
+        if torch.is_inference_mode_enabled():
+            return self._run(tokens, state), state
         with torch.inference_mode():
             logits = self._run(tokens, state)
         return logits.clone(), state  # a tensor like any other, which a processor may change

@@ -6,7 +6,7 @@ searched by the same code.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -128,13 +128,17 @@ class Model:
     def __call__(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Scores (N, M), float32 or wider, and the new state."""
         rows = tokens.shape[0]
-        with torch.no_grad() if torch.is_grad_enabled() else _AS_IT_IS:  # to enter it costs as much as ten checks
+        with torch.no_grad() if torch.is_grad_enabled() else _AS_IT_IS:
             scores, state = ask(self.step, tokens, state)
         self._check_scores(scores, rows)
         _check_state(state, rows)
         self.meter.called(rows, scores.shape[1])
         scores = scores.detach() if scores.requires_grad else scores
         return (scores if scores.dtype in (torch.float32, torch.float64) else scores.float()), state
+
+    def without_gradients(self) -> AbstractContextManager[Any]:
+        """What many calls are made in: to enter it anew for each costs as much as ten checks."""
+        return torch.inference_mode() if getattr(self.step, "inference", False) else torch.no_grad()
 
     def select(self, state: Any, index: Tensor) -> Any:
         """A copy of some rows of a state, counted as bytes moved."""
