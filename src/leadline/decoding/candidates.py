@@ -55,7 +55,8 @@ class Reader:
     ) -> tuple[Float[np.ndarray, "N C"], Int[np.ndarray, "N C"]]:
         """The ``count`` most likely tokens of each row (all, if M is smaller), best first; ties go to the lower token.
 
-        A row with NaN or ``+inf`` gives NaN or ``+inf`` first; ``-inf`` masks a token.
+        Ranking happens on the raw scores; log-probabilities are looked up for the chosen alone. A row with NaN or
+        ``+inf`` gives NaN or ``+inf`` first; ``-inf`` masks a token.
 
         Args:
             scores: shape (N, M).
@@ -66,16 +67,31 @@ class Reader:
         """
         count = min(count, scores.shape[1])
         if scores.shape[1] < WIDE or count > scores.shape[1] // BLOCK // 4:
-            return _top(self._log_prob(scores), scores, count)
+            return self._narrow(scores, count)
         blocks = _Blocks(scores.cpu())
         highest = blocks.maxima.max(axis=1, keepdims=True)
         with np.errstate(invalid="ignore"):
             shift = self._logsumexp(scores, highest.astype(np.float64)) if self.are_logits else np.zeros_like(highest)
             return blocks.best(count, shift, self.are_logits, upto, among)
 
+    def _narrow(self, scores: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """See :meth:`best`."""
+        top, token = scores.topk(min(count + 1, scores.shape[1]), dim=1)
+        # What is small is looked at fastest as Python's numbers: numpy is slow at its first call after a model's.
+        is_plain = all(-math.inf < row[0] < math.inf and len(set(row)) == len(row) for row in top.tolist())
+        if not is_plain:  # equal scores, or rows without a number
+            host = scores.cpu().numpy()
+            ranked = _ranked(len(host), count, *_reaching(host, _nth_largest(host, count)))
+            top, token = (torch.from_numpy(x).to(scores.device) for x in ranked)
+        log_prob = self._log_prob(scores).gather(1, token) if self.are_logits else top
+        if not is_plain:
+            log_prob = log_prob.masked_fill(top == -torch.inf, -torch.inf)
+        return log_prob.cpu().numpy()[:, :count], token.cpu().numpy()[:, :count]
+
     def all(self, scores: Float[Tensor, "N M"]) -> Float[Tensor, "N M"]:
         """Log-probabilities (float64) of every token: the same numbers that :meth:`best` gives for the best."""
-        return self._log_prob(scores).double().masked_fill_(_are_masked(scores), -torch.inf)
+        is_masked = (scores == -torch.inf).all(dim=1, keepdim=True)
+        return self._log_prob(scores).double().masked_fill_(is_masked, -torch.inf)
 
     def _log_prob(self, scores: Tensor) -> Tensor:
         """Of every token; NaN in rows of nothing but ``-inf``."""
@@ -128,21 +144,6 @@ def refuse_nan(*, step: int, item: int, hypothesis: int) -> None:
         cause="a division by zero or an overflow (float16?) inside the step function",
         cure="run the model in float32 and look at its scores for this prefix",
     )
-
-
-def _are_masked(scores: Tensor) -> Tensor:
-    """Which rows, shape (N, 1), are nothing but ``-inf``."""
-    return (scores == -torch.inf).all(dim=1, keepdim=True)
-
-
-def _top(log_prob: Tensor, scores: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The best of each row (N, C), best first, lower token first among equals; ``-inf`` where there are fewer."""
-    top, token = (x.cpu().numpy() for x in log_prob.topk(min(count + 1, log_prob.shape[1]), dim=1))
-    # What is small is looked at fastest as Python's numbers: numpy's first call after a model's takes 30 microseconds.
-    if not all(row[0] < math.inf and len(set(row)) == len(row) for row in top.tolist()):
-        host = log_prob.masked_fill(_are_masked(scores), -torch.inf).cpu().numpy()
-        top, token = _ranked(len(host), count, *_reaching(host, _nth_largest(host, count)))
-    return top[:, :count], token[:, :count]
 
 
 class _Blocks:

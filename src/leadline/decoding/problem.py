@@ -18,8 +18,11 @@ from leadline.errors import InputError
 
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """``step(tokens (N,), state) -> (scores (N, M), state)``. Scores are logits, or log-probabilities where the attribute
-``step.normalized`` is true. ``step.vocabulary``, if there, names the tokens. The state that is passed in may be
-changed: a state that was passed to a step is dead."""
+``step.normalized`` is true. ``step.vocabulary``, if there, names the tokens. Beam search calls a step in torch's
+inference mode where ``step.inference`` is true: that is faster, and nothing it leaves behind can be trained. The state
+that is passed in may be changed: a state that was passed to a step is dead."""
+
+_AS_IT_IS = nullcontext()
 
 
 class Problem(NamedTuple):
@@ -35,9 +38,6 @@ class Problem(NamedTuple):
     have ``reorder(index) -> (leaf, bytes written)``, which may change them in place, and ``nbytes``."""
     start: Tensor
     """The last token of each prompt, shape (B,), int64."""
-
-
-_AS_IT_IS = nullcontext()
 
 
 @dataclass(frozen=True, eq=False)
