@@ -65,7 +65,7 @@ def against_generate(
 
     def bare() -> None:
         step, state, start = decoding.huggingface(model, ids)
-        with torch.no_grad():
+        with torch.inference_mode():
             _, state = step(start, state)
             state = state.select(torch.zeros(k, dtype=torch.int64))
             for _ in range(T - 1):
