@@ -91,8 +91,8 @@ class _Layer(DynamicLayer):
 
     keys: Any
     values: Any
-    room: tuple[Tensor, Tensor] | None = None
-    """Where keys and values lie, with room for more."""
+    room: Sequence[Tensor] | None = None
+    """Where the next position's keys and values go, and where those of all positions then are."""
     seen = 0
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
@@ -102,11 +102,10 @@ class _Layer(DynamicLayer):
             self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
             self.seen = key_states.shape[-2]
         else:
-            keys, values = self.room
-            keys.narrow(2, self.seen, 1).copy_(key_states)
-            values.narrow(2, self.seen, 1).copy_(value_states)
+            new_keys, new_values, self.keys, self.values = self.room
+            new_keys.copy_(key_states)
+            new_values.copy_(value_states)
             self.seen += 1
-            self.keys, self.values = keys.narrow(2, 0, self.seen), values.narrow(2, 0, self.seen)
         return self.keys, self.values
 
     def get_seq_length(self) -> int:
@@ -121,8 +120,7 @@ class _Memory:
     """
 
     def __init__(self, room: Tensor, seen: int):
-        self.seen = seen
-        self._lie_in(room)
+        self.room, self.rows, self.seen = room, room.unbind(0), seen
 
     @classmethod
     def gather(cls, layers: "Sequence[_Layer]") -> "_Memory":
@@ -141,21 +139,23 @@ class _Memory:
 
     def layers(self) -> list[_Layer]:
         """Layers that hold what is written."""
-        found = [_Layer() for _ in self.pairs]
-        for layer, (keys, values) in zip(found, self.pairs, strict=True):
-            layer.update(keys.narrow(2, 0, self.seen), values.narrow(2, 0, self.seen))
+        found: list[_Layer] = []
+        for pair in self.used.unbind(1):
+            found.append(_Layer())
+            found[-1].update(*pair.unbind(1))
         return found
 
     def reserve(self, layers: "Sequence[_Layer]") -> None:
         """Make room for one more position, and tell the layers where it is."""
         if self.seen == self.room.shape[4]:
             shape = (*self.room.shape[:4], self.seen + max(64, self.seen // 4), self.room.shape[5])
-            with torch.inference_mode(False):  # changed outside of it, too
-                room = self.room.new_empty(shape)
+            room = self.room.new_empty(shape)
             room.narrow(4, 0, self.seen).copy_(self.room)
-            self._lie_in(room)
-            for layer, pair in zip(layers, self.pairs, strict=True):
-                layer.room = pair
+            self.room, self.rows = room, room.unbind(0)
+        flat = self.room.flatten(1, 2)
+        new, every = (flat.narrow(3, first, n).unbind(1) for first, n in ((self.seen, 1), (0, self.seen + 1)))
+        for layer, *room in zip(layers, new[::2], new[1::2], every[::2], every[1::2], strict=True):
+            layer.room = room
         self.seen += 1
 
     def select(self, index: Tensor) -> "_Memory":
@@ -167,11 +167,6 @@ class _Memory:
         part = self.rows[place].narrow(3, first, self.seen - first)
         part.copy_(self.rows[source].narrow(3, first, self.seen - first))
         return part.nbytes
-
-    def _lie_in(self, room: Tensor) -> None:
-        self.room, self.rows = room, room.unbind(0)
-        flat = room.flatten(1, 2).unbind(1)
-        self.pairs = list(zip(flat[::2], flat[1::2], strict=True))
 
 
 _NAMES = itertools.count()
@@ -232,6 +227,9 @@ class _Cached:
 
     def reorder(self, index: Tensor) -> tuple["_Cached", int]:
         """The given rows, in place where items keep their rows and what is read stays; and the bytes written."""
+        if not torch.is_inference_mode_enabled():
+            with torch.inference_mode():
+                return self.reorder(index)
         chosen, lines = index.tolist(), self.lines
         moved = [(row, place) for place, row in enumerate(chosen) if row != place]
         if len(chosen) != len(lines) or not all(chosen[i] == i and lines[i][0] == lines[j][0] for i, j in moved):
