@@ -40,9 +40,11 @@ def test_what_a_row_holds_is_its_hypothesis(family):
 def test_rows_follow_ranks_where_their_number_changes():
     rows = Rows()
     expanded = rows.move(np.array([0, 0, 0]), 1, stay=False)
-    assert expanded is not None and expanded.tolist() == [0, 0, 0]
+    assert expanded is not None
+    assert expanded.tolist() == [0, 0, 0]
     rows.move(np.array([2, 0, 1]), 3, stay=True)
     assert rows.by_row(np.arange(3)).tolist() == [1, 2, 0]
     sources = rows.move(np.array([0, 1]), 3, stay=False)
-    assert sources is not None and sources.tolist() == [2, 0]  # where their parents are
+    assert sources is not None
+    assert sources.tolist() == [2, 0]  # where their parents are
     assert rows.by_row(np.arange(2)).tolist() == [0, 1]
