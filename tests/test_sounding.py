@@ -36,7 +36,7 @@ def test_a_notebook_shows_the_verdict_and_a_figure_that_stays_on_this_machine():
     table = decoding.Table({(): {"<b>": -0.5}})
     shown = decoding.beam_search(*table.problem(), width=1, max_length=1, trace=True)._repr_html_()
     assert "&lt;b&gt;" in shown.split("</p>")[0]
-    assert '"showSendToCloud": false' in shown
+    assert '"modebar":{"remove":["sendChartToCloud"]}' in shown
 
 
 def test_the_door_is_cheap_and_complete():

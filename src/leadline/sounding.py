@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 Outcome = Literal["supported", "refuted", "undecided"]
 
-STAYS_HERE = {"displaylogo": False, "showSendToCloud": False}
-"""Plotly's settings for a figure that does not offer to be sent anywhere."""
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -166,5 +163,5 @@ class Sounding(ABC):
         return str(self.verdict)
 
     def _repr_html_(self) -> str:
-        figure = self.figure().to_html(full_html=False, include_plotlyjs=True, config=STAYS_HERE)
+        figure = self.figure().to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False})
         return f"<p>{escape(str(self.verdict))}</p>{figure}"

@@ -103,6 +103,9 @@ def test_bad_input_to_a_transformer(model, prompts):
     if not model.config.is_encoder_decoder:
         with pytest.raises(InputError, match="padded on the left"):
             decoding.huggingface(model, ids, mask.flip(1))
+    if model.config.model_type in ("gpt2", "bart"):  # the others' positions are rotations, of which there are more
+        with pytest.raises(InputError, match="64 positions"):
+            decoding.greedy(*decoding.huggingface(model, ids), max_length=65)
 
 
 def test_a_model_that_keeps_more_than_keys_and_values_is_refused():

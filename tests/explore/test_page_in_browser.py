@@ -138,7 +138,7 @@ def test_numbers_and_figures_are_downloaded(page):
     name, content = downloaded(page, "html")
     assert b"<html>" in content
     assert b'src="http' not in content
-    assert b'"showSendToCloud": false' in content
+    assert b'"modebar":{"remove":["sendChartToCloud"]}' in content
     name, content = downloaded(page, "svg")
     assert name == "gradients-flow-figure.svg"
     assert content.startswith(b"<svg")

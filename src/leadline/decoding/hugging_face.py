@@ -81,7 +81,11 @@ class _Step:
         else:
             arguments |= {"decoder_input_ids": inputs, "encoder_outputs": (state.encoded,)}
             arguments["attention_mask"] = state.mask
-        logits = self.model(**arguments).logits[:, -1]
+        try:
+            logits = self.model(**arguments).logits[:, -1]
+        except IndexError as error:  # from the table of positions
+            _check_room(self.model.config, state.length + inputs.shape[1], error)
+            raise
         state.ran(inputs.shape[1])
         return logits
 
@@ -302,6 +306,17 @@ def _check_layers(config: Any) -> None:
             cause="a state-space or linear-attention model",
             cure="write a step function whose state is the model's own: decoding.Problem(step, state, start)",
         )
+
+
+def _check_room(config: Any, length: int, error: IndexError) -> None:
+    room = getattr(config, "max_position_embeddings", None)
+    if room is not None and length > room:
+        raise InputError(
+            f"this model has {room} positions for prompt and new tokens together",
+            got=f"token {length}",
+            cause="its positions are learned, and there are no more",
+            cure="a smaller max_length, or a shorter prompt",
+        ) from error
 
 
 def _check(model: Any, input_ids: Tensor, mask: Tensor | None) -> None:

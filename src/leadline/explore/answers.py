@@ -22,7 +22,7 @@ from leadline.explore.controls import from_control
 from leadline.explore.room import Card, PendingError, Room
 from leadline.explore.settings import fields_of, from_values, to_query
 from leadline.figures import merged, stacked
-from leadline.sounding import STAYS_HERE, Sounding
+from leadline.sounding import Sounding
 
 INK = {False: "#1d2733", True: "#e4e8ec"}
 """Colour of a figure's text, in light and in dark."""
@@ -231,7 +231,7 @@ def file(sounding: Sounding, card: Card, form: str) -> str:
         }
         return json.dumps(document, indent=1, allow_nan=False, default=str)
     figure = card.draw(sounding) if card.draw else sounding.figure()
-    return figure.to_html(full_html=True, include_plotlyjs=True, config=STAYS_HERE)
+    return figure.to_html(full_html=True, include_plotlyjs=True, config={"displaylogo": False})
 
 
 def _number(value: Any) -> Any:

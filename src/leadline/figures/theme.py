@@ -57,6 +57,7 @@ _LAYOUT: dict[str, Any] = {
         "bgcolor": "rgba(0,0,0,0)",
     },
     "hoverlabel": {"font": {"family": FONT}},
+    "modebar": {"remove": ["sendChartToCloud"]},  # a button that sends the figure to Plotly's servers
     "height": 380,
     "template": "none",
 }

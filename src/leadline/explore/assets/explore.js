@@ -2,7 +2,7 @@
 // no drag leaves work waiting. What is out of sight follows when the hand has rested.
 (() => {
   const REST = 250, AGAIN = 1000; // milliseconds
-  const CONFIG = { displaylogo: false, showSendToCloud: false, displayModeBar: false, responsive: true };
+  const CONFIG = { displaylogo: false, displayModeBar: false, responsive: true };
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   let room, controls = [], values = [], waiting = null, isNewer = false, rest;
   let fresh = new Set(), drawn = new Set(), followed = new Map(), unsaid = new Map();

@@ -2,7 +2,7 @@
 const figures = [...document.querySelectorAll("[data-figure]")];
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const still = {
-  displaylogo: false, showSendToCloud: false, displayModeBar: "hover",
+  displaylogo: false, displayModeBar: "hover",
   modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
 };
 const PHONE = 560, PAPER = 680, MODEBAR = 36;
