@@ -1,6 +1,7 @@
 """Tables of the user's own: one row per line, one column per feature, one of them the labels."""
 
 import re
+import shlex
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,7 +107,7 @@ def _refuse_text(column: "pd.Series", name: str) -> None:
         "features must be real numbers",
         got=f"row {row} of column {name!r} = {column.tolist()[row]!r}",
         cause="a column of labels or text",
-        cure=f"labels={name!r} if it holds the labels, else remove the column or encode it as numbers",
+        cure=f"labels={name!r} (--labels {shlex.quote(name)}) if it holds the labels, else remove it or make it numbers",
     )
 
 
