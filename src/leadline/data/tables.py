@@ -107,7 +107,7 @@ def _refuse_text(column: "pd.Series", name: str) -> None:
         "features must be real numbers",
         got=f"row {row} of column {name!r} = {column.tolist()[row]!r}",
         cause="a column of labels or text",
-        cure=f"labels={name!r} (--labels {shlex.quote(name)}) if it holds the labels, else remove it or make it numbers",
+        cure=f"labels={name!r} (--labels {shlex.quote(name)}) if it is the labels, else remove it, or make it numbers",
     )
 
 
