@@ -153,6 +153,17 @@ def test_pca_is_fitted_on_the_pretraining_rows_and_a_rotation_changes_nothing():
     np.testing.assert_allclose(full.accuracy[0], full.accuracy[1], atol=0.006)
 
 
+def test_a_pipeline_of_scikit_learn_is_what_its_transform_is():
+    from sklearn.decomposition import PCA
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    pipeline = make_pipeline(StandardScaler(), PCA(8, random_state=0)).fit(X[ROLES[0].pretrain_train])
+    both = study({"pipeline": pipeline, "function": pipeline.transform}, labels=(30,), num_subsets=1)
+    assert np.array_equal(both.accuracy[0], both.accuracy[1])
+    assert both.sizes[0] == 8
+
+
 def test_a_users_module_takes_part_and_is_left_as_it_was():
     module = torch.nn.Sequential(Autoencoder(64, (8,), seed=0).encoder[0], torch.nn.Dropout(0.5))
     module[0].eval()

@@ -1,7 +1,8 @@
 """What can be probed: anything that turns rows into features.
 
 ``"raw"`` (the rows themselves), a whole number (that many principal components of the pretraining rows), a callable, a
-PyTorch module, or an object with ``encode``. Rows that are images keep their shape for those who look at images.
+PyTorch module, or an object with ``encode`` or, as scikit-learn's, with ``transform``. Rows that are images keep their
+shape for those who look at images.
 """
 
 from collections.abc import Callable
@@ -72,6 +73,8 @@ def as_encode(source: Any, pretraining_rows: Num[np.ndarray, "n ..."]) -> Encode
     if isinstance(source, int) and not isinstance(source, bool):
         return principal_components(pretraining_rows, source)
     encode: Any = getattr(source, "encode", source)
+    if not callable(encode):
+        encode = getattr(source, "transform", source)
     if isinstance(source, torch.nn.Module):
         return lambda X: _through_module(source, encode, X)
     if callable(encode) and not isinstance(source, str):

@@ -101,8 +101,8 @@ def label_efficiency(
     be rebuilt with random weights, ``"untrained"``.
 
     Args:
-        encoders: name -> ``"raw"``, a number of principal components, a callable, a module, an encoder with
-            ``encode``; or a list with one for each seed.
+        encoders: name -> ``"raw"``, a number of principal components, a callable, a module, an object with
+            ``encode`` or a fitted scikit-learn transformer; or a list with one for each seed.
         X: rows of shape (n, d); or images, of shape (n, channels, height, width), which modules and functions of your
             own are given as they are.
         y: class indices of shape (n,), or quantities.
