@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from leadline import InputError, decoding
 from leadline.decoding import Problem, Shared
-from leadline.decoding.candidates import Reader
+from leadline.decoding.candidates import WIDE, Reader
 
 from .models import Hashed, rows
 
@@ -81,8 +81,9 @@ def test_the_reader_is_sort_and_log_softmax(N, M, count, seed, levels, dtype, sc
     x = (scale * x).to(dtype)
     x[torch.rand(N, M, generator=generator) < 0.2] = -torch.inf
     log_prob, tokens = Reader(are_logits=True).best(x, count)
-    values, order = torch.log_softmax(x.double(), 1).sort(dim=1, descending=True, stable=True)
-    values, order = values[:, :count].numpy(), order[:, :count].numpy()
+    exact = torch.log_softmax(x.double(), 1)
+    order = (torch.log_softmax(x, 1) if M < WIDE else exact).argsort(dim=1, descending=True, stable=True)[:, :count]
+    values, order = exact.gather(1, order).numpy(), order.numpy()
     is_there = np.isfinite(values)
     assert np.array_equal(tokens[is_there], order[is_there])
     assert np.allclose(log_prob[is_there], values[is_there], atol=2e-5 if dtype == torch.float32 else 1e-10)
@@ -105,6 +106,70 @@ def test_the_state_of_a_problem_is_left_alone():
         first, again = search(*problem, max_length=3), search(*problem, max_length=3)
         assert np.array_equal(first.tokens, again.tokens), name
     assert problem.state["sum"].tolist() == [[0], [0]]
+
+
+def test_what_belongs_to_a_step_function_is_left_alone():
+    """Scores that it keeps, or makes in inference mode; tokens that it spoils; a method that is called inference."""
+    weights = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
+    kept = torch.log_softmax(weights, 1)
+    modes = set()
+
+    class Keeps(torch.nn.Module):
+        normalized = True
+
+        def inference(self):
+            raise AssertionError
+
+        def forward(self, tokens, state):
+            modes.add(torch.is_inference_mode_enabled())
+            tokens.fill_(0)
+            return kept[:1].expand(len(tokens), 3), state
+
+    class InItsOwnMode(Keeps):
+        def forward(self, tokens, state):
+            with torch.inference_mode():
+                return (kept.detach() * torch.tensor([[1.0, 2.0, 3.0]])).repeat(len(tokens), 1), state
+
+    masks = {"width": 2, "processors": [decoding.forbid([2])]}
+    for name, search in {**SEARCHES, "masks": lambda *p, **k: decoding.beam_search(*p, **masks, **k)}.items():
+        found = search(Keeps(), None, torch.tensor([2]), max_length=2)
+        assert found.log_prob[0, 0] == pytest.approx(2 * np.log(1 / 3)), name
+        found = search(InItsOwnMode(), None, torch.tensor([2]), max_length=2)
+        assert name == "sample" or found.log_prob[0, 0] == pytest.approx(2 * np.log(1 / 3)), name
+    (-kept[0, 1]).backward()
+    assert modes == {False}
+
+
+def test_tokens_that_a_step_function_spoils_are_returned_as_they_were():
+    def spoils(tokens, state):
+        scores = torch.eye(3)[(tokens + 1) % 3]
+        tokens.fill_(0)
+        return scores, state
+
+    assert decoding.beam_search(spoils, None, torch.tensor([0]), width=2, max_length=3).tokens[0, 0].tolist() == [
+        1,
+        2,
+        0,
+    ]
+
+
+def test_one_masked_problem_is_searched_in_inference_mode_and_outside():
+    table = scores(torch.linspace(0, 1, 5000))
+    problem = decoding.constrain(*table, [decoding.forbid([4999])])
+    with torch.inference_mode():
+        first = decoding.greedy(*problem, max_length=2)
+    assert first.tokens.tolist() == decoding.greedy(*problem, max_length=2).tokens.tolist() == [[[4998, 4998]]]
+
+
+def test_the_lowest_number_is_a_score_beside_rows_that_tie():
+    lowest = torch.finfo(torch.float32).min
+    rows = torch.tensor([[0.0, lowest, 1.0], [0.0, 0.0, 1.0]])
+
+    def step(tokens, state):
+        return rows[tokens], state
+
+    together = decoding.beam_search(step, None, torch.tensor([0, 1]), width=3, max_length=1, num_return=3)
+    assert together.tokens[:, :, 0].tolist() == [[2, 0, 1], [2, 0, 1]]
 
 
 def test_shared_leaves_and_nested_states():

@@ -131,15 +131,15 @@ class _Beam:
             del scores  # their memory is still in the cache: the next step's may take it
             log_prob, token = self.rows.by_rank(log_prob), self.rows.by_rank(token)
             self._check(log_prob, t)
-            before = self.total.shape if self.place is None else None
+            full = self.total.shape if self.place is None else None
             parents, words = self._advance(t, *self._spread(log_prob, token))
             if not len(parents):
                 break
-            is_same = self.place is None and self.total.shape == before
-            sources = self.rows.move(parents, len(token), stay=is_same)
+            # Items that were and are full, and as many: the same items, each with as many hypotheses.
+            sources = self.rows.move(parents, len(token), stay=self.place is None and self.total.shape == full)
             if sources is not None:
                 state = self.model.reorder(state, self._tensor(sources))
-            tokens = self._tensor(self.rows.by_row(words))
+            tokens = self._tensor(self.rows.by_row(words).copy())  # the model may change them, the history may not
 
     def _needed(self, M: int) -> tuple[np.ndarray | None, int]:
         """What the reader may leave out: log-probabilities so far, and how many candidates of an item matter."""
@@ -258,7 +258,7 @@ class _Beam:
             bound = self.score.bound(total[:, 0], t + 1, self.T)
             done = self.history.score[self.items, self.R - 1] >= bound
             self.discarded[self.items, self.T] = np.where(done, bound, -np.inf)
-            filled[done] = False
+            filled[done] = False  # so that what is done goes with what has no hypothesis left
         are_full = np.count_nonzero(filled) == filled.size
         if not are_full:
             goes_on = filled[:, 0]

@@ -55,8 +55,8 @@ class Reader:
     ) -> tuple[Float[np.ndarray, "N C"], Int[np.ndarray, "N C"]]:
         """The ``count`` most likely tokens of each row (all, if M is smaller), best first; ties go to the lower token.
 
-        Ranking happens on the raw scores; log-probabilities are looked up for the chosen alone. A row with NaN or
-        ``+inf`` gives NaN or ``+inf`` first; ``-inf`` masks a token.
+        Log-probabilities are as exact as the scores (float32 or float64), of wide rows of logits float64. A row with
+        NaN or ``+inf`` gives NaN or ``+inf`` first; ``-inf`` masks a token.
 
         Args:
             scores: shape (N, M).
@@ -76,25 +76,25 @@ class Reader:
 
     def _narrow(self, scores: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`best`."""
-        top, token = scores.topk(min(count + 1, scores.shape[1]), dim=1)
+        top, token = (x.cpu().numpy() for x in self._log_prob(scores).topk(min(count + 1, scores.shape[1]), dim=1))
         # What is small is looked at fastest as Python's numbers: numpy is slow at its first call after a model's.
-        is_plain = all(-math.inf < row[0] < math.inf and len(set(row)) == len(row) for row in top.tolist())
-        if not is_plain:  # equal scores, or rows without a number
-            host = scores.cpu().numpy()
-            ranked = _ranked(len(host), count, *_reaching(host, _nth_largest(host, count)))
-            top, token = (torch.from_numpy(x).to(scores.device) for x in ranked)
-        log_prob = self._log_prob(scores).gather(1, token) if self.are_logits else top
-        if not is_plain:
-            log_prob = log_prob.masked_fill(top == -torch.inf, -torch.inf)
-        return log_prob.cpu().numpy()[:, :count], token.cpu().numpy()[:, :count]
+        if not all(row[0] < math.inf and len(set(row)) == len(row) for row in top.tolist()):
+            every = self._every(scores).cpu().numpy()
+            top, token = _ranked(len(every), count, *_reaching(every, _nth_largest(every, count)))
+        return top[:, :count], token[:, :count]
 
     def all(self, scores: Float[Tensor, "N M"]) -> Float[Tensor, "N M"]:
         """Log-probabilities (float64) of every token: the same numbers that :meth:`best` gives for the best."""
-        is_masked = (scores == -torch.inf).all(dim=1, keepdim=True)
-        return self._log_prob(scores).double().masked_fill_(is_masked, -torch.inf)
+        return self._every(scores).double()
+
+    def _every(self, scores: Tensor) -> Tensor:
+        log_prob = self._log_prob(scores)
+        if not self.are_logits or scores.shape[1] >= WIDE:
+            return log_prob
+        return log_prob.masked_fill((scores == -torch.inf).all(dim=1, keepdim=True), -torch.inf)
 
     def _log_prob(self, scores: Tensor) -> Tensor:
-        """Of every token; NaN in rows of nothing but ``-inf``."""
+        """Of every token. Narrow rows of logits that are all ``-inf`` give NaN."""
         if not self.are_logits:
             return scores
         if scores.shape[1] < WIDE:
@@ -120,7 +120,9 @@ class Reader:
 
     def _room(self, scores: Tensor) -> Tensor:
         """Memory that is used again."""
-        if self._memory.shape != scores.shape or self._memory.dtype != scores.dtype:
+        memory, is_inference = self._memory, torch.is_inference_mode_enabled()
+        is_alike = (memory.shape, memory.dtype, memory.device) == (scores.shape, scores.dtype, scores.device)
+        if not is_alike or (memory.is_inference() and not is_inference):  # what is made there is not written outside
             self._memory = torch.empty_like(scores)
         return self._memory
 
@@ -168,6 +170,7 @@ class _Blocks:
             upto, among = np.zeros((N, 1)), count
         offset = (upto.reshape(N, 1) - shift).astype(self.maxima.dtype)
         least = _nth_largest((self.maxima + offset).reshape(len(upto), -1), among)
+        least = np.maximum(least, np.finfo(least.dtype).min / 2)  # from which something can be subtracted
         # Rounding must not leave one out: neither that of sums, nor that of log-probabilities a little above 0.
         slack = np.repeat(2 * ROUNDING * (1 + np.abs(least)), upto.shape[1]) + 16 * eps * np.abs(offset[:, 0])
         least = np.repeat(least, upto.shape[1]) - slack - offset[:, 0]
@@ -206,4 +209,4 @@ def _nth_largest(values: np.ndarray, n: int) -> np.ndarray:
     """Of each row; the lowest number above ``-inf``, where there are fewer; NaN counts as the largest."""
     n = min(n, values.shape[1])
     least = np.partition(values, -n, axis=1)[:, -n] if n < values.shape[1] else values.min(axis=1)
-    return np.maximum(least, np.finfo(values.dtype).min / 2)
+    return np.maximum(least, np.finfo(values.dtype).min)

@@ -236,13 +236,14 @@ class _Cached:
                 return self.reorder(index)
         chosen, lines = index.tolist(), self.lines
         moved = [(row, place) for place, row in enumerate(chosen) if row != place]
+        # In place only what is not written over itself, and only within an item.
         if len(chosen) != len(lines) or not all(chosen[i] == i and lines[i][0] == lines[j][0] for i, j in moved):
             other = self.select(index)
             return other, other.nbytes
         written = 0
         for row, place in moved:
-            same = _shared(lines[row], lines[place])
-            written += self.memories[0].copy(row, place, self.fixed + same - 1)
+            shared = _shared(lines[row], lines[place])  # with the item, which is no position
+            written += self.memories[0].copy(row, place, self.fixed + shared - 1)
             lines[place] = lines[row].copy()
         return self, written
 
@@ -278,11 +279,11 @@ class _Cached:
 
 
 def _shared(line: list[int], other: list[int]) -> int:
-    """How many of their first names two lines share; both have the same length, and differ from the first that does."""
-    same = len(line)
-    while same and line[same - 1] != other[same - 1]:
-        same -= 1
-    return same
+    """How many names two lines of one length have in common, which are their first ones."""
+    shared = len(line)
+    while shared and line[shared - 1] != other[shared - 1]:
+        shared -= 1
+    return shared
 
 
 def _decoder_start(config: Any) -> int:

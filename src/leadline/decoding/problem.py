@@ -18,8 +18,8 @@ from leadline.errors import InputError
 
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """``step(tokens (N,), state) -> (scores (N, M), state)``. Scores are logits, or log-probabilities where the attribute
-``step.normalized`` is true. ``step.vocabulary``, if there, names the tokens. Beam search calls a step in torch's
-inference mode where ``step.inference`` is true: that is faster, and nothing it leaves behind can be trained. The state
+``step.normalized`` is true. ``step.vocabulary``, if there, names the tokens. Where ``step.inference`` is ``True``, beam
+search calls it in torch's inference mode, which is faster; nothing that it leaves behind can then be trained. The state
 that is passed in may be changed: a state that was passed to a step is dead."""
 
 _AS_IT_IS = nullcontext()
@@ -137,8 +137,9 @@ class Model:
         return (scores if scores.dtype in (torch.float32, torch.float64) else scores.float()), state
 
     def without_gradients(self) -> AbstractContextManager[Any]:
-        """What many calls are made in: to enter it anew for each costs as much as ten checks."""
-        return torch.inference_mode() if getattr(self.step, "inference", False) else torch.no_grad()
+        """What many calls are made in: inference mode, if the step function asks for it. Entering it for each would take
+        longer than checking the answer."""
+        return torch.inference_mode() if getattr(self.step, "inference", None) is True else torch.no_grad()
 
     def select(self, state: Any, index: Tensor) -> Any:
         """A copy of some rows of a state, counted as bytes moved."""

@@ -17,8 +17,8 @@ class Rows:
     """
 
     def __init__(self):
-        self._row: np.ndarray | None = None  # of each hypothesis; None: hypothesis n is in row n
-        self._held: np.ndarray | None = None  # the hypothesis in each row
+        self._row: np.ndarray | None = None  # the row of each hypothesis; None: hypothesis n is in row n
+        self._held: np.ndarray | None = None  # its inverse: the hypothesis in each row
 
     def by_rank(self, of_rows: Shaped[np.ndarray, "N ..."]) -> Shaped[np.ndarray, "N ..."]:
         """What the model's rows have, in the order of the hypotheses."""
@@ -42,11 +42,10 @@ class Rows:
         """
         sources = parents if self._row is None else self._row[parents]
         self._row = self._held = None
-        came = sources.tolist()
         if stay:
             held = [-1] * before
             further: list[int] = []
-            for child, row in enumerate(came):
+            for child, row in enumerate(sources.tolist()):
                 if held[row] < 0:
                     held[row] = child
                 else:
@@ -57,5 +56,5 @@ class Rows:
             if held != list(range(before)):
                 self._held = np.array(held)
                 self._row = self._held.argsort()
-                sources, came = sources[self._held], [came[child] for child in held]
-        return None if came == list(range(before)) else sources
+                sources = sources[self._held]
+        return None if sources.tolist() == list(range(before)) else sources
