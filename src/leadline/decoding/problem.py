@@ -137,8 +137,8 @@ class Model:
         return (scores if scores.dtype in (torch.float32, torch.float64) else scores.float()), state
 
     def without_gradients(self) -> AbstractContextManager[Any]:
-        """What many calls are made in: inference mode, if the step function asks for it. Entering it for each would take
-        longer than checking the answer."""
+        """What many calls are made in: inference mode, if the step function asks for it. To enter it for each of them
+        would take longer than to check their answers."""
         return torch.inference_mode() if getattr(self.step, "inference", None) is True else torch.no_grad()
 
     def select(self, state: Any, index: Tensor) -> Any:
