@@ -88,6 +88,7 @@ class Reader:
         return self._every(scores).double()
 
     def _every(self, scores: Tensor) -> Tensor:
+        """Of every token, in the scores' own precision or a finer one."""
         log_prob = self._log_prob(scores)
         if not self.are_logits or scores.shape[1] >= WIDE:
             return log_prob
