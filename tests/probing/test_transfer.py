@@ -87,6 +87,12 @@ def test_other_widths_are_refused_before_work_or_adapted(encoders):
     assert found.interval("digits", "small").estimate > found.interval("untrained", "small").estimate
 
 
+def test_principal_components_are_not_fitted_on_adapted_rows():
+    """They would be fitted on whatever rows are encoded, those of the test among them."""
+    with pytest.raises(InputError, match="1 components with an adapter"):
+        transfer({"pca": 1}, {"small": SMALL}, adapters={"pca": lambda target: target.X})
+
+
 def test_rows_that_a_source_saw_are_refused_through_an_adapter_too(encoders):
     swapped = {"digits": [encoders["digits"][i] for i in (1, 0, 2)]}
     with pytest.raises(InputError, match="has seen") as caught:

@@ -250,4 +250,11 @@ class _Rebuilt(_Adapted):
 
 def _adapted(source: Any, adapter: Adapter, target: Dataset) -> Any:
     """What a source makes of adapted rows; one that remembers the rows it saw, or can be rebuilt, still can."""
+    if isinstance(source, int):
+        raise InputError(
+            "an adapter brings rows into the form that an encoder takes; principal components take any",
+            got=f"{source} components with an adapter",
+            cause="they are fitted on a target's own pretraining rows, which an adapter does not see",
+            cure="leave it out of adapters, or fit scikit-learn's PCA on adapted rows and give that",
+        )
     return (_Rebuilt if hasattr(source, "untrained") else _Adapted)(source, adapter, target)
