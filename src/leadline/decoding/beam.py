@@ -139,7 +139,7 @@ class _Beam:
             sources = self.rows.move(parents, len(token), stay=self.place is None and self.total.shape == full)
             if sources is not None:
                 state = self.model.reorder(state, self._tensor(sources))
-            tokens = self._tensor(self.rows.by_row(words).copy())  # the model may change them, the history may not
+            tokens = self._tensor(self.rows.by_row(words))
 
     def _needed(self, M: int) -> tuple[np.ndarray | None, int]:
         """What the reader may leave out: log-probabilities so far, and how many candidates of an item matter."""

@@ -84,8 +84,9 @@ class Reader:
         return top[:, :count], token[:, :count]
 
     def all(self, scores: Float[Tensor, "N M"]) -> Float[Tensor, "N M"]:
-        """Log-probabilities (float64) of every token: the same numbers that :meth:`best` gives for the best."""
-        return self._every(scores).double()
+        """Log-probabilities (float64) of every token: the same numbers that :meth:`best` gives for the best. The scores
+        stay as they are, whatever is done to the answer."""
+        return self._every(scores).to(torch.float64, copy=not self.are_logits)
 
     def _every(self, scores: Tensor) -> Tensor:
         """Of every token, in the scores' own precision or a finer one."""

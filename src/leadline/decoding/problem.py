@@ -93,8 +93,8 @@ def leaves(state: Any, path: str = "state") -> Iterator[tuple[str, Any]]:
 
 
 def ask(step: Step, tokens: Tensor, state: Any) -> tuple[Any, Any]:
-    """What a step function answers, once it is sure that it is a pair."""
-    answer: Any = step(tokens, state)
+    """What a step function answers, once it is sure that it is a pair. The tokens that it is given are its own."""
+    answer: Any = step(tokens.clone(), state)
     if not isinstance(answer, (tuple, list)) or len(answer) != 2:
         raise InputError(
             "a step returns a pair: scores, and the state after it",
