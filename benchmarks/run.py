@@ -39,7 +39,8 @@ def _write(sections: dict[str, list[dict]]) -> None:
 
 def _table(rows: list[dict]) -> str:
     lines = ["| work | measured | bar | met |", "|---|---|---|---|"]
-    lines += [f"| {r['work']} | {r['measured']} | {r['bar']} | {'yes' if r['met'] else '**no**'} |" for r in rows]
+    met = {True: "yes", False: "**no**", None: "–"}  # None: there is no bar
+    lines += [f"| {r['work']} | {r['measured']} | {r['bar']} | {met[r['met']]} |" for r in rows]
     return "\n".join(lines)
 
 
