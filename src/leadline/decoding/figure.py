@@ -96,7 +96,7 @@ def draw_search_errors(errors: SearchErrors) -> go.Figure:
     figure = bands(
         errors.widths,
         {"proved, to proved or unresolved": (100 * proved, 100 * proved, 100 * possible)},
-        title="How often the beam misses the most likely sequence",
+        title="Search errors by beam width",
         x_label="beam width",
         y_label="search errors / % of prompts",
         log_x=len(errors.widths) > 1,
