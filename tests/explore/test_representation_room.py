@@ -213,6 +213,10 @@ def test_each_preset_in_one_click_and_a_drag_redraws(page):
     moved = Settings(kind="masked pixels", ratio=0.55)
     settled(page, ROOM, to_query(moved))
     expect(words(page, ROOM, "strip")).to_have_text(str(ROOM.take(moved)["strip"]))
+    page.locator("#representation-ratio").press("ArrowRight")
+    button(page, "masked pixels").click()  # before anything could be answered, or said to Dash
+    settled(page, ROOM, to_query(ROOM.presets["masked pixels"]))
+    expect(page.locator("#representation-ratio")).to_have_value("0.5")
 
 
 SLIDERS = [field.name for field in fields_of(Settings) if isinstance(field.kind, Between)]

@@ -1,9 +1,10 @@
 """The page: its frame, each room's controls and cards, and what its buttons do."""
 
+import json
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 from flask import Response, request
 
@@ -96,11 +97,7 @@ def _layout(room: Room, search: str) -> list[Component]:
         settings, trouble = from_query(room.settings, search), ""
     except InputError as error:
         settings, trouble = room.settings(), describe(error)
-    presets = {"reset": room.settings(), **room.presets}
-    buttons = [
-        html.Button(label, id={"room": room.name, "preset": i}, type="button", className="reset" if i == 0 else "")
-        for i, label in enumerate(presets)
-    ]
+    buttons = [_preset(room, "reset", room.settings()), *(_preset(room, *item) for item in room.presets.items())]
     return [
         html.H1(room.title),
         html.P(room.lead, className="lead"),
@@ -137,6 +134,13 @@ def _layout(room: Room, search: str) -> list[Component]:
         dcc.Store(id=room.id("held")),
         dcc.Download(id=room.id("download")),
     ]
+
+
+def _preset(room: Room, label: str, settings: Any) -> Component:
+    """A button that holds what it sets all controls to."""
+    held = {room.id(field.name): to_control(field, getattr(settings, field.name)) for field in fields_of(room.settings)}
+    name = "reset" if label == "reset" else ""
+    return html.Button(label, type="button", className=name, **{"data-values": json.dumps(held)})  # type: ignore[arg-type]
 
 
 def aria(**told: str) -> dict[str, Any]:
@@ -196,17 +200,6 @@ def _connect(app: Dash, room: Room, prefix: str) -> None:
     @app.server.post(f"{prefix}answer/{room.name}", endpoint=f"answer {room.name}")
     def answer() -> Response:
         return Response(answers.lines(request.get_json()), mimetype="application/x-ndjson")
-
-    @app.callback(
-        [Output(*control, allow_duplicate=True) for control in held],
-        Input({"room": room.name, "preset": ALL}, "n_clicks"),
-        prevent_initial_call=True,
-    )
-    def preset(_: list[int | None]) -> list[Any]:
-        if not ctx.triggered[0]["value"]:  # the buttons have only come onto the page
-            return [no_update] * len(fields)
-        chosen = [room.settings(), *room.presets.values()][cast("dict[str, int]", ctx.triggered_id)["preset"]]
-        return [to_control(field, getattr(chosen, field.name)) for field in fields]
 
     for field in fields:
         if isinstance(field.kind, Draw):

@@ -187,8 +187,19 @@
     if (move(id, Number(value)) && !waiting) ask(cards().filter(isInSight));
   }, true);
 
-  // A preset sets all controls: what the hand did before need not be said any more, and must not be said after it.
-  document.addEventListener("click", event => event.target.closest(".presets button") && unsaid.clear(), true);
+  // A preset is heard here too, so that what the hand does next comes after it.
+  document.addEventListener("click", event => {
+    const preset = event.target.closest(".presets button");
+    if (!preset) return;
+    const held = Object.entries(JSON.parse(preset.dataset.values));
+    const moved = held.filter(([id, value]) => move(id, value));
+    for (const [id, value] of held) {
+      unsaid.set(id, value);
+      if (at(id).type === "range") at(id).value = value; // Dash draws only what it takes for new
+    }
+    for (const [id, value] of held) set(id, { value });
+    if (moved.length && !waiting) ask(cards().filter(isInSight));
+  }, true);
 
   dark.addEventListener("change", again);
   window.matchMedia("(max-width: 52rem)").addEventListener("change", again);
