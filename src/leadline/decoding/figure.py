@@ -95,7 +95,7 @@ def draw_search_errors(errors: SearchErrors) -> go.Figure:
     (proved, possible), intervals = errors.rates(), errors.intervals()
     figure = bands(
         errors.widths,
-        {"proved, to proved or unresolved": (100 * proved, 100 * proved, 100 * possible)},
+        {"from proved to possible errors": (100 * proved, 100 * proved, 100 * possible)},
         title="Search errors by beam width",
         x_label="beam width",
         y_label="search errors / % of prompts",

@@ -304,7 +304,7 @@ def _on_real_text(size: RealText, errors: decoding.SearchErrors, about: _About) 
         f"Real text: a GRU with {size.hidden} hidden units on Python's manual (held-out perplexity {p.model:.0f}; "
         f"counting pairs of words {p.bigram:.0f}, counting words {p.unigram:.0f}) continues {n} beginnings of "
         f"paragraphs that it never saw, by at most {size.max_length} words or to the paragraph's end.",
-        f"Search errors by width, from proved to proved or unresolved: {by_width} (Clopper-Pearson intervals, 95 %, "
+        f"Search errors by width, from proved to possible ones: {by_width} (Clopper-Pearson intervals, 95 %, "
         f"over prompts of one trained model). The budget left {left} of {n} prompts unresolved; none is dropped.",
         f"Against greedy search, the share of prompts where the beam beats, equals and loses: {against}.",
         f"For {ends.mean():.0%} of the prompts the most likely continuation is the paragraph's end at once: fewer "

@@ -62,8 +62,8 @@ STATEMENTS = (
         agrees="supported",
         measurement="Exact and exhaustive search find the optimum of the same table. The audit names the step at "
         "which it left the beam, its rank there, and the smallest width that returns it. Reported beside it, on a "
-        "language model of real text: the search-error rate by width, from proved to proved or unresolved (what a "
-        "budget leaves open is never dropped), and how often the beam beats, equals and loses to greedy search.",
+        "language model of real text: the search-error rate by width, from proved to possible errors (what a budget "
+        "leaves open is possible, and never dropped), and how often the beam beats, equals and loses to greedy search.",
         criterion=Criterion(
             AllOf(Holds("optimum"), Holds("missed"), Holds("lost_at"), Holds("width_that_keeps_it")), met="supported"
         ),
