@@ -103,10 +103,10 @@ def against_generate(
     ]  # fmt: skip
 
 
-def told(problem: decoding.Problem, **settings: Any) -> tuple[list[torch.Tensor], list[torch.Tensor | None]]:
+def told(problem: decoding.Problem, **settings: Any) -> tuple[list[torch.Tensor], list[list[int] | None]]:
     """The tokens of every step of a beam search, and the rows that it moved afterwards, if it did."""
     words: list[torch.Tensor] = []
-    moves: list[torch.Tensor | None] = []
+    moves: list[list[int] | None] = []
 
     class Watched:
         def __init__(self, state: Any):
@@ -115,7 +115,7 @@ def told(problem: decoding.Problem, **settings: Any) -> tuple[list[torch.Tensor]
         def select(self, index: torch.Tensor) -> "Watched":
             return Watched(self.state.select(index))
 
-        def reorder(self, index: torch.Tensor) -> tuple["Watched", int]:
+        def reorder(self, index: list[int]) -> tuple["Watched", int]:
             moves[-1] = index
             state, written = self.state.reorder(index)
             return Watched(state), written

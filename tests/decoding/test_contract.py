@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadline import InputError, decoding
-from leadline.decoding import Problem, Shared
+from leadline.decoding import Problem, Shared, beam
 from leadline.decoding.candidates import WIDE, Reader
 
 from .models import Hashed, rows
@@ -52,6 +53,26 @@ def test_batch_mates_do_not_matter(name, eos):
         alone = search(*rows(problem, [item]), max_length=5, eos=eos)
         assert together.hypotheses(item) == permuted.hypotheses(place) == alone.hypotheses(0)
         assert together.certificate.outcome[item] == alone.certificate.outcome[0]
+
+
+@given(
+    M=st.sampled_from([4, 9, 20, 40]), seed=st.integers(0, 999), width=st.integers(1, 5), max_length=st.integers(5, 8),
+    eos=st.sampled_from([None, 1, (0, 3)]), levels=st.sampled_from([None, 99]), num_return=st.integers(1, 2),
+    score=st.sampled_from([decoding.SumLogProb(), decoding.LengthNormalized(1.0), decoding.WordReward(0.5)]),
+)  # fmt: skip
+def test_few_candidates_are_ranked_as_many_are(M, seed, width, max_length, eos, levels, num_return, score):
+    """Bit for bit, with every count and bound: Python's numbers beside arrays."""
+    settings = {"width": width, "max_length": max_length, "eos": eos, "score": score}
+    settings["num_return"] = min(num_return, width)
+    problem = Hashed(M, seed, scale=4.0, levels=levels, dtype=torch.float32).problem()
+    few = decoding.beam_search(*problem, **settings)
+    with patch.object(beam, "FEW", 0):
+        many = decoding.beam_search(*problem, **settings)
+    for name in ("tokens", "lengths", "log_prob", "score", "token_log_prob", "finished"):
+        assert np.array_equal(getattr(few, name), getattr(many, name)), name
+    assert np.array_equal(few.certificate.upper_bound, many.certificate.upper_bound)
+    assert few.certificate.step == many.certificate.step
+    assert few.work == many.work
 
 
 def test_batch_mates_do_not_matter_through_matrix_products():

@@ -78,6 +78,20 @@ def test_left_padding_changes_nothing(model, prompts):
     assert alone.log_prob[0] == pytest.approx(together.log_prob[0], abs=1e-10)
 
 
+def test_positions_are_those_that_generate_counts(prompts):
+    """Of a model that counts its own otherwise: from after its padding token, and over the padding."""
+    config = transformers.RobertaConfig(
+        vocab_size=211, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        initializer_range=0.3, max_position_embeddings=64, is_decoder=True, eos_token_id=None,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        roberta = transformers.RobertaForCausalLM(config).double().eval()
+    test_tokens_are_those_of_generate(roberta, prompts, padded=True)
+    test_tokens_are_those_of_generate(roberta, prompts, padded=False)
+    test_left_padding_changes_nothing(roberta, prompts)
+
+
 def test_every_search_agrees_on_a_transformer(model, prompts):
     ids, mask = prompts
     problem = decoding.huggingface(model, ids, mask)
@@ -312,7 +326,7 @@ def test_exchanged_hypotheses_score_as_copied_ones(model, prompts):
             parents = torch.cat([item * 4 + torch.tensor([1, 1, 2, 1 + turn % 2]) for item in range(3)])
         new = sum(a is not b for n, p in enumerate(parents) for a, b in zip(read[n], read[p], strict=True))
         read = [read[p].copy() for p in parents]
-        moved, written = moved.reorder(parents)
+        moved, written = moved.reorder(parents.tolist())
         copied = copied.select(parents)
         own = copied.memories[0]  # of a decoder with an encoder, what it reads of it is no one's own
         assert written == (new * own.nbytes // 12 // own.seen if turn < 5 else copied.nbytes)

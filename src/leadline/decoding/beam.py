@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from leadline.decoding.candidates import ROUNDING, WIDE, Reader, refuse_nan
 from leadline.decoding.decoded import Decoded, conclude
 from leadline.decoding.history import History
-from leadline.decoding.problem import Model, Problem, Step
+from leadline.decoding.problem import Model, Problem, Step, as_tensor
 from leadline.decoding.processors import Processor, constrain
 from leadline.decoding.recorder import Recorder
 from leadline.decoding.rows import Rows
@@ -24,6 +23,9 @@ from leadline.decoding.settings import EndTokens, check_counts, check_end_tokens
 from leadline.errors import InputError
 
 EosMode = Literal["pool", "in_beam"]
+
+FEW = 256
+"""Up to so many candidates are ranked as Python's numbers."""
 
 
 def beam_search(
@@ -124,22 +126,24 @@ class _Beam:
 
     def _search(self) -> None:
         tokens, state, reader = self.model.start, self.model.state, Reader(self.model.are_logits)
+        # Of each hypothesis: the best that may live on, all that may end, and one more for the bound.
+        C = self.k + len(self.eos) + 1
         for t in range(1, self.T + 1):
             scores, state = self.model(tokens, state)
-            check_end_tokens(self.settings["eos"], scores.shape[1])
-            log_prob, token = reader.best(scores, self.k + len(self.eos) + 1, *self._needed(scores.shape[1]))
-            del scores  # their memory is still in the cache: the next step's may take it
-            log_prob, token = self.rows.by_rank(log_prob), self.rows.by_rank(token)
-            self._check(log_prob, t)
+            before, M = scores.shape
+            check_end_tokens(self.settings["eos"], M)
             full = self.total.shape if self.place is None else None
-            parents, words = self._advance(t, *self._spread(log_prob, token))
-            if not len(parents):
+            few = reader.few(scores, C) if before * C <= FEW and self._is_simple(t) else None
+            found = few or reader.best(scores, C, *self._needed(M))
+            del scores  # their memory is still in the cache: the next step's may take it
+            parents, words = (few and self._advance_simply(t, *few)) or self._advance(t, *map(np.asarray, found))
+            if not parents:
                 break
             # Items that were and are full, and as many: the same items, each with as many hypotheses.
-            sources = self.rows.move(parents, len(token), stay=self.place is None and self.total.shape == full)
+            sources = self.rows.move(parents, before, stay=self.place is None and self.total.shape == full)
             if sources is not None:
-                state = self.model.reorder(state, self._tensor(sources))
-            tokens = self._tensor(self.rows.by_row(words))
+                state = self.model.reorder(state, sources)
+            tokens = as_tensor(self.rows.by_row(words), self.model.start)
 
     def _needed(self, M: int) -> tuple[np.ndarray | None, int]:
         """What the reader may leave out: log-probabilities so far, and how many candidates of an item matter."""
@@ -150,10 +154,6 @@ class _Beam:
     def _ranked(self) -> int:
         """The best that live on, all that may end before them, and one more."""
         return self.k + self.total.shape[1] * len(self.eos) + 1
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(array)
-        return tensor if self.model.start.is_cpu else tensor.to(self.model.start.device)
 
     def _check(self, log_prob: np.ndarray, t: int) -> None:
         bad = next((n for n, best in enumerate(log_prob[:, 0].tolist()) if not best < math.inf), None)
@@ -177,9 +177,38 @@ class _Beam:
         self.model.meter.ranked += total.size
         return total.reshape(A, -1), token.reshape(A, -1)
 
-    def _advance(self, t: int, total: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _is_simple(self, t: int) -> bool:
+        """Whether :meth:`_advance_simply` may be asked: one item is open, its places are filled, its scores are logits,
+        which cannot rise, and nobody watches."""
+        is_alone = len(self.items) == 1 and self.place is None and self.model.are_logits
+        return is_alone and not (self.recorder or self.in_beam or t == self.T)
+
+    def _advance_simply(
+        self, t: int, log_prob: list[list[float]], token: list[list[int]]
+    ) -> tuple[list[int], list[int]] | None:
+        """What :meth:`_advance` does, where nothing ends and every place is filled again; else ``None``. Python's
+        numbers are quicker than arrays as small as that."""
+        log_prob, token = self.rows.by_rank(log_prob), self.rows.by_rank(token)
+        totals = [upto + one for upto, row in zip(self.total.ravel().tolist(), log_prob, strict=True) for one in row]
+        order = sorted(range(len(totals)), key=totals.__getitem__, reverse=True)  # which leaves ties in their order
+        if len(order) <= self.k or totals[order[self.k]] == -math.inf:
+            return None
+        ranked = [divmod(i, len(log_prob[0])) for i in order[: self.k]]
+        parents, tokens = [parent for parent, _ in ranked], [token[parent][rank] for parent, rank in ranked]
+        if len(self.eos) and self._may_end(t, totals[order[0]], tokens):
+            return None
+        self.model.meter.ranked += len(totals)
+        self.discarded[self.items[0], t - 1] = self.score.bound(totals[order[self.k]], t, self.T)
+        self.total = np.array([[totals[i] for i in order[: self.k]]])
+        self.history.add(parents, tokens, self.total[0])
+        return parents, tokens
+
+    def _advance(self, t: int, log_prob: np.ndarray, token: np.ndarray) -> tuple[list[int], list[int]]:
         """Rank the candidates; settle what is complete, lives on or is lost; parents and tokens of what to run next."""
-        C = total.shape[1] // self.total.shape[1]
+        log_prob, token = self.rows.by_rank(log_prob), self.rows.by_rank(token)
+        self._check(log_prob, t)
+        total, token = self._spread(log_prob, token)
+        C = log_prob.shape[1]
         carried, key = 0, total
         if self.in_beam:
             carried = self.k
@@ -200,11 +229,18 @@ class _Beam:
         if self.recorder:
             self.recorder.considered(t, self.items, (order >= carried) & (key > -np.inf), total, token, parent)
         if t == self.T:
-            return parent[:0, 0], token[:0, 0]
+            return [], []
         parents, words = self._survivors(t, total, token, parent, lives)
         if self.recorder:
             self.recorder.survived(parents, words)
-        return parents, words
+        return parents.tolist(), words.tolist()
+
+    def _may_end(self, t: int, best: float, tokens: list[int]) -> bool:
+        """Whether the item that is open has a hypothesis that ends here, or none that can still change its result."""
+        if not set(tokens).isdisjoint(self.settings["eos"]):
+            return True
+        worst = self.history.score[self.items[0], self.R - 1]  # of what is returned, if nothing better comes
+        return self.score.bounded and worst >= self.score.bound(best, t + 1, self.T)
 
     def _discard(self, t: int, best: np.ndarray) -> None:
         """Note the best log-probability that each open item discards at step t."""

@@ -74,11 +74,19 @@ class Reader:
             shift = self._logsumexp(scores, highest.astype(np.float64)) if self.are_logits else np.zeros_like(highest)
             return blocks.best(count, shift, self.are_logits, upto, among)
 
+    def few(self, scores: Float[Tensor, "N M"], count: int) -> tuple[list[list[float]], list[list[int]]] | None:
+        """What :meth:`best` gives, as lists. ``None`` where that takes more than one reading: wide rows, ties, NaN."""
+        if scores.shape[1] >= WIDE or count >= scores.shape[1]:
+            return None
+        top, token = (x.tolist() for x in self._log_prob(scores).topk(count + 1, dim=1))
+        if not _are_told_apart(top):
+            return None
+        return [row[:count] for row in top], [row[:count] for row in token]
+
     def _narrow(self, scores: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`best`."""
         top, token = (x.cpu().numpy() for x in self._log_prob(scores).topk(min(count + 1, scores.shape[1]), dim=1))
-        # What is small is looked at fastest as Python's numbers: numpy is slow at its first call after a model's.
-        if not all(row[0] < math.inf and len(set(row)) == len(row) for row in top.tolist()):
+        if not _are_told_apart(top.tolist()):
             every = self._every(scores).cpu().numpy()
             top, token = _ranked(len(every), count, *_reaching(every, _nth_largest(every, count)))
         return top[:, :count], token[:, :count]
@@ -127,6 +135,12 @@ class Reader:
         if not is_alike or (memory.is_inference() and not is_inference):  # what is made there is not written outside
             self._memory = torch.empty_like(scores)
         return self._memory
+
+
+def _are_told_apart(top: list[list[float]]) -> bool:
+    """Whether no row has NaN, ``+inf`` or a tie. What is small is looked at fastest as Python's numbers: numpy is slow
+    at its first call after a model's."""
+    return all(row[0] < math.inf and len(set(row)) == len(row) for row in top)
 
 
 def _sums(powers: Tensor) -> np.ndarray:

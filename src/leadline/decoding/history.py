@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+Each = Int[np.ndarray, " N"] | list[int]
+"""A number for each of a step's rows."""
+
 
 class History:
     """What one search remembers of its rows, and up to R complete hypotheses per item, best first.
@@ -15,13 +18,13 @@ class History:
     """
 
     def __init__(self, batch: int, room: int):
-        self._steps: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._steps: list[tuple[Each, Each, np.ndarray]] = []
         self.score = np.full((batch, room), -np.inf)
         self._total = self.score.copy()
         # step, row before its last token, last token
         self._end = np.zeros((batch, room, 3), dtype=np.int64)
 
-    def add(self, rows: Int[np.ndarray, " N"], tokens: Int[np.ndarray, " N"], totals: Float[np.ndarray, " N"]) -> None:
+    def add(self, rows: Each, tokens: Each, totals: Float[np.ndarray, " N"]) -> None:
         """The rows that the next step runs: where each came from, its token, its log-probability so far."""
         self._steps.append((rows, tokens, totals))
 
@@ -77,7 +80,7 @@ class History:
         B = len(self.score)
         steps = [(np.arange(B), np.full(B, -1), np.zeros(B)), *self._steps[: max(L - 1, 0)]]
         first = np.cumsum([0, *(len(rows) for rows, _, _ in steps)])
-        back = np.concatenate([rows + first[max(t - 1, 0)] for t, (rows, _, _) in enumerate(steps)])
+        back = np.concatenate([np.asarray(rows) + first[max(t - 1, 0)] for t, (rows, _, _) in enumerate(steps)])
         words, totals = (np.concatenate([step[part] for step in steps]) for part in (1, 2))
         path = np.zeros((max(L, 1), *lengths.shape), dtype=np.int64)  # from the token before the last to the start
         path[0] = np.where(there, first[np.maximum(lengths - 1, 0)] + row, 0)

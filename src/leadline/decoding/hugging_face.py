@@ -24,7 +24,8 @@ def huggingface(model: Any, input_ids: Tensor, attention_mask: Tensor | None = N
         model: a causal language model, or an encoder-decoder model (then ``input_ids`` go to the encoder, and the
             decoder starts from its start token). It is used as it is: put it in evaluation mode first.
         input_ids: prompts, shape (B, P), int64.
-        attention_mask: 1 for tokens, 0 for padding; prompts of causal models are padded on the left.
+        attention_mask: 1 for tokens, 0 for padding; prompts of causal models are padded on the left. Positions are
+            counted from the first token, as ``generate`` counts them.
 
     Returns:
         A problem whose step function runs the model with a cache.
@@ -62,6 +63,7 @@ class _Step:
         self.model = model
         takes = inspect.signature(model.forward).parameters
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
+        self.takes_positions = "position_ids" in takes
 
     def __call__(self, tokens: Tensor, state: "_Cached") -> tuple[Tensor, "_Cached"]:
         if torch.is_inference_mode_enabled():
@@ -77,9 +79,12 @@ class _Step:
         state.reserve()
         arguments: dict[str, Any] = {"past_key_values": state.cache, "use_cache": True}
         if state.encoded is None:
-            arguments |= {"input_ids": inputs, **self.last_only, **state.positions(inputs.shape[1])}
+            arguments |= {"input_ids": inputs, **self.last_only}
+            if self.takes_positions:
+                arguments["position_ids"] = state.positions(inputs.shape[1])
         else:
             arguments |= {"decoder_input_ids": inputs, "encoder_outputs": (state.encoded,)}
+        if state.mask is not None:
             arguments["attention_mask"] = state.mask
         try:
             logits = self.model(**arguments).logits[:, -1]
@@ -117,6 +122,23 @@ class _Layer(DynamicLayer):
         return self.seen
 
 
+class _Cache(Cache):
+    """Of layers of one kind, which the library would find out anew at every step."""
+
+    def __init__(self):
+        super().__init__(layer_class_to_replicate=_Layer)
+
+    @property
+    def is_linear(self) -> list[bool]:
+        """Attention is not."""
+        return [False] * len(self.layers)
+
+    @property
+    def is_dummy(self) -> list[bool]:
+        """Each layer holds something."""
+        return [False] * len(self.layers)
+
+
 class _Memory:
     """Keys and values of all layers, shape (N, layers, 2, heads, room for positions, size).
 
@@ -124,7 +146,11 @@ class _Memory:
     """
 
     def __init__(self, room: Tensor, seen: int):
-        self.room, self.rows, self.seen = room, room.unbind(0), seen
+        self.seen = seen
+        self._lie_in(room)
+
+    def _lie_in(self, room: Tensor) -> None:
+        self.room, self.rows, self.of_layers = room, room.unbind(0), room.flatten(1, 2)
 
     @classmethod
     def gather(cls, layers: "Sequence[_Layer]") -> "_Memory":
@@ -155,9 +181,9 @@ class _Memory:
             shape = (*self.room.shape[:4], self.seen + max(64, self.seen // 4), self.room.shape[5])
             room = self.room.new_empty(shape)
             room.narrow(4, 0, self.seen).copy_(self.room)
-            self.room, self.rows = room, room.unbind(0)
-        flat = self.room.flatten(1, 2)
-        new, every = (flat.narrow(3, first, n).unbind(1) for first, n in ((self.seen, 1), (0, self.seen + 1)))
+            self._lie_in(room)
+        new = self.of_layers.narrow(3, self.seen, 1).unbind(1)
+        every = self.of_layers.narrow(3, 0, self.seen + 1).unbind(1)
         for layer, *room in zip(layers, new[::2], new[1::2], every[::2], every[1::2], strict=True):
             layer.room = room
         self.seen += 1
@@ -185,9 +211,10 @@ class _Cached:
 
     def __init__(self, prompt: Tensor, mask: Tensor | None, encoded: Tensor | None = None):
         self.prompt, self.mask, self.encoded = prompt, mask, encoded
-        self.cache: Any = Cache(layer_class_to_replicate=_Layer)
+        self.places = prompt.new_empty(1, 0)
+        self.cache: Any = _Cache()
         if encoded is not None:
-            self.cache = EncoderDecoderCache(self.cache, Cache(layer_class_to_replicate=_Layer))
+            self.cache = EncoderDecoderCache(self.cache, _Cache())
         self.memories: list[_Memory] = []
         self.fixed = self.length = 0
         self.lines = [[item] for item in range(len(prompt))]
@@ -200,12 +227,14 @@ class _Cached:
         """Bytes of all keys and values."""
         return sum(memory.nbytes for memory in self.memories)
 
-    def positions(self, new: int) -> dict[str, Tensor]:
-        """Mask and positions, where prompts are padded."""
-        if self.mask is None:
-            return {}
-        positions = (self.mask.cumsum(dim=1) - 1).clamp_(min=0)
-        return {"attention_mask": self.mask, "position_ids": positions[:, -new:]}
+    def positions(self, new: int) -> Tensor:
+        """Where the new tokens stand; padding does not count."""
+        if self.mask is not None:
+            return (self.mask.cumsum(dim=1) - 1).clamp_(min=0)[:, -new:]
+        end = self.length + new
+        if self.places.shape[1] < end:
+            self.places = torch.arange(2 * end, device=self.places.device).unsqueeze(0)
+        return self.places.narrow(1, self.length, new)
 
     def reserve(self) -> None:
         """Make room for the next token."""
@@ -229,16 +258,16 @@ class _Cached:
         other = self._with(lambda part: part.index_select(0, index), [self.lines[i].copy() for i in index.tolist()])
         return other._holding([memory.select(index) for memory in self.memories])
 
-    def reorder(self, index: Tensor) -> tuple["_Cached", int]:
+    def reorder(self, chosen: list[int]) -> tuple["_Cached", int]:
         """The given rows, in place where items keep their rows and what is read stays; and the bytes written."""
         if not torch.is_inference_mode_enabled():
             with torch.inference_mode():
-                return self.reorder(index)
-        chosen, lines = index.tolist(), self.lines
+                return self.reorder(chosen)
+        lines = self.lines
         moved = [(row, place) for place, row in enumerate(chosen) if row != place]
         # In place only what is not written over itself, and only within an item.
         if len(chosen) != len(lines) or not all(chosen[i] == i and lines[i][0] == lines[j][0] for i, j in moved):
-            other = self.select(index)
+            other = self.select(torch.tensor(chosen, device=self.prompt.device))
             return other, other.nbytes
         written = 0
         for row, place in moved:
@@ -262,7 +291,7 @@ class _Cached:
         """The same with each tensor changed, and an empty cache."""
         mask, encoded = (None if part is None else function(part) for part in (self.mask, self.encoded))
         other = _Cached(function(self.prompt), mask, encoded)
-        other.lines, other.fixed, other.length = lines, self.fixed, self.length
+        other.lines, other.fixed, other.length, other.places = lines, self.fixed, self.length, self.places
         return other
 
     def _holding(self, memories: list[_Memory]) -> "_Cached":

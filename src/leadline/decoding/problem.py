@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,6 +81,12 @@ def nbytes(state: Any) -> int:
     return total
 
 
+def as_tensor(numbers: list[int], like: Tensor) -> Tensor:
+    """Whole numbers as a tensor where another is, in half the time of ``torch.tensor``."""
+    tensor = torch.from_numpy(np.array(numbers))
+    return tensor if like.is_cpu else tensor.to(like.device)
+
+
 def leaves(state: Any, path: str = "state") -> Iterator[tuple[str, Any]]:
     """Every leaf with its path, as in ``state['h'][0]``."""
     if isinstance(state, dict):
@@ -147,12 +154,12 @@ class Model:
         self.meter.state_bytes += nbytes(state)
         return state
 
-    def reorder(self, state: Any, index: Tensor) -> Any:
+    def reorder(self, state: Any, index: list[int]) -> Any:
         """The same for a state that is not needed any more: one that can, changes its rows in place."""
 
         def rows(leaf: Any) -> Any:
             if not hasattr(leaf, "reorder"):
-                return self.select(leaf, index)
+                return self.select(leaf, as_tensor(index, self.start))
             leaf, written = leaf.reorder(index)
             self.meter.state_bytes += written
             return leaf

@@ -109,7 +109,7 @@ def sample(
         rows, words, item, total, noisy = (x[~is_end] for x in (rows, words, owner, grown, score))
         if not len(rows):
             break
-        state = model.reorder(state, torch.from_numpy(rows).to(start.device))
+        state = model.reorder(state, rows.tolist())
         tokens = torch.from_numpy(words).to(start.device)
         history.add(rows, words, total)
     nothing = np.full((model.batch, 1), np.inf)
