@@ -1,5 +1,6 @@
 """Every search against brute force, against each other, and against closed forms."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -254,20 +255,24 @@ def test_samples_follow_the_distribution(keys):
         assert share[tokens] == pytest.approx(p, abs=5 * np.sqrt(p / 6000) + 1e-3)
 
 
-def test_without_replacement_the_first_is_a_sample_and_all_differ():
+def test_without_replacement_the_first_two_are_a_sample_and_all_differ():
     problem = Hashed(3, 4, scale=1.0).problem(batch=1)
     truth = everything(problem, 0, 3, 3, (0,))
     step, state, start = problem
     many = decoding.Problem(step, {"hash": state["hash"].repeat(3000)}, start.repeat(3000))
     drawn = decoding.sample(*many, num=4, max_length=3, eos=0, replacement=False, seed=1)
-    first: dict[tuple[int, ...], float] = dict.fromkeys(truth, 0.0)
+    first = dict.fromkeys(truth, 0.0)
+    pairs = dict.fromkeys(itertools.permutations(truth, 2), 0.0)
     for item in range(3000):
         found = [h.tokens for h in drawn.hypotheses(item)]
         assert len(set(found)) == 4
         first[found[0]] += 1 / 3000
-    for tokens, log_prob in truth.items():
-        p = np.exp(log_prob)
-        assert first[tokens] == pytest.approx(p, abs=5 * np.sqrt(p / 3000) + 1e-3)
+        pairs[found[0], found[1]] += 1 / 3000
+    p = {tokens: float(np.exp(log_prob)) for tokens, log_prob in truth.items()}
+    right = {(x, y): p[x] * p[y] / (1 - p[x]) for x, y in pairs}
+    for seen, expected in ((first, p), (pairs, right)):
+        for which, share in expected.items():
+            assert seen[which] == pytest.approx(share, abs=5 * np.sqrt(share / 3000) + 1e-3), which
     every = decoding.sample(*problem, num=50, max_length=3, eos=0, replacement=False, seed=1)
     assert {h.tokens for h in every.hypotheses()} == set(truth)
 

@@ -149,7 +149,8 @@ class _Constrained:
             return scores, {"model": inner, "prefix": prefix}  # the search refuses it, by name
         log_probs = self.reader.all(scores if scores.dtype == torch.float64 else scores.float())
         for processor in self.processors:
-            masked = processor(log_probs, prefix[:, 1:])  # the first is the prompt's last token
+            # Its own copy, which it may change; of the prefix, the first is the prompt's last token.
+            masked = processor(log_probs.clone(), prefix[:, 1:])
             self._check(log_probs, masked, processor)
             log_probs = masked
         return log_probs, {"model": inner, "prefix": prefix}

@@ -84,7 +84,7 @@ def sample(
     model = Model(Problem(step, state, start), normalize)
     reader, draws, ends = Reader(model.are_logits), [_Draws(seed, i) for i in range(model.batch)], settings["eos"]
     history = History(model.batch, num)
-    item, total, noisy = np.arange(model.batch), np.zeros(model.batch), np.zeros(model.batch)
+    item, (total, chance, noisy) = np.arange(model.batch), np.zeros((3, model.batch))
     tokens, state = start, model.state
     for t in range(1, max_length + 1):
         scores, state = model(tokens, state)
@@ -94,19 +94,21 @@ def sample(
             row = int((~(log_prob < np.inf)).any(1).argmax())
             refuse_nan(step=t, item=int(item[row]), hypothesis=int(row - np.searchsorted(item, item[row])))
         proposal = _proposal(log_prob, temperature, top_k, top_p)
+        drawn = chance[:, None] + proposal  # by which the whole prefix is drawn
         if replacement:
             repeats = num if t == 1 else 1
             rows, words, score = _draw(proposal, item, draws, repeats)
         else:
             room = history.score[:, -1]
-            rows, words, score = _draw_distinct(proposal, item, noisy, draws, num, room)
+            rows, words, score = _draw_distinct(drawn, item, noisy, draws, num, room)
         grown = total[rows] + log_prob[rows, words]
         owner, is_end = item[rows], np.isin(words, ends) | (t == max_length)
         for i in np.unique(owner[is_end]):
             done = is_end & (owner == i)
             parts = (grown if replacement else score, grown, rows, words)
             history.finish(np.array([i]), t, *(part[done][None] for part in parts))
-        rows, words, item, total, noisy = (x[~is_end] for x in (rows, words, owner, grown, score))
+        chance = drawn[rows, words]
+        rows, words, item, total, chance, noisy = (x[~is_end] for x in (rows, words, owner, grown, chance, score))
         if not len(rows):
             break
         state = model.reorder(state, rows.tolist())
@@ -169,8 +171,9 @@ def _draw_distinct(
 ) -> tuple[np.ndarray, ...]:
     """Rows, tokens and perturbed log-probabilities of the best continuations of each item, best first.
 
-    A child's perturbed log-probability is ``-log(exp(-G) - exp(-Z) + exp(-g))``: g is its own log-probability plus
-    Gumbel noise, Z the largest g among its siblings and G its parent's, so that the largest child has its parent's.
+    A child's perturbed log-probability is ``-log(exp(-G) - exp(-Z) + exp(-g))``: g is the log-probability of the whole
+    prefix plus Gumbel noise, Z the largest g among its siblings and G its parent's perturbed log-probability, so that
+    the largest child has its parent's.
     """
     rows, words, scores = [], [], []
     for i in np.unique(item):
