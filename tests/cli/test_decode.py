@@ -96,6 +96,8 @@ def test_one_prompt_is_what_the_library_says(kind, request, capsys):
     told = capsys.readouterr().out.splitlines()
     assert told[0] == f"beam search of width 2: {beam.certificate}"
     assert any(line.startswith("exact search: proved optimal") for line in told)
+    assert decode(*arguments, "--exact", "--audit") == cli.DONE
+    assert capsys.readouterr().out.splitlines()[:-1] == told, "an audit takes nothing away"
 
 
 def test_the_trace_is_one_page_with_everything_inside(folder, tmp_path, capsys):
@@ -173,7 +175,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(cut, folder, tmp_path, monk
         "between lines": b"".join(lines[:3]),
         "inside a line": b"".join(lines[:3]) + lines[3][:40],
         "before the last line's end": b"".join(lines[:4])[:-1],
-        "inside a letter": b"".join(lines[:3]) + '{"prompt": "é'.encode()[:-1],
+        "inside a letter": b"".join(lines[:3]) + lines[3][:40] + "é".encode()[:1],
     }
     output.write_bytes(left[cut])
     searches.clear()
@@ -195,6 +197,8 @@ CHANGED = {
     "another prompt": ((), lambda path: write_prompts(path.with_name("in.jsonl"), ["on the", *PROMPTS[1:]])),
     "fewer prompts": ((), lambda path: write_prompts(path.with_name("in.jsonl"), PROMPTS[:3])),
     "not an answer": ((), lambda path: path.write_text("notes\n" + path.read_text())),
+    "without a line's end": ((), lambda path: path.write_text('{"my": "only copy"}')),
+    "more than answers": ((), lambda path: path.write_text(path.read_text() + "notes")),
 }
 
 

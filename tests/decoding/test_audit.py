@@ -7,7 +7,7 @@ import pytest
 
 from leadline import InputError, decoding
 
-from .models import Hashed, log_probs, rows
+from .models import Hashed, everything, log_probs, rows
 
 
 def test_what_is_not_proved_to_be_the_best_is_not_called_that():
@@ -60,6 +60,35 @@ def test_an_audit_refuses_what_it_cannot_audit():
             decoding.audit(*problem, beam, reference=wrong)
     every = decoding.audit(*problem, decoding.exhaustive_search(*problem, **keys))
     assert every.outcome == ("optimal",) * 2
+    masked = decoding.beam_search(*problem, width=2, **keys, processors=[decoding.forbid([2])])
+    with pytest.raises(InputError, match=r"an answer under forbid(.|\n)*constrain"):
+        decoding.audit(*problem, masked)
+    assert len(decoding.audit(*decoding.constrain(*problem, [decoding.forbid([2])]), masked).outcome) == 2
+
+
+@pytest.mark.parametrize("score", [decoding.SumLogProb(), decoding.LengthNormalized(1.0), decoding.GNMT(0.5)])
+@pytest.mark.parametrize("max_calls", [1, 3, None])
+def test_what_a_search_has_proved_need_not_be_proved_again(score, max_calls):
+    """Beside brute force: bounds hold, are no looser than the beam's, and what it proved is optimal for any budget."""
+    proved = 0
+    for seed in range(12):
+        problem = Hashed(4, seed, scale=0.5 + seed).problem()
+        beam = decoding.beam_search(*problem, width=1 + seed % 6, max_length=4, eos=0, score=score)
+        audit = decoding.audit(*problem, beam, max_calls=max_calls)
+        best = max(float(score(p, len(x))) for x, p in everything(problem, 0, 4, 4, (0,)).items())
+        found = audit.optimum
+        assert max(found.score[0, 0], found.certificate.upper_bound[0]) >= best - 1e-9
+        assert found.certificate.upper_bound[0] <= max(beam.certificate.upper_bound[0], beam.score[0, 0])
+        if beam.certificate.outcome == ("OPTIMAL",):
+            proved += 1
+            assert (audit.outcome, found.work.calls) == (("optimal",), 0)
+        elif max_calls is None:
+            assert audit.outcome == ("optimal" if beam.score[0, 0] >= best - 1e-9 else "search error",)
+        # By another score the certificate proves nothing.
+        alike = decoding.beam_search(*problem, width=6, max_length=4, eos=0, score=decoding.WordReward(0.1))
+        other = decoding.exact_search(*problem, max_length=4, eos=0, score=score, at_least=alike)
+        assert other.score[0, 0] == pytest.approx(best, abs=1e-9)
+    assert 0 < proved < 12
 
 
 def test_an_audit_says_unresolved_when_the_budget_ends():

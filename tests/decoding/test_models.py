@@ -2,6 +2,7 @@
 
 import json
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -288,9 +289,16 @@ def test_processors_mask_and_never_renormalise(name, eos):
     assert exact.log_prob[0, 0] == pytest.approx(max(truth.values()), abs=1e-9)
 
 
+def renormalise_in_place(log_probs, prefix):
+    log_probs[:, 0] = -torch.inf
+    log_probs -= log_probs.logsumexp(1, keepdim=True)
+    return log_probs
+
+
 @pytest.mark.parametrize(
     ("processor", "text"),
     [
+        (renormalise_in_place, "renormalise_in_place made"),
         (lambda log_probs, prefix: log_probs + 0.1, "changes no other"),
         (lambda log_probs, prefix: log_probs.exp(), "masks"),
         (lambda log_probs, prefix: log_probs[:, :2], r"returned \(1, 2\)"),
@@ -301,9 +309,11 @@ def test_processors_mask_and_never_renormalise(name, eos):
         (decoding.force_prefix([1, 7]), "token 7 in force_prefix"),
     ],
 )
-def test_processors_that_do_more_are_refused(processor, text):
+def test_processors_that_do_more_are_refused(processor: Any, text):
     with pytest.raises(InputError, match=text):
         decoding.beam_search(*Hashed(4).problem(), width=2, max_length=3, processors=[processor])
+    with pytest.raises(InputError, match=r"a sequence of functions(.|\n)*processors=\["):
+        decoding.beam_search(*Hashed(4).problem(), width=2, max_length=3, processors=processor)
 
 
 def test_exchanged_hypotheses_score_as_copied_ones(model, prompts):

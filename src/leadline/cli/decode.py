@@ -167,13 +167,12 @@ def _search(model: "TextModel", prompts: Sequence[str], plan: _Plan, trace: bool
     problem = model.problem(prompts)
     common: dict[str, Any] = {"max_length": plan.max_length, "eos": model.eos, "score": plan.score_function()}
     decoded = decoding.beam_search(*problem, width=plan.width, num_return=plan.num_return, trace=trace, **common)
-    if plan.audit:
-        audited = decoding.audit(*problem, decoded, max_calls=plan.max_calls)
-        return _Found(decoded, audited.optimum, audited)
-    if plan.exact:
+    audited = decoding.audit(*problem, decoded, max_calls=plan.max_calls) if plan.audit else None
+    optimum = audited.optimum if audited is not None else None
+    if plan.exact and (optimum is None or plan.num_return > 1):
         keys: dict[str, Any] = {**common, "max_calls": plan.max_calls, "num_return": plan.num_return}
-        return _Found(decoded, decoding.exact_search(*problem, at_least=decoded, **keys), None)
-    return _Found(decoded, None, None)
+        optimum = decoding.exact_search(*problem, at_least=decoded, **keys)
+    return _Found(decoded, optimum, audited)
 
 
 def _one(folder: Path, prompt: str, plan: _Plan, trace: Path | None, as_json: bool) -> int:

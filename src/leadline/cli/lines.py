@@ -46,19 +46,21 @@ def whole_lines(output: Path, entries: Sequence[Mapping[str, Any]], settings: Ma
     except OSError as error:
         raise InputError("--output is a file that can be read", got=f"--output {output} ({error.strerror})") from error
     whole = content[: content.rfind(b"\n") + 1]
-    lines = whole.split(b"\n")[:-1]
-    for number, line in enumerate(lines, 1):
+    *lines, rest = content.split(b"\n")
+    for number, line in enumerate([*lines, rest] if rest else lines, 1):
         try:
             record = dict(json.loads(line))
         except (ValueError, TypeError):
             record = {}
         entry = entries[number - 1] if number <= len(entries) else None
+        if number > len(lines) and entry is not None and _begins(entry, line):
+            continue
         if entry is None or record.get("settings") != settings or any(record.get(k) != v for k, v in entry.items()):
             raise InputError(
                 "an interrupted run goes on with the same prompts, model and settings",
                 got=f"line {number} of {output} is not the answer to prompt {number}"
                 if entry is not None
-                else f"{output} holds {len(lines)} answers to {len(entries)} prompts",
+                else f"{output} holds more than the answers to {len(entries)} prompts",
                 cause="the file is of another run",
                 cure="name another file for --output, or remove this one",
             )
@@ -69,6 +71,12 @@ def whole_lines(output: Path, entries: Sequence[Mapping[str, Any]], settings: Ma
         except OSError as error:
             raise SaveError(f"could not write {output}: {error.strerror}") from error
     return len(lines)
+
+
+def _begins(entry: Mapping[str, Any], line: bytes) -> bool:
+    """Whether a line may be the beginning of an entry's answer, which repeats the entry first."""
+    begin = as_line(entry).encode().removesuffix(b"}\n")
+    return line.startswith(begin[: len(line)])
 
 
 class appending:  # noqa: N801  used as a function

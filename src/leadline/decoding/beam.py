@@ -15,7 +15,7 @@ from leadline.decoding.candidates import ROUNDING, WIDE, Reader, refuse_nan
 from leadline.decoding.decoded import Decoded, conclude
 from leadline.decoding.history import History
 from leadline.decoding.problem import Model, Problem, Step, as_tensor
-from leadline.decoding.processors import Processor, constrain
+from leadline.decoding.processors import Processor, constrain, names_of
 from leadline.decoding.recorder import Recorder
 from leadline.decoding.rows import Rows
 from leadline.decoding.scores import Score, SumLogProb
@@ -84,6 +84,7 @@ def beam_search(
         raise InputError("num_return is at most the width", got=f"num_return = {num_return}, width = {width}")
     if eos_mode not in ("pool", "in_beam"):
         raise InputError("eos_mode is 'pool' or 'in_beam'", got=f"eos_mode = {eos_mode!r}")
+    names = names_of(processors)
     problem = constrain(step, state, start, processors, normalize) if processors else Problem(step, state, start)
     model = Model(problem, None if processors else normalize)
     settings = {
@@ -95,6 +96,7 @@ def beam_search(
         "eos_mode": eos_mode,
         "num_return": num_return,
         "normalize": None if processors else normalize,  # what is masked is normalised already
+        **({"processors": names} if names else {}),
     }
     return _Beam(model, settings, Recorder() if trace else None).run()
 

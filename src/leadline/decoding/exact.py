@@ -19,6 +19,7 @@ from leadline.decoding.candidates import ROUNDING, Reader, refuse_nan
 from leadline.decoding.decoded import Decoded, conclude
 from leadline.decoding.history import stack
 from leadline.decoding.problem import Model, Problem, Step, concat, nbytes
+from leadline.decoding.processors import is_constrained
 from leadline.decoding.scores import Score, SumLogProb
 from leadline.decoding.settings import EndTokens, check_counts, check_end_tokens, check_score, end_tokens
 from leadline.errors import InputError
@@ -99,7 +100,7 @@ def exact_search(
         "batch": batch,
     }
     if at_least is not None:
-        _check_earlier(at_least, model.batch, settings)
+        _check_earlier(at_least, step, model.batch, settings)
     sequences, bounds, gaps = [], [], []
     for item in range(model.batch):
         search = _BestFirst(model, item, settings, max_bytes)
@@ -116,7 +117,7 @@ def exact_search(
     return replace(decoded, certificate=replace(decoded.certificate, outcome=outcome, gap=np.array(gaps)))
 
 
-def _check_earlier(at_least: Decoded, batch: int, settings: dict[str, Any]) -> None:
+def _check_earlier(at_least: Decoded, step: Step, batch: int, settings: dict[str, Any]) -> None:
     def told(prompts: int, of: Mapping[str, Any]) -> str:
         return f"{prompts} prompts, max_length = {of['max_length']}, eos = {of['eos']}"
 
@@ -125,6 +126,13 @@ def _check_earlier(at_least: Decoded, batch: int, settings: dict[str, Any]) -> N
         raise InputError(
             "an earlier answer is one to the same prompts, with the same max_length and end tokens",
             got=f"{theirs} instead of {ours}",
+        )
+    processors = at_least.protocol.settings.get("processors")
+    if processors and not is_constrained(step):
+        raise InputError(
+            "an earlier answer is one to the same problem, and processors are part of it",
+            got=f"an answer under {', '.join(processors)}, and a problem without",
+            cure="pass *decoding.constrain(step, state, start, processors) in place of the step function",
         )
 
 
@@ -162,6 +170,8 @@ class _BestFirst:
         self.by_length = np.full(self.T + 1, -np.inf)
         self.known: list[tuple[float, list[int], list[float]]] = []
         self.threshold = -np.inf
+        self.ceiling = np.inf
+        """Which nothing exceeds but what is known, by the certificate of an earlier search."""
         self.speculated: list[float] = []
 
     def start_from(self, decoded: Decoded) -> None:
@@ -178,9 +188,20 @@ class _BestFirst:
         if len(self.known) >= self.R and not self.per_length:
             worst = sorted(score for score, _, _ in self.known)[-self.R]
             self.threshold = worst - SAME * (1 + abs(worst))
+        proof, settings = decoded.certificate, decoded.protocol.settings
+        is_alike = settings.get("score", SumLogProb()) == self.score and not settings.get("per_length")
+        if is_alike and self.R == 1 and not self.per_length and not proof.reason:
+            is_proved = proof.outcome[i] in ("OPTIMAL", "NO_SEQUENCE")
+            self.ceiling = self._best_known() if is_proved else float(proof.upper_bound[i])
+
+    def _best_known(self) -> float:
+        return max((score for score, _, _ in self.known), default=-np.inf)
 
     def run(self) -> float:
         """Search; returns a bound on everything that was not looked at."""
+        return self.ceiling if self._best_known() >= self.ceiling else min(self._run(), self.ceiling)
+
+    def _run(self) -> float:
         root = torch.tensor([self.item], device=self.model.start.device)
         self._expand(0, self.model.start[root], self.model.select(self.model.state, root), [(-1, -1, 0.0)])
         for depth in range(1, self.T):  # one dive first: it gives a lower bound, and so a measure of what can matter

@@ -45,6 +45,32 @@ def constrain(
     return Problem(_Constrained(step, tuple(processors), are_logits), {"model": state, "prefix": prefix}, start)
 
 
+def is_constrained(step: Step) -> bool:
+    """Whether a step function stands behind processors."""
+    return isinstance(step, _Constrained)
+
+
+def names_of(processors: Sequence[Processor]) -> tuple[str, ...]:
+    """What processors are called, once it is sure that they are some.
+
+    >>> names_of([forbid([1]), no_repeat_ngram(2)])
+    ('forbid', 'no_repeat_ngram')
+    """
+    if callable(processors) or not all(callable(one) for one in processors):
+        raise InputError(
+            "processors is a sequence of functions",
+            got=f"processors = {processors!r}",
+            cure="processors=[decoding.forbid([token])]",
+        )
+    return tuple(_name(one) for one in processors)
+
+
+def _name(processor: Processor) -> str:
+    if getattr(processor, "__module__", None) == __name__:  # what forbid([1]) returns is called forbid
+        return processor.__qualname__.partition(".")[0]
+    return getattr(processor, "__name__", type(processor).__name__)
+
+
 def forbid(tokens: Iterable[int]) -> Processor:
     """Never these tokens.
 
@@ -157,7 +183,7 @@ class _Constrained:
 
     @staticmethod
     def _check(before: Tensor, after: Tensor, processor: Processor) -> None:
-        name = getattr(processor, "__name__", type(processor).__name__)
+        name = _name(processor)
         if not isinstance(after, Tensor) or after.shape != before.shape:
             raise InputError(
                 "a processor returns log-probabilities of the shape that it was given",
