@@ -291,7 +291,8 @@ def test_a_model_that_is_none_is_told(folder, transformer, in_tmp_path, monkeypa
     assert "weights in safetensors" in told("bare")
     assert "'zebra' in the prompt" in told(transformer, cli.BAD_USAGE, "the zebra")
     assert "one token or more" in told(transformer, cli.BAD_USAGE, "")
-    assert "16 positions" in told(transformer, cli.BAD_USAGE, "the cat", "--max-length", 15)
+    told(transformer, cli.DONE, "the cat", "--max-length", 15)
+    assert "16 positions" in told(transformer, cli.BAD_USAGE, "the cat", "--max-length", 16)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "transformers", None)
         assert "pip install 'leadline[hf]'" in told(transformer, cli.FAILED)

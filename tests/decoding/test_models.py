@@ -111,6 +111,21 @@ def test_bad_input_to_a_transformer(model, prompts):
         decoding.huggingface(model, ids.float())
     with pytest.raises(InputError, match="shape of input_ids"):
         decoding.huggingface(model, ids, mask[:, 1:])
+    with pytest.raises(InputError, match="float32"):
+        decoding.huggingface(model, ids, mask.float())
+    with pytest.raises(InputError, match="a list"):
+        decoding.huggingface(model, ids.tolist())
+    with pytest.raises(InputError, match=r"211 tokens(.|\n)*input_ids\[1, 2\] = 211"):
+        decoding.huggingface(model, ids.clone().index_put_((torch.tensor(1), torch.tensor(2)), torch.tensor(211)))
+    with pytest.raises(InputError, match=r"attention_mask\[2\] is 0 everywhere"):
+        decoding.huggingface(model, ids, mask * torch.tensor([[1], [1], [0]]))
+    yes = decoding.beam_search(*decoding.huggingface(model, ids, mask.bool()), width=2, max_length=2)
+    assert np.array_equal(
+        yes.log_prob, decoding.beam_search(*decoding.huggingface(model, ids, mask), width=2, max_length=2).log_prob
+    )
+    if not model.config.is_encoder_decoder:
+        with pytest.raises(InputError, match=r"no head(.|\n)*AutoModelForCausalLM"):
+            decoding.greedy(*decoding.huggingface(model.base_model, ids), max_length=2)
     model.train()
     with pytest.raises(InputError, match=r"model\.eval\(\)"):
         decoding.huggingface(model, ids)

@@ -141,7 +141,7 @@ class _HuggingFaceModel:
                 got=", ".join(repr(word) for word in words[:5]) + f" in the prompt {_short(prompt)}",
                 cure="use other words",
             )
-        length = max_length if self.pairs else len(tokens) + max_length
+        length = max_length if self.pairs else len(tokens) + max_length - 1  # the last is not read any more
         if self.room is not None and max(length, len(tokens)) > self.room:
             raise InputError(
                 f"prompt and answer fit into the {self.room} positions of the model",

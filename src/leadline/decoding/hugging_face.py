@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer, EncoderDecoderCache
 
-from leadline.decoding.problem import Problem
+from leadline.decoding.problem import Problem, describe
 from leadline.errors import InputError
 
 
@@ -24,15 +24,15 @@ def huggingface(model: Any, input_ids: Tensor, attention_mask: Tensor | None = N
         model: a causal language model, or an encoder-decoder model (then ``input_ids`` go to the encoder, and the
             decoder starts from its start token). It is used as it is: put it in evaluation mode first.
         input_ids: prompts, shape (B, P), int64.
-        attention_mask: 1 for tokens, 0 for padding; prompts of causal models are padded on the left. Positions are
+        attention_mask: 1 for tokens, 0 for padding, int64 or bool; prompts of causal models are padded on the left. Positions are
             counted from the first token, as ``generate`` counts them.
 
     Returns:
         A problem whose step function runs the model with a cache.
 
     Raises:
-        InputError: the model is in training mode or keeps more than keys and values, shapes or types do not fit, or
-            padding is on the right.
+        InputError: the model is in training mode or keeps more than keys and values, shapes, types or tokens do not
+            fit, or padding is on the right.
 
     >>> from transformers import GPT2Config, GPT2LMHeadModel
     >>> with torch.random.fork_rng():
@@ -42,8 +42,8 @@ def huggingface(model: Any, input_ids: Tensor, attention_mask: Tensor | None = N
     torch.Size([1, 11])
     """
     _check(model, input_ids, attention_mask)
-    if attention_mask is not None and bool((attention_mask != 0).all()):
-        attention_mask = None
+    if attention_mask is not None:
+        attention_mask = None if bool(attention_mask.all()) else attention_mask.long()
     if getattr(model.config, "is_encoder_decoder", False):
         with torch.inference_mode():
             hidden = model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
@@ -87,12 +87,20 @@ class _Step:
         if state.mask is not None:
             arguments["attention_mask"] = state.mask
         try:
-            logits = self.model(**arguments).logits[:, -1]
+            output = self.model(**arguments)
         except IndexError as error:  # from the table of positions
             _check_room(self.model.config, state.length + inputs.shape[1], error)
             raise
         state.ran(inputs.shape[1])
-        return logits
+        try:
+            return output.logits[:, -1]
+        except AttributeError:
+            raise InputError(
+                "a language model returns logits",
+                got=f"a {type(output).__name__} from a {type(self.model).__name__}",
+                cause="the model has no head",
+                cure="load it with AutoModelForCausalLM or AutoModelForSeq2SeqLM",
+            ) from None
 
 
 class _Layer(DynamicLayer):
@@ -358,15 +366,33 @@ def _check(model: Any, input_ids: Tensor, mask: Tensor | None) -> None:
             cure="call model.eval() first",
         )
     _check_layers(model.config)
-    if input_ids.ndim != 2 or input_ids.dtype != torch.int64 or not input_ids.numel():
+    fits = isinstance(input_ids, Tensor) and input_ids.ndim == 2 and input_ids.dtype == torch.int64
+    if not fits or not input_ids.numel():
         raise InputError(
-            "input_ids holds B prompts of P tokens: shape (B, P), int64, neither 0",
-            got=f"shape {tuple(input_ids.shape)}, {str(input_ids.dtype).removeprefix('torch.')}",
+            "input_ids holds B prompts of P tokens: a tensor of shape (B, P), int64, neither 0",
+            got=describe(input_ids),
+            cure="tokenizer(prompts, return_tensors='pt', padding=True)['input_ids']",
         )
-    if mask is not None and mask.shape != input_ids.shape:
+    embeddings = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
+    known = getattr(embeddings, "num_embeddings", None)
+    if known is not None and not 0 <= int(input_ids.min()) <= int(input_ids.max()) < known:
+        wrong = (input_ids < 0) | (input_ids >= known)
+        item, place = wrong.nonzero()[0].tolist()
         raise InputError(
-            "attention_mask has the shape of input_ids",
-            got=f"{tuple(mask.shape)} and {tuple(input_ids.shape)}",
+            f"prompts are made of the {known} tokens that the model knows",
+            got=f"input_ids[{item}, {place}] = {int(input_ids[item, place])}",
+            cause="the tokenizer is another model's, or tokens were added to it",
+        )
+    if mask is not None and (mask.shape != input_ids.shape or mask.dtype not in (torch.int64, torch.bool)):
+        raise InputError(
+            "attention_mask has the shape of input_ids, int64 or bool",
+            got=f"{describe(mask)} for {describe(input_ids)}",
+        )
+    if mask is not None and not bool(mask.any(dim=1).all()):
+        raise InputError(
+            "a prompt has a token or more",
+            got=f"attention_mask[{int((~mask.any(dim=1)).nonzero()[0])}] is 0 everywhere",
+            cause="an empty text was tokenized",
         )
     if mask is not None and not getattr(model.config, "is_encoder_decoder", False) and not bool(mask[:, -1].all()):
         raise InputError(

@@ -105,7 +105,7 @@ def ask(step: Step, tokens: Tensor, state: Any) -> tuple[Any, Any]:
     if not isinstance(answer, (tuple, list)) or len(answer) != 2:
         raise InputError(
             "a step returns a pair: scores, and the state after it",
-            got=f"{len(answer)} values" if isinstance(answer, (tuple, list)) else _describe(answer),
+            got=f"{len(answer)} values" if isinstance(answer, (tuple, list)) else describe(answer),
             cure="return scores, state",
         )
     return answer[0], answer[1]
@@ -177,7 +177,7 @@ class Model:
         if not isinstance(scores, Tensor) or scores.ndim != 2 or not scores.is_floating_point():
             raise InputError(
                 "a step returns scores of shape (N, M), floating point",
-                got=_describe(scores),
+                got=describe(scores),
                 cause="the time axis was kept, or the state and the scores were swapped",
                 cure="return (scores[:, -1], state)",
             )
@@ -234,7 +234,7 @@ def check_start(start: Any) -> None:
     if not isinstance(start, Tensor) or start.dtype != torch.int64 or start.ndim != 1 or len(start) == 0:
         raise InputError(
             "start holds the last token of each prompt: shape (B,), int64, B at least 1",
-            got=f"start is {_describe(start)}",
+            got=f"start is {describe(start)}",
             cure="start = torch.tensor([token, ...])",
         )
 
@@ -257,7 +257,8 @@ def _check_state(state: Any, rows: int) -> None:
             )
 
 
-def _describe(value: Any) -> str:
+def describe(value: Any) -> str:
+    """What a value is, for a message."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}, {str(value.dtype).removeprefix('torch.')}"
     return f"a {type(value).__name__}"
