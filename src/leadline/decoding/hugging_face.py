@@ -24,8 +24,8 @@ def huggingface(model: Any, input_ids: Tensor, attention_mask: Tensor | None = N
         model: a causal language model, or an encoder-decoder model (then ``input_ids`` go to the encoder, and the
             decoder starts from its start token). It is used as it is: put it in evaluation mode first.
         input_ids: prompts, shape (B, P), int64.
-        attention_mask: 1 for tokens, 0 for padding, int64 or bool; prompts of causal models are padded on the left. Positions are
-            counted from the first token, as ``generate`` counts them.
+        attention_mask: 1 for tokens, 0 for padding, int64 or bool; prompts of causal models are padded on the left.
+            Positions are counted from the first token, as ``generate`` counts them.
 
     Returns:
         A problem whose step function runs the model with a cache.
