@@ -61,7 +61,8 @@ def exact_search(
             The certificate's gap is then the most that any of them may fall short.
         num_return: sequences to return, all of them proved.
         at_least: an earlier answer to the same problem (of a beam search, say): the search starts from what it
-            found, and only looks for better.
+            found, and only looks for better. One sequence by the same score need not be proved again, where its
+            certificate has done so.
 
     Returns:
         The sequences. The certificate says ``OPTIMAL`` where the search came to its end, else ``GAP``.
