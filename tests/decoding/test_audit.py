@@ -55,6 +55,8 @@ def test_an_audit_refuses_what_it_cannot_audit():
         decoding.exact_search(*problem, max_length=3, at_least=beam)
     with pytest.raises(InputError, match="instead of 2 prompts, max_length = 5"):
         decoding.exact_search(*problem, max_length=5, eos=1, at_least=beam)
+    with pytest.raises(InputError, match=r"normalize = True, .* instead of .*normalize = False"):
+        decoding.exact_search(*problem, **keys, normalize=False, at_least=beam)
     for wrong, text in (([[0], [1]], "left out"), ([[1, 0, 1], [1]], "behind its end"), ([[0, 9, 1], [1]], "token 9")):
         with pytest.raises(InputError, match=text):
             decoding.audit(*problem, beam, reference=wrong)

@@ -120,12 +120,14 @@ def exact_search(
 
 def _check_earlier(at_least: Decoded, step: Step, batch: int, settings: dict[str, Any]) -> None:
     def told(prompts: int, of: Mapping[str, Any]) -> str:
-        return f"{prompts} prompts, max_length = {of['max_length']}, eos = {of['eos']}"
+        given = of.get("normalize")
+        normalize = not getattr(step, "normalized", False) if given is None else given
+        return f"{prompts} prompts, max_length = {of['max_length']}, normalize = {normalize}, eos = {of['eos']}"
 
     theirs, ours = told(len(at_least.lengths), at_least.protocol.settings), told(batch, settings)
     if theirs != ours:
         raise InputError(
-            "an earlier answer is one to the same prompts, with the same max_length and end tokens",
+            "an earlier answer is one to the same prompts, with the same max_length, normalize and end tokens",
             got=f"{theirs} instead of {ours}",
         )
     processors = at_least.protocol.settings.get("processors")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-Each = Int[np.ndarray, " N"] | list[int]
+Numbers = Int[np.ndarray, " N"] | list[int]
 """A number for each of a step's rows."""
 
 
@@ -18,13 +18,13 @@ class History:
     """
 
     def __init__(self, batch: int, room: int):
-        self._steps: list[tuple[Each, Each, np.ndarray]] = []
+        self._steps: list[tuple[Numbers, Numbers, np.ndarray]] = []
         self.score = np.full((batch, room), -np.inf)
         self._total = self.score.copy()
         # step, row before its last token, last token
         self._end = np.zeros((batch, room, 3), dtype=np.int64)
 
-    def add(self, rows: Each, tokens: Each, totals: Float[np.ndarray, " N"]) -> None:
+    def add(self, rows: Numbers, tokens: Numbers, totals: Float[np.ndarray, " N"]) -> None:
         """The rows that the next step runs: where each came from, its token, its log-probability so far."""
         self._steps.append((rows, tokens, totals))
 
