@@ -1,4 +1,4 @@
-"""What identifies data: one hash for each row, to find rows that were seen before, and one for whole arrays."""
+"""Hashes that identify data: one for each row, to find rows that were seen before, and one for whole arrays."""
 
 import hashlib
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt64
 
+from leadline import checks
 from leadline.errors import InputError
 
 
@@ -30,7 +31,7 @@ def row_fingerprints(X: Any) -> UInt64[np.ndarray, " n"]:
 
     Reference: Aumasson et al., *BLAKE2: simpler, smaller, fast as MD5*, 2013.
     """
-    array = np.asarray(X)
+    array = checks.array(X, "X")
     if array.ndim == 0 or array.dtype.kind not in "biuf":
         raise InputError("rows are numbers of shape (n, ...)", got=f"X of shape {array.shape}, dtype {array.dtype}")
     with np.errstate(over="ignore"):
@@ -57,7 +58,7 @@ def fingerprint(*arrays: Any) -> str:
     """
     state = hashlib.blake2b(digest_size=8)
     for i, value in enumerate(arrays):
-        array = np.zeros(0, "V1") if value is None else np.asarray(value)
+        array = np.zeros(0, "V1") if value is None else checks.array(value, f"arrays[{i}]")
         if array.dtype.hasobject:
             raise InputError("a fingerprint needs plain arrays", got=f"arrays[{i}] of dtype {array.dtype}")
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
