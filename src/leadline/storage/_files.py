@@ -43,7 +43,7 @@ def write(path: str | PathLike[str], content: str | bytes) -> None:
 
 
 @contextmanager
-def writing(path: str | PathLike[str], *, slot: str | None = None) -> Iterator[Writer]:
+def writing(path: str | PathLike[str], *, slot: str | None = None, patience: float = PATIENCE) -> Iterator[Writer]:
     """Write a file of any size in parts; it replaces the file at ``path`` when the block ends without an error.
 
     The file is locked while it is written. A symbolic link stays one: the file that it points to is replaced.
@@ -52,6 +52,7 @@ def writing(path: str | PathLike[str], *, slot: str | None = None) -> Iterator[W
         path: the target; missing folders are created.
         slot: names that share a slot share their lock and their unfinished file. For names that are chosen anew for
             each content: the next writer then finds what a killed one left behind. By default the name of the file.
+        patience: seconds to wait for another process that writes the same file.
 
     Raises:
         SaveError: see :func:`write`.
@@ -66,7 +67,7 @@ def writing(path: str | PathLike[str], *, slot: str | None = None) -> Iterator[W
     """
     path = Path(path)
     target = path.resolve() if path.is_symlink() else path
-    with lock_file(target.with_name(slot or target.name), patience=PATIENCE):
+    with lock_file(target.with_name(slot or target.name), patience=patience):
         partial = unfinished(target, slot)
         file = _open_new(partial, target)
         try:

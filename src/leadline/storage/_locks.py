@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from leadline.errors import SaveError
 
 PATIENCE = 30.0
@@ -57,6 +55,8 @@ def short_digest(name: str) -> str:
 
 @contextmanager
 def _locked(target: Path, place: Path, patience: float) -> Iterator[None]:
+    from filelock import FileLock, Timeout  # slow to import, and only writers need it
+
     lock = FileLock(place, timeout=patience, poll_interval=0.02, on_acquired=_write_holder, is_singleton=False)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,9 @@ def _locked(target: Path, place: Path, patience: float) -> Iterator[None]:
     except RuntimeError:  # filelock's word for a second lock in the same thread, which would wait for itself
         raise SaveError(f"{target} is being written by this process already; name another place") from None
     except OSError as error:
-        raise SaveError(f"could not lock {target}: {error.strerror or error}; nothing was changed") from error
+        raise SaveError(
+            f"could not write {target}: {error.strerror or error}; what was saved earlier is untouched"
+        ) from error
     try:
         yield
     finally:
