@@ -24,17 +24,17 @@ FRACTIONS = (0.5, 0.05, 0.2, 0.05, 0.2)
 
 @dataclass(frozen=True, eq=False)
 class Roles:
-    """Row numbers of the five roles: disjoint, together all rows, each sorted."""
+    """Row numbers of the five roles, each of shape (n,), int64: disjoint, together all rows, each sorted."""
 
-    pretrain_train: Int64[np.ndarray, " a"]
+    pretrain_train: np.ndarray
     """Fits the encoder; labels unused."""
-    pretrain_validation: Int64[np.ndarray, " b"]
+    pretrain_validation: np.ndarray
     """Stops the pretraining and gives its losses; labels unused."""
-    probe_pool: Int64[np.ndarray, " c"]
+    probe_pool: np.ndarray
     """Where labelled subsets are drawn from; see :func:`label_subsets`."""
-    probe_validation: Int64[np.ndarray, " d"]
+    probe_validation: np.ndarray
     """Only to choose between encoders."""
-    test: Int64[np.ndarray, " e"]
+    test: np.ndarray
     """Only to report."""
 
     def __post_init__(self):
