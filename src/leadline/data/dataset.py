@@ -134,7 +134,7 @@ def check_features(
             cure="check what was selected",
         )
     titles = None if columns is None else _check_columns(columns, array.shape[1])
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         numbers = array.astype(dtype, copy=False)
     finite = np.isfinite(numbers)
     if not finite.all():

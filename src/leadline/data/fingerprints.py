@@ -35,8 +35,10 @@ def row_fingerprints(X: Any) -> UInt64[np.ndarray, " n"]:
     array = checks.array(X, "X")
     if array.ndim == 0 or array.dtype.kind not in "biuf":
         raise InputError("rows are numbers of shape (n, ...)", got=f"X of shape {array.shape}, dtype {array.dtype}")
-    with np.errstate(over="ignore"):
-        rows = np.ascontiguousarray(array.reshape(len(array), math.prod(array.shape[1:])), dtype="<f4") + np.float32(0)  # -0 becomes 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = np.ascontiguousarray(array.reshape(len(array), math.prod(array.shape[1:])), dtype="<f4") + np.float32(
+            0
+        )  # -0 becomes 0
     digests = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 

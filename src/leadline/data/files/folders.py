@@ -1,5 +1,6 @@
 """Folders of images: subfolders are the classes, or all lie flat and are unlabelled."""
 
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from leadline.data.dataset import Dataset
 from leadline.data.files.labels import Labels, Read
 from leadline.data.files.pictures import read_frame, read_picture
-from leadline.data.files.regular import entries, kind_of
+from leadline.data.files.regular import entries, kind_of, unreachable
 from leadline.data.memory import refuse_too_large
 from leadline.errors import InputError
 
@@ -53,13 +54,13 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _is_folder(entry: Path) -> bool:
-    """True for a folder; entries that are no images may be anything, such as links to nothing."""
+    """True for a folder; a link to nothing is none. Only images are refused if they are no regular files."""
     try:
-        return kind_of(entry) == "folder"
-    except InputError:
-        if entry.suffix.lower() in IMAGE_SUFFIXES or not entry.is_symlink():
-            raise
+        return stat.S_ISDIR(entry.stat().st_mode)
+    except FileNotFoundError:
         return False
+    except OSError as error:
+        raise unreachable(entry, error) from None
 
 
 def _read_images(paths: Sequence[Path]) -> tuple[np.ndarray, tuple[int, int], int, tuple[str, ...]]:

@@ -17,9 +17,8 @@ from leadline.errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "WEBP", "TIFF", "PPM")
-"""Formats that Pillow decodes by itself; for PostScript it would start another program. PPM includes PGM, and MPO is a
-JPEG file with a second image, as some cameras write it."""
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+"""Formats that Pillow decodes by itself; for PostScript it would start another program. PPM includes PGM."""
 
 MOST_PIXELS = 2**30 // 12
 """Pixels of the largest image that is read: 1 GiB as float32 in three channels, as in Pillow's own limit."""
@@ -27,6 +26,12 @@ MOST_PIXELS = 2**30 // 12
 UPRIGHT = "images were turned upright as their EXIF orientation says"
 ON_WHITE = "transparent pixels of images were laid on white"
 DIVIDED_16 = "pixels from 0 to 65535 were divided by 65535"
+
+_ORIENTATION = 0x0112
+"""Number of EXIF's entry for the orientation."""
+
+_TURNED = range(2, 9)
+"""Values of that entry that say that the image is not upright."""
 
 _GREY = ("1", "L", "LA", "La")
 _REPLACE = "replace or remove it"
@@ -66,8 +71,10 @@ def read_picture(path: Path) -> Picture:
         InputError: as :func:`read_frame`.
     """
     with _opened(path) as image:
+        is_turned_by_pillow = image.getexif().get(_ORIENTATION) in _TURNED  # while it decodes TIFF
         image.load()
         upright, was_turned = _upright(image)
+        was_turned = was_turned or is_turned_by_pillow
         if upright.mode.startswith("I"):
             pixels = _sixteen_bits(upright, path)
             notes = [DIVIDED_16]
@@ -104,7 +111,7 @@ def _opened(path: Path) -> Iterator["Image.Image"]:
                     cause="a damaged or malicious file, or a scan that is meant to be cut up",
                     cure="resize it or crop it",
                 )
-            if getattr(image, "is_animated", False) and image.format != "MPO":
+            if getattr(image, "is_animated", False) and image.format != "MPO":  # a camera's JPEG with a second image
                 raise InputError(
                     "an image file must hold a single image",
                     got=f"{path} holds several, as an animation or as pages",
@@ -140,7 +147,7 @@ def _upright(image: "Image.Image") -> tuple["Image.Image", bool]:
         7: Transpose.TRANSVERSE,
         8: Transpose.ROTATE_90,
     }
-    orientation = image.getexif().get(0x0112)
+    orientation = image.getexif().get(_ORIENTATION)
     method = methods.get(orientation) if isinstance(orientation, int) else None
     return (image, False) if method is None else (image.transpose(method), True)
 
@@ -152,8 +159,8 @@ def _opaque(image: "Image.Image") -> tuple["Image.Image", bool]:
     if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and "transparency" not in image.info:
         return image, False
     is_grey = image.mode in _GREY
-    if image.mode in ("La", "RGBa", "PA", "1"):
-        image = image.convert({"La": "LA", "RGBa": "RGBA", "PA": "RGBA", "1": "L"}[image.mode])
+    if image.mode in ("La", "RGBa"):
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     layered = image.convert("LA" if is_grey else "RGBA")
     alpha = layered.getchannel("A")
     if alpha.getextrema() == (255, 255):
