@@ -25,7 +25,7 @@ class Labels:
 
     def __post_init__(self):
         object.__setattr__(self, "name", checks.text(self.name, "name"))
-        object.__setattr__(self, "values", label_values(self.values, "values"))
+        object.__setattr__(self, "values", label_values(self.values, self.name))
 
     @property
     def known(self) -> Bool[np.ndarray, " n"]:

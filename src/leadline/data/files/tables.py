@@ -120,7 +120,12 @@ def _form(file: IO[bytes], name: str) -> _Form:
 def _lines(text: IO[str]) -> Iterator[str]:
     while line := text.readline(LONGEST_LINE + 1):
         if len(line) > LONGEST_LINE:
-            raise ValueError(f"a line has more than {LONGEST_LINE} characters")
+            raise InputError(
+                f"a line of a table must have at most {LONGEST_LINE} characters",
+                got="a longer line among the first",
+                cause="too many columns, or a file of another format",
+                cure="save the numbers with np.save or np.savez",
+            )
         yield line
 
 
