@@ -3,6 +3,7 @@
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,9 @@ import torch
 
 from leadline import InputError, data
 from tests.bad_input.harness import Room, call
+
+untyped: Any = data
+"""The package as code without types sees it."""
 
 FOLDER = tempfile.TemporaryDirectory()
 X = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
@@ -94,42 +98,42 @@ def test_bad_values_are_refused_kindly(name, parameter):
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        (lambda: data.check_features(data.Dataset(X, Y)), "X = a Dataset"),
-        (lambda: data.check_features(torch.ones(3, 2).to_sparse()), r"X.to_dense\(\)"),
-        (lambda: data.check_features(quantised()), "dequantize"),
-        (lambda: data.check_features(torch.ones(2, 2, device="meta")), "hold no numbers"),
-        (lambda: data.check_features(X, columns=["a"]), "1 names for 4 columns"),
-        (lambda: data.check_features(X, dtype=np.int64), "dtype must be float32 or float64"),
-        (lambda: data.check_features(np.array([[10**400, 1]], dtype=object)), "below 1e308"),
-        (lambda: data.check_features(pd.DataFrame({"a": pd.array([1, None], "Int64")})), r"X\[1, 0\] = "),
-        (lambda: data.check_labels([0, 10**12], 2), r"from 0 to 1048575\n  got:   y\[1\] = 1000000000000"),
-        (lambda: data.check_labels(Y, -1), "n must be a whole number of at least 0"),
-        (lambda: data.class_indices(np.array(["2020-01-01", "2021-01-01"], "datetime64[ns]")), "dates, bytes"),
-        (lambda: data.class_indices(["a", float("nan")]), r"labels\[1\] is missing"),
-        (lambda: data.class_indices([1, "a"]), r"of one kind\n.*labels\[0\] = 1"),
-        (lambda: data.class_indices([{1}, {2}]), r"labels\[0\] = {1}"),
-        (lambda: data.Dataset(X, image_size=(2, 2, 1)), "image_size must be"),
-        (lambda: data.Dataset(X, channels=0), "channels must be a whole number of at least 1"),
-        (lambda: data.Dataset(X, Y, class_names="ab"), "class_names must be a list of texts"),
-        (lambda: data.split_roles(X, seed=0), r"shape \(30, 4\)"),
-        (lambda: data.split_roles(data.Dataset(X, Y), seed=0), "n must be a whole number"),
-        (lambda: data.split_roles(10**11, seed=0), "must fit into the free memory"),
-        (lambda: data.split_roles(Y, seed=-1), "seed must be a whole number from 0"),
-        (lambda: data.split_roles(Y, seed=0, groups=[None] * 30), r"groups\[0\] is missing; 30 such of 30"),
-        (lambda: data.label_subsets(Y, roles(), [2], num=1, seed=0), "pool = a Roles"),
-        (lambda: data.label_subsets(Y, np.arange(9), "all", num=1, seed=0), "budgets must be a list"),
-        (lambda: data.label_subsets(Y, np.arange(9), [2], num=10**15, seed=0), "must fit into the free memory"),
-        (lambda: data.Roles([0, 1], [1], [2], [3], [4]), "row 1 is in pretrain_train and in pretrain_validation"),
-        (lambda: data.Roles([0, 0], [1], [2], [3], [4]), "row 0 occurs more than once in pretrain_train"),
-        (lambda: data.Roles(np.array([True, False]), [1], [2], [3], [4]), "pretrain_train must be a list of row"),
-        (lambda: data.glyphs("ab", 4, 10**5, seed=0), "size must be a whole number from 4 to 2048"),
-        (lambda: data.glyphs("ab", 10**12, 8, seed=0), "must fit into the free memory"),
-        (lambda: data.photograph_patches(10**12, 8, seed=0), "must fit into the free memory"),
-        (lambda: data.random_rotation(10**9, seed=0), "must fit into the free memory"),
-        (lambda: data.high_variance_vectors(10**12, seed=0), "must fit into the free memory"),
-        (lambda: data.running_average(10**9, 10**9, seed=0), "must fit into the free memory"),
-        (lambda: data.load(file(), 3), "labels must be text"),
-        (lambda: data.load(data.Dataset(X)), "path must be a path"),
+        (lambda: untyped.check_features(data.Dataset(X, Y)), "X = a Dataset"),
+        (lambda: untyped.check_features(torch.ones(3, 2).to_sparse()), r"X.to_dense\(\)"),
+        (lambda: untyped.check_features(quantised()), "dequantize"),
+        (lambda: untyped.check_features(torch.ones(2, 2, device="meta")), "hold no numbers"),
+        (lambda: untyped.check_features(X, columns=["a"]), "1 names for 4 columns"),
+        (lambda: untyped.check_features(X, dtype=np.int64), "dtype must be float32 or float64"),
+        (lambda: untyped.check_features(np.array([[10**400, 1]], dtype=object)), "below 1e308"),
+        (lambda: untyped.check_features(pd.DataFrame({"a": pd.array([1, None], "Int64")})), r"X\[1, 0\] = "),
+        (lambda: untyped.check_labels([0, 10**12], 2), r"from 0 to 1048575\n  got:   y\[1\] = 1000000000000"),
+        (lambda: untyped.check_labels(Y, -1), "n must be a whole number of at least 0"),
+        (lambda: untyped.class_indices(np.array(["2020-01-01", "2021-01-01"], "datetime64[ns]")), "dates, bytes"),
+        (lambda: untyped.class_indices(["a", float("nan")]), r"labels\[1\] is missing"),
+        (lambda: untyped.class_indices([1, "a"]), r"of one kind\n.*labels\[0\] = 1"),
+        (lambda: untyped.class_indices([{1}, {2}]), r"labels\[0\] = {1}"),
+        (lambda: untyped.Dataset(X, image_size=(2, 2, 1)), "image_size must be"),
+        (lambda: untyped.Dataset(X, channels=0), "channels must be a whole number of at least 1"),
+        (lambda: untyped.Dataset(X, Y, class_names="ab"), "class_names must be a list of texts"),
+        (lambda: untyped.split_roles(X, seed=0), r"shape \(30, 4\)"),
+        (lambda: untyped.split_roles(data.Dataset(X, Y), seed=0), "n must be a whole number"),
+        (lambda: untyped.split_roles(10**11, seed=0), "must fit into the free memory"),
+        (lambda: untyped.split_roles(Y, seed=-1), "seed must be a whole number from 0"),
+        (lambda: untyped.split_roles(Y, seed=0, groups=[None] * 30), r"groups\[0\] is missing; 30 such of 30"),
+        (lambda: untyped.label_subsets(Y, roles(), [2], num=1, seed=0), "pool = a Roles"),
+        (lambda: untyped.label_subsets(Y, np.arange(9), "all", num=1, seed=0), "budgets must be a list"),
+        (lambda: untyped.label_subsets(Y, np.arange(9), [2], num=10**15, seed=0), "must fit into the free memory"),
+        (lambda: untyped.Roles([0, 1], [1], [2], [3], [4]), "row 1 is in pretrain_train and in pretrain_validation"),
+        (lambda: untyped.Roles([0, 0], [1], [2], [3], [4]), "row 0 occurs more than once in pretrain_train"),
+        (lambda: untyped.Roles(np.array([True, False]), [1], [2], [3], [4]), "pretrain_train must be a list of row"),
+        (lambda: untyped.glyphs("ab", 4, 10**5, seed=0), "size must be a whole number from 4 to 2048"),
+        (lambda: untyped.glyphs("ab", 10**12, 8, seed=0), "must fit into the free memory"),
+        (lambda: untyped.photograph_patches(10**12, 8, seed=0), "must fit into the free memory"),
+        (lambda: untyped.random_rotation(10**9, seed=0), "must fit into the free memory"),
+        (lambda: untyped.high_variance_vectors(10**12, seed=0), "must fit into the free memory"),
+        (lambda: untyped.running_average(10**9, 10**9, seed=0), "must fit into the free memory"),
+        (lambda: untyped.load(file(), 3), "labels must be text"),
+        (lambda: untyped.load(data.Dataset(X)), "path must be a path"),
     ],
 )
 def test_objects_of_another_kind_are_refused_by_name(wrong, text):

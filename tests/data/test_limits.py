@@ -226,10 +226,11 @@ def test_sizes_in_words():
 def peak(path: Path) -> tuple[str, float]:
     """The refusal of a file in a process of its own, and the memory that this process needed at most, in MiB."""
     code = (
-        "import resource, sys; from leadline.data import load\n"
+        "import sys; from pathlib import Path; from leadline.data import load\n"
         "try: load(sys.argv[1])\n"
         "except Exception as error: print(error)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "lines = Path('/proc/self/status').read_text().splitlines()\n"
+        "print(next(line.split()[1] for line in lines if line.startswith('VmHWM')))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     *message, size = done.stdout.splitlines()

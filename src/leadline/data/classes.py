@@ -117,8 +117,8 @@ def class_indices(labels: Any, name: str = "labels") -> tuple[np.ndarray, tuple[
     return y.astype(np.int64), tuple(str(name) for name in names)
 
 
-def missing_labels(values: np.ndarray) -> Bool[np.ndarray, " n"]:
-    """Which labels are missing: ``None``, NaN, the empty string, and -1 among other whole numbers than 1.
+def missing_labels(values: Any) -> Bool[np.ndarray, " n"]:
+    """Find missing labels: ``None``, NaN, masked cells, the empty string, and -1 among other whole numbers than 1.
 
     >>> missing_labels(np.array([3, -1, 4])).tolist(), missing_labels(np.array(["rope", ""])).tolist()
     ([False, True, False], [False, True])
