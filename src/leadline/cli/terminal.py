@@ -1,6 +1,7 @@
 """The streams of the command line: their width, their encoding, and what happens when they cannot be written."""
 
 import codecs
+import io
 import json
 import os
 import sys
@@ -44,7 +45,7 @@ def prepare() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  it stays open
     codecs.register_error("leadline.escape", _escape)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="leadline.escape")
 
 
