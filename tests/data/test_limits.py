@@ -14,6 +14,7 @@ import pytest
 from leadline import InputError
 from leadline.data import load, memory, read
 from leadline.data.files import tables
+from leadline.data.files.arrays import map_npy
 
 
 def refusal(path: Path, labels: str | None = None) -> str:
@@ -169,6 +170,28 @@ def test_numbers_of_every_kind_and_order_are_read(tmp_path: Path, dtype):
         assert np.array_equal(load(tmp_path / "a.npz").X, X.astype(np.float32))
         np.save(tmp_path / "a.npy", array)
         assert np.array_equal(load(tmp_path / "a.npy").X, X.astype(np.float32))
+
+
+def test_arrays_are_mapped_as_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "a.npy"
+    monkeypatch.setattr(memory, "free_memory", lambda: 0)
+    for array in (
+        np.arange(12.0).reshape(3, 4),
+        np.asfortranarray(np.arange(12).reshape(3, 4)),
+        np.eye(3, dtype=">f4"),
+    ):
+        np.save(path, array)
+        mapped = map_npy(path)
+        assert isinstance(mapped, np.memmap)
+        assert np.array_equal(mapped, array)
+        assert not mapped.flags.writeable
+    for content in (b"", header(described("(10**12,)")), header(described("(1000000000000,)")), npy(np.zeros((0, 3)))):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"a\.npy"):
+            map_npy(path)
+    np.save(path, np.array(["text"]))
+    with pytest.raises(InputError, match="must hold real numbers"):
+        map_npy(path)
 
 
 def test_archives_that_expand_are_refused(tmp_path: Path):

@@ -65,13 +65,40 @@ def load_npy(path: Path, labels: str | None) -> Read:
             got=f"labels = {labels!r}",
             cure="np.savez(path, X=features, y=labels) keeps both in an .npz file",
         )
+    return _from_arrays(read_npy(path), None, path.stem, None)
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The array in a file, of any shape; numbers or text.
+
+    Raises:
+        InputError: not a regular file, damaged, an object array, or too large for the free memory.
+    """
     with open_regular(path) as file:
         if file.read(4) in (b"PK\x03\x04", b"PK\x05\x06"):
             raise InputError("an .npy file is a single array", got="an archive of arrays", cure="name the file .npz")
         length = file.seek(0, io.SEEK_END)
         file.seek(0)
-        X = _read_array(file, length, path.name)
-    return _from_arrays(X, None, path.stem, None)
+        return _read_array(file, length, path.name)
+
+
+def map_npy(path: Path) -> np.memmap:
+    """A memory map of the numbers in a file that may be larger than memory, to read them block by block.
+
+    Raises:
+        InputError: not a regular file, damaged, or no array of numbers.
+    """
+    with open_regular(path) as file:
+        length = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        with refusing_damage(path.name, cure=_SAVE):
+            header = _read_header(file, path.name)
+        _check_header(header, length, path.name)
+        if header.dtype.kind not in "biuf" or 0 in header.shape:
+            what = f"{path.name} of dtype {header.dtype} and shape {header.shape}"
+            raise InputError("a memory map must hold real numbers, at least one", got=what)
+        order = "F" if header.is_fortran else "C"
+        return np.memmap(file, header.dtype, "r", header.num_bytes, header.shape, order)
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -113,7 +140,10 @@ def _read_array(stream: IO[bytes], length: int, name: str) -> np.ndarray:
     with refusing_damage(name, cure=_SAVE):
         header = _read_header(stream, name)
     _check_header(header, length, name)
-    stored = math.prod(header.shape) * header.dtype.itemsize
+    count = math.prod(header.shape)
+    stored = count * header.dtype.itemsize
+    working = stored + count * (np.dtype(np.float32).itemsize + 1)
+    refuse_too_large(working, f"{name} of shape {header.shape}, {header.dtype}", cure="take fewer rows or columns")
     content = np.empty(stored, np.uint8)
     with refusing_damage(name, cure=_SAVE):
         for start in range(0, stored, BLOCK):
@@ -124,7 +154,7 @@ def _read_array(stream: IO[bytes], length: int, name: str) -> np.ndarray:
         if stream.read(1):  # at the end of a member zipfile compares the checksum
             raise ValueError("it is longer than its header says")
     order = "F" if header.is_fortran else "C"
-    array = content.view(header.dtype) if stored else np.zeros(math.prod(header.shape), header.dtype)
+    array = content.view(header.dtype) if stored else np.zeros(count, header.dtype)
     return _plain(array.reshape(header.shape, order=order), name)
 
 
@@ -170,8 +200,6 @@ def _check_header(header: _Header, length: int, name: str) -> None:
             cause=cause if declared < length else "a file cut short, or a damaged header",
             cure=_SAVE,
         )
-    working = count * (dtype.itemsize + np.dtype(np.float32).itemsize + 1)
-    refuse_too_large(working, f"{name} of shape {shape}, {dtype}", cure="take fewer rows or columns")
 
 
 def _plain(array: np.ndarray, name: str) -> np.ndarray:
