@@ -14,7 +14,7 @@ import pytest
 from leadline import InputError
 from leadline.data import load, memory, read
 from leadline.data.files import tables
-from leadline.data.files.arrays import map_npy
+from leadline.data.files.arrays import map_npy, read_npz
 
 
 def refusal(path: Path, labels: str | None = None) -> str:
@@ -170,6 +170,17 @@ def test_numbers_of_every_kind_and_order_are_read(tmp_path: Path, dtype):
         assert np.array_equal(load(tmp_path / "a.npz").X, X.astype(np.float32))
         np.save(tmp_path / "a.npy", array)
         assert np.array_equal(load(tmp_path / "a.npy").X, X.astype(np.float32))
+
+
+def test_all_arrays_of_an_archive_are_read(tmp_path: Path):
+    arrays = {"x": np.arange(24.0).reshape(2, 3, 4), "n": np.int64(3), "names": np.array(["a", "b"])}
+    np.savez(tmp_path / "a.npz", **arrays)
+    found = read_npz(tmp_path / "a.npz")
+    assert list(found) == list(arrays)
+    assert all(np.array_equal(found[name], array) for name, array in arrays.items())
+    np.savez(tmp_path / "a.npz", good=np.eye(2), bad=np.array([None]))
+    with pytest.raises(InputError, match="bad is an object array"):
+        read_npz(tmp_path / "a.npz")
 
 
 def test_arrays_are_mapped_as_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

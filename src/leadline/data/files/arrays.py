@@ -8,6 +8,8 @@ import io
 import math
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -35,6 +37,34 @@ _UNCOMPRESSED = "save it without compression: np.savez instead of np.savez_compr
 
 def load_npz(path: Path, labels: str | None) -> Read:
     """The arrays ``X`` and, where there is one, ``y`` of an archive."""
+    with _opened(path) as (archive, members):
+        names = list(members)
+        if "X" not in members:
+            raise InputError(
+                "the features are the array X",
+                got=f"arrays {listed(names)}" if names else "an archive without arrays",
+                cure="np.savez(path, X=features, y=labels)",
+            )
+        refuse_unknown(labels, names, "array")
+        label_name = labels or ("y" if "y" in members else None)
+        X = _read_member(archive, members["X"], "X")
+        y = _read_member(archive, members[label_name], label_name) if label_name else None
+    return _from_arrays(X, y, path.stem, label_name)
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an archive by their names, of any shape; numbers or text.
+
+    Raises:
+        InputError: not a regular file, damaged, an object array, or too large for the free memory.
+    """
+    with _opened(path) as (archive, members):
+        return {name: _read_member(archive, member, name) for name, member in members.items()}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
+    """An archive and its members by the names of their arrays."""
     with open_regular(path) as file:
         if file.read(len(_MAGIC)) == _MAGIC:
             raise InputError("an .npz file is an archive of arrays", got="a single array", cure="name the file .npy")
@@ -42,19 +72,7 @@ def load_npz(path: Path, labels: str | None) -> Read:
         with refusing_damage(path.name, cure=_SAVE):
             archive = zipfile.ZipFile(file)
         with archive:
-            members = _members(archive)
-            names = list(members)
-            if "X" not in members:
-                raise InputError(
-                    "the features are the array X",
-                    got=f"arrays {listed(names)}" if names else "an archive without arrays",
-                    cure="np.savez(path, X=features, y=labels)",
-                )
-            refuse_unknown(labels, names, "array")
-            label_name = labels or ("y" if "y" in members else None)
-            X = _read_member(archive, members["X"], "X")
-            y = _read_member(archive, members[label_name], label_name) if label_name else None
-    return _from_arrays(X, y, path.stem, label_name)
+            yield archive, _members(archive)
 
 
 def load_npy(path: Path, labels: str | None) -> Read:
