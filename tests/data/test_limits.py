@@ -216,6 +216,11 @@ def test_archives_that_expand_are_refused(tmp_path: Path):
     message = refusal(tmp_path / "a.npz")
     assert "at most 100 times as large as their file\n  got:   X: 300.0 MiB from 2" in message
     assert "np.savez instead of np.savez_compressed" in message
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    content[entry + 20 : entry + 24] = (2**31).to_bytes(4, "little")
+    (tmp_path / "a.npz").write_bytes(content)
+    assert "X: 300.0 MiB from 2" in refusal(tmp_path / "a.npz"), "the entry claims that it takes 2 GiB on disk"
 
 
 def test_parquet_tables_that_expand_are_refused(tmp_path: Path):
@@ -245,8 +250,17 @@ def test_data_must_fit_into_the_free_memory(tmp_path: Path, monkeypatch: pytest.
 def test_the_free_memory_is_known(monkeypatch: pytest.MonkeyPatch):
     free = memory.free_memory()
     assert 2**20 < free < 2**50
-    monkeypatch.setattr(memory, "_container", lambda: 12345)
-    assert memory.free_memory() == 12345
+    group = {
+        "memory.max": "1000000",
+        "memory.current": "900000",
+        "memory.stat": "active_file 3000\ninactive_file 400\n",
+    }
+    read_text = Path.read_text
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", lambda self: group[self.name] if self.name in group else read_text(self))
+        assert memory.free_memory() == 103400, "what cached files take is given back"
+        group["memory.max"] = "max"
+        assert memory.free_memory() > 2**20
     for part in ("_machine", "_container", "_process"):
         monkeypatch.setattr(memory, part, lambda: None)
     assert memory.free_memory() == memory.UNKNOWN

@@ -139,7 +139,8 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -
             got=f"{name} is compressed by method {member.compress_type}",
             cure=_SAVE,
         )
-    refuse_expansion(member.file_size, member.compress_size, name, cure=_UNCOMPRESSED)
+    stored = min(member.compress_size, Path(archive.filename or "").stat().st_size)  # an entry may claim any size
+    refuse_expansion(member.file_size, stored, name, cure=_UNCOMPRESSED)
     with refusing_damage(name, cure=_SAVE), archive.open(member) as stream:
         return _read_array(stream, member.file_size, name)
 
