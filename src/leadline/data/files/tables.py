@@ -219,9 +219,7 @@ def _label_values(cells: list[str], decimal: str) -> np.ndarray:
         meaning: dict[str, Any] = {cell: _number(cell, decimal) for cell in known}
     else:
         meaning = {cell: cell for cell in cells if cell}
-    values = np.empty(len(cells), dtype=object)
-    values[:] = [meaning.get(cell) for cell in cells]
-    return values
+    return np.fromiter((meaning.get(cell) for cell in cells), dtype=object, count=len(cells))
 
 
 def _is_header(top: list[list[str]], decimal: str) -> bool:
