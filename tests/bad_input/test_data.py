@@ -150,7 +150,10 @@ def test_bad_values_are_refused_kindly(name, parameter):
         (lambda: untyped.class_indices([Contrary(), Contrary()]), r"labels\[0\] = a Contrary"),
         (lambda: untyped.glyphs("ab", 2, 8, seed=0, fonts=[Contrary()]), r"fonts\[0\] = a Contrary"),
         (lambda: untyped.class_indices([range(2), range(3)]), r"labels\[0\] = range\(0, 2\)"),
-        (lambda: untyped.fingerprint(np.ma.masked_all(2, np.dtype([("a", int)]))), r"arrays\[0\] of dtype"),
+        (
+            lambda: untyped.fingerprint(np.ma.masked_array(np.zeros(2, [("a", int)]), mask=True)),
+            r"arrays\[0\] of dtype",
+        ),
         (lambda: untyped.load(file(), 3), "labels must be text"),
         (lambda: untyped.load(data.Dataset(X)), "path must be a path"),
     ],
