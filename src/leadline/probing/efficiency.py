@@ -279,7 +279,7 @@ def largest_class(majority: Float[np.ndarray, "..."]) -> str:
     >>> largest_class(np.array([0.5, 0.6]))
     ' (the largest class is 55.0 % of the test rows)'
     """
-    return f" (the largest class is {decimals(100 * np.mean(majority), '.1f')} % of the test rows)"
+    return f" (the largest class is {decimals(100 * float(np.mean(majority)), '.1f')} % of the test rows)"
 
 
 def needs(who: str, multiplier: Interval) -> str:

@@ -229,7 +229,7 @@ def check_number_type(dtype: Any) -> type[np.floating]:
         found = np.dtype(dtype)
     except (TypeError, ValueError):
         found = None
-    if dtype is None or found not in (np.dtype(np.float32), np.dtype(np.float64)):
+    if dtype is None or found is None or found not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise InputError("dtype must be numpy.float32 or numpy.float64", got=f"dtype = {checks.shown(dtype)}")
     return found.type
 

@@ -74,7 +74,7 @@ def as_encode(source: Any, pretraining_rows: Num[np.ndarray, "n ..."]) -> Encode
     if isinstance(source, str) and source == "raw":
         return lambda X: X
     if is_count(source):
-        return principal_components(pretraining_rows, source)
+        return principal_components(pretraining_rows, int(source))
     if isinstance(source, type):
         raise InputError(
             "an encoder is an object, not a class",
@@ -141,6 +141,7 @@ def _principal_axes(centred: Float[np.ndarray, "n d"], components: int) -> Float
     """Orthonormal directions of largest variance, as columns; zero where the rows span fewer."""
     n, d = centred.shape
     shorter = min(n, d)
+    axes: Any
     if shorter > LANCZOS_SIDE and components <= LANCZOS_SHARE * shorter and centred.any():
         start = np.random.default_rng(0).normal(size=shorter)  # the same for equal rows, so that results repeat
         _, sizes, axes = svds(centred, k=components, v0=start, solver="arpack")

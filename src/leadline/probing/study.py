@@ -166,8 +166,8 @@ def label_efficiency(
     if not transductive:
         _refuse_seen_rows(sources, inputs, roles, seeds)
     pool = min(len(role.probe_pool) for role in roles)
-    is_single = isinstance(labels, (str, int, np.integer))
-    counts = [pool if _is_all(one) else one for one in ((labels,) if is_single else checks.items(labels, "labels"))]
+    listed: Any = (labels,) if isinstance(labels, (str, int, np.integer)) else checks.items(labels, "labels")
+    counts = [pool if _is_all(one) else one for one in listed]
     subsets = [
         label_subsets(strata, role.probe_pool, counts, num=num_subsets, seed=seed)
         for role, seed in zip(roles, seeds, strict=True)
