@@ -147,7 +147,7 @@ def linear_probe(
     return LinearProbe(
         accuracy=float((predicted == given.y_test).mean()),
         majority=given.majority,
-        strength=float(solution.strengths[0]),
+        strength=min((*strengths, FIXED_STRENGTH), key=lambda C: abs(C - float(solution.strengths[0]))),
         is_cross_validated=bool(solution.is_cross_validated[0]),
         classes=given.classes,
         coefficients=solution.fits.coefficients[0, 0].numpy(),
