@@ -139,6 +139,8 @@ def represent(
     num_subsets = checks.whole_number(num_subsets, "num_subsets", least=1, most=MOST_SUBSETS)
     folder = None if checkpoint is None else checks.path(checkpoint, "checkpoint")
     tell = (lambda _: None) if progress is None else checks.function(progress, "progress")
+    if isinstance(progress, type):
+        raise InputError("progress must be a function, not a class", got=f"progress = {checks.shown(progress)}")
     material = gather(X, y, X_unlabelled, image_size)
     probed = _probed(material)
     roles = _roles(probed, seeds)
