@@ -23,6 +23,7 @@ from leadline.representation.choice import choose, held_out_accuracy
 from leadline.representation.kept import STRENGTHS, KeptProbe, kept_probe
 from leadline.representation.material import ImageSize, Material, gather, retained
 from leadline.representation.study import RepresentationStudy
+from leadline.representation.twins import near_twins
 from leadline.representation.views import KINDS, View, unscaled, view_of
 from leadline.sounding import Protocol
 
@@ -148,6 +149,7 @@ def represent(
 
     centre, scale = _scaling(material)
     unlabelled, labelled = (_scaled(rows, centre, scale) for rows in (material.unlabelled, probed.labelled))
+    notes = (*probed.notes, *_twins_noted(labelled, probed.groups))
     view = view_of(unlabelled, material.image_size, material.channels)
     trained = _pretrained(view, kinds, seeds, folder and folder / "population", tell, "pretraining")
     encoders = {kind: [view.encoder(one.weights) for one in trained[kind]] for kind in kinds}
@@ -206,7 +208,7 @@ def represent(
         ranks=ranks,
         examples=_examples(view, {kind: trained[kind][kept] for kind in kinds}, labelled if roles else unlabelled),
         class_names=material.class_names,
-        notes=probed.notes,
+        notes=notes,
     )
 
 
@@ -240,6 +242,17 @@ def _probed(material: Material) -> Material:
     notes = (*material.notes, f"{len(part)} of {m} labelled rows were probed")
     return replace(
         material, labelled=material.labelled[part], y=material.y[part], groups=material.groups[part], notes=notes
+    )
+
+
+def _twins_noted(labelled: np.ndarray, groups: np.ndarray) -> tuple[str, ...]:
+    """A note where labelled rows nearly repeat."""
+    twins = near_twins(labelled, groups)
+    if not twins:
+        return ()
+    return (
+        f"{twins} of {len(labelled)} labelled rows nearly equal another one; if such rows come from one source (a "
+        "subject, a recording), they stand on both sides of the splits, and accuracies are too high",
     )
 
 
