@@ -107,6 +107,20 @@ def test_intervals_stay_where_their_quantities_are(found):
     assert table["RankMe low"].min() >= 0
 
 
+def test_the_figure_draws_the_ends_of_the_table(found):
+    """An interval that ends at 0 or 100 % is longer at one side, and is drawn so."""
+    table = found.table()
+    for panel, name in enumerate(("loss", "RankMe")):
+        for k, variant in enumerate(("a", "b")):
+            rows = table[table["variant"] == variant]
+            trace = found.figure().data[2 * panel + k]
+            for along, column in ((trace.error_x, name), (trace.error_y, "accuracy")):
+                middle = rows[column].to_numpy()
+                assert middle + along.array == pytest.approx(rows[f"{column} high"].to_numpy())
+                assert middle - along.arrayminus == pytest.approx(rows[f"{column} low"].to_numpy())
+                assert along.symmetric is False
+
+
 def test_the_largest_class_and_the_want_of_an_interval_are_shown():
     two = replace(study(ACCURACY[:, :2]), majority=np.array([0.4, 0.6]))
     found = rank_agreement(two, {name: LOSS[i, :2].tolist() for i, name in enumerate(NAMES)}, variants=VARIANTS)
