@@ -137,7 +137,7 @@ def test_the_largest_class_and_the_want_of_an_interval_are_shown():
         (lambda: rank_agreement(study(ACCURACY), {"a1": [1.0] * 3, "a2": [1.0] * 3}), "2 configurations"),
         (lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in ("a1", "a2", "mine")}), "'mine' is not known"),
         (lambda: rank_agreement(study(ACCURACY), {"a1": [1.0] * 2}), r"losses\['a1'\] = \[1.0, 1.0\] for 3 seeds"),
-        (lambda: rank_agreement(study(ACCURACY), {"a1": "low"}), "losses"),
+        (lambda: rank_agreement(study(ACCURACY), {"a1": "low"}), "losses"),  # pyright: ignore[reportArgumentType]
         (lambda: rank_agreement({"a1": 0.5}, {"a1": [1.0] * 3}), r"study must be the result of label_efficiency\(\)"),  # pyright: ignore[reportArgumentType]
         (lambda: rank_agreement(study(ACCURACY), [1.0] * 3), "losses must be a dictionary"),  # pyright: ignore[reportArgumentType]
         (lambda: rank_agreement(study(ACCURACY), {"a1": [1.0, 2.0, np.nan]}), "one finite validation loss"),

@@ -146,7 +146,8 @@ def test_two_seeds_give_no_interval(encoders):
     assert "[" not in str(two)
     assert "gain and" not in str(two)
     assert two.table()["gain low"].isna().all()
-    assert "nan" not in two.figure().data[0].text[0][0]
+    drawn: Any = two.figure().data[0]
+    assert "nan" not in drawn.text[0][0]
 
 
 @pytest.mark.parametrize(

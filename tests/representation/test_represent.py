@@ -63,6 +63,7 @@ def test_the_study_says_what_it_did(tmp_path: Path):
     told = f"{found.chosen} is chosen; choosing so reaches {reached} with 40 labels, on rows that had no say"
     assert told in str(found)
     assert "points over raw inputs, no interval: 2 seeds; the encoder" in str(found)
+    assert found.efficiency.majority is not None
     assert f"the largest class {100 * found.efficiency.majority.mean():.1f} %" in str(found)
     assert "nan" not in str(found) + " ".join(found.findings)
     assert "There is no interval: 2 seeds." in found.findings
@@ -293,17 +294,20 @@ def test_wide_rows_are_studied_without_a_matrix_of_all_pairs(monkeypatch: pytest
     assert all(np.prod(shape) <= 200 * 3000 for shape in sides)
 
 
+def made(*args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
+    rows, y = make_classification(*args, **kwargs)
+    return np.asarray(rows), np.asarray(y)
+
+
 def test_the_probe_that_is_kept_is_the_one_that_is_measured():
     """As sonar: few rows, many columns, two classes. Labels of other rows, which the study never saw, agree."""
     right, claimed, chosen = [], [], []
     for seed in range(3):
-        rows, y = make_classification(
-            900, 60, n_informative=8, n_redundant=20, n_clusters_per_class=3, flip_y=0.05, random_state=seed
-        )
+        rows, y = made(900, 60, n_informative=8, n_redundant=20, n_clusters_per_class=3, flip_y=0.05, random_state=seed)
         found = study(rows[:150], y[:150], None, kinds="denoising", seeds=3, labels=["all"])
         assert found.probe is not None
         codes = found.encoder.encode(rows)
-        probe = LogisticRegression(C=found.strength, max_iter=5000).fit(codes[:150], y[:150])
+        probe = LogisticRegression(C=found.probe.strength, max_iter=5000).fit(codes[:150], y[:150])
         right.append(probe.score(codes[150:], y[150:]))
         claimed.append(found.probe.accuracy)
         chosen.append(found.strength)

@@ -112,7 +112,7 @@ def linear_probe(
 
     Args:
         Z_train: features of shape (n, d).
-        y_train: class indices of shape (n,): whole numbers from 0, of any size.
+        y_train: class indices of shape (n,): whole numbers from 0, with or without gaps.
         Z_test: features of shape (m, d); they influence nothing but the accuracy.
         y_test: class indices of shape (m,), of classes that ``y_train`` holds.
         strengths: values of C to choose from, > 0; a single one is taken as it is.
