@@ -25,6 +25,9 @@ from leadline.randomness import torch_generator
 SCHEMA = 1
 """Version of the encoder's file; a reader refuses a version that it does not know."""
 
+OFFSET = "offset"
+"""The entry of an encoder's weights that is subtracted from rows in float64, before they become float32."""
+
 AnyArchitecture = Architecture | PatchArchitecture | LocalArchitecture
 
 KINDS: dict[str, type[AnyArchitecture]] = {
@@ -48,7 +51,8 @@ class Encoder:
 
     architecture: AnyArchitecture
     weights: Mapping[str, np.ndarray]
-    """The encoder's parameters, by their names in :attr:`module`."""
+    """The encoder's parameters, by their names in :attr:`module`. There may be an ``offset`` beside them, which is
+    subtracted from rows in float64: float32 cannot hold rows such as timestamps."""
     rows_seen: UInt64[np.ndarray, " n"]
     """Fingerprints of the rows that pretraining used; see :func:`leadline.data.row_fingerprints`."""
     module: nn.Module = field(init=False, repr=False)
@@ -56,7 +60,7 @@ class Encoder:
 
     def __post_init__(self):
         module = self.architecture.encoder(torch.Generator().manual_seed(0))
-        tensors = {name: torch.from_numpy(array.copy()) for name, array in self.weights.items()}
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in self.weights.items() if name != OFFSET}
         module = module.to(next(iter(tensors.values())).dtype)
         module.load_state_dict(tensors)
         object.__setattr__(self, "module", module.eval().requires_grad_(False))
@@ -70,6 +74,11 @@ class Encoder:
         """The encoder in the weights of a whole autoencoder."""
         inner = {name.removeprefix("encoder."): w for name, w in weights.items() if name.startswith("encoder.")}
         return cls(architecture, inner, rows_seen)
+
+    @property
+    def offset(self) -> np.ndarray | None:
+        """The row that is subtracted from every row in float64; ``None`` where float32 is exact enough."""
+        return self.weights.get(OFFSET)
 
     @property
     def output_size(self) -> int:
@@ -123,12 +132,15 @@ class Encoder:
         images of one size."""
         from leadline.data import row_fingerprints
 
-        return np.isin(row_fingerprints(X if self.architecture.grid is None else self._rows(X)), self.rows_seen)
+        is_plain = self.architecture.grid is None and self.offset is None
+        return np.isin(row_fingerprints(X if is_plain else self._rows(X)), self.rows_seen)
 
     def untrained(self, seed: int) -> "Encoder":
         """The same architecture with new random weights, as before any training: the control of every study."""
         module = self.architecture.encoder(torch_generator(seed, WEIGHTS))
         weights = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+        if self.offset is not None:
+            weights[OFFSET] = self.offset
         return Encoder(self.architecture, weights, np.zeros(0, np.uint64))
 
     def _layer_by_layer(self, x: torch.Tensor) -> torch.Tensor:
@@ -142,7 +154,13 @@ class Encoder:
         return next(kind for kind, architecture in KINDS.items() if isinstance(self.architecture, architecture))
 
     def _rows(self, X: Any, first_row: int = 0) -> np.ndarray:
-        grid, dtype = self.architecture.grid, number_type(self.module)
+        if self.offset is None:
+            return self._checked(X, first_row, number_type(self.module))
+        rows = self._checked(X, first_row, np.float64)
+        return (rows - self.offset.reshape(rows.shape[1:])).astype(number_type(self.module))
+
+    def _checked(self, X: Any, first_row: int, dtype: type[np.floating]) -> np.ndarray:
+        grid = self.architecture.grid
         if grid is not None:
             any_size = isinstance(self.architecture, PatchArchitecture)
             images = check_images(X, grid, any_size=any_size, dtype=dtype, first_row=first_row)
@@ -175,13 +193,19 @@ class Encoder:
     def to_onnx(self, path: str | PathLike[str]) -> None:
         """Write the encoder as an ONNX model: input ``rows`` of shape (n, features), output ``code``, any n.
 
+        The rows are float32; float64 where the encoder has an :attr:`offset`.
+
         Raises:
             InputError: the extra ``onnx`` is not installed.
             SaveError: the file could not be written.
         """
         from leadline.autoencoders.export import write_onnx
 
-        write_onnx(self.module, torch.zeros(2, self.architecture.input_size), path)
+        if self.offset is None:
+            write_onnx(self.module, torch.zeros(2, self.architecture.input_size), path)
+        else:
+            rows = torch.zeros(2, self.architecture.input_size, dtype=torch.float64)
+            write_onnx(_Shifted(self.module, self.offset), rows, path)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one safetensors file: the encoder's tensors, and its architecture as JSON in the header.
@@ -224,6 +248,20 @@ class Encoder:
             return cls.of(KINDS[document["kind"]](**document["architecture"]), tensors, rows_seen)
         except (KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:
             raise SaveError(f"{path} is damaged or from another release ({error})") from error
+
+
+class _Shifted(nn.Module):
+    """An encoder that subtracts an offset in float64 before its first layer."""
+
+    offset: torch.Tensor
+
+    def __init__(self, module: nn.Module, offset: np.ndarray):
+        super().__init__()
+        self.module = module
+        self.register_buffer("offset", torch.from_numpy(offset.copy()))
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.module((rows - self.offset).float())
 
 
 def encode_in_blocks(
