@@ -3,7 +3,6 @@
 import sys
 import threading
 import webbrowser
-from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from leadline.cli import DONE
@@ -38,9 +37,9 @@ def explore(
     expose
         Yes, others on the network may reach it.
     """
-    if find_spec("dash") is None:
-        raise InputError("the explorer needs Dash", got="no module dash", cure="pip install 'leadline[explore]'")
-    from leadline.explore import ROOMS, open_rooms
+    from leadline.explore import ROOMS, check_installed, open_rooms
+
+    check_installed()
     from leadline.explore.guard import is_loopback
     from leadline.explore.server import Server
 
@@ -63,11 +62,8 @@ def explore(
             print(f"leadline: port {port} is in use, so this is {server.port}", file=sys.stderr)
         if not is_loopback(host):
             print("leadline: whoever learns this address can use this machine's time", file=sys.stderr)
-        try:
-            print(address, flush=True)
-            if not no_browser:
-                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-            server.serve()
-        except KeyboardInterrupt:
-            print("leadline: stopped", file=sys.stderr)  # the way in which it is meant to end
+        print(address, flush=True)
+        if not no_browser:
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        server.serve()
     return DONE
