@@ -129,17 +129,19 @@ def test_of_many_clicks_at_once_two_begin_a_run(monkeypatch):
     monkeypatch.setattr(representation_room, "WORK", "tests.explore.work:never_ends")
     together = Barrier(clicks)
 
-    def click(_: int) -> str | None:
+    def click(_: int) -> str:
         together.wait()
-        try:
-            return begin(TINY)
-        except InputError as error:
-            assert str(error).startswith("at most 2 runs can be under way at the same time\n  got:   2 are under way")
-            return None
+        return begin(TINY)
 
     with ThreadPoolExecutor(clicks) as threads:
-        begun = [name for name in threads.map(click, range(clicks)) if name is not None]
+        answers = [threads.submit(click, i) for i in range(clicks)]
+    refusals = [answer.exception() for answer in answers]
+    begun = [answer.result() for answer, refusal in zip(answers, refusals, strict=True) if refusal is None]
     assert len(begun) == representation_room.MOST_RUNS == 2
+    for refusal in filter(None, refusals):
+        rule = "at most 2 runs can be under way at the same time\n  got:   2 are under way"
+        assert isinstance(refusal, InputError)
+        assert str(refusal).startswith(rule)
     assert {name for name in begun if jobs().progress(name).status == "running"} == set(begun)
     with pytest.raises(InputError, match="at most 2 runs"):
         begin(TINY)

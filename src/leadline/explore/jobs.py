@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from leadline.errors import InputError, LeadlineError, SaveError, describe
+from leadline.explore import orphans
 from leadline.explore.folders import remove, temporary
-from leadline.explore.orphans import end_with_parent
 
 Status = Literal["running", "done", "failed", "stopped"]
 
@@ -87,7 +87,7 @@ class Jobs:
                 )
             try:
                 folder.mkdir()
-                process.start()
+                orphans.start(process)
             except OSError as error:
                 raise SaveError(
                     f"the run could not start: {error.strerror or error}; free some memory or disk"
@@ -162,7 +162,7 @@ def _lines(file: Path) -> tuple[dict[str, Any], ...]:
 
 def _run(work: str, settings: str, folder: str) -> None:
     """In the process of a job."""
-    end_with_parent()
+    orphans.end_with_parent()
     module, _, function = work.partition(":")
     try:
         with Path(folder, METRICS).open("a", encoding="utf-8") as file:

@@ -21,8 +21,8 @@ import leadline
 from leadline.data import manual_text
 from leadline.decoding import RecurrentLM
 from leadline.errors import InputError, SaveError
+from leadline.explore import orphans
 from leadline.explore.folders import temporary
-from leadline.explore.orphans import end_with_parent
 from leadline.explore.room import PendingError
 
 RECIPE: dict[str, Any] = {"types": 1500, "hidden": 96, "epochs": 3, "seed": 0}
@@ -60,7 +60,7 @@ def model() -> RecurrentLM:
                     ) from None
             worker = multiprocessing.get_context("spawn").Process(target=train, args=(RECIPE, where), daemon=True)
             try:
-                worker.start()
+                orphans.start(worker)
             except OSError as error:
                 raise SaveError(f"the language model's training could not start: {error.strerror or error}") from error
             since = time.monotonic()
@@ -73,7 +73,7 @@ def model() -> RecurrentLM:
 
 def train(recipe: dict[str, Any], where: Path) -> None:
     """Train the model and save it; the worker process runs this, and ends with its parent."""
-    end_with_parent()
+    orphans.end_with_parent()
     torch.set_num_threads(1)  # leaves a processor to the page, and sums always run in the same order
     RecurrentLM(**recipe).fit(text()).save(where)
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dash.exceptions import DependencyException
-from flask import Flask, Response, abort, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from leadline.checks import shown
@@ -53,10 +53,7 @@ def received() -> Any:
     Raises:
         InputError: the body is no JSON, or is nested too deep.
     """
-    try:
-        body = request.get_data()
-    except TimeoutError:
-        abort(408, "the question did not arrive")
+    body = request.get_data()
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
