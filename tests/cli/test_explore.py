@@ -44,7 +44,7 @@ def first_line(process: subprocess.Popen[str]) -> str:
 ENDS = {
     signal.SIGINT: (cli.INTERRUPTED, "leadline: interrupted\n"),
     signal.SIGTERM: (cli.STOPPED, "leadline: stopped\n"),
-    signal.SIGHUP: (cli.HUNG_UP, "leadline: hung up\n"),
+    signal.SIGHUP: (cli.STOPPED, "leadline: stopped\n"),
 }
 """The exit code and the last line on standard error, by the signal that ended the explorer."""
 
