@@ -121,7 +121,7 @@ def test_half_a_character_is_no_text():
 
 def test_minus_zero_is_zero():
     assert to_query(from_values(Example, ["RNN", 50, "-0.0", False, 0, "the"])) == "?scale=0"
-    assert str(from_query(Example, "?scale=-0.001").scale) == "0.0"
+    assert str(from_query(Example, "?scale=-0.0001").scale) == "0.0"
 
 
 def test_an_address_of_very_many_settings_is_refused():
