@@ -143,8 +143,24 @@ def test_ctrl_c_in_a_terminal_reaches_every_process_and_is_answered_once(tempora
         (["--host", "0.0.0.0"], "--host 0.0.0.0 --expose"),
         (["cellar"], "the rooms are gradients"),
         (["--port", "-1"], "--port is a number from 0 to 65535"),
+        (["--port", str(10**30)], "--port is a number from 0 to 65535"),
+        (["http://[::1/gradients"], "a link leads to a room"),
+        (["gradients/\x00"], "a link leads to a room"),
+        (["--host", "ä" * 100, "--expose"], "--host and --port are this machine's"),
+        (["--host", "a\x00b", "--expose"], "--host and --port are this machine's"),
+        (["--host", "unix:///tmp/x", "--expose"], "--host and --port are this machine's"),
+        (["--host", "no.such.host.invalid", "--expose"], "no such host here"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_served(arguments, told, capsys):
     assert cli.run(["explore", "--no-browser", *arguments]) == cli.BAD_USAGE
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a device that is always full")
+def test_an_address_that_cannot_be_printed_is_an_error_in_words():
+    command = [sys.executable, "-m", "leadline", "explore", "--no-browser", "--port", "0"]
+    with open("/dev/full", "w") as full:  # noqa: PTH123  a device, not a file
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    assert done.stderr.startswith("leadline: the explorer's address could not be printed: No space left on device\n")
+    assert done.returncode != 0

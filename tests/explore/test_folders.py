@@ -1,20 +1,23 @@
 """Temporary folders: those of strangers stay as they are, those of killed processes go."""
 
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+from base64 import b64encode
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from leadline.errors import SaveError
 from leadline.explore import folders
 from leadline.explore.folders import LOCK, MARK, remove, temporary
 
-NAME = "leadline-jobs"
+NAME = "leadline-explorer-jobs"
 
 HOLD = f"""
 import sys
@@ -118,7 +121,7 @@ def strangers(home: Path, left: Path) -> None:
     edited = home / folders._new_name(NAME)
     edited.mkdir()
     (edited / MARK).write_bytes(folders._mark(edited) + b"and I added a line")
-    renamed = home / folders._new_name("leadline-uploads")
+    renamed = home / folders._new_name("leadline-explorer-uploads")
     renamed.mkdir()
     (renamed / MARK).write_bytes(folders._mark(home / "another"))
 
@@ -134,7 +137,7 @@ def test_folders_of_strangers_with_the_same_names_stay_bit_equal(home):
     (target / MARK).write_bytes(folders._mark(link_to_ours))
     link_to_ours.symlink_to(target)
     before = snapshot(home)
-    for name in (NAME, "leadline-uploads", "leadline-models"):
+    for name in (NAME, "leadline-explorer-uploads", "leadline-explorer-models"):
         remove(temporary(name))
     assert snapshot(home) == before
 
@@ -189,3 +192,36 @@ def test_a_temporary_folder_that_cannot_be_written_is_an_error_with_a_cure(home,
     monkeypatch.setattr(tempfile, "tempdir", str(home / "gone"))
     with pytest.raises(SaveError, match="needs a temporary folder that can be written"):
         temporary(NAME)
+
+
+FULL = """
+import os, resource, sys, tempfile
+from leadline.errors import SaveError
+from leadline.explore.jobs import Jobs
+from leadline.explore.uploads import Uploads
+uploads = Uploads()
+jobs = Jobs()
+before = sorted(os.listdir(tempfile.gettempdir()))
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # no file can grow, as on a full disk
+for attempt in (lambda: uploads.keep({sent!r}), Uploads, Jobs):
+    try:
+        attempt()
+    except SaveError as error:
+        sys.stderr.write(str(error) + "\\n")
+assert sorted(os.listdir(tempfile.gettempdir())) == before
+assert [path.suffix for path in uploads._home.iterdir() if path.suffix == ".npz"] == []
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+def test_a_full_disk_is_told_and_leaves_nothing(home):
+    file = io.BytesIO()
+    np.savez(file, X=np.eye(3))
+    sent = "data:application/octet-stream;base64," + b64encode(file.getvalue()).decode()
+    done = killed(FULL.format(sent=sent))
+    assert done.returncode == 0, done.stderr
+    kept, *made = done.stderr.splitlines()
+    assert kept.startswith("the upload could not be kept: File too large; free some space")
+    assert len(made) == 2
+    assert all(line.startswith("the explorer needs a temporary folder that can be written (File") for line in made)
+    assert list(home.iterdir()) == []

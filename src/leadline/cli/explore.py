@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from leadline.cli import DONE
 from leadline.cli.output import Switch
-from leadline.errors import InputError
+from leadline.errors import InputError, SaveError
 
 
 def explore(
@@ -40,13 +40,17 @@ def explore(
     from leadline.explore import ROOMS, check_installed, open_rooms
 
     check_installed()
+    from leadline.checks import shown
     from leadline.explore.guard import is_loopback
     from leadline.explore.server import Server
 
-    shared = urlsplit(at)
+    try:
+        shared = urlsplit(at)
+    except ValueError as error:
+        raise InputError("a link leads to a room", got=shown(at), cause=str(error)) from None
     name = shared.path.rpartition("/")[2]
     if name and name not in ROOMS:
-        raise InputError("a link leads to a room", got=at, cure=f"the rooms are {', '.join(ROOMS)}")
+        raise InputError("a link leads to a room", got=shown(at), cure=f"the rooms are {', '.join(ROOMS)}")
     if not is_loopback(host) and not expose:
         raise InputError(
             "others on the network are let in on purpose only",
@@ -62,7 +66,10 @@ def explore(
             print(f"leadline: port {port} is in use, so this is {server.port}", file=sys.stderr)
         if not is_loopback(host):
             print("leadline: whoever learns this address can use this machine's time", file=sys.stderr)
-        print(address, flush=True)
+        try:
+            print(address, flush=True)
+        except OSError as error:  # a pipe that nobody reads, or a full disk
+            raise SaveError(f"the explorer's address could not be printed: {error.strerror or error}") from error
         if not no_browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         server.serve()

@@ -38,7 +38,7 @@ def temporary(name: str) -> Path:
     Folders of the same name that killed processes left behind are removed first.
 
     Args:
-        name: the beginning of the folder's name, ``"leadline-jobs"``.
+        name: the beginning of the folder's name, ``"leadline-explorer-jobs"``.
 
     Raises:
         SaveError: the temporary folder of this machine cannot be written.

@@ -54,7 +54,7 @@ class Jobs:
 
     def __init__(self, most: int = 2) -> None:
         self.most = most
-        self._home = temporary("leadline-jobs")
+        self._home = temporary("leadline-explorer-jobs")
         self._processes: dict[str, BaseProcess] = {}
         self._stopped: set[str] = set()
         self._lock = threading.Lock()

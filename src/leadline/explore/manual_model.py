@@ -109,4 +109,4 @@ def _cache(home: str) -> Path:
             return where
     except (OSError, RuntimeError):  # a RuntimeError says that the user has no home folder
         pass
-    return temporary("leadline-models")
+    return temporary("leadline-explorer-models")

@@ -15,6 +15,7 @@ from typing import Any
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
+from leadline.checks import shown
 from leadline.errors import InputError
 from leadline.explore.guard import guard
 from leadline.explore.page import application
@@ -131,14 +132,15 @@ def _bound(host: str, port: int) -> socket.socket:
             tried.bind((host, candidate))
             tried.listen(128)
             return tried
-        except OSError as error:
+        except (OSError, ValueError, TypeError) as error:  # the last two say that no host can have that name
             tried.close()
-            if error.errno == errno.EADDRINUSE:
+            number = getattr(error, "errno", None)
+            if number == errno.EADDRINUSE:
                 continue
             raise InputError(
                 "--host and --port are this machine's to listen on",
-                got=f"{host}:{candidate} ({error.strerror})",
-                cause="ports below 1024 need rights" if error.errno == errno.EACCES else "no such host here",
+                got=f"{shown(host)}, port {candidate} ({getattr(error, 'strerror', None) or error})",
+                cause="ports below 1024 need rights" if number == errno.EACCES else "no such host here",
                 cure="leadline explore, without either",
             ) from None
     raise InputError(

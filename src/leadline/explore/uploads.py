@@ -39,7 +39,7 @@ class Uploads:
     """The uploads of one server, in a folder that goes with it."""
 
     def __init__(self) -> None:
-        self._home = temporary("leadline-uploads")
+        self._home = temporary("leadline-explorer-uploads")
         self._kept: list[str] = []
         self._lock = threading.Lock()
 
