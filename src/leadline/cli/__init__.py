@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted, 143 told to stop.
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cyclopts import App, CycloptsError
 
@@ -74,7 +75,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         print(f"leadline: {describe(error)}", file=sys.stderr)
         return FAILED
     except Stopped:
-        print("leadline: stopped", file=sys.stderr)
+        with suppress(OSError):  # after a hang-up the terminal is gone
+            print("leadline: stopped", file=sys.stderr)
         return STOPPED
     except KeyboardInterrupt:
         print("leadline: interrupted", file=sys.stderr)
@@ -90,4 +92,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup ignores it
         signal.signal(signal.SIGHUP, stop)
-    sys.exit(run())
+    code = run()
+    if code in (INTERRUPTED, STOPPED):
+        for name in ("SIGHUP", "SIGINT", "SIGTERM"):  # an impatient second signal must not break the cleaning up
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
+    sys.exit(code)
