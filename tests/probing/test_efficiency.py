@@ -118,7 +118,8 @@ def test_poisoned_test_rows_move_no_statistic(encoders):
     poisoned = X.copy()
     for role in ROLES[:1]:
         poisoned[role.test] += 1e4
-    roles = [replace(ROLES[0], test=ROLES[0].probe_validation)] * 2
+    swapped = {"test": ROLES[0].probe_validation, "probe_validation": ROLES[0].test}
+    roles = [replace(ROLES[0], **swapped)] * 2
     same = {"denoising": [encoders[0]] * 2}
     clean, dirty = study(same, roles=roles), study(same, X=poisoned, roles=roles)
     assert np.array_equal(clean.accuracy, dirty.accuracy)
