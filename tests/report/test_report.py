@@ -11,7 +11,6 @@ import pytest
 from markdown_it import MarkdownIt
 
 from leadline import figures, report, storage
-from leadline.data import Dataset
 from leadline.report.page import interval_picture, place, prose
 from leadline.sounding import Interval, Protocol
 from leadline.worksheet import STATEMENTS, Fact, Result, Setting
@@ -231,31 +230,6 @@ def test_the_json_is_strict_and_keeps_the_kinds_of_numbers():
         "nested": {"pair": [1, None]},
         "path": "a/b",
     }
-
-
-def test_the_command_repeats_the_measurement_as_it_was_made():
-    def commands(setting: Setting, **settings: Any) -> str:
-        answer = replace(example.answer("ae.f"), protocol=Protocol(settings))
-        result = Result(example.statement("ae.f", "works"), answer=answer)
-        document = report.as_json([result], setting)["statements"][0]
-        assert document["command"] in report.as_markdown([result], setting)
-        assert document["command"].replace("'", "&#39;") in report.as_html([result], setting, {})
-        return document["command"]
-
-    assert commands(Setting("quick")) == "leadline worksheet --only ae.f --budget quick --fresh"
-    assert commands(Setting("quick"), budget="full") == "leadline worksheet --only ae.f --budget full --fresh"
-    assert (
-        commands(SETTING, budget="quick", data="my data", path="my data.csv", labels="kind")
-        == "leadline worksheet --only ae.f --budget quick --data 'my data.csv' --labels kind --fresh"
-    )
-    assert "--data" not in commands(SETTING, budget="quick", data="digits")
-    failed = Result(example.statement("ae.f", "crashes"), failure="crash")
-    assert "--only ae.f --budget full --fresh" in report.as_markdown([failed], Setting("full"))
-    data = Dataset(np.eye(4), np.array([0, 1, 0, 1]), "mine")
-    assert "--data mine.npz --fresh" in report.as_markdown([failed], Setting("full", data, {"path": "mine.npz"}))
-    assert "--only" not in report.as_markdown([failed], Setting("full", data))  # no path leads there
-    unbuilt = Result(replace(STATEMENTS["ae.f"], measure=None))
-    assert "--only" not in report.as_markdown([unbuilt], SETTING) + report.as_html([unbuilt], SETTING, {})
 
 
 def test_a_time_stands_only_beside_what_took_it(results):

@@ -8,6 +8,7 @@ from leadline.sounding import Protocol
 from leadline.statistics import Effect
 from leadline.worksheet import SECTIONS, Above, Answer, Below, Fact, Holds, Result, Setting, Within
 from leadline.worksheet.criterion import Leaf
+from leadline.worksheet.setting import BUDGET, DATA, FILE_NAMES, SETTING_NAMES
 
 
 @dataclass(frozen=True)
@@ -118,20 +119,28 @@ def described(protocol: Protocol) -> Iterator[tuple[str, str]]:
 
 
 def command(result: Result, setting: Setting) -> str | None:
-    """The command that measures a statement again as it was measured; ``None`` where there is none.
+    """The command that measures a statement again as it was measured.
 
-    That is while no measurement is built, and for data that came from no file.
+    ``None`` where no measurement is built, and where the data came from no file.
     """
     given = setting.describe(result.statement)
-    used = {**given, **result.answer.protocol.settings} if result.answer is not None else given
-    if result.statement.measure is None or ("data" in given and "path" not in used):
+    if result.answer is not None and BUDGET in result.answer.protocol.settings:
+        protocol = result.answer.protocol.settings
+        given = {name: str(protocol[name]) for name in SETTING_NAMES if name in protocol}
+    path, labels = FILE_NAMES["path"], FILE_NAMES["labels"]
+    if result.statement.measure is None or (DATA in given and path not in given):
         return None
-    words = ["leadline", "worksheet", "--only", result.statement.id, "--budget", used["budget"]]
-    if "path" in used:
-        words += ["--data", str(used["path"])]
-    if "labels" in used:
-        words += ["--labels", str(used["labels"])]
+    words = ["leadline", "worksheet", "--only", result.statement.id, "--budget", given[BUDGET]]
+    if path in given:
+        words += _option("--data", given[path])
+    if labels in given:
+        words += _option("--labels", given[labels])
     return shlex.join([*words, "--fresh"])
+
+
+def _option(name: str, value: str) -> list[str]:
+    """The words of an option; a value that begins with a dash is joined to the name, lest it be read as an option."""
+    return [f"{name}={value}"] if value.startswith("-") else [name, value]
 
 
 def by_section(results: Sequence[Result]) -> dict[str, list[Result]]:

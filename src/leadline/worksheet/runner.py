@@ -13,7 +13,7 @@ from pathlib import Path
 from leadline.errors import InputError, LeadlineError, SaveError, context, describe
 from leadline.storage import pack
 from leadline.worksheet.answer import Answer
-from leadline.worksheet.setting import Setting
+from leadline.worksheet.setting import KEY, SETTING_NAMES, Setting
 from leadline.worksheet.statement import Statement
 from leadline.worksheet.workers import cluster_workers, processes
 
@@ -70,7 +70,10 @@ def _with_setting(answer: Answer, statement: Statement, setting: Setting) -> Ans
     """The answer with the conditions of its measurement in its protocol."""
     if not isinstance(answer, Answer) or answer.statement_id != statement.id:
         raise TypeError(f"{statement.measure} returned {answer!r:.80}, not an Answer to {statement.id}")
-    settings = {**answer.protocol.settings, **setting.describe(statement), "key": setting.key(statement)}
+    taken = sorted(set(answer.protocol.settings) & set(SETTING_NAMES))
+    if taken:
+        raise TypeError(f"{statement.measure} uses {taken[0]!r} as a name of its protocol, which is the setting's")
+    settings = {**answer.protocol.settings, **setting.describe(statement), KEY: setting.key(statement)}
     return replace(answer, protocol=replace(answer.protocol, settings=settings))
 
 
@@ -137,7 +140,7 @@ def kept(statement: Statement, setting: Setting, folder: str | PathLike[str]) ->
         answer = Answer.load(_place(folder, statement, setting))
     except SaveError:
         return None
-    is_current = answer.protocol.settings.get("key") == setting.key(statement)
+    is_current = answer.protocol.settings.get(KEY) == setting.key(statement)
     return Result(statement, answer=answer) if is_current else None
 
 
