@@ -41,10 +41,10 @@ class Part:
         if self.leaf is None:
             return "reported"
         if low is not None and high is not None:
-            return f"must lie between {low:g} and {high:g}"
+            return f"must lie between {low:zg} and {high:zg}"
         if low is not None:
-            return f"must be above {low:g}"
-        return "must hold" if high is None else f"must be below {high:g}"
+            return f"must be above {low:zg}"
+        return "must hold" if high is None else f"must be below {high:zg}"
 
     @property
     def text(self) -> str:

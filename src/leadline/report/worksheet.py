@@ -91,7 +91,7 @@ def duration(seconds: float | None) -> str:
     """
     if seconds is None:
         return ""
-    return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds:z.2f} s" if seconds < 1 else f"{seconds:z.1f} s" if seconds < 10 else f"{seconds:z.0f} s"
 
 
 def _tally(results: Sequence[Result]) -> dict[str, int]:

@@ -5,6 +5,7 @@ outcome follows from it in three-valued logic: a part holds, fails, or is left o
 the simultaneous ones.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,6 +16,9 @@ from leadline.sounding import Outcome
 from leadline.statistics import Effect
 
 Kind = TypeVar("Kind")
+
+MORE_SEEDS = "only with more seeds"
+"""The answer of a design with too few seeds for an interval."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,8 @@ class Above:
 
     def detectable(self, effect: Effect) -> str:
         """The value from which on the design would have seen that the part holds."""
-        effect = checks.instance(effect, "effect", Effect)
-        return f"from {self.threshold + effect.detectable:z.2g} {effect.unit}".rstrip() + " on"
+        value = self.threshold + checks.instance(effect, "effect", Effect).detectable
+        return f"from {value:z.2g} {effect.unit}".rstrip() + " on" if math.isfinite(value) else MORE_SEEDS
 
     def __str__(self) -> str:
         return f"{self.effect} > {self.threshold:zg}"
@@ -77,8 +81,8 @@ class Below:
 
     def detectable(self, effect: Effect) -> str:
         """The value from which on, downwards, the design would have seen that the part holds."""
-        effect = checks.instance(effect, "effect", Effect)
-        return f"from {self.threshold - effect.detectable:z.2g} {effect.unit}".rstrip() + " down"
+        value = self.threshold - checks.instance(effect, "effect", Effect).detectable
+        return f"from {value:z.2g} {effect.unit}".rstrip() + " down" if math.isfinite(value) else MORE_SEEDS
 
     def __str__(self) -> str:
         return f"{self.effect} < {self.threshold:zg}"
@@ -108,6 +112,8 @@ class Within:
         simultaneous = checks.instance(effect, "effect", Effect).simultaneous
         half = (simultaneous.high - simultaneous.low) / 2
         allowed = (self.high - self.low) / 2
+        if not math.isfinite(half):
+            return MORE_SEEDS
         return f"inside its bounds only with an interval of ±{allowed:z.2g}, where it has ±{half:z.2g}"
 
     def __str__(self) -> str:

@@ -42,7 +42,7 @@ class Arms(Sounding):
     @property
     def verdict(self) -> Verdict:
         """Every arm's mean."""
-        means = ", ".join(f"{name} {self.of(name).mean():.1f} %" for name in self.names)
+        means = ", ".join(f"{name} {self.of(name).mean():z.1f} %" for name in self.names)
         return Verdict(f"accuracy with {self.labels} labels: {means}")
 
     def table(self) -> "pd.DataFrame":
@@ -67,7 +67,7 @@ class Arms(Sounding):
         figure = new_figure(
             self.title,
             f"points of accuracy over {plain(self.reference)} "
-            f"({self.of(self.reference).mean():.1f} %), {self.labels} labels",
+            f"({self.of(self.reference).mean():z.1f} %), {self.labels} labels",
             height=150 + 44 * len(others),
         )
         for y, name in enumerate(others):

@@ -76,7 +76,7 @@ class Augmented(Sounding):
         means = zip(self.kinds, self.error.mean(1), self.lost.mean(1), strict=True)
         return Verdict(
             "clean test error and accuracy lost under an unseen corruption: "
-            + "; ".join(f"{kind} {error:.3f} and {lost:.1f} points" for kind, error, lost in means)
+            + "; ".join(f"{kind} {error:z.3f} and {lost:z.1f} points" for kind, error, lost in means)
         )
 
     def table(self) -> "pd.DataFrame":
@@ -230,7 +230,7 @@ def _augmented(
             "batch size": overfitting.BATCH_SIZE,
             "noise": NOISE * spread(dataset),
             "mask ratio": MASK_RATIO,
-            "unseen corruption": f"{100 * SWAPPED:.0f} % of the entries are those of other rows",
+            "unseen corruption": f"{100 * SWAPPED:z.0f} % of the entries are those of other rows",
             "labels": labels,
             "label subsets": subsets,
         },

@@ -13,6 +13,7 @@ from leadline.data import Dataset
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import kendall_tau
 from leadline.worksheet.answer import Answer, effects_of, finding
+from leadline.worksheet.criterion import Fact
 from leadline.worksheet.measurements.autoencoders.arms import compared
 from leadline.worksheet.measurements.autoencoders.pretraining import (
     epochs_at_most,
@@ -75,8 +76,8 @@ class LossOrder(Sounding):
         names = [f"{kind}, {width} units" for kind in self.kinds for width in self.widths.tolist()]
         low, best = int(loss.argmin()), int(accuracy.argmax())
         return Verdict(
-            f"on {self.data_name} the lowest validation loss is that of {names[low]} ({accuracy[low]:.1f} % with "
-            f"{self.labels} labels), the best probe that of {names[best]} ({accuracy[best]:.1f} %)"
+            f"on {self.data_name} the lowest validation loss is that of {names[low]} ({accuracy[low]:z.1f} % with "
+            f"{self.labels} labels), the best probe that of {names[best]} ({accuracy[best]:z.1f} %)"
         )
 
     def table(self) -> "pd.DataFrame":
@@ -127,6 +128,7 @@ def loss_against_probe(setting: Setting) -> Answer:
         and effects[name.replace("loss", "accuracy", 1)].simultaneous.below(0)
     ]
     found = "; ".join(inverted) if inverted else "none"
+    pairs = sum(name.startswith("loss_") for name in effects)
     return Answer(
         protocol=Protocol(
             {
@@ -140,9 +142,17 @@ def loss_against_probe(setting: Setting) -> Answer:
             seeds=setting.seeds,
         ),
         statement_id="ae.b",
-        sentence=f"lower loss and lower probe accuracy in {len(inverted)} of 4 registered pairs: {found}.",
+        sentence=f"lower loss and lower probe accuracy in {len(inverted)} of {pairs} registered pairs: {found}.",
         soundings=orders,
         effects=effects,
+        facts={
+            "inverted_pairs": Fact(
+                "registered pairs of which one has both the lower loss and the lower accuracy",
+                bool(inverted),
+                f"{len(inverted)} of {pairs}: {found}",
+                "one or more",
+            )
+        },
         findings=(
             *map(finding, orders.values()),
             "Kendall's tau between low loss and high accuracy: "
