@@ -40,7 +40,7 @@ def test_a_measurement_that_crashes_costs_no_other_its_answer(tmp_path: Path):
     [
         ("returns_nothing", "not an Answer to ae.f"),
         ("works_too", "not an Answer to ae.f"),
-        ("lacks_an_effect", "KeyError: 'gain_at_fewest'"),
+        ("lacks_an_effect", "effects must hold 'gain_at_fewest', which the criterion names"),
         ("lacks_a_figure", "StopIteration"),
         ("exits", "SystemExit: 3"),
     ],

@@ -9,7 +9,7 @@ import numpy as np
 
 from leadline import checks
 from leadline.sounding import Sounding, Verdict
-from leadline.statistics import Effect, effect
+from leadline.statistics import PERCENT, POINTS, UNBOUNDED, Bounds, Effect, effect
 from leadline.worksheet.criterion import Above, Below, Fact, Holds, Leaf, Within
 from leadline.worksheet.statement import Statement
 from leadline.worksheet.statements import STATEMENTS
@@ -19,21 +19,35 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
-def effects_of(statement_id: str, **measured: tuple[np.ndarray, str, str]) -> dict[str, Effect]:
+Measured = tuple[np.ndarray, str, str] | tuple[np.ndarray, str, str, Bounds]
+"""Values per seed, of shape (seeds, ...); their name in words; their unit; the smallest and the largest possible."""
+
+BOUNDS_OF_UNITS = {"%": PERCENT, "% of networks": PERCENT, "points": POINTS}
+"""Bounds of quantities by their unit, where none are given."""
+
+
+def effects_of(statement_id: str, **measured: Measured) -> dict[str, Effect]:
     """Effects at the level that the statement's criterion asks for.
 
     The share of error that a statement has (5 % over the registered twenty) is divided among the effects that its
     criterion names, so that all of them, over the whole worksheet, cover together with at least 95 %.
 
     Args:
-        statement_id: whose criterion names the effects.
-        measured: by name, the per-seed values of shape (seeds, ...), what they are in words, and their unit.
+        statement_id: the statement whose criterion names the effects.
+        measured: by name, the values per seed of shape (seeds, ...), their name in words, their unit, and where they
+            are bounded the smallest and the largest possible value. Percentages and points are bounded by their unit.
+
+    >>> effects = effects_of("rnn.e", error_share_last_step=(np.array([0.0, 0.01, 0.02]), "share", "", (0.0, np.inf)))
+    >>> print(effects["error_share_last_step"])
+    share: 0.010 [0.000, 0.035]
     """
     comparisons = _statement(statement_id).criterion.comparisons
     found = {}
-    for name, triple in measured.items():
-        values, label, unit = checks.items(triple, name, least=3, of="values, label and unit")[:3]
-        found[name] = effect(values, label, unit, comparisons=comparisons)
+    for name, given in measured.items():
+        values, label, unit, *rest = checks.items(given, name, least=3, of="values, their name and their unit")
+        unit = checks.text(unit, f"the unit of {name}")
+        bounds = rest[0] if rest else BOUNDS_OF_UNITS.get(unit, UNBOUNDED)
+        found[name] = effect(values, label, unit, comparisons=comparisons, bounds=bounds)
     return found
 
 

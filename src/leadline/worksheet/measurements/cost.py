@@ -53,7 +53,8 @@ class Shares(Sounding):
     @property
     def of_sorting(self) -> np.ndarray:
         """Comparisons of the search over those of sorting what it scored; below 1 where selection saves work."""
-        return self.counted.comparisons / self.sorting
+        with np.errstate(divide="ignore"):
+            return self.counted.comparisons / self.sorting
 
     @property
     def sorting(self) -> np.ndarray:

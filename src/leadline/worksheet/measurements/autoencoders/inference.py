@@ -14,7 +14,7 @@ from leadline.probing import Scaling
 from leadline.probing.linear import STRENGTHS, solve_probes
 from leadline.randomness import torch_generator
 from leadline.sounding import Protocol, Sounding, Verdict
-from leadline.statistics import paired_interval
+from leadline.statistics import PERCENT, paired_interval
 from leadline.worksheet.answer import Answer, effects_of
 from leadline.worksheet.measurements.autoencoders.pretraining import (
     epochs_at_most,
@@ -68,7 +68,7 @@ class CorruptedUse(Sounding):
         for kind, cells in zip(self.kinds, self.accuracy, strict=True):
             for fit in range(2):
                 for use in range(2):
-                    interval = paired_interval(100 * cells[:, fit, use])
+                    interval = paired_interval(100 * cells[:, fit, use], bounds=PERCENT)
                     rows.append((kind, STATES[fit], STATES[use], interval.estimate, interval.low, interval.high))
         return pd.DataFrame(rows, columns=["kind", "fitted to", "used on", "accuracy", "low", "high"])
 

@@ -13,6 +13,7 @@ from leadline.autoencoders import Corruption, MaskedPatchTransformer, PatchMask,
 from leadline.data import Dataset, Roles
 from leadline.errors import InputError
 from leadline.randomness import numpy_generator, torch_generator
+from leadline.statistics import AT_LEAST_ZERO
 from leadline.worksheet.answer import Answer, effects_of
 from leadline.worksheet.measurements.autoencoders.arms import Arms, compared
 from leadline.worksheet.measurements.autoencoders.pretraining import label_count, layers, pretrained_on_own_rows
@@ -95,6 +96,7 @@ def patches_against_pixels(setting: Setting) -> Answer:
                     copying[name][:, i],
                     f"error of copying the nearest visible pixel under {mask}, on {called}",
                     "of the variance",
+                    AT_LEAST_ZERO,
                 )
     effects = effects_of("ae.g", **measured)
     told = [

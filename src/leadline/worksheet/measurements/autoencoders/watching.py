@@ -130,6 +130,7 @@ def held_out_error_is_watched(setting: Setting) -> Answer:
             100 * (errors[:, 1] / errors[:, 0] - 1),
             "the same, as a share of the test error at the validation minimum",
             "%",
+            (-100.0, np.inf),
         ),
         accuracy_early_minus_last=(
             accuracy["early-stopped"] - accuracy["last epoch"],

@@ -11,6 +11,7 @@ from leadline import recurrent
 from leadline.randomness import torch_generator
 from leadline.recurrent import LSTM, RNN, Regression
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.statistics import AT_LEAST_ZERO
 from leadline.worksheet.answer import Answer, effects_of
 from leadline.worksheet.setting import Setting
 
@@ -126,8 +127,18 @@ def running_average_is_learned(setting: Setting) -> Answer:
     every, last = learned.worst
     effects = effects_of(
         "rnn.e",
-        error_share_all_steps=(every, "worst share of the zero predictor's error, all timesteps", ""),
-        error_share_last_step=(last, "worst share of the zero predictor's error, last timestep", ""),
+        error_share_all_steps=(
+            every,
+            "worst share of the zero predictor's error, all timesteps",
+            "",
+            AT_LEAST_ZERO,
+        ),
+        error_share_last_step=(
+            last,
+            "worst share of the zero predictor's error, last timestep",
+            "",
+            AT_LEAST_ZERO,
+        ),
     )
     return Answer(
         protocol=protocol,

@@ -15,7 +15,7 @@ from leadline import recurrent
 from leadline.randomness import torch_generator
 from leadline.recurrent import RNN, Regression
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
-from leadline.statistics import Effect
+from leadline.statistics import SHARE, Effect
 from leadline.worksheet.answer import Answer, effects_of
 from leadline.worksheet.setting import Setting
 
@@ -158,10 +158,20 @@ def _answer(found: LongRange, networks: int) -> Answer:
     none, local, past = (found.r2[arm] for arm in ARMS)
     effects = effects_of(
         "rnn.c",
-        far_share_of_early_gradient=(by_seed(found.far_share[0]), "share of the early gradient from far losses", ""),
+        far_share_of_early_gradient=(
+            by_seed(found.far_share[0]),
+            "share of the early gradient from far losses",
+            "",
+            SHARE,
+        ),
         final_r2_with_minus_without=(local - none, "final R² with local losses minus without", ""),
         ln_ratio_of_early_gradients=(by_seed(found.log_ratio), "ln of early gradient with over without", "nats"),
-        far_share_after_learning=(by_seed(found.far_share[1]), "the same share after learning with local losses", ""),
+        far_share_after_learning=(
+            by_seed(found.far_share[1]),
+            "the same share after learning with local losses",
+            "",
+            SHARE,
+        ),
         final_r2_past_minus_without=(past - none[:, :1], "final R² with losses on x₁ minus without", ""),
     )
     effects["ratio_of_early_gradients"] = _as_ratio(effects["ln_ratio_of_early_gradients"])
