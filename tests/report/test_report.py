@@ -20,17 +20,6 @@ from tests.worksheet import example
 SETTING = Setting("quick")
 
 
-@pytest.fixture
-def results():
-    """One of each kind: agreeing, exact, differing from the course, failed, and the rest not measured."""
-    kinds = {
-        "ae.e": Result(STATEMENTS["ae.e"], failure="Traceback <of a> crash", seconds=1.0),
-        "ae.f": Result(STATEMENTS["ae.f"], answer=example.answer("ae.f"), seconds=12.3),
-        "beam.a": Result(STATEMENTS["beam.a"], answer=example.answer("beam.a", gain=-1.0)),
-    }
-    return [kinds.get(name, Result(statement)) for name, statement in STATEMENTS.items()]
-
-
 class Structure(HTMLParser):
     def __init__(self, html: str):
         super().__init__()

@@ -69,5 +69,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return value + 0.0 if math.isfinite(value) else None  # + 0.0 makes a negative zero a plain one
     return value if value is None or isinstance(value, bool | int | str) else str(value)
