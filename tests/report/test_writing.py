@@ -69,7 +69,8 @@ def test_the_files_are_utf_8_whatever_the_locale(results, tmp_path: Path):
     """Statements hold Greek letters, and readers on Windows expect another encoding."""
     code = (
         "import pickle, sys; from pathlib import Path; from leadline import report, worksheet;"
-        "results = pickle.loads(Path(sys.argv[1]).read_bytes()); report.write(results, worksheet.Setting('quick'), sys.argv[2])"
+        "setting = worksheet.Setting('quick');"
+        "results = pickle.loads(Path(sys.argv[1]).read_bytes()); report.write(results, setting, sys.argv[2])"
     )
     (tmp_path / "results").write_bytes(pickle.dumps(results))
     environment = {

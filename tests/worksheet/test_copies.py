@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,7 @@ PARTS = (
     AnyOf(AllOf(Above("a"), Below("b")), Within("c", 0, 1)),
     AllOf(AnyOf(Above("a"))),
 )
+WRONG: Any = "gain"
 RULES_AGAINST = (None, NEVER, AnyOf(), Below("a", -1), AllOf(Below("a"), Below("b")), Holds("other"))
 
 
@@ -93,7 +95,7 @@ def test_a_result_of_a_worker_prints_its_criterion():
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: AllOf("gain"), "parts\\[0\\] must be a part of a criterion"),
+        (lambda: AllOf(WRONG), "parts\\[0\\] must be a part of a criterion"),
         (lambda: AnyOf(Above("a"), parts=(Above("b"),)), "not both"),
         (lambda: Criterion(AllOf(), "supported"), "rule must name an effect or a fact"),
         (lambda: Criterion(NEVER, "refuted"), "rule must name an effect or a fact"),
@@ -101,7 +103,7 @@ def test_a_result_of_a_worker_prints_its_criterion():
         (lambda: Above("gain", float("nan")), "threshold must be a finite number"),
         (lambda: Within("gain", 1, 0), "low must be at most high"),
         (lambda: Above(""), "effect must be text"),
-        (lambda: Fact("a fact", 1, "1", "1"), "holds must be True or False"),
+        (lambda: Fact("a fact", WRONG, "1", "1"), "holds must be True or False"),
     ],
 )
 def test_nonsense_is_refused(make, text):

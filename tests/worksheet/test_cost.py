@@ -1,6 +1,7 @@
 """beam.e: what a search compares, counted, as shares of the course's bound and of ours."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +30,10 @@ def shares_of(answer: Answer) -> cost.Shares:
     return shares
 
 
+def traces_of(answer: Answer) -> list[Any]:
+    return list(answer.figure().data)
+
+
 def check_that_all_show_the_same(answer: Answer) -> None:
     """Recompute the shares from the counts, and look for them in the verdict, the facts, the table and the figure."""
     counted = shares_of(answer).counted
@@ -40,7 +45,7 @@ def check_that_all_show_the_same(answer: Answer) -> None:
         counted.comparisons / sorting,
     )
     table = shares_of(answer).table()
-    drawn = answer.figure().data
+    drawn = traces_of(answer)
     assert len(drawn) == len(expected)
     for column, trace, values in zip(table.columns[-3:], drawn, expected, strict=True):
         np.testing.assert_allclose(table[column], values, rtol=1e-12)
@@ -65,7 +70,7 @@ def check_that_all_show_the_same(answer: Answer) -> None:
 def test_verdict_facts_table_and_figure_show_the_same_shares():
     answer = answer_to_cost()
     check_that_all_show_the_same(answer)
-    assert max(trace.y.max() for trace in answer.figure().data if ", of T" in trace.name) <= 1
+    assert max(trace.y.max() for trace in traces_of(answer) if ", of T" in trace.name) <= 1
 
 
 def test_they_show_the_same_where_a_bound_is_broken(monkeypatch: pytest.MonkeyPatch):
