@@ -3,7 +3,10 @@
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from leadline import checks
+from leadline.errors import InputError
 from leadline.sounding import Protocol
 from leadline.statistics import Effect
 from leadline.worksheet import SECTIONS, Above, Answer, Below, Fact, Holds, Result, Setting, Within
@@ -141,6 +144,24 @@ def command(result: Result, setting: Setting) -> str | None:
 def _option(name: str, value: str) -> list[str]:
     """The words of an option; a value that begins with a dash is joined to the name, lest it be read as an option."""
     return [f"{name}={value}"] if value.startswith("-") else [name, value]
+
+
+def checked(results: Any, setting: Any) -> tuple[Result, ...]:
+    """The results as a tuple.
+
+    Raises:
+        InputError: they are no results, two are of one statement, or the setting is none.
+    """
+    found = checks.items(results, "results", of="results")
+    cure = "use list(leadline.worksheet.run(...))"
+    for i, result in enumerate(found):
+        checks.instance(result, f"results[{i}]", Result, cure=cure)
+    ids = [result.statement.id for result in found]
+    repeated = [name for name in ids if ids.count(name) > 1]
+    if repeated:
+        raise InputError("results must be of different statements", got=f"{repeated[0]} more than once")
+    checks.instance(setting, "setting", Setting, cure="use leadline.worksheet.Setting('quick')")
+    return found
 
 
 def by_section(results: Sequence[Result]) -> dict[str, list[Result]]:

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from leadline.report.parts import Part, command, parts
+from leadline.report.parts import Part, checked, command, parts
 from leadline.worksheet import SECTIONS, Result, Setting
 
 
 def as_json(results: Sequence[Result], setting: Setting) -> dict[str, Any]:
     """Everything that the page says, as values that strict JSON can hold; a number that is not finite is null."""
+    results = checked(results, setting)
     return {
         "schema": 1,
         "budget": setting.budget,

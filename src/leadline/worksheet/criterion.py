@@ -260,9 +260,10 @@ def _in_brackets(part: Part, kind: type) -> str:
 
 
 def _checked_parts(kind: str, several: Sequence[Any], parts: Any) -> tuple[Part, ...]:
-    if several and parts:
+    listed = checks.items(parts, "parts", of="parts of a criterion")
+    if several and listed:
         raise InputError(f"{kind} takes its parts as single arguments or as parts=, not both", got=f"parts = {parts}")
-    found = tuple(several) or checks.items(parts, "parts", of="parts of a criterion")
+    found = tuple(several) or listed
     for i, part in enumerate(found):
         _check_part(part, f"parts[{i}]")
     return found

@@ -10,12 +10,16 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
+from leadline import checks
 from leadline.errors import InputError, LeadlineError, SaveError, context, describe
 from leadline.storage import pack
 from leadline.worksheet.answer import Answer
 from leadline.worksheet.setting import KEY, SETTING_NAMES, Setting
 from leadline.worksheet.statement import Statement
 from leadline.worksheet.workers import cluster_workers, processes
+
+MOST_JOBS = 4096
+"""More processes than this are a slip of the pen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +46,10 @@ def measure(statement: Statement, setting: Setting) -> Result:
 
     A failure is caught and told: it is a result too, and must not cost the other statements theirs.
     """
-    assert statement.measure is not None
+    checks.instance(statement, "statement", Statement, cure="use one of leadline.worksheet.select()")
+    checks.instance(setting, "setting", Setting, cure="use leadline.worksheet.Setting('quick')")
+    if statement.measure is None:
+        raise InputError("measure() needs a statement with a measurement", got=f"{statement.id}, which has none")
     module, _, name = statement.measure.partition(":")
     start = time.perf_counter()
     try:
@@ -103,8 +110,16 @@ def run(
             :func:`leadline.worksheet.workers.cluster_workers`.
         SaveError: an answer could not be kept; the earlier ones are.
     """
-    if jobs < 1:
-        raise InputError("jobs must be at least 1", got=f"jobs = {jobs}", cure="1, or the number of cores")
+    statements = checks.items(statements, "statements", of="statements")
+    for i, statement in enumerate(statements):
+        checks.instance(statement, f"statements[{i}]", Statement, cure="use leadline.worksheet.select()")
+    checks.instance(setting, "setting", Setting, cure="use leadline.worksheet.Setting('quick')")
+    jobs = checks.whole_number(jobs, "jobs", least=1, most=MOST_JOBS, cure="1, or the number of cores")
+    fresh = checks.flag(fresh, "fresh")
+    if folder is not None:
+        folder = checks.path(folder, "folder")
+    if cluster is not None:
+        cluster = checks.text(cluster, "cluster", least=1)
     waiting = []
     for statement in statements:
         earlier = None if fresh or folder is None else kept(statement, setting, folder)
@@ -136,6 +151,9 @@ def _measured(statements: Sequence[Statement], setting: Setting, jobs: int, clus
 
 def kept(statement: Statement, setting: Setting, folder: str | PathLike[str]) -> Result | None:
     """The result that an earlier run left in ``folder``; ``None`` where there is none that still holds."""
+    checks.instance(statement, "statement", Statement, cure="use one of leadline.worksheet.select()")
+    checks.instance(setting, "setting", Setting, cure="use leadline.worksheet.Setting('quick')")
+    folder = checks.path(folder, "folder")
     try:
         answer = Answer.load(_place(folder, statement, setting))
     except SaveError:
