@@ -166,8 +166,8 @@ class Protocol:
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Sizes and hyperparameters, by name."""
-    seeds: tuple[int, ...] = ()
-    """The seeds of the replicates."""
+    seeds: tuple[int | None, ...] = ()
+    """The seeds of the replicates; ``None`` for numbers that were drawn without a seed."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     """What identifies the data and its splits."""
     versions: Mapping[str, str] = field(default_factory=_versions)
@@ -177,10 +177,12 @@ class Protocol:
         for name in ("settings", "fingerprints", "versions"):
             found = checks.mapping(getattr(self, name), name)
             for key in found:
-                checks.text(key, f"a name in {name}")
+                if not isinstance(key, str | int):
+                    raise InputError(f"names in {name} must be text or whole numbers", got=f"{checks.shown(key)}")
             object.__setattr__(self, name, found)
         seeds = checks.items(self.seeds, "seeds", of="seeds")
-        object.__setattr__(self, "seeds", tuple(checks.seed(seed, f"seeds[{i}]") for i, seed in enumerate(seeds)))
+        plain = (checks.optional_seed(seed, f"seeds[{i}]") for i, seed in enumerate(seeds))
+        object.__setattr__(self, "seeds", tuple(plain))
 
 
 @dataclass(frozen=True, eq=False)

@@ -147,7 +147,7 @@ OTHER_KINDS = {
     "an unknown threshold": (lambda: Interval(1, 0, 2).above(float("nan")), "threshold must be a number"),
     "an unknown outcome": (lambda: Verdict("a finding", "true"), "outcome must be"),  # pyright: ignore
     "a negative seed": (lambda: Protocol(seeds=(-1,)), "seeds\\[0\\] must be a whole number"),
-    "numbers as names": (lambda: Protocol({3: "rows"}), "a name in settings must be text"),  # pyright: ignore
+    "fractions as names": (lambda: Protocol({0.5: "rows"}), "names in settings must be text or whole numbers"),  # pyright: ignore
     "an id of no section": (lambda: worksheet.Statement(**{**statement_fields(), "id": "x.a"}), "id must be a section"),
     "a measure without a name": (
         lambda: worksheet.Statement(**{**statement_fields(), "measure": "module"}),
