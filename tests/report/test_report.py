@@ -261,6 +261,16 @@ def test_what_nothing_is_asked_of_is_not_shaded_as_if_it_held():
     assert "<rect" not in interval_picture(interval, interval, (None, None))
 
 
+def test_an_interval_without_a_limit_is_drawn_to_the_edge_and_an_unknown_one_not_at_all():
+    limits = Interval(1.0, 0.5, float("inf"))
+    drawn = interval_picture(Interval(1.0, 0.8, 1.2), limits, (0.0, None))
+    assert 'x2="100.0"' in drawn
+    assert "inf]" in str(limits)
+    assert not {"nan", "inf"} & set(re.findall(r'="(\w+)"', drawn))
+    unknown = Interval(1.0, float("nan"), float("nan"))
+    assert interval_picture(unknown, unknown, (0.0, None)) == ""
+
+
 def test_the_markdown_has_a_row_and_a_section_for_each(results):
     text = report.as_markdown(results, SETTING)
     assert text.count("\n### ") == 20

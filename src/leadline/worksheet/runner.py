@@ -12,7 +12,7 @@ from pathlib import Path
 
 from leadline import checks
 from leadline.errors import InputError, LeadlineError, SaveError, context, describe
-from leadline.storage import pack
+from leadline.storage import check_replaceable, pack
 from leadline.worksheet.answer import Answer
 from leadline.worksheet.setting import KEY, SETTING_NAMES, Setting
 from leadline.worksheet.statement import Statement
@@ -108,7 +108,8 @@ def run(
     Raises:
         InputError: ``jobs`` is below 1, or the cluster cannot be used; see
             :func:`leadline.worksheet.workers.cluster_workers`.
-        SaveError: an answer could not be kept; the earlier ones are.
+        SaveError: an answer could not be kept; the earlier ones are. Raised before anything is measured where the file
+            of an answer is taken by one that Leadline did not write.
     """
     statements = checks.items(statements, "statements", of="statements")
     for i, statement in enumerate(statements):
@@ -129,6 +130,9 @@ def run(
             yield Result(statement)
         else:
             waiting.append(statement)
+    if folder is not None:
+        for statement in waiting:
+            check_replaceable(_place(folder, statement, setting))
     for result in _measured(waiting, setting, min(jobs, len(waiting)), cluster):
         if folder is not None and result.answer is not None:
             result.answer.save(_place(folder, result.statement, setting))
