@@ -14,16 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leadline.decoding.candidates import MASKED
 from leadline.decoding.work import Meter
 from leadline.errors import InputError
 
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """``step(tokens (N,), state) -> (scores (N, M), state)``. Scores are logits, or log-probabilities where the attribute
-``step.normalized`` is true. ``step.vocabulary``, if there, names the tokens. Where ``step.inference`` is ``True``, beam
+``step.normalized`` is true. A score of ``-inf``, or of less than -50,000, masks a token. ``step.vocabulary``, if there,
+names the tokens; ``step.eos`` names the model's end tokens, and a search that is given none says so. Where ``step.inference`` is ``True``, beam
 search calls it in torch's inference mode, which is faster; nothing that it leaves behind can then be trained. The state
 that is passed in may be changed: a state that was passed to a step is dead."""
 
 _AS_IT_IS = nullcontext()
+
+UNEVEN = 0.02
+"""How far the probabilities of a row may be from a sum of 1: more than the rounding of 16-bit log-probabilities."""
 
 
 class Problem(NamedTuple):
@@ -101,6 +106,13 @@ def leaves(state: Any, path: str = "state") -> Iterator[tuple[str, Any]]:
 
 def ask(step: Step, tokens: Tensor, state: Any) -> tuple[Any, Any]:
     """What a step function answers, once it is sure that it is a pair. The tokens that it is given are its own."""
+    if not callable(step):
+        raise InputError(
+            "a problem's step is a function: step(tokens, state) -> (scores, state)",
+            got=f"step = {describe(step)}",
+            cause="the problem was not taken apart",
+            cure="search(*problem, ...)",
+        )
     answer: Any = step(tokens.clone(), state)
     if not isinstance(answer, (tuple, list)) or len(answer) != 2:
         raise InputError(
@@ -124,6 +136,7 @@ class Model:
 
     def __init__(self, problem: Problem, normalize: bool | None = None):
         self.step, state, self.start = problem
+        self.problem = problem
         check_start(self.start)
         self.batch = len(self.start)
         _check_state(state, self.batch)
@@ -131,6 +144,8 @@ class Model:
         self.are_logits = not getattr(self.step, "normalized", False) if normalize is None else normalize
         self.meter = Meter()
         self.M: int | None = None
+        self.uneven = ""
+        """The first row of log-probabilities that was seen not to sum to 1, in words."""
 
     def __call__(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Scores (N, M), float32 or wider, and the new state."""
@@ -141,7 +156,25 @@ class Model:
         _check_state(state, rows)
         self.meter.called(rows, scores.shape[1])
         scores = scores.detach() if scores.requires_grad else scores
-        return (scores if scores.dtype in (torch.float32, torch.float64) else scores.float()), state
+        scores = scores if scores.dtype in (torch.float32, torch.float64) else scores.float()
+        if not self.are_logits and not self.meter.calls & (self.meter.calls - 1) and not self.uneven:
+            self._check_sums(scores)
+        return scores, state
+
+    def _check_sums(self, scores: Tensor) -> None:
+        """Note a row that does not sum to 1. Calls 1, 2, 4, 8 and so on are looked at: a sum costs a pass."""
+        if getattr(self.step, "sums_are_given", False):
+            return
+        sums = scores.exp().sum(dim=1)
+        is_wrong = sums > 1 + UNEVEN
+        is_low = sums < 1 - UNEVEN
+        if is_low.any():  # a row with masked tokens rightly sums to less
+            is_wrong |= is_low & (scores.amin(dim=1) > MASKED)
+        if is_wrong.any():
+            total = float(sums[is_wrong][0])
+            self.uneven = (
+                f"the step function's rows are not log-probabilities (the probabilities of one sum to {total:.3g})"
+            )
 
     def without_gradients(self) -> AbstractContextManager[Any]:
         """What many calls are made in: inference mode, if the step function asks for it. To enter it for each of them
