@@ -106,6 +106,7 @@ def test_a_run_writes_page_and_twins_and_prints_a_summary(examples, tmp_path: Pa
         "worksheet.md",
         "timings.json",
         "answers",
+        ".leadline.json",
     }
 
 
