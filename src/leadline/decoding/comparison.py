@@ -79,7 +79,8 @@ class Comparison(Sounding):
         if level.all() and len(answers) == 1:
             return Verdict(f"every search finds “{answer}” ({best[0]:.2f})")
         if level.all():
-            return Verdict(f"the answers tie within the noise of {self.noise()[0]:.1g}: “{answer}” scores {best[0]:.2f}")
+            noise = self.noise()[0]
+            return Verdict(f"the answers tie within the noise of {noise:.1g}: “{answer}” scores {best[0]:.2f}")
         finders = " and ".join(name for name, is_best in zip(self.names, level[:, 0], strict=True) if is_best)
         behind = ", ".join(
             f"{name} is {best[0] - score:.2f} behind" if score > -np.inf else f"{name} finds nothing"
@@ -187,9 +188,7 @@ def _contradiction(one: Decoded, other: Decoded) -> str:
 
 def _most_different(one: Decoded, other: Decoded, item: int) -> tuple[float | None, str]:
     """The largest difference of a token's log-probability after a prefix that both searches know, and the prefix."""
-    known: dict[tuple[int, ...], float] = {}
-    for prefix, log_prob, _ in _prefixes(one, item):
-        known[prefix] = log_prob
+    known = {prefix: log_prob for prefix, log_prob, _ in _prefixes(one, item)}
     worst: float | None = None
     words = ""
     for prefix, log_prob, text in _prefixes(other, item):

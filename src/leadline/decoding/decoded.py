@@ -64,7 +64,7 @@ class Decoded(Sounding):
     certificate: Certificate
     trace: Trace | None = None
     notes: tuple[str, ...] = ()
-    """Remarks that an answer must not be read without: rows that are no log-probabilities, settings that are ignored."""
+    """Remarks that belong to the answer: rows that are not log-probabilities, settings that are ignored."""
     origin: Origin = field(default=NOWHERE, init=False, repr=False)
     """The problem that was searched, as far as this process knows it; not saved."""
 

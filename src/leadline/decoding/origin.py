@@ -68,12 +68,17 @@ def _content(part: Any) -> bytes | None:
     if isinstance(part, Tensor):
         if part.layout is not torch.strided or part.is_quantized or part.is_meta:
             return None
-        plain = part.detach().cpu().resolve_conj().resolve_neg().contiguous()
-        return f"{plain.dtype}{tuple(plain.shape)}".encode() + plain.view(-1).view(torch.uint8).numpy().tobytes()
+        plain = part.detach().cpu().resolve_conj().resolve_neg()
+        kind = f"{plain.dtype}{tuple(plain.shape)}".encode()
+        has_numpy = plain.dtype in (torch.float16, torch.float32, torch.float64) or not plain.is_floating_point()
+        return kind + (plain if has_numpy else plain.view(_WORDS[plain.itemsize])).numpy().tobytes()
     if isinstance(part, (int, float, str, type(None))):
         return f"{type(part).__name__}:{part}".encode()
     return None
 
+
+_WORDS = {1: torch.uint8, 2: torch.int16}
+"""Whole numbers of the sizes of floating-point numbers that NumPy does not have."""
 
 _MARKS: dict[int, tuple[Any, str]] = {}
 """By identity of a living object: a reference that removes the entry when the object dies, and its mark."""

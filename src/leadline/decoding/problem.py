@@ -21,9 +21,9 @@ from leadline.errors import InputError
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """``step(tokens (N,), state) -> (scores (N, M), state)``. Scores are logits, or log-probabilities where the attribute
 ``step.normalized`` is true. A score of ``-inf``, or of less than -50,000, masks a token. ``step.vocabulary``, if there,
-names the tokens; ``step.eos`` names the model's end tokens, and a search that is given none says so. Where ``step.inference`` is ``True``, beam
-search calls it in torch's inference mode, which is faster; nothing that it leaves behind can then be trained. The state
-that is passed in may be changed: a state that was passed to a step is dead."""
+names the tokens; ``step.eos`` is a tuple of the model's end tokens, and a search that is given none says so. Where
+``step.inference`` is ``True``, beam search calls it in torch's inference mode, which is faster; nothing that it leaves
+behind can then be trained. The state that is passed in may be changed: do not use it again after the call."""
 
 _AS_IT_IS = nullcontext()
 

@@ -46,8 +46,8 @@ class SearchErrors(Sounding):
     optimum: Decoded
     """What exact search found, started from the widest beam's answers."""
     noise: tuple[float, ...] = ()
-    """Per prompt: how far scores moved when answers that are close to each other were scored again side by side; 0 where
-    none are."""
+    """Per prompt: how far scores moved when answers with close scores were scored again side by side; 0 where none
+    are close."""
 
     @property
     def is_error(self) -> Bool[np.ndarray, "W B"]:

@@ -88,7 +88,7 @@ def walk(audit: SearchAudit, step: int, item: int) -> Walk:
             cure="audit the item alone, or with more max_calls",
         )
     steps = int(trace.step.max(initial=0))
-    step = checks.whole_number(step, "step", least=0)
-    if step > steps:
+    step = checks.whole_number(step, "step")
+    if not 0 <= step <= steps:
         raise InputError(f"this search has steps 0 to {steps}", got=f"step = {step}")
     return Walk(audit.protocol, audit, step, item)
