@@ -98,6 +98,7 @@ class _Runner:
         self.last_only = {"logits_to_keep": 1} if "logits_to_keep" in self.takes else {}
         self.takes_positions = "position_ids" in self.takes and not self.has_encoder
         self.needs_mask = found is not None and found.needs_mask
+        self.encoder_output: Any = BaseModelOutput
         self.generation = Generation.of(base)
         self.eos = self.generation.end_tokens(base)
         self.ignored = self.generation.ignored()
@@ -109,8 +110,13 @@ class _Runner:
     @torch.inference_mode()
     def encode(self, input_ids: Tensor, mask: Tensor | None) -> Tensor:
         """Run the encoder."""
-        encoder = self.base.get_encoder()
-        return encoder(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        output = self.base.get_encoder()(input_ids=input_ids, attention_mask=mask)
+        self.encoder_output = type(output)
+        return output.last_hidden_state
+
+    def encoded(self, hidden: Tensor) -> Any:
+        """Hidden states as an output of the encoder."""
+        return self.encoder_output(last_hidden_state=hidden)
 
     def __call__(self, tokens: Tensor, state: Cached) -> tuple[Tensor, Cached]:
         if torch.is_inference_mode_enabled():
@@ -131,8 +137,7 @@ class _Runner:
             if self.takes_positions:
                 arguments["position_ids"] = state.positions(inputs.shape[1])
         else:
-            encoded = BaseModelOutput(last_hidden_state=state.encoded)  # type: ignore[arg-type]
-            arguments |= {"decoder_input_ids": inputs, "encoder_outputs": encoded}
+            arguments |= {"decoder_input_ids": inputs, "encoder_outputs": self.encoded(state.encoded)}
         if state.mask is not None:
             arguments["attention_mask"] = state.mask
         try:

@@ -12,8 +12,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutput
-
 from leadline.decoding.hugging_face_cache import NEEDS, Cached
 from leadline.errors import InputError, LeadlineError
 
@@ -44,6 +42,10 @@ class Runner(Protocol):
 
     def encode(self, input_ids: Tensor, mask: Tensor | None) -> Tensor:
         """Run the encoder."""
+        ...
+
+    def encoded(self, hidden: Tensor) -> Any:
+        """Hidden states as an output of the encoder."""
         ...
 
 
@@ -106,7 +108,7 @@ def _try(runner: Runner, input_ids: Tensor) -> Probe:
     _refuse(
         runner,
         f"logits that differ by {off:.2g} of their range with the cache and without it",
-        "a part of what it has read is not in the cache, or positions are counted otherwise",
+        "a part of what it has read is not in the cache, positions are counted otherwise, or tokens see later ones",
     )
     raise AssertionError
 
@@ -139,12 +141,12 @@ def _difference(runner: Runner, ids: Tensor, mask: Tensor | None) -> float:
     last = ids[order, -1]
     if encoded is None:
         full = torch.cat([ids[order, :-1], last[:, None]], dim=1)
-        want = _whole(runner, full, None, mask is not None)
     else:
         full = torch.stack([tokens[order], last], dim=1)
-        want = _whole(runner, full, encoded[order], False)
+    hidden = [None] * ROWS if encoded is None else encoded[order].split(1)
+    alone = [_whole(runner, row, one, mask is not None) for row, one in zip(full.split(1), hidden, strict=True)]
     got, _ = runner(last, state)
-    return _relative(got, want)
+    return _relative(got, torch.cat(alone))
 
 
 @torch.inference_mode()
@@ -162,11 +164,10 @@ def _why_padding_changes(runner: Runner, ids: Tensor) -> str:
 
 
 def _whole(runner: Runner, ids: Tensor, encoded: Tensor | None, has_mask: bool) -> Tensor:
-    """Logits after the last token, without a cache."""
+    """Logits of one prompt after its last token, without a cache."""
     arguments: dict[str, Any] = {"use_cache": False}
     if encoded is not None:
-        outputs = BaseModelOutput(last_hidden_state=encoded)  # type: ignore[arg-type]
-        arguments |= {"decoder_input_ids": ids, "encoder_outputs": outputs}
+        arguments |= {"decoder_input_ids": ids, "encoder_outputs": runner.encoded(encoded)}
     else:
         arguments["input_ids"] = ids
         if runner.takes_positions:
