@@ -4,6 +4,9 @@ Nothing is downloaded and nothing in a folder is executed: weights are read from
 """
 
 import hashlib
+import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -200,9 +203,11 @@ def _weights(transformers: Any, folder: Path) -> Any:
         config = transformers.AutoConfig.from_pretrained(folder, **LOCAL)
         is_pair = bool(getattr(config, "is_encoder_decoder", False))
         kind = transformers.AutoModelForSeq2SeqLM if is_pair else transformers.AutoModelForCausalLM
-        model, report = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **LOCAL)
+        with torch.random.fork_rng(devices=[]):  # weights that are missing are drawn
+            _check_size(folder, kind, config)
+            model, report = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **LOCAL)
         model.eval()
-    except _INTERRUPTIONS:
+    except (*_INTERRUPTIONS, InputError):
         raise
     except BaseException as error:  # a damaged folder may fail in any way
         raise InputError(
@@ -215,8 +220,48 @@ def _weights(transformers: Any, folder: Path) -> Any:
         transformers.logging.set_verbosity(verbosity)
         if bars:
             transformers.logging.enable_progress_bar()
-    _check_complete(folder, type(model).__name__, report)
+    missing = {*report.get("missing_keys", ()), *_silently_missing(model, folder)}
+    _check_complete(folder, type(model).__name__, {**report, "missing_keys": missing})
     return model
+
+
+def _silently_missing(model: Any, folder: Path) -> list[str]:
+    """Tensors that are saved with a model, and that the library does not miss where a file lacks them."""
+    from safetensors import safe_open
+
+    held: set[str] = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            held |= set(file.keys())
+    not_missed = "|".join(getattr(model, "_keys_to_ignore_on_load_missing", None) or ())
+    not_saved = "|".join(getattr(model, "_keys_to_ignore_on_save", None) or ())
+    if not not_missed:
+        return []
+    state = model.state_dict()
+    places = Counter(tensor.data_ptr() for tensor in state.values())
+    wanted = [name for name, tensor in state.items() if re.search(not_missed, name) and places[tensor.data_ptr()] == 1]
+    return [name for name in wanted if name not in held and not (not_saved and re.search(not_saved, name))]
+
+
+def _check_size(folder: Path, kind: Any, config: Any) -> None:
+    """Refuse a configuration that asks for more numbers than the files hold, before memory is taken for them."""
+    from safetensors import safe_open
+
+    if getattr(config, "quantization_config", None) is not None:  # several numbers are packed into one
+        return
+    with torch.device("meta"):
+        wanted = sum(parameter.numel() for parameter in kind.from_config(config).parameters())
+    held = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            held += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    if wanted > held:
+        raise InputError(
+            "the weights in a Hugging Face folder are those of its model",
+            got=f"--model {folder}: missing ({wanted:,} numbers in config.json, {held:,} in safetensors files)",
+            cause="the files are incomplete, or config.json is another model's",
+            cure="save the whole model again: model.save_pretrained(folder)",
+        )
 
 
 def _check_complete(folder: Path, model: str, report: Mapping[str, Any]) -> None:
