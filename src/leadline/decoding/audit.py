@@ -83,7 +83,7 @@ class SearchAudit(Sounding):
     def verdict(self) -> Verdict:
         """The finding for one prompt, or the counts for many."""
         finding = self._finding()
-        return Verdict(finding.sentence + as_clause(self.decoded.notes))
+        return Verdict(finding.sentence + as_clause(tuple(dict.fromkeys((*self.decoded.notes, *self.optimum.notes)))))
 
     def _finding(self) -> Verdict:
         search, B = self.decoded.protocol.settings["search"], len(self.outcome)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from leadline import checks
 from leadline.decoding.beam import EosMode, beam_search
-from leadline.decoding.decoded import Decoded, as_clause
+from leadline.decoding.decoded import Decoded, as_clause, changed
 from leadline.decoding.exact import exact_search
 from leadline.decoding.problem import Model, Problem, Step
 from leadline.decoding.rescoring import SAME, is_close, token_log_probs
@@ -189,6 +189,8 @@ def search_errors(
     common: dict[str, Any] = {"max_length": max_length, "eos": eos, "normalize": normalize}
     beams = [beam_search(*problem, width=width, score=score, eos_mode=eos_mode, **common) for width in widths]
     optimum = exact_search(*problem, score=score, max_calls=max_calls, at_least=beams[-1], **common)
+    notes = tuple(dict.fromkeys(note for found in (*beams, optimum) for note in found.notes))
+    optimum = changed(optimum, notes=notes)
     alone = greedy(*problem, **common)
     answers = [*(_Answers.of(beam, score) for beam in beams), _Answers.of(alone, score), _Answers.of(optimum, score)]
     scores, noise = _on_one_scale(Model(problem, common["normalize"]), answers, score)
