@@ -82,7 +82,7 @@ def test_scores_of_any_shape_are_never_falsely_certified(bonus, seed, width, eos
 
 
 def test_scores_whose_bound_fails_are_found_out():
-    assert why_unbounded(Mixed(), 12)
+    assert why_unbounded(Mixed(), 12) == "Mixed is not monotone in the length"
     assert "falls where the log-probability rises" in why_unbounded(Falling(), 3)
     assert why_unbounded(ByLength((0.0, 0.0, 0.0)), 3) == ""
     problem = Hashed(3, 1).problem()

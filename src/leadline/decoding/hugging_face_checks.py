@@ -1,7 +1,6 @@
 """The door of Hugging Face models: the model inside a wrapper, and prompts that fit it."""
 
 import inspect
-from collections import deque
 from typing import Any
 
 import torch
@@ -53,25 +52,30 @@ def without_compilation(model: Any) -> Any:
 
 def accepted(model: Any, base: PreTrainedModel) -> set[str]:
     """Names of the arguments that reach the model inside. A ``forward`` with ``**kwargs`` passes on what it does not
-    name: to its parent class, or to the model that it wraps."""
-    names: set[str] = set()
-    queue = deque(_forwards(without_compilation(model)))
-    if model is not base:
-        queue.extend(_forwards(base))
-    for forward in queue:
-        try:
-            parameters = inspect.signature(forward).parameters
-        except (TypeError, ValueError):
-            continue
-        names |= set(parameters)
-        if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
-            break
+    name: to its parent class, and to the model that it wraps."""
+    names, passes_on = _named(without_compilation(model))
+    if model is not base and passes_on:
+        names |= _named(base)[0]
     return names
 
 
-def _forwards(model: Any) -> list[Any]:
+def _named(model: Any) -> tuple[set[str], bool]:
+    """Arguments that a model names, with those of its parent classes if it passes on others; and if it does."""
     own = [model.forward] if hasattr(model, "forward") else [model.__call__]
-    return own + [vars(kind)["forward"] for kind in type(model).__mro__ if "forward" in vars(kind)]
+    kinds = [kind for kind in type(model).__mro__ if kind is not nn.Module]
+    names: set[str] = set()
+    passes_on = False
+    for place, forward in enumerate(own + [vars(kind)["forward"] for kind in kinds if "forward" in vars(kind)]):
+        try:
+            parameters = inspect.signature(forward).parameters
+        except (TypeError, ValueError):
+            break
+        names |= set(parameters)
+        takes_more = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+        passes_on |= takes_more and not place
+        if not takes_more:
+            break
+    return names, passes_on
 
 
 def check_model(model: Any, base: PreTrainedModel) -> None:

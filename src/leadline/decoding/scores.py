@@ -84,10 +84,15 @@ def why_unbounded(score: Score, longest: int) -> str:
         ) from error
     if (np.diff(values, axis=1) < 0).any():
         return f"{name} falls where the log-probability rises"
+    slack = 1e-12 * np.abs(values).max(axis=0)
+    steps = np.diff(values, axis=0)
+    is_monotone = (steps >= -slack).all(axis=0) | (steps <= slack).all(axis=0)
+    if type(score).bound is Score.bound and not is_monotone.all():
+        return f"{name} is not monotone in the length"
     best_later = np.maximum.accumulate(values[::-1])[::-1]
     fails = ~(bounds >= best_later - 1e-12 * np.abs(best_later))
     if fails.any():
-        return f"{name} is not monotone in the length (its bound fails at length {int(fails.any(axis=1).argmax()) + 1})"
+        return f"the bound of {name} does not hold from length {int(fails.any(axis=1).argmax()) + 1} on"
     return ""
 
 
