@@ -54,7 +54,14 @@ class Score(ABC):
         >>> LengthNormalized(1.0).bound(-2.0, 1, 4)
         -0.5
         """
-        return self(log_prob, longest if self(-1.0, longest) >= self(-1.0, shortest) else shortest)
+        try:
+            return self(log_prob, longest if self(-1.0, longest) >= self(-1.0, shortest) else shortest)
+        except (TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+            raise InputError(
+                "bound() takes log-probabilities, and the shortest and longest length: whole numbers of at least 1",
+                got=f"bound({checks.shown(log_prob)}, {checks.shown(shortest)}, {checks.shown(longest)})",
+                cause=str(error).partition("\n")[0] or type(error).__name__,
+            ) from error
 
 
 def why_unbounded(score: Score, longest: int) -> str:
