@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline import storage
-from leadline.autoencoders.checkpoint import Epoch, Journal
+from leadline.autoencoders.checkpoint import CHECKPOINT, JOURNAL, Epoch, Journal
 from leadline.autoencoders.custom import Alone
 from leadline.autoencoders.member import Engine, Member, Opener, check_settings
 from leadline.autoencoders.model import Autoencoder
@@ -175,6 +175,7 @@ def _pretrain(
     with reporting(progress, total_epochs) as report, ExitStack() as locks:
         for folder in folders or ():
             locks.enter_context(storage.lock_folder(folder))
+            storage.remove_leftovers(folder / CHECKPOINT, folder / JOURNAL)
         for i, model in enumerate(models):
             with context(f"in model {i} of {len(models)}"):
                 member = _member(i, model, (X[i], targets[i], validation[i]), settings[i], opener)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from leadline.errors import SaveError
-from leadline.storage._locks import PATIENCE, lock_file, short_digest
+from leadline.storage._locks import PATIENCE, lock_file, place_of_lock, short_digest
 
 
 class Writer:
@@ -87,10 +87,12 @@ def unfinished(target: Path, slot: str | None = None) -> Path:
 
 
 def remove_leftovers(*targets: Path) -> None:
-    """Remove the unfinished files that killed writers of these targets left behind; call it under their lock."""
+    """Remove what killed writers of these targets left behind: unfinished files and the locks that protected them."""
     for target in targets:
-        with suppress(OSError):
-            unfinished(target).unlink()
+        leftovers = (unfinished(target), place_of_lock(target))
+        if any(path.exists() for path in leftovers):
+            with suppress(SaveError, OSError), lock_file(target):  # a writer that lives keeps its files
+                unfinished(target).unlink(missing_ok=True)
 
 
 def not_written(path: Path, error: OSError) -> SaveError:

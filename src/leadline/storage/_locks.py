@@ -40,8 +40,13 @@ def lock_folder(folder: str | PathLike[str], *, patience: float = 0.0) -> Iterat
 def lock_file(path: str | PathLike[str], *, patience: float = 0.0) -> Iterator[None]:
     """Hold the lock on one file; its folder is created if it is missing. See :func:`lock_folder`."""
     path = Path(path)
-    with _locked(path, path.parent / f".leadline-{short_digest(path.name)}.lock", patience):
+    with _locked(path, place_of_lock(path), patience):
         yield
+
+
+def place_of_lock(path: Path) -> Path:
+    """The hidden file that holds the lock on one file."""
+    return path.with_name(f".leadline-{short_digest(path.name)}.lock")
 
 
 def short_digest(name: str) -> str:
