@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import transformers
@@ -17,7 +16,7 @@ TABLE = Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",
 TEXT = "a b a b a b\n\nb a b a b a\n\n" * 4
 
 
-def problem() -> Any:
+def problem() -> decoding.Problem:
     return TABLE.problem()
 
 
@@ -203,3 +202,104 @@ def test_a_good_call_succeeds_with_numbers_of_any_kind(name):
 @pytest.mark.parametrize(("name", "parameter"), ROOM.cases())
 def test_bad_values_are_refused_kindly(name, parameter):
     ROOM.check_bad(name, parameter)
+
+
+def generated() -> Any:
+    """The output of ``generate``, which users hand over in place of a search's result."""
+    ids = torch.tensor([[1, 2]])
+    return gpt2().generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=1, do_sample=False, pad_token_id=0, eos_token_id=None,
+        return_dict_in_generate=True,
+    )  # fmt: skip
+
+
+def greedy() -> decoding.Decoded:
+    return decoding.greedy(*problem(), max_length=2)
+
+
+HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
+    "audit of nothing": (lambda: decoding.audit(*problem(), None), r"audit\(\) needs a problem and the result"),  # pyright: ignore
+    "audit with swapped arguments": (
+        lambda: decoding.audit(greedy(), *problem()),  # pyright: ignore
+        "the result of a search as the step function",
+    ),
+    "audit of generate": (lambda: decoding.audit(*problem(), generated()), "output of generate"),
+    "audit of an audit": (lambda: decoding.audit(*problem(), audited()), "the result of a search"),  # pyright: ignore
+    "words as a reference": (
+        lambda: decoding.audit(*problem(), greedy(), reference=[["a", "b"]]),  # pyright: ignore
+        r"reference\[0\]\[0\] must be a whole number(.|\n)*'a'",
+    ),
+    "tokens as a reference": (
+        lambda: decoding.audit(*problem(), greedy(), reference=[0, 1]),  # pyright: ignore
+        "2 sequences for 1 items|must be a list",
+    ),
+    "a negative tolerance": (
+        lambda: decoding.audit(*problem(), greedy(), tolerance=-1),
+        "tolerance must be a finite number at least 0",
+    ),
+    "a problem not taken apart": (
+        lambda: decoding.greedy(problem(), None, None, max_length=1),  # pyright: ignore
+        "start holds the last token",
+    ),
+    "alpha in words": (lambda: decoding.LengthNormalized("1"), "alpha must be a finite number"),  # pyright: ignore
+    "a level in percent": (lambda: measured().intervals(95), "level must be a finite number above 0 and below 1"),
+    "no processors": (
+        lambda: decoding.beam_search(*problem(), width=1, max_length=1, processors=None),  # pyright: ignore
+        "processors is a sequence of functions",
+    ),
+    "one token to forbid": (lambda: decoding.forbid(0), "tokens must be a list of whole numbers"),  # pyright: ignore
+    "a mask to forbid": (
+        lambda: decoding.forbid(torch.tensor([True, False])),  # pyright: ignore
+        "lists the tokens of a mask",
+    ),
+    "a rule that returns nothing": (
+        lambda: _search(decoding.allow(lambda prefix: None)),  # pyright: ignore
+        r"what the rule of allow\(\) returns must be a list",
+    ),
+    "a rule that returns a mask": (
+        lambda: _search(decoding.allow(lambda prefix: torch.tensor([True, False]))),  # pyright: ignore
+        "lists the tokens of a mask",
+    ),
+    "a rule that returns a list of flags": (
+        lambda: _search(decoding.allow(lambda prefix: [True, False])),
+        "lists the tokens of a mask",
+    ),
+    "one width": (
+        lambda: decoding.search_errors(*problem(), max_length=2, widths=3),  # pyright: ignore
+        r"widths must be a list(.|\n)*write \[...\] around it",
+    ),
+    "an item that is not there": (lambda: greedy().hypotheses(5), "item must be a whole number from 0 to 0"),
+    "a negative item": (lambda: greedy().hypotheses(-1), "item must be a whole number"),
+    "no seed": (
+        lambda: decoding.sample(*problem(), num=1, max_length=1, seed=None),  # pyright: ignore
+        "seed must be a whole number",
+    ),
+    "a negative seed": (lambda: decoding.sample(*problem(), num=1, max_length=1, seed=-1), "seed must be a whole"),
+    "a processor of transformers": (
+        lambda: _search(transformers.MinLengthLogitsProcessor(3, 1)),
+        "a MinLengthLogitsProcessor of transformers(.|\\n)*opposite order",
+    ),
+    "processors of transformers": (
+        lambda: decoding.beam_search(*problem(), width=1, max_length=1, processors=transformers.LogitsProcessorList()),
+        "a LogitsProcessorList of transformers",
+    ),
+    "an unknown setting of a language model": (lambda: decoding.RecurrentLM(layer=2), "layers"),
+    "a learning rate of 0": (lambda: decoding.RecurrentLM(learning_rate=0), "learning_rate must be a finite number"),
+    "exponents of what was not measured": (lambda: counted().exponents("seconds"), "timed=True"),
+    "a comparison of audits": (lambda: decoding.compare(audited()), r"searches\[0\] must be the result"),  # pyright: ignore
+}
+
+
+@pytest.mark.parametrize("name", HANDED_OVER)
+def test_objects_of_another_kind_are_refused_in_words(name):
+    run, text = HANDED_OVER[name]
+    with pytest.raises(InputError, match=text):
+        run()
+
+
+def test_the_manual_is_text_for_a_language_model():
+    from leadline.data.text import Text
+
+    text = Text(TEXT, "letters", "0")
+    lm = decoding.RecurrentLM(**lm_settings()).fit(text)
+    assert lm.perplexity == fitted().perplexity

@@ -139,7 +139,7 @@ def test_masked_tokens_are_never_returned_whatever_they_are_masked_with(name, M,
         "in_beam": lambda *p: decoding.beam_search(*p, width=9, num_return=9, max_length=3, eos_mode="in_beam"),
         "exact": lambda *p: decoding.exact_search(*p, num_return=9, max_length=3),
         "sample": lambda *p: decoding.sample(*p, num=9, max_length=3, replacement=False),
-        "constrained": lambda *p: decoding.greedy(*decoding.constrain(*p, [decoding.forbid([3])]), max_length=3),
+        "constrained": lambda *p: decoding.beam_search(*p, width=1, max_length=3, processors=[decoding.forbid([3])]),
     }
     if M < 10:
         searches["exhaustive"] = lambda *p: decoding.exhaustive_search(*p, max_length=3)

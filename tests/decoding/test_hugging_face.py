@@ -52,14 +52,15 @@ class Adapter(nn.Module):
 
     def __init__(self, model: Any):
         super().__init__()
-        self.base_model = nn.Module()
+        self.base_model: Any = nn.Module()
         self.base_model.model = model
 
     def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)
         except AttributeError:
-            return getattr(super().__getattr__("base_model").model, name)
+            inside: Any = super().__getattr__("base_model")
+            return getattr(inside.model, name)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.base_model.model(*args, **kwargs)
@@ -158,7 +159,9 @@ class Forgets(nn.Module):
 class Strict(Forgets):
     """A wrapper that takes no positions at all."""
 
-    def forward(self, input_ids: Any, attention_mask: Any = None, past_key_values: Any = None, use_cache: Any = None):
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, input_ids: Any, attention_mask: Any = None, past_key_values: Any = None, use_cache: Any = None
+    ) -> Any:
         return super().forward(input_ids, attention_mask, past_key_values)
 
 
@@ -279,13 +282,16 @@ def prophetnet() -> Any:
 class KeepsRows(transformers.GPT2LMHeadModel):
     """A model that keeps a state in itself: a mean of what each row has read."""
 
-    mean: Any = None
+    mean: Any
 
-    def forward(self, input_ids: Any = None, past_key_values: Any = None, **kwargs: Any) -> Any:
-        output = super().forward(input_ids=input_ids, past_key_values=past_key_values, **kwargs)
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, input_ids: Any = None, past_key_values: Any = None, **kwargs: Any
+    ) -> Any:
+        output: Any = super().forward(input_ids=input_ids, past_key_values=past_key_values, **kwargs)
         now = output.logits.mean(dim=1, keepdim=True)
         is_new = past_key_values is None or past_key_values.get_seq_length() == input_ids.shape[1]
-        self.mean = now if is_new or self.mean is None or len(self.mean) != len(now) else (now + self.mean) / 2
+        mean = getattr(self, "mean", now)
+        self.mean = now if is_new or len(mean) != len(now) else (now + mean) / 2
         output.logits = output.logits + self.mean
         return output
 
@@ -347,7 +353,12 @@ def test_a_model_that_cannot_be_searched_is_refused_by_name_before_any_search(na
 
 
 def test_encoders_of_pictures_and_sound_are_named():
-    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    size: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
     with torch.random.fork_rng():
         encoder = transformers.ViTModel(transformers.ViTConfig(**size, image_size=16, patch_size=8))
         decoder = gpt2(add_cross_attention=True)
@@ -357,6 +368,8 @@ def test_encoders_of_pictures_and_sound_are_named():
         decoding.huggingface(model, pictures)
     assert "tokenizer" not in str(caught.value)
 
+
+START: dict[str, Any] = {"decoder_start_token_id": 0}
 
 HEALTHY: dict[str, Any] = {
     "nllb-moe": lambda: transformers.NllbMoeForConditionalGeneration(
@@ -374,7 +387,7 @@ HEALTHY: dict[str, Any] = {
     ),
     "t5": lambda: transformers.T5ForConditionalGeneration(
         transformers.T5Config(
-            vocab_size=60, d_model=32, d_ff=32, d_kv=8, num_layers=2, num_heads=4, decoder_start_token_id=0
+            vocab_size=60, d_model=32, d_ff=32, d_kv=8, num_layers=2, num_heads=4, **START
         )
     ),
     "gemma 3": lambda: transformers.Gemma3ForCausalLM(

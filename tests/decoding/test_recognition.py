@@ -56,7 +56,7 @@ def test_with_noise_the_errors_are_those_of_brute_force(noise):
     """Better by more than all noise is an error, the same tokens are none."""
     M, T, B = 4, 4, 8
     problem = Noisy(M, 3, scale=0.7, normalized=True).problem(batch=B)
-    problem.step.noise = noise
+    problem.step.noise = noise  # pyright: ignore[reportFunctionMemberAccess]
     greedy = decoding.greedy(*problem, max_length=T)
     audit = decoding.audit(*problem, greedy)
     errors = decoding.search_errors(*problem, max_length=T, widths=(1, 3), max_calls=None)
@@ -123,7 +123,8 @@ B = Table(
 def test_an_answer_to_another_problem_is_refused_by_its_score():
     answer = decoding.beam_search(*A.problem(), width=2, max_length=2)
     assert answer.certificate.outcome == ("OPTIMAL",)
-    with pytest.raises(InputError, match=r"audit\(\) needs an answer(.|\n)*“a a” with log-probability -0.2, which is -6"):
+    text = r"audit\(\) needs an answer(.|\n)*“a a” with log-probability -0.2, which is -6"
+    with pytest.raises(InputError, match=text):
         decoding.audit(*B.problem(), answer)
     with pytest.raises(InputError, match=r"exact_search\(\) needs an answer(.|\n)*at_least"):
         decoding.exact_search(*B.problem(), max_length=2, at_least=answer)

@@ -22,7 +22,7 @@ from leadline.decoding.hugging_face_checks import (
 )
 from leadline.decoding.hugging_face_probe import Probe, probe
 from leadline.decoding.hugging_face_settings import Generation
-from leadline.decoding.problem import Problem
+from leadline.decoding.problem import Problem, refuse_state
 from leadline.errors import InputError
 
 
@@ -119,6 +119,8 @@ class _Runner:
         return self.encoder_output(last_hidden_state=hidden)
 
     def __call__(self, tokens: Tensor, state: Cached) -> tuple[Tensor, Cached]:
+        if not isinstance(state, Cached):
+            refuse_state("Hugging Face model", state)
         if torch.is_inference_mode_enabled():
             return self._run(tokens, state), state
         with torch.inference_mode():

@@ -1,6 +1,7 @@
 """The door of Hugging Face models: the model inside a wrapper, and prompts that fit it."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -126,7 +127,7 @@ def check_prompts(base: PreTrainedModel, input_ids: Any) -> None:
     fits = isinstance(input_ids, Tensor) and input_ids.ndim == 2 and input_ids.dtype == torch.int64
     fits = fits and input_ids.layout is torch.strided and not input_ids.is_meta
     if not fits or not input_ids.numel():
-        is_dictionary = hasattr(input_ids, "keys") and "input_ids" in input_ids
+        is_dictionary = isinstance(input_ids, Mapping)
         raise InputError(
             "input_ids holds B prompts of P tokens: a tensor of shape (B, P), int64, neither 0",
             got=describe(input_ids),

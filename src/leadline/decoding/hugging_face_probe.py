@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
 from leadline.decoding.hugging_face_cache import NEEDS, Cached
 from leadline.errors import InputError, LeadlineError
 

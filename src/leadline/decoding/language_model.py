@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from leadline import checks, storage
 from leadline.data.text import Text
-from leadline.decoding.problem import Problem
+from leadline.decoding.problem import Problem, refuse_state
 from leadline.errors import InputError, SaveError, nearest
 
 END = "<end>"
@@ -190,6 +190,8 @@ class RecurrentLM:
 
     def __call__(self, tokens: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The step function: logits (N, M); the state is h (N, layers, H), for an LSTM also c."""
+        if not isinstance(state, tuple) or not all(isinstance(leaf, Tensor) and leaf.ndim == 3 for leaf in state):
+            refuse_state("RecurrentLM", state)
         outputs, state = self._run(tokens.unsqueeze(1), tuple(leaf.transpose(0, 1).contiguous() for leaf in state))
         logits = nn.functional.linear(outputs[:, 0], self.embedding.weight, self.bias)
         return logits, tuple(leaf.transpose(0, 1) for leaf in state)

@@ -5,6 +5,7 @@ and the new state. Nothing else of a model is known here, so that a table, a rec
 searched by the same code.
 """
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leadline.checks import shown
 from leadline.decoding.candidates import MASKED
 from leadline.decoding.work import Meter
 from leadline.errors import InputError
@@ -106,14 +108,17 @@ def leaves(state: Any, path: str = "state") -> Iterator[tuple[str, Any]]:
 
 def ask(step: Step, tokens: Tensor, state: Any) -> tuple[Any, Any]:
     """What a step function answers, once it is sure that it is a pair. The tokens that it is given are its own."""
-    if not callable(step):
+    try:
+        answer: Any = step(tokens.clone(), state)
+    except TypeError:
+        if _takes_two(step):
+            raise
         raise InputError(
             "a problem's step is a function: step(tokens, state) -> (scores, state)",
-            got=f"step = {describe(step)}",
-            cause="the problem was not taken apart",
+            got=f"step = {shown(step)}",
+            cause="the problem was not taken apart, or the step function takes other arguments",
             cure="search(*problem, ...)",
-        )
-    answer: Any = step(tokens.clone(), state)
+        ) from None
     if not isinstance(answer, (tuple, list)) or len(answer) != 2:
         raise InputError(
             "a step returns a pair: scores, and the state after it",
@@ -121,6 +126,30 @@ def ask(step: Step, tokens: Tensor, state: Any) -> tuple[Any, Any]:
             cure="return scores, state",
         )
     return answer[0], answer[1]
+
+
+def _takes_two(step: Any) -> bool:
+    """True if a step function can be called with tokens and a state, so that an error is its own."""
+    if not callable(step) or isinstance(step, type):
+        return False
+    try:
+        inspect.signature(getattr(step, "forward", step)).bind(None, None)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def refuse_state(owner: str, state: Any) -> None:
+    """Refuse a state that a step function of Leadline did not make.
+
+    Raises:
+        InputError: always.
+    """
+    raise InputError(
+        f"the state of a {owner} is the one that its problem holds",
+        got=f"state = {shown(state)}",
+        cure="search(*problem, ...)",
+    )
 
 
 class Model:
@@ -282,12 +311,17 @@ def _check_state(state: Any, rows: int) -> None:
                     cause="torch's recurrent layers keep the layer first: (layers, N, H)",
                     cure="transpose it to (N, layers, H), or wrap what all rows have in common in decoding.Shared",
                 )
-        elif not (isinstance(leaf, (Shared, int, float, str, type(None))) or hasattr(leaf, "select")):
+        elif not (isinstance(leaf, (Shared, int, float, str, type(None))) or _can_select(leaf)):
             raise InputError(
                 "a leaf of the state is a tensor, decoding.Shared, or an object with select(index)",
                 got=f"{path} is a {type(leaf).__name__}",
                 cure="wrap it in decoding.Shared if all rows have it in common",
             )
+
+
+def _can_select(leaf: Any) -> bool:
+    """True if a leaf has ``select(index)``; that of a data frame chooses columns."""
+    return hasattr(leaf, "select") and type(leaf).__module__.partition(".")[0] not in ("pandas", "polars")
 
 
 def describe(value: Any) -> str:

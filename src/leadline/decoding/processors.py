@@ -14,8 +14,8 @@ from torch import Tensor
 
 from leadline.checks import function, items, shown, whole_numbers
 from leadline.decoding.candidates import MASKED, Reader
-from leadline.decoding.problem import Problem, Step, ask, check_start
-from leadline.decoding.settings import EndTokens, end_tokens, normalization
+from leadline.decoding.problem import Problem, Step, ask, check_start, refuse_state
+from leadline.decoding.settings import LARGEST, EndTokens, end_tokens, normalization
 from leadline.decoding.settings import length as length_of
 from leadline.errors import InputError
 
@@ -153,7 +153,7 @@ def allow(rule: Callable[[tuple[int, ...]], Iterable[int]]) -> Processor:
 
 def force_prefix(tokens: Sequence[int]) -> Processor:
     """The hypothesis begins with these tokens; their log-probabilities count."""
-    forced = whole_numbers(tokens, "tokens", at_least=0)
+    forced = whole_numbers(tokens, "tokens", least=-LARGEST, most=LARGEST, at_least=0)
 
     def mask(log_probs: Tensor, prefix: Tensor) -> Tensor:
         if prefix.shape[1] >= len(forced):
@@ -171,7 +171,7 @@ def _index(tokens: Any, name: str) -> Tensor:
     if isinstance(tokens, Iterable) and not isinstance(tokens, (str, bytes, torch.Tensor, np.ndarray)):
         tokens = list(tokens)
     try:
-        plain = whole_numbers(tokens, name, at_least=0)
+        plain = whole_numbers(tokens, name, least=-LARGEST, most=LARGEST, at_least=0)
     except InputError as error:
         is_mask = "bool" in str(getattr(tokens, "dtype", "")) or "True" in (error.got or "")
         cure = "mask.nonzero().flatten() lists the tokens of a mask" if is_mask else error.cure
@@ -207,6 +207,8 @@ class _Constrained:
         return self.step, state["model"]
 
     def __call__(self, tokens: Tensor, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        if not isinstance(state, dict) or set(state) != {"model", "prefix"}:
+            refuse_state("constrained problem", state)
         scores, inner = ask(self.step, tokens, state["model"])
         prefix = torch.cat([state["prefix"], tokens.unsqueeze(1)], dim=1)
         is_wrong = not isinstance(scores, Tensor) or scores.shape[:1] != tokens.shape or not scores.is_floating_point()

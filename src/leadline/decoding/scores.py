@@ -179,11 +179,11 @@ _PROVED = (SumLogProb, LengthNormalized, GNMT, WordReward)
 
 
 def _exponent(value: Any, kind: str) -> float:
-    return _number(value, kind, "alpha", least=-LARGEST, most=LARGEST)
+    return _number(value, kind, "alpha", limit=LARGEST)
 
 
-def _number(value: Any, kind: str, name: str, **limits: float) -> float:
+def _number(value: Any, kind: str, name: str, limit: float | None = None) -> float:
     try:
-        return checks.number(value, name, **limits)
+        return checks.number(value, name, least=None if limit is None else -limit, most=limit)
     except InputError as error:
         raise InputError(error.rule, got=f"{kind}({name}={checks.shown(value)})") from None

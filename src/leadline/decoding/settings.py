@@ -14,6 +14,10 @@ LONGEST = 1_000_000
 """Most new tokens, most places of a beam and most answers: what a machine can hold."""
 
 
+LARGEST = 2**31 - 1
+"""The largest number of a token."""
+
+
 def length(value: Any, name: str = "max_length") -> int:
     """A number of new tokens: 1 to :data:`LONGEST`."""
     return checks.whole_number(value, name, least=1, most=LONGEST)
@@ -39,11 +43,11 @@ def end_tokens(eos: Any) -> tuple[int, ...]:
     if eos is None:
         return ()
     if getattr(eos, "ndim", None) == 0 or isinstance(eos, (int, float)):
-        return (checks.whole_number(eos, "eos"),)
+        return (checks.whole_number(eos, "eos", least=-LARGEST, most=LARGEST),)
     several = sorted(eos, key=str) if isinstance(eos, (set, frozenset)) else eos  # a set has no order, nor needs one
     rule = "eos must be one end token or a list of end tokens: whole numbers"
     try:
-        return tuple(sorted(set(checks.whole_numbers(several, "eos", at_least=0))))
+        return tuple(sorted(set(checks.whole_numbers(several, "eos", least=-LARGEST, most=LARGEST, at_least=0))))
     except InputError:
         raise InputError(rule, got=f"eos = {checks.shown(eos)}") from None
 

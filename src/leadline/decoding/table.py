@@ -9,7 +9,7 @@ from torch import Tensor
 
 from leadline import checks
 from leadline.checks import shown
-from leadline.decoding.problem import Problem
+from leadline.decoding.problem import Problem, refuse_state
 from leadline.decoding.settings import LONGEST
 from leadline.errors import InputError
 
@@ -57,6 +57,8 @@ class Table:
 
     def __call__(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """The step function; the state is the row of each hypothesis' prefix."""
+        if not isinstance(state, Tensor) or state.dtype != torch.int64 or state.shape != tokens.shape:
+            refuse_state("Table", state)
         after = self._next[state, tokens]
         if (after < 0).any():
             i = int((after < 0).nonzero()[0])
