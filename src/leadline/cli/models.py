@@ -247,12 +247,13 @@ def _check_size(folder: Path, kind: Any, config: Any) -> None:
     """Refuse a configuration that asks for more numbers than the files hold, before memory is taken for them."""
     from safetensors import safe_open
 
-    if getattr(config, "quantization_config", None) is not None:  # several numbers are packed into one
+    files = sorted(folder.glob("*.safetensors"))
+    if not files or getattr(config, "quantization_config", None) is not None:  # which packs several numbers into one
         return
     with torch.device("meta"):
         wanted = sum(parameter.numel() for parameter in kind.from_config(config).parameters())
     held = 0
-    for path in folder.glob("*.safetensors"):
+    for path in files:
         with safe_open(path, framework="pt") as file:
             held += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
     if wanted > held:
