@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from leadline.errors import InputError, LeadlineError, describe
 from leadline.recurrent.arrival import arrive
+from leadline.recurrent.chains import Chain
 from leadline.recurrent.flow import LayerFlow
 from leadline.recurrent.journal import append_metrics
 from leadline.recurrent.loop_arrival import total_flow
-from leadline.recurrent.loops import Chain
 from leadline.recurrent.recording import Entry, recording
 from leadline.recurrent.replay import Call, replay, wide
 from leadline.recurrent.tracing import total_of_layer, uncast

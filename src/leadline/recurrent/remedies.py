@@ -15,9 +15,9 @@ from leadline.errors import InputError
 from leadline.randomness import torch_generator
 from leadline.recurrent.arithmetic import Arithmetic, PullBack
 from leadline.recurrent.cells import Record
+from leadline.recurrent.chains import Chain
 from leadline.recurrent.flow import LN10, GradientFlow, LayerFlow, median
 from leadline.recurrent.layers import GRU, RNN, GRULayer, Layer, LSTMLayer
-from leadline.recurrent.loops import Chain
 from leadline.recurrent.replay import Replayed
 from leadline.recurrent.tracing import Tape, trace
 from leadline.sounding import Protocol, Sounding, Verdict
