@@ -256,7 +256,7 @@ def test_a_relu_network_of_spectral_radius_zero_explodes_and_is_said_to():
     assert "which is no reason to vanish" in str(sounding)
     assert [cure.name for cure in found.cures] == ["clipping", "initialisation", "truncation"]
     assert "10^9.0-fold over 30 timesteps" in found.cures[0].advice
-    assert "W_h 0.5 times as large" in found.cures[1].advice
+    assert "a smaller W_h, since a step makes it 2-fold; measure again" in found.cures[1].advice
     _, rates = sounding.drawing()["data"]
     marked = zip(rates["y"], rates["marker"]["symbol"], strict=True)
     at_edge = [row for row, symbol in marked if symbol == "triangle-left-open"]

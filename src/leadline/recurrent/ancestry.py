@@ -9,7 +9,10 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-JOINS = ("Stack", "Cat", "CopySlices", "IndexPut", "IndexCopy", "SelectScatter", "SliceScatter", "Scatter")
+BUFFERS = ("CopySlices", "IndexPut", "IndexCopy", "SelectScatter", "SliceScatter", "Scatter")
+"""How the names of autograd's nodes begin that write a tensor into a buffer, which may hold states already."""
+
+JOINS = ("Stack", "Cat", *BUFFERS)
 """How the names of autograd's nodes begin that join several tensors into one."""
 
 Edge = tuple[Any, int]
@@ -32,10 +35,6 @@ class Reads:
         """Add what another tensor has read."""
         self.alone |= other.alone
         self.joined |= other.joined
-
-    def all(self) -> set[int]:
-        """Every state that was read."""
-        return self.alone | self.joined
 
 
 Found = dict[Any, Reads]
@@ -107,7 +106,7 @@ class Ancestry:
                 to_do += behind
                 continue
             if node not in self._joins:
-                self._joins[node] = _joined(parts)
+                self._joins[node] = _joined(parts, is_buffer=type(node).__name__.startswith(BUFFERS))
             to_do.pop()
 
     def _joins_tensors(self, node: Any) -> bool:
@@ -123,16 +122,17 @@ def _merge(found: Found, more: Mapping[Any, Reads]) -> None:
         found.setdefault(loop, Reads()).add(reads)
 
 
-def _joined(parts: Iterable[Found]) -> Found:
+def _joined(parts: Iterable[Found], is_buffer: bool) -> Found:
     """The reads of a tensor that joins others: a loop whose states come from several of them is read together."""
     found: Found = {}
     sources: dict[Any, int] = {}
     for part in parts:
         _merge(found, part)
         for loop, reads in part.items():
-            sources[loop] = sources.get(loop, 0) + bool(reads.alone)
+            is_source = bool(reads.alone) or (is_buffer and bool(reads.joined))
+            sources[loop] = sources.get(loop, 0) + is_source
     for loop, reads in found.items():
-        if sources[loop] > 1 and len(reads.alone) > 1:
+        if sources[loop] > 1 and len(reads.alone | reads.joined) > 1:
             reads.joined |= reads.alone
             reads.alone = set()
     return found

@@ -26,8 +26,8 @@ class LayerFlow(Placed):
     """How much gradient arrives at each timestep of one recurrent layer in one direction, sample by sample.
 
     Logarithms are natural, of 2-norms; the properties without ``log`` are the norms themselves. ``-inf`` says that
-    nothing arrives, or, where ``lost`` is true, less than the loop's own precision can hold; NaN, that the sample has
-    no such timestep (padding). Column t - 1 is timestep t.
+    nothing arrives, or, where ``lost`` is true, less than the loop's own precision can hold; NaN says that the sample
+    has no such timestep (padding). Column t - 1 is timestep t.
 
     >>> zeros, initial = np.zeros((1, 3)), np.zeros(1)
     >>> total = np.array([[-4.0, -2.0, 0.0]])
@@ -51,8 +51,8 @@ class LayerFlow(Placed):
     log_cell_total: Float[np.ndarray, "B T"] | None = None
     """ln ‖dL/dc_t‖; ``None`` for a layer without cells."""
     lost: Bool[np.ndarray, "B T"] | None = None
-    """True where the gradient of a loop written by hand is too small for the loop's precision, such as float32, so that
-    ``log_total`` reads ``-inf``; ``None`` for nowhere.
+    """True where the gradient of a loop written by hand is too small for the loop's precision, such as float32;
+    ``log_total`` reads ``-inf`` there. ``None`` for nowhere.
     """
     precision: str | None = None
     """The floating point that bounds the gradients of a loop written by hand; ``None`` for a layer without bounds."""
@@ -105,8 +105,8 @@ class LayerFlow(Placed):
     def slope(self, first: int = 0, last: int | None = None) -> Float[np.ndarray, " B"]:
         """Growth of ln ‖dL/dh_t‖ per step of distance from the end, by least squares over t in [first, last).
 
-        Positive where the gradient explodes on its way back, negative where it vanishes. What is zero, infinite or
-        padding is left out.
+        Positive where the gradient explodes on its way back, negative where it vanishes. What is zero, infinite, lost
+        or padding is left out.
 
         Args:
             first: index of the first timestep that counts, from 0.
@@ -116,7 +116,7 @@ class LayerFlow(Placed):
             Nats per timestep, one per sample; NaN where fewer than two timesteps are left.
         """
         t = np.arange(self.log_total.shape[1], dtype=float)[first:last]
-        curves = np.where(np.isfinite(self.log_total), self.log_total, np.nan)[:, first:last]
+        curves = np.where(np.isfinite(self.log_known), self.log_known, np.nan)[:, first:last]
         centred = np.where(np.isnan(curves), np.nan, t)
         with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of a sample of which nothing is left

@@ -27,8 +27,9 @@ class Ends:
 
     @classmethod
     def of(cls, layer: LayerFlow) -> "Ends":
-        """The ends of a flow."""
-        reading = layer.log_total if layer.direction == "forward" else layer.log_total[:, ::-1]
+        """The ends of a flow. What was lost reads ``-inf``."""
+        log_total = layer.log_total if layer.lost is None else np.where(layer.lost, -np.inf, layer.log_total)
+        reading = log_total if layer.direction == "forward" else log_total[:, ::-1]
         is_there = ~np.isnan(reading)
         arrives = is_there & (reading > -np.inf)
         latest = reading.shape[1] - 1 - np.argmax(arrives[:, ::-1], axis=1)
@@ -49,7 +50,7 @@ def describe_flow(layer: LayerFlow) -> str:
     reading = ends.reading
     start, end = ("first", "last") if layer.direction == "forward" else ("last", "first")
     present = ~np.isnan(reading)
-    lost = np.zeros_like(present) if layer.lost is None else layer.lost
+    lost = np.zeros_like(present) if layer.lost is None else layer.lost  # loops are read forwards
     if not np.isfinite(reading).any():
         return "nothing of the loss arrives" if (reading[present] == -np.inf).all() else "the gradient is infinite"
     typical_steps = int(np.median(ends.steps))
@@ -86,12 +87,13 @@ def describe_flow(layer: LayerFlow) -> str:
     if is_larger != (slope > 0):  # a few steps beside an end weigh little in the line
         change += f" by the line of best fit, though it is {'larger' if is_larger else 'smaller'} in the end"
     is_kept = _keeps_its_size(near, far, slope * (np.median(nearest - farthest)))
-    change = _turn(layer.log_total[sample], near, far) or ("keeps its size" if is_kept else change)
+    change = _turn(layer.log_known[sample], near, far) or ("keeps its size" if is_kept else change)
     is_fed = change == "keeps its size" and (np.isfinite(layer.log_direct).sum(axis=1) > ends.steps / 2).any()
     # A sum over terms keeps its size even where each of them dies within a few steps.
     fed = ", and the loss enters at every timestep: tape.influence() shows how far each term reaches" if is_fed else ""
     others = _other_samples(ends, dead)
-    return f"the gradient {change}, {sizes}{_leaving(layer)}{lost_part}{_of_cells(layer)}{others}{fed}"
+    leaving = lost_part or _leaving(layer)
+    return f"the gradient {change}, {sizes}{leaving}{_of_cells(layer)}{others}{fed}"
 
 
 def _lost_part(layer: LayerFlow, start: str, count: int) -> str:
@@ -161,7 +163,7 @@ def _turn(log_total: np.ndarray, near: np.ndarray, far: np.ndarray) -> str | Non
 
 def _leaving(layer: LayerFlow) -> str:
     """Where float32 loses the median gradient."""
-    told, typical = "", median(layer.log_total)[None]
+    told, typical = "", median(layer.log_known)[None]
     for what, find in (("underflows", underflow), ("overflows", overflow)):
         (t,) = find(typical, layer.direction)
         told += f", and float32 {what} at timestep {t}" if t else ""

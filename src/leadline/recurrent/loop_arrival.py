@@ -5,6 +5,7 @@ totals as seeds of the states themselves, the recurrent part is what arrives fro
 autograd, within the range of the states' floating point: where a gradient is too small for it, the flow says so.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -29,30 +30,52 @@ def loop_flow(chain: Chain, loss: Tensor, totals: Gradients) -> LayerFlow:
     """
     direct = _stopped(chain, [loss], [torch.ones_like(loss)])
     recurrent = _one_step_back(chain, totals)
-    return total_flow(
-        chain,
-        totals,
-        log_direct=_log(chain.rows(direct)),
-        log_recurrent=_log(chain.rows(recurrent)),
-        lost=_lost(chain, totals),
-        precision=str(chain.states[0].made[0].dtype).removeprefix("torch."),
-    )
+    log_direct = _log(chain.rows(direct))
+    lost = _lost(chain, totals, log_direct)
+    return total_flow(chain, totals, lost, log_direct=log_direct, log_recurrent=_log(chain.rows(recurrent)))
 
 
-def total_flow(chain: Chain, totals: Gradients, **parts: Any) -> LayerFlow:
-    """The flow without its parts, which are NaN if they are not given."""
+def total_flow(chain: Chain, totals: Gradients, lost: np.ndarray | None = None, **parts: Any) -> LayerFlow:
+    """The flow without its parts, which are NaN if they are not given.
+
+    Args:
+        chain: the loop.
+        totals: as for :func:`loop_flow`.
+        lost: where totals are too small for the states' floating point, shape (B, T); without, where they are not
+            zero and below its smallest normal number.
+        parts: logarithms of the parts.
+    """
     total = chain.rows(totals)
     unknown = np.full(total.shape[1::-1], np.nan)
-    found: dict[str, Any] = chain.naming() | {"log_total": _log(total), "hidden_norm": np.exp(_log(chain.hidden()))}
+    log_total = _log(total)
+    if lost is None:
+        is_small = (log_total > -np.inf) & (log_total < _smallest(chain))
+        lost = is_small if is_small.any() else None
+    found: dict[str, Any] = chain.naming() | {"log_total": log_total, "hidden_norm": np.exp(_log(chain.hidden()))}
     found |= {"log_direct": unknown, "log_recurrent": unknown, "log_input": unknown, "log_initial": unknown[:, 0]}
     if chain.module is not None:
         found |= _around_cell(chain, chain.module, totals)
-    return LayerFlow(**(found | parts))
+    found |= parts
+    if lost is not None:
+        for name in ("log_total", "log_recurrent", "log_cell_total"):
+            if name in found:
+                found[name] = np.where(lost, -np.inf, found[name])
+    return LayerFlow(**found, lost=lost, precision=str(_dtype(chain)).removeprefix("torch."))
 
 
 def log_totals(chain: Chain, totals: Gradients) -> np.ndarray:
-    """Logarithms of the norms of the total gradients, shape (T, B)."""
-    return Rows.of(chain.rows(totals).double()).log.cpu().numpy()
+    """Logarithms of the norms of the total gradients, shape (T, B); what loses digits reads ``-inf``."""
+    log = Rows.of(chain.rows(totals).double()).log.cpu().numpy()
+    return np.where(log < _smallest(chain), -np.inf, log)
+
+
+def _dtype(chain: Chain) -> torch.dtype:
+    return chain.states[0].made[0].dtype
+
+
+def _smallest(chain: Chain) -> float:
+    """The logarithm of the smallest normal number of the states' floating point."""
+    return math.log(torch.finfo(_dtype(chain)).tiny)
 
 
 def _around_cell(chain: Chain, module: Cell, totals: Gradients) -> dict[str, np.ndarray]:
@@ -171,30 +194,34 @@ def _stopped(
     return arrived
 
 
-def _lost(chain: Chain, totals: Gradients) -> np.ndarray | None:
-    """Where a total is zero because the states' floating point cannot hold it, shape (B, T); ``None`` for nowhere.
+def _lost(chain: Chain, totals: Gradients, log_direct: np.ndarray) -> np.ndarray | None:
+    """Where the states' floating point cannot hold a total, shape (B, T); ``None`` for nowhere.
 
-    A total is zero in earnest where a gradient of norm 1 at the next state leaves nothing of itself at this one.
-    Otherwise it was lost, and with it all that lies before.
+    Below the smallest normal number digits are lost. A total of zero was lost, and is not zero in earnest, where a
+    gradient of norm 1 at the next state leaves something of itself at this one. What comes from a lost gradient is lost
+    too, until a direct part outweighs it.
     """
-    time = len(chain.states)
-    parts = [chain.rows(totals, part) for part in range(len(chain.states[0].made))]
-    is_zero = torch.stack([(part == 0).all(-1) for part in parts]).all(0)
-    if not bool((is_zero[:-1] & ~is_zero[1:]).any()):
+    parts = [chain.rows(totals, part).double() for part in range(len(chain.states[0].made))]
+    size = torch.cat(parts, -1).norm(dim=-1)
+    is_zero = size == 0
+    is_small = (size > 0) & (size < torch.finfo(_dtype(chain)).tiny)
+    may_be_lost = is_zero[:-1] & ~is_zero[1:]
+    if not bool(is_small.any() | may_be_lost.any()):
         return None
-    size = torch.cat(parts, -1).abs().amax(-1)
-    scale = torch.where(size > 0, size, 1)
-    units = [(part / scale.unsqueeze(-1)) for part in parts]
-    seeds = [
-        unit.reshape(made.shape).to(made.dtype)
-        for unit, made in zip((unit for part in units for unit in part), chain.made, strict=True)
-    ]
-    back = _one_step_back(chain, seeds)
-    arrives = torch.stack([(chain.rows(back, part) != 0).any(-1) for part in range(len(parts))]).any(0)
-    lost = torch.zeros_like(is_zero)
-    for t in range(time - 2, -1, -1):
-        begins = ~is_zero[t + 1] & arrives[t]
-        lost[t] = is_zero[t] & (begins | lost[t + 1])
+    arrives = torch.ones_like(is_zero)
+    if bool(may_be_lost.any()):
+        scale = torch.where(is_zero, 1, size).unsqueeze(-1)
+        units = [unit for part in parts for unit in part / scale]
+        seeds = [unit.reshape(made.shape).to(made.dtype) for unit, made in zip(units, chain.made, strict=True)]
+        back = _one_step_back(chain, seeds)
+        arrives = torch.stack([(chain.rows(back, part) != 0).any(-1) for part in range(len(parts))]).any(0)
+    direct = torch.from_numpy(log_direct.T).to(size.device)
+    is_from_later = direct < size.log() - math.log(2)
+    lost = is_small
+    for t in range(len(size) - 2, -1, -1):
+        is_underflow = is_zero[t] & ~is_zero[t + 1] & arrives[t]
+        goes_on = lost[t + 1] & (is_zero[t] | is_from_later[t])
+        lost[t] |= is_underflow | goes_on
     return lost.T.cpu().numpy() if bool(lost.any()) else None
 
 

@@ -190,15 +190,29 @@ def _continues_window(chain: Chain, origin: Origin, tensors: Sequence[Tensor], f
 
 
 def _depends_on(tensors: Sequence[Tensor], states: Sequence[Tensor]) -> list[bool]:
-    """For each state, if the gradient of the tensors with respect to it is not zero."""
+    """For each state, True if the tensors depend on it by a way without another one of these states."""
     roots = [tensor for tensor in tensors if tensor.requires_grad]
     generator = torch.Generator(roots[0].device).manual_seed(0)
     seeds = [
         torch.rand(root.shape, generator=generator, device=root.device, dtype=torch.float32).to(root.dtype) + 0.5
         for root in roots
     ]
-    gradients = torch.autograd.grad(roots, states, seeds, retain_graph=True, allow_unused=True)
-    return [gradient is not None and bool((gradient != 0).any()) for gradient in gradients]
+    depends = [False] * len(states)
+
+    def stop(index: int):
+        def hook(gradient: Tensor) -> Tensor:
+            depends[index] = bool((gradient != 0).any())
+            return torch.zeros_like(gradient)
+
+        return hook
+
+    handles = [state.register_hook(stop(index)) for index, state in enumerate(states)]
+    try:
+        torch.autograd.grad(roots, states, seeds, retain_graph=True, allow_unused=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return depends
 
 
 def _not_one_loop(key: Key, states: dict[Chain, Origin]) -> InputError:

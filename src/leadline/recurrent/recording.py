@@ -284,8 +284,7 @@ def _refuse_scripted(model: nn.Module) -> None:
             raise InputError(
                 "a model to trace is not scripted: a scripted module hides its layers",
                 got=f"{name or 'the model'}, a scripted {kind}",
-                cure="trace the Python module that it was scripted from; a module that exists as TorchScript alone cannot "
-                "be traced",
+                cure="trace the Python module that it was scripted from; TorchScript alone cannot be traced",
             )
 
 
