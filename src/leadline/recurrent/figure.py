@@ -144,9 +144,9 @@ def influence_drawing(layer: LayerInfluence) -> Drawing:
     """The influence matrix as a heat map of powers of ten."""
     return heat_map(
         layer.log_norms / LN10,
-        title=f"{layer.title}: how much the loss at k tells the state at t",
+        title=f"{layer.title}: how much loss term k tells the state at t",
         x_label="timestep t",
-        y_label="loss at timestep k",
+        y_label="loss term k",
         scale_label="‖dL<sub>k</sub>/dh<sub>t</sub>‖",
         power_of_ten=True,
     )

@@ -345,9 +345,9 @@ def _steadiest(layers: Mapping[str, LayerFlow]) -> str:
 
 
 def spread(layer: LayerFlow) -> float:
-    """Largest over smallest norm, its natural logarithm, from the latest timestep that receives gradient to the far end.
+    """Largest over smallest norm, its natural logarithm, up to the latest timestep that receives gradient.
 
-    Infinite where nothing arrives in between, or where the gradient is infinite.
+    Infinite where nothing arrives before it, or where the gradient is infinite.
     """
     low, high = _range(layer)
     return high - low if np.isfinite(high) else math.inf

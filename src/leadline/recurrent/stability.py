@@ -18,6 +18,7 @@ from leadline.recurrent.flow import GradientFlow, LayerFlow
 from leadline.recurrent.flow_verdict import KEEPS
 from leadline.recurrent.layers import Network
 from leadline.recurrent.lyapunov import lyapunov
+from leadline.recurrent.place import chosen_layer
 from leadline.recurrent.replay import Pass
 from leadline.recurrent.running import run_alone
 from leadline.sounding import Protocol, Sounding, Verdict
@@ -211,7 +212,7 @@ class Stability(Sounding):
         """The same as :meth:`figure`, as Plotly's JSON holds it."""
         from leadline.recurrent.figure import stability_drawing
 
-        return stability_drawing(self.layers[layer])
+        return stability_drawing(chosen_layer(self.layers, layer))
 
 
 def stability(

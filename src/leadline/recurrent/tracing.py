@@ -14,7 +14,8 @@ from leadline.errors import InputError
 from leadline.recurrent.arrival import Arrived, arrive, top_seeds
 from leadline.recurrent.chains import Chain, check_loops
 from leadline.recurrent.flow import GradientFlow, LayerFlow
-from leadline.recurrent.influence import Influence, LayerInfluence, influence_sweep, summarise
+from leadline.recurrent.influence import Influence, LayerInfluence, with_shared_offsets
+from leadline.recurrent.influence_sweep import influence_sweep, summarise
 from leadline.recurrent.loop_arrival import log_totals, loop_flow
 from leadline.recurrent.loops import Loops
 from leadline.recurrent.losses import checked_loss, sequence_number, was_computed_between
@@ -127,6 +128,7 @@ class Tape:
         with uncast(terms):
             replayed = self._replayed()
             layers = self._local(terms, replayed, per_sample) or self._general(terms, replayed, per_sample, chunk)
+            layers = with_shared_offsets(layers)
         settings = {"model": type(self.model).__name__, "terms": len(terms)}
         return Influence(Protocol(settings), tuple(layers))
 
@@ -150,7 +152,7 @@ class Tape:
             return None
         records, masks = zip(*((layer[0].record, layer[0].mask) for layer in one.layers), strict=True)
         summaries = influence_sweep(records, masks, seeds, per_sample)
-        return [LayerInfluence(**one.naming(index), **summary) for index, summary in enumerate(summaries)]
+        return [LayerInfluence(**one.naming(index), **summary, offset=0) for index, summary in enumerate(summaries)]
 
     def _general(
         self, terms: Tensor, replayed: list[Replayed | Chain], per_sample: bool, chunk: int
