@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from leadline import InputError, recurrent
-from leadline.recurrent import influence, tracing
+from leadline.recurrent import influence_sweep, tracing
 from leadline.recurrent.arrival import arrive
 from leadline.recurrent.replay import Call, replay
 
@@ -161,8 +161,8 @@ def test_terms_swept_in_chunks_are_those_swept_at_once(cell, monkeypatch):
     with recurrent.trace(model) as tape:
         terms = terms_of(model, x, y)
     at_once = tape.influence(terms, per_sample=True)
-    monkeypatch.setattr(influence, "CACHE", 1)
-    monkeypatch.setattr(influence, "LEAST_ROWS", 7 * len(x))
+    monkeypatch.setattr(influence_sweep, "CACHE", 1)
+    monkeypatch.setattr(influence_sweep, "LEAST_ROWS", 7 * len(x))
     in_chunks = tape.influence(terms, per_sample=True)
     for a, b in zip(at_once.layers, in_chunks.layers, strict=True):
         np.testing.assert_allclose(b.log_norms, a.log_norms, rtol=1e-10)

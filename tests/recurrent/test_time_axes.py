@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline import InputError, recurrent
+from leadline.sounding import Protocol
 
 
 def module_of(make) -> nn.Module:
@@ -133,5 +134,5 @@ def test_the_fewest_timesteps_by_hand():
 
 def test_terms_that_reach_nothing_say_so():
     layer = recurrent.LayerInfluence("lstm", 0, "forward", 0, np.full((3, 3), -np.inf))
-    influence = recurrent.Influence(__import__("leadline").sounding.Protocol(), (layer,))
+    influence = recurrent.Influence(Protocol(), (layer,))
     assert "nothing of any term arrives" in str(influence)
