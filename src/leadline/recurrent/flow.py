@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from leadline import checks
 from leadline.recurrent.place import Placed
 from leadline.sounding import Sounding, Verdict
 
@@ -114,7 +115,12 @@ class LayerFlow(Placed):
 
         Returns:
             Nats per timestep, one per sample; NaN where fewer than two timesteps are left.
+
+        Raises:
+            InputError: an index that is not a whole number.
         """
+        first = checks.whole_number(first, "first")
+        last = checks.optional_whole_number(last, "last")
         t = np.arange(self.log_total.shape[1], dtype=float)[first:last]
         curves = np.where(np.isfinite(self.log_known), self.log_known, np.nan)[:, first:last]
         centred = np.where(np.isnan(curves), np.nan, t)

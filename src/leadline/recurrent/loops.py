@@ -239,6 +239,8 @@ def why_without_graph() -> str:
         return "a forward pass under torch.inference_mode()"
     if not torch.is_grad_enabled():
         return "a forward pass under torch.no_grad()"
+    if torch._C._dispatch_tls_is_dispatch_key_excluded(torch._C.DispatchKey.AutogradOther):
+        return "a step inside an operator of torch, such as torch.scan, which computes its gradient apart"
     return "a forward pass in which neither the parameters nor the inputs require a gradient"
 
 

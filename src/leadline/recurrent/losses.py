@@ -1,6 +1,6 @@
-"""Checks of what a tape is asked about: the loss, and why nothing of it was recorded."""
+"""Checks of the model that is traced and of the loss that a tape is asked about."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -46,6 +46,33 @@ def _instead(loss: Any) -> tuple[str | None, str | None]:
     if isinstance(loss, Tensor) and not loss.is_floating_point():
         return "predicted classes or counts, which have no gradient", "give the loss of the logits"
     return None, None
+
+
+def checked_model(model: Any, function: str) -> nn.Module:
+    """The model itself, if it is a torch module; ``function`` is what the caller typed."""
+    if isinstance(model, nn.Module):
+        return model
+    inner = [name for name in ("module_", "module", "model") if isinstance(getattr(model, name, None), nn.Module)]
+    are_modules = isinstance(model, (list, tuple)) and bool(model) and all(isinstance(m, nn.Module) for m in model)
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        cure = f"give an instance: {model.__name__}(...)"
+    elif are_modules:
+        cure = "give both in one module: nn.ModuleList([encoder, decoder])"
+    else:
+        cure = f"give the module that it holds: {inner[0]}" if inner else None
+    raise InputError(
+        f"{function} needs a torch module",
+        got=f"model = {checks.shown(model)}",
+        cause="several modules" if are_modules else None,
+        cure=cure,
+    )
+
+
+def user_function(value: Any, name: str, wanted: str) -> Callable[..., Any]:
+    """The function that a user has written; classes are callable too, and are never meant."""
+    if not callable(value) or isinstance(value, type):
+        raise InputError(f"{name} must be {wanted}", got=f"{name} = {checks.shown(value)}")
+    return value
 
 
 def sequence_number() -> int:

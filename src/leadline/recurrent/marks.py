@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from leadline import checks
 from leadline.errors import InputError
@@ -15,6 +16,9 @@ _ACTIVE: ContextVar[tuple[Loops, ...]] = ContextVar("loops", default=())
 
 _EVERYWHERE: set[Loops] = set()
 """Those that listen in any thread."""
+
+_is_listening = False
+"""True while anything listens in any thread."""
 
 
 def record(h: Tensor, name: str = "state") -> Tensor:
@@ -62,37 +66,39 @@ def record(h: Tensor, name: str = "state") -> Tensor:
         )
     if not isinstance(name, str) or not name:  # checked here, as a loop calls this in every step
         checks.text(name, "name", least=1)
+    if not _is_listening:  # checked first, as a compiler can follow it
+        return h
+    if torch.compiler.is_compiling() or is_functorch_wrapped_tensor(h):
+        raise InputError(
+            "record() marks states of an ordinary Python loop inside trace()",
+            got="a state inside torch.scan, torch.compile or torch.func",
+            cause="these run the step on placeholders, which have no gradient to read",
+            cure="run the loop in Python inside the block: for x_t in x: h = recurrent.record(step(h, x_t))",
+        )
     active = _ACTIVE.get()
     if not active:
-        for loops in tuple(_EVERYWHERE):
-            loops.is_marked_elsewhere = True
-        return h
-    if torch.compiler.is_compiling() or type(h) not in (Tensor, nn.Parameter):
-        _refuse_symbolic(h)
+        _note_elsewhere()
     for loops in active:
         h = loops.mark(name, h)
     return h
 
 
-def _refuse_symbolic(h: Tensor) -> None:
-    """Refuse states that stand for numbers instead of holding them."""
-    is_symbolic = torch.compiler.is_compiling() or type(h).__name__ in ("FakeTensor", "FunctionalTensor")
-    if is_symbolic or torch._C._functorch.is_functorch_wrapped_tensor(h):
-        raise InputError(
-            "record() marks states of an ordinary Python loop inside trace()",
-            got=f"a state inside a transformation of torch: {checks.shown(h)}",
-            cause="torch.scan, torch.compile or torch.func, which run the step on placeholders",
-            cure="run the loop in Python inside the block: for x_t in x: h = recurrent.record(step(h, x_t))",
-        )
+def _note_elsewhere() -> None:
+    """Tell the loops that listen in other threads that a state was marked in this one."""
+    for loops in tuple(_EVERYWHERE):
+        loops.is_marked_elsewhere = True
 
 
 @contextmanager
 def listening(loops: Loops) -> Iterator[None]:
     """Inside the block, what is marked goes to ``loops``."""
+    global _is_listening
     token = _ACTIVE.set((*_ACTIVE.get(), loops))
     _EVERYWHERE.add(loops)
+    _is_listening = True
     try:
         yield
     finally:
         _EVERYWHERE.discard(loops)
+        _is_listening = bool(_EVERYWHERE)
         _ACTIVE.reset(token)

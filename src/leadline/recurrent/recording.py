@@ -63,9 +63,26 @@ def recording(model: nn.Module, calls: list[Entry], watch: Callable[[Tensor], ob
         if "torch._dynamo" in sys.modules:  # else nothing was compiled; compiled code would not call the hooks
             stack.enter_context(cast(Any, torch.compiler.set_stance)("force_eager"))
         stack.enter_context(listening(loops))
-        yield loops
+        with _explaining_compilation():
+            yield loops
     if not calls and loops.without_graph is None and not any(isinstance(m, RECURRENT) for m in model.modules()):
         raise _nothing_recurrent(model, loops)
+
+
+@contextmanager
+def _explaining_compilation() -> Iterator[None]:
+    """Say why a compiler of torch has stopped inside the block."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith("torch._dynamo"):
+            raise
+        raise InputError(
+            "a traced model runs as ordinary Python",
+            got=f"torch stopped while it compiled: {str(error).strip().splitlines()[0]}",
+            cause="torch.scan, or torch.compile called inside the block: what is compiled before it runs uncompiled",
+            cure="compile before the block; write a scan as a loop in Python",
+        ) from error
 
 
 OF_LIBRARIES = ("torch.", "leadline.recurrent.", "builtins")
@@ -238,6 +255,14 @@ def _fits(name: str):
         assert isinstance(module, RECURRENT)
         given, title = _given(inputs, keywords), name or type(module).__name__
         x, states = given.get("input"), given.get("hx")
+        if isinstance(x, Tensor | PackedSequence) and (x.data.is_meta or x.data.is_complex()):
+            raise InputError(
+                f"{title} must compute with real numbers to be traced",
+                got=f"an input of shape {tuple(x.data.shape)}, {x.data.dtype}, on {x.data.device}".replace(
+                    "torch.", ""
+                ),
+                cause="a tensor on the meta device holds no numbers" if x.data.is_meta else "complex numbers",
+            )
         if isinstance(x, Tensor | PackedSequence) and x.data.shape[-1] != module.input_size:
             raise InputError(
                 f"the last axis of what {title} reads holds its inputs",

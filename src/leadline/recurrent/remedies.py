@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from leadline import checks
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
 from leadline.recurrent.arithmetic import Arithmetic, PullBack
@@ -18,6 +19,8 @@ from leadline.recurrent.cells import Record
 from leadline.recurrent.chains import Chain
 from leadline.recurrent.flow import LN10, GradientFlow, LayerFlow, median
 from leadline.recurrent.layers import GRU, RNN, GRULayer, Layer, LSTMLayer
+from leadline.recurrent.losses import checked_loss, checked_model, user_function
+from leadline.recurrent.place import chosen_layer
 from leadline.recurrent.replay import Replayed
 from leadline.recurrent.tracing import Tape, trace
 from leadline.sounding import Protocol, Sounding, Verdict
@@ -89,9 +92,8 @@ class Remedies(Sounding):
         """Gradient norms of one layer before and after each cure; without a layer, of the worst."""
         from leadline.recurrent.figure import remedies_figure
 
-        return remedies_figure(
-            {name: flow.layers[self.worst if layer is None else layer] for name, flow in self.flows.items()}
-        )
+        shown = self.worst if layer is None else layer
+        return remedies_figure({name: chosen_layer(flow.layers, shown) for name, flow in self.flows.items()})
 
 
 def remedies(
@@ -136,10 +138,11 @@ def remedies(
     Saxe, McClelland & Ganguli, 2014 (orthogonal weights); Jozefowicz, Zaremba & Sutskever, 2015 (the forget bias);
     Pascanu, Mikolov & Bengio, 2013 (clipping).
     """
-    if window < 1:
-        raise InputError("the window of truncation has at least one timestep", got=f"window = {window}")
-    if not max_norm > 0:
-        raise InputError("clipping allows a norm above 0", got=f"max_norm = {max_norm}")
+    model = checked_model(model, "remedies()")
+    loss = user_function(loss, "loss", "a function of the model that returns a loss")
+    window = checks.whole_number(window, "window", least=1)
+    max_norm = checks.number(max_norm, "max_norm", above=0)
+    seed = checks.seed(seed)
     original = _copied(model)
     tape, value = _run(original, loss)
     before = tape.gradient_flow(value)
@@ -225,7 +228,7 @@ def _run(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> tuple[Tape, T
     """What a model did, and its loss; the global generators end as they began."""
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices), trace(model) as tape:
-        value = loss(model)
+        value = checked_loss(loss(model), "the result of loss")
     return tape, value
 
 

@@ -86,8 +86,8 @@ def _checked_inputs(layer: nn.Module, x: Any) -> Tensor | PackedSequence:
             "x has the axes batch, time and inputs, or, for torch's modules, time and inputs",
             got=f"x of shape {tuple(values.shape)}",
         )
-    if not values.numel() and values.dim() == 2:
-        raise InputError("a sequence to judge has at least one timestep", got=f"x of shape {tuple(values.shape)}")
+    if not isinstance(x, PackedSequence) and not values.shape[_time_axis(layer, values)]:
+        raise InputError("a sequence has at least one timestep", got=f"x of length 0, shape {tuple(values.shape)}")
     if isinstance(x, PackedSequence) and isinstance(layer, Network):
         raise InputError(
             "the layers of leadline.recurrent take tensors", got="x = packed sequences", cure="use torch.nn's modules"
@@ -126,6 +126,11 @@ def _checked_starts(layer: nn.Module, x: Tensor | PackedSequence, hx: Any) -> An
             )
     starts = tuple(part.to(first.dtype) for part in parts)
     return starts if is_lstm else starts[0]
+
+
+def _time_axis(layer: nn.Module, x: Tensor) -> int:
+    is_batch_first = isinstance(layer, Network) or bool(layer.batch_first)
+    return 1 if is_batch_first and x.dim() == 3 else 0
 
 
 def _batch(layer: nn.RNNBase, x: Tensor | PackedSequence) -> int | None:

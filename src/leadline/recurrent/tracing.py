@@ -18,7 +18,7 @@ from leadline.recurrent.influence import Influence, LayerInfluence, with_shared_
 from leadline.recurrent.influence_sweep import influence_sweep, summarise
 from leadline.recurrent.loop_arrival import log_totals, loop_flow
 from leadline.recurrent.loops import Loops
-from leadline.recurrent.losses import checked_loss, sequence_number, was_computed_between
+from leadline.recurrent.losses import checked_loss, checked_model, sequence_number, was_computed_between
 from leadline.recurrent.recording import RECURRENT, Entry, recording
 from leadline.recurrent.replay import Call, Replayed, replay
 from leadline.recurrent.sweep import Rows
@@ -287,32 +287,13 @@ def trace(model: nn.Module) -> Iterator[Tape]:
     >>> tape.gradient_flow(loss).layers[0].total.shape
     (8, 10)
     """
-    tape = Tape(_checked_model(model))
+    tape = Tape(checked_model(model, "trace()"))
     with recording(model, tape.calls) as tape.loops:
         first = sequence_number()
         try:
             yield tape
         finally:
             tape.span = (first, sequence_number())
-
-
-def _checked_model(model: Any) -> nn.Module:
-    if isinstance(model, nn.Module):
-        return model
-    inner = [name for name in ("module_", "module", "model") if isinstance(getattr(model, name, None), nn.Module)]
-    are_modules = isinstance(model, (list, tuple)) and bool(model) and all(isinstance(m, nn.Module) for m in model)
-    if isinstance(model, type) and issubclass(model, nn.Module):
-        cure = f"give an instance: {model.__name__}(...)"
-    elif are_modules:
-        cure = "give both in one module: nn.ModuleList([encoder, decoder])"
-    else:
-        cure = f"give the module that it holds: {inner[0]}" if inner else None
-    raise InputError(
-        "trace() needs a torch module",
-        got=f"model = {checks.shown(model)}",
-        cause="several modules" if are_modules else None,
-        cure=cure,
-    )
 
 
 def _foreign_loss(got: str) -> InputError:
@@ -325,13 +306,13 @@ def _foreign_loss(got: str) -> InputError:
 
 
 def _without_graph(why: str) -> InputError:
-    cures = {"neither": "unfreeze a parameter, or let the input require a gradient: x.requires_grad_()"}
-    frozen = "neither" in why
+    cure = "run the forward pass with gradients switched on"
+    if "neither" in why:
+        cure = "unfreeze a parameter, or let the input require a gradient: x.requires_grad_()"
+    if "torch.scan" in why:
+        cure = "run the loop in Python: for x_t in x: h = recurrent.record(step(h, x_t))"
     return InputError(
-        "the recorded forward pass must have a graph",
-        got=f"recorded states without a graph: {why}",
-        cause="frozen parameters" if frozen else None,
-        cure=cures["neither"] if frozen else "run the forward pass with gradients switched on",
+        "the recorded forward pass must have a graph", got="recorded states without one", cause=why, cure=cure
     )
 
 
