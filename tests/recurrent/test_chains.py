@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ WIDTH = 4
 Mark = Callable[..., Tensor]
 
 
-def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+def seeded(make: Callable[[], nn.Module], seed: int = 0) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return make().double()
@@ -450,8 +451,9 @@ def test_a_loop_in_float64_is_not_lost_where_float32_would_be():
 
 
 def test_a_tree_is_refused_as_a_tree():
-    with pytest.raises(InputError, match="a tree, in which a state follows several others"), recurrent.trace(
-        nn.Identity()
+    with (
+        pytest.raises(InputError, match="a tree, in which a state follows several others"),
+        recurrent.trace(nn.Identity()),
     ):
         leaves = [recurrent.record(torch.ones(2, 3, requires_grad=True) * i) for i in range(2)]
         recurrent.record(leaves[0] + leaves[1])

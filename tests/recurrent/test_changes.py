@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch.nn.utils import parametrizations
 from leadline import InputError, recurrent
 
 
-def seeded(make: Callable[[], nn.Module]) -> nn.Module:
+def seeded(make: Callable[[], nn.Module]) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return make().double()
@@ -43,7 +44,7 @@ def test_a_returned_tensor_that_is_changed_in_place_is_refused_by_name(kind, whi
         output, last = module(x)
         returned = {"output": output, "h_n": last[0] if kind == "lstm" else last, "c_n": last[-1]}
         CHANGES[change](returned[which])
-        loss = sum(part.sum() for part in returned.values() if part.requires_grad)
+        loss = torch.stack([part.sum() for part in returned.values() if part.requires_grad]).sum()
     for ask in (tape.gradient_flow, lambda loss: tape.influence(loss.reshape(1)), tape.weight_terms):
         with pytest.raises(InputError, match=f"{kind.upper()}: its .*{which} .*was changed in place"):
             ask(loss)
@@ -114,7 +115,7 @@ def test_weights_that_are_dropped_anew_in_each_call(is_cell):
             losses = []
             for _ in range(2):
                 if is_cell:
-                    h = None
+                    h: Any = None
                     for x_t in x:
                         h = model(x_t, h) if h is not None else model(x_t)
                         used.append(getattr(model.module, name))
@@ -222,7 +223,7 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, nn.Module, str]]] = {
 }
 
 
-def parametrized(model: str, how: str) -> nn.Module:
+def parametrized(model: str, how: str) -> Any:
     def make() -> nn.Module:
         whole, inner, name = MODELS[model]()
         with warnings.catch_warnings():

@@ -1,6 +1,7 @@
 """The sentence about a flow agrees with the flow's own numbers."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def line(slope: float, time: int, samples: int = 3) -> np.ndarray:
     return np.tile(slope * np.arange(time - 1, -1.0, -1), (samples, 1))
 
 
-def module_of(make) -> nn.Module:
+def module_of(make) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return make().double()
@@ -84,8 +85,6 @@ def test_sizes_are_measured_from_the_last_state_that_receives_gradient(unread):
     assert "larger in the end" not in said
     said = str(flow_of(log[:, ::-1].copy(), "reverse"))
     assert f"from 10^{start:.1f} at the first timestep that it reaches, {unread} behind the beginning" in said
-
-
 
 
 @pytest.mark.parametrize("kind", ["logits", "c_n", "masked tail", "packed"])

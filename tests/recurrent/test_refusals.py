@@ -4,7 +4,7 @@ import io
 import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -59,13 +59,13 @@ def test_a_call_before_the_block_is_not_taken_for_a_direct_one():
 
 
 class ReturnsOutputAlone(nn.GRU):
-    def forward(self, x, hx=None):
-        return super().forward(x, hx)[0]
+    def forward(self, input, hx=None):
+        return super().forward(input, hx)[0]
 
 
 class Doubles(nn.GRU):
-    def forward(self, x, hx=None):
-        output, last = super().forward(x, hx)
+    def forward(self, input, hx=None):
+        output, last = super().forward(input, hx)
         return 2 * output, last
 
 
@@ -136,7 +136,10 @@ def test_what_is_no_loss(make, texts, ask):
     ],
 )
 def test_what_is_no_model(model, text):
-    with pytest.raises(InputError, match=r"needs a torch module|must be a torch module") as caught, recurrent.trace(model):
+    with (
+        pytest.raises(InputError, match=r"needs a torch module|must be a torch module") as caught,
+        recurrent.trace(model),
+    ):
         pass
     assert text in str(caught.value)
     with pytest.raises(InputError, match="torch module"):
@@ -236,7 +239,7 @@ def test_torchscript_from_a_file():
 )
 def test_what_stability_cannot_use(given, text):
     with pytest.raises(InputError) as caught:
-        recurrent.stability(module_of(lambda: nn.LSTM(3, 4)), **given)
+        recurrent.stability(module_of(lambda: nn.LSTM(3, 4)), **cast("Any", given))
     assert text in str(caught.value)
 
 

@@ -481,9 +481,7 @@ def test_the_error_of_the_others_is_as_without_the_dead_sample():
 def test_exponents_are_sorted(kind):
     for seed in range(4):
         network = (
-            recurrent.LSTM(2, 12, seed=seed)
-            if kind == "lstm"
-            else recurrent.RNN(2, 24, nonlinearity=kind, seed=seed)
+            recurrent.LSTM(2, 12, seed=seed) if kind == "lstm" else recurrent.RNN(2, 24, nonlinearity=kind, seed=seed)
         )
         x = torch.randn(3, 15, 2, generator=torch.Generator().manual_seed(seed))
         (found,) = recurrent.stability(network, x, transient=0).layers

@@ -79,7 +79,9 @@ def test_terms_of_a_part_of_the_timesteps_are_placed_where_they_enter(first, las
     for window in (1, 2, 4):
         assert layer.lost_beyond(window) == pytest.approx(far_share(layer.norms, window, first), rel=1e-12)
     window = layer.window_for(0.9)
-    assert far_share(layer.norms, window, first) <= 0.1 < (far_share(layer.norms, window - 1, first) if window > 1 else 1)
+    assert (
+        far_share(layer.norms, window, first) <= 0.1 < (far_share(layer.norms, window - 1, first) if window > 1 else 1)
+    )
 
 
 def test_masked_terms_do_not_hide_the_axis():

@@ -132,13 +132,17 @@ class Network(nn.Module):
         h, *c = (torch.stack(parts) for parts in zip(*last, strict=True))
         return x, (h, c[0]) if c else h
 
+    def _casts(self, x: Tensor) -> bool:
+        return x.is_floating_point() and not x.is_meta and torch.is_autocast_enabled(x.device.type)
+
     def _check(self, x: Any, hx: Any) -> None:
         """Refuse inputs that do not fit, before torch does, which does not know their names."""
         weight = self.layers[0].W_x
         is_dense = isinstance(x, Tensor) and x.layout is torch.strided
-        if is_dense and x.dim() == 3 and x.shape[2] == self.input_size and x.shape[1] and hx is None:
-            if x.dtype == weight.dtype or (torch.is_autocast_enabled(x.device.type) and x.is_floating_point()):
-                return
+        has_shape = is_dense and x.dim() == 3 and x.shape[2] == self.input_size and x.shape[1] > 0
+        has_dtype = is_dense and (x.dtype == weight.dtype or self._casts(x))
+        if has_shape and has_dtype and hx is None:
+            return
         kind = type(self).__name__
         if hx is not None:
             raise InputError(

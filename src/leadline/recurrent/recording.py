@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence
 
+from leadline import checks
 from leadline.errors import InputError
 from leadline.recurrent.chains import CELLS, Chain
 from leadline.recurrent.layers import Layer, Network
@@ -258,7 +259,7 @@ def _fits(name: str):
         if isinstance(x, Tensor | PackedSequence) and (x.data.is_meta or x.data.is_complex()):
             raise InputError(
                 f"{title} must compute with real numbers to be traced",
-                got=f"an input of shape {tuple(x.data.shape)}, {x.data.dtype}, on {x.data.device}".replace(
+                got=f"an input = {checks.shown(x.data)}, on {x.data.device}",
                     "torch.", ""
                 ),
                 cause="a tensor on the meta device holds no numbers" if x.data.is_meta else "complex numbers",
