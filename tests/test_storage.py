@@ -152,7 +152,11 @@ def test_written_files_have_the_users_permissions(tmp_path: Path):
         ('{"schema": 1, "record": 3}', "holds a int, not a Verdict"),
         ('{"schema": 1, "record": {"$type": "leadline.sounding:Verdict", "fields": {"x": 1}}}', "damaged"),
         ('{"schema": 1, "record": {"$who": 1}}', "damaged"),
-        ('{"schema": 1, "record": null, "arrays": "../../secret"}', "does not exist"),
+        ('{"schema": 1, "record": null, "arrays": "../../secret"}', "is not the name of its arrays"),
+        ('{"schema": 1, "record": null, "arrays": "arrays-0123456789abcdef.safetensors"}', "does not exist"),
+        ('{"schema": 1, "record": null, "arrays": 3}', "is not the name of its arrays"),
+        ("[" * 100_000, "nested too deeply"),
+        ("\xff", "no readable sounding"),
     ],
 )
 def test_damaged_folders_are_refused(tmp_path: Path, content, text):

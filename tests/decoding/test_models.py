@@ -222,7 +222,7 @@ DAMAGE = {
     "unknown setting": (lambda folder: edit(folder, lambda d: d["settings"].update(depth=5)), "depth"),
     "changed weights": (
         lambda folder: next(folder.glob("*.safetensors")).write_bytes(b"\0" * 64),
-        "its weights have changed",
+        "has changed since it was written",
     ),
 }
 

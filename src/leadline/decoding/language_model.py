@@ -4,12 +4,10 @@
 embedding E. Paragraphs are the sentences of this model: each ends with :data:`END`, which also starts the next.
 """
 
-import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -190,19 +188,10 @@ class RecurrentLM:
         self._check_fitted()
         from safetensors.torch import save
 
-        folder = Path(folder)
         weights = save({name: value.detach().contiguous() for name, value in self._parameters().items()})
-        digest = hashlib.sha256(weights).hexdigest()
         document = {"schema": SCHEMA, "settings": asdict(self.settings), "vocabulary": list(self.vocabulary)}
         document["perplexity"] = asdict(self.perplexity) if self.perplexity else None
-        document["weights"] = digest
-        # The JSON names its weights and is written last: a reader meets the old model or the new one, never a mixture.
-        storage.write(folder / f"weights-{digest[:16]}.safetensors", weights)
-        storage.write(folder / FILE, storage.canonical_json(document))
-        for stale in folder.glob("weights-*.safetensors"):
-            if digest[:16] not in stale.name:
-                with suppress(OSError):
-                    stale.unlink()
+        storage.save_document(folder, FILE, document, kind="weights", content=weights, is_ours=_is_language_model)
 
     @classmethod
     def load(cls, folder: str | PathLike[str]) -> "RecurrentLM":
@@ -211,22 +200,19 @@ class RecurrentLM:
         Raises:
             SaveError: the folder holds no language model, a damaged one, or one of another release.
         """
-        import json
-
         from safetensors import SafetensorError
         from safetensors.torch import load
 
         path = Path(folder) / FILE
         try:
-            document = dict(json.loads(path.read_bytes()))
+            document, content = storage.load_document(path, "weights")
             schema = document.get("schema")
             if schema == SCHEMA:
                 lm = cls(**document["settings"])
                 lm._build(tuple(document["vocabulary"]))
                 lm.perplexity = Perplexities(**document["perplexity"]) if document["perplexity"] else None
-                content = (path.parent / f"weights-{document['weights'][:16]}.safetensors").read_bytes()
-                if hashlib.sha256(content).hexdigest() != document["weights"]:
-                    raise ValueError("its weights have changed since they were written")
+                if content is None:
+                    raise ValueError("it names no weights")
                 weights, parameters = load(content), lm._parameters()
                 if {name: value.shape for name, value in weights.items()} != {
                     name: value.shape for name, value in parameters.items()
@@ -314,6 +300,10 @@ class RecurrentLM:
                 for part, target in zip(outputs[0].split(1024), tokens.split(1024), strict=True)
             ]
         return math.exp(sum(losses) / len(tokens))
+
+
+def _is_language_model(document: Mapping[str, Any]) -> bool:
+    return "schema" in document and "settings" in document and "vocabulary" in document
 
 
 def _counting_models(train: np.ndarray, test: np.ndarray, M: int, discount: float = 0.75) -> tuple[float, float]:

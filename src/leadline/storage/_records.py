@@ -1,101 +1,85 @@
-"""How results get to disk and back: whole or not at all, and without executing anything.
+"""Dataclasses as JSON and arrays, and back, without executing anything.
 
-A folder holds ``sounding.json`` and, beside it, the arrays that it names in one safetensors file. The JSON is
-written last and replaced in one step, so that a reader meets the old result or the new one and never a mixture.
+A folder holds ``sounding.json`` and, beside it, the arrays that it names in one safetensors file.
 """
 
 import dataclasses
-import hashlib
 import importlib
-import json
 import math
-import os
-import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from leadline.errors import SaveError
+from leadline.errors import LeadlineError, SaveError
+from leadline.storage._documents import check_document, load_document, save_document
 
 SCHEMA = 1
 """Version of the layout on disk; a reader refuses a version that it does not know."""
 
+DOCUMENT = "sounding.json"
+
+_UNPACK_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    LeadlineError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""Errors that a damaged document can cause while its records are built."""
+
 Kind = TypeVar("Kind")
 
 
-def write(path: str | PathLike[str], content: str | bytes) -> None:
-    """Replace the file at ``path`` with ``content`` in one step; folders on the way are made.
+def save(record: Any, folder: str | PathLike[str]) -> None:
+    """Write a dataclass of plain values, arrays and further dataclasses into ``folder``.
 
     Raises:
-        SaveError: it could not be written (full disk, no permission); an earlier file is untouched.
+        SaveError: the folder cannot be written, or holds a ``sounding.json`` that Leadline did not write.
+        TypeError: the record holds something that has no form on disk.
     """
-    path = Path(path)
-    data = content.encode() if isinstance(content, str) else content
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException as error:  # an interruption leaves no litter either
-        with suppress(OSError):
-            partial.unlink()
-        if not isinstance(error, OSError):
-            raise
-        raise SaveError(
-            f"could not write {path}: {error.strerror or error}; what was saved earlier is untouched"
-        ) from error
-
-
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and a final newline: equal values give equal text.
-
-    >>> canonical_json({"b": 1, "a": [1.5]})
-    '{\\n  "a": [\\n    1.5\\n  ],\\n  "b": 1\\n}\\n'
-    """
-    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def save(record: Any, folder: str | PathLike[str]) -> None:
-    """Write a dataclass of plain values, arrays and further dataclasses into ``folder``; see the module's text."""
     from safetensors.numpy import save as to_bytes
 
-    folder, arrays = Path(folder), {}
+    arrays: dict[str, np.ndarray] = {}
     tree = pack(record, arrays)
-    document: dict[str, Any] = {"schema": SCHEMA, "record": tree}
-    if arrays:
-        content = to_bytes(arrays)
-        name = f"arrays-{_digest(content)}.safetensors"
-        document["arrays"] = name
-        write(folder / name, content)
-    write(folder / "sounding.json", canonical_json(document))
-    for stale in folder.glob("arrays-*.safetensors"):
-        if stale.name != document.get("arrays"):
-            with suppress(OSError):
-                stale.unlink()
+    save_document(
+        folder,
+        DOCUMENT,
+        {"schema": SCHEMA, "record": tree},
+        kind="arrays",
+        content=to_bytes(arrays) if arrays else None,
+        is_ours=_is_sounding,
+    )
+
+
+def check_replaceable(folder: str | PathLike[str]) -> None:
+    """Refuse a folder whose ``sounding.json`` Leadline did not write.
+
+    Raises:
+        SaveError: :func:`save` would be refused for this reason.
+    """
+    check_document(Path(folder) / DOCUMENT, _is_sounding)
 
 
 def load(folder: str | PathLike[str], kind: type[Kind]) -> Kind:
-    """Read back what :func:`save` wrote, checked to be a ``kind``."""
+    """Read back what :func:`save` wrote, checked to be a ``kind``.
+
+    Raises:
+        SaveError: the folder holds no sounding, a damaged one, or one of another kind or schema.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
 
-    path = Path(folder) / "sounding.json"
+    path = Path(folder) / DOCUMENT
     try:
-        document = dict(json.loads(path.read_bytes()))
-        arrays = {}
-        if "arrays" in document:
-            beside = path.parent / Path(document["arrays"]).name
-            content = beside.read_bytes()
-            if _digest(content) not in beside.name:
-                raise ValueError(f"{beside.name} has changed since it was written")
-            arrays = from_bytes(content)
+        document, content = load_document(path, "arrays")
+        arrays = {} if content is None else from_bytes(content)
     except FileNotFoundError as error:
         raise SaveError(f"{error.filename or folder} does not exist; was the sounding saved elsewhere?") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
@@ -104,15 +88,15 @@ def load(folder: str | PathLike[str], kind: type[Kind]) -> Kind:
         raise SaveError(f"{path} has schema {document.get('schema')!r}; this release reads schema {SCHEMA}")
     try:
         record = unpack(document["record"], arrays)
-    except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
+    except _UNPACK_ERRORS as error:
         raise SaveError(f"{path} is damaged or from another release ({error!r})") from error
     if not isinstance(record, kind):
         raise SaveError(f"{path} holds a {type(record).__name__}, not a {kind.__name__}")
     return record
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
+def _is_sounding(document: Mapping[str, Any]) -> bool:
+    return "schema" in document and "record" in document
 
 
 def pack(value: Any, arrays: dict[str, np.ndarray], name: str = "record") -> Any:
@@ -183,7 +167,7 @@ def _record(name: str) -> type:
     module, _, qualified = name.partition(":")
     if module != "leadline" and not module.startswith("leadline."):
         raise ValueError(f"{name!r} is not one of Leadline's records")
-    found = getattr(importlib.import_module(module), qualified)
+    found = getattr(importlib.import_module(module), qualified, None)
     if not (isinstance(found, type) and dataclasses.is_dataclass(found) and found.__module__ == module):
         raise ValueError(f"{name!r} is not one of Leadline's records")
     return found

@@ -1,0 +1,37 @@
+"""Files on disk: complete or absent, locked while they are written, and never executed.
+
+Four rules hold for everything that Leadline writes:
+
+- A file is written beside its target and renamed in one step. A reader meets the old file or the new one.
+- A lock protects the file or folder while it is written (:func:`lock_file`, :func:`lock_folder`).
+- A file that a killed process left behind is removed by the next writer of the same target, under the lock.
+- Only files with Leadline's own mark are replaced or deleted (:class:`OutputFolder`, :func:`save`).
+"""
+
+from leadline.storage._documents import load_document, save_document
+from leadline.storage._files import Writer, remove_leftovers, write, writing
+from leadline.storage._json import canonical_json, parse_json
+from leadline.storage._locks import lock_file, lock_folder
+from leadline.storage._outputs import OutputFolder, output_folder
+from leadline.storage._records import SCHEMA, check_replaceable, load, pack, save, unpack
+
+__all__ = [
+    "SCHEMA",
+    "OutputFolder",
+    "Writer",
+    "canonical_json",
+    "check_replaceable",
+    "load",
+    "load_document",
+    "lock_file",
+    "lock_folder",
+    "output_folder",
+    "pack",
+    "parse_json",
+    "remove_leftovers",
+    "save",
+    "save_document",
+    "unpack",
+    "write",
+    "writing",
+]

@@ -1,0 +1,109 @@
+"""Locks on files and folders that are being written. They end with the process that holds them.
+
+A lock is a hidden file beside what it protects. It holds the number and the command of the process, so that a refusal
+can name it, and it is removed when the lock is released.
+"""
+
+import hashlib
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from os import PathLike
+from pathlib import Path
+
+from leadline.errors import SaveError
+
+PATIENCE = 30.0
+"""Seconds that a short write waits for another short write of the same file."""
+
+
+@contextmanager
+def lock_folder(folder: str | PathLike[str], *, patience: float = 0.0) -> Iterator[None]:
+    """Hold the lock on a folder, which is created if it is missing.
+
+    Args:
+        folder: what is being written.
+        patience: seconds to wait for another process; by default the lock is refused at once.
+
+    Raises:
+        SaveError: another process or thread holds the lock (it is named), or the folder cannot be written.
+    """
+    folder = Path(folder)
+    with _locked(folder, folder / ".leadline.lock", patience):
+        yield
+
+
+@contextmanager
+def lock_file(path: str | PathLike[str], *, patience: float = 0.0) -> Iterator[None]:
+    """Hold the lock on one file; its folder is created if it is missing. See :func:`lock_folder`."""
+    path = Path(path)
+    with _locked(path, place_of_lock(path), patience):
+        yield
+
+
+def place_of_lock(path: Path) -> Path:
+    """The hidden file that holds the lock on one file."""
+    return path.with_name(f".leadline-{short_digest(path.name)}.lock")
+
+
+def short_digest(name: str) -> str:
+    """Twelve hexadecimal digits that stand for a file name of any length.
+
+    >>> short_digest("codes.npy")
+    '8be53caad4b6'
+    """
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+@contextmanager
+def _locked(target: Path, place: Path, patience: float) -> Iterator[None]:
+    from filelock import FileLock, Timeout  # slow to import, and only writers need it
+
+    lock = FileLock(place, timeout=patience, poll_interval=0.02, on_acquired=_write_holder, is_singleton=False)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise SaveError(f"{target} is being written by {_holder(place)}; wait for it, or name another place") from None
+    except RuntimeError:  # filelock's word for a second lock in the same thread, which would wait for itself
+        raise SaveError(f"{target} is being written by this process already; name another place") from None
+    except OSError as error:
+        raise SaveError(
+            f"could not write {target}: {error.strerror or error}; what was saved earlier is untouched"
+        ) from error
+    try:
+        yield
+    finally:
+        if os.name == "posix":  # safe while the lock is held: who waits for it opens a new file
+            with suppress(OSError):
+                place.unlink()
+        lock.release()
+
+
+def _write_holder(descriptor: int) -> None:
+    """Write who holds the lock. The first byte stays free: on Windows it is the locked one."""
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": Path(sys.argv[0]).name if sys.argv else ""}
+    with suppress(OSError):  # the lock holds on a full disk too
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, b" " + json.dumps(holder).encode())
+
+
+def _holder(place: Path) -> str:
+    """The process that holds a lock, in words."""
+    try:
+        with place.open("rb") as file:
+            file.seek(1)
+            holder = json.loads(file.read(1000))
+        pid = int(holder["pid"])
+        command = str(holder["command"])
+        host = str(holder["host"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return "another process"
+    if pid == os.getpid() and host == socket.gethostname():
+        return "another thread of this process"
+    where = "" if host == socket.gethostname() else f" on {host}"
+    return f"process {pid} ({command}){where}" if command else f"process {pid}{where}"

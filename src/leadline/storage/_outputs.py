@@ -1,0 +1,163 @@
+"""Folders that commands write into. Leadline replaces only the files that it wrote there itself.
+
+A hidden manifest holds the digest of every file that a command wrote. A file that is not in the manifest, or whose
+content has changed since, belongs to somebody else: the command refuses before it starts to work.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from leadline.errors import InputError
+from leadline.storage._documents import check_document
+from leadline.storage._files import not_written, remove_leftovers, sync_folder, write
+from leadline.storage._json import canonical_json, parse_json
+from leadline.storage._locks import lock_folder, short_digest
+from leadline.storage._records import check_replaceable
+
+MANIFEST = ".leadline.json"
+"""The hidden file that lists what Leadline wrote into a folder."""
+
+SCHEMA = 1
+
+
+@contextmanager
+def output_folder(
+    folder: str | PathLike[str], *, files: Iterable[str] = (), soundings: Iterable[str] = ()
+) -> "Iterator[OutputFolder]":
+    """Lock a folder for a command and check that nothing of others would be replaced.
+
+    Args:
+        folder: created if it is missing.
+        files: names of the files that the command is going to write, relative to the folder.
+        soundings: names of the subfolders into which it is going to save soundings.
+
+    Raises:
+        InputError: one of the names is taken by a file that Leadline did not write or that has changed since.
+        SaveError: another process writes into the folder, or it cannot be written.
+    """
+    folder = Path(folder)
+    with lock_folder(folder):
+        outputs = OutputFolder(folder)
+        outputs.check(files)
+        for name in soundings:
+            check_replaceable(folder / name)
+        remove_leftovers(*(folder / name for name in (MANIFEST, *files)))
+        yield outputs
+
+
+class OutputFolder:
+    """A folder whose manifest tells Leadline's files from others. :func:`output_folder` opens it under a lock."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._digests = _read_manifest(folder / MANIFEST)
+
+    def check(self, names: Iterable[str]) -> None:
+        """Refuse names that are taken by files of others.
+
+        Raises:
+            InputError: the file is not in the manifest, has changed since it was written, or is a folder or a link.
+        """
+        for name in names:
+            path = self.folder / name
+            if not (path.exists() or path.is_symlink()) or self._is_ours(name):
+                continue
+            is_known = name in self._digests
+            raise InputError(
+                "a command replaces only the files that it wrote itself",
+                got=f"{path}, which "
+                + ("has changed since Leadline wrote it" if is_known else "Leadline did not write"),
+                cure="name another folder, or move this file away",
+            )
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        """Write one file and enter it in the manifest; gives its path. See :meth:`write_together`."""
+        self.write_together({name: content})
+        return self.folder / name
+
+    def write_together(self, contents: Mapping[str, str | bytes]) -> None:
+        """Write several files that belong together: on a full disk all earlier files stay.
+
+        Raises:
+            InputError: a name is taken by a file of others.
+            SaveError: a file could not be written.
+        """
+        drafts = {name: self._draft(name) for name in contents}
+        try:
+            for name, content in contents.items():
+                write(drafts[name], content)
+            self._put(drafts)
+        finally:
+            _remove(drafts.values())
+
+    def produce(self, name: str, save: Callable[[Path], None]) -> Path:
+        """Write one file with a function that takes a path, and enter it in the manifest; gives its path."""
+        draft = self._draft(name)
+        try:
+            save(draft)
+            self._put({name: draft})
+        finally:
+            _remove([draft])
+        return self.folder / name
+
+    def _draft(self, name: str) -> Path:
+        """Where a file is written first. The manifest must know its content before it gets its name."""
+        return self.folder / f".leadline-{short_digest(name)}.draft"
+
+    def _put(self, drafts: Mapping[str, Path]) -> None:
+        """Rename the drafts. The manifest holds old and new digests meanwhile, so a kill leaves known files only."""
+        self.check(drafts)
+        digests = {name: _digest(draft) for name, draft in drafts.items()}
+        for name, digest in digests.items():
+            self._digests[name] = [*self._digests.get(name, []), digest]
+        self._write_manifest()
+        for name, draft in drafts.items():
+            target = self.folder / name
+            try:
+                draft.replace(target)
+            except OSError as error:
+                raise not_written(target, error) from error
+        sync_folder(self.folder)
+        for name, digest in digests.items():
+            self._digests[name] = [digest]
+        self._write_manifest()
+
+    def _is_ours(self, name: str) -> bool:
+        path = self.folder / name
+        if path.is_symlink() or not path.is_file():
+            return False
+        return _digest(path) in self._digests.get(name, [])
+
+    def _write_manifest(self) -> None:
+        document = {"schema": SCHEMA, "program": "leadline", "files": self._digests}
+        write(self.folder / MANIFEST, canonical_json(document))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove(drafts: Iterable[Path]) -> None:
+    for draft in drafts:
+        with suppress(OSError):
+            draft.unlink()
+
+
+def _is_manifest(document: Mapping[str, Any]) -> bool:
+    files = document.get("files")
+    return document.get("program") == "leadline" and isinstance(files, dict)
+
+
+def _read_manifest(path: Path) -> dict[str, list[str]]:
+    """The digests by file name; entries of another form count for nothing."""
+    check_document(path, _is_manifest)
+    try:
+        files = parse_json(path.read_bytes())["files"]
+    except FileNotFoundError:
+        return {}
+    return {name: [str(one) for one in digests] for name, digests in files.items() if isinstance(digests, list)}
