@@ -67,7 +67,7 @@ def check(model: nn.Module, loss_of: Callable[[], Tensor], lengths: list[int], t
         kept.append(h)
         return h
 
-    layers = [module for module in model.modules() if hasattr(module, "mark")]
+    layers: list[Any] = [module for module in model.modules() if hasattr(module, "mark")]
     for layer in layers:
         layer.mark = keep
     again = loss_of()

@@ -59,13 +59,13 @@ def test_a_call_before_the_block_is_not_taken_for_a_direct_one():
 
 
 class ReturnsOutputAlone(nn.GRU):
-    def forward(self, input, hx=None):
-        return super().forward(input, hx)[0]
+    def forward(self, *given):
+        return super().forward(*given)[0]
 
 
 class Doubles(nn.GRU):
-    def forward(self, input, hx=None):
-        output, last = super().forward(input, hx)
+    def forward(self, *given):
+        output, last = super().forward(*given)
         return 2 * output, last
 
 
@@ -178,7 +178,7 @@ def test_a_loop_inside_torch_scan():
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_loop_inside_a_transformation_of_functions():
-    with recurrent.trace(nn.Identity()), pytest.raises(InputError, match="torch.func"):
+    with recurrent.trace(nn.Identity()), pytest.raises(InputError, match=r"torch\.func"):
         torch.vmap(lambda row: recurrent.record(row * 2))(torch.ones(3, 2, requires_grad=True))
 
 
@@ -246,7 +246,7 @@ def test_what_stability_cannot_use(given, text):
 def test_stability_of_other_layers():
     lstm = module_of(lambda: nn.GRU(3, 4))
     with pytest.raises(InputError, match="one tensor hx = h_0"):
-        recurrent.stability(lstm, X, hx=(torch.zeros(1, 2, 4),) * 2)
+        recurrent.stability(lstm, X, hx=(X, X))
     complex_layer: Any = nn.RNN(3, 4, dtype=torch.complex64)
     with pytest.raises(InputError, match="real weights"):
         recurrent.stability(complex_layer, X)

@@ -308,7 +308,7 @@ def test_a_loop_whose_weights_are_not_known_is_not_said_to_be_treated():
         recurrent.stability(Leaky(), inputs())  # pyright: ignore[reportArgumentType]
 
 
-# Ties -------------------------------------------------------------------------------------------------------------------
+# Ties ----------------------------------------------------------------------------------------------------------------
 
 
 def remedies_with(spreads: dict[str, float]) -> recurrent.Remedies:

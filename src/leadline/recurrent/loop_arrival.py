@@ -163,9 +163,13 @@ def _stopped(
     if not roots:
         return arrived
 
+    def add(index: int, gradient: Tensor) -> None:
+        earlier = arrived[index]
+        arrived[index] = gradient if earlier is None else earlier + gradient
+
     def stop(index: int):
         def hook(gradient: Tensor) -> Tensor:
-            arrived[index] = gradient if arrived[index] is None else arrived[index] + gradient
+            add(index, gradient)
             return torch.zeros_like(gradient)
 
         return hook
@@ -176,7 +180,7 @@ def _stopped(
         def hook(gradient: Tensor) -> Tensor:
             own = torch.zeros_like(gradient) if seed is None else seed
             beside = gradient - own  # exactly zero where nothing has read the state before its mark
-            arrived[index] = beside if arrived[index] is None else arrived[index] + beside
+            add(index, beside)
             return own
 
         return hook

@@ -260,8 +260,6 @@ def _fits(name: str):
             raise InputError(
                 f"{title} must compute with real numbers to be traced",
                 got=f"an input = {checks.shown(x.data)}, on {x.data.device}",
-                    "torch.", ""
-                ),
                 cause="a tensor on the meta device holds no numbers" if x.data.is_meta else "complex numbers",
             )
         if isinstance(x, Tensor | PackedSequence) and x.data.shape[-1] != module.input_size:
