@@ -16,7 +16,7 @@ from importlib import metadata
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from leadline import storage
+from leadline import checks, storage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,7 +148,7 @@ class Sounding(ABC):
         Raises:
             SaveError: the folder cannot be written; what was there is untouched.
         """
-        storage.save(self, folder)
+        storage.save(self, checks.path(folder, "folder"))
 
     @classmethod
     def load(cls, folder: str | PathLike[str]) -> Self:
@@ -157,7 +157,7 @@ class Sounding(ABC):
         Raises:
             SaveError: the folder holds no sounding, a damaged one, or one of another kind.
         """
-        return storage.load(folder, cls)
+        return storage.load(checks.path(folder, "folder"), cls)
 
     def __str__(self) -> str:
         return str(self.verdict)
