@@ -451,12 +451,13 @@ def test_a_loop_in_float64_is_not_lost_where_float32_would_be():
 
 
 def test_a_tree_is_refused_as_a_tree():
-    with (
-        pytest.raises(InputError, match="a tree, in which a state follows several others"),
-        recurrent.trace(nn.Identity()),
-    ):
-        leaves = [recurrent.record(torch.ones(2, 3, requires_grad=True) * i) for i in range(2)]
-        recurrent.record(leaves[0] + leaves[1])
+    def climb() -> None:
+        with recurrent.trace(nn.Identity()):
+            leaves = [recurrent.record(torch.ones(2, 3, requires_grad=True) * i) for i in range(2)]
+            recurrent.record(leaves[0] + leaves[1])
+
+    with pytest.raises(InputError, match="a tree, in which a state follows several others"):
+        climb()
 
 
 def test_a_loop_in_another_thread_is_refused_with_its_cause():

@@ -86,12 +86,13 @@ def _explaining_compilation() -> Iterator[None]:
         ) from error
 
 
-OF_LIBRARIES = ("torch.", "leadline.recurrent.", "builtins")
+OF_LIBRARIES = ("torch.", "leadline.recurrent.")
 
 
 def _may_mark_states(module: nn.Module) -> bool:
     """True if a user wrote a class of the module. Modules of torch mark no states: their calls are not followed."""
-    return any(not kind.__module__.startswith(OF_LIBRARIES) for kind in type(module).__mro__)
+    kinds = type(module).__mro__[:-1]  # without object
+    return any(not kind.__module__.startswith(OF_LIBRARIES) for kind in kinds)
 
 
 def _entering(loops: Loops, path: str):
