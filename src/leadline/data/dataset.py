@@ -32,9 +32,21 @@ class Dataset:
     """The name of each class index, in order."""
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     """What was done to the features when they were read, if anything."""
+    columns: tuple[str, ...] | None = field(default=None, kw_only=True)
+    """The names of the features in their order, or ``None`` where they have none. A data frame brings its own."""
+    divisor: int | None = field(default=None, kw_only=True)
+    """The number that whole numbers were divided by when they were read: 255 for pixels, 1 where they were left as they
+    are; ``None`` where the features were not whole numbers."""
 
     def __post_init__(self):
+        if self.columns is None:
+            object.__setattr__(self, "columns", column_names(self.X))
         object.__setattr__(self, "X", check_features(self.X))
+        if self.columns is not None and len(self.columns) != self.X.shape[1]:
+            raise InputError(
+                "every feature needs a name where features have names",
+                got=f"{len(self.columns)} columns for {self.X.shape[1]} features",
+            )
         if self.y is not None:
             object.__setattr__(self, "y", check_labels(self.y, len(self.X)))
         if self.image_size is not None and self.channels * self.image_size[0] * self.image_size[1] != self.X.shape[1]:
@@ -83,6 +95,15 @@ class Dataset:
         if self.image_size is None:
             raise InputError(f"{self.name} holds no images", got="image_size = None", cure="use the rows, X")
         return self.X.reshape(len(self.X), self.channels, *self.image_size)
+
+
+def column_names(X: Any) -> tuple[str, ...] | None:
+    """The names of a table's columns, if it is a data frame whose columns are all named by text; else ``None``."""
+    columns = getattr(X, "columns", None)
+    if columns is None or not hasattr(X, "__array__"):
+        return None
+    names = tuple(columns)
+    return names if names and all(isinstance(name, str) for name in names) else None
 
 
 def check_features(

@@ -163,13 +163,16 @@ def _refusal(error: Exception, what: str) -> InputError:
     )
 
 
-def _from_arrays(X: Any, y: Any, name: str, label_key: str | None) -> Read:
+def _from_arrays(X: np.ndarray, y: Any, name: str, label_key: str | None) -> Read:
     scaled = scale_pixels(X)
     notes = () if scaled is X else (DIVIDED,)
     image_size, channels = None, 1
     if scaled.ndim in (3, 4):
         scaled, image_size, channels = flatten_images(scaled)
-    dataset = Dataset(check_features(scaled), None, name, image_size, channels, notes=notes)
+    divisor = None
+    if X.dtype.kind in "iu":
+        divisor = 1 if scaled is X else 255
+    dataset = Dataset(check_features(scaled), None, name, image_size, channels, notes=notes, divisor=divisor)
     return dataset, None if y is None else Labels(y, label_key or "y")
 
 

@@ -40,7 +40,7 @@ def load_folder(path: Path, labels: str | None) -> Read:
         )
     paths = [image for images in files.values() for image in images]
     X, image_size, channels = _read_images(paths)
-    dataset = Dataset(X, None, path.resolve().name, image_size, channels, notes=(DIVIDED,))
+    dataset = Dataset(X, None, path.resolve().name, image_size, channels, notes=(DIVIDED,), divisor=255)
     names = np.array([name for name, images in files.items() for _ in images])
     return dataset, Labels(names, "subfolders") if classes else None
 

@@ -46,7 +46,7 @@ def load_csv(path: Path, labels: str | None) -> Read:
             cause="row numbers that pandas wrote along; as a feature they would give the order of the rows away",
             cure="write the table with to_csv(path, index=False)",
         )
-    return _from_table(table, path.stem, labels)
+    return _from_table(table, path.stem, labels, has_names=form["header"] is not None)
 
 
 def _form(path: Path) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def load_parquet(path: Path, labels: str | None) -> Read:
     return _from_table(table, path.stem, labels)
 
 
-def _from_table(table: "pd.DataFrame", name: str, labels: str | None) -> Read:
+def _from_table(table: "pd.DataFrame", name: str, labels: str | None, *, has_names: bool = True) -> Read:
     if len(table) == 0:
         raise InputError("a table needs at least one row", got="columns without rows", cure="check how it was written")
     table.columns = [str(column) for column in table.columns]
@@ -84,11 +84,14 @@ def _from_table(table: "pd.DataFrame", name: str, labels: str | None) -> Read:
         _refuse_text(features[column], column)
     values = features.to_numpy(dtype=np.float64, na_value=np.nan)
     X = check_features(values, columns=list(features.columns))
+    columns = tuple(features.columns) if has_names else None
+    is_whole = all(dtype.kind in "iu" for dtype in features.dtypes)
+    dataset = Dataset(X, None, name, columns=columns, divisor=1 if is_whole else None)
     if label_column is None:
-        return Dataset(X, None, name), None
+        return dataset, None
     raw = table[label_column]
     values = [None if missing else value for value, missing in zip(raw.tolist(), raw.isna(), strict=True)]
-    return Dataset(X, None, name), Labels(np.array(values, dtype=object), label_column)
+    return dataset, Labels(np.array(values, dtype=object), label_column)
 
 
 def _label_column(table: "pd.DataFrame", labels: str | None) -> str | None:
