@@ -245,7 +245,7 @@ REFUSED = {
     "bare score": (("--prompt", "the", "--score", "gnmt"), "--score gnmt"),
     "output": (("--prompt", "the", "--output", "out.jsonl"), "--output belongs to --input"),
     "trace": (("--input", "in.jsonl", "--trace", "t.html"), "--trace names a file for the tree of --prompt"),
-    "folder": (("--prompt", "the", "--trace", "."), "--trace ., a folder"),
+    "folder": (("--prompt", "the", "--trace", "."), "--trace ., which is not a file"),
     "unknown words": (("--prompt", "the zebra and a quagga"), "'zebra', 'quagga' in the prompt"),
     "nowhere": (("--input", "nowhere.jsonl"), "--input nowhere.jsonl (No such file or directory)"),
     "itself": (("--input", "in.jsonl", "--output", "in.jsonl"), "--output is another file than --input"),

@@ -141,11 +141,19 @@ def test_an_encoding_that_fails_leaves_what_was_there(encoder: Path, tmp_path: P
     rows[77, 5] = np.nan
     np.save(tmp_path / "rows.npy", rows)
     (tmp_path / "codes.npy").write_bytes(b"earlier")
-    code, _, err = run(capsys, "encode", encoder, tmp_path / "rows.npy", "--out", tmp_path / "codes.npy")
+    command = ("encode", encoder, tmp_path / "rows.npy", "--out", tmp_path / "codes.npy")
+    files = sorted(tmp_path.iterdir())
+    code, _, err = run(capsys, *command)
+    assert code == cli.BAD_USAGE
+    assert "add --overwrite" in err
+    code, _, err = run(capsys, *command, "--overwrite")
     assert code == cli.BAD_USAGE
     assert "X[77, 5] = nan" in err
     assert (tmp_path / "codes.npy").read_bytes() == b"earlier"
-    assert not list(tmp_path.glob("*.partial"))
+    assert sorted(tmp_path.iterdir()) == files
+    np.save(tmp_path / "rows.npy", GLYPHS.X)
+    assert run(capsys, *command, "--overwrite")[0] == cli.DONE
+    assert len(np.load(tmp_path / "codes.npy")) == len(GLYPHS.X)
 
 
 def test_what_is_wrong_is_said_before_any_work(encoder: Path, tmp_path: Path, capsys):

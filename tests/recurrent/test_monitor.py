@@ -302,7 +302,17 @@ def test_what_is_not_finite_is_null_in_the_file(tmp_path):
     assert table.isna().to_numpy().tolist() == [[True, True, False]]
 
 
-@pytest.mark.parametrize("half", ["{", '{"step": 1, "x": 1}', "x" * 10_000])
+@pytest.mark.parametrize("content", ["notes", "notes\n", '{"step": 0, "x": 0.0}\nnotes', "[]\n", "x" * 10_000])
+def test_a_file_of_others_stays_as_it_is(tmp_path, content):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(content)
+    with pytest.raises(SaveError, match="not written by a monitor"):
+        append_metrics(path, 1, {"x": 1.0})
+    assert path.read_text() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("half", ["{", '{"step": 1, "x": 1}', '{"step": ' + "1" * 10_000])
 def test_half_a_line_is_cut_off(tmp_path, half):
     path = tmp_path / "metrics.jsonl"
     for before in ("", '{"step": 0, "x": 0.0}\n'):

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from markdown_it import MarkdownIt
 
-from leadline import figures, report, storage
+from leadline import InputError, figures, report, storage
 from leadline.data import Dataset
 from leadline.report.page import interval_picture, place, prose
 from leadline.sounding import Interval, Protocol
+from leadline.storage import output_folder
 from leadline.worksheet import STATEMENTS, Fact, Result, Setting
 from tests.worksheet import example
 
@@ -139,11 +140,26 @@ def test_equal_results_give_equal_files_and_times_stand_apart(results, tmp_path:
 
 
 def test_timings_of_earlier_runs_are_remembered(results, tmp_path: Path):
-    (tmp_path / "timings.json").write_text('{"beam.a": 3.5}')
+    with output_folder(tmp_path) as outputs:
+        outputs.write("timings.json", '{"beam.a": 3.5}')
     report.write(results, SETTING, tmp_path)
     assert json.loads((tmp_path / "timings.json").read_text())["beam.a"] == 3.5
-    (tmp_path / "timings.json").write_text("not json")
+
+
+@pytest.mark.parametrize("content", ["not json", "[" * 100_000, '{"beam.a": "x"}'])
+def test_unreadable_timings_count_for_nothing(results, tmp_path: Path, content):
+    with output_folder(tmp_path) as outputs:
+        outputs.write("timings.json", content)
     report.write(results, SETTING, tmp_path)
+    assert "beam.a" not in json.loads((tmp_path / "timings.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["index.html", "worksheet.json", "worksheet.md", "timings.json"])
+def test_files_of_others_are_not_replaced(results, tmp_path: Path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match="only the files that it wrote itself"):
+        report.write(results, SETTING, tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "mine"}
 
 
 def texts_of(document: Any) -> Iterator[str]:

@@ -7,7 +7,7 @@ neither knows the time of day.
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,15 @@ SCHEMA = 2
 
 CHECKPOINT = "checkpoint.safetensors"
 JOURNAL = "metrics.jsonl"
+
+
+COLUMNS = {
+    "epoch": "epoch",
+    "training_error": "training",
+    "clean_error": "validation_clean",
+    "own_error": "validation_corrupted",
+}
+"""Fields of :class:`Epoch` and the keys under which a line of the journal holds them."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +55,20 @@ class Epoch:
 
     def line(self) -> str:
         """A line of the journal."""
-        names = {"epoch": "epoch", "training_error": "training", "clean_error": "validation_clean"}
-        names |= {"own_error": "validation_corrupted"}
-        numbers = {key: getattr(self, name) for name, key in names.items()}
+        numbers = {key: getattr(self, name) for name, key in COLUMNS.items()}
         # JSON has no infinity: a run that diverged says so in words.
         plain = {k: v if v is None or np.isfinite(v) else repr(v) for k, v in numbers.items()}
         return json.dumps(plain) + "\n"
+
+
+def _is_journal(path: Path) -> bool:
+    """True if every line of a file has the keys that :meth:`Epoch.line` writes; the last may be cut off."""
+    try:
+        *lines, _ = path.read_bytes().split(b"\n")
+        records = [storage.parse_json(line) for line in lines]
+    except (OSError, ValueError):
+        return False
+    return all(isinstance(record, dict) and set(record) == set(COLUMNS.values()) for record in records)
 
 
 @dataclass(frozen=True)
@@ -79,6 +96,7 @@ class Journal:
         try:
             document, content = read_sealed(path, "checkpoint", SCHEMA, "delete it to begin again, or restore it")
         except (FileNotFoundError, NotADirectoryError):
+            self._refuse_journal_of_others()
             return None
         with self.refusing_damage():
             configuration = checks.mapping(document.get("configuration"), "configuration")
@@ -121,6 +139,16 @@ class Journal:
         except OSError as error:
             raise SaveError(f"could not write {self.folder / JOURNAL}: {error.strerror or error}") from error
 
+    def _refuse_journal_of_others(self) -> None:
+        """Refuse to replace a ``metrics.jsonl`` that no training wrote."""
+        path = self.folder / JOURNAL
+        if path.is_symlink() or (path.exists() and not _is_journal(path)):
+            raise InputError(
+                "a training replaces only a metrics.jsonl that a training wrote",
+                got=f"{path}, which holds something else",
+                cure="give another folder as checkpoint, or move this file away",
+            )
+
     def _refuse_another(self, found: Mapping[str, Any], threads: Any) -> None:
         here = json.loads(json.dumps(self.configuration))
         for name in sorted({*here, *found}):
@@ -142,6 +170,40 @@ def _cause(name: str, threads: Any) -> str:
             f"round otherwise (torch.set_num_threads({threads})); or that changed since"
         )
     return "settings, data or starting weights that changed since"
+
+
+def discard(folder: Path) -> None:
+    """Delete the checkpoints and journals of finished trainings in a folder and below it.
+
+    Only files that a training wrote are deleted, and only folders that are empty then.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for inner in sorted(folder.iterdir()):
+        if inner.is_dir():
+            discard(inner)
+    checkpoint, journal = folder / CHECKPOINT, folder / JOURNAL
+    storage.remove_leftovers(checkpoint, journal)
+    with suppress(OSError):
+        if _is_checkpoint(checkpoint):
+            checkpoint.unlink()
+        if journal.is_file() and not journal.is_symlink() and _is_journal(journal):
+            journal.unlink()
+        folder.rmdir()
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """True if the header of a safetensors file says that a training wrote it."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.is_symlink() or not path.is_file():
+        return False
+    try:
+        with safe_open(path, "numpy") as file:
+            document = storage.parse_json((file.metadata() or {})["leadline"])
+        return {"schema", "configuration", "facts"} <= set(document)
+    except (OSError, KeyError, ValueError, TypeError, SafetensorError):
+        return False
 
 
 def plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ together with :mod:`leadline.autoencoders.stack` this makes a result independent
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from copy import deepcopy
 from os import PathLike
 from pathlib import Path
@@ -16,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from leadline import checks
-from leadline.autoencoders.checkpoint import Epoch, Journal
+from leadline import checks, storage
+from leadline.autoencoders.checkpoint import CHECKPOINT, JOURNAL, Epoch, Journal
 from leadline.autoencoders.custom import Alone, check_batches
 from leadline.autoencoders.member import Engine, Member, Opener, check_settings
 from leadline.autoencoders.model import Autoencoder
@@ -178,7 +179,11 @@ def _pretrain(
         progress = checks.flag(progress, "progress")
     opener = Opener(None if device is None else checks.device(device))
     members: list[Member] = []
-    with reporting(progress, sum(s["epochs"] for s in settings if isinstance(s["epochs"], int))) as report:
+    total_epochs = sum(s["epochs"] for s in settings if isinstance(s["epochs"], int))
+    with reporting(progress, total_epochs) as report, ExitStack() as locks:
+        for folder in folders or ():
+            locks.enter_context(storage.lock_folder(folder))
+            storage.remove_leftovers(folder / CHECKPOINT, folder / JOURNAL)
         for i, model in enumerate(models):
             with context(f"in model {i} of {len(models)}"):
                 member = _member(i, model, (X[i], targets[i], validation[i]), settings[i], opener)

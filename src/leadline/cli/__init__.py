@@ -88,4 +88,6 @@ def main() -> None:
         raise Stopped
 
     signal.signal(signal.SIGTERM, stop)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup ignores it
+        signal.signal(signal.SIGHUP, stop)
     sys.exit(run())

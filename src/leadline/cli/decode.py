@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leadline.cli import DONE
-from leadline.cli.lines import appending, as_line, read_prompts, whole_lines
+from leadline.cli.lines import appending, as_line, check_output, read_prompts, whole_lines
 from leadline.cli.output import Switch
 from leadline.errors import InputError, context
+from leadline.storage import lock_file
+
+PAGE_MARK = b'<meta name="generator" content="leadline '
+"""Bytes near the beginning of every page that Leadline writes."""
 
 if TYPE_CHECKING:
     from leadline.cli.models import TextModel
@@ -79,15 +83,31 @@ def decode(
         raise InputError("--batch must be at least 1", got=f"--batch {batch}")
     if input is None and output is not None:
         raise InputError("--output belongs to --input", got=f"--output {output}", cure="give --input, or use --json")
-    if trace is not None and (prompt is None or trace.is_dir()):
+    if trace is not None and (prompt is None or (trace.exists() and not trace.is_file())):
         raise InputError(
             "--trace names a file for the tree of --prompt",
-            got=f"--trace {trace}" + (", a folder" if trace.is_dir() else " without --prompt"),
+            got=f"--trace {trace}" + (" without --prompt" if prompt is None else ", which is not a file"),
         )
+    if trace is not None:
+        _check_trace(trace)
     if prompt is not None:
         return _one(model, _as_text(prompt), plan, trace, json)
     assert input is not None
     return _many(model, input, output, plan, batch)
+
+
+def _check_trace(trace: Path) -> None:
+    """Refuse to replace a file that is not a page of Leadline."""
+    if not trace.exists():
+        return
+    with trace.open("rb") as file:
+        beginning = file.read(2000)
+    if PAGE_MARK not in beginning:
+        raise InputError(
+            "--trace replaces only a page that leadline wrote",
+            got=f"--trace {trace}, which is something else",
+            cure="name another file, or move this one away",
+        )
 
 
 @dataclass(frozen=True)
@@ -194,12 +214,28 @@ def _one(folder: Path, prompt: str, plan: _Plan, trace: Path | None, as_json: bo
 
 
 def _many(folder: Path, source: Path, output: Path | None, plan: _Plan, batch: int) -> int:
+    asked = read_prompts(source)
+    if output is None:
+        return _answer(folder, source, asked, None, plan, batch)
+    check_output(output)
+    if output.exists() and output.samefile(source):
+        raise InputError("--output is another file than --input", got=f"--output {output}")
+    with lock_file(output):
+        return _answer(folder, source, asked, output, plan, batch)
+
+
+def _answer(
+    folder: Path,
+    source: Path,
+    asked: Sequence[tuple[int, Mapping[str, Any]]],
+    output: Path | None,
+    plan: _Plan,
+    batch: int,
+) -> int:
+    """Answer all prompts; an output file is locked already."""
     from leadline.cli.models import load_model
     from leadline.cli.progress import progress
 
-    asked = read_prompts(source)
-    if output is not None and output.exists() and output.samefile(source):
-        raise InputError("--output is another file than --input", got=f"--output {output}")
     model = load_model(folder)
     for number, entry in asked:
         with context(f"in {source}, line {number}"):
@@ -209,12 +245,12 @@ def _many(folder: Path, source: Path, output: Path | None, plan: _Plan, batch: i
     # Batches begin at multiples of their size, so that an answer has the same batch mates after an interruption.
     starts = range(done - done % batch, len(entries), batch) if done < len(entries) else ()
     every = max(1, math.ceil(len(starts) / 20))  # a log file is not to be flooded
-    with progress("decoding", math.ceil(len(starts) / every)) as tell, appending(output) as append:
+    with progress("decoding", math.ceil(len(starts) / every)) as tell, appending(output) as lines:
         for turn, first in enumerate(starts, 1):
             part = entries[first : first + batch]
             found = _search(model, [entry["prompt"] for entry in part], plan)
             records = [_record(model, entry, found, item, plan) for item, entry in enumerate(part)]
-            append("".join(as_line(record) for record in records[max(0, done - first) :]))
+            lines.append("".join(as_line(record) for record in records[max(0, done - first) :]))
             if turn % every == 0 or turn == len(starts):
                 tell(f"{first + len(part)} of {len(entries)} prompts")
     if output is not None:

@@ -1,12 +1,14 @@
 """``leadline encode``: rows into codes, block by block."""
 
-import os
-import secrets
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leadline.cli import DONE
-from leadline.errors import InputError, SaveError, context
+from leadline.cli.output import Switch
+from leadline.errors import InputError, context
+from leadline.storage import writing
 
 if TYPE_CHECKING:
     from leadline.autoencoders import Encoder
@@ -15,11 +17,19 @@ BLOCK_BYTES = 2**26
 """Of rows that are in memory at once, about."""
 
 
-def encode(encoder: Path, data: Path, /, *, labels: str | None = None, out: Path = Path("codes.npy")) -> int:
+def encode(
+    encoder: Path,
+    data: Path,
+    /,
+    *,
+    labels: str | None = None,
+    out: Path = Path("codes.npy"),
+    overwrite: Switch = False,
+) -> int:
     """Encode rows with a saved encoder.
 
     A .npy file is read block by block, and may be larger than memory; so may the codes. Other formats are loaded as
-    leadline represent loads them. An earlier file is replaced once the new one is complete.
+    leadline represent loads them.
 
     Parameters
     ----------
@@ -31,11 +41,14 @@ def encode(encoder: Path, data: Path, /, *, labels: str | None = None, out: Path
         Which column holds the labels, which are left aside; by default y, if there is one.
     out
         The file for the codes, an array of float32 of shape (rows, numbers in a code).
+    overwrite
+        Replace the file if it is there. It is replaced once the new one is complete.
     """
     if out.suffix != ".npy":
         raise InputError(
             "codes are written as a .npy file", got=f"--out {out}", cure=f"--out {out.with_suffix('.npy')}"
         )
+    _check_free(out, overwrite)
     from leadline.autoencoders import Encoder
 
     frozen = Encoder.load(encoder)
@@ -44,6 +57,23 @@ def encode(encoder: Path, data: Path, /, *, labels: str | None = None, out: Path
         shape = _encoded(frozen, rows, out)
     print(f"{shape[0]} rows, codes of {' x '.join(map(str, shape[1:]))} numbers: {out}")
     return DONE
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    """Refuse to replace a file without being asked to."""
+    try:
+        is_there = out.exists()
+        is_file = out.is_file()
+    except OSError as error:
+        raise InputError("--out is a file that can be written", got=f"--out {out} ({error.strerror})") from None
+    if is_there and not is_file:
+        raise InputError("--out is a file", got=f"--out {out}, which is a folder, a pipe or a device")
+    if is_there and not overwrite:
+        raise InputError(
+            "encode replaces a file only if it is told to",
+            got=f"--out {out}, which is there already",
+            cure="name another file, or add --overwrite",
+        )
 
 
 def _rows(data: Path, labels: str | None) -> Any:
@@ -71,26 +101,32 @@ def _encoded(encoder: "Encoder", rows: Any, out: Path) -> tuple[int, ...]:
         check_features(rows)
     divisor = np.float32(255 if are_bytes(rows) else 1)
     step = max(1, BLOCK_BYTES // max(1, rows[:1].nbytes))
-    partial = out.with_name(f".{out.name}.{secrets.token_hex(4)}.partial")
-    codes = None
-    try:
-        for start in range(0, len(rows), step):
-            block = encoder.encode(_prepared(rows[start : start + step], divisor, encoder, start))
-            if codes is None:
-                out.parent.mkdir(parents=True, exist_ok=True)
-                shape = (len(rows), *block.shape[1:])
-                codes = np.lib.format.open_memmap(partial, mode="w+", dtype=np.float32, shape=shape)
-            codes[start : start + len(block)] = block
-        assert codes is not None
-        codes.flush()
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(out)
-    except OSError as error:
-        raise SaveError(f"could not write {out}: {error.strerror or error}; what was there is untouched") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return codes.shape
+    with writing(out, patience=0) as file:
+        blocks = _blocks(encoder, rows, divisor, step)
+        first = next(blocks)
+        shape = (len(rows), *first.shape[1:])
+        file.write(_header(shape, first.dtype))
+        for block in chain([first], blocks):
+            file.write(np.ascontiguousarray(block).data)
+    return shape
+
+
+def _header(shape: tuple[int, ...], dtype: Any) -> bytes:
+    """The first bytes of a .npy file."""
+    import io
+
+    import numpy as np
+
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    content = io.BytesIO()
+    np.lib.format.write_array_header_1_0(content, header)
+    return content.getvalue()
+
+
+def _blocks(encoder: "Encoder", rows: Any, divisor: Any, step: int) -> Iterator[Any]:
+    """The codes of the rows, a block at a time."""
+    for start in range(0, len(rows), step):
+        yield encoder.encode(_prepared(rows[start : start + step], divisor, encoder, start))
 
 
 def _prepared(block: Any, divisor: Any, encoder: "Encoder", first_row: int) -> Any:

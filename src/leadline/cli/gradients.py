@@ -9,11 +9,16 @@ from leadline.cli import DONE
 from leadline.cli.factory import call, parse, resolve, working_directory_on_path
 from leadline.cli.output import Switch, check_writable, tell
 from leadline.errors import InputError
+from leadline.storage import OutputFolder, output_folder
 
 if TYPE_CHECKING:
     from torch import nn
 
     from leadline.recurrent import GradientFlow, Influence, LayerFlow
+
+FILES = ("gradients.json", "index.html")
+SOUNDINGS = ("flow", "influence")
+"""The files and the soundings that the command writes into its output folder."""
 
 EXAMPLE = "def factory(): return model, batch, lambda model, batch: criterion(model(batch[0]), batch[1])"
 
@@ -46,12 +51,16 @@ def gradients(
     module, name = parse(factory)
     arrays = () if data is None else (_load(data),)
     check_writable(out)
-    with working_directory_on_path():
-        make, given = resolve(module, name), f"the arrays of {data}" if arrays else "nothing, for there is no --data"
-        model, batch, loss = _made(factory, call(factory, make, *arrays, given=given))
-        flow, influence = _trace(factory, model, batch, loss)
-    summary = {"factory": factory, "data": None if data is None else str(data), "layers": _summary(flow, influence)}
-    page = _write(out, factory, flow, influence, summary)
+    with output_folder(out, files=FILES, soundings=SOUNDINGS) as folder:
+        with working_directory_on_path():
+            make, given = (
+                resolve(module, name),
+                f"the arrays of {data}" if arrays else "nothing, for there is no --data",
+            )
+            model, batch, loss = _made(factory, call(factory, make, *arrays, given=given))
+            flow, influence = _trace(factory, model, batch, loss)
+        summary = {"factory": factory, "data": None if data is None else str(data), "layers": _summary(flow, influence)}
+        page = _write(folder, factory, flow, influence, summary)
     tell(summary, [*_sentences(summary, "sentence"), *_sentences(summary, "reach"), f"page: {page}"], json=json)
     return DONE
 
@@ -137,21 +146,24 @@ def _sentences(summary: Mapping[str, Any], of: str) -> list[str]:
 
 
 def _write(
-    out: Path, factory: str, flow: "GradientFlow", influence: "Influence | None", summary: Mapping[str, Any]
+    folder: OutputFolder,
+    factory: str,
+    flow: "GradientFlow",
+    influence: "Influence | None",
+    summary: Mapping[str, Any],
 ) -> Path:
     """The soundings, the summary and, when they are there, the page that shows them."""
     from leadline.report.soundings import Chapter, soundings_page
-    from leadline.storage import canonical_json, write
+    from leadline.storage import canonical_json
 
     told, file = _sentences(summary, "sentence"), "flow/sounding.json"
     chapters = [Chapter("How much gradient arrives", told, [flow.figure()], flow.protocol, file)]
-    flow.save(out / "flow")
+    flow.save(folder.folder / "flow")
     if influence is not None:
         figures = [influence.figure(layer) for layer in range(len(influence.layers))]
         told, file = _sentences(summary, "reach"), "influence/sounding.json"
         chapters.append(Chapter("How far each loss term reaches back", told, figures, influence.protocol, file))
-        influence.save(out / "influence")
+        influence.save(folder.folder / "influence")
     lead = f"One forward and backward pass of the model that `{factory}` makes."
-    write(out / "gradients.json", canonical_json(summary))
-    write(out / "index.html", soundings_page("Where the gradient goes", lead, chapters))
-    return out / "index.html"
+    folder.write("gradients.json", canonical_json(summary))
+    return folder.write("index.html", soundings_page("Where the gradient goes", lead, chapters))

@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,38 +80,67 @@ def _begins(entry: Mapping[str, Any], line: bytes) -> bool:
     return line.startswith(begin[: len(line)])
 
 
-class appending:  # noqa: N801  used as a function
-    """Appends whole lines to a file, each batch on disk before the next begins; without a file, to standard output."""
+class Appender:
+    """Appends whole lines to a file, each batch on disk before the next begins; without a file, to standard output.
 
-    def __init__(self, output: Path | None):
-        self.output = output
+    :func:`appending` opens it.
+    """
 
-    def __enter__(self) -> Callable[[str], None]:
-        self.file = None
-        if self.output is not None:
-            try:
-                self.output.parent.mkdir(parents=True, exist_ok=True)
-                self.file = self.output.open("ab")
-            except OSError as error:
-                raise SaveError(f"could not write {self.output}: {error.strerror}") from error
-        return self.append
+    def __init__(self, output: Path | None, descriptor: int | None):
+        self._output = output
+        self._descriptor = descriptor
 
     def append(self, text: str) -> None:
-        """Write whole lines, to stay."""
-        if self.file is None:
+        """Write whole lines, to stay.
+
+        Raises:
+            SaveError: the disk is full, for instance; all lines that were appended before are kept, and no half line
+                is left behind.
+        """
+        if self._descriptor is None:
             sys.stdout.write(text)
             sys.stdout.flush()
             return
+        size = os.fstat(self._descriptor).st_size
+        rest = memoryview(text.encode())
         try:
-            self.file.write(text.encode())
-            self.file.flush()
-            os.fsync(self.file.fileno())
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+            os.fsync(self._descriptor)
         except OSError as error:
-            raise SaveError(f"could not write {self.output}: {error.strerror}; whole lines are kept") from error
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, size)
+            raise SaveError(f"could not write {self._output}: {error.strerror}; whole lines are kept") from error
 
-    def __exit__(self, *_: object) -> None:
-        if self.file is not None:
-            self.file.close()
+
+@contextmanager
+def appending(output: Path | None) -> Iterator[Appender]:
+    """Open a file for whole lines, or standard output."""
+    if output is None:
+        yield Appender(None, None)
+        return
+    try:
+        descriptor = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+    except OSError as error:
+        raise SaveError(f"could not write {output}: {error.strerror}") from error
+    try:
+        yield Appender(output, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_output(output: Path) -> None:
+    """Refuse an ``--output`` that is not a file, or whose folder cannot be written, before any work starts."""
+    try:
+        is_there = output.exists()
+        is_file = output.is_file()
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            "--output is a file that can be written", got=f"--output {output} ({error.strerror})"
+        ) from None
+    if is_there and not is_file:
+        raise InputError("--output is a file", got=f"--output {output}, which is a folder, a pipe or a device")
 
 
 def as_line(record: Any) -> str:

@@ -1,7 +1,6 @@
 """``leadline represent``: pretrain autoencoders on your own data, choose honestly, keep the encoder."""
 
 import math
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,12 +12,18 @@ from cyclopts import Parameter
 from leadline.cli import DONE
 from leadline.cli.output import Switch, check_writable, tell
 from leadline.errors import InputError, context
+from leadline.storage import OutputFolder, output_folder
 
 if TYPE_CHECKING:
     from leadline.representation import RepresentationStudy
     from leadline.representation.represent import Progress
 
 ENCODER = "encoder.safetensors"
+SUMMARY = "representation.json"
+SNIPPET = "use.py"
+PAGE = "index.html"
+FILES = (ENCODER, SUMMARY, SNIPPET, PAGE)
+"""The files that the command writes into its output folder, beside the sounding ``study``."""
 
 
 def represent(
@@ -65,21 +70,38 @@ def represent(
     size = _size(image_size)
     names = tuple(name for given in kinds for name in given.split(",") if name)
     check_writable(out)
+    with output_folder(out, files=FILES, soundings=["study"]) as folder:
+        return _represent(folder, data, labels, unlabelled, names, seeds, size, json)
+
+
+def _represent(
+    folder: OutputFolder,
+    data: Path,
+    labels: str | None,
+    unlabelled: Path | None,
+    names: tuple[str, ...],
+    seeds: int,
+    size: Any,
+    json: bool,
+) -> int:
+    """The command, with its output folder locked."""
     rows, y, more = _load(data, labels, unlabelled, size)
 
+    from leadline.autoencoders.checkpoint import discard
     from leadline.representation import represent as study_of
 
     size = rows.image_size if rows.image_size is not None and size == "auto" else size
-    work = out / "unfinished"
+    work = folder.folder / "unfinished"
     with context(f"in {data}"), _progress() as advance:
         study = study_of(
             rows.X, y, X_unlabelled=more, kinds=names, image_size=size, seeds=seeds, checkpoint=work, progress=advance
         )
     told = (*rows.notes, *(note for note in study.notes if note not in rows.notes))
     study = replace(study, notes=told)
-    page = _write(out, study, data, labels, rows.image_size)
-    shutil.rmtree(work, ignore_errors=True)  # what an interrupted run would have gone on from
-    findings = (_sentence(str(study.verdict)), *study.findings, f"encoder: {out / ENCODER}", f"page: {page}")
+    page = _write(folder, study, data, labels, rows.image_size)
+    discard(work)  # what an interrupted run would have gone on from
+    encoder = folder.folder / ENCODER
+    findings = (_sentence(str(study.verdict)), *study.findings, f"encoder: {encoder}", f"page: {page}")
     tell(_summary(study), findings, json=json)
     return DONE
 
@@ -156,16 +178,16 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _write(out: Path, study: "RepresentationStudy", data: Path, labels: str | None, image_size: Any) -> Path:
+def _write(folder: OutputFolder, study: "RepresentationStudy", data: Path, labels: str | None, image_size: Any) -> Path:
     """The encoder, the sounding, the summary, the journal and the snippet; when they are there, the page."""
     from leadline.report.soundings import Chapter, soundings_page
-    from leadline.storage import canonical_json, write
+    from leadline.storage import canonical_json
 
-    snippet = _snippet(out, study, data, labels)
-    study.encoder.save(out / ENCODER)
-    study.save(out / "study")
-    write(out / "representation.json", canonical_json(_summary(study)))
-    write(out / "use.py", snippet)
+    snippet = _snippet(folder.folder, study, data, labels)
+    folder.produce(ENCODER, study.encoder.save)
+    study.save(folder.folder / "study")
+    folder.write(SUMMARY, canonical_json(_summary(study)))
+    folder.write(SNIPPET, snippet)
     strip = study.strip()
     use = "Five lines that use the encoder (`use.py`):"
     chapters = [
@@ -188,8 +210,7 @@ def _write(out: Path, study: "RepresentationStudy", data: Path, labels: str | No
         told = [f"Examples that the encoder has not seen. The view: {study.protocol.settings['view']}."]
         chapters.append(Chapter("What they reconstruct", told, [strip], study.protocol, "study/sounding.json"))
     lead = f"Autoencoders ({', '.join(study.kinds)}) on `{data.name}`."
-    write(out / "index.html", soundings_page("What the representation is worth", lead, chapters))
-    return out / "index.html"
+    return folder.write(PAGE, soundings_page("What the representation is worth", lead, chapters))
 
 
 def _snippet(out: Path, study: "RepresentationStudy", data: Path, labels: str | None) -> str:

@@ -1,8 +1,9 @@
 """``leadline worksheet``: measure the statements, keep what is measured, write the page."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -10,6 +11,10 @@ from leadline.cli import DONE, FAILED
 from leadline.cli.output import Switch, check_writable
 from leadline.cli.progress import progress
 from leadline.errors import InputError, context
+from leadline.storage import OutputFolder, output_folder
+
+if TYPE_CHECKING:
+    from leadline.worksheet import Setting, Statement
 
 
 def worksheet(
@@ -69,8 +74,25 @@ def worksheet(
     source = {"path": str(data), **({"labels": labels} if labels else {})} if data is not None else {}
     setting = Setting(budget, _load(data, labels), source)
     check_writable(out)
+    from leadline.report.worksheet import FILES
 
+    answers = [f"answers/{budget}/{statement.id}" for statement in statements]
+    with output_folder(out, files=FILES, soundings=answers) as folder:
+        return _measure(folder, statements, setting, jobs, cluster, fresh, json)
+
+
+def _measure(
+    folder: OutputFolder,
+    statements: "Sequence[Statement]",
+    setting: "Setting",
+    jobs: int | None,
+    cluster: str | None,
+    fresh: bool,
+    json: bool,
+) -> int:
+    """The command, with its output folder locked."""
     from leadline import report
+    from leadline.report.worksheet import write_into
     from leadline.storage import canonical_json
     from leadline.worksheet import STATEMENTS, Result, kept, run
 
@@ -78,7 +100,7 @@ def worksheet(
         from joblib import cpu_count
 
         jobs = cpu_count()
-    answers = out / "answers"
+    answers = folder.folder / "answers"
     # The page shows all statements, whatever is measured now: asking for one must not hide the others' answers.
     results = {name: kept(s, setting, answers) or Result(s) for name, s in STATEMENTS.items()}
     built = [statement for statement in statements if statement.measure is not None]
@@ -89,7 +111,7 @@ def worksheet(
                 tell(_line(result))
     finally:
         # Also after an interruption: what was measured is shown.
-        page = report.write(list(results.values()), setting, out)
+        page = write_into(folder, list(results.values()), setting)
     if json:
         sys.stdout.write(canonical_json(report.as_json(list(results.values()), setting)))
     else:

@@ -6,9 +6,16 @@ import os
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from leadline.errors import SaveError
+from leadline.storage import lock_file
+
+BEGINNING = b'{"step": '
+"""The first bytes of every line."""
+
+PATIENCE = 30.0
+"""Seconds that a line waits for another process that writes the same file."""
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,13 +35,16 @@ def append_metrics(path: str | PathLike[str], step: int, scalars: Mapping[str, f
     path = Path(path)
     written = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
     line = json.dumps({"step": step, **written}, ensure_ascii=False, allow_nan=False) + "\n"
+    if path.exists() and not path.is_file():
+        raise SaveError(f"could not write {path}: it is a folder, a pipe or a device")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file:
-            _cut_half_line(file)
+        with lock_file(path, patience=PATIENCE), path.open("a+b") as file:
+            _cut_half_line(file, path)
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
+    except SaveError:
+        raise
     except OSError as error:
         raise SaveError(f"could not write {path}: {error.strerror or error}; its whole lines are kept") from error
 
@@ -78,16 +88,26 @@ def read_metrics(path: str | PathLike[str]) -> "pd.DataFrame":
     return table.rename_axis("step")
 
 
-def _cut_half_line(file) -> None:
-    """Make the file end with its last whole line."""
-    size = end = file.seek(0, os.SEEK_END)
+def _cut_half_line(file: BinaryIO, path: Path) -> None:
+    """Make the file end with its last whole line. Refuse a file in which somebody else has written."""
+    size = file.seek(0, os.SEEK_END)
+    end = _end_of_last_line(file, size)
+    for start in (0, end):  # the first line, and what stands behind the last whole one
+        file.seek(start)
+        if not BEGINNING.startswith(file.read(len(BEGINNING))):
+            raise SaveError(f"could not write {path}: the file that is there was not written by a monitor")
+    if end < size:
+        file.truncate(end)
+
+
+def _end_of_last_line(file: BinaryIO, size: int) -> int:
+    """The position behind the last line's end; 0 where there is none."""
+    end = size
     while end:
         start = max(0, end - 4096)
         file.seek(start)
         found = file.read(end - start).rfind(b"\n")
         if found >= 0:
-            end = start + found + 1
-            break
+            return start + found + 1
         end = start
-    if end < size:
-        file.truncate(end)
+    return 0

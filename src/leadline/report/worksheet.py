@@ -1,6 +1,5 @@
 """The worksheet as a page with its twins. Timings go to a file of their own: equal results give equal files."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +14,9 @@ from leadline.report.page import interval_picture, place, render
 from leadline.report.parts import by_section, command, described, disagreement, first_effect, headline, parts
 from leadline.report.record import as_json
 from leadline.worksheet import Answer, Result, Setting
+
+FILES = ("index.html", "worksheet.json", "worksheet.md", "timings.json")
+"""The files that :func:`write` writes."""
 
 STATUSES = ("supported", "refuted", "undecided", "failed", "not measured yet")
 
@@ -31,16 +33,26 @@ def write(results: Sequence[Result], setting: Setting, folder: str | PathLike[st
         The path of the page.
 
     Raises:
+        InputError: the folder holds a file of one of these names that Leadline did not write.
         SaveError: a file could not be written; an earlier one of that name is untouched.
     """
-    folder = Path(folder)
-    timings = {**_earlier(folder / "timings.json"), **{r.statement.id: r.seconds for r in results if r.seconds}}
-    page = folder / "index.html"
-    storage.write(folder / "worksheet.json", storage.canonical_json(as_json(results, setting)))
-    storage.write(folder / "worksheet.md", as_markdown(results, setting))
-    storage.write(folder / "timings.json", storage.canonical_json({k: round(v, 3) for k, v in timings.items()}))
-    storage.write(page, as_html(results, setting, timings))
-    return page
+    with storage.output_folder(folder, files=FILES) as outputs:
+        return write_into(outputs, results, setting)
+
+
+def write_into(outputs: storage.OutputFolder, results: Sequence[Result], setting: Setting) -> Path:
+    """Write the four files into a folder that is locked already; see :func:`write`."""
+    earlier = _earlier(outputs.folder / "timings.json")
+    timings = {**earlier, **{r.statement.id: r.seconds for r in results if r.seconds}}
+    rounded = {name: round(seconds, 3) for name, seconds in timings.items()}
+    contents = {
+        "worksheet.json": storage.canonical_json(as_json(results, setting)),
+        "worksheet.md": as_markdown(results, setting),
+        "timings.json": storage.canonical_json(rounded),
+        "index.html": as_html(results, setting, timings),
+    }
+    outputs.write_together(contents)
+    return outputs.folder / "index.html"
 
 
 def as_html(results: Sequence[Result], setting: Setting, timings: Mapping[str, float]) -> str:
@@ -100,6 +112,6 @@ def _tally(results: Sequence[Result]) -> dict[str, int]:
 
 
 def _earlier(path: Path) -> dict[str, float]:
-    with suppress(OSError, ValueError):
-        return {str(k): float(v) for k, v in dict(json.loads(path.read_text("utf-8"))).items()}
+    with suppress(OSError, TypeError, ValueError):
+        return {str(k): float(v) for k, v in dict(storage.parse_json(path.read_bytes())).items()}
     return {}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from leadline.errors import SaveError
-from leadline.storage._locks import PATIENCE, lock_file, short_digest
+from leadline.storage._locks import PATIENCE, lock_file, place_of_lock, short_digest
 
 
 class Writer:
@@ -43,7 +43,7 @@ def write(path: str | PathLike[str], content: str | bytes) -> None:
 
 
 @contextmanager
-def writing(path: str | PathLike[str], *, slot: str | None = None) -> Iterator[Writer]:
+def writing(path: str | PathLike[str], *, slot: str | None = None, patience: float = PATIENCE) -> Iterator[Writer]:
     """Write a file of any size in parts; it replaces the file at ``path`` when the block ends without an error.
 
     The file is locked while it is written. A symbolic link stays one: the file that it points to is replaced.
@@ -52,6 +52,7 @@ def writing(path: str | PathLike[str], *, slot: str | None = None) -> Iterator[W
         path: the target; missing folders are created.
         slot: names that share a slot share their lock and their unfinished file. For names that are chosen anew for
             each content: the next writer then finds what a killed one left behind. By default the name of the file.
+        patience: seconds to wait for another process that writes the same file.
 
     Raises:
         SaveError: see :func:`write`.
@@ -66,7 +67,7 @@ def writing(path: str | PathLike[str], *, slot: str | None = None) -> Iterator[W
     """
     path = Path(path)
     target = path.resolve() if path.is_symlink() else path
-    with lock_file(target.with_name(slot or target.name), patience=PATIENCE):
+    with lock_file(target.with_name(slot or target.name), patience=patience):
         partial = unfinished(target, slot)
         file = _open_new(partial, target)
         try:
@@ -86,10 +87,12 @@ def unfinished(target: Path, slot: str | None = None) -> Path:
 
 
 def remove_leftovers(*targets: Path) -> None:
-    """Remove the unfinished files that killed writers of these targets left behind; call it under their lock."""
+    """Remove what killed writers of these targets left behind: unfinished files and the locks that protected them."""
     for target in targets:
-        with suppress(OSError):
-            unfinished(target).unlink()
+        leftovers = (unfinished(target), place_of_lock(target))
+        if any(path.exists() for path in leftovers):
+            with suppress(SaveError, OSError), lock_file(target):  # a writer that lives keeps its files
+                unfinished(target).unlink(missing_ok=True)
 
 
 def not_written(path: Path, error: OSError) -> SaveError:

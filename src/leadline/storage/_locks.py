@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from leadline.errors import SaveError
 
 PATIENCE = 30.0
@@ -42,8 +40,13 @@ def lock_folder(folder: str | PathLike[str], *, patience: float = 0.0) -> Iterat
 def lock_file(path: str | PathLike[str], *, patience: float = 0.0) -> Iterator[None]:
     """Hold the lock on one file; its folder is created if it is missing. See :func:`lock_folder`."""
     path = Path(path)
-    with _locked(path, path.parent / f".leadline-{short_digest(path.name)}.lock", patience):
+    with _locked(path, place_of_lock(path), patience):
         yield
+
+
+def place_of_lock(path: Path) -> Path:
+    """The hidden file that holds the lock on one file."""
+    return path.with_name(f".leadline-{short_digest(path.name)}.lock")
 
 
 def short_digest(name: str) -> str:
@@ -57,6 +60,8 @@ def short_digest(name: str) -> str:
 
 @contextmanager
 def _locked(target: Path, place: Path, patience: float) -> Iterator[None]:
+    from filelock import FileLock, Timeout  # slow to import, and only writers need it
+
     lock = FileLock(place, timeout=patience, poll_interval=0.02, on_acquired=_write_holder, is_singleton=False)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +71,9 @@ def _locked(target: Path, place: Path, patience: float) -> Iterator[None]:
     except RuntimeError:  # filelock's word for a second lock in the same thread, which would wait for itself
         raise SaveError(f"{target} is being written by this process already; name another place") from None
     except OSError as error:
-        raise SaveError(f"could not lock {target}: {error.strerror or error}; nothing was changed") from error
+        raise SaveError(
+            f"could not write {target}: {error.strerror or error}; what was saved earlier is untouched"
+        ) from error
     try:
         yield
     finally:

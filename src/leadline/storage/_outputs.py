@@ -11,11 +11,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from leadline.errors import InputError, SaveError
+from leadline.errors import InputError
 from leadline.storage._documents import check_document
-from leadline.storage._files import remove_leftovers, write
+from leadline.storage._files import not_written, remove_leftovers, sync_folder, write
 from leadline.storage._json import canonical_json, parse_json
-from leadline.storage._locks import lock_folder
+from leadline.storage._locks import lock_folder, short_digest
 from leadline.storage._records import check_replaceable
 
 MANIFEST = ".leadline.json"
@@ -75,60 +75,77 @@ class OutputFolder:
             )
 
     def write(self, name: str, content: str | bytes) -> Path:
-        """Write one file and enter it in the manifest; gives its path.
+        """Write one file and enter it in the manifest; gives its path. See :meth:`write_together`."""
+        self.write_together({name: content})
+        return self.folder / name
+
+    def write_together(self, contents: Mapping[str, str | bytes]) -> None:
+        """Write several files that belong together: on a full disk all earlier files stay.
 
         Raises:
-            InputError: the name is taken by a file of others.
-            SaveError: it could not be written; an earlier file is untouched.
+            InputError: a name is taken by a file of others.
+            SaveError: a file could not be written.
         """
-        data = content.encode() if isinstance(content, str) else content
-        return self._replace(name, _digest(data), lambda path: write(path, data))
+        drafts = {name: self._draft(name) for name in contents}
+        try:
+            for name, content in contents.items():
+                write(drafts[name], content)
+            self._put(drafts)
+        finally:
+            _remove(drafts.values())
 
     def produce(self, name: str, save: Callable[[Path], None]) -> Path:
-        """Write one file with a function that takes a path, and enter it in the manifest; gives its path.
-
-        The function writes beside the target first, since the manifest must know the file before it is there.
-        """
-        draft = self.folder / f".leadline-draft-{name}"
-        draft.unlink(missing_ok=True)
+        """Write one file with a function that takes a path, and enter it in the manifest; gives its path."""
+        draft = self._draft(name)
         try:
             save(draft)
-            return self._replace(name, _digest(draft.read_bytes()), draft.replace)
+            self._put({name: draft})
         finally:
-            with suppress(OSError):
-                draft.unlink()
+            _remove([draft])
+        return self.folder / name
 
-    def _replace(self, name: str, digest: str, put: Callable[[Path], object]) -> Path:
-        """Enter the digest, put the file, and forget earlier digests: a kill in between leaves a file that is known."""
-        self.check([name])
-        path = self.folder / name
-        self._digests[name] = [*self._digests.get(name, []), digest]
+    def _draft(self, name: str) -> Path:
+        """Where a file is written first. The manifest must know its content before it gets its name."""
+        return self.folder / f".leadline-{short_digest(name)}.draft"
+
+    def _put(self, drafts: Mapping[str, Path]) -> None:
+        """Rename the drafts. The manifest holds old and new digests meanwhile, so a kill leaves known files only."""
+        self.check(drafts)
+        digests = {name: _digest(draft) for name, draft in drafts.items()}
+        for name, digest in digests.items():
+            self._digests[name] = [*self._digests.get(name, []), digest]
         self._write_manifest()
-        try:
-            put(path)
-        except OSError as error:
-            if isinstance(error, SaveError):
-                raise
-            raise SaveError(f"could not write {path}: {error.strerror or error}") from error
-        self._digests[name] = [digest]
+        for name, draft in drafts.items():
+            target = self.folder / name
+            try:
+                draft.replace(target)
+            except OSError as error:
+                raise not_written(target, error) from error
+        sync_folder(self.folder)
+        for name, digest in digests.items():
+            self._digests[name] = [digest]
         self._write_manifest()
-        return path
 
     def _is_ours(self, name: str) -> bool:
         path = self.folder / name
         if path.is_symlink() or not path.is_file():
             return False
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        return found in self._digests.get(name, [])
+        return _digest(path) in self._digests.get(name, [])
 
     def _write_manifest(self) -> None:
         document = {"schema": SCHEMA, "program": "leadline", "files": self._digests}
         write(self.folder / MANIFEST, canonical_json(document))
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _remove(drafts: Iterable[Path]) -> None:
+    for draft in drafts:
+        with suppress(OSError):
+            draft.unlink()
 
 
 def _is_manifest(document: Mapping[str, Any]) -> bool:

@@ -1,6 +1,10 @@
 """Where statements are measured at the same time: processes of this machine, or the workers of a Dask cluster."""
 
+import multiprocessing
+import os
 import random
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -14,6 +18,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0
 """Seconds that a cluster is given to answer."""
+
+POLL = 0.2
+"""Seconds between two looks of a worker at whether its parent is there."""
 
 
 class Workers(NamedTuple):
@@ -29,11 +36,31 @@ def processes(jobs: int) -> Iterator[Workers]:
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    executor = ProcessPoolExecutor(max_workers=jobs)
+    executor = ProcessPoolExecutor(max_workers=jobs, initializer=end_with_parent, initargs=(os.getpid(),))
     try:
         yield Workers(executor, TerminatedWorkerError)
     finally:
         executor.shutdown(wait=True, kill_workers=True)
+
+
+def end_with_parent(parent: int) -> None:
+    """End this worker process when its parent has ended, even if the parent was killed and could not say so.
+
+    Args:
+        parent: the number of the parent process.
+    """
+    threading.Thread(target=_wait_for_end_of, args=(parent,), daemon=True).start()
+
+
+def _wait_for_end_of(parent: int) -> None:
+    if os.name == "nt":  # where the number of a process that has ended tells nothing
+        process = multiprocessing.parent_process()
+        assert process is not None
+        process.join()
+    else:
+        while os.getppid() == parent:
+            time.sleep(POLL)
+    os._exit(1)
 
 
 @contextmanager
