@@ -25,6 +25,19 @@ if TYPE_CHECKING:
 Outcome = Literal["supported", "refuted", "undecided"]
 
 
+def decimals(value: float, spec: str) -> str:
+    """A number as text, by a format such as ``".1f"`` or ``"+.1f"``; a number that rounds to zero has no sign.
+
+    Every verdict, table and figure prints its numbers through this function or through :class:`Interval`.
+
+    >>> decimals(-0.04, ".1f"), decimals(0.04, "+.1f"), decimals(-0.06, "+.1f"), decimals(-0.0, "g")
+    ('0.0', '0.0', '-0.1', '0')
+    """
+    text = format(float(value), spec)
+    is_zero = "0" in text and not any(digit in text for digit in "123456789")
+    return text.strip().lstrip("+-") if is_zero else text
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One sentence with the numbers in it and, where a hypothesis was stated beforehand, its outcome.
@@ -48,17 +61,28 @@ class Interval:
     Comparisons are three-valued: ``True`` or ``False`` where the whole interval says so, ``None`` where it does not
     decide.
 
+    Too few replicates give an estimate without an interval: ``low`` and ``high`` are NaN. Such an interval decides
+    nothing, and its text is the estimate alone.
+
     >>> interval = Interval(12.0, 8.0, 16.0)
     >>> interval.above(0), interval.above(10), interval.above(20)
     (True, None, False)
     >>> f"{interval:.0f}", str(interval)
     ('12 [8, 16]', '12.0 [8.0, 16.0]')
+    >>> alone = Interval(12.0, math.nan, math.nan)
+    >>> alone.above(0), alone.is_known, f"{alone:.0f}"
+    (None, False, '12')
     """
 
     estimate: float
     low: float
     high: float
     level: float = 0.95
+
+    @property
+    def is_known(self) -> bool:
+        """True if there is an interval; False if there are too few replicates for one."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
 
     def above(self, threshold: float) -> bool | None:
         """Whether the quantity is larger than ``threshold``."""
@@ -77,15 +101,17 @@ class Interval:
     def __format__(self, spec: str) -> str:
         if not spec:
             return str(self)
-        return f"{self.estimate:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+        if not self.is_known:
+            return decimals(self.estimate, spec)
+        return f"{decimals(self.estimate, spec)} [{decimals(self.low, spec)}, {decimals(self.high, spec)}]"
 
     def __str__(self) -> str:
-        """To two digits of the interval's half-width: what lies beyond says nothing."""
+        """The numbers to two digits of the interval's half-width; further digits carry no information."""
         half = (self.high - self.low) / 2
         if not 0 < half < math.inf:
             return f"{self:.4g}"
-        decimals = 1 - math.floor(math.log10(half))
-        return f"{self:.{decimals}f}" if 0 <= decimals <= 6 else f"{self:.3g}"
+        places = 1 - math.floor(math.log10(half))
+        return f"{self:.{places}f}" if 0 <= places <= 6 else f"{self:.3g}"
 
 
 @cache

@@ -25,6 +25,9 @@ from leadline.randomness import torch_generator
 SCHEMA = 2
 """Version of the encoder's file. A reader refuses other versions; files of version 1 have no digest."""
 
+OFFSET = "offset"
+"""The entry of an encoder's weights that is subtracted from rows in float64, before they become float32."""
+
 AnyArchitecture = Architecture | PatchArchitecture | LocalArchitecture
 
 KINDS: dict[str, type[AnyArchitecture]] = {
@@ -48,7 +51,8 @@ class Encoder:
 
     architecture: AnyArchitecture
     weights: Mapping[str, np.ndarray]
-    """The encoder's parameters, by their names in :attr:`module`."""
+    """The encoder's parameters, by their names in :attr:`module`. There may be an ``offset`` beside them, which is
+    subtracted from rows in float64: float32 cannot hold rows such as timestamps."""
     rows_seen: UInt64[np.ndarray, " n"]
     """Fingerprints of the rows that pretraining used; see :func:`leadline.data.row_fingerprints`."""
     form: RowForm | None = None
@@ -71,7 +75,7 @@ class Encoder:
         object.__setattr__(self, "weights", tensors)
         object.__setattr__(self, "rows_seen", check_fingerprints(self.rows_seen))
         module = self.architecture.encoder(torch.Generator().manual_seed(0))
-        state = {name: torch.from_numpy(array.copy()) for name, array in tensors.items()}
+        state = {name: torch.from_numpy(array.copy()) for name, array in tensors.items() if name != OFFSET}
         module = module.to(next(iter(state.values())).dtype)
         module.load_state_dict(state)
         object.__setattr__(self, "module", module.eval().requires_grad_(False))
@@ -92,6 +96,11 @@ class Encoder:
         weights = checks.mapping(weights, "weights")
         inner = {str(name).removeprefix("encoder."): w for name, w in weights.items() if f"{name}"[:8] == "encoder."}
         return cls(architecture, inner, rows_seen, form)
+
+    @property
+    def offset(self) -> np.ndarray | None:
+        """The row that is subtracted from every row in float64; ``None`` where float32 is exact enough."""
+        return self.weights.get(OFFSET)
 
     @property
     def output_size(self) -> int:
@@ -157,6 +166,8 @@ class Encoder:
         """The same architecture with new random weights, as before any training: the control of every study."""
         module = self.architecture.encoder(torch_generator(checks.seed(seed), WEIGHTS))
         weights = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+        if self.offset is not None:
+            weights[OFFSET] = self.offset
         return replace(self, weights=weights, rows_seen=np.zeros(0, np.uint64))
 
     def to(self, device: str | torch.device) -> "Encoder":
@@ -170,6 +181,10 @@ class Encoder:
         moved.module.to(checks.device(device))
         return moved
 
+    def prepared(self, X: Any) -> np.ndarray:
+        """Rows as the layers get them: checked, with columns in order, pixels divided and the offset subtracted."""
+        return self._rows(X)
+
     def _layer_by_layer(self, x: torch.Tensor) -> torch.Tensor:
         """What the dense module gives, whatever the place of a row among others."""
         for layer in self.module.children():
@@ -181,8 +196,13 @@ class Encoder:
         return next(kind for kind, architecture in KINDS.items() if isinstance(self.architecture, architecture))
 
     def _rows(self, X: Any, first_row: int = 0) -> np.ndarray:
+        if self.offset is None:
+            return self._checked(X, first_row, number_type(self.module))
+        rows = self._checked(X, first_row, np.float64)
+        return (rows - self.offset.reshape(rows.shape[1:])).astype(number_type(self.module))
+
+    def _checked(self, X: Any, first_row: int, dtype: type[np.floating]) -> np.ndarray:
         grid = self.architecture.grid
-        dtype = number_type(self.module)
         form = self.form
         assert form is not None
         if grid is not None:
@@ -218,8 +238,8 @@ class Encoder:
     def to_onnx(self, path: str | PathLike[str]) -> None:
         """Write the encoder as an ONNX model: input ``rows`` of shape (n, features), output ``code``, any n.
 
-        The model takes numbers in the scale of pretraining, with pixels divided by 255 where it divided them, of the
-        type of the weights: float32, or float64 for an encoder in float64.
+        The model takes numbers in the scale of pretraining, with pixels divided by 255 where it divided them. They are
+        float32; float64 where the encoder has an :attr:`offset` or weights in float64.
 
         Raises:
             InputError: the extra ``onnx`` is not installed.
@@ -227,7 +247,11 @@ class Encoder:
         """
         from leadline.autoencoders.export import write_onnx
 
-        write_onnx(self.module, torch.zeros(2, self.architecture.input_size), path)
+        if self.offset is None:
+            write_onnx(self.module, torch.zeros(2, self.architecture.input_size), path)
+        else:
+            rows = torch.zeros(2, self.architecture.input_size, dtype=torch.float64)
+            write_onnx(_Shifted(self.module, self.offset), rows, path)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one safetensors file: the encoder's tensors, and its architecture and row form in the header.
@@ -287,11 +311,18 @@ def _from_fields(kind: type[Any], document: Mapping[str, Any], name: str) -> Any
 
 def _check_weights(weights: Mapping[str, np.ndarray], architecture: AnyArchitecture) -> None:
     """Refuse weights of other names, shapes or types than the architecture has, before its layers are made."""
-    first = next(iter(weights.values())).dtype
     rule = "weights must be those of the architecture"
-    if first not in (np.float32, np.float64) or any(array.dtype != first for array in weights.values()):
-        raise InputError("weights must be all float32 or all float64", got=f"weights of dtype {first} and others")
+    types = {array.dtype for name, array in weights.items() if name != OFFSET}
+    if len(types) != 1 or not types <= {np.dtype(np.float32), np.dtype(np.float64)}:
+        listed = ", ".join(sorted(map(str, types))) or "none"
+        raise InputError("weights must be all float32 or all float64", got=f"weights of dtype {listed}")
     found = 0
+    if OFFSET in weights:
+        offset = weights[OFFSET]
+        if offset.dtype != np.float64 or offset.shape != (architecture.input_size,):
+            wanted = f"where float64 of shape ({architecture.input_size},) belongs"
+            raise InputError(rule, got=f"{OFFSET!r} of shape {offset.shape}, {offset.dtype}, {wanted}")
+        found = 1
     for name, shape in architecture.encoder_shapes():
         if name not in weights:
             raise InputError(rule, got=f"weights without {name!r}")
@@ -318,6 +349,20 @@ def _differ_in_shape(X: Any) -> bool:
     if not isinstance(X, (list, tuple)) or not all(hasattr(image, "shape") for image in X):
         return False
     return len({tuple(image.shape) for image in X}) > 1
+
+
+class _Shifted(nn.Module):
+    """An encoder that subtracts an offset in float64 before its first layer."""
+
+    offset: torch.Tensor
+
+    def __init__(self, module: nn.Module, offset: np.ndarray):
+        super().__init__()
+        self.module = module
+        self.register_buffer("offset", torch.from_numpy(offset.copy()))
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.module((rows - self.offset).float())
 
 
 def encode_in_blocks(

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from leadline import checks
 from leadline.autoencoders.corruption import Corruption, GaussianNoise, Nothing, PixelMask
-from leadline.autoencoders.encoder import Encoder
+from leadline.autoencoders.encoder import OFFSET, Encoder
 from leadline.autoencoders.model import Autoencoder
 from leadline.autoencoders.row_form import RowForm
 from leadline.autoencoders.training import pretrain
@@ -27,8 +27,8 @@ CORRUPTIONS = {
 """How a kind is corrupted, and how strongly by default; in standard deviations, or as the share that is hidden."""
 
 FAR = 30.0
-"""Columns whose mean is at most this many times their spread are encoded in float32, others (a timestamp) in float64, so
-that rounding does not hide how they vary."""
+"""Rows whose columns have means of more than this many spreads are centred in float64, so that rounding does not hide
+how they vary (a timestamp)."""
 
 COMMON_UNIT = 3.0
 """Columns whose largest spread is at most this many times their median one are taken to share a unit."""
@@ -128,8 +128,9 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         )
         inner = self.pretrained_.encoder
         self.code_mean_ = inner.encode(scaled).mean(axis=0, dtype=np.float64)
-        self.rows_seen_ = row_fingerprints(rows)
         self.encoder_ = self._of_rows(inner, unit_length)
+        self.encoder_ = replace(self.encoder_, rows_seen=row_fingerprints(self.encoder_.prepared(rows)))
+        self.rows_seen_ = self.encoder_.rows_seen
         self._n_features_out = self.encoder_.output_size
         return self
 
@@ -178,13 +179,16 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         last_bias = list(weights)[-1]
         W = weights["0.weight"] / self.scale_
         weights["0.weight"] = W
-        weights["0.bias"] = weights["0.bias"] - W @ self.mean_
+        is_far = bool((np.abs(self.mean_) > FAR * self.scale_).any())
+        if not is_far:
+            weights["0.bias"] = weights["0.bias"] - W @ self.mean_
         weights[last_bias] = weights[last_bias] - self.code_mean_
-        is_near = bool((np.abs(self.mean_) <= FAR * self.scale_).all())
-        weights = {name: array.astype(np.float32 if is_near else np.float64) for name, array in weights.items()}
+        weights = {name: array.astype(np.float32) for name, array in weights.items()}
+        if is_far:
+            weights[OFFSET] = self.mean_
         names = getattr(self, "feature_names_in_", None)
         form = RowForm(None if names is None else tuple(names), "whole")
-        return Encoder(replace(inner.architecture, unit_length=unit_length), weights, self.rows_seen_, form)
+        return Encoder(replace(inner.architecture, unit_length=unit_length), weights, np.zeros(0, np.uint64), form)
 
     def _scaled(self, rows: np.ndarray) -> Float32[np.ndarray, "n features"]:
         return ((rows - self.mean_) / self.scale_).astype(np.float32)

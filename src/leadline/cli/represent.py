@@ -168,14 +168,17 @@ def _summary(study: "RepresentationStudy") -> dict[str, Any]:
         "findings": list(study.findings),
         "classes": list(study.class_names),
         "probe strength C": study.strength,
+        "probe accuracy on labels left out, %": None if study.probe is None else round(100 * study.probe.accuracy, 6),
         "table": [{column: _plain(row[column]) for column in table.columns} for _, row in table.iterrows()],
     }
 
 
 def _plain(value: Any) -> Any:
-    """A cell of a table as JSON holds it: what is not finite becomes null."""
+    """A cell of a table as JSON holds it: what is not finite becomes null, and -0.0 becomes 0.0."""
     value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if not isinstance(value, float):
+        return value
+    return value + 0.0 if math.isfinite(value) else None
 
 
 def _write(folder: OutputFolder, study: "RepresentationStudy", data: Path, labels: str | None, image_size: Any) -> Path:

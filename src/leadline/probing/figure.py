@@ -1,11 +1,12 @@
 """How the soundings of probing look."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
 
-from leadline.figures import Cloud, bands, matrix, panels, scatter
+from leadline.figures import NEUTRAL, Cloud, bands, matrix, panels, scatter
+from leadline.sounding import decimals
 from leadline.statistics import paired_interval
 
 if TYPE_CHECKING:
@@ -23,10 +24,13 @@ def label_efficiency_curves(study: "LabelEfficiency") -> go.Figure:
         intervals = [study.interval(name, labels) for labels in study.budgets.tolist()]
         curves[name] = tuple(np.array([getattr(i, end) for i in intervals]) for end in ("estimate", "low", "high"))
     drawn = np.stack([end for curve in curves.values() for end in curve])
-    # A Student interval of few seeds goes beyond what there is to reach; the axis does not.
-    bottom, top = max(drawn.min(), 0.0 if study.measure == "accuracy" else -100.0), min(drawn.max(), 100.0)
+    if study.majority is not None:
+        drawn = np.append(drawn, 100 * study.majority.mean())
+    # Two seeds give no interval: its ends are NaN. An R² may be far below zero; the axis does not follow it.
+    bottom = max(np.nanmin(drawn), 0.0 if study.measure == "accuracy" else -100.0)
+    top = min(np.nanmax(drawn), 100.0)
     margin = 0.04 * (top - bottom) or 1.0
-    return bands(
+    figure = bands(
         study.budgets,
         curves,
         title="What a label is worth",
@@ -36,6 +40,14 @@ def label_efficiency_curves(study: "LabelEfficiency") -> go.Figure:
         log_x=True,
         baselines=[name for name in study.names if name in BASELINES],
     )
+    return figure if study.majority is None else _with_largest_class(figure, study.majority)
+
+
+def _with_largest_class(figure: go.Figure, majority: np.ndarray, **place: Any) -> go.Figure:
+    """A thin line at the accuracy of always predicting the largest class."""
+    share = 100 * float(np.mean(majority))
+    note = {"text": f"largest class {decimals(share, '.1f')} %", "font": {"size": 11, "color": NEUTRAL}}
+    return figure.add_hline(y=share, line={"color": NEUTRAL, "width": 1, "dash": "dot"}, annotation=note, **place)
 
 
 def agreement_clouds(found: "RankAgreement") -> go.Figure:
@@ -48,14 +60,19 @@ def agreement_clouds(found: "RankAgreement") -> go.Figure:
         for trace in cloud.data:
             axis = str(i + 1) if i else ""
             figure.add_trace(trace).data[-1].update(xaxis=f"x{axis}", yaxis=f"y{axis}", showlegend=not i)
+    if found.majority is not None:
+        _with_largest_class(figure, found.majority)
     return figure.update_layout(yaxis2_matches="y")
 
 
 def _by_variant(found: "RankAgreement", told: np.ndarray) -> dict[str, Cloud]:
+    from leadline.probing.efficiency import SCORES
+
     clouds = {}
     for variant in dict.fromkeys(found.variants):
         rows = [i for i, other in enumerate(found.variants) if other == variant]
-        x, y = ([paired_interval(values[i]) for i in rows] for values in (told, 100 * found.accuracy))
+        x = [paired_interval(told[i]) for i in rows]
+        y = [paired_interval(100 * found.accuracy[i], bounds=SCORES[found.measure]) for i in rows]
         x_middle, y_middle = (np.array([interval.estimate for interval in intervals]) for intervals in (x, y))
         x_high, y_high = (np.array([interval.high for interval in intervals]) for intervals in (x, y))
         names = [found.names[i] for i in rows]
@@ -68,7 +85,8 @@ def transfer_map(found: "TransferMatrix") -> go.Figure:
     gains = [[found.gain(source, target).interval for target in found.targets] for source in found.sources]
     texts = [
         [
-            f"{found.interval(source, target).estimate:.1f} %" + (f"<br>{gain:+.1f}" if source != "raw" else "")
+            f"{decimals(found.interval(source, target).estimate, '.1f')} %"
+            + (f"<br>{gain:+.1f}" if source != "raw" else "")
             for target, gain in zip(found.targets, row, strict=True)
         ]
         for source, row in zip(found.sources, gains, strict=True)
@@ -77,7 +95,10 @@ def transfer_map(found: "TransferMatrix") -> go.Figure:
         np.array([[gain.estimate for gain in row] for row in gains]),
         texts,
         rows=found.sources,
-        columns=[f"{name} ({labels} labels)" for name, labels in zip(found.targets, found.labels, strict=True)],
+        columns=[
+            f"{name} ({labels} labels, largest class {decimals(100 * share, '.1f')} %)"
+            for name, labels, share in zip(found.targets, found.labels, found.majority.mean(axis=1), strict=True)
+        ],
         title="What a representation is worth on other data",
         x_label="probed on",
         y_label="pretrained on",
