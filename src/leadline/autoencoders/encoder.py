@@ -375,6 +375,6 @@ def encode_in_blocks(
     with torch.inference_mode(), torch.autocast(first.device.type, enabled=False):
         for start in range(0, len(rows), size):
             part = rows[start : start + size]
-            block.zero_()[: len(part)] = torch.tensor(part)
+            block.zero_()[: len(part)] = torch.from_numpy(np.array(part, order="C"))
             codes.append(function(block)[: len(part)].float().cpu().numpy())
     return np.concatenate(codes)

@@ -115,7 +115,8 @@ def open_rows(X: Any, name: str, dtype: type[np.floating], device: torch.device,
     row_shape = array.shape[1:]
     flat = array.reshape(len(array), -1) if len(row_shape) > 1 and array.size else array
     rows = check_features(flat, name, dtype=dtype)
-    return Rows(torch.tensor(rows, device=device), row_shape, dtype, device, row_fingerprints(rows), form=form)
+    source = torch.from_numpy(np.array(rows, order="C")).to(device)
+    return Rows(source, row_shape, dtype, device, row_fingerprints(rows), form=form)
 
 
 def _checked_by_blocks(X: np.memmap, name: str, dtype: type[np.floating], device: torch.device, form: RowForm) -> Rows:
