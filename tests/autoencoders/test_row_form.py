@@ -87,7 +87,7 @@ def test_a_dark_image_has_one_code_alone_and_in_company(of_bytes: Encoder, tmp_p
 def test_bytes_as_floating_point_numbers_are_refused(of_bytes: Encoder):
     with pytest.raises(InputError, match=r"lie between 0 and 1.*\n  got:   numbers up to 255 in X(.|\n)*X / 255"):
         of_bytes.encode(BYTES.astype(np.float32))
-    with pytest.raises(InputError, match="numbers up to 254.5"):
+    with pytest.raises(InputError, match=r"numbers up to 254\.5"):
         of_bytes.encode(BYTES - 0.5)
     with pytest.raises(InputError, match="between 0 and 255\n  got:   X from 0 to 510"):
         of_bytes.encode(2 * BYTES.astype(np.int64))
@@ -101,7 +101,7 @@ def test_shapes_of_images_change_no_code(of_bytes: Encoder):
     dataset = Dataset(BYTES.astype(np.float32), None, image_size=(4, 6), divisor=1)
     for rows in (images, images[:, None], images[..., None], dataset):
         np.testing.assert_array_equal(of_bytes.encode(rows), expected)
-    with pytest.raises(InputError, match="width 4, patches of 2|image"):
+    with pytest.raises(InputError, match=r"width 3|image"):
         of_bytes.encode(Dataset(BYTES, None, image_size=(8, 3), divisor=1))
 
 
@@ -220,7 +220,9 @@ def test_rows_of_another_width_were_neither_seen_nor_not_seen(width: int):
         encoder.has_seen(np.zeros((2, width)))
 
 
-@pytest.mark.parametrize("turn", [lambda X: X[::-1], lambda X: X[:, ::-1], np.asfortranarray, lambda X: X.astype(">f4")])
+@pytest.mark.parametrize(
+    "turn", [lambda X: X[::-1], lambda X: X[:, ::-1], np.asfortranarray, lambda X: X.astype(">f4")]
+)
 def test_the_memory_layout_of_rows_makes_no_difference(turn):
     rows = turn((BYTES / 255).astype(np.float32))
     plain = np.ascontiguousarray(rows, dtype=np.float32)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from leadline import checks
-from leadline.autoencoders.patches import PatchGrid, Size, check_size, pair
+from leadline.autoencoders.patches import MOST_NUMBERS, PatchGrid, Size, pair
 from leadline.autoencoders.tensors import check_tensor, needed_generator
 from leadline.errors import InputError
 
@@ -178,7 +178,7 @@ class PatchMask(Corruption):
 
     def hidden(self, num: int, generator: torch.Generator) -> Bool[Tensor, "num patches"]:
         """The hidden patches of ``num`` images: those of the largest of as many random numbers."""
-        num = check_size(num, "num") if num else checks.whole_number(num, "num", least=0)
+        num = checks.whole_number(num, "num", least=0, most=MOST_NUMBERS)
         needed_generator(generator, getattr(generator, "device", torch.device("cpu")))
         noise = torch.rand(num, self.grid.num_patches, generator=generator, device=generator.device)
         chosen = noise.topk(self.grid.num_patches - self.num_visible, 1, sorted=False).indices

@@ -17,7 +17,7 @@ from leadline.autoencoders.encoder import check_fingerprints, encode_in_blocks
 from leadline.autoencoders.model import number_type
 from leadline.autoencoders.rows import Rows
 from leadline.autoencoders.stack import BETAS
-from leadline.autoencoders.tensors import check_like_memory
+from leadline.autoencoders.tensors import check_like_memory, check_tensor
 from leadline.data import Dataset, check_features, row_fingerprints
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
@@ -36,12 +36,12 @@ class CustomArchitecture:
     """Shape of the rows that it takes."""
 
     def centre(self, mean: Float[Tensor, " features"]) -> Float[Tensor, " features"]:
-        """Nothing: whether a module can be moved to its data is not known."""
-        return torch.zeros_like(mean)
+        """Zeros: a module of the user's own is not moved to its data."""
+        return torch.zeros_like(check_tensor(mean, "mean"))
 
     def moved(self, state: Mapping[str, Tensor], centre: Tensor) -> dict[str, Tensor]:
         """The state as it is."""
-        return dict(state)
+        return checks.mapping(state, "state")
 
 
 class Alone:
@@ -182,7 +182,7 @@ class ModuleEncoder:
         if isinstance(X, Dataset):
             X = X.X if X.image_size is None else X.images
         array = checks.array(X, "X")
-        self.encode(array[:1])  # rows that it cannot take were never seen, and are refused
+        self.encode(array[:1] if array.ndim else array)  # rows that it cannot take were never seen, and are refused
         flat = array.reshape(len(array), -1) if array.ndim > 2 else array
         return np.isin(row_fingerprints(check_features(flat)), self.rows_seen)
 

@@ -173,7 +173,8 @@ class Encoder:
     def to(self, device: str | torch.device) -> "Encoder":
         """The same encoder on a device, where it encodes from then on; rows and codes stay NumPy arrays.
 
-        >>> encoder = Encoder(Architecture(1, (1,)), {"0.weight": np.ones((1, 1)), "0.bias": np.zeros(1)}, [])
+        >>> SEEN = np.zeros(0, np.uint64)
+        >>> encoder = Encoder(Architecture(1, (1,)), {"0.weight": np.ones((1, 1)), "0.bias": np.zeros(1)}, SEEN)
         >>> encoder.to("cpu").encode([[2.0]])
         array([[2.]], dtype=float32)
         """
@@ -251,7 +252,7 @@ class Encoder:
             write_onnx(self.module, torch.zeros(2, self.architecture.input_size), path)
         else:
             rows = torch.zeros(2, self.architecture.input_size, dtype=torch.float64)
-            write_onnx(_Shifted(self.module, self.offset), rows, path)
+            write_onnx(_Shifted(self.module, self.offset).eval(), rows, path)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one safetensors file: the encoder's tensors, and its architecture and row form in the header.

@@ -175,12 +175,14 @@ def _pretrain(
     device: str | torch.device | None,
     progress: Progress,
 ) -> list[Pretrained]:
-    if not callable(progress):
+    if isinstance(progress, type) or not callable(progress):
         progress = checks.flag(progress, "progress")
     opener = Opener(None if device is None else checks.device(device))
     members: list[Member] = []
     total_epochs = sum(s["epochs"] for s in settings if isinstance(s["epochs"], int))
     with reporting(progress, total_epochs) as report, ExitStack() as locks:
+        for kind in ("cpu", "cuda"):  # models compute in their own number type, whatever surrounds the call
+            locks.enter_context(torch.autocast(kind, enabled=False))
         for folder in folders or ():
             locks.enter_context(storage.lock_folder(folder))
             storage.remove_leftovers(folder / CHECKPOINT, folder / JOURNAL)
@@ -194,7 +196,7 @@ def _pretrain(
                 members.append(member)
         for company in _companies([member for member in members if member.ending is None]):
             _train(company)
-    return [member.result() for member in members]
+        return [member.result() for member in members]
 
 
 def _member(

@@ -278,7 +278,7 @@ class MaskedPatchTransformer(nn.Module):
         """
         grid = self.architecture.grid
         for name, tensor in (("seen", seen), ("target", target), ("counts", counts)):
-            if tensor is not None:
+            if tensor is not None or name != "counts":
                 check_tensor(tensor, name, features=grid.features, ndim=2)
                 check_like(tensor, name, self.encoder.class_token)
         if len({len(tensor) for tensor in (seen, target, counts) if tensor is not None}) > 1:
