@@ -1,14 +1,15 @@
 """What a study works on: rows with labels and rows without, checked, and what was noticed on the way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt64
 
 from leadline import checks
-from leadline.data import check_features, class_indices, missing_labels, row_fingerprints, split_roles
-from leadline.data.pixels import DIVIDED, flatten_images, scale_pixels
+from leadline.autoencoders.row_form import PIXEL, RowForm
+from leadline.data import Dataset, check_features, class_indices, missing_labels, row_fingerprints, split_roles
+from leadline.data.pixels import DIVIDED, are_bytes, flatten_images
 from leadline.errors import InputError
 from leadline.probing.scaling import exact_features, features
 
@@ -52,6 +53,8 @@ class Material:
     """Their labels: the probe that is kept in the end is fitted to these, too."""
     groups: UInt64[np.ndarray, " m"]
     """Equal for equal labelled rows, which are never dealt to different roles."""
+    form: RowForm
+    """The columns and the scale of the rows, which the encoder keeps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +71,8 @@ def gather(X: Any, y: Any, X_unlabelled: Any, image_size: ImageSize) -> Material
     """Check what the user gave, and part it into rows to pretrain on and rows to probe.
 
     Args:
-        X: rows of shape (n, d), or images of shape (n, h, w), (n, h, w, c) or (n, c, h, w).
+        X: rows of shape (n, d), or images of shape (n, h, w), (n, h, w, c) or (n, c, h, w): an array, a data frame, or
+            a :class:`~leadline.data.Dataset`.
         y: labels of any kind, shape (n,), or ``None``; ``None``, NaN, the empty string and -1 (scikit-learn's sign)
             stand for a missing one.
         X_unlabelled: more rows, of the same form.
@@ -78,15 +82,18 @@ def gather(X: Any, y: Any, X_unlabelled: Any, image_size: ImageSize) -> Material
         InputError: anything that does not fit; see the messages.
     """
     image_size = _checked_size(image_size)
-    given = _given(X, "X")
+    form = _form(X, "X")
+    if X_unlabelled is not None:
+        form = form.merged(_form(X_unlabelled, "X_unlabelled"))
+    given = _given(X, "X", form)
     notes = list(given.notes)
     values, is_labelled = _labels(y, len(given.rows))
     more = None
     if X_unlabelled is not None:
-        more = _given(X_unlabelled, "X_unlabelled")
+        more = _given(X_unlabelled, "X_unlabelled", form)
         if given.rows.dtype != more.rows.dtype:  # where one of them needs float64, both do
-            given = _given(X, "X", exact=True)
-            more = _given(X_unlabelled, "X_unlabelled", exact=True)
+            given = _given(X, "X", form, exact=True)
+            more = _given(X_unlabelled, "X_unlabelled", form, exact=True)
         _refuse_unlike(given, more)
         notes += [note for note in more.notes if note not in notes]
     unlabelled = np.concatenate([given.rows[~is_labelled], *([] if more is None else [more.rows])])
@@ -95,7 +102,8 @@ def gather(X: Any, y: Any, X_unlabelled: Any, image_size: ImageSize) -> Material
     none = np.zeros(0, np.int64)
     if not len(labelled):
         _refuse_few(len(unlabelled))
-        return Material(unlabelled, labelled, none, (), size, channels, 0, tuple(notes), none, none.astype(np.uint64))
+        groups = none.astype(np.uint64)
+        return Material(unlabelled, labelled, none, (), size, channels, 0, tuple(notes), none, groups, form)
     indices, names = class_indices(values, "y")
     groups = marks(labelled, given.rows)
     _refuse_rare(indices, groups, names)
@@ -113,7 +121,9 @@ def gather(X: Any, y: Any, X_unlabelled: Any, image_size: ImageSize) -> Material
             )
     _refuse_few(len(unlabelled))
     set_aside = len(y_set_aside)
-    return Material(unlabelled, labelled, indices, names, size, channels, set_aside, tuple(notes), y_set_aside, groups)
+    return Material(
+        unlabelled, labelled, indices, names, size, channels, set_aside, tuple(notes), y_set_aside, groups, form
+    )
 
 
 def marks(rows: np.ndarray, among: np.ndarray) -> np.ndarray:
@@ -188,18 +198,34 @@ def _labels(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     return there, ~absent
 
 
-def _given(X: Any, name: str, *, exact: bool = False) -> _Given:
+def _form(X: Any, name: str) -> RowForm:
+    """The columns and the scale of the rows; floating-point images of whole numbers up to 255 count as pixels."""
+    form = RowForm.of(X, name)
+    if isinstance(X, Dataset) or form.scale != "other":
+        return form
     array = checks.array(X, name)
-    if array.ndim not in (3, 4):
-        return _Given(_matrix(array, name, exact), None, 1, ())
-    notes = ()
-    if array.dtype.kind in "iu":
-        scaled = scale_pixels(array, name)
-        if scaled is not array:
-            notes = (DIVIDED,)
-    else:
+    if array.ndim in (3, 4) and array.size and array.dtype.kind == "f":
+        are_whole = array.min() >= 0 and array.max() <= PIXEL and bool((array == np.floor(array)).all())
+        return replace(form, scale="all divided") if are_whole else form
+    return form
+
+
+def _given(X: Any, name: str, form: RowForm, *, exact: bool = False) -> _Given:
+    """Rows in the form of the study: columns in order, pixels divided."""
+    if isinstance(X, Dataset):
+        return _Given(_matrix(form.apply(X, name), name, exact), X.image_size, X.channels, X.notes)
+    array = checks.array(X, name)
+    are_images = array.ndim in (3, 4)
+    if are_images and array.dtype.kind in "iu":
+        are_bytes(array, name)  # refuses other whole numbers than pixels, and names the first
+    elif are_images:
         check_features(array.reshape(len(array), -1) if len(array) else array.reshape(0, 1), name)
-        scaled, notes = _unit_interval(array, name)
+    scaled = form.apply(X, name)
+    is_divided = form.scale == "all divided" or (scaled.dtype.kind == "f" and array.dtype.kind in "iu")
+    notes = (DIVIDED,) if is_divided else ()
+    if not are_images:
+        return _Given(_matrix(scaled, name, exact), None, 1, notes)
+    _refuse_other_range(scaled, name)
     rows, size, channels = flatten_images(scaled, name)
     return _Given(_matrix(rows, name, exact), size, channels, notes)
 
@@ -209,20 +235,17 @@ def _matrix(rows: np.ndarray, name: str, exact: bool) -> np.ndarray:
     return exact_features(rows, name).astype(np.float64) if exact else features(rows, name)
 
 
-def _unit_interval(images: np.ndarray, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Floating-point images between 0 and 1; whole numbers up to 255 are divided, others refused."""
-    low, high = float(images.min()), float(images.max())
-    if low >= 0 and high <= 1:
-        return images, ()
-    if low >= 0 and high <= 255 and (images == np.floor(images)).all():
-        return images / 255, (DIVIDED,)
-    raise InputError(
-        "floating-point numbers in images lie between 0 and 1",
-        got=f"{name} from {low:g} to {high:g}",
-        cause="images that were standardised, or of another range: which cannot be seen",
-        cure=f"divide them by their range; or hand flat rows over, {name}.reshape(len({name}), -1), with image_size: "
-        "these stay as they are",
-    )
+def _refuse_other_range(images: np.ndarray, name: str) -> None:
+    low = float(images.min()) if images.size else 0.0
+    high = float(images.max()) if images.size else 0.0
+    if low < 0 or high > 1:
+        raise InputError(
+            "floating-point numbers in images lie between 0 and 1",
+            got=f"{name} from {low:g} to {high:g}",
+            cause="images that were standardised, or of another range: which cannot be seen",
+            cure=f"divide them by their range; or hand flat rows over, {name}.reshape(len({name}), -1), with "
+            "image_size: these stay as they are",
+        )
 
 
 def _image_form(

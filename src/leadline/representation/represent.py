@@ -108,7 +108,9 @@ def represent(
     are divided by 255, there as here.
 
     Args:
-        X: rows of shape (n, d), or images of shape (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3.
+        X: rows of shape (n, d), or images of shape (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3: an array,
+            a data frame, or a :class:`~leadline.data.Dataset`. The encoder keeps the names of columns, and the number
+            that pixels were divided by.
         y: labels of any kind, shape (n,); ``None``, NaN, the empty string or -1 where a row has none.
         X_unlabelled: more rows, without labels.
         kinds: of ``"vanilla"``, ``"denoising"`` and ``"masked"``.
@@ -199,7 +201,7 @@ def represent(
         ),
         kinds=kinds,
         chosen=chosen,
-        encoder=encoder,
+        encoder=replace(encoder, form=material.form),
         origin=origin,
         probe=probe,
         efficiency=efficiency,
