@@ -36,8 +36,6 @@ def append_metrics(path: str | PathLike[str], step: int, scalars: Mapping[str, f
     path = checks.path(path, "path")
     written = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
     line = json.dumps({"step": step, **written}, ensure_ascii=False, allow_nan=False) + "\n"
-    if path.exists() and not path.is_file():
-        raise SaveError(f"could not write {path}: it is a folder, a pipe or a device")
     try:
         with lock_file(path, patience=PATIENCE), path.open("a+b") as file:
             _cut_half_line(file, path)

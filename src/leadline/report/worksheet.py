@@ -1,5 +1,6 @@
 """The worksheet as a page with its twins. Timings go to a file of their own: equal results give equal files."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -118,6 +119,7 @@ def _tally(results: Sequence[Result]) -> dict[str, int]:
 
 
 def _earlier(path: Path) -> dict[str, float]:
-    with suppress(OSError, TypeError, ValueError):
-        return {str(k): float(v) for k, v in dict(storage.parse_json(path.read_bytes())).items()}
+    with suppress(OSError, TypeError, ValueError, OverflowError):
+        seconds = {str(name): float(value) for name, value in dict(storage.parse_json(storage.read(path))).items()}
+        return {name: value for name, value in seconds.items() if math.isfinite(value)}
     return {}

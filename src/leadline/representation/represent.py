@@ -57,6 +57,9 @@ COMPONENTS = 64
 RATE = 2e10
 """Operations in a second of training, about, on one core of 2024; a weight costs six for every row."""
 
+STAGES = ("population", "refit")
+"""Folders below ``checkpoint`` for the trainings of all seeds and for the one more of the chosen kind."""
+
 SAMPLES = 10
 """Examples in the strip."""
 
@@ -153,7 +156,7 @@ def represent(
     unlabelled, labelled = (_scaled(rows, centre, scale) for rows in (material.unlabelled, probed.labelled))
     notes = (*probed.notes, *_twins_noted(labelled, probed.groups))
     view = view_of(unlabelled, material.image_size, material.channels)
-    trained = _pretrained(view, kinds, seeds, folder and folder / "population", tell, "pretraining")
+    trained = _pretrained(view, kinds, seeds, folder and folder / STAGES[0], tell, "pretraining")
     encoders = {kind: [view.encoder(one.weights) for one in trained[kind]] for kind in kinds}
     tell(Progress("probing", 0, 1))
     neighbours = unlabelled[numpy_generator(0, "representation.neighbours").permutation(len(unlabelled))[:NEIGHBOURS]]
@@ -176,7 +179,7 @@ def represent(
     if material.set_aside:
         everything = np.concatenate([material.unlabelled, material.labelled])
         view = view_of(_scaled(everything, centre, scale), material.image_size, material.channels)
-        again = _pretrained(view, (chosen,), seeds[kept : kept + 1], folder and folder / "refit", tell, "refitting")
+        again = _pretrained(view, (chosen,), seeds[kept : kept + 1], folder and folder / STAGES[1], tell, "refitting")
         inner, seen = view.encoder(again[chosen][0].weights), everything
         origin = f"the encoder was then pretrained once more, on all {len(everything)} rows"
     else:

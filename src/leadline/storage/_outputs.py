@@ -13,9 +13,10 @@ from typing import Any
 
 from leadline.errors import InputError, SaveError
 from leadline.storage._documents import check_document
-from leadline.storage._files import not_written, remove_leftovers, sync_folder, write
+from leadline.storage._files import remove_leftovers, sync_folder, write
 from leadline.storage._json import canonical_json, parse_json
 from leadline.storage._locks import lock_folder, short_digest
+from leadline.storage._paths import not_written, read
 from leadline.storage._records import check_replaceable
 
 MANIFEST = ".leadline.json"
@@ -42,10 +43,12 @@ def output_folder(
     folder = Path(folder)
     with lock_folder(folder):
         outputs = OutputFolder(folder)
-        outputs.check(files)
+        names = tuple(files)
+        outputs.check(names)
         for name in soundings:
             check_replaceable(folder / name)
-        remove_leftovers(*(folder / name for name in (MANIFEST, *files)))
+        remove_leftovers(*(folder / name for name in (MANIFEST, *names)))
+        outputs.remove_drafts(names)
         yield outputs
 
 
@@ -74,6 +77,12 @@ class OutputFolder:
                 cure="name another folder, or move this file away",
             )
 
+    def remove_drafts(self, names: Iterable[str]) -> None:
+        """Remove the drafts that a killed command left behind."""
+        drafts = [self._place_of_draft(name) for name in names]
+        remove_leftovers(*drafts)
+        _remove(drafts)
+
     def write(self, name: str, content: str | bytes) -> Path:
         """Write one file and enter it in the manifest; gives its path. See :meth:`write_together`."""
         self.write_together({name: content})
@@ -94,7 +103,7 @@ class OutputFolder:
         finally:
             _remove(drafts.values())
 
-    def produce(self, name: str, save: Callable[[Path], None]) -> Path:
+    def produce(self, name: str, save: Callable[[Path], object]) -> Path:
         """Write one file with a function that takes a path, and enter it in the manifest; gives its path."""
         draft = self._draft(name)
         try:
@@ -105,7 +114,15 @@ class OutputFolder:
         return self.folder / name
 
     def _draft(self, name: str) -> Path:
-        """Where a file is written first. The manifest must know its content before it gets its name."""
+        """A free place where a file is written first. The manifest must know its content before it gets its name."""
+        draft = self._place_of_draft(name)
+        try:
+            draft.unlink(missing_ok=True)  # a link to a file of others would be followed
+        except OSError as error:
+            raise not_written(self.folder / name, error) from error
+        return draft
+
+    def _place_of_draft(self, name: str) -> Path:
         return self.folder / f".leadline-{short_digest(name)}.draft"
 
     def _put(self, drafts: Mapping[str, Path]) -> None:
@@ -169,7 +186,11 @@ def _read_manifest(path: Path) -> dict[str, list[str]]:
     """The digests by file name; entries of another form count for nothing."""
     check_document(path, _is_manifest)
     try:
-        files = parse_json(path.read_bytes())["files"]
+        files = parse_json(read(path))["files"]
     except FileNotFoundError:
         return {}
-    return {name: [str(one) for one in digests] for name, digests in files.items() if isinstance(digests, list)}
+    return {
+        name: [digest for digest in digests if isinstance(digest, str)]
+        for name, digests in files.items()
+        if isinstance(digests, list)
+    }
