@@ -120,4 +120,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup ignores it
         signal.signal(signal.SIGHUP, stop)
-    sys.exit(run())
+    code = run()
+    if code in (INTERRUPTED, STOPPED):
+        for name in ("SIGHUP", "SIGINT", "SIGTERM"):  # an impatient second signal must not break the cleaning up
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
+    sys.exit(code)

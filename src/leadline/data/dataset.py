@@ -34,8 +34,14 @@ class Dataset:
     """The name of each class index, in order."""
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     """What was done to the features when they were read, if anything."""
+    columns: tuple[str, ...] | None = field(default=None, kw_only=True)
+    """The names of the features in their order, or ``None`` where they have none. A data frame brings its own."""
+    divisor: int | None = field(default=None, kw_only=True)
+    """The number that whole numbers were divided by when they were read: 255 for pixels, 1 where they were left as they
+    are; ``None`` where the features were not whole numbers."""
 
     def __post_init__(self):
+        columns = column_names(self.X) if self.columns is None else self.columns
         X = check_features(self.X)
         y = None if self.y is None else check_labels(self.y, len(X))
         object.__setattr__(self, "X", X)
@@ -43,6 +49,8 @@ class Dataset:
         object.__setattr__(self, "name", checks.text(self.name, "name"))
         object.__setattr__(self, "channels", checks.whole_number(self.channels, "channels", least=1))
         object.__setattr__(self, "notes", _texts(self.notes, "notes"))
+        object.__setattr__(self, "divisor", checks.optional_whole_number(self.divisor, "divisor", least=1))
+        object.__setattr__(self, "columns", None if columns is None else _column_texts(columns, X.shape[1]))
         if self.image_size is not None:
             object.__setattr__(self, "image_size", _check_image_size(self.image_size, self.channels, X.shape[1]))
         if self.class_names is not None:
@@ -86,6 +94,25 @@ class Dataset:
         if self.image_size is None:
             raise InputError(f"{self.name} holds no images", got="image_size = None", cure="use the rows, X")
         return self.X.reshape(len(self.X), self.channels, *self.image_size)
+
+
+def _column_texts(columns: Any, features: int) -> tuple[str, ...]:
+    names = _texts(columns, "columns")
+    if len(names) != features:
+        raise InputError(
+            "every feature needs a name where features have names",
+            got=f"{len(names)} columns for {features} features",
+        )
+    return names
+
+
+def column_names(X: Any) -> tuple[str, ...] | None:
+    """The names of a table's columns, if it is a data frame whose columns are all named by text; else ``None``."""
+    columns = getattr(X, "columns", None)
+    if columns is None or not hasattr(X, "__array__"):
+        return None
+    names = tuple(columns)
+    return names if names and all(isinstance(name, str) for name in names) else None
 
 
 def check_features(

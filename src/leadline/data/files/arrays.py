@@ -260,7 +260,10 @@ def _from_arrays(X: np.ndarray, y: np.ndarray | None, name: str, label_name: str
     channels = 1
     if scaled.ndim in (3, 4):
         scaled, image_size, channels = flatten_images(scaled)
-    dataset = Dataset(check_features(scaled), None, name, image_size, channels, notes=notes)
+    divisor = None
+    if X.dtype.kind in "iu":
+        divisor = 1 if scaled is X else 255
+    dataset = Dataset(check_features(scaled), None, name, image_size, channels, notes=notes, divisor=divisor)
     if y is None:
         return dataset, None
     label_name = label_name or "y"

@@ -8,9 +8,10 @@ import numpy as np
 
 from leadline.data.dataset import Dataset
 from leadline.data.files.labels import Labels, Read
-from leadline.data.files.pictures import read_frame, read_picture
+from leadline.data.files.pictures import DIVIDED_16, read_frame, read_picture
 from leadline.data.files.regular import entries, kind_of, unreachable
 from leadline.data.memory import refuse_too_large
+from leadline.data.pixels import DIVIDED
 from leadline.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
@@ -42,7 +43,8 @@ def load_folder(path: Path, labels: str | None) -> Read:
         )
     paths = [image for images in files.values() for image in images]
     X, image_size, channels, notes = _read_images(paths)
-    dataset = Dataset(X, None, path.resolve().name, image_size, channels, notes=notes)
+    divisor = 255 if DIVIDED in notes and DIVIDED_16 not in notes else None
+    dataset = Dataset(X, None, path.resolve().name, image_size, channels, notes=notes, divisor=divisor)
     names = np.array([name for name, images in files.items() for _ in images])
     return dataset, Labels(names, "subfolders") if classes else None
 

@@ -24,7 +24,7 @@ _BYTES_PER_LABEL = 64
 def load_parquet(path: Path, labels: str | None) -> Read:
     """One column per feature; see :func:`leadline.data.load`."""
     try:
-        from pyarrow import parquet
+        from pyarrow import parquet, types
     except ImportError as error:
         raise InputError(
             "reading Parquet needs pyarrow", got="pyarrow is not installed", cure="pip install 'leadline[parquet]'"
@@ -43,12 +43,14 @@ def load_parquet(path: Path, labels: str | None) -> Read:
         features = [name for name in names if name != label_name]
         for name in features:
             _refuse_type(source.schema_arrow.field(name).type, name)
+        is_whole = all(types.is_integer(source.schema_arrow.field(name).type) for name in features)
         _refuse_size(source, path, num_rows, len(features))
         with refusing_damage(path.name, cure=_SAVE):
             X = _matrix(source, features)
         with refusing_damage(path.name, cure=_SAVE):
             y = _values(path, label_name) if label_name else None
-    dataset = Dataset(check_features(X, columns=features), None, path.stem)
+    divisor = 1 if is_whole else None
+    dataset = Dataset(check_features(X, columns=features), None, path.stem, columns=tuple(features), divisor=divisor)
     return dataset, Labels(y, label_name) if y is not None and label_name else None
 
 

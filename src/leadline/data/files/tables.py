@@ -67,8 +67,10 @@ def load_csv(path: Path, labels: str | None) -> Read:
         file.seek(0)
         rows = []
         cells: list[str] = []
+        is_whole = True
         for frame in _blocks(file, form, label_name, path.name):
             texts = [cell[1:] for cell in frame.pop(label_name).tolist()] if label_name else []
+            is_whole = is_whole and all(dtype.kind in "iu" for dtype in frame.dtypes)
             first_row = sum(len(block) for block in rows)
             rows.append(check_features(_matrix(frame, form), columns=features, first_row=first_row))
             cells += texts
@@ -76,7 +78,8 @@ def load_csv(path: Path, labels: str | None) -> Read:
         raise InputError("a table needs at least one row", got="columns without rows", cure="check how it was written")
     X = rows[0] if len(rows) == 1 else np.concatenate(rows)
     values = Labels(_label_values(cells, form.decimal), label_name) if label_name else None
-    return Dataset(X, None, path.stem), values
+    columns = tuple(features) if form.has_header else None
+    return Dataset(X, None, path.stem, columns=columns, divisor=1 if is_whole else None), values
 
 
 def _form(file: IO[bytes], name: str) -> _Form:
