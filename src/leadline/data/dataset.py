@@ -180,15 +180,6 @@ def check_features(
     return numbers
 
 
-def check_count(value: int, name: str, least: int = 1) -> int:
-    """A whole number of at least ``least``; :func:`leadline.checks.whole_number` under an earlier name.
-
-    >>> check_count(3, "num")
-    3
-    """
-    return checks.whole_number(value, name, least=least)
-
-
 def float_type(value: Any, name: str) -> np.dtype:
     """The dtype float32 or float64."""
     try:
