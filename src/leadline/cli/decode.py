@@ -288,6 +288,8 @@ def _record(model: "TextModel", entry: Mapping[str, Any], found: _Found, item: i
         return {"outcome": certificate.outcome[item], "gap": _finite(gap), "upper_bound": _finite(upper)}
 
     record = {**entry, "answers": listed(found.decoded), "certificate": proof(found.decoded)}
+    if found.decoded.notes:
+        record["notes"] = list(found.decoded.notes)
     if found.optimum is not None:
         record["exact"] = {"answers": listed(found.optimum), "certificate": proof(found.optimum)}
     if found.audit is not None:
@@ -320,6 +322,7 @@ def _told(model: "TextModel", found: _Found) -> list[str]:
 
     settings, decoded = found.decoded.protocol.settings, found.decoded
     lines = [f"beam search of width {settings['width']}: {decoded.certificate}", *answers(decoded)]
+    lines += [f"note: {note}" for note in decoded.notes]
     if found.optimum is not None:
         lines += [f"exact search: {found.optimum.certificate}", *answers(found.optimum)]
     return lines + ([f"audit: {found.audit.verdict}"] if found.audit is not None else [])

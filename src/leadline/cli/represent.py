@@ -95,7 +95,7 @@ def _represent(
     work = folder.folder / "unfinished"
     with context(f"in {data}"), _progress() as advance:
         study = study_of(
-            rows.X, y, X_unlabelled=more, kinds=names, image_size=size, seeds=seeds, checkpoint=work, progress=advance
+            rows, y, X_unlabelled=more, kinds=names, image_size=size, seeds=seeds, checkpoint=work, progress=advance
         )
     told = (*rows.notes, *(note for note in study.notes if note not in rows.notes))
     study = replace(study, notes=told)
@@ -138,7 +138,7 @@ def _load(data: Path, labels: str | None, unlabelled: Path | None, size: Any):
                 got=f"{data}: {forms[0]}; {unlabelled}: {forms[1]}",
                 cure="bring both into one shape, or say --image-size for flat rows",
             )
-        more = extra.X
+        more = extra
     return rows, None if raw is None else raw.values, more
 
 
@@ -174,14 +174,17 @@ def _summary(study: "RepresentationStudy") -> dict[str, Any]:
         "findings": list(study.findings),
         "classes": list(study.class_names),
         "probe strength C": study.strength,
+        "probe accuracy on labels left out, %": None if study.probe is None else round(100 * study.probe.accuracy, 6),
         "table": [{column: _plain(row[column]) for column in table.columns} for _, row in table.iterrows()],
     }
 
 
 def _plain(value: Any) -> Any:
-    """A cell of a table as JSON holds it: what is not finite becomes null."""
+    """A cell of a table as JSON holds it: what is not finite becomes null, and -0.0 becomes 0.0."""
     value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if not isinstance(value, float):
+        return value
+    return value + 0.0 if math.isfinite(value) else None
 
 
 def _write(folder: OutputFolder, study: "RepresentationStudy", data: Path, labels: str | None, image_size: Any) -> Path:
@@ -224,14 +227,14 @@ def _snippet(out: Path, study: "RepresentationStudy", data: Path, labels: str | 
     read = f"rows, labels = data.read({str(data.resolve())!r}" + (f", {labels!r})" if labels else ")")
     load = f"encoder = autoencoders.Encoder.load({str((out / ENCODER).resolve())!r})"
     if study.strength is None:
-        return f"from leadline import autoencoders, data\n\n{read}\n{load}\ncodes = encoder.encode(rows.X)\n"
+        return f"from leadline import autoencoders, data\n\n{read}\n{load}\ncodes = encoder.encode(rows)\n"
     probe = f"LogisticRegression(C={study.strength:g}, max_iter=1000)"
     return f"""from leadline import autoencoders, data
 from sklearn.linear_model import LogisticRegression
 
 {read}
 {load}
-codes, known = encoder.encode(rows.X), labels.known
+codes, known = encoder.encode(rows), labels.known
 probe = {probe}.fit(codes[known], labels.values[known].tolist())
 predictions = probe.predict(codes)
 """

@@ -5,13 +5,13 @@ content has changed since, belongs to somebody else: the command refuses before 
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from leadline.errors import InputError
+from leadline.errors import InputError, SaveError
 from leadline.storage._documents import check_document
 from leadline.storage._files import remove_leftovers, sync_folder, write
 from leadline.storage._json import canonical_json, parse_json
@@ -132,12 +132,14 @@ class OutputFolder:
         for name, digest in digests.items():
             self._digests[name] = [*self._digests.get(name, []), digest]
         self._write_manifest()
+        replaced: list[str] = []
         for name, draft in drafts.items():
             target = self.folder / name
             try:
                 draft.replace(target)
             except OSError as error:
-                raise not_written(target, error) from error
+                raise not_replaced(target, error, replaced, [*drafts][len(replaced) :]) from error
+            replaced.append(name)
         sync_folder(self.folder)
         for name, digest in digests.items():
             self._digests[name] = [digest]
@@ -157,6 +159,16 @@ class OutputFolder:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def not_replaced(path: Path, error: OSError, replaced: Sequence[str], kept: Sequence[str]) -> SaveError:
+    """The error that says which files of several that belong together are new, and which are as before."""
+    if not replaced:
+        return not_written(path, error)
+    return SaveError(
+        f"could not write {path}: {error.strerror or error}; replaced: {', '.join(replaced)}; as before: "
+        f"{', '.join(kept)}; run the command again to make them belong together"
+    )
 
 
 def _remove(drafts: Iterable[Path]) -> None:
