@@ -112,8 +112,8 @@ def test_links_at_all_names_of_a_command_lead_to_no_file_of_others(name, materia
     clean.mkdir()
     commands(materials)[name](clean)
     names = [[path] for path in tree(clean) if "arrays-" not in path]
-    for end in ("lock", "partial", "draft"):
-        names.append([f".leadline-{short_digest(Path(path).name)}.{end}" for path in tree(clean)])
+    hidden = [f".leadline-{short_digest(Path(path).name)}" for path in tree(clean)]
+    names += [[f"{path}.{end}" for path in hidden] for end in ("lock", "partial", "draft")]
     thesis = tmp_path / "thesis"
     thesis.write_bytes(b"mine")
     for number, paths in enumerate(names):
