@@ -93,7 +93,7 @@ def test_a_saved_sounding_leaves_files_of_others_alone(tmp_path: Path, name):
     assert len(content_of(tmp_path)) == 3
 
 
-@pytest.mark.parametrize("content", [b"mine", b'{"mine": 1}', b"[]", b""])
+@pytest.mark.parametrize("content", [b"mine", b'{"mine": 1}', b'{"schema": "mine", "record": {"a": 1}}', b"[]", b""])
 def test_a_sounding_does_not_replace_a_document_of_others(tmp_path: Path, content):
     (tmp_path / "sounding.json").write_bytes(content)
     with pytest.raises(SaveError, match="was not written by Leadline"):

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from leadline.autoencoders import Autoencoder, GaussianNoise, MaskedPatchTransformer, PixelMask, pretrain, pretrain_many
-from leadline.errors import InputError, SaveError
+from leadline.autoencoders.checkpoint import discard
+from leadline.errors import InputError, LeadlineError, SaveError
 
 RNG = np.random.default_rng(0)
 X = (RNG.normal(size=(70, 3)) @ RNG.normal(size=(3, 8)) + 0.3 * RNG.normal(size=(70, 8))).astype(np.float32)
@@ -170,6 +171,37 @@ def test_a_run_that_diverged_writes_what_json_can_hold(tmp_path: Path):
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     last = json.loads(lines[-1], parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert last["validation_corrupted"] in ("nan", "inf") or last["validation_corrupted"] > 1e6
+
+
+@pytest.mark.parametrize("has_checkpoint", [False, True])
+@pytest.mark.parametrize("content", ["mine", '{"accuracy": 0.9}', "mine\n", "[[[[\n"])
+def test_metrics_of_others_are_never_replaced(tmp_path: Path, has_checkpoint, content):
+    if has_checkpoint:
+        pretrain(dense(), X, epochs=2, checkpoint=tmp_path)
+    (tmp_path / "metrics.jsonl").write_text(content)
+    with pytest.raises(InputError, match=r"only a metrics.jsonl that a training wrote"):
+        pretrain(dense(), X, epochs=2, checkpoint=tmp_path)
+    discard(tmp_path.parent)
+    assert (tmp_path / "metrics.jsonl").read_text() == content
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "metrics.jsonl"])
+def test_a_pipe_in_a_checkpoint_never_blocks(tmp_path: Path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(LeadlineError, match=name):
+        pretrain(dense(), X, epochs=2, checkpoint=tmp_path)
+    assert (tmp_path / name).is_fifo()
+
+
+def test_only_checkpoints_of_a_population_are_discarded(tmp_path: Path):
+    pretrain_many([dense(), dense()], X, seeds=[0, 1], epochs=1, checkpoint=tmp_path)
+    pretrain(dense(), X, epochs=1, checkpoint=tmp_path / "mine")
+    pretrain(dense(), X, epochs=1, checkpoint=tmp_path / "0" / "mine")
+    (tmp_path / "1" / "thesis").write_text("mine")
+    discard(tmp_path)
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    kept = ["checkpoint.safetensors", "metrics.jsonl"]
+    assert left == [*(f"0/mine/{name}" for name in kept), "1/thesis", *(f"mine/{name}" for name in kept)]
 
 
 def changed(**changes):

@@ -117,6 +117,19 @@ def test_the_trace_is_one_page_with_everything_inside(folder, tmp_path, capsys):
     assert f"trace: {page}" in capsys.readouterr().out
 
 
+def test_a_trace_replaces_only_an_unchanged_trace(folder, tmp_path, capsys):
+    page = tmp_path / "tree.html"
+    command = ("--model", folder, "--prompt", "the cat", "--width", 2, "--max-length", 2, "--trace", page)
+    for _ in range(2):
+        assert decode(*command) == cli.DONE
+    for change in (lambda text: text.replace("width", "my width", 1), lambda text: text + "mine", lambda text: ""):
+        changed = change(page.read_text())
+        (tmp_path / "changed.html").write_text(changed)
+        assert decode(*command[:-1], tmp_path / "changed.html") == cli.BAD_USAGE
+        assert "--trace replaces only a page that --trace wrote" in capsys.readouterr().err
+        assert (tmp_path / "changed.html").read_text() == changed
+
+
 @pytest.mark.parametrize("score", ["sum", "length:1", "gnmt:0.6", "reward:0.5"])
 def test_scores_have_names(score, folder, capsys):
     assert decode("--model", folder, "--prompt", "the", "--score", score, "--json", "--max-length", 6) == cli.DONE
@@ -246,8 +259,8 @@ REFUSED = {
     "score": (("--prompt", "the", "--score", "length:much"), "--score length:much"),
     "bare score": (("--prompt", "the", "--score", "gnmt"), "--score gnmt"),
     "output": (("--prompt", "the", "--output", "out.jsonl"), "--output belongs to --input"),
-    "trace": (("--input", "in.jsonl", "--trace", "t.html"), "--trace names a file for the tree of --prompt"),
-    "folder": (("--prompt", "the", "--trace", "."), "--trace ., which is not a file"),
+    "trace": (("--input", "in.jsonl", "--trace", "t.html"), "--trace draws the tree of --prompt"),
+    "folder": (("--prompt", "the", "--trace", "."), "--trace names a file"),
     "unknown words": (("--prompt", "the zebra and a quagga"), "'zebra', 'quagga' in the prompt"),
     "nowhere": (("--input", "nowhere.jsonl"), "--input nowhere.jsonl (No such file or directory)"),
     "itself": (("--input", "in.jsonl", "--output", "in.jsonl"), "--output is another file than --input"),

@@ -1,6 +1,7 @@
 """``leadline represent`` and ``leadline encode``: from a file to an encoder, and what is told of what goes wrong."""
 
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -154,6 +155,39 @@ def test_an_encoding_that_fails_leaves_what_was_there(encoder: Path, tmp_path: P
     np.save(tmp_path / "rows.npy", GLYPHS.X)
     assert run(capsys, *command, "--overwrite")[0] == cli.DONE
     assert len(np.load(tmp_path / "codes.npy")) == len(GLYPHS.X)
+
+
+def test_a_file_that_appears_during_an_encoding_is_kept(encoder: Path, tmp_path: Path, capsys, monkeypatch):
+    np.save(tmp_path / "rows.npy", np.zeros((3, Encoder.load(encoder).architecture.input_size), np.float32))
+    encode = Encoder.encode
+
+    def meanwhile(self, rows):
+        (tmp_path / "codes.npy").write_text("mine")
+        return encode(self, rows)
+
+    monkeypatch.setattr(Encoder, "encode", meanwhile)
+    code, _, err = run(capsys, "encode", encoder, tmp_path / "rows.npy", "--out", tmp_path / "codes.npy")
+    assert code == cli.BAD_USAGE
+    assert "add --overwrite" in err
+    assert (tmp_path / "codes.npy").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["rows.npy", "rows.npz", "rows.csv", "encoder"])
+def test_a_pipe_as_input_never_blocks(name: str, encoder: Path, tmp_path: Path, capsys):
+    pipe = tmp_path / "pipes" / name
+    pipe.parent.mkdir()
+    os.mkfifo(pipe)
+    inputs = (pipe, tmp_path / "rows.npy") if name == "encoder" else (encoder, pipe)
+    code, _, err = run(capsys, "encode", *inputs, "--out", tmp_path / "codes.npy")
+    assert code == cli.BAD_USAGE
+    assert "which is a pipe or a device" in err
+
+
+@pytest.mark.parametrize("out", [".", "/", "", "x"])
+def test_codes_need_a_name_that_ends_in_npy(out: str, encoder: Path, capsys):
+    code, _, err = run(capsys, "encode", encoder, "rows.npy", "--out", out)
+    assert code == cli.BAD_USAGE
+    assert "codes are written as a .npy file" in err
 
 
 def test_what_is_wrong_is_said_before_any_work(encoder: Path, tmp_path: Path, capsys):

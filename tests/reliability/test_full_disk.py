@@ -31,4 +31,5 @@ def test_a_full_disk_is_an_error_in_words_and_keeps_what_was_there(name, writer,
         code, told = run(lambda: writer.write(folder))
         assert code == DONE, told
         assert sorted(tree(folder)) == sorted(tree(clean))
+        assert writer.read(folder) == new
         shutil.rmtree(folder)

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from leadline.cli import app
 from leadline.errors import LeadlineError
+from leadline.storage._locks import short_digest
 from tests.reliability.writers import command, tree, writers
 
 STRANGERS = (
@@ -101,6 +103,40 @@ def test_a_strangers_file_of_the_same_name_is_refused_and_kept(name, materials, 
         with pytest.raises(LeadlineError):
             commands(materials)[name](folder)
         assert tree(folder)[path] == b"mine", path
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "explore"])
+def test_links_at_all_names_of_a_command_lead_to_no_file_of_others(name, materials, tmp_path):
+    """Each name that the command writes, hidden ones included, is a link to a file of somebody else."""
+    clean = tmp_path / "clean"
+    clean.mkdir()
+    commands(materials)[name](clean)
+    names = [[path] for path in tree(clean) if "arrays-" not in path]
+    hidden = [f".leadline-{short_digest(Path(path).name)}" for path in tree(clean)]
+    names += [[f"{path}.{end}" for path in hidden] for end in ("lock", "partial", "draft")]
+    thesis = tmp_path / "thesis"
+    thesis.write_bytes(b"mine")
+    for number, paths in enumerate(names):
+        folder = tmp_path / str(number)
+        for path in set(paths):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).symlink_to(thesis)
+        with suppress(LeadlineError):
+            commands(materials)[name](folder)
+        assert thesis.read_bytes() == b"mine", paths
+
+
+@pytest.mark.parametrize("name", ["represent", "gradients", "worksheet"])
+def test_a_file_that_was_edited_since_is_refused_and_kept(name, materials, tmp_path):
+    commands(materials)[name](tmp_path)
+    for path in tmp_path.iterdir():
+        if path.is_file() and path.name != ".leadline.json":
+            content = path.read_bytes()
+            path.write_bytes(content + b"mine")
+            with pytest.raises(LeadlineError, match="has changed since Leadline wrote it"):
+                commands(materials)[name](tmp_path)
+            assert path.read_bytes() == content + b"mine"
+            path.write_bytes(content)
 
 
 def _worksheet(folder: Path) -> None:

@@ -26,6 +26,9 @@ SCHEMA = 2
 CHECKPOINT = "checkpoint.safetensors"
 JOURNAL = "metrics.jsonl"
 
+BEGINNING = b'{"epoch": '
+"""The first bytes of every line of a journal."""
+
 
 COLUMNS = {
     "epoch": "epoch",
@@ -64,9 +67,11 @@ class Epoch:
 def _is_journal(path: Path) -> bool:
     """True if every line of a file has the keys that :meth:`Epoch.line` writes; the last may be cut off."""
     try:
-        *lines, _ = storage.read(path).split(b"\n")
+        *lines, rest = storage.read(path).split(b"\n")
         records = [storage.parse_json(line) for line in lines]
     except (OSError, ValueError):
+        return False
+    if not BEGINNING.startswith(rest[: len(BEGINNING)]):
         return False
     return all(isinstance(record, dict) and set(record) == set(COLUMNS.values()) for record in records)
 

@@ -47,11 +47,11 @@ def check_writable(out: Path) -> None:
         with tempfile.TemporaryFile(dir=out):
             pass
     except OSError as error:
-        is_file = isinstance(error, FileExistsError)
+        is_taken = isinstance(error, FileExistsError)
         raise InputError(
             "--out must be a folder that can be written",
-            got=f"--out {out}, a file" if is_file else f"--out {out} ({error.strerror})",
-            cause=None if is_file else "missing permission, a full disk, or a file on the way",
+            got=f"--out {out}, which is not a folder" if is_taken else f"--out {out} ({error.strerror})",
+            cause=None if is_taken else "missing permission, a full disk, or a file on the way",
             cure="name another folder",
         ) from None
 

@@ -352,7 +352,8 @@ class RecurrentLM:
 
 
 def _is_language_model(document: Mapping[str, Any]) -> bool:
-    return "schema" in document and "settings" in document and "vocabulary" in document
+    kinds = {"schema": int, "settings": dict, "vocabulary": list, "weights": str}
+    return all(isinstance(document.get(name), kind) for name, kind in kinds.items())
 
 
 def _counting_models(train: np.ndarray, test: np.ndarray, M: int, discount: float = 0.75) -> tuple[float, float]:

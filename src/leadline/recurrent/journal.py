@@ -39,7 +39,7 @@ def append_metrics(path: str | PathLike[str], step: int, scalars: Mapping[str, f
     try:
         with lock_file(path, patience=PATIENCE), path.open("a+b") as file:
             _cut_half_line(file, path)
-            file.write(line.encode())
+            file.write(line.encode("utf-8", "backslashreplace"))
             file.flush()
             os.fsync(file.fileno())
     except SaveError:

@@ -81,6 +81,8 @@ def _locked(target: Path, place: Path, patience: float) -> Iterator[None]:
         lock = FileLock(place, timeout=waiting, poll_interval=0.02, on_acquired=_write_holder, is_singleton=False)
         lock.acquire()
     except Timeout:
+        if not place.exists():
+            raise SaveError(f"could not write {target}: the lock {place} cannot be made") from None
         raise SaveError(f"{target} is being written by {_holder(place)}; wait for it, or name another place") from None
     except RuntimeError:  # filelock's word for a second lock in the same thread, which would wait for itself
         raise SaveError(f"{target} is being written by this process already; name another place") from None

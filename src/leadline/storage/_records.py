@@ -96,7 +96,9 @@ def load(folder: str | PathLike[str], kind: type[Kind]) -> Kind:
 
 
 def _is_sounding(document: Mapping[str, Any]) -> bool:
-    return "schema" in document and "record" in document
+    record = document.get("record")
+    kind = record.get("$type") if isinstance(record, dict) else None
+    return isinstance(document.get("schema"), int) and isinstance(kind, str) and kind.startswith("leadline.")
 
 
 def pack(value: Any, arrays: dict[str, np.ndarray], name: str = "record") -> Any:
