@@ -146,7 +146,7 @@ def follow(settings: Settings) -> Sequence[Any]:
 
 def _told(settings: Settings, run: Progress | None, rows: Material) -> str:
     trained_on, seeds = len(rows.roles[0].pretrain_train), settings.seeds
-    few = f"{'Two' if seeds == 2 else 'Three'} seeds are few: intervals are wide."
+    few = "Two seeds are few: there is no interval." if seeds == 2 else "Three seeds are few: intervals are wide."
     if run is None and settings.job in RUNS:
         going = " and goes on" if jobs().progress(settings.job).status == "running" else ""
         return f"The run in the address was begun with other settings{going}. Train anew, or go back to it."
