@@ -41,6 +41,7 @@ def explore(
 
     check_installed()
     from leadline.checks import shown
+    from leadline.explore.folders import remove_left
     from leadline.explore.guard import is_loopback
     from leadline.explore.server import Server
 
@@ -59,6 +60,7 @@ def explore(
         )
     import torch
 
+    remove_left()
     torch.set_num_threads(1)  # of matrices this small, more threads only wait for one another
     with Server(open_rooms(), host, port) as server:
         address = server.url(name + (f"?{shared.query}" if shared.query else ""))

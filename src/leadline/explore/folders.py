@@ -19,6 +19,9 @@ from filelock import FileLock, Timeout
 
 from leadline.errors import SaveError
 
+PREFIX = "leadline-explorer"
+"""How the names of all these folders begin."""
+
 LOCK = "in-use.lock"
 """The file that the process holds locked. The lock ends with the process, however that ends."""
 
@@ -35,7 +38,7 @@ _own: dict[Path, tuple[FileLock, int]] = {}
 def temporary(name: str) -> Path:
     """Make a temporary folder that is removed when this process ends.
 
-    Folders of the same name that killed processes left behind are removed first.
+    Folders that killed processes left behind are removed first.
 
     Args:
         name: the beginning of the folder's name, ``"leadline-explorer-jobs"``.
@@ -45,8 +48,7 @@ def temporary(name: str) -> Path:
     """
     try:
         home = Path(tempfile.gettempdir())
-        for found in sorted(home.glob(f"{name}-*")):
-            _remove_if_left(found)
+        remove_left()
         for _ in range(TRIES):
             made = _make(home / _new_name(name))
             if made is not None:
@@ -59,6 +61,13 @@ def temporary(name: str) -> Path:
             "free some space, or set TMPDIR to another folder"
         ) from error
     raise SaveError(f"the explorer could not make a folder in {home}: other processes removed it {TRIES} times")
+
+
+def remove_left() -> None:
+    """Remove the folders of explorers that were killed; does nothing where there is no temporary folder."""
+    with suppress(OSError):
+        for found in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}-*")):
+            _remove_if_left(found)
 
 
 def remove(folder: Path) -> None:

@@ -25,7 +25,8 @@ def numbers(value: Any, name: str, *, ndim: int | None = None, length: int | Non
     leadline.errors.InputError: x must have length 3
       got:   x of length 2
     """
-    plain = checks.array(value, name)
+    is_plain = type(value) is np.ndarray and value.dtype == np.float64  # pages redraw many of these in a second
+    plain = value if is_plain else checks.array(value, name)
     if plain.dtype.kind not in "biuf":
         raise InputError(f"{name} must be an array of numbers", got=f"{name} = {checks.shown(value)}")
     if ndim is not None and plain.ndim != ndim:

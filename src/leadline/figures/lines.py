@@ -58,7 +58,7 @@ def log_ticks(*log10: np.ndarray) -> dict[str, Any]:
     >>> log_ticks(np.array([-1.0, 1.0]))["ticktext"]
     ['0.1', '0.2', '0.5', '1', '2', '5', '10']
     """
-    finite = _finite([_logarithms(values, f"log10[{i}]") for i, values in enumerate(log10)])
+    finite = _finite({f"log10[{i}]": arguments.numbers(values, f"log10[{i}]") for i, values in enumerate(log10)})
     if not finite.size:
         return {"showticklabels": False}  # where nothing is between zero and infinity, no height is a number
     low = float(finite.min())
@@ -88,12 +88,14 @@ def _ticks_at(values: np.ndarray, low: float, high: float, digits: int = 6) -> d
     return {"tickvals": np.log10(shown), "ticktext": [f"{value:.{digits}g}" for value in shown]}
 
 
-def _logarithms(values: Any, name: str) -> np.ndarray:
-    return arguments.heights(values, name, ndim=None, what="base-10 logarithms")
-
-
-def _finite(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate([values[np.isfinite(values)] for values in arrays] or [np.zeros(0)])
+def _finite(curves: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The finite logarithms of all curves, refused where an axis cannot hold them."""
+    together = np.concatenate([values.ravel() for values in curves.values()] or [np.zeros(0)])
+    finite = together[np.isfinite(together)]
+    if finite.size and max(-finite.min(), finite.max()) > arguments.LARGEST:
+        for name, values in curves.items():
+            arguments.heights(values, name, ndim=None, what="base-10 logarithms")
+    return finite
 
 
 def log_traces(
@@ -121,12 +123,15 @@ def log_traces(
         InputError: a curve of another length than ``x``, or places that are not finite.
     """
     x = arguments.places(x, "x")
-    known = {name: _curve(values, name, len(x)) for name, values in arguments.named(log10, "log10").items()}
+    known = arguments.named(log10, "log10")
+    for name, values in known.items():
+        known[name] = arguments.numbers(values, f"log10[{name!r}]", ndim=1, length=len(x))
     colours = arguments.texts(colours, "colours")
     if not colours:
         raise InputError("colours must hold at least one colour", got="colours is empty")
-    others = checks.items(among, "among", of="arrays")
-    finite = _finite([*known.values(), *(_logarithms(values, f"among[{i}]") for i, values in enumerate(others))])
+    beside = checks.items(among, "among", of="arrays")
+    others = {f"among[{i}]": arguments.numbers(values, f"among[{i}]") for i, values in enumerate(beside)}
+    finite = _finite({**{f"log10[{name!r}]": values for name, values in known.items()}, **others})
     low = float(finite.min()) if finite.size else -1.0
     high = float(finite.max()) if finite.size else 1.0
     margin = max(0.5, 0.06 * (high - low))
@@ -164,10 +169,6 @@ def log_traces(
                 }
                 found.append({**mark, **trace, "showlegend": False} | (_run(colour, mark) if _is_run(where) else {}))
     return found
-
-
-def _curve(values: Any, name: str, length: int) -> np.ndarray:
-    return arguments.heights(values, f"log10[{name!r}]", length=length, what="base-10 logarithms")
 
 
 MARKS = 8
