@@ -41,6 +41,11 @@ def data() -> Dataset:
     return Dataset(np.eye(4), np.array([0, 1, 0, 1]), "mine")
 
 
+@pytest.fixture(autouse=True)
+def somewhere_empty(in_tmp_path: Path) -> None:
+    """Some bad values are names of folders that can be created."""
+
+
 WORKSHEET = Room(
     worksheet,
     {
