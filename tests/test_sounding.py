@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import leadline
 from leadline import Interval, decoding
+from leadline.sounding import decimals
 
 numbers = st.floats(-10, 10)
 
@@ -30,6 +31,25 @@ def test_comparisons_are_three_valued_and_consistent(estimate, down, up, thresho
 )
 def test_equivalence_is_inside_the_margin(interval, verdict):
     assert interval.within(-0.05, 0.05) is verdict
+
+
+@given(st.floats(-1e6, 1e6), st.sampled_from([".0f", ".1f", "+.1f", "+.2f", ".3g", "g", ".0%", "+.1e", "8.1f"]))
+def test_a_number_that_rounds_to_zero_has_no_sign(value, spec):
+    text = decimals(value, spec)
+    number = float(text.strip().removesuffix("%").strip())
+    assert number != 0 or not text.strip().startswith(("-", "+"))
+    if number != 0:
+        assert text == format(value, spec)
+
+
+def test_intervals_print_no_negative_zero():
+    assert f"{Interval(-0.04, -0.01, 0.02):+.1f}" == "0.0 [0.0, 0.0]"
+    assert str(Interval(-0.0, -0.0, 0.0)) == "0 [0, 0]"
+    assert str(Interval(-0.001, -0.2, 0.2)) == "0.00 [-0.20, 0.20]"
+
+
+def test_infinite_numbers_keep_their_sign():
+    assert [decimals(value, ".1f") for value in (-float("inf"), float("inf"), float("nan"))] == ["-inf", "inf", "nan"]
 
 
 def test_a_notebook_shows_the_verdict_and_a_figure_that_stays_on_this_machine():

@@ -1,3 +1,6 @@
+from collections.abc import Iterator
+
+import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,7 +21,7 @@ from leadline.statistics import (
 finite = st.floats(-1e3, 1e3).map(lambda v: round(v, 6))
 
 
-@given(npst.arrays(float, st.integers(2, 30), elements=finite), st.sampled_from([0.8, 0.95, SIMULTANEOUS_LEVEL]))
+@given(npst.arrays(float, st.integers(3, 30), elements=finite), st.sampled_from([0.8, 0.95, SIMULTANEOUS_LEVEL]))
 def test_interval_is_scipys(values, level):
     ours = paired_interval(values, level)
     if values.std() == 0:
@@ -81,7 +84,7 @@ def test_kendall_tau_is_scipys_with_ties(x, y):
     assert kendall_tau(x, y) == pytest.approx(theirs, nan_ok=True)
 
 
-@given(st.integers(0, 10**6), st.integers(2, 8), st.integers(1, 5), st.sampled_from([0.05, 0.5, 3.0]))
+@given(st.integers(0, 10**6), st.integers(3, 8), st.integers(1, 5), st.sampled_from([0.05, 0.5, 3.0]))
 def test_zero_crossing_holds_what_the_interval_of_the_mean_does_not_exclude(seed, seeds, points, spread):
     """The obvious way: Student's t interval of the curves, straight between points, on a fine grid."""
     rng = np.random.default_rng(seed)
@@ -133,6 +136,68 @@ def test_kendall_tau_among_the_pairs_that_count():
     assert kendall_tau(x, y, among=same) == 0  # one pair agrees, one does not
     assert kendall_tau(x, y, among=~same) == 1
     assert kendall_tau(x, y, among=np.ones((4, 4), bool)) == kendall_tau(x, y)
+
+
+@given(npst.arrays(float, st.integers(3, 9), elements=st.floats(0, 100)), st.sampled_from([0.5, 0.95, 0.9975]))
+def test_bounds_cut_the_interval_and_move_nothing_else(values, level):
+    plain = paired_interval(values, level)
+    cut = paired_interval(values, level, bounds=(0, 100))
+    assert 0 <= cut.low <= cut.estimate <= cut.high <= 100
+    assert cut.low == pytest.approx(max(plain.low, 0), abs=1e-9)
+    assert cut.high == pytest.approx(min(plain.high, 100), abs=1e-9)
+
+
+def test_two_seeds_give_an_estimate_and_no_interval():
+    interval = paired_interval(np.array([85.0, 90.0]), bounds=(0, 100))
+    assert interval.estimate == 87.5
+    assert not interval.is_known
+    assert (interval.above(0), interval.below(100), interval.within(0, 100)) == (None, None, None)
+    assert f"{interval:.1f}" == "87.5"
+    found = effect(np.array([1.0, 2.0]), "gain", "points")
+    assert str(found) == "gain: 1.5 points (no interval: 2 seeds)"
+    assert found.detectable == np.inf
+    crossing = zero_crossing(np.array([0.0, 1.0]), np.array([[-1.0, 1.0], [-1.0, 1.0]]))
+    assert crossing.estimate == 0.5
+    assert not crossing.is_known
+
+
+BAD = [
+    (lambda: paired_interval(np.arange(3.0), 95), "level must be a finite number above 0 and below 1\n.*level = 95"),
+    (lambda: paired_interval(np.arange(3.0), 0), "level = 0"),
+    (lambda: smallest_detectable_effect(np.arange(3.0), power=80), "power = 80"),
+    (lambda: zero_crossing(np.arange(2.0), np.ones((3, 2)), 95), "level = 95"),
+    (lambda: paired_interval(np.array([0.5, 0.6, 101.0]), bounds=(0, 100)), r"differences\[2\] = 101"),
+    (lambda: paired_interval(np.arange(3.0), bounds=(1, 0)), r"bounds = \(1, 0\)"),
+    (lambda: effect(np.arange(3.0), "gain", comparisons=0), "comparisons"),
+    (lambda: kendall_tau(np.arange(3), np.arange(4)), r"x of shape \(3,\) and y of shape \(4,\)"),
+    (lambda: kendall_tau(np.arange(3), np.arange(12).reshape(4, 3)), "have one shape"),
+    (lambda: kendall_tau(np.arange(1), np.arange(1)), "two or more things"),
+    (lambda: kendall_tau(np.array([1.0, np.nan]), np.arange(2)), r"x\[1\] = nan"),
+    (lambda: kendall_tau(np.arange(3), np.arange(3), among=np.ones((2, 2), bool)), "among must be"),
+    (lambda: zero_crossing(np.array([1.0, 0.0]), np.ones((3, 2))), "ascending x"),
+    (lambda: zero_crossing(np.arange(3.0), np.ones((3, 2))), r"curves of shape \(3, 2\)"),
+]
+
+
+@pytest.fixture
+def as_users_run() -> Iterator[None]:
+    """Users have no run-time checks of shapes."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(("make", "text"), BAD)
+def test_settings_out_of_range_and_shapes_that_do_not_fit_are_refused(make, text):
+    with pytest.raises(InputError, match=text):
+        make()
+
+
+def test_masked_cells_count_as_missing():
+    masked = np.ma.masked_array([1.0, 2.0, 3.0], mask=[False, True, False])
+    with pytest.raises(InputError, match=r"differences\[1\] = nan"):
+        paired_interval(masked)
 
 
 @pytest.mark.parametrize(

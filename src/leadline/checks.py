@@ -7,7 +7,9 @@ refused with an :class:`~leadline.errors.InputError` that names the argument and
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -291,15 +293,20 @@ def array(value: Any, name: str, *, wanted: str = "an array of numbers") -> np.n
     >>> array(np.ma.masked_array([1, 2], mask=[False, True]), "x")
     array([ 1., nan])
     """
-    if isinstance(value, np.ma.MaskedArray):
+    if isinstance(value, (list, tuple)) and any(isinstance(item, np.ma.MaskedArray) for item in value):
+        value = _joined(value, name, wanted)
+    if isinstance(value, np.ma.MaskedArray) and value.dtype.kind not in "cV":
         return _unmasked(value)
     if type(value).__module__.partition(".")[0] == "torch":
         value = _numbers_of_tensor(value, name, wanted)
     if type(value).__module__.startswith("scipy.sparse"):
         raise InputError(f"{name} must be dense", got=f"{name} = {shown(value)}", cure=f"use {name}.toarray()")
     try:
-        plain = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        with warnings.catch_warnings() if isinstance(value, (list, tuple)) else nullcontext():
+            if isinstance(value, (list, tuple)):
+                warnings.simplefilter("ignore")  # a masked cell in a list of lists becomes NaN, which is meant
+            plain = np.asarray(value)
+    except Exception as error:  # an object's own conversion may raise anything
         raise InputError(
             f"{name} must be {wanted}",
             got=f"{name} = {shown(value)}",
@@ -395,14 +402,33 @@ def _range(least: int | None, most: int | None) -> str:
     return ""
 
 
+def _joined(value: Sequence[Any], name: str, wanted: str) -> np.ma.MaskedArray:
+    """A list of masked arrays as one; ``numpy.asarray`` would drop their masks."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a masked cell becomes NaN, which is meant
+            return np.ma.array(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must be {wanted}", got=f"{name} = {shown(value)}", cause=str(error)) from None
+
+
 def _unmasked(value: np.ma.MaskedArray) -> np.ndarray:
     if not np.ma.is_masked(value):
         return np.asarray(value)
-    is_float = value.dtype.kind == "f"
-    is_number = value.dtype.kind in "biuf"
-    filled = np.asarray(value.data).astype(value.dtype if is_float else float if is_number else object)
-    filled[np.ma.getmaskarray(value)] = np.nan if is_number else None
+    kind = value.dtype
+    if kind.kind in "biu":
+        kept = value.compressed()
+        is_exact = not kept.size or (kept.max() <= _EXACT and kept.min() >= -_EXACT)
+        kind = np.dtype(float if is_exact else object)
+    elif kind.kind != "f":
+        kind = np.dtype(object)
+    filled = np.asarray(value.data).astype(kind)
+    filled[np.ma.getmaskarray(value)] = np.nan if kind.kind == "f" else None
     return filled
+
+
+_EXACT = 2**53
+"""Whole numbers up to this size are exact as float64."""
 
 
 def _numbers_of_tensor(value: Any, name: str, wanted: str) -> np.ndarray:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
+from leadline import checks
+
 if TYPE_CHECKING:
     import torch
 
@@ -42,5 +44,6 @@ def numpy_generator(seed: int, purpose: str) -> np.random.Generator:
 
 
 def _stream(seed: int, purpose: str) -> int:
+    seed = checks.seed(seed)
     digest = hashlib.sha256(f"{purpose}\0{seed}".encode()).digest()
     return int.from_bytes(digest[:8]) >> 1

@@ -14,15 +14,33 @@ from functools import cache
 from html import escape
 from importlib import metadata
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+
+import numpy as np
 
 from leadline import checks, storage
+from leadline.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+__all__ = ["Interval", "Outcome", "Protocol", "Sounding", "Verdict"]
+
 Outcome = Literal["supported", "refuted", "undecided"]
+
+
+def decimals(value: float, spec: str) -> str:
+    """A number as text, by a format such as ``".1f"`` or ``"+.1f"``; a number that rounds to zero has no sign.
+
+    Every verdict, table and figure prints its numbers through this function or through :class:`Interval`.
+
+    >>> decimals(-0.04, ".1f"), decimals(0.04, "+.1f"), decimals(-0.06, "+.1f"), decimals(-0.0, "g")
+    ('0.0', '0.0', '-0.1', '0')
+    """
+    text = format(float(value), spec)
+    is_zero = "0" in text and not any(digit in text for digit in "123456789")
+    return text.strip().lstrip("+-") if is_zero else text
 
 
 @dataclass(frozen=True)
@@ -37,6 +55,11 @@ class Verdict:
     outcome: Outcome | None = None
     """``None`` for a plain finding: nothing was hypothesised."""
 
+    def __post_init__(self):
+        object.__setattr__(self, "sentence", checks.text(self.sentence, "sentence"))
+        if self.outcome is not None:
+            object.__setattr__(self, "outcome", checks.choice(self.outcome, "outcome", get_args(Outcome)))
+
     def __str__(self) -> str:
         return f"{self.outcome}: {self.sentence}" if self.outcome else self.sentence
 
@@ -48,11 +71,17 @@ class Interval:
     Comparisons are three-valued: ``True`` or ``False`` where the whole interval says so, ``None`` where it does not
     decide.
 
+    Too few replicates give an estimate without an interval: ``low`` and ``high`` are NaN. Such an interval decides
+    nothing, and its text is the estimate alone.
+
     >>> interval = Interval(12.0, 8.0, 16.0)
     >>> interval.above(0), interval.above(10), interval.above(20)
     (True, None, False)
     >>> f"{interval:.0f}", str(interval)
     ('12 [8, 16]', '12.0 [8.0, 16.0]')
+    >>> alone = Interval(12.0, math.nan, math.nan)
+    >>> alone.above(0), alone.is_known, f"{alone:.0f}"
+    (None, False, '12')
     """
 
     estimate: float
@@ -60,16 +89,34 @@ class Interval:
     high: float
     level: float = 0.95
 
+    def __post_init__(self):
+        for name in ("estimate", "low", "high"):
+            object.__setattr__(self, name, _real(getattr(self, name), name))
+        object.__setattr__(self, "level", checks.number(self.level, "level", above=0, below=1, cure="0.95 for 95 %"))
+        if self.low > self.high:
+            raise InputError("low must be at most high", got=f"low = {self.low}, high = {self.high}")
+
+    @property
+    def is_known(self) -> bool:
+        """True if there is an interval; False if there are too few replicates for one."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
+
     def above(self, threshold: float) -> bool | None:
         """Whether the quantity is larger than ``threshold``."""
+        threshold = _limit(threshold, "threshold")
         return True if self.low > threshold else False if self.high <= threshold else None
 
     def below(self, threshold: float) -> bool | None:
         """Whether the quantity is smaller than ``threshold``."""
+        threshold = _limit(threshold, "threshold")
         return True if self.high < threshold else False if self.low >= threshold else None
 
     def within(self, low: float, high: float) -> bool | None:
         """Whether the quantity lies between ``low`` and ``high``: equivalence, when the two straddle zero."""
+        low = _limit(low, "low")
+        high = _limit(high, "high")
+        if low > high:
+            raise InputError("low must be at most high", got=f"low = {low}, high = {high}")
         if low <= self.low and self.high <= high:
             return True
         return False if self.high < low or self.low > high else None
@@ -77,15 +124,31 @@ class Interval:
     def __format__(self, spec: str) -> str:
         if not spec:
             return str(self)
-        return f"{self.estimate:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+        if not self.is_known:
+            return decimals(self.estimate, spec)
+        return f"{decimals(self.estimate, spec)} [{decimals(self.low, spec)}, {decimals(self.high, spec)}]"
 
     def __str__(self) -> str:
-        """To two digits of the interval's half-width: what lies beyond says nothing."""
+        """The numbers to two digits of the interval's half-width; further digits carry no information."""
         half = (self.high - self.low) / 2
         if not 0 < half < math.inf:
             return f"{self:.4g}"
-        decimals = 1 - math.floor(math.log10(half))
-        return f"{self:.{decimals}f}" if 0 <= decimals <= 6 else f"{self:.3g}"
+        places = 1 - math.floor(math.log10(half))
+        return f"{self:.{places}f}" if 0 <= places <= 6 else f"{self:.3g}"
+
+
+def _real(value: Any, name: str) -> float:
+    """A real number; infinity is a number without a bound, and NaN one that is not known."""
+    is_not_finite = isinstance(value, float | np.floating) and not math.isfinite(value)
+    return float(value) if is_not_finite else checks.number(value, name)
+
+
+def _limit(value: Any, name: str) -> float:
+    """A number to compare with; it may be infinite and must be known."""
+    number = _real(value, name)
+    if math.isnan(number):
+        raise InputError(f"{name} must be a number", got=f"{name} = nan")
+    return number
 
 
 @cache
@@ -103,12 +166,23 @@ class Protocol:
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Sizes and hyperparameters, by name."""
-    seeds: tuple[int, ...] = ()
-    """The seeds of the replicates."""
+    seeds: tuple[int | None, ...] = ()
+    """The seeds of the replicates; ``None`` for numbers that were drawn without a seed."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     """What identifies the data and its splits."""
     versions: Mapping[str, str] = field(default_factory=_versions)
     """Releases of Python and of the packages that compute."""
+
+    def __post_init__(self):
+        for name in ("settings", "fingerprints", "versions"):
+            found = checks.mapping(getattr(self, name), name)
+            for key in found:
+                if not isinstance(key, str | int):
+                    raise InputError(f"names in {name} must be text or whole numbers", got=f"{checks.shown(key)}")
+            object.__setattr__(self, name, found)
+        seeds = checks.items(self.seeds, "seeds", of="seeds")
+        plain = (checks.optional_seed(seed, f"seeds[{i}]") for i, seed in enumerate(seeds))
+        object.__setattr__(self, "seeds", tuple(plain))
 
 
 @dataclass(frozen=True, eq=False)

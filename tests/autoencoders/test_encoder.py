@@ -110,7 +110,8 @@ def rewrite(path: Path, change):
         (lambda path: path.unlink(), "does not exist"),
         (lambda path: path.write_bytes(path.read_bytes()[:200]), "no readable encoder"),
         (lambda path: path.write_bytes(b"PK rubbish"), "no readable encoder"),
-        (lambda path: rewrite(path, lambda d: d.update(schema=9)), "encoder schema 9; this release reads schema 1"),
+        (lambda path: rewrite(path, lambda d: d.update(schema=9)), "encoder schema 9; this release reads schema 2"),
+        (lambda path: rewrite(path, lambda d: d.update(schema=1)), "encoder schema 1, which has no digest"),
         (
             lambda path: rewrite(path, lambda d: d["architecture"].update(hidden_sizes=[7, 5])),
             "damaged or from another",

@@ -58,6 +58,12 @@ def test_bf16_becomes_float32_and_masked_cells_become_missing():
     masked = np.ma.masked_array(np.arange(4), mask=[False, True, False, False])
     assert np.isnan(checks.array(masked, "x")).tolist() == [False, True, False, False]
     assert np.isnan(masked.data).sum() == 0, "the caller's array is untouched"
+    rows = [np.ma.masked_array([1, 2], mask=[True, False]), np.ma.masked_array([3, 4])]
+    assert np.isnan(checks.array(rows, "x")).tolist() == [[True, False], [False, False]]
+    for cells in ([np.ma.masked, 2.0], [[np.ma.masked, 2.0]], (2, np.ma.masked)):
+        assert np.isnan(checks.array(cells, "x")).sum() == 1
+    large = np.ma.masked_array([2**60 + 1, 2**60, 3], mask=[False, False, True])
+    assert checks.array(large, "x").tolist() == [2**60 + 1, 2**60, None], "float64 would make the first two equal"
 
 
 @pytest.mark.parametrize("wrong", ["12", {1, 2}, {"a": 1}, 3, np.int64(2), []])

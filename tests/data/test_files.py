@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from leadline import InputError
-from leadline.data import load
+from leadline.data import load, read
 from leadline.errors import describe
 
 X = np.array([[0.5, 1], [2, 3], [4, 5]])
@@ -117,7 +117,8 @@ def test_tables(tmp_path: Path, suffix):
     assert (data.class_names, data.name) == (("3", "7"), "ropes")
     write(table.drop(columns="y"))
     assert load(path, "kind").class_names == ("a", "b")
-    assert "row 0 of column 'kind' = 'b'" in refusal(path)
+    found = "row 0 of column 'kind' = 'b'" if suffix == ".csv" else "column 'kind' of type large_string"
+    assert found in refusal(path)
     assert "labels='kind'" in refusal(path)
     assert "cure:  one of 'kind', " in refusal(path, "kid")
     write(table.drop(columns=["kind", "y"]))
@@ -245,3 +246,167 @@ def test_na_is_a_class_name_but_no_number(tmp_path: Path):
 def test_images_of_floats_keep_their_values(tmp_path: Path):
     Image.fromarray(np.array([[0.25, 0.5]], np.float32)).save(tmp_path / "a.tif")
     assert load(tmp_path).X.tolist() == [[0.25, 0.5]]
+
+
+def test_columns_of_one_name_are_refused(tmp_path: Path):
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = [pyarrow.array([1.0, 2.0])] * 3
+    parquet.write_table(pyarrow.Table.from_arrays(columns, ["a", "y", "a"]), tmp_path / "a.parquet")
+    (tmp_path / "a.csv").write_text("a,y,a\n1,2,3\n4,5,6\n")
+    for name in ("a.parquet", "a.csv"):
+        assert "2 columns are named 'a'" in refusal(tmp_path / name)
+
+
+def test_parquet_columns_of_every_kind(tmp_path: Path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    table = pa.table(
+        {
+            "bool": pa.array([True, False, True]),
+            "half": pa.array(np.array([0.5, 1, 2], np.float16)),
+            "large": pa.array([2**40, 0, 1], pa.int64()),
+            "decimal": pa.array([1, 2, 3]).cast(pa.decimal128(25, 2)),
+            "y": pa.array(["b", None, "a"]).dictionary_encode(),
+        }
+    )
+    parquet.write_table(table, path)
+    rows, labels = read(path)
+    assert rows.X.tolist() == [[1, 0.5, 2**40, 1], [0, 1, 0, 2], [1, 2, 1, 3]]
+    assert labels is not None
+    assert labels.values.tolist() == ["b", None, "a"]
+    parquet.write_table(table.append_column("more", pa.array([1, None, 3])), path)
+    assert "X[1, 4] (column 'more') = nan" in refusal(path)
+    for kind, cells in (("list<", [[1], [2], [3]]), ("date32", [1, 2, 3]), ("string", ["1", "2", "3"])):
+        array = pa.array(cells, pa.int32()).cast(pa.date32()) if kind == "date32" else pa.array(cells)
+        parquet.write_table(table.append_column("more", array), path)
+        assert f"column 'more' of type {kind}" in refusal(path)
+    parquet.write_table(pa.table({"a": [1.0, 2.0], "y": pa.array([1, 2], pa.int32()).cast(pa.date32())}), path)
+    assert "y[0] = a date" in refusal(path)
+
+
+def test_parquet_with_damaged_notes_of_pandas_is_refused(tmp_path: Path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"a": [1.0, 2.0]}, index=pd.Index([7, 8], name="row")).to_parquet(path)
+    assert load(path).X.tolist() == [[1], [2]], "row names are no feature"
+    for notes in (b"[" * 100_000, b"{", b"\xff", b"3", b'{"index_columns": 3}'):
+        parquet.write_table(pa.table({"a": [1.0, 2.0]}).replace_schema_metadata({b"pandas": notes}), path)
+        assert "a.parquet" in refusal(path)
+    parquet.write_table(pa.table({"a": [1.0, 2.0]}).replace_schema_metadata({b"pandas": b"{}"}), path)
+    assert load(path).X.tolist() == [[1], [2]]
+
+
+def test_a_mark_for_a_missing_number_is_named(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n5,?\n")
+    assert "row 2 of column 'b' = '?'" in refusal(tmp_path / "a.csv")
+
+
+def test_columns_that_pandas_takes_for_text_are_numbers_or_named(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_text(f"a,b\n{10**30},2\n{-(10**25)},4\n")
+    np.testing.assert_allclose(load(path).X, [[1e30, 2], [-1e25, 4]], rtol=1e-6)
+    path.write_text("a,b\nTrue,2\n,4\n")
+    assert "X[1, 0] (column 'a') = nan; 1 such value in 1 of 2 rows" in refusal(path)
+    path.write_text("a,b\n1,2\nTrue,4\n")
+    assert "row 1 of column 'a' = 'True'" in refusal(path)
+    path.write_text(f"a,b\n1,2\n{'x' * 1000},4\n")
+    assert "row 1 of column 'a' = 'xxx" in refusal(path)
+    assert len(refusal(path)) < 1000
+    path.write_text(f"a,b\n1,2\n1{'0' * 400},4\n")
+    assert "X[1, 0] (column 'a') = inf" in refusal(path)
+
+
+def test_lines_of_different_lengths_are_refused(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    for good in (1, 10, 100, 5000):
+        path.write_text("a,b\n" + "1,2\n" * good + "1,2,3\n")
+        assert f"Expected 2 fields in line {good + 2}, saw 3" in refusal(path)
+        path.write_text("a,b\n" + "1,2\n" * good + "1\n")
+        assert f"X[{good}, 1] (column 'b') = nan" in refusal(path)
+    path.write_text("")
+    assert "a.csv is empty" in refusal(path)
+    path.write_text("a,b\n")
+    assert "at least one row" in refusal(path)
+    path.write_text('a,b\n1,"2\n')
+    refusal(path)
+
+
+def test_labels_in_text_keep_their_kind(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    for cells, known in (
+        (["1", "2", "NA"], [1, 2, None]),
+        (["1", "2.5", ""], [1, 2.5, None]),
+        (["1", "x", "NA"], ["1", "x", "NA"]),
+        (["True", "False", ""], ["True", "False", None]),
+        (["1_0", "2", "3"], ["1_0", "2", "3"]),
+        (["007", "08", "9"], [7, 8, 9]),
+        ([str(2**70), "1", "2"], [2**70, 1, 2]),
+        (["NA", "NA", ""], ["NA", "NA", None]),
+        (['"a,b"', " c", "d"], ["a,b", " c", "d"]),
+    ):
+        path.write_text("a,y\n" + "".join(f"{i},{cell}\n" for i, cell in enumerate(cells)))
+        _, labels = read(path)
+        assert labels is not None
+        assert labels.values.tolist() == known
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.csv", "a.parquet", "a"])
+def test_only_regular_files_are_opened(tmp_path: Path, name):
+    os.mkfifo(tmp_path / name)
+    assert f"{name} is a pipe" in refusal(tmp_path / name)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/dev/zero")
+    assert f"{name} is a device" in refusal(tmp_path / name)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("missing")
+    assert f"{name} is a link to missing, which does not exist" in refusal(tmp_path / name)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to(name)
+    assert "symbolic links" in refusal(tmp_path / name)
+
+
+def test_a_missing_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "closed").mkdir()
+    closed = tmp_path / "closed" / "a.npy"
+    np.save(closed, X)
+    stat, iterdir, opened = Path.stat, Path.iterdir, Path.open
+
+    def refuse(method):
+        def refusing(self: Path, *args, **kwargs):
+            if "closed" in self.parts:
+                raise PermissionError(13, "Permission denied", str(self))
+            return method(self, *args, **kwargs)
+
+        return refusing
+
+    monkeypatch.setattr(Path, "open", refuse(opened))
+    assert f"no permission to read {closed}" in refusal(closed)
+    monkeypatch.setattr(Path, "iterdir", refuse(iterdir))
+    assert f"no permission to read {closed.parent}" in refusal(closed.parent)
+    monkeypatch.setattr(Path, "stat", refuse(stat))
+    assert f"no permission to read {closed}" in refusal(closed)
+    assert "no permission to read" in refusal(tmp_path), "an entry of a folder of images"
+
+
+def test_long_names(tmp_path: Path):
+    path = tmp_path / ("n" * 251 + ".npy")
+    np.save(path, X)
+    assert load(path).name == "n" * 251
+    assert "File name too long" in refusal(tmp_path / ("n" * 252 + ".npy"))
+    assert "no file or folder" in refusal(tmp_path / "a.npy" / "b.npy")
+
+
+def test_arguments_of_another_kind_are_refused(tmp_path: Path):
+    np.save(tmp_path / "a.npy", X)
+    for wrong in (None, 3, b"a.npy", "", "a\0.npy", X):
+        with pytest.raises(InputError, match="path must be a path to a file or folder"):
+            load(wrong)  # type: ignore[arg-type]
+    for wrong in (3, ["y"], ""):
+        with pytest.raises(InputError, match="labels must be text"):
+            load(tmp_path / "a.npy", wrong)  # type: ignore[arg-type]

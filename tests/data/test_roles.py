@@ -100,7 +100,7 @@ def test_every_row_is_equally_likely_to_be_tested():
         ({"y_or_n": 10, "fractions": (0.5, 0.5)}, ["five shares", "give the shares of pretrain_train, pretrain_val"]),
         ({"y_or_n": 10, "fractions": (0.5, 0.5, 0.5, 0, 0)}, ["adding to 1.5"]),
         ({"y_or_n": 10, "fractions": (1.5, -0.5, 0, 0, 0)}, ["none negative"]),
-        ({"y_or_n": 10, "fractions": (np.nan, 1, 0, 0, 0)}, ["none negative"]),
+        ({"y_or_n": 10, "fractions": (np.nan, 1, 0, 0, 0)}, ["fractions[0] must be a finite number", "nan"]),
     ],
 )
 def test_splits_that_cannot_be_are_refused(arguments, texts):

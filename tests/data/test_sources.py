@@ -142,7 +142,7 @@ def test_the_fonts_are_text_fonts():
         ("ab", ["DejaVuSan"], ["text fonts inside matplotlib", "'DejaVuSan'", "choose from DejaVuSans,"]),
         ("ab", ["cmex10"], ["'cmex10'"]),
         ("ab", "cmr10", ["list of at least one name"]),
-        ("ab", [], ["list of at least one name"]),
+        ("ab", [], ["list of names, not empty"]),
         ("aba", None, ["'a' occurs more than once"]),
         ("a", None, ["at least two characters"]),
         ("a ", None, ["' ' is blank in DejaVuSans"]),

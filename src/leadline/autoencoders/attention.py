@@ -68,7 +68,7 @@ def _added(x: Tensor, h: Tensor, layer: nn.Linear) -> Tensor:
 
 def _trains(x: Tensor) -> bool:
     """Whether gradients written by hand serve: where a graph of operations would be slower."""
-    return x.device.type == "cpu" and torch.is_grad_enabled()
+    return x.device.type == "cpu" and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
 
 
 class _Network(torch.autograd.Function):

@@ -6,20 +6,22 @@ neither knows the time of day.
 """
 
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from leadline import storage
+from leadline import checks, storage
+from leadline.autoencoders.sealed import read_sealed, seal
 from leadline.errors import InputError, SaveError
 
-SCHEMA = 1
-"""Version of the checkpoint; a reader refuses a version that it does not know."""
+SCHEMA = 2
+"""Version of the checkpoint. A reader refuses other versions; files of version 1 have no digest."""
 
 CHECKPOINT = "checkpoint.safetensors"
 JOURNAL = "metrics.jsonl"
@@ -62,7 +64,7 @@ class Epoch:
 def _is_journal(path: Path) -> bool:
     """True if every line of a file has the keys that :meth:`Epoch.line` writes; the last may be cut off."""
     try:
-        *lines, _ = path.read_bytes().split(b"\n")
+        *lines, _ = storage.read(path).split(b"\n")
         records = [storage.parse_json(line) for line in lines]
     except (OSError, ValueError):
         return False
@@ -85,39 +87,45 @@ class Journal:
         """Tensors and facts of the last checkpoint, or ``None`` where there is none.
 
         Raises:
-            InputError: it belongs to another run.
+            InputError: it belongs to another run, or the folder holds a ``metrics.jsonl`` that no training wrote.
             SaveError: it is damaged, or of a schema that this release does not read.
         """
-        from safetensors import SafetensorError, safe_open
+        from safetensors.torch import load
 
         path = self.folder / CHECKPOINT
-        if not path.exists():
-            self._refuse_journal_of_others()
-            return None
+        self._refuse_journal_of_others()
         try:
-            with safe_open(path, "pt") as file:
-                document = json.loads((file.metadata() or {})["leadline"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            schema, configuration, facts = document["schema"], document["configuration"], document["facts"]
-        except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
-            raise SaveError(
-                f"{path} holds no readable checkpoint ({error}); delete it to begin anew, or restore it"
-            ) from error
-        if schema != SCHEMA:
-            raise SaveError(
-                f"{path} has checkpoint schema {schema!r}; this release reads schema {SCHEMA}: "
-                "go on with the release that wrote it, or delete it to begin anew"
-            )
-        self._refuse_another(configuration)
+            document, content = read_sealed(path, "checkpoint", SCHEMA, "delete it to begin again, or restore it")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        with self.refusing_damage():
+            configuration = checks.mapping(document.get("configuration"), "configuration")
+            facts = checks.mapping(document.get("facts"), "facts")
+            tensors = load(content)
+        self._refuse_another(configuration, facts.get("threads"))
         return tensors, facts
+
+    @contextmanager
+    def refusing_damage(self) -> Iterator[None]:
+        """Turn the errors of a block that reads the checkpoint into one that names the file."""
+        from safetensors import SafetensorError
+
+        try:
+            yield
+        except (InputError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise SaveError(
+                f"{self.folder / CHECKPOINT} holds no readable checkpoint ({reason}); "
+                "delete it to begin again, or restore it"
+            ) from error
 
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Replace the checkpoint."""
-        from safetensors.numpy import save
+        from safetensors.torch import save
 
         document = {"schema": SCHEMA, "configuration": self.configuration, "facts": facts}
-        arrays = {name: np.array(tensor.cpu().numpy(), order="C") for name, tensor in tensors.items()}
-        storage.write(self.folder / CHECKPOINT, save(arrays, {"leadline": json.dumps(document, sort_keys=True)}))
+        copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        storage.write(self.folder / CHECKPOINT, seal(lambda texts: save(copies, texts), document))
 
     def write(self, epochs: list[Epoch]) -> None:
         """Begin the journal anew with the epochs that the checkpoint holds."""
@@ -134,36 +142,59 @@ class Journal:
     def _refuse_journal_of_others(self) -> None:
         """Refuse to replace a ``metrics.jsonl`` that no training wrote."""
         path = self.folder / JOURNAL
-        if path.is_symlink() or (path.exists() and not _is_journal(path)):
+        try:
+            path.lstat()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise SaveError(f"could not write {path}: {error.strerror}") from error
+        if path.is_symlink() or not _is_journal(path):
             raise InputError(
                 "a training replaces only a metrics.jsonl that a training wrote",
                 got=f"{path}, which holds something else",
                 cure="give another folder as checkpoint, or move this file away",
             )
 
-    def _refuse_another(self, found: Mapping[str, Any]) -> None:
+    def _refuse_another(self, found: Mapping[str, Any], threads: Any) -> None:
         here = json.loads(json.dumps(self.configuration))
         for name in sorted({*here, *found}):
             if here.get(name) != found.get(name):
                 raise InputError(
                     "a checkpoint goes on with the run that wrote it, and with no other",
                     got=f"{name} = {here.get(name)!r}; {self.folder / CHECKPOINT} has {found.get(name)!r}",
-                    cause="settings, data or starting weights that changed since",
-                    cure="give another folder, or delete this checkpoint to begin anew",
+                    cause=_cause(name, threads),
+                    cure="give another folder, or delete this checkpoint to begin again",
                 )
 
 
+def _cause(name: str, threads: Any) -> str:
+    """The likely reason why a run differs from the one that wrote the checkpoint."""
+    now = torch.get_num_threads()
+    if "fingerprint" in name and type(threads) is int and threads != now:
+        return (
+            f"data or weights that were computed with {now} threads and, for the checkpoint, with {threads}, which may "
+            f"round otherwise (torch.set_num_threads({threads})); or that changed since"
+        )
+    return "settings, data or starting weights that changed since"
+
+
 def discard(folder: Path) -> None:
-    """Delete the checkpoints and journals of finished trainings in a folder and below it.
+    """Delete the checkpoints and journals that :func:`pretrain_many` wrote into numbered folders below ``folder``.
 
     Only files that a training wrote are deleted, and only folders that are empty then.
     """
-    if folder.is_symlink() or not folder.is_dir():
-        return
-    for inner in sorted(folder.iterdir()):
-        if inner.is_dir():
-            discard(inner)
-    checkpoint, journal = folder / CHECKPOINT, folder / JOURNAL
+    with suppress(OSError):
+        if folder.is_symlink():
+            return
+        for inner in sorted(folder.iterdir()):
+            if inner.name.isdecimal() and not inner.is_symlink():
+                _discard_one(inner)
+        folder.rmdir()
+
+
+def _discard_one(folder: Path) -> None:
+    checkpoint = folder / CHECKPOINT
+    journal = folder / JOURNAL
     storage.remove_leftovers(checkpoint, journal)
     with suppress(OSError):
         if _is_checkpoint(checkpoint):
@@ -200,4 +231,5 @@ def weights_fingerprint(state: Mapping[str, Tensor]) -> str:
     """Of the weights that a run starts from."""
     from leadline.data import fingerprint
 
-    return fingerprint(*(tensor.detach().cpu().numpy() for tensor in state.values()))
+    tensors = [tensor.detach().cpu() for tensor in state.values()]
+    return fingerprint(*(t.float().numpy() if t.dtype == torch.bfloat16 else t.numpy() for t in tensors))

@@ -4,18 +4,19 @@ An instant baseline, and an oracle: a linear autoencoder that was trained cannot
 these are computed from.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, UInt64
 
-from leadline.autoencoders.corruption import Corruption, GaussianNoise, Nothing, PixelMask
-from leadline.autoencoders.encoder import Encoder
+from leadline import checks
+from leadline.autoencoders.corruption import Corruption, GaussianNoise, Nothing, PixelMask, check_corruption
+from leadline.autoencoders.encoder import Encoder, check_fingerprints
 from leadline.autoencoders.model import Autoencoder
+from leadline.autoencoders.row_form import RowForm
 from leadline.autoencoders.rows import open_rows
-from leadline.data.dataset import check_count
 from leadline.errors import InputError
 
 
@@ -36,6 +37,8 @@ class LinearOptimum:
     """Expected squared error per row from what the encoder sees, summed over features: no linear one has less."""
     rows_seen: UInt64[np.ndarray, " n"]
     """Fingerprints of the rows that it was computed from."""
+    form: RowForm | None = None
+    """The columns and the scale of these rows, which the encoder keeps."""
 
     @property
     def autoencoder(self) -> Autoencoder:
@@ -56,14 +59,14 @@ class LinearOptimum:
         """The frozen encoder: a baseline for every study."""
         model = self.autoencoder
         weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-        return Encoder.of(model.architecture, weights, self.rows_seen)
+        return Encoder.of(model.architecture, weights, self.rows_seen, self.form)
 
 
 def linear_optimum(X: Any, code_size: int, corruption: Corruption | None = None) -> LinearOptimum:
     """The best linear autoencoder of these rows; see :func:`linear_optimum_of` for the formula.
 
     Args:
-        X: rows of shape (n, features), or a ``.npy`` file of them.
+        X: rows of shape (n, features), or a ``.npy`` file of them. Pixels of dtype uint8 are divided by 255.
         code_size: width k of the representation, from 1 to the number of features.
         corruption: :class:`Nothing` (by default), :class:`GaussianNoise`, or :class:`PixelMask` whose loss counts
             everywhere.
@@ -77,12 +80,20 @@ def linear_optimum(X: Any, code_size: int, corruption: Corruption | None = None)
     (200, 2)
     """
     rows = open_rows(X, "X", np.float64, torch.device("cpu"))
+    if len(rows.row_shape) > 1:
+        raise InputError(
+            "features are a matrix of shape (samples, features)",
+            got=f"X of shape {(len(rows), *rows.row_shape)}",
+            cure="use X.reshape(len(X), -1)",
+        )
+    _check_size(code_size, rows.width)
     mean = rows.mean().numpy()
     covariance = np.zeros((rows.width, rows.width))
     for block in rows.blocks():
         centred = block.numpy() - mean
         covariance += centred.T @ centred
-    return linear_optimum_of(mean, covariance / len(rows), code_size, corruption, rows.fingerprints)
+    optimum = linear_optimum_of(mean, covariance / len(rows), code_size, corruption, rows.fingerprints)
+    return replace(optimum, form=rows.form)
 
 
 def linear_optimum_of(
@@ -109,10 +120,9 @@ def linear_optimum_of(
     Reference: Izenman, *Reduced-rank regression for the multivariate linear model*, 1975; Baldi & Hornik, *Neural
     networks and principal component analysis*, 1989.
     """
-    corruption = Nothing() if corruption is None else corruption
-    S, m = np.asarray(covariance, np.float64), np.asarray(mean, np.float64)
-    if check_count(code_size, "code_size") > len(S):
-        raise InputError("a linear code is at most as wide as the rows", got=f"code_size = {code_size} of {len(S)}")
+    corruption = Nothing() if corruption is None else check_corruption(corruption)
+    S, m = _checked_moments(covariance, mean)
+    code_size = _check_size(code_size, len(S))
     C, T, kept = _moments(S, m, corruption)
     regression = C @ np.linalg.pinv(T, rcond=1e-12, hermitian=True)
     explained = regression @ C.T
@@ -125,8 +135,49 @@ def linear_optimum_of(
         mean=m,
         seen_mean=kept * m,
         loss=max(0.0, float(np.trace(S) - values[::-1][:code_size].sum())),
-        rows_seen=np.zeros(0, np.uint64) if rows_seen is None else rows_seen,
+        rows_seen=check_fingerprints([] if rows_seen is None else rows_seen),
     )
+
+
+def _check_size(code_size: Any, features: int) -> int:
+    plain = checks.whole_number(code_size, "code_size", least=1)
+    if plain > features:
+        raise InputError(
+            "a linear code is at most as wide as the rows", got=f"code_size = {checks.shown(code_size)} of {features}"
+        )
+    return plain
+
+
+def _checked_moments(covariance: Any, mean: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Covariance and mean in float64, or a refusal of what cannot be the moments of a distribution."""
+    S = checks.array(covariance, "covariance")
+    m = checks.array(mean, "mean")
+    for name, array in (("covariance", S), ("mean", m)):
+        if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+            raise InputError(f"{name} must hold finite numbers", got=f"{name} = {checks.shown(array)}")
+    if S.ndim != 2 or S.shape[0] != S.shape[1] or m.shape != S.shape[:1] or not len(S):
+        raise InputError(
+            "covariance has the shape (features, features) and mean the shape (features,)",
+            got=f"covariance of shape {S.shape}, mean of shape {m.shape}",
+        )
+    S = S.astype(np.float64)
+    m = m.astype(np.float64)
+    scale = float(np.abs(S).max())
+    if not np.allclose(S, S.T, rtol=0, atol=1e-6 * scale):
+        raise InputError(
+            "a covariance is symmetric",
+            got=f"entries that differ by up to {np.abs(S - S.T).max():.3g}",
+            cure="np.cov(X.T) gives the covariance of rows",
+        )
+    least = float(np.linalg.eigvalsh(S)[0])
+    if least < -1e-6 * scale * len(S):
+        raise InputError(
+            "a covariance has no negative eigenvalue",
+            got=f"an eigenvalue of {least:.3g}",
+            cause="a correlation that was edited by hand, or a matrix of another kind",
+            cure="np.cov(X.T) gives the covariance of rows",
+        )
+    return S, m
 
 
 def _moments(S: np.ndarray, m: np.ndarray, corruption: Corruption) -> tuple[np.ndarray, np.ndarray, float]:
@@ -141,7 +192,7 @@ def _moments(S: np.ndarray, m: np.ndarray, corruption: Corruption) -> tuple[np.n
             return q * S, q**2 * S + q * ratio * np.diag(np.diag(S) + m**2), q
     raise InputError(
         "the optimum is known for Nothing, GaussianNoise, and a PixelMask whose loss counts everywhere",
-        got=repr(corruption),
+        got=checks.shown(corruption) if not isinstance(corruption, Corruption) else repr(corruption),
         cause="a loss that follows the mask is no regression on one target",
         cure="train it: pretrain(Autoencoder(..., 'linear', corruption))",
     )

@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from leadline.autoencoders.patches import PatchGrid, Size, pair
+from leadline import checks
+from leadline.autoencoders.patches import MOST_NUMBERS, PatchGrid, Size, pair
+from leadline.autoencoders.tensors import check_tensor, needed_generator
 from leadline.errors import InputError
 
 CountedLoss = Literal["all", "masked", "visible"]
@@ -25,7 +27,7 @@ class Corruption(ABC):
 
     @property
     def counts_everywhere(self) -> bool:
-        """Whether the loss counts on every entry, so that :meth:`corrupt` returns no second tensor."""
+        """True if the loss counts on every entry, so that :meth:`corrupt` returns no second tensor."""
         return True
 
     @abstractmethod
@@ -50,6 +52,7 @@ class Nothing(Corruption):
 
     def corrupt(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, None]:
         """The batch as it is; nothing is drawn."""
+        _check(x, generator)
         return x, None
 
 
@@ -71,15 +74,12 @@ class GaussianNoise(Corruption):
     std: float = 0.5
 
     def __post_init__(self):
-        if not 0 <= self.std < float("inf"):
-            raise InputError(
-                "the noise's standard deviation must be finite and at least 0",
-                got=f"std = {self.std}",
-                cure="give it in the units of the data; 0.5 suits features between 0 and 1",
-            )
+        cure = "give it in the units of the data; 0.5 suits features between 0 and 1"
+        object.__setattr__(self, "std", checks.number(self.std, "std", least=0, cure=cure))
 
     def corrupt(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, None]:
         """The batch with noise added."""
+        _check(x, generator)
         noise = torch.empty_like(x).normal_(generator=generator)
         return noise.mul_(self.std).add_(x), None
 
@@ -105,15 +105,16 @@ class PixelMask(Corruption):
     loss: CountedLoss = "all"
 
     def __post_init__(self):
-        _check_mask(self.ratio, self.loss)
+        object.__setattr__(self, "ratio", _check_mask(self.ratio, self.loss))
 
     @property
     def counts_everywhere(self) -> bool:
-        """Whether the loss counts on every entry."""
+        """True if the loss counts on every entry."""
         return self.loss == "all"
 
     def corrupt(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """The batch with entries hidden."""
+        _check(x, generator)
         keep = torch.empty_like(x).uniform_(generator=generator).ge_(self.ratio)
         counts = {"all": None, "masked": 1 - keep, "visible": keep}[self.loss]
         return keep * x, counts
@@ -152,10 +153,12 @@ class PatchMask(Corruption):
     drop: bool = False
 
     def __post_init__(self):
-        _check_mask(self.ratio, self.loss)
+        object.__setattr__(self, "ratio", _check_mask(self.ratio, self.loss))
         grid = PatchGrid(self.image_size, self.patch_size, self.channels)
         object.__setattr__(self, "image_size", grid.sides)
         object.__setattr__(self, "patch_size", grid.patch_sides)
+        object.__setattr__(self, "channels", grid.channels)
+        object.__setattr__(self, "drop", checks.flag(self.drop, "drop"))
 
     @property
     def grid(self) -> PatchGrid:
@@ -170,17 +173,20 @@ class PatchMask(Corruption):
 
     @property
     def counts_everywhere(self) -> bool:
-        """Whether the loss counts on every number."""
+        """True if the loss counts on every number."""
         return self.loss == "all" or self.num_visible == self.grid.num_patches
 
     def hidden(self, num: int, generator: torch.Generator) -> Bool[Tensor, "num patches"]:
-        """Which patches are hidden, for ``num`` images: those of the largest of as many random numbers."""
+        """The hidden patches of ``num`` images: those of the largest of as many random numbers."""
+        num = checks.whole_number(num, "num", least=0, most=MOST_NUMBERS)
+        needed_generator(generator, getattr(generator, "device", torch.device("cpu")))
         noise = torch.rand(num, self.grid.num_patches, generator=generator, device=generator.device)
         chosen = noise.topk(self.grid.num_patches - self.num_visible, 1, sorted=False).indices
         return torch.zeros_like(noise, dtype=torch.bool).scatter_(1, chosen, True)
 
     def corrupt(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """The batch with patches hidden."""
+        _check(x, generator)
         _check_width(x, self.grid.features)
         hidden = self.grid.spread(self.hidden(len(x), generator))
         return _masked(x, hidden, None if self.counts_everywhere else self.loss, float("nan") if self.drop else 0.0)
@@ -214,18 +220,21 @@ class BlockMask(Corruption):
     loss: CountedLoss = "all"
 
     def __post_init__(self):
-        _check_mask(self.ratio, self.loss)
-        object.__setattr__(self, "image_size", PatchGrid(self.image_size, 1, self.channels).sides)
+        object.__setattr__(self, "ratio", _check_mask(self.ratio, self.loss))
+        grid = PatchGrid(self.image_size, 1, self.channels)
+        object.__setattr__(self, "image_size", grid.sides)
+        object.__setattr__(self, "channels", grid.channels)
         if self.image_size == (1, 1):
             raise InputError("a block and what surrounds it need at least two pixels", got="image_size = (1, 1)")
 
     @property
     def counts_everywhere(self) -> bool:
-        """Whether the loss counts on every number."""
+        """True if the loss counts on every number."""
         return self.loss == "all" or self.ratio == 0
 
     def corrupt(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """The batch with a block hidden in each image."""
+        _check(x, generator)
         height, width = pair(self.image_size, "image_size")
         _check_width(x, self.channels * height * width)
         if self.ratio == 0:
@@ -249,7 +258,7 @@ def check_corruption(corruption: Any) -> Corruption:
         called = f"{corruption.__name__}()" if isinstance(corruption, type) else None
         raise InputError(
             "a corruption is made before it is handed over",
-            got=f"corruption = {corruption!r}",
+            got=f"corruption = {checks.shown(corruption)}",
             cause="a class instead of one of its objects" if called else "a name",
             cure=called or "Nothing(), GaussianNoise(0.5), PixelMask(0.25), PatchMask(...) or BlockMask(...)",
         )
@@ -261,20 +270,30 @@ def _masked(x: Tensor, hidden: Tensor, loss: CountedLoss | None, fill: float) ->
     return x.masked_fill(hidden, fill), None if counted is None else counted.to(x.dtype)
 
 
-def _check_mask(ratio: float, loss: str) -> None:
-    if not 0 <= ratio < 1:
+def _check(x: Any, generator: Any) -> None:
+    """Refuse a batch that is no dense tensor of numbers, and a generator that cannot draw for it."""
+    check_tensor(x, "x")
+    needed_generator(generator, x.device)
+
+
+def _check_mask(ratio: Any, loss: Any) -> float:
+    """The ratio as a plain number, or a refusal."""
+    try:
+        plain = checks.number(ratio, "ratio", least=0, below=1)
+    except InputError:
         raise InputError(
             "the mask ratio must lie in [0, 1)",
-            got=f"ratio = {ratio}",
+            got=f"ratio = {checks.shown(ratio)}",
             cause="at 1 nothing is visible and there is nothing to encode",
             cure="give the share of entries to hide: 0.25, or 0.75 where neighbours tell much",
-        )
-    if loss not in ("all", "masked", "visible"):
+        ) from None
+    if not isinstance(loss, str) or loss not in ("all", "masked", "visible"):
         raise InputError(
             "the loss counts on 'all', 'masked' or 'visible' entries",
-            got=f"loss = {loss!r}",
+            got=f"loss = {checks.shown(loss)}",
             cure="loss='all' is the denoising objective",
         )
+    return plain
 
 
 def _check_width(x: Tensor, features: int) -> None:

@@ -1,12 +1,13 @@
 """How far the training of some autoencoders has come: errors by epoch, also while it goes on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
+from leadline import checks
 from leadline.autoencoders.checkpoint import Epoch
 from leadline.errors import InputError
 from leadline.sounding import Protocol, Sounding, Verdict
@@ -82,9 +83,12 @@ def training_curves(epochs: Iterable[Epoch]) -> TrainingCurves:
     >>> print(training_curves(told))
     epoch 1 of 5, 1 model: clean validation error 7 at its least, 9 at the start
     """
-    told = list(epochs)
+    is_iterable = isinstance(epochs, Iterable) and not isinstance(epochs, (str, bytes, Mapping))
+    told = list(epochs) if is_iterable else list(checks.items(epochs, "epochs", of="Epochs"))
     if not told:
         raise InputError("curves need at least one epoch", got="none", cause="training has not begun")
+    for i, epoch in enumerate(told):
+        checks.instance(epoch, f"epochs[{i}]", Epoch, wanted="an Epoch, as the progress callback gets it")
     shape = (max(epoch.model for epoch in told) + 1, max(epoch.epoch for epoch in told) + 1)
     training, clean, own = (np.full(shape, np.nan) for _ in range(3))
     for epoch in told:
@@ -109,6 +113,11 @@ def finished_curves(population: "Sequence[Pretrained]") -> TrainingCurves:
     >>> finished_curves([pretrained]).training.shape
     (1, 4)
     """
+    from leadline.autoencoders.pretrained import Pretrained
+
+    population = checks.items(population, "population", least=1, of="results of pretraining")
+    for i, one in enumerate(population):
+        checks.instance(one, f"population[{i}]", Pretrained, wanted="the result of pretrain()")
     epochs = [
         Epoch(
             model,

@@ -12,10 +12,13 @@ import torch
 from jaxtyping import Float, Float32, UInt64
 from torch import Tensor, nn
 
-from leadline.autoencoders.encoder import encode_in_blocks
+from leadline import checks
+from leadline.autoencoders.encoder import check_fingerprints, encode_in_blocks
 from leadline.autoencoders.model import number_type
+from leadline.autoencoders.rows import Rows
 from leadline.autoencoders.stack import BETAS
-from leadline.data import check_features, row_fingerprints
+from leadline.autoencoders.tensors import check_like_memory, check_tensor
+from leadline.data import Dataset, check_features, row_fingerprints
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
 
@@ -33,12 +36,12 @@ class CustomArchitecture:
     """Shape of the rows that it takes."""
 
     def centre(self, mean: Float[Tensor, " features"]) -> Float[Tensor, " features"]:
-        """Nothing: whether a module can be moved to its data is not known."""
-        return torch.zeros_like(mean)
+        """Zeros: a module of the user's own is not moved to its data."""
+        return torch.zeros_like(check_tensor(mean, "mean"))
 
     def moved(self, state: Mapping[str, Tensor], centre: Tensor) -> dict[str, Tensor]:
         """The state as it is."""
-        return dict(state)
+        return checks.mapping(state, "state")
 
 
 class Alone:
@@ -100,13 +103,21 @@ class Alone:
 
     def recall(self, member: int, memory: Mapping[str, Tensor]) -> None:
         """Go on from what :meth:`memory` gave."""
+        expected = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()}
+        expected["steps"] = torch.tensor(0)
+        for i, parameter in enumerate(self.trained):
+            if f"optimizer.{i}.step" in memory:  # absent for a parameter that never had a gradient
+                expected[f"optimizer.{i}.step"] = torch.zeros(())
+                expected |= {f"optimizer.{i}.{name}": parameter for name in ("exp_avg", "exp_avg_sq")}
+        check_like_memory(memory, {name: tensor.detach() for name, tensor in expected.items()})
         self.steps = int(memory["steps"])
         names = self.module.state_dict()
         self.module.load_state_dict({name: memory[f"module.{name}"] for name in names})
         for i, parameter in enumerate(self.trained):
             prefix = f"optimizer.{i}."
             state = {name.removeprefix(prefix): memory[name] for name in memory if name.startswith(prefix)}
-            self.optimizer.state[parameter] = {name: tensor.to(self.device) for name, tensor in state.items()}
+            if state:
+                self.optimizer.state[parameter] = {name: tensor.to(self.device) for name, tensor in state.items()}
 
     def _squares(self, seen: Tensor, target: Tensor, counts: Tensor | None) -> Tensor:
         reconstruction = _reconstruction(self.module, seen.unflatten(1, self.row_shape))
@@ -137,8 +148,9 @@ class ModuleEncoder:
     """
 
     def __init__(self, module: nn.Module, rows_seen: UInt64[np.ndarray, " n"] | None = None):
+        checks.instance(module, "module", nn.Module, wanted="a module of torch")
         self.module = copy.deepcopy(module).eval().requires_grad_(False)
-        self.rows_seen = np.zeros(0, np.uint64) if rows_seen is None else rows_seen
+        self.rows_seen = check_fingerprints([] if rows_seen is None else rows_seen)
 
     def encode(self, X: Any) -> Float32[np.ndarray, "n ..."]:
         """Codes of clean rows, of shape (n, d) or (n, tokens, d).
@@ -146,13 +158,15 @@ class ModuleEncoder:
         Raises:
             InputError: rows that are not finite, or that the module cannot take.
         """
-        array = np.asarray(X)
+        if isinstance(X, Dataset):
+            X = X.X if X.image_size is None else X.images
+        array = checks.array(X, "X")
         dtype = number_type(self.module) if next(self.module.parameters(), None) is not None else np.float32
         flat = array.reshape(len(array), -1) if array.ndim > 2 and array.size else array
         rows = check_features(flat, dtype=dtype).reshape(array.shape)
         try:
             return encode_in_blocks(self.module, getattr(self.module, "encode", self.module), rows, BLOCK_ROWS)
-        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except Exception as error:  # the user's code may raise any kind
             raise InputError(
                 "an encoder takes rows in the shape that it was made for, and gives one tensor",
                 got=f"{type(self.module).__name__} failed on rows of shape {array.shape}: {error}",
@@ -160,8 +174,17 @@ class ModuleEncoder:
             ) from error
 
     def has_seen(self, X: Any) -> np.ndarray:
-        """For each row, whether pretraining used an equal one: booleans of shape (n,)."""
-        return np.isin(row_fingerprints(X), self.rows_seen)
+        """For each row, true if pretraining used an equal one: booleans of shape (n,).
+
+        Raises:
+            InputError: rows that are no finite numbers, or whose shape the module cannot take.
+        """
+        if isinstance(X, Dataset):
+            X = X.X if X.image_size is None else X.images
+        array = checks.array(X, "X")
+        self.encode(array[:1] if array.ndim else array)  # rows that it cannot take were never seen, and are refused
+        flat = array.reshape(len(array), -1) if array.ndim > 2 else array
+        return np.isin(row_fingerprints(check_features(flat)), self.rows_seen)
 
     def to_onnx(self, path: str | PathLike[str], example: Any) -> None:
         """Write it as an ONNX model: input ``rows``, output ``code``, any number of rows.
@@ -175,8 +198,10 @@ class ModuleEncoder:
         """
         from leadline.autoencoders.export import write_onnx
 
-        first = next(self.module.parameters(), torch.zeros(0))
-        rows = torch.zeros(2, *np.shape(example)[1:], dtype=first.dtype)
+        first = next(self.module.parameters(), torch.zeros(0, dtype=torch.float32))
+        shape = checks.array(example, "example").shape
+        self.encode(np.zeros((1, *shape[1:]), np.float32))  # refuses a shape that the module cannot take
+        rows = torch.zeros(2, *shape[1:], dtype=first.dtype)
         write_onnx(_Encoding(self.module).eval() if hasattr(self.module, "encode") else self.module, rows, path)
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -214,18 +239,57 @@ def check_module(model: nn.Module, rows: Tensor, row_shape: tuple[int, ...]) -> 
     Raises:
         InputError: it fails on the rows, or gives something else than their reconstruction.
     """
+    if not all(isinstance(tensor, Tensor) for tensor in model.state_dict().values()):
+        raise InputError(
+            "a module that is pretrained keeps its state in tensors",
+            got=f"a {type(model).__name__} with an extra state of another kind",
+            cure="keep it in a buffer: self.register_buffer(name, tensor)",
+        )
     engine = Alone(model, row_shape, 1.0, 0, rows.device)
     try:
         engine.error(0, rows, rows, None)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except Exception as error:  # the user's code may raise any kind
         raise InputError(
             "a module that is pretrained takes rows and gives their reconstruction",
             got=f"{type(model).__name__} failed on rows of shape {tuple(rows.unflatten(1, row_shape).shape)}: {error}",
             cause="rows in another shape than the module takes",
             cure="hand rows over in the module's shape: (n, features), or (n, channels, height, width)",
         ) from error
+
+
+def check_batches(model: nn.Module, rows: Rows, batch_size: int) -> None:
+    """Refuse a module that cannot train on the first or on the last batch of an epoch, before any training.
+
+    The last batch may hold a single row, by which batch normalisation cannot normalise.
+
+    Args:
+        model: the user's module; a copy takes the step.
+        rows: of the training.
+        batch_size: rows per step.
+
+    Raises:
+        InputError: a step fails.
+    """
+    n = len(rows)
+    for size in sorted({min(batch_size, n), n % batch_size or min(batch_size, n)}):
+        batch = rows.take(torch.arange(size, device=rows.device))[None]
+        engine = Alone(model, rows.row_shape, 1e-3, 0, rows.device)
+        try:
+            engine.step(batch, batch, None)
+        except InputError:
+            raise
+        except Exception as error:  # the user's code may raise any kind
+            many = f"{size} row{'s' * (size > 1)}"
+            raise InputError(
+                "a module that is pretrained takes a training step on every batch of an epoch",
+                got=f"{type(model).__name__} failed on a batch of {many}: {error}",
+                cause="batch normalisation needs more than one row" if size == 1 else "an operation without a gradient",
+                cure=f"choose another batch_size: {n} rows in batches of {batch_size} leave a last one of {many}"
+                if size == 1
+                else None,
+            ) from error
 
 
 def _reconstruction(module: nn.Module, x: Tensor) -> Tensor:

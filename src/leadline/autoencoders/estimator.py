@@ -1,6 +1,7 @@
 """Pretraining as a step of a scikit-learn pipeline: fit on rows without labels, transform into codes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -9,8 +10,11 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils import Tags, TransformerTags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from leadline import checks
 from leadline.autoencoders.corruption import Corruption, GaussianNoise, Nothing, PixelMask
+from leadline.autoencoders.encoder import OFFSET, Encoder
 from leadline.autoencoders.model import Autoencoder
+from leadline.autoencoders.row_form import RowForm
 from leadline.autoencoders.training import pretrain
 from leadline.data import row_fingerprints
 from leadline.errors import InputError
@@ -22,11 +26,19 @@ CORRUPTIONS = {
 }
 """How a kind is corrupted, and how strongly by default; in standard deviations, or as the share that is hidden."""
 
+FAR = 30.0
+"""Rows whose columns have means of more than this many spreads are centred in float64, so that rounding does not hide
+how they vary (a timestamp)."""
+
 COMMON_UNIT = 3.0
 """Columns whose largest spread is at most this many times their median one are taken to share a unit."""
 
 Kind = Literal["vanilla", "denoising", "masked"]
 Scale = Literal["auto", "common", "column"]
+
+
+class RowsTypeError(InputError, TypeError):
+    """Rows of a type that no number can be made of; scikit-learn expects a ``TypeError`` here."""
 
 
 class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -47,7 +59,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         activation: between the layers.
         scale: ``"column"``: every column by its own standard deviation; ``"common"``: all by one; ``"auto"``: one if
             the largest is at most three times their median.
-        unit_length: whether codes are divided by their lengths. One number alone would keep its sign only.
+        unit_length: divide codes by their lengths. One number alone would keep its sign only.
         epochs: passes over the rows at most.
         batch_size: rows per step.
         lr: highest learning rate.
@@ -56,8 +68,9 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             ``None``.
         seed: draws everything that is drawn.
 
-    Attributes, once it is fitted: ``mean_`` and ``scale_`` of the columns, ``pretrained_`` (the training's sounding),
-    ``encoder_`` (on scaled rows, its codes as they are), ``code_mean_``, ``n_features_in_``.
+    Attributes, once it is fitted: ``mean_`` and ``scale_`` of the columns, ``pretrained_`` (the training's sounding, on
+    scaled rows), ``encoder_`` (takes rows as they are and gives what :meth:`transform` gives, also when it is saved or
+    exported to ONNX), ``code_mean_``, ``n_features_in_``.
 
     >>> X = np.random.default_rng(0).normal(size=(40, 5)) * [1, 10, 100, 1000, 0]
     >>> AutoencoderTransformer(hidden_sizes=(8, 3), epochs=5).fit_transform(X).shape
@@ -96,41 +109,44 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Pretrain on rows of shape (n, features), n at least 2; labels are ignored."""
         corruption = self._corruption()
-        rows = np.asarray(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))
-        self.mean_, self.scale_ = rows.mean(axis=0), column_spreads(rows, self.scale)
+        unit_length = checks.flag(self.unit_length, "unit_length")
+        share = 0.0 if self.validation is None else checks.number(self.validation, "validation", least=0, below=1)
+        rows = self._validated(X, is_fit=True)
+        self.mean_ = rows.mean(axis=0)
+        self.scale_ = column_spreads(rows, self.scale)
         model = Autoencoder(rows.shape[1], self.hidden_sizes, self.activation, corruption, seed=self.seed)
+        scaled = self._scaled(rows)
         self.pretrained_ = pretrain(
             model,
-            self._scaled(rows),
-            validation=self.validation if round((self.validation or 0) * len(rows)) else None,
+            scaled,
+            validation=share if round(share * len(rows)) else None,
             epochs=self.epochs,
             batch_size=self.batch_size,
             lr=self.lr,
             patience=self.patience,
             seed=self.seed,
         )
-        self.encoder_ = self.pretrained_.encoder
-        self.code_mean_ = self.encoder_.encode(self._scaled(rows)).mean(axis=0, dtype=np.float64)
-        self.rows_seen_ = row_fingerprints(rows)
+        inner = self.pretrained_.encoder
+        self.code_mean_ = inner.encode(scaled).mean(axis=0, dtype=np.float64)
+        self.encoder_ = self._of_rows(inner, unit_length)
+        self.encoder_ = replace(self.encoder_, rows_seen=row_fingerprints(self.encoder_.prepared(rows)))
+        self.rows_seen_ = self.encoder_.rows_seen
         self._n_features_out = self.encoder_.output_size
         return self
 
     def transform(self, X: Any) -> Float32[np.ndarray, "n code"]:
         """Codes of rows, of shape (n, width of the representation)."""
         check_is_fitted(self)
-        rows = np.asarray(validate_data(self, X, dtype=np.float64, reset=False))
-        codes = self.encoder_.encode(self._scaled(rows)) - self.code_mean_
-        lengths = np.linalg.norm(codes, axis=1, keepdims=True) if self.unit_length else np.ones((len(codes), 1))
-        return (codes / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+        return self.encoder_.encode(self._validated(X))
 
     def encode(self, X: Any) -> Float32[np.ndarray, "n code"]:
         """The same as :meth:`transform`: a fitted transformer takes part in probing as it is."""
         return self.transform(X)
 
     def has_seen(self, X: Any) -> np.ndarray:
-        """For each row, whether it was pretrained on an equal one: booleans of shape (n,)."""
+        """For each row, true if it was pretrained on an equal one: booleans of shape (n,)."""
         check_is_fitted(self)
-        return np.isin(row_fingerprints(X), self.rows_seen_)
+        return self.encoder_.has_seen(self._validated(X))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -138,14 +154,41 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return tags
 
     def _corruption(self) -> Corruption:
-        if self.kind not in CORRUPTIONS:
+        if not isinstance(self.kind, str) or self.kind not in CORRUPTIONS:
             raise InputError(
                 "an autoencoder is 'vanilla', 'denoising' or 'masked'",
-                got=f"kind = {self.kind!r}",
+                got=f"kind = {checks.shown(self.kind)}",
                 cure="denoising is the default",
             )
         make, strength = CORRUPTIONS[self.kind]
         return make(strength if self.strength is None else self.strength)
+
+    def _validated(self, X: Any, *, is_fit: bool = False) -> Float[np.ndarray, "n features"]:
+        """Rows as scikit-learn checks them; it asks for a ValueError or, for objects, a TypeError."""
+        try:
+            if is_fit:
+                return np.asarray(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))
+            return np.asarray(validate_data(self, X, dtype=np.float64, reset=False))
+        except Exception as error:  # objects of other libraries raise any kind while they are converted
+            kind = RowsTypeError if isinstance(error, TypeError) else InputError
+            raise kind("X must be rows of finite numbers, of shape (samples, features)", got=str(error)) from error
+
+    def _of_rows(self, inner: Encoder, unit_length: bool) -> Encoder:
+        """The encoder of rows as they are: its first layer scales them, and its last layer centres codes."""
+        weights = {name: array.astype(np.float64) for name, array in inner.weights.items()}
+        last_bias = list(weights)[-1]
+        W = weights["0.weight"] / self.scale_
+        weights["0.weight"] = W
+        is_far = bool((np.abs(self.mean_) > FAR * self.scale_).any())
+        if not is_far:
+            weights["0.bias"] = weights["0.bias"] - W @ self.mean_
+        weights[last_bias] = weights[last_bias] - self.code_mean_
+        weights = {name: array.astype(np.float32) for name, array in weights.items()}
+        if is_far:
+            weights[OFFSET] = self.mean_
+        names = getattr(self, "feature_names_in_", None)
+        form = RowForm(None if names is None else tuple(names), "whole")
+        return Encoder(replace(inner.architecture, unit_length=unit_length), weights, np.zeros(0, np.uint64), form)
 
     def _scaled(self, rows: np.ndarray) -> Float32[np.ndarray, "n features"]:
         return ((rows - self.mean_) / self.scale_).astype(np.float32)
@@ -161,10 +204,10 @@ def column_spreads(rows: Float[np.ndarray, "n d"], scale: str = "auto") -> Float
     >>> column_spreads(np.array([[0.0, 0.0, 0.0, 7.0], [2.0, 4.0, 4000.0, 7.0]])).tolist()
     [1.0, 2.0, 2000.0, 1.0]
     """
-    if scale not in ("auto", "common", "column"):
+    if not isinstance(scale, str) or scale not in ("auto", "common", "column"):
         raise InputError(
             "columns are scaled each by its own spread or all by one: 'column', 'common' or 'auto'",
-            got=f"scale = {scale!r}",
+            got=f"scale = {checks.shown(scale)}",
         )
     spreads = rows.std(axis=0, dtype=np.float64)
     varies = spreads > 1e-12 * np.abs(rows).max(axis=0)  # what is less is rounding

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from leadline import storage
-from leadline.autoencoders.corruption import Corruption
-from leadline.autoencoders.patches import Size, pair
+from leadline import checks, storage
+from leadline.autoencoders.corruption import Corruption, check_corruption
+from leadline.autoencoders.patches import Size, check_size, pair
 from leadline.autoencoders.pretrained import Pretrained
+from leadline.autoencoders.row_form import RowForm
 from leadline.data import check_features, fingerprint
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
@@ -96,7 +97,13 @@ def examples(
     >>> found.shown.shape, found.reconstructed.shape
     ((1, 4), (0, 4))
     """
-    rows = check_features(X)
+    corruption = check_corruption(corruption)
+    if pretrained is not None:
+        checks.instance(pretrained, "pretrained", Pretrained, wanted="the result of pretrain()")
+    seed = checks.seed(seed)
+    channels = check_size(channels, "channels")
+    form = RowForm.of(X) if pretrained is None or pretrained.form is None else pretrained.form
+    rows = check_features(form.apply(X))
     size = None if image_size is None else pair(image_size, "image_size")
     if size is not None and rows.shape[1] != channels * size[0] * size[1]:
         raise InputError(
@@ -107,8 +114,22 @@ def examples(
     shown, _ = corruption.corrupt(x, torch_generator(seed, "autoencoders.examples"))
     reconstructed = np.zeros((0, rows.shape[1]), np.float32)
     if pretrained is not None:
-        model = pretrained.model.eval()
-        with torch.no_grad():
-            reconstructed = model(shown.to(next(model.parameters()).dtype)).float().numpy()
+        reconstructed = _reconstructed(pretrained, shown)
     protocol = Protocol({"corruption": storage.pack(corruption, {})}, (seed,), {"rows": fingerprint(rows)})
     return Examples(protocol, rows, shown.numpy(), reconstructed, size, channels)
+
+
+def _reconstructed(pretrained: Pretrained, shown: torch.Tensor) -> np.ndarray:
+    model = pretrained.model.eval()
+    try:
+        with torch.no_grad():
+            found = model(shown.to(next(model.parameters()).dtype))
+            return found.flatten(1).float().numpy()
+    except InputError:
+        raise
+    except Exception as error:  # the user's own module may raise any kind
+        raise InputError(
+            "the autoencoder must take the rows",
+            got=f"{type(model).__name__} failed on rows of shape {tuple(shown.shape)}: {error}",
+            cure="hand over rows like those of pretraining, flattened",
+        ) from error

@@ -7,7 +7,7 @@ from os import PathLike
 import torch
 from torch import nn
 
-from leadline import storage
+from leadline import checks, storage
 from leadline.errors import InputError
 
 
@@ -25,6 +25,7 @@ def write_onnx(module: nn.Module, example: torch.Tensor, path: str | PathLike[st
 
     Reference: https://onnx.ai
     """
+    path = checks.path(path, "path")
     try:
         for name in ("onnx", "onnxscript"):
             import_module(name)

@@ -1,5 +1,6 @@
 """An encoder of patches at every place of an image: what an autoencoder of patches becomes when it is used."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
 from leadline.autoencoders.model import aligned_linear, drawn_linear
-from leadline.autoencoders.patches import PatchGrid, Size, pair
-from leadline.data.dataset import check_count
+from leadline.autoencoders.patches import MOST_NUMBERS, PatchGrid, Size, check_size, pair
+from leadline.autoencoders.tensors import check_generator
 from leadline.errors import InputError
 
 FLOOR = 1e-3
@@ -56,12 +57,14 @@ class LocalArchitecture:
     """Images that are encoded at once."""
 
     def __post_init__(self):
-        object.__setattr__(self, "image_size", PatchGrid(self.image_size, 1, self.channels).sides)
+        grid = PatchGrid(self.image_size, 1, self.channels)
+        object.__setattr__(self, "image_size", grid.sides)
+        object.__setattr__(self, "channels", grid.channels)
         object.__setattr__(self, "patch_size", pair(self.patch_size, "patch_size"))
         for name in ("width", "stride", "cells"):
-            check_count(getattr(self, name), name)
+            object.__setattr__(self, name, check_size(getattr(self, name), name))
         if self.components is not None:
-            check_count(self.components, "components")
+            object.__setattr__(self, "components", check_size(self.components, "components"))
         sides = list(zip(pair(self.image_size, ""), pair(self.patch_size, ""), self.places, strict=True))
         if any(patch > image or self.cells > places for image, patch, places in sides):
             raise InputError(
@@ -69,6 +72,11 @@ class LocalArchitecture:
                 got=f"image_size = {self.image_size}, patch_size = {self.patch_size}, stride = {self.stride}, "
                 f"cells = {self.cells}",
                 cure="choose smaller patches, a smaller stride or fewer cells",
+            )
+        if self.averages * (self.components or 1) > MOST_NUMBERS:
+            raise InputError(
+                f"a layer has at most {MOST_NUMBERS} weights",
+                got=f"width = {self.width}, cells = {self.cells}, components = {self.components}",
             )
 
     @property
@@ -106,7 +114,16 @@ class LocalArchitecture:
 
     def encoder(self, generator: torch.Generator | None = None) -> "LocalEncoder":
         """The encoder with the weights that PyTorch would draw."""
-        return LocalEncoder(self, generator)
+        return LocalEncoder(self, check_generator(generator))
+
+    def encoder_shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """The names and shapes of the encoder's weights, told without making them."""
+        yield "weight", (self.width, self.channels, *pair(self.patch_size, "patch_size"))
+        yield "bias", (self.width,)
+        yield "centre", (self.input_size,)
+        if self.components is not None:
+            yield "projection.weight", (self.components, self.averages)
+            yield "projection.bias", (self.components,)
 
 
 class LocalEncoder(nn.Module):

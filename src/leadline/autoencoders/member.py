@@ -11,16 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from leadline import checks
 from leadline.autoencoders.checkpoint import Epoch, Journal, plain, weights_fingerprint
 from leadline.autoencoders.corruption import Corruption, Nothing
 from leadline.autoencoders.custom import CustomArchitecture, check_module
 from leadline.autoencoders.model import Autoencoder, number_type
-from leadline.autoencoders.patches import are_pixels
+from leadline.autoencoders.patches import check_images, check_size
 from leadline.autoencoders.pretrained import Ending, Pretrained
-from leadline.autoencoders.rows import BLOCK_NUMBERS, Rows, open_rows
-from leadline.autoencoders.transformer import MaskedPatchTransformer, images_for
-from leadline.data import fingerprint
-from leadline.data.dataset import check_count
+from leadline.autoencoders.resume import read_run
+from leadline.autoencoders.row_form import RowForm
+from leadline.autoencoders.rows import AS_THEY_ARE, BLOCK_NUMBERS, Rows, open_rows
+from leadline.autoencoders.transformer import MaskedPatchTransformer
+from leadline.data import Dataset, fingerprint
 from leadline.data.pixels import DIVIDED
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
@@ -169,7 +171,9 @@ class Member:
     def begin(self, engine: Engine, k: int) -> None:
         """Start as member ``k`` of the engine: where an earlier run stopped, or before the first epoch."""
         if self.memory is not None:
-            engine.recall(k, self.memory)
+            assert self.journal is not None
+            with self.journal.refusing_damage():
+                engine.recall(k, self.memory)
             self.memory = None
         else:
             self._observe(engine, k)
@@ -201,7 +205,8 @@ class Member:
             own_error=np.array(self.own_error),
             best_epoch=self.best_epoch,
             ending=self.ending,
-            notes=self.rows.notes,
+            notes=(DIVIDED,) if self.rows.form.scale == "divided" else (),
+            form=self.rows.form,
         )
         if isinstance(self.architecture, CustomArchitecture):
             object.__setattr__(pretrained, "custom", deepcopy(self.model))
@@ -223,19 +228,18 @@ class Member:
         found = self.journal.load() if self.journal else None
         if found is None:
             return
-        tensors, facts = found
-        parts: dict[str, dict[str, Tensor]] = {"memory": {}, "best": {}, "curves": {}}
-        for name, tensor in tensors.items():
-            part, _, inner = name.partition("/")
-            parts.setdefault(part, {})[inner] = tensor
-        self.memory = {name: tensor.to(self.rows.device) for name, tensor in parts["memory"].items()}
-        names = self.model.state_dict()  # a file forgets their order
-        self.best = {name: parts["best"][name].to(self.rows.device) for name in names}
-        for name, curve in parts["curves"].items():
-            getattr(self, name).extend(curve.tolist())
-        self.generator.set_state(tensors["generator"])
-        self.best_epoch, self.ending, self.company = facts["best_epoch"], facts["ending"], facts["company"]
         assert self.journal is not None
+        with self.journal.refusing_damage():
+            run = read_run(*found, self.model.state_dict(), has_validation=self.held_out is not None)
+            self.generator.set_state(run.generator)
+        self.memory = {name: tensor.to(self.rows.device) for name, tensor in run.memory.items()}
+        self.best = {name: tensor.to(self.rows.device) for name, tensor in run.best.items()}
+        self.training_error = run.training_error
+        self.clean_error = run.clean_error
+        self.own_error = run.own_error
+        self.best_epoch = run.best_epoch
+        self.ending = run.ending
+        self.company = run.company
         self.journal.write([self._told(epoch) for epoch in range(self.epoch + 1)])
 
     @property
@@ -301,6 +305,7 @@ class Member:
             tensors |= {f"curves/{n}": torch.tensor(curve, dtype=torch.float64) for n, curve in curves.items()}
             tensors["generator"] = self.generator.get_state()
             facts = {"best_epoch": self.best_epoch, "ending": self.ending, "company": self.company}
+            facts["threads"] = torch.get_num_threads()
             self.journal.save(tensors, facts)
             if self.epoch:
                 self.journal.add(told)
@@ -320,19 +325,20 @@ class Member:
         )
 
 
-def check_settings(settings: dict[str, Any]) -> None:
-    """Refuse settings that are out of range."""
-    for name in ("epochs", "batch_size", "patience"):
-        check_count(settings[name], name)
-    check_count(settings["seed"], "seed", least=0)
-    if isinstance(settings["lr"], str) or not 0 < settings["lr"] < float("inf"):
-        raise InputError("the learning rate must be positive and finite", got=f"lr = {settings['lr']!r}")
-    if settings["schedule"] not in ("cosine", "constant"):
-        raise InputError("the schedule is 'cosine' or 'constant'", got=f"schedule = {settings['schedule']!r}")
+def check_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as plain values, or a refusal of those that are out of range."""
+    plain: dict[str, Any] = {name: check_size(settings[name], name) for name in ("epochs", "batch_size")}
+    plain["lr"] = checks.number(settings["lr"], "lr", above=0)
+    plain["schedule"] = checks.choice(settings["schedule"], "schedule", ("cosine", "constant"))
+    plain["patience"] = check_size(settings["patience"], "patience")
+    plain["centre"] = checks.flag(settings["centre"], "centre")
+    plain["shuffle"] = checks.flag(settings["shuffle"], "shuffle")
+    plain["seed"] = checks.seed(settings["seed"])
+    return plain
 
 
 class Opener:
-    """Opens rows for models; what several of them share is opened once.
+    """Opens rows for models; rows that several models share are opened once.
 
     Args:
         device: where training takes place; by default where the model is.
@@ -342,23 +348,42 @@ class Opener:
         self.device = device
         self.opened: dict[Any, Rows] = {}
 
-    def __call__(self, model: nn.Module, X: Any, name: str) -> Rows:
-        """Rows in the form that the model takes, or a refusal."""
-        device, dtype = self.device or next(model.parameters()).device, number_type(model)
+    def __call__(self, model: nn.Module, X: Any, name: str, form: RowForm | None = None) -> Rows:
+        """Rows in the form that the model takes, or a refusal.
+
+        Args:
+            model: is trained on them.
+            X: the rows.
+            name: what messages call them.
+            form: of the training rows, for rows that go with them; by default these are the training rows.
+        """
+        device = self.device or next(model.parameters()).device
+        dtype = number_type(model)
         is_ours = isinstance(model, (Autoencoder, MaskedPatchTransformer))
-        key = (id(X), name, dtype, device, model.architecture if is_ours else None)
+        key = (id(X), name, dtype, device, model.architecture if is_ours else None, form)
         if key not in self.opened:
-            notes = ()
-            if isinstance(model, MaskedPatchTransformer) and not isinstance(X, (str, PathLike, np.memmap)):
-                notes = (DIVIDED,) if are_pixels(X) else ()
-                X = images_for(model.architecture, X, name, dtype)
-            self.opened[key] = replace(open_rows(X, name, dtype, device), notes=notes)
+            self.opened[key] = _opened(model, X, name, dtype, device, form)
         rows = self.opened[key]
         if is_ours:
             _check_width(model, rows, name)
         else:
             check_module(model, rows.take(torch.arange(min(2, len(rows)), device=device)), rows.row_shape)
         return rows
+
+
+def _opened(
+    model: nn.Module, X: Any, name: str, dtype: type[np.floating], device: torch.device, form: RowForm | None
+) -> Rows:
+    if not isinstance(model, (Autoencoder, MaskedPatchTransformer)):
+        if isinstance(X, Dataset):
+            X = X.X if X.image_size is None else X.images
+        return open_rows(X, name, dtype, device, AS_THEY_ARE)
+    if isinstance(model, Autoencoder) or isinstance(X, (str, PathLike, np.memmap)):
+        return open_rows(X, name, dtype, device, form)
+    form = RowForm.of(X, name) if form is None else form
+    images = check_images(X, model.architecture.grid, name, dtype=dtype, form=form)
+    flat = images.reshape(len(images), -1)
+    return replace(open_rows(flat, name, dtype, device, AS_THEY_ARE), form=form)
 
 
 def _check_width(model: Autoencoder | MaskedPatchTransformer, rows: Rows, name: str) -> None:

@@ -7,11 +7,19 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from leadline.data import check_features
+from leadline import checks
+from leadline.autoencoders.row_form import RowForm
+from leadline.data import Dataset, check_features
 from leadline.errors import InputError
 
 Size = int | tuple[int, int]
 """Height and width, or one number for both."""
+
+LONGEST_SIDE = 2**20
+"""Pixels of the longest side of an image."""
+
+MOST_NUMBERS = 2**31 - 1
+"""Numbers in the largest image, and weights in the largest layer."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +46,12 @@ class PatchGrid:
     def __post_init__(self):
         object.__setattr__(self, "image_size", pair(self.image_size, "image_size"))
         object.__setattr__(self, "patch_size", pair(self.patch_size, "patch_size"))
-        if isinstance(self.channels, bool) or not isinstance(self.channels, int) or self.channels < 1:
-            raise InputError("an image has at least one channel", got=f"channels = {self.channels!r}")
+        object.__setattr__(self, "channels", check_size(self.channels, "channels"))
+        if self.channels * self.sides[0] * self.sides[1] > MOST_NUMBERS:
+            raise InputError(
+                f"an image has at most {MOST_NUMBERS} numbers",
+                got=f"image_size = {self.image_size}, channels = {self.channels}",
+            )
         for size, patch, side in zip(self.sides, self.patch_sides, ("height", "width"), strict=True):
             if size % patch:
                 below, above = max(patch, size // patch * patch), -(-size // patch) * patch
@@ -47,7 +59,7 @@ class PatchGrid:
                     "an image's height and width must be multiples of the patch's",
                     got=f"{side} {size}, patches of {patch}",
                     cure=f"crop or pad the images to {below} or {above} pixels, or choose a patch size that divides "
-                    f"{size}: {', '.join(str(p) for p in range(1, size + 1) if size % p == 0)}",
+                    f"{size}: {', '.join(str(p) for p in range(1, min(size, 999) + 1) if size % p == 0)}",
                 )
 
     @property
@@ -107,12 +119,23 @@ class PatchGrid:
 
 def pair(size: Any, name: str) -> tuple[int, int]:
     """Height and width from a size."""
-    sides = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    if len(sides) != 2 or not all(isinstance(s, (int, np.integer)) and not isinstance(s, bool) for s in sides):
-        raise InputError(f"{name} is one whole number or (height, width)", got=f"{name} = {size!r}")
-    if min(sides) < 1:
-        raise InputError(f"{name} must be at least 1", got=f"{name} = {size!r}")
-    return int(sides[0]), int(sides[1])
+    is_pair = isinstance(size, (tuple, list)) or getattr(size, "ndim", 0) == 1
+    sides = checks.items(size, name) if is_pair else (size, size)
+    if len(sides) != 2:
+        raise InputError(f"{name} is one whole number or (height, width)", got=f"{name} = {checks.shown(size)}")
+    height = checks.whole_number(sides[0], name)
+    width = checks.whole_number(sides[1], name)
+    if min(height, width) < 1:
+        raise InputError(f"{name} must be at least 1", got=f"{name} = {checks.shown(size)}")
+    if max(height, width) > LONGEST_SIDE:
+        raise InputError(f"{name} must be at most {LONGEST_SIDE}", got=f"{name} = {checks.shown(size)}")
+    return height, width
+
+
+def check_size(value: Any, name: str) -> int:
+    """A number of units, layers or channels: a whole number of at least 1 that is no nonsense."""
+    plain = checks.whole_number(value, name, least=1)
+    return checks.whole_number(plain, name, least=1, most=MOST_NUMBERS) if plain > MOST_NUMBERS else plain
 
 
 def check_images(
@@ -123,11 +146,12 @@ def check_images(
     any_size: bool = False,
     dtype: type[np.floating] = np.float32,
     first_row: int = 0,
+    form: RowForm | None = None,
 ) -> Float[np.ndarray, "n channels height width"]:
     """Images in the form that a patch transformer takes, or a refusal.
 
-    Flat rows are taken as they are. Of what is shaped like images, whole numbers are divided by 255 unless all are 0 or
-    1, and floating-point numbers must lie between 0 and 1: whether others were meant to cannot be seen.
+    Flat rows of floating-point numbers are taken as they are. In what is shaped like images they must lie between 0
+    and 1: whether others were scaled on purpose cannot be seen.
 
     Args:
         X: flat rows of shape (n, features), or images of shape (n, height, width), (n, channels, height, width) or
@@ -137,8 +161,14 @@ def check_images(
         any_size: allow images whose sides are other multiples of the patch's.
         dtype: of the result.
         first_row: number of the first image, for messages about a part of a whole.
+        form: says by what whole numbers are divided; by default these rows themselves: by 255 unless all are 0 or 1.
     """
-    array = np.asarray(X)
+    form = RowForm.of(X, name) if form is None else form
+    array = form.apply(X, name)
+    if isinstance(X, Dataset) and X.image_size is not None:
+        size = (X.channels, *X.image_size)
+        if size != (grid.channels, *grid.sides):
+            array = array.reshape(len(array), *size)
     if array.ndim <= 2:
         rows = check_features(array, name, dtype=dtype, first_row=first_row)
         if rows.shape[1] != grid.features:
@@ -169,20 +199,19 @@ def check_images(
                 cure=f"build the model with image_size=({images.shape[2]}, {images.shape[3]})",
             )
         PatchGrid((images.shape[2], images.shape[3]), grid.patch_size, grid.channels)
-    flat = check_features(images.reshape(len(images), -1), name, dtype=dtype, first_row=first_row).reshape(images.shape)
-    low, high = float(flat.min()), float(flat.max())
-    top = 255 if array.dtype.kind in "iu" else 1
-    if low < 0 or high > top:
+    flat = check_features(images.reshape(len(images), -1), name, dtype=dtype, first_row=first_row)
+    if form.scale != "whole" and not isinstance(X, Dataset):
+        _check_range(flat, name)
+    return flat.reshape(images.shape)
+
+
+def _check_range(flat: np.ndarray, name: str) -> None:
+    low = float(flat.min())
+    high = float(flat.max())
+    if low < 0 or high > 1:
         raise InputError(
-            f"{'whole' if top == 255 else 'floating-point'} numbers in images lie between 0 and {top}",
+            "floating-point numbers in images lie between 0 and 1",
             got=f"{name} from {low:g} to {high:g}",
             cause="images that were standardised, or pixels from 0 to 255 as floating-point numbers",
             cure=f"divide them by 255; or hand flat rows over, {name}.reshape(len({name}), -1): these stay as they are",
         )
-    return flat / dtype(255) if are_pixels(array) else flat
-
-
-def are_pixels(X: Any) -> bool:
-    """Whether an array of the shape of images holds whole numbers other than 0 and 1: these are divided by 255."""
-    array = np.asarray(X)
-    return bool(array.ndim > 2 and array.dtype.kind in "iu" and array.size and array.max() > 1)

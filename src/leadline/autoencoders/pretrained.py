@@ -14,6 +14,7 @@ from leadline.autoencoders.corruption import Corruption
 from leadline.autoencoders.custom import CustomArchitecture, ModuleEncoder
 from leadline.autoencoders.encoder import Encoder
 from leadline.autoencoders.model import Architecture, Autoencoder
+from leadline.autoencoders.row_form import RowForm
 from leadline.autoencoders.transformer import MaskedPatchTransformer, PatchArchitecture
 from leadline.errors import InputError
 from leadline.sounding import Sounding, Verdict
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 Ending = Literal["stopped early", "budget", "diverged"]
 """How training ended: the validation error stopped falling, the epochs were used up, or the error blew up."""
+
+ENDINGS: tuple[Ending, ...] = ("stopped early", "budget", "diverged")
+"""All endings."""
 
 HARDLY = 0.02
 """Training whose error fell by less than this share has hardly begun."""
@@ -61,6 +65,8 @@ class Pretrained(Sounding):
     ending: Ending
     notes: tuple[str, ...] = ()
     """What was done to the rows, such as that pixels from 0 to 255 were divided by 255."""
+    form: RowForm | None = None
+    """The columns and the scale of the rows, which the encoder keeps."""
     custom: nn.Module | None = field(init=False, repr=False, default=None)
     """The user's own module with the weights that were kept; not saved, and ``None`` for Leadline's models."""
 
@@ -80,7 +86,7 @@ class Pretrained(Sounding):
         if isinstance(self.architecture, CustomArchitecture):
             # Typed as what nearly everybody gets; both encode, tell what they have seen, and are exported.
             return cast(Encoder, ModuleEncoder(self._custom(self.architecture), self.rows_seen))
-        return Encoder.of(self.architecture, self.weights, self.rows_seen)
+        return Encoder.of(self.architecture, self.weights, self.rows_seen, self.form)
 
     def _custom(self, architecture: CustomArchitecture) -> nn.Module:
         if self.custom is None:

@@ -4,6 +4,8 @@ Both give the same numbers, and so the same training to the bit: what is summed 
 size follows from the rows' width, wherever the rows are.
 """
 
+import stat
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -15,12 +17,18 @@ import torch
 from jaxtyping import Float, UInt64
 from torch import Tensor
 
+from leadline import checks
+from leadline.autoencoders.row_form import RowForm
 from leadline.data import check_features, row_fingerprints
 from leadline.errors import InputError
 from leadline.randomness import numpy_generator
 
 BLOCK_NUMBERS = 2**21
 """Numbers of the data that are held in memory once more while they are shuffled, corrupted or checked."""
+
+
+AS_THEY_ARE = RowForm(scale="whole")
+"""The form of rows for a module of the user's own: whatever they are, they are not changed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +45,8 @@ class Rows:
     """Of each row; see :func:`leadline.data.row_fingerprints`."""
     index: np.ndarray | None = None
     """The rows of a memory map that are meant, in their order; ``None`` for all."""
-    notes: tuple[str, ...] = ()
-    """What was done to them."""
+    form: RowForm = AS_THEY_ARE
+    """The columns and the scale that the rows were brought to."""
 
     def __len__(self) -> int:
         return len(self.source) if self.index is None else len(self.index)
@@ -50,7 +58,7 @@ class Rows:
 
     @property
     def is_mapped(self) -> bool:
-        """Whether the rows stay in their file."""
+        """True if the rows stay in their file."""
         return not isinstance(self.source, Tensor)
 
     def take(self, order: Tensor) -> Float[Tensor, "batch features"]:
@@ -61,7 +69,8 @@ class Rows:
         wanted = wanted if self.index is None else self.index[wanted]
         by_place = np.argsort(wanted)  # a disk reads forwards
         rows = np.empty((len(wanted), self.width), self.dtype)
-        rows[by_place] = self.source[wanted[by_place]]
+        part = self.source[wanted[by_place]]
+        rows[by_place] = self.form.apply(part) if part.dtype.kind in "iu" else part
         return torch.from_numpy(rows).to(self.device)
 
     def blocks(self) -> Iterator[Float[Tensor, "rows features"]]:
@@ -83,58 +92,66 @@ class Rows:
         return (torch.as_tensor(total) / len(self)).to(torch.from_numpy(np.empty(0, self.dtype)).dtype)
 
 
-def open_rows(X: Any, name: str, dtype: type[np.floating], device: torch.device) -> Rows:
+def open_rows(X: Any, name: str, dtype: type[np.floating], device: torch.device, form: RowForm | None = None) -> Rows:
     """Check rows and make them ready for training.
 
     Args:
-        X: array-like or tensor of shape (n, ...); a ``numpy.memmap``, or the path of a ``.npy`` file, which are read
-            block by block and never as a whole.
+        X: array-like, tensor, data frame or ``Dataset`` of shape (n, ...); a ``numpy.memmap``, or the path of a
+            ``.npy`` file, which are read block by block and never as a whole.
         name: what messages call the rows.
         dtype: the model's type of number.
         device: where training takes place.
+        form: the columns and the scale that the rows are brought to; by default their own, with pixels divided by 255.
 
     Raises:
         InputError: not finite numbers, no rows, or a file that is no ``.npy``.
     """
     if isinstance(X, (str, PathLike)):
-        X = _mapped(Path(X), name)
+        X = _mapped(checks.path(X, name), name)
+    form = RowForm.of(X, name) if form is None else form
     if isinstance(X, np.memmap):
-        return _checked_by_blocks(X, name, dtype, device)
-    if isinstance(X, Tensor):
-        X = X.detach().cpu().numpy()
-    row_shape = np.shape(X)[1:] if hasattr(X, "shape") else ()
-    flat = X.reshape(len(X), -1) if len(row_shape) > 1 and len(X) else X
-    array = check_features(flat, name, dtype=dtype)
-    shape = row_shape or array.shape[1:]
-    return Rows(torch.tensor(array, device=device), shape, dtype, device, row_fingerprints(array))
+        return _checked_by_blocks(X, name, dtype, device, form)
+    array = form.apply(X, name)
+    row_shape = array.shape[1:]
+    flat = array.reshape(len(array), -1) if len(row_shape) > 1 and array.size else array
+    rows = check_features(flat, name, dtype=dtype)
+    source = torch.from_numpy(np.array(rows, order="C")).to(device)
+    return Rows(source, row_shape, dtype, device, row_fingerprints(rows), form=form)
 
 
-def _checked_by_blocks(X: np.memmap, name: str, dtype: type[np.floating], device: torch.device) -> Rows:
+def _checked_by_blocks(X: np.memmap, name: str, dtype: type[np.floating], device: torch.device, form: RowForm) -> Rows:
     if X.ndim > 2 and not X.flags.c_contiguous:
         raise InputError(
             "a memory map of images lies row by row",
             got=f"{name} of shape {X.shape} in Fortran order",
             cure=f"save it once more with np.save(path, np.ascontiguousarray({name}))",
         )
-    flat = X.reshape(len(X), -1) if X.ndim > 2 and len(X) else X
-    check_features(flat[:1], name, dtype=dtype)  # its shape
+    flat = X.reshape(len(X), -1) if X.ndim > 2 and X.size else X
+    check_features(flat[:1] if flat.ndim else flat, name, dtype=dtype)  # its shape
     step = max(1, BLOCK_NUMBERS // flat.shape[1])
     fingerprints = [
-        row_fingerprints(check_features(flat[start : start + step], name, dtype=dtype, first_row=start))
+        row_fingerprints(
+            check_features(form.apply(flat[start : start + step], name), name, dtype=dtype, first_row=start)
+        )
         for start in range(0, len(flat), step)
     ]
-    return Rows(flat, X.shape[1:], dtype, device, np.concatenate(fingerprints))
+    return Rows(flat, X.shape[1:], dtype, device, np.concatenate(fingerprints), form=form)
 
 
 def _mapped(path: Path, name: str) -> np.memmap:
     """A ``.npy`` file as a memory map."""
     try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError) as error:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("it is not a regular file")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's parser warns about odd literals in a damaged header
+            return np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # NumPy raises a dozen kinds of errors on damaged headers
+        is_missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
         raise InputError(
             "rows in a file are a .npy file, as numpy.save writes it",
             got=f"{name} = {str(path)!r} ({error})",
-            cause="another format, or a file that was cut" if path.exists() else "a path from another folder",
+            cause="a path from another folder" if is_missing else "another format, or a file that was cut",
             cure="read other formats with leadline.data.load(path).X",
         ) from error
 
@@ -148,7 +165,7 @@ def check_targets(rows: Rows, targets: Rows, validation: Any) -> None:
             got="targets of shape {} for X of shape {}".format(*shapes),
             cure="select the same rows of both",
         )
-    if isinstance(validation, (int, float)):
+    if isinstance(validation, float):
         raise InputError(
             "with targets of their own, rows are not held out by a share: validation is reconstruction of clean rows",
             got=f"validation = {validation}",

@@ -6,6 +6,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
+from leadline.autoencoders.tensors import check_like_memory
 from leadline.autoencoders.transformer import MaskedPatchTransformer
 
 EVALUATION_NUMBERS = 2**18
@@ -63,6 +64,7 @@ class Single:
 
     def recall(self, member: int, memory: Mapping[str, Tensor]) -> None:
         """Go on from what :meth:`memory` gave."""
+        check_like_memory(memory, self.memory(member))
         for name, tensor in self.memory(member).items():
             tensor.copy_(memory[name])
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from leadline.autoencoders.model import ACTIVATIONS, Architecture
+from leadline.autoencoders.tensors import check_like_memory
 
 WORKING_SET = 6 * 2**20
 """Bytes that the members of one stack may fill together: about what stays near the processor between two steps."""
@@ -83,6 +84,7 @@ class Stack:
 
     def recall(self, member: int, memory: Mapping[str, Tensor]) -> None:
         """Let one member go on from what :meth:`memory` gave; all members have taken equally many steps."""
+        check_like_memory(memory, self.memory(member))
         self.weights[member] = memory["weights"]
         for moment, name in zip(self.moments, ("first", "second"), strict=True):
             moment[member] = memory[name]

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from leadline import storage
+from leadline import checks, storage
 from leadline.autoencoders.checkpoint import CHECKPOINT, JOURNAL, Epoch, Journal
-from leadline.autoencoders.custom import Alone
+from leadline.autoencoders.custom import Alone, check_batches
 from leadline.autoencoders.member import Engine, Member, Opener, check_settings
 from leadline.autoencoders.model import Autoencoder
 from leadline.autoencoders.pretrained import Pretrained
@@ -66,8 +66,9 @@ def pretrain(
     """
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "schedule": schedule}
     settings |= {"patience": patience, "centre": centre, "shuffle": shuffle, "seed": seed}
-    folders = None if checkpoint is None else [Path(checkpoint)]
-    (result,) = _pretrain([model], [X], [targets], [validation], [settings], folders, _device(device), progress)
+    checks.instance(model, "model", nn.Module, wanted="an autoencoder, or a module of your own")
+    folders = None if checkpoint is None else [checks.path(checkpoint, "checkpoint")]
+    (result,) = _pretrain([model], [X], [targets], [validation], [settings], folders, device, progress)
     return result
 
 
@@ -145,6 +146,9 @@ def pretrain_many(
 
     Reference: LeCun et al., *Efficient backprop*, 1998 (on centring).
     """
+    models = checks.items(models, "models", least=1, of="models")
+    for i, model in enumerate(models):
+        checks.instance(model, f"models[{i}]", nn.Module, wanted="an autoencoder, or a module of your own")
     if len({id(model) for model in models}) < len(models):
         raise InputError("each model must be an object of its own", cure="build one Autoencoder for each seed")
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "schedule": schedule}
@@ -152,12 +156,13 @@ def pretrain_many(
     columns = {name: _one_each(value, len(models), name) for name, value in settings.items()}
     if isinstance(seeds, (int, np.integer)):
         raise InputError("each model has its own seed", got=f"seeds = {seeds}", cure=f"seeds=range({len(models)})")
-    columns |= {"seed": _one_each(list(seeds), len(models), "seeds")}
+    columns |= {"seed": _one_each(checks.items(seeds, "seeds", of="seeds"), len(models), "seeds")}
     sources = {"X": X, "targets": targets, "validation": validation}
     rows, wanted, held_out = (_rows_each(value, len(models), name) for name, value in sources.items())
     each = [{name: column[i] for name, column in columns.items()} for i in range(len(models))]
-    folders = None if checkpoint is None else [Path(checkpoint) / str(i) for i in range(len(models))]
-    return _pretrain(models, rows, wanted, held_out, each, folders, _device(device), progress)
+    folder = None if checkpoint is None else checks.path(checkpoint, "checkpoint")
+    folders = None if folder is None else [folder / str(i) for i in range(len(models))]
+    return _pretrain(models, rows, wanted, held_out, each, folders, device, progress)
 
 
 def _pretrain(
@@ -167,12 +172,17 @@ def _pretrain(
     validation: list[Any],
     settings: list[dict[str, Any]],
     folders: list[Path] | None,
-    device: torch.device | None,
+    device: str | torch.device | None,
     progress: Progress,
 ) -> list[Pretrained]:
-    opener, members = Opener(device), []
+    if isinstance(progress, type) or not callable(progress):
+        progress = checks.flag(progress, "progress")
+    opener = Opener(None if device is None else checks.device(device))
+    members: list[Member] = []
     total_epochs = sum(s["epochs"] for s in settings if isinstance(s["epochs"], int))
     with reporting(progress, total_epochs) as report, ExitStack() as locks:
+        for kind in ("cpu", "cuda"):  # models compute in their own number type, whatever surrounds the call
+            locks.enter_context(torch.autocast(kind, enabled=False))
         for folder in folders or ():
             locks.enter_context(storage.lock_folder(folder))
             storage.remove_leftovers(folder / CHECKPOINT, folder / JOURNAL)
@@ -186,13 +196,14 @@ def _pretrain(
                 members.append(member)
         for company in _companies([member for member in members if member.ending is None]):
             _train(company)
-    return [member.result() for member in members]
+        return [member.result() for member in members]
 
 
 def _member(
     number: int, model: nn.Module, sources: tuple[Any, Any, Any], settings: dict[str, Any], opener: Opener
 ) -> Member:
     X, targets, validation = sources
+    validation = _share(validation)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(
             "a model that is trained has parameters that may change",
@@ -200,18 +211,32 @@ def _member(
             cause="a frozen model" if next(model.parameters(), None) is not None else None,
             cure="model.requires_grad_(True)",
         )
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise InputError(
+            "a model that is trained has its parameters in memory",
+            got=f"a {type(model).__name__} on the meta device",
+            cure="create it on 'cpu'",
+        )
     if settings["lr"] is None:
         settings["lr"] = 5e-3 if isinstance(model, Autoencoder) else 1e-3
-    check_settings(settings)
+    settings = check_settings(settings)
     rows = opener(model, X, "X")
-    wanted = None if targets is None else opener(model, targets, "targets")
+    wanted = None if targets is None else opener(model, targets, "targets", rows.form)
     if wanted is not None:
         check_targets(rows, wanted, validation)
-    if isinstance(validation, (int, float)):
+    if isinstance(validation, float):
         rows, held_out = split(rows, validation, settings["seed"])
     else:
-        held_out = None if validation is None else opener(model, validation, "validation")
+        held_out = None if validation is None else opener(model, validation, "validation", rows.form)
+    if not isinstance(model, (Autoencoder, MaskedPatchTransformer)):
+        check_batches(model, rows, settings["batch_size"])
     return Member(number, model, rows, held_out, settings, wanted)
+
+
+def _share(validation: Any) -> Any:
+    """The share of the rows as a plain number, if ``validation`` is a number; else what it is."""
+    is_number = isinstance(validation, (int, float, np.number)) or getattr(validation, "ndim", None) == 0
+    return checks.number(validation, "validation") if is_number else validation
 
 
 def _train(members: list[Member]) -> None:
@@ -266,19 +291,6 @@ def _companies(members: list[Member]) -> Iterator[list[Member]]:
 
 def _stack(parts: Sequence[Tensor | None]) -> Tensor | None:
     return None if parts[0] is None else torch.stack([part for part in parts if part is not None])
-
-
-def _device(device: str | torch.device | None) -> torch.device | None:
-    if device is None:
-        return None
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            "the device must be one that PyTorch can use here",
-            got=f"device = {str(device)!r} ({str(error).splitlines()[0]})",
-            cure="device='cpu', or leave it out to train where the model is",
-        ) from error
 
 
 def _one_each(value: Any, count: int, name: str) -> list[Any]:

@@ -1,21 +1,29 @@
 """The masked patch transformer: an encoder that is given visible patches only, and a light decoder for the rest."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from leadline import checks
 from leadline.autoencoders.attention import EPSILON, select
 from leadline.autoencoders.corruption import Corruption, CountedLoss, PatchMask
-from leadline.autoencoders.patches import PatchGrid, Size, check_images
+from leadline.autoencoders.model import copied_state
+from leadline.autoencoders.patches import MOST_NUMBERS, PatchGrid, Size, check_size
+from leadline.autoencoders.tensors import check_generator, check_like, check_tensor
 from leadline.autoencoders.tokens import PatchDecoder, PatchEncoder, Pooling, first_of
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
+
+MOST_PATCHES = 2**16
+"""Patches of the largest image: attention compares each with each."""
+
+DEEPEST = 2**12
+"""Blocks of the deepest encoder or decoder."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +49,20 @@ class PatchArchitecture:
         grid = PatchGrid(self.image_size, self.patch_size, self.channels)
         object.__setattr__(self, "image_size", grid.sides)
         object.__setattr__(self, "patch_size", grid.patch_sides)
-        _check_width(self.width, self.depth, self.heads, "")
-        _check_width(self.decoder_width, self.decoder_depth, self.decoder_heads, "decoder_")
-        if self.pooling not in ("mean", "class", "none"):
+        object.__setattr__(self, "channels", grid.channels)
+        for prefix in ("", "decoder_"):
+            self._check_sizes(prefix)
+        object.__setattr__(self, "normalise", checks.flag(self.normalise, "normalise"))
+        if not isinstance(self.pooling, str) or self.pooling not in ("mean", "class", "none"):
             raise InputError(
                 "an image is represented by the 'mean' of its tokens, by its 'class' token, or by all ('none')",
-                got=f"pooling = {self.pooling!r}",
+                got=f"pooling = {checks.shown(self.pooling)}",
+            )
+        if grid.num_patches > MOST_PATCHES:
+            raise InputError(
+                f"an image has at most {MOST_PATCHES} patches: attention compares each with each",
+                got=f"image_size = {grid.sides}, patch_size = {grid.patch_sides}: {grid.num_patches} patches",
+                cure="choose larger patches",
             )
         if self.normalise and grid.patch_features == 1:
             raise InputError(
@@ -69,12 +85,14 @@ class PatchArchitecture:
         return self.width
 
     def centre(self, mean: Float[Tensor, " features"]) -> Float[Tensor, " features"]:
-        """Where training moves the model to: the mean over all pixels, as all patches share their weights."""
+        """The c to which training moves the model: the mean over all pixels, as all patches share their weights."""
+        check_tensor(mean, "mean", features=self.input_size, ndim=1)
         return mean.mean().expand_as(mean)
 
     def moved(self, state: Mapping[str, Tensor], centre: Float[Tensor, " features"]) -> dict[str, Tensor]:
         """The model ``f(x - c) + c`` as one on x: biases of embedding and prediction absorb c. Copies."""
-        moved = {name: tensor.clone() for name, tensor in state.items()}
+        check_tensor(centre, "centre", features=self.input_size, ndim=1)
+        moved = copied_state(state, self._moved_shapes, centre)
         moved["encoder.embed.bias"] -= moved["encoder.embed.weight"].sum(1) * centre[0]
         if not self.normalise:
             moved["decoder.predict.bias"] += centre[0]
@@ -82,12 +100,63 @@ class PatchArchitecture:
 
     def encoder(self, generator: torch.Generator | None = None) -> PatchEncoder:
         """The encoder, newly initialised."""
+        generator = check_generator(generator)
         return PatchEncoder(self.grid, self.width, self.depth, self.heads, self.pooling, generator)
+
+    def encoder_shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """The names and shapes of the encoder's weights, told without making them."""
+        width = self.width
+        yield "class_token", (width,)
+        yield "embed.weight", (width, self.grid.patch_features)
+        yield "embed.bias", (width,)
+        layers = {
+            "qkv": (3 * width, width),
+            "out": (width, width),
+            "up": (4 * width, width),
+            "down": (width, 4 * width),
+        }
+        for block in range(self.depth):
+            for name, shape in layers.items():
+                yield f"blocks.{block}.{name}.weight", shape
+                yield f"blocks.{block}.{name}.bias", shape[:1]
+            for name in ("norm1", "norm2"):
+                yield f"blocks.{block}.{name}.weight", (width,)
+                yield f"blocks.{block}.{name}.bias", (width,)
+        yield "norm.weight", (width,)
+        yield "norm.bias", (width,)
 
     def autoencoder(self, corruption: Corruption) -> "MaskedPatchTransformer":
         """A model of this shape."""
-        assert isinstance(corruption, PatchMask)
-        return MaskedPatchTransformer(**asdict(self), mask_ratio=corruption.ratio, loss=corruption.loss, seed=0)
+        mask = checks.instance(corruption, "corruption", PatchMask, wanted="a PatchMask")
+        return MaskedPatchTransformer(**asdict(self), mask_ratio=mask.ratio, loss=mask.loss, seed=0)
+
+    @property
+    def _moved_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the parameters that absorb c."""
+        numbers = self.grid.patch_features
+        return {
+            "encoder.embed.weight": (self.width, numbers),
+            "encoder.embed.bias": (self.width,),
+            "decoder.predict.bias": (numbers,),
+        }
+
+    def _check_sizes(self, prefix: str) -> None:
+        """Check width, depth and heads of the encoder (no prefix) or of the decoder, and keep plain numbers."""
+        names = {name: f"{prefix}{name}" for name in ("width", "depth", "heads")}
+        width, depth, heads = (check_size(getattr(self, name), name) for name in names.values())
+        if width % 4 or width % heads:
+            step = math.lcm(4, heads)
+            raise InputError(
+                f"{prefix}width must be a multiple of 4, for the positions, and of {prefix}heads",
+                got=f"{prefix}width = {width}, {prefix}heads = {heads}",
+                cure=f"{prefix}width={max(step, round(width / step) * step)}",
+            )
+        if depth > DEEPEST:
+            raise InputError(f"{prefix}depth must be at most {DEEPEST}", got=f"{prefix}depth = {depth}")
+        if width * max(4 * width, self.grid.patch_features) > MOST_NUMBERS:
+            raise InputError(f"a layer has at most {MOST_NUMBERS} weights", got=f"{prefix}width = {width}")
+        for name, value in zip(names.values(), (width, depth, heads), strict=True):
+            object.__setattr__(self, name, value)
 
 
 class MaskedPatchTransformer(nn.Module):
@@ -145,12 +214,19 @@ class MaskedPatchTransformer(nn.Module):
     ):
         super().__init__()
         sizes = (width, depth, heads, decoder_width, decoder_depth, decoder_heads)
-        self.architecture = PatchArchitecture(image_size, patch_size, channels, *sizes, normalise, pooling)
+        architecture = PatchArchitecture(image_size, patch_size, channels, *sizes, normalise, pooling)
+        self.architecture = architecture
         self.corruption = PatchMask(mask_ratio, patch_size, image_size, channels, loss, drop=True)
-        generator = torch_generator(seed, "autoencoders.weights")
-        self.encoder = self.architecture.encoder(generator)
-        grid = self.architecture.grid
-        self.decoder = PatchDecoder(grid, width, decoder_width, decoder_depth, decoder_heads, generator)
+        generator = torch_generator(checks.optional_seed(seed), "autoencoders.weights")
+        self.encoder = architecture.encoder(generator)
+        self.decoder = PatchDecoder(
+            architecture.grid,
+            architecture.width,
+            architecture.decoder_width,
+            architecture.decoder_depth,
+            architecture.decoder_heads,
+            generator,
+        )
 
     def encode(self, x: Tensor | Sequence[Tensor]) -> Tensor:
         """The representation of clean images; nothing is masked.
@@ -162,7 +238,15 @@ class MaskedPatchTransformer(nn.Module):
         Returns:
             Shape (n, width); or (n, tokens, width) with ``pooling="none"``, zero where an image has fewer tokens.
         """
-        return self.encoder(x) if isinstance(x, Tensor) else self.encoder.encode_padded(x)
+        if isinstance(x, (list, tuple)):
+            items = checks.items(x, "x", least=1, of="images")
+            return self.encoder.encode_padded([self._image(image, f"x[{i}]") for i, image in enumerate(items)])
+        images = check_tensor(x, "x")
+        if images.ndim == 4:
+            self._image(images[0] if len(images) else images.flatten(0, 1), "x[0]")
+        else:
+            self._rows(images, "x")
+        return self.encoder(images)
 
     def forward(self, x: Tensor) -> Tensor:
         """The reconstruction of images of the size that is trained on, of the same shape; what is NaN counts as hidden.
@@ -170,10 +254,12 @@ class MaskedPatchTransformer(nn.Module):
         With ``normalise`` it predicts normalised patches.
         """
         grid = self.architecture.grid
+        self._rows(x, "x")
         return grid.unpatchify(self._predict(grid.patchify(x), None)).view_as(x)
 
     def target(self, x: Float[Tensor, "batch features"]) -> Float[Tensor, "batch patches numbers"]:
-        """What is to be predicted: the patches of an image, normalised if the model predicts them so."""
+        """The patches to predict, normalised if the model predicts them so."""
+        check_tensor(x, "x", features=self.architecture.input_size, ndim=2)
         patches = self.architecture.grid.patchify(x)
         if not self.architecture.normalise:
             return patches
@@ -191,7 +277,16 @@ class MaskedPatchTransformer(nn.Module):
         Only what counts is predicted.
         """
         grid = self.architecture.grid
-        patches, true = grid.patchify(seen), self.target(target)
+        for name, tensor in (("seen", seen), ("target", target), ("counts", counts)):
+            if tensor is not None or name != "counts":
+                check_tensor(tensor, name, features=grid.features, ndim=2)
+                check_like(tensor, name, self.encoder.class_token)
+        if len({len(tensor) for tensor in (seen, target, counts) if tensor is not None}) > 1:
+            raise InputError(
+                "seen, target and counts must have the same rows", got=f"{len(seen)} and {len(target)} rows"
+            )
+        patches = grid.patchify(seen)
+        true = self.target(target)
         if counts is None:
             return (self._predict(patches, None) - true).square().sum()
         wanted, present = first_of(grid.of_patches(counts) != 0)
@@ -205,7 +300,7 @@ class MaskedPatchTransformer(nn.Module):
             x: clean images of the size that is trained on.
             generator: hides patches as in training; without it the encoder sees all and everything counts.
         """
-        x = x.flatten(1)
+        x = self._rows(x, "x").flatten(1)
         seen, counts = (x, None) if generator is None else self.corruption.corrupt(x, generator)
         return self.squared_error(seen, x, counts) / len(x)
 
@@ -218,20 +313,28 @@ class MaskedPatchTransformer(nn.Module):
         tokens = self.encoder.tokens(visible, self.encoder.positions[index], present)
         return self.decoder(tokens, index, present, wanted)
 
+    def _rows(self, x: Any, name: str) -> Tensor:
+        """Images of the size that is trained on: flat, or of shape (n, channels, height, width)."""
+        grid = self.architecture.grid
+        check_tensor(x, name)
+        check_like(x, name, self.encoder.class_token)
+        if tuple(x.shape[1:]) not in ((grid.features,), (grid.channels, *grid.sides)) or not len(x):
+            raise InputError(
+                f"{name} must be at least one image, flat or of shape (n, channels, height, width)",
+                got=f"{name} of shape {tuple(x.shape)}; the model takes images of {(grid.channels, *grid.sides)}",
+            )
+        return x
 
-def _check_width(width: int, depth: int, heads: int, prefix: str) -> None:
-    for name, value in (("width", width), ("depth", depth), ("heads", heads)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise InputError(f"{prefix}{name} must be a whole number of at least 1", got=f"{prefix}{name} = {value!r}")
-    if width % 4 or width % heads:
-        step = math.lcm(4, heads)
-        raise InputError(
-            f"{prefix}width must be a multiple of 4, for the positions, and of {prefix}heads",
-            got=f"{prefix}width = {width}, {prefix}heads = {heads}",
-            cure=f"{prefix}width={max(step, round(width / step) * step)}",
-        )
-
-
-def images_for(architecture: PatchArchitecture, X: Any, name: str, dtype: type[np.floating]) -> np.ndarray:
-    """Images for training, flattened: all of the size that the model was built for."""
-    return check_images(X, architecture.grid, name, dtype=dtype).reshape(-1, architecture.input_size)
+    def _image(self, x: Any, name: str) -> Tensor:
+        """One image of any size that is a multiple of the patch's."""
+        grid = self.architecture.grid
+        check_tensor(x, name)
+        check_like(x, name, self.encoder.class_token)
+        sides = tuple(x.shape[1:])
+        is_image = x.ndim == 3 and len(x) == grid.channels and min(sides) > 0
+        if not is_image or any(side % patch for side, patch in zip(sides, grid.patch_sides, strict=True)):
+            raise InputError(
+                f"{name} must be an image of shape (channels, height, width) whose sides are multiples of the patch's",
+                got=f"{name} of shape {tuple(x.shape)} for {grid.channels} channels and patches of {grid.patch_sides}",
+            )
+        return x

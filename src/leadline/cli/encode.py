@@ -1,12 +1,13 @@
 """``leadline encode``: rows into codes, block by block."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leadline.cli import DONE
-from leadline.cli.output import Switch
+from leadline.cli.output import Switch, check_input
 from leadline.errors import InputError, context
 from leadline.storage import writing
 
@@ -45,16 +46,16 @@ def encode(
         Replace the file if it is there. It is replaced once the new one is complete.
     """
     if out.suffix != ".npy":
-        raise InputError(
-            "codes are written as a .npy file", got=f"--out {out}", cure=f"--out {out.with_suffix('.npy')}"
-        )
+        cure = f"--out {out.with_suffix('.npy')}" if out.name else "--out codes.npy"
+        raise InputError("codes are written as a .npy file", got=f"--out {out}", cure=cure)
     _check_free(out, overwrite)
+    check_input(encoder)
     from leadline.autoencoders import Encoder
 
     frozen = Encoder.load(encoder)
     with context(f"in {data}"):
         rows = _rows(data, labels)
-        shape = _encoded(frozen, rows, out)
+        shape = _encoded(frozen, rows, out, overwrite)
     print(f"{shape[0]} rows, codes of {' x '.join(map(str, shape[1:]))} numbers: {out}")
     return DONE
 
@@ -77,37 +78,38 @@ def _check_free(out: Path, overwrite: bool) -> None:
 
 
 def _rows(data: Path, labels: str | None) -> Any:
-    """A memory map of what can be read block by block; else all rows."""
+    """A memory map of what can be read block by block; else a data set of all rows."""
     import numpy as np
 
     from leadline.data import read
 
-    if data.suffix.lower() == ".npy" and data.exists() and labels is None:
+    check_input(data)
+    if data.suffix.lower() == ".npy" and labels is None:
         try:
             return np.lib.format.open_memmap(data, mode="r")
-        except ValueError:
-            pass  # it is damaged or holds objects, which is said below
-    return read(data, labels)[0].X
+        except (OSError, ValueError):
+            pass  # it is missing, damaged or holds objects, which is said below
+    return read(data, labels)[0]
 
 
-def _encoded(encoder: "Encoder", rows: Any, out: Path) -> tuple[int, ...]:
+def _encoded(encoder: "Encoder", rows: Any, out: Path, overwrite: bool) -> tuple[int, ...]:
     """Write the codes of rows; gives their shape."""
     import numpy as np
 
     from leadline.data.dataset import check_features
-    from leadline.data.pixels import are_bytes
 
-    if len(rows) == 0 or rows.ndim < 2:
-        check_features(rows)
-    divisor = np.float32(255 if are_bytes(rows) else 1)
-    step = max(1, BLOCK_BYTES // max(1, rows[:1].nbytes))
+    array = rows if isinstance(rows, np.memmap) else rows.X
+    if len(array) == 0 or array.ndim < 2:
+        check_features(array)
+    step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
     with writing(out, patience=0) as file:
-        blocks = _blocks(encoder, rows, divisor, step)
+        blocks = _blocks(encoder, rows, len(array), step)
         first = next(blocks)
-        shape = (len(rows), *first.shape[1:])
+        shape = (len(array), *first.shape[1:])
         file.write(_header(shape, first.dtype))
         for block in chain([first], blocks):
             file.write(np.ascontiguousarray(block).data)
+        _check_free(out, overwrite)  # another program may have written it meanwhile
     return shape
 
 
@@ -123,22 +125,25 @@ def _header(shape: tuple[int, ...], dtype: Any) -> bytes:
     return content.getvalue()
 
 
-def _blocks(encoder: "Encoder", rows: Any, divisor: Any, step: int) -> Iterator[Any]:
+def _blocks(encoder: "Encoder", rows: Any, num_rows: int, step: int) -> Iterator[Any]:
     """The codes of the rows, a block at a time."""
-    for start in range(0, len(rows), step):
-        yield encoder.encode(_prepared(rows[start : start + step], divisor, encoder, start))
+    for start in range(0, num_rows, step):
+        yield encoder.encode(_block(rows, start, start + step))
 
 
-def _prepared(block: Any, divisor: Any, encoder: "Encoder", first_row: int) -> Any:
-    """Rows as the encoder takes them: scaled as files are, and flat if they have its number of features."""
+def _block(rows: Any, start: int, stop: int) -> Any:
+    """Some of the rows, in the units of their file: the encoder knows by what pixels are divided."""
     import numpy as np
 
-    from leadline.data.dataset import check_features
+    from leadline.data.dataset import Dataset, check_features
     from leadline.data.pixels import flatten_images
 
-    array = np.asarray(block) if divisor == 1 else np.asarray(block) / divisor
+    if isinstance(rows, Dataset):
+        return replace(rows, X=rows.X[start:stop])
+    array = np.asarray(rows[start:stop])
+    is_whole = array.dtype.kind in "iu"
     if array.ndim not in (3, 4):
-        return check_features(array, first_row=first_row)
+        return array if is_whole and array.ndim == 2 else check_features(array, first_row=start)
     flat, size, channels = flatten_images(array)
-    rows = check_features(flat, first_row=first_row)
-    return rows if rows.shape[1] == encoder.architecture.input_size else rows.reshape(-1, channels, *size)
+    checked = check_features(flat, first_row=start)
+    return Dataset(checked, None, "rows", size, channels, divisor=1 if is_whole else None)

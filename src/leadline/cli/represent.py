@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from leadline.cli import DONE
-from leadline.cli.output import Switch, check_writable, tell
+from leadline.cli.output import Switch, check_input, check_writable, tell
 from leadline.errors import InputError, context
 from leadline.storage import OutputFolder, output_folder
 
@@ -89,17 +89,21 @@ def _represent(
 
     from leadline.autoencoders.checkpoint import discard
     from leadline.representation import represent as study_of
+    from leadline.representation.represent import STAGES
 
     size = rows.image_size if rows.image_size is not None and size == "auto" else size
     work = folder.folder / "unfinished"
     with context(f"in {data}"), _progress() as advance:
         study = study_of(
-            rows.X, y, X_unlabelled=more, kinds=names, image_size=size, seeds=seeds, checkpoint=work, progress=advance
+            rows, y, X_unlabelled=more, kinds=names, image_size=size, seeds=seeds, checkpoint=work, progress=advance
         )
     told = (*rows.notes, *(note for note in study.notes if note not in rows.notes))
     study = replace(study, notes=told)
     page = _write(folder, study, data, labels, rows.image_size)
-    discard(work)  # what an interrupted run would have gone on from
+    for stage in STAGES:
+        discard(work / stage)  # what an interrupted run would have resumed from
+    with suppress(OSError):  # it is not there, or holds files of others
+        work.rmdir()
     encoder = folder.folder / ENCODER
     findings = (_sentence(str(study.verdict)), *study.findings, f"encoder: {encoder}", f"page: {page}")
     tell(_summary(study), findings, json=json)
@@ -119,9 +123,11 @@ def _load(data: Path, labels: str | None, unlabelled: Path | None, size: Any):
     """The rows, their labels as they stand, and more rows."""
     from leadline.data import read
 
+    check_input(data)
     rows, raw = read(data, labels)
     more = None
     if unlabelled is not None:
+        check_input(unlabelled)
         extra, _ = read(unlabelled)
         if (extra.image_size, extra.channels) != (rows.image_size, rows.channels) and size == "auto":
             forms = [f"{one.X.shape[1]} numbers a row" if one.image_size is None else
@@ -132,7 +138,7 @@ def _load(data: Path, labels: str | None, unlabelled: Path | None, size: Any):
                 got=f"{data}: {forms[0]}; {unlabelled}: {forms[1]}",
                 cure="bring both into one shape, or say --image-size for flat rows",
             )
-        more = extra.X
+        more = extra
     return rows, None if raw is None else raw.values, more
 
 
@@ -168,14 +174,17 @@ def _summary(study: "RepresentationStudy") -> dict[str, Any]:
         "findings": list(study.findings),
         "classes": list(study.class_names),
         "probe strength C": study.strength,
+        "probe accuracy on labels left out, %": None if study.probe is None else round(100 * study.probe.accuracy, 6),
         "table": [{column: _plain(row[column]) for column in table.columns} for _, row in table.iterrows()],
     }
 
 
 def _plain(value: Any) -> Any:
-    """A cell of a table as JSON holds it: what is not finite becomes null."""
+    """A cell of a table as JSON holds it: what is not finite becomes null, and -0.0 becomes 0.0."""
     value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if not isinstance(value, float):
+        return value
+    return value + 0.0 if math.isfinite(value) else None
 
 
 def _write(folder: OutputFolder, study: "RepresentationStudy", data: Path, labels: str | None, image_size: Any) -> Path:
@@ -218,14 +227,14 @@ def _snippet(out: Path, study: "RepresentationStudy", data: Path, labels: str | 
     read = f"rows, labels = data.read({str(data.resolve())!r}" + (f", {labels!r})" if labels else ")")
     load = f"encoder = autoencoders.Encoder.load({str((out / ENCODER).resolve())!r})"
     if study.strength is None:
-        return f"from leadline import autoencoders, data\n\n{read}\n{load}\ncodes = encoder.encode(rows.X)\n"
+        return f"from leadline import autoencoders, data\n\n{read}\n{load}\ncodes = encoder.encode(rows)\n"
     probe = f"LogisticRegression(C={study.strength:g}, max_iter=1000)"
     return f"""from leadline import autoencoders, data
 from sklearn.linear_model import LogisticRegression
 
 {read}
 {load}
-codes, known = encoder.encode(rows.X), labels.known
+codes, known = encoder.encode(rows), labels.known
 probe = {probe}.fit(codes[known], labels.values[known].tolist())
 predictions = probe.predict(codes)
 """

@@ -1,11 +1,12 @@
 """Where arrays and sequences come from, and who may see which row."""
 
-from leadline.data.dataset import Dataset, check_features, check_labels, class_indices, missing_labels
+from leadline.data.classes import check_labels, class_indices, missing_labels
+from leadline.data.dataset import Dataset, check_features
 from leadline.data.files import load, read
+from leadline.data.files.labels import Labels
 from leadline.data.fingerprints import fingerprint, row_fingerprints
 from leadline.data.glyphs import FONTS, LETTERS_UNLIKE_DIGITS, glyphs
 from leadline.data.images import digits, photograph_patches
-from leadline.data.labels import Labels
 from leadline.data.roles import (
     FRACTIONS,
     ROLES,

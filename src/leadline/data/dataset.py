@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 
+from leadline import checks
+from leadline.data.classes import check_labels
 from leadline.errors import InputError
 
 
@@ -32,23 +34,32 @@ class Dataset:
     """The name of each class index, in order."""
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     """What was done to the features when they were read, if anything."""
+    columns: tuple[str, ...] | None = field(default=None, kw_only=True)
+    """The names of the features in their order, or ``None`` where they have none. A data frame brings its own."""
+    divisor: int | None = field(default=None, kw_only=True)
+    """The number that whole numbers were divided by when they were read: 255 for pixels, 1 where they were left as they
+    are; ``None`` where the features were not whole numbers."""
 
     def __post_init__(self):
-        object.__setattr__(self, "X", check_features(self.X))
-        if self.y is not None:
-            object.__setattr__(self, "y", check_labels(self.y, len(self.X)))
-        if self.image_size is not None and self.channels * self.image_size[0] * self.image_size[1] != self.X.shape[1]:
-            height, width = self.image_size
-            raise InputError(
-                "an image has channels x height x width features",
-                got=f"image_size = ({height}, {width}) and channels = {self.channels} for {self.X.shape[1]} features",
-                cure="give the size of the images that were flattened into X, or image_size=None",
-            )
-        if self.class_names is not None and self.y is not None and self.y.max() >= len(self.class_names):
-            row = int(self.y.argmax())
+        columns = column_names(self.X) if self.columns is None else self.columns
+        X = check_features(self.X)
+        y = None if self.y is None else check_labels(self.y, len(X))
+        object.__setattr__(self, "X", X)
+        object.__setattr__(self, "y", y)
+        object.__setattr__(self, "name", checks.text(self.name, "name"))
+        object.__setattr__(self, "channels", checks.whole_number(self.channels, "channels", least=1))
+        object.__setattr__(self, "notes", _texts(self.notes, "notes"))
+        object.__setattr__(self, "divisor", checks.optional_whole_number(self.divisor, "divisor", least=1))
+        object.__setattr__(self, "columns", None if columns is None else _column_texts(columns, X.shape[1]))
+        if self.image_size is not None:
+            object.__setattr__(self, "image_size", _check_image_size(self.image_size, self.channels, X.shape[1]))
+        if self.class_names is not None:
+            object.__setattr__(self, "class_names", _texts(self.class_names, "class_names"))
+        if self.class_names is not None and y is not None and y.max() >= len(self.class_names):
+            row = int(y.argmax())
             raise InputError(
                 "every class index needs a name",
-                got=f"y[{row}] = {self.y[row]} with {len(self.class_names)} class_names",
+                got=f"y[{row}] = {y[row]} with {len(self.class_names)} class_names",
                 cure="name every class, or make labels and names together with leadline.data.class_indices",
             )
 
@@ -85,8 +96,27 @@ class Dataset:
         return self.X.reshape(len(self.X), self.channels, *self.image_size)
 
 
+def _column_texts(columns: Any, features: int) -> tuple[str, ...]:
+    names = _texts(columns, "columns")
+    if len(names) != features:
+        raise InputError(
+            "every feature needs a name where features have names",
+            got=f"{len(names)} columns for {features} features",
+        )
+    return names
+
+
+def column_names(X: Any) -> tuple[str, ...] | None:
+    """The names of a table's columns, if it is a data frame whose columns are all named by text; else ``None``."""
+    columns = getattr(X, "columns", None)
+    if columns is None or not hasattr(X, "__array__"):
+        return None
+    names = tuple(columns)
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
 def check_features(
-    X: Any, name: str = "X", *, columns: Any = None, dtype: type[np.floating] = np.float32, first_row: int = 0
+    X: Any, name: str = "X", *, columns: Any = None, dtype: Any = np.float32, first_row: int = 0
 ) -> Float[np.ndarray, "n d"]:
     """Features as a matrix of finite numbers, or a refusal that says which entry is at fault.
 
@@ -112,8 +142,10 @@ def check_features(
       cause: a missing value, a division by zero or an overflow
       cure:  drop or impute these rows before handing them over
     """
-    array = _as_array(X, name)
-    _refuse_non_numbers(array, name)
+    name = checks.text(name, "name")
+    dtype = float_type(dtype, "dtype")
+    first_row = checks.whole_number(first_row, "first_row", least=0)
+    array = _numbers(checks.array(X, name, wanted="an array of real numbers"), name)
     if array.ndim != 2:
         raise InputError(
             "features are a matrix of shape (samples, features)",
@@ -128,16 +160,18 @@ def check_features(
             cause="a filter or a selection of columns that kept nothing",
             cure="check what was selected",
         )
-    with np.errstate(over="ignore"):
+    titles = None if columns is None else _check_columns(columns, array.shape[1])
+    with np.errstate(over="ignore", invalid="ignore"):
         numbers = array.astype(dtype, copy=False)
     finite = np.isfinite(numbers)
     if not finite.all():
         row, column = (int(i) for i in np.argwhere(~finite)[0])
-        titled = f" (column {columns[column]!r})" if columns is not None else ""
-        bad, count = int((~finite).sum()), int((~finite).any(axis=1).sum())
+        titled = f" (column {titles[column]!r})" if titles is not None else ""
+        bad = int((~finite).sum())
+        count = int((~finite).any(axis=1).sum())
         overflows = bool(np.isfinite(array[row, column]))
         raise InputError(
-            f"features must fit into {np.dtype(dtype).name}" if overflows else "features must be finite",
+            f"features must fit into {dtype.name}" if overflows else "features must be finite",
             got=f"{name}[{first_row + row}, {column}]{titled} = {array[row, column]}; "
             f"{bad} such value{'s' * (bad > 1)} in {count} of {len(array)} rows",
             cause=None if overflows else "a missing value, a division by zero or an overflow",
@@ -146,181 +180,72 @@ def check_features(
     return numbers
 
 
-def check_labels(y: Any, n: int, name: str = "y") -> Int64[np.ndarray, " n"]:
-    """Labels as class indices, or a refusal that says which label is at fault.
-
-    Args:
-        y: array-like of shape (n,): whole numbers, 0 or larger, of at least two classes.
-        n: how many rows the features have.
-        name: what messages call the array.
-
-    Raises:
-        InputError: another length, not whole numbers, negative, or a single class.
-
-    >>> check_labels([0, 1, 1.0], 3)
-    array([0, 1, 1])
-    >>> check_labels([7, 7, 7], 3)
-    Traceback (most recent call last):
-    leadline.errors.InputError: labels need at least two classes
-      got:   all 3 labels in y are 7
-      cause: rows that are sorted by class were cut, or the wrong column was named
-      cure:  shuffle before cutting, or leave the labels out to work without them
-    """
-    array = _one_per_row(_as_array(y, name), n, name)
-    if array.dtype.kind not in "biuf":
-        raise InputError(
-            "labels are class indices: whole numbers from 0",
-            got=f"{name} of dtype {array.dtype}" + (f", {name}[0] = {array[0]!r}" if array.size else ""),
-            cause="class names",
-            cure="y, class_names = leadline.data.class_indices(labels)",
-        )
-    array = array.astype(np.int64) if array.dtype.kind == "b" else array
-    wrong = (array < 0) | (array >= 2**63)
-    if array.dtype.kind == "f":
-        wrong |= ~np.isfinite(array) | (array != np.floor(array))
-    if np.any(wrong):
-        row = int(np.argmax(wrong))
-        raise InputError(
-            "labels are class indices: whole numbers from 0",
-            got=f"{name}[{row}] = {array[row]}; {int(np.sum(wrong))} such of {len(array)}",
-            cause="a missing label, a quantity to regress on, or classes named -1 and 1",
-            cure="drop unlabelled rows; turn class names into indices with leadline.data.class_indices",
-        )
-    _refuse_single_class(array, name)
-    return array.astype(np.int64)
-
-
-def class_indices(labels: Any, name: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class indices and class names from labels of any kind: strings, -1 and 1, booleans, whole numbers.
-
-    Classes are numbered in sorted order: numbers by value, strings by code point.
-
-    Args:
-        labels: array-like of shape (n,).
-        name: what messages call the array.
-
-    Returns:
-        Indices of shape (n,), int64, and the class names in their order.
-
-    Raises:
-        InputError: a label is missing, a fraction, or neither number nor string; or there is a single class.
-
-    >>> class_indices(["rope", "lead", "rope"])
-    (array([1, 0, 1]), ('lead', 'rope'))
-    """
-    array = _as_array(labels, name)
-    array = _one_per_row(array, len(array) if array.ndim else 0, name)
-    listed = [label.item() if isinstance(label, np.generic) else label for label in array.tolist()]
-    kinds = {type(label) for label in listed}
-    missing = [i for i, label in enumerate(listed) if _is_missing(label)]
-    if missing:
-        raise InputError(
-            "every row needs its label",
-            got=f"{name}[{missing[0]}] is missing; {len(missing)} such of {len(array)}",
-            cure="drop the unlabelled rows, or leave the labels out to work without them",
-        )
-    fractions = [i for i, label in enumerate(listed) if isinstance(label, float) and not label.is_integer()]
-    if fractions or not (kinds <= {str} or kinds <= {int, bool, float}):
-        row = fractions[0] if fractions else next(i for i, x in enumerate(listed) if type(x) is not str)
-        raise InputError(
-            "labels are whole numbers or strings, of one kind",
-            got=f"{name}[{row}] = {listed[row]!r}",
-            cause="a quantity to regress on" if fractions else "a column of mixed kinds",
-            cure="name the column that holds classes",
-        )
-    _refuse_single_class(array, name)
-    if kinds == {str}:
-        values = array.astype(str)
-    elif array.dtype.kind in "iu":
-        values = array
-    else:  # whole numbers of any size, which no dtype of NumPy holds
-        values = np.array([int(label) for label in listed], dtype=object)
-    names, y = np.unique(values, return_inverse=True)
-    return y.astype(np.int64), tuple(str(name) for name in names)
-
-
-def missing_labels(values: np.ndarray) -> Bool[np.ndarray, " n"]:
-    """Which labels are missing: ``None``, NaN, the empty string, and -1 among other whole numbers than 1.
-
-    >>> missing_labels(np.array([3, -1, 4])).tolist(), missing_labels(np.array(["rope", ""])).tolist()
-    ([False, True, False], [False, True])
-    """
-    listed = values.tolist()
-    absent = np.array([_is_missing(value) or value == "" for value in listed], dtype=bool)
-    rest = {value for value, missing in zip(listed, absent, strict=True) if not missing}
-    if -1 in rest and not rest <= {-1, 1}:
-        absent |= np.array([value == -1 and not isinstance(value, str) for value in listed])
-    return absent
-
-
-def _is_missing(label: Any) -> bool:
-    """Whether it is ``None``, NaN or pandas' NA."""
-    try:
-        return label is None or bool(label != label)
-    except TypeError:  # NA is neither equal to itself nor not
-        return True
-
-
 def check_count(value: int, name: str, least: int = 1) -> int:
-    """A whole number of at least ``least``, or a refusal.
+    """A whole number of at least ``least``; :func:`leadline.checks.whole_number` under an earlier name.
 
     >>> check_count(3, "num")
     3
     """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise InputError(f"{name} must be a whole number of at least {least}", got=f"{name} = {value!r}")
-    return int(value)
+    return checks.whole_number(value, name, least=least)
 
 
-def _as_array(value: Any, name: str) -> np.ndarray:
+def float_type(value: Any, name: str) -> np.dtype:
+    """The dtype float32 or float64."""
     try:
-        return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
+        plain = None if value is None else np.dtype(value)
+    except Exception:  # NumPy raises several kinds of errors for what is no dtype
+        plain = None
+    if plain is None or plain not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise InputError(f"{name} must be float32 or float64", got=f"{name} = {checks.shown(value)}")
+    return plain
+
+
+def _texts(value: Any, name: str) -> tuple[str, ...]:
+    return tuple(checks.text(item, f"{name}[{i}]") for i, item in enumerate(checks.items(value, name, of="texts")))
+
+
+def _check_columns(columns: Any, width: int) -> tuple[Any, ...]:
+    titles = checks.items(columns if isinstance(columns, (list, tuple)) else _listed(columns), "columns", of="names")
+    if len(titles) != width:
+        raise InputError("columns must name every column", got=f"{len(titles)} names for {width} columns")
+    return titles
+
+
+def _listed(columns: Any) -> Any:
+    is_index = hasattr(columns, "tolist") and getattr(columns, "ndim", 0) == 1  # as pandas' Index
+    return columns.tolist() if is_index else columns
+
+
+def _check_image_size(value: Any, channels: int, width: int) -> tuple[int, int]:
+    sides = checks.whole_numbers(value, "image_size", least=1, at_least=2)
+    if len(sides) != 2:
+        raise InputError("image_size must be (height, width)", got=f"image_size = {checks.shown(value)}")
+    if channels * sides[0] * sides[1] != width:
         raise InputError(
-            f"{name} must be an array",
-            got=f"a {type(value).__name__} that NumPy cannot convert ({error})",
-            cause="rows that differ in length, or a tensor that is on a device or carries a gradient",
-            cure="make the rows equal in length; for a tensor hand over .detach().cpu()",
-        ) from error
+            "an image has channels x height x width features",
+            got=f"image_size = ({sides[0]}, {sides[1]}) and channels = {channels} for {width} features",
+            cure="give the size of the images that were flattened into X, or image_size=None",
+        )
+    return (sides[0], sides[1])
 
 
-def _refuse_non_numbers(array: np.ndarray, name: str) -> None:
+def _numbers(array: np.ndarray, name: str) -> np.ndarray:
+    """The array itself, or as float64 where it is an array of objects that are all numbers."""
     if array.dtype.kind in "biuf":
-        return
-    strange = [i for i in np.ndindex(array.shape) if not isinstance(array[i], (bool, int, float, np.number))]
-    where = f", {name}[{', '.join(map(str, strange[0]))}] = {array[strange[0]]!r}" if strange else ""
+        return array
+    kinds = (bool, int, float, np.number)
+    strange = next((i for i in np.ndindex(array.shape) if not isinstance(array[i], kinds)), None)
+    if array.dtype == object and strange is None:
+        try:
+            return array.astype(np.float64)
+        except (OverflowError, TypeError) as error:  # whole numbers beyond 1e308, complex numbers
+            raise InputError("features must be real numbers below 1e308", got=f"{name}: {error}") from None
+    where = ""
+    if strange is not None:
+        where = f", {name}[{', '.join(map(str, strange))}] = {checks.shown(array[strange])}"
     raise InputError(
         "features must be real numbers",
         got=f"{name} of dtype {array.dtype}{where}",
         cause="a column of text, missing values, or rows that differ in length",
         cure="keep the numeric columns and convert them with .astype('float32')",
     )
-
-
-def _one_per_row(array: np.ndarray, n: int, name: str) -> np.ndarray:
-    if array.ndim != 1:
-        raise InputError(
-            "labels have one entry per row: shape (samples,)",
-            got=f"{name} of shape {array.shape}",
-            cause="one-hot labels, or a column that kept its second axis",
-            cure=f"use {name}.argmax(axis=1) for one-hot labels, {name}.ravel() for a column",
-        )
-    if len(array) != n:
-        raise InputError(
-            "labels and rows must be equal in number",
-            got=f"{len(array)} labels in {name} for {n} rows",
-            cause="one of them was filtered and the other was not",
-            cure="select the same rows from both",
-        )
-    return array
-
-
-def _refuse_single_class(array: np.ndarray, name: str) -> None:
-    if len(array) == 0 or (array == array[0]).all():
-        value = array.tolist()[0] if len(array) else None
-        raise InputError(
-            "labels need at least two classes",
-            got=f"all {len(array)} labels in {name} are {value!r}" if len(array) else f"{name} is empty",
-            cause="rows that are sorted by class were cut, or the wrong column was named",
-            cure="shuffle before cutting, or leave the labels out to work without them",
-        )

@@ -1,11 +1,13 @@
-"""What identifies data: one hash for each row, to find rows that were seen before, and one for whole arrays."""
+"""Hashes that identify data: one for each row, to find rows that were seen before, and one for whole arrays."""
 
 import hashlib
+import math
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt64
 
+from leadline import checks
 from leadline.errors import InputError
 
 
@@ -30,11 +32,13 @@ def row_fingerprints(X: Any) -> UInt64[np.ndarray, " n"]:
 
     Reference: Aumasson et al., *BLAKE2: simpler, smaller, fast as MD5*, 2013.
     """
-    array = np.asarray(X)
+    array = checks.array(X, "X")
     if array.ndim == 0 or array.dtype.kind not in "biuf":
         raise InputError("rows are numbers of shape (n, ...)", got=f"X of shape {array.shape}, dtype {array.dtype}")
-    with np.errstate(over="ignore"):
-        rows = np.ascontiguousarray(array.reshape(len(array), -1), dtype="<f4") + np.float32(0)  # -0 becomes 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = np.ascontiguousarray(array.reshape(len(array), math.prod(array.shape[1:])), dtype="<f4") + np.float32(
+            0
+        )  # -0 becomes 0
     digests = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
@@ -57,7 +61,7 @@ def fingerprint(*arrays: Any) -> str:
     """
     state = hashlib.blake2b(digest_size=8)
     for i, value in enumerate(arrays):
-        array = np.zeros(0, "V1") if value is None else np.asarray(value)
+        array = np.zeros(0, "V1") if value is None else checks.array(value, f"arrays[{i}]")
         if array.dtype.hasobject:
             raise InputError("a fingerprint needs plain arrays", got=f"arrays[{i}] of dtype {array.dtype}")
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)

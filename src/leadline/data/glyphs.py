@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from functools import cache
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
-from leadline.data.dataset import Dataset, check_count
+from leadline import checks
+from leadline.data.dataset import Dataset
+from leadline.data.memory import refuse_too_large
 from leadline.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ STRETCH = 1.2
 """Largest ratio of the scale of one axis to that of the other."""
 FILL = (0.75, 1.0)
 """Range of the glyph's larger side, as a share of the image."""
+LARGEST = 2048
+"""Largest side of an image in pixels; fonts cannot be drawn at any size."""
 SHIFT = 0.1
 """Largest shift from the centre along either axis, as a share of the image; less where the ink would be clipped."""
 
@@ -54,7 +58,7 @@ def glyphs(characters: str, num: int, size: int, *, seed: int, fonts: Sequence[s
     Args:
         characters: the alphabet, at least two different characters, none twice.
         num: how many images, at least 2.
-        size: side of an image in pixels, at least 4.
+        size: side of an image in pixels, 4 to 2048.
         seed: decides characters, fonts and distortions.
         fonts: names from :data:`FONTS`; by default all of these that have every character.
 
@@ -68,9 +72,12 @@ def glyphs(characters: str, num: int, size: int, *, seed: int, fonts: Sequence[s
     >>> data.X.shape, data.class_names, np.bincount(data.y).tolist()
     ((30, 64), ('x', 'y', 'z'), [10, 10, 10])
     """
-    check_count(num, "num", least=2)
-    check_count(size, "size", least=4)
-    _check_characters(characters)
+    characters = _check_characters(characters)
+    num = checks.whole_number(num, "num", least=2)
+    size = checks.whole_number(size, "size", least=4, most=LARGEST)
+    seed = checks.seed(seed)
+    what = f"glyphs() of {num} images of {size} x {size} pixels"
+    refuse_too_large(16 * (num + len(characters)) * size**2, what, cure="ask for fewer or smaller images")
     chosen = _check_fonts(characters, fonts)
     fine = max(2, ceil(64 / size))  # the image is drawn this many times larger, then averaged
     master_of = cache(lambda font, label: _draw(chosen[font], characters[label], fine * size))
@@ -137,15 +144,17 @@ def _draw(font: str, character: str, height: int) -> "Image.Image":
     return master
 
 
-def _check_characters(characters: str) -> None:
-    repeated = [character for character in characters if characters.count(character) > 1]
-    if repeated:
-        raise InputError("every character stands for one class", got=f"{repeated[0]!r} occurs more than once")
-    if len(characters) < 2:
-        raise InputError("an alphabet needs at least two characters", got=f"characters = {characters!r}")
+def _check_characters(characters: Any) -> str:
+    plain = checks.text(characters, "characters")
+    if len(set(plain)) < len(plain):
+        repeated = next(character for character in plain if plain.count(character) > 1)
+        raise InputError("every character stands for one class", got=f"{repeated!r} occurs more than once")
+    if len(plain) < 2:
+        raise InputError("an alphabet needs at least two characters", got=f"characters = {plain!r}")
+    return plain
 
 
-def _check_fonts(characters: str, fonts: Sequence[str] | None) -> tuple[str, ...]:
+def _check_fonts(characters: str, fonts: Any) -> tuple[str, ...]:
     if fonts is None:
         complete = tuple(font for font in FONTS if not _lacking(font, characters))
         if complete:
@@ -156,12 +165,16 @@ def _check_fonts(characters: str, fonts: Sequence[str] | None) -> tuple[str, ...
             got=f"the most complete, {widest}, lacks {_listed(_lacking(widest, characters))}",
             cure="leave these characters out",
         )
-    if isinstance(fonts, str) or not fonts:
+    if isinstance(fonts, str):
         raise InputError("fonts is a list of at least one name", got=f"fonts = {fonts!r}", cure='fonts=["DejaVuSans"]')
-    for font in fonts:
+    names = checks.items(fonts, "fonts", least=1, of="names")
+    chosen = tuple(checks.text(name, f"fonts[{i}]") for i, name in enumerate(names))
+    for font in chosen:
         if font not in FONTS:
             known = ", ".join(nearest(str(font), list(FONTS)))
-            raise InputError("fonts are text fonts inside matplotlib", got=f"{font!r}", cure=f"choose from {known}")
+            raise InputError(
+                "fonts are text fonts inside matplotlib", got=checks.shown(font), cure=f"choose from {known}"
+            )
         if lacking := _lacking(font, characters):
             raise InputError(
                 "every font must have every character",
@@ -169,7 +182,7 @@ def _check_fonts(characters: str, fonts: Sequence[str] | None) -> tuple[str, ...
                 cause="Computer Modern has ASCII letters, digits and some punctuation" if font[:2] == "cm" else None,
                 cure="leave the font or the characters out",
             )
-    return tuple(fonts)
+    return chosen
 
 
 def _listed(characters: str) -> str:

@@ -3,12 +3,14 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from leadline.data.dataset import Dataset, check_count
+from leadline import checks
+from leadline.data.dataset import Dataset
+from leadline.data.memory import refuse_too_large
 from leadline.errors import InputError
 
 PHOTOGRAPHS = ("china", "flower")
@@ -68,16 +70,11 @@ def photograph_patches(
     >>> photograph_patches(6, 12, seed=0, channels=3, region="left").images.shape
     (6, 3, 12, 12)
     """
-    check_count(num, "num", least=2)
-    check_count(size, "size")
-    if channels not in (1, 3):
-        raise InputError("channels must be 1 (grey) or 3 (colour)", got=f"channels = {channels!r}")
-    start, stop = REGIONS.get(region, (1.0, 0.0)) if isinstance(region, str) else region
-    if not 0 <= start < stop <= 1:
-        raise InputError(
-            "region must be 'all', 'left' or 'right', or the edges of a strip, 0 <= start < stop <= 1",
-            got=f"region = {region!r}",
-        )
+    num = checks.whole_number(num, "num", least=2)
+    size = checks.whole_number(size, "size", least=1)
+    seed = checks.seed(seed)
+    channels = _check_channels(channels)
+    start, stop = _check_region(region)
     photographs = [_strip(photograph, start, stop) for photograph in _photographs(channels)]
     height, width = photographs[0].shape[1:]
     if size > min(height, width):
@@ -86,14 +83,37 @@ def photograph_patches(
             got=f"size = {size} in a region of {height} x {width} pixels",
             cure=f"ask for size at most {min(height, width)}",
         )
+    what = f"photograph_patches() of {num} crops of {size} x {size} pixels"
+    refuse_too_large(12 * num * channels * size**2, what, cure="ask for fewer or smaller crops")
     rng = np.random.default_rng(seed)
     y = rng.permutation(np.arange(num) % len(photographs))
     tops, lefts = rng.integers(height - size + 1, size=num), rng.integers(width - size + 1, size=num)
     crops = np.empty((num, channels, size, size), dtype=np.float32)
     for i, (label, top, left) in enumerate(zip(y, tops, lefts, strict=True)):
         crops[i] = photographs[label][:, top : top + size, left : left + size]
-    name = "photographs" if region == "all" else f"photographs ({region})"
+    name = "photographs" if isinstance(region, str) and region == "all" else f"photographs ({region})"
     return Dataset(crops.reshape(num, -1), y, name, (size, size), channels, PHOTOGRAPHS)
+
+
+def _check_channels(channels: Any) -> Literal[1, 3]:
+    plain = checks.whole_number(channels, "channels")
+    if plain == 1 or plain == 3:
+        return plain
+    raise InputError("channels must be 1 (grey) or 3 (colour)", got=f"channels = {plain}")
+
+
+def _check_region(region: Any) -> tuple[float, float]:
+    """The edges of the region, as shares of the width."""
+    rule = "region must be 'all', 'left' or 'right', or the edges of a strip, 0 <= start < stop <= 1"
+    if isinstance(region, str):
+        if region not in REGIONS:
+            raise InputError(rule, got=f"region = {region!r}")
+        return REGIONS[region]
+    edges = checks.items(region, "region", least=2, of="two edges")
+    start, stop = (checks.number(edge, f"region[{i}]") for i, edge in enumerate(edges[:2]))
+    if len(edges) != 2 or not 0 <= start < stop <= 1:
+        raise InputError(rule, got=f"region = {checks.shown(region)}")
+    return start, stop
 
 
 def _photographs(channels: int) -> list[np.ndarray]:

@@ -11,8 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int64
 
-from leadline.data.dataset import check_count, check_labels
+from leadline import checks
+from leadline.data.classes import check_labels, label_values
 from leadline.data.fingerprints import fingerprint
+from leadline.data.memory import refuse_too_large
 from leadline.errors import InputError
 from leadline.randomness import numpy_generator
 
@@ -22,18 +24,33 @@ FRACTIONS = (0.5, 0.05, 0.2, 0.05, 0.2)
 
 @dataclass(frozen=True, eq=False)
 class Roles:
-    """Row numbers of the five roles: disjoint, together all rows, each sorted."""
+    """Row numbers of the five roles, each of shape (n,), int64: disjoint, together all rows, each sorted."""
 
-    pretrain_train: Int64[np.ndarray, " a"]
+    pretrain_train: np.ndarray
     """Fits the encoder; labels unused."""
-    pretrain_validation: Int64[np.ndarray, " b"]
+    pretrain_validation: np.ndarray
     """Stops the pretraining and gives its losses; labels unused."""
-    probe_pool: Int64[np.ndarray, " c"]
+    probe_pool: np.ndarray
     """Where labelled subsets are drawn from; see :func:`label_subsets`."""
-    probe_validation: Int64[np.ndarray, " d"]
+    probe_validation: np.ndarray
     """Only to choose between encoders."""
-    test: Int64[np.ndarray, " e"]
+    test: np.ndarray
     """Only to report."""
+
+    def __post_init__(self):
+        for name in ROLES:
+            object.__setattr__(self, name, _check_role(getattr(self, name), name))
+        together = np.sort(np.concatenate([getattr(self, name) for name in ROLES]))
+        shared = together[1:][together[1:] == together[:-1]]
+        if len(shared):
+            owners = [name for name in ROLES if shared[0] in getattr(self, name)]
+            raise InputError(
+                "the five roles must be disjoint",
+                got=f"row {shared[0]} is in {' and in '.join(owners)}"
+                if len(owners) > 1
+                else f"row {shared[0]} occurs more than once in {owners[0]}",
+                cause="rows that train and test at once give a score that is too good",
+            )
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -42,8 +59,21 @@ class Roles:
 
     @property
     def fingerprint(self) -> str:
-        """What identifies the split, for protocols."""
+        """Hash that identifies the split, for protocols."""
         return fingerprint(*(getattr(self, name) for name in ROLES))
+
+
+def _check_role(rows: Any, name: str) -> Int64[np.ndarray, " n"]:
+    array = checks.array(rows, name, wanted="a list of row numbers")
+    if array.ndim == 1 and len(array) == 0:
+        return np.empty(0, np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= 2**63:
+        raise InputError(
+            f"{name} must be a list of row numbers from 0",
+            got=f"{name} = {checks.shown(rows)}",
+            cure="use np.flatnonzero(mask) for a mask",
+        )
+    return np.sort(array.astype(np.int64))
 
 
 ROLES = tuple(role.name for role in fields(Roles))
@@ -74,14 +104,21 @@ def split_roles(y_or_n: Any, *, seed: int, fractions: Sequence[float] = FRACTION
     Reference: Kaufman et al., *Leakage in data mining: formulation, detection, and avoidance*, 2012.
     """
     shares = _check_fractions(fractions)
-    labelled = np.ndim(y_or_n) > 0
-    y = check_labels(y_or_n, len(y_or_n)) if labelled else np.zeros(check_count(y_or_n, "n"), np.int64)
+    seed = checks.seed(seed)
+    is_labelled = _is_list(y_or_n)
+    if is_labelled:
+        values = checks.array(y_or_n, "y", wanted="a list of class indices, or a number of rows")
+        y = check_labels(values, len(values) if values.ndim else 0)
+    else:
+        n = checks.whole_number(y_or_n, "n", least=1)
+        refuse_too_large(100 * n, f"split_roles() of {n} rows", cure="give the number of rows, or their labels")
+        y = np.zeros(n, np.int64)
     member, first, sizes = _group(groups, len(y))
     rng = numpy_generator(seed, "data.roles")
     role_of = np.empty(len(first), dtype=np.int64)
     for label in np.unique(y):
         units = rng.permutation(np.flatnonzero(y[first] == label))
-        _refuse_few(len(units), int((y == label).sum()), int((shares > 0).sum()), label if labelled else None)
+        _refuse_few(len(units), int((y == label).sum()), int((shares > 0).sum()), label if is_labelled else None)
         role_of[units] = _deal(sizes[units], shares)
     return Roles(*(np.flatnonzero(role_of[member] == role) for role in range(len(ROLES))))
 
@@ -101,16 +138,15 @@ class LabelSubsets:
         Raises:
             InputError: the budget is not among :attr:`budgets`.
         """
+        budget = checks.whole_number(budget, "budget", least=1)
         if budget not in self.budgets:
             known = ", ".join(map(str, self.budgets))
-            raise InputError(
-                "the budget must be one that was drawn", got=f"budget = {budget!r}", cure=f"one of {known}"
-            )
+            raise InputError("the budget must be one that was drawn", got=f"budget = {budget}", cure=f"one of {known}")
         return self.order[:, :budget]
 
     @property
     def fingerprint(self) -> str:
-        """What identifies the draws, for protocols."""
+        """Hash that identifies the draws, for protocols."""
         return fingerprint(self.order, np.array(self.budgets, np.int64))
 
 
@@ -135,9 +171,13 @@ def label_subsets(y: Any, pool: Any, budgets: Sequence[int | Literal["all"]], *,
     >>> y[subsets.rows(4)].sum(axis=1)
     array([2, 2, 2])
     """
-    y = check_labels(y, len(y))
+    values = checks.array(y, "y", wanted="a list of class indices")
+    y = check_labels(values, len(values) if values.ndim else 0)
     pool = _check_pool(pool, len(y))
-    check_count(num, "num")
+    num = checks.whole_number(num, "num", least=1)
+    seed = checks.seed(seed)
+    budgets = checks.items(budgets, "budgets", of="label counts")
+    refuse_too_large(8 * num * len(pool), f"{num} draws of {len(pool)} rows", cure="ask for fewer draws")
     classes, counts = np.unique(y[pool], return_counts=True)
     sizes = tuple(sorted({_check_budget(b, len(classes), len(pool)) for b in budgets}))
     if not sizes:
@@ -187,19 +227,38 @@ def _group(groups: Any, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each row its group; for each group its first row and its size."""
     if groups is None:
         return np.arange(n), np.arange(n), np.ones(n, np.int64)
-    groups = np.asarray(groups)
-    if groups.shape != (n,):
-        raise InputError("groups have one entry per row", got=f"groups of shape {groups.shape} for {n} rows")
-    _, first, member, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    array = checks.array(groups, "groups", wanted="a list of groups")
+    if array.shape != (n,):
+        raise InputError("groups have one entry per row", got=f"groups of shape {array.shape} for {n} rows")
+    array = label_values(array, "groups")
+    missing = np.array([value is None or value != value for value in array.tolist()])
+    if missing.any():
+        raise InputError(
+            "every row needs its group",
+            got=f"groups[{int(np.argmax(missing))}] is missing; {int(missing.sum())} such of {n}",
+            cure="give rows that belong to nobody groups of their own",
+        )
+    if array.dtype == object:
+        numbers: dict[Any, int] = {}
+        array = np.array([numbers.setdefault(value, len(numbers)) for value in array.tolist()])
+    _, first, member, sizes = np.unique(array, return_index=True, return_inverse=True, return_counts=True)
     return member, first, sizes
 
 
-def _check_fractions(fractions: Sequence[float]) -> np.ndarray:
-    shares = np.asarray(fractions, dtype=np.float64)
-    if shares.shape != (len(ROLES),) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
+def _is_list(value: Any) -> bool:
+    """True for anything with several items; a number, or an array with one number, is the number of rows."""
+    if isinstance(value, (list, tuple, range)):
+        return True
+    return getattr(value, "ndim", 0) > 0
+
+
+def _check_fractions(fractions: Any) -> np.ndarray:
+    given = checks.items(fractions, "fractions", of="five shares")
+    shares = np.array([checks.number(share, f"fractions[{i}]") for i, share in enumerate(given)])
+    if len(shares) != len(ROLES) or (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
         raise InputError(
             "fractions are five shares, none negative, that add to 1",
-            got=f"fractions = {list(fractions)}, adding to {shares.sum():g}",
+            got=f"fractions = {list(shares.tolist())}, adding to {shares.sum():g}",
             cure=f"give the shares of {', '.join(ROLES)}",
         )
     return shares
@@ -218,7 +277,7 @@ def _refuse_few(units: int, rows: int, needed: int, label: Any) -> None:
 
 
 def _check_pool(pool: Any, n: int) -> np.ndarray:
-    pool = np.asarray(pool)
+    pool = checks.array(pool, "pool", wanted="a list of row numbers")
     if pool.ndim != 1 or len(pool) == 0 or pool.dtype.kind not in "iu":
         raise InputError(
             "the pool is a list of row numbers, at least one",
@@ -240,8 +299,7 @@ def _check_pool(pool: Any, n: int) -> np.ndarray:
 def _check_budget(budget: Any, classes: int, size: int) -> int:
     if isinstance(budget, str) and budget == "all":
         return size
-    if isinstance(budget, bool) or not isinstance(budget, (int, np.integer)):
-        raise InputError('a budget is a whole number of labels, or "all"', got=f"budget = {budget!r}")
+    budget = checks.whole_number(budget, "budget", cure='or "all" for the whole pool')
     if budget < classes:
         raise InputError(
             "a budget needs at least one label per class",
@@ -254,4 +312,4 @@ def _check_budget(budget: Any, classes: int, size: int) -> int:
             got=f"budget = {budget} with {size} rows in the pool",
             cure='use "all" for the whole pool, or give the pool a larger share',
         )
-    return int(budget)
+    return budget

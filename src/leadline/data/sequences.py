@@ -1,13 +1,17 @@
 """Sequences for recurrent networks."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 
-from leadline.data.dataset import check_count
+from leadline import checks
+from leadline.data.dataset import float_type
+from leadline.data.memory import refuse_too_large
 
 
 def running_average(
-    batch: int, time: int, *, seed: int, dtype: type[np.floating] = np.float32
+    batch: int, time: int, *, seed: int, dtype: Any = np.float32
 ) -> tuple[Float[np.ndarray, "batch time 1"], Float[np.ndarray, "batch time 1"]]:
     """The running average: inputs are standard normal, the target is the mean of the inputs so far.
 
@@ -26,7 +30,11 @@ def running_average(
     >>> x.shape, bool(np.allclose(y[:, -1], x.mean(axis=1)))
     ((2, 5, 1), True)
     """
-    shape = (check_count(batch, "batch"), check_count(time, "time"), 1)
-    x = np.random.default_rng(seed).standard_normal(shape)
+    batch = checks.whole_number(batch, "batch", least=1)
+    time = checks.whole_number(time, "time", least=1)
+    kind = float_type(dtype, "dtype")
+    what = f"running_average() of {batch} sequences of {time} timesteps"
+    refuse_too_large(32 * batch * time, what, cure="ask for fewer or shorter sequences")
+    x = np.random.default_rng(checks.seed(seed)).standard_normal((batch, time, 1))
     y = x.cumsum(axis=1) / np.arange(1, time + 1)[:, None]
-    return x.astype(dtype), y.astype(dtype)
+    return x.astype(kind), y.astype(kind)

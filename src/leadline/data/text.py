@@ -3,17 +3,22 @@
 import hashlib
 from dataclasses import dataclass
 
+from leadline import checks
 from leadline.errors import InputError
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text and what identifies it."""
+    """A text and its hash."""
 
     text: str
     name: str
     sha256: str
-    """Of the text in UTF-8; goes into protocols, as the text may differ from machine to machine."""
+    """Hash of the text in UTF-8, for protocols, because the text may differ from machine to machine."""
+
+    def __post_init__(self):
+        for name in ("text", "name", "sha256"):
+            object.__setattr__(self, name, checks.text(getattr(self, name), name))
 
     @property
     def alphabet(self) -> tuple[str, ...]:

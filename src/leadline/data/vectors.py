@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float64
 
-from leadline.data.dataset import Dataset, check_count
-from leadline.errors import InputError
+from leadline import checks
+from leadline.data.dataset import Dataset
+from leadline.data.memory import refuse_too_large
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ def high_variance_vectors(
     ``x = Q z`` with a random rotation ``Q``; ``y = 1`` where ``z_1 + ... + z_high > 0``, else 0.
 
     Args:
-        num: how many vectors, at least 1.
+        num: how many vectors, at least 2.
         seed: decides the samples, and nothing else.
         rotation_seed: decides the rotation, and nothing else: data sets with one rotation belong to one problem, so
             that training and test data differ in ``seed`` alone.
@@ -60,17 +61,20 @@ def high_variance_vectors(
 
     Reference: Mezzadri, *How to generate random matrices from the classical compact groups*, 2007 (the rotation).
     """
-    check_count(num, "num", least=2)
-    check_count(high, "high")
-    check_count(dimensions, "dimensions", least=high)
-    for name, variance in (("high_variance", high_variance), ("low_variance", low_variance)):
-        if not 0 < variance < np.inf:
-            raise InputError(f"{name} must be above 0 and finite", got=f"{name} = {variance}")
+    num = checks.whole_number(num, "num", least=2)
+    seed = checks.seed(seed)
+    rotation_seed = checks.seed(rotation_seed, "rotation_seed")
+    high = checks.whole_number(high, "high", least=1)
+    dimensions = checks.whole_number(dimensions, "dimensions", least=high)
+    high_variance = checks.number(high_variance, "high_variance", above=0)
+    low_variance = checks.number(low_variance, "low_variance", above=0)
+    what = f"high_variance_vectors() of {num} vectors of {dimensions} dimensions"
+    refuse_too_large(28 * num * dimensions, what, cure="ask for fewer vectors or dimensions")
     rotation = random_rotation(dimensions, seed=rotation_seed)
     variances = np.where(np.arange(dimensions) < high, high_variance, low_variance).astype(np.float64)
     z = np.random.default_rng(seed).standard_normal((num, dimensions)) * np.sqrt(variances)
     return RotatedVectors(
-        (z @ rotation.T).astype(np.float32),
+        z @ rotation.T,
         (z[:, :high].sum(axis=1) > 0).astype(np.int64),
         "high-variance vectors",
         rotation=rotation,
@@ -90,8 +94,11 @@ def random_rotation(dimensions: int, *, seed: int) -> Float64[np.ndarray, "d d"]
 
     Reference: Mezzadri, *How to generate random matrices from the classical compact groups*, 2007.
     """
+    dimensions = checks.whole_number(dimensions, "dimensions", least=1)
+    what = f"a rotation of {dimensions} dimensions"
+    refuse_too_large(40 * dimensions**2, what, cure="ask for fewer dimensions")
     # A spawn key, so that a rotation and samples with equal seeds share no stream.
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
+    rng = np.random.default_rng(np.random.SeedSequence(checks.seed(seed), spawn_key=(1,)))
     Q, R = np.linalg.qr(rng.standard_normal((dimensions, dimensions)))
     Q = Q * np.sign(np.diag(R))
     if np.linalg.det(Q) < 0:

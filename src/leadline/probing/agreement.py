@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
+from leadline import checks
 from leadline.errors import InputError
-from leadline.probing.efficiency import LabelEfficiency, Measure
+from leadline.probing.efficiency import SCORES, LabelEfficiency, Measure, largest_class, seeds_in_words
 from leadline.sounding import Sounding, Verdict
-from leadline.statistics import Effect, effect, kendall_tau, paired_interval
+from leadline.statistics import UNBOUNDED, Effect, effect, kendall_tau, paired_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +40,8 @@ class RankAgreement(Sounding):
     """On the test role, averaged over label subsets, in [0, 1]."""
     measure: Measure = "accuracy"
     """What ``accuracy`` holds; R² of a quantity."""
+    majority: Float[np.ndarray, " seeds"] | None = None
+    """Share of the most frequent class in each test role: the accuracy of always predicting it; ``None`` for R²."""
 
     def tau(self, criterion: Criterion = "loss", pairs: Pairs = "all") -> Effect:
         """How far a criterion orders configurations as probes do: 1 alike, 0 not at all, -1 the other way round.
@@ -49,11 +52,8 @@ class RankAgreement(Sounding):
         Raises:
             InputError: there are no such pairs, or no such criterion.
         """
-        if criterion not in get_args(Criterion) or pairs not in get_args(Pairs):
-            raise InputError(
-                "a criterion is 'loss' or 'RankMe', pairs are 'all', 'within' or 'across'",
-                got=f"criterion = {criterion!r}, pairs = {pairs!r}",
-            )
+        checks.choice(criterion, "criterion", get_args(Criterion))
+        checks.choice(pairs, "pairs", get_args(Pairs))
         if pairs not in self._scopes:
             raise InputError(
                 "there must be two configurations to compare",
@@ -63,7 +63,7 @@ class RankAgreement(Sounding):
         better = -self.loss if criterion == "loss" else self.rank_me
         tau = kendall_tau(better.T, self.accuracy.T, among=self._among(pairs))
         label = f"Kendall's tau of {criterion} and {self.measure}, {_SCOPES[pairs]}, {self.labels} labels"
-        return effect(np.nan_to_num(tau), label)
+        return effect(np.nan_to_num(tau), label, bounds=(-1.0, 1.0))
 
     @property
     def verdict(self) -> Verdict:
@@ -75,24 +75,32 @@ class RankAgreement(Sounding):
             + " and ".join(f"{self.tau(criterion, pairs).interval:.2f} {_SCOPES[pairs]}" for pairs in self._scopes[1:])
             for criterion, better in criteria.items()
         ]
+        share = "" if self.majority is None else largest_class(self.majority)
         return Verdict(
-            f"over {len(self.names)} configurations of {several} variant{'s' * (several > 1)}, {'; '.join(told)} "
-            f"({self.labels} labels, {self.loss.shape[1]} seeds)"
+            f"over {len(self.names)} configurations of {several} variant{'s' * (several > 1)}{share}, "
+            f"{'; '.join(told)} ({self.labels} labels, {seeds_in_words(self.loss.shape[1])})"
         )
 
     def table(self) -> "pd.DataFrame":
         """One row per configuration.
 
         Columns: ``variant``; ``loss`` (squared error per row), ``RankMe`` (directions) and ``accuracy`` (percent), each
-        the mean over seeds with its 95 % interval.
+        the mean over seeds with its 95 % interval; ``largest class``: its share of the test rows (percent).
         """
         import pandas as pd
 
         table = pd.DataFrame({"configuration": self.names, "variant": self.variants})
-        for name, values in (("loss", self.loss), ("RankMe", self.rank_me), ("accuracy", 100 * self.accuracy)):
-            intervals = [paired_interval(row) for row in values]
+        measured = (
+            ("loss", self.loss, UNBOUNDED),
+            ("RankMe", self.rank_me, (0.0, float("inf"))),
+            ("accuracy", 100 * self.accuracy, SCORES[self.measure]),
+        )
+        for name, values, bounds in measured:
+            intervals = [paired_interval(row, bounds=bounds) for row in values]
             for column, end in ((name, "estimate"), (f"{name} low", "low"), (f"{name} high", "high")):
                 table[column] = [getattr(interval, end) for interval in intervals]
+        if self.majority is not None:
+            table["largest class"] = 100 * self.majority.mean()
         return table
 
     def figure(self) -> "go.Figure":
@@ -149,17 +157,11 @@ def rank_agreement(
 
     Reference: Kendall, *A new measure of rank correlation*, 1938.
     """
+    study = checks.instance(study, "study", LabelEfficiency, wanted="the result of label_efficiency()")
+    losses = checks.mapping(losses, "losses")
+    variants = dict.fromkeys(losses, "all") if variants is None else checks.mapping(variants, "variants")
     seeds = study.accuracy.shape[1]
-    variants = dict.fromkeys(losses, "all") if variants is None else variants
-    for name, values in losses.items():
-        row = np.asarray(values, float)
-        if row.shape != (seeds,) or not np.isfinite(row).all():
-            raise InputError(
-                "each configuration has one finite validation loss for each seed of the study",
-                got=f"losses[{name!r}] = {row.tolist()!r:.60} for {seeds} seeds",
-                cause="a run that diverged, or losses of every epoch",
-                cure="[one.clean_error[one.best_epoch] for one in pretrained]",
-            )
+    rows = {name: _losses_of(name, values, seeds) for name, values in losses.items()}
     missing = [name for name in losses if name not in study.names or name not in variants]
     if missing or len(losses) < 3:
         raise InputError(
@@ -167,15 +169,31 @@ def rank_agreement(
             got=f"{len(losses)} configurations" + (f"; {missing[0]!r} is not known" if missing else ""),
             cure=f"the study holds {', '.join(study.names)}",
         )
+    variants = {name: checks.text(variants[name], f"variants[{name!r}]") for name in losses}
     places = [study.names.index(name) for name in losses]
-    labels = int(study.budgets[0]) if labels is None else labels
+    labels = int(study.budgets[0]) if labels is None else checks.whole_number(labels, "labels")
     return RankAgreement(
         protocol=replace(study.protocol, settings={**study.protocol.settings, "labels": labels}),
         names=tuple(losses),
         variants=tuple(variants[name] for name in losses),
         labels=labels,
-        loss=np.array([losses[name] for name in losses], float),
+        loss=np.array([rows[name] for name in losses]),
         rank_me=study.rank_me[places],
         accuracy=np.stack([study.at(name, labels).mean(axis=1) for name in losses]),
         measure=study.measure,
+        majority=study.majority,
     )
+
+
+def _losses_of(name: str, values: Sequence[float], seeds: int) -> np.ndarray:
+    """One finite loss for each seed, or a refusal."""
+    row = checks.array(values, f"losses[{name!r}]")
+    is_numbers = row.dtype.kind in "iuf" and row.shape == (seeds,)
+    if not is_numbers or not np.isfinite(row.astype(np.float64)).all():
+        raise InputError(
+            "each configuration has one finite validation loss for each seed of the study",
+            got=f"losses[{name!r}] = {checks.shown(values)} for {seeds} seeds",
+            cause="a run that diverged, or losses of every epoch",
+            cure="[one.clean_error[one.best_epoch] for one in pretrained]",
+        )
+    return row.astype(np.float64)

@@ -7,9 +7,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from leadline import checks
 from leadline.errors import InputError
-from leadline.sounding import Interval, Sounding, Verdict
-from leadline.statistics import Effect, effect, paired_interval, zero_crossing
+from leadline.sounding import Interval, Sounding, Verdict, decimals
+from leadline.statistics import (
+    FEWEST_REPLICATES,
+    PERCENT,
+    POINTS,
+    UNBOUNDED,
+    Bounds,
+    Effect,
+    effect,
+    no_interval,
+    paired_interval,
+    zero_crossing,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +32,12 @@ BASELINES = ("raw", "pca", "untrained")
 
 Measure = Literal["accuracy", "R²"]
 """What probes are measured by: the share of right answers, or of a quantity's variance that is explained."""
+
+SCORES: dict[Measure, Bounds] = {"accuracy": PERCENT, "R²": (-math.inf, 100.0)}
+"""Possible values of a measure, in percent."""
+
+GAINS: dict[Measure, Bounds] = {"accuracy": POINTS, "R²": UNBOUNDED}
+"""Possible differences of two values of a measure, in points."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +64,8 @@ class LabelEfficiency(Sounding):
     A hypothesis beside the accuracies."""
     measure: Measure = "accuracy"
     """What ``accuracy`` holds."""
+    majority: Float[np.ndarray, " seeds"] | None = None
+    """Share of the most frequent class in each test role: the accuracy of always predicting it; ``None`` for R²."""
 
     def at(self, name: str, labels: int | None = None) -> Float[np.ndarray, "seeds subsets"]:
         """Test accuracies of one representation, in [0, 1]; at the fewest labels by default.
@@ -57,20 +77,21 @@ class LabelEfficiency(Sounding):
 
     def interval(self, name: str, labels: int | None = None) -> Interval:
         """Mean accuracy over seeds, in percent, with its 95 % interval; at the fewest labels by default."""
-        return paired_interval(100 * self.at(name, labels))
+        return paired_interval(100 * self.at(name, labels), bounds=SCORES[self.measure])
 
     def gain(self, name: str, over: str = "raw", labels: int | None = None) -> Effect:
         """Paired difference of two representations, in points of accuracy; at the fewest labels by default."""
-        labels = int(self.budgets[0]) if labels is None else labels
+        labels = self._labels(labels)
         difference = 100 * (self.at(name, labels) - self.at(over, labels))
-        return effect(difference, f"{name} minus {over}, {labels} labels", "points")
+        return effect(difference, f"{name} minus {over}, {labels} labels", "points", bounds=GAINS[self.measure])
 
     def gain_shrinks(self, name: str, over: str = "raw") -> Effect:
         """How much larger the gain is at the fewest labels than at the most, in points of accuracy."""
         few, many = (int(self.budgets[i]) for i in (0, -1))
         gains = [100 * (self.at(name, labels) - self.at(over, labels)) for labels in (few, many)]
         label = f"gain of {name} over {over} at {few} labels minus the gain at {many}"
-        return effect(gains[0] - gains[1], label, "points")
+        lowest, highest = GAINS[self.measure]
+        return effect(gains[0] - gains[1], label, "points", bounds=(2 * lowest, 2 * highest))
 
     def crossing(self, name: str, over: str = "raw", level: float = 0.95) -> Interval:
         """Label count at which the curve of ``name`` meets that of ``over``, with Fieller's interval over seeds.
@@ -88,7 +109,7 @@ class LabelEfficiency(Sounding):
         Formula: ``n / labels``, n being where the curve of ``over`` passes the accuracy of ``name`` at ``labels``, read
         and given an interval as in :meth:`crossing`: ``inf`` where ``over`` does not reach it with any label count.
         """
-        labels = int(self.budgets[0]) if labels is None else labels
+        labels = self._labels(labels)
         reached = self.at(name, labels)[:, None]
         found = self._label_count(self._curve(over) - reached, level)
         return Interval(found.estimate / labels, found.low / labels, found.high / labels, level)
@@ -111,7 +132,7 @@ class LabelEfficiency(Sounding):
 
     def honest(self, labels: int | None = None) -> Interval:
         """Test accuracy of each seed's honest choice (see :meth:`choices`), in percent, with its 95 % interval."""
-        return paired_interval(100 * self._chosen_at(labels)[0])
+        return paired_interval(100 * self._chosen_at(labels)[0], bounds=SCORES[self.measure])
 
     def optimism(self, labels: int | None = None) -> Effect:
         """How much a choice made on the test rows would have overstated, in points; at the fewest labels by default.
@@ -122,22 +143,37 @@ class LabelEfficiency(Sounding):
         Reference: Cawley & Talbot, *On over-fitting in model selection and subsequent selection bias in performance
         evaluation*, 2010.
         """
-        labels = int(self.budgets[0]) if labels is None else labels
+        labels = self._labels(labels)
         honest, best = self._chosen_at(labels)
-        return effect(
-            100 * (best - honest), f"best on the test rows minus the honest choice, {labels} labels", "points"
-        )
+        label = f"best on the test rows minus the honest choice, {labels} labels"
+        return effect(100 * (best - honest), label, "points", bounds=(0.0, GAINS[self.measure][1]))
+
+    @property
+    def over_seeds(self) -> str:
+        """The number of seeds as the end of a clause: ``"over 12 seeds"``, or ``"(no interval: 2 seeds)"``."""
+        words = seeds_in_words(self.accuracy.shape[1])
+        return f"({words})" if words.startswith("no ") else f"over {words}"
+
+    @property
+    def largest_class(self) -> str:
+        """The share of the largest class as a clause of a sentence; nothing for a quantity."""
+        return "" if self.majority is None else largest_class(self.majority)
 
     @property
     def verdict(self) -> Verdict:
         """What the chosen representation gains over raw inputs, in points and in labels, and the study's optimism."""
-        name, (few, many) = self.chosen, (int(self.budgets[i]) for i in (0, -1))
+        name = self.chosen
+        few, many = (int(self.budgets[i]) for i in (0, -1))
         reaches, percent = ("reaches", "%") if self.measure == "accuracy" else ("explains", "% of the variance")
+        own, raw = self.interval(name, few).estimate, self.interval("raw", few).estimate
         parts = [
-            f"{name} {reaches} {self.interval(name, few).estimate:.1f} {percent} with {few} labels where raw inputs "
-            f"{'reach' if self.measure == 'accuracy' else 'explain'} {self.interval('raw', few).estimate:.1f} %: "
-            f"{self.gain(name, labels=few).interval:+.1f} points over {self.accuracy.shape[1]} seeds",
-            f"with {many} labels {self.gain(name, labels=many).interval:+.1f} points",
+            f"{name} {reaches} {decimals(own, '.1f')} {percent} with {few} labels where raw inputs "
+            f"{'reach' if self.measure == 'accuracy' else 'explain'} {decimals(raw, '.1f')} %{self.largest_class}: "
+            f"{self.gain(name, labels=few).interval:+.1f} points {self.over_seeds}",
+        ]
+        if many != few:
+            parts.append(f"with {many} labels {self.gain(name, labels=many).interval:+.1f} points")
+        parts += [
             f"for what {few} labels give, {needs('raw inputs need', self.multiplier(name))}",
             meets("the curves", self.crossing(name)),
         ]
@@ -145,7 +181,7 @@ class LabelEfficiency(Sounding):
             claimed, choosing = self.optimism(few).interval, f"choosing among {len(self.candidates)} on the test rows"
             parts.append(
                 f"{choosing} would have claimed {claimed:.1f} points too much"
-                if claimed.high > 0
+                if claimed.estimate > 0
                 else f"{choosing} would have chosen alike"
             )
         return Verdict("; ".join(parts))
@@ -156,8 +192,9 @@ class LabelEfficiency(Sounding):
         Columns: ``accuracy`` and its 95 % interval (percent), ``gain`` over raw inputs and its 95 % interval (points),
         ``multiplier``: how many times as many labels raw inputs need for the same, with its 95 % interval, ``RankMe``
         (directions in use, told without labels), ``chosen``: share of seeds whose probe-validation role chooses this
-        representation, and ``optimism``: of a choice on the test rows at this label count, with its 95 % interval
-        (points).
+        representation, ``optimism``: of a choice on the test rows at this label count, with its 95 % interval
+        (points), and ``largest class``: its share of the test rows (percent), which always predicting it would reach.
+        Ends of intervals are NaN where there are fewer than three seeds.
         """
         import pandas as pd
 
@@ -175,7 +212,10 @@ class LabelEfficiency(Sounding):
                 for what, interval in zip(measured, found, strict=True):
                     row |= {what: interval.estimate, f"{what} low": interval.low, f"{what} high": interval.high}
                 chosen = self.choices(labels).count(name) / self.accuracy.shape[1]
-                rows.append({**row, "RankMe": self.rank_me[i].mean(), "chosen": chosen})
+                row |= {"RankMe": self.rank_me[i].mean(), "chosen": chosen}
+                if self.majority is not None:
+                    row["largest class"] = 100 * self.majority.mean()
+                rows.append(row)
         return pd.DataFrame(rows)
 
     def figure(self) -> "go.Figure":
@@ -204,17 +244,43 @@ class LabelEfficiency(Sounding):
         ends = (exact.get(end, math.exp(end)) for end in (found.estimate, found.low, found.high))
         return Interval(*ends, level=level)
 
+    def _labels(self, labels: int | None) -> int:
+        """A label count that was measured; the fewest by default."""
+        return int(self.budgets[self._budget(labels)])
+
     def _place(self, name: str) -> int:
-        if name not in self.names:
-            raise InputError("no such representation", got=repr(name), cure=f"use one of {', '.join(self.names)}")
+        if not isinstance(name, str) or name not in self.names:
+            raise InputError(
+                "no such representation", got=checks.shown(name), cure=f"use one of {', '.join(self.names)}"
+            )
         return self.names.index(name)
 
     def _budget(self, labels: int | None) -> int:
-        labels = int(self.budgets[0]) if labels is None else labels
+        if labels is None:
+            return 0
+        labels = checks.whole_number(labels, "labels")
         if labels not in self.budgets:
             known = ", ".join(map(str, self.budgets.tolist()))
             raise InputError("the label count was not measured", got=f"labels = {labels}", cure=f"use one of {known}")
         return self.budgets.tolist().index(labels)
+
+
+def seeds_in_words(seeds: int) -> str:
+    """The number of seeds, and that they are too few for an interval where they are.
+
+    >>> seeds_in_words(12), seeds_in_words(2)
+    ('12 seeds', 'no interval: 2 seeds')
+    """
+    return f"{seeds} seeds" if seeds >= FEWEST_REPLICATES else no_interval(seeds)
+
+
+def largest_class(majority: Float[np.ndarray, "..."]) -> str:
+    """The share of the largest class as a clause of a sentence.
+
+    >>> largest_class(np.array([0.5, 0.6]))
+    ' (the largest class is 55.0 % of the test rows)'
+    """
+    return f" (the largest class is {decimals(100 * float(np.mean(majority)), '.1f')} % of the test rows)"
 
 
 def needs(who: str, multiplier: Interval) -> str:
@@ -224,6 +290,8 @@ def needs(who: str, multiplier: Interval) -> str:
     'raw inputs need 4.0 [3.0, 5.5] times as many'
     >>> needs("raw inputs need", Interval(math.inf, 0.0, math.inf))
     'the seeds do not tell how many times as many raw inputs need'
+    >>> needs("raw inputs need", Interval(4.0, math.nan, math.nan))
+    'raw inputs need 4.0 times as many'
     """
     if _is_open(multiplier):
         return f"the seeds do not tell how many times as many {who}"
@@ -244,19 +312,22 @@ def meets(curves: str, crossing: Interval) -> str:
 
 
 def in_words(interval: Interval, spec: str) -> str:
-    """A positive quantity whose interval is open at one side at most.
+    """A positive quantity whose interval is open at one side at most, or that has none.
 
     >>> in_words(Interval(4.0, 3.0, 5.5), ".1f"), in_words(Interval(math.inf, 30.0, math.inf), ".0f")
     ('4.0 [3.0, 5.5]', '30 or more')
     >>> in_words(Interval(4.0, 3.0, math.inf), ".1f"), in_words(Interval(4.0, 0.0, 5.0), ".0f")
     ('4.0 (3.0 or more)', '4 (5 or fewer)')
     """
-    if interval.low > 0 and interval.high < math.inf:
+    if not interval.is_known or (interval.low > 0 and interval.high < math.inf):
         return f"{interval:{spec}}"
-    bound = f"{interval.low:{spec}} or more" if interval.low > 0 else f"{interval.high:{spec}} or fewer"
-    return f"{interval.estimate:{spec}} ({bound})" if 0 < interval.estimate < math.inf else bound
+    is_below = interval.low > 0
+    bound = f"{decimals(interval.low if is_below else interval.high, spec)} or {'more' if is_below else 'fewer'}"
+    return f"{decimals(interval.estimate, spec)} ({bound})" if 0 < interval.estimate < math.inf else bound
 
 
 def _is_open(interval: Interval) -> bool:
-    """Whether it is open at both sides, and says nothing."""
+    """True if the interval is open at both sides, or unknown around an infinite or zero estimate: it says nothing."""
+    if not interval.is_known:
+        return not 0 < interval.estimate < math.inf
     return interval.low <= 0 and interval.high == math.inf

@@ -5,12 +5,17 @@ steps of L-BFGS together, along the principal axes of their rows. The objective 
 its gradient is small, and nothing is drawn at random: a solution depends on its own problem only.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
+
+from leadline import checks
+from leadline.errors import InputError
 
 MEMORY = 7
 """Pairs of steps and gradient changes that L-BFGS remembers."""
@@ -21,6 +26,11 @@ rows that are already told apart."""
 
 MAX_STEPS = 1000
 """Steps after which a problem is given up; its gradient tells."""
+
+WIDE = 1024
+"""Features from which on convergence is judged by a bound, if there are also :data:`WIDE_SHARE` times fewer axes."""
+
+WIDE_SHARE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +45,8 @@ class LogisticFits:
     def logits(self, Z: Float[Tensor, "batch rows features"]) -> Float[Tensor, "batch fits rows classes"]:
         """Scores of rows, of which the softmax is the predicted distribution."""
         batch, fits, classes, features = self.coefficients.shape
+        Z = _numbers(Z, "Z", ("batch", "rows", "features"), {"batch": batch, "features": features})
+        Z = Z.to(self.coefficients)
         scores = torch.matmul(Z, self.coefficients.reshape(batch, fits * classes, features).mT)
         return scores.unflatten(-1, (fits, classes)).transpose(1, 2) + self.intercepts.unsqueeze(2)
 
@@ -47,31 +59,110 @@ def fit_logistic(
     classes: int,
     weights: Float[Tensor, "batch fits rows"] | None = None,
     start: LogisticFits | None = None,
-    axes: "PrincipalAxes | None" = None,
     tol: float = 1e-4,
 ) -> LogisticFits:
     """Solve a batch of multinomial logistic regressions with L2 regularisation.
 
     Formula: each fit minimises ``1/n sum_i w_i (logsumexp_c(s_ic) - s_iy) + ‖W‖² / (2 C n)`` with scores
-    ``s_i = W z_i + b`` and ``n = sum_i w_i``; the intercepts b are not regularised. This is scikit-learn's objective.
+    ``s_i = W z_i + b`` and ``n = sum_i w_i``; the intercepts b are not regularised. With three or more classes this is
+    the objective of scikit-learn's ``LogisticRegression(C=C)``. A fit whose rows are of two classes takes ``C / 2``:
+    its two weight vectors are then plus and minus half of scikit-learn's single one, and the predicted distribution is
+    that of scikit-learn's binary fit at C.
 
     Args:
         Z: features of each problem's rows, best centred and of unit scale.
         y: class of each row, in [0, classes).
         strengths: C of each fit, > 0: small means strongly regularised.
-        classes: number of classes.
+        classes: number of classes. A class without a row counts for nothing, and is never predicted.
         weights: which rows a fit uses (1 or 0); all by default.
         start: solutions to start from, such as those for a smaller C.
-        axes: of Z, where they are known already.
         tol: largest entry of the gradient at which a fit is solved.
 
     Returns:
         The solutions, with the gradients that they ended with.
 
+    Raises:
+        InputError: features that are not finite, shapes that do not fit, classes out of range, or a setting that is not
+            positive.
+
     Reference: Liu & Nocedal, *On the limited memory BFGS method for large scale optimization*, 1989; the bound of the
     curvature is that of Böhning, *Multinomial logistic regression algorithm*, 1992; that the solution lies in the span
     of the rows is the theorem of Kimeldorf & Wahba, *Some results on Tchebycheffian spline functions*, 1971.
     """
+    Z = _numbers(Z, "Z", ("batch", "rows", "features"), {})
+    sizes = {"batch": Z.shape[0], "rows": Z.shape[1], "features": Z.shape[2]}
+    strengths = _numbers(strengths, "strengths", ("batch", "fits"), sizes).to(Z)
+    classes = checks.whole_number(classes, "classes", least=2, most=MOST_CLASSES)
+    sizes |= {"fits": strengths.shape[1], "classes": classes}
+    tol = checks.number(tol, "tol", above=0)
+    _refuse(strengths <= 0, "strengths", "positive: small means strongly regularised")
+    places = _numbers(y, "y", ("batch", "rows"), sizes)
+    _refuse((places < 0) | (places >= classes) | (places != places.floor()), "y", "whole numbers below classes")
+    if weights is not None:
+        weights = _numbers(weights, "weights", ("batch", "fits", "rows"), sizes).to(Z)
+        _refuse((weights != 0) & (weights != 1), "weights", "0 or 1")
+        _refuse(weights.sum(2) == 0, "weights", "1 for some row of each fit")
+    if start is not None:
+        start = checks.instance(start, "start", LogisticFits, wanted="the result of fit_logistic()")
+        coefficients = _numbers(
+            start.coefficients, "start.coefficients", ("batch", "fits", "classes", "features"), sizes
+        )
+        intercepts = _numbers(start.intercepts, "start.intercepts", ("batch", "fits", "classes"), sizes)
+        start = LogisticFits(coefficients.to(Z), intercepts.to(Z), start.gradient)
+    return solve_logistic(Z, places.long(), strengths, classes=classes, weights=weights, start=start, tol=tol)
+
+
+MOST_CLASSES = 10**6
+"""More classes than this are a mistake: names or quantities in place of classes."""
+
+
+def _numbers(value: Any, name: str, axes: tuple[str, ...], sizes: Mapping[str, int]) -> Tensor:
+    """A tensor of finite numbers with these axes, or a refusal."""
+    numbers = value if _is_plain(value) else _converted(value, name)
+    wanted = tuple(sizes.get(axis, size) for axis, size in zip(axes, numbers.shape, strict=False))
+    if numbers.dim() != len(axes) or tuple(numbers.shape) != wanted or 0 in numbers.shape:
+        known = ", ".join(f"{axis} = {sizes[axis]}" for axis in axes if axis in sizes)
+        raise InputError(
+            f"{name} must have the shape ({', '.join(axes)})" + (f" with {known}" if known else ""),
+            got=f"{name} = {checks.shown(value)}",
+        )
+    numbers = numbers if numbers.is_floating_point() else numbers.double()
+    _refuse(~numbers.isfinite(), name, "finite")
+    return numbers
+
+
+def _converted(value: Any, name: str) -> Tensor:
+    """A tensor of what is none, or does not compute as it is."""
+    array = checks.array(value, name, wanted="a tensor of numbers")
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{name} must be a tensor of numbers", got=f"{name} of dtype {array.dtype}")
+    return torch.tensor(array)
+
+
+def _is_plain(value: Any) -> bool:
+    """True for tensors that compute as they are: dense, float32 or float64, on a device with numbers."""
+    is_dense = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
+    return is_dense and value.dtype in (torch.float32, torch.float64) and not value.requires_grad
+
+
+def _refuse(is_wrong: Tensor, name: str, rule: str) -> None:
+    if is_wrong.any():
+        place = ", ".join(map(str, is_wrong.nonzero()[0].tolist()))
+        raise InputError(f"{name} must be {rule}", got=f"{name}[{place}]; {int(is_wrong.sum())} such")
+
+
+def solve_logistic(
+    Z: Tensor,
+    y: Tensor,
+    strengths: Tensor,
+    *,
+    classes: int,
+    weights: Tensor | None = None,
+    start: LogisticFits | None = None,
+    axes: "PrincipalAxes | None" = None,
+    tol: float = 1e-4,
+) -> LogisticFits:
+    """:func:`fit_logistic` without its checks; ``axes`` are those of Z, where they are known already."""
     weights = Z.new_ones(*strengths.shape, Z.shape[1]) if weights is None else weights
     axes = PrincipalAxes.of(Z) if axes is None else axes
     before = None if start is None else axes.enter(start)
@@ -147,6 +238,8 @@ class _Problem:
     """(batch, fits, 1, axes + 1): 1 / (C n), and 0 for the intercept."""
     features: Tensor
     """(batch, axes + 1, features + 1): what turns a gradient into that with respect to the features' weights."""
+    reach: Tensor
+    """(batch,): length of the longest column of ``features``, which bounds the entries of a turned gradient."""
 
     @classmethod
     def of(cls, axes: PrincipalAxes, y: Tensor, strengths: Tensor, classes: int, weights: Tensor) -> "_Problem":
@@ -156,10 +249,13 @@ class _Problem:
         member = (y.unsqueeze(1) == torch.arange(classes, device=y.device).unsqueeze(1)).to(Z.dtype)
         target = weights.unsqueeze(2) * member.unsqueeze(1)
         moments = torch.bmm(target.flatten(1, 2), Z).unflatten(1, target.shape[1:3])
+        is_present = target.sum(3) > 0
+        is_binary = is_present.sum(2) == 2
+        strengths = torch.where(is_binary, strengths / 2, strengths)
         penalty = (1 / (strengths * sizes.squeeze(2)))[..., None, None].repeat(1, 1, 1, Z.shape[2])
         penalty[..., -1] = 0
         shifted = torch.cat([pad(axes.directions, (0, 1)), pad(axes.mean, (0, 1), value=1.0)], 1)
-        return cls(Z, Z.square(), weights, moments, penalty, shifted)
+        return cls(Z, Z.square(), weights, moments, penalty, shifted, shifted.norm(dim=1).amax(1))
 
     def __getitem__(self, index: Tensor) -> "_Problem":
         return _Problem(*(getattr(self, field.name)[index] for field in fields(self)))
@@ -175,6 +271,15 @@ class _Problem:
         squares = torch.bmm(spread.flatten(1, 2), self.squares).view(self.moments.shape)
         bound = (torch.bmm(self.weights, self.squares) / 2).unsqueeze(2) + self.penalty
         return torch.maximum(squares + self.penalty, 1e-6 * bound).flatten(2)
+
+    def at_most(self, gradient: Tensor) -> Tensor:
+        """A bound of :meth:`largest`, which costs nothing where features are many more than rows: (batch, fits)."""
+        batch, _, _, axes = self.moments.shape
+        features = self.features.shape[2]
+        if features <= WIDE or features <= WIDE_SHARE * axes:
+            return self.largest(gradient)
+        lengths = gradient.view(self.moments.shape).norm(dim=3).amax(2)
+        return lengths * self.reach.view(batch, 1)
 
     def largest(self, gradient: Tensor) -> Tensor:
         """Largest entry of each gradient with respect to the features' weights: (batch, fits)."""
@@ -218,12 +323,13 @@ def _lbfgs(problem: _Problem, start: Tensor | None, tol: float) -> tuple[Tensor,
     slope, length, stretch = value, value, value
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
     for taken in range(MAX_STEPS):
-        largest = problem.largest(gradient)
+        largest = problem.at_most(gradient)
         is_open = largest > tol
         rows = is_open.any(1)
         count = int(rows.sum())
         if count <= 0.75 * len(W):
-            solution[alive], residual[alive] = W, largest
+            solution[alive] = W
+            residual[alive] = problem.largest(gradient)
             if count == 0:
                 break
             problem, alive = problem[rows], alive[rows]

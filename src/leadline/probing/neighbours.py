@@ -7,10 +7,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float, Int
 
-from leadline.data.dataset import check_count
-from leadline.errors import InputError
+from leadline import checks
+from leadline.probing.linear import accuracy_verdict, check_scaling
 from leadline.probing.representation import check_probe_data
 from leadline.probing.scaling import Scaling
+from leadline.sounding import Verdict
 
 Metric = Literal["cosine", "euclidean"]
 """Whether the angle between centred features counts, or their distance."""
@@ -33,6 +34,17 @@ class KNNProbe:
     """Share of test rows that are classified correctly, in [0, 1]. To report one of them, see :attr:`accuracy`."""
     own_accuracies: Float[np.ndarray, "budgets neighbours"]
     """Share of labelled rows that the other labelled rows classify correctly: what k is chosen by."""
+    majority: float
+    """Share of the most frequent class among the test rows: the accuracy of always predicting it."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The accuracy at the most labels, at the chosen k, and the share of the largest class."""
+        who = f"the {self.chosen[-1]}-nearest-neighbour probe with {self.budgets[-1]} labels"
+        return accuracy_verdict(who, float(self.accuracy[-1]), self.majority)
+
+    def __str__(self) -> str:
+        return str(self.verdict)
 
     @property
     def chosen(self) -> tuple[int, ...]:
@@ -66,7 +78,7 @@ def knn_probe(
         Z_train: features of shape (n, d), in the order in which rows are labelled.
         y_train: class indices of shape (n,).
         Z_test: features of shape (m, d).
-        y_test: class indices of shape (m,); classes without a labelled row are allowed, and are never predicted.
+        y_test: class indices of shape (m,), of classes that ``y_train`` holds.
         neighbours: numbers of neighbours to try, at least 1. Which is best is told by the labelled rows, each
             classified by the others.
         budgets: label counts from 2 to n: the first b rows of ``Z_train`` are the subset of b; by default n alone.
@@ -75,7 +87,8 @@ def knn_probe(
             unlabelled rows, equal for all label counts.
 
     Raises:
-        InputError: features that are not finite or of unequal width, labels of one class, a k below 1.
+        InputError: features that are not finite or of unequal width, labels of one class, test labels of a class
+            without a labelled row, a k below 1.
 
     >>> Z = np.array([[0.0], [1.0], [5.0], [6.0]])
     >>> probe = knn_probe(Z, [0, 0, 1, 1], [[2.0], [5.5]], [0, 1], neighbours=[1, 9], metric="euclidean")
@@ -84,26 +97,23 @@ def knn_probe(
 
     Reference: Cover & Hart, *Nearest neighbor pattern classification*, 1967.
     """
-    Z_train, y_train, Z_test, y_test = check_probe_data(Z_train, y_train, Z_test, y_test, dtype=np.float64)
-    if metric not in get_args(Metric):
-        raise InputError("the metric is 'cosine' or 'euclidean'", got=f"metric = {metric!r}")
-    numbers = [neighbours] if isinstance(neighbours, int) else neighbours
-    ks = tuple(sorted({check_count(k, "neighbours") for k in numbers}))
-    sizes = tuple(
-        sorted({check_count(b, "budgets", least=2) for b in ([len(y_train)] if budgets is None else budgets)})
-    )
-    if not ks or not sizes or sizes[-1] > len(y_train):
-        raise InputError(
-            "there must be a number of neighbours, and label counts of at most the labelled rows",
-            got=f"neighbours = {list(ks)}, budgets = {list(sizes)} for {len(y_train)} rows",
-            cure="neighbours=5 for one choice; leave budgets out to use all labels",
-        )
-    scaling = Scaling.fit(Z_train) if scaling is None else scaling
-    features = scaling(Z_train)
-    predictions = _predict(scaling(Z_test), features, y_train, ks, sizes, metric)
-    own = _predict(features, features, y_train, ks, sizes, metric, leave_one_out=True)
-    right = [[np.mean(row[:size] == y_train[:size]) for row in rows] for rows, size in zip(own, sizes, strict=True)]
-    return KNNProbe(ks, sizes, predictions, (predictions == y_test).mean(axis=2), np.array(right))
+    given = check_probe_data(Z_train, y_train, Z_test, y_test)
+    n = len(given.y_train)
+    metric = "cosine" if checks.choice(metric, "metric", get_args(Metric)) == "cosine" else "euclidean"
+    is_single = isinstance(neighbours, (int, np.integer)) or getattr(neighbours, "shape", None) == ()
+    numbers = (neighbours,) if is_single else neighbours
+    ks = tuple(sorted(set(checks.whole_numbers(numbers, "neighbours", least=1))))
+    sizes = (n,) if budgets is None else tuple(sorted(set(checks.whole_numbers(budgets, "budgets", least=2, most=n))))
+    scaling = check_scaling(scaling, given.Z_train)
+    rows = scaling(given.Z_train).astype(np.float64)
+    tests = scaling(given.Z_test).astype(np.float64)
+    predictions = _predict(tests, rows, given.y_train, ks, sizes, metric)
+    own = _predict(rows, rows, given.y_train, ks, sizes, metric, leave_one_out=True)
+    right = [
+        [np.mean(row[:size] == given.y_train[:size]) for row in by_k] for by_k, size in zip(own, sizes, strict=True)
+    ]
+    accuracies = (predictions == given.y_test).mean(axis=2)
+    return KNNProbe(ks, sizes, given.classes[predictions], accuracies, np.array(right), given.majority)
 
 
 def _predict(
@@ -127,7 +137,9 @@ def _predict(
         for size in sizes:
             nearest = order[order < size].reshape(len(order), size)
             voters = size - (leave_one_out & (itself < size)).astype(int)
-            parts[-1].append(_vote(y[nearest[:, : ks[-1]]], [np.minimum(k, voters) for k in ks], int(y.max()) + 1))
+            parts[-1].append(
+                _vote(y[nearest[:, : ks[-1]]], [np.minimum(min(k, size), voters) for k in ks], int(y.max()) + 1)
+            )
     return np.concatenate([np.array(part) for part in parts], axis=2)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from leadline.data import check_features
+from leadline.probing.scaling import exact_features
 
 EPSILON = 1e-7
 """What RankMe adds to each share: the paper's number for float32."""
@@ -30,7 +30,8 @@ def rank_me(Z: Any) -> float:
     Reference: Garrido, Balestriero, Najman & LeCun, *RankMe: Assessing the downstream performance of pretrained
     self-supervised representations by their rank*, 2023 (equations 1 and 2).
     """
-    Z = check_features(Z, "Z", dtype=np.float64)
-    sizes = np.linalg.svd(Z, compute_uv=False)
+    rows = exact_features(Z, "Z").astype(np.float64)
+    largest = np.abs(rows).max() or 1.0
+    sizes = np.linalg.svd(rows / largest, compute_uv=False)
     share = sizes / (sizes.sum() or 1.0) + EPSILON
     return float(np.exp(-(share * np.log(share)).sum()))

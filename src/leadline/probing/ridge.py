@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from leadline.data import check_features
+from leadline import checks
 from leadline.errors import InputError
-from leadline.probing.linear import check_strengths
-from leadline.probing.scaling import Scaling
+from leadline.probing.linear import check_scaling, check_strengths
+from leadline.probing.scaling import Scaling, exact_features
+from leadline.sounding import Verdict, decimals
 
 RIDGE_STRENGTHS = tuple(10.0**power for power in range(-4, 5))
 """Values of C (inverse regularisation) that are tried; each costs next to nothing."""
@@ -33,9 +34,21 @@ class RidgeProbe:
     intercepts: Float[np.ndarray, "subsets targets"]
     scaling: Scaling
 
+    @property
+    def verdict(self) -> Verdict:
+        """The mean share of the variance that is explained."""
+        subsets = len(self.r2)
+        return Verdict(
+            f"the ridge probe explains {decimals(100 * self.r2.mean(), '.1f')} % of the variance of the test rows "
+            f"(mean of {subsets} label subset{'s' * (subsets > 1)}); predicting the mean explains 0 %"
+        )
+
+    def __str__(self) -> str:
+        return str(self.verdict)
+
     def predict(self, Z: Any) -> Float[np.ndarray, "subsets n targets"]:
         """Predicted quantities for rows of features, by each subset's fit."""
-        rows = self.scaling(check_features(Z, "Z", dtype=np.float64))
+        rows = self.scaling(Z).astype(np.float64)
         return rows @ self.coefficients.transpose(0, 2, 1) + self.intercepts[:, None]
 
 
@@ -75,25 +88,22 @@ def ridge_probe(
     Reference: Hoerl & Kennard, *Ridge regression*, 1970; Allen, *The relationship between variable selection and data
     augmentation and a method for prediction*, 1974 (leave-one-out errors).
     """
-    Z_train, Z_test = (
-        check_features(Z, name, dtype=np.float64) for Z, name in ((Z_train, "Z_train"), (Z_test, "Z_test"))
-    )
-    y_train, y_test = (
-        check_quantities(y_train, len(Z_train), "y_train"),
-        check_quantities(y_test, len(Z_test), "y_test"),
-    )
-    if Z_train.shape[1] != Z_test.shape[1] or y_train.shape[1] != y_test.shape[1]:
+    rows, tests = exact_features(Z_train, "Z_train"), exact_features(Z_test, "Z_test")
+    quantities = check_quantities(y_train, len(rows), "y_train")
+    truth = check_quantities(y_test, len(tests), "y_test")
+    if rows.shape[1] != tests.shape[1] or quantities.shape[1] != truth.shape[1]:
         raise InputError(
             "training and test rows must be equally wide",
-            got=f"{Z_train.shape[1]} and {Z_test.shape[1]} features, {y_train.shape[1]} and {y_test.shape[1]} targets",
+            got=f"{rows.shape[1]} and {tests.shape[1]} features, {quantities.shape[1]} and {truth.shape[1]} targets",
             cure="encode both with the same encoder",
         )
     values = np.array(check_strengths(strengths))
-    index = _subsets(subsets, len(Z_train))
-    scaling = Scaling.fit(Z_train) if scaling is None else scaling
-    own_errors, W, b, chosen = solve_ridge(scaling(Z_train)[index], y_train[index], values)
-    squares = (scaling(Z_test) @ W.transpose(0, 2, 1) + b[:, None] - y_test) ** 2
-    r2 = (1 - squares.mean(axis=1) / y_test.var(axis=0)).mean(axis=1)
+    index = _subsets(subsets, len(rows))
+    scaling = check_scaling(scaling, rows)
+    scaled = scaling(rows).astype(np.float64)
+    own_errors, W, b, chosen = solve_ridge(scaled[index], quantities[index], values)
+    squares = (scaling(tests).astype(np.float64) @ W.transpose(0, 2, 1) + b[:, None] - truth) ** 2
+    r2 = (1 - squares.mean(axis=1) / truth.var(axis=0)).mean(axis=1)
     return RidgeProbe(r2, squares.mean(axis=(1, 2)), chosen, own_errors, W, b, scaling)
 
 
@@ -117,26 +127,38 @@ def solve_ridge(
 
 def check_quantities(y: Any, n: int, name: str) -> Float[np.ndarray, "n targets"]:
     """Quantities as a matrix of finite numbers, one row for each row of features, or a refusal."""
-    array = np.asarray(y)
-    array = check_features(array[:, None] if array.ndim == 1 else array, name, dtype=np.float64)
-    if len(array) != n:
-        raise InputError("quantities and rows must be equal in number", got=f"{len(array)} in {name} for {n} rows")
-    if (array == array[0]).all(axis=0).any():
+    given = checks.array(y, name)
+    quantities = exact_features(given[:, None] if given.ndim == 1 else given, name).astype(np.float64)
+    if len(quantities) != n:
+        raise InputError("quantities and rows must be equal in number", got=f"{len(quantities)} in {name} for {n} rows")
+    is_constant = (quantities == quantities[0]).all(axis=0)
+    if is_constant.any():
         raise InputError(
             "a quantity to regress on must change from row to row",
-            got=f"{name} is {array[0, int((array == array[0]).all(axis=0).argmax())]:g} in all {n} rows",
+            got=f"{name} is {quantities[0, int(is_constant.argmax())]:g} in all {n} rows",
             cause="one row only, or the wrong column was named",
         )
-    return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = quantities.var(axis=0)
+    if not np.isfinite(spread).all() or not (spread > 0).all():
+        raise InputError(
+            f"{name} must have a finite variance above 0",
+            got=f"{name} with numbers up to {np.abs(quantities).max():g}",
+            cure="rescale the quantity",
+        )
+    return quantities
 
 
 def _subsets(subsets: Any, n: int) -> np.ndarray:
-    index = np.arange(n)[None] if subsets is None else np.asarray(subsets)
-    if index.ndim != 2 or index.dtype.kind not in "iu" or index.shape[1] < 2 or index.min() < 0 or index.max() >= n:
+    if subsets is None and n >= 2:
+        return np.arange(n)[None]
+    index = np.arange(n)[None] if subsets is None else checks.array(subsets, "subsets")
+    is_matrix = index.ndim == 2 and index.dtype.kind in "iu" and index.shape[0] > 0 and index.shape[1] > 1
+    if not is_matrix or index.min() < 0 or index.max() >= n:
         raise InputError(
             "subsets are row numbers of shape (subsets, labels), at least two labels each",
             got=f"subsets of shape {index.shape}, dtype {index.dtype}"
-            + (f", up to {index.max()} with {n} rows" if index.size else ""),
+            + (f", up to {index.max()} with {n} rows" if index.size and index.dtype.kind in "iu" else ""),
             cure="rng.permuted(np.tile(np.arange(n), (10, 1)), axis=1)[:, :b]",
         )
     return index

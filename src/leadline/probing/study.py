@@ -9,13 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from leadline import checks
 from leadline.data import Roles, check_labels, fingerprint, label_subsets
 from leadline.errors import InputError, context
 from leadline.probing.efficiency import BASELINES, LabelEfficiency, Measure
-from leadline.probing.linear import STRENGTHS, check_strengths, solve_probes
+from leadline.probing.linear import STRENGTHS, Criterion, check_criterion, check_strengths, solve_probes
 from leadline.probing.rank import rank_me
-from leadline.probing.representation import Inputs, as_encode, encode_rows, seen_by
+from leadline.probing.representation import Inputs, as_encode, encode_rows, is_count, majority_share, seen_by
 from leadline.probing.ridge import RIDGE_STRENGTHS, check_quantities, solve_ridge
+from leadline.probing.roles import check_roles, refuse_untestable
 from leadline.probing.scaling import Scaling
 from leadline.sounding import Protocol
 
@@ -38,14 +40,14 @@ class Probe:
     measure: Measure
     strengths: tuple[float, ...]
     """Values of C to choose from unless told otherwise."""
-    fit: Callable[[Tensor, Tensor, tuple[float, ...]], Fits]
-    """Scaled features (batch, rows, d), what is probed for (batch, rows), and strengths."""
+    fit: Callable[[Tensor, Tensor, tuple[float, ...], Criterion], Fits]
+    """Scaled features (batch, rows, d), what is probed for (batch, rows), strengths, and how one of them is chosen."""
     score: Callable[[Tensor, Tensor], Tensor]
     """From outputs (batch, rows, outputs) and the truth (rows,) to one number for each problem."""
 
 
-def _fit_classes(Z: Tensor, y: Tensor, strengths: tuple[float, ...]) -> Fits:
-    solution = solve_probes(Z, y, int(y.max()) + 1, strengths, TOLERANCE)
+def _fit_classes(Z: Tensor, y: Tensor, strengths: tuple[float, ...], criterion: Criterion) -> Fits:
+    solution = solve_probes(Z, y, int(y.max()) + 1, strengths, TOLERANCE, criterion)
     return Fits(solution.fits.coefficients.squeeze(1), solution.fits.intercepts.squeeze(1), solution.strengths)
 
 
@@ -53,7 +55,7 @@ def _share_right(outputs: Tensor, y: Tensor) -> Tensor:
     return (outputs.argmax(2) == y).double().mean(1)
 
 
-def _fit_quantity(Z: Tensor, y: Tensor, strengths: tuple[float, ...]) -> Fits:
+def _fit_quantity(Z: Tensor, y: Tensor, strengths: tuple[float, ...], criterion: Criterion) -> Fits:
     solved = [
         solve_ridge(rows[None].double().numpy(), quantity[None, :, None].numpy(), np.array(strengths))[1:]
         for rows, quantity in zip(Z, y, strict=True)
@@ -84,6 +86,7 @@ def label_efficiency(
     seeds: Sequence[int] | None = None,
     probe: Literal["logistic", "ridge"] = "logistic",
     strengths: float | Sequence[float] | None = None,
+    criterion: Criterion = "likelihood",
     baselines: Sequence[str] = BASELINES,
     transductive: bool = False,
 ) -> LabelEfficiency:
@@ -105,13 +108,15 @@ def label_efficiency(
             ``encode`` or a fitted scikit-learn transformer; or a list with one for each seed.
         X: rows of shape (n, d); or images, of shape (n, channels, height, width), which modules and functions of your
             own are given as they are.
-        y: class indices of shape (n,), or quantities.
+        y: class indices of shape (n,), or quantities, of which there is one for each row.
         roles: one :class:`~leadline.data.Roles` for each seed, at least two; of a quantity, ``split_roles(n, seed=…)``.
         labels: label counts; ``"all"`` is the whole probe pool.
         num_subsets: label subsets of each count and seed.
-        seeds: draw the label subsets and the untrained weights; by default 0, 1, 2, ...
+        seeds: draw the label subsets and the untrained weights; by default 0, 1, 2, ... Two seeds give no intervals.
         probe: ``"logistic"`` for classes, ``"ridge"`` for a quantity.
         strengths: values of C to choose from; by default those of :func:`linear_probe` or :func:`ridge_probe`.
+        criterion: of the choice among ``strengths`` inside the labels, as of :func:`linear_probe`; a ridge regression
+            always takes its leave-one-out error.
         baselines: those that are probed; ``"raw"`` is one of them, since everything is held against it.
         transductive: allow encoders that were pretrained on rows that are probed or tested here.
 
@@ -125,25 +130,33 @@ def label_efficiency(
     >>> study.names, study.accuracy.shape
     (('pca', 'raw'), (2, 2, 1, 2))
     """
+    encoders = checks.mapping(encoders, "encoders")
+    for name in encoders:
+        checks.text(name, "names of encoders", least=1)
     inputs = Inputs.of(X)
     X = inputs.flat
-    kind = _probe(probe)
-    y = check_labels(y, len(X)) if kind.measure == "accuracy" else check_quantities(y, len(X), "y")[:, 0]
-    strata = y if kind.measure == "accuracy" else y > y.mean()
+    kind = PROBES[checks.choice(probe, "probe", PROBES)]
+    criterion = check_criterion(criterion)
+    transductive = checks.flag(transductive, "transductive")
+    num_subsets = checks.whole_number(num_subsets, "num_subsets", least=1, most=MOST_SUBSETS)
+    baselines = tuple(checks.choice(name, "baselines", BASELINES) for name in checks.items(baselines, "baselines"))
+    truth, strata = _truth(y, len(X), kind)
     strengths = check_strengths(kind.strengths if strengths is None else strengths)
-    seeds = list(range(len(roles))) if seeds is None else [int(seed) for seed in seeds]
+    roles = check_roles(roles, "roles", len(X))
+    seeds = tuple(range(len(roles))) if seeds is None else checks.seeds(seeds)
     if len(roles) < 2 or len(seeds) != len(roles):
         raise InputError(
             "a study needs roles for at least two seeds, and as many seeds as roles",
             got=f"{len(roles)} roles and {len(seeds)} seeds",
             cure="roles=[split_roles(y, seed=seed) for seed in range(12)]",
         )
-    if "raw" not in baselines or not set(baselines) <= set(BASELINES):
+    if "raw" not in baselines:
         raise InputError(
             "the baselines are 'raw' and, if wanted, 'pca' and 'untrained'",
-            got=f"baselines = {tuple(baselines)}",
+            got=f"baselines = {baselines}",
             cure="leave the argument out for all three",
         )
+    refuse_untestable(truth, roles, are_classes=is_of_classes(kind))
     given = {name: one_per_seed(name, source, len(roles)) for name, source in encoders.items()}
     most = min(X.shape[1] // 2, *(len(role.pretrain_train) for role in roles))
     sources = _with_baselines(given, seeds, most, baselines)
@@ -153,13 +166,14 @@ def label_efficiency(
     if not transductive:
         _refuse_seen_rows(sources, inputs, roles, seeds)
     pool = min(len(role.probe_pool) for role in roles)
-    labels = [pool if label == "all" else label for label in labels]
+    listed: Any = (labels,) if isinstance(labels, (str, int, np.integer)) else checks.items(labels, "labels")
+    counts = [pool if _is_all(one) else one for one in listed]
     subsets = [
-        label_subsets(strata, role.probe_pool, labels, num=num_subsets, seed=seed)
+        label_subsets(strata, role.probe_pool, counts, num=num_subsets, seed=seed)
         for role, seed in zip(roles, seeds, strict=True)
     ]
     orders, budgets = [subset.order for subset in subsets], subsets[0].budgets
-    study = _Study(inputs, torch.tensor(y), roles, orders, budgets, kind, strengths)
+    study = _Study(inputs, torch.tensor(truth), roles, orders, budgets, kind, strengths, criterion)
     measured = {}
     for name, per_seed in sources.items():
         with context(f"in the representation {name!r}"):
@@ -173,10 +187,11 @@ def label_efficiency(
                 "num_subsets": num_subsets,
                 "probe": probe,
                 "strengths": list(strengths),
+                "criterion": criterion,
             },
             seeds=tuple(seeds),
             fingerprints={
-                "data": fingerprint(X, y),
+                "data": fingerprint(X, truth),
                 "roles": fingerprint(*(np.array([int(role.fingerprint, 16)], np.uint64) for role in roles)),
             },
         ),
@@ -188,7 +203,37 @@ def label_efficiency(
         strengths=chosen,
         rank_me=np.array(ranks),
         measure=kind.measure,
+        majority=np.array([majority_share(truth[role.test]) for role in roles]) if is_of_classes(kind) else None,
     )
+
+
+MOST_SUBSETS = 10_000
+"""Label subsets of each count and seed, at most; more are a slip of the pen."""
+
+
+def is_of_classes(kind: Probe) -> bool:
+    """True for a probe of classes, False for one of a quantity."""
+    return kind.measure == "accuracy"
+
+
+def _is_all(label: Any) -> bool:
+    return isinstance(label, str) and label == "all"
+
+
+def _truth(y: Any, n: int, kind: Probe) -> tuple[np.ndarray, np.ndarray]:
+    """What is probed for, and the classes by which label subsets are stratified; classes are numbered from 0."""
+    if is_of_classes(kind):
+        labels = check_labels(checks.array(y, "y"), n)
+        places = np.unique(labels, return_inverse=True)[1]
+        return places, places
+    quantities = check_quantities(y, n, "y")
+    if quantities.shape[1] > 1:
+        raise InputError(
+            "label_efficiency() probes one quantity: y of shape (n,)",
+            got=f"y with {quantities.shape[1]} columns",
+            cure="make a study for each column, y[:, 0], or fit ridge_probe(), which takes several",
+        )
+    return quantities[:, 0], (quantities[:, 0] > quantities[:, 0].mean()).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,17 +247,28 @@ class _Study:
     budgets: tuple[int, ...]
     probe: Probe
     strengths: tuple[float, ...]
+    criterion: Criterion
 
     def measure(self, name: str, per_seed: list[Any]) -> tuple[int, np.ndarray, list[float]]:
-        """Features, then test accuracy, validation accuracy and strength (3, seeds, budgets, subsets), and RankMe."""
-        features, ranks = [], []
+        """Features, then test accuracy, validation accuracy and strength (3, seeds, budgets, subsets), and RankMe.
+
+        Seeds that share an encoder and pretraining rows share their features, which are computed once.
+        """
+        known: dict[tuple[int, bytes], tuple[Tensor, float]] = {}
+        keys = []
         for role, source in zip(self.roles, per_seed, strict=True):
-            X = self.inputs.for_(source)
-            encode = as_encode(source, X[role.pretrain_train])
-            codes = encode_rows(encode, X[role.pretrain_train], name)
-            ranks.append(rank_me(codes))
-            features.append(torch.from_numpy(Scaling.fit(codes)(encode_rows(encode, X, name))))
-        return features[0].shape[1], np.stack([self._at(features, budget) for budget in self.budgets], axis=2), ranks
+            rows = role.pretrain_train
+            key = (source if is_count(source) else id(source), rows.tobytes())
+            keys.append(key)
+            if key not in known:
+                X = self.inputs.for_(source)
+                encode = as_encode(source, X[rows])
+                codes = encode_rows(encode, X[rows], name)
+                scaled = Scaling.fit(codes)(encode_rows(encode, X, name))
+                known[key] = torch.from_numpy(scaled.astype(np.float32)), rank_me(codes)
+        features = [known[key][0] for key in keys]
+        numbers = np.stack([self._at(features, budget) for budget in self.budgets], axis=2)
+        return features[0].shape[1], numbers, [known[key][1] for key in keys]
 
     def _at(self, features: list[Tensor], budget: int) -> Float[np.ndarray, "3 seeds subsets"]:
         """All seeds and subsets at one budget, solved together; subsets that are the whole pool are solved once."""
@@ -221,7 +277,7 @@ class _Study:
         rows = [torch.from_numpy(order[:distinct, :budget]) for order in self.orders]
         Z = torch.cat([Z[index] for Z, index in zip(features, rows, strict=True)])
         y = torch.cat([self.y[index] for index in rows])
-        fits = self.probe.fit(Z, y, self.strengths)
+        fits = self.probe.fit(Z, y, self.strengths, self.criterion)
         shape = (len(features), distinct)
         maps = [(W, b) for W, b in zip(fits.W.unflatten(0, shape), fits.b.unflatten(0, shape), strict=True)]
         measured = [
@@ -241,7 +297,8 @@ def _with_baselines(
 ) -> dict[str, list[Any]]:
     """The representations with the baselines that are wanted at the end; PCA of at most so many components."""
     trained = [per_seed for per_seed in sources.values() if hasattr(per_seed[0], "untrained")]
-    components = max(1, min([most, *(encoder.output_size for encoder in (trained[0] if trained else []))]))
+    sizes = [encoder.output_size for encoder in (trained[0] if trained else []) if hasattr(encoder, "output_size")]
+    components = max(1, min([most, *sizes]))
     added: dict[str, list[Any]] = {"raw": ["raw"] * len(seeds), "pca": [components] * len(seeds)}
     if trained:
         added["untrained"] = [encoder.untrained(seed) for encoder, seed in zip(trained[0], seeds, strict=True)]
@@ -279,12 +336,6 @@ def _refuse_seen_rows(
                         cause="encoders and roles in different orders, pretraining on all rows, or rows that repeat",
                         cure="pretrain on X[roles.pretrain_train] only, or say transductive=True",
                     )
-
-
-def _probe(name: str) -> Probe:
-    if name not in PROBES:
-        raise InputError("a probe is 'logistic', for classes, or 'ridge', for a quantity", got=f"probe = {name!r}")
-    return PROBES[name]
 
 
 def refuse_other_shapes(per_seed: list[Any], inputs: Inputs, name: str) -> None:

@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
+from leadline import checks
 from leadline.data import Dataset, Roles
-from leadline.data.dataset import check_count
 from leadline.errors import InputError, context
-from leadline.probing.efficiency import BASELINES
-from leadline.probing.representation import Inputs, as_encode, seen_by
+from leadline.probing.efficiency import BASELINES, seeds_in_words
+from leadline.probing.representation import Inputs, as_encode, is_count, seen_by
+from leadline.probing.roles import check_roles
 from leadline.probing.study import label_efficiency, one_per_seed, refuse_other_shapes
-from leadline.sounding import Interval, Protocol, Sounding, Verdict
-from leadline.statistics import Effect, effect, paired_interval
+from leadline.sounding import Interval, Protocol, Sounding, Verdict, decimals
+from leadline.statistics import PERCENT, POINTS, Effect, effect, paired_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,10 +37,12 @@ class TransferMatrix(Sounding):
     """Label count on each target."""
     accuracy: Float[np.ndarray, "sources targets seeds subsets"]
     """On the test role, in [0, 1]. In a column all share roles and label subsets, so that differences are paired."""
+    majority: Float[np.ndarray, "targets seeds"]
+    """Share of the most frequent class in each test role: the accuracy of always predicting it."""
 
     def interval(self, source: str, target: str) -> Interval:
         """Mean accuracy over seeds, in percent, with its 95 % interval."""
-        return paired_interval(100 * self._at(source, target))
+        return paired_interval(100 * self._at(source, target), bounds=PERCENT)
 
     def gain(self, source: str, target: str, over: str = "raw") -> Effect:
         """Paired difference of two sources on one target, in points of accuracy.
@@ -49,7 +52,7 @@ class TransferMatrix(Sounding):
         """
         difference = 100 * (self._at(source, target) - self._at(over, target))
         labels = self.labels[self.targets.index(target)]
-        return effect(difference, f"{source} minus {over} on {target}, {labels} labels", "points")
+        return effect(difference, f"{source} minus {over} on {target}, {labels} labels", "points", bounds=POINTS)
 
     @property
     def verdict(self) -> Verdict:
@@ -59,22 +62,27 @@ class TransferMatrix(Sounding):
         pairs = [(source, target) for source, target in pairs if source != target] or pairs
         gains = {pair: self.gain(*pair).interval for pair in pairs}
         best = max(gains, key=lambda pair: gains[pair].estimate)
+        at = self.targets.index(best[1])
+        raw = decimals(self.interval("raw", best[1]).estimate, ".1f")
+        largest = decimals(100 * self.majority[at].mean(), ".1f")
         told = [
-            f"{best[0]} on {best[1]}: {gains[best]:+.1f} points over raw inputs with "
-            f"{self.labels[self.targets.index(best[1])]} labels, the best of {len(pairs)}"
+            f"{best[0]} on {best[1]}: {gains[best]:+.1f} points over raw inputs with {self.labels[at]} labels, "
+            f"the best of {len(pairs)} (raw inputs reach {raw} %, always predicting the largest class {largest} %)"
         ]
+        seeds = self.accuracy.shape[2]
+        over = f"95 % intervals over {seeds} seeds" if gains[best].is_known else seeds_in_words(seeds)
         for control in ("raw", "untrained"):
-            if control in self.sources:
+            if control in self.sources and gains[best].is_known:
                 intervals = [self.gain(*pair, over=control).interval for pair in pairs]
                 above, below = (sum(getattr(i, side)(0) is True for i in intervals) for side in ("above", "below"))
                 told.append(f"over {control} {above} of {len(pairs)} gain and {below} lose")
-        return Verdict(f"{'; '.join(told)} (95 % intervals over {self.accuracy.shape[2]} seeds)")
+        return Verdict(f"{'; '.join(told)} ({over})")
 
     def table(self) -> "pd.DataFrame":
         """One row per source and target.
 
         Columns: ``accuracy`` (percent), ``gain`` over raw inputs and ``gain over untrained`` (points), each with its
-        95 % interval.
+        95 % interval, and ``largest class``: its share of the target's test rows (percent).
         """
         import pandas as pd
 
@@ -87,7 +95,7 @@ class TransferMatrix(Sounding):
                 row: dict[str, Any] = {"source": source, "target": target, "labels": self.labels[j]}
                 for what, interval in found.items():
                     row |= {what: interval.estimate, f"{what} low": interval.low, f"{what} high": interval.high}
-                rows.append(row)
+                rows.append({**row, "largest class": 100 * self.majority[j].mean()})
         return pd.DataFrame(rows)
 
     def figure(self) -> "go.Figure":
@@ -98,8 +106,8 @@ class TransferMatrix(Sounding):
 
     def _at(self, source: str, target: str) -> Float[np.ndarray, "seeds subsets"]:
         for name, known, what in ((source, self.sources, "source"), (target, self.targets, "target")):
-            if name not in known:
-                raise InputError(f"no such {what}", got=repr(name), cure=f"use one of {', '.join(known)}")
+            if not isinstance(name, str) or name not in known:
+                raise InputError(f"no such {what}", got=checks.shown(name), cure=f"use one of {', '.join(known)}")
         return self.accuracy[self.sources.index(source), self.targets.index(target)]
 
 
@@ -146,6 +154,10 @@ def transfer_matrix(
     Reference: Zhai et al., *A large-scale study of representation learning with the visual task adaptation benchmark*,
     2019.
     """
+    sources = checks.mapping(sources, "sources")
+    targets = checks.mapping(targets, "targets")
+    roles = checks.mapping(roles, "roles")
+    adapters = {} if adapters is None else checks.mapping(adapters, "adapters")
     if not sources or not targets or not set(targets) <= set(roles):
         lacking = [name for name in targets if name not in roles]
         raise InputError(
@@ -154,7 +166,13 @@ def transfer_matrix(
             + (f", no roles for {lacking[0]!r}" if lacking else ""),
             cure='roles={"digits": [split_roles(digits.y, seed=seed) for seed in range(12)]}',
         )
-    adapters = dict(adapters or {})
+    roles = {target: check_roles(roles[target], f"roles[{target!r}]") for target in targets}
+    for target, dataset in targets.items():
+        checks.instance(dataset, f"targets[{target!r}]", Dataset, cure="leadline.data.Dataset(X, y, name)")
+    for name, adapter in adapters.items():
+        if name not in sources:
+            raise InputError("adapters name sources", got=f"{name!r} in adapters", cure=f"one of {list(sources)}")
+        checks.function(adapter, f"adapters[{name!r}]")
     columns = {}
     for target, dataset in targets.items():
         columns[target] = {
@@ -173,7 +191,11 @@ def transfer_matrix(
                     dataset.X,
                     dataset.labels,
                     roles=roles[target],
-                    labels=["all" if labels_per_class == "all" else _count(labels_per_class, dataset)],
+                    labels=[
+                        "all"
+                        if isinstance(labels_per_class, str) and labels_per_class == "all"
+                        else _count(labels_per_class, dataset)
+                    ],
                     num_subsets=num_subsets,
                     seeds=seeds,
                     transductive=transductive,
@@ -194,6 +216,7 @@ def transfer_matrix(
         targets=tuple(targets),
         labels=tuple(int(study.budgets[0]) for study in studies),
         accuracy=np.stack([study.accuracy[:, :, 0] for study in studies], axis=1),
+        majority=np.stack([study.majority for study in studies]),
     )
 
 
@@ -209,13 +232,17 @@ def resized(dataset: Dataset, image_size: tuple[int, int]) -> Float32[np.ndarray
     >>> resized(data.digits(), (4, 4)).shape
     (1797, 16)
     """
+    dataset = checks.instance(dataset, "dataset", Dataset, cure="leadline.data.Dataset(X, image_size=(h, w))")
+    listed = checks.whole_numbers(image_size, "image_size", least=1, most=10_000, at_least=2)
+    if len(listed) != 2:
+        raise InputError("image_size must be (height, width)", got=f"image_size = {checks.shown(image_size)}")
     images = torch.from_numpy(dataset.images)
-    small = torch.nn.functional.interpolate(images, image_size, mode="bilinear", antialias=True, align_corners=False)
+    small = torch.nn.functional.interpolate(images, listed, mode="bilinear", antialias=True, align_corners=False)
     return small.flatten(1).numpy()
 
 
 def _count(labels_per_class: int, dataset: Dataset) -> int:
-    return check_count(labels_per_class, "labels_per_class") * len(np.unique(dataset.labels))
+    return checks.whole_number(labels_per_class, "labels_per_class", least=1) * len(np.unique(dataset.labels))
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,7 +277,7 @@ class _Rebuilt(_Adapted):
 
 def _adapted(source: Any, adapter: Adapter, target: Dataset) -> Any:
     """What a source makes of adapted rows; one that remembers the rows it saw, or can be rebuilt, still can."""
-    if isinstance(source, int):
+    if is_count(source):
         raise InputError(
             "an adapter brings rows into the form that an encoder takes; principal components take any",
             got=f"{source} components with an adapter",

@@ -1,5 +1,6 @@
 """Fine-tuning: what an encoder is worth where it may change, too."""
 
+import math
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from leadline.data.dataset import check_count
+from leadline import checks
 from leadline.errors import InputError
-from leadline.probing.linear import FOLDS, linear_probe
+from leadline.probing.linear import FOLDS, accuracy_verdict, linear_probe
 from leadline.probing.representation import Inputs, check_probe_data, features_of
+from leadline.sounding import Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,16 +32,34 @@ class FineTuned:
     """Mean negative log-likelihood of held-out labels at the start and after each epoch, in nats; or empty."""
     model: nn.Module
     """Encoder and linear head, in evaluation mode: rows to scores of classes."""
+    classes: Int[np.ndarray, " classes"]
+    """The labels of the classes, ascending."""
+    majority: float
+    """Share of the most frequent class among the test rows: the accuracy of always predicting it."""
+    offset: Float[np.ndarray, " features"] | None = None
+    """What the encoder subtracts from rows in float64 before it converts them; ``None`` for most encoders."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The accuracy and the share of the largest class."""
+        return accuracy_verdict(f"the encoder, tuned for {self.epochs} epochs,", self.accuracy, self.majority)
+
+    def __str__(self) -> str:
+        return str(self.verdict)
 
     def probabilities(self, X: Any) -> Float[np.ndarray, "n classes"]:
-        """Predicted distribution over classes for rows."""
+        """Predicted distribution over :attr:`classes` for rows.
+
+        Raises:
+            InputError: rows of another shape than those that it was tuned on, or not finite.
+        """
         first = next(self.model.parameters())
-        with torch.no_grad():
-            return self.model(torch.tensor(_rows(X, "X").shaped).to(first)).softmax(1).cpu().numpy()
+        rows = torch.tensor(_shifted(_rows(X, "X"), self.offset)).to(first)
+        return features_of(self.model, self.model, rows).softmax(1).cpu().numpy()
 
     def predict(self, X: Any) -> Int[np.ndarray, " n"]:
         """The most likely class of each row."""
-        return self.probabilities(X).argmax(axis=1)
+        return self.classes[self.probabilities(X).argmax(axis=1)]
 
 
 class _Classifier(nn.Module):
@@ -79,7 +99,7 @@ def fine_tune(
         X_train: rows of shape (n, features), or of the shape that the module takes.
         y_train: class indices of shape (n,).
         X_test: rows of shape (m, features), or as those for training.
-        y_test: class indices of shape (m,).
+        y_test: class indices of shape (m,), of classes that ``y_train`` holds.
         epochs: passes over the labelled rows at most.
         batch_size: rows per step.
         lr: learning rate of Adam, > 0.
@@ -98,16 +118,23 @@ def fine_tune(
     Reference: Kumar et al., *Fine-tuning can distort pretrained features and underperform out-of-distribution*, 2022
     (first the probe, then the encoder).
     """
-    inputs = [_rows(X, name) for X, name in ((X_train, "X_train"), (X_test, "X_test"))]
-    _, y_train, _, y_test = check_probe_data(inputs[0].flat, y_train, inputs[1].flat, y_test, dtype=np.float32)
-    settings = {"epochs": epochs, "batch_size": batch_size, "patience": patience}
-    for name, value in settings.items():
-        check_count(value, name)
-    if not 0 < lr < float("inf"):
-        raise InputError("the learning rate must be positive and finite", got=f"lr = {lr}", cure="try 1e-3")
+    trained, tested = _rows(X_train, "X_train"), _rows(X_test, "X_test")
+    if trained.shaped.shape[1:] != tested.shaped.shape[1:]:
+        raise InputError(
+            "X_train and X_test must have rows of one shape",
+            got=f"rows of shape {trained.shaped.shape[1:]} and {tested.shaped.shape[1:]}",
+        )
+    given = check_probe_data(trained.flat, y_train, tested.flat, y_test)
+    y_train, y_test = given.y_train, given.y_test
+    epochs = checks.whole_number(epochs, "epochs", least=1)
+    batch_size = checks.whole_number(batch_size, "batch_size", least=1)
+    patience = checks.whole_number(patience, "patience", least=1)
+    seed = checks.seed(seed)
+    lr = checks.number(lr, "lr", above=0, cure="try 1e-3")
     module = _module(encoder)
     first = next(module.parameters())
-    rows, tests = (torch.tensor(one.shaped).to(first) for one in inputs)
+    offset = getattr(encoder, "offset", None)
+    rows, tests = (torch.tensor(_shifted(one, offset)).to(first) for one in (trained, tested))
     labels = torch.from_numpy(y_train).to(first.device)
     held_out, classes = _every_third(y_train), int(y_train.max()) + 1
     losses, count = np.empty(0), 0
@@ -126,18 +153,26 @@ def fine_tune(
         frozen = _accuracy(model, tests, y_test)
         for _ in _epochs(model, rows, labels, count, batch_size, lr):
             pass
-    return FineTuned(_accuracy(model, tests, y_test), frozen, count, losses, model.eval().requires_grad_(False))
+    model = model.eval().requires_grad_(False)
+    accuracy = _accuracy(model, tests, y_test)
+    return FineTuned(accuracy, frozen, count, losses, model, given.classes, given.majority, offset)
+
+
+def _shifted(given: Inputs, offset: np.ndarray | None) -> np.ndarray:
+    """Rows as the module takes them."""
+    return given.shaped if offset is None else (given.flat - offset).reshape(given.shaped.shape)
 
 
 def _rows(X: Any, name: str) -> Inputs:
-    if getattr(X, "ndim", 2) > 2 and np.asarray(X).dtype.kind in "iu":
+    array = checks.array(X, name)
+    if array.ndim > 2 and array.dtype.kind in "iu":
         raise InputError(
             "images that a module is tuned on are floating-point numbers",
-            got=f"{name} of dtype {X.dtype}",
+            got=f"{name} of dtype {array.dtype}",
             cause="pixels from 0 to 255, and not known whether the module takes them so",
             cure=f"{name} / 255 if the encoder was trained on that, as Leadline's are; else {name}.astype('float32')",
         )
-    return Inputs.of(X, name)
+    return Inputs.of(array, name)
 
 
 def _module(encoder: Any) -> nn.Module:
@@ -146,7 +181,7 @@ def _module(encoder: Any) -> nn.Module:
     if not isinstance(module, nn.Module) or next(module.parameters(), None) is None:
         raise InputError(
             "only a module with parameters can be fine-tuned",
-            got=f"{encoder!r:.80}",
+            got=checks.shown(encoder),
             cause="a pretrained model instead of its encoder" if hasattr(encoder, "encoder") else None,
             cure="hand over pretrained.encoder, or the torch.nn.Module itself; linear_probe takes any function",
         )
@@ -162,10 +197,10 @@ def _start(module: nn.Module, rows: Tensor, y: np.ndarray, classes: int) -> _Cla
     """A copy of the encoder below the linear probe on its features, which is what training starts from."""
     copy = deepcopy(module).requires_grad_(True).eval()
     codes = features_of(module, lambda x: _code(copy, x), rows)
-    if len(codes) != len(rows):
+    if not isinstance(codes, Tensor) or len(codes) != len(rows):
         raise InputError(
             "an encoder gives one row of features for each row",
-            got=f"features of shape {tuple(codes.shape)} for {len(rows)} rows",
+            got=f"{checks.shown(codes)} for {len(rows)} rows",
         )
     features = codes.double().cpu().numpy()
     probe = linear_probe(features, y, features, y, dtype=np.float64)
@@ -188,7 +223,15 @@ def _epochs(
         order = torch.randperm(len(rows)).to(rows.device)
         for batch in order.tensor_split(-(-len(rows) // batch_size)):
             optimiser.zero_grad()
-            nn.functional.cross_entropy(model(rows[batch]), labels[batch]).backward()
+            try:
+                nn.functional.cross_entropy(model(rows[batch]), labels[batch]).backward()
+            except (RuntimeError, TypeError, ValueError) as error:
+                raise InputError(
+                    "the encoder must train on batches of batch_size rows",
+                    got=f"batch_size = {batch_size}, a batch of {len(batch)} rows: {error}",
+                    cause="batch normalisation, which needs two rows" if len(batch) < 2 else None,
+                    cure="batch_size=32",
+                ) from error
             optimiser.step()
         yield model.eval()
 
@@ -198,7 +241,8 @@ def _search(training: Iterator[_Classifier], patience: int, held_out: tuple[Tens
     losses: list[float] = []
     for model in training:
         with torch.no_grad():
-            losses.append(float(nn.functional.cross_entropy(model(held_out[0]), held_out[1])))
+            loss = float(nn.functional.cross_entropy(model(held_out[0]), held_out[1]))
+        losses.append(loss if math.isfinite(loss) else math.inf)  # NaN would pass for the smallest
         if len(losses) - 1 - int(np.argmin(losses)) >= patience:
             break
     return np.array(losses)

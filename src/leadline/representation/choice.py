@@ -60,6 +60,7 @@ def held_out_accuracy(
     neighbours: np.ndarray,
     roles: Sequence[Roles],
     strengths: Float[np.ndarray, "kinds seeds"],
+    groups: np.ndarray | None = None,
 ) -> Float[np.ndarray, "kinds seeds draws"]:
     """Accuracies of probes on labels that were held out, of those that a seed does not report on.
 
@@ -70,8 +71,10 @@ def held_out_accuracy(
         neighbours: pretraining rows, which put codes on one scale.
         roles: who reports, for each seed; the other rows are parted here.
         strengths: C of the probes.
+        groups: equal for rows that stay together; by default for equal rows.
     """
-    draws = [_draws(X, y, role, seed) for seed, role in enumerate(roles)]
+    groups = row_fingerprints(X) if groups is None else groups
+    draws = [_draws(y, groups, role, seed) for seed, role in enumerate(roles)]
     accuracy = np.empty((len(encoders), len(roles), DRAWS))
     for k, per_seed in enumerate(encoders.values()):
         for i, encoder in enumerate(per_seed):
@@ -80,11 +83,11 @@ def held_out_accuracy(
     return accuracy
 
 
-def _draws(X: np.ndarray, y: np.ndarray, role: Roles, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _draws(y: np.ndarray, groups: np.ndarray, role: Roles, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Rows to fit on, as many in each draw, and rows that are held out; equal rows stay together."""
     open_ = np.union1d(role.probe_pool, role.probe_validation)
-    shares, groups = (0, 0, 1 - HELD_OUT, HELD_OUT, 0), row_fingerprints(X[open_])
-    parts = [split_roles(y[open_], seed=DRAWS * seed + d, fractions=shares, groups=groups) for d in range(DRAWS)]
+    shares = (0, 0, 1 - HELD_OUT, HELD_OUT, 0)
+    parts = [split_roles(y[open_], seed=DRAWS * seed + d, fractions=shares, groups=groups[open_]) for d in range(DRAWS)]
     most = min(len(part.probe_pool) for part in parts)
     rng = numpy_generator(seed, "representation.choice")
     return [(open_[rng.permutation(part.probe_pool)[:most]], open_[part.probe_validation]) for part in parts]

@@ -10,17 +10,20 @@ import numpy as np
 from jaxtyping import Float
 from torch import nn
 
+from leadline import checks
 from leadline.autoencoders import Encoder, Epoch, Examples, Pretrained, examples, finished_curves, pretrain_many
 from leadline.autoencoders.estimator import column_spreads
 from leadline.data import Roles, fingerprint, label_subsets, row_fingerprints, split_roles
-from leadline.data.dataset import check_count
-from leadline.errors import InputError, nearest
-from leadline.probing import LabelEfficiency, Scaling, label_efficiency, linear_probe, rank_me
+from leadline.errors import InputError
+from leadline.probing import LabelEfficiency, label_efficiency, rank_me
 from leadline.probing.representation import principal_components
+from leadline.probing.study import MOST_SUBSETS
 from leadline.randomness import numpy_generator
 from leadline.representation.choice import choose, held_out_accuracy
-from leadline.representation.material import ImageSize, Material, gather
+from leadline.representation.kept import STRENGTHS, KeptProbe, kept_probe
+from leadline.representation.material import ImageSize, Material, gather, retained
 from leadline.representation.study import RepresentationStudy
+from leadline.representation.twins import near_twins
 from leadline.representation.views import KINDS, View, unscaled, view_of
 from leadline.sounding import Protocol
 
@@ -33,11 +36,17 @@ SHARES = (0.0, 0.0, 0.6, 0.15, 0.25)
 LABELS_PER_CLASS = (1, 2, 5, 10, 20, 50)
 """Label counts of a study, beside the whole probe pool."""
 
-STRENGTHS = (0.001, 0.01, 0.1, 1.0)
-"""Values of C that the probes choose from, inside their labels."""
-
 MOST_PROBED = 2000
 """Labelled rows that are probed at most; a study of more says nothing new about few labels."""
+
+MOST_KEPT = 10_000
+"""Labelled rows that the kept probe is chosen by at most."""
+
+MOST_SEEDS = 1000
+"""Seeds of a study at most; more are a slip of the pen."""
+
+FAR = 1000.0
+"""Columns whose mean is more than this many spreads from zero are centred in float64 whenever rows are encoded."""
 
 NEIGHBOURS = 500
 """Pretraining rows by which codes are put on one scale, and of which their effective rank is taken."""
@@ -47,6 +56,9 @@ COMPONENTS = 64
 
 RATE = 2e10
 """Operations in a second of training, about, on one core of 2024; a weight costs six for every row."""
+
+STAGES = ("population", "refit")
+"""Folders below ``checkpoint`` for the trainings of all seeds and for the one more of the chosen kind."""
 
 SAMPLES = 10
 """Examples in the strip."""
@@ -87,7 +99,9 @@ def represent(
     by: of these a quarter is held out, five times over. No autoencoder sees any of them. The kind with the best mean
     accuracy on what is held out is chosen, or denoising where that is less than a standard error behind. What is
     reported is the accuracy of choosing so: each seed's rows to report on have no say in its choice. The encoder is of
-    the kind that all seeds together choose; of its seeds, the one with the lowest validation error.
+    the kind that all seeds together choose; of its seeds, the one with the lowest validation error. All probes choose
+    their C by the accuracy on held-out labels. The probe that is kept chooses it on all labels, and is measured by
+    five-fold cross-validation of that choice (:attr:`RepresentationStudy.probe`).
 
     Where there are fewer unlabelled than labelled rows, half of the labelled rows give up their labels and are
     pretrained on; the encoder is then pretrained once more, on all rows. Without labels nothing is probed, and the kind
@@ -97,7 +111,9 @@ def represent(
     are divided by 255, there as here.
 
     Args:
-        X: rows of shape (n, d), or images of shape (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3.
+        X: rows of shape (n, d), or images of shape (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3: an array,
+            a data frame, or a :class:`~leadline.data.Dataset`. The encoder keeps the names of columns, and the number
+            that pixels were divided by.
         y: labels of any kind, shape (n,); ``None``, NaN, the empty string or -1 where a row has none.
         X_unlabelled: more rows, without labels.
         kinds: of ``"vanilla"``, ``"denoising"`` and ``"masked"``.
@@ -106,7 +122,8 @@ def represent(
         labels: label counts to probe at, at least one per class; by default 1, 2, 5, 10, 20 and 50 per class, and all
             of the pool.
         num_subsets: label subsets of each count and seed.
-        seeds: how many, at least 2; or a list. Each draws weights, patches, roles and label subsets.
+        seeds: how many, at least 2; or a list. Each draws weights, patches, roles and label subsets. Two seeds give no
+            intervals.
         checkpoint: a folder from which a run that was interrupted goes on; see
             :func:`~leadline.autoencoders.pretrain_many`.
         progress: called with a :class:`Progress` now and then.
@@ -125,8 +142,11 @@ def represent(
     share rows: they tell how far a result depends on weights and split, more than on the rows that were labelled).
     """
     kinds, seeds = _check_kinds(kinds), _check_seeds(seeds)
-    check_count(num_subsets, "num_subsets")
-    tell = progress or (lambda _: None)
+    num_subsets = checks.whole_number(num_subsets, "num_subsets", least=1, most=MOST_SUBSETS)
+    folder = None if checkpoint is None else checks.path(checkpoint, "checkpoint")
+    tell = (lambda _: None) if progress is None else checks.function(progress, "progress")
+    if isinstance(progress, type):
+        raise InputError("progress must be a function, not a class", got=f"progress = {checks.shown(progress)}")
     material = gather(X, y, X_unlabelled, image_size)
     probed = _probed(material)
     roles = _roles(probed, seeds)
@@ -134,14 +154,14 @@ def represent(
 
     centre, scale = _scaling(material)
     unlabelled, labelled = (_scaled(rows, centre, scale) for rows in (material.unlabelled, probed.labelled))
+    notes = (*probed.notes, *_twins_noted(labelled, probed.groups))
     view = view_of(unlabelled, material.image_size, material.channels)
-    folder = None if checkpoint is None else Path(checkpoint)
-    trained = _pretrained(view, kinds, seeds, folder and folder / "population", tell, "pretraining")
+    trained = _pretrained(view, kinds, seeds, folder and folder / STAGES[0], tell, "pretraining")
     encoders = {kind: [view.encoder(one.weights) for one in trained[kind]] for kind in kinds}
     tell(Progress("probing", 0, 1))
     neighbours = unlabelled[numpy_generator(0, "representation.neighbours").permutation(len(unlabelled))[:NEIGHBOURS]]
 
-    efficiency, strength, held_out = None, None, None
+    efficiency, probe, held_out = None, None, None
     if roles:
         pca = principal_components(unlabelled, max(1, min(COMPONENTS, unlabelled.shape[1] // 2, len(unlabelled))))
         untrained = [view.encoder(_as_arrays(view.model(kinds[0], seed))) for seed in seeds]
@@ -149,7 +169,7 @@ def represent(
         efficiency = _efficiency(sources, neighbours, labelled, probed.y, roles, counts, num_subsets, seeds)
         ranks = efficiency.rank_me[: len(kinds)]
         C = efficiency.strengths[: len(kinds), :, -1].mean(axis=2)
-        held_out = held_out_accuracy(encoders, labelled, probed.y, neighbours, roles, C)
+        held_out = held_out_accuracy(encoders, labelled, probed.y, neighbours, roles, C, probed.groups)
         chosen = choose(kinds, held_out.reshape(len(kinds), -1))
     else:
         ranks = np.array([[rank_me(encoder.encode(neighbours)) for encoder in encoders[kind]] for kind in kinds])
@@ -159,15 +179,17 @@ def represent(
     if material.set_aside:
         everything = np.concatenate([material.unlabelled, material.labelled])
         view = view_of(_scaled(everything, centre, scale), material.image_size, material.channels)
-        again = _pretrained(view, (chosen,), seeds[kept : kept + 1], folder and folder / "refit", tell, "refitting")
+        again = _pretrained(view, (chosen,), seeds[kept : kept + 1], folder and folder / STAGES[1], tell, "refitting")
         inner, seen = view.encoder(again[chosen][0].weights), everything
         origin = f"the encoder was then pretrained once more, on all {len(everything)} rows"
     else:
         inner, seen = encoders[chosen][kept], material.unlabelled
         origin = f"the encoder is that of seed {seeds[kept]}, pretrained on {len(seen)} rows that are not probed"
-    encoder = unscaled(inner, centre, scale, row_fingerprints(seen))
+    exact = _is_far(material, centre, scale)
+    seen_marks = row_fingerprints((seen - centre).astype(np.float32) if exact else seen)
+    encoder = unscaled(inner, centre, scale, seen_marks, exact=exact)
     if efficiency is not None:
-        strength = _strength(encoder, probed)
+        probe = _kept_probe(encoder, material)
     return RepresentationStudy(
         protocol=Protocol(
             settings={
@@ -182,41 +204,36 @@ def represent(
         ),
         kinds=kinds,
         chosen=chosen,
-        encoder=encoder,
+        encoder=replace(encoder, form=material.form),
         origin=origin,
-        strength=strength,
+        probe=probe,
         efficiency=efficiency,
         held_out=held_out,
         curves={kind: finished_curves(trained[kind]) for kind in kinds},
         ranks=ranks,
         examples=_examples(view, {kind: trained[kind][kept] for kind in kinds}, labelled if roles else unlabelled),
         class_names=material.class_names,
-        notes=probed.notes,
+        notes=notes,
     )
 
 
-def _check_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
-    chosen = (kinds,) if isinstance(kinds, str) else tuple(kinds)
-    for kind in chosen:
-        if kind not in KINDS:
-            raise InputError(
-                "the kinds are vanilla, denoising and masked",
-                got=f"{kind!r} in kinds",
-                cure=f"use {nearest(str(kind), list(KINDS))[0]!r}",
-            )
-    if not chosen or len(set(chosen)) < len(chosen):
-        raise InputError("at least one kind, none twice", got=f"kinds = {list(chosen)}", cure=f"kinds={list(KINDS)}")
+def _check_kinds(kinds: Any) -> tuple[str, ...]:
+    listed = (kinds,) if isinstance(kinds, str) else checks.items(kinds, "kinds", least=1, of="kinds of autoencoders")
+    chosen = tuple(checks.choice(kind, f"kinds[{i}]", KINDS) for i, kind in enumerate(listed))
+    if len(set(chosen)) < len(chosen):
+        raise InputError("kinds must differ from one another", got=f"kinds = {list(chosen)}", cure=f"{list(KINDS)}")
     return chosen
 
 
-def _check_seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
-    listed = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
-    if len(listed) < 2 or len(set(listed)) < len(listed) or min(listed) < 0:
+def _check_seeds(seeds: Any) -> tuple[int, ...]:
+    cure = "seeds=12, over which intervals are worth having"
+    is_number = not isinstance(seeds, (str, bytes)) and getattr(seeds, "shape", ()) == ()
+    if is_number and not isinstance(seeds, (Sequence, set, frozenset, dict, type(None))):
+        return tuple(range(checks.whole_number(seeds, "seeds", least=2, most=MOST_SEEDS, cure=cure)))
+    listed = checks.seeds(seeds)
+    if not 2 <= len(listed) <= MOST_SEEDS:
         raise InputError(
-            "a study takes at least two different seeds",
-            got=f"seeds = {seeds!r}",
-            cause="a single run, which has no spread to measure",
-            cure="seeds=12, over which intervals are worth having",
+            f"seeds must be 2 to {MOST_SEEDS} different seeds", got=f"seeds = {checks.shown(seeds)}", cure=cure
         )
     return listed
 
@@ -226,18 +243,29 @@ def _probed(material: Material) -> Material:
     m = len(material.labelled)
     if m <= MOST_PROBED:
         return material
-    share = MOST_PROBED / m
-    part = split_roles(material.y, seed=0, fractions=(1 - share, 0, share, 0, 0)).probe_pool
+    part = np.flatnonzero(retained(material.y, material.groups, MOST_PROBED / m))
     notes = (*material.notes, f"{len(part)} of {m} labelled rows were probed")
-    return replace(material, labelled=material.labelled[part], y=material.y[part], notes=notes)
+    return replace(
+        material, labelled=material.labelled[part], y=material.y[part], groups=material.groups[part], notes=notes
+    )
+
+
+def _twins_noted(labelled: np.ndarray, groups: np.ndarray) -> tuple[str, ...]:
+    """A note where labelled rows nearly repeat."""
+    twins = near_twins(labelled, groups)
+    if not twins:
+        return ()
+    return (
+        f"{twins} of {len(labelled)} labelled rows nearly equal another one; if such rows come from one source (a "
+        "subject, a recording), they stand on both sides of the splits, and accuracies are too high",
+    )
 
 
 def _roles(material: Material, seeds: Sequence[int]) -> list[Roles]:
     """For each seed who fits, who chooses, who reports; equal rows stay together."""
     if not len(material.labelled):
         return []
-    groups = row_fingerprints(material.labelled)
-    return [split_roles(material.y, seed=seed, fractions=SHARES, groups=groups) for seed in seeds]
+    return [split_roles(material.y, seed=seed, fractions=SHARES, groups=material.groups) for seed in seeds]
 
 
 def _label_counts(labels: Any, material: Material, roles: Sequence[Roles]) -> list[Any]:
@@ -245,7 +273,8 @@ def _label_counts(labels: Any, material: Material, roles: Sequence[Roles]) -> li
     if not roles:
         return []
     if labels is not None:
-        counts: list[Any] = [labels] if isinstance(labels, (int, str)) else list(labels)
+        is_single = isinstance(labels, (int, str, np.integer))
+        counts: list[Any] = [labels] if is_single else list(checks.items(labels, "labels", least=1, of="label counts"))
         for role in roles:
             label_subsets(material.y, role.probe_pool, counts, num=1, seed=0)  # refuses those that do not fit
         return counts
@@ -258,6 +287,13 @@ def _scaling(material: Material) -> tuple[np.ndarray, np.ndarray]:
     centre = material.unlabelled.mean(axis=0, dtype=np.float64)
     scale = column_spreads(material.unlabelled, "auto" if material.image_size is None else "common")
     return centre, scale
+
+
+def _is_far(material: Material, centre: np.ndarray, scale: np.ndarray) -> bool:
+    """True if float32 cannot hold the rows as they are, or an encoder in float32 could not centre them."""
+    rows = material.unlabelled
+    varies = np.ptp(rows, axis=0) > 0
+    return rows.dtype == np.float64 or bool((varies & (np.abs(centre) > FAR * scale)).any())
 
 
 def _scaled(rows: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> Float[np.ndarray, "n d"]:
@@ -317,15 +353,25 @@ def _efficiency(
         num_subsets=num_subsets,
         seeds=seeds,
         strengths=STRENGTHS,
+        criterion="accuracy",
     )
 
 
-def _strength(encoder: Encoder, probed: Material) -> float:
-    """C for a probe of the user's own, on codes as they are, chosen inside all labels."""
-    codes = encoder.encode(probed.labelled)
-    as_they_are = Scaling(np.zeros(codes.shape[1]), 1.0)
-    probe = linear_probe(codes, probed.y, codes[:1], probed.y[:1], strengths=STRENGTHS, scaling=as_they_are)
-    return probe.strength
+def _kept_probe(encoder: Encoder, material: Material) -> KeptProbe:
+    """The probe on the codes of all labelled rows, those included that gave up their labels for pretraining."""
+    last = len(material.unlabelled) - material.set_aside
+    rows = np.concatenate([material.labelled, material.unlabelled[last:]])
+    y = np.concatenate([material.y, material.y_set_aside])
+    groups = encoder_marks(encoder, rows)
+    if len(rows) > MOST_KEPT:
+        part = retained(y, groups, MOST_KEPT / len(rows))
+        rows, y, groups = rows[part], y[part], groups[part]
+    return kept_probe(encoder.encode(rows), y, groups)
+
+
+def encoder_marks(encoder: Encoder, rows: np.ndarray) -> np.ndarray:
+    """Fingerprints of rows as an encoder takes them."""
+    return row_fingerprints(rows if encoder.offset is None else (rows - encoder.offset).astype(np.float32))
 
 
 def _examples(view: View, trained: dict[str, Pretrained], rows: np.ndarray) -> dict[str, Examples]:

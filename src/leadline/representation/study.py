@@ -10,9 +10,11 @@ from jaxtyping import Float
 from leadline.autoencoders import Encoder, Examples, TrainingCurves
 from leadline.errors import InputError
 from leadline.probing import LabelEfficiency
+from leadline.probing.efficiency import seeds_in_words
 from leadline.representation.choice import choose
-from leadline.sounding import Sounding, Verdict
-from leadline.statistics import Effect, effect, paired_interval
+from leadline.representation.kept import KeptProbe
+from leadline.sounding import Interval, Sounding, Verdict, decimals
+from leadline.statistics import PERCENT, POINTS, Effect, effect, paired_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +34,9 @@ class RepresentationStudy(Sounding):
     """Frozen; takes rows in the units in which they were given, and gives codes of unit spread."""
     origin: str
     """What the encoder was pretrained on, in words."""
-    strength: float | None
-    """C of a logistic regression on its codes, chosen by cross-validation inside all labels; ``None`` without any."""
+    probe: KeptProbe | None
+    """The logistic regression on its codes: C, chosen by accuracy on all labels, and its accuracy on labels that were
+    left out; ``None`` without labels."""
     efficiency: LabelEfficiency | None
     """Probes of all kinds beside raw inputs, principal components and an untrained encoder; ``None`` without labels."""
     held_out: Float[np.ndarray, "kinds seeds draws"] | None
@@ -52,24 +55,42 @@ class RepresentationStudy(Sounding):
     def verdict(self) -> Verdict:
         """What the chosen kind is worth with all labels of a probe pool; or that nothing was probed."""
         if self.efficiency is None:
-            ranks = ", ".join(f"{kind} {rank:.0f}" for kind, rank in zip(self.kinds, self.ranks.mean(1), strict=True))
+            ranks = ", ".join(
+                f"{kind} {decimals(rank, '.0f')}" for kind, rank in zip(self.kinds, self.ranks.mean(1), strict=True)
+            )
             return Verdict(
                 f"nothing was probed, as nothing is labelled: {self.chosen} was picked by the largest effective rank "
                 f"of its codes ({ranks}), which is a hypothesis and no measure of worth; {self.origin}"
             )
         most = int(self.efficiency.budgets[-1])
-        accuracy = paired_interval(100 * self._honest())
         others = [
-            f"{name} {self.efficiency.interval(name, most).estimate:.1f} %"
+            f"{name} {decimals(self.efficiency.interval(name, most).estimate, '.1f')} %"
             for name in ("raw", "pca", "untrained")
             if name in self.efficiency.names
         ]
-        gain = paired_interval(100 * (self._honest() - self.efficiency.at("raw", most).mean(axis=1)))
+        if self.efficiency.majority is not None:
+            others.append(f"the largest class {decimals(100 * self.efficiency.majority.mean(), '.1f')} %")
+        gain = paired_interval(100 * (self._honest() - self.efficiency.at("raw", most).mean(axis=1)), bounds=POINTS)
         return Verdict(
-            f"{self.chosen} is chosen; choosing so reaches {accuracy} % with {most} labels, on rows that had no say "
-            f"({', '.join(others)}): {gain.estimate:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}] points over raw inputs, "
-            f"{self.efficiency.accuracy.shape[1]} seeds; {self.origin}"
+            f"{self.chosen} is chosen; choosing so reaches {_percent(self.accuracy())} with {most} labels, on rows "
+            f"that had no say ({', '.join(others)}): {gain:+.1f} points over raw inputs, "
+            f"{seeds_in_words(len(self.protocol.seeds))}; {self.origin}"
         )
+
+    @property
+    def strength(self) -> float | None:
+        """C of the kept probe, for scikit-learn's ``LogisticRegression`` on the codes; ``None`` without labels."""
+        return None if self.probe is None else self.probe.strength
+
+    def accuracy(self) -> Interval:
+        """Test accuracy, with all labels of a probe pool, of the kind that each seed chose, in percent.
+
+        Raises:
+            InputError: nothing was probed.
+        """
+        if self.efficiency is None:
+            raise InputError("an accuracy needs labels", got="a study without any", cure="give represent(X, y)")
+        return paired_interval(100 * self._honest(), bounds=PERCENT)
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -92,7 +113,8 @@ class RepresentationStudy(Sounding):
             )
         most = int(self.efficiency.budgets[-1])
         best = np.max([self.efficiency.at(kind, most).mean(axis=1) for kind in self.kinds], axis=0)
-        return effect(100 * (best - self._honest()), f"best on the test rows minus the choice, {most} labels", "points")
+        label = f"best on the test rows minus the choice, {most} labels"
+        return effect(100 * (best - self._honest()), label, "points", bounds=PERCENT)
 
     def _honest(self) -> Float[np.ndarray, " seeds"]:
         """Test accuracy, with all labels, of the kind that each seed chose."""
@@ -125,28 +147,42 @@ class RepresentationStudy(Sounding):
             found.append(
                 f"{often} looked {looked} points better with {most} labels: that is optimism, and is not in the "
                 "numbers above."
-                if looked.high > 0
+                if looked.estimate > 0
                 else f"{often} chosen alike with {most} labels: there is no optimism to tell."
             )
+            found.append(self._kept())
             found.append(
                 "Intervals are over weights and over splits of the same labelled rows; over new labelled rows they "
                 f"would be about {self.widening:.1f} times as wide."
+                if gain.is_known
+                else f"There is {seeds_in_words(len(self.protocol.seeds))}."
             )
         for k, kind in enumerate(self.kinds):
             own = self.curves[kind].own
             start, best = own[:, 0].mean(), np.nanmin(own, axis=1).mean()
             found.append(
                 f"{kind.capitalize()}: the validation error of what it is trained for fell to "
-                f"{100 * best / start:.0f} % of its start; the effective rank of its codes is "
-                f"{self.ranks[k].mean():.0f}."
+                f"{decimals(100 * best / start, '.0f')} % of its start; the effective rank of its codes is "
+                f"{decimals(self.ranks[k].mean(), '.0f')}."
             )
         return (*found, *(f"Note: {note}." for note in self.notes))
+
+    def _kept(self) -> str:
+        """The kept probe and its accuracy, in a sentence."""
+        assert self.probe is not None
+        left_out = decimals(100 * self.probe.accuracy, ".1f")
+        largest = decimals(100 * self.probe.majority, ".1f")
+        return (
+            f"The probe that is kept has C = {self.probe.strength:g}, chosen by accuracy on all {self.probe.labels} "
+            f"labels; chosen and fitted in the same way without them, it predicts {left_out} % of labels that are left "
+            f"out (the largest class is {largest} %)."
+        )
 
     def _chosen_how(self) -> str:
         """What the choice rests on, in a sentence."""
         assert self.held_out is not None
         means = dict(zip(self.kinds, 100 * self.held_out.mean(axis=(1, 2)), strict=True))
-        told = ", ".join(f"{kind} {mean:.1f} %" for kind, mean in means.items())
+        told = ", ".join(f"{kind} {decimals(mean, '.1f')} %" for kind, mean in means.items())
         if len(means) == 1:
             return f"On labels that were held out it reaches {told}; there was nothing to choose."
         best = max(means, key=lambda kind: means[kind])
@@ -200,3 +236,8 @@ class RepresentationStudy(Sounding):
 
         are_images = all(found.image_size is not None for found in self.examples.values())
         return strip(self) if are_images else None
+
+
+def _percent(accuracy: Interval) -> str:
+    """An accuracy with its unit; to one decimal where there is no interval to tell how many count."""
+    return f"{accuracy if accuracy.is_known else decimals(accuracy.estimate, '.1f')} %"

@@ -23,6 +23,7 @@ from leadline.autoencoders import (
     Nothing,
     PixelMask,
 )
+from leadline.autoencoders.encoder import OFFSET
 from leadline.autoencoders.local import FLOOR
 from leadline.autoencoders.patches import pair
 from leadline.data import row_fingerprints
@@ -273,23 +274,29 @@ def view_of(rows: np.ndarray, image_size: Size | None, channels: int) -> View:
     return Whole(rows, image_size, channels)
 
 
-def unscaled(encoder: Encoder, centre: np.ndarray, scale: np.ndarray, rows_seen: np.ndarray) -> Encoder:
+def unscaled(
+    encoder: Encoder, centre: np.ndarray, scale: np.ndarray, rows_seen: np.ndarray, *, exact: bool = False
+) -> Encoder:
     """The encoder of ``x`` from that of ``(x - centre) / scale``.
 
     Args:
         encoder: of scaled rows.
         centre: shape (d,).
         scale: shape (d,); for a local encoder all the same.
-        rows_seen: fingerprints of the rows in their own units.
+        rows_seen: fingerprints of the rows in their own units; if ``exact``, of the rows minus ``centre``.
+        exact: the encoder subtracts ``centre`` from rows in float64; otherwise its first layer takes the centre up.
     """
     weights: dict[str, np.ndarray] = dict(encoder.weights)
+    inner = np.zeros_like(centre) if exact else centre
     if isinstance(encoder.architecture, LocalArchitecture):
-        weights["centre"] = (weights["centre"] * scale + centre).astype(np.float32)
+        weights["centre"] = (weights["centre"] * scale + inner).astype(np.float32)
         weights["weight"] = (weights["weight"] / scale[0]).astype(np.float32)
     else:
         W = weights["0.weight"].astype(np.float64) / scale
-        weights["0.bias"] = (weights["0.bias"] - W @ centre).astype(np.float32)
+        weights["0.bias"] = (weights["0.bias"] - W @ inner).astype(np.float32)
         weights["0.weight"] = W.astype(np.float32)
+    if exact:
+        weights[OFFSET] = centre
     return Encoder(encoder.architecture, weights, rows_seen)
 
 
