@@ -205,7 +205,7 @@ def test_a_training_that_fails_is_told(monkeypatch, tmp_path, capfd):
     manual_model._workers[manual_model.folder()][0].join(120)
     with pytest.raises(InputError, match="its training ended with code 1"):
         manual_model.model()
-    assert "epochs must be at least 1" in capfd.readouterr().err
+    assert "epochs must be a whole number from 1" in capfd.readouterr().err
 
 
 def test_a_cache_that_cannot_be_written_gives_way_to_the_session(monkeypatch, tmp_path):

@@ -114,9 +114,9 @@ def _checked(rows: Any) -> dict[tuple[str, ...], dict[str, float]]:
 
 
 def _log_prob(value: Any, name: str) -> float:
-    is_impossible = isinstance(value, (float, np.floating)) and value == -np.inf
-    plain = -np.inf if is_impossible else checks.number(value, name)
-    if plain > 0:
+    is_float = isinstance(value, (float, np.floating))
+    plain = float(value) if is_float else checks.number(value, name)
+    if not plain <= 0:
         raise InputError(
             "a log-probability is at most 0",
             got=f"{name} = {plain}",
