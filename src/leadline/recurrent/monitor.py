@@ -171,7 +171,6 @@ class _Look:
         """Inside the block, gradients are caught on their way back."""
         self._versions = [parameter._version for parameter in self.model.parameters()]
         with ExitStack() as stack:
-
             watched: set[int] = set()
 
             def catch(tensor: Tensor) -> None:
