@@ -76,11 +76,10 @@ def user_function(value: Any, name: str, wanted: str) -> Callable[..., Any]:
 
 
 def sequence_number() -> int:
-    """The number that autograd gives to the next operation of this thread."""
+    """The number that autograd gives to the next operation of this thread; 0 in inference mode, which has no graph."""
     with torch.enable_grad():
-        probe = torch.zeros((), requires_grad=True) * 1
-    assert probe.grad_fn is not None
-    return probe.grad_fn._sequence_nr()
+        probe = torch.zeros((), requires_grad=True, device="cpu") * 1
+    return 0 if probe.grad_fn is None else probe.grad_fn._sequence_nr()
 
 
 def was_computed_between(loss: Tensor, modules: Iterable[nn.Module], first: int, last: int) -> str | None:

@@ -36,10 +36,12 @@ SEGMENTS = 10
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Lyapunov exponents in nats per timestep, largest first."""
+    """Lyapunov exponents in nats per timestep, those with the largest mean over the batch first."""
 
     exponents: Float[np.ndarray, "B K"]
-    """By sample; ``-inf`` for a direction that is lost altogether, NaN for a sample that ends before the transient."""
+    """By sample, in the order of the batch; ``-inf`` for a direction that is lost altogether, NaN for a sample that
+    ends before the transient.
+    """
     error: Float[np.ndarray, " K"]
     """Finite-size error of the mean over the samples that keep the direction; infinite where one step was all there
     was.
@@ -108,17 +110,32 @@ def _stretch(record: Record, q: Tensor, first: int, last: int) -> tuple[Tensor, 
     return q, logs.cpu()
 
 
+def mean_of_kept(exponents: Float[np.ndarray, "B K"]) -> Float[np.ndarray, " K"]:
+    """The mean over the samples that keep a direction; ``-inf`` where more than half of the samples lose it.
+
+    >>> mean_of_kept(np.array([[0.1, -1.0], [0.3, -np.inf], [-np.inf, -np.inf]]))
+    array([ 0.2, -inf])
+    """
+    samples = (~np.isnan(exponents[:, 0])).sum()
+    is_kept = np.isfinite(exponents)
+    kept = is_kept.sum(axis=0)
+    means = np.where(is_kept, exponents, 0).sum(axis=0) / np.maximum(kept, 1)
+    return np.where((kept > 0) & (2 * kept >= samples), means, -np.inf)
+
+
 def _summary(grown: Float[np.ndarray, "N B K"], steps: Float[np.ndarray, "N B"]) -> Spectrum:
     """Exponents of every sample and the error of their mean, from the growth in every part of the sequence.
 
-    The vectors of a finite sequence may have grown in another order than they were drawn, so each sample's exponents
-    are sorted. A sample that loses a direction has no part in that direction's error.
+    The vectors of a finite sequence may have grown in another order than they were drawn, so they are sorted by what
+    the batch shows. Sorting each sample alone would raise the mean of exponents that lie close to one another. A sample
+    that loses a direction has no part in that direction's error.
     """
-    order = np.argsort(-grown.sum(0), axis=-1, kind="stable")
-    grown = np.take_along_axis(grown, order[None], axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         total = steps.sum(0)
         exponents = grown.sum(0) / total[:, None]
+        order = np.argsort(-mean_of_kept(exponents), kind="stable")
+        exponents = exponents[:, order]
+        grown = grown[..., order]
         is_kept = np.isfinite(exponents)
         counted = steps[..., None] * is_kept
         growth = np.where(is_kept, grown, 0)

@@ -171,9 +171,11 @@ class _Look:
         """Inside the block, gradients are caught on their way back."""
         self._versions = [parameter._version for parameter in self.model.parameters()]
         with ExitStack() as stack:
+            watched: set[int] = set()
 
             def catch(tensor: Tensor) -> None:
-                if tensor.requires_grad:
+                if tensor.requires_grad and id(tensor) not in watched:
+                    watched.add(id(tensor))
                     stack.callback(tensor.register_hook(lambda gradient: self._add(tensor, gradient)).remove)
 
             for parameter in self.model.parameters():

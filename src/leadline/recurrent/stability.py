@@ -17,7 +17,7 @@ from leadline.recurrent.cells import GRURecord, LSTMRecord, Record, RNNRecord, W
 from leadline.recurrent.flow import GradientFlow, LayerFlow
 from leadline.recurrent.flow_verdict import KEEPS
 from leadline.recurrent.layers import Network
-from leadline.recurrent.lyapunov import lyapunov
+from leadline.recurrent.lyapunov import lyapunov, mean_of_kept
 from leadline.recurrent.place import chosen_layer
 from leadline.recurrent.replay import Pass
 from leadline.recurrent.running import run_alone
@@ -114,11 +114,7 @@ class LayerStability:
 
         ``-inf`` where more than half of the samples lose it; :attr:`kept` counts the others.
         """
-        is_kept = np.isfinite(self.exponents)
-        kept = is_kept.sum(axis=0)
-        sums = np.where(is_kept, self.exponents, 0).sum(axis=0)
-        means = np.where(2 * kept >= self.samples, sums / np.maximum(kept, 1), -np.inf)
-        return np.where(kept > 0, np.minimum.accumulate(means), -np.inf)
+        return mean_of_kept(self.exponents)
 
     @property
     def mean_slope(self) -> tuple[float, float]:
