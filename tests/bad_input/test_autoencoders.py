@@ -1,5 +1,6 @@
 """Bad input to the autoencoders: every parameter of every public name, and objects that users hand over by mistake."""
 
+# pyright: reportArgumentType=false, reportCallIssue=false
 import tempfile
 import warnings
 from pathlib import Path
