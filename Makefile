@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help run test bench explore clean
+.PHONY: help run test prove bench explore clean
 .DEFAULT_GOAL := help
 
 help: ## show the targets
@@ -25,6 +25,9 @@ test: $(READY) ## lint, types, floors, then every test
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+
+prove: $(READY) ## run the long proofs, which the tests only sample; see docs/evidence.md
+	LEADLINE_PROVE=1 $(BIN)/pytest tests/reliability -s
 
 bench: $(READY) ## measure the bars against peers and write benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py

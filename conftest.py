@@ -1,9 +1,6 @@
 """Tests are stricter than users: shapes are checked at run time, documents run, global generators stay untouched."""
 
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +9,10 @@ import rich.style  # noqa: F401  draws from Python's generator when it is first 
 from hypothesis import settings
 from jaxtyping import install_import_hook
 from sybil import Sybil
-from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+from sybil.parsers.markdown import SkipParser
 
 import tests.shapes  # noqa: F401  the hook looks it up by name
+from tests.documents import ConsoleParser, PythonParser
 
 install_import_hook("leadline", "tests.shapes.check")
 
@@ -25,22 +23,8 @@ settings.register_profile("leadline", deadline=None, derandomize=True, print_blo
 settings.load_profile("leadline")
 
 
-class ConsoleParser(CodeBlockParser):
-    """Runs the commands of a ``console`` block (lines that begin with ``$``) and fails where one fails."""
-
-    language = "console"
-
-    def evaluate(self, example):
-        folder = example.namespace.setdefault("folder", example.namespace["tmp_path"])
-        for line in example.parsed.splitlines():
-            if line.startswith("$ "):
-                path = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-                done = subprocess.run(line[2:], shell=True, cwd=folder, env=path, capture_output=True, text=True)
-                assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-
-
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(), ConsoleParser(), SkipParser()],
+    parsers=[PythonParser(), ConsoleParser(), SkipParser()],
     patterns=["README.md", "docs/**/*.md"],
     fixtures=["tmp_path", "in_tmp_path"],
 ).pytest()

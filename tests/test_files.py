@@ -11,6 +11,7 @@ import pytest
 
 from leadline import InputError, Protocol, SaveError, storage
 from leadline.storage import lock_file, lock_folder, output_folder, writing
+from leadline.storage._locks import short_digest
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
@@ -103,19 +104,19 @@ def test_a_sounding_does_not_replace_a_document_of_others(tmp_path: Path, conten
 def test_a_reader_that_meets_a_writer_reads_the_old_or_the_new_pair(tmp_path: Path, monkeypatch):
     old, new = (Protocol({"a": np.full(3, value)}) for value in (0.0, 1.0))
     storage.save(old, tmp_path)
-    read_bytes = Path.read_bytes
+    read = storage.read
     was_replaced = []
 
     def meanwhile(path: Path) -> bytes:
-        content = read_bytes(path)
+        content = read(path)
         if path.name == "sounding.json" and not was_replaced:
             was_replaced.append(True)
             monkeypatch.undo()
             storage.save(new, tmp_path)  # removes the arrays that the old document names
-            monkeypatch.setattr(Path, "read_bytes", meanwhile)
+            monkeypatch.setattr("leadline.storage._documents.read", meanwhile)
         return content
 
-    monkeypatch.setattr(Path, "read_bytes", meanwhile)
+    monkeypatch.setattr("leadline.storage._documents.read", meanwhile)
     assert storage.load(tmp_path, Protocol).settings["a"].tolist() == [1, 1, 1]
     assert was_replaced
 
@@ -186,3 +187,183 @@ def test_a_manifest_with_strange_entries_counts_for_nothing(tmp_path: Path):
     (tmp_path / ".leadline.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="only the files that it wrote itself"), output_folder(tmp_path, files=["x"]):
         pass
+
+
+def _lock_with(folder: Path, kind: str) -> None:
+    lock = folder / ".leadline.lock"
+    (folder / "thesis").write_text("mine")
+    if kind == "file":
+        lock.write_text("mine")
+    elif kind == "hard link":
+        os.link(folder / "thesis", lock)
+    elif kind == "symbolic link":
+        lock.symlink_to("thesis")
+    elif kind == "folder":
+        lock.mkdir()
+    else:
+        os.mkfifo(lock)
+
+
+@pytest.mark.parametrize("kind", ["file", "hard link", "symbolic link", "folder", "pipe"])
+def test_a_file_of_others_at_the_name_of_a_lock_is_refused_and_kept(tmp_path: Path, kind):
+    _lock_with(tmp_path, kind)
+    before = content_of(tmp_path)
+    mode = (tmp_path / ".leadline.lock").lstat().st_mode
+    with pytest.raises(SaveError, match="could not write"), lock_folder(tmp_path):
+        pass
+    assert content_of(tmp_path) == before
+    assert (tmp_path / ".leadline.lock").lstat().st_mode == mode
+
+
+@pytest.mark.parametrize("content", [b"", b' {"pi', b' {"pid": 1, "host"'])
+def test_a_lock_that_a_killed_process_left_half_written_is_taken_over(tmp_path: Path, content):
+    (tmp_path / ".leadline.lock").write_bytes(content)
+    with lock_folder(tmp_path):
+        pass
+    assert content_of(tmp_path) == {}
+
+
+def _inherited(tmp_path: Path, enter) -> None:
+    """Enter a block in which a forked child leaves by an exception, as ``sys.exit`` does, or at the end."""
+    for leave in (SystemExit, None):
+        parent = os.getpid()
+        try:
+            with enter() as file:
+                if file is not None:
+                    file.write(b"half ")
+                child = os.fork()
+                if child == 0 and leave is not None:
+                    raise leave
+                if child:
+                    os.waitpid(child, 0)
+                    assert any(path.suffix == ".lock" for path in tmp_path.iterdir())
+                    if file is not None:
+                        file.write(b"whole")
+        finally:
+            if os.getpid() != parent:
+                os._exit(0)
+
+
+def test_a_forked_child_that_leaves_the_block_keeps_its_parents_lock(tmp_path: Path):
+    _inherited(tmp_path, lambda: lock_folder(tmp_path))
+    assert content_of(tmp_path) == {}
+
+
+def test_a_forked_child_that_leaves_the_block_keeps_its_parents_file(tmp_path: Path):
+    _inherited(tmp_path, lambda: writing(tmp_path / "x"))
+    assert content_of(tmp_path) == {"x": b"half whole"}
+
+
+def test_a_link_and_its_file_have_the_same_lock(tmp_path: Path):
+    (tmp_path / "link").symlink_to("x")
+    with lock_file(tmp_path / "x"), pytest.raises(SaveError, match="this process"), lock_file(tmp_path / "link"):
+        pass
+
+
+def test_pipes_devices_and_folders_are_not_replaced(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "device").symlink_to(os.devnull)
+    for name in ("pipe", "folder", "device", ".", "..", "folder/..", "/"):
+        mode = (tmp_path / name).stat().st_mode
+        with pytest.raises(SaveError, match=r"it is a (pipe or a device|folder)"):
+            storage.write(tmp_path / name, "new")
+        assert (tmp_path / name).stat().st_mode == mode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["device", "folder", "pipe"]
+
+
+@pytest.mark.parametrize("name", ["loop", "n" * 256, "a\0b", "file/x", "n/" * 3000])
+def test_paths_that_cannot_be_written_are_refused_in_words(tmp_path: Path, name):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SaveError, match="could not write"):
+        storage.write(tmp_path / name, "new")
+    with pytest.raises(SaveError, match="could not write"):
+        storage.save(Protocol({}), tmp_path / name)
+    assert content_of(tmp_path) == {"file": b"mine"}
+
+
+def test_a_relative_path_in_a_deleted_folder_is_refused_in_words(tmp_path: Path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(SaveError, match="could not write"):
+        storage.write("x", "new")
+    with pytest.raises(SaveError, match="could not write"):
+        storage.save(Protocol({}), "x")
+
+
+@pytest.mark.parametrize("name", ["a b", "a\nb", "~", "é", "\udcff", "-", "*[?]", "'\"", "..."])
+def test_strange_names_are_names(tmp_path: Path, name):
+    storage.write(tmp_path / name / name, "x")
+    storage.save(Protocol({"path": name}), tmp_path / name / "sounding")
+    storage.load(tmp_path / name / "sounding", Protocol)
+    for _ in range(2):
+        with output_folder(tmp_path / name, files=["page"]) as out:
+            out.write("page", name)
+            out.write(f"{name}-page", "x")
+
+
+@pytest.mark.parametrize("name", ["sounding.json", "arrays", ".leadline.json"])
+def test_a_pipe_in_the_place_of_a_file_never_blocks(tmp_path: Path, name):
+    storage.save(Protocol({"a": np.zeros(3)}), tmp_path)
+    path = next(tmp_path.glob("arrays-*")) if name == "arrays" else tmp_path / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    if name == ".leadline.json":
+        with pytest.raises(SaveError, match="a pipe or a device"), output_folder(tmp_path):
+            pass
+    else:
+        with pytest.raises(SaveError, match="a pipe or a device"):
+            storage.load(tmp_path, Protocol)
+    assert path.is_fifo()
+
+
+def test_a_document_that_is_a_link_into_another_folder_is_refused(tmp_path: Path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    storage.save(Protocol({"a": np.zeros(3)}), first)
+    with output_folder(first, files=["page"]) as out:
+        out.write("page", "x")
+    second.mkdir()
+    for name in ("sounding.json", ".leadline.json"):
+        (second / name).symlink_to(first / name)
+    before = content_of(tmp_path)
+    with pytest.raises(SaveError, match="was not written by Leadline"):
+        storage.save(Protocol({"a": np.ones(3)}), second)
+    with pytest.raises(SaveError, match="was not written by Leadline"), output_folder(second):
+        pass
+    assert content_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("link", ["symbolic", "hard"])
+@pytest.mark.parametrize("end", ["draft", "partial", "arrays"])
+def test_a_link_at_a_hidden_name_does_not_lead_to_files_of_others(tmp_path: Path, link, end):
+    (tmp_path / "thesis").write_text("mine")
+
+    def write(folder: Path) -> None:
+        with output_folder(folder, files=["page"]) as out:
+            out.write("page", "new")
+            out.produce("made", lambda path: path.write_text("new"))
+        storage.save(Protocol({"a": np.zeros(3)}), folder)
+
+    hidden = {f".leadline-{short_digest(name)}.{end}" for name in ("page", "made", "arrays.safetensors")}
+    storage.save(Protocol({"a": np.zeros(3)}), tmp_path / "other")
+    names = hidden if end != "arrays" else {path.name for path in (tmp_path / "other").glob("arrays-*")}
+    (tmp_path / "out").mkdir()
+    for name in names:
+        if link == "symbolic":
+            (tmp_path / "out" / name).symlink_to("../thesis")
+        else:
+            os.link(tmp_path / "thesis", tmp_path / "out" / name)
+    write(tmp_path / "out")
+    assert (tmp_path / "thesis").read_text() == "mine"
+    assert (tmp_path / "out" / "page").read_text() == "new"
+    assert storage.load(tmp_path / "out", Protocol).settings["a"].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("entry", ['"\\ud800": ["x"]', '"p": ["\\ud800"]', '"p": [1e999, [[[]]], {}]', '"../p": ["x"]'])
+def test_strange_entries_of_a_manifest_do_no_harm(tmp_path: Path, entry):
+    (tmp_path / ".leadline.json").write_text(f'{{"program": "leadline", "files": {{{entry}}}}}')
+    with output_folder(tmp_path, files=["page"]) as out:
+        out.write("page", "new")
+    assert sorted(content_of(tmp_path)) == [".leadline.json", "page"]

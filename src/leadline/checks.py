@@ -295,7 +295,7 @@ def array(value: Any, name: str, *, wanted: str = "an array of numbers") -> np.n
     """
     if isinstance(value, (list, tuple)) and any(isinstance(item, np.ma.MaskedArray) for item in value):
         value = _joined(value, name, wanted)
-    if isinstance(value, np.ma.MaskedArray):
+    if isinstance(value, np.ma.MaskedArray) and value.dtype.kind not in "cV":
         return _unmasked(value)
     if type(value).__module__.partition(".")[0] == "torch":
         value = _numbers_of_tensor(value, name, wanted)
@@ -306,7 +306,7 @@ def array(value: Any, name: str, *, wanted: str = "an array of numbers") -> np.n
             if isinstance(value, (list, tuple)):
                 warnings.simplefilter("ignore")  # a masked cell in a list of lists becomes NaN, which is meant
             plain = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+    except Exception as error:  # an object's own conversion may raise anything
         raise InputError(
             f"{name} must be {wanted}",
             got=f"{name} = {shown(value)}",

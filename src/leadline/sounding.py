@@ -14,13 +14,18 @@ from functools import cache
 from html import escape
 from importlib import metadata
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from leadline import storage
+import numpy as np
+
+from leadline import checks, storage
+from leadline.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+
+__all__ = ["Interval", "Outcome", "Protocol", "Sounding", "Verdict"]
 
 Outcome = Literal["supported", "refuted", "undecided"]
 
@@ -49,6 +54,11 @@ class Verdict:
     sentence: str
     outcome: Outcome | None = None
     """``None`` for a plain finding: nothing was hypothesised."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "sentence", checks.text(self.sentence, "sentence"))
+        if self.outcome is not None:
+            object.__setattr__(self, "outcome", checks.choice(self.outcome, "outcome", get_args(Outcome)))
 
     def __str__(self) -> str:
         return f"{self.outcome}: {self.sentence}" if self.outcome else self.sentence
@@ -79,6 +89,13 @@ class Interval:
     high: float
     level: float = 0.95
 
+    def __post_init__(self):
+        for name in ("estimate", "low", "high"):
+            object.__setattr__(self, name, _real(getattr(self, name), name))
+        object.__setattr__(self, "level", checks.number(self.level, "level", above=0, below=1, cure="0.95 for 95 %"))
+        if self.low > self.high:
+            raise InputError("low must be at most high", got=f"low = {self.low}, high = {self.high}")
+
     @property
     def is_known(self) -> bool:
         """True if there is an interval; False if there are too few replicates for one."""
@@ -86,14 +103,20 @@ class Interval:
 
     def above(self, threshold: float) -> bool | None:
         """Whether the quantity is larger than ``threshold``."""
+        threshold = _limit(threshold, "threshold")
         return True if self.low > threshold else False if self.high <= threshold else None
 
     def below(self, threshold: float) -> bool | None:
         """Whether the quantity is smaller than ``threshold``."""
+        threshold = _limit(threshold, "threshold")
         return True if self.high < threshold else False if self.low >= threshold else None
 
     def within(self, low: float, high: float) -> bool | None:
         """Whether the quantity lies between ``low`` and ``high``: equivalence, when the two straddle zero."""
+        low = _limit(low, "low")
+        high = _limit(high, "high")
+        if low > high:
+            raise InputError("low must be at most high", got=f"low = {low}, high = {high}")
         if low <= self.low and self.high <= high:
             return True
         return False if self.high < low or self.low > high else None
@@ -114,6 +137,20 @@ class Interval:
         return f"{self:.{places}f}" if 0 <= places <= 6 else f"{self:.3g}"
 
 
+def _real(value: Any, name: str) -> float:
+    """A real number; infinity is a number without a bound, and NaN one that is not known."""
+    is_not_finite = isinstance(value, float | np.floating) and not math.isfinite(value)
+    return float(value) if is_not_finite else checks.number(value, name)
+
+
+def _limit(value: Any, name: str) -> float:
+    """A number to compare with; it may be infinite and must be known."""
+    number = _real(value, name)
+    if math.isnan(number):
+        raise InputError(f"{name} must be a number", got=f"{name} = nan")
+    return number
+
+
 @cache
 def _versions() -> dict[str, str]:
     packages = ("leadline", "torch", "numpy", "scipy", "scikit-learn", "pillow", "matplotlib")
@@ -129,12 +166,23 @@ class Protocol:
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Sizes and hyperparameters, by name."""
-    seeds: tuple[int, ...] = ()
-    """The seeds of the replicates."""
+    seeds: tuple[int | None, ...] = ()
+    """The seeds of the replicates; ``None`` for numbers that were drawn without a seed."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     """What identifies the data and its splits."""
     versions: Mapping[str, str] = field(default_factory=_versions)
     """Releases of Python and of the packages that compute."""
+
+    def __post_init__(self):
+        for name in ("settings", "fingerprints", "versions"):
+            found = checks.mapping(getattr(self, name), name)
+            for key in found:
+                if not isinstance(key, str | int):
+                    raise InputError(f"names in {name} must be text or whole numbers", got=f"{checks.shown(key)}")
+            object.__setattr__(self, name, found)
+        seeds = checks.items(self.seeds, "seeds", of="seeds")
+        plain = (checks.optional_seed(seed, f"seeds[{i}]") for i, seed in enumerate(seeds))
+        object.__setattr__(self, "seeds", tuple(plain))
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +222,7 @@ class Sounding(ABC):
         Raises:
             SaveError: the folder cannot be written; what was there is untouched.
         """
-        storage.save(self, folder)
+        storage.save(self, checks.path(folder, "folder"))
 
     @classmethod
     def load(cls, folder: str | PathLike[str]) -> Self:
@@ -183,7 +231,7 @@ class Sounding(ABC):
         Raises:
             SaveError: the folder holds no sounding, a damaged one, or one of another kind.
         """
-        return storage.load(folder, cls)
+        return storage.load(checks.path(folder, "folder"), cls)
 
     def __str__(self) -> str:
         return str(self.verdict)

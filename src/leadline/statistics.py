@@ -32,6 +32,10 @@ Bounds = tuple[float, float]
 """Smallest and largest value that a quantity can take. No interval reaches beyond them."""
 
 UNBOUNDED: Bounds = (-math.inf, math.inf)
+AT_LEAST_ZERO: Bounds = (0.0, math.inf)
+"""Errors and ratios."""
+SHARE: Bounds = (0.0, 1.0)
+"""Shares of a whole."""
 PERCENT: Bounds = (0.0, 100.0)
 """Accuracies in percent."""
 POINTS: Bounds = (-100.0, 100.0)

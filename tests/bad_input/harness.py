@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import GeneratorType, ModuleType
 from typing import Any
 
@@ -176,7 +177,7 @@ def _run(one: Call, bad: str | None = None) -> None:
     result = one.function(*positional, **named)
     if isinstance(result, GeneratorType):
         list(result)
-    elif isinstance(result, AbstractContextManager) and not isinstance(result, torch.nn.Module):
+    elif isinstance(result, AbstractContextManager) and not isinstance(result, torch.nn.Module | Path):
         with result:
             pass
 

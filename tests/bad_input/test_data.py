@@ -34,6 +34,19 @@ def file() -> Path:
     return path
 
 
+class Contrary:
+    """An object whose every special method fails."""
+
+    def __array__(self, *_: Any) -> np.ndarray:
+        raise KeyError("no array")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("no comparison")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no text")
+
+
 def quantised() -> torch.Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -132,6 +145,12 @@ def test_bad_values_are_refused_kindly(name, parameter):
         (lambda: untyped.random_rotation(10**9, seed=0), "must fit into the free memory"),
         (lambda: untyped.high_variance_vectors(10**12, seed=0), "must fit into the free memory"),
         (lambda: untyped.running_average(10**9, 10**9, seed=0), "must fit into the free memory"),
+        (lambda: untyped.check_labels([10**400, 1], 2), r"labels are class indices.*\n.*y\[0\] = inf"),
+        (lambda: untyped.check_features(Contrary()), "X = a Contrary"),
+        (lambda: untyped.class_indices([Contrary(), Contrary()]), r"labels\[0\] = a Contrary"),
+        (lambda: untyped.glyphs("ab", 2, 8, seed=0, fonts=[Contrary()]), r"fonts\[0\] = a Contrary"),
+        (lambda: untyped.class_indices([range(2), range(3)]), r"labels\[0\] = range\(0, 2\)"),
+        (lambda: untyped.fingerprint(np.ma.masked_all(2, np.dtype([("a", int)]))), r"arrays\[0\] of dtype"),
         (lambda: untyped.load(file(), 3), "labels must be text"),
         (lambda: untyped.load(data.Dataset(X)), "path must be a path"),
     ],

@@ -175,7 +175,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(cut, folder, tmp_path, monk
         "between lines": b"".join(lines[:3]),
         "inside a line": b"".join(lines[:3]) + lines[3][:40],
         "before the last line's end": b"".join(lines[:4])[:-1],
-        "inside a letter": b"".join(lines[:3]) + lines[3][:40] + "é".encode()[:1],
+        "inside a letter": b"".join(lines[:3]) + lines[3][:80] + "é".encode()[:1],
     }
     output.write_bytes(left[cut])
     searches.clear()
@@ -198,6 +198,8 @@ CHANGED = {
     "fewer prompts": ((), lambda path: write_prompts(path.with_name("in.jsonl"), PROMPTS[:3])),
     "not an answer": ((), lambda path: path.write_text("notes\n" + path.read_text())),
     "without a line's end": ((), lambda path: path.write_text('{"my": "only copy"}')),
+    "a copy of a prompt": ((), lambda path: path.write_text(json.dumps({"prompt": PROMPTS[0]}))),
+    "more about a prompt": ((), lambda path: path.write_text(json.dumps({"prompt": PROMPTS[0], "by": "me"}))),
     "more than answers": ((), lambda path: path.write_text(path.read_text() + "notes")),
 }
 

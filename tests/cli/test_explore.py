@@ -1,5 +1,7 @@
 """``leadline explore`` as a command."""
 
+import json
+import os
 import re
 import signal
 import subprocess
@@ -12,16 +14,22 @@ from contextlib import contextmanager
 import pytest
 
 from leadline import cli
+from leadline.explore.representation_room import ROOM
+from leadline.explore.representation_settings import Settings
+from tests.explore.asking import UPDATE, body, values_of
+from tests.explore.processes import Ends, descendants
 
 
 @contextmanager
-def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+def started(*arguments: str, new_session: bool = False) -> Iterator[subprocess.Popen[str]]:
     # As in the foreground: a shell starts background jobs with interruptions ignored.
     start = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from leadline.cli import main; main()"
     )
     command = [sys.executable, "-c", start, "explore", "--no-browser", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=new_session
+    ) as process:
         try:
             yield process
         finally:
@@ -33,8 +41,22 @@ def first_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_line_is_the_address_and_a_signal_is_the_end(sent):
+ENDS = {
+    signal.SIGINT: (cli.INTERRUPTED, "leadline: interrupted\n"),
+    signal.SIGTERM: (cli.STOPPED, "leadline: stopped\n"),
+    signal.SIGHUP: (cli.STOPPED, "leadline: stopped\n"),
+}
+"""The exit code and the last line on standard error, by the signal that ended the explorer."""
+
+
+@pytest.fixture(autouse=True)
+def temporary_folder(tmp_path, monkeypatch):
+    """A temporary folder for the explorers of this test alone."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return tmp_path
+
+
+def test_the_first_line_is_the_address_and_ctrl_c_is_the_end():
     with started("--port", "0") as one:
         url = first_line(one)
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{20,}/", url)
@@ -46,14 +68,73 @@ def test_the_first_line_is_the_address_and_a_signal_is_the_end(sent):
             other = first_line(two)
             assert other.endswith("/gradients?time=9")
             assert url.split("/")[3] not in other
-            two.send_signal(sent)
+            two.send_signal(signal.SIGINT)
             _, told = two.communicate(timeout=30)
             assert f"port {port} is in use, so this is {other.split(':')[2].split('/')[0]}" in told
+        one.send_signal(signal.SIGINT)
+        rest, last = one.communicate(timeout=30)
+    code, line = ENDS[signal.SIGINT]
+    assert (one.returncode, two.returncode) == (code, code)
+    assert (rest, last) == ("", line)
+    assert told.endswith(f"\n{line}")
+
+
+def test_an_explorer_under_nohup_goes_on_when_the_terminal_closes():
+    command = f"trap '' HUP; exec {sys.executable} -m leadline explore --no-browser --port 0"
+    with subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as one:
+        url = first_line(one)
+        one.send_signal(signal.SIGHUP)
+        assert urllib.request.urlopen(url, timeout=20).status == 200
+        one.send_signal(signal.SIGTERM)
+        assert one.communicate(timeout=30)[1] == "leadline: stopped\n"
+    assert one.returncode == cli.STOPPED
+
+
+def post(url: str, asked: object) -> dict:
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(asked).encode(), headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.loads(answer.read())
+
+
+def begin_run(url: str) -> None:
+    """Press the button that begins a training which takes minutes."""
+    with urllib.request.urlopen(f"{url}_dash-dependencies", timeout=60) as answer:
+        known = {one["inputs"][0]["id"]: one for one in json.loads(answer.read()) if one["inputs"]}
+    settings = Settings(data="photographs", rows=2000, epochs=300, hidden=512)
+    answer = post(url + UPDATE, body(known["representation-train"], values_of(ROOM, settings)))
+    assert re.fullmatch("[0-9a-f]{12}", answer["response"]["representation-job"]["value"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the ends of other processes are watched by Linux's means")
+@pytest.mark.parametrize("sent", [*ENDS, signal.SIGKILL])
+def test_the_trainings_of_an_explorer_end_with_it(sent, temporary_folder):
+    with started("--port", "0") as one:
+        begin_run(first_line(one))
+        ends = Ends(descendants(one.pid))
+        assert list(temporary_folder.iterdir()) != []
         one.send_signal(sent)
-        rest, told = one.communicate(timeout=30)
-    assert (one.returncode, two.returncode) == (cli.DONE, cli.DONE)
-    assert rest == ""
-    assert "Traceback" not in told
+        _, told = one.communicate(timeout=60)
+    ends.wait()
+    assert one.returncode == (ENDS[sent][0] if sent in ENDS else -signal.SIGKILL)
+    assert told == (ENDS[sent][1] if sent in ENDS else "")
+    if sent == signal.SIGKILL:  # what it left goes when the next one starts a run
+        with started("--port", "0") as two:
+            begin_run(first_line(two))
+            two.send_signal(signal.SIGTERM)
+            two.communicate(timeout=60)
+    assert list(temporary_folder.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the ends of other processes are watched by Linux's means")
+def test_ctrl_c_in_a_terminal_reaches_every_process_and_is_answered_once(temporary_folder):
+    with started("--port", "0", new_session=True) as one:
+        begin_run(first_line(one))
+        ends = Ends(descendants(one.pid))
+        os.killpg(one.pid, signal.SIGINT)
+        _, told = one.communicate(timeout=60)
+    ends.wait()
+    assert (one.returncode, told) == ENDS[signal.SIGINT]
 
 
 @pytest.mark.parametrize(
@@ -62,8 +143,24 @@ def test_the_first_line_is_the_address_and_a_signal_is_the_end(sent):
         (["--host", "0.0.0.0"], "--host 0.0.0.0 --expose"),
         (["cellar"], "the rooms are gradients"),
         (["--port", "-1"], "--port is a number from 0 to 65535"),
+        (["--port", str(10**30)], "--port is a number from 0 to 65535"),
+        (["http://[::1/gradients"], "a link leads to a room"),
+        (["gradients/\x00"], "a link leads to a room"),
+        (["--host", "ä" * 100, "--expose"], "--host and --port are this machine's"),
+        (["--host", "a\x00b", "--expose"], "--host and --port are this machine's"),
+        (["--host", "unix:///tmp/x", "--expose"], "--host and --port are this machine's"),
+        (["--host", "no.such.host.invalid", "--expose"], "no such host here"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_served(arguments, told, capsys):
     assert cli.run(["explore", "--no-browser", *arguments]) == cli.BAD_USAGE
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a device that is always full")
+def test_an_address_that_cannot_be_printed_is_an_error_in_words():
+    command = [sys.executable, "-m", "leadline", "explore", "--no-browser", "--port", "0"]
+    with open("/dev/full", "w") as full:  # noqa: PTH123  a device, not a file
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    assert done.stderr.startswith("leadline: the explorer's address could not be printed: No space left on device\n")
+    assert done.returncode != 0

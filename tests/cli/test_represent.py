@@ -163,8 +163,8 @@ def test_what_is_wrong_is_said_before_any_work(encoder: Path, tmp_path: Path, ca
     cases = [
         (("represent", tmp_path / "none.npz"), "no file or folder", cli.BAD_USAGE),
         (("represent", path, "--labels", "kinds"), "labels = 'kinds', which is not there", cli.BAD_USAGE),
-        (("represent", path, "--kinds", "denoisy"), "must be 'denoising'", cli.BAD_USAGE),
-        (("represent", path, "--seeds", 1), "at least two different seeds", cli.BAD_USAGE),
+        (("represent", path, "--kinds", "denoisy"), "must be 'denoising', 'vanilla' or 'masked'", cli.BAD_USAGE),
+        (("represent", path, "--seeds", 1), "seeds must be a whole number from 2 to 1000", cli.BAD_USAGE),
         (("represent", path, "--image-size", "28*28"), "--image-size is height x width", cli.BAD_USAGE),
         (("represent", path, "--unlabelled", tmp_path / "wide.npy"), "images of 1 x 12 x 12", cli.BAD_USAGE),
         (("represent", path, "--out", path), "must be a folder that can be written", cli.BAD_USAGE),

@@ -307,6 +307,21 @@ def test_a_mark_for_a_missing_number_is_named(tmp_path: Path):
     assert "row 2 of column 'b' = '?'" in refusal(tmp_path / "a.csv")
 
 
+def test_columns_that_pandas_takes_for_text_are_numbers_or_named(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_text(f"a,b\n{10**30},2\n{-(10**25)},4\n")
+    np.testing.assert_allclose(load(path).X, [[1e30, 2], [-1e25, 4]], rtol=1e-6)
+    path.write_text("a,b\nTrue,2\n,4\n")
+    assert "X[1, 0] (column 'a') = nan; 1 such value in 1 of 2 rows" in refusal(path)
+    path.write_text("a,b\n1,2\nTrue,4\n")
+    assert "row 1 of column 'a' = 'True'" in refusal(path)
+    path.write_text(f"a,b\n1,2\n{'x' * 1000},4\n")
+    assert "row 1 of column 'a' = 'xxx" in refusal(path)
+    assert len(refusal(path)) < 1000
+    path.write_text(f"a,b\n1,2\n1{'0' * 400},4\n")
+    assert "X[1, 0] (column 'a') = inf" in refusal(path)
+
+
 def test_lines_of_different_lengths_are_refused(tmp_path: Path):
     path = tmp_path / "a.csv"
     for good in (1, 10, 100, 5000):

@@ -14,6 +14,7 @@ import pytest
 from leadline import InputError
 from leadline.data import load, memory, read
 from leadline.data.files import tables
+from leadline.data.files.arrays import map_npy, read_npz
 
 
 def refusal(path: Path, labels: str | None = None) -> str:
@@ -171,6 +172,39 @@ def test_numbers_of_every_kind_and_order_are_read(tmp_path: Path, dtype):
         assert np.array_equal(load(tmp_path / "a.npy").X, X.astype(np.float32))
 
 
+def test_all_arrays_of_an_archive_are_read(tmp_path: Path):
+    arrays = {"x": np.arange(24.0).reshape(2, 3, 4), "n": np.int64(3), "names": np.array(["a", "b"])}
+    np.savez(tmp_path / "a.npz", **arrays)
+    found = read_npz(tmp_path / "a.npz")
+    assert list(found) == list(arrays)
+    assert all(np.array_equal(found[name], array) for name, array in arrays.items())
+    np.savez(tmp_path / "a.npz", good=np.eye(2), bad=np.array([None]))
+    with pytest.raises(InputError, match="bad is an object array"):
+        read_npz(tmp_path / "a.npz")
+
+
+def test_arrays_are_mapped_as_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "a.npy"
+    monkeypatch.setattr(memory, "free_memory", lambda: 0)
+    for array in (
+        np.arange(12.0).reshape(3, 4),
+        np.asfortranarray(np.arange(12).reshape(3, 4)),
+        np.eye(3, dtype=">f4"),
+    ):
+        np.save(path, array)
+        mapped = map_npy(path)
+        assert isinstance(mapped, np.memmap)
+        assert np.array_equal(mapped, array)
+        assert not mapped.flags.writeable
+    for content in (b"", header(described("(10**12,)")), header(described("(1000000000000,)")), npy(np.zeros((0, 3)))):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"a\.npy"):
+            map_npy(path)
+    np.save(path, np.array(["text"]))
+    with pytest.raises(InputError, match="must hold real numbers"):
+        map_npy(path)
+
+
 def test_archives_that_expand_are_refused(tmp_path: Path):
     with (
         zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive,
@@ -182,6 +216,11 @@ def test_archives_that_expand_are_refused(tmp_path: Path):
     message = refusal(tmp_path / "a.npz")
     assert "at most 100 times as large as their file\n  got:   X: 300.0 MiB from 2" in message
     assert "np.savez instead of np.savez_compressed" in message
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    entry = content.rindex(b"PK\x01\x02")
+    content[entry + 20 : entry + 24] = (2**31).to_bytes(4, "little")
+    (tmp_path / "a.npz").write_bytes(content)
+    assert "X: 300.0 MiB from 2" in refusal(tmp_path / "a.npz"), "the entry claims that it takes 2 GiB on disk"
 
 
 def test_parquet_tables_that_expand_are_refused(tmp_path: Path):
@@ -211,8 +250,17 @@ def test_data_must_fit_into_the_free_memory(tmp_path: Path, monkeypatch: pytest.
 def test_the_free_memory_is_known(monkeypatch: pytest.MonkeyPatch):
     free = memory.free_memory()
     assert 2**20 < free < 2**50
-    monkeypatch.setattr(memory, "_container", lambda: 12345)
-    assert memory.free_memory() == 12345
+    group = {
+        "memory.max": "1000000",
+        "memory.current": "900000",
+        "memory.stat": "active_file 3000\ninactive_file 400\n",
+    }
+    read_text = Path.read_text
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", lambda self: group[self.name] if self.name in group else read_text(self))
+        assert memory.free_memory() == 103400, "what cached files take is given back"
+        group["memory.max"] = "max"
+        assert memory.free_memory() > 2**20
     for part in ("_machine", "_container", "_process"):
         monkeypatch.setattr(memory, part, lambda: None)
     assert memory.free_memory() == memory.UNKNOWN

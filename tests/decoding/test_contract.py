@@ -194,7 +194,7 @@ def test_one_masked_problem_is_searched_in_inference_mode_and_outside():
     assert first.tokens.tolist() == decoding.greedy(*problem, max_length=2).tokens.tolist() == [[[4998, 4998]]]
 
 
-def test_the_lowest_number_is_a_score_beside_rows_that_tie():
+def test_the_lowest_number_masks_a_token_beside_rows_that_tie():
     lowest = torch.finfo(torch.float32).min
     rows = torch.tensor([[0.0, lowest, 1.0], [0.0, 0.0, 1.0]])
 
@@ -202,7 +202,7 @@ def test_the_lowest_number_is_a_score_beside_rows_that_tie():
         return rows[tokens], state
 
     together = decoding.beam_search(step, None, torch.tensor([0, 1]), width=3, max_length=1, num_return=3)
-    assert together.tokens[:, :, 0].tolist() == [[2, 0, 1], [2, 0, 1]]
+    assert together.tokens[:, :, 0].tolist() == [[2, 0, -1], [2, 0, 1]]
 
 
 def test_shared_leaves_and_nested_states():

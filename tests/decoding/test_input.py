@@ -12,14 +12,14 @@ from leadline.decoding import Problem
 from .models import Hashed
 
 SETTINGS = [
-    ({"width": 0}, "width must be at least 1"),
-    ({"max_length": 0}, "max_length must be at least 1"),
+    ({"width": 0}, "width must be a whole number from 1 to 1000000"),
+    ({"max_length": 0}, "max_length must be a whole number from 1 to 1000000"),
     ({"num_return": 3}, "num_return is at most the width"),
     ({"eos": 4}, "end tokens belong to the vocabulary"),
     ({"eos": [-1, 2]}, "eos = -1, vocabulary of 4 tokens"),
     ({"eos_mode": "both"}, "eos_mode is 'pool' or 'in_beam'"),
-    ({"width": 2.0}, "width is a whole number"),
-    ({"max_length": "3"}, "max_length is a whole number\n  got:   max_length = '3'"),
+    ({"width": 2.0}, "width must be a whole number(.|\\n)*got:   width = 2.0"),
+    ({"max_length": "3"}, "max_length must be a whole number.*\n  got:   max_length = '3'"),
     ({"eos": [1.5]}, r"whole numbers\n  got:   eos = \[1.5\]"),
     ({"score": "sum"}, "got:   score = 'sum'"),
 ]

@@ -256,12 +256,12 @@ def test_equal_seeds_give_equal_models_and_characters_work():
     for name, value in bad.items():
         with pytest.raises(InputError, match=f"{name} = {value}"):
             RecurrentLM(**{name: value})
-    with pytest.raises(InputError, match="length must be at least 1"):
+    with pytest.raises(InputError, match="length must be a whole number from 1"):
         RecurrentLM(length=0)
     assert RecurrentLM(types=5, hidden=4, epochs=1, held_out=0.99).fit("a b\n\nb a a").perplexity is not None
     with pytest.raises(InputError, match="two paragraphs"):
         RecurrentLM().fit("one")
-    with pytest.raises(InputError, match="'gru' or 'lstm'"):
+    with pytest.raises(InputError, match="cell must be 'lstm' or 'gru'"):
         RecurrentLM(cell="elman")
 
 

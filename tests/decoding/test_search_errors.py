@@ -90,7 +90,7 @@ def test_bad_input():
     problem = Hashed(M).problem()
     with pytest.raises(InputError, match="needs a width"):
         decoding.search_errors(*problem, max_length=2, widths=())
-    with pytest.raises(InputError, match="width = 0"):
+    with pytest.raises(InputError, match=r"widths\[1\] = 0"):
         decoding.search_errors(*problem, max_length=2, widths=(2, 0))
     nothing = decoding.Problem(
         lambda tokens, state: (torch.full((len(tokens), 3), -torch.inf), state), torch.zeros(1, 1), problem.start

@@ -1,13 +1,18 @@
 """How soundings become lines, without a browser."""
 
+import csv
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import replace
 from threading import Thread
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from leadline.explore.answers import ONE_AT_A_TIME, Answers
+from leadline.explore import search_room
+from leadline.explore.answers import FORMULA, ONE_AT_A_TIME, Answers, _for_spreadsheets, file
 from leadline.explore.controls import to_control
 from leadline.explore.gradient_room import ROOM, Settings, soundings
 from leadline.explore.room import PendingError
@@ -70,3 +75,33 @@ def test_what_was_pending_is_asked_for_anew(taken):
     answers = Answers(replace(ROOM, soundings=not_yet))
     assert [json.loads(line)["notes"] for line in answers.lines(question(["flow"]))] == ["wait"]
     assert cards(answers.lines(question(["flow"]))) == ["gradients-flow"]
+
+
+FORMULAS = ["=1+1", "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", '=HYPERLINK("x","y")']
+
+
+def test_words_are_no_formulas_in_a_csv_file():
+    words = [*FORMULAS, "the", "", "a=b", "'x"]
+    table = pd.DataFrame({"word": words, "log_prob": np.linspace(-2, 1, len(words)), "=rank": range(len(words))})
+    safe = _for_spreadsheets(table)
+    assert safe["word"].tolist() == [*(f"'{word}" for word in FORMULAS), "the", "", "a=b", "'x"]
+    assert list(safe.columns) == ["word", "log_prob", "'=rank"]
+    assert np.array_equal(safe["log_prob"], table["log_prob"]), "numbers stay numbers, also negative ones"
+    assert table["word"].tolist() == words, "the caller's table is untouched"
+
+
+def test_a_csv_download_of_hostile_words_holds_no_formula():
+    settings = search_room.Settings(first_word="=1+1", second_word="@x")
+    for name, sounding in search_room.ROOM.take(settings).items():
+        text = file(sounding, search_room.ROOM.cards[name], "csv")
+        rows = list(csv.reader(io.StringIO(text)))
+        cells = [cell for row in rows for cell in row]
+        assert any("=1+1" in cell for cell in cells)
+        numbers = [cell for cell in cells if cell.startswith(FORMULA)]
+        assert all(float(cell) < 0 for cell in numbers), "what begins with a minus is a number"
+
+
+def test_a_json_download_keeps_words_as_they_are():
+    sounding = search_room.ROOM.take(search_room.Settings(first_word="=1+1"))["tree"]
+    rows = json.loads(file(sounding, search_room.ROOM.cards["tree"], "json"))["rows"]
+    assert "=1+1" in [value for row in rows for value in row.values()]

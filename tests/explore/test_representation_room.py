@@ -3,18 +3,24 @@
 import dataclasses
 import io
 import re
+import tempfile
 import time
 import zipfile
 from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
 from playwright.sync_api import expect
 
 from leadline.autoencoders import Encoder
+from leadline.data import Dataset, load
 from leadline.errors import InputError
 from leadline.explore import representation, representation_room
+from leadline.explore import uploads as uploads_module
 from leadline.explore.representation_room import ROOM, RUNS, begin, follow, jobs, run_of, stage
 from leadline.explore.representation_settings import Settings
 from leadline.explore.server import Server
@@ -40,6 +46,13 @@ def packed(**arrays: np.ndarray) -> bytes:
 
 def as_sent(content: bytes) -> str:
     return "data:application/octet-stream;base64," + b64encode(content).decode()
+
+
+def load_bytes(content: bytes) -> Dataset:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.npz"
+        file.write_bytes(content)
+        return load(file)
 
 
 rng = np.random.default_rng(0)
@@ -111,10 +124,49 @@ def test_rows_without_labels_are_not_probed():
     assert follow(settings)[0] == "Trained. The rows have no labels: nothing was probed."
 
 
-def test_no_more_runs_than_the_machine_bears(monkeypatch):
-    monkeypatch.setattr(representation_room, "MOST_RUNS", 0)
-    with pytest.raises(InputError, match="0 runs at a time"):
+def test_of_many_clicks_at_once_two_begin_a_run(monkeypatch):
+    clicks = 12
+    monkeypatch.setattr(representation_room, "WORK", "tests.explore.work:never_ends")
+    together = Barrier(clicks)
+
+    def click(_: int) -> str:
+        together.wait()
+        return begin(TINY)
+
+    with ThreadPoolExecutor(clicks) as threads:
+        answers = [threads.submit(click, i) for i in range(clicks)]
+    refusals = [answer.exception() for answer in answers]
+    begun = [answer.result() for answer, refusal in zip(answers, refusals, strict=True) if refusal is None]
+    assert len(begun) == representation_room.MOST_RUNS == 2
+    for refusal in filter(None, refusals):
+        rule = "at most 2 runs can be under way at the same time\n  got:   2 are under way"
+        assert isinstance(refusal, InputError)
+        assert str(refusal).startswith(rule)
+    assert {name for name in begun if jobs().progress(name).status == "running"} == set(begun)
+    with pytest.raises(InputError, match="at most 2 runs"):
         begin(TINY)
+    jobs().stop(begun[0])
+    begun.append(begin(TINY))
+    for name in begun:
+        jobs().stop(name)
+        del RUNS[name]
+
+
+@pytest.mark.parametrize("made", [jobs, uploads])
+def test_requests_at_once_share_what_is_made_once(made, monkeypatch):
+    inner = {jobs: representation_room, uploads: uploads_module}[made]
+    name = f"_{made.__name__}"
+    kind = getattr(inner, name).__wrapped__
+    kept: list = []
+    monkeypatch.setattr(inner, name, cache(lambda: kept.append(kind()) or kept[-1]))
+    together = Barrier(8)
+
+    def ask(_: int) -> int:
+        together.wait()
+        return id(made())
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(ask, range(8)))) == len(kept) == 1
 
 
 def lying(shape: tuple[int, ...]) -> bytes:
@@ -153,7 +205,7 @@ def test_a_hostile_upload_is_refused_and_leaves_nothing(name):
     kept = Uploads()
     with pytest.raises(InputError, match=re.escape(told)):
         kept.keep(as_sent(content))
-    assert list(kept._home.iterdir()) == []
+    assert list(kept._home.glob("*.npz")) == []
 
 
 def test_uploads_are_known_by_what_they_hold_and_the_oldest_goes(monkeypatch):
@@ -165,7 +217,29 @@ def test_uploads_are_known_by_what_they_hold_and_the_oldest_goes(monkeypatch):
     for gone in (names[0], "0" * 16, "../x", ""):
         with pytest.raises(InputError, match="works where the file is"):
             kept.path(gone)
-    assert len(list(kept._home.iterdir())) == 2
+    assert len(list(kept._home.glob("*.npz"))) == 2
+
+
+def test_uploads_that_differ_in_what_a_label_means_or_in_shape_have_names_of_their_own():
+    X = np.random.default_rng(1).uniform(size=(4, 2, 6)).astype("float32")
+    files = {
+        "no labels": packed(X=X),
+        "words": packed(X=X, y=np.array(["cat", "dog", "cat", "dog"])),
+        "other words": packed(X=X, y=np.array(["ant", "bee", "ant", "bee"])),
+        "numbers": packed(X=X, y=np.array([0, 1, 0, 1])),
+        "other numbers": packed(X=X, y=np.array([3, 7, 3, 7])),
+        "other images": packed(X=X.reshape(4, 3, 4), y=np.array(["cat", "dog", "cat", "dog"])),
+        "rows": packed(X=X.reshape(4, 12), y=np.array(["cat", "dog", "cat", "dog"])),
+    }
+    kept = Uploads()
+    names = {name: kept.keep(as_sent(content)) for name, content in files.items()}
+    assert len(set(names.values())) == len(files)
+    for name, content in files.items():
+        mine, theirs = load(kept.path(names[name])), load_bytes(content)
+        assert (mine.class_names, mine.image_size) == (theirs.class_names, theirs.image_size)
+    again = io.BytesIO()
+    np.savez(again, y=np.array(["cat", "dog", "cat", "dog"]), X=X)  # not compressed, and in another order
+    assert kept.keep(as_sent(again.getvalue())) == names["words"]
 
 
 def test_patches_that_do_not_fit_are_refused_before_a_run():
@@ -247,7 +321,7 @@ def test_training_shows_its_curves_and_survives_a_reload_and_another_tab(page, v
     for tab in (page, other):
         expect(status(tab)).to_contain_text("Trained and probed", timeout=120_000)
         expect(words(tab, ROOM, "curves")).to_contain_text("epoch 2 of 2, 2 models")
-        expect(words(tab, ROOM, "efficiency")).to_contain_text("over 2 seeds")
+        expect(words(tab, ROOM, "efficiency")).to_contain_text("no interval: 2 seeds")
         expect(tab.locator("#representation-efficiency-figure .main-svg").first).to_be_visible()
     with page.expect_download() as waiting:
         button(page, "download the encoder").click()

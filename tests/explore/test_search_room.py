@@ -14,6 +14,7 @@ from leadline.decoding import Comparison, RecurrentLM, Walk
 from leadline.errors import InputError
 from leadline.explore import manual_model
 from leadline.explore.cells import COURSE, Cells, cells, written
+from leadline.explore.folders import remove
 from leadline.explore.room import PendingError
 from leadline.explore.search_room import ROOM, Settings
 from leadline.explore.server import Server
@@ -213,7 +214,7 @@ def test_a_cache_that_cannot_be_written_gives_way_to_the_session(monkeypatch, tm
     where = manual_model.folder()
     assert where.parent.is_dir()
     assert where == manual_model.folder()
-    where.parent.rmdir()
+    remove(where.parent)
 
 
 def test_a_notebook_shows_it():

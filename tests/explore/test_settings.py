@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -94,6 +96,37 @@ def test_a_control_that_holds_nonsense_is_refused(held):
     values = ["RNN", held, 1.0, False, 0, "the"]
     with pytest.raises(InputError, match="time is a whole number"):
         from_values(Example, values)
+
+
+@pytest.mark.parametrize("held", [np.int64(7), np.array(7), torch.tensor(7), 7.0, "7", " 7 ", "7.0", "70e-1"])
+def test_numbers_of_any_kind_become_plain(held):
+    found = from_values(Example, ["RNN", held, 1.0, False, held, "the"])
+    assert (found.time, found.sample) == (7, 7)
+    assert type(found.time) is type(found.sample) is int
+
+
+@pytest.mark.parametrize("held", [True, np.True_, "1_0", "0x7", "1e", "七", "٧", [7], {"a": 7}, np.array([7]), "7\n7"])
+def test_what_only_resembles_a_number_is_refused(held):
+    for place, name in ((1, "time"), (4, "sample")):
+        values = ["RNN", 50, 1.0, False, 0, "the"]
+        values[place] = held
+        with pytest.raises(InputError, match=f"^{name} is a whole number from"):
+            from_values(Example, values)
+
+
+def test_half_a_character_is_no_text():
+    with pytest.raises(InputError, match="prompt is text of at most 20 letters"):
+        from_values(Example, ["RNN", 50, 1.0, False, 0, "\ud800"])
+
+
+def test_minus_zero_is_zero():
+    assert to_query(from_values(Example, ["RNN", 50, "-0.0", False, 0, "the"])) == "?scale=0"
+    assert str(from_query(Example, "?scale=-0.0001").scale) == "0.0"
+
+
+def test_an_address_of_very_many_settings_is_refused():
+    with pytest.raises(InputError, match="an address sets what the room has"):
+        from_query(Example, "?" + "time=7&" * 1000)
 
 
 def test_help_comes_from_the_docstrings():

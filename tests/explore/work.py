@@ -1,7 +1,7 @@
 """What jobs do in the tests."""
 
 import os
-import time
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,7 @@ def counts(settings: Mapping[str, Any], folder: Path, write: Write) -> None:
 
 def never_ends(settings: Mapping[str, Any], folder: Path, write: Write) -> None:
     write({"pid": os.getpid()})
-    while True:
-        time.sleep(0.05)
+    threading.Event().wait()
 
 
 def refuses(settings: Mapping[str, Any], folder: Path, write: Write) -> None:

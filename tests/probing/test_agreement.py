@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,49 @@ def test_is_a_sounding(found, tmp_path: Path):
     assert str(RankAgreement.load(tmp_path)) == str(found)
 
 
+def test_intervals_stay_where_their_quantities_are(found):
+    for criterion in ("loss", "RankMe"):
+        for interval in (found.tau(criterion).interval, found.tau(criterion).simultaneous):
+            assert -1 <= interval.low <= interval.high <= 1
+    table = found.table()
+    assert table["accuracy high"].max() <= 100
+    assert table["accuracy low"].min() >= 0
+    assert table["RankMe low"].min() >= 0
+
+
+def test_the_figure_draws_the_ends_of_the_table(found):
+    """An interval that ends at 0 or 100 % is longer at one side, and is drawn so."""
+    table = found.table()
+    for panel, name in enumerate(("loss", "RankMe")):
+        for k, variant in enumerate(("a", "b")):
+            rows = table[table["variant"] == variant]
+            trace = found.figure().data[2 * panel + k]
+            for along, column in ((trace.error_x, name), (trace.error_y, "accuracy")):
+                middle = rows[column].to_numpy()
+                assert middle + along.array == pytest.approx(rows[f"{column} high"].to_numpy())
+                assert middle - along.arrayminus == pytest.approx(rows[f"{column} low"].to_numpy())
+                assert along.symmetric is False
+
+
+def test_the_largest_class_and_the_want_of_an_interval_are_shown():
+    two = replace(study(ACCURACY[:, :2]), majority=np.array([0.4, 0.6]))
+    found = rank_agreement(two, {name: LOSS[i, :2].tolist() for i, name in enumerate(NAMES)}, variants=VARIANTS)
+    assert "(the largest class is 50.0 % of the test rows)" in str(found)
+    assert "no interval: 2 seeds" in str(found)
+    assert "[" not in str(found)
+    assert (found.table()["largest class"] == 50).all()
+    assert found.figure().to_dict()["layout"]["annotations"][-1]["text"] == "largest class 50.0 %"
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [
         (lambda: rank_agreement(study(ACCURACY), {"a1": [1.0] * 3, "a2": [1.0] * 3}), "2 configurations"),
         (lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in ("a1", "a2", "mine")}), "'mine' is not known"),
         (lambda: rank_agreement(study(ACCURACY), {"a1": [1.0] * 2}), r"losses\['a1'\] = \[1.0, 1.0\] for 3 seeds"),
+        (lambda: rank_agreement(study(ACCURACY), {"a1": "low"}), "losses"),  # pyright: ignore[reportArgumentType]
+        (lambda: rank_agreement({"a1": 0.5}, {"a1": [1.0] * 3}), r"study must be the result of label_efficiency\(\)"),  # pyright: ignore[reportArgumentType]
+        (lambda: rank_agreement(study(ACCURACY), [1.0] * 3), "losses must be a dictionary"),  # pyright: ignore[reportArgumentType]
         (lambda: rank_agreement(study(ACCURACY), {"a1": [1.0, 2.0, np.nan]}), "one finite validation loss"),
         (lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in NAMES}).tau(pairs="across"), "no pairs across"),
         (lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in NAMES}).tau(pairs="apart"), "'apart'"),  # pyright: ignore[reportArgumentType]

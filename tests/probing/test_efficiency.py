@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import re
 from copy import deepcopy
 from dataclasses import replace
@@ -23,6 +24,7 @@ from leadline.probing import LabelEfficiency, label_efficiency, linear_probe, ra
 from leadline.probing.representation import as_encode, principal_components
 from leadline.probing.scaling import Scaling
 from leadline.sounding import Protocol
+from leadline.statistics import paired_interval
 
 DIGITS = data.digits()
 X, y = DIGITS.X, data.check_labels(DIGITS.y, len(DIGITS))
@@ -65,9 +67,17 @@ def test_baselines_that_are_left_out_change_nothing_else(measured, encoders):
     assert (fewer.accuracy == measured.accuracy[:3]).all()
 
 
-@pytest.mark.parametrize("baselines", [(), ("pca",), ("raw", "identity")])
-def test_raw_input_stays_and_unknown_baselines_are_refused(baselines):
-    with pytest.raises(InputError, match="the baselines are 'raw' and, if wanted"):
+@pytest.mark.parametrize(
+    ("baselines", "text"),
+    [
+        ((), "the baselines are 'raw' and, if wanted"),
+        (("pca",), "the baselines are 'raw' and, if wanted"),
+        (("raw", "identity"), "baselines must be .* or 'pca'"),
+        ("raw", "baselines must be a list"),
+    ],
+)
+def test_raw_input_stays_and_unknown_baselines_are_refused(baselines, text):
+    with pytest.raises(InputError, match=text):
         study({"pca": 8}, baselines=baselines)
 
 
@@ -108,7 +118,8 @@ def test_poisoned_test_rows_move_no_statistic(encoders):
     poisoned = X.copy()
     for role in ROLES[:1]:
         poisoned[role.test] += 1e4
-    roles = [replace(ROLES[0], test=ROLES[0].probe_validation)] * 2
+    swapped = {"test": ROLES[0].probe_validation, "probe_validation": ROLES[0].test}
+    roles = [replace(ROLES[0], **swapped)] * 2
     same = {"denoising": [encoders[0]] * 2}
     clean, dirty = study(same, roles=roles), study(same, X=poisoned, roles=roles)
     assert np.array_equal(clean.accuracy, dirty.accuracy)
@@ -282,20 +293,82 @@ def test_what_the_seeds_do_not_tell_is_said_in_plain_sentences():
     assert "any number" not in str(torn)
 
 
-def test_the_axis_of_accuracies_ends_where_accuracies_do():
-    few = curves(np.array([[0.6, 0.9, 1.0], [0.2, 0.7, 0.9]]), np.array([[0.5, 0.7, 0.8]] * 2))
-    assert few.interval("a", 1000).high > 120
+def test_intervals_of_accuracies_end_where_accuracies_do():
+    """Student's t of three seeds reaches beyond 100 %; no accuracy does, and no difference beyond 100 points."""
+    raw = np.array([[0.05, 0.7, 0.9], [0.0, 0.9, 0.8], [0.3, 0.8, 1.0]])
+    few = curves(np.array([[0.6, 0.9, 1.0], [0.2, 0.7, 0.9], [1.0, 0.8, 1.0]]), raw)
+    plain = paired_interval(100 * few.at("a", 1000))
+    assert plain.high > 100
+    assert (few.interval("a", 1000).high, few.interval("a", 1000).low) == (100, plain.low)
+    assert few.interval("raw", 10).low == 0
+    for name in few.names:
+        for labels in few.budgets.tolist():
+            accuracy, gain = few.interval(name, labels), few.gain(name, labels=labels)
+            assert 0 <= accuracy.low <= accuracy.estimate <= accuracy.high <= 100
+            for interval in (gain.interval, gain.simultaneous, few.optimism(labels).simultaneous):
+                assert -100 <= interval.low <= interval.estimate <= interval.high <= 100
+    assert few.optimism(10).interval.low >= 0
+    assert few.gain("a", labels=10).simultaneous.high == 100
     low, high = few.figure().to_dict()["layout"]["yaxis"]["range"]
     assert -5 < low < 0
     assert 100 < high < 105
+    explained = replace(few, measure="R²", accuracy=few.accuracy - 3)
+    assert explained.interval("a", 10).low < -300
+    assert replace(few, measure="R²").interval("a", 1000).high == 100
+
+
+def test_two_seeds_give_no_interval_in_text_table_figure_and_file(tmp_path: Path):
+    two = curves(np.array([[0.85, 0.9, 0.95], [0.9, 0.92, 0.97]]), np.array([[0.5, 0.7, 0.96]] * 2))
+    assert not two.interval("a").is_known
+    text = str(two)
+    assert "+37.5 points over no interval: 2 seeds" not in text
+    assert "37.5 points (no interval: 2 seeds)" in text
+    assert "[" not in text
+    assert "nan" not in text
+    table = two.table()
+    assert table[["accuracy low", "accuracy high", "gain low", "gain high", "multiplier low"]].isna().all().all()
+    assert table[["accuracy", "gain"]].notna().all().all()
+    low, high = two.figure().to_dict()["layout"]["yaxis"]["range"]
+    assert 40 < low < 50
+    assert 96 < high < 101
+    assert "nan" not in json.dumps(two.figure().to_plotly_json()["layout"], default=str).lower()
+    two.save(tmp_path)
+    assert str(LabelEfficiency.load(tmp_path)) == text
+    ahead = curves(np.array([[0.9, 0.9, 0.9]] * 2), np.array([[0.5, 0.7, 0.8]] * 2))
+    assert "the seeds do not tell where the curves meet" in str(ahead)
+
+
+def test_a_verdict_table_and_figure_show_the_largest_class(measured):
+    share = 100 * np.mean([np.bincount(y[role.test]).max() / len(role.test) for role in ROLES])
+    assert f"(the largest class is {share:.1f} % of the test rows)" in str(measured)
+    assert measured.table()["largest class"].to_numpy() == pytest.approx(share)
+    layout = measured.figure().to_dict()["layout"]
+    assert layout["annotations"][0]["text"] == f"largest class {share:.1f} %"
+    assert layout["shapes"][0]["y0"] == pytest.approx(share)
+
+
+def test_rare_positives_are_shown_for_what_they_are():
+    """99 % of accuracy is nothing where 99 % of the rows are of one class."""
+    labels = (np.arange(len(X)) % 100 == 0).astype(int)
+    roles = [data.split_roles(labels, seed=seed) for seed in SEEDS]
+    found = study({"pca": 2}, y=labels, roles=roles, labels=("all",), num_subsets=1)
+    assert re.search(r"pca reaches 9\d\.\d % .* \(the largest class is 9[89]\.\d % of the test rows\)", str(found))
+
+
+def test_no_verdict_prints_a_negative_zero():
+    raw = np.array([[0.5, 0.7, 0.8]] * 3)
+    found = curves(raw - 1e-5 * np.array([[0.9], [1.0], [1.1]]), raw)
+    assert -0.05 < found.gain("a").interval.estimate < 0
+    assert "0.0 [0.0, 0.0] points" in str(found)
+    assert not re.search(r"[-−+]0(\.0+)?\b", str(found))
 
 
 def test_no_seed_is_dropped_where_its_own_curve_never_reaches():
     """One seed whose raw inputs never get there opens the interval; it does not vanish from it."""
-    raw = np.array([[0.5, 0.7, 0.8], [0.5, 0.7, 0.8], [0.3, 0.4, 0.5]])
-    found = curves(np.array([[0.6, 0.8, 0.9]] * 3), raw).multiplier("a")
+    raw = np.array([[0.5, 0.7, 0.8], [0.5, 0.7, 0.8], [0.5, 0.7, 0.8], [0.3, 0.4, 0.5]])
+    found = curves(np.array([[0.6, 0.8, 0.9]] * 4), raw).multiplier("a")
     assert found.high == np.inf
-    assert curves(np.array([[0.6, 0.8, 0.9]] * 2), raw[:2]).multiplier("a").high < 10
+    assert curves(np.array([[0.6, 0.8, 0.9]] * 3), raw[:3]).multiplier("a").high < 10
 
 
 def test_optimism_is_the_best_on_the_test_rows_minus_the_honest_choice():
@@ -437,7 +510,21 @@ def test_a_trained_module_itself_is_refused_on_rows_that_it_saw():
         (lambda e: study({}, roles=ROLES[:1]), "1 roles and 1 seeds"),
         (lambda e: study({}, seeds=[1]), "3 roles and 1 seeds"),
         (lambda e: study({}, labels=(5,)), "at least one label per class"),
-        (lambda e: study({}, strengths=0.0), "must be positive"),
+        (lambda e: study({}, strengths=0.0), r"strengths\[0\] must be a finite number above 0"),
+        (lambda e: study({}, y=np.stack([X[:, 20], X[:, 21]], 1), probe="ridge"), "y with 2 columns"),
+        (lambda e: study({}, y=np.ma.masked_equal(y, 3)), "y.* = nan"),
+        (lambda e: study({}, X=np.ma.masked_greater(X, 0.5)), r"X\[\d+, \d+\] = nan"),
+        (lambda e: study({"mine": Autoencoder}), "an encoder is an object, not a class"),
+        (lambda e: study({"mine": lambda rows: rows @ np.eye(3)}), "'mine' failed on rows of shape"),
+        (lambda e: study([("pca", 3)]), "encoders must be a dictionary"),
+        (lambda e: study({}, seeds="012"), "seeds must be a list"),
+        (lambda e: study({}, seeds=[0, 0, 1]), "seeds must differ"),
+        (lambda e: study({}, roles=[r.test for r in ROLES]), r"roles\[0\] must be what split_roles\(\) returns"),
+        (lambda e: study({}, X=X[:500], y=y[:500]), r"row 17\d\d in roles\[0\].pretrain_train; X has 500 rows"),
+        (lambda e: study({}, roles=[replace(ROLES[0], test=ROLES[0].test[:0])] * 3), r"no rows in roles\[0\].test"),
+        (lambda e: study({}, transductive="no"), "transductive must be True or False"),
+        (lambda e: study({}, num_subsets=2.0), "num_subsets"),  # pyright: ignore[reportArgumentType]
+        (lambda e: study({}, y=np.where(np.arange(len(X)) == ROLES[1].test[3], 77, y)), r"in roles\[1\].test, is not"),
         (lambda e: study({}, probe="tree"), "probe = 'tree'"),
         (lambda e: study({}, y=np.zeros(len(X), int)), "at least two classes"),
         (lambda e: study({}, y=y[:-1]), "1796 labels in y for 1797 rows"),
@@ -465,3 +552,80 @@ def test_pca_takes_no_more_components_than_there_are_pretraining_rows():
     study = label_efficiency({}, X, y, roles=roles, labels=[2], num_subsets=2)
     assert len(roles[0].pretrain_train) == 20
     assert study.sizes[study.names.index("pca")] == 20
+
+
+@pytest.mark.parametrize(
+    ("shape", "components"), [((30, 4000), 20), ((90, 40), 40), ((700, 600), 12), ((600, 900), 30)]
+)
+def test_principal_components_are_those_of_a_full_decomposition(shape, components):
+    """Fewer rows than features, more, and few components of large matrices: always the singular vectors' directions."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=shape) * np.linspace(3, 0.5, shape[1]) + 5
+    centred = rows - rows.mean(axis=0)
+    U, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    codes = principal_components(rows, components)(rows)
+    for k in range(min(components, shape[0] - 1)):
+        assert abs(codes[:, k] @ U[:, k]) == pytest.approx(sizes[k], rel=1e-6)
+    again = principal_components(rows, components)(rows)
+    assert np.array_equal(again, codes)
+
+
+def test_directions_that_the_rows_do_not_span_give_zeros():
+    rows = np.random.default_rng(0).normal(size=(5, 200))
+    encode = principal_components(rows, 5)
+    others = np.random.default_rng(1).normal(size=(9, 200))
+    assert (encode(others)[:, 4] == 0).all()
+    assert (np.abs(encode(others)[:, :4]).max(axis=0) > 0.01).all()
+
+
+def test_no_square_matrix_of_wide_rows_is_made(monkeypatch):
+    """200 images of 20,000 numbers: a matrix of all pairs of features would take 3 GB, and minutes."""
+    largest = []
+    for name in ("eigh", "svd"):
+        original = getattr(np.linalg, name)
+        spy = lambda a, *rest, _original=original, **more: largest.append(np.size(a)) or _original(a, *rest, **more)  # noqa: E731
+        monkeypatch.setattr(np.linalg, name, spy)
+    rows = np.random.default_rng(0).normal(size=(200, 20_000)).astype(np.float32)
+    labels = np.arange(200) % 4
+    roles = [data.split_roles(labels, seed=seed) for seed in range(2)]
+    found = label_efficiency({"pca": 20}, rows, labels, roles=roles, labels=[8], num_subsets=1)
+    assert found.sizes == (20, 20_000)
+    assert max(largest) <= rows.size
+
+
+def test_a_timestamp_that_decides_the_label_is_usable():
+    """1.7e9 seconds and a few: float32 would blur them by a minute. So it would any rows with an offset of 1e8."""
+    rng = np.random.default_rng(0)
+    seconds = rng.permutation(1000).astype(float)
+    labels = (seconds >= 500).astype(int)
+    rows = np.c_[1.7e9 + seconds, rng.normal(size=1000)]
+    roles = [data.split_roles(labels, seed=seed) for seed in SEEDS]
+    options = {"y": labels, "roles": roles, "labels": ("all",), "num_subsets": 1, "strengths": 10.0}
+    found = study({"pca": 1}, X=rows, **options)
+    assert found.interval("raw").estimate >= 99
+    assert found.interval("pca").estimate >= 99
+    moved = study({}, X=X.astype(np.float64) + 1e8, labels=(30,), num_subsets=1)
+    assert moved.interval("raw").estimate == pytest.approx(
+        study({}, labels=(30,), num_subsets=1).interval("raw").estimate, abs=1.0
+    )
+
+
+def test_an_encoder_that_all_seeds_share_is_run_once_for_equal_rows():
+    calls = []
+    roles = [replace(ROLES[0], test=ROLES[0].test[k:]) for k in range(3)]
+    study({"mine": lambda rows: calls.append(len(rows)) or rows}, roles=roles, labels=(10,))
+    assert calls == [len(roles[0].pretrain_train), len(X)]
+
+
+def test_labels_with_gaps_give_the_study_of_their_places():
+    named = np.array([10**6 + 7 * k for k in range(10)])[y]
+    options = {"labels": (10,), "num_subsets": 2}
+    assert np.array_equal(study({}, y=named, **options).accuracy, study({}, **options).accuracy)
+
+
+def test_a_quantity_that_does_not_vary_on_the_test_rows_is_refused():
+    quantity = X[:, 20].copy()
+    roles = [data.split_roles(len(X), seed=seed) for seed in SEEDS]
+    quantity[roles[2].test] = 1.0
+    with pytest.raises(InputError, match=r"roles\[2\].test holds \d+ rows of one value"):
+        study({}, y=quantity, roles=roles, probe="ridge")

@@ -4,8 +4,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from leadline.errors import InputError
-from leadline.probing import Scaling, linear_probe
-from leadline.probing.linear import solve_probes
+from leadline.probing import Scaling, fit_logistic, linear_probe
+from leadline.probing.linear import STRENGTHS, solve_probes
 
 RNG = np.random.default_rng(0)
 CENTRES = RNG.normal(size=(4, 10))
@@ -61,16 +61,124 @@ def test_pure_noise_stays_at_chance_under_a_grid_of_52_settings():
     assert abs(accuracies.mean() - 0.25) < 3 * accuracies.std() / 60**0.5
 
 
+@pytest.mark.parametrize("C", [0.01, 0.3, 10.0])
+@pytest.mark.parametrize("shape", [(40, 3), (30, 80)])
+def test_two_classes_are_scikit_learns_binary_fit_at_the_same_strength(C, shape):
+    rows = RNG.normal(size=shape)
+    labels = np.where(rows[:, 0] + RNG.normal(size=shape[0]) > 0, 7, 3)
+    ours = linear_probe(rows, labels, rows, labels, strengths=C, dtype=np.float64, tol=1e-10)
+    scaled = ours.scaling(rows)
+    theirs = LogisticRegression(C=C, tol=1e-12, max_iter=20_000).fit(scaled, labels)
+    np.testing.assert_allclose(ours.probabilities(rows), theirs.predict_proba(scaled), atol=1e-6)
+    np.testing.assert_allclose(ours.coefficients[1] - ours.coefficients[0], theirs.coef_[0], atol=1e-5)
+    assert ours.intercepts[1] - ours.intercepts[0] == pytest.approx(theirs.intercept_[0], abs=1e-5)
+    assert np.array_equal(ours.predict(rows), theirs.predict(scaled))
+
+
+def test_two_classes_of_many_are_a_binary_fit_too():
+    """A problem that holds two of four classes is the binary one, whatever stands beside it in the batch."""
+    rows = torch.from_numpy(Z[None, :60].copy())
+    labels = torch.from_numpy(np.where(y[None, :60] % 2, 3, 0))
+    fits = fit_logistic(rows, labels, torch.ones(1, 1, dtype=torch.float64), classes=4, tol=1e-9)
+    theirs = LogisticRegression(C=1.0, tol=1e-12, max_iter=20_000).fit(Z[:60], labels[0])
+    chances = fits.logits(rows)[0, 0].softmax(1)[:, [0, 3]].numpy()
+    np.testing.assert_allclose(chances, theirs.predict_proba(Z[:60]), atol=1e-5)
+
+
+def test_the_strength_of_two_classes_is_chosen_as_scikit_learn_would():
+    labels = np.where(y % 2, 5, 2)
+    for criterion in ("likelihood", "accuracy"):
+        scores = []
+        scaled = Scaling.fit(Z[:60])(Z[:60])
+        rank = np.array([(labels[:i] == labels[i]).sum() for i in range(60)])
+        for C in STRENGTHS:
+            right, likelihood = 0, 0.0
+            for fold in range(3):
+                inside, held_out = rank % 3 != fold, rank % 3 == fold
+                model = LogisticRegression(C=C, tol=1e-10, max_iter=5000).fit(scaled[inside], labels[:60][inside])
+                chances = model.predict_proba(scaled[held_out])
+                truth = (labels[:60][held_out] == 5).astype(int)
+                right += (chances.argmax(1) == truth).sum()
+                likelihood += np.log(chances[np.arange(len(truth)), truth]).sum()
+            scores.append((right, likelihood) if criterion == "accuracy" else (likelihood,))
+        found = linear_probe(Z[:60], labels[:60], Z[60:], labels[60:], criterion=criterion, dtype=np.float64)
+        assert found.strength == STRENGTHS[max(range(len(STRENGTHS)), key=scores.__getitem__)]
+
+
+def test_labels_need_not_be_numbered_from_0():
+    """Years, or postal codes: no array is made for each number up to the largest."""
+    named = np.array([10**6, 2024, 0, 7])[y]
+    found, plain = probe(y_train=named[:100], y_test=named[100:]), probe()
+    assert found.classes.tolist() == [0, 7, 2024, 10**6]
+    assert set(found.predict(Z[100:])) <= set(named.tolist())
+    assert found.accuracy == pytest.approx(plain.accuracy, abs=0.03)
+    assert found.accuracy == (found.predict(Z[100:]) == named[100:]).mean()
+
+
+@pytest.mark.parametrize("offset", [1.7e9, 1e12])
+def test_a_large_offset_costs_no_precision(offset):
+    """A timestamp in seconds decides the label; its own float32 would not tell a minute from the next."""
+    seconds = RNG.permutation(200).astype(float)
+    labels = (seconds > seconds.mean()).astype(int)
+    rows = np.c_[offset + seconds, np.zeros(200)]
+    found = linear_probe(rows[:100], labels[:100], rows[100:], labels[100:], strengths=10.0)
+    assert found.accuracy >= 0.95
+    near = probe(Z[:100] + 1e8, Z_test=Z[100:] + 1e8)
+    assert near.accuracy == pytest.approx(probe().accuracy, abs=0.02)
+    as_integers = linear_probe(rows[:100].astype(np.int64), labels[:100], rows[100:].astype(np.int64), labels[100:])
+    assert as_integers.accuracy >= 0.9
+
+
+def test_an_accuracy_stands_beside_the_share_of_the_largest_class():
+    rare = np.arange(100) % 20 == 0
+    found = linear_probe(Z[:100], rare.astype(int), Z[:100], rare.astype(int))
+    assert found.majority == 0.95
+    assert "always predicting the largest class, on 95.0 %" in str(found)
+    assert f"is right on {100 * found.accuracy:.1f} %" in str(found)
+
+
+def test_wide_rows_are_solved_by_their_number_not_their_width():
+    """As many features as an image has pixels: the fit is scikit-learn's, and its gradient is as small as it says."""
+    wide = RNG.normal(size=(40, 6000)) + 0.2 * RNG.normal(size=(4, 6000))[y[:40]]
+    ours = linear_probe(wide, y[:40], wide, y[:40], strengths=0.1, dtype=np.float64, tol=1e-7)
+    scaled = ours.scaling(wide)
+    theirs = LogisticRegression(C=0.1, tol=1e-10, max_iter=5000).fit(scaled, y[:40])
+    np.testing.assert_allclose(ours.coefficients, theirs.coef_, atol=1e-6)
+    chances = ours.probabilities(wide)
+    residual = chances - np.eye(4)[y[:40]]
+    gradient = (residual.T @ scaled + ours.coefficients / 0.1) / 40
+    assert np.abs(gradient).max() <= 1e-7
+    assert ours.gradient == pytest.approx(max(np.abs(gradient).max(), np.abs(residual.mean(0)).max()), rel=1e-2)
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
         ({"Z_test": Z[100:, :9]}, "Z_train has 10 features, Z_test has 9"),
         ({"y_train": y[:99]}, "99 labels in y_train for 100 rows"),
-        ({"y_test": y[:3]}, r"\(3,\) labels for 100 rows"),
+        ({"y_test": y[:3]}, "3 labels in y_test for 100 rows"),
+        ({"y_test": y[100:, None]}, r"y_test of shape \(100, 1\)"),
+        ({"y_test": y[100:].astype(str)}, "y_test of dtype"),
+        ({"y_test": np.where(np.arange(100) == 7, np.nan, y[100:])}, r"y_test\[7\] = nan; 1 such of 100"),
+        ({"y_test": np.where(np.arange(100) == 7, -1, y[100:])}, r"y_test\[7\] = -1"),
+        ({"y_test": y[100:] + 1}, r"y_test\[3\] = 4; 25 such of 100\n  cause: classes numbered in another way"),
+        ({"y_test": np.full(100, 9)}, r"y_test\[0\] = 9; 100 such of 100"),
+        ({"y_test": np.full(100, 1.5)}, r"y_test\[0\] = 1.5"),
+        ({"y_test": np.ma.masked_array(y[100:], mask=np.arange(100) == 5)}, r"y_test\[5\] = nan"),
+        ({"y_train": np.ma.masked_array(y[:100], mask=np.arange(100) == 5)}, r"y_train\[5\] = nan"),
+        ({"Z_train": np.ma.masked_less(Z[:100], -1)}, r"Z_train\[\d+, \d+\] = nan"),
+        ({"y_train": set(y[:100].tolist())}, "y_train must be"),
+        ({"y_train": [[0, 1], [1]]}, "y_train must be"),
         ({"y_train": np.zeros(100, int)}, "at least two classes"),
         ({"Z_train": np.full((100, 10), np.nan)}, r"Z_train\[0, 0\] = nan"),
-        ({"strengths": [1.0, -1.0]}, r"strengths = \[1.0, -1.0\]"),
-        ({"strengths": []}, "must be positive"),
+        ({"strengths": [1.0, -1.0]}, r"strengths\[1\] must be a finite number above 0"),
+        ({"strengths": []}, "strengths must be a list of numbers, not empty"),
+        ({"strengths": "1"}, "strengths must be a list"),
+        ({"criterion": "loss"}, "criterion must be 'likelihood' or 'accuracy'"),
+        ({"tol": 0}, "tol must be a finite number above 0"),
+        ({"dtype": np.int64}, "dtype must be numpy.float32 or numpy.float64"),
+        ({"scaling": 1.0}, "scaling must be a Scaling"),
+        ({"Z_train": np.full((100, 10), 1e300) * np.sign(Z[:100])}, "finite variance"),
     ],
 )
 def test_refuses_what_does_not_fit(changes, text):

@@ -69,10 +69,22 @@ def test_ties_go_to_the_earlier_row_and_to_the_nearer_class():
     assert result.predictions[0, :, 1].tolist() == [0, 0, 0, 1]
 
 
-def test_a_class_without_labels_is_allowed_and_never_predicted():
-    result = probe(y_test=np.full(60, 9))
-    assert (result.accuracies == 0).all()
-    assert result.predictions.max() == 3
+def test_labels_need_not_be_numbered_from_0():
+    named = np.array([10**6, 2024, 0, 7])[y]
+    found = probe(y_train=named[:100], y_test=named[100:])
+    assert np.array_equal(found.predictions, np.array([10**6, 2024, 0, 7])[probe().predictions])
+    assert np.array_equal(found.accuracies, probe().accuracies)
+
+
+def test_an_accuracy_stands_beside_the_share_of_the_largest_class():
+    found = probe(y_test=np.where(y[100:] == 1, 0, y[100:]))
+    assert found.majority == 0.5
+    assert f"with 100 labels is right on {100 * found.accuracy[-1]:.1f} % of the test rows" in str(found)
+    assert "the largest class, on 50.0 %" in str(found)
+
+
+def test_more_neighbours_than_labels_all_vote():
+    assert np.array_equal(probe(neighbours=10**20).predictions, probe(neighbours=100).predictions)
 
 
 def test_does_not_depend_on_scale_and_offset():
@@ -92,10 +104,12 @@ def test_rows_are_compared_in_parts(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"neighbours": 0}, "neighbours must be a whole number of at least 1"),
+        ({"neighbours": 0}, r"neighbours\[0\] must be a whole number of at least 1"),
         ({"neighbours": []}, r"neighbours = \[\]"),
-        ({"budgets": [101]}, r"budgets = \[101\] for 100 rows"),
-        ({"budgets": [1]}, "at least 2"),
+        ({"neighbours": "13"}, "neighbours must be a list"),
+        ({"budgets": [101]}, r"budgets\[0\] must be a whole number from 2 to 100"),
+        ({"budgets": [1]}, r"budgets\[0\] must be a whole number from 2 to 100"),
+        ({"y_test": np.full(60, 9)}, r"y_test\[0\] = 9; 60 such of 60"),
         ({"metric": "manhattan"}, "'manhattan'"),
         ({"y_train": np.zeros(100, int)}, "at least two classes"),
         ({"Z_test": np.full((60, 6), np.nan)}, r"Z_test\[0, 0\] = nan"),

@@ -51,6 +51,24 @@ def test_poisoned_test_rows_move_nothing_that_was_fitted():
     assert clean.r2[0] > 0.5 > poisoned.r2[0]
 
 
+def test_a_large_offset_costs_no_precision():
+    moved = probe(Z[:80] + 1e9, y[:80] + 1e9, Z[80:] + 1e9, y[80:] + 1e9)
+    assert moved.r2 == pytest.approx(probe().r2, abs=1e-4)
+
+
+def test_wide_rows_are_scikit_learns():
+    wide = RNG.normal(size=(30, 5000))
+    found = ridge_probe(wide[:20], y[:20], wide[20:], y[20:30], strengths=0.1)
+    scaled = found.scaling(wide)
+    oracle = Ridge(alpha=10).fit(scaled[:20], y[:20])
+    np.testing.assert_allclose(found.predict(wide[20:])[0], oracle.predict(scaled[20:]), atol=1e-8)
+
+
+def test_says_what_it_explains():
+    found = probe()
+    assert f"explains {100 * found.r2[0]:.1f} % of the variance" in str(found)
+
+
 def test_noise_is_worth_nothing():
     noise = RNG.normal(size=(120, 8))
     assert probe(noise[:80], Z_test=noise[80:], strengths=np.logspace(-4, 4, 52)).r2[0] < 0.1
@@ -65,7 +83,11 @@ def test_noise_is_worth_nothing():
         ({"y_test": y[80:, :1]}, "2 and 1 targets"),
         ({"subsets": [[0, 80]]}, "up to 80 with 80 rows"),
         ({"subsets": [0, 1]}, r"subsets of shape \(2,\)"),
-        ({"strengths": 0.0}, "must be positive"),
+        ({"strengths": 0.0}, "strengths\\[0\\] must be a finite number above 0"),
+        ({"y_test": y[80:].astype(str)}, "features must be real numbers|y_test"),
+        ({"y_test": np.where(np.arange(40)[:, None] == 3, np.nan, y[80:])}, r"y_test\[3, 0\] = nan"),
+        ({"y_train": np.ma.masked_greater(y[:80], 8)}, r"y_train\[\d+, \d\] = nan"),
+        ({"subsets": "all"}, "subsets"),
     ],
 )
 def test_refuses_what_does_not_fit(changes, text):

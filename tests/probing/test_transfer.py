@@ -132,12 +132,34 @@ def test_is_a_sounding(found, tmp_path: Path):
     assert str(TransferMatrix.load(tmp_path)) == str(found)
 
 
+def test_the_largest_class_stands_beside_every_accuracy(found):
+    share = 100 * np.mean([np.bincount(DIGITS.labels[role.test]).max() / len(role.test) for role in ROLES])
+    assert f"always predicting the largest class {share:.1f} %" in str(found)
+    assert found.table()["largest class"].to_numpy() == pytest.approx(share)
+    (heat,) = found.figure().data
+    assert f"(10 labels, largest class {share:.1f} %)" in heat.x[0]
+
+
+def test_two_seeds_give_no_interval(encoders):
+    two = transfer({"pca 3": 3}, {"digits": DIGITS}, roles={"digits": ROLES[:2]})
+    assert "(no interval: 2 seeds)" in str(two)
+    assert "[" not in str(two)
+    assert "gain and" not in str(two)
+    assert two.table()["gain low"].isna().all()
+    drawn: Any = two.figure().data[0]
+    assert "nan" not in drawn.text[0][0]
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [
         (lambda e: transfer({}), "0 sources, 2 targets"),
         (lambda e: transfer(e, roles={"digits": ROLES}), "no roles for 'flipped'"),
         (lambda e: transfer(e, labels_per_class=0), "labels_per_class must be"),
+        (lambda e: transfer(e, {"digits": DIGITS.X}), r"targets\['digits'\] must be a Dataset"),
+        (lambda e: transfer(e, adapters={"digit": lambda target: target.X}), "'digit' in adapters"),
+        (lambda e: transfer(e, adapters={"digits": 3}), r"adapters\['digits'\] must be a function"),
+        (lambda e: resized(DIGITS, (4, 0)), r"image_size\[1\]"),
         (lambda e: transfer({"digits": e["digits"][:2]}), "'digits' lists 2 for 3 seeds"),
         (lambda e: transfer(e, {"digits": replace(DIGITS, y=None)}), "digits must be labelled"),
         (lambda e: transfer(e).gain("letters", "digits"), "no such source"),

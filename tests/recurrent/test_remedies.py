@@ -12,6 +12,7 @@ from torch import nn
 
 from leadline import InputError, recurrent
 from leadline.randomness import torch_generator
+from leadline.sounding import Protocol
 
 CELLS: dict[str, Any] = {
     "tanh": lambda: nn.RNN(2, 4, 2, batch_first=True),
@@ -305,3 +306,42 @@ def test_a_loop_whose_weights_are_not_known_is_not_said_to_be_treated():
     assert found.left_out["initialisation"] == "no layer whose W_h is known"
     with pytest.raises(InputError, match="a loop written by hand"):
         recurrent.stability(Leaky(), inputs())  # pyright: ignore[reportArgumentType]
+
+
+# Ties ----------------------------------------------------------------------------------------------------------------
+
+
+def remedies_with(spreads: dict[str, float]) -> recurrent.Remedies:
+    """Flows whose largest norms are so many nats above their smallest."""
+
+    def flow(spread: float) -> recurrent.GradientFlow:
+        log = np.linspace(-spread, 0, 10)[None]
+        none, initial = np.zeros_like(log), np.zeros(1)
+        layer = recurrent.LayerFlow("net", 0, "forward", 0, log, none, none, none, initial, none)
+        return recurrent.GradientFlow(Protocol(), (layer,))
+
+    others = {name: value for name, value in spreads.items() if name != "as it is"}
+    after = tuple(recurrent.Remedy(name, "treated", flow(value)) for name, value in others.items())
+    return recurrent.Remedies(Protocol(), flow(spreads["as it is"]), after, {})
+
+
+@pytest.mark.parametrize(
+    ("spreads", "said"),
+    [
+        ({"as it is": 5.0, "clipping": 5.0 - 1e-9, "gating": 6.0}, "no cure makes it steadier"),
+        ({"as it is": 5.0, "initialisation": 1.0, "gating": 1.0 + 1e-6}, "initialisation and gating make it equally"),
+        ({"as it is": 5.0, "initialisation": 1.0, "gating": 1.5, "clipping": 5.0}, "steadiest with initialisation"),
+        ({"as it is": 0.0, "clipping": 0.0}, "no cure makes it steadier"),
+    ],
+)
+def test_where_cures_tie_none_is_called_best(spreads, said):
+    verdict = str(remedies_with(spreads))
+    assert said in verdict
+    if "steadiest" not in said:
+        assert "steadiest" not in verdict
+
+
+def test_a_loss_that_leaves_the_last_output_out_is_judged_by_the_others():
+    model = built("tanh")
+    found = recurrent.remedies(model, lambda model: model(inputs(20))[0][:, :-1].square().sum())
+    assert np.isfinite(found.table().log10_smallest).all()

@@ -256,7 +256,7 @@ def test_a_relu_network_of_spectral_radius_zero_explodes_and_is_said_to():
     assert "which is no reason to vanish" in str(sounding)
     assert [cure.name for cure in found.cures] == ["clipping", "initialisation", "truncation"]
     assert "10^9.0-fold over 30 timesteps" in found.cures[0].advice
-    assert "W_h 0.5 times as large" in found.cures[1].advice
+    assert "a smaller W_h, since a step makes it 2-fold; measure again" in found.cures[1].advice
     _, rates = sounding.drawing()["data"]
     marked = zip(rates["y"], rates["marker"]["symbol"], strict=True)
     at_edge = [row for row, symbol in marked if symbol == "triangle-left-open"]
@@ -420,3 +420,95 @@ def test_what_cannot_be_judged_is_refused_with_a_reason():
     assert recurrent.stability(layer, x, flow, name="one").layers[0].measured_slope is not None
     with pytest.raises(InputError, match="the flow of another model"):
         recurrent.stability(layer, x, flow, name="three")
+
+
+# Samples that die, and the order of exponents -------------------------------------------------------------------------
+
+
+def relu_with_dead_steps(samples: int, dead: int) -> tuple[recurrent.RNN, torch.Tensor]:
+    """W_h = 1.05 I over positive inputs; in some samples one input switches every unit off."""
+    network = recurrent.RNN(1, 3, nonlinearity="relu", seed=0).double()
+    (layer,) = network.layers
+    with torch.no_grad():
+        layer.W_h.copy_(1.05 * torch.eye(3, dtype=torch.float64))
+        layer.W_x.fill_(1.0)
+        layer.b.zero_()
+    x = torch.ones(samples, 40, 1, dtype=torch.float64)
+    x[:dead, 20] = -1e6
+    return network, x
+
+
+@pytest.mark.parametrize(("samples", "dead"), [(64, 1), (64, 31), (5, 2)])
+def test_a_few_dead_samples_do_not_decide_the_verdict(samples, dead):
+    network, x = relu_with_dead_steps(samples, dead)
+    sounding = recurrent.stability(network, x)
+    (found,) = sounding.layers
+    assert found.dead == dead
+    assert found.kept.tolist() == [samples - dead] * 3
+    np.testing.assert_allclose(found.spectrum, [math.log(1.05)] * 3, rtol=1e-9)
+    assert found.error[0] < 1e-9
+    assert found.regime == "stable"  # 1.05^40 is below 10
+    assert f"in {dead} of {samples} samples nothing survives a step; in the others the gradient is stable" in str(
+        sounding
+    )
+    assert "inf" not in str(sounding)
+    table = sounding.table().query("quantity == 'Lyapunov exponents'")
+    assert table.samples.tolist() == [samples - dead] * 3
+
+
+@pytest.mark.parametrize(("samples", "dead"), [(5, 3), (4, 4)])
+def test_many_dead_samples_do(samples, dead):
+    network, x = relu_with_dead_steps(samples, dead)
+    sounding = recurrent.stability(network, x)
+    (found,) = sounding.layers
+    assert np.isneginf(found.spectrum).all()
+    assert found.regime == "vanishes"
+    others = f"in {dead} of {samples} samples nothing survives a step; the others have exponent +0.049"
+    assert (others in str(sounding)) == (dead < samples)
+    assert "-inf" not in str(sounding)
+
+
+def test_the_error_of_the_others_is_as_without_the_dead_sample():
+    network, x = relu_with_dead_steps(6, 1)
+    with torch.no_grad():
+        network.layers[0].W_h[0, 1] = 0.3
+    x[1:, ::3] = torch.rand(5, 14, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 2.5
+    everyone, others = (recurrent.stability(network, part).layers[0] for part in (x, x[1:]))
+    np.testing.assert_allclose(everyone.spectrum, others.spectrum, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["tanh", "relu", "lstm"])
+def test_exponents_are_sorted(kind):
+    for seed in range(4):
+        network = (
+            recurrent.LSTM(2, 12, seed=seed) if kind == "lstm" else recurrent.RNN(2, 24, nonlinearity=kind, seed=seed)
+        )
+        x = torch.randn(3, 15, 2, generator=torch.Generator().manual_seed(seed))
+        (found,) = recurrent.stability(network, x, transient=0).layers
+        finite = np.where(np.isneginf(found.exponents), -1e300, found.exponents)
+        assert (np.diff(finite, axis=1) <= 0).all()
+        spectrum = np.where(np.isneginf(found.spectrum), -1e300, found.spectrum)
+        assert (np.diff(spectrum) <= 0).all()
+
+
+def test_sorting_keeps_the_sum():
+    """The sum over a full spectrum is the mean of ln |det J_t|, in whichever order."""
+    network = recurrent.RNN(2, 6, seed=1).double()
+    x = torch.randn(2, 25, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    (found,) = recurrent.stability(network, x, transient=0).layers
+    h = network(x)[0]
+    W_h = network.layers[0].W_h
+    log_det = torch.linalg.slogdet(W_h)[1] + (1 - h.square()).log().sum(-1).mean(1)
+    np.testing.assert_allclose(found.exponents.sum(axis=1), log_det.detach(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["tanh", "relu"])
+def test_advice_on_weights_promises_no_factor_where_units_bend(kind):
+    """The factor that a linear layer needs is not the one that a layer needs whose slopes change with its weights."""
+    network = recurrent.RNN(1, 16, nonlinearity=kind, seed=0).double()
+    x = torch.randn(4, 60, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for factor in (1.0, 6.0):
+        with torch.no_grad():
+            network.layers[0].W_h.mul_(factor)
+        for cure in recurrent.stability(network, x).layers[0].cures:
+            assert "times as large" not in cure.advice

@@ -796,7 +796,7 @@ def test_a_forward_pass_without_a_graph_is_refused(where):
     with recurrent.trace(network) as tape, torch.no_grad():
         states, _ = network(draw(2, 5, INPUTS))
     loss = states.sum() if where == "everything" else read(states).sum()
-    with pytest.raises(InputError, match="the loss must come from the recorded forward pass"):
+    with pytest.raises(InputError, match=r"must have a graph\n.*\n.*under torch.no_grad\(\)"):
         tape.gradient_flow(loss)
 
 
@@ -857,7 +857,7 @@ def test_weights_that_changed_before_asking_are_refused(make):
         loss = (returned if isinstance(returned, Tensor) else returned[0]).square().mean()
     loss.backward(retain_graph=True)
     optimiser.step()
-    with pytest.raises(InputError, match="the replay of a layer must reproduce what the model computed") as caught:
+    with pytest.raises(InputError, match=r"asked before the weights change\n.*weight_ih_l0 was changed") as caught:
         tape.gradient_flow(loss)
     assert "before the optimiser steps" in str(caught.value)
 
@@ -867,7 +867,7 @@ def test_an_output_changed_in_place_is_refused():
     with recurrent.trace(module) as tape:
         output, _ = module(draw(2, 5, INPUTS))
         loss = nn.functional.relu(output, inplace=True).sum()
-    with pytest.raises(InputError, match="the replay of a layer must reproduce"):
+    with pytest.raises(InputError, match="GRU: its output was changed in place"):
         tape.gradient_flow(loss)
 
 

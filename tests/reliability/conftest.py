@@ -10,8 +10,14 @@ def materials(tmp_path_factory) -> Materials:
 
 
 @pytest.fixture(params=NAMES)
-def writer(request, materials) -> Writer:
-    """Every writer of Leadline in turn."""
+def name(request) -> str:
+    """The name of every writer of Leadline in turn."""
+    return request.param
+
+
+@pytest.fixture
+def writer(name, materials) -> Writer:
+    """The writer of this name."""
     known = writers(materials)
     assert set(known) == set(NAMES)
-    return known[request.param]
+    return known[name]

@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from leadline.errors import LeadlineError
@@ -17,45 +18,54 @@ OPERATIONS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.trun
 """Audit events of file operations. Writing and ``fsync`` raise none and are counted by wrappers."""
 
 
-def run(action: Callable[[], object], log: Path, before: Callable[[], None] = lambda: None) -> int:
-    """Run an action in a forked child and wait for it; gives its exit code, negative for a signal.
+@dataclass(frozen=True)
+class Child:
+    """A forked child whose output goes into a pipe: a full disk or a killed child does not lose it."""
 
-    Args:
-        action: what the child does.
-        log: where the child's output and traceback go.
-        before: prepares the child.
-    """
-    child = start(action, log, before)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
+    number: int
+    output: int
+
+    def wait(self) -> tuple[int, str]:
+        """Its exit code, negative for a signal, and what it printed (less than a pipe holds)."""
+        _, status = os.waitpid(self.number, 0)
+        with os.fdopen(self.output, "rb") as pipe:
+            return os.waitstatus_to_exitcode(status), pipe.read().decode(errors="replace")
 
 
-def start(action: Callable[[], object], log: Path, before: Callable[[], None] = lambda: None) -> int:
-    """Begin an action in a forked child and return its number."""
+def run(action: Callable[[], object], before: Callable[[], None] = lambda: None) -> tuple[int, str]:
+    """Run an action in a forked child, which ``before`` prepares; gives its exit code and what it printed."""
+    return start(action, before).wait()
+
+
+def start(action: Callable[[], object], before: Callable[[], None] = lambda: None) -> Child:
+    """Begin an action in a forked child."""
     sys.stdout.flush()
     sys.stderr.flush()
+    output, into = os.pipe()
     child = os.fork()
     if child:
-        return child
+        os.close(into)
+        return Child(child, output)
     code = CRASHED
     try:
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
+        os.dup2(into, 1)
+        os.dup2(into, 2)
         try:
             before()
             action()
             code = DONE
         except LeadlineError as error:
-            os.write(output, str(error).encode())
             code = REFUSED
+            os.write(2, str(error).encode())
         except BaseException:
-            os.write(output, traceback.format_exc().encode())
+            os.write(2, traceback.format_exc().encode())
+        sys.stdout.flush()
+        sys.stderr.flush()
     finally:
         os._exit(code)
 
 
-def killed_before(number: int, folder: Path, count: Callable[[], None] = lambda: None) -> Callable[[], None]:
+def killed_before(number: int, folder: Path, count: Callable[[], object] = lambda: None) -> Callable[[], None]:
     """Prepare a child so that it is killed before its file operation ``number`` (from 0) in or below ``folder``.
 
     Args:
@@ -85,17 +95,13 @@ def killed_before(number: int, folder: Path, count: Callable[[], None] = lambda:
     return prepare
 
 
-def count_operations(action: Callable[[], object], folder: Path, log: Path) -> int:
+def count_operations(action: Callable[[], object], folder: Path) -> int:
     """The number of file operations that an action does in or below a folder."""
     read, write = os.pipe()
-
-    def count() -> None:
-        real_write(write, b".")
-
     real_write = os.write
-    code = run(action, log, killed_before(-1, folder, count))
+    code, told = run(action, killed_before(-1, folder, lambda: real_write(write, b".")))
     os.close(write)
-    assert code == DONE, log.read_text()
+    assert code == DONE, told
     with os.fdopen(read, "rb") as pipe:
         return len(pipe.read())
 

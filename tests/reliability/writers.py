@@ -1,6 +1,8 @@
 """Everything of Leadline that writes files, each as one operation that can be killed, starved, raced and repeated."""
 
+import io
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,10 +70,12 @@ def make_materials(folder: Path) -> Materials:
 
 def command(*arguments: object) -> None:
     """Run a command of the command line; raise a LeadlineError where it says that it failed."""
-    code = cli.run([str(argument) for argument in arguments])
+    out, told = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(told):
+        code = cli.run([str(argument) for argument in arguments])
     if code in (cli.FAILED, cli.BAD_USAGE):
-        raise LeadlineError(f"the command ended with {code}")
-    assert code == cli.DONE, code
+        raise LeadlineError(told.getvalue())
+    assert code == cli.DONE, told.getvalue()
 
 
 def writers(materials: Materials) -> dict[str, Writer]:

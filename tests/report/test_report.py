@@ -11,7 +11,6 @@ import pytest
 from markdown_it import MarkdownIt
 
 from leadline import InputError, figures, report, storage
-from leadline.data import Dataset
 from leadline.report.page import interval_picture, place, prose
 from leadline.sounding import Interval, Protocol
 from leadline.storage import output_folder
@@ -19,17 +18,6 @@ from leadline.worksheet import STATEMENTS, Fact, Result, Setting
 from tests.worksheet import example
 
 SETTING = Setting("quick")
-
-
-@pytest.fixture
-def results():
-    """One of each kind: agreeing, exact, differing from the course, failed, and the rest not measured."""
-    kinds = {
-        "ae.e": Result(STATEMENTS["ae.e"], failure="Traceback <of a> crash", seconds=1.0),
-        "ae.f": Result(STATEMENTS["ae.f"], answer=example.answer("ae.f"), seconds=12.3),
-        "beam.a": Result(STATEMENTS["beam.a"], answer=example.answer("beam.a", gain=-1.0)),
-    }
-    return [kinds.get(name, Result(statement)) for name, statement in STATEMENTS.items()]
 
 
 class Structure(HTMLParser):
@@ -249,31 +237,6 @@ def test_the_json_is_strict_and_keeps_the_kinds_of_numbers():
     }
 
 
-def test_the_command_repeats_the_measurement_as_it_was_made():
-    def commands(setting: Setting, **settings: Any) -> str:
-        answer = replace(example.answer("ae.f"), protocol=Protocol(settings))
-        result = Result(example.statement("ae.f", "works"), answer=answer)
-        document = report.as_json([result], setting)["statements"][0]
-        assert document["command"] in report.as_markdown([result], setting)
-        assert document["command"].replace("'", "&#39;") in report.as_html([result], setting, {})
-        return document["command"]
-
-    assert commands(Setting("quick")) == "leadline worksheet --only ae.f --budget quick --fresh"
-    assert commands(Setting("quick"), budget="full") == "leadline worksheet --only ae.f --budget full --fresh"
-    assert (
-        commands(SETTING, budget="quick", data="my data", path="my data.csv", labels="kind")
-        == "leadline worksheet --only ae.f --budget quick --data 'my data.csv' --labels kind --fresh"
-    )
-    assert "--data" not in commands(SETTING, budget="quick", data="digits")
-    failed = Result(example.statement("ae.f", "crashes"), failure="crash")
-    assert "--only ae.f --budget full --fresh" in report.as_markdown([failed], Setting("full"))
-    data = Dataset(np.eye(4), np.array([0, 1, 0, 1]), "mine")
-    assert "--data mine.npz --fresh" in report.as_markdown([failed], Setting("full", data, {"path": "mine.npz"}))
-    assert "--only" not in report.as_markdown([failed], Setting("full", data))  # no path leads there
-    unbuilt = Result(replace(STATEMENTS["ae.f"], measure=None))
-    assert "--only" not in report.as_markdown([unbuilt], SETTING) + report.as_html([unbuilt], SETTING, {})
-
-
 def test_a_time_stands_only_beside_what_took_it(results):
     times = re.findall(
         r'<td class="number">(.*)</td>', report.as_html(results, SETTING, dict.fromkeys(STATEMENTS, 7.0))
@@ -296,6 +259,16 @@ def test_what_nothing_is_asked_of_is_not_shaded_as_if_it_held():
     interval = Interval(1.0, 0.5, 1.5)
     assert "<rect" in interval_picture(interval, interval, (0.0, None))
     assert "<rect" not in interval_picture(interval, interval, (None, None))
+
+
+def test_an_interval_without_a_limit_is_drawn_to_the_edge_and_an_unknown_one_not_at_all():
+    limits = Interval(1.0, 0.5, float("inf"))
+    drawn = interval_picture(Interval(1.0, 0.8, 1.2), limits, (0.0, None))
+    assert 'x2="100.0"' in drawn
+    assert "inf]" in str(limits)
+    assert not {"nan", "inf"} & set(re.findall(r'="(\w+)"', drawn))
+    unknown = Interval(1.0, float("nan"), float("nan"))
+    assert interval_picture(unknown, unknown, (0.0, None)) == ""
 
 
 def test_the_markdown_has_a_row_and_a_section_for_each(results):

@@ -8,6 +8,7 @@ import pytest
 from leadline import data
 from leadline.errors import InputError
 from leadline.representation import gather
+from leadline.representation.material import retained
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(60, 5)).astype(np.float32)
@@ -31,6 +32,61 @@ def test_a_row_without_a_label_counts_as_unlabelled(missing: Any):
     assert (len(material.labelled), len(material.unlabelled)) == (12, 48)
     np.testing.assert_array_equal(material.labelled, ROWS[:12])
     assert material.class_names == tuple(sorted(map(str, names)))
+
+
+def test_nan_in_a_list_of_names_is_a_missing_label_and_no_class():
+    y: list[Any] = [("rope", "lead")[i % 2] if i < 12 else float("nan") for i in range(60)]
+    material = gather(ROWS, y, None, "auto")
+    assert material.class_names == ("lead", "rope")
+    assert len(material.labelled) == 12
+
+
+def test_masked_labels_are_missing():
+    for values in (Y, np.array(["a", "b", "c"])[Y]):
+        material = gather(ROWS, np.ma.masked_array(values, mask=np.arange(60) >= 12), None, "auto")
+        assert (len(material.labelled), len(material.unlabelled), len(material.class_names)) == (12, 48, 3)
+
+
+@pytest.mark.parametrize("sizes", [(3, 57), (4, 56), (5, 5, 50), (3, 3, 3, 51), (7, 53)])
+def test_at_least_three_different_rows_of_each_class_keep_their_labels(sizes: tuple[int, ...]):
+    """Half of the labels are set aside; a class of three rows keeps them all, and no later check refuses it."""
+    y = np.repeat(np.arange(len(sizes)), sizes)
+    material = gather(ROWS, y, None, "auto")
+    counts = np.bincount(material.y)
+    assert counts.min() >= 3
+    assert len(material.unlabelled) + len(material.labelled) == 60
+    assert np.bincount(np.r_[material.y, material.y_set_aside]).tolist() == list(sizes)
+    for seed in range(5):
+        roles = data.split_roles(material.y, seed=seed, fractions=(0, 0, 0.6, 0.15, 0.25), groups=material.groups)
+        assert min(len(np.unique(material.y[part])) for part in (roles.probe_pool, roles.test)) == len(sizes)
+
+
+def test_equal_rows_count_once():
+    rows = np.concatenate([ROWS, np.repeat(ROWS[:1], 3, axis=0)])
+    y = np.r_[Y % 2, 2, 2, 2]
+    y[0] = 2
+    with pytest.raises(InputError, match="class '2' has 4, 1 of them distinct"):
+        gather(rows, y, None, "auto")
+
+
+def test_equal_rows_stay_together_and_retain_their_share():
+    rng = np.random.default_rng(0)
+    groups = rng.integers(40, size=300).astype(np.uint64)
+    y = (groups % 3).astype(np.int64)
+    is_kept = retained(y, groups, 0.5)
+    assert not np.isin(groups[is_kept], groups[~is_kept]).any()
+    assert abs(is_kept.mean() - 0.5) < 0.05
+    assert len(np.unique(groups[is_kept & (y == 1)])) >= 3
+
+
+def test_rows_that_float32_would_blur_stay_as_they_are():
+    rows = ROWS.astype(np.float64) + np.array([1.7e9, 0, 0, 0, 0])
+    more = RNG.normal(size=(90, 5)) + np.array([1.7e9, 0, 0, 0, 0])
+    material = gather(rows, Y, np.concatenate([more, rows[:7]]), "auto")
+    np.testing.assert_array_equal(material.labelled, rows)
+    assert material.notes == ("7 unlabelled rows equal labelled ones and were not pretrained on",)
+    assert len(np.unique(material.groups)) == 60
+    assert gather(ROWS.astype(np.float64), Y, None, "auto").labelled.dtype == np.float32
 
 
 def test_minus_one_beside_one_is_a_class():
@@ -121,6 +177,12 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
     ("other scale", (ROWS, Y, 255 * RNG.normal(size=(90, 5)), "auto"), "the same scale"),
     ("other size", (ROWS, Y, None, (2, 3)), r"image_size = \(2, 3\) for rows of 5 numbers"),
     ("a size of text", (ROWS, Y, None, (2.5, 2)), "image_size is"),
+    ("a size of three", (ROWS, Y, None, (2, 2, 1)), r"image_size = \(2, 2, 1\)"),
+    ("a masked cell", (np.ma.masked_greater(ROWS, 1.5), Y, None, "auto"), r"X\[\d+, \d\] = nan"),
+    ("labels in a set", (ROWS, {0, 1}, None, "auto"), "y must be an array of labels"),
+    ("ragged labels", (ROWS, [[0, 1], [2]], None, "auto"), "y must be an array of labels"),
+    ("mixed labels", (ROWS, [1, "1"] * 30, None, "auto"), "of one kind"),
+    ("infinite labels", (ROWS, np.full(60, np.inf), None, "auto"), "labels|finite"),
     ("another size", (IMAGES, None, None, (8, 6)), "images of 6 x 8 pixels"),
 ]
 

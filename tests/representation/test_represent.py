@@ -1,11 +1,14 @@
 """The study in one call: honest, repeatable, the same whatever the units, and never lost."""
 
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.datasets import make_classification
+from sklearn.linear_model import LogisticRegression
 
 import leadline
 from leadline import data
@@ -15,7 +18,6 @@ from leadline.representation import RepresentationStudy, represent
 from leadline.representation.choice import choose
 from leadline.representation.represent import Progress
 from leadline.representation.views import Patches, Whole
-from leadline.statistics import paired_interval
 
 DIGITS = data.digits()
 X, Y = DIGITS.X[:240], DIGITS.labels[:240]
@@ -56,9 +58,15 @@ def test_the_study_says_what_it_did(tmp_path: Path):
     places = [found.kinds.index(kind) for kind in found.choices]
     tested = found.efficiency.accuracy[:2, :, -1].mean(axis=2)
     honest = tested[places, range(2)]
-    accuracy = paired_interval(100 * honest)
-    told = f"{found.chosen} is chosen; choosing so reaches {accuracy} % with 40 labels, on rows that had no say"
+    assert found.accuracy().estimate == pytest.approx(100 * honest.mean())
+    reached = f"{100 * honest.mean():.1f} %"
+    told = f"{found.chosen} is chosen; choosing so reaches {reached} with 40 labels, on rows that had no say"
     assert told in str(found)
+    assert "points over raw inputs, no interval: 2 seeds; the encoder" in str(found)
+    assert found.efficiency.majority is not None
+    assert f"the largest class {100 * found.efficiency.majority.mean():.1f} %" in str(found)
+    assert "nan" not in str(found) + " ".join(found.findings)
+    assert "There is no interval: 2 seeds." in found.findings
     assert found.optimism().interval.estimate == pytest.approx(100 * (tested.max(axis=0) - honest).mean())
     assert found.table()["chosen"].sum() == pytest.approx(2)  # at each of two label counts
     assert "optimism" in " ".join(found.findings)
@@ -207,12 +215,16 @@ def test_an_interrupted_study_goes_on_and_ends_alike(stop: int, tmp_path: Path):
 
 
 def test_settings_out_of_range_are_refused():
-    with pytest.raises(InputError, match="'denoisy' in kinds\n  cure:  use 'denoising'"):
+    with pytest.raises(InputError, match=r"kinds\[0\] must be 'denoising', 'vanilla' or 'masked'"):
         study(kinds=["denoisy"])
-    with pytest.raises(InputError, match="at least one kind"):
-        study(kinds=[])
-    with pytest.raises(InputError, match="at least two different seeds"):
-        study(seeds=1)
+    for kinds in ([], None, 3, {"vanilla"}):
+        with pytest.raises(InputError, match="kinds must be a list"):
+            study(kinds=kinds)
+    with pytest.raises(InputError, match="kinds must differ"):
+        study(kinds=["masked", "masked"])
+    for seeds in (1, [4], "12", None, True, 2.0, {0, 1}, [0, 0], [0, -1], 10**30):
+        with pytest.raises(InputError, match="seeds"):
+            study(seeds=seeds)
     told = []
     with pytest.raises(InputError, match="at least one label per class"):
         study(labels=5, progress=told.append)
@@ -227,3 +239,131 @@ def test_the_encoder_is_a_file_of_its_own(tmp_path: Path):
     found = study(kinds="vanilla")
     found.encoder.save(tmp_path / "encoder.safetensors")
     np.testing.assert_array_equal(Encoder.load(tmp_path / "encoder.safetensors").encode(X), found.encoder.encode(X))
+
+
+def test_seeds_of_numpy_are_seeds():
+    found = study(kinds="vanilla", seeds=np.int64(2), labels=[10])
+    assert found.protocol.seeds == (0, 1)
+    assert study(kinds="vanilla", seeds=np.arange(2), labels=[10]).table().equals(found.table())
+
+
+def test_intervals_end_where_accuracies_do():
+    found = study(kinds="vanilla", seeds=3, labels=[10])
+    accuracy = found.accuracy()
+    assert accuracy.is_known
+    assert 0 <= accuracy.low <= accuracy.estimate <= accuracy.high <= 100
+    assert "3 seeds; the encoder" in str(found)
+
+
+@pytest.mark.parametrize("kind", ["a timestamp", "an offset"])
+def test_rows_that_float32_would_blur_are_centred_first(kind: str, tmp_path: Path):
+    """A label that seconds decide, or a small number on a large offset: usable in the study and in the encoder."""
+    rng = np.random.default_rng(0)
+    offset = np.array([1.7e9, 0, 0]) if kind == "a timestamp" else np.full(3, 1e8)
+    plain = np.c_[rng.permutation(400) if kind == "a timestamp" else rng.normal(size=400), rng.normal(size=(400, 2))]
+    y = (plain[:, 0] > plain[:, 0].mean()).astype(int)
+    rows, more = plain[:200] + offset, plain[200:] + offset
+    found = study(rows, y[:200], more, kinds="vanilla", seeds=3, labels=["all"])
+    assert found.efficiency is not None
+    most = int(found.efficiency.budgets[-1])
+    assert found.efficiency.interval("raw", most).estimate > 97
+    usual = study(plain[:200], y[:200], plain[200:], kinds="vanilla", seeds=3, labels=["all"])
+    np.testing.assert_allclose(found.encoder.encode(rows), usual.encoder.encode(plain[:200]), atol=0.02)
+    assert found.encoder.has_seen(more).all()
+    assert not found.encoder.has_seen(rows).any()
+    found.encoder.save(tmp_path / "encoder.safetensors")
+    again = Encoder.load(tmp_path / "encoder.safetensors")
+    np.testing.assert_array_equal(again.encode(rows), found.encoder.encode(rows))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(again)).encode(rows), again.encode(rows))
+    assert again.untrained(0).encode(rows).std() > 0.01
+
+
+def test_wide_rows_are_studied_without_a_matrix_of_all_pairs(monkeypatch: pytest.MonkeyPatch):
+    sides = []
+    for name in ("eigh", "svd"):
+        original = getattr(np.linalg, name)
+
+        def spy(matrix: Any, *rest: Any, original: Any = original, **more: Any) -> Any:
+            sides.append(np.shape(matrix))
+            return original(matrix, *rest, **more)
+
+        monkeypatch.setattr(np.linalg, name, spy)
+    wide = np.random.default_rng(0).normal(size=(200, 3000)).astype(np.float32)
+    found = study(wide, np.arange(200) % 3, None, kinds="vanilla", labels=[6], image_size=None)
+    assert found.encoder.encode(wide).shape[0] == 200
+    assert all(np.prod(shape) <= 200 * 3000 for shape in sides)
+
+
+def made(*args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
+    rows, y = make_classification(*args, **kwargs)
+    return np.asarray(rows), np.asarray(y)
+
+
+def test_the_probe_that_is_kept_is_the_one_that_is_measured():
+    """As sonar: few rows, many columns, two classes. Labels of other rows, which the study never saw, agree."""
+    right, claimed, chosen = [], [], []
+    for seed in range(3):
+        rows, y = made(900, 60, n_informative=8, n_redundant=20, n_clusters_per_class=3, flip_y=0.05, random_state=seed)
+        found = study(rows[:150], y[:150], None, kinds="denoising", seeds=3, labels=["all"])
+        assert found.probe is not None
+        codes = found.encoder.encode(rows)
+        probe = LogisticRegression(C=found.probe.strength, max_iter=5000).fit(codes[:150], y[:150])
+        right.append(probe.score(codes[150:], y[150:]))
+        claimed.append(found.probe.accuracy)
+        chosen.append(found.strength)
+        weakest = LogisticRegression(C=1e-3, max_iter=5000).fit(codes[:150], y[:150]).score(codes[150:], y[150:])
+        assert right[-1] > weakest - 0.03
+        assert f"it predicts {100 * found.probe.accuracy:.1f} % of labels that are left out" in " ".join(found.findings)
+        assert f"all {found.probe.labels} labels" in " ".join(found.findings)
+        assert found.probe.labels == 150  # those that gave up their labels for pretraining, too
+        assert found.probe.majority == np.bincount(y[:150]).max() / 150
+    # 450 labels left out and 2,250 test rows: the standard error of the difference is about 2.4 points
+    assert np.mean(claimed) == pytest.approx(np.mean(right), abs=0.06)
+
+
+def test_rare_classes_pass_every_check_or_the_first():
+    """Three rows of a class are enough, whether or not labels are set aside; two are refused at once."""
+    y = Y.copy()
+    y[(y == 9).nonzero()[0][3:]] = 8
+    for more in (MORE, None):
+        found = study(y=y, more=more, kinds="vanilla", labels=["all"])
+        assert found.efficiency is not None
+        assert found.class_names == tuple(map(str, range(10)))
+    y[(y == 9).nonzero()[0][2:]] = 8
+    with pytest.raises(InputError, match="class '9' has 2"):
+        study(y=y, kinds="vanilla")
+
+
+def test_two_thousand_labels_and_a_rare_class(monkeypatch: pytest.MonkeyPatch):
+    module = sys.modules[represent.__module__]
+    monkeypatch.setattr(module, "MOST_PROBED", 60)
+    y = (np.arange(240) % 2).astype(int)
+    y[:3] = 2
+    found = study(y=y, kinds="vanilla", labels=[6])
+    assert "labelled rows were probed" in found.notes[0]
+
+
+def test_masked_labels_are_missing_and_masked_cells_are_refused():
+    y = np.ma.masked_array(Y, mask=np.arange(240) >= 200)
+    found = study(y=y, kinds="vanilla", labels=["all"])
+    assert found.protocol.settings["rows"] == {"pretrained on": 640, "labelled": 200}
+    with pytest.raises(InputError, match=r"X\[0, \d+\] = nan"):
+        study(x=np.ma.masked_equal(X, X[0].max()))
+
+
+@pytest.mark.parametrize("y", [set(range(240)), [[1, 2], [3]], {"a": 1}, "0" * 240, object()])
+def test_labels_that_are_no_list_are_refused(y: Any):
+    with pytest.raises(InputError, match=r"^y must be|^labels have one entry per row"):
+        study(y=y)
+
+
+def test_rows_that_repeat_are_never_on_both_sides(monkeypatch: pytest.MonkeyPatch):
+    """Every row three times and random labels: were equal rows parted, 1 of 2 labels would be known by heart."""
+    rng = np.random.default_rng(0)
+    rows = np.repeat(X[:80], 3, axis=0)
+    found = study(rows, np.repeat(rng.integers(2, size=80), 3), MORE, kinds="vanilla", seeds=4, labels=["all"])
+    assert found.efficiency is not None
+    most = int(found.efficiency.budgets[-1])
+    assert found.efficiency.interval("raw", most).estimate < 65
+    assert found.probe is not None
+    assert found.probe.accuracy < 0.65

@@ -3,8 +3,10 @@
 import os
 import signal
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ import torch
 from leadline import InputError, Protocol
 from leadline.recurrent import GradientFlow, LayerFlow
 from leadline.statistics import effect
-from leadline.worksheet import STATEMENTS, Answer, Fact, Statement
+from leadline.worksheet import STATEMENTS, Answer, Fact, Holds, Statement
 
 RUNS = "LEADLINE_TEST_RUNS"
 """Environment variable: a file that gets one line per measurement that runs."""
@@ -41,6 +43,20 @@ def answer(statement_id: str, gain: float = 5.0, spread: float = 1.0) -> Answer:
         effects if statement_id == "ae.f" else {},
         facts if statement_id == "beam.a" else {},
         ("a finding with `code`.",),
+    )
+
+
+def made_up(statement_id: str, settings: Mapping[str, Any]) -> Answer:
+    """An answer to any statement: every effect that its criterion names is near zero, every fact holds."""
+    noise = np.random.default_rng(0).standard_normal(12)
+    leaves = STATEMENTS[statement_id].criterion.leaves()
+    return Answer(
+        Protocol(settings, seeds=tuple(range(12))),
+        statement_id,
+        "nothing was measured.",
+        {"flow": flow(noise)},
+        {leaf.effect: effect(noise, leaf.effect, "points") for leaf in leaves if not isinstance(leaf, Holds)},
+        {leaf.fact: Fact(leaf.fact, True, "1", "1") for leaf in leaves if isinstance(leaf, Holds)},
     )
 
 

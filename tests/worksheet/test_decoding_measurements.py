@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from leadline import decoding
-from leadline.decoding import work
 from leadline.storage import pack
 from leadline.worksheet import STATEMENTS, Setting, measure, run, select
+from leadline.worksheet.measurements import cost
 from leadline.worksheet.measurements import decoding as measurements
 from leadline.worksheet.setting import Budget
 
@@ -19,8 +19,7 @@ SMALL = measurements.RealText(
 @pytest.fixture(autouse=True)
 def small_sizes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(measurements, "REAL_TEXT", {"quick": SMALL, "full": SMALL})
-    sweep = {"lengths": (2, 4), "widths": (1, 2, 8), "vocabularies": (8, 60, 250)}
-    monkeypatch.setattr(measurements, "SWEEP", sweep)
+    monkeypatch.setattr(cost, "SWEEP", {"lengths": (2, 4), "widths": (1, 2), "vocabularies": (8, 60)})
 
 
 def answer_to(name, budget: Budget = "quick"):
@@ -106,48 +105,3 @@ def test_prompts_are_unseen():
     assert len(prompts) == len(set(prompts)) == SMALL.prompts
     unseen = [p for p in prompts if not any(paragraph.startswith(p) for paragraph in paragraphs)]
     assert len(unseen) > 0.7 * len(prompts)  # two paragraphs may begin alike
-
-
-WRONG = {
-    "counts rows twice": (
-        "called",
-        lambda meter, rows, M: setattr(meter, "candidates", meter.candidates + 2 * rows * M),
-    ),
-    "forgets the last row": (
-        "called",
-        lambda meter, rows, M: setattr(meter, "candidates", meter.candidates + (rows - 1) * M),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_counter_is_not_believed(name, monkeypatch: pytest.MonkeyPatch):
-    method, wrong = WRONG[name]
-    monkeypatch.setattr(work.Meter, method, wrong)
-    assert answer_to("beam.e").verdict.outcome == "refuted"
-
-
-def test_a_search_that_ranks_too_much_breaks_our_bound_and_not_the_course_s(monkeypatch: pytest.MonkeyPatch):
-    read = work.Meter.read
-
-    def ranked_more(meter):
-        meter.ranked *= 3
-        return read(meter)
-
-    monkeypatch.setattr(work.Meter, "read", ranked_more)
-    answer = answer_to("beam.e")
-    assert answer.facts["within_the_course_bound"].holds
-    assert not answer.facts["within_our_bound"].holds
-    assert answer.verdict.outcome == "refuted"
-
-
-def test_the_constant_of_our_bound_is_what_it_says():
-    for k in range(2, 400):
-        ranked = k * (k + 1)
-        assert ranked * np.log2(ranked) <= measurements.RANKING * k**2 * np.log2(k)
-
-
-def test_wall_time_is_a_note_of_the_full_budget_alone(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(measurements, "_wall_time", lambda: "a clock was read")
-    assert "a clock was read" not in answer_to("beam.e").findings
-    assert "a clock was read" in answer_to("beam.e", "full").findings

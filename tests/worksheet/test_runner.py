@@ -40,7 +40,7 @@ def test_a_measurement_that_crashes_costs_no_other_its_answer(tmp_path: Path):
     [
         ("returns_nothing", "not an Answer to ae.f"),
         ("works_too", "not an Answer to ae.f"),
-        ("lacks_an_effect", "KeyError: 'gain_at_fewest'"),
+        ("lacks_an_effect", "effects must hold 'gain_at_fewest', which the criterion names"),
         ("lacks_a_figure", "StopIteration"),
         ("exits", "SystemExit: 3"),
     ],
@@ -87,10 +87,21 @@ def test_answers_are_kept_and_not_measured_twice(tmp_path: Path, runs):
 def test_what_is_kept_is_measured_again_where_it_is_damaged(tmp_path: Path, runs):
     statements = [example.statement("ae.f", "works")]
     list(run(statements, SETTING, folder=tmp_path))
-    (tmp_path / "quick" / "ae.f" / "sounding.json").write_text("{")
+    (arrays,) = (tmp_path / "quick" / "ae.f").glob("arrays-*.safetensors")
+    arrays.write_bytes(arrays.read_bytes()[:-1])
     (result,) = run(statements, SETTING, folder=tmp_path)
     assert result.status == "supported"
     assert len(runs()) == 2
+
+
+def test_a_file_of_others_in_place_of_an_answer_is_refused_before_anything_is_measured(tmp_path: Path, runs):
+    place = tmp_path / "quick" / "ae.f" / "sounding.json"
+    place.parent.mkdir(parents=True)
+    place.write_text('{"mine": 1}')
+    with pytest.raises(SaveError, match="was not written by Leadline"):
+        list(run([example.statement("ae.f", "works")], SETTING, folder=tmp_path))
+    assert runs() == []
+    assert place.read_text() == '{"mine": 1}'
 
 
 def test_an_interruption_keeps_what_is_done(tmp_path: Path):

@@ -44,7 +44,7 @@ def test_an_unknown_id_is_answered_with_the_ids_nearest_first():
 
 
 def test_an_unknown_budget_is_refused():
-    with pytest.raises(InputError, match="quick, full"):
+    with pytest.raises(InputError, match="budget must be 'quick' or 'full'"):
         Setting("slow")  # pyright: ignore[reportArgumentType]
 
 
@@ -56,11 +56,28 @@ def test_the_key_covers_statement_budget_and_the_data_where_they_matter():
     assert len({setting.key(own) for setting in settings}) == 4
     assert len({setting.key(beam) for setting in settings}) == 2
     assert Setting("quick").key(own) == Setting("quick").key(own) != Setting("quick").key(STATEMENTS["ae.b"])
-    assert Setting("quick", flat, {"path": "x.npz"}).describe(own) == {
+    from_file = Setting("quick", flat, {"path": "x.npz", "labels": "kind"})
+    assert from_file.describe(own) == {
         "budget": "quick",
-        "data": "data",
-        "path": "x.npz",
+        "data of your own": "data",
+        "file of the data": "x.npz",
+        "column of labels": "kind",
     }
+    assert from_file.describe(beam) == {"budget": "quick"}
+
+
+@pytest.mark.parametrize(
+    "source", [{"path": ""}, {"path": 3}, {"file": "x"}, {"labels": "kind"}, "x.npz", [("path", "x")]]
+)
+def test_a_source_that_no_command_could_name_is_refused(source):
+    data = Dataset(np.zeros((4, 4), np.float32), np.array([0, 1, 0, 1]))
+    with pytest.raises(InputError, match="source"):
+        Setting("quick", data, source)
+
+
+def test_a_source_without_data_is_refused():
+    with pytest.raises(InputError, match="source names the file of data"):
+        Setting("quick", None, {"path": "x.npz"})
 
 
 def test_all_effects_of_the_worksheet_cover_together():

@@ -64,7 +64,7 @@ class Epoch:
 def _is_journal(path: Path) -> bool:
     """True if every line of a file has the keys that :meth:`Epoch.line` writes; the last may be cut off."""
     try:
-        *lines, _ = path.read_bytes().split(b"\n")
+        *lines, _ = storage.read(path).split(b"\n")
         records = [storage.parse_json(line) for line in lines]
     except (OSError, ValueError):
         return False
@@ -87,16 +87,16 @@ class Journal:
         """Tensors and facts of the last checkpoint, or ``None`` where there is none.
 
         Raises:
-            InputError: it belongs to another run.
+            InputError: it belongs to another run, or the folder holds a ``metrics.jsonl`` that no training wrote.
             SaveError: it is damaged, or of a schema that this release does not read.
         """
         from safetensors.torch import load
 
         path = self.folder / CHECKPOINT
+        self._refuse_journal_of_others()
         try:
             document, content = read_sealed(path, "checkpoint", SCHEMA, "delete it to begin again, or restore it")
         except (FileNotFoundError, NotADirectoryError):
-            self._refuse_journal_of_others()
             return None
         with self.refusing_damage():
             configuration = checks.mapping(document.get("configuration"), "configuration")
@@ -142,7 +142,13 @@ class Journal:
     def _refuse_journal_of_others(self) -> None:
         """Refuse to replace a ``metrics.jsonl`` that no training wrote."""
         path = self.folder / JOURNAL
-        if path.is_symlink() or (path.exists() and not _is_journal(path)):
+        try:
+            path.lstat()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise SaveError(f"could not write {path}: {error.strerror}") from error
+        if path.is_symlink() or not _is_journal(path):
             raise InputError(
                 "a training replaces only a metrics.jsonl that a training wrote",
                 got=f"{path}, which holds something else",
@@ -173,16 +179,22 @@ def _cause(name: str, threads: Any) -> str:
 
 
 def discard(folder: Path) -> None:
-    """Delete the checkpoints and journals of finished trainings in a folder and below it.
+    """Delete the checkpoints and journals that :func:`pretrain_many` wrote into numbered folders below ``folder``.
 
     Only files that a training wrote are deleted, and only folders that are empty then.
     """
-    if folder.is_symlink() or not folder.is_dir():
-        return
-    for inner in sorted(folder.iterdir()):
-        if inner.is_dir():
-            discard(inner)
-    checkpoint, journal = folder / CHECKPOINT, folder / JOURNAL
+    with suppress(OSError):
+        if folder.is_symlink():
+            return
+        for inner in sorted(folder.iterdir()):
+            if inner.name.isdecimal() and not inner.is_symlink():
+                _discard_one(inner)
+        folder.rmdir()
+
+
+def _discard_one(folder: Path) -> None:
+    checkpoint = folder / CHECKPOINT
+    journal = folder / JOURNAL
     storage.remove_leftovers(checkpoint, journal)
     with suppress(OSError):
         if _is_checkpoint(checkpoint):

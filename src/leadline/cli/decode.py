@@ -1,5 +1,6 @@
 """``leadline decode``: continue prompts by beam search, and say whether there was a better answer."""
 
+import hashlib
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +14,8 @@ from leadline.cli.output import Switch
 from leadline.errors import InputError, context
 from leadline.storage import lock_file
 
-PAGE_MARK = b'<meta name="generator" content="leadline '
-"""Bytes near the beginning of every page that Leadline writes."""
+SEAL = "<!-- leadline trace, sha256 of the text above: {} -->\n"
+"""The last line of a page that --trace writes. A page that somebody has edited does not match its seal."""
 
 if TYPE_CHECKING:
     from leadline.cli.models import TextModel
@@ -83,11 +84,8 @@ def decode(
         raise InputError("--batch must be at least 1", got=f"--batch {batch}")
     if input is None and output is not None:
         raise InputError("--output belongs to --input", got=f"--output {output}", cure="give --input, or use --json")
-    if trace is not None and (prompt is None or (trace.exists() and not trace.is_file())):
-        raise InputError(
-            "--trace names a file for the tree of --prompt",
-            got=f"--trace {trace}" + (" without --prompt" if prompt is None else ", which is not a file"),
-        )
+    if trace is not None and prompt is None:
+        raise InputError("--trace draws the tree of --prompt", got=f"--trace {trace} without --prompt")
     if trace is not None:
         _check_trace(trace)
     if prompt is not None:
@@ -97,17 +95,26 @@ def decode(
 
 
 def _check_trace(trace: Path) -> None:
-    """Refuse to replace a file that is not a page of Leadline."""
-    if not trace.exists():
+    """Refuse to replace a file that --trace did not write, or that has changed since."""
+    from leadline.storage import read
+
+    try:
+        page = read(trace)
+    except FileNotFoundError:
         return
-    with trace.open("rb") as file:
-        beginning = file.read(2000)
-    if PAGE_MARK not in beginning:
+    except OSError as error:
+        raise InputError("--trace names a file", got=f"--trace {trace} ({error.strerror})") from None
+    text, last = page[: -len(_seal(b""))], page[-len(_seal(b"")) :]
+    if last != _seal(text):
         raise InputError(
-            "--trace replaces only a page that leadline wrote",
-            got=f"--trace {trace}, which is something else",
+            "--trace replaces only a page that --trace wrote",
+            got=f"--trace {trace}, which is something else or has changed since",
             cure="name another file, or move this one away",
         )
+
+
+def _seal(text: bytes) -> bytes:
+    return SEAL.format(hashlib.sha256(text).hexdigest()).encode()
 
 
 @dataclass(frozen=True)
@@ -204,7 +211,9 @@ def _one(folder: Path, prompt: str, plan: _Plan, trace: Path | None, as_json: bo
     found = _search(model, [prompt], plan, trace=trace is not None)
     told = _told(model, found)
     if trace is not None:
-        write(trace, _page(prompt, told, found.audit or found.decoded))
+        page = _page(prompt, told, found.audit or found.decoded).encode("utf-8", "backslashreplace")
+        _check_trace(trace)  # another program may have written it meanwhile
+        write(trace, page + _seal(page))
         told.append(f"trace: {trace}")
     if as_json:
         sys.stdout.write(canonical_json(_record(model, {"prompt": prompt}, found, 0, plan)))
@@ -279,6 +288,8 @@ def _record(model: "TextModel", entry: Mapping[str, Any], found: _Found, item: i
         return {"outcome": certificate.outcome[item], "gap": _finite(gap), "upper_bound": _finite(upper)}
 
     record = {**entry, "answers": listed(found.decoded), "certificate": proof(found.decoded)}
+    if found.decoded.notes:
+        record["notes"] = list(found.decoded.notes)
     if found.optimum is not None:
         record["exact"] = {"answers": listed(found.optimum), "certificate": proof(found.optimum)}
     if found.audit is not None:
@@ -311,6 +322,7 @@ def _told(model: "TextModel", found: _Found) -> list[str]:
 
     settings, decoded = found.decoded.protocol.settings, found.decoded
     lines = [f"beam search of width {settings['width']}: {decoded.certificate}", *answers(decoded)]
+    lines += [f"note: {note}" for note in decoded.notes]
     if found.optimum is not None:
         lines += [f"exact search: {found.optimum.certificate}", *answers(found.optimum)]
     return lines + ([f"audit: {found.audit.verdict}"] if found.audit is not None else [])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leadline.cli import DONE
-from leadline.cli.output import Switch
+from leadline.cli.output import Switch, check_input
 from leadline.errors import InputError, context
 from leadline.storage import writing
 
@@ -46,16 +46,16 @@ def encode(
         Replace the file if it is there. It is replaced once the new one is complete.
     """
     if out.suffix != ".npy":
-        raise InputError(
-            "codes are written as a .npy file", got=f"--out {out}", cure=f"--out {out.with_suffix('.npy')}"
-        )
+        cure = f"--out {out.with_suffix('.npy')}" if out.name else "--out codes.npy"
+        raise InputError("codes are written as a .npy file", got=f"--out {out}", cure=cure)
     _check_free(out, overwrite)
+    check_input(encoder)
     from leadline.autoencoders import Encoder
 
     frozen = Encoder.load(encoder)
     with context(f"in {data}"):
         rows = _rows(data, labels)
-        shape = _encoded(frozen, rows, out)
+        shape = _encoded(frozen, rows, out, overwrite)
     print(f"{shape[0]} rows, codes of {' x '.join(map(str, shape[1:]))} numbers: {out}")
     return DONE
 
@@ -83,15 +83,16 @@ def _rows(data: Path, labels: str | None) -> Any:
 
     from leadline.data import read
 
-    if data.suffix.lower() == ".npy" and data.exists() and labels is None:
+    check_input(data)
+    if data.suffix.lower() == ".npy" and labels is None:
         try:
             return np.lib.format.open_memmap(data, mode="r")
-        except ValueError:
-            pass  # it is damaged or holds objects, which is said below
+        except (OSError, ValueError):
+            pass  # it is missing, damaged or holds objects, which is said below
     return read(data, labels)[0]
 
 
-def _encoded(encoder: "Encoder", rows: Any, out: Path) -> tuple[int, ...]:
+def _encoded(encoder: "Encoder", rows: Any, out: Path, overwrite: bool) -> tuple[int, ...]:
     """Write the codes of rows; gives their shape."""
     import numpy as np
 
@@ -108,6 +109,7 @@ def _encoded(encoder: "Encoder", rows: Any, out: Path) -> tuple[int, ...]:
         file.write(_header(shape, first.dtype))
         for block in chain([first], blocks):
             file.write(np.ascontiguousarray(block).data)
+        _check_free(out, overwrite)  # another program may have written it meanwhile
     return shape
 
 

@@ -3,12 +3,11 @@
 import sys
 import threading
 import webbrowser
-from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from leadline.cli import DONE
 from leadline.cli.output import Switch
-from leadline.errors import InputError
+from leadline.errors import InputError, SaveError
 
 
 def explore(
@@ -38,16 +37,20 @@ def explore(
     expose
         Yes, others on the network may reach it.
     """
-    if find_spec("dash") is None:
-        raise InputError("the explorer needs Dash", got="no module dash", cure="pip install 'leadline[explore]'")
-    from leadline.explore import ROOMS, open_rooms
+    from leadline.explore import ROOMS, check_installed, open_rooms
+
+    check_installed()
+    from leadline.checks import shown
     from leadline.explore.guard import is_loopback
     from leadline.explore.server import Server
 
-    shared = urlsplit(at)
+    try:
+        shared = urlsplit(at)
+    except ValueError as error:
+        raise InputError("a link leads to a room", got=shown(at), cause=str(error)) from None
     name = shared.path.rpartition("/")[2]
     if name and name not in ROOMS:
-        raise InputError("a link leads to a room", got=at, cure=f"the rooms are {', '.join(ROOMS)}")
+        raise InputError("a link leads to a room", got=shown(at), cure=f"the rooms are {', '.join(ROOMS)}")
     if not is_loopback(host) and not expose:
         raise InputError(
             "others on the network are let in on purpose only",
@@ -65,9 +68,9 @@ def explore(
             print("leadline: whoever learns this address can use this machine's time", file=sys.stderr)
         try:
             print(address, flush=True)
-            if not no_browser:
-                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-            server.serve()
-        except KeyboardInterrupt:
-            print("leadline: stopped", file=sys.stderr)  # the way in which it is meant to end
+        except OSError as error:  # a pipe that nobody reads, or a full disk
+            raise SaveError(f"the explorer's address could not be printed: {error.strerror or error}") from error
+        if not no_browser:
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        server.serve()
     return DONE

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -114,6 +115,16 @@ def _where(error: BaseException) -> str | None:
     """The last line on the way to an error that is not of an installed package."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(("<", sys.prefix))]
-    own = [f for f in frames if Path(__file__).parent not in Path(f.filename).parents]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not _is_installed(frame.filename)]
     return f"{own[-1].filename}, line {own[-1].lineno}: {own[-1].line}" if own else None
+
+
+def _is_installed(filename: str) -> bool:
+    """True for a file of Python, of an installed package or of Leadline, and for code that is no file."""
+    if filename.startswith("<"):
+        return True
+    parents = Path(filename).parents
+    libraries = (Path(sysconfig.get_path("stdlib")), Path(sys.prefix), Path(__file__).parents[1])
+    is_in_a_library = any(library in parents for library in libraries)
+    return is_in_a_library or any(parent.name in ("site-packages", "dist-packages") for parent in parents)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from leadline.cli import DONE
 from leadline.cli.factory import call, parse, resolve, working_directory_on_path
-from leadline.cli.output import Switch, check_writable, tell
+from leadline.cli.output import Switch, check_input, check_writable, tell
 from leadline.errors import InputError
 from leadline.storage import OutputFolder, output_folder
 
@@ -71,6 +71,7 @@ def _load(data: Path) -> dict[str, Any]:
 
     import numpy as np
 
+    check_input(data)
     try:
         file = np.load(data, allow_pickle=False)
         if isinstance(file, np.ndarray):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.errors import InputError, SaveError
+from leadline.storage import parse_json, read
 
 
 def read_prompts(source: Path) -> list[tuple[int, dict[str, Any]]]:
@@ -43,14 +44,14 @@ def whole_lines(output: Path, entries: Sequence[Mapping[str, Any]], settings: Ma
     if not output.exists():
         return 0
     try:
-        content = output.read_bytes()
+        content = read(output)
     except OSError as error:
         raise InputError("--output is a file that can be read", got=f"--output {output} ({error.strerror})") from error
     whole = content[: content.rfind(b"\n") + 1]
     *lines, rest = content.split(b"\n")
     for number, line in enumerate([*lines, rest] if rest else lines, 1):
         try:
-            record = dict(json.loads(line))
+            record = dict(parse_json(line))
         except (ValueError, TypeError):
             record = {}
         entry = entries[number - 1] if number <= len(entries) else None
@@ -75,8 +76,8 @@ def whole_lines(output: Path, entries: Sequence[Mapping[str, Any]], settings: Ma
 
 
 def _begins(entry: Mapping[str, Any], line: bytes) -> bool:
-    """Whether a line may be the beginning of an entry's answer, which repeats the entry first."""
-    begin = as_line(entry).encode().removesuffix(b"}\n")
+    """True if a line is the beginning of the answer to an entry. An answer begins with the entry itself."""
+    begin = as_line({**entry, "answers": []}).encode().removesuffix(b"]}\n")
     return line.startswith(begin[: len(line)])
 
 

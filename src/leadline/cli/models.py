@@ -4,7 +4,10 @@ Nothing is downloaded and nothing in a folder is executed: weights are read from
 """
 
 import hashlib
-from collections.abc import Sequence
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +15,7 @@ import torch
 
 from leadline.decoding import Problem, RecurrentLM
 from leadline.decoding.language_model import END, FILE
-from leadline.errors import InputError, LeadlineError
+from leadline.errors import InputError, LeadlineError, context
 
 
 class TextModel(Protocol):
@@ -43,15 +46,23 @@ def load_model(folder: Path) -> TextModel:
         SaveError: Leadline's own model is damaged or of another release.
         LeadlineError: a Hugging Face folder, but transformers is not installed.
     """
-    if (folder / FILE).is_file():
+    try:
+        is_own = (folder / FILE).is_file()
+        is_foreign = (folder / "config.json").is_file()
+        is_folder, exists = folder.is_dir(), folder.exists()
+    except OSError as error:
+        raise InputError(
+            "--model names a folder that can be read", got=f"--model {folder} ({error.strerror or error})"
+        ) from error
+    if is_own:
         return _OwnModel(folder)
-    if (folder / "config.json").is_file():
+    if is_foreign:
         return _HuggingFaceModel(folder)
-    what = "a folder without either" if folder.is_dir() else "a file" if folder.exists() else "no such folder"
+    what = "a folder without either" if is_folder else "a file" if exists else "no such folder"
     raise InputError(
         f"--model names a folder with {FILE} (RecurrentLM.save) or config.json (a Hugging Face model)",
         got=f"--model {folder}, {what}",
-        cause=None if folder.exists() else "a name of the Hugging Face hub: Leadline reads local folders only",
+        cause=None if exists else "a name of the Hugging Face hub: Leadline reads local folders only",
         cure="save a model there, or name the folder that holds one",
     )
 
@@ -88,46 +99,23 @@ class _HuggingFaceModel:
             raise LeadlineError(
                 f"{folder} holds a Hugging Face model, which needs transformers: pip install 'leadline[hf]'"
             ) from error
-        local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-        self.tokenizer = self._tokenizer(transformers, folder, local)
-        bars = transformers.logging.is_progress_bar_enabled()
-        transformers.logging.disable_progress_bar()
-        try:
-            config = transformers.AutoConfig.from_pretrained(folder, **local)
-            self.pairs = bool(getattr(config, "is_encoder_decoder", False))
-            kind = transformers.AutoModelForSeq2SeqLM if self.pairs else transformers.AutoModelForCausalLM
-            self.model = kind.from_pretrained(folder, use_safetensors=True, **local).eval()
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            raise InputError(
-                "a Hugging Face folder holds a language model and its weights in safetensors",
-                got=f"--model {folder}",
-                cause=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
-                cure="save it with model.save_pretrained(folder)",
-            ) from error
-        finally:
-            if bars:
-                transformers.logging.enable_progress_bar()
+        self.tokenizer = _tokenizer(transformers, folder)
+        self.model = _weights(transformers, folder)
+        with context(f"in the model of {folder}"):
+            self._try()
+        config = self.model.config
+        self.pairs = bool(getattr(config, "is_encoder_decoder", False))
         self.digest = _digest(sorted(path for path in folder.iterdir() if path.is_file()))
-        ends = getattr(self.model.generation_config, "eos_token_id", None)
-        ends = self.tokenizer.eos_token_id if ends is None else ends
-        self.eos = () if ends is None else (ends,) if isinstance(ends, int) else tuple(ends)
         self.room = getattr(config, "max_position_embeddings", None)
 
-    @staticmethod
-    def _tokenizer(transformers: Any, folder: Path, local: dict[str, Any]) -> Any:
-        kept = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
-        cause = "it holds none of " + ", ".join(kept)
-        if any((folder / name).is_file() for name in kept):
-            try:
-                return transformers.AutoTokenizer.from_pretrained(folder, **local)
-            except Exception as error:  # of a damaged file the library raises Exception itself, and no kind of it
-                cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            "a prompt needs the tokenizer that the model was trained with",
-            got=f"--model {folder}, no readable tokenizer",
-            cause=cause,
-            cure="tokenizer.save_pretrained(folder)",
-        )
+    def _try(self) -> None:
+        """Refuse a model that cannot be searched before any prompt is read; learn its end tokens."""
+        from leadline.decoding import huggingface
+
+        known = self.model.get_input_embeddings().num_embeddings
+        step = huggingface(self.model, torch.tensor([[min(1, known - 1), min(2, known - 1)]])).step
+        end = self.tokenizer.eos_token_id
+        self.eos: tuple[int, ...] = step.eos or (() if end is None else (end,))  # pyright: ignore
 
     def check(self, prompt: str, max_length: int) -> None:
         tokens = self._encode(prompt)
@@ -167,6 +155,139 @@ class _HuggingFaceModel:
 
     def _encode(self, prompt: str) -> list[int]:
         return list(self.tokenizer(prompt)["input_ids"])
+
+
+LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""Nothing is downloaded, and no code of a folder is executed."""
+
+
+def _tokenizer(transformers: Any, folder: Path) -> Any:
+    """The tokenizer in a folder."""
+    kept = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+    cause = "it holds none of " + ", ".join(kept)
+    if any((folder / name).is_file() for name in kept):
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **LOCAL)
+            tokenizer("a")["input_ids"]
+            return tokenizer
+        except _INTERRUPTIONS:
+            raise
+        except BaseException as error:  # a damaged file may make the library's Rust code panic: no Exception
+            cause = _first_line(error)
+    raise InputError(
+        "a prompt needs the tokenizer that the model was trained with",
+        got=f"--model {folder}, no readable tokenizer",
+        cause=cause,
+        cure="tokenizer.save_pretrained(folder)",
+    )
+
+
+def _weights(transformers: Any, folder: Path) -> Any:
+    """The model in a folder, all of whose weights are in its safetensors files.
+
+    Raises:
+        InputError: weights are missing, left over or of another shape, or the folder is damaged.
+    """
+    if (folder / "adapter_config.json").exists():
+        raise InputError(
+            "a Hugging Face folder holds a whole language model",
+            got=f"--model {folder}, with adapter_config.json",
+            cause="an adapter was saved, and it would be left out",
+            cure="model.merge_and_unload().save_pretrained(folder)",
+        )
+    bars = transformers.logging.is_progress_bar_enabled()
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity(transformers.logging.CRITICAL)
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, **LOCAL)
+        is_pair = bool(getattr(config, "is_encoder_decoder", False))
+        kind = transformers.AutoModelForSeq2SeqLM if is_pair else transformers.AutoModelForCausalLM
+        with torch.random.fork_rng(devices=[]):  # weights that are missing are drawn
+            _check_size(folder, kind, config)
+            model, report = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **LOCAL)
+        model.eval()
+    except (*_INTERRUPTIONS, InputError):
+        raise
+    except BaseException as error:  # a damaged folder may fail in any way
+        raise InputError(
+            "a Hugging Face folder holds a language model and its weights in safetensors",
+            got=f"--model {folder}",
+            cause=_first_line(error),
+            cure="save it with model.save_pretrained(folder)",
+        ) from error
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        if bars:
+            transformers.logging.enable_progress_bar()
+    missing = {*report.get("missing_keys", ()), *_silently_missing(model, folder)}
+    _check_complete(folder, type(model).__name__, {**report, "missing_keys": missing})
+    return model
+
+
+def _silently_missing(model: Any, folder: Path) -> list[str]:
+    """Tensors that are saved with a model, and that the library does not miss where a file lacks them."""
+    from safetensors import safe_open
+
+    held: set[str] = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            held |= set(file.keys())
+    not_missed = "|".join(getattr(model, "_keys_to_ignore_on_load_missing", None) or ())
+    not_saved = "|".join(getattr(model, "_keys_to_ignore_on_save", None) or ())
+    if not not_missed:
+        return []
+    state = model.state_dict()
+    places = Counter(tensor.data_ptr() for tensor in state.values())
+    wanted = [name for name, tensor in state.items() if re.search(not_missed, name) and places[tensor.data_ptr()] == 1]
+    return [name for name in wanted if name not in held and not (not_saved and re.search(not_saved, name))]
+
+
+def _check_size(folder: Path, kind: Any, config: Any) -> None:
+    """Refuse a configuration that asks for more numbers than the files hold, before memory is taken for them."""
+    from safetensors import safe_open
+
+    files = sorted(folder.glob("*.safetensors"))
+    if not files or getattr(config, "quantization_config", None) is not None:  # which packs several numbers into one
+        return
+    with torch.device("meta"):
+        wanted = sum(parameter.numel() for parameter in kind.from_config(config).parameters())
+    held = 0
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            held += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    if wanted > held:
+        raise InputError(
+            "the weights in a Hugging Face folder are those of its model",
+            got=f"--model {folder}: missing ({wanted:,} numbers in config.json, {held:,} in safetensors files)",
+            cause="the files are incomplete, or config.json is another model's",
+            cure="save the whole model again: model.save_pretrained(folder)",
+        )
+
+
+def _check_complete(folder: Path, model: str, report: Mapping[str, Any]) -> None:
+    """Refuse weights that are missing, left over or of another shape: what is missing would be random."""
+    found = []
+    for key, words in (("missing_keys", "missing"), ("unexpected_keys", "left over"), ("mismatched_keys", "reshaped")):
+        names = sorted(str(name) for name in report.get(key) or ())
+        if names:
+            found.append(f"{len(names)} {words} ({names[0]}{', …' if len(names) > 1 else ''})")
+    found += [str(message).splitlines()[0] for message in report.get("error_msgs") or ()]
+    if found:
+        raise InputError(
+            f"the weights in a Hugging Face folder are those of its model ({model})",
+            got=f"--model {folder}, weights {'; '.join(found)}",
+            cause="the files are incomplete, or config.json is another model's",
+            cure="save the whole model again: model.save_pretrained(folder)",
+        )
+
+
+_INTERRUPTIONS = (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 class _Words:

@@ -1,5 +1,6 @@
 """What commands have in common around their work: a switch, the folder that they write into, what they print."""
 
+import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,24 @@ from leadline.errors import InputError
 
 Switch = Annotated[bool, Parameter(negative=())]
 """An option that is given or not, without a ``--no-`` of its own."""
+
+
+def check_input(path: Path) -> None:
+    """Refuse what cannot be read: a pipe, which could block for ever, a device, or a path without permission.
+
+    A path that does not exist is left to the reader, which knows what should be there.
+
+    Raises:
+        InputError: it is neither a file nor a folder, or it cannot be looked at.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError("an input is a file or folder that can be read", got=f"{path} ({error.strerror})") from None
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError("an input is a file or folder", got=f"{path}, which is a pipe or a device")
 
 
 def check_writable(out: Path) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from leadline.cli import DONE
-from leadline.cli.output import Switch, check_writable, tell
+from leadline.cli.output import Switch, check_input, check_writable, tell
 from leadline.errors import InputError, context
 from leadline.storage import OutputFolder, output_folder
 
@@ -89,6 +89,7 @@ def _represent(
 
     from leadline.autoencoders.checkpoint import discard
     from leadline.representation import represent as study_of
+    from leadline.representation.represent import STAGES
 
     size = rows.image_size if rows.image_size is not None and size == "auto" else size
     work = folder.folder / "unfinished"
@@ -99,7 +100,10 @@ def _represent(
     told = (*rows.notes, *(note for note in study.notes if note not in rows.notes))
     study = replace(study, notes=told)
     page = _write(folder, study, data, labels, rows.image_size)
-    discard(work)  # what an interrupted run would have gone on from
+    for stage in STAGES:
+        discard(work / stage)  # what an interrupted run would have resumed from
+    with suppress(OSError):  # it is not there, or holds files of others
+        work.rmdir()
     encoder = folder.folder / ENCODER
     findings = (_sentence(str(study.verdict)), *study.findings, f"encoder: {encoder}", f"page: {page}")
     tell(_summary(study), findings, json=json)
@@ -119,9 +123,11 @@ def _load(data: Path, labels: str | None, unlabelled: Path | None, size: Any):
     """The rows, their labels as they stand, and more rows."""
     from leadline.data import read
 
+    check_input(data)
     rows, raw = read(data, labels)
     more = None
     if unlabelled is not None:
+        check_input(unlabelled)
         extra, _ = read(unlabelled)
         if (extra.image_size, extra.channels) != (rows.image_size, rows.channels) and size == "auto":
             forms = [f"{one.X.shape[1]} numbers a row" if one.image_size is None else

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from leadline.cli import DONE, FAILED
-from leadline.cli.output import Switch, check_writable
+from leadline.cli.output import Switch, check_input, check_writable
 from leadline.cli.progress import progress
 from leadline.errors import InputError, context
 from leadline.storage import OutputFolder, output_folder
@@ -128,6 +128,7 @@ def _load(data: Path | None, labels: str | None):
         return None
     from leadline.data import label_subsets, load, split_roles
 
+    check_input(data)
     dataset = load(data, labels)
     if dataset.y is None:
         raise InputError(

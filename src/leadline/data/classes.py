@@ -37,7 +37,7 @@ def check_labels(y: Any, n: int, name: str = "y") -> Int64[np.ndarray, " n"]:
     n = checks.whole_number(n, "n", least=0)
     array = one_per_row(checks.array(y, name, wanted="a list of class indices"), n, name)
     if array.dtype == object and all(isinstance(label, (bool, int, float, np.number)) for label in array):
-        array = array.astype(np.float64)
+        array = np.array([label if abs(label) < 2**63 else np.inf for label in array], dtype=np.float64)
     if array.dtype.kind not in "biuf":
         strange = [i for i, label in enumerate(array) if not isinstance(label, (bool, int, float, np.number))]
         raise InputError(
@@ -141,16 +141,14 @@ def label_values(labels: Any, name: str) -> np.ndarray:
         InputError: not one label per row, or labels that are neither numbers nor text.
     """
     if isinstance(labels, (list, tuple)) and not any(_is_nested(label) for label in labels):
-        array = np.empty(len(labels), dtype=object)
-        array[:] = [_plain(label) for label in labels]
+        array = np.fromiter((_plain(label) for label in labels), dtype=object, count=len(labels))
     else:
         array = checks.array(labels, name, wanted="a list of labels")
     array = one_per_row(array, len(array) if array.ndim else 0, name)
     if array.dtype == object:
         plain = [_plain(label) for label in array]
         strange = [i for i, label in enumerate(plain) if not isinstance(label, (str, Real)) and not _is_missing(label)]
-        array = np.empty(len(plain), dtype=object)
-        array[:] = plain
+        array = np.fromiter(plain, dtype=object, count=len(plain))
     else:
         strange = [0] if array.dtype.kind not in "biufU" and len(array) else []
     if strange:
@@ -187,7 +185,7 @@ def _is_missing(label: Any) -> bool:
         return bool(label != label)
     except TypeError:  # NA is neither equal to itself nor not
         return True
-    except ValueError:  # an array or a data frame
+    except Exception:  # an array, or an object whose own comparison fails
         return False
 
 

@@ -167,7 +167,8 @@ def _check_fonts(characters: str, fonts: Any) -> tuple[str, ...]:
         )
     if isinstance(fonts, str):
         raise InputError("fonts is a list of at least one name", got=f"fonts = {fonts!r}", cure='fonts=["DejaVuSans"]')
-    chosen = checks.items(fonts, "fonts", least=1, of="names")
+    names = checks.items(fonts, "fonts", least=1, of="names")
+    chosen = tuple(checks.text(name, f"fonts[{i}]") for i, name in enumerate(names))
     for font in chosen:
         if font not in FONTS:
             known = ", ".join(nearest(str(font), list(FONTS)))

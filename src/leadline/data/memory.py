@@ -89,13 +89,16 @@ def _machine() -> int | None:
 
 
 def _container() -> int | None:
+    """The limit of the control group, less what it uses; cached files are given back when memory is needed."""
     folder = Path("/sys/fs/cgroup")
     try:
         most = int((folder / "memory.max").read_text())
         used = int((folder / "memory.current").read_text())
-    except (OSError, ValueError):  # no such container, or the limit is "max"
+        counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # no such group, or its limit is "max"
         return None
-    return most - used
+    cached = int(counts.get("active_file", 0)) + int(counts.get("inactive_file", 0))
+    return most - used + cached
 
 
 def _process() -> int | None:

@@ -8,14 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leadline import checks
+from leadline.checks import items, shown
 from leadline.decoding.beam import beam_search
-from leadline.decoding.candidates import Reader
-from leadline.decoding.decoded import Decoded
-from leadline.decoding.exact import SAME, exact_search
-from leadline.decoding.problem import Model, Problem, Step, select
+from leadline.decoding.decoded import Decoded, Hypothesis, as_clause, item_of
+from leadline.decoding.earlier import audited, is_within
+from leadline.decoding.exact import search_from
+from leadline.decoding.loss import where_lost, width_for
+from leadline.decoding.problem import Model, Problem, Step, check_start, select
+from leadline.decoding.rescoring import SAME, is_close, margin, token_log_probs
 from leadline.decoding.scores import SumLogProb
-from leadline.decoding.settings import check_counts
-from leadline.decoding.trace import Fate, Node, Trace
+from leadline.decoding.settings import count
+from leadline.decoding.trace import Trace
 from leadline.errors import InputError
 from leadline.sounding import Protocol, Sounding, Verdict
 
@@ -50,17 +54,38 @@ class SearchAudit(Sounding):
     """Per item, where a reference was given: ``none`` (it was returned), ``search`` or ``model``."""
     traces: tuple[Trace | None, ...]
     """The audited search of each item with an error, run again with its trace."""
+    noise: tuple[float, ...] = ()
+    """Per item: how far the scores of answer and optimum moved when both were scored again side by side; 0 where they
+    were not, as they are the same sequence or far apart."""
+    is_tied: tuple[bool, ...] = ()
+    """Per item: answer and optimum are different sequences whose scores differ by no more than the noise."""
 
     def praise(self, item: int = 0) -> str:
         """What is known of the sequence that exact search found: it is the most likely, or the best by another score;
         or a better one than the answer, where the budget ran out before more was proved."""
+        item = item_of(item, len(self.outcome))
         if self.optimum.certificate.outcome[item] == "GAP":
             return "a better"
         return "the most likely" if self.optimum.protocol.settings["score"] == SumLogProb() else "the best"
 
+    def _is_proved(self) -> bool:
+        return self.optimum.certificate.outcome[0] in ("OPTIMAL", "NO_SEQUENCE")
+
+    def _open(self) -> str:
+        gap = self.optimum.certificate.gap[0]
+        search = self.decoded.protocol.settings["search"]
+        same = self.is_tied[:1] == (True,) or _first_tokens(self.decoded) == _first_tokens(self.optimum)
+        if not same or not np.isfinite(gap):
+            return f"the budget ran out before the answer of {search} was compared with any bound"
+        return f"the budget ran out: the answer of {search} is at most {gap:.3g} nats from the best"
+
     @property
     def verdict(self) -> Verdict:
         """The finding for one prompt, or the counts for many."""
+        finding = self._finding()
+        return Verdict(finding.sentence + as_clause(tuple(dict.fromkeys((*self.decoded.notes, *self.optimum.notes)))))
+
+    def _finding(self) -> Verdict:
         search, B = self.decoded.protocol.settings["search"], len(self.outcome)
         if B > 1:
             counts = ", ".join(
@@ -70,11 +95,15 @@ class SearchAudit(Sounding):
         answer, optimum = _say(self.decoded), _say(self.optimum)
         if self.optimum.certificate.outcome[0] == "NO_SEQUENCE":
             return Verdict(f"{search} was right to return nothing: no sequence has a probability above zero")
+        if self.is_tied and self.is_tied[0]:
+            return Verdict(
+                f"{search} returned “{answer}”, which ties with “{optimum}” within the noise of {self.noise[0]:.1g}; "
+                + ("no sequence is known to be better" if self._is_proved() else self._open())
+            )
         if self.outcome[0] == "optimal":
             return Verdict(f"{search} returned {self.praise()} sequence, “{answer}”")
         if self.outcome[0] == "unresolved":
-            gap = self.optimum.certificate.gap[0]
-            return Verdict(f"the budget ran out: the answer of {search} is at most {gap:.3g} nats from the best")
+            return Verdict(self._open())
         where = f", lost at step {self.lost_step[0]}" if self.lost_step[0] else ""
         where += f" at rank {self.lost_rank[0]}" if self.lost_rank[0] else ""
         keeps = f"; width {self.width[0]} keeps it" if self.width[0] else ""
@@ -98,6 +127,7 @@ class SearchAudit(Sounding):
                 "lost_step": self.lost_step,
                 "lost_rank": self.lost_rank,
                 "width": self.width,
+                "noise": self.noise or 0.0,
             }
         )
 
@@ -115,7 +145,7 @@ class SearchAudit(Sounding):
         """The search tree of one item, with the optimum and where it was lost."""
         from leadline.decoding.figure import draw_audit
 
-        return draw_audit(self, item)
+        return draw_audit(self, item_of(item, len(self.outcome)))
 
 
 def audit(
@@ -140,7 +170,7 @@ def audit(
         max_calls: budget of calls for the exact search of each item, and again for the searches that are run to find
             where the optimum was lost and which width keeps it. What it does not reach is 0: unknown.
         max_width: widths that are tried when looking for one that returns the optimum.
-        tolerance: relative difference of scores that counts as none.
+        tolerance: relative difference of scores that counts as none, at least 0. The measured noise counts as none too.
         reference: per item, the tokens that should have been returned, end token included. Each is then charged to
             the search (it scores more than the answer) or to the model (it does not).
 
@@ -156,22 +186,26 @@ def audit(
     >>> print(decoding.audit(*table.problem(), decoding.greedy(*table.problem(), max_length=2)))
     greedy search returned “a a”; the most likely is “b a”, lost at step 1 at rank 2; width 2 keeps it
     """
+    decoded = _check_decoded(step, decoded)
+    check_start(start)
+    max_calls = checks.optional_whole_number(max_calls, "max_calls", least=1)
+    max_width = count(max_width, "max_width")
+    tolerance = checks.number(tolerance, "tolerance", least=0)
     settings = dict(decoded.protocol.settings)
-    check_counts(max_width=max_width)
-    if "num" in settings:
-        raise InputError(
-            "an audit asks what a search has missed, and a sample is not searched for",
-            got=f"an answer by {settings['search']}",
-            cure="exact_search(..., at_least=sample) tells the best sequence, if it is not among the sample",
-        )
-    if reference is not None:
-        _check_reference(reference, settings, len(start))
+    references = None if reference is None else _check_reference(reference, settings, len(start))
     common = {"max_length": settings["max_length"], "eos": settings["eos"], "normalize": settings["normalize"]}
     scored = {"score": settings["score"]} if "score" in settings else {}
-    optimum = exact_search(step, state, start, **common, **scored, max_calls=max_calls, at_least=decoded)
-    found: list[Finding] = [_compare(decoded, optimum, item, tolerance) for item in range(len(start))]
-    lost, traces = np.zeros((3, len(start)), dtype=np.int64), []
+    whole = Problem(step, state, start)
+    optimum = search_from(whole, audited(decoded), **common, **scored, max_calls=max_calls)
+    judge = _Judge(whole, decoded, optimum, tolerance)
+    is_recognised = is_within(whole, decoded, max_calls)
+    found: list[Finding] = []
+    lost = np.zeros((3, len(start)), dtype=np.int64)
+    traces: list[Trace | None] = []
     for item in range(len(start)):
+        runs = np.inf if max_calls is None else max_calls // settings["max_length"]
+        found.append(judge.finding(item, may_run=runs > 0) if is_recognised else "unresolved")
+        runs -= judge.runs[item]
         one = torch.tensor([item], device=start.device)
         problem = Problem(step, select(state, one), start[one])
         traces.append(None)
@@ -180,16 +214,15 @@ def audit(
             continue
         width = settings.get("width", 1)
         beam = {"eos_mode": settings.get("eos_mode", "pool"), **common, **scored}
-        runs = max_width + 2 if max_calls is None else max_calls // settings["max_length"]
-        if not runs:
+        if runs < 1:
             continue
         again = beam_search(*problem, width=width, trace=True, **beam)
         traces[-1] = again.trace
         if found[item] == "search error" and again.trace is not None:
             target = optimum.hypotheses(item)[0].tokens
-            lost[:2, item] = _where_lost(problem, again, target, may_run=runs > 1)
-            widths = [w for w in range(1, max_width + 1) if w != width][: max(0, runs - 2)]
-            lost[2, item] = _width_for(problem, target, widths, beam)
+            lost[:2, item] = where_lost(problem, again, target, may_run=runs > 1)
+            widths = [w for w in range(1, max_width + 1) if w != width]
+            lost[2, item] = width_for(problem, target, widths[: int(max(0, min(runs - 2, max_width)))], beam)
     return SearchAudit(
         protocol=Protocol({**settings, "max_calls": max_calls, "max_width": max_width}),
         decoded=decoded,
@@ -198,25 +231,44 @@ def audit(
         lost_step=lost[0],
         lost_rank=lost[1],
         width=lost[2],
-        blame=_blame(Problem(step, state, start), decoded, reference) if reference is not None else (),
+        blame=() if references is None else judge.blame(references),
         traces=tuple(traces),
+        noise=tuple(judge.noise),
+        is_tied=tuple(judge.is_tied),
     )
 
 
-def _compare(decoded: Decoded, optimum: Decoded, item: int, tolerance: float) -> Finding:
-    answer, best = decoded.hypotheses(item)[:1], optimum.hypotheses(item)[:1]
-    if best and (not answer or best[0].score > answer[0].score + tolerance * (1 + abs(answer[0].score))):
-        return "search error"
-    return "optimal" if optimum.certificate.outcome[item] in ("OPTIMAL", "NO_SEQUENCE") else "unresolved"
+def _check_decoded(step: Any, decoded: Any) -> Decoded:
+    """The answer of a search; arguments in another order are named."""
+    is_swapped = isinstance(step, Decoded)
+    if is_swapped or not isinstance(decoded, Decoded):
+        raise InputError(
+            "audit() needs a problem and the result of a search: audit(*problem, decoded)",
+            got=f"decoded = {shown(decoded)}" if not is_swapped else "the result of a search as the step function",
+            cause="the output of generate() is not the result of a search" if hasattr(decoded, "sequences") else None,
+            cure="decoded = decoding.beam_search(*problem, ...)",
+        )
+    settings = decoded.protocol.settings
+    if "num" in settings:
+        raise InputError(
+            "an audit asks what a search has missed, and a sample is not searched for",
+            got=f"an answer by {settings['search']}",
+            cure="exact_search(..., at_least=sample) tells the best sequence, if it is not among the sample",
+        )
+    return decoded
 
 
-def _check_reference(reference: Sequence[Sequence[int]], settings: dict[str, Any], batch: int) -> None:
-    if len(reference) != batch or not all(len(tokens) for tokens in reference):
+def _check_reference(reference: Any, settings: dict[str, Any], batch: int) -> list[tuple[int, ...]]:
+    sequences = items(reference, "reference", of="sequences, one for each item")
+    if len(sequences) != batch:
         raise InputError(
             "a reference has one sequence of one token or more for each item",
-            got=f"{len(reference)} sequences for {batch} items",
+            got=f"{len(sequences)} sequences for {batch} items",
         )
-    for item, tokens in enumerate(reference):
+    found = []
+    for item, sequence in enumerate(sequences):
+        tokens = checks.whole_numbers(sequence, f"reference[{item}]", least=0)
+        found.append(tokens)
         ends = [t for t, token in enumerate(tokens, 1) if token in settings["eos"] or t == settings["max_length"]]
         if ends[:1] != [len(tokens)]:
             raise InputError(
@@ -225,96 +277,78 @@ def _check_reference(reference: Sequence[Sequence[int]], settings: dict[str, Any
                 got=f"{list(tokens)} for item {item}, end tokens {list(settings['eos'])}",
                 cause="the end token was left out" if not ends else "it goes on behind its end",
             )
+    return found
 
 
-def _blame(problem: Problem, decoded: Decoded, reference: Sequence[Sequence[int]]) -> tuple[Blame, ...]:
-    """A reference that scores more than the answer was missed by the search; else the model prefers the answer."""
-    settings, blame = decoded.protocol.settings, []
-    for item, tokens in enumerate(reference):
-        answer = decoded.hypotheses(item)[:1]
-        if answer and answer[0].tokens == tuple(tokens):
-            blame.append("none")
-            continue
-        one = torch.tensor([item], device=problem.start.device)
-        model = Model(Problem(problem.step, select(problem.state, one), problem.start[one]), settings["normalize"])
-        last, state, total = model.start, model.state, 0.0
-        for token in tokens:
-            scores, state = model(last, state)
-            if not 0 <= token < scores.shape[1]:
-                raise InputError(
-                    "a reference is made of tokens of the vocabulary",
-                    got=f"token {token} for item {item}, vocabulary of {scores.shape[1]} tokens",
-                )
-            total += float(Reader(model.are_logits).all(scores)[0, token])
-            last = torch.full_like(last, token)
-        score = settings.get("score", SumLogProb())(total, len(tokens))
-        blame.append("search" if not answer or score > answer[0].score else "model")
-    return tuple(blame)
+class _Judge:
+    """Compares sequences: by their tokens first, then by scores, and by scores of one batch where these are close."""
 
+    def __init__(self, problem: Problem, decoded: Decoded, optimum: Decoded, tolerance: float):
+        self.problem, self.decoded, self.optimum, self.tolerance = problem, decoded, optimum, tolerance
+        self.settings = decoded.protocol.settings
+        self.score = self.settings.get("score", SumLogProb())
+        batch = len(problem.start)
+        self.noise = [0.0] * batch
+        self.is_tied = [False] * batch
+        self.runs = [0] * batch
+        """Per item: passes over the model that were needed to compare."""
 
-def _where_lost(problem: Problem, again: Decoded, target: tuple[int, ...], may_run: bool) -> tuple[int, int]:
-    """Step and rank at which the target was first missing from the beam; a rank may need the model."""
-    trace, settings = again.trace, again.protocol.settings
-    assert trace is not None
-    score, width = settings["score"], settings["width"]
-    held: list[tuple[float, tuple[int, ...]]] = []  # complete hypotheses that keep their places ("in_beam"), best first
-    for t in range(1, int(trace.step.max(initial=0)) + 1):
-        nodes = trace.candidates(t)
-        keys = np.array([score(node.log_prob, t) for node in nodes])
-        places = [place + int((keys > key).sum()) + 1 for place, (key, _) in enumerate(held)]
-        if t <= len(target):
-            node = next((node for node in nodes if node.tokens == target[:t]), None)
-            if node is None or node.fate is Fate.PRUNED:
-                # Each hypothesis' best width + end tokens + 1 are known: ranks further behind may be too good.
-                if node is not None and node.rank <= width + len(settings["eos"]) + 1:
-                    return t, node.rank
-                rank = _rank(problem, trace.beam(t - 1), target[:t], settings["normalize"]) if may_run else None
-                return t, 0 if rank is None else rank[0] + sum(key >= score(rank[1], t) for key, _ in held)
-        for place, (_, tokens) in zip(places, held, strict=True):
-            if tokens == target and place > width:
-                return t, place
-        if settings["eos_mode"] == "in_beam":
-            held = [one for place, one in zip(places, held, strict=True) if place <= width]
-            held += [(key, n.tokens) for key, n in zip(keys, nodes, strict=True) if n.fate is Fate.FINISHED]
-            held.sort(key=lambda one: -one[0])
-    return 0, 0
+    def finding(self, item: int, may_run: bool) -> Finding:
+        """Is the answer to one item the optimum?"""
+        answer = self.decoded.hypotheses(item, 1)
+        best = self.optimum.hypotheses(item, 1)
+        is_proved = self.optimum.certificate.outcome[item] in ("OPTIMAL", "NO_SEQUENCE")
+        if best and not answer:
+            return "search error"
+        if best and best[0].tokens != answer[0].tokens and best[0].score > answer[0].score:
+            is_measured = not is_close(best[0].score, answer[0].score) or may_run
+            ahead = self._ahead(item, best[0], answer[0], may_run)
+            if ahead:
+                return "search error" if is_measured else "unresolved"
+            self.is_tied[item] = True
+        return "optimal" if is_proved else "unresolved"
 
+    def _ahead(self, item: int, best: Hypothesis, answer: Hypothesis, may_run: bool) -> bool:
+        """True if one sequence scores more than the other by more than the noise."""
+        lead, noise = best.score - answer.score, 0.0
+        if may_run and is_close(best.score, answer.score):
+            pair = ((best.tokens, best.score), (answer.tokens, answer.score))
+            lead, noise = margin(self._model(), item, *pair, self.score)
+            self.runs[item] = 1
+            self.noise[item] = noise
+        return lead > max(noise, self.tolerance * (1 + abs(answer.score)))
 
-def _rank(
-    problem: Problem, beam: Sequence[Node], prefix: tuple[int, ...], normalize: bool | None
-) -> tuple[int, float] | None:
-    """Rank and log-probability of a candidate by the model's scores for the whole beam; none without its parent."""
-    parents = [(node.tokens, node.log_prob) for node in beam if node.fate is Fate.KEPT]
-    if len(prefix) == 1:
-        parents = [((), 0.0)]
-    tokens_of = [tokens for tokens, _ in parents]
-    if prefix[:-1] not in tokens_of:
-        return None
-    model = Model(problem, normalize)
-    scores, state = model(model.start, model.state)
-    state = select(state, model.start.new_zeros(len(parents)))
-    for tokens in zip(*tokens_of, strict=True):
-        scores, state = model(model.start.new_tensor(tokens), state)
-    total = Reader(model.are_logits).all(scores).cpu().numpy() + np.array([[upto] for _, upto in parents])
-    row, token = tokens_of.index(prefix[:-1]), prefix[-1]
-    own = total[row, token]
-    ahead = (total > own).sum() + (total[:row] == own).sum() + (total[row, :token] == own).sum()
-    return 1 + int(ahead), float(own)
+    def blame(self, references: Sequence[Sequence[int]]) -> tuple[Blame, ...]:
+        """A reference that scores more than the answer was missed by the search; else the model prefers the answer."""
+        found: list[Blame] = []
+        model = self._model()
+        for item, tokens in enumerate(references):
+            answer = self.decoded.hypotheses(item, 1)
+            if answer and answer[0].tokens == tuple(tokens):
+                found.append("none")
+                continue
+            pair = [tokens, *(one.tokens for one in answer)]
+            log_probs = token_log_probs(model, [item] * len(pair), pair, what="a reference")
+            scores = [float(self.score(log_prob.sum(), len(log_prob))) for log_prob in log_probs]
+            if not answer:
+                found.append("search")
+                continue
+            noise = max(abs(scores[1] - answer[0].score), self.tolerance * (1 + abs(scores[1])))
+            found.append("search" if scores[0] - scores[1] > noise else "model")
+        return tuple(found)
 
-
-def _width_for(problem: Problem, target: Sequence[int], widths: Sequence[int], beam: dict[str, Any]) -> int:
-    """The smallest width that returns the target. It is not monotone: a wider beam may lose what a narrow one kept."""
-    for width in widths:
-        found = beam_search(*problem, width=width, **beam).hypotheses()
-        if found and found[0].tokens == tuple(target):
-            return width
-    return 0
+    def _model(self) -> Model:
+        return Model(self.problem, self.settings["normalize"])
 
 
 def _best(decoded: Decoded) -> tuple[list[str], list[float]]:
     first = [decoded.hypotheses(item)[:1] for item in range(len(decoded.lengths))]
     texts = [" ".join(found[0].words) if found else "" for found in first]
     return texts, [found[0].score if found else -np.inf for found in first]
+
+
+def _first_tokens(decoded: Decoded) -> tuple[int, ...]:
+    return next((hypothesis.tokens for hypothesis in decoded.hypotheses(0, 1)), ())
 
 
 def _say(decoded: Decoded) -> str:

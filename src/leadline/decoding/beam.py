@@ -11,15 +11,24 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
+from leadline import checks
 from leadline.decoding.candidates import ROUNDING, WIDE, Reader, refuse_nan
 from leadline.decoding.decoded import Decoded, conclude
 from leadline.decoding.history import History
 from leadline.decoding.problem import Model, Problem, Step, as_tensor
-from leadline.decoding.processors import Processor, constrain, names_of
+from leadline.decoding.processors import Processor, constrain, names_of, processor_list
 from leadline.decoding.recorder import Recorder
 from leadline.decoding.rows import Rows
-from leadline.decoding.scores import Score, SumLogProb
-from leadline.decoding.settings import EndTokens, check_counts, check_end_tokens, check_score, end_tokens
+from leadline.decoding.scores import Score, SumLogProb, why_unbounded
+from leadline.decoding.settings import (
+    EndTokens,
+    check_end_tokens,
+    count,
+    end_tokens,
+    length,
+    normalization,
+    score_function,
+)
 from leadline.errors import InputError
 
 EosMode = Literal["pool", "in_beam"]
@@ -78,20 +87,27 @@ def beam_search(
 
     Reference: Lowerre, *The Harpy speech recognition system*, 1976.
     """
-    check_counts(width=width, max_length=max_length, num_return=num_return)
-    check_score(score)
+    width = count(width, "width")
+    max_length = length(max_length)
+    num_return = count(num_return, "num_return")
+    score = score_function(score)
+    eos_mode = eos_mode_of(eos_mode)
+    trace = checks.flag(trace, "trace")
+    normalize = normalization(normalize)
+    ends = end_tokens(eos)
     if num_return > width:
         raise InputError("num_return is at most the width", got=f"num_return = {num_return}, width = {width}")
-    if eos_mode not in ("pool", "in_beam"):
-        raise InputError("eos_mode is 'pool' or 'in_beam'", got=f"eos_mode = {eos_mode!r}")
+    processors = processor_list(processors)
     names = names_of(processors)
-    problem = constrain(step, state, start, processors, normalize) if processors else Problem(step, state, start)
+    problem = Problem(step, state, start)
+    if processors:
+        problem = constrain(*problem, processors, normalize)
     model = Model(problem, None if processors else normalize)
     settings = {
         "search": "beam search",
         "width": width,
         "max_length": max_length,
-        "eos": end_tokens(eos),
+        "eos": ends,
         "score": score,
         "eos_mode": eos_mode,
         "num_return": num_return,
@@ -99,6 +115,13 @@ def beam_search(
         **({"processors": names} if names else {}),
     }
     return _Beam(model, settings, Recorder() if trace else None).run()
+
+
+def eos_mode_of(value: Any) -> EosMode:
+    """``"pool"`` or ``"in_beam"``."""
+    if not isinstance(value, str) or value not in ("pool", "in_beam"):
+        raise InputError("eos_mode is 'pool' or 'in_beam'", got=f"eos_mode = {checks.shown(value)}")
+    return "pool" if value == "pool" else "in_beam"
 
 
 class _Beam:
@@ -119,7 +142,10 @@ class _Beam:
         self.rows = Rows()
         self.history = History(model.batch, self.k if self.in_beam else self.R)
         self.discarded = np.full((model.batch, self.T + 1), -np.inf)
-        self.rises = False
+        self.why_unbounded = why_unbounded(self.score, self.T)
+        self.is_bounded = not self.why_unbounded
+        self.rises = np.zeros(model.batch, dtype=bool)
+        """Per item: a score above 0 was seen, so that nothing is known of what was discarded."""
 
     def run(self) -> Decoded:
         with self.model.without_gradients():
@@ -164,9 +190,18 @@ class _Beam:
             item, rank = divmod(place, self.total.shape[1])
             refuse_nan(step=t, item=int(self.items[item]), hypothesis=rank)
         if not self.model.are_logits:
-            self.rises |= bool((log_prob > ROUNDING).any())
-            if not self.rises:
-                np.minimum(log_prob, 0, out=log_prob)
+            self._clamp(log_prob)
+
+    def _clamp(self, log_prob: np.ndarray) -> None:
+        """Log-probabilities above 0 are 0, but for items whose scores rise by more than rounding."""
+        is_above = log_prob[:, 0] > 0
+        if not is_above.any():
+            return
+        place = np.arange(len(log_prob)) if self.place is None else self.place
+        item = self.items[place // self.total.shape[1]]
+        self.rises[item[log_prob[:, 0] > ROUNDING]] = True
+        is_rounding = ~self.rises[item]
+        log_prob[is_rounding] = np.minimum(log_prob[is_rounding], 0)
 
     def _spread(self, log_prob: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Candidates as (A, W * C): totals and tokens, ``-inf`` in empty places."""
@@ -242,7 +277,7 @@ class _Beam:
         if not set(tokens).isdisjoint(self.settings["eos"]):
             return True
         worst = self.history.score[self.items[0], self.R - 1]  # of what is returned, if nothing better comes
-        return self.score.bounded and worst >= self.score.bound(best, t + 1, self.T)
+        return self.is_bounded and worst >= self.score.bound(best, t + 1, self.T)
 
     def _discard(self, t: int, best: np.ndarray) -> None:
         """Note the best log-probability that each open item discards at step t."""
@@ -292,9 +327,9 @@ class _Beam:
         if self.recorder:
             self.recorder.in_beam(parent[total > -np.inf], token[total > -np.inf])
         filled = total > -np.inf
-        if self.score.bounded and not self.rises and (len(self.eos) or self.in_beam):
+        if self.is_bounded and (len(self.eos) or self.in_beam):
             bound = self.score.bound(total[:, 0], t + 1, self.T)
-            done = self.history.score[self.items, self.R - 1] >= bound
+            done = (self.history.score[self.items, self.R - 1] >= bound) & ~self.rises[self.items]
             self.discarded[self.items, self.T] = np.where(done, bound, -np.inf)
             filled[done] = False  # so that what is done goes with what has no hypothesis left
         are_full = np.count_nonzero(filled) == filled.size
@@ -315,11 +350,13 @@ class _Beam:
         return parent, token
 
     def _result(self) -> Decoded:
-        reason = ""
-        if self.rises:
+        reason = self.why_unbounded
+        unknown = None
+        if not reason and self.rises.any():
             reason = "the step function's scores are above 0, so they are not log-probabilities"
-        elif not self.score.bounded:
-            reason = f"{type(self.score).__name__} has no bound"
+            unknown = self.rises
         trace = self.recorder.read(self.model) if self.recorder else None
         found = self.history.read(self.R, self.settings["eos"])
-        return conclude(self.model, found, self.settings, discarded=self.discarded, reason=reason, trace=trace)
+        return conclude(
+            self.model, found, self.settings, discarded=self.discarded, reason=reason, unknown=unknown, trace=trace
+        )

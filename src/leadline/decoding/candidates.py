@@ -27,6 +27,10 @@ MODERATE = 60.0
 ROUNDING = 1e-5
 """How far above 0 a log-probability may be by rounding."""
 
+MASKED = -5e4
+"""A token whose score or log-probability is not above this is masked, as ``-inf`` is: step functions also mask with
+-1e9, or with the lowest number of a type, which is -65,504 for float16."""
+
 
 class Reader:
     """Reads scores, and keeps the memory for it: fresh memory of that size costs more than the arithmetic.
@@ -70,41 +74,57 @@ class Reader:
             return self._narrow(scores, count)
         blocks = _Blocks(scores.cpu())
         highest = blocks.maxima.max(axis=1, keepdims=True)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             shift = self._logsumexp(scores, highest.astype(np.float64)) if self.are_logits else np.zeros_like(highest)
-            return blocks.best(count, shift, self.are_logits, upto, among)
+            top, token = blocks.best(count, shift, self.are_logits, upto, among)
+        top[highest[:, 0] <= MASKED] = -np.inf
+        top[top <= MASKED] = -np.inf
+        return top, token
 
     def few(self, scores: Float[Tensor, "N M"], count: int) -> tuple[list[list[float]], list[list[int]]] | None:
         """What :meth:`best` gives, as lists. ``None`` where that takes more than one reading: wide rows, ties, NaN."""
         if scores.shape[1] >= WIDE or count >= scores.shape[1]:
             return None
         top, token = (x.tolist() for x in self._log_prob(scores).topk(count + 1, dim=1))
-        if not _are_told_apart(top):
+        if not _are_told_apart(top) or any(row[count] <= MASKED for row in top) or self._is_masked(scores, token):
             return None
         return [row[:count] for row in top], [row[:count] for row in token]
 
     def _narrow(self, scores: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
         """See :meth:`best`."""
         top, token = (x.cpu().numpy() for x in self._log_prob(scores).topk(min(count + 1, scores.shape[1]), dim=1))
-        if not _are_told_apart(top.tolist()):
+        if not _are_told_apart(top.tolist()) or self._is_masked(scores, token):
             every = self._every(scores).cpu().numpy()
             top, token = _ranked(len(every), count, *_reaching(every, _nth_largest(every, count)))
-        return top[:, :count], token[:, :count]
+        top = top[:, :count]
+        top[top <= MASKED] = -np.inf
+        return top, token[:, :count]
+
+    def _is_masked(self, scores: Tensor, token: list[list[int]] | np.ndarray) -> bool:
+        """True if some row has no token that is not masked, though its logits differ by less than a mask."""
+        if not self.are_logits:
+            return False
+        values = scores.detach()
+        best = [int(tokens[0]) for tokens in token]
+        if not values.is_cpu:
+            return bool((values[torch.arange(len(best)), best] <= MASKED).any())
+        return any(values.numpy().item(row, first) <= MASKED for row, first in enumerate(best))
 
     def all(self, scores: Float[Tensor, "N M"]) -> Float[Tensor, "N M"]:
         """Log-probabilities (float64) of every token: the same numbers that :meth:`best` gives for the best. The scores
         stay as they are, whatever is done to the answer."""
-        return self._every(scores).to(torch.float64, copy=not self.are_logits)
+        return self._every(scores).to(torch.float64)
 
     def _every(self, scores: Tensor) -> Tensor:
-        """Of every token, in the scores' own precision or a finer one."""
+        """A new tensor of the log-probabilities of every token, in the scores' own precision or a finer one."""
         log_prob = self._log_prob(scores)
-        if not self.are_logits or scores.shape[1] >= WIDE:
-            return log_prob
-        return log_prob.masked_fill((scores == -torch.inf).all(dim=1, keepdim=True), -torch.inf)
+        is_masked = log_prob <= MASKED
+        if self.are_logits:
+            is_masked |= (scores <= MASKED).all(dim=1, keepdim=True)
+        return log_prob.masked_fill(is_masked, -torch.inf)
 
     def _log_prob(self, scores: Tensor) -> Tensor:
-        """Of every token. Narrow rows of logits that are all ``-inf`` give NaN."""
+        """Of every token; masks are not looked at, and narrow rows of logits that are all ``-inf`` give NaN."""
         if not self.are_logits:
             return scores
         if scores.shape[1] < WIDE:

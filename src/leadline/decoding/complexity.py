@@ -12,8 +12,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from leadline import checks
 from leadline.decoding.beam import beam_search
 from leadline.decoding.problem import Problem
+from leadline.decoding.settings import LONGEST
 from leadline.errors import InputError
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
 
@@ -63,6 +65,10 @@ class Complexity(Sounding):
         """
         from scipy.special import stdtrit
 
+        of = checks.choice(of, "of", ("rows", "candidates", "comparisons", "seconds"))
+        level = checks.number(level, "level", above=0, below=1)
+        if of == "seconds" and np.isnan(self.seconds).any():
+            raise InputError("exponents of seconds need measured times", got="no times", cure="complexity(timed=True)")
         X = np.log(np.stack([np.full(len(self.T), math.e), self.T, self.k, self.M], axis=1).astype(float))
         y = np.log(np.asarray(getattr(self, of), dtype=float))
         beta, *_ = np.linalg.lstsq(X, y, rcond=None)
@@ -120,9 +126,11 @@ def complexity(
     >>> {name: round(interval.estimate, 2) for name, interval in grown.exponents("candidates").items()}["M"]
     1.0
     """
-    for name, values in (("lengths", lengths), ("widths", widths), ("vocabularies", vocabularies)):
-        if len(set(values)) < 2 or min(values) < (2 if name == "vocabularies" else 1):
-            raise InputError(f"an exponent needs two values or more of {name}", got=f"{name} = {tuple(values)}")
+    lengths = _sizes(lengths, "lengths", least=1)
+    widths = _sizes(widths, "widths", least=1)
+    vocabularies = _sizes(vocabularies, "vocabularies", least=2)
+    timed = checks.flag(timed, "timed")
+    seed = checks.seed(seed)
     cases = list(product(lengths, widths, vocabularies))
     rows, candidates, handed_out, comparisons, seconds = [], [], [], [], []
     for T, k, M in cases:
@@ -146,7 +154,7 @@ def complexity(
         handed_out.append(given)
         comparisons.append(work.candidates + work.ranked * math.log2(max(2, k * min(k + 1, M))))
     T, k, M = (np.array(values) for values in zip(*cases, strict=True))
-    settings = {"lengths": tuple(lengths), "widths": tuple(widths), "vocabularies": tuple(vocabularies), "timed": timed}
+    settings = {"lengths": lengths, "widths": widths, "vocabularies": vocabularies, "timed": timed}
     return Complexity(
         Protocol(settings, seeds=(seed,)),
         T=T,
@@ -158,3 +166,10 @@ def complexity(
         comparisons=np.array(comparisons),
         seconds=np.array(seconds),
     )
+
+
+def _sizes(values: Sequence[int], name: str, least: int) -> tuple[int, ...]:
+    listed = checks.whole_numbers(values, name, least=least, most=LONGEST, at_least=0)
+    if len(set(listed)) < 2:
+        raise InputError(f"an exponent needs two values or more of {name}", got=f"{name} = {listed}")
+    return listed

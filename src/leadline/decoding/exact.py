@@ -7,7 +7,6 @@ expands at most ``batch * max_length`` prefixes that turn out not to have been n
 """
 
 import heapq
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,17 +14,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leadline import checks
 from leadline.decoding.candidates import ROUNDING, Reader, refuse_nan
-from leadline.decoding.decoded import Decoded, conclude
+from leadline.decoding.decoded import Decoded, changed, conclude
+from leadline.decoding.earlier import NOTHING_KNOWN, Earlier
 from leadline.decoding.history import stack
 from leadline.decoding.problem import Model, Problem, Step, concat, nbytes
-from leadline.decoding.processors import is_constrained
-from leadline.decoding.scores import Score, SumLogProb
-from leadline.decoding.settings import EndTokens, check_counts, check_end_tokens, check_score, end_tokens
+from leadline.decoding.rescoring import FIRST, SAME
+from leadline.decoding.scores import Score, SumLogProb, why_unbounded
+from leadline.decoding.settings import (
+    EndTokens,
+    check_end_tokens,
+    count,
+    end_tokens,
+    length,
+    normalization,
+    score_function,
+)
 from leadline.errors import InputError
-
-SAME = 1e-6
-"""Relative difference of two scores below which one sequence may be taken for another: what float32 leaves open."""
 
 
 def exact_search(
@@ -62,7 +68,8 @@ def exact_search(
         num_return: sequences to return, all of them proved.
         at_least: an earlier answer to the same problem (of a beam search, say): the search starts from what it
             found, and only looks for better. One sequence by the same score need not be proved again, where its
-            certificate has done so.
+            certificate has done so. An answer that was found with another step function or state object, or read
+            from a file, is scored again first, as part of the budget, and its certificate is not used.
 
     Returns:
         The sequences. The certificate says ``OPTIMAL`` where the search came to its end, else ``GAP``.
@@ -78,17 +85,58 @@ def exact_search(
 
     Reference: Stahlberg and Byrne, *On NMT search errors and model errors: cat got your tongue?*, 2019.
     """
-    check_counts(max_length=max_length, max_calls=max_calls, batch=batch, num_return=num_return)
-    check_score(score)
-    if not score.bounded:
-        raise InputError("exact search needs a score with a bound", got=f"score = {score}")
+    earlier = None
+    if at_least is not None:
+        earlier = Earlier(checks.instance(at_least, "at_least", Decoded, wanted="the result of a search"))
+    return search_from(
+        Problem(step, state, start),
+        earlier,
+        max_length=max_length,
+        eos=eos,
+        normalize=normalize,
+        max_calls=max_calls,
+        max_bytes=max_bytes,
+        batch=batch,
+        score=score,
+        per_length=per_length,
+        num_return=num_return,
+    )
+
+
+def search_from(
+    problem: Problem,
+    earlier: Earlier | None,
+    *,
+    max_length: int,
+    eos: EndTokens,
+    normalize: bool | None,
+    max_calls: int | None,
+    score: Score = SumLogProb(),  # noqa: B008
+    max_bytes: int = 2**31,
+    batch: int = 64,
+    per_length: bool = False,
+    num_return: int = 1,
+) -> Decoded:
+    """See :func:`exact_search`."""
+    max_length = length(max_length)
+    max_calls = checks.optional_whole_number(max_calls, "max_calls", least=1)
+    max_bytes = checks.whole_number(max_bytes, "max_bytes", least=1)
+    batch = count(batch, "batch")
+    num_return = count(num_return, "num_return")
+    per_length = checks.flag(per_length, "per_length")
+    normalize = normalization(normalize)
+    score = score_function(score)
+    reason = why_unbounded(score, max_length)
+    if reason:
+        raise InputError("exact search needs a score with a bound", got=f"score = {score}", cause=reason)
     if per_length and score != SumLogProb():
         raise InputError(
             "the most likely sequences of every length are compared by log-probability",
             got=f"per_length = True, score = {score}",
             cure="leave the score out, and apply it to what is returned",
         )
-    model, ends = Model(Problem(step, state, start), normalize), end_tokens(eos)
+    ends = end_tokens(eos)
+    model = Model(problem, normalize)
     settings = {
         "search": "exact search",
         "max_length": max_length,
@@ -100,13 +148,12 @@ def exact_search(
         "max_calls": max_calls,
         "batch": batch,
     }
-    if at_least is not None:
-        _check_earlier(at_least, step, model.batch, settings)
+    known = earlier.known(model, settings) if earlier is not None else NOTHING_KNOWN
     sequences, bounds, gaps = [], [], []
     for item in range(model.batch):
-        search = _BestFirst(model, item, settings, max_bytes)
-        if at_least is not None:
-            search.start_from(at_least)
+        search = _BestFirst(model, item, settings, max_bytes, known.calls)
+        if known.decoded is not None:
+            search.start_from(known.decoded, known.is_trusted)
         bounds.append(search.run())
         gaps.append(search.gap_by_length())
         sequences.append(search.sequences())
@@ -115,28 +162,7 @@ def exact_search(
         return decoded
     proofs = zip(gaps, decoded.certificate.outcome, strict=True)
     outcome = tuple("GAP" if gap > 0 else proof for gap, proof in proofs)
-    return replace(decoded, certificate=replace(decoded.certificate, outcome=outcome, gap=np.array(gaps)))
-
-
-def _check_earlier(at_least: Decoded, step: Step, batch: int, settings: dict[str, Any]) -> None:
-    def told(prompts: int, of: Mapping[str, Any]) -> str:
-        given = of.get("normalize")
-        normalize = not getattr(step, "normalized", False) if given is None else given
-        return f"{prompts} prompts, max_length = {of['max_length']}, normalize = {normalize}, eos = {of['eos']}"
-
-    theirs, ours = told(len(at_least.lengths), at_least.protocol.settings), told(batch, settings)
-    if theirs != ours:
-        raise InputError(
-            "an earlier answer is one to the same prompts, with the same max_length, normalize and end tokens",
-            got=f"{theirs} instead of {ours}",
-        )
-    processors = at_least.protocol.settings.get("processors")
-    if processors and not is_constrained(step):
-        raise InputError(
-            "an earlier answer is one to the same problem, and processors are part of it",
-            got=f"an answer under {', '.join(processors)}, and a problem without",
-            cure="pass *decoding.constrain(step, state, start, processors) in place of the step function",
-        )
+    return changed(decoded, certificate=replace(decoded.certificate, outcome=outcome, gap=np.array(gaps)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,11 +184,12 @@ class _Brood:
 class _BestFirst:
     """The search of one item. ``open[d]`` is a heap of broods of depth d by their best child that is still open."""
 
-    def __init__(self, model: Model, item: int, settings: dict[str, Any], max_bytes: int):
+    def __init__(self, model: Model, item: int, settings: dict[str, Any], max_bytes: int, spent: int):
         self.model, self.item, self.max_bytes = model, item, max_bytes
         self.T, self.ends, self.score = settings["max_length"], settings["eos"], settings["score"]
         self.batch, self.R, self.per_length = settings["batch"], settings["num_return"], settings["per_length"]
-        self.calls, self.budget = 0, settings["max_calls"] or np.inf
+        self.calls = self.first_call = spent
+        self.budget = np.inf if settings["max_calls"] is None else settings["max_calls"]
         self.open: list[list[tuple[float, int, int, _Brood]]] = [[] for _ in range(self.T)]
         self.bytes = 0
         self.reader = Reader(model.are_logits)
@@ -177,10 +204,16 @@ class _BestFirst:
         """Which nothing exceeds but what is known, by the certificate of an earlier search."""
         self.speculated: list[float] = []
 
-    def start_from(self, decoded: Decoded) -> None:
-        """Look only for what is at least as good as an earlier answer."""
+    def start_from(self, decoded: Decoded, is_trusted: bool) -> None:
+        """Look only for what is at least as good as an earlier answer.
+
+        Args:
+            decoded: the earlier answer.
+            is_trusted: True if its certificate is known to hold for this very problem.
+        """
         i = self.item
-        for r in range(int((decoded.lengths[i] > 0).sum())):
+        given = int((decoded.lengths[i] > 0).sum())
+        for r in range(given if is_trusted else min(given, FIRST)):
             n = int(decoded.lengths[i, r])
             log_prob = decoded.token_log_prob[i, r, :n].cumsum()
             score = float(self.score(log_prob[-1], n))
@@ -193,7 +226,8 @@ class _BestFirst:
             self.threshold = worst - SAME * (1 + abs(worst))
         proof, settings = decoded.certificate, decoded.protocol.settings
         is_alike = settings.get("score", SumLogProb()) == self.score and not settings.get("per_length")
-        if is_alike and self.R == 1 and not self.per_length and not proof.reason:
+        is_there = proof.outcome[i] != "NOT_APPLICABLE"
+        if is_trusted and is_alike and self.R == 1 and not self.per_length and is_there:
             is_proved = proof.outcome[i] in ("OPTIMAL", "NO_SEQUENCE")
             self.ceiling = self._best_known() if is_proved else float(proof.upper_bound[i])
 
@@ -205,6 +239,8 @@ class _BestFirst:
         return self.ceiling if self._best_known() >= self.ceiling else min(self._run(), self.ceiling)
 
     def _run(self) -> float:
+        if self.calls >= self.budget:
+            return self.ceiling
         root = torch.tensor([self.item], device=self.model.start.device)
         self._expand(0, self.model.start[root], self.model.select(self.model.state, root), [(-1, -1, 0.0)])
         for depth in range(1, self.T):  # one dive first: it gives a lower bound, and so a measure of what can matter
@@ -238,6 +274,8 @@ class _BestFirst:
     def gap_by_length(self) -> float:
         """How much more likely a sequence of some length may be than the one that is known of that length."""
         best_open = np.maximum.accumulate([-heap[0][0] if heap else -np.inf for heap in self.open])
+        if self.calls == self.first_call:
+            return np.inf
         is_open = best_open > -np.inf
         return float((best_open[is_open] - self.by_length[1:][is_open]).max(initial=0.0))
 

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leadline import checks
 from leadline.decoding.candidates import Reader, refuse_nan
 from leadline.decoding.decoded import Decoded, conclude
 from leadline.decoding.history import History
 from leadline.decoding.problem import Model, Problem, Step
-from leadline.decoding.settings import EndTokens, check_counts, check_end_tokens, end_tokens
+from leadline.decoding.settings import EndTokens, check_end_tokens, end_tokens, length, normalization
 from leadline.errors import InputError
 
 
@@ -43,7 +44,9 @@ def exhaustive_search(
     >>> [str(hypothesis) for hypothesis in decoding.exhaustive_search(*table.problem(), max_length=2).hypotheses()]
     ['b a -0.90', 'a a -1.30', 'a b -1.30']
     """
-    check_counts(max_length=max_length, limit=limit)
+    max_length = length(max_length)
+    limit = checks.whole_number(limit, "limit", least=1)
+    normalize = normalization(normalize)
     model, ends = Model(Problem(step, state, start), normalize), end_tokens(eos)
     items, total = np.arange(model.batch), np.zeros(model.batch)
     history, tokens, state, complete = History(model.batch, 0), start, model.state, []
@@ -76,10 +79,12 @@ def exhaustive_search(
 def _check_limit(batch: int, M: int, ends: int, max_length: int, limit: int) -> None:
     sequences = M
     for _ in range(max_length - 1):
+        if sequences > limit:
+            break
         sequences = ends + (M - ends) * sequences
     if batch * sequences > limit:
         raise InputError(
             f"exhaustive search visits at most limit = {limit} sequences",
-            got=f"{batch} x {sequences} sequences of up to {max_length} of {M} tokens",
+            got=f"at least {batch} x {sequences} sequences of up to {max_length} of {M} tokens",
             cure="use exact_search, which proves the optimum without visiting them all",
         )

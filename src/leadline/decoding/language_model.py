@@ -8,19 +8,18 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from os import PathLike
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from leadline import storage
-from leadline.decoding.problem import Problem
-from leadline.decoding.settings import check_counts
-from leadline.errors import InputError, SaveError
+from leadline import checks, storage
+from leadline.data.text import Text
+from leadline.decoding.problem import Problem, refuse_state
+from leadline.errors import InputError, SaveError, nearest
 
 END = "<end>"
 UNKNOWN = "<unknown>"
@@ -30,6 +29,13 @@ FILE = "language_model.json"
 
 SCHEMA = 1
 """Version of the layout on disk."""
+
+
+LARGEST_LOSS = 700.0
+"""Nats per token whose exponential is still a number."""
+
+MOST = {"types": 1_000_000, "hidden": 16_384, "layers": 64, "epochs": 100_000, "length": 100_000, "streams": 100_000}
+"""The largest sizes: larger ones fit no memory."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,35 @@ class Settings:
     seed: int = 0
 
 
+def _checked(given: dict[str, Any]) -> Settings:
+    """Settings with plain values.
+
+    Raises:
+        InputError: a setting is unknown or out of range.
+    """
+    known = [entry.name for entry in fields(Settings)]
+    for name in given:
+        if name not in known:
+            raise InputError(
+                "RecurrentLM() takes the fields of its settings", got=f"{name} = ...", cure=nearest(name, known)[0]
+            )
+    defaults = Settings(**given)
+    whole = {"types": 3, "hidden": 1, "layers": 1, "epochs": 1, "length": 1, "streams": 1}
+    plain: dict[str, Any] = {
+        name: checks.whole_number(getattr(defaults, name), name, least=least, most=MOST[name])
+        for name, least in whole.items()
+    }
+    return Settings(
+        level=checks.choice(defaults.level, "level", ("word", "character")),  # type: ignore[arg-type]
+        cell=checks.choice(defaults.cell, "cell", ("gru", "lstm")),  # type: ignore[arg-type]
+        learning_rate=checks.number(defaults.learning_rate, "learning_rate", above=0),
+        dropout=checks.number(defaults.dropout, "dropout", least=0, below=1),
+        held_out=checks.number(defaults.held_out, "held_out", above=0, below=1),
+        seed=checks.seed(defaults.seed),
+        **plain,
+    )
+
+
 class RecurrentLM:
     """A GRU or LSTM language model of words or characters.
 
@@ -86,34 +121,23 @@ class RecurrentLM:
     normalized = False
 
     def __init__(self, **settings: Any):
-        self.settings = Settings(**settings)
-        names = ("types", "hidden", "layers", "epochs", "length", "streams")
-        check_counts(**{name: getattr(self.settings, name) for name in names})
-        if self.settings.types < 3 or not (0 <= self.settings.dropout < 1 and 0 < self.settings.held_out < 1):
-            raise InputError(
-                "types is at least 3 (two of them are END and UNKNOWN), dropout in [0, 1), held_out in (0, 1)",
-                got=", ".join(f"{name} = {getattr(self.settings, name)}" for name in ("types", "dropout", "held_out")),
-            )
-        if self.settings.level not in ("word", "character") or self.settings.cell not in ("gru", "lstm"):
-            raise InputError(
-                "level is 'word' or 'character', cell is 'gru' or 'lstm'",
-                got=f"level = {self.settings.level!r}, cell = {self.settings.cell!r}",
-            )
+        self.settings = _checked(settings)
         self.vocabulary: tuple[str, ...] = ()
         self.perplexity: Perplexities | None = None
 
-    def fit(self, text: str) -> Self:
+    def fit(self, text: str | Text) -> Self:
         """Train on a text and measure on paragraphs that were held out.
 
         Args:
-            text: paragraphs are separated by empty lines.
+            text: paragraphs are separated by empty lines; also the answer of :func:`leadline.data.manual_text`.
 
         Returns:
             The model itself; :attr:`perplexity` has what was measured.
 
         Raises:
-            InputError: fewer than two paragraphs.
+            InputError: fewer than two paragraphs, or training diverged.
         """
+        text = checks.text(text.text if isinstance(text, Text) else text, "text")
         paragraphs = [self._split(paragraph) for paragraph in re.split(r"\n\s*\n", text) if paragraph.strip()]
         if len(paragraphs) < 2:
             raise InputError(
@@ -145,12 +169,14 @@ class RecurrentLM:
             InputError: the model was not fitted, or there is no prompt.
         """
         self._check_fitted()
-        if isinstance(prompts, str) or not len(prompts):
+        listed = () if isinstance(prompts, str) else checks.items(prompts, "prompts", of="texts")
+        if not listed:
             raise InputError(
                 "prompts are a list of one text or more",
                 got=f"prompts = {prompts!r}",
                 cure=f"problem([{prompts!r}])" if prompts else None,
             )
+        prompts = [checks.text(prompt, f"prompts[{i}]") for i, prompt in enumerate(listed)]
         tokens = [self._encode([END, *self._split(prompt)]) for prompt in prompts]
         states = []
         with torch.no_grad():
@@ -164,17 +190,25 @@ class RecurrentLM:
 
     def __call__(self, tokens: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The step function: logits (N, M); the state is h (N, layers, H), for an LSTM also c."""
+        if not isinstance(state, tuple) or not all(isinstance(leaf, Tensor) and leaf.ndim == 3 for leaf in state):
+            refuse_state("RecurrentLM", state)
         outputs, state = self._run(tokens.unsqueeze(1), tuple(leaf.transpose(0, 1).contiguous() for leaf in state))
         logits = nn.functional.linear(outputs[:, 0], self.embedding.weight, self.bias)
         return logits, tuple(leaf.transpose(0, 1) for leaf in state)
 
     @property
     def end(self) -> int:
-        """The end token, for ``eos``."""
+        """The end token, for ``eos``.
+
+        Raises:
+            InputError: the model was not fitted.
+        """
+        self._check_fitted()
         return self.vocabulary.index(END)
 
     def unknown(self, text: str) -> tuple[str, ...]:
         """The words of a text that the model does not know, each once."""
+        text = checks.text(text, "text")
         known = set(self.vocabulary)
         return tuple(dict.fromkeys(word for word in self._split(text) if word not in known))
 
@@ -188,6 +222,7 @@ class RecurrentLM:
         self._check_fitted()
         from safetensors.torch import save
 
+        folder = checks.path(folder, "folder")
         weights = save({name: value.detach().contiguous() for name, value in self._parameters().items()})
         document = {"schema": SCHEMA, "settings": asdict(self.settings), "vocabulary": list(self.vocabulary)}
         document["perplexity"] = asdict(self.perplexity) if self.perplexity else None
@@ -203,17 +238,23 @@ class RecurrentLM:
         from safetensors import SafetensorError
         from safetensors.torch import load
 
-        path = Path(folder) / FILE
+        path = checks.path(folder, "folder") / FILE
         try:
             document, content = storage.load_document(path, "weights")
             schema = document.get("schema")
             if schema == SCHEMA:
                 lm = cls(**document["settings"])
-                lm._build(tuple(document["vocabulary"]))
                 lm.perplexity = Perplexities(**document["perplexity"]) if document["perplexity"] else None
                 if content is None:
                     raise ValueError("it names no weights")
-                weights, parameters = load(content), lm._parameters()
+                vocabulary = tuple(document["vocabulary"])
+                weights = load(content)
+                # Settings that are not those of the weights could ask for any amount of memory.
+                shape = (len(vocabulary), lm.settings.hidden)
+                if weights["embedding"].shape != shape or len(weights) != 2 + 4 * lm.settings.layers:
+                    raise ValueError("its weights are not those of its settings")
+                lm._build(vocabulary)
+                parameters = lm._parameters()
                 if {name: value.shape for name, value in weights.items()} != {
                     name: value.shape for name, value in parameters.items()
                 }:
@@ -299,7 +340,15 @@ class RecurrentLM:
                 ).item()
                 for part, target in zip(outputs[0].split(1024), tokens.split(1024), strict=True)
             ]
-        return math.exp(sum(losses) / len(tokens))
+        mean = sum(losses) / len(tokens)
+        if not mean < LARGEST_LOSS:
+            raise InputError(
+                "training of a language model must converge",
+                got=f"{mean:.3g} nats per token on held-out text",
+                cause="the learning rate is too high",
+                cure=f"learning_rate = {self.settings.learning_rate / 10:g}",
+            )
+        return math.exp(mean)
 
 
 def _is_language_model(document: Mapping[str, Any]) -> bool:

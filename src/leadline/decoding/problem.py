@@ -5,6 +5,7 @@ and the new state. Nothing else of a model is known here, so that a table, a rec
 searched by the same code.
 """
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,16 +15,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leadline.checks import shown
+from leadline.decoding.candidates import MASKED
 from leadline.decoding.work import Meter
 from leadline.errors import InputError
 
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
 """``step(tokens (N,), state) -> (scores (N, M), state)``. Scores are logits, or log-probabilities where the attribute
-``step.normalized`` is true. ``step.vocabulary``, if there, names the tokens. Where ``step.inference`` is ``True``, beam
-search calls it in torch's inference mode, which is faster; nothing that it leaves behind can then be trained. The state
-that is passed in may be changed: a state that was passed to a step is dead."""
+``step.normalized`` is true. A score of ``-inf``, or of less than -50,000, masks a token. ``step.vocabulary``, if there,
+names the tokens; ``step.eos`` is a tuple of the model's end tokens, and a search that is given none says so. Where
+``step.inference`` is ``True``, beam search calls it in torch's inference mode, which is faster; nothing that it leaves
+behind can then be trained. The state that is passed in may be changed: do not use it again after the call."""
 
 _AS_IT_IS = nullcontext()
+
+UNEVEN = 0.02
+"""How far the probabilities of a row may be from a sum of 1: more than the rounding of 16-bit log-probabilities."""
 
 
 class Problem(NamedTuple):
@@ -101,7 +108,17 @@ def leaves(state: Any, path: str = "state") -> Iterator[tuple[str, Any]]:
 
 def ask(step: Step, tokens: Tensor, state: Any) -> tuple[Any, Any]:
     """What a step function answers, once it is sure that it is a pair. The tokens that it is given are its own."""
-    answer: Any = step(tokens.clone(), state)
+    try:
+        answer: Any = step(tokens.clone(), state)
+    except TypeError:
+        if _takes_two(step):
+            raise
+        raise InputError(
+            "a problem's step is a function: step(tokens, state) -> (scores, state)",
+            got=f"step = {shown(step)}",
+            cause="the problem was not taken apart, or the step function takes other arguments",
+            cure="search(*problem, ...)",
+        ) from None
     if not isinstance(answer, (tuple, list)) or len(answer) != 2:
         raise InputError(
             "a step returns a pair: scores, and the state after it",
@@ -109,6 +126,30 @@ def ask(step: Step, tokens: Tensor, state: Any) -> tuple[Any, Any]:
             cure="return scores, state",
         )
     return answer[0], answer[1]
+
+
+def _takes_two(step: Any) -> bool:
+    """True if a step function can be called with tokens and a state, so that an error is its own."""
+    if not callable(step) or isinstance(step, type):
+        return False
+    try:
+        inspect.signature(getattr(step, "forward", step)).bind(None, None)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def refuse_state(owner: str, state: Any) -> None:
+    """Refuse a state that a step function of Leadline did not make.
+
+    Raises:
+        InputError: always.
+    """
+    raise InputError(
+        f"the state of a {owner} is the one that its problem holds",
+        got=f"state = {shown(state)}",
+        cure="search(*problem, ...)",
+    )
 
 
 class Model:
@@ -124,6 +165,7 @@ class Model:
 
     def __init__(self, problem: Problem, normalize: bool | None = None):
         self.step, state, self.start = problem
+        self.problem = problem
         check_start(self.start)
         self.batch = len(self.start)
         _check_state(state, self.batch)
@@ -131,6 +173,8 @@ class Model:
         self.are_logits = not getattr(self.step, "normalized", False) if normalize is None else normalize
         self.meter = Meter()
         self.M: int | None = None
+        self.uneven = ""
+        """The first row of log-probabilities that was seen not to sum to 1, in words."""
 
     def __call__(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Scores (N, M), float32 or wider, and the new state."""
@@ -141,7 +185,25 @@ class Model:
         _check_state(state, rows)
         self.meter.called(rows, scores.shape[1])
         scores = scores.detach() if scores.requires_grad else scores
-        return (scores if scores.dtype in (torch.float32, torch.float64) else scores.float()), state
+        scores = scores if scores.dtype in (torch.float32, torch.float64) else scores.float()
+        if not self.are_logits and not self.meter.calls & (self.meter.calls - 1) and not self.uneven:
+            self._check_sums(scores)
+        return scores, state
+
+    def _check_sums(self, scores: Tensor) -> None:
+        """Note a row that does not sum to 1. Calls 1, 2, 4, 8 and so on are looked at: a sum costs a pass."""
+        if getattr(self.step, "sums_are_given", False):
+            return
+        sums = scores.exp().sum(dim=1)
+        is_wrong = sums > 1 + UNEVEN
+        is_low = sums < 1 - UNEVEN
+        if is_low.any():  # a row with masked tokens rightly sums to less
+            is_wrong |= is_low & (scores.amin(dim=1) > MASKED)
+        if is_wrong.any():
+            total = float(sums[is_wrong][0])
+            self.uneven = (
+                f"the step function's rows are not log-probabilities (the probabilities of one sum to {total:.3g})"
+            )
 
     def without_gradients(self) -> AbstractContextManager[Any]:
         """What many calls are made in: inference mode, if the step function asks for it. To enter it for each of them
@@ -249,12 +311,17 @@ def _check_state(state: Any, rows: int) -> None:
                     cause="torch's recurrent layers keep the layer first: (layers, N, H)",
                     cure="transpose it to (N, layers, H), or wrap what all rows have in common in decoding.Shared",
                 )
-        elif not (isinstance(leaf, (Shared, int, float, str, type(None))) or hasattr(leaf, "select")):
+        elif not (isinstance(leaf, (Shared, int, float, str, type(None))) or _can_select(leaf)):
             raise InputError(
                 "a leaf of the state is a tensor, decoding.Shared, or an object with select(index)",
                 got=f"{path} is a {type(leaf).__name__}",
                 cure="wrap it in decoding.Shared if all rows have it in common",
             )
+
+
+def _can_select(leaf: Any) -> bool:
+    """True if a leaf has ``select(index)``; that of a data frame chooses columns."""
+    return hasattr(leaf, "select") and type(leaf).__module__.partition(".")[0] not in ("pandas", "polars")
 
 
 def describe(value: Any) -> str:

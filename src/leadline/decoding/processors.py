@@ -6,15 +6,17 @@ certificates stay valid. :func:`constrain` puts processors between a model and a
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from operator import index
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from leadline.decoding.candidates import Reader
-from leadline.decoding.problem import Problem, Step, ask, check_start
-from leadline.decoding.settings import EndTokens, check_counts, end_tokens
+from leadline.checks import function, items, shown, whole_numbers
+from leadline.decoding.candidates import MASKED, Reader
+from leadline.decoding.problem import Problem, Step, ask, check_start, refuse_state
+from leadline.decoding.settings import LARGEST, EndTokens, end_tokens, normalization
+from leadline.decoding.settings import length as length_of
 from leadline.errors import InputError
 
 Processor = Callable[[Tensor, Tensor], Tensor]
@@ -40,9 +42,11 @@ def constrain(
     exact search returns “a a” with log-probability -1.30; proved optimal
     """
     check_start(start)
+    processors = processor_list(processors)
+    normalize = normalization(normalize)
     are_logits = not getattr(step, "normalized", False) if normalize is None else normalize
     prefix = start.new_empty(len(start), 0)
-    return Problem(_Constrained(step, tuple(processors), are_logits), {"model": state, "prefix": prefix}, start)
+    return Problem(_Constrained(step, processors, are_logits), {"model": state, "prefix": prefix}, start)
 
 
 def is_constrained(step: Step) -> bool:
@@ -50,18 +54,37 @@ def is_constrained(step: Step) -> bool:
     return isinstance(step, _Constrained)
 
 
+def processor_list(processors: Any) -> tuple[Processor, ...]:
+    """Processors as a tuple."""
+    cure = "processors=[decoding.forbid([token])]"
+    _refuse_hugging_face(processors, "processors")
+    if processors is None or callable(processors):
+        raise InputError("processors is a sequence of functions", got=f"processors = {shown(processors)}", cure=cure)
+    plain = items(processors, "processors", of="functions")
+    for i, one in enumerate(plain):
+        if not callable(one):
+            raise InputError("processors is a sequence of functions", got=f"processors[{i}] = {shown(one)}", cure=cure)
+        _refuse_hugging_face(one, f"processors[{i}]")
+    return plain
+
+
+def _refuse_hugging_face(processor: Any, name: str) -> None:
+    kinds = [kind.__name__ for kind in type(processor).__mro__]
+    if "LogitsProcessor" in kinds or "LogitsProcessorList" in kinds:
+        raise InputError(
+            "processors are functions of log-probabilities and tokens: (log_probs (N, M), prefix (N, t))",
+            got=f"{name} is a {kinds[0]} of transformers",
+            cause="its arguments are in the opposite order: (input_ids, scores)",
+            cure="lambda log_probs, prefix: processor(prefix, log_probs), or forbid, min_length, no_repeat_ngram",
+        )
+
+
 def names_of(processors: Sequence[Processor]) -> tuple[str, ...]:
-    """What processors are called, once it is sure that they are some.
+    """The names of processors.
 
     >>> names_of([forbid([1]), no_repeat_ngram(2)])
     ('forbid', 'no_repeat_ngram')
     """
-    if callable(processors) or not all(callable(one) for one in processors):
-        raise InputError(
-            "processors is a sequence of functions",
-            got=f"processors = {processors!r}",
-            cure="processors=[decoding.forbid([token])]",
-        )
     return tuple(_name(one) for one in processors)
 
 
@@ -77,14 +100,14 @@ def forbid(tokens: Iterable[int]) -> Processor:
     >>> forbid([1])(torch.zeros(1, 3), torch.zeros(1, 0, dtype=torch.int64)).tolist()
     [[0.0, -inf, 0.0]]
     """
-    chosen = _index(tokens)
+    chosen = _index(tokens, "tokens")
     return lambda log_probs, prefix: log_probs.index_fill(1, _within(log_probs, chosen, "forbid"), -torch.inf)
 
 
 def min_length(length: int, eos: EndTokens) -> Processor:
     """No end token before the hypothesis has ``length`` tokens, the end token included."""
-    check_counts(length=length)
-    ends = _index(end_tokens(eos))
+    length = length_of(length, "length")
+    ends = _index(end_tokens(eos), "eos")
 
     def mask(log_probs: Tensor, prefix: Tensor) -> Tensor:
         if prefix.shape[1] + 1 >= length:
@@ -96,7 +119,7 @@ def min_length(length: int, eos: EndTokens) -> Processor:
 
 def no_repeat_ngram(n: int) -> Processor:
     """No sequence of ``n`` new tokens occurs twice."""
-    check_counts(n=n)
+    n = length_of(n, "n")
 
     def mask(log_probs: Tensor, prefix: Tensor) -> Tensor:
         if prefix.shape[1] < n:
@@ -113,13 +136,15 @@ def allow(rule: Callable[[tuple[int, ...]], Iterable[int]]) -> Processor:
     """Only the tokens that a rule allows after the new tokens so far: a grammar, a list of titles, a trie.
 
     Args:
-        rule: new tokens so far -> tokens that may come next; none ends the hypothesis.
+        rule: new tokens so far -> a list of the tokens that may come next; an empty one ends the hypothesis.
     """
+    rule = function(rule, "rule", wanted="a function: new tokens so far -> tokens that may come next")
 
     def mask(log_probs: Tensor, prefix: Tensor) -> Tensor:
         masked = torch.full_like(log_probs, -torch.inf)
         for row, tokens in enumerate(prefix.tolist()):
-            chosen = _within(log_probs, _index(rule(tuple(tokens))), "allow")
+            allowed = rule(tuple(tokens))
+            chosen = _within(log_probs, _index(allowed, "what the rule of allow() returns"), "allow")
             masked[row, chosen] = log_probs[row, chosen]
         return masked
 
@@ -128,12 +153,12 @@ def allow(rule: Callable[[tuple[int, ...]], Iterable[int]]) -> Processor:
 
 def force_prefix(tokens: Sequence[int]) -> Processor:
     """The hypothesis begins with these tokens; their log-probabilities count."""
-    forced = tuple(tokens)
+    forced = whole_numbers(tokens, "tokens", least=-LARGEST, most=LARGEST, at_least=0)
 
     def mask(log_probs: Tensor, prefix: Tensor) -> Tensor:
         if prefix.shape[1] >= len(forced):
             return log_probs
-        token = _within(log_probs, _index([forced[prefix.shape[1]]]), "force_prefix")
+        token = _within(log_probs, _index([forced[prefix.shape[1]]], "tokens"), "force_prefix")
         masked = torch.full_like(log_probs, -torch.inf)
         masked[:, token] = log_probs[:, token]
         return masked
@@ -141,8 +166,17 @@ def force_prefix(tokens: Sequence[int]) -> Processor:
     return mask
 
 
-def _index(tokens: Iterable[int]) -> Tensor:
-    return torch.tensor(sorted({index(token) for token in tokens}), dtype=torch.int64)
+def _index(tokens: Any, name: str) -> Tensor:
+    """Tokens, sorted. Any collection will do but a text or a dictionary of other things; a mask is refused."""
+    if isinstance(tokens, Iterable) and not isinstance(tokens, (str, bytes, torch.Tensor, np.ndarray)):
+        tokens = list(tokens)
+    try:
+        plain = whole_numbers(tokens, name, least=-LARGEST, most=LARGEST, at_least=0)
+    except InputError as error:
+        is_mask = "bool" in str(getattr(tokens, "dtype", "")) or "True" in (error.got or "")
+        cure = "mask.nonzero().flatten() lists the tokens of a mask" if is_mask else error.cure
+        raise InputError(error.rule, got=error.got, cure=cure) from None
+    return torch.tensor(sorted(set(plain)), dtype=torch.int64)
 
 
 def _within(log_probs: Tensor, chosen: Tensor, name: str) -> Tensor:
@@ -164,10 +198,17 @@ class _Constrained:
 
     def __init__(self, step: Step, processors: tuple[Processor, ...], are_logits: bool):
         self.step, self.processors, self.reader = step, processors, Reader(are_logits)
-        if hasattr(step, "vocabulary"):
-            self.vocabulary = step.vocabulary  # type: ignore[attr-defined]
+        for name in ("vocabulary", "eos", "ignored", "sums_are_given"):
+            if hasattr(step, name):
+                setattr(self, name, getattr(step, name))
+
+    def behind(self, state: dict[str, Any]) -> tuple[Step, Any]:
+        """The step function behind the processors, and its state."""
+        return self.step, state["model"]
 
     def __call__(self, tokens: Tensor, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        if not isinstance(state, dict) or set(state) != {"model", "prefix"}:
+            refuse_state("constrained problem", state)
         scores, inner = ask(self.step, tokens, state["model"])
         prefix = torch.cat([state["prefix"], tokens.unsqueeze(1)], dim=1)
         is_wrong = not isinstance(scores, Tensor) or scores.shape[:1] != tokens.shape or not scores.is_floating_point()
@@ -189,7 +230,7 @@ class _Constrained:
                 "a processor returns log-probabilities of the shape that it was given",
                 got=f"{name} returned {tuple(after.shape) if isinstance(after, Tensor) else type(after).__name__}",
             )
-        wrong = ~((after == before) | (after == -torch.inf) | before.isnan())
+        wrong = ~((after == before) | (after <= MASKED) | before.isnan())
         if wrong.any():
             row, token = wrong.nonzero()[0].tolist()
             raise InputError(

@@ -1,14 +1,13 @@
 """Greedy search: the beam with one place."""
 
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from leadline.decoding.beam import beam_search
-from leadline.decoding.decoded import Decoded
+from leadline.decoding.decoded import Decoded, changed
 from leadline.decoding.problem import Step
-from leadline.decoding.settings import EndTokens, end_tokens
+from leadline.decoding.settings import EndTokens
 from leadline.sounding import Protocol
 
 
@@ -45,4 +44,5 @@ def greedy(
     # A complete hypothesis keeps the only place, so that nothing is left to go on with.
     keys: dict[str, Any] = {"max_length": max_length, "normalize": normalize}
     found = beam_search(step, state, start, width=1, eos=eos, eos_mode="in_beam", **keys)
-    return replace(found, protocol=Protocol({"search": "greedy search", "eos": end_tokens(eos), **keys}))
+    settings = {name: found.protocol.settings[name] for name in ("eos", "max_length", "normalize")}
+    return changed(found, protocol=Protocol({"search": "greedy search", **settings}))

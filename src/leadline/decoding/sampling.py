@@ -6,12 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leadline import checks
 from leadline.decoding.candidates import Reader, refuse_nan
 from leadline.decoding.decoded import Decoded, conclude
 from leadline.decoding.history import History
 from leadline.decoding.problem import Model, Problem, Step
-from leadline.decoding.settings import EndTokens, check_counts, check_end_tokens, end_tokens
-from leadline.errors import InputError
+from leadline.decoding.settings import EndTokens, check_end_tokens, count, end_tokens, length, normalization
+
+SHARE = 1e-6
+"""A share of the probability is reached where less than this is missing: the rounding of float32."""
 
 
 def sample(
@@ -63,13 +66,15 @@ def sample(
 
     Reference: Kool, van Hoof and Welling, *Stochastic beams and where to find them*, 2019.
     """
-    check_counts(num=num, max_length=max_length, top_k=top_k)
-    if not 0 < temperature < np.inf or not (top_p is None or 0 < top_p <= 1):
-        raise InputError(
-            "temperature is a number above 0 and top_p in (0, 1]",
-            got=f"temperature = {temperature}, top_p = {top_p}",
-            cure="greedy(...) is what a temperature of 0 would be" if temperature == 0 else "",
-        )
+    num = count(num, "num")
+    max_length = length(max_length)
+    cure = "greedy(...) is what a temperature of 0 would be"
+    temperature = checks.number(temperature, "temperature", above=0, cure=cure)
+    top_k = checks.optional_whole_number(top_k, "top_k", least=1)
+    top_p = None if top_p is None else checks.number(top_p, "top_p", above=0, most=1)
+    replacement = checks.flag(replacement, "replacement")
+    normalize = normalization(normalize)
+    seed = checks.seed(seed)
     settings = {
         "search": "sampling" if replacement else "sampling without replacement",
         "num": num,
@@ -133,7 +138,9 @@ class _Draws:
 
 def _proposal(log_prob: np.ndarray, temperature: float, top_k: int | None, top_p: float | None) -> np.ndarray:
     """The log-probabilities to draw from (N, M), normalised."""
-    log_q = log_prob / temperature
+    highest = np.maximum(log_prob.max(axis=1, keepdims=True), np.finfo(float).min)
+    with np.errstate(over="ignore"):
+        log_q = (log_prob - highest) / temperature
     if top_k is not None and top_k < log_q.shape[1]:
         order = np.argsort(-log_q, axis=1, kind="stable")
         np.put_along_axis(log_q, order[:, top_k:], -np.inf, 1)
@@ -141,7 +148,7 @@ def _proposal(log_prob: np.ndarray, temperature: float, top_k: int | None, top_p
     if top_p is not None and top_p < 1:
         order = np.argsort(-log_q, axis=1, kind="stable")
         share = np.exp(np.take_along_axis(log_q, order, 1)).cumsum(axis=1)
-        beyond = np.concatenate([np.zeros((len(share), 1), dtype=bool), share[:, :-1] >= top_p], axis=1)
+        beyond = np.concatenate([np.zeros((len(share), 1), dtype=bool), share[:, :-1] >= top_p - SHARE], axis=1)
         dropped = np.zeros_like(beyond)
         np.put_along_axis(dropped, order, beyond, 1)
         log_q = np.where(dropped, -np.inf, log_q)

@@ -4,35 +4,37 @@ Length counts the end token and never the prompt. Each score knows the best that
 what makes an early stop admissible and a certificate valid.
 """
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from leadline import checks
 from leadline.errors import InputError
 
 LARGEST = 50.0
 """Size of alpha at most: ``length ** alpha`` is a finite number for every length."""
 
 
+LOG_PROBS = np.array([-1e5, -1e3, -100.0, -30.0, -10.0, -3.0, -1.0, -0.3, -0.1, -0.01, -1e-4, 0.0])
+"""Log-probabilities at which :func:`why_unbounded` tries the bound of a score, in rising order."""
+
+
 class Score(ABC):
     """A score that grows with the log-probability and, at a fixed log-probability, is monotone in the length.
 
-    Subclasses are frozen dataclasses with :meth:`__call__`. One whose bound does not hold sets ``bounded`` to false:
-    searches then run to ``max_length`` and certify nothing.
+    Subclasses are frozen dataclasses with :meth:`__call__`. A subclass whose bound does not hold sets ``bounded`` to
+    false: searches then run to ``max_length`` and certify nothing. A search also tries the bound at every length, and
+    certifies nothing where it does not hold.
     """
 
     bounded: bool = True
 
     def __post_init__(self):
         for name, value in vars(self).items():
-            limit = LARGEST if name == "alpha" else math.inf
-            if isinstance(value, float) and not (abs(value) <= limit and math.isfinite(value)):
-                raise InputError(
-                    f"{name} is a finite number"
-                    + (f" between {-LARGEST:g} and {LARGEST:g}" if name == "alpha" else ""),
-                    got=f"{type(self).__name__}({name}={value})",
-                )
+            if isinstance(value, float):
+                checks.number(value, f"{type(self).__name__}({name}=...)")
 
     @abstractmethod
     def __call__(self, log_prob: Any, length: Any) -> Any:
@@ -52,7 +54,53 @@ class Score(ABC):
         >>> LengthNormalized(1.0).bound(-2.0, 1, 4)
         -0.5
         """
-        return self(log_prob, longest if self(-1.0, longest) >= self(-1.0, shortest) else shortest)
+        try:
+            return self(log_prob, longest if self(-1.0, longest) >= self(-1.0, shortest) else shortest)
+        except (TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+            raise InputError(
+                "bound() takes log-probabilities, and the shortest and longest length: whole numbers of at least 1",
+                got=f"bound({checks.shown(log_prob)}, {checks.shown(shortest)}, {checks.shown(longest)})",
+                cause=str(error).partition("\n")[0] or type(error).__name__,
+            ) from error
+
+
+def why_unbounded(score: Score, longest: int) -> str:
+    """The reason why nothing can be proved by a score; empty where its bound holds at every length.
+
+    A bound that fails would stop searches early and certify wrong answers, so that the scores of other classes are
+    evaluated at all lengths, for log-probabilities of every size.
+
+    >>> why_unbounded(LengthNormalized(1.0), 20)
+    ''
+    """
+    name = type(score).__name__
+    if not score.bounded:
+        return f"{name} has no bound"
+    if type(score) in _PROVED:
+        return ""
+    lengths = range(1, longest + 1)
+    try:
+        with np.errstate(all="ignore"):
+            values = np.array([score(LOG_PROBS, length) + 0 * LOG_PROBS for length in lengths], dtype=float)
+            bounds = np.array([score.bound(LOG_PROBS, length, longest) for length in lengths], dtype=float)
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise InputError(
+            "a Score turns an array of log-probabilities and a length into an array of scores",
+            got=f"{name} raised {type(error).__name__}: {error}",
+            cure="compute with NumPy: np.log(length) in place of math.log(log_prob)",
+        ) from error
+    if (np.diff(values, axis=1) < 0).any():
+        return f"{name} falls where the log-probability rises"
+    slack = 1e-12 * np.abs(values).max(axis=0)
+    steps = np.diff(values, axis=0)
+    is_monotone = (steps >= -slack).all(axis=0) | (steps <= slack).all(axis=0)
+    if type(score).bound is Score.bound and not is_monotone.all():
+        return f"{name} is not monotone in the length"
+    best_later = np.maximum.accumulate(values[::-1])[::-1]
+    fails = ~(bounds >= best_later - 1e-12 * np.abs(best_later))
+    if fails.any():
+        return f"the bound of {name} does not hold from length {int(fails.any(axis=1).argmax()) + 1} on"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +126,9 @@ class LengthNormalized(Score):
 
     alpha: float = 1.0
 
+    def __post_init__(self):
+        object.__setattr__(self, "alpha", _exponent(self.alpha, "LengthNormalized"))
+
     def __call__(self, log_prob: Any, length: Any) -> Any:
         """See :meth:`Score.__call__`."""
         return log_prob / length**self.alpha
@@ -94,6 +145,9 @@ class GNMT(Score):
     """
 
     alpha: float = 0.6
+
+    def __post_init__(self):
+        object.__setattr__(self, "alpha", _exponent(self.alpha, "GNMT"))
 
     def __call__(self, log_prob: Any, length: Any) -> Any:
         """See :meth:`Score.__call__`."""
@@ -112,6 +166,24 @@ class WordReward(Score):
 
     r: float = 0.0
 
+    def __post_init__(self):
+        object.__setattr__(self, "r", _number(self.r, "WordReward", "r"))
+
     def __call__(self, log_prob: Any, length: Any) -> Any:
         """See :meth:`Score.__call__`."""
         return log_prob + self.r * length
+
+
+_PROVED = (SumLogProb, LengthNormalized, GNMT, WordReward)
+"""Classes whose bound is known to hold. A subclass may change the score, and is tried."""
+
+
+def _exponent(value: Any, kind: str) -> float:
+    return _number(value, kind, "alpha", limit=LARGEST)
+
+
+def _number(value: Any, kind: str, name: str, limit: float | None = None) -> float:
+    try:
+        return checks.number(value, name, least=None if limit is None else -limit, most=limit)
+    except InputError as error:
+        raise InputError(error.rule, got=f"{kind}({name}={checks.shown(value)})") from None

@@ -6,19 +6,22 @@ everything that may be one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from leadline import checks
 from leadline.decoding.beam import EosMode, beam_search
-from leadline.decoding.decoded import Decoded
-from leadline.decoding.exact import SAME, exact_search
-from leadline.decoding.problem import Step
+from leadline.decoding.decoded import Decoded, as_clause, changed
+from leadline.decoding.exact import exact_search
+from leadline.decoding.problem import Model, Problem, Step
+from leadline.decoding.rescoring import SAME, is_close, token_log_probs
 from leadline.decoding.rollout import greedy
 from leadline.decoding.scores import Score, SumLogProb
-from leadline.decoding.settings import EndTokens, check_counts, end_tokens
+from leadline.decoding.settings import LONGEST, EndTokens, end_tokens, length, score_function
 from leadline.errors import InputError
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
 
@@ -42,11 +45,15 @@ class SearchErrors(Sounding):
     """Whether nothing scores more than ``best``: exact search came to its end, or a beam's certificate says so."""
     optimum: Decoded
     """What exact search found, started from the widest beam's answers."""
+    noise: tuple[float, ...] = ()
+    """Per prompt: how far scores moved when answers with close scores were scored again side by side; 0 where none
+    are close."""
 
     @property
     def is_error(self) -> Bool[np.ndarray, "W B"]:
-        """A better sequence is known, whether or not the best is proved."""
-        return _less(self.score, self.best)
+        """A sequence is known that is better by more than the noise, whether or not the best is proved. The same
+        sequence has the same score for every width, so that it is never an error."""
+        return self._less(self.score, self.best)
 
     @property
     def is_unresolved(self) -> Bool[np.ndarray, "W B"]:
@@ -67,6 +74,7 @@ class SearchErrors(Sounding):
         Args:
             level: probability of covering.
         """
+        level = checks.number(level, "level", above=0, below=1)
         B, errors, unresolved = len(self.best), self.is_error.sum(axis=1), self.is_unresolved.sum(axis=1)
         return tuple(
             Interval(e / B, clopper_pearson(e, B, level)[0], clopper_pearson(e + u, B, level)[1], level)
@@ -75,8 +83,13 @@ class SearchErrors(Sounding):
 
     def against_greedy(self) -> Float[np.ndarray, "W 3"]:
         """By width, the shares of prompts whose answer beats, equals and loses to greedy search's."""
-        beats, loses = _less(self.greedy, self.score), _less(self.score, self.greedy)
+        beats = self._less(self.greedy, self.score)
+        loses = self._less(self.score, self.greedy)
         return np.stack([part.mean(axis=1) for part in (beats, ~beats & ~loses, loses)], axis=1)
+
+    def _less(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """True where a score is below another by more than the noise and the rounding of float32."""
+        return a < b - np.maximum(self.noise or 0.0, SAME * (1 + np.abs(b)))
 
     @property
     def verdict(self) -> Verdict:
@@ -86,7 +99,7 @@ class SearchErrors(Sounding):
             f"({interval.level:.0%} interval {interval.low:.0%} to {interval.high:.0%})"
             for width, low, high, interval in zip(self.widths, *self.rates(), self.intervals(), strict=True)
         ]
-        return Verdict("; ".join(dict.fromkeys((told[0], told[-1]))))
+        return Verdict("; ".join(dict.fromkeys((told[0], told[-1]))) + as_clause(self.optimum.notes))
 
     def table(self) -> "pd.DataFrame":
         """One row per width.
@@ -164,18 +177,23 @@ def search_errors(
     Reference: Stahlberg and Byrne, *On NMT search errors and model errors: cat got your tongue?*, 2019; Clopper and
     Pearson, *The use of confidence or fiducial limits illustrated in the case of the binomial*, 1934.
     """
-    if not len(widths):
-        raise InputError("an error rate needs a width", got=f"widths = {tuple(widths)}", cure="widths=(1, 2, 5)")
-    for width in widths:
-        check_counts(width=width)
-    widths, problem = sorted(set(widths)), (step, state, start)
+    listed = checks.whole_numbers(widths, "widths", least=1, most=LONGEST, at_least=0)
+    if not listed:
+        raise InputError("an error rate needs a width", got="widths = ()", cure="widths=(1, 2, 5)")
+    widths = sorted(set(listed))
+    max_length = length(max_length)
+    max_calls = checks.optional_whole_number(max_calls, "max_calls", least=1)
+    score = score_function(score)
+    eos = end_tokens(eos)
+    problem = Problem(step, state, start)
     common: dict[str, Any] = {"max_length": max_length, "eos": eos, "normalize": normalize}
     beams = [beam_search(*problem, width=width, score=score, eos_mode=eos_mode, **common) for width in widths]
     optimum = exact_search(*problem, score=score, max_calls=max_calls, at_least=beams[-1], **common)
+    notes = tuple(dict.fromkeys(note for found in (*beams, optimum) for note in found.notes))
+    optimum = changed(optimum, notes=notes)
     alone = greedy(*problem, **common)
-    by_width = np.stack([_first(beam.score) for beam in beams])
-    # Greedy search knows no score but the log-probability; its answer is scored as the others are.
-    of_greedy = np.where(alone.lengths > 0, score(alone.log_prob, np.maximum(alone.lengths, 1)), -np.inf)
+    answers = [*(_Answers.of(beam, score) for beam in beams), _Answers.of(alone, score), _Answers.of(optimum, score)]
+    scores, noise = _on_one_scale(Model(problem, common["normalize"]), answers, score)
     certified = [
         [proof in ("OPTIMAL", "NO_SEQUENCE") for proof in found.certificate.outcome] for found in (*beams, optimum)
     ]
@@ -183,7 +201,6 @@ def search_errors(
         "search": "beam search",
         "widths": tuple(widths),
         **common,
-        "eos": end_tokens(eos),
         "score": score,
         "eos_mode": eos_mode,
         "max_calls": max_calls,
@@ -191,12 +208,50 @@ def search_errors(
     return SearchErrors(
         Protocol(settings),
         widths=np.array(widths),
-        score=by_width,
-        greedy=_first(of_greedy),
-        best=np.stack([*by_width, _first(of_greedy), _first(optimum.score)]).max(axis=0),
+        score=scores[: len(widths)],
+        greedy=scores[len(widths)],
+        best=scores.max(axis=0),
         proved=np.asarray(np.any(certified, axis=0)),
         optimum=optimum,
+        noise=tuple(noise.tolist()),
     )
+
+
+class _Answers(NamedTuple):
+    """The best answer of one search to each prompt."""
+
+    tokens: list[tuple[int, ...]]
+    """Empty where there is none."""
+    score: np.ndarray
+
+    @classmethod
+    def of(cls, decoded: Decoded, score: Score) -> "_Answers":
+        """Greedy search knows no score but the log-probability; its answers are scored as the others are."""
+        first = [decoded.hypotheses(item, 1) for item in range(len(decoded.lengths))]
+        tokens = [found[0].tokens if found else () for found in first]
+        scores = [float(score(found[0].log_prob, len(found[0].tokens))) if found else -np.inf for found in first]
+        return cls(tokens, np.array(scores))
+
+
+def _on_one_scale(model: Model, answers: Sequence[_Answers], score: Score) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of all answers (searches, B) in which the same tokens have the same score, and the noise (B,).
+
+    Where two answers to a prompt differ and their scores are close, all of its answers are scored again side by side.
+    """
+    scores = np.stack([one.score for one in answers])
+    noise = np.zeros(scores.shape[1])
+    for item in range(scores.shape[1]):
+        given: dict[tuple[int, ...], list[float]] = {}
+        for one in answers:
+            if one.tokens[item]:
+                given.setdefault(one.tokens[item], []).append(float(one.score[item]))
+        known = {tokens: max(values) for tokens, values in given.items()}
+        if any(is_close(a, b) for a, b in combinations(known.values(), 2)):
+            again = token_log_probs(model, [item] * len(known), list(known))
+            known = {t: float(score(log_prob.sum(), len(t))) for t, log_prob in zip(known, again, strict=True)}
+            noise[item] = max(abs(known[tokens] - value) for tokens, values in given.items() for value in values)
+        scores[:, item] = [known.get(one.tokens[item], -np.inf) for one in answers]
+    return scores, noise
 
 
 def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
@@ -211,15 +266,6 @@ def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[f
     low = betaincinv(successes, trials - successes + 1, tail) if successes else 0.0
     high = betaincinv(successes + 1, trials - successes, 1 - tail) if successes < trials else 1.0
     return float(low), float(high)
-
-
-def _first(score: np.ndarray) -> np.ndarray:
-    return score[:, 0] if score.shape[1] else np.full(len(score), -np.inf)
-
-
-def _less(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Whether a score is below another by more than rounding."""
-    return a < b - SAME * (1 + np.abs(b))
 
 
 def _range(low: float, high: float) -> str:

@@ -1,33 +1,40 @@
 """The settings that all searches have in common, checked in the words that the caller used."""
 
-from collections.abc import Sequence
-from numbers import Integral
-from operator import index
+from collections.abc import Iterable
 from typing import Any
 
+from leadline import checks
 from leadline.decoding.scores import Score
 from leadline.errors import InputError
 
-EndTokens = int | Sequence[int] | None
+EndTokens = int | Iterable[int] | None
 """One end token, several, or none."""
 
-
-def check_counts(**counts: int | None) -> None:
-    """Refuse what is not a whole number or below 1, by name; ``None`` is no limit."""
-    for name, value in counts.items():
-        if value is None:
-            continue
-        if not isinstance(value, Integral) or isinstance(value, bool):
-            raise InputError(f"{name} is a whole number", got=f"{name} = {value!r}")
-        if value < 1:
-            raise InputError(
-                f"{name} must be at least 1",
-                got=f"{name} = {value}",
-                cure="width=1 is greedy search" if name == "width" else "",
-            )
+LONGEST = 1_000_000
+"""Most new tokens, most places of a beam and most answers: what a machine can hold."""
 
 
-def end_tokens(eos: EndTokens) -> tuple[int, ...]:
+LARGEST = 2**31 - 1
+"""The largest number of a token."""
+
+
+def length(value: Any, name: str = "max_length") -> int:
+    """A number of new tokens: 1 to :data:`LONGEST`."""
+    return checks.whole_number(value, name, least=1, most=LONGEST)
+
+
+def count(value: Any, name: str) -> int:
+    """A number of hypotheses: 1 to :data:`LONGEST`."""
+    cure = "width=1 is greedy search" if name == "width" else None
+    return checks.whole_number(value, name, least=1, most=LONGEST, cure=cure)
+
+
+def normalization(value: Any) -> bool | None:
+    """``normalize``: ``True``, ``False``, or ``None`` to follow the step function."""
+    return None if value is None else checks.flag(value, "normalize")
+
+
+def end_tokens(eos: Any) -> tuple[int, ...]:
     """End tokens as a sorted tuple.
 
     >>> end_tokens(None), end_tokens(3), end_tokens([5, 2])
@@ -35,23 +42,24 @@ def end_tokens(eos: EndTokens) -> tuple[int, ...]:
     """
     if eos is None:
         return ()
-    several: Any = eos
+    if getattr(eos, "ndim", None) == 0 or isinstance(eos, (int, float)):
+        return (checks.whole_number(eos, "eos", least=-LARGEST, most=LARGEST),)
+    several = sorted(eos, key=str) if isinstance(eos, (set, frozenset)) else eos  # a set has no order, nor needs one
+    rule = "eos must be one end token or a list of end tokens: whole numbers"
     try:
-        try:
-            return (index(several),)
-        except TypeError:
-            return tuple(sorted({index(token) for token in several}))
-    except TypeError:
-        raise InputError("eos is one end token or several: whole numbers", got=f"eos = {eos!r}") from None
+        return tuple(sorted(set(checks.whole_numbers(several, "eos", least=-LARGEST, most=LARGEST, at_least=0))))
+    except InputError:
+        raise InputError(rule, got=f"eos = {checks.shown(eos)}") from None
 
 
-def check_score(score: Any) -> None:
-    """Refuse what is no score."""
+def score_function(score: Any) -> Score:
+    """The score that complete hypotheses are compared by."""
     if not isinstance(score, Score):
         raise InputError(
             "score is SumLogProb(), LengthNormalized(alpha), GNMT(alpha), WordReward(r), or a Score of your own",
-            got=f"score = {score!r}",
+            got=f"score = {checks.shown(score)}",
         )
+    return score
 
 
 def check_end_tokens(eos: tuple[int, ...], M: int) -> None:

@@ -1,11 +1,16 @@
 """A model that is written down: log-probabilities of the next token, given all tokens so far."""
 
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from leadline.decoding.problem import Problem
+from leadline import checks
+from leadline.checks import shown
+from leadline.decoding.problem import Problem, refuse_state
+from leadline.decoding.settings import LONGEST
 from leadline.errors import InputError
 
 
@@ -28,8 +33,11 @@ class Table:
     """
 
     normalized = True
+    sums_are_given = True
+    """A table is searched as it stands; see :meth:`totals`."""
 
     def __init__(self, rows: Mapping[tuple[str, ...], Mapping[str, float]]):
+        rows = _checked(rows)
         if () not in rows:
             raise InputError("a table has a row for the start", got=f"prefixes {list(rows)[:4]}", cure="add a row ()")
         self.prefixes = tuple(sorted(rows, key=len))
@@ -42,13 +50,6 @@ class Table:
         self._log_prob = torch.full((len(rows), self.start), -torch.inf, dtype=torch.float64)
         for prefix, row in rows.items():
             for word, log_prob in row.items():
-                if not log_prob <= 0:
-                    raise InputError(
-                        "a log-probability is at most 0",
-                        got=f"table[{prefix!r}][{word!r}] = {log_prob}",
-                        cause="a probability where its logarithm is meant",
-                        cure="write math.log(p)",
-                    )
                 self._log_prob[node[prefix], self.vocabulary.index(word)] = log_prob
         self._next = torch.tensor(
             [[node.get((*prefix, word), -1) for word in self.vocabulary] + [node[()]] for prefix in self.prefixes]
@@ -56,6 +57,8 @@ class Table:
 
     def __call__(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """The step function; the state is the row of each hypothesis' prefix."""
+        if not isinstance(state, Tensor) or state.dtype != torch.int64 or state.shape != tokens.shape:
+            refuse_state("Table", state)
         after = self._next[state, tokens]
         if (after < 0).any():
             i = int((after < 0).nonzero()[0])
@@ -69,6 +72,7 @@ class Table:
 
     def problem(self, batch: int = 1) -> Problem:
         """The table at its start, ``batch`` times."""
+        batch = checks.whole_number(batch, "batch", least=1, most=LONGEST)
         return Problem(self, torch.zeros(batch, dtype=torch.int64), torch.full((batch,), self.start))
 
     def totals(self) -> dict[tuple[str, ...], float]:
@@ -86,6 +90,37 @@ class Table:
         Raises:
             InputError: no row has such a word.
         """
-        if word not in self.vocabulary:
-            raise InputError("a table knows the words of its rows", got=f"{word!r}, not in {self.vocabulary}")
+        if not isinstance(word, str) or word not in self.vocabulary:
+            raise InputError("a table knows the words of its rows", got=f"{shown(word)}, not in {self.vocabulary}")
         return self.vocabulary.index(word)
+
+
+def _checked(rows: Any) -> dict[tuple[str, ...], dict[str, float]]:
+    """The rows of a table, each log-probability a number of at most 0 or ``-inf``."""
+    found: dict[tuple[str, ...], dict[str, float]] = {}
+    for prefix, row in checks.mapping(rows, "rows", least=1).items():
+        if not isinstance(prefix, tuple) or not all(isinstance(word, str) for word in prefix):
+            raise InputError(
+                "a prefix is a tuple of words",
+                got=f"the prefix {shown(prefix)}",
+                cure="('a',) is the prefix of one word" if isinstance(prefix, str) else None,
+            )
+        found[prefix] = {}
+        for word, value in checks.mapping(row, f"table[{prefix!r}]").items():
+            if not isinstance(word, str):
+                raise InputError("the words of a table are texts", got=f"{shown(word)} in table[{prefix!r}]")
+            found[prefix][word] = _log_prob(value, f"table[{prefix!r}][{word!r}]")
+    return found
+
+
+def _log_prob(value: Any, name: str) -> float:
+    is_impossible = isinstance(value, (float, np.floating)) and value == -np.inf
+    plain = -np.inf if is_impossible else checks.number(value, name)
+    if plain > 0:
+        raise InputError(
+            "a log-probability is at most 0",
+            got=f"{name} = {plain}",
+            cause="a probability where its logarithm is meant",
+            cure="write math.log(p)",
+        )
+    return plain

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from leadline import checks
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -64,6 +66,7 @@ class Trace:
 
     def tokens(self, node: int) -> tuple[int, ...]:
         """The tokens from the start to a node."""
+        node = checks.whole_number(node, "node", least=0, most=len(self.token) - 1)
         path = []
         while node >= 0:
             path.append(int(self.token[node]))
@@ -78,6 +81,8 @@ class Trace:
 
     def candidates(self, step: int, item: int = 0) -> tuple[Node, ...]:
         """All that was considered at a step, best first."""
+        step = checks.whole_number(step, "step", least=0)
+        item = checks.whole_number(item, "item", least=0)
         found = np.flatnonzero((self.step == step) & (self.item == item))
         return tuple(self.node(int(node)) for node in found[np.argsort(self.rank[found], kind="stable")])
 
@@ -113,6 +118,7 @@ class Trace:
 
     def to_dot(self, item: int = 0) -> str:
         """The tree of one item in Graphviz' language; pruned candidates are dashed."""
+        item = checks.whole_number(item, "item", least=0)
         lines = ["digraph beam {", '  rankdir=LR; node [shape=box, style=rounded]; start [label="start"];']
         for i in np.flatnonzero(self.item == item).tolist():
             node = self.node(i)

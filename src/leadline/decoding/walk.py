@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from leadline import checks
 from leadline.decoding.audit import SearchAudit
+from leadline.decoding.decoded import item_of
 from leadline.decoding.trace import Trace
 from leadline.errors import InputError
 from leadline.sounding import Sounding, Verdict
@@ -76,6 +78,7 @@ class Walk(Sounding):
 
 def walk(audit: SearchAudit, step: int, item: int) -> Walk:
     """See :meth:`~leadline.decoding.audit.SearchAudit.at`."""
+    item = item_of(item, len(audit.outcome))
     trace = audit.traces[item]
     if trace is None:
         raise InputError(
@@ -84,7 +87,8 @@ def walk(audit: SearchAudit, step: int, item: int) -> Walk:
             cause="it had no search error among several items, or the budget of calls is smaller than one search",
             cure="audit the item alone, or with more max_calls",
         )
-    found = Walk(audit.protocol, audit, step, item)
-    if not 0 <= step <= found.steps:
-        raise InputError(f"this search has steps 0 to {found.steps}", got=f"step = {step}")
-    return found
+    steps = int(trace.step.max(initial=0))
+    step = checks.whole_number(step, "step")
+    if not 0 <= step <= steps:
+        raise InputError(f"this search has steps 0 to {steps}", got=f"step = {step}")
+    return Walk(audit.protocol, audit, step, item)

@@ -1,6 +1,7 @@
 """The instruments behind sliders: in a browser (``leadline explore``), and inline in a notebook."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,7 +50,20 @@ def representation(**settings: Any) -> "Inline":
     return _inline("representation", settings)
 
 
+def check_installed() -> None:
+    """Refuse to go on without Dash, which an extra of the package brings.
+
+    Raises:
+        InputError: Dash is not installed.
+    """
+    if find_spec("dash") is None or find_spec("docstring_parser") is None:
+        from leadline.errors import InputError
+
+        raise InputError("the explorer needs Dash", got="no module dash", cure="pip install 'leadline[explore]'")
+
+
 def _inline(name: str, settings: dict[str, Any]) -> "Inline":
+    check_installed()
     from leadline.explore.notebook import inline
 
     return inline(name, settings)

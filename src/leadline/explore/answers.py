@@ -15,9 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 from plotly.io.json import to_json_plotly
 
-from leadline.errors import InputError, describe
+from leadline.errors import LeadlineError, describe
 from leadline.explore.controls import from_control
 from leadline.explore.room import Card, PendingError, Room
 from leadline.explore.settings import fields_of, from_values, to_query
@@ -142,7 +143,7 @@ class Answers:
             }
         except PendingError as pending:
             yield {"notes": str(pending), "again": True}
-        except InputError as error:
+        except LeadlineError as error:
             yield {"trouble": describe(error)}
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
@@ -217,7 +218,7 @@ def file(sounding: Sounding, card: Card, form: str) -> str:
         form: one of :data:`TYPES`.
     """
     if form == "csv":
-        return sounding.table().to_csv(index=False)
+        return _for_spreadsheets(sounding.table()).to_csv(index=False)
     if form == "json":
         protocol = sounding.protocol
         document = {
@@ -232,6 +233,26 @@ def file(sounding: Sounding, card: Card, form: str) -> str:
         return json.dumps(document, indent=1, allow_nan=False, default=str)
     figure = card.draw(sounding) if card.draw else sounding.figure()
     return figure.to_html(full_html=True, include_plotlyjs=True, config={"displaylogo": False})
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""Beginnings of text that a spreadsheet program takes for a formula, which can run commands."""
+
+
+def _for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose texts are texts in spreadsheet programs, too: an apostrophe precedes what would be a formula.
+
+    Numbers are unchanged, also negative ones.
+    """
+    safe = table.rename(columns=_as_text)
+    for column in safe.columns:
+        if not pd.api.types.is_numeric_dtype(safe[column]):
+            safe[column] = [_as_text(value) for value in safe[column]]
+    return safe
+
+
+def _as_text(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _number(value: Any) -> Any:

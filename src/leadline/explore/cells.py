@@ -8,7 +8,7 @@ from typing import Any
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
-from leadline.explore.settings import Kind
+from leadline.explore.settings import Kind, plain_text
 
 PREFIXES = tuple(prefix for length in range(3) for prefix in product((0, 1), repeat=length))
 """The rows 1 to 7, as indices of words."""
@@ -22,6 +22,9 @@ COURSE = {
 }
 """The course's numbers by cell, a column for each word and one for the end, which never comes there."""
 
+LONGEST = 21 * 28
+"""Characters of all cells together: a name, 24 characters and a separator each."""
+
 CELL = re.compile(r"([A-C][1-7])([^_]{0,24})")
 
 
@@ -31,7 +34,10 @@ class Cells(Kind):
 
     def read(self, given: Any) -> str:
         """The same in the order of the table."""
-        return written(cells(given))
+        text = plain_text(given)
+        if len(text) > LONGEST:
+            raise ValueError
+        return written(cells(text))
 
     @property
     def rule(self) -> str:

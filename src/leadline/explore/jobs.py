@@ -7,9 +7,7 @@ it is told to stop, or with the server. Its folder holds JSON and what the work 
 import atexit
 import json
 import multiprocessing
-import os
 import secrets
-import shutil
 import threading
 import traceback
 from collections.abc import Callable, Mapping
@@ -19,8 +17,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
-from leadline.errors import InputError, LeadlineError, describe
-from leadline.explore.folders import temporary
+from leadline.errors import InputError, LeadlineError, SaveError, describe
+from leadline.explore import orphans
+from leadline.explore.folders import remove, temporary
 
 Status = Literal["running", "done", "failed", "stopped"]
 
@@ -47,10 +46,15 @@ class Progress:
 
 
 class Jobs:
-    """The jobs of one server; they end with it, or with the block that they are the context of."""
+    """The jobs of one server; they end with it, or with the block that they are the context of.
 
-    def __init__(self) -> None:
-        self._home = temporary("leadline-jobs")
+    Args:
+        most: the largest number of jobs whose processes may run at the same time.
+    """
+
+    def __init__(self, most: int = 2) -> None:
+        self.most = most
+        self._home = temporary("leadline-explorer-jobs")
         self._processes: dict[str, BaseProcess] = {}
         self._stopped: set[str] = set()
         self._lock = threading.Lock()
@@ -62,17 +66,33 @@ class Jobs:
         Args:
             work: where the function is, ``"package.module:function"``; see :data:`Work`.
             settings: what it is called with.
+
+        Raises:
+            InputError: as many jobs run as may run at the same time.
+            SaveError: the job's folder or process could not be made.
         """
         name = secrets.token_hex(6)
         folder = self._home / name
-        folder.mkdir()
         # A fresh interpreter: after a fork, threads of this one would hold locks that nobody frees.
         process = multiprocessing.get_context("spawn").Process(
             target=_run, args=(work, json.dumps(dict(settings)), str(folder)), name=f"leadline job {name}", daemon=True
         )
-        with self._lock:
+        with self._lock:  # from the count to the start, so that two clicks at once cannot both pass
+            running = sum(process.is_alive() for process in self._processes.values())
+            if running >= self.most:
+                raise InputError(
+                    f"at most {self.most} runs can be under way at the same time",
+                    got=f"{running} are under way",
+                    cure="wait until one of them ends, or stop one",
+                )
+            try:
+                folder.mkdir()
+                orphans.start(process)
+            except OSError as error:
+                raise SaveError(
+                    f"the run could not start: {error.strerror or error}; free some memory or disk"
+                ) from error
             self._processes[name] = process
-            process.start()
         return name
 
     def progress(self, name: str) -> Progress:
@@ -91,7 +111,7 @@ class Jobs:
             status = "running"
         else:
             status = "done" if code == 0 else "failed"
-        told = trouble.read_text("utf-8") if trouble.exists() else f"the process ended with {code}"
+        told = trouble.read_text("utf-8", "replace") if trouble.exists() else f"the process ended with {code}"
         return Progress(status, _lines(folder / METRICS), told if status == "failed" else "", folder)
 
     def stop(self, name: str) -> None:
@@ -108,9 +128,12 @@ class Jobs:
 
     def close(self) -> None:
         """End all jobs and remove what they wrote."""
-        for name in list(self._processes):
+        with self._lock:
+            self.most = 0  # a request that is still being answered starts no other job
+            names = list(self._processes)
+        for name in names:
             self.stop(name)
-        shutil.rmtree(self._home, ignore_errors=True)
+        remove(self._home)
 
     def __enter__(self) -> "Jobs":
         return self
@@ -139,11 +162,7 @@ def _lines(file: Path) -> tuple[dict[str, Any], ...]:
 
 def _run(work: str, settings: str, folder: str) -> None:
     """In the process of a job."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(
-        target=lambda: (parent.join(), os._exit(1)), daemon=True
-    ).start()  # ends with the server, even killed
+    orphans.end_with_parent()
     module, _, function = work.partition(":")
     try:
         with Path(folder, METRICS).open("a", encoding="utf-8") as file:

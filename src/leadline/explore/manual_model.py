@@ -8,7 +8,6 @@ import json
 import multiprocessing
 import os
 import re
-import tempfile
 import threading
 import time
 from functools import cache
@@ -22,6 +21,8 @@ import leadline
 from leadline.data import manual_text
 from leadline.decoding import RecurrentLM
 from leadline.errors import InputError, SaveError
+from leadline.explore import orphans
+from leadline.explore.folders import temporary
 from leadline.explore.room import PendingError
 
 RECIPE: dict[str, Any] = {"types": 1500, "hidden": 96, "epochs": 3, "seed": 0}
@@ -58,7 +59,10 @@ def model() -> RecurrentLM:
                         cure="move a control to try again",
                     ) from None
             worker = multiprocessing.get_context("spawn").Process(target=train, args=(RECIPE, where), daemon=True)
-            worker.start()
+            try:
+                orphans.start(worker)
+            except OSError as error:
+                raise SaveError(f"the language model's training could not start: {error.strerror or error}") from error
             since = time.monotonic()
             _workers[where] = worker, since
         raise PendingError(
@@ -68,7 +72,8 @@ def model() -> RecurrentLM:
 
 
 def train(recipe: dict[str, Any], where: Path) -> None:
-    """What the worker does."""
+    """Train the model and save it; the worker process runs this, and ends with its parent."""
+    orphans.end_with_parent()
     torch.set_num_threads(1)  # leaves a processor to the page, and sums always run in the same order
     RecurrentLM(**recipe).fit(text()).save(where)
 
@@ -97,11 +102,11 @@ def folder() -> Path:
 
 @cache
 def _cache(home: str) -> Path:
-    where = (Path(home) if home else Path.home() / ".cache") / "leadline"
     try:
+        where = (Path(home) if home else Path.home() / ".cache") / "leadline"
         where.mkdir(parents=True, exist_ok=True)
-        if os.access(where, os.W_OK):
+        if os.access(where, os.W_OK | os.X_OK):
             return where
-    except OSError:
+    except (OSError, RuntimeError):  # a RuntimeError says that the user has no home folder
         pass
-    return Path(tempfile.mkdtemp(prefix="leadline-"))
+    return temporary("leadline-explorer-models")

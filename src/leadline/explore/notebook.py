@@ -39,9 +39,8 @@ def inline(name: str, settings: dict[str, Any]) -> Inline:
     known = {field.name: field for field in fields_of(room.settings)}
     for given in settings:
         if given not in known:
-            raise InputError(
-                f"{name} takes the settings of its room", got=given, cure=", ".join(nearest(given, list(known))[:3])
-            )
+            close = nearest(given[:50], list(known))[:3]
+            raise InputError(f"{name} takes the settings of its room", got=given[:50], cure=", ".join(close))
     values = [settings.get(field.name, field.default) for field in known.values()]
     query = to_query(from_values(room.settings, values))
     with _starting:

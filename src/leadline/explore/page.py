@@ -6,13 +6,14 @@ from typing import Any
 
 from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
-from flask import Response, request
+from flask import Response
 
 import leadline
-from leadline.errors import InputError, describe
+from leadline.errors import InputError, LeadlineError, describe
 from leadline.explore.answers import TYPES, Answers, file
 from leadline.explore.controls import controls, to_control
-from leadline.explore.room import Card, Room
+from leadline.explore.questions import check_question, received
+from leadline.explore.room import Card, PendingError, Room
 from leadline.explore.settings import Draw, fields_of, from_query
 
 INDEX = """<!doctype html>
@@ -73,9 +74,10 @@ def application(rooms: Sequence[Room], prefix: str) -> Dash:
         Input("address", "pathname"),
         State("address", "search"),
     )
-    def enter(path: str, search: str) -> tuple[list[Component], list[Component]]:
-        room = by_name.get(path.removeprefix(prefix).strip("/"), rooms[0])
-        return _layout(room, search or ""), _links(rooms, prefix, room)
+    def enter(path: Any, search: Any) -> tuple[list[Component], list[Component]]:
+        name = path.removeprefix(prefix).strip("/") if isinstance(path, str) else ""
+        room = by_name.get(name, rooms[0])
+        return _layout(room, search if isinstance(search, str) else ""), _links(rooms, prefix, room)
 
     for room in rooms:
         _connect(app, room, prefix)
@@ -199,7 +201,9 @@ def _connect(app: Dash, room: Room, prefix: str) -> None:
 
     @app.server.post(f"{prefix}answer/{room.name}", endpoint=f"answer {room.name}")
     def answer() -> Response:
-        return Response(answers.lines(request.get_json()), mimetype="application/x-ndjson")
+        cards = [room.id(name) for name in room.cards]
+        question = check_question(received(), cards, len(fields))
+        return Response(answers.lines(question), mimetype="application/x-ndjson")
 
     for field in fields:
         if isinstance(field.kind, Draw):
@@ -229,15 +233,15 @@ def _connect(app: Dash, room: Room, prefix: str) -> None:
             prevent_initial_call=True,
         )
         def download(csv: Any, as_json: Any, as_html: Any, *values: Any, name: str = name, card: Card = card) -> Any:
-            if not (csv or as_json or as_html):
+            form = str(ctx.triggered_id).rpartition("-")[2]
+            if not (csv or as_json or as_html) or form not in TYPES:
                 return no_update
             try:
                 sounding = dict(answers.soundings(answers.settings(values))).get(name)
-            except InputError:  # what stands on the page is of other settings than the controls'
+            except (LeadlineError, PendingError):  # what stands on the page is of other settings than the controls'
                 return no_update
             if sounding is None:
                 return no_update
-            form = str(ctx.triggered_id).rpartition("-")[2]
             return {
                 "filename": f"{room.name}-{name}.{form}",
                 "content": file(sounding, card, form),

@@ -1,5 +1,6 @@
 """The representation room: what an autoencoder is shown, what it makes of it, and what its encoder is worth."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cache
@@ -10,7 +11,7 @@ from dash import Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
 from leadline import autoencoders
-from leadline.errors import InputError, describe
+from leadline.errors import LeadlineError, describe
 from leadline.explore.jobs import Jobs, Progress
 from leadline.explore.representation_run import (
     ENCODER,
@@ -41,10 +42,18 @@ RUNS: dict[str, Settings] = {}
 """What was set when each of this process's runs began, by its name."""
 
 
-@cache
 def jobs() -> Jobs:
-    """Those of this process, which end with it."""
-    return Jobs()
+    """The jobs of this process, which end with it; made once, whichever request comes first."""
+    with _making:
+        return _jobs()
+
+
+_making = threading.Lock()
+
+
+@cache
+def _jobs() -> Jobs:
+    return Jobs(most=MOST_RUNS)
 
 
 def run_of(settings: Settings) -> Progress | None:
@@ -137,7 +146,7 @@ def follow(settings: Settings) -> Sequence[Any]:
 
 def _told(settings: Settings, run: Progress | None, rows: Material) -> str:
     trained_on, seeds = len(rows.roles[0].pretrain_train), settings.seeds
-    few = f"{'Two' if seeds == 2 else 'Three'} seeds are few: intervals are wide."
+    few = "Two seeds are few: there is no interval." if seeds == 2 else "Three seeds are few: intervals are wide."
     if run is None and settings.job in RUNS:
         going = " and goes on" if jobs().progress(settings.job).status == "running" else ""
         return f"The run in the address was begun with other settings{going}. Train anew, or go back to it."
@@ -175,17 +184,17 @@ def connect(app: Dash) -> None:
     )
 
     @app.callback(job, trouble, Input(ROOM.id("train"), "n_clicks"), *held, prevent_initial_call=True)
-    def train(presses: int | None, *values: Any) -> tuple[Any, Any]:
+    def train(presses: Any, *values: Any) -> tuple[Any, Any]:
         if not presses:
             return no_update, no_update
         try:
             return begin(from_values(Settings, values)), ""
-        except InputError as error:
+        except LeadlineError as error:
             return no_update, describe(error)
 
     @app.callback(Input(ROOM.id("stop"), "n_clicks"), State(ROOM.id("job"), "value"), prevent_initial_call=True)
-    def stop(presses: int | None, name: str | None) -> None:
-        if presses and name in RUNS:
+    def stop(presses: Any, name: Any) -> None:
+        if presses and isinstance(name, str) and name in RUNS:
             jobs().stop(name)  # the page asks again while a run goes on, and so hears of it
 
     @app.callback(
@@ -194,11 +203,12 @@ def connect(app: Dash) -> None:
         *held,
         prevent_initial_call=True,
     )
-    def back(presses: int | None, *values: Any) -> Sequence[Any]:
+    def back(presses: Any, *values: Any) -> Sequence[Any]:
         now = dict(zip((field.name for field in fields), values, strict=True))
-        if not presses or now["job"] not in RUNS:
+        job = now["job"]
+        if not presses or not isinstance(job, str) or job not in RUNS:
             return [no_update] * len(fields)
-        then = replace(RUNS[now["job"]], job=now["job"])
+        then = replace(RUNS[job], job=job)
         return [getattr(then, field.name) for field in fields]
 
     @app.callback(
@@ -207,8 +217,11 @@ def connect(app: Dash) -> None:
         *held,
         prevent_initial_call=True,
     )
-    def encoder(presses: int | None, *values: Any) -> Any:
-        run = run_of(from_values(Settings, values)) if presses else None
+    def encoder(presses: Any, *values: Any) -> Any:
+        try:
+            run = run_of(from_values(Settings, values)) if presses else None
+        except LeadlineError:  # the controls hold what no run was begun with
+            run = None
         if run is None or run.status != "done":
             return no_update
         return dcc.send_file(run.folder / ENCODER, f"encoder-{values[-1]}.safetensors")  # type: ignore[arg-type]
@@ -220,12 +233,12 @@ def connect(app: Dash) -> None:
         Input(ROOM.id("file"), "contents"),
         prevent_initial_call=True,
     )
-    def upload(sent: str | None) -> tuple[Any, Any, Any]:
+    def upload(sent: Any) -> tuple[Any, Any, Any]:
         if not sent:
             return no_update, no_update, no_update
         try:
             return uploads().keep(sent), "upload", ""
-        except InputError as error:
+        except LeadlineError as error:
             return no_update, no_update, describe(error)
 
 
@@ -233,14 +246,11 @@ def begin(settings: Settings) -> str:
     """Begin a run, and return its name.
 
     Raises:
-        InputError: as many as may be are under way, or these settings cannot be trained with.
+        InputError: as many runs as may be are under way, or these settings cannot be trained with.
+        SaveError: the run's folder or process could not be made.
     """
-    rows, running = material(settings), [name for name in RUNS if jobs().progress(name).status == "running"]
+    rows = material(settings)
     corruption(settings, rows.image_size, rows.channels)
-    if len(running) >= MOST_RUNS:
-        raise InputError(
-            f"{MOST_RUNS} runs at a time", got=f"{len(running)} are under way", cure="wait for one, or stop one"
-        )
     path = str(uploads().path(settings.upload)) if settings.data == "upload" else ""
     set_then = of_run(settings)
     name = jobs().start(WORK, {"settings": asdict(set_then), "path": path, "threads": torch.get_num_threads()})

@@ -79,7 +79,7 @@ class Settings:
     epochs: Annotated[int, Between(1, 300)] = 100
     """Passes over the rows at most; training stops early where nothing is gained any more."""
     seeds: Annotated[int, Between(2, 3)] = 3
-    """Splits, weights and corruptions that are tried; two or three are few, and intervals wide."""
+    """Splits, weights and corruptions that are tried; three are few, and intervals wide; two give none."""
     examples: Annotated[int, Draw("corrupt anew")] = 0
     """Seed of the corruption that the strip shows."""
     upload: Annotated[str, Name(16)] = ""

@@ -7,28 +7,57 @@ it answers one person's browser, on the loopback, with no debugger.
 import errno
 import secrets
 import socket
+import socketserver
+import sys
 import threading
 from collections.abc import Sequence
+from typing import Any
 
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
+from leadline.checks import shown
 from leadline.errors import InputError
 from leadline.explore.guard import guard
 from leadline.explore.page import application
+from leadline.explore.questions import check_questions
 from leadline.explore.room import Room
 
 TRIES = 50
 """How many ports after the one that was asked for are tried."""
 
 
+PATIENCE = 30.0
+"""Seconds that a connection may send or take nothing before it is closed: a half-open one holds a thread."""
+
+
 class Quiet(WSGIRequestHandler):
-    """Keeps connections, sends small answers at once, and writes no line for each of them."""
+    """Closes connections that stand still, sends small answers at once, and writes no line for each of them."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    timeout = PATIENCE
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Nothing."""
+
+    def log_error(self, format: str, *args: Any) -> None:  # noqa: A002  named so by the base class
+        """Nothing: a request that cannot be read, or does not come, is the other side's fault."""
+
+
+class _Threads(ThreadedWSGIServer):
+    """Lets an interruption through; Werkzeug's own server ends without a word, as if it had been told to."""
+
+    def serve_forever(self, poll_interval: float = 0.2) -> None:
+        """Answer until :meth:`shutdown`, or until a signal's handler raises."""
+        try:
+            socketserver.BaseServer.serve_forever(self, poll_interval)
+        finally:
+            self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that breaks off is nothing to report; anything else is."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 class Server:
@@ -57,9 +86,8 @@ class Server:
             scripts=list(app.csp_hashes()),
             in_frames=in_frames,
         )
-        self._server = make_server(
-            host, self.port, app.server, threaded=True, request_handler=Quiet, fd=self.socket.fileno()
-        )
+        check_questions(app.server, app.callback_map)  # after the guard: strangers learn nothing of the questions
+        self._server = _Threads(host, self.port, app.server, Quiet, fd=self.socket.fileno())
 
     def url(self, at: str = "") -> str:
         """The address of a room, or of a room's state."""
@@ -67,8 +95,8 @@ class Server:
         return f"http://{name}:{self.port}/{self.token}/{at}"
 
     def serve(self) -> None:
-        """Answer until interrupted."""
-        self._server.serve_forever(poll_interval=0.2)
+        """Answer until :meth:`stop`, or until an interruption, which is passed on."""
+        self._server.serve_forever()
 
     def start(self) -> "Server":
         """Answer in a thread that ends with the process."""
@@ -104,14 +132,15 @@ def _bound(host: str, port: int) -> socket.socket:
             tried.bind((host, candidate))
             tried.listen(128)
             return tried
-        except OSError as error:
+        except (OSError, ValueError, TypeError) as error:  # the last two say that no host can have that name
             tried.close()
-            if error.errno == errno.EADDRINUSE:
+            number = getattr(error, "errno", None)
+            if number == errno.EADDRINUSE:
                 continue
             raise InputError(
                 "--host and --port are this machine's to listen on",
-                got=f"{host}:{candidate} ({error.strerror})",
-                cause="ports below 1024 need rights" if error.errno == errno.EACCES else "no such host here",
+                got=f"{shown(host)}, port {candidate} ({getattr(error, 'strerror', None) or error})",
+                cause="ports below 1024 need rights" if number == errno.EACCES else "no such host here",
                 cure="leadline explore, without either",
             ) from None
     raise InputError(

@@ -14,6 +14,7 @@ A field's annotation says what it may be, and its attribute docstring is its hel
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
@@ -22,6 +23,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from docstring_parser import parse_from_object
 
+from leadline import checks
 from leadline.errors import InputError, nearest
 
 S = TypeVar("S")
@@ -54,7 +56,7 @@ class Between(Kind):
 
     def read(self, given: Any) -> float:
         """A number in the range, to as many digits as the step has."""
-        value = float(given)
+        value = _number(given)
         if not self.low <= value <= self.high:
             raise ValueError
         return int(value) if self.is_whole and value == int(value) else self._rounded(value)
@@ -62,7 +64,7 @@ class Between(Kind):
     def _rounded(self, value: float) -> float:
         if self.is_whole:
             raise ValueError
-        return round(value, 1 - math.floor(math.log10(self.step)))
+        return round(value, 1 - math.floor(math.log10(self.step))) + 0.0  # so that -0.0 is 0.0
 
     def write(self, value: float) -> str:
         """Without digits that say nothing."""
@@ -88,15 +90,15 @@ class Draw(Kind):
 
     def read(self, given: Any) -> int:
         """A seed."""
-        value = float(given)
-        if value != int(value) or not 0 <= value < 2**31:
+        value = _number(given)
+        if not 0 <= value < 2**31 or value != int(value):
             raise ValueError
         return int(value)
 
     @property
     def rule(self) -> str:
         """Which seeds there are."""
-        return "a whole number from 0"
+        return "a whole number from 0 to 2147483647"
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,9 @@ class Choice(Kind):
 
     def read(self, given: Any) -> str:
         """One of them."""
-        if given not in self.names:
+        if not isinstance(given, str) or given not in self.names:
             raise ValueError
-        return given
+        return str(given)
 
     @property
     def rule(self) -> str:
@@ -123,9 +125,9 @@ class Switch(Kind):
 
     def read(self, given: Any) -> bool:
         """From a control, or from an address."""
-        if given not in (True, False, "yes", "no"):
-            raise ValueError
-        return given in (True, "yes")
+        if isinstance(given, str) and given in ("yes", "no"):
+            return given == "yes"
+        return checks.flag(given, "it")
 
     def write(self, value: bool) -> str:
         """A word."""
@@ -146,14 +148,36 @@ class Text(Kind):
 
     def read(self, given: Any) -> str:
         """Text that is not too long."""
-        if not isinstance(given, str) or len(given) > self.longest:
+        text = plain_text(given)
+        if len(text) > self.longest:
             raise ValueError
-        return given
+        return text
 
     @property
     def rule(self) -> str:
         """How long."""
         return f"text of at most {self.longest} letters"
+
+
+def plain_text(given: Any) -> str:
+    """Text that can be sent and saved: half a surrogate pair is a character of its own in JSON, and in no file."""
+    if not isinstance(given, str):
+        raise ValueError
+    given.encode()
+    return str(given)
+
+
+def _number(given: Any) -> float:
+    """A number, or its text in an address; booleans and text of any other form are refused."""
+    if isinstance(given, str):
+        if not NUMBER.fullmatch(given):
+            raise ValueError
+        return float(given)
+    return checks.number(given, "it")
+
+
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+"""The text of a number, as a browser's controls and addresses write it."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +199,7 @@ class Field:
         try:
             return self.kind.read(given)
         except (ValueError, TypeError, OverflowError):
-            shown = repr(given if len(repr(given)) < 60 else f"{str(given)[:50]}…")
-            raise InputError(f"{self.label} is {self.kind.rule}", got=f"{self.name} = {shown}") from None
+            raise InputError(f"{self.label} is {self.kind.rule}", got=f"{self.name} = {checks.shown(given)}") from None
 
 
 @cache
@@ -226,10 +249,13 @@ def from_query(settings: type[S], query: str) -> S:
     Raises:
         InputError: a name that is no field, or a value that its field does not allow.
     """
-    given: Mapping[str, str] = dict(parse_qsl(query.removeprefix("?"), keep_blank_values=True))
+    try:
+        given: Mapping[str, str] = dict(parse_qsl(query.removeprefix("?"), keep_blank_values=True, max_num_fields=100))
+    except ValueError:
+        raise InputError("an address sets what the room has", got="more than 100 settings") from None
     known = {field.name: field for field in fields_of(settings)}
     for name in given:
         if name not in known:
-            close = ", ".join(nearest(name, list(known))[:3])
+            close = ", ".join(nearest(name[:50], list(known))[:3])
             raise InputError("an address sets what the room has", got=name[:50], cure=f"there are {close}, …")
     return settings(**{name: known[name].read(text) for name, text in given.items()})

@@ -5,6 +5,7 @@ import binascii
 import io
 import math
 import secrets
+import threading
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -12,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from leadline.data import fingerprint, load
-from leadline.errors import InputError
+from leadline.data import Dataset, fingerprint, load
+from leadline.errors import InputError, SaveError
 from leadline.explore.folders import temporary
 
 LARGEST_FILE = 16 * 2**20
@@ -38,11 +39,12 @@ class Uploads:
     """The uploads of one server, in a folder that goes with it."""
 
     def __init__(self) -> None:
-        self._home = temporary("leadline-uploads")
+        self._home = temporary("leadline-explorer-uploads")
         self._kept: list[str] = []
+        self._lock = threading.Lock()
 
     def keep(self, sent: str) -> str:
-        """Keep an ``.npz`` file as a browser sends it, and return its fingerprint.
+        """Keep an ``.npz`` file as a browser sends it, and return the name of its contents.
 
         Nothing of it is unpacked before its headers say that it is small, and nothing is ever unpickled. The name that
         it had elsewhere is not used.
@@ -52,23 +54,26 @@ class Uploads:
 
         Raises:
             InputError: too large, no ``.npz`` file, or arrays that :func:`leadline.data.load` refuses.
+            SaveError: the temporary folder is full.
         """
         content = _decoded(sent)
         _check_headers(content)
         arrived = self._home / f"{secrets.token_hex(8)}.npz"
-        arrived.write_bytes(content)
         try:
-            found = load(arrived)
-            name = fingerprint(found.X, found.y)
-            arrived.replace(self._file(name))
-        except InputError as error:
+            arrived.write_bytes(content)
+            name = name_of(load(arrived))
+            with self._lock:
+                arrived.replace(self._file(name))
+                self._kept = [*(other for other in self._kept if other != name), name]
+                for oldest in self._kept[:-MOST_FILES]:
+                    self._file(oldest).unlink(missing_ok=True)
+                self._kept = self._kept[-MOST_FILES:]
+        except InputError as error:  # without the notes: they name a file that the user does not know
             raise InputError(error.rule, got=error.got, cause=error.cause, cure=error.cure) from None
+        except OSError as error:
+            raise SaveError(f"the upload could not be kept: {error.strerror or error}; free some space") from error
         finally:
             arrived.unlink(missing_ok=True)
-        self._kept = [*(other for other in self._kept if other != name), name]
-        for oldest in self._kept[:-MOST_FILES]:
-            self._file(oldest).unlink(missing_ok=True)
-        self._kept = self._kept[-MOST_FILES:]
         return name
 
     def path(self, name: str) -> Path:
@@ -90,13 +95,35 @@ class Uploads:
         return self._home / f"{name}.npz"
 
 
-@cache
 def uploads() -> Uploads:
-    """Those of this process."""
+    """The uploads of this process; the folder is made once, whichever request comes first."""
+    with _making:
+        return _uploads()
+
+
+_making = threading.Lock()
+
+
+@cache
+def _uploads() -> Uploads:
     return Uploads()
 
 
+def name_of(found: Dataset) -> str:
+    """16 hexadecimal digits for all that a file says: rows, labels, names of the classes, and the images' shape.
+
+    >>> X, y = np.eye(2), [0, 1]
+    >>> name_of(Dataset(X, y, class_names=("cat", "dog"))) == name_of(Dataset(X, y, class_names=("dog", "cat")))
+    False
+    """
+    names = None if found.class_names is None else np.array(found.class_names, dtype=str)
+    shape = np.array([*(found.image_size or ()), found.channels], dtype=np.int64)
+    return fingerprint(found.X, found.y, names, shape)
+
+
 def _decoded(sent: str) -> bytes:
+    if not isinstance(sent, str):
+        raise _unreadable(f"a {type(sent).__name__}")
     encoded = sent.partition("base64,")[2]
     if len(encoded) > LARGEST_FILE * 4 // 3 + 4:
         raise _too_large(f"{len(encoded) * 3 // 4:,} bytes", LARGEST_FILE, "a file")
@@ -130,6 +157,8 @@ def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
             got=f"{member.filename[:40]!r} is an object array",
             cure="save it with .astype('float32'), labels with .astype(str)",
         )
+    if any(type(side) is not int or side < 0 for side in shape):
+        raise _unreadable(f"{member.filename[:40]!r} of shape {str(shape)[:40]}")
     features = math.prod(shape[1:])
     if features > MOST_FEATURES:
         raise InputError(

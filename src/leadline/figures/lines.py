@@ -1,11 +1,15 @@
 """Lines over many decades, on which zeros and infinities stay visible."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
+from leadline import checks
+from leadline.errors import InputError
+from leadline.figures import arguments
 from leadline.figures.theme import COLOURS, merged, new_figure, plain
 
 
@@ -37,9 +41,11 @@ def log_lines(
     >>> [trace.marker.symbol for trace in figure.data]
     [None, 'triangle-down-open']
     """
+    arguments.labels(title=title, x_label=x_label, y_label=y_label)
+    traces = log_traces(x, log10, dashed=dashed)
     ticks = {"hovermode": "x unified", "yaxis": log_ticks(*log10.values())}
     figure = new_figure(title, x_label, y_label, **merged(ticks, layout))
-    return figure.add_traces(log_traces(x, log10, dashed=dashed))
+    return figure.add_traces(traces)
 
 
 def log_ticks(*log10: np.ndarray) -> dict[str, Any]:
@@ -52,20 +58,42 @@ def log_ticks(*log10: np.ndarray) -> dict[str, Any]:
     >>> log_ticks(np.array([-1.0, 1.0]))["ticktext"]
     ['0.1', '0.2', '0.5', '1', '2', '5', '10']
     """
-    finite = np.concatenate([values[np.isfinite(values)] for values in log10] or [np.zeros(0)])
+    finite = _finite([_logarithms(values, f"log10[{i}]") for i, values in enumerate(log10)])
     if not finite.size:
         return {"showticklabels": False}  # where nothing is between zero and infinity, no height is a number
-    low, high = float(finite.min()), float(finite.max())
+    low = float(finite.min())
+    high = float(finite.max())
     if high - low > 3.5 or low < -5 or high > 6:
         return {"tickprefix": "10<sup>", "ticksuffix": "</sup>"}
+    smallest = 10**low
+    largest = 10**high
+    if largest - smallest < 1e-6 * largest:  # a constant, but for rounding, into which the axis must not zoom
+        low -= 1
+        high += 1
+        return {**_ticks_at(_decades((1, 2, 5)), low, high), "range": [low, high]}
     if high - low > 0.9:
-        round_numbers = np.outer(10.0 ** np.arange(-6, 7), (1, 2, 5) if high - low < 2.5 else (1,)).ravel()
-    else:
-        steps = np.outer(10.0 ** np.arange(-9, 7), (1, 2, 5)).ravel()
-        step = steps[np.searchsorted(steps, max(10**high - 10**low, 1e-9) / 6)]
-        round_numbers = step * np.arange(np.floor(10**low / step), np.ceil(10**high / step) + 1)
-    shown = [v for v in round_numbers.tolist() if v > 0 and low - 1e-9 <= np.log10(v) <= high + 1e-9]
-    return {"tickvals": np.log10(shown), "ticktext": [f"{value:.6g}" for value in shown]}
+        return _ticks_at(_decades((1, 2, 5) if high - low < 2.5 else (1,)), low, high)
+    steps = np.outer(10.0 ** np.arange(-13, 7), (1, 2, 5)).ravel()
+    step = steps[np.searchsorted(steps, (largest - smallest) / 6)]
+    round_numbers = step * np.arange(np.floor(smallest / step), np.ceil(largest / step) + 1)
+    return _ticks_at(round_numbers, low, high, digits=max(6, 1 + math.ceil(math.log10(largest / step))))
+
+
+def _decades(digits: tuple[int, ...]) -> np.ndarray:
+    return np.outer(10.0 ** np.arange(-6, 8), digits).ravel()
+
+
+def _ticks_at(values: np.ndarray, low: float, high: float, digits: int = 6) -> dict[str, Any]:
+    shown = [v for v in values.tolist() if v > 0 and low - 1e-9 <= np.log10(v) <= high + 1e-9]
+    return {"tickvals": np.log10(shown), "ticktext": [f"{value:.{digits}g}" for value in shown]}
+
+
+def _logarithms(values: Any, name: str) -> np.ndarray:
+    return arguments.heights(values, name, ndim=None, what="base-10 logarithms")
+
+
+def _finite(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([values[np.isfinite(values)] for values in arrays] or [np.zeros(0)])
 
 
 def log_traces(
@@ -88,14 +116,25 @@ def log_traces(
         dotted: names of lines to draw dotted.
         among: base-10 logarithms of the other lines on the same axis, whose edges the marks share.
         trace: further properties of every trace, such as its axes; of lines alone, ``showlegend``.
+
+    Raises:
+        InputError: a curve of another length than ``x``, or places that are not finite.
     """
-    finite = np.concatenate([values[np.isfinite(values)] for values in (*log10.values(), *among)] or [np.zeros(0)])
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (-1.0, 1.0)
+    x = arguments.places(x, "x")
+    known = {name: _curve(values, name, len(x)) for name, values in arguments.named(log10, "log10").items()}
+    colours = arguments.texts(colours, "colours")
+    if not colours:
+        raise InputError("colours must hold at least one colour", got="colours is empty")
+    others = checks.items(among, "among", of="arrays")
+    finite = _finite([*known.values(), *(_logarithms(values, f"among[{i}]") for i, values in enumerate(others))])
+    low = float(finite.min()) if finite.size else -1.0
+    high = float(finite.max()) if finite.size else 1.0
     margin = max(0.5, 0.06 * (high - low))
     edges = {"zero": (low - margin, "triangle-down-open"), "infinite": (high + margin, "triangle-up-open")}
-    dashes = {**dict.fromkeys(dashed, "dash"), **dict.fromkeys(dotted, "dot")}
+    dashes = dict.fromkeys(arguments.texts(dashed, "dashed"), "dash")
+    dashes |= dict.fromkeys(arguments.texts(dotted, "dotted"), "dot")
     found = []
-    for i, (name, values) in enumerate(log10.items()):
+    for i, (name, values) in enumerate(known.items()):
         colour = colours[i % len(colours)]
         line = {
             "type": "scatter",
@@ -115,7 +154,7 @@ def log_traces(
                 height, symbol = edges.get(kind, (low - margin, "x-open"))
                 mark = {
                     "type": "scatter",
-                    "x": np.asarray(x)[where],
+                    "x": x[where],
                     "y": np.full(int(where.sum()), height),
                     "name": plain(f"{name}: {kind}"),
                     "legendgroup": name,
@@ -125,6 +164,10 @@ def log_traces(
                 }
                 found.append({**mark, **trace, "showlegend": False} | (_run(colour, mark) if _is_run(where) else {}))
     return found
+
+
+def _curve(values: Any, name: str, length: int) -> np.ndarray:
+    return arguments.heights(values, f"log10[{name!r}]", length=length, what="base-10 logarithms")
 
 
 MARKS = 8

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from leadline import checks
+from leadline.errors import InputError
+from leadline.figures import arguments
 from leadline.figures.theme import ACCENT, AXIS, COLOURS, NEUTRAL, new_figure, plain, translucent
 
 HALF_WIDTH, HALF_HEIGHT = 0.34, 0.36
@@ -14,12 +17,18 @@ HALF_WIDTH, HALF_HEIGHT = 0.34, 0.36
 ROW = 54
 """Height of a row in pixels."""
 
+MOST_BOXES = 2000
+"""Nodes of a tree: more take seconds to draw, and no page shows them."""
+
+PATH_COLOURS = (ACCENT, *COLOURS[1:])
+"""Colours of the paths, in order."""
+
 LETTER, SMALL_LETTER, PADDING = 7.6, 6.2, 12
 """Mean widths of a letter of a label and of a note, and the room around them in a box, in pixels."""
 
 
 def tree(
-    parent: np.ndarray,
+    parent: Sequence[int] | np.ndarray,
     labels: Sequence[str],
     notes: Sequence[str],
     *,
@@ -49,51 +58,106 @@ def tree(
             that grows from it.
         layout: further Plotly layout.
 
+    Raises:
+        InputError: a parent that comes after its child (so that there is no cycle), a node that does not exist, more
+            than :data:`MOST_BOXES` nodes, or more paths than there are colours.
+
     >>> figure = tree(np.array([-1, 0, 0]), ["start", "a", "b"], ["", "-0.1", "-2.3"], title="", paths={"best": [0, 1]})
     >>> len(figure.layout.shapes)
     5
     """
-    parent = np.asarray(parent)
-    x, y = _places(parent)
-    paths, marks = paths or {}, marks or {}
-    is_faint = np.asarray(faint) if len(faint) else np.zeros(len(parent), dtype=bool)
-    colour = np.full(len(parent), "", dtype=object)
-    for (_, nodes), path_colour in reversed(list(zip(paths.items(), (ACCENT, *COLOURS[1:]), strict=False))):
-        colour[list(nodes)] = path_colour
-    is_drawn = ~np.asarray(hidden) if len(hidden) else np.ones(len(parent), dtype=bool)
+    above = _parents(parent)
+    num = len(above)
+    names = arguments.texts(labels, "labels", length=num)
+    seconds = arguments.texts(notes, "notes", length=num)
+    headings = arguments.texts(columns, "columns")
+    is_faint = arguments.flags(faint, "faint", length=num)
+    picked = _paths(paths, num)
+    remarks = _marks(marks, num)
+    is_drawn = ~_with_descendants(arguments.flags(hidden, "hidden", length=num), above)
+    x, y = _places(above)
+    colour = np.full(num, "", dtype=object)
+    for nodes, path_colour in reversed(list(zip(picked.values(), PATH_COLOURS, strict=False))):
+        colour[nodes] = path_colour
     drawn = np.flatnonzero(is_drawn).tolist()
     figure = new_figure(title, **{"height": 110 + ROW * int(1 + y.max() - y.min()), **layout})
-    shapes = _edges(drawn, parent, x, y, is_faint, colour) + _boxes(drawn, x, y, is_faint, colour)
+    shapes = _edges(drawn, above, x, y, is_faint, colour) + _boxes(drawn, x, y, is_faint, colour)
     texts: list[dict[str, Any]] = []
     room = max(6, int(105 / (1 + x.max())))
-    short = [label if len(label) <= room else label[: room - 1] + "…" for label in labels]
-    widest = max([LETTER * len(text) for text in short] + [SMALL_LETTER * len(note) for note in notes]) + PADDING
+    short = [label if len(label) <= room else label[: room - 1] + "…" for label in names]
+    widest = max([LETTER * len(text) for text in short] + [SMALL_LETTER * len(note) for note in seconds]) + PADDING
     for i in drawn:
         strong = f"<b>{plain(short[i])}</b>" if colour[i] else plain(short[i])
-        second = f"<br><span style='font-size:11px'>{plain(notes[i])}</span>" if notes[i] else ""
+        second = f"<br><span style='font-size:11px'>{plain(seconds[i])}</span>" if seconds[i] else ""
         look = {"color": NEUTRAL} if is_faint[i] and not colour[i] else {}
-        texts.append({"x": x[i], "y": y[i], "text": strong + second, "font": look, "hovertext": plain(labels[i])})
-    for node, text in marks.items():
+        texts.append({"x": x[i], "y": y[i], "text": strong + second, "font": look, "hovertext": plain(names[i])})
+    for node, text in remarks.items():
         if not is_drawn[node]:
             continue
         ink = colour[node] or NEUTRAL
         where = {"x": x[node], "y": y[node] - HALF_HEIGHT, "yanchor": "top", "yshift": 1}
         texts.append({**where, "text": plain(text), "font": {"color": ink, "size": 11}})
-    for depth, heading in enumerate(columns):
+    for depth, heading in enumerate(headings):
         where = {"x": depth, "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 2}
         texts.append({**where, "text": plain(heading), "font": {"color": NEUTRAL, "size": 12}})
     # All at once: Plotly copies and checks what is there each time that something is added.
     figure.update_layout(shapes=shapes, annotations=[{**text, "showarrow": False} for text in texts])
-    for (name, _), path_colour in zip(paths.items(), (ACCENT, *COLOURS[1:]), strict=False):
+    for name, path_colour in zip(picked, PATH_COLOURS, strict=False):
         figure.add_scatter(x=[None], y=[None], name=plain(name), mode="lines", line={"color": path_colour, "width": 3})
-    figure.update_xaxes(visible=False, range=[x.min() - 0.45, x.max() + 0.45], fixedrange=True)
+    depth = max(int(x.max()), len(headings) - 1)
+    figure.update_xaxes(visible=False, range=[x.min() - 0.45, depth + 0.45], fixedrange=True)
     figure.update_yaxes(visible=False, range=[y.min() - 0.75, y.max() + 0.6], fixedrange=True)
     return figure.update_layout(
-        showlegend=bool(paths),
+        showlegend=bool(picked),
         legend={"y": 0, "yanchor": "top", "x": 0, "xanchor": "left"},
         margin={"t": 64, "b": 34},
-        meta={"min_width": round((x.max() + 0.9) * widest / (2 * HALF_WIDTH))},
+        meta={"min_width": round((depth + 0.9) * widest / (2 * HALF_WIDTH))},
     )
+
+
+def _parents(parent: Any) -> np.ndarray:
+    """The parents, checked: each before its children, so that no node is its own ancestor."""
+    listed = checks.whole_numbers(parent, "parent", least=-1)
+    if len(listed) > MOST_BOXES:
+        raise InputError(f"a tree has at most {MOST_BOXES:,} nodes", got=f"{len(listed):,} nodes", cure="draw a part")
+    for i, above in enumerate(listed):
+        if above >= i:
+            raise InputError(
+                "parent must name an earlier node, or -1 for a root",
+                got=f"parent[{i}] = {above}",
+                cause="a cycle, a node that does not exist, or children before their parents",
+            )
+    return np.array(listed)
+
+
+def _paths(paths: Any, num: int) -> dict[str, list[int]]:
+    """Nodes by the names of their paths."""
+    known = arguments.named(paths if paths is not None else {}, "paths")
+    if len(known) > len(PATH_COLOURS):
+        raise InputError(
+            f"a tree has at most {len(PATH_COLOURS)} paths, one for each colour", got=f"{len(known)} paths"
+        )
+    found = {}
+    for name, nodes in known.items():
+        found[name] = list(checks.whole_numbers(nodes, f"paths[{name!r}]", least=0, most=num - 1, at_least=0))
+    return found
+
+
+def _marks(marks: Any, num: int) -> dict[int, str]:
+    """Remarks by their nodes."""
+    known = checks.mapping(marks if marks is not None else {}, "marks")
+    found = {}
+    for node, text in known.items():
+        found[checks.whole_number(node, "a key of marks", least=0, most=num - 1)] = checks.text(text, f"marks[{node}]")
+    return found
+
+
+def _with_descendants(chosen: np.ndarray, parent: np.ndarray) -> np.ndarray:
+    """The nodes that are chosen, and all that grows from them."""
+    found = chosen.copy()
+    for i, above in enumerate(parent.tolist()):
+        found[i] |= above >= 0 and found[above]
+    return found
 
 
 def _places(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

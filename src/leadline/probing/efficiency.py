@@ -149,9 +149,10 @@ class LabelEfficiency(Sounding):
         return effect(100 * (best - honest), label, "points", bounds=(0.0, GAINS[self.measure][1]))
 
     @property
-    def seeds_in_words(self) -> str:
-        """The number of seeds, and that they are too few for an interval where they are."""
-        return seeds_in_words(self.accuracy.shape[1])
+    def over_seeds(self) -> str:
+        """The number of seeds as the end of a clause: ``"over 12 seeds"``, or ``"(no interval: 2 seeds)"``."""
+        words = seeds_in_words(self.accuracy.shape[1])
+        return f"({words})" if words.startswith("no ") else f"over {words}"
 
     @property
     def largest_class(self) -> str:
@@ -168,7 +169,7 @@ class LabelEfficiency(Sounding):
         parts = [
             f"{name} {reaches} {decimals(own, '.1f')} {percent} with {few} labels where raw inputs "
             f"{'reach' if self.measure == 'accuracy' else 'explain'} {decimals(raw, '.1f')} %{self.largest_class}: "
-            f"{self.gain(name, labels=few).interval:+.1f} points over {self.seeds_in_words}",
+            f"{self.gain(name, labels=few).interval:+.1f} points {self.over_seeds}",
         ]
         if many != few:
             parts.append(f"with {many} labels {self.gain(name, labels=many).interval:+.1f} points")

@@ -6,8 +6,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from leadline.figures import NEUTRAL, Cloud, bands, matrix, panels, scatter
-from leadline.sounding import decimals
-from leadline.statistics import paired_interval
+from leadline.sounding import Interval, decimals
+from leadline.statistics import UNBOUNDED, Bounds, paired_interval
 
 if TYPE_CHECKING:
     from leadline.probing.agreement import RankAgreement
@@ -40,6 +40,8 @@ def label_efficiency_curves(study: "LabelEfficiency") -> go.Figure:
         log_x=True,
         baselines=[name for name in study.names if name in BASELINES],
     )
+    if not all(np.isfinite(curve[1]).all() for curve in curves.values()):
+        figure.update_traces(hovertemplate="%{y:.3g}", selector={"mode": "lines+markers"})
     return figure if study.majority is None else _with_largest_class(figure, study.majority)
 
 
@@ -56,28 +58,43 @@ def agreement_clouds(found: "RankAgreement") -> go.Figure:
     axes = [("told by the loss", "validation loss", measured), ("told by the effective rank", "RankMe", measured)]
     figure = panels(f"Who tells the better representation? {found.labels} labels", axes, height=420)
     for i, told in enumerate((found.loss, found.rank_me)):
-        cloud = scatter(_by_variant(found, told), title="", x_label=axes[i][1], y_label=measured)
-        for trace in cloud.data:
+        bounds = UNBOUNDED if i == 0 else (0.0, np.inf)
+        clouds, below = _by_variant(found, told, bounds)
+        cloud = scatter(clouds, title="", x_label=axes[i][1], y_label=measured)
+        for trace, (x_below, y_below) in zip(cloud.data, below, strict=True):
             axis = str(i + 1) if i else ""
-            figure.add_trace(trace).data[-1].update(xaxis=f"x{axis}", yaxis=f"y{axis}", showlegend=not i)
+            drawn = figure.add_trace(trace).data[-1]
+            drawn.update(xaxis=f"x{axis}", yaxis=f"y{axis}", showlegend=not i)
+            # Intervals end at 0 and 100 %, so that their halves differ.
+            drawn.update(error_x={"symmetric": False, "arrayminus": x_below})
+            drawn.update(error_y={"symmetric": False, "arrayminus": y_below})
     if found.majority is not None:
         _with_largest_class(figure, found.majority)
     return figure.update_layout(yaxis2_matches="y")
 
 
-def _by_variant(found: "RankAgreement", told: np.ndarray) -> dict[str, Cloud]:
+def _by_variant(
+    found: "RankAgreement", told: np.ndarray, bounds: Bounds
+) -> tuple[dict[str, Cloud], list[tuple[np.ndarray, np.ndarray]]]:
+    """Points with the upper halves of their intervals; and the lower halves."""
     from leadline.probing.efficiency import SCORES
 
-    clouds = {}
+    clouds: dict[str, Cloud] = {}
+    below: list[tuple[np.ndarray, np.ndarray]] = []
     for variant in dict.fromkeys(found.variants):
         rows = [i for i, other in enumerate(found.variants) if other == variant]
-        x = [paired_interval(told[i]) for i in rows]
-        y = [paired_interval(100 * found.accuracy[i], bounds=SCORES[found.measure]) for i in rows]
-        x_middle, y_middle = (np.array([interval.estimate for interval in intervals]) for intervals in (x, y))
-        x_high, y_high = (np.array([interval.high for interval in intervals]) for intervals in (x, y))
+        x = _ends([paired_interval(told[i], bounds=bounds) for i in rows])
+        y = _ends([paired_interval(100 * found.accuracy[i], bounds=SCORES[found.measure]) for i in rows])
         names = [found.names[i] for i in rows]
-        clouds[variant] = Cloud(x_middle, y_middle, names, x_high - x_middle, y_high - y_middle)
-    return clouds
+        clouds[variant] = Cloud(x[0], y[0], names, x[2] - x[0], y[2] - y[0])
+        below.append((x[0] - x[1], y[0] - y[1]))
+    return clouds, below
+
+
+def _ends(intervals: list[Interval]) -> np.ndarray:
+    """Estimates, low ends and high ends, in rows; an unknown end is where the estimate is."""
+    ends = np.array([[one.estimate, one.low, one.high] for one in intervals]).T
+    return np.where(np.isnan(ends), ends[0], ends)
 
 
 def transfer_map(found: "TransferMatrix") -> go.Figure:

@@ -112,7 +112,7 @@ def linear_probe(
 
     Args:
         Z_train: features of shape (n, d).
-        y_train: class indices of shape (n,): whole numbers from 0, of any size.
+        y_train: class indices of shape (n,): whole numbers from 0, with or without gaps.
         Z_test: features of shape (m, d); they influence nothing but the accuracy.
         y_test: class indices of shape (m,), of classes that ``y_train`` holds.
         strengths: values of C to choose from, > 0; a single one is taken as it is.
@@ -147,7 +147,7 @@ def linear_probe(
     return LinearProbe(
         accuracy=float((predicted == given.y_test).mean()),
         majority=given.majority,
-        strength=float(solution.strengths[0]),
+        strength=min((*strengths, FIXED_STRENGTH), key=lambda C: abs(C - float(solution.strengths[0]))),
         is_cross_validated=bool(solution.is_cross_validated[0]),
         classes=given.classes,
         coefficients=solution.fits.coefficients[0, 0].numpy(),

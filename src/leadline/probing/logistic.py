@@ -118,9 +118,7 @@ MOST_CLASSES = 10**6
 
 def _numbers(value: Any, name: str, axes: tuple[str, ...], sizes: Mapping[str, int]) -> Tensor:
     """A tensor of finite numbers with these axes, or a refusal."""
-    numbers = (
-        torch.as_tensor(checks.array(value, name, wanted="a tensor of numbers")) if not _is_plain(value) else value
-    )
+    numbers = value if _is_plain(value) else _converted(value, name)
     wanted = tuple(sizes.get(axis, size) for axis, size in zip(axes, numbers.shape, strict=False))
     if numbers.dim() != len(axes) or tuple(numbers.shape) != wanted or 0 in numbers.shape:
         known = ", ".join(f"{axis} = {sizes[axis]}" for axis in axes if axis in sizes)
@@ -131,6 +129,14 @@ def _numbers(value: Any, name: str, axes: tuple[str, ...], sizes: Mapping[str, i
     numbers = numbers if numbers.is_floating_point() else numbers.double()
     _refuse(~numbers.isfinite(), name, "finite")
     return numbers
+
+
+def _converted(value: Any, name: str) -> Tensor:
+    """A tensor of what is none, or does not compute as it is."""
+    array = checks.array(value, name, wanted="a tensor of numbers")
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{name} must be a tensor of numbers", got=f"{name} of dtype {array.dtype}")
+    return torch.tensor(array)
 
 
 def _is_plain(value: Any) -> bool:

@@ -6,7 +6,7 @@ from leadline.recurrent.flow import GradientFlow, LayerFlow
 from leadline.recurrent.influence import Influence, LayerInfluence
 from leadline.recurrent.journal import read_metrics
 from leadline.recurrent.layers import GRU, LSTM, RNN
-from leadline.recurrent.loops import record
+from leadline.recurrent.marks import record
 from leadline.recurrent.monitor import GradientMonitor
 from leadline.recurrent.regression import Regression, mse, running_average
 from leadline.recurrent.remedies import Remedies, Remedy, remedies

@@ -1,4 +1,4 @@
-"""What the numbers of a recurrent layer say in words: the regime, what the weights alone would have said, and cures."""
+"""The numbers of a recurrent layer in words: the regime, what the weights alone would have said, and cures."""
 
 import math
 from dataclasses import dataclass
@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from leadline.recurrent.flow_verdict import KEEPS
+
 if TYPE_CHECKING:
     from leadline.recurrent.stability import LayerStability
 
 Regime = Literal["vanishes", "explodes", "stable", "undecided"]
-
-KEEPS = 10.0
-"""A gradient that changes by less than this factor over the whole sequence is called stable."""
 
 PASSES = {"lstm": "the forget gate", "gru": "the update gate"}
 """The gate that passes a state on, of the kinds that have one."""
@@ -51,8 +50,14 @@ def _against_vanishing(layer: "LayerStability") -> tuple[Cure, ...]:
             f"smaller weights and inputs, since the slope of {layer.kind} averages {passing:.2g}: units are saturated"
         )
         found.append(Cure("initialisation", advice))
+    elif layer.kind == "identity" and not dies:
+        advice = f"W_h {math.exp(-rate):.3g} times as large, since a step leaves {math.exp(rate):.2g} of it"
+        found.append(Cure("initialisation", advice))
     elif not is_gated and not dies:
-        advice = f"W_h {math.exp(-rate):.3g} times as large, orthogonal, since a step leaves {math.exp(rate):.2g} of it"
+        advice = (
+            f"a larger or an orthogonal W_h, since a step leaves {math.exp(rate):.2g} of it; measure again, as the "
+            f"slope of {layer.kind} changes with W_h"
+        )
         found.append(Cure("initialisation", advice))
     gate = f"a bias of +1 for {PASSES[layer.kind]}, which averages {passing:.2g}" if is_gated else "an LSTM or a GRU"
     found.append(Cure("gating", f"{gate}, since {half}"))
@@ -67,12 +72,17 @@ def _against_explosion(layer: "LayerStability") -> tuple[Cure, ...]:
     factor = rate * layer.time / math.log(10)
     return (
         Cure("clipping", f"the gradient grows 10^{factor:.1f}-fold over {layer.time} timesteps"),
-        Cure(
-            "initialisation",
-            f"W_h {math.exp(-rate):.3g} times as large, since a step makes it {math.exp(rate):.3g}-fold",
-        ),
+        Cure("initialisation", _smaller(layer, rate)),
         Cure("truncation", f"after {_steps(100, rate)} timesteps it has grown 100-fold"),
     )
+
+
+def _smaller(layer: "LayerStability", rate: float) -> str:
+    """How much smaller weights should be: exactly of a linear layer, and of others as far as it can be said."""
+    grows = f"since a step makes it {math.exp(rate):.3g}-fold"
+    if layer.kind == "identity":
+        return f"W_h {math.exp(-rate):.3g} times as large, {grows}"
+    return f"a smaller W_h, {grows}; measure again, as units that saturate less pass on more"
 
 
 def _steps(factor: float, rate: float) -> str:
@@ -85,6 +95,8 @@ def tell(layer: "LayerStability") -> str:
     """The regime, the numbers side by side, and the cures."""
     rate, error = layer.spectrum[0], layer.error[0]
     number = f"Lyapunov exponent {rate:+.3f} ± {error:.3f} nats per timestep"
+    if np.isneginf(rate):
+        number = "Lyapunov exponent minus infinity"
     match layer.regime:
         case "vanishes":
             shrinking = f", shrinking {math.exp(min(-rate, 700)):.3g}-fold per step back"
@@ -95,6 +107,11 @@ def tell(layer: "LayerStability") -> str:
             said = f"the gradient is stable: it changes less than {KEEPS:.0f}-fold over {layer.time} timesteps"
         case _:
             said = "undecided, since the error leaves it open; a longer sequence or more samples would tell"
+    if layer.dead and layer.dead < layer.samples:
+        largest = layer.exponents[:, 0]
+        others = f"the others have exponent {largest[np.isfinite(largest)].mean():+.3f}"
+        others = others if np.isneginf(rate) else f"in the others {said}"
+        said = f"in {layer.dead} of {layer.samples} samples nothing survives a step; {others}"
     parts = [f"{said} ({number}", *([] if layer.kind in PASSES else [_of_radius(layer)])]
     if layer.measured_slope is not None:
         slope, of_slope = layer.mean_slope
@@ -102,7 +119,7 @@ def tell(layer: "LayerStability") -> str:
         other = "" if layer.is_last_only else ", of a loss that enters at many timesteps"
         told = "the flow has no slope here" if math.isnan(slope) else f"the flow's slope is {slope:+.3f}{spread}{other}"
         parts.append(told)
-    cures = f". Likely cures: {'; '.join(map(str, layer.cures))}" if layer.cures else ""
+    cures = f". What may help: {'; '.join(map(str, layer.cures))}" if layer.cures else ""
     return ", ".join(parts) + ")" + cures
 
 

@@ -62,7 +62,7 @@ DIRECT, CELL = "direct part", "what the cell receives"
 
 def _gradients(layer: LayerFlow) -> dict[str, np.ndarray]:
     """The curves of a layer, medians over the batch: the total under no name, the direct part, and dL/dc_t."""
-    found = {"": median(layer.log_total) / LN10, DIRECT: median(layer.log_direct) / LN10}
+    found = {"": median(layer.log_known) / LN10, DIRECT: median(layer.log_direct) / LN10}
     return found if layer.log_cell_total is None else found | {CELL: median(layer.log_cell_total) / LN10}
 
 
@@ -93,6 +93,9 @@ def _float32_marks(layer: LayerFlow, log10_total: np.ndarray, colour: str) -> li
     found = []
     for what, find in (("underflows", underflow), ("overflows", overflow)):
         t = int(find(log10_total[None] * LN10, layer.direction)[0])
+        if not t and what == "underflows" and layer.lost is not None:
+            known = np.flatnonzero(np.isfinite(log10_total))
+            t = 1 + int(known[0]) if len(known) else 0  # the last timestep on the way back that is known
         if t:
             found.append(
                 {
@@ -141,9 +144,9 @@ def influence_drawing(layer: LayerInfluence) -> Drawing:
     """The influence matrix as a heat map of powers of ten."""
     return heat_map(
         layer.log_norms / LN10,
-        title=f"{layer.title}: how much the loss at k tells the state at t",
+        title=f"{layer.title}: how much loss term k tells the state at t",
         x_label="timestep t",
-        y_label="loss at timestep k",
+        y_label="loss term k",
         scale_label="‖dL<sub>k</sub>/dh<sub>t</sub>‖",
         power_of_ten=True,
     )

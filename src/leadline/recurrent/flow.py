@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
+from leadline import checks
 from leadline.recurrent.place import Placed
 from leadline.sounding import Sounding, Verdict
 
@@ -26,7 +27,8 @@ class LayerFlow(Placed):
     """How much gradient arrives at each timestep of one recurrent layer in one direction, sample by sample.
 
     Logarithms are natural, of 2-norms; the properties without ``log`` are the norms themselves. ``-inf`` says that
-    nothing arrives; NaN, that the sample has no such timestep (padding). Column t - 1 is timestep t.
+    nothing arrives, or, where ``lost`` is true, less than the loop's own precision can hold; NaN says that the sample
+    has no such timestep (padding). Column t - 1 is timestep t.
 
     >>> zeros, initial = np.zeros((1, 3)), np.zeros(1)
     >>> total = np.array([[-4.0, -2.0, 0.0]])
@@ -49,11 +51,22 @@ class LayerFlow(Placed):
     """‖h_t‖."""
     log_cell_total: Float[np.ndarray, "B T"] | None = None
     """ln ‖dL/dc_t‖; ``None`` for a layer without cells."""
+    lost: Bool[np.ndarray, "B T"] | None = None
+    """True where the gradient of a loop written by hand is too small for the loop's precision, such as float32;
+    ``log_total`` reads ``-inf`` there. ``None`` for nowhere.
+    """
+    precision: str | None = None
+    """The floating point that bounds the gradients of a loop written by hand; ``None`` for a layer without bounds."""
 
     @property
     def total(self) -> Float[np.ndarray, "B T"]:
         """‖dL/dh_t‖ in float64; what is below 1e-308 reads 0 here and as a number in ``log_total``."""
         return _exp(self.log_total)
+
+    @property
+    def log_known(self) -> Float[np.ndarray, "B T"]:
+        """``log_total``, NaN where it was lost."""
+        return self.log_total if self.lost is None else np.where(self.lost, np.nan, self.log_total)
 
     @property
     def direct(self) -> Float[np.ndarray, "B T"]:
@@ -77,7 +90,7 @@ class LayerFlow(Placed):
         On its way back from the loss the gradient gets there first, and an ordinary backward pass in float32 reads
         less than the truth from there on, soon zero. A gradient that is exactly zero has not underflowed.
         """
-        return underflow(self.log_total, self.direction)
+        return underflow(self.log_total, self.direction, self.lost)
 
     @property
     def float32_overflow(self) -> Int[np.ndarray, " B"]:
@@ -93,8 +106,8 @@ class LayerFlow(Placed):
     def slope(self, first: int = 0, last: int | None = None) -> Float[np.ndarray, " B"]:
         """Growth of ln ‖dL/dh_t‖ per step of distance from the end, by least squares over t in [first, last).
 
-        Positive where the gradient explodes on its way back, negative where it vanishes. What is zero, infinite or
-        padding is left out.
+        Positive where the gradient explodes on its way back, negative where it vanishes. What is zero, infinite, lost
+        or padding is left out.
 
         Args:
             first: index of the first timestep that counts, from 0.
@@ -102,9 +115,14 @@ class LayerFlow(Placed):
 
         Returns:
             Nats per timestep, one per sample; NaN where fewer than two timesteps are left.
+
+        Raises:
+            InputError: an index that is not a whole number.
         """
+        first = checks.whole_number(first, "first")
+        last = checks.optional_whole_number(last, "last")
         t = np.arange(self.log_total.shape[1], dtype=float)[first:last]
-        curves = np.where(np.isfinite(self.log_total), self.log_total, np.nan)[:, first:last]
+        curves = np.where(np.isfinite(self.log_known), self.log_known, np.nan)[:, first:last]
         centred = np.where(np.isnan(curves), np.nan, t)
         with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of a sample of which nothing is left
@@ -113,9 +131,12 @@ class LayerFlow(Placed):
         return slope if self.direction == "reverse" else -slope
 
 
-def underflow(log_total: Float[np.ndarray, "B T"], direction: str) -> Int[np.ndarray, " B"]:
+def underflow(
+    log_total: Float[np.ndarray, "B T"], direction: str, lost: Bool[np.ndarray, "B T"] | None = None
+) -> Int[np.ndarray, " B"]:
     """Where float32 underflows on the way back from the loss; see :attr:`LayerFlow.float32_underflow`."""
-    return _first(np.isfinite(log_total) & (log_total < FLOAT32[0]), direction)
+    is_below = np.isfinite(log_total) & (log_total < FLOAT32[0])
+    return _first(is_below if lost is None else is_below | lost, direction)
 
 
 def overflow(log_total: Float[np.ndarray, "B T"], direction: str) -> Int[np.ndarray, " B"]:
@@ -169,14 +190,16 @@ class GradientFlow(Sounding):
 
     @property
     def verdict(self) -> Verdict:
-        """Per layer, by how much the gradient changes per step on its way from the last timestep to the first."""
-        return Verdict("; ".join(f"{layer.title}: {_tell(layer)}" for layer in self.layers))
+        """Per layer, by how much dL/dh_t changes on its way back from the loss."""
+        from leadline.recurrent.flow_verdict import describe_flow
+
+        return Verdict("; ".join(f"{layer.title}: {describe_flow(layer)}" for layer in self.layers))
 
     def table(self) -> "pd.DataFrame":
         """One row per layer, sample and timestep.
 
         Columns: ``layer``, ``sample``, ``t``, ``log10_total``, ``log10_direct``, ``log10_recurrent``,
-        ``log10_input`` (base-10 logarithms of norms), ``hidden_norm``.
+        ``log10_input`` (base-10 logarithms of norms), ``hidden_norm``, ``lost`` (see :class:`LayerFlow`).
         """
         import pandas as pd
 
@@ -194,6 +217,7 @@ class GradientFlow(Sounding):
                         "log10_recurrent": layer.log_recurrent.ravel() / LN10,
                         "log10_input": layer.log_input.ravel() / LN10,
                         "hidden_norm": layer.hidden_norm.ravel(),
+                        "lost": False if layer.lost is None else layer.lost.ravel(),
                     }
                 )
             )
@@ -210,71 +234,3 @@ class GradientFlow(Sounding):
         from leadline.recurrent.figure import flow_drawing
 
         return flow_drawing(self)
-
-
-def _tell(layer: LayerFlow) -> str:
-    """What the gradient of one layer does on its way back, the median sample speaking for the batch."""
-    reading = layer.log_total if layer.direction == "forward" else layer.log_total[:, ::-1]
-    start, end = ("first", "last") if layer.direction == "forward" else ("last", "first")
-    present = ~np.isnan(reading)
-    if not np.isfinite(reading).any():
-        return "nothing of the loss arrives" if (reading[present] == -np.inf).all() else "the gradient is infinite"
-    steps = present.sum(axis=1)
-    typical_steps = int(np.median(steps))
-    infinite = np.median((reading == np.inf).sum(axis=1))
-    if infinite >= 1:
-        return f"the gradient is infinite at {int(infinite)} of {typical_steps} timesteps"
-    # How many of the far steps, from the far end on without a gap, receive exactly nothing.
-    begins, is_nothing = np.argmax(present, axis=1), (reading == -np.inf) | ~present
-    dead = np.where(is_nothing.all(axis=1), steps, np.argmin(is_nothing, axis=1) - begins)
-    if np.median(dead) >= 1:
-        return f"the gradient dies: of {typical_steps} timesteps the {start} {int(np.median(dead))} get none"
-    reached = int(np.median(np.isfinite(reading).sum(axis=1)))
-    if reached < 2 <= typical_steps:
-        return f"the loss reaches {reached} of {typical_steps} timesteps, which tells no change"
-    sample = np.arange(len(reading))
-    near, far = reading[sample, begins + steps - 1], reading[sample, begins]
-    sizes = f"from {_power(near)} at the {end} timestep to {_power(far)} at the {start}"
-    slopes = layer.slope()
-    slopes = slopes[np.isfinite(slopes)]
-    if typical_steps < 2 or not len(slopes):
-        return f"how the gradient changes cannot be told from {typical_steps} timestep; {sizes}"
-    slope = float(np.median(slopes))
-    change = f"{'grows' if slope > 0 else 'shrinks'} {math.exp(min(abs(slope), 700)):.3g}-fold per step back"
-    is_larger = bool(np.median(far) > np.median(near))
-    if is_larger != (slope > 0):  # a few steps beside an end weigh little in the line
-        change += f" by the line of best fit, though it is {'larger' if is_larger else 'smaller'} in the end"
-    change = _turn(layer, near, far) or ("keeps its size" if abs(slope) < 0.01 else change)
-    is_fed = change == "keeps its size" and (np.isfinite(layer.log_direct).sum(axis=1) > steps / 2).any()
-    # A sum over terms keeps its size even where each of them dies within a few steps.
-    fed = ", being fed at every timestep: how far one loss term reaches, the influence tells" if is_fed else ""
-    return f"the gradient {change}, {sizes}{_leaving(layer)}{fed}"
-
-
-def _power(log: np.ndarray) -> str:
-    return f"10^{round(float(np.median(log)) / LN10, 1) + 0.0:.1f}"  # + 0.0 makes -0.0 a zero
-
-
-def _turn(layer: LayerFlow, near: np.ndarray, far: np.ndarray) -> str | None:
-    """Where the gradient is much smaller, or much larger, than at both ends: its way is no straight line."""
-    told = np.isfinite(near) & np.isfinite(far)
-    if not told.any():
-        return None
-    finite = np.where(np.isfinite(layer.log_total), layer.log_total, np.nan)
-    finite, near, far = finite[told], near[told], far[told]
-    low, high = np.nanmin(finite, axis=1), np.nanmax(finite, axis=1)
-    turns = (("dips", low, np.minimum(near, far) - low), ("swells", high, high - np.maximum(near, far)))
-    for what, extreme, beyond in turns:
-        if np.median(beyond) > max(LN10, np.median(abs(far - near))):
-            t = int(np.median(np.argmax(finite == extreme[:, None], axis=1))) + 1
-            return f"{what} to {_power(extreme)} around timestep {t}"
-    return None
-
-
-def _leaving(layer: LayerFlow) -> str:
-    """Where float32 loses the median gradient."""
-    told, typical = "", median(layer.log_total)[None]
-    for what, find in (("underflows", underflow), ("overflows", overflow)):
-        (t,) = find(typical, layer.direction)
-        told += f", and float32 {what} at timestep {t}" if t else ""
-    return told

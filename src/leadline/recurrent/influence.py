@@ -1,19 +1,17 @@
-"""The influence matrix ‖dL_k/dh_t‖: how much the loss at timestep k tells the hidden state at timestep t."""
+"""The influence matrix ‖dL_k/dh_t‖: how much loss term k tells the hidden state at timestep t."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int
 
+from leadline import checks
 from leadline.errors import InputError
-from leadline.recurrent.cells import Record
 from leadline.recurrent.flow import LN10
-from leadline.recurrent.place import Placed
-from leadline.recurrent.sweep import Rows
+from leadline.recurrent.place import Placed, chosen_layer
 from leadline.sounding import Sounding, Verdict
 
 if TYPE_CHECKING:
@@ -39,6 +37,8 @@ class LayerInfluence(Placed):
     """ln of the norm of the whole batch's gradient, ``sqrt(sum_b ‖dL_k/dh_{b,t}‖²)``; ``-inf`` for none at all."""
     log_norms_per_sample: Float[np.ndarray, "B K T"] | None = None
     """The same for every sample alone, if it was asked for; NaN where a sample has no such timestep."""
+    offset: int | None = None
+    """Term k enters at timestep k + ``offset``, where another layer of the same call has shown it."""
 
     @property
     def norms(self) -> Float[np.ndarray, "K T"]:
@@ -46,10 +46,20 @@ class LayerInfluence(Placed):
         with np.errstate(over="ignore", under="ignore"):
             return np.exp(self.log_norms)
 
+    @property
+    def timestep_of_term(self) -> Int[np.ndarray, " K"] | None:
+        """The timestep, from 1, at which each term enters; ``None`` where terms and states share no time axis.
+
+        They share one where each term reaches one timestep more than the term before it, as a loss of every timestep
+        does. Two losses of a whole sequence do not, and neither do a decoder's terms against an encoder's states.
+        """
+        offset = entry_offset(self.log_norms, self.direction) if self.offset is None else self.offset
+        return None if offset is None else np.arange(1, 1 + len(self.log_norms)) + offset
+
     def lost_beyond(self, window: int) -> float:
         """Share of all gradient, by norm, that a truncation after ``window`` steps would cut off.
 
-        Formula: ``sum_{|k - t| >= window} ‖dL_k/dh_t‖ / sum ‖dL_k/dh_t‖``.
+        Formula: ``sum_{|k - t| >= window} ‖dL_k/dh_t‖ / sum ‖dL_k/dh_t‖``, k being the timestep of a term.
 
         Args:
             window: how many timesteps back from the loss backpropagation would go, at least 1.
@@ -58,13 +68,11 @@ class LayerInfluence(Placed):
             A share from 0 to 1.
 
         Raises:
-            InputError: a window below 1.
+            InputError: a window below 1, or terms that are not losses of successive timesteps.
         """
-        if window < 1:
-            raise InputError("a window of backpropagation has at least one timestep", got=f"window = {window}")
-        k, t = np.indices(self.log_norms.shape)
-        weights = self._weights()
-        return float(weights[abs(k - t) >= window].sum() / max(weights.sum(), np.finfo(float).tiny))
+        window = checks.whole_number(window, "window", least=1)
+        by_distance = self._by_distance("lost_beyond()")
+        return float(by_distance[window:].sum() / max(by_distance.sum(), np.finfo(float).tiny))
 
     def window_for(self, share: float = 0.99) -> int:
         """The shortest truncation window that keeps ``share`` of all gradient, by norm; see :meth:`lost_beyond`.
@@ -76,20 +84,85 @@ class LayerInfluence(Placed):
             Timesteps, at least 1.
 
         Raises:
+            InputError: a share out of range, or terms that are not losses of successive timesteps.
+        """
+        share = checks.number(share, "share", above=0, most=1)
+        by_distance = self._by_distance("window_for()")
+        kept = np.cumsum(by_distance) / max(by_distance.sum(), np.finfo(float).tiny)
+        enough = np.flatnonzero(kept >= share * (1 - 1e-12))
+        return int(enough[0]) + 1 if len(enough) else 1
+
+    def timesteps_for(self, share: float = 0.99) -> int:
+        """The fewest timesteps that hold ``share`` of all gradient, by norm, wherever they lie.
+
+        Args:
+            share: above 0 and at most 1.
+
+        Raises:
             InputError: a share out of range.
         """
-        if not 0 < share <= 1:
-            raise InputError("a share to keep is above 0 and at most 1", got=f"share = {share}")
-        k, t = np.indices(self.log_norms.shape)
-        weights = self._weights()
-        by_distance = np.bincount(abs(k - t).ravel(), weights.ravel())
-        kept = np.cumsum(by_distance) / max(by_distance.sum(), np.finfo(float).tiny)
-        return int(np.searchsorted(kept, share)) + 1
+        share = checks.number(share, "share", above=0, most=1)
+        by_timestep = np.sort(self._weights().sum(axis=0))[::-1]
+        kept = np.cumsum(by_timestep) / max(by_timestep.sum(), np.finfo(float).tiny)
+        enough = np.flatnonzero(kept >= share * (1 - 1e-12))
+        return int(enough[0]) + 1 if len(enough) else 0
+
+    def _by_distance(self, function: str) -> Float[np.ndarray, " D"]:
+        """All gradient, by norm, by its distance in timesteps from where its term enters."""
+        entries = self.timestep_of_term
+        if entries is None:
+            terms, steps = self.log_norms.shape
+            raise InputError(
+                f"{function} needs one loss term for each of several successive timesteps",
+                got=f"{self.title}: {terms} terms against {steps} timesteps, which share no time axis",
+                cause="losses of the whole sequence, the terms of a decoder, or a model that reads the future",
+                cure="give the loss of each timestep: recurrent.mse(..., per_step=True); "
+                "timesteps_for() needs no time axis",
+            )
+        t = np.arange(1, 1 + self.log_norms.shape[1])
+        distance = abs(entries[:, None] - t)
+        return np.bincount(distance.ravel(), self._weights().ravel())
 
     def _weights(self) -> Float[np.ndarray, "K T"]:
         """The norms, the largest being 1; beside infinite ones all others are nothing."""
         top = self.log_norms.max()
+        if np.isneginf(top):
+            return np.zeros_like(self.log_norms)
         return np.exp(self.log_norms - top) if np.isfinite(top) else (self.log_norms == np.inf).astype(float)
+
+
+def entry_offset(log_norms: Float[np.ndarray, "K T"], direction: str) -> int | None:
+    """The timestep at which term k enters, less k; ``None`` where terms and states share no time axis.
+
+    Term k enters at the latest timestep that it reaches, in the order in which the layer reads. On a common axis no
+    term reaches beyond its own timestep, and more than half of them reach it.
+    """
+    reached = log_norms > -np.inf
+    terms = np.flatnonzero(reached.any(axis=1))
+    if len(log_norms) == 1 == log_norms.shape[1] and len(terms):
+        return 0
+    if len(terms) < 2:
+        return None
+    if direction == "reverse":
+        latest = np.argmax(reached[terms], axis=1)
+        offsets = latest - terms
+        offset = offsets.min()
+    else:
+        latest = log_norms.shape[1] - 1 - np.argmax(reached[terms][:, ::-1], axis=1)
+        offsets = latest - terms
+        offset = offsets.max()
+    is_common = 2 * (offsets == offset).sum() > len(terms)
+    return int(offset) if is_common else None
+
+
+def with_shared_offsets(layers: "Sequence[LayerInfluence]") -> "list[LayerInfluence]":
+    """The same layers; what one layer shows of the time axis holds for all layers of its call."""
+    known: dict[tuple[str, int], int] = {}
+    for layer in layers:
+        offset = entry_offset(layer.log_norms, layer.direction) if layer.offset is None else layer.offset
+        if offset is not None:
+            known.setdefault((layer.name, layer.call), offset)
+    return [dataclasses.replace(layer, offset=known.get((layer.name, layer.call))) for layer in layers]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,11 +192,7 @@ class Influence(Sounding):
     @property
     def verdict(self) -> Verdict:
         """How far back the terms reach, layer by layer."""
-        parts = []
-        for layer in self.layers:
-            window, terms = layer.window_for(), len(layer.log_norms)
-            parts.append(f"{layer.title}: 99 % of all gradient stays within {window} of {terms} timesteps of its loss")
-        return Verdict("; ".join(parts))
+        return Verdict("; ".join(f"{layer.title}: {_reach(layer)}" for layer in self.layers))
 
     def table(self) -> "pd.DataFrame":
         """One row per layer, term and timestep; ``log10_norm`` is the base-10 logarithm of ‖dL_k/dh_t‖."""
@@ -146,187 +215,16 @@ class Influence(Sounding):
         """The same as :meth:`figure`, as Plotly's JSON holds it."""
         from leadline.recurrent.figure import influence_drawing
 
-        return influence_drawing(self.layers[layer])
+        return influence_drawing(chosen_layer(self.layers, layer))
 
 
-def summarise(log: Float[np.ndarray, "K T B"], per_sample: bool) -> dict[str, Any]:
-    """The fields of a :class:`LayerInfluence` from the logarithms of every sample's norms."""
-    present = np.where(np.isnan(log), -np.inf, log)
-    with np.errstate(divide="ignore"):
-        return {
-            "log_norms": np.logaddexp.reduce(2 * present, axis=-1) / 2,
-            "log_norms_per_sample": np.moveaxis(log, -1, 0).copy() if per_sample else None,
-        }
-
-
-CACHE = 8 * 1024**2
-"""Bytes of rows that are swept together: they stay in a last-level cache, and keep the matrix products large."""
-
-LEAST_ROWS = 1024
-"""Fewer rows than these would not keep a matrix product busy."""
-
-RANGE = 1e6
-"""Rows are brought back to norm 1 before they are this much larger or smaller: in float32, one more step can shrink
-a row some 1e13 times before it reads zero.
-"""
-
-BLOCK = 16
-"""Timesteps whose norms are turned into logarithms together."""
-
-
-def influence_sweep(
-    records: Sequence[Record], masks: Sequence[Tensor | None], seeds: Float[Tensor, "T B S"], per_sample: bool
-) -> list[dict[str, Any]]:
-    """All loss terms at once, for a stack that is read forwards, with seeds in its top layer.
-
-    At timestep t the rows of the terms k >= t are stacked: each step is one elementwise stage and one matrix product,
-    G T (T - 1) B H² floating-point operations for a layer of G gates, which is the least that any method needs that
-    forms these vectors. Terms are swept in chunks that fit into the cache. Beside the matrix itself, one row per term
-    of a chunk is kept.
-
-    Args:
-        records: the layers' forward passes, bottom first.
-        masks: what dropout multiplied each layer's input by, shape (T, B, I), or ``None``.
-        seeds: dL_k/dh_k in the top layer, shape (T, B, S).
-        per_sample: as in :class:`LayerInfluence`.
-
-    Returns:
-        The summary of each layer, bottom first.
-    """
-    time, batch = seeds.shape[:2]
-    matrices = [_Matrix.empty(time, batch, per_sample) for _ in records]
-    start = Rows.of(seeds)
-    log = torch.where(start.log.isneginf(), 0, start.log)
-    size = max(record.state_size + len(record.weights.W_x) for record in records) * seeds.element_size()
-    chunk = max(CACHE // (size * batch), LEAST_ROWS // batch, 1) if batch else time
-    for first in range(0, time, chunk):
-        last = min(first + chunk, time)
-        each = zip(records, masks, matrices, strict=True)
-        layers = [_Rows(record, mask, first, last, into) for record, mask, into in each]
-        layers[-1].seed(start.unit[first:last], log[first:last])
-        for t in range(last - 1, -1, -1):
-            above = None
-            for rows in reversed(layers):
-                rows.step_back(t)
-                if above is not None:
-                    rows.receive(t, above)
-                rows.observe(t)
-                above = rows
-        for rows in layers:
-            rows.note()
-    return [matrix.summary() for matrix in matrices]
-
-
-@dataclass(frozen=True, eq=False)
-class _Matrix:
-    """What is found of one layer."""
-
-    log_norms: Float[np.ndarray, "K T"]
-    per_sample: Float[np.ndarray, "B K T"] | None
-
-    @classmethod
-    def empty(cls, time: int, batch: int, per_sample: bool) -> "_Matrix":
-        alone = np.full((batch, time, time), -np.inf, dtype=np.float32) if per_sample else None
-        return cls(np.full((time, time), -np.inf), alone)
-
-    def summary(self) -> dict[str, Any]:
-        """The fields of a :class:`LayerInfluence`."""
-        return {"log_norms": self.log_norms, "log_norms_per_sample": self.per_sample}
-
-
-class _Rows:
-    """The rows dL_k/ds_t of one layer for the terms of a chunk at the current t, row k on the scale ``exp(log[k])``.
-
-    Scales follow the rows before they leave [1 / RANGE, RANGE].
-    """
-
-    def __init__(self, record: Record, mask: Tensor | None, first: int, last: int, into: _Matrix):
-        terms, batch = last - first, record.h.shape[1]
-        self.record, self.mask, self.first, self.last, self.into = record, mask, first, last, into
-        self.unit = record.h.new_zeros(terms, batch, record.state_size)
-        self.log = torch.zeros(terms, batch, dtype=torch.float64, device=record.h.device)
-        self.da = record.scratch(self.unit)
-        self.seen = record.h.new_zeros(BLOCK, terms, batch)
-        self.noted = last
-        """The lowest timestep whose norms are in the matrix; those below wait in ``seen``, the latest first."""
-        self.t = last
-        self.is_far = False
-        """Whether a norm left the range whose squares float64 can hold."""
-
-    def _from(self, t: int) -> int:
-        """The first term of the chunk that is not before t."""
-        return max(t - self.first, 0)
-
-    def step_back(self, t: int) -> None:
-        """From t + 1 to t, for the terms beyond t."""
-        if t + 1 < self.last:
-            beyond = self._from(t + 1)
-            self.record.back(t + 1, self.unit[beyond:], self.da[beyond:])
-
-    def seed(self, unit: Tensor, log: Tensor) -> None:
-        """What the terms enter with, each at its own timestep: until then its row is left alone."""
-        self.unit.copy_(unit)
-        self.log.copy_(log)
-
-    def receive(self, t: int, above: "_Rows") -> None:
-        """What the layer above hands down from its inputs at t, for all terms from t on."""
-        k, size = self._from(t), self.record.h.shape[-1]
-        if t >= self.first:
-            self.log[k] = above.log[k]
-        handed = above.da[k:] @ above.record.weights.W_x
-        if above.mask is not None:
-            handed *= above.mask[t]
-        factor = (above.log[k:] - self.log[k:]).exp().to(handed.dtype).unsqueeze(-1)
-        if bool((factor > RANGE).any()):  # the layer above is much larger: its scale is taken over
-            self.note()
-            top = torch.maximum(above.log[k:], self.log[k:])
-            self.unit[k:] *= (self.log[k:] - top).exp().to(handed.dtype).unsqueeze(-1)
-            factor = (above.log[k:] - top).exp().to(handed.dtype).unsqueeze(-1)
-            self.log[k:] = top
-        self.unit[k:, :, :size].add_(handed.mul_(factor))
-
-    def observe(self, t: int) -> None:
-        """See the norms at t, mend the scales, and prepare the next step back."""
-        k, size = self._from(t), self.record.h.shape[-1]
-        rows, da, seen, self.t = self.unit, self.da, self.seen[self.noted - t - 1], t
-        if k:  # of a term that has not entered yet nothing was ever seen: zero
-            rows, da, seen = rows[k:], da[k:], seen[k:]
-        if size == rows.shape[-1]:
-            whole = torch.linalg.vector_norm(rows, dim=-1, out=seen)
-        else:
-            torch.linalg.vector_norm(rows[..., :size], dim=-1, out=seen)
-            whole = torch.linalg.vector_norm(rows, dim=-1)
-        low, high = (float(bound) for bound in torch.aminmax(whole))
-        if not (low >= 1 / RANGE and high <= RANGE):
-            self._mend(k, whole)
-        if self.noted - self.t == BLOCK:
-            self.note()
-        self.record.arguments(t, rows, da)
-
-    def _mend(self, k: int, whole: Tensor) -> None:
-        """Bring the rows from k on back to norm 1, if it is not for zeros only that they seem too small."""
-        present = torch.where(whole > 0, whole, 1)
-        low, high = (float(bound) for bound in torch.aminmax(present))
-        if low < 1 / RANGE or high > RANGE:
-            self.is_far |= low < 1e-100 or high > 1e100
-            self.note()
-            self.unit[k:].div_(present.unsqueeze(-1))
-            self.log[k:].add_(present.double().log_())
-
-    def note(self) -> None:
-        """Write the norms that were seen into the matrix, on the scale on which they were seen."""
-        count = self.noted - self.t
-        if not count:
-            return
-        seen, top = self.seen[:count].flip(0).double(), self.log.amax(-1)
-        terms, steps = slice(self.first, self.last), slice(self.t, self.noted)
-        if self.into.per_sample is not None or self.is_far:
-            alone = seen.log().add_(self.log)
-            whole = torch.logsumexp(2 * alone, -1)
-            if self.into.per_sample is not None:
-                self.into.per_sample[:, terms, steps] = alone.permute(2, 1, 0).cpu().numpy()
-        else:
-            weights = (2 * (self.log - top.unsqueeze(-1))).exp_()
-            whole = seen.square_().mul_(weights).sum(-1).log_().add_(2 * top)
-        self.into.log_norms[terms, steps] = (whole / 2).T.cpu().numpy()
-        self.noted = self.t
+def _reach(layer: LayerInfluence) -> str:
+    """How far back the terms reach, or, where distances mean nothing, how many timesteps they reach."""
+    terms, steps = layer.log_norms.shape
+    if np.isneginf(layer.log_norms).all():
+        return "nothing of any term arrives"
+    if np.isposinf(layer.log_norms).any():
+        return f"the gradient is infinite in {int(np.isposinf(layer.log_norms).any(axis=1).sum())} of {terms} terms"
+    if layer.timestep_of_term is None:
+        return f"99 % of all gradient of {terms} terms lies in {layer.timesteps_for()} of {steps} timesteps"
+    return f"99 % of all gradient stays within {layer.window_for()} of {steps} timesteps of its loss"

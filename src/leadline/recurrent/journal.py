@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from leadline import checks
 from leadline.errors import SaveError
 from leadline.storage import lock_file
 
@@ -32,11 +33,9 @@ def append_metrics(path: str | PathLike[str], step: int, scalars: Mapping[str, f
     Raises:
         SaveError: the file cannot be written; its whole lines are kept.
     """
-    path = Path(path)
+    path = checks.path(path, "path")
     written = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
     line = json.dumps({"step": step, **written}, ensure_ascii=False, allow_nan=False) + "\n"
-    if path.exists() and not path.is_file():
-        raise SaveError(f"could not write {path}: it is a folder, a pipe or a device")
     try:
         with lock_file(path, patience=PATIENCE), path.open("a+b") as file:
             _cut_half_line(file, path)
@@ -73,8 +72,9 @@ def read_metrics(path: str | PathLike[str]) -> "pd.DataFrame":
     """
     import pandas as pd
 
+    path = checks.path(path, "path")
     try:
-        lines = Path(path).read_bytes().split(b"\n")[:-1]  # behind the last line's end there is nothing, or half a line
+        lines = path.read_bytes().split(b"\n")[:-1]  # behind the last line's end there is nothing, or half a line
     except OSError as error:
         raise SaveError(f"could not read {path}: {error.strerror or error}") from error
     records = {}

@@ -2,16 +2,23 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from leadline import checks
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
 
 Nonlinearity = Literal["tanh", "relu", "identity"]
+
+LARGEST_SIZE = 2**16
+"""More layers, inputs or units than these would fill any memory."""
+
+LONGEST = 10**6
+"""Sequences with more timesteps, and batches with more sequences, would fill any memory."""
 
 SIGMA = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda a: a}
 """The nonlinearity by its name."""
@@ -106,15 +113,48 @@ class Network(nn.Module):
         self.layers: Sequence[Layer] = cast("Sequence[Layer]", nn.ModuleList(layers))
 
     def forward(
-        self, x: Float[Tensor, "B T I"]
+        self, x: Float[Tensor, "B T I"], hx: None = None
     ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "L B H"] | tuple[Float[Tensor, "L B H"], Float[Tensor, "L B H"]]]:
-        """All states of the top layer, and the last state of every layer: h, or (h, c) for the LSTM."""
+        """All states of the top layer, and the last state of every layer: h, or (h, c) for the LSTM.
+
+        Args:
+            x: inputs, batch first.
+            hx: must be ``None``, as these layers start from zero.
+
+        Raises:
+            InputError: inputs of another shape or dtype, or an initial state.
+        """
+        self._check(x, hx)
         last = []
         for layer in self.layers:
             x, state = layer(x)
             last.append(state)
         h, *c = (torch.stack(parts) for parts in zip(*last, strict=True))
         return x, (h, c[0]) if c else h
+
+    def _casts(self, x: Tensor) -> bool:
+        return x.is_floating_point() and not x.is_meta and torch.is_autocast_enabled(x.device.type)
+
+    def _check(self, x: Any, hx: Any) -> None:
+        """Refuse inputs that do not fit, before torch does, which does not know their names."""
+        weight = self.layers[0].W_x
+        is_dense = isinstance(x, Tensor) and x.layout is torch.strided
+        has_shape = is_dense and x.dim() == 3 and x.shape[2] == self.input_size and x.shape[1] > 0
+        has_dtype = is_dense and (x.dtype == weight.dtype or self._casts(x))
+        if has_shape and has_dtype and hx is None:
+            return
+        kind = type(self).__name__
+        if hx is not None:
+            raise InputError(
+                "the layers of leadline.recurrent start from zero",
+                got=f"hx = {checks.shown(hx)}",
+                cure=f"torch.nn.{kind} takes initial states",
+            )
+        raise InputError(
+            f"{kind} needs inputs x of shape (batch, time, {self.input_size}), {weight.dtype}".replace("torch.", ""),
+            got=f"x = {checks.shown(x)}",
+            cause="torch.from_numpy(x) makes a tensor" if hasattr(x, "__array__") and not is_dense else None,
+        )
 
 
 class RNN(Network):
@@ -152,13 +192,10 @@ class RNN(Network):
         *,
         seed: int | None = None,
     ):
-        if nonlinearity not in SIGMA:
-            raise InputError(
-                "the nonlinearity is one of " + ", ".join(get_args(Nonlinearity)),
-                got=f"nonlinearity = {nonlinearity!r}",
-            )
-        sizes, draw = _sizes(input_size, hidden_size, num_layers), torch_generator(seed, "recurrent.weights")
-        super().__init__([RNNLayer(nonlinearity, *size, generator=draw) for size in sizes])
+        kind = cast("Nonlinearity", checks.choice(nonlinearity, "nonlinearity", SIGMA))
+        sizes = _sizes(input_size, hidden_size, num_layers)
+        draw = torch_generator(checks.optional_seed(seed), "recurrent.weights")
+        super().__init__([RNNLayer(kind, *size, generator=draw) for size in sizes])
 
 
 class LSTM(Network):
@@ -188,7 +225,8 @@ class LSTM(Network):
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, seed: int | None = None):
-        sizes, draw = _sizes(input_size, hidden_size, num_layers), torch_generator(seed, "recurrent.weights")
+        sizes = _sizes(input_size, hidden_size, num_layers)
+        draw = torch_generator(checks.optional_seed(seed), "recurrent.weights")
         super().__init__([LSTMLayer(*size, generator=draw) for size in sizes])
 
 
@@ -216,12 +254,13 @@ class GRU(Network):
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, seed: int | None = None):
-        sizes, draw = _sizes(input_size, hidden_size, num_layers), torch_generator(seed, "recurrent.weights")
+        sizes = _sizes(input_size, hidden_size, num_layers)
+        draw = torch_generator(checks.optional_seed(seed), "recurrent.weights")
         super().__init__([GRULayer(*size, generator=draw) for size in sizes])
 
 
 def _sizes(input_size: int, hidden_size: int, num_layers: int) -> list[tuple[int, int]]:
-    for name, size in {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}.items():
-        if size < 1:
-            raise InputError(f"{name} must be at least 1", got=f"{name} = {size}")
+    input_size = checks.whole_number(input_size, "input_size", least=1, most=LARGEST_SIZE)
+    hidden_size = checks.whole_number(hidden_size, "hidden_size", least=1, most=LARGEST_SIZE)
+    num_layers = checks.whole_number(num_layers, "num_layers", least=1, most=LARGEST_SIZE)
     return [(input_size if layer == 0 else hidden_size, hidden_size) for layer in range(num_layers)]

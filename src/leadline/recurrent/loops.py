@@ -1,122 +1,21 @@
-"""Loops written by hand: which of their states follow one another.
+"""Loops written by hand: records their states, and finds which of them follow one another.
 
-Autograd sees every state of such a loop, so that nothing has to be replayed. What reads a state is given a copy of it:
-the gradient at the copy is the total.
+Autograd sees every state of such a loop, so that nothing has to be replayed.
 """
 
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from leadline.errors import InputError
-from leadline.recurrent.replay import computed_in, not_numbers
-
-CELLS = (nn.RNNCell, nn.LSTMCell, nn.GRUCell)
-"""What is hooked in a loop."""
-
-Cell = nn.RNNCell | nn.LSTMCell | nn.GRUCell
-Gradients = Sequence[Tensor | None]
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """One state: h, and c for the LSTM."""
-
-    made: tuple[Tensor, ...]
-    """As the step computed it."""
-    shown: tuple[Tensor, ...]
-    """The copies that everything else reads."""
-    origins: dict["Chain", int]
-    """The latest state of each chain that it was computed from, by a way without another state of that chain's name."""
-    x: Tensor | None = None
-    """A cell's input."""
-    before: tuple[Tensor, ...] = ()
-    """What a cell was given as the state before; nothing for zeros."""
-    versions: tuple[int, ...] = ()
-    dtype: torch.dtype = torch.float32
-    """What the step was computed in."""
-
-
-@dataclass(eq=False)
-class Chain:
-    """States that follow one another."""
-
-    name: str
-    number: int
-    """0 for the first chain of its name."""
-    module: Cell | None
-    """``None`` for states that the loop marked itself."""
-    states: list[State] = field(default_factory=list)
-
-    @property
-    def outputs(self) -> tuple[Tensor, ...]:
-        """Everything that a loss can reach the chain through: h_1 … h_T, then c_1 … c_T."""
-        return tuple(shown for part in zip(*(state.shown for state in self.states), strict=True) for shown in part)
-
-    @property
-    def made(self) -> tuple[Tensor, ...]:
-        """The same states as their steps computed them."""
-        return tuple(made for part in zip(*(state.made for state in self.states), strict=True) for made in part)
-
-    @property
-    def title(self) -> str:
-        """The name, and the number if it is not the first."""
-        return self.name + (f", loop {self.number + 1}" if self.number else "")
-
-    def naming(self) -> dict[str, Any]:
-        """How a layer is told from others."""
-        return {"name": self.name, "index": 0, "direction": "forward", "call": self.number}
-
-    def hidden(self) -> Tensor:
-        """h_1 … h_T, shape (T, B, H)."""
-        return torch.stack([flat(state.shown[0].detach()) for state in self.states])
-
-    def rows(self, gradients: Gradients, part: int = 0) -> Tensor:
-        """The gradients of one part of the states, shape (T, B, H)."""
-        time = len(self.states)
-        own = zip(gradients[part * time : (part + 1) * time], self.states, strict=True)
-        return torch.stack([flat(torch.zeros_like(state.made[part]) if g is None else g) for g, state in own])
-
-    def check(self, may_be_nan: bool = False) -> None:
-        """Refuse states that were changed since, and those that are not numbers."""
-        for t, state in enumerate(self.states, 1):
-            versions = tuple(shown._version for shown in state.shown)
-            if versions != state.versions or not all(shown.requires_grad for shown in state.shown):
-                raise InputError(
-                    "a recorded state must be as it was when it was recorded",
-                    got=f"{self.title}: the state of timestep {t} was changed in place",
-                    cause="an operation whose name ends in an underscore, such as relu_ or detach_",
-                    cure="use the one without it: h = h.detach()",
-                )
-        hidden = self.hidden()
-        bad = hidden.isnan().any(-1)
-        if not may_be_nan and bool(bad.any()):
-            raise not_numbers(self.title, hidden, bad)
-
-
-def check_loops(calls: Sequence[Any]) -> None:
-    """Refuse what :meth:`Chain.check` refuses, and marked states none of which was computed from another."""
-    chains = [call for call in calls if isinstance(call, Chain)]
-    for chain in chains:
-        chain.check()
-    lengths: dict[str, list[int]] = {}
-    for chain in chains:
-        if chain.module is None:
-            lengths.setdefault(chain.name, []).append(len(chain.states))
-    for name, found in lengths.items():
-        if len(found) > 1 and max(found) == 1:
-            raise InputError(
-                "a loop goes on with what record returned",
-                got=f"{len(found)} states {name!r}, none of them computed from another",
-                cause="recurrent.record(h) without h =, a state detached in every step, or a tensor beside the loop",
-                cure="h = recurrent.record(h), before the state is read",
-            )
+from leadline.recurrent.ancestry import Ancestry, Edge
+from leadline.recurrent.chains import Cell, Chain, Key, Origin, State
+from leadline.recurrent.replay import computed_in
+from leadline.recurrent.snapshot import Snapshot
 
 
 class Loops:
@@ -124,48 +23,92 @@ class Loops:
 
     Args:
         calls: where chains are added as they begin.
-        watch: is given every copy that is shown.
+        watch: is given every tensor at which a total gradient is read.
     """
 
     def __init__(self, calls: list[Any], watch: Callable[[Tensor], object]):
-        self.calls, self.watch = calls, watch
-        self.is_without_graph = False
-        """Whether a state was met that has no gradient."""
-        self._known: dict[Any, tuple[Chain, int]] = {}
-        self._barren: set[Any] = set()
+        self.calls = calls
+        self.watch = watch
+        self.without_graph: str | None = None
+        """Why a state that was met has no gradient; ``None`` if none was met."""
+        self.is_marked_elsewhere = False
+        """True if another thread has marked a state meanwhile."""
+        self._ancestry = Ancestry()
         self._numbers: Counter[str] = Counter()
+        self._frames: list[tuple[str, int]] = []
+        self._frame_count = 0
+        self._thread = threading.get_ident()
+
+    def enter(self, path: str) -> None:
+        """A module's forward pass begins."""
+        if threading.get_ident() == self._thread:
+            self._frame_count += 1
+            self._frames.append((path, self._frame_count))
+
+    def leave(self) -> None:
+        """The innermost forward pass ends."""
+        if threading.get_ident() == self._thread and self._frames:
+            self._frames.pop()
 
     def mark(self, name: str, h: Tensor) -> Tensor:
         """A state of a loop that marks its own."""
         if not h.requires_grad:
-            self.is_without_graph = True
+            self.without_graph = why_without_graph()
             return h
+        path, frame = self._frames[-1] if self._frames else ("", 0)
+        key = (path, name)
         origins = self._origins([h])
-        chain = self._continued(name, origins, is_cell=False) or self._begin(name, None)
-        return self._append(chain, (h,), origins)[0]
+        chain = self._continued(key, origins, [h], frame, is_cell=False)
+        if chain is None:
+            chain = self._begin(f"{path}.{name}" if path else name, key, None)
+        shown = self._append(chain, (h,), origins, also={"state before its mark": h}, frame=frame)
+        self._ancestry.remember(_edge(h), chain, len(chain.states) - 1)
+        self.watch(h)
+        return shown[0]
 
-    def cell(self, name: str, module: Cell, given: dict[str, Any], returned: Any) -> Any:
-        """The state that a call of a cell makes."""
+    def cell(
+        self, name: str, module: Cell, given: dict[str, Any], returned: Any, weights: dict[str, Tensor | None]
+    ) -> Any:
+        """The state that a call of a cell makes, with the weights that the call has used."""
         made = returned if isinstance(returned, tuple) else (returned,)
         if not made[0].requires_grad:
-            self.is_without_graph = True
+            self.without_graph = why_without_graph()
             return returned
         hx = given.get("hx")
         before = () if hx is None else (hx,) if isinstance(hx, Tensor) else tuple(hx)
-        chain = self._continued(name, self._origins(before), is_cell=True) or self._begin(name, module)
-        detached = {"x": given["input"].detach(), "before": tuple(part.detach() for part in before)}
-        shown = self._append(chain, made, self._origins(made), **detached)
+        key = (name, "cell")
+        chain = self._continued(key, self._origins(before), before, 0, is_cell=True)
+        if chain is None:
+            chain = self._begin(name, key, module)
+        x = given["input"].detach()
+        shown = self._append(
+            chain,
+            made,
+            self._origins(made),
+            also={"input": x} | {key: weight for key, weight in weights.items() if weight is not None},
+            x=x,
+            before=tuple(part.detach() for part in before),
+            weights=tuple(weights.values()),
+        )
+        for part in shown:
+            self.watch(part)
         return shown if isinstance(returned, tuple) else shown[0]
 
-    def _begin(self, name: str, module: Cell | None) -> Chain:
-        chain = Chain(name, self._numbers[name], module)
+    def _begin(self, name: str, key: Key, module: Cell | None) -> Chain:
+        chain = Chain(name, self._numbers[name], module, key)
         self._numbers[name] += 1
         self.calls.append(chain)
         return chain
 
     def _append(
-        self, chain: Chain, made: tuple[Tensor, ...], origins: dict[Chain, int], **more: Any
+        self,
+        chain: Chain,
+        made: tuple[Tensor, ...],
+        origins: dict[Chain, Origin],
+        also: dict[str, Tensor],
+        **more: Any,
     ) -> tuple[Tensor, ...]:
+        """Add a state to its chain. ``also`` holds tensors besides the state that have to stay as they are."""
         if chain.states and chain.states[-1].made[0].shape != made[0].shape:
             raise InputError(
                 "the states of one loop have one shape",
@@ -175,115 +118,132 @@ class Loops:
                 cure="keep the batch whole and mask what has ended; name each loop: recurrent.record(h, 'upper')",
             )
         shown = tuple(part.clone() for part in made)
-        versions = tuple(part._version for part in shown)
-        chain.states.append(State(made, shown, origins, versions=versions, dtype=computed_in(made[0]), **more))
+        seen = Snapshot.of([*(("state", part) for part in shown), *also.items()])
+        chain.states.append(State(made, shown, origins, seen, dtype=computed_in(made[0]), **more))
         for part in shown:
-            self._known[part.grad_fn] = (chain, len(chain.states) - 1)
-            self.watch(part)
+            self._ancestry.remember(_edge(part), chain, len(chain.states) - 1)
         return shown
 
-    def _origins(self, tensors: Sequence[Tensor]) -> dict[Chain, int]:
-        """See :class:`State`. The graph is walked to the nearest states only; what lies behind them is known."""
-        seen: set[Any] = set()
-        found: dict[Chain, int] = {}
-        open_nodes: list[Any] = [tensor.grad_fn for tensor in tensors]
-        while open_nodes:
-            node = open_nodes.pop()
-            if node is None or node in seen or node in self._barren:
-                continue
-            seen.add(node)
-            if node not in self._known:
-                open_nodes += [other for other, _ in node.next_functions]
-                continue
-            chain, t = self._known[node]
-            behind = {other: s for other, s in chain.states[t].origins.items() if other.name != chain.name}
-            for origin, s in [(chain, t), *behind.items()]:
-                found[origin] = max(s, found.get(origin, 0))
-        if not found:  # what feeds every step, such as an embedding of the whole input, is walked once
-            self._barren |= seen
-        return found
+    def _origins(self, tensors: Sequence[Tensor]) -> dict[Chain, Origin]:
+        """The states that tensors were computed from; those behind a state of another loop count too."""
+        found = self._ancestry.reads(_edge(tensor) for tensor in tensors if tensor.requires_grad)
+        origins: dict[Chain, Origin] = {chain: Origin.of(reads) for chain, reads in found.items()}
+        for chain, reads in found.items():
+            for t in reads.alone:
+                for other, origin in _behind(chain, t):
+                    origins[other] = origins.get(other, Origin()).and_of(origin)
+            for t in reads.joined:
+                for other, origin in _behind(chain, t):
+                    joined = origin.through_a_join(len(reads.joined))
+                    origins[other] = origins.get(other, Origin()).and_of(joined)
+        return origins
 
-    def _continued(self, name: str, origins: dict[Chain, int], is_cell: bool) -> Chain | None:
-        """The chain of that name whose last state was read; ``None`` where a new one begins."""
-        states = {chain: t for chain, t in origins.items() if chain.name == name}
-        ends = [chain for chain, t in states.items() if t == len(chain.states) - 1]
+    def _continued(
+        self, key: Key, origins: dict[Chain, Origin], tensors: Sequence[Tensor], frame: int, is_cell: bool
+    ) -> Chain | None:
+        """The chain of this key that a new state continues; ``None`` where it begins a new one.
+
+        A state continues the chain whose last state it has read by itself. A state that has read the last state only
+        together with others is the first one of a layer above, or of a loop that reads a window of its states.
+        """
+        own = {chain: origin for chain, origin in origins.items() if chain.key == key}
+        ends = [chain for chain, origin in own.items() if origin.alone == len(chain.states) - 1]
+        if len(ends) > 1:
+            ends = [chain for chain in ends if chain.states[-1].frame == frame] if frame else ends
         if len(ends) == 1:
             return ends[0]
-        if ends or (states and not is_cell):
-            raise _not_one_loop(name, states)
+        if ends:
+            raise _not_one_loop(key, own)
+        for chain, origin in own.items():
+            if origin.joined == len(chain.states) - 1 and _continues_window(chain, origin, tensors, frame):
+                return chain
+        has_read_an_earlier_one = [
+            chain for chain, origin in own.items() if origin.alone >= 0 and chain.states[-1].frame == frame
+        ]
+        if has_read_an_earlier_one and not is_cell:
+            raise _not_one_loop(key, own)
         return None
 
 
-def _not_one_loop(name: str, states: dict[Chain, int]) -> InputError:
-    read = ", ".join(f"{t + 1} of {len(chain.states)} of {chain.title}" for chain, t in list(states.items())[:3])
+def _behind(chain: Chain, t: int) -> list[tuple[Chain, Origin]]:
+    """The states of other loops that a state was computed from."""
+    return [(other, origin) for other, origin in chain.states[t].origins.items() if other.key != chain.key]
+
+
+def _continues_window(chain: Chain, origin: Origin, tensors: Sequence[Tensor], frame: int) -> bool:
+    """True if a state that has read joined states of a chain goes on with this chain.
+
+    A loop that reads a window of its states reads at most one state more in each step. Where all states were read, as
+    from a buffer or by a layer above, the gradient decides: the first state of a layer above does not depend on the
+    last state of the layer below, or depends on others too.
+    """
+    last = chain.states[-1]
+    before = last.origins.get(chain, Origin())
+    was_one_frame = len(chain.states) > 1 and chain.states[-2].frame == last.frame
+    is_same_loop = last.frame == frame or not was_one_frame
+    grows_slowly = origin.count_joined <= max(before.count_joined, before.count_alone) + 1
+    if is_same_loop and grows_slowly:
+        has_read_all = origin.count_joined == len(chain.states)
+        return not has_read_all or _depends_on(tensors, [last.shown[0]])[0]
+    depends = _depends_on(tensors, [state.shown[0] for state in chain.states])
+    return depends[-1] and not any(depends[:-1])
+
+
+def _depends_on(tensors: Sequence[Tensor], states: Sequence[Tensor]) -> list[bool]:
+    """For each state, True if the tensors depend on it by a way without another one of these states."""
+    roots = [tensor for tensor in tensors if tensor.requires_grad]
+    generator = torch.Generator(roots[0].device).manual_seed(0)
+    seeds = [
+        torch.rand(root.shape, generator=generator, device=root.device, dtype=torch.float32).to(root.dtype) + 0.5
+        for root in roots
+    ]
+    depends = [False] * len(states)
+
+    def stop(index: int):
+        def hook(gradient: Tensor) -> Tensor:
+            depends[index] = bool((gradient != 0).any())
+            return torch.zeros_like(gradient)
+
+        return hook
+
+    handles = [state.register_hook(stop(index)) for index, state in enumerate(states)]
+    try:
+        torch.autograd.grad(roots, states, seeds, retain_graph=True, allow_unused=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return depends
+
+
+def _not_one_loop(key: Key, states: dict[Chain, Origin]) -> InputError:
+    read = [f"{origin.alone + 1} of {len(chain.states)} of {chain.title}" for chain, origin in states.items()]
+    name = next(iter(states)).name
+    is_merged = sum(origin.alone >= 0 for origin in states.values()) > 1
+    merged = "a tree, in which a state follows several others; or a layer that reads two loops of its own name"
+    skipped = "two loops, or two layers, whose states have one name; or a tree, in which several states follow one"
     return InputError(
         "each state of a loop is computed from the one before it, and from no other of its name",
-        got=f"a state {name!r} that was computed from timestep {read}",
-        cause="two loops, or two layers, whose states have one name",
-        cure="name them: h = recurrent.record(h, 'lower')",
+        got=f"a state {name!r} that was computed from timestep {' and '.join(read[:3])}",
+        cause=merged if is_merged else skipped,
+        cure=f"name the loops: h = recurrent.record(h, 'lower'); a tree has no timesteps to trace{_where(key)}",
     )
 
 
-_ACTIVE: ContextVar[tuple[Loops, ...]] = ContextVar("loops", default=())
+def _where(key: Key) -> str:
+    return f" (the state was recorded in module {key[0]!r})" if key[0] and key[1] != "cell" else ""
 
 
-def record(h: Tensor, name: str = "state") -> Tensor:
-    """Mark a state of a loop that was written by hand: ``h = recurrent.record(h)``, as soon as it is computed.
-
-    Outside :func:`leadline.recurrent.trace` this is the identity. Inside, the loop has to go on with what is returned,
-    a copy of ``h``: it is where the gradient is read. States follow one another where each is computed from the one
-    before; a state that is computed from none begins a new loop, such as the second forward pass inside the block.
-    ``torch.nn.RNNCell``, ``LSTMCell`` and ``GRUCell`` are recorded without being marked.
-
-    Args:
-        h: the state, shape (B, ...): the batch first; or (H,), a single vector.
-        name: what the flow calls it. Each loop that reads another one's states, such as a layer above, needs a name of
-            its own.
-
-    Returns:
-        The state to go on with, of equal values.
-
-    Raises:
-        InputError: ``h`` is not a tensor of numbers with a batch, its shape has changed within the loop, or two loops
-            share a name.
-
-    >>> import torch
-    >>> from leadline import recurrent
-    >>> class Leaky(torch.nn.Module):
-    ...     def forward(self, x):
-    ...         h = torch.zeros_like(x[0])
-    ...         for x_t in x:
-    ...             h = recurrent.record(0.5 * h + x_t)
-    ...         return h
-    >>> model = Leaky()
-    >>> with recurrent.trace(model) as tape:
-    ...     loss = model(torch.ones(4, 2, 1, requires_grad=True)).sum()
-    >>> tape.gradient_flow(loss).layers[0].total[0]
-    array([0.125, 0.25 , 0.5  , 1.   ])
-    """
-    if not isinstance(h, Tensor) or not h.is_floating_point() or h.dim() == 0:
-        got = f"{h.dtype}, shape {tuple(h.shape)}" if isinstance(h, Tensor) else type(h).__name__
-        raise InputError(
-            "a state to record is a tensor of real numbers, of shape (batch, ...)",
-            got=got,
-            cause="a pair (h, c)" if isinstance(h, tuple) else None,
-            cure="record each part: h, c = record(h, 'h'), record(c, 'c')" if isinstance(h, tuple) else None,
-        )
-    for loops in _ACTIVE.get():
-        h = loops.mark(name, h)
-    return h
+def why_without_graph() -> str:
+    """Why a state that is made now has no gradient."""
+    if torch.is_inference_mode_enabled():
+        return "a forward pass under torch.inference_mode()"
+    if not torch.is_grad_enabled():
+        return "a forward pass under torch.no_grad()"
+    if torch._C._dispatch_tls_is_dispatch_key_excluded(torch._C.DispatchKey.AutogradOther):
+        return "a step inside an operator of torch, such as torch.scan, which computes its gradient apart"
+    return "a forward pass in which neither the parameters nor the inputs require a gradient"
 
 
-@contextmanager
-def listening(loops: Loops) -> Iterator[None]:
-    """Inside the block, what is marked goes to ``loops``."""
-    token = _ACTIVE.set((*_ACTIVE.get(), loops))
-    try:
-        yield
-    finally:
-        _ACTIVE.reset(token)
-
-
-def flat(x: Tensor) -> Tensor:
-    """Shape (B, everything else); a single vector is a batch of one."""
-    return x.unsqueeze(0) if x.dim() == 1 else x.flatten(1)
+def _edge(tensor: Tensor) -> Edge:
+    """Where a tensor stands in the graph."""
+    return torch.autograd.graph.get_gradient_edge(tensor)[:2]

@@ -41,7 +41,9 @@ class Spectrum:
     exponents: Float[np.ndarray, "B K"]
     """By sample; ``-inf`` for a direction that is lost altogether, NaN for a sample that ends before the transient."""
     error: Float[np.ndarray, " K"]
-    """Finite-size error of their mean over the batch; infinite where one step was all there was."""
+    """Finite-size error of the mean over the samples that keep the direction; infinite where one step was all there
+    was.
+    """
     steps: Float[np.ndarray, " B"]
     """Timesteps that were averaged over."""
 
@@ -107,18 +109,31 @@ def _stretch(record: Record, q: Tensor, first: int, last: int) -> tuple[Tensor, 
 
 
 def _summary(grown: Float[np.ndarray, "N B K"], steps: Float[np.ndarray, "N B"]) -> Spectrum:
-    """Exponents of every sample and the error of their mean, from the growth in every part of the sequence."""
+    """Exponents of every sample and the error of their mean, from the growth in every part of the sequence.
+
+    The vectors of a finite sequence may have grown in another order than they were drawn, so each sample's exponents
+    are sorted. A sample that loses a direction has no part in that direction's error.
+    """
+    order = np.argsort(-grown.sum(0), axis=-1, kind="stable")
+    grown = np.take_along_axis(grown, order[None], axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         total = steps.sum(0)
         exponents = grown.sum(0) / total[:, None]
-        rates, weights = grown / steps[..., None], steps / steps.sum()
-        mean = (grown.sum((0, 1)) / steps.sum())[None, None]
-        parts = int((steps > 0).sum())
-        spread = np.sqrt(np.nansum(weights[..., None] * (rates - mean) ** 2, (0, 1)) / max(parts - 1, 1))
+        is_kept = np.isfinite(exponents)
+        counted = steps[..., None] * is_kept
+        growth = np.where(is_kept, grown, 0)
+        all_steps = counted.sum((0, 1))
+        rates = np.where(counted > 0, growth / counted, 0)
+        mean = growth.sum((0, 1)) / all_steps
+        parts = (counted > 0).sum((0, 1))
+        weights = counted / all_steps
+        spread = np.sqrt((weights * (rates - mean) ** 2).sum((0, 1)) / np.maximum(parts - 1, 1))
         half = len(grown) // 2
-        early, late = grown[:half].sum((0, 1)) / steps[:half].sum(), grown[half:].sum((0, 1)) / steps[half:].sum()
-        error = np.maximum(spread, np.abs(late - early) / 2) if half else np.full(grown.shape[-1], np.inf)
-    return Spectrum(exponents, np.where(np.isneginf(mean[0, 0]), 0.0, error), total)
+        early = growth[:half].sum((0, 1)) / counted[:half].sum((0, 1))
+        late = growth[half:].sum((0, 1)) / counted[half:].sum((0, 1))
+        drift = np.nan_to_num(np.abs(late - early) / 2)
+        error = np.maximum(spread, drift) if half else np.full(grown.shape[-1], np.inf)
+    return Spectrum(exponents, np.where(is_kept.any(0), error, 0.0), total)
 
 
 def _in_double(value: Any) -> Any:

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from leadline import checks
 from leadline.errors import InputError, LeadlineError, describe
 from leadline.recurrent.arrival import arrive
+from leadline.recurrent.chains import Chain
 from leadline.recurrent.flow import LayerFlow
 from leadline.recurrent.journal import append_metrics
 from leadline.recurrent.loop_arrival import total_flow
-from leadline.recurrent.loops import Chain
+from leadline.recurrent.losses import checked_model
 from leadline.recurrent.recording import Entry, recording
 from leadline.recurrent.replay import Call, replay, wide
 from leadline.recurrent.tracing import total_of_layer, uncast
@@ -54,7 +56,7 @@ class GradientMonitor:
             step and the scalars.
 
     Raises:
-        InputError: ``every``, ``max_norm`` or ``samples`` out of range.
+        InputError: no torch module, ``every``, ``max_norm`` or ``samples`` out of range, or no place to write to.
 
     >>> import torch
     >>> from leadline import recurrent
@@ -84,14 +86,18 @@ class GradientMonitor:
         samples: int = 4,
         write: str | PathLike[str] | Write = "metrics.jsonl",
     ):
-        if every < 1:
-            raise InputError("a monitor looks at every step or more rarely", got=f"every = {every}")
-        if samples < 1:
-            raise InputError("a monitor reads one sequence of the batch or more", got=f"samples = {samples}")
-        if max_norm is not None and not max_norm > 0:
-            raise InputError("max_norm must be positive", got=f"max_norm = {max_norm}", cure="None for no clipping")
-        self.model, self.every, self.max_norm, self.samples = model, every, max_norm, samples
-        self.write: Write = write if callable(write) else lambda *look: append_metrics(write, *look)
+        self.model = checked_model(model, "GradientMonitor()")
+        self.every = checks.whole_number(every, "every", least=1)
+        self.samples = checks.whole_number(samples, "samples", least=1)
+        self.max_norm = None
+        if max_norm is not None:
+            self.max_norm = checks.number(max_norm, "max_norm", above=0, cure="None for no clipping")
+        self.write: Write
+        if callable(write) and not isinstance(write, type):
+            self.write = write
+        else:
+            file = checks.path(write, "write")
+            self.write = lambda *look: append_metrics(file, *look)
         self.steps = 0
         """The number that the next step gets."""
         self.looks = 0
@@ -112,7 +118,8 @@ class GradientMonitor:
                 counted.
             SaveError: on the first look, the file cannot be written.
         """
-        number = self.steps if number is None else number
+        scale = checks.number(scale, "scale", above=0)
+        number = self.steps if number is None else checks.whole_number(number, "number", least=0)
         self.steps = number + 1
         if number % self.every:
             yield

@@ -1,6 +1,13 @@
-"""Which layer of a model is meant."""
+"""The place of a layer in a model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from leadline import checks
+from leadline.errors import InputError
+
+Layer = TypeVar("Layer")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,3 +36,15 @@ class Placed:
     def title(self) -> str:
         """Name, layer, direction and call, as far as they are needed to tell layers apart."""
         return self.place + (f" call {self.call + 1}" if self.call else "")
+
+
+def chosen_layer(layers: Sequence[Layer], index: Any) -> Layer:
+    """One of several layers, by its place; negative numbers count from the end.
+
+    Raises:
+        InputError: there is no such layer.
+    """
+    count = len(layers)
+    if not count:
+        raise InputError("a figure shows one layer", got="no layer, since the loss has reached none")
+    return layers[checks.whole_number(index, "layer", least=-count, most=count - 1)]

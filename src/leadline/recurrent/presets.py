@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leadline.recurrent.layers import RNN
+from leadline import checks
+from leadline.recurrent.layers import LONGEST, RNN
 
 
 def zero_radius_that_explodes(time: int = 30) -> tuple[RNN, Float[Tensor, "1 T 1"]]:
@@ -24,10 +25,14 @@ def zero_radius_that_explodes(time: int = 30) -> tuple[RNN, Float[Tensor, "1 T 1
     Returns:
         The network, in float64, and its input, which is 2 at the first timestep and 0 from there on.
 
+    Raises:
+        InputError: a time below 1.
+
     >>> network, x = zero_radius_that_explodes(time=5)
     >>> network(x)[0][0].unique(dim=0).tolist()
     [[1.0, 0.0]]
     """
+    time = checks.whole_number(time, "time", least=1, most=LONGEST)
     network = RNN(1, 2, nonlinearity="relu", seed=0).double()
     (layer,) = network.layers
     with torch.no_grad():

@@ -2,17 +2,23 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence
 
+from leadline import checks
 from leadline.errors import InputError
-from leadline.recurrent.loops import CELLS, Chain, Loops, listening
+from leadline.recurrent.chains import CELLS, Chain
+from leadline.recurrent.layers import Layer, Network
+from leadline.recurrent.loops import Loops, why_without_graph
+from leadline.recurrent.marks import listening
 from leadline.recurrent.replay import MODULES, Call, computed_in
+from leadline.recurrent.snapshot import Snapshot
 
 RECURRENT = (*MODULES, *CELLS)
 """What is hooked."""
@@ -35,22 +41,65 @@ def recording(model: nn.Module, calls: list[Entry], watch: Callable[[Tensor], ob
     """
     watch = watch or (lambda tensor: None)
     _refuse_scripted(model)
-    loops, hooks = Loops(calls, watch), _Hooks(calls, watch)
+    used = UsedWeights()
+    loops = Loops(calls, watch)
+    hooks = _Hooks(calls, watch, used)
     with ExitStack() as stack:
+
+        def hook_call(module: nn.Module, before: Any, after: Any) -> None:
+            stack.enter_context(_removing(module.register_forward_pre_hook(before, with_kwargs=True)))
+            stack.enter_context(_removing(module.register_forward_hook(after, with_kwargs=True)))
+
         for name, module in model.named_modules():
+            if isinstance(module, (Layer, *CELLS)):
+                stack.enter_context(used.catching(module))
             if isinstance(module, MODULES):
-                stack.enter_context(_removing(module.register_forward_pre_hook(hooks.before(name), with_kwargs=True)))
-                stack.enter_context(_removing(module.register_forward_hook(hooks.after(name), with_kwargs=True)))
+                hook_call(module, hooks.before(name), hooks.after(name))
             elif isinstance(module, CELLS):
-                stack.enter_context(_removing(module.register_forward_pre_hook(_fits(name), with_kwargs=True)))
-                hook = hooks.cell(name or type(module).__name__, loops)
-                stack.enter_context(_removing(module.register_forward_hook(hook, with_kwargs=True)))
+                hook_call(module, _fits(name), hooks.cell(name or type(module).__name__, loops))
+            elif _may_mark_states(module):
+                stack.enter_context(_removing(module.register_forward_pre_hook(_entering(loops, name))))
+                leave = module.register_forward_hook(lambda *_: loops.leave(), always_call=True)
+                stack.enter_context(_removing(leave))
         if "torch._dynamo" in sys.modules:  # else nothing was compiled; compiled code would not call the hooks
             stack.enter_context(cast(Any, torch.compiler.set_stance)("force_eager"))
         stack.enter_context(listening(loops))
-        yield loops
-    if not calls and not loops.is_without_graph and not any(isinstance(m, RECURRENT) for m in model.modules()):
-        raise _nothing_recurrent(model)
+        with _explaining_compilation():
+            yield loops
+    if not calls and loops.without_graph is None and not any(isinstance(m, RECURRENT) for m in model.modules()):
+        raise _nothing_recurrent(model, loops)
+
+
+@contextmanager
+def _explaining_compilation() -> Iterator[None]:
+    """Say why a compiler of torch has stopped inside the block."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith("torch._dynamo"):
+            raise
+        raise InputError(
+            "a traced model runs as ordinary Python",
+            got=f"torch stopped while it compiled: {str(error).strip().splitlines()[0]}",
+            cause="torch.scan, or torch.compile called inside the block: what is compiled before it runs uncompiled",
+            cure="compile before the block; write a scan as a loop in Python",
+        ) from error
+
+
+OF_LIBRARIES = ("torch.", "leadline.recurrent.")
+
+
+def _may_mark_states(module: nn.Module) -> bool:
+    """True if a user wrote a class of the module. Modules of torch mark no states: their calls are not followed."""
+    kinds = type(module).__mro__[:-1]  # without object
+    return any(not kind.__module__.startswith(OF_LIBRARIES) for kind in kinds)
+
+
+def _entering(loops: Loops, path: str):
+    def hook(module: nn.Module, inputs: tuple) -> None:
+        loops.enter(path)
+
+    return hook
 
 
 @contextmanager
@@ -61,9 +110,61 @@ def _removing(handle: Any) -> Iterator[None]:
         handle.remove()
 
 
+class UsedWeights:
+    """The weights that a module has used in its last call.
+
+    A parametrized weight is computed anew whenever it is read, and reading it may change buffers. So it is caught while
+    the module itself reads it.
+    """
+
+    def __init__(self):
+        self._caught: dict[tuple[int, str], Tensor] = {}
+
+    @contextmanager
+    def catching(self, module: nn.Module) -> Iterator[None]:
+        """Inside the block, the parametrized weights of a module are caught."""
+        with ExitStack() as stack:
+            if parametrize.is_parametrized(module):
+                for name, parametrizations in cast(nn.ModuleDict, module.parametrizations).items():
+                    hook = self._catch((id(module), name))
+                    stack.enter_context(_removing(parametrizations.register_forward_hook(hook)))
+            yield
+
+    def _catch(self, key: tuple[int, str]):
+        def hook(module: nn.Module, inputs: tuple, weight: Tensor) -> None:
+            self._caught[key] = weight
+
+        return hook
+
+    def of(self, module: nn.Module, names: Sequence[str]) -> dict[str, Tensor | None]:
+        """Weights by name; ``None`` for a bias that is switched off."""
+        caught = self._caught
+        if not caught:
+            return {name: getattr(module, name) for name in names}
+        keys = {name: (id(module), name) for name in names}
+        return {name: caught[key] if key in caught else getattr(module, name) for name, key in keys.items()}
+
+    def of_call(self, module: nn.Module) -> dict[str, Tensor]:
+        """All weights of a recurrent module, by name."""
+        if isinstance(module, nn.RNNBase):  # its forward pass keeps the list that it has used
+            names, weights = module._flat_weights_names, module._flat_weights
+            return {name: weight for name, weight in zip(names, weights, strict=True) if weight is not None}
+        assert isinstance(module, Network)
+        found = {}
+        for index, layer in enumerate(module.layers):
+            for name, weight in self.of(layer, ("W_x", "W_h", "b")).items():
+                found[f"layers.{index}.{name}"] = weight
+        return found
+
+
+CELL_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
 class _Hooks:
-    def __init__(self, calls: list[Entry], watch: Callable[[Tensor], object]):
-        self.calls, self.watch = calls, watch
+    def __init__(self, calls: list[Entry], watch: Callable[[Tensor], object], used: UsedWeights):
+        self.calls = calls
+        self.watch = watch
+        self.used = used
         self.numbers: Counter[str] = Counter()
         self.states: dict[str, Tensor | None] = {}
 
@@ -81,20 +182,33 @@ class _Hooks:
     def after(self, name: str):
         """Record a call of a whole module."""
 
-        def hook(module: nn.Module, inputs: tuple, keywords: dict, returned: tuple) -> None:
+        def hook(module: nn.Module, inputs: tuple, keywords: dict, returned: Any) -> None:
             assert isinstance(module, MODULES)
             given = _given(inputs, keywords)
+            _check_returned(name, module, returned)
             output, last = returned
+            output = output.data if isinstance(output, PackedSequence) else output
+            last = last if isinstance(last, tuple) else (last,)
+            x = _detached(given["input"])
+            hx = given.get("hx")
+            weights = self.used.of_call(module)
+            starts = () if hx is None else (hx,) if isinstance(hx, Tensor) else tuple(hx)
+            data = x.data if isinstance(x, PackedSequence) else x
+            named = [("output", output), *zip(("h_n", "c_n"), last, strict=False), ("input", data)]
+            named += [(f"initial state {name}", state.detach()) for name, state in zip("hc", starts, strict=False)]
             call = Call(
                 name=name,
                 module=module,
                 number=self.numbers[name],
-                x=_detached(given["input"]),
-                hx=given.get("hx"),
-                output=output.data if isinstance(output, PackedSequence) else output,
-                last=last if isinstance(last, tuple) else (last,),
+                x=x,
+                hx=hx,
+                output=output,
+                last=last,
                 rng=self.states.pop(name, None),
-                dtype=computed_in(last[0] if isinstance(last, tuple) else last),
+                dtype=computed_in(last[0]),
+                weights=weights,
+                seen=Snapshot.of([*named, *weights.items()]),
+                without_graph=None if output.requires_grad or last[0].requires_grad else why_without_graph(),
             )
             self.numbers[name] += 1
             self.calls.append(call)
@@ -108,9 +222,26 @@ class _Hooks:
 
         def hook(module: nn.Module, inputs: tuple, keywords: dict, returned: Any) -> Any:
             assert isinstance(module, CELLS)
-            return loops.cell(name, module, _given(inputs, keywords), returned)
+            return loops.cell(name, module, _given(inputs, keywords), returned, self.used.of(module, CELL_WEIGHTS))
 
         return hook
+
+
+def _check_returned(name: str, module: nn.Module, returned: Any) -> None:
+    """Refuse a subclass that returns something else than the layer that it extends."""
+    is_pair = isinstance(returned, tuple) and len(returned) == 2
+    output, last = returned if is_pair else (None, None)
+    parts = last if isinstance(last, tuple) else (last,)
+    if not isinstance(output, (Tensor, PackedSequence)) or not all(isinstance(part, Tensor) for part in parts):
+        kind = next(base for base in MODULES if isinstance(module, base))
+        kinds = ", ".join(type(part).__name__ for part in returned) if isinstance(returned, tuple) else None
+        raise InputError(
+            f"a subclass of {kind.__name__} returns what {kind.__name__} returns: (output, h_n), to be traced",
+            got=f"{name or 'the model'}, a {type(module).__name__}, returned "
+            f"{f'({kinds})' if kinds is not None else type(returned).__name__}",
+            cause="a forward method of its own",
+            cure=f"hold a {kind.__name__} as a submodule and return its output from there",
+        )
 
 
 def _given(inputs: tuple, keywords: dict[str, Any]) -> dict[str, Any]:
@@ -126,6 +257,12 @@ def _fits(name: str):
         assert isinstance(module, RECURRENT)
         given, title = _given(inputs, keywords), name or type(module).__name__
         x, states = given.get("input"), given.get("hx")
+        if isinstance(x, Tensor | PackedSequence) and (x.data.is_meta or x.data.is_complex()):
+            raise InputError(
+                f"{title} must compute with real numbers to be traced",
+                got=f"an input = {checks.shown(x.data)}, on {x.data.device}",
+                cause="a tensor on the meta device holds no numbers" if x.data.is_meta else "complex numbers",
+            )
         if isinstance(x, Tensor | PackedSequence) and x.data.shape[-1] != module.input_size:
             raise InputError(
                 f"the last axis of what {title} reads holds its inputs",
@@ -172,11 +309,18 @@ def _refuse_scripted(model: nn.Module) -> None:
             raise InputError(
                 "a model to trace is not scripted: a scripted module hides its layers",
                 got=f"{name or 'the model'}, a scripted {kind}",
-                cure="trace the module before scripting it",
+                cure="trace the Python module that it was scripted from; TorchScript alone cannot be traced",
             )
 
 
-def _nothing_recurrent(model: nn.Module) -> InputError:
+def _nothing_recurrent(model: nn.Module, loops: Loops) -> InputError:
+    if loops.is_marked_elsewhere:
+        return InputError(
+            "trace() records the states that its own thread marks",
+            got="states that were marked in another thread, and none in this one",
+            cause="the model ran in a thread that was started inside the block",
+            cure="call trace() in the thread that runs the model",
+        )
     held = sorted({getattr(module, "original_name", type(module).__name__) for module in model.modules()})
     return InputError(
         "a model to trace holds recurrent layers: torch.nn.RNN, LSTM or GRU, their cells, or those of "

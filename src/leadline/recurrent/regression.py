@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline import data
+from leadline import checks, data
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
-from leadline.recurrent.layers import Network
+from leadline.recurrent.layers import LARGEST_SIZE, LONGEST, Network
 
 
 class Regression(nn.Module):
@@ -33,8 +33,9 @@ class Regression(nn.Module):
 
     def __init__(self, network: Network, output_size: int = 1, *, seed: int | None = None):
         super().__init__()
-        self.network = network
-        draw = torch_generator(seed, "recurrent.head")
+        self.network = checks.instance(network, "network", Network, wanted="recurrent.RNN, LSTM or GRU")
+        output_size = checks.whole_number(output_size, "output_size", least=1, most=LARGEST_SIZE)
+        draw = torch_generator(checks.optional_seed(seed), "recurrent.head")
         bound = 1 / math.sqrt(network.hidden_size)
         self.W_f = nn.Parameter(torch.empty(output_size, network.hidden_size).uniform_(-bound, bound, generator=draw))
         self.b_f = nn.Parameter(torch.empty(output_size).uniform_(-bound, bound, generator=draw))
@@ -62,12 +63,21 @@ def mse(
         per_step: return the terms of each timestep, shape (T,), which sum to the scalar.
 
     Raises:
-        InputError: shapes differ.
+        InputError: no tensors of that shape, or shapes that differ.
 
     >>> y = torch.zeros(2, 3, 1)
     >>> mse(y + 1, y), mse(y + 1, y, per_step=True).sum()
     (tensor(1.), tensor(1.))
     """
+    last_only = checks.flag(last_only, "last_only")
+    per_step = checks.flag(per_step, "per_step")
+    for name, values in {"predictions": predictions, "targets": targets}.items():
+        is_dense = isinstance(values, Tensor) and values.layout is torch.strided and not values.is_complex()
+        if not is_dense or values.dim() != 3 or not values.numel() or values.is_meta:
+            raise InputError(
+                f"{name} must be a tensor of shape (batch, time, outputs), not empty",
+                got=f"{name} = {checks.shown(values)}",
+            )
     if predictions.shape != targets.shape:
         raise InputError(
             "predictions and targets have one shape",
@@ -96,5 +106,7 @@ def running_average(batch: int, time: int, *, seed: int) -> tuple[Float[Tensor, 
     >>> x.shape, bool((y[:, 1] - (x[:, 0] + x[:, 1]) / 2).abs().max() < 1e-6)
     (torch.Size([4, 10, 1]), True)
     """
-    x, y = data.running_average(batch, time, seed=seed)
+    batch = checks.whole_number(batch, "batch", least=1, most=LONGEST)
+    time = checks.whole_number(time, "time", least=1, most=LONGEST // batch)
+    x, y = data.running_average(batch, time, seed=checks.seed(seed))
     return torch.from_numpy(x), torch.from_numpy(y)

@@ -11,13 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from leadline import checks
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
 from leadline.recurrent.arithmetic import Arithmetic, PullBack
 from leadline.recurrent.cells import Record
+from leadline.recurrent.chains import Chain
 from leadline.recurrent.flow import LN10, GradientFlow, LayerFlow, median
 from leadline.recurrent.layers import GRU, RNN, GRULayer, Layer, LSTMLayer
-from leadline.recurrent.loops import Chain
+from leadline.recurrent.losses import checked_loss, checked_model, user_function
+from leadline.recurrent.place import chosen_layer
 from leadline.recurrent.replay import Replayed
 from leadline.recurrent.tracing import Tape, trace
 from leadline.sounding import Protocol, Sounding, Verdict
@@ -62,14 +65,12 @@ class Remedies(Sounding):
 
     @property
     def verdict(self) -> Verdict:
-        """For the layer whose gradient changes most, what it does before and after each cure, and which steadies it."""
+        """For the layer whose gradient changes most: its slope before and after each cure, and which steadies it."""
         treatments = {remedy.name: f" ({remedy.treatment})" for remedy in self.after}
         layers = {name: flow.layers[self.worst] for name, flow in self.flows.items()}
         told = [f"{name}{treatments.get(name, '')}: {_tell(layer)}" for name, layer in layers.items()]
         told += [f"{name}: left out, {reason}" for name, reason in self.left_out.items()]
-        steadiest = min(layers, key=lambda name: spread(layers[name]))
-        best = "no cure makes it steadier" if steadiest == "as it is" else f"it is steadiest with {steadiest}"
-        return Verdict(f"{layers['as it is'].title}: {best}; {'; '.join(told)}")
+        return Verdict(f"{layers['as it is'].title}: {_steadiest(layers)}; {'; '.join(told)}")
 
     def table(self) -> "pd.DataFrame":
         """One row per cure and layer, medians over the batch.
@@ -91,9 +92,8 @@ class Remedies(Sounding):
         """Gradient norms of one layer before and after each cure; without a layer, of the worst."""
         from leadline.recurrent.figure import remedies_figure
 
-        return remedies_figure(
-            {name: flow.layers[self.worst if layer is None else layer] for name, flow in self.flows.items()}
-        )
+        shown = self.worst if layer is None else layer
+        return remedies_figure({name: chosen_layer(flow.layers, shown) for name, flow in self.flows.items()})
 
 
 def remedies(
@@ -138,10 +138,11 @@ def remedies(
     Saxe, McClelland & Ganguli, 2014 (orthogonal weights); Jozefowicz, Zaremba & Sutskever, 2015 (the forget bias);
     Pascanu, Mikolov & Bengio, 2013 (clipping).
     """
-    if window < 1:
-        raise InputError("the window of truncation has at least one timestep", got=f"window = {window}")
-    if not max_norm > 0:
-        raise InputError("clipping allows a norm above 0", got=f"max_norm = {max_norm}")
+    model = checked_model(model, "remedies()")
+    loss = user_function(loss, "loss", "a function of the model that returns a loss")
+    window = checks.whole_number(window, "window", least=1)
+    max_norm = checks.number(max_norm, "max_norm", above=0)
+    seed = checks.seed(seed)
     original = _copied(model)
     tape, value = _run(original, loss)
     before = tape.gradient_flow(value)
@@ -158,7 +159,7 @@ def remedies(
     elif all(layer.log_total.shape[1] <= window for layer in before.layers):
         left_out["truncation"] = f"no call of a layer is longer than {window} timesteps"
     else:
-        truncated = _TruncatedTape(tape.model, tape.calls, tape.loops, window)
+        truncated = _TruncatedTape(tape.model, tape.calls, tape.loops, window=window)
         after.append(Remedy("truncation", f"segments of {window} timesteps", truncated.gradient_flow(value)))
     after.append(Remedy("clipping", *_clip(before, _parameter_norm(original, value), max_norm)))
     settings = {"model": type(model).__name__, "window": window, "max_norm": max_norm}
@@ -227,7 +228,7 @@ def _run(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> tuple[Tape, T
     """What a model did, and its loss; the global generators end as they began."""
     devices = range(torch.cuda.device_count())
     with torch.random.fork_rng(devices), trace(model) as tape:
-        value = loss(model)
+        value = checked_loss(loss(model), "the result of loss")
     return tape, value
 
 
@@ -330,8 +331,27 @@ _TREATMENTS = {
 }
 
 
+TIE = math.log(1.01)
+"""Spreads that differ by a factor of less than 1.01 are equal."""
+
+
+def _steadiest(layers: Mapping[str, LayerFlow]) -> str:
+    """Which cure leaves the smallest spread; none where it is that of the untreated layer, or where several tie."""
+    spreads = {name: spread(layer) for name, layer in layers.items()}
+    lowest = min(spreads.values())
+    best = [name for name, value in spreads.items() if value == lowest or value <= lowest + TIE]
+    if "as it is" in best:
+        return "no cure makes it steadier"
+    if len(best) > 1:
+        return f"{' and '.join(best)} make it equally steady"
+    return f"it is steadiest with {best[0]}"
+
+
 def spread(layer: LayerFlow) -> float:
-    """Largest over smallest norm over the sequence, its natural logarithm; infinite where nothing arrives somewhere."""
+    """Largest over smallest norm, its natural logarithm, up to the latest timestep that receives gradient.
+
+    Infinite where nothing arrives before it, or where the gradient is infinite.
+    """
     low, high = _range(layer)
     return high - low if np.isfinite(high) else math.inf
 
@@ -342,8 +362,16 @@ def horizon(layer: LayerFlow) -> int:
 
 
 def _range(layer: LayerFlow) -> tuple[float, float]:
-    total = median(layer.log_total)
-    return float(np.nanmin(total)), float(np.nanmax(total))
+    """The smallest and the largest norm of the median sample, as logarithms.
+
+    Timesteps behind the latest one that receives gradient do not count: the loss does not read them.
+    """
+    total = median(layer.log_known)
+    arrives = np.flatnonzero(total > -np.inf)
+    if not len(arrives):
+        return -math.inf, -math.inf
+    read = total[arrives[0] :] if layer.direction == "reverse" else total[: arrives[-1] + 1]
+    return float(np.nanmin(read)), float(np.nanmax(read))
 
 
 def _slope(layer: LayerFlow) -> float:

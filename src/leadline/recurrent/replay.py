@@ -5,7 +5,7 @@ come out, or nothing is concluded.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from leadline.errors import InputError
 from leadline.recurrent.cells import Kind, Record, Weights, record
 from leadline.recurrent.layers import GRULayer, Layer, LSTMLayer, Network, RNNLayer
+from leadline.recurrent.snapshot import Snapshot
 
 MODULES = (nn.RNN, nn.LSTM, nn.GRU, Network)
 """What can be traced as it is."""
@@ -39,6 +40,12 @@ class Call:
     """State of the generator before the call, where dropout drew from it."""
     dtype: torch.dtype
     """What the module computed in: under autocast it may be less than what it returned."""
+    weights: Mapping[str, Tensor]
+    """The weights that the call has used, by name."""
+    seen: Snapshot
+    """The tensors that have to stay as they are: what went in, what came out, and the weights."""
+    without_graph: str | None = None
+    """Why nothing that the call returned has a gradient; ``None`` if something has."""
 
     @property
     def title(self) -> str:
@@ -56,6 +63,29 @@ class Call:
     def outputs(self) -> tuple[Tensor, ...]:
         """Everything that a loss can reach this call through."""
         return (self.output, *self.last)
+
+    def check(self) -> None:
+        """Refuse a call of which a tensor was changed in place since.
+
+        Raises:
+            InputError: the output, h_n, c_n, the input, an initial state or a weight was changed.
+        """
+        changed = self.seen.changed()
+        if not changed:
+            return
+        if changed[0] in self.weights:
+            raise InputError(
+                "the tape must be asked before the weights change",
+                got=f"{self.title}: {changed[0]} was changed in place since the call",
+                cause="the optimiser has stepped, or an assignment such as weight_hh_l0.mul_()",
+                cure="ask the tape before the optimiser steps",
+            )
+        raise InputError(
+            "what a recurrent layer was given and what it returned must stay as they are until the tape is asked",
+            got=f"{self.title}: its {' and its '.join(changed)} was changed in place",
+            cause="an operation in place on it or on a view of it: nn.ReLU(inplace=True), mul_, dropout_, detach_",
+            cure=f"use the operation that returns a new tensor: {changed[0]} = {changed[0]}.relu()",
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +159,11 @@ def replay(call: Call, *, may_be_nan: bool = False, samples: Tensor | None = Non
         samples: which samples of the batch to replay, whole numbers; all by default.
 
     Raises:
-        InputError: the replay does not reproduce what was recorded, or an activation is not a number.
+        InputError: a tensor was changed since, the replay does not reproduce what was recorded, or an activation is
+            not a number.
     """
-    module = call.module
-    weights = _weights(module)
+    call.check()
+    weights = _weights(call)
     directions = len(weights[0])
     shell, dtype = Replayed(call, (), None, samples), weights[0][0].W_x.dtype
     with torch.no_grad():
@@ -173,7 +204,7 @@ def replay(call: Call, *, may_be_nan: bool = False, samples: Tensor | None = Non
         padding = replayed.padding()
         if padding is not None:
             x, top = (states.masked_fill(padding.unsqueeze(-1), 0) for states in (x, top))
-        check_reproduced(call.title, x, top, call.dtype)
+        check_reproduced(call.title, x, top, call.dtype, call.module)
     return replayed
 
 
@@ -192,10 +223,11 @@ def _batch_first(module: nn.Module) -> bool:
     return True if isinstance(module, Network) else bool(module.batch_first)
 
 
-def _weights(module: nn.RNNBase | Network) -> list[list[Weights]]:
-    """Weights by layer and direction."""
+def _weights(call: Call) -> list[list[Weights]]:
+    """The weights that a call has used, by layer and direction."""
+    module, used = call.module, call.weights
     if isinstance(module, Network):
-        return [[_own_weights(layer)] for layer in module.layers]
+        return [[_own_weights(layer, used, str(index))] for index, layer in enumerate(module.layers)]
     if isinstance(module, nn.LSTM):
         kind: Kind = "lstm"
     elif isinstance(module, nn.GRU):
@@ -207,20 +239,20 @@ def _weights(module: nn.RNNBase | Network) -> list[list[Weights]]:
     for layer in range(module.num_layers):
         found.append([])
         for suffix in ("", "_reverse")[: 2 if module.bidirectional else 1]:
-            tensors = [wide(getattr(module, f"{name}_l{layer}{suffix}")) for name in names]
-            W_p = wide(getattr(module, f"weight_hr_l{layer}{suffix}")) if module.proj_size else None
+            tensors = [wide(used[f"{name}_l{layer}{suffix}"]) for name in names]
+            W_p = wide(used[f"weight_hr_l{layer}{suffix}"]) if module.proj_size else None
             found[-1].append(Weights(kind, *tensors, W_p=W_p))
     return found
 
 
-def _own_weights(layer: Layer) -> Weights:
+def _own_weights(layer: Layer, used: Mapping[str, Tensor], index: str) -> Weights:
     if isinstance(layer, LSTMLayer):
         kind: Kind = "lstm"
     elif isinstance(layer, GRULayer):
         kind = "gru"
     else:
         kind = cast("RNNLayer", layer).nonlinearity
-    return Weights(kind, wide(layer.W_x), wide(layer.W_h), wide(layer.b))
+    return Weights(kind, *(wide(used[f"layers.{index}.{name}"]) for name in ("W_x", "W_h", "b")))
 
 
 def _starts(shell: Replayed, weights: Sequence[Sequence[Weights]], x: Tensor) -> list[Tensor]:
@@ -309,7 +341,7 @@ def not_numbers(where: str, h: Tensor, bad: Tensor) -> InputError:
     )
 
 
-def check_reproduced(title: str, again: Tensor, recorded: Tensor, dtype: torch.dtype) -> None:
+def check_reproduced(title: str, again: Tensor, recorded: Tensor, dtype: torch.dtype, module: nn.Module) -> None:
     """Refuse states that the closed forms do not reproduce.
 
     Args:
@@ -317,6 +349,7 @@ def check_reproduced(title: str, again: Tensor, recorded: Tensor, dtype: torch.d
         again: as computed anew.
         recorded: as the model computed them.
         dtype: of the numbers that the model computed with.
+        module: the layer or the cell that computed them.
     """
     precision = torch.finfo(dtype)
     if not recorded.numel():
@@ -329,9 +362,27 @@ def check_reproduced(title: str, again: Tensor, recorded: Tensor, dtype: torch.d
         scale = float(recorded.abs().nan_to_num(0).clamp(max=precision.max).amax())
     worst /= max(scale, 1.0)
     if not worst <= min(1e3 * precision.eps, 0.1):
+        cause, cure = _why_not_reproduced(module)
         raise InputError(
             "the replay of a layer must reproduce what the model computed",
             got=f"{title}: outputs differ by {worst:.1e} of the largest",
-            cause="weights changed since the forward pass, dropout was drawn elsewhere, or states are chaotic",
-            cure="ask before the optimiser steps; switch dropout off with eval(); or use float64",
+            cause=cause,
+            cure=cure,
         )
+
+
+def _why_not_reproduced(module: nn.Module) -> tuple[str, str]:
+    """The likely cause and the cure."""
+    kind = type(module)
+    owner = next(base for base in kind.__mro__ if "forward" in vars(base))
+    if not owner.__module__.startswith(("torch.nn.", "leadline.")):
+        return (
+            f"{owner.__name__} overrides forward and computes something else than the layer that it extends",
+            "write its steps as a loop of cells, or mark its states with recurrent.record()",
+        )
+    if torch.nn.utils.parametrize.is_parametrized(module):
+        return "a parametrization that computes other weights each time that it is read", "trace in eval mode"
+    return (
+        "weights assigned through .data, dropout that was drawn elsewhere, or states that are chaotic",
+        "ask before the weights change; switch dropout off with eval(); or use float64",
+    )

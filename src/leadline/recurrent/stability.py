@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from leadline import checks
 from leadline.errors import InputError
-from leadline.recurrent.advice import KEEPS, Cure, Regime, cures, tell
+from leadline.recurrent.advice import Cure, Regime, cures, tell
 from leadline.recurrent.cells import GRURecord, LSTMRecord, Record, RNNRecord, Weights
 from leadline.recurrent.flow import GradientFlow, LayerFlow
+from leadline.recurrent.flow_verdict import KEEPS
 from leadline.recurrent.layers import Network
 from leadline.recurrent.lyapunov import lyapunov
-from leadline.recurrent.replay import MODULES, Call, Pass, Replayed, replay
-from leadline.recurrent.tracing import trace
+from leadline.recurrent.place import chosen_layer
+from leadline.recurrent.replay import Pass
+from leadline.recurrent.running import run_alone
 from leadline.sounding import Protocol, Sounding, Verdict
 
 if TYPE_CHECKING:
@@ -48,10 +51,10 @@ class LayerStability:
     exponents: Float[np.ndarray, "B K"]
     """The largest Lyapunov exponents of every sample, of the whole state: h, and c for the LSTM.
 
-    NaN for a packed sample that ends before the transient.
+    ``-inf`` for a direction that a step loses altogether, NaN for a packed sample that ends before the transient.
     """
     error: Float[np.ndarray, " K"]
-    """Finite-size error of their mean over the batch."""
+    """Finite-size error of the mean over the samples that keep the direction."""
     state_size: int
     time: int
     """Timesteps of the longest sequence."""
@@ -91,9 +94,31 @@ class LayerStability:
         return self.singular_value * np.array([SLOPE_BOUND[gate] for gate in self.gates])
 
     @property
+    def samples(self) -> int:
+        """How many samples outlast the transient."""
+        return int((~np.isnan(self.exponents[:, 0])).sum())
+
+    @property
+    def kept(self) -> Int[np.ndarray, " K"]:
+        """How many samples keep each direction: in the others, a step loses it altogether."""
+        return np.isfinite(self.exponents).sum(axis=0)
+
+    @property
+    def dead(self) -> int:
+        """How many samples have a step that nothing survives."""
+        return self.samples - int(self.kept[0])
+
+    @property
     def spectrum(self) -> Float[np.ndarray, " K"]:
-        """Lyapunov exponents, the mean over the samples that outlast the transient."""
-        return self.exponents[~np.isnan(self.exponents[:, 0])].mean(axis=0)
+        """Lyapunov exponents, largest first: the mean over the samples that keep the direction.
+
+        ``-inf`` where more than half of the samples lose it; :attr:`kept` counts the others.
+        """
+        is_kept = np.isfinite(self.exponents)
+        kept = is_kept.sum(axis=0)
+        sums = np.where(is_kept, self.exponents, 0).sum(axis=0)
+        means = np.where(2 * kept >= self.samples, sums / np.maximum(kept, 1), -np.inf)
+        return np.where(kept > 0, np.minimum.accumulate(means), -np.inf)
 
     @property
     def mean_slope(self) -> tuple[float, float]:
@@ -118,8 +143,19 @@ class LayerStability:
         return tuple(rows)
 
     @property
+    def counts(self) -> dict[str, list[int]]:
+        """How many samples each measured rate is the mean of, by its name in :attr:`rates`."""
+        found = {"Lyapunov exponents": [int(count) for count in self.kept]}
+        if self.measured_slope is not None:
+            found["measured slope"] = [int(np.isfinite(self.measured_slope).sum())]
+        return found
+
+    @property
     def regime(self) -> Regime:
-        """What the largest Lyapunov exponent says of this length: the interval of ± 2 errors has to say so entirely."""
+        """What the largest Lyapunov exponent says of this length: the interval of ± 2 errors has to say so entirely.
+
+        The exponent is that of the samples that keep it; :attr:`dead` counts the others.
+        """
         rate, margin, limit = self.spectrum[0], 2 * self.error[0], math.log(KEEPS) / self.time
         if rate + margin < -limit:
             return "vanishes"
@@ -153,7 +189,8 @@ class Stability(Sounding):
         """One row per layer and quantity.
 
         Columns: ``layer``, ``quantity``, ``of`` (the gate, or the exponent's rank), ``nats_per_step`` (of the spectral
-        radius and of the singular value, their logarithm), ``error`` (in the same unit; NaN for none).
+        radius and of the singular value, their logarithm), ``error`` (in the same unit; NaN for none), ``samples`` (how
+        many the mean was taken over; 0 for what comes of the weights alone).
         """
         import pandas as pd
 
@@ -161,8 +198,9 @@ class Stability(Sounding):
         for layer in self.layers:
             for name, values, errors in layer.rates:
                 of = layer.gates if name in OF_WEIGHTS else [str(i + 1) for i in range(len(values))]
-                rows += [(layer.title, name, *row) for row in zip(of, values, errors, strict=True)]
-        return pd.DataFrame(rows, columns=["layer", "quantity", "of", "nats_per_step", "error"])
+                samples = layer.counts.get(name, [0] * len(values))
+                rows += [(layer.title, name, *row) for row in zip(of, values, errors, samples, strict=True)]
+        return pd.DataFrame(rows, columns=["layer", "quantity", "of", "nats_per_step", "error", "samples"])
 
     def figure(self, layer: int = -1) -> "go.Figure":
         """Eigenvalues in the complex plane, and the predictions of one layer against what is measured."""
@@ -174,7 +212,7 @@ class Stability(Sounding):
         """The same as :meth:`figure`, as Plotly's JSON holds it."""
         from leadline.recurrent.figure import stability_drawing
 
-        return stability_drawing(self.layers[layer])
+        return stability_drawing(chosen_layer(self.layers, layer))
 
 
 def stability(
@@ -219,16 +257,23 @@ def stability(
     holds with the largest singular value, not with the largest eigenvalue); Engelken, Wolf & Abbott, *Lyapunov spectra
     of chaotic recurrent neural networks*, 2023.
     """
-    replayed = _replayed(layer, x, hx)
+    vectors = checks.optional_whole_number(vectors, "vectors", least=1)
+    transient = checks.optional_whole_number(transient, "transient", least=0)
+    seed = checks.seed(seed)
+    name = None if name is None else checks.text(name, "name")
+    flow = None if flow is None else checks.instance(flow, "flow", GradientFlow, cure="tape.gradient_flow(loss)")
+    replayed = run_alone(layer, x, hx)
     passes = [one for found in replayed.layers for one in found]
-    time, size = len(passes[0].record.h), passes[0].record.state_size
+    time = len(passes[0].record.h)
+    size = passes[0].record.state_size
     vectors = (size if size <= 64 else 16) if vectors is None else vectors
     transient = time // 5 if transient is None else transient
-    if not 1 <= vectors <= size:
+    if vectors > size:
         raise InputError("there are as many exponents as numbers of state", got=f"vectors = {vectors}, state of {size}")
     if not passes[0].record.h.shape[1]:
         raise InputError("stability is judged along at least one sequence", got="a batch of no sequences")
-    if not 0 <= transient < time:
+    longest = time if replayed.lengths is None else int(replayed.lengths.max())
+    if transient >= longest:
         raise InputError(
             "the transient leaves at least one timestep", got=f"transient = {transient} of {time} timesteps"
         )
@@ -254,35 +299,6 @@ def stability(
         )
     settings = {"layer": type(layer).__name__, "time": time, "vectors": vectors, "transient": transient, "seed": seed}
     return Stability(Protocol(settings, seeds=(seed,)), tuple(layers))
-
-
-def _replayed(layer: nn.Module, x: Tensor | PackedSequence, hx: Tensor | tuple[Tensor, Tensor] | None) -> Replayed:
-    """Run the layer alone, and read its states."""
-    if not isinstance(layer, MODULES):
-        is_model = isinstance(layer, nn.Module)
-        holds_one = is_model and any(isinstance(module, MODULES) for module in layer.modules())
-        raise InputError(
-            "stability is asked of a recurrent layer: torch.nn.RNN, LSTM, GRU, or one of leadline.recurrent",
-            got=f"layer = {type(layer).__name__}",
-            cause="a whole model was given" if holds_one else "a loop written by hand" if is_model else None,
-            cure="give the recurrent module inside the model, and the inputs that reach it" if holds_one else None,
-        )
-    values, first = (x.data if isinstance(x, PackedSequence) else x), next(layer.parameters())
-    if values.shape[-1] != layer.input_size:
-        raise InputError(
-            f"the last axis of x holds the layer's {layer.input_size} inputs",
-            got=f"x of shape {tuple(values.shape)}",
-            cause="inputs of the model, and not of the layer inside it" if values.dim() > 1 else None,
-        )
-    if hx is not None and isinstance(layer, Network):
-        raise InputError("the layers of leadline.recurrent start from zero", got="hx", cure="use torch.nn's modules")
-    # Nothing but dropout draws. Without it the global generator stays alone: to put it back would rewind other threads.
-    draws = isinstance(layer, nn.RNNBase) and layer.training and layer.dropout > 0
-    with torch.random.fork_rng(devices=[], enabled=draws), torch.no_grad(), trace(layer) as tape:
-        _ = layer(x.to(first.dtype), *(() if hx is None else (hx,)))
-    (call,) = tape.calls
-    assert isinstance(call, Call)
-    return replay(call)
 
 
 def _of_weights(weights: Weights) -> dict[str, np.ndarray]:

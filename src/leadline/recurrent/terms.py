@@ -19,8 +19,8 @@ from torch import Tensor
 
 from leadline.errors import InputError
 from leadline.recurrent.arrival import Arrived, arrive
+from leadline.recurrent.chains import Chain
 from leadline.recurrent.flow import LN10
-from leadline.recurrent.loops import Chain
 from leadline.recurrent.place import Placed
 from leadline.recurrent.replay import Replayed
 from leadline.sounding import Sounding, Verdict

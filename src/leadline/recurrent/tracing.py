@@ -9,14 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from leadline import checks
 from leadline.errors import InputError
 from leadline.recurrent.arrival import Arrived, arrive, top_seeds
+from leadline.recurrent.chains import Chain, check_loops
 from leadline.recurrent.flow import GradientFlow, LayerFlow
-from leadline.recurrent.influence import Influence, LayerInfluence, influence_sweep, summarise
+from leadline.recurrent.influence import Influence, LayerInfluence, with_shared_offsets
+from leadline.recurrent.influence_sweep import influence_sweep, summarise
 from leadline.recurrent.loop_arrival import log_totals, loop_flow
-from leadline.recurrent.loops import Chain, Loops, check_loops
-from leadline.recurrent.recording import Entry, recording
-from leadline.recurrent.replay import Replayed, replay
+from leadline.recurrent.loops import Loops
+from leadline.recurrent.losses import checked_loss, checked_model, sequence_number, was_computed_between
+from leadline.recurrent.recording import RECURRENT, Entry, recording
+from leadline.recurrent.replay import Call, Replayed, replay
 from leadline.recurrent.sweep import Rows
 from leadline.recurrent.terms import WeightTerms, terms_of
 from leadline.sounding import Protocol
@@ -26,7 +30,7 @@ from leadline.sounding import Protocol
 class Tape:
     """What was recorded inside :func:`trace`: what went into each recurrent module and what came out.
 
-    It is asked after the block, as often as is liked, while the loss's graph is there: before ``loss.backward()``.
+    Query it after the block, any number of times, but before ``loss.backward()`` frees the graph.
 
     >>> from leadline import recurrent
     >>> model = recurrent.Regression(recurrent.GRU(1, 4, seed=0), seed=0)
@@ -41,6 +45,8 @@ class Tape:
     calls: list[Entry] = field(default_factory=list)
     """In the order in which they began."""
     loops: Loops | None = None
+    span: tuple[int, int] = (0, 0)
+    """The first and the last number that autograd gave to operations inside the block."""
 
     def gradient_flow(self, loss: Tensor) -> GradientFlow:
         """How much of the loss's gradient arrives at each hidden state.
@@ -54,7 +60,7 @@ class Tape:
         Raises:
             InputError: nothing was recorded, the loss does not depend on what was, or a layer cannot be replayed.
         """
-        self._check(loss)
+        loss = self._check(loss, "loss")
         with uncast(loss):
             replayed, gradients = self._replayed(), self._seeds(loss.sum())
             layers = [
@@ -78,7 +84,7 @@ class Tape:
         Raises:
             InputError: a loop written by hand or a layer with a projection, and all that :meth:`gradient_flow` refuses.
         """
-        self._check(loss)
+        loss = self._check(loss, "loss")
         with uncast(loss):
             replayed, gradients = self._replayed(), self._seeds(loss.sum())
             layers = [
@@ -107,18 +113,22 @@ class Tape:
         Raises:
             InputError: terms of another shape, and all that :meth:`gradient_flow` refuses.
         """
-        if terms.dim() not in (1, 2) or terms.shape[-1] == 0:
+        per_sample = checks.flag(per_sample, "per_sample")
+        chunk = checks.whole_number(chunk, "chunk", least=1)
+        terms = checked_loss(terms, "terms")
+        if terms.dim() not in (1, 2):
             raise InputError(
                 "loss terms have the shape (K,) or (batch, K)",
                 got=f"terms of shape {tuple(terms.shape)}",
                 cause="a loss that was reduced to a scalar" if terms.dim() == 0 else None,
                 cure="keep one term per timestep: recurrent.mse(..., per_step=True)",
             )
-        self._check(terms)
+        terms = self._check(terms, "terms")
         terms = terms if terms.dim() == 1 else terms.sum(0)
         with uncast(terms):
             replayed = self._replayed()
             layers = self._local(terms, replayed, per_sample) or self._general(terms, replayed, per_sample, chunk)
+            layers = with_shared_offsets(layers)
         settings = {"model": type(self.model).__name__, "terms": len(terms)}
         return Influence(Protocol(settings), tuple(layers))
 
@@ -142,7 +152,7 @@ class Tape:
             return None
         records, masks = zip(*((layer[0].record, layer[0].mask) for layer in one.layers), strict=True)
         summaries = influence_sweep(records, masks, seeds, per_sample)
-        return [LayerInfluence(**one.naming(index), **summary) for index, summary in enumerate(summaries)]
+        return [LayerInfluence(**one.naming(index), **summary, offset=0) for index, summary in enumerate(summaries)]
 
     def _general(
         self, terms: Tensor, replayed: list[Replayed | Chain], per_sample: bool, chunk: int
@@ -173,7 +183,7 @@ class Tape:
         tensors = [tensor for call in self.calls for tensor in call.outputs]
         reached = [tensor for tensor in tensors if tensor.requires_grad]
         if not reached:
-            raise _foreign_loss("recorded states without a graph: frozen parameters, or a forward pass under no_grad")
+            raise _without_graph(self._why_without_graph())
         try:
             found = iter(torch.autograd.grad(loss, reached, retain_graph=True, allow_unused=True))
         except RuntimeError as error:
@@ -188,8 +198,8 @@ class Tape:
             raise InputError(
                 "the model must be as it was when the forward pass was recorded",
                 got="a weight or an activation that was changed in place since",
-                cause="the optimiser has stepped, or a head works in place on the recorded output",
-                cure="ask the tape before the optimiser steps",
+                cause="the optimiser has stepped, or an operation in place on an activation that another one needs",
+                cure="ask the tape before the optimiser steps; let operations return new tensors",
             ) from error
         gradients = [next(found) if tensor.requires_grad else None for tensor in tensors]
         if all(gradient is None for gradient in gradients):
@@ -206,19 +216,50 @@ class Tape:
                 )
         return by_call
 
-    def _check(self, loss: Tensor) -> None:
-        if not self.calls and self.loops is not None and self.loops.is_without_graph:
-            raise _foreign_loss("recorded states without a graph: frozen parameters, or a forward pass under no_grad")
+    def _check(self, loss: Any, name: str) -> Tensor:
+        """The loss, if it is one and something was recorded that it can depend on."""
+        loss = checked_loss(loss, name)
+        if not self.calls and self.loops is not None and self.loops.without_graph is not None:
+            raise _without_graph(self.loops.without_graph)
         if not self.calls:
-            raise InputError(
-                "a tape needs a forward pass to look at",
-                got=f"no recurrent layer of {type(self.model).__name__} was called inside the block",
-                cause="the model was called before `with trace(model)` or after it, or a compiled or scripted module "
-                "hides its calls",
-                cure="call the model inside the block, uncompiled",
-            )
+            raise self._nothing_recorded(loss)
         if not loss.requires_grad:
-            raise _foreign_loss("a loss without a graph")
+            why = self._why_without_graph()
+            has_graph = any(tensor.requires_grad for call in self.calls for tensor in call.outputs)
+            raise _foreign_loss("a loss without a graph") if has_graph else _without_graph(why)
+        return loss
+
+    def _why_without_graph(self) -> str:
+        reasons = [call.without_graph for call in self.calls if isinstance(call, Call) and call.without_graph]
+        if self.loops is not None and self.loops.without_graph is not None:
+            reasons.append(self.loops.without_graph)
+        return reasons[0] if reasons else "recorded states that were detached"
+
+    def _nothing_recorded(self, loss: Tensor) -> InputError:
+        """Why no call was recorded."""
+        rule = "a tape needs a forward pass to look at"
+        if self.loops is not None and self.loops.is_marked_elsewhere:
+            return InputError(
+                rule,
+                got="states that were marked in another thread, and none in this one",
+                cause="the model ran in a thread that was started inside the block",
+                cure="call trace() in the thread that runs the model",
+            )
+        recurrent = [module for module in self.model.modules() if isinstance(module, RECURRENT)]
+        kind = was_computed_between(loss, recurrent, *self.span)
+        if kind is not None:
+            return InputError(
+                rule,
+                got=f"a {kind} whose weights were used inside the block without calling it",
+                cause=f".forward() was called directly, which skips the hooks that record a {kind}",
+                cure="call the module itself: self.lstm(x), not self.lstm.forward(x)",
+            )
+        return InputError(
+            rule,
+            got=f"no recurrent layer of {type(self.model).__name__} was called inside the block",
+            cause="the model was called before `with trace(model)` or after it, or a scripted module hides its calls",
+            cure="call the model inside the block",
+        )
 
 
 @contextmanager
@@ -246,9 +287,13 @@ def trace(model: nn.Module) -> Iterator[Tape]:
     >>> tape.gradient_flow(loss).layers[0].total.shape
     (8, 10)
     """
-    tape = Tape(model)
+    tape = Tape(checked_model(model, "trace()"))
     with recording(model, tape.calls) as tape.loops:
-        yield tape
+        first = sequence_number()
+        try:
+            yield tape
+        finally:
+            tape.span = (first, sequence_number())
 
 
 def _foreign_loss(got: str) -> InputError:
@@ -257,6 +302,17 @@ def _foreign_loss(got: str) -> InputError:
         got=got,
         cause="a loss from another forward pass, a detached one, or one computed under no_grad",
         cure="compute the loss from what the model returned inside the block",
+    )
+
+
+def _without_graph(why: str) -> InputError:
+    cure = "run the forward pass with gradients switched on"
+    if "neither" in why:
+        cure = "unfreeze a parameter, or let the input require a gradient: x.requires_grad_()"
+    if "torch.scan" in why:
+        cure = "run the loop in Python: for x_t in x: h = recurrent.record(step(h, x_t))"
+    return InputError(
+        "the recorded forward pass must have a graph", got="recorded states without one", cause=why, cure=cure
     )
 
 

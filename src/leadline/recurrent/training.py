@@ -3,15 +3,18 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from leadline import checks
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
+from leadline.recurrent.layers import LONGEST
+from leadline.recurrent.losses import user_function
 from leadline.recurrent.population import Population
 from leadline.recurrent.regression import Regression
 from leadline.sounding import Protocol, Sounding, Verdict
@@ -125,16 +128,23 @@ def train(
     >>> bool((training.error_share < 0.2).all())
     True
     """
+    time = checks.whole_number(time, "time", least=1, most=LONGEST)
+    steps = checks.whole_number(steps, "steps", least=1)
+    batch = checks.whole_number(batch, "batch", least=1, most=LONGEST)
+    evaluate_every = checks.whole_number(evaluate_every, "evaluate_every", least=1)
+    patience = checks.whole_number(patience, "patience", least=1)
     counts = {"time": time, "steps": steps, "batch": batch, "evaluate_every": evaluate_every, "patience": patience}
-    for name, count in counts.items():
-        if count < 1:
-            raise InputError(f"{name} must be at least 1", got=f"{name} = {count}")
-    if len(models) != len(seeds) or not models:
+    lr = checks.number(lr, "lr", above=0)
+    last_only = checks.flag(last_only, "last_only")
+    progress = None if progress is None else user_function(progress, "progress", "a function of a line of text")
+    models = _checked_models(models)
+    seeds = tuple(checks.seed(one, f"seeds[{i}]") for i, one in enumerate(checks.items(seeds, "seeds")))
+    if len(models) != len(seeds):
         raise InputError("there is one seed for each model", got=f"{len(models)} models, {len(seeds)} seeds")
     population = Population(models)
     like = next(iter(population.parameters.values()))
     shares = _shares(weights, time, len(models[0].W_f), last_only).to(like)
-    task = draw or _running_average(time, like.dtype)
+    task = _running_average(time, like.dtype) if draw is None else _checked_draw(draw, models[0], batch, time)
     generators = [torch_generator(seed, "recurrent.training") for seed in seeds]
     x_val, y_val = _sequences(task, [torch_generator(seed, "recurrent.validation") for seed in seeds], VALIDATION)
     pieces = list(zip(x_val.split(PIECE, 2), y_val.split(PIECE, 2), strict=True))
@@ -201,12 +211,44 @@ def _shares(weights: np.ndarray | None, time: int, outputs: int, last_only: bool
         last = torch.zeros(time, outputs)
         last[-1] = 1 / outputs
         return last if last_only else torch.full_like(last, 1 / (time * outputs))
+    weights = checks.array(weights, "weights")
+    if weights.dtype.kind not in "fiu" or not np.isfinite(weights).all():
+        raise InputError("weights must be finite numbers", got=f"weights = {checks.shown(weights)}")
     if weights.shape != (time, outputs) or last_only:
         raise InputError(
             "weights has one value for each timestep and output, and decides alone",
             got=f"weights of shape {weights.shape}, time = {time}, {outputs} outputs, last_only = {last_only}",
         )
-    return torch.from_numpy(weights)
+    return torch.from_numpy(weights.astype(float))
+
+
+def _checked_models(models: Any) -> tuple[Regression, ...]:
+    """Regressions, each a different object."""
+    listed = checks.items(models, "models", least=1, of="regressions")
+    for i, model in enumerate(listed):
+        checks.instance(model, f"models[{i}]", Regression, wanted="a recurrent.Regression")
+    if len({id(model) for model in listed}) < len(listed):
+        raise InputError("models must be different objects", got="models that contain one of them twice")
+    return listed
+
+
+def _checked_draw(draw: Any, model: Regression, batch: int, time: int) -> Draw:
+    """The task itself, if it draws sequences that fit the model."""
+    wanted = "a function draw(batch, generator) that returns inputs and targets"
+    task = user_function(draw, "draw", wanted)
+    sizes = {"inputs": model.network.input_size, "targets": len(model.W_f)}
+    try:
+        drawn = task(2, torch_generator(0, "recurrent.training.probe"))
+        shapes = [tuple(part.shape) for part in drawn]
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise InputError(f"draw must be {wanted}", got=f"{type(error).__name__}: {error}") from error
+    right = [(2, time, size) for size in sizes.values()]
+    if shapes != right:
+        raise InputError(
+            f"draw(2, generator) must return inputs and targets of shapes {right[0]} and {right[1]}",
+            got=f"shapes {', '.join(map(str, shapes))}",
+        )
+    return task
 
 
 def _error(

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from leadline.report.parts import by_section, command, described, disagreement, headline, parts
+from leadline.report.parts import by_section, checked, command, described, disagreement, headline, parts
 from leadline.worksheet import Result, Setting
 
 
 def as_markdown(results: Sequence[Result], setting: Setting) -> str:
     """A table of all statements, then a section each; what was measured cannot break out of its place."""
+    results = checked(results, setting)
     summary = [("no.", "statement", "course", "measured", "effect [95 % interval]")]
     summary += [(r.statement.number, r.statement.title, r.statement.course, r.status, headline(r)) for r in results]
     blocks = ["# Leadline worksheet", _table(summary)]

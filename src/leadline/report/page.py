@@ -72,13 +72,19 @@ def interval_picture(interval: Interval, simultaneous: Interval, bounds: tuple[f
         simultaneous: the one that decides.
         bounds: the range that the criterion asks for; ``None`` for no bound on that side.
     """
-    points = [simultaneous.low, simultaneous.high, *(bound for bound in bounds if bound is not None)]
-    low, high = min(points), max(points)
+    if not (interval.is_known and simultaneous.is_known):
+        return Markup("")
+    ends = [interval.low, interval.high, simultaneous.low, simultaneous.high, *bounds]
+    points = [point for point in ends if point is not None and math.isfinite(point)]
+    low = min(points, default=0.0)
+    high = max(points, default=0.0)
     margin = 0.15 * (high - low) or 1.0
-    low, high = low - margin, high + margin
+    low -= margin
+    high += margin
 
     def x(value: float) -> float:
-        return round(100 * (value - low) / (high - low), 2)
+        """Percent of the width; an end at infinity is drawn at the edge."""
+        return round(100 * (min(max(value, low), high) - low) / (high - low), 2)
 
     left, right = (x(bounds[0]) if bounds[0] is not None else 0), (x(bounds[1]) if bounds[1] is not None else 100)
     edges = "".join(

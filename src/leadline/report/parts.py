@@ -3,11 +3,15 @@
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from leadline import checks
+from leadline.errors import InputError
 from leadline.sounding import Protocol
 from leadline.statistics import Effect
 from leadline.worksheet import SECTIONS, Above, Answer, Below, Fact, Holds, Result, Setting, Within
 from leadline.worksheet.criterion import Leaf
+from leadline.worksheet.setting import BUDGET, DATA, FILE_NAMES, SETTING_NAMES
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,10 @@ class Part:
         if self.leaf is None:
             return "reported"
         if low is not None and high is not None:
-            return f"must lie between {low:g} and {high:g}"
+            return f"must lie between {low:zg} and {high:zg}"
         if low is not None:
-            return f"must be above {low:g}"
-        return "must hold" if high is None else f"must be below {high:g}"
+            return f"must be above {low:zg}"
+        return "must hold" if high is None else f"must be below {high:zg}"
 
     @property
     def text(self) -> str:
@@ -118,20 +122,46 @@ def described(protocol: Protocol) -> Iterator[tuple[str, str]]:
 
 
 def command(result: Result, setting: Setting) -> str | None:
-    """The command that measures a statement again as it was measured; ``None`` where there is none.
+    """The command that measures a statement again as it was measured.
 
-    That is while no measurement is built, and for data that came from no file.
+    ``None`` where no measurement is built, and where the data came from no file.
     """
     given = setting.describe(result.statement)
-    used = {**given, **result.answer.protocol.settings} if result.answer is not None else given
-    if result.statement.measure is None or ("data" in given and "path" not in used):
+    if result.answer is not None and BUDGET in result.answer.protocol.settings:
+        protocol = result.answer.protocol.settings
+        given = {name: str(protocol[name]) for name in SETTING_NAMES if name in protocol}
+    path, labels = FILE_NAMES["path"], FILE_NAMES["labels"]
+    if result.statement.measure is None or (DATA in given and path not in given):
         return None
-    words = ["leadline", "worksheet", "--only", result.statement.id, "--budget", used["budget"]]
-    if "path" in used:
-        words += ["--data", str(used["path"])]
-    if "labels" in used:
-        words += ["--labels", str(used["labels"])]
+    words = ["leadline", "worksheet", "--only", result.statement.id, "--budget", given[BUDGET]]
+    if path in given:
+        words += _option("--data", given[path])
+    if labels in given:
+        words += _option("--labels", given[labels])
     return shlex.join([*words, "--fresh"])
+
+
+def _option(name: str, value: str) -> list[str]:
+    """The words of an option; a value that begins with a dash is joined to the name, lest it be read as an option."""
+    return [f"{name}={value}"] if value.startswith("-") else [name, value]
+
+
+def checked(results: Any, setting: Any) -> tuple[Result, ...]:
+    """The results as a tuple.
+
+    Raises:
+        InputError: they are no results, two are of one statement, or the setting is none.
+    """
+    found = checks.items(results, "results", of="results")
+    cure = "use list(leadline.worksheet.run(...))"
+    for i, result in enumerate(found):
+        checks.instance(result, f"results[{i}]", Result, cure=cure)
+    ids = [result.statement.id for result in found]
+    repeated = [name for name in ids if ids.count(name) > 1]
+    if repeated:
+        raise InputError("results must be of different statements", got=f"{repeated[0]} more than once")
+    checks.instance(setting, "setting", Setting, cure="use leadline.worksheet.Setting('quick')")
+    return found
 
 
 def by_section(results: Sequence[Result]) -> dict[str, list[Result]]:

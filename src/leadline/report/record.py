@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from leadline.report.parts import Part, command, parts
+from leadline.report.parts import Part, checked, command, parts
 from leadline.worksheet import SECTIONS, Result, Setting
 
 
 def as_json(results: Sequence[Result], setting: Setting) -> dict[str, Any]:
     """Everything that the page says, as values that strict JSON can hold; a number that is not finite is null."""
+    results = checked(results, setting)
     return {
         "schema": 1,
         "budget": setting.budget,
@@ -69,5 +70,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return value + 0.0 if math.isfinite(value) else None  # + 0.0 makes a negative zero a plain one
     return value if value is None or isinstance(value, bool | int | str) else str(value)

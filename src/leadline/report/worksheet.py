@@ -1,5 +1,6 @@
 """The worksheet as a page with its twins. Timings go to a file of their own: equal results give equal files."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -8,10 +9,10 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from leadline import storage
+from leadline import checks, storage
 from leadline.report.markdown import as_markdown
 from leadline.report.page import interval_picture, place, render
-from leadline.report.parts import by_section, command, described, disagreement, first_effect, headline, parts
+from leadline.report.parts import by_section, checked, command, described, disagreement, first_effect, headline, parts
 from leadline.report.record import as_json
 from leadline.worksheet import Answer, Result, Setting
 
@@ -36,7 +37,8 @@ def write(results: Sequence[Result], setting: Setting, folder: str | PathLike[st
         InputError: the folder holds a file of one of these names that Leadline did not write.
         SaveError: a file could not be written; an earlier one of that name is untouched.
     """
-    with storage.output_folder(folder, files=FILES) as outputs:
+    results = checked(results, setting)
+    with storage.output_folder(checks.path(folder, "folder"), files=FILES) as outputs:
         return write_into(outputs, results, setting)
 
 
@@ -63,6 +65,11 @@ def as_html(results: Sequence[Result], setting: Setting, timings: Mapping[str, f
         setting: the conditions that they were measured under.
         timings: seconds by id; shown where there is something that took them.
     """
+    results = checked(results, setting)
+    timings = {
+        checks.text(name, "a name in timings"): checks.number(seconds, f"timings[{name!r}]", least=0)
+        for name, seconds in checks.mapping(timings, "timings").items()
+    }
     shown = {r.statement.id: _shown(r.answer) for r in results if r.answer is not None}
     figures = {name: figure for pictures in shown.values() for name, (figure, _) in pictures.items()}
     return render(
@@ -103,7 +110,7 @@ def duration(seconds: float | None) -> str:
     """
     if seconds is None:
         return ""
-    return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds:z.2f} s" if seconds < 1 else f"{seconds:z.1f} s" if seconds < 10 else f"{seconds:z.0f} s"
 
 
 def _tally(results: Sequence[Result]) -> dict[str, int]:
@@ -112,6 +119,7 @@ def _tally(results: Sequence[Result]) -> dict[str, int]:
 
 
 def _earlier(path: Path) -> dict[str, float]:
-    with suppress(OSError, TypeError, ValueError):
-        return {str(k): float(v) for k, v in dict(storage.parse_json(path.read_bytes())).items()}
+    with suppress(OSError, TypeError, ValueError, OverflowError):
+        seconds = {str(name): float(value) for name, value in dict(storage.parse_json(storage.read(path))).items()}
+        return {name: value for name, value in seconds.items() if math.isfinite(value)}
     return {}

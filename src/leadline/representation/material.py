@@ -175,6 +175,8 @@ def _labels(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     if y is None:
         return np.zeros(0), np.zeros(n, bool)
     values = checks.array(y, "y", wanted="an array of labels")
+    if values.dtype.kind == "U" and isinstance(y, (list, tuple)) and not all(isinstance(one, str) for one in y):
+        values = checks.array(np.array(y, dtype=object), "y")  # NumPy made text of NaN and of numbers
     if values.shape != (n,):
         raise InputError(
             "labels have one entry per row of X: shape (samples,)",

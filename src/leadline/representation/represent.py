@@ -23,6 +23,7 @@ from leadline.representation.choice import choose, held_out_accuracy
 from leadline.representation.kept import STRENGTHS, KeptProbe, kept_probe
 from leadline.representation.material import ImageSize, Material, gather, retained
 from leadline.representation.study import RepresentationStudy
+from leadline.representation.twins import near_twins
 from leadline.representation.views import KINDS, View, unscaled, view_of
 from leadline.sounding import Protocol
 
@@ -55,6 +56,9 @@ COMPONENTS = 64
 
 RATE = 2e10
 """Operations in a second of training, about, on one core of 2024; a weight costs six for every row."""
+
+STAGES = ("population", "refit")
+"""Folders below ``checkpoint`` for the trainings of all seeds and for the one more of the chosen kind."""
 
 SAMPLES = 10
 """Examples in the strip."""
@@ -141,6 +145,8 @@ def represent(
     num_subsets = checks.whole_number(num_subsets, "num_subsets", least=1, most=MOST_SUBSETS)
     folder = None if checkpoint is None else checks.path(checkpoint, "checkpoint")
     tell = (lambda _: None) if progress is None else checks.function(progress, "progress")
+    if isinstance(progress, type):
+        raise InputError("progress must be a function, not a class", got=f"progress = {checks.shown(progress)}")
     material = gather(X, y, X_unlabelled, image_size)
     probed = _probed(material)
     roles = _roles(probed, seeds)
@@ -148,8 +154,9 @@ def represent(
 
     centre, scale = _scaling(material)
     unlabelled, labelled = (_scaled(rows, centre, scale) for rows in (material.unlabelled, probed.labelled))
+    notes = (*probed.notes, *_twins_noted(labelled, probed.groups))
     view = view_of(unlabelled, material.image_size, material.channels)
-    trained = _pretrained(view, kinds, seeds, folder and folder / "population", tell, "pretraining")
+    trained = _pretrained(view, kinds, seeds, folder and folder / STAGES[0], tell, "pretraining")
     encoders = {kind: [view.encoder(one.weights) for one in trained[kind]] for kind in kinds}
     tell(Progress("probing", 0, 1))
     neighbours = unlabelled[numpy_generator(0, "representation.neighbours").permutation(len(unlabelled))[:NEIGHBOURS]]
@@ -172,7 +179,7 @@ def represent(
     if material.set_aside:
         everything = np.concatenate([material.unlabelled, material.labelled])
         view = view_of(_scaled(everything, centre, scale), material.image_size, material.channels)
-        again = _pretrained(view, (chosen,), seeds[kept : kept + 1], folder and folder / "refit", tell, "refitting")
+        again = _pretrained(view, (chosen,), seeds[kept : kept + 1], folder and folder / STAGES[1], tell, "refitting")
         inner, seen = view.encoder(again[chosen][0].weights), everything
         origin = f"the encoder was then pretrained once more, on all {len(everything)} rows"
     else:
@@ -206,7 +213,7 @@ def represent(
         ranks=ranks,
         examples=_examples(view, {kind: trained[kind][kept] for kind in kinds}, labelled if roles else unlabelled),
         class_names=material.class_names,
-        notes=probed.notes,
+        notes=notes,
     )
 
 
@@ -240,6 +247,17 @@ def _probed(material: Material) -> Material:
     notes = (*material.notes, f"{len(part)} of {m} labelled rows were probed")
     return replace(
         material, labelled=material.labelled[part], y=material.y[part], groups=material.groups[part], notes=notes
+    )
+
+
+def _twins_noted(labelled: np.ndarray, groups: np.ndarray) -> tuple[str, ...]:
+    """A note where labelled rows nearly repeat."""
+    twins = near_twins(labelled, groups)
+    if not twins:
+        return ()
+    return (
+        f"{twins} of {len(labelled)} labelled rows nearly equal another one; if such rows come from one source (a "
+        "subject, a recording), they stand on both sides of the splits, and accuracies are too high",
     )
 
 

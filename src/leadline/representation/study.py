@@ -74,7 +74,7 @@ class RepresentationStudy(Sounding):
         return Verdict(
             f"{self.chosen} is chosen; choosing so reaches {_percent(self.accuracy())} with {most} labels, on rows "
             f"that had no say ({', '.join(others)}): {gain:+.1f} points over raw inputs, "
-            f"{self.efficiency.seeds_in_words}; {self.origin}"
+            f"{seeds_in_words(len(self.protocol.seeds))}; {self.origin}"
         )
 
     @property

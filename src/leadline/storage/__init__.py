@@ -13,6 +13,7 @@ from leadline.storage._files import Writer, remove_leftovers, write, writing
 from leadline.storage._json import canonical_json, parse_json
 from leadline.storage._locks import lock_file, lock_folder
 from leadline.storage._outputs import OutputFolder, output_folder
+from leadline.storage._paths import open_regular, read
 from leadline.storage._records import SCHEMA, check_replaceable, load, pack, save, unpack
 
 __all__ = [
@@ -25,9 +26,11 @@ __all__ = [
     "load_document",
     "lock_file",
     "lock_folder",
+    "open_regular",
     "output_folder",
     "pack",
     "parse_json",
+    "read",
     "remove_leftovers",
     "save",
     "save_document",

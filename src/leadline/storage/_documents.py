@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from leadline.errors import SaveError
-from leadline.storage._files import not_written, remove_leftovers, sync_folder, write, writing
+from leadline.storage._files import remove_leftovers, sync_folder, write, writing
 from leadline.storage._json import canonical_json, parse_json
 from leadline.storage._locks import PATIENCE, lock_folder
+from leadline.storage._paths import not_written, open_regular, read
 
 DIGITS = 16
 """Hexadecimal digits of the SHA-256 that the name of a binary file carries."""
@@ -76,13 +77,13 @@ def load_document(path: Path, kind: str) -> tuple[dict[str, Any], bytes | None]:
         OSError: a file is missing or cannot be read.
         ValueError: the document is not a JSON object, or the binary file has changed since it was written.
     """
-    text = path.read_bytes()
+    text = read(path)
     for _ in range(MAX_READS):
         document = _as_object(text)
         try:
             return document, _beside(path, document.get(kind), kind)
         except (OSError, ValueError):
-            newer = path.read_bytes()
+            newer = read(path)
             if newer == text:
                 raise
             text = newer
@@ -93,16 +94,16 @@ def check_document(path: Path, is_ours: IsOurs) -> None:
     """Refuse to replace a file that this kind of writer did not write.
 
     Raises:
-        SaveError: ``path`` is there and is not ours.
+        SaveError: ``path`` is there and is not ours, or is a symbolic link: its target belongs to another folder.
     """
     try:
-        text = path.read_bytes()
+        text = read(path)
     except FileNotFoundError:
         return
     except OSError as error:
         raise not_written(path, error) from error
     with suppress(ValueError):
-        if is_ours(_as_object(text)):
+        if not path.is_symlink() and is_ours(_as_object(text)):
             return
     raise SaveError(
         f"could not write {path}: the file that is there was not written by Leadline; "
@@ -129,7 +130,7 @@ def _beside(path: Path, named: Any, kind: str) -> bytes | None:
         named = f"{kind}-{named[:DIGITS]}.safetensors"  # files of release 0.1 hold the whole digest
     if not isinstance(named, str) or not re.fullmatch(_pattern(kind), named):
         raise ValueError(f"{named!r} is not the name of its {kind}")
-    content = (path.parent / named).read_bytes()
+    content = read(path.parent / named)
     if digest(content) not in named:
         raise ValueError(f"{named} has changed since it was written")
     return content
@@ -142,7 +143,7 @@ def _remove_stale(folder: Path, kind: str, keep: str | None) -> None:
         if marked is None or path.name == keep or path.is_symlink():
             continue
         with suppress(OSError):
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
             if found == marked[1]:
                 path.unlink()

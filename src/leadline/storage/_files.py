@@ -4,18 +4,22 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
 
 from leadline.errors import SaveError
 from leadline.storage._locks import PATIENCE, lock_file, place_of_lock, short_digest
+from leadline.storage._paths import destination, not_written
 
 
 class Writer:
-    """The new content of a file. :func:`writing` creates it."""
+    """The new content of a file. :func:`writing` creates it.
 
-    def __init__(self, file: BinaryIO, target: Path):
+    Nothing is buffered: a forked child that inherits a buffer would write its bytes a second time.
+    """
+
+    def __init__(self, file: FileIO, target: Path):
         self._file = file
         self._target = target
 
@@ -25,19 +29,26 @@ class Writer:
         Raises:
             SaveError: the disk is full, for instance; the earlier file is untouched.
         """
+        view = memoryview(data)
+        size = view.nbytes
+        rest = view.cast("B") if size else view
         try:
-            return self._file.write(data)
+            while rest.nbytes:
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise not_written(self._target, error) from error
+        return size
 
 
 def write(path: str | PathLike[str], content: str | bytes) -> None:
     """Replace the file at ``path`` with ``content`` in one step; missing folders are created.
 
     Raises:
-        SaveError: it could not be written (full disk, no permission, another writer); an earlier file is untouched.
+        SaveError: it could not be written (full disk, no permission, another writer, a folder, pipe or device of this
+            name); what was there is untouched.
     """
-    data = content.encode() if isinstance(content, str) else content
+    # A file name that is not UTF-8 may be part of the text.
+    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     with writing(path) as file:
         file.write(data)
 
@@ -66,15 +77,21 @@ def writing(path: str | PathLike[str], *, slot: str | None = None, patience: flo
     '1 2 3'
     """
     path = Path(path)
-    target = path.resolve() if path.is_symlink() else path
-    with lock_file(target.with_name(slot or target.name), patience=patience):
+    is_link_of_slot = slot is not None and path.is_symlink()  # the user did not choose this name: replace the link
+    target = path if is_link_of_slot else destination(path)
+    process = os.getpid()
+    with lock_file(target.parent / (slot or target.name), patience=patience):
         partial = unfinished(target, slot)
         file = _open_new(partial, target)
         try:
             yield Writer(file, target)
+            if os.getpid() != process:
+                raise SaveError(f"could not write {target}: only the process that began to write it can complete it")
             _finish(file, partial, target)
         except BaseException:  # an interruption leaves no litter either
-            with suppress(OSError):  # closing writes what is buffered, and a full disk refuses it again
+            if os.getpid() != process:  # a forked child leaves the file to its parent
+                raise
+            with suppress(OSError):
                 file.close()
             with suppress(OSError):
                 partial.unlink()
@@ -83,21 +100,18 @@ def writing(path: str | PathLike[str], *, slot: str | None = None, patience: flo
 
 def unfinished(target: Path, slot: str | None = None) -> Path:
     """The hidden file that becomes ``target`` when it is complete."""
-    return target.with_name(f".leadline-{short_digest(slot or target.name)}.partial")
+    return target.parent / f".leadline-{short_digest(slot or target.name)}.partial"
 
 
 def remove_leftovers(*targets: Path) -> None:
     """Remove what killed writers of these targets left behind: unfinished files and the locks that protected them."""
-    for target in targets:
-        leftovers = (unfinished(target), place_of_lock(target))
-        if any(path.exists() for path in leftovers):
-            with suppress(SaveError, OSError), lock_file(target):  # a writer that lives keeps its files
-                unfinished(target).unlink(missing_ok=True)
-
-
-def not_written(path: Path, error: OSError) -> SaveError:
-    """The error that says what could not be written and why."""
-    return SaveError(f"could not write {path}: {error.strerror or error}; what was saved earlier is untouched")
+    for named in targets:
+        with suppress(SaveError, OSError):  # a writer that lives keeps its files
+            target = destination(named)
+            leftovers = (unfinished(target), place_of_lock(target))
+            if any(path.exists() for path in leftovers):
+                with lock_file(target):
+                    unfinished(target).unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -112,17 +126,16 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _open_new(partial: Path, target: Path) -> BinaryIO:
+def _open_new(partial: Path, target: Path) -> FileIO:
     try:
         partial.unlink(missing_ok=True)  # what a killed writer left behind
-        return partial.open("xb")
+        return FileIO(partial, "xb")
     except OSError as error:
         raise not_written(target, error) from error
 
 
-def _finish(file: BinaryIO, partial: Path, target: Path) -> None:
+def _finish(file: FileIO, partial: Path, target: Path) -> None:
     try:
-        file.flush()
         os.fsync(file.fileno())
         file.close()
         if target.exists():

@@ -10,7 +10,8 @@ def canonical_json(value: Any) -> str:
     >>> canonical_json({"b": 1, "a": [1.5]})
     '{\\n  "a": [\\n    1.5\\n  ],\\n  "b": 1\\n}\\n'
     """
-    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode()  # a file name that is not UTF-8 becomes JSON's \\udcff
 
 
 def parse_json(content: str | bytes) -> Any:

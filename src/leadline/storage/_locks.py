@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,9 +16,17 @@ from os import PathLike
 from pathlib import Path
 
 from leadline.errors import SaveError
+from leadline.storage._json import parse_json
+from leadline.storage._paths import destination, not_written, open_regular
 
 PATIENCE = 30.0
 """Seconds that a short write waits for another short write of the same file."""
+
+MOMENT = 0.2
+"""Seconds that every writer waits: a lock that is being released just now refuses nobody."""
+
+MARK = b' {"pid": '
+"""The first bytes of every lock."""
 
 
 @contextmanager
@@ -29,7 +38,8 @@ def lock_folder(folder: str | PathLike[str], *, patience: float = 0.0) -> Iterat
         patience: seconds to wait for another process; by default the lock is refused at once.
 
     Raises:
-        SaveError: another process or thread holds the lock (it is named), or the folder cannot be written.
+        SaveError: another process or thread holds the lock (it is named), the folder cannot be written, or a file of
+            others has the name of the lock.
     """
     folder = Path(folder)
     with _locked(folder, folder / ".leadline.lock", patience):
@@ -38,15 +48,18 @@ def lock_folder(folder: str | PathLike[str], *, patience: float = 0.0) -> Iterat
 
 @contextmanager
 def lock_file(path: str | PathLike[str], *, patience: float = 0.0) -> Iterator[None]:
-    """Hold the lock on one file; its folder is created if it is missing. See :func:`lock_folder`."""
-    path = Path(path)
+    """Hold the lock on one file; its folder is created if it is missing. See :func:`lock_folder`.
+
+    A symbolic link and the file that it points to have the same lock.
+    """
+    path = destination(path)
     with _locked(path, place_of_lock(path), patience):
         yield
 
 
 def place_of_lock(path: Path) -> Path:
     """The hidden file that holds the lock on one file."""
-    return path.with_name(f".leadline-{short_digest(path.name)}.lock")
+    return path.parent / f".leadline-{short_digest(path.name)}.lock"
 
 
 def short_digest(name: str) -> str:
@@ -62,29 +75,48 @@ def short_digest(name: str) -> str:
 def _locked(target: Path, place: Path, patience: float) -> Iterator[None]:
     from filelock import FileLock, Timeout  # slow to import, and only writers need it
 
-    lock = FileLock(place, timeout=patience, poll_interval=0.02, on_acquired=_write_holder, is_singleton=False)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
+        waiting = max(patience, MOMENT)
+        lock = FileLock(place, timeout=waiting, poll_interval=0.02, on_acquired=_write_holder, is_singleton=False)
         lock.acquire()
     except Timeout:
         raise SaveError(f"{target} is being written by {_holder(place)}; wait for it, or name another place") from None
     except RuntimeError:  # filelock's word for a second lock in the same thread, which would wait for itself
         raise SaveError(f"{target} is being written by this process already; name another place") from None
-    except OSError as error:
+    except _ForeignFileError:
         raise SaveError(
-            f"could not write {target}: {error.strerror or error}; what was saved earlier is untouched"
-        ) from error
+            f"could not write {target}: {place} was not written by Leadline; name another place, or move that file away"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise not_written(target, error) from error
+    process = os.getpid()
     try:
         yield
     finally:
-        if os.name == "posix":  # safe while the lock is held: who waits for it opens a new file
-            with suppress(OSError):
-                place.unlink()
-        lock.release()
+        if os.getpid() == process:  # a forked child that leaves the block must not release its parent's lock
+            if os.name == "posix":  # safe while the lock is held: who waits for it opens a new file
+                with suppress(OSError):
+                    place.unlink()
+            lock.release()
+
+
+class _ForeignFileError(Exception):
+    """The file at the place of a lock belongs to somebody else."""
 
 
 def _write_holder(descriptor: int) -> None:
-    """Write who holds the lock. The first byte stays free: on Windows it is the locked one."""
+    """Write who holds the lock. The first byte stays free: on Windows it is the locked one.
+
+    Raises:
+        _ForeignFileError: the file is not a lock of Leadline's, or it has a second name (a hard link).
+    """
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        raise _ForeignFileError
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    if not MARK.startswith(os.read(descriptor, len(MARK))):
+        raise _ForeignFileError
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": Path(sys.argv[0]).name if sys.argv else ""}
     with suppress(OSError):  # the lock holds on a full disk too
         os.ftruncate(descriptor, 0)
@@ -95,13 +127,13 @@ def _write_holder(descriptor: int) -> None:
 def _holder(place: Path) -> str:
     """The process that holds a lock, in words."""
     try:
-        with place.open("rb") as file:
+        with open_regular(place) as file:
             file.seek(1)
-            holder = json.loads(file.read(1000))
+            holder = parse_json(file.read(1000))
         pid = int(holder["pid"])
         command = str(holder["command"])
         host = str(holder["host"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return "another process"
     if pid == os.getpid() and host == socket.gethostname():
         return "another thread of this process"

@@ -5,17 +5,18 @@ content has changed since, belongs to somebody else: the command refuses before 
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from leadline.errors import InputError
+from leadline.errors import InputError, SaveError
 from leadline.storage._documents import check_document
-from leadline.storage._files import not_written, remove_leftovers, sync_folder, write
+from leadline.storage._files import remove_leftovers, sync_folder, write
 from leadline.storage._json import canonical_json, parse_json
 from leadline.storage._locks import lock_folder, short_digest
+from leadline.storage._paths import not_written, read
 from leadline.storage._records import check_replaceable
 
 MANIFEST = ".leadline.json"
@@ -42,10 +43,12 @@ def output_folder(
     folder = Path(folder)
     with lock_folder(folder):
         outputs = OutputFolder(folder)
-        outputs.check(files)
+        names = tuple(files)
+        outputs.check(names)
         for name in soundings:
             check_replaceable(folder / name)
-        remove_leftovers(*(folder / name for name in (MANIFEST, *files)))
+        remove_leftovers(*(folder / name for name in (MANIFEST, *names)))
+        outputs.remove_drafts(names)
         yield outputs
 
 
@@ -74,6 +77,12 @@ class OutputFolder:
                 cure="name another folder, or move this file away",
             )
 
+    def remove_drafts(self, names: Iterable[str]) -> None:
+        """Remove the drafts that a killed command left behind."""
+        drafts = [self._place_of_draft(name) for name in names]
+        remove_leftovers(*drafts)
+        _remove(drafts)
+
     def write(self, name: str, content: str | bytes) -> Path:
         """Write one file and enter it in the manifest; gives its path. See :meth:`write_together`."""
         self.write_together({name: content})
@@ -94,7 +103,7 @@ class OutputFolder:
         finally:
             _remove(drafts.values())
 
-    def produce(self, name: str, save: Callable[[Path], None]) -> Path:
+    def produce(self, name: str, save: Callable[[Path], object]) -> Path:
         """Write one file with a function that takes a path, and enter it in the manifest; gives its path."""
         draft = self._draft(name)
         try:
@@ -105,7 +114,15 @@ class OutputFolder:
         return self.folder / name
 
     def _draft(self, name: str) -> Path:
-        """Where a file is written first. The manifest must know its content before it gets its name."""
+        """A free place where a file is written first. The manifest must know its content before it gets its name."""
+        draft = self._place_of_draft(name)
+        try:
+            draft.unlink(missing_ok=True)  # a link to a file of others would be followed
+        except OSError as error:
+            raise not_written(self.folder / name, error) from error
+        return draft
+
+    def _place_of_draft(self, name: str) -> Path:
         return self.folder / f".leadline-{short_digest(name)}.draft"
 
     def _put(self, drafts: Mapping[str, Path]) -> None:
@@ -115,12 +132,14 @@ class OutputFolder:
         for name, digest in digests.items():
             self._digests[name] = [*self._digests.get(name, []), digest]
         self._write_manifest()
+        replaced: list[str] = []
         for name, draft in drafts.items():
             target = self.folder / name
             try:
                 draft.replace(target)
             except OSError as error:
-                raise not_written(target, error) from error
+                raise not_replaced(target, error, replaced, [*drafts][len(replaced) :]) from error
+            replaced.append(name)
         sync_folder(self.folder)
         for name, digest in digests.items():
             self._digests[name] = [digest]
@@ -142,6 +161,16 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def not_replaced(path: Path, error: OSError, replaced: Sequence[str], kept: Sequence[str]) -> SaveError:
+    """The error that says which files of several that belong together are new, and which are as before."""
+    if not replaced:
+        return not_written(path, error)
+    return SaveError(
+        f"could not write {path}: {error.strerror or error}; replaced: {', '.join(replaced)}; as before: "
+        f"{', '.join(kept)}; run the command again to make them belong together"
+    )
+
+
 def _remove(drafts: Iterable[Path]) -> None:
     for draft in drafts:
         with suppress(OSError):
@@ -157,7 +186,11 @@ def _read_manifest(path: Path) -> dict[str, list[str]]:
     """The digests by file name; entries of another form count for nothing."""
     check_document(path, _is_manifest)
     try:
-        files = parse_json(path.read_bytes())["files"]
+        files = parse_json(read(path))["files"]
     except FileNotFoundError:
         return {}
-    return {name: [str(one) for one in digests] for name, digests in files.items() if isinstance(digests, list)}
+    return {
+        name: [digest for digest in digests if isinstance(digest, str)]
+        for name, digests in files.items()
+        if isinstance(digests, list)
+    }

@@ -5,11 +5,20 @@ outcome follows from it in three-valued logic: a part holds, fails, or is left o
 the simultaneous ones.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from leadline import checks
+from leadline.errors import InputError
 from leadline.sounding import Outcome
 from leadline.statistics import Effect
+
+Kind = TypeVar("Kind")
+
+MORE_SEEDS = "only with more seeds"
+"""The answer of a design with too few seeds for an interval."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +29,11 @@ class Fact:
     holds: bool
     measured: str
     expected: str
+
+    def __post_init__(self):
+        for name in ("label", "measured", "expected"):
+            object.__setattr__(self, name, checks.text(getattr(self, name), name))
+        object.__setattr__(self, "holds", checks.flag(self.holds, "holds"))
 
 
 @dataclass(frozen=True)
@@ -33,16 +47,21 @@ class Above:
     effect: str
     threshold: float = 0.0
 
+    def __post_init__(self):
+        object.__setattr__(self, "effect", checks.text(self.effect, "effect", least=1))
+        object.__setattr__(self, "threshold", checks.number(self.threshold, "threshold"))
+
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
-        """Whether the part holds; ``None`` where the interval leaves it open."""
-        return effects[self.effect].simultaneous.above(self.threshold)
+        """True if the part holds, False if it fails; ``None`` where the interval leaves it open."""
+        return _named(effects, self.effect, Effect).simultaneous.above(self.threshold)
 
     def detectable(self, effect: Effect) -> str:
-        """From which value on the design would have seen that the part holds."""
-        return f"from {self.threshold + effect.detectable:.2g} {effect.unit}".rstrip() + " on"
+        """The value from which on the design would have seen that the part holds."""
+        value = self.threshold + checks.instance(effect, "effect", Effect).detectable
+        return f"from {value:z.2g} {effect.unit}".rstrip() + " on" if math.isfinite(value) else MORE_SEEDS
 
     def __str__(self) -> str:
-        return f"{self.effect} > {self.threshold:g}"
+        return f"{self.effect} > {self.threshold:zg}"
 
 
 @dataclass(frozen=True)
@@ -52,16 +71,21 @@ class Below:
     effect: str
     threshold: float = 0.0
 
+    def __post_init__(self):
+        object.__setattr__(self, "effect", checks.text(self.effect, "effect", least=1))
+        object.__setattr__(self, "threshold", checks.number(self.threshold, "threshold"))
+
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
-        """Whether the part holds; ``None`` where the interval leaves it open."""
-        return effects[self.effect].simultaneous.below(self.threshold)
+        """True if the part holds, False if it fails; ``None`` where the interval leaves it open."""
+        return _named(effects, self.effect, Effect).simultaneous.below(self.threshold)
 
     def detectable(self, effect: Effect) -> str:
-        """From which value on the design would have seen that the part holds."""
-        return f"from {self.threshold - effect.detectable:.2g} {effect.unit}".rstrip() + " down"
+        """The value from which on, downwards, the design would have seen that the part holds."""
+        value = self.threshold - checks.instance(effect, "effect", Effect).detectable
+        return f"from {value:z.2g} {effect.unit}".rstrip() + " down" if math.isfinite(value) else MORE_SEEDS
 
     def __str__(self) -> str:
-        return f"{self.effect} < {self.threshold:g}"
+        return f"{self.effect} < {self.threshold:zg}"
 
 
 @dataclass(frozen=True)
@@ -72,17 +96,28 @@ class Within:
     low: float
     high: float
 
+    def __post_init__(self):
+        object.__setattr__(self, "effect", checks.text(self.effect, "effect", least=1))
+        object.__setattr__(self, "low", checks.number(self.low, "low"))
+        object.__setattr__(self, "high", checks.number(self.high, "high"))
+        if self.low > self.high:
+            raise InputError("low must be at most high", got=f"low = {self.low:zg}, high = {self.high:zg}")
+
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
-        """Whether the part holds; ``None`` where the interval leaves it open."""
-        return effects[self.effect].simultaneous.within(self.low, self.high)
+        """True if the part holds, False if it fails; ``None`` where the interval leaves it open."""
+        return _named(effects, self.effect, Effect).simultaneous.within(self.low, self.high)
 
     def detectable(self, effect: Effect) -> str:
-        """What the design would have had to be to see that the part holds."""
-        half = (effect.simultaneous.high - effect.simultaneous.low) / 2
-        return f"inside its bounds only with an interval of ±{(self.high - self.low) / 2:.2g}, where it has ±{half:.2g}"
+        """The narrowest interval that the design allows, beside the width that the bounds ask for."""
+        simultaneous = checks.instance(effect, "effect", Effect).simultaneous
+        half = (simultaneous.high - simultaneous.low) / 2
+        allowed = (self.high - self.low) / 2
+        if not math.isfinite(half):
+            return MORE_SEEDS
+        return f"inside its bounds only with an interval of ±{allowed:z.2g}, where it has ±{half:z.2g}"
 
     def __str__(self) -> str:
-        return f"{self.low:g} ≤ {self.effect} ≤ {self.high:g}"
+        return f"{self.low:zg} ≤ {self.effect} ≤ {self.high:zg}"
 
 
 @dataclass(frozen=True)
@@ -91,19 +126,30 @@ class Holds:
 
     fact: str
 
+    def __post_init__(self):
+        object.__setattr__(self, "fact", checks.text(self.fact, "fact", least=1))
+
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
-        """Whether the part holds; facts are never left open."""
-        return facts[self.fact].holds
+        """True if the fact holds, False if not; facts are never left open."""
+        return _named(facts, self.fact, Fact).holds
 
     def __str__(self) -> str:
         return self.fact
 
 
+@dataclass(frozen=True, init=False)
 class AllOf:
-    """Every part holds: true if all are, false if one fails, open otherwise."""
+    """Every part holds: true if all are, false if one fails, open otherwise.
 
-    def __init__(self, *parts: "Part"):
-        self.parts = parts
+    Args:
+        several: the parts, as single arguments.
+        parts: the parts as one tuple, in place of single arguments; storage passes them so.
+    """
+
+    parts: tuple["Part", ...]
+
+    def __init__(self, *several: "Part", parts: "tuple[Part, ...]" = ()):
+        object.__setattr__(self, "parts", _checked_parts("AllOf", several, parts))
 
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
         """Kleene's conjunction."""
@@ -111,14 +157,24 @@ class AllOf:
         return False if False in values else None if None in values else True
 
     def __str__(self) -> str:
-        return " and ".join(f"({part})" if isinstance(part, AnyOf) else str(part) for part in self.parts)
+        if not self.parts:
+            return "always"
+        return " and ".join(_in_brackets(part, AnyOf) for part in self.parts)
 
 
+@dataclass(frozen=True, init=False)
 class AnyOf:
-    """Some part holds: true if one does, false if all fail, open otherwise."""
+    """Some part holds: true if one does, false if all fail, open otherwise.
 
-    def __init__(self, *parts: "Part"):
-        self.parts = parts
+    Args:
+        several: the parts, as single arguments.
+        parts: the parts as one tuple, in place of single arguments; storage passes them so.
+    """
+
+    parts: tuple["Part", ...]
+
+    def __init__(self, *several: "Part", parts: "tuple[Part, ...]" = ()):
+        object.__setattr__(self, "parts", _checked_parts("AnyOf", several, parts))
 
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
         """Kleene's disjunction."""
@@ -126,15 +182,13 @@ class AnyOf:
         return True if True in values else None if None in values else False
 
     def __str__(self) -> str:
-        return " or ".join(f"({part})" if isinstance(part, AllOf) else str(part) for part in self.parts)
+        if not self.parts:
+            return "never"
+        return " or ".join(_in_brackets(part, AllOf) for part in self.parts)
 
 
 Part = Above | Below | Within | Holds | AllOf | AnyOf
 Leaf = Above | Below | Within | Holds
-
-
-NEVER = AnyOf()
-"""A rule that never holds."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +205,16 @@ class Criterion:
     met: Outcome
     """The outcome where the rule holds."""
     against: Part | None = None
-    """What leads to the opposite outcome; ``None`` for the rule's failing. Whatever is neither is undecided."""
+    """The rule for the opposite outcome; ``None`` for the failing of ``rule``. Whatever is neither is undecided."""
+
+    def __post_init__(self):
+        _check_part(self.rule, "rule")
+        if not self.leaves():
+            raise InputError("rule must name an effect or a fact", got=f"rule = {self.rule}")
+        met = checks.choice(self.met, "met", ("supported", "refuted"))
+        object.__setattr__(self, "met", met)
+        if self.against is not None:
+            _check_part(self.against, "against")
 
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> Outcome:
         """The outcome for what was measured."""
@@ -175,14 +238,57 @@ class Criterion:
         return "refuted" if self.met == "supported" else "supported"
 
     def __str__(self) -> str:
-        if self.against is NEVER:
+        if self.against == NEVER:
             return f"{self.met} if {self.rule}; undecided otherwise"
-        fails = {1: "it fails"}.get(len(self.leaves()), "one of them fails")
-        fails = "all alternatives fail" if isinstance(self.rule, AnyOf) else fails
-        return f"{self.met} if {self.rule}; {self._opposite} if {self.against or fails}"
+        fails = "all alternatives fail" if isinstance(self.rule, AnyOf) else "one of them fails"
+        if len(self.leaves()) == 1:
+            fails = "it fails"
+        against = fails if self.against is None else str(self.against)
+        return f"{self.met} if {self.rule}; {self._opposite} if {against}"
 
 
 def _leaves(part: Part) -> tuple[Leaf, ...]:
     if isinstance(part, AllOf | AnyOf):
         return tuple(leaf for inner in part.parts for leaf in _leaves(inner))
     return (part,)
+
+
+def _in_brackets(part: Part, kind: type) -> str:
+    """The text of a part; in brackets where it is of this kind and has parts of its own."""
+    text = str(part)
+    return f"({text})" if isinstance(part, kind) and len(_leaves(part)) > 1 else text
+
+
+def _checked_parts(kind: str, several: Sequence[Any], parts: Any) -> tuple[Part, ...]:
+    listed = checks.items(parts, "parts", of="parts of a criterion")
+    if several and listed:
+        raise InputError(f"{kind} takes its parts as single arguments or as parts=, not both", got=f"parts = {parts}")
+    found = tuple(several) or listed
+    for i, part in enumerate(found):
+        _check_part(part, f"parts[{i}]")
+    return found
+
+
+def _check_part(part: Any, name: str) -> None:
+    kinds = "a part of a criterion: Above, Below, Within, Holds, AllOf or AnyOf"
+    checks.instance(part, name, Part, wanted=kinds)  # pyright: ignore[reportArgumentType]  a union of classes
+
+
+def _named(measured: Any, name: str, kind: type[Kind]) -> Kind:
+    """The effect or fact of this name.
+
+    Raises:
+        InputError: it was not measured.
+    """
+    called = kind.__name__.lower()
+    found = checks.mapping(measured, f"{called}s")
+    if name not in found:
+        cause = "the measurement left it out, or the criterion misspells it"
+        raise InputError(
+            f"{called}s must hold {name!r}, which the criterion names", got=f"{sorted(map(str, found))}", cause=cause
+        )
+    return checks.instance(found[name], f"{called}s[{name!r}]", kind)
+
+
+NEVER = AnyOf()
+"""A rule that never holds: none of no parts. Any copy of it is equal to it."""

@@ -10,12 +10,16 @@ from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
+from leadline import checks
 from leadline.errors import InputError, LeadlineError, SaveError, context, describe
-from leadline.storage import pack
+from leadline.storage import check_replaceable, pack
 from leadline.worksheet.answer import Answer
-from leadline.worksheet.setting import Setting
+from leadline.worksheet.setting import KEY, SETTING_NAMES, Setting
 from leadline.worksheet.statement import Statement
 from leadline.worksheet.workers import cluster_workers, processes
+
+MOST_JOBS = 4096
+"""More processes than this are a slip of the pen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +46,10 @@ def measure(statement: Statement, setting: Setting) -> Result:
 
     A failure is caught and told: it is a result too, and must not cost the other statements theirs.
     """
-    assert statement.measure is not None
+    checks.instance(statement, "statement", Statement, cure="use one of leadline.worksheet.select()")
+    checks.instance(setting, "setting", Setting, cure="use leadline.worksheet.Setting('quick')")
+    if statement.measure is None:
+        raise InputError("measure() needs a statement with a measurement", got=f"{statement.id}, which has none")
     module, _, name = statement.measure.partition(":")
     start = time.perf_counter()
     try:
@@ -70,7 +77,10 @@ def _with_setting(answer: Answer, statement: Statement, setting: Setting) -> Ans
     """The answer with the conditions of its measurement in its protocol."""
     if not isinstance(answer, Answer) or answer.statement_id != statement.id:
         raise TypeError(f"{statement.measure} returned {answer!r:.80}, not an Answer to {statement.id}")
-    settings = {**answer.protocol.settings, **setting.describe(statement), "key": setting.key(statement)}
+    taken = sorted(set(answer.protocol.settings) & set(SETTING_NAMES))
+    if taken:
+        raise TypeError(f"{statement.measure} uses {taken[0]!r} as a name of its protocol, which is the setting's")
+    settings = {**answer.protocol.settings, **setting.describe(statement), KEY: setting.key(statement)}
     return replace(answer, protocol=replace(answer.protocol, settings=settings))
 
 
@@ -98,10 +108,19 @@ def run(
     Raises:
         InputError: ``jobs`` is below 1, or the cluster cannot be used; see
             :func:`leadline.worksheet.workers.cluster_workers`.
-        SaveError: an answer could not be kept; the earlier ones are.
+        SaveError: an answer could not be kept; the earlier ones are. Raised before anything is measured where the file
+            of an answer is taken by one that Leadline did not write.
     """
-    if jobs < 1:
-        raise InputError("jobs must be at least 1", got=f"jobs = {jobs}", cure="1, or the number of cores")
+    statements = checks.items(statements, "statements", of="statements")
+    for i, statement in enumerate(statements):
+        checks.instance(statement, f"statements[{i}]", Statement, cure="use leadline.worksheet.select()")
+    checks.instance(setting, "setting", Setting, cure="use leadline.worksheet.Setting('quick')")
+    jobs = checks.whole_number(jobs, "jobs", least=1, most=MOST_JOBS, cure="1, or the number of cores")
+    fresh = checks.flag(fresh, "fresh")
+    if folder is not None:
+        folder = checks.path(folder, "folder")
+    if cluster is not None:
+        cluster = checks.text(cluster, "cluster", least=1)
     waiting = []
     for statement in statements:
         earlier = None if fresh or folder is None else kept(statement, setting, folder)
@@ -111,6 +130,9 @@ def run(
             yield Result(statement)
         else:
             waiting.append(statement)
+    if folder is not None:
+        for statement in waiting:
+            check_replaceable(_place(folder, statement, setting))
     for result in _measured(waiting, setting, min(jobs, len(waiting)), cluster):
         if folder is not None and result.answer is not None:
             result.answer.save(_place(folder, result.statement, setting))
@@ -133,11 +155,14 @@ def _measured(statements: Sequence[Statement], setting: Setting, jobs: int, clus
 
 def kept(statement: Statement, setting: Setting, folder: str | PathLike[str]) -> Result | None:
     """The result that an earlier run left in ``folder``; ``None`` where there is none that still holds."""
+    checks.instance(statement, "statement", Statement, cure="use one of leadline.worksheet.select()")
+    checks.instance(setting, "setting", Setting, cure="use leadline.worksheet.Setting('quick')")
+    folder = checks.path(folder, "folder")
     try:
         answer = Answer.load(_place(folder, statement, setting))
     except SaveError:
         return None
-    is_current = answer.protocol.settings.get("key") == setting.key(statement)
+    is_current = answer.protocol.settings.get(KEY) == setting.key(statement)
     return Result(statement, answer=answer) if is_current else None
 
 

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
+from leadline import checks
 from leadline.data import Dataset, fingerprint
 from leadline.errors import InputError
 from leadline.sounding import Protocol
@@ -14,6 +15,21 @@ from leadline.worksheet.statement import Statement
 
 Budget = Literal["quick", "full"]
 Choice = TypeVar("Choice")
+
+BUDGET = "budget"
+"""Name of the budget in the protocol of an answer."""
+
+DATA = "data of your own"
+"""Name of the user's data in the protocol of an answer."""
+
+KEY = "key"
+"""Name of what identifies the measurement in the protocol of an answer."""
+
+FILE_NAMES = {"path": "file of the data", "labels": "column of labels"}
+"""Names in a protocol, by the names in ``Setting.source``."""
+
+SETTING_NAMES = (BUDGET, DATA, KEY, *FILE_NAMES.values())
+"""All names that a measurement must not use for settings of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +46,15 @@ class Setting:
     data: Dataset | None = None
     """The user's own rows for section 1, in place of the digits."""
     source: Mapping[str, str] = field(default_factory=dict)
-    """Where the data came from, for the protocol: ``{"path": …, "labels": …}``."""
+    """The file that the data came from, for the protocol: ``{"path": …, "labels": …}``, both optional."""
 
     def __post_init__(self):
-        if self.budget not in get_args(Budget):
-            raise InputError(
-                "the budget is one of " + ", ".join(get_args(Budget)), got=f"budget = {self.budget!r}", cure="quick"
-            )
+        object.__setattr__(self, "budget", checks.choice(self.budget, "budget", get_args(Budget)))
+        if self.data is not None:
+            checks.instance(self.data, "data", Dataset, cure="use leadline.data.load(path) or Dataset(X, y)")
+        object.__setattr__(self, "source", _checked_source(self.source))
+        if self.source and self.data is None:
+            raise InputError("source names the file of data", got=f"source = {self.source}, data = None")
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -48,9 +66,17 @@ class Setting:
         return quick if self.budget == "quick" else full
 
     def describe(self, statement: Statement) -> dict[str, str]:
-        """What a protocol says of the setting."""
+        """The setting as a protocol tells it: names and texts.
+
+        The names are the setting's own. No measurement uses them for settings of its own, so that the command which
+        repeats a measurement can be read from its protocol.
+        """
+        told = {BUDGET: self.budget}
         data = self._data_of(statement)
-        return {"budget": self.budget, **({"data": data.name, **self.source} if data is not None else {})}
+        if data is not None:
+            told[DATA] = data.name
+            told |= {FILE_NAMES[name]: value for name, value in self.source.items()}
+        return told
 
     def key(self, statement: Statement) -> str:
         """Identifies a measurement: equal keys give equal answers, so that a finished one need not run again.
@@ -67,7 +93,17 @@ class Setting:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
     def _data_of(self, statement: Statement) -> Dataset | None:
+        checks.instance(statement, "statement", Statement, cure="see leadline.worksheet.select()")
         return self.data if statement.section == "ae" else None
+
+
+def _checked_source(source: Mapping[str, str]) -> dict[str, str]:
+    found = checks.mapping(source, "source")
+    for name in found:
+        checks.choice(name, "a key of source", tuple(FILE_NAMES))
+    if "labels" in found and "path" not in found:
+        raise InputError("source must name the path of the data beside its labels", got=f"source = {found}")
+    return {name: checks.text(value, f"source[{name!r}]", least=1) for name, value in found.items()}
 
 
 @cache

@@ -1,7 +1,10 @@
 """A statement of the worksheet, as plain data: nothing here computes, and nothing heavy is imported."""
 
 from dataclasses import dataclass
+from typing import get_args
 
+from leadline import checks
+from leadline.errors import InputError
 from leadline.sounding import Outcome
 from leadline.worksheet.criterion import Criterion
 
@@ -30,6 +33,19 @@ class Statement:
     """Under which condition course and measurement would agree, for a reader who finds that they do not."""
     measure: str | None = None
     """Where the measurement lives; ``None`` while it is not built."""
+
+    def __post_init__(self):
+        texts = ("id", "number", "title", "claim", "course", "measurement", "why", "condition")
+        for name in texts:
+            object.__setattr__(self, name, checks.text(getattr(self, name), name))
+        object.__setattr__(self, "agrees", checks.choice(self.agrees, "agrees", get_args(Outcome)))
+        checks.instance(self.criterion, "criterion", Criterion)
+        section, _, letter = self.id.partition(".")
+        if section not in SECTIONS or not letter:
+            known = ", ".join(SECTIONS)
+            raise InputError(f"id must be a section ({known}), a dot and a letter", got=f"id = {self.id!r}")
+        if self.measure is not None and not all(checks.text(self.measure, "measure").partition(":")):
+            raise InputError("measure must be written as package.module:function", got=f"measure = {self.measure!r}")
 
     @property
     def section(self) -> str:

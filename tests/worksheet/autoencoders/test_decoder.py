@@ -39,4 +39,5 @@ def test_a_decoder_that_leaked_would_be_told(answer):
         thrown.protocol, thrown.accuracy, thrown.differing + np.array([1, 0, 0]), thrown.rows, thrown.error,
         thrown.parameters, thrown.foreign,
     )  # fmt: skip
-    assert "2 change with the decoder" in str(leaked)
+    assert f"of {leaked.compared} predictions" in str(leaked)
+    assert "not exported, 2 change" in str(leaked)

@@ -8,6 +8,8 @@ import io
 import math
 import warnings
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -35,6 +37,34 @@ _UNCOMPRESSED = "save it without compression: np.savez instead of np.savez_compr
 
 def load_npz(path: Path, labels: str | None) -> Read:
     """The arrays ``X`` and, where there is one, ``y`` of an archive."""
+    with _opened(path) as (archive, members):
+        names = list(members)
+        if "X" not in members:
+            raise InputError(
+                "the features are the array X",
+                got=f"arrays {listed(names)}" if names else "an archive without arrays",
+                cure="np.savez(path, X=features, y=labels)",
+            )
+        refuse_unknown(labels, names, "array")
+        label_name = labels or ("y" if "y" in members else None)
+        X = _read_member(archive, members["X"], "X")
+        y = _read_member(archive, members[label_name], label_name) if label_name else None
+    return _from_arrays(X, y, path.stem, label_name)
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an archive by their names, of any shape; numbers or text.
+
+    Raises:
+        InputError: not a regular file, damaged, an object array, or too large for the free memory.
+    """
+    with _opened(path) as (archive, members):
+        return {name: _read_member(archive, member, name) for name, member in members.items()}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
+    """An archive and its members by the names of their arrays."""
     with open_regular(path) as file:
         if file.read(len(_MAGIC)) == _MAGIC:
             raise InputError("an .npz file is an archive of arrays", got="a single array", cure="name the file .npy")
@@ -42,19 +72,7 @@ def load_npz(path: Path, labels: str | None) -> Read:
         with refusing_damage(path.name, cure=_SAVE):
             archive = zipfile.ZipFile(file)
         with archive:
-            members = _members(archive)
-            names = list(members)
-            if "X" not in members:
-                raise InputError(
-                    "the features are the array X",
-                    got=f"arrays {listed(names)}" if names else "an archive without arrays",
-                    cure="np.savez(path, X=features, y=labels)",
-                )
-            refuse_unknown(labels, names, "array")
-            label_name = labels or ("y" if "y" in members else None)
-            X = _read_member(archive, members["X"], "X")
-            y = _read_member(archive, members[label_name], label_name) if label_name else None
-    return _from_arrays(X, y, path.stem, label_name)
+            yield archive, _members(archive)
 
 
 def load_npy(path: Path, labels: str | None) -> Read:
@@ -65,13 +83,40 @@ def load_npy(path: Path, labels: str | None) -> Read:
             got=f"labels = {labels!r}",
             cure="np.savez(path, X=features, y=labels) keeps both in an .npz file",
         )
+    return _from_arrays(read_npy(path), None, path.stem, None)
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The array in a file, of any shape; numbers or text.
+
+    Raises:
+        InputError: not a regular file, damaged, an object array, or too large for the free memory.
+    """
     with open_regular(path) as file:
         if file.read(4) in (b"PK\x03\x04", b"PK\x05\x06"):
             raise InputError("an .npy file is a single array", got="an archive of arrays", cure="name the file .npz")
         length = file.seek(0, io.SEEK_END)
         file.seek(0)
-        X = _read_array(file, length, path.name)
-    return _from_arrays(X, None, path.stem, None)
+        return _read_array(file, length, path.name)
+
+
+def map_npy(path: Path) -> np.memmap:
+    """A memory map of the numbers in a file that may be larger than memory, to read them block by block.
+
+    Raises:
+        InputError: not a regular file, damaged, or no array of numbers.
+    """
+    with open_regular(path) as file:
+        length = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        with refusing_damage(path.name, cure=_SAVE):
+            header = _read_header(file, path.name)
+        _check_header(header, length, path.name)
+        if header.dtype.kind not in "biuf" or 0 in header.shape:
+            what = f"{path.name} of dtype {header.dtype} and shape {header.shape}"
+            raise InputError("a memory map must hold real numbers, at least one", got=what)
+        order = "F" if header.is_fortran else "C"
+        return np.memmap(file, header.dtype, "r", header.num_bytes, header.shape, order)
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -94,7 +139,8 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -
             got=f"{name} is compressed by method {member.compress_type}",
             cure=_SAVE,
         )
-    refuse_expansion(member.file_size, member.compress_size, name, cure=_UNCOMPRESSED)
+    stored = min(member.compress_size, Path(archive.filename or "").stat().st_size)  # an entry may claim any size
+    refuse_expansion(member.file_size, stored, name, cure=_UNCOMPRESSED)
     with refusing_damage(name, cure=_SAVE), archive.open(member) as stream:
         return _read_array(stream, member.file_size, name)
 
@@ -113,7 +159,10 @@ def _read_array(stream: IO[bytes], length: int, name: str) -> np.ndarray:
     with refusing_damage(name, cure=_SAVE):
         header = _read_header(stream, name)
     _check_header(header, length, name)
-    stored = math.prod(header.shape) * header.dtype.itemsize
+    count = math.prod(header.shape)
+    stored = count * header.dtype.itemsize
+    working = stored + count * (np.dtype(np.float32).itemsize + 1)
+    refuse_too_large(working, f"{name} of shape {header.shape}, {header.dtype}", cure="take fewer rows or columns")
     content = np.empty(stored, np.uint8)
     with refusing_damage(name, cure=_SAVE):
         for start in range(0, stored, BLOCK):
@@ -124,7 +173,7 @@ def _read_array(stream: IO[bytes], length: int, name: str) -> np.ndarray:
         if stream.read(1):  # at the end of a member zipfile compares the checksum
             raise ValueError("it is longer than its header says")
     order = "F" if header.is_fortran else "C"
-    array = content.view(header.dtype) if stored else np.zeros(math.prod(header.shape), header.dtype)
+    array = content.view(header.dtype) if stored else np.zeros(count, header.dtype)
     return _plain(array.reshape(header.shape, order=order), name)
 
 
@@ -170,8 +219,6 @@ def _check_header(header: _Header, length: int, name: str) -> None:
             cause=cause if declared < length else "a file cut short, or a damaged header",
             cure=_SAVE,
         )
-    working = count * (dtype.itemsize + np.dtype(np.float32).itemsize + 1)
-    refuse_too_large(working, f"{name} of shape {shape}, {dtype}", cure="take fewer rows or columns")
 
 
 def _plain(array: np.ndarray, name: str) -> np.ndarray:

@@ -87,6 +87,12 @@ def _read_images(paths: Sequence[Path]) -> tuple[np.ndarray, tuple[int, int], in
                 got=f"{paths[0]} is {shape[1]} x {shape[0]} and {path} is {width} x {height} pixels",
                 cure="resize or crop them to one size",
             )
+        if len(picture.pixels) > channels:
+            raise InputError(
+                "every image must be readable",
+                got=f"{path} has colours, and its header says that it is grey",
+                cure="replace or remove it",
+            )
         X[i] = np.broadcast_to(picture.pixels, (channels, height, width)).ravel()
         notes |= dict.fromkeys(picture.notes)
     return X, shape, channels, tuple(notes)

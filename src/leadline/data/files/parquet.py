@@ -108,6 +108,4 @@ def _values(path: Path, name: str) -> np.ndarray:
                 cells += [known[-1 if index is None else index] for index in chunk.indices.to_pylist()]
             else:
                 cells += chunk.to_pylist()
-    values = np.empty(len(cells), dtype=object)
-    values[:] = cells
-    return values
+    return np.fromiter(cells, dtype=object, count=len(cells))

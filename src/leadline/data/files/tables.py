@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from leadline import checks
 from leadline.data.dataset import Dataset, check_features
 from leadline.data.files.labels import Labels, Read, label_column, listed, refuse_text, refuse_twins
 from leadline.data.files.regular import open_regular, refusing_damage
@@ -71,7 +72,7 @@ def load_csv(path: Path, labels: str | None) -> Read:
             texts = [cell[1:] for cell in frame.pop(label_name).tolist()] if label_name else []
             is_whole = is_whole and all(dtype.kind in "iu" for dtype in frame.dtypes)
             first_row = sum(len(block) for block in rows)
-            rows.append(check_features(_matrix(frame, form, first_row), columns=features, first_row=first_row))
+            rows.append(check_features(_matrix(frame, form), columns=features, first_row=first_row))
             cells += texts
     if not rows:
         raise InputError("a table needs at least one row", got="columns without rows", cure="check how it was written")
@@ -183,15 +184,34 @@ def _marked(cell: str) -> str:
     return "=" + cell
 
 
-def _matrix(frame: Any, form: _Form, first_row: int) -> np.ndarray:
-    for place, kind in enumerate(frame.dtypes.tolist()):
-        if getattr(kind, "kind", "O") not in "biuf":
-            column = frame.iloc[:, place]
-            name = str(frame.columns[place])
-            cells = column[column.notna()].astype(str)
-            row = next((row for row, cell in cells.items() if not _is_number(cell, form.decimal)), cells.index[0])
-            refuse_text(f"row {row} of column {name!r} = {cells[row]!r}", name)
-    return frame.to_numpy(dtype=np.float64, na_value=np.nan)
+def _matrix(frame: Any, form: _Form) -> np.ndarray:
+    strange = {i for i, kind in enumerate(frame.dtypes.tolist()) if getattr(kind, "kind", "O") not in "biuf"}
+    if not strange:
+        return frame.to_numpy(dtype=np.float64)
+    X = np.empty((len(frame), len(frame.columns)), np.float64)
+    for place in range(len(frame.columns)):
+        column = frame.iloc[:, place]
+        X[:, place] = _numbers(column, form.decimal) if place in strange else column.to_numpy(np.float64)
+    return X
+
+
+def _numbers(column: Any, decimal: str) -> list[float]:
+    """The numbers of a column that pandas took for text: long whole numbers, or true and false with gaps."""
+    is_known = column.notna()
+    cells = column[is_known].astype(str)
+    are_truths = all(cell.lower() in _TRUTH for cell in cells)
+    meaning = {}
+    for row, cell in cells.items():
+        if are_truths:
+            meaning[cell] = _TRUTH[cell.lower()]
+        elif _is_number(cell, decimal):
+            meaning[cell] = float(cell.replace(decimal, "."))
+        else:
+            refuse_text(f"row {row} of column {str(column.name)!r} = {checks.shown(cell)}", str(column.name))
+    return [meaning[str(cell)] if known else np.nan for cell, known in zip(column, is_known, strict=True)]
+
+
+_TRUTH = {"true": 1.0, "false": 0.0}
 
 
 def _label_values(cells: list[str], decimal: str) -> np.ndarray:
@@ -202,9 +222,7 @@ def _label_values(cells: list[str], decimal: str) -> np.ndarray:
         meaning: dict[str, Any] = {cell: _number(cell, decimal) for cell in known}
     else:
         meaning = {cell: cell for cell in cells if cell}
-    values = np.empty(len(cells), dtype=object)
-    values[:] = [meaning.get(cell) for cell in cells]
-    return values
+    return np.fromiter((meaning.get(cell) for cell in cells), dtype=object, count=len(cells))
 
 
 def _is_header(top: list[list[str]], decimal: str) -> bool:

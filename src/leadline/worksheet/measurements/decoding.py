@@ -1,12 +1,10 @@
-"""Measurements of section 3: the course's two-word table, a language model of real text, and what a search costs."""
+"""Measurements of ``beam.a`` to ``beam.d``: the course's two-word table, and a language model of real text."""
 
 import re
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from leadline import decoding
 from leadline.data import manual_text
@@ -59,13 +57,6 @@ REAL_TEXT = {
 }
 """By budget."""
 
-SWEEP = {"lengths": (4, 8, 16), "widths": (1, 2, 4, 8, 16), "vocabularies": (16, 250, 1000, 4000, 16_000)}
-"""Lengths T, widths k and vocabularies M of ``beam.e``; ``k = M`` is among them."""
-
-RANKING = 4
-"""The constant of ``k^2 log2 k`` in our bound. A step ranks at most ``k (k + 1)`` candidates, and
-``k (k + 1) log2(k (k + 1)) <= 4 k^2 log2 k`` from k = 2 on (at k = 1 the bound has ``log2 2``)."""
-
 SETTINGS = {"vocabulary": "neural, network", "width": WIDTH, "length": LENGTH}
 
 
@@ -106,8 +97,8 @@ def missed_optimum(setting: Setting) -> Answer:
             fingerprints={"manual": about.sha256},
         ),
         statement_id="beam.d",
-        sentence=f"the search returns `{' '.join(answer.words)}` ({answer.log_prob:.2f}); the most likely sequence is "
-        f"`{' '.join(exact.words)}` ({exact.log_prob:.2f}), lost at step {step} at rank {rank}; "
+        sentence=f"the search returns `{' '.join(answer.words)}` ({answer.log_prob:z.2f}); the most likely sequence is "
+        f"`{' '.join(exact.words)}` ({exact.log_prob:z.2f}), lost at step {step} at rank {rank}; "
         f"width {width} keeps it. On a language model of real text, {_misses(real)}.",
         soundings={"audit": audit, "real_text": real},
         facts={
@@ -116,13 +107,13 @@ def missed_optimum(setting: Setting) -> Answer:
                 exact.words[:2] == ("neural", "neural")
                 and exact.tokens == brute.tokens
                 and round(exact.log_prob, 2) == round(brute.log_prob, 2) == -1.46,
-                f"`{' '.join(exact.words)}` {exact.log_prob:.2f} by exact search; {same} by exhaustive search",
+                f"`{' '.join(exact.words)}` {exact.log_prob:z.2f} by exact search; {same} by exhaustive search",
                 "`neural neural` … -1.46 by both searches",
             ),
             "missed": Fact(
                 "beam search does not return it",
                 answer.tokens != exact.tokens and answer.log_prob < exact.log_prob,
-                f"`{' '.join(answer.words)}` {answer.log_prob:.2f}",
+                f"`{' '.join(answer.words)}` {answer.log_prob:z.2f}",
                 "another sequence, of lower log-probability",
             ),
             "lost_at": Fact(
@@ -140,106 +131,6 @@ def missed_optimum(setting: Setting) -> Answer:
             f"The search of width 3 reports: {wide.certificate}; greedy search returns {narrow.hypotheses()[0]}.",
             *_on_real_text(size, real, about),
         ),
-    )
-
-
-def cost(setting: Setting) -> Answer:
-    """``beam.e``: what a search scores and compares, counted, against the course's bound and ours."""
-    grown = decoding.complexity(**SWEEP)
-    T, k, M = grown.T, grown.k, grown.M
-    by_sorting = grown.candidates * np.log2(M) / grown.sorting
-    ours = grown.comparisons / (T * (k * M + RANKING * k**2 * np.log2(np.maximum(k, 2))))
-    agree = grown.candidates == grown.handed_out
-    less = grown.comparisons < grown.candidates * np.log2(M)
-    growth = ", ".join(f"{name} {interval:.2f}" for name, interval in grown.exponents().items())
-    small_T, small_M = 5, 8
-    greedy, exhaustive = _greedy_and_exhaustive(small_T, small_M)
-    all_prefixes = sum(small_M**t for t in range(1, small_T + 1))
-    n, one = len(T), len(T) - 1
-    return Answer(
-        protocol=Protocol({**SWEEP, "ranking_constant": RANKING}, seeds=grown.protocol.seeds),
-        statement_id="beam.e",
-        sentence=f"in {n} searches the scored candidates, sorted at log M comparisons each, took at most "
-        f"{by_sorting.max():.2f} of T k M log M comparisons; the search itself, which selects each row's best first, "
-        f"at most {ours.max():.2f} of T (k M + {RANKING} k² log k), and fewer than sorting in {less.sum()} of {n}.",
-        soundings={"complexity": grown},
-        facts={
-            "within_the_course_bound": Fact(
-                "candidates × log2 M ≤ 1 · T k M log2 M in every case (k ≤ M), where the search's counter of "
-                "candidates equals the step function's own tally of the scores that it gave",
-                bool((by_sorting <= 1).all() and agree.all()),
-                f"at most {by_sorting.max():.3f} of the bound; the counters agree in {agree.sum()} of {n} cases",
-                f"at most 1, and agreement in {n} of {n}",
-            ),
-            "within_our_bound": Fact(
-                f"comparisons (one per score read, and r log2 r to rank the r candidates of a step) ≤ T (k M + "
-                f"{RANKING} k² log2 k) in every case",
-                bool((ours <= 1).all()),
-                f"at most {ours.max():.3f} of the bound",
-                "at most 1",
-            ),
-            "greedy": Fact(
-                "greedy search scores T M candidates",
-                greedy == small_T * small_M,
-                f"{greedy:,}",
-                f"{small_T * small_M:,}",
-            ),
-            "exhaustive": Fact(
-                f"exhaustive search scores M + M² + … + M^T candidates, here T = {small_T} and M = {small_M}",
-                exhaustive == all_prefixes,
-                f"{exhaustive:,}",
-                f"{all_prefixes:,}",
-            ),
-        },
-        findings=(
-            f"Comparisons grow with exponents {growth} (95 % intervals of a regression of logarithms over all cases).",
-            f"At T = {T[one]}, k = {k[one]} and M = {M[one]:,} the search makes {grown.comparisons[one]:,.0f} "
-            f"comparisons; sorting its candidates would take {grown.candidates[one] * np.log2(M[one]):,.0f}, greedy "
-            f"search scores {T[one] * M[one]:,}, and exhaustive search would score about {_power(M[one], T[one])}.",
-            _where_sorting_is_no_worse(grown, less),
-            *((_wall_time(),) if setting.budget == "full" else ()),
-        ),
-    )
-
-
-def _where_sorting_is_no_worse(grown: decoding.Complexity, less: np.ndarray) -> str:
-    if less.all():
-        return "Selection takes fewer comparisons than sorting in every case."
-    worst = sorted({(int(k), int(M)) for k, M in zip(grown.k[~less], grown.M[~less], strict=True)})
-    cases = ", ".join(f"k = {k} of M = {M}" for k, M in worst)
-    return f"Where the width is near the vocabulary, selection saves nothing: {cases}."
-
-
-def _power(base: int, exponent: int) -> str:
-    return f"10^{exponent * np.log10(base):.0f}"
-
-
-def _greedy_and_exhaustive(T: int, M: int) -> tuple[int, int]:
-    """Candidates that the two extremes score on one random table."""
-    scores = torch.randn(M, M, generator=torch.Generator().manual_seed(0))
-
-    def step(tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        return scores[tokens], state
-
-    problem = decoding.Problem(step, torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64))
-    greedy = decoding.greedy(*problem, max_length=T).work
-    return greedy.candidates, decoding.exhaustive_search(*problem, max_length=T).work.candidates
-
-
-def _wall_time(repeats: int = 5) -> str:
-    """Exponents of the time of selection, the fixed cost per step taken off; the one number here that has a clock."""
-    small, *large = 64, 10_000, 20_000, 40_000
-    runs = [decoding.complexity((8, 16, 32), (2, 4, 8), (small, *large), timed=True) for _ in range(repeats)]
-    grown, seconds = runs[0], np.min([run.seconds for run in runs], axis=0).reshape(3, 3, 4)
-    rest = seconds[:, :, 1:] - seconds[:, :, :1]
-    if (rest <= 0).any():
-        return "Wall time of selection is too short on this machine to be told from its fixed cost."
-    keep = np.isin(grown.M, large)
-    X = np.log(np.stack([np.full(keep.sum(), np.e), *(x[keep] for x in (grown.T, grown.k, grown.M))], axis=1))
-    T, k, M = np.linalg.lstsq(X, np.log(rest.ravel()), rcond=None)[0][1:]
-    return (
-        f"Wall time of selection for M from {large[0]:,} to {large[-1]:,}, less the time at M = {small}, grows with "
-        f"exponents T {T:.2f}, k {k:.2f}, M {M:.2f} on this machine."
     )
 
 
@@ -291,29 +182,29 @@ def _misses(errors: decoding.SearchErrors) -> str:
 def _on_real_text(size: RealText, errors: decoding.SearchErrors, about: _About) -> tuple[str, ...]:
     p, n = about.perplexity, len(errors.best)
     by_width = "; ".join(
-        f"{width}: {_share(low, high)} [{interval.low:.0%}, {interval.high:.0%}]"
+        f"{width}: {_share(low, high)} [{interval.low:z.0%}, {interval.high:z.0%}]"
         for width, low, high, interval in zip(errors.widths, *errors.rates(), errors.intervals(), strict=True)
     )
     against = "; ".join(
-        f"{width}: {beats:.0%}, {equals:.0%}, {loses:.0%}"
+        f"{width}: {beats:z.0%}, {equals:z.0%}, {loses:z.0%}"
         for width, (beats, equals, loses) in zip(errors.widths, errors.against_greedy(), strict=True)
     )
     left, optimum = int((~errors.proved).sum()), errors.optimum
     ends = (optimum.lengths[:, 0] == 1) & (optimum.tokens[:, 0, 0] == about.end)
     return (
-        f"Real text: a GRU with {size.hidden} hidden units on Python's manual (held-out perplexity {p.model:.0f}; "
-        f"counting pairs of words {p.bigram:.0f}, counting words {p.unigram:.0f}) continues {n} beginnings of "
+        f"Real text: a GRU with {size.hidden} hidden units on Python's manual (held-out perplexity {p.model:z.0f}; "
+        f"counting pairs of words {p.bigram:z.0f}, counting words {p.unigram:z.0f}) continues {n} beginnings of "
         f"paragraphs that it never saw, by at most {size.max_length} words or to the paragraph's end.",
         f"Search errors by width, from proved to possible ones: {by_width} (Clopper-Pearson intervals, 95 %, "
         f"over prompts of one trained model). The budget left {left} of {n} prompts unresolved; none is dropped.",
         f"Against greedy search, the share of prompts where the beam beats, equals and loses: {against}.",
-        f"For {ends.mean():.0%} of the prompts the most likely continuation is the paragraph's end at once: fewer "
+        f"For {ends.mean():z.0%} of the prompts the most likely continuation is the paragraph's end at once: fewer "
         "search errors are not better text.",
     )
 
 
 def _share(low: float, high: float) -> str:
-    return f"{low:.1%}" if low == high else f"{low:.1%} to {high:.1%}"
+    return f"{low:z.1%}" if low == high else f"{low:z.1%} to {high:z.1%}"
 
 
 def _beam_after(step: int, statement_id: str, expected: list[tuple[str, float]]) -> Answer:
@@ -334,11 +225,11 @@ def _beam_after(step: int, statement_id: str, expected: list[tuple[str, float]])
             )
         },
         findings=tuple(
-            f"Pruned at this step, at rank {node.rank}: `{' '.join(node.words)}` ({node.log_prob:.2f})."
+            f"Pruned at this step, at rank {node.rank}: `{' '.join(node.words)}` ({node.log_prob:z.2f})."
             for node in pruned
         ),
     )
 
 
 def _listed(beam: list[tuple[str, float]]) -> str:
-    return " and ".join(f"`{words}` ({log_prob:.2f})" for words, log_prob in beam)
+    return " and ".join(f"`{words}` ({log_prob:z.2f})" for words, log_prob in beam)

@@ -1,5 +1,6 @@
 """The twenty statements, in the order of the course."""
 
+from leadline import checks
 from leadline.errors import InputError, nearest
 from leadline.statistics import REGISTERED_STATEMENTS
 from leadline.worksheet.statement import Statement
@@ -23,7 +24,9 @@ def select(only: tuple[str, ...] = ()) -> tuple[Statement, ...]:
     ['rnn.a', 'rnn.b', 'rnn.c', 'rnn.d', 'rnn.e', 'beam.a']
     """
     sections = {statement.section for statement in STATEMENTS.values()}
-    for name in only:
+    names = checks.items(only, "only", of="ids and sections")
+    for name in names:
+        checks.text(name, "a name in only")
         if name not in STATEMENTS and name not in sections:
             raise InputError(
                 "statements are named by their id or by their section",
@@ -31,4 +34,4 @@ def select(only: tuple[str, ...] = ()) -> tuple[Statement, ...]:
                 cause="a misspelt id",
                 cure="one of " + ", ".join(nearest(name, [*STATEMENTS, *sorted(sections)])),
             )
-    return tuple(s for s in STATEMENTS.values() if not only or s.id in only or s.section in only)
+    return tuple(s for s in STATEMENTS.values() if not names or s.id in names or s.section in names)

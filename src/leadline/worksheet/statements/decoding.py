@@ -89,6 +89,6 @@ STATEMENTS = (
         "the best k does not need: one pass over each row, and then k² candidates are left.",
         condition="Counters are exact; wall time also depends on caches and on the model itself. Selection saves "
         "comparisons while k² log k is small beside k M log M: not where the width is near the vocabulary.",
-        measure="leadline.worksheet.measurements.decoding:cost",
+        measure="leadline.worksheet.measurements.cost:cost",
     ),
 )

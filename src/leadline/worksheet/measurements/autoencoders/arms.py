@@ -9,8 +9,8 @@ from jaxtyping import Float
 
 from leadline.data import Dataset, Roles
 from leadline.probing import label_efficiency
-from leadline.sounding import Protocol, Sounding, Verdict
-from leadline.statistics import paired_interval
+from leadline.sounding import Interval, Protocol, Sounding, Verdict
+from leadline.statistics import PERCENT, POINTS, paired_interval
 from leadline.worksheet.setting import Setting
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Arms(Sounding):
     @property
     def verdict(self) -> Verdict:
         """Every arm's mean."""
-        means = ", ".join(f"{name} {self.of(name).mean():.1f} %" for name in self.names)
+        means = ", ".join(f"{name} {self.of(name).mean():z.1f} %" for name in self.names)
         return Verdict(f"accuracy with {self.labels} labels: {means}")
 
     def table(self) -> "pd.DataFrame":
@@ -54,7 +54,7 @@ class Arms(Sounding):
             row: dict[str, object] = {"representation": name}
             gains = self.of(name) - self.of(self.reference)
             for column, values in (("accuracy", self.of(name)), ("gain", gains)):
-                interval = paired_interval(values)
+                interval = paired_interval(values, bounds=PERCENT if column == "accuracy" else POINTS)
                 row |= {column: interval.estimate, f"{column} low": interval.low, f"{column} high": interval.high}
             rows.append(row)
         return pd.DataFrame(rows)
@@ -67,12 +67,12 @@ class Arms(Sounding):
         figure = new_figure(
             self.title,
             f"points of accuracy over {plain(self.reference)} "
-            f"({self.of(self.reference).mean():.1f} %), {self.labels} labels",
+            f"({self.of(self.reference).mean():z.1f} %), {self.labels} labels",
             height=150 + 44 * len(others),
         )
         for y, name in enumerate(others):
             gains = self.of(name) - self.of(self.reference)
-            interval = paired_interval(gains)
+            interval = paired_interval(gains, bounds=POINTS)
             figure.add_scatter(
                 x=gains, y=y - 0.16 + np.linspace(-0.1, 0.1, len(gains)), mode="markers", showlegend=False,
                 marker={"color": NEUTRAL, "size": 5, "opacity": 0.5}, hoverinfo="skip",
@@ -80,12 +80,21 @@ class Arms(Sounding):
             figure.add_scatter(
                 x=[interval.estimate],
                 y=[y + 0.12],
-                error_x={"array": [interval.high - interval.estimate], "width": 5},
+                error_x=error_bar([interval], width=5),
                 mode="markers", marker={"color": ACCENT, "size": 9}, showlegend=False, name=plain(name),
             )  # fmt: skip
         figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1})
         ticks = {"tickvals": list(range(len(others))), "ticktext": [plain(name) for name in others]}
         return figure.update_yaxes(**ticks, range=[-0.6, len(others) - 0.4], showgrid=False, zeroline=False)
+
+
+def error_bar(intervals: Sequence[Interval], width: int) -> dict[str, Any]:
+    """Plotly's error bars of intervals, which may reach farther to one side than to the other."""
+    return {
+        "array": [interval.high - interval.estimate for interval in intervals],
+        "arrayminus": [interval.estimate - interval.low for interval in intervals],
+        "width": width,
+    }
 
 
 def compared(

@@ -27,10 +27,11 @@ from leadline.probing import Scaling
 from leadline.probing.linear import STRENGTHS, solve_probes
 from leadline.randomness import numpy_generator
 from leadline.sounding import Protocol, Sounding, Verdict
-from leadline.statistics import paired_interval
+from leadline.statistics import AT_LEAST_ZERO, PERCENT, POINTS, paired_interval
 from leadline.worksheet.answer import Answer, effects_of, finding
 from leadline.worksheet.criterion import Fact
 from leadline.worksheet.measurements.autoencoders import overfitting
+from leadline.worksheet.measurements.autoencoders.arms import error_bar
 from leadline.worksheet.measurements.autoencoders.pretraining import label_count, layers, spread
 from leadline.worksheet.setting import Setting
 
@@ -76,7 +77,7 @@ class Augmented(Sounding):
         means = zip(self.kinds, self.error.mean(1), self.lost.mean(1), strict=True)
         return Verdict(
             "clean test error and accuracy lost under an unseen corruption: "
-            + "; ".join(f"{kind} {error:.3f} and {lost:.1f} points" for kind, error, lost in means)
+            + "; ".join(f"{kind} {error:z.3f} and {lost:z.1f} points" for kind, error, lost in means)
         )
 
     def table(self) -> "pd.DataFrame":
@@ -86,13 +87,13 @@ class Augmented(Sounding):
         rows = []
         for i, kind in enumerate(self.kinds):
             columns = {
-                "clean test error": self.error[i],
-                "accuracy": 100 * self.accuracy[i, :, 0],
-                "lost": self.lost[i],
+                "clean test error": (self.error[i], AT_LEAST_ZERO),
+                "accuracy": (100 * self.accuracy[i, :, 0], PERCENT),
+                "lost": (self.lost[i], POINTS),
             }
             row: dict[str, object] = {"kind": kind}
-            for name, values in columns.items():
-                interval = paired_interval(values)
+            for name, (values, bounds) in columns.items():
+                interval = paired_interval(values, bounds=bounds)
                 row |= {name: interval.estimate, f"{name} low": interval.low, f"{name} high": interval.high}
             rows.append(row)
         return pd.DataFrame(rows)
@@ -108,10 +109,11 @@ class Augmented(Sounding):
                 ("under a corruption unseen in training", "", "accuracy lost, points"),
             ],
         )
-        for panel, values in enumerate((self.error, self.lost)):
+        for panel, (values, bounds) in enumerate(((self.error, AT_LEAST_ZERO), (self.lost, POINTS))):
             axes = {"xaxis": "x2", "yaxis": "y2"} if panel else {}
             for i, kind in enumerate(self.kinds):
-                interval, colour = paired_interval(values[i]), NEUTRAL if kind == "vanilla" else COLOURS[i - 1]
+                interval = paired_interval(values[i], bounds=bounds)
+                colour = NEUTRAL if kind == "vanilla" else COLOURS[i - 1]
                 x = i + np.linspace(-0.14, 0.14, values.shape[1]) + 0.22
                 figure.add_scatter(
                     x=x, y=values[i], mode="markers", marker={"color": colour, "size": 5, "opacity": 0.45},
@@ -120,7 +122,7 @@ class Augmented(Sounding):
                 figure.add_scatter(
                     x=[i - 0.1],
                     y=[interval.estimate],
-                    error_y={"array": [interval.high - interval.estimate], "width": 5},
+                    error_y=error_bar([interval], width=5),
                     mode="markers", marker={"color": colour, "size": 9}, showlegend=False, name=kind, **axes,
                 )  # fmt: skip
         ticks = {"tickvals": list(range(len(self.kinds))), "ticktext": list(self.kinds), "range": [-0.5, 2.6]}
@@ -230,7 +232,7 @@ def _augmented(
             "batch size": overfitting.BATCH_SIZE,
             "noise": NOISE * spread(dataset),
             "mask ratio": MASK_RATIO,
-            "unseen corruption": f"{100 * SWAPPED:.0f} % of the entries are those of other rows",
+            "unseen corruption": f"{100 * SWAPPED:z.0f} % of the entries are those of other rows",
             "labels": labels,
             "label subsets": subsets,
         },

@@ -73,7 +73,7 @@ def gain_with_few_labels(setting: Setting) -> Answer:
         effects=effects,
         findings=(
             f"Accuracy with {few} labels: "
-            + ", ".join(f"{name} {study.interval(name, few).estimate:.1f} %" for name in study.names)
+            + ", ".join(f"{name} {study.interval(name, few).estimate:z.1f} %" for name in study.names)
             + ".",
             f"For what the denoising encoder gives with {few} labels, "
             f"{needs('raw input needs', study.multiplier('denoising'))}.",

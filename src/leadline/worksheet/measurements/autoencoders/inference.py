@@ -14,7 +14,7 @@ from leadline.probing import Scaling
 from leadline.probing.linear import STRENGTHS, solve_probes
 from leadline.randomness import torch_generator
 from leadline.sounding import Protocol, Sounding, Verdict
-from leadline.statistics import paired_interval
+from leadline.statistics import PERCENT, paired_interval
 from leadline.worksheet.answer import Answer, effects_of
 from leadline.worksheet.measurements.autoencoders.pretraining import (
     epochs_at_most,
@@ -55,7 +55,7 @@ class CorruptedUse(Sounding):
         means = 100 * self.accuracy.mean(1)
         return Verdict(
             "; ".join(
-                f"{kind}: {mean[0, 0]:.1f} % clean throughout, {mean[1, 1]:.1f} % corrupted throughout"
+                f"{kind}: {mean[0, 0]:z.1f} % clean throughout, {mean[1, 1]:z.1f} % corrupted throughout"
                 for kind, mean in zip(self.kinds, means, strict=True)
             )
         )
@@ -68,7 +68,7 @@ class CorruptedUse(Sounding):
         for kind, cells in zip(self.kinds, self.accuracy, strict=True):
             for fit in range(2):
                 for use in range(2):
-                    interval = paired_interval(100 * cells[:, fit, use])
+                    interval = paired_interval(100 * cells[:, fit, use], bounds=PERCENT)
                     rows.append((kind, STATES[fit], STATES[use], interval.estimate, interval.low, interval.high))
         return pd.DataFrame(rows, columns=["kind", "fitted to", "used on", "accuracy", "low", "high"])
 
@@ -77,7 +77,7 @@ class CorruptedUse(Sounding):
         from leadline.figures import ACCENT, NEUTRAL, panels
 
         figure = panels(
-            "Corruption belongs to training, not to use",
+            "Corruption when the probe is fitted, and when it is used",
             [(f"trained with {kind}", "the probe is used on", "accuracy in %") for kind in self.kinds],
         )
         table = self.table()
@@ -156,8 +156,8 @@ def noise_when_used(setting: Setting) -> Answer:
             f"{effects['noise_as_augmentation'].interval} points for noise, "
             f"{effects['masking_as_augmentation'].interval} for masking.",
             f"A probe that was fitted to clean rows and is used on corrupted ones loses "
-            f"{(noise[:, 0, 0] - noise[:, 0, 1]).mean():.1f} points by noise and "
-            f"{(masking[:, 0, 0] - masking[:, 0, 1]).mean():.1f} by masking.",
+            f"{(noise[:, 0, 0] - noise[:, 0, 1]).mean():z.1f} points by noise and "
+            f"{(masking[:, 0, 0] - masking[:, 0, 1]).mean():z.1f} by masking.",
         ),
     )
 

@@ -11,9 +11,10 @@ from leadline import data
 from leadline.autoencoders import Corruption, GaussianNoise, Nothing
 from leadline.data import Dataset
 from leadline.sounding import Protocol, Sounding, Verdict
-from leadline.statistics import kendall_tau
-from leadline.worksheet.answer import Answer, effects_of, finding
-from leadline.worksheet.measurements.autoencoders.arms import compared
+from leadline.statistics import PERCENT, kendall_tau, paired_interval
+from leadline.worksheet.answer import Answer, Measured, effects_of, finding
+from leadline.worksheet.criterion import Fact
+from leadline.worksheet.measurements.autoencoders.arms import compared, error_bar
 from leadline.worksheet.measurements.autoencoders.pretraining import (
     epochs_at_most,
     label_count,
@@ -75,8 +76,8 @@ class LossOrder(Sounding):
         names = [f"{kind}, {width} units" for kind in self.kinds for width in self.widths.tolist()]
         low, best = int(loss.argmin()), int(accuracy.argmax())
         return Verdict(
-            f"on {self.data_name} the lowest validation loss is that of {names[low]} ({accuracy[low]:.1f} % with "
-            f"{self.labels} labels), the best probe that of {names[best]} ({accuracy[best]:.1f} %)"
+            f"on {self.data_name} the lowest validation loss is that of {names[low]} ({accuracy[low]:z.1f} % with "
+            f"{self.labels} labels), the best probe that of {names[best]} ({accuracy[best]:z.1f} %)"
         )
 
     def table(self) -> "pd.DataFrame":
@@ -93,7 +94,6 @@ class LossOrder(Sounding):
     def figure(self) -> "go.Figure":
         """Accuracy by loss: one line per kind, along its widths."""
         from leadline.figures import new_figure, plain
-        from leadline.statistics import paired_interval
 
         figure = new_figure(
             f"Low loss and a good probe: {self.data_name}, by units of the code",
@@ -101,11 +101,11 @@ class LossOrder(Sounding):
             f"accuracy in %, {self.labels} labels",
         )
         for kind, loss, accuracy in zip(self.kinds, self.loss, self.accuracy, strict=True):
-            intervals = [paired_interval(values) for values in accuracy]
+            intervals = [paired_interval(values, bounds=PERCENT) for values in accuracy]
             figure.add_scatter(
                 x=loss.mean(1),
                 y=[interval.estimate for interval in intervals],
-                error_y={"array": [interval.high - interval.estimate for interval in intervals], "width": 4},
+                error_y=error_bar(intervals, width=4),
                 text=[str(width) for width in self.widths.tolist()],
                 textposition="top right",
                 mode="markers+lines+text",
@@ -127,6 +127,7 @@ def loss_against_probe(setting: Setting) -> Answer:
         and effects[name.replace("loss", "accuracy", 1)].simultaneous.below(0)
     ]
     found = "; ".join(inverted) if inverted else "none"
+    pairs = sum(name.startswith("loss_") for name in effects)
     return Answer(
         protocol=Protocol(
             {
@@ -140,9 +141,17 @@ def loss_against_probe(setting: Setting) -> Answer:
             seeds=setting.seeds,
         ),
         statement_id="ae.b",
-        sentence=f"lower loss and lower probe accuracy in {len(inverted)} of 4 registered pairs: {found}.",
+        sentence=f"lower loss and lower probe accuracy in {len(inverted)} of {pairs} registered pairs: {found}.",
         soundings=orders,
         effects=effects,
+        facts={
+            "inverted_pairs": Fact(
+                "registered pairs of which one has both the lower loss and the lower accuracy",
+                bool(inverted),
+                f"{len(inverted)} of {pairs}: {found}",
+                "one or more",
+            )
+        },
         findings=(
             *map(finding, orders.values()),
             "Kendall's tau between low loss and high accuracy: "
@@ -184,13 +193,13 @@ def _order(dataset: Dataset, setting: Setting) -> LossOrder:
     )
 
 
-def _effects(name: str, order: LossOrder) -> dict[str, tuple[np.ndarray, str, str]]:
+def _effects(name: str, order: LossOrder) -> dict[str, Measured]:
     """The registered pairs on one data set, each by loss and by accuracy, and the rank agreement."""
     pairs = {
         "vanilla_minus_denoising": ((0, EQUAL), (1, EQUAL), "vanilla minus denoising"),
         "wide_minus_narrow": ((0, WIDE), (0, NARROW), "vanilla, overcomplete minus narrow"),
     }
-    found = {}
+    found: dict[str, Measured] = {}
     for pair, (one, other, label) in pairs.items():
         for what, values, unit in (
             ("loss", order.loss, "squared error per row"),
@@ -200,5 +209,5 @@ def _effects(name: str, order: LossOrder) -> dict[str, tuple[np.ndarray, str, st
             found[f"{what}_{pair}_on_{name}"] = (values[one] - values[other], text, unit)
     for where in ("within", "across"):
         text = f"agreement of low loss and high accuracy {where} kinds, on {order.data_name} (Kendall's tau)"
-        found[f"tau_{where}_on_{name}"] = (order.tau(within=where == "within"), text, "")
+        found[f"tau_{where}_on_{name}"] = (order.tau(within=where == "within"), text, "", (-1.0, 1.0))
     return found

@@ -80,7 +80,9 @@ class Growth(Sounding):
         """Numbers in the representation by pixels of the image."""
         from leadline.figures import ACCENT, new_figure
 
-        figure = new_figure("A representation that grows with the image", "pixels", "numbers in the representation")
+        figure = new_figure(
+            "The size of the representation, by the size of the image", "pixels", "numbers in the representation"
+        )
         return figure.add_scatter(
             x=self.sizes.prod(1),
             y=self.tokens * self.width,

@@ -13,6 +13,7 @@ from leadline.autoencoders import Corruption, MaskedPatchTransformer, PatchMask,
 from leadline.data import Dataset, Roles
 from leadline.errors import InputError
 from leadline.randomness import numpy_generator, torch_generator
+from leadline.statistics import AT_LEAST_ZERO
 from leadline.worksheet.answer import Answer, effects_of
 from leadline.worksheet.measurements.autoencoders.arms import Arms, compared
 from leadline.worksheet.measurements.autoencoders.pretraining import label_count, layers, pretrained_on_own_rows
@@ -90,11 +91,19 @@ def patches_against_pixels(setting: Setting) -> Answer:
                 f"error of copying the nearest visible pixel, patches minus pixels, on {called}",
                 "of the variance",
             )
+            for i, mask in enumerate((PATCHES, PIXELS)):
+                measured[f"copying_under_{mask}_on_{name}"] = (
+                    copying[name][:, i],
+                    f"error of copying the nearest visible pixel under {mask}, on {called}",
+                    "of the variance",
+                    AT_LEAST_ZERO,
+                )
     effects = effects_of("ae.g", **measured)
     told = [
         f"on {sources[name].images.name} patches instead of pixels change the probe's accuracy by "
         f"{effects[f'patch_minus_pixel_on_{name}'].interval} points, and copying the nearest visible one has an error "
-        f"of {copying[name][:, 0].mean():.2f} instead of {copying[name][:, 1].mean():.2f} of the variance"
+        f"of {effects[f'copying_under_{PATCHES}_on_{name}'].interval:.2f} instead of "
+        f"{effects[f'copying_under_{PIXELS}_on_{name}'].interval:.2f} of the variance"
         for name in IMAGES
     ]
     equally_far = " and ".join(

@@ -39,6 +39,12 @@ class Watched(Sounding):
     """What predicting the mean training row costs, on training rows and on validation rows."""
 
     @property
+    def means(self) -> Float[np.ndarray, "runs losses epochs"]:
+        """Geometric means of the curves over seeds: what the figure draws."""
+        with np.errstate(divide="ignore"):
+            return np.exp(np.log(self.curves).mean(2))
+
+    @property
     def passes(self) -> np.ndarray:
         """Whether the last epoch beats predicting the mean: booleans, (runs, losses, seeds)."""
         return self.curves[..., -1] < self.trivial
@@ -68,12 +74,11 @@ class Watched(Sounding):
         from leadline.figures import ACCENT, COLOURS, NEUTRAL, panels
 
         figure = panels(
-            "Training loss cannot tell a broken run; validation loss can",
+            "Losses of healthy runs, and of runs whose targets were shuffled",
             [("healthy", "epoch", "squared error per row"), ("targets shuffled", "epoch", "squared error per row")],
         )
         epochs = np.arange(1, self.curves.shape[3] + 1)
-        with np.errstate(divide="ignore"):
-            means = np.exp(np.log(self.curves).mean(2))
+        means = self.means
         for run in range(2):
             axes = {"xaxis": f"x{run + 1}", "yaxis": f"y{run + 1}"} if run else {}
             for loss, colour in enumerate((NEUTRAL, ACCENT)):
@@ -121,6 +126,12 @@ def held_out_error_is_watched(setting: Setting) -> Answer:
             "test error at the last epoch minus at the validation minimum",
             "squared error per row",
         ),
+        test_error_increase=(
+            100 * (errors[:, 1] / errors[:, 0] - 1),
+            "the same, as a share of the test error at the validation minimum",
+            "%",
+            (-100.0, np.inf),
+        ),
         accuracy_early_minus_last=(
             accuracy["early-stopped"] - accuracy["last epoch"],
             f"probe accuracy, early-stopped minus last epoch, {labels} labels",
@@ -129,38 +140,43 @@ def held_out_error_is_watched(setting: Setting) -> Answer:
     )
     training, validation = watched.passes[1]
     healthy = watched.passes[0].all()
-    at_end = watched.curves[..., -1].mean(2)
+    at_end = watched.means[..., -1]
+    missed_by_training = int(training.sum())
+    missed_by_validation = int(validation.sum())
     stopped = np.array([run.best_epoch for run in kept])
-    more = 100 * (errors[:, 1] / errors[:, 0] - 1).mean()
     return Answer(
         protocol=watched.protocol,
         statement_id="ae.a",
         sentence=f"training on to the last epoch costs {effects['test_error_last_minus_best'].interval} of test error "
-        f"({more:.1f} %), and of {len(roles)} broken runs training loss finds out {int((~training).sum())}, "
-        f"validation loss {int((~validation).sum())}.",
+        f"({effects['test_error_increase'].interval:.1f} %), and of {len(roles)} broken runs training loss finds out "
+        f"{len(roles) - missed_by_training}, validation loss {len(roles) - missed_by_validation}.",
         soundings={"watched": watched},
         effects=effects,
         facts={
             "training_loss_is_blind": Fact(
                 "by training loss, broken runs as well as healthy ones beat predicting the mean row",
                 bool(watched.passes[:, 0].all()),
-                f"{int(training.sum())} of {len(roles)} broken runs do",
+                f"{missed_by_training} of {len(roles)} broken runs do, and training loss finds out "
+                f"{len(roles) - missed_by_training}",
                 "all",
             ),
             "validation_loss_tells": Fact(
                 "by validation loss, healthy runs beat predicting the mean row and broken ones do not",
                 bool(healthy and not validation.any()),
-                f"{int(watched.passes[0, 1].sum())} healthy and {int(validation.sum())} broken runs do",
+                f"{int(watched.passes[0, 1].sum())} healthy and {missed_by_validation} broken runs do, and validation "
+                f"loss finds out {len(roles) - missed_by_validation} broken ones",
                 f"{len(roles)} healthy and no broken",
             ),
         },
         findings=(
-            f"At the last epoch, broken against healthy: training loss {at_end[1, 0]:.2g} against {at_end[0, 0]:.2g}, "
-            f"validation loss {at_end[1, 1]:.2g} against {at_end[0, 1]:.2g}; predicting the mean row costs "
-            f"{watched.trivial[0].mean():.2g} and {watched.trivial[1].mean():.2g}.",
-            f"The validation minimum came at epoch {np.median(stopped):.0f} of {overfitting.epochs(setting)} (median).",
-            f"With {labels} labels a probe on early-stopped encoders reaches {accuracy['early-stopped'].mean():.1f} %, "
-            f"on those of the last epoch {accuracy['last epoch'].mean():.1f} %: "
+            f"At the last epoch, broken against healthy (geometric means): training loss {at_end[1, 0]:z.2g} against "
+            f"{at_end[0, 0]:z.2g}, validation loss {at_end[1, 1]:z.2g} against {at_end[0, 1]:z.2g}; predicting the "
+            f"mean row costs {watched.trivial[0].mean():z.2g} and {watched.trivial[1].mean():z.2g}.",
+            f"The validation minimum came at epoch {np.median(stopped):z.0f} of {overfitting.epochs(setting)} "
+            "(median).",
+            f"With {labels} labels a probe on early-stopped encoders reaches "
+            f"{accuracy['early-stopped'].mean():z.1f} %, on those of the last epoch "
+            f"{accuracy['last epoch'].mean():z.1f} %: "
             f"{effects['accuracy_early_minus_last'].interval} points.",
         ),
     )

@@ -50,7 +50,7 @@ def what_an_encoder_drops(setting: Setting) -> Answer:
     }
     wide_name, narrow_name, unlike_name = named
     arms = compared(
-        "What an encoder drops, no probe brings back",
+        "Encoders by their width and by what they learned on",
         {name: [result.encoder for result in results] for name, results in named.items()},
         dataset,
         roles,

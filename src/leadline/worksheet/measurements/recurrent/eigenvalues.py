@@ -48,7 +48,7 @@ class EigenvalueRule(Sounding):
     def verdict(self) -> Verdict:
         """What the slope follows."""
         on_rho, on_sigma = self.coefficients.mean(0)
-        return Verdict(f"the slope of the gradient follows {on_rho:.3f} ln ρ + {on_sigma:.3f} ln σ_max")
+        return Verdict(f"the slope of the gradient follows {on_rho:z.3f} ln ρ + {on_sigma:z.3f} ln σ_max")
 
     def table(self) -> "pd.DataFrame":
         """One row per matrix: ``seed``, ``ln_rho``, ``ln_sigma``, ``slope`` (nats per timestep)."""
@@ -63,7 +63,7 @@ class EigenvalueRule(Sounding):
         from leadline.figures import ACCENT, NEUTRAL, panels
 
         figure = panels(
-            "A linear network's gradient follows the spectral radius",
+            "How fast a linear network's gradient grows",
             [
                 ("which number predicts the slope?", "prediction, nats per step", "measured slope"),
                 ("spectral radius 0.5, far from normal", "distance T - t", "ln of growth"),
@@ -128,23 +128,24 @@ def largest_eigenvalue(setting: Setting) -> Answer:
     return Answer(
         protocol=protocol,
         statement_id="rnn.a",
-        sentence=f"per step of distance the logarithm of the gradient grows by {on_rho.mean():.3f} times ln ρ and "
-        f"{on_sigma.mean():.3f} times ln σ_max; traced gradients equal the closed form to {error:.0e}.",
+        sentence=f"per step of distance the logarithm of the gradient grows by {effects['slope_on_ln_rho'].interval} "
+        f"times ln ρ and {effects['slope_on_ln_sigma_max'].interval} times ln σ_max; traced gradients equal the closed "
+        f"form to {error:z.1e}.",
         soundings={"rule": rule},
         effects=effects,
         facts={
             "closed_form": Fact(
                 "traced dL/dh_t against (2/numel)(ŷ - y) W_f W_h^(T-t), relative, float64",
                 error <= 1e-9,
-                f"largest difference {error:.1e}",
+                f"largest difference {error:z.1e}",
                 "at most 1e-9",
             )
         },
         findings=(
             f"In the short run the rule misleads: a non-normal network of spectral radius 0.5 first amplifies its "
-            f"gradient {math.exp(rule.transient[peak]):.0f}-fold, over {peak} steps, before it vanishes.",
-            f"Over these matrices σ_max was {math.exp((ln_sigma - ln_rho).min()):.1f} to "
-            f"{math.exp((ln_sigma - ln_rho).max()):.1f} times ρ.",
+            f"gradient {math.exp(rule.transient[peak]):z.0f}-fold, over {peak} steps, before it vanishes.",
+            f"Over these matrices σ_max was {math.exp((ln_sigma - ln_rho).min()):z.1f} to "
+            f"{math.exp((ln_sigma - ln_rho).max()):z.1f} times ρ.",
         ),
     )
 

@@ -59,7 +59,7 @@ class Explosions(Sounding):
         large = self.radii > 1
         exploding, vanishing = (shares[..., large].mean((0, 2)) for shares in (self.exploding, self.vanishing))
         told = [
-            f"{NAMES[kind]} {exploding[i]:.0f} % explode, {vanishing[i]:.0f} % vanish"
+            f"{NAMES[kind]} {exploding[i]:z.0f} % explode, {vanishing[i]:z.0f} % vanish"
             for i, kind in enumerate(NONLINEARITIES)
         ]
         return Verdict("at spectral radii above 1: " + "; ".join(told))
@@ -104,7 +104,7 @@ class Explosions(Sounding):
                     xaxis=f"x{panel + 1}" if panel else "x",
                     yaxis=f"y{panel + 1}" if panel else "y",
                 )
-        ticks = {"type": "log", "tickvals": self.radii, "ticktext": [f"{radius:g}" for radius in self.radii]}
+        ticks = {"type": "log", "tickvals": self.radii, "ticktext": [f"{radius:zg}" for radius in self.radii]}
         figure.update_layout(xaxis=ticks, xaxis2=ticks)
         return figure.update_yaxes(range=[-4, 104])
 
@@ -142,12 +142,17 @@ def nonlinearities(setting: Setting) -> Answer:
     return Answer(
         protocol=protocol,
         statement_id="rnn.b",
-        sentence=f"at spectral radii above 1, {exploding[:, relu].mean():.0f} % of ReLU networks explode and "
-        f"{vanishing[:, relu].mean():.0f} % vanish, {exploding[:, tanh].mean():.0f} % and "
-        f"{vanishing[:, tanh].mean():.0f} % of tanh networks.",
+        sentence=f"at spectral radii above 1, {exploding[:, relu].mean():z.0f} % of ReLU networks explode and "
+        f"{vanishing[:, relu].mean():z.0f} % vanish, {exploding[:, tanh].mean():z.0f} % and "
+        f"{vanishing[:, tanh].mean():z.0f} % of tanh networks.",
         soundings={"explosions": explosions},
         effects=effects_of(
             "rnn.b",
+            **{
+                f"{kind}_{what}": (shares[:, i], f"{what} gradients, {NAMES[kind]}", "% of networks")
+                for what, shares in (("exploding", exploding), ("vanishing", vanishing))
+                for i, kind in ((relu, "relu"), (tanh, "tanh"))
+            },
             relu_minus_tanh_exploding=(
                 exploding[:, relu] - exploding[:, tanh],
                 "exploding gradients, ReLU minus tanh",
@@ -168,25 +173,26 @@ def nonlinearities(setting: Setting) -> Answer:
             "tanh_states_bounded": Fact(
                 "largest |h| of all tanh networks (a state so near to 1 that it rounds to it counts as inside)",
                 bound <= 1,
-                f"{bound:.6g}; of ReLU networks {explosions.largest_state[:, relu].max():.1e}",
+                f"{bound:z.6g}; of ReLU networks {explosions.largest_state[:, relu].max():z.1e}",
                 "at most 1",
             ),
             "tanh_exception": Fact(
                 "a tanh network with spectral radius above 1 and states near zero: its gradient explodes",
                 growth > LIMIT and radius > 1 and state < 0.01,
-                f"spectral radius {radius:.2f}, largest |h| {state:.1e}, gradient {math.exp(growth):.1e} times larger",
+                f"spectral radius {radius:z.2f}, largest |h| {state:z.1e}, gradient {math.exp(growth):z.1e} times "
+                "larger",
                 "radius above 1, states below 0.01, 1000 times larger",
             ),
         },
         findings=(
-            f"Without a nonlinearity {exploding[:, 0].mean():.0f} % explode at these radii.",
+            f"Without a nonlinearity {exploding[:, 0].mean():z.0f} % explode at these radii.",
             f"Which of the two vanishes more often depends on the scale: at a spectral radius of {LARGE[0]}, "
-            f"{by_radius[relu, 0]:.0f} % of ReLU and {by_radius[tanh, 0]:.0f} % of tanh networks, at {LARGE[-1]:g}, "
-            f"{by_radius[relu, -1]:.0f} % and {by_radius[tanh, -1]:.0f} %.",
-            f"Below 1, at {SMALL[0]} to {SMALL[-1]}, it shrinks {math.exp(-small[:, relu].mean()):.1f}-fold per step "
-            f"back through ReLU and {math.exp(-small[:, tanh].mean()):.1f}-fold through tanh (medians).",
+            f"{by_radius[relu, 0]:z.0f} % of ReLU and {by_radius[tanh, 0]:z.0f} % of tanh networks, at {LARGE[-1]:zg}, "
+            f"{by_radius[relu, -1]:z.0f} % and {by_radius[tanh, -1]:z.0f} %.",
+            f"Below 1, at {SMALL[0]} to {SMALL[-1]}, it shrinks {math.exp(-small[:, relu].mean()):z.1f}-fold per step "
+            f"back through ReLU and {math.exp(-small[:, tanh].mean()):z.1f}-fold through tanh (medians).",
             f"A ReLU network whose W_h has spectral radius 0 can explode: over 29 steps back its gradient grows "
-            f"{doubling:.0f}-fold, twofold each step.",
+            f"{doubling:z.0f}-fold, twofold each step.",
         ),
     )
 

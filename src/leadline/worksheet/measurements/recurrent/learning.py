@@ -11,6 +11,7 @@ from leadline import recurrent
 from leadline.randomness import torch_generator
 from leadline.recurrent import LSTM, RNN, Regression
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.statistics import AT_LEAST_ZERO
 from leadline.worksheet.answer import Answer, effects_of
 from leadline.worksheet.setting import Setting
 
@@ -54,7 +55,7 @@ class LearnedAverage(Sounding):
     def verdict(self) -> Verdict:
         """The error that is left in each task."""
         told = "; ".join(
-            f"{task}: median {100 * np.median(share):.2g} %, at worst {100 * share.max():.2g} %"
+            f"{task}: median {100 * np.median(share):z.2g} %, at worst {100 * share.max():z.2g} %"
             for task, share in zip(TASKS, self.share, strict=True)
         )
         return Verdict(f"of the zero predictor's error is left at {told}")
@@ -77,7 +78,9 @@ class LearnedAverage(Sounding):
         """Every network's share of error, by task and architecture, beside the limit of two percent."""
         from leadline.figures import ACCENT, COLOURS, NEUTRAL, new_figure
 
-        figure = new_figure("The running average is learned", "", "error, % of the zero predictor's", height=420)
+        figure = new_figure(
+            "The error that is left on the running average", "", "error, % of the zero predictor's", height=420
+        )
         places, seeds = np.arange(len(self.architectures)), self.share.shape[-1]
         jitter = np.linspace(-0.1, 0.1, seeds)
         for name, share, colour, shift in zip(TASKS, self.share, (ACCENT, COLOURS[1]), (-0.17, 0.17), strict=True):
@@ -87,7 +90,7 @@ class LearnedAverage(Sounding):
                 mode="markers",
                 marker={"color": colour, "size": 6, "opacity": 0.75},
                 name=f"loss at {name}",
-                hovertemplate="%{y:.2g} %",
+                hovertemplate="%{y:z.2g} %",
             )
         figure.add_scatter(
             x=[-0.5, len(places) - 0.5],
@@ -99,7 +102,7 @@ class LearnedAverage(Sounding):
         low = np.floor(np.log10(100 * self.share.min()))
         figure.update_xaxes(tickvals=places, ticktext=self.architectures, range=[-0.5, len(places) - 0.5])
         ticks = 10.0 ** np.arange(low, 3)
-        return figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+        return figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:zg}" for tick in ticks])
 
 
 def running_average_is_learned(setting: Setting) -> Answer:
@@ -124,20 +127,30 @@ def running_average_is_learned(setting: Setting) -> Answer:
     every, last = learned.worst
     effects = effects_of(
         "rnn.e",
-        error_share_all_steps=(every, "worst share of the zero predictor's error, all timesteps", ""),
-        error_share_last_step=(last, "worst share of the zero predictor's error, last timestep", ""),
+        error_share_all_steps=(
+            every,
+            "worst share of the zero predictor's error, all timesteps",
+            "",
+            AT_LEAST_ZERO,
+        ),
+        error_share_last_step=(
+            last,
+            "worst share of the zero predictor's error, last timestep",
+            "",
+            AT_LEAST_ZERO,
+        ),
     )
     return Answer(
         protocol=protocol,
         statement_id="rnn.e",
-        sentence=f"the worst of four architectures leaves {100 * every.mean():.2g} % of the zero predictor's error at "
-        f"all timesteps and {100 * last.mean():.2g} % at the last, the mean over {len(every)} seeds.",
+        sentence=f"the worst of four architectures leaves {100 * every.mean():z.2g} % of the zero predictor's error at "
+        f"all timesteps and {100 * last.mean():z.2g} % at the last, the mean over {len(every)} seeds.",
         soundings={"learned": learned},
         effects=effects,
         findings=(
             "Median share left, at all timesteps and at the last: "
             + "; ".join(
-                f"{name} {100 * a:.2g} % and {100 * b:.2g} %"
+                f"{name} {100 * a:z.2g} % and {100 * b:z.2g} %"
                 for name, (a, b) in zip(ARCHITECTURES, np.median(share, axis=-1).T, strict=True)
             )
             + ".",

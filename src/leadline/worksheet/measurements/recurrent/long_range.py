@@ -1,6 +1,7 @@
 """rnn.c: whether a loss at every timestep helps to learn what only the distant past tells."""
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +14,8 @@ from torch import Tensor
 from leadline import recurrent
 from leadline.randomness import torch_generator
 from leadline.recurrent import RNN, Regression
-from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.sounding import Interval, Protocol, Sounding, Verdict
+from leadline.statistics import SHARE, Effect
 from leadline.worksheet.answer import Answer, effects_of
 from leadline.worksheet.setting import Setting
 
@@ -30,6 +32,8 @@ learn within the quick budget's steps."""
 
 EARLY, FAR = TIME // 4, TIME // 2
 """Early timesteps are the first so many; a loss at k is far from t where ``k - t`` is at least so many."""
+
+LARGEST_EXPONENT = math.log(sys.float_info.max)
 
 TESTED = 2000
 """Sequences that no network has seen, on which the final R² is measured."""
@@ -58,8 +62,9 @@ class LongRange(Sounding):
         """The size of the gradient against what is learned."""
         none, local = self.r2["none"].mean(), self.r2["local"].mean()
         return Verdict(
-            f"local losses make the early gradient {math.exp(self.log_ratio.mean()):.3g} times as large, "
-            f"{self.far_share[0].mean():.2g} of it from afar; the final R² is {local:.2f} with them, {none:.2f} without"
+            f"local losses make the early gradient {math.exp(self.log_ratio.mean()):z.3g} times as large, "
+            f"{self.far_share[0].mean():z.2g} of it from afar; the final R² is {local:z.2f} with them, "
+            f"{none:z.2f} without"
         )
 
     def table(self) -> "pd.DataFrame":
@@ -78,7 +83,7 @@ class LongRange(Sounding):
         from leadline.figures import ACCENT, COLOURS, NEUTRAL, panels
 
         figure = panels(
-            "A loss at every timestep: a large gradient, and what it teaches",
+            "A loss at every timestep: the gradient, and what is learned",
             [
                 ("before training, median network", "timestep t", "‖dL/dh<sub>t</sub>‖"),
                 (f"does it learn x₁ over {TIME} timesteps?", "", "R² on new sequences"),
@@ -101,7 +106,7 @@ class LongRange(Sounding):
                 mode="markers",
                 marker={"color": colour, "size": 6, "opacity": 0.75},
                 showlegend=False,
-                hovertemplate="R² %{y:.3f}<extra></extra>",
+                hovertemplate="R² %{y:z.3f}<extra></extra>",
                 xaxis="x2",
                 yaxis="y2",
             )
@@ -153,17 +158,28 @@ def _answer(found: LongRange, networks: int) -> Answer:
     none, local, past = (found.r2[arm] for arm in ARMS)
     effects = effects_of(
         "rnn.c",
-        far_share_of_early_gradient=(by_seed(found.far_share[0]), "share of the early gradient from far losses", ""),
+        far_share_of_early_gradient=(
+            by_seed(found.far_share[0]),
+            "share of the early gradient from far losses",
+            "",
+            SHARE,
+        ),
         final_r2_with_minus_without=(local - none, "final R² with local losses minus without", ""),
         ln_ratio_of_early_gradients=(by_seed(found.log_ratio), "ln of early gradient with over without", "nats"),
-        far_share_after_learning=(by_seed(found.far_share[1]), "the same share after learning with local losses", ""),
+        far_share_after_learning=(
+            by_seed(found.far_share[1]),
+            "the same share after learning with local losses",
+            "",
+            SHARE,
+        ),
         final_r2_past_minus_without=(past - none[:, :1], "final R² with losses on x₁ minus without", ""),
     )
-    ratio = effects["ln_ratio_of_early_gradients"].interval
+    effects["ratio_of_early_gradients"] = _as_ratio(effects["ln_ratio_of_early_gradients"])
     return Answer(
         protocol=found.protocol,
         statement_id="rnn.c",
-        sentence=f"local losses make the early gradient {math.exp(ratio.estimate):.3g} times as large; "
+        sentence=f"local losses make the early gradient {effects['ratio_of_early_gradients'].interval:.3g} times as "
+        "large; "
         f"{effects['far_share_of_early_gradient'].interval} of it comes from far losses; they change the final R² by "
         f"{effects['final_r2_with_minus_without'].interval}.",
         soundings={"long_range": found},
@@ -173,6 +189,25 @@ def _answer(found: LongRange, networks: int) -> Answer:
             f"{_learned(local)} with local losses beside it, and by {_learned(past)} with losses beside it whose "
             "target is x₁ itself.",
         ),
+    )
+
+
+def _as_ratio(log: Effect) -> Effect:
+    """The effect of a ratio, from that of its logarithm: the geometric mean, and the limits of its interval."""
+
+    def exp(value: float) -> float:
+        return math.exp(value) if value < LARGEST_EXPONENT else math.inf
+
+    def ratio(interval: Interval) -> Interval:
+        return Interval(exp(interval.estimate), exp(interval.low), exp(interval.high), interval.level)
+
+    return Effect(
+        "early gradient with over without, geometric mean",
+        ratio(log.interval),
+        ratio(log.simultaneous),
+        exp(log.detectable),
+        log.replicates,
+        "times",
     )
 
 

@@ -54,17 +54,17 @@ class WeightPaths(Sounding):
         return (np.median(far, axis=-1) - np.median(near, axis=-1)) / LN10
 
     @property
-    def extreme(self) -> Float[np.ndarray, " kinds"]:
-        """Share of the networks of each kind whose far terms are tiny or huge."""
-        return (np.abs(self.far_over_near) > DECADES).mean(axis=1)
+    def num_extreme(self) -> int:
+        """The number of networks whose far terms are tiny or huge."""
+        return int((np.abs(self.far_over_near) > DECADES).sum())
 
     @property
     def verdict(self) -> Verdict:
         """How often the far terms are tiny or huge, and how far they go."""
         far = self.far_over_near
         return Verdict(
-            f"far terms are tiny or huge in {self.extreme.mean():.0%} of {far.size} networks, "
-            f"from 10^{far.min():.1f} to 10^{far.max():.1f} of the near ones"
+            f"far terms are tiny or huge in {self.num_extreme} of {far.size} networks, "
+            f"from 10^{far.min():z.1f} to 10^{far.max():z.1f} of the near ones"
         )
 
     def table(self) -> "pd.DataFrame":
@@ -123,7 +123,7 @@ def _draw_graph(figure: "go.Figure", shares: Float[np.ndarray, " S"]) -> None:
         mode="markers",
         marker={"size": 26, "color": "rgba(0,0,0,0)"},
         customdata=shares,
-        hovertemplate="t = %{x}: %{customdata:.2g} of all<extra></extra>",
+        hovertemplate="t = %{x}: %{customdata:z.2g} of all<extra></extra>",
         showlegend=False,
     )
     for t, share in enumerate(shares, start=1):
@@ -133,7 +133,7 @@ def _draw_graph(figure: "go.Figure", shares: Float[np.ndarray, " S"]) -> None:
         arrow = {"showarrow": True, "arrowhead": 2, "arrowcolor": NEUTRAL, "axref": "x", "ayref": "y", "text": ""}
         figure.add_annotation(x=t + 0.68, y=1, ax=t + 0.3, ay=1, **arrow)
         figure.add_annotation(x=t, y=1, text=f"h<sub>{t}</sub>", showarrow=False)
-        told = f"{share:.0%}" if share >= 0.01 or share == 0 else f"10<sup>{math.log10(share):.0f}</sup>"
+        told = f"{share:z.0%}" if share >= 0.01 or share == 0 else f"10<sup>{math.log10(share):z.0f}</sup>"
         figure.add_annotation(x=t, y=1.16, text=told, showarrow=False, font={"color": ACCENT, "size": 11})
     figure.add_annotation(x=steps + 1, y=1, text="<b>L</b>", showarrow=False)
     figure.add_annotation(x=weight, y=0, text="<b>W<sub>h</sub></b>", showarrow=False)
@@ -168,32 +168,31 @@ def shared_weight(setting: Setting) -> Answer:
     )
     short = np.exp(_log_norms(_regression(RNN(1, HIDDEN, seed=0), 0), SHORT, 0))
     paths = WeightPaths(protocol, tuple(kinds), log_norms, short)
-    share = float(paths.extreme.mean())
     far = np.median(paths.far_over_near, axis=1)
     return Answer(
         protocol=protocol,
         statement_id="rnn.d",
-        sentence=f"the terms sum to the gradient of automatic differentiation to {max(errors):.0e}; over {STEPS} "
-        f"timesteps the far terms are tiny or huge in {share:.0%} of {paths.far_over_near.size} networks.",
+        sentence=f"the terms sum to the gradient of automatic differentiation to {max(errors):z.1e}; over {STEPS} "
+        f"timesteps the far terms are tiny or huge in {paths.num_extreme} of {paths.far_over_near.size} networks.",
         soundings={"paths": paths},
         facts={
             "sum_equals_autograd": Fact(
                 "sum over t of dL/dh_t dh_t/dW against automatic differentiation, for every parameter of RNN, LSTM and "
                 "GRU of one and two layers and for their heads, largest difference over the largest entry, float64",
                 max(errors) <= 1e-9,
-                f"largest difference {max(errors):.1e}",
+                f"largest difference {max(errors):z.1e}",
                 "at most 1e-9",
             ),
             "terms_span_decades": Fact(
                 f"far terms of W_h a thousand times smaller or larger than near ones, over {STEPS} timesteps",
-                share > 0.5,
-                f"in {share:.0%} of the networks",
+                2 * paths.num_extreme > paths.far_over_near.size,
+                f"in {paths.num_extreme} of {paths.far_over_near.size} networks",
                 "in more than half of them",
             ),
         },
         findings=(
             "Median far term over near term: "
-            + "; ".join(f"{name}: 10^{decades:.1f}" for name, decades in zip(kinds, far, strict=True))
+            + "; ".join(f"{name}: 10^{decades:z.1f}" for name, decades in zip(kinds, far, strict=True))
             + ".",
         ),
     )
@@ -207,8 +206,8 @@ def _kinds() -> dict[str, Callable[[int], Regression]]:
             _regression(RNN(1, HIDDEN, nonlinearity=nonlinearity, seed=seed), seed), radius
         )
 
-    linear = {f"linear, ρ = {radius:g}": plain("identity", radius) for radius in RADII}
-    tanh = {f"tanh, ρ = {radius:g}": plain("tanh", radius) for radius in RADII}
+    linear = {f"linear, ρ = {radius:zg}": plain("identity", radius) for radius in RADII}
+    tanh = {f"tanh, ρ = {radius:zg}": plain("tanh", radius) for radius in RADII}
     return {**linear, **tanh, "LSTM": lambda seed: _regression(LSTM(1, HIDDEN, seed=seed), seed)}
 
 

@@ -1,0 +1,239 @@
+"""Measurement of ``beam.e``: the comparisons of a search, counted, against the course's bound and ours."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leadline import decoding
+from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.worksheet.answer import Answer
+from leadline.worksheet.criterion import Fact
+from leadline.worksheet.setting import Setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+SWEEP = {"lengths": (4, 8, 16), "widths": (1, 2, 4, 8, 16), "vocabularies": (16, 250, 1000, 4000, 16_000)}
+"""Lengths T, widths k and vocabularies M; ``k = M`` is among them."""
+
+RANKING = 4
+"""The constant of ``k^2 log2 k`` in our bound. A step ranks at most ``k (k + 1)`` candidates, and
+``k (k + 1) log2(k (k + 1)) <= 4 k^2 log2 k`` from k = 2 on (at k = 1 the bound has ``log2 2``)."""
+
+COURSE_BOUND = "T k M log M"
+OUR_BOUND = f"T (k M + {RANKING} k² log k)"
+
+SMALL_LENGTH = 5
+SMALL_VOCABULARY = 8
+"""Length and vocabulary at which exhaustive search is counted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shares(Sounding):
+    """The work of searches as shares of two bounds; the verdict, the table and the figure show the same shares."""
+
+    counted: decoding.Complexity
+    """The counts."""
+
+    @property
+    def of_course_bound(self) -> np.ndarray:
+        """Comparisons of sorting all scored candidates, ``log2 M`` for each, over ``T k M log2 M``."""
+        return self.sorting / self.counted.sorting
+
+    @property
+    def of_our_bound(self) -> np.ndarray:
+        """Comparisons of the search over ``T (k M + 4 k^2 log2 k)``."""
+        T, k, M = self.counted.T, self.counted.k, self.counted.M
+        return self.counted.comparisons / (T * (k * M + RANKING * k**2 * np.log2(np.maximum(k, 2))))
+
+    @property
+    def of_sorting(self) -> np.ndarray:
+        """Comparisons of the search over those of sorting what it scored; below 1 where selection saves work."""
+        with np.errstate(divide="ignore"):
+            return self.counted.comparisons / self.sorting
+
+    @property
+    def sorting(self) -> np.ndarray:
+        """Comparisons of sorting all scored candidates, ``log2 M`` for each."""
+        return self.counted.candidates * np.log2(self.counted.M)
+
+    @property
+    def agree(self) -> np.ndarray:
+        """True in the cases where the search counted as many candidates as the step function gave scores."""
+        return self.counted.candidates == self.counted.handed_out
+
+    @property
+    def verdict(self) -> Verdict:
+        """The largest share of each bound, and in how many cases selection saves work."""
+        cases = len(self.of_sorting)
+        return Verdict(
+            f"in {cases} searches, sorting the scored candidates takes at most {share(self.of_course_bound.max())} of "
+            f"{COURSE_BOUND} comparisons; the search selects with at most {share(self.of_our_bound.max())} of "
+            f"{OUR_BOUND}, and with fewer than sorting in {(self.of_sorting < 1).sum()} of {cases}"
+        )
+
+    def table(self) -> "pd.DataFrame":
+        """One row per case: ``T``, ``k``, ``M``, ``candidates``, ``comparisons``, and the three shares."""
+        import pandas as pd
+
+        counted = self.counted
+        return pd.DataFrame(
+            {
+                "T": counted.T,
+                "k": counted.k,
+                "M": counted.M,
+                "candidates": counted.candidates,
+                "comparisons": counted.comparisons,
+                "sorting over the course's bound": self.of_course_bound,
+                "search over our bound": self.of_our_bound,
+                "search over sorting": self.of_sorting,
+            }
+        )
+
+    def figure(self) -> "go.Figure":
+        """Each share by ``k M``, beside the line at 1 that a bound must not pass."""
+        from leadline.figures import ACCENT, COLOURS, NEUTRAL, new_figure
+
+        figure = new_figure("The work of a search as a share of its bounds", "candidates per step, k M", "share")
+        per_step = self.counted.k * self.counted.M
+        cases = [
+            f"T = {T}, k = {k}, M = {M}" for T, k, M in zip(self.counted.T, self.counted.k, self.counted.M, strict=True)
+        ]
+        shares = {
+            f"sorting, of {COURSE_BOUND}": (self.of_course_bound, NEUTRAL, "diamond"),
+            f"search, of {OUR_BOUND}": (self.of_our_bound, ACCENT, "circle"),
+            "search, of sorting": (self.of_sorting, COLOURS[1], "x"),
+        }
+        for name, (values, colour, symbol) in shares.items():
+            figure.add_scatter(
+                x=per_step,
+                y=values,
+                mode="markers",
+                marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.75},
+                name=name,
+                text=cases,
+            )
+        figure.add_hline(y=1, line={"color": NEUTRAL, "dash": "dash", "width": 1})
+        return figure.update_xaxes(type="log").update_yaxes(rangemode="tozero")
+
+
+def share(value: float) -> str:
+    """A share of a bound, with as many decimals as show on which side of 1 it is.
+
+    >>> share(0.998), share(1.0), share(1.0004), share(0.99996)
+    ('0.998', '1.000', '1.0004', '0.99996')
+    """
+    for decimals in range(3, 16):
+        text = f"{value:z.{decimals}f}"
+        if (float(text) > 1) == (value > 1) and (float(text) < 1) == (value < 1):
+            return text
+    return repr(float(value))
+
+
+def cost(setting: Setting) -> Answer:
+    """``beam.e``: what a search scores and compares, counted, against the course's bound and ours."""
+    counted = decoding.complexity(**SWEEP)
+    protocol = Protocol({**SWEEP, "ranking_constant": RANKING}, seeds=counted.protocol.seeds)
+    shares = Shares(protocol, counted)
+    cases = len(counted.T)
+    last = cases - 1
+    T, k, M = int(counted.T[last]), int(counted.k[last]), int(counted.M[last])
+    growth = ", ".join(f"{name} {interval:.2f}" for name, interval in counted.exponents().items())
+    greedy, exhaustive = _greedy_and_exhaustive(SMALL_LENGTH, SMALL_VOCABULARY)
+    all_prefixes = sum(SMALL_VOCABULARY**t for t in range(1, SMALL_LENGTH + 1))
+    is_less = shares.of_sorting < 1
+    return Answer(
+        protocol=shares.protocol,
+        statement_id="beam.e",
+        sentence=f"{shares.verdict.sentence}.",
+        soundings={"shares": shares},
+        facts={
+            "within_the_course_bound": Fact(
+                "candidates × log2 M ≤ 1 · T k M log2 M in every case (k ≤ M), where the search's counter of "
+                "candidates equals the step function's own tally of the scores that it gave",
+                bool((shares.of_course_bound <= 1).all() and shares.agree.all()),
+                f"at most {share(shares.of_course_bound.max())} of the bound; the counters agree in "
+                f"{shares.agree.sum()} of {cases} cases",
+                f"at most 1, and agreement in {cases} of {cases}",
+            ),
+            "within_our_bound": Fact(
+                f"comparisons (one per score read, and r log2 r to rank the r candidates of a step) ≤ T (k M + "
+                f"{RANKING} k² log2 k) in every case",
+                bool((shares.of_our_bound <= 1).all()),
+                f"at most {share(shares.of_our_bound.max())} of the bound",
+                "at most 1",
+            ),
+            "fewer_than_sorting": Fact(
+                "the search makes fewer comparisons than sorting its candidates would",
+                bool(2 * is_less.sum() > cases),
+                f"in {is_less.sum()} of {cases} cases",
+                "in more than half of them",
+            ),
+            "greedy": Fact(
+                "greedy search scores T M candidates",
+                greedy == SMALL_LENGTH * SMALL_VOCABULARY,
+                f"{greedy:,}",
+                f"{SMALL_LENGTH * SMALL_VOCABULARY:,}",
+            ),
+            "exhaustive": Fact(
+                f"exhaustive search scores M + M² + … + M^T candidates, here T = {SMALL_LENGTH} and "
+                f"M = {SMALL_VOCABULARY}",
+                exhaustive == all_prefixes,
+                f"{exhaustive:,}",
+                f"{all_prefixes:,}",
+            ),
+        },
+        findings=(
+            f"Comparisons grow with exponents {growth} (95 % intervals of a regression of logarithms over all cases).",
+            f"At T = {T}, k = {k} and M = {M:,} the search makes {counted.comparisons[last]:z,.0f} comparisons; "
+            f"sorting its candidates would take {shares.sorting[last]:z,.0f}, greedy search scores {T * M:,}, and "
+            f"exhaustive search would score about {_power(M, T)}.",
+            _where_sorting_is_no_worse(counted, is_less),
+            *((_wall_time(),) if setting.budget == "full" else ()),
+        ),
+    )
+
+
+def _where_sorting_is_no_worse(grown: decoding.Complexity, less: np.ndarray) -> str:
+    if less.all():
+        return "Selection takes fewer comparisons than sorting in every case."
+    worst = sorted({(int(k), int(M)) for k, M in zip(grown.k[~less], grown.M[~less], strict=True)})
+    cases = ", ".join(f"k = {k} of M = {M}" for k, M in worst)
+    return f"Where the width is near the vocabulary, selection saves nothing: {cases}."
+
+
+def _power(base: int, exponent: int) -> str:
+    return f"10^{exponent * np.log10(base):z.0f}"
+
+
+def _greedy_and_exhaustive(T: int, M: int) -> tuple[int, int]:
+    """Candidates that the two extremes score on one random table."""
+    scores = torch.randn(M, M, generator=torch.Generator().manual_seed(0))
+
+    def step(tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        return scores[tokens], state
+
+    problem = decoding.Problem(step, torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64))
+    greedy = decoding.greedy(*problem, max_length=T).work
+    return greedy.candidates, decoding.exhaustive_search(*problem, max_length=T).work.candidates
+
+
+def _wall_time(repeats: int = 5) -> str:
+    """Exponents of the time of selection, the fixed cost per step taken off; the one number here that has a clock."""
+    small, *large = 64, 10_000, 20_000, 40_000
+    runs = [decoding.complexity((8, 16, 32), (2, 4, 8), (small, *large), timed=True) for _ in range(repeats)]
+    grown, seconds = runs[0], np.min([run.seconds for run in runs], axis=0).reshape(3, 3, 4)
+    rest = seconds[:, :, 1:] - seconds[:, :, :1]
+    if (rest <= 0).any():
+        return "Wall time of selection is too short on this machine to be told from its fixed cost."
+    keep = np.isin(grown.M, large)
+    X = np.log(np.stack([np.full(keep.sum(), np.e), *(x[keep] for x in (grown.T, grown.k, grown.M))], axis=1))
+    T, k, M = np.linalg.lstsq(X, np.log(rest.ravel()), rcond=None)[0][1:]
+    return (
+        f"Wall time of selection for M from {large[0]:,} to {large[-1]:,}, less the time at M = {small}, grows with "
+        f"exponents T {T:z.2f}, k {k:z.2f}, M {M:z.2f} on this machine."
+    )

@@ -1,0 +1,202 @@
+"""Bad input to the recurrent room: every public name, every parameter, every bad value."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from leadline import InputError, recurrent
+from leadline.recurrent.journal import append_metrics
+from tests.bad_input.harness import Call, Room, call
+
+X, Y = recurrent.running_average(2, 4, seed=0)
+
+
+def model() -> recurrent.Regression:
+    return recurrent.Regression(recurrent.RNN(1, 3, seed=0), seed=0)
+
+
+def tape() -> tuple[recurrent.Tape, torch.Tensor]:
+    network = model()
+    with recurrent.trace(network) as found:
+        terms = recurrent.mse(network(X)[0], Y, per_step=True)
+    return found, terms
+
+
+def flow() -> recurrent.GradientFlow:
+    found, terms = tape()
+    return found.gradient_flow(terms)
+
+
+def influence() -> recurrent.Influence:
+    found, terms = tape()
+    return found.influence(terms)
+
+
+def loss_of(network: Any) -> torch.Tensor:
+    return recurrent.mse(network(X)[0], Y)
+
+
+def remedies() -> recurrent.Remedies:
+    return recurrent.remedies(model(), loss_of, window=2, max_norm=1.0, seed=0)
+
+
+def stability() -> recurrent.Stability:
+    return recurrent.stability(recurrent.RNN(1, 3, seed=0), X)
+
+
+def training() -> recurrent.Training:
+    return recurrent.train([model()], seeds=[0], time=3, steps=1)
+
+
+def monitor() -> recurrent.GradientMonitor:
+    return recurrent.GradientMonitor(model(), every=10, write=lambda *_: None)
+
+
+def metrics() -> Path:
+    path = Path(tempfile.mkdtemp()) / "metrics.jsonl"
+    append_metrics(path, 0, {"lstm[0]/slope": -0.5})
+    return path
+
+
+def task(batch: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    x = torch.randn(batch, 3, 1, generator=generator)
+    return x, x
+
+
+def of_soundings(**makers: Callable[[], Any]) -> dict[str, Callable[[], Call]]:
+    """Good calls of save and load, which every sounding has."""
+    found: dict[str, Callable[[], Call]] = {}
+    for name, make in makers.items():
+
+        def save(make=make) -> Call:
+            return call(make().save, tempfile.mkdtemp())
+
+        def load(make=make, name=name) -> Call:
+            folder = tempfile.mkdtemp()
+            sounding = make()
+            sounding.save(folder)
+            return call(type(sounding).load, folder)
+
+        found |= {f"{name}.save": save, f"{name}.load": load}
+    return found
+
+
+CALLS: dict[str, Callable[[], Call]] = {
+    "RNN": lambda: call(recurrent.RNN, 2, 3, 1, "tanh", seed=0),
+    "LSTM": lambda: call(recurrent.LSTM, 2, 3, 1, seed=0),
+    "GRU": lambda: call(recurrent.GRU, 2, 3, 1, seed=0),
+    "RNN.forward": lambda: call(recurrent.RNN(1, 3, seed=0).forward, X, None),
+    "LSTM.forward": lambda: call(recurrent.LSTM(1, 3, seed=0).forward, X, None),
+    "GRU.forward": lambda: call(recurrent.GRU(1, 3, seed=0).forward, X, None),
+    "Regression": lambda: call(recurrent.Regression, recurrent.RNN(1, 3, seed=0), 1, seed=0),
+    "Regression.forward": lambda: call(model().forward, X),
+    "mse": lambda: call(recurrent.mse, Y, Y, False, False),
+    "running_average": lambda: call(recurrent.running_average, 2, 3, seed=0),
+    "trace": lambda: call(recurrent.trace, model()),
+    "record": lambda: call(recurrent.record, torch.zeros(2, 3), "state"),
+    "Tape.gradient_flow": lambda: (lambda made: call(made[0].gradient_flow, made[1]))(tape()),
+    "Tape.weight_terms": lambda: (lambda made: call(made[0].weight_terms, made[1]))(tape()),
+    "Tape.influence": lambda: (lambda made: call(made[0].influence, made[1], per_sample=False, chunk=4))(tape()),
+    "LayerFlow.slope": lambda: call(flow().layers[0].slope, 0, 3),
+    "LayerInfluence.lost_beyond": lambda: call(influence().layers[0].lost_beyond, 2),
+    "LayerInfluence.window_for": lambda: call(influence().layers[0].window_for, 0.9),
+    "LayerInfluence.timesteps_for": lambda: call(influence().layers[0].timesteps_for, 0.9),
+    "Influence.figure": lambda: call(influence().figure, 0),
+    "Influence.drawing": lambda: call(influence().drawing, 0),
+    "Stability.figure": lambda: call(stability().figure, 0),
+    "Stability.drawing": lambda: call(stability().drawing, 0),
+    "Remedies.figure": lambda: call(remedies().figure, 0),
+    "stability": lambda: call(
+        recurrent.stability,
+        torch.nn.GRU(1, 3, batch_first=True),
+        X,
+        None,
+        hx=torch.zeros(1, 2, 3),
+        name="gru",
+        vectors=2,
+        transient=1,
+        seed=0,
+    ),
+    "remedies": lambda: call(recurrent.remedies, model(), loss_of, window=2, max_norm=1.0, seed=0),
+    "train": lambda: call(
+        recurrent.train,
+        [model()],
+        seeds=[0],
+        time=3,
+        last_only=False,
+        steps=2,
+        batch=2,
+        lr=0.01,
+        evaluate_every=1,
+        patience=1,
+        draw=task,
+        weights=np.full((3, 1), 0.3),
+        progress=lambda line: None,
+    ),
+    "GradientMonitor": lambda: call(
+        recurrent.GradientMonitor, model(), 10, max_norm=1.0, samples=2, write=lambda *_: None
+    ),
+    "GradientMonitor.step": lambda: call(monitor().step, 3, scale=1.0),
+    "read_metrics": lambda: call(recurrent.read_metrics, metrics()),
+    **of_soundings(
+        GradientFlow=flow,
+        Influence=influence,
+        WeightTerms=lambda: weight_terms(),
+        Stability=stability,
+        Remedies=remedies,
+        Training=training,
+    ),
+}
+
+
+def weight_terms() -> recurrent.WeightTerms:
+    found, terms = tape()
+    return found.weight_terms(terms)
+
+
+RESULTS = {
+    "Cure",
+    "GradientFlow",
+    "Influence",
+    "LayerFlow",
+    "LayerInfluence",
+    "LayerStability",
+    "LayerTerms",
+    "Remedies",
+    "Remedy",
+    "Stability",
+    "Tape",
+    "Training",
+    "WeightTerms",
+}
+
+ROOM = Room(recurrent, CALLS, results=frozenset(RESULTS))
+
+
+def test_every_public_name_has_a_good_call():
+    assert ROOM.without_a_call() == []
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_good_call_succeeds_with_numbers_of_any_kind(name):
+    with torch.random.fork_rng():
+        ROOM.check_good(name)
+
+
+@pytest.mark.parametrize(("name", "parameter"), ROOM.cases())
+def test_bad_values_are_refused_kindly(name, parameter, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with torch.random.fork_rng():
+        ROOM.check_bad(name, parameter)
+
+
+def test_presets_refuse_impossible_lengths():
+    for time in (0, -1, 2.5, "a", 10**30, None):
+        bad: Any = time
+        with pytest.raises(InputError):
+            recurrent.presets.zero_radius_that_explodes(bad)

@@ -1,0 +1,222 @@
+"""Audits and comparisons of noisy scores and of answers to other problems, beside brute force."""
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from leadline import InputError, decoding
+from leadline.decoding import Problem, Table
+
+from .models import Hashed, everything, rows
+
+
+class Noisy(Hashed):
+    """Scores that depend a little on the number of rows, as those of real models do."""
+
+    noise = 1e-6
+
+    def __call__(self, tokens, state):
+        scores, state = super().__call__(tokens, state)
+        return scores + self.noise * (len(tokens) > 1), state
+
+
+def two_words(noise: float) -> Problem:
+    """The same row for ever; a little more probable, if more than one row is asked for."""
+    row = torch.tensor([-0.5, -0.93, -9.0], dtype=torch.float64)
+
+    def step(tokens, state):
+        return row + noise * (len(tokens) > 1) + 0 * state[:, :1], state
+
+    step.normalized = True  # pyright: ignore[reportFunctionMemberAccess]
+    return Problem(step, torch.zeros(1, 1, dtype=torch.float64), torch.tensor([0]))
+
+
+@pytest.mark.parametrize("noise", [1e-6, -1e-6, 1e-4, -1e-4, 1e-3])
+@pytest.mark.parametrize("max_length", [1, 8])
+def test_the_same_tokens_are_never_a_search_error(noise, max_length):
+    """One token is the most likely at every step, whatever the noise."""
+    problem = two_words(noise)
+    greedy = decoding.greedy(*problem, max_length=max_length)
+    audit = decoding.audit(*problem, greedy)
+    assert audit.optimum.hypotheses()[0].tokens == greedy.hypotheses()[0].tokens == (0,) * max_length
+    assert audit.outcome == ("optimal",)
+    assert "returned the most likely sequence" in str(audit)
+    errors = decoding.search_errors(*problem, max_length=max_length, widths=(1, 2, 3), max_calls=None)
+    assert not errors.is_error.any()
+    assert errors.against_greedy()[:, 1].tolist() == [1.0] * 3
+    assert "every search finds" in str(decoding.compare(greedy, audit.optimum))
+
+
+@pytest.mark.parametrize("noise", [1e-5, 1e-4])
+def test_with_noise_the_errors_are_those_of_brute_force(noise):
+    """Better by more than all noise is an error, the same tokens are none."""
+    M, T, B = 4, 4, 8
+    problem = Noisy(M, 3, scale=0.7, normalized=True).problem(batch=B)
+    problem.step.noise = noise  # pyright: ignore[reportFunctionMemberAccess]
+    greedy = decoding.greedy(*problem, max_length=T)
+    audit = decoding.audit(*problem, greedy)
+    errors = decoding.search_errors(*problem, max_length=T, widths=(1, 3), max_calls=None)
+    seen = set()
+    for item in range(B):
+        truth = everything(problem, item, M, T)
+        best = max(truth, key=lambda tokens: truth[tokens])
+        is_error = greedy.hypotheses(item)[0].tokens != best
+        seen.add(is_error)
+        assert audit.outcome[item] == ("search error" if is_error else "optimal")
+        assert errors.is_error[0, item] == is_error
+    assert seen == {True, False}
+
+
+def nearly_tied(lead: float, noise: float) -> Problem:
+    """Two first tokens of nearly the same probability, the first being ahead for one row and behind for several."""
+
+    def step(tokens, state):
+        row = torch.tensor([[-0.7, -0.7 - lead, -9.0]], dtype=torch.float64)
+        row = row + torch.tensor([[-noise, noise, 0.0]], dtype=torch.float64) * (len(tokens) == 2)
+        return row.expand(len(tokens), 3), state
+
+    step.normalized = True  # pyright: ignore[reportFunctionMemberAccess]
+    return Problem(step, torch.zeros(1, 1), torch.tensor([0]))
+
+
+def test_a_tie_within_the_noise_is_told_and_is_no_error():
+    problem = nearly_tied(lead=1e-4, noise=1e-3)
+    answer = decoding.greedy(*problem, max_length=2)
+    audit = decoding.audit(*problem, answer)
+    if audit.optimum.hypotheses()[0].tokens != answer.hypotheses()[0].tokens:
+        assert audit.is_tied == (True,)
+        assert audit.noise[0] == pytest.approx(2e-3, abs=1.1e-3)
+        assert "ties with" in str(audit)
+    assert audit.outcome == ("optimal",)
+    assert not audit.lost_step.any()
+
+
+def test_a_lead_above_the_noise_is_an_error():
+    """The second token leads to a better end by 0.01 nats, with noise of 1e-6 in every score."""
+    table = {(): [-0.6, -0.8], (0,): [-0.7, -0.7], (1,): [-0.49, -2.0]}
+
+    def step(tokens, state):
+        state = torch.cat([state[:, 1:], tokens[:, None]], dim=1)
+        found = [table[tuple(t for t in row if t != 9)] for row in state.tolist()]
+        return torch.tensor(found, dtype=torch.float64) + 1e-6 * (len(tokens) > 1), state
+
+    step.normalized = True  # pyright: ignore[reportFunctionMemberAccess]
+    problem = Problem(step, torch.full((1, 1), 9), torch.tensor([9]))
+    audit = decoding.audit(*problem, decoding.greedy(*problem, max_length=2))
+    assert audit.outcome == ("search error",)
+    assert audit.optimum.hypotheses()[0].tokens == (1, 0)
+    assert (audit.lost_step[0], audit.width[0]) == (1, 2)
+
+
+A = Table(
+    {(): {"a": -0.1, "b": -3.0}, ("a",): {"a": -0.1, "b": -3.0}, ("b",): {"a": -3.0, "b": -3.0}},
+)
+B = Table(
+    {(): {"a": -3.0, "b": -0.1}, ("a",): {"a": -3.0, "b": -3.0}, ("b",): {"a": -3.0, "b": -0.1}},
+)
+
+
+def test_an_answer_to_another_problem_is_refused_by_its_score():
+    answer = decoding.beam_search(*A.problem(), width=2, max_length=2)
+    assert answer.certificate.outcome == ("OPTIMAL",)
+    text = r"audit\(\) needs an answer(.|\n)*“a a” with log-probability -0.2, which is -6"
+    with pytest.raises(InputError, match=text):
+        decoding.audit(*B.problem(), answer)
+    with pytest.raises(InputError, match=r"exact_search\(\) needs an answer(.|\n)*at_least"):
+        decoding.exact_search(*B.problem(), max_length=2, at_least=answer)
+    with pytest.raises(InputError, match="by the same model can be compared"):
+        decoding.compare(answer, decoding.beam_search(*B.problem(), width=2, max_length=2))
+
+
+def test_exchanged_prompts_are_another_problem():
+    problem = Hashed(5, 2).problem(batch=2)
+    swapped = rows(problem, [1, 0])
+    answer = decoding.beam_search(*problem, width=3, max_length=4)
+    with pytest.raises(InputError, match="item 0"):
+        decoding.audit(*swapped, answer)
+    with pytest.raises(InputError, match="other start tokens"):
+        decoding.compare(answer, decoding.greedy(*swapped, max_length=4))
+
+
+def agreeing(better: float) -> Table:
+    """Tables that agree on every prefix of "a a", and differ in a sequence that begins with "b"."""
+    return Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.1, "b": -2.4}, ("b",): {"a": better, "b": -3.0}})
+
+
+def test_problems_that_agree_on_an_answer_are_still_told_apart():
+    """The certificate of the first is not believed of the second: "b a" is better there."""
+    answer = decoding.beam_search(*agreeing(-2.0).problem(), width=2, max_length=2)
+    assert answer.certificate.outcome == ("OPTIMAL",)
+    audit = decoding.audit(*agreeing(-0.05).problem(), answer)
+    assert audit.outcome == ("optimal",)  # -0.85 is less than -0.7
+    audit = decoding.audit(*agreeing(-0.05).problem(), decoding.greedy(*agreeing(-2.0).problem(), max_length=2))
+    assert audit.optimum.work.calls > 0
+    near = Table({(): {"a": -0.7, "b": -0.7}, ("a",): {"a": -0.1, "b": -2.4}, ("b",): {"a": -0.01, "b": -4.6}})
+    far = Table({(): {"a": -0.7, "b": -0.7}, ("a",): {"a": -0.1, "b": -2.4}, ("b",): {"a": -0.8, "b": -0.6}})
+    answer = decoding.beam_search(*far.problem(), width=2, max_length=2)
+    assert (answer.hypotheses()[0].words, answer.certificate.outcome) == (("a", "a"), ("OPTIMAL",))
+    audit = decoding.audit(*near.problem(), answer)
+    assert audit.outcome == ("search error",)
+    assert audit.optimum.hypotheses()[0].words == ("b", "a")
+    exact = decoding.exact_search(*near.problem(), max_length=2, at_least=answer)
+    assert exact.hypotheses()[0].words == ("b", "a")
+
+
+def test_a_model_that_was_trained_on_is_another():
+    """The step function is the same object, its weights are not."""
+    weights = torch.nn.Parameter(torch.tensor([[2.0, 0.0, 0.0]]))
+
+    def step(tokens, state):
+        return weights.expand(len(tokens), 3), state
+
+    problem = Problem(step, torch.zeros(1, 1), torch.tensor([0]))
+    answer = decoding.beam_search(*problem, width=2, max_length=3)
+    with torch.no_grad():
+        weights.copy_(torch.tensor([[0.0, 2.0, 0.0]]))
+    with pytest.raises(InputError, match=r"audit\(\) needs an answer"):
+        decoding.audit(*problem, answer)
+
+
+@pytest.mark.parametrize("again", [pickle.loads, copy.deepcopy, None])
+def test_an_answer_that_was_put_away_is_recognised(again, tmp_path):
+    problem = Hashed(4, 8, scale=0.2).problem(batch=2)
+    answer = decoding.beam_search(*problem, width=1, max_length=4)
+    if again is None:
+        answer.save(tmp_path)
+        back = decoding.Decoded.load(tmp_path)
+    else:
+        back = again(pickle.dumps(answer) if again is pickle.loads else answer)
+    direct, later = decoding.audit(*problem, answer), decoding.audit(*problem, back)
+    assert direct.outcome == later.outcome
+    assert np.array_equal(direct.optimum.log_prob, later.optimum.log_prob)
+    assert decoding.compare(answer, back).is_best().all()
+    with pytest.raises(InputError, match=r"audit\(\) needs an answer"):
+        decoding.audit(*rows(problem, [1, 0]), back)
+
+
+def test_a_budget_that_does_not_reach_to_recognise_an_answer_leaves_it_open():
+    answer = decoding.beam_search(*A.problem(), width=2, max_length=2)
+    audit = decoding.audit(*B.problem(), answer, max_calls=1)
+    assert audit.outcome == ("unresolved",)
+    assert "the budget ran out before" in str(audit)
+
+
+def test_searches_of_two_tables_whose_answers_share_nothing_are_not_compared():
+    a = decoding.greedy(*A.problem(), max_length=2)
+    b = decoding.greedy(*B.problem(), max_length=2)
+    with pytest.raises(InputError, match="no first token in common"):
+        decoding.compare(a, b)
+    masked = decoding.constrain(*A.problem(), [decoding.forbid([0])])
+    both = decoding.compare(a, decoding.greedy(*masked, max_length=2))
+    assert both.scores()[:, 0] == pytest.approx([-0.2, -6.0])
+
+
+def test_a_reference_is_blamed_on_scores_of_one_batch():
+    problem = two_words(1e-5)
+    greedy = decoding.greedy(*problem, max_length=3)
+    references: list[Any] = [[[0, 0, 0]], [[0, 0, 1]]]
+    assert [decoding.audit(*problem, greedy, reference=one).blame[0] for one in references] == ["none", "model"]

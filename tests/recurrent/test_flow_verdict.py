@@ -1,0 +1,141 @@
+"""The sentence about a flow agrees with the flow's own numbers."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from leadline import recurrent
+from leadline.recurrent import GradientFlow, LayerFlow
+from leadline.sounding import Protocol
+
+LN10 = math.log(10)
+
+
+def flow_of(log_total: np.ndarray, direction: str = "forward", **more) -> GradientFlow:
+    unknown, initial = np.full_like(log_total, -np.inf), np.zeros(len(log_total))
+    layer = LayerFlow(
+        "net", 0, direction, 0, log_total, unknown, unknown, unknown, initial, np.ones_like(log_total), **more
+    )
+    return GradientFlow(Protocol(), (layer,))
+
+
+def line(slope: float, time: int, samples: int = 3) -> np.ndarray:
+    """A norm that grows by ``slope`` nats per step back, and is 1 at the last timestep."""
+    return np.tile(slope * np.arange(time - 1, -1.0, -1), (samples, 1))
+
+
+def module_of(make) -> Any:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make().double()
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+# The whole length decides -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("time", [2, 10, 50, 500, 5000])
+@pytest.mark.parametrize("factor", [0.5, 0.9, 1.1, 2.0])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_gradient_keeps_its_size_where_it_changes_less_than_tenfold_in_all(time, factor, sign):
+    slope = sign * factor * LN10 / (time - 1)
+    said = str(flow_of(line(slope, time)))
+    assert ("keeps its size" in said) == (factor < 1)
+    assert ("grows" in said) == (factor > 1 and sign > 0)
+    assert ("shrinks" in said) == (factor > 1 and sign < 0)
+    assert f"to 10^{round(sign * factor, 1):.1f} at the first" in said
+
+
+def test_a_slow_change_over_five_thousand_steps_is_a_change():
+    time, radius = 5000, 0.991
+    network = recurrent.RNN(1, 2, nonlinearity="identity", seed=0).double()
+    with torch.no_grad():
+        network.layers[0].W_h.copy_(radius * torch.eye(2))
+    x = draw(1, time, 1)
+    with recurrent.trace(network) as tape:
+        loss = network(x)[0][:, -1].sum()
+    flow = tape.gradient_flow(loss)
+    end = (time - 1) * math.log10(radius) + 0.5 * math.log10(2)
+    assert "shrinks 1.01-fold per step back" in str(flow)
+    assert f"to 10^{end:.1f} at the first" in str(flow)
+    (found,) = recurrent.stability(network, x, flow).layers
+    assert found.regime == "vanishes"
+
+
+# Where the loss does not read the last states ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unread", [1, 2, 7])
+def test_sizes_are_measured_from_the_last_state_that_receives_gradient(unread):
+    log = line(-0.5, 20)
+    log[:, -unread:] = -np.inf
+    said = str(flow_of(log))
+    start = -0.5 * unread / LN10
+    assert f"from 10^{start:.1f} at the last timestep that it reaches, {unread} before the end" in said
+    assert "shrinks 1.65-fold" in said
+    assert "10^-inf" not in said
+    assert "larger in the end" not in said
+    said = str(flow_of(log[:, ::-1].copy(), "reverse"))
+    assert f"from 10^{start:.1f} at the first timestep that it reaches, {unread} behind the beginning" in said
+
+
+@pytest.mark.parametrize("kind", ["logits", "c_n", "masked tail", "packed"])
+def test_losses_that_leave_the_last_state_out(kind):
+    model, x = module_of(lambda: nn.LSTM(3, 4)), draw(12, 3, 3)
+    lengths = torch.tensor([12, 9, 4])
+    mask = (torch.arange(12).unsqueeze(1) < lengths).double().unsqueeze(-1)
+    with recurrent.trace(model) as tape:
+        output, (_, c_n) = model(pack_padded_sequence(x, lengths) if kind == "packed" else x)
+        loss = {
+            "logits": lambda: output[:-1].square().sum(),
+            "c_n": lambda: c_n.sum(),
+            "masked tail": lambda: (output * mask).square().sum(),
+            "packed": lambda: c_n.sum(),
+        }[kind]()
+    flow = tape.gradient_flow(loss)
+    (layer,) = flow.layers
+    said = str(flow)
+    assert "10^-inf" not in said
+    near = [row[np.isfinite(row)][-1] for row in layer.log_total]
+    assert f"from 10^{np.median(near) / LN10:.1f} at the last timestep that it reaches" in said
+
+
+def test_the_way_of_the_cells_is_told_beside_that_of_the_states():
+    model, x = module_of(lambda: nn.LSTM(3, 4)), draw(30, 2, 3)
+    with torch.no_grad():
+        model.bias_ih_l0[4:8] = 8.0  # an open forget gate
+    with recurrent.trace(model) as tape:
+        flow = tape.gradient_flow(model(x)[0][-1].sum())
+    (layer,) = flow.layers
+    assert layer.log_cell_total is not None
+    far, near = (np.median(layer.log_cell_total[:, t]) / LN10 for t in (0, -1))
+    assert f"dL/dc goes from 10^{near:.1f} to 10^{far:.1f}" in str(flow)
+
+
+# Samples that differ from the median one --------------------------------------------------------------------------
+
+
+def test_samples_that_die_are_counted_where_they_are_few():
+    log = line(0.1, 30, samples=64)
+    log[:3, :10] = -np.inf
+    said = str(flow_of(log))
+    assert "grows 1.11-fold" in said
+    assert "in 3 of 64 samples it dies on the way" in said
+
+
+def test_samples_that_are_infinite_are_counted_where_they_are_few():
+    log = line(0.1, 30, samples=10)
+    log[7, :5] = np.inf
+    assert "in 1 of 10 samples it is infinite somewhere" in str(flow_of(log))
+
+
+def test_an_empty_batch_says_so():
+    assert "the batch is empty" in str(flow_of(np.zeros((0, 5))))

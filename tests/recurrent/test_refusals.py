@@ -1,0 +1,268 @@
+"""A refusal names what was typed, the true cause and the cure; nothing that users hand over ends in a raw error."""
+
+import io
+import warnings
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._higher_order_ops.scan import scan
+
+from leadline import InputError, recurrent
+
+
+def module_of(make: Callable[[], Any]) -> Any:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return make()
+
+
+X = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(0))
+
+
+class Model(nn.Module):
+    def __init__(self, is_direct: bool = False):
+        super().__init__()
+        self.lstm, self.is_direct = nn.LSTM(3, 4), is_direct
+
+    def forward(self, x):
+        return (self.lstm.forward(x) if self.is_direct else self.lstm(x))[0]
+
+
+def told(model: nn.Module, loss_of: Callable[[Any], Any] = lambda model: model(X).sum()) -> str:
+    """What the refusal says."""
+
+    def ask() -> None:
+        with recurrent.trace(model) as tape:
+            loss = loss_of(model)
+        tape.gradient_flow(loss)
+
+    with pytest.raises(InputError) as caught:
+        ask()
+    return str(caught.value)
+
+
+def test_forward_that_is_called_directly():
+    said = told(module_of(lambda: Model(is_direct=True)))
+    assert ".forward() was called directly" in said
+    assert "call the module itself" in said
+
+
+def test_a_call_before_the_block_is_not_taken_for_a_direct_one():
+    model = module_of(Model)
+    before = model(X).sum()
+    said = told(model, lambda model: before)
+    assert "called before `with trace(model)` or after it" in said
+    model = module_of(lambda: Model(is_direct=True))
+    before = model(X).sum()
+    assert ".forward()" not in told(model, lambda model: before)
+
+
+class ReturnsOutputAlone(nn.GRU):
+    def forward(self, *given):  # pyright: ignore[reportIncompatibleMethodOverride]
+        return super().forward(*given)[0]
+
+
+class Doubles(nn.GRU):
+    def forward(self, *given):  # pyright: ignore[reportIncompatibleMethodOverride]
+        output, last = super().forward(*given)
+        return 2 * output, last
+
+
+def test_subclasses_that_override_forward():
+    said = told(module_of(lambda: ReturnsOutputAlone(3, 4)))
+    assert "a subclass of GRU returns what GRU returns: (output, h_n)" in said
+    assert "a ReturnsOutputAlone, returned Tensor" in said
+    said = told(module_of(lambda: Doubles(3, 4)), lambda model: model(X)[0].sum())
+    assert "Doubles overrides forward" in said
+
+
+def test_frozen_layers_and_switched_off_gradients():
+    frozen = module_of(Model).requires_grad_(False)
+    said = told(nn.Sequential(frozen, module_of(lambda: nn.Linear(4, 1))))
+    assert "neither the parameters nor the inputs require a gradient" in said
+    assert "unfreeze a parameter" in said
+
+    def without(context: Any) -> Callable[[nn.Module], Tensor]:
+        def loss_of(model: nn.Module) -> Tensor:
+            with context():
+                return model(X).sum()
+
+        return loss_of
+
+    assert "under torch.no_grad()" in told(module_of(Model), without(torch.no_grad))
+    assert "under torch.inference_mode()" in told(module_of(Model), without(torch.inference_mode))
+    unfrozen = X.clone().requires_grad_()
+    with recurrent.trace(frozen) as tape:
+        loss = frozen(unfrozen).sum()
+    assert tape.gradient_flow(loss).layers
+
+
+@pytest.mark.parametrize(
+    ("make", "texts"),
+    [
+        (lambda loss: (loss, 1), ["in a tuple", "give one of them"]),
+        (lambda loss: {"loss": loss}, ["a dictionary", "loss['loss']"]),
+        (lambda loss: SimpleNamespace(loss=loss), ["give output.loss"]),
+        (lambda loss: loss.item(), ["loss.item()"]),
+        (lambda loss: loss.detach().numpy(), ["an array"]),
+        (lambda loss: loss.long(), ["int64"]),
+        (lambda loss: loss * 1j, ["a complex loss"]),
+        (lambda loss: None, ["None"]),
+        (lambda loss: loss[None][:0], ["a loss without terms"]),
+    ],
+)
+@pytest.mark.parametrize("ask", ["gradient_flow", "weight_terms", "influence"])
+def test_what_is_no_loss(make, texts, ask):
+    model = module_of(Model)
+    with recurrent.trace(model) as tape:
+        loss = model(X).sum()
+    with pytest.raises(InputError) as caught:
+        getattr(tape, ask)(make(loss))
+    name = "terms" if ask == "influence" else "loss"
+    assert str(caught.value).startswith(f"{name} must be a tensor of real numbers")
+    for text in texts:
+        assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        ([module_of(Model), module_of(Model)], "nn.ModuleList"),
+        (Model, "give an instance: Model(...)"),
+        (SimpleNamespace(module_=module_of(Model)), "the module that it holds: module_"),
+        (lambda x: x, "a torch module"),
+        ("model.pt", "a torch module"),
+    ],
+)
+def test_what_is_no_model(model, text):
+    with (
+        pytest.raises(InputError, match=r"needs a torch module|must be a torch module") as caught,
+        recurrent.trace(model),
+    ):
+        pass
+    assert text in str(caught.value)
+    with pytest.raises(InputError, match="torch module"):
+        recurrent.GradientMonitor(model)
+    with pytest.raises(InputError, match="torch module"):
+        recurrent.remedies(model, lambda model: model(X).sum())
+
+
+def test_complex_layers_and_tensors_without_numbers():
+    said = told(
+        module_of(lambda: nn.RNN(3, 4, dtype=torch.complex64)),
+        lambda model: model(X.to(torch.complex64))[0].abs().sum(),
+    )
+    assert "RNN must compute with real numbers" in said
+    assert "holds no numbers" in told(nn.LSTM(3, 4, device="meta"), lambda model: model(X.to("meta"))[0].sum())
+
+
+class Scan(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.W = nn.Parameter(torch.eye(3) / 2)
+
+    def step(self, h: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
+        h = recurrent.record(torch.tanh(h @ self.W + x_t))
+        return h, h.clone()
+
+    def forward(self, x):
+        return scan(self.step, torch.zeros(2, 3), x)[1]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_loop_inside_torch_scan():
+    said = told(Scan())
+    assert "torch.scan" in said
+    assert "for x_t in x" in said or "write a scan as a loop in Python" in said
+    assert "frozen" not in said
+    assert "unfreeze" not in said
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_loop_inside_a_transformation_of_functions():
+    model = Marks()
+    with recurrent.trace(model):
+        model(X)  # a loop of its own, so that the block ends well
+        with pytest.raises(InputError, match=r"torch\.func"):
+            torch.vmap(lambda row: recurrent.record(row * 2))(torch.ones(3, 2, requires_grad=True))
+
+
+class Marks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.W = nn.Parameter(torch.eye(3) / 2)
+
+    def forward(self, x):
+        h = torch.zeros(2, 3)
+        for x_t in x:
+            h = recurrent.record(torch.tanh(h @ self.W + x_t))
+        return h
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_marked_loop_is_compiled_whole_outside_the_block_and_runs_uncompiled_inside():
+    model = Marks()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(X), model(X))
+    with recurrent.trace(model) as tape:
+        loss = compiled(X).sum()
+    with recurrent.trace(model) as other:
+        right = model(X).sum()
+    np.testing.assert_array_equal(
+        tape.gradient_flow(loss).layers[0].log_total, other.gradient_flow(right).layers[0].log_total
+    )
+
+
+def test_torchscript_from_a_file():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        file = io.BytesIO()
+        torch.jit.save(torch.jit.script(module_of(Model)), file)
+        file.seek(0)
+        loaded = torch.jit.load(file)
+    said = told(loaded)
+    assert "lstm, a scripted LSTM" in said
+    assert "before scripting" not in said
+    assert "TorchScript alone cannot be traced" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"x": X.numpy()}, "torch.from_numpy"),
+        ({"x": X.to_sparse()}, "dense tensor"),
+        ({"x": X, "hx": torch.zeros(1, 2, 4)}, "a pair hx = (h_0, c_0) for an LSTM"),
+        ({"x": X, "hx": (torch.zeros(1, 2, 4),) * 3}, "a pair hx"),
+        ({"x": X, "hx": (torch.zeros(2, 1, 4),) * 2}, "here (1, 2, 4)"),
+        ({"x": X, "vectors": 2.5}, "vectors = 2.5"),
+        ({"x": X, "transient": 5}, "transient = 5 of 5"),
+        ({"x": X, "seed": "a"}, "seed = 'a'"),
+        ({"x": X, "flow": "flow"}, "flow must be"),
+        ({"x": X[0, 0]}, "axes batch, time and inputs"),
+        ({"x": X[:0]}, "length 0"),
+    ],
+)
+def test_what_stability_cannot_use(given, text):
+    with pytest.raises(InputError) as caught:
+        recurrent.stability(module_of(lambda: nn.LSTM(3, 4)), **cast("Any", given))
+    assert text in str(caught.value)
+
+
+def test_stability_of_other_layers():
+    lstm = module_of(lambda: nn.GRU(3, 4))
+    with pytest.raises(InputError, match="one tensor hx = h_0"):
+        recurrent.stability(lstm, X, hx=(X, X))
+    complex_layer = module_of(lambda: nn.RNN(3, 4, dtype=torch.complex64))
+    with pytest.raises(InputError, match="real weights"):
+        recurrent.stability(complex_layer, X)
+    network = recurrent.LSTM(3, 4, seed=0)
+    state: Any = (torch.zeros(1, 2, 4),) * 2
+    with pytest.raises(InputError, match=r"start from zero\n.*\n.*torch.nn.LSTM takes initial states"):
+        network(X, state)
+    with pytest.raises(InputError, match="start from zero"):
+        recurrent.stability(network, X, hx=state)

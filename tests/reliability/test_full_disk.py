@@ -1,0 +1,34 @@
+"""A writer whose disk is full says so in words, keeps what was there, and leaves no unfinished file."""
+
+import shutil
+
+from tests.reliability.processes import DONE, REFUSED, run, with_small_files
+from tests.reliability.writers import tree
+
+SIZES = (0, 1, 100, 1000)
+"""Bytes that a file may have, as far as the writer needs more; nine tenths of its largest file are tried, too."""
+
+
+def test_a_full_disk_is_an_error_in_words_and_keeps_what_was_there(name, writer, tmp_path):
+    earlier, clean, folder = tmp_path / "earlier", tmp_path / "clean", tmp_path / "full"
+    for path in (earlier, tmp_path / "warm"):
+        path.mkdir()
+    writer.write(tmp_path / "warm")  # imports what the children need, once
+    assert run(lambda: writer.prepare(earlier))[0] == DONE
+    shutil.copytree(earlier, clean)
+    assert run(lambda: writer.write(clean))[0] == DONE
+    old, new = writer.read(earlier) if tree(earlier) else None, writer.read(clean)
+    largest = max(len(content) for content in tree(clean).values())
+    for size in sorted({size for size in SIZES if size < largest} | {9 * largest // 10}):
+        shutil.copytree(earlier, folder)
+        code, told = run(lambda: writer.write(folder), with_small_files(size))
+        assert code == REFUSED, f"at most {size} bytes in a file: exit code {code}\n{told}"
+        assert "could not write" in told, told
+        assert "Traceback" not in told, told
+        assert not tree(earlier) or writer.read(folder) in (old, new)
+        hidden = [path for path in tree(folder) if path.rpartition("/")[2].startswith(".") and path not in tree(clean)]
+        assert not hidden, f"at most {size} bytes in a file: {hidden} are left"
+        code, told = run(lambda: writer.write(folder))
+        assert code == DONE, told
+        assert sorted(tree(folder)) == sorted(tree(clean))
+        shutil.rmtree(folder)

@@ -1,0 +1,119 @@
+"""No command deletes or overwrites a file that it did not make: a folder full of strangers' files stays bit-equal."""
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from leadline.cli import app
+from leadline.errors import LeadlineError
+from tests.reliability.writers import command, tree, writers
+
+STRANGERS = (
+    "notes.txt",
+    "codes.bak.npy",
+    "arrays-backup.safetensors",
+    "arrays-0123456789abcdef.safetensors",
+    "weights-0123456789abcdef.safetensors",
+    ".codes.npy.0123abcd.partial",
+    ".leadline.partial",
+    "unfinished/thesis.tex",
+    "unfinished/population/0/thesis.tex",
+    "unfinished/refit/0/checkpoint.safetensors.bak",
+    "study/arrays-backup.safetensors",
+    "study/thesis.tex",
+    "flow/arrays-0123456789abcdef.safetensors",
+    "influence/thesis.tex",
+    "answers/quick/ae.f/arrays-backup.safetensors",
+    "answers/full/ae.f/sounding.json",
+    "leadline-jobs-thesis/thesis.tex",
+    "leadline-uploads-thesis/thesis.tex",
+    "leadline-jobs-empty/.leadline",
+)
+"""Files that lie in the folder before a command runs."""
+
+
+def commands(materials) -> dict[str, Callable[[Path], object]]:
+    """Each command of the command line, writing into a folder. ``explore`` has the folder as its temporary one."""
+    known = writers(materials)
+    inputs = materials.folder
+    trace = ("--prompt", "the cat", "--width", "2", "--max-length", "3")
+
+    def decode(folder: Path) -> None:
+        known["decode"].write(folder)
+        command("decode", "--model", inputs / "model", *trace, "--trace", folder / "tree.html")
+
+    def encode(folder: Path) -> None:
+        command("encode", inputs / "encoder.safetensors", inputs / "rows.npy", "--out", folder / "codes.npy")
+
+    return {
+        "represent": known["represent"].write,
+        "gradients": known["gradients"].write,
+        "worksheet": _worksheet,
+        "decode": decode,
+        "encode": encode,
+        "explore": _explore,
+    }
+
+
+NAMES = ("represent", "gradients", "worksheet", "decode", "encode", "explore")
+
+
+def test_every_command_is_tried(materials):
+    names = {name for name in app if not name.startswith("-")}
+    assert set(commands(materials)) == set(NAMES) == names
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_full_of_strangers_files_stays_bit_equal(name, materials, tmp_path):
+    folder = tmp_path / "shared"
+    for i, stranger in enumerate(STRANGERS):
+        path = folder / stranger
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"stranger {i}".encode())
+    (folder / "link").symlink_to("notes.txt")
+    before = tree(folder)
+    commands(materials)[name](folder)
+    after = tree(folder)
+    assert {path: after.get(path) for path in before} == before
+    if name != "explore":
+        assert len(after) > len(before), "the command has written nothing"
+    if name != "encode":  # which replaces nothing without --overwrite
+        commands(materials)[name](folder)  # replaces its own files, and still none of others
+        assert {path: tree(folder).get(path) for path in before} == before
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "explore"])
+def test_a_strangers_file_of_the_same_name_is_refused_and_kept(name, materials, tmp_path):
+    clean = tmp_path / "clean"
+    clean.mkdir()
+    commands(materials)[name](clean)
+    # The name of an arrays file is the digest of its content: nobody else has a file of that name.
+    for number, path in enumerate(path for path in tree(clean) if "arrays-" not in path):
+        folder = tmp_path / str(number)
+        (folder / path).parent.mkdir(parents=True)
+        (folder / path).write_bytes(b"mine")
+        with pytest.raises(LeadlineError):
+            commands(materials)[name](folder)
+        assert tree(folder)[path] == b"mine", path
+
+
+def _worksheet(folder: Path) -> None:
+    command("worksheet", "--only", "beam.a", "--jobs", 1, "--out", folder)
+
+
+def _explore(folder: Path) -> None:
+    """Start the explorer, wait for its address, and end it."""
+    environment = {**os.environ, "TMPDIR": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
+    start = [sys.executable, "-m", "leadline", "explore", "--no-browser", "--port", "0"]
+    with subprocess.Popen(start, env=environment, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        for room in ("gradients", "search", "representation"):
+            assert urllib.request.urlopen(f"{url}{room}", timeout=60).status == 200
+        server.send_signal(signal.SIGTERM)

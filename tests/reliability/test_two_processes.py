@@ -1,0 +1,29 @@
+"""Two processes that write the same thing at the same time: one waits or is refused, and the result is whole."""
+
+import shutil
+
+from tests.reliability.processes import DONE, REFUSED, run, start
+from tests.reliability.writers import tree
+
+
+def test_two_writers_at_once_leave_what_one_leaves(name, writer, tmp_path):
+    earlier, clean = tmp_path / "earlier", tmp_path / "clean"
+    for path in (earlier, tmp_path / "warm"):
+        path.mkdir()
+    writer.write(tmp_path / "warm")  # imports what the children need, once
+    assert run(lambda: writer.prepare(earlier))[0] == DONE
+    shutil.copytree(earlier, clean)
+    assert run(lambda: writer.write(clean))[0] == DONE
+    for turn in range(3):
+        folder = tmp_path / f"both-{turn}"
+        shutil.copytree(earlier, folder)
+        children = [start(lambda folder=folder: writer.write(folder)) for _ in range(2)]
+        endings = [child.wait() for child in children]
+        assert DONE in [code for code, _ in endings], endings
+        for code, told in endings:
+            assert code == DONE or (code == REFUSED and "is being written by process" in told), endings
+        if name == "metrics":  # both have appended their line
+            assert writer.read(folder) == writer.read(clean)
+        else:
+            assert sorted(tree(folder)) == sorted(tree(clean))
+            assert writer.read(folder) == writer.read(clean)
