@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from leadline import data
@@ -191,3 +192,20 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
 def test_bad_input_is_refused_and_says_why(given, told):
     with pytest.raises(InputError, match=told):
         gather(*given)
+
+
+def test_labelled_and_unlabelled_rows_share_columns_and_scale():
+    table = pd.DataFrame(ROWS, columns=list("abcde"))
+    more = pd.DataFrame(RNG.normal(size=(90, 5)).astype(np.float32), columns=list("abcde"))
+    material = gather(table, Y, more.iloc[:, ::-1], "auto")
+    np.testing.assert_array_equal(material.unlabelled, more.to_numpy())
+    assert material.form.columns == tuple("abcde")
+    with pytest.raises(InputError, match="X_unlabelled without 'a' and with 'z'"):
+        gather(table, Y, more.rename(columns={"a": "z"}), "auto")
+    bright = RNG.integers(0, 256, (90, 6, 8), dtype=np.uint8)
+    dark = RNG.integers(0, 2, (60, 6, 8), dtype=np.uint8)
+    material = gather(dark, Y, bright, None)
+    np.testing.assert_array_equal(material.labelled, dark.reshape(60, -1).astype(np.float32) / 255)
+    assert material.form.divisor == 255
+    flat = gather(data.Dataset(dark.reshape(60, -1), None, divisor=1), Y, bright.reshape(90, -1), None)
+    np.testing.assert_array_equal(flat.labelled, material.labelled)

@@ -249,7 +249,8 @@ class Encoder:
         from leadline.autoencoders.export import write_onnx
 
         if self.offset is None:
-            write_onnx(self.module, torch.zeros(2, self.architecture.input_size), path)
+            dtype = next(self.module.parameters()).dtype
+            write_onnx(self.module, torch.zeros(2, self.architecture.input_size, dtype=dtype), path)
         else:
             rows = torch.zeros(2, self.architecture.input_size, dtype=torch.float64)
             write_onnx(_Shifted(self.module, self.offset).eval(), rows, path)

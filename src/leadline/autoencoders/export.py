@@ -16,7 +16,7 @@ def write_onnx(module: nn.Module, example: torch.Tensor, path: str | PathLike[st
 
     Args:
         module: takes one tensor and gives one.
-        example: rows in the shape that it takes, at least two.
+        example: rows in the shape and of the number type that it takes, at least two.
         path: of the file, which is replaced in one step.
 
     Raises:
@@ -42,7 +42,7 @@ def write_onnx(module: nn.Module, example: torch.Tensor, path: str | PathLike[st
         try:
             program = torch.onnx.export(
                 module,
-                (example.to(first),),
+                (example.to(first.device),),
                 dynamo=True,
                 dynamic_shapes=({0: torch.export.Dim("n")},),
                 input_names=["rows"],
