@@ -1,5 +1,6 @@
 """Files are replaced whole, locked while they are written, and never those of others."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -367,3 +368,16 @@ def test_strange_entries_of_a_manifest_do_no_harm(tmp_path: Path, entry):
     with output_folder(tmp_path, files=["page"]) as out:
         out.write("page", "new")
     assert sorted(content_of(tmp_path)) == [".leadline.json", "page"]
+
+
+def test_a_file_system_without_locks_is_written_under_a_file_that_is_the_lock(tmp_path: Path, monkeypatch):
+    import filelock._unix
+
+    def missing(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(filelock._unix.fcntl, "flock", missing)
+    with lock_folder(tmp_path), pytest.raises(SaveError, match="is being written"), lock_folder(tmp_path):
+        pass
+    storage.write(tmp_path / "x", "new")
+    assert content_of(tmp_path) == {"x": b"new"}

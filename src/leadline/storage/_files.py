@@ -139,7 +139,8 @@ def _finish(file: FileIO, partial: Path, target: Path) -> None:
         os.fsync(file.fileno())
         file.close()
         if target.exists():
-            shutil.copymode(target, partial)
+            with suppress(OSError):  # some file systems have no permissions
+                shutil.copymode(target, partial)
         partial.replace(target)
     except OSError as error:
         raise not_written(target, error) from error

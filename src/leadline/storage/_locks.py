@@ -10,14 +10,19 @@ import os
 import socket
 import stat
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from leadline.errors import SaveError
 from leadline.storage._json import parse_json
 from leadline.storage._paths import destination, not_written, open_regular
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 PATIENCE = 30.0
 """Seconds that a short write waits for another short write of the same file."""
@@ -25,8 +30,8 @@ PATIENCE = 30.0
 MOMENT = 0.2
 """Seconds that every writer waits: a lock that is being released just now refuses nobody."""
 
-MARK = b' {"pid": '
-"""The first bytes of every lock."""
+MARK = b'{"pid": '
+"""The bytes of every lock behind the first one."""
 
 
 @contextmanager
@@ -73,13 +78,11 @@ def short_digest(name: str) -> str:
 
 @contextmanager
 def _locked(target: Path, place: Path, patience: float) -> Iterator[None]:
-    from filelock import FileLock, Timeout  # slow to import, and only writers need it
+    from filelock import SoftFileLock, Timeout  # slow to import, and only writers need it
 
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        waiting = max(patience, MOMENT)
-        lock = FileLock(place, timeout=waiting, poll_interval=0.02, on_acquired=_write_holder, is_singleton=False)
-        lock.acquire()
+        lock = _acquire(place, max(patience, MOMENT))
     except Timeout:
         if not place.exists():
             raise SaveError(f"could not write {target}: the lock {place} cannot be made") from None
@@ -97,33 +100,60 @@ def _locked(target: Path, place: Path, patience: float) -> Iterator[None]:
         yield
     finally:
         if os.getpid() == process:  # a forked child that leaves the block must not release its parent's lock
-            if os.name == "posix":  # safe while the lock is held: who waits for it opens a new file
+            if os.name == "posix" and not isinstance(
+                lock, SoftFileLock
+            ):  # safe while the lock is held: who waits for it opens a new file
                 with suppress(OSError):
                     place.unlink()
             lock.release()
+
+
+def _acquire(place: Path, waiting: float) -> "BaseFileLock":
+    """Take the lock of the operating system; where the file system has none, the existence of the file is the lock."""
+    from filelock import FileLock, SoftFileLock
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="flock not supported")
+        lock = FileLock(place, timeout=waiting, poll_interval=0.02, is_singleton=False)
+        lock.acquire()
+    if not isinstance(lock, SoftFileLock):
+        try:
+            _write_holder(place)
+        except BaseException:
+            lock.release()
+            raise
+    return lock
 
 
 class _ForeignFileError(Exception):
     """The file at the place of a lock belongs to somebody else."""
 
 
-def _write_holder(descriptor: int) -> None:
+def _write_holder(place: Path) -> None:
     """Write who holds the lock. The first byte stays free: on Windows it is the locked one.
 
     Raises:
         _ForeignFileError: the file is not a lock of Leadline's, or it has a second name (a hard link).
     """
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        raise _ForeignFileError
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    if not MARK.startswith(os.read(descriptor, len(MARK))):
-        raise _ForeignFileError
-    holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": Path(sys.argv[0]).name if sys.argv else ""}
-    with suppress(OSError):  # the lock holds on a full disk too
-        os.ftruncate(descriptor, 0)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        os.write(descriptor, b" " + json.dumps(holder).encode())
+    descriptor = os.open(place, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            raise _ForeignFileError
+        os.lseek(descriptor, 1, os.SEEK_SET)
+        if not MARK.startswith(os.read(descriptor, len(MARK))):
+            raise _ForeignFileError
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": _command()}
+        with suppress(OSError):  # the lock holds on a full disk too
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, b" " + json.dumps(holder).encode())
+    finally:
+        os.close(descriptor)
+
+
+def _command() -> str:
+    return Path(sys.argv[0]).name if sys.argv else ""
 
 
 def _holder(place: Path) -> str:
