@@ -12,6 +12,7 @@ from leadline.cli import DONE
 from leadline.cli.lines import appending, as_line, check_output, read_prompts, whole_lines
 from leadline.cli.output import Switch
 from leadline.errors import InputError, context
+from leadline.sounding import decimals
 from leadline.storage import lock_file
 
 SEAL = "<!-- leadline trace, sha256 of the text above: {} -->\n"
@@ -317,8 +318,8 @@ def _told(model: "TextModel", found: _Found) -> list[str]:
 
     def answers(decoded: "Decoded") -> Iterator[str]:
         for h in decoded.hypotheses():
-            scored = "" if h.score == h.log_prob else f"  (score {h.score:.3f})"
-            yield f"{h.log_prob:9.3f}  {model.say(h.tokens) or '(the end)'}{scored}"
+            scored = "" if h.score == h.log_prob else f"  (score {decimals(h.score, '.3f')})"
+            yield f"{decimals(h.log_prob, '9.3f')}  {model.say(h.tokens) or '(the end)'}{scored}"
 
     settings, decoded = found.decoded.protocol.settings, found.decoded
     lines = [f"beam search of width {settings['width']}: {decoded.certificate}", *answers(decoded)]

@@ -11,7 +11,7 @@ from leadline.decoding.decoded import Decoded, item_of
 from leadline.decoding.rescoring import FIRST, SAME
 from leadline.decoding.scores import Score, SumLogProb
 from leadline.errors import InputError
-from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.sounding import Protocol, Sounding, Verdict, decimals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,17 +77,19 @@ class Comparison(Sounding):
         answer = " ".join(self.searches[first].hypotheses()[0].words)
         answers = {search.hypotheses(0, 1)[0].tokens for search in self.searches if search.hypotheses(0, 1)}
         if level.all() and len(answers) == 1:
-            return Verdict(f"every search finds “{answer}” ({best[0]:.2f})")
+            return Verdict(f"every search finds “{answer}” ({decimals(best[0], '.2f')})")
         if level.all():
             noise = self.noise()[0]
-            return Verdict(f"the answers tie within the noise of {noise:.1g}: “{answer}” scores {best[0]:.2f}")
+            return Verdict(
+                f"the answers tie within the noise of {noise:.1g}: “{answer}” scores {decimals(best[0], '.2f')}"
+            )
         finders = " and ".join(name for name, is_best in zip(self.names, level[:, 0], strict=True) if is_best)
         behind = ", ".join(
-            f"{name} is {best[0] - score:.2f} behind" if score > -np.inf else f"{name} finds nothing"
+            f"{name} is {decimals(best[0] - score, '.2f')} behind" if score > -np.inf else f"{name} finds nothing"
             for name, score, is_best in zip(self.names, scores[:, 0], level[:, 0], strict=True)
             if not is_best
         )
-        return Verdict(f"{finders} found the best of these answers, “{answer}” ({best[0]:.2f}); {behind}")
+        return Verdict(f"{finders} found the best of these answers, “{answer}” ({decimals(best[0], '.2f')}); {behind}")
 
     def table(self) -> "pd.DataFrame":
         """One row per search and prompt; ``log_prob`` and ``gap`` in nats, the work that of the whole batch."""

@@ -13,7 +13,7 @@ from leadline.decoding.origin import NOWHERE, Origin, origin
 from leadline.decoding.problem import Model
 from leadline.decoding.trace import Trace
 from leadline.decoding.work import Work
-from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.sounding import Protocol, Sounding, Verdict, decimals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ class Hypothesis:
     """Whether it ended by itself. Without an end token, ``max_length`` is the end."""
 
     def __str__(self) -> str:
-        return f"{' '.join(self.words)} {self.log_prob:.2f}"
+        return f"{' '.join(self.words)} {decimals(self.log_prob, '.2f')}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,9 @@ class Decoded(Sounding):
         if not self.lengths.any():
             return Verdict(f"{search} found no sequence with a probability above zero{as_clause(self.notes)}")
         best = self.hypotheses()[0]
-        return Verdict(f"{search} returns “{' '.join(best.words)}” with log-probability {best.log_prob:.2f}{proof}")
+        return Verdict(
+            f"{search} returns “{' '.join(best.words)}” with log-probability {decimals(best.log_prob, '.2f')}{proof}"
+        )
 
     def table(self) -> "pd.DataFrame":
         """One row per hypothesis; ``log_prob`` in nats, ``length`` in new tokens."""

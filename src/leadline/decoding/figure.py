@@ -12,6 +12,7 @@ from leadline.decoding.decoded import Decoded
 from leadline.decoding.search_errors import SearchErrors
 from leadline.decoding.trace import Fate, Trace
 from leadline.figures import NEUTRAL, bands, new_figure, plain, tree
+from leadline.sounding import decimals
 
 BOXES = 48
 """More candidates than this are not drawn one by one."""
@@ -150,13 +151,13 @@ def draw_tree(
     place: dict[tuple[int, ...], int] = {}
     for node in shown:
         tokens, is_pruned = trace.tokens(node), bool(trace.fate[node] == Fate.PRUNED)
-        note = f"{trace.log_prob[node]:.2f}" + (f", rank {trace.rank[node]}" if is_pruned else "")
+        note = f"{decimals(trace.log_prob[node], '.2f')}" + (f", rank {trace.rank[node]}" if is_pruned else "")
         place[tokens] = len(boxes)
         boxes.append((tokens[:-1], names.get(tokens[-1], str(tokens[-1])), note, is_pruned))
     last = list(prefixes.values())[-1]
     for prefix in last:
         if prefix not in place:
-            note = f"{upto[len(prefix) - 1]:.2f}" if len(prefix) <= len(upto) else ""
+            note = f"{decimals(upto[len(prefix) - 1], '.2f')}" if len(prefix) <= len(upto) else ""
             place[prefix] = len(boxes)
             boxes.append((prefix[:-1], names.get(prefix[-1], str(prefix[-1])), note, True))
     end = min(lost, len(list(paths.values())[-1]))  # a complete sequence can lose its place later than it ends

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from leadline import checks
+from leadline.sounding import decimals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +43,7 @@ class Node:
     fate: Fate
 
     def __str__(self) -> str:
-        return f"{' '.join(self.words)} {self.log_prob:.2f} ({self.fate.name.lower()}, rank {self.rank})"
+        return f"{' '.join(self.words)} {decimals(self.log_prob, '.2f')} ({self.fate.name.lower()}, rank {self.rank})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +124,7 @@ class Trace:
         for i in np.flatnonzero(self.item == item).tolist():
             node = self.node(i)
             word = node.words[-1].replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-            label = f'"{word}\\n{node.log_prob:.2f}"'
+            label = f'"{word}\\n{decimals(node.log_prob, ".2f")}"'
             look = ', style="rounded,dashed"' if node.fate is Fate.PRUNED else ""
             source = f"n{self.parent[i]}" if self.parent[i] >= 0 else "start"
             lines += [f"  n{i} [label={label}{look}];", f"  {source} -> n{i};"]

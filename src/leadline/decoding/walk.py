@@ -8,7 +8,7 @@ from leadline.decoding.audit import SearchAudit
 from leadline.decoding.decoded import item_of
 from leadline.decoding.trace import Trace
 from leadline.errors import InputError
-from leadline.sounding import Sounding, Verdict
+from leadline.sounding import Sounding, Verdict, decimals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ class Walk(Sounding):
         if self.step == 0:
             return Verdict(f"before the first of {self.steps} steps, the beam holds the start alone")
         beam = self.trace.beam(self.step)
-        held = ", ".join(f"“{' '.join(node.words)}” ({node.log_prob:.2f})" for node in beam[:SAID])
+        held = ", ".join(f"“{' '.join(node.words)}” ({decimals(node.log_prob, '.2f')})" for node in beam[:SAID])
         held += f" and {len(beam) - SAID} more" if len(beam) > SAID else ""
         pruned = len(self.trace.candidates(self.step)) - len(beam)
         said = f"after step {self.step} of {self.steps}, the beam holds {held or 'nothing'}; {pruned} pruned"

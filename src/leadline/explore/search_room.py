@@ -16,7 +16,7 @@ from leadline.explore import cells, manual_model
 from leadline.explore.cells import PREFIXES, Cells
 from leadline.explore.room import Card, Room
 from leadline.explore.settings import Between, Text
-from leadline.sounding import Sounding
+from leadline.sounding import Sounding, decimals
 
 END, UNKNOWN = "<end>", "<unknown>"
 
@@ -131,7 +131,7 @@ def tell(settings: Settings) -> str:
     """Rows that are no distributions, words that the model does not know, and what an empty prompt means."""
     if settings.model == "table":
         odd = [
-            f"after “{' '.join(after)}” {total:.2f}" if after else f"at the start {total:.2f}"
+            f"after “{' '.join(after)}” {decimals(total, '.2f')}" if after else f"at the start {decimals(total, '.2f')}"
             for after, total in decoding.Table(_given(settings)).totals().items()
             if abs(total - 1) > 0.01
         ]

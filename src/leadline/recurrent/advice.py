@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from leadline.recurrent.flow_verdict import KEEPS
+from leadline.sounding import decimals
 
 if TYPE_CHECKING:
     from leadline.recurrent.stability import LayerStability
@@ -94,7 +95,7 @@ def _steps(factor: float, rate: float) -> str:
 def tell(layer: "LayerStability") -> str:
     """The regime, the numbers side by side, and the cures."""
     rate, error = layer.spectrum[0], layer.error[0]
-    number = f"Lyapunov exponent {rate:+.3f} ± {error:.3f} nats per timestep"
+    number = f"Lyapunov exponent {decimals(rate, '+.3f')} ± {error:.3f} nats per timestep"
     if np.isneginf(rate):
         number = "Lyapunov exponent minus infinity"
     match layer.regime:
@@ -109,7 +110,7 @@ def tell(layer: "LayerStability") -> str:
             said = "undecided, since the error leaves it open; a longer sequence or more samples would tell"
     if layer.dead and layer.dead < layer.samples:
         largest = layer.exponents[:, 0]
-        others = f"the others have exponent {largest[np.isfinite(largest)].mean():+.3f}"
+        others = f"the others have exponent {decimals(largest[np.isfinite(largest)].mean(), '+.3f')}"
         others = others if np.isneginf(rate) else f"in the others {said}"
         said = f"in {layer.dead} of {layer.samples} samples nothing survives a step; {others}"
     parts = [f"{said} ({number}", *([] if layer.kind in PASSES else [_of_radius(layer)])]
@@ -117,7 +118,11 @@ def tell(layer: "LayerStability") -> str:
         slope, of_slope = layer.mean_slope
         spread = "" if math.isnan(of_slope) else f" ± {of_slope:.3f}"
         other = "" if layer.is_last_only else ", of a loss that enters at many timesteps"
-        told = "the flow has no slope here" if math.isnan(slope) else f"the flow's slope is {slope:+.3f}{spread}{other}"
+        told = (
+            "the flow has no slope here"
+            if math.isnan(slope)
+            else f"the flow's slope is {decimals(slope, '+.3f')}{spread}{other}"
+        )
         parts.append(told)
     cures = f". What may help: {'; '.join(map(str, layer.cures))}" if layer.cures else ""
     return ", ".join(parts) + ")" + cures

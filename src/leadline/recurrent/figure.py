@@ -23,6 +23,7 @@ from leadline.recurrent.flow import LN10, GradientFlow, LayerFlow, median, overf
 from leadline.recurrent.influence import LayerInfluence
 from leadline.recurrent.terms import WeightTerms
 from leadline.recurrent.training import Training
+from leadline.sounding import decimals
 
 if TYPE_CHECKING:
     from leadline.recurrent.stability import LayerStability
@@ -224,7 +225,7 @@ def _rates(layer: "LayerStability") -> dict[str, Any]:
     for (name, values, errors), (colour, symbol) in zip(layer.rates, _MARKS, strict=False):
         for i, (value, error) in enumerate(zip(values, errors, strict=True), 1):
             if np.isfinite(value):
-                text = f"{i}: {value:.4f} nats per step"
+                text = f"{i}: {decimals(value, '.4f')} nats per step"
                 drawn.append((value, _in_two_lines(name), error, colour, symbol, text))
             elif np.isneginf(value):
                 text = f"{i}: minus infinity"

@@ -23,7 +23,7 @@ from leadline.recurrent.losses import checked_loss, checked_model, user_function
 from leadline.recurrent.place import chosen_layer
 from leadline.recurrent.replay import Replayed
 from leadline.recurrent.tracing import Tape, trace
-from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.sounding import Protocol, Sounding, Verdict, decimals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -382,5 +382,5 @@ def _slope(layer: LayerFlow) -> float:
 
 def _tell(layer: LayerFlow) -> str:
     slope = _slope(layer)
-    told = "no slope" if math.isnan(slope) else f"slope {slope:+.3f}"
+    told = "no slope" if math.isnan(slope) else f"slope {decimals(slope, '+.3f')}"
     return f"{told}, horizon {horizon(layer)} of {layer.log_total.shape[1]} timesteps"
