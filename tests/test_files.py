@@ -371,12 +371,12 @@ def test_strange_entries_of_a_manifest_do_no_harm(tmp_path: Path, entry):
 
 
 def test_a_file_system_without_locks_is_written_under_a_file_that_is_the_lock(tmp_path: Path, monkeypatch):
-    import filelock._unix
+    import fcntl
 
     def missing(*_: object) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr(filelock._unix.fcntl, "flock", missing)
+    monkeypatch.setattr(fcntl, "flock", missing)
     with lock_folder(tmp_path), pytest.raises(SaveError, match="is being written"), lock_folder(tmp_path):
         pass
     storage.write(tmp_path / "x", "new")

@@ -60,9 +60,11 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
 class Own(nn.Module):
     def __init__(self):
         super().__init__()
-        self.layer = nn.utils.skip_init(nn.Linear, 8, 8)
-        nn.init.eye_(self.layer.weight)
-        nn.init.zeros_(self.layer.bias)
+        layer = nn.utils.skip_init(nn.Linear, 8, 8)
+        assert isinstance(layer, nn.Linear)
+        nn.init.eye_(layer.weight)
+        nn.init.zeros_(layer.bias)
+        self.layer = layer
 
     def forward(self, x):
         return self.layer(x)

@@ -26,8 +26,7 @@ def dense() -> Autoencoder:
 
 
 def patches() -> MaskedPatchTransformer:
-    sizes = {"width": 8, "depth": 2, "heads": 2, "decoder_width": 4, "decoder_heads": 1}
-    return MaskedPatchTransformer((4, 2), 2, seed=0, **sizes)
+    return MaskedPatchTransformer((4, 2), 2, seed=0, width=8, depth=2, heads=2, decoder_width=4, decoder_heads=1)
 
 
 @pytest.fixture
@@ -81,9 +80,11 @@ def test_models_in_float32_work_under_a_default_of_float64():
 class Normalised(nn.Module):
     def __init__(self):
         super().__init__()
-        self.layer = nn.utils.skip_init(nn.Linear, 8, 8)
-        nn.init.eye_(self.layer.weight)
-        nn.init.zeros_(self.layer.bias)
+        layer = nn.utils.skip_init(nn.Linear, 8, 8)
+        assert isinstance(layer, nn.Linear)
+        nn.init.eye_(layer.weight)
+        nn.init.zeros_(layer.bias)
+        self.layer = layer
         self.norm = nn.BatchNorm1d(8)
 
     def forward(self, x):
@@ -144,7 +145,7 @@ def test_the_encoder_of_an_estimator_is_its_transform_also_saved_and_exported(tm
     kind = {"tensor(float)": np.float32, "tensor(double)": np.float64}[session.get_inputs()[0].type]
     assert kind == (np.float64 if table == "timestamps" else np.float32)
     (exported,) = session.run(None, {"rows": rows.astype(kind)})
-    np.testing.assert_allclose(exported, codes, atol=2e-5)
+    np.testing.assert_allclose(np.asarray(exported), codes, atol=2e-5)
 
 
 def test_an_encoder_on_a_device_gives_the_same_codes():

@@ -163,6 +163,7 @@ def test_a_signal_ends_a_parallel_run_and_no_process_is_left(sent, code, tmp_pat
     start = (
         # As in the foreground: a shell starts background jobs with interruptions ignored.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL);"
         "from tests.cli.test_cli import use_examples; from leadline.cli import main; import sys;"
         "use_examples({'ae.f': 'works', 'rnn.a': 'never_ends', 'beam.a': 'never_ends'});"
         f"sys.argv = ['leadline', 'worksheet', '--out', {str(tmp_path / 'out')!r}, '--jobs', '2']; main()"

@@ -24,7 +24,8 @@ from tests.explore.processes import Ends, descendants
 def started(*arguments: str, new_session: bool = False) -> Iterator[subprocess.Popen[str]]:
     # As in the foreground: a shell starts background jobs with interruptions ignored.
     start = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from leadline.cli import main; main()"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); from leadline.cli import main; main()"
     )
     command = [sys.executable, "-c", start, "explore", "--no-browser", *arguments]
     with subprocess.Popen(

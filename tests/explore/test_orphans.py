@@ -37,7 +37,8 @@ sys.stdin.read()
 def test_a_worker_ends_when_its_parent_is_gone(script, sent, tmp_path, monkeypatch):
     for name in ("XDG_CACHE_HOME", "TMPDIR"):
         monkeypatch.setenv(name, str(tmp_path))
-    command = [sys.executable, "-c", script]
+    as_in_the_foreground = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # nohup ignores it
+    command = [sys.executable, "-c", as_in_the_foreground + script]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() != ""

@@ -203,9 +203,12 @@ def test_labelled_and_unlabelled_rows_share_columns_and_scale():
     with pytest.raises(InputError, match="X_unlabelled without 'a' and with 'z'"):
         gather(table, Y, more.rename(columns={"a": "z"}), "auto")
     bright = RNG.integers(0, 256, (90, 6, 8), dtype=np.uint8)
-    dark = RNG.integers(0, 2, (60, 6, 8), dtype=np.uint8)
+    dark = RNG.integers(0, 60, (60, 6, 8), dtype=np.uint8)
     material = gather(dark, Y, bright, None)
     np.testing.assert_array_equal(material.labelled, dark.reshape(60, -1).astype(np.float32) / 255)
     assert material.form.divisor == 255
-    flat = gather(data.Dataset(dark.reshape(60, -1), None, divisor=1), Y, bright.reshape(90, -1), None)
+    flat = gather(dark.reshape(60, -1), Y, bright.reshape(90, -1), None)
     np.testing.assert_array_equal(flat.labelled, material.labelled)
+    nearly_black = RNG.integers(0, 2, (60, 6, 8), dtype=np.uint8)
+    with pytest.raises(InputError, match="same scale"):
+        gather(nearly_black, Y, bright, None)

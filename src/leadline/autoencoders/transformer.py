@@ -277,11 +277,13 @@ class MaskedPatchTransformer(nn.Module):
         Only what counts is predicted.
         """
         grid = self.architecture.grid
-        for name, tensor in (("seen", seen), ("target", target), ("counts", counts)):
-            if tensor is not None or name != "counts":
-                check_tensor(tensor, name, features=grid.features, ndim=2)
-                check_like(tensor, name, self.encoder.class_token)
-        if len({len(tensor) for tensor in (seen, target, counts) if tensor is not None}) > 1:
+        given = {"seen": seen, "target": target}
+        if counts is not None:
+            given["counts"] = counts
+        for name, tensor in given.items():
+            check_tensor(tensor, name, features=grid.features, ndim=2)
+            check_like(tensor, name, self.encoder.class_token)
+        if len({len(tensor) for tensor in given.values()}) > 1:
             raise InputError(
                 "seen, target and counts must have the same rows", got=f"{len(seen)} and {len(target)} rows"
             )
