@@ -1,0 +1,99 @@
+"""Checks of arrays."""
+
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from leadline.checks._shown import shown
+from leadline.errors import InputError
+
+_EXACT = 2**53
+"""Whole numbers up to this size are exact as float64."""
+
+
+def array(value: Any, name: str, *, wanted: str = "an array of numbers") -> np.ndarray:
+    """A NumPy array from anything array-like: lists, NumPy, torch on any device, pandas.
+
+    Masked cells of a NumPy masked array become missing: NaN among numbers, ``None`` otherwise. The dtype of the result
+    is not checked, except that objects which are plain numbers are converted.
+
+    Raises:
+        InputError: ``value`` is sparse, quantised, on the meta device, ragged, complex, or not array-like.
+
+    >>> array(np.ma.masked_array([1, 2], mask=[False, True]), "x")
+    array([ 1., nan])
+    """
+    if isinstance(value, (list, tuple)) and any(isinstance(item, np.ma.MaskedArray) for item in value):
+        value = _joined(value, name, wanted)
+    if isinstance(value, np.ma.MaskedArray) and value.dtype.kind not in "cV":
+        return _unmasked(value)
+    if type(value).__module__.partition(".")[0] == "torch":
+        value = _numbers_of_tensor(value, name, wanted)
+    if type(value).__module__.startswith("scipy.sparse"):
+        raise InputError(f"{name} must be dense", got=f"{name} = {shown(value)}", cure=f"use {name}.toarray()")
+    try:
+        with warnings.catch_warnings() if isinstance(value, (list, tuple)) else nullcontext():
+            if isinstance(value, (list, tuple)):
+                warnings.simplefilter("ignore")  # a masked cell in a list of lists becomes NaN, which is meant
+            plain = np.asarray(value)
+    except Exception as error:  # an object's own conversion may raise anything
+        raise InputError(
+            f"{name} must be {wanted}",
+            got=f"{name} = {shown(value)}",
+            cause=f"rows that differ in length, or objects that NumPy cannot convert ({error})",
+            cure="make the rows equal in length",
+        ) from None
+    if plain.dtype.kind in "cV":
+        raise InputError(f"{name} must be {wanted}", got=f"{name} of dtype {plain.dtype}")
+    if plain.dtype == object and not isinstance(value, np.ndarray) and plain.ndim == 0:
+        raise InputError(f"{name} must be {wanted}", got=f"{name} = {shown(value)}")
+    return plain
+
+
+def _joined(value: Sequence[Any], name: str, wanted: str) -> np.ma.MaskedArray:
+    """A list of masked arrays as one; ``numpy.asarray`` would drop their masks."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a masked cell becomes NaN, which is meant
+            return np.ma.array(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} must be {wanted}", got=f"{name} = {shown(value)}", cause=str(error)) from None
+
+
+def _unmasked(value: np.ma.MaskedArray) -> np.ndarray:
+    if not np.ma.is_masked(value):
+        return np.asarray(value)
+    kind = value.dtype
+    if kind.kind in "biu":
+        kept = value.compressed()
+        is_exact = not kept.size or (kept.max() <= _EXACT and kept.min() >= -_EXACT)
+        kind = np.dtype(float if is_exact else object)
+    elif kind.kind != "f":
+        kind = np.dtype(object)
+    filled = np.asarray(value.data).astype(kind)
+    filled[np.ma.getmaskarray(value)] = np.nan if kind.kind == "f" else None
+    return filled
+
+
+def _numbers_of_tensor(value: Any, name: str, wanted: str) -> np.ndarray:
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        raise InputError(f"{name} must be {wanted}", got=f"{name} = {shown(value)}")
+    cure = None
+    if value.is_meta:
+        cure = "tensors on the meta device hold no numbers; create the tensor on 'cpu'"
+    elif value.layout is not torch.strided:
+        cure = f"use {name}.to_dense()"
+    elif value.is_quantized:
+        cure = f"use {name}.dequantize()"
+    elif value.is_complex():
+        cure = f"use {name}.real or {name}.abs()"
+    if cure is not None:
+        raise InputError(f"{name} must be a dense tensor of real numbers", got=f"{name} = {shown(value)}", cure=cure)
+    value = value.detach().cpu()
+    is_small_float = value.is_floating_point() and value.dtype not in (torch.float16, torch.float32, torch.float64)
+    return (value.float() if is_small_float else value).resolve_neg().numpy()
