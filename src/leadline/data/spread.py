@@ -29,3 +29,29 @@ def means_and_spreads(X: np.ndarray) -> tuple[Float64[np.ndarray, " d"], Float64
         spread = moved.std(axis=0)
     is_rounding = spread <= ROUNDING * np.abs(X).max(axis=0)
     return first + shift, np.where(is_rounding, 0.0, spread)
+
+
+BLUR = 1e-2
+"""Share of a column's spread by which rounding to float32 may move its numbers unnoticed."""
+
+ROUNDED = "a column was rounded to float32, which blurs it: subtract its smallest number, or hand a float64 array over"
+"""The note about rows that lost digits when they were read."""
+
+
+def are_blurred(X: np.ndarray) -> bool:
+    """True if rounding to float32 moves a number by more than :data:`BLUR` of the spread of its column: a timestamp.
+
+    >>> are_blurred(np.array([[1.7e9], [1.7e9 + 1]])), are_blurred(np.array([[0.1], [0.2]]))
+    (True, False)
+    """
+    if X.ndim != 2 or X.size == 0 or np.can_cast(X.dtype, np.float32):
+        return False
+    step = max(1, 2**18 // len(X))
+    for start in range(0, X.shape[1], step):
+        part = X[:, start : start + step].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = np.abs(part - part.astype(np.float32)).max(axis=0)
+        spread = means_and_spreads(part)[1]
+        if ((spread > 0) & (moved > BLUR * spread)).any():
+            return True
+    return False
