@@ -137,3 +137,13 @@ def test_it_remembers_raw_rows_and_takes_part_in_studies():
 def test_settings_are_checked(options, text):
     with pytest.raises(InputError, match=text):
         AutoencoderTransformer(**{"hidden_sizes": (4,), **options}).fit(X)
+
+
+def test_masked_cells_are_missing():
+    rows = np.ma.array(X, mask=np.eye(60, 5, dtype=bool))
+    with pytest.raises(InputError, match="NaN"):
+        quick().fit(rows)
+    fitted = quick().fit(X)
+    with pytest.raises(InputError, match="NaN"):
+        fitted.transform(rows)
+    np.testing.assert_array_equal(fitted.transform(np.ma.array(X)), fitted.transform(X))

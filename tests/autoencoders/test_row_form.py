@@ -229,3 +229,19 @@ def test_the_memory_layout_of_rows_makes_no_difference(turn):
     one, other = (pretrain(dense(), given, epochs=1) for given in (rows, plain))
     np.testing.assert_array_equal(one.own_error, other.own_error)
     np.testing.assert_array_equal(one.encoder.encode(rows), other.encoder.encode(plain))
+
+
+def test_columns_that_are_named_by_numbers_are_brought_into_order():
+    table = pd.DataFrame(np.arange(12.0).reshape(4, 3))
+    form = RowForm.of(table)
+    np.testing.assert_array_equal(form.apply(table[[2, 0, 1]]), table)
+    np.testing.assert_array_equal(form.apply(table[[2, 0, 1]].rename(columns=str)), table)
+    np.testing.assert_array_equal(form.apply(table.to_numpy()), table)
+    years = pd.DataFrame(np.arange(8.0).reshape(4, 2), columns=[2024, 2025])
+    np.testing.assert_array_equal(RowForm.of(years).apply(years[[2025, 2024]]), years)
+
+
+def test_columns_without_names_of_their_own_are_taken_as_they_stand():
+    named = pd.DataFrame(np.arange(8.0).reshape(4, 2), columns=["b", "a"])
+    unnamed = pd.DataFrame(named.to_numpy())
+    np.testing.assert_array_equal(RowForm.of(named).apply(unnamed), named)

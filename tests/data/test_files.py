@@ -410,3 +410,19 @@ def test_arguments_of_another_kind_are_refused(tmp_path: Path):
     for wrong in (3, ["y"], ""):
         with pytest.raises(InputError, match="labels must be text"):
             load(tmp_path / "a.npy", wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "npy", "npz"])
+def test_a_column_that_rounding_blurs_is_noted(ending: str, tmp_path: Path):
+    for offset, is_noted in ((0.0, False), (1.7e9, True)):
+        table = pd.DataFrame({"time": offset + np.arange(40), "height": np.linspace(0, 1, 40)})
+        path = tmp_path / f"rows.{ending}"
+        if ending == "csv":
+            table.to_csv(path, index=False)
+        elif ending == "parquet":
+            table.to_parquet(path, index=False)
+        elif ending == "npy":
+            np.save(path, table.to_numpy())
+        else:
+            np.savez(path, X=table.to_numpy())
+        assert any("rounded to float32" in note for note in load(path).notes) == is_noted

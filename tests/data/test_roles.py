@@ -180,3 +180,10 @@ def test_an_unknown_budget_is_refused():
     subsets = label_subsets([0, 1, 0, 1], [0, 1, 2], [2, "all"], num=1, seed=0)
     with pytest.raises(InputError, match=r"budget = 4\n.*one of 2, 3"):
         subsets.rows(4)
+
+
+def test_groups_that_pandas_marks_as_missing_are_refused():
+    pd = pytest.importorskip("pandas")
+    groups = pd.array(["a", "b", None] * 20, dtype="string")
+    with pytest.raises(InputError, match=r"groups\[2\] is missing; 20 such of 60"):
+        split_roles(np.arange(60) % 2, seed=0, groups=groups)

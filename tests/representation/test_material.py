@@ -212,3 +212,8 @@ def test_labelled_and_unlabelled_rows_share_columns_and_scale():
     nearly_black = RNG.integers(0, 2, (60, 6, 8), dtype=np.uint8)
     with pytest.raises(InputError, match="same scale"):
         gather(nearly_black, Y, bright, None)
+
+
+def test_labels_in_float16_are_read_without_a_warning():
+    labels = np.where(np.arange(len(ROWS)) % 3 == 0, np.nan, np.arange(len(ROWS)) % 3).astype(np.float16)
+    assert gather(ROWS, labels, None, None).class_names == ("1", "2")

@@ -278,6 +278,31 @@ def test_rows_that_float32_would_blur_are_centred_first(kind: str, tmp_path: Pat
     assert again.untrained(0).encode(rows).std() > 0.01
 
 
+@pytest.mark.parametrize("constant", [1e9, 1e12 + 0.1])
+def test_a_large_constant_column_costs_the_codes_no_precision(constant: float):
+    """Codes of unit spread, and a probe on them that is right, as where the column holds zeros."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(120, 4))
+    y = (rows[:, 0] > 0).astype(int)
+    rows[:, 2] = constant
+    found = study(rows, y, None, kinds="vanilla", labels=[10])
+    codes = found.encoder.encode(rows)
+    assert np.sqrt(codes.var(axis=0).mean()) == pytest.approx(1, abs=0.2)
+    assert found.probe is not None
+    assert found.probe.accuracy > 0.9
+    assert found.encoder.has_seen(rows).all()
+
+
+@pytest.mark.parametrize("distance", [350, 1100, 1500])
+def test_rows_far_from_zero_are_known_again(distance: float):
+    """On either side of the distance from which on encoders subtract the mean in float64."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 4)) * [1, 9, 1, 1] + [distance, 0, 0, 0]
+    found = study(rows, None, None, kinds="vanilla")
+    assert found.encoder.has_seen(rows).all()
+    assert not found.encoder.has_seen(rows + 1e-3).any()
+
+
 def test_wide_rows_are_studied_without_a_matrix_of_all_pairs(monkeypatch: pytest.MonkeyPatch):
     sides = []
     for name in ("eigh", "svd"):

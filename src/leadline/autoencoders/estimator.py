@@ -17,6 +17,7 @@ from leadline.autoencoders.model import Autoencoder
 from leadline.autoencoders.row_form import RowForm
 from leadline.autoencoders.training import pretrain
 from leadline.data import row_fingerprints
+from leadline.data.spread import means_and_spreads
 from leadline.errors import InputError
 
 CORRUPTIONS = {
@@ -112,7 +113,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         unit_length = checks.flag(self.unit_length, "unit_length")
         share = 0.0 if self.validation is None else checks.number(self.validation, "validation", least=0, below=1)
         rows = self._validated(X, is_fit=True)
-        self.mean_ = rows.mean(axis=0)
+        self.mean_ = means_and_spreads(rows)[0]
         self.scale_ = column_spreads(rows, self.scale)
         model = Autoencoder(rows.shape[1], self.hidden_sizes, self.activation, corruption, seed=self.seed)
         scaled = self._scaled(rows)
@@ -165,6 +166,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     def _validated(self, X: Any, *, is_fit: bool = False) -> Float[np.ndarray, "n features"]:
         """Rows as scikit-learn checks them; it asks for a ValueError or, for objects, a TypeError."""
+        X = checks.array(X, "X") if isinstance(X, np.ma.MaskedArray) else X  # scikit-learn ignores masks
         try:
             if is_fit:
                 return np.asarray(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))
@@ -209,8 +211,8 @@ def column_spreads(rows: Float[np.ndarray, "n d"], scale: str = "auto") -> Float
             "columns are scaled each by its own spread or all by one: 'column', 'common' or 'auto'",
             got=f"scale = {checks.shown(scale)}",
         )
-    spreads = rows.std(axis=0, dtype=np.float64)
-    varies = spreads > 1e-12 * np.abs(rows).max(axis=0)  # what is less is rounding
+    spreads = means_and_spreads(rows)[1]
+    varies = spreads > 0
     if not varies.any():
         return np.ones_like(spreads)
     share_a_unit = spreads[varies].max() <= COMMON_UNIT * np.median(spreads[varies])

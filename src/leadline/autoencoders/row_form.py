@@ -149,6 +149,9 @@ class RowForm:
     def _ordered(self, array: np.ndarray, columns: tuple[str, ...] | None, name: str) -> np.ndarray:
         if self.columns is None or columns is None or columns == self.columns or array.ndim != 2:
             return array
+        are_counted = columns == tuple(str(i) for i in range(len(columns)))
+        if are_counted and set(columns).isdisjoint(self.columns):  # pandas' names for columns without names
+            return array
         if sorted(columns) != sorted(self.columns) or len(set(columns)) < len(columns):
             missing = [column for column in self.columns if column not in columns]
             unknown = [column for column in columns if column not in self.columns]

@@ -90,7 +90,7 @@ def class_indices(labels: Any, name: str = "labels") -> tuple[np.ndarray, tuple[
     array = label_values(labels, name)
     listed = array.tolist()
     kinds = {type(label) for label in listed}
-    missing = [i for i, label in enumerate(listed) if _is_missing(label)]
+    missing = [i for i, label in enumerate(listed) if is_missing(label)]
     if missing:
         raise InputError(
             "every row needs its label",
@@ -124,7 +124,7 @@ def missing_labels(values: Any) -> Bool[np.ndarray, " n"]:
     ([False, True, False], [False, True])
     """
     listed = label_values(values, "values").tolist()
-    absent = np.array([_is_missing(value) or value == "" for value in listed], dtype=bool)
+    absent = np.array([is_missing(value) or value == "" for value in listed], dtype=bool)
     rest = {value for value, missing in zip(listed, absent, strict=True) if not missing}
     if -1 in rest and not rest <= {-1, 1}:
         absent |= np.array([value == -1 and not isinstance(value, str) for value in listed])
@@ -147,7 +147,7 @@ def label_values(labels: Any, name: str) -> np.ndarray:
     array = one_per_row(array, len(array) if array.ndim else 0, name)
     if array.dtype == object:
         plain = [_plain(label) for label in array]
-        strange = [i for i, label in enumerate(plain) if not isinstance(label, (str, Real)) and not _is_missing(label)]
+        strange = [i for i, label in enumerate(plain) if not isinstance(label, (str, Real)) and not is_missing(label)]
         array = np.fromiter(plain, dtype=object, count=len(plain))
     else:
         strange = [0] if array.dtype.kind not in "biufU" and len(array) else []
@@ -177,7 +177,7 @@ def _plain(label: Any) -> Any:
     return label
 
 
-def _is_missing(label: Any) -> bool:
+def is_missing(label: Any) -> bool:
     """True for ``None``, NaN and pandas' NA."""
     if label is None:
         return True

@@ -107,12 +107,16 @@ def _column_texts(columns: Any, features: int) -> tuple[str, ...]:
 
 
 def column_names(X: Any) -> tuple[str, ...] | None:
-    """The names of a table's columns, if it is a data frame whose columns are all named by text; else ``None``."""
+    """The names of a data frame's columns as text, if all are text or whole numbers; else ``None``.
+
+    Whole numbers are names as well: a table that is written to CSV and read again has them as text.
+    """
     columns = getattr(X, "columns", None)
     if columns is None or not hasattr(X, "__array__"):
         return None
     names = tuple(columns)
-    return names if names and all(isinstance(name, str) for name in names) else None
+    are_names = all(isinstance(name, (str, int, np.integer)) and not isinstance(name, bool) for name in names)
+    return tuple(str(name) for name in names) if names and are_names else None
 
 
 def check_features(

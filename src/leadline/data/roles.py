@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from leadline import checks
-from leadline.data.classes import check_labels, label_values
+from leadline.data.classes import check_labels, is_missing, label_values
 from leadline.data.fingerprints import fingerprint
 from leadline.data.memory import refuse_too_large
 from leadline.errors import InputError
@@ -231,7 +231,7 @@ def _group(groups: Any, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if array.shape != (n,):
         raise InputError("groups have one entry per row", got=f"groups of shape {array.shape} for {n} rows")
     array = label_values(array, "groups")
-    missing = np.array([value is None or value != value for value in array.tolist()])
+    missing = np.array([is_missing(value) for value in array.tolist()])
     if missing.any():
         raise InputError(
             "every row needs its group",

@@ -18,6 +18,7 @@ from leadline import checks
 from leadline.autoencoders import Architecture
 from leadline.data import check_labels, row_fingerprints
 from leadline.data.pixels import scale_pixels
+from leadline.data.spread import means_and_spreads
 from leadline.errors import InputError, LeadlineError
 from leadline.probing.scaling import exact_features, features
 
@@ -125,7 +126,7 @@ def principal_components(X: Float[np.ndarray, "n d"], components: int) -> Encode
             got=f"{components} components of {X.shape[1]} features and {X.shape[0]} rows",
             cure=f"use {min(X.shape)} or fewer",
         )
-    centre = X.mean(axis=0, dtype=np.float64)
+    centre = means_and_spreads(X)[0]
     axes = _principal_axes(X - centre, components)
     return lambda Z: ((Z - centre) @ axes).astype(Z.dtype)
 

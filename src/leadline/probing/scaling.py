@@ -8,10 +8,15 @@ from jaxtyping import Float
 
 from leadline import checks
 from leadline.data import check_features
+from leadline.data.spread import means_and_spreads
 from leadline.errors import InputError
 
 BLUR = 1e-4
 """Rows stay in float64 if rounding to float32 moves a number by more than this share of its column's spread."""
+
+DISTANT = 300.0
+"""Rows stay in float64 if the mean of a column is more than this many spreads from zero: encoders of such rows subtract
+it in float64, and know the rows that they have seen by what is left."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +53,14 @@ class Scaling:
             InputError: features that are not finite, or so large that their variance is not.
         """
         numbers = check_features(checks.array(Z, "Z"), "Z", dtype=np.float64)
+        centre, spreads = means_and_spreads(numbers)
         with np.errstate(over="ignore", invalid="ignore"):
-            scale = float(np.sqrt(numbers.var(axis=0).mean()))
+            scale = float(np.sqrt(np.square(spreads).mean()))
         if not np.isfinite(scale):
             raise InputError(
                 "Z must have a finite variance", got=f"numbers up to {np.abs(numbers).max():g}", cure="rescale the rows"
             )
-        # The spread of a constant column is a rounding error of its mean.
-        is_constant = scale <= 1e-12 * np.abs(numbers).max()
-        return cls(numbers.mean(axis=0), 1.0 if is_constant else scale)
+        return cls(centre, scale if scale > 0 else 1.0)
 
     def __call__(self, Z: Any) -> Float[np.ndarray, "n d"]:
         """Scaled rows, in the number type of ``Z``.
@@ -91,8 +95,9 @@ def exact_features(X: Any, name: str) -> Float[np.ndarray, "n d"]:
 def features(X: Any, name: str = "X") -> Float[np.ndarray, "n d"]:
     """Features as a matrix of finite numbers: float32, unless that would blur a column; then float64.
 
-    A column is blurred if rounding moves one of its numbers by more than :data:`BLUR` of the column's spread: a
-    timestamp in seconds, or rows with a large offset.
+    A column is blurred if rounding moves one of its numbers by more than :data:`BLUR` of the column's spread, or if its
+    mean is :data:`DISTANT` spreads from zero: a timestamp in seconds, or rows with a large offset. The spread of a
+    constant column counts as 1, by which encoders divide it.
 
     Raises:
         InputError: not a matrix of finite numbers, or numbers too large for float32 and for a finite variance.
@@ -106,8 +111,9 @@ def features(X: Any, name: str = "X") -> Float[np.ndarray, "n d"]:
     with np.errstate(over="ignore", invalid="ignore"):
         rounded = exact.astype(np.float32)
         moved = np.abs(exact - rounded).max(axis=0)
-        spread = exact.std(axis=0)
+    mean, spread = means_and_spreads(exact)
     if not np.isfinite(spread).all():
         return check_features(exact, name)
-    varies = spread > 1e-12 * np.abs(exact).max(axis=0)
-    return exact if (varies & (moved > BLUR * spread)).any() or not np.isfinite(rounded).all() else rounded
+    spread = np.where(spread > 0, spread, 1.0)
+    needs_digits = (moved > BLUR * spread) | (np.abs(mean) > DISTANT * spread)
+    return exact if needs_digits.any() or not np.isfinite(rounded).all() else rounded

@@ -192,6 +192,7 @@ def _labels(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
             cure="label a few rows of each class, or call represent(X) to pretrain without probing",
         )
     there = values[~absent]
+    there = there.astype(np.float64) if there.dtype.kind == "f" else there
     is_whole = there.dtype.kind == "f" and (np.abs(there) < 2**53).all() and (there == np.floor(there)).all()
     if is_whole:  # NaN had turned whole numbers into floats
         there = there.astype(np.int64)

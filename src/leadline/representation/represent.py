@@ -14,6 +14,7 @@ from leadline import checks
 from leadline.autoencoders import Encoder, Epoch, Examples, Pretrained, examples, finished_curves, pretrain_many
 from leadline.autoencoders.estimator import column_spreads
 from leadline.data import Roles, fingerprint, label_subsets, row_fingerprints, split_roles
+from leadline.data.spread import means_and_spreads
 from leadline.errors import InputError
 from leadline.probing import LabelEfficiency, label_efficiency, rank_me
 from leadline.probing.representation import principal_components
@@ -284,16 +285,14 @@ def _label_counts(labels: Any, material: Material, roles: Sequence[Roles]) -> li
 
 def _scaling(material: Material) -> tuple[np.ndarray, np.ndarray]:
     """Mean and spread of the columns of the rows that are pretrained on; one spread for all pixels of images."""
-    centre = material.unlabelled.mean(axis=0, dtype=np.float64)
+    centre = means_and_spreads(material.unlabelled)[0]
     scale = column_spreads(material.unlabelled, "auto" if material.image_size is None else "common")
     return centre, scale
 
 
 def _is_far(material: Material, centre: np.ndarray, scale: np.ndarray) -> bool:
     """True if float32 cannot hold the rows as they are, or an encoder in float32 could not centre them."""
-    rows = material.unlabelled
-    varies = np.ptp(rows, axis=0) > 0
-    return rows.dtype == np.float64 or bool((varies & (np.abs(centre) > FAR * scale)).any())
+    return material.unlabelled.dtype == np.float64 or bool((np.abs(centre) > FAR * scale).any())
 
 
 def _scaled(rows: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> Float[np.ndarray, "n d"]:

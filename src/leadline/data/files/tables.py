@@ -21,6 +21,7 @@ from leadline.data.dataset import Dataset, check_features
 from leadline.data.files.labels import Labels, Read, label_column, listed, refuse_text, refuse_twins
 from leadline.data.files.regular import open_regular, refusing_damage
 from leadline.data.memory import refuse_too_large
+from leadline.data.spread import ROUNDED, are_blurred
 from leadline.errors import InputError
 
 MOST_COLUMNS = 200_000
@@ -68,18 +69,22 @@ def load_csv(path: Path, labels: str | None) -> Read:
         rows = []
         cells: list[str] = []
         is_whole = True
+        is_rounded = False
         for frame in _blocks(file, form, label_name, path.name):
             texts = [cell[1:] for cell in frame.pop(label_name).tolist()] if label_name else []
             is_whole = is_whole and all(dtype.kind in "iu" for dtype in frame.dtypes)
             first_row = sum(len(block) for block in rows)
-            rows.append(check_features(_matrix(frame, form), columns=features, first_row=first_row))
+            matrix = _matrix(frame, form)
+            rows.append(check_features(matrix, columns=features, first_row=first_row))
+            is_rounded = is_rounded or are_blurred(matrix)
             cells += texts
     if not rows:
         raise InputError("a table needs at least one row", got="columns without rows", cure="check how it was written")
     X = rows[0] if len(rows) == 1 else np.concatenate(rows)
     values = Labels(_label_values(cells, form.decimal), label_name) if label_name else None
     columns = tuple(features) if form.has_header else None
-    return Dataset(X, None, path.stem, columns=columns, divisor=1 if is_whole else None), values
+    notes = (ROUNDED,) if is_rounded else ()
+    return Dataset(X, None, path.stem, columns=columns, divisor=1 if is_whole else None, notes=notes), values
 
 
 def _form(file: IO[bytes], name: str) -> _Form:
