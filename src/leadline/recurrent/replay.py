@@ -448,6 +448,6 @@ def _why_not_reproduced(module: nn.Module) -> tuple[str, str]:
     if torch.nn.utils.parametrize.is_parametrized(module):
         return "a parametrization that computes other weights each time that it is read", "trace in eval mode"
     return (
-        "weights assigned through .data, or dropout that was drawn elsewhere",
-        "ask before the weights change; or switch dropout off with eval()",
+        "weights, states or inputs assigned through .data, or dropout that was drawn elsewhere",
+        "ask before they change; or switch dropout off with eval()",
     )
