@@ -490,3 +490,21 @@ def test_a_buffer_that_is_written_before_the_mark_is_refused():
         loss = buffer.sum()
     with pytest.raises(InputError, match="record a state before it is stored"):
         tape.gradient_flow(loss)
+
+
+def test_a_layer_above_both_directions_is_a_loop_of_its_own():
+    x = torch.randn(6, 2, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    W = torch.eye(4, dtype=torch.float64, requires_grad=True)
+
+    def states_of(inputs):
+        h = torch.zeros(2, 4, dtype=torch.float64)
+        states = []
+        for x_t in inputs:
+            h = recurrent.record(torch.tanh(h @ W + x_t))
+            states.append(h)
+        return torch.stack(states)
+
+    with recurrent.trace(nn.Identity()) as tape:
+        both = torch.cat([states_of(x), states_of(x.flip(0)).flip(0)], -1)
+        top = states_of(both.unflatten(-1, (2, 4)).sum(-2))
+    assert [layer.total.shape for layer in tape.gradient_flow(top.sum()).layers] == [(2, 6)] * 3

@@ -139,3 +139,18 @@ def test_samples_that_are_infinite_are_counted_where_they_are_few():
 
 def test_an_empty_batch_says_so():
     assert "the batch is empty" in str(flow_of(np.zeros((0, 5))))
+
+
+@pytest.mark.parametrize(("scale", "factor"), [(0.9995, "1.0005"), (1.001, "1.001")])
+def test_a_slow_change_is_not_called_one_fold(scale, factor):
+    network = recurrent.RNN(1, 8, nonlinearity="identity", seed=0).double()
+    with torch.no_grad():
+        torch.nn.init.orthogonal_(network.layers[0].W_h, generator=torch.Generator().manual_seed(0))
+        network.layers[0].W_h.mul_(scale)
+    x = torch.randn(1, 5000, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with recurrent.trace(network) as tape:
+        output, _ = network(x)
+    assert f"{factor}-fold per step back" in str(tape.gradient_flow(output[:, -1].sum()))
+    stability = recurrent.stability(network, x, seed=0)
+    assert f"{factor}-fold per step back" in str(stability)
+    assert " 1 times as large" not in str(stability)

@@ -266,3 +266,47 @@ def test_stability_of_other_layers():
         network(X, state)
     with pytest.raises(InputError, match="start from zero"):
         recurrent.stability(network, X, hx=state)
+
+
+def chaotic(make: Callable[..., nn.Module], *settings: Any, **more: Any) -> nn.Module:
+    """A stack in whose lower layers a rounding error grows to the size of the states."""
+    model = module_of(lambda: make(3, 24, *settings, **more)).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(10)
+    return model
+
+
+CHAOS_X = torch.randn(9, 80, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("kind", [recurrent.RNN, recurrent.GRU, recurrent.LSTM])
+def test_chaotic_layers_are_measured_from_their_recorded_states(kind):
+    model = cast("recurrent.RNN", chaotic(kind, 4))
+    states: list[Tensor] = []
+    for layer in model.layers:
+        layer.register_forward_hook(lambda module, inputs, returned: states.append(returned[0]))
+    with recurrent.trace(model) as tape:
+        output, _ = model(CHAOS_X)
+    loss = output.square().mean()
+    layers = tape.gradient_flow(loss).layers
+    from_above = torch.autograd.grad(loss, states)
+    for flow, h, direct in zip(layers, states, from_above, strict=True):
+        np.testing.assert_allclose(flow.hidden_norm, h.detach().norm(dim=-1), rtol=1e-9)
+        np.testing.assert_allclose(flow.log_direct, direct.norm(dim=-1).log(), rtol=1e-7)
+
+
+def test_hidden_layers_with_chaotic_states_are_the_cause_that_is_named():
+    model = chaotic(nn.RNN, 2, bidirectional=True, batch_first=True)
+    told_of_chaos = told(model, lambda model: model(CHAOS_X)[0].square().mean())
+    assert "lower layers with chaotic states" in told_of_chaos
+    assert "weights" not in told_of_chaos.split("cure:")[0]
+
+
+def test_other_weights_are_not_called_chaos():
+    model = module_of(lambda: nn.RNN(3, 4, 2))
+    with recurrent.trace(model) as tape:
+        output, _ = cast("nn.RNN", model)(X)
+    model.weight_hh_l0.data.mul_(-1)
+    with pytest.raises(InputError, match="has changed since the block"):
+        tape.gradient_flow(output.sum())

@@ -330,7 +330,10 @@ def remedies_with(spreads: dict[str, float]) -> recurrent.Remedies:
     [
         ({"as it is": 5.0, "clipping": 5.0 - 1e-9, "gating": 6.0}, "no cure makes it steadier"),
         ({"as it is": 5.0, "initialisation": 1.0, "gating": 1.0 + 1e-6}, "initialisation and gating make it equally"),
-        ({"as it is": 5.0, "initialisation": 1.0, "gating": 1.5, "clipping": 5.0}, "steadiest with initialisation"),
+        (
+            {"as it is": 5.0, "initialisation": 1.0, "gating": 1.5, "clipping": 5.0},
+            "steadiest with initialisation (10^0.43-fold instead of 10^2.17 from smallest to largest norm)",
+        ),
         ({"as it is": 0.0, "clipping": 0.0}, "no cure makes it steadier"),
     ],
 )

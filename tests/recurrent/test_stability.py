@@ -512,3 +512,13 @@ def test_advice_on_weights_promises_no_factor_where_units_bend(kind):
             network.layers[0].W_h.mul_(factor)
         for cure in recurrent.stability(network, x).layers[0].cures:
             assert "times as large" not in cure.advice
+
+
+def test_the_axis_of_rates_does_not_magnify_rounding():
+    network = recurrent.RNN(1, 16, nonlinearity="identity", seed=0).double()
+    with torch.no_grad():
+        torch.nn.init.orthogonal_(network.layers[0].W_h, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(8, 50, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    low, high = recurrent.stability(network, x, seed=0).figure().layout.xaxis2.range
+    assert high - low == pytest.approx(2 * math.log(10) / 50)
+    assert low < 0 < high

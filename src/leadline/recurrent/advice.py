@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from leadline.recurrent.flow_verdict import KEEPS
+from leadline.recurrent.flow_verdict import KEEPS, fold
 from leadline.sounding import decimals
 
 if TYPE_CHECKING:
@@ -52,11 +52,11 @@ def _against_vanishing(layer: "LayerStability") -> tuple[Cure, ...]:
         )
         found.append(Cure("initialisation", advice))
     elif layer.kind == "identity" and not dies:
-        advice = f"W_h {math.exp(-rate):.3g} times as large, since a step leaves {math.exp(rate):.2g} of it"
+        advice = f"W_h {fold(-rate)} times as large, since a step leaves {_share(rate)} of it"
         found.append(Cure("initialisation", advice))
     elif not is_gated and not dies:
         advice = (
-            f"a larger or an orthogonal W_h, since a step leaves {math.exp(rate):.2g} of it; measure again, as the "
+            f"a larger or an orthogonal W_h, since a step leaves {_share(rate)} of it; measure again, as the "
             f"slope of {layer.kind} changes with W_h"
         )
         found.append(Cure("initialisation", advice))
@@ -80,10 +80,16 @@ def _against_explosion(layer: "LayerStability") -> tuple[Cure, ...]:
 
 def _smaller(layer: "LayerStability", rate: float) -> str:
     """How much smaller weights should be: exactly of a linear layer, and of others as far as it can be said."""
-    grows = f"since a step makes it {math.exp(rate):.3g}-fold"
+    grows = f"since a step makes it {fold(rate)}-fold"
     if layer.kind == "identity":
-        return f"W_h {math.exp(-rate):.3g} times as large, {grows}"
+        return f"W_h {fold(-rate)} times as large, {grows}"
     return f"a smaller W_h, {grows}; measure again, as units that saturate less pass on more"
+
+
+def _share(rate: float) -> str:
+    """The share that a step leaves, with two digits where they show that it is not 1."""
+    text = f"{math.exp(rate):.2g}"
+    return fold(rate) if float(text) == 1 else text
 
 
 def _steps(factor: float, rate: float) -> str:
@@ -100,10 +106,10 @@ def tell(layer: "LayerStability") -> str:
         number = "Lyapunov exponent minus infinity"
     match layer.regime:
         case "vanishes":
-            shrinking = f", shrinking {math.exp(min(-rate, 700)):.3g}-fold per step back"
+            shrinking = f", shrinking {fold(-rate)}-fold per step back"
             said = "the gradient vanishes" + ("" if np.isneginf(rate) else shrinking)
         case "explodes":
-            said = f"the gradient explodes, {math.exp(rate):.3g}-fold per step back"
+            said = f"the gradient explodes, {fold(rate)}-fold per step back"
         case "stable":
             said = f"the gradient is stable: it changes less than {KEEPS:.0f}-fold over {layer.time} timesteps"
         case _:

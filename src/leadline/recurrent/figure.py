@@ -1,5 +1,6 @@
 """How the soundings of recurrent networks are drawn."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from leadline.figures import (
     plain,
 )
 from leadline.recurrent.flow import LN10, GradientFlow, LayerFlow, median, overflow, underflow
+from leadline.recurrent.flow_verdict import KEEPS
 from leadline.recurrent.influence import LayerInfluence
 from leadline.recurrent.terms import WeightTerms
 from leadline.recurrent.training import Training
@@ -173,6 +175,7 @@ def stability_drawing(layer: "LayerStability") -> Drawing:
     ]
     reach = 1.1 * max(1.0, float(layer.spectral_radius.max()))
     names = [_in_two_lines(name) for name, _, _ in layer.rates]
+    rates = _rates(layer)
     circle = {"type": "circle", "x0": -1, "x1": 1, "y0": -1, "y1": 1, "xref": "x", "yref": "y"}
     layout = panel_layout(
         f"{layer.title}: why the gradient {_REGIMES[layer.regime]}",
@@ -181,10 +184,22 @@ def stability_drawing(layer: "LayerStability") -> Drawing:
         xaxis={"range": [-reach, reach], "constrain": "domain"},
         yaxis={"range": [-reach, reach], "constrain": "domain", "scaleanchor": "x"},
         yaxis2={"categoryorder": "array", "categoryarray": names[::-1], "range": [-0.5, len(names) - 0.5]},
-        xaxis2={"zerolinecolor": NEUTRAL},
+        xaxis2={"zerolinecolor": NEUTRAL} | _range_of_rates(rates, layer.time),
         shapes=[{**circle, "line": {"color": NEUTRAL, "dash": "dot"}}],
     )
-    return {"data": [*_eigenvalues(layer), _rates(layer)], "layout": layout}
+    return {"data": [*_eigenvalues(layer), rates], "layout": layout}
+
+
+def _range_of_rates(rates: Mapping[str, Any], time: int) -> dict[str, Any]:
+    """A range for rates that differ less than would change the verdict, so that rounding is not magnified."""
+    errors = np.nan_to_num(rates["error_x"]["array"])
+    low = float((rates["x"] - errors).min())
+    high = float((rates["x"] + errors).max())
+    least = 2 * math.log(KEEPS) / time
+    if high - low >= least:
+        return {}
+    middle = (low + high) / 2
+    return {"range": [middle - least / 2, middle + least / 2]}
 
 
 def _in_two_lines(name: str) -> str:

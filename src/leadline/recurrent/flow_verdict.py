@@ -82,7 +82,7 @@ def describe_flow(layer: LayerFlow) -> str:
     if typical_steps < 2 or not len(slopes):
         return f"how the gradient changes cannot be told from {typical_steps} timestep; {sizes}{lost_part}"
     slope = float(np.median(slopes))
-    change = f"{'grows' if slope > 0 else 'shrinks'} {math.exp(min(abs(slope), 700)):.3g}-fold per step back"
+    change = f"{'grows' if slope > 0 else 'shrinks'} {fold(abs(slope))}-fold per step back"
     is_larger = bool(np.median(far) > np.median(near))
     if is_larger != (slope > 0):  # a few steps beside an end weigh little in the line
         change += f" by the line of best fit, though it is {'larger' if is_larger else 'smaller'} in the end"
@@ -133,6 +133,20 @@ def _from_far_end(where: np.ndarray, ends: Ends) -> Int[np.ndarray, " B"]:
     holds = where | np.isnan(ends.reading)
     first_gap = np.argmin(holds, axis=1) - ends.begins
     return np.where(holds.all(axis=1), ends.steps, first_gap)
+
+
+def fold(log: float) -> str:
+    """The factor of a logarithm as text, with as many digits as show that it is not 1.
+
+    >>> fold(0.5), fold(0.0005), fold(-0.0005), fold(0.0)
+    ('1.65', '1.0005', '0.9995', '1')
+    """
+    factor = math.exp(min(log, 700))
+    text = f"{factor:.3g}"
+    if log == 0 or float(text) != 1:
+        return text
+    leading_zeros = math.ceil(-math.log10(abs(log)))
+    return f"{factor:.{min(leading_zeros + 2, 15)}g}"
 
 
 def _keeps_its_size(near: np.ndarray, far: np.ndarray, by_fit: float) -> bool:

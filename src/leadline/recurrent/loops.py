@@ -156,7 +156,9 @@ class Loops:
             raise _not_one_loop(key, own)
         for chain, origin in own.items():
             if origin.joined == len(chain.states) - 1 and _continues_window(chain, origin, tensors, frame):
-                return chain
+                # A layer above two loops, such as both directions, may read the last state of one of them first.
+                others = [state.shown[0] for other in own if other is not chain for state in other.states]
+                return None if any(_depends_on(tensors, others)) else chain
         has_read_an_earlier_one = [
             chain for chain, origin in own.items() if origin.alone >= 0 and chain.states[-1].frame == frame
         ]
@@ -191,6 +193,8 @@ def _continues_window(chain: Chain, origin: Origin, tensors: Sequence[Tensor], f
 
 def _depends_on(tensors: Sequence[Tensor], states: Sequence[Tensor]) -> list[bool]:
     """For each state, True if the tensors depend on it by a way without another one of these states."""
+    if not states:
+        return []
     roots = [tensor for tensor in tensors if tensor.requires_grad]
     generator = torch.Generator(roots[0].device).manual_seed(0)
     seeds = [

@@ -53,6 +53,8 @@ def recording(model: nn.Module, calls: list[Entry], watch: Callable[[Tensor], ob
         for name, module in model.named_modules():
             if isinstance(module, (Layer, *CELLS)):
                 stack.enter_context(used.catching(module))
+            if isinstance(module, Layer):
+                stack.enter_context(_removing(module.register_forward_hook(hooks.layer)))
             if isinstance(module, MODULES):
                 hook_call(module, hooks.before(name), hooks.after(name))
             elif isinstance(module, CELLS):
@@ -167,6 +169,8 @@ class _Hooks:
         self.used = used
         self.numbers: Counter[str] = Counter()
         self.states: dict[str, Tensor | None] = {}
+        self.layers: list[Tensor] = []
+        """The states of each layer of the network that runs."""
 
     def before(self, name: str):
         """Keep the generator's state where dropout draws from it."""
@@ -176,8 +180,13 @@ class _Hooks:
             fits(module, inputs, keywords)
             draws = module.training and getattr(module, "dropout", 0) and getattr(module, "num_layers", 1) > 1
             self.states[name] = torch.get_rng_state() if draws else None
+            self.layers = []
 
         return hook
+
+    def layer(self, module: nn.Module, inputs: tuple, returned: Any) -> None:
+        """Keep the states of one layer: rounding in a replay of chaotic states would grow without bound."""
+        self.layers.append(returned[0].detach())
 
     def after(self, name: str):
         """Record a call of a whole module."""
@@ -209,6 +218,7 @@ class _Hooks:
                 weights=weights,
                 seen=Snapshot.of([*named, *weights.items()]),
                 without_graph=None if output.requires_grad or last[0].requires_grad else why_without_graph(),
+                lower=tuple(self.layers[:-1]) if isinstance(module, Network) else (),
             )
             self.numbers[name] += 1
             self.calls.append(call)

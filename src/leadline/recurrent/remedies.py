@@ -344,7 +344,10 @@ def _steadiest(layers: Mapping[str, LayerFlow]) -> str:
         return "no cure makes it steadier"
     if len(best) > 1:
         return f"{' and '.join(best)} make it equally steady"
-    return f"it is steadiest with {best[0]}"
+    before = spreads["as it is"]
+    instead = f" instead of 10^{before / LN10:.2f}" if math.isfinite(before) else ""
+    span = f"10^{lowest / LN10:.2f}-fold{instead} from smallest to largest norm"
+    return f"it is steadiest with {best[0]} ({span})"
 
 
 def spread(layer: LayerFlow) -> float:

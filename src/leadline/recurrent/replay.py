@@ -6,7 +6,7 @@ come out, or nothing is concluded.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -46,6 +46,8 @@ class Call:
     """The tensors that have to stay as they are: what went in, what came out, and the weights."""
     without_graph: str | None = None
     """Why nothing that the call returned has a gradient; ``None`` if something has."""
+    lower: tuple[Tensor, ...] = ()
+    """The states of every layer but the top one, where they were seen; nothing where a module hides them."""
 
     @property
     def title(self) -> str:
@@ -115,6 +117,8 @@ class Replayed:
     """Steps of each sample, of packed sequences; ``None`` where all have the same."""
     samples: Tensor | None = None
     """Which samples of the batch were replayed; ``None`` for all."""
+    recorded: Mapping[int, Tensor] = field(default_factory=dict)
+    """The states that were seen, by layer, shape (T, B, H): those of the top layer at least."""
 
     def naming(self, index: int, direction: int = 0) -> dict[str, Any]:
         """How a layer is told from others."""
@@ -163,6 +167,15 @@ def replay(call: Call, *, may_be_nan: bool = False, samples: Tensor | None = Non
             not a number.
     """
     call.check()
+    replayed = _scanned(call, may_be_nan, samples)
+    with torch.no_grad():
+        for index, states in replayed.recorded.items():
+            _check_layer(replayed, index, states)
+    return replayed
+
+
+def _scanned(call: Call, may_be_nan: bool, samples: Tensor | None) -> Replayed:
+    """Every layer run again, not yet compared with what was recorded."""
     weights = _weights(call)
     directions = len(weights[0])
     shell, dtype = Replayed(call, (), None, samples), weights[0][0].W_x.dtype
@@ -178,34 +191,74 @@ def replay(call: Call, *, may_be_nan: bool = False, samples: Tensor | None = Non
             raise InputError("a sequence to trace has at least one timestep", got=f"{call.name}: an input of length 0")
         starts = _starts(shell, weights, x)
         masks = _dropout_masks(shell, weights)
-        top = shell.by_time(call.output).to(dtype)
+        recorded = {index: shell.by_time(states).to(dtype) for index, states in enumerate(call.lower)}
+        recorded[len(weights) - 1] = shell.by_time(call.output.detach()).to(dtype)
         layers = []
         for index, layer in enumerate(weights):
             mask = masks[index - 1] if index and masks else None
             x = x if mask is None else x * mask
-            passes, outputs = [], []
+            passes, again, states = [], [], []
             for d, w in enumerate(layer):
                 order = reverse if d else None
                 scanned = _gather(x, order)
                 start = [state[index * directions + d] for state in starts]
-                if index == len(weights) - 1:
-                    size = top.shape[-1] // directions
-                    h = _gather(top[..., d * size : (d + 1) * size], order)
+                if index in recorded:
+                    size = recorded[index].shape[-1] // directions
+                    h = _gather(recorded[index][..., d * size : (d + 1) * size], order)
                 else:
                     h = _run(w, scanned, start)
                 made = record(w, scanned, h, *start)
                 passes.append(Pass(index, "reverse" if d else "forward", made, order, mask, scanned))
-                outputs.append(_gather(made.h, order))
+                again.append(_gather(made.h, order))
+                states.append(_gather(h, order))
                 if not may_be_nan:
-                    _check_numbers(call, index, outputs[-1], lengths)
+                    _check_numbers(call, index, again[-1], lengths)
             layers.append(tuple(passes))
-            x = torch.cat(outputs, -1)
-        replayed = Replayed(call, tuple(layers), lengths, samples)
-        padding = replayed.padding()
-        if padding is not None:
-            x, top = (states.masked_fill(padding.unsqueeze(-1), 0) for states in (x, top))
-        check_reproduced(call.title, x, top, call.dtype, call.module)
-    return replayed
+            x = torch.cat(states, -1)
+    return Replayed(call, tuple(layers), lengths, samples, recorded)
+
+
+def _check_layer(replayed: Replayed, index: int, recorded: Tensor) -> None:
+    """Refuse recorded states of a layer that its closed form does not reproduce."""
+    call = replayed.call
+    again = torch.cat([_gather(one.record.h, one.order) for one in replayed.layers[index]], -1)
+    padding = replayed.padding()
+    if padding is not None:
+        again = again.masked_fill(padding.unsqueeze(-1), 0)
+        recorded = recorded.masked_fill(padding.unsqueeze(-1), 0)
+    worst = _difference(again, recorded, call.dtype)
+    if _is_small(worst, call.dtype):
+        return
+    if index > len(call.lower):
+        spread = _spread_of_rounding(replayed)
+        if not _is_small(spread, call.dtype) and worst < 100 * spread:
+            raise _chaotic(call, spread)
+    raise _not_reproduced(call.title, worst, call.module)
+
+
+def _spread_of_rounding(replayed: Replayed) -> float:
+    """The change of the top layer's input, relative to its largest, where the lowest input is rounded otherwise."""
+    call = replayed.call
+    x = call.x.data if isinstance(call.x, PackedSequence) else call.x
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(x.shape, generator=generator, dtype=torch.float64).to(x.device)
+    scale = x.abs().clamp(min=1).double()
+    rounded = (x + torch.finfo(call.dtype).eps * scale * (noise - 0.5)).to(wide(x).dtype)
+    other = call.x._replace(data=rounded) if isinstance(call.x, PackedSequence) else rounded
+    again = _scanned(replace(call, x=other), True, replayed.samples)
+    before, after = (run.layers[-1][0].x.nan_to_num() for run in (replayed, again))
+    return _difference(after, before, call.dtype)
+
+
+def _chaotic(call: Call, spread: float) -> InputError:
+    """The refusal of a stack whose hidden lower layers cannot be run again, as rounding grows in them."""
+    return InputError(
+        "the replay of a layer must reproduce what the model computed",
+        got=f"{call.title}: one rounding error in the input changes a lower layer's states by {spread:.1e} of the "
+        "largest",
+        cause=f"lower layers with chaotic states, which {type(call.module).__name__} does not show",
+        cure="smaller recurrent weights; float64; or a module of one layer for each layer",
+    )
 
 
 def computed_in(returned: Tensor) -> torch.dtype:
@@ -351,24 +404,36 @@ def check_reproduced(title: str, again: Tensor, recorded: Tensor, dtype: torch.d
         dtype: of the numbers that the model computed with.
         module: the layer or the cell that computed them.
     """
-    precision = torch.finfo(dtype)
+    worst = _difference(again, recorded, dtype)
+    if not _is_small(worst, dtype):
+        raise _not_reproduced(title, worst, module)
+
+
+def _is_small(difference: float, dtype: torch.dtype) -> bool:
+    return difference <= min(1e3 * torch.finfo(dtype).eps, 0.1)
+
+
+def _difference(again: Tensor, recorded: Tensor, dtype: torch.dtype) -> float:
+    """The largest difference of two tensors, relative to the largest number in the second one, or to 1."""
     if not recorded.numel():
-        return
+        return 0.0
     worst, scale = (max(map(abs, map(float, torch.aminmax(part)))) for part in (again - recorded, recorded))
     if not math.isfinite(worst + scale):
         # Equal infinities differ by NaN, and what is not a number by nothing that could be told: they are reproduced.
         is_same = (again == recorded) | (again.isnan() & recorded.isnan())
         worst = float(torch.where(is_same, 0, again - recorded).abs().amax())
-        scale = float(recorded.abs().nan_to_num(0).clamp(max=precision.max).amax())
-    worst /= max(scale, 1.0)
-    if not worst <= min(1e3 * precision.eps, 0.1):
-        cause, cure = _why_not_reproduced(module)
-        raise InputError(
-            "the replay of a layer must reproduce what the model computed",
-            got=f"{title}: outputs differ by {worst:.1e} of the largest",
-            cause=cause,
-            cure=cure,
-        )
+        scale = float(recorded.abs().nan_to_num(0).clamp(max=torch.finfo(dtype).max).amax())
+    return worst / max(scale, 1.0)
+
+
+def _not_reproduced(title: str, worst: float, module: nn.Module) -> InputError:
+    cause, cure = _why_not_reproduced(module)
+    return InputError(
+        "the replay of a layer must reproduce what the model computed",
+        got=f"{title}: outputs differ by {worst:.1e} of the largest",
+        cause=cause,
+        cure=cure,
+    )
 
 
 def _why_not_reproduced(module: nn.Module) -> tuple[str, str]:
@@ -383,6 +448,6 @@ def _why_not_reproduced(module: nn.Module) -> tuple[str, str]:
     if torch.nn.utils.parametrize.is_parametrized(module):
         return "a parametrization that computes other weights each time that it is read", "trace in eval mode"
     return (
-        "weights assigned through .data, dropout that was drawn elsewhere, or states that are chaotic",
-        "ask before the weights change; switch dropout off with eval(); or use float64",
+        "weights, states or inputs assigned through .data, or dropout that was drawn elsewhere",
+        "ask before they change; or switch dropout off with eval()",
     )

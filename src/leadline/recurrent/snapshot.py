@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 
 def version(tensor: Tensor) -> int:
@@ -48,3 +49,48 @@ class Snapshot:
             if was_detached or version(tensor) != seen:
                 found.append(name)
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """The sums of a model's parameters: a change that autograd does not count is noticed too.
+
+    Autograd counts neither changes through ``.data`` nor the steps of an optimiser with ``fused=True``.
+
+    >>> from leadline import recurrent
+    >>> network = recurrent.RNN(1, 2, seed=0)
+    >>> sums = Sums.of(network)
+    >>> _ = network.layers[0].b.data.add_(1)
+    >>> [name for name, _ in sums.changed()]
+    ['layers.0.b']
+    """
+
+    seen: tuple[tuple[str, nn.Parameter, Tensor, int], ...]
+    """Names, parameters, their sums and their versions."""
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "Sums":
+        """The parameters that can be trained, as they are now."""
+        return cls(
+            tuple(
+                (name, parameter, _sum(parameter), version(parameter))
+                for name, parameter in model.named_parameters()
+                if type(parameter) is nn.Parameter and parameter.requires_grad and not parameter.is_meta
+            )
+        )
+
+    def changed(self) -> list[tuple[str, nn.Parameter]]:
+        """The parameters that have changed without being counted; those in another dtype now are left out."""
+        found = []
+        for name, parameter, before, seen in self.seen:
+            if version(parameter) != seen:
+                continue
+            after = _sum(parameter)
+            has_moved = after.dtype != before.dtype or after.device != before.device
+            if not has_moved and not torch.equal(after.nan_to_num(), before.nan_to_num()):
+                found.append((name, parameter))
+        return found
+
+
+def _sum(parameter: Tensor) -> Tensor:
+    return parameter.detach().sum()

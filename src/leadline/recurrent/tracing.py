@@ -21,6 +21,7 @@ from leadline.recurrent.loops import Loops
 from leadline.recurrent.losses import checked_loss, checked_model, sequence_number, was_computed_between
 from leadline.recurrent.recording import RECURRENT, Entry, recording
 from leadline.recurrent.replay import Call, Replayed, replay
+from leadline.recurrent.snapshot import Sums
 from leadline.recurrent.sweep import Rows
 from leadline.recurrent.terms import WeightTerms, terms_of
 from leadline.sounding import Protocol
@@ -47,6 +48,8 @@ class Tape:
     loops: Loops | None = None
     span: tuple[int, int] = (0, 0)
     """The first and the last number that autograd gave to operations inside the block."""
+    sums: Sums | None = None
+    """The sums of the model's parameters at the end of the block."""
 
     def gradient_flow(self, loss: Tensor) -> GradientFlow:
         """How much of the loss's gradient arrives at each hidden state.
@@ -227,7 +230,27 @@ class Tape:
             why = self._why_without_graph()
             has_graph = any(tensor.requires_grad for call in self.calls for tensor in call.outputs)
             raise _foreign_loss("a loss without a graph") if has_graph else _without_graph(why)
+        self._check_weights(loss)
         return loss
+
+    def _check_weights(self, loss: Tensor) -> None:
+        """Refuse weights of the loss that have changed since the block without autograd's notice."""
+        changed = [] if self.sums is None else self.sums.changed()
+        if not changed:
+            return
+        try:
+            weights = [weight for _, weight in changed]
+            gradients = torch.autograd.grad(loss.sum(), weights, retain_graph=True, allow_unused=True)
+        except RuntimeError:  # what autograd has noticed is refused where the gradients are computed
+            return
+        names = [name for (name, _), gradient in zip(changed, gradients, strict=True) if gradient is not None]
+        if names:
+            raise InputError(
+                "the tape must be asked before the weights change",
+                got=f"{names[0]} has changed since the block",
+                cause="an optimiser with fused=True has stepped, or an assignment through .data",
+                cure="ask the tape before the optimiser steps",
+            )
 
     def _why_without_graph(self) -> str:
         reasons = [call.without_graph for call in self.calls if isinstance(call, Call) and call.without_graph]
@@ -294,6 +317,7 @@ def trace(model: nn.Module) -> Iterator[Tape]:
             yield tape
         finally:
             tape.span = (first, sequence_number())
+            tape.sums = Sums.of(model)
 
 
 def _foreign_loss(got: str) -> InputError:
