@@ -8,6 +8,7 @@ from jaxtyping import Float, Int64
 
 from leadline import checks
 from leadline.data.classes import check_labels
+from leadline.data.spread import fitting_type
 from leadline.errors import InputError
 
 
@@ -21,7 +22,8 @@ class Dataset:
     """
 
     X: np.ndarray
-    """Features of shape (n, d), float32, finite. An image is flattened in the order (channels, H, W)."""
+    """Features of shape (n, d), finite, float32; float64 where float32 would blur a column, such as a timestamp. An image
+    is flattened in the order (channels, H, W)."""
     y: np.ndarray | None = None
     """Class indices of shape (n,), int64, or ``None`` where nothing is labelled."""
     name: str = "data"
@@ -42,7 +44,8 @@ class Dataset:
 
     def __post_init__(self):
         columns = column_names(self.X) if self.columns is None else self.columns
-        X = check_features(self.X)
+        array = checks.array(self.X, "X")
+        X = check_features(array, dtype=fitting_type(array))
         y = None if self.y is None else check_labels(self.y, len(X))
         object.__setattr__(self, "X", X)
         object.__setattr__(self, "y", y)

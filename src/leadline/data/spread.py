@@ -34,8 +34,13 @@ def means_and_spreads(X: np.ndarray) -> tuple[Float64[np.ndarray, " d"], Float64
 BLUR = 1e-2
 """Share of a column's spread by which rounding to float32 may move its numbers unnoticed."""
 
-ROUNDED = "a column was rounded to float32, which blurs it: subtract its smallest number, or hand a float64 array over"
+ROUNDED = "a column was rounded to float32, which blurs it: subtract its smallest number"
 """The note about rows that lost digits when they were read."""
+
+
+def fitting_type(X: np.ndarray) -> type[np.floating]:
+    """float64 for rows that float32 would blur, float32 for all others."""
+    return np.float64 if are_blurred(X) else np.float32
 
 
 def are_blurred(X: np.ndarray) -> bool:
@@ -44,7 +49,7 @@ def are_blurred(X: np.ndarray) -> bool:
     >>> are_blurred(np.array([[1.7e9], [1.7e9 + 1]])), are_blurred(np.array([[0.1], [0.2]]))
     (True, False)
     """
-    if X.ndim != 2 or X.size == 0 or np.can_cast(X.dtype, np.float32):
+    if X.ndim != 2 or X.size == 0 or X.dtype.kind not in "iuf" or np.can_cast(X.dtype, np.float32):
         return False
     step = max(1, 2**18 // len(X))
     for start in range(0, X.shape[1], step):

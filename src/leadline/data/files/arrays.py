@@ -22,7 +22,7 @@ from leadline.data.files.labels import Labels, Read, listed, refuse_unknown
 from leadline.data.files.regular import open_regular, refusing_damage
 from leadline.data.memory import refuse_expansion, refuse_too_large
 from leadline.data.pixels import DIVIDED, flatten_images, scale_pixels
-from leadline.data.spread import ROUNDED, are_blurred
+from leadline.data.spread import fitting_type
 from leadline.errors import InputError
 
 LONGEST_HEADER = 2**16
@@ -264,9 +264,7 @@ def _from_arrays(X: np.ndarray, y: np.ndarray | None, name: str, label_name: str
     divisor = None
     if X.dtype.kind in "iu":
         divisor = 1 if scaled is X else 255
-    checked = check_features(scaled)
-    if are_blurred(scaled):
-        notes = (*notes, ROUNDED)
+    checked = check_features(scaled, dtype=fitting_type(scaled))
     dataset = Dataset(checked, None, name, image_size, channels, notes=notes, divisor=divisor)
     if y is None:
         return dataset, None

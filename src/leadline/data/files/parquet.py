@@ -9,7 +9,7 @@ from leadline.data.dataset import Dataset, check_features
 from leadline.data.files.labels import Labels, Read, label_column, refuse_text, refuse_twins
 from leadline.data.files.regular import open_regular, refusing_damage
 from leadline.data.memory import refuse_expansion, refuse_too_large
-from leadline.data.spread import ROUNDED, are_blurred
+from leadline.data.spread import fitting_type
 from leadline.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,9 +51,8 @@ def load_parquet(path: Path, labels: str | None) -> Read:
         with refusing_damage(path.name, cure=_SAVE):
             y = _values(path, label_name) if label_name else None
     divisor = 1 if is_whole else None
-    checked = check_features(X, columns=features)
-    notes = (ROUNDED,) if are_blurred(X) else ()
-    dataset = Dataset(checked, None, path.stem, columns=tuple(features), divisor=divisor, notes=notes)
+    checked = check_features(X, columns=features, dtype=fitting_type(X))
+    dataset = Dataset(checked, None, path.stem, columns=tuple(features), divisor=divisor)
     return dataset, Labels(y, label_name) if y is not None and label_name else None
 
 

@@ -21,7 +21,7 @@ from leadline.data.dataset import Dataset, check_features
 from leadline.data.files.labels import Labels, Read, label_column, listed, refuse_text, refuse_twins
 from leadline.data.files.regular import open_regular, refusing_damage
 from leadline.data.memory import refuse_too_large
-from leadline.data.spread import ROUNDED, are_blurred
+from leadline.data.spread import ROUNDED, are_blurred, fitting_type
 from leadline.errors import InputError
 
 MOST_COLUMNS = 200_000
@@ -75,8 +75,9 @@ def load_csv(path: Path, labels: str | None) -> Read:
             is_whole = is_whole and all(dtype.kind in "iu" for dtype in frame.dtypes)
             first_row = sum(len(block) for block in rows)
             matrix = _matrix(frame, form)
-            rows.append(check_features(matrix, columns=features, first_row=first_row))
-            is_rounded = is_rounded or are_blurred(matrix)
+            dtype = rows[0].dtype.type if rows else fitting_type(matrix)  # of one kind: a table is read in blocks
+            rows.append(check_features(matrix, columns=features, first_row=first_row, dtype=dtype))
+            is_rounded = is_rounded or (dtype == np.float32 and are_blurred(matrix))
             cells += texts
     if not rows:
         raise InputError("a table needs at least one row", got="columns without rows", cure="check how it was written")
