@@ -340,3 +340,20 @@ def test_a_step_function_that_reads_other_numbers_is_another_problem(holder):
     change()
     with pytest.raises(InputError, match=r"audit\(\) needs an answer"):
         decoding.audit(*problem, answer)
+
+
+def test_a_tolerance_is_not_called_noise():
+    """Greedy search's answer has -1.3, the best -0.9; a tolerance of 0.3 stands for 0.3 * (1 + 1.3) = 0.69."""
+    table = Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}})
+    greedy = decoding.greedy(*table.problem(), max_length=2)
+    audit = decoding.audit(*table.problem(), greedy, tolerance=0.3)
+    assert audit.outcome == ("optimal",)
+    assert "which is 0.4 behind “b a”, within the tolerance of 0.69; no sequence is better by more" in str(audit)
+    assert "the most likely is “b a”" in str(decoding.audit(*table.problem(), greedy, tolerance=0.1))
+
+
+def test_a_search_that_returned_nothing_is_told_so():
+    """Greedy search goes to the more probable word, behind which nothing is possible."""
+    table = Table({(): {"a": -0.1, "b": -2.3}, ("a",): {}, ("b",): {"b": -0.2}})
+    audit = decoding.audit(*table.problem(), decoding.greedy(*table.problem(), max_length=2))
+    assert str(audit).startswith("greedy search returned nothing; the most likely is “b b”")
