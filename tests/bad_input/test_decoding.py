@@ -275,6 +275,37 @@ HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
         "seed must be a whole number",
     ),
     "a negative seed": (lambda: decoding.sample(*problem(), num=1, max_length=1, seed=-1), "seed must be a whole"),
+    "a processor of one argument": (
+        lambda: _search(lambda log_probs: log_probs),  # pyright: ignore
+        r"processors\[0\] = a function, which takes other arguments",
+    ),
+    "a start token that a table does not know": (
+        lambda: decoding.greedy(*problem()._replace(start=torch.tensor([77])), max_length=1),
+        "token 77",
+    ),
+    "a negative start token of a table": (
+        lambda: decoding.greedy(*problem()._replace(start=torch.tensor([-1])), max_length=1),
+        "token -1",
+    ),
+    "a state that a table does not have": (
+        lambda: decoding.greedy(*problem()._replace(state=torch.tensor([99])), max_length=1),
+        "the state of a Table",
+    ),
+    "sparse scores": (
+        lambda: decoding.greedy(
+            lambda tokens, state: (torch.ones(len(tokens), 3).to_sparse(), state), {}, torch.tensor([0]), max_length=1
+        ),
+        "scores of layout torch.sparse_coo",
+    ),
+    "scores without numbers": (
+        lambda: decoding.greedy(
+            lambda tokens, state: (torch.ones(len(tokens), 3, device="meta"), state),
+            {},
+            torch.tensor([0]),
+            max_length=1,
+        ),
+        "scores on the meta device",
+    ),
     "a processor of transformers": (
         lambda: _search(transformers.MinLengthLogitsProcessor(3, 1)),
         "a MinLengthLogitsProcessor of transformers(.|\\n)*opposite order",

@@ -166,6 +166,10 @@ DAMAGE = {
     "a config that is a list": lambda f: (f / "config.json").write_text("[1]"),
     "a config of brackets": lambda f: (f / "config.json").write_text("[" * 100_000),
     "generation settings that are a list": lambda f: (f / "generation_config.json").write_text("[1, 2]"),
+    "half of the generation settings": lambda f: cut(f / "generation_config.json", 0.5),
+    "weights that are whole numbers": lambda f: change_weights(
+        f, lambda w: w.update({"transformer.wpe.weight": w["transformer.wpe.weight"].to(torch.int8)})
+    ),
     "end tokens in words": lambda f: edit(f / "generation_config.json", eos_token_id="stop"),
     "an index that names a missing tensor": lambda f: shard(f, True),
     "an index that names a missing file": lambda f: shard(f, False),
@@ -191,6 +195,13 @@ def test_a_damaged_folder_is_refused_and_nothing_in_it_is_executed(name, folder,
     assert str(folder) in error
     assert "Traceback" not in error
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_weights_that_are_not_numbers_are_named_as_the_cause(folder, capsys):
+    change_weights(folder, lambda w: w["transformer.ln_f.weight"].fill_(torch.nan))
+    assert decode(folder) == cli.BAD_USAGE
+    assert "NaN from a GPT2LMHeadModel" in message(capsys)
 
 
 def test_a_model_that_cannot_be_searched_is_refused_before_a_file_is_written(folder, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Audits and comparisons of noisy scores and of answers to other problems, beside brute force."""
 
 import copy
+import functools
 import pickle
 from typing import Any
 
@@ -220,3 +221,139 @@ def test_a_reference_is_blamed_on_scores_of_one_batch():
     greedy = decoding.greedy(*problem, max_length=3)
     references: list[Any] = [[[0, 0, 0]], [[0, 0, 1]]]
     assert [decoding.audit(*problem, greedy, reference=one).blame[0] for one in references] == ["none", "model"]
+
+
+A_ROW = (0.1, 3.0, -1.0)
+OTHER_ROW = (9.0, 3.0, -1.0)
+GLOBAL_ROW = torch.tensor(A_ROW)
+
+
+def _read_global(tokens, state):
+    return GLOBAL_ROW.expand(len(tokens), 3), state
+
+
+class _Scaled:
+    """Scores that an attribute of the step function changes."""
+
+    def __init__(self):
+        self.scale = 1.0
+
+    def scores(self, tokens, state):
+        return (self.scale * torch.tensor(A_ROW)).expand(len(tokens), 3), state
+
+
+class _Buffered(torch.nn.Module):
+    """Scores that are no parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("row", torch.tensor(A_ROW))
+
+    def forward(self, tokens, state):
+        return self.get_buffer("row").expand(len(tokens), 3), state
+
+
+def _with_array():
+    row = np.array(A_ROW)
+
+    def change():
+        row[:] = OTHER_ROW
+
+    return lambda tokens, state: (torch.tensor(row).repeat(len(tokens), 1), state), change
+
+
+def _with_nested_list():
+    held = {"rows": [list(A_ROW)]}
+
+    def change():
+        held["rows"][0] = list(OTHER_ROW)
+
+    return lambda tokens, state: (torch.tensor(held["rows"]).repeat(len(tokens), 1), state), change
+
+
+def _with_data():
+    row = torch.nn.Parameter(torch.tensor(A_ROW))
+
+    def change():
+        row.data.copy_(torch.tensor(OTHER_ROW))
+
+    return lambda tokens, state: (row.expand(len(tokens), 3), state), change
+
+
+def _with_global():
+    GLOBAL_ROW.copy_(torch.tensor(A_ROW))
+    return _read_global, lambda: GLOBAL_ROW.copy_(torch.tensor(OTHER_ROW))
+
+
+def _with_attribute():
+    owner = _Scaled()
+    return owner.scores, lambda: setattr(owner, "scale", -1.0)
+
+
+def _with_buffer():
+    module = _Buffered()
+    return module, lambda: module.get_buffer("row").copy_(torch.tensor(OTHER_ROW))
+
+
+def _with_partial():
+    held = {"row": torch.tensor(A_ROW)}
+
+    def step(held, tokens, state):
+        return held["row"].expand(len(tokens), 3), state
+
+    return functools.partial(step, held), lambda: held.update(row=torch.tensor(OTHER_ROW))
+
+
+def _with_processor():
+    banned: list[int] = []
+
+    def mask(log_probs, prefix):
+        log_probs[:, banned] = -torch.inf
+        return log_probs
+
+    def step(tokens, state):
+        return torch.tensor(A_ROW).expand(len(tokens), 3), state
+
+    return decoding.constrain(step, None, torch.tensor([0]), [mask]), lambda: banned.append(1)
+
+
+HOLDERS = (
+    _with_array,
+    _with_nested_list,
+    _with_data,
+    _with_global,
+    _with_attribute,
+    _with_buffer,
+    _with_partial,
+    _with_processor,
+)
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_step_function_that_reads_other_numbers_is_another_problem(holder):
+    """The certificate of the first numbers is not believed of the second; without a change it is."""
+    step, change = holder()
+    problem = step if isinstance(step, Problem) else Problem(step, None, torch.tensor([0]))
+    answer = decoding.beam_search(*problem, width=2, max_length=2)
+    assert answer.certificate.outcome == ("OPTIMAL",)
+    assert decoding.audit(*problem, answer).optimum.work.calls == 0
+    change()
+    with pytest.raises(InputError, match=r"audit\(\) needs an answer"):
+        decoding.audit(*problem, answer)
+
+
+def test_a_tolerance_is_not_called_noise():
+    """Greedy search's answer has -1.3, the best -0.9; a tolerance of 0.3 stands for 0.3 * (1 + 1.3) = 0.69."""
+    table = Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}})
+    greedy = decoding.greedy(*table.problem(), max_length=2)
+    audit = decoding.audit(*table.problem(), greedy, tolerance=0.3)
+    assert audit.outcome == ("optimal",)
+    assert "which is 0.4 behind “b a”, within the tolerance of 0.69; no sequence is better by more" in str(audit)
+    assert "the most likely is “b a”" in str(decoding.audit(*table.problem(), greedy, tolerance=0.1))
+
+
+def test_a_search_that_returned_nothing_is_told_so():
+    """Greedy search goes to the more probable word, behind which nothing is possible."""
+    table = Table({(): {"a": -0.1, "b": -2.3}, ("a",): {}, ("b",): {"b": -0.2}})
+    audit = decoding.audit(*table.problem(), decoding.greedy(*table.problem(), max_length=2))
+    assert str(audit).startswith("greedy search returned nothing; the most likely is “b b”")

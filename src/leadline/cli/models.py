@@ -206,6 +206,8 @@ def _weights(transformers: Any, folder: Path) -> Any:
         with torch.random.fork_rng(devices=[]):  # weights that are missing are drawn
             _check_size(folder, kind, config)
             model, report = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **LOCAL)
+        if (folder / "generation_config.json").exists():  # which is left out where it cannot be read
+            transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
         model.eval()
     except (*_INTERRUPTIONS, InputError):
         raise
@@ -244,18 +246,30 @@ def _silently_missing(model: Any, folder: Path) -> list[str]:
 
 
 def _check_size(folder: Path, kind: Any, config: Any) -> None:
-    """Refuse a configuration that asks for more numbers than the files hold, before memory is taken for them."""
+    """Refuse a configuration that asks for more numbers than the files hold, before memory is taken for them; and whole
+    numbers in place of weights."""
     from safetensors import safe_open
 
     files = sorted(folder.glob("*.safetensors"))
     if not files or getattr(config, "quantization_config", None) is not None:  # which packs several numbers into one
         return
     with torch.device("meta"):
-        wanted = sum(parameter.numel() for parameter in kind.from_config(config).parameters())
+        parameters = dict(kind.from_config(config).named_parameters())
+    wanted = sum(parameter.numel() for parameter in parameters.values())
     held = 0
     for path in files:
         with safe_open(path, framework="pt") as file:
-            held += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            held += sum(math.prod(one.get_shape()) for one in slices.values())
+            kinds = {name: one.get_dtype() for name, one in slices.items() if name in parameters}
+            whole = [name for name, dtype in kinds.items() if dtype[0] in "IU" or dtype == "BOOL"]
+            if whole:
+                raise InputError(
+                    "the weights in a Hugging Face folder are floating-point numbers",
+                    got=f"--model {folder}: {whole[0]} holds numbers of type {kinds[whole[0]]}",
+                    cause="they were quantised, and config.json does not say how",
+                    cure="save the whole model again: model.save_pretrained(folder)",
+                )
     if wanted > held:
         raise InputError(
             "the weights in a Hugging Face folder are those of its model",

@@ -96,10 +96,7 @@ class SearchAudit(Sounding):
         if self.optimum.certificate.outcome[0] == "NO_SEQUENCE":
             return Verdict(f"{search} was right to return nothing: no sequence has a probability above zero")
         if self.is_tied and self.is_tied[0]:
-            return Verdict(
-                f"{search} returned “{answer}”, which ties with “{optimum}” within the noise of {self.noise[0]:.1g}; "
-                + ("no sequence is known to be better" if self._is_proved() else self._open())
-            )
+            return Verdict(f"{search} returned “{answer}”, {self._tie(optimum)}")
         if self.outcome[0] == "optimal":
             return Verdict(f"{search} returned {self.praise()} sequence, “{answer}”")
         if self.outcome[0] == "unresolved":
@@ -108,7 +105,20 @@ class SearchAudit(Sounding):
         where += f" at rank {self.lost_rank[0]}" if self.lost_rank[0] else ""
         keeps = f"; width {self.width[0]} keeps it" if self.width[0] else ""
         praise = self.praise() + (" one" if self.praise() == "a better" else "")
-        return Verdict(f"{search} returned “{answer}”; {praise} is “{optimum}”{where}{keeps}")
+        returned = f"“{answer}”" if self.decoded.hypotheses() else "nothing"
+        return Verdict(f"{search} returned {returned}; {praise} is “{optimum}”{where}{keeps}")
+
+    def _tie(self, optimum: str) -> str:
+        """What is said of an answer that is not the optimum, and as good up to the noise or the given tolerance."""
+        score = self.decoded.hypotheses()[0].score
+        lead = self.optimum.hypotheses()[0].score - score
+        tolerance = self.protocol.settings.get("tolerance", SAME)
+        allowed = max(self.noise[0], tolerance * (1 + abs(score)))
+        rest = "no sequence is known to be better" if self._is_proved() else self._open()
+        if tolerance <= SAME or self.noise[0] >= lead:
+            return f"which ties with “{optimum}” within the noise of {allowed:.1g}; {rest}"
+        rest = "no sequence is better by more" if self._is_proved() else self._open()
+        return f"which is {lead:.3g} behind “{optimum}”, within the tolerance of {allowed:.3g}; {rest}"
 
     def table(self) -> "pd.DataFrame":
         """One row per prompt; scores in nats (or in the units of the score)."""
@@ -224,7 +234,7 @@ def audit(
             widths = [w for w in range(1, max_width + 1) if w != width]
             lost[2, item] = width_for(problem, target, widths[: int(max(0, min(runs - 2, max_width)))], beam)
     return SearchAudit(
-        protocol=Protocol({**settings, "max_calls": max_calls, "max_width": max_width}),
+        protocol=Protocol({**settings, "max_calls": max_calls, "max_width": max_width, "tolerance": tolerance}),
         decoded=decoded,
         optimum=optimum,
         outcome=tuple(found),

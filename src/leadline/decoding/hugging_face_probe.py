@@ -146,8 +146,16 @@ def _difference(runner: Runner, ids: Tensor, mask: Tensor | None) -> float:
         full = torch.stack([tokens[order], last], dim=1)
     hidden = [None] * ROWS if encoded is None else encoded[order].split(1)
     alone = [_whole(runner, row, one, mask is not None) for row, one in zip(full.split(1), hidden, strict=True)]
+    whole = torch.cat(alone)
+    if bool(whole.isnan().any()):
+        raise InputError(
+            "a language model returns logits that are numbers or -inf",
+            got=f"NaN from a {type(runner.base).__name__}",
+            cause="its weights hold NaN, or a sum overflows in float16",
+            cure="load it in float32 and look at its weights",
+        )
     got, _ = runner(last, state)
-    return _relative(got, torch.cat(alone))
+    return _relative(got, whole)
 
 
 @torch.inference_mode()

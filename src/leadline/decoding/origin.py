@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from leadline.decoding.holdings import digest_of, is_filled
+
 
 class Origin(NamedTuple):
     """Marks of a problem; an empty mark is unknown."""
@@ -22,14 +24,16 @@ class Origin(NamedTuple):
     """Of its processors."""
     prompts: str
     """Digest of the start tokens and the state."""
+    held: str
+    """Digest of what the step function and its processors read besides their arguments."""
 
     @property
     def is_known(self) -> bool:
         """True if equal origins mean the same problem."""
-        return bool(self.model and self.masks and self.prompts)
+        return all(self)
 
 
-NOWHERE = Origin("", "", "")
+NOWHERE = Origin("", "", "", "")
 """Of an answer that was read from a file."""
 
 
@@ -40,12 +44,14 @@ def origin(step: Any, state: Any, start: Tensor) -> Origin:
     object's state: two step functions of one model are then the same.
     """
     masks: list[Any] = []
+    settings: list[Any] = []
     while hasattr(type(step), "behind"):
         masks += getattr(step, "processors", ())
+        settings.append(getattr(step, "generation", None))
         step, state = step.behind(state)
     marks = [_mark(one) for one in masks]
     of_masks = "" if "" in marks else ",".join(marks) or "none"
-    return Origin(_mark(step), of_masks, digest([start, state]))
+    return Origin(_mark(step), of_masks, digest([start, state]), digest_of([step, masks, settings]))
 
 
 def digest(state: Any) -> str:
@@ -94,7 +100,7 @@ def _mark(owner: Any) -> str:
 def _weights(owner: Any) -> str:
     """Digest of the identities and versions of the parameters that an object holds; training changes them."""
     cells = getattr(owner, "__closure__", None) or ()
-    inside = [cell.cell_contents for cell in cells if _is_filled(cell)]
+    inside = [cell.cell_contents for cell in cells if is_filled(cell)]
     holders = [owner, *inside, *getattr(owner, "__dict__", {}).values()]
     tensors: list[Tensor] = []
     for holder in holders:
@@ -104,14 +110,6 @@ def _weights(owner: Any) -> str:
             tensors.append(holder)
     versions = [f"{id(tensor)}.{0 if tensor.is_inference() else tensor._version}" for tensor in tensors]
     return hashlib.blake2b(",".join(versions).encode(), digest_size=8).hexdigest()
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018  reading an empty cell is an error
-    except ValueError:
-        return False
-    return True
 
 
 def _name(owner: Any) -> str:

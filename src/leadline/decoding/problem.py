@@ -111,7 +111,7 @@ def ask(step: Step, tokens: Tensor, state: Any) -> tuple[Any, Any]:
     try:
         answer: Any = step(tokens.clone(), state)
     except TypeError:
-        if _takes_two(step):
+        if takes_two(step):
             raise
         raise InputError(
             "a problem's step is a function: step(tokens, state) -> (scores, state)",
@@ -128,8 +128,8 @@ def ask(step: Step, tokens: Tensor, state: Any) -> tuple[Any, Any]:
     return answer[0], answer[1]
 
 
-def _takes_two(step: Any) -> bool:
-    """True if a step function can be called with tokens and a state, so that an error is its own."""
+def takes_two(step: Any) -> bool:
+    """True if a function can be called with two arguments, as step functions and processors are."""
     if not callable(step) or isinstance(step, type):
         return False
     try:
@@ -242,6 +242,14 @@ class Model:
                 got=describe(scores),
                 cause="the time axis was kept, or the state and the scores were swapped",
                 cure="return (scores[:, -1], state)",
+            )
+        if scores.layout is not torch.strided or scores.is_meta:
+            raise InputError(
+                "a step returns scores that hold their numbers one by one",
+                got="scores on the meta device" if scores.is_meta else f"scores of layout {scores.layout}",
+                cure="build the model on a device that computes"
+                if scores.is_meta
+                else "return (scores.to_dense(), state)",
             )
         if scores.shape[0] != rows:
             raise InputError(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from leadline.checks import function, items, shown, whole_numbers
 from leadline.decoding.candidates import MASKED, Reader
-from leadline.decoding.problem import Problem, Step, ask, check_start, refuse_state
+from leadline.decoding.problem import Problem, Step, ask, check_start, refuse_state, takes_two
 from leadline.decoding.settings import LARGEST, EndTokens, end_tokens, normalization
 from leadline.decoding.settings import length as length_of
 from leadline.errors import InputError
@@ -65,6 +65,12 @@ def processor_list(processors: Any) -> tuple[Processor, ...]:
         if not callable(one):
             raise InputError("processors is a sequence of functions", got=f"processors[{i}] = {shown(one)}", cure=cure)
         _refuse_hugging_face(one, f"processors[{i}]")
+        if not takes_two(one):
+            raise InputError(
+                "processors are functions of log-probabilities and tokens: (log_probs (N, M), prefix (N, t))",
+                got=f"processors[{i}] = {shown(one)}, which takes other arguments",
+                cure=cure,
+            )
     return plain
 
 

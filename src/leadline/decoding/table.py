@@ -59,6 +59,15 @@ class Table:
         """The step function; the state is the row of each hypothesis' prefix."""
         if not isinstance(state, Tensor) or state.dtype != torch.int64 or state.shape != tokens.shape:
             refuse_state("Table", state)
+        if ((state < 0) | (state >= len(self.prefixes))).any():
+            refuse_state("Table", state)
+        if ((tokens < 0) | (tokens > self.start)).any():
+            wrong = int(tokens[(tokens < 0) | (tokens > self.start)][0])
+            raise InputError(
+                f"a table knows the tokens 0 to {self.start}, the last being its start",
+                got=f"token {wrong}",
+                cure="search(*table.problem(), ...)",
+            )
         after = self._next[state, tokens]
         if (after < 0).any():
             i = int((after < 0).nonzero()[0])
