@@ -22,8 +22,10 @@ class Dataset:
     """
 
     X: np.ndarray
-    """Features of shape (n, d), finite, float32; float64 where float32 would blur a column, such as a timestamp. An image
-    is flattened in the order (channels, H, W)."""
+    """Features of shape (n, d), finite, float32; float64 where float32 would blur a column, such as a timestamp.
+
+    An image is flattened in the order (channels, H, W).
+    """
     y: np.ndarray | None = None
     """Class indices of shape (n,), int64, or ``None`` where nothing is labelled."""
     name: str = "data"
