@@ -32,7 +32,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Patches, "number", 1500)
 
 
-def study(x=X, y=Y, more: Any = MORE, **settings) -> RepresentationStudy:
+def study(x=X, y: Any = Y, more: Any = MORE, **settings) -> RepresentationStudy:
     return represent(x, y, X_unlabelled=more, **{**QUICK, **settings})
 
 
