@@ -52,11 +52,12 @@ def are_blurred(X: np.ndarray) -> bool:
     if X.ndim != 2 or X.size == 0 or X.dtype.kind not in "iuf" or np.can_cast(X.dtype, np.float32):
         return False
     step = max(1, 2**18 // len(X))
-    for start in range(0, X.shape[1], step):
-        part = X[:, start : start + step].astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
-            moved = np.abs(part - part.astype(np.float32)).max(axis=0)
-        spread = means_and_spreads(part)[1]
-        if ((spread > 0) & (moved > BLUR * spread)).any():
-            return True
-    return False
+    with np.errstate(all="ignore"):  # the rows are not checked yet: they may hold infinities and NaN of any kind
+        return any(_has_blurred_column(X[:, start : start + step]) for start in range(0, X.shape[1], step))
+
+
+def _has_blurred_column(X: np.ndarray) -> bool:
+    wide = X.astype(np.float64)
+    moved = np.abs(wide - wide.astype(np.float32)).max(axis=0)
+    spread = means_and_spreads(wide)[1]
+    return bool(((spread > 0) & (moved > BLUR * spread)).any())
