@@ -1,4 +1,4 @@
-"""What a run writes while it trains: a checkpoint to go on from, and a journal to look at.
+"""The files that a training writes: a checkpoint from which it can resume, and a journal with a line per epoch.
 
 A folder holds ``checkpoint.safetensors`` (weights, optimiser, generator, curves; what run it is, as JSON in the
 header), replaced in one step after each epoch, and ``metrics.jsonl``, a line per epoch. Equal runs leave equal files:
@@ -41,7 +41,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Epoch:
-    """How far the training of a model has come: what the progress callback is told after each epoch."""
+    """The progress of one training; the progress callback receives it after each epoch."""
 
     model: int
     """Number of the model in the population; 0 for a single one."""
@@ -233,7 +233,7 @@ def plain(value: Any) -> Any:
 
 
 def weights_fingerprint(state: Mapping[str, Tensor]) -> str:
-    """Of the weights that a run starts from."""
+    """The fingerprint of the weights that a run starts from."""
     from leadline.data import fingerprint
 
     tensors = [tensor.detach().cpu() for tensor in state.values()]
