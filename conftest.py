@@ -46,5 +46,7 @@ def global_state_is_left_alone():
     assert random.getstate() == before[0], "the test moved Python's global generator"
     for now, then in zip(np.random.get_state(), before[1], strict=True):
         assert np.array_equal(now, then), "the test moved NumPy's global generator"
-    assert torch.get_rng_state().numpy().tobytes() == before[2], "the test moved torch's global generator"
+    assert torch.get_rng_state().numpy().tobytes() == before[2], (
+        "the test moved torch's global generator"
+    )
     assert (torch.get_default_dtype(), torch.get_num_threads()) == modes

@@ -14,14 +14,22 @@ import transformers
 
 from benchmarks.pairs import Row, paired, row
 from leadline import decoding
-from leadline.decoding import beam, work
+from leadline.decoding.search import _beam as beam
+from leadline.decoding.search import _work as work
 
 
 def measure(only: Sequence[str] = ()) -> list[Row]:
     """The rows of some parts, or of all: the work, the median ratio of the pairs (peer / ours, or ours / bare) with its
     times, the bar, met."""
     small = {"layers": 2, "width": 128, "M": 2000, "prompt": 64, "faster": 1.6, "over_bare": 1.20}
-    large = {"layers": 6, "width": 512, "M": 32_000, "prompt": 400, "faster": 1.3, "over_bare": 1.08}
+    large = {
+        "layers": 6,
+        "width": 512,
+        "M": 32_000,
+        "prompt": 400,
+        "faster": 1.3,
+        "over_bare": 1.08,
+    }
     parts: dict[str, Callable[[], list[Row]]] = {
         "small": lambda: against_generate("GPT-2-like 2x128", 31, **small),
         "large": lambda: against_generate("GPT-2-like 6x512", 3, **large),
@@ -42,7 +50,15 @@ def gpt2(layers: int, width: int, M: int, positions: int) -> Any:
 
 
 def against_generate(
-    name: str, rounds: int, *, layers: int, width: int, M: int, prompt: int, faster: float, over_bare: float
+    name: str,
+    rounds: int,
+    *,
+    layers: int,
+    width: int,
+    M: int,
+    prompt: int,
+    faster: float,
+    over_bare: float,
 ) -> list[Row]:
     """Identical tokens in float64; in float32, our time, ``generate``'s, and the forward passes alone.
 
@@ -55,7 +71,9 @@ def against_generate(
     score = decoding.LengthNormalized(1.0)
 
     def ours() -> decoding.Decoded:
-        return decoding.beam_search(*decoding.huggingface(model, ids), width=k, max_length=T, score=score)
+        return decoding.beam_search(
+            *decoding.huggingface(model, ids), width=k, max_length=T, score=score
+        )
 
     def theirs() -> torch.Tensor:
         with warnings.catch_warnings():
@@ -103,7 +121,9 @@ def against_generate(
     ]  # fmt: skip
 
 
-def told(problem: decoding.Problem, **settings: Any) -> tuple[list[torch.Tensor], list[list[int] | None]]:
+def told(
+    problem: decoding.Problem, **settings: Any
+) -> tuple[list[torch.Tensor], list[list[int] | None]]:
     """The tokens of every step of a beam search, and the rows that it moved afterwards, if it did."""
     words: list[torch.Tensor] = []
     moves: list[list[int] | None] = []
@@ -135,7 +155,11 @@ def recurrent(rounds: int) -> list[Row]:
     H, M, k, B, T = 256, 10_000, 5, 8, 50
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        cell, head, embedding = torch.nn.GRUCell(H, H), torch.nn.Linear(H, M), torch.nn.Embedding(M, H)
+        cell, head, embedding = (
+            torch.nn.GRUCell(H, H),
+            torch.nn.Linear(H, M),
+            torch.nn.Embedding(M, H),
+        )
 
     def step(tokens: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         h = cell(embedding(tokens), h)
@@ -173,7 +197,9 @@ class Hashed:
     def __init__(self, seed: int, scale: float):
         self.seed, self.scale = seed, scale
 
-    def __call__(self, tokens: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(
+        self, tokens: torch.Tensor, state: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         h = (state * 1_000_003 + tokens + 17) % (2**31 - 1)
         x = (h.unsqueeze(1) + self.seed) * 7919 + torch.arange(4) * 104_729
         x = (x ^ (x >> 7)) * 48_271 % (2**31 - 1)
@@ -185,7 +211,9 @@ def exact(T: int = 12, batch: int = 64) -> list[Row]:
     """Expansions of exact search beside the prefixes that score above the optimum (all must be expanded)."""
     rows = []
     for seed, scale in ((0, 2.0), (1, 1.0), (2, 3.0)):
-        problem = decoding.Problem(Hashed(seed, scale), torch.zeros(1, dtype=torch.int64), torch.tensor([0]))
+        problem = decoding.Problem(
+            Hashed(seed, scale), torch.zeros(1, dtype=torch.int64), torch.tensor([0])
+        )
         found = decoding.exact_search(*problem, max_length=T, batch=batch)
         above, best = brute_force(problem, T, float(found.log_prob[0, 0]))
         same = abs(best - float(found.log_prob[0, 0])) < 1e-9

@@ -23,7 +23,10 @@ def measure() -> list[Row]:
     for seed, role in zip(SEEDS, roles, strict=True):
         rows = np.union1d(role.pretrain_train, role.pretrain_validation)
         encoders.append(AutoencoderTransformer(kind="denoising", seed=seed).fit(digits.X[rows]))
-    sources = {"denoising": encoders, "raw, unit length": [_Directions(digits.X[r.pretrain_train]) for r in roles]}
+    sources = {
+        "denoising": encoders,
+        "raw, unit length": [_Directions(digits.X[r.pretrain_train]) for r in roles],
+    }
     study = label_efficiency(
         sources, digits.X, digits.y, roles=roles, labels=[FEW, MANY], seeds=SEEDS, baselines=["raw"]
     )

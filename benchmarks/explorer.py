@@ -13,7 +13,12 @@ from playwright.sync_api import Page, sync_playwright
 Row = dict[str, Any]
 
 KEYS, DRAGS, RUSH = 50, 50, 60
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 
 WATCH = """() => {
   // From the browser's own event until every figure in sight is drawn anew, the address, which the page sets last,

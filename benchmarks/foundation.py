@@ -28,7 +28,9 @@ def _seconds(command: list[str], runs: int = 9) -> float:
 def _start_up() -> list[dict]:
     python = [sys.executable, "-c"]
     loaded = f"import sys, leadline; print([name for name in {HEAVY} if name in sys.modules])"
-    heavy = subprocess.run([*python, loaded], check=True, capture_output=True, text=True).stdout.strip()
+    heavy = subprocess.run(
+        [*python, loaded], check=True, capture_output=True, text=True
+    ).stdout.strip()
     bare, leadline = _seconds([*python, "pass"]), _seconds([*python, "import leadline"])
     help_time = _seconds([sys.executable, "-m", "leadline", "--help"])
     return [

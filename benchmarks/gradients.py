@@ -13,14 +13,22 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.pairs import Row, paired, row
-from leadline import recurrent
+from leadline import gradients, recurrent
 
 ROWS: dict[str, Callable[[int], list[Row]]] = {
     "one": lambda rounds: influence("tanh RNN, T=256, H=64, B=1", nn.RNN, 64, 1, rounds, faster=50),
     "batch": lambda rounds: influence(
-        "tanh RNN, T=256, H=128, B=32", nn.RNN, 128, 32, max(3, rounds // 2), faster=11, over_bare=1.35
+        "tanh RNN, T=256, H=128, B=32",
+        nn.RNN,
+        128,
+        32,
+        max(3, rounds // 2),
+        faster=11,
+        over_bare=1.35,
     ),
-    "lstm": lambda rounds: influence("LSTM, T=256, H=128, B=8", nn.LSTM, 128, 8, max(3, rounds // 2), faster=20),
+    "lstm": lambda rounds: influence(
+        "LSTM, T=256, H=128, B=8", nn.LSTM, 128, 8, max(3, rounds // 2), faster=20
+    ),
     "totals": lambda rounds: [totals(rounds)],
     "memory": lambda rounds: [memory()],
 }
@@ -59,7 +67,9 @@ class Model(nn.Module):
         return found
 
 
-def _scan(driven: tuple[Tensor, ...], cell: Callable[[Tensor, Tensor], Tensor], h: Tensor) -> list[Tensor]:
+def _scan(
+    driven: tuple[Tensor, ...], cell: Callable[[Tensor, Tensor], Tensor], h: Tensor
+) -> list[Tensor]:
     found = []
     for a in driven:
         h = cell(a, h)
@@ -67,7 +77,9 @@ def _scan(driven: tuple[Tensor, ...], cell: Callable[[Tensor, Tensor], Tensor], 
     return found
 
 
-def _model(kind: type[nn.RNN] | type[nn.LSTM], hidden: int, batch: int, time: int) -> tuple[Model, Tensor, Tensor]:
+def _model(
+    kind: type[nn.RNN] | type[nn.LSTM], hidden: int, batch: int, time: int
+) -> tuple[Model, Tensor, Tensor]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Model(kind, hidden), torch.randn(batch, time, 8), torch.randn(batch, time, 1)
@@ -86,10 +98,12 @@ def influence(
 ) -> list[Row]:
     """The whole matrix, against one call of autograd for each loss term, and against its matrix products alone."""
     model, x, y = _model(kind, hidden, batch, time)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         terms = recurrent.mse(model(x), y, per_step=True)
     states = model.states(x)
-    unrolled = torch.stack([(model.head(h) - y[:, t]).square().mean() / time for t, h in enumerate(states)])
+    unrolled = torch.stack(
+        [(model.head(h) - y[:, t]).square().mean() / time for t, h in enumerate(states)]
+    )
 
     def ours() -> Tensor:
         return torch.from_numpy(tape.influence(terms).layers[0].norms)
@@ -112,12 +126,24 @@ def influence(
     assert torch.allclose(ours().float(), autograd(), rtol=1e-2, atol=1e-12), "the two do not agree"
     mine, theirs = paired(ours, autograd, rounds=rounds)
     rows = [
-        row(f"influence matrix, {name}: faster than T calls of autograd", mine, theirs, faster, peer_over_ours=True)
+        row(
+            f"influence matrix, {name}: faster than T calls of autograd",
+            mine,
+            theirs,
+            faster,
+            peer_over_ours=True,
+        )
     ]
     if over_bare is not None:
         mine, products = paired(ours, bare, rounds=3 * rounds)
         rows.append(
-            row(f"influence matrix, {name}: over bare products", mine, products, over_bare, peer_over_ours=False)
+            row(
+                f"influence matrix, {name}: over bare products",
+                mine,
+                products,
+                over_bare,
+                peer_over_ours=False,
+            )
         )
     return rows
 
@@ -127,7 +153,7 @@ def totals(rounds: int, time: int = 1000, hidden: int = 128) -> Row:
     model, x, y = _model(nn.RNN, hidden, 1, time)
 
     def ours() -> Tensor:
-        with recurrent.trace(model) as tape:
+        with gradients.trace(model) as tape:
             loss = (model(x) - y).square().mean()
         return torch.from_numpy(tape.gradient_flow(loss).layers[0].total[0])
 
@@ -163,7 +189,7 @@ def peak(time: int = 2000) -> float:
 
     def once(time: int) -> None:
         model, x, y = _model(nn.RNN, 64, 8, time)
-        with recurrent.trace(model) as tape:
+        with gradients.trace(model) as tape:
             terms = recurrent.mse(model(x), y, per_step=True)
         tape.influence(terms)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from leadline import recurrent
+from leadline import gradients
 
 Row = dict[str, Any]
 
@@ -35,8 +35,8 @@ def measure(rounds: int = 40) -> list[Row]:
     draw = torch.Generator().manual_seed(1)
     x, y = (torch.randn(32, 100, n, generator=draw) for n in (16, 1))
     optimizer = torch.optim.Adam(model.parameters())
-    looking = recurrent.GradientMonitor(model, every=1, max_norm=1.0, write=lambda *_: None)
-    waiting = recurrent.GradientMonitor(model, every=10**9, max_norm=1.0, write=lambda *_: None)
+    looking = gradients.GradientMonitor(model, every=1, max_norm=1.0, write=lambda *_: None)
+    waiting = gradients.GradientMonitor(model, every=10**9, max_norm=1.0, write=lambda *_: None)
 
     def passes() -> None:
         (model(x) - y).square().mean().backward()

@@ -22,11 +22,20 @@ def paired(ours: Callable[[], Any], *peers: Callable[[], Any], rounds: int) -> l
     return seconds
 
 
-def row(name: str, ours: list[float], peer: list[float], bar: float, *, peer_over_ours: bool) -> Row:
+def row(
+    name: str, ours: list[float], peer: list[float], bar: float, *, peer_over_ours: bool
+) -> Row:
     """The median of the pairs' ratios against its bar."""
     pairs = zip(peer, ours, strict=True) if peer_over_ours else zip(ours, peer, strict=True)
     ratio = statistics.median(a / b for a, b in pairs)
     met = ratio >= bar if peer_over_ours else ratio <= bar
     relation = "at least" if peer_over_ours else "at most"
-    times = f"{1e3 * statistics.median(ours):.3g} ms, the other {1e3 * statistics.median(peer):.3g} ms"
-    return {"work": name, "measured": f"{ratio:.2f} ({times})", "bar": f"{relation} {bar}", "met": met}
+    times = (
+        f"{1e3 * statistics.median(ours):.3g} ms, the other {1e3 * statistics.median(peer):.3g} ms"
+    )
+    return {
+        "work": name,
+        "measured": f"{ratio:.2f} ({times})",
+        "bar": f"{relation} {bar}",
+        "met": met,
+    }

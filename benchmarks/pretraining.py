@@ -25,13 +25,16 @@ def measure(rounds: int = 7) -> list[Row]:
     """Two rows: eight seeds at once by the model, and one alone."""
     X = data.digits().X
     many, one, peer = (
-        at_its_best(work) for work in (lambda: ours(X, range(MEMBERS)), lambda: ours(X, [0]), lambda: loop(X, 0))
+        at_its_best(work)
+        for work in (lambda: ours(X, range(MEMBERS)), lambda: ours(X, [0]), lambda: loop(X, 0))
     )
     all_of_many, alone, theirs = paired(many, one, peer, rounds=rounds)
     each = [seconds / MEMBERS for seconds in all_of_many]
     work = f"64-{'-'.join(map(str, HIDDEN))}-128-64 on the digits, {EPOCHS} epochs of batch {BATCH}"
     return [
-        row(f"{work}: {MEMBERS} seeds at once, time per model", each, theirs, 5, peer_over_ours=True),
+        row(
+            f"{work}: {MEMBERS} seeds at once, time per model", each, theirs, 5, peer_over_ours=True
+        ),
         row(f"{work}: one model", alone, theirs, 1.5, peer_over_ours=True),
     ]
 

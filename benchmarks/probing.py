@@ -31,7 +31,11 @@ def measure(rounds: int = 3) -> list[Row]:
         return float(np.mean(right))
 
     def theirs() -> float:
-        right = [_one_by_one(X, digits.labels, rows[:labels], *test) for labels in LABELS for rows in order]
+        right = [
+            _one_by_one(X, digits.labels, rows[:labels], *test)
+            for labels in LABELS
+            for rows in order
+        ]
         return float(np.mean(right))
 
     mine, peer = paired(ours, theirs, rounds=rounds)
@@ -48,7 +52,9 @@ def measure(rounds: int = 3) -> list[Row]:
     ]
 
 
-def _together(X: np.ndarray, y: np.ndarray, rows: np.ndarray, X_test: np.ndarray, y_test: np.ndarray) -> np.ndarray:
+def _together(
+    X: np.ndarray, y: np.ndarray, rows: np.ndarray, X_test: np.ndarray, y_test: np.ndarray
+) -> np.ndarray:
     """Accuracy of every subset and strength, (subsets, strengths)."""
     strengths = torch.tensor(STRENGTHS).expand(len(rows), -1)
     Z, labels = torch.from_numpy(X[rows]), torch.from_numpy(y[rows])
@@ -57,11 +63,16 @@ def _together(X: np.ndarray, y: np.ndarray, rows: np.ndarray, X_test: np.ndarray
     return (scores.argmax(3).numpy() == y_test).mean(2)
 
 
-def _one_by_one(X: np.ndarray, y: np.ndarray, rows: np.ndarray, X_test: np.ndarray, y_test: np.ndarray) -> list[float]:
+def _one_by_one(
+    X: np.ndarray, y: np.ndarray, rows: np.ndarray, X_test: np.ndarray, y_test: np.ndarray
+) -> list[float]:
     return [
         float(
             (
-                LogisticRegression(C=C, tol=TOLERANCE, max_iter=1000).fit(X[rows], y[rows]).predict(X_test) == y_test
+                LogisticRegression(C=C, tol=TOLERANCE, max_iter=1000)
+                .fit(X[rows], y[rows])
+                .predict(X_test)
+                == y_test
             ).mean()
         )
         for C in STRENGTHS

@@ -10,13 +10,18 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ROOMS = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in {"run", "__init__", "pairs"})
+ROOMS = sorted(
+    path.stem for path in HERE.glob("*.py") if path.stem not in {"run", "__init__", "pairs"}
+)
 
 
 def main(names: list[str]) -> int:
     unknown = set(names) - set(ROOMS)
     if unknown:
-        print(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(ROOMS)}", file=sys.stderr)
+        print(
+            f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(ROOMS)}",
+            file=sys.stderr,
+        )
         return 2
     sections = {}
     for name in names or ROOMS:
@@ -48,7 +53,11 @@ def _processor() -> str:
     import os
 
     info = Path("/proc/cpuinfo")
-    names = {line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")}
+    names = {
+        line.split(":")[1].strip()
+        for line in info.read_text().splitlines()
+        if line.startswith("model name")
+    }
     return f"{os.cpu_count()} cores of {', '.join(sorted(names)) or platform.processor()}"
 
 

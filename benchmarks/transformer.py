@@ -15,7 +15,7 @@ import torch
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from leadline.autoencoders import MaskedPatchTransformer
-from leadline.autoencoders.single import Single
+from leadline.autoencoders.training._single import Single
 
 Row = dict[str, Any]
 
@@ -36,7 +36,9 @@ def measure(rounds: int = 21) -> list[Row]:
     quarter, whole, theirs = map(list, zip(*turns[1:], strict=True))
     return [
         row("75 % masked, against the same transformer fed all tokens", quarter, whole, 2.7),
-        row("against ViTMAEForPreTraining, equal configuration and optimiser", quarter, theirs, 1.2),
+        row(
+            "against ViTMAEForPreTraining, equal configuration and optimiser", quarter, theirs, 1.2
+        ),
     ]
 
 
@@ -95,7 +97,9 @@ def vit_mae(images: torch.Tensor) -> Callable[[], None]:
 
     def step() -> None:
         optimizer.zero_grad()
-        model(pixels, noise=torch.rand(BATCH, sizes.grid.num_patches, generator=draw)).loss.backward()
+        model(
+            pixels, noise=torch.rand(BATCH, sizes.grid.num_patches, generator=draw)
+        ).loss.backward()
         optimizer.step()
 
     return step

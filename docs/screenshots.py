@@ -6,7 +6,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from leadline.explore import open_rooms
-from leadline.explore.server import Server
+from leadline.explore.server._server import Server
 
 PICTURES = {
     "explorer-gradients": ("gradients?start=nilpotent&time=30", {"color_scheme": "light"}),
@@ -25,13 +25,19 @@ def main() -> None:
     server = Server(open_rooms(), port=0).start()
     with sync_playwright() as playwright:
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
         for name, (at, options) in PICTURES.items():
-            page = browser.new_context(viewport={"width": 1280, "height": 900}, **options).new_page()
+            page = browser.new_context(
+                viewport={"width": 1280, "height": 900}, **options
+            ).new_page()
             page.goto(server.url(at))
             page.locator(".js-plotly-plot .main-svg").first.wait_for()
             page.locator(".words:not(:empty)").first.wait_for()
-            page.locator("[id$=-code]:not(:empty)").first.wait_for(state="attached")  # an answer's last line
+            page.locator("[id$=-code]:not(:empty)").first.wait_for(
+                state="attached"
+            )  # an answer's last line
             page.wait_for_timeout(500)
             page.screenshot(path=Path(__file__).parent / "guide" / f"{name}.png")
         browser.close()

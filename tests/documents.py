@@ -45,7 +45,9 @@ class ConsoleParser(CodeBlockParser):
         run_console(example.parsed, folder)
 
 
-def run_python(source: str, namespace: dict[str, Any], *, file: str = "<example>", first_line: int = 0) -> None:
+def run_python(
+    source: str, namespace: dict[str, Any], *, file: str = "<example>", first_line: int = 0
+) -> None:
     """Run a block, and compare what each ``print`` prints with the comment that shows it.
 
     Raises:
@@ -100,7 +102,13 @@ def run_console(source: str, folder: Path) -> None:
     """
     for command, expected in commands(source):
         done = subprocess.run(
-            command, shell=True, cwd=folder, env=environment(), capture_output=True, text=True, encoding="utf-8"
+            command,
+            shell=True,
+            cwd=folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
         )
         assert done.returncode == 0, f"{PROMPT}{command}\n{done.stdout}{done.stderr}"
         if expected:

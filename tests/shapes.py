@@ -12,7 +12,9 @@ from jaxtyping import AbstractArray
 
 def check(function: Any) -> Any:
     annotations = getattr(function, "__annotations__", {})
-    shaped = {name: annotation for name, annotation in annotations.items() if _states_a_shape(annotation)}
+    shaped = {
+        name: annotation for name, annotation in annotations.items() if _states_a_shape(annotation)
+    }
     if not shaped:
         return function
     function.__annotations__ = shaped
@@ -25,5 +27,7 @@ def check(function: Any) -> Any:
 def _states_a_shape(annotation: Any) -> bool:
     if get_origin(annotation) in (Union, UnionType):
         members = get_args(annotation)
-        return all(isinstance(member, type) for member in members) and any(map(_states_a_shape, members))
+        return all(isinstance(member, type) for member in members) and any(
+            map(_states_a_shape, members)
+        )
     return isinstance(annotation, type) and issubclass(annotation, AbstractArray)

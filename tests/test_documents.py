@@ -49,7 +49,9 @@ def test_statements_share_their_namespace_and_keep_their_lines():
 
 
 def test_comments_belong_to_the_print_before_them():
-    assert shown_output("x = 1  # no\nprint(x)  # one\n# two\ny = 2\nprint(\n    y)\n# three\n") == {
+    assert shown_output(
+        "x = 1  # no\nprint(x)  # one\n# two\ny = 2\nprint(\n    y)\n# three\n"
+    ) == {
         2: "one\ntwo",
         5: "three",
     }

@@ -6,7 +6,9 @@ from leadline.errors import InputError, context, describe, nearest
 
 
 def test_message_names_rule_value_cause_and_cure():
-    error = InputError("ratio must lie in [0, 1)", got="ratio = 1.0", cause="all is hidden", cure="use 0.75")
+    error = InputError(
+        "ratio must lie in [0, 1)", got="ratio = 1.0", cause="all is hidden", cure="use 0.75"
+    )
     assert str(error).splitlines() == [
         "ratio must lie in [0, 1)",
         "  got:   ratio = 1.0",
@@ -17,11 +19,18 @@ def test_message_names_rule_value_cause_and_cure():
 
 
 def test_context_is_added_from_the_inside_out_and_survives_pickling():
-    with pytest.raises(InputError) as caught, context("in statement ae.f"), context("while reading a.csv"):
+    with (
+        pytest.raises(InputError) as caught,
+        context("in statement ae.f"),
+        context("while reading a.csv"),
+    ):
         raise InputError("rows must be finite", got="X[3, 4] = nan")
     home = pickle.loads(pickle.dumps(caught.value))
     assert describe(home) == describe(caught.value)
-    assert describe(home).splitlines()[-2:] == ["  where: while reading a.csv", "  where: in statement ae.f"]
+    assert describe(home).splitlines()[-2:] == [
+        "  where: while reading a.csv",
+        "  where: in statement ae.f",
+    ]
     assert home.got == "X[3, 4] = nan"
 
 

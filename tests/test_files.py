@@ -16,7 +16,11 @@ from leadline.storage._locks import short_digest
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_a_symbolic_link_stays_one_and_its_file_is_replaced(tmp_path: Path):
@@ -70,7 +74,10 @@ def test_a_second_process_is_refused_and_told_which_process_writes(tmp_path: Pat
     try:
         assert ready.wait(60)
         for lock in (lock_folder(tmp_path), lock_file(tmp_path / "x")):
-            with pytest.raises(SaveError, match=rf"is being written by process {other.pid}\b"), lock:
+            with (
+                pytest.raises(SaveError, match=rf"is being written by process {other.pid}\b"),
+                lock,
+            ):
                 pass
     finally:
         done.set()
@@ -81,11 +88,17 @@ def test_a_second_process_is_refused_and_told_which_process_writes(tmp_path: Pat
 
 
 def test_a_lock_that_this_process_holds_is_refused_in_words(tmp_path: Path):
-    with lock_folder(tmp_path), pytest.raises(SaveError, match="this process"), lock_folder(tmp_path):
+    with (
+        lock_folder(tmp_path),
+        pytest.raises(SaveError, match="this process"),
+        lock_folder(tmp_path),
+    ):
         pass
 
 
-@pytest.mark.parametrize("name", ["arrays-backup.safetensors", "arrays-0123456789abcdef.safetensors", "notes.txt"])
+@pytest.mark.parametrize(
+    "name", ["arrays-backup.safetensors", "arrays-0123456789abcdef.safetensors", "notes.txt"]
+)
 def test_a_saved_sounding_leaves_files_of_others_alone(tmp_path: Path, name):
     (tmp_path / name).write_bytes(b"mine")
     for value in (0.0, 1.0):
@@ -94,7 +107,9 @@ def test_a_saved_sounding_leaves_files_of_others_alone(tmp_path: Path, name):
     assert len(content_of(tmp_path)) == 3
 
 
-@pytest.mark.parametrize("content", [b"mine", b'{"mine": 1}', b'{"schema": "mine", "record": {"a": 1}}', b"[]", b""])
+@pytest.mark.parametrize(
+    "content", [b"mine", b'{"mine": 1}', b'{"schema": "mine", "record": {"a": 1}}', b"[]", b""]
+)
 def test_a_sounding_does_not_replace_a_document_of_others(tmp_path: Path, content):
     (tmp_path / "sounding.json").write_bytes(content)
     with pytest.raises(SaveError, match="was not written by Leadline"):
@@ -130,7 +145,9 @@ def _save_often(folder: str, value: float) -> None:
 def test_two_savers_and_a_reader_never_meet_a_mixture(tmp_path: Path):
     storage.save(Protocol({"a": np.zeros(3)}), tmp_path)
     context = multiprocessing.get_context("fork")
-    writers = [context.Process(target=_save_often, args=(str(tmp_path), start)) for start in (100.0, 200.0)]
+    writers = [
+        context.Process(target=_save_often, args=(str(tmp_path), start)) for start in (100.0, 200.0)
+    ]
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):
@@ -174,7 +191,9 @@ def test_an_output_folder_refuses_files_of_others(tmp_path: Path, damage):
     assert content_of(tmp_path) == before
 
 
-@pytest.mark.parametrize("content", ["{}", "mine", '{"program": "other", "files": {}}', '{"files": []}'])
+@pytest.mark.parametrize(
+    "content", ["{}", "mine", '{"program": "other", "files": {}}', '{"files": []}']
+)
 def test_a_manifest_of_others_is_refused_and_kept(tmp_path: Path, content):
     (tmp_path / ".leadline.json").write_text(content)
     with pytest.raises(SaveError, match="was not written by Leadline"), output_folder(tmp_path):
@@ -186,7 +205,10 @@ def test_a_manifest_with_strange_entries_counts_for_nothing(tmp_path: Path):
     (tmp_path / "x").write_text("mine")
     manifest = {"schema": 1, "program": "leadline", "files": {"x": "text", "y": [3], "z": None}}
     (tmp_path / ".leadline.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match="only the files that it wrote itself"), output_folder(tmp_path, files=["x"]):
+    with (
+        pytest.raises(InputError, match="only the files that it wrote itself"),
+        output_folder(tmp_path, files=["x"]),
+    ):
         pass
 
 
@@ -257,7 +279,11 @@ def test_a_forked_child_that_leaves_the_block_keeps_its_parents_file(tmp_path: P
 
 def test_a_link_and_its_file_have_the_same_lock(tmp_path: Path):
     (tmp_path / "link").symlink_to("x")
-    with lock_file(tmp_path / "x"), pytest.raises(SaveError, match="this process"), lock_file(tmp_path / "link"):
+    with (
+        lock_file(tmp_path / "x"),
+        pytest.raises(SaveError, match="this process"),
+        lock_file(tmp_path / "link"),
+    ):
         pass
 
 
@@ -347,9 +373,13 @@ def test_a_link_at_a_hidden_name_does_not_lead_to_files_of_others(tmp_path: Path
             out.produce("made", lambda path: path.write_text("new"))
         storage.save(Protocol({"a": np.zeros(3)}), folder)
 
-    hidden = {f".leadline-{short_digest(name)}.{end}" for name in ("page", "made", "arrays.safetensors")}
+    hidden = {
+        f".leadline-{short_digest(name)}.{end}" for name in ("page", "made", "arrays.safetensors")
+    }
     storage.save(Protocol({"a": np.zeros(3)}), tmp_path / "other")
-    names = hidden if end != "arrays" else {path.name for path in (tmp_path / "other").glob("arrays-*")}
+    names = (
+        hidden if end != "arrays" else {path.name for path in (tmp_path / "other").glob("arrays-*")}
+    )
     (tmp_path / "out").mkdir()
     for name in names:
         if link == "symbolic":
@@ -362,7 +392,9 @@ def test_a_link_at_a_hidden_name_does_not_lead_to_files_of_others(tmp_path: Path
     assert storage.load(tmp_path / "out", Protocol).settings["a"].tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("entry", ['"\\ud800": ["x"]', '"p": ["\\ud800"]', '"p": [1e999, [[[]]], {}]', '"../p": ["x"]'])
+@pytest.mark.parametrize(
+    "entry", ['"\\ud800": ["x"]', '"p": ["\\ud800"]', '"p": [1e999, [[[]]], {}]', '"../p": ["x"]']
+)
 def test_strange_entries_of_a_manifest_do_no_harm(tmp_path: Path, entry):
     (tmp_path / ".leadline.json").write_text(f'{{"program": "leadline", "files": {{{entry}}}}}')
     with output_folder(tmp_path, files=["page"]) as out:
@@ -370,14 +402,20 @@ def test_strange_entries_of_a_manifest_do_no_harm(tmp_path: Path, entry):
     assert sorted(content_of(tmp_path)) == [".leadline.json", "page"]
 
 
-def test_a_file_system_without_locks_is_written_under_a_file_that_is_the_lock(tmp_path: Path, monkeypatch):
+def test_a_file_system_without_locks_is_written_under_a_file_that_is_the_lock(
+    tmp_path: Path, monkeypatch
+):
     import fcntl
 
     def missing(*_: object) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", missing)
-    with lock_folder(tmp_path), pytest.raises(SaveError, match="is being written"), lock_folder(tmp_path):
+    with (
+        lock_folder(tmp_path),
+        pytest.raises(SaveError, match="is being written"),
+        lock_folder(tmp_path),
+    ):
         pass
     storage.write(tmp_path / "x", "new")
     assert content_of(tmp_path) == {"x": b"new"}

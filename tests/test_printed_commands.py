@@ -50,7 +50,9 @@ def texts_of(path: Path) -> tuple[str, ...]:
 
 def _strings(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.JoinedStr):
-        yield "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
+        yield "".join(
+            str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values
+        )
         return
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
@@ -78,7 +80,9 @@ def arguments(text: str) -> list[str]:
     for word in rest:
         word = word.rstrip(".,:;)") if not word.startswith("-") else word.rstrip(".,;)")
         follows_option = words[-1].startswith("-") and "=" not in words[-1]
-        is_argument = word.startswith("-") or word.isupper() or re.search(r"[./:]\w", word) is not None
+        is_argument = (
+            word.startswith("-") or word.isupper() or re.search(r"[./:]\w", word) is not None
+        )
         if not is_argument and not follows_option:
             break
         words.append(word)
@@ -103,7 +107,11 @@ def check_command(command: str) -> None:
 def options_of(verb: str) -> frozenset[str]:
     """All option names of a verb, ``--help`` included."""
     arguments = app[verb].assemble_argument_collection()
-    return frozenset(name for argument in arguments for name in argument.names) | {"--help", "-h", "--version"}
+    return frozenset(name for argument in arguments for name in argument.names) | {
+        "--help",
+        "-h",
+        "--version",
+    }
 
 
 ALL = {str(path.relative_to(ROOT)): path for path in (*SOURCES, *TEMPLATES, *DOCUMENTS)}
@@ -111,9 +119,13 @@ WITH_COMMANDS = [name for name, path in ALL.items() if printed_commands(path)]
 
 
 def test_the_commands_are_found():
-    assert {"README.md", "docs/guide/gradients.md", "src/leadline/cli/factory.py"} <= set(WITH_COMMANDS)
+    assert {"README.md", "docs/guide/gradients.md", "src/leadline/cli/factory.py"} <= set(
+        WITH_COMMANDS
+    )
     assert "gradients X:X" in printed_commands(ROOT / "src/leadline/cli/factory.py")
-    assert "represent" in printed_commands(ROOT / "src/leadline/explore/uploads.py"), "prose is no argument"
+    assert "represent" in printed_commands(ROOT / "src/leadline/explore/uploads.py"), (
+        "prose is no argument"
+    )
     assert "worksheet --only beam --out report" in printed_commands(ROOT / "README.md")
 
 
@@ -151,7 +163,17 @@ def test_every_named_option_exists(name):
             assert option in known, f"{name} names {option}"
 
 
-MODULES = ("leadline", "decoding", "recurrent", "autoencoders", "data", "probing", "worksheet", "report", "storage")
+MODULES = (
+    "leadline",
+    "decoding",
+    "recurrent",
+    "autoencoders",
+    "data",
+    "probing",
+    "worksheet",
+    "report",
+    "storage",
+)
 CALL = re.compile(rf"(?<![\w./])((?:{'|'.join(MODULES)})(?:\.\w+)+)(\(?)")
 REFERENCE = re.compile(r":(?:func|class|meth|mod|data|attr):`~?([\w.]+)`")
 
@@ -181,9 +203,13 @@ def code_in(text: str) -> Iterator[str]:
 @pytest.mark.parametrize("name", [*map(str, ALL)])
 def test_every_named_function_exists(name):
     for text in texts_of(ALL[name]):
-        references = [reference for reference in REFERENCE.findall(text) if reference.startswith("leadline.")]
+        references = [
+            reference for reference in REFERENCE.findall(text) if reference.startswith("leadline.")
+        ]
         calls = [match[1] for code in code_in(text) for match in CALL.finditer(code) if match[2]]
-        calls = [call for call in calls if "X" not in call.split(".")]  # filled in when it is printed
+        calls = [
+            call for call in calls if "X" not in call.split(".")
+        ]  # filled in when it is printed
         for dotted in (*references, *calls):
             try:
                 resolve(dotted)
@@ -193,7 +219,9 @@ def test_every_named_function_exists(name):
 
 @pytest.mark.parametrize("name", [*map(str, ALL)])
 def test_every_named_extra_can_be_installed(name):
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
+        "optional-dependencies"
+    ]
     for text in texts_of(ALL[name]):
         for extra in re.findall(r"leadline\[(\w+)\]", text):
             assert extra in extras, f"{name} names leadline[{extra}]"

@@ -27,13 +27,20 @@ def test_comparisons_are_three_valued_and_consistent(estimate, down, up, thresho
 
 @pytest.mark.parametrize(
     ("interval", "verdict"),
-    [(Interval(0, -0.04, 0.04), True), (Interval(0, -0.06, 0.04), None), (Interval(1, 0.5, 1.5), False)],
+    [
+        (Interval(0, -0.04, 0.04), True),
+        (Interval(0, -0.06, 0.04), None),
+        (Interval(1, 0.5, 1.5), False),
+    ],
 )
 def test_equivalence_is_inside_the_margin(interval, verdict):
     assert interval.within(-0.05, 0.05) is verdict
 
 
-@given(st.floats(-1e6, 1e6), st.sampled_from([".0f", ".1f", "+.1f", "+.2f", ".3g", "g", ".0%", "+.1e", "8.1f"]))
+@given(
+    st.floats(-1e6, 1e6),
+    st.sampled_from([".0f", ".1f", "+.1f", "+.2f", ".3g", "g", ".0%", "+.1e", "8.1f"]),
+)
 def test_a_number_that_rounds_to_zero_has_no_sign(value, spec):
     text = decimals(value, spec)
     number = float(text.strip().removesuffix("%").strip())
@@ -49,7 +56,11 @@ def test_intervals_print_no_negative_zero():
 
 
 def test_infinite_numbers_keep_their_sign():
-    assert [decimals(value, ".1f") for value in (-float("inf"), float("inf"), float("nan"))] == ["-inf", "inf", "nan"]
+    assert [decimals(value, ".1f") for value in (-float("inf"), float("inf"), float("nan"))] == [
+        "-inf",
+        "inf",
+        "nan",
+    ]
 
 
 def test_a_notebook_shows_the_verdict_and_a_figure_that_stays_on_this_machine():

@@ -21,7 +21,10 @@ from leadline.statistics import (
 finite = st.floats(-1e3, 1e3).map(lambda v: round(v, 6))
 
 
-@given(npst.arrays(float, st.integers(3, 30), elements=finite), st.sampled_from([0.8, 0.95, SIMULTANEOUS_LEVEL]))
+@given(
+    npst.arrays(float, st.integers(3, 30), elements=finite),
+    st.sampled_from([0.8, 0.95, SIMULTANEOUS_LEVEL]),
+)
 def test_interval_is_scipys(values, level):
     ours = paired_interval(values, level)
     if values.std() == 0:
@@ -47,7 +50,10 @@ def test_nested_interval_covers_as_it_says(between, within):
 def test_simultaneous_intervals_cover_together():
     rng = np.random.default_rng(21)
     draws = rng.standard_normal((1500, 20, 12))
-    together = [all(i.low <= 0 <= i.high for i in (paired_interval(d, SIMULTANEOUS_LEVEL) for d in e)) for e in draws]
+    together = [
+        all(i.low <= 0 <= i.high for i in (paired_interval(d, SIMULTANEOUS_LEVEL) for d in e))
+        for e in draws
+    ]
     assert 0.94 <= np.mean(together) <= 0.975
 
 
@@ -78,21 +84,30 @@ def test_effect_widens_with_the_number_of_comparisons():
     assert three.detectable > one.detectable
 
 
-@given(npst.arrays(int, (3, 9), elements=st.integers(0, 5)), npst.arrays(int, (3, 9), elements=st.integers(0, 5)))
+@given(
+    npst.arrays(int, (3, 9), elements=st.integers(0, 5)),
+    npst.arrays(int, (3, 9), elements=st.integers(0, 5)),
+)
 def test_kendall_tau_is_scipys_with_ties(x, y):
     theirs = [stats.kendalltau(a, b)[0] for a, b in zip(x, y, strict=True)]
     assert kendall_tau(x, y) == pytest.approx(theirs, nan_ok=True)
 
 
-@given(st.integers(0, 10**6), st.integers(3, 8), st.integers(1, 5), st.sampled_from([0.05, 0.5, 3.0]))
-def test_zero_crossing_holds_what_the_interval_of_the_mean_does_not_exclude(seed, seeds, points, spread):
+@given(
+    st.integers(0, 10**6), st.integers(3, 8), st.integers(1, 5), st.sampled_from([0.05, 0.5, 3.0])
+)
+def test_zero_crossing_holds_what_the_interval_of_the_mean_does_not_exclude(
+    seed, seeds, points, spread
+):
     """The obvious way: Student's t interval of the curves, straight between points, on a fine grid."""
     rng = np.random.default_rng(seed)
     x = np.cumsum(rng.uniform(0.5, 2, points))
     curves = rng.normal(size=points) + spread * rng.normal(size=(seeds, points))
     grid = np.unique(np.r_[np.linspace(x[0], x[-1], 400), x])
     on_grid = np.array([[np.interp(u, x, curve) for curve in curves] for u in grid])
-    holds = np.array([interval.low <= 0 <= interval.high for interval in map(paired_interval, on_grid)])
+    holds = np.array(
+        [interval.low <= 0 <= interval.high for interval in map(paired_interval, on_grid)]
+    )
     found, near = zero_crossing(x, curves), 1.01 * np.diff(grid, prepend=x[0]).max() + 1e-9
     assert found.low <= found.estimate <= found.high
     assert (found.low == -np.inf) == bool(holds[0] or (on_grid.mean(axis=1) > 0).all())
@@ -100,7 +115,9 @@ def test_zero_crossing_holds_what_the_interval_of_the_mean_does_not_exclude(seed
     assert (found.low <= grid[holds]).all()
     assert (grid[holds] <= found.high).all()
     inside = [u for u in (found.low, found.high) if x[0] < u < x[-1]]
-    assert all(np.abs(grid[holds] - u).min(initial=np.inf) <= near or found.estimate == u for u in inside)
+    assert all(
+        np.abs(grid[holds] - u).min(initial=np.inf) <= near or found.estimate == u for u in inside
+    )
 
 
 @pytest.mark.parametrize("points", [2, 6])
@@ -121,7 +138,9 @@ def test_zero_crossing_covers_as_it_says_however_flat_the_curve(points, slope):
 def test_zero_crossing_beyond_the_points():
     spread = np.array([-0.1, 0.0, 0.1])[:, None]
     x = np.array([1.0, 2.0])
-    above, below = (zero_crossing(x, spread + np.array(curve)) for curve in ([2.0, 3.0], [-3.0, -2.0]))
+    above, below = (
+        zero_crossing(x, spread + np.array(curve)) for curve in ([2.0, 3.0], [-3.0, -2.0])
+    )
     assert (above.estimate, above.low, above.high) == (-np.inf, -np.inf, 1.0)
     assert (below.estimate, below.low, below.high) == (np.inf, 2.0, np.inf)
     assert zero_crossing(x[:1], spread + 5.0).high == 1.0
@@ -138,7 +157,10 @@ def test_kendall_tau_among_the_pairs_that_count():
     assert kendall_tau(x, y, among=np.ones((4, 4), bool)) == kendall_tau(x, y)
 
 
-@given(npst.arrays(float, st.integers(3, 9), elements=st.floats(0, 100)), st.sampled_from([0.5, 0.95, 0.9975]))
+@given(
+    npst.arrays(float, st.integers(3, 9), elements=st.floats(0, 100)),
+    st.sampled_from([0.5, 0.95, 0.9975]),
+)
 def test_bounds_cut_the_interval_and_move_nothing_else(values, level):
     plain = paired_interval(values, level)
     cut = paired_interval(values, level, bounds=(0, 100))
@@ -162,11 +184,17 @@ def test_two_seeds_give_an_estimate_and_no_interval():
 
 
 BAD = [
-    (lambda: paired_interval(np.arange(3.0), 95), "level must be a finite number above 0 and below 1\n.*level = 95"),
+    (
+        lambda: paired_interval(np.arange(3.0), 95),
+        "level must be a finite number above 0 and below 1\n.*level = 95",
+    ),
     (lambda: paired_interval(np.arange(3.0), 0), "level = 0"),
     (lambda: smallest_detectable_effect(np.arange(3.0), power=80), "power = 80"),
     (lambda: zero_crossing(np.arange(2.0), np.ones((3, 2)), 95), "level = 95"),
-    (lambda: paired_interval(np.array([0.5, 0.6, 101.0]), bounds=(0, 100)), r"differences\[2\] = 101"),
+    (
+        lambda: paired_interval(np.array([0.5, 0.6, 101.0]), bounds=(0, 100)),
+        r"differences\[2\] = 101",
+    ),
     (lambda: paired_interval(np.arange(3.0), bounds=(1, 0)), r"bounds = \(1, 0\)"),
     (lambda: effect(np.arange(3.0), "gain", comparisons=0), "comparisons"),
     (lambda: kendall_tau(np.arange(3), np.arange(4)), r"x of shape \(3,\) and y of shape \(4,\)"),

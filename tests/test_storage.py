@@ -13,9 +13,15 @@ from leadline import Interval, Protocol, SaveError, Verdict, storage
 from leadline.statistics import Effect
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=5),
     lambda inner: (
-        st.lists(inner, max_size=3) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(max_size=3), inner, max_size=3)
     ),
     max_leaves=12,
 )
@@ -42,7 +48,9 @@ def test_records_and_arrays_come_back(tmp_path: Path):
     assert np.isnan(back.detectable)
 
     arrays = {}
-    tree = storage.pack({"a": np.arange(6.0).reshape(2, 3), "b": np.array(["x", "y"])}, arrays, "root")
+    tree = storage.pack(
+        {"a": np.arange(6.0).reshape(2, 3), "b": np.array(["x", "y"])}, arrays, "root"
+    )
     assert storage.unpack(tree, arrays)["a"].tolist() == [[0, 1, 2], [3, 4, 5]]
     assert storage.unpack(tree, arrays)["b"].tolist() == ["x", "y"]
 
@@ -52,7 +60,11 @@ def test_records_and_arrays_come_back(tmp_path: Path):
     [
         {"a.b": np.zeros(2), "a": {"b": np.ones(2)}},
         {1: np.zeros(2), "1": np.ones(2)},
-        {"scalar": np.array(3.0), "empty": np.zeros((0, 2)), "turned": np.arange(6).reshape(2, 3).T},
+        {
+            "scalar": np.array(3.0),
+            "empty": np.zeros((0, 2)),
+            "turned": np.arange(6).reshape(2, 3).T,
+        },
         {"texts": np.array([["a", "b"]])},
     ],
 )
@@ -61,7 +73,11 @@ def test_arrays_keep_their_place_shape_and_values(tmp_path: Path, settings):
     back = storage.load(tmp_path, Protocol).settings
 
     def leaves(value):
-        return [leaf for item in value.values() for leaf in (leaves(item) if isinstance(item, dict) else [item])]
+        return [
+            leaf
+            for item in value.values()
+            for leaf in (leaves(item) if isinstance(item, dict) else [item])
+        ]
 
     for ours, theirs in zip(leaves(back), leaves(settings), strict=True):
         assert ours.shape == theirs.shape
@@ -109,7 +125,12 @@ def test_loading_makes_only_our_own_records(tmp_path: Path):
     storage.save(Stranger(1), tmp_path)
     with pytest.raises(SaveError, match="not one of Leadline's records"):
         storage.load(tmp_path, Stranger)
-    for name in ("os:system", "leadline.storage:write", "leadline.storage:np", "leadline.errors:InputError"):
+    for name in (
+        "os:system",
+        "leadline.storage:write",
+        "leadline.storage:np",
+        "leadline.errors:InputError",
+    ):
         with pytest.raises(ValueError, match="not one of Leadline's records"):
             storage.unpack({"$type": name, "fields": {}}, {})
 
@@ -121,7 +142,9 @@ def test_a_second_save_replaces_the_first_and_its_arrays(tmp_path: Path):
     assert storage.load(tmp_path, Protocol).settings["a"].tolist() == [1, 1, 1]
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_write_leaves_the_old_file_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     target = tmp_path / "result.json"
     storage.write(target, "old")
 
@@ -138,7 +161,9 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path, monkey
 def test_written_files_have_the_users_permissions(tmp_path: Path):
     storage.write(tmp_path / "ours", "x")
     (tmp_path / "plain").write_text("x")
-    assert stat.S_IMODE((tmp_path / "ours").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+    assert stat.S_IMODE((tmp_path / "ours").stat().st_mode) == stat.S_IMODE(
+        (tmp_path / "plain").stat().st_mode
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,10 +175,19 @@ def test_written_files_have_the_users_permissions(tmp_path: Path):
         ('{"schema": 99, "record": null}', "schema 99"),
         ('{"schema": 1}', "damaged"),
         ('{"schema": 1, "record": 3}', "holds a int, not a Verdict"),
-        ('{"schema": 1, "record": {"$type": "leadline.sounding:Verdict", "fields": {"x": 1}}}', "damaged"),
+        (
+            '{"schema": 1, "record": {"$type": "leadline.sounding:Verdict", "fields": {"x": 1}}}',
+            "damaged",
+        ),
         ('{"schema": 1, "record": {"$who": 1}}', "damaged"),
-        ('{"schema": 1, "record": null, "arrays": "../../secret"}', "is not the name of its arrays"),
-        ('{"schema": 1, "record": null, "arrays": "arrays-0123456789abcdef.safetensors"}', "does not exist"),
+        (
+            '{"schema": 1, "record": null, "arrays": "../../secret"}',
+            "is not the name of its arrays",
+        ),
+        (
+            '{"schema": 1, "record": null, "arrays": "arrays-0123456789abcdef.safetensors"}',
+            "does not exist",
+        ),
         ('{"schema": 1, "record": null, "arrays": 3}', "is not the name of its arrays"),
         ("[" * 100_000, "nested too deeply"),
         ("\xff", "no readable sounding"),

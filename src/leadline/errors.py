@@ -28,9 +28,18 @@ class InputError(LeadlineError, ValueError):
       cure:  ask for greedy search with width=1
     """
 
-    def __init__(self, rule: str, *, got: str | None = None, cause: str | None = None, cure: str | None = None):
+    def __init__(
+        self,
+        rule: str,
+        *,
+        got: str | None = None,
+        cause: str | None = None,
+        cure: str | None = None,
+    ):
         parts = (("got", got), ("cause", cause), ("cure", cure))
-        super().__init__("\n".join([rule] + [f"  {name + ':':<7}{text}" for name, text in parts if text]))
+        super().__init__(
+            "\n".join([rule] + [f"  {name + ':':<7}{text}" for name, text in parts if text])
+        )
         self.rule, self.got, self.cause, self.cure = rule, got, cause, cure
 
     def __reduce__(self):
@@ -43,7 +52,9 @@ class SaveError(LeadlineError, OSError):
     """A file could not be written or read back; what was there before is untouched."""
 
 
-def _rebuild(kind: type[InputError], rule: str, got: str | None, cause: str | None, cure: str | None) -> InputError:
+def _rebuild(
+    kind: type[InputError], rule: str, got: str | None, cause: str | None, cure: str | None
+) -> InputError:
     return kind(rule, got=got, cause=cause, cure=cure)
 
 

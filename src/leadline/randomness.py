@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 
 @overload
-def torch_generator(seed: int, purpose: str, device: "torch.device | str" = "cpu") -> "torch.Generator": ...
+def torch_generator(
+    seed: int, purpose: str, device: "torch.device | str" = "cpu"
+) -> "torch.Generator": ...
 @overload
 def torch_generator(
     seed: int | None, purpose: str, device: "torch.device | str" = "cpu"
 ) -> "torch.Generator | None": ...
-def torch_generator(seed: int | None, purpose: str, device: "torch.device | str" = "cpu") -> "torch.Generator | None":
+def torch_generator(
+    seed: int | None, purpose: str, device: "torch.device | str" = "cpu"
+) -> "torch.Generator | None":
     """Torch's generator for one purpose under a seed; ``None``, for the global generator, without a seed.
 
     >>> import torch

@@ -58,7 +58,9 @@ class Verdict:
     def __post_init__(self):
         object.__setattr__(self, "sentence", checks.text(self.sentence, "sentence"))
         if self.outcome is not None:
-            object.__setattr__(self, "outcome", checks.choice(self.outcome, "outcome", get_args(Outcome)))
+            object.__setattr__(
+                self, "outcome", checks.choice(self.outcome, "outcome", get_args(Outcome))
+            )
 
     def __str__(self) -> str:
         return f"{self.outcome}: {self.sentence}" if self.outcome else self.sentence
@@ -92,9 +94,15 @@ class Interval:
     def __post_init__(self):
         for name in ("estimate", "low", "high"):
             object.__setattr__(self, name, _real(getattr(self, name), name))
-        object.__setattr__(self, "level", checks.number(self.level, "level", above=0, below=1, cure="0.95 for 95 %"))
+        object.__setattr__(
+            self,
+            "level",
+            checks.number(self.level, "level", above=0, below=1, cure="0.95 for 95 %"),
+        )
         if self.low > self.high:
-            raise InputError("low must be at most high", got=f"low = {self.low}, high = {self.high}")
+            raise InputError(
+                "low must be at most high", got=f"low = {self.low}, high = {self.high}"
+            )
 
     @property
     def is_known(self) -> bool:
@@ -154,7 +162,10 @@ def _limit(value: Any, name: str) -> float:
 @cache
 def _versions() -> dict[str, str]:
     packages = ("leadline", "torch", "numpy", "scipy", "scikit-learn", "pillow", "matplotlib")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+    return {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in packages},
+    }
 
 
 @dataclass(frozen=True)
@@ -178,7 +189,9 @@ class Protocol:
             found = checks.mapping(getattr(self, name), name)
             for key in found:
                 if not isinstance(key, str | int):
-                    raise InputError(f"names in {name} must be text or whole numbers", got=f"{checks.shown(key)}")
+                    raise InputError(
+                        f"names in {name} must be text or whole numbers", got=f"{checks.shown(key)}"
+                    )
             object.__setattr__(self, name, found)
         seeds = checks.items(self.seeds, "seeds", of="seeds")
         plain = (checks.optional_seed(seed, f"seeds[{i}]") for i, seed in enumerate(seeds))
@@ -237,5 +250,7 @@ class Sounding(ABC):
         return str(self.verdict)
 
     def _repr_html_(self) -> str:
-        figure = self.figure().to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False})
+        figure = self.figure().to_html(
+            full_html=False, include_plotlyjs=True, config={"displaylogo": False}
+        )
         return f"<p>{escape(str(self.verdict))}</p>{figure}"

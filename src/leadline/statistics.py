@@ -17,7 +17,14 @@ from leadline import checks
 from leadline.errors import InputError
 from leadline.sounding import Interval
 
-__all__ = ["Effect", "effect", "kendall_tau", "paired_interval", "smallest_detectable_effect", "zero_crossing"]
+__all__ = [
+    "Effect",
+    "effect",
+    "kendall_tau",
+    "paired_interval",
+    "smallest_detectable_effect",
+    "zero_crossing",
+]
 
 REGISTERED_STATEMENTS = 20
 """How many verdicts the worksheet may give. A constant, so that asking for fewer does not loosen any of them."""
@@ -173,7 +180,9 @@ def effect(
 
 
 def kendall_tau(
-    x: Num[np.ndarray, "... n"], y: Num[np.ndarray, "... n"], among: Bool[np.ndarray, "n n"] | None = None
+    x: Num[np.ndarray, "... n"],
+    y: Num[np.ndarray, "... n"],
+    among: Bool[np.ndarray, "n n"] | None = None,
 ) -> Any:
     """Kendall's tau-b along the last axis: the agreement of two orders, in [-1, 1].
 
@@ -208,7 +217,9 @@ def kendall_tau(
 
 
 def zero_crossing(
-    x: Num[np.ndarray, " points"], curves: Num[np.ndarray, "seeds points *rest"], level: float = 0.95
+    x: Num[np.ndarray, " points"],
+    curves: Num[np.ndarray, "seeds points *rest"],
+    level: float = 0.95,
 ) -> Interval:
     """Where the mean of curves rises through zero, with Fieller's interval over seeds.
 
@@ -240,7 +251,13 @@ def zero_crossing(
     level = _level(level)
     x = _finite(x, "x")
     rows = _finite(curves, "curves")
-    if x.ndim != 1 or not len(x) or rows.ndim < 2 or rows.shape[1] != len(x) or (np.diff(x) <= 0).any():
+    if (
+        x.ndim != 1
+        or not len(x)
+        or rows.ndim < 2
+        or rows.shape[1] != len(x)
+        or (np.diff(x) <= 0).any()
+    ):
         raise InputError(
             "zero_crossing() needs ascending x of shape (points,) and curves of shape (seeds, points, ...)",
             got=f"x of shape {x.shape} and curves of shape {rows.shape}",
@@ -272,10 +289,15 @@ def _level(level: float) -> float:
 
 def _bounds(bounds: Bounds) -> Bounds:
     listed = checks.items(bounds, "bounds", least=2, of="numbers")
-    ends = [end for end in listed if isinstance(end, (int, float, np.number)) and not isinstance(end, bool)]
+    ends = [
+        end
+        for end in listed
+        if isinstance(end, (int, float, np.number)) and not isinstance(end, bool)
+    ]
     if len(listed) != 2 or len(ends) != 2 or not ends[0] < ends[1]:
         raise InputError(
-            "bounds must be the smallest and the largest possible value", got=f"bounds = {checks.shown(bounds)}"
+            "bounds must be the smallest and the largest possible value",
+            got=f"bounds = {checks.shown(bounds)}",
         )
     return float(ends[0]), float(ends[1])
 
@@ -284,7 +306,9 @@ def _finite(values: Any, name: str) -> np.ndarray:
     """Real, finite numbers as float64."""
     array = checks.array(values, name)
     if array.dtype.kind not in "biuf":
-        raise InputError(f"{name} must be an array of numbers", got=f"{name} of dtype {array.dtype}")
+        raise InputError(
+            f"{name} must be an array of numbers", got=f"{name} of dtype {array.dtype}"
+        )
     numbers = array.astype(np.float64)
     if not np.isfinite(numbers).all():
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(numbers))[0])
@@ -333,7 +357,9 @@ def _per_seed(differences: Any, name: str, bounds: Bounds = UNBOUNDED) -> np.nda
         means = values.reshape(len(values), -1).mean(axis=1)
         spread = means.std()
     if not np.isfinite(spread):
-        raise InputError(f"{name} must be small enough to average", got=f"values up to {np.abs(values).max():g}")
+        raise InputError(
+            f"{name} must be small enough to average", got=f"values up to {np.abs(values).max():g}"
+        )
     return means
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from leadline.autoencoders import attention
-from leadline.autoencoders.attention import Block, linear_layer
+from leadline.autoencoders.models import _attention as attention
+from leadline.autoencoders.models._attention import Block, linear_layer
 
 
 @pytest.fixture
@@ -11,10 +11,14 @@ def block() -> Block:
 
 
 def drawn(*shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
+    return torch.randn(
+        shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True
+    )
 
 
-def test_attention_between_few_tokens_is_that_between_many(monkeypatch: pytest.MonkeyPatch, block: Block):
+def test_attention_between_few_tokens_is_that_between_many(
+    monkeypatch: pytest.MonkeyPatch, block: Block
+):
     """The same block by plain products and by ``scaled_dot_product_attention``: outputs and all gradients."""
     x = drawn(2, 5, 8)
 
@@ -31,19 +35,27 @@ def test_a_graph_that_is_kept_gives_the_same_gradients_again(block: Block):
     x = drawn(2, 5, 8)
     out = block(x).sin().sum()
     kept, again, last = (
-        torch.autograd.grad(out, [x, *block.parameters()], retain_graph=keep) for keep in (True, True, False)
+        torch.autograd.grad(out, [x, *block.parameters()], retain_graph=keep)
+        for keep in (True, True, False)
     )
     for ours in (again, last):
         torch.testing.assert_close(ours, kept, rtol=0, atol=0)
 
 
 def test_tokens_that_stand_in_several_places_are_as_good_as_their_copies(block: Block):
-    rows, places, chosen = drawn(4, 8), torch.tensor([[0, 2, 3], [1, 2, 0]]), torch.tensor([[2, 0], [1, 1]])
+    rows, places, chosen = (
+        drawn(4, 8),
+        torch.tensor([[0, 2, 3], [1, 2, 0]]),
+        torch.tensor([[2, 0], [1, 1]]),
+    )
     wanted = places.gather(1, chosen)
     once = block(rows, places=places, wanted=wanted)
     copied = block(rows[places]).gather(1, chosen.unsqueeze(2).expand(-1, -1, 8))
     for ours, theirs in zip(
-        *([out, *torch.autograd.grad(out.sin().sum(), [rows, *block.parameters()])] for out in (once, copied)),
+        *(
+            [out, *torch.autograd.grad(out.sin().sum(), [rows, *block.parameters()])]
+            for out in (once, copied)
+        ),
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
@@ -63,7 +75,10 @@ def test_gradients_of_a_block_are_finite_differences(block: Block):
 
 def test_gradients_of_attention_are_finite_differences():
     generator = torch.Generator().manual_seed(0)
-    q, kv = (torch.randn(2, tokens, parts * 6, generator=generator).double() for tokens, parts in ((2, 1), (3, 2)))
+    q, kv = (
+        torch.randn(2, tokens, parts * 6, generator=generator).double()
+        for tokens, parts in ((2, 1), (3, 2))
+    )
     inputs = (q.requires_grad_(), kv.requires_grad_())
     assert torch.autograd.gradcheck(lambda q, kv: attention.attention(2, 3, [q, kv]), inputs)
 

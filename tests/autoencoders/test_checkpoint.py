@@ -13,12 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from leadline.autoencoders import Autoencoder, GaussianNoise, MaskedPatchTransformer, PixelMask, pretrain, pretrain_many
-from leadline.autoencoders.checkpoint import discard
+from leadline.autoencoders import (
+    Autoencoder,
+    GaussianNoise,
+    MaskedPatchTransformer,
+    PixelMask,
+    pretrain,
+    pretrain_many,
+)
+from leadline.autoencoders.training._checkpoint import discard
 from leadline.errors import InputError, LeadlineError, SaveError
 
 RNG = np.random.default_rng(0)
-X = (RNG.normal(size=(70, 3)) @ RNG.normal(size=(3, 8)) + 0.3 * RNG.normal(size=(70, 8))).astype(np.float32)
+X = (RNG.normal(size=(70, 3)) @ RNG.normal(size=(3, 8)) + 0.3 * RNG.normal(size=(70, 8))).astype(
+    np.float32
+)
 
 
 class KilledError(Exception):
@@ -55,7 +64,9 @@ def own():
 
 
 def transformer():
-    return MaskedPatchTransformer((4, 2), 2, width=8, depth=1, heads=2, decoder_width=4, decoder_heads=1, seed=0)
+    return MaskedPatchTransformer(
+        (4, 2), 2, width=8, depth=1, heads=2, decoder_width=4, decoder_heads=1, seed=0
+    )
 
 
 MODELS = {"dense": dense, "own": own, "transformer": transformer}
@@ -65,7 +76,11 @@ def equal(a, b):
     same_weights = all(np.array_equal(a.weights[name], b.weights[name]) for name in a.weights)
     curves = ("training_error", "clean_error", "own_error", "rows_seen")
     same_curves = all(np.array_equal(getattr(a, name), getattr(b, name)) for name in curves)
-    return same_weights and same_curves and (a.best_epoch, a.ending, a.protocol) == (b.best_epoch, b.ending, b.protocol)
+    return (
+        same_weights
+        and same_curves
+        and (a.best_epoch, a.ending, a.protocol) == (b.best_epoch, b.ending, b.protocol)
+    )
 
 
 def kill_at(epoch, model=0):
@@ -77,7 +92,11 @@ def kill_at(epoch, model=0):
 
 
 def folder_bytes(folder: Path):
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -88,9 +107,17 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path: Path, kind, va
     assert equal(straight, pretrain(MODELS[kind](), X, **options))
     for epoch in (0, 4, 7):
         with pytest.raises(KilledError):
-            pretrain(MODELS[kind](), X, checkpoint=tmp_path / "killed", progress=kill_at(epoch), **options)
+            pretrain(
+                MODELS[kind](),
+                X,
+                checkpoint=tmp_path / "killed",
+                progress=kill_at(epoch),
+                **options,
+            )
     told = []
-    resumed = pretrain(MODELS[kind](), X, checkpoint=tmp_path / "killed", progress=told.append, **options)
+    resumed = pretrain(
+        MODELS[kind](), X, checkpoint=tmp_path / "killed", progress=told.append, **options
+    )
     assert [epoch.epoch for epoch in told] == [8, 9]
     assert equal(resumed, straight)
     assert folder_bytes(tmp_path / "killed") == folder_bytes(tmp_path / "straight")
@@ -102,7 +129,12 @@ def test_a_population_goes_on_member_by_member(model, epoch):
     """Killed between two members of one stack, so that they stand at different epochs."""
     import tempfile
 
-    options = {"seeds": range(3), "epochs": [6, 7, 6], "patience": [2, 9, 9], "lr": [5e-2, 1e-3, 1e-2]}
+    options = {
+        "seeds": range(3),
+        "epochs": [6, 7, 6],
+        "patience": [2, 9, 9],
+        "lr": [5e-2, 1e-3, 1e-2],
+    }
     straight = pretrain_many([dense(s) for s in range(3)], X, **options)
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -133,7 +165,9 @@ SCRIPT = """
 def test_a_process_that_was_killed_goes_on(tmp_path: Path):
     script = tmp_path / "run.py"
     script.write_text(textwrap.dedent(SCRIPT))
-    done = subprocess.run([sys.executable, script, tmp_path / "run", "5"], env=os.environ, check=False)
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "run", "5"], env=os.environ, check=False
+    )
     assert done.returncode == -signal.SIGKILL
     rows = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
 
@@ -201,12 +235,18 @@ def test_only_checkpoints_of_a_population_are_discarded(tmp_path: Path):
     discard(tmp_path)
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     kept = ["checkpoint.safetensors", "metrics.jsonl"]
-    assert left == [*(f"0/mine/{name}" for name in kept), "1/thesis", *(f"mine/{name}" for name in kept)]
+    assert left == [
+        *(f"0/mine/{name}" for name in kept),
+        "1/thesis",
+        *(f"mine/{name}" for name in kept),
+    ]
 
 
 def changed(**changes):
     arguments = {"model": dense(), "X": X, "epochs": 3, **changes}
-    return lambda folder: pretrain(arguments.pop("model"), arguments.pop("X"), checkpoint=folder, **arguments)
+    return lambda folder: pretrain(
+        arguments.pop("model"), arguments.pop("X"), checkpoint=folder, **arguments
+    )
 
 
 @pytest.mark.parametrize(
@@ -217,7 +257,10 @@ def changed(**changes):
         (changed(seed=1), "seed = 1; .* has 0|fingerprint of the rows"),
         (changed(X=X + 1), "fingerprint of the rows = "),
         (changed(model=dense(1)), "fingerprint of the starting weights = "),
-        (changed(model=Autoencoder(8, (6, 3), "tanh", GaussianNoise(0.4), seed=0)), r"corruption = .*0\.4"),
+        (
+            changed(model=Autoencoder(8, (6, 3), "tanh", GaussianNoise(0.4), seed=0)),
+            r"corruption = .*0\.4",
+        ),
         (changed(model=Autoencoder(8, (3,), seed=0)), "architecture = "),
         (changed(model=dense().double()), "fingerprint of the starting weights|number type"),
     ],
@@ -237,8 +280,14 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, again, text):
         (lambda content: content[:-9], "no readable checkpoint"),
         (lambda content: content[:20], "no readable checkpoint"),
         (lambda content: b"", "no readable checkpoint"),
-        (lambda content: content.replace(b'\\"schema\\": 2', b'\\"schema\\": 7'), "checkpoint schema 7; .* schema 2"),
-        (lambda content: content.replace(b'\\"schema\\": 2', b'\\"schema\\": 1'), "schema 1, which has no digest"),
+        (
+            lambda content: content.replace(b'\\"schema\\": 2', b'\\"schema\\": 7'),
+            "checkpoint schema 7; .* schema 2",
+        ),
+        (
+            lambda content: content.replace(b'\\"schema\\": 2', b'\\"schema\\": 1'),
+            "schema 1, which has no digest",
+        ),
     ],
 )
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage, text):

@@ -15,7 +15,11 @@ from leadline.autoencoders import (
 from leadline.errors import InputError
 
 RNG = np.random.default_rng(0)
-X = RNG.normal(size=(400, 3)) @ RNG.normal(size=(3, 6)) + 0.5 * RNG.normal(size=(400, 6)) + RNG.normal(size=6)
+X = (
+    RNG.normal(size=(400, 3)) @ RNG.normal(size=(3, 6))
+    + 0.5 * RNG.normal(size=(400, 6))
+    + RNG.normal(size=6)
+)
 KINDS = [Nothing(), GaussianNoise(0.7), PixelMask(0.3)]
 
 
@@ -76,7 +80,9 @@ def test_the_trained_code_spans_the_pca_subspace():
     pretrained = pretrain(model, X, validation=None, epochs=400, lr=1e-2, batch_size=50)
     pca = np.asarray(PCA(4).fit(X).components_).T
     components, apart = pca[:, :2], pca[:, 2:]
-    assert np.rad2deg(subspace_angles(pretrained.weights["encoder.0.weight"].T, components)).max() < 3
+    assert (
+        np.rad2deg(subspace_angles(pretrained.weights["encoder.0.weight"].T, components)).max() < 3
+    )
     assert np.rad2deg(subspace_angles(pretrained.weights["decoder.0.weight"], components)).max() < 3
     assert np.rad2deg(subspace_angles(pretrained.weights["encoder.0.weight"].T, apart)).min() > 80
 
@@ -87,7 +93,9 @@ def test_without_corruption_it_is_pca():
     optimum, pca = linear_optimum(X, 3), PCA(3).fit(X)
     cosines = np.linalg.svd(pca.components_ @ optimum.decode_weights)[1]
     assert cosines == pytest.approx([1, 1, 1])
-    assert optimum.loss == pytest.approx(((X - pca.inverse_transform(pca.transform(X))) ** 2).sum(1).mean())
+    assert optimum.loss == pytest.approx(
+        ((X - pca.inverse_transform(pca.transform(X))) ** 2).sum(1).mean()
+    )
     codes = optimum.encoder.encode(X)
     assert codes.mean(0) == pytest.approx([0, 0, 0], abs=1e-5)
     np.testing.assert_allclose(codes.std(0), pca.transform(X).std(0), rtol=1e-4)
@@ -95,14 +103,20 @@ def test_without_corruption_it_is_pca():
 
 @pytest.mark.parametrize(
     ("corruption", "losses"),
-    [(Nothing(), (230, 80, 0)), (GaussianNoise(0.5), (231.2, 84.9, 20.9)), (PixelMask(0.25), (234.1, 97.6, 55.8))],
+    [
+        (Nothing(), (230, 80, 0)),
+        (GaussianNoise(0.5), (231.2, 84.9, 20.9)),
+        (PixelMask(0.25), (234.1, 97.6, 55.8)),
+    ],
 )
 def test_the_courses_vectors(corruption, losses):
     """20 of 100 directions of variance 10, the others of variance 1; the mask's numbers depend on the rotation."""
     S = data.high_variance_vectors(2, seed=0).covariance
     for k, loss in zip((5, 20, 100), losses, strict=True):
         optimum = linear_optimum_of(np.zeros(100), S, k, corruption)
-        assert optimum.loss == pytest.approx(loss, abs=0.7 if isinstance(corruption, PixelMask) else 0.06)
+        assert optimum.loss == pytest.approx(
+            loss, abs=0.7 if isinstance(corruption, PixelMask) else 0.06
+        )
 
 
 def test_constant_columns_and_fingerprints():
@@ -118,7 +132,10 @@ def test_constant_columns_and_fingerprints():
     [
         (lambda: linear_optimum(X, 7), "code_size = 7 of 6"),
         (lambda: linear_optimum(X, 0), "code_size must be a whole number of at least 1"),
-        (lambda: linear_optimum(X, 2, PixelMask(0.5, loss="masked")), "whose loss counts everywhere"),
+        (
+            lambda: linear_optimum(X, 2, PixelMask(0.5, loss="masked")),
+            "whose loss counts everywhere",
+        ),
         (lambda: linear_optimum(np.full((3, 2), np.nan), 1), "finite"),
     ],
 )

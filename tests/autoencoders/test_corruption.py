@@ -9,7 +9,9 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("corruption", [Nothing(), GaussianNoise(0.3), PixelMask(0.4), PixelMask(0.4, loss="masked")])
+@pytest.mark.parametrize(
+    "corruption", [Nothing(), GaussianNoise(0.3), PixelMask(0.4), PixelMask(0.4, loss="masked")]
+)
 def test_draws_from_the_given_generator_only_and_leaves_the_batch_alone(corruption):
     x = torch.rand(20, 8, generator=generator(1))
     before = x.clone()
@@ -51,7 +53,9 @@ def test_no_gradient_where_the_loss_does_not_count(loss):
 def test_all_masked_and_visible_losses_add_up():
     x = torch.rand(6, 8, generator=generator(1))
     losses = {
-        loss: Autoencoder(8, (4,), seed=0, corruption=PixelMask(0.5, loss=loss)).loss(x, generator()).item()
+        loss: Autoencoder(8, (4,), seed=0, corruption=PixelMask(0.5, loss=loss))
+        .loss(x, generator())
+        .item()
         for loss in ("all", "masked", "visible")
     }
     assert losses["masked"] + losses["visible"] == pytest.approx(losses["all"])

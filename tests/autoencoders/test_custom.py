@@ -56,7 +56,9 @@ class Plain(nn.Module):
 class Convolutional(nn.Module):
     def __init__(self):
         super().__init__()
-        self.down = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+        self.down = nn.Sequential(
+            nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.ReLU()
+        )
         self.up = nn.ConvTranspose2d(4, 1, 4, stride=2, padding=1)
 
     def encode(self, x):
@@ -109,7 +111,9 @@ def test_takes_part_in_a_study_and_in_none_on_rows_that_it_saw():
     y = np.arange(120) % 3
     rows = (RNG.standard_normal((120, 8)) + 2 * np.eye(8)[y]).astype(np.float32)
     roles = [data.split_roles(y, seed=seed) for seed in range(2)]
-    trained = [pretrain(drawn(Plain()), rows[role.pretrain_train], epochs=2).encoder for role in roles]
+    trained = [
+        pretrain(drawn(Plain()), rows[role.pretrain_train], epochs=2).encoder for role in roles
+    ]
     study = label_efficiency({"mine": trained}, rows, y, roles=roles, labels=[6], num_subsets=2)
     assert "mine" in study.names
     leaky = [pretrain(drawn(Plain()), rows, epochs=1).encoder for _ in roles]
@@ -122,7 +126,9 @@ def test_batch_sizes_and_orders_change_no_bit(size: int):
     frozen = ModuleEncoder(drawn(Convolutional()))
     rows = np.random.default_rng(0).random((300, *IMAGES.shape[1:])).astype(np.float32)
     codes, order = frozen.encode(rows), np.random.default_rng(size).permutation(300)
-    in_batches = np.concatenate([frozen.encode(rows[order[i : i + size]]) for i in range(0, 300, size)])
+    in_batches = np.concatenate(
+        [frozen.encode(rows[order[i : i + size]]) for i in range(0, 300, size)]
+    )
     np.testing.assert_array_equal(in_batches, codes[order])
 
 
@@ -178,8 +184,16 @@ class Twice(nn.Module):
         (Twice, X, "Twice gave a tuple"),
         (Convolutional, IMAGES.reshape(40, -1), r"failed on rows of shape \(2, 36\)"),
         (nn.Identity, X, "a model that is trained has parameters"),
-        (lambda: nn.Linear(8, 8).requires_grad_(False), X, "a frozen model\n  cure:  model.requires_grad_"),
-        (lambda: nn.Linear(8, 8).bfloat16(), X, r"a Linear of torch.bfloat16\n  cure:  model.float\(\)"),
+        (
+            lambda: nn.Linear(8, 8).requires_grad_(False),
+            X,
+            "a frozen model\n  cure:  model.requires_grad_",
+        ),
+        (
+            lambda: nn.Linear(8, 8).bfloat16(),
+            X,
+            r"a Linear of torch.bfloat16\n  cure:  model.float\(\)",
+        ),
     ],
 )
 def test_modules_that_do_not_reconstruct_are_refused_before_any_work(model, rows, text):
@@ -199,7 +213,15 @@ def test_progress_is_told_epoch_by_epoch():
     told: list[Epoch] = []
     models = [Autoencoder(8, (3,), seed=s) for s in range(2)]
     done = pretrain_many(models, X, seeds=[0, 1], epochs=[2, 3], progress=told.append)
-    assert [(epoch.model, epoch.epoch) for epoch in told] == [(0, 0), (1, 0), (0, 1), (1, 1), (0, 2), (1, 2), (1, 3)]
+    assert [(epoch.model, epoch.epoch) for epoch in told] == [
+        (0, 0),
+        (1, 0),
+        (0, 1),
+        (1, 1),
+        (0, 2),
+        (1, 2),
+        (1, 3),
+    ]
     assert told[-1] == Epoch(1, 3, 3, *(float(curve[-1]) for curve in (done[1].training_error, done[1].clean_error)),
                              own_error=float(done[1].own_error[-1]))  # fmt: skip
 
@@ -211,7 +233,9 @@ def test_a_progress_bar_is_for_terminals_only(capsys: pytest.CaptureFixture[str]
 
 def test_the_device_is_checked():
     same = pretrain(Autoencoder(8, (3,), seed=0), X, epochs=1, device="cpu")
-    assert np.array_equal(same.own_error, pretrain(Autoencoder(8, (3,), seed=0), X, epochs=1).own_error)
+    assert np.array_equal(
+        same.own_error, pretrain(Autoencoder(8, (3,), seed=0), X, epochs=1).own_error
+    )
     with pytest.raises(InputError, match="device = 'gpu'"):
         pretrain(Autoencoder(8, (3,), seed=0), X, epochs=1, device="gpu")
 
@@ -219,7 +243,9 @@ def test_the_device_is_checked():
 def test_slow_progress_is_told_apart_from_divergence():
     slow = pretrain(Autoencoder(8, (3,), seed=0), X, epochs=2, lr=1e-9)
     assert "hardly fallen: raise the learning rate" in str(slow)
-    wild = pretrain(Autoencoder(8, (3,), seed=0), X, epochs=9, lr=1e9, schedule="constant", validation=None)
+    wild = pretrain(
+        Autoencoder(8, (3,), seed=0), X, epochs=9, lr=1e9, schedule="constant", validation=None
+    )
     assert wild.ending == "diverged"
     assert "lower the learning rate" in str(wild)
     assert all(np.isfinite(weights).all() for weights in wild.weights.values())

@@ -29,7 +29,9 @@ ENCODERS = [make(), make((1,)), make((33, 64))]
 def test_a_row_has_one_code_whatever_stands_beside_it(which, data):
     encoder = ENCODERS[which]
     whole = encoder.encode(X)
-    rows = data.draw(st.lists(st.integers(0, len(X) - 1), min_size=1, max_size=2 * Architecture.block_rows + 3))
+    rows = data.draw(
+        st.lists(st.integers(0, len(X) - 1), min_size=1, max_size=2 * Architecture.block_rows + 3)
+    )
     assert np.array_equal(encoder.encode(X[rows]), whole[rows])
 
 
@@ -60,7 +62,8 @@ def test_labels_cannot_reach_the_encoder():
     """Pretraining takes no labels; that permuting them leaves weights alone follows, and is checked all the same."""
     y = RNG.integers(0, 3, len(X))
     first, second = (
-        pretrain(Autoencoder(12, (5,), seed=0), X[np.argsort(y * 0, kind="stable")], epochs=2) for _ in "ab"
+        pretrain(Autoencoder(12, (5,), seed=0), X[np.argsort(y * 0, kind="stable")], epochs=2)
+        for _ in "ab"
     )
     y = RNG.permutation(y)
     assert all(np.array_equal(first.weights[name], second.weights[name]) for name in first.weights)
@@ -79,12 +82,16 @@ def test_the_untrained_control_has_the_same_shape_and_other_weights():
     assert control.architecture == encoder.architecture
     assert np.array_equal(control.encode(X), encoder.untrained(3).encode(X))
     assert not np.allclose(control.encode(X), encoder.encode(X))
-    assert torch.equal(next(control.module.parameters()), next(Autoencoder(12, (20, 5), seed=3).parameters()))
+    assert torch.equal(
+        next(control.module.parameters()), next(Autoencoder(12, (20, 5), seed=3).parameters())
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_comes_back_from_disk_to_the_bit(tmp_path: Path, dtype):
-    encoder = pretrain(Autoencoder(12, (20, 5), "tanh", seed=0).to(dtype), X[:100], epochs=2).encoder
+    encoder = pretrain(
+        Autoencoder(12, (20, 5), "tanh", seed=0).to(dtype), X[:100], epochs=2
+    ).encoder
     encoder.save(tmp_path / "digits.encoder")
     back = Encoder.load(tmp_path / "digits.encoder")
     assert back.architecture == encoder.architecture
@@ -110,13 +117,22 @@ def rewrite(path: Path, change):
         (lambda path: path.unlink(), "does not exist"),
         (lambda path: path.write_bytes(path.read_bytes()[:200]), "no readable encoder"),
         (lambda path: path.write_bytes(b"PK rubbish"), "no readable encoder"),
-        (lambda path: rewrite(path, lambda d: d.update(schema=9)), "encoder schema 9; this release reads schema 2"),
-        (lambda path: rewrite(path, lambda d: d.update(schema=1)), "encoder schema 1, which has no digest"),
+        (
+            lambda path: rewrite(path, lambda d: d.update(schema=9)),
+            "encoder schema 9; this release reads schema 2",
+        ),
+        (
+            lambda path: rewrite(path, lambda d: d.update(schema=1)),
+            "encoder schema 1, which has no digest",
+        ),
         (
             lambda path: rewrite(path, lambda d: d["architecture"].update(hidden_sizes=[7, 5])),
             "damaged or from another",
         ),
-        (lambda path: rewrite(path, lambda d: d["architecture"].update(activation="os")), "damaged or from another"),
+        (
+            lambda path: rewrite(path, lambda d: d["architecture"].update(activation="os")),
+            "damaged or from another",
+        ),
         (lambda path: rewrite(path, lambda d: d.pop("architecture")), "damaged or from another"),
     ],
 )

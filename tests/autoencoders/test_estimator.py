@@ -36,7 +36,9 @@ def scikit_learns_own_seed():
 @pytest.mark.usefixtures("scikit_learns_own_seed")
 @pytest.mark.parametrize("kind", ["denoising", "masked", "vanilla"])
 def test_passes_scikit_learns_own_checks(kind):
-    results = check_estimator(AutoencoderTransformer(kind, hidden_sizes=(8, 3), epochs=20), on_skip=None)
+    results = check_estimator(
+        AutoencoderTransformer(kind, hidden_sizes=(8, 3), epochs=20), on_skip=None
+    )
     assert {result["status"] for result in results} <= {"passed", "skipped"}
     assert sum(result["status"] == "passed" for result in results) > 30
 
@@ -47,7 +49,10 @@ def test_the_defaults_pass_too_on_raw_data_of_any_scale():
     assert codes.shape == (60, 64)
     assert np.isfinite(codes).all()
     assert small.scale_[3] == pytest.approx(X[:, 3].std())
-    assert list(small.get_feature_names_out()[:2]) == ["autoencodertransformer0", "autoencodertransformer1"]
+    assert list(small.get_feature_names_out()[:2]) == [
+        "autoencodertransformer0",
+        "autoencodertransformer1",
+    ]
 
 
 def test_units_do_not_matter():
@@ -99,7 +104,9 @@ def test_a_code_has_the_same_bits_in_any_company():
     fitted = quick().fit(X)
     whole, order = fitted.transform(X), np.random.default_rng(0).permutation(len(X))
     assert np.array_equal(fitted.transform(X[order]), whole[order])
-    assert all(np.array_equal(fitted.transform(X[i : i + 1]), whole[i : i + 1]) for i in range(len(X)))
+    assert all(
+        np.array_equal(fitted.transform(X[i : i + 1]), whole[i : i + 1]) for i in range(len(X))
+    )
 
 
 def test_a_pipeline_tunes_the_probe_only():
@@ -117,7 +124,9 @@ def test_it_remembers_raw_rows_and_takes_part_in_studies():
     roles = [data.split_roles(digits.labels, seed=seed) for seed in range(2)]
     fitted = [quick().fit(digits.X[role.pretrain_train]) for role in roles]
     assert fitted[0].has_seen(digits.X[roles[0].pretrain_train]).all()
-    study = label_efficiency({"mine": fitted}, digits.X, digits.labels, roles=roles, labels=[10], num_subsets=2)
+    study = label_efficiency(
+        {"mine": fitted}, digits.X, digits.labels, roles=roles, labels=[10], num_subsets=2
+    )
     assert "mine" in study.names
     with pytest.raises(InputError, match="not probed on rows that it was pretrained on"):
         label_efficiency(

@@ -25,7 +25,9 @@ from leadline.errors import InputError
 X = np.random.default_rng(0).uniform(0.1, 1, size=(60, 16)).astype("float32")
 
 
-@pytest.mark.parametrize("corruption", [Nothing(), GaussianNoise(0.3), PixelMask(0.5), PatchMask(0.5, 2, 4)])
+@pytest.mark.parametrize(
+    "corruption", [Nothing(), GaussianNoise(0.3), PixelMask(0.5), PatchMask(0.5, 2, 4)]
+)
 def test_what_is_shown_is_what_the_corruption_makes(corruption):
     found = examples(X[:5], corruption, seed=3, image_size=4)
     again = examples(X[:5], corruption, seed=3, image_size=4)
@@ -35,14 +37,18 @@ def test_what_is_shown_is_what_the_corruption_makes(corruption):
     assert np.array_equal(found.shown, other.shown) == (corruption == Nothing())
     if isinstance(corruption, PatchMask):
         assert (found.shown == 0).sum(axis=1).tolist() == [8] * 5
-        assert set(found.shown.reshape(5, 2, 2, 2, 2).swapaxes(2, 3).reshape(20, 4).astype(bool).sum(1)) == {0, 4}
+        assert set(
+            found.shown.reshape(5, 2, 2, 2, 2).swapaxes(2, 3).reshape(20, 4).astype(bool).sum(1)
+        ) == {0, 4}
 
 
 def test_what_comes_back_is_the_model_on_what_was_shown(tmp_path):
     pretrained = pretrain(Autoencoder(16, (3,), corruption=GaussianNoise(0.3), seed=0), X, epochs=2)
     found = examples(X[:4], GaussianNoise(0.3), pretrained, seed=0, image_size=4)
     with torch.no_grad():
-        assert np.array_equal(found.reconstructed, pretrained.model(torch.from_numpy(found.shown)).numpy())
+        assert np.array_equal(
+            found.reconstructed, pretrained.model(torch.from_numpy(found.shown)).numpy()
+        )
     error = np.square(found.reconstructed - X[:4]).sum(1).mean()
     assert str(found).endswith(f"what comes back has {error:.3g}")
     assert list(found.stages) == ["input", "shown", "reconstructed"]
@@ -81,14 +87,26 @@ def test_curves_are_those_of_the_pretrained():
 
 def test_curves_half_way_have_gaps_and_say_so():
     found = training_curves(
-        [Epoch(0, 0, 9, None, 4.0, 4.0), Epoch(1, 0, 9, None, 6.0, 6.0), Epoch(0, 1, 9, 3.0, 2.0, 2.0)]
+        [
+            Epoch(0, 0, 9, None, 4.0, 4.0),
+            Epoch(1, 0, 9, None, 6.0, 6.0),
+            Epoch(0, 1, 9, 3.0, 2.0, 2.0),
+        ]
     )
     assert isinstance(found, TrainingCurves)
     assert np.isnan(found.clean[1, 1])
-    assert str(found) == "epoch 1 of 9, 2 models: clean validation error 4 at its least, 5 at the start"
-    assert [trace.name for trace in list[Any](found.figure().data) if trace.name] == ["training", "validation, clean"]
+    assert (
+        str(found)
+        == "epoch 1 of 9, 2 models: clean validation error 4 at its least, 5 at the start"
+    )
+    assert [trace.name for trace in list[Any](found.figure().data) if trace.name] == [
+        "training",
+        "validation, clean",
+    ]
     with pytest.raises(InputError, match="at least one epoch"):
         training_curves([])
-    blown = training_curves([Epoch(0, 0, 2, None, None, None), Epoch(0, 1, 2, float("inf"), None, None)])
+    blown = training_curves(
+        [Epoch(0, 0, 2, None, None, None), Epoch(0, 1, 2, float("inf"), None, None)]
+    )
     assert str(blown) == "epoch 1 of 2, 1 model"
     assert blown.figure() is not None

@@ -22,12 +22,16 @@ def test_onnx_gives_the_same_codes_for_any_number_of_rows(tmp_path: Path):
     encoder = pretrain(Autoencoder(12, (9, 4), seed=0), X, epochs=2).encoder
     encoder.to_onnx(tmp_path / "dense.onnx")
     for n in (1, 7, 30):
-        np.testing.assert_allclose(run(tmp_path / "dense.onnx", X[:n]), encoder.encode(X[:n]), atol=1e-6)
+        np.testing.assert_allclose(
+            run(tmp_path / "dense.onnx", X[:n]), encoder.encode(X[:n]), atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("pooling", ["mean", "class", "none"])
 def test_a_patch_transformer_is_exported_for_any_number_of_images(tmp_path: Path, pooling):
-    model = MaskedPatchTransformer((4, 6), 2, 3, width=8, depth=1, heads=2, decoder_width=4, decoder_heads=1, seed=0)
+    model = MaskedPatchTransformer(
+        (4, 6), 2, 3, width=8, depth=1, heads=2, decoder_width=4, decoder_heads=1, seed=0
+    )
     images = np.random.default_rng(1).random((20, 72)).astype(np.float32)
     encoder = pretrain(model, images, epochs=1).encoder.with_pooling(pooling)
     encoder.to_onnx(tmp_path / "patches.onnx")

@@ -28,11 +28,16 @@ def by_loops(frozen: Encoder, row: np.ndarray) -> np.ndarray:
     a = SHAPE
     (height, width), (p, q), (top, left) = (7, 9), (4, 3), (2, 1)
     image = np.zeros((3, height + 2 * top, width + 2 * left))
-    image[:, top : top + height, left : left + width] = (row - frozen.weights["centre"]).reshape(3, height, width)
+    image[:, top : top + height, left : left + width] = (row - frozen.weights["centre"]).reshape(
+        3, height, width
+    )
     down, along = range(0, image.shape[1] - p + 1, 2), range(0, image.shape[2] - q + 1, 2)
     W, b = frozen.weights["weight"].astype(float), frozen.weights["bias"].astype(float)
     answers = np.array(
-        [[np.maximum((W * image[:, i : i + p, j : j + q]).sum((1, 2, 3)) + b, 0) for j in along] for i in down]
+        [
+            [np.maximum((W * image[:, i : i + p, j : j + q]).sum((1, 2, 3)) + b, 0) for j in along]
+            for i in down
+        ]
     )
     code = np.zeros((a.width, a.cells, a.cells))  # the averages
     for r in range(a.cells):
@@ -43,7 +48,10 @@ def by_loops(frozen: Encoder, row: np.ndarray) -> np.ndarray:
                     code[:, r, c] += share * answers[i, j]
     if frozen.architecture == SHAPE:
         return code.ravel()
-    return frozen.weights["projection.weight"] @ np.sqrt(code.ravel() + 0.001) + frozen.weights["projection.bias"]
+    return (
+        frozen.weights["projection.weight"] @ np.sqrt(code.ravel() + 0.001)
+        + frozen.weights["projection.bias"]
+    )
 
 
 def overlap(place: int, cell: int, places: int) -> float:
@@ -54,7 +62,10 @@ def overlap(place: int, cell: int, places: int) -> float:
 
 @BOTH
 def test_codes_are_what_the_loops_give(architecture: LocalArchitecture):
-    frozen, rows = encoder(architecture), np.random.default_rng(0).random((3, 3 * 7 * 9)).astype(np.float32)
+    frozen, rows = (
+        encoder(architecture),
+        np.random.default_rng(0).random((3, 3 * 7 * 9)).astype(np.float32),
+    )
     codes = frozen.encode(rows)
     assert codes.shape == (3, architecture.output_size) == (3, 45 if architecture == SHAPE else 7)
     np.testing.assert_allclose(codes, [by_loops(frozen, row) for row in rows], atol=1e-5)
@@ -64,23 +75,41 @@ def test_codes_are_what_the_loops_give(architecture: LocalArchitecture):
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 300])
 def test_batch_sizes_and_orders_change_no_bit(size: int):
-    frozen, rows = encoder(WITH_COMPONENTS), np.random.default_rng(0).random((300, 189)).astype(np.float32)
+    frozen, rows = (
+        encoder(WITH_COMPONENTS),
+        np.random.default_rng(0).random((300, 189)).astype(np.float32),
+    )
     codes, order = frozen.encode(rows), np.random.default_rng(size).permutation(300)
-    in_batches = np.concatenate([frozen.encode(rows[order[i : i + size]]) for i in range(0, 300, size)])
+    in_batches = np.concatenate(
+        [frozen.encode(rows[order[i : i + size]]) for i in range(0, 300, size)]
+    )
     np.testing.assert_array_equal(in_batches, codes[order])
 
 
 @BOTH
-def test_it_is_saved_exported_and_rebuilt_untrained(architecture: LocalArchitecture, tmp_path: Path):
-    frozen, rows = encoder(architecture), np.random.default_rng(0).random((3, 189)).astype(np.float32)
+def test_it_is_saved_exported_and_rebuilt_untrained(
+    architecture: LocalArchitecture, tmp_path: Path
+):
+    frozen, rows = (
+        encoder(architecture),
+        np.random.default_rng(0).random((3, 189)).astype(np.float32),
+    )
     frozen.save(tmp_path / "encoder.safetensors")
-    np.testing.assert_array_equal(Encoder.load(tmp_path / "encoder.safetensors").encode(rows), frozen.encode(rows))
+    np.testing.assert_array_equal(
+        Encoder.load(tmp_path / "encoder.safetensors").encode(rows), frozen.encode(rows)
+    )
     assert not np.array_equal(frozen.untrained(0).encode(rows), frozen.untrained(1).encode(rows))
-    np.testing.assert_array_equal(frozen.untrained(3).encode(rows), frozen.untrained(3).encode(rows))
+    np.testing.assert_array_equal(
+        frozen.untrained(3).encode(rows), frozen.untrained(3).encode(rows)
+    )
     onnxruntime = pytest.importorskip("onnxruntime")
     frozen.to_onnx(tmp_path / "local.onnx")
-    session = onnxruntime.InferenceSession(str(tmp_path / "local.onnx"), providers=["CPUExecutionProvider"])
-    np.testing.assert_allclose(session.run(["code"], {"rows": rows})[0], frozen.encode(rows), atol=1e-5)
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "local.onnx"), providers=["CPUExecutionProvider"]
+    )
+    np.testing.assert_allclose(
+        session.run(["code"], {"rows": rows})[0], frozen.encode(rows), atol=1e-5
+    )
 
 
 def test_units_that_are_silent_do_not_hurt_fine_tuning():

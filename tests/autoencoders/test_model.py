@@ -25,13 +25,18 @@ def test_is_the_plain_pytorch_model_drawn_encoder_first():
     x = torch.rand(4, 6, generator=torch.Generator().manual_seed(0))
     assert torch.equal(seeded(x), decoder(encoder(x)))
     assert torch.equal(seeded.encode(x), encoder(x))
-    assert seeded.loss(x).item() == pytest.approx(((decoder(encoder(x)) - x) ** 2).sum(1).mean().item())
+    assert seeded.loss(x).item() == pytest.approx(
+        ((decoder(encoder(x)) - x) ** 2).sum(1).mean().item()
+    )
 
 
 @pytest.mark.parametrize("corruption", [GaussianNoise(1.0), PixelMask(0.5)])
 def test_corruption_is_off_without_a_generator_even_in_training_mode(corruption):
     x = torch.rand(4, 6, generator=torch.Generator().manual_seed(0))
-    vanilla, corrupted = Autoencoder(6, (3,), seed=0), Autoencoder(6, (3,), corruption=corruption, seed=0)
+    vanilla, corrupted = (
+        Autoencoder(6, (3,), seed=0),
+        Autoencoder(6, (3,), corruption=corruption, seed=0),
+    )
     corrupted.train()
     assert torch.equal(vanilla(x), corrupted(x))
     assert torch.equal(vanilla.encode(x), corrupted.encode(x))
@@ -51,7 +56,10 @@ def test_one_layer_may_be_given_as_a_number():
         ((0, (3,)), "input_size = 0"),
         ((4, (3,), "rleu"), "activation = 'rleu'\n  cure:  use one of relu"),
         ((4, (3,), "relu", "denoising"), "corruption = 'denoising'\n  cause: a name"),
-        ((4, (3,), "relu", GaussianNoise), r"cause: a class instead .*\n  cure:  GaussianNoise\(\)"),
+        (
+            (4, (3,), "relu", GaussianNoise),
+            r"cause: a class instead .*\n  cure:  GaussianNoise\(\)",
+        ),
     ],
 )
 def test_refuses_impossible_shapes(arguments, text):

@@ -4,12 +4,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leadline.autoencoders import Autoencoder, BlockMask, MaskedPatchTransformer, PatchMask, pretrain
-from leadline.autoencoders.patches import PatchGrid, check_images
-from leadline.data.pixels import DIVIDED
+from leadline.autoencoders import (
+    Autoencoder,
+    BlockMask,
+    MaskedPatchTransformer,
+    PatchMask,
+    pretrain,
+)
+from leadline.autoencoders.models._patches import PatchGrid, check_images
+from leadline.data._pixels import DIVIDED
 from leadline.errors import InputError
 
-GRIDS = [PatchGrid(8, 4), PatchGrid((4, 6), 2, 3), PatchGrid((6, 4), (3, 2), 3), PatchGrid((5, 7), 1), PatchGrid(6, 6)]
+GRIDS = [
+    PatchGrid(8, 4),
+    PatchGrid((4, 6), 2, 3),
+    PatchGrid((6, 4), (3, 2), 3),
+    PatchGrid((5, 7), 1),
+    PatchGrid(6, 6),
+]
 
 
 def generator(seed=0):
@@ -34,7 +46,10 @@ def test_patches_are_cut_where_they_lie_and_put_back(grid):
 def test_what_is_said_of_patches_is_said_of_their_numbers(grid):
     chosen = torch.rand(4, grid.num_patches, generator=generator()) < 0.5
     spread = grid.spread(chosen)
-    assert torch.equal(grid.patchify(spread.float()), chosen[:, :, None].float().expand(-1, -1, grid.patch_features))
+    assert torch.equal(
+        grid.patchify(spread.float()),
+        chosen[:, :, None].float().expand(-1, -1, grid.patch_features),
+    )
     assert torch.equal(grid.of_patches(spread.float()) == 1, chosen)
 
 
@@ -55,7 +70,9 @@ def test_equally_many_patches_are_hidden_in_each_image(rows, columns, ratio):
 def test_hidden_patches_are_uniform_over_positions_and_differ_between_images():
     hidden = PatchMask(0.75, 2, (4, 8)).hidden(4000, generator())
     assert hidden.float().mean(0).numpy() == pytest.approx([0.75] * 8, abs=0.03)
-    pairs = (hidden[:, :, None] & hidden[:, None, :]).float().mean(0)[~torch.eye(8, dtype=torch.bool)]
+    pairs = (
+        (hidden[:, :, None] & hidden[:, None, :]).float().mean(0)[~torch.eye(8, dtype=torch.bool)]
+    )
     assert pairs.numpy() == pytest.approx([6 * 5 / (8 * 7)] * 56, abs=0.04)
     assert len(hidden.unique(dim=0)) == 28  # all ways to hide 6 of 8
 
@@ -138,7 +155,9 @@ def test_images_are_taken_flat_or_shaped_and_whole_numbers_are_scaled():
 def test_training_tells_that_pixels_were_divided():
     pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 6), dtype=np.uint8)
     for images, notes in ((pixels, (DIVIDED,)), (pixels / 255, ()), (pixels % 2, ())):
-        model = MaskedPatchTransformer((4, 6), 2, width=8, heads=1, depth=1, decoder_width=8, decoder_heads=1, seed=0)
+        model = MaskedPatchTransformer(
+            (4, 6), 2, width=8, heads=1, depth=1, decoder_width=8, decoder_heads=1, seed=0
+        )
         pretrained = pretrain(model, images, epochs=1, batch_size=20)
         assert pretrained.notes == notes
         assert (DIVIDED in str(pretrained)) == bool(notes)
@@ -147,7 +166,10 @@ def test_training_tells_that_pixels_were_divided():
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: PatchGrid((28, 30), 4), "width 30, patches of 4\n  cure:  crop or pad the images to 28 or 32 pixels"),
+        (
+            lambda: PatchGrid((28, 30), 4),
+            "width 30, patches of 4\n  cure:  crop or pad the images to 28 or 32 pixels",
+        ),
         (lambda: PatchGrid(3, 4), "height 3, patches of 4\n  cure:  crop or pad the images to 4"),
         (lambda: PatchGrid((28, 28, 3), 4), r"image_size = \(28, 28, 3\)"),  # pyright: ignore[reportArgumentType]
         (lambda: PatchGrid(28, 0), "patch_size must be at least 1\n  got:   patch_size = 0"),
@@ -164,16 +186,34 @@ def test_training_tells_that_pixels_were_divided():
             lambda: PatchMask(0.5, 4, 28).corrupt(torch.zeros(2, 64), generator()),
             r"shape \(2, 64\), a mask for 784 features",
         ),
-        (lambda: BlockMask(0.5, 8).corrupt(torch.zeros(2, 65), generator()), "a mask for 64 features"),
-        (lambda: check_images(np.zeros((2, 70)), GRID), "X has 70 features, the model takes 3 x 4 x 6 = 72"),
-        (lambda: check_images(np.zeros((2, 1, 4, 6)), GRID), r"images have the shape \(n, 3, height, width\)"),
-        (lambda: check_images(np.zeros((2, 3, 8, 6)), GRID), r"build the model with image_size=\(8, 6\)"),
-        (lambda: check_images(np.zeros((2, 3, 8, 5)), GRID, any_size=True), "width 5, patches of 2"),
+        (
+            lambda: BlockMask(0.5, 8).corrupt(torch.zeros(2, 65), generator()),
+            "a mask for 64 features",
+        ),
+        (
+            lambda: check_images(np.zeros((2, 70)), GRID),
+            "X has 70 features, the model takes 3 x 4 x 6 = 72",
+        ),
+        (
+            lambda: check_images(np.zeros((2, 1, 4, 6)), GRID),
+            r"images have the shape \(n, 3, height, width\)",
+        ),
+        (
+            lambda: check_images(np.zeros((2, 3, 8, 6)), GRID),
+            r"build the model with image_size=\(8, 6\)",
+        ),
+        (
+            lambda: check_images(np.zeros((2, 3, 8, 5)), GRID, any_size=True),
+            "width 5, patches of 2",
+        ),
         (
             lambda: check_images(np.full((2, 3, 4, 6), 7.0), GRID),
             "numbers in images lie between 0 and 1\n  got:   X from 7",
         ),
-        (lambda: check_images(np.full((2, 3, 4, 6), 256), GRID), "whole numbers in images lie between 0 and 255"),
+        (
+            lambda: check_images(np.full((2, 3, 4, 6), 256), GRID),
+            "whole numbers in images lie between 0 and 255",
+        ),
         (lambda: check_images(np.full((2, 3, 4, 6), np.nan), GRID), r"X\[0, 0\] = nan"),
         (lambda: check_images(np.zeros((0, 3, 4, 6)), GRID), r"X of shape \(0, 3, 4, 6\)"),
     ],

@@ -9,15 +9,23 @@ import pytest
 import torch
 
 from leadline import data
-from leadline.autoencoders import Autoencoder, Encoder, MaskedPatchTransformer, linear_optimum, pretrain
-from leadline.autoencoders.row_form import RowForm
+from leadline.autoencoders import (
+    Autoencoder,
+    Encoder,
+    MaskedPatchTransformer,
+    linear_optimum,
+    pretrain,
+)
+from leadline.autoencoders._row_form import RowForm
 from leadline.data import Dataset
 from leadline.errors import InputError
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (60, 24), dtype=np.uint8)
 BYTES[0] = RNG.integers(0, 2, 24)  # a dark image
-TABLE = pd.DataFrame(RNG.normal(size=(60, 4)) * [1, 10, 100, 1000], columns=["mass", "age", "dose", "time"])
+TABLE = pd.DataFrame(
+    RNG.normal(size=(60, 4)) * [1, 10, 100, 1000], columns=["mass", "age", "dose", "time"]
+)
 
 
 def dense() -> Autoencoder:
@@ -25,7 +33,9 @@ def dense() -> Autoencoder:
 
 
 def transformer() -> MaskedPatchTransformer:
-    return MaskedPatchTransformer((4, 6), 2, width=8, depth=1, heads=1, decoder_width=8, decoder_heads=1, seed=0)
+    return MaskedPatchTransformer(
+        (4, 6), 2, width=8, depth=1, heads=1, decoder_width=8, decoder_heads=1, seed=0
+    )
 
 
 def saved(encoder: Encoder, folder: Path) -> Encoder:
@@ -38,7 +48,9 @@ def of_bytes(request, tmp_path_factory) -> Encoder:
     """An encoder that was pretrained on bytes, read back from its file."""
     makers = {
         "dense": lambda: pretrain(dense(), BYTES, epochs=2),
-        "transformer": lambda: pretrain(transformer(), BYTES.reshape(60, 4, 6), epochs=2, batch_size=20),
+        "transformer": lambda: pretrain(
+            transformer(), BYTES.reshape(60, 4, 6), epochs=2, batch_size=20
+        ),
         "optimum": lambda: linear_optimum(BYTES, 3),
     }
     return saved(makers[request.param]().encoder, tmp_path_factory.mktemp("encoder"))
@@ -81,11 +93,15 @@ def test_a_dark_image_has_one_code_alone_and_in_company(of_bytes: Encoder, tmp_p
     np.save(tmp_path / "dark.npy", BYTES[:1])
     for alone in (BYTES[:1], BYTES[:1].astype(np.int32), data.read(tmp_path / "dark.npy")[0]):
         np.testing.assert_array_equal(of_bytes.encode(alone), together[:1])
-    assert not np.allclose(of_bytes.encode(BYTES[:1]), of_bytes.encode(BYTES[:1].astype(np.float32)))
+    assert not np.allclose(
+        of_bytes.encode(BYTES[:1]), of_bytes.encode(BYTES[:1].astype(np.float32))
+    )
 
 
 def test_bytes_as_floating_point_numbers_are_refused(of_bytes: Encoder):
-    with pytest.raises(InputError, match=r"lie between 0 and 1.*\n  got:   numbers up to 255 in X(.|\n)*X / 255"):
+    with pytest.raises(
+        InputError, match=r"lie between 0 and 1.*\n  got:   numbers up to 255 in X(.|\n)*X / 255"
+    ):
         of_bytes.encode(BYTES.astype(np.float32))
     with pytest.raises(InputError, match=r"numbers up to 254\.5"):
         of_bytes.encode(BYTES - 0.5)
@@ -108,7 +124,8 @@ def test_shapes_of_images_change_no_code(of_bytes: Encoder):
 def test_bytes_in_a_file_train_the_same_bits(tmp_path: Path):
     np.save(tmp_path / "rows.npy", BYTES)
     memory, mapped, read = (
-        pretrain(dense(), rows, epochs=2) for rows in (BYTES, tmp_path / "rows.npy", data.load(tmp_path / "rows.npy"))
+        pretrain(dense(), rows, epochs=2)
+        for rows in (BYTES, tmp_path / "rows.npy", data.load(tmp_path / "rows.npy"))
     )
     for other in (mapped, read):
         np.testing.assert_array_equal(other.own_error, memory.own_error)
@@ -120,7 +137,9 @@ def test_validation_rows_and_targets_follow_the_training_rows():
     dark = BYTES[:1].repeat(3, 0)
     divided = BYTES.astype(np.float32) / 255
     by_bytes = pretrain(dense(), BYTES, targets=BYTES[::-1], validation=dark, epochs=2)
-    by_hand = pretrain(dense(), divided, targets=divided[::-1], validation=dark.astype(np.float32) / 255, epochs=2)
+    by_hand = pretrain(
+        dense(), divided, targets=divided[::-1], validation=dark.astype(np.float32) / 255, epochs=2
+    )
     np.testing.assert_array_equal(by_bytes.own_error, by_hand.own_error)
     named = TABLE.astype("float32")
     one = pretrain(Autoencoder(4, (2,), seed=0), named, validation=named[:9], epochs=2)
@@ -140,7 +159,9 @@ def test_columns_are_brought_into_the_order_of_pretraining(tmp_path: Path):
         assert encoder.has_seen(rows).all()
     read = data.read(tmp_path / "reversed.csv")[0]
     np.testing.assert_allclose(encoder.encode(read), expected, rtol=1e-4, atol=1e-4)
-    assert encoder.encode(read.X).shape == expected.shape, "an array without names is taken as it is"
+    assert encoder.encode(read.X).shape == expected.shape, (
+        "an array without names is taken as it is"
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,7 +185,9 @@ def test_zeros_and_ones_are_taken_as_they_are_where_pretraining_saw_no_others():
     binary = RNG.integers(0, 2, (40, 24), dtype=np.uint8)
     encoder = pretrain(dense(), binary, epochs=1).encoder
     np.testing.assert_array_equal(encoder.encode(binary), encoder.encode(binary.astype(np.float32)))
-    with pytest.raises(InputError, match="pretrained on zeros and ones\n  got:   whole numbers up to 255"):
+    with pytest.raises(
+        InputError, match="pretrained on zeros and ones\n  got:   whole numbers up to 255"
+    ):
         encoder.encode(255 * binary)
     with pytest.raises(InputError, match="pretrained on zeros and ones"):
         encoder.encode(Dataset(binary, None, divisor=255))
@@ -177,7 +200,9 @@ def test_whole_numbers_in_a_table_are_never_divided():
     assert (encoder.form.scale, encoder.form.divisor) == ("whole", 1)
     np.testing.assert_array_equal(encoder.encode(table), encoder.encode(table.astype(np.float64)))
     np.testing.assert_array_equal(encoder.encode(BYTES), encoder.encode(BYTES.astype(np.float64)))
-    np.testing.assert_array_equal(encoder.encode(Dataset(BYTES / 255, None, divisor=255)), encoder.encode(BYTES))
+    np.testing.assert_array_equal(
+        encoder.encode(Dataset(BYTES / 255, None, divisor=255)), encoder.encode(BYTES)
+    )
 
 
 def test_pixels_are_refused_where_their_scale_is_not_known():

@@ -5,9 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from leadline.autoencoders import Autoencoder, GaussianNoise, MaskedPatchTransformer, PixelMask, pretrain, pretrain_many
-from leadline.autoencoders import rows as room
-from leadline.autoencoders.rows import open_rows
+from leadline.autoencoders import (
+    Autoencoder,
+    GaussianNoise,
+    MaskedPatchTransformer,
+    PixelMask,
+    pretrain,
+    pretrain_many,
+)
+from leadline.autoencoders.training._pretrain import _rows as room
+from leadline.autoencoders.training._rows import open_rows
 from leadline.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -23,9 +30,11 @@ def in_a_file(request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def put(array):
         path = tmp_path / "rows.npy"
         np.save(path, array)
-        return {"memmap": lambda: np.load(path, mmap_mode="r"), "path": lambda: path, "text": lambda: str(path)}[
-            request.param
-        ]()
+        return {
+            "memmap": lambda: np.load(path, mmap_mode="r"),
+            "path": lambda: path,
+            "text": lambda: str(path),
+        }[request.param]()
 
     return put
 
@@ -50,14 +59,19 @@ def test_other_types_of_number_and_validation_in_a_file(in_a_file):
     rows = in_a_file(whole)
     memory, file = (
         pretrain(Autoencoder(8, (3,), seed=0).double(), a, validation=b, epochs=2)
-        for a, b in ((whole, whole[:9]), (rows, rows if isinstance(rows, (str, Path)) else rows[:9]))
+        for a, b in (
+            (whole, whole[:9]),
+            (rows, rows if isinstance(rows, (str, Path)) else rows[:9]),
+        )
     )
     assert np.array_equal(memory.training_error, file.training_error)
 
 
 def test_transformers_take_flat_rows_from_a_file(in_a_file):
     def train(rows):
-        model = MaskedPatchTransformer((4, 2), 2, width=8, depth=1, heads=2, decoder_width=4, decoder_heads=1, seed=0)
+        model = MaskedPatchTransformer(
+            (4, 2), 2, width=8, depth=1, heads=2, decoder_width=4, decoder_heads=1, seed=0
+        )
         return pretrain(model, rows, epochs=2)
 
     assert np.array_equal(train(X).own_error, train(in_a_file(X)).own_error)
@@ -74,12 +88,19 @@ def test_a_file_is_never_held_as_a_whole(in_a_file, monkeypatch: pytest.MonkeyPa
 
     checked = []
     check = room.check_features
-    monkeypatch.setattr(room, "check_features", lambda X, *a, **k: (checked.append(len(X)), check(X, *a, **k))[1])
+    monkeypatch.setattr(
+        room, "check_features", lambda X, *a, **k: (checked.append(len(X)), check(X, *a, **k))[1]
+    )
     monkeypatch.setattr(room.Rows, "take", spy)
-    from leadline.autoencoders import member
+    from leadline.autoencoders.training._pretrain import _member as member
 
     monkeypatch.setattr(member, "BLOCK_NUMBERS", 8 * 13)
-    pretrain(Autoencoder(8, (3,), corruption=GaussianNoise(0.3), seed=0), in_a_file(X), epochs=2, batch_size=5)
+    pretrain(
+        Autoencoder(8, (3,), corruption=GaussianNoise(0.3), seed=0),
+        in_a_file(X),
+        epochs=2,
+        batch_size=5,
+    )
     assert max(taken) <= 13
     assert max(checked) <= 13
     assert sum(checked) >= len(X)
@@ -90,12 +111,14 @@ def test_a_file_is_encoded_part_by_part(tmp_path: Path, monkeypatch: pytest.Monk
     """The codes are those of the rows in memory, no part is larger than a block, and bad rows are named by place."""
     model = Autoencoder(8, (3,), seed=0)
     if kind == "patches":
-        model = MaskedPatchTransformer((4, 2), 2, width=8, depth=1, heads=2, decoder_width=4, decoder_heads=1, seed=0)
+        model = MaskedPatchTransformer(
+            (4, 2), 2, width=8, depth=1, heads=2, decoder_width=4, decoder_heads=1, seed=0
+        )
     encoder = pretrain(model, X, epochs=1).encoder
     many = np.tile(X, (20, 1))
     path = tmp_path / "rows.npy"
     np.save(path, many)
-    from leadline.autoencoders import encoder as module
+    from leadline.autoencoders import _encoder as module
 
     monkeypatch.setattr(module, "BLOCK_NUMBERS", 8 * encoder.architecture.block_rows)
     sizes = []
@@ -121,7 +144,7 @@ def test_rows_are_taken_in_the_order_asked_for(in_a_file):
 
 
 def test_what_is_shared_is_opened_once(monkeypatch: pytest.MonkeyPatch):
-    from leadline.autoencoders import member
+    from leadline.autoencoders.training._pretrain import _member as member
 
     calls = []
     monkeypatch.setattr(member, "open_rows", lambda *a: (calls.append(a[1]), open_rows(*a))[1])
@@ -141,7 +164,10 @@ def test_bad_rows_in_a_file_are_named_by_their_place_in_it(in_a_file):
     [
         (np.zeros((0, 8), np.float32), "at least one row"),
         (np.zeros((9, 7), np.float32), "X has 7 features, the model takes 8"),
-        (np.zeros((9, 2, 4), np.float32), r"X of shape \(9, 2, 4\)\n  cause: images that are not flattened"),
+        (
+            np.zeros((9, 2, 4), np.float32),
+            r"X of shape \(9, 2, 4\)\n  cause: images that are not flattened",
+        ),
         (np.asfortranarray(np.zeros((4, 3, 2), np.float32)), "lies row by row"),
         (np.array([["a"] * 8] * 3), "real numbers"),
     ],
@@ -158,5 +184,7 @@ def test_files_that_are_no_arrays(tmp_path: Path):
     np.save(cut, X)
     cut.write_bytes(cut.read_bytes()[:200])
     for path in (table, cut, tmp_path / "missing.npy"):
-        with pytest.raises(InputError, match=r"rows in a file are a \.npy file(.|\n)*leadline.data.load"):
+        with pytest.raises(
+            InputError, match=r"rows in a file are a \.npy file(.|\n)*leadline.data.load"
+        ):
             pretrain(Autoencoder(2, (1,), seed=0), path, epochs=1)

@@ -24,10 +24,10 @@ from leadline.autoencoders import (
     PatchArchitecture,
     pretrain,
 )
-from leadline.autoencoders.checkpoint import Journal
-from leadline.autoencoders.member import Opener
-from leadline.autoencoders.sealed import _digest, _place_of_digest
-from leadline.autoencoders.training import _engine, _member
+from leadline.autoencoders._sealed import _digest, _place_of_digest
+from leadline.autoencoders.training._checkpoint import Journal
+from leadline.autoencoders.training._member import Opener
+from leadline.autoencoders.training._pretrain import _engine, _member
 from leadline.errors import SaveError
 
 RNG = np.random.default_rng(0)
@@ -41,7 +41,9 @@ def dense() -> Autoencoder:
 
 
 def patches() -> MaskedPatchTransformer:
-    return MaskedPatchTransformer((4, 2), 2, width=4, depth=1, heads=1, decoder_width=4, decoder_heads=1, seed=0)
+    return MaskedPatchTransformer(
+        (4, 2), 2, width=4, depth=1, heads=1, decoder_width=4, decoder_heads=1, seed=0
+    )
 
 
 def local() -> Encoder:
@@ -130,7 +132,24 @@ def assembled(header: dict[str, Any], document: Any, tensors: bytes) -> bytes:
     return content[:start] + _digest(content, start, end).encode() + content[end:]
 
 
-BAD_VALUES = (None, True, -1, 0, 2.5, 1e400, 10**30, 2**62, "?!", "", [], [3], [30000, 30000], [[1], 2], {}, {"a": 1})
+BAD_VALUES = (
+    None,
+    True,
+    -1,
+    0,
+    2.5,
+    1e400,
+    10**30,
+    2**62,
+    "?!",
+    "",
+    [],
+    [3],
+    [30000, 30000],
+    [[1], 2],
+    {},
+    {"a": 1},
+)
 DEEP = "[" * 100_000
 
 
@@ -138,7 +157,13 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The paths to all values in a JSON document."""
     if path:
         yield path
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, item in inner:
         yield from places(item, (*path, key))
 
@@ -161,7 +186,9 @@ def variants(value: Any) -> Iterator[Any]:
             yield changed(value, path, lambda target, key, bad=bad: target.__setitem__(key, bad))
         yield changed(value, path, lambda target, key: target.pop(key))
         if isinstance(path[-1], str):
-            yield changed(value, path, lambda target, key: target.__setitem__(key + "?", target.pop(key)))
+            yield changed(
+                value, path, lambda target, key: target.__setitem__(key + "?", target.pop(key))
+            )
 
 
 def some(values: Iterator[Any], most: int = 400) -> list[Any]:
@@ -176,7 +203,16 @@ def structural(content: bytes) -> Iterator[bytes]:
     bare = {name: entry for name, entry in header.items() if name != "__metadata__"}
     for other in some(variants(document)):
         yield assembled(bare, other, tensors)
-    for text in ("null", "[]", "3", "", "{", DEEP, '{"schema": ' + DEEP, json.dumps({"schema": 2, "deep": DEEP})):
+    for text in (
+        "null",
+        "[]",
+        "3",
+        "",
+        "{",
+        DEEP,
+        '{"schema": ' + DEEP,
+        json.dumps({"schema": 2, "deep": DEEP}),
+    ):
         yield assembled(bare, text, tensors)
     for other in some(variants(bare)):
         if "__metadata__" not in other:
@@ -190,13 +226,17 @@ def damaged(content: bytes, flips: int) -> Iterator[bytes]:
         copy = bytearray(content)
         copy[bit // 8] ^= 1 << bit % 8
         yield bytes(copy)
-    for length in np.unique(np.r_[np.arange(12), RNG.integers(0, len(content), 40), len(content) - 1]).tolist():
+    for length in np.unique(
+        np.r_[np.arange(12), RNG.integers(0, len(content), 40), len(content) - 1]
+    ).tolist():
         yield content[:length]
     yield content + b"\0"
     yield content + content
 
 
-def refusals(path: Path, contents: Iterator[bytes], read: Callable[[], object], allowed: Callable[[], bool]) -> int:
+def refusals(
+    path: Path, contents: Iterator[bytes], read: Callable[[], object], allowed: Callable[[], bool]
+) -> int:
     """Count the refusals; any other error, and memory beyond the limit, fails the test."""
     count = 0
     for number, content in enumerate(contents):
@@ -221,7 +261,12 @@ def refusals(path: Path, contents: Iterator[bytes], read: Callable[[], object], 
 
 def test_every_bit_of_an_encoder_counts(encoder_file: Path):
     content = encoder_file.read_bytes()
-    assert refusals(encoder_file, damaged(content, 600), lambda: Encoder.load(encoder_file), lambda: False) > 600
+    assert (
+        refusals(
+            encoder_file, damaged(content, 600), lambda: Encoder.load(encoder_file), lambda: False
+        )
+        > 600
+    )
 
 
 def test_every_bit_of_a_checkpoint_counts(run):
@@ -239,7 +284,12 @@ def test_malformed_encoders_are_refused(encoder_file: Path):
         encoder = Encoder.load(encoder_file)
         return encoder.encode(np.zeros((1, 8), np.float32)).shape == (1, encoder.output_size)
 
-    assert refusals(encoder_file, structural(content), lambda: Encoder.load(encoder_file), is_an_encoder) > 250
+    assert (
+        refusals(
+            encoder_file, structural(content), lambda: Encoder.load(encoder_file), is_an_encoder
+        )
+        > 250
+    )
 
 
 def test_malformed_checkpoints_are_refused(run, monkeypatch: pytest.MonkeyPatch):
@@ -248,11 +298,16 @@ def test_malformed_checkpoints_are_refused(run, monkeypatch: pytest.MonkeyPatch)
     path, resume = run
     header, document, tensors = parts(path.read_bytes())
     document["configuration"] = {}
-    assert refusals(path, structural(assembled_again(header, document, tensors)), resume, lambda: True) > 150
+    assert (
+        refusals(path, structural(assembled_again(header, document, tensors)), resume, lambda: True)
+        > 150
+    )
 
 
 def assembled_again(header: dict[str, Any], document: Any, tensors: bytes) -> bytes:
-    return assembled({name: entry for name, entry in header.items() if name != "__metadata__"}, document, tensors)
+    return assembled(
+        {name: entry for name, entry in header.items() if name != "__metadata__"}, document, tensors
+    )
 
 
 @pytest.mark.parametrize(
@@ -267,7 +322,9 @@ def assembled_again(header: dict[str, Any], document: Any, tensors: bytes) -> by
         ("local", {"width": 10**6, "components": 2000}),
     ],
 )
-def test_declared_sizes_are_compared_before_memory_is_taken(tmp_path: Path, kind: str, sizes: dict[str, Any]):
+def test_declared_sizes_are_compared_before_memory_is_taken(
+    tmp_path: Path, kind: str, sizes: dict[str, Any]
+):
     path = tmp_path / "encoder.safetensors"
     ENCODERS[kind]().save(path)
     header, document, tensors = parts(path.read_bytes())
@@ -323,6 +380,7 @@ def test_shapes_of_weights_are_told_as_they_are_made():
     ]
     for architecture in architectures:
         made = {
-            name: tuple(tensor.shape) for name, tensor in architecture.encoder(torch.Generator()).state_dict().items()
+            name: tuple(tensor.shape)
+            for name, tensor in architecture.encoder(torch.Generator()).state_dict().items()
         }
         assert dict(architecture.encoder_shapes()) == made

@@ -15,7 +15,7 @@ from leadline.autoencoders import (
     MaskedPatchTransformer,
     pretrain,
 )
-from leadline.autoencoders.attention import Block
+from leadline.autoencoders.models._attention import Block
 from leadline.errors import InputError
 
 X = np.random.default_rng(0).random((21, 8)).astype(np.float32)
@@ -26,7 +26,9 @@ def dense() -> Autoencoder:
 
 
 def patches() -> MaskedPatchTransformer:
-    return MaskedPatchTransformer((4, 2), 2, seed=0, width=8, depth=2, heads=2, decoder_width=4, decoder_heads=1)
+    return MaskedPatchTransformer(
+        (4, 2), 2, seed=0, width=8, depth=2, heads=2, decoder_width=4, decoder_heads=1
+    )
 
 
 @pytest.fixture
@@ -54,7 +56,9 @@ def test_a_transformer_trains_under_autocast_by_autograd():
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
             loss = model.loss(torch.from_numpy(X), torch.Generator().manual_seed(0))
         loss.backward()
-        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+        gradients.append(
+            torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        )
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.99
 
 
@@ -95,8 +99,17 @@ class Normalised(nn.Module):
 def test_a_last_batch_of_one_row_is_refused_before_any_training(batch_size: int, rows: int):
     """Batch normalisation cannot normalise by one row; the error came in the middle of training."""
     told = []
-    with pytest.raises(InputError, match=r"Normalised failed on a batch of 1 row:(.|\n)*choose another batch_size"):
-        pretrain(Normalised(), X[:rows], batch_size=batch_size, validation=None, epochs=1, progress=told.append)
+    with pytest.raises(
+        InputError, match=r"Normalised failed on a batch of 1 row:(.|\n)*choose another batch_size"
+    ):
+        pretrain(
+            Normalised(),
+            X[:rows],
+            batch_size=batch_size,
+            validation=None,
+            epochs=1,
+            progress=told.append,
+        )
     assert told == []
 
 
@@ -126,11 +139,15 @@ TABLES = {
 
 @pytest.mark.parametrize("unit_length", [True, False])
 @pytest.mark.parametrize("table", TABLES)
-def test_the_encoder_of_an_estimator_is_its_transform_also_saved_and_exported(tmp_path: Path, table, unit_length):
+def test_the_encoder_of_an_estimator_is_its_transform_also_saved_and_exported(
+    tmp_path: Path, table, unit_length
+):
     import onnxruntime
 
     rows = TABLES[table]
-    fitted = AutoencoderTransformer(hidden_sizes=(6, 3), epochs=5, unit_length=unit_length).fit(rows)
+    fitted = AutoencoderTransformer(hidden_sizes=(6, 3), epochs=5, unit_length=unit_length).fit(
+        rows
+    )
     inner = fitted.pretrained_.encoder.encode(fitted._scaled(rows)) - fitted.code_mean_
     lengths = np.linalg.norm(inner, axis=1, keepdims=True) if unit_length else 1
     codes = fitted.transform(rows)

@@ -7,19 +7,35 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leadline.autoencoders import Architecture, Autoencoder, GaussianNoise, Nothing, PixelMask, pretrain, pretrain_many
-from leadline.autoencoders.rows import open_rows
-from leadline.autoencoders.stack import Stack, stack_size
+from leadline.autoencoders import (
+    Architecture,
+    Autoencoder,
+    GaussianNoise,
+    Nothing,
+    PixelMask,
+    pretrain,
+    pretrain_many,
+)
+from leadline.autoencoders.training._rows import open_rows
+from leadline.autoencoders.training._stack import Stack, stack_size
 from leadline.data import row_fingerprints
 from leadline.errors import InputError, describe
 from leadline.randomness import torch_generator
 
-KINDS = [Nothing(), GaussianNoise(0.3), PixelMask(0.3), PixelMask(0.3, loss="masked"), PixelMask(0.3, loss="visible")]
+KINDS = [
+    Nothing(),
+    GaussianNoise(0.3),
+    PixelMask(0.3),
+    PixelMask(0.3, loss="masked"),
+    PixelMask(0.3, loss="visible"),
+]
 
 
 def rows(n=60, d=7, seed=0):
     rng = np.random.default_rng(seed)
-    return (rng.normal(size=(n, 3)) @ rng.normal(size=(3, d)) + 0.3 * rng.normal(size=(n, d)) + 1).astype(np.float32)
+    return (
+        rng.normal(size=(n, 3)) @ rng.normal(size=(3, d)) + 0.3 * rng.normal(size=(n, d)) + 1
+    ).astype(np.float32)
 
 
 @pytest.fixture(params=[1, 2])
@@ -32,7 +48,8 @@ def threads(request):
 def equal(a, b):
     same_weights = all(np.array_equal(a.weights[name], b.weights[name]) for name in a.weights)
     same_curves = all(
-        np.array_equal(getattr(a, name), getattr(b, name)) for name in ("training_error", "clean_error", "own_error")
+        np.array_equal(getattr(a, name), getattr(b, name))
+        for name in ("training_error", "clean_error", "own_error")
     )
     return same_weights and same_curves and (a.best_epoch, a.ending) == (b.best_epoch, b.ending)
 
@@ -66,12 +83,15 @@ def test_a_step_is_pytorchs_adam():
         optimizer.zero_grad()
         model.loss(x).backward()
         optimizer.step()
-    for ours, theirs in zip(stack.state(stack.weights[1]).values(), model.parameters(), strict=True):
+    for ours, theirs in zip(
+        stack.state(stack.weights[1]).values(), model.parameters(), strict=True
+    ):
         np.testing.assert_allclose(ours, theirs.detach(), rtol=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("size", "hidden", "batch"), [(7, (6, 3), 16), (64, (128, 32), 40), (5, (1,), 7), (40, (33, 17), 30), (3, (4,), 1)]
+    ("size", "hidden", "batch"),
+    [(7, (6, 3), 16), (64, (128, 32), 40), (5, (1,), 7), (40, (33, 17), 30), (3, (4,), 1)],
 )
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_company_changes_no_bit(threads, size, hidden, batch, activation):
@@ -80,7 +100,10 @@ def test_company_changes_no_bit(threads, size, hidden, batch, activation):
     kinds = [Nothing(), GaussianNoise(0.3), PixelMask(0.3), GaussianNoise(0.1), Nothing()]
     data = [rows(47, size, seed) for seed in seeds]
     options = [{"lr": 1e-2 / (1 + s), "epochs": 3 + s % 2, "patience": 1 + s % 3} for s in seeds]
-    made = [Autoencoder(size, hidden, activation, kind, seed=s) for s, kind in zip(seeds, kinds, strict=True)]
+    made = [
+        Autoencoder(size, hidden, activation, kind, seed=s)
+        for s, kind in zip(seeds, kinds, strict=True)
+    ]
     each: dict[str, Any] = {name: [o[name] for o in options] for name in options[0]}
     together = pretrain_many(made, data, seeds=seeds, batch_size=batch, **each)
     for s, kind in zip(seeds, kinds, strict=True):
@@ -105,7 +128,12 @@ def test_a_corrupted_autoencoder_is_a_vanilla_one_on_corrupted_pairs(corruption)
     The pairs are drawn here as training draws them: in each epoch a permutation, then the corruption of all rows.
     """
     X, epochs, seed = rows(60), 4, 3
-    options: dict[str, Any] = {"schedule": "constant", "batch_size": 15, "validation": None, "centre": False}
+    options: dict[str, Any] = {
+        "schedule": "constant",
+        "batch_size": 15,
+        "validation": None,
+        "centre": False,
+    }
     model = Autoencoder(7, (5, 3), corruption=corruption, seed=0)
     inside = pretrain(model, X, epochs=epochs, seed=seed, **options)
     generator, pairs = torch_generator(seed, "autoencoders.training"), []
@@ -113,10 +141,16 @@ def test_a_corrupted_autoencoder_is_a_vanilla_one_on_corrupted_pairs(corruption)
         clean = torch.from_numpy(X)[torch.randperm(60, generator=generator)]
         pairs.append((corruption.corrupt(clean, generator)[0], clean))
     seen, clean = (torch.cat(part).numpy() for part in zip(*pairs, strict=True))
-    vanilla = pretrain(Autoencoder(7, (5, 3), seed=0), seen, targets=clean, shuffle=False, epochs=1, **options)
-    assert all(np.array_equal(inside.weights[name], vanilla.weights[name]) for name in inside.weights)
+    vanilla = pretrain(
+        Autoencoder(7, (5, 3), seed=0), seen, targets=clean, shuffle=False, epochs=1, **options
+    )
+    assert all(
+        np.array_equal(inside.weights[name], vanilla.weights[name]) for name in inside.weights
+    )
     clean = clean[::-1].copy()
-    other = pretrain(Autoencoder(7, (5, 3), seed=0), seen, targets=clean, shuffle=False, epochs=1, **options)
+    other = pretrain(
+        Autoencoder(7, (5, 3), seed=0), seen, targets=clean, shuffle=False, epochs=1, **options
+    )
     assert not np.array_equal(inside.weights["encoder.0.weight"], other.weights["encoder.0.weight"])
 
 
@@ -124,11 +158,14 @@ def test_targets_are_what_is_learned():
     """A linear autoencoder of full width learns to give each row its target: here the row turned around."""
     X = rows(200)
     options: dict[str, Any] = {"validation": None, "epochs": 400, "lr": 1e-2, "seed": 0}
-    learned = pretrain(Autoencoder(7, (7,), "linear", seed=0), X, targets=X[:, ::-1].copy(), **options)
+    learned = pretrain(
+        Autoencoder(7, (7,), "linear", seed=0), X, targets=X[:, ::-1].copy(), **options
+    )
     found = learned.model(torch.from_numpy(X)).detach().numpy()
     assert ((found - X[:, ::-1]) ** 2).mean() < 1e-2 * X.var(0).mean()
     by_default, spelt_out = (
-        pretrain(Autoencoder(7, (3,), seed=0), X, targets=targets, epochs=3, validation=None) for targets in (None, X)
+        pretrain(Autoencoder(7, (3,), seed=0), X, targets=targets, epochs=3, validation=None)
+        for targets in (None, X)
     )
     assert equal(by_default, spelt_out)
     assert np.isin(row_fingerprints(X[:, ::-1].copy()), learned.rows_seen).all()
@@ -150,11 +187,15 @@ def test_targets_that_do_not_fit_are_refused(given, message):
 
 def test_best_weights_are_kept_and_error_is_measured_on_them():
     X = rows(40, 7)
-    pretrained = pretrain(Autoencoder(7, (64, 6), seed=0), X[:20], validation=X[20:], epochs=300, patience=10, lr=2e-2)
+    pretrained = pretrain(
+        Autoencoder(7, (64, 6), seed=0), X[:20], validation=X[20:], epochs=300, patience=10, lr=2e-2
+    )
     assert pretrained.ending == "stopped early"
     assert len(pretrained.training_error) == pretrained.best_epoch + 10
     assert pretrained.clean_error[pretrained.best_epoch] == pretrained.clean_error.min()
-    error = ((pretrained.model(torch.from_numpy(X[20:])).detach().numpy() - X[20:]) ** 2).sum(1).mean()
+    error = (
+        ((pretrained.model(torch.from_numpy(X[20:])).detach().numpy() - X[20:]) ** 2).sum(1).mean()
+    )
     assert error == pytest.approx(pretrained.clean_error.min(), rel=1e-4)
 
 
@@ -162,7 +203,9 @@ def test_validation_of_a_corrupted_model_is_on_one_fixed_corruption():
     X = rows()
     pretrained = pretrain(Autoencoder(7, (4,), corruption=GaussianNoise(0.5), seed=0), X, epochs=4)
     assert (pretrained.own_error > pretrained.clean_error).all()
-    frozen = pretrain(Autoencoder(7, (4,), corruption=GaussianNoise(0.5), seed=0), X, epochs=4, lr=1e-12)
+    frozen = pretrain(
+        Autoencoder(7, (4,), corruption=GaussianNoise(0.5), seed=0), X, epochs=4, lr=1e-12
+    )
     assert np.ptp(frozen.own_error) < 1e-4
 
 
@@ -184,7 +227,8 @@ def test_the_model_ends_with_the_best_weights_and_starts_where_the_data_are():
 def test_it_does_not_matter_where_the_data_stand():
     X = rows(200, 7)
     near, far = (
-        pretrain(Autoencoder(7, (5, 3), seed=0).double(), X + shift, epochs=5) for shift in (0, np.float32(1000))
+        pretrain(Autoencoder(7, (5, 3), seed=0).double(), X + shift, epochs=5)
+        for shift in (0, np.float32(1000))
     )
     np.testing.assert_allclose(near.own_error, far.own_error, rtol=1e-3)
 
@@ -198,7 +242,11 @@ def test_divergence_is_told_apart():
     slow = pretrain(Autoencoder(7, (5, 3), seed=0), X, lr=1e-6, epochs=5)
     assert slow.ending == "budget"
     mixed = pretrain_many(
-        [Autoencoder(7, (5, 3), seed=0) for _ in range(2)], X, seeds=[0, 0], lr=[30.0, 1e-6], epochs=5
+        [Autoencoder(7, (5, 3), seed=0) for _ in range(2)],
+        X,
+        seeds=[0, 0],
+        lr=[30.0, 1e-6],
+        epochs=5,
     )
     assert equal(mixed[1], slow)
 
@@ -206,14 +254,16 @@ def test_divergence_is_told_apart():
 @settings(max_examples=10)
 @given(st.integers(2, 40), st.integers(1, 45), st.integers(1, 60))
 def test_an_epoch_visits_every_row_once(n, batch, numbers):
-    from leadline.autoencoders import member
+    from leadline.autoencoders.training._pretrain import _member as member
 
     X = np.arange(n * 2, dtype=np.float32).reshape(n, 2)
     model = Autoencoder(2, (1,), seed=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(member, "BLOCK_NUMBERS", numbers)
         rows = open_rows(X, "X", np.float32, torch.device("cpu"))
-        one = member.Member(0, model, rows, None, {"batch_size": batch, "centre": True, "shuffle": True, "seed": 0})
+        one = member.Member(
+            0, model, rows, None, {"batch_size": batch, "centre": True, "shuffle": True, "seed": 0}
+        )
         blocks = [target + one.centre for _, target, _ in one.blocks()]
     assert all(len(block) % batch == 0 for block in blocks[:-1])
     visited = np.sort(np.concatenate([block.numpy() for block in blocks])[:, 0])
@@ -223,9 +273,16 @@ def test_an_epoch_visits_every_row_once(n, batch, numbers):
 def test_pretrained_is_a_sounding(tmp_path):
     from leadline.autoencoders import Pretrained
 
-    pretrained = pretrain(Autoencoder(7, (4, 2), corruption=PixelMask(0.5), seed=0), rows(), epochs=3)
+    pretrained = pretrain(
+        Autoencoder(7, (4, 2), corruption=PixelMask(0.5), seed=0), rows(), epochs=3
+    )
     assert "clean validation error" in str(pretrained)
-    assert list(pretrained.table().columns) == ["epoch", "training", "clean validation", "own validation"]
+    assert list(pretrained.table().columns) == [
+        "epoch",
+        "training",
+        "clean validation",
+        "own validation",
+    ]
     assert [trace["name"] for trace in pretrained.figure().to_dict()["data"]] == [
         "training",
         "validation, clean",
@@ -242,7 +299,12 @@ def test_pretrained_is_a_sounding(tmp_path):
 
 
 def bad(**changes):
-    arguments = {"models": [Autoencoder(7, (3,), seed=s) for s in range(2)], "X": rows(), "seeds": [0, 1], **changes}
+    arguments = {
+        "models": [Autoencoder(7, (3,), seed=s) for s in range(2)],
+        "X": rows(),
+        "seeds": [0, 1],
+        **changes,
+    }
     return pretrain_many(arguments.pop("models"), arguments.pop("X"), **arguments)
 
 

@@ -9,16 +9,34 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leadline.autoencoders import Autoencoder, Encoder, MaskedPatchTransformer, Pretrained, pretrain, pretrain_many
-from leadline.autoencoders.single import Single
-from leadline.autoencoders.tokens import sinusoidal_positions
+from leadline.autoencoders import (
+    Autoencoder,
+    Encoder,
+    MaskedPatchTransformer,
+    Pretrained,
+    pretrain,
+    pretrain_many,
+)
+from leadline.autoencoders.models._tokens import sinusoidal_positions
+from leadline.autoencoders.training._single import Single
 from leadline.errors import InputError, describe
 
-SMALL = {"width": 16, "depth": 2, "heads": 2, "decoder_width": 8, "decoder_depth": 1, "decoder_heads": 2}
+SMALL = {
+    "width": 16,
+    "depth": 2,
+    "heads": 2,
+    "decoder_width": 8,
+    "decoder_depth": 1,
+    "decoder_heads": 2,
+}
 
 
-def small(image_size: Any = (8, 12), patch_size=4, channels=1, *, seed: int | None = 0, **options: Any) -> Any:
-    return MaskedPatchTransformer(image_size, patch_size, channels, seed=seed, **{**SMALL, **options})
+def small(
+    image_size: Any = (8, 12), patch_size=4, channels=1, *, seed: int | None = 0, **options: Any
+) -> Any:
+    return MaskedPatchTransformer(
+        image_size, patch_size, channels, seed=seed, **{**SMALL, **options}
+    )
 
 
 def generator(seed=0):
@@ -56,10 +74,16 @@ def vit_mae(model: Any) -> Any:
         )
 
     def layer(prefix, block):
-        named = {"layernorm_before": block.norm1, "layernorm_after": block.norm2, "attention.o_proj": block.out}
+        named = {
+            "layernorm_before": block.norm1,
+            "layernorm_after": block.norm2,
+            "attention.o_proj": block.out,
+        }
         named |= {"mlp.fc1": block.up, "mlp.fc2": block.down}
         state = {
-            f"{prefix}.{name}.{kind}": getattr(m, kind) for name, m in named.items() for kind in ("weight", "bias")
+            f"{prefix}.{name}.{kind}": getattr(m, kind)
+            for name, m in named.items()
+            for kind in ("weight", "bias")
         }
         for kind in ("weight", "bias"):
             for name, part in zip("qkv", getattr(block.qkv, kind).chunk(3), strict=True):
@@ -71,7 +95,9 @@ def vit_mae(model: Any) -> Any:
     last = torch.arange(a.grid.patch_features).view(a.channels, p, q).permute(1, 2, 0).flatten()
     state = {
         "vit.embeddings.cls_token": encoder.class_token.view(1, 1, -1),
-        "vit.embeddings.patch_embeddings.projection.weight": encoder.embed.weight.view(-1, a.channels, p, q),
+        "vit.embeddings.patch_embeddings.projection.weight": encoder.embed.weight.view(
+            -1, a.channels, p, q
+        ),
         "vit.embeddings.patch_embeddings.projection.bias": encoder.embed.bias,
         "vit.layernorm.weight": encoder.norm.weight,
         "vit.layernorm.bias": encoder.norm.bias,
@@ -104,7 +130,15 @@ def vit_mae(model: Any) -> Any:
     [(1, False, (2, 1), 0.75), (3, True, (1, 2), 0.75), (3, False, (2, 2), 0.5)],
 )
 def test_loss_and_gradients_are_those_of_vit_mae(channels, normalise, depths, ratio):
-    model = small(12, 3, channels, normalise=normalise, depth=depths[0], decoder_depth=depths[1], mask_ratio=ratio)
+    model = small(
+        12,
+        3,
+        channels,
+        normalise=normalise,
+        depth=depths[0],
+        decoder_depth=depths[1],
+        mask_ratio=ratio,
+    )
     with torch.no_grad():  # away from zero, so that no bias and no scale could be left out
         for parameter in model.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=generator(2))
@@ -118,11 +152,20 @@ def test_loss_and_gradients_are_those_of_vit_mae(channels, normalise, depths, ra
     loss.backward()
     expected.backward()
     pairs = [
-        (model.encoder.embed.weight.grad, theirs.vit.embeddings.patch_embeddings.projection.weight.grad.flatten(1)),
+        (
+            model.encoder.embed.weight.grad,
+            theirs.vit.embeddings.patch_embeddings.projection.weight.grad.flatten(1),
+        ),
         (model.encoder.class_token.grad, theirs.vit.embeddings.cls_token.grad.flatten()),
         (model.decoder.mask_token.grad, theirs.decoder.mask_token.grad.flatten()),
-        (model.encoder.blocks[0].qkv.weight.grad[:16], theirs.vit.layers[0].attention.q_proj.weight.grad),
-        (model.decoder.blocks[-1].up.weight.grad, theirs.decoder.decoder_layers[-1].mlp.fc1.weight.grad),
+        (
+            model.encoder.blocks[0].qkv.weight.grad[:16],
+            theirs.vit.layers[0].attention.q_proj.weight.grad,
+        ),
+        (
+            model.decoder.blocks[-1].up.weight.grad,
+            theirs.decoder.decoder_layers[-1].mlp.fc1.weight.grad,
+        ),
     ]
     for ours, other in pairs:
         np.testing.assert_allclose(ours, other, rtol=1e-3, atol=1e-6)
@@ -131,7 +174,9 @@ def test_loss_and_gradients_are_those_of_vit_mae(channels, normalise, depths, ra
 def test_positions_are_those_of_vit_mae():
     from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_position_embedding
 
-    theirs = build_2d_sinusoidal_position_embedding(3, 5, 16)  # its first half is for rows, ours for columns
+    theirs = build_2d_sinusoidal_position_embedding(
+        3, 5, 16
+    )  # its first half is for rows, ours for columns
     np.testing.assert_allclose(
         sinusoidal_positions((3, 5), 16), torch.cat([theirs[:, 8:], theirs[:, :8]], 1), atol=1e-6
     )
@@ -140,7 +185,9 @@ def test_positions_are_those_of_vit_mae():
 def test_hidden_patches_never_enter_the_encoder():
     model = small((16, 12), mask_ratio=0.75)
     lengths = []
-    model.encoder.blocks[0].register_forward_hook(lambda _, args, __: lengths.append(args[0].shape[1]))
+    model.encoder.blocks[0].register_forward_hook(
+        lambda _, args, __: lengths.append(args[0].shape[1])
+    )
     x = torch.from_numpy(images(5, size=(16, 12))).flatten(1)
     seen, _ = model.corruption.corrupt(x, generator())
     other = torch.where(seen.isnan(), torch.rand(x.shape, generator=generator(9)), x)
@@ -182,7 +229,11 @@ def test_images_may_show_different_numbers_of_patches():
     error = model.squared_error(seen, x, spread.double())
     assert error.item() == pytest.approx(((together - x).square() * spread).sum().item(), rel=1e-12)
     error.backward()
-    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters() if parameter.grad is not None)
+    assert all(
+        torch.isfinite(parameter.grad).all()
+        for parameter in model.parameters()
+        if parameter.grad is not None
+    )
 
 
 @pytest.mark.parametrize("pooling", ["mean", "class", "none"])
@@ -203,7 +254,9 @@ def test_padding_changes_no_representation(pooling):
 def test_pooling_is_over_patches():
     tokens = small(pooling="none").encode(torch.from_numpy(images(3)))
     assert tokens.shape == (3, 6, 16)
-    torch.testing.assert_close(small(pooling="mean").encode(torch.from_numpy(images(3))), tokens.mean(1))
+    torch.testing.assert_close(
+        small(pooling="mean").encode(torch.from_numpy(images(3))), tokens.mean(1)
+    )
     first = small(pooling="class").encode(torch.from_numpy(images(3)))
     assert first.shape == (3, 16)
     assert not torch.isclose(first[:, None], tokens).all(2).any()
@@ -249,7 +302,9 @@ def test_a_step_is_autograd_and_pytorchs_adam():
         assert (summed / 7).item() == pytest.approx(loss.item(), rel=1e-9)
         loss.backward()
         optimizer.step()
-    for ours, theirs in zip(single.state(single.weights[0]).values(), model.parameters(), strict=True):
+    for ours, theirs in zip(
+        single.state(single.weights[0]).values(), model.parameters(), strict=True
+    ):
         np.testing.assert_allclose(ours, theirs.detach(), rtol=1e-7, atol=1e-9)
 
 
@@ -267,7 +322,9 @@ def test_training_lowers_the_error_and_centring_moves_nothing(loss, normalise):
     with torch.no_grad():
         now = float(model.loss(x[:20]))
     assert now == pytest.approx(pretrained.clean_error[pretrained.best_epoch], rel=1e-3)
-    np.testing.assert_allclose(pretrained.model.encode(x).detach(), model.encode(x).detach(), rtol=1e-6)
+    np.testing.assert_allclose(
+        pretrained.model.encode(x).detach(), model.encode(x).detach(), rtol=1e-6
+    )
 
 
 def test_nothing_masked_gives_no_nan():
@@ -284,7 +341,9 @@ def test_a_population_may_mix_families_and_each_comes_out_as_if_alone():
     assert [pretrained.protocol.settings["lr"] for pretrained in together] == [1e-3, 5e-3, 1e-3]
     for i, (model, pretrained) in enumerate(zip(make(), together, strict=True)):
         alone = pretrain(model, X.reshape(70, -1), seed=i, epochs=2)
-        assert all(np.array_equal(alone.weights[name], pretrained.weights[name]) for name in alone.weights)
+        assert all(
+            np.array_equal(alone.weights[name], pretrained.weights[name]) for name in alone.weights
+        )
         assert np.array_equal(alone.own_error, pretrained.own_error)
 
 
@@ -307,7 +366,9 @@ def test_the_encoder_takes_other_sizes_tokens_and_lists():
     np.testing.assert_allclose(tokens.mean(1), codes, atol=1e-6)
     assert encoder.with_pooling("class").encode(larger).shape == (20, 16)
     mixed = [larger[0], X[0], larger[1]]
-    assert np.array_equal(encoder.encode(mixed), np.stack([codes[0], encoder.encode(X[:1])[0], codes[1]]))
+    assert np.array_equal(
+        encoder.encode(mixed), np.stack([codes[0], encoder.encode(X[:1])[0], codes[1]])
+    )
     assert np.array_equal(encoder.encode(X.reshape(70, -1)), encoder.encode(X))
     assert np.array_equal(encoder.encode(X[:, 0]), encoder.encode(X))
     with torch.no_grad():
@@ -346,7 +407,10 @@ def test_comes_back_from_disk_to_the_bit(tmp_path: Path, dtype):
         (lambda: small(pooling="max"), "pooling = 'max'"),
         (lambda: small(4, 1, normalise=True), "at least two numbers"),
         (lambda: pretrain(small(), X[:, :, :, :8]), r"X of 8 x 8 pixels, the model takes 8 x 12"),
-        (lambda: pretrain(small(), X.reshape(70, -1)[:, 1:]), "X has 95 features, the model takes 1 x 8 x 12 = 96"),
+        (
+            lambda: pretrain(small(), X.reshape(70, -1)[:, 1:]),
+            "X has 95 features, the model takes 1 x 8 x 12 = 96",
+        ),
         (lambda: pretrain(small(), X * 300), "numbers in images lie between 0 and 1"),
         (lambda: TRAINED.encoder.encode(images(2, size=(8, 10))), "width 10, patches of 4"),
         (lambda: TRAINED.encoder.encode(images(2, channels=3)), r"shape \(2, 3, 8, 12\)"),
@@ -355,7 +419,9 @@ def test_comes_back_from_disk_to_the_bit(tmp_path: Path, dtype):
             "no common shape",
         ),
         (
-            lambda: pretrain(Autoencoder(96, (4,), seed=0), X.reshape(70, -1), epochs=1).encoder.with_pooling("class"),
+            lambda: pretrain(
+                Autoencoder(96, (4,), seed=0), X.reshape(70, -1), epochs=1
+            ).encoder.with_pooling("class"),
             "a dense encoder",
         ),
     ],

@@ -87,7 +87,11 @@ class Room:
 
     def cases(self) -> list[tuple[str, str]]:
         """Every public name with every one of its parameters."""
-        return [(name, parameter) for name in self.public_names() for parameter in self._parameters(name)]
+        return [
+            (name, parameter)
+            for name in self.public_names()
+            for parameter in self._parameters(name)
+        ]
 
     def public_names(self) -> list[str]:
         """The public functions, the classes that users construct, and all public methods."""
@@ -114,7 +118,11 @@ class Room:
 
     def without_a_call(self) -> list[str]:
         """Public names with parameters for which no good call is given; must be empty."""
-        return [name for name in self.public_names() if self._parameters(name) and name not in self.calls]
+        return [
+            name
+            for name in self.public_names()
+            if self._parameters(name) and name not in self.calls
+        ]
 
     def check_good(self, name: str) -> None:
         """The good call must succeed, also with NumPy's numbers in place of Python's."""
@@ -177,7 +185,9 @@ def _run(one: Call, bad: str | None = None) -> None:
     result = one.function(*positional, **named)
     if isinstance(result, GeneratorType):
         list(result)
-    elif isinstance(result, AbstractContextManager) and not isinstance(result, torch.nn.Module | Path):
+    elif isinstance(result, AbstractContextManager) and not isinstance(
+        result, torch.nn.Module | Path
+    ):
         with result:
             pass
 

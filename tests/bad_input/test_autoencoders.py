@@ -40,7 +40,14 @@ from tests.bad_input.harness import Room, call
 from tests.bad_input.harness import _quiet as quiet
 
 X = np.random.default_rng(0).random((20, 8)).astype(np.float32)
-SIZES = {"width": 4, "depth": 1, "heads": 1, "decoder_width": 4, "decoder_depth": 1, "decoder_heads": 1}
+SIZES = {
+    "width": 4,
+    "depth": 1,
+    "heads": 1,
+    "decoder_width": 4,
+    "decoder_depth": 1,
+    "decoder_heads": 1,
+}
 FOLDER = Path(tempfile.mkdtemp())
 
 
@@ -151,14 +158,29 @@ CALLS = {
 }  # fmt: skip
 
 MORE = {"mask_ratio": 0.5, "loss": "masked", "normalise": False, "pooling": "mean", "seed": 0}
-FEW = {"epochs": 1, "batch_size": 10, "schedule": "constant", "patience": 2, "centre": True, "shuffle": True}
+FEW = {
+    "epochs": 1,
+    "batch_size": 10,
+    "schedule": "constant",
+    "patience": 2,
+    "centre": True,
+    "shuffle": True,
+}
 TRAINING = {**FEW, "seed": 0, "checkpoint": None, "device": "cpu"}
 
 ROOM = Room(
     autoencoders,
     CALLS,
     results=frozenset(
-        {"Corruption", "CustomArchitecture", "Epoch", "Examples", "LinearOptimum", "Pretrained", "TrainingCurves"}
+        {
+            "Corruption",
+            "CustomArchitecture",
+            "Epoch",
+            "Examples",
+            "LinearOptimum",
+            "Pretrained",
+            "TrainingCurves",
+        }
     ),
 )
 
@@ -192,7 +214,9 @@ def test_a_good_call_succeeds_with_numbers_of_any_kind(name):
     ROOM.check_good(name)
 
 
-@pytest.mark.parametrize(("name", "parameter"), [case for case in ROOM.cases() if not is_shared(case[0])])
+@pytest.mark.parametrize(
+    ("name", "parameter"), [case for case in ROOM.cases() if not is_shared(case[0])]
+)
 def test_bad_values_are_refused_kindly(name, parameter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if name in EXPORTS:  # the exporter takes seconds; what it writes is tested beside the encoders
@@ -262,8 +286,15 @@ def test_what_users_hand_over_by_mistake_is_refused_by_name(make, told):
 
 
 def test_numbers_of_numpy_and_torch_are_settings():
-    plain = pretrain(dense(), X, epochs=2, batch_size=5, lr=1e-3, patience=3, seed=4, validation=0.2)
-    settings = {"epochs": np.int64(2), "batch_size": torch.tensor(5), "lr": np.float64(1e-3), "patience": np.uint8(3)}
+    plain = pretrain(
+        dense(), X, epochs=2, batch_size=5, lr=1e-3, patience=3, seed=4, validation=0.2
+    )
+    settings = {
+        "epochs": np.int64(2),
+        "batch_size": torch.tensor(5),
+        "lr": np.float64(1e-3),
+        "patience": np.uint8(3),
+    }
     other = pretrain(dense(), X, **settings, seed=np.int32(4), validation=np.float64(0.2))
     assert other.protocol == plain.protocol
     assert np.array_equal(other.own_error, plain.own_error)
@@ -273,4 +304,6 @@ def test_small_floats_and_gradients_are_taken():
     given = torch.from_numpy(X).bfloat16()
     expected = ENCODER.encode(given.float().numpy())
     assert np.array_equal(ENCODER.encode(given.requires_grad_()), expected)
-    assert np.array_equal(ENCODER.encode(torch.from_numpy(X).half()), ENCODER.encode(X.astype(np.float16)))
+    assert np.array_equal(
+        ENCODER.encode(torch.from_numpy(X).half()), ENCODER.encode(X.astype(np.float16))
+    )

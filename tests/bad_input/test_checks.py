@@ -54,7 +54,10 @@ def test_other_values_are_no_whole_numbers_in_range(wrong):
 
 
 def test_bf16_becomes_float32_and_masked_cells_become_missing():
-    assert checks.array(torch.ones(2, dtype=torch.bfloat16, requires_grad=True), "x").dtype == np.float32
+    assert (
+        checks.array(torch.ones(2, dtype=torch.bfloat16, requires_grad=True), "x").dtype
+        == np.float32
+    )
     masked = np.ma.masked_array(np.arange(4), mask=[False, True, False, False])
     assert np.isnan(checks.array(masked, "x")).tolist() == [False, True, False, False]
     assert np.isnan(masked.data).sum() == 0, "the caller's array is untouched"
@@ -63,7 +66,9 @@ def test_bf16_becomes_float32_and_masked_cells_become_missing():
     for cells in ([np.ma.masked, 2.0], [[np.ma.masked, 2.0]], (2, np.ma.masked)):
         assert np.isnan(checks.array(cells, "x")).sum() == 1
     large = np.ma.masked_array([2**60 + 1, 2**60, 3], mask=[False, False, True])
-    assert checks.array(large, "x").tolist() == [2**60 + 1, 2**60, None], "float64 would make the first two equal"
+    assert checks.array(large, "x").tolist() == [2**60 + 1, 2**60, None], (
+        "float64 would make the first two equal"
+    )
 
 
 @pytest.mark.parametrize("wrong", ["12", {1, 2}, {"a": 1}, 3, np.int64(2), []])

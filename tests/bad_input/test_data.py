@@ -58,10 +58,14 @@ def roles() -> data.Roles:
 
 
 CALLS = {
-    "Dataset": lambda: call(data.Dataset, X, Y, "rows", (2, 2), 1, class_names=("a", "b"), notes=("scaled",)),
+    "Dataset": lambda: call(
+        data.Dataset, X, Y, "rows", (2, 2), 1, class_names=("a", "b"), notes=("scaled",)
+    ),
     "Labels": lambda: call(data.Labels, np.array(["a", "b"]), "kind"),
     "Roles": lambda: call(data.Roles, *(getattr(roles(), name) for name in data.ROLES)),
-    "LabelSubsets.rows": lambda: call(data.label_subsets(Y, np.arange(20), [2, 4], num=2, seed=0).rows, 4),
+    "LabelSubsets.rows": lambda: call(
+        data.label_subsets(Y, np.arange(20), [2, 4], num=2, seed=0).rows, 4
+    ),
     "Text": lambda: call(data.Text, "sounding", "word", "0" * 64),
     "check_features": lambda: call(
         data.check_features, X, "X", columns=["a", "b", "c", "d"], dtype=np.float64, first_row=3
@@ -84,11 +88,15 @@ CALLS = {
     ),
     "label_subsets": lambda: call(data.label_subsets, Y, np.arange(20), [2, "all"], num=2, seed=0),
     "load": lambda: call(data.load, file(), "y"),
-    "photograph_patches": lambda: call(data.photograph_patches, 4, 8, seed=0, channels=1, region="left"),
+    "photograph_patches": lambda: call(
+        data.photograph_patches, 4, 8, seed=0, channels=1, region="left"
+    ),
     "random_rotation": lambda: call(data.random_rotation, 3, seed=0),
     "read": lambda: call(data.read, file(), "y"),
     "running_average": lambda: call(data.running_average, 2, 3, seed=0, dtype=np.float32),
-    "split_roles": lambda: call(data.split_roles, Y, seed=0, fractions=data.FRACTIONS, groups=np.arange(30)),
+    "split_roles": lambda: call(
+        data.split_roles, Y, seed=0, fractions=data.FRACTIONS, groups=np.arange(30)
+    ),
 }
 
 ROOM = Room(data, CALLS, results=frozenset({"RotatedVectors", "LabelSubsets"}))
@@ -118,10 +126,19 @@ def test_bad_values_are_refused_kindly(name, parameter):
         (lambda: untyped.check_features(X, columns=["a"]), "1 names for 4 columns"),
         (lambda: untyped.check_features(X, dtype=np.int64), "dtype must be float32 or float64"),
         (lambda: untyped.check_features(np.array([[10**400, 1]], dtype=object)), "below 1e308"),
-        (lambda: untyped.check_features(pd.DataFrame({"a": pd.array([1, None], "Int64")})), r"X\[1, 0\] = "),
-        (lambda: untyped.check_labels([0, 10**12], 2), r"from 0 to 1048575\n  got:   y\[1\] = 1000000000000"),
+        (
+            lambda: untyped.check_features(pd.DataFrame({"a": pd.array([1, None], "Int64")})),
+            r"X\[1, 0\] = ",
+        ),
+        (
+            lambda: untyped.check_labels([0, 10**12], 2),
+            r"from 0 to 1048575\n  got:   y\[1\] = 1000000000000",
+        ),
         (lambda: untyped.check_labels(Y, -1), "n must be a whole number of at least 0"),
-        (lambda: untyped.class_indices(np.array(["2020-01-01", "2021-01-01"], "datetime64[ns]")), "dates, bytes"),
+        (
+            lambda: untyped.class_indices(np.array(["2020-01-01", "2021-01-01"], "datetime64[ns]")),
+            "dates, bytes",
+        ),
         (lambda: untyped.class_indices(["a", float("nan")]), r"labels\[1\] is missing"),
         (lambda: untyped.class_indices([1, "a"]), r"of one kind\n.*labels\[0\] = 1"),
         (lambda: untyped.class_indices([{1}, {2}]), r"labels\[0\] = {1}"),
@@ -132,23 +149,50 @@ def test_bad_values_are_refused_kindly(name, parameter):
         (lambda: untyped.split_roles(data.Dataset(X, Y), seed=0), "n must be a whole number"),
         (lambda: untyped.split_roles(10**11, seed=0), "must fit into the free memory"),
         (lambda: untyped.split_roles(Y, seed=-1), "seed must be a whole number from 0"),
-        (lambda: untyped.split_roles(Y, seed=0, groups=[None] * 30), r"groups\[0\] is missing; 30 such of 30"),
+        (
+            lambda: untyped.split_roles(Y, seed=0, groups=[None] * 30),
+            r"groups\[0\] is missing; 30 such of 30",
+        ),
         (lambda: untyped.label_subsets(Y, roles(), [2], num=1, seed=0), "pool = a Roles"),
-        (lambda: untyped.label_subsets(Y, np.arange(9), "all", num=1, seed=0), "budgets must be a list"),
-        (lambda: untyped.label_subsets(Y, np.arange(9), [2], num=10**15, seed=0), "must fit into the free memory"),
-        (lambda: untyped.Roles([0, 1], [1], [2], [3], [4]), "row 1 is in pretrain_train and in pretrain_validation"),
-        (lambda: untyped.Roles([0, 0], [1], [2], [3], [4]), "row 0 occurs more than once in pretrain_train"),
-        (lambda: untyped.Roles(np.array([True, False]), [1], [2], [3], [4]), "pretrain_train must be a list of row"),
-        (lambda: untyped.glyphs("ab", 4, 10**5, seed=0), "size must be a whole number from 4 to 2048"),
+        (
+            lambda: untyped.label_subsets(Y, np.arange(9), "all", num=1, seed=0),
+            "budgets must be a list",
+        ),
+        (
+            lambda: untyped.label_subsets(Y, np.arange(9), [2], num=10**15, seed=0),
+            "must fit into the free memory",
+        ),
+        (
+            lambda: untyped.Roles([0, 1], [1], [2], [3], [4]),
+            "row 1 is in pretrain_train and in pretrain_validation",
+        ),
+        (
+            lambda: untyped.Roles([0, 0], [1], [2], [3], [4]),
+            "row 0 occurs more than once in pretrain_train",
+        ),
+        (
+            lambda: untyped.Roles(np.array([True, False]), [1], [2], [3], [4]),
+            "pretrain_train must be a list of row",
+        ),
+        (
+            lambda: untyped.glyphs("ab", 4, 10**5, seed=0),
+            "size must be a whole number from 4 to 2048",
+        ),
         (lambda: untyped.glyphs("ab", 10**12, 8, seed=0), "must fit into the free memory"),
         (lambda: untyped.photograph_patches(10**12, 8, seed=0), "must fit into the free memory"),
         (lambda: untyped.random_rotation(10**9, seed=0), "must fit into the free memory"),
         (lambda: untyped.high_variance_vectors(10**12, seed=0), "must fit into the free memory"),
         (lambda: untyped.running_average(10**9, 10**9, seed=0), "must fit into the free memory"),
-        (lambda: untyped.check_labels([10**400, 1], 2), r"labels are class indices.*\n.*y\[0\] = inf"),
+        (
+            lambda: untyped.check_labels([10**400, 1], 2),
+            r"labels are class indices.*\n.*y\[0\] = inf",
+        ),
         (lambda: untyped.check_features(Contrary()), "X = a Contrary"),
         (lambda: untyped.class_indices([Contrary(), Contrary()]), r"labels\[0\] = a Contrary"),
-        (lambda: untyped.glyphs("ab", 2, 8, seed=0, fonts=[Contrary()]), r"fonts\[0\] = a Contrary"),
+        (
+            lambda: untyped.glyphs("ab", 2, 8, seed=0, fonts=[Contrary()]),
+            r"fonts\[0\] = a Contrary",
+        ),
         (lambda: untyped.class_indices([range(2), range(3)]), r"labels\[0\] = range\(0, 2\)"),
         (
             lambda: untyped.fingerprint(np.ma.masked_array(np.zeros(2, [("a", int)]), mask=True)),
@@ -188,7 +232,10 @@ def test_masked_cells_are_missing_everywhere():
     with pytest.raises(InputError, match=r"y\[2\] = nan"):
         data.split_roles(numbers, seed=0)
     assert data.fingerprint(features) == data.fingerprint(features.filled(np.nan))
-    assert data.row_fingerprints(features).tolist() == data.row_fingerprints(features.filled(np.nan)).tolist()
+    assert (
+        data.row_fingerprints(features).tolist()
+        == data.row_fingerprints(features.filled(np.nan)).tolist()
+    )
     unmasked = np.ma.masked_array(np.eye(2))
     assert data.fingerprint(unmasked) == data.fingerprint(np.eye(2))
     assert np.array_equal(data.check_features(unmasked), np.eye(2))
@@ -209,7 +256,9 @@ def test_tensors_of_every_kind_that_holds_numbers_are_read():
 
 
 def test_numbers_and_text_in_object_arrays_keep_their_kind():
-    assert np.array_equal(data.check_features(pd.DataFrame({"a": [True, False], "b": [0.5, 1]})), [[1, 0.5], [0, 1]])
+    assert np.array_equal(
+        data.check_features(pd.DataFrame({"a": [True, False], "b": [0.5, 1]})), [[1, 0.5], [0, 1]]
+    )
     assert data.check_labels(pd.Series([0, 1], dtype="Int64"), 2).tolist() == [0, 1]
     y, names = data.class_indices(pd.Categorical(["b", "a", "b"]))
     assert (y.tolist(), names) == ([1, 0, 1], ("a", "b"))

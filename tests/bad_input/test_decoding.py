@@ -12,7 +12,9 @@ from leadline import InputError, decoding
 from leadline.decoding import Table
 from tests.bad_input.harness import Call, Room, call
 
-TABLE = Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1, "b": -2.4}})
+TABLE = Table(
+    {(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1, "b": -2.4}}
+)
 TEXT = "a b a b a b\n\nb a b a b a\n\n" * 4
 
 
@@ -48,7 +50,9 @@ def fitted() -> decoding.RecurrentLM:
 @cache
 def gpt2() -> Any:
     with torch.random.fork_rng():
-        config = transformers.GPT2Config(vocab_size=9, n_positions=16, n_embd=8, n_layer=1, n_head=2)
+        config = transformers.GPT2Config(
+            vocab_size=9, n_positions=16, n_embd=8, n_layer=1, n_head=2
+        )
         return transformers.GPT2LMHeadModel(config).eval()
 
 
@@ -173,7 +177,9 @@ def _search(processor: Any) -> Any:
 
 
 def _constrained(step: Any, state: Any, start: Any, processors: Any, normalize: Any) -> Any:
-    return decoding.greedy(*decoding.constrain(step, state, start, processors, normalize), max_length=1)
+    return decoding.greedy(
+        *decoding.constrain(step, state, start, processors, normalize), max_length=1
+    )
 
 
 def _save_and_load(folder: Any) -> Any:
@@ -187,7 +193,9 @@ FOLDER: Any = None
 @pytest.fixture(autouse=True)
 def _folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(__import__(__name__, fromlist=["FOLDER"]), "FOLDER", lambda: tmp_path / "model")
+    monkeypatch.setattr(
+        __import__(__name__, fromlist=["FOLDER"]), "FOLDER", lambda: tmp_path / "model"
+    )
 
 
 def test_every_public_name_has_a_good_call():
@@ -218,7 +226,10 @@ def greedy() -> decoding.Decoded:
 
 
 HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
-    "audit of nothing": (lambda: decoding.audit(*problem(), None), r"audit\(\) needs a problem and the result"),  # pyright: ignore
+    "audit of nothing": (
+        lambda: decoding.audit(*problem(), None),
+        r"audit\(\) needs a problem and the result",
+    ),  # pyright: ignore
     "audit with swapped arguments": (
         lambda: decoding.audit(greedy(), *problem()),  # pyright: ignore
         "the result of a search as the step function",
@@ -242,7 +253,10 @@ HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
         "start holds the last token",
     ),
     "alpha in words": (lambda: decoding.LengthNormalized("1"), "alpha must be a finite number"),  # pyright: ignore
-    "a level in percent": (lambda: measured().intervals(95), "level must be a finite number above 0 and below 1"),
+    "a level in percent": (
+        lambda: measured().intervals(95),
+        "level must be a finite number above 0 and below 1",
+    ),
     "no processors": (
         lambda: decoding.beam_search(*problem(), width=1, max_length=1, processors=None),  # pyright: ignore
         "processors is a sequence of functions",
@@ -268,13 +282,19 @@ HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: decoding.search_errors(*problem(), max_length=2, widths=3),  # pyright: ignore
         r"widths must be a list(.|\n)*write \[...\] around it",
     ),
-    "an item that is not there": (lambda: greedy().hypotheses(5), "item must be a whole number from 0 to 0"),
+    "an item that is not there": (
+        lambda: greedy().hypotheses(5),
+        "item must be a whole number from 0 to 0",
+    ),
     "a negative item": (lambda: greedy().hypotheses(-1), "item must be a whole number"),
     "no seed": (
         lambda: decoding.sample(*problem(), num=1, max_length=1, seed=None),  # pyright: ignore
         "seed must be a whole number",
     ),
-    "a negative seed": (lambda: decoding.sample(*problem(), num=1, max_length=1, seed=-1), "seed must be a whole"),
+    "a negative seed": (
+        lambda: decoding.sample(*problem(), num=1, max_length=1, seed=-1),
+        "seed must be a whole",
+    ),
     "a processor of one argument": (
         lambda: _search(lambda log_probs: log_probs),  # pyright: ignore
         r"processors\[0\] = a function, which takes other arguments",
@@ -293,7 +313,10 @@ HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "sparse scores": (
         lambda: decoding.greedy(
-            lambda tokens, state: (torch.ones(len(tokens), 3).to_sparse(), state), {}, torch.tensor([0]), max_length=1
+            lambda tokens, state: (torch.ones(len(tokens), 3).to_sparse(), state),
+            {},
+            torch.tensor([0]),
+            max_length=1,
         ),
         "scores of layout torch.sparse_coo",
     ),
@@ -311,13 +334,21 @@ HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
         "a MinLengthLogitsProcessor of transformers(.|\\n)*opposite order",
     ),
     "processors of transformers": (
-        lambda: decoding.beam_search(*problem(), width=1, max_length=1, processors=transformers.LogitsProcessorList()),
+        lambda: decoding.beam_search(
+            *problem(), width=1, max_length=1, processors=transformers.LogitsProcessorList()
+        ),
         "a LogitsProcessorList of transformers",
     ),
     "an unknown setting of a language model": (lambda: decoding.RecurrentLM(layer=2), "layers"),
-    "a learning rate of 0": (lambda: decoding.RecurrentLM(learning_rate=0), "learning_rate must be a finite number"),
+    "a learning rate of 0": (
+        lambda: decoding.RecurrentLM(learning_rate=0),
+        "learning_rate must be a finite number",
+    ),
     "exponents of what was not measured": (lambda: counted().exponents("seconds"), "timed=True"),
-    "a comparison of audits": (lambda: decoding.compare(audited()), r"searches\[0\] must be the result"),  # pyright: ignore
+    "a comparison of audits": (
+        lambda: decoding.compare(audited()),
+        r"searches\[0\] must be the result",
+    ),  # pyright: ignore
 }
 
 
@@ -329,7 +360,7 @@ def test_objects_of_another_kind_are_refused_in_words(name):
 
 
 def test_the_manual_is_text_for_a_language_model():
-    from leadline.data.text import Text
+    from leadline.data._text import Text
 
     text = Text(TEXT, "letters", "0")
     lm = decoding.RecurrentLM(**lm_settings()).fit(text)

@@ -7,7 +7,7 @@ import torch
 from leadline import explore
 from leadline.errors import InputError, LeadlineError
 from leadline.explore import open_rooms
-from leadline.explore.settings import fields_of
+from leadline.explore.page._settings import fields_of
 from tests.bad_input.harness import BAD_VALUES, Room, call
 
 CALLS = {
@@ -55,7 +55,9 @@ ACCEPTED = {"-1", "numpy -3", "0", "2.5", "text", "None"}
 """Bad values that some setting allows: numbers in its range, and any text as a prompt; no job and no upload."""
 
 
-@pytest.mark.parametrize("three", [np.int64(3), np.uint8(3), torch.tensor(3), np.array(3), np.float32(3), 3.0, "3"])
+@pytest.mark.parametrize(
+    "three", [np.int64(3), np.uint8(3), torch.tensor(3), np.array(3), np.float32(3), 3.0, "3"]
+)
 def test_numbers_of_other_libraries_are_numbers(three):
     assert explore.search(width=three).url.endswith("/search?width=3")
     assert explore.gradients(sample=three).url.endswith("/gradients?sample=3")

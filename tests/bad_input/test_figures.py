@@ -14,11 +14,24 @@ CURVES = {"raw": (Y, Y - 0.1, Y + 0.1)}
 LAYOUT = {"height": 300, "margin_t": 64}
 CALLS = {
     "bands": lambda: call(
-        figures.bands, [1, 2, 3], dict(CURVES), **TEXTS, log_x=True, baselines=["raw"], height=300, margin_t=64
+        figures.bands,
+        [1, 2, 3],
+        dict(CURVES),
+        **TEXTS,
+        log_x=True,
+        baselines=["raw"],
+        height=300,
+        margin_t=64,
     ),
-    "heat_map": lambda: call(figures.heat_map, np.eye(2), **TEXTS, scale_label="s", power_of_ten=True, height=300),
-    "image_strip": lambda: call(figures.image_strip, {"input": np.ones((2, 3, 4))}, title="t", height=300),
-    "log_lines": lambda: call(figures.log_lines, np.arange(3), {"h": np.log10(Y)}, **TEXTS, dashed=("h",), margin_t=64),
+    "heat_map": lambda: call(
+        figures.heat_map, np.eye(2), **TEXTS, scale_label="s", power_of_ten=True, height=300
+    ),
+    "image_strip": lambda: call(
+        figures.image_strip, {"input": np.ones((2, 3, 4))}, title="t", height=300
+    ),
+    "log_lines": lambda: call(
+        figures.log_lines, np.arange(3), {"h": np.log10(Y)}, **TEXTS, dashed=("h",), margin_t=64
+    ),
     "log_ticks": lambda: call(figures.log_ticks, np.log10(Y), np.zeros(2)),
     "log_traces": lambda: call(
         figures.log_traces,
@@ -45,9 +58,13 @@ CALLS = {
     "new_figure": lambda: call(figures.new_figure, "t", "x", "y", height=300),
     "new_layout": lambda: call(figures.new_layout, "t", "x", "y", height=300),
     "panel_layout": lambda: call(figures.panel_layout, "t", [("h", "x", "y")] * 2, height=300),
-    "panels": lambda: call(figures.panels, "t", [("h", "x", "y")] * 2, height=300, yaxis2={"range": [0, 1]}),
+    "panels": lambda: call(
+        figures.panels, "t", [("h", "x", "y")] * 2, height=300, yaxis2={"range": [0, 1]}
+    ),
     "plain": lambda: call(figures.plain, "a"),
-    "scatter": lambda: call(figures.scatter, {"a": figures.Cloud(Y, Y, ["a", "b", "c"], Y, Y)}, **TEXTS, height=300),
+    "scatter": lambda: call(
+        figures.scatter, {"a": figures.Cloud(Y, Y, ["a", "b", "c"], Y, Y)}, **TEXTS, height=300
+    ),
     "stacked": lambda: call(figures.stacked, figures.panel_layout("t", [("h", "x", "y")] * 2)),
     "tree": lambda: call(
         figures.tree,

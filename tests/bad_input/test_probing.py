@@ -38,7 +38,9 @@ IMAGES = data.Dataset(X, Y, "squares", image_size=(2, 2))
 
 @cache
 def study() -> LabelEfficiency:
-    return label_efficiency({"one": 1, "two": 2, "three": 3}, X, Y, roles=ROLES, labels=[4, 8], num_subsets=2)
+    return label_efficiency(
+        {"one": 1, "two": 2, "three": 3}, X, Y, roles=ROLES, labels=[4, 8], num_subsets=2
+    )
 
 
 @cache
@@ -135,7 +137,9 @@ RESULTS = (
 )  # fmt: skip
 FILES = ("save", "load")  # of every sounding; tested with the soundings themselves
 ROOM = Room(probing, CALLS, results=frozenset(kind.__name__ for kind in RESULTS))
-CASES = [(name, parameter) for name, parameter in ROOM.cases() if name.rpartition(".")[2] not in FILES]
+CASES = [
+    (name, parameter) for name, parameter in ROOM.cases() if name.rpartition(".")[2] not in FILES
+]
 
 
 def test_every_public_name_has_a_good_call():

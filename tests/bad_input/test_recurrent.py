@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from leadline import InputError, recurrent
-from leadline.recurrent.journal import append_metrics
+from leadline import InputError, gradients, recurrent
+from leadline.gradients._journal import append_metrics
 from tests.bad_input.harness import Call, Room, call
 
 X, Y = recurrent.running_average(2, 4, seed=0)
@@ -20,19 +20,19 @@ def model() -> recurrent.Regression:
     return recurrent.Regression(recurrent.RNN(1, 3, seed=0), seed=0)
 
 
-def tape() -> tuple[recurrent.Tape, torch.Tensor]:
+def tape() -> tuple[gradients.Tape, torch.Tensor]:
     network = model()
-    with recurrent.trace(network) as found:
+    with gradients.trace(network) as found:
         terms = recurrent.mse(network(X)[0], Y, per_step=True)
     return found, terms
 
 
-def flow() -> recurrent.GradientFlow:
+def flow() -> gradients.GradientFlow:
     found, terms = tape()
     return found.gradient_flow(terms)
 
 
-def influence() -> recurrent.Influence:
+def influence() -> gradients.Influence:
     found, terms = tape()
     return found.influence(terms)
 
@@ -41,20 +41,20 @@ def loss_of(network: Any) -> torch.Tensor:
     return recurrent.mse(network(X)[0], Y)
 
 
-def remedies() -> recurrent.Remedies:
-    return recurrent.remedies(model(), loss_of, window=2, max_norm=1.0, seed=0)
+def remedies() -> gradients.Remedies:
+    return gradients.remedies(model(), loss_of, window=2, max_norm=1.0, seed=0)
 
 
-def stability() -> recurrent.Stability:
-    return recurrent.stability(recurrent.RNN(1, 3, seed=0), X)
+def stability() -> gradients.Stability:
+    return gradients.stability(recurrent.RNN(1, 3, seed=0), X)
 
 
 def training() -> recurrent.Training:
     return recurrent.train([model()], seeds=[0], time=3, steps=1)
 
 
-def monitor() -> recurrent.GradientMonitor:
-    return recurrent.GradientMonitor(model(), every=10, write=lambda *_: None)
+def monitor() -> gradients.GradientMonitor:
+    return gradients.GradientMonitor(model(), every=10, write=lambda *_: None)
 
 
 def metrics() -> Path:
@@ -97,11 +97,13 @@ CALLS: dict[str, Callable[[], Call]] = {
     "Regression.forward": lambda: call(model().forward, X),
     "mse": lambda: call(recurrent.mse, Y, Y, False, False),
     "running_average": lambda: call(recurrent.running_average, 2, 3, seed=0),
-    "trace": lambda: call(recurrent.trace, model()),
-    "record": lambda: call(recurrent.record, torch.zeros(2, 3), "state"),
+    "trace": lambda: call(gradients.trace, model()),
+    "record": lambda: call(gradients.record, torch.zeros(2, 3), "state"),
     "Tape.gradient_flow": lambda: (lambda made: call(made[0].gradient_flow, made[1]))(tape()),
     "Tape.weight_terms": lambda: (lambda made: call(made[0].weight_terms, made[1]))(tape()),
-    "Tape.influence": lambda: (lambda made: call(made[0].influence, made[1], per_sample=False, chunk=4))(tape()),
+    "Tape.influence": lambda: (
+        lambda made: call(made[0].influence, made[1], per_sample=False, chunk=4)
+    )(tape()),
     "LayerFlow.slope": lambda: call(flow().layers[0].slope, 0, 3),
     "LayerInfluence.lost_beyond": lambda: call(influence().layers[0].lost_beyond, 2),
     "LayerInfluence.window_for": lambda: call(influence().layers[0].window_for, 0.9),
@@ -112,7 +114,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "Stability.drawing": lambda: call(stability().drawing, 0),
     "Remedies.figure": lambda: call(remedies().figure, 0),
     "stability": lambda: call(
-        recurrent.stability,
+        gradients.stability,
         torch.nn.GRU(1, 3, batch_first=True),
         X,
         None,
@@ -122,7 +124,7 @@ CALLS: dict[str, Callable[[], Call]] = {
         transient=1,
         seed=0,
     ),
-    "remedies": lambda: call(recurrent.remedies, model(), loss_of, window=2, max_norm=1.0, seed=0),
+    "remedies": lambda: call(gradients.remedies, model(), loss_of, window=2, max_norm=1.0, seed=0),
     "train": lambda: call(
         recurrent.train,
         [model()],
@@ -139,10 +141,10 @@ CALLS: dict[str, Callable[[], Call]] = {
         progress=lambda line: None,
     ),
     "GradientMonitor": lambda: call(
-        recurrent.GradientMonitor, model(), 10, max_norm=1.0, samples=2, write=lambda *_: None
+        gradients.GradientMonitor, model(), 10, max_norm=1.0, samples=2, write=lambda *_: None
     ),
     "GradientMonitor.step": lambda: call(monitor().step, 3, scale=1.0),
-    "read_metrics": lambda: call(recurrent.read_metrics, metrics()),
+    "read_metrics": lambda: call(gradients.read_metrics, metrics()),
     **of_soundings(
         GradientFlow=flow,
         Influence=influence,
@@ -154,7 +156,7 @@ CALLS: dict[str, Callable[[], Call]] = {
 }
 
 
-def weight_terms() -> recurrent.WeightTerms:
+def weight_terms() -> gradients.WeightTerms:
     found, terms = tape()
     return found.weight_terms(terms)
 

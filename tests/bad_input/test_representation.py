@@ -9,7 +9,7 @@ import pytest
 from leadline import representation
 from leadline.errors import InputError
 from leadline.representation import Material, RepresentationStudy, gather, represent
-from leadline.representation.views import Whole
+from leadline.representation._views import Whole
 from tests.bad_input.harness import Room, call
 
 RNG = np.random.default_rng(0)
@@ -36,7 +36,9 @@ CALLS: dict[str, Any] = {"represent": a_study, "gather": lambda: call(gather, X,
 RESULTS = frozenset({Material.__name__, RepresentationStudy.__name__})
 FILES = ("save", "load")  # of every sounding; tested with the soundings themselves
 ROOM = Room(representation, CALLS, results=RESULTS)
-CASES = [(name, parameter) for name, parameter in ROOM.cases() if name.rpartition(".")[2] not in FILES]
+CASES = [
+    (name, parameter) for name, parameter in ROOM.cases() if name.rpartition(".")[2] not in FILES
+]
 
 
 def test_every_public_name_has_a_good_call():

@@ -21,7 +21,9 @@ CALLS = {
     "kendall_tau": lambda: call(kendall_tau, VALUES, VALUES[::-1], among=np.ones((3, 3), bool)),
     "paired_interval": lambda: call(paired_interval, VALUES, 0.95, (0.0, 1.0)),
     "smallest_detectable_effect": lambda: call(smallest_detectable_effect, VALUES, 0.95, 0.8),
-    "zero_crossing": lambda: call(zero_crossing, np.array([0.0, 1.0]), np.array([[-1, 1], [-2, 1], [-1, 2]]), 0.95),
+    "zero_crossing": lambda: call(
+        zero_crossing, np.array([0.0, 1.0]), np.array([[-1, 1], [-2, 1], [-1, 2]]), 0.95
+    ),
 }
 
 ROOM = Room(statistics, CALLS, results=frozenset({Effect.__name__}))

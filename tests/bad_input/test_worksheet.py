@@ -11,7 +11,19 @@ import pytest
 from leadline import Interval, Protocol, SaveError, Verdict, decoding, report, sounding, worksheet
 from leadline.data import Dataset
 from leadline.errors import InputError
-from leadline.worksheet import STATEMENTS, Above, AllOf, Answer, AnyOf, Below, Criterion, Fact, Holds, Setting, Within
+from leadline.worksheet import (
+    STATEMENTS,
+    Above,
+    AllOf,
+    Answer,
+    AnyOf,
+    Below,
+    Criterion,
+    Fact,
+    Holds,
+    Setting,
+    Within,
+)
 from tests.bad_input.harness import Call, Room, call
 from tests.worksheet import example
 
@@ -65,7 +77,9 @@ WORKSHEET = Room(
         "AnyOf": lambda: Call(AnyOf, {"several": (Above("a"), Holds("b"))}),
         "AnyOf.judge": lambda: call(AnyOf(Above("gain_at_fewest")).judge, EFFECTS, FACTS),
         "Criterion": lambda: call(Criterion, Above("gain"), "supported", Below("gain")),
-        "Criterion.judge": lambda: call(Criterion(Above("gain_at_fewest"), "supported").judge, EFFECTS, FACTS),
+        "Criterion.judge": lambda: call(
+            Criterion(Above("gain_at_fewest"), "supported").judge, EFFECTS, FACTS
+        ),
         "Fact": lambda: call(Fact, "a fact", True, "1", "1"),
         "Setting": lambda: call(Setting, "quick", data(), {"path": "mine.npz", "labels": "y"}),
         "Setting.describe": lambda: call(SETTING.describe, WORKING),
@@ -74,10 +88,20 @@ WORKSHEET = Room(
         "Statement": lambda: call(worksheet.Statement, **statement_fields()),
         "Answer.save": lambda: call(example.answer("ae.f").save, new_folder()),
         "Answer.load": lambda: call(Answer.load, saved_answer()),
-        "effects_of": lambda: Call(worksheet.effects_of, {"statement_id": "ae.f", "measured": measured()}),
+        "effects_of": lambda: Call(
+            worksheet.effects_of, {"statement_id": "ae.f", "measured": measured()}
+        ),
         "kept": lambda: call(worksheet.kept, WORKING, SETTING, new_folder()),
         "measure": lambda: call(worksheet.measure, WORKING, SETTING),
-        "run": lambda: call(worksheet.run, [WORKING], SETTING, folder=new_folder(), jobs=1, cluster=None, fresh=False),
+        "run": lambda: call(
+            worksheet.run,
+            [WORKING],
+            SETTING,
+            folder=new_folder(),
+            jobs=1,
+            cluster=None,
+            fresh=False,
+        ),
         "select": lambda: call(worksheet.select, ("ae.f", "beam")),
     },
     results=frozenset({"Answer", "Result"}),
@@ -115,7 +139,9 @@ SOUNDING = Room(
 
 ROOMS = {"worksheet": WORKSHEET, "report": REPORT, "sounding": SOUNDING}
 GOOD = [(room, name) for room, rules in ROOMS.items() for name in rules.calls]
-BAD = [(room, name, parameter) for room, rules in ROOMS.items() for name, parameter in rules.cases()]
+BAD = [
+    (room, name, parameter) for room, rules in ROOMS.items() for name, parameter in rules.cases()
+]
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -134,33 +160,77 @@ def test_bad_values_are_refused_kindly(room, name, parameter):
 
 
 OTHER_KINDS = {
-    "results and setting swapped": (lambda: report.write(SETTING, [RESULT], "x"), "results must be a list of results"),  # pyright: ignore
-    "a result alone": (lambda: report.as_json(RESULT, SETTING), "results must be a list of results"),  # pyright: ignore
-    "a running generator": (lambda: report.as_json(worksheet.run([], SETTING), SETTING), "results must be a list"),  # pyright: ignore
-    "answers for results": (lambda: report.as_markdown([RESULT.answer], SETTING), "results\\[0\\] must be a Result"),  # pyright: ignore
-    "a budget for a setting": (lambda: report.as_json([RESULT], "quick"), "setting must be a Setting"),  # pyright: ignore
-    "one statement twice": (lambda: report.as_json([RESULT, RESULT], SETTING), "results must be of different"),
-    "negative seconds": (lambda: report.as_html([RESULT], SETTING, {"ae.f": -1}), "must be a finite number at least 0"),
-    "an id for a statement": (lambda: worksheet.measure("ae.f", SETTING), "statement must be a Statement"),  # pyright: ignore
-    "ids for statements": (lambda: list(worksheet.run(["ae.f"], SETTING)), "statements\\[0\\] must be a Statement"),  # pyright: ignore
+    "results and setting swapped": (
+        lambda: report.write(SETTING, [RESULT], "x"),
+        "results must be a list of results",
+    ),  # pyright: ignore
+    "a result alone": (
+        lambda: report.as_json(RESULT, SETTING),
+        "results must be a list of results",
+    ),  # pyright: ignore
+    "a running generator": (
+        lambda: report.as_json(worksheet.run([], SETTING), SETTING),
+        "results must be a list",
+    ),  # pyright: ignore
+    "answers for results": (
+        lambda: report.as_markdown([RESULT.answer], SETTING),
+        "results\\[0\\] must be a Result",
+    ),  # pyright: ignore
+    "a budget for a setting": (
+        lambda: report.as_json([RESULT], "quick"),
+        "setting must be a Setting",
+    ),  # pyright: ignore
+    "one statement twice": (
+        lambda: report.as_json([RESULT, RESULT], SETTING),
+        "results must be of different",
+    ),
+    "negative seconds": (
+        lambda: report.as_html([RESULT], SETTING, {"ae.f": -1}),
+        "must be a finite number at least 0",
+    ),
+    "an id for a statement": (
+        lambda: worksheet.measure("ae.f", SETTING),
+        "statement must be a Statement",
+    ),  # pyright: ignore
+    "ids for statements": (
+        lambda: list(worksheet.run(["ae.f"], SETTING)),
+        "statements\\[0\\] must be a Statement",
+    ),  # pyright: ignore
     "text for ids": (lambda: worksheet.select("ae.f"), "only must be a list of ids and sections"),  # pyright: ignore
     "an array for data": (lambda: Setting("quick", np.eye(3)), "data must be a Dataset"),  # pyright: ignore
-    "no jobs": (lambda: list(worksheet.run([], SETTING, jobs=0)), "jobs must be a whole number from 1"),
-    "a level in percent": (lambda: Interval(1, 0, 2, level=95), "level must be a finite number above 0 and below 1"),
+    "no jobs": (
+        lambda: list(worksheet.run([], SETTING, jobs=0)),
+        "jobs must be a whole number from 1",
+    ),
+    "a level in percent": (
+        lambda: Interval(1, 0, 2, level=95),
+        "level must be a finite number above 0 and below 1",
+    ),
     "limits swapped": (lambda: Interval(1, 2, 0), "low must be at most high"),
     "bounds swapped": (lambda: Interval(1, 0, 2).within(3, -3), "low must be at most high"),
-    "an unknown threshold": (lambda: Interval(1, 0, 2).above(float("nan")), "threshold must be a number"),
+    "an unknown threshold": (
+        lambda: Interval(1, 0, 2).above(float("nan")),
+        "threshold must be a number",
+    ),
     "an unknown outcome": (lambda: Verdict("a finding", "true"), "outcome must be"),  # pyright: ignore
     "a negative seed": (lambda: Protocol(seeds=(-1,)), "seeds\\[0\\] must be a whole number"),
-    "fractions as names": (lambda: Protocol({0.5: "rows"}), "names in settings must be text or whole numbers"),  # pyright: ignore
-    "an id of no section": (lambda: worksheet.Statement(**{**statement_fields(), "id": "x.a"}), "id must be a section"),
+    "fractions as names": (
+        lambda: Protocol({0.5: "rows"}),
+        "names in settings must be text or whole numbers",
+    ),  # pyright: ignore
+    "an id of no section": (
+        lambda: worksheet.Statement(**{**statement_fields(), "id": "x.a"}),
+        "id must be a section",
+    ),
     "a measure without a name": (
         lambda: worksheet.Statement(**{**statement_fields(), "measure": "module"}),
         "measure must be written as package.module:function",
     ),
     "an unknown statement": (lambda: worksheet.effects_of("ae.z"), "statement_id must be"),
     "an unmeasured statement": (
-        lambda: worksheet.measure(worksheet.Statement(**{**statement_fields(), "measure": None}), SETTING),
+        lambda: worksheet.measure(
+            worksheet.Statement(**{**statement_fields(), "measure": None}), SETTING
+        ),
         "needs a statement with a measurement",
     ),
 }
@@ -176,7 +246,9 @@ def test_objects_of_another_kind_are_refused_by_name(case):
 def test_an_interval_keeps_plain_numbers():
     numbers: list[Any] = [np.float32(1), np.int64(0), np.float64(2), np.float64(0.9)]
     interval = Interval(*numbers)
-    assert [type(value) for value in (interval.estimate, interval.low, interval.high, interval.level)] == [float] * 4
+    assert [
+        type(value) for value in (interval.estimate, interval.low, interval.high, interval.level)
+    ] == [float] * 4
     assert Interval(1.0, float("-inf"), float("inf")).above(0) is None
 
 
@@ -189,4 +261,6 @@ def test_another_kind_of_sounding_is_not_an_answer(tmp_path: Path):
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_every_registered_statement_passes_its_own_checks(name):
-    assert worksheet.Statement(**{field.name: getattr(STATEMENTS[name], field.name) for field in fields(WORKING)})
+    assert worksheet.Statement(
+        **{field.name: getattr(STATEMENTS[name], field.name) for field in fields(WORKING)}
+    )

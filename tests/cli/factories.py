@@ -65,7 +65,11 @@ def from_data(data):
 
 def course():
     model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=1)
-    return model, recurrent.running_average(4, 6, seed=0), lambda m, b: recurrent.mse(m(b[0])[0], b[1], per_step=True)
+    return (
+        model,
+        recurrent.running_average(4, 6, seed=0),
+        lambda m, b: recurrent.mse(m(b[0])[0], b[1], per_step=True),
+    )
 
 
 def pair():
@@ -111,8 +115,14 @@ def not_numbers():
 def overflowing():
     model = recurrent.Regression(recurrent.RNN(1, 4, nonlinearity="identity", seed=0), seed=1)
     with torch.no_grad():
-        model.network.layers[0].W_h.copy_(torch.tensor(1e10) * torch.eye(4)[[1, 2, 3, 0]] - 1e10 * torch.eye(4))
-    return model, recurrent.running_average(2, 9, seed=0), lambda m, b: recurrent.mse(m(b[0])[0], b[1])
+        model.network.layers[0].W_h.copy_(
+            torch.tensor(1e10) * torch.eye(4)[[1, 2, 3, 0]] - 1e10 * torch.eye(4)
+        )
+    return (
+        model,
+        recurrent.running_average(2, 9, seed=0),
+        lambda m, b: recurrent.mse(m(b[0])[0], b[1]),
+    )
 
 
 def not_a_number_loss():

@@ -16,7 +16,11 @@ from tests.worksheet import example
 
 def shell(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "leadline", *arguments], capture_output=True, text=True, check=False, **kwargs
+        [sys.executable, "-m", "leadline", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        **kwargs,
     )
 
 
@@ -42,7 +46,9 @@ def test_naming_a_statement_is_checked_before_torch_is_loaded(tmp_path: Path):
         "import sys; from leadline.cli import run; code = run(['worksheet', '--only', 'ae.z']);"
         "print(code, 'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert done.stdout.split() == ["2", "False"]
     assert "one of ae." in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -52,7 +58,10 @@ def test_naming_a_statement_is_checked_before_torch_is_loaded(tmp_path: Path):
     ("arguments", "text"),
     [
         (["--jobs", "0"], "--jobs must be at least 1"),
-        (["--jobs", "2", "--cluster", "tcp://127.0.0.1:1"], "a cluster measures with all its workers"),
+        (
+            ["--jobs", "2", "--cluster", "tcp://127.0.0.1:1"],
+            "a cluster measures with all its workers",
+        ),
         (["--only", ","], "--only names statements or sections"),
         (["--data", "unlabelled.npz"], "section 1 needs labels"),
         (["--data", "few.npz"], "few.npz"),
@@ -95,7 +104,10 @@ def examples(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_run_writes_page_and_twins_and_prints_a_summary(examples, tmp_path: Path, capsys):
     examples(ae_f="works")
-    assert cli.run(["worksheet", "--only", "ae.f,beam.a", "--out", str(tmp_path), "--jobs", "1"]) == cli.DONE
+    assert (
+        cli.run(["worksheet", "--only", "ae.f,beam.a", "--out", str(tmp_path), "--jobs", "1"])
+        == cli.DONE
+    )
     printed = capsys.readouterr()
     assert printed.out.splitlines()[-1] == f"page: {tmp_path / 'index.html'}"
     assert printed.out.splitlines()[0].split()[:2] == ["ae.f", "supported"]
@@ -116,7 +128,11 @@ def test_asking_for_one_statement_keeps_the_others_on_the_page(examples, tmp_pat
     assert cli.run(["worksheet", "--only", "beam.a", "--out", str(tmp_path), "--json"]) == cli.DONE
     document = json.loads(capsys.readouterr().out.partition("\npage: ")[2].partition("\n")[2])
     outcomes = {s["id"]: s["outcome"] for s in document["statements"]}
-    assert (outcomes["ae.f"], outcomes["beam.a"], outcomes["ae.a"]) == ("supported", "supported", "not measured yet")
+    assert (outcomes["ae.f"], outcomes["beam.a"], outcomes["ae.a"]) == (
+        "supported",
+        "supported",
+        "not measured yet",
+    )
 
 
 def test_a_crash_is_told_and_exits_with_1(examples, tmp_path: Path, capsys):
@@ -133,7 +149,9 @@ def test_an_interruption_leaves_a_page_and_exits_with_130(examples, tmp_path: Pa
     assert "the gain is 5.0 points" in (tmp_path / "index.html").read_text()
 
 
-def test_a_full_disk_exits_with_1_and_keeps_what_was_there(examples, tmp_path: Path, monkeypatch, capsys):
+def test_a_full_disk_exits_with_1_and_keeps_what_was_there(
+    examples, tmp_path: Path, monkeypatch, capsys
+):
     examples(ae_f="works")
     assert cli.run(["worksheet", "--out", str(tmp_path), "--jobs", "1"]) == cli.DONE
     page = (tmp_path / "index.html").read_bytes()
@@ -168,7 +186,9 @@ def test_a_signal_ends_a_parallel_run_and_no_process_is_left(sent, code, tmp_pat
         "use_examples({'ae.f': 'works', 'rnn.a': 'never_ends', 'beam.a': 'never_ends'});"
         f"sys.argv = ['leadline', 'worksheet', '--out', {str(tmp_path / 'out')!r}, '--jobs', '2']; main()"
     )
-    run = subprocess.Popen([sys.executable, "-c", start], env=environment, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        [sys.executable, "-c", start], env=environment, stderr=subprocess.PIPE, text=True
+    )
     assert run.stderr is not None
     assert any("ae.f" in line for line in run.stderr), "the run ended before its first answer"
     deadline = time.monotonic() + 60

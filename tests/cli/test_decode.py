@@ -30,10 +30,14 @@ def transformer(tmp_path_factory):
     """A small transformer of random weights, with a tokenizer of whole words."""
     folder = tmp_path_factory.mktemp("transformer")
     words = ["<unk>", "<end>", *sorted(set(TEXT.split()))]
-    level = tokenizers.models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>")
+    level = tokenizers.models.WordLevel(
+        {word: i for i, word in enumerate(words)}, unk_token="<unk>"
+    )
     tokenizer = tokenizers.Tokenizer(level)
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<end>")
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<end>"
+    )
     fast.save_pretrained(folder)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -50,7 +54,9 @@ def decode(*arguments) -> int:
 
 
 def write_prompts(path: Path, prompts=PROMPTS) -> Path:
-    path.write_text("".join(json.dumps({"id": i, "prompt": prompt}) + "\n" for i, prompt in enumerate(prompts)))
+    path.write_text(
+        "".join(json.dumps({"id": i, "prompt": prompt}) + "\n" for i, prompt in enumerate(prompts))
+    )
     return path
 
 
@@ -68,7 +74,18 @@ def test_help_is_cheap():
 @pytest.mark.parametrize("kind", ["folder", "transformer"])
 def test_one_prompt_is_what_the_library_says(kind, request, capsys):
     place = request.getfixturevalue(kind)
-    arguments = ("--model", place, "--prompt", "the cat", "--width", 2, "--max-length", 5, "--num-return", 2)
+    arguments = (
+        "--model",
+        place,
+        "--prompt",
+        "the cat",
+        "--width",
+        2,
+        "--max-length",
+        5,
+        "--num-return",
+        2,
+    )
     assert decode(*arguments, "--audit", "--json") == cli.DONE
     printed = capsys.readouterr()
     record = json.loads(printed.out)
@@ -77,18 +94,24 @@ def test_one_prompt_is_what_the_library_says(kind, request, capsys):
         problem, eos = lm.problem(["the cat"]), lm.end
     else:
         model = transformers.GPT2LMHeadModel.from_pretrained(place).eval()
-        ids = transformers.AutoTokenizer.from_pretrained(place)("the cat", return_tensors="pt")["input_ids"]
+        ids = transformers.AutoTokenizer.from_pretrained(place)("the cat", return_tensors="pt")[
+            "input_ids"
+        ]
         problem, eos = decoding.huggingface(model, ids), 1
     beam = decoding.beam_search(*problem, width=2, max_length=5, eos=eos, num_return=2)
     audit = decoding.audit(*problem, beam)
-    assert [answer["tokens"] for answer in record["answers"]] == [list(h.tokens) for h in beam.hypotheses()]
+    assert [answer["tokens"] for answer in record["answers"]] == [
+        list(h.tokens) for h in beam.hypotheses()
+    ]
     assert [answer["log_prob"] for answer in record["answers"]] == pytest.approx(
         [h.log_prob for h in beam.hypotheses()]
     )
     assert record["exact"]["answers"][0]["tokens"] == list(audit.optimum.hypotheses()[0].tokens)
-    assert record["exact"]["certificate"] == {"outcome": "OPTIMAL", "gap": 0.0, "upper_bound": None} or (
-        record["exact"]["certificate"]["outcome"] == "OPTIMAL"
-    )
+    assert record["exact"]["certificate"] == {
+        "outcome": "OPTIMAL",
+        "gap": 0.0,
+        "upper_bound": None,
+    } or (record["exact"]["certificate"]["outcome"] == "OPTIMAL")
     assert record["audit"]["outcome"] == audit.outcome[0]
     assert record["audit"]["width"] == (int(audit.width[0]) or None)
     assert "<end>" not in record["answers"][0]["text"]
@@ -102,7 +125,10 @@ def test_one_prompt_is_what_the_library_says(kind, request, capsys):
 
 def test_the_trace_is_one_page_with_everything_inside(folder, tmp_path, capsys):
     page = tmp_path / "new" / "tree.html"
-    assert decode("--model", folder, "--prompt", "the cat", "--width", 2, "--audit", "--trace", page) == cli.DONE
+    assert (
+        decode("--model", folder, "--prompt", "the cat", "--width", 2, "--audit", "--trace", page)
+        == cli.DONE
+    )
     content = page.read_text()
     for text in (
         "<code>the cat</code>",
@@ -119,10 +145,25 @@ def test_the_trace_is_one_page_with_everything_inside(folder, tmp_path, capsys):
 
 def test_a_trace_replaces_only_an_unchanged_trace(folder, tmp_path, capsys):
     page = tmp_path / "tree.html"
-    command = ("--model", folder, "--prompt", "the cat", "--width", 2, "--max-length", 2, "--trace", page)
+    command = (
+        "--model",
+        folder,
+        "--prompt",
+        "the cat",
+        "--width",
+        2,
+        "--max-length",
+        2,
+        "--trace",
+        page,
+    )
     for _ in range(2):
         assert decode(*command) == cli.DONE
-    for change in (lambda text: text.replace("width", "my width", 1), lambda text: text + "mine", lambda text: ""):
+    for change in (
+        lambda text: text.replace("width", "my width", 1),
+        lambda text: text + "mine",
+        lambda text: "",
+    ):
         changed = change(page.read_text())
         (tmp_path / "changed.html").write_text(changed)
         assert decode(*command[:-1], tmp_path / "changed.html") == cli.BAD_USAGE
@@ -132,7 +173,10 @@ def test_a_trace_replaces_only_an_unchanged_trace(folder, tmp_path, capsys):
 
 @pytest.mark.parametrize("score", ["sum", "length:1", "gnmt:0.6", "reward:0.5"])
 def test_scores_have_names(score, folder, capsys):
-    assert decode("--model", folder, "--prompt", "the", "--score", score, "--json", "--max-length", 6) == cli.DONE
+    assert (
+        decode("--model", folder, "--prompt", "the", "--score", score, "--json", "--max-length", 6)
+        == cli.DONE
+    )
     record = json.loads(capsys.readouterr().out)
     kinds = {
         "sum": decoding.SumLogProb(),
@@ -147,7 +191,11 @@ def test_scores_have_names(score, folder, capsys):
 
 @pytest.mark.parametrize("kind", ["folder", "transformer"])
 def test_a_file_gives_what_each_prompt_gives(kind, request, tmp_path, capsys):
-    place, source, output = request.getfixturevalue(kind), write_prompts(tmp_path / "in.jsonl"), tmp_path / "out.jsonl"
+    place, source, output = (
+        request.getfixturevalue(kind),
+        write_prompts(tmp_path / "in.jsonl"),
+        tmp_path / "out.jsonl",
+    )
     keys = ("--model", place, "--width", 3, "--max-length", 4, "--audit")
     assert decode(*keys, "--input", source, "--output", output, "--batch", 3) == cli.DONE
     printed = capsys.readouterr()
@@ -158,16 +206,32 @@ def test_a_file_gives_what_each_prompt_gives(kind, request, tmp_path, capsys):
         assert decode(*keys, "--prompt", prompt, "--json") == cli.DONE
         alone = json.loads(capsys.readouterr().out)
         assert record["answers"][0]["tokens"] == alone["answers"][0]["tokens"]
-        assert record["answers"][0]["log_prob"] == pytest.approx(alone["answers"][0]["log_prob"], abs=1e-5)
+        assert record["answers"][0]["log_prob"] == pytest.approx(
+            alone["answers"][0]["log_prob"], abs=1e-5
+        )
         assert (record["prompt"], record["audit"]) == (prompt, alone["audit"])
     assert decode(*keys, "--input", source) == cli.DONE
     assert len(capsys.readouterr().out.splitlines()) == len(PROMPTS)
 
 
-@pytest.mark.parametrize("cut", ["between lines", "inside a line", "before the last line's end", "inside a letter"])
+@pytest.mark.parametrize(
+    "cut", ["between lines", "inside a line", "before the last line's end", "inside a letter"]
+)
 def test_an_interrupted_run_goes_on_where_it_stopped(cut, folder, tmp_path, monkeypatch, capsys):
     source, output = write_prompts(tmp_path / "in.jsonl"), tmp_path / "out.jsonl"
-    keys = ("--model", folder, "--width", 2, "--max-length", 4, "--input", source, "--batch", 2, "--output")
+    keys = (
+        "--model",
+        folder,
+        "--width",
+        2,
+        "--max-length",
+        4,
+        "--input",
+        source,
+        "--batch",
+        2,
+        "--output",
+    )
     assert decode(*keys, tmp_path / "whole.jsonl") == cli.DONE
     whole = (tmp_path / "whole.jsonl").read_bytes()
 
@@ -193,7 +257,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(cut, folder, tmp_path, monk
     output.write_bytes(left[cut])
     searches.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(decoding, "beam_search", lambda *a, **k: searches.append(len(a[2])) or search(*a, **k))
+        patch.setattr(
+            decoding, "beam_search", lambda *a, **k: searches.append(len(a[2])) or search(*a, **k)
+        )
         capsys.readouterr()
         assert decode(*keys, output) == cli.DONE
         assert searches == [2, 2, 1], "batches begin where they did"
@@ -207,12 +273,18 @@ def test_an_interrupted_run_goes_on_where_it_stopped(cut, folder, tmp_path, monk
 
 CHANGED = {
     "other settings": (("--width", 3), lambda path: None),
-    "another prompt": ((), lambda path: write_prompts(path.with_name("in.jsonl"), ["on the", *PROMPTS[1:]])),
+    "another prompt": (
+        (),
+        lambda path: write_prompts(path.with_name("in.jsonl"), ["on the", *PROMPTS[1:]]),
+    ),
     "fewer prompts": ((), lambda path: write_prompts(path.with_name("in.jsonl"), PROMPTS[:3])),
     "not an answer": ((), lambda path: path.write_text("notes\n" + path.read_text())),
     "without a line's end": ((), lambda path: path.write_text('{"my": "only copy"}')),
     "a copy of a prompt": ((), lambda path: path.write_text(json.dumps({"prompt": PROMPTS[0]}))),
-    "more about a prompt": ((), lambda path: path.write_text(json.dumps({"prompt": PROMPTS[0], "by": "me"}))),
+    "more about a prompt": (
+        (),
+        lambda path: path.write_text(json.dumps({"prompt": PROMPTS[0], "by": "me"})),
+    ),
     "more than answers": ((), lambda path: path.write_text(path.read_text() + "notes")),
 }
 
@@ -226,13 +298,27 @@ def test_answers_of_two_runs_are_never_mixed(name, folder, tmp_path, capsys):
     change(output)
     before = output.read_bytes()
     assert decode(*keys, *more) == cli.BAD_USAGE
-    assert "an interrupted run goes on with the same prompts, model and settings" in capsys.readouterr().err
+    assert (
+        "an interrupted run goes on with the same prompts, model and settings"
+        in capsys.readouterr().err
+    )
     assert output.read_bytes() == before
 
 
 def test_a_full_disk_keeps_whole_lines(folder, tmp_path, monkeypatch, capsys):
     source, output = write_prompts(tmp_path / "in.jsonl"), tmp_path / "out.jsonl"
-    keys = ("--model", folder, "--max-length", 3, "--input", source, "--output", output, "--batch", 2)
+    keys = (
+        "--model",
+        folder,
+        "--max-length",
+        3,
+        "--input",
+        source,
+        "--output",
+        output,
+        "--batch",
+        2,
+    )
     calls = []
 
     def full(descriptor):

@@ -16,7 +16,9 @@ TABLE = pd.DataFrame(RNG.normal(size=(40, 3)) * [1, 100, 10_000], columns=["mass
 
 
 def codes(encoder: Path, rows: Path) -> np.ndarray:
-    assert cli.run(["encode", str(encoder), str(rows), "--out", str(rows) + ".codes.npy"]) == cli.DONE
+    assert (
+        cli.run(["encode", str(encoder), str(rows), "--out", str(rows) + ".codes.npy"]) == cli.DONE
+    )
     return np.load(str(rows) + ".codes.npy")
 
 
@@ -26,8 +28,10 @@ def of_bytes(tmp_path: Path) -> Path:
     return tmp_path / "encoder"
 
 
-def test_bytes_get_the_codes_of_pretraining_from_every_file(of_bytes: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("leadline.cli.encode.BLOCK_BYTES", 4 * 12)  # blocks of dark images only
+def test_bytes_get_the_codes_of_pretraining_from_every_file(
+    of_bytes: Path, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr("leadline.cli._encode.BLOCK_BYTES", 4 * 12)  # blocks of dark images only
     expected = Encoder.load(of_bytes).encode(BYTES.astype(np.float32) / 255)
     np.save(tmp_path / "flat.npy", BYTES)
     np.save(tmp_path / "images.npy", BYTES.reshape(40, 3, 4))
@@ -36,7 +40,15 @@ def test_bytes_get_the_codes_of_pretraining_from_every_file(of_bytes: Path, tmp_
     np.savez(tmp_path / "dark.npz", X=BYTES[:8])
     np.save(tmp_path / "dark.npy", BYTES[:8])
     pd.DataFrame(BYTES).add_prefix("p").to_csv(tmp_path / "table.csv", index=False)
-    for name in ("flat.npy", "images.npy", "wide.npy", "archive.npz", "table.csv", "dark.npy", "dark.npz"):
+    for name in (
+        "flat.npy",
+        "images.npy",
+        "wide.npy",
+        "archive.npz",
+        "table.csv",
+        "dark.npy",
+        "dark.npz",
+    ):
         found = codes(of_bytes, tmp_path / name)
         np.testing.assert_array_equal(found, expected[: len(found)], err_msg=name)
 
@@ -47,8 +59,15 @@ def test_columns_are_put_in_order_or_refused(tmp_path: Path, capsys: pytest.Capt
     TABLE.iloc[:, ::-1].to_csv(tmp_path / "reversed.csv", index=False)
     TABLE.rename(columns={"age": "years"}).to_csv(tmp_path / "renamed.csv", index=False)
     np.testing.assert_array_equal(
-        codes(tmp_path / "encoder", tmp_path / "table.csv"), codes(tmp_path / "encoder", tmp_path / "reversed.csv")
+        codes(tmp_path / "encoder", tmp_path / "table.csv"),
+        codes(tmp_path / "encoder", tmp_path / "reversed.csv"),
     )
-    arguments = ["encode", str(tmp_path / "encoder"), str(tmp_path / "renamed.csv"), "--out", str(tmp_path / "o.npy")]
+    arguments = [
+        "encode",
+        str(tmp_path / "encoder"),
+        str(tmp_path / "renamed.csv"),
+        "--out",
+        str(tmp_path / "o.npy"),
+    ]
     assert cli.run(arguments) == cli.BAD_USAGE
     assert "without 'age' and with 'years'" in capsys.readouterr().err

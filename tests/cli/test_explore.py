@@ -14,8 +14,8 @@ from contextlib import contextmanager
 import pytest
 
 from leadline import cli
-from leadline.explore.representation_room import ROOM
-from leadline.explore.representation_settings import Settings
+from leadline.explore.rooms._representation import ROOM
+from leadline.explore.rooms._representation_settings import Settings
 from tests.explore.asking import UPDATE, body, values_of
 from tests.explore.processes import Ends, descendants
 
@@ -29,7 +29,11 @@ def started(*arguments: str, new_session: bool = False) -> Iterator[subprocess.P
     )
     command = [sys.executable, "-c", start, "explore", "--no-browser", *arguments]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=new_session
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=new_session,
     ) as process:
         try:
             yield process
@@ -58,7 +62,9 @@ def temporary_folder(tmp_path, monkeypatch):
 
 
 def test_the_first_line_is_the_address_and_ctrl_c_is_the_end(temporary_folder):
-    strangers = [f"leadline-{kind}-mine/thesis.tex" for kind in ("jobs", "uploads", "explorer-jobs")]
+    strangers = [
+        f"leadline-{kind}-mine/thesis.tex" for kind in ("jobs", "uploads", "explorer-jobs")
+    ]
     for name in strangers:
         (temporary_folder / name).parent.mkdir()
         (temporary_folder / name).write_text("years of work")
@@ -69,7 +75,9 @@ def test_the_first_line_is_the_address_and_ctrl_c_is_the_end(temporary_folder):
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(url.rsplit("/", 2)[0] + "/", timeout=20)
         port = url.split(":")[2].split("/")[0]
-        with started("--port", port, "http://127.0.0.1:1/a-token-of-theirs/gradients?time=9") as two:
+        with started(
+            "--port", port, "http://127.0.0.1:1/a-token-of-theirs/gradients?time=9"
+        ) as two:
             other = first_line(two)
             assert other.endswith("/gradients?time=9")
             assert url.split("/")[3] not in other
@@ -87,7 +95,9 @@ def test_the_first_line_is_the_address_and_ctrl_c_is_the_end(temporary_folder):
 
 def test_an_explorer_under_nohup_goes_on_when_the_terminal_closes():
     command = f"trap '' HUP; exec {sys.executable} -m leadline explore --no-browser --port 0"
-    with subprocess.Popen(["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as one:
+    with subprocess.Popen(
+        ["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as one:
         url = first_line(one)
         one.send_signal(signal.SIGHUP)
         assert urllib.request.urlopen(url, timeout=20).status == 200
@@ -112,7 +122,9 @@ def begin_run(url: str) -> None:
     assert re.fullmatch("[0-9a-f]{12}", answer["response"]["representation-job"]["value"])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the ends of other processes are watched by Linux's means")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="the ends of other processes are watched by Linux's means"
+)
 @pytest.mark.parametrize("sent", [*ENDS, signal.SIGKILL])
 def test_the_trainings_of_an_explorer_end_with_it(sent, temporary_folder):
     with started("--port", "0") as one:
@@ -131,7 +143,9 @@ def test_the_trainings_of_an_explorer_end_with_it(sent, temporary_folder):
     assert list(temporary_folder.iterdir()) == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the ends of other processes are watched by Linux's means")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="the ends of other processes are watched by Linux's means"
+)
 def test_ctrl_c_in_a_terminal_reaches_every_process_and_is_answered_once(temporary_folder):
     with started("--port", "0", new_session=True) as one:
         begin_run(first_line(one))
@@ -166,6 +180,10 @@ def test_what_cannot_be_is_refused_before_anything_is_served(arguments, told, ca
 def test_an_address_that_cannot_be_printed_is_an_error_in_words():
     command = [sys.executable, "-m", "leadline", "explore", "--no-browser", "--port", "0"]
     with open("/dev/full", "w") as full:  # noqa: PTH123  a device, not a file
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
-    assert done.stderr.startswith("leadline: the explorer's address could not be printed: No space left on device\n")
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+        )
+    assert done.stderr.startswith(
+        "leadline: the explorer's address could not be printed: No space left on device\n"
+    )
     assert done.returncode != 0

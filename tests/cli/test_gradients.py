@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from leadline import cli, recurrent
+from leadline import cli, gradients
 from tests.cli import factories
 
 HERE = "tests.cli.factories"
@@ -25,13 +25,13 @@ def test_a_scalar_loss_gives_the_flow(tmp_path: Path, capsys):
     code, out, _ = run(capsys, f"{HERE}:factory", "--out", str(tmp_path))
     assert code == cli.DONE
     model, batch, loss = factories.factory()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         expected = tape.gradient_flow(loss(model, batch))
     lines = out.splitlines()
     assert lines[:-1] == str(expected).split("; ")
     assert [line.split(":")[0] for line in lines] == ["lstm[0]", "lstm[1]", "page"]
     assert lines[-1] == f"page: {tmp_path / 'index.html'}"
-    flow = recurrent.GradientFlow.load(tmp_path / "flow")
+    flow = gradients.GradientFlow.load(tmp_path / "flow")
     for one, right in zip(flow.layers, expected.layers, strict=True):
         np.testing.assert_array_equal(one.log_total, right.log_total)
     assert not (tmp_path / "influence").exists()
@@ -42,18 +42,20 @@ def test_a_scalar_loss_gives_the_flow(tmp_path: Path, capsys):
     assert "https:" not in page.split('id="plotly"')[0]
 
 
-@pytest.mark.parametrize(("name", "layers"), [("terms", ["lstm[0]", "lstm[1]"]), ("course", ["network[0]"])])
+@pytest.mark.parametrize(
+    ("name", "layers"), [("terms", ["lstm[0]", "lstm[1]"]), ("course", ["network[0]"])]
+)
 def test_loss_terms_give_the_influence_too(name, layers, tmp_path: Path, capsys):
     code, out, _ = run(capsys, f"{HERE}:{name}", "--out", str(tmp_path), "--json")
     assert code == cli.DONE
     summary = json.loads(out)
     assert json.loads((tmp_path / "gradients.json").read_text()) == summary
     assert [layer["layer"] for layer in summary["layers"]] == layers
-    influence = recurrent.Influence.load(tmp_path / "influence")
+    influence = gradients.Influence.load(tmp_path / "influence")
     assert [layer.title for layer in influence.layers] == layers
     assert [layer["reach"] for layer in summary["layers"]] == str(influence).split("; ")
     assert (tmp_path / "index.html").read_text().count('data-figure="') == 1 + len(layers)
-    flow = recurrent.GradientFlow.load(tmp_path / "flow")
+    flow = gradients.GradientFlow.load(tmp_path / "flow")
     for told, layer in zip(summary["layers"], flow.layers, strict=True):
         assert told["slope"] == pytest.approx(np.median(layer.slope()))
         assert told["non_finite"] == 0
@@ -69,10 +71,12 @@ def test_data_reach_the_factory(tmp_path: Path, capsys):
     x, y = (part.numpy() for part in factories.batch_of(time=5))
     np.savez(tmp_path / "batch.npz", x=x, y=y)
     data = str(tmp_path / "batch.npz")
-    code, out, _ = run(capsys, f"{HERE}:from_data", "--data", data, "--out", str(tmp_path / "out"), "--json")
+    code, out, _ = run(
+        capsys, f"{HERE}:from_data", "--data", data, "--out", str(tmp_path / "out"), "--json"
+    )
     assert code == cli.DONE
     assert json.loads(out)["data"] == data
-    assert recurrent.GradientFlow.load(tmp_path / "out" / "flow").layers[0].total.shape == (3, 5)
+    assert gradients.GradientFlow.load(tmp_path / "out" / "flow").layers[0].total.shape == (3, 5)
 
 
 def test_the_module_is_found_in_the_working_directory(tmp_path: Path):
@@ -103,23 +107,50 @@ def test_the_path_is_put_back(tmp_path: Path, capsys):
 @pytest.mark.parametrize(
     ("name", "texts"),
     [
-        (HERE, ["named by its module and its name: module:function", f"leadline gradients {HERE}:factory"]),
-        ("tests/cli/factories.py:factory", ["a file's path instead", f"leadline gradients {HERE}:factory"]),
-        ("no_such_module:factory", ["must be importable", "no no_such_module.py in", "from the folder that holds"]),
+        (
+            HERE,
+            [
+                "named by its module and its name: module:function",
+                f"leadline gradients {HERE}:factory",
+            ],
+        ),
+        (
+            "tests/cli/factories.py:factory",
+            ["a file's path instead", f"leadline gradients {HERE}:factory"],
+        ),
+        (
+            "no_such_module:factory",
+            ["must be importable", "no no_such_module.py in", "from the folder that holds"],
+        ),
         (f"{HERE}.more:factory", ["must be importable", "is not a package"]),
         (f"{HERE}:factor", ["has no factor", "it has factory"]),
         (f"{HERE}:number", ["factories:number is a int"]),
         (f"{HERE}:pair", ["returns three things", "returned (Model, tuple)"]),
-        (f"{HERE}:computed", ["returned (Model, tuple, Tensor)", "a loss that was computed already"]),
+        (
+            f"{HERE}:computed",
+            ["returned (Model, tuple, Tensor)", "a loss that was computed already"],
+        ),
         (f"{HERE}:no_model", ["returned (str, tuple, function)"]),
         (f"{HERE}:feedforward", ["holds recurrent layers", "Linear"]),
-        (f"{HERE}:broken", ["must run to its end", "KeyError: 'weights'", 'raise KeyError("weights")']),
+        (
+            f"{HERE}:broken",
+            ["must run to its end", "KeyError: 'weights'", 'raise KeyError("weights")'],
+        ),
         (f"{HERE}:broken_loss", ["the loss of", "must run to its end", "factories.py, line"]),
-        (f"{HERE}:from_data", ["called with nothing, for there is no --data", "a required argument: 'data'"]),
+        (
+            f"{HERE}:from_data",
+            ["called with nothing, for there is no --data", "a required argument: 'data'"],
+        ),
         (f"{HERE}:detached", ["a loss without a graph"]),
         (f"{HERE}:not_a_tensor", ["a scalar, or terms of shape", "float"]),
-        (f"{HERE}:not_numbers", ["lstm, layer 0: NaN from timestep 5 on", "an input or a weight that is NaN"]),
-        (f"{HERE}:overflowing", ["network, layer 0: NaN from timestep", "states that overflow float32: sample 0"]),
+        (
+            f"{HERE}:not_numbers",
+            ["lstm, layer 0: NaN from timestep 5 on", "an input or a weight that is NaN"],
+        ),
+        (
+            f"{HERE}:overflowing",
+            ["network, layer 0: NaN from timestep", "states that overflow float32: sample 0"],
+        ),
         (f"{HERE}:not_a_number_loss", ["gradients must be numbers", "lstm"]),
     ],
 )
@@ -141,7 +172,9 @@ def test_what_cannot_be_traced_is_told_and_nothing_is_written(name, texts, tmp_p
         ("x = 1\nraise SystemExit(3)", ["SystemExit: 3", "line 2: raise SystemExit(3)"]),
     ],
 )
-def test_a_module_that_cannot_be_imported_is_told(source, texts, in_tmp_path: Path, capsys, monkeypatch):
+def test_a_module_that_cannot_be_imported_is_told(
+    source, texts, in_tmp_path: Path, capsys, monkeypatch
+):
     (in_tmp_path / "unimportable.py").write_text(source)
     monkeypatch.delitem(sys.modules, "unimportable", raising=False)
     code, _, err = run(capsys, "unimportable:factory")
@@ -150,19 +183,30 @@ def test_a_module_that_cannot_be_imported_is_told(source, texts, in_tmp_path: Pa
         assert text in err
 
 
-@pytest.mark.parametrize(("content", "text"), [(None, "No such file"), (b"hello", "--data is an .npz file")])
+@pytest.mark.parametrize(
+    ("content", "text"), [(None, "No such file"), (b"hello", "--data is an .npz file")]
+)
 def test_data_that_cannot_be_read_are_told(content, text, tmp_path: Path, capsys):
     path = tmp_path / "batch.npz"
     if content is not None:
         path.write_bytes(content)
-    code, _, err = run(capsys, f"{HERE}:from_data", "--data", str(path), "--out", str(tmp_path / "out"))
+    code, _, err = run(
+        capsys, f"{HERE}:from_data", "--data", str(path), "--out", str(tmp_path / "out")
+    )
     assert code == cli.BAD_USAGE
     assert text in err
 
 
 def test_data_for_a_factory_that_takes_none_are_told(tmp_path: Path, capsys):
     np.savez(tmp_path / "batch.npz", x=np.zeros(3))
-    code, _, err = run(capsys, f"{HERE}:factory", "--data", str(tmp_path / "batch.npz"), "--out", str(tmp_path / "out"))
+    code, _, err = run(
+        capsys,
+        f"{HERE}:factory",
+        "--data",
+        str(tmp_path / "batch.npz"),
+        "--out",
+        str(tmp_path / "out"),
+    )
     assert code == cli.BAD_USAGE
     assert "factory is called with the arrays of" in err
     assert "it takes (): too many positional arguments" in err
@@ -172,7 +216,14 @@ def test_a_single_array_and_objects_are_no_data(tmp_path: Path, capsys):
     np.save(tmp_path / "x.npy", np.zeros(3))
     np.savez(tmp_path / "objects.npz", x=np.array([{}], dtype=object))
     for name, text in (("x.npy", "it is a single array"), ("objects.npz", "allow_pickle=False")):
-        code, _, err = run(capsys, f"{HERE}:from_data", "--data", str(tmp_path / name), "--out", str(tmp_path / "out"))
+        code, _, err = run(
+            capsys,
+            f"{HERE}:from_data",
+            "--data",
+            str(tmp_path / name),
+            "--out",
+            str(tmp_path / "out"),
+        )
         assert code == cli.BAD_USAGE
         assert text in err
 

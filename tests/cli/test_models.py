@@ -19,15 +19,25 @@ WORDS = ("<unk>", "<end>", "the", "cat", "sat", "dog")
 
 
 def tokenizer() -> Any:
-    level = tokenizers.models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>")
+    level = tokenizers.models.WordLevel(
+        {word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"
+    )
     raw = tokenizers.Tokenizer(level)
     raw.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>", eos_token="<end>")
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=raw, unk_token="<unk>", eos_token="<end>"
+    )
 
 
 def gpt2() -> Any:
     config = transformers.GPT2Config(
-        vocab_size=len(WORDS), n_positions=16, n_embd=8, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=1
+        vocab_size=len(WORDS),
+        n_positions=16,
+        n_embd=8,
+        n_layer=1,
+        n_head=2,
+        bos_token_id=1,
+        eos_token_id=1,
     )
     return transformers.GPT2LMHeadModel(config)
 
@@ -72,7 +82,9 @@ def folder(folders, tmp_path) -> Path:
 
 
 def decode(folder: Path, *more: str) -> int:
-    return cli.run(["decode", "--model", str(folder), "--prompt", "the cat", "--max-length", "3", *more])
+    return cli.run(
+        ["decode", "--model", str(folder), "--prompt", "the cat", "--max-length", "3", *more]
+    )
 
 
 def message(capsys) -> str:
@@ -113,7 +125,9 @@ def shard(folder: Path, with_file: bool) -> None:
     if with_file:
         safetensors.torch.save_file({"other": torch.zeros(1)}, folder / second)
     places = dict.fromkeys(names[:-1], first) | {names[-1]: second}
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": places})
+    )
     (folder / "model.safetensors").unlink()
 
 
@@ -165,17 +179,22 @@ DAMAGE = {
     "a size in words": lambda f: edit(f / "config.json", n_embd="eight"),
     "a config that is a list": lambda f: (f / "config.json").write_text("[1]"),
     "a config of brackets": lambda f: (f / "config.json").write_text("[" * 100_000),
-    "generation settings that are a list": lambda f: (f / "generation_config.json").write_text("[1, 2]"),
+    "generation settings that are a list": lambda f: (f / "generation_config.json").write_text(
+        "[1, 2]"
+    ),
     "half of the generation settings": lambda f: cut(f / "generation_config.json", 0.5),
     "weights that are whole numbers": lambda f: change_weights(
-        f, lambda w: w.update({"transformer.wpe.weight": w["transformer.wpe.weight"].to(torch.int8)})
+        f,
+        lambda w: w.update({"transformer.wpe.weight": w["transformer.wpe.weight"].to(torch.int8)}),
     ),
     "end tokens in words": lambda f: edit(f / "generation_config.json", eos_token_id="stop"),
     "an index that names a missing tensor": lambda f: shard(f, True),
     "an index that names a missing file": lambda f: shard(f, False),
     "half of the weights": lambda f: cut(f / "model.safetensors", 0.5),
     "nothing of the weights": lambda f: cut(f / "model.safetensors", 0),
-    "weights that are no safetensors": lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 200),
+    "weights that are no safetensors": lambda f: (f / "model.safetensors").write_bytes(
+        b"\xff" * 200
+    ),
     "half of the tokenizer": lambda f: cut(f / "tokenizer.json", 0.5),
     "a tokenizer that panics": panic,
     "a tokenizer that is a list": lambda f: (f / "tokenizer.json").write_text("[]"),
@@ -204,8 +223,12 @@ def test_weights_that_are_not_numbers_are_named_as_the_cause(folder, capsys):
     assert "NaN from a GPT2LMHeadModel" in message(capsys)
 
 
-def test_a_model_that_cannot_be_searched_is_refused_before_a_file_is_written(folder, tmp_path, capsys):
-    config = transformers.RwkvConfig(vocab_size=len(WORDS), hidden_size=8, num_hidden_layers=2, attention_hidden_size=8)
+def test_a_model_that_cannot_be_searched_is_refused_before_a_file_is_written(
+    folder, tmp_path, capsys
+):
+    config = transformers.RwkvConfig(
+        vocab_size=len(WORDS), hidden_size=8, num_hidden_layers=2, attention_hidden_size=8
+    )
     with torch.random.fork_rng():
         transformers.RwkvForCausalLM(config).save_pretrained(folder)
     (tmp_path / "in.jsonl").write_text('{"prompt": "the cat"}\n')
@@ -220,6 +243,9 @@ def test_settings_that_are_ignored_are_named(folder, capsys):
     edit(folder / "generation_config.json", no_repeat_ngram_size=3, length_penalty=2.0)
     assert decode(folder) == cli.DONE
     told = capsys.readouterr().out
-    assert "note: settings of generation_config are ignored: no_repeat_ngram_size = 3, length_penalty = 2.0" in told
+    assert (
+        "note: settings of generation_config are ignored: no_repeat_ngram_size = 3, length_penalty = 2.0"
+        in told
+    )
     assert decode(folder, "--json") == cli.DONE
     assert json.loads(capsys.readouterr().out)["notes"]

@@ -15,7 +15,7 @@ import torch
 from leadline import cli, data
 from leadline.autoencoders import Encoder
 from leadline.representation import RepresentationStudy
-from leadline.representation.views import Patches, Whole
+from leadline.representation._views import Patches, Whole
 
 GLYPHS = data.glyphs("abc", 120, 12, seed=0)
 IMAGES = (GLYPHS.X.reshape(-1, 12, 12) * 255).round().astype(np.uint8)
@@ -43,7 +43,9 @@ def partly_labelled(path: Path) -> Path:
 
 def test_a_file_becomes_a_page_an_encoder_and_five_lines(tmp_path: Path, capsys):
     path, out = partly_labelled(tmp_path / "glyphs.npz"), tmp_path / "out"
-    code, told, progress = run(capsys, "represent", path, "--labels", "kind", "--seeds", 2, "--out", out)
+    code, told, progress = run(
+        capsys, "represent", path, "--labels", "kind", "--seeds", 2, "--out", out
+    )
     assert code == cli.DONE, progress
     assert progress.split() == ["pretraining", "…", "probing", "…"]
     study = RepresentationStudy.load(out / "study")
@@ -59,7 +61,16 @@ def test_a_file_becomes_a_page_an_encoder_and_five_lines(tmp_path: Path, capsys)
     assert not (out / "unfinished").exists()
     encoder = Encoder.load(out / "encoder.safetensors")
     used = runpy.run_path(str(out / "use.py"))
-    assert len([line for line in (out / "use.py").read_text().splitlines() if "import" not in line and line]) == 5
+    assert (
+        len(
+            [
+                line
+                for line in (out / "use.py").read_text().splitlines()
+                if "import" not in line and line
+            ]
+        )
+        == 5
+    )
     np.testing.assert_array_equal(used["codes"], encoder.encode(data.read(path)[0].X))
     assert used["predictions"].shape == (120,)
     assert (used["predictions"][:45] == GLYPHS.labels[:45]).mean() > 0.8
@@ -67,7 +78,9 @@ def test_a_file_becomes_a_page_an_encoder_and_five_lines(tmp_path: Path, capsys)
     assert summary["verdict"] == verdict
     assert summary["chosen"] == study.chosen
 
-    code, told, _ = run(capsys, "encode", out / "encoder.safetensors", path, "--out", out / "codes.npy")
+    code, told, _ = run(
+        capsys, "encode", out / "encoder.safetensors", path, "--out", out / "codes.npy"
+    )
     assert (code, told) == (cli.DONE, f"120 rows, codes of 74 numbers: {out / 'codes.npy'}\n")
     np.testing.assert_array_equal(np.load(out / "codes.npy"), used["codes"])
 
@@ -82,14 +95,27 @@ def test_that_pixels_were_divided_is_told_and_kept(tmp_path: Path, capsys):
         assert run(capsys, *arguments, "--out", tmp_path / name)[0] == cli.DONE
         told[name] = RepresentationStudy.load(tmp_path / name / "study").findings
     assert told["bytes"] == (*told["floats"], "Note: pixels from 0 to 255 were divided by 255.")
-    assert "pixels from 0 to 255 were divided by 255" in (tmp_path / "bytes" / "index.html").read_text()
+    assert (
+        "pixels from 0 to 255 were divided by 255"
+        in (tmp_path / "bytes" / "index.html").read_text()
+    )
 
 
 def test_a_table_without_labels_is_not_probed(tmp_path: Path, capsys):
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(40, 3)) * [1, 100, 0.01]
-    (tmp_path / "table.csv").write_text("a,b,c\n" + "\n".join(",".join(map(str, row)) for row in rows))
-    arguments = ("represent", tmp_path / "table.csv", "--kinds", "vanilla,masked", "--seeds", 2, "--json")
+    (tmp_path / "table.csv").write_text(
+        "a,b,c\n" + "\n".join(",".join(map(str, row)) for row in rows)
+    )
+    arguments = (
+        "represent",
+        tmp_path / "table.csv",
+        "--kinds",
+        "vanilla,masked",
+        "--seeds",
+        2,
+        "--json",
+    )
     code, told, _ = run(capsys, *arguments, "--out", tmp_path / "out")
     assert code == cli.DONE
     summary = json.loads(told)
@@ -101,7 +127,14 @@ def test_a_table_without_labels_is_not_probed(tmp_path: Path, capsys):
 def test_a_file_of_unlabelled_rows_beside_it(tmp_path: Path, capsys):
     np.savez(tmp_path / "few.npz", X=IMAGES[:45], y=GLYPHS.labels[:45])
     np.save(tmp_path / "many.npy", IMAGES[45:])
-    arguments = ("represent", tmp_path / "few.npz", "--unlabelled", tmp_path / "many.npy", "--kinds", "vanilla")
+    arguments = (
+        "represent",
+        tmp_path / "few.npz",
+        "--unlabelled",
+        tmp_path / "many.npy",
+        "--kinds",
+        "vanilla",
+    )
     code, _, _ = run(capsys, *arguments, "--seeds", 2, "--out", tmp_path / "out")
     assert code == cli.DONE
     study = RepresentationStudy.load(tmp_path / "out" / "study")
@@ -113,31 +146,46 @@ def test_a_file_of_unlabelled_rows_beside_it(tmp_path: Path, capsys):
 def encoder(tmp_path: Path) -> Path:
     architecture = Patches.of(GLYPHS.X, (12, 12), 1).architecture
     module = architecture.encoder(torch.Generator().manual_seed(0))
-    weights = {name: np.zeros(tensor.shape, np.float32) + 0.1 for name, tensor in module.state_dict().items()}
+    weights = {
+        name: np.zeros(tensor.shape, np.float32) + 0.1
+        for name, tensor in module.state_dict().items()
+    }
     Encoder(architecture, weights, np.zeros(0, np.uint64)).save(tmp_path / "encoder.safetensors")
     return tmp_path / "encoder.safetensors"
 
 
 @pytest.mark.parametrize("form", ["bytes", "floats", "flat", "csv"])
-def test_encoding_in_blocks_gives_what_the_encoder_gives(form: str, encoder: Path, tmp_path: Path, capsys, monkeypatch):
-    monkeypatch.setattr("leadline.cli.encode.BLOCK_BYTES", 7 * IMAGES[0].nbytes)
-    blank_first = np.concatenate([np.zeros_like(IMAGES[:20]), IMAGES])  # blocks of zeros are bytes too
+def test_encoding_in_blocks_gives_what_the_encoder_gives(
+    form: str, encoder: Path, tmp_path: Path, capsys, monkeypatch
+):
+    monkeypatch.setattr("leadline.cli._encode.BLOCK_BYTES", 7 * IMAGES[0].nbytes)
+    blank_first = np.concatenate(
+        [np.zeros_like(IMAGES[:20]), IMAGES]
+    )  # blocks of zeros are bytes too
     rows = blank_first.astype(np.float32) / 255
     path = tmp_path / ("rows.csv" if form == "csv" else "rows.npy")
     if form == "csv":
-        pd.DataFrame(rows.reshape(len(rows), -1)).add_prefix("p").assign(kind="a").to_csv(path, index=False)
+        pd.DataFrame(rows.reshape(len(rows), -1)).add_prefix("p").assign(kind="a").to_csv(
+            path, index=False
+        )
     else:
-        np.save(path, {"bytes": blank_first, "floats": rows, "flat": rows.reshape(len(rows), -1)}[form])
+        np.save(
+            path, {"bytes": blank_first, "floats": rows, "flat": rows.reshape(len(rows), -1)}[form]
+        )
     labels = ("--labels", "kind") if form == "csv" else ()
-    code, _, err = run(capsys, "encode", encoder, path, *labels, "--out", tmp_path / "deep" / "codes.npy")
+    code, _, err = run(
+        capsys, "encode", encoder, path, *labels, "--out", tmp_path / "deep" / "codes.npy"
+    )
     assert code == cli.DONE, err
     expected = Encoder.load(encoder).encode(rows.reshape(len(rows), -1))
     np.testing.assert_allclose(np.load(tmp_path / "deep" / "codes.npy"), expected, atol=1e-6)
     assert [file.name for file in (tmp_path / "deep").iterdir()] == ["codes.npy"]
 
 
-def test_an_encoding_that_fails_leaves_what_was_there(encoder: Path, tmp_path: Path, capsys, monkeypatch):
-    monkeypatch.setattr("leadline.cli.encode.BLOCK_BYTES", 4 * 144 * 10)
+def test_an_encoding_that_fails_leaves_what_was_there(
+    encoder: Path, tmp_path: Path, capsys, monkeypatch
+):
+    monkeypatch.setattr("leadline.cli._encode.BLOCK_BYTES", 4 * 144 * 10)
     rows = GLYPHS.X.copy()
     rows[77, 5] = np.nan
     np.save(tmp_path / "rows.npy", rows)
@@ -157,8 +205,13 @@ def test_an_encoding_that_fails_leaves_what_was_there(encoder: Path, tmp_path: P
     assert len(np.load(tmp_path / "codes.npy")) == len(GLYPHS.X)
 
 
-def test_a_file_that_appears_during_an_encoding_is_kept(encoder: Path, tmp_path: Path, capsys, monkeypatch):
-    np.save(tmp_path / "rows.npy", np.zeros((3, Encoder.load(encoder).architecture.input_size), np.float32))
+def test_a_file_that_appears_during_an_encoding_is_kept(
+    encoder: Path, tmp_path: Path, capsys, monkeypatch
+):
+    np.save(
+        tmp_path / "rows.npy",
+        np.zeros((3, Encoder.load(encoder).architecture.input_size), np.float32),
+    )
     encode = Encoder.encode
 
     def meanwhile(self, rows):
@@ -166,7 +219,9 @@ def test_a_file_that_appears_during_an_encoding_is_kept(encoder: Path, tmp_path:
         return encode(self, rows)
 
     monkeypatch.setattr(Encoder, "encode", meanwhile)
-    code, _, err = run(capsys, "encode", encoder, tmp_path / "rows.npy", "--out", tmp_path / "codes.npy")
+    code, _, err = run(
+        capsys, "encode", encoder, tmp_path / "rows.npy", "--out", tmp_path / "codes.npy"
+    )
     assert code == cli.BAD_USAGE
     assert "add --overwrite" in err
     assert (tmp_path / "codes.npy").read_text() == "mine"
@@ -196,20 +251,48 @@ def test_what_is_wrong_is_said_before_any_work(encoder: Path, tmp_path: Path, ca
     (tmp_path / "encoder.txt").write_text("no encoder")
     cases = [
         (("represent", tmp_path / "none.npz"), "no file or folder", cli.BAD_USAGE),
-        (("represent", path, "--labels", "kinds"), "labels = 'kinds', which is not there", cli.BAD_USAGE),
-        (("represent", path, "--kinds", "denoisy"), "must be 'denoising', 'vanilla' or 'masked'", cli.BAD_USAGE),
-        (("represent", path, "--seeds", 1), "seeds must be a whole number from 2 to 1000", cli.BAD_USAGE),
-        (("represent", path, "--image-size", "28*28"), "--image-size is height x width", cli.BAD_USAGE),
-        (("represent", path, "--unlabelled", tmp_path / "wide.npy"), "images of 1 x 12 x 12", cli.BAD_USAGE),
+        (
+            ("represent", path, "--labels", "kinds"),
+            "labels = 'kinds', which is not there",
+            cli.BAD_USAGE,
+        ),
+        (
+            ("represent", path, "--kinds", "denoisy"),
+            "must be 'denoising', 'vanilla' or 'masked'",
+            cli.BAD_USAGE,
+        ),
+        (
+            ("represent", path, "--seeds", 1),
+            "seeds must be a whole number from 2 to 1000",
+            cli.BAD_USAGE,
+        ),
+        (
+            ("represent", path, "--image-size", "28*28"),
+            "--image-size is height x width",
+            cli.BAD_USAGE,
+        ),
+        (
+            ("represent", path, "--unlabelled", tmp_path / "wide.npy"),
+            "images of 1 x 12 x 12",
+            cli.BAD_USAGE,
+        ),
         (("represent", path, "--out", path), "must be a folder that can be written", cli.BAD_USAGE),
-        (("encode", encoder, tmp_path / "wide.npy"), "X has 10 features, the model takes", cli.BAD_USAGE),
+        (
+            ("encode", encoder, tmp_path / "wide.npy"),
+            "X has 10 features, the model takes",
+            cli.BAD_USAGE,
+        ),
         (("encode", encoder, path, "--out", "codes.csv"), "--out codes.npy", cli.BAD_USAGE),
         (("encode", encoder, tmp_path / "none.npy"), "no file or folder", cli.BAD_USAGE),
         (("encode", tmp_path / "encoder.txt", path), "holds no readable encoder", cli.FAILED),
         (("encode", tmp_path / "none.safetensors", path), "does not exist", cli.FAILED),
     ]
     for arguments, told, expected in cases:
-        out = () if "--out" in arguments else ("--out", tmp_path / ("c.npy" if arguments[0] == "encode" else "out"))
+        out = (
+            ()
+            if "--out" in arguments
+            else ("--out", tmp_path / ("c.npy" if arguments[0] == "encode" else "out"))
+        )
         code, _, err = run(capsys, *arguments, *out)
         assert told in err, (arguments, err)
         assert code == expected

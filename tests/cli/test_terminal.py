@@ -16,7 +16,9 @@ TEXT = "the café sat on the mat .\n\nthe dog sat on the “log” .\n\na cat an
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    decoding.RecurrentLM(types=16, hidden=8, epochs=1, streams=4, seed=1).fit(TEXT).save(folder / "model")
+    decoding.RecurrentLM(types=16, hidden=8, epochs=1, streams=4, seed=1).fit(TEXT).save(
+        folder / "model"
+    )
     prompts = [{"prompt": prompt} for prompt in ("the café", "the “log”", "a", "the")]
     (folder / "prompts.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
     return folder
@@ -25,7 +27,9 @@ def model(tmp_path_factory):
 def shell(command: str, **kwargs) -> subprocess.CompletedProcess:
     """Run a command line in bash; its exit code is that of the first program of a pipe."""
     script = f"{command}; exit ${{PIPESTATUS[0]}}"
-    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=120, **kwargs)
+    return subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, check=False, timeout=120, **kwargs
+    )
 
 
 def decode(model: Path) -> str:
@@ -51,7 +55,9 @@ for width in ("0", "1", "2", "3", "5", "39", "abc", "-3", "²", "", "99999999", 
         assert "Usage: leadline" in out.getvalue()
 print("ended")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
     assert (done.stdout, done.stderr, done.returncode) == ("ended\n", "", 0)
 
 
@@ -62,7 +68,10 @@ def test_output_that_cannot_be_written_is_one_line(command):
         assert done.stderr == f"leadline: the output could not be written: {reason}\n"
         assert done.returncode == cli.FAILED
     done = shell(f"{LEADLINE} {command} | true")
-    assert done.stderr == "leadline: the program that reads the output went away before everything was written\n"
+    assert (
+        done.stderr
+        == "leadline: the program that reads the output went away before everything was written\n"
+    )
     assert done.returncode == cli.READER_GONE
 
 
@@ -70,10 +79,16 @@ def test_answers_that_cannot_be_written_are_one_line(model):
     done = shell(f"{decode(model)} 2>{model}/errors | true")
     errors = (model / "errors").read_text().splitlines()
     assert done.returncode == cli.READER_GONE
-    assert errors[-1] == "leadline: the program that reads the output went away before everything was written"
+    assert (
+        errors[-1]
+        == "leadline: the program that reads the output went away before everything was written"
+    )
     done = shell(f"{decode(model)} >/dev/full")
     assert done.returncode == cli.FAILED
-    assert done.stderr.splitlines()[-1] == "leadline: the output could not be written: No space left on device"
+    assert (
+        done.stderr.splitlines()[-1]
+        == "leadline: the output could not be written: No space left on device"
+    )
     assert "Traceback" not in done.stderr + "".join(errors)
 
 
@@ -85,7 +100,9 @@ def test_answers_in_an_ascii_terminal_are_json(model):
     assert done.stdout.isascii()
 
 
-@pytest.mark.parametrize("settings", ["PYTHONIOENCODING=ascii", "LC_ALL=C PYTHONCOERCECLOCALE=0 PYTHONUTF8=0"])
+@pytest.mark.parametrize(
+    "settings", ["PYTHONIOENCODING=ascii", "LC_ALL=C PYTHONCOERCECLOCALE=0 PYTHONUTF8=0"]
+)
 def test_errors_in_an_ascii_terminal_are_readable(settings):
     refused = shell(f"{settings} {LEADLINE} encode “café” b.npy --out c.npy")
     assert refused.returncode == cli.FAILED
@@ -100,16 +117,22 @@ def test_usage_errors_keep_their_exit_code():
         assert shell(f"{LEADLINE} encode a b --out c 2>{place}").returncode == cli.BAD_USAGE
 
 
-@pytest.mark.parametrize("command", ["encode a b.npy --out c.npy", "decode --model a --prompt b", "--help"])
+@pytest.mark.parametrize(
+    "command", ["encode a b.npy --out c.npy", "decode --model a --prompt b", "--help"]
+)
 def test_a_deleted_working_folder_is_one_line(tmp_path: Path, command):
     gone = tmp_path / "gone"
     done = shell(f"mkdir {gone} && cd {gone} && rmdir {gone}; {LEADLINE} {command}")
     assert done.returncode == cli.FAILED
-    assert done.stderr.startswith("leadline: the working directory was deleted; change to another folder")
+    assert done.stderr.startswith(
+        "leadline: the working directory was deleted; change to another folder"
+    )
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_failures_of_the_system_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+def test_failures_of_the_system_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
     def fails(error: BaseException):
         def command(*_, **__):
             raise error
@@ -117,9 +140,17 @@ def test_failures_of_the_system_are_one_line(monkeypatch: pytest.MonkeyPatch, ca
         return command
 
     for error, text, code in (
-        (OSError(28, "No space left on device", "codes.npy"), "codes.npy: No space left on device", cli.FAILED),
+        (
+            OSError(28, "No space left on device", "codes.npy"),
+            "codes.npy: No space left on device",
+            cli.FAILED,
+        ),
         (PermissionError(13, "Permission denied", "a"), "a: Permission denied", cli.FAILED),
-        (BrokenPipeError(32, "Broken pipe"), "the program that reads the output went away", cli.READER_GONE),
+        (
+            BrokenPipeError(32, "Broken pipe"),
+            "the program that reads the output went away",
+            cli.READER_GONE,
+        ),
         (MemoryError(), "the free memory does not suffice", cli.FAILED),
     ):
         monkeypatch.setattr(cli, "app", fails(error))

@@ -12,12 +12,18 @@ from leadline import InputError
 from leadline.data import Dataset, check_features, check_labels, class_indices
 
 BAD_FEATURES = [
-    ([[1.0, 2.0], [np.nan, np.inf]], ["X[1, 0] = nan", "2 such values in 1 of 2 rows", "must be finite"]),
+    (
+        [[1.0, 2.0], [np.nan, np.inf]],
+        ["X[1, 0] = nan", "2 such values in 1 of 2 rows", "must be finite"],
+    ),
     ([[1e300, 0.0]], ["fit into float32", "X[0, 0] = 1e+300", "rescale"]),
     (np.array([[1, None]], dtype=object), ["real numbers", "X of dtype object, X[0, 1] = None"]),
     ([["a", "b"]], ["real numbers", "X[0, 0] = np.str_('a')"]),
     ([[1j]], ["real numbers", "complex128"]),
-    ([1.0, 2.0], ["matrix of shape (samples, features)", "X of shape (2,)", "X.reshape(len(X), -1)"]),
+    (
+        [1.0, 2.0],
+        ["matrix of shape (samples, features)", "X of shape (2,)", "X.reshape(len(X), -1)"],
+    ),
     (np.zeros((2, 3, 3)), ["X of shape (2, 3, 3)", "images that are not flattened"]),
     (np.zeros((0, 3)), ["at least one row and one column", "(0, 3)"]),
     (np.zeros((3, 0)), ["at least one row and one column", "(3, 0)"]),
@@ -117,11 +123,19 @@ def test_a_dataset_is_checked_when_it_is_made():
     X, y = np.zeros((4, 12)), np.array([0, 1, 2, 1])
     data = Dataset(X, y, image_size=(2, 2), channels=3, class_names=("a", "b", "c", "d"))
     assert data.images.shape == (4, 3, 2, 2)
-    assert (data.num_classes, len(data), data.X.dtype, data.labels.dtype) == (4, 4, np.float32, np.int64)
+    assert (data.num_classes, len(data), data.X.dtype, data.labels.dtype) == (
+        4,
+        4,
+        np.float32,
+        np.int64,
+    )
     assert Dataset(X).num_classes == 0
     for wrong, text in [
         (lambda: Dataset(X, y[:3]), "3 labels in y for 4 rows"),
-        (lambda: Dataset(X, y, image_size=(3, 3)), r"image_size = \(3, 3\) and channels = 1 for 12 features"),
+        (
+            lambda: Dataset(X, y, image_size=(3, 3)),
+            r"image_size = \(3, 3\) and channels = 1 for 12 features",
+        ),
         (lambda: Dataset(X, y, class_names=("a", "b")), r"y\[2\] = 2 with 2 class_names"),
         (lambda: Dataset(X, name="ropes").labels, "ropes must be labelled"),
         (lambda: Dataset(X).images, "data holds no images"),
@@ -133,7 +147,12 @@ def test_a_dataset_is_checked_when_it_is_made():
 def test_importing_is_cheap():
     heavy = ("torch", "sklearn", "pandas", "PIL", "matplotlib", "pyarrow", "scipy", "plotly")
     code = f"import sys, leadline.data; print([name for name in {heavy} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )
 
 
 def test_whole_numbers_of_any_size_name_classes():

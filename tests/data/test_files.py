@@ -40,7 +40,9 @@ def test_archives(tmp_path: Path):
     assert load(tmp_path / "b.npz").y is None
     assert "'X' and" not in refusal(tmp_path / "b.npz", "speces")
     assert "labels = 'speces'" in refusal(tmp_path / "a.npz", "speces")
-    assert "cure:  one of 'species', 'y', 'X'" in refusal(tmp_path / "a.npz", "speces").replace("'X', 'y'", "'y', 'X'")
+    assert "cure:  one of 'species', 'y', 'X'" in refusal(tmp_path / "a.npz", "speces").replace(
+        "'X', 'y'", "'y', 'X'"
+    )
     np.savez(tmp_path / "c.npz", data=X)
     assert "the features are the array X\n  got:   arrays 'data'" in refusal(tmp_path / "c.npz")
     np.savez(tmp_path / "d.npz", X=X, y=[0, 1])
@@ -61,7 +63,9 @@ def test_nothing_is_ever_unpickled(in_tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.csv", "a.parquet"])
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"\x93NUMPY\x01\x00", b"\xff\xfe\x00\x01\n,,\x00"])
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 cut off", b"\x93NUMPY\x01\x00", b"\xff\xfe\x00\x01\n,,\x00"]
+)
 def test_damaged_files_are_refused(tmp_path: Path, name, content):
     (tmp_path / name).write_bytes(content)
     refusal(tmp_path / name)
@@ -78,11 +82,18 @@ def test_a_cut_archive_is_refused(tmp_path: Path):
 def test_single_arrays_and_images_in_arrays(tmp_path: Path):
     path = tmp_path / "a.npy"
     images = np.arange(2 * 3 * 4 * 3).reshape(2, 3, 4, 3)
-    for array, channels in ((images, 3), (np.moveaxis(images, -1, 1), 3), (images[..., :1], 1), (images[..., 0], 1)):
+    for array, channels in (
+        (images, 3),
+        (np.moveaxis(images, -1, 1), 3),
+        (images[..., :1], 1),
+        (images[..., 0], 1),
+    ):
         np.save(path, array)
         data = load(path)
         assert (data.image_size, data.channels) == ((3, 4), channels)
-        np.testing.assert_allclose(data.images, np.moveaxis(images, -1, 1)[:, :channels] / 255, rtol=1e-6)
+        np.testing.assert_allclose(
+            data.images, np.moveaxis(images, -1, 1)[:, :channels] / 255, rtol=1e-6
+        )
     for array, expected in (
         (np.array([[0, 255]], "u1"), [[0, 1]]),
         (np.array([[0, 1]], "u1"), [[0, 1]]),
@@ -93,7 +104,9 @@ def test_single_arrays_and_images_in_arrays(tmp_path: Path):
         np.save(path, array)
         assert load(path).X.tolist() == expected
     np.save(path, images * 1000)
-    assert "integer images have values from 0 to 255\n  got:   X[0, 0, 0, 1] = 1000" in refusal(path)
+    assert "integer images have values from 0 to 255\n  got:   X[0, 0, 0, 1] = 1000" in refusal(
+        path
+    )
     np.save(path, np.zeros((2, 5, 4, 2)))
     assert "images have 1 or 3 channels" in refusal(path)
     np.save(path, np.array([["a"]]))
@@ -106,7 +119,9 @@ def test_single_arrays_and_images_in_arrays(tmp_path: Path):
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_tables(tmp_path: Path, suffix):
     path = tmp_path / f"ropes{suffix}"
-    table = pd.DataFrame({"length": [1.5, 2, 3], "knots": [1, 2, 3], "y": [3, 7, 3], "kind": ["b", "a", "b"]})
+    table = pd.DataFrame(
+        {"length": [1.5, 2, 3], "knots": [1, 2, 3], "y": [3, 7, 3], "kind": ["b", "a", "b"]}
+    )
 
     def write(table):
         table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path)
@@ -117,7 +132,9 @@ def test_tables(tmp_path: Path, suffix):
     assert (data.class_names, data.name) == (("3", "7"), "ropes")
     write(table.drop(columns="y"))
     assert load(path, "kind").class_names == ("a", "b")
-    found = "row 0 of column 'kind' = 'b'" if suffix == ".csv" else "column 'kind' of type large_string"
+    found = (
+        "row 0 of column 'kind' = 'b'" if suffix == ".csv" else "column 'kind' of type large_string"
+    )
     assert found in refusal(path)
     assert "labels='kind'" in refusal(path)
     assert "cure:  one of 'kind', " in refusal(path, "kid")
@@ -178,7 +195,9 @@ def test_colour_sixteen_bits_and_mixtures(tmp_path: Path):
 
 def test_folders_that_cannot_be_read_are_refused(tmp_path: Path):
     (tmp_path / "empty").mkdir()
-    assert f"at least one image\n  got:   no image in {tmp_path / 'empty'}" in refusal(tmp_path / "empty")
+    assert f"at least one image\n  got:   no image in {tmp_path / 'empty'}" in refusal(
+        tmp_path / "empty"
+    )
     picture(tmp_path / "classes" / "a" / "1.png")
     assert "all 1 labels in subfolders are 'a'" in refusal(tmp_path / "classes")
     (tmp_path / "classes" / "b").mkdir()
@@ -196,7 +215,9 @@ def test_folders_that_cannot_be_read_are_refused(tmp_path: Path):
 def test_what_is_not_there_or_not_known_is_refused(tmp_path: Path):
     assert "no file or folder" in refusal(tmp_path / "nothing.csv")
     (tmp_path / "a.pkl").write_bytes(b"")
-    assert "'a.pkl'\n  cure:  one of .npz, .npy, .csv, .parquet, or a folder" in refusal(tmp_path / "a.pkl")
+    assert "'a.pkl'\n  cure:  one of .npz, .npy, .csv, .parquet, or a folder" in refusal(
+        tmp_path / "a.pkl"
+    )
 
 
 def test_a_first_line_that_could_be_data_is_never_taken_for_names(tmp_path: Path):
@@ -280,11 +301,19 @@ def test_parquet_columns_of_every_kind(tmp_path: Path):
     assert labels.values.tolist() == ["b", None, "a"]
     parquet.write_table(table.append_column("more", pa.array([1, None, 3])), path)
     assert "X[1, 4] (column 'more') = nan" in refusal(path)
-    for kind, cells in (("list<", [[1], [2], [3]]), ("date32", [1, 2, 3]), ("string", ["1", "2", "3"])):
-        array = pa.array(cells, pa.int32()).cast(pa.date32()) if kind == "date32" else pa.array(cells)
+    for kind, cells in (
+        ("list<", [[1], [2], [3]]),
+        ("date32", [1, 2, 3]),
+        ("string", ["1", "2", "3"]),
+    ):
+        array = (
+            pa.array(cells, pa.int32()).cast(pa.date32()) if kind == "date32" else pa.array(cells)
+        )
         parquet.write_table(table.append_column("more", array), path)
         assert f"column 'more' of type {kind}" in refusal(path)
-    parquet.write_table(pa.table({"a": [1.0, 2.0], "y": pa.array([1, 2], pa.int32()).cast(pa.date32())}), path)
+    parquet.write_table(
+        pa.table({"a": [1.0, 2.0], "y": pa.array([1, 2], pa.int32()).cast(pa.date32())}), path
+    )
     assert "y[0] = a date" in refusal(path)
 
 
@@ -296,9 +325,13 @@ def test_parquet_with_damaged_notes_of_pandas_is_refused(tmp_path: Path):
     pd.DataFrame({"a": [1.0, 2.0]}, index=pd.Index([7, 8], name="row")).to_parquet(path)
     assert load(path).X.tolist() == [[1], [2]], "row names are no feature"
     for notes in (b"[" * 100_000, b"{", b"\xff", b"3", b'{"index_columns": 3}'):
-        parquet.write_table(pa.table({"a": [1.0, 2.0]}).replace_schema_metadata({b"pandas": notes}), path)
+        parquet.write_table(
+            pa.table({"a": [1.0, 2.0]}).replace_schema_metadata({b"pandas": notes}), path
+        )
         assert "a.parquet" in refusal(path)
-    parquet.write_table(pa.table({"a": [1.0, 2.0]}).replace_schema_metadata({b"pandas": b"{}"}), path)
+    parquet.write_table(
+        pa.table({"a": [1.0, 2.0]}).replace_schema_metadata({b"pandas": b"{}"}), path
+    )
     assert load(path).X.tolist() == [[1], [2]]
 
 

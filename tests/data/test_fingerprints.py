@@ -17,7 +17,10 @@ def test_rows_have_equal_hashes_exactly_if_they_are_equal(X):
     assert np.array_equal(hashes[:, None] == hashes[None], equal_rows)
 
 
-@given(hnp.arrays(np.int64, (4, 3), elements=small), st.sampled_from(["i1", "i8", "f2", "f4", "f8", ">f4", ">i4"]))
+@given(
+    hnp.arrays(np.int64, (4, 3), elements=small),
+    st.sampled_from(["i1", "i8", "f2", "f4", "f8", ">f4", ">i4"]),
+)
 def test_number_type_and_layout_make_no_difference(X, dtype):
     hashes = row_fingerprints(X)
     assert np.array_equal(row_fingerprints(X.astype(dtype)), hashes)
@@ -30,7 +33,9 @@ def test_number_type_and_layout_make_no_difference(X, dtype):
 
 def test_minus_zero_is_zero_and_one_bit_makes_a_difference():
     assert row_fingerprints([[0.0]]) == row_fingerprints([[-0.0]])
-    assert row_fingerprints([[1.0]]) != row_fingerprints([[np.nextafter(np.float32(1), np.float32(2))]])
+    assert row_fingerprints([[1.0]]) != row_fingerprints(
+        [[np.nextafter(np.float32(1), np.float32(2))]]
+    )
 
 
 def test_the_digits_do_not_repeat():

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from leadline import InputError
-from leadline.data import load, memory, read
-from leadline.data.files import tables
-from leadline.data.files.arrays import map_npy, read_npz
+from leadline.data import _memory as memory
+from leadline.data import load, read
+from leadline.data.files import _tables as tables
+from leadline.data.files._arrays import map_npy, read_npz
 
 
 def refusal(path: Path, labels: str | None = None) -> str:
@@ -26,7 +27,9 @@ def refusal(path: Path, labels: str | None = None) -> str:
 def header(text: str, version: int = 1) -> bytes:
     """The beginning of an array in NumPy's format, with any text as its header."""
     content = text.encode("latin1")
-    return b"\x93NUMPY" + bytes([version, 0]) + len(content).to_bytes(2 * version, "little") + content
+    return (
+        b"\x93NUMPY" + bytes([version, 0]) + len(content).to_bytes(2 * version, "little") + content
+    )
 
 
 def described(shape: str, dtype: str = "'<f8'") -> str:
@@ -45,7 +48,10 @@ def write_both(folder: Path, content: bytes) -> tuple[Path, Path]:
 @pytest.mark.parametrize(
     ("shape", "text"),
     [
-        ("(1000000000000,)", "declares the shape (1000000000000,), float64, which takes 8000000000"),
+        (
+            "(1000000000000,)",
+            "declares the shape (1000000000000,), float64, which takes 8000000000",
+        ),
         ("(10**30,)", "must be readable"),
         (f"({10**30}, 2)", "takes about 10^31 bytes"),
         (f"({10**400}, {10**400})", "takes about 10^80"),
@@ -112,7 +118,12 @@ def test_characters_beyond_unicode_are_refused(tmp_path: Path):
 
 
 def test_members_that_are_no_arrays_are_refused(tmp_path: Path):
-    for name, content in (("X", b"text"), ("X.npy", b""), ("X.npy", b"\x93NUM"), ("X.npy", b"\x80\x04]\x94.")):
+    for name, content in (
+        ("X", b"text"),
+        ("X.npy", b""),
+        ("X.npy", b"\x93NUM"),
+        ("X.npy", b"\x80\x04]\x94."),
+    ):
         with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
             archive.writestr(name, content)
         assert "X" in refusal(tmp_path / "a.npz")
@@ -173,7 +184,11 @@ def test_numbers_of_every_kind_and_order_are_read(tmp_path: Path, dtype):
 
 
 def test_all_arrays_of_an_archive_are_read(tmp_path: Path):
-    arrays = {"x": np.arange(24.0).reshape(2, 3, 4), "n": np.int64(3), "names": np.array(["a", "b"])}
+    arrays = {
+        "x": np.arange(24.0).reshape(2, 3, 4),
+        "n": np.int64(3),
+        "names": np.array(["a", "b"]),
+    }
     np.savez(tmp_path / "a.npz", **arrays)
     found = read_npz(tmp_path / "a.npz")
     assert list(found) == list(arrays)
@@ -196,7 +211,12 @@ def test_arrays_are_mapped_as_they_are_read(tmp_path: Path, monkeypatch: pytest.
         assert isinstance(mapped, np.memmap)
         assert np.array_equal(mapped, array)
         assert not mapped.flags.writeable
-    for content in (b"", header(described("(10**12,)")), header(described("(1000000000000,)")), npy(np.zeros((0, 3)))):
+    for content in (
+        b"",
+        header(described("(10**12,)")),
+        header(described("(1000000000000,)")),
+        npy(np.zeros((0, 3))),
+    ):
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"a\.npy"):
             map_npy(path)
@@ -220,7 +240,9 @@ def test_archives_that_expand_are_refused(tmp_path: Path):
     entry = content.rindex(b"PK\x01\x02")
     content[entry + 20 : entry + 24] = (2**31).to_bytes(4, "little")
     (tmp_path / "a.npz").write_bytes(content)
-    assert "X: 300.0 MiB from 2" in refusal(tmp_path / "a.npz"), "the entry claims that it takes 2 GiB on disk"
+    assert "X: 300.0 MiB from 2" in refusal(tmp_path / "a.npz"), (
+        "the entry claims that it takes 2 GiB on disk"
+    )
 
 
 def test_parquet_tables_that_expand_are_refused(tmp_path: Path):
@@ -257,7 +279,11 @@ def test_the_free_memory_is_known(monkeypatch: pytest.MonkeyPatch):
     }
     read_text = Path.read_text
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_text", lambda self: group[self.name] if self.name in group else read_text(self))
+        patch.setattr(
+            Path,
+            "read_text",
+            lambda self: group[self.name] if self.name in group else read_text(self),
+        )
         assert memory.free_memory() == 103400, "what cached files take is given back"
         group["memory.max"] = "max"
         assert memory.free_memory() > 2**20
@@ -267,7 +293,13 @@ def test_the_free_memory_is_known(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_sizes_in_words():
-    sizes = {0: "0 bytes", 1023: "1023 bytes", 1024: "1.0 KiB", 2**40: "1.0 TiB", 10**30: "more than 1,024 EiB"}
+    sizes = {
+        0: "0 bytes",
+        1023: "1023 bytes",
+        1024: "1.0 KiB",
+        2**40: "1.0 TiB",
+        10**30: "more than 1,024 EiB",
+    }
     assert {count: memory.size(count) for count in sizes} == sizes
 
 
@@ -280,7 +312,9 @@ def peak(path: Path) -> tuple[str, float]:
         "lines = Path('/proc/self/status').read_text().splitlines()\n"
         "print(next(line.split()[1] for line in lines if line.startswith('VmHWM')))"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
     *message, size = done.stdout.splitlines()
     return "\n".join(message), int(size) / 1024
 
@@ -302,7 +336,10 @@ def test_tables_of_commas_need_little_memory(tmp_path: Path):
 def test_tables_have_a_greatest_number_of_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "a.csv"
     path.write_bytes(b"1," * tables.MOST_COLUMNS + b"1\n")
-    assert f"at most 200000 columns\n  got:   the first line of a.csv has {tables.MOST_COLUMNS + 1}" in refusal(path)
+    assert (
+        f"at most 200000 columns\n  got:   the first line of a.csv has {tables.MOST_COLUMNS + 1}"
+        in refusal(path)
+    )
     wide = np.random.default_rng(0).integers(0, 9, (3, 20_000))
     path.write_text("\n".join(",".join(map(str, row)) for row in wide))
     assert np.array_equal(load(path).X, wide)
@@ -322,7 +359,9 @@ def test_blocks_of_rows_make_no_difference(tmp_path: Path, monkeypatch: pytest.M
     assert parts.X[:, 3].tolist() == [1, 0] * 25
     assert names is not None
     assert same is not None
-    assert same.values.tolist() == names.values.tolist() == ["NA", "lead", None] * 16 + ["rope", "nan"]
+    assert (
+        same.values.tolist() == names.values.tolist() == ["NA", "lead", None] * 16 + ["rope", "nan"]
+    )
     path.write_text(path.read_text() + "1,2,x,True,rope\n")
     assert "row 50 of column 'c' = 'x'" in refusal(path, "kind")
     path.write_text(path.read_text().replace("1,2,x,", "1,2,,"))

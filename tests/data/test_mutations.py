@@ -42,17 +42,28 @@ def npy(array: np.ndarray, version: tuple[int, int] = (1, 0)) -> bytes:
 
 
 def csv(**settings) -> bytes:
-    return pd.DataFrame(X, columns=["a", "b", "c"]).assign(y=Y).to_csv(index=False, **settings).encode()
+    return (
+        pd.DataFrame(X, columns=["a", "b", "c"])
+        .assign(y=Y)
+        .to_csv(index=False, **settings)
+        .encode()
+    )
 
 
 def parquet(**settings) -> bytes:
-    return saved(lambda file: pd.DataFrame(X, columns=["a", "b", "c"]).assign(y=Y).to_parquet(file, **settings))
+    return saved(
+        lambda file: (
+            pd.DataFrame(X, columns=["a", "b", "c"]).assign(y=Y).to_parquet(file, **settings)
+        )
+    )
 
 
 def image(form: str, **settings) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
-    return saved(lambda file: Image.fromarray(PIXELS).save(file, format=form, exif=exif, **settings))
+    return saved(
+        lambda file: Image.fromarray(PIXELS).save(file, format=form, exif=exif, **settings)
+    )
 
 
 FILES = {
@@ -117,7 +128,11 @@ def words(rng: np.random.Generator, content: bytes) -> bytes:
         found = list(re.finditer(rb"[\w.]+|[^\w\s]|\s", content))
         if found:
             place = found[int(rng.integers(len(found)))]
-            content = content[: place.start()] + WORDS[int(rng.integers(len(WORDS)))] + content[place.end() :]
+            content = (
+                content[: place.start()]
+                + WORDS[int(rng.integers(len(WORDS)))]
+                + content[place.end() :]
+            )
     return content
 
 
@@ -144,7 +159,9 @@ def archive(rng: np.random.Generator, content: bytes) -> bytes:
     else:
         place = content.rindex(b"PK\x01\x02") + int(rng.integers(4, 46))
         return content[:place] + bytes([int(rng.integers(256))]) + content[place + 1 :]
-    method = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA][int(rng.integers(4))]
+    method = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA][
+        int(rng.integers(4))
+    ]
 
     def write(file: io.BytesIO) -> None:
         with zipfile.ZipFile(file, "w", method) as target:
@@ -167,9 +184,13 @@ def chunks(rng: np.random.Generator, content: bytes) -> bytes:
     if rng.random() < 0.7 and body:
         parts[chosen] = (kind, any_bytes(rng, body))
     else:
-        parts.insert(int(rng.integers(len(parts))), (bytes(rng.choice([b"tRNS", b"PLTE", b"zTXt", kind])), body))
+        parts.insert(
+            int(rng.integers(len(parts))),
+            (bytes(rng.choice([b"tRNS", b"PLTE", b"zTXt", kind])), body),
+        )
     joined = [
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in parts
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in parts
     ]
     return content[:8] + b"".join(joined)
 
@@ -205,4 +226,6 @@ def test_damaged_files_raise_errors_of_leadline_only(tmp_path: Path, name):
                 assert np.isfinite(rows.X).all()
                 assert labels is None or len(labels.known) == len(rows)
         except Exception as error:
-            raise AssertionError(f"mutation {case} of {name}: {type(error).__name__}: {error}") from error
+            raise AssertionError(
+                f"mutation {case} of {name}: {type(error).__name__}: {error}"
+            ) from error

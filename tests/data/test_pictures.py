@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from leadline import InputError
-from leadline.data import load, memory
-from leadline.data.files.pictures import DIVIDED_16, FORMATS, MOST_PIXELS, ON_WHITE, UPRIGHT
-from leadline.data.pixels import DIVIDED
+from leadline.data import _memory as memory
+from leadline.data import load
+from leadline.data._pixels import DIVIDED
+from leadline.data.files._pictures import DIVIDED_16, FORMATS, MOST_PIXELS, ON_WHITE, UPRIGHT
 from leadline.errors import describe
 
 UPRIGHT_PIXELS = np.array([[0, 50, 100], [150, 200, 250]], np.uint8)
@@ -52,7 +53,9 @@ def test_lossy_formats_keep_a_flat_image(tmp_path: Path, form):
     np.testing.assert_allclose(mean, [200, 100, 50], atol=2)
 
 
-def test_no_other_program_is_started_for_postscript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_other_program_is_started_for_postscript(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     from PIL import EpsImagePlugin
 
     (tmp_path / "bin").mkdir()
@@ -67,12 +70,16 @@ def test_no_other_program_is_started_for_postscript(tmp_path: Path, monkeypatch:
 
     folder = tmp_path / "images"
     folder.mkdir()
-    (folder / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 3\n%%EndComments\nshowpage\n%%EOF\n")
+    (folder / "x.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 3\n%%EndComments\nshowpage\n%%EOF\n"
+    )
     assert "no image in one of the formats PNG, JPEG" in refusal(folder, "x.png")
     assert not (tmp_path / "started").exists()
 
 
-@pytest.mark.parametrize("form", ["EPS", "PDF", "ICO", "TGA", "PCX", "SGI", "DDS", "ICNS", "JPEG2000", "PALM"])
+@pytest.mark.parametrize(
+    "form", ["EPS", "PDF", "ICO", "TGA", "PCX", "SGI", "DDS", "ICNS", "JPEG2000", "PALM"]
+)
 def test_other_formats_are_refused_whatever_the_name_says(tmp_path: Path, form):
     if form not in Image.SAVE:
         Image.init()
@@ -167,10 +174,20 @@ def png(width: int, height: int, compressed: bytes) -> bytes:
     """A grey PNG of one bit per pixel with any declared size."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", compressed) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", compressed)
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("side", [9460, 13000, 30000, 2**31 - 1])
@@ -180,7 +197,9 @@ def test_an_image_that_expands_is_refused_by_its_header(tmp_path: Path, side):
     assert f"{side} x {side}" in message or "pixels" in message
 
 
-def test_many_images_are_refused_before_any_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_many_images_are_refused_before_any_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     for name in "abc":
         (tmp_path / f"{name}.png").write_bytes(png(9000, 9000, b"cannot be decoded"))
     monkeypatch.setattr(memory, "free_memory", lambda: 2**30)
@@ -196,7 +215,9 @@ def test_several_images_in_one_file_are_refused(tmp_path: Path):
     for form in ("GIF", "TIFF", "PNG", "WEBP"):
         frames[0].save(tmp_path / "a.png", format=form, save_all=True, append_images=frames[1:])
         assert "holds several, as an animation or as pages" in refusal(tmp_path, "a.png")
-    frames[0].convert("RGB").save(tmp_path / "a.png", format="MPO", save_all=True, append_images=frames[1:])
+    frames[0].convert("RGB").save(
+        tmp_path / "a.png", format="MPO", save_all=True, append_images=frames[1:]
+    )
     assert load(tmp_path).image_size == (4, 4), "the second image of a camera's JPEG is left out"
 
 

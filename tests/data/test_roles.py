@@ -59,7 +59,9 @@ def test_groups_stay_together(y, num_groups, fractions, seed):
     rng = np.random.default_rng(seed)
     groups = rng.integers(num_groups, size=len(y)) + 100 * y
     for label in np.unique(y):
-        groups[np.flatnonzero(y == label)[:5]] = 1000 * label + 500 + np.arange(5)  # five groups at least
+        groups[np.flatnonzero(y == label)[:5]] = (
+            1000 * label + 500 + np.arange(5)
+        )  # five groups at least
     roles = split_roles(y, seed=seed, fractions=fractions, groups=groups)
     assert sorted(np.concatenate(parts(roles))) == list(range(len(y)))
     role_of = np.empty(len(y), int)
@@ -92,15 +94,24 @@ def test_every_row_is_equally_likely_to_be_tested():
     ("arguments", "texts"),
     [
         ({"y_or_n": 4}, ["at least 5 rows, one for each role", "the data has 4 rows"]),
-        ({"y_or_n": [0] * 9 + [1]}, ["at least 5 rows of each class", "class 1 has 1 row\n", "rare class"]),
+        (
+            {"y_or_n": [0] * 9 + [1]},
+            ["at least 5 rows of each class", "class 1 has 1 row\n", "rare class"],
+        ),
         ({"y_or_n": [0, 1] * 6, "groups": [0, 1] * 6}, ["class 0 has 6 rows, 1 of them distinct"]),
         ({"y_or_n": 10, "groups": [1, 2]}, ["groups of shape (2,) for 10 rows"]),
         ({"y_or_n": [1] * 10}, ["at least two classes"]),
         ({"y_or_n": 0}, ["n must be a whole number of at least 1"]),
-        ({"y_or_n": 10, "fractions": (0.5, 0.5)}, ["five shares", "give the shares of pretrain_train, pretrain_val"]),
+        (
+            {"y_or_n": 10, "fractions": (0.5, 0.5)},
+            ["five shares", "give the shares of pretrain_train, pretrain_val"],
+        ),
         ({"y_or_n": 10, "fractions": (0.5, 0.5, 0.5, 0, 0)}, ["adding to 1.5"]),
         ({"y_or_n": 10, "fractions": (1.5, -0.5, 0, 0, 0)}, ["none negative"]),
-        ({"y_or_n": 10, "fractions": (np.nan, 1, 0, 0, 0)}, ["fractions[0] must be a finite number", "nan"]),
+        (
+            {"y_or_n": 10, "fractions": (np.nan, 1, 0, 0, 0)},
+            ["fractions[0] must be a finite number", "nan"],
+        ),
     ],
 )
 def test_splits_that_cannot_be_are_refused(arguments, texts):
@@ -171,7 +182,12 @@ def test_equal_classes_are_labelled_equally():
     ],
 )
 def test_subsets_that_cannot_be_are_refused(change, text):
-    arguments = {"y": [0, 0, 0, 1, 1, 1], "pool": np.arange(6), "budgets": [2, 4], "num": 2} | change
+    arguments = {
+        "y": [0, 0, 0, 1, 1, 1],
+        "pool": np.arange(6),
+        "budgets": [2, 4],
+        "num": 2,
+    } | change
     with pytest.raises(InputError, match=text):
         label_subsets(**arguments, seed=0)
 

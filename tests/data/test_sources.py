@@ -22,8 +22,8 @@ from leadline.data import (
     row_fingerprints,
     running_average,
 )
-from leadline.data.glyphs import _MARGIN, COMPUTER_MODERN, _bends, _draw, _folder, _place
-from leadline.data.images import PHOTOGRAPHS
+from leadline.data._glyphs import _MARGIN, COMPUTER_MODERN, _bends, _draw, _folder, _place
+from leadline.data._images import PHOTOGRAPHS
 
 
 def test_digits_are_what_scikit_learn_has():
@@ -56,12 +56,17 @@ def test_grey_is_the_luma_of_the_same_crop():
 def test_halves_of_a_photograph_share_no_crop():
     regions = ("left", "right", (0.5, 0.6), (0.6, 0.7))
     parts = [photograph_patches(2000, 4, seed=0, region=region, channels=3) for region in regions]
-    left, right, first, second = (row_fingerprints(data.X[data.X.std(axis=1) > 0.05]) for data in parts)
+    left, right, first, second = (
+        row_fingerprints(data.X[data.X.std(axis=1) > 0.05]) for data in parts
+    )
     assert not np.isin(right, left).any()
     assert not np.isin(first, second).any()
-    assert np.isin(first, right).any(), "of 2,000 crops in a strip some also came from the half that it lies in"
+    assert np.isin(first, right).any(), (
+        "of 2,000 crops in a strip some also came from the half that it lies in"
+    )
     assert (
-        photograph_patches(50, 4, seed=0, region=(0, 0.5)).X == photograph_patches(50, 4, seed=0, region="left").X
+        photograph_patches(50, 4, seed=0, region=(0, 0.5)).X
+        == photograph_patches(50, 4, seed=0, region="left").X
     ).all()
 
 
@@ -84,7 +89,11 @@ def test_crops_that_do_not_exist_are_refused(change, text):
 
 
 @settings(max_examples=15)
-@given(st.sampled_from(["0123456789", LETTERS_UNLIKE_DIGITS, "äß", ".-|_"]), st.integers(4, 40), st.integers(0, 99))
+@given(
+    st.sampled_from(["0123456789", LETTERS_UNLIKE_DIGITS, "äß", ".-|_"]),
+    st.integers(4, 40),
+    st.integers(0, 99),
+)
 def test_glyphs_are_images_in_the_unit_interval(characters, size, seed):
     data = glyphs(characters, 2 * len(characters), size, seed=seed)
     assert data.images.shape == (2 * len(characters), 1, size, size)
@@ -92,7 +101,9 @@ def test_glyphs_are_images_in_the_unit_interval(characters, size, seed):
     assert (data.X.max(axis=1) == 1).all()
     assert np.bincount(data.labels).tolist() == [2] * len(characters)
     assert np.array_equal(data.X, glyphs(characters, 2 * len(characters), size, seed=seed).X)
-    assert not np.array_equal(data.X, glyphs(characters, 2 * len(characters), size, seed=seed + 100).X)
+    assert not np.array_equal(
+        data.X, glyphs(characters, 2 * len(characters), size, seed=seed + 100).X
+    )
 
 
 def test_no_ink_is_lost_at_the_edges():
@@ -111,7 +122,9 @@ def test_glyphs_can_be_told_apart():
     from sklearn.neighbors import KNeighborsClassifier
 
     for size, least in ((8, 0.85), (28, 0.9)):
-        train, test = (glyphs("0123456789", num, size, seed=seed) for seed, num in ((0, 2000), (1, 300)))
+        train, test = (
+            glyphs("0123456789", num, size, seed=seed) for seed, num in ((0, 2000), (1, 300))
+        )
         assert KNeighborsClassifier(1).fit(train.X, train.y).score(test.X, test.y) > least
 
 
@@ -129,17 +142,29 @@ def test_computer_modern_is_trusted_only_where_it_draws_what_is_written():
 def test_the_fonts_are_text_fonts():
     assert len(set(FONTS)) == 19
     assert all((_folder() / f"{font}.ttf").exists() for font in FONTS)
-    assert not any(word in font for font in FONTS for word in ("Display", "NonUni", "Siz", "cmsy", "cmex", "Last"))
+    assert not any(
+        word in font
+        for font in FONTS
+        for word in ("Display", "NonUni", "Siz", "cmsy", "cmex", "Last")
+    )
     assert not set(LETTERS_UNLIKE_DIGITS) & set("0123456789OoQDIilJjZzSsGbBgq")
 
 
 @pytest.mark.parametrize(
     ("characters", "fonts", "texts"),
     [
-        ("ab<{", ["DejaVuSans", "cmr10"], ["cmr10 lacks '<', '{'", "Computer Modern has ASCII letters"]),
+        (
+            "ab<{",
+            ["DejaVuSans", "cmr10"],
+            ["cmr10 lacks '<', '{'", "Computer Modern has ASCII letters"],
+        ),
         ("aé", ["cmss10"], ["cmss10 lacks 'é'"]),
         ("a\ue123", None, ["at least one font", "lacks '\\ue123'"]),
-        ("ab", ["DejaVuSan"], ["text fonts inside matplotlib", "'DejaVuSan'", "choose from DejaVuSans,"]),
+        (
+            "ab",
+            ["DejaVuSan"],
+            ["text fonts inside matplotlib", "'DejaVuSan'", "choose from DejaVuSans,"],
+        ),
         ("ab", ["cmex10"], ["'cmex10'"]),
         ("ab", "cmr10", ["list of at least one name"]),
         ("ab", [], ["list of names, not empty"]),
@@ -173,7 +198,9 @@ def test_the_spectrum_of_the_vectors_is_as_stated():
         spread = np.sqrt(100 / n)
         assert (part < variance * (1 + spread) ** 2 * 1.02).all()
         assert (part > variance * (1 - spread) ** 2 * 0.98).all()
-    np.testing.assert_allclose(np.linalg.eigvalsh(data.covariance), np.sort(data.variances), atol=1e-9)
+    np.testing.assert_allclose(
+        np.linalg.eigvalsh(data.covariance), np.sort(data.variances), atol=1e-9
+    )
     assert abs(data.labels.mean() - 0.5) < 5 * 0.5 / np.sqrt(n)
 
 
@@ -185,7 +212,9 @@ def test_the_label_is_the_sign_along_the_known_direction():
 
 
 def test_training_and_test_vectors_share_a_rotation_and_nothing_else():
-    a, b, c = (high_variance_vectors(50, seed=s, rotation_seed=r) for s, r in ((0, 0), (1, 0), (0, 1)))
+    a, b, c = (
+        high_variance_vectors(50, seed=s, rotation_seed=r) for s, r in ((0, 0), (1, 0), (0, 1))
+    )
     assert np.array_equal(a.rotation, b.rotation)
     assert not np.array_equal(a.rotation, c.rotation)
     assert not np.isin(row_fingerprints(a.X), row_fingerprints(b.X)).any()

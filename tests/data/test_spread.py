@@ -5,11 +5,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from leadline.autoencoders.estimator import column_spreads
-from leadline.data.spread import means_and_spreads
+from leadline.autoencoders._estimator import column_spreads
+from leadline.data._spread import means_and_spreads
 from leadline.probing import Scaling, linear_probe
-from leadline.probing.representation import principal_components
-from leadline.probing.scaling import features
+from leadline.probing.probes._representation import principal_components
+from leadline.probing.probes._scaling import features
 
 RNG = np.random.default_rng(0)
 
@@ -45,7 +45,9 @@ def test_a_constant_column_does_not_decide_the_scale_of_the_others():
 def test_small_differences_on_a_large_offset_are_kept():
     differences = RNG.integers(0, 2, (200, 1)).astype(float)
     assert (features(1e12 + differences) - 1e12 == differences).all()
-    assert column_spreads(1e12 + differences, "column") == pytest.approx(differences.std(), rel=1e-9)
+    assert column_spreads(1e12 + differences, "column") == pytest.approx(
+        differences.std(), rel=1e-9
+    )
 
 
 def test_a_constant_column_that_float32_moves_stays_in_float64():

@@ -90,17 +90,23 @@ def slow_beam(problem, item, M, *, width, max_length, eos=(), score, eos_mode):
                     total = upto + after[token]
                     candidates.append((-score(total, t), 1, rank, token, (*prefix, token), total))
         if eos_mode == "in_beam":
-            candidates += [(-s, 0, i, 0, tokens, total) for i, (s, tokens, total) in enumerate(done)]
+            candidates += [
+                (-s, 0, i, 0, tokens, total) for i, (s, tokens, total) in enumerate(done)
+            ]
             done = []
         candidates.sort(key=lambda c: c[:4])
         complete = [c[1] == 0 or t == max_length or c[4][-1] in eos for c in candidates]
         done += [
-            (-c[0], c[4], c[5]) for c, is_done in zip(candidates[:width], complete[:width], strict=True) if is_done
+            (-c[0], c[4], c[5])
+            for c, is_done in zip(candidates[:width], complete[:width], strict=True)
+            if is_done
         ]
         done.sort(key=lambda d: -d[0])
         among = candidates[:width] if eos_mode == "in_beam" else candidates
         flags = complete[: len(among)]
-        live = [(c[4], c[5]) for c, is_done in zip(among, flags, strict=True) if not is_done][:width]
+        live = [(c[4], c[5]) for c, is_done in zip(among, flags, strict=True) if not is_done][
+            :width
+        ]
         if not live:
             break
     return done

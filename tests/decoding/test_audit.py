@@ -14,19 +14,27 @@ def test_what_is_not_proved_to_be_the_best_is_not_called_that():
     """What a budget left unproved is a better sequence; by another score it is the best, and not the most likely."""
     problem = Hashed(4, 8, scale=0.2).problem()
     told: dict[str, list[str]] = {}
-    for score, calls in ((decoding.SumLogProb(), None), (decoding.SumLogProb(), 7), (decoding.GNMT(), None)):
+    for score, calls in (
+        (decoding.SumLogProb(), None),
+        (decoding.SumLogProb(), 7),
+        (decoding.GNMT(), None),
+    ):
         decoded = decoding.beam_search(*problem, width=1, max_length=6, score=score)
         audit = decoding.audit(*problem, decoded, max_calls=calls)
         assert audit.outcome == ("search error",)
         figure: Any = audit.figure()
-        told[str(audit.verdict).partition("; ")[2].partition(" is")[0]] = [trace.name for trace in figure.data]
+        told[str(audit.verdict).partition("; ")[2].partition(" is")[0]] = [
+            trace.name for trace in figure.data
+        ]
     assert list(told) == ["the most likely", "a better one", "the best"]
     assert [names[1] for names in told.values()] == [
         "the most likely sequence",
         "a better sequence",
         "the best sequence",
     ]
-    audit = decoding.audit(*problem, decoding.beam_search(*problem, width=64, max_length=6), max_calls=6)
+    audit = decoding.audit(
+        *problem, decoding.beam_search(*problem, width=64, max_length=6), max_calls=6
+    )
     assert audit.outcome == ("unresolved",)
     drawn: Any = audit.figure()
     assert "likely" not in str(drawn.layout.title)
@@ -36,7 +44,9 @@ def test_a_lost_word_has_its_name_though_the_search_never_considered_it():
     worse = {f"word {i}": float(np.log(0.96 / 6)) for i in range(6)}
     after = {(word,): {f"word {i}": float(np.log(1 / 6)) for i in range(6)} for word in worse}
     table = decoding.Table({(): {**worse, "the end": float(np.log(0.04))}, **after})
-    decoded = decoding.beam_search(*table.problem(), width=1, max_length=2, eos=table.token("the end"))
+    decoded = decoding.beam_search(
+        *table.problem(), width=1, max_length=2, eos=table.token("the end")
+    )
     audit = decoding.audit(*table.problem(), decoded)
     assert (audit.lost_step[0], audit.lost_rank[0]) == (1, 7)
     figure: Any = audit.figure()
@@ -49,7 +59,9 @@ def test_an_audit_refuses_what_it_cannot_audit():
     beam = decoding.beam_search(*problem, width=2, **keys)
     with pytest.raises(InputError, match="an answer by sampling without replacement"):
         decoding.audit(*problem, decoding.sample(*problem, num=2, replacement=False, **keys))
-    with pytest.raises(InputError, match=r"2 prompts, max_length = 3.*instead of 3 prompts, max_length = 3"):
+    with pytest.raises(
+        InputError, match=r"2 prompts, max_length = 3.*instead of 3 prompts, max_length = 3"
+    ):
         decoding.audit(*Hashed(4, 8).problem(3), beam)
     with pytest.raises(InputError, match=r"eos = \(1,\) instead of .*eos = \(\)"):
         decoding.exact_search(*problem, max_length=3, at_least=beam)
@@ -57,7 +69,11 @@ def test_an_audit_refuses_what_it_cannot_audit():
         decoding.exact_search(*problem, max_length=5, eos=1, at_least=beam)
     with pytest.raises(InputError, match=r"normalize = True, .* instead of .*normalize = False"):
         decoding.exact_search(*problem, **keys, normalize=False, at_least=beam)
-    for wrong, text in (([[0], [1]], "left out"), ([[1, 0, 1], [1]], "behind its end"), ([[0, 9, 1], [1]], "token 9")):
+    for wrong, text in (
+        ([[0], [1]], "left out"),
+        ([[1, 0, 1], [1]], "behind its end"),
+        ([[0, 9, 1], [1]], "token 9"),
+    ):
         with pytest.raises(InputError, match=text):
             decoding.audit(*problem, beam, reference=wrong)
     every = decoding.audit(*problem, decoding.exhaustive_search(*problem, **keys))
@@ -65,10 +81,15 @@ def test_an_audit_refuses_what_it_cannot_audit():
     masked = decoding.beam_search(*problem, width=2, **keys, processors=[decoding.forbid([2])])
     with pytest.raises(InputError, match=r"an answer under forbid(.|\n)*constrain"):
         decoding.audit(*problem, masked)
-    assert len(decoding.audit(*decoding.constrain(*problem, [decoding.forbid([2])]), masked).outcome) == 2
+    assert (
+        len(decoding.audit(*decoding.constrain(*problem, [decoding.forbid([2])]), masked).outcome)
+        == 2
+    )
 
 
-@pytest.mark.parametrize("score", [decoding.SumLogProb(), decoding.LengthNormalized(1.0), decoding.GNMT(0.5)])
+@pytest.mark.parametrize(
+    "score", [decoding.SumLogProb(), decoding.LengthNormalized(1.0), decoding.GNMT(0.5)]
+)
 @pytest.mark.parametrize("max_calls", [1, 3, None])
 def test_what_a_search_has_proved_need_not_be_proved_again(score, max_calls):
     """Beside brute force: bounds hold, are no looser than the beam's, and what it proved is optimal for any budget."""
@@ -80,14 +101,20 @@ def test_what_a_search_has_proved_need_not_be_proved_again(score, max_calls):
         best = max(float(score(p, len(x))) for x, p in everything(problem, 0, 4, 4, (0,)).items())
         found = audit.optimum
         assert max(found.score[0, 0], found.certificate.upper_bound[0]) >= best - 1e-9
-        assert found.certificate.upper_bound[0] <= max(beam.certificate.upper_bound[0], beam.score[0, 0])
+        assert found.certificate.upper_bound[0] <= max(
+            beam.certificate.upper_bound[0], beam.score[0, 0]
+        )
         if beam.certificate.outcome == ("OPTIMAL",):
             proved += 1
             assert (audit.outcome, found.work.calls) == (("optimal",), 0)
         elif max_calls is None:
-            assert audit.outcome == ("optimal" if beam.score[0, 0] >= best - 1e-9 else "search error",)
+            assert audit.outcome == (
+                "optimal" if beam.score[0, 0] >= best - 1e-9 else "search error",
+            )
         # By another score the certificate proves nothing.
-        alike = decoding.beam_search(*problem, width=6, max_length=4, eos=0, score=decoding.WordReward(0.1))
+        alike = decoding.beam_search(
+            *problem, width=6, max_length=4, eos=0, score=decoding.WordReward(0.1)
+        )
         other = decoding.exact_search(*problem, max_length=4, eos=0, score=score, at_least=alike)
         assert other.score[0, 0] == pytest.approx(best, abs=1e-9)
     assert 0 < proved < 12
@@ -112,7 +139,9 @@ def test_an_audit_says_unresolved_when_the_budget_ends():
             assert again.hypotheses()[0].tokens[: step - 1] == optimum[: step - 1]
             assert again.hypotheses()[0].tokens[:step] != optimum[:step]
             if full.width[item]:
-                wide = decoding.beam_search(*rows(problem, [item]), width=int(full.width[item]), max_length=6)
+                wide = decoding.beam_search(
+                    *rows(problem, [item]), width=int(full.width[item]), max_length=6
+                )
                 assert wide.hypotheses()[0].tokens == optimum
     assert "2 prompts" in str(full)
     assert full.figure(1).to_dict()["layout"]["shapes"]
@@ -121,9 +150,16 @@ def test_an_audit_says_unresolved_when_the_budget_ends():
 def test_a_complete_sequence_that_lost_its_place_was_lost_there():
     """It ended at step 1; at step 2 the only other hypothesis has two better children, which both end badly."""
     many = {chr(97 + i): -np.log(20) for i in range(20)}
-    rows = {(): {"a": -0.1, ".": -2.4}, ("a",): {"b": -0.7, "c": -0.7}, ("a", "b"): many, ("a", "c"): many}
+    rows = {
+        (): {"a": -0.1, ".": -2.4},
+        ("a",): {"b": -0.7, "c": -0.7},
+        ("a", "b"): many,
+        ("a", "c"): many,
+    }
     table = decoding.Table(rows)
-    decoded = decoding.beam_search(*table.problem(), width=2, max_length=3, eos=table.token("."), eos_mode="in_beam")
+    decoded = decoding.beam_search(
+        *table.problem(), width=2, max_length=3, eos=table.token("."), eos_mode="in_beam"
+    )
     audit = decoding.audit(*table.problem(), decoded)
     assert str(audit).endswith("the most likely is “.”, lost at step 2 at rank 3; width 3 keeps it")
     figures: list[Any] = [audit.at(step).figure() for step in (1, 2)]
@@ -143,10 +179,17 @@ def test_the_rank_of_what_was_lost_counts_all_candidates(eos, eos_mode):
         first = log_probs(problem, item, ())
         totals: dict[tuple[int, ...], float] = {(token,): first[token] for token in range(30)}
         if step == 2:
-            best = sorted((t for t in totals if t[0] not in eos or eos_mode == "in_beam"), key=lambda t: -totals[t])
+            best = sorted(
+                (t for t in totals if t[0] not in eos or eos_mode == "in_beam"),
+                key=lambda t: -totals[t],
+            )
             kept = [t for t in best[:2] if t[0] not in eos]
             ended = [totals[t] for t in best[:2] if t[0] in eos]
-            totals = {(*t, w): totals[t] + p for t in kept for w, p in enumerate(log_probs(problem, item, t))}
+            totals = {
+                (*t, w): totals[t] + p
+                for t in kept
+                for w, p in enumerate(log_probs(problem, item, t))
+            }
             totals |= {(-1, i): value for i, value in enumerate(ended)}
         rank = sorted(totals, key=lambda t: -totals[t]).index(target[:step]) + 1
         assert audit.lost_rank[item] == rank

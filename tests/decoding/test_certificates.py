@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from leadline import InputError, decoding
 from leadline.decoding import LengthNormalized, Problem, Score
-from leadline.decoding.sampling import _proposal
-from leadline.decoding.scores import why_unbounded
+from leadline.decoding.search._sampling import _proposal
+from leadline.decoding.search._scores import why_unbounded
 
 from .models import Hashed, everything
 
@@ -86,13 +86,18 @@ def test_scores_whose_bound_fails_are_found_out():
     assert "falls where the log-probability rises" in why_unbounded(Falling(), 3)
     assert why_unbounded(ByLength((0.0, 0.0, 0.0)), 3) == ""
     problem = Hashed(3, 1).problem()
-    assert decoding.beam_search(*problem, width=2, max_length=9, score=Mixed()).certificate.outcome[0] != "OPTIMAL"
+    assert (
+        decoding.beam_search(*problem, width=2, max_length=9, score=Mixed()).certificate.outcome[0]
+        != "OPTIMAL"
+    )
 
 
 @pytest.mark.parametrize("alpha", [10**30, "1", None, float("nan"), [1.0], True])
 def test_exponents_that_are_none_are_refused_at_once(alpha):
     for kind in (LengthNormalized, decoding.GNMT):
-        with pytest.raises(InputError, match=rf"alpha must be a finite number(.|\n)*{kind.__name__}\(alpha="):
+        with pytest.raises(
+            InputError, match=rf"alpha must be a finite number(.|\n)*{kind.__name__}\(alpha="
+        ):
             kind(alpha)
     with pytest.raises(InputError, match="max_length must be a whole number from 1 to 1000000"):
         decoding.exact_search(*Hashed(3).problem(), max_length=10**30)
@@ -130,16 +135,22 @@ def masking(mask: float, M: int, normalized: bool, dead_end: bool, dtype: torch.
 @pytest.mark.parametrize("M", [5, 5000])
 @pytest.mark.parametrize("normalized", [False, True])
 @pytest.mark.parametrize("dead_end", [False, True])
-def test_masked_tokens_are_never_returned_whatever_they_are_masked_with(name, M, normalized, dead_end):
+def test_masked_tokens_are_never_returned_whatever_they_are_masked_with(
+    name, M, normalized, dead_end
+):
     dtype = torch.float16 if name == "lowest float16" else torch.float32
     problem = masking(MASKS[name], M, normalized, dead_end, dtype)
     plain = masking(-torch.inf, M, normalized, dead_end, dtype)
     searches: dict[str, Any] = {
         "beam": lambda *p: decoding.beam_search(*p, width=9, num_return=9, max_length=3),
-        "in_beam": lambda *p: decoding.beam_search(*p, width=9, num_return=9, max_length=3, eos_mode="in_beam"),
+        "in_beam": lambda *p: decoding.beam_search(
+            *p, width=9, num_return=9, max_length=3, eos_mode="in_beam"
+        ),
         "exact": lambda *p: decoding.exact_search(*p, num_return=9, max_length=3),
         "sample": lambda *p: decoding.sample(*p, num=9, max_length=3, replacement=False),
-        "constrained": lambda *p: decoding.beam_search(*p, width=1, max_length=3, processors=[decoding.forbid([3])]),
+        "constrained": lambda *p: decoding.beam_search(
+            *p, width=1, max_length=3, processors=[decoding.forbid([3])]
+        ),
     }
     if M < 10:
         searches["exhaustive"] = lambda *p: decoding.exhaustive_search(*p, max_length=3)
@@ -155,7 +166,10 @@ def test_masked_tokens_are_never_returned_whatever_they_are_masked_with(name, M,
 
 def test_nothing_but_masks_is_no_sequence():
     lowest = torch.finfo(torch.float32).min
-    for scores, normalized in ((torch.full((1, 4), lowest), True), (torch.full((1, 4), lowest), False)):
+    for scores, normalized in (
+        (torch.full((1, 4), lowest), True),
+        (torch.full((1, 4), lowest), False),
+    ):
 
         def step(tokens, state, scores=scores):
             return scores.expand(len(tokens), 4), state
@@ -206,17 +220,29 @@ def test_a_row_that_is_no_distribution_is_noticed_after_the_start_too():
 
 def test_rows_that_are_masked_or_rounded_or_given_as_they_stand_are_not_noticed():
     """Masks take away from the sum, 16-bit numbers round, and a table has ``totals``."""
-    half = torch.randn(1, 3000, generator=torch.Generator().manual_seed(0)).log_softmax(1).to(torch.bfloat16)
+    half = (
+        torch.randn(1, 3000, generator=torch.Generator().manual_seed(0))
+        .log_softmax(1)
+        .to(torch.bfloat16)
+    )
     fine = [
         constant([-0.7, -torch.inf, -3.0], normalized=True),
-        Problem(lambda tokens, state: (half.expand(len(tokens), 3000), state), torch.zeros(1, 1), torch.tensor([0])),
+        Problem(
+            lambda tokens, state: (half.expand(len(tokens), 3000), state),
+            torch.zeros(1, 1),
+            torch.tensor([0]),
+        ),
         decoding.constrain(*constant([0.0, 1.0, 2.0]), [decoding.forbid([2])]),
         decoding.Table({(): {"a": -0.6, "b": -3.0}}).problem(),
     ]
     for problem in fine:
         normalize = False if problem is fine[1] else None
-        assert decoding.beam_search(*problem, width=2, max_length=1, normalize=normalize).notes == ()
-    inner = decoding.constrain(*constant([-1.0, -2.0, -3.0], normalized=True), [decoding.min_length(2, 1)])
+        assert (
+            decoding.beam_search(*problem, width=2, max_length=1, normalize=normalize).notes == ()
+        )
+    inner = decoding.constrain(
+        *constant([-1.0, -2.0, -3.0], normalized=True), [decoding.min_length(2, 1)]
+    )
     assert "sum to" in decoding.greedy(*inner, max_length=4, eos=1).notes[0]
 
 
@@ -231,7 +257,11 @@ def test_a_list_says_how_many_of_its_entries_are_proved():
         assert found.score[0, :proved] == pytest.approx(ranked[:proved])
         if found.certificate.outcome == ("OPTIMAL",):
             seen.add(0 < proved < 10)
-            text = "proved optimal with all 10 hypotheses" if proved == 10 else f"{proved} of 10 hypotheses proved"
+            text = (
+                "proved optimal with all 10 hypotheses"
+                if proved == 10
+                else f"{proved} of 10 hypotheses proved"
+            )
             assert text in str(found)
     assert True in seen
     exact = decoding.exact_search(*Hashed(4, 1).problem(2), num_return=3, max_length=4)
@@ -250,9 +280,13 @@ def test_scores_above_zero_take_the_certificate_of_their_own_item_alone(eos):
     start = torch.tensor([0, 1, 2])
     together = decoding.beam_search(step, rise, start, width=2, max_length=3, eos=eos)
     assert together.certificate.outcome == ("OPTIMAL", "OPTIMAL", "NOT_APPLICABLE")
-    assert "no certificate for 1: the step function's scores are above 0" in str(together.certificate)
+    assert "no certificate for 1: the step function's scores are above 0" in str(
+        together.certificate
+    )
     for item in range(3):
-        alone = decoding.beam_search(step, rise[[item]], start[[item]], width=2, max_length=3, eos=eos)
+        alone = decoding.beam_search(
+            step, rise[[item]], start[[item]], width=2, max_length=3, eos=eos
+        )
         assert alone.hypotheses() == together.hypotheses(item)
         assert alone.certificate.outcome[0] == together.certificate.outcome[item]
         assert alone.certificate.upper_bound[0] == together.certificate.upper_bound[item]
@@ -261,7 +295,12 @@ def test_scores_above_zero_take_the_certificate_of_their_own_item_alone(eos):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
     ("p", "top_p", "kept"),
-    [((0.4, 0.3, 0.2, 0.1), 0.7, 2), ((0.5, 0.25, 0.25), 0.75, 2), ((0.1,) * 10, 0.3, 3), ((0.4, 0.3, 0.3), 0.71, 3)],
+    [
+        ((0.4, 0.3, 0.2, 0.1), 0.7, 2),
+        ((0.5, 0.25, 0.25), 0.75, 2),
+        ((0.1,) * 10, 0.3, 3),
+        ((0.4, 0.3, 0.3), 0.71, 3),
+    ],
 )
 def test_top_p_keeps_no_token_beyond_the_share(p, top_p, kept, dtype):
     log_prob = torch.tensor([p], dtype=dtype).log().double().numpy()

@@ -12,15 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadline import InputError, decoding
-from leadline.decoding import Problem, Shared, beam
-from leadline.decoding.candidates import WIDE, Reader
+from leadline.decoding import Problem, Shared
+from leadline.decoding.search import _beam as beam
+from leadline.decoding.search._candidates import WIDE, Reader
 
 from .models import Hashed, rows
 
 SEARCHES: dict[str, Any] = {
     "greedy": decoding.greedy,
     "pool": lambda *problem, **keys: decoding.beam_search(*problem, width=3, num_return=2, **keys),
-    "in_beam": lambda *problem, **keys: decoding.beam_search(*problem, width=3, eos_mode="in_beam", **keys),
+    "in_beam": lambda *problem, **keys: decoding.beam_search(
+        *problem, width=3, eos_mode="in_beam", **keys
+    ),
     "exhaustive": decoding.exhaustive_search,
     "exact": decoding.exact_search,
 }
@@ -60,7 +63,9 @@ def test_batch_mates_do_not_matter(name, eos):
     eos=st.sampled_from([None, 1, (0, 3)]), levels=st.sampled_from([None, 99]), num_return=st.integers(1, 2),
     score=st.sampled_from([decoding.SumLogProb(), decoding.LengthNormalized(1.0), decoding.WordReward(0.5)]),
 )  # fmt: skip
-def test_few_candidates_are_ranked_as_many_are(M, seed, width, max_length, eos, levels, num_return, score):
+def test_few_candidates_are_ranked_as_many_are(
+    M, seed, width, max_length, eos, levels, num_return, score
+):
     """Bit for bit, with every count and bound: Python's numbers beside arrays."""
     settings = {"width": width, "max_length": max_length, "eos": eos, "score": score}
     settings["num_return"] = min(num_return, width)
@@ -85,9 +90,13 @@ def test_batch_mates_do_not_matter_through_matrix_products():
         return h @ U.T, h
 
     start = torch.arange(7)
-    together = decoding.beam_search(step, torch.zeros(7, 16).double(), start, width=4, max_length=8, eos=3)
+    together = decoding.beam_search(
+        step, torch.zeros(7, 16).double(), start, width=4, max_length=8, eos=3
+    )
     for item in range(7):
-        alone = decoding.beam_search(step, torch.zeros(1, 16).double(), start[[item]], width=4, max_length=8, eos=3)
+        alone = decoding.beam_search(
+            step, torch.zeros(1, 16).double(), start[[item]], width=4, max_length=8, eos=3
+        )
         assert alone.hypotheses()[0].tokens == together.hypotheses(item)[0].tokens
         assert alone.log_prob[0] == pytest.approx(together.log_prob[item], abs=1e-10)
 
@@ -103,11 +112,15 @@ def test_the_reader_is_sort_and_log_softmax(N, M, count, seed, levels, dtype, sc
     x[torch.rand(N, M, generator=generator) < 0.2] = -torch.inf
     log_prob, tokens = Reader(are_logits=True).best(x, count)
     exact = torch.log_softmax(x.double(), 1)
-    order = (torch.log_softmax(x, 1) if M < WIDE else exact).argsort(dim=1, descending=True, stable=True)[:, :count]
+    order = (torch.log_softmax(x, 1) if M < WIDE else exact).argsort(
+        dim=1, descending=True, stable=True
+    )[:, :count]
     values, order = exact.gather(1, order).numpy(), order.numpy()
     is_there = np.isfinite(values)
     assert np.array_equal(tokens[is_there], order[is_there])
-    assert np.allclose(log_prob[is_there], values[is_there], atol=2e-5 if dtype == torch.float32 else 1e-10)
+    assert np.allclose(
+        log_prob[is_there], values[is_there], atol=2e-5 if dtype == torch.float32 else 1e-10
+    )
     assert (log_prob[~is_there] == -np.inf).all()
     every = Reader(are_logits=True).all(x).numpy()
     assert np.array_equal(np.take_along_axis(every, tokens, 1)[is_there], log_prob[is_there])
@@ -149,11 +162,16 @@ def test_what_belongs_to_a_step_function_is_left_alone():
     class InItsOwnMode(Keeps):
         def forward(self, tokens, state):
             with torch.inference_mode():
-                return (kept.detach() * torch.tensor([[1.0, 2.0, 3.0]])).repeat(len(tokens), 1), state
+                return (kept.detach() * torch.tensor([[1.0, 2.0, 3.0]])).repeat(
+                    len(tokens), 1
+                ), state
 
     in_place = [lambda log_probs, prefix: log_probs.index_fill_(1, torch.tensor([2]), -torch.inf)]
     masks = {"width": 2, "processors": in_place}
-    for name, search in {**SEARCHES, "masks": lambda *p, **k: decoding.beam_search(*p, **masks, **k)}.items():
+    for name, search in {
+        **SEARCHES,
+        "masks": lambda *p, **k: decoding.beam_search(*p, **masks, **k),
+    }.items():
         found = search(Keeps(), None, torch.tensor([2]), max_length=2)
         assert found.log_prob[0, 0] == pytest.approx(2 * np.log(1 / 3)), name
         assert kept.detach() == pytest.approx(np.log(1 / 3)), name
@@ -172,7 +190,11 @@ def test_tokens_that_a_step_function_spoils_are_returned_as_they_were():
         return scores, state
 
     def knows(log_probs, prefix):
-        return log_probs if prefix[0].tolist() == [1, 2, 0][: prefix.shape[1]] else log_probs.fill_(-torch.inf)
+        return (
+            log_probs
+            if prefix[0].tolist() == [1, 2, 0][: prefix.shape[1]]
+            else log_probs.fill_(-torch.inf)
+        )
 
     def masked(*problem, **keys):
         return decoding.beam_search(*problem, width=1, processors=[knows], **keys)
@@ -191,7 +213,11 @@ def test_one_masked_problem_is_searched_in_inference_mode_and_outside():
     problem = decoding.constrain(*table, [decoding.forbid([4999])])
     with torch.inference_mode():
         first = decoding.greedy(*problem, max_length=2)
-    assert first.tokens.tolist() == decoding.greedy(*problem, max_length=2).tokens.tolist() == [[[4998, 4998]]]
+    assert (
+        first.tokens.tolist()
+        == decoding.greedy(*problem, max_length=2).tokens.tolist()
+        == [[[4998, 4998]]]
+    )
 
 
 def test_the_lowest_number_masks_a_token_beside_rows_that_tie():
@@ -201,7 +227,9 @@ def test_the_lowest_number_masks_a_token_beside_rows_that_tie():
     def step(tokens, state):
         return rows[tokens], state
 
-    together = decoding.beam_search(step, None, torch.tensor([0, 1]), width=3, max_length=1, num_return=3)
+    together = decoding.beam_search(
+        step, None, torch.tensor([0, 1]), width=3, max_length=1, num_return=3
+    )
     assert together.tokens[:, :, 0].tolist() == [[2, 0, -1], [2, 0, 1]]
 
 
@@ -266,7 +294,9 @@ def test_nan_is_an_error_that_says_where(name, bad):
     with pytest.raises(InputError, match=r"at step 2, item 0, hypothesis 1"):
         decoding.beam_search(*problem, width=3, max_length=4)
     with pytest.raises(InputError, match=r"at step 2, item 1, hypothesis 1"):
-        decoding.exhaustive_search(step, torch.tensor([[-2.0], [0.0]]), torch.tensor([0, 0]), max_length=2)
+        decoding.exhaustive_search(
+            step, torch.tensor([[-2.0], [0.0]]), torch.tensor([0, 0]), max_length=2
+        )
     problem = Problem(step, torch.tensor([[0.0], [1.0]]), torch.tensor([0, 0]))
     with pytest.raises(InputError, match=r"NaN or \+inf at step 1, item 1, hypothesis"):
         SEARCHES[name](*problem, max_length=1)
@@ -289,7 +319,9 @@ def test_cut_off_is_not_finished():
 
 
 def test_float16_scores_are_summed_in_float64():
-    half = decoding.beam_search(*Hashed(9, 3, dtype=torch.float16).problem(2), width=3, max_length=20)
+    half = decoding.beam_search(
+        *Hashed(9, 3, dtype=torch.float16).problem(2), width=3, max_length=20
+    )
     assert half.log_prob.dtype == np.float64
     step, state, start = Hashed(9, 3, dtype=torch.float16).problem(2)
 
@@ -306,7 +338,9 @@ def test_constant_scores_tie_at_all_lengths():
     """transformers issue 26624: with alpha 1, a constant log-probability per token makes all lengths equal."""
     problem = scores(torch.full((50_000,), 0.0))
     score = decoding.LengthNormalized(1.0)
-    decoded = decoding.beam_search(*problem, width=2, max_length=4, eos=0, score=score, num_return=2)
+    decoded = decoding.beam_search(
+        *problem, width=2, max_length=4, eos=0, score=score, num_return=2
+    )
     assert decoded.score[0] == pytest.approx(-np.log(50_000), abs=1e-6)
     assert decoded.hypotheses()[0].tokens == (0,)
 
@@ -354,7 +388,9 @@ def test_work_is_counted():
 
 
 def test_traces_as_json_and_dot_and_a_figure_of_a_wide_one():
-    decoded = decoding.beam_search(*Hashed(30, 2).problem(2), width=8, max_length=14, eos=3, trace=True)
+    decoded = decoding.beam_search(
+        *Hashed(30, 2).problem(2), width=8, max_length=14, eos=3, trace=True
+    )
     trace = decoded.trace
     assert trace is not None
     nodes = json.loads(trace.to_json())
@@ -382,7 +418,9 @@ def test_a_long_trace_is_drawn_where_it_matters():
         return [annotation["text"] for annotation in figure.to_dict()["layout"]["annotations"]]
 
     drawn = texts(decoding.beam_search(*problem, width=2, max_length=40, trace=True).figure())
-    assert [text for text in drawn if text.startswith("step ")] == [f"step {t}" for t in range(34, 41)]
+    assert [text for text in drawn if text.startswith("step ")] == [
+        f"step {t}" for t in range(34, 41)
+    ]
     assert any("33 steps before" in text for text in drawn)
     problem = Hashed(4, 0, scale=2.0).problem()
     decoded = decoding.beam_search(*problem, width=1, max_length=10)
@@ -397,7 +435,9 @@ def test_a_long_trace_is_drawn_where_it_matters():
 
 def test_a_trace_tells_what_was_bounded_away():
     """One sequence ends at once with nearly all probability: what is still in the beam cannot beat it."""
-    decoded = decoding.beam_search(*scores([5.0, 0.0, -1.0]), width=2, max_length=6, eos=0, trace=True)
+    decoded = decoding.beam_search(
+        *scores([5.0, 0.0, -1.0]), width=2, max_length=6, eos=0, trace=True
+    )
     assert decoded.work.calls == 1
     assert decoded.trace is not None
     fates = {node.tokens: node.fate.name for node in decoded.trace.candidates(1)}
@@ -415,7 +455,9 @@ def test_names_of_tokens_are_drawn_as_they_stand():
     for trace in (False, True):
         figure: Any = decoding.beam_search(*problem, width=1, max_length=2, trace=trace).figure()
         drawn = figure.to_json()
-        assert "&lt;b>&amp;" in drawn.replace("\\u003c", "<").replace("\\u003e", ">").replace("\\u0026", "&")
+        assert "&lt;b>&amp;" in drawn.replace("\\u003c", "<").replace("\\u003e", ">").replace(
+            "\\u0026", "&"
+        )
     plain: Any = decoding.beam_search(*problem, width=1, max_length=2).figure()
     assert plain.data[0].name == "1: &lt;b>&amp; &lt;b>&amp;"
     assert list(plain.data[0].text) == ["&lt;b>&amp;"] * 2

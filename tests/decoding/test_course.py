@@ -80,7 +80,10 @@ def test_the_figure_reads_like_a_textbook(audit, decoded):
     assert "lost here" in texts
     assert sum("rank" in text for text in texts) == 4
     assert any("−1.46" in text for text in texts)
-    assert [trace.name for trace in figure.data] == ["the search's answer", "the most likely sequence"]
+    assert [trace.name for trace in figure.data] == [
+        "the search's answer",
+        "the most likely sequence",
+    ]
     assert [trace.name for trace in decoded.figure().data] == ["the search's answer"]
 
 

@@ -8,7 +8,7 @@ import transformers
 from torch import nn
 
 from leadline import InputError, decoding
-from leadline.decoding.hugging_face_checks import base_model
+from leadline.decoding.models._hugging_face_checks import base_model
 
 
 def randomised(model: Any) -> Any:
@@ -27,18 +27,35 @@ def build(make: Any) -> Any:
         return randomised(make())
 
 
-SIZES: dict[str, Any] = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+SIZES: dict[str, Any] = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
 
 
 def gpt2(**more: Any) -> Any:
     config = transformers.GPT2Config(
-        vocab_size=60, n_positions=40, n_embd=32, n_layer=2, n_head=2, bos_token_id=None, eos_token_id=None, **more
+        vocab_size=60,
+        n_positions=40,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=None,
+        eos_token_id=None,
+        **more,
     )
     return transformers.GPT2LMHeadModel(config)
 
 
 def bart(**more: Any) -> Any:
-    settings = {"decoder_start_token_id": 2, "forced_eos_token_id": None, "eos_token_id": None, "bos_token_id": None}
+    settings = {
+        "decoder_start_token_id": 2,
+        "forced_eos_token_id": None,
+        "eos_token_id": None,
+        "bos_token_id": None,
+    }
     config = transformers.BartConfig(
         vocab_size=60, d_model=32, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=40,
@@ -118,7 +135,9 @@ MASK = torch.tensor([[0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
 def alone(model: Any, ids: torch.Tensor, tokens: tuple[int, ...]) -> float:
     """Log-probability of new tokens by one forward pass of one prompt without cache or padding."""
     with torch.no_grad():
-        logits = model(input_ids=torch.cat([ids, torch.tensor(tokens[:-1])])[None], use_cache=False).logits[0]
+        logits = model(
+            input_ids=torch.cat([ids, torch.tensor(tokens[:-1])])[None], use_cache=False
+        ).logits[0]
     log_probs = logits.double().log_softmax(-1)[len(ids) - 1 :]
     return sum(float(log_probs[t, token]) for t, token in enumerate(tokens))
 
@@ -137,7 +156,9 @@ def test_a_wrapped_model_scores_as_the_model_inside_though_prompts_are_padded(na
     for item in range(2):
         tokens = found.hypotheses(item)[0].tokens
         assert tokens == right.hypotheses(item)[0].tokens
-        assert found.log_prob[item, 0] == pytest.approx(alone(model, IDS[item][MASK[item] == 1], tokens), abs=1e-4)
+        assert found.log_prob[item, 0] == pytest.approx(
+            alone(model, IDS[item][MASK[item] == 1], tokens), abs=1e-4
+        )
     if "compiled" not in name:
         audit = decoding.audit(*decoding.huggingface(wrapped, IDS, MASK), found, max_calls=3)
         assert len(audit.outcome) == 2
@@ -150,9 +171,14 @@ class Forgets(nn.Module):
         super().__init__()
         self.inner = model
 
-    def forward(self, input_ids: Any, attention_mask: Any = None, past_key_values: Any = None, **_: Any) -> Any:
+    def forward(
+        self, input_ids: Any, attention_mask: Any = None, past_key_values: Any = None, **_: Any
+    ) -> Any:
         return self.inner(
-            input_ids=input_ids, attention_mask=attention_mask, past_key_values=past_key_values, use_cache=True
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            use_cache=True,
         )
 
 
@@ -160,7 +186,11 @@ class Strict(Forgets):
     """A wrapper that takes no positions at all."""
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, input_ids: Any, attention_mask: Any = None, past_key_values: Any = None, use_cache: Any = None
+        self,
+        input_ids: Any,
+        attention_mask: Any = None,
+        past_key_values: Any = None,
+        use_cache: Any = None,
     ) -> Any:
         return super().forward(input_ids, attention_mask, past_key_values)
 
@@ -183,8 +213,12 @@ def test_the_start_token_is_that_of_generate():
         model.generation_config.decoder_start_token_id = first
         problem = decoding.huggingface(model, ids)
         assert problem.start.tolist() == [first, first]
-        ours = decoding.beam_search(*problem, width=3, max_length=6, score=decoding.LengthNormalized(1.0))
-        theirs = model.generate(ids, num_beams=3, max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=0)
+        ours = decoding.beam_search(
+            *problem, width=3, max_length=6, score=decoding.LengthNormalized(1.0)
+        )
+        theirs = model.generate(
+            ids, num_beams=3, max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=0
+        )
         assert ours.tokens[:, 0].tolist() == theirs[:, 1:].tolist()
     model.generation_config.decoder_start_token_id = None
     model.generation_config.bos_token_id = 9
@@ -202,7 +236,10 @@ def test_a_forced_first_token_is_that_of_generate_and_costs_nothing():
     model = build(bart)
     model.generation_config.forced_bos_token_id = 11
     ours = decoding.beam_search(
-        *decoding.huggingface(model, ids), width=3, max_length=6, score=decoding.LengthNormalized(1.0)
+        *decoding.huggingface(model, ids),
+        width=3,
+        max_length=6,
+        score=decoding.LengthNormalized(1.0),
     )
     theirs = model.generate(
         ids, num_beams=3, max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=0,
@@ -235,7 +272,9 @@ def test_end_tokens_of_generate_are_at_hand_and_missed_where_they_are_not_given(
 
 def test_other_settings_of_generate_are_named():
     model = build(gpt2)
-    model.generation_config.update(no_repeat_ngram_size=3, repetition_penalty=1.0, min_length=0, num_beams=4)
+    model.generation_config.update(
+        no_repeat_ngram_size=3, repetition_penalty=1.0, min_length=0, num_beams=4
+    )
     model.generation_config.suppress_tokens = [1, 2]
     found = decoding.greedy(*decoding.huggingface(model, torch.tensor([[5, 6]])), max_length=2)
     assert found.notes == (
@@ -287,7 +326,9 @@ class KeepsRows(transformers.GPT2LMHeadModel):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, input_ids: Any = None, past_key_values: Any = None, **kwargs: Any
     ) -> Any:
-        output: Any = super().forward(input_ids=input_ids, past_key_values=past_key_values, **kwargs)
+        output: Any = super().forward(
+            input_ids=input_ids, past_key_values=past_key_values, **kwargs
+        )
         now = output.logits.mean(dim=1, keepdim=True)
         is_new = past_key_values is None or past_key_values.get_seq_length() == input_ids.shape[1]
         mean = getattr(self, "mean", now)
@@ -299,7 +340,9 @@ class KeepsRows(transformers.GPT2LMHeadModel):
 REFUSED: dict[str, tuple[Any, str]] = {
     "rwkv": (
         lambda: transformers.RwkvForCausalLM(
-            transformers.RwkvConfig(vocab_size=60, hidden_size=32, num_hidden_layers=2, attention_hidden_size=32)
+            transformers.RwkvConfig(
+                vocab_size=60, hidden_size=32, num_hidden_layers=2, attention_hidden_size=32
+            )
         ),
         "RwkvForCausalLM: an empty cache",
     ),
@@ -311,7 +354,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "openai-gpt": (
         lambda: transformers.OpenAIGPTLMHeadModel(
-            transformers.OpenAIGPTConfig(vocab_size=60, n_positions=40, n_embd=32, n_layer=1, n_head=2)
+            transformers.OpenAIGPTConfig(
+                vocab_size=60, n_positions=40, n_embd=32, n_layer=1, n_head=2
+            )
         ),
         "OpenAIGPTLMHeadModel: an empty cache",
     ),
@@ -322,7 +367,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "prophetnet": (prophetnet, "ProphetNetForConditionalGeneration: logits that differ"),
     "mamba": (
         lambda: transformers.MambaForCausalLM(
-            transformers.MambaConfig(vocab_size=60, hidden_size=16, num_hidden_layers=1, state_size=4)
+            transformers.MambaConfig(
+                vocab_size=60, hidden_size=16, num_hidden_layers=1, state_size=4
+            )
         ),
         "a state-space or linear-attention model",
     ),
@@ -334,7 +381,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "a state in a module": (lambda: KeepsRows(gpt2().config), "of a layer changes with every call"),
     "not causal": (
-        lambda: transformers.BertLMHeadModel(transformers.BertConfig(**SIZES, intermediate_size=32)),
+        lambda: transformers.BertLMHeadModel(
+            transformers.BertConfig(**SIZES, intermediate_size=32)
+        ),
         "BertLMHeadModel",
     ),
 }
@@ -407,7 +456,9 @@ def test_healthy_families_score_as_one_pass_without_a_cache(name):
         if model.config.is_encoder_decoder:
             decoder = torch.tensor([[int(problem.start[item]), *tokens[:-1]]])
             with torch.no_grad():
-                logits = model(input_ids=ids[[item]], decoder_input_ids=decoder, use_cache=False).logits[0]
+                logits = model(
+                    input_ids=ids[[item]], decoder_input_ids=decoder, use_cache=False
+                ).logits[0]
             log_probs = logits.double().log_softmax(-1)
             right = sum(float(log_probs[t, token]) for t, token in enumerate(tokens))
         else:

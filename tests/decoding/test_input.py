@@ -48,19 +48,43 @@ class Changing:
 @pytest.mark.parametrize(
     ("problem", "text"),
     [
-        ((good, torch.zeros(1, 1), torch.tensor([0.0])), "start is a tensor of shape \\(1,\\), float32"),
+        (
+            (good, torch.zeros(1, 1), torch.tensor([0.0])),
+            "start is a tensor of shape \\(1,\\), float32",
+        ),
         ((good, torch.zeros(1, 1), torch.tensor(0)), "shape \\(B,\\), int64"),
         ((good, torch.zeros(1, 1), torch.zeros(0, dtype=torch.int64)), "B at least 1"),
-        ((good, {"h": [torch.zeros(2, 3)]}, torch.tensor([0])), r"state\['h'\]\[0\] has shape \(2, 3\)"),
+        (
+            (good, {"h": [torch.zeros(2, 3)]}, torch.tensor([0])),
+            r"state\['h'\]\[0\] has shape \(2, 3\)",
+        ),
         ((good, {"h": object()}, torch.tensor([0])), r"state\['h'\] is a object"),
         ((Changing(), torch.zeros(1, 1), torch.tensor([0])), "M = 6 at call 2, M = 5 before"),
-        ((lambda t, s: (torch.zeros(3, 4), s), torch.zeros(1, 1), torch.tensor([0])), "3 rows for 1 tokens, at call 1"),
-        ((lambda t, s: (torch.zeros(1, 1, 4), s), torch.zeros(1, 1), torch.tensor([0])), "keep|time axis"),
-        ((lambda t, s: good(t, s)[0], torch.zeros(1, 1), torch.tensor([0])), r"pair.*\n.*shape \(1, 4\)"),
+        (
+            (lambda t, s: (torch.zeros(3, 4), s), torch.zeros(1, 1), torch.tensor([0])),
+            "3 rows for 1 tokens, at call 1",
+        ),
+        (
+            (lambda t, s: (torch.zeros(1, 1, 4), s), torch.zeros(1, 1), torch.tensor([0])),
+            "keep|time axis",
+        ),
+        (
+            (lambda t, s: good(t, s)[0], torch.zeros(1, 1), torch.tensor([0])),
+            r"pair.*\n.*shape \(1, 4\)",
+        ),
         ((lambda t, s: None, torch.zeros(1, 1), torch.tensor([0])), "a NoneType"),
-        ((lambda t, s: (torch.zeros(1, 0), s), torch.zeros(1, 1), torch.tensor([0])), "a token or more"),
-        ((lambda t, s: (torch.zeros(1, 4).long(), s), torch.zeros(1, 1), torch.tensor([0])), "int64"),
-        ((lambda t, s: (good(t, s)[0], s[:0]), torch.zeros(1, 1), torch.tensor([0])), r"state has shape \(0, 1\)"),
+        (
+            (lambda t, s: (torch.zeros(1, 0), s), torch.zeros(1, 1), torch.tensor([0])),
+            "a token or more",
+        ),
+        (
+            (lambda t, s: (torch.zeros(1, 4).long(), s), torch.zeros(1, 1), torch.tensor([0])),
+            "int64",
+        ),
+        (
+            (lambda t, s: (good(t, s)[0], s[:0]), torch.zeros(1, 1), torch.tensor([0])),
+            r"state has shape \(0, 1\)",
+        ),
     ],
 )
 def test_a_problem_that_breaks_the_contract_is_refused(problem, text):
@@ -70,12 +94,18 @@ def test_a_problem_that_breaks_the_contract_is_refused(problem, text):
 
 @pytest.mark.parametrize(
     ("scores", "text"),
-    [(torch.zeros(1, 4), "1 rows for 2 tokens, at call 2"), (torch.zeros(1, 4).long(), "int64"), (None, "a NoneType")],
+    [
+        (torch.zeros(1, 4), "1 rows for 2 tokens, at call 2"),
+        (torch.zeros(1, 4).long(), "int64"),
+        (None, "a NoneType"),
+    ],
 )
 def test_processors_hide_no_broken_contract(scores, text):
     problem = Problem(lambda tokens, state: (scores, state), torch.zeros(1, 1), torch.tensor([0]))
     with pytest.raises(InputError, match=text):
-        decoding.beam_search(*problem, width=2, max_length=3, processors=[decoding.no_repeat_ngram(1)])
+        decoding.beam_search(
+            *problem, width=2, max_length=3, processors=[decoding.no_repeat_ngram(1)]
+        )
     with pytest.raises(InputError, match=r"shape \(B,\), int64"):
         decoding.constrain(problem.step, problem.state, torch.tensor(0), [decoding.forbid([1])])
 
@@ -103,7 +133,9 @@ class Joined(Named):
 def test_an_object_that_can_be_selected_is_a_state(kind):
     def step(tokens, state):
         words = [(*word, token) for word, token in zip(state.words, tokens.tolist(), strict=True)]
-        return torch.tensor([[hash((*word, i)) % 101 / 99 for i in range(4)] for word in words]), kind(words)
+        return torch.tensor(
+            [[hash((*word, i)) % 101 / 99 for i in range(4)] for word in words]
+        ), kind(words)
 
     problem = Problem(step, kind([(), ()]), torch.tensor([1, 2]))
     every = decoding.exhaustive_search(*problem, max_length=4)
@@ -113,7 +145,10 @@ def test_an_object_that_can_be_selected_is_a_state(kind):
         exact = decoding.exact_search(*problem, max_length=4, batch=2)
         assert exact.log_prob[:, 0] == pytest.approx(every.log_prob[:, 0], abs=1e-6)
     else:
-        with pytest.raises(InputError, match=r"Named, which has no concat\n.*concat\(states\) beside select\(index\)"):
+        with pytest.raises(
+            InputError,
+            match=r"Named, which has no concat\n.*concat\(states\) beside select\(index\)",
+        ):
             decoding.exact_search(*problem, max_length=4, batch=2)
 
 

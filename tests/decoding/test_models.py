@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from leadline import InputError, SaveError, decoding
-from leadline.data.text import manual_text
+from leadline.data._text import manual_text
 from leadline.decoding import RecurrentLM
 
 from .models import Hashed, everything
@@ -65,7 +65,9 @@ def test_tokens_are_those_of_generate(model, prompts, padded):
         early_stopping=False, eos_token_id=None,
     )[:, -12:]  # fmt: skip
     score = decoding.LengthNormalized(1.0)
-    ours = decoding.beam_search(*decoding.huggingface(model, ids, mask), width=4, max_length=12, score=score)
+    ours = decoding.beam_search(
+        *decoding.huggingface(model, ids, mask), width=4, max_length=12, score=score
+    )
     assert ours.tokens[:, 0].tolist() == theirs.tolist()
 
 
@@ -73,8 +75,12 @@ def test_left_padding_changes_nothing(model, prompts):
     if model.config.is_encoder_decoder:
         pytest.skip("prompts of an encoder are padded where its tokenizer likes")
     ids, mask = prompts
-    together = decoding.beam_search(*decoding.huggingface(model, ids, mask), width=3, max_length=8, eos=7)
-    alone = decoding.beam_search(*decoding.huggingface(model, ids[:1, 3:]), width=3, max_length=8, eos=7)
+    together = decoding.beam_search(
+        *decoding.huggingface(model, ids, mask), width=3, max_length=8, eos=7
+    )
+    alone = decoding.beam_search(
+        *decoding.huggingface(model, ids[:1, 3:]), width=3, max_length=8, eos=7
+    )
     assert alone.hypotheses()[0].tokens == together.hypotheses(0)[0].tokens
     assert alone.log_prob[0] == pytest.approx(together.log_prob[0], abs=1e-10)
 
@@ -116,12 +122,19 @@ def test_bad_input_to_a_transformer(model, prompts):
     with pytest.raises(InputError, match="a list"):
         decoding.huggingface(model, ids.tolist())
     with pytest.raises(InputError, match=r"211 tokens(.|\n)*input_ids\[1, 2\] = 211"):
-        decoding.huggingface(model, ids.clone().index_put_((torch.tensor(1), torch.tensor(2)), torch.tensor(211)))
+        decoding.huggingface(
+            model, ids.clone().index_put_((torch.tensor(1), torch.tensor(2)), torch.tensor(211))
+        )
     with pytest.raises(InputError, match=r"attention_mask\[2\] is 0 everywhere"):
         decoding.huggingface(model, ids, mask * torch.tensor([[1], [1], [0]]))
-    yes = decoding.beam_search(*decoding.huggingface(model, ids, mask.bool()), width=2, max_length=2)
+    yes = decoding.beam_search(
+        *decoding.huggingface(model, ids, mask.bool()), width=2, max_length=2
+    )
     assert np.array_equal(
-        yes.log_prob, decoding.beam_search(*decoding.huggingface(model, ids, mask), width=2, max_length=2).log_prob
+        yes.log_prob,
+        decoding.beam_search(
+            *decoding.huggingface(model, ids, mask), width=2, max_length=2
+        ).log_prob,
     )
     if not model.config.is_encoder_decoder:
         with pytest.raises(InputError, match=r"no head(.|\n)*AutoModelForCausalLM"):
@@ -133,7 +146,10 @@ def test_bad_input_to_a_transformer(model, prompts):
     if not model.config.is_encoder_decoder:
         with pytest.raises(InputError, match="padded on the left"):
             decoding.huggingface(model, ids, mask.flip(1))
-    if model.config.model_type in ("gpt2", "bart"):  # the others' positions are rotations, of which there are more
+    if model.config.model_type in (
+        "gpt2",
+        "bart",
+    ):  # the others' positions are rotations, of which there are more
         with pytest.raises(InputError, match="64 positions"):
             decoding.greedy(*decoding.huggingface(model, ids), max_length=65)
 
@@ -141,7 +157,9 @@ def test_bad_input_to_a_transformer(model, prompts):
 def test_a_model_that_keeps_more_than_keys_and_values_is_refused():
     with torch.random.fork_rng():
         model = transformers.MambaForCausalLM(
-            transformers.MambaConfig(vocab_size=11, hidden_size=8, num_hidden_layers=1, state_size=4)
+            transformers.MambaConfig(
+                vocab_size=11, hidden_size=8, num_hidden_layers=1, state_size=4
+            )
         )
     with pytest.raises(InputError, match="layers of type linear_attention"):
         decoding.huggingface(model.eval(), torch.tensor([[1, 2]]))
@@ -165,7 +183,9 @@ def test_decoding_leaves_a_model_that_can_be_trained(model, prompts):
 
 @pytest.fixture(scope="module")
 def lm():
-    return RecurrentLM(types=300, hidden=48, epochs=5, streams=8, seed=3).fit(manual_text().text[:120_000])
+    return RecurrentLM(types=300, hidden=48, epochs=5, streams=8, seed=3).fit(
+        manual_text().text[:120_000]
+    )
 
 
 def test_the_language_model_beats_counting(lm):
@@ -176,7 +196,9 @@ def test_the_language_model_beats_counting(lm):
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_a_language_model_decodes_and_comes_back_from_disk(tmp_path, cell):
     text = "the cat sat on the mat .\n\nthe dog sat on the log .\n\n" * 20
-    lm = RecurrentLM(types=12, hidden=12, layers=2, epochs=6, streams=4, cell=cell, seed=1).fit(text)
+    lm = RecurrentLM(types=12, hidden=12, layers=2, epochs=6, streams=4, cell=cell, seed=1).fit(
+        text
+    )
     problem = lm.problem(["the cat sat", "", "the dog"])
     decoded = decoding.beam_search(*problem, width=3, max_length=8, eos=lm.end)
     alone = decoding.beam_search(*lm.problem(["the dog"]), width=3, max_length=8, eos=lm.end)
@@ -188,7 +210,9 @@ def test_a_language_model_decodes_and_comes_back_from_disk(tmp_path, cell):
     lm.save(tmp_path)
     back = RecurrentLM.load(tmp_path)
     assert back.perplexity == lm.perplexity
-    again = decoding.beam_search(*back.problem(["the cat sat", "", "the dog"]), width=3, max_length=8, eos=lm.end)
+    again = decoding.beam_search(
+        *back.problem(["the cat sat", "", "the dog"]), width=3, max_length=8, eos=lm.end
+    )
     assert np.array_equal(again.log_prob, decoded.log_prob)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
     RecurrentLM(types=12, hidden=12, epochs=1, seed=2).fit(text).save(tmp_path)
@@ -208,8 +232,14 @@ def edit(folder, change):
 
 
 DAMAGE = {
-    "nothing there": (lambda folder: (folder / "language_model.json").unlink(), "no readable language model"),
-    "not JSON": (lambda folder: (folder / "language_model.json").write_text("{"), "no readable language model"),
+    "nothing there": (
+        lambda folder: (folder / "language_model.json").unlink(),
+        "no readable language model",
+    ),
+    "not JSON": (
+        lambda folder: (folder / "language_model.json").write_text("{"),
+        "no readable language model",
+    ),
     "another release": (
         lambda folder: edit(folder, lambda d: d.update(schema=7)),
         "schema 7; this release reads schema 1",
@@ -219,7 +249,10 @@ DAMAGE = {
         lambda folder: edit(folder, lambda d: d["settings"].update(hidden=5)),
         "not those of its settings",
     ),
-    "unknown setting": (lambda folder: edit(folder, lambda d: d["settings"].update(depth=5)), "depth"),
+    "unknown setting": (
+        lambda folder: edit(folder, lambda d: d["settings"].update(depth=5)),
+        "depth",
+    ),
     "changed weights": (
         lambda folder: next(folder.glob("*.safetensors")).write_bytes(b"\0" * 64),
         "has changed since it was written",
@@ -242,7 +275,10 @@ def test_unknown_words_are_named(saved):
 
 def test_equal_seeds_give_equal_models_and_characters_work():
     text = "abab abab\n\nbaba baba\n\n" * 10
-    one, two = (RecurrentLM(level="character", types=9, hidden=8, epochs=2, seed=4).fit(text) for _ in range(2))
+    one, two = (
+        RecurrentLM(level="character", types=9, hidden=8, epochs=2, seed=4).fit(text)
+        for _ in range(2)
+    )
     assert one.perplexity == two.perplexity
     assert set("ab ") <= set(one.vocabulary)
     for ask in (lambda: RecurrentLM().problem(["a"]), lambda: RecurrentLM().save("never")):
@@ -258,7 +294,10 @@ def test_equal_seeds_give_equal_models_and_characters_work():
             RecurrentLM(**{name: value})
     with pytest.raises(InputError, match="length must be a whole number from 1"):
         RecurrentLM(length=0)
-    assert RecurrentLM(types=5, hidden=4, epochs=1, held_out=0.99).fit("a b\n\nb a a").perplexity is not None
+    assert (
+        RecurrentLM(types=5, hidden=4, epochs=1, held_out=0.99).fit("a b\n\nb a a").perplexity
+        is not None
+    )
     with pytest.raises(InputError, match="two paragraphs"):
         RecurrentLM().fit("one")
     with pytest.raises(InputError, match="cell must be 'lstm' or 'gru'"):
@@ -276,10 +315,15 @@ RULES = {
         lambda: decoding.no_repeat_ngram(2),
         lambda tokens: len(set(pairwise(tokens))) == len(tokens) - 1,
     ),
-    "unigrams": (lambda: decoding.no_repeat_ngram(1), lambda tokens: len(set(tokens)) == len(tokens)),
+    "unigrams": (
+        lambda: decoding.no_repeat_ngram(1),
+        lambda tokens: len(set(tokens)) == len(tokens),
+    ),
     "allow": (
         lambda: decoding.allow(lambda prefix: [0, 2] if len(prefix) % 2 else [1, 3]),
-        lambda tokens: all(token in ((0, 2) if i % 2 else (1, 3)) for i, token in enumerate(tokens)),
+        lambda tokens: all(
+            token in ((0, 2) if i % 2 else (1, 3)) for i, token in enumerate(tokens)
+        ),
     ),
     "force": (lambda: decoding.force_prefix([3, 2]), lambda tokens: tokens[:2] == (3, 2)),
 }
@@ -292,14 +336,18 @@ def test_processors_mask_and_never_renormalise(name, eos):
     make, keep = RULES[name]
     problem = Hashed(4, 6).problem()
     truth = only(everything(problem, 0, 4, 4, eos), keep)
-    decoded = decoding.beam_search(*problem, width=64, max_length=4, eos=eos, processors=[make()], num_return=64)
+    decoded = decoding.beam_search(
+        *problem, width=64, max_length=4, eos=eos, processors=[make()], num_return=64
+    )
     assert {h.tokens: pytest.approx(h.log_prob, abs=1e-9) for h in decoded.hypotheses()} == dict(
         sorted(truth.items(), key=lambda one: -one[1])[:64]
     )
     constrained = decoding.constrain(*problem, [make()], normalize=True)
     keys = {"width": 64, "max_length": 4, "eos": eos}
     explicit = decoding.beam_search(*problem, **keys, processors=[make()], normalize=True)
-    assert decoding.audit(*constrained, explicit).optimum.score[0, 0] == pytest.approx(max(truth.values()), abs=1e-9)
+    assert decoding.audit(*constrained, explicit).optimum.score[0, 0] == pytest.approx(
+        max(truth.values()), abs=1e-9
+    )
     exact = decoding.exact_search(*constrained, max_length=4, eos=eos)
     assert exact.log_prob[0, 0] == pytest.approx(max(truth.values()), abs=1e-9)
 
@@ -348,12 +396,18 @@ def test_exchanged_hypotheses_score_as_copied_ones(model, prompts):
             line.append(object())
         parents = items * 4 + torch.randint(0, 4, (12,), generator=g)  # any of the item's
         if turn < 5:  # two rows stay, two are written over by what stays
-            parents = torch.cat([item * 4 + torch.tensor([1, 1, 2, 1 + turn % 2]) for item in range(3)])
-        new = sum(a is not b for n, p in enumerate(parents) for a, b in zip(read[n], read[p], strict=True))
+            parents = torch.cat(
+                [item * 4 + torch.tensor([1, 1, 2, 1 + turn % 2]) for item in range(3)]
+            )
+        new = sum(
+            a is not b for n, p in enumerate(parents) for a, b in zip(read[n], read[p], strict=True)
+        )
         read = [read[p].copy() for p in parents]
         moved, written = moved.reorder(parents.tolist())
         copied = copied.select(parents)
-        own = copied.memories[0]  # of a decoder with an encoder, what it reads of it is no one's own
+        own = copied.memories[
+            0
+        ]  # of a decoder with an encoder, what it reads of it is no one's own
         assert written == (new * own.nbytes // 12 // own.seen if turn < 5 else copied.nbytes)
     some = torch.tensor([7, 2, 2, 11])
     joined = [type(state).concat([state, state.select(some)]) for state in (moved, copied)]

@@ -43,10 +43,14 @@ def test_the_same_tokens_are_never_a_search_error(noise, max_length):
     problem = two_words(noise)
     greedy = decoding.greedy(*problem, max_length=max_length)
     audit = decoding.audit(*problem, greedy)
-    assert audit.optimum.hypotheses()[0].tokens == greedy.hypotheses()[0].tokens == (0,) * max_length
+    assert (
+        audit.optimum.hypotheses()[0].tokens == greedy.hypotheses()[0].tokens == (0,) * max_length
+    )
     assert audit.outcome == ("optimal",)
     assert "returned the most likely sequence" in str(audit)
-    errors = decoding.search_errors(*problem, max_length=max_length, widths=(1, 2, 3), max_calls=None)
+    errors = decoding.search_errors(
+        *problem, max_length=max_length, widths=(1, 2, 3), max_calls=None
+    )
     assert not errors.is_error.any()
     assert errors.against_greedy()[:, 1].tolist() == [1.0] * 3
     assert "every search finds" in str(decoding.compare(greedy, audit.optimum))
@@ -145,7 +149,13 @@ def test_exchanged_prompts_are_another_problem():
 
 def agreeing(better: float) -> Table:
     """Tables that agree on every prefix of "a a", and differ in a sequence that begins with "b"."""
-    return Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.1, "b": -2.4}, ("b",): {"a": better, "b": -3.0}})
+    return Table(
+        {
+            (): {"a": -0.6, "b": -0.8},
+            ("a",): {"a": -0.1, "b": -2.4},
+            ("b",): {"a": better, "b": -3.0},
+        }
+    )
 
 
 def test_problems_that_agree_on_an_answer_are_still_told_apart():
@@ -154,10 +164,20 @@ def test_problems_that_agree_on_an_answer_are_still_told_apart():
     assert answer.certificate.outcome == ("OPTIMAL",)
     audit = decoding.audit(*agreeing(-0.05).problem(), answer)
     assert audit.outcome == ("optimal",)  # -0.85 is less than -0.7
-    audit = decoding.audit(*agreeing(-0.05).problem(), decoding.greedy(*agreeing(-2.0).problem(), max_length=2))
+    audit = decoding.audit(
+        *agreeing(-0.05).problem(), decoding.greedy(*agreeing(-2.0).problem(), max_length=2)
+    )
     assert audit.optimum.work.calls > 0
-    near = Table({(): {"a": -0.7, "b": -0.7}, ("a",): {"a": -0.1, "b": -2.4}, ("b",): {"a": -0.01, "b": -4.6}})
-    far = Table({(): {"a": -0.7, "b": -0.7}, ("a",): {"a": -0.1, "b": -2.4}, ("b",): {"a": -0.8, "b": -0.6}})
+    near = Table(
+        {
+            (): {"a": -0.7, "b": -0.7},
+            ("a",): {"a": -0.1, "b": -2.4},
+            ("b",): {"a": -0.01, "b": -4.6},
+        }
+    )
+    far = Table(
+        {(): {"a": -0.7, "b": -0.7}, ("a",): {"a": -0.1, "b": -2.4}, ("b",): {"a": -0.8, "b": -0.6}}
+    )
     answer = decoding.beam_search(*far.problem(), width=2, max_length=2)
     assert (answer.hypotheses()[0].words, answer.certificate.outcome) == (("a", "a"), ("OPTIMAL",))
     audit = decoding.audit(*near.problem(), answer)
@@ -220,7 +240,10 @@ def test_a_reference_is_blamed_on_scores_of_one_batch():
     problem = two_words(1e-5)
     greedy = decoding.greedy(*problem, max_length=3)
     references: list[Any] = [[[0, 0, 0]], [[0, 0, 1]]]
-    assert [decoding.audit(*problem, greedy, reference=one).blame[0] for one in references] == ["none", "model"]
+    assert [decoding.audit(*problem, greedy, reference=one).blame[0] for one in references] == [
+        "none",
+        "model",
+    ]
 
 
 A_ROW = (0.1, 3.0, -1.0)
@@ -348,8 +371,13 @@ def test_a_tolerance_is_not_called_noise():
     greedy = decoding.greedy(*table.problem(), max_length=2)
     audit = decoding.audit(*table.problem(), greedy, tolerance=0.3)
     assert audit.outcome == ("optimal",)
-    assert "which is 0.4 behind “b a”, within the tolerance of 0.69; no sequence is better by more" in str(audit)
-    assert "the most likely is “b a”" in str(decoding.audit(*table.problem(), greedy, tolerance=0.1))
+    assert (
+        "which is 0.4 behind “b a”, within the tolerance of 0.69; no sequence is better by more"
+        in str(audit)
+    )
+    assert "the most likely is “b a”" in str(
+        decoding.audit(*table.problem(), greedy, tolerance=0.1)
+    )
 
 
 def test_a_search_that_returned_nothing_is_told_so():

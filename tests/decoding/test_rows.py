@@ -4,12 +4,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leadline.decoding.rows import Rows
+from leadline.decoding.search._rows import Rows
 
 families = st.integers(1, 3).flatmap(
     lambda items: st.integers(1, 4).flatmap(
         lambda width: st.lists(
-            st.lists(st.integers(0, width - 1), min_size=items * width, max_size=items * width), min_size=1, max_size=6
+            st.lists(st.integers(0, width - 1), min_size=items * width, max_size=items * width),
+            min_size=1,
+            max_size=6,
         ).map(lambda steps: (items, width, np.array(steps)))
     )
 )

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from leadline import InputError, decoding
 from leadline.decoding import LengthNormalized, SumLogProb, WordReward
-from leadline.decoding.search_errors import clopper_pearson
+from leadline.decoding.judging._search_errors import clopper_pearson
 
 from .models import Hashed, everything, slow_beam
 
@@ -22,11 +22,18 @@ M, T, B = 4, 4, 10
 def truth(eos, score):
     """Per width and prompt, whether brute force knows a better sequence than the slow beam; and its score."""
     problem = Hashed(M, 5).problem(batch=B)
-    best = np.array([max(score(p, len(t)) for t, p in everything(problem, i, M, T, eos).items()) for i in range(B)])
+    best = np.array(
+        [
+            max(score(p, len(t)) for t, p in everything(problem, i, M, T, eos).items())
+            for i in range(B)
+        ]
+    )
     found = np.array(
         [
             [
-                slow_beam(problem, i, M, width=w, max_length=T, eos=eos, score=score, eos_mode="pool")[0][0]
+                slow_beam(
+                    problem, i, M, width=w, max_length=T, eos=eos, score=score, eos_mode="pool"
+                )[0][0]
                 for i in range(B)
             ]
             for w in WIDTHS
@@ -39,7 +46,9 @@ def truth(eos, score):
 @pytest.mark.parametrize("eos", [(), (0,)])
 def test_errors_are_those_of_brute_force(eos, score):
     problem = Hashed(M, 5).problem(batch=B)
-    errors = decoding.search_errors(*problem, max_length=T, widths=WIDTHS[::-1], eos=eos, score=score, max_calls=None)
+    errors = decoding.search_errors(
+        *problem, max_length=T, widths=WIDTHS[::-1], eos=eos, score=score, max_calls=None
+    )
     is_error, found = truth(eos, score)
     assert 0 < is_error.sum() < is_error.size
     assert errors.widths.tolist() == list(WIDTHS)
@@ -47,8 +56,14 @@ def test_errors_are_those_of_brute_force(eos, score):
     assert not errors.is_unresolved.any()
     assert errors.score == pytest.approx(found)
     greedy = decoding.greedy(*problem, max_length=T, eos=eos)
-    alone = np.array([score(h.log_prob, len(h.tokens)) for i in range(B) for h in greedy.hypotheses(i)])
-    shares = [((found > alone + 1e-9).mean(1)), (abs(found - alone) <= 1e-9).mean(1), (found < alone - 1e-9).mean(1)]
+    alone = np.array(
+        [score(h.log_prob, len(h.tokens)) for i in range(B) for h in greedy.hypotheses(i)]
+    )
+    shares = [
+        ((found > alone + 1e-9).mean(1)),
+        (abs(found - alone) <= 1e-9).mean(1),
+        (found < alone - 1e-9).mean(1),
+    ]
     assert errors.against_greedy() == pytest.approx(np.stack(shares, axis=1))
 
 
@@ -75,10 +90,14 @@ def test_limits_are_those_of_clopper_and_pearson():
 
 
 def test_it_shows_itself_and_comes_back_from_disk(tmp_path):
-    errors = decoding.search_errors(*Hashed(M, 5).problem(batch=B), max_length=T, widths=WIDTHS, max_calls=2)
+    errors = decoding.search_errors(
+        *Hashed(M, 5).problem(batch=B), max_length=T, widths=WIDTHS, max_calls=2
+    )
     table = errors.table()
     assert (table.errors + table.unresolved <= B).all()
-    assert table[["beats_greedy", "equals_greedy", "loses_to_greedy"]].sum(axis=1).to_numpy() == pytest.approx(1)
+    assert table[["beats_greedy", "equals_greedy", "loses_to_greedy"]].sum(
+        axis=1
+    ).to_numpy() == pytest.approx(1)
     assert f"of {B} prompts" in str(errors)
     figure: Any = errors.figure()
     assert max(figure.data[0].y) == pytest.approx(100 * errors.rates()[1].max())
@@ -93,7 +112,9 @@ def test_bad_input():
     with pytest.raises(InputError, match=r"widths\[1\] = 0"):
         decoding.search_errors(*problem, max_length=2, widths=(2, 0))
     nothing = decoding.Problem(
-        lambda tokens, state: (torch.full((len(tokens), 3), -torch.inf), state), torch.zeros(1, 1), problem.start
+        lambda tokens, state: (torch.full((len(tokens), 3), -torch.inf), state),
+        torch.zeros(1, 1),
+        problem.start,
     )
     errors = decoding.search_errors(*nothing, max_length=2, widths=(1,), normalize=False)
     assert errors.rates()[1].tolist() == [0.0]

@@ -14,7 +14,14 @@ from leadline.decoding import GNMT, LengthNormalized, SumLogProb, WordReward
 
 from .models import Hashed, everything, log_probs, markov, slow_beam, viterbi
 
-SCORES = [SumLogProb(), LengthNormalized(1.0), LengthNormalized(-0.5), GNMT(0.8), WordReward(0.7), WordReward(-0.4)]
+SCORES = [
+    SumLogProb(),
+    LengthNormalized(1.0),
+    LengthNormalized(-0.5),
+    GNMT(0.8),
+    WordReward(0.7),
+    WordReward(-0.4),
+]
 scores = st.sampled_from(SCORES)
 cases = st.fixed_dictionaries(
     {
@@ -28,7 +35,9 @@ cases = st.fixed_dictionaries(
 
 
 def best_first(found, score):
-    return sorted(((score(log_prob, len(tokens)), tokens) for tokens, log_prob in found.items()), reverse=True)
+    return sorted(
+        ((score(log_prob, len(tokens)), tokens) for tokens, log_prob in found.items()), reverse=True
+    )
 
 
 @settings(max_examples=40)
@@ -36,15 +45,25 @@ def best_first(found, score):
 def test_beam_search_is_the_slow_one(case, score, width, eos_mode):
     M, T, eos = case["M"], case["T"], case["eos"]
     problem = Hashed(M, case["seed"], levels=case["levels"]).problem(batch=2)
-    keys: dict[str, Any] = {"width": width, "max_length": T, "eos": eos, "score": score, "eos_mode": eos_mode}
+    keys: dict[str, Any] = {
+        "width": width,
+        "max_length": T,
+        "eos": eos,
+        "score": score,
+        "eos_mode": eos_mode,
+    }
     decoded = decoding.beam_search(*problem, **keys, num_return=width)
     for item in range(2):
         slow = slow_beam(problem, item, M, **keys)[:width]
         found = decoded.hypotheses(item)
         assert [h.tokens for h in found] == [tokens for _, tokens, _ in slow]
         assert [h.score for h in found] == pytest.approx([s for s, _, _ in slow], abs=1e-9)
-        assert [h.log_prob for h in found] == pytest.approx([total for _, _, total in slow], abs=1e-9)
-    assert np.allclose(decoded.token_log_prob.sum(-1)[decoded.lengths > 0], decoded.log_prob[decoded.lengths > 0])
+        assert [h.log_prob for h in found] == pytest.approx(
+            [total for _, _, total in slow], abs=1e-9
+        )
+    assert np.allclose(
+        decoded.token_log_prob.sum(-1)[decoded.lengths > 0], decoded.log_prob[decoded.lengths > 0]
+    )
 
 
 @settings(max_examples=40)
@@ -54,7 +73,13 @@ def test_certificates_never_lie(case, score, width, eos_mode):
     M, T, eos = case["M"], case["T"], case["eos"]
     problem = Hashed(M, case["seed"], levels=case["levels"]).problem()
     decoded = decoding.beam_search(
-        *problem, width=width, max_length=T, eos=eos, score=score, eos_mode=eos_mode, num_return=width
+        *problem,
+        width=width,
+        max_length=T,
+        eos=eos,
+        score=score,
+        eos_mode=eos_mode,
+        num_return=width,
     )
     certificate, truth = decoded.certificate, best_first(everything(problem, 0, M, T, eos), score)
     best = decoded.hypotheses()[0].score
@@ -72,14 +97,22 @@ def test_exact_search_is_brute_force(case, score, num, batch):
     M, T, eos = case["M"], case["T"], case["eos"]
     problem = Hashed(M, case["seed"], levels=case["levels"]).problem()
     truth = everything(problem, 0, M, T, eos)
-    decoded = decoding.exact_search(*problem, max_length=T, eos=eos, score=score, num_return=num, batch=batch)
+    decoded = decoding.exact_search(
+        *problem, max_length=T, eos=eos, score=score, num_return=num, batch=batch
+    )
     ranked = best_first(truth, score)[:num]
-    assert [h.score for h in decoded.hypotheses()] == pytest.approx([s for s, _ in ranked], abs=1e-9)
+    assert [h.score for h in decoded.hypotheses()] == pytest.approx(
+        [s for s, _ in ranked], abs=1e-9
+    )
     assert all(truth[h.tokens] == pytest.approx(h.log_prob, abs=1e-9) for h in decoded.hypotheses())
     assert decoded.certificate.outcome == ("OPTIMAL",)
     lengths = decoding.exact_search(*problem, max_length=T, eos=eos, per_length=True, batch=batch)
-    by_length = {len(tokens): max(v for k, v in truth.items() if len(k) == len(tokens)) for tokens in truth}
-    assert {len(h.tokens): pytest.approx(h.log_prob, abs=1e-9) for h in lengths.hypotheses()} == by_length
+    by_length = {
+        len(tokens): max(v for k, v in truth.items() if len(k) == len(tokens)) for tokens in truth
+    }
+    assert {
+        len(h.tokens): pytest.approx(h.log_prob, abs=1e-9) for h in lengths.hypotheses()
+    } == by_length
 
 
 @settings(max_examples=25)
@@ -91,7 +124,9 @@ def test_all_probabilities_sum_to_one(case):
     assert np.exp(decoded.log_prob).sum(1) == pytest.approx(1, abs=1e-9)
     for item in range(2):
         truth = everything(problem, item, M, T, eos)
-        assert {h.tokens: pytest.approx(h.log_prob, abs=1e-9) for h in decoded.hypotheses(item)} == truth
+        assert {
+            h.tokens: pytest.approx(h.log_prob, abs=1e-9) for h in decoded.hypotheses(item)
+        } == truth
 
 
 @settings(max_examples=25)
@@ -179,7 +214,13 @@ def test_a_budget_that_runs_out_says_how_far_each_length_may_fall_short():
         truth[len(tokens)] = max(log_prob, truth.get(len(tokens), -np.inf))
     proofs = set()
     for calls in (1, 3, 5, 6, 7, 8, 20, None):
-        keys: dict[str, Any] = {"max_length": 5, "eos": 0, "per_length": True, "batch": 4, "max_calls": calls}
+        keys: dict[str, Any] = {
+            "max_length": 5,
+            "eos": 0,
+            "per_length": True,
+            "batch": 4,
+            "max_calls": calls,
+        }
         exact = decoding.exact_search(*problem, **keys)
         found = {len(h.tokens): h.log_prob for h in exact.hypotheses()}
         short = max(best - found.get(length, -np.inf) for length, best in truth.items())
@@ -201,7 +242,10 @@ def test_an_earlier_answer_is_never_lost():
     fresh = decoding.exact_search(*problem, max_length=6)
     assert proved.log_prob[0, 0] == pytest.approx(fresh.log_prob[0, 0], abs=1e-9)
     assert proved.work.rows <= fresh.work.rows
-    problem, keys = Hashed(9, 1).problem(), {"max_length": 6, "eos": 1, "per_length": True, "batch": 4}
+    problem, keys = (
+        Hashed(9, 1).problem(),
+        {"max_length": 6, "eos": 1, "per_length": True, "batch": 4},
+    )
     every = decoding.exact_search(*problem, **keys)
     again = decoding.exact_search(*problem, **keys, at_least=every)
     assert again.log_prob == pytest.approx(every.log_prob, abs=1e-9)
@@ -240,7 +284,9 @@ def narrowed(log_prob, temperature=1.0, top_k=3, top_p=1.0):
     return p / p.sum()
 
 
-@pytest.mark.parametrize("keys", [{}, {"top_k": 2}, {"top_p": 0.7}, {"temperature": 2.0, "top_p": 0.8}])
+@pytest.mark.parametrize(
+    "keys", [{}, {"top_k": 2}, {"top_p": 0.7}, {"temperature": 2.0, "top_p": 0.8}]
+)
 def test_samples_follow_the_distribution(keys):
     problem = Hashed(3, 4, scale=1.0).problem()
     truth = everything(problem, 0, 3, 3, (0,))
@@ -251,7 +297,12 @@ def test_samples_follow_the_distribution(keys):
         share[h.tokens] += 1 / 6000
         assert h.log_prob == pytest.approx(truth[h.tokens], abs=1e-9)
     for tokens in truth:
-        p = np.prod([narrowed(log_probs(problem, 0, tokens[:t]), **keys)[token] for t, token in enumerate(tokens)])
+        p = np.prod(
+            [
+                narrowed(log_probs(problem, 0, tokens[:t]), **keys)[token]
+                for t, token in enumerate(tokens)
+            ]
+        )
         assert share[tokens] == pytest.approx(p, abs=5 * np.sqrt(p / 6000) + 1e-3)
 
 
@@ -283,7 +334,9 @@ def test_top_k_top_p_and_seed_of_samples():
     greedy = decoding.greedy(*problem, max_length=5).tokens[:, 0]
     narrower: list[dict[str, Any]] = [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-3}]
     for narrow in narrower:
-        assert np.array_equal(decoding.sample(*problem, **keys, **narrow, seed=1).tokens[:, 0], greedy)
+        assert np.array_equal(
+            decoding.sample(*problem, **keys, **narrow, seed=1).tokens[:, 0], greedy
+        )
     one, again, other = (decoding.sample(*problem, **keys, seed=seed).tokens for seed in (1, 1, 2))
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
@@ -299,7 +352,9 @@ def test_ties_go_to_the_better_parent_then_the_lower_token():
     problem = decoding.Problem(step, torch.zeros(1, 1), torch.tensor([0]))
     decoded = decoding.beam_search(*problem, width=3, max_length=2, num_return=3)
     assert decoded.tokens[0].tolist() == [[0, 0], [0, 1], [0, 2]]
-    flat = decoding.Problem(lambda t, s: (torch.zeros(len(t), 9000), s), torch.zeros(1, 1), torch.tensor([0]))
+    flat = decoding.Problem(
+        lambda t, s: (torch.zeros(len(t), 9000), s), torch.zeros(1, 1), torch.tensor([0])
+    )
     wide = decoding.beam_search(*flat, width=4, max_length=1, num_return=4)
     assert wide.tokens[0, :, 0].tolist() == [0, 1, 2, 3]
 
@@ -309,10 +364,18 @@ def test_ties_go_to_the_better_parent_then_the_lower_token():
     st.sampled_from([4096, 4099, 5000]), st.integers(1, 6), st.integers(0, 10_000), st.sampled_from([(), (7,), (7, 9)]),
     st.sampled_from([None, 3, 500]), st.booleans(), st.sampled_from([torch.float32, torch.float64]), scores,
 )  # fmt: skip
-def test_what_is_left_unread_of_wide_rows_does_not_matter(M, width, seed, eos, levels, normalized, dtype, score):
+def test_what_is_left_unread_of_wide_rows_does_not_matter(
+    M, width, seed, eos, levels, normalized, dtype, score
+):
     """With a trace every row's best are read; without one, only what may be among the best of its item. Bit for bit."""
     problem = Hashed(M, seed, levels=levels, normalized=normalized, dtype=dtype).problem(batch=3)
-    keys: dict[str, Any] = {"width": width, "max_length": 4, "eos": eos, "score": score, "num_return": width}
+    keys: dict[str, Any] = {
+        "width": width,
+        "max_length": 4,
+        "eos": eos,
+        "score": score,
+        "num_return": width,
+    }
     short = decoding.beam_search(*problem, **keys)
     full = decoding.beam_search(*problem, **keys, trace=True)
     for name in ("tokens", "lengths", "log_prob", "score", "token_log_prob", "finished"):

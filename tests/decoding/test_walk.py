@@ -35,7 +35,13 @@ def comparison(beam, audit):
                 "begins with “neural neural”, is lost here at rank 3",
             ],
         ),
-        (3, ["“neural network network” (-1.85)", "neural neural”, lost at step 2 at rank 3; width 3 keeps it"]),
+        (
+            3,
+            [
+                "“neural network network” (-1.85)",
+                "neural neural”, lost at step 2 at rank 3; width 3 keeps it",
+            ],
+        ),
     ],
 )
 def test_each_step_is_told(audit, step, said):
@@ -74,13 +80,17 @@ def test_there_are_no_other_steps(audit, step):
 
 
 def test_a_walk_needs_its_trace():
-    found = decoding.audit(*COURSE.problem(2), decoding.beam_search(*COURSE.problem(2), width=3, max_length=3))
+    found = decoding.audit(
+        *COURSE.problem(2), decoding.beam_search(*COURSE.problem(2), width=3, max_length=3)
+    )
     with pytest.raises(InputError, match="a walk needs the trace"):
         found.at(1, item=1)
 
 
 def test_where_nothing_was_lost():
-    found = decoding.audit(*COURSE.problem(), decoding.beam_search(*COURSE.problem(), width=3, max_length=3))
+    found = decoding.audit(
+        *COURSE.problem(), decoding.beam_search(*COURSE.problem(), width=3, max_length=3)
+    )
     assert "lost" not in str(found.at(3))
 
 

@@ -4,9 +4,9 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from leadline.explore.controls import to_control
-from leadline.explore.room import Room
-from leadline.explore.settings import fields_of
+from leadline.explore.page._controls import to_control
+from leadline.explore.page._room import Room
+from leadline.explore.page._settings import fields_of
 
 UPDATE = "_dash-update-component"
 
@@ -15,7 +15,9 @@ Body = dict[str, Any]
 
 def outputs_of(name: str) -> Any:
     parts = name[2:-2].split("...") if name.startswith("..") else [name]
-    places = [{"id": part.rpartition(".")[0], "property": part.rpartition(".")[2]} for part in parts]
+    places = [
+        {"id": part.rpartition(".")[0], "property": part.rpartition(".")[2]} for part in parts
+    ]
     return places if name.startswith("..") else places[0]
 
 
@@ -36,22 +38,38 @@ def body(dependency: Mapping[str, Any], values: Mapping[str, Any]) -> Body:
 
     inputs, state = (filled(dependency[part]) for part in ("inputs", "state"))
     changed = [f"{inputs[0]['id']}.{inputs[0]['property']}"]
-    asked = {"output": dependency["output"], "inputs": inputs, "changedPropIds": changed, "state": state}
-    return asked if dependency["no_output"] else {**asked, "outputs": outputs_of(dependency["output"])}
+    asked = {
+        "output": dependency["output"],
+        "inputs": inputs,
+        "changedPropIds": changed,
+        "state": state,
+    }
+    return (
+        asked if dependency["no_output"] else {**asked, "outputs": outputs_of(dependency["output"])}
+    )
 
 
 def of_server(dependencies: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """The callbacks that the server answers; all others are answered by the page."""
-    return (dependency for dependency in dependencies if dependency.get("clientside_function") is None)
+    return (
+        dependency for dependency in dependencies if dependency.get("clientside_function") is None
+    )
 
 
 def values_of(room: Room, settings: Any) -> dict[str, Any]:
     """What the controls of a room hold, by their ids."""
     fields = fields_of(room.settings)
-    return {room.id(field.name): to_control(field, getattr(settings, field.name)) for field in fields}
+    return {
+        room.id(field.name): to_control(field, getattr(settings, field.name)) for field in fields
+    }
 
 
 def question(room: Room, settings: Any) -> Body:
     """What the page asks for the soundings of some settings, with every card in sight."""
     cards = [room.id(name) for name in room.cards]
-    return {"values": list(values_of(room, settings).values()), "shown": cards, "narrow": cards[:1], "dark": False}
+    return {
+        "values": list(values_of(room, settings).values()),
+        "shown": cards,
+        "narrow": cards[:1],
+        "dark": False,
+    }

@@ -8,11 +8,18 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from leadline.explore.room import Room
-from leadline.explore.server import Server
+from leadline.explore.page._room import Room
+from leadline.explore.server._server import Server
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 
 expect.set_options(timeout=20_000)
 
@@ -44,7 +51,12 @@ class Visitor:
 
     def tab(self, context, at: str) -> Page:
         page = context.new_page()
-        page.on("console", lambda message: self.complaints.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: (
+                self.complaints.append(message.text) if message.type == "error" else None
+            ),
+        )
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(at if at.startswith("http") else self.server.url(at))
         page.locator(".js-plotly-plot .main-svg, [id$=-trouble]:not(:empty)").first.wait_for()

@@ -11,19 +11,30 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from leadline.explore import search_room
-from leadline.explore.answers import FORMULA, ONE_AT_A_TIME, Answers, _for_spreadsheets, file
-from leadline.explore.controls import to_control
-from leadline.explore.gradient_room import ROOM, Settings, soundings
-from leadline.explore.room import PendingError
-from leadline.explore.settings import fields_of
+from leadline.explore.page._controls import to_control
+from leadline.explore.page._room import PendingError
+from leadline.explore.page._settings import fields_of
+from leadline.explore.rooms import _search as search_room
+from leadline.explore.rooms._gradients import ROOM, Settings, soundings
+from leadline.explore.server._answers import (
+    FORMULA,
+    ONE_AT_A_TIME,
+    Answers,
+    _for_spreadsheets,
+    file,
+)
 
 SMALL = Settings(time=6, hidden_size=2)
 
 
 def question(shown: list[str]) -> dict:
     values = [to_control(field, getattr(SMALL, field.name)) for field in fields_of(Settings)]
-    return {"values": values, "shown": [ROOM.id(name) for name in shown], "narrow": [], "dark": False}
+    return {
+        "values": values,
+        "shown": [ROOM.id(name) for name in shown],
+        "narrow": [],
+        "dark": False,
+    }
 
 
 @pytest.fixture
@@ -47,7 +58,10 @@ def cards(lines: Iterator[str]) -> list[str]:
 
 
 def test_what_is_out_of_sight_is_not_measured_until_it_is_asked_for(answers, taken):
-    assert cards(answers.lines(question(["flow", "stability"]))) == ["gradients-flow", "gradients-stability"]
+    assert cards(answers.lines(question(["flow", "stability"]))) == [
+        "gradients-flow",
+        "gradients-stability",
+    ]
     assert taken == ["flow", "stability"]
     assert len(cards(answers.lines(question(["influence"])))) == 3
     assert taken == ["flow", "stability", "influence"], "what was taken before is still there"
@@ -58,7 +72,9 @@ def test_a_page_that_has_stopped_reading_holds_up_nobody(answers):
     next(slow)
     assert not ONE_AT_A_TIME.locked()
     other: list[str] = []
-    thread = Thread(target=lambda: other.extend(answers.lines(question(["influence"]))), daemon=True)
+    thread = Thread(
+        target=lambda: other.extend(answers.lines(question(["influence"]))), daemon=True
+    )
     thread.start()
     thread.join(60)
     assert len(other) == 4
@@ -77,16 +93,31 @@ def test_what_was_pending_is_asked_for_anew(taken):
     assert cards(answers.lines(question(["flow"]))) == ["gradients-flow"]
 
 
-FORMULAS = ["=1+1", "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", '=HYPERLINK("x","y")']
+FORMULAS = [
+    "=1+1",
+    "=cmd|' /C calc'!A0",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "＝1",
+    '=HYPERLINK("x","y")',
+]
 
 
 def test_words_are_no_formulas_in_a_csv_file():
     words = [*FORMULAS, "the", "", "a=b", "'x"]
-    table = pd.DataFrame({"word": words, "log_prob": np.linspace(-2, 1, len(words)), "=rank": range(len(words))})
+    table = pd.DataFrame(
+        {"word": words, "log_prob": np.linspace(-2, 1, len(words)), "=rank": range(len(words))}
+    )
     safe = _for_spreadsheets(table)
     assert safe["word"].tolist() == [*(f"'{word}" for word in FORMULAS), "the", "", "a=b", "'x"]
     assert list(safe.columns) == ["word", "log_prob", "'=rank"]
-    assert np.array_equal(safe["log_prob"], table["log_prob"]), "numbers stay numbers, also negative ones"
+    assert np.array_equal(safe["log_prob"], table["log_prob"]), (
+        "numbers stay numbers, also negative ones"
+    )
     assert table["word"].tolist() == words, "the caller's table is untouched"
 
 

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from leadline.errors import SaveError
-from leadline.explore import folders
-from leadline.explore.folders import LOCK, MARK, remove, temporary
+from leadline.explore.server import _folders as folders
+from leadline.explore.server._folders import LOCK, MARK, remove, temporary
 
 NAME = "leadline-explorer-jobs"
 
 HOLD = f"""
 import sys
-from leadline.explore.folders import temporary
+from leadline.explore.server._folders import temporary
 folder = temporary("{NAME}")
 (folder / "run").mkdir()
 (folder / "run" / "metrics.jsonl").write_text("{{}}")
@@ -31,7 +31,7 @@ sys.stdin.read()
 
 HALF_MADE = f"""
 import os, sys
-from leadline.explore.folders import temporary
+from leadline.explore.server._folders import temporary
 steps = 0
 
 def die(event, arguments):
@@ -60,13 +60,22 @@ def snapshot(folder: Path) -> dict[str, tuple]:
     found = {}
     for path in sorted(folder.rglob("*")):
         status = path.lstat()
-        content = path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else None
-        found[str(path.relative_to(folder))] = (status.st_mode, status.st_mtime_ns, status.st_nlink, content)
+        content = (
+            path.readlink() if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        )
+        found[str(path.relative_to(folder))] = (
+            status.st_mode,
+            status.st_mtime_ns,
+            status.st_nlink,
+            content,
+        )
     return found
 
 
 def killed(script: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
 
 
 def left_by_a_killed_process() -> Path:
@@ -112,7 +121,9 @@ def strangers(home: Path, left: Path) -> None:
     other_mark.mkdir()
     (other_mark / MARK).write_text("Leadline made this.")
     (other_mark / LOCK).write_text("")
-    named = home / folders._new_name(NAME)  # even a name that Leadline could have given is not enough
+    named = home / folders._new_name(
+        NAME
+    )  # even a name that Leadline could have given is not enough
     named.mkdir()
     (named / "notes.txt").write_text("keep")
     pipe = home / folders._new_name(NAME)
@@ -197,8 +208,8 @@ def test_a_temporary_folder_that_cannot_be_written_is_an_error_with_a_cure(home,
 FULL = """
 import os, resource, sys, tempfile
 from leadline.errors import SaveError
-from leadline.explore.jobs import Jobs
-from leadline.explore.uploads import Uploads
+from leadline.explore.server._jobs import Jobs
+from leadline.explore.server._uploads import Uploads
 uploads = Uploads()
 jobs = Jobs()
 before = sorted(os.listdir(tempfile.gettempdir()))
@@ -223,5 +234,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(home):
     kept, *made = done.stderr.splitlines()
     assert kept.startswith("the upload could not be kept: File too large; free some space")
     assert len(made) == 2
-    assert all(line.startswith("the explorer needs a temporary folder that can be written (File") for line in made)
+    assert all(
+        line.startswith("the explorer needs a temporary folder that can be written (File")
+        for line in made
+    )
     assert list(home.iterdir()) == []

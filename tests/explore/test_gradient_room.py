@@ -7,21 +7,27 @@ import plotly.graph_objects as go
 import pytest
 from playwright.sync_api import expect
 
-from leadline.explore.gradient_room import ROOM, Settings
-from leadline.explore.server import Server
-from leadline.explore.settings import Between, fields_of, to_query
-from leadline.recurrent import GradientFlow
+from leadline.explore.page._settings import Between, fields_of, to_query
+from leadline.explore.rooms._gradients import ROOM, Settings
+from leadline.explore.server._server import Server
+from leadline.gradients import GradientFlow
 from tests.explore.browser import Visitor, chromium, needs_chromium, settled, words
 
 OTHERS = {
     "gru": Settings(cell="GRU", gate_bias=2.0, layers=2, time=12, hidden_size=5, weight_scale=-1.5),
-    "lstm, all": Settings(cell="LSTM", loss="all", time=7, start="orthogonal", bias_scale=0.0, sample=3, weights=4),
-    "relu": Settings(nonlinearity="ReLU", compare_with="none", time=9, layers=3, recurrent_scale=0.35),
+    "lstm, all": Settings(
+        cell="LSTM", loss="all", time=7, start="orthogonal", bias_scale=0.0, sample=3, weights=4
+    ),
+    "relu": Settings(
+        nonlinearity="ReLU", compare_with="none", time=9, layers=3, recurrent_scale=0.35
+    ),
     "nilpotent": Settings(start="nilpotent", cell="LSTM", gate_bias=1.0, time=8),
 }
 
 
-@pytest.mark.parametrize("settings", [*ROOM.presets.values(), *OTHERS.values()], ids=[*ROOM.presets, *OTHERS])
+@pytest.mark.parametrize(
+    "settings", [*ROOM.presets.values(), *OTHERS.values()], ids=[*ROOM.presets, *OTHERS]
+)
 def test_the_code_makes_the_same_soundings(settings, capsys):
     settings = dataclasses.replace(settings, time=min(settings.time, 30))
     there: dict = {}
@@ -31,7 +37,9 @@ def test_the_code_makes_the_same_soundings(settings, capsys):
         mine, theirs = taken[name].table(), there[name].table()
         assert list(mine.columns) == list(theirs.columns)
         for column in mine:
-            assert np.array_equal(mine[column], theirs[column], equal_nan=mine[column].dtype.kind == "f"), column
+            assert np.array_equal(
+                mine[column], theirs[column], equal_nan=mine[column].dtype.kind == "f"
+            ), column
     assert all(str(sounding) in capsys.readouterr().out for sounding in [taken["flow"]])
 
 
@@ -64,7 +72,12 @@ def test_relu_stands_against_tanh():
 def test_the_ends_of_all_sliders_are_measured(cell, scale, time):
     sigma = "none" if cell == "RNN" else "tanh"
     settings = Settings(
-        cell=cell, nonlinearity=sigma, time=time, weight_scale=scale, recurrent_scale=abs(scale), bias_scale=scale
+        cell=cell,
+        nonlinearity=sigma,
+        time=time,
+        weight_scale=scale,
+        recurrent_scale=abs(scale),
+        bias_scale=scale,
     )
     for sounding in ROOM.take(settings).values():
         assert str(sounding)

@@ -9,8 +9,8 @@ import pytest
 
 from leadline.errors import InputError
 from leadline.explore import open_rooms
-from leadline.explore.guard import LARGEST, is_own_name
-from leadline.explore.server import Server
+from leadline.explore.server._guard import LARGEST, is_own_name
+from leadline.explore.server._server import Server
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,9 @@ def server():
 def ask(server: Server, path: str, method: str = "GET", body: bytes | None = None, **headers: str):
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
     try:
-        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        connection.request(
+            method, path, body, {name.replace("_", "-"): value for name, value in headers.items()}
+        )
         answer = connection.getresponse()
         return answer, answer.read()
     finally:
@@ -36,19 +38,30 @@ PATHS = ["", "gradients", "_dash-layout", "_dash-dependencies", "assets/explore.
 @pytest.mark.parametrize("path", PATHS)
 def test_the_token_opens_and_nothing_else_does(server, path):
     assert ask(server, f"/{server.token}/{path}")[0].status == 200
-    for wrong in ("", "x" * len(server.token), server.token[:-1], server.token.swapcase(), "%C3%A4"):
+    for wrong in (
+        "",
+        "x" * len(server.token),
+        server.token[:-1],
+        server.token.swapcase(),
+        "%C3%A4",
+    ):
         assert ask(server, f"/{wrong}/{path}" if wrong else f"/{path}")[0].status == 403
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:{port}", "127.0.0.1:1", "10.0.0.1:{port}", "0.0.0.0:{port}"]
+    "host",
+    ["evil.example", "evil.example:{port}", "127.0.0.1:1", "10.0.0.1:{port}", "0.0.0.0:{port}"],
 )
 def test_a_foreign_name_is_refused(server, path, host):
-    assert ask(server, f"/{server.token}/{path}", Host=host.format(port=server.port))[0].status == 403
+    assert (
+        ask(server, f"/{server.token}/{path}", Host=host.format(port=server.port))[0].status == 403
+    )
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1:{port}"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1:{port}"]
+)
 def test_a_page_from_elsewhere_is_refused(server, origin):
     headers = {"Origin": origin.format(port=server.port), "Content_Type": "application/json"}
     answer, _ = ask(server, f"/{server.token}/_dash-update-component", "POST", b"{}", **headers)
@@ -109,7 +122,8 @@ def test_a_port_in_use_gives_way_to_the_next(server):
 
 
 @pytest.mark.parametrize(
-    ("host", "port", "told"), [("127.0.0.1", 70000, "0 to 65535"), ("203.0.113.1", 0, "no such host")]
+    ("host", "port", "told"),
+    [("127.0.0.1", 70000, "0 to 65535"), ("203.0.113.1", 0, "no such host")],
 )
 def test_what_cannot_be_bound_is_told(host, port, told):
     with pytest.raises(InputError, match=told):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from leadline.errors import InputError
-from leadline.explore.jobs import METRICS, Jobs, Progress
+from leadline.explore.server._jobs import METRICS, Jobs, Progress
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,11 @@ def test_a_job_tells_what_it_measures_and_leaves_its_results(jobs):
 
 @pytest.mark.parametrize(
     ("work", "told"),
-    [("refuses", "this cannot be trained"), ("breaks", "ZeroDivisionError: by nothing"), ("dies", "ended with 7")],
+    [
+        ("refuses", "this cannot be trained"),
+        ("breaks", "ZeroDivisionError: by nothing"),
+        ("dies", "ended with 7"),
+    ],
 )
 def test_a_failure_is_told(jobs, work, told):
     found = ended(jobs, jobs.start(f"tests.explore.work:{work}", {}))
@@ -85,7 +89,7 @@ def test_half_a_line_is_not_read(jobs):
 
 def test_a_job_dies_with_its_server_even_where_that_is_killed(tmp_path):
     start = (
-        "import time; from leadline.explore.jobs import Jobs\n"
+        "import time; from leadline.explore.server._jobs import Jobs\n"
         "if __name__ == '__main__':\n"
         "    jobs = Jobs(); name = jobs.start('tests.explore.work:never_ends', {})\n"
         "    while not jobs.progress(name).metrics: time.sleep(0.02)\n"
@@ -93,8 +97,13 @@ def test_a_job_dies_with_its_server_even_where_that_is_killed(tmp_path):
     )
     script = tmp_path / "server.py"
     script.write_text(start)
-    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parents[2]}:{os.environ.get('PYTHONPATH', '')}"}
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment) as server:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{Path(__file__).parents[2]}:{os.environ.get('PYTHONPATH', '')}",
+    }
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment
+    ) as server:
         assert server.stdout is not None
         pid, home = server.stdout.readline().split()
         assert is_alive(int(pid))

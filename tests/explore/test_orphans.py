@@ -8,12 +8,14 @@ import pytest
 
 from tests.explore.processes import Ends, descendants
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the ends of processes are watched by Linux's means")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="the ends of processes are watched by Linux's means"
+)
 
 MODEL = """
 import sys
-from leadline.explore import manual_model
-from leadline.explore.room import PendingError
+from leadline.explore.rooms import _manual_model as manual_model
+from leadline.explore.page._room import PendingError
 manual_model.RECIPE = {"types": 60, "hidden": 8, "epochs": 10**6, "seed": 0}  # trains for hours
 try:
     manual_model.model()
@@ -24,7 +26,7 @@ sys.stdin.read()
 
 JOB = """
 import sys
-from leadline.explore.jobs import Jobs
+from leadline.explore.server._jobs import Jobs
 jobs = Jobs()
 jobs.start("tests.explore.work:never_ends", {})
 print("running", flush=True)
@@ -37,9 +39,13 @@ sys.stdin.read()
 def test_a_worker_ends_when_its_parent_is_gone(script, sent, tmp_path, monkeypatch):
     for name in ("XDG_CACHE_HOME", "TMPDIR"):
         monkeypatch.setenv(name, str(tmp_path))
-    as_in_the_foreground = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # nohup ignores it
+    as_in_the_foreground = (
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # nohup ignores it
+    )
     command = [sys.executable, "-c", as_in_the_foreground + script]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
         assert parent.stdout is not None
         assert parent.stdout.readline() != ""
         ends = Ends(descendants(parent.pid))

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from playwright.sync_api import expect
 
-from leadline.explore.gradient_room import ROOM, Settings
-from leadline.explore.notebook import Inline, inline
-from leadline.explore.server import Server
-from leadline.explore.settings import to_query
+from leadline.explore.page._settings import to_query
+from leadline.explore.rooms._gradients import ROOM, Settings
+from leadline.explore.server._notebook import Inline, inline
+from leadline.explore.server._server import Server
 from tests.explore.browser import Visitor, chromium, needs_chromium, settled, words
 
 pytestmark = needs_chromium
@@ -76,7 +76,9 @@ def test_two_tabs_do_not_disturb_each_other(page, visitor):
     other.close()
 
 
-@pytest.mark.parametrize("query", ["?time=4", "?cell=<img src=x onerror=alert(1)>", "?nonsense=1", "?sample=1e99"])
+@pytest.mark.parametrize(
+    "query", ["?time=4", "?cell=<img src=x onerror=alert(1)>", "?nonsense=1", "?sample=1e99"]
+)
 def test_an_address_that_cannot_be_says_why_and_the_page_lives(page, visitor, query):
     other = visitor.tab(page.context, visitor.server.url("gradients" + query))
     expect(other.locator("#gradients-refused")).to_contain_text("got:")
@@ -251,5 +253,7 @@ def test_a_notebook_shows_the_same_room_in_a_frame(browser):
     page = context.new_page()
     page.set_content(f"<h1>a notebook</h1>{room._repr_html_()}")
     frame = page.frame_locator("iframe")
-    expect(frame.locator("#gradients-flow-words")).to_have_text(told(Settings(cell="LSTM", time=7), "flow"))
+    expect(frame.locator("#gradients-flow-words")).to_have_text(
+        told(Settings(cell="LSTM", time=7), "flow")
+    )
     context.close()

@@ -11,18 +11,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leadline.explore import gradient_room, manual_model, open_rooms, representation_room, search_room
-from leadline.explore.representation_room import RUNS, jobs
-from leadline.explore.representation_settings import of_run
-from leadline.explore.room import PendingError
-from leadline.explore.server import Server
+from leadline.explore import open_rooms
+from leadline.explore.page._room import PendingError
+from leadline.explore.rooms import _gradients as gradient_room
+from leadline.explore.rooms import _manual_model as manual_model
+from leadline.explore.rooms import _representation as representation_room
+from leadline.explore.rooms import _search as search_room
+from leadline.explore.rooms._representation import RUNS, jobs
+from leadline.explore.rooms._representation_settings import of_run
+from leadline.explore.server._server import Server
 from tests.explore import asking
 from tests.explore.asking import UPDATE, Body, body, of_server, values_of
 
 SMALL = {
     "gradients": gradient_room.Settings(time=5, hidden_size=2),
     "search": search_room.Settings(),
-    "representation": representation_room.Settings(rows=200, epochs=1, seeds=2, hidden=8, bottleneck=2),
+    "representation": representation_room.Settings(
+        rows=200, epochs=1, seeds=2, hidden=8, bottleneck=2
+    ),
 }
 ROOMS = {room.name: room for room in open_rooms()}
 
@@ -85,7 +91,9 @@ def ask(server):
 
     def send(at: str, data: bytes, content_type: str = "application/json"):
         base = f"http://127.0.0.1:{server.port}"
-        return client.post(f"/{server.token}/{at}", base_url=base, data=data, content_type=content_type)
+        return client.post(
+            f"/{server.token}/{at}", base_url=base, data=data, content_type=content_type
+        )
 
     return send
 
@@ -105,8 +113,14 @@ def callbacks(server):
     """What the page can ask of each callback that the server answers, with values that are right."""
     client = server._server.app.test_client()
     client.get(f"/{server.token}/", base_url=f"http://127.0.0.1:{server.port}")
-    answer = client.get(f"/{server.token}/_dash-dependencies", base_url=f"http://127.0.0.1:{server.port}")
-    values = {"address.pathname": f"/{server.token}/search", "address.search": "?width=3", "representation-file": npz()}
+    answer = client.get(
+        f"/{server.token}/_dash-dependencies", base_url=f"http://127.0.0.1:{server.port}"
+    )
+    values = {
+        "address.pathname": f"/{server.token}/search",
+        "address.search": "?width=3",
+        "representation-file": npz(),
+    }
     for name, settings in SMALL.items():
         values |= values_of(ROOMS[name], settings)
     return {dependency["output"]: body(dependency, values) for dependency in of_server(answer.json)}
@@ -132,7 +146,13 @@ def no_long_work(monkeypatch):
 def places(value: Any, at: tuple = ()) -> Iterator[tuple]:
     """The path of every value inside a JSON value, that of the whole first."""
     yield at
-    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    parts = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, part in parts:
         yield from places(part, (*at, key))
 
@@ -179,13 +199,17 @@ def sent(asked: Any) -> bytes:
 
 
 def test_every_right_question_is_answered(ask, callbacks, capsys, run):
-    assert len(callbacks) == 1 + 8 + 5, "the page, the downloads of each card, and the buttons of a run"
+    assert len(callbacks) == 1 + 8 + 5, (
+        "the page, the downloads of each card, and the buttons of a run"
+    )
     for asked in callbacks.values():
         answer = ask(UPDATE, sent(asked))
         assert answer.status_code in (200, 204)
         check(answer, capsys, asked)
     for name, settings in SMALL.items():
-        lines = ask(f"answer/{name}", sent(asking.question(ROOMS[name], settings))).data.splitlines()
+        lines = ask(
+            f"answer/{name}", sent(asking.question(ROOMS[name], settings))
+        ).data.splitlines()
         assert "trouble" not in json.loads(lines[-1])
 
 
@@ -214,7 +238,10 @@ def test_mutated_questions_for_soundings_are_refused_in_words(ask, capsys, run, 
         answer = ask(f"answer/{name}", sent(mutated))
         check(answer, capsys, mutated)
         for line in answer.data.splitlines() if answer.status_code == 200 else ():
-            assert not json.loads(line).get("trouble", "").startswith("this could not be"), (line, mutated)
+            assert not json.loads(line).get("trouble", "").startswith("this could not be"), (
+                line,
+                mutated,
+            )
 
 
 @pytest.mark.parametrize("name", RAW)
@@ -254,22 +281,32 @@ def test_other_addresses_and_methods_never_fail(server, capsys, path, method):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_an_unforeseen_error_is_a_message_and_the_terminal_tells_where(ask, callbacks, monkeypatch, capsys):
+def test_an_unforeseen_error_is_a_message_and_the_terminal_tells_where(
+    ask, callbacks, monkeypatch, capsys
+):
     def fails(*given: Any) -> None:
         raise ZeroDivisionError("by nothing")
 
     monkeypatch.setattr(representation_room, "begin", fails)
     (asked,) = (one for name, one in callbacks.items() if name.startswith("..representation-job"))
     answer = ask(UPDATE, sent(asked))
-    assert (answer.status_code, answer.data) == (422, b"this could not be answered: ZeroDivisionError")
+    assert (answer.status_code, answer.data) == (
+        422,
+        b"this could not be answered: ZeroDivisionError",
+    )
     assert "by nothing" in capsys.readouterr().err
 
 
 def test_a_question_names_what_is_wrong_with_it(ask, callbacks):
     asked: Body = copy.deepcopy(next(iter(callbacks.values())))
-    assert b"output must be the name of a callback" in ask(UPDATE, sent({**asked, "output": "held.data"})).data
+    assert (
+        b"output must be the name of a callback"
+        in ask(UPDATE, sent({**asked, "output": "held.data"})).data
+    )
     told = ask(UPDATE, sent({**asked, "inputs": asked["inputs"] * 2})).data.decode()
-    assert told.startswith("inputs must be the components of the callback, in its order\n  got:   inputs = [")
+    assert told.startswith(
+        "inputs must be the components of the callback, in its order\n  got:   inputs = ["
+    )
     assert "load the page again" in told
     question = asking.question(gradient_room.ROOM, SMALL["gradients"])
     told = ask("answer/gradients", sent({**question, "values": [1]})).data.decode()

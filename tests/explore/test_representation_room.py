@@ -19,13 +19,14 @@ from playwright.sync_api import expect
 from leadline.autoencoders import Encoder
 from leadline.data import Dataset, load
 from leadline.errors import InputError
-from leadline.explore import representation, representation_room
-from leadline.explore import uploads as uploads_module
-from leadline.explore.representation_room import ROOM, RUNS, begin, follow, jobs, run_of, stage
-from leadline.explore.representation_settings import Settings
-from leadline.explore.server import Server
-from leadline.explore.settings import Between, fields_of, to_query
-from leadline.explore.uploads import LARGEST_ARRAYS, Uploads, uploads
+from leadline.explore import representation
+from leadline.explore.page._settings import Between, fields_of, to_query
+from leadline.explore.rooms import _representation as representation_room
+from leadline.explore.rooms._representation import ROOM, RUNS, begin, follow, jobs, run_of, stage
+from leadline.explore.rooms._representation_settings import Settings
+from leadline.explore.server import _uploads as uploads_module
+from leadline.explore.server._server import Server
+from leadline.explore.server._uploads import LARGEST_ARRAYS, Uploads, uploads
 from tests.explore.browser import Visitor, chromium, needs_chromium, settled, words
 
 TINY = Settings(rows=200, epochs=2, seeds=2, hidden=8, bottleneck=4)
@@ -70,7 +71,8 @@ def trained():
 
 def same_table(mine, theirs) -> bool:
     return all(
-        np.array_equal(mine[c], theirs[c], equal_nan=mine[c].dtype.kind == "f") for c in theirs.columns
+        np.array_equal(mine[c], theirs[c], equal_nan=mine[c].dtype.kind == "f")
+        for c in theirs.columns
     ) and list(mine.columns) == list(theirs.columns)
 
 
@@ -108,7 +110,11 @@ def test_other_settings_do_not_pass_for_those_of_the_run(trained):
     told, _, _, _, no_back, no_encoder = follow(other)
     assert "begun with other settings" in told
     assert (no_back, no_encoder) == (False, True)
-    assert list(ROOM.take(dataclasses.replace(trained, examples=5))) == ["strip", "curves", "efficiency"]
+    assert list(ROOM.take(dataclasses.replace(trained, examples=5))) == [
+        "strip",
+        "curves",
+        "efficiency",
+    ]
 
 
 def test_a_run_of_another_server_is_said_to_be_gone():
@@ -136,7 +142,11 @@ def test_of_many_clicks_at_once_two_begin_a_run(monkeypatch):
     with ThreadPoolExecutor(clicks) as threads:
         answers = [threads.submit(click, i) for i in range(clicks)]
     refusals = [answer.exception() for answer in answers]
-    begun = [answer.result() for answer, refusal in zip(answers, refusals, strict=True) if refusal is None]
+    begun = [
+        answer.result()
+        for answer, refusal in zip(answers, refusals, strict=True)
+        if refusal is None
+    ]
     assert len(begun) == representation_room.MOST_RUNS == 2
     for refusal in filter(None, refusals):
         rule = "at most 2 runs can be under way at the same time\n  got:   2 are under way"
@@ -172,7 +182,9 @@ def test_requests_at_once_share_what_is_made_once(made, monkeypatch):
 def lying(shape: tuple[int, ...]) -> bytes:
     """A small file whose header promises a huge array."""
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f4", "fortran_order": False, "shape": shape}
+    )
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("X.npy", header.getvalue())
@@ -209,7 +221,7 @@ def test_a_hostile_upload_is_refused_and_leaves_nothing(name):
 
 
 def test_uploads_are_known_by_what_they_hold_and_the_oldest_goes(monkeypatch):
-    monkeypatch.setattr("leadline.explore.uploads.MOST_FILES", 2)
+    monkeypatch.setattr("leadline.explore.server._uploads.MOST_FILES", 2)
     kept = Uploads()
     names = [kept.keep(as_sent(packed(X=np.full((4, 3), float(i))))) for i in range(3)]
     assert kept.keep(as_sent(packed(X=np.full((4, 3), 2.0)))) == names[2]
@@ -238,13 +250,18 @@ def test_uploads_that_differ_in_what_a_label_means_or_in_shape_have_names_of_the
         mine, theirs = load(kept.path(names[name])), load_bytes(content)
         assert (mine.class_names, mine.image_size) == (theirs.class_names, theirs.image_size)
     again = io.BytesIO()
-    np.savez(again, y=np.array(["cat", "dog", "cat", "dog"]), X=X)  # not compressed, and in another order
+    np.savez(
+        again, y=np.array(["cat", "dog", "cat", "dog"]), X=X
+    )  # not compressed, and in another order
     assert kept.keep(as_sent(again.getvalue())) == names["words"]
 
 
 def test_patches_that_do_not_fit_are_refused_before_a_run():
     number = len(RUNS)
-    for change in ({"patch": "7"}, {"data": "upload", "upload": uploads().keep(as_sent(ROWS_ONLY))}):
+    for change in (
+        {"patch": "7"},
+        {"data": "upload", "upload": uploads().keep(as_sent(ROWS_ONLY))},
+    ):
         settings = dataclasses.replace(TINY, kind="masked patches", **change)
         for call in (ROOM.take, begin):
             with pytest.raises(InputError):
@@ -364,7 +381,9 @@ def test_uploads_good_and_hostile(page, visitor):
     chooser = page.locator("#representation-file input[type=file]")
     for name, (content, told) in HOSTILE.items():
         if name in ("an object array", "a header that lies", "no zip", "NaN"):
-            chooser.set_input_files({"name": f"<img src=x>{name}.npz", "mimeType": "x/y", "buffer": content})
+            chooser.set_input_files(
+                {"name": f"<img src=x>{name}.npz", "mimeType": "x/y", "buffer": content}
+            )
             expect(page.locator("#representation-trouble")).to_contain_text(told)
     assert page.locator("main img").count() == 0
     chooser.set_input_files({"name": "mine.npz", "mimeType": "x/y", "buffer": GOOD})
@@ -385,7 +404,9 @@ def test_nothing_sticks_out_and_the_dark_reaches_the_strip(page, width):
     settled(page, ROOM, "")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.emulate_media(color_scheme="dark")
-    expect(page.locator("#representation-strip-figure .ytick text").first).to_have_css("fill", "rgb(228, 232, 236)")
+    expect(page.locator("#representation-strip-figure .ytick text").first).to_have_css(
+        "fill", "rgb(228, 232, 236)"
+    )
     page.emulate_media(color_scheme="light")
 
 

@@ -12,13 +12,13 @@ from playwright.sync_api import expect
 from leadline import explore
 from leadline.decoding import Comparison, RecurrentLM, Walk
 from leadline.errors import InputError
-from leadline.explore import manual_model
-from leadline.explore.cells import COURSE, Cells, cells, written
-from leadline.explore.folders import remove
-from leadline.explore.room import PendingError
-from leadline.explore.search_room import ROOM, Settings
-from leadline.explore.server import Server
-from leadline.explore.settings import from_query, to_query
+from leadline.explore.page._cells import COURSE, Cells, cells, written
+from leadline.explore.page._room import PendingError
+from leadline.explore.page._settings import from_query, to_query
+from leadline.explore.rooms import _manual_model as manual_model
+from leadline.explore.rooms._search import ROOM, Settings
+from leadline.explore.server._folders import remove
+from leadline.explore.server._server import Server
 from tests.explore.browser import Visitor, chromium, needs_chromium, settled, words
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
@@ -26,8 +26,12 @@ SMALL = {"types": 60, "hidden": 8, "epochs": 1, "seed": 0}
 LM = Settings(model="language model", prompt="the class", width=3, length=4, end="pool")
 TABLES = {name: preset for name, preset in ROOM.presets.items() if preset.model == "table"}
 OTHERS = {
-    "longer than the table": Settings(length=8, width=4, end="in beam", table="C2-0.7_C6-0.1", step=5),
-    "GNMT": Settings(table=ROOM.presets["the empty answer wins"].table, end="pool", penalty="GNMT", strength=0.6),
+    "longer than the table": Settings(
+        length=8, width=4, end="in beam", table="C2-0.7_C6-0.1", step=5
+    ),
+    "GNMT": Settings(
+        table=ROOM.presets["the empty answer wins"].table, end="pool", penalty="GNMT", strength=0.6
+    ),
     "reward": Settings(end="pool", table="C1-3_C4-0.2", penalty="reward", strength=0.25, step=0),
     "words": Settings(first_word=HOSTILE, second_word='it\'s \\ "so"'),
     "nothing": Settings(table="_".join(f"{column}{row}" for row in range(1, 8) for column in "AB")),
@@ -38,7 +42,11 @@ OTHERS = {
 def small_model(tmp_path_factory):
     """A model that trains in a moment, in a cache of its own, made by the worker that makes the real one."""
     whole, lines = manual_model.text(), manual_model.code()
-    lm = "lm = decoding.RecurrentLM(" + ", ".join(f"{name}={value}" for name, value in SMALL.items()) + ").fit(text)"
+    lm = (
+        "lm = decoding.RecurrentLM("
+        + ", ".join(f"{name}={value}" for name, value in SMALL.items())
+        + ").fit(text)"
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manual_model, "RECIPE", SMALL)
         patch.setattr(manual_model, "text", lambda: whole[:20_000])
@@ -86,11 +94,15 @@ def test_presets_tell_their_story():
 
     assert "lost at step 2 at rank 3; width 3 keeps it" in told("the course's example")[0]
     assert "begins with “neural neural”, is lost here at rank 3" in told("lost at step 2")[0]
-    assert "returned the most likely sequence, “neural neural neural”" in told("width 3 keeps it")[0]
+    assert (
+        "returned the most likely sequence, “neural neural neural”" in told("width 3 keeps it")[0]
+    )
     assert "every search finds" in told("greedy is enough")[1]
     greedy = ROOM.take(ROOM.presets["greedy is enough"])["searches"].table()
     assert set(greedy["certificate"]) == {"OPTIMAL"}
-    assert "the most likely is “<end>”, lost at step 1 at rank 3" in told("the empty answer wins")[0]
+    assert (
+        "the most likely is “<end>”, lost at step 1 at rank 3" in told("the empty answer wins")[0]
+    )
     penalty = ROOM.presets["a length penalty changes the answer"]
     without = ROOM.take(dataclasses.replace(penalty, penalty="none"))["searches"].table()
     with_it = ROOM.take(penalty)["searches"].table()
@@ -139,7 +151,9 @@ def test_an_address_names_the_edited_cells_alone():
     assert len(COURSE) == 21
 
 
-@pytest.mark.parametrize(("first", "second"), [("a", "a"), ("", "b"), (" ", "b"), ("<end>", "b"), ("a", " a ")])
+@pytest.mark.parametrize(
+    ("first", "second"), [("a", "a"), ("", "b"), (" ", "b"), ("<end>", "b"), ("a", " a ")]
+)
 def test_words_are_two(first, second):
     with pytest.raises(InputError, match="the table has two words, and <end> is neither"):
         ROOM.take(Settings(first_word=first, second_word=second))
@@ -164,7 +178,10 @@ def test_prompts_are_told(trained):
     assert ROOM.tell(LM) == ""
     assert "The prompt is empty" in ROOM.tell(dataclasses.replace(LM, prompt=" "))
     told = ROOM.tell(dataclasses.replace(LM, prompt="the qqq class zzz QQQ"))
-    assert told == "The model does not know “qqq”, “zzz”, and reads <unknown> there. It never answers with it."
+    assert (
+        told
+        == "The model does not know “qqq”, “zzz”, and reads <unknown> there. It never answers with it."
+    )
     assert "and 3 more" in ROOM.tell(dataclasses.replace(LM, prompt="q1 q2 q3 q4 q5 q6 q7 q8"))
     for prompt in ("", HOSTILE, "qqq"):
         taken = ROOM.take(dataclasses.replace(LM, prompt=prompt))
@@ -312,12 +329,18 @@ def test_a_cell_is_edited_and_the_link_brings_it_back(visitor):
     shown(page, Settings(table="A6-0.1"))
     expect(page.locator("#search-notes")).to_contain_text("after “network neural” 1.45")
     other = visitor.open(page.url.rpartition("/")[2])
-    expect(other.get_by_label("log-probability of neural after network neural")).to_have_value("-0.1")
+    expect(other.get_by_label("log-probability of neural after network neural")).to_have_value(
+        "-0.1"
+    )
     shown(other, Settings(table="A6-0.1"))
     cell.fill("0.5")
-    expect(page.locator("#search-trouble")).to_contain_text("table[('network', 'neural')]['neural'] = 0.5")
+    expect(page.locator("#search-trouble")).to_contain_text(
+        "table[('network', 'neural')]['neural'] = 0.5"
+    )
     cell.fill("minus one")
-    expect(page.locator("#search-trouble")).to_contain_text("'minus one' for 'neural' after 'network neural'")
+    expect(page.locator("#search-trouble")).to_contain_text(
+        "'minus one' for 'neural' after 'network neural'"
+    )
     cell.fill("-0.80")
     shown(page, Settings())
     expect(page.locator("#search-trouble")).to_be_empty()
@@ -338,7 +361,12 @@ def test_hostile_words_are_only_words(visitor, trained):
     )
     expect(again.locator("#search-trouble")).to_contain_text("'<b>'")
     for one in (page, again):
-        assert one.evaluate("[...document.querySelectorAll('img, b, [onerror]')].map((e) => e.outerHTML)") == []
+        assert (
+            one.evaluate(
+                "[...document.querySelectorAll('img, b, [onerror]')].map((e) => e.outerHTML)"
+            )
+            == []
+        )
         assert "owned" not in one.title()
 
 
@@ -355,7 +383,11 @@ def test_rows_of_the_searches_are_on_the_page(visitor):
 @needs_chromium
 def test_downloads(visitor):
     page = visitor.open("search?step=2")
-    for form, inside in (("csv", "neural neural"), ("json", '"outcome"'), ("json", "neural network")):
+    for form, inside in (
+        ("csv", "neural neural"),
+        ("json", '"outcome"'),
+        ("json", "neural network"),
+    ):
         with page.expect_download() as coming:
             page.locator(f"#search-tree-{form}").click()
         text = coming.value.path().read_text()
@@ -393,5 +425,7 @@ def test_a_phone_scrolls_the_tree_alone(visitor, scheme):
     whole, tree = page.evaluate(widths)
     assert whole <= 390
     assert tree > 390
-    ink = page.evaluate("getComputedStyle(document.querySelector('#search-tree-figure .annotation text')).fill")
+    ink = page.evaluate(
+        "getComputedStyle(document.querySelector('#search-tree-figure .annotation text')).fill"
+    )
     assert ink == {"light": "rgb(29, 39, 51)", "dark": "rgb(228, 232, 236)"}[scheme]

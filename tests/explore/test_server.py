@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from leadline.explore import open_rooms
-from leadline.explore.server import PATIENCE, Quiet, Server
+from leadline.explore.server._server import PATIENCE, Quiet, Server
 
 
 @pytest.fixture
@@ -39,7 +39,9 @@ def test_a_connection_that_stands_still_is_closed_and_its_thread_ends(server, na
     sent = HALVES[name].format(token=server.token, port=server.port).encode()
     with ExitStack() as stack:
         address = ("127.0.0.1", server.port)
-        connections = [stack.enter_context(socket.create_connection(address, timeout=60)) for _ in range(20)]
+        connections = [
+            stack.enter_context(socket.create_connection(address, timeout=60)) for _ in range(20)
+        ]
         for one in connections:
             one.sendall(sent)
         for one in connections:
@@ -61,7 +63,9 @@ def test_a_reader_that_stands_still_is_given_up(server, capfd):
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         one.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
         one.recv(1)
-        for thread in [thread for thread in threading.enumerate() if "process_request_thread" in thread.name]:
+        for thread in [
+            thread for thread in threading.enumerate() if "process_request_thread" in thread.name
+        ]:
             thread.join(60)
             assert not thread.is_alive()
     assert capfd.readouterr().err == ""
@@ -72,7 +76,9 @@ def test_an_interruption_is_passed_on(monkeypatch):
     try:
         with Server(open_rooms(), port=0) as server:
             interrupt = partial(os.kill, os.getpid(), signal.SIGINT)
-            monkeypatch.setattr(server._server, "service_actions", interrupt)  # called while it serves
+            monkeypatch.setattr(
+                server._server, "service_actions", interrupt
+            )  # called while it serves
             with pytest.raises(KeyboardInterrupt):
                 server.serve()
     finally:
@@ -80,7 +86,8 @@ def test_an_interruption_is_passed_on(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "sent", [b"\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n", b"A" * 70_000]
+    "sent",
+    [b"\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n", b"A" * 70_000],
 )
 def test_what_is_no_request_is_answered_without_a_word_in_the_terminal(server, capfd, sent):
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as one:

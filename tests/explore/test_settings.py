@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leadline.errors import InputError
-from leadline.explore.settings import Between, Draw, Text, fields_of, from_query, from_values, to_query
+from leadline.explore.page._settings import (
+    Between,
+    Draw,
+    Text,
+    fields_of,
+    from_query,
+    from_values,
+    to_query,
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,9 @@ def test_an_address_gives_back_what_was_set(settings):
     assert from_query(Example, query) == settings
     assert query.isascii()
     assert all(
-        f"{name}=" not in query for name in vars(settings) if getattr(settings, name) == getattr(Example(), name)
+        f"{name}=" not in query
+        for name in vars(settings)
+        if getattr(settings, name) == getattr(Example(), name)
     )
 
 
@@ -54,7 +64,9 @@ def test_an_address_gives_back_what_was_set(settings):
 def test_controls_give_back_what_was_set(settings):
     held = list(vars(settings).values())
     assert from_values(Example, held) == settings
-    as_text = [str(value) if type(value) in (int, float) else value for value in held]  # as a browser's sliders tell it
+    as_text = [
+        str(value) if type(value) in (int, float) else value for value in held
+    ]  # as a browser's sliders tell it
     assert from_values(Example, as_text) == settings
 
 
@@ -98,14 +110,18 @@ def test_a_control_that_holds_nonsense_is_refused(held):
         from_values(Example, values)
 
 
-@pytest.mark.parametrize("held", [np.int64(7), np.array(7), torch.tensor(7), 7.0, "7", " 7 ", "7.0", "70e-1"])
+@pytest.mark.parametrize(
+    "held", [np.int64(7), np.array(7), torch.tensor(7), 7.0, "7", " 7 ", "7.0", "70e-1"]
+)
 def test_numbers_of_any_kind_become_plain(held):
     found = from_values(Example, ["RNN", held, 1.0, False, held, "the"])
     assert (found.time, found.sample) == (7, 7)
     assert type(found.time) is type(found.sample) is int
 
 
-@pytest.mark.parametrize("held", [True, np.True_, "1_0", "0x7", "1e", "七", "٧", [7], {"a": 7}, np.array([7]), "7\n7"])
+@pytest.mark.parametrize(
+    "held", [True, np.True_, "1_0", "0x7", "1e", "七", "٧", [7], {"a": 7}, np.array([7]), "7\n7"]
+)
 def test_what_only_resembles_a_number_is_refused(held):
     for place, name in ((1, "time"), (4, "sample")):
         values = ["RNN", 50, 1.0, False, 0, "the"]

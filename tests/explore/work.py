@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from leadline.errors import InputError
-from leadline.explore.jobs import Write
+from leadline.explore.server._jobs import Write
 
 
 def counts(settings: Mapping[str, Any], folder: Path, write: Write) -> None:

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 import pytest
 
 from leadline import figures
-from leadline.figures.theme import INK
+from leadline.figures._theme import INK
 
 
 def traces(figure: Any) -> list[Any]:
@@ -45,7 +45,9 @@ def test_zeros_infinities_and_nan_are_marked_not_dropped():
 
 
 def test_a_figure_of_nothing_but_zeros_can_be_drawn():
-    figure = figures.log_lines(np.arange(3), {"h": np.full(3, -np.inf)}, title="", x_label="t", y_label="norm")
+    figure = figures.log_lines(
+        np.arange(3), {"h": np.full(3, -np.inf)}, title="", x_label="t", y_label="norm"
+    )
     assert len(traces(figure)) == 2
     assert figure.to_dict()["layout"]["yaxis"]["showticklabels"] is False, "no height is a number"
 
@@ -65,7 +67,13 @@ def test_each_curve_has_its_band_and_baselines_are_grey():
     y = np.array([0.5, 0.6])
     curves = {"raw": (y, y - 0.1, y + 0.1), "ours": (y + 0.1, y, y + 0.2)}
     figure: Any = figures.bands(
-        [10, 100], curves, title="", x_label="labels", y_label="accuracy", log_x=True, baselines=["raw"]
+        [10, 100],
+        curves,
+        title="",
+        x_label="labels",
+        y_label="accuracy",
+        log_x=True,
+        baselines=["raw"],
     )
     band, line, _, ours = traces(figure)
     assert np.asarray(band.y).tolist() == pytest.approx([0.6, 0.7, 0.5, 0.4])
@@ -80,7 +88,11 @@ SHOWN = "&lt;s> &amp; &lt;/s>"
 
 def test_text_is_drawn_as_it_stands_and_labels_of_axes_are_markup():
     y = np.array([0.5, 0.6])
-    labels: dict[str, Any] = {"title": HOSTILE, "x_label": "h<sub>t</sub>", "y_label": "R<sup>2</sup>"}
+    labels: dict[str, Any] = {
+        "title": HOSTILE,
+        "x_label": "h<sub>t</sub>",
+        "y_label": "R<sup>2</sup>",
+    }
     drawn: list[Any] = [
         figures.bands([1, 2], {HOSTILE: (y, y, y)}, **labels),
         figures.log_lines(np.arange(2), {HOSTILE: np.array([0, -np.inf])}, **labels),
@@ -89,9 +101,18 @@ def test_text_is_drawn_as_it_stands_and_labels_of_axes_are_markup():
     for figure in drawn:
         assert figure.layout.title.text == SHOWN
         assert figure.layout.xaxis.title.text == "h<sub>t</sub>"
-    assert [trace.name for figure in drawn for trace in traces(figure)] == [None, SHOWN, SHOWN, f"{SHOWN}: zero", None]
+    assert [trace.name for figure in drawn for trace in traces(figure)] == [
+        None,
+        SHOWN,
+        SHOWN,
+        f"{SHOWN}: zero",
+        None,
+    ]
     panels: Any = figures.panels(HOSTILE, [(HOSTILE, "h<sub>t</sub>", "")])
-    assert (panels.layout.title.text, panels.layout.annotations[0].text) == (SHOWN, f"<b>{SHOWN}</b>")
+    assert (panels.layout.title.text, panels.layout.annotations[0].text) == (
+        SHOWN,
+        f"<b>{SHOWN}</b>",
+    )
 
 
 def test_every_text_of_a_tree_is_plain_and_a_cut_goes_through_no_entity():
@@ -110,7 +131,10 @@ def test_every_text_of_a_tree_is_plain_and_a_cut_goes_through_no_entity():
     assert texts[1] == "<b>&lt;/s></b><br><span style='font-size:11px'>&lt;note></span>"
     assert texts[2] == "&amp;" * 34 + "…"
     assert texts[3:5] == ["&lt;lost>", "&lt;a>"]
-    assert [annotation.hovertext for annotation in figure.layout.annotations][:2] == ["&lt;s>", "&lt;/s>"]
+    assert [annotation.hovertext for annotation in figure.layout.annotations][:2] == [
+        "&lt;s>",
+        "&lt;/s>",
+    ]
     assert [trace.name for trace in traces(figure)] == [SHOWN]
 
 
@@ -125,7 +149,10 @@ def test_a_tree_asks_for_the_width_that_its_boxes_need():
 
 def test_clouds_have_a_colour_and_a_shape_each():
     x, y = np.array([1.0, 2.0]), np.array([3.0, 4.0])
-    clouds = {HOSTILE: figures.Cloud(x, y, [HOSTILE, "b"], 0 * x, y), "other": figures.Cloud(x, y, ["c", "d"], x, y)}
+    clouds = {
+        HOSTILE: figures.Cloud(x, y, [HOSTILE, "b"], 0 * x, y),
+        "other": figures.Cloud(x, y, ["c", "d"], x, y),
+    }
     one, other = traces(figures.scatter(clouds, title="", x_label="loss", y_label="accuracy"))
     assert (one.name, one.text[0]) == (SHOWN, SHOWN)
     assert one.marker.symbol != other.marker.symbol

@@ -40,7 +40,9 @@ def segments(trace: Any) -> list[tuple[list[float], list[float]]]:
     """The parts of a trace between its gaps."""
     x, y = np.asarray(trace.x, float), np.asarray(trace.y, float)
     cuts = np.flatnonzero(np.isnan(x))
-    return [(a.tolist(), b.tolist()) for a, b in zip(np.split(x, cuts), np.split(y, cuts), strict=True)]
+    return [
+        (a.tolist(), b.tolist()) for a, b in zip(np.split(x, cuts), np.split(y, cuts), strict=True)
+    ]
 
 
 # Trees.
@@ -49,7 +51,18 @@ TREE: dict[str, Any] = {"labels": ["a", "b", "c"], "notes": ["", "", ""], "title
 
 
 @pytest.mark.parametrize(
-    "parent", [[-1, 2, 1], [0, -1, -1], [1, 0, 0], [-1, 1, 0], [-1, 0, 3], [-1, 0, -2], [-1, 0, 1.5], [2, -1, 0], []]
+    "parent",
+    [
+        [-1, 2, 1],
+        [0, -1, -1],
+        [1, 0, 0],
+        [-1, 1, 0],
+        [-1, 0, 3],
+        [-1, 0, -2],
+        [-1, 0, 1.5],
+        [2, -1, 0],
+        [],
+    ],
 )
 def test_a_tree_with_a_cycle_or_a_node_that_does_not_exist_is_refused(parent):
     with pytest.raises(InputError, match=r"^parent"):
@@ -65,7 +78,9 @@ def test_a_forest_and_a_single_node_are_drawn():
 
 
 def test_what_grows_from_a_hidden_node_is_hidden_too():
-    figure: Any = figures.tree([-1, 0, 1, 2, 0], list("abcde"), [""] * 5, title="", hidden=[False, True] + [False] * 3)
+    figure: Any = figures.tree(
+        [-1, 0, 1, 2, 0], list("abcde"), [""] * 5, title="", hidden=[False, True] + [False] * 3
+    )
     assert [note.hovertext for note in figure.layout.annotations] == ["a", "e"]
     assert len(figure.layout.shapes) == 2 + 1
 
@@ -114,7 +129,9 @@ def test_a_band_has_gaps_where_an_interval_is_not_finite():
     assert (third_x[1:], third_y[1:]) == ([5, 5], [7, 5])
     assert np.isnan(line.y).tolist() == [False, False, True, False, False, False]
     bars = np.isfinite(np.asarray(line.error_y.array)).tolist()
-    assert bars == [False, False, False, True, False, True], "bands of one place have no width: bars stand for them"
+    assert bars == [False, False, False, True, False, True], (
+        "bands of one place have no width: bars stand for them"
+    )
 
 
 def test_one_point_is_drawn_with_its_interval():
@@ -130,7 +147,11 @@ def test_a_whole_band_needs_no_bars():
 
 
 def test_places_in_any_order_are_drawn_in_order():
-    band, line = drawn(figures.bands([3, 1, 2], {"a": ([30, 10, 20], [29, 9, 19], [31, 11, 21])}, **TEXTS, log_x=True))
+    band, line = drawn(
+        figures.bands(
+            [3, 1, 2], {"a": ([30, 10, 20], [29, 9, 19], [31, 11, 21])}, **TEXTS, log_x=True
+        )
+    )
     assert np.asarray(line.x).tolist() == [1, 2, 3]
     assert np.asarray(line.y).tolist() == [10, 20, 30]
     assert segments(band) == [([1, 2, 3, 3, 2, 1], [11, 21, 31, 29, 19, 9])]
@@ -139,7 +160,11 @@ def test_places_in_any_order_are_drawn_in_order():
 @pytest.mark.parametrize(
     ("x", "curve", "told"),
     [
-        ([0, 1], ([1, 2], [0, 1], [2, 3]), r"x must be finite numbers above 0, since its axis is logarithmic"),
+        (
+            [0, 1],
+            ([1, 2], [0, 1], [2, 3]),
+            r"x must be finite numbers above 0, since its axis is logarithmic",
+        ),
         ([1, NAN], ([1, 2], [0, 1], [2, 3]), r"x\[1\] = nan"),
         ([], ([], [], []), "x must hold at least one place"),
         ([1, 2], ([1, 2], [0, 1, 2], [2, 3]), "low of 'a' must have length 2"),
@@ -153,7 +178,9 @@ def test_curves_that_cannot_be_drawn_are_refused_by_name(x, curve, told):
         figures.bands(x, {"a": curve}, **TEXTS, log_x=True)
 
 
-@given(arrays(float, (4, 3), elements=st.floats(-1.7e308, 1.7e308) | st.sampled_from([NAN, INF, -INF])))
+@given(
+    arrays(float, (4, 3), elements=st.floats(-1.7e308, 1.7e308) | st.sampled_from([NAN, INF, -INF]))
+)
 def test_mean_and_range_are_exact_also_near_the_largest_numbers(values):
     mean, low, high = figures.mean_and_range(values)
     for column, average, least, most in zip(values.T, mean, low, high, strict=True):
@@ -174,7 +201,9 @@ def test_the_mean_of_nothing_is_refused():
 # Matrices.
 
 
-@pytest.mark.parametrize("values", [[[NAN]], [[INF]], [[0.0]], [[1e300, -1e300]], [[5]], np.full((2, 3), -INF)])
+@pytest.mark.parametrize(
+    "values", [[[NAN]], [[INF]], [[0.0]], [[1e300, -1e300]], [[5]], np.full((2, 3), -INF)]
+)
 @pytest.mark.parametrize("power", [False, True])
 def test_any_matrix_is_drawn(values, power):
     values = np.array(values)
@@ -203,7 +232,12 @@ def test_what_is_not_finite_is_told_as_what_it_is():
 
 def test_names_that_look_like_numbers_or_dates_are_names():
     figure: Any = figures.matrix(
-        np.eye(2), [["", ""]] * 2, rows=["10", "200"], columns=["2020-01-01", "7"], **TEXTS, scale_label=""
+        np.eye(2),
+        [["", ""]] * 2,
+        rows=["10", "200"],
+        columns=["2020-01-01", "7"],
+        **TEXTS,
+        scale_label="",
     )
     assert (figure.layout.xaxis.type, figure.layout.yaxis.type) == ("category", "category")
 
@@ -222,7 +256,13 @@ def test_names_that_look_like_numbers_or_dates_are_names():
 )
 @pytest.mark.usefixtures("users_have_no_shape_checks")
 def test_a_matrix_whose_parts_do_not_fit_is_refused(change):
-    whole = {"values": np.eye(2), "texts": [["", ""]] * 2, "rows": ["a", "b"], "columns": ["a", "b"], "scale_label": ""}
+    whole = {
+        "values": np.eye(2),
+        "texts": [["", ""]] * 2,
+        "rows": ["a", "b"],
+        "columns": ["a", "b"],
+        "scale_label": "",
+    }
     with pytest.raises(InputError):
         figures.matrix(**TEXTS, **{**whole, **change})
 
@@ -233,21 +273,31 @@ def test_numbers_between_which_no_axis_can_lie_are_refused(value):
     zero = np.zeros(2)
     calls = [
         lambda: figures.heat_map(far[None], **TEXTS, scale_label=""),
-        lambda: figures.matrix(far[None], [["", ""]], rows=["a"], columns=["a", "b"], **TEXTS, scale_label=""),
+        lambda: figures.matrix(
+            far[None], [["", ""]], rows=["a"], columns=["a", "b"], **TEXTS, scale_label=""
+        ),
         lambda: figures.bands(far, {"a": (zero, zero, zero)}, **TEXTS),
         lambda: figures.bands([0, 1], {"a": (far, far, far)}, **TEXTS),
         lambda: figures.Cloud(far, zero, ["a", "b"], zero, zero),
         lambda: figures.log_ticks(far),
     ]
     for call in calls:
-        with pytest.raises(InputError, match=r"between -1e300 and 1e300, or infinities\n  got:   -?1"):
+        with pytest.raises(
+            InputError, match=r"between -1e300 and 1e300, or infinities\n  got:   -?1"
+        ):
             call()
 
 
 # Logarithmic axes.
 
 
-@given(arrays(float, st.integers(1, 5), elements=st.floats(-1e300, 1e300) | st.sampled_from([NAN, INF, -INF])))
+@given(
+    arrays(
+        float,
+        st.integers(1, 5),
+        elements=st.floats(-1e300, 1e300) | st.sampled_from([NAN, INF, -INF]),
+    )
+)
 def test_ticks_are_round_numbers_of_their_own_for_any_curve(values):
     check_ticks(values)
 
@@ -282,12 +332,15 @@ def test_an_axis_does_not_zoom_into_rounding():
 
 
 @pytest.mark.parametrize(
-    "values", [[0.0], [-INF], [INF], [NAN], [1e300, -1e300, 0.0], [NAN, INF, -INF], [1e-320, 0.0], [3, 4]]
+    "values",
+    [[0.0], [-INF], [INF], [NAN], [1e300, -1e300, 0.0], [NAN, INF, -INF], [1e-320, 0.0], [3, 4]],
 )
 def test_every_value_of_a_curve_is_drawn_once(values):
     values = np.array(values)
     line, *marks = drawn(figures.log_lines(np.arange(len(values)), {"h": values}, **TEXTS))
-    assert int(np.isfinite(np.asarray(line.y, float)).sum()) + sum(len(mark.x) for mark in marks) == len(values)
+    assert int(np.isfinite(np.asarray(line.y, float)).sum()) + sum(
+        len(mark.x) for mark in marks
+    ) == len(values)
     assert all(np.isfinite(np.asarray(mark.y, float)).all() for mark in marks)
 
 
@@ -314,7 +367,9 @@ def test_lines_that_cannot_be_drawn_are_refused(x, values, told):
 def test_panels_lie_beside_or_below_one_another_however_many_there_are(count):
     figure = figures.panels("", [(f"panel {i}", "x", "y") for i in range(count)])
     layout = figure.to_dict()["layout"]
-    beside = [layout[f"xaxis{i or ''}".replace("xaxis0", "xaxis")]["domain"] for i in numbers(count)]
+    beside = [
+        layout[f"xaxis{i or ''}".replace("xaxis0", "xaxis")]["domain"] for i in numbers(count)
+    ]
     assert beside[0][0] == 0
     assert beside[-1][1] == pytest.approx(1)
     check_apart(beside)
@@ -345,7 +400,9 @@ def test_a_heading_stays_with_its_panel():
     assert (notes["remark"]["x"], notes["remark"]["y"]) == (0.5, 0.5)
 
 
-@pytest.mark.parametrize("layout", [{}, {"xaxis": {}}, {"xaxis": {}, "xaxis2": {}}, {"xaxis": {}, "xaxis_title": "t"}])
+@pytest.mark.parametrize(
+    "layout", [{}, {"xaxis": {}}, {"xaxis": {}, "xaxis2": {}}, {"xaxis": {}, "xaxis_title": "t"}]
+)
 def test_any_layout_can_be_stacked(layout):
     go.Figure(layout=figures.stacked(layout))
 
@@ -362,7 +419,9 @@ def test_panels_that_are_none_are_refused(axes):
 def test_points_that_no_axis_can_show_are_counted():
     cloud = figures.Cloud([1.0, NAN, 3.0], [1.0, 2.0, INF], ["a", "b", "c"], [0, 0, NAN], [1, 1, 1])  # type: ignore[arg-type]
     figure: Any = figures.scatter({"v": cloud}, **TEXTS)
-    assert [note.text for note in figure.layout.annotations] == ["2 points are not finite and not drawn"]
+    assert [note.text for note in figure.layout.annotations] == [
+        "2 points are not finite and not drawn"
+    ]
     fine = figures.Cloud(np.ones(1), np.ones(1), ["a"], np.zeros(1), np.zeros(1))
     figure = figures.scatter({"v": fine}, **TEXTS)
     assert figure.layout.annotations == ()
@@ -389,7 +448,11 @@ def pixels(figure: Any) -> np.ndarray:
 
 
 def test_pixels_that_are_not_finite_are_clipped_or_blank():
-    stages = {"input": np.array([[[0.0, 1.0]]]), "output": np.array([[[NAN, INF]]]), "other": np.array([[[-INF, 0.5]]])}
+    stages = {
+        "input": np.array([[[0.0, 1.0]]]),
+        "output": np.array([[[NAN, INF]]]),
+        "other": np.array([[[-INF, 0.5]]]),
+    }
     found = pixels(figures.image_strip(stages, title=""))
     rows = found[[0, 2, 4], :2]
     assert rows[..., 3].tolist() == [[255, 255], [0, 255], [255, 255]]
@@ -433,14 +496,19 @@ def test_strips_of_no_images_or_of_several_sizes_are_refused(stages):
 # Layouts.
 
 
-@pytest.mark.parametrize("layout", [{"heigth": 300}, {"xaxes": {}}, {"height": "tall"}, {"xaxis_tile": "t"}])
+@pytest.mark.parametrize(
+    "layout", [{"heigth": 300}, {"xaxes": {}}, {"height": "tall"}, {"xaxis_tile": "t"}]
+)
 def test_a_layout_that_plotly_does_not_have_is_refused(layout):
     with pytest.raises(InputError, match="layout takes the properties of Plotly's layout"):
         figures.new_figure("", **layout)
 
 
 def test_a_drawing_refuses_unknown_names_without_plotly():
-    for make in (figures.new_layout, lambda title, **layout: figures.panel_layout(title, [("", "", "")], **layout)):
+    for make in (
+        figures.new_layout,
+        lambda title, **layout: figures.panel_layout(title, [("", "", "")], **layout),
+    ):
         with pytest.raises(InputError, match="heigth = 300"):
             make("", heigth=300)
         assert make("", xaxis2={}, yaxis_title="y", paper_bgcolor="white", title_font_size=3)

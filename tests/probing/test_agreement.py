@@ -27,7 +27,9 @@ def study(accuracy, rank_me=None):
         accuracy=np.concatenate([values, values[:1]]),
         validation_accuracy=np.concatenate([values, values[:1]]),
         strengths=np.ones((len(names) + 1, values.shape[1], 2, 1)),
-        rank_me=np.ones((len(names) + 1, values.shape[1])) if rank_me is None else np.r_[rank_me, rank_me[:1]],
+        rank_me=np.ones((len(names) + 1, values.shape[1]))
+        if rank_me is None
+        else np.r_[rank_me, rank_me[:1]],
     )
 
 
@@ -38,7 +40,9 @@ RANK = RNG.uniform(1, 3, size=(6, 3))
 
 @pytest.fixture(scope="module")
 def found():
-    return rank_agreement(study(ACCURACY, RANK), dict(zip(NAMES, LOSS.tolist(), strict=True)), variants=VARIANTS)
+    return rank_agreement(
+        study(ACCURACY, RANK), dict(zip(NAMES, LOSS.tolist(), strict=True)), variants=VARIANTS
+    )
 
 
 def test_all_pairs_are_scipys(found):
@@ -55,7 +59,10 @@ def test_pairs_of_one_variant_and_of_two_are_told_apart(found):
         taus = []
         for seed in range(3):
             agree = [
-                float(np.sign(LOSS[j, seed] - LOSS[i, seed]) * np.sign(ACCURACY[i, seed] - ACCURACY[j, seed]))
+                float(
+                    np.sign(LOSS[j, seed] - LOSS[i, seed])
+                    * np.sign(ACCURACY[i, seed] - ACCURACY[j, seed])
+                )
                 for i in range(6)
                 for j in range(i)
                 if (NAMES[i][0] == NAMES[j][0]) is belongs
@@ -70,10 +77,15 @@ def test_losses_that_are_not_comparable_deceive_across_variants_only():
     noise = 0.01 * RNG.normal(size=(6, 3))
     accuracy = (quality + level)[:, None] / 20 + 0.001 * noise
     loss = (level - quality)[:, None] + 20 + noise
-    found = rank_agreement(study(accuracy), dict(zip(NAMES, loss.tolist(), strict=True)), variants=VARIANTS)
+    found = rank_agreement(
+        study(accuracy), dict(zip(NAMES, loss.tolist(), strict=True)), variants=VARIANTS
+    )
     assert found.tau("loss", "within").interval.estimate == 1
     assert found.tau("loss", "across").interval.estimate == -1
-    assert "at tau = 1.00 [1.00, 1.00] within a variant and -1.00 [-1.00, -1.00] across variants" in str(found)
+    assert (
+        "at tau = 1.00 [1.00, 1.00] within a variant and -1.00 [-1.00, -1.00] across variants"
+        in str(found)
+    )
 
 
 def test_a_seed_that_orders_nothing_counts_as_no_agreement():
@@ -82,7 +94,10 @@ def test_a_seed_that_orders_nothing_counts_as_no_agreement():
     found = rank_agreement(study(accuracy), losses)
     assert found.tau().interval.estimate == pytest.approx(2 / 3)
     assert found.tau("RankMe").interval.estimate == 0
-    assert "over 3 configurations of 1 variant, a lower validation loss goes with better probes at tau" in str(found)
+    assert (
+        "over 3 configurations of 1 variant, a lower validation loss goes with better probes at tau"
+        in str(found)
+    )
 
 
 def test_is_a_sounding(found, tmp_path: Path):
@@ -123,7 +138,9 @@ def test_the_figure_draws_the_ends_of_the_table(found):
 
 def test_the_largest_class_and_the_want_of_an_interval_are_shown():
     two = replace(study(ACCURACY[:, :2]), majority=np.array([0.4, 0.6]))
-    found = rank_agreement(two, {name: LOSS[i, :2].tolist() for i, name in enumerate(NAMES)}, variants=VARIANTS)
+    found = rank_agreement(
+        two, {name: LOSS[i, :2].tolist() for i, name in enumerate(NAMES)}, variants=VARIANTS
+    )
     assert "(the largest class is 50.0 % of the test rows)" in str(found)
     assert "no interval: 2 seeds" in str(found)
     assert "[" not in str(found)
@@ -134,16 +151,44 @@ def test_the_largest_class_and_the_want_of_an_interval_are_shown():
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: rank_agreement(study(ACCURACY), {"a1": [1.0] * 3, "a2": [1.0] * 3}), "2 configurations"),
-        (lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in ("a1", "a2", "mine")}), "'mine' is not known"),
-        (lambda: rank_agreement(study(ACCURACY), {"a1": [1.0] * 2}), r"losses\['a1'\] = \[1.0, 1.0\] for 3 seeds"),
+        (
+            lambda: rank_agreement(study(ACCURACY), {"a1": [1.0] * 3, "a2": [1.0] * 3}),
+            "2 configurations",
+        ),
+        (
+            lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in ("a1", "a2", "mine")}),
+            "'mine' is not known",
+        ),
+        (
+            lambda: rank_agreement(study(ACCURACY), {"a1": [1.0] * 2}),
+            r"losses\['a1'\] = \[1.0, 1.0\] for 3 seeds",
+        ),
         (lambda: rank_agreement(study(ACCURACY), {"a1": "low"}), "losses"),  # pyright: ignore[reportArgumentType]
-        (lambda: rank_agreement({"a1": 0.5}, {"a1": [1.0] * 3}), r"study must be the result of label_efficiency\(\)"),  # pyright: ignore[reportArgumentType]
+        (
+            lambda: rank_agreement({"a1": 0.5}, {"a1": [1.0] * 3}),
+            r"study must be the result of label_efficiency\(\)",
+        ),  # pyright: ignore[reportArgumentType]
         (lambda: rank_agreement(study(ACCURACY), [1.0] * 3), "losses must be a dictionary"),  # pyright: ignore[reportArgumentType]
-        (lambda: rank_agreement(study(ACCURACY), {"a1": [1.0, 2.0, np.nan]}), "one finite validation loss"),
-        (lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in NAMES}).tau(pairs="across"), "no pairs across"),
-        (lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in NAMES}).tau(pairs="apart"), "'apart'"),  # pyright: ignore[reportArgumentType]
-        (lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in NAMES}, labels=11), "labels = 11"),
+        (
+            lambda: rank_agreement(study(ACCURACY), {"a1": [1.0, 2.0, np.nan]}),
+            "one finite validation loss",
+        ),
+        (
+            lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in NAMES}).tau(
+                pairs="across"
+            ),
+            "no pairs across",
+        ),
+        (
+            lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in NAMES}).tau(
+                pairs="apart"
+            ),
+            "'apart'",
+        ),  # pyright: ignore[reportArgumentType]
+        (
+            lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in NAMES}, labels=11),
+            "labels = 11",
+        ),
     ],
 )
 def test_refuses_what_does_not_fit(make, text):

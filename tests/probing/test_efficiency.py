@@ -21,8 +21,8 @@ from leadline.autoencoders import (
 )
 from leadline.errors import InputError, describe
 from leadline.probing import LabelEfficiency, label_efficiency, linear_probe, rank_me, ridge_probe
-from leadline.probing.representation import as_encode, principal_components
-from leadline.probing.scaling import Scaling
+from leadline.probing.probes._representation import as_encode, principal_components
+from leadline.probing.probes._scaling import Scaling
 from leadline.sounding import Protocol
 from leadline.statistics import paired_interval
 
@@ -34,7 +34,9 @@ ROLES = [data.split_roles(y, seed=seed) for seed in SEEDS]
 
 @pytest.fixture(scope="module")
 def encoders():
-    models = [Autoencoder(64, (96, 96, 32), corruption=GaussianNoise(0.5), seed=seed) for seed in SEEDS]
+    models = [
+        Autoencoder(64, (96, 96, 32), corruption=GaussianNoise(0.5), seed=seed) for seed in SEEDS
+    ]
     pretrained = pretrain_many(
         models,
         [X[role.pretrain_train] for role in ROLES],
@@ -45,7 +47,9 @@ def encoders():
 
 
 def study(encoders, X=X, y=y, roles=ROLES, labels=(10, 30, "all"), num_subsets=3, **options):
-    return label_efficiency(encoders, X, y, roles=roles, labels=labels, num_subsets=num_subsets, **options)
+    return label_efficiency(
+        encoders, X, y, roles=roles, labels=labels, num_subsets=num_subsets, **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +92,17 @@ def test_each_number_is_that_of_a_probe_on_its_own(measured, encoders):
             scaling = Scaling.fit(encode(X[role.pretrain_train]))
             for budget, labels in enumerate((10, 30)):
                 for draw, rows in enumerate(subsets.rows(labels)):
-                    probe = linear_probe(encode(X[rows]), y[rows], encode(X[role.test]), y[role.test], scaling=scaling)
+                    probe = linear_probe(
+                        encode(X[rows]),
+                        y[rows],
+                        encode(X[role.test]),
+                        y[role.test],
+                        scaling=scaling,
+                    )
                     where = measured.names.index(name), seed, budget, draw
-                    assert measured.accuracy[where] == pytest.approx(probe.accuracy, abs=2.5 / len(role.test))
+                    assert measured.accuracy[where] == pytest.approx(
+                        probe.accuracy, abs=2.5 / len(role.test)
+                    )
                     assert measured.strengths[where] == pytest.approx(probe.strength)
 
 
@@ -108,7 +120,9 @@ def test_denoising_helps_where_labels_are_few(measured):
     assert measured.gain("denoising", over="untrained").interval.estimate > gain.interval.estimate
     shrinks = measured.gain_shrinks("denoising").interval.estimate
     last = int(measured.budgets[-1])
-    assert shrinks == pytest.approx(gain.interval.estimate - measured.gain("denoising", labels=last).interval.estimate)
+    assert shrinks == pytest.approx(
+        gain.interval.estimate - measured.gain("denoising", labels=last).interval.estimate
+    )
     assert measured.chosen == "denoising"
     assert "denoising reaches" in str(measured)
 
@@ -134,17 +148,27 @@ def test_labels_outside_the_subset_do_not_matter(measured, encoders):
         shuffled[rows] = np.random.default_rng(0).permutation(shuffled[rows])
     roles = [ROLES[0]] * 2
     given = {"denoising": [encoders[0]] * 2}
-    assert np.array_equal(study(given, roles=roles).accuracy, study(given, y=shuffled, roles=roles).accuracy)
+    assert np.array_equal(
+        study(given, roles=roles).accuracy, study(given, y=shuffled, roles=roles).accuracy
+    )
 
 
 def test_labels_never_reach_the_encoders(encoders):
     """Whatever the labels say, the weights are the same bits before and after a study."""
-    before = [{name: tensor.clone() for name, tensor in one.module.state_dict().items()} for one in encoders]
+    before = [
+        {name: tensor.clone() for name, tensor in one.module.state_dict().items()}
+        for one in encoders
+    ]
     for labels in (y, np.random.default_rng(0).permutation(y)):
         study({"denoising": encoders}, y=labels, labels=(10,), num_subsets=1)
         for one, weights in zip(encoders, before, strict=True):
-            assert all(torch.equal(tensor, weights[name]) for name, tensor in one.module.state_dict().items())
-            assert all(np.array_equal(array, weights[name].numpy()) for name, array in one.weights.items())
+            assert all(
+                torch.equal(tensor, weights[name])
+                for name, tensor in one.module.state_dict().items()
+            )
+            assert all(
+                np.array_equal(array, weights[name].numpy()) for name, array in one.weights.items()
+            )
 
 
 def test_noise_features_stay_at_chance():
@@ -158,7 +182,10 @@ def test_pca_is_fitted_on_the_pretraining_rows_and_a_rotation_changes_nothing():
     from sklearn.decomposition import PCA
 
     rows = X[ROLES[0].pretrain_train]
-    ours, theirs = principal_components(rows, 5)(X), PCA(5, svd_solver="full").fit(rows).transform(X)
+    ours, theirs = (
+        principal_components(rows, 5)(X),
+        PCA(5, svd_solver="full").fit(rows).transform(X),
+    )
     np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=1e-4)
     full = study({"all components": 64})
     np.testing.assert_allclose(full.accuracy[0], full.accuracy[1], atol=0.006)
@@ -169,8 +196,12 @@ def test_a_pipeline_of_scikit_learn_is_what_its_transform_is():
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    pipeline = make_pipeline(StandardScaler(), PCA(8, random_state=0)).fit(X[ROLES[0].pretrain_train])
-    both = study({"pipeline": pipeline, "function": pipeline.transform}, labels=(30,), num_subsets=1)
+    pipeline = make_pipeline(StandardScaler(), PCA(8, random_state=0)).fit(
+        X[ROLES[0].pretrain_train]
+    )
+    both = study(
+        {"pipeline": pipeline, "function": pipeline.transform}, labels=(30,), num_subsets=1
+    )
     assert np.array_equal(both.accuracy[0], both.accuracy[1])
     assert both.sizes[0] == 8
 
@@ -210,13 +241,26 @@ def test_modules_and_functions_are_given_images_as_they_are(encoders):
     shaped = study(given, X=images, labels=(10,))
     assert shaped.sizes[:3] == (12, 8, 12)
     flat = {
-        "module": lambda rows: OfImages.encode(module, torch.tensor(rows).view(-1, 1, 8, 8)).flatten(1).detach(),
+        "module": lambda rows: (
+            OfImages.encode(module, torch.tensor(rows).view(-1, 1, 8, 8)).flatten(1).detach()
+        ),
         "function": lambda rows: rows[:, 3::8],
         "trained": lambda rows: given["trained"].encode(rows.reshape(-1, 1, 8, 8)).reshape(-1, 12),
         **{name: given[name] for name in ("denoising", "dense")},
     }
-    assert shaped.names == ("module", "function", "trained", "denoising", "dense", "raw", "pca", "untrained")
-    np.testing.assert_allclose(shaped.accuracy, study(flat, labels=(10,)).accuracy, atol=2.5 / len(ROLES[0].test))
+    assert shaped.names == (
+        "module",
+        "function",
+        "trained",
+        "denoising",
+        "dense",
+        "raw",
+        "pca",
+        "untrained",
+    )
+    np.testing.assert_allclose(
+        shaped.accuracy, study(flat, labels=(10,)).accuracy, atol=2.5 / len(ROLES[0].test)
+    )
 
 
 def test_a_module_that_cannot_take_the_rows_says_so_before_anything_is_probed():
@@ -237,7 +281,9 @@ def curves(*accuracies, validation=None, names=("a", "raw"), budgets=(10, 100, 1
         sizes=(1,) * len(names),
         budgets=np.array(budgets),
         accuracy=stacked,
-        validation_accuracy=stacked if validation is None else np.asarray(validation, float)[..., None],
+        validation_accuracy=stacked
+        if validation is None
+        else np.asarray(validation, float)[..., None],
         strengths=np.ones_like(stacked),
         rank_me=np.ones(stacked.shape[:2]),
     )
@@ -289,7 +335,10 @@ def test_what_the_seeds_do_not_tell_is_said_in_plain_sentences():
     torn = curves(np.array([[-0.4], [0.0], [0.4]]) + raw, raw)
     assert dataclasses.astuple(torn.crossing("a"))[1:3] == (0, np.inf)
     assert "; the seeds do not tell where the curves meet" in str(torn)
-    assert "for what 10 labels give, the seeds do not tell how many times as many raw inputs need" in str(torn)
+    assert (
+        "for what 10 labels give, the seeds do not tell how many times as many raw inputs need"
+        in str(torn)
+    )
     assert "any number" not in str(torn)
 
 
@@ -326,7 +375,12 @@ def test_two_seeds_give_no_interval_in_text_table_figure_and_file(tmp_path: Path
     assert "[" not in text
     assert "nan" not in text
     table = two.table()
-    assert table[["accuracy low", "accuracy high", "gain low", "gain high", "multiplier low"]].isna().all().all()
+    assert (
+        table[["accuracy low", "accuracy high", "gain low", "gain high", "multiplier low"]]
+        .isna()
+        .all()
+        .all()
+    )
     assert table[["accuracy", "gain"]].notna().all().all()
     low, high = two.figure().to_dict()["layout"]["yaxis"]["range"]
     assert 40 < low < 50
@@ -352,7 +406,10 @@ def test_rare_positives_are_shown_for_what_they_are():
     labels = (np.arange(len(X)) % 100 == 0).astype(int)
     roles = [data.split_roles(labels, seed=seed) for seed in SEEDS]
     found = study({"pca": 2}, y=labels, roles=roles, labels=("all",), num_subsets=1)
-    assert re.search(r"pca reaches 9\d\.\d % .* \(the largest class is 9[89]\.\d % of the test rows\)", str(found))
+    assert re.search(
+        r"pca reaches 9\d\.\d % .* \(the largest class is 9[89]\.\d % of the test rows\)",
+        str(found),
+    )
 
 
 def test_no_verdict_prints_a_negative_zero():
@@ -374,7 +431,9 @@ def test_no_seed_is_dropped_where_its_own_curve_never_reaches():
 def test_optimism_is_the_best_on_the_test_rows_minus_the_honest_choice():
     tested = np.array([[0.5, 0.6, 0.7], [0.6, 0.5, 0.7], [0.4, 0.4, 0.4]])
     judged = np.array([[0.9, 0.1, 0.5], [0.1, 0.9, 0.6], [1.0, 1.0, 1.0]])
-    both = curves(*tested[..., None], validation=judged[..., None], names=("a", "b", "raw"), budgets=(10,))
+    both = curves(
+        *tested[..., None], validation=judged[..., None], names=("a", "b", "raw"), budgets=(10,)
+    )
     assert both.choices() == ("a", "b", "b")
     assert both.honest().estimate == pytest.approx(100 * np.mean([0.5, 0.5, 0.7]))
     assert both.optimism().interval.estimate == pytest.approx(100 * np.mean([0.1, 0.1, 0.0]))
@@ -397,7 +456,9 @@ def test_pure_noise_stays_at_chance_under_a_grid_of_52_settings():
     rows = {row.tobytes(): i for i, row in enumerate(X)}
     noise = np.random.default_rng(3).normal(size=(52, len(X), 4))
     encoders = {
-        f"noise {k}": lambda given, k=k: noise[k, [rows[np.ascontiguousarray(row).tobytes()] for row in given]]
+        f"noise {k}": lambda given, k=k: noise[
+            k, [rows[np.ascontiguousarray(row).tobytes()] for row in given]
+        ]
         for k in range(52)
     }
     roles = [data.split_roles(y, seed=seed) for seed in range(12)]
@@ -413,20 +474,33 @@ def test_a_quantity_is_regressed_on_as_by_the_ridge_probe(labels):
     quantity = X @ np.random.default_rng(0).normal(size=64)
     quantity.flags.writeable = False  # as a column of pandas is
     roles = [data.split_roles(len(X), seed=seed) for seed in SEEDS]
-    found = study({"square": lambda rows: rows**2}, y=quantity, roles=roles, labels=(labels, "all"), probe="ridge")
+    found = study(
+        {"square": lambda rows: rows**2},
+        y=quantity,
+        roles=roles,
+        labels=(labels, "all"),
+        probe="ridge",
+    )
     assert found.measure == "R²"
     assert found.accuracy[found.names.index("raw"), :, -1].min() > 0.99
     strata = (quantity > quantity.mean()).astype(int)
     for seed, role in zip(SEEDS, roles, strict=True):
         rows = data.label_subsets(strata, role.probe_pool, [labels], num=3, seed=seed).rows(labels)
-        assert strata[rows].sum(axis=1) == pytest.approx(labels * strata[role.probe_pool].mean(), abs=1)
+        assert strata[rows].sum(axis=1) == pytest.approx(
+            labels * strata[role.probe_pool].mean(), abs=1
+        )
         scaling = Scaling.fit(X[role.pretrain_train])
         for draw, index in enumerate(rows):
-            probe = ridge_probe(X[index], quantity[index], X[role.test], quantity[role.test], scaling=scaling)
+            probe = ridge_probe(
+                X[index], quantity[index], X[role.test], quantity[role.test], scaling=scaling
+            )
             where = found.names.index("raw"), seed, 0, draw
             assert found.accuracy[where] == pytest.approx(probe.r2[0], abs=1e-3)
             assert found.strengths[where] == probe.strengths[0]
-    assert f"explains {found.interval('square').estimate:.1f} % of the variance with {labels} labels" in str(found)
+    assert (
+        f"explains {found.interval('square').estimate:.1f} % of the variance with {labels} labels"
+        in str(found)
+    )
     assert "variance explained" in found.figure().to_dict()["layout"]["yaxis"]["title"]["text"]
 
 
@@ -441,7 +515,9 @@ def test_rank_me_is_reported_of_the_pretraining_rows(measured, encoders):
 def test_images_that_were_scaled_in_pretraining_are_recognised():
     """Whole numbers are divided by 255 there, and so they are where the encoder is asked what it has seen."""
     pixels = np.round(255 * X[:600]).astype(np.uint8).reshape(-1, 8, 8)
-    model = MaskedPatchTransformer(8, 4, width=8, depth=1, heads=1, decoder_width=8, decoder_heads=1, seed=0)
+    model = MaskedPatchTransformer(
+        8, 4, width=8, depth=1, heads=1, decoder_width=8, decoder_heads=1, seed=0
+    )
     encoder = pretrain(model, pixels, epochs=1).encoder
     assert encoder.has_seen(pixels).all()
     assert encoder.has_seen(pixels[..., None]).all()
@@ -481,16 +557,25 @@ def test_same_seeds_same_study(measured, encoders):
 
 def test_rows_that_an_encoder_saw_are_refused_unless_asked_for(encoders):
     wrong = [encoders[1], encoders[0], encoders[2]]
-    with pytest.raises(InputError, match=r"'denoising' of seed 0 has seen \d+ of \d+ rows of probe_pool") as caught:
+    with pytest.raises(
+        InputError, match=r"'denoising' of seed 0 has seen \d+ of \d+ rows of probe_pool"
+    ) as caught:
         study({"denoising": wrong})
     assert "transductive=True" in str(caught.value)
-    assert study({"denoising": wrong}, labels=(10,), transductive=True).accuracy.shape == (4, 3, 1, 3)
+    assert study({"denoising": wrong}, labels=(10,), transductive=True).accuracy.shape == (
+        4,
+        3,
+        1,
+        3,
+    )
 
 
 def test_a_trained_module_itself_is_refused_on_rows_that_it_saw():
     pixels = np.round(255 * X[:600]).astype(np.uint8).reshape(-1, 1, 8, 8)
     dense = Autoencoder(64, (4,), seed=0)
-    masked = MaskedPatchTransformer(8, 4, width=8, depth=1, heads=1, decoder_width=8, decoder_heads=1, seed=0)
+    masked = MaskedPatchTransformer(
+        8, 4, width=8, depth=1, heads=1, decoder_width=8, decoder_heads=1, seed=0
+    )
     roles = [data.split_roles(y[:600], seed=0)] * 2
     for model, rows in ((dense, X[:600]), (masked, pixels)):
         other = deepcopy(model)
@@ -498,33 +583,56 @@ def test_a_trained_module_itself_is_refused_on_rows_that_it_saw():
         pretrain(other, rows[roles[0].pretrain_train], epochs=1)
         with pytest.raises(InputError, match="'mine' of seed 0 has seen"):
             study({"mine": model}, X=rows, y=y[:600], roles=roles, labels=(10,))
-        assert study({"mine": other}, X=rows, y=y[:600], roles=roles, labels=(10,)).names[0] == "mine"
+        assert (
+            study({"mine": other}, X=rows, y=y[:600], roles=roles, labels=(10,)).names[0] == "mine"
+        )
 
 
 @pytest.mark.parametrize(
     ("make", "text"),
     [
         (lambda e: study({"denoising": e[:2]}), "'denoising' lists 2 for 3 seeds"),
-        (lambda e: study({"pca": 65}), r"65 components of 64 features.*\n.*\n  where: in the representation 'pca'"),
+        (
+            lambda e: study({"pca": 65}),
+            r"65 components of 64 features.*\n.*\n  where: in the representation 'pca'",
+        ),
         (lambda e: study({"mine": "pixels"}), "'pixels'"),
         (lambda e: study({}, roles=ROLES[:1]), "1 roles and 1 seeds"),
         (lambda e: study({}, seeds=[1]), "3 roles and 1 seeds"),
         (lambda e: study({}, labels=(5,)), "at least one label per class"),
         (lambda e: study({}, strengths=0.0), r"strengths\[0\] must be a finite number above 0"),
-        (lambda e: study({}, y=np.stack([X[:, 20], X[:, 21]], 1), probe="ridge"), "y with 2 columns"),
+        (
+            lambda e: study({}, y=np.stack([X[:, 20], X[:, 21]], 1), probe="ridge"),
+            "y with 2 columns",
+        ),
         (lambda e: study({}, y=np.ma.masked_equal(y, 3)), "y.* = nan"),
         (lambda e: study({}, X=np.ma.masked_greater(X, 0.5)), r"X\[\d+, \d+\] = nan"),
         (lambda e: study({"mine": Autoencoder}), "an encoder is an object, not a class"),
-        (lambda e: study({"mine": lambda rows: rows @ np.eye(3)}), "'mine' failed on rows of shape"),
+        (
+            lambda e: study({"mine": lambda rows: rows @ np.eye(3)}),
+            "'mine' failed on rows of shape",
+        ),
         (lambda e: study([("pca", 3)]), "encoders must be a dictionary"),
         (lambda e: study({}, seeds="012"), "seeds must be a list"),
         (lambda e: study({}, seeds=[0, 0, 1]), "seeds must differ"),
-        (lambda e: study({}, roles=[r.test for r in ROLES]), r"roles\[0\] must be what split_roles\(\) returns"),
-        (lambda e: study({}, X=X[:500], y=y[:500]), r"row 17\d\d in roles\[0\].pretrain_train; X has 500 rows"),
-        (lambda e: study({}, roles=[replace(ROLES[0], test=ROLES[0].test[:0])] * 3), r"no rows in roles\[0\].test"),
+        (
+            lambda e: study({}, roles=[r.test for r in ROLES]),
+            r"roles\[0\] must be what split_roles\(\) returns",
+        ),
+        (
+            lambda e: study({}, X=X[:500], y=y[:500]),
+            r"row 17\d\d in roles\[0\].pretrain_train; X has 500 rows",
+        ),
+        (
+            lambda e: study({}, roles=[replace(ROLES[0], test=ROLES[0].test[:0])] * 3),
+            r"no rows in roles\[0\].test",
+        ),
         (lambda e: study({}, transductive="no"), "transductive must be True or False"),
         (lambda e: study({}, num_subsets=2.0), "num_subsets"),  # pyright: ignore[reportArgumentType]
-        (lambda e: study({}, y=np.where(np.arange(len(X)) == ROLES[1].test[3], 77, y)), r"in roles\[1\].test, is not"),
+        (
+            lambda e: study({}, y=np.where(np.arange(len(X)) == ROLES[1].test[3], 77, y)),
+            r"in roles\[1\].test, is not",
+        ),
         (lambda e: study({}, probe="tree"), "probe = 'tree'"),
         (lambda e: study({}, y=np.zeros(len(X), int)), "at least two classes"),
         (lambda e: study({}, y=y[:-1]), "1796 labels in y for 1797 rows"),
@@ -583,7 +691,9 @@ def test_no_square_matrix_of_wide_rows_is_made(monkeypatch):
     largest = []
     for name in ("eigh", "svd"):
         original = getattr(np.linalg, name)
-        spy = lambda a, *rest, _original=original, **more: largest.append(np.size(a)) or _original(a, *rest, **more)  # noqa: E731
+        spy = lambda a, *rest, _original=original, **more: (
+            largest.append(np.size(a)) or _original(a, *rest, **more)
+        )  # noqa: E731
         monkeypatch.setattr(np.linalg, name, spy)
     rows = np.random.default_rng(0).normal(size=(200, 20_000)).astype(np.float32)
     labels = np.arange(200) % 4

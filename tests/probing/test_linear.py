@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from leadline.errors import InputError
 from leadline.probing import Scaling, fit_logistic, linear_probe
-from leadline.probing.linear import STRENGTHS, solve_probes
+from leadline.probing.probes._linear import STRENGTHS, solve_probes
 
 RNG = np.random.default_rng(0)
 CENTRES = RNG.normal(size=(4, 10))
@@ -22,8 +22,14 @@ def test_is_scikit_learn_on_scaled_features():
     scaling = Scaling.fit(Z[:100])
     theirs = LogisticRegression(C=1.0, tol=1e-10, max_iter=5000).fit(scaling(Z[:100]), y[:100])
     np.testing.assert_allclose(ours.coefficients, theirs.coef_, atol=1e-5)
-    np.testing.assert_allclose(ours.probabilities(Z[100:]), theirs.predict_proba(scaling(Z[100:])), atol=1e-5)
-    assert ours.accuracy == theirs.score(scaling(Z[100:]), y[100:]) == (ours.predict(Z[100:]) == y[100:]).mean()
+    np.testing.assert_allclose(
+        ours.probabilities(Z[100:]), theirs.predict_proba(scaling(Z[100:])), atol=1e-5
+    )
+    assert (
+        ours.accuracy
+        == theirs.score(scaling(Z[100:]), y[100:])
+        == (ours.predict(Z[100:]) == y[100:]).mean()
+    )
 
 
 def test_does_not_depend_on_scale_offset_or_rotation():
@@ -31,7 +37,9 @@ def test_does_not_depend_on_scale_offset_or_rotation():
     turn = np.linalg.qr(RNG.normal(size=(10, 10)))[0]
     for moved in (1000 * Z - 7, Z @ turn):
         other = probe(moved[:100], Z_test=moved[100:], dtype=np.float64, tol=1e-8)
-        np.testing.assert_allclose(other.probabilities(moved[100:]), plain.probabilities(Z[100:]), atol=1e-4)
+        np.testing.assert_allclose(
+            other.probabilities(moved[100:]), plain.probabilities(Z[100:]), atol=1e-4
+        )
 
 
 def test_poisoned_test_rows_move_nothing_that_was_fitted():
@@ -44,7 +52,9 @@ def test_poisoned_test_rows_move_nothing_that_was_fitted():
 
 def test_constant_columns_are_fine():
     with_constant = np.c_[Z, np.full(200, 3.0)]
-    assert probe(with_constant[:100], Z_test=with_constant[100:]).accuracy == pytest.approx(probe().accuracy, abs=0.03)
+    assert probe(with_constant[:100], Z_test=with_constant[100:]).accuracy == pytest.approx(
+        probe().accuracy, abs=0.03
+    )
     nothing = np.ones((200, 2))
     assert probe(nothing[:100], Z_test=nothing[100:]).accuracy == 0.25
 
@@ -70,7 +80,9 @@ def test_two_classes_are_scikit_learns_binary_fit_at_the_same_strength(C, shape)
     scaled = ours.scaling(rows)
     theirs = LogisticRegression(C=C, tol=1e-12, max_iter=20_000).fit(scaled, labels)
     np.testing.assert_allclose(ours.probabilities(rows), theirs.predict_proba(scaled), atol=1e-6)
-    np.testing.assert_allclose(ours.coefficients[1] - ours.coefficients[0], theirs.coef_[0], atol=1e-5)
+    np.testing.assert_allclose(
+        ours.coefficients[1] - ours.coefficients[0], theirs.coef_[0], atol=1e-5
+    )
     assert ours.intercepts[1] - ours.intercepts[0] == pytest.approx(theirs.intercept_[0], abs=1e-5)
     assert np.array_equal(ours.predict(rows), theirs.predict(scaled))
 
@@ -95,13 +107,17 @@ def test_the_strength_of_two_classes_is_chosen_as_scikit_learn_would():
             right, likelihood = 0, 0.0
             for fold in range(3):
                 inside, held_out = rank % 3 != fold, rank % 3 == fold
-                model = LogisticRegression(C=C, tol=1e-10, max_iter=5000).fit(scaled[inside], labels[:60][inside])
+                model = LogisticRegression(C=C, tol=1e-10, max_iter=5000).fit(
+                    scaled[inside], labels[:60][inside]
+                )
                 chances = model.predict_proba(scaled[held_out])
                 truth = (labels[:60][held_out] == 5).astype(int)
                 right += (chances.argmax(1) == truth).sum()
                 likelihood += np.log(chances[np.arange(len(truth)), truth]).sum()
             scores.append((right, likelihood) if criterion == "accuracy" else (likelihood,))
-        found = linear_probe(Z[:60], labels[:60], Z[60:], labels[60:], criterion=criterion, dtype=np.float64)
+        found = linear_probe(
+            Z[:60], labels[:60], Z[60:], labels[60:], criterion=criterion, dtype=np.float64
+        )
         assert found.strength == STRENGTHS[max(range(len(STRENGTHS)), key=scores.__getitem__)]
 
 
@@ -125,7 +141,9 @@ def test_a_large_offset_costs_no_precision(offset):
     assert found.accuracy >= 0.95
     near = probe(Z[:100] + 1e8, Z_test=Z[100:] + 1e8)
     assert near.accuracy == pytest.approx(probe().accuracy, abs=0.02)
-    as_integers = linear_probe(rows[:100].astype(np.int64), labels[:100], rows[100:].astype(np.int64), labels[100:])
+    as_integers = linear_probe(
+        rows[:100].astype(np.int64), labels[:100], rows[100:].astype(np.int64), labels[100:]
+    )
     assert as_integers.accuracy >= 0.9
 
 
@@ -148,7 +166,9 @@ def test_wide_rows_are_solved_by_their_number_not_their_width():
     residual = chances - np.eye(4)[y[:40]]
     gradient = (residual.T @ scaled + ours.coefficients / 0.1) / 40
     assert np.abs(gradient).max() <= 1e-7
-    assert ours.gradient == pytest.approx(max(np.abs(gradient).max(), np.abs(residual.mean(0)).max()), rel=1e-2)
+    assert ours.gradient == pytest.approx(
+        max(np.abs(gradient).max(), np.abs(residual.mean(0)).max()), rel=1e-2
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,9 +179,15 @@ def test_wide_rows_are_solved_by_their_number_not_their_width():
         ({"y_test": y[:3]}, "3 labels in y_test for 100 rows"),
         ({"y_test": y[100:, None]}, r"y_test of shape \(100, 1\)"),
         ({"y_test": y[100:].astype(str)}, "y_test of dtype"),
-        ({"y_test": np.where(np.arange(100) == 7, np.nan, y[100:])}, r"y_test\[7\] = nan; 1 such of 100"),
+        (
+            {"y_test": np.where(np.arange(100) == 7, np.nan, y[100:])},
+            r"y_test\[7\] = nan; 1 such of 100",
+        ),
         ({"y_test": np.where(np.arange(100) == 7, -1, y[100:])}, r"y_test\[7\] = -1"),
-        ({"y_test": y[100:] + 1}, r"y_test\[3\] = 4; 25 such of 100\n  cause: classes numbered in another way"),
+        (
+            {"y_test": y[100:] + 1},
+            r"y_test\[3\] = 4; 25 such of 100\n  cause: classes numbered in another way",
+        ),
         ({"y_test": np.full(100, 9)}, r"y_test\[0\] = 9; 100 such of 100"),
         ({"y_test": np.full(100, 1.5)}, r"y_test\[0\] = 1.5"),
         ({"y_test": np.ma.masked_array(y[100:], mask=np.arange(100) == 5)}, r"y_test\[5\] = nan"),

@@ -7,8 +7,9 @@ from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 from leadline import data
-from leadline.probing import Scaling, fit_logistic, linear_probe, logistic
-from leadline.probing.linear import FIXED_STRENGTH, STRENGTHS, solve_probes
+from leadline.probing import Scaling, fit_logistic, linear_probe
+from leadline.probing.probes import _logistic as logistic
+from leadline.probing.probes._linear import FIXED_STRENGTH, STRENGTHS, solve_probes
 
 DIGITS = data.digits()
 LABELS = data.check_labels(DIGITS.y, len(DIGITS))
@@ -32,12 +33,18 @@ def test_coefficients_are_scikit_learns(labels):
     scores = fits.logits(torch.from_numpy(Z)[ROLES.test].expand(2, -1, -1)).softmax(-1)
     for draw, index in enumerate(rows):
         for k, strength in enumerate(strengths):
-            oracle = LogisticRegression(C=strength, tol=1e-10, max_iter=10_000).fit(Z[index], LABELS[index])
+            oracle = LogisticRegression(C=strength, tol=1e-10, max_iter=10_000).fit(
+                Z[index], LABELS[index]
+            )
             np.testing.assert_allclose(fits.coefficients[draw, k], oracle.coef_, atol=2e-5)
             np.testing.assert_allclose(
-                fits.intercepts[draw, k] - fits.intercepts[draw, k].mean(), oracle.intercept_, atol=1e-4
+                fits.intercepts[draw, k] - fits.intercepts[draw, k].mean(),
+                oracle.intercept_,
+                atol=1e-4,
             )
-            np.testing.assert_allclose(scores[draw, k], oracle.predict_proba(Z[ROLES.test]), atol=1e-5)
+            np.testing.assert_allclose(
+                scores[draw, k], oracle.predict_proba(Z[ROLES.test]), atol=1e-5
+            )
 
 
 def test_float32_at_the_default_tolerance_is_as_converged_as_it_says_and_as_accurate_as_the_optimum():
@@ -47,13 +54,18 @@ def test_float32_at_the_default_tolerance_is_as_converged_as_it_says_and_as_accu
     assert fits.gradient.max() <= 1e-4
     ours = fits.logits(features[ROLES.test].expand(3, -1, -1)).argmax(-1)[:, 0]
     for draw, index in enumerate(SUBSETS.rows(100)):
-        W, b = fits.coefficients[draw, 0].double().numpy(), fits.intercepts[draw, 0].double().numpy()
+        W, b = (
+            fits.coefficients[draw, 0].double().numpy(),
+            fits.intercepts[draw, 0].double().numpy(),
+        )
         residual = softmax(Z[index] @ W.T + b, axis=1) - np.eye(10)[LABELS[index]]
         gradient = (residual.T @ Z[index] + W) / len(index)
         assert np.abs(gradient).max() <= 1.1e-4
         optimum = LogisticRegression(C=1.0, tol=1e-8, max_iter=5000).fit(Z[index], LABELS[index])
         accuracy = (ours[draw].numpy() == LABELS[ROLES.test]).mean()
-        assert accuracy == pytest.approx(optimum.score(Z[ROLES.test], LABELS[ROLES.test]), abs=0.005)
+        assert accuracy == pytest.approx(
+            optimum.score(Z[ROLES.test], LABELS[ROLES.test]), abs=0.005
+        )
 
 
 def test_a_problem_has_its_solution_whatever_stands_beside_it():
@@ -61,7 +73,9 @@ def test_a_problem_has_its_solution_whatever_stands_beside_it():
     together = solve(rows, [[0.01, 10.0]] * 3, tol=1e-8)
     for draw in range(3):
         alone = solve(rows[draw : draw + 1], [[10.0]], tol=1e-8)
-        np.testing.assert_allclose(alone.coefficients[0, 0], together.coefficients[draw, 1], atol=1e-5)
+        np.testing.assert_allclose(
+            alone.coefficients[0, 0], together.coefficients[draw, 1], atol=1e-5
+        )
 
 
 def test_a_row_of_weight_zero_is_not_there():
@@ -88,7 +102,12 @@ def objective(Z, y, C, W, b):
 
 
 @settings(max_examples=40)
-@given(st.integers(0, 10**6), st.integers(2, 5), st.integers(1, 30), st.sampled_from([1e-4, 0.01, 1.0, 100.0]))
+@given(
+    st.integers(0, 10**6),
+    st.integers(2, 5),
+    st.integers(1, 30),
+    st.sampled_from([1e-4, 0.01, 1.0, 100.0]),
+)
 def test_every_problem_is_solved(seed, classes, features, strength):
     """Random problems, separable or not, more or fewer features than rows, of unequal size, off centre, rows twice: the
     gradient of the formula falls below the tolerance, and is the one that is told."""
@@ -98,7 +117,9 @@ def test_every_problem_is_solved(seed, classes, features, strength):
     X = (X - X.mean((0, 1))) / X.var((0, 1)).mean().sqrt() + 0.5
     X[1, 5:] = X[1, :7].clone()
     labels = torch.randint(classes, (4, 12), generator=generator)
-    fits = fit_logistic(X, labels, torch.full((4, 1), strength, dtype=torch.float64), classes=classes, tol=1e-6)
+    fits = fit_logistic(
+        X, labels, torch.full((4, 1), strength, dtype=torch.float64), classes=classes, tol=1e-6
+    )
     for i in range(4):
         W, b = fits.coefficients[i, 0].requires_grad_(), fits.intercepts[i, 0].requires_grad_()
         gradients = torch.autograd.grad(objective(X[i], labels[i], strength, W, b), (W, b))
@@ -109,13 +130,20 @@ def test_every_problem_is_solved(seed, classes, features, strength):
 
 @pytest.mark.parametrize(("rows", "features"), [(9, 4), (4, 9), (6, 6)])
 def test_principal_axes_are_another_view_of_the_same_rows(rows, features):
-    X = torch.randn(2, rows, features, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 3
+    X = (
+        torch.randn(
+            2, rows, features, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+        )
+        + 3
+    )
     X[1] = X[1, :1]  # one row again and again: no axis at all
     axes = logistic.PrincipalAxes.of(X)
     assert axes.rows.shape == (2, rows, min(rows, features))
     np.testing.assert_allclose(axes.rows @ axes.directions + axes.mean, X, atol=1e-12)
     products = axes.rows.mT @ axes.rows
-    np.testing.assert_allclose(products, torch.diag_embed(products.diagonal(dim1=1, dim2=2)), atol=1e-12)
+    np.testing.assert_allclose(
+        products, torch.diag_embed(products.diagonal(dim1=1, dim2=2)), atol=1e-12
+    )
     lengths = axes.directions[0].norm(dim=1)
     assert all(length == pytest.approx(1) or length == 0 for length in lengths.tolist())
 
@@ -132,7 +160,9 @@ def test_strength_is_fixed_below_three_labels_per_class_and_chosen_from_there():
         solution = solve_probes(pool[rows], y[rows], 10, STRENGTHS, 1e-4)
         assert solution.is_cross_validated.tolist() == [chosen] * 3
         allowed = STRENGTHS if chosen else (FIXED_STRENGTH,)
-        assert all(any(value == pytest.approx(c) for c in allowed) for value in solution.strengths.tolist())
+        assert all(
+            any(value == pytest.approx(c) for c in allowed) for value in solution.strengths.tolist()
+        )
     mixed = torch.stack([torch.arange(30) % 10, torch.arange(30) // 3])
     mixed[0, 0] = 1
     solution = solve_probes(pool[:30].expand(2, -1, -1), mixed, 10, STRENGTHS, 1e-4)

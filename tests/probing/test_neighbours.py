@@ -64,7 +64,9 @@ def test_labelled_rows_choose_k_and_never_vote_on_themselves():
 
 def test_ties_go_to_the_earlier_row_and_to_the_nearer_class():
     same = np.array([[0.0], [0.0], [0.0], [4.0]])
-    result = knn_probe(same, [2, 1, 1, 0], [[0.0], [4.0]], [2, 0], neighbours=[1, 2, 3, 4], metric="euclidean")
+    result = knn_probe(
+        same, [2, 1, 1, 0], [[0.0], [4.0]], [2, 0], neighbours=[1, 2, 3, 4], metric="euclidean"
+    )
     assert result.predictions[0, :, 0].tolist() == [2, 2, 1, 1]
     assert result.predictions[0, :, 1].tolist() == [0, 0, 0, 1]
 
@@ -79,7 +81,9 @@ def test_labels_need_not_be_numbered_from_0():
 def test_an_accuracy_stands_beside_the_share_of_the_largest_class():
     found = probe(y_test=np.where(y[100:] == 1, 0, y[100:]))
     assert found.majority == 0.5
-    assert f"with 100 labels is right on {100 * found.accuracy[-1]:.1f} % of the test rows" in str(found)
+    assert f"with 100 labels is right on {100 * found.accuracy[-1]:.1f} % of the test rows" in str(
+        found
+    )
     assert "the largest class, on 50.0 %" in str(found)
 
 
@@ -95,7 +99,7 @@ def test_does_not_depend_on_scale_and_offset():
 
 def test_rows_are_compared_in_parts(monkeypatch):
     whole = probe(budgets=[20, 100])
-    monkeypatch.setattr("leadline.probing.neighbours.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("leadline.probing.probes._neighbours.ROWS_AT_ONCE", 7)
     parts = probe(budgets=[20, 100])
     assert np.array_equal(whole.predictions, parts.predictions)
     assert np.array_equal(whole.own_accuracies, parts.own_accuracies)

@@ -35,7 +35,9 @@ def test_fits_and_leave_one_out_errors_are_those_of_scikit_learn_fit_by_fit(labe
         np.testing.assert_allclose(result.coefficients[i], model.coef_, atol=1e-8)
         np.testing.assert_allclose(result.predict(Z[80:])[i], model.predict(scaled[80:]), atol=1e-8)
         assert result.r2[i] == pytest.approx(r2_score(y[80:], model.predict(scaled[80:])))
-        assert result.errors[i] == pytest.approx(((model.predict(scaled[80:]) - y[80:]) ** 2).mean())
+        assert result.errors[i] == pytest.approx(
+            ((model.predict(scaled[80:]) - y[80:]) ** 2).mean()
+        )
 
 
 def test_does_not_depend_on_scale_offset_or_rotation():
@@ -85,7 +87,10 @@ def test_noise_is_worth_nothing():
         ({"subsets": [0, 1]}, r"subsets of shape \(2,\)"),
         ({"strengths": 0.0}, "strengths\\[0\\] must be a finite number above 0"),
         ({"y_test": y[80:].astype(str)}, "features must be real numbers|y_test"),
-        ({"y_test": np.where(np.arange(40)[:, None] == 3, np.nan, y[80:])}, r"y_test\[3, 0\] = nan"),
+        (
+            {"y_test": np.where(np.arange(40)[:, None] == 3, np.nan, y[80:])},
+            r"y_test\[3, 0\] = nan",
+        ),
         ({"y_train": np.ma.masked_greater(y[:80], 8)}, r"y_train\[\d+, \d\] = nan"),
         ({"subsets": "all"}, "subsets"),
     ],

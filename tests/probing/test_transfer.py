@@ -13,16 +13,23 @@ from leadline.errors import InputError, describe
 from leadline.probing import TransferMatrix, label_efficiency, resized, transfer_matrix
 
 DIGITS = data.digits()
-FLIPPED = Dataset(DIGITS.images[..., ::-1].reshape(len(DIGITS), -1), DIGITS.y, "flipped", image_size=(8, 8))
+FLIPPED = Dataset(
+    DIGITS.images[..., ::-1].reshape(len(DIGITS), -1), DIGITS.y, "flipped", image_size=(8, 8)
+)
 SMALL = Dataset(resized(DIGITS, (4, 4)), DIGITS.y, "small", image_size=(4, 4))
 SEEDS = range(3)
 ROLES = [data.split_roles(DIGITS.labels, seed=seed) for seed in SEEDS]
 
 
 def pretrained(dataset):
-    models = [Autoencoder(dataset.X.shape[1], (48, 24), corruption=GaussianNoise(0.5), seed=seed) for seed in SEEDS]
+    models = [
+        Autoencoder(dataset.X.shape[1], (48, 24), corruption=GaussianNoise(0.5), seed=seed)
+        for seed in SEEDS
+    ]
     rows = [dataset.X[role.pretrain_train] for role in ROLES]
-    return [one.encoder for one in pretrain_many(models, rows, validation=None, epochs=25, seeds=SEEDS)]
+    return [
+        one.encoder for one in pretrain_many(models, rows, validation=None, epochs=25, seeds=SEEDS)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +39,9 @@ def encoders():
 
 def transfer(sources, targets=None, **options):
     targets = {"digits": DIGITS, "flipped": FLIPPED} if targets is None else targets
-    return transfer_matrix(sources, targets, **{"roles": dict.fromkeys(targets, ROLES), "num_subsets": 4, **options})
+    return transfer_matrix(
+        sources, targets, **{"roles": dict.fromkeys(targets, ROLES), "num_subsets": 4, **options}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +53,9 @@ def test_each_column_is_a_study_of_its_own(found, encoders):
     assert found.sources == ("digits", "flipped", "raw", "pca", "untrained")
     assert found.labels == (10, 10)
     for j, dataset in enumerate((DIGITS, FLIPPED)):
-        study = label_efficiency(encoders, dataset.X, dataset.y, roles=ROLES, labels=[10], num_subsets=4)
+        study = label_efficiency(
+            encoders, dataset.X, dataset.y, roles=ROLES, labels=[10], num_subsets=4
+        )
         assert np.array_equal(found.accuracy[:, j], study.accuracy[:, :, 0])
     assert found.gain("flipped", "digits").interval == study_gain(encoders)
     own, other = (found.interval(name, "digits").estimate for name in ("digits", "flipped"))
@@ -64,7 +75,8 @@ def test_an_adapter_brings_rows_into_the_form_that_a_source_takes(encoders):
     row = found.sources.index("digits")
     assert np.array_equal(found.accuracy[row], home.accuracy[row])
     assert np.array_equal(
-        found.accuracy[found.sources.index("untrained")], home.accuracy[home.sources.index("untrained")]
+        found.accuracy[found.sources.index("untrained")],
+        home.accuracy[home.sources.index("untrained")],
     )
     assert found.protocol.settings["adapters"] == ["digits"]
 
@@ -84,7 +96,9 @@ def test_other_widths_are_refused_before_work_or_adapted(encoders):
     found = transfer(given, {"small": SMALL}, adapters={**larger, "frozen": larger["mine"]})
     assert found.accuracy.shape == (6, 1, 3, 4)
     np.testing.assert_allclose(found.accuracy[1], found.accuracy[2], atol=0.01)
-    assert found.interval("digits", "small").estimate > found.interval("untrained", "small").estimate
+    assert (
+        found.interval("digits", "small").estimate > found.interval("untrained", "small").estimate
+    )
 
 
 def test_principal_components_are_not_fitted_on_adapted_rows():
@@ -106,7 +120,8 @@ def test_rows_that_a_source_saw_are_refused_through_an_adapter_too(encoders):
 def test_resized_is_pillows_to_its_rounding():
     for size in ((4, 4), (12, 6)):
         theirs = [
-            Image.fromarray(image[0]).resize((size[1], size[0]), Image.Resampling.BILINEAR) for image in DIGITS.images
+            Image.fromarray(image[0]).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+            for image in DIGITS.images
         ]
         expected = np.stack([np.asarray(image).ravel() for image in theirs])
         np.testing.assert_allclose(resized(DIGITS, size), expected, atol=2e-2 * np.ptp(DIGITS.X))
@@ -133,7 +148,9 @@ def test_is_a_sounding(found, tmp_path: Path):
 
 
 def test_the_largest_class_stands_beside_every_accuracy(found):
-    share = 100 * np.mean([np.bincount(DIGITS.labels[role.test]).max() / len(role.test) for role in ROLES])
+    share = 100 * np.mean(
+        [np.bincount(DIGITS.labels[role.test]).max() / len(role.test) for role in ROLES]
+    )
     assert f"always predicting the largest class {share:.1f} %" in str(found)
     assert found.table()["largest class"].to_numpy() == pytest.approx(share)
     (heat,) = found.figure().data

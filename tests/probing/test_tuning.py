@@ -27,7 +27,9 @@ def tune(encoder, rows=POOL, **options):
 def test_begins_as_the_linear_probe_and_with_many_labels_ends_better(encoder):
     rows = ROLES.probe_pool
     tuned = tune(encoder, rows)
-    frozen = linear_probe(encoder.encode(X[rows]), y[rows], encoder.encode(X[ROLES.test]), y[ROLES.test])
+    frozen = linear_probe(
+        encoder.encode(X[rows]), y[rows], encoder.encode(X[ROLES.test]), y[ROLES.test]
+    )
     assert tuned.frozen_accuracy == pytest.approx(frozen.accuracy, abs=2.5 / len(ROLES.test))
     assert tuned.accuracy > tuned.frozen_accuracy + 0.01
     assert tuned.accuracy == (tuned.predict(X[ROLES.test]) == y[ROLES.test]).mean()
@@ -41,7 +43,10 @@ def test_same_seed_same_result_and_nothing_given_is_touched(encoder):
     first, second, other = tune(encoder, seed=1), tune(encoder, seed=1), tune(encoder, seed=2)
     for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(a, b)
-    assert any(not torch.equal(a, b) for a, b in zip(first.model.parameters(), other.model.parameters(), strict=True))
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(first.model.parameters(), other.model.parameters(), strict=True)
+    )
     assert torch.equal(torch.get_rng_state(), state)
     for a, b in zip(before, encoder.module.state_dict().values(), strict=True):
         assert torch.equal(a, b)
@@ -107,7 +112,9 @@ def test_a_module_of_images_gives_tokens_that_stand_side_by_side():
     of_images = nn.Sequential(convolution, nn.Flatten(2))
     of_rows = nn.Sequential(nn.Unflatten(1, (1, 8, 8)), convolution, nn.Flatten())
     images = X.reshape(-1, 1, 8, 8)
-    shaped = fine_tune(of_images, images[POOL], y[POOL], images[ROLES.test], y[ROLES.test], epochs=2)
+    shaped = fine_tune(
+        of_images, images[POOL], y[POOL], images[ROLES.test], y[ROLES.test], epochs=2
+    )
     flat = tune(of_rows, epochs=2)
     assert np.array_equal(shaped.probabilities(images[:99]), flat.probabilities(X[:99]))
     assert shaped.accuracy == flat.accuracy
@@ -123,9 +130,14 @@ def test_a_modules_encode_is_its_representation():
     [
         (lambda e: tune(lambda rows: rows), "only a module with parameters"),
         (lambda e: tune(nn.Flatten()), "only a module with parameters"),
-        (lambda e: tune(Autoencoder(63, (4,), seed=0).encoder), r"Sequential failed on rows of shape \(\d+, 64\)"),
         (
-            lambda e: fine_tune(e, np.ones((9, 8, 8), np.uint8), y[:9], np.ones((9, 8, 8), np.uint8), y[:9]),
+            lambda e: tune(Autoencoder(63, (4,), seed=0).encoder),
+            r"Sequential failed on rows of shape \(\d+, 64\)",
+        ),
+        (
+            lambda e: fine_tune(
+                e, np.ones((9, 8, 8), np.uint8), y[:9], np.ones((9, 8, 8), np.uint8), y[:9]
+            ),
             "X_train of dtype uint8",
         ),
         (lambda e: tune(e, lr=0.0), "lr = 0.0"),
@@ -134,7 +146,10 @@ def test_a_modules_encode_is_its_representation():
         (lambda e: fine_tune(e, X[:99], y[:99], X[:99, :9], y[:99]), "rows of one shape"),
         (lambda e: fine_tune(e, X[:99], y[:99], X[:9], np.full(9, 12)), r"y_test\[0\] = 12"),
         (
-            lambda e: tune(nn.Sequential(Autoencoder(64, (4,), seed=0).encoder[0], nn.BatchNorm1d(4)), batch_size=1),
+            lambda e: tune(
+                nn.Sequential(Autoencoder(64, (4,), seed=0).encoder[0], nn.BatchNorm1d(4)),
+                batch_size=1,
+            ),
             "batch normalisation",
         ),
         (lambda e: tune(e, epochs=0), "epochs must be"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from leadline import InputError, recurrent
+from leadline import InputError, gradients
 
 WIDTH = 4
 Mark = Callable[..., Tensor]
@@ -33,7 +33,7 @@ class Layer(nn.Module):
         self.W = nn.Parameter(torch.randn(WIDTH, WIDTH))
         self.U = nn.Parameter(torch.randn(WIDTH, WIDTH))
         self.collect, self.mix = collect, mix
-        self.mark: Mark = recurrent.record
+        self.mark: Mark = gradients.record
 
     def forward(self, x, h=None):
         h = torch.zeros(2, WIDTH, dtype=torch.float64) if h is None else h
@@ -57,9 +57,14 @@ def last_of(found) -> Tensor:
     return found[-1].square().sum() + found[0].sin().sum()
 
 
-def check(model: nn.Module, loss_of: Callable[[], Tensor], lengths: list[int], titles: list[str] | None = None):
+def check(
+    model: nn.Module,
+    loss_of: Callable[[], Tensor],
+    lengths: list[int],
+    titles: list[str] | None = None,
+):
     """Each chain has the totals of its own states, in the order in which they were made."""
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = loss_of()
     kept: list[Tensor] = []
 
@@ -72,9 +77,9 @@ def check(model: nn.Module, loss_of: Callable[[], Tensor], lengths: list[int], t
         layer.mark = keep
     again = loss_of()
     for layer in layers:
-        layer.mark = recurrent.record
-    gradients = torch.autograd.grad(again, kept, allow_unused=True)
-    rows = [torch.zeros_like(h) if g is None else g for g, h in zip(gradients, kept, strict=True)]
+        layer.mark = gradients.record
+    arrived = torch.autograd.grad(again, kept, allow_unused=True)
+    rows = [torch.zeros_like(h) if g is None else g for g, h in zip(arrived, kept, strict=True)]
     norms = torch.stack(rows).flatten(2).norm(dim=-1).T.numpy()
     flow = tape.gradient_flow(loss)
     assert [layer.total.shape[1] for layer in flow.layers] == lengths
@@ -82,7 +87,9 @@ def check(model: nn.Module, loss_of: Callable[[], Tensor], lengths: list[int], t
         assert [layer.title for layer in flow.layers] == titles
     first = 0
     for layer, length in zip(flow.layers, lengths, strict=True):
-        np.testing.assert_allclose(layer.total, norms[:, first : first + length], rtol=1e-9, atol=1e-300)
+        np.testing.assert_allclose(
+            layer.total, norms[:, first : first + length], rtol=1e-9, atol=1e-300
+        )
         first += length
     return flow
 
@@ -93,9 +100,14 @@ def check(model: nn.Module, loss_of: Callable[[], Tensor], lengths: list[int], t
 def test_stacked_layers_are_loops_of_their_own(collect, mix, time):
     if mix and collect == "list":
         return
-    model, x = seeded(lambda: nn.Sequential(Layer(collect, mix), Layer(collect))), draw(time, 2, WIDTH)
+    model, x = (
+        seeded(lambda: nn.Sequential(Layer(collect, mix), Layer(collect))),
+        draw(time, 2, WIDTH),
+    )
     flow = check(model, lambda: last_of(model(x)), [time, time], ["0.state[0]", "1.state[0]"])
-    if not mix and time > 1:  # the lower layer's states reach the loss by the upper layer: the direct part
+    if (
+        not mix and time > 1
+    ):  # the lower layer's states reach the loss by the upper layer: the direct part
         assert (flow.layers[0].direct > 0).all()
 
 
@@ -119,7 +131,12 @@ def test_two_blocks_in_turn_twice():
                 y = layer(y)
         return last_of(y)
 
-    check(model, loss_of, [6] * 4, ["0.state[0]", "1.state[0]", "0.state[0] call 2", "1.state[0] call 2"])
+    check(
+        model,
+        loss_of,
+        [6] * 4,
+        ["0.state[0]", "1.state[0]", "0.state[0] call 2", "1.state[0] call 2"],
+    )
 
 
 def test_a_parents_loop_over_layers():
@@ -144,7 +161,7 @@ class Step(nn.Module):
     def __init__(self):
         super().__init__()
         self.W = nn.Parameter(torch.randn(WIDTH, WIDTH))
-        self.mark: Mark = recurrent.record
+        self.mark: Mark = gradients.record
 
     def forward(self, x, h):
         return self.mark(torch.tanh(h @ self.W + x))
@@ -169,7 +186,7 @@ class InStep(nn.Module):
 @pytest.mark.parametrize("attends", [False, True])
 def test_steps_that_a_parents_loop_calls(attends):
     model, x = seeded(InStep), draw(6, 2, WIDTH)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         lower, upper = model(x, attends)
         loss = lower.sin().sum() + upper.square().sum()
     flow = tape.gradient_flow(loss)
@@ -192,7 +209,12 @@ def test_a_loop_in_chunks_goes_on():
 
 def test_a_second_pass_in_one_block_is_a_loop_of_its_own():
     model, x = seeded(Layer), draw(4, 2, WIDTH)
-    check(model, lambda: last_of(model(x)) + last_of(model(x.flip(0))), [4, 4], ["state[0]", "state[0] call 2"])
+    check(
+        model,
+        lambda: last_of(model(x)) + last_of(model(x.flip(0))),
+        [4, 4],
+        ["state[0]", "state[0] call 2"],
+    )
 
 
 class Functional(nn.Module):
@@ -201,7 +223,7 @@ class Functional(nn.Module):
     def __init__(self, attends_every: int = 0, window: int = 0):
         super().__init__()
         self.W = nn.ParameterList(nn.Parameter(torch.randn(WIDTH, WIDTH)) for _ in range(2))
-        self.mark: Mark = recurrent.record
+        self.mark: Mark = gradients.record
         self.attends_every, self.window = attends_every, window
 
     def run(self, x, W):
@@ -228,7 +250,9 @@ def test_layers_without_modules_in_one_forward_pass(time):
     check(model, lambda: last_of(model(x)), [time, time], ["state[0]", "state[0] call 2"])
 
 
-@pytest.mark.parametrize("options", [{"attends_every": 3}, {"attends_every": 1}, {"window": 2}, {"window": 3}])
+@pytest.mark.parametrize(
+    "options", [{"attends_every": 3}, {"attends_every": 1}, {"window": 2}, {"window": 3}]
+)
 def test_a_loop_that_reads_many_of_its_states_is_one_loop(options):
     model, x = seeded(lambda: Functional(**options)), draw(8, 2, WIDTH)
     check(model, lambda: last_of(model.run(x, model.W[0])), [8], ["state[0]"])
@@ -241,7 +265,7 @@ class MambaBlock(nn.Module):
         super().__init__()
         self.A = nn.Parameter(-torch.rand(WIDTH, 3))
         self.to_B = nn.Linear(WIDTH, 3)
-        self.mark: Mark = recurrent.record
+        self.mark: Mark = gradients.record
 
     def selective_scan(self, u):
         B = self.to_B(u)
@@ -257,7 +281,9 @@ class MambaBlock(nn.Module):
 
 def test_blocks_in_the_style_of_mamba_with_the_default_name():
     model, x = seeded(lambda: nn.Sequential(*(MambaBlock() for _ in range(3)))), draw(2, 6, WIDTH)
-    check(model, lambda: model(x)[:, -1].square().sum(), [6] * 3, [f"{i}.state[0]" for i in range(3)])
+    check(
+        model, lambda: model(x)[:, -1].square().sum(), [6] * 3, [f"{i}.state[0]" for i in range(3)]
+    )
 
 
 def test_parametrized_layers_have_their_paths_too():
@@ -277,7 +303,7 @@ class ReadsBefore(nn.Module):
         super().__init__()
         self.W = nn.Parameter(torch.randn(WIDTH, WIDTH))
         self.V = nn.Parameter(torch.randn(WIDTH, WIDTH))
-        self.mark: Mark = recurrent.record
+        self.mark: Mark = gradients.record
 
     def forward(self, x, next_reads_raw: bool = False):
         h = torch.zeros(2, WIDTH, dtype=torch.float64)
@@ -304,28 +330,32 @@ def test_a_state_that_is_read_before_its_mark_counts(next_reads_raw):
         (direct,) = torch.autograd.grad(terms[t], kept[t], retain_graph=True)
         (total,) = torch.autograd.grad(terms.sum(), kept[t])
         np.testing.assert_allclose(layer.direct[:, t], direct.norm(dim=-1), rtol=1e-9)
-        np.testing.assert_allclose(layer.recurrent[:, t], (total - direct).norm(dim=-1), rtol=1e-9, atol=1e-14)
-    model.mark = recurrent.record
+        np.testing.assert_allclose(
+            layer.recurrent[:, t], (total - direct).norm(dim=-1), rtol=1e-9, atol=1e-14
+        )
+    model.mark = gradients.record
 
 
 def test_the_influence_and_the_monitor_count_what_reads_a_state_before_its_mark():
     model, x = seeded(ReadsBefore), draw(5, 2, WIDTH)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         terms = model(x)
     (layer,) = tape.influence(terms).layers
     kept: list[Tensor] = []
     model.mark = lambda h: kept.append(h) or h
     again = model(x)
     for k in range(5):
-        gradients = torch.autograd.grad(again[k], kept, retain_graph=True, allow_unused=True)
-        norms = [0.0 if g is None else float(g.norm()) for g in gradients]
+        arrived = torch.autograd.grad(again[k], kept, retain_graph=True, allow_unused=True)
+        norms = [0.0 if g is None else float(g.norm()) for g in arrived]
         np.testing.assert_allclose(layer.norms[k], norms, rtol=1e-9, atol=1e-300)
-    model.mark = recurrent.record
+    model.mark = gradients.record
     looks: list[dict[str, float]] = []
-    monitor = recurrent.GradientMonitor(model, every=1, write=lambda _, scalars: looks.append(scalars))
+    monitor = gradients.GradientMonitor(
+        model, every=1, write=lambda _, scalars: looks.append(scalars)
+    )
     with monitor.step():
         model(x).sum().backward()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         right = tape.gradient_flow(model(x).sum()).layers[0]
     assert looks[0]["state[0]/slope"] == pytest.approx(float(np.median(right.slope())), rel=1e-9)
 
@@ -341,19 +371,24 @@ def test_h_and_c_that_are_marked_apart_receive_what_those_of_torchs_lstm_receive
             h, c = x.new_zeros(2, WIDTH), x.new_zeros(2, WIDTH)
             states = []
             for x_t in x:
-                a = x_t @ lstm.weight_ih_l0.T + lstm.bias_ih_l0 + h @ lstm.weight_hh_l0.T + lstm.bias_hh_l0
+                a = (
+                    x_t @ lstm.weight_ih_l0.T
+                    + lstm.bias_ih_l0
+                    + h @ lstm.weight_hh_l0.T
+                    + lstm.bias_hh_l0
+                )
                 i, f, g, o = a.chunk(4, -1)
                 c = f.sigmoid() * c + i.sigmoid() * g.tanh()
                 h = o.sigmoid() * c.tanh()
-                h, c = recurrent.record(h, "h"), recurrent.record(c, "c")
+                h, c = gradients.record(h, "h"), gradients.record(c, "c")
                 states.append(h)
             return torch.stack(states), c
 
     model = ByHand()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         states, c = model(x)
         flow = tape.gradient_flow(states.sin().sum() + c.square().sum())
-    with recurrent.trace(lstm) as tape:
+    with gradients.trace(lstm) as tape:
         states, (_, c) = lstm(x)
         (right,) = tape.gradient_flow(states.sin().sum() + c.square().sum()).layers
     h, cell = flow.layers
@@ -388,17 +423,21 @@ def test_what_float32_cannot_hold_is_marked_as_lost_and_not_as_dead(kind, tmp_pa
     module = seeded(lambda: (nn.GRU if kind == "gru" else nn.LSTM)(2, 8)).float()
     with torch.no_grad():
         module.weight_hh_l0 *= 0.1
-    loop = seeded(lambda: Cells(module, (nn.GRUCell if kind == "gru" else nn.LSTMCell)(2, 8))).float()
+    loop = seeded(
+        lambda: Cells(module, (nn.GRUCell if kind == "gru" else nn.LSTMCell)(2, 8))
+    ).float()
     x = draw(300, 3, 2).float()
-    with recurrent.trace(module) as tape:
+    with gradients.trace(module) as tape:
         (right,) = tape.gradient_flow(module(x)[0][-1].square().sum()).layers
-    with recurrent.trace(loop) as tape:
+    with gradients.trace(loop) as tape:
         flow = tape.gradient_flow(loop(x).square().sum())
     (layer,) = flow.layers
     assert layer.lost is not None
     assert layer.lost.any(axis=1).all()
     assert (right.log_total[layer.lost] < np.log(1e-37)).all(), "only what is too small is lost"
-    np.testing.assert_allclose(layer.log_total[~layer.lost], right.log_total[~layer.lost], rtol=1e-3)
+    np.testing.assert_allclose(
+        layer.log_total[~layer.lost], right.log_total[~layer.lost], rtol=1e-3
+    )
     assert (abs(layer.float32_underflow - right.float32_underflow) <= 1).all()
     np.testing.assert_allclose(layer.slope(200), right.slope(200), rtol=1e-3)
     verdict = str(flow)
@@ -408,7 +447,7 @@ def test_what_float32_cannot_hold_is_marked_as_lost_and_not_as_dead(kind, tmp_pa
     assert "underflows" in str(flow.figure().to_json())
     assert flow.table().query("lost").log10_total.eq(-np.inf).all()
     flow.save(tmp_path)
-    loaded = recurrent.GradientFlow.load(tmp_path).layers[0]
+    loaded = gradients.GradientFlow.load(tmp_path).layers[0]
     np.testing.assert_array_equal(loaded.lost, layer.lost)
     assert loaded.precision == "float32"
 
@@ -419,11 +458,11 @@ def test_what_dies_in_a_loop_is_not_called_lost():
             h = x.new_zeros(2, WIDTH).float()
             for t, x_t in enumerate(x):
                 h = h * (0 if t == 20 else 0.5)
-                h = recurrent.record(h + x_t)
+                h = gradients.record(h + x_t)
             return h
 
     x = draw(40, 2, WIDTH).float().requires_grad_()
-    with recurrent.trace(nn.Identity()) as tape:
+    with gradients.trace(nn.Identity()) as tape:
         loss = Dies()(x).sum()
     flow = tape.gradient_flow(loss)
     assert flow.layers[0].lost is None
@@ -435,11 +474,11 @@ def test_a_loop_in_float64_is_not_lost_where_float32_would_be():
         def forward(self, x):
             h = x.new_zeros(2, WIDTH)
             for x_t in x:
-                h = recurrent.record(0.1 * h + x_t)
+                h = gradients.record(0.1 * h + x_t)
             return h
 
     x = draw(60, 2, WIDTH).requires_grad_()
-    with recurrent.trace(nn.Identity()) as tape:
+    with gradients.trace(nn.Identity()) as tape:
         flow = tape.gradient_flow(Leaky()(x).sum())
     (layer,) = flow.layers
     np.testing.assert_allclose(layer.slope(), np.log(0.1), rtol=1e-9)
@@ -452,9 +491,9 @@ def test_a_loop_in_float64_is_not_lost_where_float32_would_be():
 
 def test_a_tree_is_refused_as_a_tree():
     def climb() -> None:
-        with recurrent.trace(nn.Identity()):
-            leaves = [recurrent.record(torch.ones(2, 3, requires_grad=True) * i) for i in range(2)]
-            recurrent.record(leaves[0] + leaves[1])
+        with gradients.trace(nn.Identity()):
+            leaves = [gradients.record(torch.ones(2, 3, requires_grad=True) * i) for i in range(2)]
+            gradients.record(leaves[0] + leaves[1])
 
     with pytest.raises(InputError, match="a tree, in which a state follows several others"):
         climb()
@@ -463,7 +502,7 @@ def test_a_tree_is_refused_as_a_tree():
 def test_a_loop_in_another_thread_is_refused_with_its_cause():
     x = draw(4, 2, WIDTH)
     model = seeded(Layer)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         thread = threading.Thread(target=lambda: model(x))
         thread.start()
         thread.join()
@@ -472,7 +511,7 @@ def test_a_loop_in_another_thread_is_refused_with_its_cause():
         model(x)  # the block itself ends as it should
     found: list[InputError] = []
     try:
-        with recurrent.trace(model):
+        with gradients.trace(model):
             thread = threading.Thread(target=lambda: model(x))
             thread.start()
             thread.join()
@@ -482,11 +521,11 @@ def test_a_loop_in_another_thread_is_refused_with_its_cause():
 
 
 def test_a_buffer_that_is_written_before_the_mark_is_refused():
-    with recurrent.trace(nn.Identity()) as tape:
+    with gradients.trace(nn.Identity()) as tape:
         h, buffer = draw(2, WIDTH).requires_grad_(), torch.zeros(3, 2, WIDTH, dtype=torch.float64)
         for t in range(3):
             buffer[t] = torch.tanh(h)
-            h = recurrent.record(buffer[t])
+            h = gradients.record(buffer[t])
         loss = buffer.sum()
     with pytest.raises(InputError, match="record a state before it is stored"):
         tape.gradient_flow(loss)
@@ -500,11 +539,11 @@ def test_a_layer_above_both_directions_is_a_loop_of_its_own():
         h = torch.zeros(2, 4, dtype=torch.float64)
         states = []
         for x_t in inputs:
-            h = recurrent.record(torch.tanh(h @ W + x_t))
+            h = gradients.record(torch.tanh(h @ W + x_t))
             states.append(h)
         return torch.stack(states)
 
-    with recurrent.trace(nn.Identity()) as tape:
+    with gradients.trace(nn.Identity()) as tape:
         both = torch.cat([states_of(x), states_of(x.flip(0)).flip(0)], -1)
         top = states_of(both.unflatten(-1, (2, 4)).sum(-2))
     assert [layer.total.shape for layer in tape.gradient_flow(top.sum()).layers] == [(2, 6)] * 3

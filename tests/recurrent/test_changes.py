@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from leadline import InputError, recurrent
+from leadline import InputError, gradients, recurrent
 
 
 def seeded(make: Callable[[], nn.Module]) -> Any:
@@ -37,16 +37,24 @@ CHANGES: dict[str, Callable[[Tensor], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize(("kind", "which"), [("lstm", "output"), ("lstm", "h_n"), ("lstm", "c_n"), ("gru", "h_n")])
+@pytest.mark.parametrize(
+    ("kind", "which"), [("lstm", "output"), ("lstm", "h_n"), ("lstm", "c_n"), ("gru", "h_n")]
+)
 def test_a_returned_tensor_that_is_changed_in_place_is_refused_by_name(kind, which, change):
     module, x = seeded(lambda: (nn.LSTM if kind == "lstm" else nn.GRU)(3, 4, 2)), draw(5, 2, 3)
-    with recurrent.trace(module) as tape:
+    with gradients.trace(module) as tape:
         output, last = module(x)
         returned = {"output": output, "h_n": last[0] if kind == "lstm" else last, "c_n": last[-1]}
         CHANGES[change](returned[which])
         loss = torch.stack([part.sum() for part in returned.values() if part.requires_grad]).sum()
-    for ask in (tape.gradient_flow, lambda loss: tape.influence(loss.reshape(1)), tape.weight_terms):
-        with pytest.raises(InputError, match=f"{kind.upper()}: its .*{which} .*was changed in place"):
+    for ask in (
+        tape.gradient_flow,
+        lambda loss: tape.influence(loss.reshape(1)),
+        tape.weight_terms,
+    ):
+        with pytest.raises(
+            InputError, match=f"{kind.upper()}: its .*{which} .*was changed in place"
+        ):
             ask(loss)
 
 
@@ -54,7 +62,7 @@ def test_a_returned_tensor_that_is_changed_in_place_is_refused_by_name(kind, whi
 def test_what_went_in_and_was_changed_in_place_is_refused_by_name(which):
     module, x = seeded(lambda: nn.LSTM(3, 4)), draw(5, 2, 3)
     given = {"input": x, "initial state h": draw(1, 2, 4), "initial state c": draw(1, 2, 4, seed=1)}
-    with recurrent.trace(module) as tape:
+    with gradients.trace(module) as tape:
         loss = module(x, (given["initial state h"], given["initial state c"]))[0].sum()
         given[which].add_(1)
     with pytest.raises(InputError, match=f"its {which} was changed in place"):
@@ -63,7 +71,7 @@ def test_what_went_in_and_was_changed_in_place_is_refused_by_name(which):
 
 def test_the_monitor_refuses_changes_in_place_too():
     module, x = seeded(lambda: nn.LSTM(3, 4)), draw(5, 2, 3)
-    monitor = recurrent.GradientMonitor(module, write=lambda *_: None)
+    monitor = gradients.GradientMonitor(module, write=lambda *_: None)
 
     def look() -> None:
         with monitor.step():
@@ -75,11 +83,13 @@ def test_the_monitor_refuses_changes_in_place_too():
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("make", [lambda: nn.GRU(3, 4), lambda: nn.RNNCell(3, 4), lambda: recurrent.GRU(3, 4, seed=0)])
+@pytest.mark.parametrize(
+    "make", [lambda: nn.GRU(3, 4), lambda: nn.RNNCell(3, 4), lambda: recurrent.GRU(3, 4, seed=0)]
+)
 def test_weights_that_changed_in_any_precision_are_refused(make, dtype):
     module, x = seeded(make).to(dtype), draw(2, 3).to(dtype)
     x = x if isinstance(module, nn.RNNCell) else x.expand(2, 2, 3)
-    with recurrent.trace(module) as tape:
+    with gradients.trace(module) as tape:
         returned = module(x)
         loss = (returned[0] if isinstance(returned, tuple) else returned).float().sum()
     (weight,) = [p for name, p in module.named_parameters() if "W_h" in name or "weight_hh" in name]
@@ -116,7 +126,7 @@ def test_weights_that_are_dropped_anew_in_each_call(is_cell):
     used: list[Tensor] = []
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        with recurrent.trace(model) as tape:
+        with gradients.trace(model) as tape:
             losses = []
             for _ in range(2):
                 if is_cell:
@@ -132,7 +142,9 @@ def test_weights_that_are_dropped_anew_in_each_call(is_cell):
     flow = tape.gradient_flow(loss)
     assert [layer.call for layer in flow.layers] == [0, 1]
     suffix = "" if is_cell else "_l0"
-    W_ih, b_ih, b_hh = (getattr(model.module, f"{part}{suffix}") for part in ("weight_ih", "bias_ih", "bias_hh"))
+    W_ih, b_ih, b_hh = (
+        getattr(model.module, f"{part}{suffix}") for part in ("weight_ih", "bias_ih", "bias_hh")
+    )
     for call, (layer, factor) in enumerate(zip(flow.layers, (1, 2), strict=True)):
         states, inputs = [], [x_t.clone().requires_grad_() for x_t in x]
         h = x.new_zeros(2, 4)
@@ -140,8 +152,8 @@ def test_weights_that_are_dropped_anew_in_each_call(is_cell):
             W_hh = used[call * 6 + t] if is_cell else used[call]
             h = torch.tanh(x_t @ W_ih.T + b_ih + h @ W_hh.detach().T + b_hh)
             states.append(h)
-        gradients = torch.autograd.grad(factor * h.square().sum(), [*states, *inputs])
-        norms = [gradient.norm(dim=-1) for gradient in gradients]
+        arrived = torch.autograd.grad(factor * h.square().sum(), [*states, *inputs])
+        norms = [gradient.norm(dim=-1) for gradient in arrived]
         np.testing.assert_allclose(layer.total.T, torch.stack(norms[:6]), rtol=1e-9)
         np.testing.assert_allclose(np.exp(layer.log_input).T, torch.stack(norms[6:]), rtol=1e-9)
 
@@ -149,7 +161,7 @@ def test_weights_that_are_dropped_anew_in_each_call(is_cell):
 def test_weights_of_a_functional_call():
     module, x = seeded(lambda: nn.GRUCell(3, 4)), draw(5, 2, 3)
     weights = {name: (2 * p).detach().requires_grad_() for name, p in module.named_parameters()}
-    with recurrent.trace(module) as tape:
+    with gradients.trace(module) as tape:
         h = x.new_zeros(2, 4)
         for x_t in x:
             h = torch.func.functional_call(module, weights, (x_t, h))
@@ -157,7 +169,7 @@ def test_weights_of_a_functional_call():
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             parameter.copy_(weights[name])
-    with recurrent.trace(module) as tape:
+    with gradients.trace(module) as tape:
         h = x.new_zeros(2, 4)
         for x_t in x:
             h = module(x_t, h)
@@ -192,8 +204,12 @@ PARAMETRIZE: dict[str, Callable[[nn.Module, str], object]] = {
     "spectral_norm": parametrizations.spectral_norm,
     "weight_norm": parametrizations.weight_norm,
     "orthogonal": lambda module, name: parametrizations.orthogonal(module, name),
-    "counted": lambda module, name: nn.utils.parametrize.register_parametrization(module, name, Counted()),
-    "noisy": lambda module, name: nn.utils.parametrize.register_parametrization(module, name, Noisy()),
+    "counted": lambda module, name: nn.utils.parametrize.register_parametrization(
+        module, name, Counted()
+    ),
+    "noisy": lambda module, name: nn.utils.parametrize.register_parametrization(
+        module, name, Noisy()
+    ),
     "old spectral_norm": lambda module, name: nn.utils.spectral_norm(module, name),
 }
 
@@ -242,7 +258,7 @@ def parametrized(model: str, how: str) -> Any:
 def trained(model: nn.Module, watch: str) -> dict[str, Tensor]:
     """The state of a model after three steps."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    monitor = recurrent.GradientMonitor(model, every=1, write=lambda *_: None)
+    monitor = gradients.GradientMonitor(model, every=1, write=lambda *_: None)
     with torch.random.fork_rng():
         torch.manual_seed(1)
         for step in range(3):
@@ -252,7 +268,7 @@ def trained(model: nn.Module, watch: str) -> dict[str, Tensor]:
                 with monitor.step():
                     model(x).square().sum().backward()
             elif watch == "tape":
-                with recurrent.trace(model) as tape:
+                with gradients.trace(model) as tape:
                     loss = model(x).square().sum()
                 tape.gradient_flow(loss)
                 tape.influence(loss.reshape(1))
@@ -267,7 +283,12 @@ def trained(model: nn.Module, watch: str) -> dict[str, Tensor]:
 REPRODUCIBLE_IN_A_LOOP = ("weight_norm", "orthogonal")
 """Of these, a loop that reads its weight in every step gets the same weight in every step."""
 
-WATCHED = [(model, how) for model in MODELS for how in PARAMETRIZE if model != "own" or how in REPRODUCIBLE_IN_A_LOOP]
+WATCHED = [
+    (model, how)
+    for model in MODELS
+    for how in PARAMETRIZE
+    if model != "own" or how in REPRODUCIBLE_IN_A_LOOP
+]
 
 
 @pytest.mark.parametrize("watch", ["monitor", "tape"])
@@ -286,7 +307,7 @@ def test_training_that_is_watched_equals_training_that_is_not(model, how, watch)
 def test_the_flow_of_parametrized_weights_is_that_of_the_weights_that_were_used(model, how):
     """The oracle: gradients of the input, by automatic differentiation of the same call."""
     network, x = parametrized(model, how), draw(6, 2, 3).requires_grad_()
-    with recurrent.trace(network) as tape:
+    with gradients.trace(network) as tape:
         loss = network(x).square().sum()
     (gradient,) = torch.autograd.grad(loss, x, retain_graph=True)
     (layer,) = tape.gradient_flow(loss).layers
@@ -298,7 +319,9 @@ def test_stability_leaves_the_buffers_of_a_parametrization_alone(how):
     network = parametrized("lstm", how)
     before = copy.deepcopy(network.state_dict())
     buffers = [buffer for _, buffer in network.named_buffers()]
-    recurrent.stability(network.rnn, draw(6, 2, 3))
+    gradients.stability(network.rnn, draw(6, 2, 3))
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name]), name
-    assert all(one is other for one, (_, other) in zip(buffers, network.named_buffers(), strict=True))
+    assert all(
+        one is other for one, (_, other) in zip(buffers, network.named_buffers(), strict=True)
+    )

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from leadline import InputError, recurrent
-from leadline.recurrent import sweep
-from leadline.recurrent.arithmetic import IN_NUMPY, IN_TORCH
-from leadline.recurrent.layers import Nonlinearity
-from leadline.recurrent.sweep import Rows, adjoint_sweep
+from leadline import InputError, gradients, recurrent
+from leadline.gradients.tracing import _sweep as sweep
+from leadline.gradients.tracing._sweep import Rows, adjoint_sweep
+from leadline.recurrent._arithmetic import IN_NUMPY, IN_TORCH
+from leadline.recurrent._layers import Nonlinearity
 from leadline.sounding import Protocol
 
 
@@ -24,7 +24,10 @@ def model_of(nonlinearity: Nonlinearity = "tanh", layers=1, seed=0, hidden=5, in
 
 def data_of(batch=3, time=7, inputs=2, outputs=3, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return (torch.randn(batch, time, n, generator=generator, dtype=torch.float64) for n in (inputs, outputs))
+    return (
+        torch.randn(batch, time, n, generator=generator, dtype=torch.float64)
+        for n in (inputs, outputs)
+    )
 
 
 def unrolled(model, x):
@@ -32,7 +35,10 @@ def unrolled(model, x):
     sigma = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda a: a}
     below, states, inputs = x.unbind(1), [], []
     for layer in model.network.layers:
-        below = [step.clone().requires_grad_() if not step.requires_grad else step.clone() for step in below]
+        below = [
+            step.clone().requires_grad_() if not step.requires_grad else step.clone()
+            for step in below
+        ]
         inputs.append(below)
         h, above = x.new_zeros(len(x), model.network.hidden_size), []
         for step in below:
@@ -58,7 +64,7 @@ REDUCTIONS = {
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "identity"])
 def test_flow_is_what_automatic_differentiation_finds(nonlinearity, layers, reduction):
     model, (x, y) = model_of(nonlinearity, layers), data_of()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = REDUCTIONS[reduction](model(x)[0], y)
     flow = tape.gradient_flow(loss)
 
@@ -66,25 +72,29 @@ def test_flow_is_what_automatic_differentiation_finds(nonlinearity, layers, redu
     oracle = REDUCTIONS[reduction](predictions, y)
     np.testing.assert_allclose(loss.detach(), oracle.detach(), rtol=1e-12)
 
-    def gradients(of, by):
-        return torch.stack(torch.autograd.grad(of, by, retain_graph=True, materialize_grads=True), 1).numpy()
+    def arriving(of, by):
+        return torch.stack(
+            torch.autograd.grad(of, by, retain_graph=True, materialize_grads=True), 1
+        ).numpy()
 
     for layer, h, below in zip(flow.layers, states, inputs, strict=True):
-        total, to_input = (np.linalg.norm(gradients(oracle.sum(), by), axis=-1) for by in (h, below))
+        total, to_input = (np.linalg.norm(arriving(oracle.sum(), by), axis=-1) for by in (h, below))
         np.testing.assert_allclose(layer.total, total, rtol=1e-9, atol=1e-300)
         np.testing.assert_allclose(np.exp(layer.log_input), to_input, rtol=1e-9, atol=1e-300)
-        np.testing.assert_allclose(layer.hidden_norm, torch.stack(h, 1).detach().norm(dim=-1), rtol=1e-12)
+        np.testing.assert_allclose(
+            layer.hidden_norm, torch.stack(h, 1).detach().norm(dim=-1), rtol=1e-12
+        )
     if loss.dim():
         terms = oracle if oracle.dim() == 1 else oracle.sum(0)
         for layer, h in zip(tape.influence(loss).layers, states, strict=True):
-            rows = [np.linalg.norm(gradients(term, h), axis=(0, 2)) for term in terms]
+            rows = [np.linalg.norm(arriving(term, h), axis=(0, 2)) for term in terms]
             np.testing.assert_allclose(layer.norms, rows, rtol=1e-9, atol=1e-300)
 
 
 def test_a_linear_network_in_closed_form():
     """dL_k/dh_t = (W_h^T)^(k-t) dL_k/dh_k, with dL_k/dh_k = 2/numel W_f^T (y_k - target_k); the flow is their sum."""
     model, (x, y) = model_of("identity"), data_of()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         predictions = model(x)[0]
         terms = recurrent.mse(predictions, y, per_step=True)
         at_end = recurrent.mse(predictions, y, last_only=True)
@@ -107,7 +117,7 @@ def test_a_linear_network_in_closed_form():
 
 def test_direct_and_recurrent_parts_add_up():
     model, (x, y) = model_of(), data_of()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         predictions, states = model(x)
         loss = recurrent.mse(predictions, y)
     (layer,) = tape.gradient_flow(loss).layers
@@ -123,11 +133,13 @@ def test_an_orthogonal_network_scales_by_rho_at_every_step():
     rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
     with torch.no_grad():
         model.network.layers[0].W_h.copy_(torch.from_numpy(0.7 * rotation))
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = recurrent.mse(model(x)[0], y, last_only=True)
     (layer,) = tape.gradient_flow(loss).layers
     expected = np.log(0.7) * np.arange(39, -1, -1)
-    np.testing.assert_allclose(layer.log_total - layer.log_total[:, -1:], np.tile(expected, (3, 1)), atol=1e-9)
+    np.testing.assert_allclose(
+        layer.log_total - layer.log_total[:, -1:], np.tile(expected, (3, 1)), atol=1e-9
+    )
     np.testing.assert_allclose(layer.slope(), np.log(0.7), rtol=1e-9)
 
 
@@ -136,11 +148,13 @@ def test_a_gradient_below_the_range_of_floats_is_still_a_number():
     with torch.no_grad():
         model.network.layers[0].W_h.copy_(0.1 * torch.eye(4))
     x, y = recurrent.running_average(1, 2000, seed=0)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = recurrent.mse(model(x)[0], y, last_only=True)
     flow = tape.gradient_flow(loss)
     (layer,) = flow.layers
-    assert layer.log_total[0, 0] - layer.log_total[0, -1] == pytest.approx(1999 * np.log(0.1), rel=1e-6)
+    assert layer.log_total[0, 0] - layer.log_total[0, -1] == pytest.approx(
+        1999 * np.log(0.1), rel=1e-6
+    )
     assert layer.total[0, 0] == 0
     assert "shrinks 10-fold per step back" in str(flow)
 
@@ -151,11 +165,13 @@ def traces(flow) -> list[Any]:
 
 def contracting(rate, time, dtype=torch.float32):
     """The flow of a linear network whose gradient changes ``rate``-fold at every step back."""
-    model = recurrent.Regression(recurrent.RNN(1, 4, nonlinearity="identity", seed=0), seed=0).to(dtype)
+    model = recurrent.Regression(recurrent.RNN(1, 4, nonlinearity="identity", seed=0), seed=0).to(
+        dtype
+    )
     with torch.no_grad():
         model.network.layers[0].W_h.copy_(rate * torch.eye(4))
     x, _ = recurrent.running_average(2, time, seed=0)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = (torch.tensor([[1.0], [3.0]]) * model(x.to(dtype))[0][:, -1]).sum()
     return tape.gradient_flow(loss)
 
@@ -163,7 +179,9 @@ def contracting(rate, time, dtype=torch.float32):
 def test_five_thousand_steps_of_contraction_read_as_a_number():
     flow = contracting(0.1, 5000)
     (layer,) = flow.layers
-    assert layer.log_total[:, 0] - layer.log_total[:, -1] == pytest.approx(4999 * np.log(0.1), rel=1e-6)
+    assert layer.log_total[:, 0] - layer.log_total[:, -1] == pytest.approx(
+        4999 * np.log(0.1), rel=1e-6
+    )
     assert np.isfinite(layer.log_total).all()
     assert layer.slope() == pytest.approx(np.log(0.1), rel=1e-6)
     t = int(layer.float32_underflow[0])
@@ -208,7 +226,7 @@ def test_what_is_read_from_its_end_leaves_the_range_at_the_other_side():
 
 def test_an_exact_zero_is_no_underflow():
     model, (x, _) = model_of(layers=2), data_of()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = model(x)[1][:, 2].sum()
     for layer in tape.gradient_flow(loss).layers:
         assert (layer.log_total[:, 3:] == -np.inf).all()
@@ -218,7 +236,7 @@ def test_an_exact_zero_is_no_underflow():
 def test_layers_of_different_lengths_share_a_figure():
     model = torch.nn.ModuleList([recurrent.RNN(1, 3, seed=0), recurrent.GRU(3, 3, seed=1)])
     x, _ = recurrent.running_average(2, 9, seed=0)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         h = model[0](x)[0]
         loss = model[1](h[:, -4:])[0].sum()
     flow = tape.gradient_flow(loss)
@@ -226,7 +244,11 @@ def test_layers_of_different_lengths_share_a_figure():
     assert [len(line.x) for line in lines[:-1]] == [9, 9, 9, 4, 4, 4]
     keys = [trace.name for trace in traces(flow) if trace.hoverinfo == "skip"]
     assert keys == ["direct part", "exactly zero"], "what dashes and marks say is told once"
-    edges = {trace.y[0] for trace in traces(flow) if trace.marker.symbol == "triangle-down-open" and trace.y[0]}
+    edges = {
+        trace.y[0]
+        for trace in traces(flow)
+        if trace.marker.symbol == "triangle-down-open" and trace.y[0]
+    }
     assert len(edges) == 1, "what is zero stands on the edge of the figure"
     assert len({line.line.color for line in lines[:-1]}) == 2
 
@@ -241,7 +263,7 @@ def test_a_relu_network_of_spectral_radius_zero_doubles_its_gradient():
         layer.W_x.copy_(torch.tensor([[1.0], [0.0]]))
     x = torch.zeros(1, 30, 1, dtype=torch.float64)
     x[0, 0] = 2.0  # h_1 = (1, 0), a fixed point from there on
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         _, states = model(x)
         loss = states[:, -1, 0].sum()
     flow = tape.gradient_flow(loss)
@@ -255,7 +277,7 @@ def test_nothing_of_the_model_changes():
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = recurrent.mse(model(x)[0], y)
     tape.gradient_flow(loss)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -266,7 +288,7 @@ def test_nothing_of_the_model_changes():
 
 def test_a_layer_that_the_loss_does_not_reach_reads_zero_not_nan():
     model, (x, _) = model_of(layers=2), data_of()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         _, last = model.network(x)
     flow = tape.gradient_flow(last[0].sum())
     assert (flow.layers[1].total == 0).all()
@@ -277,21 +299,25 @@ def test_a_layer_that_the_loss_does_not_reach_reads_zero_not_nan():
 
 @given(st.floats(-500, 500), st.floats(-500, 500), st.integers(0, 5))
 def test_rows_add_as_vectors_do_at_any_scale(a, b, seed):
-    u, v = torch.randn(2, 1, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).unbind(0)
+    u, v = torch.randn(
+        2, 1, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    ).unbind(0)
     total = Rows.of(u, a) + Rows.of(v, b)
     top = max(a, b)
     expected = u * np.exp(a - top) + v * np.exp(b - top)
-    assert total.log.item() == pytest.approx(np.log(expected.norm().item()) + top, rel=1e-9, abs=1e-9)
+    assert total.log.item() == pytest.approx(
+        np.log(expected.norm().item()) + top, rel=1e-9, abs=1e-9
+    )
     torch.testing.assert_close(total.unit, expected / expected.norm())
 
 
 def test_saving_and_loading_keeps_the_flow(tmp_path):
     model, (x, y) = model_of(), data_of()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = recurrent.mse(model(x)[0], y)
     flow = tape.gradient_flow(loss)
     flow.save(tmp_path)
-    back = recurrent.GradientFlow.load(tmp_path)
+    back = gradients.GradientFlow.load(tmp_path)
     assert str(back) == str(flow)
     assert (back.layers[0].total == flow.layers[0].total).all()
     assert back.table().equals(flow.table())
@@ -299,14 +325,14 @@ def test_saving_and_loading_keeps_the_flow(tmp_path):
 
 
 def test_what_cannot_be_traced_is_refused_with_a_reason():
-    with pytest.raises(InputError, match="made of Identity"), recurrent.trace(torch.nn.Identity()):
+    with pytest.raises(InputError, match="made of Identity"), gradients.trace(torch.nn.Identity()):
         pass
     model, (x, y) = model_of(), data_of()
-    with recurrent.trace(model) as empty:
+    with gradients.trace(model) as empty:
         pass
     with pytest.raises(InputError, match="was called inside the block"):
         empty.gradient_flow(torch.zeros(()))
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         model(x)
     with pytest.raises(InputError, match="depends on no recorded state"):
         tape.gradient_flow(recurrent.mse(model(x)[0], y))
@@ -335,7 +361,9 @@ def test_mse_refuses_to_broadcast():
 def test_steps_taken_together_or_one_by_one_agree(dtype, scale, monkeypatch):
     """Direct parts and Jacobians over the whole range of scales, some of them zero."""
     generator = torch.Generator().manual_seed(0)
-    jacobian = scale * torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))[0].to(dtype)
+    jacobian = scale * torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))[
+        0
+    ].to(dtype)
     values = torch.randn(60, 2, 3, generator=generator, dtype=torch.float64).to(dtype)
     log = 400 * torch.randn(60, 2, generator=generator, dtype=torch.float64)
     log[torch.rand(60, 2, generator=generator) < 0.6] = -torch.inf
@@ -350,39 +378,50 @@ def test_steps_taken_together_or_one_by_one_agree(dtype, scale, monkeypatch):
     alone = adjoint_sweep(direct, adjoint)
     tolerance = 1e-4 if dtype == torch.float32 else 1e-12
     torch.testing.assert_close(together.total.log, alone.total.log, rtol=1e-6, atol=tolerance)
-    torch.testing.assert_close(together.recurrent.log, alone.recurrent.log, rtol=1e-6, atol=tolerance)
+    torch.testing.assert_close(
+        together.recurrent.log, alone.recurrent.log, rtol=1e-6, atol=tolerance
+    )
     torch.testing.assert_close(together.total.unit, alone.total.unit, rtol=0, atol=tolerance)
     assert alone.recurrent.log[19].isneginf().all()
 
 
-@pytest.mark.parametrize("make", [recurrent.RNN, recurrent.LSTM, recurrent.GRU, partial(torch.nn.LSTM, proj_size=2)])
+@pytest.mark.parametrize(
+    "make", [recurrent.RNN, recurrent.LSTM, recurrent.GRU, partial(torch.nn.LSTM, proj_size=2)]
+)
 def test_the_arithmetic_of_other_devices_finds_the_same(make, monkeypatch):
     """What runs on a GPU is PyTorch's arithmetic; here it sweeps on the CPU, beside NumPy's."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = make(2, 4, 2).double()
     (x, _), flows = data_of(time=30), []
-    with recurrent.trace(network) as tape:
+    with gradients.trace(network) as tape:
         loss = network(x)[0].square().mean()
     for arithmetic in (IN_NUMPY, IN_TORCH):
-        monkeypatch.setattr(sweep, "arithmetic_for", lambda values, arithmetic=arithmetic: arithmetic)
+        monkeypatch.setattr(
+            sweep, "arithmetic_for", lambda values, arithmetic=arithmetic: arithmetic
+        )
         flows.append(tape.gradient_flow(loss))
     for one, other in zip(*(flow.layers for flow in flows), strict=True):
         for name in ("log_total", "log_direct", "log_recurrent", "log_input", "log_initial"):
-            np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-9, err_msg=name)
+            np.testing.assert_allclose(
+                getattr(one, name), getattr(other, name), rtol=1e-9, err_msg=name
+            )
 
 
 def test_an_infinite_gradient_stays_infinite_on_its_way_back():
     """The loss is infinite at the sixth timestep alone: before it all is infinite, after it all as it was."""
     model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
     x, _ = recurrent.running_average(2, 12, seed=0)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         predictions, _ = model(x)
     plain, flow = (
-        tape.gradient_flow(p) for p in (predictions.sum(), predictions.sum() + predictions[:, 5].sum() * 1e38 * 1e5)
+        tape.gradient_flow(p)
+        for p in (predictions.sum(), predictions.sum() + predictions[:, 5].sum() * 1e38 * 1e5)
     )
     assert (flow.layers[0].log_total[:, :6] == np.inf).all()
-    np.testing.assert_allclose(flow.layers[0].log_total[:, 6:], plain.layers[0].log_total[:, 6:], rtol=1e-5)
+    np.testing.assert_allclose(
+        flow.layers[0].log_total[:, 6:], plain.layers[0].log_total[:, 6:], rtol=1e-5
+    )
     assert "infinite at 6 of 12 timesteps" in str(flow)
     assert flow.figure().to_dict()["data"]
     last = tape.gradient_flow(predictions[:, -1].sum() * 1e38 * 1e5).layers[0]
@@ -392,7 +431,7 @@ def test_an_infinite_gradient_stays_infinite_on_its_way_back():
 def test_an_infinite_term_is_an_infinite_row_of_the_influence():
     model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
     x, _ = recurrent.running_average(2, 12, seed=0)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         terms = model(x)[0].mean((0, 2))
     layer = tape.influence(torch.where(torch.arange(12) == 8, terms * 1e38 * 1e5, terms)).layers[0]
     assert (layer.log_norms[8, :9] == np.inf).all()
@@ -406,7 +445,7 @@ def test_an_infinite_term_is_an_infinite_row_of_the_influence():
 def test_a_loss_that_reaches_one_timestep_only_says_so():
     model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
     x, _ = recurrent.running_average(2, 12, seed=0)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         _, h = model(x)
     assert "reaches 1 of 12 timesteps" in str(tape.gradient_flow(h[:, 0].sum()))
 
@@ -418,7 +457,7 @@ def test_padding_is_no_zero_and_a_gradient_that_comes_from_both_ends_dips():
         model = torch.nn.LSTM(2, 4, 2, bidirectional=True, batch_first=True)
     x = torch.randn(3, 40, 2, generator=torch.Generator().manual_seed(0))
     packed = pack_padded_sequence(x, torch.tensor([40, 20, 12]), batch_first=True)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = model(packed)[1][0][-2:].sum()
     below, below_reverse, forward, reverse = str(tape.gradient_flow(loss)).split("; ")
     assert "the gradient dips to 10^" in below
@@ -431,7 +470,7 @@ def test_padding_is_no_zero_and_a_gradient_that_comes_from_both_ends_dips():
 
 def test_a_sum_of_terms_that_keeps_its_size_is_not_taken_for_a_long_reach():
     model, (x, y) = model_of(hidden=4, seed=2), data_of(time=60)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         terms = recurrent.mse(model(x)[0], y, per_step=True)
     assert "tape.influence() shows how far each term reaches" in str(tape.gradient_flow(terms))
     assert "tape.influence()" not in str(tape.gradient_flow(terms[-1]))
@@ -443,7 +482,9 @@ def test_timesteps_that_get_nothing_are_counted_from_their_end():
     log[0, :3], log[1, :5] = -np.inf, -np.inf
     log[1, 7:] = np.nan  # a sample of seven timesteps
     for direction, values, first in (("forward", log, "first"), ("reverse", log[:, ::-1], "last")):
-        flow = recurrent.GradientFlow(Protocol(), (dataclasses.replace(layer, direction=direction, log_total=values),))
+        flow = gradients.GradientFlow(
+            Protocol(), (dataclasses.replace(layer, direction=direction, log_total=values),)
+        )
         assert f"dies: of 8 timesteps the {first} 4 get none" in str(flow)
 
 
@@ -451,8 +492,14 @@ def test_the_effective_horizon_counts_what_is_above_one_percent():
     """Halved at each step, 1/64 is the seventh norm and the last above 1 %; what is infinite or missing is no norm."""
     model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
     x, y = recurrent.running_average(3, 12, seed=0)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         (layer,) = tape.gradient_flow(recurrent.mse(model(x)[0], y)).layers
     halved = np.log(0.5) * np.arange(11, -1, -1)
-    log = np.stack([halved, np.full(12, -np.inf), np.where(np.arange(12) > 9, [np.nan] * 11 + [np.inf], halved)])
+    log = np.stack(
+        [
+            halved,
+            np.full(12, -np.inf),
+            np.where(np.arange(12) > 9, [np.nan] * 11 + [np.inf], halved),
+        ]
+    )
     assert dataclasses.replace(layer, log_total=log).horizon.tolist() == [7, 0, 7]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from leadline import recurrent
-from leadline.recurrent import GradientFlow, LayerFlow
+from leadline import gradients, recurrent
+from leadline.gradients import GradientFlow, LayerFlow
 from leadline.sounding import Protocol
 
 LN10 = math.log(10)
@@ -19,7 +19,17 @@ LN10 = math.log(10)
 def flow_of(log_total: np.ndarray, direction: str = "forward", **more) -> GradientFlow:
     unknown, initial = np.full_like(log_total, -np.inf), np.zeros(len(log_total))
     layer = LayerFlow(
-        "net", 0, direction, 0, log_total, unknown, unknown, unknown, initial, np.ones_like(log_total), **more
+        "net",
+        0,
+        direction,
+        0,
+        log_total,
+        unknown,
+        unknown,
+        unknown,
+        initial,
+        np.ones_like(log_total),
+        **more,
     )
     return GradientFlow(Protocol(), (layer,))
 
@@ -60,13 +70,13 @@ def test_a_slow_change_over_five_thousand_steps_is_a_change():
     with torch.no_grad():
         network.layers[0].W_h.copy_(radius * torch.eye(2))
     x = draw(1, time, 1)
-    with recurrent.trace(network) as tape:
+    with gradients.trace(network) as tape:
         loss = network(x)[0][:, -1].sum()
     flow = tape.gradient_flow(loss)
     end = (time - 1) * math.log10(radius) + 0.5 * math.log10(2)
     assert "shrinks 1.01-fold per step back" in str(flow)
     assert f"to 10^{end:.1f} at the first" in str(flow)
-    (found,) = recurrent.stability(network, x, flow).layers
+    (found,) = gradients.stability(network, x, flow).layers
     assert found.regime == "vanishes"
 
 
@@ -79,12 +89,17 @@ def test_sizes_are_measured_from_the_last_state_that_receives_gradient(unread):
     log[:, -unread:] = -np.inf
     said = str(flow_of(log))
     start = -0.5 * unread / LN10
-    assert f"from 10^{start:.1f} at the last timestep that it reaches, {unread} before the end" in said
+    assert (
+        f"from 10^{start:.1f} at the last timestep that it reaches, {unread} before the end" in said
+    )
     assert "shrinks 1.65-fold" in said
     assert "10^-inf" not in said
     assert "larger in the end" not in said
     said = str(flow_of(log[:, ::-1].copy(), "reverse"))
-    assert f"from 10^{start:.1f} at the first timestep that it reaches, {unread} behind the beginning" in said
+    assert (
+        f"from 10^{start:.1f} at the first timestep that it reaches, {unread} behind the beginning"
+        in said
+    )
 
 
 @pytest.mark.parametrize("kind", ["logits", "c_n", "masked tail", "packed"])
@@ -92,7 +107,7 @@ def test_losses_that_leave_the_last_state_out(kind):
     model, x = module_of(lambda: nn.LSTM(3, 4)), draw(12, 3, 3)
     lengths = torch.tensor([12, 9, 4])
     mask = (torch.arange(12).unsqueeze(1) < lengths).double().unsqueeze(-1)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         output, (_, c_n) = model(pack_padded_sequence(x, lengths) if kind == "packed" else x)
         loss = {
             "logits": lambda: output[:-1].square().sum(),
@@ -112,7 +127,7 @@ def test_the_way_of_the_cells_is_told_beside_that_of_the_states():
     model, x = module_of(lambda: nn.LSTM(3, 4)), draw(30, 2, 3)
     with torch.no_grad():
         model.bias_ih_l0[4:8] = 8.0  # an open forget gate
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         flow = tape.gradient_flow(model(x)[0][-1].sum())
     (layer,) = flow.layers
     assert layer.log_cell_total is not None
@@ -148,9 +163,9 @@ def test_a_slow_change_is_not_called_one_fold(scale, factor):
         torch.nn.init.orthogonal_(network.layers[0].W_h, generator=torch.Generator().manual_seed(0))
         network.layers[0].W_h.mul_(scale)
     x = torch.randn(1, 5000, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    with recurrent.trace(network) as tape:
+    with gradients.trace(network) as tape:
         output, _ = network(x)
     assert f"{factor}-fold per step back" in str(tape.gradient_flow(output[:, -1].sum()))
-    stability = recurrent.stability(network, x, seed=0)
+    stability = gradients.stability(network, x, seed=0)
     assert f"{factor}-fold per step back" in str(stability)
     assert " 1 times as large" not in str(stability)

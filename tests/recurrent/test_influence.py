@@ -3,10 +3,11 @@ import pytest
 import torch
 from torch import nn
 
-from leadline import InputError, recurrent
-from leadline.recurrent import influence_sweep, tracing
-from leadline.recurrent.arrival import arrive
-from leadline.recurrent.replay import Call, replay
+from leadline import InputError, gradients, recurrent
+from leadline.gradients.tracing import _influence_sweep as influence_sweep
+from leadline.gradients.tracing import _tape as tracing
+from leadline.gradients.tracing._arrival import arrive
+from leadline.gradients.tracing._replay import Call, replay
 
 CELLS = {
     "tanh": lambda layers: nn.RNN(3, 5, layers, batch_first=True),
@@ -26,7 +27,9 @@ class Model(nn.Module):
             torch.manual_seed(seed)
             self.network = network()
             sizes = {"proj_size": 0, **vars(self.network)}
-            width = (sizes["proj_size"] or self.network.hidden_size) * (2 if self.network.bidirectional else 1)
+            width = (sizes["proj_size"] or self.network.hidden_size) * (
+                2 if self.network.bidirectional else 1
+            )
             self.head = nn.Linear(width, 2)
         self.is_local = is_local
 
@@ -46,10 +49,13 @@ def terms_of(model, x, y):
 
 def one_by_one(model, x, y):
     """The oracle: the flow of each term alone."""
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         terms = terms_of(model, x, y)
     flows = [tape.gradient_flow(term) for term in terms]
-    return [np.stack([flow.layers[i].log_total for flow in flows], 1) for i in range(len(flows[0].layers))]
+    return [
+        np.stack([flow.layers[i].log_total for flow in flows], 1)
+        for i in range(len(flows[0].layers))
+    ]
 
 
 @pytest.mark.parametrize("is_local", [True, False])
@@ -60,10 +66,12 @@ def test_rows_are_the_flows_of_single_terms(cell, layers, is_local, monkeypatch)
     swept = []
     sweep = tracing.influence_sweep
     monkeypatch.setattr(tracing, "influence_sweep", lambda *a: swept.append(1) or sweep(*a))
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         terms = terms_of(model, x, y)
     influence = tape.influence(terms, per_sample=True, chunk=4)
-    assert bool(swept) == is_local, "the fast path is for heads that are local in time, and for those alone"
+    assert bool(swept) == is_local, (
+        "the fast path is for heads that are local in time, and for those alone"
+    )
     for layer, expected in zip(influence.layers, one_by_one(model, x, y), strict=True):
         assert layer.log_norms.shape == (9, 9)
         assert layer.log_norms_per_sample is not None
@@ -80,14 +88,16 @@ def test_rows_are_the_flows_of_single_terms(cell, layers, is_local, monkeypatch)
 def test_the_terms_add_up_to_the_flow(cell, layers):
     """Superposition: the vectors whose norms the influence holds sum to the vectors whose norms the flow holds."""
     model, (x, y) = Model(lambda: CELLS[cell](layers), True).double(), data_of()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         terms = terms_of(model, x, y)
     flow, influence = tape.gradient_flow(terms), tape.influence(terms)
     (call,) = tape.calls
     assert isinstance(call, Call)
     by_term = [torch.autograd.grad(term, call.outputs[:1], retain_graph=True) for term in terms]
     seeds = [(of_output, *(None for _ in call.outputs[1:])) for (of_output,) in by_term]
-    for arrived, total, norms in zip(arrive(replay(call), seeds), flow.layers, influence.layers, strict=True):
+    for arrived, total, norms in zip(
+        arrive(replay(call), seeds), flow.layers, influence.layers, strict=True
+    ):
         rows = arrived.hidden(arrived.total)
         vectors = rows.unit * rows.log.exp().unsqueeze(-1)  # by timestep, term and sample
         np.testing.assert_allclose(vectors.sum(1).norm(dim=-1).T, total.total, rtol=1e-9)
@@ -98,7 +108,7 @@ def test_the_terms_add_up_to_the_flow(cell, layers):
 def test_bidirectional_networks_reach_both_ways(layers):
     model = Model(lambda: nn.GRU(3, 4, layers, bidirectional=True, batch_first=True), True).double()
     x, y = data_of()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         terms = terms_of(model, x, y)
     influence = tape.influence(terms, chunk=4)
     forward, reverse = influence.layers[-2:]
@@ -106,7 +116,9 @@ def test_bidirectional_networks_reach_both_ways(layers):
     assert (np.triu(forward.norms, 1) == 0).all()
     assert (np.tril(reverse.norms, -1) == 0).all()
     for layer, expected in zip(influence.layers, one_by_one(model, x, y), strict=True):
-        np.testing.assert_allclose(layer.norms, np.sqrt((np.exp(expected) ** 2).sum(0)), rtol=1e-9, atol=1e-300)
+        np.testing.assert_allclose(
+            layer.norms, np.sqrt((np.exp(expected) ** 2).sum(0)), rtol=1e-9, atol=1e-300
+        )
 
 
 def test_long_sequences_read_as_numbers_in_single_precision():
@@ -115,11 +127,13 @@ def test_long_sequences_read_as_numbers_in_single_precision():
         for layer in model.network.layers:
             layer.W_h.copy_(0.1 * torch.eye(3))
     x, y = recurrent.running_average(2, 400, seed=0)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         terms = recurrent.mse(model(x)[0], y, per_step=True)
     top = tape.influence(terms).layers[1]
     last = top.log_norms[-1]
-    np.testing.assert_allclose(last - last[-1], np.log(0.1) * np.arange(399, -1, -1), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(
+        last - last[-1], np.log(0.1) * np.arange(399, -1, -1), rtol=1e-5, atol=1e-4
+    )
     assert top.window_for(0.99) == 2
     assert top.lost_beyond(2) == pytest.approx(0.01, rel=0.05)
     assert "99 % of all gradient stays within 2 of 400 timesteps" in str(tape.influence(terms))
@@ -132,12 +146,14 @@ def test_long_sequences_read_as_numbers_in_single_precision():
 
 def test_terms_of_a_batch_are_summed_and_influence_is_saved(tmp_path):
     model, (x, y) = Model(lambda: CELLS["gru"](1), True).double(), data_of()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         by_sample = (model(x) - y).square().sum(2)
     influence = tape.influence(by_sample)
-    assert np.array_equal(influence.layers[0].log_norms, tape.influence(by_sample.sum(0)).layers[0].log_norms)
+    assert np.array_equal(
+        influence.layers[0].log_norms, tape.influence(by_sample.sum(0)).layers[0].log_norms
+    )
     influence.save(tmp_path)
-    assert str(recurrent.Influence.load(tmp_path)) == str(influence)
+    assert str(gradients.Influence.load(tmp_path)) == str(influence)
     assert len(influence.table()) == 81
     assert influence.figure().to_dict()["data"]
 
@@ -145,7 +161,7 @@ def test_terms_of_a_batch_are_summed_and_influence_is_saved(tmp_path):
 @pytest.mark.parametrize("shape", [(), (2, 3, 4)])
 def test_terms_of_another_shape_are_refused(shape):
     model, (x, _) = Model(lambda: CELLS["gru"](1), True).double(), data_of()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         out = model(x).sum()
     with pytest.raises(InputError, match=r"loss terms have the shape \(K,\) or \(batch, K\)"):
         tape.influence(out * torch.ones(shape, dtype=torch.float64))
@@ -158,7 +174,7 @@ def test_terms_swept_in_chunks_are_those_swept_at_once(cell, monkeypatch):
     with torch.no_grad():
         for name, weights in model.named_parameters():
             weights.mul_(0.2 if "weight_hh" in name else 1)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         terms = terms_of(model, x, y)
     at_once = tape.influence(terms, per_sample=True)
     monkeypatch.setattr(influence_sweep, "CACHE", 1)

@@ -11,8 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from leadline import InputError, recurrent
-from tests.recurrent.test_tracing import HIDDEN, INPUTS, assert_same_state, draw, scripting, seeded, state_of
+from leadline import InputError, gradients
+from tests.recurrent.test_tracing import (
+    HIDDEN,
+    INPUTS,
+    assert_same_state,
+    draw,
+    scripting,
+    seeded,
+    state_of,
+)
 from tests.recurrent.unrolled import Oracle
 
 MODULES: dict[str, tuple[Callable[..., Any], Callable[..., nn.RNNBase]]] = {
@@ -29,7 +37,9 @@ class Loop(nn.Module):
     def __init__(self, cell: str, layers: int = 1, bias: bool = True):
         super().__init__()
         make = MODULES[cell][0]
-        self.cells = nn.ModuleList(make(INPUTS if i == 0 else HIDDEN, HIDDEN, bias=bias) for i in range(layers))
+        self.cells = nn.ModuleList(
+            make(INPUTS if i == 0 else HIDDEN, HIDDEN, bias=bias) for i in range(layers)
+        )
 
     def forward(self, x: Tensor, states: list[Any] | None = None):
         states = [None for _ in self.cells] if states is None else list(states)
@@ -60,20 +70,26 @@ def loss_of(output: Tensor, last: list[Tensor], kind: str) -> Tensor:
     if kind == "last":
         return output[:, -1].square().sum()
     weights = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).reshape(output.shape)
-    return (output * weights).sin().mean() + sum((part.square().sum() for part in last), output.new_zeros(()))
+    return (output * weights).sin().mean() + sum(
+        (part.square().sum() for part in last), output.new_zeros(())
+    )
 
 
 @pytest.mark.parametrize("kind", ["everything", "last"])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("cell", MODULES)
-def test_cells_in_a_loop_are_traced_like_the_module_that_computes_the_same(cell, layers, bias, kind):
+def test_cells_in_a_loop_are_traced_like_the_module_that_computes_the_same(
+    cell, layers, bias, kind
+):
     loop = seeded(lambda: Loop(cell, layers, bias)).double()
     module, x = seeded(lambda: same_module(loop, cell, bias)), draw(3, 5, INPUTS)
     oracle = Oracle(module)
-    with recurrent.trace(loop) as tape:
+    with gradients.trace(loop) as tape:
         output, states = loop(x)
-        last = [part for state in states for part in (state if isinstance(state, tuple) else (state,))]
+        last = [
+            part for state in states for part in (state if isinstance(state, tuple) else (state,))
+        ]
         loss = loss_of(output, last, kind)
     flow = tape.gradient_flow(loss)
     again, ends = oracle.model(x)
@@ -98,7 +114,9 @@ def test_cells_in_a_loop_are_traced_like_the_module_that_computes_the_same(cell,
         else:
             assert layer.cell_total is None
         for name, (found, wanted) in pairs.items():
-            np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-300, err_msg=f"{name} of {layer.title}")
+            np.testing.assert_allclose(
+                found, wanted, rtol=1e-9, atol=1e-300, err_msg=f"{name} of {layer.title}"
+            )
 
 
 @pytest.mark.parametrize("cell", MODULES)
@@ -114,13 +132,13 @@ def test_a_given_initial_state_and_a_single_sequence(cell):
             state = one(x_t, hx=state)
         return hidden(state).square().sum()
 
-    with recurrent.trace(loop) as tape:
+    with gradients.trace(loop) as tape:
         loss = run(x, h_0, c_0)
     (gradient,) = torch.autograd.grad(loss, h_0, retain_graph=True)
     (layer,) = tape.gradient_flow(loss).layers
     np.testing.assert_allclose(np.exp(layer.log_initial), gradient.norm(dim=-1), rtol=1e-9)
     for b in range(2):
-        with recurrent.trace(loop) as tape:
+        with gradients.trace(loop) as tape:
             alone = run(x[b], h_0[b], c_0[b])
         (single,) = tape.gradient_flow(alone).layers
         np.testing.assert_allclose(single.log_total[0], layer.log_total[b], rtol=1e-9)
@@ -129,10 +147,12 @@ def test_a_given_initial_state_and_a_single_sequence(cell):
 
 def test_gradient_of_the_input_of_a_cell():
     loop, x = seeded(lambda: Loop("lstm")).double(), draw(2, 5, INPUTS).requires_grad_()
-    with recurrent.trace(loop) as tape:
+    with gradients.trace(loop) as tape:
         loss = loop(x)[0].square().sum()
     (gradient,) = torch.autograd.grad(loss, x, retain_graph=True)
-    np.testing.assert_allclose(np.exp(tape.gradient_flow(loss).layers[0].log_input), gradient.norm(dim=-1), rtol=1e-9)
+    np.testing.assert_allclose(
+        np.exp(tape.gradient_flow(loss).layers[0].log_input), gradient.norm(dim=-1), rtol=1e-9
+    )
 
 
 # One cell, several loops --------------------------------------------------------------------------------------------
@@ -145,7 +165,9 @@ class Reused(nn.Module):
         super().__init__()
         self.cell = MODULES[cell][0](HIDDEN, HIDDEN)
 
-    def interleaved(self, x: Tensor, keep: Callable[[str, Any], Any] = lambda name, state: state) -> Tensor:
+    def interleaved(
+        self, x: Tensor, keep: Callable[[str, Any], Any] = lambda name, state: state
+    ) -> Tensor:
         lower = upper = None
         for x_t in x.unbind(1):
             lower = keep("lower", self.cell(x_t, lower))
@@ -167,7 +189,7 @@ class Reused(nn.Module):
 @pytest.mark.parametrize("cell", ["tanh", "lstm", "gru"])
 def test_two_loops_of_one_cell_in_step_are_told_apart_by_their_states(cell):
     model, x = seeded(lambda: Reused(cell)).double(), draw(2, 4, HIDDEN)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = model.interleaved(x)
     flow = tape.gradient_flow(loss)
     kept: dict[str, list[Tensor]] = {"lower": [], "upper": []}
@@ -188,28 +210,30 @@ def test_two_loops_of_one_cell_in_step_are_told_apart_by_their_states(cell):
 
 def test_a_decoder_that_starts_from_the_encoder_goes_on_with_its_loop_and_another_begins_its_own():
     model, x = seeded(lambda: Reused("gru")).double(), draw(2, 4, HIDDEN)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = model.translated(x, is_joined=True)
     assert [(one.call, one.total.shape) for one in tape.gradient_flow(loss).layers] == [(0, (2, 7))]
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = model.translated(x, is_joined=False)
     encoder, decoder = tape.gradient_flow(loss).layers
     assert (encoder.call, encoder.total.shape) == (0, (2, 4))
     assert (decoder.call, decoder.total.shape) == (1, (2, 3))
-    assert (encoder.recurrent[:, -1] == 0).all(), "what the decoder reads is not the encoder's own way back"
+    assert (encoder.recurrent[:, -1] == 0).all(), (
+        "what the decoder reads is not the encoder's own way back"
+    )
     assert (encoder.direct[:, -1] > 0).all()
 
 
 def test_a_second_forward_pass_and_a_detached_state_begin_loops_of_their_own():
     loop, x = seeded(lambda: Loop("lstm")).double(), draw(2, 3, INPUTS)
-    with recurrent.trace(loop) as tape:
+    with gradients.trace(loop) as tape:
         first, states = loop(x)
         second, _ = loop(x, [tuple(part.detach() for part in state) for state in states])
         loss = first.sum() + second.sum()
     flow = tape.gradient_flow(loss)
     assert [(layer.call, layer.total.shape) for layer in flow.layers] == [(0, (2, 3)), (1, (2, 3))]
     assert (flow.layers[0].recurrent[:, -1] == 0).all(), "nothing comes back over the cut"
-    with recurrent.trace(loop) as tape:
+    with gradients.trace(loop) as tape:
         ignored, _ = loop(x)
         loss = loop(x)[0].sum()
     (only,) = tape.gradient_flow(loss).layers
@@ -237,13 +261,15 @@ class Copies:
     def norms(self, loss: Tensor, kind: str, name: str) -> np.ndarray:
         states = getattr(self, kind)[name]
         found = torch.autograd.grad(loss, states, retain_graph=True, allow_unused=True)
-        filled = [torch.zeros_like(h) if g is None else g for g, h in zip(found, states, strict=True)]
+        filled = [
+            torch.zeros_like(h) if g is None else g for g, h in zip(found, states, strict=True)
+        ]
         return torch.stack(filled).flatten(2).norm(dim=-1).T.numpy()
 
 
 def marked(h: Tensor, name: str) -> tuple[Tensor, Tensor]:
     """As a user marks a state."""
-    h = recurrent.record(h, name)
+    h = gradients.record(h, name)
     return h, h
 
 
@@ -257,17 +283,27 @@ class Handmade(nn.Module):
         self.embed = nn.Sequential(nn.Linear(INPUTS, HIDDEN), nn.Tanh())
         self.norm = nn.LayerNorm(HIDDEN) if norm else nn.Identity()
 
-    def forward(self, x: Tensor, mark: Callable[[Tensor, str], tuple[Tensor, Tensor]] = marked) -> Tensor:
+    def forward(
+        self, x: Tensor, mark: Callable[[Tensor, str], tuple[Tensor, Tensor]] = marked
+    ) -> Tensor:
         lower_on: list[Tensor] = [x.new_zeros(len(x), HIDDEN)] * 2
         upper_shown = upper_on = x.new_zeros(len(x), HIDDEN)
         terms = []
         for x_t in self.embed(x).unbind(1):
             a = x_t + lower_on[-1] @ self.W[0]
-            a = a + (lower_on[-2] @ self.W[1] if self.skip else 0) + (upper_shown @ self.W[2] if self.feedback else 0)
+            a = (
+                a
+                + (lower_on[-2] @ self.W[1] if self.skip else 0)
+                + (upper_shown @ self.W[2] if self.feedback else 0)
+            )
             lower_shown, on = mark(self.norm(torch.tanh(a)), "lower")
             lower_on.append(on)
-            upper_shown, upper_on = mark(torch.tanh(lower_shown @ self.W[3] + upper_on @ self.W[4]), "upper")
-            terms.append(upper_shown.square().sum() + (0 if self.feedback else lower_shown[:, 0].sin().sum()))
+            upper_shown, upper_on = mark(
+                torch.tanh(lower_shown @ self.W[3] + upper_on @ self.W[4]), "upper"
+            )
+            terms.append(
+                upper_shown.square().sum() + (0 if self.feedback else lower_shown[:, 0].sin().sum())
+            )
         return torch.stack(terms)
 
 
@@ -276,7 +312,7 @@ class Handmade(nn.Module):
 @pytest.mark.parametrize("feedback", [False, True])
 def test_marked_states_against_explicit_copies(feedback, skip, norm):
     model, x = seeded(lambda: Handmade(feedback, skip, norm)).double(), draw(2, 6, INPUTS)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         terms = model(x)
     copies = Copies()
     again = model(x, copies).sum()
@@ -286,8 +322,12 @@ def test_marked_states_against_explicit_copies(feedback, skip, norm):
     for layer in flow.layers:
         np.testing.assert_allclose(layer.total, copies.norms(again, "h", layer.name), rtol=1e-9)
         if not feedback:  # else the way through the other loop comes back: it is not direct, and not by the own copy
-            np.testing.assert_allclose(layer.direct, copies.norms(again, "shown", layer.name), rtol=1e-9)
-            np.testing.assert_allclose(layer.recurrent, copies.norms(again, "on", layer.name), rtol=1e-9)
+            np.testing.assert_allclose(
+                layer.direct, copies.norms(again, "shown", layer.name), rtol=1e-9
+            )
+            np.testing.assert_allclose(
+                layer.recurrent, copies.norms(again, "on", layer.name), rtol=1e-9
+            )
         assert np.isnan(layer.log_input).all()
         assert np.isnan(layer.log_initial).all()
         assert layer.cell_total is None
@@ -296,7 +336,7 @@ def test_marked_states_against_explicit_copies(feedback, skip, norm):
 def test_what_comes_back_through_another_loop_is_recurrent():
     """Direct is what has passed no later state of the loop: with feedback, what goes up and does not come down."""
     model, x = seeded(lambda: Handmade(feedback=True)).double(), draw(2, 5, INPUTS)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         terms = model(x)
     lower, _ = tape.gradient_flow(terms).layers
     time = 5
@@ -317,14 +357,20 @@ def test_what_comes_back_through_another_loop_is_recurrent():
 
 @settings(max_examples=25)
 @given(st.integers(1, 3), st.integers(1, 6), st.booleans(), st.booleans(), st.integers(0, 100))
-def test_the_parts_obey_the_triangle_inequality_and_the_last_total_is_direct(batch, time, feedback, skip, seed):
+def test_the_parts_obey_the_triangle_inequality_and_the_last_total_is_direct(
+    batch, time, feedback, skip, seed
+):
     model = seeded(lambda: Handmade(feedback, skip), seed).double()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         terms = model(draw(batch, time, INPUTS, seed=seed))
     for layer in tape.gradient_flow(terms).layers:
         assert layer.total.shape == (batch, time)
-        np.testing.assert_array_less(layer.total, (layer.direct + layer.recurrent) * (1 + 1e-9) + 1e-300)
-        np.testing.assert_array_less(abs(layer.direct - layer.recurrent), layer.total * (1 + 1e-9) + 1e-12)
+        np.testing.assert_array_less(
+            layer.total, (layer.direct + layer.recurrent) * (1 + 1e-9) + 1e-300
+        )
+        np.testing.assert_array_less(
+            abs(layer.direct - layer.recurrent), layer.total * (1 + 1e-9) + 1e-12
+        )
         np.testing.assert_array_equal(layer.total[:, -1], layer.direct[:, -1])
         assert (layer.log_recurrent[:, -1] == -np.inf).all()
 
@@ -337,15 +383,17 @@ def test_a_linear_loop_in_closed_form():
         def forward(self, x):
             h = x.new_zeros(x.shape[1:])
             for x_t in x:
-                h = recurrent.record(rho * h + x_t)
+                h = gradients.record(rho * h + x_t)
             return h
 
     model = Leaky()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = model(torch.ones(time, 3, 2, dtype=torch.float64, requires_grad=True))[:, 0].sum()
     (layer,) = tape.gradient_flow(loss).layers
     assert layer.name == "state"
-    np.testing.assert_allclose(layer.total, np.tile(rho ** np.arange(time - 1, -1.0, -1), (3, 1)), rtol=1e-12)
+    np.testing.assert_allclose(
+        layer.total, np.tile(rho ** np.arange(time - 1, -1.0, -1), (3, 1)), rtol=1e-12
+    )
     assert (layer.log_direct[:, :-1] == -np.inf).all()
     np.testing.assert_allclose(layer.slope(), np.log(rho), rtol=1e-9)
 
@@ -366,7 +414,7 @@ def test_a_mask_between_steps_keeps_one_loop():
             return h
 
     model, x, lengths = seeded(Masked).double(), draw(3, 5, INPUTS), torch.tensor([5, 2, 4])
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = model(x, lengths).square().sum()
     (layer,) = tape.gradient_flow(loss).layers
     kept: list[Tensor] = []
@@ -389,7 +437,7 @@ def test_states_with_more_axes_than_one():
             return h.square().sum()
 
     model, x = seeded(Volume).double(), draw(4, 3, 2, 5)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = model(x)
     copies = Copies()
     again = model(x, copies)
@@ -403,7 +451,7 @@ def test_states_with_more_axes_than_one():
 @pytest.mark.parametrize("chunk", [1, 4, 32])
 def test_rows_of_the_influence_are_the_flows_of_single_terms(chunk):
     model, x = seeded(lambda: Handmade(feedback=True)).double(), draw(2, 6, INPUTS)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         terms = model(x)
     influence = tape.influence(terms, per_sample=True, chunk=chunk)
     flows = [tape.gradient_flow(term) for term in terms]
@@ -415,8 +463,12 @@ def test_rows_of_the_influence_are_the_flows_of_single_terms(chunk):
         expected = np.stack(by_term, 1)
         np.testing.assert_allclose(layer.norms, np.sqrt((expected**2).sum(0)), rtol=1e-9)
         assert layer.log_norms_per_sample is not None
-        np.testing.assert_allclose(np.exp(layer.log_norms_per_sample), expected, rtol=1e-6, atol=1e-300)
-        assert (np.triu(layer.norms, 1) == 0).all(), f"no term reaches what comes after it, layer {i}"
+        np.testing.assert_allclose(
+            np.exp(layer.log_norms_per_sample), expected, rtol=1e-6, atol=1e-300
+        )
+        assert (np.triu(layer.norms, 1) == 0).all(), (
+            f"no term reaches what comes after it, layer {i}"
+        )
 
 
 def test_a_loop_beside_a_module_has_its_influence_too():
@@ -431,7 +483,7 @@ def test_a_loop_beside_a_module_has_its_influence_too():
             return self.upper(self.lower(x)[0])[0]
 
     model, x = seeded(Both).double(), draw(2, 5, INPUTS)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         output = model(x)
         terms = output.square().mean((0, 2))
     flow, influence = tape.gradient_flow(terms), tape.influence(terms)
@@ -448,7 +500,9 @@ def test_a_loop_beside_a_module_has_its_influence_too():
 # Nothing changes ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [lambda: Loop("lstm", 2), lambda: Loop("gru"), lambda: Handmade(norm=True)])
+@pytest.mark.parametrize(
+    "make", [lambda: Loop("lstm", 2), lambda: Loop("gru"), lambda: Handmade(norm=True)]
+)
 def test_nothing_of_the_model_or_of_torch_changes(make):
     model, x = seeded(make), draw(2, 5, INPUTS).float().requires_grad_()
     for parameter in list(model.parameters())[::2]:
@@ -460,7 +514,7 @@ def test_nothing_of_the_model_or_of_torch_changes(make):
         return (returned if isinstance(returned, Tensor) else returned[0]).square().mean()
 
     plain, generator = forward(), torch.get_rng_state()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = forward()
     assert torch.equal(loss, plain)
     flow = tape.gradient_flow(loss)
@@ -471,7 +525,9 @@ def test_nothing_of_the_model_or_of_torch_changes(make):
     again = tape.gradient_flow(loss)
     for one, other in zip(flow.layers, again.layers, strict=True):
         np.testing.assert_array_equal(one.log_direct, other.log_direct)
-    traced = torch.autograd.grad(loss, list(model.parameters()), retain_graph=True, allow_unused=True)
+    traced = torch.autograd.grad(
+        loss, list(model.parameters()), retain_graph=True, allow_unused=True
+    )
     expected = torch.autograd.grad(plain, list(model.parameters()), allow_unused=True)
     for one, other in zip(traced, expected, strict=True):
         assert one is other is None or torch.equal(one, other)
@@ -479,16 +535,16 @@ def test_nothing_of_the_model_or_of_torch_changes(make):
 
 def test_record_is_the_identity_outside_a_trace():
     h = draw(2, 3)
-    assert recurrent.record(h) is h
+    assert gradients.record(h) is h
     model = seeded(lambda: nn.GRU(INPUTS, HIDDEN))
-    with pytest.raises(KeyError), recurrent.trace(model):
+    with pytest.raises(KeyError), gradients.trace(model):
         raise KeyError
-    assert recurrent.record(h) is h
+    assert gradients.record(h) is h
 
 
 def test_each_of_two_traces_sees_the_states():
     model, x = seeded(Handmade).double(), draw(2, 4, INPUTS)
-    with recurrent.trace(model) as outer, recurrent.trace(model) as inner:
+    with gradients.trace(model) as outer, gradients.trace(model) as inner:
         loss = model(x).sum()
     found = [tape.gradient_flow(loss).layers for tape in (outer, inner)]
     for one, other in zip(*found, strict=True):
@@ -498,10 +554,10 @@ def test_each_of_two_traces_sees_the_states():
 @pytest.mark.parametrize("cell", MODULES)
 def test_half_precision_under_autocast(cell):
     loop, x = seeded(lambda: Loop(cell)), draw(2, 6, INPUTS).float()
-    with recurrent.trace(loop) as tape, torch.autocast("cpu", dtype=torch.bfloat16):
+    with gradients.trace(loop) as tape, torch.autocast("cpu", dtype=torch.bfloat16):
         loss = loop(x)[0].float().square().mean()
         flow = tape.gradient_flow(loss)
-    with recurrent.trace(loop) as tape:
+    with gradients.trace(loop) as tape:
         right = tape.gradient_flow(loop(x)[0].square().mean())
     np.testing.assert_allclose(flow.layers[0].total, right.layers[0].total, rtol=0.1, atol=2e-3)
 
@@ -510,9 +566,9 @@ def test_a_compiled_loop_runs_uncompiled_inside_the_block():
     loop, x = seeded(lambda: Loop("gru")).double(), draw(2, 4, INPUTS)
     compiled = torch.compile(loop, backend="eager")
     compiled(x)
-    with recurrent.trace(loop) as tape:
+    with gradients.trace(loop) as tape:
         loss = compiled(x)[0].sum()
-    with recurrent.trace(loop) as other:
+    with gradients.trace(loop) as other:
         same = loop(x)[0].sum()
     one, right = tape.gradient_flow(loss).layers[0], other.gradient_flow(same).layers[0]
     np.testing.assert_array_equal(one.log_total, right.log_total)
@@ -524,34 +580,39 @@ def test_a_compiled_loop_runs_uncompiled_inside_the_block():
 def run_marked(step: Callable[[int, Tensor], Tensor], name: str = "state", time: int = 3) -> Tensor:
     h = torch.zeros(2, 3, requires_grad=True)
     for t in range(time):
-        h = recurrent.record(step(t, h), name)
+        h = gradients.record(step(t, h), name)
     return h.sum()
 
 
-@pytest.mark.parametrize("step", [lambda t, h: h[: 2 - t] + 1, lambda t, h: torch.cat([h, h[:, :1]], 1)])
+@pytest.mark.parametrize(
+    "step", [lambda t, h: h[: 2 - t] + 1, lambda t, h: torch.cat([h, h[:, :1]], 1)]
+)
 def test_a_shape_that_changes_within_a_loop_is_refused(step):
     with pytest.raises(InputError, match="the states of one loop have one shape") as caught:  # noqa: SIM117
-        with recurrent.trace(nn.Identity()):
+        with gradients.trace(nn.Identity()):
             run_marked(step)
     assert "state, timestep 2: " in str(caught.value)
 
 
 def test_a_batch_that_shrinks_in_a_loop_of_cells_is_refused():
     cell = seeded(lambda: nn.GRUCell(INPUTS, HIDDEN))
-    with recurrent.trace(cell), pytest.raises(InputError, match=r"timestep 2: \(1, 4\) after \(2, 4\)"):
+    with (
+        gradients.trace(cell),
+        pytest.raises(InputError, match=r"timestep 2: \(1, 4\) after \(2, 4\)"),
+    ):
         cell(torch.zeros(1, INPUTS), cell(torch.zeros(2, INPUTS))[:1])
 
 
 @pytest.mark.parametrize("feedback", [False, True])
 def test_a_loop_that_goes_on_with_the_state_before_its_mark_is_counted(feedback):
     def forgetful(h: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        recurrent.record(h, name)
+        gradients.record(h, name)
         return h, h
 
     model, x = seeded(lambda: Handmade(feedback)).double(), draw(2, 5, INPUTS)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         found = tape.gradient_flow(model(x, forgetful).sum())
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         right = tape.gradient_flow(model(x).sum())
     assert [layer.title for layer in found.layers] == [layer.title for layer in right.layers]
     for one, other in zip(found.layers, right.layers, strict=True):
@@ -562,18 +623,23 @@ def test_a_loop_that_goes_on_with_the_state_before_its_mark_is_counted(feedback)
 
 def test_states_none_of_which_follows_another_are_refused():
     model, x = seeded(Handmade).double(), draw(2, 3, INPUTS)
-    with recurrent.trace(model) as tape:
-        loss = model(x, lambda h, name: (recurrent.record(h, name), h.detach())).sum()
-    with pytest.raises(InputError, match=r"3 states 'lower', none of them computed from another") as caught:
+    with gradients.trace(model) as tape:
+        loss = model(x, lambda h, name: (gradients.record(h, name), h.detach())).sum()
+    with pytest.raises(
+        InputError, match=r"3 states 'lower', none of them computed from another"
+    ) as caught:
         tape.gradient_flow(loss)
-    assert "h = recurrent.record(h)" in str(caught.value)
+    assert "h = gradients.record(h)" in str(caught.value)
 
 
 def test_two_loops_under_one_name_are_refused():
     model, x = seeded(Handmade).double(), draw(2, 3, INPUTS)
-    with pytest.raises(InputError, match="and from no other of its name") as caught, recurrent.trace(model):
+    with (
+        pytest.raises(InputError, match="and from no other of its name") as caught,
+        gradients.trace(model),
+    ):
         model(x, lambda h, name: marked(h, "state"))
-    assert "recurrent.record(h, 'lower')" in str(caught.value)
+    assert "gradients.record(h, 'lower')" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -587,13 +653,13 @@ def test_two_loops_under_one_name_are_refused():
 )
 def test_what_is_no_state_is_refused_with_or_without_a_trace(h, text):
     with pytest.raises(InputError, match=text):
-        recurrent.record(h)
+        gradients.record(h)
 
 
 @pytest.mark.parametrize("change", [lambda h: h.mul_(2), lambda h: h.detach_()])
 def test_a_state_that_is_changed_in_place_is_refused(change):
     cell, x = seeded(lambda: nn.GRUCell(INPUTS, HIDDEN)).double(), draw(2, INPUTS)
-    with recurrent.trace(cell) as tape:
+    with gradients.trace(cell) as tape:
         first = cell(x)
         second = cell(x, first)
         loss = second.sum()
@@ -604,7 +670,7 @@ def test_a_state_that_is_changed_in_place_is_refused(change):
 
 def test_a_loop_without_a_graph_is_refused():
     loop, x = seeded(lambda: Loop("gru")), torch.zeros(2, 3, INPUTS)
-    with recurrent.trace(loop) as tape, torch.no_grad():
+    with gradients.trace(loop) as tape, torch.no_grad():
         output, _ = loop(x)
     loss = (output * torch.ones((), requires_grad=True)).sum()
     with pytest.raises(InputError, match=r"a forward pass under torch.no_grad\(\)"):
@@ -613,7 +679,7 @@ def test_a_loop_without_a_graph_is_refused():
 
 def test_a_loss_that_saw_no_state_is_refused():
     loop, x = seeded(lambda: Loop("gru")), torch.zeros(2, 3, INPUTS)
-    with recurrent.trace(loop) as tape:
+    with gradients.trace(loop) as tape:
         loop(x)
     with pytest.raises(InputError, match="depends on no recorded state"):
         tape.gradient_flow(loop(x)[0].sum())
@@ -621,7 +687,7 @@ def test_a_loss_that_saw_no_state_is_refused():
 
 def test_a_graph_that_is_gone_is_refused():
     loop, x = seeded(lambda: Loop("gru")), torch.zeros(2, 3, INPUTS)
-    with recurrent.trace(loop) as tape:
+    with gradients.trace(loop) as tape:
         loss = loop(x)[0].square().sum()
     loss.backward()
     with pytest.raises(InputError, match=r"retain_graph=True"):
@@ -630,11 +696,13 @@ def test_a_graph_that_is_gone_is_refused():
 
 def test_weights_that_changed_before_asking_are_refused():
     loop, x = seeded(lambda: Loop("tanh")).double(), draw(2, 3, INPUTS)
-    with recurrent.trace(loop) as tape:
+    with gradients.trace(loop) as tape:
         loss = loop(x)[0].square().sum()
     with torch.no_grad():
         loop.cells[0].bias_ih += 1
-    with pytest.raises(InputError, match=r"cells\.0: bias_ih was changed in place after timestep 1"):
+    with pytest.raises(
+        InputError, match=r"cells\.0: bias_ih was changed in place after timestep 1"
+    ):
         tape.gradient_flow(loss)
 
 
@@ -642,7 +710,7 @@ def test_weights_that_changed_before_asking_are_refused():
 def test_states_that_are_not_numbers_are_named(make):
     model, x = seeded(make).double(), draw(2, 5, INPUTS)
     x[1, 2] = torch.nan
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         returned = model(x)
     loss = (returned if isinstance(returned, Tensor) else returned[0]).sum()
     with pytest.raises(InputError, match=r"(cells.0|lower): NaN from timestep 3 on"):
@@ -651,17 +719,17 @@ def test_states_that_are_not_numbers_are_named(make):
 
 def test_a_model_that_marks_nothing_is_refused():
     model = seeded(lambda: nn.Sequential(nn.Linear(2, 3), nn.ReLU()))
-    with pytest.raises(InputError) as caught, recurrent.trace(model):
+    with pytest.raises(InputError) as caught, gradients.trace(model):
         model(torch.zeros(1, 2))
     text = str(caught.value)
     assert "their cells" in text
     assert "Linear, ReLU, Sequential, and no state was marked" in text
-    assert "recurrent.record(h)" in text
+    assert "gradients.record(h)" in text
 
 
 def test_a_scripted_cell_is_refused():
     with scripting():
         scripted: Any = torch.jit.script(seeded(lambda: nn.LSTMCell(INPUTS, HIDDEN)))
     model = nn.ModuleDict({"open": seeded(lambda: nn.GRUCell(INPUTS, HIDDEN)), "closed": scripted})
-    with pytest.raises(InputError, match="closed, a scripted LSTMCell"), recurrent.trace(model):
+    with pytest.raises(InputError, match="closed, a scripted LSTMCell"), gradients.trace(model):
         pass

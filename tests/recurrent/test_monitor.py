@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from leadline import InputError, SaveError, recurrent
-from leadline.recurrent.journal import append_metrics
+from leadline import InputError, SaveError, gradients, recurrent
+from leadline.gradients._journal import append_metrics
 from tests.recurrent.test_loops import Handmade, Loop
 from tests.recurrent.test_tracing import HIDDEN, INPUTS, assert_same_state, draw, seeded, state_of
 
@@ -31,9 +31,13 @@ class Model(nn.Module):
         return self.head(output if isinstance(output, Tensor) else output.data)
 
 
-def looks_of(model: nn.Module, **options: Any) -> tuple[recurrent.GradientMonitor, list[tuple[int, dict[str, float]]]]:
+def looks_of(
+    model: nn.Module, **options: Any
+) -> tuple[gradients.GradientMonitor, list[tuple[int, dict[str, float]]]]:
     looks: list[tuple[int, dict[str, float]]] = []
-    return recurrent.GradientMonitor(model, write=lambda *look: looks.append(look), **options), looks
+    return gradients.GradientMonitor(
+        model, write=lambda *look: looks.append(look), **options
+    ), looks
 
 
 def loss_of(model: nn.Module, x: Any) -> Tensor:
@@ -61,7 +65,7 @@ def test_a_look_tells_what_a_trace_of_the_step_tells(kind, samples):
         with monitor.step():
             loss_of(model, x).backward()
         torch.manual_seed(0)
-        with recurrent.trace(model) as tape:
+        with gradients.trace(model) as tape:
             loss = loss_of(model, x)
     ((step, scalars),) = looks
     assert step == 0
@@ -77,7 +81,9 @@ def test_a_look_tells_what_a_trace_of_the_step_tells(kind, samples):
         horizon = np.median([sum(row > 0.01 * row.max()) for row in total])
         assert scalars[f"{layer.title}/horizon"] == horizon
         assert scalars[f"{layer.title}/non_finite"] == 0
-    norm = math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters() if p.grad is not None))
+    norm = math.sqrt(
+        sum(float(p.grad.square().sum()) for p in model.parameters() if p.grad is not None)
+    )
     assert scalars["gradient_norm"] == pytest.approx(norm, rel=1e-6)
 
 
@@ -87,12 +93,14 @@ def test_padding_is_neither_read_nor_counted():
     monitor, looks = looks_of(model, samples=10)
     with monitor.step():
         loss_of(model, x).backward()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = loss_of(model, x)
     for layer in tape.gradient_flow(loss).layers:
         rows = [row[:length] for row, length in zip(layer.total, lengths, strict=True)]
         assert looks[0][1][f"{layer.title}/non_finite"] == 0
-        assert looks[0][1][f"{layer.title}/horizon"] == np.median([sum(row > 0.01 * row.max()) for row in rows])
+        assert looks[0][1][f"{layer.title}/horizon"] == np.median(
+            [sum(row > 0.01 * row.max()) for row in rows]
+        )
     monitor, looks = looks_of(model, samples=2)
     with monitor.step():
         loss_of(model, x).backward()
@@ -177,7 +185,7 @@ def test_two_backward_passes_and_two_micro_batches_are_added():
         loss = loss_of(model, x)
         loss.backward(retain_graph=True)
         loss.backward()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         whole = 2 * loss_of(model, x)
     expected = tape.gradient_flow(whole).layers[0]
     assert looks[0][1]["network[0]/slope"] == pytest.approx(np.median(expected.slope()), rel=1e-6)
@@ -188,7 +196,9 @@ def test_two_backward_passes_and_two_micro_batches_are_added():
         for half in x.split(2):
             loss_of(model, half).backward()
     assert looks[0][1]["network[0]/slope"] == pytest.approx(np.median(expected.slope()), rel=1e-6)
-    assert looks[0][1]["gradient_norm"] == pytest.approx(norm, rel=1e-6), "two halves, each a mean over half the batch"
+    assert looks[0][1]["gradient_norm"] == pytest.approx(norm, rel=1e-6), (
+        "two halves, each a mean over half the batch"
+    )
 
 
 def test_clipping_inside_the_block_is_not_seen_and_the_share_of_clipped_looks_is_told():
@@ -202,8 +212,12 @@ def test_clipping_inside_the_block_is_not_seen_and_the_share_of_clipped_looks_is
         with monitor.step():
             (size * loss_of(model, x)).backward()
             nn.utils.clip_grad_norm_(model.parameters(), limit)
-    assert [scalars["gradient_norm"] for _, scalars in looks] == pytest.approx([s * norm for s in sizes], rel=1e-9)
-    assert [scalars["clip_fraction"] for _, scalars in looks] == pytest.approx([0, 1 / 2, 2 / 3, 2 / 4])
+    assert [scalars["gradient_norm"] for _, scalars in looks] == pytest.approx(
+        [s * norm for s in sizes], rel=1e-9
+    )
+    assert [scalars["clip_fraction"] for _, scalars in looks] == pytest.approx(
+        [0, 1 / 2, 2 / 3, 2 / 4]
+    )
 
 
 def run(model: nn.Module, batches: list[Tensor]) -> list[tuple[int, dict[str, float]]]:
@@ -243,11 +257,15 @@ def test_what_is_not_finite_is_counted_and_stops_nothing(kind):
     model, x = seeded(MODELS[kind]).double(), draw(9, 6, INPUTS)
     x[7, 2] = torch.nan
     (_, scalars), (_, later) = run(model, [x, draw(9, 6, INPUTS)])
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         model(x)
     first = next(iter(scalars)).split("/")[0]
-    assert scalars[f"{first}/non_finite"] >= 2 * 4, "hidden states and gradients of one sequence, from timestep 3 on"
-    assert scalars[f"{first}/non_finite"] <= (4 + 9 * 6 if kind == "marked" else 2 * 6), "its terms are summed over all"
+    assert scalars[f"{first}/non_finite"] >= 2 * 4, (
+        "hidden states and gradients of one sequence, from timestep 3 on"
+    )
+    assert scalars[f"{first}/non_finite"] <= (4 + 9 * 6 if kind == "marked" else 2 * 6), (
+        "its terms are summed over all"
+    )
     assert math.isnan(scalars["gradient_norm"])
     assert later[f"{first}/non_finite"] == 0
     assert tape.calls
@@ -261,7 +279,9 @@ def test_an_explosion_beyond_single_precision_is_counted():
     with monitor.step():
         model(torch.ones(2, 50, 1))[0].sum().backward()
     scalars = looks[0][1]
-    assert scalars["RNN[0]/non_finite"] == 2 * 11, "10^39 and more are infinite in float32; their gradients are numbers"
+    assert scalars["RNN[0]/non_finite"] == 2 * 11, (
+        "10^39 and more are infinite in float32; their gradients are numbers"
+    )
     assert scalars["RNN[0]/slope"] == pytest.approx(math.log(10), rel=0.01)
 
 
@@ -271,38 +291,42 @@ def test_an_explosion_beyond_single_precision_is_counted():
 def test_metrics_are_written_by_line_and_read_back(tmp_path):
     path = tmp_path / "runs" / "metrics.jsonl"
     model, x = seeded(Model), draw(3, 5, INPUTS).float()
-    monitor = recurrent.GradientMonitor(model, every=2, max_norm=1.0, write=path)
+    monitor = gradients.GradientMonitor(model, every=2, max_norm=1.0, write=path)
     for _ in range(5):
         with monitor.step():
             loss_of(model, x).backward()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 2, 4]
-    table = recurrent.read_metrics(path)
+    table = gradients.read_metrics(path)
     assert table.index.tolist() == [0, 2, 4]
     assert table.index.name == "step"
     assert table["network[1]/slope"].tolist() == [line["network[1]/slope"] for line in lines]
     # An interruption in the middle of a line, then a resumed run that tells step 4 again.
     path.write_text(path.read_text()[:-20])
-    assert recurrent.read_metrics(path).index.tolist() == [0, 2]
-    resumed = recurrent.GradientMonitor(model, every=2, max_norm=1.0, write=path)
+    assert gradients.read_metrics(path).index.tolist() == [0, 2]
+    resumed = gradients.GradientMonitor(model, every=2, max_norm=1.0, write=path)
     for number in (2, 4, 6):
         with resumed.step(number):
             loss_of(model, x).backward()
-    table = recurrent.read_metrics(path)
+    table = gradients.read_metrics(path)
     assert table.index.tolist() == [0, 2, 4, 6]
     assert len(path.read_text().splitlines()) == 5
-    assert table["gradient_norm"].is_monotonic_increasing, "gradients were never set to zero; the later line holds"
+    assert table["gradient_norm"].is_monotonic_increasing, (
+        "gradients were never set to zero; the later line holds"
+    )
 
 
 def test_what_is_not_finite_is_null_in_the_file(tmp_path):
     path = tmp_path / "metrics.jsonl"
     append_metrics(path, 3, {"a": math.inf, "b": math.nan, "c": 1.5})
     assert path.read_text() == '{"step": 3, "a": null, "b": null, "c": 1.5}\n'
-    table = recurrent.read_metrics(path)
+    table = gradients.read_metrics(path)
     assert table.isna().to_numpy().tolist() == [[True, True, False]]
 
 
-@pytest.mark.parametrize("content", ["notes", "notes\n", '{"step": 0, "x": 0.0}\nnotes', "[]\n", "x" * 10_000])
+@pytest.mark.parametrize(
+    "content", ["notes", "notes\n", '{"step": 0, "x": 0.0}\nnotes', "[]\n", "x" * 10_000]
+)
 def test_a_file_of_others_stays_as_it_is(tmp_path, content):
     path = tmp_path / "metrics.jsonl"
     path.write_text(content)
@@ -324,10 +348,10 @@ def test_half_a_line_is_cut_off(tmp_path, half):
 def test_a_file_of_another_kind_is_refused(tmp_path):
     path = tmp_path / "metrics.jsonl"
     with pytest.raises(SaveError, match="could not read"):
-        recurrent.read_metrics(path)
+        gradients.read_metrics(path)
     path.write_text('{"step": 0}\nhello\n')
     with pytest.raises(SaveError, match="line 2 of"):
-        recurrent.read_metrics(path)
+        gradients.read_metrics(path)
 
 
 def test_scalars_suit_a_tracker_with_one_scalar_at_a_time():
@@ -345,7 +369,7 @@ def test_scalars_suit_a_tracker_with_one_scalar_at_a_time():
         for tag, value in scalars.items():
             writer.add_scalar(tag, value, step)
 
-    with recurrent.GradientMonitor(model, write=write).step():
+    with gradients.GradientMonitor(model, write=write).step():
         loss_of(model, x).backward()
     assert ("network[0]/slope", 0) in told
     assert len(told) == 9
@@ -365,18 +389,24 @@ def test_scalars_suit_a_tracker_with_one_scalar_at_a_time():
 )
 def test_settings_out_of_range_are_refused(options, text):
     with pytest.raises(InputError, match=text):
-        recurrent.GradientMonitor(nn.Identity(), **options)
+        gradients.GradientMonitor(nn.Identity(), **options)
 
 
 def test_a_block_without_a_backward_pass_is_refused():
     model, x = seeded(Model), draw(2, 3, INPUTS).float()
     monitor, looks = looks_of(model)
     loss = loss_of(model, x)
-    with pytest.raises(InputError, match="no gradient that arrived at network") as caught, monitor.step():
+    with (
+        pytest.raises(InputError, match="no gradient that arrived at network") as caught,
+        monitor.step(),
+    ):
         loss_of(model, x)
     assert "loss.backward() after the block" in str(caught.value)
     monitor, _ = looks_of(model)
-    with pytest.raises(InputError, match="no gradient that arrived at a layer: none was called"), monitor.step():
+    with (
+        pytest.raises(InputError, match="no gradient that arrived at a layer: none was called"),
+        monitor.step(),
+    ):
         loss.backward()
     assert not looks
 
@@ -406,7 +436,10 @@ def test_an_error_of_the_training_passes_through():
     model, x = seeded(Model), draw(2, 3, INPUTS + 1).float()
     monitor, looks = looks_of(model)
     quiet = state_of(model)
-    with pytest.raises(InputError, match=f"got:   {INPUTS + 1} of them, input_size = {INPUTS}"), monitor.step():
+    with (
+        pytest.raises(InputError, match=f"got:   {INPUTS + 1} of them, input_size = {INPUTS}"),
+        monitor.step(),
+    ):
         loss_of(model, x)
     assert_same_state(state_of(model), quiet)
     assert not looks
@@ -427,13 +460,13 @@ def test_after_the_first_look_a_failure_warns_and_training_goes_on(tmp_path):
     assert [step for step, _ in looks] == [0, 2]
 
     path = tmp_path / "metrics.jsonl"
-    monitor = recurrent.GradientMonitor(model, every=1, write=path)
+    monitor = gradients.GradientMonitor(model, every=1, write=path)
     with monitor.step():
         loss_of(model, x).backward()
     path.unlink()
     path.mkdir()
     with pytest.warns(RuntimeWarning, match="could not write"), monitor.step():
         loss_of(model, x).backward()
-    first = recurrent.GradientMonitor(model, write=path)
+    first = gradients.GradientMonitor(model, write=path)
     with pytest.raises(SaveError, match="could not write"), first.step():
         loss_of(model, x).backward()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch._higher_order_ops.scan import scan
 
-from leadline import InputError, recurrent
+from leadline import InputError, gradients, recurrent
 
 
 def module_of(make: Callable[[], Any]) -> Any:
@@ -37,7 +37,7 @@ def told(model: nn.Module, loss_of: Callable[[Any], Any] = lambda model: model(X
     """What the refusal says."""
 
     def ask() -> None:
-        with recurrent.trace(model) as tape:
+        with gradients.trace(model) as tape:
             loss = loss_of(model)
         tape.gradient_flow(loss)
 
@@ -97,7 +97,7 @@ def test_frozen_layers_and_switched_off_gradients():
     assert "under torch.no_grad()" in told(module_of(Model), without(torch.no_grad))
     assert "under torch.inference_mode()" in told(module_of(Model), without(torch.inference_mode))
     unfrozen = X.clone().requires_grad_()
-    with recurrent.trace(frozen) as tape:
+    with gradients.trace(frozen) as tape:
         loss = frozen(unfrozen).sum()
     assert tape.gradient_flow(loss).layers
 
@@ -119,7 +119,7 @@ def test_frozen_layers_and_switched_off_gradients():
 @pytest.mark.parametrize("ask", ["gradient_flow", "weight_terms", "influence"])
 def test_what_is_no_loss(make, texts, ask):
     model = module_of(Model)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = model(X).sum()
     with pytest.raises(InputError) as caught:
         getattr(tape, ask)(make(loss))
@@ -142,14 +142,14 @@ def test_what_is_no_loss(make, texts, ask):
 def test_what_is_no_model(model, text):
     with (
         pytest.raises(InputError, match=r"needs a torch module|must be a torch module") as caught,
-        recurrent.trace(model),
+        gradients.trace(model),
     ):
         pass
     assert text in str(caught.value)
     with pytest.raises(InputError, match="torch module"):
-        recurrent.GradientMonitor(model)
+        gradients.GradientMonitor(model)
     with pytest.raises(InputError, match="torch module"):
-        recurrent.remedies(model, lambda model: model(X).sum())
+        gradients.remedies(model, lambda model: model(X).sum())
 
 
 def test_complex_layers_and_tensors_without_numbers():
@@ -158,7 +158,9 @@ def test_complex_layers_and_tensors_without_numbers():
         lambda model: model(X.to(torch.complex64))[0].abs().sum(),
     )
     assert "RNN must compute with real numbers" in said
-    assert "holds no numbers" in told(nn.LSTM(3, 4, device="meta"), lambda model: model(X.to("meta"))[0].sum())
+    assert "holds no numbers" in told(
+        nn.LSTM(3, 4, device="meta"), lambda model: model(X.to("meta"))[0].sum()
+    )
 
 
 class Scan(nn.Module):
@@ -167,7 +169,7 @@ class Scan(nn.Module):
         self.W = nn.Parameter(torch.eye(3) / 2)
 
     def step(self, h: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
-        h = recurrent.record(torch.tanh(h @ self.W + x_t))
+        h = gradients.record(torch.tanh(h @ self.W + x_t))
         return h, h.clone()
 
     def forward(self, x):
@@ -186,10 +188,10 @@ def test_a_loop_inside_torch_scan():
 @pytest.mark.filterwarnings("ignore")
 def test_a_loop_inside_a_transformation_of_functions():
     model = Marks()
-    with recurrent.trace(model):
+    with gradients.trace(model):
         model(X)  # a loop of its own, so that the block ends well
         with pytest.raises(InputError, match=r"torch\.func"):
-            torch.vmap(lambda row: recurrent.record(row * 2))(torch.ones(3, 2, requires_grad=True))
+            torch.vmap(lambda row: gradients.record(row * 2))(torch.ones(3, 2, requires_grad=True))
 
 
 class Marks(nn.Module):
@@ -200,7 +202,7 @@ class Marks(nn.Module):
     def forward(self, x):
         h = torch.zeros(2, 3)
         for x_t in x:
-            h = recurrent.record(torch.tanh(h @ self.W + x_t))
+            h = gradients.record(torch.tanh(h @ self.W + x_t))
         return h
 
 
@@ -209,9 +211,9 @@ def test_a_marked_loop_is_compiled_whole_outside_the_block_and_runs_uncompiled_i
     model = Marks()
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(X), model(X))
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = compiled(X).sum()
-    with recurrent.trace(model) as other:
+    with gradients.trace(model) as other:
         right = model(X).sum()
     np.testing.assert_array_equal(
         tape.gradient_flow(loss).layers[0].log_total, other.gradient_flow(right).layers[0].log_total
@@ -249,23 +251,25 @@ def test_torchscript_from_a_file():
 )
 def test_what_stability_cannot_use(given, text):
     with pytest.raises(InputError) as caught:
-        recurrent.stability(module_of(lambda: nn.LSTM(3, 4)), **cast("Any", given))
+        gradients.stability(module_of(lambda: nn.LSTM(3, 4)), **cast("Any", given))
     assert text in str(caught.value)
 
 
 def test_stability_of_other_layers():
     lstm = module_of(lambda: nn.GRU(3, 4))
     with pytest.raises(InputError, match="one tensor hx = h_0"):
-        recurrent.stability(lstm, X, hx=(X, X))
+        gradients.stability(lstm, X, hx=(X, X))
     complex_layer = module_of(lambda: nn.RNN(3, 4, dtype=torch.complex64))
     with pytest.raises(InputError, match="real weights"):
-        recurrent.stability(complex_layer, X)
+        gradients.stability(complex_layer, X)
     network = recurrent.LSTM(3, 4, seed=0)
     state: Any = (torch.zeros(1, 2, 4),) * 2
-    with pytest.raises(InputError, match=r"start from zero\n.*\n.*torch.nn.LSTM takes initial states"):
+    with pytest.raises(
+        InputError, match=r"start from zero\n.*\n.*torch.nn.LSTM takes initial states"
+    ):
         network(X, state)
     with pytest.raises(InputError, match="start from zero"):
-        recurrent.stability(network, X, hx=state)
+        gradients.stability(network, X, hx=state)
 
 
 def chaotic(make: Callable[..., nn.Module], *settings: Any, **more: Any) -> nn.Module:
@@ -286,7 +290,7 @@ def test_chaotic_layers_are_measured_from_their_recorded_states(kind):
     states: list[Tensor] = []
     for layer in model.layers:
         layer.register_forward_hook(lambda module, inputs, returned: states.append(returned[0]))
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         output, _ = model(CHAOS_X)
     loss = output.square().mean()
     layers = tape.gradient_flow(loss).layers
@@ -305,7 +309,7 @@ def test_hidden_layers_with_chaotic_states_are_the_cause_that_is_named():
 
 def test_other_weights_are_not_called_chaos():
     model = module_of(lambda: nn.RNN(3, 4, 2))
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         output, _ = cast("nn.RNN", model)(X)
     model.weight_hh_l0.data.mul_(-1)
     with pytest.raises(InputError, match="has changed since the block"):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from leadline import InputError, recurrent
+from leadline import InputError, gradients, recurrent
 from leadline.randomness import torch_generator
 from leadline.sounding import Protocol
 
@@ -32,7 +32,9 @@ def built(cell) -> Any:
 
 
 def inputs(time=30):
-    return torch.randn(3, time, 2, generator=torch_generator(0, "tests.remedies"), dtype=torch.float64)
+    return torch.randn(
+        3, time, 2, generator=torch_generator(0, "tests.remedies"), dtype=torch.float64
+    )
 
 
 def last(model):
@@ -51,17 +53,24 @@ def slope_of(flow, layer=0):
 def test_each_cure_is_measured_and_nothing_of_the_model_changes(cell):
     model = built(cell)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    found = recurrent.remedies(model, last, window=7)
+    found = gradients.remedies(model, last, window=7)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not model._forward_hooks
-    assert [one.name for one in found.after] == ["initialisation", "gating", "truncation", "clipping"]
-    with recurrent.trace(model) as tape:
+    assert [one.name for one in found.after] == [
+        "initialisation",
+        "gating",
+        "truncation",
+        "clipping",
+    ]
+    with gradients.trace(model) as tape:
         loss = last(model)
     for layer, expected in zip(found.before.layers, tape.gradient_flow(loss).layers, strict=True):
         assert (layer.log_total == expected.log_total).all()
     for one in found.after:
-        assert [layer.index for layer in one.flow.layers] == [layer.index for layer in found.before.layers]
+        assert [layer.index for layer in one.flow.layers] == [
+            layer.index for layer in found.before.layers
+        ]
     assert len(found.table()) == 5 * len(found.before.layers)
     assert any(found.figure().select_traces())
     assert "steadi" in str(found)
@@ -73,16 +82,20 @@ def test_an_identity_holds_the_gradient_of_a_relu_layer():
         model.weight_hh_l0.mul_(0.1)
         model.bias_ih_l0.fill_(2)
         model.bias_hh_l0.fill_(2)
-    found = recurrent.remedies(model, last)
+    found = gradients.remedies(model, last)
     assert slope_of(found.before) < -1
-    np.testing.assert_allclose(np.diff(remedy(found, "initialisation").flow.layers[0].log_total), 0, atol=1e-12)
+    np.testing.assert_allclose(
+        np.diff(remedy(found, "initialisation").flow.layers[0].log_total), 0, atol=1e-12
+    )
     assert "RNN[0]: it is steadiest with initialisation" in str(found)
 
 
 def test_orthogonal_weights_hold_the_gradient_of_a_linear_layer():
     network = recurrent.RNN(2, 6, nonlinearity="identity", seed=0).double()
-    found = recurrent.remedies(network, last)
-    np.testing.assert_allclose(np.diff(remedy(found, "initialisation").flow.layers[0].log_total), 0, atol=1e-12)
+    found = gradients.remedies(network, last)
+    np.testing.assert_allclose(
+        np.diff(remedy(found, "initialisation").flow.layers[0].log_total), 0, atol=1e-12
+    )
 
 
 def test_a_forget_bias_of_one_keeps_that_share_of_the_cell():
@@ -90,7 +103,7 @@ def test_a_forget_bias_of_one_keeps_that_share_of_the_cell():
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    found = recurrent.remedies(model, lambda model: model(inputs())[1][1].sum())
+    found = gradients.remedies(model, lambda model: model(inputs())[1][1].sum())
     for flow, kept in ((found.before, 0.5), (remedy(found, "gating").flow, 1 / (1 + math.exp(-1)))):
         cells = flow.layers[0].log_cell_total
         assert cells is not None
@@ -102,7 +115,7 @@ def test_an_update_bias_of_one_keeps_that_share_of_the_state():
     with torch.no_grad():
         network.layers[0].W_h.zero_()
         network.layers[0].W_x.zero_()
-    flow = remedy(recurrent.remedies(network, last), "gating").flow
+    flow = remedy(gradients.remedies(network, last), "gating").flow
     assert slope_of(flow) == pytest.approx(-math.log(1 + math.exp(-1)), rel=1e-9)
 
 
@@ -116,9 +129,12 @@ def test_a_layer_without_gates_becomes_a_gru_in_its_place():
             return self.below(x)[0].square()
 
     model = Model()
-    found = recurrent.remedies(model, lambda model: model(inputs())[:, -1].sum())
+    found = gradients.remedies(model, lambda model: model(inputs())[:, -1].sum())
     assert isinstance(model.below, nn.RNN)
-    assert [layer.title for layer in remedy(found, "gating").flow.layers] == ["below[0]", "below[1]"]
+    assert [layer.title for layer in remedy(found, "gating").flow.layers] == [
+        "below[0]",
+        "below[1]",
+    ]
     assert slope_of(remedy(found, "gating").flow) > slope_of(found.before)
 
 
@@ -127,7 +143,10 @@ def test_a_layer_without_gates_becomes_a_gru_in_its_place():
 def test_truncation_is_what_detaching_the_state_would_give(cell, window):
     """The oracle calls the module on one segment after another and hands the states on without their graph."""
     model, x = built(cell), inputs(20)
-    found = remedy(recurrent.remedies(model, lambda model: model(x)[0].square().sum(), window=window), "truncation")
+    found = remedy(
+        gradients.remedies(model, lambda model: model(x)[0].square().sum(), window=window),
+        "truncation",
+    )
     expected = []
     if cell == "own gru":
         states: list[Any] = [None] * len(model.layers)
@@ -135,7 +154,11 @@ def test_truncation_is_what_detaching_the_state_would_give(cell, window):
             below = x[:, start : start + window]
             outputs = []
             for i, layer in enumerate(model.layers):
-                state = layer.start(below) if states[i] is None else tuple(s.detach() for s in states[i])
+                state = (
+                    layer.start(below)
+                    if states[i] is None
+                    else tuple(s.detach() for s in states[i])
+                )
                 outputs = []
                 for driven in (below @ layer.W_x.T + layer.b).unbind(1):
                     state = layer.step(driven, state)
@@ -152,11 +175,15 @@ def test_truncation_is_what_detaching_the_state_would_give(cell, window):
                 outputs.append(hx[0] if isinstance(hx, tuple) else hx)
             loss = sum(state[-1].square().sum() for state in outputs)
             expected += _norms(loss, outputs, -1)
-    np.testing.assert_allclose(np.exp(found.flow.layers[-1].log_total), np.stack(expected, 1), rtol=1e-9, atol=1e-300)
+    np.testing.assert_allclose(
+        np.exp(found.flow.layers[-1].log_total), np.stack(expected, 1), rtol=1e-9, atol=1e-300
+    )
 
 
 def _detached(hx):
-    return tuple(map(_detached, hx)) if isinstance(hx, tuple) else None if hx is None else hx.detach()
+    return (
+        tuple(map(_detached, hx)) if isinstance(hx, tuple) else None if hx is None else hx.detach()
+    )
 
 
 def _norms(loss, states, layer=None):
@@ -166,7 +193,8 @@ def _norms(loss, states, layer=None):
 
 def test_truncation_cuts_both_directions_at_segments_of_their_own():
     flow = remedy(
-        recurrent.remedies(built("gru"), lambda model: model(inputs(20))[1].sum(), window=6), "truncation"
+        gradients.remedies(built("gru"), lambda model: model(inputs(20))[1].sum(), window=6),
+        "truncation",
     ).flow
     ahead, reverse = flow.layers
     assert np.isfinite(ahead.log_total[0]).nonzero()[0].tolist() == [18, 19]
@@ -175,13 +203,13 @@ def test_truncation_cuts_both_directions_at_segments_of_their_own():
 
 
 def test_a_window_that_cuts_nothing_is_told():
-    found = recurrent.remedies(built("tanh"), last, window=30)
+    found = gradients.remedies(built("tanh"), last, window=30)
     assert found.left_out == {"truncation": "no call of a layer is longer than 30 timesteps"}
 
 
 def test_clipping_scales_every_timestep_alike():
     model = built("tanh")
-    found = recurrent.remedies(model, lambda model: 1e6 * last(model), max_norm=0.5)
+    found = gradients.remedies(model, lambda model: 1e6 * last(model), max_norm=0.5)
     clipped = remedy(found, "clipping")
     copied = copy.deepcopy(model)
     (1e6 * last(copied)).backward()
@@ -190,7 +218,7 @@ def test_clipping_scales_every_timestep_alike():
         np.testing.assert_allclose(own.log_total - layer.log_total, math.log(0.5 / norm), rtol=1e-5)
         assert (own.hidden_norm == layer.hidden_norm).all()
     assert f"from norm {norm:.3g} to 0.5" in clipped.treatment
-    small = remedy(recurrent.remedies(model, lambda model: 1e-9 * last(model)), "clipping")
+    small = remedy(gradients.remedies(model, lambda model: 1e-9 * last(model)), "clipping")
     assert "nothing to do" in small.treatment
 
 
@@ -200,7 +228,7 @@ def test_a_gradient_of_infinite_norm_cannot_be_clipped():
         model.weight_hh_l0.copy_(1e4 * torch.eye(4))
         model.bias_ih_l0.fill_(1)
     x = inputs(10).float()
-    found = recurrent.remedies(model, lambda model: 1e3 * model(x)[0][:, -1].sum())
+    found = gradients.remedies(model, lambda model: 1e3 * model(x)[0][:, -1].sum())
     assert np.isfinite(found.before.layers[0].log_total).all()
     assert "the whole step is lost" in remedy(found, "clipping").treatment
     assert any(found.figure().select_traces())
@@ -210,7 +238,7 @@ def test_a_layer_whose_gates_have_no_bias_is_left_as_it_is():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.GRU(2, 4, bias=False, batch_first=True).double()
-    found = recurrent.remedies(model, last)
+    found = gradients.remedies(model, last)
     assert found.left_out == {"gating": "no gate has a bias"}
     assert [one.name for one in found.after] == ["initialisation", "truncation", "clipping"]
 
@@ -227,12 +255,12 @@ def test_models_that_keep_their_activations_are_copied_without_them():
 
     model = Keeping()
     states = model(inputs())
-    found = recurrent.remedies(model, lambda model: model(inputs())[:, -1].sum())
+    found = gradients.remedies(model, lambda model: model(inputs())[:, -1].sum())
     assert model.states is states
     assert len(found.after) == 4
     model.__dict__["history"] = [states + 1]
     with pytest.raises(InputError, match="freshly built"):
-        recurrent.remedies(model, lambda model: model(inputs())[:, -1].sum())
+        gradients.remedies(model, lambda model: model(inputs())[:, -1].sum())
 
 
 def test_loops_of_cells_are_treated_too():
@@ -250,7 +278,7 @@ def test_loops_of_cells_are_treated_too():
             return h
 
     model = Loop()
-    found = recurrent.remedies(model, lambda model: model(inputs()).sum())
+    found = gradients.remedies(model, lambda model: model(inputs()).sum())
     assert isinstance(model.cell, nn.RNNCell)
     assert "detached" in found.left_out["truncation"]
     assert slope_of(remedy(found, "gating").flow) > slope_of(found.before)
@@ -261,18 +289,22 @@ def test_one_seed_gives_one_answer_and_dropout_draws_the_same_for_all():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.LSTM(2, 4, 2, dropout=0.5, batch_first=True).double()
-    one, two = (recurrent.remedies(model, last, seed=3) for _ in range(2))
+    one, two = (gradients.remedies(model, last, seed=3) for _ in range(2))
     assert one.table().equals(two.table())
-    assert (remedy(one, "clipping").flow.layers[0].hidden_norm == one.before.layers[0].hidden_norm).all()
-    assert (remedy(one, "truncation").flow.layers[0].hidden_norm == one.before.layers[0].hidden_norm).all()
-    other = recurrent.remedies(model, last, seed=4)
+    assert (
+        remedy(one, "clipping").flow.layers[0].hidden_norm == one.before.layers[0].hidden_norm
+    ).all()
+    assert (
+        remedy(one, "truncation").flow.layers[0].hidden_norm == one.before.layers[0].hidden_norm
+    ).all()
+    other = gradients.remedies(model, last, seed=4)
     assert not one.table().equals(other.table())
 
 
 def test_saving_and_loading_keeps_the_remedies(tmp_path):
-    found = recurrent.remedies(built("lstm"), last)
+    found = gradients.remedies(built("lstm"), last)
     found.save(tmp_path)
-    back = recurrent.Remedies.load(tmp_path)
+    back = gradients.Remedies.load(tmp_path)
     assert str(back) == str(found)
     pd.testing.assert_frame_equal(back.table(), found.table())
 
@@ -280,13 +312,13 @@ def test_saving_and_loading_keeps_the_remedies(tmp_path):
 def test_what_cannot_be_treated_is_refused_with_a_reason():
     model = built("tanh")
     with pytest.raises(InputError, match="window = 0"):
-        recurrent.remedies(model, last, window=0)
+        gradients.remedies(model, last, window=0)
     with pytest.raises(InputError, match=r"max_norm = 0"):
-        recurrent.remedies(model, last, max_norm=0)
+        gradients.remedies(model, last, max_norm=0)
     with pytest.raises(InputError, match="made of Identity"):
-        recurrent.remedies(nn.Identity(), lambda model: model(inputs()).sum())
+        gradients.remedies(nn.Identity(), lambda model: model(inputs()).sum())
     with pytest.raises(InputError):
-        recurrent.remedies(model, lambda _: last(model))
+        gradients.remedies(model, lambda _: last(model))
 
 
 def test_a_loop_whose_weights_are_not_known_is_not_said_to_be_treated():
@@ -298,38 +330,41 @@ def test_a_loop_whose_weights_are_not_known_is_not_said_to_be_treated():
         def forward(self, x):
             h = torch.zeros_like(x[:, 0])
             for x_t in x.unbind(1):
-                h = recurrent.record(self.rate * h + x_t)
+                h = gradients.record(self.rate * h + x_t)
             return h
 
-    found = recurrent.remedies(Leaky(), lambda model: model(inputs()).sum())
+    found = gradients.remedies(Leaky(), lambda model: model(inputs()).sum())
     assert [one.name for one in found.after] == ["clipping"]
     assert found.left_out["initialisation"] == "no layer whose W_h is known"
     with pytest.raises(InputError, match="a loop written by hand"):
-        recurrent.stability(Leaky(), inputs())  # pyright: ignore[reportArgumentType]
+        gradients.stability(Leaky(), inputs())  # pyright: ignore[reportArgumentType]
 
 
 # Ties ----------------------------------------------------------------------------------------------------------------
 
 
-def remedies_with(spreads: dict[str, float]) -> recurrent.Remedies:
+def remedies_with(spreads: dict[str, float]) -> gradients.Remedies:
     """Flows whose largest norms are so many nats above their smallest."""
 
-    def flow(spread: float) -> recurrent.GradientFlow:
+    def flow(spread: float) -> gradients.GradientFlow:
         log = np.linspace(-spread, 0, 10)[None]
         none, initial = np.zeros_like(log), np.zeros(1)
-        layer = recurrent.LayerFlow("net", 0, "forward", 0, log, none, none, none, initial, none)
-        return recurrent.GradientFlow(Protocol(), (layer,))
+        layer = gradients.LayerFlow("net", 0, "forward", 0, log, none, none, none, initial, none)
+        return gradients.GradientFlow(Protocol(), (layer,))
 
     others = {name: value for name, value in spreads.items() if name != "as it is"}
-    after = tuple(recurrent.Remedy(name, "treated", flow(value)) for name, value in others.items())
-    return recurrent.Remedies(Protocol(), flow(spreads["as it is"]), after, {})
+    after = tuple(gradients.Remedy(name, "treated", flow(value)) for name, value in others.items())
+    return gradients.Remedies(Protocol(), flow(spreads["as it is"]), after, {})
 
 
 @pytest.mark.parametrize(
     ("spreads", "said"),
     [
         ({"as it is": 5.0, "clipping": 5.0 - 1e-9, "gating": 6.0}, "no cure makes it steadier"),
-        ({"as it is": 5.0, "initialisation": 1.0, "gating": 1.0 + 1e-6}, "initialisation and gating make it equally"),
+        (
+            {"as it is": 5.0, "initialisation": 1.0, "gating": 1.0 + 1e-6},
+            "initialisation and gating make it equally",
+        ),
         (
             {"as it is": 5.0, "initialisation": 1.0, "gating": 1.5, "clipping": 5.0},
             "steadiest with initialisation (10^0.43-fold instead of 10^2.17 from smallest to largest norm)",
@@ -346,5 +381,5 @@ def test_where_cures_tie_none_is_called_best(spreads, said):
 
 def test_a_loss_that_leaves_the_last_output_out_is_judged_by_the_others():
     model = built("tanh")
-    found = recurrent.remedies(model, lambda model: model(inputs(20))[0][:, :-1].square().sum())
+    found = gradients.remedies(model, lambda model: model(inputs(20))[0][:, :-1].square().sum())
     assert np.isfinite(found.table().log10_smallest).all()

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from leadline import InputError, recurrent
+from leadline import InputError, gradients, recurrent
 
 OURS = {
     "tanh": lambda layers: recurrent.RNN(2, 5, layers, seed=0),
@@ -19,7 +19,10 @@ NAMES = {"W_x": "weight_ih", "W_h": "weight_hh", "b_x": "bias_ih", "b_h": "bias_
 
 def data(batch=3, time=7, inputs=2, outputs=1):
     generator = torch.Generator().manual_seed(0)
-    return (torch.randn(batch, time, n, generator=generator, dtype=torch.float64) for n in (inputs, outputs))
+    return (
+        torch.randn(batch, time, n, generator=generator, dtype=torch.float64)
+        for n in (inputs, outputs)
+    )
 
 
 def seeded(make):
@@ -29,7 +32,9 @@ def seeded(make):
 
 
 def close(found, expected):
-    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
+    np.testing.assert_allclose(
+        found, expected.numpy(), rtol=1e-9, atol=1e-9 * float(expected.abs().max())
+    )
 
 
 @pytest.mark.parametrize("last_only", [True, False])
@@ -37,7 +42,7 @@ def close(found, expected):
 @pytest.mark.parametrize("kind", OURS)
 def test_terms_sum_to_what_automatic_differentiation_finds(kind, layers, last_only):
     model, (x, y) = recurrent.Regression(OURS[kind](layers), seed=1).double(), data()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = recurrent.mse(model(x)[0], y, last_only=last_only)
     terms = tape.weight_terms(loss)
     loss.backward()
@@ -52,7 +57,7 @@ def test_terms_sum_to_what_automatic_differentiation_finds(kind, layers, last_on
 def test_each_term_is_the_gradient_of_the_weights_of_its_step_alone(kind):
     """The oracle: a copy of the layer for each timestep, each with weights of its own."""
     model, (x, y) = recurrent.Regression(OURS[kind](1), seed=1).double(), data()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = recurrent.mse(model(x)[0], y)
     (terms,) = tape.weight_terms(loss).layers
 
@@ -63,17 +68,25 @@ def test_each_term_is_the_gradient_of_the_weights_of_its_step_alone(kind):
         states.append(state[0])
     untied = recurrent.mse(torch.stack(states, 1) @ model.W_f.T + model.b_f, y)
     for name, log_norms in terms.log_norms.items():
-        by_step = torch.autograd.grad(untied, [layer.get_parameter(name) for layer in copies], retain_graph=True)
-        np.testing.assert_allclose(np.exp(log_norms), [float(g.norm()) for g in by_step], rtol=1e-9, atol=1e-300)
+        by_step = torch.autograd.grad(
+            untied, [layer.get_parameter(name) for layer in copies], retain_graph=True
+        )
+        np.testing.assert_allclose(
+            np.exp(log_norms), [float(g.norm()) for g in by_step], rtol=1e-9, atol=1e-300
+        )
 
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("make", [nn.RNN, nn.LSTM, nn.GRU])
 def test_terms_of_torch_layers_both_ways_and_packed(make, bias):
-    network = seeded(lambda: make(2, 4, 2, bidirectional=True, batch_first=True, bias=bias).double())
+    network = seeded(
+        lambda: make(2, 4, 2, bidirectional=True, batch_first=True, bias=bias).double()
+    )
     (x, _), lengths = data(batch=3, time=6), [4, 6, 2]
-    with recurrent.trace(network) as tape:
-        output = network(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))[0]
+    with gradients.trace(network) as tape:
+        output = network(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))[
+            0
+        ]
         loss = pad_packed_sequence(output, batch_first=True)[0].square().sum()
     terms = tape.weight_terms(loss)
     loss.backward()
@@ -88,21 +101,28 @@ def test_terms_of_torch_layers_both_ways_and_packed(make, bias):
 
 
 def test_the_reverse_direction_is_told_in_the_order_of_time():
-    network, (x, _) = seeded(lambda: nn.RNN(2, 4, bidirectional=True, batch_first=True).double()), data()
-    with recurrent.trace(network) as tape:
+    network, (x, _) = (
+        seeded(lambda: nn.RNN(2, 4, bidirectional=True, batch_first=True).double()),
+        data(),
+    )
+    with gradients.trace(network) as tape:
         loss = network(x)[0][:, 2, 4:].square().sum()
     forward, reverse = tape.weight_terms(loss).layers
     assert (forward.log_norms["W_h"] == -np.inf).all()
     assert np.isfinite(reverse.log_norms["W_x"]).tolist() == [False] * 2 + [True] * 5
-    assert np.isfinite(reverse.log_norms["W_h"]).tolist() == [False] * 2 + [True] * 4 + [False]  # it starts from zero
+    assert np.isfinite(reverse.log_norms["W_h"]).tolist() == [False] * 2 + [True] * 4 + [
+        False
+    ]  # it starts from zero
 
 
 def test_terms_beyond_the_range_of_float_are_numbers():
-    model = recurrent.Regression(recurrent.RNN(1, 3, nonlinearity="identity", seed=0), seed=0).double()
+    model = recurrent.Regression(
+        recurrent.RNN(1, 3, nonlinearity="identity", seed=0), seed=0
+    ).double()
     with torch.no_grad():
         model.network.layers[0].W_h.copy_(0.01 * torch.eye(3, dtype=torch.float64))
     x, y = (values.double() for values in recurrent.running_average(1, 400, seed=0))
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = recurrent.mse(model(x)[0], y, last_only=True)
     (layer,) = tape.weight_terms(loss).layers
     per_step = np.diff(layer.log_norms["b"])
@@ -112,12 +132,12 @@ def test_terms_beyond_the_range_of_float_are_numbers():
 
 def test_what_has_no_terms_is_refused():
     loop, x = seeded(lambda: nn.RNNCell(2, 3)), torch.zeros(1, 2)
-    with recurrent.trace(loop) as tape:
+    with gradients.trace(loop) as tape:
         loss = loop(x, loop(x)).sum()
     with pytest.raises(InputError, match="a loop written by hand"):
         tape.weight_terms(loss)
     projected = seeded(lambda: nn.LSTM(2, 4, proj_size=3).double())
-    with recurrent.trace(projected) as tape:
+    with gradients.trace(projected) as tape:
         loss = projected(torch.zeros(3, 1, 2, dtype=torch.float64))[0].sum()
     with pytest.raises(InputError, match="proj_size"):
         tape.weight_terms(loss)
@@ -125,12 +145,14 @@ def test_what_has_no_terms_is_refused():
 
 def test_terms_are_a_sounding(tmp_path):
     model, (x, y) = recurrent.Regression(OURS["tanh"](2), seed=1).double(), data()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         terms = tape.weight_terms(recurrent.mse(model(x)[0], y))
     assert "span" in str(terms)
     assert len(terms.table()) == 2 * 3 * 7
     assert len(terms.figure().to_dict()["data"]) >= 2
     terms.save(tmp_path)
-    loaded = recurrent.WeightTerms.load(tmp_path)
+    loaded = gradients.WeightTerms.load(tmp_path)
     assert loaded.table().equals(terms.table())
-    np.testing.assert_array_equal(loaded.layers[0].gradients["W_h"], terms.layers[0].gradients["W_h"])
+    np.testing.assert_array_equal(
+        loaded.layers[0].gradients["W_h"], terms.layers[0].gradients["W_h"]
+    )

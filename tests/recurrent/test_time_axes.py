@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from leadline import InputError, recurrent
+from leadline import InputError, gradients, recurrent
 from leadline.sounding import Protocol
 
 
@@ -32,7 +32,7 @@ def far_share(norms: np.ndarray, window: int, offset: int = 0) -> float:
 @pytest.mark.parametrize("time", [2, 5])
 def test_two_losses_of_whole_sequences_have_no_distance(time):
     model, x = module_of(lambda: nn.GRU(3, 4)), draw(time, 2, 3)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         states, last = model(x)
         influence = tape.influence(torch.stack([states.mean(), last.square().sum()]))
     (layer,) = influence.layers
@@ -42,7 +42,10 @@ def test_two_losses_of_whole_sequences_have_no_distance(time):
     with pytest.raises(InputError, match=r"window_for\(\) needs"):
         layer.window_for()
     assert "of its loss" not in str(influence)
-    assert f"99 % of all gradient of 2 terms lies in {layer.timesteps_for()} of {time} timesteps" in str(influence)
+    assert (
+        f"99 % of all gradient of 2 terms lies in {layer.timesteps_for()} of {time} timesteps"
+        in str(influence)
+    )
 
 
 class Translator(nn.Module):
@@ -58,7 +61,7 @@ class Translator(nn.Module):
 
 def test_a_decoders_terms_have_a_distance_from_its_own_states_alone():
     model, x = module_of(Translator), draw(6, 2, 3)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         influence = tape.influence(model(x).square().sum((1, 2)))
     encoder, decoder = influence.layers
     assert encoder.timestep_of_term is None
@@ -71,23 +74,27 @@ def test_a_decoders_terms_have_a_distance_from_its_own_states_alone():
 def test_terms_of_a_part_of_the_timesteps_are_placed_where_they_enter(first, last):
     """Next-step prediction leaves out the last output, a warm-up the first ones."""
     model, x = module_of(lambda: nn.LSTM(3, 4)), draw(7, 2, 3)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         influence = tape.influence(model(x)[0][first:last].square().sum((1, 2)))
     (layer,) = influence.layers
     assert layer.timestep_of_term is not None
     assert layer.timestep_of_term.tolist() == list(range(first + 1, last + 1))
     for window in (1, 2, 4):
-        assert layer.lost_beyond(window) == pytest.approx(far_share(layer.norms, window, first), rel=1e-12)
+        assert layer.lost_beyond(window) == pytest.approx(
+            far_share(layer.norms, window, first), rel=1e-12
+        )
     window = layer.window_for(0.9)
     assert (
-        far_share(layer.norms, window, first) <= 0.1 < (far_share(layer.norms, window - 1, first) if window > 1 else 1)
+        far_share(layer.norms, window, first)
+        <= 0.1
+        < (far_share(layer.norms, window - 1, first) if window > 1 else 1)
     )
 
 
 def test_masked_terms_do_not_hide_the_axis():
     model, x = module_of(lambda: nn.GRU(3, 4)), draw(7, 2, 3)
     mask = torch.tensor([1.0, 1, 0, 1, 1, 0, 0], dtype=torch.float64)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         influence = tape.influence(model(x)[0].square().sum((1, 2)) * mask)
     (layer,) = influence.layers
     assert layer.lost_beyond(2) == pytest.approx(far_share(layer.norms, 2), rel=1e-12)
@@ -95,7 +102,7 @@ def test_masked_terms_do_not_hide_the_axis():
 
 def test_a_stack_that_reads_both_ways_shares_the_axis_of_its_top_layer():
     model, x = module_of(lambda: nn.LSTM(3, 4, 2, bidirectional=True)), draw(6, 2, 3)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         influence = tape.influence(model(x)[0].square().sum((1, 2)))
     for layer in influence.layers:
         assert layer.lost_beyond(3) == pytest.approx(far_share(layer.norms, 3), rel=1e-12)
@@ -104,7 +111,7 @@ def test_a_stack_that_reads_both_ways_shares_the_axis_of_its_top_layer():
 def test_a_term_of_the_last_timestep_alone_keeps_its_place():
     model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0).double()
     x, y = (part.double() for part in recurrent.running_average(3, 9, seed=0))
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         terms = recurrent.mse(model(x)[0], y, last_only=True, per_step=True)
     (layer,) = tape.influence(terms).layers
     assert layer.lost_beyond(4) == pytest.approx(far_share(layer.norms, 4), rel=1e-12)
@@ -121,7 +128,7 @@ def test_a_model_that_reads_the_future_has_no_distance():
             return states - states.mean(0)
 
     model, x = module_of(Mixing), draw(6, 2, 3)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         influence = tape.influence(model(x).square().sum((1, 2)))
     assert influence.layers[0].timestep_of_term is None
     assert "6 terms lies in" in str(influence)
@@ -130,11 +137,18 @@ def test_a_model_that_reads_the_future_has_no_distance():
 def test_the_fewest_timesteps_by_hand():
     norms = np.array([[3.0, 0.0, 1.0], [3.0, 2.0, 1.0]])
     with np.errstate(divide="ignore"):
-        layer = recurrent.LayerInfluence("lstm", 0, "forward", 0, np.log(norms))
-    assert [layer.timesteps_for(share) for share in (0.5, 0.6, 0.61, 0.8, 0.81, 1)] == [1, 1, 2, 2, 3, 3]
+        layer = gradients.LayerInfluence("lstm", 0, "forward", 0, np.log(norms))
+    assert [layer.timesteps_for(share) for share in (0.5, 0.6, 0.61, 0.8, 0.81, 1)] == [
+        1,
+        1,
+        2,
+        2,
+        3,
+        3,
+    ]
 
 
 def test_terms_that_reach_nothing_say_so():
-    layer = recurrent.LayerInfluence("lstm", 0, "forward", 0, np.full((3, 3), -np.inf))
-    influence = recurrent.Influence(Protocol(), (layer,))
+    layer = gradients.LayerInfluence("lstm", 0, "forward", 0, np.full((3, 3), -np.inf))
+    influence = gradients.Influence(Protocol(), (layer,))
     assert "nothing of any term arrives" in str(influence)

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from leadline import InputError, recurrent
-from leadline.recurrent import cells
+from leadline import InputError, gradients, recurrent
+from leadline.recurrent import _cells as cells
 from tests.recurrent.unrolled import Expected, Oracle, Step, gru_step, lstm_step, rnn_step
 
 INPUTS, HIDDEN, PROJECTED = 3, 4, 2
@@ -58,7 +58,9 @@ class Case:
     seed: int = 0
 
     def __str__(self) -> str:
-        return "-".join(f"{name}={value}" for name, value in vars(self).items() if value != getattr(Case, name))
+        return "-".join(
+            f"{name}={value}" for name, value in vars(self).items() if value != getattr(Case, name)
+        )
 
     @property
     def sizes(self) -> list[int]:
@@ -116,13 +118,19 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def packed(padded: Tensor, lengths: Sequence[int], is_sorted: bool = False, batch_first: bool = True) -> PackedSequence:
+def packed(
+    padded: Tensor, lengths: Sequence[int], is_sorted: bool = False, batch_first: bool = True
+) -> PackedSequence:
     """Of a batch-first tensor."""
     padded = padded if batch_first else padded.transpose(0, 1)
-    return pack_padded_sequence(padded, torch.tensor(lengths), batch_first, enforce_sorted=is_sorted)
+    return pack_padded_sequence(
+        padded, torch.tensor(lengths), batch_first, enforce_sorted=is_sorted
+    )
 
 
-def loss_of(returned: tuple[Any, Any], batch_first: bool, seeds: Sequence[str], reduction: str = "mean") -> Tensor:
+def loss_of(
+    returned: tuple[Any, Any], batch_first: bool, seeds: Sequence[str], reduction: str = "mean"
+) -> Tensor:
     """Squared distances from a ramp, reduced; what h_n and c_n add to terms by timestep stands in the last of them."""
     output, last = returned
     h_n, *c_n = last if isinstance(last, tuple) else (last,)
@@ -135,7 +143,9 @@ def loss_of(returned: tuple[Any, Any], batch_first: bool, seeds: Sequence[str], 
         padded = output.transpose(0, 1) if batch_first else output
     batch = torch.arange(padded.shape[1])
     at_end = padded[-1] if lengths is None else padded[lengths - 1, batch]
-    states = [part for name, part in zip(("h_n", "c_n"), (h_n, *c_n), strict=False) if name in seeds]
+    states = [
+        part for name, part in zip(("h_n", "c_n"), (h_n, *c_n), strict=False) if name in seeds
+    ]
     if reduction in ("per_step", "per_sample"):
         terms = squares(padded).sum(-1) if "output" in seeds else torch.zeros_like(padded[..., 0])
         for state in states:
@@ -150,7 +160,9 @@ def loss_of(returned: tuple[Any, Any], batch_first: bool, seeds: Sequence[str], 
 
 
 def squares(value: Tensor) -> Tensor:
-    return (value - torch.linspace(-1, 1, value.numel(), dtype=value.dtype).reshape(value.shape)).square()
+    return (
+        value - torch.linspace(-1, 1, value.numel(), dtype=value.dtype).reshape(value.shape)
+    ).square()
 
 
 def assert_same_values(found: Any, expected: Any) -> None:
@@ -166,7 +178,11 @@ def assert_same_values(found: Any, expected: Any) -> None:
 
 
 def assert_flow(
-    flow: recurrent.GradientFlow, expected: Sequence[Expected], rtol: float = 1e-9, atol: float = 1e-300, note: str = ""
+    flow: gradients.GradientFlow,
+    expected: Sequence[Expected],
+    rtol: float = 1e-9,
+    atol: float = 1e-300,
+    note: str = "",
 ) -> None:
     """Everything in the flow but the cells' gradients, which have a test of their own."""
     assert len(flow.layers) == len(expected)
@@ -184,21 +200,28 @@ def assert_flow(
         }
         for name, (found, wanted) in pairs.items():
             np.testing.assert_allclose(
-                found, wanted, rtol=rtol, atol=atol, equal_nan=True, err_msg=f"{name} of {layer.title} {note}"
+                found,
+                wanted,
+                rtol=rtol,
+                atol=atol,
+                equal_nan=True,
+                err_msg=f"{name} of {layer.title} {note}",
             )
-        total, direct, recurrent_part = (part[~np.isnan(part)] for part in (layer.total, layer.direct, layer.recurrent))
+        total, direct, recurrent_part = (
+            part[~np.isnan(part)] for part in (layer.total, layer.direct, layer.recurrent)
+        )
         slack = 1e-6 * (direct + recurrent_part)
         assert (total <= direct + recurrent_part + slack).all()
         assert (total >= abs(direct - recurrent_part) - slack).all()
 
 
 @lru_cache(maxsize=1)  # the graph is retained, and one forward pass serves every reduction
-def traced(case: Case) -> tuple[nn.RNNBase, recurrent.Tape, Any, Oracle, Any]:
+def traced(case: Case) -> tuple[nn.RNNBase, gradients.Tape, Any, Oracle, Any]:
     """Module, tape and what came out; the oracle and what came out of it."""
     module, (x, hx) = case.module(), case.arguments()
     with torch.random.fork_rng():
         torch.manual_seed(case.seed + 7)
-        with recurrent.trace(module) as tape:
+        with gradients.trace(module) as tape:
             returned = module(x, hx)
         torch.manual_seed(case.seed + 7)
         oracle = Oracle(module, dropout_masks(case, x))
@@ -229,14 +252,20 @@ def check(case: Case, losses: Iterable[tuple[Sequence[str], str]]) -> None:
     _, tape, returned, oracle, answered = traced(case)
     for seeds, reduction in losses:
         if seeds != ("c_n",) or case.is_lstm:
-            loss, same = (loss_of(one, case.batch_first, seeds, reduction) for one in (returned, answered))
-            assert_flow(tape.gradient_flow(loss), oracle.expected(same), note=f"by {seeds}, {reduction}")
+            loss, same = (
+                loss_of(one, case.batch_first, seeds, reduction) for one in (returned, answered)
+            )
+            assert_flow(
+                tape.gradient_flow(loss), oracle.expected(same), note=f"by {seeds}, {reduction}"
+            )
             if reduction in ("per_step", "per_sample"):
                 terms = same if reduction == "per_step" else same.sum(0)
                 assert_influence(tape.influence(loss), [oracle.expected(term) for term in terms])
 
 
-def assert_influence(influence: recurrent.Influence, expected: Sequence[Sequence[Expected]]) -> None:
+def assert_influence(
+    influence: gradients.Influence, expected: Sequence[Sequence[Expected]]
+) -> None:
     """Every row against the gradients of its term alone."""
     for layer, rows in zip(influence.layers, zip(*expected, strict=True), strict=True):
         norms = [np.sqrt(np.nansum(row.total**2, axis=0)) for row in rows]
@@ -255,15 +284,27 @@ def test_flow_is_what_automatic_differentiation_finds(cell, layers, direction, r
 
 SPECIAL = [
     *(Case(cell, 2, True, bias=False) for cell in MODULES),
-    *(Case(cell, layers, both, batch_first=False) for cell in MODULES for layers in (1, 3) for both in (False, True)),
+    *(
+        Case(cell, layers, both, batch_first=False)
+        for cell in MODULES
+        for layers in (1, 3)
+        for both in (False, True)
+    ),
     *(Case(cell, 2, True, batch_first=False, hx=True) for cell in MODULES),
     *(Case(cell, 2, True, time=1) for cell in MODULES),
     *(Case(cell, 2, False, time=1, hx=True) for cell in MODULES),
     *(Case(cell, 2, True, batch=1) for cell in MODULES),
     *(Case(cell, 2, True, batch=None, hx=hx) for cell in MODULES for hx in (False, True)),
     *(Case(cell, 2, True, batch_first=False, batch=None) for cell in MODULES),
-    *(Case(cell, 2, bidirectional, lengths=(2, 5, 1)) for cell in MODULES for bidirectional in (False, True)),
-    *(Case(cell, 2, True, batch_first=False, lengths=(5, 3, 3), is_sorted=True) for cell in MODULES),
+    *(
+        Case(cell, 2, bidirectional, lengths=(2, 5, 1))
+        for cell in MODULES
+        for bidirectional in (False, True)
+    ),
+    *(
+        Case(cell, 2, True, batch_first=False, lengths=(5, 3, 3), is_sorted=True)
+        for cell in MODULES
+    ),
     *(Case(cell, 2, True, lengths=(1, 4, 2), hx=True) for cell in MODULES),
     *(Case(cell, 3, True, dropout=0.4) for cell in MODULES),
     *(Case(cell, 3, dropout=0.4, batch_first=False) for cell in MODULES),
@@ -313,13 +354,19 @@ def test_flow_in_random_configurations(case, seeds, reduction):
 @pytest.mark.parametrize("seeds", SEEDS)
 @pytest.mark.parametrize(
     "case",
-    [Case(cell, 2, True, lengths=lengths) for cell in ("lstm", "projected") for lengths in (None, (2, 4, 1))],
+    [
+        Case(cell, 2, True, lengths=lengths)
+        for cell in ("lstm", "projected")
+        for lengths in (None, (2, 4, 1))
+    ],
     ids=str,
 )
 def test_gradients_of_the_cells(case, seeds):
     _, tape, returned, oracle, answered = traced(case)
     flow = tape.gradient_flow(loss_of(returned, True, seeds))
-    for layer, right in zip(flow.layers, oracle.expected(loss_of(answered, True, seeds)), strict=True):
+    for layer, right in zip(
+        flow.layers, oracle.expected(loss_of(answered, True, seeds)), strict=True
+    ):
         assert layer.cell_total is not None
         np.testing.assert_allclose(layer.cell_total, right.cell_total, rtol=1e-9, equal_nan=True)
 
@@ -335,7 +382,7 @@ def test_only_an_lstm_has_gradients_of_cells():
 
 def test_gradient_of_the_input_goes_through_both_directions():
     module, x = Case("gru", bidirectional=True).module(), draw(2, 5, INPUTS).requires_grad_()
-    with recurrent.trace(module) as tape:
+    with gradients.trace(module) as tape:
         loss = loss_of(module(x), True, ["output"])
     (gradient,) = torch.autograd.grad(loss, x, retain_graph=True)
     for layer in tape.gradient_flow(loss).layers:
@@ -348,7 +395,7 @@ def test_padding_reads_not_a_number_and_the_rest_as_if_each_sequence_ran_alone(c
     module = Case(cell, 2, True).module()
 
     def flow_of(x):
-        with recurrent.trace(module) as tape:
+        with gradients.trace(module) as tape:
             output, last = module(x)
         h_n = last[0] if isinstance(last, tuple) else last
         data = output.data if isinstance(output, PackedSequence) else output
@@ -373,7 +420,9 @@ def test_padding_reads_not_a_number_and_the_rest_as_if_each_sequence_ran_alone(c
             for sample, length in enumerate(lengths):
                 assert np.isnan(values[sample, length:]).all(), name
                 single = getattr(alone[sample].layers[index], name)[0]
-                np.testing.assert_allclose(values[sample, :length], single, rtol=1e-9, atol=1e-12, err_msg=name)
+                np.testing.assert_allclose(
+                    values[sample, :length], single, rtol=1e-9, atol=1e-12, err_msg=name
+                )
         initial = np.concatenate([one.layers[index].log_initial for one in alone])
         np.testing.assert_allclose(layer.log_initial, initial, rtol=1e-9, atol=1e-12)
 
@@ -384,7 +433,7 @@ def test_gradient_of_a_given_initial_state(cell):
     module, (x, hx) = case.module(), case.arguments()
     h_0 = hx[0] if case.is_lstm else hx
     h_0.requires_grad_()
-    with recurrent.trace(module) as tape:
+    with gradients.trace(module) as tape:
         loss = loss_of(module(x, hx), True, ["output"])
     (gradient,) = torch.autograd.grad(loss, h_0, retain_graph=True)
     flow = tape.gradient_flow(loss)
@@ -396,7 +445,7 @@ def test_gradient_of_a_given_initial_state(cell):
 @pytest.mark.parametrize("cell", MODULES)
 def test_direct_part_of_the_top_layer_is_the_gradient_of_the_output_tensor(cell):
     module = Case(cell, 2).module()
-    with recurrent.trace(module) as tape:
+    with gradients.trace(module) as tape:
         output, _ = module(draw(2, 5, INPUTS))
         loss = output.square().mean()
     (gradient,) = torch.autograd.grad(loss, output, retain_graph=True)
@@ -468,7 +517,7 @@ class Shared(nn.Module):
 @pytest.mark.parametrize("kind", [Head, Mixed, Translator, Shared])
 def test_models_around_the_layers(kind):
     model, x = seeded(kind).double(), draw(2, 5, INPUTS)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         predictions = model(x)
     oracle = Oracle(model)
     again = oracle.model(x)
@@ -486,7 +535,7 @@ def test_models_around_the_layers(kind):
 
 def test_a_head_that_reads_h_n_seeds_the_last_timestep_alone():
     model = seeded(Head).double()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = model(draw(2, 5, INPUTS)).square().mean()
     lower, upper = tape.gradient_flow(loss).layers
     assert (upper.direct[:, :-1] == 0).all()
@@ -501,7 +550,7 @@ def test_arguments_by_keyword(hx):
     module, (x, state) = case.module(), case.arguments()
     flows = []
     for call in (lambda: module(x, state), lambda: module(input=x, hx=state)):
-        with recurrent.trace(module) as tape:
+        with gradients.trace(module) as tape:
             loss = loss_of(call(), True, ["output"])
         flows.append(tape.gradient_flow(loss).layers[0].log_total)
     np.testing.assert_array_equal(*flows)
@@ -511,9 +560,9 @@ def test_an_initial_state_given_as_a_list():
     """nn.LSTM takes it."""
     case = Case("lstm", 2, hx=True)
     module, (x, hx) = case.module(), case.arguments()
-    with recurrent.trace(module) as tape:
+    with gradients.trace(module) as tape:
         loss = loss_of(module(x, list(hx)), True, ["output"])
-    with recurrent.trace(module) as other:
+    with gradients.trace(module) as other:
         same = loss_of(module(x, hx), True, ["output"])
     found, right = tape.gradient_flow(loss), other.gradient_flow(same)
     np.testing.assert_array_equal(found.layers[0].log_total, right.layers[0].log_total)
@@ -541,14 +590,23 @@ def test_own_layers_equal_those_of_torch(cell, layers):
     flows = []
     results = []
     for network in (own, module):
-        with recurrent.trace(network) as tape:
+        with gradients.trace(network) as tape:
             results.append(network(x))
         flows.append(tape.gradient_flow(loss_of(results[-1], True, ["output", "h_n", "c_n"])))
     assert_same_values(results[0], results[1])
     for one, other in zip(flows[0].layers, flows[1].layers, strict=True):
-        names = ["log_total", "log_direct", "log_recurrent", "log_input", "log_initial", "hidden_norm"]
+        names = [
+            "log_total",
+            "log_direct",
+            "log_recurrent",
+            "log_input",
+            "log_initial",
+            "hidden_norm",
+        ]
         for name in [*names, *(["log_cell_total"] if cell == "lstm" else [])]:
-            np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-9, atol=1e-9, err_msg=name)
+            np.testing.assert_allclose(
+                getattr(one, name), getattr(other, name), rtol=1e-9, atol=1e-9, err_msg=name
+            )
     oracle = Oracle(module)
     assert_flow(flows[1], oracle.expected(loss_of(oracle.model(x), True, ["output", "h_n", "c_n"])))
 
@@ -576,7 +634,7 @@ def test_single_precision(cell, lengths, dropout):
     single = x._replace(data=x.data.float()) if isinstance(x, PackedSequence) else x.float()
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        with recurrent.trace(module) as tape:
+        with gradients.trace(module) as tape:
             returned = module(single)
         torch.manual_seed(3)
         oracle = Oracle(module, dropout_masks(case, x))
@@ -587,7 +645,9 @@ def test_single_precision(cell, lengths, dropout):
         assert any("Mkldnn" in name for name in functions_behind(data[0]))
     for seeds in (SEEDS[0], SEEDS[-1]):
         flow = tape.gradient_flow(loss_of(returned, True, seeds))
-        assert_flow(flow, oracle.expected(loss_of(same, True, seeds)), rtol=1e-4, atol=1e-6, note=str(seeds))
+        assert_flow(
+            flow, oracle.expected(loss_of(same, True, seeds)), rtol=1e-4, atol=1e-6, note=str(seeds)
+        )
 
 
 @pytest.mark.parametrize("is_autocast", [True, False])
@@ -610,7 +670,7 @@ def test_half_precision(cell, dropout, is_autocast):
     def flow_of(model, x, is_autocast):
         with torch.random.fork_rng(), torch.autocast("cpu", torch.bfloat16, enabled=is_autocast):
             torch.manual_seed(3)
-            with recurrent.trace(model) as tape:
+            with gradients.trace(model) as tape:
                 returned = model(x)
             return tape.gradient_flow(returned[0].float().square().mean())
 
@@ -622,7 +682,7 @@ def test_half_precision(cell, dropout, is_autocast):
 @pytest.mark.parametrize("compile_what", ["model", "module"])
 def test_what_is_compiled_runs_uncompiled_inside_the_block(compile_what):
     model, x = seeded(Translator).double(), draw(2, 5, INPUTS)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         expected = tape.gradient_flow(model(x).square().mean())
     if compile_what == "model":
         called: Any = torch.compile(model, backend="eager")
@@ -630,7 +690,7 @@ def test_what_is_compiled_runs_uncompiled_inside_the_block(compile_what):
         called = model
         model.encoder.compile(backend="eager")
     called(x)
-    with recurrent.trace(called) as tape:
+    with gradients.trace(called) as tape:
         loss = called(x).square().mean()
     for one, other in zip(tape.gradient_flow(loss).layers, expected.layers, strict=True):
         np.testing.assert_array_equal(one.log_total, other.log_total)
@@ -640,7 +700,9 @@ def test_what_is_compiled_runs_uncompiled_inside_the_block(compile_what):
 def test_below_single_precision_the_line_goes_on(cell):
     """At its fixed point a network has one Jacobian, and the gradient, once it has settled, one factor per step."""
     module = seeded(lambda: MODULES[cell](1, 1, 2, batch_first=True))
-    gates = {"lstm": [0.5, -3.0, 0.5, 0.5], "gru": [0.5, -3.0, 0.5]}.get(cell, [0.5])  # the old state fades
+    gates = {"lstm": [0.5, -3.0, 0.5, 0.5], "gru": [0.5, -3.0, 0.5]}.get(
+        cell, [0.5]
+    )  # the old state fades
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             parameter.fill_(0.15 if "weight_hh" in name else 0.7)
@@ -648,12 +710,14 @@ def test_below_single_precision_the_line_goes_on(cell):
                 parameter.copy_(torch.tensor(gates))
             if "bias_hh" in name:
                 parameter.zero_()
-    with recurrent.trace(module) as tape:
+    with gradients.trace(module) as tape:
         output, _ = module(torch.zeros(1, 300, 1))
     for layer in tape.gradient_flow(output[:, -1].sum()).layers:
         line = layer.log_total[0]
         assert np.isfinite(line).all()
-        assert line[0] < 4 * math.log(torch.finfo(torch.float32).tiny), "far below what float32 holds"
+        assert line[0] < 4 * math.log(torch.finfo(torch.float32).tiny), (
+            "far below what float32 holds"
+        )
         steps = np.diff(line[:-100])
         np.testing.assert_allclose(steps[20:], steps[100], atol=0.02)
         assert np.isfinite(layer.log_input).all()
@@ -662,12 +726,27 @@ def test_below_single_precision_the_line_goes_on(cell):
 
 def state_of(model: nn.Module) -> dict[str, Any]:
     """All that tracing could change."""
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks")
-    hooks += ("_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called")
+    hooks = (
+        "_forward_hooks",
+        "_forward_pre_hooks",
+        "_backward_hooks",
+        "_backward_pre_hooks",
+        "_state_dict_hooks",
+    )
+    hooks += (
+        "_forward_hooks_with_kwargs",
+        "_forward_pre_hooks_with_kwargs",
+        "_forward_hooks_always_called",
+    )
     return {
         "parameters": {name: value.detach().clone() for name, value in model.state_dict().items()},
-        "grad": {name: None if value.grad is None else value.grad.clone() for name, value in model.named_parameters()},
-        "identity": {name: (id(value), value.requires_grad) for name, value in model.named_parameters()},
+        "grad": {
+            name: None if value.grad is None else value.grad.clone()
+            for name, value in model.named_parameters()
+        },
+        "identity": {
+            name: (id(value), value.requires_grad) for name, value in model.named_parameters()
+        },
         "mode": [module.training for module in model.modules()],
         "hooks": [dict(getattr(module, name)) for module in model.modules() for name in hooks],
         "tensor hooks": [value._backward_hooks for value in model.parameters()],
@@ -696,7 +775,9 @@ def assert_same_state(found: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("make", [lambda: nn.LSTM(INPUTS, HIDDEN, 3, dropout=0.5, bidirectional=True), Translator])
+@pytest.mark.parametrize(
+    "make", [lambda: nn.LSTM(INPUTS, HIDDEN, 3, dropout=0.5, bidirectional=True), Translator]
+)
 def test_nothing_of_the_model_or_of_torch_changes(make, training):
     model, x = seeded(make).train(training), draw(2, 5, INPUTS).float().requires_grad_()
     model.register_forward_hook(noted := lambda *_: None)
@@ -712,7 +793,7 @@ def test_nothing_of_the_model_or_of_torch_changes(make, training):
         torch.manual_seed(5)
         plain, after_plain = forward(), torch.get_rng_state()
         torch.manual_seed(5)
-        with recurrent.trace(model) as tape:
+        with gradients.trace(model) as tape:
             loss = forward()
         assert torch.equal(torch.get_rng_state(), after_plain), "tracing draws nothing"
         assert torch.equal(loss, plain)
@@ -729,20 +810,22 @@ def test_nothing_of_the_model_or_of_torch_changes(make, training):
         np.testing.assert_array_equal(one.log_total, other.log_total)
     loss.backward()
     assert x.grad is not None
-    assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
+    assert all(
+        parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad
+    )
 
 
 def test_a_failure_inside_the_block_leaves_no_hooks():
     model = seeded(Translator)
     before = state_of(model)
-    with pytest.raises(InputError, match="holds its inputs"), recurrent.trace(model):
+    with pytest.raises(InputError, match="holds its inputs"), gradients.trace(model):
         model(torch.zeros(2, 5, INPUTS + 1))
     assert_same_state(state_of(model), before)
 
 
 def test_a_pass_after_the_block_is_not_recorded():
     model, x = seeded(Translator), torch.zeros(2, 5, INPUTS)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = model(x).sum()
     model(x)
     assert len(tape.calls) == 2
@@ -751,7 +834,7 @@ def test_a_pass_after_the_block_is_not_recorded():
 
 def test_frozen_weights_are_traced_through_the_input():
     module, x = Case("gru", 2).module().requires_grad_(False), draw(2, 5, INPUTS).requires_grad_()
-    with recurrent.trace(module) as tape:
+    with gradients.trace(module) as tape:
         loss = loss_of(module(x), True, ["output"])
     (gradient,) = torch.autograd.grad(loss, x, retain_graph=True)
     flow = tape.gradient_flow(loss)
@@ -760,7 +843,7 @@ def test_frozen_weights_are_traced_through_the_input():
 
 def test_a_model_without_recurrent_layers_is_refused():
     model = seeded(lambda: nn.Sequential(nn.Linear(2, 3), nn.ReLU()))
-    with pytest.raises(InputError) as caught, recurrent.trace(model):
+    with pytest.raises(InputError) as caught, gradients.trace(model):
         pass
     text = str(caught.value)
     assert "torch.nn.RNN, LSTM or GRU" in text
@@ -770,15 +853,17 @@ def test_a_model_without_recurrent_layers_is_refused():
 def test_a_tape_without_a_forward_pass_is_refused():
     model, x = seeded(Translator), torch.zeros(2, 5, INPUTS)
     loss = model(x).sum()
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         pass
-    with pytest.raises(InputError, match="no recurrent layer of Translator was called inside the block"):
+    with pytest.raises(
+        InputError, match="no recurrent layer of Translator was called inside the block"
+    ):
         tape.gradient_flow(loss)
 
 
 def test_a_loss_from_another_forward_pass_is_refused():
     model, x = seeded(Translator), torch.zeros(2, 5, INPUTS)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         model(x)
     with pytest.raises(InputError, match="depends on no recorded state"):
         tape.gradient_flow(model(x).sum())
@@ -793,7 +878,7 @@ def test_a_loss_from_another_forward_pass_is_refused():
 )
 def test_a_forward_pass_without_a_graph_is_refused(where):
     network, read = Case("gru", 2).module(), seeded(lambda: nn.Linear(HIDDEN, 2)).double()
-    with recurrent.trace(network) as tape, torch.no_grad():
+    with gradients.trace(network) as tape, torch.no_grad():
         states, _ = network(draw(2, 5, INPUTS))
     loss = states.sum() if where == "everything" else read(states).sum()
     with pytest.raises(InputError, match=r"must have a graph\n.*\n.*under torch.no_grad\(\)"):
@@ -806,7 +891,7 @@ def test_a_forward_pass_without_a_graph_is_refused(where):
 def test_activations_that_are_not_numbers_are_named(cell, bidirectional, lengths):
     module, x = Case(cell, 2, bidirectional).module(), draw(3, 5, INPUTS)
     x[1, 3, 0] = torch.nan
-    with recurrent.trace(module) as tape:
+    with gradients.trace(module) as tape:
         loss = loss_of(module(x if lengths is None else packed(x, lengths)), True, ["output"])
     with pytest.raises(InputError) as caught:
         tape.gradient_flow(loss)
@@ -817,7 +902,7 @@ def test_the_layer_in_which_numbers_end_is_named():
     model = seeded(Translator).double()
     with torch.no_grad():
         model.decoder.weight_hh_l1[0, 0] = torch.nan
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = model(draw(2, 5, INPUTS)).sum()
     with pytest.raises(InputError, match="decoder, layer 1: NaN from timestep 1 on"):
         tape.gradient_flow(loss)
@@ -836,7 +921,10 @@ def test_a_scripted_module_is_refused(outer):
     with scripting():
         scripted: Any = torch.jit.script(seeded(lambda: nn.GRU(INPUTS, HIDDEN)))
     model = nn.Sequential(scripted) if outer else scripted
-    with pytest.raises(InputError, match="a scripted module hides its layers"), recurrent.trace(model):
+    with (
+        pytest.raises(InputError, match="a scripted module hides its layers"),
+        gradients.trace(model),
+    ):
         pass
 
 
@@ -852,19 +940,21 @@ def test_a_scripted_module_is_refused(outer):
 def test_weights_that_changed_before_asking_are_refused(make):
     model, x = seeded(make).double(), draw(2, 5, INPUTS)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.5)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         returned = model(x)
         loss = (returned if isinstance(returned, Tensor) else returned[0]).square().mean()
     loss.backward(retain_graph=True)
     optimiser.step()
-    with pytest.raises(InputError, match=r"asked before the weights change\n.*weight_ih_l0 was changed") as caught:
+    with pytest.raises(
+        InputError, match=r"asked before the weights change\n.*weight_ih_l0 was changed"
+    ) as caught:
         tape.gradient_flow(loss)
     assert "before the optimiser steps" in str(caught.value)
 
 
 def test_an_output_changed_in_place_is_refused():
     module = Case("gru").module()
-    with recurrent.trace(module) as tape:
+    with gradients.trace(module) as tape:
         output, _ = module(draw(2, 5, INPUTS))
         loss = nn.functional.relu(output, inplace=True).sum()
     with pytest.raises(InputError, match="GRU: its output was changed in place"):
@@ -891,7 +981,10 @@ def step_and_weights(cell: str) -> tuple[Step, cells.Weights]:
 
 def jacobian(function: Callable[[Tensor], Tensor], at: Tensor, width: float = 1e-6) -> Tensor:
     """Central differences."""
-    columns = [(function(at + e) - function(at - e)) / (2 * width) for e in width * torch.eye(len(at)).double()]
+    columns = [
+        (function(at + e) - function(at - e)) / (2 * width)
+        for e in width * torch.eye(len(at)).double()
+    ]
     return torch.stack(columns, 1)
 
 
@@ -900,9 +993,14 @@ def test_adjoints_are_what_finite_differences_find(cell):
     step, weights = step_and_weights(cell)
     P, time, batch = weights.W_h.shape[1], 4, 2
     has_cell = weights.kind == "lstm"
-    x, h_0, c_0 = draw(time, batch, INPUTS, seed=5), draw(batch, P, seed=6), draw(batch, HIDDEN, seed=7)
+    x, h_0, c_0 = (
+        draw(time, batch, INPUTS, seed=5),
+        draw(batch, P, seed=6),
+        draw(batch, HIDDEN, seed=7),
+    )
     states = [
-        list(accumulate(x[:, b], lambda state, x_t: step(x_t, *state), initial=(h_0[b], c_0[b]))) for b in range(batch)
+        list(accumulate(x[:, b], lambda state, x_t: step(x_t, *state), initial=(h_0[b], c_0[b])))
+        for b in range(batch)
     ]
     h = torch.stack([torch.stack([one[0] for one in sequence[1:]]) for sequence in states], 1)
     made = cells.record(weights, x, h, h_0, c_0 if has_cell else None)
@@ -925,7 +1023,9 @@ def test_adjoints_are_what_finite_differences_find(cell):
                 return whole(step(v, *before))
 
             expected = rows[:, t, b] @ jacobian(from_state, whole(before))
-            torch.testing.assert_close(made.pull_back(t, rows[:, t])[:, b], expected, rtol=1e-7, atol=1e-8)
+            torch.testing.assert_close(
+                made.pull_back(t, rows[:, t])[:, b], expected, rtol=1e-7, atol=1e-8
+            )
             expected = rows[0, t, b] @ jacobian(from_input, x_t)
             torch.testing.assert_close(made.to_input(rows[0])[t, b], expected, rtol=1e-7, atol=1e-8)
 
@@ -936,7 +1036,7 @@ def test_inputs_of_another_width_are_told_by_the_layers_name(kind, packed):
     model = nn.ModuleDict({"reader": seeded(partial(kind, 3, 5, batch_first=True))})
     x = torch.zeros(2, 7, 4)
     x = nn.utils.rnn.pack_padded_sequence(x, [7, 6], batch_first=True) if packed else x
-    with pytest.raises(InputError, match="what reader reads") as refused, recurrent.trace(model):
+    with pytest.raises(InputError, match="what reader reads") as refused, gradients.trace(model):
         model["reader"](x)
     assert "4 of them, input_size = 3" in str(refused.value)
     assert not model["reader"]._forward_pre_hooks
@@ -948,24 +1048,45 @@ def test_inputs_of_another_width_are_told_by_the_layers_name(kind, packed):
     [
         (nn.RNN, lambda: torch.zeros(1, 2, 6), "(1, 2, 6), states of 5 numbers"),
         (nn.GRU, lambda: torch.zeros(1, 2, 4), "(1, 2, 4), states of 5 numbers"),
-        (nn.LSTM, lambda: (torch.zeros(1, 2, 5), torch.zeros(1, 2, 6)), "(1, 2, 6), states of 5 numbers"),
-        (partial(nn.LSTM, proj_size=2), lambda: (torch.zeros(1, 2, 5),) * 2, "(1, 2, 5), states of 2 numbers"),
+        (
+            nn.LSTM,
+            lambda: (torch.zeros(1, 2, 5), torch.zeros(1, 2, 6)),
+            "(1, 2, 6), states of 5 numbers",
+        ),
+        (
+            partial(nn.LSTM, proj_size=2),
+            lambda: (torch.zeros(1, 2, 5),) * 2,
+            "(1, 2, 5), states of 2 numbers",
+        ),
         (nn.GRUCell, lambda: torch.zeros(2, 6), "(2, 6), states of 5 numbers"),
-        (nn.LSTMCell, lambda: (torch.zeros(2, 4), torch.zeros(2, 5)), "(2, 4), states of 5 numbers"),
+        (
+            nn.LSTMCell,
+            lambda: (torch.zeros(2, 4), torch.zeros(2, 5)),
+            "(2, 4), states of 5 numbers",
+        ),
     ],
 )
 @pytest.mark.parametrize("by_name", [False, True])
 def test_initial_states_of_another_size_are_told_by_the_layers_name(kind, states, told, by_name):
     model = nn.ModuleDict({"reader": seeded(partial(kind, 3, 5))})
-    x, hx = torch.zeros(*([] if isinstance(model["reader"], nn.RNNCellBase) else [7]), 2, 3), states()
-    with pytest.raises(InputError, match="initial state of reader") as refused, recurrent.trace(model):
+    x, hx = (
+        torch.zeros(*([] if isinstance(model["reader"], nn.RNNCellBase) else [7]), 2, 3),
+        states(),
+    )
+    with (
+        pytest.raises(InputError, match="initial state of reader") as refused,
+        gradients.trace(model),
+    ):
         _ = model["reader"](x, hx=hx) if by_name else model["reader"](x, hx)
     assert told in str(refused.value)
 
 
 def test_the_courses_layers_tell_inputs_of_another_width():
     model = recurrent.Regression(recurrent.LSTM(2, 3, seed=0), seed=0)
-    with pytest.raises(InputError, match=r"what network reads.*\n.*1 of them, input_size = 2"), recurrent.trace(model):
+    with (
+        pytest.raises(InputError, match=r"what network reads.*\n.*1 of them, input_size = 2"),
+        gradients.trace(model),
+    ):
         model(torch.zeros(4, 6, 1))
 
 
@@ -977,7 +1098,7 @@ def test_an_initial_state_of_another_batch_is_told_by_the_layers_name(kind):
     hx = (state, state) if kind in (nn.LSTM, nn.LSTMCell) else state
     x = torch.zeros(*([] if is_cell else [7]), 2, 3)
     with (
-        recurrent.trace(model),
+        gradients.trace(model),
         pytest.raises(InputError, match=r"reader holds one state for each sample\n.*2 samples"),
     ):
         model["reader"](x, hx)
@@ -986,5 +1107,5 @@ def test_an_initial_state_of_another_batch_is_told_by_the_layers_name(kind):
 def test_an_initial_state_of_another_batch_than_the_packed_sequences_is_told():
     model = nn.ModuleDict({"reader": seeded(partial(nn.GRU, 3, 4))})
     x = nn.utils.rnn.pack_sequence([torch.zeros(3, 3), torch.zeros(2, 3)])
-    with recurrent.trace(model), pytest.raises(InputError, match="2 samples"):
+    with gradients.trace(model), pytest.raises(InputError, match="2 samples"):
         model["reader"](x, torch.zeros(1, 3, 4))

@@ -4,7 +4,7 @@ import torch
 
 from leadline import InputError, recurrent
 from leadline.recurrent import GRU, LSTM, RNN, Regression
-from leadline.recurrent.population import Population
+from leadline.recurrent._population import Population
 
 
 def models_of(make, seeds, layers=1):
@@ -14,7 +14,9 @@ def models_of(make, seeds, layers=1):
 @pytest.mark.parametrize("last_only", [False, True])
 @pytest.mark.parametrize("make", [RNN, LSTM, GRU])
 def test_the_running_average_is_learned(make, last_only):
-    training = recurrent.train(models_of(make, [0, 1]), seeds=[0, 1], time=4, steps=150, last_only=last_only)
+    training = recurrent.train(
+        models_of(make, [0, 1]), seeds=[0, 1], time=4, steps=150, last_only=last_only
+    )
     assert (training.error_share < 0.25).all()
     assert (training.error_share < training.validation_error[:, 0] / training.zero_error).all()
     assert training.steps[-1] == 150
@@ -31,7 +33,9 @@ def test_a_model_does_not_depend_on_its_company():
 
 def test_models_end_with_their_best_weights_and_training_stops_early():
     model = models_of(RNN, [0])
-    training = recurrent.train(model, seeds=[0], time=3, steps=2000, lr=1e-9, evaluate_every=1, patience=2)
+    training = recurrent.train(
+        model, seeds=[0], time=3, steps=2000, lr=1e-9, evaluate_every=1, patience=2
+    )
     assert training.steps[-1] < 2000
     x, y = recurrent.running_average(3000, 3, seed=9)
     error = recurrent.mse(model[0](x)[0], y).item()
@@ -52,7 +56,11 @@ def test_progress_is_told_and_training_is_saved(tmp_path):
 
 @pytest.mark.parametrize(
     ("changed", "text"),
-    [({"steps": 0}, "steps = 0"), ({"seeds": [0, 1]}, "1 models, 2 seeds"), ({"time": 0}, "time = 0")],
+    [
+        ({"steps": 0}, "steps = 0"),
+        ({"seeds": [0, 1]}, "1 models, 2 seeds"),
+        ({"time": 0}, "time = 0"),
+    ],
 )
 def test_what_cannot_be_trained_is_refused(changed, text):
     with pytest.raises(InputError, match=text):
@@ -72,12 +80,16 @@ def test_a_population_computes_what_its_models_do(make, layers):
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.randn(7, 4, 6, n, generator=generator, dtype=torch.float64) for n in (2, 3))
     predictions = population.predict(x)
-    found = torch.autograd.grad((predictions - y).square().sum(), list(population.parameters.values()))
+    found = torch.autograd.grad(
+        (predictions - y).square().sum(), list(population.parameters.values())
+    )
     for i, model in enumerate(models):
         alone = model(x[:, i].transpose(0, 1))[0].transpose(0, 1)
         torch.testing.assert_close(predictions[:, i], alone, rtol=1e-12, atol=1e-12)
         expected = torch.autograd.grad((alone - y[:, i]).square().sum(), list(model.parameters()))
-        for gradient, stacked, (name, parameter) in zip(expected, found, model.named_parameters(), strict=True):
+        for gradient, stacked, (name, parameter) in zip(
+            expected, found, model.named_parameters(), strict=True
+        ):
             ours = stacked.unflatten(0, (-1, 4))[:, i].reshape(parameter.shape)
             torch.testing.assert_close(ours, gradient, rtol=1e-10, atol=1e-12, msg=name)
 

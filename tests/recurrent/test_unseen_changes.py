@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from leadline import InputError, recurrent
+from leadline import InputError, gradients
 
 
 class Whole(nn.Module):
@@ -43,7 +43,7 @@ class Marked(Whole):
         h = torch.zeros(x.shape[1], 4)
         states = []
         for x_t in x:
-            h = recurrent.record(torch.tanh(self.loop(h) + x_t.sum(-1, keepdim=True)))
+            h = gradients.record(torch.tanh(self.loop(h) + x_t.sum(-1, keepdim=True)))
             states.append(h)
         return self.head(torch.stack(states))
 
@@ -70,7 +70,7 @@ def test_a_change_that_autograd_does_not_count(
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model, x = kind(), torch.randn(5, 2, 3)
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = model(x).square().mean()
     before = tape.gradient_flow(loss).layers[0].total
     change(getattr(model, part))

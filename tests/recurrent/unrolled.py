@@ -19,7 +19,9 @@ Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """``(x_t, h_{t-1}, c_{t-1}) -> (h_t, c_t)``, vectors all; a cell without c passes it on."""
 
 
-def rnn_step(sigma: Callable[[Tensor], Tensor], W_ih: Tensor, W_hh: Tensor, b_ih: Tensor, b_hh: Tensor) -> Step:
+def rnn_step(
+    sigma: Callable[[Tensor], Tensor], W_ih: Tensor, W_hh: Tensor, b_ih: Tensor, b_hh: Tensor
+) -> Step:
     """``h_t = sigma(x_t W_ih^T + b_ih + h_{t-1} W_hh^T + b_hh)``."""
 
     def step(x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -28,7 +30,9 @@ def rnn_step(sigma: Callable[[Tensor], Tensor], W_ih: Tensor, W_hh: Tensor, b_ih
     return step
 
 
-def lstm_step(W_ih: Tensor, W_hh: Tensor, b_ih: Tensor, b_hh: Tensor, W_hr: Tensor | None = None) -> Step:
+def lstm_step(
+    W_ih: Tensor, W_hh: Tensor, b_ih: Tensor, b_hh: Tensor, W_hr: Tensor | None = None
+) -> Step:
     """``i, f, o = sigmoid(W_i* x + b_i* + W_h* h + b_h*)``, g its tanh; c = f c + i g; h = (W_hr) o tanh(c)."""
     (W_ii, W_if, W_ig, W_io), (b_ii, b_if, b_ig, b_io) = W_ih.chunk(4), b_ih.chunk(4)
     (W_hi, W_hf, W_hg, W_ho), (b_hi, b_hf, b_hg, b_ho) = W_hh.chunk(4), b_hh.chunk(4)
@@ -64,12 +68,23 @@ def step_of(module: nn.RNNBase, layer: int, suffix: str) -> Step:
     name = f"l{layer}{suffix}"
     W_ih, W_hh = getattr(module, f"weight_ih_{name}"), getattr(module, f"weight_hh_{name}")
     zeros = W_ih.new_zeros(len(W_ih))
-    b_ih, b_hh = (getattr(module, f"{bias}_{name}") if module.bias else zeros for bias in ("bias_ih", "bias_hh"))
+    b_ih, b_hh = (
+        getattr(module, f"{bias}_{name}") if module.bias else zeros
+        for bias in ("bias_ih", "bias_hh")
+    )
     if isinstance(module, nn.LSTM):
-        return lstm_step(W_ih, W_hh, b_ih, b_hh, getattr(module, f"weight_hr_{name}") if module.proj_size else None)
+        return lstm_step(
+            W_ih,
+            W_hh,
+            b_ih,
+            b_hh,
+            getattr(module, f"weight_hr_{name}") if module.proj_size else None,
+        )
     if isinstance(module, nn.GRU):
         return gru_step(W_ih, W_hh, b_ih, b_hh)
-    return rnn_step({"tanh": torch.tanh, "relu": torch.relu}[str(module.nonlinearity)], W_ih, W_hh, b_ih, b_hh)
+    return rnn_step(
+        {"tanh": torch.tanh, "relu": torch.relu}[str(module.nonlinearity)], W_ih, W_hh, b_ih, b_hh
+    )
 
 
 @dataclass(eq=False)
@@ -112,7 +127,9 @@ class Expected:
 class Unrolled(nn.Module):
     """Answers like the module that it was made of, and keeps every tensor on the way."""
 
-    def __init__(self, name: str, module: nn.RNNBase, scans: list[Scan], masks: Sequence[Tensor] = ()):
+    def __init__(
+        self, name: str, module: nn.RNNBase, scans: list[Scan], masks: Sequence[Tensor] = ()
+    ):
         super().__init__()
         self.name, self.module, self.scans, self.masks = name, module, scans, masks
         self.calls = 0
@@ -129,7 +146,9 @@ class Unrolled(nn.Module):
         for layer in range(module.num_layers):
             if layer and len(self.masks):
                 mask = self.masks[layer - 1]
-                below = [[x_t * mask[t, b] for t, x_t in enumerate(one)] for b, one in enumerate(below)]
+                below = [
+                    [x_t * mask[t, b] for t, x_t in enumerate(one)] for b, one in enumerate(below)
+                ]
             below = [[_in_graph(x_t) for x_t in one] for one in below]
             found = []
             for d, direction in enumerate(directions):
@@ -148,10 +167,15 @@ class Unrolled(nn.Module):
                 c_n.append(torch.stack([c for _, c in ends]))
             self.scans += found
             shown = [scan.shown for scan in found]
-            below = [[torch.cat(parts) for parts in zip(*one, strict=True)] for one in zip(*shown, strict=True)]
+            below = [
+                [torch.cat(parts) for parts in zip(*one, strict=True)]
+                for one in zip(*shown, strict=True)
+            ]
         self.calls += 1
         is_single = isinstance(x, Tensor) and x.dim() == 2
-        last = [torch.stack(parts)[:, 0] if is_single else torch.stack(parts) for parts in (h_n, c_n)]
+        last = [
+            torch.stack(parts)[:, 0] if is_single else torch.stack(parts) for parts in (h_n, c_n)
+        ]
         return _laid_out(below, x, module.batch_first), tuple(last) if has_cell else last[0]
 
 
@@ -172,7 +196,9 @@ class Oracle:
     def expected(self, loss: Tensor) -> list[Expected]:
         """What the gradient flow should be, by automatic differentiation; the graph is retained."""
         names = ("h", "shown", "handed_on", "c", "read", "x")
-        wanted = [t for scan in self.scans for name in names for one in getattr(scan, name) for t in one]
+        wanted = [
+            t for scan in self.scans for name in names for one in getattr(scan, name) for t in one
+        ]
         wanted += [t for scan in self.scans for t in scan.h_0]
         found = torch.autograd.grad(loss.sum(), wanted, retain_graph=True, allow_unused=True)
         norms = iter([0.0 if gradient is None else float(gradient.norm()) for gradient in found])
@@ -182,9 +208,13 @@ class Oracle:
                 scan,
                 *grid,
                 initial=np.array([next(norms) for _ in scan.h_0]),
-                hidden_norm=_grid(scan.h, iter([float(h.detach().norm()) for one in scan.h for h in one])),
+                hidden_norm=_grid(
+                    scan.h, iter([float(h.detach().norm()) for one in scan.h for h in one])
+                ),
             )
-            for scan, (total, direct, recurrent, cell, read, x) in zip(self.scans, grids, strict=True)
+            for scan, (total, direct, recurrent, cell, read, x) in zip(
+                self.scans, grids, strict=True
+            )
             for grid in [(total, direct, recurrent, cell, x, read)]
         ]
 
@@ -192,7 +222,9 @@ class Oracle:
 def _run(scan: Scan, step: Step, xs: list[Tensor], h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """Scan one sequence in the direction of ``scan``; returns the last state as it is shown."""
     time = len(xs)
-    kept: dict[str, list] = {name: [None] * time for name in ("h", "shown", "handed_on", "c", "read")}
+    kept: dict[str, list] = {
+        name: [None] * time for name in ("h", "shown", "handed_on", "c", "read")
+    }
     scan.h_0.append(h)
     shown = h
     for t in reversed(range(time)) if scan.direction == "reverse" else range(time):
@@ -233,10 +265,14 @@ def _sequences(x: Tensor | PackedSequence, batch_first: bool) -> list[list[Tenso
     return [list(one) for one in (x if batch_first else x.transpose(0, 1))]
 
 
-def _laid_out(sequences: list[list[Tensor]], x: Tensor | PackedSequence, batch_first: bool) -> Tensor | PackedSequence:
+def _laid_out(
+    sequences: list[list[Tensor]], x: Tensor | PackedSequence, batch_first: bool
+) -> Tensor | PackedSequence:
     """The outputs in the layout of the input."""
     if isinstance(x, PackedSequence):
-        return x._replace(data=torch.stack([sequences[sample][t] for sample, t in _packed_places(x)]))
+        return x._replace(
+            data=torch.stack([sequences[sample][t] for sample, t in _packed_places(x)])
+        )
     if x.dim() == 2:
         return torch.stack(sequences[0])
     return torch.stack([torch.stack(one) for one in sequences], 0 if batch_first else 1)

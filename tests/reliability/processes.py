@@ -14,7 +14,16 @@ from leadline.errors import LeadlineError
 DONE, REFUSED, CRASHED = 0, 3, 4
 """Exit codes of a child: it ended well, it raised a LeadlineError, or it raised anything else."""
 
-OPERATIONS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink"}
+OPERATIONS = {
+    "open",
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.mkdir",
+    "os.truncate",
+    "os.link",
+    "os.symlink",
+}
 """Audit events of file operations. Writing and ``fsync`` raise none and are counted by wrappers."""
 
 
@@ -65,7 +74,9 @@ def start(action: Callable[[], object], before: Callable[[], None] = lambda: Non
         os._exit(code)
 
 
-def killed_before(number: int, folder: Path, count: Callable[[], object] = lambda: None) -> Callable[[], None]:
+def killed_before(
+    number: int, folder: Path, count: Callable[[], object] = lambda: None
+) -> Callable[[], None]:
     """Prepare a child so that it is killed before its file operation ``number`` (from 0) in or below ``folder``.
 
     Args:

@@ -26,7 +26,11 @@ def test_a_full_disk_is_an_error_in_words_and_keeps_what_was_there(name, writer,
         assert "could not write" in told, told
         assert "Traceback" not in told, told
         assert not tree(earlier) or writer.read(folder) in (old, new)
-        hidden = [path for path in tree(folder) if path.rpartition("/")[2].startswith(".") and path not in tree(clean)]
+        hidden = [
+            path
+            for path in tree(folder)
+            if path.rpartition("/")[2].startswith(".") and path not in tree(clean)
+        ]
         assert not hidden, f"at most {size} bytes in a file: {hidden} are left"
         code, told = run(lambda: writer.write(folder))
         assert code == DONE, told

@@ -51,7 +51,13 @@ def commands(materials) -> dict[str, Callable[[Path], object]]:
         command("decode", "--model", inputs / "model", *trace, "--trace", folder / "tree.html")
 
     def encode(folder: Path) -> None:
-        command("encode", inputs / "encoder.safetensors", inputs / "rows.npy", "--out", folder / "codes.npy")
+        command(
+            "encode",
+            inputs / "encoder.safetensors",
+            inputs / "rows.npy",
+            "--out",
+            folder / "codes.npy",
+        )
 
     return {
         "represent": known["represent"].write,

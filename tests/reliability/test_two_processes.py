@@ -21,7 +21,9 @@ def test_two_writers_at_once_leave_what_one_leaves(name, writer, tmp_path):
         endings = [child.wait() for child in children]
         assert DONE in [code for code, _ in endings], endings
         for code, told in endings:
-            assert code == DONE or (code == REFUSED and "is being written by process" in told), endings
+            assert code == DONE or (code == REFUSED and "is being written by process" in told), (
+                endings
+            )
         if name == "metrics":  # both have appended their line
             assert writer.read(folder) == writer.read(clean)
         else:

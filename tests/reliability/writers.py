@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from leadline import Protocol, cli, decoding, recurrent, report, storage
+from leadline import Protocol, cli, decoding, gradients, report, storage
 from leadline.autoencoders import Autoencoder, Encoder, pretrain
 from leadline.errors import LeadlineError
-from leadline.recurrent.journal import append_metrics, read_metrics
+from leadline.gradients._journal import append_metrics, read_metrics
 from leadline.sounding import Sounding
 from leadline.worksheet import Result, Setting
 from tests.worksheet import example
@@ -55,13 +55,19 @@ def make_materials(folder: Path) -> Materials:
         draw = np.random.default_rng(number)
         y = np.arange(60) % 2
         np.savez(folder / f"table-{number}.npz", X=draw.standard_normal((60, 4)) + y[:, None], y=y)
-    encoders = tuple(pretrain(Autoencoder(4, (3,), seed=s), rows, seed=s, epochs=1).encoder for s in (0, 1))
+    encoders = tuple(
+        pretrain(Autoencoder(4, (3,), seed=s), rows, seed=s, epochs=1).encoder for s in (0, 1)
+    )
     encoders[0].save(folder / "encoder.safetensors")
     models = tuple(
-        decoding.RecurrentLM(types=14, hidden=4, epochs=1, streams=4, seed=seed).fit(TEXT) for seed in (0, 1)
+        decoding.RecurrentLM(types=14, hidden=4, epochs=1, streams=4, seed=seed).fit(TEXT)
+        for seed in (0, 1)
     )
     models[0].save(folder / "model")
-    lines = [f'{{"id": {i}, "prompt": "the {word}"}}\n' for i, word in enumerate(["cat", "dog", "mat", "log"])]
+    lines = [
+        f'{{"id": {i}, "prompt": "the {word}"}}\n'
+        for i, word in enumerate(["cat", "dog", "mat", "log"])
+    ]
     (folder / "prompts.jsonl").write_text("".join(lines))
     assert len(encoders) == 2
     assert len(models) == 2
@@ -81,7 +87,15 @@ def command(*arguments: object) -> None:
 def writers(materials: Materials) -> dict[str, Writer]:
     """All writers by name."""
     inputs = materials.folder
-    decode = ("decode", "--model", inputs / "model", "--input", inputs / "prompts.jsonl", "--width", 2)
+    decode = (
+        "decode",
+        "--model",
+        inputs / "model",
+        "--input",
+        inputs / "prompts.jsonl",
+        "--width",
+        2,
+    )
     decode = (*decode, "--max-length", 3, "--batch", 2)
     encode = ("encode", inputs / "encoder.safetensors", inputs / "rows.npy", "--overwrite")
     return {
@@ -98,7 +112,9 @@ def writers(materials: Materials) -> dict[str, Writer]:
         "encoder": Writer(
             lambda folder: materials.encoders[0].save(folder / "encoder.safetensors"),
             lambda folder: materials.encoders[1].save(folder / "encoder.safetensors"),
-            lambda folder: Encoder.load(folder / "encoder.safetensors").weights["0.weight"].tolist(),
+            lambda folder: (
+                Encoder.load(folder / "encoder.safetensors").weights["0.weight"].tolist()
+            ),
         ),
         "training": Writer(
             lambda folder: None,
@@ -123,7 +139,7 @@ def writers(materials: Materials) -> dict[str, Writer]:
         "gradients": Writer(
             partial(_gradients, "factory"),
             partial(_gradients, "terms"),
-            lambda folder: str(recurrent.GradientFlow.load(folder / "flow").verdict),
+            lambda folder: str(gradients.GradientFlow.load(folder / "flow").verdict),
         ),
         "worksheet": Writer(
             lambda folder: _worksheet(folder, 1.0),
@@ -174,12 +190,23 @@ def _worksheet(folder: Path, gain: float) -> None:
 
 def _represent(inputs: Path, number: int, folder: Path) -> None:
     """The command on a table of a few rows, with trainings of one epoch."""
-    from leadline.representation.views import Whole
+    from leadline.representation._views import Whole
 
     with pytest.MonkeyPatch.context() as patch:
-        settings = property(lambda self: {"epochs": 1, "batch_size": 50, "lr": 5e-3, "patience": 40})
+        settings = property(
+            lambda self: {"epochs": 1, "batch_size": 50, "lr": 5e-3, "patience": 40}
+        )
         patch.setattr(Whole, "settings", settings)
-        command("represent", inputs / f"table-{number}.npz", "--kinds", "vanilla", "--seeds", 2, "--out", folder)
+        command(
+            "represent",
+            inputs / f"table-{number}.npz",
+            "--kinds",
+            "vanilla",
+            "--seeds",
+            2,
+            "--out",
+            folder,
+        )
 
 
 def _weights(model: decoding.RecurrentLM) -> list[float]:

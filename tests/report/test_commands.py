@@ -12,10 +12,19 @@ from markupsafe import escape
 
 from leadline import cli, report
 from leadline.data import Dataset
-from leadline.worksheet import STATEMENTS, Result, Setting, runner, select
+from leadline.worksheet import STATEMENTS, Result, Setting, select
+from leadline.worksheet import _runner as runner
 from tests.worksheet import example
 
-HOSTILE = {"labels": 100, "path": "elsewhere", "data": "digits", "jobs": 3, "only": "beam", "out": "x", "fresh": False}
+HOSTILE = {
+    "labels": 100,
+    "path": "elsewhere",
+    "data": "digits",
+    "jobs": 3,
+    "only": "beam",
+    "out": "x",
+    "fresh": False,
+}
 """Settings of measurements whose names are also names of options."""
 
 
@@ -49,14 +58,18 @@ def parsed(command: str) -> dict[str, Any]:
 def measured(name: str, setting: Setting) -> Result:
     """A result whose protocol a real measurement would have, with misleading settings of the measurement's own."""
     statement = STATEMENTS[name]
-    return Result(statement, answer=runner._with_setting(example.made_up(name, HOSTILE), statement, setting))
+    return Result(
+        statement, answer=runner._with_setting(example.made_up(name, HOSTILE), statement, setting)
+    )
 
 
 SETTINGS = {
     "quick": Setting("quick"),
     "full": Setting("full"),
     "data": Setting("quick", own_data(), {"path": "my data.csv"}),
-    "data and labels": Setting("full", own_data(), {"path": "it's mine.npz", "labels": "kind of thing"}),
+    "data and labels": Setting(
+        "full", own_data(), {"path": "it's mine.npz", "labels": "kind of thing"}
+    ),
     "names with dashes": Setting("quick", own_data(), {"path": "-rows.csv", "labels": "--only"}),
 }
 
@@ -79,7 +92,9 @@ def test_the_printed_command_selects_its_statement_and_its_setting(name, case):
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_the_printed_command_measures_its_statement_and_no_other(name, in_tmp_path, monkeypatch, capsys):
+def test_the_printed_command_measures_its_statement_and_no_other(
+    name, in_tmp_path, monkeypatch, capsys
+):
     asked: list[tuple[str, str]] = []
 
     def measure(statement, setting):
@@ -92,7 +107,9 @@ def test_the_printed_command_measures_its_statement_and_no_other(name, in_tmp_pa
     assert cli.run(command[1:]) == cli.DONE
     assert asked == [(name, "full")]
     assert cli.run(command[1:]) == cli.DONE
-    assert asked == 2 * [(name, "full")], "the command measures again what is there from an earlier run"
+    assert asked == 2 * [(name, "full")], (
+        "the command measures again what is there from an earlier run"
+    )
     printed_again = json.loads(Path("report/worksheet.json").read_text("utf-8"))["statements"]
     commands = {statement["id"]: shlex.split(statement["command"]) for statement in printed_again}
     assert commands[name] == command
@@ -118,10 +135,16 @@ def test_no_command_is_printed_where_none_would_measure_it_again():
     from_memory = Setting("quick", own_data())
     assert printed(measured("ae.f", from_memory), from_memory) is None
     assert printed(Result(STATEMENTS["ae.f"]), from_memory) is None
-    assert printed(Result(STATEMENTS["beam.a"]), from_memory) is not None, "section 3 does not use the data"
+    assert printed(Result(STATEMENTS["beam.a"]), from_memory) is not None, (
+        "section 3 does not use the data"
+    )
 
 
-@pytest.mark.parametrize("taken", ["budget", "key", "data of your own", "file of the data", "column of labels"])
+@pytest.mark.parametrize(
+    "taken", ["budget", "key", "data of your own", "file of the data", "column of labels"]
+)
 def test_a_measurement_cannot_use_the_names_of_the_setting(taken):
     with pytest.raises(TypeError, match=f"uses '{taken}' as a name of its protocol"):
-        runner._with_setting(example.made_up("ae.f", {taken: 1}), STATEMENTS["ae.f"], Setting("quick"))
+        runner._with_setting(
+            example.made_up("ae.f", {taken: 1}), STATEMENTS["ae.f"], Setting("quick")
+        )

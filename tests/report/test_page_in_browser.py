@@ -14,12 +14,21 @@ from leadline.statistics import effect
 from leadline.worksheet import STATEMENTS, Answer, Holds, Result, Setting
 from tests.worksheet import example
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 
 PATCHES = {
     name: effect(np.random.default_rng(0).normal(5, 1, 12), name, "points")
-    for name in {leaf.effect for leaf in STATEMENTS["ae.g"].criterion.leaves() if not isinstance(leaf, Holds)}
+    for name in {
+        leaf.effect for leaf in STATEMENTS["ae.g"].criterion.leaves() if not isinstance(leaf, Holds)
+    }
 }
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
@@ -33,9 +42,13 @@ def with_figure(answer: Answer, figure: Any) -> Answer:
 
 
 def panels() -> Any:
-    figure = figures.panels("Two views of one and the same thing, <s> & all", [("left", "t", "y"), ("right", "t", "y")])
+    figure = figures.panels(
+        "Two views of one and the same thing, <s> & all", [("left", "t", "y"), ("right", "t", "y")]
+    )
     for axis in ("", "2"):
-        figure.add_scatter(x=[1, 2], y=[1, 2], name=f"line {axis}", xaxis=f"x{axis}", yaxis=f"y{axis}")
+        figure.add_scatter(
+            x=[1, 2], y=[1, 2], name=f"line {axis}", xaxis=f"x{axis}", yaxis=f"y{axis}"
+        )
     return figure
 
 
@@ -55,7 +68,9 @@ def tree() -> Any:
 def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     kinds = {
         "ae.f": example.answer("ae.f"),
-        "ae.g": replace(with_figure(example.answer("ae.f"), panels()), statement_id="ae.g", effects=PATCHES),
+        "ae.g": replace(
+            with_figure(example.answer("ae.f"), panels()), statement_id="ae.g", effects=PATCHES
+        ),
         "beam.a": with_figure(example.answer("beam.a", gain=-1.0), tree()),
     }
     results = [Result(statement, answer=kinds.get(name)) for name, statement in STATEMENTS.items()]
@@ -80,7 +95,10 @@ def visit(browser: Browser, url: str):
         contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: requests.append(request.url))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: complaints.append(message.text) if message.type == "error" else None,
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(url + anchor)
         return page
@@ -89,7 +107,9 @@ def visit(browser: Browser, url: str):
     for context in contexts:
         context.close()
     assert complaints == []
-    assert [request for request in requests if not request.startswith(("file:", "data:", "blob:"))] == []
+    assert [
+        request for request in requests if not request.startswith(("file:", "data:", "blob:"))
+    ] == []
 
 
 def drawn(page: Page, statement: str):
@@ -104,16 +124,24 @@ def test_figures_are_drawn_when_they_come_into_view(visit):
     assert drawn(page, "ae.f").locator(".scatterlayer path.js-line").count() > 0
 
 
-def test_the_bar_of_buttons_stands_beside_the_axes_and_so_beside_a_legend_that_ends_with_them(visit):
+def test_the_bar_of_buttons_stands_beside_the_axes_and_so_beside_a_legend_that_ends_with_them(
+    visit,
+):
     figure = drawn(visit(viewport={"width": 1280, "height": 900}), "ae.g")
     figure.hover()
-    axes, buttons = (figure.locator(part).last.bounding_box() for part in (".nsewdrag", ".modebar-group"))
+    axes, buttons = (
+        figure.locator(part).last.bounding_box() for part in (".nsewdrag", ".modebar-group")
+    )
     assert axes is not None
     assert buttons is not None
     assert axes["x"] + axes["width"] <= buttons["x"]
-    offered = [button.get_attribute("data-title") for button in figure.locator(".modebar-btn").all()]
+    offered = [
+        button.get_attribute("data-title") for button in figure.locator(".modebar-btn").all()
+    ]
     assert "Zoom" in offered
-    assert not [name for name in offered if name and "Share" in name], "a figure stays on this machine"
+    assert not [name for name in offered if name and "Share" in name], (
+        "a figure stays on this machine"
+    )
 
 
 def test_the_table_leads_to_each_statement_by_keyboard_alone(visit):
@@ -121,7 +149,8 @@ def test_the_table_leads_to_each_statement_by_keyboard_alone(visit):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
     links = [
-        page.keyboard.press("Tab") or page.evaluate("document.activeElement.getAttribute('href')") for _ in STATEMENTS
+        page.keyboard.press("Tab") or page.evaluate("document.activeElement.getAttribute('href')")
+        for _ in STATEMENTS
     ]
     assert links == [f"#{name}" for name in STATEMENTS]
     page.keyboard.press("Enter")
@@ -161,7 +190,10 @@ def size(page: Page, statement: str) -> tuple[float, float]:
         "([name, width, height]) => { const { clientWidth, clientHeight } = "
         "document.querySelector(`[data-figure='${name}'] .main-svg`); "
         "return clientWidth == width && clientHeight == height }",
-        arg=[f"figure-{statement}", *place.evaluate("place => [place.clientWidth, place.clientHeight]")],
+        arg=[
+            f"figure-{statement}",
+            *place.evaluate("place => [place.clientWidth, place.clientHeight]"),
+        ],
     )
     box = place.locator(".main-svg").first.bounding_box()
     assert box is not None
@@ -211,7 +243,13 @@ def whole(page: Page) -> int:
 def test_text_in_figures_is_shown_as_it_stands(visit):
     place = drawn(visit(), "beam.a")
     texts = place.locator(".annotation-text").evaluate_all("all => all.map(one => one.textContent)")
-    assert [text.removesuffix("−1.45, rank 3") for text in texts[:5]] == ["start", "<s>", "</s>", "<b>x</b>", "&amp;"]
+    assert [text.removesuffix("−1.45, rank 3") for text in texts[:5]] == [
+        "start",
+        "<s>",
+        "</s>",
+        "<b>x</b>",
+        "&amp;",
+    ]
     assert place.locator(".gtitle").text_content() == "<i>a tree</i>"
     assert place.locator(".legendtext").first.text_content() == "the <u>best</u>"
 
@@ -247,7 +285,9 @@ def test_the_printed_page_holds_all_figures_and_all_that_was_folded(visit, tmp_p
     assert folded.count() == before
     assert size(page, "ae.f")[0] == 358
     page.evaluate("addEventListener('beforeprint', () => window.printed = 'details:not([open])')")
-    page.evaluate("addEventListener('beforeprint', () => window.folded = document.querySelectorAll(printed).length)")
+    page.evaluate(
+        "addEventListener('beforeprint', () => window.folded = document.querySelectorAll(printed).length)"
+    )
     page.pdf(path=tmp_path / "page.pdf")
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
     assert page.evaluate("window.folded") == 0

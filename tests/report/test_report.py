@@ -11,7 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from leadline import InputError, figures, report, storage
-from leadline.report.page import interval_picture, place, prose
+from leadline.report._page import interval_picture, place, prose
 from leadline.sounding import Interval, Protocol
 from leadline.storage import output_folder
 from leadline.worksheet import STATEMENTS, Fact, Result, Setting
@@ -84,7 +84,12 @@ def test_text_is_escaped_and_code_is_set(results, tmp_path: Path):
 def test_every_status_is_told_and_disagreement_is_explained(results):
     html = report.as_html(results, SETTING, {"ae.f": 12.3})
     tally = re.findall(r"<b>(\d+)</b> <span[^>]*>([a-z ]+)<", html)
-    assert tally == [("1", "supported"), ("1", "refuted"), ("1", "failed"), ("17", "not measured yet")]
+    assert tally == [
+        ("1", "supported"),
+        ("1", "refuted"),
+        ("1", "failed"),
+        ("17", "not measured yet"),
+    ]
     assert "This differs from the course. They would agree under a condition" in html
     assert "12 s" in html
 
@@ -92,7 +97,10 @@ def test_every_status_is_told_and_disagreement_is_explained(results):
 def test_an_undecided_outcome_tells_what_it_depends_on():
     answer = example.answer("ae.f", gain=0.1, spread=3.0)
     html = report.as_html([Result(STATEMENTS["ae.f"], answer=answer)], SETTING, {})
-    assert "This neither confirms the course nor contradicts it. What it depends on: With few unlabelled rows" in html
+    assert (
+        "This neither confirms the course nor contradicts it. What it depends on: With few unlabelled rows"
+        in html
+    )
 
 
 def test_everything_that_an_answer_rests_on_is_drawn():
@@ -104,7 +112,9 @@ def test_everything_that_an_answer_rests_on_is_drawn():
     for name, sounding in (("figure-ae.f", first), ("figure-ae.f-further", further)):
         drawn = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', html)
         assert drawn is not None
-        assert len(json.loads(drawn[1])["data"][0]["x"]) == len(sounding.figure().to_plotly_json()["data"][0]["x"])
+        assert len(json.loads(drawn[1])["data"][0]["x"]) == len(
+            sounding.figure().to_plotly_json()["data"][0]["x"]
+        )
 
 
 def test_figures_cannot_break_out_of_their_element(results):
@@ -185,18 +195,35 @@ def test_the_json_says_all_that_the_page_says(results):
     html = report.as_html(results, SETTING, {})
     for statement in document["statements"]:
         page = Texts(html, statement["id"]).texts
-        known = sorted({bare(text) for text in (*HOUSE, *texts_of(statement))}, key=len, reverse=True)
+        known = sorted(
+            {bare(text) for text in (*HOUSE, *texts_of(statement))}, key=len, reverse=True
+        )
         for text in page:
             left = bare(text) if bare(text) not in known else ""
             for told in known:
                 left = left.replace(told, "") if len(told) > 1 else left
             assert left == "", (statement["id"], text)
-        for key in ("number", "title", "claim", "course", "why", "measurement", "criterion", "command", "outcome"):
-            assert statement[key] is None or bare(statement[key]) in bare("".join(page)), (statement["id"], key)
+        for key in (
+            "number",
+            "title",
+            "claim",
+            "course",
+            "why",
+            "measurement",
+            "criterion",
+            "command",
+            "outcome",
+        ):
+            assert statement[key] is None or bare(statement[key]) in bare("".join(page)), (
+                statement["id"],
+                key,
+            )
 
 
 def test_the_json_tells_rules_and_whether_they_hold(results):
-    by_id = {statement["id"]: statement for statement in report.as_json(results, SETTING)["statements"]}
+    by_id = {
+        statement["id"]: statement for statement in report.as_json(results, SETTING)["statements"]
+    }
     assert len(by_id) == 20
     few = by_id["ae.f"]
     assert few["outcome"] == "supported"
@@ -225,7 +252,9 @@ def test_the_json_is_strict_and_keeps_the_kinds_of_numbers():
     }
     answer = replace(example.answer("ae.f"), protocol=Protocol(settings))
     document = report.as_json([Result(STATEMENTS["ae.f"], answer=answer)], SETTING)
-    assert json.loads(storage.canonical_json(document))["statements"][0]["protocol"]["settings"] == {
+    assert json.loads(storage.canonical_json(document))["statements"][0]["protocol"][
+        "settings"
+    ] == {
         "rows": 3,
         "is_whole": True,
         "sizes": [[1, 2], [3, 4]],
@@ -239,7 +268,8 @@ def test_the_json_is_strict_and_keeps_the_kinds_of_numbers():
 
 def test_a_time_stands_only_beside_what_took_it(results):
     times = re.findall(
-        r'<td class="number">(.*)</td>', report.as_html(results, SETTING, dict.fromkeys(STATEMENTS, 7.0))
+        r'<td class="number">(.*)</td>',
+        report.as_html(results, SETTING, dict.fromkeys(STATEMENTS, 7.0)),
     )
     shown = [name for name, time in zip(STATEMENTS, times, strict=True) if time]
     assert shown == ["ae.e", "ae.f", "beam.a"]
@@ -248,7 +278,10 @@ def test_a_time_stands_only_beside_what_took_it(results):
 def test_places_are_as_large_as_their_figures():
     panels = figures.panels("two", [("left", "", ""), ("right", "", "")], height=400)
     sizes = [place("name", figure, "a & <b>") for figure in (figures.new_figure("one"), panels)]
-    assert ["--height: 380px; --phone: 380px; --least: 0px" in sizes[0], "a &amp; &lt;b&gt;" in sizes[0]] == [
+    assert [
+        "--height: 380px; --phone: 380px; --least: 0px" in sizes[0],
+        "a &amp; &lt;b&gt;" in sizes[0],
+    ] == [
         True,
         True,
     ]
@@ -292,15 +325,25 @@ def test_nothing_breaks_out_of_its_place_in_the_markdown():
         facts={"beam_after_step_1": Fact(hostile, True, hostile, "")},
     )
     crash = "before\n```\n# inside\n````\nafter"
-    results = [Result(STATEMENTS["beam.a"], answer=answer), Result(STATEMENTS["beam.b"], failure=crash)]
+    results = [
+        Result(STATEMENTS["beam.a"], answer=answer),
+        Result(STATEMENTS["beam.b"], failure=crash),
+    ]
     tokens = MarkdownIt("commonmark").enable("table").parse(report.as_markdown(results, SETTING))
     texts = [flat(token) for token in tokens if token.type == "inline"]
     expected = " ".join(hostile.split()).replace("`a|b`", "a|b")
     assert texts.count(expected) == 3  # a finding, and two cells of a table
     assert "1. two" in texts
-    assert next(text for text in texts if text.startswith("Why: ")).startswith("Why: There is one hypothesis")
+    assert next(text for text in texts if text.startswith("Why: ")).startswith(
+        "Why: There is one hypothesis"
+    )
     assert [token.content for token in tokens if token.type == "fence"][1] == crash + "\n"
-    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1", "h2", "h3", "h3"]
+    assert [token.tag for token in tokens if token.type == "heading_open"] == [
+        "h1",
+        "h2",
+        "h3",
+        "h3",
+    ]
 
 
 def flat(token: Any) -> str:

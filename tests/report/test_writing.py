@@ -62,7 +62,9 @@ def test_an_error_between_two_files_says_which_ones_are_new(results, tmp_path: P
     monkeypatch.setattr(Path, "replace", stuck)
     with pytest.raises(SaveError) as caught:
         report.write(results[:3], SETTING, tmp_path)
-    assert "replaced: worksheet.json, worksheet.md; as before: timings.json, index.html" in str(caught.value)
+    assert "replaced: worksheet.json, worksheet.md; as before: timings.json, index.html" in str(
+        caught.value
+    )
 
 
 def test_the_files_are_utf_8_whatever_the_locale(results, tmp_path: Path):
@@ -98,6 +100,10 @@ def test_the_files_are_utf_8_whatever_the_locale(results, tmp_path: Path):
 
 
 def test_json_has_no_negative_zero():
-    answer = replace(example.answer("ae.f"), protocol=Protocol({"zero": -0.0, "zeros": np.array([-0.0, 1.0])}))
-    text = storage.canonical_json(report.as_json([Result(STATEMENTS["ae.f"], answer=answer)], SETTING))
+    answer = replace(
+        example.answer("ae.f"), protocol=Protocol({"zero": -0.0, "zeros": np.array([-0.0, 1.0])})
+    )
+    text = storage.canonical_json(
+        report.as_json([Result(STATEMENTS["ae.f"], answer=answer)], SETTING)
+    )
     assert "-0.0" not in text

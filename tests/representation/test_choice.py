@@ -7,7 +7,7 @@ from sklearn.model_selection import cross_val_score
 
 from leadline import data
 from leadline.data import split_roles
-from leadline.representation.choice import DRAWS, HELD_OUT, choose, held_out_accuracy
+from leadline.representation._choice import DRAWS, HELD_OUT, choose, held_out_accuracy
 
 DIGITS = data.digits()
 

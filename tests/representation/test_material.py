@@ -9,7 +9,7 @@ import pytest
 from leadline import data
 from leadline.errors import InputError
 from leadline.representation import gather
-from leadline.representation.material import retained
+from leadline.representation._material import retained
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(60, 5)).astype(np.float32)
@@ -45,7 +45,11 @@ def test_nan_in_a_list_of_names_is_a_missing_label_and_no_class():
 def test_masked_labels_are_missing():
     for values in (Y, np.array(["a", "b", "c"])[Y]):
         material = gather(ROWS, np.ma.masked_array(values, mask=np.arange(60) >= 12), None, "auto")
-        assert (len(material.labelled), len(material.unlabelled), len(material.class_names)) == (12, 48, 3)
+        assert (len(material.labelled), len(material.unlabelled), len(material.class_names)) == (
+            12,
+            48,
+            3,
+        )
 
 
 @pytest.mark.parametrize("sizes", [(3, 57), (4, 56), (5, 5, 50), (3, 3, 3, 51), (7, 53)])
@@ -58,8 +62,12 @@ def test_at_least_three_different_rows_of_each_class_keep_their_labels(sizes: tu
     assert len(material.unlabelled) + len(material.labelled) == 60
     assert np.bincount(np.r_[material.y, material.y_set_aside]).tolist() == list(sizes)
     for seed in range(5):
-        roles = data.split_roles(material.y, seed=seed, fractions=(0, 0, 0.6, 0.15, 0.25), groups=material.groups)
-        assert min(len(np.unique(material.y[part])) for part in (roles.probe_pool, roles.test)) == len(sizes)
+        roles = data.split_roles(
+            material.y, seed=seed, fractions=(0, 0, 0.6, 0.15, 0.25), groups=material.groups
+        )
+        assert min(
+            len(np.unique(material.y[part])) for part in (roles.probe_pool, roles.test)
+        ) == len(sizes)
 
 
 def test_equal_rows_count_once():
@@ -120,19 +128,27 @@ def test_rows_that_are_labelled_too_are_not_pretrained_on():
 
 def test_without_labels_all_rows_are_pretrained_on():
     material = gather(ROWS, None, ROWS[:20] + 1, "auto")
-    assert (len(material.unlabelled), material.labelled.shape, material.class_names) == (80, (0, 5), ())
+    assert (len(material.unlabelled), material.labelled.shape, material.class_names) == (
+        80,
+        (0, 5),
+        (),
+    )
 
 
 def test_images_are_scaled_and_flattened_in_the_order_of_files():
     whole = (IMAGES * 255).round()
-    by_dtype = [gather(whole.astype(kind), None, None, "auto") for kind in (np.uint8, np.int64, np.float32)]
+    by_dtype = [
+        gather(whole.astype(kind), None, None, "auto") for kind in (np.uint8, np.int64, np.float32)
+    ]
     for material in by_dtype:
         assert material.notes == ("pixels from 0 to 255 were divided by 255",)
         assert (material.image_size, material.channels) == ((6, 8), 1)
         np.testing.assert_allclose(material.unlabelled, whole.reshape(60, -1) / 255, rtol=1e-6)
     colour = RNG.random((60, 6, 8, 3))
     material = gather(colour, None, None, "auto")
-    np.testing.assert_allclose(material.unlabelled, np.moveaxis(colour, 3, 1).reshape(60, -1), rtol=1e-6)
+    np.testing.assert_allclose(
+        material.unlabelled, np.moveaxis(colour, 3, 1).reshape(60, -1), rtol=1e-6
+    )
     assert (material.image_size, material.channels, material.notes) == ((6, 8), 3, ())
 
 
@@ -156,16 +172,32 @@ def test_flat_rows_are_taken_for_images_where_neighbours_are_alike():
 
 
 BAD: list[tuple[str, tuple[Any, ...], str]] = [
-    ("a NaN", (np.where(ROWS[3, 2] == ROWS, np.nan, ROWS), Y, None, "auto"), r"features must be finite\n.*X\[3, 2\]"),
+    (
+        "a NaN",
+        (np.where(ROWS[3, 2] == ROWS, np.nan, ROWS), Y, None, "auto"),
+        r"features must be finite\n.*X\[3, 2\]",
+    ),
     ("a NaN beside", (ROWS, Y, np.full((30, 5), np.inf), "auto"), r"X_unlabelled\[0, 0\] = inf"),
-    ("a NaN in an image", (np.full((30, 6, 8), np.nan), None, None, "auto"), "features must be finite"),
+    (
+        "a NaN in an image",
+        (np.full((30, 6, 8), np.nan), None, None, "auto"),
+        "features must be finite",
+    ),
     ("one class", (ROWS, np.ones(60, int), None, "auto"), "at least two classes"),
-    ("a rare class", (ROWS, np.r_[np.arange(58) % 2, 2, 2], None, "auto"), "three labelled rows.*\n.*class '2' has 2"),
+    (
+        "a rare class",
+        (ROWS, np.r_[np.arange(58) % 2, 2, 2], None, "auto"),
+        "three labelled rows.*\n.*class '2' has 2",
+    ),
     ("a label each", (ROWS, np.arange(60), None, "auto"), "three labelled rows"),
     ("a quantity", (ROWS, RNG.random(60), None, "auto"), "whole numbers or strings"),
     ("no label", (ROWS, np.full(60, np.nan), None, "auto"), "all 60 labels in y are missing"),
     ("other labels", (ROWS, Y[:50], None, "auto"), r"y of shape \(50,\) for 60 rows"),
-    ("bytes too large", (np.full((30, 6, 8), 300), None, None, "auto"), r"from 0 to 255\n  got:   X\[0, 0, 0\] = 300"),
+    (
+        "bytes too large",
+        (np.full((30, 6, 8), 300), None, None, "auto"),
+        r"from 0 to 255\n  got:   X\[0, 0, 0\] = 300",
+    ),
     ("standardised", (IMAGES - 0.5, None, None, "auto"), "lie between 0 and 1\n  got:   X from -0"),
     ("not whole", (IMAGES * 255, None, None, "auto"), "lie between 0 and 1"),
     ("ragged", ([[1.0, 2.0], [3.0]], None, None, "auto"), "X must be an array"),
@@ -188,7 +220,9 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("given", "told"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+@pytest.mark.parametrize(
+    ("given", "told"), [case[1:] for case in BAD], ids=[case[0] for case in BAD]
+)
 def test_bad_input_is_refused_and_says_why(given, told):
     with pytest.raises(InputError, match=told):
         gather(*given)
@@ -215,5 +249,7 @@ def test_labelled_and_unlabelled_rows_share_columns_and_scale():
 
 
 def test_labels_in_float16_are_read_without_a_warning():
-    labels = np.where(np.arange(len(ROWS)) % 3 == 0, np.nan, np.arange(len(ROWS)) % 3).astype(np.float16)
+    labels = np.where(np.arange(len(ROWS)) % 3 == 0, np.nan, np.arange(len(ROWS)) % 3).astype(
+        np.float16
+    )
     assert gather(ROWS, labels, None, None).class_names == ("1", "2")

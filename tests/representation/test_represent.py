@@ -15,9 +15,9 @@ from leadline import data
 from leadline.autoencoders import Encoder
 from leadline.errors import InputError
 from leadline.representation import RepresentationStudy, represent
-from leadline.representation.choice import choose
-from leadline.representation.represent import Progress
-from leadline.representation.views import Patches, Whole
+from leadline.representation._choice import choose
+from leadline.representation._represent import Progress
+from leadline.representation._views import Patches, Whole
 
 DIGITS = data.digits()
 X, Y = DIGITS.X[:240], DIGITS.labels[:240]
@@ -67,7 +67,9 @@ def test_the_study_says_what_it_did(tmp_path: Path):
     assert f"the largest class {100 * found.efficiency.majority.mean():.1f} %" in str(found)
     assert "nan" not in str(found) + " ".join(found.findings)
     assert "There is no interval: 2 seeds." in found.findings
-    assert found.optimism().interval.estimate == pytest.approx(100 * (tested.max(axis=0) - honest).mean())
+    assert found.optimism().interval.estimate == pytest.approx(
+        100 * (tested.max(axis=0) - honest).mean()
+    )
     assert found.table()["chosen"].sum() == pytest.approx(2)  # at each of two label counts
     assert "optimism" in " ".join(found.findings)
     assert "0 [0, 0]" not in " ".join(found.findings)
@@ -102,7 +104,10 @@ def test_equal_calls_give_equal_studies_and_labels_move_no_weight():
 def test_the_encoder_takes_rows_as_they_were_given():
     unit = np.linspace(0.001, 1000, 64)
     offset = np.linspace(-50, 50, 64)
-    here, there = study(kinds="denoising"), study(x=X * unit + offset, more=MORE * unit + offset, kinds="denoising")
+    here, there = (
+        study(kinds="denoising"),
+        study(x=X * unit + offset, more=MORE * unit + offset, kinds="denoising"),
+    )
     assert there.encoder.encode(X * unit + offset).shape == here.encoder.encode(X).shape
     assert np.abs(there.encoder.encode(X * unit + offset)).max() < 100
     pixels = study(x=X * 16, more=MORE * 16, kinds="denoising")
@@ -113,7 +118,9 @@ def test_the_encoder_takes_rows_as_they_were_given():
 @pytest.mark.parametrize("side", [8, 16])
 def test_the_encoder_takes_images_as_they_were_given(side: int):
     """Small ones, which are encoded whole, and larger ones; whole numbers are divided, channels may stand last."""
-    pixels, more = ((240 * enlarged(rows, side)[..., None]).astype(np.uint8) for rows in (X[:120], MORE[:150]))
+    pixels, more = (
+        (240 * enlarged(rows, side)[..., None]).astype(np.uint8) for rows in (X[:120], MORE[:150])
+    )
     found = study(x=pixels, y=Y[:120], more=more, kinds="denoising", labels=[10])
     codes = found.encoder.encode(pixels)
     np.testing.assert_array_equal(found.encoder.encode(np.moveaxis(pixels, -1, 1)), codes)
@@ -148,7 +155,12 @@ def test_images_are_studied_by_patches_and_shown():
     glyphs = data.glyphs("abc", 150, 14, seed=0)
     images = glyphs.X.reshape(-1, 14, 14)
     found = represent(
-        images[:60], glyphs.labels[:60], X_unlabelled=images[60:], kinds=["masked"], seeds=2, num_subsets=1
+        images[:60],
+        glyphs.labels[:60],
+        X_unlabelled=images[60:],
+        kinds=["masked"],
+        seeds=2,
+        num_subsets=1,
     )
     assert found.protocol.settings["view"] == "patches"
     assert found.examples["masked"].rows.shape == (10, 25)
@@ -156,9 +168,17 @@ def test_images_are_studied_by_patches_and_shown():
     strip = found.strip()
     assert strip is not None
     assert strip.layout.yaxis.ticktext == ("input", "masked: shown", "masked: reconstructed")
-    assert found.encoder.encode(images).shape == (150, 89)  # one less than rows that are pretrained on
+    assert found.encoder.encode(images).shape == (
+        150,
+        89,
+    )  # one less than rows that are pretrained on
     flat = represent(
-        glyphs.X[:60], glyphs.labels[:60], X_unlabelled=glyphs.X[60:], kinds=["masked"], seeds=2, num_subsets=1
+        glyphs.X[:60],
+        glyphs.labels[:60],
+        X_unlabelled=glyphs.X[60:],
+        kinds=["masked"],
+        seeds=2,
+        num_subsets=1,
     )
     assert flat.table().equals(found.table())
     assert "taken for images of 14 x 14" in flat.notes[0]
@@ -166,14 +186,22 @@ def test_images_are_studied_by_patches_and_shown():
 
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("side", [8, 16])
-def test_the_untrained_encoder_differs_in_its_weights_alone(side: int, monkeypatch: pytest.MonkeyPatch):
+def test_the_untrained_encoder_differs_in_its_weights_alone(
+    side: int, monkeypatch: pytest.MonkeyPatch
+):
     """Whitening, components and scale are those of a trained one: where training moves no weight, codes are equal."""
-    still = property(lambda self: {"epochs": 1, "batch_size": 150, "lr": 1e-12, "patience": 1, "centre": False})
+    still = property(
+        lambda self: {"epochs": 1, "batch_size": 150, "lr": 1e-12, "patience": 1, "centre": False}
+    )
     for view in (Whole, Patches):
         monkeypatch.setattr(view, "settings", still)
     module, probed = sys.modules[represent.__module__], {}
     measure = module._efficiency
-    monkeypatch.setattr(module, "_efficiency", lambda sources, *rest: probed.update(sources) or measure(sources, *rest))
+    monkeypatch.setattr(
+        module,
+        "_efficiency",
+        lambda sources, *rest: probed.update(sources) or measure(sources, *rest),
+    )
     rows, more = enlarged(X[:120], side), enlarged(MORE[:150], side)
     study(x=rows, y=Y[:120], more=more, kinds=("vanilla", "masked"), labels=[10])
     unseen = enlarged(DIGITS.X[900:950], side)
@@ -186,7 +214,9 @@ def test_the_untrained_encoder_differs_in_its_weights_alone(side: int, monkeypat
 
 def test_labels_that_say_nothing_are_not_learned():
     rng = np.random.default_rng(0)
-    found = study(y=rng.integers(2, size=240), seeds=6, labels=["all"], kinds=("vanilla", "denoising"))
+    found = study(
+        y=rng.integers(2, size=240), seeds=6, labels=["all"], kinds=("vanilla", "denoising")
+    )
     assert found.efficiency is not None
     accuracy = found.efficiency.interval(found.chosen, int(found.efficiency.budgets[-1]))
     half = (accuracy.high - accuracy.low) / 2 * found.widening
@@ -238,7 +268,9 @@ def test_settings_out_of_range_are_refused():
 def test_the_encoder_is_a_file_of_its_own(tmp_path: Path):
     found = study(kinds="vanilla")
     found.encoder.save(tmp_path / "encoder.safetensors")
-    np.testing.assert_array_equal(Encoder.load(tmp_path / "encoder.safetensors").encode(X), found.encoder.encode(X))
+    np.testing.assert_array_equal(
+        Encoder.load(tmp_path / "encoder.safetensors").encode(X), found.encoder.encode(X)
+    )
 
 
 def test_seeds_of_numpy_are_seeds():
@@ -260,7 +292,10 @@ def test_rows_that_float32_would_blur_are_centred_first(kind: str, tmp_path: Pat
     """A label that seconds decide, or a small number on a large offset: usable in the study and in the encoder."""
     rng = np.random.default_rng(0)
     offset = np.array([1.7e9, 0, 0]) if kind == "a timestamp" else np.full(3, 1e8)
-    plain = np.c_[rng.permutation(400) if kind == "a timestamp" else rng.normal(size=400), rng.normal(size=(400, 2))]
+    plain = np.c_[
+        rng.permutation(400) if kind == "a timestamp" else rng.normal(size=400),
+        rng.normal(size=(400, 2)),
+    ]
     y = (plain[:, 0] > plain[:, 0].mean()).astype(int)
     rows, more = plain[:200] + offset, plain[200:] + offset
     found = study(rows, y[:200], more, kinds="vanilla", seeds=3, labels=["all"])
@@ -268,13 +303,17 @@ def test_rows_that_float32_would_blur_are_centred_first(kind: str, tmp_path: Pat
     most = int(found.efficiency.budgets[-1])
     assert found.efficiency.interval("raw", most).estimate > 97
     usual = study(plain[:200], y[:200], plain[200:], kinds="vanilla", seeds=3, labels=["all"])
-    np.testing.assert_allclose(found.encoder.encode(rows), usual.encoder.encode(plain[:200]), atol=0.02)
+    np.testing.assert_allclose(
+        found.encoder.encode(rows), usual.encoder.encode(plain[:200]), atol=0.02
+    )
     assert found.encoder.has_seen(more).all()
     assert not found.encoder.has_seen(rows).any()
     found.encoder.save(tmp_path / "encoder.safetensors")
     again = Encoder.load(tmp_path / "encoder.safetensors")
     np.testing.assert_array_equal(again.encode(rows), found.encoder.encode(rows))
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(again)).encode(rows), again.encode(rows))
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(again)).encode(rows), again.encode(rows)
+    )
     assert again.untrained(0).encode(rows).std() > 0.01
 
 
@@ -328,7 +367,15 @@ def test_the_probe_that_is_kept_is_the_one_that_is_measured():
     """As sonar: few rows, many columns, two classes. Labels of other rows, which the study never saw, agree."""
     right, claimed, chosen = [], [], []
     for seed in range(3):
-        rows, y = made(900, 60, n_informative=8, n_redundant=20, n_clusters_per_class=3, flip_y=0.05, random_state=seed)
+        rows, y = made(
+            900,
+            60,
+            n_informative=8,
+            n_redundant=20,
+            n_clusters_per_class=3,
+            flip_y=0.05,
+            random_state=seed,
+        )
         found = study(rows[:150], y[:150], None, kinds="denoising", seeds=3, labels=["all"])
         assert found.probe is not None
         codes = found.encoder.encode(rows)
@@ -336,9 +383,16 @@ def test_the_probe_that_is_kept_is_the_one_that_is_measured():
         right.append(probe.score(codes[150:], y[150:]))
         claimed.append(found.probe.accuracy)
         chosen.append(found.strength)
-        weakest = LogisticRegression(C=1e-3, max_iter=5000).fit(codes[:150], y[:150]).score(codes[150:], y[150:])
+        weakest = (
+            LogisticRegression(C=1e-3, max_iter=5000)
+            .fit(codes[:150], y[:150])
+            .score(codes[150:], y[150:])
+        )
         assert right[-1] > weakest - 0.03
-        assert f"it predicts {100 * found.probe.accuracy:.1f} % of labels that are left out" in " ".join(found.findings)
+        assert (
+            f"it predicts {100 * found.probe.accuracy:.1f} % of labels that are left out"
+            in " ".join(found.findings)
+        )
         assert f"all {found.probe.labels} labels" in " ".join(found.findings)
         assert found.probe.labels == 150  # those that gave up their labels for pretraining, too
         assert found.probe.majority == np.bincount(y[:150]).max() / 150
@@ -386,7 +440,9 @@ def test_rows_that_repeat_are_never_on_both_sides(monkeypatch: pytest.MonkeyPatc
     """Every row three times and random labels: were equal rows parted, 1 of 2 labels would be known by heart."""
     rng = np.random.default_rng(0)
     rows = np.repeat(X[:80], 3, axis=0)
-    found = study(rows, np.repeat(rng.integers(2, size=80), 3), MORE, kinds="vanilla", seeds=4, labels=["all"])
+    found = study(
+        rows, np.repeat(rng.integers(2, size=80), 3), MORE, kinds="vanilla", seeds=4, labels=["all"]
+    )
     assert found.efficiency is not None
     most = int(found.efficiency.budgets[-1])
     assert found.efficiency.interval("raw", most).estimate < 65

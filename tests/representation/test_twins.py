@@ -6,8 +6,8 @@ from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 
 from leadline import data
 from leadline.representation import represent
-from leadline.representation.twins import near_twins
-from leadline.representation.views import Whole
+from leadline.representation._twins import near_twins
+from leadline.representation._views import Whole
 
 RNG = np.random.default_rng(0)
 
@@ -16,7 +16,9 @@ def twins(rows: np.ndarray) -> int:
     return near_twins(rows, data.row_fingerprints(rows))
 
 
-@pytest.mark.parametrize(("copies", "jitter", "width"), [(10, 0.05, 10), (2, 1e-4, 6), (16, 0.05, 3000)])
+@pytest.mark.parametrize(
+    ("copies", "jitter", "width"), [(10, 0.05, 10), (2, 1e-4, 6), (16, 0.05, 3000)]
+)
 def test_rows_with_jitter_are_near_twins(copies: int, jitter: float, width: int):
     """Each of 40 rows again and again, as windows of one recording or rows of one subject."""
     rows = np.repeat(RNG.normal(size=(40, width)), copies, axis=0)

@@ -9,8 +9,8 @@ import torch
 
 from leadline import data
 from leadline.autoencoders import Encoder, Nothing, examples, pretrain
-from leadline.representation import views
-from leadline.representation.views import KINDS, Patches, Whole, unscaled, view_of
+from leadline.representation import _views as views
+from leadline.representation._views import KINDS, Patches, Whole, unscaled, view_of
 
 GLYPHS = data.glyphs("abc", 80, 14, seed=0).X
 ROWS = ((GLYPHS - GLYPHS.mean(0)) / GLYPHS.std()).astype(np.float32)
@@ -63,7 +63,12 @@ def test_the_patch_view_asks_the_first_layer_at_every_place(channels: int):
         hidden = pretrained.model.encoder[:2](shown).numpy()
     answers = hidden.reshape(6, 14, 14, 12)
     # 14 places in 4 cells of 3.5: the place between two cells counts half in each
-    share = np.array([[max(0, min(i + 1, 3.5 * c + 3.5) - max(i, 3.5 * c)) / 3.5 for i in range(14)] for c in range(4)])
+    share = np.array(
+        [
+            [max(0, min(i + 1, 3.5 * c + 3.5) - max(i, 3.5 * c)) / 3.5 for i in range(14)]
+            for c in range(4)
+        ]
+    )
     expected = np.einsum("ai,bj,nijk->nkab", share, share, answers).reshape(6, -1)
     averages = without_components(frozen).encode(rows)
     ratio = averages[:6][expected > 0.01] / expected[expected > 0.01]
@@ -82,9 +87,13 @@ def test_components_are_the_principal_ones_with_the_large_ones_lowered():
     frozen = Patches.of(ROWS, (14, 14), 1).encoder(trained(Patches.of(ROWS, (14, 14), 1)).weights)
     codes = frozen.encode(ROWS).astype(float)
     covariance = np.cov(codes.T)
-    variances = np.linalg.eigvalsh(np.cov(np.sqrt(without_components(frozen).encode(ROWS) + 1e-3).T))[::-1][:79]
+    variances = np.linalg.eigvalsh(
+        np.cov(np.sqrt(without_components(frozen).encode(ROWS) + 1e-3).T)
+    )[::-1][:79]
     lowered = variances / (variances + 0.01 * variances[0]) ** 0.7
-    np.testing.assert_allclose(np.diag(covariance) / covariance[0, 0], lowered / lowered[0], rtol=0.02, atol=1e-3)
+    np.testing.assert_allclose(
+        np.diag(covariance) / covariance[0, 0], lowered / lowered[0], rtol=0.02, atol=1e-3
+    )
     assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 0.01 * covariance[0, 0]
     np.testing.assert_allclose(codes.mean(0), 0, atol=1e-3)
     np.testing.assert_allclose(codes.var(0).mean(), 1, rtol=0.03)
@@ -92,7 +101,9 @@ def test_components_are_the_principal_ones_with_the_large_ones_lowered():
 
 @pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("image_size", [(14, 14), None])
-def test_rows_that_begin_with_one_class_are_scaled_like_any(image_size, monkeypatch: pytest.MonkeyPatch):
+def test_rows_that_begin_with_one_class_are_scaled_like_any(
+    image_size, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(views, "SCALING_ROWS", 100)
     rows = np.concatenate([np.repeat(ROWS[:1], 120, axis=0), ROWS])
     view = view_of(rows, image_size, 1)
@@ -135,7 +146,9 @@ def test_kinds_differ_in_corruption_only():
     for view in (Whole(ROWS, None, 1), Patches.of(ROWS, (14, 14), 1)):
         models = [view.model(kind, 5) for kind in KINDS]
         states = [model.state_dict() for model in models]
-        assert all(torch.equal(states[0][name], state[name]) for state in states for name in states[0])
+        assert all(
+            torch.equal(states[0][name], state[name]) for state in states for name in states[0]
+        )
         assert len({type(model.corruption) for model in models}) == 3
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from leadline import InputError, Protocol
-from leadline.recurrent import GradientFlow, LayerFlow
+from leadline.gradients import GradientFlow, LayerFlow
 from leadline.statistics import effect
 from leadline.worksheet import STATEMENTS, Answer, Fact, Holds, Statement
 
@@ -23,17 +23,25 @@ RUNS = "LEADLINE_TEST_RUNS"
 def flow(values: np.ndarray) -> GradientFlow:
     """A sounding to rest an answer on."""
     curves = values[None, :]
-    layer = LayerFlow("layer", 0, "forward", 0, curves, curves, curves, curves, values[:1], np.exp(curves))
+    layer = LayerFlow(
+        "layer", 0, "forward", 0, curves, curves, curves, curves, values[:1], np.exp(curves)
+    )
     return GradientFlow(Protocol(), (layer,))
 
 
 def answer(statement_id: str, gain: float = 5.0, spread: float = 1.0) -> Answer:
     """An answer to ``ae.f`` or ``beam.a`` with made-up numbers."""
     noise = np.random.default_rng(0).standard_normal((2, 12)) * spread
-    facts = {"beam_after_step_1": Fact("beam after step 1", gain > 0, "`neural`, `network`", "`neural`, `network`")}
+    facts = {
+        "beam_after_step_1": Fact(
+            "beam after step 1", gain > 0, "`neural`, `network`", "`neural`, `network`"
+        )
+    }
     effects = {
         "gain_at_fewest": effect(gain + noise[0], "gain at 10 labels", "points"),
-        "gain_at_fewest_minus_most": effect(gain + noise[1], "gain at 10 minus gain at 300 labels", "points"),
+        "gain_at_fewest_minus_most": effect(
+            gain + noise[1], "gain at 10 minus gain at 300 labels", "points"
+        ),
     }
     return Answer(
         Protocol({"rows": 3}, seeds=tuple(range(12))),
@@ -55,7 +63,11 @@ def made_up(statement_id: str, settings: Mapping[str, Any]) -> Answer:
         statement_id,
         "nothing was measured.",
         {"flow": flow(noise)},
-        {leaf.effect: effect(noise, leaf.effect, "points") for leaf in leaves if not isinstance(leaf, Holds)},
+        {
+            leaf.effect: effect(noise, leaf.effect, "points")
+            for leaf in leaves
+            if not isinstance(leaf, Holds)
+        },
         {leaf.fact: Fact(leaf.fact, True, "1", "1") for leaf in leaves if isinstance(leaf, Holds)},
     )
 

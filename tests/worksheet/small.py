@@ -17,7 +17,14 @@ SEEDS = (0, 1, 2)
 EPOCHS = 10
 
 REAL_TEXT = decoding.RealText(
-    types=60, hidden=8, epochs=1, prompts=12, max_calls=3, widths=(1, 2, 5), max_length=4, characters=20_000
+    types=60,
+    hidden=8,
+    epochs=1,
+    prompts=12,
+    max_calls=3,
+    widths=(1, 2, 5),
+    max_length=4,
+    characters=20_000,
 )
 
 
@@ -39,7 +46,9 @@ def small_sizes() -> Iterator[None]:
         patch.setattr(patches, "NUM", 400)
         patch.setattr(learning, "STEPS", {"quick": {RNN: EPOCHS, LSTM: EPOCHS}})
         patch.setattr(decoding, "REAL_TEXT", {"quick": REAL_TEXT})
-        patch.setattr(cost, "SWEEP", {"lengths": (2, 4), "widths": (1, 2, 8), "vocabularies": (8, 60, 250)})
+        patch.setattr(
+            cost, "SWEEP", {"lengths": (2, 4), "widths": (1, 2, 8), "vocabularies": (8, 60, 250)}
+        )
         yield
 
 

@@ -57,7 +57,9 @@ def from_disk(result: Result, folder: Path) -> Result:
 
 TRIPS = {
     "from a worker": lambda result, folder: pickle.loads(pickle.dumps(result)),
-    "from disk, through a worker": lambda result, folder: pickle.loads(pickle.dumps(from_disk(result, folder))),
+    "from disk, through a worker": lambda result, folder: pickle.loads(
+        pickle.dumps(from_disk(result, folder))
+    ),
 }
 
 
@@ -99,10 +101,16 @@ def exact_numbers(answer: Answer) -> list[float]:
     for sounding in answer.soundings.values():
         table = sounding.table()
         found += values_of(table) if len(table) <= SHORT else []
-    texts = [text for fact in answer.facts.values() for text in (fact.label, fact.measured, fact.expected)]
+    texts = [
+        text
+        for fact in answer.facts.values()
+        for text in (fact.label, fact.measured, fact.expected)
+    ]
     texts += [effect.label for effect in answer.effects.values()]
     for text in texts:
-        found += [number / 100 if is_percent else number for number, _, is_percent in numbers_in(text)]
+        found += [
+            number / 100 if is_percent else number for number, _, is_percent in numbers_in(text)
+        ]
     return found
 
 
@@ -115,7 +123,11 @@ def values_of(table: pd.DataFrame) -> list[float]:
 def test_every_number_of_the_verdict_stands_in_the_table(name):
     answer = answer_of(name)
     sentence = answer.verdict.sentence
-    rounded = {text for value in measured_numbers(answer) for text in (*roundings(value), *roundings(100 * value))}
+    rounded = {
+        text
+        for value in measured_numbers(answer)
+        for text in (*roundings(value), *roundings(100 * value))
+    }
     exact = [scale * value for value in exact_numbers(answer) for scale in (1, 100)]
     missing = []
     for number, decimals, _ in numbers_in(sentence):
@@ -127,7 +139,9 @@ def test_every_number_of_the_verdict_stands_in_the_table(name):
 
 def roundings(value: float) -> list[float]:
     """The numbers that a value may be printed as."""
-    texts = [f"{value:.{digits}f}" for digits in range(8)] + [f"{value:.{digits}g}" for digits in range(2, 7)]
+    texts = [f"{value:.{digits}f}" for digits in range(8)] + [
+        f"{value:.{digits}g}" for digits in range(2, 7)
+    ]
     return [float(text) for text in texts]
 
 

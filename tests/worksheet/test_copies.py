@@ -32,7 +32,14 @@ PARTS = (
     AllOf(AnyOf(Above("a"))),
 )
 WRONG: Any = "gain"
-RULES_AGAINST = (None, NEVER, AnyOf(), Below("a", -1), AllOf(Below("a"), Below("b")), Holds("other"))
+RULES_AGAINST = (
+    None,
+    NEVER,
+    AnyOf(),
+    Below("a", -1),
+    AllOf(Below("a"), Below("b")),
+    Holds("other"),
+)
 
 
 def stored(value):
@@ -82,7 +89,10 @@ def test_every_registered_statement_survives_with_the_same_text(name):
 def test_any_copy_of_never_reads_as_undecided_otherwise():
     for copied in (AnyOf(), *(make(NEVER) for make in COPIES.values())):
         assert copied == NEVER
-        assert str(Criterion(Above("gain"), "refuted", copied)) == "refuted if gain > 0; undecided otherwise"
+        assert (
+            str(Criterion(Above("gain"), "refuted", copied))
+            == "refuted if gain > 0; undecided otherwise"
+        )
 
 
 def test_a_result_of_a_worker_prints_its_criterion():

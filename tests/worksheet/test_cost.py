@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leadline.decoding import work
+from leadline.decoding.search import _work as work
 from leadline.worksheet import STATEMENTS, Answer, Setting, measure
+from leadline.worksheet._setting import Budget
 from leadline.worksheet.measurements import cost
-from leadline.worksheet.setting import Budget
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,9 @@ def check_that_all_show_the_same(answer: Answer) -> None:
     assert any("T k M log M" in name for name in names)
     assert any("T (k M + 4 k² log k)" in name for name in names)
     facts = answer.facts
-    assert facts["within_the_course_bound"].measured.startswith(f"at most {cost.share(of_course.max())} of the bound")
+    assert facts["within_the_course_bound"].measured.startswith(
+        f"at most {cost.share(of_course.max())} of the bound"
+    )
     assert facts["within_our_bound"].measured == f"at most {cost.share(of_ours.max())} of the bound"
     assert facts["fewer_than_sorting"].measured == f"in {(of_sorting < 1).sum()} of {len(T)} cases"
     assert facts["within_our_bound"].holds == bool((of_ours <= 1).all())
@@ -89,7 +91,9 @@ def test_they_show_the_same_where_a_bound_is_broken(monkeypatch: pytest.MonkeyPa
 def test_a_share_just_beyond_the_bound_is_not_rounded_to_it():
     counted = shares_of(answer_to_cost()).counted
     factor = (1 + 1e-5) / cost.Shares(counted.protocol, counted).of_our_bound.max()
-    beyond = cost.Shares(counted.protocol, replace(counted, comparisons=counted.comparisons * factor))
+    beyond = cost.Shares(
+        counted.protocol, replace(counted, comparisons=counted.comparisons * factor)
+    )
     assert "at most 1.00001 of T (k M" in str(beyond)
 
 
@@ -112,7 +116,9 @@ def test_a_wrong_counter_is_not_believed(name, monkeypatch: pytest.MonkeyPatch):
     assert answer_to_cost().verdict.outcome == "refuted"
 
 
-def test_a_search_that_ranks_too_much_breaks_our_bound_and_not_the_course_s(monkeypatch: pytest.MonkeyPatch):
+def test_a_search_that_ranks_too_much_breaks_our_bound_and_not_the_course_s(
+    monkeypatch: pytest.MonkeyPatch,
+):
     read = work.Meter.read
 
     def ranked_more(meter):

@@ -75,4 +75,6 @@ def test_leaves_are_named_once_each_in_reading_order():
     rule = AllOf(Holds("yes"), AnyOf(Above("up"), AllOf(Below("down"), Within("open", -1, 1))))
     criterion = Criterion(rule, met="supported")
     assert criterion.leaves() == (Holds("yes"), Above("up"), Below("down"), Within("open", -1, 1))
-    assert str(criterion).startswith("supported if yes and (up > 0 or (down < 0 and -1 ≤ open ≤ 1)); refuted")
+    assert str(criterion).startswith(
+        "supported if yes and (up > 0 or (down < 0 and -1 ≤ open ≤ 1)); refuted"
+    )

@@ -6,20 +6,29 @@ import pytest
 from leadline import decoding
 from leadline.storage import pack
 from leadline.worksheet import STATEMENTS, Setting, measure, run, select
+from leadline.worksheet._setting import Budget
 from leadline.worksheet.measurements import cost
 from leadline.worksheet.measurements import decoding as measurements
-from leadline.worksheet.setting import Budget
 
 IDS = ("beam.a", "beam.b", "beam.c", "beam.d", "beam.e")
 SMALL = measurements.RealText(
-    types=150, hidden=16, epochs=2, prompts=20, max_calls=1, widths=(1, 2, 5), max_length=5, characters=60_000
+    types=150,
+    hidden=16,
+    epochs=2,
+    prompts=20,
+    max_calls=1,
+    widths=(1, 2, 5),
+    max_length=5,
+    characters=60_000,
 )
 
 
 @pytest.fixture(autouse=True)
 def small_sizes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(measurements, "REAL_TEXT", {"quick": SMALL, "full": SMALL})
-    monkeypatch.setattr(cost, "SWEEP", {"lengths": (2, 4), "widths": (1, 2), "vocabularies": (8, 60)})
+    monkeypatch.setattr(
+        cost, "SWEEP", {"lengths": (2, 4), "widths": (1, 2), "vocabularies": (8, 60)}
+    )
 
 
 def answer_to(name, budget: Budget = "quick"):
@@ -32,7 +41,9 @@ def test_the_course_is_confirmed_on_its_own_table(tmp_path):
     results = list(run(select(IDS), Setting("quick"), folder=tmp_path))
     assert [result.statement.id for result in results] == list(IDS)
     assert [result.status for result in results] == ["supported"] * 5
-    assert all(result.answer is not None and result.answer.figure().to_dict()["data"] for result in results)
+    assert all(
+        result.answer is not None and result.answer.figure().to_dict()["data"] for result in results
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,7 +54,9 @@ def test_the_course_is_confirmed_on_its_own_table(tmp_path):
         (("neural", "neural"), "neural", -0.50, {"beam.d"}),
     ],
 )
-def test_another_table_gives_other_outcomes(prefix, word, log_prob, refuted, monkeypatch: pytest.MonkeyPatch):
+def test_another_table_gives_other_outcomes(
+    prefix, word, log_prob, refuted, monkeypatch: pytest.MonkeyPatch
+):
     """Nothing is hard-coded: where the table says otherwise, so does the worksheet."""
     course = measurements.COURSE_TABLE
     rows = {
@@ -52,7 +65,9 @@ def test_another_table_gives_other_outcomes(prefix, word, log_prob, refuted, mon
     }
     rows[prefix][word] = log_prob
     monkeypatch.setattr(measurements, "COURSE_TABLE", decoding.Table(rows))
-    outcomes = {result.statement.id: result.status for result in run(select(IDS[:4]), Setting("quick"))}
+    outcomes = {
+        result.statement.id: result.status for result in run(select(IDS[:4]), Setting("quick"))
+    }
     assert refuted <= {name for name, outcome in outcomes.items() if outcome == "refuted"}
     assert set(outcomes.values()) <= {"supported", "refuted"}
 
@@ -63,7 +78,9 @@ def test_equal_seeds_give_equal_answers(name):
     for _ in range(2):
         measurements._real_text.cache_clear()
         found: dict = {}
-        arrays.append((pack(answer_to(name), found), {key: value.tobytes() for key, value in found.items()}))
+        arrays.append(
+            (pack(answer_to(name), found), {key: value.tobytes() for key, value in found.items()})
+        )
     assert arrays[0] == arrays[1]
 
 

@@ -21,7 +21,11 @@ def signed_formats(path: Path) -> Iterator[str]:
     """Formats of numbers that would print ``-0.0``."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.FormattedValue) and isinstance(node.format_spec, ast.JoinedStr):
-            spec = "".join(str(part.value) for part in node.format_spec.values if isinstance(part, ast.Constant))
+            spec = "".join(
+                str(part.value)
+                for part in node.format_spec.values
+                if isinstance(part, ast.Constant)
+            )
             value = ast.unparse(node.value)
             is_number = re.search(r"[fge%]$", spec) is not None
             if is_number and "z" not in spec and not value.endswith("interval"):

@@ -15,7 +15,9 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The names of the measurements that ran so far."""
     log = tmp_path / "runs"
     monkeypatch.setenv(example.RUNS, str(log))
-    return lambda: [line.split()[0] for line in log.read_text().splitlines()] if log.exists() else []
+    return lambda: (
+        [line.split()[0] for line in log.read_text().splitlines()] if log.exists() else []
+    )
 
 
 def test_a_measurement_that_crashes_costs_no_other_its_answer(tmp_path: Path):
@@ -94,7 +96,9 @@ def test_what_is_kept_is_measured_again_where_it_is_damaged(tmp_path: Path, runs
     assert len(runs()) == 2
 
 
-def test_a_file_of_others_in_place_of_an_answer_is_refused_before_anything_is_measured(tmp_path: Path, runs):
+def test_a_file_of_others_in_place_of_an_answer_is_refused_before_anything_is_measured(
+    tmp_path: Path, runs
+):
     place = tmp_path / "quick" / "ae.f" / "sounding.json"
     place.parent.mkdir(parents=True)
     place.write_text('{"mine": 1}')
@@ -111,9 +115,13 @@ def test_an_interruption_keeps_what_is_done(tmp_path: Path):
     assert Answer.load(tmp_path / "quick" / "ae.f").verdict.outcome == "supported"
 
 
-def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     results = run(
-        [example.statement("ae.f", "works"), example.statement("beam.a", "works_too")], SETTING, folder=tmp_path
+        [example.statement("ae.f", "works"), example.statement("beam.a", "works_too")],
+        SETTING,
+        folder=tmp_path,
     )
     next(results)
 
@@ -127,13 +135,19 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(tmp_path: Path, monke
     assert not (tmp_path / "quick" / "beam.a" / "sounding.json").exists()
 
 
-def test_several_at_a_time_give_the_same_answers_on_one_thread_each(tmp_path: Path, runs, monkeypatch):
+def test_several_at_a_time_give_the_same_answers_on_one_thread_each(
+    tmp_path: Path, runs, monkeypatch
+):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     statements = [example.statement("ae.f", "works"), example.statement("beam.a", "works_too")]
     alone = {r.statement.id: r for r in run(statements, SETTING)}
     together = {r.statement.id: r for r in run(statements, SETTING, jobs=2)}
-    assert {name: str(r.answer) for name, r in alone.items()} == {name: str(r.answer) for name, r in together.items()}
-    assert {line.split()[1] for line in Path(os.environ[example.RUNS]).read_text().splitlines()} == {"1"}
+    assert {name: str(r.answer) for name, r in alone.items()} == {
+        name: str(r.answer) for name, r in together.items()
+    }
+    assert {
+        line.split()[1] for line in Path(os.environ[example.RUNS]).read_text().splitlines()
+    } == {"1"}
 
 
 def test_a_statement_that_is_not_built_is_never_passed():

@@ -8,7 +8,11 @@ from leadline.data import Dataset
 from leadline.statistics import effect
 from leadline.worksheet import SECTIONS, STATEMENTS, Setting, select
 
-IDS = [f"ae.{c}" for c in "abcdefghij"] + [f"rnn.{c}" for c in "abcde"] + [f"beam.{c}" for c in "abcde"]
+IDS = (
+    [f"ae.{c}" for c in "abcdefghij"]
+    + [f"rnn.{c}" for c in "abcde"]
+    + [f"beam.{c}" for c in "abcde"]
+)
 
 
 def test_the_twenty_statements_stand_in_the_order_of_the_course():
@@ -19,7 +23,13 @@ def test_the_twenty_statements_stand_in_the_order_of_the_course():
 @pytest.mark.parametrize("name", IDS)
 def test_each_statement_is_complete_before_anything_is_measured(name):
     statement = STATEMENTS[name]
-    for text in (statement.claim, statement.course, statement.measurement, statement.why, statement.condition):
+    for text in (
+        statement.claim,
+        statement.course,
+        statement.measurement,
+        statement.why,
+        statement.condition,
+    ):
         assert text.strip() == text != ""
     assert statement.criterion.leaves()
     assert statement.criterion.met == statement.agrees
@@ -55,7 +65,11 @@ def test_the_key_covers_statement_budget_and_the_data_where_they_matter():
     settings = [Setting("quick"), Setting("full"), Setting("quick", flat), Setting("quick", image)]
     assert len({setting.key(own) for setting in settings}) == 4
     assert len({setting.key(beam) for setting in settings}) == 2
-    assert Setting("quick").key(own) == Setting("quick").key(own) != Setting("quick").key(STATEMENTS["ae.b"])
+    assert (
+        Setting("quick").key(own)
+        == Setting("quick").key(own)
+        != Setting("quick").key(STATEMENTS["ae.b"])
+    )
     from_file = Setting("quick", flat, {"path": "x.npz", "labels": "kind"})
     assert from_file.describe(own) == {
         "budget": "quick",
@@ -67,7 +81,8 @@ def test_the_key_covers_statement_budget_and_the_data_where_they_matter():
 
 
 @pytest.mark.parametrize(
-    "source", [{"path": ""}, {"path": 3}, {"file": "x"}, {"labels": "kind"}, "x.npz", [("path", "x")]]
+    "source",
+    [{"path": ""}, {"path": 3}, {"file": "x"}, {"labels": "kind"}, "x.npz", [("path", "x")]],
 )
 def test_a_source_that_no_command_could_name_is_refused(source):
     data = Dataset(np.zeros((4, 4), np.float32), np.array([0, 1, 0, 1]))
@@ -88,6 +103,8 @@ def test_all_effects_of_the_worksheet_cover_together():
     covered = 0
     for draws in rng.standard_normal((rounds, sum(counts), 12)):
         rest = iter(draws)
-        effects = [effect(next(rest), "", comparisons=count) for count in counts for _ in range(count)]
+        effects = [
+            effect(next(rest), "", comparisons=count) for count in counts for _ in range(count)
+        ]
         covered += all(e.simultaneous.low <= 0 <= e.simultaneous.high for e in effects)
     assert 0.93 <= covered / rounds <= 0.985

@@ -12,7 +12,8 @@ import pytest
 from distributed import Client
 
 from leadline import InputError
-from leadline.worksheet import Setting, run, workers
+from leadline.worksheet import Setting, run
+from leadline.worksheet import _workers as workers
 from tests.worksheet import example
 
 SETTING = Setting("quick")
@@ -22,12 +23,24 @@ ROOT = Path(__file__).parents[2]
 @contextmanager
 def dask(program: str, *arguments: str) -> Iterator[str]:
     """A scheduler or a worker in a process of its own, as users start them; yields the scheduler's address."""
-    command = [sys.executable, "-m", f"distributed.cli.dask_{program}", *arguments, "--no-dashboard"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    command = [
+        sys.executable,
+        "-m",
+        f"distributed.cli.dask_{program}",
+        *arguments,
+        "--no-dashboard",
+    ]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
     process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, text=True)
     assert process.stderr is not None
     try:
-        seen = (re.search(r"(?:Scheduler at: +|Registered to: +)(tcp://\S+)", line) for line in process.stderr)
+        seen = (
+            re.search(r"(?:Scheduler at: +|Registered to: +)(tcp://\S+)", line)
+            for line in process.stderr
+        )
         yield next(match[1] for match in seen if match)
     finally:
         process.terminate()
@@ -57,7 +70,9 @@ def test_a_cluster_gives_the_answers_that_this_machine_gives(cluster, tmp_path: 
     statements = [example.statement("ae.f", "works"), example.statement("beam.a", "works_too")]
     here = {r.statement.id: r for r in run(statements, SETTING)}
     there = {r.statement.id: r for r in run(statements, SETTING, cluster=cluster, folder=tmp_path)}
-    assert {name: str(r.answer) for name, r in here.items()} == {name: str(r.answer) for name, r in there.items()}
+    assert {name: str(r.answer) for name, r in here.items()} == {
+        name: str(r.answer) for name, r in there.items()
+    }
     (kept, _) = run(statements, SETTING, folder=tmp_path)
     assert kept.seconds is None, "what a cluster measured is kept like any other answer"
 
@@ -72,7 +87,10 @@ def test_a_worker_of_a_cluster_that_dies_is_a_failure(cluster):
 def test_a_worker_that_runs_another_leadline_is_refused(cluster, monkeypatch):
     monkeypatch.setattr(workers, "source_digest", lambda: "another")
     monkeypatch.setattr(Client, "run", lambda self, function: {"tcp://worker": "this"})
-    with pytest.raises(InputError, match="workers must run this Leadline\n  got:   tcp://worker runs another version"):
+    with pytest.raises(
+        InputError,
+        match="workers must run this Leadline\n  got:   tcp://worker runs another version",
+    ):
         list(run([example.statement("ae.f", "works")], SETTING, cluster=cluster))
 
 

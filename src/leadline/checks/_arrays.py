@@ -26,18 +26,24 @@ def array(value: Any, name: str, *, wanted: str = "an array of numbers") -> np.n
     >>> array(np.ma.masked_array([1, 2], mask=[False, True]), "x")
     array([ 1., nan])
     """
-    if isinstance(value, (list, tuple)) and any(isinstance(item, np.ma.MaskedArray) for item in value):
+    if isinstance(value, (list, tuple)) and any(
+        isinstance(item, np.ma.MaskedArray) for item in value
+    ):
         value = _joined(value, name, wanted)
     if isinstance(value, np.ma.MaskedArray) and value.dtype.kind not in "cV":
         return _unmasked(value)
     if type(value).__module__.partition(".")[0] == "torch":
         value = _numbers_of_tensor(value, name, wanted)
     if type(value).__module__.startswith("scipy.sparse"):
-        raise InputError(f"{name} must be dense", got=f"{name} = {shown(value)}", cure=f"use {name}.toarray()")
+        raise InputError(
+            f"{name} must be dense", got=f"{name} = {shown(value)}", cure=f"use {name}.toarray()"
+        )
     try:
         with warnings.catch_warnings() if isinstance(value, (list, tuple)) else nullcontext():
             if isinstance(value, (list, tuple)):
-                warnings.simplefilter("ignore")  # a masked cell in a list of lists becomes NaN, which is meant
+                warnings.simplefilter(
+                    "ignore"
+                )  # a masked cell in a list of lists becomes NaN, which is meant
             plain = np.asarray(value)
     except Exception as error:  # an object's own conversion may raise anything
         raise InputError(
@@ -60,7 +66,9 @@ def _joined(value: Sequence[Any], name: str, wanted: str) -> np.ma.MaskedArray:
             warnings.simplefilter("ignore")  # a masked cell becomes NaN, which is meant
             return np.ma.array(value)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name} must be {wanted}", got=f"{name} = {shown(value)}", cause=str(error)) from None
+        raise InputError(
+            f"{name} must be {wanted}", got=f"{name} = {shown(value)}", cause=str(error)
+        ) from None
 
 
 def _unmasked(value: np.ma.MaskedArray) -> np.ndarray:
@@ -93,7 +101,15 @@ def _numbers_of_tensor(value: Any, name: str, wanted: str) -> np.ndarray:
     elif value.is_complex():
         cure = f"use {name}.real or {name}.abs()"
     if cure is not None:
-        raise InputError(f"{name} must be a dense tensor of real numbers", got=f"{name} = {shown(value)}", cure=cure)
+        raise InputError(
+            f"{name} must be a dense tensor of real numbers",
+            got=f"{name} = {shown(value)}",
+            cure=cure,
+        )
     value = value.detach().cpu()
-    is_small_float = value.is_floating_point() and value.dtype not in (torch.float16, torch.float32, torch.float64)
+    is_small_float = value.is_floating_point() and value.dtype not in (
+        torch.float16,
+        torch.float32,
+        torch.float64,
+    )
     return (value.float() if is_small_float else value).resolve_neg().numpy()

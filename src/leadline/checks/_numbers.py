@@ -15,7 +15,12 @@ LARGEST_SEED = 2**63 - 1
 
 
 def whole_number(
-    value: Any, name: str, *, least: int | None = None, most: int | None = None, cure: str | None = None
+    value: Any,
+    name: str,
+    *,
+    least: int | None = None,
+    most: int | None = None,
+    cure: str | None = None,
 ) -> int:
     """A whole number between ``least`` and ``most``, both included.
 
@@ -38,7 +43,12 @@ def whole_number(
 
 
 def optional_whole_number(
-    value: Any, name: str, *, least: int | None = None, most: int | None = None, cure: str | None = None
+    value: Any,
+    name: str,
+    *,
+    least: int | None = None,
+    most: int | None = None,
+    cure: str | None = None,
 ) -> int | None:
     """``None``, or a whole number between ``least`` and ``most``."""
     if value is None:
@@ -51,7 +61,9 @@ def whole_numbers(
 ) -> tuple[int, ...]:
     """``at_least`` or more whole numbers, each between ``least`` and ``most``, as a tuple."""
     listed = items(value, name, least=at_least, of="whole numbers")
-    return tuple(whole_number(item, f"{name}[{i}]", least=least, most=most) for i, item in enumerate(listed))
+    return tuple(
+        whole_number(item, f"{name}[{i}]", least=least, most=most) for i, item in enumerate(listed)
+    )
 
 
 def number(
@@ -115,10 +127,15 @@ def seeds(value: Any, name: str = "seeds", *, least: int = 1) -> tuple[int, ...]
     >>> seeds(range(3))
     (0, 1, 2)
     """
-    plain = tuple(seed(item, f"{name}[{i}]") for i, item in enumerate(items(value, name, least=least)))
+    plain = tuple(
+        seed(item, f"{name}[{i}]") for i, item in enumerate(items(value, name, least=least))
+    )
     repeated = [item for item in plain if plain.count(item) > 1]
     if repeated:
-        raise InputError(f"{name} must differ from one another", got=f"{name} contains {repeated[0]} more than once")
+        raise InputError(
+            f"{name} must differ from one another",
+            got=f"{name} contains {repeated[0]} more than once",
+        )
     return plain
 
 
@@ -164,7 +181,11 @@ def _as_float(value: Any) -> float | None:
             inner = value.item()
         except (RuntimeError, NotImplementedError, ValueError):
             return None
-        return float(inner) if isinstance(inner, (int, float)) and not isinstance(inner, bool) else None
+        return (
+            float(inner)
+            if isinstance(inner, (int, float)) and not isinstance(inner, bool)
+            else None
+        )
     return None
 
 

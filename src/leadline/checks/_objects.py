@@ -56,7 +56,11 @@ def items(value: Any, name: str, *, least: int = 0, of: str = "values") -> tuple
         is_empty = plain is not None and not plain
         rule = f"{name} must be {wanted}" + (", not empty" if is_empty and least == 1 else "")
         is_single = isinstance(value, (str, bytes, int, float))
-        raise InputError(rule, got=f"{name} = {shown(value)}", cure="write [...] around it" if is_single else None)
+        raise InputError(
+            rule,
+            got=f"{name} = {shown(value)}",
+            cure="write [...] around it" if is_single else None,
+        )
     return plain
 
 
@@ -86,14 +90,20 @@ def instance(
     """
     if not isinstance(value, kind):
         described = wanted or f"a {kind.__name__}"
-        raise InputError(f"{name} must be {described}", got=f"{name} = {shown(value)}", cause=cause, cure=cure)
+        raise InputError(
+            f"{name} must be {described}", got=f"{name} = {shown(value)}", cause=cause, cure=cure
+        )
     return value
 
 
-def function(value: Any, name: str, *, wanted: str | None = None, cure: str | None = None) -> Callable[..., Any]:
-    """``value`` itself, if it can be called."""
-    if not callable(value):
-        raise InputError(f"{name} must be {wanted or 'a function'}", got=f"{name} = {shown(value)}", cure=cure)
+def function(
+    value: Any, name: str, *, wanted: str | None = None, cure: str | None = None
+) -> Callable[..., Any]:
+    """Check that ``value`` can be called. A class can be called too, but no caller means one; it is refused."""
+    if not callable(value) or isinstance(value, type):
+        raise InputError(
+            f"{name} must be {wanted or 'a function'}", got=f"{name} = {shown(value)}", cure=cure
+        )
     return value
 
 
@@ -104,7 +114,9 @@ def path(value: Any, name: str) -> Path:
     except TypeError:
         plain = None
     if not isinstance(plain, str) or not plain or "\0" in plain:
-        raise InputError(f"{name} must be a path to a file or folder", got=f"{name} = {shown(value)}")
+        raise InputError(
+            f"{name} must be a path to a file or folder", got=f"{name} = {shown(value)}"
+        )
     return Path(plain)
 
 
@@ -127,7 +139,9 @@ def device(value: Any, name: str = "device") -> "torch.device":
         reason = str(error).splitlines()[0]
         raise InputError(wanted, got=f"{name} = {shown(value)}", cause=reason) from None
     if found.type == "meta":
-        raise InputError(wanted, got=f"{name} = 'meta'", cause="tensors on the meta device hold no numbers")
+        raise InputError(
+            wanted, got=f"{name} = 'meta'", cause="tensors on the meta device hold no numbers"
+        )
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from leadline import __version__
-from leadline.cli import terminal
+from leadline.cli import _terminal as terminal
 
 DONE, FAILED, BAD_USAGE, INTERRUPTED, READER_GONE, STOPPED = 0, 1, 2, 130, 141, 143
 
@@ -29,32 +29,32 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(
-    "leadline.cli.worksheet:worksheet",
+    "leadline.cli._worksheet:worksheet",
     name="worksheet",
     help="Measure the twenty statements of the course and write a page about them.",
 )
 app.command(
-    "leadline.cli.decode:decode",
+    "leadline.cli._decode:decode",
     name="decode",
     help="Continue prompts by beam search, and say whether there was a better answer.",
 )
 app.command(
-    "leadline.cli.gradients:gradients",
+    "leadline.cli._gradients:gradients",
     name="gradients",
     help="Trace a recurrent model of yours, and tell where its gradient dies or explodes.",
 )
 app.command(
-    "leadline.cli.explore:explore",
+    "leadline.cli._explore:explore",
     name="explore",
     help="Open the instruments behind sliders, in a browser.",
 )
 app.command(
-    "leadline.cli.represent:represent",
+    "leadline.cli._represent:represent",
     name="represent",
     help="Pretrain autoencoders on your own data, and tell what their representations are worth.",
 )
 app.command(
-    "leadline.cli.encode:encode",
+    "leadline.cli._encode:encode",
     name="encode",
     help="Turn rows into codes with a saved encoder.",
 )
@@ -65,11 +65,21 @@ def run(arguments: Sequence[str] | None = None) -> int:
     from leadline.errors import InputError, LeadlineError, describe
 
     if terminal.is_folder_gone():  # torch ends the process where it cannot find the folder
-        terminal.complain("the working directory was deleted; change to another folder and run the command again")
+        terminal.complain(
+            "the working directory was deleted; change to another folder and run the command again"
+        )
         return FAILED
     try:
         screen = terminal.console()
-        code = app(arguments, exit_on_error=False, console=screen, error_console=terminal.console(stderr=True)) or DONE
+        code = (
+            app(
+                arguments,
+                exit_on_error=False,
+                console=screen,
+                error_console=terminal.console(stderr=True),
+            )
+            or DONE
+        )
     except CycloptsError:
         code = BAD_USAGE  # it has printed what was wrong
     except InputError as error:
@@ -85,10 +95,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         terminal.complain("interrupted")
         code = INTERRUPTED
     except MemoryError:
-        terminal.complain("the free memory does not suffice; ask for less at once, or for smaller networks")
+        terminal.complain(
+            "the free memory does not suffice; ask for less at once, or for smaller networks"
+        )
         code = FAILED
     except OSError as error:
-        is_bad_usage = isinstance(error.__context__, CycloptsError)  # it could not be printed on standard error
+        is_bad_usage = isinstance(
+            error.__context__, CycloptsError
+        )  # it could not be printed on standard error
         return BAD_USAGE if is_bad_usage else _failed(error)
     failure = terminal.failure_of_stdout()
     if failure is not None and code == DONE:
@@ -100,7 +114,9 @@ def _failed(error: OSError) -> int:
     """Print the reason of a failed system call, and return the exit code."""
     failure = terminal.failure_of_stdout()
     if isinstance(error, BrokenPipeError):
-        terminal.complain("the program that reads the output went away before everything was written")
+        terminal.complain(
+            "the program that reads the output went away before everything was written"
+        )
         return READER_GONE
     reason = error.strerror or str(error) or type(error).__name__
     if failure is not None or error.filename is None:
@@ -118,11 +134,17 @@ def main() -> None:
 
     terminal.prepare()
     signal.signal(signal.SIGTERM, stop)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup ignores it
+    if (
+        hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    ):  # nohup ignores it
         signal.signal(signal.SIGHUP, stop)
     code = run()
     if code in (INTERRUPTED, STOPPED):
-        for name in ("SIGHUP", "SIGINT", "SIGTERM"):  # an impatient second signal must not break the cleaning up
+        for name in (
+            "SIGHUP",
+            "SIGINT",
+            "SIGTERM",
+        ):  # an impatient second signal must not break the cleaning up
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
     sys.exit(code)

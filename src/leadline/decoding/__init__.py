@@ -2,28 +2,39 @@
 
 from typing import TYPE_CHECKING, Any
 
-from leadline.decoding.audit import SearchAudit, audit
-from leadline.decoding.beam import beam_search
-from leadline.decoding.certificate import Certificate
-from leadline.decoding.comparison import Comparison, compare
-from leadline.decoding.complexity import Complexity, complexity
-from leadline.decoding.decoded import Decoded, Hypothesis
-from leadline.decoding.exact import exact_search
-from leadline.decoding.exhaustive import exhaustive_search
-from leadline.decoding.language_model import Perplexities, RecurrentLM
-from leadline.decoding.problem import Problem, Shared
-from leadline.decoding.processors import allow, constrain, forbid, force_prefix, min_length, no_repeat_ngram
-from leadline.decoding.rollout import greedy
-from leadline.decoding.sampling import sample
-from leadline.decoding.scores import GNMT, LengthNormalized, Score, SumLogProb, WordReward
-from leadline.decoding.search_errors import SearchErrors, search_errors
-from leadline.decoding.table import Table
-from leadline.decoding.trace import Fate, Node, Trace
-from leadline.decoding.walk import Walk
-from leadline.decoding.work import Work
+from leadline.decoding.judging._audit import SearchAudit, audit
+from leadline.decoding.judging._audit_steps import Walk
+from leadline.decoding.judging._comparison import Comparison, compare
+from leadline.decoding.judging._complexity import Complexity, complexity
+from leadline.decoding.judging._search_errors import SearchErrors, search_errors
+from leadline.decoding.models._constraints import (
+    allow,
+    constrain,
+    forbid,
+    force_prefix,
+    min_length,
+    no_repeat_ngram,
+)
+from leadline.decoding.models._language_model import Perplexities, RecurrentLM
+from leadline.decoding.models._problem import Problem, Shared
+from leadline.decoding.models._table import Table
+from leadline.decoding.search._beam import beam_search
+from leadline.decoding.search._certificate import Certificate
+from leadline.decoding.search._decoded import Decoded, Hypothesis
+from leadline.decoding.search._exact import exact_search
+from leadline.decoding.search._exhaustive import exhaustive_search
+from leadline.decoding.search._greedy import greedy
+from leadline.decoding.search._sampling import sample
+from leadline.decoding.search._scores import GNMT, LengthNormalized, Score, SumLogProb, WordReward
+from leadline.decoding.search._trace import Fate, Node, Trace
+from leadline.decoding.search._work import Work
 
 if TYPE_CHECKING:
-    from leadline.decoding.hugging_face import huggingface
+    from leadline.decoding.models._hugging_face import huggingface
+
+# For other packages of Leadline; not public.
+from leadline.decoding.models._language_model import END as END
+from leadline.decoding.models._language_model import FILE as FILE
 
 __all__ = [
     "GNMT",
@@ -72,9 +83,11 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         try:
-            function = import_module("leadline.decoding.hugging_face").huggingface
+            function = import_module("leadline.decoding.models._hugging_face").huggingface
         except ImportError as error:
-            raise ImportError("Hugging Face models need transformers: pip install 'leadline[hf]'") from error
+            raise ImportError(
+                "Hugging Face models need transformers: pip install 'leadline[hf]'"
+            ) from error
         globals()[name] = function
         return function
     raise AttributeError(f"module 'leadline.decoding' has no attribute {name!r}")

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from leadline.decoding.audit import SearchAudit
-from leadline.decoding.comparison import Comparison
-from leadline.decoding.complexity import Complexity
-from leadline.decoding.decoded import Decoded
-from leadline.decoding.search_errors import SearchErrors
-from leadline.decoding.trace import Fate, Trace
+from leadline.decoding.judging._audit import SearchAudit
+from leadline.decoding.judging._comparison import Comparison
+from leadline.decoding.judging._complexity import Complexity
+from leadline.decoding.judging._search_errors import SearchErrors
+from leadline.decoding.search._decoded import Decoded
+from leadline.decoding.search._trace import Fate, Trace
 from leadline.figures import NEUTRAL, bands, new_figure, plain, tree
 from leadline.sounding import decimals
 
@@ -35,7 +35,9 @@ def draw_decoded(decoded: Decoded, item: int) -> go.Figure:
         name = " ".join(hypothesis.words)
         name = plain(f"{rank}: {name if len(name) < 40 else name[:39] + '…'}")
         look = {"mode": "lines+markers", "hovertemplate": "%{text} %{y:.2f}"}
-        figure.add_scatter(x=x, y=upto, name=name, text=[plain(word) for word in hypothesis.words], **look)
+        figure.add_scatter(
+            x=x, y=upto, name=name, text=[plain(word) for word in hypothesis.words], **look
+        )
     return figure
 
 
@@ -47,12 +49,20 @@ def draw_audit(audit: SearchAudit, item: int, until: int | None = None) -> go.Fi
     answer = audit.decoded.hypotheses(item)
     paths = {"the search's answer": answer[0].tokens if answer else ()}
     best = f"{audit.praise(item)} sequence"
-    title = f"The answer is {best}" if audit.outcome[item] == "optimal" else "What the beam kept, and what it pruned"
+    title = (
+        f"The answer is {best}"
+        if audit.outcome[item] == "optimal"
+        else "What the beam kept, and what it pruned"
+    )
     if audit.outcome[item] == "search error":
         paths[best] = audit.optimum.hypotheses(item)[0].tokens
         rank = f", at rank {audit.lost_rank[item]}" if audit.lost_rank[item] else ""
         title = f"{best[0].upper()}{best[1:]} left the beam at step {audit.lost_step[item]}{rank}"
-    upto = audit.optimum.token_log_prob[item, 0].cumsum().tolist() if audit.optimum.lengths[item].any() else []
+    upto = (
+        audit.optimum.token_log_prob[item, 0].cumsum().tolist()
+        if audit.optimum.lengths[item].any()
+        else []
+    )
     # The trace is of that item alone.
     lost, names = int(audit.lost_step[item]), audit.optimum.names
     return draw_tree(trace, 0, paths, title=title, lost=lost, upto=upto, until=until, names=names)
@@ -82,12 +92,19 @@ def draw_comparison(comparison: Comparison, item: int) -> go.Figure:
 
 def draw_complexity(complexity: Complexity) -> go.Figure:
     """Comparisons against the bound of sorting and the bound of selecting."""
-    figure = new_figure("What selection costs", "comparisons that the bound allows", "comparisons made")
-    bounds = {"T k M log M (sorting)": complexity.sorting, "T (k M + k² log k) (selecting)": complexity.selecting}
+    figure = new_figure(
+        "What selection costs", "comparisons that the bound allows", "comparisons made"
+    )
+    bounds = {
+        "T k M log M (sorting)": complexity.sorting,
+        "T (k M + k² log k) (selecting)": complexity.selecting,
+    }
     for name, bound in bounds.items():
         figure.add_scatter(x=bound, y=complexity.comparisons, name=name, mode="markers")
     ends = [float(complexity.comparisons.min()), float(complexity.sorting.max())]
-    figure.add_scatter(x=ends, y=ends, name="equal", mode="lines", line={"color": NEUTRAL, "dash": "dash"})
+    figure.add_scatter(
+        x=ends, y=ends, name="equal", mode="lines", line={"color": NEUTRAL, "dash": "dash"}
+    )
     return figure.update_xaxes(type="log").update_yaxes(type="log")
 
 
@@ -143,15 +160,21 @@ def draw_tree(
     window = range(first, min(longest, first + STEPS - 1) + 1)
     nodes = nodes[np.isin(trace.step[nodes], window)]
     node_of = {trace.tokens(int(node)): int(node) for node in nodes}
-    prefixes = {name: [tuple(path[:t]) for t in window if t <= len(path)] for name, path in paths.items()}
+    prefixes = {
+        name: [tuple(path[:t]) for t in window if t <= len(path)] for name, path in paths.items()
+    }
     wanted = {node_of[prefix] for path in prefixes.values() for prefix in path if prefix in node_of}
     shown = _choose(trace, nodes, wanted, max(2, BOXES // max(len(window), 1)))
     before = f"{first - 1} steps before" if first > 1 else ""
-    boxes: list[tuple[tuple[int, ...], str, str, bool]] = [((), "…" if before else "start", before, False)]
+    boxes: list[tuple[tuple[int, ...], str, str, bool]] = [
+        ((), "…" if before else "start", before, False)
+    ]
     place: dict[tuple[int, ...], int] = {}
     for node in shown:
         tokens, is_pruned = trace.tokens(node), bool(trace.fate[node] == Fate.PRUNED)
-        note = f"{decimals(trace.log_prob[node], '.2f')}" + (f", rank {trace.rank[node]}" if is_pruned else "")
+        note = f"{decimals(trace.log_prob[node], '.2f')}" + (
+            f", rank {trace.rank[node]}" if is_pruned else ""
+        )
         place[tokens] = len(boxes)
         boxes.append((tokens[:-1], names.get(tokens[-1], str(tokens[-1])), note, is_pruned))
     last = list(prefixes.values())[-1]
@@ -160,12 +183,17 @@ def draw_tree(
             note = f"{decimals(upto[len(prefix) - 1], '.2f')}" if len(prefix) <= len(upto) else ""
             place[prefix] = len(boxes)
             boxes.append((prefix[:-1], names.get(prefix[-1], str(prefix[-1])), note, True))
-    end = min(lost, len(list(paths.values())[-1]))  # a complete sequence can lose its place later than it ends
+    end = min(
+        lost, len(list(paths.values())[-1])
+    )  # a complete sequence can lose its place later than it ends
     mark = "lost here" if end == lost else f"lost at step {lost}"
     is_marked = end in window and (until is None or until >= lost)
     above, labels, notes, faint = zip(*boxes, strict=True)
     more = {t: int((trace.step[nodes] == t).sum() - (trace.step[shown] == t).sum()) for t in window}
-    columns = ["", *(f"step {t}" + (f" ({count} more)" if count else "") for t, count in more.items())]
+    columns = [
+        "",
+        *(f"step {t}" + (f" ({count} more)" if count else "") for t, count in more.items()),
+    ]
     if window and window[-1] < longest:
         columns[-1] += f", {longest - window[-1]} steps after"
     return tree(
@@ -189,5 +217,7 @@ def _choose(trace: Trace, nodes: np.ndarray, wanted: set[int], per_step: int) ->
         level = level[np.argsort(trace.rank[level], kind="stable")]
         if shown:  # else it is the first step that is drawn
             level = level[np.isin(trace.parent[level], shown)]
-        shown += [node for place, node in enumerate(level.tolist()) if place < per_step or node in wanted]
+        shown += [
+            node for place, node in enumerate(level.tolist()) if place < per_step or node in wanted
+        ]
     return shown

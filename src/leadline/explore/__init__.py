@@ -5,13 +5,14 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from leadline.explore.notebook import Inline
-    from leadline.explore.room import Room
+    from leadline.explore.page._room import Room
+    from leadline.explore.server._notebook import Inline
+    from leadline.explore.server._server import Server
 
 ROOMS = {
-    "gradients": "leadline.explore.gradient_room",
-    "search": "leadline.explore.search_room",
-    "representation": "leadline.explore.representation_room",
+    "gradients": "leadline.explore.rooms._gradients",
+    "search": "leadline.explore.rooms._search",
+    "representation": "leadline.explore.rooms._representation",
 }
 """Rooms by name, and where they are."""
 
@@ -23,11 +24,27 @@ def open_rooms() -> "list[Room]":
     return [import_module(where).ROOM for where in ROOMS.values()]
 
 
+def open_server(host: str, port: int) -> "Server":
+    """Start a server of all rooms, after the temporary folders of killed servers are removed."""
+    from leadline.explore.server._folders import remove_left
+    from leadline.explore.server._server import Server
+
+    remove_left()
+    return Server(open_rooms(), host, port)
+
+
+def is_loopback(host: str) -> bool:
+    """True if only this machine can reach ``host``."""
+    from leadline.explore.server import _guard
+
+    return _guard.is_loopback(host)
+
+
 def gradients(**settings: Any) -> "Inline":
     """Where does the gradient die? The gradient room, inline in a notebook.
 
     Args:
-        settings: fields of :class:`leadline.explore.gradient_room.Settings`, ``cell="LSTM", time=100``.
+        settings: fields of :class:`leadline.explore.rooms._gradients.Settings`, ``cell="LSTM", time=100``.
     """
     return _inline("gradients", settings)
 
@@ -36,7 +53,7 @@ def search(**settings: Any) -> "Inline":
     """What did the decoder miss? The search room, inline in a notebook.
 
     Args:
-        settings: fields of :class:`leadline.explore.search_room.Settings`, ``width=3, table="A4-0.5_B4-0.9"``.
+        settings: fields of :class:`leadline.explore.rooms._search.Settings`, ``width=3, table="A4-0.5_B4-0.9"``.
     """
     return _inline("search", settings)
 
@@ -45,7 +62,7 @@ def representation(**settings: Any) -> "Inline":
     """What is this representation worth? The representation room, inline in a notebook.
 
     Args:
-        settings: fields of :class:`leadline.explore.representation_settings.Settings`, ``kind="vanilla", noise=0.3``.
+        settings: fields of :class:`leadline.explore.rooms._representation_settings.Settings`, ``kind="vanilla", noise=0.3``.
     """
     return _inline("representation", settings)
 
@@ -59,11 +76,13 @@ def check_installed() -> None:
     if find_spec("dash") is None or find_spec("docstring_parser") is None:
         from leadline.errors import InputError
 
-        raise InputError("the explorer needs Dash", got="no module dash", cure="pip install 'leadline[explore]'")
+        raise InputError(
+            "the explorer needs Dash", got="no module dash", cure="pip install 'leadline[explore]'"
+        )
 
 
 def _inline(name: str, settings: dict[str, Any]) -> "Inline":
     check_installed()
-    from leadline.explore.notebook import inline
+    from leadline.explore.server._notebook import inline
 
     return inline(name, settings)

@@ -1,13 +1,22 @@
 """The drawing vocabulary: arrays in, Plotly figures or parts of them out. Knows no instrument and no sounding."""
 
-from leadline.figures.bands import bands, mean_and_range
-from leadline.figures.heat import heat_map, matrix
-from leadline.figures.lines import log_lines, log_ticks, log_traces
-from leadline.figures.panels import panel_layout, panels, stacked
-from leadline.figures.scatter import Cloud, scatter
-from leadline.figures.strip import image_strip
-from leadline.figures.theme import ACCENT, COLOURS, NEUTRAL, Drawing, merged, new_figure, new_layout, plain
-from leadline.figures.tree import tree
+from leadline.figures._bands import bands, mean_and_range
+from leadline.figures._heat import heat_map, matrix
+from leadline.figures._lines import log_lines, log_ticks, log_traces
+from leadline.figures._panels import panel_layout, panels, stacked
+from leadline.figures._scatter import Cloud, scatter
+from leadline.figures._strip import image_strip
+from leadline.figures._theme import (
+    ACCENT,
+    COLOURS,
+    NEUTRAL,
+    Drawing,
+    merged,
+    new_figure,
+    new_layout,
+    plain,
+)
+from leadline.figures._tree import tree
 
 __all__ = [
     "ACCENT",

@@ -1,46 +1,37 @@
-"""Where does the gradient die? dL/dh_t through every timestep of a recurrent network."""
+"""Recurrent networks written as their equations read, and the running-average task that they are trained on."""
 
 from leadline.recurrent import presets
-from leadline.recurrent.advice import Cure
-from leadline.recurrent.flow import GradientFlow, LayerFlow
-from leadline.recurrent.influence import Influence, LayerInfluence
-from leadline.recurrent.journal import read_metrics
-from leadline.recurrent.layers import GRU, LSTM, RNN
-from leadline.recurrent.marks import record
-from leadline.recurrent.monitor import GradientMonitor
-from leadline.recurrent.regression import Regression, mse, running_average
-from leadline.recurrent.remedies import Remedies, Remedy, remedies
-from leadline.recurrent.stability import LayerStability, Stability, stability
-from leadline.recurrent.terms import LayerTerms, WeightTerms
-from leadline.recurrent.tracing import Tape, trace
-from leadline.recurrent.training import Training, train
+
+# For other packages of Leadline; not public.
+from leadline.recurrent._arithmetic import Adjoint as Adjoint
+from leadline.recurrent._arithmetic import Arithmetic as Arithmetic
+from leadline.recurrent._arithmetic import PullBack as PullBack
+from leadline.recurrent._arithmetic import arithmetic_for as arithmetic_for
+from leadline.recurrent._cells import GRURecord as GRURecord
+from leadline.recurrent._cells import Kind as Kind
+from leadline.recurrent._cells import LSTMRecord as LSTMRecord
+from leadline.recurrent._cells import Record as Record
+from leadline.recurrent._cells import RNNRecord as RNNRecord
+from leadline.recurrent._cells import Weights as Weights
+from leadline.recurrent._cells import record_cell as record_cell
+from leadline.recurrent._layers import GRU, LSTM, RNN
+from leadline.recurrent._layers import GRULayer as GRULayer
+from leadline.recurrent._layers import Layer as Layer
+from leadline.recurrent._layers import LSTMLayer as LSTMLayer
+from leadline.recurrent._layers import Network as Network
+from leadline.recurrent._layers import Nonlinearity as Nonlinearity
+from leadline.recurrent._layers import RNNLayer as RNNLayer
+from leadline.recurrent._regression import Regression, mse, running_average
+from leadline.recurrent._training import Training, train
 
 __all__ = [
     "GRU",
     "LSTM",
     "RNN",
-    "Cure",
-    "GradientFlow",
-    "GradientMonitor",
-    "Influence",
-    "LayerFlow",
-    "LayerInfluence",
-    "LayerStability",
-    "LayerTerms",
     "Regression",
-    "Remedies",
-    "Remedy",
-    "Stability",
-    "Tape",
     "Training",
-    "WeightTerms",
     "mse",
     "presets",
-    "read_metrics",
-    "record",
-    "remedies",
     "running_average",
-    "stability",
-    "trace",
     "train",
 ]

@@ -1,7 +1,14 @@
 """Soundings on paper: one self-contained HTML page, with its twins in JSON and Markdown."""
 
-from leadline.report.markdown import as_markdown
-from leadline.report.record import as_json
-from leadline.report.worksheet import as_html, write
+from leadline.report._markdown import as_markdown
+from leadline.report._record import as_json
+
+# For other packages of Leadline; not public.
+from leadline.report._soundings import Chapter as Chapter
+from leadline.report._soundings import soundings_page as soundings_page
+from leadline.report._worksheet import FILES as FILES
+from leadline.report._worksheet import as_html, write
+from leadline.report._worksheet import headline as headline
+from leadline.report._worksheet import write_into as write_into
 
 __all__ = ["as_html", "as_json", "as_markdown", "write"]

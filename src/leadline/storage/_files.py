@@ -54,7 +54,9 @@ def write(path: str | PathLike[str], content: str | bytes) -> None:
 
 
 @contextmanager
-def writing(path: str | PathLike[str], *, slot: str | None = None, patience: float = PATIENCE) -> Iterator[Writer]:
+def writing(
+    path: str | PathLike[str], *, slot: str | None = None, patience: float = PATIENCE
+) -> Iterator[Writer]:
     """Write a file of any size in parts; it replaces the file at ``path`` when the block ends without an error.
 
     The file is locked while it is written. A symbolic link stays one: the file that it points to is replaced.
@@ -77,7 +79,9 @@ def writing(path: str | PathLike[str], *, slot: str | None = None, patience: flo
     '1 2 3'
     """
     path = Path(path)
-    is_link_of_slot = slot is not None and path.is_symlink()  # the user did not choose this name: replace the link
+    is_link_of_slot = (
+        slot is not None and path.is_symlink()
+    )  # the user did not choose this name: replace the link
     target = path if is_link_of_slot else destination(path)
     process = os.getpid()
     with lock_file(target.parent / (slot or target.name), patience=patience):
@@ -86,7 +90,9 @@ def writing(path: str | PathLike[str], *, slot: str | None = None, patience: flo
         try:
             yield Writer(file, target)
             if os.getpid() != process:
-                raise SaveError(f"could not write {target}: only the process that began to write it can complete it")
+                raise SaveError(
+                    f"could not write {target}: only the process that began to write it can complete it"
+                )
             _finish(file, partial, target)
         except BaseException:  # an interruption leaves no litter either
             if os.getpid() != process:  # a forked child leaves the file to its parent

@@ -11,7 +11,9 @@ def canonical_json(value: Any) -> str:
     '{\\n  "a": [\\n    1.5\\n  ],\\n  "b": 1\\n}\\n'
     """
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-    return text.encode("utf-8", "backslashreplace").decode()  # a file name that is not UTF-8 becomes JSON's \\udcff
+    return text.encode(
+        "utf-8", "backslashreplace"
+    ).decode()  # a file name that is not UTF-8 becomes JSON's \\udcff
 
 
 def parse_json(content: str | bytes) -> Any:

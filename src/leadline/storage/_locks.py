@@ -86,9 +86,15 @@ def _locked(target: Path, place: Path, patience: float) -> Iterator[None]:
     except Timeout:
         if not place.exists():
             raise SaveError(f"could not write {target}: the lock {place} cannot be made") from None
-        raise SaveError(f"{target} is being written by {_holder(place)}; wait for it, or name another place") from None
-    except RuntimeError:  # filelock's word for a second lock in the same thread, which would wait for itself
-        raise SaveError(f"{target} is being written by this process already; name another place") from None
+        raise SaveError(
+            f"{target} is being written by {_holder(place)}; wait for it, or name another place"
+        ) from None
+    except (
+        RuntimeError
+    ):  # filelock's word for a second lock in the same thread, which would wait for itself
+        raise SaveError(
+            f"{target} is being written by this process already; name another place"
+        ) from None
     except _ForeignFileError:
         raise SaveError(
             f"could not write {target}: {place} was not written by Leadline; name another place, or move that file away"
@@ -99,7 +105,9 @@ def _locked(target: Path, place: Path, patience: float) -> Iterator[None]:
     try:
         yield
     finally:
-        if os.getpid() == process:  # a forked child that leaves the block must not release its parent's lock
+        if (
+            os.getpid() == process
+        ):  # a forked child that leaves the block must not release its parent's lock
             if os.name == "posix" and not isinstance(
                 lock, SoftFileLock
             ):  # safe while the lock is held: who waits for it opens a new file
@@ -135,7 +143,9 @@ def _write_holder(place: Path) -> None:
     Raises:
         _ForeignFileError: the file is not a lock of Leadline's, or it has a second name (a hard link).
     """
-    descriptor = os.open(place, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    descriptor = os.open(
+        place, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    )
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:

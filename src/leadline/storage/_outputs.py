@@ -161,7 +161,9 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def not_replaced(path: Path, error: OSError, replaced: Sequence[str], kept: Sequence[str]) -> SaveError:
+def not_replaced(
+    path: Path, error: OSError, replaced: Sequence[str], kept: Sequence[str]
+) -> SaveError:
     """The error that says which files of several that belong together are new, and which are as before."""
     if not replaced:
         return not_written(path, error)

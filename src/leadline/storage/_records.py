@@ -81,11 +81,17 @@ def load(folder: str | PathLike[str], kind: type[Kind]) -> Kind:
         document, content = load_document(path, "arrays")
         arrays = {} if content is None else from_bytes(content)
     except FileNotFoundError as error:
-        raise SaveError(f"{error.filename or folder} does not exist; was the sounding saved elsewhere?") from error
+        raise SaveError(
+            f"{error.filename or folder} does not exist; was the sounding saved elsewhere?"
+        ) from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError) as error:
-        raise SaveError(f"{path.parent} holds no readable sounding ({error}); take it again or restore it") from error
+        raise SaveError(
+            f"{path.parent} holds no readable sounding ({error}); take it again or restore it"
+        ) from error
     if document.get("schema") != SCHEMA:
-        raise SaveError(f"{path} has schema {document.get('schema')!r}; this release reads schema {SCHEMA}")
+        raise SaveError(
+            f"{path} has schema {document.get('schema')!r}; this release reads schema {SCHEMA}"
+        )
     try:
         record = unpack(document["record"], arrays)
     except _UNPACK_ERRORS as error:
@@ -98,7 +104,11 @@ def load(folder: str | PathLike[str], kind: type[Kind]) -> Kind:
 def _is_sounding(document: Mapping[str, Any]) -> bool:
     record = document.get("record")
     kind = record.get("$type") if isinstance(record, dict) else None
-    return isinstance(document.get("schema"), int) and isinstance(kind, str) and kind.startswith("leadline.")
+    return (
+        isinstance(document.get("schema"), int)
+        and isinstance(kind, str)
+        and kind.startswith("leadline.")
+    )
 
 
 def pack(value: Any, arrays: dict[str, np.ndarray], name: str = "record") -> Any:
@@ -118,13 +128,19 @@ def pack(value: Any, arrays: dict[str, np.ndarray], name: str = "record") -> Any
     if isinstance(value, np.ndarray):
         return _pack_array(value, arrays, name)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+        fields = {
+            field.name: getattr(value, field.name)
+            for field in dataclasses.fields(value)
+            if field.init
+        }
         inner = {key: pack(item, arrays, f"{name}.{key}") for key, item in fields.items()}
         return {"$type": f"{type(value).__module__}:{type(value).__qualname__}", "fields": inner}
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, (str, int)):
-                raise TypeError(f"{name} has the key {key!r}; only text and whole numbers can be saved as keys")
+                raise TypeError(
+                    f"{name} has the key {key!r}; only text and whole numbers can be saved as keys"
+                )
         return {"$map": [[key, pack(item, arrays, f"{name}.{key}")] for key, item in value.items()]}
     if isinstance(value, (tuple, list)):
         items = [pack(item, arrays, f"{name}[{i}]") for i, item in enumerate(value)]
@@ -162,7 +178,9 @@ def unpack(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
             return [unpack(item, arrays) for item in content]
     if set(tree) != {"$type", "fields"}:
         raise ValueError(f"unknown entry {tag!r} {rest and 'and more'}")
-    return _record(tree["$type"])(**{key: unpack(item, arrays) for key, item in tree["fields"].items()})
+    return _record(tree["$type"])(
+        **{key: unpack(item, arrays) for key, item in tree["fields"].items()}
+    )
 
 
 def _record(name: str) -> type:
@@ -170,6 +188,8 @@ def _record(name: str) -> type:
     if module != "leadline" and not module.startswith("leadline."):
         raise ValueError(f"{name!r} is not one of Leadline's records")
     found = getattr(importlib.import_module(module), qualified, None)
-    if not (isinstance(found, type) and dataclasses.is_dataclass(found) and found.__module__ == module):
+    if not (
+        isinstance(found, type) and dataclasses.is_dataclass(found) and found.__module__ == module
+    ):
         raise ValueError(f"{name!r} is not one of Leadline's records")
     return found

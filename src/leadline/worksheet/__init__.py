@@ -6,11 +6,28 @@
 ('supported', True)
 """
 
-from leadline.worksheet.answer import Answer, effects_of
-from leadline.worksheet.criterion import NEVER, Above, AllOf, AnyOf, Below, Criterion, Fact, Holds, Within
-from leadline.worksheet.runner import Result, kept, measure, run
-from leadline.worksheet.setting import Setting
-from leadline.worksheet.statement import SECTIONS, Statement
+from leadline.worksheet._answer import Answer, effects_of
+from leadline.worksheet._criterion import (
+    NEVER,
+    Above,
+    AllOf,
+    AnyOf,
+    Below,
+    Criterion,
+    Fact,
+    Holds,
+    Within,
+)
+
+# For other packages of Leadline; not public.
+from leadline.worksheet._criterion import Leaf as Leaf
+from leadline.worksheet._runner import Result, kept, measure, run
+from leadline.worksheet._setting import BUDGET as BUDGET
+from leadline.worksheet._setting import DATA as DATA
+from leadline.worksheet._setting import FILE_NAMES as FILE_NAMES
+from leadline.worksheet._setting import SETTING_NAMES as SETTING_NAMES
+from leadline.worksheet._setting import Setting
+from leadline.worksheet._statement import SECTIONS, Statement
 from leadline.worksheet.statements import STATEMENTS, select
 
 __all__ = [

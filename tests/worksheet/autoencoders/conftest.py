@@ -11,7 +11,11 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Setting:
     """A setting under which everything is measured with two seeds, few epochs and few label subsets."""
     monkeypatch.setattr(other_data, "ROWS", 200)
     monkeypatch.setattr(Setting, "seeds", property(lambda self: (0, 1)))
-    monkeypatch.setattr(Setting, "pick", lambda self, *, quick, full: min(quick, 10) if quick > 10 else min(quick, 2))
+    monkeypatch.setattr(
+        Setting,
+        "pick",
+        lambda self, *, quick, full: min(quick, 10) if quick > 10 else min(quick, 2),
+    )
     return Setting("quick")
 
 

@@ -22,7 +22,9 @@ def test_what_is_not_shown_in_the_pairs_breaks_the_identity():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(augmentation, "Materialised", Leaky)
-        assert not augmentation.equals_vanilla_on_pairs(GaussianNoise(0.3), data.digits().X[:50], seed=3)
+        assert not augmentation.equals_vanilla_on_pairs(
+            GaussianNoise(0.3), data.digits().X[:50], seed=3
+        )
 
 
 def test_the_pairs_hold_what_the_corruption_made_and_the_clean_rows():

@@ -25,7 +25,10 @@ def test_all_ten_are_measured():
 @pytest.mark.parametrize("statement", FLAT, ids=lambda statement: statement.id)
 def test_rows_that_are_no_images_are_measured(statement, heaps, tmp_path):
     answer = answer_to(statement, heaps)
-    named = {leaf.fact if isinstance(leaf, Holds) else leaf.effect for leaf in statement.criterion.leaves()}
+    named = {
+        leaf.fact if isinstance(leaf, Holds) else leaf.effect
+        for leaf in statement.criterion.leaves()
+    }
     assert named <= {*answer.effects, *answer.facts}
     assert "three heaps" in answer.protocol.settings["data"]
     assert answer.verdict.outcome in ("supported", "refuted", "undecided")
@@ -49,4 +52,7 @@ def test_images_in_colour_that_are_not_square_are_measured(name, short):
     X = rng.random((60, 3, 8, 12)).astype(np.float32)
     X[y == 1, :, 2:5] *= 0.3
     stripes = Dataset(X.reshape(60, -1), y, "stripes", image_size=(8, 12), channels=3)
-    assert answer_to(STATEMENTS[name], Setting("quick", stripes)).protocol.settings["data"] == "stripes"
+    assert (
+        answer_to(STATEMENTS[name], Setting("quick", stripes)).protocol.settings["data"]
+        == "stripes"
+    )

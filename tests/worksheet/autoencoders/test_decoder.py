@@ -19,7 +19,9 @@ def test_ae_c_holds_bit_for_bit(answer, tmp_path):
     thrown = answer.soundings["thrown"]
     assert (thrown.differing == 0).all()
     assert thrown.foreign == ()
-    assert thrown.accuracy.min() > 0.5, "the probe must predict something for the comparison to mean anything"
+    assert thrown.accuracy.min() > 0.5, (
+        "the probe must predict something for the comparison to mean anything"
+    )
     assert (thrown.error[:, 1] > 2 * thrown.error[:, 0]).all(), "the decoder was randomised"
     answer.save(tmp_path)
     assert str(type(answer).load(tmp_path)) == str(answer)

@@ -10,14 +10,18 @@ from leadline.worksheet.measurements.autoencoders import few_labels as measureme
 def three_seeds(monkeypatch: pytest.MonkeyPatch):
     """The same measurement, short."""
     monkeypatch.setattr(Setting, "seeds", property(lambda self: (0, 1, 2)))
-    monkeypatch.setattr(Setting, "pick", lambda self, *, quick, full: min(quick, 20) if quick > 20 else 2)
+    monkeypatch.setattr(
+        Setting, "pick", lambda self, *, quick, full: min(quick, 20) if quick > 20 else 2
+    )
     monkeypatch.setattr(measurements, "HIDDEN_SIZES", (48, 16))
     monkeypatch.setattr(measurements, "LABELS", (10, 50))
 
 
 def test_ae_f_is_measured_on_the_digits(three_seeds, tmp_path):
     answer = measurements.gain_with_few_labels(Setting("quick"))
-    named = {leaf.effect for leaf in STATEMENTS["ae.f"].criterion.leaves() if not isinstance(leaf, Holds)}
+    named = {
+        leaf.effect for leaf in STATEMENTS["ae.f"].criterion.leaves() if not isinstance(leaf, Holds)
+    }
     assert named <= set(answer.effects)
     gains = answer.effects
     difference = gains["gain_at_fewest"].interval.estimate - gains["gain_at_most"].interval.estimate

@@ -11,7 +11,9 @@ def test_ae_i_is_measured_on_the_digits(monkeypatch, tmp_path):
     monkeypatch.setattr(Setting, "seeds", property(lambda self: (0, 1, 2)))
     monkeypatch.setattr(Setting, "pick", lambda self, *, quick, full: min(quick, 10))
     answer = inference.noise_when_used(Setting("quick"))
-    named = {leaf.effect for leaf in STATEMENTS["ae.i"].criterion.leaves() if not isinstance(leaf, Holds)}
+    named = {
+        leaf.effect for leaf in STATEMENTS["ae.i"].criterion.leaves() if not isinstance(leaf, Holds)
+    }
     assert named <= set(answer.effects)
     use = answer.soundings["use"]
     assert isinstance(use, inference.CorruptedUse)

@@ -34,7 +34,11 @@ def test_the_nearest_visible_pixel_is_copied(seed):
 def test_the_mean_distance_is_that_of_brute_force():
     mask = patches.PatchMask(0.5, 2, (6, 8))
     hidden = patches._hidden(mask, patches.PROBED_MASKS, seed=0)
-    distances = [distance for where in hidden for _, distance in by_brute_force(np.zeros((1, 6, 8)), where).values()]
+    distances = [
+        distance
+        for where in hidden
+        for _, distance in by_brute_force(np.zeros((1, 6, 8)), where).values()
+    ]
     assert patches.mean_distance(mask) == pytest.approx(np.mean(distances))
     assert (hidden.mean((1, 2)) == 0.5).all()
 
@@ -48,7 +52,9 @@ def test_pixels_can_be_as_far_as_patches(source):
     assert (source.patch, source.sides) == (7, (28, 28))
     far = patches.equally_distant(source)
     assert far.ratio > 0.8
-    assert patches.mean_distance(far) == pytest.approx(patches.mean_distance(source.mask(7)), rel=0.05)
+    assert patches.mean_distance(far) == pytest.approx(
+        patches.mean_distance(source.mask(7)), rel=0.05
+    )
     assert patches.mean_distance(source.mask(1)) < 1.2
 
 
@@ -90,7 +96,9 @@ def test_patches_divide_both_sides(size, patch):
 
 @pytest.mark.parametrize("size", [(8, 8), (29, 31)])
 def test_small_images_and_sides_without_a_common_divisor_are_refused(size, short):
-    images = Dataset(np.zeros((4, size[0] * size[1])), np.array([0, 1, 0, 1]), "mine", image_size=size)
+    images = Dataset(
+        np.zeros((4, size[0] * size[1])), np.array([0, 1, 0, 1]), "mine", image_size=size
+    )
     with pytest.raises(InputError, match="mine: images of"):
         patches.characters(Setting("quick", images))
 

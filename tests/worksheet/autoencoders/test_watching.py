@@ -35,7 +35,9 @@ def test_shuffled_targets_are_the_same_rows_none_in_its_place():
 
 
 def test_a_run_is_found_out_where_it_does_not_beat_the_mean_row():
-    curves = np.array([[[[3.0, 1.0]], [[3.0, 2.0]]], [[[3.0, 1.0]], [[3.0, 9.0]]]])  # one seed, two epochs
+    curves = np.array(
+        [[[[3.0, 1.0]], [[3.0, 2.0]]], [[[3.0, 1.0]], [[3.0, 9.0]]]]
+    )  # one seed, two epochs
     watched = watching.Watched(Protocol(seeds=(0,)), curves, np.array([[4.0], [4.0]]))
     assert watched.passes[..., 0].tolist() == [[True, True], [True, False]]
 

@@ -14,7 +14,10 @@ def test_shares_count_what_grew_or_shrank_a_thousandfold():
     """Of four networks one explodes, one dies altogether, one shrinks too little."""
     growth = np.full((2, 3, 8, 4), [7.0, -np.inf, -6.0, 0.0])
     found = Explosions(
-        explosions.Protocol(), np.array(explosions.SMALL + explosions.LARGE), growth, np.ones_like(growth)
+        explosions.Protocol(),
+        np.array(explosions.SMALL + explosions.LARGE),
+        growth,
+        np.ones_like(growth),
     )
     assert (found.exploding == 25).all()
     assert (found.vanishing == 25).all()

@@ -12,7 +12,12 @@ def summing(time: int) -> recurrent.Regression:
     model = recurrent.Regression(recurrent.RNN(1, 1, nonlinearity="identity", seed=0), seed=0)
     (layer,) = model.network.layers
     with torch.no_grad():
-        for parameter, value in ((layer.W_x, 1.0), (layer.W_h, 1.0), (layer.b, 0.0), (model.b_f, 0.0)):
+        for parameter, value in (
+            (layer.W_x, 1.0),
+            (layer.W_h, 1.0),
+            (layer.b, 0.0),
+            (model.b_f, 0.0),
+        ):
             parameter.fill_(value)
         model.W_f.fill_(1 / time)
     return model
@@ -24,7 +29,9 @@ def test_the_share_is_that_of_the_zero_predictor():
     # At t it predicts (x_1 + … + x_t)/T for (x_1 + … + x_t)/t: an error of t (1/t - 1/T)², where zero has 1/t.
     t = np.arange(1, T + 1)
     expected = (t * (1 / t - 1 / T) ** 2).sum() / (1 / t).sum()
-    assert measurements.error_share(summing(T), 0, last_only=False) == pytest.approx(expected, rel=0.05)
+    assert measurements.error_share(summing(T), 0, last_only=False) == pytest.approx(
+        expected, rel=0.05
+    )
     nothing = summing(T)
     with torch.no_grad():
         nothing.W_f.zero_()
@@ -53,6 +60,8 @@ def test_rnn_e_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path):
     assert isinstance(learned, measurements.LearnedAverage)
     assert learned.share.shape == (2, 4, 2)
     assert (learned.share < 0.9).all()
-    assert answer.effects["error_share_last_step"].interval.estimate == pytest.approx(learned.worst[1].mean())
+    assert answer.effects["error_share_last_step"].interval.estimate == pytest.approx(
+        learned.worst[1].mean()
+    )
     answer.save(tmp_path)
     assert str(type(answer).load(tmp_path)) == str(answer)

@@ -18,9 +18,14 @@ def found(r2_none, r2_local, far_share=0.01, log_ratio=5.0) -> measurements.Long
 
     log_total = np.zeros((2, 12, TIME))
     log_total[1] += noisy(log_ratio)[:, None]
-    r2 = {arm: noisy(value)[:, None] for arm, value in (("none", r2_none), ("local", r2_local), ("past", 0.9))}
+    r2 = {
+        arm: noisy(value)[:, None]
+        for arm, value in (("none", r2_none), ("local", r2_local), ("past", 0.9))
+    }
     share = np.stack([noisy(far_share), noisy(far_share)])
-    return measurements.LongRange(measurements.Protocol(), log_total, np.zeros((12, TIME)), share, r2)
+    return measurements.LongRange(
+        measurements.Protocol(), log_total, np.zeros((12, TIME)), share, r2
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,7 +78,12 @@ def keeping(share: float) -> Regression:
     model = Regression(RNN(1, 1, nonlinearity="identity", seed=0), 2, seed=0)
     (layer,) = model.network.layers
     with torch.no_grad():
-        for parameter, value in ((layer.W_x, 1.0), (layer.W_h, share), (layer.b, 0.0), (model.b_f, 0.0)):
+        for parameter, value in (
+            (layer.W_x, 1.0),
+            (layer.W_h, share),
+            (layer.b, 0.0),
+            (model.b_f, 0.0),
+        ):
             parameter.fill_(value)
         model.W_f.copy_(torch.tensor([[1.0], [0.0]]))
     return model
@@ -83,7 +93,9 @@ def test_r2_of_a_network_that_says_nothing_is_zero():
     assert measurements.final_r2(keeping(0.5), 0) == pytest.approx(0, abs=0.005)
     model = keeping(0.5)
     with torch.no_grad():
-        model.W_f[1] = 1  # of unit noise, and of what is left of the past: an error of 1 + 1 + 1/4 + 1/16 + …
+        model.W_f[1] = (
+            1  # of unit noise, and of what is left of the past: an error of 1 + 1 + 1/4 + 1/16 + …
+        )
     assert measurements.final_r2(model, 0) == pytest.approx(-4 / 3, abs=0.15)
 
 
@@ -92,7 +104,9 @@ def test_gradients_of_a_network_that_keeps_a_share():
     assert (totals[0] == -np.inf).all()  # the final output reads nothing
     assert np.isfinite(totals[1]).tolist() == [True] * (TIME - 1) + [False]
     assert np.isfinite(far).tolist() == [True] * (TIME - FAR - 1) + [False] * (FAR + 1)
-    assert share == pytest.approx(0.5**FAR, rel=0.5)  # dL_k/dh_t = 2^(t-k) dL_k/dh_k, and these are about equal
+    assert share == pytest.approx(
+        0.5**FAR, rel=0.5
+    )  # dL_k/dh_t = 2^(t-k) dL_k/dh_k, and these are about equal
 
 
 def test_rnn_c_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path):
@@ -102,7 +116,11 @@ def test_rnn_c_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path):
     answer = measurements.loss_at_every_timestep(Setting("quick"))
     long_range = answer.soundings["long_range"]
     assert isinstance(long_range, measurements.LongRange)
-    assert {arm: r2.shape for arm, r2 in long_range.r2.items()} == {"none": (2, 2), "local": (2, 2), "past": (2, 1)}
+    assert {arm: r2.shape for arm, r2 in long_range.r2.items()} == {
+        "none": (2, 2),
+        "local": (2, 2),
+        "past": (2, 1),
+    }
     assert len(long_range.table()) == 10
     assert answer.effects["far_share_of_early_gradient"].interval.estimate == pytest.approx(
         long_range.far_share[0].mean()

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from leadline.gradients.soundings._weight_terms import LayerTerms
 from leadline.recurrent import GRU, LSTM, RNN
-from leadline.recurrent.terms import LayerTerms
 from leadline.worksheet import Setting
 from leadline.worksheet.measurements.recurrent import paths as measurements
 
@@ -17,7 +17,9 @@ def of_decades(*decades: float) -> measurements.WeightPaths:
     log_norms = np.zeros((1, len(decades), measurements.STEPS))
     log_norms[0, :, : measurements.END] = np.array(decades)[:, None] * np.log(10)
     log_norms[..., 0] = -np.inf
-    return measurements.WeightPaths(measurements.Protocol(), ("one",), log_norms, np.array([0.0, 0.25, 0.75]))
+    return measurements.WeightPaths(
+        measurements.Protocol(), ("one",), log_norms, np.array([0.0, 0.25, 0.75])
+    )
 
 
 def test_tiny_and_huge_are_told_from_the_rest():
@@ -29,7 +31,9 @@ def test_tiny_and_huge_are_told_from_the_rest():
 
 def test_paths_are_as_wide_as_their_share():
     figure = of_decades(-5).figure().to_dict()
-    assert [shape["line"]["width"] for shape in figure["layout"]["shapes"]] == pytest.approx([0.7, 10, 30])
+    assert [shape["line"]["width"] for shape in figure["layout"]["shapes"]] == pytest.approx(
+        [0.7, 10, 30]
+    )
     assert {"0%", "25%", "75%"} <= {note.get("text") for note in figure["layout"]["annotations"]}
 
 
@@ -43,7 +47,10 @@ def test_a_wrong_sum_is_seen(monkeypatch: pytest.MonkeyPatch, two_seeds):
     right = LayerTerms.__init__
 
     def one_too_large(self, **fields):
-        right(self, **{**fields, "gradients": {n: g * (1 + 1e-8) for n, g in fields["gradients"].items()}})
+        right(
+            self,
+            **{**fields, "gradients": {n: g * (1 + 1e-8) for n, g in fields["gradients"].items()}},
+        )
 
     monkeypatch.setattr(LayerTerms, "__init__", one_too_large)
     answer = measurements.shared_weight(Setting("quick"))

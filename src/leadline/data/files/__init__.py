@@ -6,14 +6,14 @@ from os import PathLike
 from pathlib import Path
 
 from leadline import checks
-from leadline.data.classes import class_indices
-from leadline.data.dataset import Dataset
-from leadline.data.files.arrays import load_npy, load_npz
-from leadline.data.files.folders import load_folder
-from leadline.data.files.labels import Labels, Read
-from leadline.data.files.parquet import load_parquet
-from leadline.data.files.regular import kind_of
-from leadline.data.files.tables import load_csv
+from leadline.data._classes import class_indices
+from leadline.data._dataset import Dataset
+from leadline.data.files._arrays import load_npy, load_npz
+from leadline.data.files._folders import load_folder
+from leadline.data.files._labels import Labels, Read
+from leadline.data.files._parquet import load_parquet
+from leadline.data.files._regular import kind_of
+from leadline.data.files._tables import load_csv
 from leadline.errors import InputError, context
 
 
@@ -92,7 +92,9 @@ def read(path: str | PathLike[str], labels: str | None = None) -> tuple[Dataset,
         if reader is None:
             known = ", ".join(_READERS)
             raise InputError(
-                "the ending must tell the format", got=f"{path.name!r}", cure=f"one of {known}, or a folder"
+                "the ending must tell the format",
+                got=f"{path.name!r}",
+                cure=f"one of {known}, or a folder",
             )
         return reader(path, labels)
 

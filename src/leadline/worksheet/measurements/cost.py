@@ -9,15 +9,19 @@ from torch import Tensor
 
 from leadline import decoding
 from leadline.sounding import Protocol, Sounding, Verdict
-from leadline.worksheet.answer import Answer
-from leadline.worksheet.criterion import Fact
-from leadline.worksheet.setting import Setting
+from leadline.worksheet._answer import Answer
+from leadline.worksheet._criterion import Fact
+from leadline.worksheet._setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-SWEEP = {"lengths": (4, 8, 16), "widths": (1, 2, 4, 8, 16), "vocabularies": (16, 250, 1000, 4000, 16_000)}
+SWEEP = {
+    "lengths": (4, 8, 16),
+    "widths": (1, 2, 4, 8, 16),
+    "vocabularies": (16, 250, 1000, 4000, 16_000),
+}
 """Lengths T, widths k and vocabularies M; ``k = M`` is among them."""
 
 RANKING = 4
@@ -98,10 +102,13 @@ class Shares(Sounding):
         """Each share by ``k M``, beside the line at 1 that a bound must not pass."""
         from leadline.figures import ACCENT, COLOURS, NEUTRAL, new_figure
 
-        figure = new_figure("The work of a search as a share of its bounds", "candidates per step, k M", "share")
+        figure = new_figure(
+            "The work of a search as a share of its bounds", "candidates per step, k M", "share"
+        )
         per_step = self.counted.k * self.counted.M
         cases = [
-            f"T = {T}, k = {k}, M = {M}" for T, k, M in zip(self.counted.T, self.counted.k, self.counted.M, strict=True)
+            f"T = {T}, k = {k}, M = {M}"
+            for T, k, M in zip(self.counted.T, self.counted.k, self.counted.M, strict=True)
         ]
         shares = {
             f"sorting, of {COURSE_BOUND}": (self.of_course_bound, NEUTRAL, "diamond"),
@@ -225,13 +232,20 @@ def _greedy_and_exhaustive(T: int, M: int) -> tuple[int, int]:
 def _wall_time(repeats: int = 5) -> str:
     """Exponents of the time of selection, the fixed cost per step taken off; the one number here that has a clock."""
     small, *large = 64, 10_000, 20_000, 40_000
-    runs = [decoding.complexity((8, 16, 32), (2, 4, 8), (small, *large), timed=True) for _ in range(repeats)]
+    runs = [
+        decoding.complexity((8, 16, 32), (2, 4, 8), (small, *large), timed=True)
+        for _ in range(repeats)
+    ]
     grown, seconds = runs[0], np.min([run.seconds for run in runs], axis=0).reshape(3, 3, 4)
     rest = seconds[:, :, 1:] - seconds[:, :, :1]
     if (rest <= 0).any():
         return "Wall time of selection is too short on this machine to be told from its fixed cost."
     keep = np.isin(grown.M, large)
-    X = np.log(np.stack([np.full(keep.sum(), np.e), *(x[keep] for x in (grown.T, grown.k, grown.M))], axis=1))
+    X = np.log(
+        np.stack(
+            [np.full(keep.sum(), np.e), *(x[keep] for x in (grown.T, grown.k, grown.M))], axis=1
+        )
+    )
     T, k, M = np.linalg.lstsq(X, np.log(rest.ravel()), rcond=None)[0][1:]
     return (
         f"Wall time of selection for M from {large[0]:,} to {large[-1]:,}, less the time at M = {small}, grows with "

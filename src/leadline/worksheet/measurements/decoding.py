@@ -9,9 +9,9 @@ import numpy as np
 from leadline import decoding
 from leadline.data import manual_text
 from leadline.sounding import Protocol
-from leadline.worksheet.answer import Answer
-from leadline.worksheet.criterion import Fact
-from leadline.worksheet.setting import Setting
+from leadline.worksheet._answer import Answer
+from leadline.worksheet._criterion import Fact
+from leadline.worksheet._setting import Setting
 
 COURSE_TABLE = decoding.Table(
     {
@@ -72,7 +72,9 @@ def second_step(setting: Setting) -> Answer:
 
 def third_step(setting: Setting) -> Answer:
     """``beam.c``: what the beam holds after step 3."""
-    return _beam_after(3, "beam.c", [("neural network network", -1.85), ("network neural network", -1.93)])
+    return _beam_after(
+        3, "beam.c", [("neural network network", -1.85), ("network neural network", -1.93)]
+    )
 
 
 def missed_optimum(setting: Setting) -> Answer:
@@ -81,7 +83,8 @@ def missed_optimum(setting: Setting) -> Answer:
     found = decoding.beam_search(*problem(), width=WIDTH, max_length=LENGTH, trace=True)
     audit = decoding.audit(*problem(), found)
     exact, brute = (
-        h.hypotheses()[0] for h in (audit.optimum, decoding.exhaustive_search(*problem(), max_length=LENGTH))
+        h.hypotheses()[0]
+        for h in (audit.optimum, decoding.exhaustive_search(*problem(), max_length=LENGTH))
     )
     answer = found.hypotheses()[0]
     step, rank, width = int(audit.lost_step[0]), int(audit.lost_rank[0]), int(audit.width[0])
@@ -92,7 +95,10 @@ def missed_optimum(setting: Setting) -> Answer:
     same = "the same" if exact.tokens == brute.tokens else f"but exhaustive search finds {brute}"
     return Answer(
         protocol=Protocol(
-            {**SETTINGS, "real_text": {name: getattr(size, name) for name in size.__dataclass_fields__}},
+            {
+                **SETTINGS,
+                "real_text": {name: getattr(size, name) for name in size.__dataclass_fields__},
+            },
             seeds=(size.seed,),
             fingerprints={"manual": about.sha256},
         ),
@@ -152,16 +158,26 @@ def _real_text(size: RealText) -> tuple[decoding.SearchErrors, _About]:
     """
     manual = manual_text()
     text = re.sub(r"([^\w\s])(?:\s*\1)+", r"\1", manual.text[: size.characters])
-    paragraphs = list(dict.fromkeys(" ".join(_words(p)) for p in re.split(r"\n\s*\n", text) if _words(p)))
+    paragraphs = list(
+        dict.fromkeys(" ".join(_words(p)) for p in re.split(r"\n\s*\n", text) if _words(p))
+    )
     order = np.random.default_rng(size.seed).permutation(len(paragraphs))
     held = round(size.held_out * len(paragraphs))
-    lm = decoding.RecurrentLM(types=size.types, hidden=size.hidden, epochs=size.epochs, seed=size.seed)
+    lm = decoding.RecurrentLM(
+        types=size.types, hidden=size.hidden, epochs=size.epochs, seed=size.seed
+    )
     lm.fit("\n\n".join(paragraphs[i] for i in sorted(order[held:])))
     words = [paragraphs[i].split() for i in order[:held]]
-    first = dict.fromkeys(" ".join(w[: size.prompt_words]) for w in words if len(w) >= 2 * size.prompt_words)
+    first = dict.fromkeys(
+        " ".join(w[: size.prompt_words]) for w in words if len(w) >= 2 * size.prompt_words
+    )
     prompts = list(first)[: size.prompts]
     errors = decoding.search_errors(
-        *lm.problem(prompts), widths=size.widths, max_length=size.max_length, eos=lm.end, max_calls=size.max_calls
+        *lm.problem(prompts),
+        widths=size.widths,
+        max_length=size.max_length,
+        eos=lm.end,
+        max_calls=size.max_calls,
     )
     assert lm.perplexity is not None
     return errors, _About(lm.perplexity, manual.sha256, lm.end)
@@ -183,11 +199,15 @@ def _on_real_text(size: RealText, errors: decoding.SearchErrors, about: _About) 
     p, n = about.perplexity, len(errors.best)
     by_width = "; ".join(
         f"{width}: {_share(low, high)} [{interval.low:z.0%}, {interval.high:z.0%}]"
-        for width, low, high, interval in zip(errors.widths, *errors.rates(), errors.intervals(), strict=True)
+        for width, low, high, interval in zip(
+            errors.widths, *errors.rates(), errors.intervals(), strict=True
+        )
     )
     against = "; ".join(
         f"{width}: {beats:z.0%}, {equals:z.0%}, {loses:z.0%}"
-        for width, (beats, equals, loses) in zip(errors.widths, errors.against_greedy(), strict=True)
+        for width, (beats, equals, loses) in zip(
+            errors.widths, errors.against_greedy(), strict=True
+        )
     )
     left, optimum = int((~errors.proved).sum()), errors.optimum
     ends = (optimum.lengths[:, 0] == 1) & (optimum.tokens[:, 0, 0] == about.end)
@@ -208,10 +228,14 @@ def _share(low: float, high: float) -> str:
 
 
 def _beam_after(step: int, statement_id: str, expected: list[tuple[str, float]]) -> Answer:
-    search = decoding.beam_search(*COURSE_TABLE.problem(), width=WIDTH, max_length=LENGTH, trace=True)
+    search = decoding.beam_search(
+        *COURSE_TABLE.problem(), width=WIDTH, max_length=LENGTH, trace=True
+    )
     assert search.trace is not None
     # Seen up to this step; the search itself goes on to its full length.
-    upto = decoding.beam_search(*COURSE_TABLE.problem(), width=WIDTH, max_length=step, num_return=WIDTH, trace=True)
+    upto = decoding.beam_search(
+        *COURSE_TABLE.problem(), width=WIDTH, max_length=step, num_return=WIDTH, trace=True
+    )
     held = [(" ".join(node.words), round(node.log_prob, 9)) for node in search.trace.beam(step)]
     pruned = [node for node in search.trace.candidates(step) if node.fate is decoding.Fate.PRUNED]
     return Answer(
@@ -221,7 +245,10 @@ def _beam_after(step: int, statement_id: str, expected: list[tuple[str, float]])
         soundings={"search": upto},
         facts={
             f"beam_after_step_{step}": Fact(
-                f"the beam after step {step}, best first", held == expected, _listed(held), _listed(expected)
+                f"the beam after step {step}, best first",
+                held == expected,
+                _listed(held),
+                _listed(expected),
             )
         },
         findings=tuple(

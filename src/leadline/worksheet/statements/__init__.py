@@ -3,11 +3,12 @@
 from leadline import checks
 from leadline.errors import InputError, nearest
 from leadline.statistics import REGISTERED_STATEMENTS
-from leadline.worksheet.statement import Statement
+from leadline.worksheet._statement import Statement
 from leadline.worksheet.statements import autoencoders, decoding, recurrent
 
 STATEMENTS: dict[str, Statement] = {
-    statement.id: statement for statement in (*autoencoders.STATEMENTS, *recurrent.STATEMENTS, *decoding.STATEMENTS)
+    statement.id: statement
+    for statement in (*autoencoders.STATEMENTS, *recurrent.STATEMENTS, *decoding.STATEMENTS)
 }
 """Statement by id."""
 

@@ -1,7 +1,7 @@
 """Section 1, autoencoders: vanilla, denoising and masked, judged by what a frozen encoder is worth downstream."""
 
-from leadline.worksheet.criterion import NEVER, Above, AllOf, AnyOf, Below, Criterion, Holds
-from leadline.worksheet.statement import Statement
+from leadline.worksheet._criterion import NEVER, Above, AllOf, AnyOf, Below, Criterion, Holds
+from leadline.worksheet._statement import Statement
 
 IMAGES = ("photographs", "glyphs")
 
@@ -18,7 +18,11 @@ STATEMENTS = (
         "validation minimum; and a broken run (targets shuffled between samples) against a healthy one, by training "
         "loss and by validation loss.",
         criterion=Criterion(
-            AllOf(Above("test_error_last_minus_best"), Holds("training_loss_is_blind"), Holds("validation_loss_tells")),
+            AllOf(
+                Above("test_error_last_minus_best"),
+                Holds("training_loss_is_blind"),
+                Holds("validation_loss_tells"),
+            ),
             met="refuted",
         ),
         why="Held-out reconstruction error is the only signal during pretraining that needs no labels. It says when to "
@@ -60,7 +64,9 @@ STATEMENTS = (
         agrees="supported",
         measurement="The exported encoder is searched for decoder tensors, and downstream predictions are compared bit "
         "for bit with the decoder randomised and deleted.",
-        criterion=Criterion(AllOf(Holds("no_decoder_tensor"), Holds("predictions_identical")), met="supported"),
+        criterion=Criterion(
+            AllOf(Holds("no_decoder_tensor"), Holds("predictions_identical")), met="supported"
+        ),
         why="The probe reads the code, and the code does not depend on the decoder.",
         condition="Generation and anomaly scores by reconstruction do need the decoder.",
         measure="leadline.worksheet.measurements.autoencoders.decoder:decoder_is_thrown_away",
@@ -97,7 +103,9 @@ STATEMENTS = (
         agrees="supported",
         measurement="Pretraining on rendered letters (no digits and none of their look-alikes), probing on handwritten "
         "digits at one label per class, against raw pixels and the untrained encoder.",
-        criterion=Criterion(AllOf(Above("letters_minus_raw"), Above("letters_minus_untrained")), met="supported"),
+        criterion=Criterion(
+            AllOf(Above("letters_minus_raw"), Above("letters_minus_untrained")), met="supported"
+        ),
         why="Strokes, edges and small shifts are common to all writing; what is common transfers.",
         condition="Where raw input serves a linear probe badly: over raw pixels of 8 x 8 there is little to gain, over "
         "an untrained encoder there is more. Data that share no structure with the task do not help, and can hurt.",
@@ -113,7 +121,9 @@ STATEMENTS = (
         measurement="A denoising and a vanilla autoencoder are pretrained without labels for each seed; frozen, they "
         "are probed with 10 to 300 labels beside raw pixels, PCA and the untrained encoder, on nested label subsets "
         "and a test set that nothing else has seen.",
-        criterion=Criterion(AllOf(Above("gain_at_fewest"), Above("gain_at_fewest_minus_most")), met="supported"),
+        criterion=Criterion(
+            AllOf(Above("gain_at_fewest"), Above("gain_at_fewest_minus_most")), met="supported"
+        ),
         why="Pretraining learns from unlabelled rows what the inputs have in common, so that a few labels go further. "
         "With many labels a probe learns the same from the raw input.",
         condition="With few unlabelled rows, or labels in plenty, the gain is small at every budget.",
@@ -130,7 +140,11 @@ STATEMENTS = (
         "compute: the error of copying the nearest visible pixel, and probe accuracy.",
         criterion=Criterion(
             AllOf(
-                *(Above(f"{part}_on_{data}") for part in ("copying_is_harder", "patch_minus_pixel") for data in IMAGES)
+                *(
+                    Above(f"{part}_on_{data}")
+                    for part in ("copying_is_harder", "patch_minus_pixel")
+                    for data in IMAGES
+                )
             ),
             met="supported",
             against=AllOf(*(Below(f"patch_minus_pixel_on_{data}") for data in IMAGES)),
@@ -174,7 +188,9 @@ STATEMENTS = (
         agrees="refuted",
         measurement="A 2 x 2 design: corruption when the probe is fitted, corruption at inference, for noise and for "
         "masking.",
-        criterion=Criterion(AllOf(Above("clean_minus_noisy"), Above("clean_minus_masked")), met="refuted"),
+        criterion=Criterion(
+            AllOf(Above("clean_minus_noisy"), Above("clean_minus_masked")), met="refuted"
+        ),
         why="Corruption is a means of training. At inference it only removes information.",
         condition="Corruption while fitting the probe alone is augmentation, and may help.",
         measure="leadline.worksheet.measurements.autoencoders.inference:noise_when_used",
@@ -188,7 +204,9 @@ STATEMENTS = (
         agrees="refuted",
         measurement="An overcomplete denoising autoencoder (256 units for 64 inputs) against a narrow one; a "
         "transformer encoder whose representation is one vector per token and grows with the image.",
-        criterion=Criterion(AllOf(Above("wide_minus_narrow", -1.0), Holds("grows_with_the_image")), met="refuted"),
+        criterion=Criterion(
+            AllOf(Above("wide_minus_narrow", -1.0), Holds("grows_with_the_image")), met="refuted"
+        ),
         why="A code can be kept from copying by noise, masking or sparsity as well as by its width.",
         condition="Without corruption or another constraint, a wide code may learn to copy.",
         measure="leadline.worksheet.measurements.autoencoders.overcomplete:codes_need_not_be_small",

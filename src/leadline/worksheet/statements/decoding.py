@@ -1,7 +1,7 @@
 """Section 3, beam search: a vocabulary of two words, beams of width two, sequences of three."""
 
-from leadline.worksheet.criterion import AllOf, Criterion, Holds
-from leadline.worksheet.statement import Statement
+from leadline.worksheet._criterion import AllOf, Criterion, Holds
+from leadline.worksheet._statement import Statement
 
 _STARRED = (
     "The course fixes the table's values but for those that we completed; the answer holds while "
@@ -65,7 +65,10 @@ STATEMENTS = (
         "language model of real text: the search-error rate by width, from proved to possible errors (what a budget "
         "leaves open is possible, and never dropped), and how often the beam beats, equals and loses to greedy search.",
         criterion=Criterion(
-            AllOf(Holds("optimum"), Holds("missed"), Holds("lost_at"), Holds("width_that_keeps_it")), met="supported"
+            AllOf(
+                Holds("optimum"), Holds("missed"), Holds("lost_at"), Holds("width_that_keeps_it")
+            ),
+            met="supported",
         ),
         why="Beam search decides by what a prefix has cost so far and cannot see that `neural neural` has an almost "
         "certain continuation (-0.01). The third place at step 2 would have been enough.",
@@ -84,7 +87,9 @@ STATEMENTS = (
         "candidates scored, each charged log M comparisons, against 1 · T k M log M, the counter checked against the "
         "model's own tally. Our bound: the comparisons of selecting each row's best first, against "
         "T (k M + 4 k² log k) (logarithms to base 2, at least 1). Greedy and exhaustive search beside it.",
-        criterion=Criterion(AllOf(Holds("within_the_course_bound"), Holds("within_our_bound")), met="supported"),
+        criterion=Criterion(
+            AllOf(Holds("within_the_course_bound"), Holds("within_our_bound")), met="supported"
+        ),
         why="Each step scores M continuations of k hypotheses. Sorting them all costs a logarithm that selection of "
         "the best k does not need: one pass over each row, and then k² candidates are left.",
         condition="Counters are exact; wall time also depends on caches and on the model itself. Selection saves "

@@ -1,7 +1,7 @@
 """Section 2, recurrent networks: h_t = sigma(W_h h_{t-1} + W_x x_t + b), y_t = W_f h_t + b_f, on a running average."""
 
-from leadline.worksheet.criterion import Above, AllOf, Below, Criterion, Holds, Within
-from leadline.worksheet.statement import Statement
+from leadline.worksheet._criterion import Above, AllOf, Below, Criterion, Holds, Within
+from leadline.worksheet._statement import Statement
 
 STATEMENTS = (
     Statement(
@@ -91,7 +91,9 @@ STATEMENTS = (
         agrees="supported",
         measurement="The sum over timesteps of dL/dh_t dh_t/dW is compared in float64 with automatic differentiation, "
         "for every parameter.",
-        criterion=Criterion(AllOf(Holds("sum_equals_autograd"), Holds("terms_span_decades")), met="supported"),
+        criterion=Criterion(
+            AllOf(Holds("sum_equals_autograd"), Holds("terms_span_decades")), met="supported"
+        ),
         why="The same W acts at every step, so the chain rule adds one term for each. Each term carries a product of "
         "Jacobians as long as its distance from the loss.",
         condition="An identity; it cannot fail but by an error of arithmetic.",
@@ -107,7 +109,8 @@ STATEMENTS = (
         measurement="T = 10 and 32 hidden units, RNN and LSTM of one and two layers: validation error over that of "
         "predicting zero, for both tasks.",
         criterion=Criterion(
-            AllOf(Below("error_share_all_steps", 0.02), Below("error_share_last_step", 0.02)), met="supported"
+            AllOf(Below("error_share_all_steps", 0.02), Below("error_share_last_step", 0.02)),
+            met="supported",
         ),
         why="A running average needs one linear memory and a step count; ten steps are short enough for the gradient "
         "to arrive.",

@@ -11,7 +11,7 @@ from leadline.data import Dataset, Roles
 from leadline.probing import label_efficiency
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
 from leadline.statistics import PERCENT, POINTS, paired_interval
-from leadline.worksheet.setting import Setting
+from leadline.worksheet._setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,11 @@ class Arms(Sounding):
 
     def difference(self, name: str, other: str) -> tuple[Float[np.ndarray, " seeds"], str, str]:
         """Paired differences in points, what they are in words, and their unit: ready for ``effects_of``."""
-        return self.of(name) - self.of(other), f"{name} minus {other}, {self.labels} labels", "points"
+        return (
+            self.of(name) - self.of(other),
+            f"{name} minus {other}, {self.labels} labels",
+            "points",
+        )
 
     @property
     def verdict(self) -> Verdict:
@@ -54,8 +58,14 @@ class Arms(Sounding):
             row: dict[str, object] = {"representation": name}
             gains = self.of(name) - self.of(self.reference)
             for column, values in (("accuracy", self.of(name)), ("gain", gains)):
-                interval = paired_interval(values, bounds=PERCENT if column == "accuracy" else POINTS)
-                row |= {column: interval.estimate, f"{column} low": interval.low, f"{column} high": interval.high}
+                interval = paired_interval(
+                    values, bounds=PERCENT if column == "accuracy" else POINTS
+                )
+                row |= {
+                    column: interval.estimate,
+                    f"{column} low": interval.low,
+                    f"{column} high": interval.high,
+                }
             rows.append(row)
         return pd.DataFrame(rows)
 
@@ -85,7 +95,9 @@ class Arms(Sounding):
             )  # fmt: skip
         figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1})
         ticks = {"tickvals": list(range(len(others))), "ticktext": [plain(name) for name in others]}
-        return figure.update_yaxes(**ticks, range=[-0.6, len(others) - 0.4], showgrid=False, zeroline=False)
+        return figure.update_yaxes(
+            **ticks, range=[-0.6, len(others) - 0.4], showgrid=False, zeroline=False
+        )
 
 
 def error_bar(intervals: Sequence[Interval], width: int) -> dict[str, Any]:

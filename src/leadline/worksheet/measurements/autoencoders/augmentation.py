@@ -23,17 +23,16 @@ from leadline.autoencoders import (
     pretrain_many,
 )
 from leadline.data import Dataset, Roles, label_subsets
-from leadline.probing import Scaling
-from leadline.probing.linear import STRENGTHS, solve_probes
+from leadline.probing import STRENGTHS, Scaling, solve_probes
 from leadline.randomness import numpy_generator
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import AT_LEAST_ZERO, PERCENT, POINTS, paired_interval
-from leadline.worksheet.answer import Answer, effects_of, finding
-from leadline.worksheet.criterion import Fact
+from leadline.worksheet._answer import Answer, effects_of, finding
+from leadline.worksheet._criterion import Fact
+from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders import overfitting
 from leadline.worksheet.measurements.autoencoders.arms import error_bar
 from leadline.worksheet.measurements.autoencoders.pretraining import label_count, layers, spread
-from leadline.worksheet.setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +76,9 @@ class Augmented(Sounding):
         means = zip(self.kinds, self.error.mean(1), self.lost.mean(1), strict=True)
         return Verdict(
             "clean test error and accuracy lost under an unseen corruption: "
-            + "; ".join(f"{kind} {error:z.3f} and {lost:z.1f} points" for kind, error, lost in means)
+            + "; ".join(
+                f"{kind} {error:z.3f} and {lost:z.1f} points" for kind, error, lost in means
+            )
         )
 
     def table(self) -> "pd.DataFrame":
@@ -94,7 +95,11 @@ class Augmented(Sounding):
             row: dict[str, object] = {"kind": kind}
             for name, (values, bounds) in columns.items():
                 interval = paired_interval(values, bounds=bounds)
-                row |= {name: interval.estimate, f"{name} low": interval.low, f"{name} high": interval.high}
+                row |= {
+                    name: interval.estimate,
+                    f"{name} low": interval.low,
+                    f"{name} high": interval.high,
+                }
             rows.append(row)
         return pd.DataFrame(rows)
 
@@ -109,7 +114,9 @@ class Augmented(Sounding):
                 ("under a corruption unseen in training", "", "accuracy lost, points"),
             ],
         )
-        for panel, (values, bounds) in enumerate(((self.error, AT_LEAST_ZERO), (self.lost, POINTS))):
+        for panel, (values, bounds) in enumerate(
+            ((self.error, AT_LEAST_ZERO), (self.lost, POINTS))
+        ):
             axes = {"xaxis": "x2", "yaxis": "y2"} if panel else {}
             for i, kind in enumerate(self.kinds):
                 interval = paired_interval(values[i], bounds=bounds)
@@ -125,7 +132,11 @@ class Augmented(Sounding):
                     error_y=error_bar([interval], width=5),
                     mode="markers", marker={"color": colour, "size": 9}, showlegend=False, name=kind, **axes,
                 )  # fmt: skip
-        ticks = {"tickvals": list(range(len(self.kinds))), "ticktext": list(self.kinds), "range": [-0.5, 2.6]}
+        ticks = {
+            "tickvals": list(range(len(self.kinds))),
+            "ticktext": list(self.kinds),
+            "range": [-0.5, 2.6],
+        }
         return figure.update_xaxes(**ticks)
 
 
@@ -158,15 +169,31 @@ def corruption_is_augmentation(setting: Setting) -> Answer:
         "masked": PixelMask(MASK_RATIO),
     }
     augmented = _augmented(kinds, dataset, roles, setting)
-    same = {kind: _identical(kinds[kind], dataset, roles, setting) for kind in ("denoising", "masked")}
+    same = {
+        kind: _identical(kinds[kind], dataset, roles, setting) for kind in ("denoising", "masked")
+    }
     dropped, filled = tokens_in_encoder(drop=True), tokens_in_encoder(drop=False)
     effects = effects_of(
         "ae.h",
         **{
-            f"{kind}_{name}_minus_vanilla": (values[i] - values[0], f"{kind} minus vanilla: {label}", unit)
+            f"{kind}_{name}_minus_vanilla": (
+                values[i] - values[0],
+                f"{kind} minus vanilla: {label}",
+                unit,
+            )
             for name, values, label, unit in (
-                ("test_error", augmented.error, "clean test error at the last epoch", "squared error per row"),
-                ("accuracy_lost", augmented.lost, "accuracy lost under an unseen corruption", "points"),
+                (
+                    "test_error",
+                    augmented.error,
+                    "clean test error at the last epoch",
+                    "squared error per row",
+                ),
+                (
+                    "accuracy_lost",
+                    augmented.lost,
+                    "accuracy lost under an unseen corruption",
+                    "points",
+                ),
             )
             for i, kind in ((1, "denoising"), (2, "masked"))
         },
@@ -205,10 +232,18 @@ def _augmented(
     kinds: Mapping[str, Corruption], dataset: Dataset, roles: Sequence[Roles], setting: Setting
 ) -> Augmented:
     named = [(kind, i) for kind in kinds for i in range(len(roles))]
-    rows = [overfitting.scarce_rows(dataset, role, seed) for role, seed in zip(roles, setting.seeds, strict=True)]
+    rows = [
+        overfitting.scarce_rows(dataset, role, seed)
+        for role, seed in zip(roles, setting.seeds, strict=True)
+    ]
     results = pretrain_many(
         [
-            Autoencoder(dataset.X.shape[1], overfitting.HIDDEN_SIZES, corruption=kinds[kind], seed=setting.seeds[i])
+            Autoencoder(
+                dataset.X.shape[1],
+                overfitting.HIDDEN_SIZES,
+                corruption=kinds[kind],
+                seed=setting.seeds[i],
+            )
             for kind, i in named
         ],
         [rows[i] for _, i in named],
@@ -222,7 +257,9 @@ def _augmented(
     error, accuracy = [], []
     for (_, i), result in zip(named, results, strict=True):
         error.append(overfitting.reconstruction_error(result, dataset.X[roles[i].test]))
-        accuracy.append(_accuracies(result, rows[i], dataset, roles[i], setting.seeds[i], labels, subsets))
+        accuracy.append(
+            _accuracies(result, rows[i], dataset, roles[i], setting.seeds[i], labels, subsets)
+        )
     protocol = Protocol(
         {
             "data": dataset.name,
@@ -239,11 +276,19 @@ def _augmented(
         seeds=setting.seeds,
     )
     shape = (len(kinds), len(roles))
-    return Augmented(protocol, tuple(kinds), np.reshape(error, shape), np.reshape(accuracy, (*shape, 2)))
+    return Augmented(
+        protocol, tuple(kinds), np.reshape(error, shape), np.reshape(accuracy, (*shape, 2))
+    )
 
 
 def _accuracies(
-    pretrained: Pretrained, pretraining: np.ndarray, dataset: Dataset, role: Roles, seed: int, labels: int, subsets: int
+    pretrained: Pretrained,
+    pretraining: np.ndarray,
+    dataset: Dataset,
+    role: Roles,
+    seed: int,
+    labels: int,
+    subsets: int,
 ) -> tuple[float, float]:
     """Accuracy on clean test rows and on swapped ones, of probes that were fitted to clean rows."""
     encode, y, y_test = pretrained.encoder.encode, dataset.labels, dataset.labels[role.test]
@@ -251,23 +296,35 @@ def _accuracies(
     scaling = Scaling.fit(encode(pretraining))
     rows = label_subsets(y, role.probe_pool, [labels], num=subsets, seed=seed).rows(labels)
     Z = scaling(encode(dataset.X[rows.ravel()])).reshape(*rows.shape, -1)
-    solved = solve_probes(torch.from_numpy(Z), torch.from_numpy(y[rows]), dataset.num_classes, STRENGTHS, TOLERANCE)
+    solved = solve_probes(
+        torch.from_numpy(Z), torch.from_numpy(y[rows]), dataset.num_classes, STRENGTHS, TOLERANCE
+    )
 
     def accuracy(X: np.ndarray) -> float:
-        scores = solved.fits.logits(torch.from_numpy(scaling(encode(X))).expand(len(rows), -1, -1))[:, 0]
+        scores = solved.fits.logits(torch.from_numpy(scaling(encode(X))).expand(len(rows), -1, -1))[
+            :, 0
+        ]
         return float((scores.argmax(2).numpy() == y_test).mean())
 
     rng = numpy_generator(seed, "worksheet.ae.h")
-    return accuracy(clean), float(np.mean([accuracy(with_entries_of_others(clean, rng)) for _ in range(DRAWS)]))
+    return accuracy(clean), float(
+        np.mean([accuracy(with_entries_of_others(clean, rng)) for _ in range(DRAWS)])
+    )
 
 
-def with_entries_of_others(X: Float[np.ndarray, "n d"], rng: np.random.Generator) -> Float[np.ndarray, "n d"]:
+def with_entries_of_others(
+    X: Float[np.ndarray, "n d"], rng: np.random.Generator
+) -> Float[np.ndarray, "n d"]:
     """Rows of which a share of the entries is replaced by the same feature of other rows."""
-    others = np.take_along_axis(X, rng.permuted(np.tile(np.arange(len(X))[:, None], X.shape[1]), axis=0), axis=0)
+    others = np.take_along_axis(
+        X, rng.permuted(np.tile(np.arange(len(X))[:, None], X.shape[1]), axis=0), axis=0
+    )
     return np.where(rng.random(X.shape) < SWAPPED, others, X)
 
 
-def _identical(corruption: Corruption, dataset: Dataset, roles: Sequence[Roles], setting: Setting) -> list[bool]:
+def _identical(
+    corruption: Corruption, dataset: Dataset, roles: Sequence[Roles], setting: Setting
+) -> list[bool]:
     return [
         equals_vanilla_on_pairs(corruption, overfitting.scarce_rows(dataset, role, seed), seed)
         for role, seed in zip(roles, setting.seeds, strict=True)
@@ -280,16 +337,31 @@ def equals_vanilla_on_pairs(corruption: Corruption, X: Float[np.ndarray, "n d"],
     The vanilla autoencoder goes once through the pairs of all epochs, in the order in which they were shown.
     """
     batch = min(overfitting.BATCH_SIZE, len(X))
-    X = X[: len(X) // batch * batch]  # batches of one size, so that epochs joined together are cut alike
-    options: dict[str, Any] = {"batch_size": batch, "schedule": "constant", "validation": None, "centre": False}
+    X = X[
+        : len(X) // batch * batch
+    ]  # batches of one size, so that epochs joined together are cut alike
+    options: dict[str, Any] = {
+        "batch_size": batch,
+        "schedule": "constant",
+        "validation": None,
+        "centre": False,
+    }
     sizes = (X.shape[1], overfitting.HIDDEN_SIZES)
     shown = Materialised(corruption)
     corrupted = pretrain(
-        Autoencoder(*sizes, corruption=shown, seed=seed), X, epochs=IDENTITY_EPOCHS, seed=seed, **options
+        Autoencoder(*sizes, corruption=shown, seed=seed),
+        X,
+        epochs=IDENTITY_EPOCHS,
+        seed=seed,
+        **options,
     )
     seen, clean = (torch.cat(part).numpy() for part in zip(*shown.pairs, strict=True))
-    vanilla = pretrain(Autoencoder(*sizes, seed=seed), seen, targets=clean, shuffle=False, epochs=1, **options)
-    return all(np.array_equal(corrupted.weights[name], vanilla.weights[name]) for name in vanilla.weights)
+    vanilla = pretrain(
+        Autoencoder(*sizes, seed=seed), seen, targets=clean, shuffle=False, epochs=1, **options
+    )
+    return all(
+        np.array_equal(corrupted.weights[name], vanilla.weights[name]) for name in vanilla.weights
+    )
 
 
 def tokens_in_encoder(*, drop: bool) -> int:
@@ -298,10 +370,14 @@ def tokens_in_encoder(*, drop: bool) -> int:
     Args:
         drop: hidden patches are left out, as this transformer does; or they are filled with zeros.
     """
-    model = MaskedPatchTransformer(16, 4, width=16, depth=1, decoder_width=8, mask_ratio=0.75, seed=0)
+    model = MaskedPatchTransformer(
+        16, 4, width=16, depth=1, decoder_width=8, mask_ratio=0.75, seed=0
+    )
     mask = PatchMask(0.75, 4, 16, loss="masked", drop=drop)
     counted: list[int] = []
-    hook = model.encoder.blocks[0].register_forward_pre_hook(lambda _, inputs: counted.append(inputs[0].shape[1]))
+    hook = model.encoder.blocks[0].register_forward_pre_hook(
+        lambda _, inputs: counted.append(inputs[0].shape[1])
+    )
     images = torch.zeros(2, 16 * 16)
     seen, counts = mask.corrupt(images, torch.Generator().manual_seed(0))
     model.squared_error(seen, images, counts)

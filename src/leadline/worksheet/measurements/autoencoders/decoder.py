@@ -15,15 +15,15 @@ from leadline.autoencoders import Autoencoder, GaussianNoise, Pretrained
 from leadline.data import Dataset, Roles, label_subsets
 from leadline.probing import Scaling, linear_probe
 from leadline.sounding import Protocol, Sounding, Verdict
-from leadline.worksheet.answer import Answer
-from leadline.worksheet.criterion import Fact
+from leadline.worksheet._answer import Answer
+from leadline.worksheet._criterion import Fact
+from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders.pretraining import (
     epochs_at_most,
     layers,
     pretrained_on_own_rows,
     spread,
 )
-from leadline.worksheet.setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +97,9 @@ class ThrownAway(Sounding):
         wide = np.linspace(-0.12, 0.12, len(self.error))
         for x, errors, colour in ((0, self.error[:, 0], ACCENT), (1, self.error[:, 1], NEUTRAL)):
             marker = {"color": colour, "size": 7}
-            figure.add_scatter(x=x + wide, y=errors, mode="markers", marker=marker, showlegend=False)
+            figure.add_scatter(
+                x=x + wide, y=errors, mode="markers", marker=marker, showlegend=False
+            )
         for x, changed in enumerate(self.differing.T):
             figure.add_scatter(
                 x=x + wide,
@@ -109,9 +111,17 @@ class ThrownAway(Sounding):
                 yaxis="y2",
             )
         figure.update_layout(
-            xaxis={"tickvals": [0, 1], "ticktext": ["as trained", "randomised"], "range": [-0.5, 1.5]},
+            xaxis={
+                "tickvals": [0, 1],
+                "ticktext": ["as trained", "randomised"],
+                "range": [-0.5, 1.5],
+            },
             yaxis={"rangemode": "tozero"},
-            xaxis2={"tickvals": [0, 1, 2], "ticktext": ["randomised", "deleted", "exported"], "range": [-0.5, 2.5]},
+            xaxis2={
+                "tickvals": [0, 1, 2],
+                "ticktext": ["randomised", "deleted", "exported"],
+                "range": [-0.5, 2.5],
+            },
             yaxis2={"range": [-self.rows / 20, self.rows]},
         )
         return figure
@@ -126,7 +136,9 @@ def decoder_is_thrown_away(setting: Setting) -> Answer:
     measured = [_one(*each, dataset) for each in zip(pretrained, roles, setting.seeds, strict=True)]
     accuracy, differing, error = (np.array(column) for column in zip(*measured, strict=True))
     first = pretrained[0].model
-    parameters = [sum(p.numel() for p in part.parameters()) for part in (first.encoder, first.decoder)]
+    parameters = [
+        sum(p.numel() for p in part.parameters()) for part in (first.encoder, first.decoder)
+    ]
     foreign = tuple(sorted({name for result in pretrained for name in _exported_names(result)}))
     protocol = Protocol(
         {
@@ -138,7 +150,9 @@ def decoder_is_thrown_away(setting: Setting) -> Answer:
         },
         seeds=setting.seeds,
     )
-    thrown = ThrownAway(protocol, accuracy, differing, len(roles[0].test), error, np.array(parameters), foreign)
+    thrown = ThrownAway(
+        protocol, accuracy, differing, len(roles[0].test), error, np.array(parameters), foreign
+    )
     return Answer(
         protocol=protocol,
         statement_id="ae.c",
@@ -177,16 +191,21 @@ def _one(
 ) -> tuple[float, tuple[int, int, int], tuple[float, float]]:
     """Accuracy, predictions that change by decoder, and reconstruction errors of one seed."""
     labels = min(LABELS_PER_CLASS * dataset.num_classes, len(role.probe_pool))
-    rows = label_subsets(dataset.labels, role.probe_pool, [labels], num=1, seed=seed).order[0, :labels]
+    rows = label_subsets(dataset.labels, role.probe_pool, [labels], num=1, seed=seed).order[
+        0, :labels
+    ]
     model, test = pretrained.model.eval(), torch.from_numpy(dataset.X[role.test])
 
     def probabilities(encode: Callable[[torch.Tensor], torch.Tensor]) -> tuple[float, np.ndarray]:
         with torch.inference_mode():
             pretraining, Z, Z_test = (
-                encode(torch.from_numpy(dataset.X[part])).numpy() for part in (role.pretrain_train, rows, role.test)
+                encode(torch.from_numpy(dataset.X[part])).numpy()
+                for part in (role.pretrain_train, rows, role.test)
             )
         scaling = Scaling.fit(pretraining)
-        probe = linear_probe(Z, dataset.labels[rows], Z_test, dataset.labels[role.test], scaling=scaling)
+        probe = linear_probe(
+            Z, dataset.labels[rows], Z_test, dataset.labels[role.test], scaling=scaling
+        )
         return probe.accuracy, probe.probabilities(Z_test)
 
     def error() -> float:
@@ -213,4 +232,6 @@ def _exported_names(pretrained: Pretrained) -> list[str]:
         pretrained.encoder.save(path)
         with safe_open(path, "numpy") as file:
             names = set(file.keys())
-    return sorted(names - {"rows_seen"} - {f"encoder.{name}" for name in pretrained.encoder.weights})
+    return sorted(
+        names - {"rows_seen"} - {f"encoder.{name}" for name in pretrained.encoder.weights}
+    )

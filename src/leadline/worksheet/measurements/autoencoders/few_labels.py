@@ -7,17 +7,16 @@ import numpy as np
 from leadline import data
 from leadline.autoencoders import GaussianNoise, Nothing
 from leadline.data import Dataset, Roles
-from leadline.probing import LabelEfficiency, label_efficiency
-from leadline.probing.efficiency import meets, needs
+from leadline.probing import LabelEfficiency, label_efficiency, meets, needs
 from leadline.sounding import Protocol
-from leadline.worksheet.answer import Answer, effects_of
+from leadline.worksheet._answer import Answer, effects_of
+from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders.pretraining import (
     epochs_at_most,
     layers,
     pretrained_on_own_rows,
     spread,
 )
-from leadline.worksheet.setting import Setting
 
 HIDDEN_SIZES = (96, 96, 64)
 """The encoder of ``ae.f``; chosen, with its noise, on the probe-validation role of other seeds."""
@@ -33,7 +32,9 @@ def gain_with_few_labels(setting: Setting) -> Answer:
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
     kinds = {"denoising": GaussianNoise(NOISE * spread(dataset)), "vanilla": Nothing()}
     pretrained = pretrained_on_own_rows(kinds, dataset, roles, setting, HIDDEN_SIZES)
-    encoders = {name: [result.encoder for result in results] for name, results in pretrained.items()}
+    encoders = {
+        name: [result.encoder for result in results] for name, results in pretrained.items()
+    }
     study = label_efficiency(
         encoders,
         dataset.X,
@@ -48,12 +49,26 @@ def gain_with_few_labels(setting: Setting) -> Answer:
     effects = effects_of(
         "ae.f",
         gain_at_fewest=(gains[few], f"denoising minus raw, {few} labels", "points"),
-        gain_at_fewest_minus_most=(gains[few] - gains[many], f"gain at {few} minus gain at {many} labels", "points"),
+        gain_at_fewest_minus_most=(
+            gains[few] - gains[many],
+            f"gain at {few} minus gain at {many} labels",
+            "points",
+        ),
         gain_at_most=(gains[many], f"denoising minus raw, {many} labels", "points"),
-        vanilla_gain=(_points(study, "vanilla", "raw", few), f"vanilla minus raw, {few} labels", "points"),
-        untrained_gain=(_points(study, "untrained", "raw", few), f"untrained minus raw, {few} labels", "points"),
+        vanilla_gain=(
+            _points(study, "vanilla", "raw", few),
+            f"vanilla minus raw, {few} labels",
+            "points",
+        ),
+        untrained_gain=(
+            _points(study, "untrained", "raw", few),
+            f"untrained minus raw, {few} labels",
+            "points",
+        ),
     )
-    meeting = meets("the curves of the denoising encoder and of raw input", study.crossing("denoising"))
+    meeting = meets(
+        "the curves of the denoising encoder and of raw input", study.crossing("denoising")
+    )
     return Answer(
         protocol=Protocol(
             {
@@ -73,7 +88,9 @@ def gain_with_few_labels(setting: Setting) -> Answer:
         effects=effects,
         findings=(
             f"Accuracy with {few} labels: "
-            + ", ".join(f"{name} {study.interval(name, few).estimate:z.1f} %" for name in study.names)
+            + ", ".join(
+                f"{name} {study.interval(name, few).estimate:z.1f} %" for name in study.names
+            )
             + ".",
             f"For what the denoising encoder gives with {few} labels, "
             f"{needs('raw input needs', study.multiplier('denoising'))}.",

@@ -10,19 +10,18 @@ from jaxtyping import Float
 from leadline import data
 from leadline.autoencoders import Corruption, Encoder, GaussianNoise, PixelMask
 from leadline.data import Dataset, Roles, label_subsets
-from leadline.probing import Scaling
-from leadline.probing.linear import STRENGTHS, solve_probes
+from leadline.probing import STRENGTHS, Scaling, solve_probes
 from leadline.randomness import torch_generator
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import PERCENT, paired_interval
-from leadline.worksheet.answer import Answer, effects_of
+from leadline.worksheet._answer import Answer, effects_of
+from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders.pretraining import (
     epochs_at_most,
     layers,
     pretrained_on_own_rows,
     spread,
 )
-from leadline.worksheet.setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,8 +68,19 @@ class CorruptedUse(Sounding):
             for fit in range(2):
                 for use in range(2):
                     interval = paired_interval(100 * cells[:, fit, use], bounds=PERCENT)
-                    rows.append((kind, STATES[fit], STATES[use], interval.estimate, interval.low, interval.high))
-        return pd.DataFrame(rows, columns=["kind", "fitted to", "used on", "accuracy", "low", "high"])
+                    rows.append(
+                        (
+                            kind,
+                            STATES[fit],
+                            STATES[use],
+                            interval.estimate,
+                            interval.low,
+                            interval.high,
+                        )
+                    )
+        return pd.DataFrame(
+            rows, columns=["kind", "fitted to", "used on", "accuracy", "low", "high"]
+        )
 
     def figure(self) -> "go.Figure":
         """Each kind's four cells, with 95 % intervals over seeds."""
@@ -78,13 +88,18 @@ class CorruptedUse(Sounding):
 
         figure = panels(
             "Corruption when the probe is fitted, and when it is used",
-            [(f"trained with {kind}", "the probe is used on", "accuracy in %") for kind in self.kinds],
+            [
+                (f"trained with {kind}", "the probe is used on", "accuracy in %")
+                for kind in self.kinds
+            ],
         )
         table = self.table()
         for i, kind in enumerate(self.kinds):
             for shift, fit, colour in ((-0.06, "clean", ACCENT), (0.06, "corrupted", NEUTRAL)):
                 cells = table[(table["kind"] == kind) & (table["fitted to"] == fit)]
-                low, mean, high = (cells[column].to_numpy() for column in ("low", "accuracy", "high"))
+                low, mean, high = (
+                    cells[column].to_numpy() for column in ("low", "accuracy", "high")
+                )
                 figure.add_scatter(
                     x=np.arange(2) + shift,
                     y=mean,
@@ -97,7 +112,11 @@ class CorruptedUse(Sounding):
                     xaxis=f"x{i + 1}" if i else "x",
                     yaxis=f"y{i + 1}" if i else "y",
                 )
-        axes = {"tickvals": [0, 1], "ticktext": [f"{state} rows" for state in STATES], "range": [-0.5, 1.5]}
+        axes = {
+            "tickvals": [0, 1],
+            "ticktext": [f"{state} rows" for state in STATES],
+            "range": [-0.5, 1.5],
+        }
         figure.update_xaxes(**axes)
         return figure
 
@@ -135,9 +154,21 @@ def noise_when_used(setting: Setting) -> Answer:
     noise, masking = 100 * accuracy
     effects = effects_of(
         "ae.i",
-        clean_minus_noisy=(noise[:, 0, 0] - noise[:, 1, 1], "clean minus noisy throughout", "points"),
-        clean_minus_masked=(masking[:, 0, 0] - masking[:, 1, 1], "clean minus masked throughout", "points"),
-        noise_as_augmentation=(noise[:, 1, 0] - noise[:, 0, 0], "noise while fitting only, minus none", "points"),
+        clean_minus_noisy=(
+            noise[:, 0, 0] - noise[:, 1, 1],
+            "clean minus noisy throughout",
+            "points",
+        ),
+        clean_minus_masked=(
+            masking[:, 0, 0] - masking[:, 1, 1],
+            "clean minus masked throughout",
+            "points",
+        ),
+        noise_as_augmentation=(
+            noise[:, 1, 0] - noise[:, 0, 0],
+            "noise while fitting only, minus none",
+            "points",
+        ),
         masking_as_augmentation=(
             masking[:, 1, 0] - masking[:, 0, 0],
             "masking while fitting only, minus none",
@@ -176,12 +207,16 @@ def _cells(
     corrupted, _ = corruption.corrupt(clean, generator)
     codes = [encoder.encode(dataset.X), encoder.encode(corrupted.numpy())]
     labels = min(LABELS_PER_CLASS * dataset.num_classes, len(role.probe_pool))
-    rows = label_subsets(dataset.labels, role.probe_pool, [labels], num=subsets, seed=seed).rows(labels)
+    rows = label_subsets(dataset.labels, role.probe_pool, [labels], num=subsets, seed=seed).rows(
+        labels
+    )
     scaled = []
     for Z in codes:
         scaling = Scaling.fit(Z[role.pretrain_train])
         scaled.append([scaling(used) for used in codes])
-    by_state = np.array(scaled)  # axes: state that probes are fitted in, state that they are used on, rows, codes
+    by_state = np.array(
+        scaled
+    )  # axes: state that probes are fitted in, state that they are used on, rows, codes
     Z = torch.from_numpy(np.concatenate([by_state[state, state][rows] for state in range(2)]))
     y = torch.from_numpy(dataset.labels[rows]).repeat(2, 1)
     fits = solve_probes(Z, y, dataset.num_classes, STRENGTHS, TOLERANCE).fits

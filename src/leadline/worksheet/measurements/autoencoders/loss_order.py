@@ -12,8 +12,9 @@ from leadline.autoencoders import Corruption, GaussianNoise, Nothing
 from leadline.data import Dataset
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import PERCENT, kendall_tau, paired_interval
-from leadline.worksheet.answer import Answer, Measured, effects_of, finding
-from leadline.worksheet.criterion import Fact
+from leadline.worksheet._answer import Answer, Measured, effects_of, finding
+from leadline.worksheet._criterion import Fact
+from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders.arms import compared, error_bar
 from leadline.worksheet.measurements.autoencoders.pretraining import (
     epochs_at_most,
@@ -21,7 +22,6 @@ from leadline.worksheet.measurements.autoencoders.pretraining import (
     pretrained_on_own_rows,
     spread,
 )
-from leadline.worksheet.setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,9 +116,14 @@ class LossOrder(Sounding):
 
 def loss_against_probe(setting: Setting) -> Answer:
     """``ae.b``: registered pairs, and rank agreement over a grid, on the digits and on high-variance vectors."""
-    sources = {"digits": setting.data or data.digits(), "vectors": data.high_variance_vectors(VECTORS, seed=0)}
+    sources = {
+        "digits": setting.data or data.digits(),
+        "vectors": data.high_variance_vectors(VECTORS, seed=0),
+    }
     orders = {name: _order(dataset, setting) for name, dataset in sources.items()}
-    effects = effects_of("ae.b", **{k: v for name, order in orders.items() for k, v in _effects(name, order).items()})
+    effects = effects_of(
+        "ae.b", **{k: v for name, order in orders.items() for k, v in _effects(name, order).items()}
+    )
     inverted = [
         effects[name.replace("loss", "accuracy", 1)].label.removeprefix("accuracy: ")
         for name, effect in effects.items()
@@ -209,5 +214,10 @@ def _effects(name: str, order: LossOrder) -> dict[str, Measured]:
             found[f"{what}_{pair}_on_{name}"] = (values[one] - values[other], text, unit)
     for where in ("within", "across"):
         text = f"agreement of low loss and high accuracy {where} kinds, on {order.data_name} (Kendall's tau)"
-        found[f"tau_{where}_on_{name}"] = (order.tau(within=where == "within"), text, "", (-1.0, 1.0))
+        found[f"tau_{where}_on_{name}"] = (
+            order.tau(within=where == "within"),
+            text,
+            "",
+            (-1.0, 1.0),
+        )
     return found

@@ -7,11 +7,11 @@ from jaxtyping import Float
 
 from leadline import data
 from leadline.autoencoders import GaussianNoise, Pretrained
-from leadline.data import Dataset
-from leadline.data.glyphs import LETTERS_UNLIKE_DIGITS
+from leadline.data import LETTERS_UNLIKE_DIGITS, Dataset
 from leadline.errors import InputError
 from leadline.randomness import numpy_generator
-from leadline.worksheet.answer import Answer, effects_of, finding
+from leadline.worksheet._answer import Answer, effects_of, finding
+from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders.arms import compared
 from leadline.worksheet.measurements.autoencoders.pretraining import (
     layers,
@@ -19,7 +19,6 @@ from leadline.worksheet.measurements.autoencoders.pretraining import (
     pretrained_on_own_rows,
     spread,
 )
-from leadline.worksheet.setting import Setting
 
 HIDDEN_SIZES = (256,)
 """The encoder; chosen from three, with its noise, on the probe-validation role of other seeds."""
@@ -45,9 +44,13 @@ def letters_help_digits(setting: Setting) -> Answer:
     def on(source: str) -> list[Pretrained]:
         if source == "own data":
             as_many_steps = round(epochs * ROWS / len(roles[0].pretrain_train))
-            return pretrained_on_own_rows({"own": noise}, dataset, roles, setting, HIDDEN_SIZES, as_many_steps)["own"]
+            return pretrained_on_own_rows(
+                {"own": noise}, dataset, roles, setting, HIDDEN_SIZES, as_many_steps
+            )["own"]
         pool = _pool(source, dataset)
-        orders = [numpy_generator(seed, "worksheet.ae.e").permutation(len(pool)) for seed in setting.seeds]
+        orders = [
+            numpy_generator(seed, "worksheet.ae.e").permutation(len(pool)) for seed in setting.seeds
+        ]
         rows = [(pool[order[:ROWS]], pool[order[ROWS : ROWS + HELD_OUT]]) for order in orders]
         return pretrained_on(rows, noise, setting, HIDDEN_SIZES, epochs)
 
@@ -98,7 +101,11 @@ def check_geometry(dataset: Dataset) -> None:
     """Refuse rows that letters and photographs cannot be drawn like."""
     sides = dataset.image_size
     if sides is None or dataset.channels not in (1, 3) or min(sides) < 4 or max(sides) > 427:
-        size = "no images" if sides is None else f"images of {dataset.channels} x {sides[0]} x {sides[1]}"
+        size = (
+            "no images"
+            if sides is None
+            else f"images of {dataset.channels} x {sides[0]} x {sides[1]}"
+        )
         raise InputError(
             "letters and photographs can stand in for images only: 1 or 3 channels, sides of 4 to 427 pixels",
             got=f"{dataset.name}: {size}",
@@ -113,7 +120,9 @@ def letters_like(
     """Letters that no one takes for digits, in the middle of images of the data's height, width and channels."""
     assert dataset.image_size is not None
     size = min(dataset.image_size)
-    drawn = data.glyphs(LETTERS_UNLIKE_DIGITS, max(2, num), size, seed=seed, fonts=fonts).images[:num]
+    drawn = data.glyphs(LETTERS_UNLIKE_DIGITS, max(2, num), size, seed=seed, fonts=fonts).images[
+        :num
+    ]
     room = [side - size for side in dataset.image_size]
     margins = [(0, 0), (0, 0), *((extra // 2, extra - extra // 2) for extra in room)]
     return np.pad(drawn, margins).repeat(dataset.channels, axis=1).reshape(num, -1)
@@ -124,7 +133,9 @@ def photographs_like(dataset: Dataset, num: int, seed: int) -> Float[np.ndarray,
     assert dataset.image_size is not None
     height, width = dataset.image_size
     channels = 3 if dataset.channels == 3 else 1
-    crops = data.photograph_patches(max(2, num), max(height, width), seed=seed, channels=channels).images
+    crops = data.photograph_patches(
+        max(2, num), max(height, width), seed=seed, channels=channels
+    ).images
     return crops[:num, :, :height, :width].reshape(num, -1)
 
 
@@ -133,4 +144,6 @@ def _pool(source: str, dataset: Dataset) -> Float[np.ndarray, "num d"]:
     num = 2 * ROWS
     if source == "photographs":
         return photographs_like(dataset, num, seed=0)
-    return letters_like(dataset, num, seed=0, fonts=[ONE_FONT] if source == "letters of one font" else None)
+    return letters_like(
+        dataset, num, seed=0, fonts=[ONE_FONT] if source == "letters of one font" else None
+    )

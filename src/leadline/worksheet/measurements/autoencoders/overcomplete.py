@@ -9,8 +9,9 @@ from jaxtyping import Int
 from leadline import data
 from leadline.autoencoders import Encoder, GaussianNoise, MaskedPatchTransformer, pretrain
 from leadline.sounding import Protocol, Sounding, Verdict
-from leadline.worksheet.answer import Answer, effects_of, finding
-from leadline.worksheet.criterion import Fact
+from leadline.worksheet._answer import Answer, effects_of, finding
+from leadline.worksheet._criterion import Fact
+from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders.arms import compared
 from leadline.worksheet.measurements.autoencoders.pretraining import (
     epochs_at_most,
@@ -18,7 +19,6 @@ from leadline.worksheet.measurements.autoencoders.pretraining import (
     pretrained_on_own_rows,
     spread,
 )
-from leadline.worksheet.setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,12 @@ class Growth(Sounding):
 
         height, width = self.sizes.T
         numbers = self.tokens * self.width
-        columns = {"height": height, "width": width, "pixels": height * width, "tokens": self.tokens}
+        columns = {
+            "height": height,
+            "width": width,
+            "pixels": height * width,
+            "tokens": self.tokens,
+        }
         return pd.DataFrame({**columns, "numbers": numbers})
 
     def figure(self) -> "go.Figure":
@@ -81,13 +86,17 @@ class Growth(Sounding):
         from leadline.figures import ACCENT, new_figure
 
         figure = new_figure(
-            "The size of the representation, by the size of the image", "pixels", "numbers in the representation"
+            "The size of the representation, by the size of the image",
+            "pixels",
+            "numbers in the representation",
         )
         return figure.add_scatter(
             x=self.sizes.prod(1),
             y=self.tokens * self.width,
             text=[f"{height} x {width}" for height, width in self.sizes.tolist()],
-            textposition=[("top left", "bottom right")[i % 2] for i in range(len(self.sizes))],  # neighbours are near
+            textposition=[
+                ("top left", "bottom right")[i % 2] for i in range(len(self.sizes))
+            ],  # neighbours are near
             mode="markers+lines+text",
             marker={"color": ACCENT, "size": 8},
         )
@@ -102,7 +111,9 @@ def codes_need_not_be_small(setting: Setting) -> Answer:
     encoders = {
         f"{name}, {width} units": [
             result.encoder
-            for result in pretrained_on_own_rows(kinds, dataset, roles, setting, (HIDDEN, width))["denoising"]
+            for result in pretrained_on_own_rows(kinds, dataset, roles, setting, (HIDDEN, width))[
+                "denoising"
+            ]
         ]
         for name, width in widths.items()
     }
@@ -159,7 +170,9 @@ def tokens_of_images(setting: Setting) -> Growth:
     encoder = pretrain(model, crops.X, epochs=setting.pick(quick=5, full=20), seed=0).encoder
     large = data.photograph_patches(2, max(map(max, SIZES)), seed=1).images
     tokens = [_encoded(encoder, large[:, :, :height, :width]) for height, width in SIZES]
-    protocol = Protocol({"data": crops.name, "patch": PATCH, "trained on": trained_on, "width": 32}, seeds=(0,))
+    protocol = Protocol(
+        {"data": crops.name, "patch": PATCH, "trained on": trained_on, "width": 32}, seeds=(0,)
+    )
     return Growth(protocol, np.array(SIZES), PATCH, np.array(tokens), encoder.output_size)
 
 

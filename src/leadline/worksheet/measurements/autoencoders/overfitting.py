@@ -7,7 +7,7 @@ from jaxtyping import Float
 from leadline.autoencoders import Pretrained
 from leadline.data import Dataset, Roles
 from leadline.randomness import numpy_generator
-from leadline.worksheet.setting import Setting
+from leadline.worksheet._setting import Setting
 
 HIDDEN_SIZES = (256, 16)
 

@@ -14,10 +14,14 @@ from leadline.data import Dataset, Roles
 from leadline.errors import InputError
 from leadline.randomness import numpy_generator, torch_generator
 from leadline.statistics import AT_LEAST_ZERO
-from leadline.worksheet.answer import Answer, effects_of
+from leadline.worksheet._answer import Answer, effects_of
+from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders.arms import Arms, compared
-from leadline.worksheet.measurements.autoencoders.pretraining import label_count, layers, pretrained_on_own_rows
-from leadline.worksheet.setting import Setting
+from leadline.worksheet.measurements.autoencoders.pretraining import (
+    label_count,
+    layers,
+    pretrained_on_own_rows,
+)
 
 HIDDEN_SIZES = (64, 64)
 
@@ -74,15 +78,24 @@ class Source:
 
 def patches_against_pixels(setting: Setting) -> Answer:
     """``ae.g``: copying the nearest visible pixel, and probes, under patches and under single pixels."""
-    sources = {"photographs": photographs(setting), "glyphs": characters(setting), "digits": handwriting(setting)}
+    sources = {
+        "photographs": photographs(setting),
+        "glyphs": characters(setting),
+        "digits": handwriting(setting),
+    }
     # A transformer needs far more training than a quick budget has for it.
     with_transformer = {"glyphs"} if setting.budget == "full" else set()
-    arms = {name: _arms(source, setting, name in with_transformer) for name, source in sources.items()}
+    arms = {
+        name: _arms(source, setting, name in with_transformer) for name, source in sources.items()
+    }
     copying = {name: _copying(sources[name], setting) for name in IMAGES}
     measured = {}
     for name, source in sources.items():
         called = source.images.name
-        for effect, other in (("patch_minus_pixel", PIXELS), ("patch_minus_equal_distance", FAR_PIXELS)):
+        for effect, other in (
+            ("patch_minus_pixel", PIXELS),
+            ("patch_minus_equal_distance", FAR_PIXELS),
+        ):
             values, text, unit = arms[name].difference(PATCHES, other)
             measured[f"{effect}_on_{name}"] = (values, f"{text}, on {called}", unit)
         if name in copying:
@@ -117,7 +130,10 @@ def patches_against_pixels(setting: Setting) -> Answer:
         soundings=arms,
         effects=effects,
         findings=(
-            *(f"On {sources[name].images.name} ({sources[name].label}): {study}." for name, study in arms.items()),
+            *(
+                f"On {sources[name].images.name} ({sources[name].label}): {study}."
+                for name, study in arms.items()
+            ),
             f"Instead of pixels hidden so often that a visible one is as far as under patches: {equally_far}.",
             f"On handwritten digits of 8 x 8 pixels, patches instead of as many pixels: "
             f"{effects['patch_minus_pixel_on_digits'].interval} points.",
@@ -144,7 +160,10 @@ def photographs(setting: Setting) -> Source:
         data.photograph_patches(each, SIZE, seed=i, region=(float(edges[i]), float(edges[i + 1])))
         for i in range(STRIPS)
     ]
-    X, y = np.concatenate([strip.X for strip in strips]), np.concatenate([strip.labels for strip in strips])
+    X, y = (
+        np.concatenate([strip.X for strip in strips]),
+        np.concatenate([strip.labels for strip in strips]),
+    )
     roles = []
     for seed in setting.seeds:
         order = numpy_generator(seed, "worksheet.ae.g").permutation(STRIPS)
@@ -163,11 +182,17 @@ def characters(setting: Setting) -> Source:
         return Source(drawn, _split(drawn, setting), "which character")
     source = Source(own, [], "their own labels")
     if own.image_size is None or min(own.image_size) < SIZE or source.patch == 1:
-        size = "flat rows" if own.image_size is None else f"images of {own.image_size[0]} x {own.image_size[1]} pixels"
+        size = (
+            "flat rows"
+            if own.image_size is None
+            else f"images of {own.image_size[0]} x {own.image_size[1]} pixels"
+        )
         raise InputError(
             f"patches are hidden in images of at least {SIZE} x {SIZE} pixels whose sides have a common divisor",
             got=f"{own.name}: {size}",
-            cause="on smaller images a patch hides whole strokes" if own.image_size else "no height and width",
+            cause="on smaller images a patch hides whole strokes"
+            if own.image_size
+            else "no height and width",
             cure="hand images over with their shape, (n, height, width); the other statements take what there is",
         )
     return Source(own, _split(own, setting), "their own labels")
@@ -186,7 +211,9 @@ def copying_error(source: Source, role: Roles, mask: PatchMask, seed: int) -> fl
     """
     images = source.images.images[role.pretrain_train[:PROBED_MASKS]]
     hidden = _hidden(mask, len(images), seed)
-    copied = np.stack([nearest_visible(image, where) for image, where in zip(images, hidden, strict=True)])
+    copied = np.stack(
+        [nearest_visible(image, where) for image, where in zip(images, hidden, strict=True)]
+    )
     squares = ((copied - images) ** 2).mean(1)[hidden]
     return float(squares.mean() / images.var(0).mean())
 
@@ -211,7 +238,9 @@ def equally_distant(source: Source) -> PatchMask:
     low, high = RATIO, 1 - 1 / np.prod(source.sides)
     for _ in range(10):
         middle = (low + high) / 2
-        low, high = (middle, high) if mean_distance(source.mask(1, middle)) < wanted else (low, middle)
+        low, high = (
+            (middle, high) if mean_distance(source.mask(1, middle)) < wanted else (low, middle)
+        )
     return source.mask(1, (low + high) / 2)
 
 
@@ -229,8 +258,14 @@ def _arms(source: Source, setting: Setting, with_transformer: bool) -> Arms:
     """Probes of the same dense network under three masks, and of a transformer that drops tokens where wanted."""
     epochs = setting.pick(quick=12, full=150)
     far = equally_distant(source)
-    kinds: Mapping[str, Corruption] = {PATCHES: source.mask(source.patch), PIXELS: source.mask(1), FAR_PIXELS: far}
-    found = pretrained_on_own_rows(kinds, source.images, source.roles, setting, HIDDEN_SIZES, epochs)
+    kinds: Mapping[str, Corruption] = {
+        PATCHES: source.mask(source.patch),
+        PIXELS: source.mask(1),
+        FAR_PIXELS: far,
+    }
+    found = pretrained_on_own_rows(
+        kinds, source.images, source.roles, setting, HIDDEN_SIZES, epochs
+    )
     encoders = {name: [result.encoder for result in results] for name, results in found.items()}
     if with_transformer:
         encoders["transformer that drops patches"] = _transformers(source, setting)

@@ -6,7 +6,7 @@ import numpy as np
 
 from leadline.autoencoders import Autoencoder, Corruption, Pretrained, pretrain_many
 from leadline.data import Dataset, Roles
-from leadline.worksheet.setting import Setting
+from leadline.worksheet._setting import Setting
 
 
 def epochs_at_most(setting: Setting) -> int:
@@ -44,7 +44,10 @@ def pretrained_on(
         epochs: at most; by default :func:`epochs_at_most`.
     """
     return pretrain_many(
-        [Autoencoder(rows[0][0].shape[1], hidden_sizes, corruption=corruption, seed=seed) for seed in setting.seeds],
+        [
+            Autoencoder(rows[0][0].shape[1], hidden_sizes, corruption=corruption, seed=seed)
+            for seed in setting.seeds
+        ],
         [train for train, _ in rows],
         validation=[held_out for _, held_out in rows],
         seeds=setting.seeds,

@@ -13,11 +13,11 @@ from leadline.data import Dataset, Roles
 from leadline.probing import label_efficiency
 from leadline.randomness import numpy_generator
 from leadline.sounding import Protocol, Sounding, Verdict
-from leadline.worksheet.answer import Answer, effects_of
-from leadline.worksheet.criterion import Fact
+from leadline.worksheet._answer import Answer, effects_of
+from leadline.worksheet._criterion import Fact
+from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders import overfitting
 from leadline.worksheet.measurements.autoencoders.pretraining import label_count, layers
-from leadline.worksheet.setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +64,9 @@ class Watched(Sounding):
         import pandas as pd
 
         columns = {
-            f"{run}, {loss}": self.curves[i, j, :, -1] for i, run in enumerate(RUNS) for j, loss in enumerate(LOSSES)
+            f"{run}, {loss}": self.curves[i, j, :, -1]
+            for i, run in enumerate(RUNS)
+            for j, loss in enumerate(LOSSES)
         }
         columns |= {f"mean row, {loss}": self.trivial[j] for j, loss in enumerate(LOSSES)}
         return pd.DataFrame({"seed": self.protocol.seeds, **columns})
@@ -75,7 +77,10 @@ class Watched(Sounding):
 
         figure = panels(
             "Losses of healthy runs, and of runs whose targets were shuffled",
-            [("healthy", "epoch", "squared error per row"), ("targets shuffled", "epoch", "squared error per row")],
+            [
+                ("healthy", "epoch", "squared error per row"),
+                ("targets shuffled", "epoch", "squared error per row"),
+            ],
         )
         epochs = np.arange(1, self.curves.shape[3] + 1)
         means = self.means
@@ -92,7 +97,9 @@ class Watched(Sounding):
                 showlegend=run == 0, **axes,
             )  # fmt: skip
         low, high = np.log10([max(means.min(), 1e-12), means.max()])
-        return figure.update_yaxes(type="log", range=[low - 0.2, high + 0.2], dtick=1, exponentformat="power")
+        return figure.update_yaxes(
+            type="log", range=[low - 0.2, high + 0.2], dtick=1, exponentformat="power"
+        )
 
 
 def held_out_error_is_watched(setting: Setting) -> Answer:
@@ -109,7 +116,10 @@ def held_out_error_is_watched(setting: Setting) -> Answer:
     )
     labels = label_count(dataset, roles, per_class=10)
     study = label_efficiency(
-        {"early-stopped": [run.encoder for run in kept], "last epoch": [run.encoder for run in last]},
+        {
+            "early-stopped": [run.encoder for run in kept],
+            "last epoch": [run.encoder for run in last],
+        },
         dataset.X,
         dataset.labels,
         roles=roles,
@@ -185,7 +195,10 @@ def held_out_error_is_watched(setting: Setting) -> Answer:
 def _runs(dataset: Dataset, roles: Sequence[Roles], setting: Setting) -> list[list[Pretrained]]:
     """For each seed the same run with the best and with the last weights kept, and one with its targets shuffled."""
     width, epochs = dataset.X.shape[1], overfitting.epochs(setting)
-    rows = [overfitting.scarce_rows(dataset, role, seed) for role, seed in zip(roles, setting.seeds, strict=True)]
+    rows = [
+        overfitting.scarce_rows(dataset, role, seed)
+        for role, seed in zip(roles, setting.seeds, strict=True)
+    ]
     held_out = [dataset.X[role.pretrain_validation] for role in roles]
     seeds, count = list(setting.seeds), len(roles)
     shuffled = [shuffled_between_samples(X, seed) for X, seed in zip(rows, seeds, strict=True)]
@@ -233,6 +246,7 @@ def _watched(
         seeds=setting.seeds,
     )
     curves = [
-        [[run.training_error for run in runs], [run.clean_error[1:] for run in runs]] for runs in (healthy, broken)
+        [[run.training_error for run in runs], [run.clean_error[1:] for run in runs]]
+        for runs in (healthy, broken)
     ]
     return Watched(protocol, np.array(curves), np.array(trivial).T)

@@ -5,7 +5,8 @@ import numpy as np
 from leadline import data
 from leadline.autoencoders import GaussianNoise
 from leadline.data import Dataset
-from leadline.worksheet.answer import Answer, effects_of, finding
+from leadline.worksheet._answer import Answer, effects_of, finding
+from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders.arms import compared
 from leadline.worksheet.measurements.autoencoders.pretraining import (
     epochs_at_most,
@@ -14,7 +15,6 @@ from leadline.worksheet.measurements.autoencoders.pretraining import (
     pretrained_on_own_rows,
     spread,
 )
-from leadline.worksheet.setting import Setting
 
 HIDDEN = (96, 96)
 """Units between the input and the code."""
@@ -91,6 +91,8 @@ def what_an_encoder_drops(setting: Setting) -> Answer:
 def unlike(dataset: Dataset, num: int, seed: int) -> np.ndarray:
     """As many vectors that share nothing with the rows but width, mean and overall spread."""
     features = dataset.X.shape[1]
-    vectors = data.high_variance_vectors(max(2, num), seed=seed, dimensions=features, high=max(1, features // 5))
+    vectors = data.high_variance_vectors(
+        max(2, num), seed=seed, dimensions=features, high=max(1, features // 5)
+    )
     scale = dataset.X.std() / np.sqrt(vectors.variances.mean())
     return (dataset.X.mean() + scale * vectors.X[:num]).astype(np.float32)

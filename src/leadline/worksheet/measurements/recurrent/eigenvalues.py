@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from leadline import recurrent
+from leadline import gradients, recurrent
 from leadline.sounding import Protocol, Sounding, Verdict
-from leadline.worksheet.answer import Answer, effects_of
-from leadline.worksheet.criterion import Fact
-from leadline.worksheet.setting import Setting
+from leadline.worksheet._answer import Answer, effects_of
+from leadline.worksheet._criterion import Fact
+from leadline.worksheet._setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,9 @@ class EigenvalueRule(Sounding):
     def verdict(self) -> Verdict:
         """What the slope follows."""
         on_rho, on_sigma = self.coefficients.mean(0)
-        return Verdict(f"the slope of the gradient follows {on_rho:z.3f} ln ρ + {on_sigma:z.3f} ln σ_max")
+        return Verdict(
+            f"the slope of the gradient follows {on_rho:z.3f} ln ρ + {on_sigma:z.3f} ln σ_max"
+        )
 
     def table(self) -> "pd.DataFrame":
         """One row per matrix: ``seed``, ``ln_rho``, ``ln_sigma``, ``slope`` (nats per timestep)."""
@@ -56,7 +58,9 @@ class EigenvalueRule(Sounding):
 
         seeds = np.repeat(np.arange(len(self.slope)), self.slope.shape[1])
         columns = {"ln_rho": self.ln_rho, "ln_sigma": self.ln_sigma, "slope": self.slope}
-        return pd.DataFrame({"seed": seeds, **{name: values.ravel() for name, values in columns.items()}})
+        return pd.DataFrame(
+            {"seed": seeds, **{name: values.ravel() for name, values in columns.items()}}
+        )
 
     def figure(self) -> "go.Figure":
         """Measured slope against both predictions, and a gradient that first grows although ρ = 0.5."""
@@ -70,13 +74,17 @@ class EigenvalueRule(Sounding):
             ],
         )
         ends = [float(min(self.ln_rho.min(), self.slope.min())), float(self.ln_sigma.max())]
-        figure.add_scatter(x=ends, y=ends, mode="lines", line={"color": NEUTRAL, "dash": "dot"}, name="equal")
+        figure.add_scatter(
+            x=ends, y=ends, mode="lines", line={"color": NEUTRAL, "dash": "dot"}, name="equal"
+        )
         for name, x, colour, symbol in (
             ("ln σ<sub>max</sub>", self.ln_sigma, NEUTRAL, "x-thin-open"),
             ("ln ρ", self.ln_rho, ACCENT, "circle"),
         ):
             marker = {"color": colour, "symbol": symbol, "size": 5, "opacity": 0.75}
-            figure.add_scatter(x=x.ravel(), y=self.slope.ravel(), mode="markers", marker=marker, name=name)
+            figure.add_scatter(
+                x=x.ravel(), y=self.slope.ravel(), mode="markers", marker=marker, name=name
+            )
         distance = np.arange(len(self.transient))
         figure.add_scatter(
             x=distance,
@@ -103,9 +111,14 @@ class EigenvalueRule(Sounding):
 
 def largest_eigenvalue(setting: Setting) -> Answer:
     """``rnn.a``: closed form, then the regression of slopes over independently varied matrices."""
-    error = max(_closed_form_error(seed, last_only) for seed in setting.seeds for last_only in (True, False))
+    error = max(
+        _closed_form_error(seed, last_only) for seed in setting.seeds for last_only in (True, False)
+    )
     matrices = setting.pick(quick=16, full=64)
-    rows = [[_one_matrix(np.random.default_rng((seed, i))) for i in range(matrices)] for seed in setting.seeds]
+    rows = [
+        [_one_matrix(np.random.default_rng((seed, i))) for i in range(matrices)]
+        for seed in setting.seeds
+    ]
     ln_rho, ln_sigma, slope = np.moveaxis(np.array(rows), -1, 0)
     protocol = Protocol(
         {
@@ -156,8 +169,10 @@ def _closed_form_error(seed: int, last_only: bool) -> float:
     network = recurrent.RNN(3, 8, nonlinearity="identity", seed=seed)
     model = recurrent.Regression(network, outputs, seed=seed).double()
     generator = torch.Generator().manual_seed(seed)
-    x, y = (torch.randn(batch, time, n, generator=generator, dtype=torch.float64) for n in (3, outputs))
-    with recurrent.trace(model) as tape:
+    x, y = (
+        torch.randn(batch, time, n, generator=generator, dtype=torch.float64) for n in (3, outputs)
+    )
+    with gradients.trace(model) as tape:
         predictions, _ = model(x)
         loss = recurrent.mse(predictions, y, last_only=last_only)
     traced = tape.gradient_flow(loss).layers[0].total
@@ -188,7 +203,13 @@ def _one_matrix(rng: np.random.Generator) -> tuple[float, float, float]:
     for i, (radius, angle) in enumerate(zip(radii, angles, strict=True)):
         cosine, sine = radius * math.cos(angle), radius * math.sin(angle)
         W[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[cosine, -sine], [sine, cosine]]
-    W += rho * departure / math.sqrt(HIDDEN) * np.triu(rng.standard_normal(W.shape), 1) * _above_blocks()
+    W += (
+        rho
+        * departure
+        / math.sqrt(HIDDEN)
+        * np.triu(rng.standard_normal(W.shape), 1)
+        * _above_blocks()
+    )
     rotation, _ = np.linalg.qr(rng.standard_normal(W.shape))
     W = rotation @ W @ rotation.T
     growth = _log_growth(W, STEPS, seed=int(rng.integers(2**31)))
@@ -209,7 +230,7 @@ def _log_growth(W_h: np.ndarray, time: int, seed: int) -> np.ndarray:
     with torch.no_grad():
         model.network.layers[0].W_h.copy_(torch.from_numpy(W_h))
     x, y = (values.double() for values in recurrent.running_average(1, time, seed=seed))
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = recurrent.mse(model(x)[0], y, last_only=True)
     log_total = tape.gradient_flow(loss).layers[0].log_total[0, ::-1]
     return log_total - log_total[0]

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from leadline import recurrent
-from leadline.recurrent.layers import RNNLayer
+from leadline import gradients, recurrent
+from leadline.recurrent import RNNLayer
 from leadline.sounding import Protocol, Sounding, Verdict
-from leadline.worksheet.answer import Answer, effects_of
-from leadline.worksheet.criterion import Fact
-from leadline.worksheet.setting import Setting
+from leadline.worksheet._answer import Answer, effects_of
+from leadline.worksheet._criterion import Fact
+from leadline.worksheet._setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,9 @@ class Explosions(Sounding):
     def verdict(self) -> Verdict:
         """Shares at spectral radii above 1."""
         large = self.radii > 1
-        exploding, vanishing = (shares[..., large].mean((0, 2)) for shares in (self.exploding, self.vanishing))
+        exploding, vanishing = (
+            shares[..., large].mean((0, 2)) for shares in (self.exploding, self.vanishing)
+        )
         told = [
             f"{NAMES[kind]} {exploding[i]:z.0f} % explode, {vanishing[i]:z.0f} % vanish"
             for i, kind in enumerate(NONLINEARITIES)
@@ -86,8 +88,16 @@ class Explosions(Sounding):
         figure = panels(
             f"Gradients over {STEPS} timesteps, by the scale of the weights",
             [
-                ("1000 times larger at the start", "spectral radius of W<sub>h</sub>", "% of networks"),
-                ("1000 times smaller at the start", "spectral radius of W<sub>h</sub>", "% of networks"),
+                (
+                    "1000 times larger at the start",
+                    "spectral radius of W<sub>h</sub>",
+                    "% of networks",
+                ),
+                (
+                    "1000 times smaller at the start",
+                    "spectral radius of W<sub>h</sub>",
+                    "% of networks",
+                ),
             ],
         )
         colours = dict(zip(NONLINEARITIES, (NEUTRAL, ACCENT, COLOURS[1]), strict=True))
@@ -104,7 +114,11 @@ class Explosions(Sounding):
                     xaxis=f"x{panel + 1}" if panel else "x",
                     yaxis=f"y{panel + 1}" if panel else "y",
                 )
-        ticks = {"type": "log", "tickvals": self.radii, "ticktext": [f"{radius:zg}" for radius in self.radii]}
+        ticks = {
+            "type": "log",
+            "tickvals": self.radii,
+            "ticktext": [f"{radius:zg}" for radius in self.radii],
+        }
         figure.update_layout(xaxis=ticks, xaxis2=ticks)
         return figure.update_yaxes(range=[-4, 104])
 
@@ -115,7 +129,10 @@ def nonlinearities(setting: Setting) -> Answer:
     radii = np.array(SMALL + LARGE)
     found = np.array(
         [
-            [[[_growth(kind, radius, seed, i) for i in range(networks)] for radius in radii] for kind in NONLINEARITIES]
+            [
+                [[_growth(kind, radius, seed, i) for i in range(networks)] for radius in radii]
+                for kind in NONLINEARITIES
+            ]
             for seed in setting.seeds
         ]
     )
@@ -133,7 +150,9 @@ def nonlinearities(setting: Setting) -> Answer:
     )
     explosions = Explosions(protocol, radii, found[..., 0], found[..., 1])
     large, (_, relu, tanh) = radii > 1, range(3)
-    exploding, vanishing = (shares[..., large].mean(-1) for shares in (explosions.exploding, explosions.vanishing))
+    exploding, vanishing = (
+        shares[..., large].mean(-1) for shares in (explosions.exploding, explosions.vanishing)
+    )
     small = np.median(explosions.log_growth[..., ~large, :], axis=(-2, -1)) / (STEPS - 1)
     by_radius = explosions.vanishing[..., large].mean(0)
     bound = float(explosions.largest_state[:, tanh].max())
@@ -149,7 +168,11 @@ def nonlinearities(setting: Setting) -> Answer:
         effects=effects_of(
             "rnn.b",
             **{
-                f"{kind}_{what}": (shares[:, i], f"{what} gradients, {NAMES[kind]}", "% of networks")
+                f"{kind}_{what}": (
+                    shares[:, i],
+                    f"{what} gradients, {NAMES[kind]}",
+                    "% of networks",
+                )
                 for what, shares in (("exploding", exploding), ("vanishing", vanishing))
                 for i, kind in ((relu, "relu"), (tanh, "tanh"))
             },
@@ -203,7 +226,9 @@ def _growth(kind: Nonlinearity, radius: float, seed: int, network: int) -> tuple
     Networks of one seed differ by nonlinearity and scale alone: weights and sequences are drawn once.
     """
     drawn = int(np.random.SeedSequence((seed, network)).generate_state(1)[0])
-    model = recurrent.Regression(recurrent.RNN(1, HIDDEN, nonlinearity=kind, seed=drawn), seed=drawn).double()
+    model = recurrent.Regression(
+        recurrent.RNN(1, HIDDEN, nonlinearity=kind, seed=drawn), seed=drawn
+    ).double()
     (layer,) = model.network.layers
     assert isinstance(layer, RNNLayer)
     with torch.no_grad():
@@ -214,9 +239,11 @@ def _growth(kind: Nonlinearity, radius: float, seed: int, network: int) -> tuple
     return traced_growth(model, x, y)
 
 
-def traced_growth(model: recurrent.Regression, x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
+def traced_growth(
+    model: recurrent.Regression, x: torch.Tensor, y: torch.Tensor
+) -> tuple[float, float]:
     """ln of the growth of the batch's gradient from the last timestep to the first, and the largest |h|."""
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         predictions, h = model(x)
         loss = recurrent.mse(predictions, y, last_only=True)
     log = tape.gradient_flow(loss).layers[0].log_total
@@ -245,7 +272,7 @@ def exception(radius: float = 1.5) -> tuple[float, float, float]:
 def _doubling(steps: int = 29) -> float:
     """How much larger the gradient of the preset is, so many steps back."""
     network, x = recurrent.presets.zero_radius_that_explodes(steps + 1)
-    with recurrent.trace(network) as tape:
+    with gradients.trace(network) as tape:
         loss = network(x)[0][:, -1].sum()
     log = tape.gradient_flow(loss).layers[0].log_total[0]
     return math.exp(log[0] - log[-1])

@@ -12,8 +12,8 @@ from leadline.randomness import torch_generator
 from leadline.recurrent import LSTM, RNN, Regression
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import AT_LEAST_ZERO
-from leadline.worksheet.answer import Answer, effects_of
-from leadline.worksheet.setting import Setting
+from leadline.worksheet._answer import Answer, effects_of
+from leadline.worksheet._setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,11 +79,16 @@ class LearnedAverage(Sounding):
         from leadline.figures import ACCENT, COLOURS, NEUTRAL, new_figure
 
         figure = new_figure(
-            "The error that is left on the running average", "", "error, % of the zero predictor's", height=420
+            "The error that is left on the running average",
+            "",
+            "error, % of the zero predictor's",
+            height=420,
         )
         places, seeds = np.arange(len(self.architectures)), self.share.shape[-1]
         jitter = np.linspace(-0.1, 0.1, seeds)
-        for name, share, colour, shift in zip(TASKS, self.share, (ACCENT, COLOURS[1]), (-0.17, 0.17), strict=True):
+        for name, share, colour, shift in zip(
+            TASKS, self.share, (ACCENT, COLOURS[1]), (-0.17, 0.17), strict=True
+        ):
             figure.add_scatter(
                 x=(places[:, None] + shift + jitter).ravel(),
                 y=100 * share.ravel(),
@@ -100,9 +105,13 @@ class LearnedAverage(Sounding):
             name="2 %",
         )
         low = np.floor(np.log10(100 * self.share.min()))
-        figure.update_xaxes(tickvals=places, ticktext=self.architectures, range=[-0.5, len(places) - 0.5])
+        figure.update_xaxes(
+            tickvals=places, ticktext=self.architectures, range=[-0.5, len(places) - 0.5]
+        )
         ticks = 10.0 ** np.arange(low, 3)
-        return figure.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:zg}" for tick in ticks])
+        return figure.update_yaxes(
+            type="log", tickvals=ticks, ticktext=[f"{tick:zg}" for tick in ticks]
+        )
 
 
 def running_average_is_learned(setting: Setting) -> Answer:
@@ -159,7 +168,9 @@ def running_average_is_learned(setting: Setting) -> Answer:
     )
 
 
-def _share(cell: type[RNN] | type[LSTM], layers: int, last_only: bool, setting: Setting) -> Float[np.ndarray, " seeds"]:
+def _share(
+    cell: type[RNN] | type[LSTM], layers: int, last_only: bool, setting: Setting
+) -> Float[np.ndarray, " seeds"]:
     """The share of error that is left to networks of one architecture, trained at once."""
     models = [Regression(cell(1, HIDDEN, layers, seed=seed), seed=seed) for seed in setting.seeds]
     steps = STEPS[setting.budget][cell]
@@ -174,7 +185,12 @@ def _share(cell: type[RNN] | type[LSTM], layers: int, last_only: bool, setting: 
         evaluate_every=every,
         patience=9,
     )
-    return np.array([error_share(model, seed, last_only) for model, seed in zip(models, setting.seeds, strict=True)])
+    return np.array(
+        [
+            error_share(model, seed, last_only)
+            for model, seed in zip(models, setting.seeds, strict=True)
+        ]
+    )
 
 
 def error_share(model: Regression, seed: int, last_only: bool) -> float:

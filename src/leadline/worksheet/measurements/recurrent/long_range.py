@@ -11,20 +11,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leadline import recurrent
+from leadline import gradients, recurrent
 from leadline.randomness import torch_generator
 from leadline.recurrent import RNN, Regression
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
 from leadline.statistics import SHARE, Effect
-from leadline.worksheet.answer import Answer, effects_of
-from leadline.worksheet.setting import Setting
+from leadline.worksheet._answer import Answer, effects_of
+from leadline.worksheet._setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
 Arm = Literal["none", "local", "past"]
-ARMS: dict[Arm, str] = {"none": "the last loss alone", "local": "and local losses", "past": "and losses on x₁"}
+ARMS: dict[Arm, str] = {
+    "none": "the last loss alone",
+    "local": "and local losses",
+    "past": "and losses on x₁",
+}
 
 HIDDEN, TIME, BATCH, LR = 32, 20, 64, 3e-3
 """With the loss at the end alone, the longest of 5, 10, 20 and 30 timesteps at which some networks (on other seeds)
@@ -94,12 +98,18 @@ class LongRange(Sounding):
         curves = {
             "with local losses": (np.median(self.log_total[1], axis=0), COLOURS[1], "solid"),
             "the last loss alone": (np.median(self.log_total[0], axis=0), ACCENT, "solid"),
-            f"with local losses: from k ≥ t + {FAR}": (np.where(np.isfinite(far), far, np.nan), NEUTRAL, "dash"),
+            f"with local losses: from k ≥ t + {FAR}": (
+                np.where(np.isfinite(far), far, np.nan),
+                NEUTRAL,
+                "dash",
+            ),
         }
         for name, (curve, colour, dash) in curves.items():
             line = {"color": colour, "dash": dash, "width": 2}
             figure.add_scatter(x=t, y=curve / math.log(10), mode="lines", line=line, name=name)
-        for i, (r2, colour) in enumerate(zip(self.r2.values(), (ACCENT, COLOURS[1], COLOURS[2]), strict=True)):
+        for i, (r2, colour) in enumerate(
+            zip(self.r2.values(), (ACCENT, COLOURS[1], COLOURS[2]), strict=True)
+        ):
             figure.add_scatter(
                 x=i + np.linspace(-0.25, 0.25, r2.size),
                 y=r2.ravel(),
@@ -111,8 +121,12 @@ class LongRange(Sounding):
                 yaxis="y2",
             )
         names = list(ARMS.values())
-        figure.update_layout(xaxis2={"tickvals": list(range(len(names))), "ticktext": names, "range": [-0.5, 2.5]})
-        return figure.update_layout(yaxis={"tickprefix": "10<sup>", "ticksuffix": "</sup>"}, yaxis2_range=[-0.1, 1.05])
+        figure.update_layout(
+            xaxis2={"tickvals": list(range(len(names))), "ticktext": names, "range": [-0.5, 2.5]}
+        )
+        return figure.update_layout(
+            yaxis={"tickprefix": "10<sup>", "ticksuffix": "</sup>"}, yaxis2_range=[-0.1, 1.05]
+        )
 
 
 def loss_at_every_timestep(setting: Setting) -> Answer:
@@ -123,9 +137,13 @@ def loss_at_every_timestep(setting: Setting) -> Answer:
     begun = [_gradients(model, member) for model, member in zip(_models(flat), flat, strict=True)]
     models = {arm: _trained(arm, flat, steps) for arm in ("none", "local")}
     r2 = {arm: _final_r2(own, flat).reshape(len(members), networks) for arm, own in models.items()}
-    first = [own[0] for own in members]  # one network for each seed is enough for what is reported beside the outcome
+    first = [
+        own[0] for own in members
+    ]  # one network for each seed is enough for what is reported beside the outcome
     r2["past"] = _final_r2(_trained("past", first, steps), first)[:, None]
-    after = [_gradients(model, member)[2] for model, member in zip(models["local"], flat, strict=True)]
+    after = [
+        _gradients(model, member)[2] for model, member in zip(models["local"], flat, strict=True)
+    ]
     protocol = Protocol(
         {
             "hidden units": HIDDEN,
@@ -165,14 +183,22 @@ def _answer(found: LongRange, networks: int) -> Answer:
             SHARE,
         ),
         final_r2_with_minus_without=(local - none, "final R² with local losses minus without", ""),
-        ln_ratio_of_early_gradients=(by_seed(found.log_ratio), "ln of early gradient with over without", "nats"),
+        ln_ratio_of_early_gradients=(
+            by_seed(found.log_ratio),
+            "ln of early gradient with over without",
+            "nats",
+        ),
         far_share_after_learning=(
             by_seed(found.far_share[1]),
             "the same share after learning with local losses",
             "",
             SHARE,
         ),
-        final_r2_past_minus_without=(past - none[:, :1], "final R² with losses on x₁ minus without", ""),
+        final_r2_past_minus_without=(
+            past - none[:, :1],
+            "final R² with losses on x₁ minus without",
+            "",
+        ),
     )
     effects["ratio_of_early_gradients"] = _as_ratio(effects["ln_ratio_of_early_gradients"])
     return Answer(
@@ -199,7 +225,9 @@ def _as_ratio(log: Effect) -> Effect:
         return math.exp(value) if value < LARGEST_EXPONENT else math.inf
 
     def ratio(interval: Interval) -> Interval:
-        return Interval(exp(interval.estimate), exp(interval.low), exp(interval.high), interval.level)
+        return Interval(
+            exp(interval.estimate), exp(interval.low), exp(interval.high), interval.level
+        )
 
     return Effect(
         "early gradient with over without, geometric mean",
@@ -264,12 +292,17 @@ def _trained(arm: Arm, members: Sequence[int], steps: int) -> list[Regression]:
     return models
 
 
-def _gradients(model: Regression, member: int) -> tuple[Float[np.ndarray, "2 T"], Float[np.ndarray, " T"], float]:
+def _gradients(
+    model: Regression, member: int
+) -> tuple[Float[np.ndarray, "2 T"], Float[np.ndarray, " T"], float]:
     """Log norms of the total without and with local losses, those from far losses, and the far share at early t."""
     x, y = _fresh("local", BATCH, member, "traced")
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         squared = (model(x)[0] - y).square().mean(0)
-        terms = {arm: (squared * torch.from_numpy(loss_weights(arm))).sum(-1) for arm in ("none", "local")}
+        terms = {
+            arm: (squared * torch.from_numpy(loss_weights(arm))).sum(-1)
+            for arm in ("none", "local")
+        }
     flows = [tape.gradient_flow(own).layers[0].log_total for own in terms.values()]
     log_norms = tape.influence(terms["local"]).layers[0].log_norms
     totals = np.stack([np.logaddexp.reduce(2 * flow, axis=0) / 2 for flow in flows])
@@ -284,8 +317,12 @@ def far_part(log_norms: Float[np.ndarray, "T T"]) -> tuple[Float[np.ndarray, " T
     return far, float(np.exp(far[:EARLY] - everything[:EARLY]).mean())
 
 
-def _final_r2(models: Sequence[Regression], members: Sequence[int]) -> Float[np.ndarray, " networks"]:
-    return np.array([final_r2(model, member) for model, member in zip(models, members, strict=True)])
+def _final_r2(
+    models: Sequence[Regression], members: Sequence[int]
+) -> Float[np.ndarray, " networks"]:
+    return np.array(
+        [final_r2(model, member) for model, member in zip(models, members, strict=True)]
+    )
 
 
 def final_r2(model: Regression, member: int) -> float:

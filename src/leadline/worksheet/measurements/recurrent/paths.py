@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from leadline import recurrent
-from leadline.recurrent import GRU, LSTM, RNN, Regression
-from leadline.recurrent.layers import Network, Nonlinearity
+from leadline import gradients, recurrent
+from leadline.recurrent import GRU, LSTM, RNN, Network, Nonlinearity, Regression
 from leadline.sounding import Protocol, Sounding, Verdict
-from leadline.worksheet.answer import Answer
-from leadline.worksheet.criterion import Fact
-from leadline.worksheet.setting import Setting
+from leadline.worksheet._answer import Answer
+from leadline.worksheet._criterion import Fact
+from leadline.worksheet._setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,11 +129,24 @@ def _draw_graph(figure: "go.Figure", shares: Float[np.ndarray, " S"]) -> None:
         path = f"M {weight},0.12 C {weight},0.5 {t},0.4 {t},0.86"
         line = {"color": ACCENT, "width": max(0.7, 40 * share)}
         figure.add_shape(type="path", path=path, line=line, layer="below", opacity=0.75)
-        arrow = {"showarrow": True, "arrowhead": 2, "arrowcolor": NEUTRAL, "axref": "x", "ayref": "y", "text": ""}
+        arrow = {
+            "showarrow": True,
+            "arrowhead": 2,
+            "arrowcolor": NEUTRAL,
+            "axref": "x",
+            "ayref": "y",
+            "text": "",
+        }
         figure.add_annotation(x=t + 0.68, y=1, ax=t + 0.3, ay=1, **arrow)
         figure.add_annotation(x=t, y=1, text=f"h<sub>{t}</sub>", showarrow=False)
-        told = f"{share:z.0%}" if share >= 0.01 or share == 0 else f"10<sup>{math.log10(share):z.0f}</sup>"
-        figure.add_annotation(x=t, y=1.16, text=told, showarrow=False, font={"color": ACCENT, "size": 11})
+        told = (
+            f"{share:z.0%}"
+            if share >= 0.01 or share == 0
+            else f"10<sup>{math.log10(share):z.0f}</sup>"
+        )
+        figure.add_annotation(
+            x=t, y=1.16, text=told, showarrow=False, font={"color": ACCENT, "size": 11}
+        )
     figure.add_annotation(x=steps + 1, y=1, text="<b>L</b>", showarrow=False)
     figure.add_annotation(x=weight, y=0, text="<b>W<sub>h</sub></b>", showarrow=False)
     figure.update_layout(
@@ -153,7 +165,9 @@ def shared_weight(setting: Setting) -> Answer:
         for seed in setting.seeds
     ]
     kinds = _kinds()
-    log_norms = np.array([[_log_norms(make(seed), STEPS, seed) for seed in setting.seeds] for make in kinds.values()])
+    log_norms = np.array(
+        [[_log_norms(make(seed), STEPS, seed) for seed in setting.seeds] for make in kinds.values()]
+    )
     protocol = Protocol(
         {
             "hidden units": HIDDEN,
@@ -192,7 +206,9 @@ def shared_weight(setting: Setting) -> Answer:
         },
         findings=(
             "Median far term over near term: "
-            + "; ".join(f"{name}: 10^{decades:z.1f}" for name, decades in zip(kinds, far, strict=True))
+            + "; ".join(
+                f"{name}: 10^{decades:z.1f}" for name, decades in zip(kinds, far, strict=True)
+            )
             + ".",
         ),
     )
@@ -225,23 +241,31 @@ def _with_radius(model: Regression, radius: float) -> Regression:
 def _log_norms(model: Regression, time: int, seed: int) -> Float[np.ndarray, " T"]:
     """ln of the norm of each term of W_h's gradient, for one sequence and a loss at its end."""
     x, y = (values.double() for values in recurrent.running_average(1, time, seed=seed))
-    with recurrent.trace(model) as tape:
+    with gradients.trace(model) as tape:
         loss = recurrent.mse(model(x)[0], y, last_only=True)
     return tape.weight_terms(loss).layers[0].log_norms["W_h"]
 
 
-def _largest_error(make: type[RNN] | type[LSTM] | type[GRU], layers: int, last_only: bool, seed: int) -> float:
+def _largest_error(
+    make: type[RNN] | type[LSTM] | type[GRU], layers: int, last_only: bool, seed: int
+) -> float:
     """Largest difference of summed terms from automatic differentiation, over the largest entry of each gradient."""
     batch, time, outputs = 3, 12, 2
     model = Regression(make(2, 6, layers, seed=seed), outputs, seed=seed).double()
     generator = torch.Generator().manual_seed(seed)
-    x, y = (torch.randn(batch, time, n, generator=generator, dtype=torch.float64) for n in (2, outputs))
-    with recurrent.trace(model) as tape:
+    x, y = (
+        torch.randn(batch, time, n, generator=generator, dtype=torch.float64) for n in (2, outputs)
+    )
+    with gradients.trace(model) as tape:
         predictions, states = model(x)
         loss = recurrent.mse(predictions, y, last_only=last_only)
     terms = tape.weight_terms(loss)
     expected = dict(
-        zip(dict(model.named_parameters()), torch.autograd.grad(loss, list(model.parameters())), strict=True)
+        zip(
+            dict(model.named_parameters()),
+            torch.autograd.grad(loss, list(model.parameters())),
+            strict=True,
+        )
     )
     found = {
         f"network.layers.{layer.index}.{name}": torch.from_numpy(gradient)

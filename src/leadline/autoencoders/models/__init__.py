@@ -1,0 +1,1 @@
+"""Architectures: dense autoencoders, patches, masked transformers, and modules of the caller."""

@@ -1,0 +1,203 @@
+"""Transformer blocks: attention between tokens, and a network on each."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import embedding, gelu, linear, scaled_dot_product_attention
+
+EPSILON = 1e-6
+"""Added to variances, of a layer and of a patch, so that constants divide by something."""
+
+FEW_TOKENS = 96
+"""Tokens up to which attention in training keeps its whole matrix, which is faster than doing without one."""
+
+
+class Block(nn.Module):
+    """Attention between tokens and a two-layer network on each, both added to what they were given.
+
+    Formula: ``x + A(norm(x))``, then ``x + W_down gelu(W_up norm(x))``.
+
+    Reference: Vaswani et al., *Attention is all you need*, 2017; Xiong et al., *On layer normalization in the
+    transformer architecture*, 2020.
+    """
+
+    def __init__(self, width: int, heads: int, generator: torch.Generator | None):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = (nn.LayerNorm(width, eps=EPSILON) for _ in range(2))
+        self.qkv = linear_layer(width, 3 * width, generator)
+        self.out = linear_layer(width, width, generator)
+        self.up = linear_layer(width, 4 * width, generator)
+        self.down = linear_layer(4 * width, width, generator)
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        attended: Tensor | None = None,
+        places: Tensor | None = None,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        """Tokens to tokens, shape (batch, tokens, width).
+
+        Args:
+            x: the tokens; with ``places`` and ``wanted`` distinct ones, (number, width), that stand wherever they are
+                referred to. What comes before attention is then computed once for each.
+            attended: false where a token is padding, shape (batch, 1, 1, tokens).
+            places: numbers of the tokens that are attended to, shape (batch, tokens).
+            wanted: numbers of the tokens that go on, shape (batch, wanted).
+        """
+        h = self.norm1(x)
+        if places is None or wanted is None:
+            projected = [self.qkv(h)]
+        else:
+            width = x.shape[1]
+            (W_q, W_kv), (b_q, b_kv) = (
+                p.split([width, 2 * width]) for p in (self.qkv.weight, self.qkv.bias)
+            )
+            projected = [
+                embedding(wanted, linear(h, W_q, b_q)),
+                embedding(places, linear(h, W_kv, b_kv)),
+            ]
+            x = embedding(wanted, x)
+        x = _added(
+            x, attention(self.heads, x.shape[2] // self.heads, projected, attended), self.out
+        )
+        h = self.norm2(x)
+        if _trains(x):
+            parameters = (p for layer in (self.up, self.down) for p in (layer.weight, layer.bias))
+            return _Network.apply(x, h, *parameters)  # pyright: ignore[reportReturnType]
+        return _added(x, gelu(self.up(h)), self.down)
+
+
+def _added(x: Tensor, h: Tensor, layer: nn.Linear) -> Tensor:
+    """``x + layer(h)``, summed as the product is formed."""
+    return torch.addmm(x.flatten(0, 1), h.flatten(0, 1), layer.weight.T).add_(layer.bias).view_as(x)
+
+
+def _trains(x: Tensor) -> bool:
+    """Whether gradients written by hand serve: where a graph of operations would be slower."""
+    return (
+        x.device.type == "cpu" and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+    )
+
+
+class _Network(torch.autograd.Function):
+    """The network on each token and its sum, in training: the widest gradient takes the place of the one before it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, h: Tensor, W_up: Tensor, b_up: Tensor, W_down: Tensor, b_down: Tensor
+    ) -> Tensor:
+        """From tokens and their normalised form, (batch, tokens, width), to tokens."""
+        h = h.flatten(0, 1)
+        a = torch.addmm(b_up, h, W_up.T)
+        wide = gelu(a)
+        ctx.save_for_backward(h, a, wide, W_up, W_down)
+        return torch.addmm(x.flatten(0, 1), wide, W_down.T).add_(b_down).view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        """The gradients with respect to all arguments."""
+        h, a, wide, W_up, W_down = ctx.saved_tensors
+        dx = gradients[0].flatten(0, 1)
+        dW_down = dx.T @ wide
+        # What was saved is not asked for again, unless the graph is kept: its memory is faster than fresh memory.
+        is_kept = torch._C._autograd._get_current_graph_task_keep_graph()  # pyright: ignore
+        da = torch.mm(dx, W_down, out=None if is_kept else wide)
+        torch.ops.aten.gelu_backward.grad_input(da, a, grad_input=da)
+        return (
+            gradients[0],
+            (da @ W_up).view_as(gradients[0]),
+            da.T @ h,
+            da.sum(0),
+            dW_down,
+            dx.sum(0),
+        )
+
+
+def attention(
+    heads: int,
+    size: int,
+    projected: Sequence[Tensor],
+    attended: Bool[Tensor, "batch 1 1 tokens"] | None = None,
+) -> Float[Tensor, "batch tokens width"]:
+    """What each token gathers from the others.
+
+    Formula: ``softmax(q k^T / sqrt(size)) v``, in each head.
+
+    Args:
+        heads: attention heads.
+        size: numbers of a query, a key and a value of one head.
+        projected: queries, keys and values, side by side or apart, (batch, tokens, parts * heads * size) each.
+        attended: false where a token is padding.
+    """
+    if attended is None and projected[-1].shape[1] <= FEW_TOKENS and _trains(projected[0]):
+        return _Attention.apply(heads, size, *projected)  # pyright: ignore[reportReturnType]
+    q, k, v = (
+        part for x in projected for part in x.unflatten(2, (-1, heads, size)).permute(2, 0, 3, 1, 4)
+    )
+    return scaled_dot_product_attention(q, k, v, attn_mask=attended).transpose(1, 2).flatten(2)
+
+
+class _Attention(torch.autograd.Function):
+    """Attention between few tokens, in training: ``scaled_dot_product_attention`` by plain batched products.
+
+    For few tokens these take half the time of its blocked kernel. The products of each head read queries, keys and
+    values where they are.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, heads: int, size: int, *projected: Tensor) -> Tensor:
+        """From queries, keys and values, together or apart, (batch, tokens, parts width), to (batch, tokens, width)."""
+        q, k, v = (part for x in projected for part in _by_head(x, heads, size))
+        scores = _products(q, k.mT, q.new_empty(*q.shape[:3], k.shape[2])).mul_(size**-0.5)
+        chance = torch.softmax(scores, 3)
+        ctx.save_for_backward(chance, *projected)
+        return _products(chance, v, q.new_empty(q.shape)).permute(1, 2, 0, 3).flatten(2)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients with respect to what was projected."""
+        chance, *projected = ctx.saved_tensors
+        heads, size = len(chance), gradients[0].shape[2] // len(chance)
+        q, k, v = (part for x in projected for part in _by_head(x, heads, size))
+        (mixed,) = _by_head(gradients[0], heads, size)
+        scores = _products(mixed, v.mT, torch.empty_like(chance))
+        scores = torch.ops.aten._softmax_backward_data(scores, chance, 3, chance.dtype).mul_(
+            size**-0.5
+        )
+        together = [x.new_empty(_by_head(x, heads, size).shape) for x in projected]
+        dq, dk, dv = (part for parts in together for part in parts)
+        _products(scores, k, dq)
+        _products(scores.mT, q, dk)
+        _products(chance.mT, mixed, dv)
+        return None, None, *(parts.permute(2, 3, 0, 1, 4).flatten(2) for parts in together)
+
+
+def _by_head(x: Tensor, heads: int, size: int) -> Float[Tensor, "parts heads batch tokens size"]:
+    """Queries, keys or values of each head."""
+    return x.unflatten(2, (-1, heads, size)).permute(2, 3, 0, 1, 4)
+
+
+def _products(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+    """``a @ b``, head by head: all at once their operands would be copied."""
+    for a_head, b_head, product in zip(a, b, out, strict=True):
+        torch.bmm(a_head, b_head, out=product)
+    return out
+
+
+def select(x: Float[Tensor, "batch tokens numbers"], index: Tensor) -> Tensor:
+    """Some tokens of each image."""
+    return x.gather(1, index.unsqueeze(2).expand(-1, -1, x.shape[2]))
+
+
+def linear_layer(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
+    """A linear layer with uniform weights of variance ``2 / (inputs + outputs)`` and no bias at the start."""
+    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+    nn.init.xavier_uniform_(layer.weight, generator=generator)
+    nn.init.zeros_(layer.bias)
+    return layer

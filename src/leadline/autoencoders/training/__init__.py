@@ -1,0 +1,1 @@
+"""Pretraining: the training loop, its checkpoints, and its result."""

@@ -1,0 +1,152 @@
+"""``leadline encode``: rows into codes, block by block."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leadline.cli import DONE
+from leadline.cli._output import Switch, check_input
+from leadline.errors import InputError, context
+from leadline.storage import writing
+
+if TYPE_CHECKING:
+    from leadline.autoencoders import Encoder
+
+BLOCK_BYTES = 2**26
+"""Of rows that are in memory at once, about."""
+
+
+def encode(
+    encoder: Path,
+    data: Path,
+    /,
+    *,
+    labels: str | None = None,
+    out: Path = Path("codes.npy"),
+    overwrite: Switch = False,
+) -> int:
+    """Encode rows with a saved encoder.
+
+    A .npy file is read block by block, and may be larger than memory; so may the codes. Other formats are loaded as
+    leadline represent loads them.
+
+    Parameters
+    ----------
+    encoder
+        A file that leadline represent, or Encoder.save, wrote.
+    data
+        Rows or images: .npz, .npy, .csv, .parquet, or a folder of images.
+    labels
+        Which column holds the labels, which are left aside; by default y, if there is one.
+    out
+        The file for the codes, an array of float32 of shape (rows, numbers in a code).
+    overwrite
+        Replace the file if it is there. It is replaced once the new one is complete.
+    """
+    if out.suffix != ".npy":
+        cure = f"--out {out.with_suffix('.npy')}" if out.name else "--out codes.npy"
+        raise InputError("codes are written as a .npy file", got=f"--out {out}", cure=cure)
+    _check_free(out, overwrite)
+    check_input(encoder)
+    from leadline.autoencoders import Encoder
+
+    frozen = Encoder.load(encoder)
+    with context(f"in {data}"):
+        rows = _rows(data, labels)
+        shape = _encoded(frozen, rows, out, overwrite)
+    print(f"{shape[0]} rows, codes of {' x '.join(map(str, shape[1:]))} numbers: {out}")
+    return DONE
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    """Refuse to replace a file without being asked to."""
+    try:
+        is_there = out.exists()
+        is_file = out.is_file()
+    except OSError as error:
+        raise InputError(
+            "--out is a file that can be written", got=f"--out {out} ({error.strerror})"
+        ) from None
+    if is_there and not is_file:
+        raise InputError(
+            "--out is a file", got=f"--out {out}, which is a folder, a pipe or a device"
+        )
+    if is_there and not overwrite:
+        raise InputError(
+            "encode replaces a file only if it is told to",
+            got=f"--out {out}, which is there already",
+            cure="name another file, or add --overwrite",
+        )
+
+
+def _rows(data: Path, labels: str | None) -> Any:
+    """A memory map of what can be read block by block; else a data set of all rows."""
+    import numpy as np
+
+    from leadline.data import read
+
+    check_input(data)
+    if data.suffix.lower() == ".npy" and labels is None:
+        try:
+            return np.lib.format.open_memmap(data, mode="r")
+        except (OSError, ValueError):
+            pass  # it is missing, damaged or holds objects, which is said below
+    return read(data, labels)[0]
+
+
+def _encoded(encoder: "Encoder", rows: Any, out: Path, overwrite: bool) -> tuple[int, ...]:
+    """Write the codes of rows; gives their shape."""
+    import numpy as np
+
+    from leadline.data import check_features
+
+    array = rows if isinstance(rows, np.memmap) else rows.X
+    if len(array) == 0 or array.ndim < 2:
+        check_features(array)
+    step = max(1, BLOCK_BYTES // max(1, array[:1].nbytes))
+    with writing(out, patience=0) as file:
+        blocks = _blocks(encoder, rows, len(array), step)
+        first = next(blocks)
+        shape = (len(array), *first.shape[1:])
+        file.write(_header(shape, first.dtype))
+        for block in chain([first], blocks):
+            file.write(np.ascontiguousarray(block).data)
+        _check_free(out, overwrite)  # another program may have written it meanwhile
+    return shape
+
+
+def _header(shape: tuple[int, ...], dtype: Any) -> bytes:
+    """The first bytes of a .npy file."""
+    import io
+
+    import numpy as np
+
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    content = io.BytesIO()
+    np.lib.format.write_array_header_1_0(content, header)
+    return content.getvalue()
+
+
+def _blocks(encoder: "Encoder", rows: Any, num_rows: int, step: int) -> Iterator[Any]:
+    """The codes of the rows, a block at a time."""
+    for start in range(0, num_rows, step):
+        yield encoder.encode(_block(rows, start, start + step))
+
+
+def _block(rows: Any, start: int, stop: int) -> Any:
+    """Some of the rows, in the units of their file: the encoder knows by what pixels are divided."""
+    import numpy as np
+
+    from leadline.data import Dataset, check_features, flatten_images
+
+    if isinstance(rows, Dataset):
+        return replace(rows, X=rows.X[start:stop])
+    array = np.asarray(rows[start:stop])
+    is_whole = array.dtype.kind in "iu"
+    if array.ndim not in (3, 4):
+        return array if is_whole and array.ndim == 2 else check_features(array, first_row=start)
+    flat, size, channels = flatten_images(array)
+    checked = check_features(flat, first_row=start)
+    return Dataset(checked, None, "rows", size, channels, divisor=1 if is_whole else None)

@@ -1,0 +1,239 @@
+"""Labels: checks of class indices, class names turned into indices, and missing labels."""
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from leadline import checks
+from leadline.errors import InputError
+
+MOST_CLASSES = 2**20
+"""Class indices stay below this number, because arrays of one entry per class are made from them."""
+
+
+def check_labels(y: Any, n: int, name: str = "y") -> Int64[np.ndarray, " n"]:
+    """Labels as class indices, or a refusal that says which label is at fault.
+
+    Args:
+        y: array-like of shape (n,): whole numbers, 0 or larger, of at least two classes.
+        n: how many rows the features have.
+        name: what messages call the array.
+
+    Raises:
+        InputError: another length, not whole numbers, negative, or a single class.
+
+    >>> check_labels([0, 1, 1.0], 3)
+    array([0, 1, 1])
+    >>> check_labels([7, 7, 7], 3)
+    Traceback (most recent call last):
+    leadline.errors.InputError: labels need at least two classes
+      got:   all 3 labels in y are 7
+      cause: rows that are sorted by class were cut, or the wrong column was named
+      cure:  shuffle before cutting, or leave the labels out to work without them
+    """
+    name = checks.text(name, "name")
+    n = checks.whole_number(n, "n", least=0)
+    array = one_per_row(checks.array(y, name, wanted="a list of class indices"), n, name)
+    if array.dtype == object and all(
+        isinstance(label, (bool, int, float, np.number)) for label in array
+    ):
+        array = np.array(
+            [label if abs(label) < 2**63 else np.inf for label in array], dtype=np.float64
+        )
+    if array.dtype.kind not in "biuf":
+        strange = [
+            i
+            for i, label in enumerate(array)
+            if not isinstance(label, (bool, int, float, np.number))
+        ]
+        raise InputError(
+            "labels are class indices: whole numbers from 0",
+            got=f"{name} of dtype {array.dtype}"
+            + (f", {name}[{strange[0]}] = {checks.shown(array[strange[0]])}" if strange else ""),
+            cause="class names, or missing labels",
+            cure="y, class_names = leadline.data.class_indices(labels)",
+        )
+    array = array.astype(np.int64) if array.dtype.kind == "b" else array
+    wrong = (array < 0) | (array >= MOST_CLASSES)
+    if array.dtype.kind == "f":
+        wrong |= ~np.isfinite(array) | (array != np.floor(array))
+    if np.any(wrong):
+        row = int(np.argmax(wrong))
+        is_large = bool(array[row] >= MOST_CLASSES)
+        raise InputError(
+            f"labels are class indices: whole numbers from 0 to {MOST_CLASSES - 1}"
+            if is_large
+            else "labels are class indices: whole numbers from 0",
+            got=f"{name}[{row}] = {array[row]}; {int(np.sum(wrong))} such of {len(array)}",
+            cause="identifiers, dates or amounts in place of classes"
+            if is_large
+            else "a missing label, a quantity to regress on, or classes named -1 and 1",
+            cure="drop unlabelled rows; turn class names into indices with leadline.data.class_indices",
+        )
+    _refuse_single_class(array, name)
+    return array.astype(np.int64)
+
+
+def class_indices(labels: Any, name: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
+    """Class indices and class names from labels of any kind: strings, -1 and 1, booleans, whole numbers.
+
+    Classes are numbered in sorted order: numbers by value, strings by code point.
+
+    Args:
+        labels: array-like of shape (n,).
+        name: what messages call the array.
+
+    Returns:
+        Indices of shape (n,), int64, and the class names in their order.
+
+    Raises:
+        InputError: a label is missing, a fraction, or neither number nor string; or there is a single class.
+
+    >>> class_indices(["rope", "lead", "rope"])
+    (array([1, 0, 1]), ('lead', 'rope'))
+    """
+    name = checks.text(name, "name")
+    array = label_values(labels, name)
+    listed = array.tolist()
+    kinds = {type(label) for label in listed}
+    missing = [i for i, label in enumerate(listed) if is_missing(label)]
+    if missing:
+        raise InputError(
+            "every row needs its label",
+            got=f"{name}[{missing[0]}] is missing; {len(missing)} such of {len(array)}",
+            cure="drop the unlabelled rows, or leave the labels out to work without them",
+        )
+    fractions = [
+        i for i, label in enumerate(listed) if isinstance(label, float) and not label.is_integer()
+    ]
+    if fractions or not (kinds <= {str} or kinds <= {int, bool, float}):
+        row = (
+            fractions[0]
+            if fractions
+            else next(i for i, x in enumerate(listed) if type(x) is not str)
+        )
+        raise InputError(
+            "labels are whole numbers or strings, of one kind",
+            got=f"{name}[{row}] = {checks.shown(listed[row])}",
+            cause="a quantity to regress on" if fractions else "a column of mixed kinds",
+            cure="name the column that holds classes",
+        )
+    _refuse_single_class(array, name)
+    if kinds == {str}:
+        values = array.astype(str)
+    elif array.dtype.kind in "iu":
+        values = array
+    else:  # whole numbers of any size, which no dtype of NumPy holds
+        values = np.array([int(label) for label in listed], dtype=object)
+    names, y = np.unique(values, return_inverse=True)
+    return y.astype(np.int64), tuple(str(name) for name in names)
+
+
+def missing_labels(values: Any) -> Bool[np.ndarray, " n"]:
+    """Find missing labels: ``None``, NaN, masked cells, the empty string, and -1 among other whole numbers than 1.
+
+    >>> missing_labels(np.array([3, -1, 4])).tolist(), missing_labels(np.array(["rope", ""])).tolist()
+    ([False, True, False], [False, True])
+    """
+    listed = label_values(values, "values").tolist()
+    absent = np.array([is_missing(value) or value == "" for value in listed], dtype=bool)
+    rest = {value for value, missing in zip(listed, absent, strict=True) if not missing}
+    if -1 in rest and not rest <= {-1, 1}:
+        absent |= np.array([value == -1 and not isinstance(value, str) for value in listed])
+    return absent
+
+
+def label_values(labels: Any, name: str) -> np.ndarray:
+    """Labels of any kind as an array of shape (n,) whose items are plain numbers and text, or missing.
+
+    A list keeps the kind of each item: NumPy would turn ``["lead", nan]`` into text, and the missing label into a
+    class named ``"nan"``.
+
+    Raises:
+        InputError: not one label per row, or labels that are neither numbers nor text.
+    """
+    if isinstance(labels, (list, tuple)) and not any(_is_nested(label) for label in labels):
+        array = np.fromiter((_plain(label) for label in labels), dtype=object, count=len(labels))
+    else:
+        array = checks.array(labels, name, wanted="a list of labels")
+    array = one_per_row(array, len(array) if array.ndim else 0, name)
+    if array.dtype == object:
+        plain = [_plain(label) for label in array]
+        strange = [
+            i
+            for i, label in enumerate(plain)
+            if not isinstance(label, (str, Real)) and not is_missing(label)
+        ]
+        array = np.fromiter(plain, dtype=object, count=len(plain))
+    else:
+        strange = [0] if array.dtype.kind not in "biufU" and len(array) else []
+    if strange:
+        raise InputError(
+            "labels are whole numbers or strings, of one kind",
+            got=f"{name}[{strange[0]}] = {checks.shown(array[strange[0]])}",
+            cause="dates, bytes or objects in place of class names",
+            cure="turn them into text with str()",
+        )
+    return array
+
+
+def _is_nested(label: Any) -> bool:
+    is_list = isinstance(label, (list, tuple))
+    return is_list or getattr(label, "ndim", 0) > 0
+
+
+def _plain(label: Any) -> Any:
+    """Python's own kind of a number or text; ``None`` for a masked cell."""
+    if label is np.ma.masked:
+        return None
+    if isinstance(label, (np.generic, np.ndarray)):
+        return label.item()
+    if type(label).__module__.partition(".")[0] == "torch" and getattr(label, "shape", None) == ():
+        return checks.array(label, "labels").item()
+    return label
+
+
+def is_missing(label: Any) -> bool:
+    """True for ``None``, NaN and pandas' NA."""
+    if label is None:
+        return True
+    try:
+        return bool(label != label)
+    except TypeError:  # NA is neither equal to itself nor not
+        return True
+    except Exception:  # an array, or an object whose own comparison fails
+        return False
+
+
+def one_per_row(array: np.ndarray, n: int, name: str) -> np.ndarray:
+    """Labels of shape (n,), or a refusal."""
+    if array.ndim != 1:
+        raise InputError(
+            "labels have one entry per row: shape (samples,)",
+            got=f"{name} of shape {array.shape}",
+            cause="one-hot labels, or a column that kept its second axis",
+            cure=f"use {name}.argmax(axis=1) for one-hot labels, {name}.ravel() for a column",
+        )
+    if len(array) != n:
+        raise InputError(
+            "labels and rows must be equal in number",
+            got=f"{len(array)} labels in {name} for {n} rows",
+            cause="one of them was filtered and the other was not",
+            cure="select the same rows from both",
+        )
+    return array
+
+
+def _refuse_single_class(array: np.ndarray, name: str) -> None:
+    if len(array) == 0 or (array == array[0]).all():
+        value = array.tolist()[0] if len(array) else None
+        raise InputError(
+            "labels need at least two classes",
+            got=f"all {len(array)} labels in {name} are {checks.shown(value)}"
+            if len(array)
+            else f"{name} is empty",
+            cause="rows that are sorted by class were cut, or the wrong column was named",
+            cure="shuffle before cutting, or leave the labels out to work without them",
+        )

@@ -1,0 +1,242 @@
+"""Characters as images: text fonts that come with matplotlib, each glyph bent a little differently."""
+
+import string
+from collections.abc import Sequence
+from functools import cache
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from leadline import checks
+from leadline.data._dataset import Dataset
+from leadline.data._memory import refuse_too_large
+from leadline.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+FONTS = (
+    *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),
+    *(
+        "DejaVuSansMono",
+        "DejaVuSansMono-Bold",
+        "DejaVuSansMono-Oblique",
+        "DejaVuSansMono-BoldOblique",
+    ),
+    *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic"),
+    *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
+    *("cmr10", "cmss10", "cmtt10"),
+)
+"""The text fonts inside matplotlib. Symbol, extension and last-resort fonts are left out: they draw other things."""
+
+LETTERS_UNLIKE_DIGITS = "CEFHKMNPRUVWXYacehkmnpruvwx"
+"""Letters that neither a reader nor a nearest-neighbour classifier at 8 x 8 pixels takes for a digit. Left out are
+O, o, Q, D (0), I, i, l, j, J, f, t, T, L (1 and 7), Z, z (2), A, y (4), S, s (5), G, b, d (6), B (8), g, q (9)."""
+
+COMPUTER_MODERN = frozenset(string.ascii_letters + string.digits + "!#$%&()*+,-./:;=?@[]")
+"""What Computer Modern draws as written. Its tables keep TeX's encoding: ``<`` would come out as an exclamation mark
+upside down, ``{`` as a dash."""
+
+ROTATION = 15.0
+"""Largest rotation to either side, degrees."""
+SHEAR = 0.2
+"""Largest shear to either side: tangent of the slant."""
+STRETCH = 1.2
+"""Largest ratio of the scale of one axis to that of the other."""
+FILL = (0.75, 1.0)
+"""Range of the glyph's larger side, as a share of the image."""
+LARGEST = 2048
+"""Largest side of an image in pixels; fonts cannot be drawn at any size."""
+SHIFT = 0.1
+"""Largest shift from the centre along either axis, as a share of the image; less where the ink would be clipped."""
+
+
+def glyphs(
+    characters: str, num: int, size: int, *, seed: int, fonts: Sequence[str] | None = None
+) -> Dataset:
+    """Draw characters from text fonts, each rotated, sheared, stretched, scaled and shifted at random.
+
+    The ink is scaled to fill 75 to 100 % of the image whatever the character's size in its font (as in most data sets
+    of handwriting), is never clipped, and is stretched in contrast to reach 1. Characters come equally often.
+
+    Args:
+        characters: the alphabet, at least two different characters, none twice.
+        num: how many images, at least 2.
+        size: side of an image in pixels, 4 to 2048.
+        seed: decides characters, fonts and distortions.
+        fonts: names from :data:`FONTS`; by default all of these that have every character.
+
+    Returns:
+        ``X`` of shape (num, size * size) in [0, 1], ink being 1; ``y`` is the index in ``characters``.
+
+    Raises:
+        InputError: a repeated or blank character, an unknown font, or a font that lacks a character (both are named).
+
+    >>> data = glyphs("xyz", 30, 8, seed=0)
+    >>> data.X.shape, data.class_names, np.bincount(data.y).tolist()
+    ((30, 64), ('x', 'y', 'z'), [10, 10, 10])
+    """
+    characters = _check_characters(characters)
+    num = checks.whole_number(num, "num", least=2)
+    size = checks.whole_number(size, "size", least=4, most=LARGEST)
+    seed = checks.seed(seed)
+    what = f"glyphs() of {num} images of {size} x {size} pixels"
+    refuse_too_large(
+        16 * (num + len(characters)) * size**2, what, cure="ask for fewer or smaller images"
+    )
+    chosen = _check_fonts(characters, fonts)
+    fine = max(2, ceil(64 / size))  # the image is drawn this many times larger, then averaged
+    master_of = cache(lambda font, label: _draw(chosen[font], characters[label], fine * size))
+
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(num) % len(characters))
+    font_of = rng.integers(len(chosen), size=num)
+    bends, fills, shifts = (
+        _bends(rng, num),
+        rng.uniform(*FILL, size=num),
+        rng.uniform(-1, 1, size=(num, 2)),
+    )
+    X = np.empty((num, size * size), dtype=np.float32)
+    for i in range(num):
+        X[i] = _place(
+            master_of(font_of[i], y[i]), bends[i], fills[i], shifts[i], size, fine
+        ).ravel()
+    X /= X.max(axis=1, keepdims=True)
+    return Dataset(X, y, "glyphs", image_size=(size, size), class_names=tuple(characters))
+
+
+def _bends(rng: np.random.Generator, num: int) -> Float[np.ndarray, "num 2 2"]:
+    """Rotation times shear times stretch, up to an overall scale."""
+    angle = np.deg2rad(rng.uniform(-ROTATION, ROTATION, size=num))
+    shear = rng.uniform(-SHEAR, SHEAR, size=num)
+    stretch = np.exp(rng.uniform(-1, 1, size=num) * np.log(STRETCH) / 2)
+    one, zero = np.ones(num), np.zeros(num)
+    rotations = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    shears = np.array([[one, shear], [zero, one]])
+    stretches = np.array([[stretch, zero], [zero, 1 / stretch]])
+    return np.einsum("abn,bcn,cdn->nad", rotations, shears, stretches)
+
+
+def _place(
+    master: "Image.Image", bend: np.ndarray, fill: float, shift: np.ndarray, size: int, fine: int
+) -> Float[np.ndarray, "size size"]:
+    """Bend the master, scale it to ``fill`` of the image, shift it within the room that is left, and shrink."""
+    from PIL import Image
+
+    side = size * fine
+    ink = np.array(master.size) - 2 * _MARGIN
+    box = np.abs(bend) @ ink
+    scale = fill * side / box.max()
+    centre = side / 2 + shift * np.minimum(side * SHIFT, (side - scale * box) / 2)
+    inverse = np.linalg.inv(scale * bend)
+    offset = np.array(master.size) / 2 - inverse @ centre
+    matrix = (*inverse[0], offset[0], *inverse[1], offset[1])
+    large = master.transform(
+        (side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
+    )
+    return np.asarray(large.reduce(fine), dtype=np.float32)
+
+
+_MARGIN = 2
+"""Blank pixels around the ink of a master, for the interpolation."""
+
+
+def _draw(font: str, character: str, height: int) -> "Image.Image":
+    """The character as large as the finely sampled image, cut to its ink."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    face = ImageFont.truetype(
+        _folder() / f"{font}.ttf", height, layout_engine=ImageFont.Layout.BASIC
+    )
+    left, top, right, bottom = face.getbbox(character)
+    canvas = Image.new("L", (ceil(right - left) + 8, ceil(bottom - top) + 8))
+    ImageDraw.Draw(canvas).text((4 - left, 4 - top), character, font=face, fill=255)
+    ink = canvas.getbbox()
+    if ink is None:
+        raise InputError(
+            "characters must leave ink",
+            got=f"{character!r} is blank in {font}",
+            cure="leave it out",
+        )
+    tight = canvas.crop(ink)
+    master = Image.new("L", (tight.width + 2 * _MARGIN, tight.height + 2 * _MARGIN))
+    master.paste(tight, (_MARGIN, _MARGIN))
+    return master
+
+
+def _check_characters(characters: Any) -> str:
+    plain = checks.text(characters, "characters")
+    if len(set(plain)) < len(plain):
+        repeated = next(character for character in plain if plain.count(character) > 1)
+        raise InputError(
+            "every character stands for one class", got=f"{repeated!r} occurs more than once"
+        )
+    if len(plain) < 2:
+        raise InputError("an alphabet needs at least two characters", got=f"characters = {plain!r}")
+    return plain
+
+
+def _check_fonts(characters: str, fonts: Any) -> tuple[str, ...]:
+    if fonts is None:
+        complete = tuple(font for font in FONTS if not _lacking(font, characters))
+        if complete:
+            return complete
+        widest = min(FONTS, key=lambda font: len(_lacking(font, characters)))
+        raise InputError(
+            "at least one font must have every character",
+            got=f"the most complete, {widest}, lacks {_listed(_lacking(widest, characters))}",
+            cure="leave these characters out",
+        )
+    if isinstance(fonts, str):
+        raise InputError(
+            "fonts is a list of at least one name",
+            got=f"fonts = {fonts!r}",
+            cure='fonts=["DejaVuSans"]',
+        )
+    names = checks.items(fonts, "fonts", least=1, of="names")
+    chosen = tuple(checks.text(name, f"fonts[{i}]") for i, name in enumerate(names))
+    for font in chosen:
+        if font not in FONTS:
+            known = ", ".join(nearest(str(font), list(FONTS)))
+            raise InputError(
+                "fonts are text fonts inside matplotlib",
+                got=checks.shown(font),
+                cure=f"choose from {known}",
+            )
+        if lacking := _lacking(font, characters):
+            raise InputError(
+                "every font must have every character",
+                got=f"{font} lacks {_listed(lacking)}",
+                cause="Computer Modern has ASCII letters, digits and some punctuation"
+                if font[:2] == "cm"
+                else None,
+                cure="leave the font or the characters out",
+            )
+    return chosen
+
+
+def _listed(characters: str) -> str:
+    return ", ".join(repr(character) for character in characters)
+
+
+def _lacking(font: str, characters: str) -> str:
+    return "".join(character for character in characters if ord(character) not in _charmap(font))
+
+
+@cache
+def _charmap(font: str) -> frozenset[int]:
+    """Code points that the font draws as what they are."""
+    from matplotlib.ft2font import FT2Font
+
+    known = frozenset(FT2Font(str(_folder() / f"{font}.ttf")).get_charmap())
+    return known & frozenset(map(ord, COMPUTER_MODERN)) if font.startswith("cm") else known
+
+
+@cache
+def _folder() -> Path:
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf"

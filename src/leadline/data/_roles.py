@@ -1,0 +1,341 @@
+"""Who may see which row: five disjoint roles, and nested subsets of labels inside the probe's pool.
+
+A number that is reported was selected on other data than it is reported on. Hence five roles: two for pretraining, two
+for the probe, one for the report.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Int64
+
+from leadline import checks
+from leadline.data._classes import check_labels, is_missing, label_values
+from leadline.data._fingerprints import fingerprint
+from leadline.data._memory import refuse_too_large
+from leadline.errors import InputError
+from leadline.randomness import numpy_generator
+
+FRACTIONS = (0.5, 0.05, 0.2, 0.05, 0.2)
+"""Default shares of the five roles, in the order of the fields of :class:`Roles`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Roles:
+    """Row numbers of the five roles, each of shape (n,), int64: disjoint, together all rows, each sorted."""
+
+    pretrain_train: np.ndarray
+    """Fits the encoder; labels unused."""
+    pretrain_validation: np.ndarray
+    """Stops the pretraining and gives its losses; labels unused."""
+    probe_pool: np.ndarray
+    """Where labelled subsets are drawn from; see :func:`label_subsets`."""
+    probe_validation: np.ndarray
+    """Only to choose between encoders."""
+    test: np.ndarray
+    """Only to report."""
+
+    def __post_init__(self):
+        for name in ROLES:
+            object.__setattr__(self, name, _check_role(getattr(self, name), name))
+        together = np.sort(np.concatenate([getattr(self, name) for name in ROLES]))
+        shared = together[1:][together[1:] == together[:-1]]
+        if len(shared):
+            owners = [name for name in ROLES if shared[0] in getattr(self, name)]
+            raise InputError(
+                "the five roles must be disjoint",
+                got=f"row {shared[0]} is in {' and in '.join(owners)}"
+                if len(owners) > 1
+                else f"row {shared[0]} occurs more than once in {owners[0]}",
+                cause="rows that train and test at once give a score that is too good",
+            )
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows in each role."""
+        return {name: len(getattr(self, name)) for name in ROLES}
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash that identifies the split, for protocols."""
+        return fingerprint(*(getattr(self, name) for name in ROLES))
+
+
+def _check_role(rows: Any, name: str) -> Int64[np.ndarray, " n"]:
+    array = checks.array(rows, name, wanted="a list of row numbers")
+    if array.ndim == 1 and len(array) == 0:
+        return np.empty(0, np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= 2**63:
+        raise InputError(
+            f"{name} must be a list of row numbers from 0",
+            got=f"{name} = {checks.shown(rows)}",
+            cure="use np.flatnonzero(mask) for a mask",
+        )
+    return np.sort(array.astype(np.int64))
+
+
+ROLES = tuple(role.name for role in fields(Roles))
+"""The names of the five roles, in order."""
+
+
+def split_roles(
+    y_or_n: Any, *, seed: int, fractions: Sequence[float] = FRACTIONS, groups: Any = None
+) -> Roles:
+    """Deal rows to the five roles at random, each class in proportion.
+
+    Of the m rows of a class a role gets ``fraction * m``, rounded by largest remainders, and at least one.
+
+    Two identical rows in different roles are a leak. Give ``groups=row_fingerprints(X)`` to keep them together: rows
+    of one group share their role, that of the group's first row's class. Groups of several rows are dealt first, each
+    to the role that lacks most, so that the shares stay as near as the groups allow.
+
+    Args:
+        y_or_n: class indices of shape (n,), or just n where there are no labels.
+        seed: decides who gets what.
+        fractions: shares of the five roles, adding to 1; a role of share 0 stays empty.
+        groups: array-like of shape (n,), equal where rows belong together, or ``None``.
+
+    Raises:
+        InputError: shares that do not add to 1, or a class with fewer rows (or groups) than there are roles to fill.
+
+    >>> split_roles(100, seed=0).sizes
+    {'pretrain_train': 50, 'pretrain_validation': 5, 'probe_pool': 20, 'probe_validation': 5, 'test': 20}
+
+    Reference: Kaufman et al., *Leakage in data mining: formulation, detection, and avoidance*, 2012.
+    """
+    shares = _check_fractions(fractions)
+    seed = checks.seed(seed)
+    is_labelled = _is_list(y_or_n)
+    if is_labelled:
+        values = checks.array(y_or_n, "y", wanted="a list of class indices, or a number of rows")
+        y = check_labels(values, len(values) if values.ndim else 0)
+    else:
+        n = checks.whole_number(y_or_n, "n", least=1)
+        refuse_too_large(
+            100 * n, f"split_roles() of {n} rows", cure="give the number of rows, or their labels"
+        )
+        y = np.zeros(n, np.int64)
+    member, first, sizes = _group(groups, len(y))
+    rng = numpy_generator(seed, "data.roles")
+    role_of = np.empty(len(first), dtype=np.int64)
+    for label in np.unique(y):
+        units = rng.permutation(np.flatnonzero(y[first] == label))
+        _refuse_few(
+            len(units),
+            int((y == label).sum()),
+            int((shares > 0).sum()),
+            label if is_labelled else None,
+        )
+        role_of[units] = _deal(sizes[units], shares)
+    return Roles(*(np.flatnonzero(role_of[member] == role) for role in range(len(ROLES))))
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSubsets:
+    """Nested labelled subsets: in each draw the subset of a budget begins with those of all smaller budgets."""
+
+    order: np.ndarray
+    """Shape (num, pool), int64; one row per draw: the pool's row numbers in the order in which they are labelled."""
+    budgets: tuple[int, ...]
+    """Label counts, ascending, each once; ``"all"`` has become the size of the pool."""
+
+    def rows(self, budget: int) -> Int64[np.ndarray, "num budget"]:
+        """Row numbers of every draw at a budget, ready to index ``X`` and ``y``: ``X[subsets.rows(50)[draw]]``.
+
+        Raises:
+            InputError: the budget is not among :attr:`budgets`.
+        """
+        budget = checks.whole_number(budget, "budget", least=1)
+        if budget not in self.budgets:
+            known = ", ".join(map(str, self.budgets))
+            raise InputError(
+                "the budget must be one that was drawn",
+                got=f"budget = {budget}",
+                cure=f"one of {known}",
+            )
+        return self.order[:, :budget]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash that identifies the draws, for protocols."""
+        return fingerprint(self.order, np.array(self.budgets, np.int64))
+
+
+def label_subsets(
+    y: Any, pool: Any, budgets: Sequence[int | Literal["all"]], *, num: int, seed: int
+) -> LabelSubsets:
+    """Draw labelled subsets of the pool: stratified, nested, without replacement.
+
+    Each draw orders the whole pool: first one row of each class, then the rows so that every beginning holds the
+    classes in proportion, to within a row or so. A budget of b takes the first b.
+
+    Args:
+        y: class indices of all rows, shape (n,).
+        pool: row numbers that may be labelled, such as ``roles.probe_pool``.
+        budgets: label counts, each at least the number of classes in the pool and at most its size; or ``"all"``.
+        num: how many draws, at least 1.
+        seed: decides the draws.
+
+    Raises:
+        InputError: a budget that is too small or too large, or row numbers that do not exist or repeat.
+
+    >>> y = np.array([0, 0, 0, 1, 1, 1])
+    >>> subsets = label_subsets(y, np.arange(6), [2, 4, "all"], num=3, seed=0)
+    >>> y[subsets.rows(4)].sum(axis=1)
+    array([2, 2, 2])
+    """
+    values = checks.array(y, "y", wanted="a list of class indices")
+    y = check_labels(values, len(values) if values.ndim else 0)
+    pool = _check_pool(pool, len(y))
+    num = checks.whole_number(num, "num", least=1)
+    seed = checks.seed(seed)
+    budgets = checks.items(budgets, "budgets", of="label counts")
+    refuse_too_large(
+        8 * num * len(pool), f"{num} draws of {len(pool)} rows", cure="ask for fewer draws"
+    )
+    classes, counts = np.unique(y[pool], return_counts=True)
+    sizes = tuple(sorted({_check_budget(b, len(classes), len(pool)) for b in budgets}))
+    if not sizes:
+        raise InputError(
+            "at least one budget is needed", got="budgets is empty", cure='use budgets=["all"]'
+        )
+    rng = numpy_generator(seed, "data.label_subsets")
+    order = np.empty((num, len(pool)), dtype=np.int64)
+    for draw in order:
+        rows = np.concatenate([rng.permutation(pool[y[pool] == label]) for label in classes])
+        rank = np.concatenate([np.arange(count) for count in counts])
+        due = np.where(rank == 0, 0, (rank + 0.5) / np.repeat(counts, counts))
+        draw[:] = rows[np.lexsort((rng.random(len(rows)), due))]
+    return LabelSubsets(order, sizes)
+
+
+def _deal(sizes: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """The role of each unit (group of rows) of one class; ``sizes`` are their rows, in random order."""
+    target = _allocate(int(sizes.sum()), shares, (shares > 0).astype(int))
+    role_of = np.full(len(sizes), -1)
+    dealt, left = np.zeros(len(shares), np.int64), len(sizes)
+    for unit in np.argsort(-sizes, kind="stable")[: int((sizes > 1).sum())]:
+        empty = (dealt == 0) & (shares > 0)
+        open_ = empty if empty.sum() >= left else shares > 0
+        role = int(np.argmax(np.where(open_, target - dealt, -np.inf)))
+        role_of[unit] = role
+        dealt[role] += sizes[unit]
+        left -= 1
+    lacking = np.maximum(target - dealt, 0)
+    singles = _allocate(left, lacking, ((dealt == 0) & (shares > 0)).astype(int))
+    role_of[role_of < 0] = np.repeat(np.arange(len(shares)), singles)
+    return role_of
+
+
+def _allocate(total: int, weights: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """Whole numbers in proportion to ``weights`` that add to ``total``, none below ``least``: largest remainders."""
+    if total == 0:
+        return np.zeros(len(weights), np.int64)
+    ideal = total * weights / weights.sum()
+    counts = np.maximum(np.floor(ideal + 1e-9).astype(np.int64), least)
+    while counts.sum() != total:
+        step = 1 if counts.sum() < total else -1
+        movable = weights > 0 if step > 0 else counts > least
+        counts[np.argmax(np.where(movable, step * (ideal - counts), -np.inf))] += step
+    return counts
+
+
+def _group(groups: Any, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each row its group; for each group its first row and its size."""
+    if groups is None:
+        return np.arange(n), np.arange(n), np.ones(n, np.int64)
+    array = checks.array(groups, "groups", wanted="a list of groups")
+    if array.shape != (n,):
+        raise InputError(
+            "groups have one entry per row", got=f"groups of shape {array.shape} for {n} rows"
+        )
+    array = label_values(array, "groups")
+    missing = np.array([is_missing(value) for value in array.tolist()])
+    if missing.any():
+        raise InputError(
+            "every row needs its group",
+            got=f"groups[{int(np.argmax(missing))}] is missing; {int(missing.sum())} such of {n}",
+            cure="give rows that belong to nobody groups of their own",
+        )
+    if array.dtype == object:
+        numbers: dict[Any, int] = {}
+        array = np.array([numbers.setdefault(value, len(numbers)) for value in array.tolist()])
+    _, first, member, sizes = np.unique(
+        array, return_index=True, return_inverse=True, return_counts=True
+    )
+    return member, first, sizes
+
+
+def _is_list(value: Any) -> bool:
+    """True for anything with several items; a number, or an array with one number, is the number of rows."""
+    if isinstance(value, (list, tuple, range)):
+        return True
+    return getattr(value, "ndim", 0) > 0
+
+
+def _check_fractions(fractions: Any) -> np.ndarray:
+    given = checks.items(fractions, "fractions", of="five shares")
+    shares = np.array([checks.number(share, f"fractions[{i}]") for i, share in enumerate(given)])
+    if len(shares) != len(ROLES) or (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
+        raise InputError(
+            "fractions are five shares, none negative, that add to 1",
+            got=f"fractions = {list(shares.tolist())}, adding to {shares.sum():g}",
+            cure=f"give the shares of {', '.join(ROLES)}",
+        )
+    return shares
+
+
+def _refuse_few(units: int, rows: int, needed: int, label: Any) -> None:
+    if units < needed:
+        who, of = ("the data", "") if label is None else (f"class {label}", " of each class")
+        apart = f", {units} of them distinct" if units < rows else ""
+        raise InputError(
+            f"the split needs at least {needed} rows{of}, one for each role",
+            got=f"{who} has {rows} row{'s' * (rows != 1)}{apart}",
+            cause="a rare class, or fewer samples than the split needs",
+            cure="bring more samples, leave the class out, or set the share of roles that are not needed to 0",
+        )
+
+
+def _check_pool(pool: Any, n: int) -> np.ndarray:
+    pool = checks.array(pool, "pool", wanted="a list of row numbers")
+    if pool.ndim != 1 or len(pool) == 0 or pool.dtype.kind not in "iu":
+        raise InputError(
+            "the pool is a list of row numbers, at least one",
+            got=f"pool of shape {pool.shape}, dtype {pool.dtype}",
+            cure="use roles.probe_pool, or np.flatnonzero(mask) for a mask",
+        )
+    outside = (pool < 0) | (pool >= n)
+    if outside.any():
+        i = int(np.argmax(outside))
+        raise InputError(
+            "the pool's row numbers must exist", got=f"pool[{i}] = {pool[i]} with {n} rows"
+        )
+    rows, counts = np.unique(pool, return_counts=True)
+    if len(rows) < len(pool):
+        raise InputError(
+            "the pool's row numbers must differ",
+            got=f"row {rows[np.argmax(counts)]} occurs {counts.max()} times",
+        )
+    return pool.astype(np.int64)
+
+
+def _check_budget(budget: Any, classes: int, size: int) -> int:
+    if isinstance(budget, str) and budget == "all":
+        return size
+    budget = checks.whole_number(budget, "budget", cure='or "all" for the whole pool')
+    if budget < classes:
+        raise InputError(
+            "a budget needs at least one label per class",
+            got=f"budget = {budget} for {classes} classes",
+            cure=f"start at {classes} labels",
+        )
+    if budget > size:
+        raise InputError(
+            "a budget cannot exceed the pool",
+            got=f"budget = {budget} with {size} rows in the pool",
+            cure='use "all" for the whole pool, or give the pool a larger share',
+        )
+    return budget

@@ -1,0 +1,86 @@
+"""Labels as a file has them: of any kind, some of them missing, found under a name."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+from jaxtyping import Bool
+
+from leadline import checks
+from leadline.data._classes import label_values, missing_labels
+from leadline.data._dataset import Dataset
+from leadline.errors import InputError, nearest
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Labels as a file has them, of any kind; some may be missing."""
+
+    values: np.ndarray
+    """Shape (n,); an empty cell is ``None`` or NaN."""
+    name: str
+    """Name of the column or of the array."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "name", checks.text(self.name, "name"))
+        object.__setattr__(self, "values", label_values(self.values, self.name))
+
+    @property
+    def known(self) -> Bool[np.ndarray, " n"]:
+        """True for each row that has a label; see :func:`missing_labels`."""
+        return ~missing_labels(self.values)
+
+
+Read = tuple[Dataset, Labels | None]
+"""Rows without labels, and the labels, if the file has any."""
+
+
+def refuse_unknown(labels: str | None, known: list[str], kind: str) -> None:
+    """The name of the labels must be one of those that the file has."""
+    if labels is not None and labels not in known:
+        raise InputError(
+            f"labels names the {kind} that holds the labels",
+            got=f"labels = {labels!r}, which is not there",
+            cure=f"one of {listed(nearest(labels, known))}",
+        )
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Names as messages give them."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(repr(name) for name in names[:most]) + more
+
+
+def label_column(names: list[str], labels: str | None) -> str | None:
+    """The name of the column that holds the labels: the one that was asked for, else ``y`` if there is one."""
+    refuse_unknown(labels, names, "column")
+    return labels or ("y" if "y" in names else None)
+
+
+def refuse_twins(names: Sequence[str]) -> None:
+    """Every column needs a name of its own."""
+    if len(set(names)) < len(names):
+        twin = next(name for i, name in enumerate(names) if name in names[:i])
+        raise InputError(
+            "every column needs a name of its own",
+            got=f"{names.count(twin)} columns are named {twin!r}",
+            cause="two tables were joined, or a column was written twice",
+            cure="rename or remove one of them",
+        )
+
+
+def refuse_text(found: str, name: str) -> NoReturn:
+    """Refuse a feature that is not a number.
+
+    Args:
+        found: the cell or the type that was found.
+        name: name of the column.
+    """
+    raise InputError(
+        "features must be real numbers",
+        got=found,
+        cause="a column of labels or text",
+        cure=f"labels={name!r} (--labels {shlex.quote(name)}) if it is the labels, else remove it, or make it numbers",
+    )

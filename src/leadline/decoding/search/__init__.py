@@ -1,0 +1,1 @@
+"""Searches over one step protocol, and the parts that they share."""

@@ -1,0 +1,1 @@
+"""The page of the explorer: its frame, controls and cards."""

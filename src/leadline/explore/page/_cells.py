@@ -1,0 +1,137 @@
+"""The course's two-word table, cell by cell: how it is edited, and how it stands in an address."""
+
+import re
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
+from dash.development.base_component import Component
+
+from leadline.explore.page._settings import Kind, plain_text
+
+PREFIXES = tuple(prefix for length in range(3) for prefix in product((0, 1), repeat=length))
+"""The rows 1 to 7, as indices of words."""
+
+ROWS = (
+    "-0.65 -0.73",
+    "-0.80 -0.60",
+    "-0.60 -0.80",
+    "-0.01 -4.61",
+    "-0.80 -0.60",
+    "-0.80 -0.60",
+    "-0.60 -0.80",
+)
+
+COURSE = {
+    f"{column}{number}": text
+    for number, row in enumerate(ROWS, 1)
+    for column, text in zip("ABC", [*row.split(), ""], strict=True)
+}
+"""The course's numbers by cell, a column for each word and one for the end, which never comes there."""
+
+LONGEST = 21 * 28
+"""Characters of all cells together: a name, 24 characters and a separator each."""
+
+CELL = re.compile(r"([A-C][1-7])([^_]{0,24})")
+
+
+@dataclass(frozen=True)
+class Cells(Kind):
+    """What differs from the course's table, cell by cell: ``"A4-0.5_C1"`` sets one cell and empties another."""
+
+    def read(self, given: Any) -> str:
+        """The same in the order of the table."""
+        text = plain_text(given)
+        if len(text) > LONGEST:
+            raise ValueError
+        return written(cells(text))
+
+    @property
+    def rule(self) -> str:
+        """How cells are written."""
+        return "cells (columns A to C, rows 1 to 7) with their numbers, joined by _, such as A4-0.5_B4-0.9"
+
+    def control(self, at: str, value: str) -> Component:
+        """A table of inputs; the text that stands for all of them is in a hidden one."""
+        held = cells(value)
+        heads = [html.Th(""), *(_word(word) for word in (0, 1)), html.Th("<end>", className="end")]
+        rows = [
+            html.Tr(
+                [
+                    html.Th(_prefix(prefix), scope="row"),
+                    *(
+                        html.Td(
+                            dcc.Input(
+                                id=f"{at}-{name}",
+                                type="text",
+                                value=held[name],
+                                debounce=0.4,
+                                maxLength=24,
+                                autoComplete="off",
+                            ),
+                            className="end" if name[0] == "C" else "",
+                            **{"data-course": COURSE[name]},  # type: ignore[arg-type]
+                        )
+                        for name in (f"{column}{number}" for column in "ABC")
+                    ),
+                ]
+            )
+            for number, prefix in enumerate(PREFIXES, 1)
+        ]
+        table = html.Table(
+            [html.Thead(html.Tr(heads)), html.Tbody(rows)], className="cells", id=f"{at}-cells"
+        )
+        return html.Div([dcc.Input(id=at, type="hidden", value=value), table])
+
+
+def cells(text: str) -> dict[str, str]:
+    """Every cell's text: the course's, but for those that are named.
+
+    >>> cells("A4-0.5")["A4"], cells("")["B4"]
+    ('-0.5', '-4.61')
+    """
+    held = dict(COURSE)
+    for part in text.split("_") if text else ():
+        found = CELL.fullmatch(part)
+        if not found:
+            raise ValueError(part)
+        held[found[1]] = found[2].strip()
+    return held
+
+
+def written(held: dict[str, str]) -> str:
+    """The inverse of :func:`cells`."""
+    return "_".join(name + text for name, text in held.items() if text != COURSE[name])
+
+
+def connect(app: Dash, at: str, words: tuple[str, str], end: str) -> None:
+    """Keep the text, the inputs and the headings in step; ``words`` and ``end`` are the ids of other controls."""
+    inputs = [f"{at}-{name}" for name in COURSE]
+    app.clientside_callback(
+        ClientsideFunction("cells", "write"),
+        Output(at, "value", allow_duplicate=True),
+        *(Input(one, "value") for one in inputs),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        ClientsideFunction("cells", "read"),
+        Input(at, "value"),
+        *(State(one, "value") for one in inputs),
+    )
+    app.clientside_callback(
+        ClientsideFunction("cells", "name"),
+        Output(f"{at}-cells", "className"),
+        Input(words[0], "value"),
+        Input(words[1], "value"),
+        Input(end, "value"),
+        State(f"{at}-cells", "id"),
+    )
+
+
+def _word(word: int) -> Component:
+    return html.Th("", className=f"word-{word}", scope="col")
+
+
+def _prefix(prefix: tuple[int, ...]) -> list[Component] | str:
+    return [html.Span("", className=f"word-{word}") for word in prefix] or "start"

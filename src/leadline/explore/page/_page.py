@@ -1,0 +1,295 @@
+"""The page: its frame, each room's controls and cards, and what its buttons do."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash.development.base_component import Component
+from flask import Response
+
+import leadline
+from leadline.errors import InputError, LeadlineError, describe
+from leadline.explore.page._controls import controls, to_control
+from leadline.explore.page._room import Card, PendingError, Room
+from leadline.explore.page._settings import Draw, fields_of, from_query
+from leadline.explore.server._answers import TYPES, Answers, file
+from leadline.explore.server._questions import check_question, received
+
+INDEX = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>{%title%}</title>
+{%favicon%}{%css%}
+</head>
+<body>{%app_entry%}<footer>
+<script src="{%plotly%}"></script>
+{%config%}{%scripts%}{%renderer%}</footer></body>
+</html>"""
+
+
+class Page(Dash):
+    """Without Dash's patches for browsers of another decade, which slow down strings in all others."""
+
+    def interpolate_index(self, *args: Any, **parts: Any) -> str:
+        """The page around the rooms."""
+        kept = [script for script in parts["scripts"].split("\n") if "/deps/polyfill" not in script]
+        return super().interpolate_index(*args, **{**parts, "scripts": "\n".join(kept)})
+
+
+def application(rooms: Sequence[Room], prefix: str) -> Dash:
+    """The pages of some rooms.
+
+    Args:
+        rooms: the first is shown where the address names none.
+        prefix: what every address begins with, ``"/secret/"``.
+    """
+    app = Page(
+        "leadline.explore",
+        title="Leadline explorer",
+        update_title="",
+        url_base_pathname=prefix,
+        serve_locally=True,
+        suppress_callback_exceptions=True,
+        add_log_handler=False,
+        index_string=INDEX.replace(
+            "{%plotly%}", f"{prefix}_dash-component-suites/plotly/package_data/plotly.min.js"
+        ),
+    )
+    app.layout = [
+        dcc.Location(id="address", refresh=False),
+        html.A("Skip to the content", href="#content", className="skip"),
+        html.Header(
+            [html.Span("Leadline", className="brand"), html.Nav(_links(rooms, prefix), id="rooms")],
+            className="top",
+        ),
+        html.Main(id="content", tabIndex="-1"),
+        html.P(
+            f"Leadline {leadline.__version__}. All of this is computed on this machine.",
+            className="foot",
+        ),
+    ]
+    by_name = {room.name: room for room in rooms}
+
+    @app.callback(
+        Output("content", "children"),
+        Output("rooms", "children"),
+        Input("address", "pathname"),
+        State("address", "search"),
+    )
+    def enter(path: Any, search: Any) -> tuple[list[Component], list[Component]]:
+        name = path.removeprefix(prefix).strip("/") if isinstance(path, str) else ""
+        room = by_name.get(name, rooms[0])
+        return _layout(room, search if isinstance(search, str) else ""), _links(rooms, prefix, room)
+
+    for room in rooms:
+        _connect(app, room, prefix)
+    return app
+
+
+def _links(rooms: Sequence[Room], prefix: str, here: Room | None = None) -> list[Component]:
+    links = []
+    for room in rooms:
+        current = aria(current="page") if room is here else {}
+        link = dcc.Link(room.name, href=f"{prefix}{room.name}", className="here" if current else "")
+        links.append(html.Span(link, **current))
+    return links
+
+
+def _layout(room: Room, search: str) -> list[Component]:
+    """A room with the settings of an address; with the usual ones, and a message, where they cannot be read."""
+    try:
+        settings, trouble = from_query(room.settings, search), ""
+    except InputError as error:
+        settings, trouble = room.settings(), describe(error)
+    buttons = [
+        _preset(room, "reset", room.settings()),
+        *(_preset(room, *item) for item in room.presets.items()),
+    ]
+    return [
+        html.H1(room.title),
+        html.P(room.lead, className="lead"),
+        html.Div(
+            [*buttons[1:], buttons[0]], className="presets", role="group", **aria(label="Presets")
+        ),
+        html.Pre(trouble, id=room.id("refused"), className="trouble", role="alert"),
+        html.Pre(id=room.id("trouble"), className="trouble", role="alert"),
+        html.P(id=room.id("notes"), className="notes", role="status"),
+        html.Div(
+            [
+                html.Form(controls(room, settings), className="controls", id=room.id("controls")),
+                html.Div(
+                    [
+                        html.Div(list(room.extra(settings)), className="extra"),
+                        html.Div(
+                            [_card(room, *item) for item in room.cards.items()], className="cards"
+                        ),
+                        html.Details(
+                            [
+                                html.Summary(
+                                    "code", title="The Python that makes the same soundings"
+                                ),
+                                html.Div(
+                                    [
+                                        dcc.Clipboard(
+                                            target_id=room.id("code"),
+                                            className="copy",
+                                            title="copy",
+                                        ),
+                                        html.Pre(html.Code(id=room.id("code")), tabIndex="0"),
+                                    ],
+                                    className="code",
+                                ),
+                            ],
+                            id=room.id("details"),
+                        ),
+                    ],
+                    className="shown",
+                ),
+            ],
+            className="room",
+        ),
+        dcc.Store(id=room.id("held")),
+        dcc.Download(id=room.id("download")),
+    ]
+
+
+def _preset(room: Room, label: str, settings: Any) -> Component:
+    """A button that holds what it sets all controls to."""
+    held = {
+        room.id(field.name): to_control(field, getattr(settings, field.name))
+        for field in fields_of(room.settings)
+    }
+    name = "reset" if label == "reset" else ""
+    return html.Button(label, type="button", className=name, **{"data-values": json.dumps(held)})  # type: ignore[arg-type]
+
+
+def aria(**told: str) -> dict[str, Any]:
+    """What a screen reader is told, as attributes of an element."""
+    return {f"aria-{name}": text for name, text in told.items()}
+
+
+FORMATS = {
+    "csv": "the numbers as a table",
+    "json": "the numbers and how they were taken",
+    "html": "the figure as a page of its own",
+    "svg": "the figure as a drawing",
+    "png": "the figure as an image",
+}
+
+
+def _card(room: Room, name: str, card: Card) -> Component:
+    files = [
+        html.Button(form, id=room.id(name, form), type="button", title=f"Download {told}")
+        for form, told in FORMATS.items()
+    ]
+    heading = room.id(name, "heading")
+    return html.Article(
+        [
+            html.Header(
+                [
+                    html.H2(card.heading, id=heading),
+                    html.Div(
+                        files,
+                        className="files",
+                        role="group",
+                        **aria(label=f"Download: {card.heading}"),
+                    ),
+                ]
+            ),
+            html.P(
+                id=room.id(name, "words"),
+                className="words",
+                style={"--lines": card.lines},
+                **aria(live="polite"),
+            ),
+            # A figure that needs more room than it has is scrolled.
+            html.Div(
+                html.Div(
+                    id=room.id(name, "figure"),
+                    className="figure",
+                    style={"height": f"{card.height}px"},
+                ),
+                className="frame",
+                style={"maxHeight": f"{card.height + 16}px"},
+            ),
+            html.Div(id=room.id(name, "rows"), className="rows"),
+        ],
+        id=room.id(name),
+        className="card wide" if card.wide else "card",
+        **aria(labelledby=heading),
+    )
+
+
+def _connect(app: Dash, room: Room, prefix: str) -> None:
+    """The callbacks of a room."""
+    fields = fields_of(room.settings)
+    held = [(room.id(field.name), "value") for field in fields]
+    app.clientside_callback(
+        ClientsideFunction("leadline", "moved"),
+        Output(
+            room.id("held"), "data"
+        ),  # without an output it would not be called when controls come onto the page
+        *(Input(*control) for control in held),
+    )
+    answers = Answers(room)
+
+    @app.server.post(f"{prefix}answer/{room.name}", endpoint=f"answer {room.name}")
+    def answer() -> Response:
+        cards = [room.id(name) for name in room.cards]
+        question = check_question(received(), cards, len(fields))
+        return Response(answers.lines(question), mimetype="application/x-ndjson")
+
+    for field in fields:
+        if isinstance(field.kind, Draw):
+            at = room.id(field.name)
+
+            app.clientside_callback(
+                ClientsideFunction("leadline", "next"),
+                Output(at, "value", allow_duplicate=True),
+                Input(f"{at}-next", "n_clicks"),
+                State(at, "value"),
+                prevent_initial_call=True,
+            )
+
+    for name, card in room.cards.items():
+        for form in ("svg", "png"):
+            app.clientside_callback(
+                ClientsideFunction("leadline", form),
+                Input(room.id(name, form), "n_clicks"),
+                State(room.id(name, "figure"), "id"),
+                prevent_initial_call=True,
+            )
+
+        @app.callback(
+            Output(room.id("download"), "data", allow_duplicate=True),
+            *(Input(room.id(name, form), "n_clicks") for form in ("csv", "json", "html")),
+            *(State(*control) for control in held),
+            prevent_initial_call=True,
+        )
+        def download(
+            csv: Any, as_json: Any, as_html: Any, *values: Any, name: str = name, card: Card = card
+        ) -> Any:
+            form = str(ctx.triggered_id).rpartition("-")[2]
+            if not (csv or as_json or as_html) or form not in TYPES:
+                return no_update
+            try:
+                sounding = dict(answers.soundings(answers.settings(values))).get(name)
+            except (
+                LeadlineError,
+                PendingError,
+            ):  # what stands on the page is of other settings than the controls'
+                return no_update
+            if sounding is None:
+                return no_update
+            return {
+                "filename": f"{room.name}-{name}.{form}",
+                "content": file(sounding, card, form),
+                "type": TYPES[form],
+            }
+
+    if room.connect is not None:
+        room.connect(app)

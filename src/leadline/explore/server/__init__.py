@@ -1,0 +1,1 @@
+"""The server of the explorer: requests, jobs, uploads and temporary folders."""

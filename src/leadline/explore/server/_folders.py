@@ -1,0 +1,170 @@
+"""Temporary folders of this process, removed when it ends; the next start removes those of a killed process.
+
+A folder is removed only if Leadline made it. All of this must hold: its name ends with a digest of the rest of the
+name; it is a real folder of the same user; the mark inside it names it; and no process holds its lock. Everything else
+in the temporary folder is left alone, whatever its name is, and is not even opened for writing.
+"""
+
+import atexit
+import hashlib
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from leadline.errors import SaveError
+
+PREFIX = "leadline-explorer"
+"""How the names of all these folders begin."""
+
+LOCK = "in-use.lock"
+"""The file that the process holds locked. The lock ends with the process, however that ends."""
+
+MARK = "made-by-leadline.txt"
+"""The file that says that Leadline made the folder."""
+
+TRIES = 20
+"""Attempts to make a folder while other processes start, too."""
+
+_own: dict[Path, tuple[FileLock, int]] = {}
+"""The folders that this process holds, with their locks and the process that made them."""
+
+
+def temporary(name: str) -> Path:
+    """Make a temporary folder that is removed when this process ends.
+
+    Folders that killed processes left behind are removed first.
+
+    Args:
+        name: the beginning of the folder's name, ``"leadline-explorer-jobs"``.
+
+    Raises:
+        SaveError: the temporary folder of this machine cannot be written.
+    """
+    try:
+        home = Path(tempfile.gettempdir())
+        remove_left()
+        for _ in range(TRIES):
+            made = _make(home / _new_name(name))
+            if made is not None:
+                folder, lock = made
+                _own[folder] = lock, os.getpid()
+                return folder
+    except OSError as error:
+        raise SaveError(
+            f"the explorer needs a temporary folder that can be written ({error.strerror or error}); "
+            "free some space, or set TMPDIR to another folder"
+        ) from error
+    raise SaveError(
+        f"the explorer could not make a folder in {home}: other processes removed it {TRIES} times"
+    )
+
+
+def remove_left() -> None:
+    """Remove the folders of explorers that were killed; does nothing where there is no temporary folder."""
+    with suppress(OSError):
+        for found in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}-*")):
+            _remove_if_left(found)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder that :func:`temporary` made in this process; does nothing in a forked child, or twice."""
+    lock, process = _own.pop(folder, (None, 0))
+    if lock is not None and process == os.getpid():
+        _remove(folder, lock)
+
+
+@atexit.register
+def _remove_all() -> None:
+    for folder in list(_own):
+        remove(folder)
+
+
+def _new_name(name: str) -> str:
+    start = f"{name}-{secrets.token_hex(6)}"
+    return f"{start}-{_digest(start)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(f"leadline {text}".encode()).hexdigest()[:8]
+
+
+def _mark(folder: Path) -> bytes:
+    return (
+        f"Leadline made the folder {folder.name} and removes it when no process uses it.\n".encode()
+    )
+
+
+def _make(folder: Path) -> tuple[Path, FileLock] | None:
+    """The folder and its lock; ``None`` if another process that starts removed the folder before it was marked."""
+    folder.mkdir(mode=0o700)
+    lock = FileLock(folder / LOCK, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+        (folder / MARK).write_bytes(_mark(folder))
+    except (Timeout, FileNotFoundError):
+        lock.release(force=True)
+        return None
+    except OSError:
+        _remove(folder, lock)
+        raise
+    return folder, lock
+
+
+def _remove_if_left(folder: Path) -> None:
+    """Remove a folder that Leadline made and no process uses."""
+    try:
+        if not _is_ours(folder):
+            return
+        lock = FileLock(folder / LOCK, thread_local=False)
+        lock.acquire(timeout=0)
+    except (OSError, Timeout):  # gone in between, or in use
+        return
+    _remove(folder, lock)
+
+
+def _is_ours(folder: Path) -> bool:
+    """True if Leadline made the folder: it is marked, or was killed before it could write anything but the mark."""
+    start, _, digest = folder.name.rpartition("-")
+    status = folder.lstat()
+    is_of_same_user = not hasattr(os, "getuid") or status.st_uid == os.getuid()
+    if digest != _digest(start) or not stat.S_ISDIR(status.st_mode) or not is_of_same_user:
+        return False
+    mark = folder / MARK
+    entries = {entry.name: entry for entry in os.scandir(folder)}
+    if any(
+        name in entries and not entries[name].is_file(follow_symlinks=False)
+        for name in (MARK, LOCK)
+    ):
+        return False
+    written = b""
+    if MARK in entries:
+        with mark.open("rb") as file:
+            written = file.read(1000)
+    if written == _mark(folder):
+        return True
+    return _mark(folder).startswith(written) and not entries.keys() - {MARK, LOCK}
+
+
+def _remove(folder: Path, lock: FileLock) -> None:
+    """Remove the content first, then the mark: a process that is killed here leaves what the next start recognises."""
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            if entry.name in (MARK, LOCK):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                Path(entry.path).unlink(missing_ok=True)
+        if {entry.name for entry in os.scandir(folder)} <= {MARK, LOCK}:
+            (folder / MARK).unlink(missing_ok=True)
+    with suppress(OSError):
+        lock.release(force=True)  # Windows does not remove a file that is open
+        if not (folder / MARK).exists():
+            (folder / LOCK).unlink(missing_ok=True)
+            folder.rmdir()

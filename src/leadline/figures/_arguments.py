@@ -1,0 +1,140 @@
+"""Checks of what callers want drawn; each returns the plain value, and refuses the rest by the argument's name."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from leadline import checks
+from leadline.errors import InputError
+
+
+def numbers(
+    value: Any, name: str, *, ndim: int | None = None, length: int | None = None
+) -> np.ndarray:
+    """An array of numbers, NaN and infinities among them, in a type that Plotly's script reads.
+
+    Args:
+        value: any array-like.
+        name: the argument's name.
+        ndim: how many axes it must have.
+        length: how long its first axis must be.
+
+    >>> numbers([1, 2], "x", ndim=1, length=3)
+    Traceback (most recent call last):
+    leadline.errors.InputError: x must have length 3
+      got:   x of length 2
+    """
+    is_plain = (
+        type(value) is np.ndarray and value.dtype == np.float64
+    )  # pages redraw many of these in a second
+    plain = value if is_plain else checks.array(value, name)
+    if plain.dtype.kind not in "biuf":
+        raise InputError(
+            f"{name} must be an array of numbers", got=f"{name} = {checks.shown(value)}"
+        )
+    if ndim is not None and plain.ndim != ndim:
+        rule = f"{name} must have {ndim} {'axis' if ndim == 1 else 'axes'}"
+        raise InputError(rule, got=f"{name} of shape {plain.shape}")
+    if length is not None and len(plain) != length:
+        raise InputError(f"{name} must have length {length}", got=f"{name} of length {len(plain)}")
+    if plain.dtype.kind == "b":
+        return plain.astype(np.int64)
+    if plain.dtype.kind == "f" and plain.dtype.itemsize not in (
+        4,
+        8,
+    ):  # half precision and long doubles
+        return plain.astype(np.float64)
+    return plain
+
+
+LARGEST = 1e300
+"""Numbers beyond it are drawn by no axis and no scale of colours: the range between two of them overflows."""
+
+
+def heights(
+    value: Any, name: str, *, ndim: int | None = 1, length: int | None = None, what: str = "numbers"
+) -> np.ndarray:
+    """Numbers to be drawn, NaN and infinities among them, but no finite number beyond :data:`LARGEST`."""
+    plain = numbers(value, name, ndim=ndim, length=length)
+    wrong = np.isfinite(plain) & (np.abs(plain) > LARGEST)
+    if wrong.any():
+        raise InputError(
+            f"{name} must hold {what} between -1e300 and 1e300, or infinities",
+            got=f"{plain[wrong].flat[0]}",
+        )
+    return plain
+
+
+def places(value: Any, name: str, *, log: bool = False) -> np.ndarray:
+    """Places on an axis: one or more finite numbers; above 0 where the axis is logarithmic."""
+    plain = heights(value, name)
+    if not len(plain):
+        raise InputError(f"{name} must hold at least one place", got=f"{name} is empty")
+    wrong = np.flatnonzero(~np.isfinite(plain) | ((plain <= 0) if log else False))
+    if len(wrong):
+        wanted = (
+            "finite numbers above 0, since its axis is logarithmic" if log else "finite numbers"
+        )
+        raise InputError(f"{name} must be {wanted}", got=f"{name}[{wrong[0]}] = {plain[wrong[0]]}")
+    return plain
+
+
+def texts(value: Any, name: str, *, length: int | None = None) -> list[str]:
+    """Texts in a list, as many as ``length`` says."""
+    listed = checks.items(value, name, of="texts")
+    if length is not None and len(listed) != length:
+        raise InputError(f"{name} must be {length} texts", got=f"{name} holds {len(listed)}")
+    return [checks.text(text, f"{name}[{i}]") for i, text in enumerate(listed)]
+
+
+def flags(value: Any, name: str, *, length: int) -> np.ndarray:
+    """``True`` or ``False`` for each of ``length`` things; nothing at all is ``False`` for every one."""
+    listed = checks.items(value, name, of="True and False")
+    if not listed:
+        return np.zeros(length, dtype=bool)
+    if len(listed) != length:
+        raise InputError(f"{name} must have length {length}", got=f"{name} of length {len(listed)}")
+    return np.array([checks.flag(flag, f"{name}[{i}]") for i, flag in enumerate(listed)])
+
+
+def named(value: Any, name: str) -> dict[str, Any]:
+    """A dictionary whose keys are texts."""
+    plain = checks.mapping(value, name)
+    for key in plain:
+        checks.text(key, f"a key of {name}")
+    return plain
+
+
+def labels(**given: Any) -> None:
+    """Refuse titles and labels that are no texts."""
+    for name, text in given.items():
+        checks.text(text, name)
+
+
+def check_layout(layout: Mapping[str, Any]) -> None:
+    """Refuse a name that no layout of Plotly has; values are checked by Plotly when it makes a figure of them."""
+    for key in layout:
+        whole = key.rstrip("0123456789")  # xaxis2
+        part = key.partition("_")[0].rstrip("0123456789")  # xaxis2_range
+        if not {key, whole, part} & _layout_names():
+            raise InputError(
+                "layout takes the properties of Plotly's layout",
+                got=f"{key} = {checks.shown(layout[key])}",
+            )
+
+
+@cache
+def _layout_names() -> frozenset[str]:
+    return frozenset(go.Layout())
+
+
+def figure(layout: Mapping[str, Any], traces: Sequence[Mapping[str, Any]] = ()) -> go.Figure:
+    """A figure of Plotly, whose refusals become Leadline's."""
+    try:
+        return go.Figure(data=list(traces), layout=dict(layout))
+    except (ValueError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError("layout takes the properties of Plotly's layout", cause=reason) from None

@@ -1,0 +1,210 @@
+"""Lines over many decades, on which zeros and infinities stay visible."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from leadline import checks
+from leadline.errors import InputError
+from leadline.figures import _arguments as arguments
+from leadline.figures._theme import COLOURS, merged, new_figure, plain
+
+
+def log_lines(
+    x: np.ndarray,
+    log10: Mapping[str, np.ndarray],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    dashed: tuple[str, ...] = (),
+    **layout: Any,
+) -> go.Figure:
+    """Lines given by their base-10 logarithms, so that 1e-1000 and 1e+1000 can be drawn.
+
+    A value of zero (``-inf``) is drawn as a downward triangle on the lower edge, an infinite one as an upward triangle
+    on the upper edge, NaN as a cross on the lower edge: never dropped, never joined to their neighbours.
+
+    Args:
+        x: shape (n,), shared by the lines.
+        log10: name -> base-10 logarithms, shape (n,); names are plain text.
+        title: what the figure shows; plain text.
+        x_label: horizontal axis, with unit; markup.
+        y_label: vertical axis, with unit; markup.
+        dashed: names of lines to draw dashed: predictions beside measurements.
+        layout: further Plotly layout.
+
+    >>> figure = log_lines(np.arange(3), {"h": np.array([0.0, -400, -np.inf])}, title="", x_label="t", y_label="norm")
+    >>> [trace.marker.symbol for trace in figure.data]
+    [None, 'triangle-down-open']
+    """
+    arguments.labels(title=title, x_label=x_label, y_label=y_label)
+    traces = log_traces(x, log10, dashed=dashed)
+    ticks = {"hovermode": "x unified", "yaxis": log_ticks(*log10.values())}
+    figure = new_figure(title, x_label, y_label, **merged(ticks, layout))
+    return figure.add_traces(traces)
+
+
+def log_ticks(*log10: np.ndarray) -> dict[str, Any]:
+    """How an axis of base-10 logarithms is labelled: by powers of ten, or, over few decades, by round numbers.
+
+    >>> log_ticks(np.array([-30.0, 0.0]))
+    {'tickprefix': '10<sup>', 'ticksuffix': '</sup>'}
+    >>> log_ticks(np.array([-0.2, 0.0]))["ticktext"]
+    ['0.7', '0.8', '0.9', '1']
+    >>> log_ticks(np.array([-1.0, 1.0]))["ticktext"]
+    ['0.1', '0.2', '0.5', '1', '2', '5', '10']
+    """
+    finite = _finite(
+        {f"log10[{i}]": arguments.numbers(values, f"log10[{i}]") for i, values in enumerate(log10)}
+    )
+    if not finite.size:
+        return {
+            "showticklabels": False
+        }  # where nothing is between zero and infinity, no height is a number
+    low = float(finite.min())
+    high = float(finite.max())
+    if high - low > 3.5 or low < -5 or high > 6:
+        return {"tickprefix": "10<sup>", "ticksuffix": "</sup>"}
+    smallest = 10**low
+    largest = 10**high
+    if (
+        largest - smallest < 1e-6 * largest
+    ):  # a constant, but for rounding, into which the axis must not zoom
+        low -= 1
+        high += 1
+        return {**_ticks_at(_decades((1, 2, 5)), low, high), "range": [low, high]}
+    if high - low > 0.9:
+        return _ticks_at(_decades((1, 2, 5) if high - low < 2.5 else (1,)), low, high)
+    steps = np.outer(10.0 ** np.arange(-13, 7), (1, 2, 5)).ravel()
+    step = steps[np.searchsorted(steps, (largest - smallest) / 6)]
+    round_numbers = step * np.arange(np.floor(smallest / step), np.ceil(largest / step) + 1)
+    return _ticks_at(
+        round_numbers, low, high, digits=max(6, 1 + math.ceil(math.log10(largest / step)))
+    )
+
+
+def _decades(digits: tuple[int, ...]) -> np.ndarray:
+    return np.outer(10.0 ** np.arange(-6, 8), digits).ravel()
+
+
+def _ticks_at(values: np.ndarray, low: float, high: float, digits: int = 6) -> dict[str, Any]:
+    shown = [v for v in values.tolist() if v > 0 and low - 1e-9 <= np.log10(v) <= high + 1e-9]
+    return {"tickvals": np.log10(shown), "ticktext": [f"{value:.{digits}g}" for value in shown]}
+
+
+def _finite(curves: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The finite logarithms of all curves, refused where an axis cannot hold them."""
+    together = np.concatenate([values.ravel() for values in curves.values()] or [np.zeros(0)])
+    finite = together[np.isfinite(together)]
+    if finite.size and max(-finite.min(), finite.max()) > arguments.LARGEST:
+        for name, values in curves.items():
+            arguments.heights(values, name, ndim=None, what="base-10 logarithms")
+    return finite
+
+
+def log_traces(
+    x: np.ndarray,
+    log10: Mapping[str, np.ndarray],
+    *,
+    colours: Sequence[str] = COLOURS,
+    dashed: tuple[str, ...] = (),
+    dotted: tuple[str, ...] = (),
+    among: Sequence[np.ndarray] = (),
+    **trace: Any,
+) -> list[dict[str, Any]]:
+    """The lines of :func:`log_lines` and their marks, for a figure that holds more than them.
+
+    Args:
+        x: shape (n,), shared by the lines.
+        log10: name -> base-10 logarithms, shape (n,); names are plain text.
+        colours: of the lines, in turn.
+        dashed: names of lines to draw dashed.
+        dotted: names of lines to draw dotted.
+        among: base-10 logarithms of the other lines on the same axis, whose edges the marks share.
+        trace: further properties of every trace, such as its axes; of lines alone, ``showlegend``.
+
+    Raises:
+        InputError: a curve of another length than ``x``, or places that are not finite.
+    """
+    x = arguments.places(x, "x")
+    known = arguments.named(log10, "log10")
+    for name, values in known.items():
+        known[name] = arguments.numbers(values, f"log10[{name!r}]", ndim=1, length=len(x))
+    colours = arguments.texts(colours, "colours")
+    if not colours:
+        raise InputError("colours must hold at least one colour", got="colours is empty")
+    beside = checks.items(among, "among", of="arrays")
+    others = {
+        f"among[{i}]": arguments.numbers(values, f"among[{i}]") for i, values in enumerate(beside)
+    }
+    finite = _finite({**{f"log10[{name!r}]": values for name, values in known.items()}, **others})
+    low = float(finite.min()) if finite.size else -1.0
+    high = float(finite.max()) if finite.size else 1.0
+    margin = max(0.5, 0.06 * (high - low))
+    edges = {
+        "zero": (low - margin, "triangle-down-open"),
+        "infinite": (high + margin, "triangle-up-open"),
+    }
+    dashes = dict.fromkeys(arguments.texts(dashed, "dashed"), "dash")
+    dashes |= dict.fromkeys(arguments.texts(dotted, "dotted"), "dot")
+    found = []
+    for i, (name, values) in enumerate(known.items()):
+        colour = colours[i % len(colours)]
+        line = {
+            "type": "scatter",
+            "x": x,
+            "y": np.where(np.isfinite(values), values, np.nan),
+            "name": plain(name),
+            "legendgroup": name,
+            "mode": "lines",
+            "line": {"color": colour, "dash": dashes.get(name, "solid"), "width": 2},
+            "connectgaps": False,
+            "hovertemplate": "10^%{y:.2f}",
+        }
+        found.append({**line, **trace})
+        marks = {
+            "zero": values == -np.inf,
+            "infinite": values == np.inf,
+            "not a number": np.isnan(values),
+        }
+        for kind, where in marks.items():
+            if where.any():
+                height, symbol = edges.get(kind, (low - margin, "x-open"))
+                mark = {
+                    "type": "scatter",
+                    "x": x[where],
+                    "y": np.full(int(where.sum()), height),
+                    "name": plain(f"{name}: {kind}"),
+                    "legendgroup": name,
+                    "mode": "markers",
+                    "marker": {"color": colour, "symbol": symbol, "size": 8},
+                    "hovertemplate": kind,
+                }
+                found.append(
+                    {**mark, **trace, "showlegend": False}
+                    | (_run(colour, mark) if _is_run(where) else {})
+                )
+    return found
+
+
+MARKS = 8
+"""How many marks stand for a longer run of them."""
+
+
+def _is_run(where: np.ndarray) -> bool:
+    """Whether the places are more than :data:`MARKS`, and all next to one another."""
+    places = np.flatnonzero(where)
+    return len(places) > MARKS and places[-1] - places[0] + 1 == len(places)
+
+
+def _run(colour: str, mark: Mapping[str, Any]) -> dict[str, Any]:
+    """Some marks on a thin line, for a run of them: each place is still told when it is pointed at."""
+    return {
+        "mode": "lines+markers",
+        "line": {"color": colour, "width": 1},
+        "marker": {**mark["marker"], "maxdisplayed": MARKS},
+    }

@@ -1,0 +1,289 @@
+"""Looks at the gradient flow of a model while it trains: now and then, in the user's own forward and backward pass."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from os import PathLike
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from leadline import checks
+from leadline.errors import InputError, LeadlineError, describe
+from leadline.gradients._journal import append_metrics
+from leadline.gradients.soundings._flow import LayerFlow
+from leadline.gradients.tracing._arrival import arrive
+from leadline.gradients.tracing._chains import Chain
+from leadline.gradients.tracing._hooks import Entry, recording
+from leadline.gradients.tracing._loop_arrival import total_flow
+from leadline.gradients.tracing._losses import checked_model
+from leadline.gradients.tracing._replay import Call, replay, wide
+from leadline.gradients.tracing._tape import total_of_layer, uncast
+
+Write = Callable[[int, dict[str, float]], object]
+"""``write(step, scalars)``."""
+
+
+class GradientMonitor:
+    """Tells, every so many training steps, how much gradient arrives in each recurrent layer.
+
+    A step's forward and backward pass go into ``with monitor.step():``. On the steps that are looked at, the gradients
+    that the user's own backward pass brings to each layer are caught, and followed through it; there is no second pass.
+    On all others nothing is hooked. Gradients are caught as they come, before anything clips them.
+
+    For every layer and direction, the median over sequences:
+
+    ============== ===================================================================================================
+    ``slope``      growth of ln ‖dL/dh_t‖ per timestep of distance from the end, in nats: negative where it vanishes
+    ``half_life``  timesteps in which it halves, ``ln 2 / -slope``; infinite where it does not shrink
+    ``horizon``    timesteps with ‖dL/dh_t‖ above 1 % of the largest
+    ``non_finite`` hidden states and gradients, by timestep and sequence of the batch, that are infinite or not numbers
+    ============== ===================================================================================================
+
+    They are named ``"lstm[0]/slope"``. Beside them stand ``gradient_norm``, of all parameters together, and, with
+    ``max_norm``, ``clip_fraction``: the share of the looks so far in which it was larger.
+
+    Args:
+        model: the model that trains; see :func:`leadline.gradients.trace` for what is found in it.
+        every: steps from one look to the next, at least 1. The first step is looked at, so that what is wrong is told
+            at once; from then on, a look that fails warns and is left out.
+        max_norm: the norm beyond which training clips; positive.
+        samples: how many sequences of the batch are followed, at least 1: spread over it, and all where any number in
+            it is not finite.
+        write: a file, to which each look adds a line of JSON (``null`` for what is not finite), or a function of the
+            step and the scalars.
+
+    Raises:
+        InputError: no torch module, ``every``, ``max_norm`` or ``samples`` out of range, or no place to write to.
+
+    >>> import torch
+    >>> from leadline import gradients, recurrent
+    >>> model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> looks = []
+    >>> monitor = gradients.GradientMonitor(model, every=2, max_norm=1.0, write=lambda *look: looks.append(look))
+    >>> for seed in range(3):
+    ...     x, y = recurrent.running_average(8, 10, seed=seed)
+    ...     optimizer.zero_grad()
+    ...     with monitor.step():
+    ...         recurrent.mse(model(x)[0], y).backward()
+    ...     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    ...     optimizer.step()
+    >>> [step for step, scalars in looks]
+    [0, 2]
+    >>> [name.split("/")[-1] for name in looks[0][1]]
+    ['slope', 'half_life', 'horizon', 'non_finite', 'gradient_norm', 'clip_fraction']
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        every: int = 100,
+        *,
+        max_norm: float | None = None,
+        samples: int = 4,
+        write: str | PathLike[str] | Write = "metrics.jsonl",
+    ):
+        self.model = checked_model(model, "GradientMonitor()")
+        self.every = checks.whole_number(every, "every", least=1)
+        self.samples = checks.whole_number(samples, "samples", least=1)
+        self.max_norm = None
+        if max_norm is not None:
+            self.max_norm = checks.number(
+                max_norm, "max_norm", above=0, cure="None for no clipping"
+            )
+        self.write: Write
+        if callable(write) and not isinstance(write, type):
+            self.write = write
+        else:
+            file = checks.path(write, "write")
+            self.write = lambda *look: append_metrics(file, *look)
+        self.steps = 0
+        """The number that the next step gets."""
+        self.looks = 0
+        """How many looks were told so far."""
+        self._clipped = 0
+
+    @contextmanager
+    def step(self, number: int | None = None, *, scale: float = 1.0) -> Iterator[None]:
+        """One training step: the forward pass and the backward pass inside the block, clipping and optimiser after it.
+
+        Args:
+            number: of this step, where training does not begin at 0; counted on by default.
+            scale: what the loss was multiplied by, ``scaler.get_scale()`` of an AMP scaler; it is divided out.
+
+        Raises:
+            InputError: on the first look, no gradient arrived inside the block, or what
+                :meth:`leadline.gradients.Tape.gradient_flow` refuses, except numbers that are not finite: they are
+                counted.
+            SaveError: on the first look, the file cannot be written.
+        """
+        scale = checks.number(scale, "scale", above=0)
+        number = self.steps if number is None else checks.whole_number(number, "number", least=0)
+        self.steps = number + 1
+        if number % self.every:
+            yield
+            return
+        look = _Look(self.model, self.samples)
+        try:
+            with look.catching():
+                yield
+        except InputError as error:
+            if not self._forgives(error):
+                raise
+            return
+        try:
+            self._tell(number, look, scale)
+        except LeadlineError as error:
+            if not self._forgives(error):
+                raise
+
+    def _tell(self, number: int, look: "_Look", scale: float) -> None:
+        scalars = look.scalars()
+        scalars["gradient_norm"] = norm = look.gradient_norm() / scale
+        clipped = self._clipped + (self.max_norm is not None and not norm <= self.max_norm)
+        if self.max_norm is not None:
+            scalars["clip_fraction"] = clipped / (self.looks + 1)
+        self.write(number, scalars)
+        self.looks, self._clipped = self.looks + 1, clipped
+
+    def _forgives(self, error: LeadlineError) -> bool:
+        """A training that has run for hours is not stopped by what looks at it."""
+        if self.looks:
+            warnings.warn(
+                f"step {self.steps - 1} could not be looked at: {describe(error)}",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+        return self.looks > 0
+
+
+class _Look:
+    """What one step showed."""
+
+    def __init__(self, model: nn.Module, samples: int):
+        self.model, self.samples = model, samples
+        self.calls: list[Entry] = []
+        self._arrived: dict[int, Tensor] = {}
+        self._norms: dict[int, Tensor] = {}
+        self._versions: list[int] = []
+
+    @contextmanager
+    def catching(self) -> Iterator[None]:
+        """Inside the block, gradients are caught on their way back."""
+        self._versions = [parameter._version for parameter in self.model.parameters()]
+        with ExitStack() as stack:
+            watched: set[int] = set()
+
+            def catch(tensor: Tensor) -> None:
+                if tensor.requires_grad and id(tensor) not in watched:
+                    watched.add(id(tensor))
+                    stack.callback(
+                        tensor.register_hook(lambda gradient: self._add(tensor, gradient)).remove
+                    )
+
+            for parameter in self.model.parameters():
+                if parameter.requires_grad:
+                    stack.callback(
+                        parameter.register_post_accumulate_grad_hook(self._measure).remove
+                    )
+            with recording(self.model, self.calls, catch):
+                yield
+
+    def scalars(self) -> dict[str, float]:
+        """By layer; several calls of one module count as more sequences."""
+        flows: dict[str, list[tuple[LayerFlow, np.ndarray]]] = {}
+        if not self._arrived:
+            layers = ", ".join(sorted({call.title for call in self.calls}))
+            raise InputError(
+                "the block of a monitor holds the forward pass and the backward pass",
+                got=f"no gradient that arrived at {layers or 'a layer: none was called'}",
+                cause="loss.backward() after the block, the model called before it, or a loss without a graph",
+                cure="with monitor.step(): criterion(model(x), y).backward()",
+            )
+        if self._versions != [parameter._version for parameter in self.model.parameters()]:
+            raise InputError(
+                "the block of a monitor ends before the optimiser steps",
+                got="parameters that changed inside the block",
+                cure="call optimizer.step() after the block",
+            )
+        with torch.no_grad(), uncast(next(iter(self._arrived.values()))):
+            for call in self.calls:
+                for flow, is_there in self._flows(call):
+                    flows.setdefault(flow.place, []).append((flow, is_there))
+        return {
+            f"{title}/{name}": value
+            for title, found in flows.items()
+            for name, value in summary(found).items()
+        }
+
+    def gradient_norm(self) -> float:
+        """Of all parameters together."""
+        norms = [norm.to("cpu", torch.float64) for norm in self._norms.values()]
+        return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
+
+    def _flows(self, call: Entry) -> list[tuple[LayerFlow, np.ndarray]]:
+        """The flow through each layer of an entry, and where there is a timestep, shape (B, T)."""
+        own = [self._arrived.get(id(tensor)) for tensor in call.outputs]
+        if all(gradient is None for gradient in own):
+            return []
+        if isinstance(call, Chain):
+            call.check(may_be_nan=True)
+            flow = total_flow(call, own)
+            return [(flow, np.ones_like(flow.log_total, dtype=bool))]
+        replayed = replay(call, may_be_nan=True, samples=self._chosen(call, own))
+        flows = [total_of_layer(replayed, arrived) for arrived in arrive(replayed, [own])]
+        padding = replayed.padding()
+        whole = np.ones_like(flows[0].log_total, dtype=bool)
+        return [(flow, whole if padding is None else ~padding.T.cpu().numpy()) for flow in flows]
+
+    def _chosen(self, call: Call, gradients: Sequence[Tensor | None]) -> Tensor | None:
+        """The sequences to read, spread over the batch; all of them where a number is not finite."""
+        batch = call.batch
+        if batch <= self.samples:
+            return None
+        seen = [tensor for tensor in (*call.outputs, *gradients) if tensor is not None]
+        if not all(
+            math.isfinite(float(tensor.sum())) for tensor in seen
+        ):  # a sum that overflows costs time only
+            return None
+        return torch.linspace(0, batch - 1, self.samples, dtype=torch.float64).round().long()
+
+    def _add(self, tensor: Tensor, gradient: Tensor) -> None:
+        earlier = self._arrived.get(id(tensor))
+        self._arrived[id(tensor)] = gradient if earlier is None else earlier + gradient
+
+    def _measure(self, parameter: Tensor) -> None:
+        gradient = parameter.grad
+        assert gradient is not None
+        values = gradient.coalesce().values() if gradient.is_sparse else gradient
+        self._norms[id(parameter)] = torch.linalg.vector_norm(wide(values))
+
+
+def summary(flows: Sequence[tuple[LayerFlow, np.ndarray]]) -> dict[str, float]:
+    """What a monitor tells of one layer.
+
+    Args:
+        flows: flows of one layer, each with where its samples have a timestep, shape (B, T).
+    """
+    slopes = np.concatenate([flow.slope() for flow, _ in flows])
+    horizons = np.concatenate([flow.horizon for flow, _ in flows])
+    slopes = slopes[np.isfinite(slopes)]
+    slope = float(np.median(slopes)) if len(slopes) else math.nan
+    return {
+        "slope": slope,
+        "half_life": math.nan
+        if math.isnan(slope)
+        else -math.log(2) / slope
+        if slope < 0
+        else math.inf,
+        "horizon": float(np.median(horizons)) if len(horizons) else math.nan,
+        "non_finite": float(sum(_non_finite(*one) for one in flows)),
+    }
+
+
+def _non_finite(flow: LayerFlow, is_there: np.ndarray) -> int:
+    gradient = np.isnan(flow.log_total) | np.isposinf(flow.log_total)
+    return int((gradient & is_there).sum() + (~np.isfinite(flow.hidden_norm) & is_there).sum())

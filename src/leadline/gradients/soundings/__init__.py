@@ -1,0 +1,1 @@
+"""The soundings of gradients: flow, influence, weight terms, stability and cures."""

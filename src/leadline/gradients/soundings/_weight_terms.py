@@ -1,0 +1,157 @@
+"""The gradient of a shared weight, timestep by timestep.
+
+The same W acts at every step, so that the chain rule adds one term for each:
+
+    dL/dW = sum_t dL/dh_t dh_t/dW,
+
+dL/dh_t being the total gradient, with all that comes back through later states, and dh_t/dW the immediate derivative,
+with h_{t-1} held fast. For an LSTM the state is h and c together.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from leadline.errors import InputError
+from leadline.gradients.soundings._flow import LN10
+from leadline.gradients.tracing._arrival import Arrived, arrive
+from leadline.gradients.tracing._chains import Chain
+from leadline.gradients.tracing._place import Placed
+from leadline.gradients.tracing._replay import Replayed
+from leadline.sounding import Sounding, Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTerms(Placed):
+    """One recurrent layer in one direction.
+
+    Parameters go by ``W_x``, ``W_h`` and ``b``; the two biases of PyTorch's layers by ``b_x`` and ``b_h``.
+    """
+
+    log_norms: Mapping[str, Float[np.ndarray, " T"]]
+    """ln of the Frobenius norm of the term at t, summed over the batch, by parameter; ``-inf`` for none at all."""
+    gradients: Mapping[str, np.ndarray]
+    """The sum of the terms by parameter, in float64: what automatic differentiation finds."""
+
+
+@dataclass(frozen=True, eq=False)
+class WeightTerms(Sounding):
+    """dL/dh_t dh_t/dW for every timestep t and every recurrent layer, in the order of the forward pass.
+
+    >>> from leadline import gradients, recurrent
+    >>> model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
+    >>> x, y = recurrent.running_average(8, 10, seed=0)
+    >>> with gradients.trace(model) as tape:
+    ...     loss = recurrent.mse(model(x)[0], y)
+    >>> (layer,) = tape.weight_terms(loss).layers
+    >>> layer.log_norms["W_h"].shape, layer.gradients["W_h"].shape
+    ((10,), (4, 4))
+    """
+
+    layers: tuple[LayerTerms, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """How far apart the terms of each layer's recurrent weights lie."""
+        return Verdict(
+            "; ".join(f"{layer.title}: {_tell(layer.log_norms['W_h'])}" for layer in self.layers)
+        )
+
+    def table(self) -> "pd.DataFrame":
+        """One row per layer, parameter and timestep; ``log10_norm`` is the base-10 logarithm of the term's norm."""
+        import pandas as pd
+
+        frames = [
+            pd.DataFrame(
+                {
+                    "layer": layer.title,
+                    "parameter": parameter,
+                    "t": np.arange(1, 1 + len(log_norms)),
+                    "log10_norm": log_norms / LN10,
+                }
+            )
+            for layer in self.layers
+            for parameter, log_norms in layer.log_norms.items()
+        ]
+        return pd.concat(frames, ignore_index=True)
+
+    def figure(self) -> "go.Figure":
+        """The norms of the terms of every layer's ``W_h`` by timestep, on a logarithmic axis."""
+        from leadline.gradients._figure import terms_figure
+
+        return terms_figure(self)
+
+
+def _tell(log_norms: np.ndarray) -> str:
+    present = np.isfinite(log_norms)
+    if not present.any():
+        return "no timestep adds anything to the gradient of W_h"
+    t = np.flatnonzero(present)
+    largest = int(t[log_norms[t].argmax()])
+    decades = (log_norms[t].max() - log_norms[t].min()) / LN10
+    return f"the terms of W_h span {decades:.1f} decades; the largest is that of timestep {largest + 1}"
+
+
+def terms_of(one: Replayed | Chain, gradients: Sequence[Tensor | None]) -> Iterator[LayerTerms]:
+    """The terms of every layer of one call, from a loss's gradients with respect to its outputs."""
+    if isinstance(one, Chain) or any(
+        p.record.weights.W_p is not None for layer in one.layers for p in layer
+    ):
+        raise InputError(
+            "weights are told apart by timestep in whole recurrent layers without a projection",
+            got="a loop written by hand"
+            if isinstance(one, Chain)
+            else f"{one.call.title}, which has proj_size",
+            cure="trace a torch.nn.RNN, LSTM or GRU without proj_size, or a layer of leadline.recurrent",
+        )
+    for arrived in arrive(one, [gradients]):
+        direction = int(arrived.one.direction == "reverse")
+        log_norms, sums = _terms(arrived)
+        yield LayerTerms(
+            **one.naming(arrived.one.index, direction), log_norms=log_norms, gradients=sums
+        )
+
+
+def _terms(arrived: Arrived) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Norms and gradients, by parameter, of one layer in one direction."""
+    one, record = arrived.one, arrived.one.record
+    rows, log = arrived.total.unit[:, 0].clone(), arrived.total.log[:, 0]
+    da = record.scratch(rows)
+    record.arguments(slice(None), rows, da)
+    da_h, ones = record.to_recurrent(da), torch.ones_like(da[..., :1])
+    factors = {"W_x": (da, one.x), "W_h": (da_h, record.h_before)}
+    if isinstance(record.weights.b_h, Tensor):
+        factors |= {"b_x": (da, ones), "b_h": (da_h, ones)}
+    elif isinstance(record.weights.b_x, Tensor):
+        factors |= {"b": (da, ones)}
+    log_norms, gradients = {}, {}
+    log = arrived.in_time(log)
+    for name, (left, right) in factors.items():
+        left, right = (arrived.in_time(part).double() for part in (left, right))
+        norms, gradient = _outer_products(left, right, log)
+        log_norms[name] = norms.cpu().numpy()
+        gradients[name] = (gradient.squeeze(-1) if name.startswith("b") else gradient).cpu().numpy()
+    return log_norms, gradients
+
+
+def _outer_products(
+    left: Float[Tensor, "T B G"], right: Float[Tensor, "T B I"], log: Float[Tensor, "T B"]
+) -> tuple[Float[Tensor, " T"], Float[Tensor, "G I"]]:
+    """Of ``sum_b exp(log_tb) left_tb right_tbᵀ``: the logarithms of the norms by t, and the sum over t."""
+    norms, total = [], left.new_zeros(left.shape[-1], right.shape[-1])
+    for left_t, right_t, log_t in zip(left, right, log, strict=True):
+        top = log_t.amax()
+        top = torch.where(top.isneginf(), 0, top)
+        term = (left_t * (log_t - top).exp().unsqueeze(-1)).T @ right_t
+        norms.append(torch.linalg.matrix_norm(term).log() + top)
+        total += term * top.exp()
+    return torch.stack(norms), total

@@ -1,0 +1,389 @@
+"""What is hooked while a model is traced: its recurrent modules, the cells in its loops, and the states they mark."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.rnn import PackedSequence
+
+from leadline import checks
+from leadline.errors import InputError
+from leadline.gradients.tracing._chains import CELLS, Chain
+from leadline.gradients.tracing._loops import Loops, why_without_graph
+from leadline.gradients.tracing._marks import listening
+from leadline.gradients.tracing._replay import MODULES, Call, computed_in
+from leadline.gradients.tracing._snapshot import Snapshot
+from leadline.recurrent import Layer, Network
+
+RECURRENT = (*MODULES, *CELLS)
+"""What is hooked."""
+
+Entry = Call | Chain
+"""One call of a recurrent module, or one loop."""
+
+
+@contextmanager
+def recording(
+    model: nn.Module, calls: list[Entry], watch: Callable[[Tensor], object] | None = None
+) -> Iterator[Loops]:
+    """Inside the block, what ``model`` does goes to ``calls``.
+
+    Args:
+        model: any module.
+        calls: where calls and loops are added as they begin.
+        watch: is given every tensor of ``outputs`` as it is made.
+
+    Raises:
+        InputError: the model hides what it calls, or nothing recurrent was met.
+    """
+    watch = watch or (lambda tensor: None)
+    _refuse_scripted(model)
+    used = UsedWeights()
+    loops = Loops(calls, watch)
+    hooks = _Hooks(calls, watch, used)
+    with ExitStack() as stack:
+
+        def hook_call(module: nn.Module, before: Any, after: Any) -> None:
+            stack.enter_context(
+                _removing(module.register_forward_pre_hook(before, with_kwargs=True))
+            )
+            stack.enter_context(_removing(module.register_forward_hook(after, with_kwargs=True)))
+
+        for name, module in model.named_modules():
+            if isinstance(module, (Layer, *CELLS)):
+                stack.enter_context(used.catching(module))
+            if isinstance(module, Layer):
+                stack.enter_context(_removing(module.register_forward_hook(hooks.layer)))
+            if isinstance(module, MODULES):
+                hook_call(module, hooks.before(name), hooks.after(name))
+            elif isinstance(module, CELLS):
+                hook_call(module, _fits(name), hooks.cell(name or type(module).__name__, loops))
+            elif _may_mark_states(module):
+                stack.enter_context(
+                    _removing(module.register_forward_pre_hook(_entering(loops, name)))
+                )
+                leave = module.register_forward_hook(lambda *_: loops.leave(), always_call=True)
+                stack.enter_context(_removing(leave))
+        if (
+            "torch._dynamo" in sys.modules
+        ):  # else nothing was compiled; compiled code would not call the hooks
+            stack.enter_context(cast(Any, torch.compiler.set_stance)("force_eager"))
+        stack.enter_context(listening(loops))
+        with _explaining_compilation():
+            yield loops
+    if (
+        not calls
+        and loops.without_graph is None
+        and not any(isinstance(m, RECURRENT) for m in model.modules())
+    ):
+        raise _nothing_recurrent(model, loops)
+
+
+@contextmanager
+def _explaining_compilation() -> Iterator[None]:
+    """Say why a compiler of torch has stopped inside the block."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith("torch._dynamo"):
+            raise
+        raise InputError(
+            "a traced model runs as ordinary Python",
+            got=f"torch stopped while it compiled: {str(error).strip().splitlines()[0]}",
+            cause="torch.scan, or torch.compile called inside the block: what is compiled before it runs uncompiled",
+            cure="compile before the block; write a scan as a loop in Python",
+        ) from error
+
+
+OF_LIBRARIES = ("torch.", "leadline.recurrent.")
+
+
+def _may_mark_states(module: nn.Module) -> bool:
+    """True if a user wrote a class of the module. Modules of torch mark no states: their calls are not followed."""
+    kinds = type(module).__mro__[:-1]  # without object
+    return any(not kind.__module__.startswith(OF_LIBRARIES) for kind in kinds)
+
+
+def _entering(loops: Loops, path: str):
+    def hook(module: nn.Module, inputs: tuple) -> None:
+        loops.enter(path)
+
+    return hook
+
+
+@contextmanager
+def _removing(handle: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class UsedWeights:
+    """The weights that a module has used in its last call.
+
+    A parametrized weight is computed anew whenever it is read, and reading it may change buffers. So it is caught while
+    the module itself reads it.
+    """
+
+    def __init__(self):
+        self._caught: dict[tuple[int, str], Tensor] = {}
+
+    @contextmanager
+    def catching(self, module: nn.Module) -> Iterator[None]:
+        """Inside the block, the parametrized weights of a module are caught."""
+        with ExitStack() as stack:
+            if parametrize.is_parametrized(module):
+                for name, parametrizations in cast(nn.ModuleDict, module.parametrizations).items():
+                    hook = self._catch((id(module), name))
+                    stack.enter_context(_removing(parametrizations.register_forward_hook(hook)))
+            yield
+
+    def _catch(self, key: tuple[int, str]):
+        def hook(module: nn.Module, inputs: tuple, weight: Tensor) -> None:
+            self._caught[key] = weight
+
+        return hook
+
+    def of(self, module: nn.Module, names: Sequence[str]) -> dict[str, Tensor | None]:
+        """Weights by name; ``None`` for a bias that is switched off."""
+        caught = self._caught
+        if not caught:
+            return {name: getattr(module, name) for name in names}
+        keys = {name: (id(module), name) for name in names}
+        return {
+            name: caught[key] if key in caught else getattr(module, name)
+            for name, key in keys.items()
+        }
+
+    def of_call(self, module: nn.Module) -> dict[str, Tensor]:
+        """All weights of a recurrent module, by name."""
+        if isinstance(module, nn.RNNBase):  # its forward pass keeps the list that it has used
+            names, weights = module._flat_weights_names, module._flat_weights
+            return {
+                name: weight
+                for name, weight in zip(names, weights, strict=True)
+                if weight is not None
+            }
+        assert isinstance(module, Network)
+        found = {}
+        for index, layer in enumerate(module.layers):
+            for name, weight in self.of(layer, ("W_x", "W_h", "b")).items():
+                found[f"layers.{index}.{name}"] = weight
+        return found
+
+
+CELL_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+class _Hooks:
+    def __init__(self, calls: list[Entry], watch: Callable[[Tensor], object], used: UsedWeights):
+        self.calls = calls
+        self.watch = watch
+        self.used = used
+        self.numbers: Counter[str] = Counter()
+        self.states: dict[str, Tensor | None] = {}
+        self.layers: list[Tensor] = []
+        """The states of each layer of the network that runs."""
+
+    def before(self, name: str):
+        """Keep the generator's state where dropout draws from it."""
+        fits = _fits(name)
+
+        def hook(module: nn.Module, inputs: tuple, keywords: dict) -> None:
+            fits(module, inputs, keywords)
+            draws = (
+                module.training
+                and getattr(module, "dropout", 0)
+                and getattr(module, "num_layers", 1) > 1
+            )
+            self.states[name] = torch.get_rng_state() if draws else None
+            self.layers = []
+
+        return hook
+
+    def layer(self, module: nn.Module, inputs: tuple, returned: Any) -> None:
+        """Keep the states of one layer: rounding in a replay of chaotic states would grow without bound."""
+        self.layers.append(returned[0].detach())
+
+    def after(self, name: str):
+        """Record a call of a whole module."""
+
+        def hook(module: nn.Module, inputs: tuple, keywords: dict, returned: Any) -> None:
+            assert isinstance(module, MODULES)
+            given = _given(inputs, keywords)
+            _check_returned(name, module, returned)
+            output, last = returned
+            output = output.data if isinstance(output, PackedSequence) else output
+            last = last if isinstance(last, tuple) else (last,)
+            x = _detached(given["input"])
+            hx = given.get("hx")
+            weights = self.used.of_call(module)
+            starts = () if hx is None else (hx,) if isinstance(hx, Tensor) else tuple(hx)
+            data = x.data if isinstance(x, PackedSequence) else x
+            named = [("output", output), *zip(("h_n", "c_n"), last, strict=False), ("input", data)]
+            named += [
+                (f"initial state {name}", state.detach())
+                for name, state in zip("hc", starts, strict=False)
+            ]
+            call = Call(
+                name=name,
+                module=module,
+                number=self.numbers[name],
+                x=x,
+                hx=hx,
+                output=output,
+                last=last,
+                rng=self.states.pop(name, None),
+                dtype=computed_in(last[0]),
+                weights=weights,
+                seen=Snapshot.of([*named, *weights.items()]),
+                without_graph=None
+                if output.requires_grad or last[0].requires_grad
+                else why_without_graph(),
+                lower=tuple(self.layers[:-1]) if isinstance(module, Network) else (),
+            )
+            self.numbers[name] += 1
+            self.calls.append(call)
+            for tensor in call.outputs:
+                self.watch(tensor)
+
+        return hook
+
+    def cell(self, name: str, loops: Loops):
+        """Record a step of a loop; what goes on is a copy."""
+
+        def hook(module: nn.Module, inputs: tuple, keywords: dict, returned: Any) -> Any:
+            assert isinstance(module, CELLS)
+            return loops.cell(
+                name, module, _given(inputs, keywords), returned, self.used.of(module, CELL_WEIGHTS)
+            )
+
+        return hook
+
+
+def _check_returned(name: str, module: nn.Module, returned: Any) -> None:
+    """Refuse a subclass that returns something else than the layer that it extends."""
+    is_pair = isinstance(returned, tuple) and len(returned) == 2
+    output, last = returned if is_pair else (None, None)
+    parts = last if isinstance(last, tuple) else (last,)
+    if not isinstance(output, (Tensor, PackedSequence)) or not all(
+        isinstance(part, Tensor) for part in parts
+    ):
+        kind = next(base for base in MODULES if isinstance(module, base))
+        kinds = (
+            ", ".join(type(part).__name__ for part in returned)
+            if isinstance(returned, tuple)
+            else None
+        )
+        raise InputError(
+            f"a subclass of {kind.__name__} returns what {kind.__name__} returns: (output, h_n), to be traced",
+            got=f"{name or 'the model'}, a {type(module).__name__}, returned "
+            f"{f'({kinds})' if kinds is not None else type(returned).__name__}",
+            cause="a forward method of its own",
+            cure=f"hold a {kind.__name__} as a submodule and return its output from there",
+        )
+
+
+def _given(inputs: tuple, keywords: dict[str, Any]) -> dict[str, Any]:
+    """What a module was called with, by name: ``input``, and ``hx`` where it was given."""
+    given = dict(zip(("input", "hx"), inputs, strict=False)) | keywords
+    return {"input" if name == "x" else name: value for name, value in given.items()}
+
+
+def _fits(name: str):
+    """Refuse inputs and states of another size before the module does, which does not know its name."""
+
+    def hook(module: nn.Module, inputs: tuple, keywords: dict) -> None:
+        assert isinstance(module, RECURRENT)
+        given, title = _given(inputs, keywords), name or type(module).__name__
+        x, states = given.get("input"), given.get("hx")
+        if isinstance(x, Tensor | PackedSequence) and (x.data.is_meta or x.data.is_complex()):
+            raise InputError(
+                f"{title} must compute with real numbers to be traced",
+                got=f"an input = {checks.shown(x.data)}, on {x.data.device}",
+                cause="a tensor on the meta device holds no numbers"
+                if x.data.is_meta
+                else "complex numbers",
+            )
+        if isinstance(x, Tensor | PackedSequence) and x.data.shape[-1] != module.input_size:
+            raise InputError(
+                f"the last axis of what {title} reads holds its inputs",
+                got=f"{x.data.shape[-1]} of them, input_size = {module.input_size}",
+                cause="features were added or left out, or the layer below has another width",
+            )
+        samples = _samples(module, x)
+        sizes = (getattr(module, "proj_size", 0) or module.hidden_size, module.hidden_size)
+        for state, size in zip(
+            states if isinstance(states, tuple) else (states,), sizes, strict=False
+        ):
+            if isinstance(state, Tensor) and state.shape[-1] != size:
+                raise InputError(
+                    f"the last axis of an initial state of {title} is as long as its states",
+                    got=f"hx of shape {tuple(state.shape)}, states of {size} numbers",
+                    cause="the state of another layer",
+                )
+            if (
+                isinstance(state, Tensor)
+                and samples is not None
+                and state.dim() > 1
+                and state.shape[-2] != samples
+            ):
+                raise InputError(
+                    f"an initial state of {title} holds one state for each sample",
+                    got=f"hx of shape {tuple(state.shape)}, {samples} samples",
+                    cause="the state of another batch, or its axes in another order: hx is never batch first",
+                )
+
+    return hook
+
+
+def _samples(module: nn.Module, x: Any) -> int | None:
+    """How many a batch holds; ``None`` for a sequence alone."""
+    if isinstance(x, PackedSequence):
+        return int(x.batch_sizes[0])
+    is_cell = isinstance(module, CELLS)
+    if not isinstance(x, Tensor) or x.dim() != (2 if is_cell else 3):
+        return None
+    return x.shape[0 if is_cell or getattr(module, "batch_first", True) else 1]
+
+
+def _detached(x: Tensor | PackedSequence) -> Tensor | PackedSequence:
+    return x._replace(data=x.data.detach()) if isinstance(x, PackedSequence) else x.detach()
+
+
+def _refuse_scripted(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        kind = getattr(module, "original_name", "")
+        if isinstance(module, torch.jit.ScriptModule) and kind in {
+            known.__name__ for known in RECURRENT
+        }:
+            raise InputError(
+                "a model to trace is not scripted: a scripted module hides its layers",
+                got=f"{name or 'the model'}, a scripted {kind}",
+                cure="trace the Python module that it was scripted from; TorchScript alone cannot be traced",
+            )
+
+
+def _nothing_recurrent(model: nn.Module, loops: Loops) -> InputError:
+    if loops.is_marked_elsewhere:
+        return InputError(
+            "trace() records the states that its own thread marks",
+            got="states that were marked in another thread, and none in this one",
+            cause="the model ran in a thread that was started inside the block",
+            cure="call trace() in the thread that runs the model",
+        )
+    held = sorted(
+        {getattr(module, "original_name", type(module).__name__) for module in model.modules()}
+    )
+    return InputError(
+        "a model to trace holds recurrent layers: torch.nn.RNN, LSTM or GRU, their cells, or those of "
+        "leadline.recurrent; or a loop that marks its states",
+        got=f"a model made of {', '.join(held)}, and no state was marked",
+        cure="give the module that holds the recurrent layers; in a loop, h = gradients.record(h)",
+    )

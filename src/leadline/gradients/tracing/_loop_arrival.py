@@ -1,0 +1,264 @@
+"""What a loss tells the states of a loop that was written by hand.
+
+With the gradients stopped at all states of a chain, the direct part is what still arrives at each of them. With the
+totals as seeds of the states themselves, the recurrent part is what arrives from later states. Gradients are those of
+autograd, within the range of the states' floating point: where a gradient is too small for it, the flow says so.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from leadline.gradients.soundings._flow import LayerFlow
+from leadline.gradients.tracing._chains import Cell, Chain, Gradients, State, flat
+from leadline.gradients.tracing._replay import check_reproduced, wide
+from leadline.gradients.tracing._sweep import Rows
+from leadline.recurrent import _cells as cells
+
+
+def loop_flow(chain: Chain, loss: Tensor, totals: Gradients) -> LayerFlow:
+    """How much of a loss arrives at each state, by which way.
+
+    Args:
+        chain: the loop.
+        loss: a scalar.
+        totals: its gradients with respect to ``chain.outputs``; ``None`` for zero.
+    """
+    direct = _stopped(chain, [loss], [torch.ones_like(loss)])
+    recurrent = _one_step_back(chain, totals)
+    log_direct = _log(chain.rows(direct))
+    lost = _lost(chain, totals, log_direct)
+    return total_flow(
+        chain, totals, lost, log_direct=log_direct, log_recurrent=_log(chain.rows(recurrent))
+    )
+
+
+def total_flow(
+    chain: Chain, totals: Gradients, lost: np.ndarray | None = None, **parts: Any
+) -> LayerFlow:
+    """The flow without its parts, which are NaN if they are not given.
+
+    Args:
+        chain: the loop.
+        totals: as for :func:`loop_flow`.
+        lost: where totals are too small for the states' floating point, shape (B, T); without, where they are not
+            zero and below its smallest normal number.
+        parts: logarithms of the parts.
+    """
+    total = chain.rows(totals)
+    unknown = np.full(total.shape[1::-1], np.nan)
+    log_total = _log(total)
+    if lost is None:
+        is_small = (log_total > -np.inf) & (log_total < _smallest(chain))
+        lost = is_small if is_small.any() else None
+    found: dict[str, Any] = chain.naming() | {
+        "log_total": log_total,
+        "hidden_norm": np.exp(_log(chain.hidden())),
+    }
+    found |= {
+        "log_direct": unknown,
+        "log_recurrent": unknown,
+        "log_input": unknown,
+        "log_initial": unknown[:, 0],
+    }
+    if chain.module is not None:
+        found |= _around_cell(chain, chain.module, totals)
+    found |= parts
+    if lost is not None:
+        for name in ("log_total", "log_recurrent", "log_cell_total"):
+            if name in found:
+                found[name] = np.where(lost, -np.inf, found[name])
+    return LayerFlow(**found, lost=lost, precision=str(_dtype(chain)).removeprefix("torch."))
+
+
+def log_totals(chain: Chain, totals: Gradients) -> np.ndarray:
+    """Logarithms of the norms of the total gradients, shape (T, B); what loses digits reads ``-inf``."""
+    log = Rows.of(chain.rows(totals).double()).log.cpu().numpy()
+    return np.where(log < _smallest(chain), -np.inf, log)
+
+
+def _dtype(chain: Chain) -> torch.dtype:
+    return chain.states[0].made[0].dtype
+
+
+def _smallest(chain: Chain) -> float:
+    """The logarithm of the smallest normal number of the states' floating point."""
+    return math.log(torch.finfo(_dtype(chain)).tiny)
+
+
+def _around_cell(chain: Chain, module: Cell, totals: Gradients) -> dict[str, np.ndarray]:
+    """What reaches a cell's inputs, its first state and its c: by the adjoint, each step as a sequence of its own."""
+    found: list[dict[str, np.ndarray]] = []
+    for first, last in _with_the_same_weights(chain.states):
+        found.append(_around_steps(chain, module, totals, first, last))
+    together = {name: np.concatenate([part[name] for part in found], 1) for name in found[0]}
+    return together | {"log_initial": together["log_initial"][:, 0]}
+
+
+def _with_the_same_weights(states: Sequence[State]) -> Iterator[tuple[int, int]]:
+    """The parts of a chain, from the first step to behind the last one, that have used the same weights."""
+    first = 0
+    for t in range(1, len(states) + 1):
+        if t == len(states) or not _are_equal(states[first].weights, states[t].weights):
+            yield first, t
+            first = t
+
+
+def _are_equal(weights: Sequence[Tensor | None], others: Sequence[Tensor | None]) -> bool:
+    pairs = zip(weights, others, strict=True)
+    return all(a is b or (a is not None and b is not None and torch.equal(a, b)) for a, b in pairs)
+
+
+def _around_steps(
+    chain: Chain, module: Cell, totals: Gradients, first: int, last: int
+) -> dict[str, np.ndarray]:
+    """What reaches the inputs, the states before and c, for the steps from ``first`` to ``last``; all (B, T)."""
+    states = chain.states[first:last]
+    weights = _weights(module, states[0])
+    hidden = chain.hidden()[first:last]
+
+    def together(tensors: Sequence[Tensor]) -> Tensor:
+        return torch.cat([flat(tensor) for tensor in tensors]).to(weights.W_x)
+
+    x = together([cast("Tensor", state.x) for state in states]).unsqueeze(0)
+    zeros = tuple(torch.zeros_like(part) for part in states[0].made)
+    before = [
+        together(part) for part in zip(*(state.before or zeros for state in states), strict=True)
+    ]
+    h = hidden.flatten(0, 1).to(weights.W_x).unsqueeze(0)
+    with torch.no_grad():
+        record = cells.record_cell(weights, x, h, *before)
+        check_reproduced(chain.title, record.h, h, states[0].dtype, module)
+        parts = [chain.rows(totals, part)[first:last].to(weights.W_x) for part in range(len(zeros))]
+        rows = torch.cat(parts, -1).flatten(0, 1).unsqueeze(0)
+
+        def by_sample(values: Tensor) -> np.ndarray:
+            return _log(values.unflatten(1, (last - first, -1)).squeeze(0))
+
+        to_before = record.pull_back(0, rows[0])[..., : hidden.shape[-1]]
+        found = {
+            "log_input": by_sample(record.to_input(rows)),
+            "log_initial": by_sample(to_before.unsqueeze(0)),
+        }
+        return found | (
+            {"log_cell_total": by_sample(record.to_cells(rows))} if weights.kind == "lstm" else {}
+        )
+
+
+def _weights(module: Cell, state: State) -> cells.Weights:
+    """The parameters that a step of a cell has used."""
+    if isinstance(module, nn.LSTMCell):
+        kind: cells.Kind = "lstm"
+    else:
+        kind = "gru" if isinstance(module, nn.GRUCell) else cast("cells.Kind", module.nonlinearity)
+    W_x, W_h, *biases = state.weights
+    assert W_x is not None
+    assert W_h is not None
+    b_x, b_h = (0.0 if bias is None else wide(bias) for bias in biases)
+    return cells.Weights(kind, wide(W_x), wide(W_h), b_x, b_h)
+
+
+def _one_step_back(chain: Chain, seeds: Gradients) -> list[Tensor | None]:
+    """What arrives at each state from later states, to which ``seeds`` are given, without passing another state."""
+    known = [
+        None if made.grad_fn is None else seed for made, seed in zip(chain.made, seeds, strict=True)
+    ]
+    pairs = [(made, seed) for made, seed in zip(chain.made, known, strict=True) if seed is not None]
+    return _stopped(chain, [made for made, _ in pairs], [seed for _, seed in pairs], known)
+
+
+def _stopped(
+    chain: Chain, roots: Sequence[Tensor], seeds: Sequence[Tensor], given: Gradients | None = None
+) -> list[Tensor | None]:
+    """What arrives at each state without having passed through another of them.
+
+    Args:
+        chain: the states.
+        roots: tensors that are differentiated.
+        seeds: their gradients.
+        given: the seeds of the states, where the states themselves are the roots: they go on, and do not count.
+    """
+    arrived: list[Tensor | None] = [None] * len(chain.shown)
+    if not roots:
+        return arrived
+
+    def add(index: int, gradient: Tensor) -> None:
+        earlier = arrived[index]
+        arrived[index] = gradient if earlier is None else earlier + gradient
+
+    def stop(index: int):
+        def hook(gradient: Tensor) -> Tensor:
+            add(index, gradient)
+            return torch.zeros_like(gradient)
+
+        return hook
+
+    def stop_before_mark(index: int):
+        seed = None if given is None else given[index]
+
+        def hook(gradient: Tensor) -> Tensor:
+            own = torch.zeros_like(gradient) if seed is None else seed
+            beside = gradient - own  # exactly zero where nothing has read the state before its mark
+            add(index, beside)
+            return own
+
+        return hook
+
+    stops = list(chain.shown)
+    handles = [state.register_hook(stop(index)) for index, state in enumerate(chain.shown)]
+    if chain.module is None:
+        stops += chain.made
+        handles += [
+            state.register_hook(stop_before_mark(index)) for index, state in enumerate(chain.made)
+        ]
+    try:
+        torch.autograd.grad(roots, stops, seeds, retain_graph=True, allow_unused=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return arrived
+
+
+def _lost(chain: Chain, totals: Gradients, log_direct: np.ndarray) -> np.ndarray | None:
+    """Where the states' floating point cannot hold a total, shape (B, T); ``None`` for nowhere.
+
+    Below the smallest normal number digits are lost. A total of zero was lost, and is not zero in earnest, where a
+    gradient of norm 1 at the next state leaves something of itself at this one. What comes from a lost gradient is lost
+    too, until a direct part outweighs it.
+    """
+    parts = [chain.rows(totals, part).double() for part in range(len(chain.states[0].made))]
+    size = torch.cat(parts, -1).norm(dim=-1)
+    is_zero = size == 0
+    is_small = (size > 0) & (size < torch.finfo(_dtype(chain)).tiny)
+    may_be_lost = is_zero[:-1] & ~is_zero[1:]
+    if not bool(is_small.any() | may_be_lost.any()):
+        return None
+    arrives = torch.ones_like(is_zero)
+    if bool(may_be_lost.any()):
+        scale = torch.where(is_zero, 1, size).unsqueeze(-1)
+        units = [unit for part in parts for unit in part / scale]
+        seeds = [
+            unit.reshape(made.shape).to(made.dtype)
+            for unit, made in zip(units, chain.made, strict=True)
+        ]
+        back = _one_step_back(chain, seeds)
+        arrives = torch.stack(
+            [(chain.rows(back, part) != 0).any(-1) for part in range(len(parts))]
+        ).any(0)
+    direct = torch.from_numpy(log_direct.T).to(size.device)
+    is_from_later = direct < size.log() - math.log(2)
+    lost = is_small
+    for t in range(len(size) - 2, -1, -1):
+        is_underflow = is_zero[t] & ~is_zero[t + 1] & arrives[t]
+        goes_on = lost[t + 1] & (is_zero[t] | is_from_later[t])
+        lost[t] |= is_underflow | goes_on
+    return lost.T.cpu().numpy() if bool(lost.any()) else None
+
+
+def _log(rows: Tensor) -> np.ndarray:
+    """Logarithms of norms, from (T, B, H) to (B, T)."""
+    return Rows.of(rows.double()).log.T.cpu().numpy()

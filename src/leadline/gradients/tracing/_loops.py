@@ -1,0 +1,280 @@
+"""Loops written by hand: records their states, and finds which of them follow one another.
+
+Autograd sees every state of such a loop, so that nothing has to be replayed.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from leadline.errors import InputError
+from leadline.gradients.tracing._ancestry import Ancestry, Edge
+from leadline.gradients.tracing._chains import Cell, Chain, Key, Origin, State
+from leadline.gradients.tracing._replay import computed_in
+from leadline.gradients.tracing._snapshot import Snapshot
+
+
+class Loops:
+    """Records the states of loops while they are made.
+
+    Args:
+        calls: where chains are added as they begin.
+        watch: is given every tensor at which a total gradient is read.
+    """
+
+    def __init__(self, calls: list[Any], watch: Callable[[Tensor], object]):
+        self.calls = calls
+        self.watch = watch
+        self.without_graph: str | None = None
+        """Why a state that was met has no gradient; ``None`` if none was met."""
+        self.is_marked_elsewhere = False
+        """True if another thread has marked a state meanwhile."""
+        self._ancestry = Ancestry()
+        self._numbers: Counter[str] = Counter()
+        self._frames: list[tuple[str, int]] = []
+        self._frame_count = 0
+        self._thread = threading.get_ident()
+
+    def enter(self, path: str) -> None:
+        """A module's forward pass begins."""
+        if threading.get_ident() == self._thread:
+            self._frame_count += 1
+            self._frames.append((path, self._frame_count))
+
+    def leave(self) -> None:
+        """The innermost forward pass ends."""
+        if threading.get_ident() == self._thread and self._frames:
+            self._frames.pop()
+
+    def mark(self, name: str, h: Tensor) -> Tensor:
+        """A state of a loop that marks its own."""
+        if not h.requires_grad:
+            self.without_graph = why_without_graph()
+            return h
+        path, frame = self._frames[-1] if self._frames else ("", 0)
+        key = (path, name)
+        origins = self._origins([h])
+        chain = self._continued(key, origins, [h], frame, is_cell=False)
+        if chain is None:
+            chain = self._begin(f"{path}.{name}" if path else name, key, None)
+        shown = self._append(chain, (h,), origins, also={"state before its mark": h}, frame=frame)
+        self._ancestry.remember(_edge(h), chain, len(chain.states) - 1)
+        self.watch(h)
+        return shown[0]
+
+    def cell(
+        self,
+        name: str,
+        module: Cell,
+        given: dict[str, Any],
+        returned: Any,
+        weights: dict[str, Tensor | None],
+    ) -> Any:
+        """The state that a call of a cell makes, with the weights that the call has used."""
+        made = returned if isinstance(returned, tuple) else (returned,)
+        if not made[0].requires_grad:
+            self.without_graph = why_without_graph()
+            return returned
+        hx = given.get("hx")
+        before = () if hx is None else (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        key = (name, "cell")
+        chain = self._continued(key, self._origins(before), before, 0, is_cell=True)
+        if chain is None:
+            chain = self._begin(name, key, module)
+        x = given["input"].detach()
+        shown = self._append(
+            chain,
+            made,
+            self._origins(made),
+            also={"input": x}
+            | {key: weight for key, weight in weights.items() if weight is not None},
+            x=x,
+            before=tuple(part.detach() for part in before),
+            weights=tuple(weights.values()),
+        )
+        for part in shown:
+            self.watch(part)
+        return shown if isinstance(returned, tuple) else shown[0]
+
+    def _begin(self, name: str, key: Key, module: Cell | None) -> Chain:
+        chain = Chain(name, self._numbers[name], module, key)
+        self._numbers[name] += 1
+        self.calls.append(chain)
+        return chain
+
+    def _append(
+        self,
+        chain: Chain,
+        made: tuple[Tensor, ...],
+        origins: dict[Chain, Origin],
+        also: dict[str, Tensor],
+        **more: Any,
+    ) -> tuple[Tensor, ...]:
+        """Add a state to its chain. ``also`` holds tensors besides the state that have to stay as they are."""
+        if chain.states and chain.states[-1].made[0].shape != made[0].shape:
+            raise InputError(
+                "the states of one loop have one shape",
+                got=f"{chain.title}, timestep {len(chain.states) + 1}: {tuple(made[0].shape)} after "
+                f"{tuple(chain.states[-1].made[0].shape)}",
+                cause="sequences that leave the batch when they end, or loops of different widths under one name",
+                cure="keep the batch whole and mask what has ended; name each loop: gradients.record(h, 'upper')",
+            )
+        shown = tuple(part.clone() for part in made)
+        seen = Snapshot.of([*(("state", part) for part in shown), *also.items()])
+        chain.states.append(State(made, shown, origins, seen, dtype=computed_in(made[0]), **more))
+        for part in shown:
+            self._ancestry.remember(_edge(part), chain, len(chain.states) - 1)
+        return shown
+
+    def _origins(self, tensors: Sequence[Tensor]) -> dict[Chain, Origin]:
+        """The states that tensors were computed from; those behind a state of another loop count too."""
+        found = self._ancestry.reads(_edge(tensor) for tensor in tensors if tensor.requires_grad)
+        origins: dict[Chain, Origin] = {chain: Origin.of(reads) for chain, reads in found.items()}
+        for chain, reads in found.items():
+            for t in reads.alone:
+                for other, origin in _behind(chain, t):
+                    origins[other] = origins.get(other, Origin()).and_of(origin)
+            for t in reads.joined:
+                for other, origin in _behind(chain, t):
+                    joined = origin.through_a_join(len(reads.joined))
+                    origins[other] = origins.get(other, Origin()).and_of(joined)
+        return origins
+
+    def _continued(
+        self,
+        key: Key,
+        origins: dict[Chain, Origin],
+        tensors: Sequence[Tensor],
+        frame: int,
+        is_cell: bool,
+    ) -> Chain | None:
+        """The chain of this key that a new state continues; ``None`` where it begins a new one.
+
+        A state continues the chain whose last state it has read by itself. A state that has read the last state only
+        together with others is the first one of a layer above, or of a loop that reads a window of its states.
+        """
+        own = {chain: origin for chain, origin in origins.items() if chain.key == key}
+        ends = [chain for chain, origin in own.items() if origin.alone == len(chain.states) - 1]
+        if len(ends) > 1:
+            ends = [chain for chain in ends if chain.states[-1].frame == frame] if frame else ends
+        if len(ends) == 1:
+            return ends[0]
+        if ends:
+            raise _not_one_loop(key, own)
+        for chain, origin in own.items():
+            if origin.joined == len(chain.states) - 1 and _continues_window(
+                chain, origin, tensors, frame
+            ):
+                # A layer above two loops, such as both directions, may read the last state of one of them first.
+                others = [
+                    state.shown[0] for other in own if other is not chain for state in other.states
+                ]
+                return None if any(_depends_on(tensors, others)) else chain
+        has_read_an_earlier_one = [
+            chain
+            for chain, origin in own.items()
+            if origin.alone >= 0 and chain.states[-1].frame == frame
+        ]
+        if has_read_an_earlier_one and not is_cell:
+            raise _not_one_loop(key, own)
+        return None
+
+
+def _behind(chain: Chain, t: int) -> list[tuple[Chain, Origin]]:
+    """The states of other loops that a state was computed from."""
+    return [
+        (other, origin)
+        for other, origin in chain.states[t].origins.items()
+        if other.key != chain.key
+    ]
+
+
+def _continues_window(chain: Chain, origin: Origin, tensors: Sequence[Tensor], frame: int) -> bool:
+    """True if a state that has read joined states of a chain goes on with this chain.
+
+    A loop that reads a window of its states reads at most one state more in each step. Where all states were read, as
+    from a buffer or by a layer above, the gradient decides: the first state of a layer above does not depend on the
+    last state of the layer below, or depends on others too.
+    """
+    last = chain.states[-1]
+    before = last.origins.get(chain, Origin())
+    was_one_frame = len(chain.states) > 1 and chain.states[-2].frame == last.frame
+    is_same_loop = last.frame == frame or not was_one_frame
+    grows_slowly = origin.count_joined <= max(before.count_joined, before.count_alone) + 1
+    if is_same_loop and grows_slowly:
+        has_read_all = origin.count_joined == len(chain.states)
+        return not has_read_all or _depends_on(tensors, [last.shown[0]])[0]
+    depends = _depends_on(tensors, [state.shown[0] for state in chain.states])
+    return depends[-1] and not any(depends[:-1])
+
+
+def _depends_on(tensors: Sequence[Tensor], states: Sequence[Tensor]) -> list[bool]:
+    """For each state, True if the tensors depend on it by a way without another one of these states."""
+    if not states:
+        return []
+    roots = [tensor for tensor in tensors if tensor.requires_grad]
+    generator = torch.Generator(roots[0].device).manual_seed(0)
+    seeds = [
+        torch.rand(root.shape, generator=generator, device=root.device, dtype=torch.float32).to(
+            root.dtype
+        )
+        + 0.5
+        for root in roots
+    ]
+    depends = [False] * len(states)
+
+    def stop(index: int):
+        def hook(gradient: Tensor) -> Tensor:
+            depends[index] = bool((gradient != 0).any())
+            return torch.zeros_like(gradient)
+
+        return hook
+
+    handles = [state.register_hook(stop(index)) for index, state in enumerate(states)]
+    try:
+        torch.autograd.grad(roots, states, seeds, retain_graph=True, allow_unused=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return depends
+
+
+def _not_one_loop(key: Key, states: dict[Chain, Origin]) -> InputError:
+    read = [
+        f"{origin.alone + 1} of {len(chain.states)} of {chain.title}"
+        for chain, origin in states.items()
+    ]
+    name = next(iter(states)).name
+    is_merged = sum(origin.alone >= 0 for origin in states.values()) > 1
+    merged = "a tree, in which a state follows several others; or a layer that reads two loops of its own name"
+    skipped = "two loops, or two layers, whose states have one name; or a tree, in which several states follow one"
+    return InputError(
+        "each state of a loop is computed from the one before it, and from no other of its name",
+        got=f"a state {name!r} that was computed from timestep {' and '.join(read[:3])}",
+        cause=merged if is_merged else skipped,
+        cure=f"name the loops: h = gradients.record(h, 'lower'); a tree has no timesteps to trace{_where(key)}",
+    )
+
+
+def _where(key: Key) -> str:
+    return f" (the state was recorded in module {key[0]!r})" if key[0] and key[1] != "cell" else ""
+
+
+def why_without_graph() -> str:
+    """Why a state that is made now has no gradient."""
+    if torch.is_inference_mode_enabled():
+        return "a forward pass under torch.inference_mode()"
+    if not torch.is_grad_enabled():
+        return "a forward pass under torch.no_grad()"
+    if torch._C._dispatch_tls_is_dispatch_key_excluded(torch._C.DispatchKey.AutogradOther):
+        return "a step inside an operator of torch, such as torch.scan, which computes its gradient apart"
+    return "a forward pass in which neither the parameters nor the inputs require a gradient"
+
+
+def _edge(tensor: Tensor) -> Edge:
+    """Where a tensor stands in the graph."""
+    return torch.autograd.graph.get_gradient_edge(tensor)[:2]

@@ -1,0 +1,484 @@
+"""From one recorded call of a recurrent module to the record of every layer and direction in it.
+
+The lower layers of a stack do not show their states, so they are run again; what is recorded of the top layer has to
+come out, or nothing is concluded.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+
+from leadline.errors import InputError
+from leadline.gradients.tracing._snapshot import Snapshot
+from leadline.recurrent import (
+    GRULayer,
+    Kind,
+    Layer,
+    LSTMLayer,
+    Network,
+    Record,
+    RNNLayer,
+    Weights,
+    record_cell,
+)
+
+MODULES = (nn.RNN, nn.LSTM, nn.GRU, Network)
+"""What can be traced as it is."""
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of a recurrent module: what went in and what came out."""
+
+    name: str
+    module: nn.RNNBase | Network
+    number: int
+    """0 for the first call of this module inside the block."""
+    x: Tensor | PackedSequence
+    hx: Tensor | tuple[Tensor, Tensor] | None
+    output: Tensor
+    """The output tensor as the module returned it; of packed sequences, their data."""
+    last: tuple[Tensor, ...]
+    """h_n, and c_n for the LSTM."""
+    rng: Tensor | None
+    """State of the generator before the call, where dropout drew from it."""
+    dtype: torch.dtype
+    """What the module computed in: under autocast it may be less than what it returned."""
+    weights: Mapping[str, Tensor]
+    """The weights that the call has used, by name."""
+    seen: Snapshot
+    """The tensors that have to stay as they are: what went in, what came out, and the weights."""
+    without_graph: str | None = None
+    """Why nothing that the call returned has a gradient; ``None`` if something has."""
+    lower: tuple[Tensor, ...] = ()
+    """The states of every layer but the top one, where they were seen; nothing where a module hides them."""
+
+    @property
+    def title(self) -> str:
+        """The module's name, or what it is."""
+        return self.name or type(self.module).__name__
+
+    @property
+    def batch(self) -> int:
+        """Samples."""
+        if isinstance(self.x, PackedSequence):
+            return int(self.x.batch_sizes[0])
+        return 1 if self.x.dim() == 2 else self.x.shape[0 if _batch_first(self.module) else 1]
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """Everything that a loss can reach this call through."""
+        return (self.output, *self.last)
+
+    def check(self) -> None:
+        """Refuse a call of which a tensor was changed in place since.
+
+        Raises:
+            InputError: the output, h_n, c_n, the input, an initial state or a weight was changed.
+        """
+        changed = self.seen.changed()
+        if not changed:
+            return
+        if changed[0] in self.weights:
+            raise InputError(
+                "the tape must be asked before the weights change",
+                got=f"{self.title}: {changed[0]} was changed in place since the call",
+                cause="the optimiser has stepped, or an assignment such as weight_hh_l0.mul_()",
+                cure="ask the tape before the optimiser steps",
+            )
+        raise InputError(
+            "what a recurrent layer was given and what it returned must stay as they are until the tape is asked",
+            got=f"{self.title}: its {' and its '.join(changed)} was changed in place",
+            cause="an operation in place on it or on a view of it: nn.ReLU(inplace=True), mul_, dropout_, detach_",
+            cure=f"use the operation that returns a new tensor: {changed[0]} = {changed[0]}.relu()",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One layer in one direction, in the order in which it was scanned."""
+
+    index: int
+    direction: str
+    """``"forward"`` or ``"reverse"``."""
+    record: Record
+    order: Tensor | None
+    """For the reverse direction, shape (T, B): which timestep each place of the scan came from."""
+    mask: Tensor | None
+    """What dropout multiplied this layer's input by."""
+    x: Tensor
+    """The layer's input, shape (T, B, I), in the order of the scan."""
+
+
+@dataclass(frozen=True, eq=False)
+class Replayed:
+    """All passes of one call."""
+
+    call: Call
+    layers: tuple[tuple[Pass, ...], ...]
+    """By layer, then by direction."""
+    lengths: Tensor | None
+    """Steps of each sample, of packed sequences; ``None`` where all have the same."""
+    samples: Tensor | None = None
+    """Which samples of the batch were replayed; ``None`` for all."""
+    recorded: Mapping[int, Tensor] = field(default_factory=dict)
+    """The states that were seen, by layer, shape (T, B, H): those of the top layer at least."""
+
+    def naming(self, index: int, direction: int = 0) -> dict[str, Any]:
+        """How a layer is told from others."""
+        return {
+            "name": self.call.title,
+            "index": index,
+            "direction": ("forward", "reverse")[direction],
+            "call": self.call.number,
+        }
+
+    def by_time(self, output: Tensor) -> Tensor:
+        """A tensor laid out like the module's output as (T, B, ...), zero where padded."""
+        module, x = self.call.module, self.call.x
+        if isinstance(x, PackedSequence):
+            return self.chosen(pad_packed_sequence(x._replace(data=output))[0])
+        if output.dim() == 2:
+            return output.unsqueeze(1)
+        return self.chosen(output.transpose(0, 1) if _batch_first(module) else output)
+
+    def last_by_layer(self, last: Tensor) -> Tensor:
+        """A tensor laid out like h_n or c_n as (layers x directions, B, ...)."""
+        return last.unsqueeze(1) if last.dim() == 2 else self.chosen(last)
+
+    def chosen(self, x: Tensor) -> Tensor:
+        """Of a tensor of shape (..., B, ...), the batch second, the samples that were replayed."""
+        return x if self.samples is None else x[:, self.samples]
+
+    def padding(self) -> Tensor | None:
+        """Shape (T, B), true where there is no sample; ``None`` where there is no padding."""
+        if self.lengths is None:
+            return None
+        time = len(self.layers[0][0].record.h)
+        return torch.arange(time, device=self.lengths.device).unsqueeze(1) >= self.lengths
+
+
+def replay(call: Call, *, may_be_nan: bool = False, samples: Tensor | None = None) -> Replayed:
+    """Run a call again, layer by layer, and keep what the adjoints need.
+
+    Args:
+        call: what was recorded. What ran in half precision is replayed in single.
+        may_be_nan: go on where an activation is not a number.
+        samples: which samples of the batch to replay, whole numbers; all by default.
+
+    Raises:
+        InputError: a tensor was changed since, the replay does not reproduce what was recorded, or an activation is
+            not a number.
+    """
+    call.check()
+    replayed = _scanned(call, may_be_nan, samples)
+    with torch.no_grad():
+        for index, states in replayed.recorded.items():
+            _check_layer(replayed, index, states)
+    return replayed
+
+
+def _scanned(call: Call, may_be_nan: bool, samples: Tensor | None) -> Replayed:
+    """Every layer run again, not yet compared with what was recorded."""
+    weights = _weights(call)
+    directions = len(weights[0])
+    shell, dtype = Replayed(call, (), None, samples), weights[0][0].W_x.dtype
+    with torch.no_grad():
+        if isinstance(call.x, PackedSequence):
+            x, lengths = shell.by_time(call.x.data), pad_packed_sequence(call.x)[1]
+            lengths = (lengths if samples is None else lengths[samples]).to(x.device)
+        else:
+            x, lengths = shell.by_time(call.x), None
+        x = x.to(dtype)
+        reverse = _reversal(len(x), x.shape[1], lengths, x.device) if directions == 2 else None
+        if not x.shape[0]:
+            raise InputError(
+                "a sequence to trace has at least one timestep",
+                got=f"{call.name}: an input of length 0",
+            )
+        starts = _starts(shell, weights, x)
+        masks = _dropout_masks(shell, weights)
+        recorded = {
+            index: shell.by_time(states).to(dtype) for index, states in enumerate(call.lower)
+        }
+        recorded[len(weights) - 1] = shell.by_time(call.output.detach()).to(dtype)
+        layers = []
+        for index, layer in enumerate(weights):
+            mask = masks[index - 1] if index and masks else None
+            x = x if mask is None else x * mask
+            passes, again, states = [], [], []
+            for d, w in enumerate(layer):
+                order = reverse if d else None
+                scanned = _gather(x, order)
+                start = [state[index * directions + d] for state in starts]
+                if index in recorded:
+                    size = recorded[index].shape[-1] // directions
+                    h = _gather(recorded[index][..., d * size : (d + 1) * size], order)
+                else:
+                    h = _run(w, scanned, start)
+                made = record_cell(w, scanned, h, *start)
+                passes.append(
+                    Pass(index, "reverse" if d else "forward", made, order, mask, scanned)
+                )
+                again.append(_gather(made.h, order))
+                states.append(_gather(h, order))
+                if not may_be_nan:
+                    _check_numbers(call, index, again[-1], lengths)
+            layers.append(tuple(passes))
+            x = torch.cat(states, -1)
+    return Replayed(call, tuple(layers), lengths, samples, recorded)
+
+
+def _check_layer(replayed: Replayed, index: int, recorded: Tensor) -> None:
+    """Refuse recorded states of a layer that its closed form does not reproduce."""
+    call = replayed.call
+    again = torch.cat([_gather(one.record.h, one.order) for one in replayed.layers[index]], -1)
+    padding = replayed.padding()
+    if padding is not None:
+        again = again.masked_fill(padding.unsqueeze(-1), 0)
+        recorded = recorded.masked_fill(padding.unsqueeze(-1), 0)
+    worst = _difference(again, recorded, call.dtype)
+    if _is_small(worst, call.dtype):
+        return
+    if index > len(call.lower):
+        spread = _spread_of_rounding(replayed)
+        if not _is_small(spread, call.dtype) and worst < 100 * spread:
+            raise _chaotic(call, spread)
+    raise _not_reproduced(call.title, worst, call.module)
+
+
+def _spread_of_rounding(replayed: Replayed) -> float:
+    """The change of the top layer's input, relative to its largest, where the lowest input is rounded otherwise."""
+    call = replayed.call
+    x = call.x.data if isinstance(call.x, PackedSequence) else call.x
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(x.shape, generator=generator, dtype=torch.float64).to(x.device)
+    scale = x.abs().clamp(min=1).double()
+    rounded = (x + torch.finfo(call.dtype).eps * scale * (noise - 0.5)).to(wide(x).dtype)
+    other = call.x._replace(data=rounded) if isinstance(call.x, PackedSequence) else rounded
+    again = _scanned(replace(call, x=other), True, replayed.samples)
+    before, after = (run.layers[-1][0].x.nan_to_num() for run in (replayed, again))
+    return _difference(after, before, call.dtype)
+
+
+def _chaotic(call: Call, spread: float) -> InputError:
+    """The refusal of a stack whose hidden lower layers cannot be run again, as rounding grows in them."""
+    return InputError(
+        "the replay of a layer must reproduce what the model computed",
+        got=f"{call.title}: one rounding error in the input changes a lower layer's states by {spread:.1e} of the "
+        "largest",
+        cause=f"lower layers with chaotic states, which {type(call.module).__name__} does not show",
+        cure="smaller recurrent weights; float64; or a module of one layer for each layer",
+    )
+
+
+def computed_in(returned: Tensor) -> torch.dtype:
+    """What a module that has just returned computes in."""
+    device = returned.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else returned.dtype
+
+
+def wide(parameter: Tensor) -> Tensor:
+    """At least in single precision."""
+    return parameter.detach().to(torch.promote_types(parameter.dtype, torch.float32))
+
+
+def _batch_first(module: nn.Module) -> bool:
+    return True if isinstance(module, Network) else bool(module.batch_first)
+
+
+def _weights(call: Call) -> list[list[Weights]]:
+    """The weights that a call has used, by layer and direction."""
+    module, used = call.module, call.weights
+    if isinstance(module, Network):
+        return [
+            [_own_weights(layer, used, str(index))] for index, layer in enumerate(module.layers)
+        ]
+    if isinstance(module, nn.LSTM):
+        kind: Kind = "lstm"
+    elif isinstance(module, nn.GRU):
+        kind = "gru"
+    else:
+        kind = cast("Kind", module.nonlinearity)
+    names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if module.bias else [])]
+    found = []
+    for layer in range(module.num_layers):
+        found.append([])
+        for suffix in ("", "_reverse")[: 2 if module.bidirectional else 1]:
+            tensors = [wide(used[f"{name}_l{layer}{suffix}"]) for name in names]
+            W_p = wide(used[f"weight_hr_l{layer}{suffix}"]) if module.proj_size else None
+            found[-1].append(Weights(kind, *tensors, W_p=W_p))
+    return found
+
+
+def _own_weights(layer: Layer, used: Mapping[str, Tensor], index: str) -> Weights:
+    if isinstance(layer, LSTMLayer):
+        kind: Kind = "lstm"
+    elif isinstance(layer, GRULayer):
+        kind = "gru"
+    else:
+        kind = cast("RNNLayer", layer).nonlinearity
+    return Weights(kind, *(wide(used[f"layers.{index}.{name}"]) for name in ("W_x", "W_h", "b")))
+
+
+def _starts(shell: Replayed, weights: Sequence[Sequence[Weights]], x: Tensor) -> list[Tensor]:
+    """Initial states, each of shape (layers x directions, B, size): h_0, and c_0 for the LSTM."""
+    first, count, call = weights[0][0], len(weights) * len(weights[0]), shell.call
+    if call.hx is None:
+        sizes = [first.W_h.shape[1]] + ([first.hidden_size] if first.kind == "lstm" else [])
+        return [x.new_zeros(count, x.shape[1], size) for size in sizes]
+    given = (call.hx,) if isinstance(call.hx, Tensor) else tuple(call.hx)
+    return [shell.last_by_layer(state).detach().to(x.dtype) for state in given]
+
+
+def _reversal(time: int, batch: int, lengths: Tensor | None, device: torch.device) -> Tensor:
+    """Each sample backwards from its own end; the padding stays behind it."""
+    t = torch.arange(time, device=device).unsqueeze(1).expand(time, batch)
+    ends = torch.full((batch,), time, device=device) if lengths is None else lengths
+    return torch.where(t < ends, ends - 1 - t, t)
+
+
+def _gather(x: Tensor, order: Tensor | None) -> Tensor:
+    if order is None:
+        return x
+    return x[order, torch.arange(x.shape[1], device=x.device)]
+
+
+def _run(w: Weights, x: Tensor, start: Sequence[Tensor]) -> Tensor:
+    """The states of one layer, by PyTorch's own kernels where they have the cell."""
+    if w.kind == "identity":
+        h, states = start[0], []
+        for driven in x @ w.W_x.T + w.b_x + w.b_h:
+            h = h @ w.W_h.T + driven
+            states.append(h)
+        return torch.stack(states)
+    zeros = torch.zeros_like(w.W_x[:, 0])
+    flat = [w.W_x, w.W_h, *(b if isinstance(b, Tensor) else zeros for b in (w.b_x, w.b_h))]
+    options = (True, 1, 0.0, False, False, False)
+    initial = [state.unsqueeze(0).contiguous() for state in start]
+    if w.kind == "lstm":
+        return torch.lstm(x, initial, [*flat, *([] if w.W_p is None else [w.W_p])], *options)[0]
+    run = {"gru": torch.gru, "tanh": torch.rnn_tanh, "relu": torch.rnn_relu}[w.kind]
+    return run(x, initial[0], flat, *options)[0]
+
+
+def _dropout_masks(shell: Replayed, weights: list[list[Weights]]) -> list[Tensor]:
+    """What dropout multiplied the input of each layer but the first by, drawn again from the recorded generator."""
+    call = shell.call
+    if call.rng is None or isinstance(call.module, Network):
+        return []
+    width = weights[0][0].W_h.shape[1] * len(weights[0])
+    # Drawn for the whole batch, and laid out as PyTorch draws it: time first, or the data of a packed sequence.
+    everyone = Replayed(call, (), None)
+    ones = call.output.new_ones(*call.output.shape[:-1], width)
+    ones = ones if isinstance(call.x, PackedSequence) else everyone.by_time(ones).contiguous()
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(call.rng)
+        masks = [torch.dropout(ones, call.module.dropout, True) for _ in weights[1:]]
+    if isinstance(call.x, PackedSequence):
+        masks = [everyone.by_time(mask) for mask in masks]
+    return [shell.chosen(mask).to(weights[0][0].W_x.dtype) for mask in masks]
+
+
+def _check_numbers(call: Call, index: int, h: Tensor, lengths: Tensor | None) -> None:
+    if not bool(h.sum().isnan()):  # a sum is fast; infinities can make it NaN
+        return
+    bad = h.isnan().any(-1)
+    if lengths is not None:
+        bad &= torch.arange(len(h), device=h.device).unsqueeze(1) < lengths
+    if bad.any():
+        raise not_numbers(f"{call.title}, layer {index}", h, bad)
+
+
+def not_numbers(where: str, h: Tensor, bad: Tensor) -> InputError:
+    """What is said of states (T, B, H) that are NaN where ``bad``, (T, B), is true."""
+    t, sample = bad.nonzero()[0].tolist()
+    infinite = h[:, sample].isinf().any(-1).nonzero()
+    if len(infinite):
+        cause = f"states that overflow {torch.finfo(h.dtype).dtype}: sample {sample} is infinite at timestep "
+        cause, cure = (
+            f"{cause}{int(infinite[0]) + 1}",
+            "smaller weights, or float64: model.double()",
+        )
+    else:
+        cause, cure = (
+            "an input or a weight that is NaN",
+            "look at the input and the states up to that timestep",
+        )
+    return InputError(
+        "activations must be numbers to be traced",
+        got=f"{where}: NaN from timestep {t + 1} on",
+        cause=cause,
+        cure=cure,
+    )
+
+
+def check_reproduced(
+    title: str, again: Tensor, recorded: Tensor, dtype: torch.dtype, module: nn.Module
+) -> None:
+    """Refuse states that the closed forms do not reproduce.
+
+    Args:
+        title: whose states they are.
+        again: as computed anew.
+        recorded: as the model computed them.
+        dtype: of the numbers that the model computed with.
+        module: the layer or the cell that computed them.
+    """
+    worst = _difference(again, recorded, dtype)
+    if not _is_small(worst, dtype):
+        raise _not_reproduced(title, worst, module)
+
+
+def _is_small(difference: float, dtype: torch.dtype) -> bool:
+    return difference <= min(1e3 * torch.finfo(dtype).eps, 0.1)
+
+
+def _difference(again: Tensor, recorded: Tensor, dtype: torch.dtype) -> float:
+    """The largest difference of two tensors, relative to the largest number in the second one, or to 1."""
+    if not recorded.numel():
+        return 0.0
+    worst, scale = (
+        max(map(abs, map(float, torch.aminmax(part)))) for part in (again - recorded, recorded)
+    )
+    if not math.isfinite(worst + scale):
+        # Equal infinities differ by NaN, and what is not a number by nothing that could be told: they are reproduced.
+        is_same = (again == recorded) | (again.isnan() & recorded.isnan())
+        worst = float(torch.where(is_same, 0, again - recorded).abs().amax())
+        scale = float(recorded.abs().nan_to_num(0).clamp(max=torch.finfo(dtype).max).amax())
+    return worst / max(scale, 1.0)
+
+
+def _not_reproduced(title: str, worst: float, module: nn.Module) -> InputError:
+    cause, cure = _why_not_reproduced(module)
+    return InputError(
+        "the replay of a layer must reproduce what the model computed",
+        got=f"{title}: outputs differ by {worst:.1e} of the largest",
+        cause=cause,
+        cure=cure,
+    )
+
+
+def _why_not_reproduced(module: nn.Module) -> tuple[str, str]:
+    """The likely cause and the cure."""
+    kind = type(module)
+    owner = next(base for base in kind.__mro__ if "forward" in vars(base))
+    if not owner.__module__.startswith(("torch.nn.", "leadline.")):
+        return (
+            f"{owner.__name__} overrides forward and computes something else than the layer that it extends",
+            "write its steps as a loop of cells, or mark its states with gradients.record()",
+        )
+    if torch.nn.utils.parametrize.is_parametrized(module):
+        return (
+            "a parametrization that computes other weights each time that it is read",
+            "trace in eval mode",
+        )
+    return (
+        "weights, states or inputs assigned through .data, or dropout that was drawn elsewhere",
+        "ask before they change; or switch dropout off with eval()",
+    )

@@ -1,0 +1,98 @@
+"""Tensors as they were when they were recorded: a later change in place is noticed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+def version(tensor: Tensor) -> int:
+    """The number of changes in place that autograd has counted; inference tensors have no counter."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Tensors by name, with their versions at the time of recording.
+
+    >>> import torch
+    >>> h_n = torch.zeros(2)
+    >>> seen = Snapshot.of([("h_n", h_n)])
+    >>> _ = h_n[0].add_(1)  # a view shares the version of its base
+    >>> seen.changed()
+    ['h_n']
+    """
+
+    names: tuple[str, ...]
+    tensors: tuple[Tensor, ...]
+    versions: tuple[int, ...]
+    had_gradient: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, named: Iterable[tuple[str, Tensor]]) -> "Snapshot":
+        """The tensors as they are now."""
+        names, tensors = [], []
+        for name, tensor in named:
+            names.append(name)
+            tensors.append(tensor)
+        versions = tuple(version(tensor) for tensor in tensors)
+        had_gradient = tuple(tensor.requires_grad for tensor in tensors)
+        return cls(tuple(names), tuple(tensors), versions, had_gradient)
+
+    def changed(self) -> list[str]:
+        """The names of the tensors that were changed or detached in place since."""
+        found = []
+        each = zip(self.names, self.tensors, self.versions, self.had_gradient, strict=True)
+        for name, tensor, seen, had_gradient in each:
+            was_detached = had_gradient and not tensor.requires_grad
+            if was_detached or version(tensor) != seen:
+                found.append(name)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """The sums of a model's parameters: a change that autograd does not count is noticed too.
+
+    Autograd counts neither changes through ``.data`` nor the steps of an optimiser with ``fused=True``.
+
+    >>> from leadline import recurrent
+    >>> network = recurrent.RNN(1, 2, seed=0)
+    >>> sums = Sums.of(network)
+    >>> _ = network.layers[0].b.data.add_(1)
+    >>> [name for name, _ in sums.changed()]
+    ['layers.0.b']
+    """
+
+    seen: tuple[tuple[str, nn.Parameter, Tensor, int], ...]
+    """Names, parameters, their sums and their versions."""
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "Sums":
+        """The parameters that can be trained, as they are now."""
+        return cls(
+            tuple(
+                (name, parameter, _sum(parameter), version(parameter))
+                for name, parameter in model.named_parameters()
+                if type(parameter) is nn.Parameter
+                and parameter.requires_grad
+                and not parameter.is_meta
+            )
+        )
+
+    def changed(self) -> list[tuple[str, nn.Parameter]]:
+        """The parameters that have changed without being counted; those in another dtype now are left out."""
+        found = []
+        for name, parameter, before, seen in self.seen:
+            if version(parameter) != seen:
+                continue
+            after = _sum(parameter)
+            has_moved = after.dtype != before.dtype or after.device != before.device
+            if not has_moved and not torch.equal(after.nan_to_num(), before.nan_to_num()):
+                found.append((name, parameter))
+        return found
+
+
+def _sum(parameter: Tensor) -> Tensor:
+    return parameter.detach().sum()

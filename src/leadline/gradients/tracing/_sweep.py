@@ -1,0 +1,179 @@
+"""The adjoint sweep: dL/dh_t at every timestep, in one pass backwards, beyond the range of floating point.
+
+With ``lambda_t = dL/dh_t`` as a row vector and ``e_t`` the part of it that does not go through ``h_{t+1}``,
+
+    lambda_t = e_t + lambda_{t+1} J_{t+1},    J_t = dh_t/dh_{t-1}.
+
+Every row is carried as a unit vector and the natural logarithm of its norm, so that a gradient of 1e-1000 is a number.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from leadline.recurrent import Adjoint, Arithmetic, PullBack, arithmetic_for
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Row vectors as directions and the logarithms of their norms; a zero row has direction 0 and logarithm -inf.
+
+    An infinite row has the direction of its infinite entries, and the logarithm inf.
+    """
+
+    unit: Float[Tensor, "*batch H"]
+    log: Float[Tensor, "*batch"]
+
+    @classmethod
+    def of(
+        cls, values: Float[Tensor, "*batch H"], log: Float[Tensor, "..."] | float = 0.0
+    ) -> "Rows":
+        """Normalise ``values exp(log)``; the logarithms may be shared by leading axes."""
+        norm, scaled, size = torch.linalg.vector_norm(values, dim=-1, keepdim=True), values, None
+        is_outside = ~_inside(norm, torch.finfo(values.dtype).max ** 0.375).squeeze(
+            -1
+        )  # the squares have to be inside
+        if bool(values[is_outside].any()):
+            # By the largest entry first: the square of 1e-200 is not representable.
+            size = values.abs().amax(-1, keepdim=True)
+            scaled = values / torch.where(size > 0, size, 1)
+            if bool(size.isinf().any()):
+                scaled = torch.where(size.isinf(), values.isinf() * values.sign(), scaled)
+            norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
+        unit = scaled / torch.where(norm > 0, norm, 1)
+        own = (
+            norm.double().log() if size is None else norm.double().log() + size.double().log()
+        ).squeeze(-1)
+        return cls(unit, torch.where(own.isneginf(), own, own + log))
+
+    def __add__(self, other: "Rows") -> "Rows":
+        top = torch.maximum(self.log, other.log)
+        base = torch.where(top.isneginf(), 0, top)
+        parts = (rows.unit * _factor(rows.log, base, rows.unit) for rows in (self, other))
+        return Rows.of(sum(parts, torch.zeros_like(self.unit)), base)
+
+    @classmethod
+    def cat(cls, rows: "list[Rows]") -> "Rows":
+        """Along the first axis."""
+        return cls(torch.cat([r.unit for r in rows]), torch.cat([r.log for r in rows]))
+
+    def part(self, first: int | None, last: int | None) -> "Rows":
+        """The entries from ``first`` to ``last`` of every row, as rows of their own."""
+        if slice(first, last).indices(self.unit.shape[-1]) == (0, self.unit.shape[-1], 1):
+            return self
+        return Rows.of(self.unit[..., first:last], self.log)
+
+    def __getitem__(self, index) -> "Rows":
+        return Rows(self.unit[index], self.log[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Swept:
+    """What arrives at each hidden state: in total, and by way of the later states alone."""
+
+    total: Rows
+    recurrent: Rows
+
+
+FIRST, LARGEST = 16, 256
+"""Steps between two normalisations, at first and at most. Blocks grow twofold until one does not fit into the range of
+the numbers, and are tried larger again more and more rarely after each that did not.
+"""
+
+
+def adjoint_sweep(direct: Rows, adjoint: Adjoint) -> Swept:
+    """Sweep backwards through time.
+
+    Args:
+        direct: the parts e_t, shape (T, B, H).
+        adjoint: of one step of the recurrence.
+
+    Returns:
+        Totals and recurrent parts, each of shape (T, B, H).
+
+    Reference: Werbos, *Backpropagation through time: what it does and how to do it*, 1990.
+    """
+    on = arithmetic_for(direct.unit)
+    pull_back, last = adjoint(on), len(direct.log) - 1
+    carry, size, fitted, patience = direct[last], FIRST, 0, 1
+    nothing = torch.zeros_like(carry.unit[None])
+    blocks = [
+        _Block(
+            carry.unit[None], carry.log[None], nothing, torch.full_like(carry.log[None], -torch.inf)
+        )
+    ]
+    while last > 0:
+        first = max(0, last - size)
+        block = _together(direct[first:last], pull_back, carry, last, on) if size > 1 else None
+        if block is None and size > 1:
+            size, fitted, patience = size // 2, 0, 4 * patience
+            continue
+        blocks.append(block or _alone(direct[last - 1], pull_back, carry, last, on))
+        carry, last = blocks[-1].earliest(), last - len(blocks[-1].log_total)
+        fitted += 1
+        if fitted == patience:
+            size, fitted = min(2 * size, LARGEST), 0
+    total, log_total, recurrent, log_recurrent = (
+        torch.cat(parts[::-1]) for parts in zip(*blocks, strict=True)
+    )
+    return Swept(Rows.of(total, log_total), Rows.of(recurrent, log_recurrent))
+
+
+class _Block(NamedTuple):
+    """Some timesteps of the sweep, and the logarithms of the scales on which they are."""
+
+    total: Float[Tensor, "T *batch H"]
+    log_total: Float[Tensor, "T *batch"]  # noqa: F821
+    recurrent: Float[Tensor, "T *batch H"]
+    log_recurrent: Float[Tensor, "T *batch"]  # noqa: F821
+
+    def earliest(self) -> Rows:
+        return Rows.of(self.total[0], self.log_total[0])
+
+
+def _together(
+    window: Rows, pull_back: PullBack, carry: Rows, last: int, on: Arithmetic
+) -> _Block | None:
+    """The states before ``last`` in plain arithmetic on one scale; ``None`` where its range is too small."""
+    limit, first = torch.finfo(carry.unit.dtype).max ** 0.75, last - len(window.log)
+    rows = Rows.cat([window, carry[None]])
+    base = rows.log.amax(0)
+    factor = _factor(rows.log, base, rows.unit)
+    total = rows.unit * factor
+    recurrent = torch.empty_like(window.unit)
+    totals, recurrents = on.of(total), on.of(recurrent)
+    row = totals[-1]
+    with np.errstate(all="ignore"):
+        for t in range(last - 1, first - 1, -1):
+            arrived = pull_back(t + 1, row)
+            recurrents[t - first], row = arrived, totals[t - first]
+            row += arrived
+    arrived = recurrent.abs().amax(-1)
+    # What entered, and what came of it, lies well inside the range; a zero comes of a zero and not of an underflow.
+    is_safe = ((factor.squeeze(-1) > 1 / limit) | rows.log.isneginf()).all()
+    is_safe &= (_inside(arrived, limit) | ((arrived == 0) & (total[1:] == 0).all(-1))).all()
+    if not bool(is_safe):
+        return None
+    log = base.expand(window.log.shape)
+    return _Block(total[:-1], log, recurrent, log)
+
+
+def _inside(sizes: Tensor, limit: float) -> Tensor:
+    return (sizes > 1 / limit) & (sizes < limit)
+
+
+def _alone(direct: Rows, pull_back: PullBack, carry: Rows, last: int, on: Arithmetic) -> _Block:
+    """The state before ``last`` alone, whatever the scales."""
+    with np.errstate(all="ignore"):
+        recurrent = Rows.of(on.tensor(pull_back(last, on.of(carry.unit))), carry.log)
+    total = direct + recurrent
+    return _Block(total.unit[None], total.log[None], recurrent.unit[None], recurrent.log[None])
+
+
+def _factor(log: Tensor, base: Tensor, like: Tensor) -> Tensor:
+    """From the scale ``exp(log)`` to ``exp(base)``; beside the infinite everything else is nothing."""
+    return torch.where(log == base, 0, log - base).exp().to(like.dtype).unsqueeze(-1)

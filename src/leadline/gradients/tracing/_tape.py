@@ -1,0 +1,445 @@
+"""Records a forward pass of a model that stays as it is, and answers what its gradients do."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from leadline import checks
+from leadline.errors import InputError
+from leadline.gradients.soundings._flow import GradientFlow, LayerFlow
+from leadline.gradients.soundings._influence import Influence, LayerInfluence, with_shared_offsets
+from leadline.gradients.soundings._weight_terms import WeightTerms, terms_of
+from leadline.gradients.tracing._arrival import Arrived, arrive, top_seeds
+from leadline.gradients.tracing._chains import Chain, check_loops
+from leadline.gradients.tracing._hooks import RECURRENT, Entry, recording
+from leadline.gradients.tracing._influence_sweep import influence_sweep, summarise
+from leadline.gradients.tracing._loop_arrival import log_totals, loop_flow
+from leadline.gradients.tracing._loops import Loops
+from leadline.gradients.tracing._losses import (
+    checked_loss,
+    checked_model,
+    sequence_number,
+    was_computed_between,
+)
+from leadline.gradients.tracing._replay import Call, Replayed, replay
+from leadline.gradients.tracing._snapshot import Sums
+from leadline.gradients.tracing._sweep import Rows
+from leadline.sounding import Protocol
+
+
+@dataclass(eq=False)
+class Tape:
+    """What was recorded inside :func:`trace`: what went into each recurrent module and what came out.
+
+    Query it after the block, any number of times, but before ``loss.backward()`` frees the graph.
+
+    >>> from leadline import gradients, recurrent
+    >>> model = recurrent.Regression(recurrent.GRU(1, 4, seed=0), seed=0)
+    >>> x, y = recurrent.running_average(8, 10, seed=0)
+    >>> with gradients.trace(model) as tape:
+    ...     terms = recurrent.mse(model(x)[0], y, per_step=True)
+    >>> tape.gradient_flow(terms.sum()).layers[0].title, tape.influence(terms).layers[0].title
+    ('network[0]', 'network[0]')
+    """
+
+    model: nn.Module
+    calls: list[Entry] = field(default_factory=list)
+    """In the order in which they began."""
+    loops: Loops | None = None
+    span: tuple[int, int] = (0, 0)
+    """The first and the last number that autograd gave to operations inside the block."""
+    sums: Sums | None = None
+    """The sums of the model's parameters at the end of the block."""
+
+    def gradient_flow(self, loss: Tensor) -> GradientFlow:
+        """How much of the loss's gradient arrives at each hidden state.
+
+        Args:
+            loss: a scalar that was computed from the recorded forward pass; terms of any shape are summed.
+
+        Returns:
+            The flow; the graph is retained, so that more can be asked.
+
+        Raises:
+            InputError: nothing was recorded, the loss does not depend on what was, or a layer cannot be replayed.
+        """
+        loss = self._check(loss, "loss")
+        with uncast(loss):
+            replayed, gradients = self._replayed(), self._seeds(loss.sum())
+            layers = [
+                layer
+                for one, own in zip(replayed, gradients, strict=True)
+                if any(
+                    gradient is not None for gradient in own
+                )  # a call that the loss never saw has no flow
+                for layer in _flows(one, loss.sum(), own)
+            ]
+        settings = {"model": type(self.model).__name__, "loss": float(loss.detach().sum())}
+        return GradientFlow(Protocol(settings), tuple(layers))
+
+    def weight_terms(self, loss: Tensor) -> WeightTerms:
+        """What each timestep adds to the gradient of the shared weights: dL/dh_t dh_t/dW, whose sum over t is dL/dW.
+
+        Args:
+            loss: as in :meth:`gradient_flow`.
+
+        Returns:
+            The terms of every layer; the graph is retained.
+
+        Raises:
+            InputError: a loop written by hand or a layer with a projection, and all that :meth:`gradient_flow` refuses.
+        """
+        loss = self._check(loss, "loss")
+        with uncast(loss):
+            replayed, gradients = self._replayed(), self._seeds(loss.sum())
+            layers = [
+                terms
+                for one, own in zip(replayed, gradients, strict=True)
+                if any(gradient is not None for gradient in own)
+                for terms in terms_of(one, own)
+            ]
+        settings = {"model": type(self.model).__name__, "loss": float(loss.detach().sum())}
+        return WeightTerms(Protocol(settings), tuple(layers))
+
+    def influence(self, terms: Tensor, *, per_sample: bool = False, chunk: int = 32) -> Influence:
+        """How much each term of the loss tells each hidden state: ‖dL_k/dh_t‖ for all k and t.
+
+        Where the head is local in time (a proof is attempted with random weights, nothing is assumed), one backward
+        pass gives every term's seed and one sweep gives the whole matrix. Elsewhere each term gets a pass of its own.
+
+        Args:
+            terms: loss terms of shape (K,), or (B, K), which is summed over the batch; usually one per timestep.
+            per_sample: keep the matrix of every sample too, of shape (B, K, T).
+            chunk: how many terms are swept together where they do not share a backward pass.
+
+        Returns:
+            The influence on each layer; the graph is retained.
+
+        Raises:
+            InputError: terms of another shape, and all that :meth:`gradient_flow` refuses.
+        """
+        per_sample = checks.flag(per_sample, "per_sample")
+        chunk = checks.whole_number(chunk, "chunk", least=1)
+        terms = checked_loss(terms, "terms")
+        if terms.dim() not in (1, 2):
+            raise InputError(
+                "loss terms have the shape (K,) or (batch, K)",
+                got=f"terms of shape {tuple(terms.shape)}",
+                cause="a loss that was reduced to a scalar" if terms.dim() == 0 else None,
+                cure="keep one term per timestep: recurrent.mse(..., per_step=True)",
+            )
+        terms = self._check(terms, "terms")
+        terms = terms if terms.dim() == 1 else terms.sum(0)
+        with uncast(terms):
+            replayed = self._replayed()
+            layers = self._local(terms, replayed, per_sample) or self._general(
+                terms, replayed, per_sample, chunk
+            )
+            layers = with_shared_offsets(layers)
+        settings = {"model": type(self.model).__name__, "terms": len(terms)}
+        return Influence(Protocol(settings), tuple(layers))
+
+    def _local(
+        self, terms: Tensor, replayed: list[Replayed | Chain], per_sample: bool
+    ) -> list[LayerInfluence] | None:
+        """One sweep for all terms; ``None`` where the seeds of the terms cannot be told apart."""
+        one = replayed[0]
+        if (
+            len(replayed) != 1
+            or isinstance(one, Chain)
+            or len(one.layers[0]) != 1
+            or one.lengths is not None
+        ):
+            return None
+        if len(terms) != len(one.layers[0][0].record.h):
+            return None
+        generator = torch.Generator(terms.device).manual_seed(0)
+        weights = (
+            torch.rand(len(terms), generator=generator, device=terms.device, dtype=terms.dtype)
+            + 0.5
+        )
+        (plain,), (weighted,) = self._seeds(terms.sum()), self._seeds((terms * weights).sum())
+        seeds, check = (top_seeds(one, gradients) for gradients in (plain, weighted))
+        if seeds is None or check is None:
+            return None
+        difference = torch.addcmul(check, seeds, weights.to(seeds.dtype)[:, None, None], value=-1)
+        difference, size = (part.abs().amax((1, 2)) for part in (difference, seeds))
+        precision = torch.finfo(seeds.dtype)
+        if not bool((difference <= 1e3 * precision.eps * size + precision.tiny).all()):
+            return None
+        records, masks = zip(
+            *((layer[0].record, layer[0].mask) for layer in one.layers), strict=True
+        )
+        summaries = influence_sweep(records, masks, seeds, per_sample)
+        return [
+            LayerInfluence(**one.naming(index), **summary, offset=0)
+            for index, summary in enumerate(summaries)
+        ]
+
+    def _general(
+        self, terms: Tensor, replayed: list[Replayed | Chain], per_sample: bool, chunk: int
+    ) -> list[LayerInfluence]:
+        """A backward pass for each term; ``chunk`` of them are swept together. In a loop it gives all that is asked."""
+        found: list[list[np.ndarray]] = []
+        for first in range(0, len(terms), chunk):
+            seeds = [self._seeds(term) for term in terms[first : first + chunk]]
+            found.append([])
+            for i, one in enumerate(replayed):
+                own = [gradients[i] for gradients in seeds]
+                if isinstance(one, Chain):
+                    found[-1].append(np.stack([log_totals(one, gradients) for gradients in own]))
+                else:
+                    found[-1] += [
+                        arrived.log_norm(arrived.hidden(arrived.total))
+                        for arrived in arrive(one, own)
+                    ]
+        names = [name for one in replayed for name in _names(one)]
+        return [
+            LayerInfluence(**name, **summarise(np.concatenate(logs), per_sample))
+            for name, logs in zip(names, zip(*found, strict=True), strict=True)
+        ]
+
+    def _replayed(self) -> list[Replayed | Chain]:
+        check_loops(self.calls)
+        return [call if isinstance(call, Chain) else replay(call) for call in self.calls]
+
+    def _seeds(self, loss: Tensor) -> list[list[Tensor | None]]:
+        """The gradients of a scalar with respect to what each call returned."""
+        tensors = [tensor for call in self.calls for tensor in call.outputs]
+        reached = [tensor for tensor in tensors if tensor.requires_grad]
+        if not reached:
+            raise _without_graph(self._why_without_graph())
+        try:
+            found = iter(torch.autograd.grad(loss, reached, retain_graph=True, allow_unused=True))
+        except RuntimeError as error:
+            if "backward through the graph a second time" in str(error):
+                raise InputError(
+                    "the graph must be there when the tape is asked",
+                    got="a graph that a backward pass has freed",
+                    cure="ask the tape before loss.backward(), or keep the graph: loss.backward(retain_graph=True)",
+                ) from error
+            if "inplace operation" not in str(error):
+                raise
+            raise InputError(
+                "the model must be as it was when the forward pass was recorded",
+                got="a weight or an activation that was changed in place since",
+                cause="the optimiser has stepped, or an operation in place on an activation that another one needs",
+                cure="ask the tape before the optimiser steps; let operations return new tensors",
+            ) from error
+        gradients = [next(found) if tensor.requires_grad else None for tensor in tensors]
+        if all(gradient is None for gradient in gradients):
+            raise _foreign_loss("a loss that depends on no recorded state")
+        rest = iter(gradients)
+        by_call = [[next(rest) for _ in call.outputs] for call in self.calls]
+        for call, own in zip(self.calls, by_call, strict=True):
+            if any(gradient is not None and _holds_nan(gradient) for gradient in own):
+                raise InputError(
+                    "gradients must be numbers to be traced",
+                    got=f"{call.title}: the loss's gradient is NaN there",
+                    cause="a loss that is NaN, or one without a derivative, such as a square root at 0",
+                    cure="look at the loss and at what it is computed from",
+                )
+        return by_call
+
+    def _check(self, loss: Any, name: str) -> Tensor:
+        """The loss, if it is one and something was recorded that it can depend on."""
+        loss = checked_loss(loss, name)
+        if not self.calls and self.loops is not None and self.loops.without_graph is not None:
+            raise _without_graph(self.loops.without_graph)
+        if not self.calls:
+            raise self._nothing_recorded(loss)
+        if not loss.requires_grad:
+            why = self._why_without_graph()
+            has_graph = any(tensor.requires_grad for call in self.calls for tensor in call.outputs)
+            raise _foreign_loss("a loss without a graph") if has_graph else _without_graph(why)
+        self._check_weights(loss)
+        return loss
+
+    def _check_weights(self, loss: Tensor) -> None:
+        """Refuse weights of the loss that have changed since the block without autograd's notice."""
+        changed = [] if self.sums is None else self.sums.changed()
+        if not changed:
+            return
+        try:
+            weights = [weight for _, weight in changed]
+            gradients = torch.autograd.grad(
+                loss.sum(), weights, retain_graph=True, allow_unused=True
+            )
+        except (
+            RuntimeError
+        ):  # what autograd has noticed is refused where the gradients are computed
+            return
+        names = [
+            name
+            for (name, _), gradient in zip(changed, gradients, strict=True)
+            if gradient is not None
+        ]
+        if names:
+            raise InputError(
+                "the tape must be asked before the weights change",
+                got=f"{names[0]} has changed since the block",
+                cause="an optimiser with fused=True has stepped, or an assignment through .data",
+                cure="ask the tape before the optimiser steps",
+            )
+
+    def _why_without_graph(self) -> str:
+        reasons = [
+            call.without_graph
+            for call in self.calls
+            if isinstance(call, Call) and call.without_graph
+        ]
+        if self.loops is not None and self.loops.without_graph is not None:
+            reasons.append(self.loops.without_graph)
+        return reasons[0] if reasons else "recorded states that were detached"
+
+    def _nothing_recorded(self, loss: Tensor) -> InputError:
+        """Why no call was recorded."""
+        rule = "a tape needs a forward pass to look at"
+        if self.loops is not None and self.loops.is_marked_elsewhere:
+            return InputError(
+                rule,
+                got="states that were marked in another thread, and none in this one",
+                cause="the model ran in a thread that was started inside the block",
+                cure="call trace() in the thread that runs the model",
+            )
+        recurrent = [module for module in self.model.modules() if isinstance(module, RECURRENT)]
+        kind = was_computed_between(loss, recurrent, *self.span)
+        if kind is not None:
+            return InputError(
+                rule,
+                got=f"a {kind} whose weights were used inside the block without calling it",
+                cause=f".forward() was called directly, which skips the hooks that record a {kind}",
+                cure="call the module itself: self.lstm(x), not self.lstm.forward(x)",
+            )
+        return InputError(
+            rule,
+            got=f"no recurrent layer of {type(self.model).__name__} was called inside the block",
+            cause="the model was called before `with trace(model)` or after it, or a scripted module hides its calls",
+            cure="call the model inside the block",
+        )
+
+
+@contextmanager
+def trace(model: nn.Module) -> Iterator[Tape]:
+    """Record the recurrent layers of ``model`` while it runs inside the block; nothing of the model changes.
+
+    ``torch.nn.RNN``, ``LSTM`` and ``GRU`` are recorded as they are, in any configuration: several layers, both
+    directions, packed sequences, projections, dropout, initial states, several modules, modules that are called more
+    than once; and so are the layers of :mod:`leadline.recurrent`. In loops that were written by hand, every step of
+    ``torch.nn.RNNCell``, ``LSTMCell`` and ``GRUCell`` is recorded; steps whose state is computed from the state of
+    another make up one loop. Other loops mark their states with :func:`leadline.gradients.record`. What was compiled by
+    ``torch.compile`` runs uncompiled inside the block.
+
+    Args:
+        model: any module that holds recurrent layers, or marks its states.
+
+    Raises:
+        InputError: the model hides its layers, or nothing recurrent ran.
+
+    >>> from leadline import gradients, recurrent
+    >>> model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
+    >>> x, y = recurrent.running_average(8, 10, seed=0)
+    >>> with gradients.trace(model) as tape:
+    ...     loss = recurrent.mse(model(x)[0], y, last_only=True)
+    >>> tape.gradient_flow(loss).layers[0].total.shape
+    (8, 10)
+    """
+    tape = Tape(checked_model(model, "trace()"))
+    with recording(model, tape.calls) as tape.loops:
+        first = sequence_number()
+        try:
+            yield tape
+        finally:
+            tape.span = (first, sequence_number())
+            tape.sums = Sums.of(model)
+
+
+def _foreign_loss(got: str) -> InputError:
+    return InputError(
+        "the loss must come from the recorded forward pass",
+        got=got,
+        cause="a loss from another forward pass, a detached one, or one computed under no_grad",
+        cure="compute the loss from what the model returned inside the block",
+    )
+
+
+def _without_graph(why: str) -> InputError:
+    cure = "run the forward pass with gradients switched on"
+    if "neither" in why:
+        cure = "unfreeze a parameter, or let the input require a gradient: x.requires_grad_()"
+    if "torch.scan" in why:
+        cure = "run the loop in Python: for x_t in x: h = gradients.record(step(h, x_t))"
+    return InputError(
+        "the recorded forward pass must have a graph",
+        got="recorded states without one",
+        cause=why,
+        cure=cure,
+    )
+
+
+def _holds_nan(values: Tensor) -> bool:
+    return bool(values.sum().isnan()) and bool(
+        values.isnan().any()
+    )  # a sum is fast; infinities can make it NaN
+
+
+def uncast(like: Tensor) -> torch.autocast:
+    """A block in which autocast, if the caller is in one, is off: replays are not what it is for."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def _flows(
+    one: Replayed | Chain, loss: Tensor, gradients: Sequence[Tensor | None]
+) -> list[LayerFlow]:
+    """The flow through every layer of an entry, from a loss's gradients with respect to its outputs."""
+    if isinstance(one, Chain):
+        return [loop_flow(one, loss, gradients)]
+    return [_layer_flow(one, arrived) for arrived in arrive(one, [gradients])]
+
+
+def _names(one: Replayed | Chain) -> list[dict[str, Any]]:
+    if isinstance(one, Chain):
+        return [one.naming()]
+    return [
+        one.naming(index, d) for index, layer in enumerate(one.layers) for d in range(len(layer))
+    ]
+
+
+def total_of_layer(replayed: Replayed, arrived: Arrived) -> LayerFlow:
+    """The flow of one layer without its parts, which are NaN."""
+    log_total = _by_sample(arrived, arrived.hidden(arrived.total))
+    unknown = np.full_like(log_total, np.nan)
+    return LayerFlow(
+        **replayed.naming(arrived.one.index, int(arrived.one.direction == "reverse")),
+        log_total=log_total,
+        log_direct=unknown,
+        log_recurrent=unknown,
+        log_input=unknown,
+        log_initial=unknown[:, 0],
+        hidden_norm=np.exp(_by_sample(arrived, Rows.of(arrived.one.record.h.unsqueeze(1)))),
+    )
+
+
+def _layer_flow(replayed: Replayed, arrived: Arrived) -> LayerFlow:
+    record, total = arrived.one.record, arrived.total[:, 0]
+    to_initial = arrived.hidden(Rows.of(record.pull_back(0, total.unit[0]), total.log[0]))
+    return replace(
+        total_of_layer(replayed, arrived),
+        log_direct=_by_sample(arrived, arrived.hidden(arrived.direct)),
+        log_recurrent=_by_sample(arrived, arrived.hidden(arrived.recurrent)),
+        log_cell_total=_by_sample(arrived, arrived.to_cells())
+        if record.weights.kind == "lstm"
+        else None,
+        log_input=_by_sample(arrived, arrived.to_input),
+        log_initial=to_initial.log.cpu().numpy(),
+    )
+
+
+def _by_sample(arrived: Arrived, rows: Rows) -> np.ndarray:
+    """Logarithms of norms for the one loss that is followed, shape (B, T)."""
+    return arrived.log_norm(rows)[0].T

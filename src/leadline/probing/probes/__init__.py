@@ -1,0 +1,1 @@
+"""Probes: linear, nearest neighbours, ridge, fine-tuning, and RankMe."""

@@ -1,0 +1,1 @@
+"""Studies that compare representations over seeds and label counts."""

@@ -1,0 +1,122 @@
+"""Under which conditions a worksheet is measured: how much time it may take, and on whose data."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal, TypeVar, get_args
+
+from leadline import checks
+from leadline.data import Dataset, fingerprint
+from leadline.errors import InputError
+from leadline.sounding import Protocol
+from leadline.worksheet._statement import Statement
+
+Budget = Literal["quick", "full"]
+Choice = TypeVar("Choice")
+
+BUDGET = "budget"
+"""Name of the budget in the protocol of an answer."""
+
+DATA = "data of your own"
+"""Name of the user's data in the protocol of an answer."""
+
+KEY = "key"
+"""Name of what identifies the measurement in the protocol of an answer."""
+
+FILE_NAMES = {"path": "file of the data", "labels": "column of labels"}
+"""Names in a protocol, by the names in ``Setting.source``."""
+
+SETTING_NAMES = (BUDGET, DATA, KEY, *FILE_NAMES.values())
+"""All names that a measurement must not use for settings of its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What a measurement is given.
+
+    >>> setting = Setting("quick")
+    >>> setting.pick(quick=10, full=100), len(setting.seeds)
+    (10, 12)
+    """
+
+    budget: Budget = "quick"
+    """``quick``: all statements in three minutes on two cores; ``full``: more seeds, larger models, half an hour."""
+    data: Dataset | None = None
+    """The user's own rows for section 1, in place of the digits."""
+    source: Mapping[str, str] = field(default_factory=dict)
+    """The file that the data came from, for the protocol: ``{"path": …, "labels": …}``, both optional."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "budget", checks.choice(self.budget, "budget", get_args(Budget)))
+        if self.data is not None:
+            checks.instance(
+                self.data, "data", Dataset, cure="use leadline.data.load(path) or Dataset(X, y)"
+            )
+        object.__setattr__(self, "source", _checked_source(self.source))
+        if self.source and self.data is None:
+            raise InputError(
+                "source names the file of data", got=f"source = {self.source}, data = None"
+            )
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the replicates."""
+        return tuple(range(self.pick(quick=12, full=24)))
+
+    def pick(self, *, quick: Choice, full: Choice) -> Choice:
+        """The value that belongs to the budget."""
+        return quick if self.budget == "quick" else full
+
+    def describe(self, statement: Statement) -> dict[str, str]:
+        """The setting as a protocol tells it: names and texts.
+
+        The names are the setting's own. No measurement uses them for settings of its own, so that the command which
+        repeats a measurement can be read from its protocol.
+        """
+        told = {BUDGET: self.budget}
+        data = self._data_of(statement)
+        if data is not None:
+            told[DATA] = data.name
+            told |= {FILE_NAMES[name]: value for name, value in self.source.items()}
+        return told
+
+    def key(self, statement: Statement) -> str:
+        """Identifies a measurement: equal keys give equal answers, so that a finished one need not run again.
+
+        It covers the statement, the budget, the data where they matter, the versions of what computes and draws, and
+        Leadline's own source.
+        """
+        data = self._data_of(statement)
+        parts = [statement.id, str(statement.measure), self.budget, source_digest()]
+        parts += [f"{name} {version}" for name, version in sorted(Protocol().versions.items())]
+        if data is not None:
+            parts += [data.name, repr(data.image_size), repr(data.channels), repr(data.class_names)]
+            parts.append(fingerprint(data.X, data.y))
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+    def _data_of(self, statement: Statement) -> Dataset | None:
+        checks.instance(statement, "statement", Statement, cure="see leadline.worksheet.select()")
+        return self.data if statement.section == "ae" else None
+
+
+def _checked_source(source: Mapping[str, str]) -> dict[str, str]:
+    found = checks.mapping(source, "source")
+    for name in found:
+        checks.choice(name, "a key of source", tuple(FILE_NAMES))
+    if "labels" in found and "path" not in found:
+        raise InputError(
+            "source must name the path of the data beside its labels", got=f"source = {found}"
+        )
+    return {name: checks.text(value, f"source[{name!r}]", least=1) for name, value in found.items()}
+
+
+@cache
+def source_digest() -> str:
+    """Identifies Leadline's own source."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,68 @@
+"""A statement of the worksheet, as plain data: nothing here computes, and nothing heavy is imported."""
+
+from dataclasses import dataclass
+from typing import get_args
+
+from leadline import checks
+from leadline.errors import InputError
+from leadline.sounding import Outcome
+from leadline.worksheet._criterion import Criterion
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A claim, the course's answer to it, and how it is decided here.
+
+    The measurement is named by a dotted string (``"package.module:function"``) and resolved when it runs.
+    """
+
+    id: str
+    number: str
+    """The course's own number; ``"+"`` marks an addition."""
+    title: str
+    claim: str
+    course: str
+    """The course's answer, in its words."""
+    agrees: Outcome
+    """The outcome that would agree with the course."""
+    measurement: str
+    """What is measured, in words."""
+    criterion: Criterion
+    why: str
+    condition: str
+    """Under which condition course and measurement would agree, for a reader who finds that they do not."""
+    measure: str | None = None
+    """Where the measurement lives; ``None`` while it is not built."""
+
+    def __post_init__(self):
+        texts = ("id", "number", "title", "claim", "course", "measurement", "why", "condition")
+        for name in texts:
+            object.__setattr__(self, name, checks.text(getattr(self, name), name))
+        object.__setattr__(self, "agrees", checks.choice(self.agrees, "agrees", get_args(Outcome)))
+        checks.instance(self.criterion, "criterion", Criterion)
+        section, _, letter = self.id.partition(".")
+        if section not in SECTIONS or not letter:
+            known = ", ".join(SECTIONS)
+            raise InputError(
+                f"id must be a section ({known}), a dot and a letter", got=f"id = {self.id!r}"
+            )
+        if self.measure is not None and not all(
+            checks.text(self.measure, "measure").partition(":")
+        ):
+            raise InputError(
+                "measure must be written as package.module:function",
+                got=f"measure = {self.measure!r}",
+            )
+
+    @property
+    def section(self) -> str:
+        """``"ae"``, ``"rnn"`` or ``"beam"``."""
+        return self.id.partition(".")[0]
+
+
+SECTIONS = {
+    "ae": "Autoencoders: what is this representation worth?",
+    "rnn": "Recurrent networks: where does the gradient die?",
+    "beam": "Beam search: what did the decoder miss?",
+}
+"""Titles of the sections, by the first part of a statement's id."""
