@@ -22,6 +22,11 @@ WHOLE = 1024
 SAMPLE = 64
 """Elements that are read of a larger tensor, about. Torch counts its changes, but for those made through ``.data``."""
 
+_IN_NUMPY = frozenset(
+    {torch.float64, torch.float32, torch.float16, torch.int64, torch.int32, torch.bool}
+)
+"""Types that NumPy has, too."""
+
 LIBRARIES = frozenset({"torch", "transformers", "peft", "leadline", "numpy"})
 """Packages whose modules keep what changes in their weights and buffers."""
 
@@ -40,7 +45,7 @@ def digest_of(owners: Iterable[Any]) -> str:
     >>> before == digest_of([lambda tokens, state: weights])
     False
     """
-    found = hashlib.blake2b(digest_size=16)
+    parts: list[bytes] = []
     seen: dict[
         int, Any
     ] = {}  # keeps what is made on the way alive, so that no number is given twice
@@ -51,17 +56,19 @@ def digest_of(owners: Iterable[Any]) -> str:
         count += 1
         if count > MOST:
             return ""
-        found.update(f"{type(value).__name__}:".encode())
+        kind = type(value).__name__
         if isinstance(value, _PLAIN):
-            found.update(f"{value!r};".encode())
+            parts.append(f"{kind}:{value!r};".encode())
         elif isinstance(value, _BY_NAME):
-            found.update(f"{getattr(value, '__name__', '')};".encode())
-        elif id(value) not in seen:
+            parts.append(f"{kind}:{getattr(value, '__name__', '')};".encode())
+        elif id(value) in seen:
+            parts.append(f"{kind};".encode())
+        else:
             seen[id(value)] = value
-            if isinstance(value, (Tensor, np.ndarray)):
-                found.update(_numbers(value))
+            is_array = isinstance(value, (Tensor, np.ndarray))
+            parts.append(f"{kind}:".encode() + (_numbers(value) if is_array else b""))
             waiting += _inside(value)
-    return found.hexdigest()
+    return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
 
 
 def _numbers(value: Any) -> bytes:
@@ -77,9 +84,15 @@ def _numbers(value: Any) -> bytes:
     if value.layout is not torch.strided or value.is_quantized or value.is_meta:
         return name
     plain = value.detach()
+    if plain.numel() > WHOLE and not plain.is_contiguous():
+        return name
+    if plain.is_cpu and plain.dtype in _IN_NUMPY and not plain.is_neg():
+        numbers = plain.numpy().reshape(-1)  # NumPy reads a sample in a fifth of torch's time
+        return (
+            name
+            + (numbers[:: numbers.size // SAMPLE] if numbers.size > WHOLE else numbers).tobytes()
+        )
     if plain.numel() > WHOLE:
-        if not plain.is_contiguous():
-            return name
         plain = plain.view(-1)[:: plain.numel() // SAMPLE]
     plain = plain.resolve_conj().resolve_neg()
     plain = plain.double() if plain.is_floating_point() else plain
