@@ -13,7 +13,7 @@ from leadline.autoencoders import (
     pretrain,
     pretrain_many,
 )
-from leadline.autoencoders.training._pretrain import _rows as room
+from leadline.autoencoders.training import _rows as room
 from leadline.autoencoders.training._rows import open_rows
 from leadline.errors import InputError
 
@@ -92,7 +92,7 @@ def test_a_file_is_never_held_as_a_whole(in_a_file, monkeypatch: pytest.MonkeyPa
         room, "check_features", lambda X, *a, **k: (checked.append(len(X)), check(X, *a, **k))[1]
     )
     monkeypatch.setattr(room.Rows, "take", spy)
-    from leadline.autoencoders.training._pretrain import _member as member
+    from leadline.autoencoders.training import _member as member
 
     monkeypatch.setattr(member, "BLOCK_NUMBERS", 8 * 13)
     pretrain(
@@ -144,7 +144,7 @@ def test_rows_are_taken_in_the_order_asked_for(in_a_file):
 
 
 def test_what_is_shared_is_opened_once(monkeypatch: pytest.MonkeyPatch):
-    from leadline.autoencoders.training._pretrain import _member as member
+    from leadline.autoencoders.training import _member as member
 
     calls = []
     monkeypatch.setattr(member, "open_rows", lambda *a: (calls.append(a[1]), open_rows(*a))[1])

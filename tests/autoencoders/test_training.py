@@ -254,7 +254,7 @@ def test_divergence_is_told_apart():
 @settings(max_examples=10)
 @given(st.integers(2, 40), st.integers(1, 45), st.integers(1, 60))
 def test_an_epoch_visits_every_row_once(n, batch, numbers):
-    from leadline.autoencoders.training._pretrain import _member as member
+    from leadline.autoencoders.training import _member as member
 
     X = np.arange(n * 2, dtype=np.float32).reshape(n, 2)
     model = Autoencoder(2, (1,), seed=0)

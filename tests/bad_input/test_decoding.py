@@ -227,9 +227,9 @@ def greedy() -> decoding.Decoded:
 
 HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
     "audit of nothing": (
-        lambda: decoding.audit(*problem(), None),
+        lambda: decoding.audit(*problem(), None),  # pyright: ignore
         r"audit\(\) needs a problem and the result",
-    ),  # pyright: ignore
+    ),
     "audit with swapped arguments": (
         lambda: decoding.audit(greedy(), *problem()),  # pyright: ignore
         "the result of a search as the step function",
@@ -346,9 +346,9 @@ HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "exponents of what was not measured": (lambda: counted().exponents("seconds"), "timed=True"),
     "a comparison of audits": (
-        lambda: decoding.compare(audited()),
+        lambda: decoding.compare(audited()),  # pyright: ignore
         r"searches\[0\] must be the result",
-    ),  # pyright: ignore
+    ),
 }
 
 

@@ -161,25 +161,25 @@ def test_bad_values_are_refused_kindly(room, name, parameter):
 
 OTHER_KINDS = {
     "results and setting swapped": (
-        lambda: report.write(SETTING, [RESULT], "x"),
+        lambda: report.write(SETTING, [RESULT], "x"),  # pyright: ignore
         "results must be a list of results",
-    ),  # pyright: ignore
+    ),
     "a result alone": (
-        lambda: report.as_json(RESULT, SETTING),
+        lambda: report.as_json(RESULT, SETTING),  # pyright: ignore
         "results must be a list of results",
-    ),  # pyright: ignore
+    ),
     "a running generator": (
-        lambda: report.as_json(worksheet.run([], SETTING), SETTING),
+        lambda: report.as_json(worksheet.run([], SETTING), SETTING),  # pyright: ignore
         "results must be a list",
-    ),  # pyright: ignore
+    ),
     "answers for results": (
-        lambda: report.as_markdown([RESULT.answer], SETTING),
+        lambda: report.as_markdown([RESULT.answer], SETTING),  # pyright: ignore
         "results\\[0\\] must be a Result",
-    ),  # pyright: ignore
+    ),
     "a budget for a setting": (
-        lambda: report.as_json([RESULT], "quick"),
+        lambda: report.as_json([RESULT], "quick"),  # pyright: ignore
         "setting must be a Setting",
-    ),  # pyright: ignore
+    ),
     "one statement twice": (
         lambda: report.as_json([RESULT, RESULT], SETTING),
         "results must be of different",
@@ -189,13 +189,13 @@ OTHER_KINDS = {
         "must be a finite number at least 0",
     ),
     "an id for a statement": (
-        lambda: worksheet.measure("ae.f", SETTING),
+        lambda: worksheet.measure("ae.f", SETTING),  # pyright: ignore
         "statement must be a Statement",
-    ),  # pyright: ignore
+    ),
     "ids for statements": (
-        lambda: list(worksheet.run(["ae.f"], SETTING)),
+        lambda: list(worksheet.run(["ae.f"], SETTING)),  # pyright: ignore
         "statements\\[0\\] must be a Statement",
-    ),  # pyright: ignore
+    ),
     "text for ids": (lambda: worksheet.select("ae.f"), "only must be a list of ids and sections"),  # pyright: ignore
     "an array for data": (lambda: Setting("quick", np.eye(3)), "data must be a Dataset"),  # pyright: ignore
     "no jobs": (
@@ -215,9 +215,9 @@ OTHER_KINDS = {
     "an unknown outcome": (lambda: Verdict("a finding", "true"), "outcome must be"),  # pyright: ignore
     "a negative seed": (lambda: Protocol(seeds=(-1,)), "seeds\\[0\\] must be a whole number"),
     "fractions as names": (
-        lambda: Protocol({0.5: "rows"}),
+        lambda: Protocol({0.5: "rows"}),  # pyright: ignore
         "names in settings must be text or whole numbers",
-    ),  # pyright: ignore
+    ),
     "an id of no section": (
         lambda: worksheet.Statement(**{**statement_fields(), "id": "x.a"}),
         "id must be a section",

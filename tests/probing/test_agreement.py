@@ -165,9 +165,9 @@ def test_the_largest_class_and_the_want_of_an_interval_are_shown():
         ),
         (lambda: rank_agreement(study(ACCURACY), {"a1": "low"}), "losses"),  # pyright: ignore[reportArgumentType]
         (
-            lambda: rank_agreement({"a1": 0.5}, {"a1": [1.0] * 3}),
+            lambda: rank_agreement({"a1": 0.5}, {"a1": [1.0] * 3}),  # pyright: ignore[reportArgumentType]
             r"study must be the result of label_efficiency\(\)",
-        ),  # pyright: ignore[reportArgumentType]
+        ),
         (lambda: rank_agreement(study(ACCURACY), [1.0] * 3), "losses must be a dictionary"),  # pyright: ignore[reportArgumentType]
         (
             lambda: rank_agreement(study(ACCURACY), {"a1": [1.0, 2.0, np.nan]}),
@@ -181,10 +181,10 @@ def test_the_largest_class_and_the_want_of_an_interval_are_shown():
         ),
         (
             lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in NAMES}).tau(
-                pairs="apart"
+                pairs="apart"  # pyright: ignore[reportArgumentType]
             ),
             "'apart'",
-        ),  # pyright: ignore[reportArgumentType]
+        ),
         (
             lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in NAMES}, labels=11),
             "labels = 11",

@@ -691,9 +691,11 @@ def test_no_square_matrix_of_wide_rows_is_made(monkeypatch):
     largest = []
     for name in ("eigh", "svd"):
         original = getattr(np.linalg, name)
-        spy = lambda a, *rest, _original=original, **more: (
-            largest.append(np.size(a)) or _original(a, *rest, **more)
-        )  # noqa: E731
+
+        def spy(a, *rest, _original=original, **more):
+            largest.append(np.size(a))
+            return _original(a, *rest, **more)
+
         monkeypatch.setattr(np.linalg, name, spy)
     rows = np.random.default_rng(0).normal(size=(200, 20_000)).astype(np.float32)
     labels = np.arange(200) % 4

@@ -111,8 +111,11 @@ def extra(settings: Settings) -> Sequence[Component]:
                     "download the encoder", id=ROOM.id("encoder"), type="button", disabled=True
                 ),
                 html.Progress(
-                    id=ROOM.id("progress"), value="0", max="1", **{"aria-label": "Training"}
-                ),  # type: ignore[arg-type]
+                    id=ROOM.id("progress"),
+                    value="0",
+                    max="1",
+                    **{"aria-label": "Training"},  # type: ignore[arg-type]
+                ),
             ],
             className="run",
         ),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from leadline import InputError, gradients
-from tests.recurrent.test_tracing import (
+from tests.gradients.test_tracing import (
     HIDDEN,
     INPUTS,
     assert_same_state,
@@ -21,7 +21,7 @@ from tests.recurrent.test_tracing import (
     seeded,
     state_of,
 )
-from tests.recurrent.unrolled import Oracle
+from tests.gradients.unrolled import Oracle
 
 MODULES: dict[str, tuple[Callable[..., Any], Callable[..., nn.RNNBase]]] = {
     "tanh": (nn.RNNCell, nn.RNN),

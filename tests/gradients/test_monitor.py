@@ -13,8 +13,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from leadline import InputError, SaveError, gradients, recurrent
 from leadline.gradients._journal import append_metrics
-from tests.recurrent.test_loops import Handmade, Loop
-from tests.recurrent.test_tracing import HIDDEN, INPUTS, assert_same_state, draw, seeded, state_of
+from tests.gradients.test_loops import Handmade, Loop
+from tests.gradients.test_tracing import HIDDEN, INPUTS, assert_same_state, draw, seeded, state_of
 
 
 class Model(nn.Module):

@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from leadline import InputError, gradients, recurrent
 from leadline.recurrent import _cells as cells
-from tests.recurrent.unrolled import Expected, Oracle, Step, gru_step, lstm_step, rnn_step
+from tests.gradients.unrolled import Expected, Oracle, Step, gru_step, lstm_step, rnn_step
 
 INPUTS, HIDDEN, PROJECTED = 3, 4, 2
 
@@ -1003,7 +1003,7 @@ def test_adjoints_are_what_finite_differences_find(cell):
         for b in range(batch)
     ]
     h = torch.stack([torch.stack([one[0] for one in sequence[1:]]) for sequence in states], 1)
-    made = cells.record(weights, x, h, h_0, c_0 if has_cell else None)
+    made = cells.record_cell(weights, x, h, h_0, c_0 if has_cell else None)
     torch.testing.assert_close(made.h, h, rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(made.h_before, torch.cat([h_0[None], h[:-1]]))
     assert made.state_size == P + HIDDEN * has_cell
