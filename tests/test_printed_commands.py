@@ -119,11 +119,11 @@ WITH_COMMANDS = [name for name, path in ALL.items() if printed_commands(path)]
 
 
 def test_the_commands_are_found():
-    assert {"README.md", "docs/guide/gradients.md", "src/leadline/cli/factory.py"} <= set(
+    assert {"README.md", "docs/guide/gradients.md", "src/leadline/cli/_factory.py"} <= set(
         WITH_COMMANDS
     )
-    assert "gradients X:X" in printed_commands(ROOT / "src/leadline/cli/factory.py")
-    assert "represent" in printed_commands(ROOT / "src/leadline/explore/uploads.py"), (
+    assert "gradients X:X" in printed_commands(ROOT / "src/leadline/cli/_factory.py")
+    assert "represent" in printed_commands(ROOT / "src/leadline/explore/server/_uploads.py"), (
         "prose is no argument"
     )
     assert "worksheet --only beam --out report" in printed_commands(ROOT / "README.md")

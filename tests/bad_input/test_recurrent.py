@@ -1,89 +1,24 @@
-"""Bad input to the recurrent room: every public name, every parameter, every bad value."""
+"""Bad input to the course's recurrent networks: every public name, every parameter, every bad value."""
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from leadline import InputError, gradients, recurrent
-from leadline.gradients._journal import append_metrics
+from leadline import InputError, recurrent
+from tests.bad_input.examples import X, Y, model, of_soundings
 from tests.bad_input.harness import Call, Room, call
-
-X, Y = recurrent.running_average(2, 4, seed=0)
-
-
-def model() -> recurrent.Regression:
-    return recurrent.Regression(recurrent.RNN(1, 3, seed=0), seed=0)
-
-
-def tape() -> tuple[gradients.Tape, torch.Tensor]:
-    network = model()
-    with gradients.trace(network) as found:
-        terms = recurrent.mse(network(X)[0], Y, per_step=True)
-    return found, terms
-
-
-def flow() -> gradients.GradientFlow:
-    found, terms = tape()
-    return found.gradient_flow(terms)
-
-
-def influence() -> gradients.Influence:
-    found, terms = tape()
-    return found.influence(terms)
-
-
-def loss_of(network: Any) -> torch.Tensor:
-    return recurrent.mse(network(X)[0], Y)
-
-
-def remedies() -> gradients.Remedies:
-    return gradients.remedies(model(), loss_of, window=2, max_norm=1.0, seed=0)
-
-
-def stability() -> gradients.Stability:
-    return gradients.stability(recurrent.RNN(1, 3, seed=0), X)
 
 
 def training() -> recurrent.Training:
     return recurrent.train([model()], seeds=[0], time=3, steps=1)
 
 
-def monitor() -> gradients.GradientMonitor:
-    return gradients.GradientMonitor(model(), every=10, write=lambda *_: None)
-
-
-def metrics() -> Path:
-    path = Path(tempfile.mkdtemp()) / "metrics.jsonl"
-    append_metrics(path, 0, {"lstm[0]/slope": -0.5})
-    return path
-
-
 def task(batch: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     x = torch.randn(batch, 3, 1, generator=generator)
     return x, x
-
-
-def of_soundings(**makers: Callable[[], Any]) -> dict[str, Callable[[], Call]]:
-    """Good calls of save and load, which every sounding has."""
-    found: dict[str, Callable[[], Call]] = {}
-    for name, make in makers.items():
-
-        def save(make=make) -> Call:
-            return call(make().save, tempfile.mkdtemp())
-
-        def load(make=make, name=name) -> Call:
-            folder = tempfile.mkdtemp()
-            sounding = make()
-            sounding.save(folder)
-            return call(type(sounding).load, folder)
-
-        found |= {f"{name}.save": save, f"{name}.load": load}
-    return found
 
 
 CALLS: dict[str, Callable[[], Call]] = {
@@ -97,34 +32,6 @@ CALLS: dict[str, Callable[[], Call]] = {
     "Regression.forward": lambda: call(model().forward, X),
     "mse": lambda: call(recurrent.mse, Y, Y, False, False),
     "running_average": lambda: call(recurrent.running_average, 2, 3, seed=0),
-    "trace": lambda: call(gradients.trace, model()),
-    "record": lambda: call(gradients.record, torch.zeros(2, 3), "state"),
-    "Tape.gradient_flow": lambda: (lambda made: call(made[0].gradient_flow, made[1]))(tape()),
-    "Tape.weight_terms": lambda: (lambda made: call(made[0].weight_terms, made[1]))(tape()),
-    "Tape.influence": lambda: (
-        lambda made: call(made[0].influence, made[1], per_sample=False, chunk=4)
-    )(tape()),
-    "LayerFlow.slope": lambda: call(flow().layers[0].slope, 0, 3),
-    "LayerInfluence.lost_beyond": lambda: call(influence().layers[0].lost_beyond, 2),
-    "LayerInfluence.window_for": lambda: call(influence().layers[0].window_for, 0.9),
-    "LayerInfluence.timesteps_for": lambda: call(influence().layers[0].timesteps_for, 0.9),
-    "Influence.figure": lambda: call(influence().figure, 0),
-    "Influence.drawing": lambda: call(influence().drawing, 0),
-    "Stability.figure": lambda: call(stability().figure, 0),
-    "Stability.drawing": lambda: call(stability().drawing, 0),
-    "Remedies.figure": lambda: call(remedies().figure, 0),
-    "stability": lambda: call(
-        gradients.stability,
-        torch.nn.GRU(1, 3, batch_first=True),
-        X,
-        None,
-        hx=torch.zeros(1, 2, 3),
-        name="gru",
-        vectors=2,
-        transient=1,
-        seed=0,
-    ),
-    "remedies": lambda: call(gradients.remedies, model(), loss_of, window=2, max_norm=1.0, seed=0),
     "train": lambda: call(
         recurrent.train,
         [model()],
@@ -140,41 +47,11 @@ CALLS: dict[str, Callable[[], Call]] = {
         weights=np.full((3, 1), 0.3),
         progress=lambda line: None,
     ),
-    "GradientMonitor": lambda: call(
-        gradients.GradientMonitor, model(), 10, max_norm=1.0, samples=2, write=lambda *_: None
-    ),
-    "GradientMonitor.step": lambda: call(monitor().step, 3, scale=1.0),
-    "read_metrics": lambda: call(gradients.read_metrics, metrics()),
-    **of_soundings(
-        GradientFlow=flow,
-        Influence=influence,
-        WeightTerms=lambda: weight_terms(),
-        Stability=stability,
-        Remedies=remedies,
-        Training=training,
-    ),
+    **of_soundings(Training=training),
 }
 
-
-def weight_terms() -> gradients.WeightTerms:
-    found, terms = tape()
-    return found.weight_terms(terms)
-
-
 RESULTS = {
-    "Cure",
-    "GradientFlow",
-    "Influence",
-    "LayerFlow",
-    "LayerInfluence",
-    "LayerStability",
-    "LayerTerms",
-    "Remedies",
-    "Remedy",
-    "Stability",
-    "Tape",
     "Training",
-    "WeightTerms",
 }
 
 ROOM = Room(recurrent, CALLS, results=frozenset(RESULTS))

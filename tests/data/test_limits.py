@@ -370,7 +370,7 @@ def test_blocks_of_rows_make_no_difference(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_limit_of_the_process_counts():
     code = (
-        "import resource; from leadline.data import memory\n"
+        "import resource; from leadline.data import _memory as memory\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31)); print(memory.free_memory() < 2**31)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -122,7 +122,7 @@ def code(settings: Settings) -> str:
             return f"recurrent.{s.cell}(1, {s.hidden_size}, {s.layers}, seed={s.weights})"
         return f'recurrent.RNN(1, {s.hidden_size}, {s.layers}, "{SIGMA[nonlinearity]}", seed={s.weights})'
 
-    lines = ["import torch", "from leadline import recurrent", "", ""]
+    lines = ["import torch", "from leadline import gradients, recurrent", "", ""]
     lines += [
         "def regression(network):",
         f"    model = recurrent.Regression(network, seed={s.weights}).double()",
