@@ -305,8 +305,10 @@ def test_hidden_layers_with_chaotic_states_are_the_cause_that_is_named():
     model = chaotic(nn.RNN, 2, bidirectional=True, batch_first=True)
     refusals = []
     for rows in range(1, 17):
-        x = torch.randn(rows, 80, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-        with recurrent.trace(model) as tape:
+        x = torch.randn(
+            rows, 80, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+        )
+        with gradients.trace(model) as tape:
             loss = model(x)[0].square().mean()
         try:
             tape.gradient_flow(loss)
