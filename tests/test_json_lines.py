@@ -45,7 +45,7 @@ def test_numbers_that_are_not_finite_need_permission():
 
 def test_a_missing_folder_is_an_error(tmp_path):
     with (
-        pytest.raises(SaveError, match="could not write .*No such file or directory"),
+        pytest.raises(SaveError, match=r"could not write .*No such file or directory"),
         appending_lines(tmp_path / "missing" / "metrics.jsonl"),
     ):
         pass
