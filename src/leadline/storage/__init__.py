@@ -16,6 +16,7 @@ from leadline.storage._locks import lock_file, lock_folder
 from leadline.storage._outputs import OutputFolder, output_folder
 from leadline.storage._paths import open_regular, read
 from leadline.storage._records import SCHEMA, check_replaceable, load, pack, save, unpack
+from leadline.storage._registry import record
 
 __all__ = [
     "SCHEMA",
@@ -35,6 +36,7 @@ __all__ = [
     "pack",
     "parse_json",
     "read",
+    "record",
     "remove_leftovers",
     "save",
     "save_document",
