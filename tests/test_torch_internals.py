@@ -43,12 +43,16 @@ def test_torch_has_each_private_name(name):
 
 @pytest.mark.parametrize("name", ["_flat_weights", "_flat_weights_names"])
 def test_recurrent_modules_have_each_private_name(name):
-    assert hasattr(torch.nn.LSTM(2, 3, device="meta"), name), f"flat_weights() uses torch.nn.RNNBase.{name}"
+    assert hasattr(torch.nn.LSTM(2, 3, device="meta"), name), (
+        f"flat_weights() uses torch.nn.RNNBase.{name}"
+    )
 
 
 @pytest.mark.parametrize("name", ["_parameters", "_buffers", "_modules"])
 def test_modules_have_each_private_name(name):
-    assert isinstance(getattr(torch.nn.Linear(2, 3, device="meta"), name), dict), f"parts_of() uses {name}"
+    assert isinstance(getattr(torch.nn.Linear(2, 3, device="meta"), name), dict), (
+        f"parts_of() uses {name}"
+    )
 
 
 def test_no_other_file_uses_a_private_name_of_torch():
@@ -56,10 +60,9 @@ def test_no_other_file_uses_a_private_name_of_torch():
     for path in sorted(SOURCE.rglob("*.py")):
         if path.name == "torch_internals.py":
             continue
-        code = ast.unparse(ast.parse(path.read_text(encoding="utf-8")))
-        for line in code.splitlines():
-            if PRIVATE_PATTERN.search(line):
-                uses.append(f"{path.relative_to(SOURCE)}: {line.strip()}")
+        place = path.relative_to(SOURCE)
+        lines = ast.unparse(ast.parse(path.read_text(encoding="utf-8"))).splitlines()
+        uses += [f"{place}: {line.strip()}" for line in lines if PRIVATE_PATTERN.search(line)]
     assert not uses, "move these to leadline/torch_internals.py:\n" + "\n".join(uses)
 
 
