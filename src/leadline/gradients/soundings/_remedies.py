@@ -22,12 +22,14 @@ from leadline.gradients.tracing._tape import Tape, trace
 from leadline.randomness import torch_generator
 from leadline.recurrent import GRU, RNN, Arithmetic, GRULayer, Layer, LSTMLayer, PullBack, Record
 from leadline.sounding import Protocol, Sounding, Verdict, decimals
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
 
+@record("gradients.Remedy")
 @dataclass(frozen=True, eq=False)
 class Remedy:
     """One cure, and the flow of the copy that took it."""
@@ -39,6 +41,7 @@ class Remedy:
     flow: GradientFlow
 
 
+@record("gradients.Remedies")
 @dataclass(frozen=True, eq=False)
 class Remedies(Sounding):
     """The gradient flow of a model before and after each cure. Layers stand in the same order in every flow.
