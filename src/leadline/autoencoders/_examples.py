@@ -17,12 +17,14 @@ from leadline.data import check_features, fingerprint
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
 
+@record("autoencoders.Examples")
 @dataclass(frozen=True, eq=False)
 class Examples(Sounding):
     """Rows, what the encoder is shown of them, and what comes back."""

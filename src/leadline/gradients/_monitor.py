@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from leadline import checks
 from leadline.errors import InputError, LeadlineError, describe
-from leadline.gradients._journal import append_metrics
+from leadline.gradients._metrics import append_metrics
 from leadline.gradients.soundings._flow import LayerFlow
 from leadline.gradients.tracing._arrival import arrive
 from leadline.gradients.tracing._chains import Chain

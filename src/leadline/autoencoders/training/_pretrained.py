@@ -18,6 +18,7 @@ from leadline.autoencoders.models._dense import Architecture, Autoencoder
 from leadline.autoencoders.models._transformer import MaskedPatchTransformer, PatchArchitecture
 from leadline.errors import InputError
 from leadline.sounding import Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +41,7 @@ _ENDINGS = {
 }
 
 
+@record("autoencoders.Pretrained")
 @dataclass(frozen=True, eq=False)
 class Pretrained(Sounding):
     """A pretrained autoencoder: its weights and its training curves.

@@ -22,6 +22,7 @@ from leadline.decoding.search._settings import count
 from leadline.decoding.search._trace import Trace
 from leadline.errors import InputError
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +34,7 @@ Finding = Literal["optimal", "search error", "unresolved"]
 Blame = Literal["none", "search", "model"]
 
 
+@record("decoding.SearchAudit")
 @dataclass(frozen=True, eq=False)
 class SearchAudit(Sounding):
     """Whether each answer of a search was the best there is, and what became of the best where it was not."""

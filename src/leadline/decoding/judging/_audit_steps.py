@@ -9,6 +9,7 @@ from leadline.decoding.search._decoded import item_of
 from leadline.decoding.search._trace import Trace
 from leadline.errors import InputError
 from leadline.sounding import Sounding, Verdict, decimals
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +19,7 @@ SAID = 4
 """Hypotheses of a beam that a verdict spells out."""
 
 
+@record("decoding.Walk")
 @dataclass(frozen=True, eq=False)
 class Walk(Sounding):
     """The search of one item as it stood after one of its steps."""

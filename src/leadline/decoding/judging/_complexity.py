@@ -18,12 +18,14 @@ from leadline.decoding.search._beam import beam_search
 from leadline.decoding.search._settings import LONGEST
 from leadline.errors import InputError
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
 
+@record("decoding.Complexity")
 @dataclass(frozen=True, eq=False)
 class Complexity(Sounding):
     """The work of beam search over a sweep of n cases.

@@ -14,6 +14,7 @@ from leadline.decoding.search._certificate import Certificate, certify
 from leadline.decoding.search._trace import Trace
 from leadline.decoding.search._work import Work
 from leadline.sounding import Protocol, Sounding, Verdict, decimals
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,7 @@ class Hypothesis:
         return f"{' '.join(self.words)} {decimals(self.log_prob, '.2f')}"
 
 
+@record("decoding.Decoded")
 @dataclass(frozen=True, eq=False)
 class Decoded(Sounding):
     """The best hypotheses of each prompt, B items with up to R hypotheses of up to L tokens, best first.

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from leadline import checks
 from leadline.gradients.tracing._place import Placed
 from leadline.sounding import Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +25,7 @@ FLOAT32 = tuple(
 """ln of the smallest and of the largest normal number of float32: 1.2e-38, below which digits are lost, and 3.4e38."""
 
 
+@record("gradients.LayerFlow")
 @dataclass(frozen=True, eq=False)
 class LayerFlow(Placed):
     """How much gradient arrives at each timestep of one recurrent layer in one direction, sample by sample.
@@ -168,6 +170,7 @@ def _exp(log: np.ndarray) -> np.ndarray:
         return np.exp(log)
 
 
+@record("gradients.GradientFlow")
 @dataclass(frozen=True, eq=False)
 class GradientFlow(Sounding):
     """|dL/dh_t| at every timestep of every recurrent layer, in the order of the forward pass.

@@ -11,6 +11,7 @@ from leadline.data import Dataset, Roles
 from leadline.probing import label_efficiency
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
 from leadline.statistics import PERCENT, POINTS, paired_interval
+from leadline.storage import record
 from leadline.worksheet._setting import Setting
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
+@record("worksheet.Arms")
 @dataclass(frozen=True, eq=False)
 class Arms(Sounding):
     """Accuracies of probes with equal labels, in percent; the arms share roles and label subsets."""
