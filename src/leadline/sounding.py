@@ -21,6 +21,7 @@ import numpy as np
 from leadline import checks, storage
 from leadline.errors import InputError
 from leadline.figures import Drawing, interactive
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,7 @@ def decimals(value: float, spec: str) -> str:
     return text.strip().lstrip("+-") if is_zero else text
 
 
+@record("sounding.Verdict")
 @dataclass(frozen=True)
 class Verdict:
     """One sentence with the numbers in it and, where a hypothesis was stated beforehand, its outcome.
@@ -67,6 +69,7 @@ class Verdict:
         return f"{self.outcome}: {self.sentence}" if self.outcome else self.sentence
 
 
+@record("sounding.Interval")
 @dataclass(frozen=True)
 class Interval:
     """A confidence interval around an estimate.
@@ -169,6 +172,7 @@ def _versions() -> dict[str, str]:
     }
 
 
+@record("sounding.Protocol")
 @dataclass(frozen=True)
 class Protocol:
     """How a sounding was taken: everything that is needed to take it again.

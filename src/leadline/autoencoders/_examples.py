@@ -18,11 +18,13 @@ from leadline.errors import InputError
 from leadline.figures import Drawing, image_strip
 from leadline.randomness import torch_generator
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@record("autoencoders.Examples")
 @dataclass(frozen=True, eq=False)
 class Examples(Sounding):
     """Rows, what the encoder is shown of them, and what comes back."""

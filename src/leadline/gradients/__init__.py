@@ -1,6 +1,6 @@
 """Where does the gradient go? dL/dh_t through every timestep of a recurrent network."""
 
-from leadline.gradients._journal import read_metrics
+from leadline.gradients._metrics import read_metrics
 from leadline.gradients._monitor import GradientMonitor
 
 # For other packages of Leadline; not public.

@@ -18,6 +18,7 @@ from leadline.recurrent._layers import LONGEST
 from leadline.recurrent._population import Population
 from leadline.recurrent._regression import Regression
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,7 @@ Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 """A task: so many sequences, drawn by a generator: x of shape (B, T, I) and targets of shape (B, T, O)."""
 
 
+@record("recurrent.Training")
 @dataclass(frozen=True, eq=False)
 class Training(Sounding):
     """How regressions learned the running average, or another task. Made by :func:`train`.

@@ -15,12 +15,14 @@ from leadline.representation._choice import choose
 from leadline.representation._kept import KeptProbe
 from leadline.sounding import Interval, Sounding, Verdict, decimals
 from leadline.statistics import PERCENT, POINTS, Effect, effect, paired_interval
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
 
+@record("representation.RepresentationStudy")
 @dataclass(frozen=True, eq=False)
 class RepresentationStudy(Sounding):
     """Autoencoders of several kinds on one's own data: their training, their worth, and the encoder that was chosen.

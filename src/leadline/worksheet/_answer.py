@@ -11,6 +11,7 @@ from leadline import checks
 from leadline.figures import Drawing
 from leadline.sounding import Sounding, Verdict
 from leadline.statistics import PERCENT, POINTS, UNBOUNDED, Bounds, Effect, effect
+from leadline.storage import record
 from leadline.worksheet._criterion import Above, Below, Fact, Holds, Leaf, Within
 from leadline.worksheet._statement import Statement
 from leadline.worksheet.statements import STATEMENTS
@@ -75,6 +76,7 @@ def finding(sounding: Sounding) -> str:
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 
+@record("worksheet.Answer")
 @dataclass(frozen=True, eq=False)
 class Answer(Sounding):
     """The evidence that was measured for one statement."""

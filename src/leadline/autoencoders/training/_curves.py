@@ -12,6 +12,7 @@ from leadline.autoencoders.training._checkpoint import Epoch
 from leadline.errors import InputError
 from leadline.figures import Drawing, bands, mean_and_range
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from leadline.autoencoders.training._pretrained import Pretrained
 
 
+@record("autoencoders.TrainingCurves")
 @dataclass(frozen=True, eq=False)
 class TrainingCurves(Sounding):
     """Errors of a population by epoch, 0 being the start: squared, summed over features, means over rows.

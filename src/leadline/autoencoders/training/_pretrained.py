@@ -19,6 +19,7 @@ from leadline.autoencoders.models._transformer import MaskedPatchTransformer, Pa
 from leadline.errors import InputError
 from leadline.figures import COLOURS, NEUTRAL, Drawing, extended, line, new_drawing, rule
 from leadline.sounding import Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +44,7 @@ _ENDINGS = {
 }
 
 
+@record("autoencoders.Pretrained")
 @dataclass(frozen=True, eq=False)
 class Pretrained(Sounding):
     """A pretrained autoencoder: its weights and its training curves.

@@ -24,6 +24,7 @@ from leadline.decoding.search._tree_drawing import tree_drawing
 from leadline.errors import InputError
 from leadline.figures import Drawing
 from leadline.sounding import Protocol, Sounding, Verdict, decimals
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,7 @@ SAID = 4
 """Hypotheses of a beam that a verdict spells out."""
 
 
+@record("decoding.SearchAudit")
 @dataclass(frozen=True, eq=False)
 class SearchAudit(Sounding):
     """Whether each answer of a search was the best there is, and what became of the best where it was not."""
@@ -216,6 +218,7 @@ class SearchAudit(Sounding):
         )
 
 
+@record("decoding.Walk")
 @dataclass(frozen=True, eq=False)
 class Walk(Sounding):
     """The search of one item as it stood after one of its steps."""

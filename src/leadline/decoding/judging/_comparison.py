@@ -13,6 +13,7 @@ from leadline.decoding.search._scores import Score, SumLogProb
 from leadline.errors import InputError
 from leadline.figures import Drawing, extended, line, new_drawing, plain
 from leadline.sounding import Protocol, Sounding, Verdict, decimals
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +25,7 @@ FAR = 0.1
 CURE = "compare(decoding.beam_search(*problem, ...), decoding.greedy(*problem, ...))"
 
 
+@record("decoding.Comparison")
 @dataclass(frozen=True, eq=False)
 class Comparison(Sounding):
     """What each of several searches answered, what it could prove, and what it cost."""

@@ -19,11 +19,13 @@ from leadline.decoding.search._settings import LONGEST
 from leadline.errors import InputError
 from leadline.figures import NEUTRAL, Drawing, extended, line, markers, new_drawing
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@record("decoding.Complexity")
 @dataclass(frozen=True, eq=False)
 class Complexity(Sounding):
     """The work of beam search over a sweep of n cases.

@@ -31,11 +31,13 @@ from leadline.decoding.search._settings import (
 from leadline.errors import InputError
 from leadline.figures import NEUTRAL, Drawing, bands, extended, line
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@record("decoding.SearchErrors")
 @dataclass(frozen=True, eq=False)
 class SearchErrors(Sounding):
     """Scores of W widths on B prompts, and the best that is known of each prompt."""

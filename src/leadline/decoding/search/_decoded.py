@@ -16,6 +16,7 @@ from leadline.decoding.search._tree_drawing import tree_drawing
 from leadline.decoding.search._work import Work
 from leadline.figures import Drawing, extended, line, new_drawing, plain
 from leadline.sounding import Protocol, Sounding, Verdict, decimals
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +44,7 @@ class Hypothesis:
         return f"{' '.join(self.words)} {decimals(self.log_prob, '.2f')}"
 
 
+@record("decoding.Decoded")
 @dataclass(frozen=True, eq=False)
 class Decoded(Sounding):
     """The best hypotheses of each prompt, B items with up to R hypotheses of up to L tokens, best first.

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 
 from leadline import checks
 from leadline.gradients.tracing._place import Placed
+from leadline.storage import record
 
 LN10 = math.log(10)
 
@@ -18,6 +19,7 @@ FLOAT32 = tuple(
 """ln of the smallest and of the largest normal number of float32: 1.2e-38, below which digits are lost, and 3.4e38."""
 
 
+@record("gradients.LayerFlow")
 @dataclass(frozen=True, eq=False)
 class LayerFlow(Placed):
     """How much gradient arrives at each timestep of one recurrent layer in one direction, sample by sample.

@@ -10,11 +10,13 @@ from leadline.gradients.soundings._flow import LN10, LayerFlow, median, overflow
 from leadline.gradients.soundings._flow_drawing import CELL, DIRECT, FlowCurves, flow_drawing
 from leadline.gradients.soundings._flow_verdict import describe_flow
 from leadline.sounding import Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@record("gradients.GradientFlow")
 @dataclass(frozen=True, eq=False)
 class GradientFlow(Sounding):
     """|dL/dh_t| at every timestep of every recurrent layer, in the order of the forward pass.

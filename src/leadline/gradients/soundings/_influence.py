@@ -14,11 +14,13 @@ from leadline.figures import Drawing, heat_map
 from leadline.gradients.soundings._flow import LN10
 from leadline.gradients.tracing._place import Placed, chosen_layer
 from leadline.sounding import Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@record("gradients.LayerInfluence")
 @dataclass(frozen=True, eq=False)
 class LayerInfluence(Placed):
     """How much each loss term tells each state of one recurrent layer in one direction.
@@ -175,6 +177,7 @@ def with_shared_offsets(layers: "Sequence[LayerInfluence]") -> "list[LayerInflue
     ]
 
 
+@record("gradients.Influence")
 @dataclass(frozen=True, eq=False)
 class Influence(Sounding):
     """‖dL_k/dh_t‖ for every loss term k, timestep t and recurrent layer, by every way from the one to the other.

@@ -24,11 +24,13 @@ from leadline.gradients.tracing._tape import Tape, trace
 from leadline.randomness import torch_generator
 from leadline.recurrent import GRU, RNN, Arithmetic, GRULayer, Layer, LSTMLayer, PullBack, Record
 from leadline.sounding import Protocol, Sounding, Verdict, decimals
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@record("gradients.Remedy")
 @dataclass(frozen=True, eq=False)
 class Remedy:
     """One cure, and the flow of the copy that took it."""
@@ -40,6 +42,7 @@ class Remedy:
     flow: GradientFlow
 
 
+@record("gradients.Remedies")
 @dataclass(frozen=True, eq=False)
 class Remedies(Sounding):
     """The gradient flow of a model before and after each cure. Layers stand in the same order in every flow.
@@ -166,7 +169,9 @@ def remedies(
     before = tape.gradient_flow(value)
     after, left_out = [], {}
     for name, (treat, treatment, reason) in _TREATMENTS.items():
-        treated = treat(_copied(model), torch_generator(seed, f"gradients.remedies.{name}"))
+        # This name decides what is drawn; it stays that of 0.1, so that results stay the same.
+        generator = torch_generator(seed, f"recurrent.remedies.{name}")
+        treated = treat(_copied(model), generator)
         if treated is None:
             left_out[name] = reason
         else:

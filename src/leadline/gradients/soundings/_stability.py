@@ -24,6 +24,7 @@ from leadline.gradients.tracing._replay import Pass
 from leadline.gradients.tracing._single_layer import run_alone
 from leadline.recurrent import GRURecord, LSTMRecord, Network, Record, RNNRecord, Weights
 from leadline.sounding import Protocol, Sounding, Verdict, decimals
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +44,7 @@ OF_WEIGHTS = ("spectral radius", "largest singular value × slope")
 """What weights alone can say, gate by gate."""
 
 
+@record("gradients.LayerStability")
 @dataclass(frozen=True, eq=False)
 class LayerStability:
     """One recurrent layer in one direction; rates are in nats per timestep, above 0 where gradients grow."""
@@ -186,6 +188,7 @@ class LayerStability:
         return f"{self.name}[{self.index}]" + (" reverse" if self.direction == "reverse" else "")
 
 
+@record("gradients.Stability")
 @dataclass(frozen=True, eq=False)
 class Stability(Sounding):
     """What predicts the fate of the gradient, side by side with what happens to it. Made by :func:`stability`."""

@@ -25,11 +25,13 @@ from leadline.gradients.tracing._chains import Chain
 from leadline.gradients.tracing._place import Placed
 from leadline.gradients.tracing._replay import Replayed
 from leadline.sounding import Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@record("gradients.LayerTerms")
 @dataclass(frozen=True, eq=False)
 class LayerTerms(Placed):
     """One recurrent layer in one direction.
@@ -43,6 +45,7 @@ class LayerTerms(Placed):
     """The sum of the terms by parameter, in float64: what automatic differentiation finds."""
 
 
+@record("gradients.WeightTerms")
 @dataclass(frozen=True, eq=False)
 class WeightTerms(Sounding):
     """dL/dh_t dh_t/dW for every timestep t and every recurrent layer, in the order of the forward pass.

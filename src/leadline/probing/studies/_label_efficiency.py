@@ -23,6 +23,7 @@ from leadline.statistics import (
     paired_interval,
     zero_crossing,
 )
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +41,7 @@ GAINS: dict[Measure, Bounds] = {"accuracy": POINTS, "R²": UNBOUNDED}
 """Possible differences of two values of a measure, in points."""
 
 
+@record("probing.LabelEfficiency")
 @dataclass(frozen=True, eq=False)
 class LabelEfficiency(Sounding):
     """Accuracies of linear probes on frozen representations: (encoders, seeds, budgets, subsets), in [0, 1].

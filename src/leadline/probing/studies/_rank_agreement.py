@@ -20,6 +20,7 @@ from leadline.probing.studies._label_efficiency import (
 )
 from leadline.sounding import Interval, Sounding, Verdict
 from leadline.statistics import UNBOUNDED, Bounds, Effect, effect, kendall_tau, paired_interval
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,7 @@ Pairs = Literal["all", "within", "across"]
 """Which pairs of configurations are compared: any, those of one variant, or those of two different ones."""
 
 
+@record("probing.RankAgreement")
 @dataclass(frozen=True, eq=False)
 class RankAgreement(Sounding):
     """Validation losses, effective ranks and probe accuracies of many configurations, seed by seed."""

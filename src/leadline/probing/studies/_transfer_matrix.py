@@ -18,6 +18,7 @@ from leadline.probing.studies._roles import check_roles
 from leadline.probing.studies._study import label_efficiency, one_per_seed, refuse_other_shapes
 from leadline.sounding import Interval, Protocol, Sounding, Verdict, decimals
 from leadline.statistics import PERCENT, POINTS, Effect, effect, paired_interval
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,7 @@ Adapter = Callable[[Dataset], Any]
 """From rows of a target to rows of the form that a source takes, row by row."""
 
 
+@record("probing.TransferMatrix")
 @dataclass(frozen=True, eq=False)
 class TransferMatrix(Sounding):
     """Test accuracies of probes: source encoders in rows, target data in columns; the last rows are controls."""

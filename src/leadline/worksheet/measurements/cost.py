@@ -10,6 +10,7 @@ from torch import Tensor
 from leadline import decoding
 from leadline.figures import ACCENT, COLOURS, NEUTRAL, Drawing, extended, markers, new_drawing, rule
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 from leadline.worksheet._answer import Answer
 from leadline.worksheet._criterion import Fact
 from leadline.worksheet._setting import Setting
@@ -36,6 +37,7 @@ SMALL_VOCABULARY = 8
 """Length and vocabulary at which exhaustive search is counted."""
 
 
+@record("worksheet.Shares")
 @dataclass(frozen=True, eq=False)
 class Shares(Sounding):
     """The work of searches as shares of two bounds; the verdict, the table and the figure show the same shares."""

@@ -12,12 +12,14 @@ from leadline.figures import ACCENT, NEUTRAL, Drawing, extended, markers, new_dr
 from leadline.probing import label_efficiency
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
 from leadline.statistics import PERCENT, POINTS, paired_interval
+from leadline.storage import record
 from leadline.worksheet._setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@record("worksheet.Arms")
 @dataclass(frozen=True, eq=False)
 class Arms(Sounding):
     """Accuracies of probes with equal labels, in percent; the arms share roles and label subsets."""

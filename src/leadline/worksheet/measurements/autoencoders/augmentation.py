@@ -28,6 +28,7 @@ from leadline.probing import STRENGTHS, Scaling, solve_probes
 from leadline.randomness import numpy_generator
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import AT_LEAST_ZERO, PERCENT, POINTS, paired_interval
+from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of, finding
 from leadline.worksheet._criterion import Fact
 from leadline.worksheet._setting import Setting
@@ -55,6 +56,7 @@ TOLERANCE = 1e-4
 IDENTITY_EPOCHS = 5
 
 
+@record("worksheet.Augmented")
 @dataclass(frozen=True, eq=False)
 class Augmented(Sounding):
     """Vanilla, denoising and masked autoencoders that learned few rows by heart."""
@@ -142,6 +144,7 @@ class Augmented(Sounding):
         return extended(drawing, traces)
 
 
+@record("worksheet.Materialised")
 @dataclass(frozen=True)
 class Materialised(Corruption):
     """A corruption that keeps every pair (corrupted, clean) that it shows to training."""

@@ -16,6 +16,7 @@ from leadline.data import Dataset, Roles, label_subsets
 from leadline.figures import ACCENT, NEUTRAL, Drawing, extended, markers, panels
 from leadline.probing import Scaling, linear_probe
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 from leadline.worksheet._answer import Answer
 from leadline.worksheet._criterion import Fact
 from leadline.worksheet._setting import Setting
@@ -34,6 +35,7 @@ HIDDEN_SIZES = (96, 64)
 LABELS_PER_CLASS = 10
 
 
+@record("worksheet.ThrownAway")
 @dataclass(frozen=True, eq=False)
 class ThrownAway(Sounding):
     """Probes on an autoencoder's codes with its decoder as trained, randomised and deleted."""

@@ -15,6 +15,7 @@ from leadline.probing import STRENGTHS, Scaling, solve_probes
 from leadline.randomness import torch_generator
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import PERCENT, paired_interval
+from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders.pretraining import (
@@ -39,6 +40,7 @@ TOLERANCE = 1e-4
 STATES = ("clean", "corrupted")
 
 
+@record("worksheet.CorruptedUse")
 @dataclass(frozen=True, eq=False)
 class CorruptedUse(Sounding):
     """Accuracy of probes by what they were fitted to and by what they were used on, in [0, 1]."""

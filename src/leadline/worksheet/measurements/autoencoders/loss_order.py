@@ -13,6 +13,7 @@ from leadline.data import Dataset
 from leadline.figures import Drawing, extended, line, new_drawing, plain
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import PERCENT, kendall_tau, paired_interval
+from leadline.storage import record
 from leadline.worksheet._answer import Answer, Measured, effects_of, finding
 from leadline.worksheet._criterion import Fact
 from leadline.worksheet._setting import Setting
@@ -45,6 +46,7 @@ NARROW, EQUAL, WIDE = range(3)
 VECTORS = 1800
 
 
+@record("worksheet.LossOrder")
 @dataclass(frozen=True, eq=False)
 class LossOrder(Sounding):
     """Clean validation loss and probe accuracy of autoencoders of several kinds and widths, on one data set."""

@@ -10,6 +10,7 @@ from leadline import data
 from leadline.autoencoders import Encoder, GaussianNoise, MaskedPatchTransformer, pretrain
 from leadline.figures import ACCENT, Drawing, extended, markers, new_drawing
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of, finding
 from leadline.worksheet._criterion import Fact
 from leadline.worksheet._setting import Setting
@@ -40,6 +41,7 @@ SIZES = ((8, 8), (8, 16), (16, 16), (16, 24), (24, 40), (32, 32), (48, 64))
 """Height and width of the images that are encoded, in pixels; trained on is the third size."""
 
 
+@record("worksheet.Growth")
 @dataclass(frozen=True, eq=False)
 class Growth(Sounding):
     """Representations, one vector per token, of images of several sizes."""

@@ -14,6 +14,7 @@ from leadline.figures import ACCENT, COLOURS, NEUTRAL, Drawing, extended, line, 
 from leadline.probing import label_efficiency
 from leadline.randomness import numpy_generator
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._criterion import Fact
 from leadline.worksheet._setting import Setting
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 RUNS, LOSSES = ("healthy", "broken"), ("training", "validation")
 
 
+@record("worksheet.Watched")
 @dataclass(frozen=True, eq=False)
 class Watched(Sounding):
     """Loss curves of healthy runs, and of runs whose targets were shuffled between samples.

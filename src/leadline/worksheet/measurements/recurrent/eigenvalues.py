@@ -11,6 +11,7 @@ from jaxtyping import Float
 from leadline import gradients, recurrent
 from leadline.figures import ACCENT, NEUTRAL, Drawing, extended, line, markers, panels
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._criterion import Fact
 from leadline.worksheet._setting import Setting
@@ -22,6 +23,7 @@ HIDDEN, STEPS = 16, 200
 """Size of the networks of ``rnn.a``, and the length of their sequences."""
 
 
+@record("worksheet.EigenvalueRule")
 @dataclass(frozen=True, eq=False)
 class EigenvalueRule(Sounding):
     """How fast the gradients of linear networks grow, beside the two numbers that might predict it."""

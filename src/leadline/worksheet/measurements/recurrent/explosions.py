@@ -12,6 +12,7 @@ from leadline import gradients, recurrent
 from leadline.figures import ACCENT, COLOURS, NEUTRAL, Drawing, extended, line, panels
 from leadline.recurrent import RNNLayer
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._criterion import Fact
 from leadline.worksheet._setting import Setting
@@ -32,6 +33,7 @@ LIMIT = math.log(1000)
 thousand times smaller, or zero."""
 
 
+@record("worksheet.Explosions")
 @dataclass(frozen=True, eq=False)
 class Explosions(Sounding):
     """How much larger the gradient is at the first timestep than at the last, for networks of many scales."""

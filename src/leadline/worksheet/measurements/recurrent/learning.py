@@ -13,6 +13,7 @@ from leadline.randomness import torch_generator
 from leadline.recurrent import LSTM, RNN, Regression
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import AT_LEAST_ZERO
+from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._setting import Setting
 
@@ -38,6 +39,7 @@ LR, TESTED = 1e-2, 2000
 TASKS = ("all timesteps", "the last timestep")
 
 
+@record("worksheet.LearnedAverage")
 @dataclass(frozen=True, eq=False)
 class LearnedAverage(Sounding):
     """The error that is left on sequences that neither training nor the choice of the best weights has seen."""

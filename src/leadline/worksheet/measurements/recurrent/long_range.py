@@ -17,6 +17,7 @@ from leadline.randomness import torch_generator
 from leadline.recurrent import RNN, Regression
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
 from leadline.statistics import SHARE, Effect
+from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._setting import Setting
 
@@ -43,6 +44,7 @@ TESTED = 2000
 """Sequences that no network has seen, on which the final R² is measured."""
 
 
+@record("worksheet.LongRange")
 @dataclass(frozen=True, eq=False)
 class LongRange(Sounding):
     """What a loss at every timestep does to the gradient at early timesteps, and to what is learned."""

@@ -13,6 +13,7 @@ from leadline import gradients, recurrent
 from leadline.figures import ACCENT, COLOURS, NEUTRAL, Drawing, extended, line, markers, panels
 from leadline.recurrent import GRU, LSTM, RNN, Network, Nonlinearity, Regression
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 from leadline.worksheet._answer import Answer
 from leadline.worksheet._criterion import Fact
 from leadline.worksheet._setting import Setting
@@ -35,6 +36,7 @@ RADII = (0.9, 1.0, 1.1)
 """Spectral radii that W_h is scaled to, around the one at which a linear network is stable."""
 
 
+@record("worksheet.WeightPaths")
 @dataclass(frozen=True, eq=False)
 class WeightPaths(Sounding):
     """What each timestep adds to the gradient of W_h, of a loss at the last timestep."""
