@@ -5,17 +5,46 @@ To add a cure, write a subclass of :class:`Cure` in a file of its own and list i
 """
 
 from leadline.gradients.cures._clipping import Clipping
-from leadline.gradients.cures._cure import Cure, CureSettings, Treatment, Trend, Trial, advise
+from leadline.gradients.cures._cure import (
+    Cure,
+    CureSettings,
+    Regime,
+    Treatment,
+    Trend,
+    Trial,
+)
+from leadline.gradients.cures._gates import is_gated
 from leadline.gradients.cures._gating import Gating
 from leadline.gradients.cures._initialisation import Initialisation
 from leadline.gradients.cures._truncation import Truncation
 
-__all__ = ["CURES", "Cure", "CureSettings", "Treatment", "Trend", "Trial", "advice"]
+__all__ = [
+    "CURES",
+    "Cure",
+    "CureSettings",
+    "Regime",
+    "Treatment",
+    "Trend",
+    "Trial",
+    "advice",
+    "is_gated",
+]
 
 CURES: tuple[Cure, ...] = (Initialisation(), Gating(), Truncation(), Clipping())
 """All cures, in the order of tables, legends and advice."""
 
 
 def advice(trend: Trend) -> dict[str, str]:
-    """Return the advice of every cure that may help against a trend, by the cure's name."""
-    return advise(CURES, trend)
+    """Return the advice of each cure that may help, by its name; nothing if the gradient is stable.
+
+    >>> trend = Trend("vanishes", "lstm", rate=-0.5, pass_through=0.6, time=50)
+    >>> advice(trend)["truncation"]
+    'beyond 10 timesteps less than 1 % arrives, so truncation there loses little'
+    """
+    texts = {}
+    for cure in CURES:
+        if trend.regime == "vanishes":
+            texts[cure.name] = cure.against_vanishing(trend)
+        elif trend.regime == "explodes":
+            texts[cure.name] = cure.against_exploding(trend)
+    return {name: text for name, text in texts.items() if text is not None}

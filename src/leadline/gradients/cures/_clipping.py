@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from leadline.gradients.cures._cure import Cure, Treatment, Trend, Trial
-from leadline.gradients.soundings._flow import GradientFlow, LayerFlow
+from leadline.gradients.soundings._flow import LayerFlow
+from leadline.gradients.soundings._gradient_flow import GradientFlow
 
 
 class Clipping(Cure):
@@ -48,9 +49,7 @@ def _parameter_norm(model: nn.Module, value: Tensor) -> float:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         return 0.0
-    gradients = torch.autograd.grad(
-        value.sum(), parameters, retain_graph=True, allow_unused=True
-    )
+    gradients = torch.autograd.grad(value.sum(), parameters, retain_graph=True, allow_unused=True)
     norms = [gradient.double().norm() for gradient in gradients if gradient is not None]
     return float(torch.stack(norms).norm()) if norms else 0.0
 

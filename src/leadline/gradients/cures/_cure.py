@@ -3,7 +3,7 @@
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from leadline import checks
 from leadline.errors import InputError
-from leadline.gradients.soundings._flow import GradientFlow
 from leadline.gradients.soundings._flow_verdict import fold
+from leadline.gradients.soundings._gradient_flow import GradientFlow
 from leadline.gradients.tracing._losses import checked_loss
 from leadline.gradients.tracing._tape import Tape, trace
 from leadline.randomness import torch_generator
@@ -130,7 +130,8 @@ class Trial:
 
     def generator(self, name: str) -> torch.Generator:
         """Return a random generator for the cure of this name."""
-        return torch_generator(self.settings.seed, f"gradients.remedies.{name}")
+        # The purpose keeps its name from version 0.1, so that the same seed draws the same weights.
+        return torch_generator(self.settings.seed, f"recurrent.remedies.{name}")
 
     def copy_model(self) -> nn.Module:
         """Return a copy of the model. Activations of an earlier pass are copied without their graph.
@@ -144,9 +145,7 @@ class Trial:
             for value in vars(module).values()
             if isinstance(value, Tensor)
         ]
-        copies = {
-            id(value): value.detach().clone() for value in attributes if not value.is_leaf
-        }
+        copies = {id(value): value.detach().clone() for value in attributes if not value.is_leaf}
         try:
             return copy.deepcopy(self.model, copies)
         except (RuntimeError, TypeError) as error:
@@ -176,17 +175,6 @@ class Cure(ABC):
     @abstractmethod
     def against_exploding(self, trend: Trend) -> str | None:
         """Return advice with the number that suggests it, or ``None`` if the cure does not help."""
-
-
-def advise(cures: Iterable[Cure], trend: Trend) -> dict[str, str]:
-    """Return the advice of the cures that may help, by name; nothing if the gradient is stable."""
-    texts = {}
-    for cure in cures:
-        if trend.regime == "vanishes":
-            texts[cure.name] = cure.against_vanishing(trend)
-        elif trend.regime == "explodes":
-            texts[cure.name] = cure.against_exploding(trend)
-    return {name: text for name, text in texts.items() if text is not None}
 
 
 def _run(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> tuple[Tape, Tensor]:

@@ -43,8 +43,8 @@ class Gating(Cure):
         """Advise an open gate, or a layer with gates."""
         change = "an LSTM or a GRU"
         if is_gated(trend.kind):
-            gate = KEEPING_GATES[trend.kind]
-            change = f"a bias of +1 for {gate}, which averages {trend.pass_through:.2g}"
+            mean = f"which averages {trend.pass_through:.2g}"
+            change = f"a bias of +1 for {KEEPING_GATES[trend.kind]}, {mean}"
         loss = f"half of the gradient is lost every {trend.timesteps_to(2)} timesteps"
         if trend.is_lost_at_once:
             loss = "no gradient survives a step"
@@ -57,9 +57,7 @@ class Gating(Cure):
 
 def _open_gate(module: nn.Module) -> bool:
     """Set the bias of a module's keeping gate to +1 in place; return True if it has one."""
-    if not isinstance(
-        module, LSTMLayer | GRULayer | nn.LSTM | nn.GRU | nn.LSTMCell | nn.GRUCell
-    ):
+    if not isinstance(module, LSTMLayer | GRULayer | nn.LSTM | nn.GRU | nn.LSTMCell | nn.GRUCell):
         return False
     has_bias = False
     for name, parameter in module.named_parameters(recurse=False):

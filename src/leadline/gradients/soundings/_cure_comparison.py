@@ -10,15 +10,17 @@ import numpy as np
 from torch import Tensor, nn
 
 from leadline import checks
+from leadline.figures import Drawing, log_lines
 from leadline.gradients.cures import CURES, CureSettings, Trial
-from leadline.gradients.soundings._flow import LN10, GradientFlow, LayerFlow, median
+from leadline.gradients.soundings._flow import LN10, LayerFlow, median
+from leadline.gradients.soundings._gradient_flow import GradientFlow
 from leadline.gradients.soundings._layer import chosen_layer, out_of
 from leadline.gradients.tracing._losses import checked_model
 from leadline.sounding import Protocol, Sounding, Verdict, decimals
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 UNTREATED = "as it is"
 """Name of the untreated model in tables and legends."""
@@ -27,27 +29,40 @@ TIE = math.log(1.01)
 """Spreads that differ by a factor of less than 1.01 are equal."""
 
 
+@record("gradients.Remedy")
+@dataclass(frozen=True, eq=False)
+class CureEffect:
+    """One cure and the gradient flow after it."""
+
+    name: str
+    """``"initialisation"``, ``"gating"``, ``"truncation"`` or ``"clipping"``."""
+    treatment: str
+    """The change that was made, in words."""
+    flow: GradientFlow
+    """The gradient flow of the treated copy."""
+
+
+@record("gradients.Remedies")
 @dataclass(frozen=True, eq=False)
 class CureComparison(Sounding):
     """The gradient flow of a model before and after each cure.
 
-    :func:`compare_cures` makes it and shows an example. All flows have the same layers in the same order. The *spread*
-    of a flow is the ratio of its largest norm to its smallest one; a cure is good if it makes the spread small.
+    :func:`compare_cures` makes it and shows an example. All flows have the same layers in the same
+    order. The *spread* of a flow is the ratio of its largest norm to its smallest one; a good cure
+    makes the spread small.
     """
 
     before: GradientFlow
     """The flow of the untreated model."""
-    after: Mapping[str, GradientFlow]
-    """The flow after each cure, by the cure's name."""
-    treatments: Mapping[str, str]
-    """The change that each cure made, by the cure's name."""
+    after: tuple[CureEffect, ...]
+    """The cures that apply to the model, each with its treatment and the flow after it."""
     left_out: Mapping[str, str]
     """The reason why a cure does not apply to the model, by the cure's name."""
 
     @property
     def flows(self) -> dict[str, GradientFlow]:
         """All flows by name; the untreated model comes first, as ``"as it is"``."""
-        return {UNTREATED: self.before, **self.after}
+        return {UNTREATED: self.before} | {effect.name: effect.flow for effect in self.after}
 
     @property
     def worst_layer(self) -> int:
@@ -65,7 +80,7 @@ class CureComparison(Sounding):
     @property
     def notes(self) -> tuple[str, ...]:
         """One sentence per cure: the change that it made, or the reason why it is left out."""
-        made = [f"{name}: {description}" for name, description in self.treatments.items()]
+        made = [f"{effect.name}: {effect.treatment}" for effect in self.after]
         left_out = [f"{name} is left out: {reason}" for name, reason in self.left_out.items()]
         return (*made, *left_out)
 
@@ -87,17 +102,26 @@ class CureComparison(Sounding):
         norms = ["log10_largest", "log10_smallest", "log10_spread"]
         return pd.DataFrame(rows, columns=["cure", "layer", "slope", "horizon", *norms])
 
-    def figure(self, layer: int | None = None) -> "go.Figure":
-        """Draw the gradient norms of one layer before and after each cure.
+    def drawing(self, layer: int | None = None) -> Drawing:
+        """Return the gradient norms of one layer before and after each cure.
+
+        They are medians over the batch; the untreated model is dashed.
 
         Args:
             layer: index of the layer; by default :attr:`worst_layer`.
         """
-        from leadline.gradients._figure import remedies_figure
-
-        shown = self.worst_layer if layer is None else layer
-        return remedies_figure(
-            {name: chosen_layer(flow.layers, shown) for name, flow in self.flows.items()}
+        index = self.worst_layer if layer is None else layer
+        layers = {name: chosen_layer(flow.layers, index) for name, flow in self.flows.items()}
+        untreated, *treated = layers
+        return log_lines(
+            np.arange(1, 1 + layers[untreated].log_total.shape[1]),
+            # The untreated model comes last, so its line lies on top.
+            {name: median(layers[name].log_total) / LN10 for name in [*treated, untreated]},
+            title=f"{layers[untreated].title}: the gradient after each cure",
+            x_label="timestep t",
+            y_label="‖dL/dh<sub>t</sub>‖",
+            dashed=(untreated,),
+            margin_t=64,
         )
 
 
@@ -147,20 +171,18 @@ def compare_cures(
     settings = CureSettings(window, max_norm, seed)
     trial = Trial(model, loss, settings)
     before = trial.flow
-    after = {}
-    treatments = {}
+    after = []
     left_out = {}
     for cure in CURES:
         treatment = cure.treat(trial)
         if treatment.flow is None:
             left_out[cure.name] = treatment.description
         else:
-            after[cure.name] = treatment.flow
-            treatments[cure.name] = treatment.description
+            after.append(CureEffect(cure.name, treatment.description, treatment.flow))
     recorded = dataclasses.asdict(settings)
     seed = recorded.pop("seed")
     protocol = Protocol({"model": type(model).__name__, **recorded}, seeds=(seed,))
-    return CureComparison(protocol, before, after, treatments, left_out)
+    return CureComparison(protocol, before, tuple(after), left_out)
 
 
 def spread(layer: LayerFlow) -> float:
@@ -188,7 +210,9 @@ def _steadiest(layers: Mapping[str, LayerFlow]) -> str:
         return f"no cure makes the gradient steadier; its norms spread over {before}"
     if len(best) > 1:
         names = " and ".join(best)
-        return f"{names} steady the gradient equally, from a spread of {before} to {_decades(lowest)}"
+        return (
+            f"{names} steady the gradient equally, from a spread of {before} to {_decades(lowest)}"
+        )
     return f"{best[0]} steadies the gradient most, from a spread of {before} to {_decades(lowest)}"
 
 
