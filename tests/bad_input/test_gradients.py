@@ -65,11 +65,9 @@ CALLS: dict[str, Callable[[], Call]] = {
     "LayerInfluence.lost_beyond": lambda: call(influence().layers[0].lost_beyond, 2),
     "LayerInfluence.window_for": lambda: call(influence().layers[0].window_for, 0.9),
     "LayerInfluence.timesteps_for": lambda: call(influence().layers[0].timesteps_for, 0.9),
-    "Influence.figure": lambda: call(influence().figure, 0),
     "Influence.drawing": lambda: call(influence().drawing, 0),
-    "Stability.figure": lambda: call(stability().figure, 0),
     "Stability.drawing": lambda: call(stability().drawing, 0),
-    "CureComparison.figure": lambda: call(cures().figure, 0),
+    "CureComparison.drawing": lambda: call(cures().drawing, 0),
     "measure_stability": lambda: call(
         gradients.measure_stability,
         torch.nn.GRU(1, 3, batch_first=True),
