@@ -319,7 +319,7 @@ def test_stability_leaves_the_buffers_of_a_parametrization_alone(how):
     network = parametrized("lstm", how)
     before = copy.deepcopy(network.state_dict())
     buffers = [buffer for _, buffer in network.named_buffers()]
-    gradients.stability(network.rnn, draw(6, 2, 3))
+    gradients.measure_stability(network.rnn, draw(6, 2, 3))
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert all(

@@ -149,7 +149,7 @@ def test_what_is_no_model(model, text):
     with pytest.raises(InputError, match="torch module"):
         gradients.GradientMonitor(model)
     with pytest.raises(InputError, match="torch module"):
-        gradients.remedies(model, lambda model: model(X).sum())
+        gradients.compare_cures(model, lambda model: model(X).sum())
 
 
 def test_complex_layers_and_tensors_without_numbers():
@@ -241,7 +241,7 @@ def test_torchscript_from_a_file():
         ({"x": X, "hx": torch.zeros(1, 2, 4)}, "a pair hx = (h_0, c_0) for an LSTM"),
         ({"x": X, "hx": (torch.zeros(1, 2, 4),) * 3}, "a pair hx"),
         ({"x": X, "hx": (torch.zeros(2, 1, 4),) * 2}, "here (1, 2, 4)"),
-        ({"x": X, "vectors": 2.5}, "vectors = 2.5"),
+        ({"x": X, "num_exponents": 2.5}, "num_exponents = 2.5"),
         ({"x": X, "transient": 5}, "transient = 5 of 5"),
         ({"x": X, "seed": "a"}, "seed = 'a'"),
         ({"x": X, "flow": "flow"}, "flow must be"),
@@ -251,17 +251,17 @@ def test_torchscript_from_a_file():
 )
 def test_what_stability_cannot_use(given, text):
     with pytest.raises(InputError) as caught:
-        gradients.stability(module_of(lambda: nn.LSTM(3, 4)), **cast("Any", given))
+        gradients.measure_stability(module_of(lambda: nn.LSTM(3, 4)), **cast("Any", given))
     assert text in str(caught.value)
 
 
 def test_stability_of_other_layers():
     lstm = module_of(lambda: nn.GRU(3, 4))
     with pytest.raises(InputError, match="one tensor hx = h_0"):
-        gradients.stability(lstm, X, hx=(X, X))
+        gradients.measure_stability(lstm, X, hx=(X, X))
     complex_layer = module_of(lambda: nn.RNN(3, 4, dtype=torch.complex64))
     with pytest.raises(InputError, match="real weights"):
-        gradients.stability(complex_layer, X)
+        gradients.measure_stability(complex_layer, X)
     network = recurrent.LSTM(3, 4, seed=0)
     state: Any = (torch.zeros(1, 2, 4),) * 2
     with pytest.raises(
@@ -269,7 +269,7 @@ def test_stability_of_other_layers():
     ):
         network(X, state)
     with pytest.raises(InputError, match="start from zero"):
-        gradients.stability(network, X, hx=state)
+        gradients.measure_stability(network, X, hx=state)
 
 
 def chaotic(make: Callable[..., nn.Module], *settings: Any, **more: Any) -> nn.Module:

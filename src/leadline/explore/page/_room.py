@@ -30,6 +30,8 @@ class Card:
     """What is laid over the figure's own layout, such as margins that need not be found out at every move."""
     rows: Sequence[str] = ()
     """Columns of the sounding's table that stand below its figure."""
+    words: "Callable[[Any], str]" = lambda sounding: str(sounding.verdict)
+    """Sounding -> the words above its figure; by default its verdict."""
     empty: str = ""
     """What its words are while there is no sounding: what will come here, and after what."""
 

@@ -164,7 +164,7 @@ class Answers:
         card, at = self.room.cards[name], self.room.id(name)
         part: dict[str, Any] = {
             "card": at,
-            "words": str(sounding.verdict),
+            "words": card.words(sounding),
             "rows": _rows(card, sounding),
         }
         if at in asked["shown"]:
