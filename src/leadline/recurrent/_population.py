@@ -17,6 +17,7 @@ from leadline.errors import InputError
 from leadline.recurrent._cells import SLOPE
 from leadline.recurrent._layers import GRULayer, Layer, LSTMLayer, RNNLayer
 from leadline.recurrent._regression import Regression
+from leadline.torch_internals import adam_step
 
 IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh_,
@@ -24,9 +25,6 @@ IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda a: a,
 }
 """The nonlinearity by its name, written over its argument."""
-
-_adam_ = torch._fused_adam_  # pyright: ignore[reportPrivateImportUsage]
-"""What ``torch.optim.Adam(fused=True)`` calls, without what it does around it."""
 
 
 class Population:
@@ -105,22 +103,14 @@ class Population:
             gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 2)))
         self.steps += 1
         with torch.no_grad():
-            _adam_(
-                *(
-                    parameters,
-                    gradients,
-                    self.first,
-                    self.second,
-                    [],
-                    [self.steps] * len(parameters),
-                ),
-                lr=lr,
-                beta1=0.9,
-                beta2=0.99,
-                weight_decay=0.0,
-                eps=1e-8,
-                amsgrad=False,
-                maximize=False,
+            adam_step(
+                parameters,
+                gradients,
+                self.first,
+                self.second,
+                self.steps,
+                learning_rate=lr,
+                betas=(0.9, 0.99),
             )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from leadline.probing import LinearProbe, Scaling, linear_probe
+from leadline.storage import record
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 """Values of C that the probes choose from."""
@@ -15,6 +16,7 @@ PARTS = 5
 """Number of folds of the cross-validation."""
 
 
+@record("representation.KeptProbe")
 @dataclass(frozen=True)
 class KeptProbe:
     """A logistic regression on the codes of the kept encoder, with its cross-validated accuracy."""
