@@ -24,9 +24,9 @@ def test_linear_probe_equals_scikit_learn_on_scaled_features():
     ours = probe(strengths=1.0, dtype=np.float64, tolerance=1e-9)
     scaling = Scaling.fit(Z[:100])
     theirs = LogisticRegression(C=1.0, tol=1e-10, max_iter=5000).fit(scaling(Z[:100]), y[:100])
-    np.testing.assert_allclose(ours.coefficients, theirs.coef_, atolerance=1e-5)
+    np.testing.assert_allclose(ours.coefficients, theirs.coef_, atol=1e-5)
     np.testing.assert_allclose(
-        ours.probabilities(Z[100:]), theirs.predict_proba(scaling(Z[100:])), atolerance=1e-5
+        ours.probabilities(Z[100:]), theirs.predict_proba(scaling(Z[100:])), atol=1e-5
     )
     assert (
         ours.accuracy
@@ -41,7 +41,7 @@ def test_linear_probe_ignores_scale_offset_and_rotation():
     for moved in (1000 * Z - 7, Z @ turn):
         other = probe(moved[:100], Z_test=moved[100:], dtype=np.float64, tolerance=1e-8)
         np.testing.assert_allclose(
-            other.probabilities(moved[100:]), plain.probabilities(Z[100:]), atolerance=1e-4
+            other.probabilities(moved[100:]), plain.probabilities(Z[100:]), atol=1e-4
         )
 
 
@@ -83,11 +83,9 @@ def test_two_classes_equal_the_binary_fit_of_scikit_learn(C, shape):
     ours = linear_probe(rows, labels, rows, labels, strengths=C, dtype=np.float64, tolerance=1e-10)
     scaled = ours.scaling(rows)
     theirs = LogisticRegression(C=C, tol=1e-12, max_iter=20_000).fit(scaled, labels)
+    np.testing.assert_allclose(ours.probabilities(rows), theirs.predict_proba(scaled), atol=1e-6)
     np.testing.assert_allclose(
-        ours.probabilities(rows), theirs.predict_proba(scaled), atolerance=1e-6
-    )
-    np.testing.assert_allclose(
-        ours.coefficients[1] - ours.coefficients[0], theirs.coef_[0], atolerance=1e-5
+        ours.coefficients[1] - ours.coefficients[0], theirs.coef_[0], atol=1e-5
     )
     assert ours.intercepts[1] - ours.intercepts[0] == pytest.approx(theirs.intercept_[0], abs=1e-5)
     assert np.array_equal(ours.predict(rows), theirs.predict(scaled))
@@ -102,7 +100,7 @@ def test_two_of_four_classes_equal_the_binary_fit():
     )
     theirs = LogisticRegression(C=1.0, tol=1e-12, max_iter=20_000).fit(Z[:60], labels[0])
     chances = fits.logits(rows)[0, 0].softmax(1)[:, [0, 3]].numpy()
-    np.testing.assert_allclose(chances, theirs.predict_proba(Z[:60]), atolerance=1e-5)
+    np.testing.assert_allclose(chances, theirs.predict_proba(Z[:60]), atol=1e-5)
 
 
 def test_the_strength_for_two_classes_equals_the_choice_with_scikit_learn():
@@ -170,7 +168,7 @@ def test_wide_rows_are_solved_exactly():
     ours = linear_probe(wide, y[:40], wide, y[:40], strengths=0.1, dtype=np.float64, tolerance=1e-7)
     scaled = ours.scaling(wide)
     theirs = LogisticRegression(C=0.1, tol=1e-10, max_iter=5000).fit(scaled, y[:40])
-    np.testing.assert_allclose(ours.coefficients, theirs.coef_, atolerance=1e-6)
+    np.testing.assert_allclose(ours.coefficients, theirs.coef_, atol=1e-6)
     chances = ours.probabilities(wide)
     residual = chances - np.eye(4)[y[:40]]
     gradient = (residual.T @ scaled + ours.coefficients / 0.1) / 40
@@ -195,7 +193,7 @@ def test_wide_rows_are_solved_exactly():
         ({"y_test": np.where(np.arange(100) == 7, -1, y[100:])}, r"y_test\[7\] = -1"),
         (
             {"y_test": y[100:] + 1},
-            r"y_test\[3\] = 4; 25 such of 100\n  cause: classes numbered in another way",
+            r"y_test\[3\] = 4; 25 such of 100\n  cause: another numbering of the classes",
         ),
         ({"y_test": np.full(100, 9)}, r"y_test\[0\] = 9; 100 such of 100"),
         ({"y_test": np.full(100, 1.5)}, r"y_test\[0\] = 1.5"),
@@ -210,7 +208,7 @@ def test_wide_rows_are_solved_exactly():
         ({"strengths": []}, "strengths must be a list of numbers, not empty"),
         ({"strengths": "1"}, "strengths must be a list"),
         ({"criterion": "loss"}, "criterion must be 'likelihood' or 'accuracy'"),
-        ({"tolerance": 0}, "tol must be a finite number above 0"),
+        ({"tolerance": 0}, "tolerance must be a finite number above 0"),
         ({"dtype": np.int64}, "dtype must be numpy.float32 or numpy.float64"),
         ({"scaling": 1.0}, "scaling must be a Scaling"),
         ({"Z_train": np.full((100, 10), 1e300) * np.sign(Z[:100])}, "finite variance"),

@@ -39,14 +39,14 @@ def test_coefficients_equal_those_of_scikit_learn(labels):
             oracle = LogisticRegression(C=strength, tol=1e-10, max_iter=10_000).fit(
                 Z[index], LABELS[index]
             )
-            np.testing.assert_allclose(fits.coefficients[draw, k], oracle.coef_, atolerance=2e-5)
+            np.testing.assert_allclose(fits.coefficients[draw, k], oracle.coef_, atol=2e-5)
             np.testing.assert_allclose(
                 fits.intercepts[draw, k] - fits.intercepts[draw, k].mean(),
                 oracle.intercept_,
-                atolerance=1e-4,
+                atol=1e-4,
             )
             np.testing.assert_allclose(
-                scores[draw, k], oracle.predict_proba(Z[ROLES.test]), atolerance=1e-5
+                scores[draw, k], oracle.predict_proba(Z[ROLES.test]), atol=1e-5
             )
 
 
@@ -77,7 +77,7 @@ def test_a_solution_does_not_depend_on_the_batch():
     for draw in range(3):
         alone = solve(rows[draw : draw + 1], [[10.0]], tolerance=1e-8)
         np.testing.assert_allclose(
-            alone.coefficients[0, 0], together.coefficients[draw, 1], atolerance=1e-5
+            alone.coefficients[0, 0], together.coefficients[draw, 1], atol=1e-5
         )
 
 
@@ -87,14 +87,14 @@ def test_rows_of_weight_zero_have_no_effect():
     weights[..., 20:] = 0
     masked = solve(rows, [[1.0]], weights=weights, tolerance=1e-9)
     absent = solve(rows[:, :20], [[1.0]], tolerance=1e-9)
-    np.testing.assert_allclose(masked.coefficients, absent.coefficients, atolerance=1e-6)
+    np.testing.assert_allclose(masked.coefficients, absent.coefficients, atol=1e-6)
 
 
 def test_a_warm_start_does_not_change_the_solution():
     rows = SUBSETS.rows(30)
     cold = solve(rows, [[1.0]] * 3, tolerance=1e-9)
     warm = solve(rows, [[1.0]] * 3, tolerance=1e-9, start=solve(rows, [[0.1]] * 3))
-    np.testing.assert_allclose(warm.coefficients, cold.coefficients, atolerance=1e-6)
+    np.testing.assert_allclose(warm.coefficients, cold.coefficients, atol=1e-6)
 
 
 def objective(Z, y, C, W, b):
@@ -149,10 +149,10 @@ def test_principal_axes_reproduce_the_rows(rows, features):
     X[1] = X[1, :1]  # All rows are equal, so there is no axis.
     axes = logistic.PrincipalAxes.of(X)
     assert axes.rows.shape == (2, rows, min(rows, features))
-    np.testing.assert_allclose(axes.rows @ axes.directions + axes.mean, X, atolerance=1e-12)
+    np.testing.assert_allclose(axes.rows @ axes.directions + axes.mean, X, atol=1e-12)
     products = axes.rows.mT @ axes.rows
     np.testing.assert_allclose(
-        products, torch.diag_embed(products.diagonal(dim1=1, dim2=2)), atolerance=1e-12
+        products, torch.diag_embed(products.diagonal(dim1=1, dim2=2)), atol=1e-12
     )
     lengths = axes.directions[0].norm(dim=1)
     assert all(length == pytest.approx(1) or length == 0 for length in lengths.tolist())

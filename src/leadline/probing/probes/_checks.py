@@ -33,11 +33,11 @@ def accuracy_verdict(subject: str, accuracy: float, majority: float) -> Verdict:
         accuracy: share of test rows that are classified correctly, in [0, 1].
         majority: share of the most frequent class among the test rows, in [0, 1].
 
-    >>> verdict = accuracy_verdict("the linear probe", 0.99, 0.985)
-    >>> print(str(verdict)[:67])
-    the linear probe classifies 99.0 % of the test rows correctly; alwa
-    >>> print(str(verdict)[62:])
-    always predicting the largest class reaches 98.5 %
+    >>> verdict = accuracy_verdict("the probe", 0.99, 0.5)
+    >>> verdict.sentence.split("; ")[0]
+    'the probe classifies 99.0 % of the test rows correctly'
+    >>> verdict.sentence.split("; ")[1]
+    'always predicting the largest class reaches 50.0 %'
     """
     return Verdict(
         f"{subject} classifies {decimals(100 * accuracy, '.1f')} % of the test rows correctly; "
