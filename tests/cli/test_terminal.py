@@ -70,7 +70,7 @@ def test_output_that_cannot_be_written_is_one_line(command):
     done = shell(f"{LEADLINE} {command} | true")
     assert (
         done.stderr
-        == "leadline: the program that reads the output went away before everything was written\n"
+        == "leadline: the program that reads the output closed it before everything was written\n"
     )
     assert done.returncode == cli.READER_GONE
 
@@ -81,7 +81,7 @@ def test_answers_that_cannot_be_written_are_one_line(model):
     assert done.returncode == cli.READER_GONE
     assert (
         errors[-1]
-        == "leadline: the program that reads the output went away before everything was written"
+        == "leadline: the program that reads the output closed it before everything was written"
     )
     done = shell(f"{decode(model)} >/dev/full")
     assert done.returncode == cli.FAILED
