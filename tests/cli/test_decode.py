@@ -133,7 +133,7 @@ def test_the_trace_is_one_page_with_everything_inside(folder, tmp_path, capsys):
     for text in (
         "<code>the cat</code>",
         "audit: beam search returned",
-        "what the search saw",
+        "search tree of a prompt",
         'data-figure="figure-0-0"',
     ):
         assert text.lower() in content.lower()
@@ -167,7 +167,7 @@ def test_a_trace_replaces_only_an_unchanged_trace(folder, tmp_path, capsys):
         changed = change(page.read_text())
         (tmp_path / "changed.html").write_text(changed)
         assert decode(*command[:-1], tmp_path / "changed.html") == cli.BAD_USAGE
-        assert "--trace replaces only a page that --trace wrote" in capsys.readouterr().err
+        assert "--trace replaces only a page that an earlier --trace wrote" in capsys.readouterr().err
         assert (tmp_path / "changed.html").read_text() == changed
 
 
@@ -391,7 +391,7 @@ def test_a_model_that_is_none_is_told(folder, transformer, in_tmp_path, monkeypa
         Path("bare", name).write_text((transformer / name).read_text())
     assert "weights in safetensors" in told("bare")
     assert "'zebra' in the prompt" in told(transformer, cli.BAD_USAGE, "the zebra")
-    assert "one token or more" in told(transformer, cli.BAD_USAGE, "")
+    assert "at least one token" in told(transformer, cli.BAD_USAGE, "")
     told(transformer, cli.DONE, "the cat", "--max-length", 15)
     assert "16 positions" in told(transformer, cli.BAD_USAGE, "the cat", "--max-length", 16)
     with monkeypatch.context() as patch:

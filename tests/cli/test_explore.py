@@ -83,7 +83,7 @@ def test_the_first_line_is_the_address_and_ctrl_c_is_the_end(temporary_folder):
             assert url.split("/")[3] not in other
             two.send_signal(signal.SIGINT)
             _, told = two.communicate(timeout=30)
-            assert f"port {port} is in use, so this is {other.split(':')[2].split('/')[0]}" in told
+            assert f"port {port} is in use; using {other.split(':')[2].split('/')[0]}" in told
         one.send_signal(signal.SIGINT)
         rest, last = one.communicate(timeout=30)
     code, line = ENDS[signal.SIGINT]

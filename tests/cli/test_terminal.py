@@ -148,7 +148,7 @@ def test_failures_of_the_system_are_one_line(
         (PermissionError(13, "Permission denied", "a"), "a: Permission denied", cli.FAILED),
         (
             BrokenPipeError(32, "Broken pipe"),
-            "the program that reads the output went away",
+            "the program that reads the output closed it",
             cli.READER_GONE,
         ),
         (MemoryError(), "the free memory does not suffice", cli.FAILED),

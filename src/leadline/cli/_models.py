@@ -311,7 +311,7 @@ def _check_size(folder: Path, kind: Any, config: Any) -> None:
     if wanted > held:
         raise InputError(
             "a Hugging Face folder must hold all weights of its model",
-            got=f"--model {folder}: missing weights (config.json needs {wanted:,} numbers, "
+            got=f"--model {folder}: missing (config.json needs {wanted:,} numbers, "
             f"the safetensors files hold {held:,})",
             cause="the files are incomplete, or config.json belongs to another model",
             cure="save the whole model again: model.save_pretrained(folder)",
