@@ -408,7 +408,9 @@ def test_exchanged_hypotheses_score_as_copied_ones(model, prompts):
         own = copied.memories[
             0
         ]  # of a decoder with an encoder, what it reads of it is no one's own
-        assert written == (new * own.nbytes // 12 // own.seen if turn < 5 else copied.nbytes)
+        assert written == (
+            new * own.nbytes // 12 // own.num_positions if turn < 5 else copied.nbytes
+        )
     some = torch.tensor([7, 2, 2, 11])
     joined = [type(state).concat([state, state.select(some)]) for state in (moved, copied)]
     tokens = torch.randint(3, 211, (16,), generator=g)
