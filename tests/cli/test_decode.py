@@ -21,7 +21,9 @@ PROMPTS = ["the cat", "the dog", "a cat", "the dog sat", "on the", "the", "a dog
 def folder(tmp_path_factory):
     """A language model of Leadline's own."""
     folder = tmp_path_factory.mktemp("model")
-    decoding.RecurrentLM(types=14, hidden=12, epochs=4, streams=4, seed=1).fit(TEXT).save(folder)
+    decoding.RecurrentLM(vocabulary_size=14, hidden_size=12, epochs=4, batch_size=4, seed=1).fit(
+        TEXT
+    ).save(folder)
     return folder
 
 

@@ -100,8 +100,7 @@ def _named_arguments(model: Any) -> tuple[set[str], bool]:
 
 
 def check_model(model: Any, base: PreTrainedModel) -> None:
-    """Refuse a model in training mode, a model without a plain cache, and a model of other
-    inputs."""
+    """Refuse a model in training mode, without a cache of keys and values, or of other inputs."""
     if base.training or getattr(model, "training", False):
         raise InputError(
             "huggingface() needs a model in evaluation mode",
@@ -176,8 +175,7 @@ def check_prompts(base: PreTrainedModel, input_ids: Any) -> None:
 
 
 def check_mask(base: PreTrainedModel, input_ids: Tensor, mask: Any, others: dict[str, Any]) -> None:
-    """Refuse a mask that does not fit the prompts, and outputs of a tokenizer that have no
-    effect."""
+    """Refuse a mask that does not fit the prompts, and other outputs of a tokenizer."""
     for name, value in others.items():
         is_zero = name == "token_type_ids" and isinstance(value, Tensor) and not bool(value.any())
         if not is_zero:

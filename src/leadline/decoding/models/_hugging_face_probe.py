@@ -204,8 +204,7 @@ def _logits(runner: Runner, ids: Tensor, encoded: Tensor | None, has_mask: bool)
 
 
 def _relative_difference(found: Tensor, expected: Tensor) -> float:
-    """Return the largest difference relative to the range of ``expected``; inf if the masks
-    differ."""
+    """Return the largest difference relative to the range of ``expected``; inf for other masks."""
     found = found.double()
     expected = expected.double()
     is_finite = expected.isfinite() & found.isfinite()
