@@ -208,9 +208,7 @@ def test_a_record_of_version_0_1_is_found_by_the_name_of_its_class():
     tree = {"$type": "leadline.sounding:Verdict", "fields": {"sentence": "a", "outcome": None}}
     assert storage.unpack(tree, {}) == Verdict("a")
     tree = {"$type": "leadline.recurrent.flow:GradientFlow", "fields": {}}
-    with pytest.raises(
-        TypeError, match="GradientFlow"
-    ):  # the class is found; its fields are missing
+    with pytest.raises(TypeError, match="missing"):  # the class is found; its fields are missing
         storage.unpack(tree, {})
 
 

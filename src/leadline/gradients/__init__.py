@@ -6,7 +6,8 @@ from leadline.gradients._monitor import GradientMonitor
 # For other packages of Leadline; not public.
 from leadline.gradients._monitor import summary as summary
 from leadline.gradients.soundings._advice import Cure
-from leadline.gradients.soundings._flow import GradientFlow, LayerFlow
+from leadline.gradients.soundings._flow import LayerFlow
+from leadline.gradients.soundings._gradient_flow import GradientFlow
 from leadline.gradients.soundings._influence import Influence, LayerInfluence
 from leadline.gradients.soundings._remedies import Remedies, Remedy, remedies
 from leadline.gradients.soundings._stability import LayerStability, Stability, stability

@@ -1,15 +1,17 @@
 """Stable names of the records that files hold.
 
-A file names the class of each record by the package and a name, such as ``"decoding.Decoded"``. The name stays as it is
-when the class moves to another file or is renamed, so old files can still be read.
+A file names the class of each record by the package and a name, such as ``"decoding.Decoded"``.
+The name stays as it is when the class moves to another file or is renamed, so old files can still
+be read.
 """
 
 import dataclasses
 import pkgutil
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Kind = TypeVar("Kind", bound=type)
 
@@ -38,8 +40,8 @@ def record(name: str) -> Callable[[Kind], Kind]:
     """Class decorator: give a dataclass the stable name under which files hold it.
 
     Args:
-        name: the package and a name, such as ``"decoding.Decoded"``. Records of another package can be read where that
-            package has been imported.
+        name: the package and a name, such as ``"decoding.Decoded"``. Records of another package
+            can be read only where that package has been imported.
 
     Raises:
         ValueError: the name has another form, or another class has it.
@@ -48,10 +50,9 @@ def record(name: str) -> Callable[[Kind], Kind]:
     >>> name_of(Verdict), class_of("sounding.Verdict") is Verdict
     ('sounding.Verdict', True)
     """
-    match = _NAME.fullmatch(name)
-    if match is None or match[1] not in PACKAGES:
+    if _NAME.fullmatch(name) is None:
         raise ValueError(
-            f"{name!r} is not a package of records and a name, such as 'decoding.Decoded'"
+            f"record() needs a package and a name, such as 'decoding.Decoded'; got {name!r}"
         )
 
     def register(kind: Kind) -> Kind:
@@ -76,7 +77,9 @@ def is_name(name: str) -> bool:
 
 
 def class_of(name: str) -> type:
-    """Return the dataclass that has a stable name; names of version 0.1 (``module:Class``) are understood, too.
+    """Return the dataclass that has a stable name.
+
+    Names of version 0.1 (``module:Class``) are understood, too.
 
     The class's package is imported if necessary. Nothing outside Leadline is ever imported.
 
@@ -88,6 +91,26 @@ def class_of(name: str) -> type:
         if kind is not None and dataclasses.is_dataclass(kind):
             return kind
     raise ValueError(f"{name!r} is not one of Leadline's records")
+
+
+def with_current_names(tree: Any) -> Any:
+    """Return plain data with the names of its records as this version writes them.
+
+    Unknown names stay as they are.
+
+    >>> with_current_names([{"$type": "leadline.sounding:Verdict", "fields": {}}])
+    [{'$type': 'sounding.Verdict', 'fields': {}}]
+    """
+    if isinstance(tree, list):
+        return [with_current_names(item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    named = {key: with_current_names(value) for key, value in tree.items()}
+    name = named.get("$type")
+    if isinstance(name, str) and is_name(name):
+        with suppress(ValueError):
+            named["$type"] = name_of(class_of(name)) or name
+    return named
 
 
 def _candidates(name: str) -> list[str]:

@@ -7,7 +7,7 @@ once, at the end.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -48,7 +48,7 @@ class BeamSettings(SearchSettings):
 
     width: int
     """Number of hypotheses that survive a step, k."""
-    score: Score = SumLogProb()
+    score: Score = field(default_factory=SumLogProb)
     """The score that ranks complete hypotheses."""
     eos_mode: EosMode = "pool"
     """``"pool"`` if a complete hypothesis frees its place, ``"in_beam"`` if it keeps it."""
@@ -299,7 +299,7 @@ class BeamSearch(StepwiseSearch):
         ranked = rank_few(self.total[0].tolist(), log_prob, token, self.width)
         if ranked is None or self._may_end(t, ranked):
             return None
-        self.model.meter.ranked += ranked.count
+        self.model.meter.ranked += ranked.num_ranked
         self._discard(t, np.array([ranked.discarded]))
         self.total = np.array([ranked.totals])
         self.history.add(ranked.parents, ranked.tokens, self.total[0])
@@ -533,7 +533,7 @@ class FewRanked(NamedTuple):
     totals: list[float]
     discarded: float
     """The largest total of the other candidates."""
-    count: int
+    num_ranked: int
     """Number of candidates that were ranked."""
 
 
@@ -548,13 +548,9 @@ def rank_few(
     than arrays of this size.
 
     >>> rank_few([-1.0, -2.0], [[-0.5, -3.0], [-0.1, -4.0]], [[7, 8], [9, 6]], width=2)
-    FewRanked(parents=[0, 1], tokens=[7, 9], totals=[-1.5, -2.1], discarded=-4.0, count=4)
+    FewRanked(parents=[0, 1], tokens=[7, 9], totals=[-1.5, -2.1], discarded=-4.0, num_ranked=4)
     """
-    values = [
-        total + value
-        for total, row in zip(totals, log_prob, strict=True)
-        for value in row
-    ]
+    values = [total + value for total, row in zip(totals, log_prob, strict=True) for value in row]
     # Sorting is stable in reverse, too: ties go to the better parent, then to the lower token.
     order = sorted(range(len(values)), key=values.__getitem__, reverse=True)
     if len(order) <= width or values[order[width]] == -math.inf:
@@ -566,5 +562,5 @@ def rank_few(
         tokens=[token[parent][rank] for parent, rank in places],
         totals=[values[i] for i in order[:width]],
         discarded=values[order[width]],
-        count=len(values),
+        num_ranked=len(values),
     )

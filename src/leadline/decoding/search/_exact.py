@@ -1,6 +1,6 @@
 """Exact search: the most likely sequence, with a proof."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,7 +31,7 @@ class ExactSettings(SearchSettings):
 
     name: ClassVar[str] = "exact search"
 
-    score: Score = SumLogProb()
+    score: Score = field(default_factory=SumLogProb)
     """The score that ranks sequences."""
     per_length: bool = False
     """True to search for the most likely sequence of every length."""

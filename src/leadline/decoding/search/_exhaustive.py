@@ -61,9 +61,7 @@ def exhaustive_search(
     >>> [str(hypothesis) for hypothesis in everything.hypotheses()]
     ['b a -0.90', 'a a -1.30', 'a b -1.30']
     """
-    settings = ExhaustiveSettings(
-        max_length=max_length, eos=end_tokens(eos), normalize=normalize
-    )
+    settings = ExhaustiveSettings(max_length=max_length, eos=end_tokens(eos), normalize=normalize)
     limit = checks.whole_number(limit, "limit", least=1)
     return ExhaustiveSearch(Problem(step, state, start), settings, limit).run()
 

@@ -164,9 +164,7 @@ class History:
         steps = [start, *self._steps[: max(L - 1, 0)]]
         first = np.cumsum([0, *(len(parents) for parents, _, _ in steps)])
         parents = [np.asarray(parents) for parents, _, _ in steps]
-        back = np.concatenate(
-            [parents[t] + first[max(t - 1, 0)] for t in range(len(steps))]
-        )
+        back = np.concatenate([parents[t] + first[max(t - 1, 0)] for t in range(len(steps))])
         words = np.concatenate([tokens for _, tokens, _ in steps])
         totals = np.concatenate([totals for _, _, totals in steps])
         path = np.zeros((max(L, 1), *lengths.shape), dtype=np.int64)

@@ -135,8 +135,8 @@ class StepwiseSearch(Search):
 
     def move(self, state: Any, parents: Numbers, words: Numbers) -> tuple[Tensor, Any]:
         """Return the tokens and the state of the hypotheses that the next step extends."""
-        rows = np.asarray(parents).tolist()
-        return as_tensor(words, self.model.start), self.model.reorder(state, rows)
+        tokens = as_tensor(np.asarray(words).tolist(), self.model.start)
+        return tokens, self.model.reorder(state, np.asarray(parents).tolist())
 
     def log_probs(
         self, scores: Float[Tensor, "N M"], t: int, items: Int[np.ndarray, " N"]

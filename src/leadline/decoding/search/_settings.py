@@ -6,12 +6,15 @@ A search holds its settings as an object. The protocol of a result, and so the s
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from leadline import checks
 from leadline.decoding.search._scores import Score, SumLogProb
 from leadline.errors import InputError
 from leadline.sounding import Protocol
+
+if TYPE_CHECKING:
+    from leadline.decoding.search._beam import BeamSettings
 
 EndTokens = int | Iterable[int] | None
 """One end token, several, or none."""
@@ -83,7 +86,7 @@ class SearchSettings:
         """True if the certificate of this search bounds hypotheses by the given score."""
         return self.score_or_default == score
 
-    def as_beam(self) -> "SearchSettings | None":
+    def as_beam(self) -> "BeamSettings | None":
         """Settings of the beam search that finds the same answer; ``None`` if there is none.
 
         An audit repeats this beam search with a trace.

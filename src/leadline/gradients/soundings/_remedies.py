@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from leadline import checks
 from leadline.errors import InputError
-from leadline.gradients.soundings._flow import LN10, GradientFlow, LayerFlow, median
+from leadline.figures import Drawing, log_lines
+from leadline.gradients.soundings._flow import LN10, LayerFlow, median
+from leadline.gradients.soundings._gradient_flow import GradientFlow
 from leadline.gradients.tracing._chains import Chain
 from leadline.gradients.tracing._losses import checked_loss, checked_model
 from leadline.gradients.tracing._place import chosen_layer
@@ -26,7 +28,6 @@ from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 
 @record("gradients.Remedy")
@@ -93,13 +94,26 @@ class Remedies(Sounding):
         columns = ["remedy", "layer", "slope", "horizon", "log10_largest", "log10_smallest"]
         return pd.DataFrame(rows, columns=columns)
 
-    def figure(self, layer: int | None = None) -> "go.Figure":
-        """Gradient norms of one layer before and after each cure; without a layer, of the worst."""
-        from leadline.gradients._figure import remedies_figure
+    def drawing(self, layer: int | None = None) -> Drawing:
+        """Return the gradient norms of one layer before and after each cure.
 
-        shown = self.worst if layer is None else layer
-        return remedies_figure(
-            {name: chosen_layer(flow.layers, shown) for name, flow in self.flows.items()}
+        They are medians over the batch; the untreated model is dashed.
+
+        Args:
+            layer: number of the layer; the worst layer, if left out.
+        """
+        number = self.worst if layer is None else layer
+        layers = {name: chosen_layer(flow.layers, number) for name, flow in self.flows.items()}
+        untreated, *treated = layers
+        return log_lines(
+            np.arange(1, 1 + layers[untreated].log_total.shape[1]),
+            # The untreated model comes last, so its line lies on top.
+            {name: median(layers[name].log_total) / LN10 for name in [*treated, untreated]},
+            title=f"{layers[untreated].title}: what each cure does to the gradient",
+            x_label="timestep t",
+            y_label="‖dL/dh<sub>t</sub>‖",
+            dashed=(untreated,),
+            margin_t=64,
         )
 
 
