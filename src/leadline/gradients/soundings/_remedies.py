@@ -5,7 +5,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from leadline.gradients.tracing._place import chosen_layer
 from leadline.gradients.tracing._replay import Replayed
 from leadline.gradients.tracing._tape import Tape, trace
 from leadline.randomness import torch_generator
-from leadline.recurrent import GRU, RNN, Arithmetic, GRULayer, Layer, LSTMLayer, PullBack, Record
+from leadline.recurrent import GRU, RNN, Arithmetic, Layer, PullBack, Record, cell_of
 from leadline.sounding import Protocol, Sounding, Verdict, decimals
 
 if TYPE_CHECKING:
@@ -176,26 +176,23 @@ def remedies(
 class Truncated(Record):
     """A pass of which no gradient goes from one segment of timesteps back to the one before it."""
 
-    whole: Record
     window: int
 
-    @property
-    def state_size(self) -> int:
-        """As of the whole pass."""
-        return self.whole.state_size
+    def pull_back(self, t: int, rows: Tensor) -> Tensor:
+        """Return the gradient of the state at t - 1, which is zero where a segment begins."""
+        return torch.zeros_like(rows) if t % self.window == 0 else super().pull_back(t, rows)
 
-    def adjoint(self, on: Arithmetic) -> PullBack:
-        """Nothing where a segment begins."""
-        whole = self.whole.adjoint(on)
-        return lambda t, rows: on.zeros_like(rows) if t % self.window == 0 else whole(t, rows)
+    def adjoint(self, on: Arithmetic, like: Tensor) -> PullBack:
+        """Return the adjoint of the whole pass, but zero where a segment begins."""
+        whole = super().adjoint(on, like)
 
-    def to_input(self, rows: Tensor) -> Tensor:
-        """As of the whole pass."""
-        return self.whole.to_input(rows)
+        def pull_back(t: int, rows: Any, out: Any) -> None:
+            if t % self.window == 0:
+                out[...] = 0
+            else:
+                whole(t, rows, out)
 
-    def to_cells(self, rows: Tensor) -> Tensor:
-        """As of the whole pass."""
-        return self.whole.to_cells(rows)
+        return pull_back
 
 
 @dataclass(eq=False)
@@ -211,7 +208,7 @@ class _TruncatedTape(Tape):
 
 def _truncated(replayed: Replayed, window: int) -> Replayed:
     def cut(record: Record) -> Truncated:
-        return Truncated(record.weights, record.h, record.h_before, record, window)
+        return Truncated(record.weights, record.h, record.h_before, record.slopes, window)
 
     layers = tuple(
         tuple(dataclasses.replace(one, record=cut(one.record)) for one in layer)
@@ -292,12 +289,10 @@ def _initialise(model: nn.Module, generator: torch.Generator | None) -> nn.Modul
     has_weights = False
     with torch.no_grad():
         for module in model.modules():
-            is_relu = getattr(module, "nonlinearity", None) == "relu"
+            is_relu = _is_recurrent(module) and cell_of(module).name == "relu"
             for name, parameter in module.named_parameters(recurse=False):
-                if isinstance(module, Layer | nn.RNNBase | nn.RNNCellBase) and name.startswith(
-                    ("W_h", "weight_hh")
-                ):
-                    for block in parameter.chunk(_gates(module)):
+                if _is_recurrent(module) and name.startswith(("W_h", "weight_hh")):
+                    for block in parameter.chunk(cell_of(module).gates):
                         fresh = torch.empty(block.shape, dtype=torch.float64)
                         nn.init.eye_(fresh) if is_relu else nn.init.orthogonal_(
                             fresh, generator=generator
@@ -316,12 +311,10 @@ def _gate(model: nn.Module, generator: torch.Generator | None) -> nn.Module | No
     has_bias = False
     with torch.no_grad():
         for module in holder.modules():
-            if isinstance(
-                module, LSTMLayer | GRULayer | nn.LSTM | nn.GRU | nn.LSTMCell | nn.GRUCell
-            ):
+            if _is_recurrent(module) and cell_of(module).gates > 1:
                 for name, parameter in module.named_parameters(recurse=False):
                     if name == "b" or name.startswith("bias"):
-                        parameter.chunk(_gates(module))[1].fill_(
+                        parameter.chunk(cell_of(module).gates)[1].fill_(
                             0 if name.startswith("bias_hh") else 1
                         )
                         has_bias = True
@@ -350,16 +343,9 @@ def _with_gates(module: nn.Module, generator: torch.Generator | None) -> nn.Modu
     return gated.to(like).train(module.training)
 
 
-def _gates(module: nn.Module) -> int:
-    if isinstance(module, Layer):
-        return module.gates
-    return (
-        4
-        if isinstance(module, nn.LSTM | nn.LSTMCell)
-        else 3
-        if isinstance(module, nn.GRU | nn.GRUCell)
-        else 1
-    )
+def _is_recurrent(module: nn.Module) -> bool:
+    """True if the module is one layer or one cell whose weights are known."""
+    return isinstance(module, Layer | nn.RNNBase | nn.RNNCellBase)
 
 
 _TREATMENTS = {

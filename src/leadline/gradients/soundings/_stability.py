@@ -19,7 +19,7 @@ from leadline.gradients.soundings._lyapunov import lyapunov, mean_of_kept
 from leadline.gradients.tracing._place import chosen_layer
 from leadline.gradients.tracing._replay import Pass
 from leadline.gradients.tracing._single_layer import run_alone
-from leadline.recurrent import GRURecord, LSTMRecord, Network, Record, RNNRecord, Weights
+from leadline.recurrent import Network, Record, Weights
 from leadline.sounding import Protocol, Sounding, Verdict
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ def stability(
                 name=name or (type(layer).__name__ if measured is None else measured.name),
                 index=one.index,
                 direction=one.direction,
-                kind=one.record.weights.kind,
+                kind=one.record.cell.name,
                 **_of_weights(one.record.weights),
                 exponents=spectrum.exponents,
                 error=spectrum.error,
@@ -344,11 +344,7 @@ def _recurrences(weights: Weights) -> Float[Tensor, "G P P"]:
 
 
 def _passing(record: Record, padding: Tensor | None) -> float:
-    if isinstance(record, RNNRecord):
-        values = record.slopes
-    else:
-        assert isinstance(record, LSTMRecord | GRURecord)
-        values = record.f if isinstance(record, LSTMRecord) else record.z
+    values = record.passing()
     return float(values.mean() if padding is None else values[~padding].mean())
 
 
