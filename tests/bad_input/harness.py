@@ -93,6 +93,10 @@ class Room:
             for parameter in self._parameters(name)
         ]
 
+    def cases_of(self, name: str) -> list[tuple[str, str]]:
+        """Return the name with every one of its parameters."""
+        return [(name, parameter) for parameter in self._parameters(name)]
+
     def public_names(self) -> list[str]:
         """The public functions, the classes that users construct, and all public methods."""
         return list(self._public_names())

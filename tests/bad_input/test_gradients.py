@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from leadline import gradients, recurrent
-from leadline.gradients._journal import append_metrics
+from leadline.gradients._metrics import append_metrics
 from tests.bad_input.examples import X, Y, model, of_soundings
 from tests.bad_input.harness import Call, Room, call
 

@@ -16,6 +16,7 @@ from leadline import checks
 from leadline.autoencoders._tensors import check_tensor, needed_generator
 from leadline.autoencoders.models._patches import MOST_NUMBERS, PatchGrid, Size, pair
 from leadline.errors import InputError
+from leadline.storage import record
 
 CountedLoss = Literal["all", "masked", "visible"]
 """Where a masked autoencoder's loss counts: on every entry, on the hidden ones, or on those it was shown."""
@@ -46,6 +47,7 @@ class Corruption(ABC):
         """
 
 
+@record("autoencoders.Nothing")
 @dataclass(frozen=True)
 class Nothing(Corruption):
     """The vanilla autoencoder: the encoder sees the batch itself."""
@@ -56,6 +58,7 @@ class Nothing(Corruption):
         return x, None
 
 
+@record("autoencoders.GaussianNoise")
 @dataclass(frozen=True)
 class GaussianNoise(Corruption):
     """The denoising autoencoder: independent normal noise is added to every entry.
@@ -84,6 +87,7 @@ class GaussianNoise(Corruption):
         return noise.mul_(self.std).add_(x), None
 
 
+@record("autoencoders.PixelMask")
 @dataclass(frozen=True)
 class PixelMask(Corruption):
     """The masked autoencoder on single entries: each is set to zero, independently of the others.
@@ -120,6 +124,7 @@ class PixelMask(Corruption):
         return keep * x, counts
 
 
+@record("autoencoders.PatchMask")
 @dataclass(frozen=True)
 class PatchMask(Corruption):
     """The masked autoencoder on patches: equally many are hidden in each image, drawn without preference.
@@ -197,6 +202,7 @@ class PatchMask(Corruption):
         )
 
 
+@record("autoencoders.BlockMask")
 @dataclass(frozen=True)
 class BlockMask(Corruption):
     """The masked autoencoder on blocks: one rectangle of each image is hidden.

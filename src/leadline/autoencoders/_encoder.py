@@ -21,6 +21,7 @@ from leadline.autoencoders.training._rows import BLOCK_NUMBERS
 from leadline.data import check_features, row_fingerprints
 from leadline.errors import InputError, SaveError
 from leadline.randomness import torch_generator
+from leadline.storage import record
 
 SCHEMA = 2
 """Version of the encoder's file. A reader refuses other versions; files of version 1 have no digest."""
@@ -38,6 +39,7 @@ KINDS: dict[str, type[AnyArchitecture]] = {
 """What an encoder's file may hold."""
 
 
+@record("autoencoders.Encoder")
 @dataclass(frozen=True, eq=False)
 class Encoder:
     """A pretrained encoder that no longer changes. Holds nothing of the decoder and never corrupts.

@@ -14,6 +14,7 @@ import numpy as np
 from leadline import checks
 from leadline.data import Dataset, column_names
 from leadline.errors import InputError
+from leadline.storage import record
 
 Scale = Literal["divided", "all divided", "unit", "binary", "whole", "other"]
 """The numbers that pretraining saw, and so what happens to whole numbers from now on.
@@ -41,6 +42,7 @@ _BLOCK = 2**21
 """Numbers of a memory map that are looked at together."""
 
 
+@record("autoencoders.RowForm")
 @dataclass(frozen=True)
 class RowForm:
     """The columns and the scale of the rows that an encoder was pretrained on.

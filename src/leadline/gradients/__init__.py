@@ -1,12 +1,13 @@
 """Where does the gradient go? dL/dh_t through every timestep of a recurrent network."""
 
-from leadline.gradients._journal import read_metrics
+from leadline.gradients._metrics import read_metrics
 from leadline.gradients._monitor import GradientMonitor
 
 # For other packages of Leadline; not public.
 from leadline.gradients._monitor import summary as summary
 from leadline.gradients.soundings._advice import Cure
-from leadline.gradients.soundings._flow import GradientFlow, LayerFlow
+from leadline.gradients.soundings._flow import LayerFlow
+from leadline.gradients.soundings._gradient_flow import GradientFlow
 from leadline.gradients.soundings._influence import Influence, LayerInfluence
 from leadline.gradients.soundings._remedies import Remedies, Remedy, remedies
 from leadline.gradients.soundings._stability import LayerStability, Stability, stability

@@ -18,9 +18,7 @@ from leadline.recurrent._arithmetic import IN_TORCH
 from leadline.recurrent._cell import Cell, Parts
 from leadline.recurrent._network import Layer
 from leadline.recurrent._regression import Regression
-
-_adam_ = torch._fused_adam_  # pyright: ignore[reportPrivateImportUsage]
-"""What ``torch.optim.Adam(fused=True)`` calls, without what it does around it."""
+from leadline.torch_internals import adam_step
 
 
 class Population:
@@ -101,22 +99,14 @@ class Population:
             gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 2)))
         self.steps += 1
         with torch.no_grad():
-            _adam_(
-                *(
-                    parameters,
-                    gradients,
-                    self.first,
-                    self.second,
-                    [],
-                    [self.steps] * len(parameters),
-                ),
-                lr=lr,
-                beta1=0.9,
-                beta2=0.99,
-                weight_decay=0.0,
-                eps=1e-8,
-                amsgrad=False,
-                maximize=False,
+            adam_step(
+                parameters,
+                gradients,
+                self.first,
+                self.second,
+                self.steps,
+                learning_rate=lr,
+                betas=(0.9, 0.99),
             )
 
 

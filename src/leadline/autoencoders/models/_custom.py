@@ -21,11 +21,13 @@ from leadline.autoencoders.training._stack import BETAS
 from leadline.data import Dataset, check_features, row_fingerprints
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
+from leadline.storage import record
 
 BLOCK_ROWS = 64
 """Rows that are encoded at once."""
 
 
+@record("autoencoders.CustomArchitecture")
 @dataclass(frozen=True)
 class CustomArchitecture:
     """What is known of a module that Leadline did not build."""

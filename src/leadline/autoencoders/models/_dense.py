@@ -18,6 +18,7 @@ from leadline.autoencoders._tensors import check_generator, check_like, check_te
 from leadline.autoencoders.models._patches import MOST_NUMBERS, PatchGrid, Size, check_size
 from leadline.errors import InputError, nearest
 from leadline.randomness import torch_generator
+from leadline.storage import record
 
 WEIGHTS = "autoencoders.weights"
 """The purpose under which weights are drawn."""
@@ -53,6 +54,7 @@ ACTIVATIONS = {
 """The nonlinearities that stand between layers, by name."""
 
 
+@record("autoencoders.Architecture")
 @dataclass(frozen=True)
 class Architecture:
     """Sizes and nonlinearity of a dense autoencoder.

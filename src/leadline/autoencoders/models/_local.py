@@ -13,11 +13,13 @@ from leadline.autoencoders._tensors import check_generator
 from leadline.autoencoders.models._dense import aligned_linear, drawn_linear
 from leadline.autoencoders.models._patches import MOST_NUMBERS, PatchGrid, Size, check_size, pair
 from leadline.errors import InputError
+from leadline.storage import record
 
 FLOOR = 1e-3
 """What is added to an average before its root is taken, whose slope at zero would be infinite."""
 
 
+@record("autoencoders.LocalArchitecture")
 @dataclass(frozen=True)
 class LocalArchitecture:
     """Sizes of a local encoder.

@@ -18,6 +18,7 @@ from leadline.autoencoders.models._patches import MOST_NUMBERS, PatchGrid, Size,
 from leadline.autoencoders.models._tokens import PatchDecoder, PatchEncoder, Pooling, first_of
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
+from leadline.storage import record
 
 MOST_PATCHES = 2**16
 """Patches of the largest image: attention compares each with each."""
@@ -26,6 +27,7 @@ DEEPEST = 2**12
 """Blocks of the deepest encoder or decoder."""
 
 
+@record("autoencoders.PatchArchitecture")
 @dataclass(frozen=True)
 class PatchArchitecture:
     """Sizes of a masked patch transformer; see :class:`MaskedPatchTransformer`."""

@@ -61,13 +61,13 @@ class Epoch:
         numbers = {key: getattr(self, name) for name, key in COLUMNS.items()}
         # JSON has no infinity: a run that diverged says so in words.
         plain = {k: v if v is None or np.isfinite(v) else repr(v) for k, v in numbers.items()}
-        return json.dumps(plain) + "\n"
+        return storage.json_line(plain)
 
 
 def _is_journal(path: Path) -> bool:
     """True if every line of a file has the keys that :meth:`Epoch.line` writes; the last may be cut off."""
     try:
-        *lines, rest = storage.read(path).split(b"\n")
+        lines, rest = storage.split_lines(storage.read(path))
         records = [storage.parse_json(line) for line in lines]
     except (OSError, ValueError):
         return False
@@ -151,13 +151,9 @@ class Journal:
 
     def add(self, epoch: Epoch) -> None:
         """Add a line."""
-        try:
-            with (self.folder / JOURNAL).open("a", encoding="utf-8") as file:
-                file.write(epoch.line())
-        except OSError as error:
-            raise SaveError(
-                f"could not write {self.folder / JOURNAL}: {error.strerror or error}"
-            ) from error
+        with storage.appending_lines(self.folder / JOURNAL) as file:
+            # The checkpoint, which is on the disk, restores a line that a crash loses.
+            file.append(epoch.line(), sync=False)
 
     def _refuse_journal_of_others(self) -> None:
         """Refuse to replace a ``metrics.jsonl`` that no training wrote."""
@@ -177,6 +173,7 @@ class Journal:
 
     def _refuse_another(self, found: Mapping[str, Any], threads: Any) -> None:
         here = json.loads(json.dumps(self.configuration))
+        found = storage.with_current_names(found)
         for name in sorted({*here, *found}):
             if here.get(name) != found.get(name):
                 raise InputError(

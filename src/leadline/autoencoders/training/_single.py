@@ -8,6 +8,7 @@ from torch import Tensor
 
 from leadline.autoencoders._tensors import check_like_memory
 from leadline.autoencoders.models._transformer import MaskedPatchTransformer
+from leadline.torch_internals import adam_step
 
 EVALUATION_NUMBERS = 2**18
 """Numbers in the rows that are evaluated at once."""
@@ -78,15 +79,14 @@ class Single:
         (total / len(target[0])).backward()
         self.steps += 1
         first, second = self.moments
-        torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage]
-            *([self.weights], [self.gradients], [first], [second], [], [self.steps]),
-            lr=self.lr[0],
-            beta1=0.9,
-            beta2=0.99,
-            weight_decay=0.0,
-            eps=1e-8,
-            amsgrad=False,
-            maximize=False,
+        adam_step(
+            [self.weights],
+            [self.gradients],
+            [first],
+            [second],
+            self.steps,
+            learning_rate=self.lr[0],
+            betas=(0.9, 0.99),
         )
         return total.detach().unsqueeze(0)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from leadline.autoencoders._tensors import check_like_memory
 from leadline.autoencoders.models._dense import ACTIVATIONS, Architecture
+from leadline.torch_internals import adam_step
 
 WORKING_SET = 6 * 2**20
 """Bytes that the members of one stack may fill together: about what stays near the processor between two steps."""
@@ -33,9 +34,6 @@ another order where memory is not aligned, and a member alone always is."""
 
 _EVIDENCE = 256
 """Numbers that must agree before a batched operation is trusted to round like the single one."""
-
-_adam_ = torch._fused_adam_  # pyright: ignore[reportPrivateImportUsage]
-"""What ``torch.optim.Adam(fused=True)`` calls, without what it does around it."""
 
 
 class Stack:
@@ -147,16 +145,7 @@ class Stack:
         """
         self.steps += 1
         for lr, (weights, gradients, first, second) in zip(self.lr, self._rows, strict=True):
-            _adam_(
-                *(weights, gradients, first, second, [], [self.steps]),
-                lr=lr,
-                beta1=BETAS[0],
-                beta2=BETAS[1],
-                weight_decay=0.0,
-                eps=1e-8,
-                amsgrad=False,
-                maximize=False,
-            )
+            adam_step(weights, gradients, first, second, self.steps, learning_rate=lr, betas=BETAS)
 
     def _bind(self) -> None:
         self.gradients = torch.zeros_like(self.weights)

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from leadline import checks
 from leadline.errors import InputError
-from leadline.gradients.soundings._flow import LN10, GradientFlow, LayerFlow, median
+from leadline.figures import Drawing, log_lines
+from leadline.gradients.soundings._flow import LN10, LayerFlow, median
+from leadline.gradients.soundings._gradient_flow import GradientFlow
 from leadline.gradients.tracing._chains import Chain
 from leadline.gradients.tracing._losses import checked_loss, checked_model
 from leadline.gradients.tracing._place import chosen_layer
@@ -22,12 +24,13 @@ from leadline.gradients.tracing._tape import Tape, trace
 from leadline.randomness import torch_generator
 from leadline.recurrent import GRU, RNN, Arithmetic, Layer, PullBack, Record, cell_of
 from leadline.sounding import Protocol, Sounding, Verdict, decimals
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 
+@record("gradients.Remedy")
 @dataclass(frozen=True, eq=False)
 class Remedy:
     """One cure, and the flow of the copy that took it."""
@@ -39,6 +42,7 @@ class Remedy:
     flow: GradientFlow
 
 
+@record("gradients.Remedies")
 @dataclass(frozen=True, eq=False)
 class Remedies(Sounding):
     """The gradient flow of a model before and after each cure. Layers stand in the same order in every flow.
@@ -90,13 +94,26 @@ class Remedies(Sounding):
         columns = ["remedy", "layer", "slope", "horizon", "log10_largest", "log10_smallest"]
         return pd.DataFrame(rows, columns=columns)
 
-    def figure(self, layer: int | None = None) -> "go.Figure":
-        """Gradient norms of one layer before and after each cure; without a layer, of the worst."""
-        from leadline.gradients._figure import remedies_figure
+    def drawing(self, layer: int | None = None) -> Drawing:
+        """Return the gradient norms of one layer before and after each cure.
 
-        shown = self.worst if layer is None else layer
-        return remedies_figure(
-            {name: chosen_layer(flow.layers, shown) for name, flow in self.flows.items()}
+        They are medians over the batch; the untreated model is dashed.
+
+        Args:
+            layer: number of the layer; the worst layer, if left out.
+        """
+        number = self.worst if layer is None else layer
+        layers = {name: chosen_layer(flow.layers, number) for name, flow in self.flows.items()}
+        untreated, *treated = layers
+        return log_lines(
+            np.arange(1, 1 + layers[untreated].log_total.shape[1]),
+            # The untreated model comes last, so its line lies on top.
+            {name: median(layers[name].log_total) / LN10 for name in [*treated, untreated]},
+            title=f"{layers[untreated].title}: what each cure does to the gradient",
+            x_label="timestep t",
+            y_label="‖dL/dh<sub>t</sub>‖",
+            dashed=(untreated,),
+            margin_t=64,
         )
 
 
@@ -152,7 +169,9 @@ def remedies(
     before = tape.gradient_flow(value)
     after, left_out = [], {}
     for name, (treat, treatment, reason) in _TREATMENTS.items():
-        treated = treat(_copied(model), torch_generator(seed, f"gradients.remedies.{name}"))
+        # This name decides what is drawn; it stays that of 0.1, so that results stay the same.
+        generator = torch_generator(seed, f"recurrent.remedies.{name}")
+        treated = treat(_copied(model), generator)
         if treated is None:
             left_out[name] = reason
         else:

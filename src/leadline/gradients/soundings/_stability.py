@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,28 +12,39 @@ from torch.nn.utils.rnn import PackedSequence
 
 from leadline import checks
 from leadline.errors import InputError
-from leadline.gradients.soundings._advice import Cure, Regime, cures, tell
-from leadline.gradients.soundings._flow import GradientFlow, LayerFlow
-from leadline.gradients.soundings._flow_verdict import KEEPS
+from leadline.figures import Drawing
+from leadline.gradients.soundings._advice import PASSES, Cure, Regime, cures
+from leadline.gradients.soundings._flow import LayerFlow
+from leadline.gradients.soundings._flow_verdict import KEEPS, fold
+from leadline.gradients.soundings._gradient_flow import GradientFlow
 from leadline.gradients.soundings._lyapunov import lyapunov, mean_of_kept
+from leadline.gradients.soundings._stability_drawing import stability_drawing
 from leadline.gradients.tracing._place import chosen_layer
 from leadline.gradients.tracing._replay import Pass
 from leadline.gradients.tracing._single_layer import run_alone
 from leadline.recurrent import Network, Record, Weights
-from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.sounding import Protocol, Sounding, Verdict, decimals
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}
 SLOPE_BOUND = {"i": 0.25, "f": 0.25, "o": 0.25, "r": 0.25, "z": 0.25, "g": 1.0, "n": 1.0, "": 1.0}
 """The steepest slope of each gate's nonlinearity: 1/4 for the logistic function, 1 for tanh, ReLU and identity."""
 
+_REGIMES = {
+    "vanishes": "vanishes",
+    "explodes": "explodes",
+    "stable": "is stable",
+    "undecided": "may vanish or explode",
+}
+
 OF_WEIGHTS = ("spectral radius", "largest singular value × slope")
 """What weights alone can say, gate by gate."""
 
 
+@record("gradients.LayerStability")
 @dataclass(frozen=True, eq=False)
 class LayerStability:
     """One recurrent layer in one direction; rates are in nats per timestep, above 0 where gradients grow."""
@@ -168,7 +179,8 @@ class LayerStability:
     @property
     def cures(self) -> tuple[Cure, ...]:
         """What is likely to help, each with the number that suggests it; nothing where nothing is wrong."""
-        return cures(self)
+        rate = float(self.spectrum[0])
+        return cures(self.kind, self.regime, rate, passing=self.passing, time=self.time)
 
     @property
     def title(self) -> str:
@@ -176,6 +188,7 @@ class LayerStability:
         return f"{self.name}[{self.index}]" + (" reverse" if self.direction == "reverse" else "")
 
 
+@record("gradients.Stability")
 @dataclass(frozen=True, eq=False)
 class Stability(Sounding):
     """What predicts the fate of the gradient, side by side with what happens to it. Made by :func:`stability`."""
@@ -185,7 +198,7 @@ class Stability(Sounding):
     @property
     def verdict(self) -> Verdict:
         """Per layer: the regime, the exponent, what the weights alone would have said, the slope, and likely cures."""
-        return Verdict("; ".join(f"{layer.title}: {tell(layer)}" for layer in self.layers))
+        return Verdict("; ".join(f"{layer.title}: {_description(layer)}" for layer in self.layers))
 
     def table(self) -> "pd.DataFrame":
         """One row per layer and quantity.
@@ -209,17 +222,66 @@ class Stability(Sounding):
             rows, columns=["layer", "quantity", "of", "nats_per_step", "error", "samples"]
         )
 
-    def figure(self, layer: int = -1) -> "go.Figure":
-        """Eigenvalues in the complex plane, and the predictions of one layer against what is measured."""
-        import plotly.graph_objects as go
+    def drawing(self, layer: int = -1) -> Drawing:
+        """Return the eigenvalues beside the unit circle, and the predicted and measured rates."""
+        chosen = chosen_layer(self.layers, layer)
+        return stability_drawing(
+            f"{chosen.title}: why the gradient {_REGIMES[chosen.regime]}",
+            dict(zip(chosen.gates, chosen.eigenvalues, strict=True)),
+            chosen.rates,
+            least_range=2 * math.log(KEEPS) / chosen.time,
+        )
 
-        return go.Figure(self.drawing(layer))
 
-    def drawing(self, layer: int = -1) -> dict[str, Any]:
-        """The same as :meth:`figure`, as Plotly's JSON holds it."""
-        from leadline.gradients._figure import stability_drawing
+def _description(layer: LayerStability) -> str:
+    """The regime, the numbers side by side, and the cures."""
+    rate, error = layer.spectrum[0], layer.error[0]
+    number = f"Lyapunov exponent {decimals(rate, '+.3f')} ± {error:.3f} nats per timestep"
+    if np.isneginf(rate):
+        number = "Lyapunov exponent minus infinity"
+    match layer.regime:
+        case "vanishes":
+            shrinking = f", shrinking {fold(-rate)}-fold per step back"
+            said = "the gradient vanishes" + ("" if np.isneginf(rate) else shrinking)
+        case "explodes":
+            said = f"the gradient explodes, {fold(rate)}-fold per step back"
+        case "stable":
+            said = f"the gradient is stable: it changes less than {KEEPS:.0f}-fold over {layer.time} timesteps"
+        case _:
+            said = "undecided, since the error leaves it open; a longer sequence or more samples would tell"
+    if layer.dead and layer.dead < layer.samples:
+        largest = layer.exponents[:, 0]
+        others = (
+            f"the others have exponent {decimals(largest[np.isfinite(largest)].mean(), '+.3f')}"
+        )
+        others = others if np.isneginf(rate) else f"in the others {said}"
+        said = f"in {layer.dead} of {layer.samples} samples nothing survives a step; {others}"
+    parts = [f"{said} ({number}", *([] if layer.kind in PASSES else [_of_radius(layer)])]
+    if layer.measured_slope is not None:
+        slope, of_slope = layer.mean_slope
+        spread = "" if math.isnan(of_slope) else f" ± {of_slope:.3f}"
+        other = "" if layer.is_last_only else ", of a loss that enters at many timesteps"
+        told = (
+            "the flow has no slope here"
+            if math.isnan(slope)
+            else f"the flow's slope is {decimals(slope, '+.3f')}{spread}{other}"
+        )
+        parts.append(told)
+    cures = f". What may help: {'; '.join(map(str, layer.cures))}" if layer.cures else ""
+    return ", ".join(parts) + ")" + cures
 
-        return stability_drawing(chosen_layer(self.layers, layer))
+
+def _of_radius(layer: LayerStability) -> str:
+    """What weights alone would have said, and where that is wrong, why."""
+    radius, bound = float(layer.spectral_radius[0]), float(layer.gain_bound[0])
+    number = f"spectral radius {radius:.3f}"
+    if layer.regime == "vanishes" and bound < 1:
+        return f"{number}, and {bound:.3f}-fold at most in any step"
+    if layer.regime == "explodes" and radius < 1:
+        return f"{number}, which is no reason to vanish: W_h is not normal and a step can grow {bound:.3g}-fold"
+    if layer.regime == "vanishes" and radius > 1:
+        return f"{number}, which is no reason to explode: the slope of {layer.kind} averages {layer.passing:.2g}"
+    return number
 
 
 def stability(

@@ -13,6 +13,7 @@ from leadline.errors import InputError
 from leadline.gradients.tracing._replay import MODULES, Call, Replayed, replay
 from leadline.gradients.tracing._tape import trace
 from leadline.recurrent import Network
+from leadline.torch_internals import buffers_of
 
 
 def run_alone(layer: Any, x: Any, hx: Any) -> Replayed:
@@ -48,15 +49,15 @@ def run_alone(layer: Any, x: Any, hx: Any) -> Replayed:
 @contextmanager
 def own_buffers(module: nn.Module) -> Iterator[None]:
     """Inside the block, a module works on copies of its buffers, such as those of a spectral normalisation."""
-    kept = [(owner, dict(owner._buffers)) for owner in module.modules()]
+    kept = [(owner, dict(buffers_of(owner))) for owner in module.modules()]
     try:
         for owner, buffers in kept:
             for name, buffer in buffers.items():
-                owner._buffers[name] = None if buffer is None else buffer.clone()
+                buffers_of(owner)[name] = None if buffer is None else buffer.clone()
         yield
     finally:
         for owner, buffers in kept:
-            owner._buffers.update(buffers)
+            buffers_of(owner).update(buffers)
 
 
 def _checked_layer(layer: Any) -> nn.Module:
