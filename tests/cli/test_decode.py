@@ -119,7 +119,7 @@ def test_one_prompt_is_what_the_library_says(kind, request, capsys):
     assert "<end>" not in record["answers"][0]["text"]
     assert decode(*arguments, "--exact") == cli.DONE
     told = capsys.readouterr().out.splitlines()
-    assert told[0] == f"beam search of width 2: {beam.certificate}"
+    assert told[0] == f"beam search (width 2): {beam.certificate}"
     assert any(line.startswith("exact search: proved optimal") for line in told)
     assert decode(*arguments, "--exact", "--audit") == cli.DONE
     assert capsys.readouterr().out.splitlines()[:-1] == told, "an audit takes nothing away"
@@ -403,4 +403,4 @@ def test_a_model_that_is_none_is_told(folder, transformer, in_tmp_path, monkeypa
 
 def test_an_empty_prompt_begins_a_paragraph(folder, capsys):
     assert decode("--model", folder, "--prompt", "", "--width", 3) == cli.DONE
-    assert capsys.readouterr().out.startswith("beam search of width 3")
+    assert capsys.readouterr().out.startswith("beam search (width 3)")

@@ -14,10 +14,10 @@ from .models import Hashed
 SETTINGS = [
     ({"width": 0}, "width must be a whole number from 1 to 1000000"),
     ({"max_length": 0}, "max_length must be a whole number from 1 to 1000000"),
-    ({"num_return": 3}, "num_return is at most the width"),
-    ({"eos": 4}, "end tokens belong to the vocabulary"),
+    ({"num_return": 3}, "num_return must be at most the width"),
+    ({"eos": 4}, "eos must belong to the vocabulary"),
     ({"eos": [-1, 2]}, "eos = -1, vocabulary of 4 tokens"),
-    ({"eos_mode": "both"}, "eos_mode is 'pool' or 'in_beam'"),
+    ({"eos_mode": "both"}, "eos_mode must be 'pool' or 'in_beam'"),
     ({"width": 2.0}, "width must be a whole number(.|\\n)*got:   width = 2.0"),
     ({"max_length": "3"}, "max_length must be a whole number.*\n  got:   max_length = '3'"),
     ({"eos": [1.5]}, r"whole numbers\n  got:   eos = \[1.5\]"),
