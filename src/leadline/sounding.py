@@ -14,12 +14,13 @@ from functools import cache
 from html import escape
 from importlib import metadata
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, final, get_args
 
 import numpy as np
 
 from leadline import checks, storage
 from leadline.errors import InputError
+from leadline.figures import Drawing, interactive
 from leadline.storage import record
 
 if TYPE_CHECKING:
@@ -221,15 +222,18 @@ class Sounding(ABC):
         """One row per measurement."""
 
     @abstractmethod
-    def figure(self) -> "go.Figure":
-        """The measurements as a picture."""
+    def drawing(self) -> Drawing:
+        """Return the measurements as a drawing, in Plotly's JSON."""
 
-    def drawing(self) -> dict[str, Any]:
-        """The figure's ``data`` and ``layout`` as Plotly's JSON holds them; ``go.Figure(drawing)`` is the figure.
+    @final
+    def figure(self, *args: Any, **options: Any) -> "go.Figure":
+        """Return the drawing as a figure of Plotly.
 
-        Plotly's own checks take longer than a small measurement, and a page that draws many in a second goes without.
+        Args:
+            args: arguments of this sounding's ``drawing()``, such as ``item`` or ``layer``.
+            options: the same by name.
         """
-        return self.figure().to_plotly_json()
+        return interactive(self.drawing(*args, **options))
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write ``sounding.json`` and its arrays into ``folder``, which is made if missing.

@@ -374,8 +374,7 @@ def _summary_lines(model: "TextModel", found: _Found) -> list[str]:
             yield f"{decimals(h.log_prob, '9.3f')}  {model.text(h.tokens) or '(the end)'}{scored}"
 
     decoded = found.decoded
-    settings = decoded.protocol.settings
-    lines = [f"beam search of width {settings['width']}: {decoded.certificate}", *answers(decoded)]
+    lines = [f"{decoded.settings.label}: {decoded.certificate}", *answers(decoded)]
     lines += [f"note: {note}" for note in decoded.notes]
     if found.optimum is not None:
         lines += [f"exact search: {found.optimum.certificate}", *answers(found.optimum)]

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from leadline import checks
 from leadline.errors import InputError
+from leadline.figures import Drawing, log_lines
 from leadline.randomness import torch_generator
-from leadline.recurrent._layers import LONGEST
+from leadline.recurrent._network import LONGEST
 from leadline.recurrent._population import Population
 from leadline.recurrent._regression import Regression
 from leadline.sounding import Protocol, Sounding, Verdict
@@ -21,7 +22,6 @@ from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 VALIDATION, PIECE = 1000, 250
 """Sequences that each model is validated on, and how many of them at a time, so that they stay in the cache."""
@@ -78,10 +78,8 @@ class Training(Sounding):
             }
         )
 
-    def figure(self) -> "go.Figure":
-        """The share of error that is left, by step, the median over models."""
-        from leadline.figures import log_lines
-
+    def drawing(self) -> Drawing:
+        """Return the share of error that is left by step: the median and the worst model."""
         share = np.log10(self.validation_error / self.zero_error[:, None])
         return log_lines(
             self.steps,

@@ -17,12 +17,12 @@ from leadline.autoencoders.models._custom import CustomArchitecture, ModuleEncod
 from leadline.autoencoders.models._dense import Architecture, Autoencoder
 from leadline.autoencoders.models._transformer import MaskedPatchTransformer, PatchArchitecture
 from leadline.errors import InputError
+from leadline.figures import COLOURS, NEUTRAL, Drawing, extended, line, new_drawing, rule
 from leadline.sounding import Sounding, Verdict
 from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 Ending = Literal["stopped early", "budget", "diverged"]
 """How training ended: the validation error stopped falling, the epochs were used up, or the error blew up."""
@@ -32,6 +32,9 @@ ENDINGS: tuple[Ending, ...] = ("stopped early", "budget", "diverged")
 
 HARDLY = 0.02
 """Training whose error fell by less than this share has hardly begun."""
+
+MANY_EPOCHS = 20
+"""Curves of fewer epochs have a marker at each epoch."""
 
 _ENDINGS = {
     "stopped early": "it had stopped falling",
@@ -130,8 +133,17 @@ class Pretrained(Sounding):
             table["clean validation"], table["own validation"] = self.clean_error, self.own_error
         return table
 
-    def figure(self) -> "go.Figure":
-        """The training curves."""
-        from leadline.autoencoders._figure import training_curves
-
-        return training_curves(self)
+    def drawing(self) -> Drawing:
+        """Return the training curves, with a mark at the epoch whose weights are kept."""
+        epochs = np.arange(len(self.training_error) + 1)
+        mode = "lines+markers" if len(epochs) < MANY_EPOCHS else "lines"
+        curves = {"validation, clean": self.clean_error}
+        if not np.array_equal(self.clean_error, self.own_error):
+            curves["validation, corrupted"] = self.own_error
+        traces = [line(epochs[1:], self.training_error, name="training", colour=NEUTRAL, mode=mode)]
+        for (name, error), colour in zip(curves.items(), COLOURS, strict=False):
+            if error.size:
+                traces.append(line(epochs, error, name=name, colour=colour, mode=mode))
+        drawing = new_drawing("Pretraining", "epoch", "squared error per row", yaxis_type="log")
+        kept = rule(x=self.best_epoch, colour=NEUTRAL, dash="dot", note={"text": "kept"})
+        return extended(drawing, traces, hovermode="x unified", **kept)

@@ -14,24 +14,26 @@ from leadline.decoding.judging._earlier_answer import audited, is_within
 from leadline.decoding.judging._lost_step import where_lost, width_for
 from leadline.decoding.judging._rescoring import SAME, is_close, margin, token_log_probs
 from leadline.decoding.models._problem import Model, Problem, Step, check_start, select
-from leadline.decoding.search._beam import beam_search
+from leadline.decoding.search._beam import BeamSearch
 from leadline.decoding.search._decoded import Decoded, Hypothesis, as_clause, item_of
-from leadline.decoding.search._exact import search_from
+from leadline.decoding.search._exact import ExactSearch, ExactSettings
 from leadline.decoding.search._scores import SumLogProb
-from leadline.decoding.search._settings import count
+from leadline.decoding.search._settings import SearchSettings, count
 from leadline.decoding.search._trace import Trace
+from leadline.decoding.search._tree_drawing import tree_drawing
 from leadline.errors import InputError
-from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.figures import Drawing
+from leadline.sounding import Protocol, Sounding, Verdict, decimals
 from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
-
-    from leadline.decoding.judging._audit_steps import Walk
 
 Finding = Literal["optimal", "search error", "unresolved"]
 Blame = Literal["none", "search", "model"]
+
+SAID = 4
+"""Hypotheses of a beam that a verdict spells out."""
 
 
 @record("decoding.SearchAudit")
@@ -59,6 +61,8 @@ class SearchAudit(Sounding):
     noise: tuple[float, ...] = ()
     """Per item: how far the scores of answer and optimum moved when both were scored again side by side; 0 where they
     were not, as they are the same sequence or far apart."""
+    tolerance: float = SAME
+    """Relative difference of two scores that counts as a tie."""
     is_tied: tuple[bool, ...] = ()
     """Per item: answer and optimum are different sequences whose scores differ by no more than the noise."""
 
@@ -70,7 +74,7 @@ class SearchAudit(Sounding):
             return "a better"
         return (
             "the most likely"
-            if self.optimum.protocol.settings["score"] == SumLogProb()
+            if self.optimum.settings.score_or_default == SumLogProb()
             else "the best"
         )
 
@@ -79,7 +83,7 @@ class SearchAudit(Sounding):
 
     def _open(self) -> str:
         gap = self.optimum.certificate.gap[0]
-        search = self.decoded.protocol.settings["search"]
+        search = self.decoded.settings.name
         same = self.is_tied[:1] == (True,) or _first_tokens(self.decoded) == _first_tokens(
             self.optimum
         )
@@ -97,7 +101,7 @@ class SearchAudit(Sounding):
         )
 
     def _finding(self) -> Verdict:
-        search, B = self.decoded.protocol.settings["search"], len(self.outcome)
+        search, B = self.decoded.settings.name, len(self.outcome)
         if B > 1:
             counts = ", ".join(
                 f"{self.outcome.count(name)} {name}"
@@ -126,7 +130,7 @@ class SearchAudit(Sounding):
         """What is said of an answer that is not the optimum, and as good up to the noise or the given tolerance."""
         score = self.decoded.hypotheses()[0].score
         lead = self.optimum.hypotheses()[0].score - score
-        tolerance = self.protocol.settings.get("tolerance", SAME)
+        tolerance = self.tolerance
         allowed = max(self.noise[0], tolerance * (1 + abs(score)))
         rest = "no sequence is known to be better" if self._is_proved() else self._open()
         if tolerance <= SAME or self.noise[0] >= lead:
@@ -163,15 +167,120 @@ class SearchAudit(Sounding):
         Raises:
             InputError: there is no such step, or that item's search was not run again with its trace.
         """
-        from leadline.decoding.judging._audit_steps import walk
+        item = item_of(item, len(self.outcome))
+        trace = self.traces[item]
+        if trace is None:
+            raise InputError(
+                "a walk needs the trace of its search",
+                got=f"item {item} was not searched again",
+                cause="it had no search error among several items, or the budget of calls is smaller than one search",
+                cure="audit the item alone, or with more max_calls",
+            )
+        steps = int(trace.step.max(initial=0))
+        step = checks.whole_number(step, "step")
+        if not 0 <= step <= steps:
+            raise InputError(f"this search has steps 0 to {steps}", got=f"step = {step}")
+        return Walk(self.protocol, self, step, item)
 
-        return walk(self, step, item)
+    def drawing(self, item: int = 0, until: int | None = None) -> Drawing:
+        """Return the search tree of one item, with the optimum and the step that lost it.
 
-    def figure(self, item: int = 0) -> "go.Figure":
-        """The search tree of one item, with the optimum and where it was lost."""
-        from leadline.decoding.figure import draw_audit
+        Args:
+            item: number of the prompt, from 0.
+            until: last step to draw; all steps, if left out.
+        """
+        item = item_of(item, len(self.outcome))
+        trace = self.traces[item]
+        if trace is None:
+            return self.decoded.drawing(item)
+        answer = self.decoded.hypotheses(item)
+        paths = {"the search's answer": answer[0].tokens if answer else ()}
+        best = f"{self.praise(item)} sequence"
+        lost_step = int(self.lost_step[item])
+        title = "What the beam kept, and what it pruned"
+        if self.outcome[item] == "optimal":
+            title = f"The answer is {best}"
+        elif self.outcome[item] == "search error":
+            paths[best] = self.optimum.hypotheses(item)[0].tokens
+            rank = f", at rank {self.lost_rank[item]}" if self.lost_rank[item] else ""
+            title = f"{best[0].upper()}{best[1:]} left the beam at step {lost_step}{rank}"
+        sums: list[float] = []
+        if self.optimum.lengths[item].any():
+            sums = self.optimum.token_log_prob[item, 0].cumsum().tolist()
+        # Each trace contains its own item alone, as item 0.
+        return tree_drawing(
+            trace,
+            0,
+            paths,
+            title=title,
+            lost=lost_step,
+            log_probs=sums,
+            until=until,
+            names=self.optimum.names,
+        )
 
-        return draw_audit(self, item_of(item, len(self.outcome)))
+
+@record("decoding.Walk")
+@dataclass(frozen=True, eq=False)
+class Walk(Sounding):
+    """The search of one item as it stood after one of its steps."""
+
+    audit: SearchAudit
+    step: int
+    """0: before the first."""
+    item: int
+
+    @property
+    def trace(self) -> Trace:
+        """Of the whole search, of this item alone."""
+        trace = self.audit.traces[self.item]
+        assert trace is not None  # at() has made sure
+        return trace
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole search."""
+        return int(self.trace.step.max(initial=0))
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the beam holds, and what has become of the most likely sequence; at the end, the audit's verdict."""
+        if self.step == 0:
+            return Verdict(
+                f"before the first of {self.steps} steps, the beam holds the start alone"
+            )
+        beam = self.trace.beam(self.step)
+        held = ", ".join(
+            f"“{' '.join(node.words)}” ({decimals(node.log_prob, '.2f')})" for node in beam[:SAID]
+        )
+        held += f" and {len(beam) - SAID} more" if len(beam) > SAID else ""
+        pruned = len(self.trace.candidates(self.step)) - len(beam)
+        said = f"after step {self.step} of {self.steps}, the beam holds {held or 'nothing'}; {pruned} pruned"
+        return Verdict(said + self._loss())
+
+    def _loss(self) -> str:
+        if self.step == self.steps and len(self.audit.outcome) == 1:
+            return f"; {self.audit.verdict}"
+        lost = int(self.audit.lost_step[self.item])
+        if not 0 < lost <= self.step:
+            return ""
+        best = f"{self.audit.praise(self.item)} sequence"
+        if lost < self.step:
+            return f"; {best} was lost at step {lost}"
+        rank = int(self.audit.lost_rank[self.item])
+        prefix = " ".join(self.audit.optimum.hypotheses(self.item)[0].words[:lost])
+        return f"; {best}, which begins with “{prefix}”, is lost here" + (
+            f" at rank {rank}" if rank else ""
+        )
+
+    def table(self) -> "pd.DataFrame":
+        """One row per candidate that was considered so far; ``log_prob`` in nats."""
+        table = self.trace.table()
+        return table[table["step"] <= self.step].assign(item=self.item)
+
+    def drawing(self) -> Drawing:
+        """Return the search tree so far; each node stands where the whole tree has it."""
+        return self.audit.drawing(self.item, self.step)
 
 
 def audit(
@@ -217,47 +326,51 @@ def audit(
     max_calls = checks.optional_whole_number(max_calls, "max_calls", least=1)
     max_width = count(max_width, "max_width")
     tolerance = checks.number(tolerance, "tolerance", least=0)
-    settings = dict(decoded.protocol.settings)
+    settings = decoded.settings
     references = None if reference is None else _check_reference(reference, settings, len(start))
-    common = {
-        "max_length": settings["max_length"],
-        "eos": settings["eos"],
-        "normalize": settings["normalize"],
-    }
-    scored = {"score": settings["score"]} if "score" in settings else {}
+    exact = ExactSettings(
+        max_length=settings.max_length,
+        eos=settings.eos,
+        normalize=settings.normalize,
+        score=settings.score_or_default,
+        max_calls=max_calls,
+    )
     whole = Problem(step, state, start)
-    optimum = search_from(whole, audited(decoded), **common, **scored, max_calls=max_calls)
+    optimum = ExactSearch(whole, exact, audited(decoded)).run()
     judge = _Judge(whole, decoded, optimum, tolerance)
     is_recognised = is_within(whole, decoded, max_calls)
     found: list[Finding] = []
     lost = np.zeros((3, len(start)), dtype=np.int64)
     traces: list[Trace | None] = []
     for item in range(len(start)):
-        runs = np.inf if max_calls is None else max_calls // settings["max_length"]
+        runs = np.inf if max_calls is None else max_calls // settings.max_length
         found.append(judge.finding(item, may_run=runs > 0) if is_recognised else "unresolved")
         runs -= judge.runs[item]
         one = torch.tensor([item], device=start.device)
         problem = Problem(step, select(state, one), start[one])
         traces.append(None)
-        is_traced = settings["search"] in ("beam search", "greedy search")
-        if not is_traced or (found[item] != "search error" and len(start) > 1):
+        beam = settings.as_beam()
+        if beam is None or (found[item] != "search error" and len(start) > 1):
             continue
-        width = settings.get("width", 1)
-        beam = {"eos_mode": settings.get("eos_mode", "pool"), **common, **scored}
         if runs < 1:
             continue
-        again = beam_search(*problem, width=width, trace=True, **beam)
+        again = BeamSearch(problem, beam, is_traced=True).run()
         traces[-1] = again.trace
         if found[item] == "search error" and again.trace is not None:
             target = optimum.hypotheses(item)[0].tokens
-            lost[:2, item] = where_lost(problem, again, target, may_run=runs > 1)
-            widths = [w for w in range(1, max_width + 1) if w != width]
+            lost[:2, item] = where_lost(problem, again.trace, beam, target, may_run=runs > 1)
+            widths = [w for w in range(1, max_width + 1) if w != beam.width]
             lost[2, item] = width_for(
                 problem, target, widths[: int(max(0, min(runs - 2, max_width)))], beam
             )
     return SearchAudit(
         protocol=Protocol(
-            {**settings, "max_calls": max_calls, "max_width": max_width, "tolerance": tolerance}
+            {
+                **settings.as_mapping(),
+                "max_calls": max_calls,
+                "max_width": max_width,
+                "tolerance": tolerance,
+            }
         ),
         decoded=decoded,
         optimum=optimum,
@@ -268,6 +381,7 @@ def audit(
         blame=() if references is None else judge.blame(references),
         traces=tuple(traces),
         noise=tuple(judge.noise),
+        tolerance=tolerance,
         is_tied=tuple(judge.is_tied),
     )
 
@@ -286,17 +400,16 @@ def _check_decoded(step: Any, decoded: Any) -> Decoded:
             else None,
             cure="decoded = decoding.beam_search(*problem, ...)",
         )
-    settings = decoded.protocol.settings
-    if "num" in settings:
+    if decoded.settings.is_sampling:
         raise InputError(
             "an audit asks what a search has missed, and a sample is not searched for",
-            got=f"an answer by {settings['search']}",
+            got=f"an answer by {decoded.settings.name}",
             cure="exact_search(..., at_least=sample) tells the best sequence, if it is not among the sample",
         )
     return decoded
 
 
-def _check_reference(reference: Any, settings: dict[str, Any], batch: int) -> list[tuple[int, ...]]:
+def _check_reference(reference: Any, settings: SearchSettings, batch: int) -> list[tuple[int, ...]]:
     sequences = items(reference, "reference", of="sequences, one for each item")
     if len(sequences) != batch:
         raise InputError(
@@ -310,13 +423,13 @@ def _check_reference(reference: Any, settings: dict[str, Any], batch: int) -> li
         ends = [
             t
             for t, token in enumerate(tokens, 1)
-            if token in settings["eos"] or t == settings["max_length"]
+            if token in settings.eos or t == settings.max_length
         ]
         if ends[:1] != [len(tokens)]:
             raise InputError(
                 f"a reference is complete: its last token, and no other, is an end token or token number "
-                f"{settings['max_length']} (max_length)",
-                got=f"{list(tokens)} for item {item}, end tokens {list(settings['eos'])}",
+                f"{settings.max_length} (max_length)",
+                got=f"{list(tokens)} for item {item}, end tokens {list(settings.eos)}",
                 cause="the end token was left out" if not ends else "it goes on behind its end",
             )
     return found
@@ -332,8 +445,8 @@ class _Judge:
             optimum,
             tolerance,
         )
-        self.settings = decoded.protocol.settings
-        self.score = self.settings.get("score", SumLogProb())
+        self.settings = decoded.settings
+        self.score = self.settings.score_or_default
         batch = len(problem.start)
         self.noise = [0.0] * batch
         self.is_tied = [False] * batch
@@ -385,7 +498,7 @@ class _Judge:
         return tuple(found)
 
     def _model(self) -> Model:
-        return Model(self.problem, self.settings["normalize"])
+        return Model(self.problem, self.settings.normalize)
 
 
 def _best(decoded: Decoded) -> tuple[list[str], list[float]]:

@@ -11,12 +11,12 @@ from leadline.decoding.judging._rescoring import FIRST, SAME
 from leadline.decoding.search._decoded import Decoded, item_of
 from leadline.decoding.search._scores import Score, SumLogProb
 from leadline.errors import InputError
+from leadline.figures import Drawing, extended, line, new_drawing, plain
 from leadline.sounding import Protocol, Sounding, Verdict, decimals
 from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 
 FAR = 0.1
@@ -132,11 +132,36 @@ class Comparison(Sounding):
                 )
         return pd.DataFrame(rows)
 
-    def figure(self, item: int = 0) -> "go.Figure":
-        """The log-probability of each answer to one prompt, token by token."""
-        from leadline.decoding.figure import draw_comparison
+    def drawing(self, item: int = 0) -> Drawing:
+        """Return the log-probability of each answer to one prompt, token by token.
 
-        return draw_comparison(self, item_of(item, len(self.searches[0].lengths)))
+        Searches with the same answer share a line.
+        """
+        item = item_of(item, len(self.searches[0].lengths))
+        names: dict[tuple[int, ...], list[str]] = {}
+        curves = {}
+        for name, search in zip(self.names, self.searches, strict=True):
+            for best in search.hypotheses(item)[:1]:
+                names.setdefault(best.tokens, []).append(name)
+                sums = search.token_log_prob[item, 0, : len(best.tokens)].cumsum()
+                curves[best.tokens] = (["start", *best.words], [0.0, *sums.tolist()])
+        traces = [
+            line(
+                np.arange(len(sums)),
+                sums,
+                name=plain(" = ".join(names[tokens])),
+                text=[plain(word) for word in words],
+                mode="lines+markers",
+                hovertemplate="%{text} %{y:.2f}",
+            )
+            for tokens, (words, sums) in curves.items()
+        ]
+        longest = max(map(len, curves), default=0)
+        ticks = {"dtick": 1} if longest < 20 else {}
+        drawing = new_drawing(
+            "Each answer, token by token", "tokens", "log-probability so far / nats", xaxis=ticks
+        )
+        return extended(drawing, traces)
 
 
 def compare(*searches: Decoded) -> Comparison:
@@ -166,17 +191,14 @@ def compare(*searches: Decoded) -> Comparison:
         )
     for search in searches[1:]:
         _check_same_problem(searches[0], search)
-    settings = [search.protocol.settings for search in searches]
-    scores = {one["score"] for one in settings if "score" in one}
+    settings = [search.settings for search in searches]
+    scores = {score for one in settings if (score := one.chosen_score) is not None}
     if len(scores) > 1:
         raise InputError(
             "searches that are compared have one score", got=", ".join(sorted(map(repr, scores)))
         )
-    names = [
-        one.get("search", "search") + (f" (width {one['width']})" if "width" in one else "")
-        for one in settings
-    ]
-    protocol = Protocol({name: dict(one) for name, one in zip(names, settings, strict=True)})
+    names = [one.label for one in settings]
+    protocol = Protocol({one.label: one.as_mapping() for one in settings})
     return Comparison(protocol, searches, tuple(names), scores.pop() if scores else SumLogProb())
 
 
@@ -191,8 +213,7 @@ def _check_same_problem(one: Decoded, other: Decoded) -> None:
     if evidence:
         raise InputError(
             "searches of the same prompts by the same model can be compared",
-            got=f"{one.protocol.settings.get('search', 'a search')} and {other.protocol.settings.get('search')}: "
-            f"{evidence}",
+            got=f"{one.settings.name} and {other.settings.name}: {evidence}",
             cause="the searches are of two models, or of other prompts",
             cure="search one problem: beam_search(*problem, ...), greedy(*problem, ...)",
         )

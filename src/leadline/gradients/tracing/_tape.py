@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from leadline import checks
 from leadline.errors import InputError
-from leadline.gradients.soundings._flow import GradientFlow, LayerFlow
+from leadline.gradients.soundings._flow import LayerFlow
+from leadline.gradients.soundings._gradient_flow import GradientFlow
 from leadline.gradients.soundings._influence import Influence, LayerInfluence, with_shared_offsets
 from leadline.gradients.soundings._weight_terms import WeightTerms, terms_of
 from leadline.gradients.tracing._arrival import Arrived, arrive, top_seeds
@@ -432,9 +433,7 @@ def _layer_flow(replayed: Replayed, arrived: Arrived) -> LayerFlow:
         total_of_layer(replayed, arrived),
         log_direct=_by_sample(arrived, arrived.hidden(arrived.direct)),
         log_recurrent=_by_sample(arrived, arrived.hidden(arrived.recurrent)),
-        log_cell_total=_by_sample(arrived, arrived.to_cells())
-        if record.weights.kind == "lstm"
-        else None,
+        log_cell_total=_by_sample(arrived, arrived.to_cells()) if record.cell.parts > 1 else None,
         log_input=_by_sample(arrived, arrived.to_input),
         log_initial=to_initial.log.cpu().numpy(),
     )
