@@ -169,7 +169,9 @@ def test_a_trace_replaces_only_an_unchanged_trace(folder, tmp_path, capsys):
         changed = change(page.read_text())
         (tmp_path / "changed.html").write_text(changed)
         assert decode(*command[:-1], tmp_path / "changed.html") == cli.BAD_USAGE
-        assert "--trace replaces only a page that an earlier --trace wrote" in capsys.readouterr().err
+        assert (
+            "--trace replaces only a page that an earlier --trace wrote" in capsys.readouterr().err
+        )
         assert (tmp_path / "changed.html").read_text() == changed
 
 

@@ -63,7 +63,10 @@ print("ended")
 
 @pytest.mark.parametrize("command", ["--help", "--version", "represent --help"])
 def test_output_that_cannot_be_written_is_one_line(command):
-    for place, reason in (("/dev/full", "No space left on device"), ("&-", "it is closed")):
+    for place, reason in (
+        ("/dev/full", "No space left on device"),
+        ("&-", "standard output is closed"),
+    ):
         done = shell(f"{LEADLINE} {command} >{place}")
         assert done.stderr == f"leadline: the output could not be written: {reason}\n"
         assert done.returncode == cli.FAILED
