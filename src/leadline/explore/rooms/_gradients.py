@@ -71,7 +71,7 @@ def soundings(settings: Settings) -> Iterator[tuple[str, Sounding]]:
             losses = [recurrent.mse(one(x)[0], y, last_only) for one in both.values()]
         flow = tape_of_both.gradient_flow(torch.stack(losses).sum())
     yield "flow", flow
-    yield "stability", gradients.stability(model.network, x, own, seed=settings.weights)
+    yield "stability", gradients.measure_stability(model.network, x, own, seed=settings.weights)
     yield "influence", tape.influence(recurrent.mse(predictions, y, per_step=True))
 
 
@@ -108,7 +108,7 @@ def _built(settings: Settings, nonlinearity: str) -> tuple[recurrent.Regression,
             layer.W_h.mul_(s.recurrent_scale * s.weight_scale)
             layer.W_x.mul_(s.weight_scale)
             layer.b.mul_(s.bias_scale)
-            if layer.gates > 1:
+            if layer.cell.gates > 1:
                 layer.b[layer.hidden_size : 2 * layer.hidden_size] += s.gate_bias
     return model, x, y
 
@@ -163,7 +163,7 @@ def code(settings: Settings) -> str:
         "    predictions, _ = model(x)",
         f"flow = tape.gradient_flow(recurrent.mse(predictions, y{last}))",
         "influence = tape.influence(recurrent.mse(predictions, y, per_step=True))",
-        f"stability = gradients.stability(model.network, x, flow, seed={s.weights})",
+        f"stability = gradients.measure_stability(model.network, x, flow, seed={s.weights})",
     ]
     if s.compare_with != "nothing" and "compare_with" not in silent(s):
         one, other = _names(s)
