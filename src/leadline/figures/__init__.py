@@ -15,6 +15,8 @@ from leadline.figures._panels import panels
 from leadline.figures._panels import stacked as stacked
 from leadline.figures._plotly import interactive
 from leadline.figures._scatter import Cloud, scatter
+from leadline.figures._still import encoded as encoded
+from leadline.figures._still import export, still
 from leadline.figures._strip import image_strip
 from leadline.figures._theme import ACCENT as ACCENT
 from leadline.figures._theme import COLOURS as COLOURS
@@ -32,6 +34,7 @@ __all__ = [
     "Cloud",
     "Drawing",
     "bands",
+    "export",
     "heat_map",
     "image_strip",
     "interactive",
@@ -40,5 +43,6 @@ __all__ = [
     "new_drawing",
     "panels",
     "scatter",
+    "still",
     "tree",
 ]
