@@ -17,19 +17,20 @@ MOVED = {
         "GradientMonitor",
         "Influence",
         "LayerFlow",
-        "Remedies",
         "Stability",
         "WeightTerms",
         "read_metrics",
         "record",
-        "remedies",
-        "stability",
         "trace",
     )
+} | {
+    "recurrent.Remedies": "gradients.CureComparison",
+    "recurrent.remedies": "gradients.compare_cures",
+    "recurrent.stability": "gradients.measure_stability",
 }
 """Public names by package: 0.1 -> now."""
 
-PARAMETERS: dict[str, str] = {}
+PARAMETERS: dict[str, str] = {"vectors": "num_exponents"}
 """Parameters of functions, and fields of results: 0.1 -> now."""
 
 OUTCOMES: dict[str, str] = {}

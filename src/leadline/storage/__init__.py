@@ -16,7 +16,7 @@ from leadline.storage._locks import lock_file, lock_folder
 from leadline.storage._outputs import OutputFolder, output_folder
 from leadline.storage._paths import open_regular, read
 from leadline.storage._records import SCHEMA, check_replaceable, load, pack, save, unpack
-from leadline.storage._registry import record
+from leadline.storage._registry import record, with_current_names
 
 __all__ = [
     "SCHEMA",
@@ -42,6 +42,7 @@ __all__ = [
     "save_document",
     "split_lines",
     "unpack",
+    "with_current_names",
     "write",
     "writing",
 ]

@@ -9,8 +9,9 @@ import dataclasses
 import pkgutil
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Kind = TypeVar("Kind", bound=type)
 
@@ -90,6 +91,26 @@ def class_of(name: str) -> type:
         if kind is not None and dataclasses.is_dataclass(kind):
             return kind
     raise ValueError(f"{name!r} is not one of Leadline's records")
+
+
+def with_current_names(tree: Any) -> Any:
+    """Return plain data with the names of its records as this version writes them.
+
+    Unknown names stay as they are.
+
+    >>> with_current_names([{"$type": "leadline.sounding:Verdict", "fields": {}}])
+    [{'$type': 'sounding.Verdict', 'fields': {}}]
+    """
+    if isinstance(tree, list):
+        return [with_current_names(item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    named = {key: with_current_names(value) for key, value in tree.items()}
+    name = named.get("$type")
+    if isinstance(name, str) and is_name(name):
+        with suppress(ValueError):
+            named["$type"] = name_of(class_of(name)) or name
+    return named
 
 
 def _candidates(name: str) -> list[str]:

@@ -173,6 +173,7 @@ class Journal:
 
     def _refuse_another(self, found: Mapping[str, Any], threads: Any) -> None:
         here = json.loads(json.dumps(self.configuration))
+        found = storage.with_current_names(found)
         for name in sorted({*here, *found}):
             if here.get(name) != found.get(name):
                 raise InputError(

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from leadline import checks
-from leadline.gradients.tracing._place import Placed
+from leadline.gradients.soundings._layer import LayerMeasurement
 from leadline.storage import record
 
 LN10 = math.log(10)
@@ -21,7 +21,7 @@ FLOAT32 = tuple(
 
 @record("gradients.LayerFlow")
 @dataclass(frozen=True, eq=False)
-class LayerFlow(Placed):
+class LayerFlow(LayerMeasurement):
     """How much gradient arrives at each timestep of one recurrent layer in one direction, sample by sample.
 
     Logarithms are natural, of 2-norms; the properties without ``log`` are the norms themselves. ``-inf`` says that

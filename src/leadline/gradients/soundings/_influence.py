@@ -12,7 +12,7 @@ from leadline import checks
 from leadline.errors import InputError
 from leadline.figures import Drawing, heat_map
 from leadline.gradients.soundings._flow import LN10
-from leadline.gradients.tracing._place import Placed, chosen_layer
+from leadline.gradients.soundings._layer import LayerMeasurement, chosen_layer
 from leadline.sounding import Sounding, Verdict
 from leadline.storage import record
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @record("gradients.LayerInfluence")
 @dataclass(frozen=True, eq=False)
-class LayerInfluence(Placed):
+class LayerInfluence(LayerMeasurement):
     """How much each loss term tells each state of one recurrent layer in one direction.
 
     Row k - 1 is loss term k, column t - 1 timestep t; both count from 1.

@@ -20,9 +20,9 @@ from torch import Tensor
 from leadline.errors import InputError
 from leadline.figures import Drawing, log_lines
 from leadline.gradients.soundings._flow import LN10
+from leadline.gradients.soundings._layer import LayerMeasurement
 from leadline.gradients.tracing._arrival import Arrived, arrive
 from leadline.gradients.tracing._chains import Chain
-from leadline.gradients.tracing._place import Placed
 from leadline.gradients.tracing._replay import Replayed
 from leadline.sounding import Sounding, Verdict
 from leadline.storage import record
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @record("gradients.LayerTerms")
 @dataclass(frozen=True, eq=False)
-class LayerTerms(Placed):
+class LayerTerms(LayerMeasurement):
     """One recurrent layer in one direction.
 
     Parameters go by ``W_x``, ``W_h`` and ``b``; the two biases of PyTorch's layers by ``b_x`` and ``b_h``.

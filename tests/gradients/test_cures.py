@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from leadline import InputError, gradients, recurrent
+from leadline.gradients.soundings._cure_comparison import CureEffect
 from leadline.randomness import torch_generator
 from leadline.sounding import Protocol
 
@@ -53,7 +54,7 @@ def slope_of(flow, layer=0):
 def test_each_cure_is_measured_and_nothing_of_the_model_changes(cell):
     model = built(cell)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    found = gradients.remedies(model, last, window=7)
+    found = gradients.compare_cures(model, last, window=7)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not model._forward_hooks
@@ -82,17 +83,17 @@ def test_an_identity_holds_the_gradient_of_a_relu_layer():
         model.weight_hh_l0.mul_(0.1)
         model.bias_ih_l0.fill_(2)
         model.bias_hh_l0.fill_(2)
-    found = gradients.remedies(model, last)
+    found = gradients.compare_cures(model, last)
     assert slope_of(found.before) < -1
     np.testing.assert_allclose(
         np.diff(remedy(found, "initialisation").flow.layers[0].log_total), 0, atol=1e-12
     )
-    assert "RNN[0]: it is steadiest with initialisation" in str(found)
+    assert "RNN[0]: initialisation steadies the gradient most" in str(found)
 
 
 def test_orthogonal_weights_hold_the_gradient_of_a_linear_layer():
     network = recurrent.RNN(2, 6, nonlinearity="identity", seed=0).double()
-    found = gradients.remedies(network, last)
+    found = gradients.compare_cures(network, last)
     np.testing.assert_allclose(
         np.diff(remedy(found, "initialisation").flow.layers[0].log_total), 0, atol=1e-12
     )
@@ -103,7 +104,7 @@ def test_a_forget_bias_of_one_keeps_that_share_of_the_cell():
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    found = gradients.remedies(model, lambda model: model(inputs())[1][1].sum())
+    found = gradients.compare_cures(model, lambda model: model(inputs())[1][1].sum())
     for flow, kept in ((found.before, 0.5), (remedy(found, "gating").flow, 1 / (1 + math.exp(-1)))):
         cells = flow.layers[0].log_cell_total
         assert cells is not None
@@ -115,7 +116,7 @@ def test_an_update_bias_of_one_keeps_that_share_of_the_state():
     with torch.no_grad():
         network.layers[0].W_h.zero_()
         network.layers[0].W_x.zero_()
-    flow = remedy(gradients.remedies(network, last), "gating").flow
+    flow = remedy(gradients.compare_cures(network, last), "gating").flow
     assert slope_of(flow) == pytest.approx(-math.log(1 + math.exp(-1)), rel=1e-9)
 
 
@@ -129,7 +130,7 @@ def test_a_layer_without_gates_becomes_a_gru_in_its_place():
             return self.below(x)[0].square()
 
     model = Model()
-    found = gradients.remedies(model, lambda model: model(inputs())[:, -1].sum())
+    found = gradients.compare_cures(model, lambda model: model(inputs())[:, -1].sum())
     assert isinstance(model.below, nn.RNN)
     assert [layer.title for layer in remedy(found, "gating").flow.layers] == [
         "below[0]",
@@ -144,7 +145,7 @@ def test_truncation_is_what_detaching_the_state_would_give(cell, window):
     """The oracle calls the module on one segment after another and hands the states on without their graph."""
     model, x = built(cell), inputs(20)
     found = remedy(
-        gradients.remedies(model, lambda model: model(x)[0].square().sum(), window=window),
+        gradients.compare_cures(model, lambda model: model(x)[0].square().sum(), window=window),
         "truncation",
     )
     expected = []
@@ -193,7 +194,7 @@ def _norms(loss, states, layer=None):
 
 def test_truncation_cuts_both_directions_at_segments_of_their_own():
     flow = remedy(
-        gradients.remedies(built("gru"), lambda model: model(inputs(20))[1].sum(), window=6),
+        gradients.compare_cures(built("gru"), lambda model: model(inputs(20))[1].sum(), window=6),
         "truncation",
     ).flow
     ahead, reverse = flow.layers
@@ -203,13 +204,13 @@ def test_truncation_cuts_both_directions_at_segments_of_their_own():
 
 
 def test_a_window_that_cuts_nothing_is_told():
-    found = gradients.remedies(built("tanh"), last, window=30)
+    found = gradients.compare_cures(built("tanh"), last, window=30)
     assert found.left_out == {"truncation": "no call of a layer is longer than 30 timesteps"}
 
 
 def test_clipping_scales_every_timestep_alike():
     model = built("tanh")
-    found = gradients.remedies(model, lambda model: 1e6 * last(model), max_norm=0.5)
+    found = gradients.compare_cures(model, lambda model: 1e6 * last(model), max_norm=0.5)
     clipped = remedy(found, "clipping")
     copied = copy.deepcopy(model)
     (1e6 * last(copied)).backward()
@@ -217,9 +218,9 @@ def test_clipping_scales_every_timestep_alike():
     for layer, own in zip(found.before.layers, clipped.flow.layers, strict=True):
         np.testing.assert_allclose(own.log_total - layer.log_total, math.log(0.5 / norm), rtol=1e-5)
         assert (own.hidden_norm == layer.hidden_norm).all()
-    assert f"from norm {norm:.3g} to 0.5" in clipped.treatment
-    small = remedy(gradients.remedies(model, lambda model: 1e-9 * last(model)), "clipping")
-    assert "nothing to do" in small.treatment
+    assert f"norm falls from {norm:.3g} to 0.5" in clipped.treatment
+    small = remedy(gradients.compare_cures(model, lambda model: 1e-9 * last(model)), "clipping")
+    assert "no change" in small.treatment
 
 
 def test_a_gradient_of_infinite_norm_cannot_be_clipped():
@@ -228,9 +229,9 @@ def test_a_gradient_of_infinite_norm_cannot_be_clipped():
         model.weight_hh_l0.copy_(1e4 * torch.eye(4))
         model.bias_ih_l0.fill_(1)
     x = inputs(10).float()
-    found = gradients.remedies(model, lambda model: 1e3 * model(x)[0][:, -1].sum())
+    found = gradients.compare_cures(model, lambda model: 1e3 * model(x)[0][:, -1].sum())
     assert np.isfinite(found.before.layers[0].log_total).all()
-    assert "the whole step is lost" in remedy(found, "clipping").treatment
+    assert "clipping destroys the whole step" in remedy(found, "clipping").treatment
     assert any(found.figure().select_traces())
 
 
@@ -238,7 +239,7 @@ def test_a_layer_whose_gates_have_no_bias_is_left_as_it_is():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.GRU(2, 4, bias=False, batch_first=True).double()
-    found = gradients.remedies(model, last)
+    found = gradients.compare_cures(model, last)
     assert found.left_out == {"gating": "no gate has a bias"}
     assert [one.name for one in found.after] == ["initialisation", "truncation", "clipping"]
 
@@ -255,12 +256,12 @@ def test_models_that_keep_their_activations_are_copied_without_them():
 
     model = Keeping()
     states = model(inputs())
-    found = gradients.remedies(model, lambda model: model(inputs())[:, -1].sum())
+    found = gradients.compare_cures(model, lambda model: model(inputs())[:, -1].sum())
     assert model.states is states
     assert len(found.after) == 4
     model.__dict__["history"] = [states + 1]
     with pytest.raises(InputError, match="freshly built"):
-        gradients.remedies(model, lambda model: model(inputs())[:, -1].sum())
+        gradients.compare_cures(model, lambda model: model(inputs())[:, -1].sum())
 
 
 def test_loops_of_cells_are_treated_too():
@@ -278,7 +279,7 @@ def test_loops_of_cells_are_treated_too():
             return h
 
     model = Loop()
-    found = gradients.remedies(model, lambda model: model(inputs()).sum())
+    found = gradients.compare_cures(model, lambda model: model(inputs()).sum())
     assert isinstance(model.cell, nn.RNNCell)
     assert "detached" in found.left_out["truncation"]
     assert slope_of(remedy(found, "gating").flow) > slope_of(found.before)
@@ -289,7 +290,7 @@ def test_one_seed_gives_one_answer_and_dropout_draws_the_same_for_all():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.LSTM(2, 4, 2, dropout=0.5, batch_first=True).double()
-    one, two = (gradients.remedies(model, last, seed=3) for _ in range(2))
+    one, two = (gradients.compare_cures(model, last, seed=3) for _ in range(2))
     assert one.table().equals(two.table())
     assert (
         remedy(one, "clipping").flow.layers[0].hidden_norm == one.before.layers[0].hidden_norm
@@ -297,14 +298,14 @@ def test_one_seed_gives_one_answer_and_dropout_draws_the_same_for_all():
     assert (
         remedy(one, "truncation").flow.layers[0].hidden_norm == one.before.layers[0].hidden_norm
     ).all()
-    other = gradients.remedies(model, last, seed=4)
+    other = gradients.compare_cures(model, last, seed=4)
     assert not one.table().equals(other.table())
 
 
 def test_saving_and_loading_keeps_the_remedies(tmp_path):
-    found = gradients.remedies(built("lstm"), last)
+    found = gradients.compare_cures(built("lstm"), last)
     found.save(tmp_path)
-    back = gradients.Remedies.load(tmp_path)
+    back = gradients.CureComparison.load(tmp_path)
     assert str(back) == str(found)
     pd.testing.assert_frame_equal(back.table(), found.table())
 
@@ -312,13 +313,13 @@ def test_saving_and_loading_keeps_the_remedies(tmp_path):
 def test_what_cannot_be_treated_is_refused_with_a_reason():
     model = built("tanh")
     with pytest.raises(InputError, match="window = 0"):
-        gradients.remedies(model, last, window=0)
+        gradients.compare_cures(model, last, window=0)
     with pytest.raises(InputError, match=r"max_norm = 0"):
-        gradients.remedies(model, last, max_norm=0)
+        gradients.compare_cures(model, last, max_norm=0)
     with pytest.raises(InputError, match="made of Identity"):
-        gradients.remedies(nn.Identity(), lambda model: model(inputs()).sum())
+        gradients.compare_cures(nn.Identity(), lambda model: model(inputs()).sum())
     with pytest.raises(InputError):
-        gradients.remedies(model, lambda _: last(model))
+        gradients.compare_cures(model, lambda _: last(model))
 
 
 def test_a_loop_whose_weights_are_not_known_is_not_said_to_be_treated():
@@ -333,17 +334,17 @@ def test_a_loop_whose_weights_are_not_known_is_not_said_to_be_treated():
                 h = gradients.record(self.rate * h + x_t)
             return h
 
-    found = gradients.remedies(Leaky(), lambda model: model(inputs()).sum())
+    found = gradients.compare_cures(Leaky(), lambda model: model(inputs()).sum())
     assert [one.name for one in found.after] == ["clipping"]
-    assert found.left_out["initialisation"] == "no layer whose W_h is known"
+    assert found.left_out["initialisation"] == "no layer has a known W_h"
     with pytest.raises(InputError, match="a loop written by hand"):
-        gradients.stability(Leaky(), inputs())  # pyright: ignore[reportArgumentType]
+        gradients.measure_stability(Leaky(), inputs())  # pyright: ignore[reportArgumentType]
 
 
 # Ties ----------------------------------------------------------------------------------------------------------------
 
 
-def remedies_with(spreads: dict[str, float]) -> gradients.Remedies:
+def remedies_with(spreads: dict[str, float]) -> gradients.CureComparison:
     """Flows whose largest norms are so many nats above their smallest."""
 
     def flow(spread: float) -> gradients.GradientFlow:
@@ -353,33 +354,37 @@ def remedies_with(spreads: dict[str, float]) -> gradients.Remedies:
         return gradients.GradientFlow(Protocol(), (layer,))
 
     others = {name: value for name, value in spreads.items() if name != "as it is"}
-    after = tuple(gradients.Remedy(name, "treated", flow(value)) for name, value in others.items())
-    return gradients.Remedies(Protocol(), flow(spreads["as it is"]), after, {})
+    after = tuple(CureEffect(name, "treated", flow(value)) for name, value in others.items())
+    return gradients.CureComparison(Protocol(), flow(spreads["as it is"]), after, {})
 
 
 @pytest.mark.parametrize(
-    ("spreads", "said"),
+    ("spreads", "sentence"),
     [
-        ({"as it is": 5.0, "clipping": 5.0 - 1e-9, "gating": 6.0}, "no cure makes it steadier"),
+        (
+            {"as it is": 5.0, "clipping": 5.0 - 1e-9, "gating": 6.0},
+            "no cure makes the gradient steadier; its norms spread",
+        ),
         (
             {"as it is": 5.0, "initialisation": 1.0, "gating": 1.0 + 1e-6},
-            "initialisation and gating make it equally",
+            "initialisation and gating steady the gradient equally, from a spread of 10^2.17 to 10^0.43",
         ),
         (
             {"as it is": 5.0, "initialisation": 1.0, "gating": 1.5, "clipping": 5.0},
-            "steadiest with initialisation (10^0.43-fold instead of 10^2.17 from smallest to largest norm)",
+            "initialisation steadies the gradient most, from a spread of 10^2.17 to 10^0.43",
         ),
-        ({"as it is": 0.0, "clipping": 0.0}, "no cure makes it steadier"),
+        ({"as it is": 0.0, "clipping": 0.0}, "no cure makes the gradient steadier"),
     ],
 )
-def test_where_cures_tie_none_is_called_best(spreads, said):
+def test_no_cure_is_called_best_if_cures_tie(spreads, sentence):
     verdict = str(remedies_with(spreads))
-    assert said in verdict
-    if "steadiest" not in said:
-        assert "steadiest" not in verdict
+    assert sentence in verdict
+    assert ("steadies" in verdict) == ("steadies" in sentence)
 
 
 def test_a_loss_that_leaves_the_last_output_out_is_judged_by_the_others():
     model = built("tanh")
-    found = gradients.remedies(model, lambda model: model(inputs(20))[0][:, :-1].square().sum())
+    found = gradients.compare_cures(
+        model, lambda model: model(inputs(20))[0][:, :-1].square().sum()
+    )
     assert np.isfinite(found.table().log10_smallest).all()
