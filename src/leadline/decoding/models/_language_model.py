@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline import checks, storage
+from leadline.checks import ShortRepr
 from leadline.data import Text
 from leadline.decoding.models._problem import Problem, refuse_state
 from leadline.errors import InputError, SaveError, nearest
@@ -46,7 +47,7 @@ MOST = {
 
 
 @dataclass(frozen=True)
-class Perplexities:
+class Perplexities(ShortRepr):
     """``exp`` of the mean negative log-probability per held-out token, for the model and for two counting models."""
 
     model: float

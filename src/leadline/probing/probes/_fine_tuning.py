@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from leadline import checks
+from leadline.checks import ShortRepr
 from leadline.errors import InputError
 from leadline.probing.probes._linear import FOLDS, accuracy_verdict, linear_probe
 from leadline.probing.probes._representation import Inputs, check_probe_data, features_of
@@ -19,7 +20,7 @@ from leadline.sounding import Verdict
 
 
 @dataclass(frozen=True, eq=False)
-class FineTuned:
+class FineTuned(ShortRepr):
     """A classifier that grew out of an encoder, and its accuracy on the test rows."""
 
     accuracy: float

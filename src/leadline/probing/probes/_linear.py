@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from leadline import checks
+from leadline.checks import ShortRepr
 from leadline.errors import InputError
 from leadline.probing.probes._logistic import LogisticFits, PrincipalAxes, solve_logistic
 from leadline.probing.probes._representation import check_probe_data
@@ -40,7 +41,7 @@ WORKING_SET = 2**21
 
 
 @dataclass(frozen=True, eq=False)
-class LinearProbe:
+class LinearProbe(ShortRepr):
     """A fitted probe and its accuracy on the test rows."""
 
     accuracy: float

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from leadline import checks
+from leadline.checks import ShortRepr
 from leadline.errors import InputError
 
 MEMORY = 7
@@ -34,7 +35,7 @@ WIDE_SHARE = 4
 
 
 @dataclass(frozen=True, eq=False)
-class LogisticFits:
+class LogisticFits(ShortRepr):
     """Solutions of a batch of problems."""
 
     coefficients: Float[Tensor, "batch fits classes features"]

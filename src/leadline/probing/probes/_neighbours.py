@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from leadline import checks
+from leadline.checks import ShortRepr
 from leadline.probing.probes._linear import accuracy_verdict, check_scaling
 from leadline.probing.probes._representation import check_probe_data
 from leadline.probing.probes._scaling import Scaling
@@ -21,7 +22,7 @@ ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True, eq=False)
-class KNNProbe:
+class KNNProbe(ShortRepr):
     """Predictions by every number of neighbours at every label count, from one order of the labelled rows."""
 
     neighbours: tuple[int, ...]

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from leadline import checks
+from leadline.checks import ShortRepr
 from leadline.errors import InputError
 from leadline.probing.probes._linear import check_scaling, check_strengths
 from leadline.probing.probes._scaling import Scaling, exact_features
@@ -18,7 +19,7 @@ RIDGE_STRENGTHS = tuple(10.0**power for power in range(-4, 5))
 
 
 @dataclass(frozen=True, eq=False)
-class RidgeProbe:
+class RidgeProbe(ShortRepr):
     """Fitted ridge regressions, one for each subset of labelled rows, and what they are worth on the test rows."""
 
     r2: Float[np.ndarray, " subsets"]
