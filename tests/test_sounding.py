@@ -145,9 +145,8 @@ def records_of_arrays() -> list[type]:
     return found
 
 
-@pytest.mark.parametrize("kind", records_of_arrays(), ids=lambda kind: kind.__name__)
-def test_every_saved_record_of_arrays_has_a_short_repr(kind):
-    assert issubclass(kind, ShortRepr)
+def test_every_saved_record_of_arrays_has_a_short_repr():
+    assert [kind for kind in records_of_arrays() if not issubclass(kind, ShortRepr)] == []
 
 
 def test_a_notebook_gets_a_figure_a_picture_and_the_verdict():
