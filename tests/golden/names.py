@@ -35,6 +35,8 @@ PARAMETERS: dict[str, str] = {
     "budgets": "labels",
     "lr": "learning_rate",
     "tol": "tolerance",
+    "steps": "num_steps",
+    "batch": "batch_size",
 }
 """Parameters of functions, and fields of results: 0.1 -> now."""
 
