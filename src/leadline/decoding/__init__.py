@@ -1,8 +1,13 @@
-"""What did the decoder miss? Every search over one step protocol, exact answers, and a certificate."""
+"""Decoding: searches over one step protocol, exact answers, certificates, and audits.
+
+Each search takes a problem: ``beam_search(*problem, ...)``. A problem comes from :class:`Table`,
+:meth:`RecurrentLM.problem`, :func:`huggingface`, or your own step function in :class:`Problem`.
+"""
 
 from typing import TYPE_CHECKING, Any
 
-from leadline.decoding.judging._audit import SearchAudit, Walk, audit
+from leadline.decoding.judging._audit import SearchAudit, Walk
+from leadline.decoding.judging._auditing import audit
 from leadline.decoding.judging._comparison import Comparison, compare
 from leadline.decoding.judging._complexity import Complexity, complexity
 from leadline.decoding.judging._search_errors import SearchErrors, search_errors
@@ -78,14 +83,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "huggingface":  # needs the extra "hf", and loads transformers
+    if name == "huggingface":  # loaded on demand, because it imports transformers
         from importlib import import_module
 
         try:
             function = import_module("leadline.decoding.models._hugging_face").huggingface
         except ImportError as error:
             raise ImportError(
-                "Hugging Face models need transformers: pip install 'leadline[hf]'"
+                "decoding.huggingface() needs transformers: pip install 'leadline[hf]'"
             ) from error
         globals()[name] = function
         return function
