@@ -151,14 +151,12 @@ for _name, _make in SOUNDINGS.items():
     CALLS.setdefault(f"{_name}.table", lambda make=_make: call(make().table))
     CALLS.setdefault(f"{_name}.figure", lambda make=_make: call(make().figure))
 
-RESULTS = frozenset(
-    {
-        "Certificate", "Comparison", "Complexity", "Decoded", "Fate", "Hypothesis", "Node", "Perplexities", "Score",
-        "SearchAudit", "SearchErrors", "Trace", "Walk", "Work",
-    }
-)  # fmt: skip
+RESULTS = frozenset({"Comparison", "Complexity", "Decoded", "Score", "SearchAudit", "SearchErrors"})
+REACHED = frozenset(
+    {"Certificate", "Fate", "Hypothesis", "Node", "Perplexities", "Trace", "Walk", "Work"}
+)
 
-ROOM = Room(decoding, CALLS, results=RESULTS)
+ROOM = Room(decoding, CALLS, results=RESULTS, reached=REACHED)
 
 
 def trace() -> decoding.Trace:
