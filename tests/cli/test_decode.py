@@ -21,7 +21,9 @@ PROMPTS = ["the cat", "the dog", "a cat", "the dog sat", "on the", "the", "a dog
 def folder(tmp_path_factory):
     """A language model of Leadline's own."""
     folder = tmp_path_factory.mktemp("model")
-    decoding.RecurrentLM(types=14, hidden=12, epochs=4, streams=4, seed=1).fit(TEXT).save(folder)
+    decoding.RecurrentLM(vocabulary_size=14, hidden_size=12, epochs=4, batch_size=4, seed=1).fit(
+        TEXT
+    ).save(folder)
     return folder
 
 
@@ -383,7 +385,7 @@ def test_a_model_that_is_none_is_told(folder, transformer, in_tmp_path, monkeypa
     assert "a folder without either" in told("empty")
     Path("damaged").mkdir()
     Path("damaged/language_model.json").write_text('{"schema": 9}')
-    assert "this release reads schema 1" in told("damaged", cli.FAILED)
+    assert "this release reads schemas 1 and 2" in told("damaged", cli.FAILED)
     Path("bare").mkdir()
     Path("bare/config.json").write_text((transformer / "config.json").read_text())
     assert "no readable tokenizer" in told("bare")

@@ -147,7 +147,7 @@ def test_an_object_that_can_be_selected_is_a_state(kind):
     else:
         with pytest.raises(
             InputError,
-            match=r"Named, which has no concat\n.*concat\(states\) beside select\(index\)",
+            match=r"Named, which has no concat\n.*concat\(states\) in addition to select\(index\)",
         ):
             decoding.exact_search(*problem, max_length=4, batch=2)
 
@@ -173,7 +173,7 @@ def test_other_bad_input():
         decoding.LengthNormalized(1000.0)
     with pytest.raises(InputError, match="1 empty rows"):
         decoding.Table({(): {}})
-    with pytest.raises(InputError, match="log-probability is at most 0"):
+    with pytest.raises(InputError, match="must be a log-probability: at most 0"):
         decoding.Table({(): {"a": 0.5}})
     with pytest.raises(InputError, match="row for the start"):
         decoding.Table({("a",): {"a": -0.5}})
