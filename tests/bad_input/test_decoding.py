@@ -62,8 +62,8 @@ def lm_settings() -> dict[str, Any]:
 
 CALLS: dict[str, Callable[[], Call]] = {
     "Decoded.hypotheses": lambda: call(beam().hypotheses, 0, 1),
-    "Decoded.figure": lambda: call(beam().figure, 0),
-    "Comparison.figure": lambda: call(decoding.compare(beam()).figure, 0),
+    "Decoded.drawing": lambda: call(beam().drawing, 0),
+    "Comparison.drawing": lambda: call(decoding.compare(beam()).drawing, 0),
     "Complexity.exponents": lambda: call(counted().exponents, "rows", 0.9),
     "GNMT": lambda: call(decoding.GNMT, 0.6),
     "GNMT.bound": lambda: call(decoding.GNMT(0.6).bound, -1.0, 1, 4),
@@ -81,7 +81,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "RecurrentLM.save": lambda: call(lambda folder: fitted().save(folder), FOLDER()),
     "RecurrentLM.load": lambda: call(lambda folder: _save_and_load(folder), FOLDER()),
     "SearchAudit.at": lambda: call(audited().at, 1, 0),
-    "SearchAudit.figure": lambda: call(audited().figure, 0),
+    "SearchAudit.drawing": lambda: call(audited().drawing, 0, 1),
     "SearchAudit.praise": lambda: call(audited().praise, 0),
     "SearchErrors.intervals": lambda: call(measured().intervals, 0.9),
     "Shared": lambda: call(decoding.Shared, 1),

@@ -406,7 +406,7 @@ class BeamSearch(StepwiseSearch):
         )
 
     def _spread(self, log_prob: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return totals (``-inf`` in empty places) and tokens of all candidates, shape (A, W * C)."""
+        """Return totals (``-inf`` for empty places) and tokens of all candidates, (A, W * C)."""
         A, W = self.total.shape
         C = log_prob.shape[1]
         if self.places is not None:
