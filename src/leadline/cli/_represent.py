@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from leadline.cli import DONE
-from leadline.cli._output import Switch, check_input, check_writable, tell
+from leadline.cli._output import Switch, check_input, check_writable, print_summary
 from leadline.errors import InputError, context
 from leadline.storage import OutputFolder, output_folder
 
@@ -117,7 +117,7 @@ def _represent(
         f"encoder: {encoder}",
         f"page: {page}",
     )
-    tell(_summary(study), findings, json=json)
+    print_summary(_summary(study), findings, json=json)
     return DONE
 
 
