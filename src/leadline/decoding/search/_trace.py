@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from leadline import checks
+from leadline.checks import ShortRepr
 from leadline.sounding import decimals
 from leadline.storage import record
 
@@ -51,7 +52,7 @@ class Node:
 
 @record("decoding.Trace")
 @dataclass(frozen=True, eq=False)
-class Trace:
+class Trace(ShortRepr):
     """The n candidates that a beam search considered, as arrays in the order of the steps.
 
     A step considers the best ``width + number of end tokens + 1`` next tokens of each hypothesis.
