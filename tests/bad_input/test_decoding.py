@@ -82,7 +82,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "RecurrentLM.load": lambda: call(lambda folder: _save_and_load(folder), FOLDER()),
     "SearchAudit.at": lambda: call(audited().at, 1, 0),
     "SearchAudit.drawing": lambda: call(audited().drawing, 0, 1),
-    "SearchAudit.praise": lambda: call(audited().praise, 0),
+    "SearchAudit.describe_optimum": lambda: call(audited().describe_optimum, 0),
     "SearchErrors.intervals": lambda: call(measured().intervals, 0.9),
     "Shared": lambda: call(decoding.Shared, 1),
     "Table": lambda: call(Table, {(): {"a": -0.5}}),

@@ -1,8 +1,13 @@
-"""Searches over step functions, exact answers, and audits of what a decoder missed."""
+"""Decoding: searches over one step protocol, exact answers, certificates, and audits.
+
+Each search takes a problem: ``beam_search(*problem, ...)``. A problem comes from :class:`Table`,
+:meth:`RecurrentLM.problem`, :func:`huggingface`, or your own step function in :class:`Problem`.
+"""
 
 from typing import TYPE_CHECKING, Any
 
-from leadline.decoding.judging._audit import SearchAudit, audit
+from leadline.decoding.judging._audit import SearchAudit
+from leadline.decoding.judging._auditing import audit
 from leadline.decoding.judging._comparison import Comparison, compare
 from leadline.decoding.judging._complexity import Complexity, complexity
 from leadline.decoding.judging._search_errors import SearchErrors, search_errors
@@ -28,7 +33,7 @@ from leadline.decoding.search._scores import GNMT, LengthNormalized, Score, SumL
 if TYPE_CHECKING:
     from leadline.decoding.models._hugging_face import huggingface
 
-# Classes that users reach through the results that hold them; other packages import them from here.
+# Users reach these classes through the results that hold them; other packages import them here.
 from leadline.decoding.judging._audit import Walk as Walk
 from leadline.decoding.models._language_model import END as END
 from leadline.decoding.models._language_model import FILE as FILE
@@ -75,14 +80,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "huggingface":  # needs the extra "hf", and loads transformers
+    if name == "huggingface":  # loaded on demand, because it imports transformers
         from importlib import import_module
 
         try:
             function = import_module("leadline.decoding.models._hugging_face").huggingface
         except ImportError as error:
             raise ImportError(
-                "Hugging Face models need transformers: pip install 'leadline[hf]'"
+                "decoding.huggingface() needs transformers: pip install 'leadline[hf]'"
             ) from error
         globals()[name] = function
         return function
