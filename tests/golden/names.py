@@ -32,9 +32,11 @@ MOVED = {
 
 PARAMETERS: dict[str, str] = {
     "vectors": "num_exponents",
+    "budgets": "labels",
+    "lr": "learning_rate",
+    "tol": "tolerance",
     "steps": "num_steps",
     "batch": "batch_size",
-    "lr": "learning_rate",
 }
 """Parameters of functions, and fields of results: 0.1 -> now."""
 
