@@ -44,7 +44,7 @@ def counted() -> decoding.Complexity:
 
 @cache
 def fitted() -> decoding.RecurrentLM:
-    return decoding.RecurrentLM(types=5, hidden=4, epochs=1).fit(TEXT)
+    return decoding.RecurrentLM(vocabulary_size=5, hidden_size=4, epochs=1).fit(TEXT)
 
 
 @cache
@@ -57,13 +57,13 @@ def gpt2() -> Any:
 
 
 def lm_settings() -> dict[str, Any]:
-    return {"types": 5, "hidden": 4, "epochs": 1}
+    return {"vocabulary_size": 5, "hidden_size": 4, "epochs": 1}
 
 
 CALLS: dict[str, Callable[[], Call]] = {
     "Decoded.hypotheses": lambda: call(beam().hypotheses, 0, 1),
-    "Decoded.figure": lambda: call(beam().figure, 0),
-    "Comparison.figure": lambda: call(decoding.compare(beam()).figure, 0),
+    "Decoded.drawing": lambda: call(beam().drawing, 0),
+    "Comparison.drawing": lambda: call(decoding.compare(beam()).drawing, 0),
     "Complexity.exponents": lambda: call(counted().exponents, "rows", 0.9),
     "GNMT": lambda: call(decoding.GNMT, 0.6),
     "GNMT.bound": lambda: call(decoding.GNMT(0.6).bound, -1.0, 1, 4),
@@ -81,8 +81,8 @@ CALLS: dict[str, Callable[[], Call]] = {
     "RecurrentLM.save": lambda: call(lambda folder: fitted().save(folder), FOLDER()),
     "RecurrentLM.load": lambda: call(lambda folder: _save_and_load(folder), FOLDER()),
     "SearchAudit.at": lambda: call(audited().at, 1, 0),
-    "SearchAudit.figure": lambda: call(audited().figure, 0),
-    "SearchAudit.praise": lambda: call(audited().praise, 0),
+    "SearchAudit.drawing": lambda: call(audited().drawing, 0, 1),
+    "SearchAudit.describe_optimum": lambda: call(audited().describe_optimum, 0),
     "SearchErrors.intervals": lambda: call(measured().intervals, 0.9),
     "Shared": lambda: call(decoding.Shared, 1),
     "Table": lambda: call(Table, {(): {"a": -0.5}}),
@@ -151,14 +151,12 @@ for _name, _make in SOUNDINGS.items():
     CALLS.setdefault(f"{_name}.table", lambda make=_make: call(make().table))
     CALLS.setdefault(f"{_name}.figure", lambda make=_make: call(make().figure))
 
-RESULTS = frozenset(
-    {
-        "Certificate", "Comparison", "Complexity", "Decoded", "Fate", "Hypothesis", "Node", "Perplexities", "Score",
-        "SearchAudit", "SearchErrors", "Trace", "Walk", "Work",
-    }
-)  # fmt: skip
+RESULTS = frozenset({"Comparison", "Complexity", "Decoded", "Score", "SearchAudit", "SearchErrors"})
+REACHED = frozenset(
+    {"Certificate", "Fate", "Hypothesis", "Node", "Perplexities", "Trace", "Walk", "Work"}
+)
 
-ROOM = Room(decoding, CALLS, results=RESULTS)
+ROOM = Room(decoding, CALLS, results=RESULTS, reached=REACHED)
 
 
 def trace() -> decoding.Trace:
@@ -250,7 +248,7 @@ HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a problem not taken apart": (
         lambda: decoding.greedy(problem(), None, None, max_length=1),  # pyright: ignore
-        "start holds the last token",
+        "start must hold the last token",
     ),
     "alpha in words": (lambda: decoding.LengthNormalized("1"), "alpha must be a finite number"),  # pyright: ignore
     "a level in percent": (
@@ -259,7 +257,7 @@ HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "no processors": (
         lambda: decoding.beam_search(*problem(), width=1, max_length=1, processors=None),  # pyright: ignore
-        "processors is a sequence of functions",
+        "processors must be a sequence of functions",
     ),
     "one token to forbid": (lambda: decoding.forbid(0), "tokens must be a list of whole numbers"),  # pyright: ignore
     "a mask to forbid": (
@@ -268,7 +266,7 @@ HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a rule that returns nothing": (
         lambda: _search(decoding.allow(lambda prefix: None)),  # pyright: ignore
-        r"what the rule of allow\(\) returns must be a list",
+        r"the result of allow\(\)'s rule must be a list",
     ),
     "a rule that returns a mask": (
         lambda: _search(decoding.allow(lambda prefix: torch.tensor([True, False]))),  # pyright: ignore
@@ -309,7 +307,7 @@ HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a state that a table does not have": (
         lambda: decoding.greedy(*problem()._replace(state=torch.tensor([99])), max_length=1),
-        "the state of a Table",
+        "the state of the problem of Table",
     ),
     "sparse scores": (
         lambda: decoding.greedy(
@@ -339,7 +337,10 @@ HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
         ),
         "a LogitsProcessorList of transformers",
     ),
-    "an unknown setting of a language model": (lambda: decoding.RecurrentLM(layer=2), "layers"),
+    "an unknown setting of a language model": (
+        lambda: decoding.RecurrentLM(layers=2),
+        "num_layers",
+    ),
     "a learning rate of 0": (
         lambda: decoding.RecurrentLM(learning_rate=0),
         "learning_rate must be a finite number",

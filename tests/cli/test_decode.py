@@ -21,7 +21,9 @@ PROMPTS = ["the cat", "the dog", "a cat", "the dog sat", "on the", "the", "a dog
 def folder(tmp_path_factory):
     """A language model of Leadline's own."""
     folder = tmp_path_factory.mktemp("model")
-    decoding.RecurrentLM(types=14, hidden=12, epochs=4, streams=4, seed=1).fit(TEXT).save(folder)
+    decoding.RecurrentLM(vocabulary_size=14, hidden_size=12, epochs=4, batch_size=4, seed=1).fit(
+        TEXT
+    ).save(folder)
     return folder
 
 
@@ -117,7 +119,7 @@ def test_one_prompt_is_what_the_library_says(kind, request, capsys):
     assert "<end>" not in record["answers"][0]["text"]
     assert decode(*arguments, "--exact") == cli.DONE
     told = capsys.readouterr().out.splitlines()
-    assert told[0] == f"beam search of width 2: {beam.certificate}"
+    assert told[0] == f"beam search (width 2): {beam.certificate}"
     assert any(line.startswith("exact search: proved optimal") for line in told)
     assert decode(*arguments, "--exact", "--audit") == cli.DONE
     assert capsys.readouterr().out.splitlines()[:-1] == told, "an audit takes nothing away"
@@ -133,7 +135,7 @@ def test_the_trace_is_one_page_with_everything_inside(folder, tmp_path, capsys):
     for text in (
         "<code>the cat</code>",
         "audit: beam search returned",
-        "what the search saw",
+        "search tree of a prompt",
         'data-figure="figure-0-0"',
     ):
         assert text.lower() in content.lower()
@@ -167,7 +169,9 @@ def test_a_trace_replaces_only_an_unchanged_trace(folder, tmp_path, capsys):
         changed = change(page.read_text())
         (tmp_path / "changed.html").write_text(changed)
         assert decode(*command[:-1], tmp_path / "changed.html") == cli.BAD_USAGE
-        assert "--trace replaces only a page that --trace wrote" in capsys.readouterr().err
+        assert (
+            "--trace replaces only a page that an earlier --trace wrote" in capsys.readouterr().err
+        )
         assert (tmp_path / "changed.html").read_text() == changed
 
 
@@ -263,7 +267,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(cut, folder, tmp_path, monk
         capsys.readouterr()
         assert decode(*keys, output) == cli.DONE
         assert searches == [2, 2, 1], "batches begin where they did"
-        assert "7 answers, 3 of them from an earlier run" in capsys.readouterr().out
+        assert "7 answers (3 from an earlier run)" in capsys.readouterr().out
         assert output.read_bytes() == whole
         searches.clear()
         assert decode(*keys, output) == cli.DONE
@@ -299,7 +303,7 @@ def test_answers_of_two_runs_are_never_mixed(name, folder, tmp_path, capsys):
     before = output.read_bytes()
     assert decode(*keys, *more) == cli.BAD_USAGE
     assert (
-        "an interrupted run goes on with the same prompts, model and settings"
+        "decode resumes an interrupted run only with the same prompts, model and settings"
         in capsys.readouterr().err
     )
     assert output.read_bytes() == before
@@ -335,8 +339,8 @@ def test_a_full_disk_keeps_whole_lines(folder, tmp_path, monkeypatch, capsys):
 
 
 REFUSED = {
-    "no prompt": ((), "one of --prompt and --input"),
-    "two": (("--prompt", "the", "--input", "in.jsonl"), "one of --prompt and --input"),
+    "no prompt": ((), "either --prompt or --input"),
+    "two": (("--prompt", "the", "--input", "in.jsonl"), "either --prompt or --input"),
     "width": (("--prompt", "the", "--width", 0), "--width must be at least 1"),
     "length": (("--prompt", "the", "--max-length", 0), "--max-length must be at least 1"),
     "calls": (("--prompt", "the", "--exact", "--max-calls", 0), "--max-calls must be at least 1"),
@@ -344,16 +348,16 @@ REFUSED = {
     "answers": (("--prompt", "the", "--num-return", 9), "--num-return 9 --width 5"),
     "score": (("--prompt", "the", "--score", "length:much"), "--score length:much"),
     "bare score": (("--prompt", "the", "--score", "gnmt"), "--score gnmt"),
-    "output": (("--prompt", "the", "--output", "out.jsonl"), "--output belongs to --input"),
-    "trace": (("--input", "in.jsonl", "--trace", "t.html"), "--trace draws the tree of --prompt"),
-    "folder": (("--prompt", "the", "--trace", "."), "--trace names a file"),
+    "output": (("--prompt", "the", "--output", "out.jsonl"), "--output needs --input"),
+    "trace": (("--input", "in.jsonl", "--trace", "t.html"), "--trace needs --prompt"),
+    "folder": (("--prompt", "the", "--trace", "."), "--trace must name a file"),
     "unknown words": (("--prompt", "the zebra and a quagga"), "'zebra', 'quagga' in the prompt"),
     "nowhere": (("--input", "nowhere.jsonl"), "--input nowhere.jsonl (No such file or directory)"),
-    "itself": (("--input", "in.jsonl", "--output", "in.jsonl"), "--output is another file than --input"),
+    "itself": (("--input", "in.jsonl", "--output", "in.jsonl"), "--output and --input must be different files"),
     "line": (("--input", "broken.jsonl"), "line 2 of broken.jsonl: {\"prompt\": 3}"),
     "not a number": (("--input", "nan.jsonl"), "NaN is not JSON"),
     "half a letter": (("--input", "half.jsonl"), "line 1 of half.jsonl"),
-    "empty": (("--input", "empty.jsonl"), "--input holds a prompt or more"),
+    "empty": (("--input", "empty.jsonl"), "--input must hold at least one prompt"),
     "unknown in a file": (("--input", "zebra.jsonl", "--output", "new.jsonl"), "where: in zebra.jsonl, line 2"),
 }  # fmt: skip
 
@@ -383,7 +387,7 @@ def test_a_model_that_is_none_is_told(folder, transformer, in_tmp_path, monkeypa
     assert "a folder without either" in told("empty")
     Path("damaged").mkdir()
     Path("damaged/language_model.json").write_text('{"schema": 9}')
-    assert "this release reads schema 1" in told("damaged", cli.FAILED)
+    assert "this release reads schemas 1 and 2" in told("damaged", cli.FAILED)
     Path("bare").mkdir()
     Path("bare/config.json").write_text((transformer / "config.json").read_text())
     assert "no readable tokenizer" in told("bare")
@@ -391,7 +395,7 @@ def test_a_model_that_is_none_is_told(folder, transformer, in_tmp_path, monkeypa
         Path("bare", name).write_text((transformer / name).read_text())
     assert "weights in safetensors" in told("bare")
     assert "'zebra' in the prompt" in told(transformer, cli.BAD_USAGE, "the zebra")
-    assert "one token or more" in told(transformer, cli.BAD_USAGE, "")
+    assert "at least one token" in told(transformer, cli.BAD_USAGE, "")
     told(transformer, cli.DONE, "the cat", "--max-length", 15)
     assert "16 positions" in told(transformer, cli.BAD_USAGE, "the cat", "--max-length", 16)
     with monkeypatch.context() as patch:
@@ -401,4 +405,4 @@ def test_a_model_that_is_none_is_told(folder, transformer, in_tmp_path, monkeypa
 
 def test_an_empty_prompt_begins_a_paragraph(folder, capsys):
     assert decode("--model", folder, "--prompt", "", "--width", 3) == cli.DONE
-    assert capsys.readouterr().out.startswith("beam search of width 3")
+    assert capsys.readouterr().out.startswith("beam search (width 3)")

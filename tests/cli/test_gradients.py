@@ -110,20 +110,20 @@ def test_the_path_is_put_back(tmp_path: Path, capsys):
         (
             HERE,
             [
-                "named by its module and its name: module:function",
+                "needs a factory in the form module:function",
                 f"leadline gradients {HERE}:factory",
             ],
         ),
         (
             "tests/cli/factories.py:factory",
-            ["a file's path instead", f"leadline gradients {HERE}:factory"],
+            ["a file path instead of a module name", f"leadline gradients {HERE}:factory"],
         ),
         (
             "no_such_module:factory",
             ["must be importable", "no no_such_module.py in", "from the folder that holds"],
         ),
         (f"{HERE}.more:factory", ["must be importable", "is not a package"]),
-        (f"{HERE}:factor", ["has no factor", "it has factory"]),
+        (f"{HERE}:factor", ["has no factor", "use one of factory"]),
         (f"{HERE}:number", ["factories:number is a int"]),
         (f"{HERE}:pair", ["must return a model, a batch, and a loss", "returned (Model, tuple)"]),
         (
@@ -134,12 +134,12 @@ def test_the_path_is_put_back(tmp_path: Path, capsys):
         (f"{HERE}:feedforward", ["holds recurrent layers", "Linear"]),
         (
             f"{HERE}:broken",
-            ["must run to its end", "KeyError: 'weights'", 'raise KeyError("weights")'],
+            ["must run without an error", "KeyError: 'weights'", 'raise KeyError("weights")'],
         ),
-        (f"{HERE}:broken_loss", ["the loss of", "must run to its end", "factories.py, line"]),
+        (f"{HERE}:broken_loss", ["the loss of", "must run without an error", "factories.py, line"]),
         (
             f"{HERE}:from_data",
-            ["called with nothing, for there is no --data", "a required argument: 'data'"],
+            ["must accept nothing, for there is no --data", "a required argument: 'data'"],
         ),
         (f"{HERE}:detached", ["a loss without a graph"]),
         (f"{HERE}:not_a_tensor", ["a scalar, or terms of shape", "float"]),
@@ -208,8 +208,8 @@ def test_data_for_a_factory_that_takes_none_are_told(tmp_path: Path, capsys):
         str(tmp_path / "out"),
     )
     assert code == cli.BAD_USAGE
-    assert "factory is called with the arrays of" in err
-    assert "it takes (): too many positional arguments" in err
+    assert "factory must accept the arrays of" in err
+    assert "a function of (): too many positional arguments" in err
 
 
 def test_a_single_array_and_objects_are_no_data(tmp_path: Path, capsys):

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ def models_of(make, seeds, layers=1):
 @pytest.mark.parametrize("make", [RNN, LSTM, GRU])
 def test_the_running_average_is_learned(make, last_only):
     training = recurrent.train(
-        models_of(make, [0, 1]), seeds=[0, 1], time=4, steps=150, last_only=last_only
+        models_of(make, [0, 1]), seeds=[0, 1], time=4, num_steps=150, last_only=last_only
     )
     assert (training.error_share < 0.25).all()
     assert (training.error_share < training.validation_error[:, 0] / training.zero_error).all()
@@ -24,8 +26,8 @@ def test_the_running_average_is_learned(make, last_only):
 
 def test_a_model_does_not_depend_on_its_company():
     together, alone = models_of(RNN, [0, 1]), models_of(RNN, [1])
-    two = recurrent.train(together, seeds=[5, 6], time=3, steps=20)
-    one = recurrent.train(alone, seeds=[6], time=3, steps=20)
+    two = recurrent.train(together, seeds=[5, 6], time=3, num_steps=20)
+    one = recurrent.train(alone, seeds=[6], time=3, num_steps=20)
     np.testing.assert_allclose(two.validation_error[1], one.validation_error[0], rtol=1e-5)
     for ours, theirs in zip(together[1].parameters(), alone[0].parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
@@ -34,7 +36,7 @@ def test_a_model_does_not_depend_on_its_company():
 def test_models_end_with_their_best_weights_and_training_stops_early():
     model = models_of(RNN, [0])
     training = recurrent.train(
-        model, seeds=[0], time=3, steps=2000, lr=1e-9, evaluate_every=1, patience=2
+        model, seeds=[0], time=3, num_steps=2000, learning_rate=1e-9, evaluate_every=1, patience=2
     )
     assert training.steps[-1] < 2000
     x, y = recurrent.running_average(3000, 3, seed=9)
@@ -46,7 +48,12 @@ def test_models_end_with_their_best_weights_and_training_stops_early():
 def test_progress_is_told_and_training_is_saved(tmp_path):
     lines = []
     training = recurrent.train(
-        models_of(RNN, [0]), seeds=[0], time=3, steps=10, evaluate_every=5, progress=lines.append
+        models_of(RNN, [0]),
+        seeds=[0],
+        time=3,
+        num_steps=10,
+        evaluate_every=5,
+        progress=lines.append,
     )
     assert [line.split(":")[0] for line in lines] == ["step 0", "step 5", "step 10"]
     training.save(tmp_path)
@@ -57,7 +64,7 @@ def test_progress_is_told_and_training_is_saved(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "text"),
     [
-        ({"steps": 0}, "steps = 0"),
+        ({"num_steps": 0}, "num_steps = 0"),
         ({"seeds": [0, 1]}, "1 models, 2 seeds"),
         ({"time": 0}, "time = 0"),
     ],
@@ -94,6 +101,29 @@ def test_a_population_computes_what_its_models_do(make, layers):
             torch.testing.assert_close(ours, gradient, rtol=1e-10, atol=1e-12, msg=name)
 
 
+@pytest.mark.parametrize("make", [RNN, LSTM, GRU])
+def test_a_step_of_a_population_is_a_step_of_adam(make):
+    """With two outputs, some gradients are not contiguous; the step must not mix up their entries."""
+    models = [Regression(make(2, 5, 2, seed=seed), 2, seed=seed).double() for seed in range(3)]
+    population = Population(models)
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(6, 3, 8, 2, generator=generator, dtype=torch.float64) for _ in range(2))
+    for _ in range(3):
+        population.step((population.predict(x) - y).square().mean((0, 2, 3)), 0.01)
+    trained = copy.deepcopy(models)
+    population.write_to(trained)
+    for i, model in enumerate(models):
+        optimiser = torch.optim.Adam(model.parameters(), lr=0.01, betas=(0.9, 0.99))
+        for _ in range(3):
+            optimiser.zero_grad()
+            predictions = model(x[:, i].transpose(0, 1))[0].transpose(0, 1)
+            (predictions - y[:, i]).square().mean().backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1)
+            optimiser.step()
+        for ours, theirs in zip(trained[i].parameters(), model.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-8)
+
+
 def test_a_population_writes_back_what_it_took():
     models, others = models_of(LSTM, [0, 1]), models_of(LSTM, [2, 3])
     Population(models).write_to(others)
@@ -112,7 +142,7 @@ def test_another_task_is_learned_at_the_weighted_timesteps():
 
     (model,) = models_of(RNN, [0])
     last = np.array([[0.0], [0.0], [0.0], [2.0]])
-    training = recurrent.train([model], seeds=[0], time=4, steps=200, draw=draw, weights=last)
+    training = recurrent.train([model], seeds=[0], time=4, num_steps=200, draw=draw, weights=last)
     assert training.error_share[0] < 0.1
     assert training.zero_error[0] == pytest.approx(2, rel=0.15)
     x, y = draw(500, torch.Generator().manual_seed(1))
@@ -124,7 +154,7 @@ def test_models_of_two_architectures_are_refused():
     models = [*models_of(RNN, [0]), *models_of(LSTM, [1])]
     with pytest.raises(InputError, match="one architecture") as caught:
         recurrent.train(models, seeds=[0, 1], time=3)
-    assert "models[1] with LSTMLayer" in str(caught.value)
+    assert "models[1] with lstm" in str(caught.value)
 
 
 def test_weights_that_do_not_fit_are_refused():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from leadline.cli import DONE
 from leadline.cli._factory import call, parse, resolve, working_directory_on_path
-from leadline.cli._output import Switch, check_input, check_writable, tell
+from leadline.cli._output import Switch, check_input, check_writable, print_summary
 from leadline.errors import InputError
 from leadline.storage import OutputFolder, output_folder
 
@@ -69,7 +69,7 @@ def gradients(
         }
         page = _write(folder, factory, flow, influence, summary)
     lines = [*_flow_lines(summary), *_reach_lines(summary), f"page: {page}"]
-    tell(summary, lines, json=json)
+    print_summary(summary, lines, json=json)
     return DONE
 
 

@@ -1,14 +1,16 @@
-"""An earlier answer that a search or an audit starts from, and whether it is an answer to the same problem."""
+"""An earlier answer from which a search or an audit starts, and the check that it fits the
+problem."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from leadline.decoding.judging._origin import origin
 from leadline.decoding.judging._rescoring import check_belongs
 from leadline.decoding.models._constraints import is_constrained
 from leadline.decoding.models._problem import Model, Problem, Step
 from leadline.decoding.search._decoded import Decoded
+from leadline.decoding.search._exact_settings import ExactSettings
+from leadline.decoding.search._settings import SearchSettings
 from leadline.errors import InputError
 
 
@@ -17,9 +19,9 @@ class Known(NamedTuple):
 
     decoded: Decoded | None
     is_trusted: bool
-    """True if the answer's certificate is known to hold for this very problem."""
+    """True if the answer's certificate holds for this problem."""
     calls: int
-    """Calls that were spent on scoring the answer again."""
+    """Number of calls that scoring the answer again took."""
 
 
 NOTHING_KNOWN = Known(None, False, 0)
@@ -27,80 +29,86 @@ NOTHING_KNOWN = Known(None, False, 0)
 
 @dataclass(frozen=True)
 class Earlier:
-    """An earlier answer, and the argument and function that a caller passed it by."""
+    """An earlier answer, with the names that errors about it mention."""
 
     decoded: Decoded
     argument: str = "at_least"
+    """The name of the argument that holds the answer."""
     function: str = "exact_search()"
+    """The name of the function that the caller called."""
 
-    def known(self, model: Model, settings: Mapping[str, Any]) -> Known:
-        """The part of the answer that may be used for a problem.
+    def known(self, model: Model, settings: "ExactSettings") -> Known:
+        """Return the part of the answer that a search may use.
 
-        An answer of the same step function to the same prompts is used as it is. Any other is scored again, and its
-        certificate is not used: two problems that agree on one sequence may differ elsewhere.
+        An answer to the same problem is used with its certificate. Any other answer is scored
+        again, and its certificate is ignored: two problems that agree on one sequence may differ on
+        others.
 
         Args:
-            model: the problem.
-            settings: those of the present search.
+            model: the model with its problem.
+            settings: the settings of the current search.
 
         Raises:
-            InputError: the answer is to another problem, or was found with other settings.
+            InputError: the answer belongs to another problem, or was found with other settings.
         """
         decoded = self.decoded
-        _check_settings(decoded, model.step, model.batch, settings)
+        _check_settings(self, model, settings)
         if is_of_same_problem(model.problem, decoded):
             return Known(decoded, True, 0)
-        if not is_within(model.problem, decoded, settings["max_calls"]):
+        if not is_within(model.problem, decoded, settings.max_calls):
             return NOTHING_KNOWN
         check_belongs(model, decoded, self.argument, self.function)
         return Known(decoded, False, _calls_to_score(decoded))
 
 
 def is_of_same_problem(problem: Problem, decoded: Decoded) -> bool:
-    """True if an answer is known to be to this very problem."""
+    """True if an answer is known to belong to this problem."""
     return decoded.origin.is_known and decoded.origin == origin(*problem)
 
 
 def is_within(problem: Problem, decoded: Decoded, max_calls: int | None) -> bool:
-    """True if a budget reaches to recognise an answer."""
-    return (
-        max_calls is None
-        or _calls_to_score(decoded) <= max_calls
-        or is_of_same_problem(problem, decoded)
-    )
+    """True if a budget suffices to check that an answer belongs to a problem."""
+    if max_calls is None or _calls_to_score(decoded) <= max_calls:
+        return True
+    return is_of_same_problem(problem, decoded)
 
 
 def _calls_to_score(decoded: Decoded) -> int:
+    """Return the number of calls that scoring the hypotheses takes: the length of the longest."""
     return int(decoded.lengths.max(initial=0))
 
 
 def audited(decoded: Decoded) -> Earlier:
-    """The answer that an audit was given."""
+    """Return the answer as the argument of :func:`audit`."""
     return Earlier(decoded, "decoded", "audit()")
 
 
-def _check_settings(at_least: Decoded, step: Step, batch: int, settings: Mapping[str, Any]) -> None:
-    def told(prompts: int, of: Mapping[str, Any]) -> str:
-        given = of.get("normalize")
-        normalize = not getattr(step, "normalized", False) if given is None else given
-        return f"{prompts} prompts, max_length = {of['max_length']}, normalize = {normalize}, eos = {of['eos']}"
-
-    missing = {"max_length", "eos", "normalize"} - set(at_least.protocol.settings)
-    if missing:
-        raise InputError(
-            "an earlier answer is the result of a search",
-            got=f"a result without {', '.join(sorted(missing))}",
-        )
-    theirs, ours = told(len(at_least.lengths), at_least.protocol.settings), told(batch, settings)
+def _check_settings(earlier: Earlier, model: Model, settings: SearchSettings) -> None:
+    """Refuse an answer to other prompts, with other settings, or with processors of its own."""
+    decoded = earlier.decoded
+    theirs = _description(len(decoded.lengths), decoded.settings, model.step)
+    ours = _description(model.batch, settings, model.step)
     if theirs != ours:
         raise InputError(
-            "an earlier answer is one to the same prompts, with the same max_length, normalize and end tokens",
+            f"{earlier.argument} must be an answer to the same prompts, "
+            "with the same max_length, normalize and end tokens",
             got=f"{theirs} instead of {ours}",
         )
-    processors = at_least.protocol.settings.get("processors")
-    if processors and not is_constrained(step):
+    processors = decoded.settings.processors
+    if processors and not is_constrained(model.step):
         raise InputError(
-            "an earlier answer is one to the same problem, and processors are part of it",
-            got=f"an answer under {', '.join(processors)}, and a problem without",
-            cure="pass *decoding.constrain(step, state, start, processors) in place of the step function",
+            f"{earlier.argument} must be an answer to the same problem; processors are part of it",
+            got=f"an answer under {', '.join(processors)}, and a problem without processors",
+            cure="pass *decoding.constrain(step, state, start, processors) "
+            "in place of the step function",
         )
+
+
+def _description(num_prompts: int, settings: SearchSettings, step: Step) -> str:
+    normalize = settings.normalize
+    if normalize is None:
+        normalize = not getattr(step, "normalized", False)
+    return (
+        f"{num_prompts} prompts, max_length = {settings.max_length}, normalize = {normalize}, "
+        f"eos = {settings.eos}"
+    )

@@ -1,13 +1,13 @@
 """Truncation as a cure: no gradient passes from one segment of timesteps to the one before it."""
 
-import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from leadline.gradients.cures._cure import Cure, Treatment, Trend, Trial
-from leadline.gradients.tracing._chains import Chain
-from leadline.gradients.tracing._replay import Replayed
+from leadline.gradients.tracing._entry import Readout
 from leadline.gradients.tracing._tape import Tape
 from leadline.recurrent import Arithmetic, PullBack, Record
 
@@ -21,7 +21,7 @@ class Truncation(Cure):
         """Sweep the recorded pass of the untreated model in segments; nothing is run again."""
         tape = trial.tape
         window = trial.settings.window
-        if any(isinstance(call, Chain) for call in tape.calls):
+        if any(entry.is_loop for entry in tape.calls):
             return Treatment("a hand-written loop is truncated where its states are detached")
         if all(layer.log_total.shape[1] <= window for layer in trial.flow.layers):
             return Treatment(f"no call of a layer is longer than {window} timesteps")
@@ -47,45 +47,33 @@ class Truncation(Cure):
 class Truncated(Record):
     """A recorded pass whose adjoint is cut at the beginning of each segment."""
 
-    whole: Record
     window: int
 
-    @property
-    def state_size(self) -> int:
-        """Size of the state, as in the whole pass."""
-        return self.whole.state_size
+    def pull_back(self, t: int, rows: Tensor) -> Tensor:
+        """Return zero where a segment begins, otherwise the gradient of the state at t - 1."""
+        return torch.zeros_like(rows) if t % self.window == 0 else super().pull_back(t, rows)
 
-    def adjoint(self, on: Arithmetic) -> PullBack:
-        """Return zero where a segment begins, otherwise the adjoint of the whole pass."""
-        whole = self.whole.adjoint(on)
-        return lambda t, rows: on.zeros_like(rows) if t % self.window == 0 else whole(t, rows)
+    def adjoint(self, on: Arithmetic, like: Tensor) -> PullBack:
+        """Return the adjoint of the whole pass, but zero where a segment begins."""
+        whole = super().adjoint(on, like)
 
-    def to_input(self, rows: Tensor) -> Tensor:
-        """Return the gradient of the inputs, as in the whole pass."""
-        return self.whole.to_input(rows)
+        def pull_back(t: int, rows: Any, out: Any) -> None:
+            if t % self.window == 0:
+                out[...] = 0
+            else:
+                whole(t, rows, out)
 
-    def to_cells(self, rows: Tensor) -> Tensor:
-        """Return the gradient of the cells, as in the whole pass."""
-        return self.whole.to_cells(rows)
+        return pull_back
 
 
 @dataclass(eq=False)
 class _TruncatedTape(Tape):
     window: int = 1
 
-    def _replayed(self):
-        return [
-            _truncated(entry, self.window) if isinstance(entry, Replayed) else entry
-            for entry in super()._replayed()
-        ]
+    def _read(self) -> list[Readout]:
+        def truncate(record: Record) -> Record:
+            return Truncated(
+                record.weights, record.h, record.h_before, record.slopes, window=self.window
+            )
 
-
-def _truncated(replayed: Replayed, window: int) -> Replayed:
-    def cut(record: Record) -> Truncated:
-        return Truncated(record.weights, record.h, record.h_before, record, window)
-
-    layers = tuple(
-        tuple(dataclasses.replace(part, record=cut(part.record)) for part in layer)
-        for layer in replayed.layers
-    )
-    return dataclasses.replace(replayed, layers=layers)
+        return [readout.with_records(truncate) for readout in super()._read()]

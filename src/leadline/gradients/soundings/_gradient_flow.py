@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @record("gradients.GradientFlow")
 @dataclass(frozen=True, eq=False)
 class GradientFlow(Sounding):
-    """The gradient ‖dL/dh_t‖ at every timestep of every recurrent layer.
+    """The norm ‖dL/dh_t‖ at every timestep of every recurrent layer.
 
     With the row vectors ``lambda_t = dL/dh_t``, the *direct* part ``e_t``, which reaches h_t through
     the layers above, and the Jacobians ``J_t = dh_t/dh_{t-1}``,
