@@ -52,7 +52,7 @@ def test_a_job_tells_what_it_measures_and_leaves_its_results(jobs):
     [
         ("refuses", "this cannot be trained"),
         ("breaks", "ZeroDivisionError: by nothing"),
-        ("dies", "ended with 7"),
+        ("dies", "ended with exit code 7"),
     ],
 )
 def test_a_failure_is_told(jobs, work, told):
