@@ -12,8 +12,8 @@ from leadline import data
 from leadline.autoencoders import (
     Autoencoder,
     Encoder,
+    LinearOptimum,
     MaskedPatchTransformer,
-    linear_optimum,
     pretrain,
 )
 from leadline.autoencoders._row_form import RowForm
@@ -51,7 +51,7 @@ def of_bytes(request, tmp_path_factory) -> Encoder:
         "transformer": lambda: pretrain(
             transformer(), BYTES.reshape(60, 4, 6), epochs=2, batch_size=20
         ),
-        "optimum": lambda: linear_optimum(BYTES, 3),
+        "optimum": lambda: LinearOptimum.from_rows(BYTES, 3),
     }
     return saved(makers[request.param]().encoder, tmp_path_factory.mktemp("encoder"))
 

@@ -13,8 +13,8 @@ from leadline.autoencoders import (
     pretrain,
     pretrain_many,
 )
-from leadline.autoencoders.training import _rows as room
-from leadline.autoencoders.training._rows import open_rows
+from leadline.autoencoders import _rows as room
+from leadline.autoencoders._rows import open_rows
 from leadline.errors import InputError
 
 RNG = np.random.default_rng(0)

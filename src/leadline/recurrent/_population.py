@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from leadline.adam import adam_step
 from leadline.errors import InputError
 from leadline.recurrent._cells import SLOPE
 from leadline.recurrent._layers import GRULayer, Layer, LSTMLayer, RNNLayer
@@ -24,9 +25,6 @@ IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda a: a,
 }
 """The nonlinearity by its name, written over its argument."""
-
-_adam_ = torch._fused_adam_  # pyright: ignore[reportPrivateImportUsage]
-"""What ``torch.optim.Adam(fused=True)`` calls, without what it does around it."""
 
 
 class Population:
@@ -105,23 +103,8 @@ class Population:
             gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 2)))
         self.steps += 1
         with torch.no_grad():
-            _adam_(
-                *(
-                    parameters,
-                    gradients,
-                    self.first,
-                    self.second,
-                    [],
-                    [self.steps] * len(parameters),
-                ),
-                lr=lr,
-                beta1=0.9,
-                beta2=0.99,
-                weight_decay=0.0,
-                eps=1e-8,
-                amsgrad=False,
-                maximize=False,
-            )
+            steps = [self.steps] * len(parameters)
+            adam_step(parameters, gradients, self.first, self.second, steps, lr)
 
 
 def _architecture(model: Regression) -> str:

@@ -16,9 +16,9 @@ from leadline.autoencoders import (
     Epoch,
     Examples,
     Pretrained,
+    TrainingCurves,
     column_spreads,
-    examples,
-    finished_curves,
+    corrupt_examples,
     pretrain_many,
 )
 from leadline.data import (
@@ -257,7 +257,7 @@ def represent(
         probe=probe,
         efficiency=efficiency,
         held_out=held_out,
-        curves={kind: finished_curves(trained[kind]) for kind in kinds},
+        curves={kind: TrainingCurves.from_pretrained(trained[kind]) for kind in kinds},
         ranks=ranks,
         examples=_examples(
             view, {kind: trained[kind][kept] for kind in kinds}, labelled if roles else unlabelled
@@ -458,6 +458,6 @@ def _examples(view: View, trained: dict[str, Pretrained], rows: np.ndarray) -> d
     """A few rows as each kind is shown them and reconstructs them, in the units of scaled rows."""
     clean = view.shown(0, rows)[:SAMPLES]
     return {
-        kind: view.restored(examples(clean, pretrained.corruption, pretrained, seed=0))
+        kind: view.restored(corrupt_examples(clean, pretrained.corruption, pretrained, seed=0))
         for kind, pretrained in trained.items()
     }

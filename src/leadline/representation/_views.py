@@ -15,9 +15,9 @@ from sklearn.decomposition import PCA
 from leadline.autoencoders import (
     FLOOR,
     OFFSET,
-    Architecture,
     Autoencoder,
     Corruption,
+    DenseArchitecture,
     Encoder,
     Examples,
     GaussianNoise,
@@ -103,7 +103,7 @@ class Whole:
         return {
             "epochs": epochs,
             "batch_size": 150,
-            "lr": min(5e-3, 0.48 / self.hidden_sizes[0]),
+            "learning_rate": min(5e-3, 0.48 / self.hidden_sizes[0]),
             "patience": 40,
         }
 
@@ -129,7 +129,7 @@ class Whole:
         }
         d, (_, width, _) = self.rows.shape[1], self.hidden_sizes
         same = {"4.weight": np.eye(width, dtype=np.float32), "4.bias": np.zeros(width, np.float32)}
-        architecture = Architecture(
+        architecture = DenseArchitecture(
             d, (*self.hidden_sizes[:2], width), image_size=self.image_size, channels=self.channels
         )
         encoder = Encoder(architecture, {**inner, **same}, row_fingerprints(self.rows))
@@ -218,7 +218,7 @@ class Patches:
     @property
     def settings(self) -> dict[str, Any]:
         """A few passes over many patches."""
-        return {"epochs": 10, "batch_size": 256, "lr": 2e-3, "patience": 10}
+        return {"epochs": 10, "batch_size": 256, "learning_rate": 2e-3, "patience": 10}
 
     @property
     def described(self) -> dict[str, Any]:

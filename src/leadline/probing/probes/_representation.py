@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, Num
 from scipy.sparse.linalg import svds
 
 from leadline import checks
-from leadline.autoencoders import Architecture
+from leadline.autoencoders import DenseArchitecture
 from leadline.data import check_labels, means_and_spreads, row_fingerprints, scale_pixels
 from leadline.errors import InputError, LeadlineError
 from leadline.probing.probes._scaling import exact_features, features
@@ -51,7 +51,7 @@ class Inputs:
         Leadline's models of images see whole numbers divided by 255, as in pretraining.
         """
         architecture = getattr(source, "architecture", None)
-        is_dense = isinstance(architecture, Architecture) and architecture.grid is None
+        is_dense = isinstance(architecture, DenseArchitecture) and architecture.grid is None
         if isinstance(source, (str, int, np.integer)) or is_dense or hasattr(source, "transform"):
             return self.flat
         return scale_pixels(self.shaped) if hasattr(architecture, "grid") else self.shaped
