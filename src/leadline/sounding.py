@@ -14,12 +14,14 @@ from functools import cache
 from html import escape
 from importlib import metadata
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, final, get_args
 
 import numpy as np
 
 from leadline import checks, storage
 from leadline.errors import InputError
+from leadline.figures import Drawing, interactive
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +45,7 @@ def decimals(value: float, spec: str) -> str:
     return text.strip().lstrip("+-") if is_zero else text
 
 
+@record("sounding.Verdict")
 @dataclass(frozen=True)
 class Verdict:
     """One sentence with the numbers in it and, where a hypothesis was stated beforehand, its outcome.
@@ -66,6 +69,7 @@ class Verdict:
         return f"{self.outcome}: {self.sentence}" if self.outcome else self.sentence
 
 
+@record("sounding.Interval")
 @dataclass(frozen=True)
 class Interval:
     """A confidence interval around an estimate.
@@ -168,6 +172,7 @@ def _versions() -> dict[str, str]:
     }
 
 
+@record("sounding.Protocol")
 @dataclass(frozen=True)
 class Protocol:
     """How a sounding was taken: everything that is needed to take it again.
@@ -217,15 +222,18 @@ class Sounding(ABC):
         """One row per measurement."""
 
     @abstractmethod
-    def figure(self) -> "go.Figure":
-        """The measurements as a picture."""
+    def drawing(self) -> Drawing:
+        """Return the measurements as a drawing, in Plotly's JSON."""
 
-    def drawing(self) -> dict[str, Any]:
-        """The figure's ``data`` and ``layout`` as Plotly's JSON holds them; ``go.Figure(drawing)`` is the figure.
+    @final
+    def figure(self, *args: Any, **options: Any) -> "go.Figure":
+        """Return the drawing as a figure of Plotly.
 
-        Plotly's own checks take longer than a small measurement, and a page that draws many in a second goes without.
+        Args:
+            args: arguments of this sounding's ``drawing()``, such as ``item`` or ``layer``.
+            options: the same by name.
         """
-        return self.figure().to_plotly_json()
+        return interactive(self.drawing(*args, **options))
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write ``sounding.json`` and its arrays into ``folder``, which is made if missing.

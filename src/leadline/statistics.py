@@ -16,6 +16,7 @@ from scipy.special import nctdtrinc, stdtrit
 from leadline import checks
 from leadline.errors import InputError
 from leadline.sounding import Interval
+from leadline.storage import record
 
 __all__ = [
     "Effect",
@@ -49,6 +50,7 @@ POINTS: Bounds = (-100.0, 100.0)
 """Differences of accuracies in points."""
 
 
+@record("statistics.Effect")
 @dataclass(frozen=True)
 class Effect:
     """A paired difference, or any quantity with one value per seed, with its intervals."""

@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 
 from leadline.errors import LeadlineError
-from leadline.sounding import Interval
+from leadline.sounding import Interval, Sounding
 
 BAD_VALUES: dict[str, Callable[[], Any]] = {
     "None": lambda: None,
@@ -93,6 +93,10 @@ class Room:
             for parameter in self._parameters(name)
         ]
 
+    def cases_of(self, name: str) -> list[tuple[str, str]]:
+        """Return the name with every one of its parameters."""
+        return [(name, parameter) for parameter in self._parameters(name)]
+
     def public_names(self) -> list[str]:
         """The public functions, the classes that users construct, and all public methods."""
         return list(self._public_names())
@@ -152,6 +156,9 @@ class Room:
 
 def _methods(kind: type) -> list[str]:
     names = [name for name in dir(kind) if not name.startswith("_")]
+    # Sounding.figure() passes its arguments to drawing(), which is tested with every bad value.
+    if issubclass(kind, Sounding):
+        names.remove("figure")
     own = [name for name in names if _is_defined_by_leadline(kind, name)]
     return [name for name in own if _is_method(inspect.getattr_static(kind, name))]
 

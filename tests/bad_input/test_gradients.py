@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from leadline import gradients, recurrent
-from leadline.gradients._journal import append_metrics
+from leadline.gradients._metrics import append_metrics
 from tests.bad_input.examples import X, Y, model, of_soundings
 from tests.bad_input.harness import Call, Room, call
 
@@ -35,12 +35,12 @@ def loss_of(network: Any) -> torch.Tensor:
     return recurrent.mse(network(X)[0], Y)
 
 
-def remedies() -> gradients.Remedies:
-    return gradients.remedies(model(), loss_of, window=2, max_norm=1.0, seed=0)
+def cures() -> gradients.CureComparison:
+    return gradients.compare_cures(model(), loss_of, window=2, max_norm=1.0, seed=0)
 
 
 def stability() -> gradients.Stability:
-    return gradients.stability(recurrent.RNN(1, 3, seed=0), X)
+    return gradients.measure_stability(recurrent.RNN(1, 3, seed=0), X)
 
 
 def monitor() -> gradients.GradientMonitor:
@@ -65,23 +65,23 @@ CALLS: dict[str, Callable[[], Call]] = {
     "LayerInfluence.lost_beyond": lambda: call(influence().layers[0].lost_beyond, 2),
     "LayerInfluence.window_for": lambda: call(influence().layers[0].window_for, 0.9),
     "LayerInfluence.timesteps_for": lambda: call(influence().layers[0].timesteps_for, 0.9),
-    "Influence.figure": lambda: call(influence().figure, 0),
     "Influence.drawing": lambda: call(influence().drawing, 0),
-    "Stability.figure": lambda: call(stability().figure, 0),
     "Stability.drawing": lambda: call(stability().drawing, 0),
-    "Remedies.figure": lambda: call(remedies().figure, 0),
-    "stability": lambda: call(
-        gradients.stability,
+    "CureComparison.drawing": lambda: call(cures().drawing, 0),
+    "measure_stability": lambda: call(
+        gradients.measure_stability,
         torch.nn.GRU(1, 3, batch_first=True),
         X,
         None,
         hx=torch.zeros(1, 2, 3),
         name="gru",
-        vectors=2,
+        num_exponents=2,
         transient=1,
         seed=0,
     ),
-    "remedies": lambda: call(gradients.remedies, model(), loss_of, window=2, max_norm=1.0, seed=0),
+    "compare_cures": lambda: call(
+        gradients.compare_cures, model(), loss_of, window=2, max_norm=1.0, seed=0
+    ),
     "GradientMonitor": lambda: call(
         gradients.GradientMonitor, model(), 10, max_norm=1.0, samples=2, write=lambda *_: None
     ),
@@ -92,7 +92,7 @@ CALLS: dict[str, Callable[[], Call]] = {
         Influence=influence,
         WeightTerms=lambda: weight_terms(),
         Stability=stability,
-        Remedies=remedies,
+        CureComparison=cures,
     ),
 }
 
@@ -103,15 +103,13 @@ def weight_terms() -> gradients.WeightTerms:
 
 
 RESULTS = {
-    "Cure",
+    "CureComparison",
     "GradientFlow",
     "Influence",
     "LayerFlow",
     "LayerInfluence",
     "LayerStability",
     "LayerTerms",
-    "Remedies",
-    "Remedy",
     "Stability",
     "Tape",
     "WeightTerms",

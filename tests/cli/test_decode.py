@@ -329,7 +329,7 @@ def test_a_full_disk_keeps_whole_lines(folder, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
         assert decode(*keys) == cli.FAILED
-    assert "No space left on device; whole lines are kept" in capsys.readouterr().err
+    assert "No space left on device; its complete lines are kept" in capsys.readouterr().err
     assert decode(*keys) == cli.DONE
     assert len(output.read_text().splitlines()) == len(PROMPTS)
 

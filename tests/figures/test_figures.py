@@ -1,7 +1,6 @@
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 
 from leadline import figures
@@ -9,7 +8,9 @@ from leadline.figures._theme import INK
 
 
 def traces(figure: Any) -> list[Any]:
-    return list(figure.data)
+    """Return the traces of a drawing or of a figure, after all of Plotly's checks."""
+    checked = figures.interactive(figure) if isinstance(figure, dict) else figure
+    return list(checked.data)
 
 
 def contrast(one: str, other: str) -> float:
@@ -25,15 +26,15 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("ground", ["#ffffff", "#14191f"])
-def test_the_first_colours_can_be_seen_on_light_and_dark(ground):
+def test_the_first_colours_have_contrast_on_light_and_on_dark(ground):
     assert all(contrast(colour, ground) >= 2.4 for colour in figures.COLOURS[:4])
     assert contrast(INK, "#ffffff") > 12
 
 
 def test_zeros_infinities_and_nan_are_marked_not_dropped():
     values = np.array([0.0, -np.inf, -3.0, np.inf, np.nan])
-    figure = figures.log_lines(np.arange(5), {"h": values}, title="", x_label="t", y_label="norm")
-    line, *marks = traces(figure)
+    drawing = figures.log_lines(np.arange(5), {"h": values}, title="", x_label="t", y_label="norm")
+    line, *marks = traces(drawing)
     assert np.isnan(np.asarray(line.y)).tolist() == [False, True, False, True, True]
     assert {mark.hovertemplate: np.asarray(mark.x).tolist() for mark in marks} == {
         "zero": [1],
@@ -44,15 +45,15 @@ def test_zeros_infinities_and_nan_are_marked_not_dropped():
     assert low < -3.0 < 0.0 < high
 
 
-def test_a_figure_of_nothing_but_zeros_can_be_drawn():
-    figure = figures.log_lines(
+def test_a_curve_of_zeros_only_can_be_drawn():
+    drawing = figures.log_lines(
         np.arange(3), {"h": np.full(3, -np.inf)}, title="", x_label="t", y_label="norm"
     )
-    assert len(traces(figure)) == 2
-    assert figure.to_dict()["layout"]["yaxis"]["showticklabels"] is False, "no height is a number"
+    assert len(traces(drawing)) == 2
+    assert drawing["layout"]["yaxis"]["showticklabels"] is False, "no height is a number"
 
 
-def test_a_long_run_of_zeros_is_a_line_with_some_marks_and_every_place_told():
+def test_a_long_run_of_zeros_is_a_line_with_some_marks():
     values = np.concatenate([np.full(40, -np.inf), [0.0]])
     (_, run) = figures.log_traces(np.arange(41), {"h": values})
     assert len(run["x"]) == 40
@@ -63,10 +64,10 @@ def test_a_long_run_of_zeros_is_a_line_with_some_marks_and_every_place_told():
     assert "maxdisplayed" not in gap["marker"]
 
 
-def test_each_curve_has_its_band_and_baselines_are_grey():
+def test_each_curve_has_a_band_and_baselines_are_grey():
     y = np.array([0.5, 0.6])
     curves = {"raw": (y, y - 0.1, y + 0.1), "ours": (y + 0.1, y, y + 0.2)}
-    figure: Any = figures.bands(
+    drawing = figures.bands(
         [10, 100],
         curves,
         title="",
@@ -75,49 +76,47 @@ def test_each_curve_has_its_band_and_baselines_are_grey():
         log_x=True,
         baselines=["raw"],
     )
-    band, line, _, ours = traces(figure)
+    band, line, _, ours = traces(drawing)
     assert np.asarray(band.y).tolist() == pytest.approx([0.6, 0.7, 0.5, 0.4])
     assert (line.line.color, line.line.dash) == (figures.NEUTRAL, "dash")
     assert ours.line.color == figures.ACCENT
-    assert list(figure.layout.xaxis.ticktext) == ["10", "100"]
+    assert drawing["layout"]["xaxis"]["ticktext"] == ["10", "100"]
 
 
 HOSTILE = "<s> & </s>"
 SHOWN = "&lt;s> &amp; &lt;/s>"
 
 
-def test_text_is_drawn_as_it_stands_and_labels_of_axes_are_markup():
+def test_texts_are_plain_and_labels_of_axes_are_markup():
     y = np.array([0.5, 0.6])
     labels: dict[str, Any] = {
         "title": HOSTILE,
         "x_label": "h<sub>t</sub>",
         "y_label": "R<sup>2</sup>",
     }
-    drawn: list[Any] = [
+    drawn = [
         figures.bands([1, 2], {HOSTILE: (y, y, y)}, **labels),
         figures.log_lines(np.arange(2), {HOSTILE: np.array([0, -np.inf])}, **labels),
-        go.Figure(figures.heat_map(np.eye(2), scale_label="h<sub>t</sub>", **labels)),
+        figures.heat_map(np.eye(2), scale_label="h<sub>t</sub>", **labels),
     ]
-    for figure in drawn:
-        assert figure.layout.title.text == SHOWN
-        assert figure.layout.xaxis.title.text == "h<sub>t</sub>"
-    assert [trace.name for figure in drawn for trace in traces(figure)] == [
+    for drawing in drawn:
+        assert drawing["layout"]["title"]["text"] == SHOWN
+        assert drawing["layout"]["xaxis"]["title"]["text"] == "h<sub>t</sub>"
+    assert [trace.name for drawing in drawn for trace in traces(drawing)] == [
         None,
         SHOWN,
         SHOWN,
         f"{SHOWN}: zero",
         None,
     ]
-    panels: Any = figures.panels(HOSTILE, [(HOSTILE, "h<sub>t</sub>", "")])
-    assert (panels.layout.title.text, panels.layout.annotations[0].text) == (
-        SHOWN,
-        f"<b>{SHOWN}</b>",
-    )
+    layout = figures.panels(HOSTILE, [(HOSTILE, "h<sub>t</sub>", "")])["layout"]
+    assert layout["title"]["text"] == SHOWN
+    assert layout["annotations"][0]["text"] == f"<b>{SHOWN}</b>"
 
 
-def test_every_text_of_a_tree_is_plain_and_a_cut_goes_through_no_entity():
+def test_texts_of_a_tree_are_plain_and_are_cut_between_characters():
     labels = ["<s>", "</s>", "&" * 60]
-    figure: Any = figures.tree(
+    drawing = figures.tree(
         np.array([-1, 0, 1]),
         labels,
         ["", "<note>", ""],
@@ -126,28 +125,26 @@ def test_every_text_of_a_tree_is_plain_and_a_cut_goes_through_no_entity():
         marks={2: "<lost>"},
         columns=["<a>", "", ""],
     )
-    texts = [annotation.text for annotation in figure.layout.annotations]
+    annotations = drawing["layout"]["annotations"]
+    texts = [annotation["text"] for annotation in annotations]
     assert texts[0] == "<b>&lt;s></b>"
     assert texts[1] == "<b>&lt;/s></b><br><span style='font-size:11px'>&lt;note></span>"
     assert texts[2] == "&amp;" * 34 + "…"
     assert texts[3:5] == ["&lt;lost>", "&lt;a>"]
-    assert [annotation.hovertext for annotation in figure.layout.annotations][:2] == [
-        "&lt;s>",
-        "&lt;/s>",
-    ]
-    assert [trace.name for trace in traces(figure)] == [SHOWN]
+    assert [annotation["hovertext"] for annotation in annotations[:2]] == ["&lt;s>", "&lt;/s>"]
+    assert [trace.name for trace in traces(drawing)] == [SHOWN]
 
 
-def test_a_tree_asks_for_the_width_that_its_boxes_need():
+def test_a_tree_states_the_width_that_its_boxes_need():
     def width(label: str, depth: int) -> int:
         labels = [label] * (depth + 1)
-        figure: Any = figures.tree(np.arange(-1, depth), labels, [""] * len(labels), title="")
-        return figure.layout.meta["min_width"]
+        drawing = figures.tree(np.arange(-1, depth), labels, [""] * len(labels), title="")
+        return drawing["layout"]["meta"]["min_width"]
 
     assert width("a", 3) < width("network", 3) < width("network", 6)
 
 
-def test_clouds_have_a_colour_and_a_shape_each():
+def test_each_cloud_has_its_own_colour_and_symbol():
     x, y = np.array([1.0, 2.0]), np.array([3.0, 4.0])
     clouds = {
         HOSTILE: figures.Cloud(x, y, [HOSTILE, "b"], 0 * x, y),
@@ -160,13 +157,46 @@ def test_clouds_have_a_colour_and_a_shape_each():
     assert np.asarray(one.error_y.array).tolist() == [3.0, 4.0]
 
 
-def test_a_matrix_is_pale_at_zero_and_blank_where_nothing_was_measured():
+def test_a_matrix_is_pale_at_zero_and_blank_at_nan():
     values = np.array([[1.0, np.nan], [-3.0, 0.0]])
     texts = [["+1", ""], ["-3", "0"]]
     labels = {"title": HOSTILE, "x_label": "", "y_label": "", "scale_label": ""}
-    figure: Any = figures.matrix(values, texts, rows=["a", HOSTILE], columns=["c", "d"], **labels)
-    (heat,) = traces(figure)
+    drawing = figures.matrix(values, texts, rows=["a", HOSTILE], columns=["c", "d"], **labels)
+    (heat,) = traces(drawing)
     assert (heat.zmin, heat.zmax) == (-3, 3)
     assert np.isnan(heat.z[0][1])
     assert list(heat.y) == ["a", SHOWN]
-    assert figure.layout.yaxis.autorange == "reversed"
+    assert drawing["layout"]["yaxis"]["autorange"] == "reversed"
+
+
+def test_a_drawing_is_plain_data_and_shares_no_part_with_the_next():
+    first = figures.new_drawing("", margin_t=64)
+    assert first["layout"]["margin"] == {"l": 8, "r": 8, "t": 64, "b": 8}
+    first["layout"]["font"]["color"] = "red"
+    assert figures.new_drawing("")["layout"]["font"]["color"] == INK
+
+
+def test_extended_keeps_the_shapes_and_notes_of_the_drawing():
+    first = figures.extended(figures.new_drawing(""), **figures.rule(x=1, colour="#123456"))
+    note = {"text": "limit"}
+    both = figures.extended(first, **figures.rule(y=2, colour="#123456", note=note), height=200)
+    assert len(first["layout"]["shapes"]) == 1
+    assert [shape["y0"] for shape in both["layout"]["shapes"]] == [0, 2]
+    assert [note["text"] for note in both["layout"]["annotations"]] == ["limit"]
+    assert (first["layout"]["height"], both["layout"]["height"]) == (380, 200)
+
+
+def test_lines_and_markers_are_traces_that_plotly_knows():
+    drawn = [
+        figures.line([1, 2], [3.0, np.nan], name="a", colour="#123456", dash="dot", width=1),
+        figures.markers(["x", "y"], [3, 4], symbol="x", size=9, opacity=0.5, panel=2),
+    ]
+    one, other = traces({"data": drawn, "layout": {}})
+    assert (one.mode, one.line.dash) == ("lines", "dot")
+    assert (other.mode, other.yaxis, list(other.x)) == ("markers", "y2", ["x", "y"])
+
+
+def test_the_house_knows_every_short_name_of_a_layout():
+    drawing = figures.new_drawing("", xaxis_title_font_size=20, paper_bgcolor="white")
+    assert drawing["layout"]["xaxis"]["title"]["font"] == {"size": 20}
+    assert drawing["layout"]["paper_bgcolor"] == "white"

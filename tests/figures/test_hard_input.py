@@ -1,4 +1,4 @@
-"""Hard input to figures: what is not finite, single, constant, huge or out of order is drawn rightly or refused."""
+"""Hard input to figures: values that are not finite, single, constant, huge or out of order."""
 
 import base64
 import io
@@ -19,6 +19,7 @@ from leadline import figures
 from leadline.errors import InputError
 
 TEXTS: dict[str, Any] = {"title": "", "x_label": "x", "y_label": "y"}
+AXES = [("", "", "")]
 INF = np.inf
 NAN = np.nan
 
@@ -31,13 +32,13 @@ def users_have_no_shape_checks():
     jaxtyping.config.update("jaxtyping_disable", before)
 
 
-def drawn(figure: Any) -> list[Any]:
-    """The traces, after all of Plotly's checks."""
-    return list(go.Figure(figure).data)
+def drawn(drawing: Any) -> list[Any]:
+    """Return the traces, after all of Plotly's checks."""
+    return list(figures.interactive(drawing).data)
 
 
 def segments(trace: Any) -> list[tuple[list[float], list[float]]]:
-    """The parts of a trace between its gaps."""
+    """Return the parts of a trace between its gaps."""
     x, y = np.asarray(trace.x, float), np.asarray(trace.y, float)
     cuts = np.flatnonzero(np.isnan(x))
     return [
@@ -70,24 +71,24 @@ def test_a_tree_with_a_cycle_or_a_node_that_does_not_exist_is_refused(parent):
 
 
 def test_a_forest_and_a_single_node_are_drawn():
-    forest: Any = figures.tree(np.array([-1, -1, 1]), **TREE)
-    assert len(forest.layout.shapes) == 3 + 1, "three boxes and an edge"
-    single: Any = figures.tree([-1], ["a"], [""], title="")
-    assert len(single.layout.shapes) == 1
+    forest = figures.tree(np.array([-1, -1, 1]), **TREE)
+    assert len(forest["layout"]["shapes"]) == 3 + 1, "three boxes and an edge"
+    single = figures.tree([-1], ["a"], [""], title="")
+    assert len(single["layout"]["shapes"]) == 1
     assert len(drawn(single)) == 0
 
 
-def test_what_grows_from_a_hidden_node_is_hidden_too():
-    figure: Any = figures.tree(
+def test_descendants_of_a_hidden_node_are_hidden():
+    drawing = figures.tree(
         [-1, 0, 1, 2, 0], list("abcde"), [""] * 5, title="", hidden=[False, True] + [False] * 3
     )
-    assert [note.hovertext for note in figure.layout.annotations] == ["a", "e"]
-    assert len(figure.layout.shapes) == 2 + 1
+    assert [note["hovertext"] for note in drawing["layout"]["annotations"]] == ["a", "e"]
+    assert len(drawing["layout"]["shapes"]) == 2 + 1
 
 
 def test_headings_beyond_the_deepest_node_have_room():
-    figure: Any = figures.tree([-1, 0, 0], **TREE, columns=["", "step 1", "step 2"])
-    assert figure.layout.xaxis.range[1] > 2
+    drawing = figures.tree([-1, 0, 0], **TREE, columns=["", "step 1", "step 2"])
+    assert drawing["layout"]["xaxis"]["range"][1] > 2
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_parts_of_a_tree_that_do_not_fit_are_refused(change):
         figures.tree([-1, 0, 0], **{**TREE, **change})
 
 
-def test_a_tree_that_no_page_could_show_is_refused():
+def test_a_tree_of_more_than_2000_nodes_is_refused():
     num = 2001
     with pytest.raises(InputError, match="at most 2,000 nodes"):
         figures.tree(np.arange(-1, num - 1), ["a"] * num, [""] * num, title="")
@@ -130,7 +131,7 @@ def test_a_band_has_gaps_where_an_interval_is_not_finite():
     assert np.isnan(line.y).tolist() == [False, False, True, False, False, False]
     bars = np.isfinite(np.asarray(line.error_y.array)).tolist()
     assert bars == [False, False, False, True, False, True], (
-        "bands of one place have no width: bars stand for them"
+        "the band of a single place has no width, so it needs an error bar"
     )
 
 
@@ -146,7 +147,7 @@ def test_a_whole_band_needs_no_bars():
     assert segments(band) == [([1, 2, 2, 1], [2, 3, 1, 0])]
 
 
-def test_places_in_any_order_are_drawn_in_order():
+def test_unsorted_places_are_drawn_in_order():
     band, line = drawn(
         figures.bands(
             [3, 1, 2], {"a": ([30, 10, 20], [29, 9, 19], [31, 11, 21])}, **TEXTS, log_x=True
@@ -223,15 +224,15 @@ def test_any_matrix_is_drawn(values, power):
     assert cells.zmin < cells.zmax
 
 
-def test_what_is_not_finite_is_told_as_what_it_is():
+def test_the_hover_text_names_values_that_are_not_finite():
     values = np.array([[NAN, INF, -INF, 1.0]])
-    for power, told in ((True, "exactly zero"), (False, "minus infinity")):
+    for power, lowest in ((True, "exactly zero"), (False, "minus infinity")):
         (heat,) = drawn(figures.heat_map(values, **TEXTS, scale_label="", power_of_ten=power))
-        assert heat.text.tolist() == [["not a number", "infinite", told, ""]]
+        assert heat.text.tolist() == [["not a number", "infinite", lowest, ""]]
 
 
 def test_names_that_look_like_numbers_or_dates_are_names():
-    figure: Any = figures.matrix(
+    drawing = figures.matrix(
         np.eye(2),
         [["", ""]] * 2,
         rows=["10", "200"],
@@ -239,7 +240,8 @@ def test_names_that_look_like_numbers_or_dates_are_names():
         **TEXTS,
         scale_label="",
     )
-    assert (figure.layout.xaxis.type, figure.layout.yaxis.type) == ("category", "category")
+    layout = drawing["layout"]
+    assert (layout["xaxis"]["type"], layout["yaxis"]["type"]) == ("category", "category")
 
 
 @pytest.mark.parametrize(
@@ -364,9 +366,9 @@ def test_lines_that_cannot_be_drawn_are_refused(x, values, told):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 9, 10, 40])
-def test_panels_lie_beside_or_below_one_another_however_many_there_are(count):
-    figure = figures.panels("", [(f"panel {i}", "x", "y") for i in range(count)])
-    layout = figure.to_dict()["layout"]
+def test_any_number_of_panels_lies_side_by_side_or_stacked(count):
+    axes = [(f"panel {i}", "x", "y") for i in range(count)]
+    layout = figures.panels("", axes)["layout"]
     beside = [
         layout[f"xaxis{i or ''}".replace("xaxis0", "xaxis")]["domain"] for i in numbers(count)
     ]
@@ -393,8 +395,9 @@ def check_apart(domains: list) -> None:
 
 def test_a_heading_stays_with_its_panel():
     axes = [("", "x", "y"), ("second", "x", "y"), ("", "x", "y")]
-    figure: Any = figures.panels("", axes).add_annotation(text="remark", x=0.5, y=0.5)
-    below = figures.stacked(figure.to_dict()["layout"])
+    remark = {"text": "remark", "x": 0.5, "y": 0.5}
+    drawing = figures.extended(figures.panels("", axes), annotations=[remark])
+    below = figures.stacked(drawing["layout"])
     notes = {note["text"]: note for note in below["annotations"]}
     assert notes["<b>second</b>"]["y"] == below["yaxis2"]["domain"][1]
     assert (notes["remark"]["x"], notes["remark"]["y"]) == (0.5, 0.5)
@@ -416,15 +419,12 @@ def test_panels_that_are_none_are_refused(axes):
 # Points.
 
 
-def test_points_that_no_axis_can_show_are_counted():
+def test_a_note_counts_points_that_are_not_finite():
     cloud = figures.Cloud([1.0, NAN, 3.0], [1.0, 2.0, INF], ["a", "b", "c"], [0, 0, NAN], [1, 1, 1])  # type: ignore[arg-type]
-    figure: Any = figures.scatter({"v": cloud}, **TEXTS)
-    assert [note.text for note in figure.layout.annotations] == [
-        "2 points are not finite and not drawn"
-    ]
+    notes = figures.scatter({"v": cloud}, **TEXTS)["layout"]["annotations"]
+    assert [note["text"] for note in notes] == ["2 points are not finite and not drawn"]
     fine = figures.Cloud(np.ones(1), np.ones(1), ["a"], np.zeros(1), np.zeros(1))
-    figure = figures.scatter({"v": fine}, **TEXTS)
-    assert figure.layout.annotations == ()
+    assert "annotations" not in figures.scatter({"v": fine}, **TEXTS)["layout"]
     assert drawn(figures.scatter({}, **TEXTS)) == []
 
 
@@ -441,9 +441,9 @@ def test_a_cloud_whose_parts_do_not_fit_is_refused(given):
 # Images.
 
 
-def pixels(figure: Any) -> np.ndarray:
-    """The picture of a strip, shape (height, width, 4)."""
-    source = figure.data[0].source
+def pixels(drawing: figures.Drawing) -> np.ndarray:
+    """Return the picture of a strip, shape (height, width, 4)."""
+    source = drawing["data"][0]["source"]
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition("base64,")[2]))))
 
 
@@ -496,19 +496,21 @@ def test_strips_of_no_images_or_of_several_sizes_are_refused(stages):
 # Layouts.
 
 
-@pytest.mark.parametrize(
-    "layout", [{"heigth": 300}, {"xaxes": {}}, {"height": "tall"}, {"xaxis_tile": "t"}]
-)
-def test_a_layout_that_plotly_does_not_have_is_refused(layout):
-    with pytest.raises(InputError, match="layout takes the properties of Plotly's layout"):
-        figures.new_figure("", **layout)
+@pytest.mark.parametrize("layout", [{"heigth": 300}, {"xaxes": {}}])
+def test_an_unknown_property_of_a_layout_is_refused(layout):
+    for make in (figures.new_drawing, lambda title, **more: figures.panels(title, AXES, **more)):
+        with pytest.raises(InputError, match="layout takes the properties of Plotly's layout"):
+            make("", **layout)
 
 
-def test_a_drawing_refuses_unknown_names_without_plotly():
-    for make in (
-        figures.new_layout,
-        lambda title, **layout: figures.panel_layout(title, [("", "", "")], **layout),
-    ):
-        with pytest.raises(InputError, match="heigth = 300"):
-            make("", heigth=300)
-        assert make("", xaxis2={}, yaxis_title="y", paper_bgcolor="white", title_font_size=3)
+@pytest.mark.parametrize("layout", [{"height": "tall"}, {"xaxis_tile": "t"}])
+def test_a_wrong_value_of_a_layout_is_refused_by_the_interactive_renderer(layout):
+    with pytest.raises(InputError, match="needs traces and a layout that Plotly knows"):
+        figures.interactive(figures.new_drawing("", **layout))
+
+
+def test_further_axes_and_short_names_are_known_properties():
+    layout: dict[str, Any] = {"xaxis2": {}, "yaxis_title": "y", "title_font_size": 3}
+    for drawing in (figures.new_drawing("", **layout), figures.panels("", AXES, **layout)):
+        assert drawing["layout"]["yaxis"]["title"] == "y"
+        assert drawing["layout"]["title"]["font"]["size"] == 3

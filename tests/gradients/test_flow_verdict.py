@@ -76,7 +76,7 @@ def test_a_slow_change_over_five_thousand_steps_is_a_change():
     end = (time - 1) * math.log10(radius) + 0.5 * math.log10(2)
     assert "shrinks 1.01-fold per step back" in str(flow)
     assert f"to 10^{end:.1f} at the first" in str(flow)
-    (found,) = gradients.stability(network, x, flow).layers
+    (found,) = gradients.measure_stability(network, x, flow).layers
     assert found.regime == "vanishes"
 
 
@@ -166,6 +166,6 @@ def test_a_slow_change_is_not_called_one_fold(scale, factor):
     with gradients.trace(network) as tape:
         output, _ = network(x)
     assert f"{factor}-fold per step back" in str(tape.gradient_flow(output[:, -1].sum()))
-    stability = gradients.stability(network, x, seed=0)
+    stability = gradients.measure_stability(network, x, seed=0)
     assert f"{factor}-fold per step back" in str(stability)
     assert " 1 times as large" not in str(stability)

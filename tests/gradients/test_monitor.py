@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from leadline import InputError, SaveError, gradients, recurrent
-from leadline.gradients._journal import append_metrics
+from leadline.gradients._metrics import append_metrics
 from tests.gradients.test_loops import Handmade, Loop
 from tests.gradients.test_tracing import HIDDEN, INPUTS, assert_same_state, draw, seeded, state_of
 
@@ -330,7 +330,7 @@ def test_what_is_not_finite_is_null_in_the_file(tmp_path):
 def test_a_file_of_others_stays_as_it_is(tmp_path, content):
     path = tmp_path / "metrics.jsonl"
     path.write_text(content)
-    with pytest.raises(SaveError, match="not written by a monitor"):
+    with pytest.raises(SaveError, match="another program wrote this file"):
         append_metrics(path, 1, {"x": 1.0})
     assert path.read_text() == content
     assert list(tmp_path.iterdir()) == [path]

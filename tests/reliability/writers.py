@@ -15,7 +15,7 @@ import torch
 from leadline import Protocol, cli, decoding, gradients, report, storage
 from leadline.autoencoders import Autoencoder, Encoder, pretrain
 from leadline.errors import LeadlineError
-from leadline.gradients._journal import append_metrics, read_metrics
+from leadline.gradients._metrics import append_metrics, read_metrics
 from leadline.sounding import Sounding
 from leadline.worksheet import Result, Setting
 from tests.worksheet import example

@@ -42,19 +42,18 @@ def with_figure(answer: Answer, figure: Any) -> Answer:
 
 
 def panels() -> Any:
-    figure = figures.panels(
-        "Two views of one and the same thing, <s> & all", [("left", "t", "y"), ("right", "t", "y")]
-    )
-    for axis in ("", "2"):
-        figure.add_scatter(
-            x=[1, 2], y=[1, 2], name=f"line {axis}", xaxis=f"x{axis}", yaxis=f"y{axis}"
-        )
-    return figure
+    title = "Two views of one and the same thing, <s> & all"
+    drawing = figures.panels(title, [("left", "t", "y"), ("right", "t", "y")])
+    lines = [
+        figures.line([1, 2], [1, 2], name=f"line {name}", mode="lines+markers", panel=panel)
+        for panel, name in enumerate(("", "2"), 1)
+    ]
+    return figures.interactive(figures.extended(drawing, lines))
 
 
 def tree() -> Any:
     labels = ["start", "<s>", "</s>", "<b>x</b>", "&amp;"]
-    return figures.tree(
+    drawing = figures.tree(
         np.array([-1, 0, 1, 2, 2]),
         labels,
         ["", *["−1.45, rank 3"] * 4],
@@ -62,6 +61,7 @@ def tree() -> Any:
         paths={"the <u>best</u>": [0, 1], "another": [2]},
         columns=["", "step 1", "step 2", "step 3"],
     )
+    return figures.interactive(drawing)
 
 
 @pytest.fixture(scope="module")

@@ -277,7 +277,8 @@ def test_a_time_stands_only_beside_what_took_it(results):
 
 def test_places_are_as_large_as_their_figures():
     panels = figures.panels("two", [("left", "", ""), ("right", "", "")], height=400)
-    sizes = [place("name", figure, "a & <b>") for figure in (figures.new_figure("one"), panels)]
+    shown = [figures.interactive(drawing) for drawing in (figures.new_drawing("one"), panels)]
+    sizes = [place("name", figure, "a & <b>") for figure in shown]
     assert [
         "--height: 380px; --phone: 380px; --least: 0px" in sizes[0],
         "a &amp; &lt;b&gt;" in sizes[0],

@@ -17,6 +17,7 @@ from leadline import checks
 from leadline.autoencoders._tensors import check_tensor, needed_generator
 from leadline.autoencoders.models._patches import MOST_NUMBERS, PatchGrid, Size, pair
 from leadline.errors import InputError
+from leadline.storage import record
 
 CountedLoss = Literal["all", "masked", "visible"]
 """The entries where a masked autoencoder's loss counts: all, the hidden, or the visible ones."""
@@ -69,6 +70,7 @@ class Corruption(ABC):
         """
 
 
+@record("autoencoders.Nothing")
 @dataclass(frozen=True)
 class Nothing(Corruption):
     """No corruption, as in the vanilla autoencoder: the encoder sees the clean batch."""
@@ -86,6 +88,7 @@ class Nothing(Corruption):
         return x, None
 
 
+@record("autoencoders.GaussianNoise")
 @dataclass(frozen=True)
 class GaussianNoise(Corruption):
     """Independent normal noise on every entry, as in the denoising autoencoder.
@@ -120,6 +123,7 @@ class GaussianNoise(Corruption):
         return noise.mul_(self.std).add_(x), None
 
 
+@record("autoencoders.PixelMask")
 @dataclass(frozen=True)
 class PixelMask(Corruption):
     """Single entries set to zero independently, as in the masked autoencoder.
@@ -166,6 +170,7 @@ class PixelMask(Corruption):
         return keep * x, counts
 
 
+@record("autoencoders.PatchMask")
 @dataclass(frozen=True)
 class PatchMask(Corruption):
     """Random patches of each image hidden, equally many in each, as in the masked autoencoder.
@@ -243,6 +248,7 @@ class PatchMask(Corruption):
         return _masked(x, hidden, loss, fill)
 
 
+@record("autoencoders.BlockMask")
 @dataclass(frozen=True)
 class BlockMask(Corruption):
     """One random rectangle of each image hidden, as in the masked autoencoder on blocks.

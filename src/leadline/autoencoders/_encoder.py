@@ -19,6 +19,7 @@ from leadline.autoencoders.models._tokens import Pooling
 from leadline.data import row_fingerprints
 from leadline.errors import InputError, SaveError
 from leadline.randomness import torch_generator
+from leadline.storage import record
 
 SCHEMA = 2
 """Version of the encoder's file. Files of other versions are refused; version 1 has no digest."""
@@ -27,6 +28,7 @@ OFFSET = "offset"
 """Name of the weight that is subtracted from rows in float64, before they become float32."""
 
 
+@record("autoencoders.Encoder")
 @dataclass(frozen=True, eq=False)
 class Encoder:
     """A frozen pretrained encoder. It contains no decoder and never corrupts.

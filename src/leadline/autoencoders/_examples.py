@@ -15,14 +15,16 @@ from leadline.autoencoders.models._patches import Size, check_size, pair
 from leadline.autoencoders.training._pretrained import Pretrained
 from leadline.data import check_features, fingerprint
 from leadline.errors import InputError
+from leadline.figures import Drawing, image_strip
 from leadline.randomness import torch_generator
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 
+@record("autoencoders.Examples")
 @dataclass(frozen=True, eq=False)
 class Examples(Sounding):
     """A few rows, their corrupted forms, and their reconstructions."""
@@ -70,11 +72,27 @@ class Examples(Sounding):
         places = {"example": np.repeat(np.arange(n), d), "feature": np.tile(np.arange(d), n)}
         return pd.DataFrame(places | {name: stage.ravel() for name, stage in self.stages.items()})
 
-    def figure(self) -> "go.Figure":
-        """The examples in columns, their stages below one another; a row that is no image is drawn as stripes."""
-        from leadline.autoencoders._figure import examples_strip
+    def drawing(self) -> Drawing:
+        """Return the examples in columns and the stages in rows; rows without images are stripes."""
+        title = "What the encoder is shown, and what comes back"
+        return image_strip(pictures(self), title=title)
 
-        return examples_strip(self)
+
+def pictures(found: Examples) -> dict[str, np.ndarray]:
+    """Return the stages as images of shape (n, h, w) or (n, h, w, 3).
+
+    A row without an image becomes a stripe, a third as high as it is long.
+    """
+    n, d = found.rows.shape
+    stages = {}
+    for name, rows in found.stages.items():
+        if found.image_size is None:
+            images = np.broadcast_to(rows[:, None], (n, max(1, d // 3), d))
+        else:
+            images = rows.reshape(n, found.channels, *found.image_size)
+            images = images[:, 0] if found.channels == 1 else np.moveaxis(images, 1, -1)
+        stages[name] = np.nan_to_num(images)
+    return stages
 
 
 def corrupt_examples(

@@ -14,6 +14,7 @@ import numpy as np
 from leadline import checks
 from leadline.data import Dataset, column_names
 from leadline.errors import InputError
+from leadline.storage import record
 
 Scale = Literal["divided", "all divided", "unit", "binary", "whole", "other"]
 """The numbers of pretraining, which decide the conversion of later rows.
@@ -45,6 +46,7 @@ _BLOCK = 2**21
 """Numbers of a memory map that are read at once."""
 
 
+@record("autoencoders.RowForm")
 @dataclass(frozen=True)
 class RowForm:
     """The columns and the scale of the rows of pretraining.

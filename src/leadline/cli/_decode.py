@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leadline.cli import DONE
-from leadline.cli._lines import appending, as_line, check_output, read_prompts, whole_lines
+from leadline.cli._lines import appending, check_output, read_prompts, whole_lines
 from leadline.cli._output import Switch
 from leadline.errors import InputError, context
 from leadline.sounding import decimals
-from leadline.storage import lock_file
+from leadline.storage import json_line, lock_file
 
 SEAL = "<!-- leadline trace, sha256 of the text above: {} -->\n"
 """The last line of a page that --trace writes. A page that somebody has edited does not match its seal."""
@@ -288,7 +288,7 @@ def _answer(
             part = entries[first : first + batch]
             found = _search(model, [entry["prompt"] for entry in part], plan)
             records = [_record(model, entry, found, item, plan) for item, entry in enumerate(part)]
-            lines.append("".join(as_line(record) for record in records[max(0, done - first) :]))
+            lines.append("".join(json_line(record) for record in records[max(0, done - first) :]))
             if turn % every == 0 or turn == len(starts):
                 tell(f"{first + len(part)} of {len(entries)} prompts")
     if output is not None:

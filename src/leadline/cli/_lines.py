@@ -1,15 +1,14 @@
 """JSON Lines of ``leadline decode``: prompts that are read, answers that are appended, and where a run was stopped."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from leadline.errors import InputError, SaveError
-from leadline.storage import parse_json, read
+from leadline.errors import InputError
+from leadline.storage import LineFile, appending_lines, json_line, parse_json, read, split_lines
 
 
 def read_prompts(source: Path) -> list[tuple[int, dict[str, Any]]]:
@@ -26,7 +25,7 @@ def read_prompts(source: Path) -> list[tuple[int, dict[str, Any]]]:
             continue
         try:
             entry = json.loads(line.decode(), parse_constant=_refuse_constant)
-            as_line(entry).encode()  # refuses halves of characters, which have no form in a file
+            json_line(entry).encode()  # refuses halves of characters, which have no form in a file
         except (ValueError, RecursionError) as error:
             entry = error
         if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str):
@@ -53,8 +52,7 @@ def whole_lines(
         raise InputError(
             "--output is a file that can be read", got=f"--output {output} ({error.strerror})"
         ) from error
-    whole = content[: content.rfind(b"\n") + 1]
-    *lines, rest = content.split(b"\n")
+    lines, rest = split_lines(content)
     for number, line in enumerate([*lines, rest] if rest else lines, 1):
         try:
             record = dict(parse_json(line))
@@ -76,72 +74,35 @@ def whole_lines(
                 cause="the file is of another run",
                 cure="name another file for --output, or remove this one",
             )
-    if len(whole) < len(content):
-        try:
-            with output.open("r+b") as file:
-                file.truncate(len(whole))
-        except OSError as error:
-            raise SaveError(f"could not write {output}: {error.strerror}") from error
+    if rest:
+        with appending_lines(output) as file:
+            file.truncate(len(content) - len(rest))
     return len(lines)
 
 
 def _begins(entry: Mapping[str, Any], line: bytes) -> bool:
     """True if a line is the beginning of the answer to an entry. An answer begins with the entry itself."""
-    begin = as_line({**entry, "answers": []}).encode().removesuffix(b"]}\n")
+    begin = json_line({**entry, "answers": []}).encode().removesuffix(b"]}\n")
     return line.startswith(begin[: len(line)])
 
 
-class Appender:
-    """Appends whole lines to a file, each batch on disk before the next begins; without a file, to standard output.
+class StandardOutput:
+    """Standard output, as a place for lines. It stands in for a file."""
 
-    :func:`appending` opens it.
-    """
-
-    def __init__(self, output: Path | None, descriptor: int | None):
-        self._output = output
-        self._descriptor = descriptor
-
-    def append(self, text: str) -> None:
-        """Write whole lines, to stay.
-
-        Raises:
-            SaveError: the disk is full, for instance; all lines that were appended before are kept, and no half line
-                is left behind.
-        """
-        if self._descriptor is None:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-            return
-        size = os.fstat(self._descriptor).st_size
-        rest = memoryview(text.encode())
-        try:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-            os.fsync(self._descriptor)
-        except OSError as error:
-            with suppress(OSError):
-                os.ftruncate(self._descriptor, size)
-            raise SaveError(
-                f"could not write {self._output}: {error.strerror}; whole lines are kept"
-            ) from error
+    def append(self, lines: str) -> None:
+        """Write lines and flush them."""
+        sys.stdout.write(lines)
+        sys.stdout.flush()
 
 
 @contextmanager
-def appending(output: Path | None) -> Iterator[Appender]:
-    """Open a file for whole lines, or standard output."""
+def appending(output: Path | None) -> Iterator[LineFile | StandardOutput]:
+    """Open a file for complete lines, or standard output if there is no file."""
     if output is None:
-        yield Appender(None, None)
+        yield StandardOutput()
         return
-    try:
-        descriptor = os.open(
-            output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666
-        )
-    except OSError as error:
-        raise SaveError(f"could not write {output}: {error.strerror}") from error
-    try:
-        yield Appender(output, descriptor)
-    finally:
-        os.close(descriptor)
+    with appending_lines(output) as file:
+        yield file
 
 
 def check_output(output: Path) -> None:
@@ -158,11 +119,6 @@ def check_output(output: Path) -> None:
         raise InputError(
             "--output is a file", got=f"--output {output}, which is a folder, a pipe or a device"
         )
-
-
-def as_line(record: Any) -> str:
-    """One record, with the end of its line."""
-    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _refuse_constant(name: str) -> None:

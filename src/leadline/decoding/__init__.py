@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from leadline.decoding.judging._audit import SearchAudit, audit
-from leadline.decoding.judging._audit_steps import Walk
+from leadline.decoding.judging._audit import SearchAudit, Walk, audit
 from leadline.decoding.judging._comparison import Comparison, compare
 from leadline.decoding.judging._complexity import Complexity, complexity
 from leadline.decoding.judging._search_errors import SearchErrors, search_errors

@@ -1,44 +1,44 @@
-"""The drawing vocabulary: arrays in, Plotly figures or parts of them out. Knows no instrument and no sounding."""
+"""The drawing vocabulary: functions that turn arrays into drawings, and two renderers.
 
-from leadline.figures._bands import bands, mean_and_range
+A drawing is Plotly's JSON. :func:`interactive` renders it as a figure of Plotly, and :func:`still`
+and :func:`export` render it with matplotlib, without a browser. This package knows no instrument
+and no sounding.
+"""
+
+from leadline.figures._bands import bands
+from leadline.figures._bands import mean_and_range as mean_and_range
 from leadline.figures._heat import heat_map, matrix
-from leadline.figures._lines import log_lines, log_ticks, log_traces
-from leadline.figures._panels import panel_layout, panels, stacked
+from leadline.figures._lines import log_lines
+from leadline.figures._lines import log_ticks as log_ticks
+from leadline.figures._lines import log_traces as log_traces
+from leadline.figures._panels import panels
+from leadline.figures._panels import stacked as stacked
+from leadline.figures._plotly import interactive
 from leadline.figures._scatter import Cloud, scatter
 from leadline.figures._strip import image_strip
-from leadline.figures._theme import (
-    ACCENT,
-    COLOURS,
-    NEUTRAL,
-    Drawing,
-    merged,
-    new_figure,
-    new_layout,
-    plain,
-)
+from leadline.figures._theme import ACCENT as ACCENT
+from leadline.figures._theme import COLOURS as COLOURS
+from leadline.figures._theme import NEUTRAL as NEUTRAL
+from leadline.figures._theme import Drawing, new_drawing
+from leadline.figures._theme import extended as extended
+from leadline.figures._theme import merged as merged
+from leadline.figures._theme import plain as plain
+from leadline.figures._traces import line as line
+from leadline.figures._traces import markers as markers
+from leadline.figures._traces import rule as rule
 from leadline.figures._tree import tree
 
 __all__ = [
-    "ACCENT",
-    "COLOURS",
-    "NEUTRAL",
     "Cloud",
     "Drawing",
     "bands",
     "heat_map",
     "image_strip",
+    "interactive",
     "log_lines",
-    "log_ticks",
-    "log_traces",
     "matrix",
-    "mean_and_range",
-    "merged",
-    "new_figure",
-    "new_layout",
-    "panel_layout",
+    "new_drawing",
     "panels",
-    "plain",
     "scatter",
-    "stacked",
     "tree",
 ]

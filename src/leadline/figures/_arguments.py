@@ -1,11 +1,10 @@
 """Checks of what callers want drawn; each returns the plain value, and refuses the rest by the argument's name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from leadline import checks
 from leadline.errors import InputError
@@ -115,7 +114,10 @@ def labels(**given: Any) -> None:
 
 
 def check_layout(layout: Mapping[str, Any]) -> None:
-    """Refuse a name that no layout of Plotly has; values are checked by Plotly when it makes a figure of them."""
+    """Refuse a property that Plotly's layout does not have.
+
+    The values are checked by Plotly, when :func:`~leadline.figures.interactive` makes a figure.
+    """
     for key in layout:
         whole = key.rstrip("0123456789")  # xaxis2
         part = key.partition("_")[0].rstrip("0123456789")  # xaxis2_range
@@ -126,15 +128,31 @@ def check_layout(layout: Mapping[str, Any]) -> None:
             )
 
 
+def expanded(layout: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the layout with Plotly's short names written out.
+
+    >>> expanded({"margin_t": 64, "margin_b": 8, "paper_bgcolor": "white"})
+    {'margin': {'t': 64, 'b': 8}, 'paper_bgcolor': 'white'}
+    """
+    found: dict[str, Any] = {}
+    for key, value in layout.items():
+        if "_" not in key or key in _layout_names():
+            inner = found.get(key)
+            is_merged = isinstance(inner, dict) and isinstance(value, Mapping)
+            found[key] = {**inner, **value} if is_merged else value
+            continue
+        *outer, last = key.split("_")
+        place = found
+        for name in outer:
+            above = place.get(name)
+            place[name] = dict(above) if isinstance(above, Mapping) else {}
+            place = place[name]
+        place[last] = value
+    return found
+
+
 @cache
 def _layout_names() -> frozenset[str]:
+    import plotly.graph_objects as go
+
     return frozenset(go.Layout())
-
-
-def figure(layout: Mapping[str, Any], traces: Sequence[Mapping[str, Any]] = ()) -> go.Figure:
-    """A figure of Plotly, whose refusals become Leadline's."""
-    try:
-        return go.Figure(data=list(traces), layout=dict(layout))
-    except (ValueError, TypeError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError("layout takes the properties of Plotly's layout", cause=reason) from None

@@ -1,4 +1,4 @@
-"""Curves with their confidence bands."""
+"""Curves with the bands of their confidence intervals."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -6,13 +6,20 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
 from leadline import checks
 from leadline.errors import InputError
 from leadline.figures._arguments import heights, labels, named, numbers, places, texts
-from leadline.figures._theme import COLOURS, NEUTRAL, new_figure, plain, translucent
+from leadline.figures._theme import (
+    COLOURS,
+    NEUTRAL,
+    Drawing,
+    merged,
+    new_drawing,
+    plain,
+    translucent,
+)
 
 
 def bands(
@@ -25,27 +32,30 @@ def bands(
     log_x: bool = False,
     baselines: Sequence[str] = (),
     **layout: Any,
-) -> go.Figure:
-    """One line per curve, each inside the band of its interval.
+) -> Drawing:
+    """Return curves, each inside the band of its interval.
 
-    Where an estimate is not finite, its line has a gap; where an end of an interval is not, the band has one.
+    A curve has a gap where its estimate is not finite. A band has a gap where one of its ends is
+    not finite.
 
     Args:
         x: shape (n,), shared by the curves; finite, in any order.
         curves: name -> (estimate, low, high), each of shape (n,); names are plain text.
-        title: what the figure shows; plain text.
-        x_label: horizontal axis, with unit; markup.
-        y_label: vertical axis, with unit; markup.
-        log_x: a logarithmic axis whose ticks stand at the values of ``x``.
-        baselines: names of curves that are drawn grey and dashed: they are what others are compared with.
-        layout: further Plotly layout.
+        title: title of the figure; plain text.
+        x_label: label of the horizontal axis, with its unit; markup.
+        y_label: label of the vertical axis, with its unit; markup.
+        log_x: use a logarithmic axis with a tick at each value of ``x``.
+        baselines: names of curves to draw grey and dashed, for comparison.
+        layout: further properties of Plotly's layout.
 
     Raises:
-        InputError: lengths that differ, places that are not finite, or a low end above its high end.
+        InputError: the lengths differ, ``x`` is not finite, or a low end is above its high end.
 
     >>> y = np.array([0.5, 0.7])
-    >>> len(bands([10, 100], {"raw": (y, y - 0.1, y + 0.1)}, title="", x_label="labels", y_label="accuracy").data)
-    2
+    >>> curves = {"raw": (y, y - 0.1, y + 0.1)}
+    >>> drawing = bands([10, 100], curves, title="", x_label="labels", y_label="accuracy")
+    >>> [trace["mode"] for trace in drawing["data"]]
+    ['lines', 'lines+markers']
     """
     labels(title=title, x_label=x_label, y_label=y_label)
     is_log = checks.flag(log_x, "log_x")
@@ -54,57 +64,70 @@ def bands(
     grey = set(texts(baselines, "baselines"))
     order = np.argsort(x, kind="stable")
     x = x[order]
-    figure = new_figure(title, x_label, y_label, **layout)
+    axis: dict[str, Any] = {}
+    if is_log:
+        names = [f"{value:g}" for value in x]
+        axis = {"type": "log", "tickvals": x, "ticktext": names, "minor": {"ticks": ""}}
     colours = cycle(COLOURS)
     dashes = cycle(("dash", "dot", "dashdot", "longdash"))
+    traces: list[dict[str, Any]] = []
     for name, curve in known.items():
-        estimate, low, high = (part[order] for part in _curve(curve, name, len(x)))
-        is_baseline = name in grey
-        colour, dash = (NEUTRAL, next(dashes)) if is_baseline else (next(colours), "solid")
-        has_band = np.isfinite(low) & np.isfinite(high)
-        band_x, band_y = _outline(x, low, high, has_band)
-        figure.add_scatter(
-            x=band_x,
-            y=band_y,
-            fill="toself",
-            fillcolor=translucent(colour, 0.16),
-            line_width=0,
-            mode="lines",
-            hoverinfo="skip",
-            legendgroup=name,
-            showlegend=False,
-        )
-        line = figure.add_scatter(
-            x=x,
-            y=estimate,
-            name=plain(name),
-            legendgroup=name,
-            mode="lines+markers",
-            line={"color": colour, "dash": dash, "width": 2},
-            marker={"size": 6},
-            customdata=np.stack([low, high], axis=1),
-            hovertemplate="%{y:.3g} [%{customdata[0]:.3g}, %{customdata[1]:.3g}]",
-        ).data[-1]
-        alone = _alone(has_band)
-        if alone.any():
-            above = np.where(alone, high - estimate, np.nan)
-            below = np.where(alone, estimate - low, np.nan)
-            bars = {"array": above, "arrayminus": below, "symmetric": False}
-            line.error_y = {
-                **bars,
-                "color": translucent(colour, 0.45),
-                "thickness": 1.2,
-                "width": 0,
-            }
-    if is_log:
-        figure.update_xaxes(
-            type="log", tickvals=x, ticktext=[f"{value:g}" for value in x], minor_ticks=""
-        )
-    return figure.update_layout(hovermode="x unified")
+        parts = [part[order] for part in _curve(curve, name, len(x))]
+        if name in grey:
+            traces += _band_and_line(x, parts, name, NEUTRAL, next(dashes))
+        else:
+            traces += _band_and_line(x, parts, name, next(colours), "solid")
+    drawing = new_drawing(title, x_label, y_label, **layout)
+    own = {"xaxis": axis, "hovermode": "x unified"}
+    return {"data": traces, "layout": merged(drawing["layout"], own)}
+
+
+def _band_and_line(
+    x: np.ndarray, parts: Sequence[np.ndarray], name: str, colour: str, dash: str
+) -> list[dict[str, Any]]:
+    estimate, low, high = parts
+    has_band = np.isfinite(low) & np.isfinite(high)
+    band_x, band_y = _outline(x, low, high, has_band)
+    band = {
+        "type": "scatter",
+        "x": band_x,
+        "y": band_y,
+        "fill": "toself",
+        "fillcolor": translucent(colour, 0.16),
+        "line": {"width": 0},
+        "mode": "lines",
+        "hoverinfo": "skip",
+        "legendgroup": name,
+        "showlegend": False,
+    }
+    curve: dict[str, Any] = {
+        "type": "scatter",
+        "x": x,
+        "y": estimate,
+        "name": plain(name),
+        "legendgroup": name,
+        "mode": "lines+markers",
+        "line": {"color": colour, "dash": dash, "width": 2},
+        "marker": {"size": 6},
+        "customdata": np.stack([low, high], axis=1),
+        "hovertemplate": "%{y:.3g} [%{customdata[0]:.3g}, %{customdata[1]:.3g}]",
+    }
+    # The band of a single place has no width, so an error bar is drawn instead.
+    alone = _alone(has_band)
+    if alone.any():
+        curve["error_y"] = {
+            "array": np.where(alone, high - estimate, np.nan),
+            "arrayminus": np.where(alone, estimate - low, np.nan),
+            "symmetric": False,
+            "color": translucent(colour, 0.45),
+            "thickness": 1.2,
+            "width": 0,
+        }
+    return [band, curve]
 
 
 def _curve(curve: Any, name: str, length: int) -> list[np.ndarray]:
-    """Estimate, low and high of a curve; refused where low is above high."""
+    """Return estimate, low and high of a curve; refuse a low end above its high end."""
     parts = checks.items(curve, f"curves[{name!r}]", of="arrays: estimate, low, high")
     if len(parts) != 3:
         raise InputError(
@@ -130,7 +153,7 @@ def _curve(curve: Any, name: str, length: int) -> list[np.ndarray]:
 def _outline(
     x: np.ndarray, low: np.ndarray, high: np.ndarray, has_band: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """There and back around each run of places that have a band; NaN between the runs, where Plotly starts anew."""
+    """Return the outline of each run of places with a band, with NaN between the runs."""
     corners = []
     edges = np.flatnonzero(np.diff(np.concatenate([[False], has_band, [False]])))
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
@@ -143,13 +166,15 @@ def _outline(
 
 
 def _alone(has_band: np.ndarray) -> np.ndarray:
-    """Places with a band between places without one: a band of no width would not be seen."""
+    """Return True for each place that has a band while its neighbours have none."""
     around = np.concatenate([[False], has_band, [False]])
     return has_band & ~around[:-2] & ~around[2:]
 
 
 def mean_and_range(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, least and largest over the first axis, as :func:`bands` takes them; NaN where nothing is finite.
+    """Return mean, minimum and maximum over the first axis, in the order of :func:`bands`.
+
+    Values that are not finite are left out; the result is NaN where no value is finite.
 
     >>> [part.tolist() for part in mean_and_range(np.array([[1.0, 2.0], [3.0, np.nan]]))]
     [[2.0, 2.0], [1.0, 2.0], [3.0, 2.0]]
@@ -161,8 +186,10 @@ def mean_and_range(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
         )
     finite = np.where(np.isfinite(plain_values), plain_values, np.nan)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of places without any
+        # NumPy warns about places without a finite value.
+        warnings.simplefilter("ignore", RuntimeWarning)
         mean = np.nanmean(finite, axis=0)
-        if np.isinf(mean).any():  # the sum of numbers near the largest that there are
+        # The sum of numbers near the largest float overflows.
+        if np.isinf(mean).any():
             mean = np.nansum(finite / np.isfinite(finite).sum(axis=0), axis=0)
         return mean, np.nanmin(finite, axis=0), np.nanmax(finite, axis=0)

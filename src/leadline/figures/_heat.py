@@ -4,14 +4,30 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Num
 
 from leadline import checks
 from leadline.errors import InputError
 from leadline.figures._arguments import heights, labels
 from leadline.figures._arguments import texts as texts_of
-from leadline.figures._theme import Drawing, new_figure, new_layout, plain
+from leadline.figures._theme import Drawing, merged, new_drawing, plain
+
+_DIVERGING = (
+    "rgb(103,0,31)",
+    "rgb(178,24,43)",
+    "rgb(214,96,77)",
+    "rgb(244,165,130)",
+    "rgb(253,219,199)",
+    "rgb(247,247,247)",
+    "rgb(209,229,240)",
+    "rgb(146,197,222)",
+    "rgb(67,147,195)",
+    "rgb(33,102,172)",
+    "rgb(5,48,97)",
+)
+
+RED_TO_BLUE = [[i / 10, colour] for i, colour in enumerate(_DIVERGING)]
+"""ColorBrewer's RdBu. Plotly's script has another scale under that name, so it is spelled out."""
 
 
 def heat_map(
@@ -24,18 +40,21 @@ def heat_map(
     power_of_ten: bool = False,
     **layout: Any,
 ) -> Drawing:
-    """A matrix by colour, rows and columns counted from 1. A value that is not finite stays blank and is told on hover.
+    """Return a matrix as a heat map, with rows and columns counted from 1.
+
+    A value that is not finite stays blank; the hover text names it.
 
     Args:
         values: shape (rows, columns); row 0 is drawn at the bottom.
-        title: what the figure shows; plain text.
-        x_label: what the columns are; markup.
-        y_label: what the rows are; markup.
-        scale_label: what the colours are, with unit; markup.
-        power_of_ten: values are base-10 logarithms, and the scale is labelled with powers of ten.
-        layout: further Plotly layout.
+        title: title of the figure; plain text.
+        x_label: label of the columns; markup.
+        y_label: label of the rows; markup.
+        scale_label: label of the colour scale, with its unit; markup.
+        power_of_ten: the values are base-10 logarithms; label the scale with powers of ten.
+        layout: further properties of Plotly's layout.
 
-    >>> heat_map(np.eye(2), title="", x_label="t", y_label="k", scale_label="")["data"][0]["x"].tolist()
+    >>> texts = {"title": "", "x_label": "t", "y_label": "k", "scale_label": ""}
+    >>> heat_map(np.eye(2), **texts)["data"][0]["x"].tolist()
     [1, 2]
     """
     labels(title=title, x_label=x_label, y_label=y_label, scale_label=scale_label)
@@ -43,12 +62,12 @@ def heat_map(
     values = _matrix(values)
     rows, columns = values.shape
     ticks = {"tickprefix": "10<sup>", "ticksuffix": "</sup>"} if are_powers else {}
-    is_finite = np.isfinite(values)
-    exceptions = [(np.isnan(values), "not a number"), (values == np.inf, "infinite")]
-    exceptions += [(values == -np.inf, "exactly zero" if are_powers else "minus infinity")]
+    lowest = "exactly zero" if are_powers else "minus infinity"
+    exceptions = [np.isnan(values), values == np.inf, values == -np.inf]
+    names = ["not a number", "infinite", lowest]
     cells = {
         "type": "heatmap",
-        "z": np.where(is_finite, values, np.nan),
+        "z": np.where(np.isfinite(values), values, np.nan),
         "x": np.arange(1, columns + 1),
         "y": np.arange(1, rows + 1),
         "colorscale": "Viridis",
@@ -58,14 +77,12 @@ def heat_map(
             "outlinewidth": 0,
             **ticks,
         },
-        "text": np.select([where for where, _ in exceptions], [text for _, text in exceptions], ""),
+        "text": np.select(exceptions, names, ""),
         "hovertemplate": f"{y_label} %{{y}}, {x_label} %{{x}}: %{{z:.2f}} %{{text}}<extra></extra>",
         "hoverongaps": True,
     }
-    return {
-        "data": [cells],
-        "layout": new_layout(title, x_label, y_label, **{"height": 460, **layout}),
-    }
+    drawing = new_drawing(title, x_label, y_label, **{"height": 460, **layout})
+    return {**drawing, "data": [cells]}
 
 
 def matrix(
@@ -79,22 +96,26 @@ def matrix(
     y_label: str,
     scale_label: str,
     **layout: Any,
-) -> go.Figure:
-    """A small matrix of differences with a text in each cell: blue above zero, red below, pale at zero.
+) -> Drawing:
+    """Return a small matrix of differences with a text in each cell.
+
+    Cells are blue above zero, red below zero and pale at zero.
 
     Args:
         values: shape (rows, columns); row 0 is drawn at the top.
-        texts: what stands in each cell; markup.
+        texts: text of each cell, row by row; markup.
         rows: name of each row, all different; plain text.
         columns: name of each column, all different; plain text.
-        title: what the figure shows; plain text.
-        x_label: what the columns are; markup.
-        y_label: what the rows are; markup.
-        scale_label: what the colours are, with unit; markup.
-        layout: further Plotly layout.
+        title: title of the figure; plain text.
+        x_label: label of the columns; markup.
+        y_label: label of the rows; markup.
+        scale_label: label of the colour scale, with its unit; markup.
+        layout: further properties of Plotly's layout.
 
-    >>> names = {"rows": ["a", "b"], "columns": ["c"], "title": "", "x_label": "", "y_label": "", "scale_label": ""}
-    >>> matrix(np.array([[1.0], [-2.0]]), [["+1"], ["-2"]], **names).data[0].zmax
+    >>> labels = {"title": "", "x_label": "", "y_label": "", "scale_label": ""}
+    >>> values = np.array([[1.0], [-2.0]])
+    >>> drawing = matrix(values, [["+1"], ["-2"]], rows=["a", "b"], columns=["c"], **labels)
+    >>> drawing["data"][0]["zmax"]
     2.0
     """
     labels(title=title, x_label=x_label, y_label=y_label, scale_label=scale_label)
@@ -110,28 +131,31 @@ def matrix(
         raise InputError(f"texts must have {len(values)} rows", got=f"texts has {len(lines)}")
     inside = [texts_of(line, f"texts[{i}]", length=values.shape[1]) for i, line in enumerate(lines)]
     largest = float(np.abs(values[np.isfinite(values)]).max(initial=0)) or 1.0
-    figure = new_figure(title, x_label, y_label, **{"height": 150 + 52 * len(row_names), **layout})
-    figure.add_heatmap(
-        z=np.where(np.isfinite(values), values, np.nan),
-        x=[plain(name) for name in column_names],
-        y=[plain(name) for name in row_names],
-        zmin=-largest,
-        zmax=largest,
-        colorscale="RdBu",
-        text=inside,
-        texttemplate="%{text}",
-        xgap=2,
-        ygap=2,
-        colorbar={
+    cells = {
+        "type": "heatmap",
+        "z": np.where(np.isfinite(values), values, np.nan),
+        "x": [plain(name) for name in column_names],
+        "y": [plain(name) for name in row_names],
+        "zmin": -largest,
+        "zmax": largest,
+        "colorscale": RED_TO_BLUE,
+        "text": inside,
+        "texttemplate": "%{text}",
+        "xgap": 2,
+        "ygap": 2,
+        "colorbar": {
             "title": {"text": scale_label, "side": "right", "font": {"size": 13}},
             "thickness": 14,
             "outlinewidth": 0,
         },
-        hovertemplate="%{y}, %{x}: %{z:.2f}<extra></extra>",
-    )
-    # Plotly takes names such as "10" or "2020-01-01" for numbers and dates, unless it is told.
+        "hovertemplate": "%{y}, %{x}: %{z:.2f}<extra></extra>",
+    }
+    # Plotly reads names such as "10" or "2020-01-01" as numbers and dates unless the type is set.
     look = {"type": "category", "showgrid": False, "showline": False, "ticks": ""}
-    return figure.update_xaxes(**look).update_yaxes(**look, autorange="reversed")
+    own = {"xaxis": look, "yaxis": {**look, "autorange": "reversed"}}
+    height = 150 + 52 * len(row_names)
+    drawing = new_drawing(title, x_label, y_label, **{"height": height, **layout})
+    return {"data": [cells], "layout": merged(drawing["layout"], own)}
 
 
 def _matrix(values: Any) -> np.ndarray:

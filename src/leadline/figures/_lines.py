@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from leadline import checks
 from leadline.errors import InputError
 from leadline.figures import _arguments as arguments
-from leadline.figures._theme import COLOURS, merged, new_figure, plain
+from leadline.figures._theme import COLOURS, Drawing, merged, new_drawing, plain
 
 
 def log_lines(
@@ -22,30 +21,32 @@ def log_lines(
     y_label: str,
     dashed: tuple[str, ...] = (),
     **layout: Any,
-) -> go.Figure:
-    """Lines given by their base-10 logarithms, so that 1e-1000 and 1e+1000 can be drawn.
+) -> Drawing:
+    """Return lines that are given by their base-10 logarithms, so 1e-1000 and 1e+1000 can be drawn.
 
-    A value of zero (``-inf``) is drawn as a downward triangle on the lower edge, an infinite one as an upward triangle
-    on the upper edge, NaN as a cross on the lower edge: never dropped, never joined to their neighbours.
+    A value of zero (``-inf``) is a downward triangle on the lower edge, an infinite value an upward
+    triangle on the upper edge, and NaN a cross on the lower edge. The line has a gap there.
 
     Args:
         x: shape (n,), shared by the lines.
         log10: name -> base-10 logarithms, shape (n,); names are plain text.
-        title: what the figure shows; plain text.
-        x_label: horizontal axis, with unit; markup.
-        y_label: vertical axis, with unit; markup.
-        dashed: names of lines to draw dashed: predictions beside measurements.
-        layout: further Plotly layout.
+        title: title of the figure; plain text.
+        x_label: label of the horizontal axis, with its unit; markup.
+        y_label: label of the vertical axis, with its unit; markup.
+        dashed: names of lines to draw dashed, such as predictions.
+        layout: further properties of Plotly's layout.
 
-    >>> figure = log_lines(np.arange(3), {"h": np.array([0.0, -400, -np.inf])}, title="", x_label="t", y_label="norm")
-    >>> [trace.marker.symbol for trace in figure.data]
-    [None, 'triangle-down-open']
+    >>> lines = {"h": np.array([0.0, -400, -np.inf])}
+    >>> drawing = log_lines(np.arange(3), lines, title="", x_label="t", y_label="norm")
+    >>> [trace["mode"] for trace in drawing["data"]]
+    ['lines', 'markers']
     """
     arguments.labels(title=title, x_label=x_label, y_label=y_label)
     traces = log_traces(x, log10, dashed=dashed)
-    ticks = {"hovermode": "x unified", "yaxis": log_ticks(*log10.values())}
-    figure = new_figure(title, x_label, y_label, **merged(ticks, layout))
-    return figure.add_traces(traces)
+    arguments.check_layout(layout)
+    own = {"hovermode": "x unified", "yaxis": log_ticks(*log10.values())}
+    whole = merged(new_drawing(title, x_label, y_label)["layout"], own)
+    return {"data": traces, "layout": merged(whole, arguments.expanded(layout))}
 
 
 def log_ticks(*log10: np.ndarray) -> dict[str, Any]:

@@ -4,30 +4,27 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import plotly.graph_objects as go
-
 from leadline import checks
 from leadline.figures import _arguments as arguments
-from leadline.figures._theme import AXIS_STYLE, merged, new_layout, plain
+from leadline.figures._theme import AXIS_STYLE, Drawing, merged, new_drawing, plain
 
 
-def panels(title: str, axes: Sequence[tuple[str, str, str]], **layout: Any) -> go.Figure:
-    """An empty figure with panels in a row; panel i is drawn on axes ``x{i}`` and ``y{i}`` (``x`` and ``y`` for 1).
+def panels(title: str, axes: Sequence[tuple[str, str, str]], **layout: Any) -> Drawing:
+    """Return an empty drawing with panels side by side.
+
+    The traces of panel i have ``xaxis="x{i}"`` and ``yaxis="y{i}"``; those of panel 1 need neither.
 
     Args:
-        title: what the figure shows; plain text.
-        axes: per panel, its heading (plain text; none where it is empty) and the labels of its two axes (markup).
-        layout: further Plotly layout.
+        title: title of the figure; plain text.
+        axes: for each panel its heading (plain text, may be empty) and the labels of its horizontal
+            and its vertical axis (markup).
+        layout: further properties of Plotly's layout.
 
-    >>> figure = panels("Two views", [("left", "t", "norm"), ("right", "t", "norm")])
-    >>> figure.layout.xaxis2.anchor
+    >>> drawing = panels("Two views", [("left", "t", "norm"), ("right", "t", "norm")])
+    >>> drawing["layout"]["xaxis2"]["anchor"]
     'y2'
     """
-    return arguments.figure(panel_layout(title, axes, **layout))
-
-
-def panel_layout(title: str, axes: Sequence[tuple[str, str, str]], **layout: Any) -> dict[str, Any]:
-    """The layout of :func:`panels`, for a drawing."""
+    arguments.check_layout(layout)
     listed = checks.items(axes, "axes", least=1, of="panels")
     triples = [arguments.texts(axis, f"axes[{i}]", length=3) for i, axis in enumerate(listed)]
     gap = _gap(0.12, len(triples))
@@ -63,13 +60,17 @@ def panel_layout(title: str, axes: Sequence[tuple[str, str, str]], **layout: Any
                 "font": {"size": 12},
             }
         ] * bool(heading)
-    return new_layout(title, **merged(placed, layout))
+    whole = merged(merged(new_drawing(title)["layout"], placed), arguments.expanded(layout))
+    return {"data": [], "layout": whole}
 
 
 def stacked(layout: Mapping[str, Any]) -> dict[str, Any]:
-    """The layout of :func:`panels` with one panel below another, for a narrow page; any other layout as it is.
+    """Return the layout of :func:`panels` with one panel below another, for a narrow page.
 
-    >>> found = stacked(panels("Two views", [("above", "t", "norm"), ("below", "t", "norm")]).to_dict()["layout"])
+    A layout with a single panel is returned unchanged.
+
+    >>> drawing = panels("Two views", [("above", "t", "norm"), ("below", "t", "norm")])
+    >>> found = stacked(drawing["layout"])
     >>> found["yaxis"]["domain"], found["xaxis2"]["domain"], found["height"]
     ([0.59, 1.0], [0.0, 1.0], 760)
     """
@@ -105,9 +106,9 @@ def stacked(layout: Mapping[str, Any]) -> dict[str, Any]:
 _X_AXIS = re.compile(r"xaxis\d*")
 
 DEFAULT_HEIGHT = 450
-"""Pixels that Plotly gives to a figure whose layout names no height."""
+"""Height in pixels that Plotly gives to a figure whose layout has none."""
 
 
 def _gap(usual: float, count: int) -> float:
-    """The share of a figure between two panels: less than usual where there are so many that none would be left."""
+    """Return the gap between two panels as a share of the figure; it shrinks if there are many."""
     return min(usual, 0.5 / max(count - 1, 1))

@@ -6,12 +6,19 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from leadline.checks import instance
 from leadline.errors import InputError
 from leadline.figures._arguments import heights, labels, named, texts
-from leadline.figures._theme import COLOURS, NEUTRAL, new_figure, plain, translucent
+from leadline.figures._theme import (
+    COLOURS,
+    NEUTRAL,
+    Drawing,
+    extended,
+    new_drawing,
+    plain,
+    translucent,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,57 +59,69 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "hexag
 
 def scatter(
     clouds: Mapping[str, Cloud], *, title: str, x_label: str, y_label: str, **layout: Any
-) -> go.Figure:
-    """Points with error bars. A remark says how many points are not finite, which no axis can show.
+) -> Drawing:
+    """Return points with error bars, one colour and symbol for each group.
+
+    No axis can show a point that is not finite; a note says how many such points there are.
 
     Args:
         clouds: group -> its points; groups are plain text.
-        title: what the figure shows; plain text.
-        x_label: horizontal axis, with unit; markup.
-        y_label: vertical axis, with unit; markup.
-        layout: further Plotly layout.
+        title: title of the figure; plain text.
+        x_label: label of the horizontal axis, with its unit; markup.
+        y_label: label of the vertical axis, with its unit; markup.
+        layout: further properties of Plotly's layout.
 
     Raises:
-        InputError: groups that are no clouds.
+        InputError: a group is not a :class:`Cloud`.
 
-    >>> one = Cloud(np.array([1.0, 2.0]), np.array([3.0, 4.0]), ["a", "b"], np.zeros(2), np.ones(2))
-    >>> scatter({"vanilla": one}, title="", x_label="loss", y_label="accuracy").data[0].text
-    ('a', 'b')
+    >>> ones = np.ones(2)
+    >>> cloud = Cloud(np.array([1.0, 2.0]), np.array([3.0, 4.0]), ["a", "b"], ones, ones)
+    >>> drawing = scatter({"vanilla": cloud}, title="", x_label="loss", y_label="accuracy")
+    >>> drawing["data"][0]["text"]
+    ['a', 'b']
     """
     labels(title=title, x_label=x_label, y_label=y_label)
     groups = {
         name: instance(cloud, f"clouds[{name!r}]", Cloud)
         for name, cloud in named(clouds, "clouds").items()
     }
-    figure = new_figure(title, x_label, y_label, **layout)
+    drawing = new_drawing(title, x_label, y_label, **layout)
+    hover = f"%{{text}}<br>{x_label} %{{x:.4g}}, {y_label} %{{y:.4g}}<extra></extra>"
+    traces = []
     for (name, cloud), colour, symbol in zip(groups.items(), cycle(COLOURS), cycle(SYMBOLS)):
         bars = {"color": translucent(colour, 0.45), "thickness": 1.2, "width": 0}
-        figure.add_scatter(
-            x=cloud.x,
-            y=cloud.y,
-            error_x={"array": cloud.x_half, **bars},
-            error_y={"array": cloud.y_half, **bars},
-            mode="markers",
-            marker={"color": colour, "symbol": symbol, "size": 9},
-            name=plain(name),
-            legendgroup=name,
-            text=[plain(label) for label in cloud.labels],
-            hovertemplate=f"%{{text}}<br>{x_label} %{{x:.4g}}, {y_label} %{{y:.4g}}<extra></extra>",
-        )
-    missing = sum(
-        int((~np.isfinite(cloud.x) | ~np.isfinite(cloud.y)).sum()) for cloud in groups.values()
-    )
-    if missing:
-        text = f"{missing} point{'s are' if missing > 1 else ' is'} not finite and not drawn"
-        where = {
-            "x": 1,
-            "y": 0,
-            "xref": "paper",
-            "yref": "paper",
-            "xanchor": "right",
-            "yanchor": "bottom",
+        trace = {
+            "type": "scatter",
+            "x": cloud.x,
+            "y": cloud.y,
+            "error_x": {"array": cloud.x_half, **bars},
+            "error_y": {"array": cloud.y_half, **bars},
+            "mode": "markers",
+            "marker": {"color": colour, "symbol": symbol, "size": 9},
+            "name": plain(name),
+            "legendgroup": name,
+            "text": [plain(label) for label in cloud.labels],
+            "hovertemplate": hover,
         }
-        figure.add_annotation(
-            text=text, **where, showarrow=False, font={"size": 12, "color": NEUTRAL}
-        )
-    return figure
+        traces.append(trace)
+    missing = 0
+    for cloud in groups.values():
+        is_drawn = np.isfinite(cloud.x) & np.isfinite(cloud.y)
+        missing += int((~is_drawn).sum())
+    drawing = extended(drawing, traces)
+    return extended(drawing, annotations=[_note(missing)]) if missing else drawing
+
+
+def _note(missing: int) -> dict[str, Any]:
+    noun = "point is" if missing == 1 else "points are"
+    return {
+        "text": f"{missing} {noun} not finite and not drawn",
+        "x": 1,
+        "y": 0,
+        "xref": "paper",
+        "yref": "paper",
+        "xanchor": "right",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": 12, "color": NEUTRAL},
+    }

@@ -1,4 +1,4 @@
-"""Images in rows and columns: what happens to the same examples, stage by stage."""
+"""Images in rows and columns: the same examples at several stages."""
 
 import base64
 import io
@@ -6,32 +6,32 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from leadline.errors import InputError
 from leadline.figures._arguments import labels, named, numbers
-from leadline.figures._theme import new_figure, plain
+from leadline.figures._theme import Drawing, merged, new_drawing, plain
 
 LEAST_IMAGE = 36
-"""Width in pixels below which an image is not made out: a page of less room should let the strip scroll."""
+"""Width in pixels that an image needs. A narrower page should let the strip scroll."""
 
 
-def image_strip(stages: Mapping[str, np.ndarray], *, title: str, **layout: Any) -> go.Figure:
-    """One row of images per stage, the same examples below one another, on one scale of grey or of colour.
+def image_strip(stages: Mapping[str, np.ndarray], *, title: str, **layout: Any) -> Drawing:
+    """Return one row of images for each stage, with the same example in each column.
+
+    All images share one scale, of grey or of colour: the smallest finite value of the first stage
+    is black and the largest is white. Values beyond are clipped, and a NaN pixel is transparent.
 
     Args:
-        stages: name -> images of shape (n, h, w), or (n, h, w, 3) for colour; names are plain text. The first stage's
-            least and largest finite value are black and white; what lies beyond is clipped, and a pixel that is no
-            number stays blank.
-        title: what the figure shows; plain text.
-        layout: further Plotly layout.
+        stages: name -> images of shape (n, h, w), or (n, h, w, 3) for colour; names are plain text.
+        title: title of the figure; plain text.
+        layout: further properties of Plotly's layout.
 
     Raises:
-        InputError: no stage, no image, or stages of different shapes.
+        InputError: there is no stage or no image, or the shapes of the stages differ.
 
-    >>> figure = image_strip({"input": np.zeros((3, 4, 5)), "output": np.ones((3, 4, 5))}, title="")
-    >>> figure.layout.yaxis.ticktext
-    ('input', 'output')
+    >>> stages = {"input": np.zeros((3, 4, 5)), "output": np.ones((3, 4, 5))}
+    >>> image_strip(stages, title="")["layout"]["yaxis"]["ticktext"]
+    ['input', 'output']
     """
     labels(title=title)
     images = _images(named(stages, "stages"))
@@ -44,23 +44,26 @@ def image_strip(stages: Mapping[str, np.ndarray], *, title: str, **layout: Any) 
     mosaic[:, :height, :, :width, 3] = 255 * np.transpose(is_number, (0, 2, 1, 3))
     flat = mosaic.reshape(rows * (height + gap), columns * (width + gap), 4)
     least = round(8 * max(map(len, stages)) + LEAST_IMAGE * columns * (1 + gap / width))
-    figure = new_figure(title, **{"height": 60 + 56 * rows, "meta": {"min_width": least}, **layout})
-    figure.add_image(source=_png(flat), hoverinfo="skip")
-    figure.update_xaxes(visible=False, constrain="domain")
-    middles = [row * (height + gap) + height / 2 - 0.5 for row in range(rows)]
-    return figure.update_yaxes(
-        tickvals=middles,
-        ticktext=[plain(name) for name in stages],
-        showgrid=False,
-        zeroline=False,
-        showline=False,
-        ticks="",
-        constrain="domain",
-    )
+    height_and_width = {"height": 60 + 56 * rows, "meta": {"min_width": least}}
+    drawing = new_drawing(title, **{**height_and_width, **layout})
+    own = {
+        "xaxis": {"visible": False, "constrain": "domain"},
+        "yaxis": {
+            "tickvals": [row * (height + gap) + height / 2 - 0.5 for row in range(rows)],
+            "ticktext": [plain(name) for name in stages],
+            "showgrid": False,
+            "zeroline": False,
+            "showline": False,
+            "ticks": "",
+            "constrain": "domain",
+        },
+    }
+    image = {"type": "image", "source": _png(flat), "hoverinfo": "skip"}
+    return {"data": [image], "layout": merged(drawing["layout"], own)}
 
 
 def _images(stages: Mapping[str, Any]) -> np.ndarray:
-    """All stages in colour, shape (stages, n, h, w, 3), float."""
+    """Return all stages in colour, shape (stages, n, h, w, 3), float."""
     if not stages:
         raise InputError("stages must hold at least one stage", got="stages is empty")
     found = []
@@ -75,19 +78,21 @@ def _images(stages: Mapping[str, Any]) -> np.ndarray:
         if found and images.shape != found[0].shape:
             raise InputError(
                 "stages must be of the same images, in one size",
-                got=f"stages[{name!r}] of {len(images)} images, {images.shape[1]} x {images.shape[2]} pixels, "
-                f"after {len(found[0])} of {found[0].shape[1]} x {found[0].shape[2]}",
+                got=f"stages[{name!r}]: {_sizes(images)}; before it: {_sizes(found[0])}",
             )
         found.append(images)
     return np.stack(found)
 
 
+def _sizes(images: np.ndarray) -> str:
+    return f"{len(images)} images of {images.shape[1]} x {images.shape[2]} pixels"
+
+
 def _grey_levels(images: np.ndarray) -> np.ndarray:
-    """From 0 to 255 between the least and the largest finite value of the first stage."""
+    """Return levels from 0 to 255, on the scale of the first stage's finite values."""
     finite = images[0][np.isfinite(images[0])]
-    low = (
-        finite.min() / 2 if finite.size else 0.0
-    )  # halves: the difference of the largest numbers overflows
+    # The difference of two very large numbers overflows; that of their halves does not.
+    low = finite.min() / 2 if finite.size else 0.0
     high = finite.max() / 2 if finite.size else 0.5
     halves = np.where(np.isnan(images), low, images / 2)
     shares = np.clip((halves - low) / ((high - low) or 0.5), 0, 1)

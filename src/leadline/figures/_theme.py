@@ -1,29 +1,30 @@
-"""One look for every figure: quiet axes, colours that colour-blind readers can tell apart, a transparent ground.
+"""The look of every figure, and the empty drawing that has it.
 
-The ground is transparent and text takes a single colour, so that a page can switch a figure between light and dark by
-setting ``font.color`` alone. Grid and axis lines are translucent grey and suit both.
+The background is transparent and all text has a single colour, so a page switches a figure between
+light and dark by setting ``font.color`` alone. Grid and axis lines are translucent grey and suit
+both.
 
-Plotly reads markup in every text that it draws. Here, labels of axes and of colour scales are markup, so that they can
-hold ``h<sub>t</sub>``; every other text (titles, headings, names of curves, labels, notes, marks) is plain and is drawn
-as it stands. Whoever puts a caller's text into markup, or hands it to Plotly directly, passes it through :func:`plain`.
+Plotly reads markup in every text that it draws. In this package the labels of axes and of colour
+scales are markup, so they can contain ``h<sub>t</sub>``. Every other text (titles, headings, names
+of curves, notes) is plain and is drawn as it stands. Pass a text through :func:`plain` before you
+put it into markup or hand it to Plotly directly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
-import plotly.graph_objects as go
-
 from leadline import checks
-from leadline.figures._arguments import check_layout, figure, labels
+from leadline.figures._arguments import check_layout, expanded, labels
 
 COLOURS = ("#2878b5", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1")
-"""Series colours in the order of use, after Okabe and Ito, *Color universal design*, 2008."""
+"""Colours of curves in the order of use, after Okabe and Ito, *Color universal design*, 2008."""
 
 ACCENT = COLOURS[0]
-"""The one colour for "look here"."""
+"""The colour that draws attention."""
 
 NEUTRAL = "#8a929c"
-"""For what is shown for comparison only: baselines, what was not chosen."""
+"""The colour of baselines and of everything that is shown for comparison only."""
 
 INK = "#1d2733"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -60,41 +61,36 @@ _LAYOUT: dict[str, Any] = {
         "bgcolor": "rgba(0,0,0,0)",
     },
     "hoverlabel": {"font": {"family": FONT}},
-    "modebar": {
-        "remove": ["sendChartToCloud"]
-    },  # a button that sends the figure to Plotly's servers
+    # This button sends the figure to Plotly's servers.
+    "modebar": {"remove": ["sendChartToCloud"]},
     "height": 380,
     "template": "none",
 }
 
-
 Drawing = dict[str, Any]
-"""A figure as Plotly's JSON holds it: ``data`` and ``layout``. ``go.Figure(drawing)`` checks it, which takes longer
-than to make it; a page that draws many in a second does without.
+"""A figure as Plotly's JSON: a dictionary with ``data`` (the traces) and ``layout``.
+
+:func:`interactive` turns it into a figure of Plotly, :func:`still` into one of matplotlib. Plotly
+checks every value, which takes longer than making the drawing. A page that draws many in a second
+sends the drawing itself.
 """
 
 
-def new_figure(title: str, x: str = "", y: str = "", **layout: Any) -> go.Figure:
-    """An empty figure in the house's look.
+def new_drawing(title: str, x: str = "", y: str = "", **layout: Any) -> Drawing:
+    """Return an empty drawing in the house's look.
 
     Args:
-        title: what the figure shows; plain text.
+        title: title of the figure; plain text.
         x: label of the horizontal axis, with its unit; markup.
         y: label of the vertical axis, with its unit; markup.
-        layout: any further Plotly layout, which wins over the house's.
+        layout: further properties of Plotly's layout; they override the house's look.
 
     Raises:
-        InputError: a text that is none, or a layout that Plotly does not have.
+        InputError: a label is not text, or Plotly's layout has no such property.
 
-    >>> new_figure("Loss", "epoch", "error").layout.xaxis.title.text
+    >>> new_drawing("Loss", "epoch", "error")["layout"]["xaxis"]["title"]["text"]
     'epoch'
     """
-    # Merged first and checked by Plotly once: that takes a fifth of the time of as many updates of a figure.
-    return figure(new_layout(title, x, y, **layout))
-
-
-def new_layout(title: str, x: str = "", y: str = "", **layout: Any) -> dict[str, Any]:
-    """The layout of :func:`new_figure`, for a :data:`Drawing`: its values are not checked by Plotly."""
     labels(title=title, x=x, y=y)
     check_layout(layout)
     texts = {
@@ -102,11 +98,36 @@ def new_layout(title: str, x: str = "", y: str = "", **layout: Any) -> dict[str,
         "xaxis": {"title": {"text": x}},
         "yaxis": {"title": {"text": y}},
     }
-    return merged(merged(_LAYOUT, texts), layout)
+    return {"data": [], "layout": merged(merged(deepcopy(_LAYOUT), texts), expanded(layout))}
+
+
+def extended(drawing: Drawing, traces: Sequence[Mapping[str, Any]] = (), **layout: Any) -> Drawing:
+    """Return a copy of a drawing with more traces and more layout.
+
+    Args:
+        drawing: the drawing to start from; it stays unchanged.
+        traces: traces to draw after those of the drawing.
+        layout: properties of Plotly's layout; they override the drawing's. ``shapes`` and
+            ``annotations`` are added to those of the drawing.
+
+    >>> extended(new_drawing(""), [{"type": "scatter"}], height=200)["layout"]["height"]
+    200
+    """
+    found = checks.mapping(drawing, "drawing")
+    check_layout(layout)
+    properties = expanded(layout)
+    before = checks.mapping(found.get("layout", {}), "drawing['layout']")
+    for name in ("shapes", "annotations"):
+        if name in properties:
+            added = checks.items(properties[name], name, of="dictionaries")
+            properties[name] = [*before.get(name, ()), *added]
+    more = checks.items(traces, "traces", of="dictionaries")
+    data = [*found.get("data", ()), *more]
+    return {"data": data, "layout": merged(before, properties)}
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """One layout laid over another.
+    """Return one layout with another on top; where both have a value, ``above`` wins.
 
     >>> merged({"margin": {"t": 40, "b": 8}}, {"margin": {"t": 64}, "height": 300})
     {'margin': {'t': 64, 'b': 8}, 'height': 300}
@@ -114,18 +135,18 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     found = checks.mapping(below, "below")
     for key, value in checks.mapping(above, "above").items():
         under = found.get(key)
-        found[key] = (
-            merged(under, value)
-            if isinstance(value, Mapping) and isinstance(under, Mapping)
-            else value
-        )
+        if isinstance(value, Mapping) and isinstance(under, Mapping):
+            found[key] = merged(under, value)
+        else:
+            found[key] = value
     return found
 
 
 def plain(text: str) -> str:
-    """Markup that draws ``text`` as it stands: a token ``<s>`` is shown, and is no command to strike out.
+    """Return markup that draws ``text`` as it stands.
 
-    Shorten before, not after: a cut must not go through an entity.
+    Without it, Plotly would read a token such as ``<s>`` as a command. Shorten a text before the
+    call, not after it: a cut must not go through an entity.
 
     >>> plain("<s> R&D")
     '&lt;s> R&amp;D'
@@ -134,7 +155,7 @@ def plain(text: str) -> str:
 
 
 def translucent(colour: str, opacity: float) -> str:
-    """The ``rgba(...)`` form of a ``#rrggbb`` colour.
+    """Return the ``rgba(...)`` form of a ``#rrggbb`` colour.
 
     >>> translucent("#2878b5", 0.2)
     'rgba(40, 120, 181, 0.2)'

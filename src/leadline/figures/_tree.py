@@ -1,30 +1,48 @@
-"""A tree that grows to the right: boxes, one column per depth, with paths picked out in colour."""
+"""A tree of boxes that grows to the right, with paths in colour."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
 from leadline import checks
 from leadline.errors import InputError
 from leadline.figures import _arguments as arguments
-from leadline.figures._theme import ACCENT, AXIS, COLOURS, NEUTRAL, new_figure, plain, translucent
+from leadline.figures._theme import (
+    ACCENT,
+    AXIS,
+    COLOURS,
+    NEUTRAL,
+    Drawing,
+    merged,
+    new_drawing,
+    plain,
+    translucent,
+)
 
-HALF_WIDTH, HALF_HEIGHT = 0.34, 0.36
-"""Of a box, in columns and in rows."""
+HALF_WIDTH = 0.34
+"""Half the width of a box, in columns."""
+
+HALF_HEIGHT = 0.36
+"""Half the height of a box, in rows."""
 
 ROW = 54
 """Height of a row in pixels."""
 
 MOST_BOXES = 2000
-"""Nodes of a tree: more take seconds to draw, and no page shows them."""
+"""Limit of nodes in a tree. More take seconds to draw, and no page has room for them."""
 
 PATH_COLOURS = (ACCENT, *COLOURS[1:])
 """Colours of the paths, in order."""
 
-LETTER, SMALL_LETTER, PADDING = 7.6, 6.2, 12
-"""Mean widths of a letter of a label and of a note, and the room around them in a box, in pixels."""
+LETTER = 7.6
+"""Mean width in pixels of a letter of a label."""
+
+SMALL_LETTER = 6.2
+"""Mean width in pixels of a letter of a note."""
+
+PADDING = 12
+"""Space in pixels around the text of a box."""
 
 
 def tree(
@@ -39,31 +57,34 @@ def tree(
     columns: Sequence[str] = (),
     hidden: Sequence[bool] = (),
     **layout: Any,
-) -> go.Figure:
-    """Boxes joined to their parents; siblings from top to bottom in the order in which they are given.
+) -> Drawing:
+    """Return a tree of boxes that grows to the right, with paths in colour.
 
-    All text is plain. Where the figure is drawn on less than ``layout.meta["min_width"]`` pixels, text sticks out of
-    the boxes: a page should let it scroll instead.
+    Siblings stand from top to bottom in the order of their indices. All text is plain. The boxes
+    need ``layout["meta"]["min_width"]`` pixels; a narrower page should let the figure scroll.
 
     Args:
-        parent: index of each node's parent, -1 for a root, shape (n,), int; parents come before their children.
+        parent: index of each node's parent, -1 for a root, shape (n,), int; parents come before
+            their children.
         labels: first line of each box.
         notes: second line of each box.
-        title: what the figure shows.
-        faint: nodes drawn grey and dashed: what was not chosen.
-        paths: name -> nodes in one colour; the first is in the accent colour. A node on two paths takes the first.
+        title: title of the figure.
+        faint: True for each node to draw grey and dotted.
+        paths: name -> nodes in one colour; the first path has the accent colour. A node on two
+            paths has the colour of the first.
         marks: node -> a remark under its box.
-        columns: headings, one per depth.
-        hidden: nodes that are not drawn and keep their place, so that a tree can grow without moving; with a node, all
-            that grows from it.
-        layout: further Plotly layout.
+        columns: headings, one for each depth.
+        hidden: True for each node to leave out, together with its descendants. The other nodes
+            keep their places, so a tree can grow without moving.
+        layout: further properties of Plotly's layout.
 
     Raises:
-        InputError: a parent that comes after its child (so that there is no cycle), a node that does not exist, more
-            than :data:`MOST_BOXES` nodes, or more paths than there are colours.
+        InputError: a parent comes after its child, a node does not exist, there are more than
+            2,000 nodes, or there are more paths than colours.
 
-    >>> figure = tree(np.array([-1, 0, 0]), ["start", "a", "b"], ["", "-0.1", "-2.3"], title="", paths={"best": [0, 1]})
-    >>> len(figure.layout.shapes)
+    >>> paths = {"best": [0, 1]}
+    >>> drawing = tree([-1, 0, 0], ["start", "a", "b"], ["", "-0.1", "-2.3"], title="", paths=paths)
+    >>> len(drawing["layout"]["shapes"])
     5
     """
     above = _parents(parent)
@@ -80,64 +101,107 @@ def tree(
     for nodes, path_colour in reversed(list(zip(picked.values(), PATH_COLOURS, strict=False))):
         colour[nodes] = path_colour
     drawn = np.flatnonzero(is_drawn).tolist()
-    figure = new_figure(title, **{"height": 110 + ROW * int(1 + y.max() - y.min()), **layout})
-    shapes = _edges(drawn, above, x, y, is_faint, colour) + _boxes(drawn, x, y, is_faint, colour)
-    texts: list[dict[str, Any]] = []
-    room = max(6, int(105 / (1 + x.max())))
-    short = [label if len(label) <= room else label[: room - 1] + "…" for label in names]
-    widest = (
-        max([LETTER * len(text) for text in short] + [SMALL_LETTER * len(note) for note in seconds])
-        + PADDING
-    )
+    most_letters = max(6, int(105 / (1 + x.max())))
+    short = [_cut(name, most_letters) for name in names]
+    annotations = [
+        *_box_texts(drawn, x, y, names, short, seconds, is_faint, colour),
+        *_remark_texts(remarks, is_drawn, x, y, colour),
+        *_headings(headings),
+    ]
+    depth = max(int(x.max()), len(headings) - 1)
+    own = {
+        "xaxis": {"visible": False, "range": [x.min() - 0.45, depth + 0.45], "fixedrange": True},
+        "yaxis": {"visible": False, "range": [y.min() - 0.75, y.max() + 0.6], "fixedrange": True},
+        "shapes": _edges(drawn, above, x, y, is_faint, colour)
+        + _boxes(drawn, x, y, is_faint, colour),
+        "annotations": [{**text, "showarrow": False} for text in annotations],
+        "showlegend": bool(picked),
+        "legend": {"y": 0, "yanchor": "top", "x": 0, "xanchor": "left"},
+        "margin": {"t": 64, "b": 34},
+        "meta": {"min_width": round((depth + 0.9) * _widest(short, seconds) / (2 * HALF_WIDTH))},
+    }
+    height = 110 + ROW * int(1 + y.max() - y.min())
+    drawing = new_drawing(title, **{"height": height, **layout})
+    return {"data": _legend(picked), "layout": merged(drawing["layout"], own)}
+
+
+def _cut(label: str, most_letters: int) -> str:
+    return label if len(label) <= most_letters else label[: most_letters - 1] + "…"
+
+
+def _widest(labels: Sequence[str], notes: Sequence[str]) -> float:
+    """Return the width in pixels that the longest text of a box needs."""
+    widths = [LETTER * len(label) for label in labels]
+    widths += [SMALL_LETTER * len(note) for note in notes]
+    return max(widths) + PADDING
+
+
+def _legend(paths: Mapping[str, list[int]]) -> list[dict[str, Any]]:
+    """Return a trace without points for each path, which gives it an entry in the legend."""
+    return [
+        {
+            "type": "scatter",
+            "x": [None],
+            "y": [None],
+            "name": plain(name),
+            "mode": "lines",
+            "line": {"color": colour, "width": 3},
+        }
+        for name, colour in zip(paths, PATH_COLOURS, strict=False)
+    ]
+
+
+def _box_texts(
+    drawn: list[int],
+    x: np.ndarray,
+    y: np.ndarray,
+    names: list[str],
+    short: list[str],
+    notes: list[str],
+    is_faint: np.ndarray,
+    colour: np.ndarray,
+) -> list[dict[str, Any]]:
+    texts = []
     for i in drawn:
-        strong = f"<b>{plain(short[i])}</b>" if colour[i] else plain(short[i])
-        second = (
-            f"<br><span style='font-size:11px'>{plain(seconds[i])}</span>" if seconds[i] else ""
-        )
-        look = {"color": NEUTRAL} if is_faint[i] and not colour[i] else {}
-        texts.append(
-            {
-                "x": x[i],
-                "y": y[i],
-                "text": strong + second,
-                "font": look,
-                "hovertext": plain(names[i]),
-            }
-        )
+        text = plain(short[i])
+        if colour[i]:
+            text = f"<b>{text}</b>"
+        if notes[i]:
+            text += f"<br><span style='font-size:11px'>{plain(notes[i])}</span>"
+        font = {"color": NEUTRAL} if is_faint[i] and not colour[i] else {}
+        place = {"x": int(x[i]), "y": float(y[i])}
+        texts.append({**place, "text": text, "font": font, "hovertext": plain(names[i])})
+    return texts
+
+
+def _remark_texts(
+    remarks: Mapping[int, str],
+    is_drawn: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    colour: np.ndarray,
+) -> list[dict[str, Any]]:
+    texts = []
     for node, text in remarks.items():
         if not is_drawn[node]:
             continue
-        ink = colour[node] or NEUTRAL
-        where = {"x": x[node], "y": y[node] - HALF_HEIGHT, "yanchor": "top", "yshift": 1}
-        texts.append({**where, "text": plain(text), "font": {"color": ink, "size": 11}})
-    for depth, heading in enumerate(headings):
-        where = {"x": depth, "y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 2}
-        texts.append({**where, "text": plain(heading), "font": {"color": NEUTRAL, "size": 12}})
-    # All at once: Plotly copies and checks what is there each time that something is added.
-    figure.update_layout(
-        shapes=shapes, annotations=[{**text, "showarrow": False} for text in texts]
-    )
-    for name, path_colour in zip(picked, PATH_COLOURS, strict=False):
-        figure.add_scatter(
-            x=[None],
-            y=[None],
-            name=plain(name),
-            mode="lines",
-            line={"color": path_colour, "width": 3},
-        )
-    depth = max(int(x.max()), len(headings) - 1)
-    figure.update_xaxes(visible=False, range=[x.min() - 0.45, depth + 0.45], fixedrange=True)
-    figure.update_yaxes(visible=False, range=[y.min() - 0.75, y.max() + 0.6], fixedrange=True)
-    return figure.update_layout(
-        showlegend=bool(picked),
-        legend={"y": 0, "yanchor": "top", "x": 0, "xanchor": "left"},
-        margin={"t": 64, "b": 34},
-        meta={"min_width": round((depth + 0.9) * widest / (2 * HALF_WIDTH))},
-    )
+        font = {"color": colour[node] or NEUTRAL, "size": 11}
+        place = {"x": int(x[node]), "y": float(y[node]) - HALF_HEIGHT}
+        texts.append({**place, "yanchor": "top", "yshift": 1, "text": plain(text), "font": font})
+    return texts
+
+
+def _headings(headings: Sequence[str]) -> list[dict[str, Any]]:
+    place = {"y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 2}
+    font = {"color": NEUTRAL, "size": 12}
+    return [
+        {**place, "x": depth, "text": plain(heading), "font": font}
+        for depth, heading in enumerate(headings)
+    ]
 
 
 def _parents(parent: Any) -> np.ndarray:
-    """The parents, checked: each before its children, so that no node is its own ancestor."""
+    """Return the parents; refuse a parent after its child, so no node is its own ancestor."""
     listed = checks.whole_numbers(parent, "parent", least=-1)
     if len(listed) > MOST_BOXES:
         raise InputError(
@@ -156,7 +220,7 @@ def _parents(parent: Any) -> np.ndarray:
 
 
 def _paths(paths: Any, num: int) -> dict[str, list[int]]:
-    """Nodes by the names of their paths."""
+    """Return the nodes of each path."""
     known = arguments.named(paths if paths is not None else {}, "paths")
     if len(known) > len(PATH_COLOURS):
         raise InputError(
@@ -172,7 +236,7 @@ def _paths(paths: Any, num: int) -> dict[str, list[int]]:
 
 
 def _marks(marks: Any, num: int) -> dict[int, str]:
-    """Remarks by their nodes."""
+    """Return the remark of each marked node."""
     known = checks.mapping(marks if marks is not None else {}, "marks")
     found = {}
     for node, text in known.items():
@@ -183,7 +247,7 @@ def _marks(marks: Any, num: int) -> dict[int, str]:
 
 
 def _with_descendants(chosen: np.ndarray, parent: np.ndarray) -> np.ndarray:
-    """The nodes that are chosen, and all that grows from them."""
+    """Return True for the chosen nodes and for all of their descendants."""
     found = chosen.copy()
     for i, above in enumerate(parent.tolist()):
         found[i] |= above >= 0 and found[above]
@@ -191,19 +255,25 @@ def _with_descendants(chosen: np.ndarray, parent: np.ndarray) -> np.ndarray:
 
 
 def _places(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Columns by depth; leaves in consecutive rows, first at the top, and parents in the middle of their children."""
+    """Return the column and the row of each node.
+
+    The column is the depth. Leaves stand in consecutive rows from the top, and a parent stands in
+    the middle of its children.
+    """
     children: list[list[int]] = [[] for _ in parent]
     x = np.zeros(len(parent), dtype=int)
     for i, above in enumerate(parent.tolist()):
         if above >= 0:
             children[above].append(i)
             x[i] = x[above] + 1
-    y, row = np.zeros(len(parent)), 0
+    y = np.zeros(len(parent))
+    row = 0
     stack = [(int(root), False) for root in np.flatnonzero(parent < 0)[::-1]]
     while stack:
         node, is_done = stack.pop()
         if not children[node]:
-            y[node], row = -row, row + 1
+            y[node] = -row
+            row += 1
         elif is_done:
             y[node] = (y[children[node][0]] + y[children[node][-1]]) / 2
         else:
@@ -215,13 +285,15 @@ def _edges(
     drawn: list[int], parent: Any, x: Any, y: Any, faint: Any, colour: Any
 ) -> list[dict[str, Any]]:
     shapes = []
-    for i in sorted(drawn, key=lambda node: bool(colour[node])):  # coloured ones last, on top
+    # Coloured edges come last, so they lie on top.
+    for i in sorted(drawn, key=lambda node: bool(colour[node])):
         above = int(parent[i])
         if above < 0:
             continue
-        left, right = x[above] + HALF_WIDTH, x[i] - HALF_WIDTH
+        left = x[above] + HALF_WIDTH
+        right = x[i] - HALF_WIDTH
         middle = (left + right) / 2
-        # A child that has its own colour is on a path, and so is its parent.
+        # If a child is on a path, its parent is on the path as well.
         line = {
             "color": colour[i] or AXIS,
             "width": 2.5 if colour[i] else 1.2,
@@ -247,6 +319,9 @@ def _boxes(drawn: list[int], x: Any, y: Any, faint: Any, colour: Any) -> list[di
             "width": 2 if colour[i] else 1,
             "dash": "dot" if faint[i] else "solid",
         }
-        fill = translucent(colour[i] or NEUTRAL, 0.14 if colour[i] else 0.0 if faint[i] else 0.08)
+        if colour[i]:
+            fill = translucent(colour[i], 0.14)
+        else:
+            fill = translucent(NEUTRAL, 0.0 if faint[i] else 0.08)
         shapes.append({"type": "rect", **corners, "line": line, "fillcolor": fill})
     return shapes

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from leadline import checks
 from leadline.errors import InputError, LeadlineError, describe
-from leadline.gradients._journal import append_metrics
+from leadline.gradients._metrics import append_metrics
 from leadline.gradients.soundings._flow import LayerFlow
 from leadline.gradients.tracing._arrival import arrive
 from leadline.gradients.tracing._chains import Chain
@@ -21,6 +21,7 @@ from leadline.gradients.tracing._loop_arrival import total_flow
 from leadline.gradients.tracing._losses import checked_model
 from leadline.gradients.tracing._replay import Call, replay, wide
 from leadline.gradients.tracing._tape import total_of_layer, uncast
+from leadline.torch_internals import in_place_changes
 
 Write = Callable[[int, dict[str, float]], object]
 """``write(step, scalars)``."""
@@ -173,7 +174,7 @@ class _Look:
     @contextmanager
     def catching(self) -> Iterator[None]:
         """Inside the block, gradients are caught on their way back."""
-        self._versions = [parameter._version for parameter in self.model.parameters()]
+        self._versions = [in_place_changes(parameter) for parameter in self.model.parameters()]
         with ExitStack() as stack:
             watched: set[int] = set()
 
@@ -203,7 +204,7 @@ class _Look:
                 cause="loss.backward() after the block, the model called before it, or a loss without a graph",
                 cure="with monitor.step(): criterion(model(x), y).backward()",
             )
-        if self._versions != [parameter._version for parameter in self.model.parameters()]:
+        if self._versions != [in_place_changes(parameter) for parameter in self.model.parameters()]:
             raise InputError(
                 "the block of a monitor ends before the optimiser steps",
                 got="parameters that changed inside the block",

@@ -6,25 +6,19 @@ here with the gates apart.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leadline.adam import adam_step
 from leadline.errors import InputError
-from leadline.recurrent._cells import SLOPE
-from leadline.recurrent._layers import GRULayer, Layer, LSTMLayer, RNNLayer
+from leadline.recurrent._arithmetic import IN_TORCH
+from leadline.recurrent._cell import Cell, Parts
+from leadline.recurrent._network import Layer
 from leadline.recurrent._regression import Regression
-
-IN_PLACE: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": torch.tanh_,
-    "relu": torch.relu_,
-    "identity": lambda a: a,
-}
-"""The nonlinearity by its name, written over its argument."""
+from leadline.torch_internals import adam_step
 
 
 class Population:
@@ -94,6 +88,8 @@ class Population:
         """
         parameters = list(self.parameters.values())
         gradients = list(torch.autograd.grad(loss.sum(), parameters))
+        # The fused kernel reads memory in order, whatever the strides are.
+        gradients = [gradient.contiguous() for gradient in gradients]
         by_model = [gradient.unflatten(0, (-1, self.size)) for gradient in gradients]
         squares = sum(
             torch.linalg.vector_norm(g, dim=(0, *range(2, g.dim()))).square() for g in by_model
@@ -103,196 +99,115 @@ class Population:
             gradient.mul_(factor.view(-1, *[1] * (gradient.dim() - 2)))
         self.steps += 1
         with torch.no_grad():
-            steps = [self.steps] * len(parameters)
-            adam_step(parameters, gradients, self.first, self.second, steps, lr)
+            adam_step(
+                parameters,
+                gradients,
+                self.first,
+                self.second,
+                self.steps,
+                learning_rate=lr,
+                betas=(0.9, 0.99),
+            )
 
 
 def _architecture(model: Regression) -> str:
     layers = ", ".join(
-        f"{type(layer).__name__}({getattr(layer, 'nonlinearity', '')}) {tuple(layer.W_x.shape)}"
-        for layer in model.network.layers
+        f"{layer.cell.name} {tuple(layer.W_x.shape)}" for layer in model.network.layers
     )
     return f"{layers}, head {tuple(model.W_f.shape)}, {model.W_f.dtype}"
 
 
 def _gates(model: Regression) -> dict[str, int]:
     """How many gates share the rows of each parameter."""
-    layers = {f"network.layers.{i}": layer.gates for i, layer in enumerate(model.network.layers)}
+    layers = {
+        f"network.layers.{i}": layer.cell.gates for i, layer in enumerate(model.network.layers)
+    }
     return {name: layers.get(name.rpartition(".")[0], 1) for name, _ in model.named_parameters()}
 
 
 def _states(
     layer: Layer, x: Tensor, W_x: Tensor, W_h: Tensor, b: Tensor
 ) -> Float[Tensor, "T S B H"]:
-    """All hidden states of one layer of all models."""
-    if isinstance(layer, RNNLayer):
-        return _RNNScan.apply(x, W_x, W_h, b, layer.nonlinearity)  # pyright: ignore[reportReturnType]
-    if isinstance(layer, LSTMLayer):
-        return _LSTMScan.apply(x, W_x, W_h, b)  # pyright: ignore[reportReturnType]
-    assert isinstance(layer, GRULayer)
-    return _gru_states(x, W_x, W_h, b)
+    """Return all hidden states of one layer of all models."""
+    return _Scan.apply(x, W_x, W_h, b, layer.cell)  # pyright: ignore[reportReturnType]
 
 
 def _per_gate(values: Float[Tensor, "S B N"], gates: int) -> Float[Tensor, "GS B N"]:
-    """What every gate reads."""
+    """Repeat what every gate reads."""
     return values if gates == 1 else torch.cat([values] * gates)
 
 
-class _Products:
-    """A layer's products with its weights, for all gates of all models: forwards, and back step by step."""
-
-    def __init__(self, x: Float[Tensor, "T S B I"], W_x: Tensor, W_h: Tensor, b: Tensor):
-        self.x, self.W_x, self.W_h, self.b = x, W_x, W_h, b
-        self.gates = len(W_x) // x.shape[1]
-        self.from_h = W_h.mT.contiguous()
-
-    def arguments(self) -> Float[Tensor, "T GS B H"]:
-        """``W_x x_t + b`` for all t; :meth:`add_recurrent` adds the rest."""
-        bias, W = self.b.unsqueeze(1), self.W_x.mT.contiguous()
-        a = self.x.new_empty(len(self.x), len(W), self.x.shape[2], W.shape[-1])
-        for x_t, a_t in zip(self.x, a, strict=True):
-            torch.baddbmm(bias, _per_gate(x_t, self.gates), W, out=a_t)
-        return a
-
-    def add_recurrent(self, a_t: Float[Tensor, "GS B H"], h_before: Float[Tensor, "S B H"]) -> None:
-        """``a_t + W_h h_{t-1}``, in place."""
-        a_t.baddbmm_(_per_gate(h_before, self.gates), self.from_h)
-
-    def begin_back(self, to_x: bool) -> None:
-        """Make room for the gradients: of x (if ``to_x``), W_x, W_h and b."""
-        self.dx = torch.empty_like(self.x) if to_x else None
-        self.dW_x, self.dW_h, self.db = (
-            torch.zeros_like(values) for values in (self.W_x, self.W_h, self.b)
-        )
-
-    def back(
-        self, t: int, da: Float[Tensor, "GS B H"], h_before: Tensor | None, dh_before: Tensor | None
-    ) -> Float[Tensor, "S B H"] | None:
-        """Take in what the gates' arguments at t receive; what h_{t-1} receives, ``dh_before`` included."""
-        self.db += da.sum(1)
-        self.dW_x.baddbmm_(da.mT, _per_gate(self.x[t], self.gates))
-        if self.dx is not None:
-            self.dx[t] = self._over_gates(torch.bmm(da, self.W_x))
-        if h_before is None or dh_before is None:
-            return None
-        self.dW_h.baddbmm_(da.mT, _per_gate(h_before, self.gates))
-        return self._over_gates(torch.bmm(da, self.W_h)).add_(dh_before)
-
-    def gradients(self) -> tuple[Tensor | None, ...]:
-        """Of x, W_x, W_h and b."""
-        return self.dx, self.dW_x, self.dW_h, self.db
-
-    def _over_gates(self, rows: Float[Tensor, "GS B N"]) -> Float[Tensor, "S B N"]:
-        if self.gates == 1:
-            return rows
-        first, *others = rows.chunk(self.gates)
-        for other in others:
-            first += other
-        return first
+def _over_gates(rows: Float[Tensor, "GS B N"], gates: int) -> Float[Tensor, "S B N"]:
+    """Add up what comes back through the gates; ``rows`` is used up."""
+    if gates == 1:
+        return rows
+    first, *others = rows.chunk(gates)
+    for other in others:
+        first += other
+    return first
 
 
-def _timesteps_back(h: Tensor, dh: Tensor) -> Iterator[tuple[int, Tensor | None, Tensor | None]]:
-    """``(t, h_{t-1}, dh_{t-1})`` from the last timestep to the first, before which there is nothing."""
-    for t in range(len(h) - 1, 0, -1):
-        yield t, h[t - 1], dh[t - 1]
-    yield 0, None, None
-
-
-class _RNNScan(torch.autograd.Function):
-    """``h_t = sigma(a_t)``, ``da_t = dh_t sigma'(a_t)``."""
+class _Scan(torch.autograd.Function):
+    """The equations of a cell through time, with the gates of all models as one batch."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, W_x: Tensor, W_h: Tensor, b: Tensor, nonlinearity: str
-    ) -> Tensor:
-        products, sigma = _Products(x, W_x, W_h, b), IN_PLACE[nonlinearity]
-        h = products.arguments()
-        for t, h_t in enumerate(h):
-            if t:
-                products.add_recurrent(h_t, h[t - 1])
-            sigma(h_t)
-        ctx.products, ctx.nonlinearity = products, nonlinearity
-        ctx.save_for_backward(h)
-        return h
-
-    @staticmethod
-    def backward(ctx: Any, dh: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (h,), products, slope = ctx.saved_tensors, ctx.products, SLOPE[ctx.nonlinearity]
-        products.begin_back(ctx.needs_input_grad[0])
-        rows = dh[-1]
-        for t, h_before, dh_before in _timesteps_back(h, dh):
-            rows = products.back(t, slope(h[t]).mul_(rows), h_before, dh_before)
-        return *products.gradients(), None
-
-
-class _LSTMScan(torch.autograd.Function):
-    """``c_t = f c_{t-1} + i g``, ``h_t = o tanh(c_t)``; see :class:`leadline.recurrent._cells.LSTMRecord`."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, W_x: Tensor, W_h: Tensor, b: Tensor) -> Tensor:
-        products = _Products(x, W_x, W_h, b)
-        gates = products.arguments()
-        h, c, tanh_c = (x.new_empty(len(x), *x.shape[1:3], W_h.shape[-1]) for _ in range(3))
-        for t, a_t in enumerate(gates):
-            if t:
-                products.add_recurrent(a_t, h[t - 1])
-            i, f, g, o = a_t.chunk(4)
-            a_t[: 2 * len(i)].sigmoid_()
-            g.tanh_()
-            o.sigmoid_()
-            torch.mul(i, g, out=c[t])
-            if t:
-                c[t].addcmul_(f, c[t - 1])
-            torch.tanh(c[t], out=tanh_c[t])
-            torch.mul(o, tanh_c[t], out=h[t])
-        ctx.products = products
-        ctx.save_for_backward(gates, h, c, tanh_c)
-        return h
-
-    @staticmethod
-    def backward(ctx: Any, dh: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (gates, h, c, tanh_c), products = ctx.saved_tensors, ctx.products
-        products.begin_back(ctx.needs_input_grad[0])
-        rows, dc = dh[-1], torch.zeros_like(c[0])
-        for t, h_before, dh_before in _timesteps_back(h, dh):
-            i, f, g, o = gates[t].chunk(4)
-            da = torch.addcmul(
-                gates[t], gates[t], gates[t], value=-1
-            )  # the sigmoid's slope; tanh's is put over it
-            da_i, da_f, da_g, da_o = da.chunk(4)
-            torch.addcmul(_one(g), g, g, value=-1, out=da_g)
-            to_c = rows * o
-            da_o.mul_(rows).mul_(tanh_c[t])
-            dc.add_(to_c).addcmul_(to_c.mul_(tanh_c[t]), tanh_c[t], value=-1)
-            da_i.mul_(dc).mul_(g)
-            da_g.mul_(dc).mul_(i)
-            if t:
-                da_f.mul_(dc).mul_(c[t - 1])
-                dc.mul_(f)
+        ctx: Any, x: Tensor, W_x: Tensor, W_h: Tensor, b: Tensor, cell: Cell
+    ) -> Float[Tensor, "T S B H"]:
+        from_h = W_h.mT.contiguous()
+        state: Parts = (x.new_zeros(*x.shape[1:3], W_h.shape[-1]),) * cell.parts
+        gates = []
+        states = [state]
+        for driven in _driven(x, W_x, b, cell.gates).unbind():
+            h_by_gate = _per_gate(state[0], cell.gates)
+            if cell.reads_sum:
+                gates.append(cell.activate(driven.baddbmm_(h_by_gate, from_h), None, 0))
             else:
-                da_f.zero_()
-            rows = products.back(t, da, h_before, dh_before)
-        return products.gradients()
+                gates.append(cell.activate(driven, torch.bmm(h_by_gate, from_h), 0))
+            state = cell.advance(gates[-1], state)
+            states.append(state)
+        ctx.cell = cell
+        ctx.gates = gates
+        ctx.states = states
+        ctx.save_for_backward(x, W_x, W_h)
+        return torch.stack([state[0] for state in states[1:]])
+
+    @staticmethod
+    def backward(ctx: Any, dh: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, W_x, W_h = ctx.saved_tensors
+        cell: Cell = ctx.cell
+        dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        dW_x = torch.zeros_like(W_x)
+        dW_h = torch.zeros_like(W_h)
+        db = W_x.new_zeros(W_x.shape[:2])
+        da = x.new_empty(len(W_x), x.shape[2], W_h.shape[-1])
+        da_by_gate = da.chunk(cell.gates)
+        rows = tuple(torch.zeros_like(part) for part in ctx.states[0])
+        for t in range(len(x) - 1, -1, -1):
+            before = ctx.states[t]
+            rows[0].add_(dh[t])
+            slopes = cell.slopes(ctx.gates[t], before, ctx.states[t + 1])
+            cell.pull_back(slopes, rows, da_by_gate, rows, IN_TORCH)
+            db += da.sum(1)
+            dW_x.baddbmm_(da.mT, _per_gate(x[t], cell.gates))
+            if dx is not None:
+                dx[t] = _over_gates(torch.bmm(da, W_x), cell.gates)
+            if t == 0:
+                break
+            cell.turn_to_recurrent(slopes, da_by_gate, IN_TORCH)
+            dW_h.baddbmm_(da.mT, _per_gate(before[0], cell.gates))
+            to_h = _over_gates(torch.bmm(da, W_h), cell.gates)
+            rows = (to_h.add_(rows[0]) if cell.is_h_kept else to_h, *rows[1:])
+        return dx, dW_x, dW_h, db, None
 
 
-def _one(like: Tensor) -> Tensor:
-    return torch.ones((), dtype=like.dtype, device=like.device)
-
-
-def _gru_states(x: Tensor, W_x: Tensor, W_h: Tensor, b: Tensor) -> Tensor:
-    """The equations of :class:`leadline.recurrent._layers.GRULayer`; their gradient is left to autograd."""
-    products = _Products(x, W_x, W_h, b)
-    driven = torch.stack(
-        [torch.baddbmm(b.unsqueeze(1), _per_gate(x_t, products.gates), W_x.mT) for x_t in x]
-    )
-    h, states = torch.zeros_like(driven[0, : x.shape[1]]), []
-    for driven_t in driven:
-        (x_r, x_z, x_n), (h_r, h_z, u) = (
-            driven_t.chunk(3),
-            torch.bmm(_per_gate(h, 3), W_h.mT).chunk(3),
-        )
-        r, z = (x_r + h_r).sigmoid(), (x_z + h_z).sigmoid()
-        n = (x_n + r * u).tanh()
-        h = (1 - z) * n + z * h
-        states.append(h)
-    return torch.stack(states)
+def _driven(
+    x: Float[Tensor, "T S B I"], W_x: Tensor, b: Tensor, gates: int
+) -> Float[Tensor, "T GS B H"]:
+    """Return ``W_x x_t + b`` for all timesteps."""
+    bias = b.unsqueeze(1)
+    W = W_x.mT.contiguous()
+    driven = x.new_empty(len(x), len(W), x.shape[2], W.shape[-1])
+    for x_t, driven_t in zip(x, driven, strict=True):
+        torch.baddbmm(bias, _per_gate(x_t, gates), W, out=driven_t)
+    return driven

@@ -12,15 +12,16 @@ from torch import Tensor
 
 from leadline import checks
 from leadline.errors import InputError
+from leadline.figures import Drawing, log_lines
 from leadline.randomness import torch_generator
 from leadline.recurrent._layers import LONGEST
 from leadline.recurrent._population import Population
 from leadline.recurrent._regression import Regression
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 VALIDATION, PIECE = 1000, 250
 """Sequences that each model is validated on, and how many of them at a time, so that they stay in the cache."""
@@ -32,6 +33,7 @@ Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 """A task: so many sequences, drawn by a generator: x of shape (B, T, I) and targets of shape (B, T, O)."""
 
 
+@record("recurrent.Training")
 @dataclass(frozen=True, eq=False)
 class Training(Sounding):
     """How regressions learned the running average, or another task. Made by :func:`train`.
@@ -76,10 +78,8 @@ class Training(Sounding):
             }
         )
 
-    def figure(self) -> "go.Figure":
-        """The share of error that is left, by step, the median over models."""
-        from leadline.figures import log_lines
-
+    def drawing(self) -> Drawing:
+        """Return the share of error that is left by step: the median and the worst model."""
         share = np.log10(self.validation_error / self.zero_error[:, None])
         return log_lines(
             self.steps,

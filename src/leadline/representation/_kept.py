@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from leadline.probing import Scaling, linear_probe, majority_share
+from leadline.storage import record
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 """Values of C that the probes choose from, inside their labels."""
@@ -15,6 +16,7 @@ PARTS = 5
 """Parts of the labels that are left out in turn to measure the probe."""
 
 
+@record("representation.KeptProbe")
 @dataclass(frozen=True)
 class KeptProbe:
     """A logistic regression on the codes of the kept encoder: its strength, and its accuracy on rows left out."""

@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from leadline.autoencoders import Encoder, Examples, TrainingCurves
+from leadline.autoencoders import Encoder, Examples, TrainingCurves, pictures
 from leadline.errors import InputError
+from leadline.figures import Drawing, bands, image_strip, interactive, mean_and_range
 from leadline.probing import LabelEfficiency, seeds_in_words
 from leadline.representation._choice import choose
 from leadline.representation._kept import KeptProbe
 from leadline.sounding import Interval, Sounding, Verdict, decimals
 from leadline.statistics import PERCENT, POINTS, Effect, effect, paired_interval
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
 
+@record("representation.RepresentationStudy")
 @dataclass(frozen=True, eq=False)
 class RepresentationStudy(Sounding):
     """Autoencoders of several kinds on one's own data: their training, their worth, and the encoder that was chosen.
@@ -241,22 +244,59 @@ class RepresentationStudy(Sounding):
             }
         )
 
-    def figure(self) -> "go.Figure":
-        """Accuracy by label count; without labels the training curves."""
-        return self.training() if self.efficiency is None else self.efficiency.figure()
+    def drawing(self) -> Drawing:
+        """Return accuracy by label count; without labels, the training curves."""
+        return self._training() if self.efficiency is None else self.efficiency.drawing()
 
     def training(self) -> "go.Figure":
-        """Errors by epoch as shares of those at the start, mean and range over seeds."""
-        from leadline.representation._figure import training_curves
-
-        return training_curves(self)
+        """Return the errors by epoch, as shares of those at the start; mean and range over seeds."""
+        return interactive(self._training())
 
     def strip(self) -> "go.Figure | None":
-        """Held-out examples: clean, as shown to each kind, and as reconstructed; ``None`` where rows are no images."""
-        from leadline.representation._figure import strip
+        """Return held-out examples: clean, as shown to each kind, and as reconstructed.
 
-        are_images = all(found.image_size is not None for found in self.examples.values())
-        return strip(self) if are_images else None
+        Returns:
+            A figure, or None if the rows are not images.
+        """
+        if any(found.image_size is None for found in self.examples.values()):
+            return None
+        stages = {}
+        for kind, found in self.examples.items():
+            images = pictures(found)
+            stages["input"] = images["input"]
+            # A vanilla autoencoder is shown the input itself.
+            if kind != "vanilla":
+                stages[f"{kind}: shown"] = images["shown"]
+            stages[f"{kind}: reconstructed"] = images["reconstructed"]
+        title = "What the autoencoders are shown, and what they make of it"
+        return interactive(image_strip(stages, title=title))
+
+    def _training(self) -> Drawing:
+        longest = max(found.own.shape[1] for found in self.curves.values())
+        curves = {}
+        for kind, found in self.curves.items():
+            own = mean_and_range(_shares(found.own, longest))
+            if kind == "vanilla":
+                curves[kind] = own
+                continue
+            curves[f"{kind}, corrupted"] = own
+            curves[f"{kind}, clean"] = mean_and_range(_shares(found.clean, longest))
+        return bands(
+            np.arange(longest),
+            curves,
+            title="Held-out rows",
+            x_label="epoch",
+            y_label="error, share of that at the start",
+            yaxis_rangemode="tozero",
+        )
+
+
+def _shares(
+    error: Float[np.ndarray, "seeds epochs"], length: int
+) -> Float[np.ndarray, "seeds length"]:
+    """Return the errors as shares of the first, with NaN after the last epoch up to ``length``."""
+    missing = length - error.shape[1]
+    return np.pad(error / error[:, :1], ((0, 0), (0, missing)), constant_values=np.nan)
 
 
 def _percent(accuracy: Interval) -> str:

@@ -4,7 +4,6 @@ A folder holds ``sounding.json`` and, beside it, the arrays that it names in one
 """
 
 import dataclasses
-import importlib
 import math
 from collections.abc import Mapping
 from os import PathLike
@@ -15,9 +14,10 @@ import numpy as np
 
 from leadline.errors import LeadlineError, SaveError
 from leadline.storage._documents import check_document, load_document, save_document
+from leadline.storage._registry import class_of, is_name, name_of
 
-SCHEMA = 1
-"""Version of the layout on disk; a reader refuses a version that it does not know."""
+SCHEMA = 2
+"""Version of the layout on disk. Version 1, of Leadline 0.1, is still read; it names classes by their files."""
 
 DOCUMENT = "sounding.json"
 
@@ -88,13 +88,17 @@ def load(folder: str | PathLike[str], kind: type[Kind]) -> Kind:
         raise SaveError(
             f"{path.parent} holds no readable sounding ({error}); take it again or restore it"
         ) from error
-    if document.get("schema") != SCHEMA:
+    if document.get("schema") not in (1, SCHEMA):
         raise SaveError(
             f"{path} has schema {document.get('schema')!r}; this release reads schema {SCHEMA}"
         )
     try:
         record = unpack(document["record"], arrays)
     except _UNPACK_ERRORS as error:
+        if document.get("schema") == 1:
+            raise SaveError(
+                f"{path} was written by Leadline 0.1 and cannot be read any more ({error!r}); measure again"
+            ) from error
         raise SaveError(f"{path} is damaged or from another release ({error!r})") from error
     if not isinstance(record, kind):
         raise SaveError(f"{path} holds a {type(record).__name__}, not a {kind.__name__}")
@@ -103,12 +107,8 @@ def load(folder: str | PathLike[str], kind: type[Kind]) -> Kind:
 
 def _is_sounding(document: Mapping[str, Any]) -> bool:
     record = document.get("record")
-    kind = record.get("$type") if isinstance(record, dict) else None
-    return (
-        isinstance(document.get("schema"), int)
-        and isinstance(kind, str)
-        and kind.startswith("leadline.")
-    )
+    name = record.get("$type") if isinstance(record, dict) else None
+    return isinstance(document.get("schema"), int) and isinstance(name, str) and is_name(name)
 
 
 def pack(value: Any, arrays: dict[str, np.ndarray], name: str = "record") -> Any:
@@ -134,7 +134,12 @@ def pack(value: Any, arrays: dict[str, np.ndarray], name: str = "record") -> Any
             if field.init
         }
         inner = {key: pack(item, arrays, f"{name}.{key}") for key, item in fields.items()}
-        return {"$type": f"{type(value).__module__}:{type(value).__qualname__}", "fields": inner}
+        kind = name_of(type(value))
+        if kind is None:
+            raise TypeError(
+                f"{name} is a {type(value).__name__}, which has no name in files; see storage.record()"
+            )
+        return {"$type": kind, "fields": inner}
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, (str, int)):
@@ -178,18 +183,6 @@ def unpack(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
             return [unpack(item, arrays) for item in content]
     if set(tree) != {"$type", "fields"}:
         raise ValueError(f"unknown entry {tag!r} {rest and 'and more'}")
-    return _record(tree["$type"])(
+    return class_of(tree["$type"])(
         **{key: unpack(item, arrays) for key, item in tree["fields"].items()}
     )
-
-
-def _record(name: str) -> type:
-    module, _, qualified = name.partition(":")
-    if module != "leadline" and not module.startswith("leadline."):
-        raise ValueError(f"{name!r} is not one of Leadline's records")
-    found = getattr(importlib.import_module(module), qualified, None)
-    if not (
-        isinstance(found, type) and dataclasses.is_dataclass(found) and found.__module__ == module
-    ):
-        raise ValueError(f"{name!r} is not one of Leadline's records")
-    return found

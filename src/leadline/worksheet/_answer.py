@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leadline import checks
+from leadline.figures import Drawing
 from leadline.sounding import Sounding, Verdict
 from leadline.statistics import PERCENT, POINTS, UNBOUNDED, Bounds, Effect, effect
+from leadline.storage import record
 from leadline.worksheet._criterion import Above, Below, Fact, Holds, Leaf, Within
 from leadline.worksheet._statement import Statement
 from leadline.worksheet.statements import STATEMENTS
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 
 Measured = tuple[np.ndarray, str, str] | tuple[np.ndarray, str, str, Bounds]
@@ -75,6 +76,7 @@ def finding(sounding: Sounding) -> str:
     return f"{sentence[0].upper()}{sentence[1:]}."
 
 
+@record("worksheet.Answer")
 @dataclass(frozen=True, eq=False)
 class Answer(Sounding):
     """The evidence that was measured for one statement."""
@@ -150,6 +152,6 @@ class Answer(Sounding):
             rows.append({**row, "measured": fact.measured, "expected": fact.expected})
         return pd.DataFrame(rows)
 
-    def figure(self) -> "go.Figure":
-        """The figure of the first sounding that the answer rests on."""
-        return next(iter(self.soundings.values())).figure()
+    def drawing(self) -> Drawing:
+        """Return the drawing of the first sounding that the answer rests on."""
+        return next(iter(self.soundings.values())).drawing()

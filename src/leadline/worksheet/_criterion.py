@@ -14,6 +14,7 @@ from leadline import checks
 from leadline.errors import InputError
 from leadline.sounding import Outcome
 from leadline.statistics import Effect
+from leadline.storage import record
 
 Kind = TypeVar("Kind")
 
@@ -21,6 +22,7 @@ MORE_SEEDS = "only with more seeds"
 """The answer of a design with too few seeds for an interval."""
 
 
+@record("worksheet.Fact")
 @dataclass(frozen=True)
 class Fact:
     """Something that is exact: it holds or it does not, and needs no interval."""

@@ -8,6 +8,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import embedding, gelu, linear, scaled_dot_product_attention
 
+from leadline.torch_internals import is_graph_kept
+
 EPSILON = 1e-6
 """Added to variances in normalisation, so that constants do not divide by zero."""
 
@@ -105,7 +107,7 @@ class _Network(torch.autograd.Function):
         dx = gradients[0].flatten(0, 1)
         dW_down = dx.T @ wide
         # Unless the graph is kept, the saved tensor is free; its memory is faster than new memory.
-        is_kept = torch._C._autograd._get_current_graph_task_keep_graph()  # pyright: ignore
+        is_kept = is_graph_kept()
         da = torch.mm(dx, W_down, out=None if is_kept else wide)
         torch.ops.aten.gelu_backward.grad_input(da, a, grad_input=da)
         return (

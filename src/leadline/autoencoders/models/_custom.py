@@ -21,11 +21,13 @@ from leadline.autoencoders.models._architecture import TrainableArchitecture, nu
 from leadline.autoencoders.training._autograd import AutogradEngine
 from leadline.data import Dataset, check_features, row_fingerprints
 from leadline.errors import InputError
+from leadline.storage import record
 
 BLOCK_ROWS = 64
 """Rows that are encoded at once."""
 
 
+@record("autoencoders.CustomArchitecture")
 @dataclass(frozen=True)
 class CustomArchitecture(TrainableArchitecture):
     """The class name and the row shape of a module that Leadline did not build."""

@@ -28,6 +28,7 @@ from leadline.autoencoders.models._architecture import (
 from leadline.autoencoders.models._patches import MOST_NUMBERS, PatchGrid, Size, check_size
 from leadline.errors import InputError, nearest
 from leadline.randomness import torch_generator
+from leadline.storage import record
 
 ALIGNED = 16
 """Rows are padded with zeros to a multiple of this many numbers, a cache line."""
@@ -61,6 +62,7 @@ ACTIVATIONS = {
 """The nonlinearities between layers, by name."""
 
 
+@record("autoencoders.Architecture")
 @dataclass(frozen=True)
 class DenseArchitecture(Architecture, TrainableArchitecture, kind="dense"):
     """Sizes and nonlinearity of a dense autoencoder.

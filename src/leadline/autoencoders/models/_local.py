@@ -14,11 +14,13 @@ from leadline.autoencoders.models._architecture import Architecture
 from leadline.autoencoders.models._dense import aligned_linear, drawn_linear
 from leadline.autoencoders.models._patches import MOST_NUMBERS, PatchGrid, Size, check_size, pair
 from leadline.errors import InputError
+from leadline.storage import record
 
 FLOOR = 1e-3
 """Added to an average before its square root, whose slope at zero is infinite."""
 
 
+@record("autoencoders.LocalArchitecture")
 @dataclass(frozen=True)
 class LocalArchitecture(Architecture, kind="local"):
     """Sizes of a local encoder.

@@ -35,6 +35,7 @@ from leadline.autoencoders.models._patches import (
 from leadline.autoencoders.models._tokens import PatchDecoder, PatchEncoder, Pooling, first_of
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
+from leadline.storage import record
 
 MOST_PATCHES = 2**16
 """Maximum number of patches of an image: attention compares all pairs of patches."""
@@ -43,6 +44,7 @@ DEEPEST = 2**12
 """Maximum number of blocks of an encoder or decoder."""
 
 
+@record("autoencoders.PatchArchitecture")
 @dataclass(frozen=True)
 class PatchArchitecture(Architecture, TrainableArchitecture, kind="patches"):
     """Sizes of a masked patch transformer; see :class:`MaskedPatchTransformer`."""

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leadline.adam import adam_step
 from leadline.autoencoders._tensors import check_like_memory
 from leadline.autoencoders.models._architecture import TrainableArchitecture
-from leadline.autoencoders.training._engine import Engine
+from leadline.autoencoders.training._engine import BETAS, Engine
 from leadline.randomness import torch_generator
+from leadline.torch_internals import adam_step
 
 
 class AutogradEngine(Engine):
@@ -123,7 +123,8 @@ class AutogradEngine(Engine):
                 [self.first_moments[i] for i in used],
                 [self.second_moments[i] for i in used],
                 steps,
-                self.learning_rates[0],
+                learning_rate=self.learning_rates[0],
+                betas=BETAS,
             )
 
     @contextmanager

@@ -21,8 +21,8 @@ from leadline import checks, storage
 from leadline.autoencoders._sealed import read_sealed, seal
 from leadline.errors import InputError, SaveError
 
-SCHEMA = 3
-"""Version of the checkpoint. Other versions are refused; Leadline 0.1 wrote versions 1 and 2."""
+SCHEMA = 2
+"""Version of the checkpoint. Files of other versions are refused; version 1 has no digest."""
 
 CHECKPOINT = "checkpoint.safetensors"
 JOURNAL = "metrics.jsonl"
@@ -65,13 +65,13 @@ class Epoch:
             # JSON has no infinity, so the errors of a diverged run are written as text.
             is_text = number is not None and not np.isfinite(number)
             plain[key] = repr(number) if is_text else number
-        return json.dumps(plain) + "\n"
+        return storage.json_line(plain)
 
 
 def _is_journal(path: Path) -> bool:
     """True if every line has the keys of :meth:`Epoch.line`; the last line may be incomplete."""
     try:
-        *lines, rest = storage.read(path).split(b"\n")
+        lines, rest = storage.split_lines(storage.read(path))
         records = [storage.parse_json(line) for line in lines]
     except (OSError, ValueError):
         return False
@@ -157,13 +157,9 @@ class Journal:
 
     def add(self, epoch: Epoch) -> None:
         """Append a line to the journal."""
-        try:
-            with (self.folder / JOURNAL).open("a", encoding="utf-8") as file:
-                file.write(epoch.line())
-        except OSError as error:
-            raise SaveError(
-                f"could not write {self.folder / JOURNAL}: {error.strerror or error}"
-            ) from error
+        with storage.appending_lines(self.folder / JOURNAL) as file:
+            # A crash may lose the line; the checkpoint, which is on the disk, restores it.
+            file.append(epoch.line(), sync=False)
 
     def _refuse_journal_of_others(self) -> None:
         """Refuse to replace a ``metrics.jsonl`` that Leadline did not write."""
@@ -184,6 +180,9 @@ class Journal:
     def _refuse_another(self, found: Mapping[str, Any], threads: Any) -> None:
         """Refuse a checkpoint whose configuration differs."""
         own = json.loads(json.dumps(self.configuration))
+        found = storage.with_current_names(found)
+        # Leadline 0.1 called the learning rate "lr".
+        found = {("learning_rate" if name == "lr" else name): found[name] for name in found}
         for name in sorted({*own, *found}):
             if own.get(name) != found.get(name):
                 raise InputError(

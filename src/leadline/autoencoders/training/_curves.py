@@ -10,15 +10,17 @@ from jaxtyping import Float
 from leadline import checks
 from leadline.autoencoders.training._checkpoint import Epoch
 from leadline.errors import InputError
+from leadline.figures import Drawing, bands, mean_and_range
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
     from leadline.autoencoders.training._pretrained import Pretrained
 
 
+@record("autoencoders.TrainingCurves")
 @dataclass(frozen=True, eq=False)
 class TrainingCurves(Sounding):
     """Errors of several models by epoch: squared errors, summed over features, averaged over rows.
@@ -142,11 +144,28 @@ class TrainingCurves(Sounding):
         }
         return pd.DataFrame(table | {name: error.ravel() for name, error in errors.items()})
 
-    def figure(self) -> "go.Figure":
-        """Mean over the models by epoch, inside the range from the least to the largest."""
-        from leadline.autoencoders._figure import population_curves
-
-        return population_curves(self)
+    def drawing(self) -> Drawing:
+        """Return the mean error by epoch, in a band from the smallest to the largest error."""
+        curves = {"training": self.training, "validation, clean": self.clean}
+        if not np.array_equal(self.clean, self.own, equal_nan=True):
+            curves["validation, corrupted"] = self.own
+        drawing = bands(
+            np.arange(self.training.shape[1]),
+            {
+                name: mean_and_range(errors)
+                for name, errors in curves.items()
+                if np.isfinite(errors).any()
+            },
+            title=f"Pretraining: mean and range of {len(self.training)}",
+            x_label="epoch",
+            y_label="squared error per row",
+            baselines=["training"],
+            yaxis_type="log",
+            xaxis_range=[0, self.epochs],
+        )
+        for trace in drawing["data"]:
+            trace["mode"] = "lines"
+        return drawing
 
 
 def _number(error: float | None) -> float:

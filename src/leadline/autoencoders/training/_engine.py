@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+BETAS = (0.9, 0.99)
+"""Decay of Adam's moments. The second is below PyTorch's 0.999, because training is short."""
+
 
 class Engine(ABC):
     """Takes the training steps of one or more members.

@@ -281,7 +281,8 @@ class Member:
         facts = {
             "best_epoch": self.best_epoch,
             "ending": self.ending,
-            "stack_size": self.stack_size,
+            # Leadline 0.1 called the size of the stack "company".
+            "company": self.stack_size,
             "threads": torch.get_num_threads(),
         }
         journal.save(tensors, facts)

@@ -16,11 +16,12 @@ from leadline.autoencoders._row_form import RowForm
 from leadline.autoencoders.models._architecture import TrainableArchitecture
 from leadline.autoencoders.models._custom import ModuleEncoder
 from leadline.autoencoders.training._settings import PretrainingSettings
+from leadline.figures import COLOURS, NEUTRAL, Drawing, extended, line, new_drawing, rule
 from leadline.sounding import Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 Ending = Literal["stopped early", "budget", "diverged"]
 """The reason why training ended: no improvement on validation rows, all epochs used, or an error
@@ -32,6 +33,9 @@ ENDINGS: tuple[Ending, ...] = ("stopped early", "budget", "diverged")
 HARDLY = 0.02
 """Training whose error fell by less than this share counts as hardly begun."""
 
+MANY_EPOCHS = 20
+"""Curves of fewer epochs have a marker at each epoch."""
+
 _REASONS = {
     "stopped early": "the error had stopped falling",
     "budget": "all epochs were used; more may lower it",
@@ -40,6 +44,7 @@ _REASONS = {
 }
 
 
+@record("autoencoders.Pretrained")
 @dataclass(frozen=True, eq=False)
 class Pretrained(Sounding):
     """A pretrained autoencoder: its weights and its training curves.
@@ -140,8 +145,17 @@ class Pretrained(Sounding):
             table["own validation"] = self.own_error
         return table
 
-    def figure(self) -> "go.Figure":
-        """The training curves."""
-        from leadline.autoencoders._figure import training_curves
-
-        return training_curves(self)
+    def drawing(self) -> Drawing:
+        """Return the training curves, with a mark at the epoch whose weights are kept."""
+        epochs = np.arange(len(self.training_error) + 1)
+        mode = "lines+markers" if len(epochs) < MANY_EPOCHS else "lines"
+        curves = {"validation, clean": self.clean_error}
+        if not np.array_equal(self.clean_error, self.own_error):
+            curves["validation, corrupted"] = self.own_error
+        traces = [line(epochs[1:], self.training_error, name="training", colour=NEUTRAL, mode=mode)]
+        for (name, error), colour in zip(curves.items(), COLOURS, strict=False):
+            if error.size:
+                traces.append(line(epochs, error, name=name, colour=colour, mode=mode))
+        drawing = new_drawing("Pretraining", "epoch", "squared error per row", yaxis_type="log")
+        kept = rule(x=self.best_epoch, colour=NEUTRAL, dash="dot", note={"text": "kept"})
+        return extended(drawing, traces, hovermode="x unified", **kept)

@@ -71,12 +71,13 @@ def read_run(
     if generator is None or generator.dtype != torch.uint8 or generator.ndim != 1:
         raise ValueError("it has no state of a generator")
     best_epoch = facts.get("best_epoch")
-    stack_size = facts.get("stack_size")
+    # The file keeps the name that Leadline 0.1 gave to the size of the stack.
+    stack_size = facts.get("company")
     ending = facts.get("ending")
     if type(best_epoch) is not int or not 0 <= best_epoch <= epochs:
         raise ValueError(f"best_epoch = {best_epoch!r} of {epochs} epochs")
     if type(stack_size) is not int or stack_size < 0:
-        raise ValueError(f"stack_size = {stack_size!r}")
+        raise ValueError(f"company = {stack_size!r}")
     if ending is not None and ending not in ENDINGS:
         raise ValueError(f"ending = {ending!r}")
     return Run(

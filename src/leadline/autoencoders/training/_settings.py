@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from leadline import checks
 from leadline.autoencoders.models._patches import check_size
+from leadline.storage import record
 
 Schedule = Literal["cosine", "constant"]
 """The course of the learning rate over the epochs."""
@@ -14,6 +15,7 @@ WARM_UP = 0.05
 """Share of the epochs in which the learning rate of the cosine schedule rises."""
 
 
+@record("autoencoders.PretrainingSettings")
 @dataclass(frozen=True)
 class PretrainingSettings:
     """The settings of one pretraining run, checked when they are created.

@@ -16,10 +16,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from leadline.adam import adam_step
 from leadline.autoencoders._tensors import check_like_memory
 from leadline.autoencoders.models._dense import ACTIVATIONS, DenseArchitecture
-from leadline.autoencoders.training._engine import Engine
+from leadline.autoencoders.training._engine import BETAS, Engine
+from leadline.torch_internals import adam_step
 
 WORKING_SET = 6 * 2**20
 """Maximum size of a stack in bytes: about what stays in the processor's cache between two steps."""
@@ -131,10 +131,17 @@ class Stack(Engine):
     def update(self) -> None:
         """Update all members by Adam, one fused call for each."""
         self.steps += 1
-        steps = [self.steps]
         for learning_rate, row in zip(self.learning_rates, self._rows, strict=True):
             weights, gradients, first, second = row
-            adam_step(weights, gradients, first, second, steps, learning_rate)
+            adam_step(
+                weights,
+                gradients,
+                first,
+                second,
+                self.steps,
+                learning_rate=learning_rate,
+                betas=BETAS,
+            )
 
     def _bind(self) -> None:
         self.gradients = torch.zeros_like(self.weights)

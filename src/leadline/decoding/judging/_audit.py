@@ -20,19 +20,23 @@ from leadline.decoding.search._exact import search_from
 from leadline.decoding.search._scores import SumLogProb
 from leadline.decoding.search._settings import count
 from leadline.decoding.search._trace import Trace
+from leadline.decoding.search._tree_drawing import tree_drawing
 from leadline.errors import InputError
-from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.figures import Drawing
+from leadline.sounding import Protocol, Sounding, Verdict, decimals
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
-
-    from leadline.decoding.judging._audit_steps import Walk
 
 Finding = Literal["optimal", "search error", "unresolved"]
 Blame = Literal["none", "search", "model"]
 
+SAID = 4
+"""Hypotheses of a beam that a verdict spells out."""
 
+
+@record("decoding.SearchAudit")
 @dataclass(frozen=True, eq=False)
 class SearchAudit(Sounding):
     """Whether each answer of a search was the best there is, and what became of the best where it was not."""
@@ -161,15 +165,120 @@ class SearchAudit(Sounding):
         Raises:
             InputError: there is no such step, or that item's search was not run again with its trace.
         """
-        from leadline.decoding.judging._audit_steps import walk
+        item = item_of(item, len(self.outcome))
+        trace = self.traces[item]
+        if trace is None:
+            raise InputError(
+                "a walk needs the trace of its search",
+                got=f"item {item} was not searched again",
+                cause="it had no search error among several items, or the budget of calls is smaller than one search",
+                cure="audit the item alone, or with more max_calls",
+            )
+        steps = int(trace.step.max(initial=0))
+        step = checks.whole_number(step, "step")
+        if not 0 <= step <= steps:
+            raise InputError(f"this search has steps 0 to {steps}", got=f"step = {step}")
+        return Walk(self.protocol, self, step, item)
 
-        return walk(self, step, item)
+    def drawing(self, item: int = 0, until: int | None = None) -> Drawing:
+        """Return the search tree of one item, with the optimum and the step that lost it.
 
-    def figure(self, item: int = 0) -> "go.Figure":
-        """The search tree of one item, with the optimum and where it was lost."""
-        from leadline.decoding.figure import draw_audit
+        Args:
+            item: number of the prompt, from 0.
+            until: last step to draw; all steps, if left out.
+        """
+        item = item_of(item, len(self.outcome))
+        trace = self.traces[item]
+        if trace is None:
+            return self.decoded.drawing(item)
+        answer = self.decoded.hypotheses(item)
+        paths = {"the search's answer": answer[0].tokens if answer else ()}
+        best = f"{self.praise(item)} sequence"
+        lost_step = int(self.lost_step[item])
+        title = "What the beam kept, and what it pruned"
+        if self.outcome[item] == "optimal":
+            title = f"The answer is {best}"
+        elif self.outcome[item] == "search error":
+            paths[best] = self.optimum.hypotheses(item)[0].tokens
+            rank = f", at rank {self.lost_rank[item]}" if self.lost_rank[item] else ""
+            title = f"{best[0].upper()}{best[1:]} left the beam at step {lost_step}{rank}"
+        sums: list[float] = []
+        if self.optimum.lengths[item].any():
+            sums = self.optimum.token_log_prob[item, 0].cumsum().tolist()
+        # Each trace contains its own item alone, as item 0.
+        return tree_drawing(
+            trace,
+            0,
+            paths,
+            title=title,
+            lost=lost_step,
+            log_probs=sums,
+            until=until,
+            names=self.optimum.names,
+        )
 
-        return draw_audit(self, item_of(item, len(self.outcome)))
+
+@record("decoding.Walk")
+@dataclass(frozen=True, eq=False)
+class Walk(Sounding):
+    """The search of one item as it stood after one of its steps."""
+
+    audit: SearchAudit
+    step: int
+    """0: before the first."""
+    item: int
+
+    @property
+    def trace(self) -> Trace:
+        """Of the whole search, of this item alone."""
+        trace = self.audit.traces[self.item]
+        assert trace is not None  # at() has made sure
+        return trace
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole search."""
+        return int(self.trace.step.max(initial=0))
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the beam holds, and what has become of the most likely sequence; at the end, the audit's verdict."""
+        if self.step == 0:
+            return Verdict(
+                f"before the first of {self.steps} steps, the beam holds the start alone"
+            )
+        beam = self.trace.beam(self.step)
+        held = ", ".join(
+            f"“{' '.join(node.words)}” ({decimals(node.log_prob, '.2f')})" for node in beam[:SAID]
+        )
+        held += f" and {len(beam) - SAID} more" if len(beam) > SAID else ""
+        pruned = len(self.trace.candidates(self.step)) - len(beam)
+        said = f"after step {self.step} of {self.steps}, the beam holds {held or 'nothing'}; {pruned} pruned"
+        return Verdict(said + self._loss())
+
+    def _loss(self) -> str:
+        if self.step == self.steps and len(self.audit.outcome) == 1:
+            return f"; {self.audit.verdict}"
+        lost = int(self.audit.lost_step[self.item])
+        if not 0 < lost <= self.step:
+            return ""
+        best = f"{self.audit.praise(self.item)} sequence"
+        if lost < self.step:
+            return f"; {best} was lost at step {lost}"
+        rank = int(self.audit.lost_rank[self.item])
+        prefix = " ".join(self.audit.optimum.hypotheses(self.item)[0].words[:lost])
+        return f"; {best}, which begins with “{prefix}”, is lost here" + (
+            f" at rank {rank}" if rank else ""
+        )
+
+    def table(self) -> "pd.DataFrame":
+        """One row per candidate that was considered so far; ``log_prob`` in nats."""
+        table = self.trace.table()
+        return table[table["step"] <= self.step].assign(item=self.item)
+
+    def drawing(self) -> Drawing:
+        """Return the search tree so far; each node stands where the whole tree has it."""
+        return self.audit.drawing(self.item, self.step)
 
 
 def audit(

@@ -11,11 +11,12 @@ from leadline.decoding.judging._rescoring import FIRST, SAME
 from leadline.decoding.search._decoded import Decoded, item_of
 from leadline.decoding.search._scores import Score, SumLogProb
 from leadline.errors import InputError
+from leadline.figures import Drawing, extended, line, new_drawing, plain
 from leadline.sounding import Protocol, Sounding, Verdict, decimals
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 
 FAR = 0.1
@@ -24,6 +25,7 @@ FAR = 0.1
 CURE = "compare(decoding.beam_search(*problem, ...), decoding.greedy(*problem, ...))"
 
 
+@record("decoding.Comparison")
 @dataclass(frozen=True, eq=False)
 class Comparison(Sounding):
     """What each of several searches answered, what it could prove, and what it cost."""
@@ -130,11 +132,36 @@ class Comparison(Sounding):
                 )
         return pd.DataFrame(rows)
 
-    def figure(self, item: int = 0) -> "go.Figure":
-        """The log-probability of each answer to one prompt, token by token."""
-        from leadline.decoding.figure import draw_comparison
+    def drawing(self, item: int = 0) -> Drawing:
+        """Return the log-probability of each answer to one prompt, token by token.
 
-        return draw_comparison(self, item_of(item, len(self.searches[0].lengths)))
+        Searches with the same answer share a line.
+        """
+        item = item_of(item, len(self.searches[0].lengths))
+        names: dict[tuple[int, ...], list[str]] = {}
+        curves = {}
+        for name, search in zip(self.names, self.searches, strict=True):
+            for best in search.hypotheses(item)[:1]:
+                names.setdefault(best.tokens, []).append(name)
+                sums = search.token_log_prob[item, 0, : len(best.tokens)].cumsum()
+                curves[best.tokens] = (["start", *best.words], [0.0, *sums.tolist()])
+        traces = [
+            line(
+                np.arange(len(sums)),
+                sums,
+                name=plain(" = ".join(names[tokens])),
+                text=[plain(word) for word in words],
+                mode="lines+markers",
+                hovertemplate="%{text} %{y:.2f}",
+            )
+            for tokens, (words, sums) in curves.items()
+        ]
+        longest = max(map(len, curves), default=0)
+        ticks = {"dtick": 1} if longest < 20 else {}
+        drawing = new_drawing(
+            "Each answer, token by token", "tokens", "log-probability so far / nats", xaxis=ticks
+        )
+        return extended(drawing, traces)
 
 
 def compare(*searches: Decoded) -> Comparison:

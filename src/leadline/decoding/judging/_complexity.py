@@ -17,13 +17,15 @@ from leadline.decoding.models._problem import Problem
 from leadline.decoding.search._beam import beam_search
 from leadline.decoding.search._settings import LONGEST
 from leadline.errors import InputError
+from leadline.figures import NEUTRAL, Drawing, extended, line, markers, new_drawing
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 
+@record("decoding.Complexity")
 @dataclass(frozen=True, eq=False)
 class Complexity(Sounding):
     """The work of beam search over a sweep of n cases.
@@ -118,11 +120,23 @@ class Complexity(Sounding):
         )
         return pd.DataFrame({name: getattr(self, name) for name in names})
 
-    def figure(self) -> "go.Figure":
-        """Comparisons against the two bounds."""
-        from leadline.decoding.figure import draw_complexity
-
-        return draw_complexity(self)
+    def drawing(self) -> Drawing:
+        """Return the comparisons made against the bounds of sorting and of selecting."""
+        bounds = {
+            "T k M log M (sorting)": self.sorting,
+            "T (k M + k² log k) (selecting)": self.selecting,
+        }
+        traces = [markers(bound, self.comparisons, name=name) for name, bound in bounds.items()]
+        ends = [float(self.comparisons.min()), float(self.sorting.max())]
+        traces.append(line(ends, ends, name="equal", colour=NEUTRAL, dash="dash"))
+        drawing = new_drawing(
+            "What selection costs",
+            "comparisons that the bound allows",
+            "comparisons made",
+            xaxis_type="log",
+            yaxis_type="log",
+        )
+        return extended(drawing, traces)
 
 
 def complexity(

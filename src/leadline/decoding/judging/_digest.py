@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from leadline.torch_internals import in_place_changes, parts_of
+
 MOST = 20_000
 """Values that are looked at; a step function that holds more has no digest."""
 
@@ -79,8 +81,7 @@ def _numbers(value: Any) -> bytes:
             if value.dtype == object
             else f"{value.dtype}{value.shape}".encode() + value.tobytes()
         )
-    version = 0 if value.is_inference() else value._version
-    name = f"{id(value)}.{version}{value.dtype}{tuple(value.shape)}".encode()
+    name = f"{id(value)}.{in_place_changes(value)}{value.dtype}{tuple(value.shape)}".encode()
     if value.layout is not torch.strided or value.is_quantized or value.is_meta:
         return name
     plain = value.detach()
@@ -129,12 +130,10 @@ def _inside(value: Any) -> Iterator[Any]:
 
 def _of_module(module: nn.Module) -> Iterator[Any]:
     """Weights, buffers and inner modules; of a module that is no library's, its attributes too."""
-    held = vars(module)
     yield module.training
-    for part in ("_parameters", "_buffers", "_modules"):
-        yield from held[part].values()
+    yield from parts_of(module)
     if not _is_of_library(type(module)):
-        yield from (one for name, one in held.items() if not name.startswith("_"))
+        yield from (one for name, one in vars(module).items() if not name.startswith("_"))
         yield from _calls(type(module))
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.decoding.judging._digest import digest_of, is_filled
+from leadline.torch_internals import in_place_changes
 
 
 class Origin(NamedTuple):
@@ -111,9 +112,7 @@ def _weights(owner: Any) -> str:
             tensors += holder.parameters()
         elif isinstance(holder, Tensor):
             tensors.append(holder)
-    versions = [
-        f"{id(tensor)}.{0 if tensor.is_inference() else tensor._version}" for tensor in tensors
-    ]
+    versions = [f"{id(tensor)}.{in_place_changes(tensor)}" for tensor in tensors]
     return hashlib.blake2b(",".join(versions).encode(), digest_size=8).hexdigest()
 
 

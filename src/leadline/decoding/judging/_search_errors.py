@@ -29,13 +29,15 @@ from leadline.decoding.search._settings import (
     score_function,
 )
 from leadline.errors import InputError
+from leadline.figures import NEUTRAL, Drawing, bands, extended, line
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 
+@record("decoding.SearchErrors")
 @dataclass(frozen=True, eq=False)
 class SearchErrors(Sounding):
     """Scores of W widths on B prompts, and the best that is known of each prompt."""
@@ -144,11 +146,41 @@ class SearchErrors(Sounding):
             }
         )
 
-    def figure(self) -> "go.Figure":
-        """Error rate by width, in the band from proved to possible, with its interval."""
-        from leadline.decoding.figure import draw_search_errors
+    def drawing(self) -> Drawing:
+        """Return the error rate by width, in a band from proved to possible errors.
 
-        return draw_search_errors(self)
+        Dotted lines show the limits of the interval over prompts.
+        """
+        proved, possible = self.rates()
+        intervals = self.intervals()
+        drawing = bands(
+            self.widths,
+            {"from proved to possible errors": (100 * proved, 100 * proved, 100 * possible)},
+            title="Search errors by beam width",
+            x_label="beam width",
+            y_label="search errors / % of prompts",
+            log_x=len(self.widths) > 1,
+            yaxis_rangemode="tozero",
+        )
+        limits = {
+            "low": [100 * interval.low for interval in intervals],
+            "high": [100 * interval.high for interval in intervals],
+        }
+        traces = [
+            line(
+                self.widths,
+                values,
+                name=f"{intervals[0].level:.0%} interval over prompts",
+                colour=NEUTRAL,
+                dash="dot",
+                width=1,
+                legendgroup="interval",
+                showlegend=limit == "low",
+                hovertemplate=f"{limit} %{{y:.3g}}",
+            )
+            for limit, values in limits.items()
+        ]
+        return extended(drawing, traces)
 
 
 def search_errors(

@@ -18,12 +18,12 @@ from leadline.decoding.models._hugging_face_checks import (
     check_model,
     check_prompts,
     check_room,
-    without_compilation,
 )
 from leadline.decoding.models._hugging_face_probe import Probe, probe
 from leadline.decoding.models._hugging_face_settings import Generation
 from leadline.decoding.models._problem import Problem, refuse_state
 from leadline.errors import InputError
+from leadline.torch_internals import uncompiled
 
 
 def huggingface(
@@ -95,7 +95,7 @@ class _Runner:
 
     def __init__(self, model: Any, base: Any, found: Probe | None = None):
         self.is_trial = found is None
-        self.model = without_compilation(model) if self.is_trial else model
+        self.model = uncompiled(model) if self.is_trial else model
         self.base = base
         self.takes = accepted(model, base)
         self.has_encoder = bool(getattr(base.config, "is_encoder_decoder", False))

@@ -12,6 +12,7 @@ from leadline.checks import shown
 from leadline.decoding.models._hugging_face_cache import NEEDS
 from leadline.decoding.models._problem import describe
 from leadline.errors import InputError
+from leadline.torch_internals import uncompiled
 
 ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 """Kinds of layers whose keys and values are kept for all positions; windows are a matter of the model's mask."""
@@ -48,15 +49,10 @@ def base_model(model: Any) -> PreTrainedModel:
     )
 
 
-def without_compilation(model: Any) -> Any:
-    """The module behind ``torch.compile``, which does the same and need not be compiled for a trial run."""
-    return getattr(model, "_orig_mod", model)
-
-
 def accepted(model: Any, base: PreTrainedModel) -> set[str]:
     """Names of the arguments that reach the model inside. A ``forward`` with ``**kwargs`` passes on what it does not
     name: to its parent class, and to the model that it wraps."""
-    names, passes_on = _named(without_compilation(model))
+    names, passes_on = _named(uncompiled(model))
     if model is not base and passes_on:
         names |= _named(base)[0]
     return names

@@ -6,9 +6,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
+from leadline.storage import record
+
 Proof = Literal["OPTIMAL", "GAP", "NO_SEQUENCE", "NOT_APPLICABLE"]
 
 
+@record("decoding.Certificate")
 @dataclass(frozen=True, eq=False)
 class Certificate:
     """A bound on every hypothesis that was discarded or left open; it costs no call of the model.

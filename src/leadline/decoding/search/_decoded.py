@@ -12,12 +12,18 @@ from leadline.decoding.judging._origin import NOWHERE, Origin, origin
 from leadline.decoding.models._problem import Model
 from leadline.decoding.search._certificate import Certificate, certify
 from leadline.decoding.search._trace import Trace
+from leadline.decoding.search._tree_drawing import tree_drawing
 from leadline.decoding.search._work import Work
+from leadline.figures import Drawing, extended, line, new_drawing, plain
 from leadline.sounding import Protocol, Sounding, Verdict, decimals
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
+
+
+MOST_LINES = 7
+"""Hypotheses that are drawn token by token."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class Hypothesis:
         return f"{' '.join(self.words)} {decimals(self.log_prob, '.2f')}"
 
 
+@record("decoding.Decoded")
 @dataclass(frozen=True, eq=False)
 class Decoded(Sounding):
     """The best hypotheses of each prompt, B items with up to R hypotheses of up to L tokens, best first.
@@ -122,11 +129,34 @@ class Decoded(Sounding):
             rows, columns=["item", "rank", "text", "log_prob", "score", "length", "finished"]
         )
 
-    def figure(self, item: int = 0) -> "go.Figure":
-        """The search tree of one item, if it was traced; else each hypothesis, token by token."""
-        from leadline.decoding.figure import draw_decoded
-
-        return draw_decoded(self, item_of(item, len(self.lengths)))
+    def drawing(self, item: int = 0) -> Drawing:
+        """Return the search tree of one item if it was traced, else each hypothesis by token."""
+        item = item_of(item, len(self.lengths))
+        hypotheses = self.hypotheses(item)
+        if self.trace is not None:
+            answer = hypotheses[0].tokens if hypotheses else ()
+            paths = {"the search's answer": answer}
+            title = "What the beam kept, and what it pruned"
+            return tree_drawing(self.trace, item, paths, title=title)
+        x = np.arange(1, self.tokens.shape[2] + 1)
+        traces = []
+        for rank, hypothesis in enumerate(hypotheses[:MOST_LINES], 1):
+            length = len(hypothesis.tokens)
+            text = " ".join(hypothesis.words)
+            text = text if len(text) < 40 else text[:39] + "…"
+            trace = line(
+                x,
+                self.token_log_prob[item, rank - 1, :length].cumsum(),
+                name=plain(f"{rank}: {text}"),
+                text=[plain(word) for word in hypothesis.words],
+                mode="lines+markers",
+                hovertemplate="%{text} %{y:.2f}",
+            )
+            traces.append(trace)
+        drawing = new_drawing(
+            "Each hypothesis, token by token", "token", "log-probability so far / nats"
+        )
+        return extended(drawing, traces)
 
 
 def item_of(item: Any, batch: int) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 
 from leadline import checks
 from leadline.errors import InputError
+from leadline.storage import record
 
 LARGEST = 50.0
 """Size of alpha at most: ``length ** alpha`` is a finite number for every length."""
@@ -109,6 +110,7 @@ def why_unbounded(score: Score, longest: int) -> str:
     return ""
 
 
+@record("decoding.SumLogProb")
 @dataclass(frozen=True)
 class SumLogProb(Score):
     """The log-probability itself: the most likely sequence wins.
@@ -122,6 +124,7 @@ class SumLogProb(Score):
         return log_prob
 
 
+@record("decoding.LengthNormalized")
 @dataclass(frozen=True)
 class LengthNormalized(Score):
     """``log_prob / length ** alpha``: alpha 0 is no normalisation, alpha 1 the mean per token.
@@ -140,6 +143,7 @@ class LengthNormalized(Score):
         return log_prob / length**self.alpha
 
 
+@record("decoding.GNMT")
 @dataclass(frozen=True)
 class GNMT(Score):
     """``log_prob / ((5 + length) / 6) ** alpha``.
@@ -160,6 +164,7 @@ class GNMT(Score):
         return log_prob / ((5 + length) / 6) ** self.alpha
 
 
+@record("decoding.WordReward")
 @dataclass(frozen=True)
 class WordReward(Score):
     """``log_prob + r * length``: each token is worth ``r`` nats.

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from leadline import checks
 from leadline.sounding import decimals
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +47,7 @@ class Node:
         return f"{' '.join(self.words)} {decimals(self.log_prob, '.2f')} ({self.fate.name.lower()}, rank {self.rank})"
 
 
+@record("decoding.Trace")
 @dataclass(frozen=True, eq=False)
 class Trace:
     """Every considered candidate, in the order of item, step and rank within a step's record; arrays of length n.

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+from leadline.storage import record
 
+
+@record("decoding.Work")
 @dataclass(frozen=True)
 class Work:
     """Exact counts of what one search did, over all items of the batch."""

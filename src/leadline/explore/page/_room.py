@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
     from dash import Dash
     from dash.development.base_component import Component
 
@@ -31,8 +30,6 @@ class Card:
     """What is laid over the figure's own layout, such as margins that need not be found out at every move."""
     rows: Sequence[str] = ()
     """Columns of the sounding's table that stand below its figure."""
-    draw: "Callable[[Sounding], go.Figure] | None" = None
-    """How it is drawn; by its ``figure()`` otherwise."""
     empty: str = ""
     """What its words are while there is no sounding: what will come here, and after what."""
 

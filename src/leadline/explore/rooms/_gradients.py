@@ -71,7 +71,7 @@ def soundings(settings: Settings) -> Iterator[tuple[str, Sounding]]:
             losses = [recurrent.mse(one(x)[0], y, last_only) for one in both.values()]
         flow = tape_of_both.gradient_flow(torch.stack(losses).sum())
     yield "flow", flow
-    yield "stability", gradients.stability(model.network, x, own, seed=settings.weights)
+    yield "stability", gradients.measure_stability(model.network, x, own, seed=settings.weights)
     yield "influence", tape.influence(recurrent.mse(predictions, y, per_step=True))
 
 
@@ -163,7 +163,7 @@ def code(settings: Settings) -> str:
         "    predictions, _ = model(x)",
         f"flow = tape.gradient_flow(recurrent.mse(predictions, y{last}))",
         "influence = tape.influence(recurrent.mse(predictions, y, per_step=True))",
-        f"stability = gradients.stability(model.network, x, flow, seed={s.weights})",
+        f"stability = gradients.measure_stability(model.network, x, flow, seed={s.weights})",
     ]
     if s.compare_with != "nothing" and "compare_with" not in silent(s):
         one, other = _names(s)

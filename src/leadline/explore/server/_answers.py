@@ -12,7 +12,7 @@ import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -179,9 +179,7 @@ class Answers:
 
 
 def _drawing(card: Card, sounding: Sounding) -> dict[str, Any]:
-    drawing = cast(
-        "dict[str, Any]", card.draw(sounding).to_plotly_json() if card.draw else sounding.drawing()
-    )
+    drawing = sounding.drawing()
     # The heading stands above; a title would say it again.
     own = {
         "height": max(card.height, drawing["layout"]["height"])
@@ -263,8 +261,8 @@ def file(sounding: Sounding, card: Card, form: str) -> str:
             ],
         }
         return json.dumps(document, indent=1, allow_nan=False, default=str)
-    figure = card.draw(sounding) if card.draw else sounding.figure()
-    return figure.to_html(full_html=True, include_plotlyjs=True, config={"displaylogo": False})
+    config = {"displaylogo": False}
+    return sounding.figure().to_html(full_html=True, include_plotlyjs=True, config=config)
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")

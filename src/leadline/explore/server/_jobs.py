@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
+from leadline import storage
 from leadline.errors import InputError, LeadlineError, SaveError, describe
 from leadline.explore.server import _orphans as orphans
 from leadline.explore.server._folders import remove, temporary
@@ -165,8 +166,8 @@ def _lines(file: Path) -> tuple[dict[str, Any], ...]:
     """The complete lines of a file that may be being written."""
     if not file.exists():
         return ()
-    written, _, _ = file.read_text("utf-8").rpartition("\n")
-    return tuple(json.loads(line) for line in written.splitlines())
+    lines, _ = storage.split_lines(file.read_bytes())
+    return tuple(json.loads(line) for line in lines)
 
 
 def _run(work: str, settings: str, folder: str) -> None:
@@ -174,11 +175,11 @@ def _run(work: str, settings: str, folder: str) -> None:
     orphans.end_with_parent()
     module, _, function = work.partition(":")
     try:
-        with Path(folder, METRICS).open("a", encoding="utf-8") as file:
+        with storage.appending_lines(Path(folder, METRICS)) as file:
 
             def write(record: Mapping[str, Any]) -> None:
-                file.write(json.dumps(dict(record)) + "\n")
-                file.flush()
+                # A run that diverged has errors that are not finite.
+                file.append(storage.json_line(dict(record), allow_nan=True), sync=False)
 
             getattr(import_module(module), function)(json.loads(settings), Path(folder), write)
     except Exception as error:

@@ -1,20 +1,15 @@
-"""How much gradient arrives at each timestep, layer by layer."""
+"""The gradient that arrives at each timestep of one recurrent layer."""
 
 import math
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from leadline import checks
-from leadline.gradients.tracing._place import Placed
-from leadline.sounding import Sounding, Verdict
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import plotly.graph_objects as go
+from leadline.gradients.soundings._layer import LayerMeasurement
+from leadline.storage import record
 
 LN10 = math.log(10)
 
@@ -24,8 +19,9 @@ FLOAT32 = tuple(
 """ln of the smallest and of the largest normal number of float32: 1.2e-38, below which digits are lost, and 3.4e38."""
 
 
+@record("gradients.LayerFlow")
 @dataclass(frozen=True, eq=False)
-class LayerFlow(Placed):
+class LayerFlow(LayerMeasurement):
     """How much gradient arrives at each timestep of one recurrent layer in one direction, sample by sample.
 
     Logarithms are natural, of 2-norms; the properties without ``log`` are the norms themselves. ``-inf`` says that
@@ -166,77 +162,3 @@ def median(values: Float[np.ndarray, "B T"]) -> Float[np.ndarray, " T"]:
 def _exp(log: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore", under="ignore"):
         return np.exp(log)
-
-
-@dataclass(frozen=True, eq=False)
-class GradientFlow(Sounding):
-    """|dL/dh_t| at every timestep of every recurrent layer, in the order of the forward pass.
-
-    With the row vectors ``lambda_t = dL/dh_t``, ``e_t`` for the *direct* part, which reaches h_t through the layers
-    above, and the Jacobians ``J_t = dh_t/dh_{t-1}``,
-
-        lambda_t = e_t + lambda_{t+1} J_{t+1},
-
-    whose second term is the *recurrent* part. The gradient of a layer's output tensor is the direct part only. Made by
-    :meth:`Tape.gradient_flow`.
-
-    >>> from leadline import gradients, recurrent
-    >>> model = recurrent.Regression(recurrent.RNN(1, 4, nonlinearity="identity", seed=0), seed=0)
-    >>> x, y = recurrent.running_average(8, 10, seed=0)
-    >>> with gradients.trace(model) as tape:
-    ...     loss = recurrent.mse(model(x)[0], y, last_only=True)
-    >>> flow = tape.gradient_flow(loss)
-    >>> flow.layers[0].total.shape, len(flow.table())
-    ((8, 10), 80)
-
-    Reference: Pascanu, Mikolov & Bengio, *On the difficulty of training recurrent neural networks*, 2013.
-    """
-
-    layers: tuple[LayerFlow, ...]
-
-    @property
-    def verdict(self) -> Verdict:
-        """Per layer, by how much dL/dh_t changes on its way back from the loss."""
-        from leadline.gradients.soundings._flow_verdict import describe_flow
-
-        return Verdict("; ".join(f"{layer.title}: {describe_flow(layer)}" for layer in self.layers))
-
-    def table(self) -> "pd.DataFrame":
-        """One row per layer, sample and timestep.
-
-        Columns: ``layer``, ``sample``, ``t``, ``log10_total``, ``log10_direct``, ``log10_recurrent``,
-        ``log10_input`` (base-10 logarithms of norms), ``hidden_norm``, ``lost`` (see :class:`LayerFlow`).
-        """
-        import pandas as pd
-
-        frames = []
-        for layer in self.layers:
-            samples, time = layer.log_total.shape
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "layer": layer.title,
-                        "sample": np.repeat(np.arange(samples), time),
-                        "t": np.tile(np.arange(1, time + 1), samples),
-                        "log10_total": layer.log_total.ravel() / LN10,
-                        "log10_direct": layer.log_direct.ravel() / LN10,
-                        "log10_recurrent": layer.log_recurrent.ravel() / LN10,
-                        "log10_input": layer.log_input.ravel() / LN10,
-                        "hidden_norm": layer.hidden_norm.ravel(),
-                        "lost": False if layer.lost is None else layer.lost.ravel(),
-                    }
-                )
-            )
-        return pd.concat(frames, ignore_index=True)
-
-    def figure(self) -> "go.Figure":
-        """Gradient norms and norms of the hidden states by timestep on logarithmic axes, the median over the batch."""
-        import plotly.graph_objects as go
-
-        return go.Figure(self.drawing())
-
-    def drawing(self) -> dict[str, Any]:
-        """The same as :meth:`figure`, as Plotly's JSON holds it."""
-        from leadline.gradients._figure import flow_drawing
-
-        return flow_drawing(self)

@@ -3,24 +3,26 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from leadline import checks
 from leadline.errors import InputError
+from leadline.figures import Drawing, heat_map
 from leadline.gradients.soundings._flow import LN10
-from leadline.gradients.tracing._place import Placed, chosen_layer
+from leadline.gradients.soundings._layer import LayerMeasurement, chosen_layer
 from leadline.sounding import Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 
+@record("gradients.LayerInfluence")
 @dataclass(frozen=True, eq=False)
-class LayerInfluence(Placed):
+class LayerInfluence(LayerMeasurement):
     """How much each loss term tells each state of one recurrent layer in one direction.
 
     Row k - 1 is loss term k, column t - 1 timestep t; both count from 1.
@@ -175,6 +177,7 @@ def with_shared_offsets(layers: "Sequence[LayerInfluence]") -> "list[LayerInflue
     ]
 
 
+@record("gradients.Influence")
 @dataclass(frozen=True, eq=False)
 class Influence(Sounding):
     """‖dL_k/dh_t‖ for every loss term k, timestep t and recurrent layer, by every way from the one to the other.
@@ -219,17 +222,17 @@ class Influence(Sounding):
             frames.append(pd.DataFrame({"layer": layer.title, **columns}))
         return pd.concat(frames, ignore_index=True)
 
-    def figure(self, layer: int = -1) -> "go.Figure":
-        """The matrix of one layer as a heat map on a logarithmic scale."""
-        import plotly.graph_objects as go
-
-        return go.Figure(self.drawing(layer))
-
-    def drawing(self, layer: int = -1) -> dict[str, Any]:
-        """The same as :meth:`figure`, as Plotly's JSON holds it."""
-        from leadline.gradients._figure import influence_drawing
-
-        return influence_drawing(chosen_layer(self.layers, layer))
+    def drawing(self, layer: int = -1) -> Drawing:
+        """Return the matrix of one layer as a heat map of powers of ten."""
+        chosen = chosen_layer(self.layers, layer)
+        return heat_map(
+            chosen.log_norms / LN10,
+            title=f"{chosen.title}: how much loss term k tells the state at t",
+            x_label="timestep t",
+            y_label="loss term k",
+            scale_label="‖dL<sub>k</sub>/dh<sub>t</sub>‖",
+            power_of_ten=True,
+        )
 
 
 def _reach(layer: LayerInfluence) -> str:

@@ -1,349 +1,245 @@
-"""Why the gradient dies or explodes: what the weights predict, what the Jacobians do, and what the flow shows."""
+"""Stability of recurrent layers: rates from weights and Jacobians beside the measured slope of the gradient."""
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Complex, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from leadline import checks
 from leadline.errors import InputError
-from leadline.gradients.soundings._advice import Cure, Regime, cures, tell
-from leadline.gradients.soundings._flow import GradientFlow, LayerFlow
+from leadline.figures import Drawing
+from leadline.gradients.soundings._flow import LayerFlow
 from leadline.gradients.soundings._flow_verdict import KEEPS
-from leadline.gradients.soundings._lyapunov import lyapunov, mean_of_kept
-from leadline.gradients.tracing._place import chosen_layer
+from leadline.gradients.soundings._gradient_flow import GradientFlow
+from leadline.gradients.soundings._layer import chosen_layer, out_of
+from leadline.gradients.soundings._layer_stability import FROM_WEIGHTS, LayerStability
+from leadline.gradients.soundings._lyapunov import lyapunov
+from leadline.gradients.soundings._stability_drawing import stability_drawing
+from leadline.gradients.soundings._stability_verdict import describe_stability, stability_notes
 from leadline.gradients.tracing._replay import Pass
 from leadline.gradients.tracing._single_layer import run_alone
 from leadline.recurrent import GRURecord, LSTMRecord, Network, Record, RNNRecord, Weights
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
-GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}
-SLOPE_BOUND = {"i": 0.25, "f": 0.25, "o": 0.25, "r": 0.25, "z": 0.25, "g": 1.0, "n": 1.0, "": 1.0}
-"""The steepest slope of each gate's nonlinearity: 1/4 for the logistic function, 1 for tanh, ReLU and identity."""
+MOST_EXPONENTS = 64
+"""A state with at most this many numbers gets its whole Lyapunov spectrum by default."""
 
-OF_WEIGHTS = ("spectral radius", "largest singular value × slope")
-"""What weights alone can say, gate by gate."""
+FEW_EXPONENTS = 16
+"""Default number of exponents of a larger state."""
 
-
-@dataclass(frozen=True, eq=False)
-class LayerStability:
-    """One recurrent layer in one direction; rates are in nats per timestep, above 0 where gradients grow."""
-
-    name: str
-    index: int
-    direction: str
-    kind: str
-    """``"tanh"``, ``"relu"``, ``"identity"``, ``"lstm"`` or ``"gru"``."""
-    eigenvalue_parts: Float[np.ndarray, "G N 2"]
-    """Real and imaginary parts of the eigenvalues of each gate's ``W_h``; of ``W_p W_h`` where an LSTM projects."""
-    singular_value: Float[np.ndarray, " G"]
-    """The largest singular value of the same matrices."""
-    exponents: Float[np.ndarray, "B K"]
-    """The largest Lyapunov exponents of every sample, of the whole state: h, and c for the LSTM.
-
-    ``-inf`` for a direction that a step loses altogether, NaN for a packed sample that ends before the transient.
-    """
-    error: Float[np.ndarray, " K"]
-    """Finite-size error of the mean over the samples that keep the direction."""
-    state_size: int
-    time: int
-    """Timesteps of the longest sequence."""
-    passing: float
-    """Mean of what passes a step: the nonlinearity's slope, the LSTM's forget gate, the GRU's update gate."""
-    measured_slope: Float[np.ndarray, " B"] | None = None
-    """Growth of ln ‖dL/dh_t‖ per step back, from a gradient flow."""
-    is_last_only: bool = True
-    """Whether that flow's loss enters at one timestep alone; only then is its slope one of the recurrence."""
-
-    @property
-    def gates(self) -> tuple[str, ...]:
-        """The gates' names in the order of their rows in ``W_h``; one empty name for a layer without."""
-        return GATES.get(self.kind, ("",))
-
-    @property
-    def eigenvalues(self) -> Complex[np.ndarray, "G N"]:
-        """Eigenvalues of each gate's ``W_h``."""
-        return self.eigenvalue_parts[..., 0] + 1j * self.eigenvalue_parts[..., 1]
-
-    @property
-    def spectral_radius(self) -> Float[np.ndarray, " G"]:
-        """The largest absolute eigenvalue of each gate's ``W_h``.
-
-        It says how ``W_h^n`` grows in the end. Unless ``W_h`` is normal it bounds no step and no finite product; of the
-        nonlinearity it knows nothing.
-        """
-        return np.abs(self.eigenvalues).max(axis=1)
-
-    @property
-    def gain_bound(self) -> Float[np.ndarray, " G"]:
-        """The largest singular value times the steepest slope.
-
-        For a layer without gates it bounds every step, ``‖J_t‖ <= gamma sigma_max(W_h)``: below 1, the gradient has to
-        vanish. For a gate it bounds what passes through that gate's argument.
-        """
-        return self.singular_value * np.array([SLOPE_BOUND[gate] for gate in self.gates])
-
-    @property
-    def samples(self) -> int:
-        """How many samples outlast the transient."""
-        return int((~np.isnan(self.exponents[:, 0])).sum())
-
-    @property
-    def kept(self) -> Int[np.ndarray, " K"]:
-        """How many samples keep each direction: in the others, a step loses it altogether."""
-        return np.isfinite(self.exponents).sum(axis=0)
-
-    @property
-    def dead(self) -> int:
-        """How many samples have a step that nothing survives."""
-        return self.samples - int(self.kept[0])
-
-    @property
-    def spectrum(self) -> Float[np.ndarray, " K"]:
-        """Lyapunov exponents, largest first: the mean over the samples that keep the direction.
-
-        ``-inf`` where more than half of the samples lose it; :attr:`kept` counts the others.
-        """
-        return mean_of_kept(self.exponents)
-
-    @property
-    def mean_slope(self) -> tuple[float, float]:
-        """The measured slope, mean over the samples that have one, and its standard error; NaN for none."""
-        known = (
-            np.zeros(0)
-            if self.measured_slope is None
-            else self.measured_slope[np.isfinite(self.measured_slope)]
-        )
-        if not len(known):
-            return math.nan, math.nan
-        return float(known.mean()), float(known.std(ddof=1) / math.sqrt(len(known))) if len(
-            known
-        ) > 1 else math.nan
-
-    @property
-    def rates(self) -> tuple[tuple[str, Float[np.ndarray, " N"], Float[np.ndarray, " N"]], ...]:
-        """All in nats per timestep: what it is, its values by gate or by rank, and their errors, NaN for none."""
-        with np.errstate(divide="ignore"):
-            of_weights = np.log([self.spectral_radius, self.gain_bound])
-        rows = [
-            (name, values, np.full(len(values), np.nan))
-            for name, values in zip(OF_WEIGHTS, of_weights, strict=True)
-        ]
-        rows.append(("Lyapunov exponents", self.spectrum, self.error))
-        if self.measured_slope is not None:
-            slope, error = self.mean_slope
-            rows.append(("measured slope", np.array([slope]), np.array([error])))
-        return tuple(rows)
-
-    @property
-    def counts(self) -> dict[str, list[int]]:
-        """How many samples each measured rate is the mean of, by its name in :attr:`rates`."""
-        found = {"Lyapunov exponents": [int(count) for count in self.kept]}
-        if self.measured_slope is not None:
-            found["measured slope"] = [int(np.isfinite(self.measured_slope).sum())]
-        return found
-
-    @property
-    def regime(self) -> Regime:
-        """What the largest Lyapunov exponent says of this length: the interval of ± 2 errors has to say so entirely.
-
-        The exponent is that of the samples that keep it; :attr:`dead` counts the others.
-        """
-        rate, margin, limit = self.spectrum[0], 2 * self.error[0], math.log(KEEPS) / self.time
-        if rate + margin < -limit:
-            return "vanishes"
-        if rate - margin > limit:
-            return "explodes"
-        return "stable" if abs(rate) + margin <= limit else "undecided"
-
-    @property
-    def cures(self) -> tuple[Cure, ...]:
-        """What is likely to help, each with the number that suggests it; nothing where nothing is wrong."""
-        return cures(self)
-
-    @property
-    def title(self) -> str:
-        """Name, layer and direction."""
-        return f"{self.name}[{self.index}]" + (" reverse" if self.direction == "reverse" else "")
+_REGIMES = {
+    "vanishes": "vanishes",
+    "explodes": "explodes",
+    "stable": "is stable",
+    "undecided": "may vanish or explode",
+}
 
 
+@record("gradients.Stability")
 @dataclass(frozen=True, eq=False)
 class Stability(Sounding):
-    """What predicts the fate of the gradient, side by side with what happens to it. Made by :func:`stability`."""
+    """Rates that predict the fate of the gradient, beside its measured slope.
+
+    :func:`measure_stability` makes it and shows an example.
+    """
 
     layers: tuple[LayerStability, ...]
+    """The recurrent layers, from the bottom up; the forward direction comes first."""
+
+    @property
+    def fastest_layer(self) -> int:
+        """Index of the layer whose gradient changes fastest, by its largest Lyapunov exponent."""
+        return int(np.argmax([abs(layer.spectrum[0]) for layer in self.layers]))
 
     @property
     def verdict(self) -> Verdict:
-        """Per layer: the regime, the exponent, what the weights alone would have said, the slope, and likely cures."""
-        return Verdict("; ".join(f"{layer.title}: {tell(layer)}" for layer in self.layers))
+        """The regime of the layer whose gradient changes fastest, with its Lyapunov exponent."""
+        layer = self.layers[self.fastest_layer]
+        rank = out_of(len(self.layers), "fastest")
+        return Verdict(f"{layer.title}: {describe_stability(layer)}{rank}")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on every layer: its regime, weights, measured slope, lost samples and advice."""
+        return tuple(
+            f"{layer.title}: {note}"
+            for layer in self.layers
+            for note in (describe_stability(layer), *stability_notes(layer))
+        )
 
     def table(self) -> "pd.DataFrame":
-        """One row per layer and quantity.
+        """Return one row per layer, quantity and gate or rank.
 
-        Columns: ``layer``, ``quantity``, ``of`` (the gate, or the exponent's rank), ``nats_per_step`` (of the spectral
-        radius and of the singular value, their logarithm), ``error`` (in the same unit; NaN for none), ``samples`` (how
-        many the mean was taken over; 0 for what comes of the weights alone).
+        Columns: ``layer``, ``quantity``, ``of`` (the gate, or the exponent's rank from 1), ``nats_per_step`` (for an
+        eigenvalue or singular value, its logarithm), ``error`` (in the same unit; NaN for none), ``samples`` (number of
+        samples in the mean; 0 for a rate that depends on the weights alone).
         """
         import pandas as pd
 
         rows = []
         for layer in self.layers:
-            for name, values, errors in layer.rates:
-                of = layer.gates if name in OF_WEIGHTS else [str(i + 1) for i in range(len(values))]
-                samples = layer.counts.get(name, [0] * len(values))
-                rows += [
-                    (layer.title, name, *row)
-                    for row in zip(of, values, errors, samples, strict=True)
-                ]
-        return pd.DataFrame(
-            rows, columns=["layer", "quantity", "of", "nats_per_step", "error", "samples"]
+            for rate in layer.rates:
+                ranks = [str(i + 1) for i in range(len(rate.values))]
+                of = layer.gates if rate.name in FROM_WEIGHTS else ranks
+                columns = zip(of, rate.values, rate.errors, rate.samples, strict=True)
+                rows += [(layer.title, rate.name, *row) for row in columns]
+        names = ["layer", "quantity", "of", "nats_per_step", "error", "samples"]
+        return pd.DataFrame(rows, columns=names)
+
+    def drawing(self, layer: int = -1) -> Drawing:
+        """Return the eigenvalues beside the unit circle, and the predicted and measured rates.
+
+        Args:
+            layer: index of the layer; by default the last one.
+        """
+        chosen = chosen_layer(self.layers, layer)
+        return stability_drawing(
+            f"{chosen.title}: why the gradient {_REGIMES[chosen.regime]}",
+            dict(zip(chosen.gates, chosen.eigenvalues, strict=True)),
+            [(rate.name, rate.values, rate.errors) for rate in chosen.rates],
+            least_range=2 * math.log(KEEPS) / chosen.time,
         )
 
-    def figure(self, layer: int = -1) -> "go.Figure":
-        """Eigenvalues in the complex plane, and the predictions of one layer against what is measured."""
-        import plotly.graph_objects as go
 
-        return go.Figure(self.drawing(layer))
-
-    def drawing(self, layer: int = -1) -> dict[str, Any]:
-        """The same as :meth:`figure`, as Plotly's JSON holds it."""
-        from leadline.gradients._figure import stability_drawing
-
-        return stability_drawing(chosen_layer(self.layers, layer))
-
-
-def stability(
+def measure_stability(
     layer: nn.RNNBase | Network,
     x: Tensor | PackedSequence,
     flow: GradientFlow | None = None,
     *,
     hx: Tensor | tuple[Tensor, Tensor] | None = None,
     name: str | None = None,
-    vectors: int | None = None,
+    num_exponents: int | None = None,
     transient: int | None = None,
     seed: int = 0,
 ) -> Stability:
-    """Why gradients vanish or explode in a recurrent layer, along the states that inputs drive it through.
+    """Measure why gradients vanish or explode in a recurrent layer, along the states that the inputs produce.
 
-    Side by side, in nats per timestep: the spectral radius of ``W_h``, its largest singular value times the
-    nonlinearity's steepest slope, the Lyapunov spectrum of the whole state, and the measured slope of a gradient flow.
-    For a loss at the last timestep and generic weights, the slope tends to the largest exponent; the other two are what
-    weights alone can say.
+    The result compares four rates, in nats per timestep: the spectral radius of ``W_h``, its largest singular value
+    times the steepest slope of the nonlinearity, the Lyapunov exponents of the whole state, and the measured slope of a
+    gradient flow. For a loss at the last timestep and generic weights, the slope tends to the largest exponent. The
+    first two rates depend on the weights alone.
 
     Args:
-        layer: ``torch.nn.RNN``, ``LSTM``, ``GRU``, or one of :mod:`leadline.recurrent`; nothing of it changes.
-        x: inputs, laid out as the layer takes them.
-        flow: a gradient flow of a model with this layer, whose slope is set beside the predictions.
-        hx: initial states, for torch's modules; zero without.
-        name: this layer's name in ``flow``, where the flow knows several modules.
-        vectors: how many exponents; without, the whole spectrum of up to 64 numbers of state, else the 16 largest.
-        transient: first timesteps that are left out of the exponents; without, a fifth of the sequence.
-        seed: draws the first tangent vectors.
+        layer: ``torch.nn.RNN``, ``LSTM``, ``GRU``, or a network of :mod:`leadline.recurrent`; it stays unchanged.
+        x: inputs in the layout that the layer expects, for example (batch, time, inputs) with ``batch_first=True``.
+        flow: a gradient flow of a model that contains this layer; its slope is compared with the predictions.
+        hx: initial states, for torch's modules; zero by default.
+        name: this layer's name in ``flow``; necessary if the flow contains several modules.
+        num_exponents: number of Lyapunov exponents, from 1 to the size of the state; by default all of a state of up to
+            64 numbers, otherwise the 16 largest.
+        transient: number of first timesteps that the exponents leave out; by default a fifth of the sequence.
+        seed: seed of the first tangent vectors.
+
+    Returns:
+        The rates of every layer and direction.
 
     Raises:
-        InputError: no recurrent layer, inputs of another width, an empty batch, more vectors than the state has
-            numbers, a transient that leaves no timestep, or a flow in which the layer is not found.
+        InputError: ``layer`` is not a recurrent layer, the inputs have another width, the batch is empty,
+            ``num_exponents`` exceeds the size of the state, ``transient`` leaves no timestep, or ``flow`` does not
+            contain the layer exactly once.
 
     >>> from leadline import gradients, recurrent
     >>> network, x = recurrent.presets.zero_radius_that_explodes(time=20)
-    >>> (found,) = gradients.stability(network, x).layers
-    >>> bool(found.spectral_radius[0] < 1e-6), found.regime, f"{math.exp(found.spectrum[0]):.3f}"
+    >>> (layer,) = gradients.measure_stability(network, x).layers
+    >>> bool(layer.spectral_radius[0] < 1e-6), layer.regime, f"{math.exp(layer.spectrum[0]):.3f}"
     (True, 'explodes', '2.000')
 
     References: Pascanu, Mikolov & Bengio, *On the difficulty of training recurrent neural networks*, 2013 (its bound
-    holds with the largest singular value, not with the largest eigenvalue); Engelken, Wolf & Abbott, *Lyapunov spectra
-    of chaotic recurrent neural networks*, 2023.
+    holds for the largest singular value, not for the largest eigenvalue); Engelken, Wolf & Abbott, *Lyapunov spectra of
+    chaotic recurrent neural networks*, 2023.
     """
-    vectors = checks.optional_whole_number(vectors, "vectors", least=1)
+    num_exponents = checks.optional_whole_number(num_exponents, "num_exponents", least=1)
     transient = checks.optional_whole_number(transient, "transient", least=0)
     seed = checks.seed(seed)
-    name = None if name is None else checks.text(name, "name")
-    flow = (
-        None
-        if flow is None
-        else checks.instance(flow, "flow", GradientFlow, cure="tape.gradient_flow(loss)")
-    )
+    if name is not None:
+        name = checks.text(name, "name")
+    if flow is not None:
+        flow = checks.instance(flow, "flow", GradientFlow, cure="tape.gradient_flow(loss)")
     replayed = run_alone(layer, x, hx)
-    passes = [one for found in replayed.layers for one in found]
+    passes = [part for parts in replayed.layers for part in parts]
     time = len(passes[0].record.h)
-    size = passes[0].record.state_size
-    vectors = (size if size <= 64 else 16) if vectors is None else vectors
-    transient = time // 5 if transient is None else transient
-    if vectors > size:
+    state_size = passes[0].record.state_size
+    if num_exponents is None:
+        num_exponents = state_size if state_size <= MOST_EXPONENTS else FEW_EXPONENTS
+    if num_exponents > state_size:
         raise InputError(
-            "there are as many exponents as numbers of state",
-            got=f"vectors = {vectors}, state of {size}",
+            "num_exponents must be at most the size of the state",
+            got=f"num_exponents = {num_exponents}, state of {state_size}",
         )
     if not passes[0].record.h.shape[1]:
         raise InputError(
-            "stability is judged along at least one sequence", got="a batch of no sequences"
+            "measure_stability() needs at least one sequence", got="x, a batch of no sequences"
         )
+    if transient is None:
+        transient = time // 5
     longest = time if replayed.lengths is None else int(replayed.lengths.max())
     if transient >= longest:
         raise InputError(
-            "the transient leaves at least one timestep",
+            "transient must leave at least one timestep",
             got=f"transient = {transient} of {time} timesteps",
         )
-    padding, layers = replayed.padding(), []
-    for one in passes:
-        spectrum = lyapunov(one.record, vectors, transient, replayed.lengths, seed=seed)
-        measured = None if flow is None else _of_flow(flow, name, one)
+    padding = replayed.padding()
+    layers = []
+    for part in passes:
+        spectrum = lyapunov(part.record, num_exponents, transient, replayed.lengths, seed=seed)
+        measured = None if flow is None else _layer_of(flow, name, part)
         layers.append(
             LayerStability(
                 name=name or (type(layer).__name__ if measured is None else measured.name),
-                index=one.index,
-                direction=one.direction,
-                kind=one.record.weights.kind,
-                **_of_weights(one.record.weights),
+                index=part.index,
+                direction=part.direction,
+                kind=part.record.weights.kind,
+                **_weight_rates(part.record.weights),
                 exponents=spectrum.exponents,
                 error=spectrum.error,
-                state_size=size,
+                state_size=state_size,
                 time=time,
-                passing=_passing(one.record, padding),
+                passing=_pass_through(part.record, padding),
                 measured_slope=None if measured is None else measured.slope(),
-                is_last_only=measured is None or _is_last_only(measured),
+                is_last_only=measured is None or _enters_once(measured),
             )
         )
     settings = {
         "layer": type(layer).__name__,
         "time": time,
-        "vectors": vectors,
+        "num_exponents": num_exponents,
         "transient": transient,
         "seed": seed,
     }
     return Stability(Protocol(settings, seeds=(seed,)), tuple(layers))
 
 
-def _of_weights(weights: Weights) -> dict[str, np.ndarray]:
-    """Eigenvalues and the largest singular value of each gate's matrix; what rounding makes of zero is zero."""
+def _weight_rates(weights: Weights) -> dict[str, np.ndarray]:
+    """Return eigenvalues and the largest singular value of each gate's matrix.
+
+    An eigenvalue that rounding alone makes different from zero becomes zero.
+    """
     matrices = _recurrences(weights)
     singular_value = torch.linalg.matrix_norm(matrices, 2).cpu().numpy()
     eigenvalues = torch.linalg.eigvals(matrices).cpu().numpy()
     rounding = np.finfo(float).eps * len(eigenvalues[0]) * singular_value[:, None]
-    parts = (
-        np.stack([eigenvalues.real, eigenvalues.imag], -1)
-        * (np.abs(eigenvalues) > rounding)[..., None]
-    )
+    is_known = np.abs(eigenvalues) > rounding
+    parts = np.stack([eigenvalues.real, eigenvalues.imag], -1) * is_known[..., None]
     return {"eigenvalue_parts": parts, "singular_value": singular_value}
 
 
 def _recurrences(weights: Weights) -> Float[Tensor, "G P P"]:
-    """The square matrix of each gate, in float64: ``W_h``, or ``W_p W_h`` where the output is projected."""
+    """Return the square matrix of each gate, in float64: ``W_h``, or ``W_p W_h`` with a projection."""
     gates = weights.W_h.double().unflatten(0, (weights.gates, -1))
     return gates if weights.W_p is None else weights.W_p.double() @ gates
 
 
-def _passing(record: Record, padding: Tensor | None) -> float:
+def _pass_through(record: Record, padding: Tensor | None) -> float:
+    """Return the mean factor that passes the state on; see ``LayerStability.passing``."""
     if isinstance(record, RNNRecord):
         values = record.slopes
     else:
@@ -352,27 +248,34 @@ def _passing(record: Record, padding: Tensor | None) -> float:
     return float(values.mean() if padding is None else values[~padding].mean())
 
 
-def _of_flow(flow: GradientFlow, name: str | None, one: Pass) -> LayerFlow:
-    found = [
+def _layer_of(flow: GradientFlow, name: str | None, part: Pass) -> LayerFlow:
+    """Return the flow of one layer and direction.
+
+    Raises:
+        InputError: the flow contains no such layer, or several.
+    """
+    matches = [
         layer
         for layer in flow.layers
-        if (layer.index, layer.direction, layer.call) == (one.index, one.direction, 0)
+        if (layer.index, layer.direction, layer.call) == (part.index, part.direction, 0)
         and name in (None, layer.name)
     ]
-    if len(found) != 1:
-        raise InputError(
-            "the flow shows this layer once",
-            got=f"layer {one.index}, {one.direction}, in a flow of {', '.join(layer.title for layer in flow.layers)}",
-            cause="the flow of another model"
-            if not found
-            else "several recurrent modules in one model",
-            cure="trace a model that holds this layer"
-            if not found
-            else "tell the module's name: stability(..., name=)",
-        )
-    return found[0]
+    if len(matches) == 1:
+        return matches[0]
+    cause = "several recurrent modules in one model"
+    cure = "pass the module's name: measure_stability(..., name=)"
+    if not matches:
+        cause = "the flow of another model"
+        cure = "trace a model that contains this layer"
+    titles = ", ".join(layer.title for layer in flow.layers)
+    raise InputError(
+        "flow must contain this layer exactly once",
+        got=f"layer {part.index}, {part.direction}, in a flow of {titles}",
+        cause=cause,
+        cure=cure,
+    )
 
 
-def _is_last_only(flow: LayerFlow) -> bool:
-    """Whether the loss enters each sample's sequence at one timestep."""
+def _enters_once(flow: LayerFlow) -> bool:
+    """True if the loss enters each sample's sequence at one timestep at most."""
     return bool((np.isfinite(flow.log_direct).sum(axis=1) <= 1).all())

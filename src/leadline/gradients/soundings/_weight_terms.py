@@ -18,20 +18,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leadline.errors import InputError
+from leadline.figures import Drawing, log_lines
 from leadline.gradients.soundings._flow import LN10
+from leadline.gradients.soundings._layer import LayerMeasurement
 from leadline.gradients.tracing._arrival import Arrived, arrive
 from leadline.gradients.tracing._chains import Chain
-from leadline.gradients.tracing._place import Placed
 from leadline.gradients.tracing._replay import Replayed
 from leadline.sounding import Sounding, Verdict
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 
+@record("gradients.LayerTerms")
 @dataclass(frozen=True, eq=False)
-class LayerTerms(Placed):
+class LayerTerms(LayerMeasurement):
     """One recurrent layer in one direction.
 
     Parameters go by ``W_x``, ``W_h`` and ``b``; the two biases of PyTorch's layers by ``b_x`` and ``b_h``.
@@ -43,6 +45,7 @@ class LayerTerms(Placed):
     """The sum of the terms by parameter, in float64: what automatic differentiation finds."""
 
 
+@record("gradients.WeightTerms")
 @dataclass(frozen=True, eq=False)
 class WeightTerms(Sounding):
     """dL/dh_t dh_t/dW for every timestep t and every recurrent layer, in the order of the forward pass.
@@ -84,11 +87,17 @@ class WeightTerms(Sounding):
         ]
         return pd.concat(frames, ignore_index=True)
 
-    def figure(self) -> "go.Figure":
-        """The norms of the terms of every layer's ``W_h`` by timestep, on a logarithmic axis."""
-        from leadline.gradients._figure import terms_figure
-
-        return terms_figure(self)
+    def drawing(self) -> Drawing:
+        """Return the norm of each timestep's term of every layer's ``W_h``."""
+        curves = {f"{layer.title}: W_h": layer.log_norms["W_h"] / LN10 for layer in self.layers}
+        return log_lines(
+            np.arange(1, 1 + max(map(len, curves.values()))),
+            curves,
+            title="What each timestep adds to the gradient of the shared weights",
+            x_label="timestep t",
+            y_label="‖dL/dh<sub>t</sub> dh<sub>t</sub>/dW<sub>h</sub>‖",
+            margin_t=64,
+        )
 
 
 def _tell(log_norms: np.ndarray) -> str:

@@ -1,6 +1,5 @@
 """What is hooked while a model is traced: its recurrent modules, the cells in its loops, and the states they mark."""
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,7 @@ from leadline.gradients.tracing._marks import listening
 from leadline.gradients.tracing._replay import MODULES, Call, computed_in
 from leadline.gradients.tracing._snapshot import Snapshot
 from leadline.recurrent import Layer, Network
+from leadline.torch_internals import flat_weights, is_compiler_error, is_compiler_loaded
 
 RECURRENT = (*MODULES, *CELLS)
 """What is hooked."""
@@ -69,9 +69,7 @@ def recording(
                 )
                 leave = module.register_forward_hook(lambda *_: loops.leave(), always_call=True)
                 stack.enter_context(_removing(leave))
-        if (
-            "torch._dynamo" in sys.modules
-        ):  # else nothing was compiled; compiled code would not call the hooks
+        if is_compiler_loaded():  # compiled code would not call the hooks
             stack.enter_context(cast(Any, torch.compiler.set_stance)("force_eager"))
         stack.enter_context(listening(loops))
         with _explaining_compilation():
@@ -90,7 +88,7 @@ def _explaining_compilation() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not type(error).__module__.startswith("torch._dynamo"):
+        if not is_compiler_error(error):
             raise
         raise InputError(
             "a traced model runs as ordinary Python",
@@ -164,12 +162,7 @@ class UsedWeights:
     def of_call(self, module: nn.Module) -> dict[str, Tensor]:
         """All weights of a recurrent module, by name."""
         if isinstance(module, nn.RNNBase):  # its forward pass keeps the list that it has used
-            names, weights = module._flat_weights_names, module._flat_weights
-            return {
-                name: weight
-                for name, weight in zip(names, weights, strict=True)
-                if weight is not None
-            }
+            return flat_weights(module)
         assert isinstance(module, Network)
         found = {}
         for index, layer in enumerate(module.layers):

@@ -17,7 +17,7 @@ from leadline.gradients.soundings._flow import LayerFlow
 from leadline.gradients.tracing._chains import Cell, Chain, Gradients, State, flat
 from leadline.gradients.tracing._replay import check_reproduced, wide
 from leadline.gradients.tracing._sweep import Rows
-from leadline.recurrent import _cells as cells
+from leadline.recurrent import Kind, Weights, record_cell
 
 
 def loop_flow(chain: Chain, loss: Tensor, totals: Gradients) -> LayerFlow:
@@ -131,7 +131,7 @@ def _around_steps(
     ]
     h = hidden.flatten(0, 1).to(weights.W_x).unsqueeze(0)
     with torch.no_grad():
-        record = cells.record_cell(weights, x, h, *before)
+        record = record_cell(weights, x, h, *before)
         check_reproduced(chain.title, record.h, h, states[0].dtype, module)
         parts = [chain.rows(totals, part)[first:last].to(weights.W_x) for part in range(len(zeros))]
         rows = torch.cat(parts, -1).flatten(0, 1).unsqueeze(0)
@@ -149,17 +149,17 @@ def _around_steps(
         )
 
 
-def _weights(module: Cell, state: State) -> cells.Weights:
+def _weights(module: Cell, state: State) -> Weights:
     """The parameters that a step of a cell has used."""
     if isinstance(module, nn.LSTMCell):
-        kind: cells.Kind = "lstm"
+        kind: Kind = "lstm"
     else:
-        kind = "gru" if isinstance(module, nn.GRUCell) else cast("cells.Kind", module.nonlinearity)
+        kind = "gru" if isinstance(module, nn.GRUCell) else cast("Kind", module.nonlinearity)
     W_x, W_h, *biases = state.weights
     assert W_x is not None
     assert W_h is not None
     b_x, b_h = (0.0 if bias is None else wide(bias) for bias in biases)
-    return cells.Weights(kind, wide(W_x), wide(W_h), b_x, b_h)
+    return Weights(kind, wide(W_x), wide(W_h), b_x, b_h)
 
 
 def _one_step_back(chain: Chain, seeds: Gradients) -> list[Tensor | None]:

@@ -16,6 +16,7 @@ from leadline.gradients.tracing._ancestry import Ancestry, Edge
 from leadline.gradients.tracing._chains import Cell, Chain, Key, Origin, State
 from leadline.gradients.tracing._replay import computed_in
 from leadline.gradients.tracing._snapshot import Snapshot
+from leadline.torch_internals import is_inside_operator
 
 
 class Loops:
@@ -270,7 +271,7 @@ def why_without_graph() -> str:
         return "a forward pass under torch.inference_mode()"
     if not torch.is_grad_enabled():
         return "a forward pass under torch.no_grad()"
-    if torch._C._dispatch_tls_is_dispatch_key_excluded(torch._C.DispatchKey.AutogradOther):
+    if is_inside_operator():
         return "a step inside an operator of torch, such as torch.scan, which computes its gradient apart"
     return "a forward pass in which neither the parameters nor the inputs require a gradient"
 

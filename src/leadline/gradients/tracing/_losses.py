@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from leadline import checks
 from leadline.errors import InputError
+from leadline.torch_internals import node_number
 
 
 def checked_loss(loss: Any, name: str) -> Tensor:
@@ -86,7 +87,7 @@ def sequence_number() -> int:
     """The number that autograd gives to the next operation of this thread; 0 in inference mode, which has no graph."""
     with torch.enable_grad():
         probe = torch.zeros((), requires_grad=True, device="cpu") * 1
-    return 0 if probe.grad_fn is None else probe.grad_fn._sequence_nr()
+    return 0 if probe.grad_fn is None else node_number(probe.grad_fn)
 
 
 def was_computed_between(
@@ -107,11 +108,7 @@ def was_computed_between(
         seen.add(node)
         for other, _ in node.next_functions:
             variable = getattr(other, "variable", None)
-            if (
-                variable is not None
-                and id(variable) in kinds
-                and first < node._sequence_nr() < last
-            ):
+            if variable is not None and id(variable) in kinds and first < node_number(node) < last:
                 return kinds[id(variable)]
             to_visit.append(other)
     return None

@@ -6,11 +6,11 @@ from contextvars import ContextVar
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
 
 from leadline import checks
 from leadline.errors import InputError
 from leadline.gradients.tracing._loops import Loops
+from leadline.torch_internals import is_functorch_tensor
 
 _ACTIVE: ContextVar[tuple[Loops, ...]] = ContextVar("loops", default=())
 
@@ -73,7 +73,7 @@ def record(h: Tensor, name: str = "state") -> Tensor:
         checks.text(name, "name", least=1)
     if not _is_listening:  # checked first, as a compiler can follow it
         return h
-    if torch.compiler.is_compiling() or is_functorch_wrapped_tensor(h):
+    if torch.compiler.is_compiling() or is_functorch_tensor(h):
         raise InputError(
             "record() marks states of an ordinary Python loop inside trace()",
             got="a state inside torch.scan, torch.compile or torch.func",

@@ -13,6 +13,7 @@ from leadline.errors import InputError
 from leadline.gradients.tracing._replay import MODULES, Call, Replayed, replay
 from leadline.gradients.tracing._tape import trace
 from leadline.recurrent import Network
+from leadline.torch_internals import buffers_of
 
 
 def run_alone(layer: Any, x: Any, hx: Any) -> Replayed:
@@ -25,7 +26,7 @@ def run_alone(layer: Any, x: Any, hx: Any) -> Replayed:
     first = next(layer.parameters())
     if first.is_complex():
         raise InputError(
-            "stability() needs real weights",
+            "measure_stability() needs real weights",
             got=f"weights of {str(first.dtype).removeprefix('torch.')}",
         )
     x = _checked_inputs(layer, x)
@@ -48,15 +49,15 @@ def run_alone(layer: Any, x: Any, hx: Any) -> Replayed:
 @contextmanager
 def own_buffers(module: nn.Module) -> Iterator[None]:
     """Inside the block, a module works on copies of its buffers, such as those of a spectral normalisation."""
-    kept = [(owner, dict(owner._buffers)) for owner in module.modules()]
+    kept = [(owner, dict(buffers_of(owner))) for owner in module.modules()]
     try:
         for owner, buffers in kept:
             for name, buffer in buffers.items():
-                owner._buffers[name] = None if buffer is None else buffer.clone()
+                buffers_of(owner)[name] = None if buffer is None else buffer.clone()
         yield
     finally:
         for owner, buffers in kept:
-            owner._buffers.update(buffers)
+            buffers_of(owner).update(buffers)
 
 
 def _checked_layer(layer: Any) -> nn.Module:
@@ -65,7 +66,7 @@ def _checked_layer(layer: Any) -> nn.Module:
     is_model = isinstance(layer, nn.Module)
     holds_one = is_model and any(isinstance(module, MODULES) for module in layer.modules())
     raise InputError(
-        "stability is asked of a recurrent layer: torch.nn.RNN, LSTM, GRU, or one of leadline.recurrent",
+        "measure_stability() needs a recurrent layer: torch.nn.RNN, LSTM, GRU, or a network of leadline.recurrent",
         got=f"layer = {checks.shown(layer)}",
         cause="a whole model was given"
         if holds_one
@@ -84,7 +85,7 @@ def _checked_inputs(layer: nn.Module, x: Any) -> Tensor | PackedSequence:
     if not is_dense or values.is_complex() or values.is_quantized:
         is_array = hasattr(x, "__array__") and not isinstance(x, Tensor)
         raise InputError(
-            "stability() needs inputs x as a dense tensor of real numbers, or as packed sequences",
+            "measure_stability() needs inputs x as a dense tensor of real numbers, or as packed sequences",
             got=f"x = {checks.shown(x)}",
             cure="torch.from_numpy(x)" if is_array else None,
         )
@@ -135,7 +136,7 @@ def _checked_starts(layer: nn.Module, x: Tensor | PackedSequence, hx: Any) -> An
             if is_lstm
             else "one tensor hx = h_0 for this layer"
         )
-        raise InputError(f"stability() needs {wanted}", got=f"hx = {checks.shown(hx)}")
+        raise InputError(f"measure_stability() needs {wanted}", got=f"hx = {checks.shown(hx)}")
     rows = layer.num_layers * (2 if layer.bidirectional else 1)
     batch = _batch(layer, x)
     sizes = (layer.proj_size or layer.hidden_size, layer.hidden_size)

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-
-def version(tensor: Tensor) -> int:
-    """The number of changes in place that autograd has counted; inference tensors have no counter."""
-    return 0 if tensor.is_inference() else tensor._version
+from leadline.torch_internals import in_place_changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +33,7 @@ class Snapshot:
         for name, tensor in named:
             names.append(name)
             tensors.append(tensor)
-        versions = tuple(version(tensor) for tensor in tensors)
+        versions = tuple(in_place_changes(tensor) for tensor in tensors)
         had_gradient = tuple(tensor.requires_grad for tensor in tensors)
         return cls(tuple(names), tuple(tensors), versions, had_gradient)
 
@@ -46,7 +43,7 @@ class Snapshot:
         each = zip(self.names, self.tensors, self.versions, self.had_gradient, strict=True)
         for name, tensor, seen, had_gradient in each:
             was_detached = had_gradient and not tensor.requires_grad
-            if was_detached or version(tensor) != seen:
+            if was_detached or in_place_changes(tensor) != seen:
                 found.append(name)
         return found
 
@@ -73,7 +70,7 @@ class Sums:
         """The parameters that can be trained, as they are now."""
         return cls(
             tuple(
-                (name, parameter, _sum(parameter), version(parameter))
+                (name, parameter, _sum(parameter), in_place_changes(parameter))
                 for name, parameter in model.named_parameters()
                 if type(parameter) is nn.Parameter
                 and parameter.requires_grad
@@ -85,7 +82,7 @@ class Sums:
         """The parameters that have changed without being counted; those in another dtype now are left out."""
         found = []
         for name, parameter, before, seen in self.seen:
-            if version(parameter) != seen:
+            if in_place_changes(parameter) != seen:
                 continue
             after = _sum(parameter)
             has_moved = after.dtype != before.dtype or after.device != before.device

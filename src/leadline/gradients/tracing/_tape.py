@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from leadline import checks
 from leadline.errors import InputError
-from leadline.gradients.soundings._flow import GradientFlow, LayerFlow
+from leadline.gradients.soundings._flow import LayerFlow
+from leadline.gradients.soundings._gradient_flow import GradientFlow
 from leadline.gradients.soundings._influence import Influence, LayerInfluence, with_shared_offsets
 from leadline.gradients.soundings._weight_terms import WeightTerms, terms_of
 from leadline.gradients.tracing._arrival import Arrived, arrive, top_seeds

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from leadline import checks
 from leadline.errors import InputError
+from leadline.figures import NEUTRAL, Drawing, bands, extended, rule
 from leadline.sounding import Interval, Sounding, Verdict, decimals
 from leadline.statistics import (
     FEWEST_REPLICATES,
@@ -22,10 +23,10 @@ from leadline.statistics import (
     paired_interval,
     zero_crossing,
 )
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 BASELINES = ("raw", "pca", "untrained")
 """Names of the representations that a study holds beside those given."""
@@ -40,6 +41,7 @@ GAINS: dict[Measure, Bounds] = {"accuracy": POINTS, "R²": UNBOUNDED}
 """Possible differences of two values of a measure, in points."""
 
 
+@record("probing.LabelEfficiency")
 @dataclass(frozen=True, eq=False)
 class LabelEfficiency(Sounding):
     """Accuracies of linear probes on frozen representations: (encoders, seeds, budgets, subsets), in [0, 1].
@@ -238,11 +240,42 @@ class LabelEfficiency(Sounding):
                 rows.append(row)
         return pd.DataFrame(rows)
 
-    def figure(self) -> "go.Figure":
-        """Accuracy by label count, with 95 % intervals over seeds."""
-        from leadline.probing._figure import label_efficiency_curves
+    def drawing(self) -> Drawing:
+        """Return accuracy by label count with 95 % intervals over seeds; baselines are grey."""
+        curves = {name: self._ends(name) for name in self.names}
+        drawn = np.stack([end for curve in curves.values() for end in curve])
+        if self.majority is not None:
+            drawn = np.append(drawn, 100 * self.majority.mean())
+        is_accuracy = self.measure == "accuracy"
+        # An unknown interval has NaN ends. An R² may be far below zero; the axis stops at -100 %.
+        bottom = max(np.nanmin(drawn), 0.0 if is_accuracy else -100.0)
+        top = min(np.nanmax(drawn), 100.0)
+        margin = 0.04 * (top - bottom) or 1.0
+        drawing = bands(
+            self.budgets,
+            curves,
+            title="What a label is worth",
+            yaxis_range=[bottom - margin, top + margin],
+            x_label="labels",
+            y_label="test accuracy, %" if is_accuracy else "variance explained, test rows, %",
+            log_x=True,
+            baselines=[name for name in self.names if name in BASELINES],
+        )
+        if not all(np.isfinite(low).all() for _, low, _ in curves.values()):
+            for trace in drawing["data"]:
+                if trace["mode"] == "lines+markers":
+                    trace["hovertemplate"] = "%{y:.3g}"
+        if self.majority is None:
+            return drawing
+        return extended(drawing, **largest_class_line(self.majority))
 
-        return label_efficiency_curves(self)
+    def _ends(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return estimate, low and high by label count, in percent."""
+        found = [self.interval(name, labels) for labels in self.budgets.tolist()]
+        estimate = np.array([interval.estimate for interval in found])
+        low = np.array([interval.low for interval in found])
+        high = np.array([interval.high for interval in found])
+        return estimate, low, high
 
     def _curve(self, name: str) -> Float[np.ndarray, "seeds budgets subsets"]:
         return self.accuracy[self._place(name)]
@@ -365,3 +398,11 @@ def _is_open(interval: Interval) -> bool:
     if not interval.is_known:
         return not 0 < interval.estimate < math.inf
     return interval.low <= 0 and interval.high == math.inf
+
+
+def largest_class_line(majority: np.ndarray) -> dict[str, Any]:
+    """Return a thin line at the accuracy of always predicting the largest class, as layout."""
+    share = 100 * float(np.mean(majority))
+    text = f"largest class {decimals(share, '.1f')} %"
+    note = {"text": text, "font": {"size": 11, "color": NEUTRAL}}
+    return rule(y=share, colour=NEUTRAL, width=1, dash="dot", note=note)

@@ -2,26 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
 
 from leadline import checks
 from leadline.errors import InputError
+from leadline.figures import Cloud, Drawing, extended, panels, scatter
 from leadline.probing.studies._label_efficiency import (
     SCORES,
     LabelEfficiency,
     Measure,
     largest_class,
+    largest_class_line,
     seeds_in_words,
 )
-from leadline.sounding import Sounding, Verdict
-from leadline.statistics import UNBOUNDED, Effect, effect, kendall_tau, paired_interval
+from leadline.sounding import Interval, Sounding, Verdict
+from leadline.statistics import UNBOUNDED, Bounds, Effect, effect, kendall_tau, paired_interval
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 Criterion = Literal["loss", "RankMe"]
 """What orders configurations without labels: lower validation loss, or higher effective rank, is better."""
@@ -30,6 +32,7 @@ Pairs = Literal["all", "within", "across"]
 """Which pairs of configurations are compared: any, those of one variant, or those of two different ones."""
 
 
+@record("probing.RankAgreement")
 @dataclass(frozen=True, eq=False)
 class RankAgreement(Sounding):
     """Validation losses, effective ranks and probe accuracies of many configurations, seed by seed."""
@@ -119,11 +122,49 @@ class RankAgreement(Sounding):
             table["largest class"] = 100 * self.majority.mean()
         return table
 
-    def figure(self) -> "go.Figure":
-        """Loss against accuracy, and RankMe against accuracy: a point for each configuration."""
-        from leadline.probing._figure import agreement_clouds
+    def drawing(self) -> Drawing:
+        """Return accuracy against validation loss and against RankMe.
 
-        return agreement_clouds(self)
+        Each configuration is a point with 95 % intervals over seeds.
+        """
+        measured = "test accuracy, %" if self.measure == "accuracy" else "variance explained, %"
+        axes = [
+            ("told by the loss", "validation loss", measured),
+            ("told by the effective rank", "RankMe", measured),
+        ]
+        title = f"Who tells the better representation? {self.labels} labels"
+        drawing = panels(title, axes, height=420, yaxis2_matches="y")
+        criteria = [(self.loss, UNBOUNDED), (self.rank_me, (0.0, np.inf))]
+        for panel, (values, bounds) in enumerate(criteria, 1):
+            traces = self._points(values, bounds, axes[panel - 1])
+            for trace in traces:
+                trace |= {"xaxis": f"x{panel}", "yaxis": f"y{panel}", "showlegend": panel == 1}
+                if panel == 1:
+                    trace |= {"xaxis": "x", "yaxis": "y"}
+            drawing = extended(drawing, traces)
+        if self.majority is None:
+            return drawing
+        return extended(drawing, **largest_class_line(self.majority))
+
+    def _points(
+        self, values: np.ndarray, bounds: Bounds, axis: tuple[str, str, str]
+    ) -> list[dict[str, Any]]:
+        """Return a cloud for each variant; its error bars may differ up and down."""
+        clouds: dict[str, Cloud] = {}
+        below: list[tuple[np.ndarray, np.ndarray]] = []
+        for variant in dict.fromkeys(self.variants):
+            rows = [i for i, other in enumerate(self.variants) if other == variant]
+            accuracies = 100 * self.accuracy[rows]
+            x = _ends([paired_interval(values[i], bounds=bounds) for i in rows])
+            y = _ends([paired_interval(row, bounds=SCORES[self.measure]) for row in accuracies])
+            names = [self.names[i] for i in rows]
+            clouds[variant] = Cloud(x[0], y[0], names, x[2] - x[0], y[2] - y[0])
+            below.append((x[0] - x[1], y[0] - y[1]))
+        traces = scatter(clouds, title="", x_label=axis[1], y_label=axis[2])["data"]
+        for trace, (left, down) in zip(traces, below, strict=True):
+            trace["error_x"] |= {"symmetric": False, "arrayminus": left}
+            trace["error_y"] |= {"symmetric": False, "arrayminus": down}
+        return traces
 
     @property
     def _scopes(self) -> tuple[Pairs, ...]:
@@ -220,3 +261,9 @@ def _losses_of(name: str, values: Sequence[float], seeds: int) -> np.ndarray:
             cure="[one.clean_error[one.best_epoch] for one in pretrained]",
         )
     return row.astype(np.float64)
+
+
+def _ends(intervals: Sequence[Interval]) -> np.ndarray:
+    """Return estimates, low ends and high ends in rows; an unknown end equals the estimate."""
+    ends = np.array([[found.estimate, found.low, found.high] for found in intervals]).T
+    return np.where(np.isnan(ends), ends[0], ends)

@@ -11,21 +11,23 @@ from jaxtyping import Float, Float32
 from leadline import checks
 from leadline.data import Dataset, Roles
 from leadline.errors import InputError, context
+from leadline.figures import Drawing, matrix
 from leadline.probing.probes._representation import Inputs, as_encode, is_count, seen_by
 from leadline.probing.studies._label_efficiency import BASELINES, seeds_in_words
 from leadline.probing.studies._roles import check_roles
 from leadline.probing.studies._study import label_efficiency, one_per_seed, refuse_other_shapes
 from leadline.sounding import Interval, Protocol, Sounding, Verdict, decimals
 from leadline.statistics import PERCENT, POINTS, Effect, effect, paired_interval
+from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 Adapter = Callable[[Dataset], Any]
 """From rows of a target to rows of the form that a source takes, row by row."""
 
 
+@record("probing.TransferMatrix")
 @dataclass(frozen=True, eq=False)
 class TransferMatrix(Sounding):
     """Test accuracies of probes: source encoders in rows, target data in columns; the last rows are controls."""
@@ -117,11 +119,36 @@ class TransferMatrix(Sounding):
                 rows.append({**row, "largest class": 100 * self.majority[j].mean()})
         return pd.DataFrame(rows)
 
-    def figure(self) -> "go.Figure":
-        """Gains over raw inputs by colour; accuracies and intervals in words."""
-        from leadline.probing._figure import transfer_map
+    def drawing(self) -> Drawing:
+        """Return the gain over raw inputs of each source on each target.
 
-        return transfer_map(self)
+        Each cell contains the accuracy, and the gain with its 95 % interval.
+        """
+        gains = np.zeros((len(self.sources), len(self.targets)))
+        texts = []
+        for i, source in enumerate(self.sources):
+            row = []
+            for j, target in enumerate(self.targets):
+                gain = self.gain(source, target).interval
+                gains[i, j] = gain.estimate
+                text = f"{decimals(self.interval(source, target).estimate, '.1f')} %"
+                row.append(text if source == "raw" else f"{text}<br>{gain:+.1f}")
+            texts.append(row)
+        shares = 100 * self.majority.mean(axis=1)
+        columns = [
+            f"{name} ({labels} labels, largest class {decimals(share, '.1f')} %)"
+            for name, labels, share in zip(self.targets, self.labels, shares, strict=True)
+        ]
+        return matrix(
+            gains,
+            texts,
+            rows=self.sources,
+            columns=columns,
+            title="What a representation is worth on other data",
+            x_label="probed on",
+            y_label="pretrained on",
+            scale_label="points over raw inputs",
+        )
 
     def _at(self, source: str, target: str) -> Float[np.ndarray, "seeds subsets"]:
         for name, known, what in (

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from leadline import decoding
+from leadline.figures import ACCENT, COLOURS, NEUTRAL, Drawing, extended, markers, new_drawing, rule
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 from leadline.worksheet._answer import Answer
 from leadline.worksheet._criterion import Fact
 from leadline.worksheet._setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 SWEEP = {
     "lengths": (4, 8, 16),
@@ -36,6 +37,7 @@ SMALL_VOCABULARY = 8
 """Length and vocabulary at which exhaustive search is counted."""
 
 
+@record("worksheet.Shares")
 @dataclass(frozen=True, eq=False)
 class Shares(Sounding):
     """The work of searches as shares of two bounds; the verdict, the table and the figure show the same shares."""
@@ -98,13 +100,8 @@ class Shares(Sounding):
             }
         )
 
-    def figure(self) -> "go.Figure":
-        """Each share by ``k M``, beside the line at 1 that a bound must not pass."""
-        from leadline.figures import ACCENT, COLOURS, NEUTRAL, new_figure
-
-        figure = new_figure(
-            "The work of a search as a share of its bounds", "candidates per step, k M", "share"
-        )
+    def drawing(self) -> Drawing:
+        """Return each share by ``k M``, and a line at 1, the limit of a bound."""
         per_step = self.counted.k * self.counted.M
         cases = [
             f"T = {T}, k = {k}, M = {M}"
@@ -115,17 +112,27 @@ class Shares(Sounding):
             f"search, of {OUR_BOUND}": (self.of_our_bound, ACCENT, "circle"),
             "search, of sorting": (self.of_sorting, COLOURS[1], "x"),
         }
-        for name, (values, colour, symbol) in shares.items():
-            figure.add_scatter(
-                x=per_step,
-                y=values,
-                mode="markers",
-                marker={"color": colour, "symbol": symbol, "size": 7, "opacity": 0.75},
+        traces = [
+            markers(
+                per_step,
+                values,
                 name=name,
+                colour=colour,
+                symbol=symbol,
+                size=7,
+                opacity=0.75,
                 text=cases,
             )
-        figure.add_hline(y=1, line={"color": NEUTRAL, "dash": "dash", "width": 1})
-        return figure.update_xaxes(type="log").update_yaxes(rangemode="tozero")
+            for name, (values, colour, symbol) in shares.items()
+        ]
+        drawing = new_drawing(
+            "The work of a search as a share of its bounds",
+            "candidates per step, k M",
+            "share",
+            xaxis_type="log",
+            yaxis_rangemode="tozero",
+        )
+        return extended(drawing, traces, **rule(y=1, colour=NEUTRAL, dash="dash", width=1))
 
 
 def share(value: float) -> str:

@@ -8,16 +8,18 @@ import numpy as np
 from jaxtyping import Float
 
 from leadline.data import Dataset, Roles
+from leadline.figures import ACCENT, NEUTRAL, Drawing, extended, markers, new_drawing, plain, rule
 from leadline.probing import label_efficiency
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
 from leadline.statistics import PERCENT, POINTS, paired_interval
+from leadline.storage import record
 from leadline.worksheet._setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 
+@record("worksheet.Arms")
 @dataclass(frozen=True, eq=False)
 class Arms(Sounding):
     """Accuracies of probes with equal labels, in percent; the arms share roles and label subsets."""
@@ -69,35 +71,46 @@ class Arms(Sounding):
             rows.append(row)
         return pd.DataFrame(rows)
 
-    def figure(self) -> "go.Figure":
-        """What each arm gains over the reference: the mean with its 95 % interval, and every seed."""
-        from leadline.figures import ACCENT, NEUTRAL, new_figure, plain
-
+    def drawing(self) -> Drawing:
+        """Return each arm's gain over the reference: the mean with its 95 % interval, and seeds."""
         others = [name for name in self.names if name != self.reference][::-1]
-        figure = new_figure(
-            self.title,
-            f"points of accuracy over {plain(self.reference)} "
-            f"({self.of(self.reference).mean():z.1f} %), {self.labels} labels",
-            height=150 + 44 * len(others),
-        )
+        traces = []
         for y, name in enumerate(others):
             gains = self.of(name) - self.of(self.reference)
             interval = paired_interval(gains, bounds=POINTS)
-            figure.add_scatter(
-                x=gains, y=y - 0.16 + np.linspace(-0.1, 0.1, len(gains)), mode="markers", showlegend=False,
-                marker={"color": NEUTRAL, "size": 5, "opacity": 0.5}, hoverinfo="skip",
-            )  # fmt: skip
-            figure.add_scatter(
-                x=[interval.estimate],
-                y=[y + 0.12],
+            seeds = markers(
+                gains,
+                y - 0.16 + np.linspace(-0.1, 0.1, len(gains)),
+                colour=NEUTRAL,
+                size=5,
+                opacity=0.5,
+                showlegend=False,
+                hoverinfo="skip",
+            )
+            mean = markers(
+                [interval.estimate],
+                [y + 0.12],
+                name=plain(name),
+                colour=ACCENT,
+                size=9,
                 error_x=error_bar([interval], width=5),
-                mode="markers", marker={"color": ACCENT, "size": 9}, showlegend=False, name=plain(name),
-            )  # fmt: skip
-        figure.add_vline(x=0, line={"color": NEUTRAL, "width": 1})
-        ticks = {"tickvals": list(range(len(others))), "ticktext": [plain(name) for name in others]}
-        return figure.update_yaxes(
-            **ticks, range=[-0.6, len(others) - 0.4], showgrid=False, zeroline=False
+                showlegend=False,
+            )
+            traces += [seeds, mean]
+        reference = f"{plain(self.reference)} ({self.of(self.reference).mean():z.1f} %)"
+        drawing = new_drawing(
+            self.title,
+            f"points of accuracy over {reference}, {self.labels} labels",
+            height=150 + 44 * len(others),
+            yaxis={
+                "tickvals": list(range(len(others))),
+                "ticktext": [plain(name) for name in others],
+                "range": [-0.6, len(others) - 0.4],
+                "showgrid": False,
+                "zeroline": False,
+            },
         )
+        return extended(drawing, traces, **rule(x=0, colour=NEUTRAL, width=1))
 
 
 def error_bar(intervals: Sequence[Interval], width: int) -> dict[str, Any]:

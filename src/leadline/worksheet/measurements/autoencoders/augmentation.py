@@ -23,10 +23,12 @@ from leadline.autoencoders import (
     pretrain_many,
 )
 from leadline.data import Dataset, Roles, label_subsets
+from leadline.figures import COLOURS, NEUTRAL, Drawing, extended, markers, panels
 from leadline.probing import STRENGTHS, Scaling, solve_probes
 from leadline.randomness import numpy_generator
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import AT_LEAST_ZERO, PERCENT, POINTS, paired_interval
+from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of, finding
 from leadline.worksheet._criterion import Fact
 from leadline.worksheet._setting import Setting
@@ -36,7 +38,6 @@ from leadline.worksheet.measurements.autoencoders.pretraining import label_count
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 NOISE, MASK_RATIO = 0.1, 0.02
 """Of a few strengths those with the lowest clean error on held-out rows, for other seeds."""
@@ -55,6 +56,7 @@ TOLERANCE = 1e-4
 IDENTITY_EPOCHS = 5
 
 
+@record("worksheet.Augmented")
 @dataclass(frozen=True, eq=False)
 class Augmented(Sounding):
     """Vanilla, denoising and masked autoencoders that learned few rows by heart."""
@@ -103,43 +105,46 @@ class Augmented(Sounding):
             rows.append(row)
         return pd.DataFrame(rows)
 
-    def figure(self) -> "go.Figure":
-        """Each kind's error and its loss of accuracy, with 95 % intervals over seeds."""
-        from leadline.figures import COLOURS, NEUTRAL, panels
-
-        figure = panels(
-            "Corruption as augmentation, where a vanilla autoencoder overfits",
-            [
-                ("clean test rows, last epoch", "", "squared error per row"),
-                ("under a corruption unseen in training", "", "accuracy lost, points"),
-            ],
-        )
-        for panel, (values, bounds) in enumerate(
-            ((self.error, AT_LEAST_ZERO), (self.lost, POINTS))
-        ):
-            axes = {"xaxis": "x2", "yaxis": "y2"} if panel else {}
-            for i, kind in enumerate(self.kinds):
-                interval = paired_interval(values[i], bounds=bounds)
-                colour = NEUTRAL if kind == "vanilla" else COLOURS[i - 1]
-                x = i + np.linspace(-0.14, 0.14, values.shape[1]) + 0.22
-                figure.add_scatter(
-                    x=x, y=values[i], mode="markers", marker={"color": colour, "size": 5, "opacity": 0.45},
-                    showlegend=False, hoverinfo="skip", **axes,
-                )  # fmt: skip
-                figure.add_scatter(
-                    x=[i - 0.1],
-                    y=[interval.estimate],
-                    error_y=error_bar([interval], width=5),
-                    mode="markers", marker={"color": colour, "size": 9}, showlegend=False, name=kind, **axes,
-                )  # fmt: skip
+    def drawing(self) -> Drawing:
+        """Return each kind's error and its loss of accuracy, with 95 % intervals over seeds."""
         ticks = {
             "tickvals": list(range(len(self.kinds))),
             "ticktext": list(self.kinds),
             "range": [-0.5, 2.6],
         }
-        return figure.update_xaxes(**ticks)
+        drawing = panels(
+            "Corruption as augmentation, where a vanilla autoencoder overfits",
+            [
+                ("clean test rows, last epoch", "", "squared error per row"),
+                ("under a corruption unseen in training", "", "accuracy lost, points"),
+            ],
+            xaxis=ticks,
+            xaxis2=ticks,
+        )
+        traces = []
+        measured = ((self.error, AT_LEAST_ZERO), (self.lost, POINTS))
+        for panel, (values, bounds) in enumerate(measured, 1):
+            for i, kind in enumerate(self.kinds):
+                interval = paired_interval(values[i], bounds=bounds)
+                common = {
+                    "colour": NEUTRAL if kind == "vanilla" else COLOURS[i - 1],
+                    "showlegend": False,
+                    "panel": panel,
+                }
+                x = i + np.linspace(-0.14, 0.14, values.shape[1]) + 0.22
+                traces.append(
+                    markers(x, values[i], size=5, opacity=0.45, hoverinfo="skip", **common)
+                )
+                bar = error_bar([interval], width=5)
+                traces.append(
+                    markers(
+                        [i - 0.1], [interval.estimate], name=kind, size=9, error_y=bar, **common
+                    )
+                )
+        return extended(drawing, traces)
 
 
+@record("worksheet.Materialised")
 @dataclass(frozen=True)
 class Materialised(Corruption):
     """A corruption that keeps every pair (corrupted, clean) that it shows to training."""

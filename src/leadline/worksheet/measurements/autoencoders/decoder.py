@@ -13,8 +13,10 @@ from jaxtyping import Float, Int
 from leadline import data
 from leadline.autoencoders import Autoencoder, GaussianNoise, Pretrained
 from leadline.data import Dataset, Roles, label_subsets
+from leadline.figures import ACCENT, NEUTRAL, Drawing, extended, markers, panels
 from leadline.probing import Scaling, linear_probe
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 from leadline.worksheet._answer import Answer
 from leadline.worksheet._criterion import Fact
 from leadline.worksheet._setting import Setting
@@ -27,13 +29,13 @@ from leadline.worksheet.measurements.autoencoders.pretraining import (
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 HIDDEN_SIZES = (96, 64)
 
 LABELS_PER_CLASS = 10
 
 
+@record("worksheet.ThrownAway")
 @dataclass(frozen=True, eq=False)
 class ThrownAway(Sounding):
     """Probes on an autoencoder's codes with its decoder as trained, randomised and deleted."""
@@ -83,34 +85,14 @@ class ThrownAway(Sounding):
         columns |= dict(zip(("error as trained", "error randomised"), self.error.T, strict=True))
         return pd.DataFrame({"seed": self.protocol.seeds, **columns})
 
-    def figure(self) -> "go.Figure":
-        """What a random decoder does to the reconstruction, and what it does to the predictions."""
-        from leadline.figures import ACCENT, NEUTRAL, panels
-
-        figure = panels(
+    def drawing(self) -> Drawing:
+        """Return what a random decoder does to the reconstruction, and to the predictions."""
+        drawing = panels(
             "A random decoder, by reconstruction and by the probe's predictions",
             [
                 ("reconstruction", "decoder", "squared error per row"),
                 ("the probe's predictions", "decoder", "predictions that change"),
             ],
-        )
-        wide = np.linspace(-0.12, 0.12, len(self.error))
-        for x, errors, colour in ((0, self.error[:, 0], ACCENT), (1, self.error[:, 1], NEUTRAL)):
-            marker = {"color": colour, "size": 7}
-            figure.add_scatter(
-                x=x + wide, y=errors, mode="markers", marker=marker, showlegend=False
-            )
-        for x, changed in enumerate(self.differing.T):
-            figure.add_scatter(
-                x=x + wide,
-                y=changed,
-                mode="markers",
-                marker={"color": ACCENT, "size": 7},
-                showlegend=False,
-                xaxis="x2",
-                yaxis="y2",
-            )
-        figure.update_layout(
             xaxis={
                 "tickvals": [0, 1],
                 "ticktext": ["as trained", "randomised"],
@@ -124,7 +106,18 @@ class ThrownAway(Sounding):
             },
             yaxis2={"range": [-self.rows / 20, self.rows]},
         )
-        return figure
+        jitter = np.linspace(-0.12, 0.12, len(self.error))
+        points = {"size": 7, "showlegend": False}
+        trained, randomised = self.error.T
+        traces = [
+            markers(jitter, trained, colour=ACCENT, **points),
+            markers(1 + jitter, randomised, colour=NEUTRAL, **points),
+        ]
+        traces += [
+            markers(x + jitter, changed, colour=ACCENT, panel=2, **points)
+            for x, changed in enumerate(self.differing.T)
+        ]
+        return extended(drawing, traces)
 
 
 def decoder_is_thrown_away(setting: Setting) -> Answer:

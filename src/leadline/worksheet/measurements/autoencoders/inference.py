@@ -10,10 +10,12 @@ from jaxtyping import Float
 from leadline import data
 from leadline.autoencoders import Corruption, Encoder, GaussianNoise, PixelMask
 from leadline.data import Dataset, Roles, label_subsets
+from leadline.figures import ACCENT, NEUTRAL, Drawing, extended, line, panels
 from leadline.probing import STRENGTHS, Scaling, solve_probes
 from leadline.randomness import torch_generator
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import PERCENT, paired_interval
+from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders.pretraining import (
@@ -25,7 +27,6 @@ from leadline.worksheet.measurements.autoencoders.pretraining import (
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 HIDDEN_SIZES = (96, 64)
 
@@ -39,6 +40,7 @@ TOLERANCE = 1e-4
 STATES = ("clean", "corrupted")
 
 
+@record("worksheet.CorruptedUse")
 @dataclass(frozen=True, eq=False)
 class CorruptedUse(Sounding):
     """Accuracy of probes by what they were fitted to and by what they were used on, in [0, 1]."""
@@ -82,43 +84,44 @@ class CorruptedUse(Sounding):
             rows, columns=["kind", "fitted to", "used on", "accuracy", "low", "high"]
         )
 
-    def figure(self) -> "go.Figure":
-        """Each kind's four cells, with 95 % intervals over seeds."""
-        from leadline.figures import ACCENT, NEUTRAL, panels
-
-        figure = panels(
-            "Corruption when the probe is fitted, and when it is used",
-            [
-                (f"trained with {kind}", "the probe is used on", "accuracy in %")
-                for kind in self.kinds
-            ],
-        )
-        table = self.table()
-        for i, kind in enumerate(self.kinds):
-            for shift, fit, colour in ((-0.06, "clean", ACCENT), (0.06, "corrupted", NEUTRAL)):
-                cells = table[(table["kind"] == kind) & (table["fitted to"] == fit)]
-                low, mean, high = (
-                    cells[column].to_numpy() for column in ("low", "accuracy", "high")
-                )
-                figure.add_scatter(
-                    x=np.arange(2) + shift,
-                    y=mean,
-                    error_y={"array": high - mean, "arrayminus": mean - low, "width": 4},
-                    mode="markers+lines",
-                    marker={"color": colour, "size": 8},
-                    line={"color": colour, "width": 1},
-                    name=f"fitted to {fit} rows",
-                    showlegend=i == 0,
-                    xaxis=f"x{i + 1}" if i else "x",
-                    yaxis=f"y{i + 1}" if i else "y",
-                )
-        axes = {
+    def drawing(self) -> Drawing:
+        """Return the accuracy of each kind's four cells, with 95 % intervals over seeds."""
+        ticks = {
             "tickvals": [0, 1],
             "ticktext": [f"{state} rows" for state in STATES],
             "range": [-0.5, 1.5],
         }
-        figure.update_xaxes(**axes)
-        return figure
+        axes = [
+            (f"trained with {kind}", "the probe is used on", "accuracy in %") for kind in self.kinds
+        ]
+        drawing = panels(
+            "Corruption when the probe is fitted, and when it is used",
+            axes,
+            xaxis=ticks,
+            xaxis2=ticks,
+        )
+        table = self.table()
+        traces = []
+        for panel, kind in enumerate(self.kinds, 1):
+            for shift, fit, colour in ((-0.06, "clean", ACCENT), (0.06, "corrupted", NEUTRAL)):
+                cells = table[(table["kind"] == kind) & (table["fitted to"] == fit)]
+                low = cells["low"].to_numpy()
+                mean = cells["accuracy"].to_numpy()
+                high = cells["high"].to_numpy()
+                trace = line(
+                    np.arange(2) + shift,
+                    mean,
+                    name=f"fitted to {fit} rows",
+                    colour=colour,
+                    width=1,
+                    error_y={"array": high - mean, "arrayminus": mean - low, "width": 4},
+                    mode="markers+lines",
+                    marker={"color": colour, "size": 8},
+                    showlegend=panel == 1,
+                    panel=panel,
+                )
+                traces.append(trace)
+        return extended(drawing, traces)
 
 
 def noise_when_used(setting: Setting) -> Answer:

@@ -8,7 +8,9 @@ from jaxtyping import Int
 
 from leadline import data
 from leadline.autoencoders import Encoder, GaussianNoise, MaskedPatchTransformer, pretrain
+from leadline.figures import ACCENT, Drawing, extended, markers, new_drawing
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of, finding
 from leadline.worksheet._criterion import Fact
 from leadline.worksheet._setting import Setting
@@ -22,7 +24,6 @@ from leadline.worksheet.measurements.autoencoders.pretraining import (
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 NOISE = 0.5
 
@@ -40,6 +41,7 @@ SIZES = ((8, 8), (8, 16), (16, 16), (16, 24), (24, 40), (32, 32), (48, 64))
 """Height and width of the images that are encoded, in pixels; trained on is the third size."""
 
 
+@record("worksheet.Growth")
 @dataclass(frozen=True, eq=False)
 class Growth(Sounding):
     """Representations, one vector per token, of images of several sizes."""
@@ -81,25 +83,25 @@ class Growth(Sounding):
         }
         return pd.DataFrame({**columns, "numbers": numbers})
 
-    def figure(self) -> "go.Figure":
-        """Numbers in the representation by pixels of the image."""
-        from leadline.figures import ACCENT, new_figure
-
-        figure = new_figure(
+    def drawing(self) -> Drawing:
+        """Return the numbers in the representation by the pixels of the image."""
+        # Neighbours are near, so their texts alternate between two sides.
+        sides = ("top left", "bottom right")
+        trace = markers(
+            self.sizes.prod(1),
+            self.tokens * self.width,
+            colour=ACCENT,
+            size=8,
+            text=[f"{height} x {width}" for height, width in self.sizes.tolist()],
+            textposition=[sides[i % 2] for i in range(len(self.sizes))],
+            mode="markers+lines+text",
+        )
+        drawing = new_drawing(
             "The size of the representation, by the size of the image",
             "pixels",
             "numbers in the representation",
         )
-        return figure.add_scatter(
-            x=self.sizes.prod(1),
-            y=self.tokens * self.width,
-            text=[f"{height} x {width}" for height, width in self.sizes.tolist()],
-            textposition=[
-                ("top left", "bottom right")[i % 2] for i in range(len(self.sizes))
-            ],  # neighbours are near
-            mode="markers+lines+text",
-            marker={"color": ACCENT, "size": 8},
-        )
+        return extended(drawing, [trace])
 
 
 def codes_need_not_be_small(setting: Setting) -> Answer:

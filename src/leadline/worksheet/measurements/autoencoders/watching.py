@@ -10,9 +10,11 @@ from jaxtyping import Float
 from leadline import data
 from leadline.autoencoders import Autoencoder, Pretrained, pretrain_many
 from leadline.data import Dataset, Roles
+from leadline.figures import ACCENT, COLOURS, NEUTRAL, Drawing, extended, line, panels
 from leadline.probing import label_efficiency
 from leadline.randomness import numpy_generator
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._criterion import Fact
 from leadline.worksheet._setting import Setting
@@ -21,11 +23,11 @@ from leadline.worksheet.measurements.autoencoders.pretraining import label_count
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 RUNS, LOSSES = ("healthy", "broken"), ("training", "validation")
 
 
+@record("worksheet.Watched")
 @dataclass(frozen=True, eq=False)
 class Watched(Sounding):
     """Loss curves of healthy runs, and of runs whose targets were shuffled between samples.
@@ -71,35 +73,47 @@ class Watched(Sounding):
         columns |= {f"mean row, {loss}": self.trivial[j] for j, loss in enumerate(LOSSES)}
         return pd.DataFrame({"seed": self.protocol.seeds, **columns})
 
-    def figure(self) -> "go.Figure":
-        """Both losses by epoch, in the geometric mean over seeds, beside what predicting the mean row costs."""
-        from leadline.figures import ACCENT, COLOURS, NEUTRAL, panels
+    def drawing(self) -> Drawing:
+        """Return both losses by epoch, and the error of predicting the mean row.
 
-        figure = panels(
+        The losses are geometric means over seeds.
+        """
+        means = self.means
+        low, high = np.log10([max(means.min(), 1e-12), means.max()])
+        axis = {
+            "type": "log",
+            "range": [low - 0.2, high + 0.2],
+            "dtick": 1,
+            "exponentformat": "power",
+        }
+        drawing = panels(
             "Losses of healthy runs, and of runs whose targets were shuffled",
             [
                 ("healthy", "epoch", "squared error per row"),
                 ("targets shuffled", "epoch", "squared error per row"),
             ],
+            yaxis=axis,
+            yaxis2=axis,
         )
         epochs = np.arange(1, self.curves.shape[3] + 1)
-        means = self.means
-        for run in range(2):
-            axes = {"xaxis": f"x{run + 1}", "yaxis": f"y{run + 1}"} if run else {}
+        traces = []
+        for panel in (1, 2):
+            common = {"showlegend": panel == 1, "panel": panel}
             for loss, colour in enumerate((NEUTRAL, ACCENT)):
-                figure.add_scatter(
-                    x=epochs, y=means[run, loss], mode="lines", line={"color": colour, "width": 2},
-                    name=f"{LOSSES[loss]} loss", showlegend=run == 0, **axes,
-                )  # fmt: skip
-            figure.add_scatter(
-                x=epochs[[0, -1]], y=[self.trivial[1].mean()] * 2, mode="lines",
-                line={"color": COLOURS[1], "width": 1, "dash": "dash"}, name="predicting the mean row",
-                showlegend=run == 0, **axes,
-            )  # fmt: skip
-        low, high = np.log10([max(means.min(), 1e-12), means.max()])
-        return figure.update_yaxes(
-            type="log", range=[low - 0.2, high + 0.2], dtick=1, exponentformat="power"
-        )
+                name = f"{LOSSES[loss]} loss"
+                curve = means[panel - 1, loss]
+                traces.append(line(epochs, curve, name=name, colour=colour, width=2, **common))
+            mean_row = line(
+                epochs[[0, -1]],
+                [self.trivial[1].mean()] * 2,
+                name="predicting the mean row",
+                colour=COLOURS[1],
+                dash="dash",
+                width=1,
+                **common,
+            )
+            traces.append(mean_row)
+        return extended(drawing, traces)
 
 
 def held_out_error_is_watched(setting: Setting) -> Answer:

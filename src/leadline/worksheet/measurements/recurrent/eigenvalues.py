@@ -9,19 +9,21 @@ import torch
 from jaxtyping import Float
 
 from leadline import gradients, recurrent
+from leadline.figures import ACCENT, NEUTRAL, Drawing, extended, line, markers, panels
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._criterion import Fact
 from leadline.worksheet._setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 HIDDEN, STEPS = 16, 200
 """Size of the networks of ``rnn.a``, and the length of their sequences."""
 
 
+@record("worksheet.EigenvalueRule")
 @dataclass(frozen=True, eq=False)
 class EigenvalueRule(Sounding):
     """How fast the gradients of linear networks grow, beside the two numbers that might predict it."""
@@ -62,11 +64,12 @@ class EigenvalueRule(Sounding):
             {"seed": seeds, **{name: values.ravel() for name, values in columns.items()}}
         )
 
-    def figure(self) -> "go.Figure":
-        """Measured slope against both predictions, and a gradient that first grows although ρ = 0.5."""
-        from leadline.figures import ACCENT, NEUTRAL, panels
+    def drawing(self) -> Drawing:
+        """Return the measured slope against both predictions, and a transient growth.
 
-        figure = panels(
+        The second panel shows a gradient that first grows although the spectral radius is 0.5.
+        """
+        drawing = panels(
             "How fast a linear network's gradient grows",
             [
                 ("which number predicts the slope?", "prediction, nats per step", "measured slope"),
@@ -74,39 +77,28 @@ class EigenvalueRule(Sounding):
             ],
         )
         ends = [float(min(self.ln_rho.min(), self.slope.min())), float(self.ln_sigma.max())]
-        figure.add_scatter(
-            x=ends, y=ends, mode="lines", line={"color": NEUTRAL, "dash": "dot"}, name="equal"
-        )
-        for name, x, colour, symbol in (
-            ("ln σ<sub>max</sub>", self.ln_sigma, NEUTRAL, "x-thin-open"),
-            ("ln ρ", self.ln_rho, ACCENT, "circle"),
-        ):
-            marker = {"color": colour, "symbol": symbol, "size": 5, "opacity": 0.75}
-            figure.add_scatter(
-                x=x.ravel(), y=self.slope.ravel(), mode="markers", marker=marker, name=name
-            )
+        slope = self.slope.ravel()
+        points = {"size": 5, "opacity": 0.75}
         distance = np.arange(len(self.transient))
-        figure.add_scatter(
-            x=distance,
-            y=self.transient,
-            mode="lines",
-            line_color=ACCENT,
-            name="measured",
-            showlegend=False,
-            xaxis="x2",
-            yaxis="y2",
-        )
-        figure.add_scatter(
-            x=distance,
-            y=distance * math.log(0.5),
-            mode="lines",
-            line={"color": NEUTRAL, "dash": "dot"},
-            name="ρ<sup>n</sup> alone",
-            showlegend=False,
-            xaxis="x2",
-            yaxis="y2",
-        )
-        return figure
+        alone = distance * math.log(0.5)
+        second = {"showlegend": False, "panel": 2}
+        traces = [
+            line(ends, ends, name="equal", colour=NEUTRAL, dash="dot"),
+            markers(
+                self.ln_sigma.ravel(),
+                slope,
+                name="ln σ<sub>max</sub>",
+                colour=NEUTRAL,
+                symbol="x-thin-open",
+                **points,
+            ),
+            markers(
+                self.ln_rho.ravel(), slope, name="ln ρ", colour=ACCENT, symbol="circle", **points
+            ),
+            line(distance, self.transient, name="measured", colour=ACCENT, **second),
+            line(distance, alone, name="ρ<sup>n</sup> alone", colour=NEUTRAL, dash="dot", **second),
+        ]
+        return extended(drawing, traces)
 
 
 def largest_eigenvalue(setting: Setting) -> Answer:

@@ -9,15 +9,16 @@ import torch
 from jaxtyping import Float
 
 from leadline import gradients, recurrent
+from leadline.figures import ACCENT, COLOURS, NEUTRAL, Drawing, extended, line, panels
 from leadline.recurrent import RNNLayer
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._criterion import Fact
 from leadline.worksheet._setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 Nonlinearity = Literal["identity", "relu", "tanh"]
 NONLINEARITIES: tuple[Nonlinearity, ...] = ("identity", "relu", "tanh")
@@ -32,6 +33,7 @@ LIMIT = math.log(1000)
 thousand times smaller, or zero."""
 
 
+@record("worksheet.Explosions")
 @dataclass(frozen=True, eq=False)
 class Explosions(Sounding):
     """How much larger the gradient is at the first timestep than at the last, for networks of many scales."""
@@ -81,46 +83,42 @@ class Explosions(Sounding):
             }
         )
 
-    def figure(self) -> "go.Figure":
-        """Shares of exploding and of vanishing gradients, by spectral radius."""
-        from leadline.figures import ACCENT, COLOURS, NEUTRAL, panels
-
-        figure = panels(
-            f"Gradients over {STEPS} timesteps, by the scale of the weights",
-            [
-                (
-                    "1000 times larger at the start",
-                    "spectral radius of W<sub>h</sub>",
-                    "% of networks",
-                ),
-                (
-                    "1000 times smaller at the start",
-                    "spectral radius of W<sub>h</sub>",
-                    "% of networks",
-                ),
-            ],
-        )
-        colours = dict(zip(NONLINEARITIES, (NEUTRAL, ACCENT, COLOURS[1]), strict=True))
-        for panel, shares in enumerate((self.exploding, self.vanishing)):
-            for i, kind in enumerate(NONLINEARITIES):
-                figure.add_scatter(
-                    x=self.radii,
-                    y=shares[:, i].mean(0),
-                    mode="lines+markers",
-                    line_color=colours[kind],
-                    name=NAMES[kind],
-                    legendgroup=kind,
-                    showlegend=panel == 0,
-                    xaxis=f"x{panel + 1}" if panel else "x",
-                    yaxis=f"y{panel + 1}" if panel else "y",
-                )
+    def drawing(self) -> Drawing:
+        """Return the shares of exploding and of vanishing gradients by spectral radius."""
         ticks = {
             "type": "log",
             "tickvals": self.radii,
             "ticktext": [f"{radius:zg}" for radius in self.radii],
         }
-        figure.update_layout(xaxis=ticks, xaxis2=ticks)
-        return figure.update_yaxes(range=[-4, 104])
+        percent = {"range": [-4, 104]}
+        labels = ("spectral radius of W<sub>h</sub>", "% of networks")
+        drawing = panels(
+            f"Gradients over {STEPS} timesteps, by the scale of the weights",
+            [
+                ("1000 times larger at the start", *labels),
+                ("1000 times smaller at the start", *labels),
+            ],
+            xaxis=ticks,
+            xaxis2=ticks,
+            yaxis=percent,
+            yaxis2=percent,
+        )
+        colours = (NEUTRAL, ACCENT, COLOURS[1])
+        traces = [
+            line(
+                self.radii,
+                shares[:, i].mean(0),
+                name=NAMES[kind],
+                colour=colour,
+                mode="lines+markers",
+                legendgroup=kind,
+                showlegend=panel == 1,
+                panel=panel,
+            )
+            for panel, shares in enumerate((self.exploding, self.vanishing), 1)
+            for i, (kind, colour) in enumerate(zip(NONLINEARITIES, colours, strict=True))
+        ]
+        return extended(drawing, traces)
 
 
 def nonlinearities(setting: Setting) -> Answer:

@@ -8,16 +8,17 @@ import torch
 from jaxtyping import Float
 
 from leadline import recurrent
+from leadline.figures import ACCENT, COLOURS, NEUTRAL, Drawing, extended, line, markers, new_drawing
 from leadline.randomness import torch_generator
 from leadline.recurrent import LSTM, RNN, Regression
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import AT_LEAST_ZERO
+from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 TIME, HIDDEN, LIMIT = 10, 32, 0.02
 """Timesteps, hidden units, and the share of the zero predictor's error that counts as learned."""
@@ -38,6 +39,7 @@ LR, TESTED = 1e-2, 2000
 TASKS = ("all timesteps", "the last timestep")
 
 
+@record("worksheet.LearnedAverage")
 @dataclass(frozen=True, eq=False)
 class LearnedAverage(Sounding):
     """The error that is left on sequences that neither training nor the choice of the best weights has seen."""
@@ -74,44 +76,35 @@ class LearnedAverage(Sounding):
             }
         )
 
-    def figure(self) -> "go.Figure":
-        """Every network's share of error, by task and architecture, beside the limit of two percent."""
-        from leadline.figures import ACCENT, COLOURS, NEUTRAL, new_figure
-
-        figure = new_figure(
+    def drawing(self) -> Drawing:
+        """Return every network's share of error by task and architecture, and the limit of 2 %."""
+        places = np.arange(len(self.architectures))
+        jitter = np.linspace(-0.1, 0.1, self.share.shape[-1])
+        looks = zip(TASKS, self.share, (ACCENT, COLOURS[1]), (-0.17, 0.17), strict=True)
+        traces = [
+            markers(
+                (places[:, None] + shift + jitter).ravel(),
+                100 * share.ravel(),
+                name=f"loss at {task}",
+                colour=colour,
+                size=6,
+                opacity=0.75,
+                hovertemplate="%{y:z.2g} %",
+            )
+            for task, share, colour, shift in looks
+        ]
+        ends = [-0.5, len(places) - 0.5]
+        traces.append(line(ends, [100 * LIMIT] * 2, name="2 %", colour=NEUTRAL, dash="dot"))
+        ticks = 10.0 ** np.arange(np.floor(np.log10(100 * self.share.min())), 3)
+        drawing = new_drawing(
             "The error that is left on the running average",
             "",
             "error, % of the zero predictor's",
             height=420,
+            xaxis={"tickvals": places, "ticktext": self.architectures, "range": ends},
+            yaxis={"type": "log", "tickvals": ticks, "ticktext": [f"{tick:zg}" for tick in ticks]},
         )
-        places, seeds = np.arange(len(self.architectures)), self.share.shape[-1]
-        jitter = np.linspace(-0.1, 0.1, seeds)
-        for name, share, colour, shift in zip(
-            TASKS, self.share, (ACCENT, COLOURS[1]), (-0.17, 0.17), strict=True
-        ):
-            figure.add_scatter(
-                x=(places[:, None] + shift + jitter).ravel(),
-                y=100 * share.ravel(),
-                mode="markers",
-                marker={"color": colour, "size": 6, "opacity": 0.75},
-                name=f"loss at {name}",
-                hovertemplate="%{y:z.2g} %",
-            )
-        figure.add_scatter(
-            x=[-0.5, len(places) - 0.5],
-            y=[100 * LIMIT] * 2,
-            mode="lines",
-            line={"color": NEUTRAL, "dash": "dot"},
-            name="2 %",
-        )
-        low = np.floor(np.log10(100 * self.share.min()))
-        figure.update_xaxes(
-            tickvals=places, ticktext=self.architectures, range=[-0.5, len(places) - 0.5]
-        )
-        ticks = 10.0 ** np.arange(low, 3)
-        return figure.update_yaxes(
-            type="log", tickvals=ticks, ticktext=[f"{tick:zg}" for tick in ticks]
-        )
+        return extended(drawing, traces)
 
 
 def running_average_is_learned(setting: Setting) -> Answer:

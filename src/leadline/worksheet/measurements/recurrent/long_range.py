@@ -12,16 +12,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leadline import gradients, recurrent
+from leadline.figures import ACCENT, COLOURS, NEUTRAL, Drawing, extended, line, markers, panels
 from leadline.randomness import torch_generator
 from leadline.recurrent import RNN, Regression
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
 from leadline.statistics import SHARE, Effect
+from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 Arm = Literal["none", "local", "past"]
 ARMS: dict[Arm, str] = {
@@ -43,6 +44,7 @@ TESTED = 2000
 """Sequences that no network has seen, on which the final R² is measured."""
 
 
+@record("worksheet.LongRange")
 @dataclass(frozen=True, eq=False)
 class LongRange(Sounding):
     """What a loss at every timestep does to the gradient at early timesteps, and to what is learned."""
@@ -82,51 +84,45 @@ class LongRange(Sounding):
             frames.append(pd.DataFrame({"arm": arm, **columns}))
         return pd.concat(frames, ignore_index=True)
 
-    def figure(self) -> "go.Figure":
-        """The gradient before training by timestep, and the final R² of every network."""
-        from leadline.figures import ACCENT, COLOURS, NEUTRAL, panels
-
-        figure = panels(
+    def drawing(self) -> Drawing:
+        """Return the gradient before training by timestep, and the final R² of every network."""
+        names = list(ARMS.values())
+        drawing = panels(
             "A loss at every timestep: the gradient, and what is learned",
             [
                 ("before training, median network", "timestep t", "‖dL/dh<sub>t</sub>‖"),
                 (f"does it learn x₁ over {TIME} timesteps?", "", "R² on new sequences"),
             ],
             height=440,
+            xaxis2={"tickvals": list(range(len(names))), "ticktext": names, "range": [-0.5, 2.5]},
+            yaxis={"tickprefix": "10<sup>", "ticksuffix": "</sup>"},
+            yaxis2={"range": [-0.1, 1.05]},
         )
-        t, far = np.arange(1, TIME + 1), np.median(self.log_far, axis=0)
-        curves = {
-            "with local losses": (np.median(self.log_total[1], axis=0), COLOURS[1], "solid"),
-            "the last loss alone": (np.median(self.log_total[0], axis=0), ACCENT, "solid"),
-            f"with local losses: from k ≥ t + {FAR}": (
-                np.where(np.isfinite(far), far, np.nan),
-                NEUTRAL,
-                "dash",
-            ),
-        }
-        for name, (curve, colour, dash) in curves.items():
-            line = {"color": colour, "dash": dash, "width": 2}
-            figure.add_scatter(x=t, y=curve / math.log(10), mode="lines", line=line, name=name)
-        for i, (r2, colour) in enumerate(
-            zip(self.r2.values(), (ACCENT, COLOURS[1], COLOURS[2]), strict=True)
-        ):
-            figure.add_scatter(
-                x=i + np.linspace(-0.25, 0.25, r2.size),
-                y=r2.ravel(),
-                mode="markers",
-                marker={"color": colour, "size": 6, "opacity": 0.75},
+        alone, local = np.median(self.log_total, axis=1) / math.log(10)
+        far = np.median(self.log_far, axis=0) / math.log(10)
+        far = np.where(np.isfinite(far), far, np.nan)
+        from_far = f"with local losses: from k ≥ t + {FAR}"
+        t = np.arange(1, TIME + 1)
+        traces = [
+            line(t, local, name="with local losses", colour=COLOURS[1], dash="solid", width=2),
+            line(t, alone, name="the last loss alone", colour=ACCENT, dash="solid", width=2),
+            line(t, far, name=from_far, colour=NEUTRAL, dash="dash", width=2),
+        ]
+        looks = zip(self.r2.values(), (ACCENT, COLOURS[1], COLOURS[2]), strict=True)
+        traces += [
+            markers(
+                i + np.linspace(-0.25, 0.25, r2.size),
+                r2.ravel(),
+                colour=colour,
+                size=6,
+                opacity=0.75,
                 showlegend=False,
                 hovertemplate="R² %{y:z.3f}<extra></extra>",
-                xaxis="x2",
-                yaxis="y2",
+                panel=2,
             )
-        names = list(ARMS.values())
-        figure.update_layout(
-            xaxis2={"tickvals": list(range(len(names))), "ticktext": names, "range": [-0.5, 2.5]}
-        )
-        return figure.update_layout(
-            yaxis={"tickprefix": "10<sup>", "ticksuffix": "</sup>"}, yaxis2_range=[-0.1, 1.05]
-        )
+            for i, (r2, colour) in enumerate(looks)
+        ]
+        return extended(drawing, traces)
 
 
 def loss_at_every_timestep(setting: Setting) -> Answer:

@@ -3,22 +3,23 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from leadline import gradients, recurrent
+from leadline.figures import ACCENT, COLOURS, NEUTRAL, Drawing, extended, line, markers, panels
 from leadline.recurrent import GRU, LSTM, RNN, Network, Nonlinearity, Regression
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.storage import record
 from leadline.worksheet._answer import Answer
 from leadline.worksheet._criterion import Fact
 from leadline.worksheet._setting import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 LN10 = math.log(10)
 
@@ -35,6 +36,7 @@ RADII = (0.9, 1.0, 1.1)
 """Spectral radii that W_h is scaled to, around the one at which a linear network is stable."""
 
 
+@record("worksheet.WeightPaths")
 @dataclass(frozen=True, eq=False)
 class WeightPaths(Sounding):
     """What each timestep adds to the gradient of W_h, of a loss at the last timestep."""
@@ -79,11 +81,12 @@ class WeightPaths(Sounding):
             }
         )
 
-    def figure(self) -> "go.Figure":
-        """The unrolled graph, paths as wide as what they contribute, and the terms of long sequences by timestep."""
-        from leadline.figures import COLOURS, panels
+    def drawing(self) -> Drawing:
+        """Return the unrolled graph, and the terms of long sequences by timestep.
 
-        figure = panels(
+        A path of the graph is as wide as its share of the gradient.
+        """
+        drawing = panels(
             "One weight, many paths",
             [
                 ("a loss at the last of eight timesteps", "", ""),
@@ -94,65 +97,75 @@ class WeightPaths(Sounding):
                 ),
             ],
             height=460,
+            yaxis2={"tickprefix": "10<sup>", "ticksuffix": "</sup>"},
         )
-        _draw_graph(figure, self.short_terms / self.short_terms.sum())
         t = np.arange(2, 1 + self.log_norms.shape[-1])
-        for i, (name, curves) in enumerate(zip(self.names, self.log_norms, strict=True)):
-            figure.add_scatter(
-                x=t,
-                y=np.median(curves[:, 1:], axis=0) / LN10,
-                mode="lines",
-                line={"color": COLOURS[i % len(COLOURS)], "width": 2},
+        curves = [
+            line(
+                t,
+                np.median(log_norms[:, 1:], axis=0) / LN10,
                 name=name,
-                xaxis="x2",
-                yaxis="y2",
+                colour=COLOURS[i % len(COLOURS)],
+                width=2,
+                panel=2,
             )
-        return figure.update_layout(yaxis2={"tickprefix": "10<sup>", "ticksuffix": "</sup>"})
+            for i, (name, log_norms) in enumerate(zip(self.names, self.log_norms, strict=True))
+        ]
+        with_graph = _with_graph(drawing, self.short_terms / self.short_terms.sum())
+        return extended(with_graph, curves)
 
 
-def _draw_graph(figure: "go.Figure", shares: Float[np.ndarray, " S"]) -> None:
-    """States in a row, the weight that they share below, the loss at the end of the row."""
-    from leadline.figures import ACCENT, NEUTRAL
-
+def _with_graph(drawing: Drawing, shares: Float[np.ndarray, " S"]) -> Drawing:
+    """Draw the states in a row, their shared weight below, and the loss at the end of the row."""
     steps = len(shares)
     weight = (1 + steps) / 2
-    figure.add_scatter(
-        x=np.arange(1, 1 + steps),
-        y=np.ones(steps),
-        mode="markers",
-        marker={"size": 26, "color": "rgba(0,0,0,0)"},
+    states = markers(
+        np.arange(1, 1 + steps),
+        np.ones(steps),
+        size=26,
+        colour="rgba(0,0,0,0)",
         customdata=shares,
         hovertemplate="t = %{x}: %{customdata:z.2g} of all<extra></extra>",
         showlegend=False,
     )
-    for t, share in enumerate(shares, start=1):
+    paths: list[dict[str, Any]] = []
+    notes: list[dict[str, Any]] = []
+    for t, share in enumerate(shares.tolist(), start=1):
         path = f"M {weight},0.12 C {weight},0.5 {t},0.4 {t},0.86"
-        line = {"color": ACCENT, "width": max(0.7, 40 * share)}
-        figure.add_shape(type="path", path=path, line=line, layer="below", opacity=0.75)
-        arrow = {
-            "showarrow": True,
-            "arrowhead": 2,
-            "arrowcolor": NEUTRAL,
-            "axref": "x",
-            "ayref": "y",
-            "text": "",
-        }
-        figure.add_annotation(x=t + 0.68, y=1, ax=t + 0.3, ay=1, **arrow)
-        figure.add_annotation(x=t, y=1, text=f"h<sub>{t}</sub>", showarrow=False)
-        told = (
-            f"{share:z.0%}"
-            if share >= 0.01 or share == 0
-            else f"10<sup>{math.log10(share):z.0f}</sup>"
+        stroke = {"color": ACCENT, "width": max(0.7, 40 * share)}
+        paths.append(
+            {"type": "path", "path": path, "line": stroke, "layer": "below", "opacity": 0.75}
         )
-        figure.add_annotation(
-            x=t, y=1.16, text=told, showarrow=False, font={"color": ACCENT, "size": 11}
-        )
-    figure.add_annotation(x=steps + 1, y=1, text="<b>L</b>", showarrow=False)
-    figure.add_annotation(x=weight, y=0, text="<b>W<sub>h</sub></b>", showarrow=False)
-    figure.update_layout(
+        notes.append(_arrow(t + 0.3, t + 0.68))
+        notes.append(_text(t, 1, f"h<sub>{t}</sub>"))
+        font = {"color": ACCENT, "size": 11}
+        notes.append({**_text(t, 1.16, _share(share)), "font": font})
+    notes.append(_text(steps + 1, 1, "<b>L</b>"))
+    notes.append(_text(weight, 0, "<b>W<sub>h</sub></b>"))
+    return extended(
+        drawing,
+        [states],
+        shapes=paths,
+        annotations=notes,
         xaxis={"visible": False, "range": [0.4, steps + 1.4], "fixedrange": True},
         yaxis={"visible": False, "range": [-0.15, 1.4], "fixedrange": True},
     )
+
+
+def _share(share: float) -> str:
+    """Return a share in percent, or as a power of ten below one percent; markup."""
+    if share >= 0.01 or share == 0:
+        return f"{share:z.0%}"
+    return f"10<sup>{math.log10(share):z.0f}</sup>"
+
+
+def _text(x: float, y: float, text: str) -> dict[str, Any]:
+    return {"x": x, "y": y, "text": text, "showarrow": False}
+
+
+def _arrow(start: float, end: float) -> dict[str, Any]:
+    place = {"x": end, "y": 1, "ax": start, "ay": 1, "axref": "x", "ayref": "y"}
+    return {**place, "showarrow": True, "arrowhead": 2, "arrowcolor": NEUTRAL, "text": ""}
 
 
 def shared_weight(setting: Setting) -> Answer:

@@ -1,0 +1,91 @@
+"""Truncation as a cure: no gradient passes from one segment of timesteps to the one before it."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from leadline.gradients.cures._cure import Cure, Treatment, Trend, Trial
+from leadline.gradients.tracing._chains import Chain
+from leadline.gradients.tracing._replay import Replayed
+from leadline.gradients.tracing._tape import Tape
+from leadline.recurrent import Arithmetic, PullBack, Record
+
+
+class Truncation(Cure):
+    """Cuts backpropagation after each segment of ``window`` timesteps, within one call of a layer."""
+
+    name = "truncation"
+
+    def treat(self, trial: Trial) -> Treatment:
+        """Sweep the recorded pass of the untreated model in segments; nothing is run again."""
+        tape = trial.tape
+        window = trial.settings.window
+        if any(isinstance(call, Chain) for call in tape.calls):
+            return Treatment("a hand-written loop is truncated where its states are detached")
+        if all(layer.log_total.shape[1] <= window for layer in trial.flow.layers):
+            return Treatment(f"no call of a layer is longer than {window} timesteps")
+        truncated = _TruncatedTape(tape.model, tape.calls, tape.loops, window=window)
+        flow = truncated.gradient_flow(trial.value)
+        return Treatment(f"segments of {window} timesteps", flow)
+
+    def against_vanishing(self, trend: Trend) -> str | None:
+        """Advise the window beyond which little gradient arrives."""
+        if trend.is_lost_at_once:
+            return None
+        return (
+            f"beyond {trend.timesteps_to(100)} timesteps less than 1 % arrives, so truncation there "
+            "loses little"
+        )
+
+    def against_exploding(self, trend: Trend) -> str | None:
+        """Advise the window within which the gradient grows 100-fold."""
+        return f"after {trend.timesteps_to(100)} timesteps the gradient has grown 100-fold"
+
+
+@dataclass(frozen=True, eq=False)
+class Truncated(Record):
+    """A recorded pass whose adjoint is cut at the beginning of each segment."""
+
+    whole: Record
+    window: int
+
+    @property
+    def state_size(self) -> int:
+        """Size of the state, as in the whole pass."""
+        return self.whole.state_size
+
+    def adjoint(self, on: Arithmetic) -> PullBack:
+        """Return zero where a segment begins, otherwise the adjoint of the whole pass."""
+        whole = self.whole.adjoint(on)
+        return lambda t, rows: on.zeros_like(rows) if t % self.window == 0 else whole(t, rows)
+
+    def to_input(self, rows: Tensor) -> Tensor:
+        """Return the gradient of the inputs, as in the whole pass."""
+        return self.whole.to_input(rows)
+
+    def to_cells(self, rows: Tensor) -> Tensor:
+        """Return the gradient of the cells, as in the whole pass."""
+        return self.whole.to_cells(rows)
+
+
+@dataclass(eq=False)
+class _TruncatedTape(Tape):
+    window: int = 1
+
+    def _replayed(self):
+        return [
+            _truncated(entry, self.window) if isinstance(entry, Replayed) else entry
+            for entry in super()._replayed()
+        ]
+
+
+def _truncated(replayed: Replayed, window: int) -> Replayed:
+    def cut(record: Record) -> Truncated:
+        return Truncated(record.weights, record.h, record.h_before, record, window)
+
+    layers = tuple(
+        tuple(dataclasses.replace(part, record=cut(part.record)) for part in layer)
+        for layer in replayed.layers
+    )
+    return dataclasses.replace(replayed, layers=layers)

@@ -1,0 +1,65 @@
+"""Public functions give the results that Leadline 0.1.0 gave.
+
+Integers, tokens, labels and outcomes are equal; float64 agrees to 1e-12, float32 to 1e-5. With
+LEADLINE_GOLDEN=bits everything is equal bit for bit, which holds on the host that wrote the results.
+"""
+
+import os
+
+import numpy as np
+import pytest
+
+from tests.golden.make import CASES, RESULTS, results
+from tests.golden.values import differences, load
+
+BITS = os.environ.get("LEADLINE_GOLDEN") == "bits"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_results_are_those_of_0_1(name):
+    expected = load(RESULTS, name)
+    assert expected
+    lines = differences(expected, results(name), bits=BITS)
+    assert not lines, "\n".join(lines)
+
+
+def test_every_file_of_results_is_compared():
+    assert {path.stem for path in RESULTS.iterdir()} == set(CASES)
+
+
+EXPECTED = {
+    "a/tokens": np.array([1, 2]),
+    "a/x": np.array([1.0, np.inf]),
+    "a/outcome": "optimal",
+    "a/y": 0.5,
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("a/tokens", np.array([1, 3]), "other values"),
+        ("a/tokens", np.array([1.0, 2.0]), "int64"),
+        ("a/x", np.array([1 + 1e-11, np.inf]), "differs by up to 1e-11"),
+        ("a/x", np.array([1.0, -np.inf]), "other infinite"),
+        ("a/outcome", "search error", "became 'search error'"),
+        ("a/y", 0.5 + 1e-11, "differs by up to 1e-11"),
+        ("a/y", None, "became None"),
+    ],
+)
+def test_a_different_result_is_noticed(path, value, message):
+    assert differences(EXPECTED, EXPECTED, bits=True) == []
+    (line,) = differences(EXPECTED, {**EXPECTED, path: value})
+    assert line.startswith(path)
+    assert message in line
+
+
+def test_a_missing_result_is_noticed_and_a_new_one_is_allowed():
+    assert differences(EXPECTED, {**EXPECTED, "a/new": 1}) == []
+    assert differences(EXPECTED, {}) == [f"{path}: missing" for path in EXPECTED]
+
+
+def test_the_last_bit_counts_only_on_the_host_that_wrote_the_results():
+    near = {**EXPECTED, "a/x": np.array([np.nextafter(1.0, 2.0), np.inf])}
+    assert differences(EXPECTED, near) == []
+    assert differences(EXPECTED, near, bits=True) == ["a/x: other bits"]
