@@ -133,7 +133,7 @@ def test_constant_columns_and_fingerprints():
         (lambda: LinearOptimum.from_rows(X, 0), "code_size must be a whole number of at least 1"),
         (
             lambda: LinearOptimum.from_rows(X, 2, PixelMask(0.5, loss="masked")),
-            "whose loss counts everywhere",
+            "a PixelMask with loss='all'",
         ),
         (lambda: LinearOptimum.from_rows(np.full((3, 2), np.nan), 1), "finite"),
     ],

@@ -183,7 +183,7 @@ class Twice(nn.Module):
         (lambda: nn.Linear(8, 3), X, r"Linear gave shape \(2, 3\) for rows of shape \(2, 8\)"),
         (Twice, X, "Twice gave a tuple"),
         (Convolutional, IMAGES.reshape(40, -1), r"failed on rows of shape \(2, 36\)"),
-        (nn.Identity, X, "a model that is trained has parameters"),
+        (nn.Identity, X, "model must have trainable parameters"),
         (
             lambda: nn.Linear(8, 8).requires_grad_(False),
             X,

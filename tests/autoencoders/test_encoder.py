@@ -125,7 +125,7 @@ def rewrite(path: Path, change):
         ),
         (
             lambda path: rewrite(path, lambda d: d.update(schema=1)),
-            "encoder schema 1, which has no digest",
+            r"earlier release of Leadline \(encoder schema 1",
         ),
         (
             lambda path: rewrite(path, lambda d: d["architecture"].update(hidden_sizes=[7, 5])),

@@ -49,7 +49,7 @@ def test_what_comes_back_is_the_model_on_what_was_shown(tmp_path):
             found.reconstructed, pretrained.model(torch.from_numpy(found.shown)).numpy()
         )
     error = np.square(found.reconstructed - X[:4]).sum(1).mean()
-    assert str(found).endswith(f"what comes back has {error:.3g}")
+    assert str(found).endswith(f"the reconstruction has {error:.3g}")
     assert list(found.stages) == ["input", "shown", "reconstructed"]
     assert found.figure().data
     table = found.table()
@@ -63,7 +63,7 @@ def test_what_comes_back_is_the_model_on_what_was_shown(tmp_path):
 
 def test_rows_that_are_no_images_are_drawn_as_stripes():
     assert corrupt_examples(X, Nothing(), seed=0).figure().data
-    assert str(corrupt_examples(X, Nothing(), seed=0)) == "the encoder is shown the rows themselves"
+    assert str(corrupt_examples(X, Nothing(), seed=0)) == "the encoder sees the clean rows"
     with pytest.raises(InputError, match="channels x height x width"):
         corrupt_examples(X, Nothing(), seed=0, image_size=5)
 
@@ -78,7 +78,7 @@ def test_curves_are_those_of_the_pretrained():
         assert np.array_equal(found.clean[i], pretrained.clean_error)
         assert np.array_equal(found.own[i], pretrained.own_error)
     least = np.mean([pretrained.clean_error.min() for pretrained in trained])
-    assert f"epoch 4 of 4, 2 models: clean validation error {least:.4g} at its least" in str(found)
+    assert f"epoch 4 of 4, 2 models: lowest clean validation error {least:.4g}" in str(found)
     assert len(found.table()) == 10
     names = [trace.name for trace in list[Any](found.figure().data) if trace.name]
     assert names == ["training", "validation, clean", "validation, corrupted"]
@@ -96,13 +96,13 @@ def test_curves_half_way_have_gaps_and_say_so():
     assert np.isnan(found.clean[1, 1])
     assert (
         str(found)
-        == "epoch 1 of 9, 2 models: clean validation error 4 at its least, 5 at the start"
+        == "epoch 1 of 9, 2 models: lowest clean validation error 4, 5 at the start"
     )
     assert [trace.name for trace in list[Any](found.figure().data) if trace.name] == [
         "training",
         "validation, clean",
     ]
-    with pytest.raises(InputError, match="at least one epoch"):
+    with pytest.raises(InputError, match="at least one Epoch"):
         TrainingCurves.from_epochs([])
     blown = TrainingCurves.from_epochs(
         [Epoch(0, 0, 2, None, None, None), Epoch(0, 1, 2, float("inf"), None, None)]

@@ -52,7 +52,7 @@ def test_one_layer_may_be_given_as_a_number():
     ("arguments", "text"),
     [
         ((4, ()), r"hidden_sizes = \(\)"),
-        ((4, (3, 0)), "at least one unit"),
+        ((4, (3, 0)), "one or more numbers of at least 1"),
         ((0, (3,)), "input_size = 0"),
         ((4, (3,), "rleu"), "activation = 'rleu'\n  cure:  use one of relu"),
         ((4, (3,), "relu", "denoising"), "corruption = 'denoising'\n  cause: a name"),

@@ -178,7 +178,7 @@ def test_targets_are_what_is_learned():
     ("given", "message"),
     [
         ({"targets": rows(59), "validation": None}, "59, 7) for X of shape (60, 7)"),
-        ({"targets": rows(60)}, "not held out by a share"),
+        ({"targets": rows(60)}, "validation must not be a share"),
         ({"targets": rows(60, 6), "validation": None}, "has 6 features"),
     ],
 )
@@ -326,7 +326,7 @@ same = Autoencoder(7, (3,), seed=0)
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"models": [same, same]}, "an object of its own"),
+        ({"models": [same, same]}, "models must be different objects"),
         ({"seeds": [0]}, "1 for 2 models"),
         ({"seeds": 3}, r"seeds = 3\n  cure:  seeds=range\(2\)"),
         ({"learning_rate": "fast"}, "learning_rate = 'fast'"),
@@ -336,7 +336,7 @@ same = Autoencoder(7, (3,), seed=0)
         ({"X": np.full((9, 7), np.nan)}, r"X\[0, 0\] = nan"),
         ({"X": np.zeros((0, 7))}, "at least one row"),
         ({"validation": 1.5}, "validation = 1.5 of 60 rows"),
-        ({"validation": 0.001}, "leave rows on both sides"),
+        ({"validation": 0.001}, "leaves rows for training and validation"),
         ({"validation": rows(d=6)}, "validation has 6 features"),
         ({"learning_rate": [1e-3, 0]}, r"learning_rate = 0\n  where: in model 1 of 2"),
         ({"epochs": 0}, "epochs must be a whole number of at least 1"),

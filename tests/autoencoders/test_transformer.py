@@ -407,24 +407,24 @@ def test_comes_back_from_disk_to_the_bit(tmp_path: Path, dtype):
         (lambda: small(decoder_width=10), "decoder_width must be a multiple of 4"),
         (lambda: small(depth=0), "depth must be a whole number of at least 1"),
         (lambda: small(pooling="max"), "pooling = 'max'"),
-        (lambda: small(4, 1, normalise=True), "at least two numbers"),
+        (lambda: small(4, 1, normalise=True), "patches of two or more numbers"),
         (lambda: pretrain(small(), X[:, :, :, :8]), r"X of 8 x 8 pixels, the model takes 8 x 12"),
         (
             lambda: pretrain(small(), X.reshape(70, -1)[:, 1:]),
             "X has 95 features, the model takes 1 x 8 x 12 = 96",
         ),
-        (lambda: pretrain(small(), X * 300), "numbers in images lie between 0 and 1"),
+        (lambda: pretrain(small(), X * 300), "must lie between 0 and 1 if it holds floating-point images"),
         (lambda: TRAINED.encoder.encode(images(2, size=(8, 10))), "width 10, patches of 4"),
         (lambda: TRAINED.encoder.encode(images(2, channels=3)), r"shape \(2, 3, 8, 12\)"),
         (
             lambda: TRAINED.encoder.with_pooling("none").encode([X[0], images(1, size=(4, 4))[0]]),
-            "no common shape",
+            "images of one size",
         ),
         (
             lambda: pretrain(
                 Autoencoder(96, (4,), seed=0), X.reshape(70, -1), epochs=1
             ).encoder.with_pooling("class"),
-            "a dense encoder",
+            "for a DenseArchitecture",
         ),
     ],
 )
