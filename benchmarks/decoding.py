@@ -178,7 +178,7 @@ def recurrent(rounds: int) -> list[Row]:
                 _, h = step(tokens, h)
 
     def without() -> decoding.Decoded:
-        nothing = patch.object(beam._Beam, "_discard", lambda *_: None)
+        nothing = patch.object(beam.BeamSearch, "_discard", lambda *_: None)
         with nothing, patch.object(work.Meter, "called", lambda *_: None):
             return ours()
 

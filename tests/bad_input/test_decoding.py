@@ -44,7 +44,7 @@ def counted() -> decoding.Complexity:
 
 @cache
 def fitted() -> decoding.RecurrentLM:
-    return decoding.RecurrentLM(types=5, hidden=4, epochs=1).fit(TEXT)
+    return decoding.RecurrentLM(vocabulary_size=5, hidden_size=4, epochs=1).fit(TEXT)
 
 
 @cache
@@ -57,7 +57,7 @@ def gpt2() -> Any:
 
 
 def lm_settings() -> dict[str, Any]:
-    return {"types": 5, "hidden": 4, "epochs": 1}
+    return {"vocabulary_size": 5, "hidden_size": 4, "epochs": 1}
 
 
 CALLS: dict[str, Callable[[], Call]] = {
@@ -250,7 +250,7 @@ HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a problem not taken apart": (
         lambda: decoding.greedy(problem(), None, None, max_length=1),  # pyright: ignore
-        "start holds the last token",
+        "start must hold the last token",
     ),
     "alpha in words": (lambda: decoding.LengthNormalized("1"), "alpha must be a finite number"),  # pyright: ignore
     "a level in percent": (
@@ -259,7 +259,7 @@ HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "no processors": (
         lambda: decoding.beam_search(*problem(), width=1, max_length=1, processors=None),  # pyright: ignore
-        "processors is a sequence of functions",
+        "processors must be a sequence of functions",
     ),
     "one token to forbid": (lambda: decoding.forbid(0), "tokens must be a list of whole numbers"),  # pyright: ignore
     "a mask to forbid": (
@@ -268,7 +268,7 @@ HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a rule that returns nothing": (
         lambda: _search(decoding.allow(lambda prefix: None)),  # pyright: ignore
-        r"what the rule of allow\(\) returns must be a list",
+        r"the result of allow\(\)'s rule must be a list",
     ),
     "a rule that returns a mask": (
         lambda: _search(decoding.allow(lambda prefix: torch.tensor([True, False]))),  # pyright: ignore
@@ -309,7 +309,7 @@ HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a state that a table does not have": (
         lambda: decoding.greedy(*problem()._replace(state=torch.tensor([99])), max_length=1),
-        "the state of a Table",
+        "the state of the problem of Table",
     ),
     "sparse scores": (
         lambda: decoding.greedy(
@@ -339,7 +339,10 @@ HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
         ),
         "a LogitsProcessorList of transformers",
     ),
-    "an unknown setting of a language model": (lambda: decoding.RecurrentLM(layer=2), "layers"),
+    "an unknown setting of a language model": (
+        lambda: decoding.RecurrentLM(layers=2),
+        "num_layers",
+    ),
     "a learning rate of 0": (
         lambda: decoding.RecurrentLM(learning_rate=0),
         "learning_rate must be a finite number",

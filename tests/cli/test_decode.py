@@ -21,7 +21,9 @@ PROMPTS = ["the cat", "the dog", "a cat", "the dog sat", "on the", "the", "a dog
 def folder(tmp_path_factory):
     """A language model of Leadline's own."""
     folder = tmp_path_factory.mktemp("model")
-    decoding.RecurrentLM(types=14, hidden=12, epochs=4, streams=4, seed=1).fit(TEXT).save(folder)
+    decoding.RecurrentLM(vocabulary_size=14, hidden_size=12, epochs=4, batch_size=4, seed=1).fit(
+        TEXT
+    ).save(folder)
     return folder
 
 
@@ -117,7 +119,7 @@ def test_one_prompt_is_what_the_library_says(kind, request, capsys):
     assert "<end>" not in record["answers"][0]["text"]
     assert decode(*arguments, "--exact") == cli.DONE
     told = capsys.readouterr().out.splitlines()
-    assert told[0] == f"beam search of width 2: {beam.certificate}"
+    assert told[0] == f"beam search (width 2): {beam.certificate}"
     assert any(line.startswith("exact search: proved optimal") for line in told)
     assert decode(*arguments, "--exact", "--audit") == cli.DONE
     assert capsys.readouterr().out.splitlines()[:-1] == told, "an audit takes nothing away"
@@ -383,7 +385,7 @@ def test_a_model_that_is_none_is_told(folder, transformer, in_tmp_path, monkeypa
     assert "a folder without either" in told("empty")
     Path("damaged").mkdir()
     Path("damaged/language_model.json").write_text('{"schema": 9}')
-    assert "this release reads schema 1" in told("damaged", cli.FAILED)
+    assert "this release reads schemas 1 and 2" in told("damaged", cli.FAILED)
     Path("bare").mkdir()
     Path("bare/config.json").write_text((transformer / "config.json").read_text())
     assert "no readable tokenizer" in told("bare")
@@ -401,4 +403,4 @@ def test_a_model_that_is_none_is_told(folder, transformer, in_tmp_path, monkeypa
 
 def test_an_empty_prompt_begins_a_paragraph(folder, capsys):
     assert decode("--model", folder, "--prompt", "", "--width", 3) == cli.DONE
-    assert capsys.readouterr().out.startswith("beam search of width 3")
+    assert capsys.readouterr().out.startswith("beam search (width 3)")

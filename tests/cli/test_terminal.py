@@ -16,9 +16,9 @@ TEXT = "the café sat on the mat .\n\nthe dog sat on the “log” .\n\na cat an
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    decoding.RecurrentLM(types=16, hidden=8, epochs=1, streams=4, seed=1).fit(TEXT).save(
-        folder / "model"
-    )
+    decoding.RecurrentLM(vocabulary_size=16, hidden_size=8, epochs=1, batch_size=4, seed=1).fit(
+        TEXT
+    ).save(folder / "model")
     prompts = [{"prompt": prompt} for prompt in ("the café", "the “log”", "a", "the")]
     (folder / "prompts.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
     return folder

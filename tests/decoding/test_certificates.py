@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from leadline import InputError, decoding
 from leadline.decoding import LengthNormalized, Problem, Score
-from leadline.decoding.search._sampling import _proposal
+from leadline.decoding.search._sampling import proposal
 from leadline.decoding.search._scores import why_unbounded
 
 from .models import Hashed, everything
@@ -304,7 +304,7 @@ def test_scores_above_zero_take_the_certificate_of_their_own_item_alone(eos):
 )
 def test_top_p_keeps_no_token_beyond_the_share(p, top_p, kept, dtype):
     log_prob = torch.tensor([p], dtype=dtype).log().double().numpy()
-    assert np.isfinite(_proposal(log_prob, 1.0, None, top_p)).sum() == kept
+    assert np.isfinite(proposal(log_prob, 1.0, None, top_p)).sum() == kept
     problem = constant(list(torch.tensor(p, dtype=dtype).log().tolist()), normalized=True)
     drawn = decoding.sample(*problem, num=300, max_length=1, top_p=top_p)
     assert {h.tokens[0] for h in drawn.hypotheses()} == set(range(kept))

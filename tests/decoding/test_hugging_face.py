@@ -198,11 +198,11 @@ class Strict(Forgets):
 @pytest.mark.parametrize("wrapper", [Forgets, Strict])
 def test_a_wrapper_without_positions_is_refused_where_prompts_are_padded(wrapper):
     wrapped = wrapper(build(gpt2)).eval()
-    with pytest.raises(InputError, match="padding on the left must not change"):
+    with pytest.raises(InputError, match="do not change with padding on the left"):
         decoding.huggingface(wrapped, IDS, MASK)
     assert decoding.greedy(*decoding.huggingface(wrapped, IDS), max_length=2).lengths.all()
     decoder = build(lambda: transformers.BartForCausalLM(bart(is_decoder=True).config))
-    with pytest.raises(InputError, match="padding on the left must not change"):
+    with pytest.raises(InputError, match="do not change with padding on the left"):
         decoding.huggingface(decoder, IDS, MASK)
 
 
@@ -281,7 +281,7 @@ def test_other_settings_of_generate_are_named():
         "settings of generation_config are ignored: suppress_tokens = [1, 2], no_repeat_ngram_size = 3",
     )
     model.generation_config = [1, 2]
-    with pytest.raises(InputError, match="generation_config is a GenerationConfig"):
+    with pytest.raises(InputError, match="generation_config must be a GenerationConfig"):
         decoding.huggingface(model, torch.tensor([[5, 6]]))
 
 
@@ -394,7 +394,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 def test_a_model_that_cannot_be_searched_is_refused_by_name_before_any_search(name):
     make, text = REFUSED[name]
     model = build(make)
-    with pytest.raises(InputError, match=r"keeps keys and values of one shape") as caught:
+    with pytest.raises(InputError, match=r"caches keys and values of one shape") as caught:
         decoding.huggingface(model, torch.tensor([[5, 6, 7], [8, 9, 10]]))
     assert text in str(caught.value)
     assert type(base_model(model)).__name__ in str(caught.value)
@@ -477,14 +477,14 @@ def test_objects_of_another_kind_are_refused_in_words():
         decoding.huggingface(model, **{**tokens, "token_type_ids": torch.ones_like(ids)})
     with pytest.raises(InputError, match=r"huggingface\(model, \*\*tokens\)"):
         decoding.huggingface(model, tokens)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(InputError, match=r"model = 'gpt2'(.|\n)*a name is not loaded"):
+    with pytest.raises(InputError, match=r"model = 'gpt2'(.|\n)*does not load a model by its name"):
         decoding.huggingface("gpt2", ids)
     with pytest.raises(InputError, match="contains no model of transformers"):
         decoding.huggingface(nn.Identity(), ids)
     for mask in (ids[:, :2], torch.ones(1, 1, 3, 3), [[1, 1, 1]], 2 * torch.ones_like(ids)):
-        with pytest.raises(InputError, match="attention_mask has the shape of input_ids"):
+        with pytest.raises(InputError, match="attention_mask must have the shape of input_ids"):
             decoding.huggingface(model, ids, mask)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(InputError, match="0 behind a token"):
+    with pytest.raises(InputError, match="0 after a token"):
         decoding.huggingface(model, ids, torch.tensor([[1, 0, 1]]))
     with pytest.raises(InputError, match="a list"):
         decoding.huggingface(model, **{"input_ids": [[5, 6]], "attention_mask": [[1, 1]]})  # pyright: ignore

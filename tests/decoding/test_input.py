@@ -14,10 +14,10 @@ from .models import Hashed
 SETTINGS = [
     ({"width": 0}, "width must be a whole number from 1 to 1000000"),
     ({"max_length": 0}, "max_length must be a whole number from 1 to 1000000"),
-    ({"num_return": 3}, "num_return is at most the width"),
-    ({"eos": 4}, "end tokens belong to the vocabulary"),
+    ({"num_return": 3}, "num_return must be at most the width"),
+    ({"eos": 4}, "eos must belong to the vocabulary"),
     ({"eos": [-1, 2]}, "eos = -1, vocabulary of 4 tokens"),
-    ({"eos_mode": "both"}, "eos_mode is 'pool' or 'in_beam'"),
+    ({"eos_mode": "both"}, "eos_mode must be 'pool' or 'in_beam'"),
     ({"width": 2.0}, "width must be a whole number(.|\\n)*got:   width = 2.0"),
     ({"max_length": "3"}, "max_length must be a whole number.*\n  got:   max_length = '3'"),
     ({"eos": [1.5]}, r"whole numbers\n  got:   eos = \[1.5\]"),
@@ -147,7 +147,7 @@ def test_an_object_that_can_be_selected_is_a_state(kind):
     else:
         with pytest.raises(
             InputError,
-            match=r"Named, which has no concat\n.*concat\(states\) beside select\(index\)",
+            match=r"Named, which has no concat\n.*concat\(states\) in addition to select\(index\)",
         ):
             decoding.exact_search(*problem, max_length=4, batch=2)
 
@@ -173,7 +173,7 @@ def test_other_bad_input():
         decoding.LengthNormalized(1000.0)
     with pytest.raises(InputError, match="1 empty rows"):
         decoding.Table({(): {}})
-    with pytest.raises(InputError, match="log-probability is at most 0"):
+    with pytest.raises(InputError, match="must be a log-probability: at most 0"):
         decoding.Table({(): {"a": 0.5}})
     with pytest.raises(InputError, match="row for the start"):
         decoding.Table({("a",): {"a": -0.5}})

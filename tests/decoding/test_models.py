@@ -183,7 +183,7 @@ def test_decoding_leaves_a_model_that_can_be_trained(model, prompts):
 
 @pytest.fixture(scope="module")
 def lm():
-    return RecurrentLM(types=300, hidden=48, epochs=5, streams=8, seed=3).fit(
+    return RecurrentLM(vocabulary_size=300, hidden_size=48, epochs=5, batch_size=8, seed=3).fit(
         manual_text().text[:120_000]
     )
 
@@ -196,9 +196,9 @@ def test_the_language_model_beats_counting(lm):
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_a_language_model_decodes_and_comes_back_from_disk(tmp_path, cell):
     text = "the cat sat on the mat .\n\nthe dog sat on the log .\n\n" * 20
-    lm = RecurrentLM(types=12, hidden=12, layers=2, epochs=6, streams=4, cell=cell, seed=1).fit(
-        text
-    )
+    lm = RecurrentLM(
+        vocabulary_size=12, hidden_size=12, num_layers=2, epochs=6, batch_size=4, cell=cell, seed=1
+    ).fit(text)
     problem = lm.problem(["the cat sat", "", "the dog"])
     decoded = decoding.beam_search(*problem, width=3, max_length=8, eos=lm.end)
     alone = decoding.beam_search(*lm.problem(["the dog"]), width=3, max_length=8, eos=lm.end)
@@ -215,13 +215,15 @@ def test_a_language_model_decodes_and_comes_back_from_disk(tmp_path, cell):
     )
     assert np.array_equal(again.log_prob, decoded.log_prob)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
-    RecurrentLM(types=12, hidden=12, epochs=1, seed=2).fit(text).save(tmp_path)
+    RecurrentLM(vocabulary_size=12, hidden_size=12, epochs=1, seed=2).fit(text).save(tmp_path)
     assert len(list(tmp_path.iterdir())) == 2, "the weights of the earlier model stay behind"
 
 
 @pytest.fixture(scope="module")
 def saved():
-    return RecurrentLM(types=8, hidden=4, epochs=1, seed=1).fit("a b a b\n\nb a b a\n\n" * 4)
+    return RecurrentLM(vocabulary_size=8, hidden_size=4, epochs=1, seed=1).fit(
+        "a b a b\n\nb a b a\n\n" * 4
+    )
 
 
 def edit(folder, change):
@@ -242,11 +244,11 @@ DAMAGE = {
     ),
     "another release": (
         lambda folder: edit(folder, lambda d: d.update(schema=7)),
-        "schema 7; this release reads schema 1",
+        "schema 7; this release reads schemas 1 and 2",
     ),
     "no schema": (lambda folder: edit(folder, lambda d: d.pop("schema")), "schema None"),
     "another shape": (
-        lambda folder: edit(folder, lambda d: d["settings"].update(hidden=5)),
+        lambda folder: edit(folder, lambda d: d["settings"].update(hidden_size=5)),
         "not those of its settings",
     ),
     "unknown setting": (
@@ -276,29 +278,31 @@ def test_unknown_words_are_named(saved):
 def test_equal_seeds_give_equal_models_and_characters_work():
     text = "abab abab\n\nbaba baba\n\n" * 10
     one, two = (
-        RecurrentLM(level="character", types=9, hidden=8, epochs=2, seed=4).fit(text)
+        RecurrentLM(level="character", vocabulary_size=9, hidden_size=8, epochs=2, seed=4).fit(text)
         for _ in range(2)
     )
     assert one.perplexity == two.perplexity
     assert set("ab ") <= set(one.vocabulary)
     for ask in (lambda: RecurrentLM().problem(["a"]), lambda: RecurrentLM().save("never")):
-        with pytest.raises(InputError, match="fitted before"):
+        with pytest.raises(InputError, match="must be fitted before"):
             ask()
     with pytest.raises(InputError, match=r"problem\(\['ab'\]\)"):
         one.problem("ab")
     with pytest.raises(InputError, match="one text or more"):
         one.problem([])
-    bad = {"types": 2, "dropout": 1.0, "held_out": 0.0}
+    bad = {"vocabulary_size": 2, "dropout": 1.0, "held_out": 0.0}
     for name, value in bad.items():
         with pytest.raises(InputError, match=f"{name} = {value}"):
             RecurrentLM(**{name: value})
-    with pytest.raises(InputError, match="length must be a whole number from 1"):
-        RecurrentLM(length=0)
+    with pytest.raises(InputError, match="window must be a whole number from 1"):
+        RecurrentLM(window=0)
     assert (
-        RecurrentLM(types=5, hidden=4, epochs=1, held_out=0.99).fit("a b\n\nb a a").perplexity
+        RecurrentLM(vocabulary_size=5, hidden_size=4, epochs=1, held_out=0.99)
+        .fit("a b\n\nb a a")
+        .perplexity
         is not None
     )
-    with pytest.raises(InputError, match="two paragraphs"):
+    with pytest.raises(InputError, match="two paragraphs or more"):
         RecurrentLM().fit("one")
     with pytest.raises(InputError, match="cell must be 'lstm' or 'gru'"):
         RecurrentLM(cell="elman")
@@ -362,8 +366,8 @@ def renormalise_in_place(log_probs, prefix):
     ("processor", "text"),
     [
         (renormalise_in_place, "renormalise_in_place made"),
-        (lambda log_probs, prefix: log_probs + 0.1, "changes no other"),
-        (lambda log_probs, prefix: log_probs.exp(), "masks"),
+        (lambda log_probs, prefix: log_probs + 0.1, "leave the others unchanged"),
+        (lambda log_probs, prefix: log_probs.exp(), "only mask"),
         (lambda log_probs, prefix: log_probs[:, :2], r"returned \(1, 2\)"),
         (decoding.forbid([1, 4]), "token 4 in forbid, vocabulary of 4 tokens"),
         (decoding.forbid([-1]), "token -1 in forbid"),
@@ -408,7 +412,9 @@ def test_exchanged_hypotheses_score_as_copied_ones(model, prompts):
         own = copied.memories[
             0
         ]  # of a decoder with an encoder, what it reads of it is no one's own
-        assert written == (new * own.nbytes // 12 // own.seen if turn < 5 else copied.nbytes)
+        assert written == (
+            new * own.nbytes // 12 // own.num_positions if turn < 5 else copied.nbytes
+        )
     some = torch.tensor([7, 2, 2, 11])
     joined = [type(state).concat([state, state.select(some)]) for state in (moved, copied)]
     tokens = torch.randint(3, 211, (16,), generator=g)

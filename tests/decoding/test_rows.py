@@ -22,10 +22,10 @@ def test_what_a_row_holds_is_its_hypothesis(family):
     """Ids are the states: what is read in the order of ranks is what copies of every state give, and few are moved."""
     items, width, steps = family
     first = np.arange(items * width) // width * width
-    rows, state = Rows(), np.arange(items * width)  # as the model has it
+    rows, state = Rows(items * width), np.arange(items * width)  # as the model has it
     ranked = state.copy()  # as the search means it
     for t, parents in enumerate(steps + first, start=1):
-        sources = rows.move(parents.tolist(), len(ranked), stay=True)
+        sources = rows.move(parents.tolist(), is_same_shape=True)
         dead = len(ranked) - len(np.unique(parents))
         if sources is None:
             assert not dead
@@ -40,9 +40,9 @@ def test_what_a_row_holds_is_its_hypothesis(family):
 
 
 def test_rows_follow_ranks_where_their_number_changes():
-    rows = Rows()
-    assert rows.move([0, 0, 0], 1, stay=False) == [0, 0, 0]
-    rows.move([2, 0, 1], 3, stay=True)
+    rows = Rows(1)
+    assert rows.move([0, 0, 0], is_same_shape=False) == [0, 0, 0]
+    rows.move([2, 0, 1], is_same_shape=True)
     assert rows.by_row([0, 1, 2]) == [1, 2, 0]
-    assert rows.move([0, 1], 3, stay=False) == [2, 0]  # where their parents are
+    assert rows.move([0, 1], is_same_shape=False) == [2, 0]  # where their parents are
     assert rows.by_row([0, 1]) == [0, 1]

@@ -22,7 +22,7 @@ from leadline.explore.server._server import Server
 from tests.explore.browser import Visitor, chromium, needs_chromium, settled, words
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
-SMALL = {"types": 60, "hidden": 8, "epochs": 1, "seed": 0}
+SMALL = {"vocabulary_size": 60, "hidden_size": 8, "epochs": 1, "seed": 0}
 LM = Settings(model="language model", prompt="the class", width=3, length=4, end="pool")
 TABLES = {name: preset for name, preset in ROOM.presets.items() if preset.model == "table"}
 OTHERS = {

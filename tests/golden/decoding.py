@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from leadline import decoding
-from tests.golden.names import call, field, public
+from tests.golden.names import IS_0_1, call, field, public
 from tests.golden.values import columns
 
 END = 0
@@ -162,9 +162,11 @@ def models() -> dict[str, Any]:
     found["table"] = essence(call("decoding.beam_search", *table.problem(), width=2, **settings))
     found["table exact"] = essence(call("decoding.exact_search", *table.problem(), **settings))
     for cell in ("gru", "lstm"):
-        model = call(
-            "decoding.RecurrentLM", types=14, hidden=4, epochs=1, streams=4, cell=cell, seed=1
-        )
+        if IS_0_1:
+            sizes = {"types": 14, "hidden": 4, "streams": 4}
+        else:
+            sizes = {"vocabulary_size": 14, "hidden_size": 4, "batch_size": 4}
+        model = call("decoding.RecurrentLM", **sizes, epochs=1, cell=cell, seed=1)
         model = model.fit(TEXT)
         prompts = model.problem(["the cat", "a"])
         found[f"{cell} perplexity"] = model.perplexity

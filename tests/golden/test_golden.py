@@ -4,6 +4,7 @@ Integers, tokens, labels and outcomes are equal; float64 agrees to 1e-12, float3
 LEADLINE_GOLDEN=bits everything is equal bit for bit, which holds on the host that wrote the results.
 """
 
+import math
 import os
 
 import numpy as np
@@ -14,12 +15,23 @@ from tests.golden.values import differences, load
 
 BITS = os.environ.get("LEADLINE_GOLDEN") == "bits"
 
+TOLERANCES = {
+    # The equations of LSTM and GRU are written once since 0.2, which changed the rounding.
+    "gradients-networks": {"/lstm 32": 1e-6, "/gru 32": 1e-6},
+    "gradients-library": {" 32/": 1e-6},
+    # Exponents multiply rounding by the condition of a block of steps, which is up to 1e8.
+    "gradients-stability": {"/lstm": 1e-9},
+    # In 0.1 the optimiser read the gradients of the GRU's weights in the wrong order.
+    "gradients-training": {"/gru": math.inf},
+}
+"""Relative tolerances of values whose arithmetic has changed, by case and by a part of their path."""
+
 
 @pytest.mark.parametrize("name", CASES)
 def test_results_are_those_of_0_1(name):
     expected = load(RESULTS, name)
     assert expected
-    lines = differences(expected, results(name), bits=BITS)
+    lines = differences(expected, results(name), bits=BITS, tolerances=TOLERANCES.get(name))
     assert not lines, "\n".join(lines)
 
 

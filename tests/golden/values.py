@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -108,23 +109,41 @@ def current_path(path: str) -> str:
     return "/".join(PARAMETERS.get(part, part) for part in path.split("/"))
 
 
-def differences(expected: Values, got: Values, *, bits: bool = False) -> list[str]:
-    """Return one line for each expected value that is missing or different; more values are allowed."""
+def differences(
+    expected: Values,
+    got: Values,
+    *,
+    bits: bool = False,
+    tolerances: Mapping[str, float] | None = None,
+) -> list[str]:
+    """Return one line for each expected value that is missing or different; more values are allowed.
+
+    Args:
+        expected: the values of 0.1.
+        got: the current values.
+        bits: compare bit for bit.
+        tolerances: relative tolerances of values whose arithmetic has changed, by a part of their
+            path; ``inf`` leaves a value out.
+    """
     lines = []
     for path, value in expected.items():
+        changed = [size for part, size in (tolerances or {}).items() if part in path]
+        tolerance = changed[0] if changed else None
+        if tolerance == math.inf:
+            continue
         place = path if path in got else current_path(path)
         if place not in got:
             lines.append(f"{path}: missing")
             continue
         is_table = path.endswith("table") and isinstance(value, np.ndarray) and value.ndim == 2
         compare = _missing_columns if is_table else _difference
-        difference = compare(value, got[place], bits)
+        difference = compare(value, got[place], bits, tolerance)
         if difference:
             lines.append(f"{path}: {difference}")
     return lines
 
 
-def _difference(expected: Any, got: Any, bits: bool) -> str:
+def _difference(expected: Any, got: Any, bits: bool, tolerance: float | None) -> str:
     if isinstance(expected, float) and isinstance(got, float | int):
         expected, got = np.array(expected), np.array(float(got))
     if not isinstance(expected, np.ndarray):
@@ -137,27 +156,31 @@ def _difference(expected: Any, got: Any, bits: bool) -> str:
     ):
         form = f"{got.dtype} {got.shape}" if isinstance(got, np.ndarray) else repr(got)
         return f"{expected.dtype} {expected.shape} became {form}"
-    if bits or expected.dtype.kind != "f":
+    if (bits and tolerance is None) or expected.dtype.kind != "f":
         same = np.array_equal(expected, got, equal_nan=expected.dtype.kind == "f")
         return "" if same else f"other {'bits' if expected.dtype.kind == 'f' else 'values'}"
-    return _distance(expected, got)
+    return _distance(expected, got, tolerance)
 
 
-def _missing_columns(expected: np.ndarray, got: np.ndarray, bits: bool) -> str:
+def _missing_columns(
+    expected: np.ndarray, got: np.ndarray, bits: bool, tolerance: float | None
+) -> str:
     missing = [
         number
         for number, column in enumerate(expected)
-        if all(_difference(column, other, bits) for other in got)
+        if all(_difference(column, other, bits, tolerance) for other in got)
     ]
     return f"no column like {missing}" if missing else ""
 
 
-def _distance(expected: np.ndarray, got: np.ndarray) -> str:
+def _distance(expected: np.ndarray, got: np.ndarray, tolerance: float | None) -> str:
     finite = np.isfinite(expected)
     if not np.array_equal(expected[~finite], got[~finite], equal_nan=True):
         return "other infinite or missing values"
     largest = np.abs(expected[finite]).max(initial=0.0)
     allowed = RELATIVE[expected.dtype] * np.abs(expected) + FLOOR[expected.dtype] * largest
+    if tolerance is not None:
+        allowed = np.full_like(expected, tolerance * largest)
     distance = np.abs(got[finite] - expected[finite])
     if (distance <= allowed[finite]).all():
         return ""

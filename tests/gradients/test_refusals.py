@@ -265,10 +265,10 @@ def test_stability_of_other_layers():
     network = recurrent.LSTM(3, 4, seed=0)
     state: Any = (torch.zeros(1, 2, 4),) * 2
     with pytest.raises(
-        InputError, match=r"start from zero\n.*\n.*torch.nn.LSTM takes initial states"
+        InputError, match=r"starts at zero\n.*\n.*torch.nn.LSTM, which takes initial states"
     ):
         network(X, state)
-    with pytest.raises(InputError, match="start from zero"):
+    with pytest.raises(InputError, match="starts at zero"):
         gradients.stability(network, X, hx=state)
 
 

@@ -17,8 +17,9 @@ from leadline import InputError, gradients, recurrent
 from leadline.gradients.soundings._lyapunov import lyapunov
 from leadline.gradients.tracing._replay import Call, replay
 from leadline.randomness import torch_generator
-from leadline.recurrent._cells import LSTMRecord, RNNRecord, Weights
-from leadline.recurrent._layers import Nonlinearity
+from leadline.recurrent import Nonlinearity, Record, Weights
+from leadline.recurrent._lstm import LSTMSlopes
+from leadline.recurrent._rnn import RNNCell, RNNSlopes
 
 CELLS = {
     "tanh": lambda **more: nn.RNN(3, 4, batch_first=True, **more),
@@ -52,14 +53,14 @@ def driven(layer, x):
 def product_of(matrices):
     """A record whose Jacobians are these matrices, shape (T, N, N), whatever its weights."""
 
-    class Product(RNNRecord):
+    class Product(Record):
         def push_forward(self, t, tangents):
             return tangents @ matrices[t].T
 
     time, size = len(matrices), matrices.shape[1]
     h = torch.zeros(time, 1, size, dtype=torch.float64)
-    weights = Weights("identity", W_x=torch.zeros(size, 1).double(), W_h=torch.eye(size).double())
-    return Product(weights, h, h, torch.ones_like(h))
+    weights = Weights(RNNCell("identity"), torch.zeros(size, 1).double(), torch.eye(size).double())
+    return Product(weights, h, h, RNNSlopes(torch.ones_like(h)))
 
 
 def network_of(W_h, nonlinearity: Nonlinearity = "tanh"):
@@ -135,9 +136,9 @@ def test_the_sum_rule_in_the_gates_own_terms():
     layer, x = built("lstm"), normal(1, 12, 3)
     record = driven(layer, x)
     (found,) = gradients.measure_stability(layer, x, transient=0).layers
-    assert isinstance(record, LSTMRecord)
     W_ho = layer.weight_hh_l0.detach()[-4:]
-    per_step = (record.f.log() + record.to_output.abs().log()).sum(-1).mean(0)
+    assert isinstance(record.slopes, LSTMSlopes)
+    per_step = (record.slopes.forget.log() + record.slopes.to_o.abs().log()).sum(-1).mean(0)
     assert found.exponents.sum() == pytest.approx(
         float(torch.linalg.slogdet(W_ho).logabsdet + per_step), rel=1e-9
     )
@@ -453,7 +454,7 @@ def test_what_cannot_be_judged_is_refused_with_a_reason():
         gradients.measure_stability(layer, x, num_exponents=5)
     with pytest.raises(InputError, match="transient = 10 of 10"):
         gradients.measure_stability(layer, x, transient=10)
-    with pytest.raises(InputError, match="start from zero"):
+    with pytest.raises(InputError, match="starts at zero"):
         gradients.measure_stability(recurrent.RNN(3, 4, seed=0), x, hx=torch.zeros(1, 2, 4))
 
     other = built("tanh", 1)

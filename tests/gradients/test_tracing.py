@@ -19,7 +19,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from leadline import InputError, gradients, recurrent
-from leadline.recurrent import _cells as cells
+from leadline.recurrent import Weights, record_cell
+from leadline.recurrent._gru import GRUCell
+from leadline.recurrent._lstm import LSTMCell
+from leadline.recurrent._rnn import RNNCell
 from tests.gradients.unrolled import Expected, Oracle, Step, gru_step, lstm_step, rnn_step
 
 INPUTS, HIDDEN, PROJECTED = 3, 4, 2
@@ -964,19 +967,19 @@ def test_an_output_changed_in_place_is_refused():
 # Finite differences of every cell's adjoint -------------------------------------------------------------------------
 
 
-def step_and_weights(cell: str) -> tuple[Step, cells.Weights]:
+def step_and_weights(cell: str) -> tuple[Step, Weights]:
     gates = {"lstm": 4, "projected": 4, "gru": 3}.get(cell, 1)
     P = PROJECTED if cell == "projected" else HIDDEN
     W_x, W_h = draw(gates * HIDDEN, INPUTS, seed=1), draw(gates * HIDDEN, P, seed=2) / 2
     b_x, b_h = draw(2, gates * HIDDEN, seed=3)
     W_p = draw(P, HIDDEN, seed=4) if cell == "projected" else None
     if cell in ("lstm", "projected"):
-        return lstm_step(W_x, W_h, b_x, b_h, W_p), cells.Weights("lstm", W_x, W_h, b_x, b_h, W_p)
+        return lstm_step(W_x, W_h, b_x, b_h, W_p), Weights(LSTMCell(), W_x, W_h, b_x, b_h, W_p)
     if cell == "gru":
-        return gru_step(W_x, W_h, b_x, b_h), cells.Weights("gru", W_x, W_h, b_x, b_h)
+        return gru_step(W_x, W_h, b_x, b_h), Weights(GRUCell(), W_x, W_h, b_x, b_h)
     sigma = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda a: a}[cell]
     kind: Any = cell
-    return rnn_step(sigma, W_x, W_h, b_x, b_h), cells.Weights(kind, W_x, W_h, b_x, b_h)
+    return rnn_step(sigma, W_x, W_h, b_x, b_h), Weights(RNNCell(kind), W_x, W_h, b_x, b_h)
 
 
 def jacobian(function: Callable[[Tensor], Tensor], at: Tensor, width: float = 1e-6) -> Tensor:
@@ -992,7 +995,7 @@ def jacobian(function: Callable[[Tensor], Tensor], at: Tensor, width: float = 1e
 def test_adjoints_are_what_finite_differences_find(cell):
     step, weights = step_and_weights(cell)
     P, time, batch = weights.W_h.shape[1], 4, 2
-    has_cell = weights.kind == "lstm"
+    has_cell = weights.cell.parts > 1
     x, h_0, c_0 = (
         draw(time, batch, INPUTS, seed=5),
         draw(batch, P, seed=6),
@@ -1003,7 +1006,7 @@ def test_adjoints_are_what_finite_differences_find(cell):
         for b in range(batch)
     ]
     h = torch.stack([torch.stack([one[0] for one in sequence[1:]]) for sequence in states], 1)
-    made = cells.record_cell(weights, x, h, h_0, c_0 if has_cell else None)
+    made = record_cell(weights, x, h, h_0, c_0 if has_cell else None)
     torch.testing.assert_close(made.h, h, rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(made.h_before, torch.cat([h_0[None], h[:-1]]))
     assert made.state_size == P + HIDDEN * has_cell

@@ -60,7 +60,9 @@ def make_materials(folder: Path) -> Materials:
     )
     encoders[0].save(folder / "encoder.safetensors")
     models = tuple(
-        decoding.RecurrentLM(types=14, hidden=4, epochs=1, streams=4, seed=seed).fit(TEXT)
+        decoding.RecurrentLM(
+            vocabulary_size=14, hidden_size=4, epochs=1, batch_size=4, seed=seed
+        ).fit(TEXT)
         for seed in (0, 1)
     )
     models[0].save(folder / "model")

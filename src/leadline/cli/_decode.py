@@ -358,8 +358,8 @@ def _told(model: "TextModel", found: _Found) -> list[str]:
             scored = "" if h.score == h.log_prob else f"  (score {decimals(h.score, '.3f')})"
             yield f"{decimals(h.log_prob, '9.3f')}  {model.say(h.tokens) or '(the end)'}{scored}"
 
-    settings, decoded = found.decoded.protocol.settings, found.decoded
-    lines = [f"beam search of width {settings['width']}: {decoded.certificate}", *answers(decoded)]
+    decoded = found.decoded
+    lines = [f"{decoded.settings.label}: {decoded.certificate}", *answers(decoded)]
     lines += [f"note: {note}" for note in decoded.notes]
     if found.optimum is not None:
         lines += [f"exact search: {found.optimum.certificate}", *answers(found.optimum)]

@@ -1,7 +1,8 @@
-"""The arithmetic of a scan through time: NumPy's on the CPU, PyTorch's elsewhere.
+"""The arithmetic of a scan through time: NumPy on the CPU, PyTorch elsewhere.
 
-One step of a recurrence is a few operations on a few rows. What it costs is the calls, and a call of NumPy's costs a
-third of one of PyTorch's. Equations are written once, with the operators that arrays and tensors share.
+One step of a recurrence is a few operations on a few rows, so the calls themselves cost the most.
+A call of NumPy costs a third of a call of PyTorch. The equations are written once, with operators
+that arrays and tensors share and with the functions below.
 """
 
 from collections.abc import Callable
@@ -13,31 +14,54 @@ from torch import Tensor
 
 
 class Arithmetic(NamedTuple):
-    """What arrays and tensors do not share."""
+    """The operations whose names differ between NumPy and PyTorch."""
 
-    of: Callable[[Tensor], Any]
-    """A tensor's numbers, in the same memory."""
+    array: Callable[[Tensor], Any]
+    """Return the numbers of a tensor, in the same memory."""
     tensor: Callable[[Any], Tensor]
-    """And back."""
-    stack: Callable[[list[Any]], Any]
-    """Along a new first axis."""
-    concatenate: Callable[[tuple[Any, ...], int], Any]
-    """Along an axis."""
-    zeros_like: Callable[[Any], Any]
+    """Return an array as a tensor, in the same memory."""
+    multiply: Callable[..., Any]
+    """``multiply(a, b, out=c)``: write ``a * b`` into ``c``."""
+    product: Callable[[Any, Any, Any], None]
+    """``product(rows, W, out)``: write ``rows @ W`` into ``out``."""
+    add_product: Callable[[Any, Any, Any], None]
+    """``add_product(rows, W, out)``: add ``rows @ W`` to ``out``."""
 
 
-IN_NUMPY = Arithmetic(Tensor.numpy, torch.from_numpy, np.array, np.concatenate, np.zeros_like)
+def _product_in_numpy(rows: np.ndarray, W: np.ndarray, out: np.ndarray) -> None:
+    np.matmul(rows, W, out=out)
+
+
+def _add_product_in_numpy(rows: np.ndarray, W: np.ndarray, out: np.ndarray) -> None:
+    out += rows @ W
+
+
+def _product_in_torch(rows: Tensor, W: Tensor, out: Tensor) -> None:
+    torch.mm(rows.flatten(0, -2), W, out=out.view(-1, out.shape[-1]))
+
+
+def _add_product_in_torch(rows: Tensor, W: Tensor, out: Tensor) -> None:
+    out.view(-1, out.shape[-1]).addmm_(rows.flatten(0, -2), W)
+
+
+IN_NUMPY = Arithmetic(
+    Tensor.numpy, torch.from_numpy, np.multiply, _product_in_numpy, _add_product_in_numpy
+)
 IN_TORCH = Arithmetic(
-    lambda tensor: tensor, lambda tensor: tensor, torch.stack, torch.cat, torch.zeros_like
+    lambda tensor: tensor,
+    lambda tensor: tensor,
+    torch.mul,
+    _product_in_torch,
+    _add_product_in_torch,
 )
 
-PullBack = Callable[[int, Any], Any]
-"""``(t, rows (*batch, S)) -> rows J_t``: from the state at t to the state at t - 1."""
+PullBack = Callable[[int, Any, Any], None]
+"""``(t, rows, out)``: write ``rows ds_t/ds_{t-1}`` into ``out``; both have the shape (*batch, S)."""
 
-Adjoint = Callable[[Arithmetic], PullBack]
-"""The adjoint of a recurrence, in an arithmetic."""
+Adjoint = Callable[[Arithmetic, Tensor], PullBack]
+"""The adjoint of a recurrence, in an arithmetic, for rows that have the shape of a tensor."""
 
 
 def arithmetic_for(values: Tensor) -> Arithmetic:
-    """The faster one, where these numbers are."""
+    """Return the faster arithmetic for the device of ``values``."""
     return IN_NUMPY if values.device.type == "cpu" else IN_TORCH

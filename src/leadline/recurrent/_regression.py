@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from leadline import checks, data
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
-from leadline.recurrent._layers import LARGEST_SIZE, LONGEST, Network
+from leadline.recurrent._network import LARGEST_SIZE, LONGEST, Network
 
 
 class Regression(nn.Module):

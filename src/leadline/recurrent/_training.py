@@ -14,7 +14,7 @@ from leadline import checks
 from leadline.errors import InputError
 from leadline.figures import Drawing, log_lines
 from leadline.randomness import torch_generator
-from leadline.recurrent._layers import LONGEST
+from leadline.recurrent._network import LONGEST
 from leadline.recurrent._population import Population
 from leadline.recurrent._regression import Regression
 from leadline.sounding import Protocol, Sounding, Verdict

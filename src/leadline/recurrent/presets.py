@@ -5,7 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leadline import checks
-from leadline.recurrent._layers import LONGEST, RNN
+from leadline.recurrent._network import LONGEST
+from leadline.recurrent._rnn import RNN
 
 
 def zero_radius_that_explodes(time: int = 30) -> tuple[RNN, Float[Tensor, "1 T 1"]]:

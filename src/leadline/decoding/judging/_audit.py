@@ -14,11 +14,11 @@ from leadline.decoding.judging._earlier_answer import audited, is_within
 from leadline.decoding.judging._lost_step import where_lost, width_for
 from leadline.decoding.judging._rescoring import SAME, is_close, margin, token_log_probs
 from leadline.decoding.models._problem import Model, Problem, Step, check_start, select
-from leadline.decoding.search._beam import beam_search
+from leadline.decoding.search._beam import BeamSearch
 from leadline.decoding.search._decoded import Decoded, Hypothesis, as_clause, item_of
-from leadline.decoding.search._exact import search_from
+from leadline.decoding.search._exact import ExactSearch, ExactSettings
 from leadline.decoding.search._scores import SumLogProb
-from leadline.decoding.search._settings import count
+from leadline.decoding.search._settings import SearchSettings, count
 from leadline.decoding.search._trace import Trace
 from leadline.decoding.search._tree_drawing import tree_drawing
 from leadline.errors import InputError
@@ -61,6 +61,8 @@ class SearchAudit(Sounding):
     noise: tuple[float, ...] = ()
     """Per item: how far the scores of answer and optimum moved when both were scored again side by side; 0 where they
     were not, as they are the same sequence or far apart."""
+    tolerance: float = SAME
+    """Relative difference of two scores that counts as a tie."""
     is_tied: tuple[bool, ...] = ()
     """Per item: answer and optimum are different sequences whose scores differ by no more than the noise."""
 
@@ -72,7 +74,7 @@ class SearchAudit(Sounding):
             return "a better"
         return (
             "the most likely"
-            if self.optimum.protocol.settings["score"] == SumLogProb()
+            if self.optimum.settings.score_or_default == SumLogProb()
             else "the best"
         )
 
@@ -81,7 +83,7 @@ class SearchAudit(Sounding):
 
     def _open(self) -> str:
         gap = self.optimum.certificate.gap[0]
-        search = self.decoded.protocol.settings["search"]
+        search = self.decoded.settings.name
         same = self.is_tied[:1] == (True,) or _first_tokens(self.decoded) == _first_tokens(
             self.optimum
         )
@@ -99,7 +101,7 @@ class SearchAudit(Sounding):
         )
 
     def _finding(self) -> Verdict:
-        search, B = self.decoded.protocol.settings["search"], len(self.outcome)
+        search, B = self.decoded.settings.name, len(self.outcome)
         if B > 1:
             counts = ", ".join(
                 f"{self.outcome.count(name)} {name}"
@@ -128,7 +130,7 @@ class SearchAudit(Sounding):
         """What is said of an answer that is not the optimum, and as good up to the noise or the given tolerance."""
         score = self.decoded.hypotheses()[0].score
         lead = self.optimum.hypotheses()[0].score - score
-        tolerance = self.protocol.settings.get("tolerance", SAME)
+        tolerance = self.tolerance
         allowed = max(self.noise[0], tolerance * (1 + abs(score)))
         rest = "no sequence is known to be better" if self._is_proved() else self._open()
         if tolerance <= SAME or self.noise[0] >= lead:
@@ -324,47 +326,51 @@ def audit(
     max_calls = checks.optional_whole_number(max_calls, "max_calls", least=1)
     max_width = count(max_width, "max_width")
     tolerance = checks.number(tolerance, "tolerance", least=0)
-    settings = dict(decoded.protocol.settings)
+    settings = decoded.settings
     references = None if reference is None else _check_reference(reference, settings, len(start))
-    common = {
-        "max_length": settings["max_length"],
-        "eos": settings["eos"],
-        "normalize": settings["normalize"],
-    }
-    scored = {"score": settings["score"]} if "score" in settings else {}
+    exact = ExactSettings(
+        max_length=settings.max_length,
+        eos=settings.eos,
+        normalize=settings.normalize,
+        score=settings.score_or_default,
+        max_calls=max_calls,
+    )
     whole = Problem(step, state, start)
-    optimum = search_from(whole, audited(decoded), **common, **scored, max_calls=max_calls)
+    optimum = ExactSearch(whole, exact, audited(decoded)).run()
     judge = _Judge(whole, decoded, optimum, tolerance)
     is_recognised = is_within(whole, decoded, max_calls)
     found: list[Finding] = []
     lost = np.zeros((3, len(start)), dtype=np.int64)
     traces: list[Trace | None] = []
     for item in range(len(start)):
-        runs = np.inf if max_calls is None else max_calls // settings["max_length"]
+        runs = np.inf if max_calls is None else max_calls // settings.max_length
         found.append(judge.finding(item, may_run=runs > 0) if is_recognised else "unresolved")
         runs -= judge.runs[item]
         one = torch.tensor([item], device=start.device)
         problem = Problem(step, select(state, one), start[one])
         traces.append(None)
-        is_traced = settings["search"] in ("beam search", "greedy search")
-        if not is_traced or (found[item] != "search error" and len(start) > 1):
+        beam = settings.as_beam()
+        if beam is None or (found[item] != "search error" and len(start) > 1):
             continue
-        width = settings.get("width", 1)
-        beam = {"eos_mode": settings.get("eos_mode", "pool"), **common, **scored}
         if runs < 1:
             continue
-        again = beam_search(*problem, width=width, trace=True, **beam)
+        again = BeamSearch(problem, beam, is_traced=True).run()
         traces[-1] = again.trace
         if found[item] == "search error" and again.trace is not None:
             target = optimum.hypotheses(item)[0].tokens
-            lost[:2, item] = where_lost(problem, again, target, may_run=runs > 1)
-            widths = [w for w in range(1, max_width + 1) if w != width]
+            lost[:2, item] = where_lost(problem, again.trace, beam, target, may_run=runs > 1)
+            widths = [w for w in range(1, max_width + 1) if w != beam.width]
             lost[2, item] = width_for(
                 problem, target, widths[: int(max(0, min(runs - 2, max_width)))], beam
             )
     return SearchAudit(
         protocol=Protocol(
-            {**settings, "max_calls": max_calls, "max_width": max_width, "tolerance": tolerance}
+            {
+                **settings.as_mapping(),
+                "max_calls": max_calls,
+                "max_width": max_width,
+                "tolerance": tolerance,
+            }
         ),
         decoded=decoded,
         optimum=optimum,
@@ -375,6 +381,7 @@ def audit(
         blame=() if references is None else judge.blame(references),
         traces=tuple(traces),
         noise=tuple(judge.noise),
+        tolerance=tolerance,
         is_tied=tuple(judge.is_tied),
     )
 
@@ -393,17 +400,16 @@ def _check_decoded(step: Any, decoded: Any) -> Decoded:
             else None,
             cure="decoded = decoding.beam_search(*problem, ...)",
         )
-    settings = decoded.protocol.settings
-    if "num" in settings:
+    if decoded.settings.is_sampling:
         raise InputError(
             "an audit asks what a search has missed, and a sample is not searched for",
-            got=f"an answer by {settings['search']}",
+            got=f"an answer by {decoded.settings.name}",
             cure="exact_search(..., at_least=sample) tells the best sequence, if it is not among the sample",
         )
     return decoded
 
 
-def _check_reference(reference: Any, settings: dict[str, Any], batch: int) -> list[tuple[int, ...]]:
+def _check_reference(reference: Any, settings: SearchSettings, batch: int) -> list[tuple[int, ...]]:
     sequences = items(reference, "reference", of="sequences, one for each item")
     if len(sequences) != batch:
         raise InputError(
@@ -417,13 +423,13 @@ def _check_reference(reference: Any, settings: dict[str, Any], batch: int) -> li
         ends = [
             t
             for t, token in enumerate(tokens, 1)
-            if token in settings["eos"] or t == settings["max_length"]
+            if token in settings.eos or t == settings.max_length
         ]
         if ends[:1] != [len(tokens)]:
             raise InputError(
                 f"a reference is complete: its last token, and no other, is an end token or token number "
-                f"{settings['max_length']} (max_length)",
-                got=f"{list(tokens)} for item {item}, end tokens {list(settings['eos'])}",
+                f"{settings.max_length} (max_length)",
+                got=f"{list(tokens)} for item {item}, end tokens {list(settings.eos)}",
                 cause="the end token was left out" if not ends else "it goes on behind its end",
             )
     return found
@@ -439,8 +445,8 @@ class _Judge:
             optimum,
             tolerance,
         )
-        self.settings = decoded.protocol.settings
-        self.score = self.settings.get("score", SumLogProb())
+        self.settings = decoded.settings
+        self.score = self.settings.score_or_default
         batch = len(problem.start)
         self.noise = [0.0] * batch
         self.is_tied = [False] * batch
@@ -492,7 +498,7 @@ class _Judge:
         return tuple(found)
 
     def _model(self) -> Model:
-        return Model(self.problem, self.settings["normalize"])
+        return Model(self.problem, self.settings.normalize)
 
 
 def _best(decoded: Decoded) -> tuple[list[str], list[float]]:

@@ -191,17 +191,14 @@ def compare(*searches: Decoded) -> Comparison:
         )
     for search in searches[1:]:
         _check_same_problem(searches[0], search)
-    settings = [search.protocol.settings for search in searches]
-    scores = {one["score"] for one in settings if "score" in one}
+    settings = [search.settings for search in searches]
+    scores = {score for one in settings if (score := one.chosen_score) is not None}
     if len(scores) > 1:
         raise InputError(
             "searches that are compared have one score", got=", ".join(sorted(map(repr, scores)))
         )
-    names = [
-        one.get("search", "search") + (f" (width {one['width']})" if "width" in one else "")
-        for one in settings
-    ]
-    protocol = Protocol({name: dict(one) for name, one in zip(names, settings, strict=True)})
+    names = [one.label for one in settings]
+    protocol = Protocol({one.label: one.as_mapping() for one in settings})
     return Comparison(protocol, searches, tuple(names), scores.pop() if scores else SumLogProb())
 
 
@@ -216,8 +213,7 @@ def _check_same_problem(one: Decoded, other: Decoded) -> None:
     if evidence:
         raise InputError(
             "searches of the same prompts by the same model can be compared",
-            got=f"{one.protocol.settings.get('search', 'a search')} and {other.protocol.settings.get('search')}: "
-            f"{evidence}",
+            got=f"{one.settings.name} and {other.settings.name}: {evidence}",
             cause="the searches are of two models, or of other prompts",
             cure="search one problem: beam_search(*problem, ...), greedy(*problem, ...)",
         )

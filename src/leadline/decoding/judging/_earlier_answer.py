@@ -1,15 +1,18 @@
 """An earlier answer that a search or an audit starts from, and whether it is an answer to the same problem."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from leadline.decoding.judging._origin import origin
 from leadline.decoding.judging._rescoring import check_belongs
 from leadline.decoding.models._constraints import is_constrained
 from leadline.decoding.models._problem import Model, Problem, Step
 from leadline.decoding.search._decoded import Decoded
+from leadline.decoding.search._settings import SearchSettings
 from leadline.errors import InputError
+
+if TYPE_CHECKING:
+    from leadline.decoding.search._exact import ExactSettings
 
 
 class Known(NamedTuple):
@@ -33,7 +36,7 @@ class Earlier:
     argument: str = "at_least"
     function: str = "exact_search()"
 
-    def known(self, model: Model, settings: Mapping[str, Any]) -> Known:
+    def known(self, model: Model, settings: "ExactSettings") -> Known:
         """The part of the answer that may be used for a problem.
 
         An answer of the same step function to the same prompts is used as it is. Any other is scored again, and its
@@ -50,7 +53,7 @@ class Earlier:
         _check_settings(decoded, model.step, model.batch, settings)
         if is_of_same_problem(model.problem, decoded):
             return Known(decoded, True, 0)
-        if not is_within(model.problem, decoded, settings["max_calls"]):
+        if not is_within(model.problem, decoded, settings.max_calls):
             return NOTHING_KNOWN
         check_belongs(model, decoded, self.argument, self.function)
         return Known(decoded, False, _calls_to_score(decoded))
@@ -79,25 +82,24 @@ def audited(decoded: Decoded) -> Earlier:
     return Earlier(decoded, "decoded", "audit()")
 
 
-def _check_settings(at_least: Decoded, step: Step, batch: int, settings: Mapping[str, Any]) -> None:
-    def told(prompts: int, of: Mapping[str, Any]) -> str:
-        given = of.get("normalize")
-        normalize = not getattr(step, "normalized", False) if given is None else given
-        return f"{prompts} prompts, max_length = {of['max_length']}, normalize = {normalize}, eos = {of['eos']}"
-
-    missing = {"max_length", "eos", "normalize"} - set(at_least.protocol.settings)
-    if missing:
-        raise InputError(
-            "an earlier answer is the result of a search",
-            got=f"a result without {', '.join(sorted(missing))}",
+def _check_settings(at_least: Decoded, step: Step, batch: int, settings: SearchSettings) -> None:
+    def described(prompts: int, of: SearchSettings) -> str:
+        normalize = of.normalize
+        if normalize is None:
+            normalize = not getattr(step, "normalized", False)
+        return (
+            f"{prompts} prompts, max_length = {of.max_length}, normalize = {normalize}, "
+            f"eos = {of.eos}"
         )
-    theirs, ours = told(len(at_least.lengths), at_least.protocol.settings), told(batch, settings)
+
+    theirs = described(len(at_least.lengths), at_least.settings)
+    ours = described(batch, settings)
     if theirs != ours:
         raise InputError(
             "an earlier answer is one to the same prompts, with the same max_length, normalize and end tokens",
             got=f"{theirs} instead of {ours}",
         )
-    processors = at_least.protocol.settings.get("processors")
+    processors = at_least.settings.processors
     if processors and not is_constrained(step):
         raise InputError(
             "an earlier answer is one to the same problem, and processors are part of it",

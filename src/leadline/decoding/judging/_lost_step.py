@@ -1,24 +1,25 @@
 """The step and the rank at which a beam search lost a sequence, and the width that would have kept it."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from leadline.decoding.models._problem import Model, Problem, select
-from leadline.decoding.search._beam import beam_search
+from leadline.decoding.search._beam import BeamSearch, BeamSettings
 from leadline.decoding.search._candidates import Reader
-from leadline.decoding.search._decoded import Decoded
-from leadline.decoding.search._trace import Fate, Node
+from leadline.decoding.search._trace import Fate, Node, Trace
 
 
 def where_lost(
-    problem: Problem, again: Decoded, target: tuple[int, ...], may_run: bool
+    problem: Problem,
+    trace: Trace,
+    settings: BeamSettings,
+    target: tuple[int, ...],
+    may_run: bool,
 ) -> tuple[int, int]:
     """Step and rank at which the target was first missing from the beam; a rank may need the model."""
-    trace, settings = again.trace, again.protocol.settings
-    assert trace is not None
-    score, width = settings["score"], settings["width"]
+    score, width = settings.score, settings.width
     held: list[
         tuple[float, tuple[int, ...]]
     ] = []  # complete hypotheses that keep their places ("in_beam"), best first
@@ -30,10 +31,10 @@ def where_lost(
             node = next((node for node in nodes if node.tokens == target[:t]), None)
             if node is None or node.fate is Fate.PRUNED:
                 # Each hypothesis' best width + end tokens + 1 are known: ranks further behind may be too good.
-                if node is not None and node.rank <= width + len(settings["eos"]) + 1:
+                if node is not None and node.rank <= width + len(settings.eos) + 1:
                     return t, node.rank
                 rank = (
-                    _rank(problem, trace.beam(t - 1), target[:t], settings["normalize"])
+                    _rank(problem, trace.beam(t - 1), target[:t], settings.normalize)
                     if may_run
                     else None
                 )
@@ -43,7 +44,7 @@ def where_lost(
         for place, (_, tokens) in zip(places, held, strict=True):
             if tokens == target and place > width:
                 return t, place
-        if settings["eos_mode"] == "in_beam":
+        if settings.eos_mode == "in_beam":
             held = [one for place, one in zip(places, held, strict=True) if place <= width]
             held += [
                 (key, n.tokens)
@@ -79,11 +80,11 @@ def _rank(
 
 
 def width_for(
-    problem: Problem, target: Sequence[int], widths: Sequence[int], beam: dict[str, Any]
+    problem: Problem, target: Sequence[int], widths: Sequence[int], settings: BeamSettings
 ) -> int:
     """The smallest width that returns the target. It is not monotone: a wider beam may lose what a narrow one kept."""
     for width in widths:
-        found = beam_search(*problem, width=width, **beam).hypotheses()
+        found = BeamSearch(problem, replace(settings, width=width)).run().hypotheses()
         if found and found[0].tokens == tuple(target):
             return width
     return 0

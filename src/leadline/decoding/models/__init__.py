@@ -1,1 +1,1 @@
-"""Models that a search can run: tables, language models, Hugging Face models, and constraints on their tokens."""
+"""Models that a search can run: tables, language models, Hugging Face models, and constraints."""

@@ -1,35 +1,35 @@
-"""A trial run of a Hugging Face model, before any search: are its scores with the cache those without?
+"""A trial run of a Hugging Face model: do its scores with the cache equal those without?
 
-A search changes the order of hypotheses, and keeps several of one prompt. Models that keep a part of their state
-elsewhere than in the cache, or that count positions by themselves, would answer for other prefixes without an error.
-Two prompts of a few tokens show it, once for each model.
+A search reorders hypotheses and keeps several of one prompt. A model that keeps a part of its state
+outside the cache, or counts positions itself, would silently score the wrong prefixes. A trial run
+on a few tokens shows this, once for each model.
 """
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from leadline.decoding.models._hugging_face_cache import NEEDS, Cached
+from leadline.decoding.models._hugging_face_cache import NEEDS, CachedState
+from leadline.decoding.models._hugging_face_checks import CURE
 from leadline.errors import InputError, LeadlineError
 
-CLOSE = 1e-3
-"""Difference of logits, in parts of their range, that float32 does not reach and a wrong state does."""
+MOST_FLOAT32 = 1e-3
+"""Largest allowed difference of logits, relative to their range: above the rounding of float32, and
+below the effect of a wrong state."""
 
-COARSE = 0.3
+MOST_COARSE = 0.3
 """The same for 16-bit numbers and quantised layers."""
 
 ROWS = 3
 TOKENS = 4
 
-CURE = "write a step function whose state is the model's own: decoding.Problem(step, state, start)"
-
 
 class Runner(Protocol):
-    """The step function of a model, as far as a trial run needs it."""
+    """The parts of a Hugging Face model's step function that a trial run uses."""
 
     model: Any
     base: Any
@@ -37,16 +37,16 @@ class Runner(Protocol):
     takes_positions: bool
     generation: Any
 
-    def __call__(self, tokens: Tensor, state: Cached) -> tuple[Tensor, Cached]:
-        """Scores and the new state."""
+    def __call__(self, tokens: Tensor, state: CachedState) -> tuple[Tensor, CachedState]:
+        """Return scores and the new state."""
         ...
 
     def encode(self, input_ids: Tensor, mask: Tensor | None) -> Tensor:
-        """Run the encoder."""
+        """Return the hidden states of the encoder."""
         ...
 
-    def encoded(self, hidden: Tensor) -> Any:
-        """Hidden states as an output of the encoder."""
+    def as_encoder_output(self, hidden: Tensor) -> Any:
+        """Wrap hidden states in the encoder's output class."""
         ...
 
 
@@ -55,141 +55,145 @@ class Probe:
     """The result of a trial run."""
 
     needs_mask: bool
-    """True if the model must be given a mask though nothing is padded."""
-    padding: str | None = field(default=None)
-    """The reason why left padding changes scores, empty if it does not; ``None`` where it was not tried."""
+    """True if the model needs an attention mask even without padding."""
+    padding: str | None = None
+    """The reason why left padding changes scores; empty if it does not, ``None`` if not tried."""
 
 
-_KNOWN: "weakref.WeakKeyDictionary[Any, Probe]" = weakref.WeakKeyDictionary()
+_RESULTS: "weakref.WeakKeyDictionary[Any, Probe]" = weakref.WeakKeyDictionary()
 
 
 def probe(runner: Runner, input_ids: Tensor, is_padded: bool) -> Probe:
-    """Try a model, once in its life.
+    """Return the result of a model's trial run; a module is tried once.
 
     Args:
         runner: the model's step function.
-        input_ids: prompts, of whose tokens the trial is made.
+        input_ids: prompts, shape (B, P); the trial uses their tokens.
         is_padded: True if the prompts are padded.
 
     Raises:
         InputError: the model cannot be searched.
     """
     model = runner.model
-    found = _KNOWN.get(model) if isinstance(model, torch.nn.Module) else None
-    if found is None:
-        found = _try(runner, input_ids)
-        if isinstance(model, torch.nn.Module):
-            _KNOWN[model] = found
+    is_module = isinstance(model, torch.nn.Module)
+    result = _RESULTS.get(model) if is_module else None
+    if result is None:
+        result = _try(runner, input_ids)
+        if is_module:
+            _RESULTS[model] = result
     if is_padded and not runner.has_encoder:
-        if found.padding is None:
-            found.padding = _by_name(
-                runner, lambda: _why_padding_changes(runner, _prompts(runner, input_ids))
-            )
-        if found.padding:
+        if result.padding is None:
+            ids = _trial_prompts(runner, input_ids)
+            result.padding = _refusing_errors(runner, lambda: _why_padding_matters(runner, ids))
+        if result.padding:
             raise InputError(
-                "padding on the left must not change a prompt's scores",
-                got=found.padding,
-                cause="the model counts positions by itself, and padding too",
+                "huggingface() needs a model whose scores do not change with padding on the left",
+                got=result.padding,
+                cause="the model counts positions itself, and counts padding too",
                 cure="decode prompts of one length together, without padding",
             )
-    return found
+    return result
 
 
 def _try(runner: Runner, input_ids: Tensor) -> Probe:
-    ids = _prompts(runner, input_ids)
+    ids = _trial_prompts(runner, input_ids)
+    most = _most(runner)
     before = _tensors(runner.model)
-    off = _by_name(runner, lambda: _difference(runner, ids, mask=None))
+    difference = _refusing_errors(runner, lambda: _difference(runner, ids, mask=None))
     changed = _first_state(before, _tensors(runner.model))
     if changed:
-        _refuse(
+        raise _refusal(
             runner,
             f"the tensor {changed} of a layer changes with every call",
-            "its layers keep a state",
+            "a layer keeps a state",
         )
-    if off <= _limit(runner):
+    if difference <= most:
         return Probe(needs_mask=False)
     if not runner.has_encoder:
-        masked = _by_name(
-            runner, lambda: _difference(runner, ids, mask=torch.ones_like(ids[:, :-1]))
-        )
-        if masked <= _limit(runner):
+        mask = torch.ones_like(ids[:, :-1])
+        masked = _refusing_errors(runner, lambda: _difference(runner, ids, mask=mask))
+        if masked <= most:
             return Probe(needs_mask=True)
-    _refuse(
+    raise _refusal(
         runner,
-        f"logits that differ by {off:.2g} of their range with the cache and without it",
-        "a part of what it has read is not in the cache, positions are counted otherwise, or tokens see later ones",
+        f"logits that differ by {difference:.2g} of their range with the cache and without it",
+        "the cache is incomplete, positions are counted differently, or tokens see later tokens",
     )
-    raise AssertionError
 
 
-def _prompts(runner: Runner, input_ids: Tensor) -> Tensor:
-    """Prompts of a few different tokens, taken from those that are to be continued; shape (3, 4 or less)."""
-    room = getattr(runner.base.config, "max_position_embeddings", None) or TOKENS + 1
-    length = max(1, min(TOKENS, room - 1)) + 1
-    seen = input_ids.unique()
-    if len(seen) < 2:
-        known = (
-            getattr(runner.base.get_input_embeddings(), "num_embeddings", None) or int(seen[0]) + 2
-        )
-        seen = torch.cat([seen, (seen[:1] + 1) % known])
-    place = torch.arange(ROWS)[:, None] * 5 + torch.arange(length) * torch.tensor([[1], [2], [3]])
-    return seen[place % len(seen)].to(input_ids.device)
+def _trial_prompts(runner: Runner, input_ids: Tensor) -> Tensor:
+    """Return prompts made of tokens of ``input_ids``, shape (3, 5 or less)."""
+    most_positions = getattr(runner.base.config, "max_position_embeddings", None) or TOKENS + 1
+    length = max(1, min(TOKENS, most_positions - 1)) + 1
+    tokens = input_ids.unique()
+    if len(tokens) < 2:
+        size = getattr(runner.base.get_input_embeddings(), "num_embeddings", None)
+        tokens = torch.cat([tokens, (tokens[:1] + 1) % (size or int(tokens[0]) + 2)])
+    # Each row takes its tokens at another stride, so that the rows differ.
+    strides = torch.tensor([[1], [2], [3]])
+    place = torch.arange(ROWS)[:, None] * 5 + torch.arange(length) * strides
+    return tokens[place % len(tokens)].to(input_ids.device)
 
 
 @torch.inference_mode()
 def _difference(runner: Runner, ids: Tensor, mask: Tensor | None) -> float:
-    """The largest difference of logits with the cache, rows exchanged, and without; in parts of their range."""
-    encoded = runner.encode(ids, None) if runner.has_encoder else None
-    if encoded is None:
-        state = Cached(ids[:, :-2], mask)
-        tokens = ids[:, -2]
-    else:
+    """Return the largest difference of logits with and without the cache, relative to their range.
+
+    With the cache, the rows are exchanged between two steps, as a search exchanges them.
+    """
+    if runner.has_encoder:
+        encoded = runner.encode(ids, None)
         tokens = runner.generation.start(len(ids)).to(ids.device)
-        state = Cached(tokens[:, None][:, :0], None, encoded)
+        state = CachedState(tokens.new_empty(len(tokens), 0), None, encoded)
+    else:
+        encoded = None
+        tokens = ids[:, -2]
+        state = CachedState(ids[:, :-2], mask)
     _, state = runner(tokens, state)
     order = torch.tensor([2, 0, 1], device=ids.device)
     state = state.select(order)
     last = ids[order, -1]
     if encoded is None:
-        full = torch.cat([ids[order, :-1], last[:, None]], dim=1)
+        prompts = ids[order]
+        encoded_rows = [None] * ROWS
     else:
-        full = torch.stack([tokens[order], last], dim=1)
-    hidden = [None] * ROWS if encoded is None else encoded[order].split(1)
-    alone = [
-        _whole(runner, row, one, mask is not None)
-        for row, one in zip(full.split(1), hidden, strict=True)
-    ]
-    whole = torch.cat(alone)
-    if bool(whole.isnan().any()):
+        prompts = torch.stack([tokens[order], last], dim=1)
+        encoded_rows = list(encoded[order].split(1))
+    without_cache = []
+    for prompt, encoded_row in zip(prompts.split(1), encoded_rows, strict=True):
+        without_cache.append(_logits(runner, prompt, encoded_row, mask is not None))
+    expected = torch.cat(without_cache)
+    if bool(expected.isnan().any()):
         raise InputError(
-            "a language model returns logits that are numbers or -inf",
+            "huggingface() needs a model whose logits are numbers or -inf",
             got=f"NaN from a {type(runner.base).__name__}",
             cause="its weights hold NaN, or a sum overflows in float16",
-            cure="load it in float32 and look at its weights",
+            cure="load the model in float32 and check its weights",
         )
-    got, _ = runner(last, state)
-    return _relative(got, whole)
+    found, _ = runner(last, state)
+    return _relative_difference(found, expected)
 
 
 @torch.inference_mode()
-def _why_padding_changes(runner: Runner, ids: Tensor) -> str:
-    """Run one prompt alone and with padding before it."""
-    alone, _ = runner(ids[:1, -1], Cached(ids[:1, :-1], None))
+def _why_padding_matters(runner: Runner, ids: Tensor) -> str:
+    """Return how one token of padding changes the scores of a prompt; empty if it does not."""
+    alone, _ = runner(ids[:1, -1], CachedState(ids[:1, :-1], None))
     padded = torch.cat([ids[:, :1], ids], dim=1)
     mask = torch.ones_like(padded)
     mask[0, 0] = 0
-    together, _ = runner(padded[:, -1], Cached(padded[:, :-1], mask))
-    off = _relative(together[:1], alone)
-    if off > _limit(runner):
-        return f"logits that differ by {off:.2g} of their range after one token of padding"
+    together, _ = runner(padded[:, -1], CachedState(padded[:, :-1], mask))
+    difference = _relative_difference(together[:1], alone)
+    if difference > _most(runner):
+        return f"logits that differ by {difference:.2g} of their range after one token of padding"
     return ""
 
 
-def _whole(runner: Runner, ids: Tensor, encoded: Tensor | None, has_mask: bool) -> Tensor:
-    """Logits of one prompt after its last token, without a cache."""
+def _logits(runner: Runner, ids: Tensor, encoded: Tensor | None, has_mask: bool) -> Tensor:
+    """Return the logits of one prompt after its last token, computed without a cache."""
     arguments: dict[str, Any] = {"use_cache": False}
     if encoded is not None:
-        arguments |= {"decoder_input_ids": ids, "encoder_outputs": runner.encoded(encoded)}
+        arguments["decoder_input_ids"] = ids
+        arguments["encoder_outputs"] = runner.as_encoder_output(encoded)
     else:
         arguments["input_ids"] = ids
         if runner.takes_positions:
@@ -199,61 +203,68 @@ def _whole(runner: Runner, ids: Tensor, encoded: Tensor | None, has_mask: bool) 
     return runner.model(**arguments).logits[:, -1]
 
 
-def _relative(got: Tensor, want: Tensor) -> float:
-    got, want = got.double(), want.double()
-    is_there = want.isfinite() & got.isfinite()
-    if bool((want.isfinite() != got.isfinite()).any()) or not bool(is_there.any()):
-        return 0.0 if torch.equal(want, got) else float("inf")
-    values = want[is_there]
+def _relative_difference(found: Tensor, expected: Tensor) -> float:
+    """Return the largest difference relative to the range of ``expected``; inf for other masks."""
+    found = found.double()
+    expected = expected.double()
+    is_finite = expected.isfinite() & found.isfinite()
+    has_other_mask = bool((expected.isfinite() != found.isfinite()).any())
+    if has_other_mask or not bool(is_finite.any()):
+        return 0.0 if torch.equal(expected, found) else float("inf")
+    values = expected[is_finite]
     spread = float(values.max() - values.min())
-    return float((got[is_there] - values).abs().max()) / max(spread, 1e-30)
+    return float((found[is_finite] - values).abs().max()) / max(spread, 1e-30)
 
 
-def _limit(runner: Runner) -> float:
+def _most(runner: Runner) -> float:
+    """Return the largest difference that rounding explains, by the precision of the model."""
     parameter = next(iter(runner.base.parameters()), None)
-    is_fine = parameter is not None and parameter.dtype in (torch.float32, torch.float64)
+    is_wide = parameter is not None and parameter.dtype in (torch.float32, torch.float64)
     is_quantised = any("quantized" in type(module).__module__ for module in runner.base.modules())
-    return CLOSE if is_fine and not is_quantised else COARSE
+    return MOST_FLOAT32 if is_wide and not is_quantised else MOST_COARSE
 
 
-def _tensors(model: Any) -> dict[str, tuple[int, tuple[int, ...], Any]]:
-    """Tensors that the modules hold, parameters left out, by name: identity, shape and a copy of small ones."""
-    found = {}
-    for name, module in model.named_modules() if isinstance(model, torch.nn.Module) else ():
+def _tensors(model: Any) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
+    """Return the buffers and tensor attributes of all modules by name, with their shapes."""
+    tensors = {}
+    if not isinstance(model, torch.nn.Module):
+        return tensors
+    for name, module in model.named_modules():
         for key, value in (*vars(module).items(), *module.named_buffers(recurse=False)):
             if isinstance(value, Tensor):
-                found[f"{name}.{key}"] = (id(value), tuple(value.shape), value)
-    return found
+                tensors[f"{name}.{key}"] = (value, tuple(value.shape))
+    return tensors
 
 
 def _first_state(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """The name of a tensor with one entry per row that a run has made or replaced."""
-    for name, (identity, shape, _) in after.items():
-        is_new = name not in before or before[name][0] != identity
+    """Return the name of a new tensor with one entry per row; empty if there is none."""
+    for name, (tensor, shape) in after.items():
+        is_new = name not in before or before[name][0] is not tensor
         if is_new and ROWS in shape[:1]:
             return name
     return ""
 
 
-def _by_name(runner: Runner, run: Callable[[], Any]) -> Any:
-    """Run a trial; every error becomes a refusal that names the model."""
+def _refusing_errors(runner: Runner, run: Callable[[], Any]) -> Any:
+    """Run a trial, and turn every error into a refusal that names the model."""
     try:
         return run()
     except InputError as error:
         if error.rule == NEEDS:
-            _refuse(runner, error.got or "", error.cause or "")
+            raise _refusal(runner, error.got or "", error.cause or "") from None
         raise
     except LeadlineError:
         raise
-    except Exception as error:  # a model may fail in any way; all mean that it cannot be searched
+    except Exception as error:  # a foreign model may raise any error; none can be searched
         lines = str(error).strip().splitlines()
-        _refuse(
+        reason = lines[0] if lines else ""
+        raise _refusal(
             runner,
-            f"{type(error).__name__}: {lines[0] if lines else ''}",
-            "it cannot be called with this cache",
-        )
+            f"{type(error).__name__}: {reason}",
+            "the model cannot be called with a cache",
+        ) from error
 
 
-def _refuse(runner: Runner, got: str, cause: str) -> None:
+def _refusal(runner: Runner, got: str, cause: str) -> InputError:
     name = type(runner.base).__name__
-    raise InputError(NEEDS, got=f"{name}: {got}", cause=cause, cure=CURE)
+    return InputError(NEEDS, got=f"{name}: {got}", cause=cause, cure=CURE)

@@ -1,4 +1,4 @@
-"""The settings of ``generation_config``: a search follows some as ``generate`` does, and names those it ignores."""
+"""Settings of ``generation_config``, those that a search follows and those that it ignores."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor
 from leadline import checks
 from leadline.errors import InputError
 
-NEUTRAL: dict[str, tuple[Any, ...]] = {
+NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
     "forced_eos_token_id": (),
     "suppress_tokens": ([],),
     "begin_suppress_tokens": ([],),
@@ -31,115 +31,126 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "dola_layers": (),
     "penalty_alpha": (0.0,),
 }
-"""Settings that change the answers of ``generate`` and are not followed, with values that change nothing; ``None``
-never does. Those that choose among searches, such as ``num_beams``, are arguments of a search here."""
+"""Settings that change the answers of ``generate`` and that searches ignore, with the values that
+have no effect; ``None`` never has one. Settings such as ``num_beams``, which choose a search, are
+left out, because they are arguments of a search."""
 
 
-class Generation:
+class GenerationSettings:
     """The settings by which a model generates.
 
     Args:
-        settings: ``generation_config`` as a dictionary, those of ``config`` where it says nothing.
+        values: ``generation_config`` as a dictionary, completed from ``config``.
     """
 
-    def __init__(self, settings: Mapping[str, Any]):
-        self.settings = settings
+    def __init__(self, values: Mapping[str, Any]):
+        self.values = values
 
     @classmethod
-    def of(cls, base: Any) -> "Generation":
-        """Of a model: ``generation_config``, and ``config`` where that says nothing.
+    def of(cls, base: Any) -> "GenerationSettings":
+        """Return the settings of ``generation_config``, completed from ``config``.
 
         Raises:
-            InputError: ``generation_config`` is something else.
+            InputError: ``generation_config`` is neither a GenerationConfig nor a dictionary.
         """
         given = getattr(base, "generation_config", None)
-        if given is not None and not isinstance(given, Mapping) and not hasattr(given, "to_dict"):
+        if given is None:
+            values = {}
+        elif isinstance(given, Mapping):
+            values = dict(given)
+        elif hasattr(given, "to_dict"):
+            values = dict(given.to_dict())
+        else:
             raise InputError(
-                "model.generation_config is a GenerationConfig of transformers",
+                "model.generation_config must be a GenerationConfig of transformers",
                 got=f"model.generation_config = {checks.shown(given)}",
             )
-        settings = (
-            {} if given is None else dict(given if isinstance(given, Mapping) else given.to_dict())
-        )
         names = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "forced_bos_token_id")
         for name in names:
-            if settings.get(name) is None:
-                settings[name] = getattr(base.config, name, None)
-        return cls(settings)
+            if values.get(name) is None:
+                values[name] = getattr(base.config, name, None)
+        return cls(values)
 
     def start(self, batch: int) -> Tensor:
-        """The first token of the decoder for each row, shape (B,).
+        """Return the first token of the decoder for each prompt, shape (B,).
 
         Raises:
-            InputError: the model names none.
+            InputError: the model has no start token, or not one for each prompt.
         """
         for name in ("decoder_start_token_id", "bos_token_id"):
-            value = self.settings.get(name)
+            value = self.values.get(name)
             if value is None:
                 continue
-            if isinstance(value, (list, tuple, Tensor)) and not _is_single(value):
-                listed = checks.whole_numbers(value, f"generation_config.{name}", least=0)
-                if len(listed) != batch:
-                    raise InputError(
-                        f"generation_config.{name} holds one token, or one for each prompt",
-                        got=f"{len(listed)} tokens for {batch} prompts",
-                    )
-                return torch.tensor(listed)
-            return torch.full(
-                (batch,), checks.whole_number(_single(value), f"generation_config.{name}", least=0)
-            )
+            argument = f"generation_config.{name}"
+            if _is_single(value):
+                token = checks.whole_number(_as_number(value), argument, least=0)
+                return torch.full((batch,), token)
+            tokens = checks.whole_numbers(value, argument, least=0)
+            if len(tokens) != batch:
+                raise InputError(
+                    f"{argument} must be one token, or one token for each prompt",
+                    got=f"{len(tokens)} tokens for {batch} prompts",
+                )
+            return torch.tensor(tokens)
         raise InputError(
-            "an encoder-decoder model names its start token",
+            "huggingface() needs the start token of an encoder-decoder model",
             got="generation_config.decoder_start_token_id = None",
             cure="model.generation_config.decoder_start_token_id = tokenizer.bos_token_id",
         )
 
     def end_tokens(self, base: Any) -> tuple[int, ...]:
-        """The end tokens that the model can produce."""
-        value = self.settings.get("eos_token_id")
+        """Return the end tokens that the model can produce, in order."""
+        value = self.values.get("eos_token_id")
         if value is None:
             return ()
-        listed = [_single(value)] if _is_single(value) else value
-        known = _vocabulary(base)
-        plain = checks.whole_numbers(listed, "generation_config.eos_token_id", at_least=0)
-        return tuple(
-            sorted({token for token in plain if token >= 0 and (known is None or token < known)})
-        )
+        listed = [_as_number(value)] if _is_single(value) else value
+        tokens = checks.whole_numbers(listed, "generation_config.eos_token_id", at_least=0)
+        size = _vocabulary_size(base)
+        known = {token for token in tokens if token >= 0 and (size is None or token < size)}
+        return tuple(sorted(known))
 
     def with_forced_start(self, logits: Tensor) -> Tensor:
-        """Scores of the first new token of a decoder: with a forced token, that token alone, with probability 1."""
-        token = self.settings.get("forced_bos_token_id")
+        """Return the scores of the decoder's first new token.
+
+        If ``forced_bos_token_id`` is set, that token has probability 1 and all others are masked.
+        """
+        token = self.values.get("forced_bos_token_id")
         if token is None:
             return logits
-        forced = checks.whole_number(
-            token, "generation_config.forced_bos_token_id", least=0, most=logits.shape[1] - 1
-        )
+        name = "generation_config.forced_bos_token_id"
+        forced = checks.whole_number(token, name, least=0, most=logits.shape[1] - 1)
         masked = torch.full_like(logits, -torch.inf)
         masked[:, forced] = 0.0
         return masked
 
     def ignored(self) -> tuple[str, ...]:
-        """The settings that change the answers of ``generate`` and are not followed, in words; none or one text."""
+        """Return a note on the settings that change ``generate`` and not a search; empty if
+        none."""
         named = []
-        for name, neutral in NEUTRAL.items():
-            value = self.settings.get(name)
-            if value is not None and not any(value == other for other in neutral):
+        for name, neutral_values in NEUTRAL_VALUES.items():
+            value = self.values.get(name)
+            is_neutral = value is None or any(value == neutral for neutral in neutral_values)
+            if not is_neutral:
                 named.append(f"{name} = {checks.shown(value)}")
-        return (f"settings of generation_config are ignored: {', '.join(named)}",) if named else ()
+        if not named:
+            return ()
+        return (f"settings of generation_config are ignored: {', '.join(named)}",)
 
 
 def _is_single(value: Any) -> bool:
-    return not isinstance(value, (list, tuple, Tensor)) or (
-        isinstance(value, Tensor) and value.numel() == 1
-    )
+    if isinstance(value, Tensor):
+        return value.numel() == 1
+    return not isinstance(value, (list, tuple))
 
 
-def _single(value: Any) -> Any:
+def _as_number(value: Any) -> Any:
     return value.item() if isinstance(value, Tensor) else value
 
 
-def _vocabulary(base: Any) -> int | None:
-    """The number of tokens of the model's output."""
+def _vocabulary_size(base: Any) -> int | None:
+    """Return the number of tokens that the model's output layer scores."""
     head = base.get_output_embeddings() if hasattr(base, "get_output_embeddings") else None
     weight = getattr(head, "weight", None)
-    return len(weight) if isinstance(weight, Tensor) and weight.ndim == 2 else None
+    if isinstance(weight, Tensor) and weight.ndim == 2:
+        return len(weight)
+    return None

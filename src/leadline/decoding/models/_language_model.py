@@ -1,8 +1,8 @@
-"""A small recurrent language model that trains in a minute: something real to decode from.
+"""A small recurrent language model that trains in a minute, as a real model to decode from.
 
-``p(w_t | w_1 ... w_(t-1)) = softmax(E h_t + b)`` with ``h_t = cell(E[w_t], h_(t-1))``; input and output share the
-embedding E. Paragraphs are the sentences of this model: each ends with :data:`END`, which also starts the next.
-"""
+``p(w_t | w_1 ... w_(t-1)) = softmax(E h_t + b)`` with ``h_t = cell(E[w_t], h_(t-1))``. Input and
+output share the embedding E. Each paragraph is one sequence: it ends with :data:`END`, which also
+starts the next paragraph."""
 
 import math
 import re
@@ -25,383 +25,427 @@ END = "<end>"
 UNKNOWN = "<unknown>"
 
 FILE = "language_model.json"
-"""What a folder with a saved model holds."""
+"""The name of the document in the folder of a saved model."""
 
-SCHEMA = 1
-"""Version of the layout on disk."""
+SCHEMA = 2
+"""The version of the document."""
 
+NAMES_OF_SCHEMA_1 = {
+    "types": "vocabulary_size",
+    "hidden": "hidden_size",
+    "layers": "num_layers",
+    "length": "window",
+    "streams": "batch_size",
+}
+"""Settings that have another name since schema 2."""
 
 LARGEST_LOSS = 700.0
-"""Nats per token whose exponential is still a number."""
+"""The largest loss in nats per token whose exponential is a finite number."""
 
-MOST = {
-    "types": 1_000_000,
-    "hidden": 16_384,
-    "layers": 64,
-    "epochs": 100_000,
-    "length": 100_000,
-    "streams": 100_000,
+LEAST_AND_MOST = {
+    "vocabulary_size": (3, 1_000_000),
+    "hidden_size": (1, 16_384),
+    "num_layers": (1, 64),
+    "epochs": (1, 100_000),
+    "window": (1, 100_000),
+    "batch_size": (1, 100_000),
 }
-"""The largest sizes: larger ones fit no memory."""
+"""The ranges of the whole numbers among the settings. Larger models do not fit into memory."""
 
 
 @dataclass(frozen=True)
 class Perplexities:
-    """``exp`` of the mean negative log-probability per held-out token, for the model and for two counting models."""
+    """Perplexities of the model and of two counting models on the held-out paragraphs.
+
+    A perplexity is ``exp`` of the mean negative log-probability per token.
+    """
 
     model: float
     bigram: float
-    """Of the previous token, by absolute discounting with the unigram model behind it."""
+    """Perplexity of counts of pairs, by absolute discounting; it backs off to the unigram model."""
     unigram: float
+    """Perplexity of counts of single tokens, plus one."""
     tokens: int
-    """Held-out tokens."""
+    """Number of held-out tokens."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a language model is made of, and how it is trained."""
-
-    level: Literal["word", "character"] = "word"
-    cell: Literal["gru", "lstm"] = "gru"
-    types: int = 3000
-    """Vocabulary: the most frequent words, END and UNKNOWN included."""
-    hidden: int = 128
-    layers: int = 1
-    epochs: int = 3
-    length: int = 32
-    """Tokens per training window; the state is carried from one to the next."""
-    streams: int = 24
-    """Windows per training step."""
-    learning_rate: float = 6e-3
-    """Peak of a warm-up and cosine decay (Adam)."""
-    dropout: float = 0.25
-    held_out: float = 0.08
-    """Share of the paragraphs that are never trained on."""
-    seed: int = 0
-
-
-def _checked(given: dict[str, Any]) -> Settings:
-    """Settings with plain values.
+class LanguageModelSettings:
+    """The architecture and the training of a :class:`RecurrentLM`.
 
     Raises:
-        InputError: a setting is unknown or out of range.
+        InputError: a setting has another type or is out of range.
+
+    >>> LanguageModelSettings(cell="lstm").learning_rate
+    0.006
     """
-    known = [entry.name for entry in fields(Settings)]
-    for name in given:
-        if name not in known:
-            raise InputError(
-                "RecurrentLM() takes the fields of its settings",
-                got=f"{name} = ...",
-                cure=nearest(name, known)[0],
-            )
-    defaults = Settings(**given)
-    whole = {"types": 3, "hidden": 1, "layers": 1, "epochs": 1, "length": 1, "streams": 1}
-    plain: dict[str, Any] = {
-        name: checks.whole_number(getattr(defaults, name), name, least=least, most=MOST[name])
-        for name, least in whole.items()
-    }
-    return Settings(
-        level=checks.choice(defaults.level, "level", ("word", "character")),  # type: ignore[arg-type]
-        cell=checks.choice(defaults.cell, "cell", ("gru", "lstm")),  # type: ignore[arg-type]
-        learning_rate=checks.number(defaults.learning_rate, "learning_rate", above=0),
-        dropout=checks.number(defaults.dropout, "dropout", least=0, below=1),
-        held_out=checks.number(defaults.held_out, "held_out", above=0, below=1),
-        seed=checks.seed(defaults.seed),
-        **plain,
-    )
+
+    level: Literal["word", "character"] = "word"
+    """The kind of tokens."""
+    cell: Literal["gru", "lstm"] = "gru"
+    vocabulary_size: int = 3000
+    """Number of tokens: the most frequent ones of the text, END and UNKNOWN included."""
+    hidden_size: int = 128
+    num_layers: int = 1
+    epochs: int = 3
+    window: int = 32
+    """Tokens per training window; the state is carried from one window to the next."""
+    batch_size: int = 24
+    """Windows per training step."""
+    learning_rate: float = 6e-3
+    """The peak of a warm-up with cosine decay (Adam)."""
+    dropout: float = 0.25
+    """Probability of dropping an output of the last layer, in [0, 1)."""
+    held_out: float = 0.08
+    """Share of the paragraphs that are measured and not trained on, in (0, 1)."""
+    seed: int = 0
+
+    def __post_init__(self):
+        plain: dict[str, Any] = {
+            "level": checks.choice(self.level, "level", ("word", "character")),
+            "cell": checks.choice(self.cell, "cell", ("gru", "lstm")),
+            "learning_rate": checks.number(self.learning_rate, "learning_rate", above=0),
+            "dropout": checks.number(self.dropout, "dropout", least=0, below=1),
+            "held_out": checks.number(self.held_out, "held_out", above=0, below=1),
+            "seed": checks.seed(self.seed),
+        }
+        for name, (least, most) in LEAST_AND_MOST.items():
+            plain[name] = checks.whole_number(getattr(self, name), name, least=least, most=most)
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "LanguageModelSettings":
+        """Return settings from names and values.
+
+        Raises:
+            InputError: a name is unknown, or a value is out of range.
+        """
+        known = [entry.name for entry in fields(cls)]
+        for name in given:
+            if name not in known:
+                raise InputError(
+                    f"RecurrentLM() has no setting {name}",
+                    got=f"{name} = ...",
+                    cure=nearest(name, known)[0],
+                )
+        return cls(**given)
 
 
 class RecurrentLM:
     """A GRU or LSTM language model of words or characters.
 
     Args:
-        settings: fields of :class:`Settings`, by name.
+        settings: any of these by name. ``level`` ("word" or "character"), ``cell`` ("gru" or
+            "lstm"), ``vocabulary_size`` (3000), ``hidden_size`` (128), ``num_layers`` (1),
+            ``epochs`` (3), ``window`` (32 tokens per training window), ``batch_size`` (24 windows
+            per training step), ``learning_rate`` (0.006), ``dropout`` (0.25), ``held_out`` (0.08 of
+            the paragraphs are measured and not trained on), ``seed`` (0).
+
+    Raises:
+        InputError: a setting is unknown or out of range.
 
     >>> text = "the cat sat on the mat .\\n\\nthe dog sat on the log .\\n\\n" * 20
-    >>> lm = RecurrentLM(types=12, hidden=8, epochs=2, seed=1).fit(text)
+    >>> lm = RecurrentLM(vocabulary_size=12, hidden_size=8, epochs=2, seed=1).fit(text)
     >>> step, state, start = lm.problem(["the cat"])
     >>> step(start, state)[0].shape
     torch.Size([1, 10])
 
-    Reference: Mikolov et al., *Recurrent neural network based language model*, 2010; Press and Wolf, *Using the output
-    embedding to improve language models*, 2017.
+    Reference: Mikolov et al., *Recurrent neural network based language model*, 2010; Press and
+        Wolf,
+    *Using the output embedding to improve language models*, 2017.
     """
 
     normalized = False
 
     def __init__(self, **settings: Any):
-        self.settings = _checked(settings)
+        self.settings = LanguageModelSettings.of(settings)
         self.vocabulary: tuple[str, ...] = ()
         self.perplexity: Perplexities | None = None
 
     def fit(self, text: str | Text) -> Self:
-        """Train on a text and measure on paragraphs that were held out.
+        """Train on a text, and measure the perplexity on paragraphs that are held out.
 
         Args:
-            text: paragraphs are separated by empty lines; also the answer of :func:`leadline.data.manual_text`.
+            text: paragraphs separated by empty lines, or the result of
+                :func:`leadline.data.manual_text`.
 
         Returns:
-            The model itself; :attr:`perplexity` has what was measured.
+            The model itself; :attr:`perplexity` holds the measured perplexities.
 
         Raises:
-            InputError: fewer than two paragraphs, or training diverged.
+            InputError: there are fewer than two paragraphs, or training diverged.
         """
         text = checks.text(text.text if isinstance(text, Text) else text, "text")
-        paragraphs = [
-            self._split(paragraph) for paragraph in re.split(r"\n\s*\n", text) if paragraph.strip()
-        ]
+        parts = re.split(r"\n\s*\n", text)
+        paragraphs = [self._split(part) for part in parts if part.strip()]
         if len(paragraphs) < 2:
             raise InputError(
-                "a language model needs at least two paragraphs: one to train on, one to be measured on",
+                "fit() needs two paragraphs or more: some to train on, and some to hold out",
                 got=f"{len(paragraphs)} paragraphs",
                 cure="separate paragraphs by empty lines",
             )
         rng = np.random.default_rng(self.settings.seed)
         order = rng.permutation(len(paragraphs))
-        held = set(
-            order[
-                : min(max(1, round(self.settings.held_out * len(paragraphs))), len(paragraphs) - 1)
-            ].tolist()
-        )
-        train = [paragraph for i, paragraph in enumerate(paragraphs) if i not in held]
+        num_held_out = max(1, round(self.settings.held_out * len(paragraphs)))
+        num_held_out = min(num_held_out, len(paragraphs) - 1)
+        held_out = set(order[:num_held_out].tolist())
+        train = [paragraph for i, paragraph in enumerate(paragraphs) if i not in held_out]
         counts = Counter(word for paragraph in train for word in paragraph)
-        frequent = sorted(counts, key=lambda word: (-counts[word], word))[: self.settings.types - 2]
+        by_frequency = sorted(counts, key=lambda word: (-counts[word], word))
+        frequent = by_frequency[: self.settings.vocabulary_size - 2]
         self._build((END, UNKNOWN, *sorted(frequent)))
-        tokens = self._encode(
-            [word for i in rng.permutation(len(train)) for word in [*train[i], END]]
-        )
-        test = self._encode([word for i in sorted(held) for word in [*paragraphs[i], END]])
+        tokens = self._encode_paragraphs([train[i] for i in rng.permutation(len(train))])
+        test = self._encode_paragraphs([paragraphs[i] for i in sorted(held_out)])
         self._train(tokens)
         bigram, unigram = _counting_models(tokens.numpy(), test.numpy(), len(self.vocabulary))
         self.perplexity = Perplexities(self._measure(test), bigram, unigram, len(test))
         return self
 
     def problem(self, prompts: Sequence[str]) -> Problem:
-        """The model behind each prompt; an empty prompt begins a paragraph.
+        """Return a problem that continues each prompt; an empty prompt starts a paragraph.
 
         Args:
-            prompts: B texts; words that the model does not know are read as UNKNOWN.
+            prompts: B texts. Words outside the vocabulary are read as UNKNOWN.
 
         Raises:
-            InputError: the model was not fitted, or there is no prompt.
+            InputError: the model is not fitted, or there is no prompt.
         """
         self._check_fitted()
-        listed = () if isinstance(prompts, str) else checks.items(prompts, "prompts", of="texts")
-        if not listed:
+        texts = () if isinstance(prompts, str) else checks.items(prompts, "prompts", of="texts")
+        if not texts:
             raise InputError(
-                "prompts are a list of one text or more",
+                "prompts must be a list of one text or more",
                 got=f"prompts = {prompts!r}",
                 cure=f"problem([{prompts!r}])" if prompts else None,
             )
-        prompts = [checks.text(prompt, f"prompts[{i}]") for i, prompt in enumerate(listed)]
-        tokens = [self._encode([END, *self._split(prompt)]) for prompt in prompts]
+        tokens = []
+        for i, text in enumerate(texts):
+            words = self._split(checks.text(text, f"prompts[{i}]"))
+            tokens.append(self._encode([END, *words]))
         states = []
         with torch.no_grad():
             for prompt in tokens:
                 state = self._start(1)
                 if len(prompt) > 1:
-                    state = self._run(prompt[:-1].unsqueeze(0), state)[1]
+                    _, state = self._run(prompt[:-1].unsqueeze(0), state)
                 states.append(state)
-        state = tuple(
-            torch.cat(parts, dim=1).transpose(0, 1) for parts in zip(*states, strict=True)
-        )
+        joined = [torch.cat(parts, dim=1) for parts in zip(*states, strict=True)]
+        state = tuple(part.transpose(0, 1) for part in joined)
         return Problem(self, state, torch.stack([prompt[-1] for prompt in tokens]))
 
     def __call__(
         self, tokens: Tensor, state: tuple[Tensor, ...]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The step function: logits (N, M); the state is h (N, layers, H), for an LSTM also c."""
-        if not isinstance(state, tuple) or not all(
+        """Return logits (N, M) and the new state: h, and for an LSTM c, of shape (N, layers, H)."""
+        are_matrices = isinstance(state, tuple) and all(
             isinstance(leaf, Tensor) and leaf.ndim == 3 for leaf in state
-        ):
-            refuse_state("RecurrentLM", state)
-        outputs, state = self._run(
-            tokens.unsqueeze(1), tuple(leaf.transpose(0, 1).contiguous() for leaf in state)
         )
-        logits = nn.functional.linear(outputs[:, 0], self.embedding.weight, self.bias)
+        if not are_matrices:
+            refuse_state("RecurrentLM", state)
+        layers_first = tuple(leaf.transpose(0, 1).contiguous() for leaf in state)
+        outputs, state = self._run(tokens.unsqueeze(1), layers_first)
+        logits = self._logits(outputs[:, 0])
         return logits, tuple(leaf.transpose(0, 1) for leaf in state)
 
     @property
     def end(self) -> int:
-        """The end token, for ``eos``.
+        """The end token; pass it as ``eos`` to a search.
 
         Raises:
-            InputError: the model was not fitted.
+            InputError: the model is not fitted.
         """
         self._check_fitted()
         return self.vocabulary.index(END)
 
     def unknown(self, text: str) -> tuple[str, ...]:
-        """The words of a text that the model does not know, each once."""
+        """Return the words of a text that are outside the vocabulary, each once."""
         text = checks.text(text, "text")
         known = set(self.vocabulary)
         return tuple(dict.fromkeys(word for word in self._split(text) if word not in known))
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write weights (safetensors) and settings (JSON).
+        """Write the weights (safetensors) and the settings (JSON).
+
+        Args:
+            folder: the folder to write to; a model that was saved there before is replaced.
 
         Raises:
-            InputError: the model was not fitted.
-            SaveError: the folder cannot be written; what was there is untouched.
+            InputError: the model is not fitted.
+            SaveError: the folder cannot be written; its earlier content is unchanged.
         """
         self._check_fitted()
         from safetensors.torch import save
 
         folder = checks.path(folder, "folder")
-        weights = save(
-            {name: value.detach().contiguous() for name, value in self._parameters().items()}
-        )
+        weights = {name: value.detach().contiguous() for name, value in self._parameters().items()}
         document = {
             "schema": SCHEMA,
             "settings": asdict(self.settings),
             "vocabulary": list(self.vocabulary),
+            "perplexity": asdict(self.perplexity) if self.perplexity else None,
         }
-        document["perplexity"] = asdict(self.perplexity) if self.perplexity else None
         storage.save_document(
-            folder, FILE, document, kind="weights", content=weights, is_ours=_is_language_model
+            folder,
+            FILE,
+            document,
+            kind="weights",
+            content=save(weights),
+            is_ours=_is_language_model,
         )
 
     @classmethod
     def load(cls, folder: str | PathLike[str]) -> "RecurrentLM":
-        """Read what :meth:`save` wrote. No code in the folder is ever executed.
+        """Return the model that :meth:`save` wrote. No code in the folder is executed.
+
+        Args:
+            folder: the folder of the model. Models of Leadline 0.1 can be read.
 
         Raises:
             SaveError: the folder holds no language model, a damaged one, or one of another release.
         """
         from safetensors import SafetensorError
-        from safetensors.torch import load
 
         path = checks.path(folder, "folder") / FILE
         try:
             document, content = storage.load_document(path, "weights")
             schema = document.get("schema")
-            if schema == SCHEMA:
-                lm = cls(**document["settings"])
-                lm.perplexity = (
-                    Perplexities(**document["perplexity"]) if document["perplexity"] else None
-                )
-                if content is None:
-                    raise ValueError("it names no weights")
-                vocabulary = tuple(document["vocabulary"])
-                weights = load(content)
-                # Settings that are not those of the weights could ask for any amount of memory.
-                shape = (len(vocabulary), lm.settings.hidden)
-                if (
-                    weights["embedding"].shape != shape
-                    or len(weights) != 2 + 4 * lm.settings.layers
-                ):
-                    raise ValueError("its weights are not those of its settings")
-                lm._build(vocabulary)
-                parameters = lm._parameters()
-                if {name: value.shape for name, value in weights.items()} != {
-                    name: value.shape for name, value in parameters.items()
-                }:
-                    raise ValueError("its weights are not those of its settings")
-                for name, value in parameters.items():
-                    value.requires_grad_(False)
-                    value.copy_(weights[name])
-                return lm
+            if schema in (1, SCHEMA):
+                return cls._from_document(document, content)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             raise SaveError(f"{folder} holds no readable language model ({error})") from error
         raise SaveError(
-            f"{path} has schema {schema!r}; this release reads schema {SCHEMA}: train and save it again"
+            f"{path} has schema {schema!r}; this release reads schemas 1 and {SCHEMA}: "
+            "train the model and save it again"
         )
+
+    @classmethod
+    def _from_document(cls, document: Mapping[str, Any], content: bytes | None) -> "RecurrentLM":
+        from safetensors.torch import load
+
+        settings = document["settings"]
+        if document["schema"] == 1:
+            settings = {NAMES_OF_SCHEMA_1.get(name, name): settings[name] for name in settings}
+        lm = cls(**settings)
+        if document["perplexity"]:
+            lm.perplexity = Perplexities(**document["perplexity"])
+        if content is None:
+            raise ValueError("it names no weights")
+        vocabulary = tuple(document["vocabulary"])
+        weights = load(content)
+        mismatch = ValueError("its weights are not those of its settings")
+        # Checked before the model is built: damaged settings could ask for any amount of memory.
+        shape = (len(vocabulary), lm.settings.hidden_size)
+        num_weights = 2 + 4 * lm.settings.num_layers
+        if weights["embedding"].shape != shape or len(weights) != num_weights:
+            raise mismatch
+        lm._build(vocabulary)
+        parameters = lm._parameters()
+        shapes = {name: value.shape for name, value in parameters.items()}
+        if {name: value.shape for name, value in weights.items()} != shapes:
+            raise mismatch
+        for name, value in parameters.items():
+            value.requires_grad_(False)
+            value.copy_(weights[name])
+        return lm
 
     def _check_fitted(self) -> None:
         if not self.vocabulary:
             raise InputError(
-                "a language model is fitted before it is asked or saved", cure="call fit(text)"
+                "RecurrentLM must be fitted before it is searched or saved", cure="call fit(text)"
             )
 
     def _split(self, text: str) -> list[str]:
-        return (
-            re.findall(r"\w+|[^\w\s]", text.lower())
-            if self.settings.level == "word"
-            else list(text)
-        )
+        if self.settings.level == "word":
+            return re.findall(r"\w+|[^\w\s]", text.lower())
+        return list(text)
 
     def _encode(self, words: Sequence[str]) -> Tensor:
         index = {word: i for i, word in enumerate(self.vocabulary)}
         return torch.tensor([index.get(word, index[UNKNOWN]) for word in words])
 
+    def _encode_paragraphs(self, paragraphs: Sequence[Sequence[str]]) -> Tensor:
+        return self._encode([word for paragraph in paragraphs for word in [*paragraph, END]])
+
     def _build(self, vocabulary: tuple[str, ...]) -> None:
-        self.vocabulary, H = vocabulary, self.settings.hidden
+        size = self.settings.hidden_size
+        self.vocabulary = vocabulary
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings.seed)
             kind = nn.GRU if self.settings.cell == "gru" else nn.LSTM
-            self.rnn = kind(H, H, self.settings.layers, batch_first=True)
-            self.embedding = nn.Embedding(len(vocabulary), H)
-            nn.init.normal_(self.embedding.weight, std=H**-0.5)
+            self.rnn = kind(size, size, self.settings.num_layers, batch_first=True)
+            self.embedding = nn.Embedding(len(vocabulary), size)
+            nn.init.normal_(self.embedding.weight, std=size**-0.5)
         self.bias = nn.Parameter(torch.zeros(len(vocabulary)))
 
     def _parameters(self) -> dict[str, Tensor]:
-        return {
-            "embedding": self.embedding.weight,
-            "bias": self.bias,
-            **dict(self.rnn.named_parameters()),
-        }
+        own = {"embedding": self.embedding.weight, "bias": self.bias}
+        return {**own, **dict(self.rnn.named_parameters())}
 
     def _start(self, rows: int) -> tuple[Tensor, ...]:
-        zeros = torch.zeros(self.settings.layers, rows, self.settings.hidden)
+        """Return the state before the first token, shape (layers, rows, H) each."""
+        zeros = torch.zeros(self.settings.num_layers, rows, self.settings.hidden_size)
         return (zeros,) if self.settings.cell == "gru" else (zeros, zeros.clone())
 
     def _run(self, tokens: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        # sqrt(H) brings the shared embedding, which is scaled for the output, to the size that an input should have.
-        inputs = self.embedding(tokens) * math.sqrt(self.settings.hidden)
-        outputs, state = self.rnn(inputs, state[0] if self.settings.cell == "gru" else state)
-        return outputs, (state,) if isinstance(state, Tensor) else tuple(state)
+        """Return the outputs of the last layer, shape (rows, T, H), and the new state."""
+        # The shared embedding has the scale of an output layer; sqrt(H) gives it that of an input.
+        inputs = self.embedding(tokens) * math.sqrt(self.settings.hidden_size)
+        if self.settings.cell == "gru":
+            outputs, h = self.rnn(inputs, state[0])
+            return outputs, (h,)
+        outputs, state = self.rnn(inputs, state)
+        return outputs, tuple(state)
+
+    def _logits(self, outputs: Tensor) -> Tensor:
+        return nn.functional.linear(outputs, self.embedding.weight, self.bias)
 
     def _train(self, tokens: Tensor) -> None:
-        s, generator = self.settings, torch.Generator().manual_seed(self.settings.seed)
-        streams = max(1, min(s.streams, (len(tokens) - 1) // 2))
-        width = (len(tokens) - 1) // streams
-        x, y = (tokens[i : i + streams * width].view(streams, width) for i in (0, 1))
-        steps = s.epochs * math.ceil(width / s.length)
+        settings = self.settings
+        generator = torch.Generator().manual_seed(settings.seed)
+        rows = max(1, min(settings.batch_size, (len(tokens) - 1) // 2))
+        row_length = (len(tokens) - 1) // rows
+        num_tokens = rows * row_length
+        x = tokens[:num_tokens].view(rows, row_length)
+        y = tokens[1 : num_tokens + 1].view(rows, row_length)
+        num_steps = settings.epochs * math.ceil(row_length / settings.window)
         parameters = list(self._parameters().values())
-        optimizer = torch.optim.Adam(parameters, lr=s.learning_rate)
+        optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
         step = 0
-        for _ in range(s.epochs):
-            state = self._start(streams)
-            for first in range(0, width, s.length):
-                progress = step / steps
-                rate = min(1.0, progress / 0.05 + 0.05) * (
-                    0.02 + 0.98 * math.cos(math.pi / 2 * progress) ** 2
-                )
-                optimizer.param_groups[0]["lr"] = s.learning_rate * rate
-                outputs, state = self._run(x[:, first : first + s.length], state)
-                kept = torch.rand(outputs.shape, generator=generator) >= s.dropout
-                logits = nn.functional.linear(
-                    outputs * kept / (1 - s.dropout), self.embedding.weight, self.bias
-                )
-                loss = nn.functional.cross_entropy(
-                    logits.flatten(0, 1), y[:, first : first + s.length].flatten()
-                )
+        for _ in range(settings.epochs):
+            state = self._start(rows)
+            for first in range(0, row_length, settings.window):
+                rate = _learning_rate_factor(step / num_steps)
+                optimizer.param_groups[0]["lr"] = settings.learning_rate * rate
+                outputs, state = self._run(x[:, first : first + settings.window], state)
+                is_kept = torch.rand(outputs.shape, generator=generator) >= settings.dropout
+                logits = self._logits(outputs * is_kept / (1 - settings.dropout))
+                labels = y[:, first : first + settings.window]
+                loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
                 optimizer.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(parameters, 1.0)
                 optimizer.step()
-                state, step = tuple(leaf.detach() for leaf in state), step + 1
+                state = tuple(leaf.detach() for leaf in state)
+                step += 1
         for parameter in parameters:
             parameter.requires_grad_(False)
             parameter.grad = None
 
     def _measure(self, tokens: Tensor) -> float:
-        """Perplexity of a text that begins a paragraph."""
+        """Return the perplexity of a text that starts a paragraph."""
         inputs = torch.cat([torch.tensor([self.end]), tokens[:-1]])
+        total = 0.0
         with torch.no_grad():
             outputs, _ = self._run(inputs.unsqueeze(0), self._start(1))
-            losses = [
-                nn.functional.cross_entropy(
-                    nn.functional.linear(part, self.embedding.weight, self.bias),
-                    target,
-                    reduction="sum",
-                ).item()
-                for part, target in zip(outputs[0].split(1024), tokens.split(1024), strict=True)
-            ]
-        mean = sum(losses) / len(tokens)
+            parts = zip(outputs[0].split(1024), tokens.split(1024), strict=True)
+            for part, labels in parts:
+                logits = self._logits(part)
+                total += nn.functional.cross_entropy(logits, labels, reduction="sum").item()
+        mean = total / len(tokens)
         if not mean < LARGEST_LOSS:
             raise InputError(
-                "training of a language model must converge",
+                "fit() must converge",
                 got=f"{mean:.3g} nats per token on held-out text",
                 cause="the learning rate is too high",
                 cure=f"learning_rate = {self.settings.learning_rate / 10:g}",
@@ -409,7 +453,15 @@ class RecurrentLM:
         return math.exp(mean)
 
 
+def _learning_rate_factor(progress: float) -> float:
+    """Return the factor of the learning rate after a share of the steps: warm-up, cosine decay."""
+    warm_up = min(1.0, progress / 0.05 + 0.05)
+    decay = 0.02 + 0.98 * math.cos(math.pi / 2 * progress) ** 2
+    return warm_up * decay
+
+
 def _is_language_model(document: Mapping[str, Any]) -> bool:
+    """True if a document was written by :meth:`RecurrentLM.save`."""
     kinds = {"schema": int, "settings": dict, "vocabulary": list, "weights": str}
     return all(isinstance(document.get(name), kind) for name, kind in kinds.items())
 
@@ -417,18 +469,27 @@ def _is_language_model(document: Mapping[str, Any]) -> bool:
 def _counting_models(
     train: np.ndarray, test: np.ndarray, M: int, discount: float = 0.75
 ) -> tuple[float, float]:
-    """Perplexities of a bigram model (absolute discounting) and a unigram model (add one).
+    """Return the perplexities of a bigram model and of a unigram model.
 
-    Reference: Ney, Essen and Kneser, *On structuring probabilistic dependences in stochastic language modelling*, 1994.
+    The bigram model uses absolute discounting; the unigram model adds 1 to each count.
+
+    Reference: Ney, Essen and Kneser, *On structuring probabilistic dependences in stochastic
+        language
+    modelling*, 1994.
     """
     unigram = (np.bincount(train, minlength=M) + 1) / (len(train) + M)
     pairs, counts = np.unique(train[:-1] * M + train[1:], return_counts=True)
-    followed = np.bincount(pairs // M, weights=counts, minlength=M)
-    kinds = np.bincount(pairs // M, minlength=M)
-    before, after = np.concatenate([[0], test[:-1]]), test
-    at = np.minimum(np.searchsorted(pairs, before * M + after), len(pairs) - 1)
-    count = np.where(pairs[at] == before * M + after, counts[at], 0)
-    total = np.maximum(followed[before], 1)
-    left = np.where(followed[before] > 0, discount * kinds[before] / total, 1.0)
-    bigram = np.maximum(count - discount, 0) / total + left * unigram[after]
-    return (float(np.exp(-np.log(p).mean())) for p in (bigram, unigram[test]))  # type: ignore[return-value]
+    num_followers = np.bincount(pairs // M, weights=counts, minlength=M)
+    num_kinds = np.bincount(pairs // M, minlength=M)
+    before = np.concatenate([[0], test[:-1]])
+    test_pairs = before * M + test
+    at = np.minimum(np.searchsorted(pairs, test_pairs), len(pairs) - 1)
+    count = np.where(pairs[at] == test_pairs, counts[at], 0)
+    total = np.maximum(num_followers[before], 1)
+    left = np.where(num_followers[before] > 0, discount * num_kinds[before] / total, 1.0)
+    bigram = np.maximum(count - discount, 0) / total + left * unigram[test]
+    return _perplexity(bigram), _perplexity(unigram[test])
+
+
+def _perplexity(p: np.ndarray) -> float:
+    return float(np.exp(-np.log(p).mean()))

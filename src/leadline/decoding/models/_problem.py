@@ -1,15 +1,14 @@
-"""What a search needs to know of a model: one step, its state, and where to start.
+"""The step protocol: a problem is one step of a model, its state, and the tokens to start from.
 
-A step function takes the last token of ``N`` hypotheses and their state, and returns scores of all ``M`` next tokens
-and the new state. Nothing else of a model is known here, so that a table, a recurrent network and a transformer are
-searched by the same code.
-"""
+A step function takes the last token of ``N`` hypotheses and their state. It returns the scores of
+all ``M`` next tokens, and the new state. Searches know nothing else of a model, so that the same
+code searches a table, a recurrent network and a transformer."""
 
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -21,64 +20,77 @@ from leadline.decoding.search._work import Meter
 from leadline.errors import InputError
 
 Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
-"""``step(tokens (N,), state) -> (scores (N, M), state)``. Scores are logits, or log-probabilities where the attribute
-``step.normalized`` is true. A score of ``-inf``, or of less than -50,000, masks a token. ``step.vocabulary``, if there,
-names the tokens; ``step.eos`` is a tuple of the model's end tokens, and a search that is given none says so. Where
-``step.inference`` is ``True``, beam search calls it in torch's inference mode, which is faster; nothing that it leaves
-behind can then be trained. The state that is passed in may be changed: do not use it again after the call."""
+"""``step(tokens (N,), state) -> (scores (N, M), state)``.
 
-_AS_IT_IS = nullcontext()
+Scores are logits, or log-probabilities if ``step.normalized`` is true. A score of ``-inf``, or of
+less than -50,000, masks a token. A step function may change the state that it receives; do not use
+a state again after passing it to a step.
+
+Optional attributes: ``step.vocabulary`` holds the names of the tokens. ``step.eos`` is a tuple of
+the model's end tokens; a search without ``eos`` notes that it ignores them. If ``step.inference``
+is ``True``, beam search calls the step in torch's inference mode. This is faster, and its results
+cannot be used in training."""
+
+_NO_CONTEXT = nullcontext()
 
 UNEVEN = 0.02
-"""How far the probabilities of a row may be from a sum of 1: more than the rounding of 16-bit log-probabilities."""
+"""Largest allowed distance between 1 and the sum of a row's probabilities. It is more than the
+rounding of 16-bit log-probabilities."""
 
 
 class Problem(NamedTuple):
-    """A model at the end of its prompts: every search is called as ``search(*problem, ...)``.
+    """A model at the end of its prompts; every search is called as ``search(*problem, ...)``.
 
-    The state is copied before the first step, so that one problem can be searched many times.
+    A search copies the state before the first step, so that a problem can be searched many times.
     """
 
     step: Step
     state: Any
-    """A pytree (dictionaries, lists, tuples) of tensors with leading dimension B; leaves in :class:`Shared` are common
-    to all rows; other leaves have ``select(index)``, and ``concat(states)`` on their class for exact search. They may
-    have ``reorder(index) -> (leaf, bytes written)``, which may change them in place, and ``nbytes``."""
+    """A pytree (dictionaries, lists, tuples) of tensors with leading dimension B.
+
+    Wrap a leaf that all rows share in :class:`Shared`. Any other leaf needs a method
+    ``select(index)``, and for exact search a class method ``concat(states)``. Optional are
+    ``nbytes`` and ``reorder(index) -> (leaf, bytes written)``, which may change the leaf in
+    place."""
     start: Tensor
     """The last token of each prompt, shape (B,), int64."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """A leaf of the state that all rows have in common: it is neither expanded nor reordered."""
+    """A leaf of the state that all rows share; a search neither copies nor reorders it."""
 
     value: Any
 
 
 def select(state: Any, index: Tensor) -> Any:
-    """A copy of the given rows of a state.
+    """Return a copy of some rows of a state.
 
     Args:
-        state: any state, N rows.
-        index: rows to take, shape (N',), int64; repeats allowed.
+        state: a state of N rows.
+        index: the rows to copy, shape (N',), int64; repeats are allowed.
 
-    >>> select({"h": torch.tensor([[1.0], [2.0]]), "encoder": Shared("same")}, torch.tensor([1, 1]))["h"].tolist()
+    >>> state = {"h": torch.tensor([[1.0], [2.0]]), "encoder": Shared("same")}
+    >>> select(state, torch.tensor([1, 1]))["h"].tolist()
     [[2.0], [2.0]]
     """
     return _map(lambda leaf: _select_leaf(leaf, index), state)
 
 
 def concat(states: list[Any]) -> Any:
-    """One state whose rows are those of all ``states``, in order; shared leaves are taken from the first.
+    """Return one state with the rows of all ``states`` in order, and the shared leaves of the
+    first.
 
     >>> concat([(torch.zeros(1, 2),), (torch.ones(2, 2),)])[0].shape
     torch.Size([3, 2])
     """
-    return states[0] if len(states) == 1 else _map(_concat_leaves, *states)
+    if len(states) == 1:
+        return states[0]
+    return _map(_concat_leaves, *states)
 
 
 def nbytes(state: Any) -> int:
-    """Bytes that the rows of a state occupy, shared leaves left out; what copying all rows once would write."""
+    """Return the bytes that copying all rows of a state would write; shared leaves do not count."""
     total = 0
     for _, leaf in leaves(state):
         if isinstance(leaf, Tensor):
@@ -89,13 +101,16 @@ def nbytes(state: Any) -> int:
 
 
 def as_tensor(numbers: list[int], like: Tensor) -> Tensor:
-    """Whole numbers as a tensor where another is, in half the time of ``torch.tensor``."""
+    """Return whole numbers as an int64 tensor on the device of ``like``.
+
+    This takes half the time of ``torch.tensor``.
+    """
     tensor = torch.from_numpy(np.array(numbers))
     return tensor if like.is_cpu else tensor.to(like.device)
 
 
 def leaves(state: Any, path: str = "state") -> Iterator[tuple[str, Any]]:
-    """Every leaf with its path, as in ``state['h'][0]``."""
+    """Yield the path and the value of every leaf; a path reads like ``state['h'][0]``."""
     if isinstance(state, dict):
         for key, inner in state.items():
             yield from leaves(inner, f"{path}[{key!r}]")
@@ -106,30 +121,35 @@ def leaves(state: Any, path: str = "state") -> Iterator[tuple[str, Any]]:
         yield path, state
 
 
-def ask(step: Step, tokens: Tensor, state: Any) -> tuple[Any, Any]:
-    """What a step function answers, once it is sure that it is a pair. The tokens that it is given are its own."""
+def call_step(step: Step, tokens: Tensor, state: Any) -> tuple[Any, Any]:
+    """Call a step function with its own copy of the tokens, and return its scores and new state.
+
+    Raises:
+        InputError: ``step`` is not a function of two arguments, or does not return a pair.
+    """
     try:
-        answer: Any = step(tokens.clone(), state)
+        result: Any = step(tokens.clone(), state)
     except TypeError:
         if takes_two(step):
             raise
         raise InputError(
-            "a problem's step is a function: step(tokens, state) -> (scores, state)",
+            "step must be a function: step(tokens, state) -> (scores, state)",
             got=f"step = {shown(step)}",
-            cause="the problem was not taken apart, or the step function takes other arguments",
+            cause="the problem was not unpacked, or the function takes other arguments",
             cure="search(*problem, ...)",
         ) from None
-    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+    is_sequence = isinstance(result, (tuple, list))
+    if not is_sequence or len(result) != 2:
         raise InputError(
-            "a step returns a pair: scores, and the state after it",
-            got=f"{len(answer)} values" if isinstance(answer, (tuple, list)) else describe(answer),
+            "step must return a pair: scores, and the new state",
+            got=f"{len(result)} values" if is_sequence else describe(result),
             cure="return scores, state",
         )
-    return answer[0], answer[1]
+    return result[0], result[1]
 
 
 def takes_two(step: Any) -> bool:
-    """True if a function can be called with two arguments, as step functions and processors are."""
+    """True if an object can be called with two arguments, as a step function or a processor is."""
     if not callable(step) or isinstance(step, type):
         return False
     try:
@@ -139,28 +159,33 @@ def takes_two(step: Any) -> bool:
     return True
 
 
-def refuse_state(owner: str, state: Any) -> None:
-    """Refuse a state that a step function of Leadline did not make.
+def refuse_state(owner: str, state: Any) -> NoReturn:
+    """Refuse a state that belongs to another step function.
+
+    Args:
+        owner: the class or function that made the step function.
+        state: the state.
 
     Raises:
         InputError: always.
     """
     raise InputError(
-        f"the state of a {owner} is the one that its problem holds",
+        f"state must be the state of the problem of {owner}",
         got=f"state = {shown(state)}",
         cure="search(*problem, ...)",
     )
 
 
 class Model:
-    """A step function under watch: its answers are checked, its work is counted, gradients are off.
+    """A step function with checked results and counted work; it runs without gradients.
 
     Args:
-        problem: the step function with its state and start tokens; checked here.
-        normalize: whether scores are logits; ``None`` follows ``step.normalized``.
+        problem: the step function with its state and start tokens.
+        normalize: True if scores are logits; ``None`` follows ``step.normalized``.
 
     Raises:
-        InputError: start tokens or state do not fit, or the step function breaks its contract.
+        InputError: the start tokens or the state do not fit. A call raises it if the step function
+            breaks the protocol.
     """
 
     def __init__(self, problem: Problem, normalize: bool | None = None):
@@ -176,68 +201,73 @@ class Model:
         self.meter = Meter()
         self.M: int | None = None
         self.uneven = ""
-        """The first row of log-probabilities that was seen not to sum to 1, in words."""
+        """A note on the first row of log-probabilities that did not sum to 1; empty if none."""
 
     def __call__(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Scores (N, M), float32 or wider, and the new state."""
+        """Return scores of shape (N, M), float32 or float64, and the new state."""
         rows = tokens.shape[0]
-        with torch.no_grad() if torch.is_grad_enabled() else _AS_IT_IS:
-            scores, state = ask(self.step, tokens, state)
+        with torch.no_grad() if torch.is_grad_enabled() else _NO_CONTEXT:
+            scores, state = call_step(self.step, tokens, state)
         self._check_scores(scores, rows)
         _check_state(state, rows)
         self.meter.called(rows, scores.shape[1])
-        scores = scores.detach() if scores.requires_grad else scores
-        scores = scores if scores.dtype in (torch.float32, torch.float64) else scores.float()
-        if (
-            not self.are_logits
-            and not self.meter.calls & (self.meter.calls - 1)
-            and not self.uneven
-        ):
-            self._check_sums(scores)
+        if scores.requires_grad:
+            scores = scores.detach()
+        if scores.dtype not in (torch.float32, torch.float64):
+            scores = scores.float()
+        if not self.are_logits and not self.uneven:
+            # Summing a row costs a pass over it, so only calls 1, 2, 4, 8 and so on are checked.
+            is_power_of_two = not self.meter.calls & (self.meter.calls - 1)
+            if is_power_of_two:
+                self._check_sums(scores)
         return scores, state
 
     def _check_sums(self, scores: Tensor) -> None:
-        """Note a row that does not sum to 1. Calls 1, 2, 4, 8 and so on are looked at: a sum costs a pass."""
+        """Note a row of log-probabilities whose probabilities do not sum to 1."""
         if getattr(self.step, "sums_are_given", False):
             return
         sums = scores.exp().sum(dim=1)
         is_wrong = sums > 1 + UNEVEN
         is_low = sums < 1 - UNEVEN
-        if is_low.any():  # a row with masked tokens rightly sums to less
+        if is_low.any():
+            # A row with masked tokens may sum to less than 1.
             is_wrong |= is_low & (scores.amin(dim=1) > MASKED)
         if is_wrong.any():
             total = float(sums[is_wrong][0])
-            self.uneven = f"the step function's rows are not log-probabilities (the probabilities of one sum to {total:.3g})"
+            self.uneven = (
+                "the step function's rows are not log-probabilities "
+                f"(the probabilities of one sum to {total:.3g})"
+            )
 
     def without_gradients(self) -> AbstractContextManager[Any]:
-        """What many calls are made in: inference mode, if the step function asks for it. To enter it for each of them
-        would take longer than to check their answers."""
-        return (
-            torch.inference_mode()
-            if getattr(self.step, "inference", None) is True
-            else torch.no_grad()
-        )
+        """Return a context for many calls: inference mode if the step function allows it.
+
+        Entering a context once for each call would take longer than checking the result.
+        """
+        if getattr(self.step, "inference", None) is True:
+            return torch.inference_mode()
+        return torch.no_grad()
 
     def select(self, state: Any, index: Tensor) -> Any:
-        """A copy of some rows of a state, counted as bytes moved."""
+        """Return a copy of some rows of a state, and count the bytes moved."""
         state = select(state, index)
         self.meter.state_bytes += nbytes(state)
         return state
 
     def reorder(self, state: Any, index: list[int]) -> Any:
-        """The same for a state that is not needed any more: one that can, changes its rows in place."""
+        """Return some rows of a state that is not used again; leaves may be changed in place."""
 
-        def rows(leaf: Any) -> Any:
+        def reordered(leaf: Any) -> Any:
             if not hasattr(leaf, "reorder"):
                 return self.select(leaf, as_tensor(index, self.start))
             leaf, written = leaf.reorder(index)
             self.meter.state_bytes += written
             return leaf
 
-        return _map(rows, state)
+        return _map(reordered, state)
 
     def names(self, tokens: Any) -> dict[int, str]:
-        """The vocabulary's words for the given tokens, where the step function has a vocabulary."""
+        """Return the names of tokens; empty if the step function has no vocabulary."""
         vocabulary = getattr(self.step, "vocabulary", None)
         if vocabulary is None:
             return {}
@@ -246,42 +276,47 @@ class Model:
     def _check_scores(self, scores: Tensor, rows: int) -> None:
         if not isinstance(scores, Tensor) or scores.ndim != 2 or not scores.is_floating_point():
             raise InputError(
-                "a step returns scores of shape (N, M), floating point",
+                "step must return scores of shape (N, M), floating point",
                 got=describe(scores),
                 cause="the time axis was kept, or the state and the scores were swapped",
                 cure="return (scores[:, -1], state)",
             )
-        if scores.layout is not torch.strided or scores.is_meta:
+        if scores.is_meta:
             raise InputError(
-                "a step returns scores that hold their numbers one by one",
-                got="scores on the meta device"
-                if scores.is_meta
-                else f"scores of layout {scores.layout}",
-                cure="build the model on a device that computes"
-                if scores.is_meta
-                else "return (scores.to_dense(), state)",
+                "step must return scores that hold numbers",
+                got="scores on the meta device",
+                cure="build the model on a device that computes",
             )
+        if scores.layout is not torch.strided:
+            raise InputError(
+                "step must return dense scores",
+                got=f"scores of layout {scores.layout}",
+                cure="return (scores.to_dense(), state)",
+            )
+        call = self.meter.calls + 1
         if scores.shape[0] != rows:
             raise InputError(
-                "a step returns one row of scores per token that it was given",
-                got=f"{len(scores)} rows for {rows} tokens, at call {self.meter.calls + 1}",
-                cause="the step function remembers the batch size of an earlier call",
+                "step must return one row of scores for each token that it receives",
+                got=f"{len(scores)} rows for {rows} tokens, at call {call}",
+                cause="the step function keeps the batch size of an earlier call",
                 cure="take the number of rows from the tokens at every call",
             )
         if not scores.shape[1]:
             raise InputError(
-                "a vocabulary has a token or more", got=f"scores of shape {tuple(scores.shape)}"
+                "step must return the scores of a token or more",
+                got=f"scores of shape {tuple(scores.shape)}",
             )
         if self.M is not None and scores.shape[1] != self.M:
             raise InputError(
-                "the vocabulary has the same size at every step",
-                got=f"M = {scores.shape[1]} at call {self.meter.calls + 1}, M = {self.M} before",
-                cure="mask tokens that are not allowed with -inf, or with a processor, and keep M",
+                "step must return scores of the same vocabulary size at every call",
+                got=f"M = {scores.shape[1]} at call {call}, M = {self.M} before",
+                cure="mask forbidden tokens with -inf or with a processor, and keep M",
             )
         self.M = scores.shape[1]
 
 
 def _map(function: Callable[..., Any], state: Any, *others: Any) -> Any:
+    """Apply a function to the corresponding leaves of states, and return a state of the results."""
     if isinstance(state, dict):
         return {
             key: _map(function, inner, *(other[key] for other in others))
@@ -307,56 +342,54 @@ def _concat_leaves(*parts: Any) -> Any:
         return type(first).concat(list(parts))
     if hasattr(first, "select"):
         raise InputError(
-            "exact search joins states of several hypotheses",
+            "exact_search() needs states that can be joined",
             got=f"a state of type {type(first).__name__}, which has no concat",
-            cure="add a classmethod concat(states) beside select(index)",
+            cure="add a class method concat(states) in addition to select(index)",
         )
     return first
 
 
 def check_start(start: Any) -> None:
-    """Refuse start tokens that are none."""
-    if (
-        not isinstance(start, Tensor)
-        or start.dtype != torch.int64
-        or start.ndim != 1
-        or len(start) == 0
-    ):
+    """Refuse start tokens of another type or shape."""
+    is_vector = isinstance(start, Tensor) and start.dtype == torch.int64 and start.ndim == 1
+    if not is_vector or len(start) == 0:
         raise InputError(
-            "start holds the last token of each prompt: shape (B,), int64, B at least 1",
+            "start must hold the last token of each prompt: shape (B,), int64, B at least 1",
             got=f"start is {describe(start)}",
             cure="start = torch.tensor([token, ...])",
         )
 
 
 def _check_state(state: Any, rows: int) -> None:
+    """Refuse a state whose leaves do not hold one entry for each row."""
     for path, leaf in leaves(state):
         if isinstance(leaf, Tensor):
             if leaf.ndim == 0 or len(leaf) != rows:
                 raise InputError(
-                    f"every leaf of the state has leading dimension {rows}, the number of rows",
+                    f"each tensor of the state must have leading dimension {rows}, "
+                    "the number of rows",
                     got=f"{path} has shape {tuple(leaf.shape)}",
                     cause="torch's recurrent layers keep the layer first: (layers, N, H)",
-                    cure="transpose it to (N, layers, H), or wrap what all rows have in common in decoding.Shared",
+                    cure="transpose it to (N, layers, H), "
+                    "or wrap a tensor that all rows share in decoding.Shared",
                 )
         elif not (isinstance(leaf, (Shared, int, float, str, type(None))) or _can_select(leaf)):
             raise InputError(
-                "a leaf of the state is a tensor, decoding.Shared, or an object with select(index)",
+                "each leaf of the state must be a tensor, decoding.Shared, "
+                "or an object with select(index)",
                 got=f"{path} is a {type(leaf).__name__}",
-                cure="wrap it in decoding.Shared if all rows have it in common",
+                cure="wrap it in decoding.Shared if all rows share it",
             )
 
 
 def _can_select(leaf: Any) -> bool:
-    """True if a leaf has ``select(index)``; that of a data frame chooses columns."""
-    return hasattr(leaf, "select") and type(leaf).__module__.partition(".")[0] not in (
-        "pandas",
-        "polars",
-    )
+    """True if a leaf has ``select(index)`` for rows; ``select`` of a data frame chooses columns."""
+    package = type(leaf).__module__.partition(".")[0]
+    return hasattr(leaf, "select") and package not in ("pandas", "polars")
 
 
 def describe(value: Any) -> str:
-    """What a value is, for a message."""
+    """Return the type of a value, or the shape and type of a tensor, for an error."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}, {str(value.dtype).removeprefix('torch.')}"
     return f"a {type(value).__name__}"

@@ -1,21 +1,22 @@
-"""What a search returns: hypotheses, their scores, and what is known about the ones that it did not return."""
+"""The result of a search: hypotheses, their scores, and a bound on all other hypotheses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from leadline import checks
-from leadline.decoding.judging._origin import NOWHERE, Origin, origin
-from leadline.decoding.models._problem import Model
-from leadline.decoding.search._certificate import Certificate, certify
+from leadline.decoding.judging._origin import NOWHERE, Origin
+from leadline.decoding.search._certificate import Certificate
+from leadline.decoding.search._settings import SearchSettings, settings_from
 from leadline.decoding.search._trace import Trace
 from leadline.decoding.search._tree_drawing import tree_drawing
 from leadline.decoding.search._work import Work
 from leadline.figures import Drawing, extended, line, new_drawing, plain
-from leadline.sounding import Protocol, Sounding, Verdict, decimals
+from leadline.sounding import Sounding, Verdict, decimals
 from leadline.storage import record
 
 if TYPE_CHECKING:
@@ -31,14 +32,15 @@ class Hypothesis:
     """One decoded sequence."""
 
     tokens: tuple[int, ...]
-    """The new tokens, the end token included."""
+    """The new tokens, including the end token."""
     words: tuple[str, ...]
-    """Their names; their numbers, where the model has no vocabulary."""
+    """Words of the tokens; token ids as text if the model has no vocabulary."""
     log_prob: float
-    """Nats."""
+    """Natural logarithm of the probability, nats."""
     score: float
+    """The score that ranks the hypotheses."""
     finished: bool
-    """Whether it ended by itself. Without an end token, ``max_length`` is the end."""
+    """True if the sequence ended with an end token. Without end tokens, ``max_length`` is the end."""
 
     def __str__(self) -> str:
         return f"{' '.join(self.words)} {decimals(self.log_prob, '.2f')}"
@@ -47,69 +49,87 @@ class Hypothesis:
 @record("decoding.Decoded")
 @dataclass(frozen=True, eq=False)
 class Decoded(Sounding):
-    """The best hypotheses of each prompt, B items with up to R hypotheses of up to L tokens, best first.
+    """The best hypotheses of B prompts: up to R hypotheses of up to L tokens each, best first.
 
-    Complete is what ends with an end token or has ``max_length`` tokens. An item with fewer than R hypotheses has
-    length 0 in the places that are left.
+    A hypothesis is complete if it ends with an end token or has ``max_length`` tokens. If an item
+    has fewer than R hypotheses, its remaining entries have length 0.
     """
 
     tokens: Int[np.ndarray, "B R L"]
-    """New tokens, end token included; -1 behind a hypothesis' end."""
+    """New tokens, including the end token; -1 is padding."""
     lengths: Int[np.ndarray, "B R"]
-    """New tokens of each; 0: there is no such hypothesis."""
+    """Number of new tokens; 0 if there is no such hypothesis."""
     log_prob: Float[np.ndarray, "B R"]
-    """Natural logarithm of the probability of all new tokens."""
+    """Natural logarithm of the probability of all new tokens, nats."""
     score: Float[np.ndarray, "B R"]
-    """What the hypotheses were compared by."""
+    """The score that ranks the hypotheses."""
     token_log_prob: Float[np.ndarray, "B R L"]
-    """Of each token given those before it; 0 behind the end."""
+    """Log-probability of each token given the tokens before it, nats; 0 in the padding."""
     finished: Bool[np.ndarray, "B R"]
-    """Ended with an end token; without end tokens, has ``max_length`` tokens."""
+    """True for hypotheses that ended with an end token; all of them if there are no end tokens."""
     work: Work
+    """Exact counts of the work that the search did."""
     names: Mapping[int, str]
-    """Words of the tokens that occur, where the model has a vocabulary."""
+    """Words of the tokens that occur; empty if the model has no vocabulary."""
     certificate: Certificate
+    """A bound on every hypothesis that was not returned."""
     trace: Trace | None = None
+    """The search tree, if ``trace=True`` was passed."""
     notes: tuple[str, ...] = ()
-    """Remarks that belong to the answer: rows that are not log-probabilities, settings that are ignored."""
+    """Warnings about the model's scores, and about settings that were ignored."""
     origin: Origin = field(default=NOWHERE, init=False, repr=False)
-    """The problem that was searched, as far as this process knows it; not saved."""
+    """Identifies the problem within this process; not saved."""
+
+    @cached_property
+    def settings(self) -> SearchSettings:
+        """The settings of the search.
+
+        Raises:
+            InputError: the protocol is not that of a search.
+        """
+        return settings_from(self.protocol.settings)
 
     def hypotheses(self, item: int = 0, most: int | None = None) -> tuple[Hypothesis, ...]:
-        """The hypotheses of one item, best first; none is padding.
+        """Return the hypotheses of one item, best first.
 
         Args:
-            item: number of the prompt.
-            most: hypotheses to return at most; ``None`` for all.
+            item: index of the prompt, from 0.
+            most: largest number of hypotheses to return; ``None`` for all.
+
+        Raises:
+            InputError: there is no such item, or ``most`` is below 1.
         """
         item = item_of(item, len(self.lengths))
         most = checks.optional_whole_number(most, "most", least=1)
-        found = []
+        hypotheses = []
         for r in np.flatnonzero(self.lengths[item])[:most]:
             tokens = tuple(self.tokens[item, r, : self.lengths[item, r]].tolist())
-            words = tuple(self.names.get(token, str(token)) for token in tokens)
-            log_prob, score = float(self.log_prob[item, r]), float(self.score[item, r])
-            found.append(Hypothesis(tokens, words, log_prob, score, bool(self.finished[item, r])))
-        return tuple(found)
+            hypothesis = Hypothesis(
+                tokens=tokens,
+                words=tuple(self.names.get(token, str(token)) for token in tokens),
+                log_prob=float(self.log_prob[item, r]),
+                score=float(self.score[item, r]),
+                finished=bool(self.finished[item, r]),
+            )
+            hypotheses.append(hypothesis)
+        return tuple(hypotheses)
 
     @property
     def verdict(self) -> Verdict:
-        """The first item's best hypothesis and what is known about it."""
-        search = self.protocol.settings.get("search", "search")
-        proof = f"; {self.certificate}{as_clause(self.notes)}"
+        """The best hypothesis of a single prompt and its certificate; for many prompts, counts."""
+        search = self.settings.name
+        notes = as_clause(self.notes)
         if len(self.lengths) > 1:
-            return Verdict(f"{search} decoded {len(self.lengths)} prompts{proof}")
+            prompts = f"{len(self.lengths)} prompts"
+            return Verdict(f"{search} decoded {prompts}; {self.certificate}{notes}")
         if not self.lengths.any():
-            return Verdict(
-                f"{search} found no sequence with a probability above zero{as_clause(self.notes)}"
-            )
+            return Verdict(f"{search} found no sequence with a probability above zero{notes}")
         best = self.hypotheses()[0]
-        return Verdict(
-            f"{search} returns “{' '.join(best.words)}” with log-probability {decimals(best.log_prob, '.2f')}{proof}"
-        )
+        answer = f"“{' '.join(best.words)}” with log-probability {decimals(best.log_prob, '.2f')}"
+        return Verdict(f"{search} returns {answer}; {self.certificate}{notes}")
 
     def table(self) -> "pd.DataFrame":
-        """One row per hypothesis; ``log_prob`` in nats, ``length`` in new tokens."""
+        """Return one row per hypothesis: ``log_prob`` in nats, ``length`` in new tokens."""
         import pandas as pd
 
         rows = [
@@ -160,12 +180,12 @@ class Decoded(Sounding):
 
 
 def item_of(item: Any, batch: int) -> int:
-    """The number of a prompt, from 0."""
+    """Return the index of a prompt, checked to lie between 0 and ``batch - 1``."""
     return checks.whole_number(item, "item", least=0, most=batch - 1)
 
 
 def as_clause(notes: tuple[str, ...]) -> str:
-    """Notes as they follow a verdict.
+    """Return notes in the form in which they follow a verdict.
 
     >>> as_clause(("the end token 2 is ignored",)), as_clause(())
     ('; note: the end token 2 is ignored', '')
@@ -174,52 +194,7 @@ def as_clause(notes: tuple[str, ...]) -> str:
 
 
 def changed(decoded: Decoded, **fields: Any) -> Decoded:
-    """A copy with other fields, and the same origin."""
+    """Return a copy with some fields replaced and the same origin."""
     copy = replace(decoded, **fields)
     object.__setattr__(copy, "origin", decoded.origin)
     return copy
-
-
-def conclude(
-    model: Model,
-    found: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    *,
-    discarded: np.ndarray,
-    reason: str = "",
-    unknown: np.ndarray | None = None,
-    trace: Trace | None = None,
-) -> Decoded:
-    """The result of a search from what it found.
-
-    Args:
-        model: the step function, whose work was counted.
-        found: the array fields from ``tokens`` to ``finished``.
-        settings: how the search was run.
-        discarded: bounds on what was discarded, see :func:`~leadline.decoding.search._certificate.certify`.
-        reason: why they do not hold, if they do not.
-        unknown: the items for which they do not hold; all, if left out.
-        trace: the search tree, if it was recorded.
-    """
-    names = model.names(set(np.unique(found["tokens"]).tolist()) - {-1})
-    decoded = Decoded(
-        protocol=Protocol(settings, seeds=(settings["seed"],) if "seed" in settings else ()),
-        **found,
-        work=model.meter.read(),
-        names={**names, **(trace.names if trace else {})},
-        certificate=certify(found["score"], discarded, reason, unknown),
-        trace=trace,
-        notes=_notes(model, settings),
-    )
-    object.__setattr__(decoded, "origin", origin(*model.problem))
-    return decoded
-
-
-def _notes(model: Model, settings: Mapping[str, Any]) -> tuple[str, ...]:
-    notes = [model.uneven] if model.uneven else []
-    ends = getattr(model.step, "eos", ())
-    if isinstance(ends, tuple) and ends and not settings["eos"]:
-        named = ", ".join(map(str, ends))
-        notes.append(f"the model's end tokens ({named}) are ignored, as eos is None")
-    ignored = getattr(model.step, "ignored", ())
-    return (*notes, *(ignored if isinstance(ignored, tuple) else ()))

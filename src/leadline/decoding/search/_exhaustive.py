@@ -1,24 +1,26 @@
-"""Every sequence there is: the oracle of all other searches, where the tree is small enough."""
+"""Exhaustive search: the oracle of all other searches on trees that are small enough."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from leadline import checks
-from leadline.decoding.models._problem import Model, Problem, Step
-from leadline.decoding.search._candidates import Reader, refuse_nan
-from leadline.decoding.search._decoded import Decoded, conclude
-from leadline.decoding.search._hypotheses import History
-from leadline.decoding.search._settings import (
-    EndTokens,
-    check_end_tokens,
-    end_tokens,
-    length,
-    normalization,
-)
+from leadline.decoding.models._problem import Problem, Step
+from leadline.decoding.search._certificate import Certificate, certify
+from leadline.decoding.search._decoded import Decoded
+from leadline.decoding.search._hypotheses import Numbers, Sequences
+from leadline.decoding.search._search import StepwiseSearch
+from leadline.decoding.search._settings import EndTokens, SearchSettings, end_tokens
 from leadline.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExhaustiveSettings(SearchSettings):
+    """Settings of exhaustive search."""
+
+    name: ClassVar[str] = "exhaustive search"
 
 
 def exhaustive_search(
@@ -31,77 +33,99 @@ def exhaustive_search(
     normalize: bool | None = None,
     limit: int = 1_000_000,
 ) -> Decoded:
-    """All complete sequences with a probability above zero, most likely first; their probabilities sum to 1.
+    """Return all complete sequences with a probability above zero, most likely first.
+
+    Their probabilities sum to 1.
 
     Args:
-        step: see :data:`~leadline.decoding.models._problem.Step`.
+        step: the step function, see :data:`~leadline.decoding.models._problem.Step`.
         state: the state at the end of the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
-        max_length: new tokens at most.
+        max_length: largest number of new tokens, at least 1.
         eos: the end token or tokens.
-        normalize: whether scores are logits; ``None`` follows ``step.normalized``.
-        limit: sequences per call at most.
+        normalize: True if scores are logits; ``None`` follows ``step.normalized``.
+        limit: largest number of sequences in all, at least 1.
+
+    Returns:
+        All sequences, with a certificate.
 
     Raises:
-        InputError: there are more sequences than ``limit``, or as :func:`~leadline.decoding.search._beam.beam_search`.
+        InputError: there are more sequences than ``limit``, or the same conditions as in
+            :func:`~leadline.decoding.search._beam.beam_search`.
 
     >>> from leadline import decoding
-    >>> table = decoding.Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}})
-    >>> [str(hypothesis) for hypothesis in decoding.exhaustive_search(*table.problem(), max_length=2).hypotheses()]
+    >>> table = decoding.Table(
+    ...     {(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}}
+    ... )
+    >>> everything = decoding.exhaustive_search(*table.problem(), max_length=2)
+    >>> [str(hypothesis) for hypothesis in everything.hypotheses()]
     ['b a -0.90', 'a a -1.30', 'a b -1.30']
     """
-    max_length = length(max_length)
+    settings = ExhaustiveSettings(max_length=max_length, eos=end_tokens(eos), normalize=normalize)
     limit = checks.whole_number(limit, "limit", least=1)
-    normalize = normalization(normalize)
-    model, ends = Model(Problem(step, state, start), normalize), end_tokens(eos)
-    items, total = np.arange(model.batch), np.zeros(model.batch)
-    history, tokens, state, complete = History(model.batch, 0), start, model.state, []
-    for t in range(1, max_length + 1):
-        scores, state = model(tokens, state)
-        check_end_tokens(ends, scores.shape[1])
+    return ExhaustiveSearch(Problem(step, state, start), settings, limit).run()
+
+
+class ExhaustiveSearch(StepwiseSearch):
+    """One run of exhaustive search.
+
+    Args:
+        problem: the step function with its state and start tokens.
+        settings: the settings.
+        limit: largest number of sequences in all.
+    """
+
+    def __init__(self, problem: Problem, settings: ExhaustiveSettings, limit: int):
+        super().__init__(problem, settings, num_kept=0)
+        self.limit = limit
+        self.items = np.arange(self.model.batch)
+        """The item of each live hypothesis."""
+        self.total = np.zeros(self.model.batch)
+        """The log-probability of each live hypothesis."""
+        self.complete: list[list[np.ndarray]] = []
+        """For each step, the arguments of ``History.finish_all()``."""
+
+    def advance(self, t: int, scores: Tensor) -> tuple[Numbers, Numbers]:
+        """Extend every live hypothesis by every token."""
         if t == 1:
-            _check_limit(model.batch, scores.shape[1], len(ends), max_length, limit)
-        log_prob = Reader(model.are_logits).all(scores).cpu().numpy()
-        if not (log_prob < np.inf).all():
-            row = int((~(log_prob < np.inf)).any(1).argmax())
-            refuse_nan(
-                step=t,
-                item=int(items[row]),
-                hypothesis=int(row - np.searchsorted(items, items[row])),
+            self._check_limit(scores.shape[1])
+        total = self.total[:, None] + self.log_probs(scores, t, self.items)
+        parents, words = np.nonzero(total > -np.inf)
+        items = self.items[parents]
+        total = total[parents, words]
+        is_end = np.isin(words, self.settings.eos) | (t == self.settings.max_length)
+        columns = (items, np.full_like(parents, t), total, parents, words)
+        self.complete.append([column[is_end] for column in columns])
+        self.items = items[~is_end]
+        self.total = total[~is_end]
+        parents = parents[~is_end]
+        words = words[~is_end]
+        self.history.add(parents, words, self.total)
+        return parents, words
+
+    def sequences(self) -> Sequences:
+        """Return all complete sequences."""
+        columns = zip(*self.complete, strict=True)
+        self.history.finish_all(*(np.concatenate(parts) for parts in columns))
+        return self.history.read(None, self.settings.eos)
+
+    def certificate(self, score: np.ndarray) -> Certificate:
+        """Certify that nothing was discarded."""
+        return certify(score, np.full((self.model.batch, 1), -np.inf))
+
+    def _check_limit(self, M: int) -> None:
+        """Refuse a tree with more than ``limit`` sequences."""
+        num_ends = len(self.settings.eos)
+        sequences = M
+        for _ in range(self.settings.max_length - 1):
+            if sequences > self.limit:
+                break
+            sequences = num_ends + (M - num_ends) * sequences
+        batch = self.model.batch
+        if batch * sequences > self.limit:
+            raise InputError(
+                f"exhaustive search visits at most limit = {self.limit} sequences",
+                got=f"at least {batch} x {sequences} sequences of up to "
+                f"{self.settings.max_length} of {M} tokens",
+                cure="use exact_search, which proves the optimum without visiting them all",
             )
-        grown = total[:, None] + log_prob
-        rows, words = np.nonzero(grown > -np.inf)
-        total = grown[rows, words]
-        is_end = np.isin(words, ends) | (t == max_length)
-        complete.append(
-            [x[is_end] for x in (items[rows], np.full_like(rows, t), total, rows, words)]
-        )
-        rows, words, total = rows[~is_end], words[~is_end], total[~is_end]
-        if not len(rows):
-            break
-        items, state = items[rows], model.select(state, torch.from_numpy(rows).to(start.device))
-        history.add(rows, words, total)
-        tokens = torch.from_numpy(words).to(start.device)
-    history.finish_all(*(np.concatenate(parts) for parts in zip(*complete, strict=True)))
-    settings = {
-        "search": "exhaustive search",
-        "max_length": max_length,
-        "eos": ends,
-        "normalize": normalize,
-    }
-    nothing = np.full((model.batch, 1), -np.inf)
-    return conclude(model, history.read(None, ends), settings, discarded=nothing)
-
-
-def _check_limit(batch: int, M: int, ends: int, max_length: int, limit: int) -> None:
-    sequences = M
-    for _ in range(max_length - 1):
-        if sequences > limit:
-            break
-        sequences = ends + (M - ends) * sequences
-    if batch * sequences > limit:
-        raise InputError(
-            f"exhaustive search visits at most limit = {limit} sequences",
-            got=f"at least {batch} x {sequences} sequences of up to {max_length} of {M} tokens",
-            cure="use exact_search, which proves the optimum without visiting them all",
-        )

@@ -1,14 +1,38 @@
-"""Greedy search: the beam with one place."""
+"""Greedy search: a beam search of width 1."""
 
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from leadline.decoding.models._problem import Step
-from leadline.decoding.search._beam import beam_search
-from leadline.decoding.search._decoded import Decoded, changed
-from leadline.decoding.search._settings import EndTokens
-from leadline.sounding import Protocol
+from leadline.decoding.models._problem import Problem, Step
+from leadline.decoding.search._beam import BeamSearch, BeamSettings
+from leadline.decoding.search._decoded import Decoded
+from leadline.decoding.search._settings import EndTokens, SearchSettings, end_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class GreedySettings(SearchSettings):
+    """Settings of greedy search."""
+
+    name: ClassVar[str] = "greedy search"
+
+    def as_beam(self) -> BeamSettings:
+        """Settings of the beam search that finds the same answer."""
+        return BeamSettings(
+            width=1, max_length=self.max_length, eos=self.eos, normalize=self.normalize
+        )
+
+
+class GreedySearch(BeamSearch):
+    """One run of greedy search.
+
+    The beam has one place, and a complete hypothesis keeps it, so the search ends there.
+    """
+
+    def __init__(self, problem: Problem, settings: GreedySettings):
+        super().__init__(problem, replace(settings.as_beam(), eos_mode="in_beam"))
+        self.settings = settings
 
 
 def greedy(
@@ -20,29 +44,31 @@ def greedy(
     eos: EndTokens = None,
     normalize: bool | None = None,
 ) -> Decoded:
-    """The most likely next token, again and again; ties go to the lower token.
+    """Greedy search: extend the hypothesis by its most likely next token until it is complete.
+
+    Ties go to the lower token.
 
     Args:
-        step: see :data:`~leadline.decoding.models._problem.Step`.
+        step: the step function, see :data:`~leadline.decoding.models._problem.Step`.
         state: the state at the end of the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
-        max_length: new tokens at most.
+        max_length: largest number of new tokens, at least 1.
         eos: the end token or tokens.
-        normalize: whether scores are logits; ``None`` follows ``step.normalized``.
+        normalize: True if scores are logits; ``None`` follows ``step.normalized``.
 
     Returns:
         One hypothesis per item, with a certificate.
 
     Raises:
-        InputError: as :func:`~leadline.decoding.search._beam.beam_search`.
+        InputError: the same conditions as in
+            :func:`~leadline.decoding.search._beam.beam_search`.
 
     >>> from leadline import decoding
-    >>> table = decoding.Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}})
-    >>> print(decoding.greedy(*table.problem(), max_length=2))
-    greedy search returns “a a” with log-probability -1.30; a better answer is not excluded (gap 0.5 nats)
+    >>> table = decoding.Table(
+    ...     {(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}}
+    ... )
+    >>> print(decoding.greedy(*table.problem(), max_length=2).hypotheses()[0])
+    a a -1.30
     """
-    # A complete hypothesis keeps the only place, so that nothing is left to go on with.
-    keys: dict[str, Any] = {"max_length": max_length, "normalize": normalize}
-    found = beam_search(step, state, start, width=1, eos=eos, eos_mode="in_beam", **keys)
-    settings = {name: found.protocol.settings[name] for name in ("eos", "max_length", "normalize")}
-    return changed(found, protocol=Protocol({"search": "greedy search", **settings}))
+    settings = GreedySettings(max_length=max_length, eos=end_tokens(eos), normalize=normalize)
+    return GreedySearch(Problem(step, state, start), settings).run()

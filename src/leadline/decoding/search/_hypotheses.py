@@ -1,32 +1,73 @@
-"""Backpointers of what lives, and the best of what is complete; sequences are rebuilt from them once, at the end."""
+"""Hypotheses of a search: backpointers while it runs, padded arrays at its end.
 
-from typing import Any
+During a search, each step stores one backpointer, one token and one log-probability per live
+hypothesis. :meth:`History.read` rebuilds the returned sequences from them once, at the end.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 Numbers = Int[np.ndarray, " N"] | list[int]
-"""A number for each of a step's rows."""
+"""One whole number for each live hypothesis of a step."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """Returned hypotheses of B items, best first, as padded arrays.
+
+    The fields are those of :class:`~leadline.decoding.search._decoded.Decoded`.
+    """
+
+    tokens: Int[np.ndarray, "B R L"]
+    lengths: Int[np.ndarray, "B R"]
+    log_prob: Float[np.ndarray, "B R"]
+    score: Float[np.ndarray, "B R"]
+    token_log_prob: Float[np.ndarray, "B R L"]
+    finished: Bool[np.ndarray, "B R"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One complete sequence of one item, written out."""
+
+    score: float
+    tokens: list[int]
+    cumulative: list[float]
+    """Log-probability of the prefix up to and including each token."""
+
+    @property
+    def log_prob(self) -> float:
+        """Log-probability of the whole sequence."""
+        return self.cumulative[-1]
 
 
 class History:
-    """What one search remembers of its rows, and up to R complete hypotheses per item, best first.
+    """Backpointers of live hypotheses, and the best R complete hypotheses of each item.
 
     Args:
-        batch: B, items.
-        room: R, complete hypotheses to remember for each.
+        batch: B, number of items.
+        num_kept: R, complete hypotheses to keep for each item.
     """
 
-    def __init__(self, batch: int, room: int):
+    def __init__(self, batch: int, num_kept: int):
         self._steps: list[tuple[Numbers, Numbers, np.ndarray]] = []
-        self.score = np.full((batch, room), -np.inf)
+        self.score = np.full((batch, num_kept), -np.inf)
+        """Scores of the complete hypotheses, best first; ``-inf`` in empty places."""
         self._total = self.score.copy()
-        # step, row before its last token, last token
-        self._end = np.zeros((batch, room, 3), dtype=np.int64)
+        # For each complete hypothesis: its step, the row before its last token, and that token.
+        self._end = np.zeros((batch, num_kept, 3), dtype=np.int64)
 
-    def add(self, rows: Numbers, tokens: Numbers, totals: Float[np.ndarray, " N"]) -> None:
-        """The rows that the next step runs: where each came from, its token, its log-probability so far."""
-        self._steps.append((rows, tokens, totals))
+    def add(self, parents: Numbers, tokens: Numbers, totals: Float[np.ndarray, " N"]) -> None:
+        """Store the hypotheses that the next step extends.
+
+        Args:
+            parents: the hypothesis of the previous step that each one extends.
+            tokens: the last token of each.
+            totals: the log-probability of each.
+        """
+        self._steps.append((parents, tokens, totals))
 
     def finish(
         self,
@@ -37,17 +78,18 @@ class History:
         parent: Int[np.ndarray, "A S"],
         token: Int[np.ndarray, "A S"],
     ) -> None:
-        """Hypotheses that are complete at step t (score above ``-inf``) join the best; earlier ones win ties."""
-        score = np.concatenate([self.score[items], score], axis=1)
-        order = np.argsort(-score, axis=1, kind="stable")[:, : self.score.shape[1]]
-        end = np.concatenate(
-            [self._end[items], np.stack([np.full_like(token, t), parent, token], axis=2)], axis=1
-        )
-        self.score[items] = np.take_along_axis(score, order, 1)
-        self._total[items] = np.take_along_axis(
-            np.concatenate([self._total[items], total], axis=1), order, 1
-        )
-        self._end[items] = np.take_along_axis(end, order[:, :, None], 1)
+        """Add hypotheses that are complete at step t, and keep the best R of each item.
+
+        Entries with score ``-inf`` are ignored. Earlier hypotheses win ties.
+        """
+        end = np.stack([np.full_like(token, t), parent, token], axis=2)
+        scores = np.concatenate([self.score[items], score], axis=1)
+        totals = np.concatenate([self._total[items], total], axis=1)
+        ends = np.concatenate([self._end[items], end], axis=1)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : self.score.shape[1]]
+        self.score[items] = np.take_along_axis(scores, order, 1)
+        self._total[items] = np.take_along_axis(totals, order, 1)
+        self._end[items] = np.take_along_axis(ends, order[:, :, None], 1)
 
     def finish_all(
         self,
@@ -57,95 +99,108 @@ class History:
         parent: Int[np.ndarray, " n"],
         token: Int[np.ndarray, " n"],
     ) -> None:
-        """All complete hypotheses at once, whatever their number, in any order; the earlier one wins ties."""
+        """Replace the complete hypotheses by the given ones and keep them all.
+
+        They are ranked by log-probability; the earlier one wins a tie.
+        """
         order = np.lexsort((-total, item))
         item, t, total, parent, token = (x[order] for x in (item, t, total, parent, token))
         count = np.bincount(item, minlength=len(self.score))
         place = np.arange(len(item)) - (count.cumsum() - count)[item]
         self.score = np.full((len(count), count.max()), -np.inf)
-        self._total, self._end = self.score.copy(), np.zeros((*self.score.shape, 3), dtype=np.int64)
-        self.score[item, place] = self._total[item, place] = total
+        self.score[item, place] = total
+        self._total = self.score.copy()
+        self._end = np.zeros((*self.score.shape, 3), dtype=np.int64)
         self._end[item, place] = np.stack([t, parent, token], axis=1)
 
     def keep(self, items: Int[np.ndarray, " A"], count: Int[np.ndarray, " A"]) -> None:
         """Forget all but the best ``count`` complete hypotheses of each item."""
-        stays = np.arange(self.score.shape[1]) < count[:, None]
-        self.score[items] = np.where(stays, self.score[items], -np.inf)
+        is_kept = np.arange(self.score.shape[1]) < count[:, None]
+        self.score[items] = np.where(is_kept, self.score[items], -np.inf)
 
-    def read(self, num: int | None, eos: tuple[int, ...]) -> dict[str, Any]:
-        """The best ``num`` of each item, rebuilt: the array fields of a :class:`~leadline.decoding.search._decoded.Decoded`."""
-        there = self.score[:, :num] > -np.inf
-        R = int(there.sum(axis=1).max())
-        score, total, end, there = (
-            self.score[:, :R],
-            self._total[:, :R],
-            self._end[:, :R],
-            there[:, :R],
-        )
-        step, row, token = end[:, :, 0], end[:, :, 1], end[:, :, 2]
-        lengths = np.where(there, step, 0)
+    def read(self, num: int | None, eos: tuple[int, ...]) -> Sequences:
+        """Rebuild the best ``num`` complete hypotheses of each item; ``None`` for all."""
+        exists = self.score[:, :num] > -np.inf
+        R = int(exists.sum(axis=1).max())
+        exists = exists[:, :R]
+        score = self.score[:, :R]
+        total = self._total[:, :R]
+        step, row, token = np.moveaxis(self._end[:, :R], 2, 0)
+        lengths = np.where(exists, step, 0)
+        nodes, words, totals = self._paths(lengths, row, exists)
+        # Number of tokens that follow each position; 0 is the last token, below 0 is padding.
         L = int(lengths.max(initial=0))
-        # The rows of all steps in one list, after those of the start, which lead to themselves.
-        B = len(self.score)
-        steps = [(np.arange(B), np.full(B, -1), np.zeros(B)), *self._steps[: max(L - 1, 0)]]
-        first = np.cumsum([0, *(len(rows) for rows, _, _ in steps)])
-        back = np.concatenate(
-            [np.asarray(rows) + first[max(t - 1, 0)] for t, (rows, _, _) in enumerate(steps)]
+        following = lengths[..., None] - np.arange(1, L + 1)
+        is_inside = following > 0
+        is_last = following == 0
+        nodes = nodes[np.maximum(following - 1, 0), *np.indices(lengths.shape)[..., None]]
+        tokens = np.where(is_inside, words[nodes], np.where(is_last, token[..., None], -1))
+        upto = np.where(is_inside, totals[nodes], np.where(is_last, total[..., None], 0.0))
+        token_log_prob = np.diff(upto, axis=-1, prepend=0.0)
+        return Sequences(
+            tokens=tokens,
+            lengths=lengths,
+            log_prob=np.where(exists, total, -np.inf),
+            score=np.where(exists, score, -np.inf),
+            token_log_prob=np.where(is_inside | is_last, token_log_prob, 0.0),
+            finished=exists & (np.isin(token, eos) if eos else True),
         )
-        words, totals = (np.concatenate([step[part] for step in steps]) for part in (1, 2))
-        path = np.zeros(
-            (max(L, 1), *lengths.shape), dtype=np.int64
-        )  # from the token before the last to the start
-        path[0] = np.where(there, first[np.maximum(lengths - 1, 0)] + row, 0)
+
+    def _paths(
+        self, lengths: Int[np.ndarray, "B R"], row: Int[np.ndarray, "B R"], exists: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Follow the backpointers of complete hypotheses.
+
+        The hypotheses of all steps are numbered in one list of nodes. The list begins with one
+        node per item for the start, and each of these points to itself.
+
+        Returns:
+            The nodes of each hypothesis from the token before the last back to the start, shape
+            (L, B, R); and the token and the log-probability of every node.
+        """
+        B = len(self.score)
+        L = int(lengths.max(initial=0))
+        start = (np.arange(B), np.full(B, -1), np.zeros(B))
+        steps = [start, *self._steps[: max(L - 1, 0)]]
+        first = np.cumsum([0, *(len(parents) for parents, _, _ in steps)])
+        parents = [np.asarray(parents) for parents, _, _ in steps]
+        back = np.concatenate([parents[t] + first[max(t - 1, 0)] for t in range(len(steps))])
+        words = np.concatenate([tokens for _, tokens, _ in steps])
+        totals = np.concatenate([totals for _, _, totals in steps])
+        path = np.zeros((max(L, 1), *lengths.shape), dtype=np.int64)
+        path[0] = np.where(exists, first[np.maximum(lengths - 1, 0)] + row, 0)
         for depth in range(1, L):
             path[depth] = back[path[depth - 1]]
-        from_last = lengths[..., None] - np.arange(
-            1, L + 1
-        )  # of each position; below 0 beyond the end
-        nodes = path[np.maximum(from_last - 1, 0), *np.indices(lengths.shape)[..., None]]
-        tokens = np.where(
-            from_last > 0, words[nodes], np.where(from_last == 0, token[..., None], -1)
-        )
-        upto = np.where(
-            from_last > 0, totals[nodes], np.where(from_last == 0, total[..., None], 0.0)
-        )
-        is_there = np.arange(L) < lengths[..., None]
-        return {
-            "tokens": tokens,
-            "lengths": lengths,
-            "log_prob": np.where(there, total, -np.inf),
-            "score": np.where(there, score, -np.inf),
-            "token_log_prob": np.where(is_there, np.diff(upto, axis=-1, prepend=0.0), 0.0),
-            "finished": there & (np.isin(token, eos) if eos else True),
-        }
+        return path, words, totals
 
 
-def stack(
-    sequences: list[list[tuple[float, list[int], list[float]]]], eos: tuple[int, ...]
-) -> dict[str, Any]:
-    """The same fields from sequences that are written out: per item, score, tokens and log-probabilities so far.
+def stack(items: list[list[Entry]], eos: tuple[int, ...]) -> Sequences:
+    """Pad sequences that are written out.
 
-    >>> stack([[(-1.5, [3, 4], [-0.5, -1.5])]], eos=())["token_log_prob"].tolist()
+    Args:
+        items: the sequences of each item, best first.
+        eos: end tokens.
+
+    >>> stack([[Entry(-1.5, [3, 4], [-0.5, -1.5])]], eos=()).token_log_prob.tolist()
     [[[-0.5, -1.0]]]
     """
-    shape = (len(sequences), max(map(len, sequences)))
-    L = max((len(tokens) for item in sequences for _, tokens, _ in item), default=0)
-    found = {
-        "tokens": np.full((*shape, L), -1, dtype=np.int64),
-        "lengths": np.zeros(shape, dtype=np.int64),
-        "log_prob": np.full(shape, -np.inf),
-        "score": np.full(shape, -np.inf),
-        "token_log_prob": np.zeros((*shape, L)),
-        "finished": np.zeros(shape, dtype=bool),
-    }
-    for i, item in enumerate(sequences):
-        for r, (score, tokens, upto) in enumerate(item):
-            found["tokens"][i, r, : len(tokens)] = tokens
-            found["token_log_prob"][i, r, : len(tokens)] = np.diff(upto, prepend=0.0)
-            found["lengths"][i, r], found["log_prob"][i, r], found["score"][i, r] = (
-                len(tokens),
-                upto[-1],
-                score,
-            )
-            found["finished"][i, r] = tokens[-1] in eos if eos else True
-    return found
+    shape = (len(items), max(map(len, items)))
+    L = max((len(entry.tokens) for entries in items for entry in entries), default=0)
+    padded = Sequences(
+        tokens=np.full((*shape, L), -1, dtype=np.int64),
+        lengths=np.zeros(shape, dtype=np.int64),
+        log_prob=np.full(shape, -np.inf),
+        score=np.full(shape, -np.inf),
+        token_log_prob=np.zeros((*shape, L)),
+        finished=np.zeros(shape, dtype=bool),
+    )
+    for i, entries in enumerate(items):
+        for r, entry in enumerate(entries):
+            length = len(entry.tokens)
+            padded.tokens[i, r, :length] = entry.tokens
+            padded.token_log_prob[i, r, :length] = np.diff(entry.cumulative, prepend=0.0)
+            padded.lengths[i, r] = length
+            padded.log_prob[i, r] = entry.log_prob
+            padded.score[i, r] = entry.score
+            padded.finished[i, r] = entry.tokens[-1] in eos if eos else True
+    return padded

@@ -1,69 +1,85 @@
-"""Where a model has the hypotheses of a beam: each stays in its row while it lives, so that few states are moved."""
+"""Rows of the model's batch, which stay where they are as long as possible so that few states move."""
 
 from typing import Any, TypeVar
 
 import numpy as np
 
 Each = TypeVar("Each", np.ndarray, list[Any])
-"""Something for each row or hypothesis."""
+"""One value for each row or for each hypothesis."""
 
 
 class Rows:
-    """Which row of the model holds which hypothesis.
+    """The row of the model's batch that holds each hypothesis of a beam.
 
-    A step's survivors are ranked anew, but most are the only child of their parent: their state is where it must be.
+    A beam ranks its hypotheses at every step, so their order changes. Most hypotheses are the only
+    child of their parent, though, and their state can stay in the parent's row. This class keeps
+    the permutation between the order of the ranks and the order of the rows.
 
-    >>> rows = Rows()
-    >>> rows.move([2, 0, 0], before=3, stay=True)  # row 1 has no child, row 0 has two
+    Args:
+        count: number of rows.
+
+    >>> rows = Rows(3)
+    >>> rows.move([2, 0, 0], is_same_shape=True)  # row 1 has no child, row 0 has two
     [0, 0, 2]
     >>> rows.by_row(["child of 2", "child of 0", "other child of 0"])
     ['child of 0', 'other child of 0', 'child of 2']
     """
 
-    def __init__(self):
-        self._row: list[int] | None = (
-            None  # the row of each hypothesis; None: hypothesis n is in row n
-        )
-        self._held: list[int] | None = None  # its inverse: the hypothesis in each row
+    def __init__(self, count: int):
+        self._count = count
+        # Both are None while hypothesis n is in row n.
+        self._row_of: list[int] | None = None
+        self._hypothesis_in: list[int] | None = None
 
     def by_rank(self, of_rows: Each) -> Each:
-        """What the model's rows have, in the order of the hypotheses."""
-        return _take(of_rows, self._row)
+        """Reorder the values of rows to the order of the hypotheses."""
+        return _take(of_rows, self._row_of)
 
     def by_row(self, of_hypotheses: Each) -> Each:
-        """What the hypotheses have, in the order of the model's rows."""
-        return _take(of_hypotheses, self._held)
+        """Reorder the values of hypotheses to the order of the rows."""
+        return _take(of_hypotheses, self._hypothesis_in)
 
-    def move(self, parents: list[int], before: int, stay: bool) -> list[int] | None:
-        """Give every new hypothesis a row.
+    def move(self, parents: list[int], is_same_shape: bool) -> list[int] | None:
+        """Assign a row to every new hypothesis.
 
         Args:
-            parents: the hypothesis that each continues.
-            before: how many there were.
-            stay: each item has as many as before: the first child of each row stays in it. Otherwise they are put
-                into rows in their order.
+            parents: the previous hypothesis that each new one extends.
+            is_same_shape: True if each item has as many hypotheses as before. The first child of
+                each row then stays in its row. Otherwise hypothesis n is put into row n.
 
         Returns:
-            The row from which each row takes its state; ``None`` if that is its own everywhere.
+            The row from which each row takes its state; ``None`` if every row keeps its own.
         """
-        sources = parents if self._row is None else [self._row[parent] for parent in parents]
-        self._row = self._held = None
-        if stay:
-            held = [-1] * before
-            further: list[int] = []
-            for child, row in enumerate(sources):
-                if held[row] < 0:
-                    held[row] = child
-                else:
-                    further.append(child)
-            # Each item has as many dead rows as further children, and both are in the order of items.
-            rest = iter(further)
-            held = [next(rest) if child < 0 else child for child in held]
-            if held != list(range(before)):
-                self._held = held
-                self._row = sorted(range(before), key=held.__getitem__)
+        before = list(range(self._count))
+        row_of = self._row_of
+        sources = parents if row_of is None else [row_of[parent] for parent in parents]
+        self._count = len(parents)
+        self._row_of = None
+        self._hypothesis_in = None
+        if is_same_shape:
+            held = _stay(sources)
+            if held != before:
+                self._hypothesis_in = held
+                self._row_of = sorted(before, key=held.__getitem__)
                 sources = [sources[child] for child in held]
-        return None if sources == list(range(before)) else sources
+        return None if sources == before else sources
+
+
+def _stay(sources: list[int]) -> list[int]:
+    """Return the child that each row holds if the first child of each row stays in it.
+
+    The other children fill the rows without a child. Each item has as many of these rows as it has
+    other children, and both are in the order of the items, so every child stays with its item.
+    """
+    held = [-1] * len(sources)
+    others: list[int] = []
+    for child, row in enumerate(sources):
+        if held[row] < 0:
+            held[row] = child
+        else:
+            others.append(child)
+    remaining = iter(others)
+    return [next(remaining) if child < 0 else child for child in held]
 
 
 def _take(each: Any, index: list[int] | None) -> Any:

@@ -25,7 +25,7 @@ from leadline.explore.page._room import PendingError
 from leadline.explore.server import _orphans as orphans
 from leadline.explore.server._folders import temporary
 
-RECIPE: dict[str, Any] = {"types": 1500, "hidden": 96, "epochs": 3, "seed": 0}
+RECIPE: dict[str, Any] = {"vocabulary_size": 1500, "hidden_size": 96, "epochs": 3, "seed": 0}
 """Settings of the model: some 15 seconds of one processor."""
 
 _training = threading.Lock()

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from leadline.gradients.cures._cure import Cure, Treatment, Trend, Trial
-from leadline.gradients.cures._gates import KEEPING_GATES, is_gated, number_of_gates
-from leadline.recurrent import GRU, RNN, GRULayer, LSTMLayer
+from leadline.gradients.cures._gates import KEEPING_GATES, is_gated
+from leadline.recurrent import GRU, RNN, Layer, cell_of
 
 KEEPING_GATE = 1
 """Index of the gate that passes the state on: the forget gate of an LSTM, the update gate of a GRU."""
@@ -57,14 +57,17 @@ class Gating(Cure):
 
 def _open_gate(module: nn.Module) -> bool:
     """Set the bias of a module's keeping gate to +1 in place; return True if it has one."""
-    if not isinstance(module, LSTMLayer | GRULayer | nn.LSTM | nn.GRU | nn.LSTMCell | nn.GRUCell):
+    if not isinstance(module, Layer | nn.RNNBase | nn.RNNCellBase):
+        return False
+    cell = cell_of(module)
+    if not is_gated(cell.name):
         return False
     has_bias = False
     for name, parameter in module.named_parameters(recurse=False):
         if name == "b" or name.startswith("bias"):
             # PyTorch's layers have two biases that are added: bias_ih gets 1, bias_hh gets 0.
             value = 0 if name.startswith("bias_hh") else 1
-            parameter.chunk(number_of_gates(module))[KEEPING_GATE].fill_(value)
+            parameter.chunk(cell.gates)[KEEPING_GATE].fill_(value)
             has_bias = True
     return has_bias
 

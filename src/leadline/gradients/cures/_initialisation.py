@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 from leadline.gradients.cures._cure import Cure, Treatment, Trend, Trial
-from leadline.gradients.cures._gates import is_gated, number_of_gates
+from leadline.gradients.cures._gates import is_gated
 from leadline.gradients.soundings._flow_verdict import fold
-from leadline.recurrent import Layer
+from leadline.recurrent import Layer, cell_of
 
 SATURATED = 0.3
 """A layer whose nonlinearity has a smaller mean slope is called saturated."""
@@ -64,15 +64,15 @@ class Initialisation(Cure):
 
 def _draw_weights(module: nn.Module, generator: torch.Generator) -> bool:
     """Replace the recurrent weights of one module in place; return True if it has any."""
-    is_relu = getattr(module, "nonlinearity", None) == "relu"
+    cell = cell_of(module)
     has_weights = False
     for name, parameter in module.named_parameters(recurse=False):
         if not name.startswith(("W_h", "weight_hh")):
             continue
         has_weights = True
-        for block in parameter.chunk(number_of_gates(module)):
+        for block in parameter.chunk(cell.gates):
             fresh = torch.empty(block.shape, dtype=torch.float64)
-            if is_relu:
+            if cell.name == "relu":
                 nn.init.eye_(fresh)
             else:
                 nn.init.orthogonal_(fresh, generator=generator)

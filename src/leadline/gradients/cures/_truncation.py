@@ -2,7 +2,9 @@
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from leadline.gradients.cures._cure import Cure, Treatment, Trend, Trial
@@ -47,26 +49,23 @@ class Truncation(Cure):
 class Truncated(Record):
     """A recorded pass whose adjoint is cut at the beginning of each segment."""
 
-    whole: Record
     window: int
 
-    @property
-    def state_size(self) -> int:
-        """Size of the state, as in the whole pass."""
-        return self.whole.state_size
+    def pull_back(self, t: int, rows: Tensor) -> Tensor:
+        """Return zero where a segment begins, otherwise the gradient of the state at t - 1."""
+        return torch.zeros_like(rows) if t % self.window == 0 else super().pull_back(t, rows)
 
-    def adjoint(self, on: Arithmetic) -> PullBack:
-        """Return zero where a segment begins, otherwise the adjoint of the whole pass."""
-        whole = self.whole.adjoint(on)
-        return lambda t, rows: on.zeros_like(rows) if t % self.window == 0 else whole(t, rows)
+    def adjoint(self, on: Arithmetic, like: Tensor) -> PullBack:
+        """Return the adjoint of the whole pass, but zero where a segment begins."""
+        whole = super().adjoint(on, like)
 
-    def to_input(self, rows: Tensor) -> Tensor:
-        """Return the gradient of the inputs, as in the whole pass."""
-        return self.whole.to_input(rows)
+        def pull_back(t: int, rows: Any, out: Any) -> None:
+            if t % self.window == 0:
+                out[...] = 0
+            else:
+                whole(t, rows, out)
 
-    def to_cells(self, rows: Tensor) -> Tensor:
-        """Return the gradient of the cells, as in the whole pass."""
-        return self.whole.to_cells(rows)
+        return pull_back
 
 
 @dataclass(eq=False)
@@ -82,7 +81,7 @@ class _TruncatedTape(Tape):
 
 def _truncated(replayed: Replayed, window: int) -> Replayed:
     def cut(record: Record) -> Truncated:
-        return Truncated(record.weights, record.h, record.h_before, record, window)
+        return Truncated(record.weights, record.h, record.h_before, record.slopes, window)
 
     layers = tuple(
         tuple(dataclasses.replace(part, record=cut(part.record)) for part in layer)

@@ -8,10 +8,8 @@ The product is never formed. Orthonormal tangent vectors are pushed forward, ``Q
 logarithms of the diagonals of R are averaged.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -71,7 +69,7 @@ def lyapunov(
 
     Reference: Benettin et al., *Lyapunov characteristic exponents for smooth dynamical systems*, 1980.
     """
-    record = _in_double(record)
+    record = record.double()
     time, batch = record.h.shape[:2]
     draw = torch_generator(seed, "recurrent.lyapunov")
     q = torch.randn(batch, record.state_size, vectors, generator=draw, dtype=torch.float64).to(
@@ -160,18 +158,3 @@ def _summary(grown: Float[np.ndarray, "N B K"], steps: Float[np.ndarray, "N B"])
         drift = np.nan_to_num(np.abs(late - early) / 2)
         error = np.maximum(spread, drift) if half else np.full(grown.shape[-1], np.inf)
     return Spectrum(exponents, np.where(is_kept.any(0), error, 0.0), total)
-
-
-def _in_double(value: Any) -> Any:
-    """The same record with every tensor of it in float64."""
-    if isinstance(value, Tensor):
-        return value.double()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.replace(
-            value,
-            **{
-                field.name: _in_double(getattr(value, field.name))
-                for field in dataclasses.fields(value)
-            },
-        )
-    return value

@@ -23,7 +23,7 @@ from leadline.gradients.soundings._stability_drawing import stability_drawing
 from leadline.gradients.soundings._stability_verdict import describe_stability, stability_notes
 from leadline.gradients.tracing._replay import Pass
 from leadline.gradients.tracing._single_layer import run_alone
-from leadline.recurrent import GRURecord, LSTMRecord, Network, Record, RNNRecord, Weights
+from leadline.recurrent import Network, Record, Weights
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.storage import record
 
@@ -197,7 +197,7 @@ def measure_stability(
                 name=name or (type(layer).__name__ if measured is None else measured.name),
                 index=part.index,
                 direction=part.direction,
-                kind=part.record.weights.kind,
+                kind=part.record.cell.name,
                 **_weight_rates(part.record.weights),
                 exponents=spectrum.exponents,
                 error=spectrum.error,
@@ -240,11 +240,7 @@ def _recurrences(weights: Weights) -> Float[Tensor, "G P P"]:
 
 def _pass_through(record: Record, padding: Tensor | None) -> float:
     """Return the mean factor that passes the state on; see ``LayerStability.passing``."""
-    if isinstance(record, RNNRecord):
-        values = record.slopes
-    else:
-        assert isinstance(record, LSTMRecord | GRURecord)
-        values = record.f if isinstance(record, LSTMRecord) else record.z
+    values = record.passing()
     return float(values.mean() if padding is None else values[~padding].mean())
 
 

@@ -11,13 +11,13 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from leadline.gradients.soundings._flow import LayerFlow
 from leadline.gradients.tracing._chains import Cell, Chain, Gradients, State, flat
 from leadline.gradients.tracing._replay import check_reproduced, wide
 from leadline.gradients.tracing._sweep import Rows
-from leadline.recurrent import Kind, Weights, record_cell
+from leadline.recurrent import Weights, cell_of, record_cell
 
 
 def loop_flow(chain: Chain, loss: Tensor, totals: Gradients) -> LayerFlow:
@@ -145,21 +145,17 @@ def _around_steps(
             "log_initial": by_sample(to_before.unsqueeze(0)),
         }
         return found | (
-            {"log_cell_total": by_sample(record.to_cells(rows))} if weights.kind == "lstm" else {}
+            {"log_cell_total": by_sample(record.to_cells(rows))} if weights.cell.parts > 1 else {}
         )
 
 
 def _weights(module: Cell, state: State) -> Weights:
     """The parameters that a step of a cell has used."""
-    if isinstance(module, nn.LSTMCell):
-        kind: Kind = "lstm"
-    else:
-        kind = "gru" if isinstance(module, nn.GRUCell) else cast("Kind", module.nonlinearity)
     W_x, W_h, *biases = state.weights
     assert W_x is not None
     assert W_h is not None
     b_x, b_h = (0.0 if bias is None else wide(bias) for bias in biases)
-    return Weights(kind, wide(W_x), wide(W_h), b_x, b_h)
+    return Weights(cell_of(module), wide(W_x), wide(W_h), b_x, b_h)
 
 
 def _one_step_back(chain: Chain, seeds: Gradients) -> list[Tensor | None]:

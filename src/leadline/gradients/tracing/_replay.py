@@ -7,7 +7,7 @@ come out, or nothing is concluded.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,17 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from leadline.errors import InputError
 from leadline.gradients.tracing._snapshot import Snapshot
-from leadline.recurrent import (
-    GRULayer,
-    Kind,
-    Layer,
-    LSTMLayer,
-    Network,
-    Record,
-    RNNLayer,
-    Weights,
-    record_cell,
-)
+from leadline.recurrent import Network, Record, Weights, cell_of, record_cell
 
 MODULES = (nn.RNN, nn.LSTM, nn.GRU, Network)
 """What can be traced as it is."""
@@ -297,14 +287,15 @@ def _weights(call: Call) -> list[list[Weights]]:
     module, used = call.module, call.weights
     if isinstance(module, Network):
         return [
-            [_own_weights(layer, used, str(index))] for index, layer in enumerate(module.layers)
+            [
+                Weights(
+                    layer.cell,
+                    *(wide(used[f"layers.{index}.{name}"]) for name in ("W_x", "W_h", "b")),
+                )
+            ]
+            for index, layer in enumerate(module.layers)
         ]
-    if isinstance(module, nn.LSTM):
-        kind: Kind = "lstm"
-    elif isinstance(module, nn.GRU):
-        kind = "gru"
-    else:
-        kind = cast("Kind", module.nonlinearity)
+    cell = cell_of(module)
     names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if module.bias else [])]
     found = []
     for layer in range(module.num_layers):
@@ -312,25 +303,15 @@ def _weights(call: Call) -> list[list[Weights]]:
         for suffix in ("", "_reverse")[: 2 if module.bidirectional else 1]:
             tensors = [wide(used[f"{name}_l{layer}{suffix}"]) for name in names]
             W_p = wide(used[f"weight_hr_l{layer}{suffix}"]) if module.proj_size else None
-            found[-1].append(Weights(kind, *tensors, W_p=W_p))
+            found[-1].append(Weights(cell, *tensors, W_p=W_p))
     return found
-
-
-def _own_weights(layer: Layer, used: Mapping[str, Tensor], index: str) -> Weights:
-    if isinstance(layer, LSTMLayer):
-        kind: Kind = "lstm"
-    elif isinstance(layer, GRULayer):
-        kind = "gru"
-    else:
-        kind = cast("RNNLayer", layer).nonlinearity
-    return Weights(kind, *(wide(used[f"layers.{index}.{name}"]) for name in ("W_x", "W_h", "b")))
 
 
 def _starts(shell: Replayed, weights: Sequence[Sequence[Weights]], x: Tensor) -> list[Tensor]:
     """Initial states, each of shape (layers x directions, B, size): h_0, and c_0 for the LSTM."""
     first, count, call = weights[0][0], len(weights) * len(weights[0]), shell.call
     if call.hx is None:
-        sizes = [first.W_h.shape[1]] + ([first.hidden_size] if first.kind == "lstm" else [])
+        sizes = [first.W_h.shape[1]] + [first.hidden_size] * (first.cell.parts - 1)
         return [x.new_zeros(count, x.shape[1], size) for size in sizes]
     given = (call.hx,) if isinstance(call.hx, Tensor) else tuple(call.hx)
     return [shell.last_by_layer(state).detach().to(x.dtype) for state in given]
@@ -351,20 +332,27 @@ def _gather(x: Tensor, order: Tensor | None) -> Tensor:
 
 def _run(w: Weights, x: Tensor, start: Sequence[Tensor]) -> Tensor:
     """The states of one layer, by PyTorch's own kernels where they have the cell."""
-    if w.kind == "identity":
-        h, states = start[0], []
-        for driven in x @ w.W_x.T + w.b_x + w.b_h:
-            h = h @ w.W_h.T + driven
-            states.append(h)
-        return torch.stack(states)
+    kernel = w.cell.kernel()
+    if kernel is None:
+        return _stepwise(w, x, start)
     zeros = torch.zeros_like(w.W_x[:, 0])
     flat = [w.W_x, w.W_h, *(b if isinstance(b, Tensor) else zeros for b in (w.b_x, w.b_h))]
     options = (True, 1, 0.0, False, False, False)
     initial = [state.unsqueeze(0).contiguous() for state in start]
-    if w.kind == "lstm":
-        return torch.lstm(x, initial, [*flat, *([] if w.W_p is None else [w.W_p])], *options)[0]
-    run = {"gru": torch.gru, "tanh": torch.rnn_tanh, "relu": torch.rnn_relu}[w.kind]
-    return run(x, initial[0], flat, *options)[0]
+    if w.cell.parts > 1:
+        return kernel(x, initial, [*flat, *([] if w.W_p is None else [w.W_p])], *options)[0]
+    return kernel(x, initial[0], flat, *options)[0]
+
+
+def _stepwise(w: Weights, x: Tensor, start: Sequence[Tensor]) -> Tensor:
+    """The states of one layer, by the equations of its cell."""
+    state = tuple(start)
+    states = []
+    for driven in w.from_x(x):
+        gates = w.cell.activate(driven, w.from_h(state[0]), -1)
+        state = w.cell.advance(gates, state)
+        states.append(state[0])
+    return torch.stack(states)
 
 
 def _dropout_masks(shell: Replayed, weights: list[list[Weights]]) -> list[Tensor]:

@@ -123,7 +123,7 @@ def _checked_starts(layer: nn.Module, x: Tensor | PackedSequence, hx: Any) -> An
         return None
     if isinstance(layer, Network):
         raise InputError(
-            "the layers of leadline.recurrent start from zero",
+            "a layer of leadline.recurrent starts at zero",
             got=f"hx = {checks.shown(hx)}",
             cure="use torch.nn's modules",
         )

@@ -98,7 +98,8 @@ def adjoint_sweep(direct: Rows, adjoint: Adjoint) -> Swept:
     Reference: Werbos, *Backpropagation through time: what it does and how to do it*, 1990.
     """
     on = arithmetic_for(direct.unit)
-    pull_back, last = adjoint(on), len(direct.log) - 1
+    last = len(direct.log) - 1
+    pull_back = adjoint(on, direct.unit[last])
     carry, size, fitted, patience = direct[last], FIRST, 0, 1
     nothing = torch.zeros_like(carry.unit[None])
     blocks = [
@@ -145,12 +146,13 @@ def _together(
     factor = _factor(rows.log, base, rows.unit)
     total = rows.unit * factor
     recurrent = torch.empty_like(window.unit)
-    totals, recurrents = on.of(total), on.of(recurrent)
+    totals, recurrents = on.array(total), on.array(recurrent)
     row = totals[-1]
     with np.errstate(all="ignore"):
         for t in range(last - 1, first - 1, -1):
-            arrived = pull_back(t + 1, row)
-            recurrents[t - first], row = arrived, totals[t - first]
+            arrived = recurrents[t - first]
+            pull_back(t + 1, row, arrived)
+            row = totals[t - first]
             row += arrived
     arrived = recurrent.abs().amax(-1)
     # What entered, and what came of it, lies well inside the range; a zero comes of a zero and not of an underflow.
@@ -168,8 +170,10 @@ def _inside(sizes: Tensor, limit: float) -> Tensor:
 
 def _alone(direct: Rows, pull_back: PullBack, carry: Rows, last: int, on: Arithmetic) -> _Block:
     """The state before ``last`` alone, whatever the scales."""
+    arrived = torch.empty_like(carry.unit)
     with np.errstate(all="ignore"):
-        recurrent = Rows.of(on.tensor(pull_back(last, on.of(carry.unit))), carry.log)
+        pull_back(last, on.array(carry.unit), on.array(arrived))
+    recurrent = Rows.of(arrived, carry.log)
     total = direct + recurrent
     return _Block(total.unit[None], total.log[None], recurrent.unit[None], recurrent.log[None])
 

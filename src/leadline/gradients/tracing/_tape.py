@@ -433,9 +433,7 @@ def _layer_flow(replayed: Replayed, arrived: Arrived) -> LayerFlow:
         total_of_layer(replayed, arrived),
         log_direct=_by_sample(arrived, arrived.hidden(arrived.direct)),
         log_recurrent=_by_sample(arrived, arrived.hidden(arrived.recurrent)),
-        log_cell_total=_by_sample(arrived, arrived.to_cells())
-        if record.weights.kind == "lstm"
-        else None,
+        log_cell_total=_by_sample(arrived, arrived.to_cells()) if record.cell.parts > 1 else None,
         log_input=_by_sample(arrived, arrived.to_input),
         log_initial=to_initial.log.cpu().numpy(),
     )

@@ -164,7 +164,7 @@ def _real_text(size: RealText) -> tuple[decoding.SearchErrors, _About]:
     order = np.random.default_rng(size.seed).permutation(len(paragraphs))
     held = round(size.held_out * len(paragraphs))
     lm = decoding.RecurrentLM(
-        types=size.types, hidden=size.hidden, epochs=size.epochs, seed=size.seed
+        vocabulary_size=size.types, hidden_size=size.hidden, epochs=size.epochs, seed=size.seed
     )
     lm.fit("\n\n".join(paragraphs[i] for i in sorted(order[held:])))
     words = [paragraphs[i].split() for i in order[:held]]

@@ -10,7 +10,6 @@ from jaxtyping import Float
 
 from leadline import gradients, recurrent
 from leadline.figures import ACCENT, COLOURS, NEUTRAL, Drawing, extended, line, panels
-from leadline.recurrent import RNNLayer
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of
@@ -228,7 +227,6 @@ def _growth(kind: Nonlinearity, radius: float, seed: int, network: int) -> tuple
         recurrent.RNN(1, HIDDEN, nonlinearity=kind, seed=drawn), seed=drawn
     ).double()
     (layer,) = model.network.layers
-    assert isinstance(layer, RNNLayer)
     with torch.no_grad():
         factor = radius / float(torch.linalg.eigvals(layer.W_h).abs().max())
         for weights in layer.parameters():
@@ -257,7 +255,6 @@ def exception(radius: float = 1.5) -> tuple[float, float, float]:
     """
     model = recurrent.Regression(recurrent.RNN(1, HIDDEN, seed=0), seed=0).double()
     (layer,) = model.network.layers
-    assert isinstance(layer, RNNLayer)
     rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((HIDDEN, HIDDEN)))
     with torch.no_grad():
         layer.W_h.copy_(radius * torch.from_numpy(rotation))

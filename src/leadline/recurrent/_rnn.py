@@ -1,0 +1,123 @@
+"""The plain recurrent cell and its network."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from leadline import checks
+from leadline.recurrent._arithmetic import Arithmetic
+from leadline.recurrent._cell import Cell, Gates, Parts, total
+from leadline.recurrent._network import Network
+
+Nonlinearity = Literal["tanh", "relu", "identity"]
+
+SIGMA: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "identity": lambda a: a,
+}
+"""The nonlinearity by its name."""
+
+SLOPE: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": lambda h: h.square().neg_().add_(1),
+    "relu": lambda h: (h > 0).to(h.dtype),
+    "identity": torch.ones_like,
+}
+"""The derivative ``sigma'(a)``, computed from ``h = sigma(a)``."""
+
+
+class RNNSlopes(NamedTuple):
+    """The elementwise derivatives of one step."""
+
+    sigma: Any
+    """``sigma'(a_t)``."""
+
+
+class RNNCell(Cell):
+    """``h_t = sigma(a_t)``, ``a_t = W_h h_{t-1} + W_x x_t + b``; ``J_t = diag(sigma'(a_t)) W_h``."""
+
+    torch_modules: ClassVar = (nn.RNN, nn.RNNCell)
+
+    def __init__(self, nonlinearity: Nonlinearity = "tanh"):
+        self.nonlinearity: Nonlinearity = nonlinearity
+
+    @property
+    def name(self) -> str:
+        """The name of the nonlinearity."""
+        return self.nonlinearity
+
+    def activate(self, from_x: Tensor, from_h: Tensor | None, axis: int) -> Gates:
+        """Return ``sigma(a_t)``."""
+        return (SIGMA[self.nonlinearity](total(from_x, from_h)),)
+
+    def advance(self, gates: Gates, before: Parts) -> Parts:
+        """Return h_t."""
+        return gates
+
+    def slopes(self, gates: Gates, before: Parts, after: Parts) -> RNNSlopes:
+        """Return ``sigma'(a_t)``."""
+        return RNNSlopes(SLOPE[self.nonlinearity](after[0]))
+
+    def pull_back(
+        self, slopes: tuple[Any, ...], rows: Parts, da: Gates, out: Parts, on: Arithmetic
+    ) -> None:
+        """``da = dh sigma'(a_t)``."""
+        on.multiply(rows[0], slopes[0], out=da[0])
+
+    def push_forward(self, slopes: tuple[Any, ...], tangents: Parts, du: Gates) -> Parts:
+        """``sigma'(a_t) du``."""
+        return (du[0] * slopes[0],)
+
+    def passing(self, slopes: tuple[Tensor, ...]) -> Tensor:
+        """Return ``sigma'(a_t)``."""
+        return slopes[0]
+
+    def kernel(self) -> Callable[..., Any] | None:
+        """Return ``torch.rnn_tanh`` or ``torch.rnn_relu``."""
+        return {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}.get(self.nonlinearity)
+
+    @classmethod
+    def of(cls, module: nn.Module) -> "RNNCell":
+        """Return the cell with the module's nonlinearity."""
+        return cls(cast("Nonlinearity", module.nonlinearity))
+
+
+class RNN(Network):
+    """A stack of recurrent layers, ``h_t = sigma(W_h h_{t-1} + W_x x_t + b)``.
+
+    Args:
+        input_size: number of input features, at least 1.
+        hidden_size: number of hidden units of every layer, at least 1.
+        num_layers: number of layers, at least 1; each reads the states of the layer below.
+        nonlinearity: ``"tanh"``, ``"relu"`` or ``"identity"``.
+        seed: seed of the initial weights. Without it, torch's global generator draws them.
+
+    Weights and biases are drawn uniformly from ±1/sqrt(hidden_size). The parameters are
+    ``layers[l].W_x``, ``.W_h`` and ``.b``.
+
+    Raises:
+        InputError: a size is below 1, or the nonlinearity is unknown.
+
+    >>> network = RNN(2, 3, seed=0)
+    >>> sum(p.numel() for p in network.parameters())
+    18
+    >>> all_h, last_h = network(torch.zeros(5, 7, 2))
+    >>> all_h.shape, last_h.shape
+    (torch.Size([5, 7, 3]), torch.Size([1, 5, 3]))
+
+    Reference: Elman, *Finding structure in time*, 1990.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: Nonlinearity = "tanh",
+        *,
+        seed: int | None = None,
+    ):
+        name = cast("Nonlinearity", checks.choice(nonlinearity, "nonlinearity", SIGMA))
+        super().__init__(RNNCell(name), input_size, hidden_size, num_layers, seed=seed)
