@@ -94,10 +94,7 @@ def test_curves_half_way_have_gaps_and_say_so():
     )
     assert isinstance(found, TrainingCurves)
     assert np.isnan(found.clean[1, 1])
-    assert (
-        str(found)
-        == "epoch 1 of 9, 2 models: lowest clean validation error 4, 5 at the start"
-    )
+    assert str(found) == "epoch 1 of 9, 2 models: lowest clean validation error 4, 5 at the start"
     assert [trace.name for trace in list[Any](found.figure().data) if trace.name] == [
         "training",
         "validation, clean",

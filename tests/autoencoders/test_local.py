@@ -132,7 +132,9 @@ def test_bad_sizes_and_images_are_refused():
         LocalArchitecture(28, 10, components=0)
     with pytest.raises(InputError, match=r"X has 10 features, the model takes 3 x 7 x 9 = 189"):
         encoder().encode(np.zeros((2, 10)))
-    with pytest.raises(InputError, match="must lie between 0 and 1 if it holds floating-point images"):
+    with pytest.raises(
+        InputError, match="must lie between 0 and 1 if it holds floating-point images"
+    ):
         encoder().encode(np.full((2, 3, 7, 9), 2.0))
     with pytest.raises(InputError, match="8 x 9 pixels"):
         encoder().encode(np.zeros((2, 3, 8, 9)))

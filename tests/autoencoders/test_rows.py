@@ -147,7 +147,9 @@ def test_what_is_shared_is_opened_once(monkeypatch: pytest.MonkeyPatch):
     from leadline.autoencoders.models import _architecture as architecture
 
     calls = []
-    monkeypatch.setattr(architecture, "open_rows", lambda *a: (calls.append(a[1]), open_rows(*a))[1])
+    monkeypatch.setattr(
+        architecture, "open_rows", lambda *a: (calls.append(a[1]), open_rows(*a))[1]
+    )
     pretrain_many([Autoencoder(8, (3,), seed=s) for s in range(4)], X, seeds=range(4), epochs=1)
     assert calls == ["X"]
 
@@ -184,7 +186,5 @@ def test_files_that_are_no_arrays(tmp_path: Path):
     np.save(cut, X)
     cut.write_bytes(cut.read_bytes()[:200])
     for path in (table, cut, tmp_path / "missing.npy"):
-        with pytest.raises(
-            InputError, match=r"X must be a \.npy file(.|\n)*leadline.data.load"
-        ):
+        with pytest.raises(InputError, match=r"X must be a \.npy file(.|\n)*leadline.data.load"):
             pretrain(Autoencoder(2, (1,), seed=0), path, epochs=1)

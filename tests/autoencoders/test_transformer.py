@@ -413,7 +413,10 @@ def test_comes_back_from_disk_to_the_bit(tmp_path: Path, dtype):
             lambda: pretrain(small(), X.reshape(70, -1)[:, 1:]),
             "X has 95 features, the model takes 1 x 8 x 12 = 96",
         ),
-        (lambda: pretrain(small(), X * 300), "must lie between 0 and 1 if it holds floating-point images"),
+        (
+            lambda: pretrain(small(), X * 300),
+            "must lie between 0 and 1 if it holds floating-point images",
+        ),
         (lambda: TRAINED.encoder.encode(images(2, size=(8, 10))), "width 10, patches of 4"),
         (lambda: TRAINED.encoder.encode(images(2, channels=3)), r"shape \(2, 3, 8, 12\)"),
         (

@@ -140,6 +140,8 @@ class TrainableArchitecture(ABC):
     """The default learning rate."""
     evaluation_numbers: ClassVar[int] = 2**18
     """Numbers in the rows that are evaluated at once."""
+    evaluation_dtype: ClassVar[torch.dtype | None] = None
+    """Number type of the sums in evaluation; ``None`` for that of the model."""
     can_stack: ClassVar[bool] = False
     """True if models of equal architecture can be trained as one stack."""
     can_be_built: ClassVar[bool] = True

@@ -40,6 +40,7 @@ class CustomArchitecture(TrainableArchitecture):
     can_be_built: ClassVar[bool] = False
     # Some modules draw random numbers in evaluation mode: larger parts keep their order.
     evaluation_numbers: ClassVar[int] = BLOCK_NUMBERS
+    evaluation_dtype: ClassVar[torch.dtype | None] = torch.float64
 
     def centre(self, mean: Float[Tensor, " features"]) -> Float[Tensor, " features"]:
         """Return zeros: a user's module is not centred."""

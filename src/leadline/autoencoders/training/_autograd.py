@@ -85,7 +85,7 @@ class AutogradEngine(Engine):
                 squares = self.architecture.squared_errors(
                     self.module, seen[part], target[part], counts_of_part
                 )
-                total += float(squares.sum(dtype=torch.float64))
+                total += float(squares.sum(dtype=self.architecture.evaluation_dtype))
         return total / len(target)
 
     def snapshot(self, member: int) -> dict[str, Tensor]:
