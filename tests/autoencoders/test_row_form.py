@@ -105,7 +105,7 @@ def test_bytes_as_floating_point_numbers_are_refused(of_bytes: Encoder):
         of_bytes.encode(BYTES.astype(np.float32))
     with pytest.raises(InputError, match=r"numbers up to 254\.5"):
         of_bytes.encode(BYTES - 0.5)
-    with pytest.raises(InputError, match="between 0 and 255 .*\n  got:   X from 0 to 510"):
+    with pytest.raises(InputError, match=r"between 0 and 255 .*\n  got:   X from 0 to 510"):
         of_bytes.encode(2 * BYTES.astype(np.int64))
 
 
@@ -186,7 +186,7 @@ def test_zeros_and_ones_are_taken_as_they_are_where_pretraining_saw_no_others():
     encoder = pretrain(dense(), binary, epochs=1).encoder
     np.testing.assert_array_equal(encoder.encode(binary), encoder.encode(binary.astype(np.float32)))
     with pytest.raises(
-        InputError, match="X must hold zeros and ones.*\n  got:   whole numbers up to 255"
+        InputError, match=r"X must hold zeros and ones.*\n  got:   whole numbers up to 255"
     ):
         encoder.encode(255 * binary)
     with pytest.raises(InputError, match="X must hold zeros and ones"):

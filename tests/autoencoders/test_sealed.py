@@ -28,6 +28,7 @@ from leadline.autoencoders._sealed import _digest, _place_of_digest
 from leadline.autoencoders.training._checkpoint import Journal
 from leadline.autoencoders.training._opening import Opener
 from leadline.autoencoders.training._pretrain import _engine, _member
+from leadline.autoencoders.training._settings import PretrainingSettings
 from leadline.errors import SaveError
 
 RNG = np.random.default_rng(0)
@@ -105,7 +106,8 @@ def run(request, tmp_path: Path) -> tuple[Path, Callable[[], object]]:
     with pytest.raises(StoppedError):
         pretrain(model, X, checkpoint=tmp_path, progress=stop, **settings)
     fresh = RUNS[request.param]()
-    configuration = _member(0, fresh, (X, None, 0.1), dict(settings), Opener(None)).configuration()
+    checked = PretrainingSettings(**settings)
+    configuration = _member(0, fresh, X, None, 0.1, checked, Opener(None)).configuration()
 
     def begin() -> None:
         member = _member(0, fresh, (X, None, 0.1), dict(settings), Opener(None))
