@@ -110,7 +110,7 @@ def run(request, tmp_path: Path) -> tuple[Path, Callable[[], object]]:
     configuration = _member(0, fresh, X, None, 0.1, checked, Opener(None)).configuration()
 
     def begin() -> None:
-        member = _member(0, fresh, (X, None, 0.1), dict(settings), Opener(None))
+        member = _member(0, fresh, X, None, 0.1, checked, Opener(None))
         member.journal = Journal(tmp_path, configuration)
         member.restore()
         if member.ending is None:
