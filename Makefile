@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help run test prove bench explore clean
+.PHONY: help run test docs prove bench explore clean
 .DEFAULT_GOAL := help
 
 help: ## show the targets
@@ -26,6 +26,9 @@ test: $(READY) ## lint, types, floors, then every test
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
+docs: $(READY) ## build the documentation site in docs/_build/html, without a network
+	$(BIN)/sphinx-build -q -n -W --keep-going -E -b html docs docs/_build/html
+
 prove: $(READY) ## run the long proofs, which the tests only sample; see docs/evidence.md
 	LEADLINE_PROVE=1 $(BIN)/pytest tests/reliability -s
 
@@ -36,5 +39,5 @@ explore: $(READY) ## open the interactive pages
 	@$(BIN)/leadline explore
 
 clean: ## remove the environment, the report and the caches
-	rm -rf $(VENV) report .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) report docs/_build docs/_generated .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

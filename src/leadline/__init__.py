@@ -8,9 +8,13 @@ This module is the public door. Names and subpackages are loaded when they are f
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
+    """The version of the installed package."""
+
     from leadline import (
         autoencoders,
         data,
@@ -28,8 +32,6 @@ if TYPE_CHECKING:
     from leadline.errors import InputError, LeadlineError, SaveError
     from leadline.representation import RepresentationStudy, represent
     from leadline.sounding import Interval, Protocol, Sounding, Verdict
-
-__version__ = "0.1.0"
 
 _ROOMS = (
     "autoencoders",
@@ -84,6 +86,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        globals()[name] = version("leadline")
+        return globals()[name]
     if name in _ROOMS:
         return import_module(f"leadline.{name}")
     if name in _DOORS:

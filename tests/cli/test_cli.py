@@ -60,13 +60,13 @@ def test_naming_a_statement_is_checked_before_torch_is_loaded(tmp_path: Path):
         (["--jobs", "0"], "--jobs must be at least 1"),
         (
             ["--jobs", "2", "--cluster", "tcp://127.0.0.1:1"],
-            "a cluster measures with all its workers",
+            "--jobs has no effect with --cluster",
         ),
-        (["--only", ","], "--only names statements or sections"),
-        (["--data", "unlabelled.npz"], "section 1 needs labels"),
+        (["--only", ","], "--only must name statements or sections"),
+        (["--data", "unlabelled.npz"], "--data must have labels"),
         (["--data", "few.npz"], "few.npz"),
         (["--data", "nan.csv", "--labels", "y"], "X[1, 1] (column 'b') = nan"),
-        (["--labels", "digit"], "--labels names a column of --data"),
+        (["--labels", "digit"], "--labels must name a column of --data"),
         (["--data", "nowhere.csv"], "nowhere.csv"),
     ],
 )
@@ -86,7 +86,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_work_starts(tmp_path
     assert cli.run(["worksheet", "--out", str(tmp_path / "file")]) == cli.BAD_USAGE
     assert "--out must be a folder" in capsys.readouterr().err
     assert cli.run(["worksheet", "--out", str(tmp_path / "file" / "below")]) == cli.BAD_USAGE
-    assert "a file on the way" in capsys.readouterr().err
+    assert "a path that leads through a file" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ def test_the_trace_is_one_page_with_everything_inside(folder, tmp_path, capsys):
     for text in (
         "<code>the cat</code>",
         "audit: beam search returned",
-        "what the search saw",
+        "search tree of a prompt",
         'data-figure="figure-0-0"',
     ):
         assert text.lower() in content.lower()
@@ -169,7 +169,9 @@ def test_a_trace_replaces_only_an_unchanged_trace(folder, tmp_path, capsys):
         changed = change(page.read_text())
         (tmp_path / "changed.html").write_text(changed)
         assert decode(*command[:-1], tmp_path / "changed.html") == cli.BAD_USAGE
-        assert "--trace replaces only a page that --trace wrote" in capsys.readouterr().err
+        assert (
+            "--trace replaces only a page that an earlier --trace wrote" in capsys.readouterr().err
+        )
         assert (tmp_path / "changed.html").read_text() == changed
 
 
@@ -265,7 +267,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(cut, folder, tmp_path, monk
         capsys.readouterr()
         assert decode(*keys, output) == cli.DONE
         assert searches == [2, 2, 1], "batches begin where they did"
-        assert "7 answers, 3 of them from an earlier run" in capsys.readouterr().out
+        assert "7 answers (3 from an earlier run)" in capsys.readouterr().out
         assert output.read_bytes() == whole
         searches.clear()
         assert decode(*keys, output) == cli.DONE
@@ -301,7 +303,7 @@ def test_answers_of_two_runs_are_never_mixed(name, folder, tmp_path, capsys):
     before = output.read_bytes()
     assert decode(*keys, *more) == cli.BAD_USAGE
     assert (
-        "an interrupted run goes on with the same prompts, model and settings"
+        "decode resumes an interrupted run only with the same prompts, model and settings"
         in capsys.readouterr().err
     )
     assert output.read_bytes() == before
@@ -337,8 +339,8 @@ def test_a_full_disk_keeps_whole_lines(folder, tmp_path, monkeypatch, capsys):
 
 
 REFUSED = {
-    "no prompt": ((), "one of --prompt and --input"),
-    "two": (("--prompt", "the", "--input", "in.jsonl"), "one of --prompt and --input"),
+    "no prompt": ((), "either --prompt or --input"),
+    "two": (("--prompt", "the", "--input", "in.jsonl"), "either --prompt or --input"),
     "width": (("--prompt", "the", "--width", 0), "--width must be at least 1"),
     "length": (("--prompt", "the", "--max-length", 0), "--max-length must be at least 1"),
     "calls": (("--prompt", "the", "--exact", "--max-calls", 0), "--max-calls must be at least 1"),
@@ -346,16 +348,16 @@ REFUSED = {
     "answers": (("--prompt", "the", "--num-return", 9), "--num-return 9 --width 5"),
     "score": (("--prompt", "the", "--score", "length:much"), "--score length:much"),
     "bare score": (("--prompt", "the", "--score", "gnmt"), "--score gnmt"),
-    "output": (("--prompt", "the", "--output", "out.jsonl"), "--output belongs to --input"),
-    "trace": (("--input", "in.jsonl", "--trace", "t.html"), "--trace draws the tree of --prompt"),
-    "folder": (("--prompt", "the", "--trace", "."), "--trace names a file"),
+    "output": (("--prompt", "the", "--output", "out.jsonl"), "--output needs --input"),
+    "trace": (("--input", "in.jsonl", "--trace", "t.html"), "--trace needs --prompt"),
+    "folder": (("--prompt", "the", "--trace", "."), "--trace must name a file"),
     "unknown words": (("--prompt", "the zebra and a quagga"), "'zebra', 'quagga' in the prompt"),
     "nowhere": (("--input", "nowhere.jsonl"), "--input nowhere.jsonl (No such file or directory)"),
-    "itself": (("--input", "in.jsonl", "--output", "in.jsonl"), "--output is another file than --input"),
+    "itself": (("--input", "in.jsonl", "--output", "in.jsonl"), "--output and --input must be different files"),
     "line": (("--input", "broken.jsonl"), "line 2 of broken.jsonl: {\"prompt\": 3}"),
     "not a number": (("--input", "nan.jsonl"), "NaN is not JSON"),
     "half a letter": (("--input", "half.jsonl"), "line 1 of half.jsonl"),
-    "empty": (("--input", "empty.jsonl"), "--input holds a prompt or more"),
+    "empty": (("--input", "empty.jsonl"), "--input must hold at least one prompt"),
     "unknown in a file": (("--input", "zebra.jsonl", "--output", "new.jsonl"), "where: in zebra.jsonl, line 2"),
 }  # fmt: skip
 
@@ -393,7 +395,7 @@ def test_a_model_that_is_none_is_told(folder, transformer, in_tmp_path, monkeypa
         Path("bare", name).write_text((transformer / name).read_text())
     assert "weights in safetensors" in told("bare")
     assert "'zebra' in the prompt" in told(transformer, cli.BAD_USAGE, "the zebra")
-    assert "one token or more" in told(transformer, cli.BAD_USAGE, "")
+    assert "at least one token" in told(transformer, cli.BAD_USAGE, "")
     told(transformer, cli.DONE, "the cat", "--max-length", 15)
     assert "16 positions" in told(transformer, cli.BAD_USAGE, "the cat", "--max-length", 16)
     with monkeypatch.context() as patch:

@@ -83,7 +83,7 @@ def test_the_first_line_is_the_address_and_ctrl_c_is_the_end(temporary_folder):
             assert url.split("/")[3] not in other
             two.send_signal(signal.SIGINT)
             _, told = two.communicate(timeout=30)
-            assert f"port {port} is in use, so this is {other.split(':')[2].split('/')[0]}" in told
+            assert f"port {port} is in use; using {other.split(':')[2].split('/')[0]}" in told
         one.send_signal(signal.SIGINT)
         rest, last = one.communicate(timeout=30)
     code, line = ENDS[signal.SIGINT]
@@ -160,11 +160,11 @@ def test_ctrl_c_in_a_terminal_reaches_every_process_and_is_answered_once(tempora
     ("arguments", "told"),
     [
         (["--host", "0.0.0.0"], "--host 0.0.0.0 --expose"),
-        (["cellar"], "the rooms are gradients"),
+        (["cellar"], "the pages are gradients"),
         (["--port", "-1"], "--port is a number from 0 to 65535"),
         (["--port", str(10**30)], "--port is a number from 0 to 65535"),
-        (["http://[::1/gradients"], "a link leads to a room"),
-        (["gradients/\x00"], "a link leads to a room"),
+        (["http://[::1/gradients"], "explore takes a page or a link"),
+        (["gradients/\x00"], "explore takes a page or a link"),
         (["--host", "ä" * 100, "--expose"], "--host and --port are this machine's"),
         (["--host", "a\x00b", "--expose"], "--host and --port are this machine's"),
         (["--host", "unix:///tmp/x", "--expose"], "--host and --port are this machine's"),
@@ -184,6 +184,6 @@ def test_an_address_that_cannot_be_printed_is_an_error_in_words():
             command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False
         )
     assert done.stderr.startswith(
-        "leadline: the explorer's address could not be printed: No space left on device\n"
+        "leadline: explore could not print its address: No space left on device\n"
     )
     assert done.returncode != 0

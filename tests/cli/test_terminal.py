@@ -63,14 +63,17 @@ print("ended")
 
 @pytest.mark.parametrize("command", ["--help", "--version", "represent --help"])
 def test_output_that_cannot_be_written_is_one_line(command):
-    for place, reason in (("/dev/full", "No space left on device"), ("&-", "it is closed")):
+    for place, reason in (
+        ("/dev/full", "No space left on device"),
+        ("&-", "standard output is closed"),
+    ):
         done = shell(f"{LEADLINE} {command} >{place}")
         assert done.stderr == f"leadline: the output could not be written: {reason}\n"
         assert done.returncode == cli.FAILED
     done = shell(f"{LEADLINE} {command} | true")
     assert (
         done.stderr
-        == "leadline: the program that reads the output went away before everything was written\n"
+        == "leadline: the program that reads the output closed it before everything was written\n"
     )
     assert done.returncode == cli.READER_GONE
 
@@ -81,7 +84,7 @@ def test_answers_that_cannot_be_written_are_one_line(model):
     assert done.returncode == cli.READER_GONE
     assert (
         errors[-1]
-        == "leadline: the program that reads the output went away before everything was written"
+        == "leadline: the program that reads the output closed it before everything was written"
     )
     done = shell(f"{decode(model)} >/dev/full")
     assert done.returncode == cli.FAILED
@@ -148,10 +151,10 @@ def test_failures_of_the_system_are_one_line(
         (PermissionError(13, "Permission denied", "a"), "a: Permission denied", cli.FAILED),
         (
             BrokenPipeError(32, "Broken pipe"),
-            "the program that reads the output went away",
+            "the program that reads the output closed it",
             cli.READER_GONE,
         ),
-        (MemoryError(), "the free memory does not suffice", cli.FAILED),
+        (MemoryError(), "there is not enough free memory", cli.FAILED),
     ):
         monkeypatch.setattr(cli, "app", fails(error))
         assert cli.run([]) == code

@@ -36,7 +36,14 @@ MOVED = {
 }
 """Public names by package: 0.1 -> now."""
 
-PARAMETERS: dict[str, str] = {"vectors": "num_exponents", "lr": "learning_rate"}
+PARAMETERS: dict[str, str] = {
+    "vectors": "num_exponents",
+    "budgets": "labels",
+    "lr": "learning_rate",
+    "tol": "tolerance",
+    "steps": "num_steps",
+    "batch": "batch_size",
+}
 """Parameters of functions, and fields of results: 0.1 -> now."""
 
 OUTCOMES: dict[str, str] = {}

@@ -16,6 +16,7 @@ from leadline.autoencoders._rows import BLOCK_NUMBERS
 from leadline.autoencoders._sealed import read_sealed, seal
 from leadline.autoencoders.models._architecture import WEIGHTS, Architecture, number_type
 from leadline.autoencoders.models._tokens import Pooling
+from leadline.checks import ShortRepr
 from leadline.data import row_fingerprints
 from leadline.errors import InputError, SaveError
 from leadline.randomness import torch_generator
@@ -30,7 +31,7 @@ OFFSET = "offset"
 
 @record("autoencoders.Encoder")
 @dataclass(frozen=True, eq=False)
-class Encoder:
+class Encoder(ShortRepr):
     """A frozen pretrained encoder. It contains no decoder and never corrupts.
 
     Args:

@@ -1,6 +1,7 @@
-"""The command line: thin commands over the library, resolved only when they are called.
+"""The command line: thin commands over the library; each is imported only when it is called.
 
-Exit codes: 0 done, 1 failed, 2 bad usage, 130 interrupted, 141 the reader of the output went away, 143 told to stop.
+Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted (SIGINT), 141 the reader of the
+output has closed the pipe, 143 stopped (SIGTERM or SIGHUP).
 """
 
 import signal
@@ -12,17 +13,35 @@ from cyclopts import App, CycloptsError
 from leadline import __version__
 from leadline.cli import _terminal as terminal
 
-DONE, FAILED, BAD_USAGE, INTERRUPTED, READER_GONE, STOPPED = 0, 1, 2, 130, 141, 143
+DONE = 0
+FAILED = 1
+BAD_USAGE = 2
+INTERRUPTED = 130
+READER_GONE = 141
+STOPPED = 143
 
 
 class Stopped(KeyboardInterrupt):
-    """A termination signal: handled as an interruption, so that what is done is kept and no process is left behind."""
+    """A termination signal was received.
 
+    It is handled like an interruption: finished results are kept, and no worker process is left.
+    """
+
+
+HELP = """Measure deep networks: representations, gradients and decoders.
+
+Which command answers my question?
+
+- Is my representation better than the raw data? `represent`, then `encode`
+- Where does the gradient of my recurrent network vanish or explode? `gradients`
+- Was the decoder's answer the most likely one? `decode`
+- Do twenty statements of a deep-learning course hold? `worksheet`
+- Can I try it with sliders? `explore`
+"""
 
 app = App(
     name="leadline",
-    help="Soundings of deep networks: what a representation is worth, where the gradient dies, what the decoder "
-    "missed.",
+    help=HELP,
     version=__version__,
     version_flags=["--version"],
     result_action="return_value",
@@ -36,52 +55,46 @@ app.command(
 app.command(
     "leadline.cli._decode:decode",
     name="decode",
-    help="Continue prompts by beam search, and say whether there was a better answer.",
+    help="Continue prompts by beam search, and prove whether a better answer exists.",
 )
 app.command(
     "leadline.cli._gradients:gradients",
     name="gradients",
-    help="Trace a recurrent model of yours, and tell where its gradient dies or explodes.",
+    help="Trace your recurrent model, and show where its gradient vanishes or explodes.",
 )
 app.command(
     "leadline.cli._explore:explore",
     name="explore",
-    help="Open the instruments behind sliders, in a browser.",
+    help="Open interactive pages for the three instruments in a browser.",
 )
 app.command(
     "leadline.cli._represent:represent",
     name="represent",
-    help="Pretrain autoencoders on your own data, and tell what their representations are worth.",
+    help="Pretrain autoencoders on your data, and compare their representations with the raw data.",
 )
 app.command(
     "leadline.cli._encode:encode",
     name="encode",
-    help="Turn rows into codes with a saved encoder.",
+    help="Compute the codes of rows with a saved encoder.",
 )
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code; errors are printed in a few lines on standard error."""
+    """Run one command line and return its exit code. Errors are printed on standard error."""
     from leadline.errors import InputError, LeadlineError, describe
 
-    if terminal.is_folder_gone():  # torch ends the process where it cannot find the folder
+    if terminal.is_folder_gone():  # torch would end the process without a message
         terminal.complain(
             "the working directory was deleted; change to another folder and run the command again"
         )
         return FAILED
     try:
         screen = terminal.console()
-        code = (
-            app(
-                arguments,
-                exit_on_error=False,
-                console=screen,
-                error_console=terminal.console(stderr=True),
-            )
-            or DONE
-        )
+        error_screen = terminal.console(stderr=True)
+        code = app(arguments, exit_on_error=False, console=screen, error_console=error_screen)
+        code = code or DONE
     except CycloptsError:
-        code = BAD_USAGE  # it has printed what was wrong
+        code = BAD_USAGE  # cyclopts has already printed the error
     except InputError as error:
         terminal.complain(describe(error))
         code = BAD_USAGE
@@ -96,13 +109,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = INTERRUPTED
     except MemoryError:
         terminal.complain(
-            "the free memory does not suffice; ask for less at once, or for smaller networks"
+            "there is not enough free memory; use smaller batches, fewer rows or smaller networks"
         )
         code = FAILED
     except OSError as error:
-        is_bad_usage = isinstance(
-            error.__context__, CycloptsError
-        )  # it could not be printed on standard error
+        # If the usage error itself could not be printed, the usage was still wrong.
+        is_bad_usage = isinstance(error.__context__, CycloptsError)
         return BAD_USAGE if is_bad_usage else _failed(error)
     failure = terminal.failure_of_stdout()
     if failure is not None and code == DONE:
@@ -115,7 +127,7 @@ def _failed(error: OSError) -> int:
     failure = terminal.failure_of_stdout()
     if isinstance(error, BrokenPipeError):
         terminal.complain(
-            "the program that reads the output went away before everything was written"
+            "the program that reads the output closed it before everything was written"
         )
         return READER_GONE
     reason = error.strerror or str(error) or type(error).__name__
@@ -127,24 +139,20 @@ def _failed(error: OSError) -> int:
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script: handle signals, run one command, and exit with its code."""
 
     def stop(number: int, frame: object) -> None:
         raise Stopped
 
     terminal.prepare()
     signal.signal(signal.SIGTERM, stop)
-    if (
-        hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
-    ):  # nohup ignores it
+    # Under nohup, SIGHUP is ignored already and must stay so.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
         signal.signal(signal.SIGHUP, stop)
     code = run()
     if code in (INTERRUPTED, STOPPED):
-        for name in (
-            "SIGHUP",
-            "SIGINT",
-            "SIGTERM",
-        ):  # an impatient second signal must not break the cleaning up
+        # A second signal must not interrupt the clean-up.
+        for name in ("SIGHUP", "SIGINT", "SIGTERM"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), signal.SIG_IGN)
     sys.exit(code)

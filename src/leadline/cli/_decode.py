@@ -1,4 +1,4 @@
-"""``leadline decode``: continue prompts by beam search, and say whether there was a better answer."""
+"""``leadline decode``: continue prompts by beam search, and check the answers."""
 
 import hashlib
 import math
@@ -16,7 +16,7 @@ from leadline.sounding import decimals
 from leadline.storage import json_line, lock_file
 
 SEAL = "<!-- leadline trace, sha256 of the text above: {} -->\n"
-"""The last line of a page that --trace writes. A page that somebody has edited does not match its seal."""
+"""Last line of a page that --trace writes. It no longer matches when the page was edited."""
 
 if TYPE_CHECKING:
     from leadline.cli._models import TextModel
@@ -40,38 +40,42 @@ def decode(
     trace: Path | None = None,
     json: Switch = False,
 ) -> int:
-    """Continue a prompt, or a file of prompts, by beam search, and say whether there was a better answer.
+    """Continue a prompt, or a file of prompts, by beam search.
 
-    Every answer comes with a certificate: it is proved to be the best, or the gap says how much better another one
-    could be at most. With --input and --output, a run that was interrupted goes on where it stopped.
+    Each answer has a certificate: either it is proved to be the best, or the gap bounds how much
+    better another answer could be. With --input and --output, an interrupted run resumes where it
+    stopped.
 
     Parameters
     ----------
     model
-        A folder that RecurrentLM.save wrote, or a local folder of a Hugging Face model with its tokenizer.
+        Folder that RecurrentLM.save() wrote, or local folder of a Hugging Face model with its
+        tokenizer.
     prompt
-        The text to continue.
+        Text to continue.
     input
-        A file of JSON Lines instead: {"prompt": "...", "id": anything, if you like} on each.
+        JSON Lines file of prompts: one {"prompt": "...", "id": ...} per line; the id is optional.
     output
-        Where the answers go, one JSON object per line in the order of the prompts; standard output by default.
+        JSON Lines file for the answers, in the order of the prompts. By default standard output.
     width
-        Hypotheses that survive a step; 1 is greedy search.
+        Beam width: hypotheses kept after each step. 1 is greedy search.
     max_length
-        New tokens at most.
+        Greatest number of new tokens.
     num_return
-        Answers per prompt, at most the width.
+        Answers per prompt; at most the beam width.
     score
-        What answers are compared by: sum (of log-probabilities), length:A (divided by length^A), gnmt:A, or reward:R
-        (R nats per token).
+        Score that ranks the answers: sum (of log-probabilities), length:A (the sum divided by
+        length^A), gnmt:A, or reward:R (the sum plus R nats per token).
     exact
-        Also find the best answer there is, starting from the beam's.
+        Also find the best possible answer, starting from the answer of the beam.
     audit
-        Also tell at which step the best answer was lost, at which rank, and the width that keeps it.
+        Also report the step and rank at which the beam lost the best answer, and the width that
+        keeps it.
     max_calls
-        Budget of exact search for each prompt, in calls of the model. Where it runs out, the answer is left open.
+        Budget of exact search per prompt, in calls of the model. If it runs out, the answer stays
+        open.
     batch
-        Prompts that are decoded together.
+        Number of prompts that are decoded together.
     trace
         Draw the search tree of --prompt into this HTML file.
     json
@@ -81,21 +85,19 @@ def decode(
     plan.check()
     if (prompt is None) == (input is None):
         raise InputError(
-            "decode takes one of --prompt and --input",
+            "decode takes either --prompt or --input",
             got="both" if prompt is not None else "neither",
         )
     if batch < 1:
         raise InputError("--batch must be at least 1", got=f"--batch {batch}")
     if input is None and output is not None:
         raise InputError(
-            "--output belongs to --input",
+            "--output needs --input",
             got=f"--output {output}",
             cure="give --input, or use --json",
         )
     if trace is not None and prompt is None:
-        raise InputError(
-            "--trace draws the tree of --prompt", got=f"--trace {trace} without --prompt"
-        )
+        raise InputError("--trace needs --prompt", got=f"--trace {trace} without --prompt")
     if trace is not None:
         _check_trace(trace)
     if prompt is not None:
@@ -105,7 +107,7 @@ def decode(
 
 
 def _check_trace(trace: Path) -> None:
-    """Refuse to replace a file that --trace did not write, or that has changed since."""
+    """Refuse an existing file, unless --trace wrote it and nobody has changed it since."""
     from leadline.storage import read
 
     try:
@@ -114,13 +116,13 @@ def _check_trace(trace: Path) -> None:
         return
     except OSError as error:
         raise InputError(
-            "--trace names a file", got=f"--trace {trace} ({error.strerror})"
+            "--trace must name a file", got=f"--trace {trace} ({error.strerror})"
         ) from None
     text, last = page[: -len(_seal(b""))], page[-len(_seal(b"")) :]
     if last != _seal(text):
         raise InputError(
-            "--trace replaces only a page that --trace wrote",
-            got=f"--trace {trace}, which is something else or has changed since",
+            "--trace replaces only a page that an earlier --trace wrote",
+            got=f"--trace {trace}, which is another file or was edited",
             cure="name another file, or move this one away",
         )
 
@@ -131,7 +133,7 @@ def _seal(text: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is done with each prompt."""
+    """Settings of one run: the search, the score, and the checks of each answer."""
 
     width: int
     max_length: int
@@ -143,18 +145,22 @@ class _Plan:
 
     def check(self) -> None:
         for name in ("width", "max_length", "num_return", "max_calls"):
-            if (value := getattr(self, name)) < 1:
+            value = getattr(self, name)
+            if value < 1:
                 option = f"--{name.replace('_', '-')}"
                 raise InputError(f"{option} must be at least 1", got=f"{option} {value}")
         if self.num_return > self.width:
             raise InputError(
-                "--num-return is at most the width",
+                "--num-return must be at most the beam width",
                 got=f"--num-return {self.num_return} --width {self.width}",
             )
         _parse_score(self.score)
 
     def settings(self, model: "TextModel") -> dict[str, Any]:
-        """What an answer depends on; goes into every record, so that answers of two plans are never mixed."""
+        """Return everything on which an answer depends.
+
+        Each record holds it, so a resumed run never mixes answers of different settings.
+        """
         budget = {"max_calls": self.max_calls} if self.exact or self.audit else {}
         return {
             "model": model.digest,
@@ -192,7 +198,7 @@ def _parse_score(text: str) -> tuple[str, float]:
     ):
         return name, number
     raise InputError(
-        "--score is sum, length:A, gnmt:A or reward:R, A and R being numbers",
+        "--score must be sum, length:A, gnmt:A or reward:R, with numbers A and R",
         got=f"--score {text}",
         cure="--score length:1 compares the mean per token",
     )
@@ -200,7 +206,7 @@ def _parse_score(text: str) -> tuple[str, float]:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """What was found for a batch of prompts."""
+    """Results for a batch of prompts."""
 
     decoded: "Decoded"
     optimum: "Decoded | None"
@@ -238,16 +244,18 @@ def _one(folder: Path, prompt: str, plan: _Plan, trace: Path | None, as_json: bo
     model = load_model(folder)
     model.check(prompt, plan.max_length)
     found = _search(model, [prompt], plan, trace=trace is not None)
-    told = _told(model, found)
+    lines = _summary_lines(model, found)
     if trace is not None:
-        page = _page(prompt, told, found.audit or found.decoded).encode("utf-8", "backslashreplace")
-        _check_trace(trace)  # another program may have written it meanwhile
+        page = _page(prompt, lines, found.audit or found.decoded).encode(
+            "utf-8", "backslashreplace"
+        )
+        _check_trace(trace)  # another program may have written the file meanwhile
         write(trace, page + _seal(page))
-        told.append(f"trace: {trace}")
+        lines.append(f"trace: {trace}")
     if as_json:
         sys.stdout.write(canonical_json(_record(model, {"prompt": prompt}, found, 0, plan)))
     else:
-        print("\n".join(told))
+        print("\n".join(lines))
     return DONE
 
 
@@ -257,7 +265,7 @@ def _many(folder: Path, source: Path, output: Path | None, plan: _Plan, batch: i
         return _answer(folder, source, asked, None, plan, batch)
     check_output(output)
     if output.exists() and output.samefile(source):
-        raise InputError("--output is another file than --input", got=f"--output {output}")
+        raise InputError("--output and --input must be different files", got=f"--output {output}")
     with lock_file(output):
         return _answer(folder, source, asked, output, plan, batch)
 
@@ -270,7 +278,7 @@ def _answer(
     plan: _Plan,
     batch: int,
 ) -> int:
-    """Answer all prompts; an output file is locked already."""
+    """Answer all prompts. The output file, if there is one, is locked already."""
     from leadline.cli._models import load_model
     from leadline.cli._progress import progress
 
@@ -280,19 +288,22 @@ def _answer(
             model.check(entry["prompt"], plan.max_length)
     entries = [entry for _, entry in asked]
     done = whole_lines(output, entries, plan.settings(model)) if output is not None else 0
-    # Batches begin at multiples of their size, so that an answer has the same batch mates after an interruption.
+    # Batches start at multiples of their size, so a resumed run forms the same batches.
     starts = range(done - done % batch, len(entries), batch) if done < len(entries) else ()
-    every = max(1, math.ceil(len(starts) / 20))  # a log file is not to be flooded
-    with progress("decoding", math.ceil(len(starts) / every)) as tell, appending(output) as lines:
+    every = max(1, math.ceil(len(starts) / 20))  # at most about 20 lines in a log file
+    with (
+        progress("decoding", math.ceil(len(starts) / every)) as advance,
+        appending(output) as lines,
+    ):
         for turn, first in enumerate(starts, 1):
             part = entries[first : first + batch]
             found = _search(model, [entry["prompt"] for entry in part], plan)
             records = [_record(model, entry, found, item, plan) for item, entry in enumerate(part)]
             lines.append("".join(json_line(record) for record in records[max(0, done - first) :]))
             if turn % every == 0 or turn == len(starts):
-                tell(f"{first + len(part)} of {len(entries)} prompts")
+                advance(f"{first + len(part)} of {len(entries)} prompts")
     if output is not None:
-        kept = f", {done} of them from an earlier run" if done else ""
+        kept = f" ({done} from an earlier run)" if done else ""
         print(f"{output}: {len(entries)} answers{kept}")
     return DONE
 
@@ -301,25 +312,29 @@ def _as_text(prompt: str) -> str:
     try:
         prompt.encode()
     except UnicodeEncodeError:
-        raise InputError("--prompt is text in UTF-8", got=f"--prompt {prompt!r}") from None
+        raise InputError("--prompt must be UTF-8 text", got=f"--prompt {prompt!r}") from None
     return prompt
 
 
 def _record(
     model: "TextModel", entry: Mapping[str, Any], found: _Found, item: int, plan: _Plan
 ) -> dict[str, Any]:
-    """One answer as JSON. What an item cost is not told: the items of a batch share the calls of the model."""
+    """Return one answer as plain values for JSON.
+
+    The cost of an item is left out, because the items of a batch share the calls of the model.
+    """
 
     def listed(decoded: "Decoded") -> list[dict[str, Any]]:
         return [_hypothesis(model, hypothesis) for hypothesis in decoded.hypotheses(item)]
 
     def proof(decoded: "Decoded") -> dict[str, Any]:
         certificate = decoded.certificate
-        gap, upper = float(certificate.gap[item]), float(certificate.upper_bound[item])
+        gap = float(certificate.gap[item])
+        upper_bound = float(certificate.upper_bound[item])
         return {
             "outcome": certificate.outcome[item],
             "gap": _finite(gap),
-            "upper_bound": _finite(upper),
+            "upper_bound": _finite(upper_bound),
         }
 
     record = {**entry, "answers": listed(found.decoded), "certificate": proof(found.decoded)}
@@ -338,7 +353,7 @@ def _record(
 
 def _hypothesis(model: "TextModel", hypothesis: "Hypothesis") -> dict[str, Any]:
     return {
-        "text": model.say(hypothesis.tokens),
+        "text": model.text(hypothesis.tokens),
         "tokens": list(hypothesis.tokens),
         "log_prob": hypothesis.log_prob,
         "score": _finite(hypothesis.score),
@@ -350,13 +365,13 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _told(model: "TextModel", found: _Found) -> list[str]:
-    """The answer to one prompt in lines: hypotheses with their log-probabilities, then what is known about them."""
+def _summary_lines(model: "TextModel", found: _Found) -> list[str]:
+    """Return the printed result for one prompt: hypotheses, certificates and audit."""
 
     def answers(decoded: "Decoded") -> Iterator[str]:
         for h in decoded.hypotheses():
             scored = "" if h.score == h.log_prob else f"  (score {decimals(h.score, '.3f')})"
-            yield f"{decimals(h.log_prob, '9.3f')}  {model.say(h.tokens) or '(the end)'}{scored}"
+            yield f"{decimals(h.log_prob, '9.3f')}  {model.text(h.tokens) or '(the end)'}{scored}"
 
     decoded = found.decoded
     lines = [f"{decoded.settings.label}: {decoded.certificate}", *answers(decoded)]
@@ -366,14 +381,12 @@ def _told(model: "TextModel", found: _Found) -> list[str]:
     return lines + ([f"audit: {found.audit.verdict}"] if found.audit is not None else [])
 
 
-def _page(prompt: str, told: Sequence[str], sounding: "Decoded | SearchAudit") -> str:
-    """One HTML file with everything inside: what was found, and the tree."""
+def _page(prompt: str, lines: Sequence[str], sounding: "Decoded | SearchAudit") -> str:
+    """Return a self-contained HTML page with the printed result and the search tree."""
     from textwrap import fill
 
     from leadline.report import Chapter, soundings_page
 
-    lines = [fill(line, 96, subsequent_indent=" " * 11) for line in told]
-    tree = Chapter(
-        "The tree of the search", (), [sounding.figure()], sounding.protocol, code="\n".join(lines)
-    )
-    return soundings_page("What the search saw", f"Prompt: `{prompt}`", [tree])
+    text = "\n".join(fill(line, 96, subsequent_indent=" " * 11) for line in lines)
+    tree = Chapter("Search tree", (), [sounding.figure()], sounding.protocol, code=text)
+    return soundings_page("Search tree of a prompt", f"Prompt: `{prompt}`", [tree])

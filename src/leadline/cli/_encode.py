@@ -1,4 +1,4 @@
-"""``leadline encode``: rows into codes, block by block."""
+"""``leadline encode``: compute the codes of rows, block by block."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from leadline.autoencoders import Encoder
 
 BLOCK_BYTES = 2**26
-"""Of rows that are in memory at once, about."""
+"""Approximate size of the rows that are in memory at the same time."""
 
 
 def encode(
@@ -29,25 +29,25 @@ def encode(
 ) -> int:
     """Encode rows with a saved encoder.
 
-    A .npy file is read block by block, and may be larger than memory; so may the codes. Other formats are loaded as
-    leadline represent loads them.
+    A .npy file is read block by block, so rows and codes may be larger than memory. Other formats
+    are loaded as a whole, as by leadline represent.
 
     Parameters
     ----------
     encoder
-        A file that leadline represent, or Encoder.save, wrote.
+        A file that leadline represent or Encoder.save() wrote.
     data
         Rows or images: .npz, .npy, .csv, .parquet, or a folder of images.
     labels
-        Which column holds the labels, which are left aside; by default y, if there is one.
+        Name of the column of labels, which is not encoded. By default y, if there is such a column.
     out
-        The file for the codes, an array of float32 of shape (rows, numbers in a code).
+        File for the codes: a float32 array of shape (rows, code size).
     overwrite
-        Replace the file if it is there. It is replaced once the new one is complete.
+        Replace an existing file. It is replaced only when the new file is complete.
     """
     if out.suffix != ".npy":
         cure = f"--out {out.with_suffix('.npy')}" if out.name else "--out codes.npy"
-        raise InputError("codes are written as a .npy file", got=f"--out {out}", cure=cure)
+        raise InputError("--out must name a .npy file", got=f"--out {out}", cure=cure)
     _check_free(out, overwrite)
     check_input(encoder)
     from leadline.autoencoders import Encoder
@@ -61,28 +61,28 @@ def encode(
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
-    """Refuse to replace a file without being asked to."""
+    """Refuse an existing file, unless the caller asked to replace it."""
     try:
         is_there = out.exists()
         is_file = out.is_file()
     except OSError as error:
         raise InputError(
-            "--out is a file that can be written", got=f"--out {out} ({error.strerror})"
+            "--out must be a file that can be written", got=f"--out {out} ({error.strerror})"
         ) from None
     if is_there and not is_file:
         raise InputError(
-            "--out is a file", got=f"--out {out}, which is a folder, a pipe or a device"
+            "--out must be a file", got=f"--out {out}, which is a folder, a pipe or a device"
         )
     if is_there and not overwrite:
         raise InputError(
-            "encode replaces a file only if it is told to",
-            got=f"--out {out}, which is there already",
+            "encode replaces an existing file only with --overwrite",
+            got=f"--out {out}, which exists",
             cure="name another file, or add --overwrite",
         )
 
 
 def _rows(data: Path, labels: str | None) -> Any:
-    """A memory map of what can be read block by block; else a data set of all rows."""
+    """Return a memory map of a .npy file; for other formats, a dataset of all rows."""
     import numpy as np
 
     from leadline.data import read
@@ -92,12 +92,12 @@ def _rows(data: Path, labels: str | None) -> Any:
         try:
             return np.lib.format.open_memmap(data, mode="r")
         except (OSError, ValueError):
-            pass  # it is missing, damaged or holds objects, which is said below
+            pass  # read() below refuses a missing or damaged file with a better error
     return read(data, labels)[0]
 
 
 def _encoded(encoder: "Encoder", rows: Any, out: Path, overwrite: bool) -> tuple[int, ...]:
-    """Write the codes of rows; gives their shape."""
+    """Write the codes of rows and return their shape."""
     import numpy as np
 
     from leadline.data import check_features
@@ -113,12 +113,12 @@ def _encoded(encoder: "Encoder", rows: Any, out: Path, overwrite: bool) -> tuple
         file.write(_header(shape, first.dtype))
         for block in chain([first], blocks):
             file.write(np.ascontiguousarray(block).data)
-        _check_free(out, overwrite)  # another program may have written it meanwhile
+        _check_free(out, overwrite)  # another program may have created the file meanwhile
     return shape
 
 
 def _header(shape: tuple[int, ...], dtype: Any) -> bytes:
-    """The first bytes of a .npy file."""
+    """Return the header of a .npy file."""
     import io
 
     import numpy as np
@@ -130,13 +130,13 @@ def _header(shape: tuple[int, ...], dtype: Any) -> bytes:
 
 
 def _blocks(encoder: "Encoder", rows: Any, num_rows: int, step: int) -> Iterator[Any]:
-    """The codes of the rows, a block at a time."""
+    """Yield the codes of the rows, block by block."""
     for start in range(0, num_rows, step):
         yield encoder.encode(_block(rows, start, start + step))
 
 
 def _block(rows: Any, start: int, stop: int) -> Any:
-    """Some of the rows, in the units of their file: the encoder knows by what pixels are divided."""
+    """Return some rows in the units of their file; the encoder knows how pixels are scaled."""
     import numpy as np
 
     from leadline.data import Dataset, check_features, flatten_images

@@ -1,4 +1,4 @@
-"""``leadline explore``: the instruments behind sliders, in a browser."""
+"""``leadline explore``: interactive pages for the three instruments, in a browser."""
 
 import sys
 import threading
@@ -19,23 +19,23 @@ def explore(
     host: str = "127.0.0.1",
     expose: Switch = False,
 ) -> int:
-    """Open the interactive pages, and serve them until they are interrupted.
+    """Serve the interactive pages on this machine until the command is interrupted.
 
-    Everything is computed and served by this machine; the address that is printed holds a token that changes at every
-    start, and nobody without it is answered.
+    The printed address contains a token, which is new at every start. Requests without the token
+    are refused.
 
     Parameters
     ----------
     at
-        A room (gradients, search, representation), or the link of a finding that somebody shared.
+        A page (gradients, search, representation), or a shared link to one.
     port
-        Where to listen; the next free port if it is in use, any free one for 0.
+        Port to listen on. If it is in use, the next free port; if it is 0, any free port.
     no_browser
-        Only print the address.
+        Print the address, but open no browser.
     host
-        Another address of this machine to listen on, for others to reach it. Needs --expose.
+        Address to listen on. Other machines can reach any but the default; this needs --expose.
     expose
-        Yes, others on the network may reach it.
+        Allow other machines on the network to connect.
     """
     from leadline.explore import ROOMS, check_installed, is_loopback, open_server
 
@@ -45,34 +45,37 @@ def explore(
     try:
         shared = urlsplit(at)
     except ValueError as error:
-        raise InputError("a link leads to a room", got=shown(at), cause=str(error)) from None
+        raise InputError(
+            "explore takes a page or a link", got=shown(at), cause=str(error)
+        ) from None
     name = shared.path.rpartition("/")[2]
     if name and name not in ROOMS:
         raise InputError(
-            "a link leads to a room", got=shown(at), cure=f"the rooms are {', '.join(ROOMS)}"
+            "explore takes a page or a link to one",
+            got=shown(at),
+            cure=f"the pages are {', '.join(ROOMS)}",
         )
     if not is_loopback(host) and not expose:
         raise InputError(
-            "others on the network are let in on purpose only",
+            "--host lets other machines connect, so it needs --expose",
             got=f"--host {host}",
-            cure=f"--host {host} --expose, or leave --host away",
+            cure=f"--host {host} --expose, or leave --host out",
         )
     import torch
 
-    torch.set_num_threads(1)  # of matrices this small, more threads only wait for one another
+    torch.set_num_threads(1)  # more threads are slower for matrices this small
     with open_server(host, port) as server:
         address = server.url(name + (f"?{shared.query}" if shared.query else ""))
         if port not in (0, server.port):
-            print(f"leadline: port {port} is in use, so this is {server.port}", file=sys.stderr)
+            print(f"leadline: port {port} is in use; using {server.port}", file=sys.stderr)
         if not is_loopback(host):
-            print(
-                "leadline: whoever learns this address can use this machine's time", file=sys.stderr
-            )
+            warning = "leadline: anyone who knows this address can run work on this machine"
+            print(warning, file=sys.stderr)
         try:
             print(address, flush=True)
-        except OSError as error:  # a pipe that nobody reads, or a full disk
+        except OSError as error:  # a closed pipe, or a full disk
             raise SaveError(
-                f"the explorer's address could not be printed: {error.strerror or error}"
+                f"explore could not print its address: {error.strerror or error}"
             ) from error
         if not no_browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

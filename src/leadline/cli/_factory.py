@@ -1,4 +1,4 @@
-"""A function of the user's that is named on the command line: found, called, and what it says when it fails."""
+"""Import and call a function that the user names on the command line; explain its failures."""
 
 import importlib
 import inspect
@@ -14,10 +14,10 @@ from leadline.errors import InputError, LeadlineError, nearest
 
 
 def parse(factory: str) -> tuple[str, str]:
-    """Module and name.
+    """Split ``module:function`` into the names of the module and of the function.
 
     Raises:
-        InputError: it is not written as ``module:function``.
+        InputError: the text has another form.
     """
     module, _, name = factory.partition(":")
     if (
@@ -28,9 +28,9 @@ def parse(factory: str) -> tuple[str, str]:
         looks_like_file = module.endswith(".py") or "/" in module
         dotted = module.removesuffix(".py").strip("./").replace("/", ".")
         raise InputError(
-            "a factory is named by its module and its name: module:function",
+            "gradients needs a factory in the form module:function",
             got=factory,
-            cause="a file's path instead of a module's name" if looks_like_file else None,
+            cause="a file path instead of a module name" if looks_like_file else None,
             cure=f"leadline gradients {dotted or 'module'}:{name or 'factory'}",
         )
     return module, name
@@ -38,7 +38,7 @@ def parse(factory: str) -> tuple[str, str]:
 
 @contextmanager
 def working_directory_on_path() -> Iterator[None]:
-    """As ``python -m`` has it; the console script has not."""
+    """Put the working directory on ``sys.path``, as ``python -m`` does."""
     before = list(sys.path)
     sys.path.insert(0, str(Path.cwd()))
     try:
@@ -48,10 +48,10 @@ def working_directory_on_path() -> Iterator[None]:
 
 
 def resolve(module: str, name: str) -> Callable[..., Any]:
-    """The function.
+    """Import the module and return the function.
 
     Raises:
-        InputError: the module cannot be imported, or has no such function.
+        InputError: the module cannot be imported, or it has no such function.
     """
     try:
         found = importlib.import_module(module)
@@ -62,7 +62,7 @@ def resolve(module: str, name: str) -> Callable[..., Any]:
         )
         raise InputError(
             "the factory's module must be importable",
-            got=f"{module}: {_said(error)}",
+            got=f"{module}: {_one_line(error)}",
             cause=f"no {module.replace('.', '/')}.py in {Path.cwd()}"
             if is_missing
             else _where(error),
@@ -78,37 +78,37 @@ def resolve(module: str, name: str) -> Callable[..., Any]:
             if getattr(value, "__module__", "") == module and callable(value)
         ]
         raise InputError(
-            "the factory is a function of its module",
+            "the factory must be a function of its module",
             got=f"{module} has no {name}"
             if make is None
             else f"{module}:{name} is a {type(make).__name__}",
-            cure=f"it has {', '.join(nearest(name, functions)[:5])}" if functions else None,
+            cure=f"use one of {', '.join(nearest(name, functions)[:5])}" if functions else None,
         )
     return make
 
 
 def call(what: str, function: Callable[..., Any], *arguments: Any, given: str) -> Any:
-    """Call what the user wrote; its failure is told with the line that it comes from.
+    """Call a function of the user. An error names the user's line from which it comes.
 
     Args:
-        what: how the function is called in messages.
-        function: the user's.
-        arguments: what it is called with.
-        given: what that is, in words.
+        what: name of the function in error messages.
+        function: the function to call.
+        arguments: its arguments.
+        given: the arguments in words, for error messages.
 
     Raises:
-        InputError: it takes other arguments, it raised anything, or wanted to exit.
+        InputError: the function takes other arguments, raises an error or exits.
     """
     try:
         takes = inspect.signature(function)
-    except (TypeError, ValueError):  # of some that are written in C
+    except (TypeError, ValueError):  # some functions written in C have no signature
         takes = inspect.signature(lambda *_: None)
     try:
         takes.bind(*arguments)
     except TypeError as error:
         raise InputError(
-            f"{what} is called with {given}",
-            got=f"it takes {takes}: {error}",
+            f"{what} must accept {given}",
+            got=f"a function of {takes}: {error}",
             cure=_DATA if not arguments else None,
         ) from None
     try:
@@ -117,22 +117,22 @@ def call(what: str, function: Callable[..., Any], *arguments: Any, given: str) -
         raise
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"{what} must run to its end",
-            got=_said(error),
+            f"{what} must run without an error",
+            got=_one_line(error),
             cause=_where(error),
             cure="call it in Python first",
         ) from error
 
 
-_DATA = "give --data batch.npz to a factory that takes arrays"
+_DATA = "add --data batch.npz, if the factory takes arrays"
 
 
-def _said(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 def _where(error: BaseException) -> str | None:
-    """The last line on the way to an error that is not of an installed package."""
+    """Return the last line of the traceback that lies outside installed packages."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -141,7 +141,7 @@ def _where(error: BaseException) -> str | None:
 
 
 def _is_installed(filename: str) -> bool:
-    """True for a file of Python, of an installed package or of Leadline, and for code that is no file."""
+    """True for code of Python, of installed packages and of Leadline."""
     if filename.startswith("<"):
         return True
     parents = Path(filename).parents

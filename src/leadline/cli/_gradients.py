@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from leadline.cli import DONE
 from leadline.cli._factory import call, parse, resolve, working_directory_on_path
-from leadline.cli._output import Switch, check_input, check_writable, tell
+from leadline.cli._output import Switch, check_input, check_writable, print_summary
 from leadline.errors import InputError
 from leadline.storage import OutputFolder, output_folder
 
@@ -67,7 +67,7 @@ def gradients(
             "layers": _summary(flow, influence),
         }
         page = _write(folder, factory, flow, influence, summary)
-    tell(
+    print_summary(
         summary,
         [*_sentences(summary, "sentence"), *_sentences(summary, "reach"), f"page: {page}"],
         json=json,

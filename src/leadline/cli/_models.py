@@ -1,6 +1,6 @@
-"""Models from folders, for the command line: Leadline's own language model, or a Hugging Face model with its tokenizer.
+"""Language models that the command line reads from folders: Leadline's own, or Hugging Face models.
 
-Nothing is downloaded and nothing in a folder is executed: weights are read from safetensors alone.
+Nothing is downloaded, and no code in a folder is executed: weights are read from safetensors only.
 """
 
 import hashlib
@@ -18,86 +18,87 @@ from leadline.errors import InputError, LeadlineError, context
 
 
 class TextModel(Protocol):
-    """A model that continues text."""
+    """Interface of a model that continues text."""
 
     digest: str
-    """Identifies the files that it was read from."""
+    """Digest of the model's files."""
     eos: tuple[int, ...]
 
     def check(self, prompt: str, max_length: int) -> None:
-        """Refuse a prompt that cannot be continued by so many tokens."""
+        """Refuse a prompt that the model cannot continue by ``max_length`` tokens."""
         ...
 
     def problem(self, prompts: Sequence[str]) -> Problem:
-        """The model behind each prompt."""
+        """Return the decoding problem of the prompts."""
         ...
 
-    def say(self, tokens: Sequence[int]) -> str:
-        """Tokens as text, end tokens left out."""
+    def text(self, tokens: Sequence[int]) -> str:
+        """Return tokens as text, without end tokens."""
         ...
 
 
 def load_model(folder: Path) -> TextModel:
-    """The model in a folder.
+    """Load the model in a folder.
 
     Raises:
-        InputError: there is none, or it cannot be used without its tokenizer.
-        SaveError: Leadline's own model is damaged or of another release.
-        LeadlineError: a Hugging Face folder, but transformers is not installed.
+        InputError: the folder holds no model, or a Hugging Face model without its tokenizer.
+        SaveError: Leadline's own model is damaged or was written by another release.
+        LeadlineError: the folder holds a Hugging Face model, but transformers is not installed.
     """
     try:
         is_own = (folder / FILE).is_file()
         is_foreign = (folder / "config.json").is_file()
-        is_folder, exists = folder.is_dir(), folder.exists()
+        is_folder = folder.is_dir()
+        exists = folder.exists()
     except OSError as error:
         raise InputError(
-            "--model names a folder that can be read",
+            "--model must name a folder that can be read",
             got=f"--model {folder} ({error.strerror or error})",
         ) from error
     if is_own:
         return _OwnModel(folder)
     if is_foreign:
         return _HuggingFaceModel(folder)
-    what = "a folder without either" if is_folder else "a file" if exists else "no such folder"
+    if is_folder:
+        problem = "a folder without either file"
+    elif exists:
+        problem = "a file"
+    else:
+        problem = "which does not exist"
+    hub = "perhaps a name of the Hugging Face hub; Leadline reads local folders only"
     raise InputError(
-        f"--model names a folder with {FILE} (RecurrentLM.save) or config.json (a Hugging Face model)",
-        got=f"--model {folder}, {what}",
-        cause=None
-        if exists
-        else "a name of the Hugging Face hub: Leadline reads local folders only",
-        cure="save a model there, or name the folder that holds one",
+        f"--model must name a folder with {FILE} (RecurrentLM.save) or config.json (Hugging Face)",
+        got=f"--model {folder}, {problem}",
+        cause=None if exists else hub,
+        cure="name the folder of a saved model",
     )
 
 
 class _OwnModel:
     def __init__(self, folder: Path):
         self.lm = RecurrentLM.load(folder)
-        self.digest, self.eos = (
-            _digest([folder / FILE]),
-            (self.lm.end,),
-        )  # the file names the digest of its weights
+        self.digest = _digest([folder / FILE])  # this file names the digest of the weights
+        self.eos = (self.lm.end,)
 
     def check(self, prompt: str, max_length: int) -> None:
         unknown = self.lm.unknown(prompt)
         if unknown:
-            words = ", ".join(repr(word) for word in unknown[:5]) + (
-                ", …" if len(unknown) > 5 else ""
-            )
+            words = ", ".join(repr(word) for word in unknown[:5])
+            more = ", …" if len(unknown) > 5 else ""
             raise InputError(
-                f"a prompt is made of the {len(self.lm.vocabulary):,} types that the model knows",
-                got=f"{words} in the prompt {_short(prompt)}",
-                cause="they did not occur in the text that it was trained on, or too rarely",
-                cure="use other words, or train with more types",
+                f"a prompt must consist of the {len(self.lm.vocabulary):,} known tokens",
+                got=f"{words}{more} in the prompt {_short(prompt)}",
+                cause="the training text did not contain them, or too rarely",
+                cure="use other words, or train with a larger vocabulary",
             )
 
     def problem(self, prompts: Sequence[str]) -> Problem:
         return self.lm.problem(prompts)
 
-    def say(self, tokens: Sequence[int]) -> str:
+    def text(self, tokens: Sequence[int]) -> str:
         words = [self.lm.vocabulary[token] for token in tokens]
-        return (" " if self.lm.settings.level == "word" else "").join(
-            word for word in words if word != END
-        )
+        separator = " " if self.lm.settings.level == "word" else ""
+        return separator.join(word for word in words if word != END)
 
 
 class _HuggingFaceModel:
@@ -106,19 +107,20 @@ class _HuggingFaceModel:
             import transformers
         except ImportError as error:
             raise LeadlineError(
-                f"{folder} holds a Hugging Face model, which needs transformers: pip install 'leadline[hf]'"
+                f"{folder} holds a Hugging Face model, which needs transformers: "
+                "pip install 'leadline[hf]'"
             ) from error
         self.tokenizer = _tokenizer(transformers, folder)
         self.model = _weights(transformers, folder)
         with context(f"in the model of {folder}"):
             self._try()
         config = self.model.config
-        self.pairs = bool(getattr(config, "is_encoder_decoder", False))
+        self.is_pair = bool(getattr(config, "is_encoder_decoder", False))
         self.digest = _digest(sorted(path for path in folder.iterdir() if path.is_file()))
         self.room = getattr(config, "max_position_embeddings", None)
 
     def _try(self) -> None:
-        """Refuse a model that cannot be searched before any prompt is read; learn its end tokens."""
+        """Read the end tokens. Refuse a model that cannot be searched before prompts are read."""
         from leadline.decoding import huggingface
 
         known = self.model.get_input_embeddings().num_embeddings
@@ -130,23 +132,21 @@ class _HuggingFaceModel:
         tokens = self._encode(prompt)
         if not tokens:
             raise InputError(
-                "this model continues a prompt of one token or more", got=f"the prompt {prompt!r}"
+                "a prompt for this model must have at least one token", got=f"the prompt {prompt!r}"
             )
         unknown = self.tokenizer.unk_token_id
         if unknown is not None and unknown in tokens:
             words = [word for word in prompt.split() if unknown in self._encode(word)] or [prompt]
             raise InputError(
-                "a prompt is made of words that the tokenizer knows",
-                got=", ".join(repr(word) for word in words[:5])
-                + f" in the prompt {_short(prompt)}",
+                "a prompt must consist of words that the tokenizer knows",
+                got=f"{', '.join(repr(word) for word in words[:5])} in the prompt {_short(prompt)}",
                 cure="use other words",
             )
-        length = (
-            max_length if self.pairs else len(tokens) + max_length - 1
-        )  # the last is not read any more
+        # A decoder-only model reads the prompt and all new tokens but the last.
+        length = max_length if self.is_pair else len(tokens) + max_length - 1
         if self.room is not None and max(length, len(tokens)) > self.room:
             raise InputError(
-                f"prompt and answer fit into the {self.room} positions of the model",
+                f"prompt and answer must fit into the model's {self.room} positions",
                 got=f"a prompt of {len(tokens)} tokens and --max-length {max_length}",
                 cure="shorten one of them",
             )
@@ -157,16 +157,17 @@ class _HuggingFaceModel:
         tokens = [self._encode(prompt) for prompt in prompts]
         longest = max(map(len, tokens))
         ids, mask = torch.zeros(2, len(tokens), longest, dtype=torch.int64)
-        for row, known in enumerate(
-            tokens
-        ):  # encoders are padded on the right, decoders on the left
-            place = slice(0, len(known)) if self.pairs else slice(longest - len(known), longest)
-            ids[row, place], mask[row, place] = torch.tensor(known), 1
+        for row, known in enumerate(tokens):
+            # Inputs of an encoder are padded on the right, inputs of a decoder on the left.
+            place = slice(0, len(known)) if self.is_pair else slice(longest - len(known), longest)
+            ids[row, place] = torch.tensor(known)
+            mask[row, place] = 1
         problem = huggingface(self.model, ids, mask)
-        problem.step.vocabulary = _Words(self.tokenizer)  # pyright: ignore[reportFunctionMemberAccess]
+        step: Any = problem.step
+        step.vocabulary = _Words(self.tokenizer)
         return problem
 
-    def say(self, tokens: Sequence[int]) -> str:
+    def text(self, tokens: Sequence[int]) -> str:
         return self.tokenizer.decode([token for token in tokens if token not in self.eos])
 
     def _encode(self, prompt: str) -> list[int]:
@@ -174,12 +175,12 @@ class _HuggingFaceModel:
 
 
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-"""Nothing is downloaded, and no code of a folder is executed."""
+"""Settings that forbid downloads and the execution of code in a folder."""
 
 
 def _tokenizer(transformers: Any, folder: Path) -> Any:
-    """The tokenizer in a folder."""
-    kept = (
+    """Load the tokenizer in a folder."""
+    names = (
         "tokenizer.json",
         "tokenizer_config.json",
         "tokenizer.model",
@@ -187,20 +188,18 @@ def _tokenizer(transformers: Any, folder: Path) -> Any:
         "vocab.json",
         "vocab.txt",
     )
-    cause = "it holds none of " + ", ".join(kept)
-    if any((folder / name).is_file() for name in kept):
+    cause = "the folder holds none of " + ", ".join(names)
+    if any((folder / name).is_file() for name in names):
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **LOCAL)
             tokenizer("a")["input_ids"]
             return tokenizer
         except _INTERRUPTIONS:
             raise
-        except (
-            BaseException
-        ) as error:  # a damaged file may make the library's Rust code panic: no Exception
+        except BaseException as error:  # a panic of the library's Rust code is no Exception
             cause = _first_line(error)
     raise InputError(
-        "a prompt needs the tokenizer that the model was trained with",
+        "--model must name a folder that holds the model's tokenizer, too",
         got=f"--model {folder}, no readable tokenizer",
         cause=cause,
         cure="tokenizer.save_pretrained(folder)",
@@ -208,16 +207,16 @@ def _tokenizer(transformers: Any, folder: Path) -> Any:
 
 
 def _weights(transformers: Any, folder: Path) -> Any:
-    """The model in a folder, all of whose weights are in its safetensors files.
+    """Load the model in a folder. All its weights must be in the folder's safetensors files.
 
     Raises:
-        InputError: weights are missing, left over or of another shape, or the folder is damaged.
+        InputError: weights are missing, unexpected or of another shape, or the folder is damaged.
     """
     if (folder / "adapter_config.json").exists():
         raise InputError(
-            "a Hugging Face folder holds a whole language model",
+            "--model must name a folder with a whole language model",
             got=f"--model {folder}, with adapter_config.json",
-            cause="an adapter was saved, and it would be left out",
+            cause="the folder holds an adapter, which would be ignored",
             cure="model.merge_and_unload().save_pretrained(folder)",
         )
     bars = transformers.logging.is_progress_bar_enabled()
@@ -228,21 +227,20 @@ def _weights(transformers: Any, folder: Path) -> Any:
         config = transformers.AutoConfig.from_pretrained(folder, **LOCAL)
         is_pair = bool(getattr(config, "is_encoder_decoder", False))
         kind = transformers.AutoModelForSeq2SeqLM if is_pair else transformers.AutoModelForCausalLM
-        with torch.random.fork_rng(devices=[]):  # weights that are missing are drawn
+        with torch.random.fork_rng(devices=[]):  # transformers draws missing weights at random
             _check_size(folder, kind, config)
             model, report = kind.from_pretrained(
                 folder, use_safetensors=True, output_loading_info=True, **LOCAL
             )
-        if (
-            folder / "generation_config.json"
-        ).exists():  # which is left out where it cannot be read
+        # from_pretrained() ignores an unreadable generation_config.json; read it here to refuse it.
+        if (folder / "generation_config.json").exists():
             transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
         model.eval()
     except (*_INTERRUPTIONS, InputError):
         raise
     except BaseException as error:  # a damaged folder may fail in any way
         raise InputError(
-            "a Hugging Face folder holds a language model and its weights in safetensors",
+            "--model must name a folder with a language model and its weights in safetensors",
             got=f"--model {folder}",
             cause=_first_line(error),
             cure="save it with model.save_pretrained(folder)",
@@ -257,7 +255,7 @@ def _weights(transformers: Any, folder: Path) -> Any:
 
 
 def _silently_missing(model: Any, folder: Path) -> list[str]:
-    """Tensors that are saved with a model, and that the library does not miss where a file lacks them."""
+    """Return saved tensors that the files lack and that transformers does not report."""
     from safetensors import safe_open
 
     held: set[str] = set()
@@ -283,14 +281,15 @@ def _silently_missing(model: Any, folder: Path) -> list[str]:
 
 
 def _check_size(folder: Path, kind: Any, config: Any) -> None:
-    """Refuse a configuration that asks for more numbers than the files hold, before memory is taken for them; and whole
-    numbers in place of weights."""
+    """Refuse a configuration with more weights than the files hold, before memory is allocated.
+
+    Integers in place of weights are refused, too.
+    """
     from safetensors import safe_open
 
     files = sorted(folder.glob("*.safetensors"))
-    if (
-        not files or getattr(config, "quantization_config", None) is not None
-    ):  # which packs several numbers into one
+    # Quantised weights pack several numbers into one, so their number cannot be compared.
+    if not files or getattr(config, "quantization_config", None) is not None:
         return
     with torch.device("meta"):
         parameters = dict(kind.from_config(config).named_parameters())
@@ -304,27 +303,28 @@ def _check_size(folder: Path, kind: Any, config: Any) -> None:
             whole = [name for name, dtype in kinds.items() if dtype[0] in "IU" or dtype == "BOOL"]
             if whole:
                 raise InputError(
-                    "the weights in a Hugging Face folder are floating-point numbers",
-                    got=f"--model {folder}: {whole[0]} holds numbers of type {kinds[whole[0]]}",
-                    cause="they were quantised, and config.json does not say how",
+                    "the weights of a Hugging Face model must be floating-point numbers",
+                    got=f"--model {folder}: {whole[0]} has the type {kinds[whole[0]]}",
+                    cause="the weights were quantised, but config.json does not describe it",
                     cure="save the whole model again: model.save_pretrained(folder)",
                 )
     if wanted > held:
         raise InputError(
-            "the weights in a Hugging Face folder are those of its model",
-            got=f"--model {folder}: missing ({wanted:,} numbers in config.json, {held:,} in safetensors files)",
-            cause="the files are incomplete, or config.json is another model's",
+            "a Hugging Face folder must hold all weights of its model",
+            got=f"--model {folder}: missing (config.json needs {wanted:,} numbers, "
+            f"the safetensors files hold {held:,})",
+            cause="the files are incomplete, or config.json belongs to another model",
             cure="save the whole model again: model.save_pretrained(folder)",
         )
 
 
 def _check_complete(folder: Path, model: str, report: Mapping[str, Any]) -> None:
-    """Refuse weights that are missing, left over or of another shape: what is missing would be random."""
+    """Refuse missing, unexpected or mismatched weights; missing weights would be random."""
     found = []
     for key, words in (
         ("missing_keys", "missing"),
-        ("unexpected_keys", "left over"),
-        ("mismatched_keys", "reshaped"),
+        ("unexpected_keys", "unexpected"),
+        ("mismatched_keys", "mismatched"),
     ):
         names = sorted(str(name) for name in report.get(key) or ())
         if names:
@@ -332,9 +332,9 @@ def _check_complete(folder: Path, model: str, report: Mapping[str, Any]) -> None
     found += [str(message).splitlines()[0] for message in report.get("error_msgs") or ()]
     if found:
         raise InputError(
-            f"the weights in a Hugging Face folder are those of its model ({model})",
-            got=f"--model {folder}, weights {'; '.join(found)}",
-            cause="the files are incomplete, or config.json is another model's",
+            f"a Hugging Face folder must hold exactly the weights of its model ({model})",
+            got=f"--model {folder}, weights: {'; '.join(found)}",
+            cause="the files are incomplete, or config.json belongs to another model",
             cure="save the whole model again: model.save_pretrained(folder)",
         )
 
@@ -348,7 +348,7 @@ def _first_line(error: BaseException) -> str:
 
 
 class _Words:
-    """A tokenizer as a vocabulary."""
+    """A tokenizer with the interface of a vocabulary."""
 
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer

@@ -1,4 +1,4 @@
-"""What commands have in common around their work: a switch, the folder that they write into, what they print."""
+"""Parts that the commands share: a switch, checks of paths, and the printed summary."""
 
 import stat
 import sys
@@ -12,16 +12,16 @@ from cyclopts import Parameter
 from leadline.errors import InputError
 
 Switch = Annotated[bool, Parameter(negative=())]
-"""An option that is given or not, without a ``--no-`` of its own."""
+"""A boolean option that has no ``--no-`` form."""
 
 
 def check_input(path: Path) -> None:
-    """Refuse what cannot be read: a pipe, which could block for ever, a device, or a path without permission.
+    """Refuse a path that is neither a file nor a folder. A pipe, for example, could block for ever.
 
-    A path that does not exist is left to the reader, which knows what should be there.
+    A missing path passes: the function that reads it gives a better error.
 
     Raises:
-        InputError: it is neither a file nor a folder, or it cannot be looked at.
+        InputError: the path is a pipe or a device, or permission is missing.
     """
     try:
         mode = path.stat().st_mode
@@ -29,20 +29,23 @@ def check_input(path: Path) -> None:
         return
     except OSError as error:
         raise InputError(
-            "an input is a file or folder that can be read", got=f"{path} ({error.strerror})"
+            "an input must be a file or folder that can be read",
+            got=f"{path} ({error.strerror})",
         ) from None
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise InputError("an input is a file or folder", got=f"{path}, which is a pipe or a device")
+        raise InputError(
+            "an input must be a file or folder", got=f"{path}, which is a pipe or a device"
+        )
 
 
 def check_writable(out: Path) -> None:
-    """Refuse before any work starts what could not be written in the end.
+    """Refuse an output folder that cannot be written, before any work starts.
 
     Args:
-        out: the folder that ``--out`` names; it is made if missing.
+        out: the folder that ``--out`` names; it is created if it is missing.
 
     Raises:
-        InputError: it cannot be made, or nothing can be written into it.
+        InputError: the folder cannot be created, or no file can be created in it.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -50,18 +53,18 @@ def check_writable(out: Path) -> None:
             pass
     except OSError as error:
         is_taken = isinstance(error, FileExistsError)
+        reason = ", which is not a folder" if is_taken else f" ({error.strerror})"
+        cause = "missing permission, a full disk, or a path that leads through a file"
         raise InputError(
             "--out must be a folder that can be written",
-            got=f"--out {out}, which is not a folder"
-            if is_taken
-            else f"--out {out} ({error.strerror})",
-            cause=None if is_taken else "missing permission, a full disk, or a file on the way",
+            got=f"--out {out}{reason}",
+            cause=None if is_taken else cause,
             cure="name another folder",
         ) from None
 
 
-def tell(summary: Mapping[str, Any], lines: Iterable[str], *, json: bool) -> None:
-    """Print what was found: the summary as JSON, or a line for each sentence."""
+def print_summary(summary: Mapping[str, Any], lines: Iterable[str], *, json: bool) -> None:
+    """Print the summary as JSON, or print one line for each sentence."""
     if json:
         from leadline.storage import canonical_json
 

@@ -16,13 +16,16 @@ from rich.progress import (
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[str], None]]:
-    """Count ``total`` pieces of work. Each call of what is yielded prints its text and moves the count by one."""
+def progress(task_name: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Show the progress of ``total`` pieces of work.
+
+    The function that is yielded prints one line of text and advances the count by one.
+    """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if console.is_terminal:
         bar = Progress(
             SpinnerColumn(),
-            TextColumn(what),
+            TextColumn(task_name),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -30,7 +33,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[str], None]]:
             transient=True,
         )
         with bar:
-            task = bar.add_task(what, total=total)
+            task = bar.add_task(task_name, total=total)
 
             def advance(text: str) -> None:
                 bar.console.print(text, markup=False)

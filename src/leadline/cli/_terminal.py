@@ -1,4 +1,4 @@
-"""The streams of the command line: their width, their encoding, and what happens when they cannot be written."""
+"""Standard output and standard error of the command line: width, encoding, and write errors."""
 
 import codecs
 import io
@@ -12,15 +12,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LEAST_WIDTH = 40
-"""Narrower terminals are treated as this wide: help needs room for the names of options, and cyclopts' line breaking
-never ends without it."""
+"""Least width of the help, in characters; cyclopts never ends in a narrower terminal."""
 
 MOST_WIDTH = 500
-"""Wider terminals are treated as this wide, because panels are padded to the whole width."""
+"""Greatest width of the help, in characters; panels are padded to the whole width."""
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """A console of a width at which help can be laid out; a reader that goes away raises ``BrokenPipeError``."""
+    """Return a rich console of a usable width. A closed pipe raises ``BrokenPipeError``."""
     from rich.console import Console
 
     class Terminal(Console):
@@ -33,16 +32,17 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def prepare() -> None:
-    """Make the standard streams fit to print any text, and forget sizes of the terminal that are no numbers.
+    """Prepare the standard streams so that any text can be printed.
 
-    A character that the encoding lacks, as in an ASCII terminal, is written as ``\\uXXXX``, which JSON reads back.
+    A character that the encoding lacks, as in an ASCII terminal, is written as ``\\uXXXX``, which
+    JSON can read. Terminal sizes in the environment that are not numbers are removed.
     """
     for name in ("COLUMNS", "LINES"):
         size = os.environ.get(name, "0")
         if not (size.isascii() and size.isdigit() and len(size) < 9):
-            del os.environ[name]  # rich would stop at "²", which Python's isdigit() accepts
+            del os.environ[name]  # rich fails on "²", which Python's isdigit() accepts
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  it stays open
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  this file stays open
     codecs.register_error("leadline.escape", _escape)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -50,21 +50,21 @@ def prepare() -> None:
 
 
 def complain(text: str) -> None:
-    """Write a line to standard error, if it can be written."""
+    """Write one line to standard error; ignore errors of the stream."""
     with suppress(OSError, ValueError):
         print(f"leadline: {text}", file=sys.stderr, flush=True)
 
 
 def failure_of_stdout() -> OSError | None:
-    """Write what standard output still holds; gives the error if it cannot be written, and gives up the rest."""
+    """Flush standard output. Return the error if it cannot be written, or ``None``."""
     try:
         if sys.stdout is None:
-            raise OSError(9, "it is closed")
+            raise OSError(9, "standard output is closed")
         sys.stdout.flush()
     except OSError as error:
         _give_up(sys.stdout)
         return error
-    except ValueError:  # the stream was closed, with everything written
+    except ValueError:  # the stream was closed after everything was written
         return None
     return None
 
@@ -79,7 +79,7 @@ def is_folder_gone() -> bool:
 
 
 def _give_up(stream: object) -> None:
-    """Send the rest of a stream nowhere, so that Python does not complain about it when it ends."""
+    """Redirect a stream to the null device, so that Python reports no error when it exits."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())  # type: ignore[attr-defined]

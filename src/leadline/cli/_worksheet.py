@@ -1,4 +1,4 @@
-"""``leadline worksheet``: measure the statements, keep what is measured, write the page."""
+"""``leadline worksheet``: measure the statements, keep the answers, and write the page."""
 
 import sys
 from collections.abc import Sequence
@@ -31,27 +31,31 @@ def worksheet(
 ) -> int:
     """Measure the twenty statements of the course and write a page about them.
 
-    Answers are kept in the output folder as they come. A run that was interrupted goes on where it stopped, and a
-    second run measures only what is new.
+    Each answer is saved in the output folder as soon as it is measured. An interrupted run resumes
+    where it stopped, and a second run measures only what is missing.
 
     Parameters
     ----------
     only
-        Ids of statements (ae.f, beam.d) or of sections (ae, rnn, beam), by spaces or commas; all of them by default.
+        Statements (ae.f, beam.d) or sections (ae, rnn, beam), separated by spaces or commas. By
+        default all statements.
     budget
-        quick takes up to three minutes on two cores, full up to half an hour.
+        quick takes up to three minutes on two cores; full takes up to half an hour.
     jobs
-        How many statements to measure at the same time, one thread each; the number of cores by default.
+        Number of statements that are measured at the same time, one thread each. By default the
+        number of cores.
     cluster
-        The address of a Dask scheduler (tcp://host:port) whose workers measure instead of this machine.
+        Address of a Dask scheduler (tcp://host:port), whose workers measure in place of this
+        machine.
     data
-        Rows of your own for section 1 in place of the digits: .npz, .npy, .csv, .parquet or a folder of images.
+        Your rows for section 1 in place of the digits: .npz, .npy, .csv, .parquet or a folder of
+        images.
     labels
-        Which column or array of the data holds the labels.
+        Name of the column or array of labels in the data.
     out
-        The folder for the page and its twins.
+        Output folder for the page and for the same results as JSON and Markdown.
     fresh
-        Measure again what is there from an earlier run.
+        Ignore cached results and measure again.
     json
         Print worksheet.json on standard output instead of the summary.
     """
@@ -60,7 +64,7 @@ def worksheet(
     names = tuple(name for given in only for name in given.split(",") if name)
     if only and not names:
         raise InputError(
-            "--only names statements or sections",
+            "--only must name statements or sections",
             got=f"--only {' '.join(only)}",
             cure="--only ae.f,beam",
         )
@@ -71,17 +75,21 @@ def worksheet(
         )
     if jobs is not None and cluster is not None:
         raise InputError(
-            "a cluster measures with all its workers",
+            "--jobs has no effect with --cluster, which uses all its workers",
             got=f"--jobs {jobs} --cluster {cluster}",
-            cure="start as many workers as should measure at the same time, and leave --jobs out",
+            cure="leave --jobs out; start as many workers as you need",
         )
     if labels is not None and data is None:
         raise InputError(
-            "--labels names a column of --data", got=f"--labels {labels}", cure="give --data too"
+            "--labels must name a column of --data",
+            got=f"--labels {labels}",
+            cure="give --data too",
         )
-    source = (
-        {"path": str(data), **({"labels": labels} if labels else {})} if data is not None else {}
-    )
+    source: dict[str, str] = {}
+    if data is not None:
+        source["path"] = str(data)
+    if labels:
+        source["labels"] = labels
     setting = Setting(budget, _load(data, labels), source)
     check_writable(out)
     from leadline.report import FILES
@@ -100,7 +108,7 @@ def _measure(
     fresh: bool,
     json: bool,
 ) -> int:
-    """The command, with its output folder locked."""
+    """Measure and write the page; the output folder is locked already."""
     from leadline import report
     from leadline.report import write_into
     from leadline.storage import canonical_json
@@ -111,25 +119,24 @@ def _measure(
 
         jobs = cpu_count()
     answers = folder.folder / "answers"
-    # The page shows all statements, whatever is measured now: asking for one must not hide the others' answers.
+    # The page shows every statement, so a run with --only must keep the answers of the others.
     results = {name: kept(s, setting, answers) or Result(s) for name, s in STATEMENTS.items()}
     built = [statement for statement in statements if statement.measure is not None]
     try:
-        with progress("measuring", len(built)) as tell:
+        with progress("measuring", len(built)) as advance:
             for result in run(
                 built, setting, folder=answers, jobs=jobs, cluster=cluster, fresh=fresh
             ):
                 results[result.statement.id] = result
-                tell(_line(result))
+                advance(_line(result))
     finally:
-        # Also after an interruption: what was measured is shown.
+        # The page is written after an interruption, too: it shows the answers so far.
         page = write_into(folder, list(results.values()), setting)
     if json:
         sys.stdout.write(canonical_json(report.as_json(list(results.values()), setting)))
     else:
-        print(
-            _summary([results[statement.id] for statement in statements]), f"page: {page}", sep="\n"
-        )
+        summary = _summary([results[statement.id] for statement in statements])
+        print(summary, f"page: {page}", sep="\n")
     failed = [result for result in results.values() if result.failure is not None]
     for result in failed:
         print(f"leadline: {result.statement.id} failed\n{result.failure}", file=sys.stderr)
@@ -137,7 +144,7 @@ def _measure(
 
 
 def _load(data: Path | None, labels: str | None):
-    """The user's data, refused here where section 1 could not use them."""
+    """Read the user's data. Refuse data that section 1 cannot use."""
     if data is None:
         return None
     from leadline.data import label_subsets, load, split_roles
@@ -146,9 +153,9 @@ def _load(data: Path | None, labels: str | None):
     dataset = load(data, labels)
     if dataset.y is None:
         raise InputError(
-            "section 1 needs labels to probe with",
+            "--data must have labels, because section 1 trains probes",
             got=f"--data {data}, without labels",
-            cure="name the column or array that holds them: --labels NAME",
+            cure="name the column or array of labels: --labels NAME",
         )
     with context(f"in {data}"):
         roles = split_roles(dataset.y, seed=0)
@@ -157,7 +164,7 @@ def _load(data: Path | None, labels: str | None):
 
 
 def _line(result) -> str:
-    took = "kept from an earlier run" if result.seconds is None else f"{result.seconds:.1f} s"
+    took = "cached" if result.seconds is None else f"{result.seconds:.1f} s"
     return f"{result.statement.id:<7} {result.status:<12} {result.statement.title} ({took})"
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from leadline import checks, storage
 from leadline.autoencoders._sealed import read_sealed, seal
+from leadline.checks import ShortRepr
 from leadline.errors import InputError, SaveError
 
 SCHEMA = 2
@@ -41,7 +42,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Epoch:
+class Epoch(ShortRepr):
     """The progress of one model; the progress callback receives it after each epoch."""
 
     model: int

@@ -1,7 +1,7 @@
 """Settings of searches: one frozen dataclass for each search, and the checks that they share.
 
-A search holds its settings as an object. The protocol of a result, and so the saved file, are derived from it by
-:meth:`SearchSettings.as_mapping`; :func:`settings_from` is the inverse.
+A search holds its settings as an object. The protocol of a result, and so the saved file, are
+derived from it by :meth:`SearchSettings.as_mapping`; :func:`settings_from` is the inverse.
 """
 
 from collections.abc import Iterable, Mapping
@@ -74,7 +74,7 @@ class SearchSettings:
 
     @property
     def chosen_score(self) -> Score | None:
-        """The score that ranks hypotheses; ``None`` if the search always uses the log-probability."""
+        """The score that the caller chose; ``None`` if the search has no such setting."""
         return None
 
     @property

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @record("gradients.GradientFlow")
 @dataclass(frozen=True, eq=False)
 class GradientFlow(Sounding):
-    """|dL/dh_t| at every timestep of every recurrent layer, in the order of the forward pass.
+    """The norm ‖dL/dh_t‖ at every timestep of every recurrent layer, in the order of the forward pass.
 
     With the row vectors ``lambda_t = dL/dh_t``, ``e_t`` for the *direct* part, which reaches h_t through the layers
     above, and the Jacobians ``J_t = dh_t/dh_{t-1}``,
