@@ -2,7 +2,8 @@
 
 ``p(w_t | w_1 ... w_(t-1)) = softmax(E h_t + b)`` with ``h_t = cell(E[w_t], h_(t-1))``. Input and
 output share the embedding E. Each paragraph is one sequence: it ends with :data:`END`, which also
-starts the next paragraph."""
+starts the next paragraph.
+"""
 
 import math
 import re
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline import checks, storage
+from leadline.checks import ShortRepr
 from leadline.data import Text
 from leadline.decoding.models._problem import Problem, refuse_state
 from leadline.errors import InputError, SaveError, nearest
@@ -54,7 +56,7 @@ LEAST_AND_MOST = {
 
 
 @dataclass(frozen=True)
-class Perplexities:
+class Perplexities(ShortRepr):
     """Perplexities of the model and of two counting models on the held-out paragraphs.
 
     A perplexity is ``exp`` of the mean negative log-probability per token.

@@ -293,7 +293,7 @@ class BeamSearch(StepwiseSearch):
     def _advance_few(
         self, t: int, log_prob: list[list[float]], token: list[list[int]]
     ) -> tuple[list[int], list[int]] | None:
-        """Do what :meth:`_advance_many` does, by :func:`rank_few`; ``None`` if it does not apply."""
+        """Advance by :func:`rank_few`; ``None`` if only :meth:`_advance_many` applies."""
         log_prob = self.rows.by_rank(log_prob)
         token = self.rows.by_rank(token)
         ranked = rank_few(self.total[0].tolist(), log_prob, token, self.width)
@@ -406,7 +406,7 @@ class BeamSearch(StepwiseSearch):
         )
 
     def _spread(self, log_prob: np.ndarray, token: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return totals and tokens of all candidates, shape (A, W * C); ``-inf`` in empty places."""
+        """Return totals (``-inf`` for empty places) and tokens of all candidates, (A, W * C)."""
         A, W = self.total.shape
         C = log_prob.shape[1]
         if self.places is not None:
