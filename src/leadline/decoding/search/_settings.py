@@ -6,15 +6,12 @@ derived from it by :meth:`SearchSettings.as_mapping`; :func:`settings_from` is t
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from leadline import checks
 from leadline.decoding.search._scores import Score, SumLogProb
 from leadline.errors import InputError
 from leadline.sounding import Protocol
-
-if TYPE_CHECKING:
-    from leadline.decoding.search._beam import BeamSettings
 
 EndTokens = int | Iterable[int] | None
 """One end token, several, or none."""
@@ -86,7 +83,7 @@ class SearchSettings:
         """True if the certificate of this search bounds hypotheses by the given score."""
         return self.score_or_default == score
 
-    def as_beam(self) -> "BeamSettings | None":
+    def as_beam(self) -> "SearchSettings | None":
         """Settings of the beam search that finds the same answer; ``None`` if there is none.
 
         An audit repeats this beam search with a trace.
