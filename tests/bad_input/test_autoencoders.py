@@ -192,13 +192,13 @@ def saved() -> Path:
 
 
 def is_shared(name: str) -> bool:
-    """True for the methods that all soundings share, which are tested where soundings are."""
+    """True for methods of all soundings, which have their own tests."""
     return name.endswith((".save", ".load")) and not name.startswith("Encoder.")
 
 
 @pytest.fixture(autouse=True)
 def own_stream():
-    """Without a seed weights come from PyTorch's global generator, which tests leave as it is."""
+    """Restore PyTorch's global generator, which draws weights without a seed."""
     with torch.random.fork_rng(devices=[]):
         yield
 
@@ -219,7 +219,7 @@ def test_a_good_call_succeeds_with_numbers_of_any_kind(name):
     ("name", "parameter"),
     [*(case for case in ROOM.cases() if not is_shared(case[0])), *architecture_cases()],
 )
-def test_bad_values_are_refused_kindly(name, parameter, tmp_path, monkeypatch):
+def test_bad_values_are_refused_with_a_leadline_error(name, parameter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if name in EXPORTS:  # the exporter takes seconds; what it writes is tested beside the encoders
         monkeypatch.setattr(torch.onnx, "export", no_export)
@@ -231,7 +231,7 @@ def no_export(*_, **__):
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "text"),
     [
         (lambda: pretrain(Autoencoder, X), "model = the class Autoencoder"),
         (lambda: pretrain(ENCODER, X), "model = a Encoder"),
@@ -280,14 +280,14 @@ def no_export(*_, **__):
         (lambda: Encoder(DENSE, {"0.weight": np.ones((3, 8))}, []), "weights without '0.bias'"),
     ],
 )  # fmt: skip
-def test_what_users_hand_over_by_mistake_is_refused_by_name(make, told):
+def test_typical_mistakes_are_refused_by_name(make, text):
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's quantised tensors warn when they are made
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=text):
             make()
 
 
-def test_numbers_of_numpy_and_torch_are_settings():
+def test_settings_may_be_numbers_of_numpy_and_torch():
     plain = pretrain(
         dense(), X, epochs=2, batch_size=5, learning_rate=1e-3, patience=3, seed=4, validation=0.2
     )
@@ -302,7 +302,7 @@ def test_numbers_of_numpy_and_torch_are_settings():
     assert np.array_equal(other.own_error, plain.own_error)
 
 
-def test_small_floats_and_gradients_are_taken():
+def test_rows_may_be_small_floats_and_require_gradients():
     given = torch.from_numpy(X).bfloat16()
     expected = ENCODER.encode(given.float().numpy())
     assert np.array_equal(ENCODER.encode(given.requires_grad_()), expected)
