@@ -117,7 +117,7 @@ def test_studies_accept_a_custom_encoder_but_not_on_its_training_rows():
     study = label_efficiency({"mine": trained}, rows, y, roles=roles, labels=[6], num_subsets=2)
     assert "mine" in study.names
     leaky = [pretrain(drawn(Plain()), rows, epochs=1).encoder for _ in roles]
-    with pytest.raises(InputError, match="not probed on rows that it was pretrained on"):
+    with pytest.raises(InputError, match="must not be probed on rows that it was pretrained on"):
         label_efficiency({"mine": leaky}, rows, y, roles=roles, labels=[6], num_subsets=2)
 
 
@@ -222,8 +222,9 @@ def test_progress_is_reported_after_each_epoch():
         (1, 2),
         (1, 3),
     ]
-    assert reports[-1] == Epoch(1, 3, 3, *(float(curve[-1]) for curve in (done[1].training_error, done[1].clean_error)),
-                             own_error=float(done[1].own_error[-1]))  # fmt: skip
+    last = done[1]
+    curves = (last.training_error, last.clean_error, last.own_error)
+    assert reports[-1] == Epoch(1, 3, 3, *(float(curve[-1]) for curve in curves))
 
 
 def test_the_progress_bar_is_shown_on_terminals_only(capsys: pytest.CaptureFixture[str]):

@@ -128,7 +128,7 @@ def test_the_estimator_recognises_raw_rows_and_can_be_studied():
         {"mine": fitted}, digits.X, digits.labels, roles=roles, labels=[10], num_subsets=2
     )
     assert "mine" in study.names
-    with pytest.raises(InputError, match="not probed on rows that it was pretrained on"):
+    with pytest.raises(InputError, match="must not be probed on rows that it was pretrained on"):
         label_efficiency(
             {"mine": fitted[::-1]}, digits.X, digits.labels, roles=roles, labels=[10], num_subsets=2
         )  # fmt: skip

@@ -128,7 +128,7 @@ def test_the_stack_size_depends_only_on_shapes():
 def test_a_corrupted_autoencoder_equals_a_vanilla_one_on_corrupted_pairs(corruption):
     """Training on the pairs (corrupted, clean) gives the same bits: statement ae.h.
 
-    The pairs are drawn here as training draws them: in each epoch a permutation, then the corruption of all rows.
+    The test draws the pairs as training does: in each epoch a permutation, then the corruption.
     """
     X, epochs, seed = rows(60), 4, 3
     options: dict[str, Any] = {

@@ -96,14 +96,18 @@ CALLS = {
     "Autoencoder.loss": lambda: call(dense().loss, rows(), draws()),
     "AutoencoderTransformer": lambda: call(AutoencoderTransformer, hidden_sizes=(3,), epochs=1),
     "AutoencoderTransformer.encode": lambda: call(FITTED.encode, X),
-    "AutoencoderTransformer.fit": lambda: call(AutoencoderTransformer(hidden_sizes=(3,), epochs=1).fit, X, None),
+    "AutoencoderTransformer.fit": lambda: call(
+        AutoencoderTransformer(hidden_sizes=(3,), epochs=1).fit, X, None
+    ),
     "AutoencoderTransformer.has_seen": lambda: call(FITTED.has_seen, X),
     "AutoencoderTransformer.transform": lambda: call(FITTED.transform, X),
     "BlockMask": lambda: call(BlockMask, 0.5, (4, 2), 1, "all"),
     "BlockMask.corrupt": lambda: call(BlockMask(0.5, (4, 2)).corrupt, rows(), draws()),
     "Corruption.corrupt": lambda: call(Nothing().corrupt, rows(), draws()),
     "CustomArchitecture.centre": lambda: call(CUSTOM_SHAPES.centre, torch.zeros(8)),
-    "CustomArchitecture.moved": lambda: call(CUSTOM_SHAPES.moved, CUSTOM.state_dict(), torch.zeros(8)),
+    "CustomArchitecture.moved": lambda: call(
+        CUSTOM_SHAPES.moved, CUSTOM.state_dict(), torch.zeros(8)
+    ),
     "Encoder": lambda: call(Encoder, DENSE, WEIGHTS, row_fingerprints(X), None),
     "Encoder.encode": lambda: call(ENCODER.encode, X),
     "Encoder.has_seen": lambda: call(ENCODER.has_seen, X),
@@ -124,14 +128,20 @@ CALLS = {
     "MaskedPatchTransformer.encode": lambda: call(patches().encode, rows()),
     "MaskedPatchTransformer.forward": lambda: call(patches().forward, rows()),
     "MaskedPatchTransformer.loss": lambda: call(patches().loss, rows(), draws()),
-    "MaskedPatchTransformer.squared_error": lambda: call(patches().squared_error, rows(), rows(), rows()),
+    "MaskedPatchTransformer.squared_error": lambda: call(
+        patches().squared_error, rows(), rows(), rows()
+    ),
     "MaskedPatchTransformer.target": lambda: call(patches().target, rows()),
     "ModuleEncoder": lambda: call(ModuleEncoder, CUSTOM, row_fingerprints(X)),
     "ModuleEncoder.encode": lambda: call(ModuleEncoder(CUSTOM).encode, X),
     "ModuleEncoder.has_seen": lambda: call(ModuleEncoder(CUSTOM).has_seen, X),
-    "ModuleEncoder.to_onnx": lambda: call(ModuleEncoder(CUSTOM).to_onnx, FOLDER / "own.onnx", X[:1]),
+    "ModuleEncoder.to_onnx": lambda: call(
+        ModuleEncoder(CUSTOM).to_onnx, FOLDER / "own.onnx", X[:1]
+    ),
     "Nothing.corrupt": lambda: call(Nothing().corrupt, rows(), draws()),
-    "PatchArchitecture": lambda: call(PatchArchitecture, (4, 2), 2, 1, 4, 1, 1, 4, 1, 1, False, "mean"),
+    "PatchArchitecture": lambda: call(
+        PatchArchitecture, (4, 2), 2, 1, 4, 1, 1, 4, 1, 1, False, "mean"
+    ),
     "PatchArchitecture.autoencoder": lambda: call(PATCHES.autoencoder, MASK),
     "PatchArchitecture.centre": lambda: call(PATCHES.centre, torch.zeros(8)),
     "PatchArchitecture.encoder": lambda: call(PATCHES.encoder, draws()),
@@ -206,6 +216,10 @@ def own_stream():
 EXPORTS = ("Encoder.to_onnx", "ModuleEncoder.to_onnx")
 
 
+def quantised(array: np.ndarray) -> torch.Tensor:
+    return torch.quantize_per_tensor(torch.from_numpy(array), 0.1, 0, torch.qint8)
+
+
 def test_every_public_name_has_a_good_call():
     assert [name for name in ROOM.without_a_call() if not is_shared(name)] == []
 
@@ -263,7 +277,7 @@ def no_export(*_, **__):
         (lambda: ModuleEncoder(nn.Linear(8, 2)).has_seen(X[:, :5]), "failed on rows of shape"),
         (lambda: ModuleEncoder(nn.Linear), "module = the class Linear"),
         (lambda: ENCODER.encode(torch.from_numpy(X).to_sparse()), "to_dense"),
-        (lambda: ENCODER.encode(torch.quantize_per_tensor(torch.from_numpy(X), 0.1, 0, torch.qint8)), "dequantize"),
+        (lambda: ENCODER.encode(quantised(X)), "dequantize"),
         (lambda: ENCODER.encode(torch.empty(3, 8, device="meta")), "meta device"),
         (lambda: ENCODER.to("meta"), "device = 'meta'"),
         (lambda: dense()(rows().double()), "number type of the model"),
