@@ -58,7 +58,7 @@ def _together(
     """Accuracy of every subset and strength, (subsets, strengths)."""
     strengths = torch.tensor(STRENGTHS).expand(len(rows), -1)
     Z, labels = torch.from_numpy(X[rows]), torch.from_numpy(y[rows])
-    fits = fit_logistic(Z, labels, strengths, classes=10, tol=TOLERANCE)
+    fits = fit_logistic(Z, labels, strengths, num_classes=10, tolerance=TOLERANCE)
     scores = fits.logits(torch.from_numpy(X_test).expand(len(rows), -1, -1))
     return (scores.argmax(3).numpy() == y_test).mean(2)
 

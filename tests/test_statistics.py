@@ -1,3 +1,5 @@
+"""Intervals against SciPy and simulations of their coverage."""
+
 from collections.abc import Iterator
 
 import jaxtyping
@@ -25,9 +27,9 @@ finite = st.floats(-1e3, 1e3).map(lambda v: round(v, 6))
     npst.arrays(float, st.integers(3, 30), elements=finite),
     st.sampled_from([0.8, 0.95, SIMULTANEOUS_LEVEL]),
 )
-def test_interval_is_scipys(values, level):
+def test_paired_interval_equals_scipy(values, level):
     ours = paired_interval(values, level)
-    if values.std() == 0:
+    if np.ptp(values) == 0:
         assert ours.low == ours.high == values.mean()
         return
     theirs = stats.ttest_1samp(values, 0).confidence_interval(level)
@@ -36,8 +38,8 @@ def test_interval_is_scipys(values, level):
 
 
 @pytest.mark.parametrize(("between", "within"), [(1.0, 0.1), (1.0, 1.0), (0.1, 1.0), (0.0, 1.0)])
-def test_nested_interval_covers_as_it_says(between, within):
-    """12 seeds, 10 label subsets in each: 95 % means 95 %, whichever variance dominates."""
+def test_intervals_of_nested_differences_cover_at_their_level(between, within):
+    """With 12 seeds of 10 label subsets, 95 % intervals cover 95 %, for any share of variances."""
     rng = np.random.default_rng(20)
     experiments, seeds, subsets, truth = 5000, 12, 10, 0.7
     seed_effects = truth + between * rng.standard_normal((experiments, seeds, 1))
@@ -57,7 +59,7 @@ def test_simultaneous_intervals_cover_together():
     assert 0.94 <= np.mean(together) <= 0.975
 
 
-def test_smallest_detectable_effect_is_detected_four_times_in_five():
+def test_smallest_detectable_effect_is_detected_with_its_power():
     rng = np.random.default_rng(22)
     spread = rng.standard_normal(12)
     spread = (spread - spread.mean()) / spread.std(ddof=1)
@@ -68,7 +70,7 @@ def test_smallest_detectable_effect_is_detected_four_times_in_five():
 
 
 def test_equivalence_is_rarely_claimed_at_the_margin():
-    """A true difference on the margin is called equivalent in at most half of what the interval leaves out."""
+    """A true difference on the margin is called equivalent in at most 2.5 % of the cases."""
     rng = np.random.default_rng(23)
     draws = 0.05 + 0.01 * rng.standard_normal((4000, 12))
     claimed = np.mean([paired_interval(d).within(-0.05, 0.05) is True for d in draws])
@@ -88,7 +90,7 @@ def test_effect_widens_with_the_number_of_comparisons():
     npst.arrays(int, (3, 9), elements=st.integers(0, 5)),
     npst.arrays(int, (3, 9), elements=st.integers(0, 5)),
 )
-def test_kendall_tau_is_scipys_with_ties(x, y):
+def test_kendall_tau_equals_scipy_with_ties(x, y):
     theirs = [stats.kendalltau(a, b)[0] for a, b in zip(x, y, strict=True)]
     assert kendall_tau(x, y) == pytest.approx(theirs, nan_ok=True)
 
@@ -96,10 +98,8 @@ def test_kendall_tau_is_scipys_with_ties(x, y):
 @given(
     st.integers(0, 10**6), st.integers(3, 8), st.integers(1, 5), st.sampled_from([0.05, 0.5, 3.0])
 )
-def test_zero_crossing_holds_what_the_interval_of_the_mean_does_not_exclude(
-    seed, seeds, points, spread
-):
-    """The obvious way: Student's t interval of the curves, straight between points, on a fine grid."""
+def test_zero_crossing_spans_the_points_whose_interval_contains_zero(seed, seeds, points, spread):
+    """The expected interval applies Student's t to straight curves on a fine grid."""
     rng = np.random.default_rng(seed)
     x = np.cumsum(rng.uniform(0.5, 2, points))
     curves = rng.normal(size=points) + spread * rng.normal(size=(seeds, points))
@@ -122,8 +122,8 @@ def test_zero_crossing_holds_what_the_interval_of_the_mean_does_not_exclude(
 
 @pytest.mark.parametrize("points", [2, 6])
 @pytest.mark.parametrize("slope", [4.0, 1.0, 0.3])
-def test_zero_crossing_covers_as_it_says_however_flat_the_curve(points, slope):
-    """Flat curves leave the interval open at a side; no seed is dropped, and 95 % means at least 95 %."""
+def test_zero_crossing_covers_at_its_level_for_flat_curves(points, slope):
+    """Flat curves leave the interval open; no seed is dropped, and at least 95 % are covered."""
     rng = np.random.default_rng(24)
     x = np.linspace(0, 1, points)
     level = rng.normal(size=(2000, 12, 1)) + 0.7 * rng.normal(size=(2000, 12, points))
@@ -135,7 +135,7 @@ def test_zero_crossing_covers_as_it_says_however_flat_the_curve(points, slope):
     assert (is_open < 0.05) if slope == 4.0 else (is_open > 0.3)
 
 
-def test_zero_crossing_beyond_the_points():
+def test_zero_crossing_outside_the_points_is_infinite():
     spread = np.array([-0.1, 0.0, 0.1])[:, None]
     x = np.array([1.0, 2.0])
     above, below = (
@@ -148,11 +148,11 @@ def test_zero_crossing_beyond_the_points():
     assert (exact.low, exact.estimate, exact.high) == (1.5, 1.5, 1.5)
 
 
-def test_kendall_tau_among_the_pairs_that_count():
+def test_kendall_tau_uses_only_the_selected_pairs():
     x, y = np.array([1, 2, 3, 4]), np.array([1, 2, 4, 3])
     first_two = np.array([0, 0, 1, 1])
     same = first_two[:, None] == first_two
-    assert kendall_tau(x, y, among=same) == 0  # one pair agrees, one does not
+    assert kendall_tau(x, y, among=same) == 0  # One pair agrees, and the other does not.
     assert kendall_tau(x, y, among=~same) == 1
     assert kendall_tau(x, y, among=np.ones((4, 4), bool)) == kendall_tau(x, y)
 
@@ -161,7 +161,7 @@ def test_kendall_tau_among_the_pairs_that_count():
     npst.arrays(float, st.integers(3, 9), elements=st.floats(0, 100)),
     st.sampled_from([0.5, 0.95, 0.9975]),
 )
-def test_bounds_cut_the_interval_and_move_nothing_else(values, level):
+def test_bounds_only_cut_the_interval(values, level):
     plain = paired_interval(values, level)
     cut = paired_interval(values, level, bounds=(0, 100))
     assert 0 <= cut.low <= cut.estimate <= cut.high <= 100
@@ -169,7 +169,7 @@ def test_bounds_cut_the_interval_and_move_nothing_else(values, level):
     assert cut.high == pytest.approx(min(plain.high, 100), abs=1e-9)
 
 
-def test_two_seeds_give_an_estimate_and_no_interval():
+def test_two_seeds_give_an_estimate_without_an_interval():
     interval = paired_interval(np.array([85.0, 90.0]), bounds=(0, 100))
     assert interval.estimate == 87.5
     assert not interval.is_known
@@ -198,8 +198,8 @@ BAD = [
     (lambda: paired_interval(np.arange(3.0), bounds=(1, 0)), r"bounds = \(1, 0\)"),
     (lambda: effect(np.arange(3.0), "gain", comparisons=0), "comparisons"),
     (lambda: kendall_tau(np.arange(3), np.arange(4)), r"x of shape \(3,\) and y of shape \(4,\)"),
-    (lambda: kendall_tau(np.arange(3), np.arange(12).reshape(4, 3)), "have one shape"),
-    (lambda: kendall_tau(np.arange(1), np.arange(1)), "two or more things"),
+    (lambda: kendall_tau(np.arange(3), np.arange(12).reshape(4, 3)), "one shape"),
+    (lambda: kendall_tau(np.arange(1), np.arange(1)), "n of at least 2"),
     (lambda: kendall_tau(np.array([1.0, np.nan]), np.arange(2)), r"x\[1\] = nan"),
     (lambda: kendall_tau(np.arange(3), np.arange(3), among=np.ones((2, 2), bool)), "among must be"),
     (lambda: zero_crossing(np.array([1.0, 0.0]), np.ones((3, 2))), "ascending x"),
@@ -209,7 +209,7 @@ BAD = [
 
 @pytest.fixture
 def as_users_run() -> Iterator[None]:
-    """Users have no run-time checks of shapes."""
+    """Disable the run-time checks of shapes, which users do not have."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -217,7 +217,7 @@ def as_users_run() -> Iterator[None]:
 
 @pytest.mark.usefixtures("as_users_run")
 @pytest.mark.parametrize(("make", "text"), BAD)
-def test_settings_out_of_range_and_shapes_that_do_not_fit_are_refused(make, text):
+def test_invalid_settings_and_shapes_are_refused(make, text):
     with pytest.raises(InputError, match=text):
         make()
 
@@ -236,6 +236,6 @@ def test_masked_cells_count_as_missing():
         (np.array([[1.0, 2.0], [3.0, np.nan]]), r"differences\[1, 1\] = nan"),
     ],
 )
-def test_refuses_what_has_no_interval(values, text):
+def test_values_without_an_interval_are_refused(values, text):
     with pytest.raises(InputError, match=text):
         paired_interval(values)

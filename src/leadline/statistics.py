@@ -1,8 +1,8 @@
-"""The statistics of a verdict: intervals over seeds, not p-values over points.
+"""Statistics of verdicts: intervals over seeds, rank agreement and curve crossings.
 
-The replicate is the seed. Each seed draws its own weights, splits and label subsets; the arms that are compared share
-them, so that the differences are paired. What varies inside a seed is averaged first, and the interval is Student's t
-over the seeds.
+The replicate is the seed. Each seed draws its own weights, splits and label subsets. The arms of a
+comparison share them, so that differences are paired. Values within a seed are averaged first, and
+the interval is Student's t over the seeds.
 """
 
 import math
@@ -28,16 +28,22 @@ __all__ = [
 ]
 
 REGISTERED_STATEMENTS = 20
-"""How many verdicts the worksheet may give. A constant, so that asking for fewer does not loosen any of them."""
+"""Number of statements on the worksheet.
+
+The number is constant, so that a worksheet with fewer statements has equally strict intervals.
+"""
 
 SIMULTANEOUS_LEVEL = 1 - 0.05 / REGISTERED_STATEMENTS
-"""Level of each interval such that all twenty cover together with at least 95 % (Bonferroni)."""
+"""Level at which all twenty intervals together cover with at least 95 % (Bonferroni)."""
 
 FEWEST_REPLICATES = 3
-"""Replicates from which on an interval is reported. Student's t over two is about nine times as wide as over three."""
+"""Smallest number of replicates for an interval.
+
+Student's t interval over two replicates is about nine times as wide as over three.
+"""
 
 Bounds = tuple[float, float]
-"""Smallest and largest value that a quantity can take. No interval reaches beyond them."""
+"""Smallest and largest possible value of a quantity; no interval exceeds them."""
 
 UNBOUNDED: Bounds = (-math.inf, math.inf)
 AT_LEAST_ZERO: Bounds = (0.0, math.inf)
@@ -53,18 +59,21 @@ POINTS: Bounds = (-100.0, 100.0)
 @record("statistics.Effect")
 @dataclass(frozen=True)
 class Effect:
-    """A paired difference, or any quantity with one value per seed, with its intervals."""
+    """A paired difference, or another quantity with one value per seed, and its intervals."""
 
     label: str
-    """The name of the number in words: ``"denoising minus raw, 10 labels"``."""
+    """Name of the number, such as ``"denoising minus raw, 10 labels"``."""
     interval: Interval
-    """The plain 95 % interval."""
+    """The 95 % interval."""
     simultaneous: Interval
-    """The interval that outcomes are decided by; see :data:`SIMULTANEOUS_LEVEL`."""
+    """The interval that decides outcomes; see :data:`SIMULTANEOUS_LEVEL`."""
     detectable: float
-    """The smallest true effect that would have excluded zero with probability 0.8; infinite without an interval."""
+    """Smallest true effect whose interval excludes zero with probability 0.8; infinite if there is
+    no interval."""
     replicates: int
+    """Number of seeds."""
     unit: str = ""
+    """Unit of the number, in words."""
 
     def __str__(self) -> str:
         number = f"{self.label}: {self.interval} {self.unit}".rstrip()
@@ -72,7 +81,7 @@ class Effect:
 
 
 def no_interval(replicates: int) -> str:
-    """The words that stand in a verdict where there are too few seeds for an interval.
+    """Return the text of a verdict with too few seeds for an interval.
 
     >>> no_interval(2)
     'no interval: 2 seeds'
@@ -80,22 +89,46 @@ def no_interval(replicates: int) -> str:
     return f"no interval: {replicates} seed{'s' * (replicates != 1)}"
 
 
+def interval_columns(name: str, interval: Interval) -> dict[str, float]:
+    """Return the three columns of a table that show an interval.
+
+    >>> interval_columns("gain", Interval(2.0, 1.0, 3.0))
+    {'gain': 2.0, 'gain low': 1.0, 'gain high': 3.0}
+    """
+    return {
+        name: interval.estimate,
+        f"{name} low": interval.low,
+        f"{name} high": interval.high,
+    }
+
+
+def over_seeds(seeds: int) -> str:
+    """Return the number of seeds as the end of a clause; too few seeds give no interval.
+
+    >>> over_seeds(12), over_seeds(2)
+    ('over 12 seeds', '(no interval: 2 seeds)')
+    """
+    return f"over {seeds} seeds" if seeds >= FEWEST_REPLICATES else f"({no_interval(seeds)})"
+
+
 def paired_interval(
     differences: Num[np.ndarray, "*seeds"], level: float = 0.95, bounds: Bounds = UNBOUNDED
 ) -> Interval:
-    """Student's t interval of the mean difference over seeds.
+    """Return Student's t interval of the mean difference over seeds.
 
-    Formula: ``m ± t(1 - (1 - level)/2; n - 1) s / sqrt(n)``, m and s being mean and standard deviation of the n
-    per-seed means, cut off at ``bounds``. Two seeds give the mean without an interval (``low`` and ``high`` are NaN).
+    Formula: ``m ± t(1 - (1 - level)/2; n - 1) s / sqrt(n)`` with mean m and standard deviation s of
+    the n per-seed means, cut off at ``bounds``. Two seeds give the mean without an interval
+    (``low`` and ``high`` are NaN).
 
     Args:
-        differences: shape ``(seeds, ...)``; axes after the first (label subsets, folds) are averaged within a seed.
-        level: probability of covering, in (0, 1).
+        differences: shape ``(seeds, ...)``; axes after the first (label subsets, folds) are
+            averaged within a seed.
+        level: probability of coverage, in (0, 1).
         bounds: smallest and largest possible value, such as (0, 100) for accuracies in percent.
 
     Raises:
-        InputError: fewer than two seeds, a value that is not finite or beyond the bounds (its index is named), or a
-            level outside (0, 1).
+        InputError: there are fewer than two seeds, a value is not finite or exceeds the bounds (the
+            message names its index), or the level is outside (0, 1).
 
     >>> print(f"{paired_interval(np.array([1.0, 2.0, 3.0])):.3f}")
     2.000 [-0.484, 4.484]
@@ -119,16 +152,19 @@ def paired_interval(
 def smallest_detectable_effect(
     differences: Num[np.ndarray, "*seeds"], level: float = 0.95, power: float = 0.8
 ) -> float:
-    """The true effect whose interval excludes zero with probability ``power``, at the spread that was seen.
+    """Return the true effect whose interval excludes zero with probability ``power``.
 
-    The mean over its standard error follows a noncentral t distribution; the effect is the noncentrality at which it
-    passes the critical value with that probability, times the standard error. It is infinite for two seeds, which give
-    no interval.
+    The mean divided by its standard error follows a noncentral t distribution. The effect is the
+    noncentrality at which this ratio exceeds the critical value with the given probability, times
+    the standard error. It is infinite for two seeds, which give no interval.
 
     Args:
-        differences: as in :func:`paired_interval`.
-        level: of the interval, in (0, 1).
+        differences: differences with the observed spread, as in :func:`paired_interval`.
+        level: level of the interval, in (0, 1).
         power: probability of excluding zero, in (0, 1).
+
+    Raises:
+        InputError: the arguments are invalid, as in :func:`paired_interval`.
 
     >>> round(smallest_detectable_effect(np.array([1.0, 2.0, 3.0])), 2)
     3.26
@@ -153,14 +189,18 @@ def effect(
     comparisons: int = 1,
     bounds: Bounds = UNBOUNDED,
 ) -> Effect:
-    """Both intervals of a per-seed difference, and the smallest effect that the design would have detected.
+    """Return both intervals of a per-seed difference, and the smallest detectable effect.
 
     Args:
-        differences: as in :func:`paired_interval`.
-        label: the name of the difference, in words.
-        unit: its unit, in words.
-        comparisons: how many effects share one verdict as alternatives; the simultaneous interval widens for them.
-        bounds: as in :func:`paired_interval`.
+        differences: shape ``(seeds, ...)``, as in :func:`paired_interval`.
+        label: name of the difference, in words.
+        unit: unit of the difference, in words.
+        comparisons: number of effects that share one verdict as alternatives; the simultaneous
+            interval is wider for more of them.
+        bounds: smallest and largest possible value, as in :func:`paired_interval`.
+
+    Raises:
+        InputError: the arguments are invalid, as in :func:`paired_interval`.
 
     >>> print(effect(np.array([1.0, 2.0, 3.0]), "b minus a", "points"))
     b minus a: 2.0 [-0.5, 4.5] points
@@ -186,16 +226,22 @@ def kendall_tau(
     y: Num[np.ndarray, "... n"],
     among: Bool[np.ndarray, "n n"] | None = None,
 ) -> Any:
-    """Kendall's tau-b along the last axis: the agreement of two orders, in [-1, 1].
+    """Return Kendall's tau-b along the last axis: the agreement of two orders, in [-1, 1].
+
+    Formula: ``(concordant - discordant) / sqrt((pairs - ties in x)(pairs - ties in y))``, or NaN if
+    one side is constant.
 
     Args:
-        x: shape (..., n), n at least 2.
+        x: shape (..., n), n at least 2. Leading axes are batches, such as seeds.
         y: shape (..., n), the same shape as ``x``.
-        among: symmetric, shape (n, n): the pairs that count; all by default.
+        among: symmetric mask of the pairs that count, shape (n, n), such as the pairs within a
+            group; by default all pairs.
 
-    Formula: ``(concordant - discordant) / sqrt((pairs - ties in x)(pairs - ties in y))``; NaN where one side is
-    constant. Takes whole batches at once: one tau per seed goes straight into :func:`paired_interval`. With ``among``,
-    symmetric, only the pairs for which it is true count: those of one group, or of two different ones.
+    Returns:
+        One tau for each batch, which :func:`paired_interval` accepts.
+
+    Raises:
+        InputError: the shapes do not match, or a value is not finite.
 
     >>> float(kendall_tau(np.array([1, 2, 3, 4]), np.array([1, 3, 2, 4])).round(3))
     0.667
@@ -206,9 +252,9 @@ def kendall_tau(
     y_values = _finite(y, "y")
     if x_values.shape != y_values.shape or x_values.ndim == 0 or x_values.shape[-1] < 2:
         raise InputError(
-            "kendall_tau() compares two orders of the same two or more things: x and y have one shape (..., n)",
+            "kendall_tau() needs x and y of one shape (..., n) with n of at least 2",
             got=f"x of shape {x_values.shape} and y of shape {y_values.shape}",
-            cause="one of them was filtered and the other was not",
+            cause="only one of them was filtered",
             cure="select the same entries from both",
         )
     i, j = np.nonzero(np.triu(_pairs(among, x_values.shape[-1]), k=1))
@@ -223,24 +269,28 @@ def zero_crossing(
     curves: Num[np.ndarray, "seeds points *rest"],
     level: float = 0.95,
 ) -> Interval:
-    """Where the mean of curves rises through zero, with Fieller's interval over seeds.
+    """Return the x at which the mean of rising curves crosses zero, with Fieller's interval.
 
-    Curves are straight between their points. The interval spans each x at which Student's t interval of the mean does
-    not exclude zero: ``m(x)² <= t² s(x)² / n``, a quadratic inequality between two points, solved exactly. Every seed
-    counts, whether or not its own curve crosses. Where the crossing truly is, zero is excluded with probability
-    ``1 - level`` only, however many points there are: it is covered with at least ``level``.
+    Curves are straight between their points. The interval spans every x at which Student's t
+    interval of the mean over seeds contains zero: ``m(x)² <= t² s(x)² / n``, a quadratic inequality
+    between two points that is solved exactly. Every seed counts, whether or not its own curve
+    crosses zero. At the true crossing, zero is excluded with probability ``1 - level``, for any
+    number of points, so that the interval covers it with at least ``level``.
 
-    Where the first point is not told from zero, the crossing may lie before it: ``low`` is ``-inf``. Where the last is
-    not, ``high`` is ``inf``. Where the mean is negative all along the estimate is ``inf``, beyond the last point; where
-    it is positive all along, ``-inf``. Two seeds give the estimate without an interval (``low`` and ``high`` are NaN).
+    If the interval at the first point contains zero, the crossing may lie before it, and ``low`` is
+    ``-inf``; if the interval at the last point contains zero, ``high`` is ``inf``. If the mean is
+    negative at all points, the estimate is ``inf``; if it is positive at all points, the estimate
+    is ``-inf``. Two seeds give the estimate without an interval (``low`` and ``high`` are NaN).
 
     Args:
         x: shape (points,), ascending.
-        curves: shape (seeds, points, ...); axes after the second (label subsets) are averaged within a seed.
-        level: probability of covering, in (0, 1).
+        curves: shape (seeds, points, ...); axes after the second (label subsets) are averaged
+            within a seed.
+        level: probability of coverage, in (0, 1).
 
     Raises:
-        InputError: fewer than two seeds, a value that is not finite, x that does not ascend, or a level outside (0, 1).
+        InputError: there are fewer than two seeds, a value is not finite, x does not ascend, or the
+            level is outside (0, 1).
 
     >>> x, seeds = np.array([0.0, 1.0]), np.array([[-0.2], [0.0], [0.2]])
     >>> print(f"{zero_crossing(x, seeds + [-1.0, 1.0]):.2f}")
@@ -253,15 +303,11 @@ def zero_crossing(
     level = _level(level)
     x = _finite(x, "x")
     rows = _finite(curves, "curves")
-    if (
-        x.ndim != 1
-        or not len(x)
-        or rows.ndim < 2
-        or rows.shape[1] != len(x)
-        or (np.diff(x) <= 0).any()
-    ):
+    is_ascending = x.ndim == 1 and len(x) > 0 and bool((np.diff(x) > 0).all())
+    if not is_ascending or rows.ndim < 2 or rows.shape[1] != len(x):
         raise InputError(
-            "zero_crossing() needs ascending x of shape (points,) and curves of shape (seeds, points, ...)",
+            "zero_crossing() needs ascending x of shape (points,) and curves of shape "
+            "(seeds, points, ...)",
             got=f"x of shape {x.shape} and curves of shape {rows.shape}",
         )
     values = np.stack([_per_seed(rows[:, i], "curves") for i in range(len(x))], axis=1)
@@ -269,27 +315,43 @@ def zero_crossing(
     seeds = len(values)
     if seeds < FEWEST_REPLICATES:
         return Interval(_first_zero(x, mean), math.nan, math.nan, level)
-    error = stdtrit(seeds - 1, 0.5 + level / 2) ** 2 / seeds * np.atleast_2d(np.cov(values.T))
-    undecided = mean**2 <= error.diagonal()
-    places = [*x[undecided]]
+    critical = stdtrit(seeds - 1, 0.5 + level / 2)
+    # Squared half-widths of the intervals on the diagonal; zero is inside if mean² is not larger.
+    error = critical**2 / seeds * np.atleast_2d(np.cov(values.T))
+    contains_zero = mean**2 <= error.diagonal()
+    ends = [*x[contains_zero]]
     for i in range(len(x) - 1):
-        step, turn = mean[i + 1] - mean[i], error[i, i + 1] - error[i, i]
-        bend = error[i, i] + error[i + 1, i + 1] - 2 * error[i, i + 1]
-        roots = np.roots([step**2 - bend, 2 * (mean[i] * step - turn), mean[i] ** 2 - error[i, i]])
+        # Between two points, mean² - error is a quadratic polynomial in the share of the way.
+        rise = mean[i + 1] - mean[i]
+        slope = error[i, i + 1] - error[i, i]
+        curvature = error[i, i] + error[i + 1, i + 1] - 2 * error[i, i + 1]
+        polynomial = [
+            rise**2 - curvature,
+            2 * (mean[i] * rise - slope),
+            mean[i] ** 2 - error[i, i],
+        ]
+        roots = np.roots(polynomial)
         shares = roots.real[(roots.imag == 0) & (roots.real >= 0) & (roots.real <= 1)]
-        places.extend(x[i] + shares * (x[i + 1] - x[i]))
+        ends.extend(x[i] + shares * (x[i + 1] - x[i]))
     estimate = _first_zero(x, mean)
-    places.extend([estimate] if math.isfinite(estimate) else [])
-    low = -math.inf if undecided[0] or estimate == -math.inf else min(places, default=x[-1])
-    high = math.inf if undecided[-1] or estimate == math.inf else max(places, default=x[0])
+    if math.isfinite(estimate):
+        ends.append(estimate)
+    low = min(ends, default=x[-1])
+    high = max(ends, default=x[0])
+    if contains_zero[0] or estimate == -math.inf:
+        low = -math.inf
+    if contains_zero[-1] or estimate == math.inf:
+        high = math.inf
     return Interval(float(estimate), float(low), float(high), level)
 
 
 def _level(level: float) -> float:
+    """Return a level of coverage in (0, 1)."""
     return checks.number(level, "level", above=0, below=1, cure="95 % is level=0.95")
 
 
 def _bounds(bounds: Bounds) -> Bounds:
+    """Return the smallest and the largest possible value; they may be infinite."""
     listed = checks.items(bounds, "bounds", least=2, of="numbers")
     ends = [
         end
@@ -305,7 +367,7 @@ def _bounds(bounds: Bounds) -> Bounds:
 
 
 def _finite(values: Any, name: str) -> np.ndarray:
-    """Real, finite numbers as float64."""
+    """Return finite real numbers as float64."""
     array = checks.array(values, name)
     if array.dtype.kind not in "biuf":
         raise InputError(
@@ -318,26 +380,26 @@ def _finite(values: Any, name: str) -> np.ndarray:
             f"{name} must be finite",
             got=f"{name}[{', '.join(map(str, index))}] = {numbers[index]}",
             cause="a run diverged or was not measured",
-            cure="leave the run out of both arms, and say so",
+            cure="leave the run out of both arms, and report it",
         )
     return numbers
 
 
 def _pairs(among: Any, n: int) -> np.ndarray:
-    """The pairs that count, as a symmetric matrix of booleans."""
+    """Return a symmetric mask of the pairs that count."""
     if among is None:
         return np.ones((n, n), bool)
     pairs = checks.array(among, "among")
     if pairs.shape != (n, n) or pairs.dtype.kind != "b" or (pairs != pairs.T).any():
         raise InputError(
-            "among must be a symmetric matrix of booleans, a row and a column for each of the n things",
+            "among must be a symmetric matrix of booleans of shape (n, n)",
             got=f"among of shape {pairs.shape}, dtype {pairs.dtype}, for n = {n}",
         )
     return pairs
 
 
 def _per_seed(differences: Any, name: str, bounds: Bounds = UNBOUNDED) -> np.ndarray:
-    """The mean of each seed."""
+    """Return the mean of each seed; refuse values that are not finite or exceed the bounds."""
     values = _finite(differences, name)
     if values.ndim == 0 or len(values) < 2 or 0 in values.shape:
         raise InputError(
@@ -346,14 +408,15 @@ def _per_seed(differences: Any, name: str, bounds: Bounds = UNBOUNDED) -> np.nda
             cause="a single run has no spread to measure",
             cure="run more seeds; the worksheet uses at least 12",
         )
+    # Rounding may move a value slightly out of its bounds.
     slack = 1e-9 * max([1.0, *(abs(end) for end in bounds if math.isfinite(end))])
-    beyond = (values < bounds[0] - slack) | (values > bounds[1] + slack)
-    if beyond.any():
-        index = tuple(int(i) for i in np.argwhere(beyond)[0])
+    is_outside = (values < bounds[0] - slack) | (values > bounds[1] + slack)
+    if is_outside.any():
+        index = tuple(int(i) for i in np.argwhere(is_outside)[0])
         raise InputError(
             f"{name} must lie within the bounds",
             got=f"{name}[{', '.join(map(str, index))}] = {values[index]}, bounds = {bounds}",
-            cause="shares in place of percent, or the bounds of another quantity",
+            cause="shares instead of percent, or the bounds of another quantity",
         )
     with np.errstate(over="ignore", invalid="ignore"):
         means = values.reshape(len(values), -1).mean(axis=1)
@@ -366,13 +429,19 @@ def _per_seed(differences: Any, name: str, bounds: Bounds = UNBOUNDED) -> np.nda
 
 
 def _first_zero(x: np.ndarray, mean: np.ndarray) -> float:
-    """The first zero of a curve; where it has none, infinite on the side where a rising curve would have it."""
+    """Return the first zero of a curve.
+
+    Without a zero, the result is infinite, on the side where a rising curve would cross zero.
+    """
     changes = np.flatnonzero(np.sign(mean[1:]) != np.sign(mean[:-1]))
+    if changes.size == 0 and mean[0] == 0:
+        return float(x[0])
     if changes.size == 0:
-        return float(x[0]) if mean[0] == 0 else -math.copysign(math.inf, mean[0])
+        return -math.copysign(math.inf, mean[0])
     i = changes[0]
     return float(x[i] + mean[i] / (mean[i] - mean[i + 1]) * (x[i + 1] - x[i]))
 
 
 def _standard_error(means: np.ndarray) -> float:
+    """Return the standard error of the mean."""
     return float(means.std(ddof=1)) / math.sqrt(len(means))

@@ -58,6 +58,7 @@ def roles() -> data.Roles:
 
 
 CALLS = {
+    "Dataset.resized": lambda: call(data.Dataset(X, Y, image_size=(2, 2)).resized, (4, 4)),
     "Dataset": lambda: call(
         data.Dataset, X, Y, "rows", (2, 2), 1, class_names=("a", "b"), notes=("scaled",)
     ),

@@ -1,4 +1,4 @@
-"""Bad input to the study in one call."""
+"""Bad input to represent() and gather()."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def a_study() -> Any:
 
 CALLS: dict[str, Any] = {"represent": a_study, "gather": lambda: call(gather, X, Y, MORE, (2, 2))}
 RESULTS = frozenset({Material.__name__, RepresentationStudy.__name__})
-FILES = ("save", "load")  # of every sounding; tested with the soundings themselves
+FILES = ("save", "load")  # Methods of every sounding; the tests of soundings cover them.
 ROOM = Room(representation, CALLS, results=RESULTS)
 CASES = [
     (name, parameter) for name, parameter in ROOM.cases() if name.rpartition(".")[2] not in FILES
@@ -46,12 +46,12 @@ def test_every_public_name_has_a_good_call():
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_good_call_succeeds_with_numbers_of_any_kind(name):
+def test_a_good_call_succeeds_with_numbers_of_any_type(name):
     ROOM.check_good(name)
 
 
 @pytest.mark.parametrize(("name", "parameter"), CASES)
-def test_bad_values_are_refused_kindly(name, parameter):
+def test_bad_values_are_refused_with_an_input_error(name, parameter):
     ROOM.check_bad(name, parameter)
 
 
@@ -85,11 +85,11 @@ OBJECTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("title", OBJECTS)
-def test_objects_of_another_kind_are_refused_before_any_work(title):
+def test_invalid_objects_are_refused_before_any_work(title):
     arguments = dict(a_study().arguments) | OBJECTS[title]
-    told = []
-    arguments.setdefault("progress", told.append)
+    reports = []
+    arguments.setdefault("progress", reports.append)
     with pytest.raises(InputError):
         represent(**arguments)
-    assert not told
+    assert not reports
     assert not FOLDER.exists()

@@ -34,10 +34,10 @@ def test_every_public_name_has_a_good_call():
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_good_call_succeeds_with_numbers_of_any_kind(name):
+def test_a_good_call_succeeds_with_numbers_of_any_type(name):
     ROOM.check_good(name)
 
 
 @pytest.mark.parametrize(("name", "parameter"), ROOM.cases())
-def test_bad_values_are_refused_kindly(name, parameter):
+def test_bad_values_are_refused_with_an_input_error(name, parameter):
     ROOM.check_bad(name, parameter)

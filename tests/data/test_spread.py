@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from leadline.autoencoders._estimator import column_spreads
+from leadline.data import compact_features
 from leadline.data._spread import means_and_spreads
 from leadline.probing import Scaling, linear_probe
-from leadline.probing.probes._representation import principal_components
-from leadline.probing.probes._scaling import features
+from leadline.probing.encoding._principal_components import principal_components
 
 RNG = np.random.default_rng(0)
 
@@ -44,15 +44,15 @@ def test_a_constant_column_does_not_decide_the_scale_of_the_others():
 
 def test_small_differences_on_a_large_offset_are_kept():
     differences = RNG.integers(0, 2, (200, 1)).astype(float)
-    assert (features(1e12 + differences) - 1e12 == differences).all()
+    assert (compact_features(1e12 + differences) - 1e12 == differences).all()
     assert column_spreads(1e12 + differences, "column") == pytest.approx(
         differences.std(), rel=1e-9
     )
 
 
 def test_a_constant_column_that_float32_moves_stays_in_float64():
-    assert features(np.full((3, 1), 1e12 + 0.1)).dtype == np.float64
-    assert features(np.full((3, 1), 0.1)).dtype == np.float32
+    assert compact_features(np.full((3, 1), 1e12 + 0.1)).dtype == np.float64
+    assert compact_features(np.full((3, 1), 0.1)).dtype == np.float32
 
 
 def test_the_first_component_is_no_constant_column():

@@ -1,11 +1,14 @@
+"""The linear probe against scikit-learn, and its refusals."""
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
 from leadline.errors import InputError
-from leadline.probing import Scaling, fit_logistic, linear_probe
-from leadline.probing.probes._linear import STRENGTHS, solve_probes
+from leadline.probing import Scaling, linear_probe
+from leadline.probing.probes._linear import STRENGTHS, LogisticSettings, fit_probes
+from leadline.probing.probes._logistic import fit_logistic
 
 RNG = np.random.default_rng(0)
 CENTRES = RNG.normal(size=(4, 10))
@@ -17,8 +20,8 @@ def probe(Z_train=Z[:100], y_train=y[:100], Z_test=Z[100:], y_test=y[100:], **op
     return linear_probe(Z_train, y_train, Z_test, y_test, **options)
 
 
-def test_is_scikit_learn_on_scaled_features():
-    ours = probe(strengths=1.0, dtype=np.float64, tol=1e-9)
+def test_linear_probe_equals_scikit_learn_on_scaled_features():
+    ours = probe(strengths=1.0, dtype=np.float64, tolerance=1e-9)
     scaling = Scaling.fit(Z[:100])
     theirs = LogisticRegression(C=1.0, tol=1e-10, max_iter=5000).fit(scaling(Z[:100]), y[:100])
     np.testing.assert_allclose(ours.coefficients, theirs.coef_, atol=1e-5)
@@ -32,17 +35,17 @@ def test_is_scikit_learn_on_scaled_features():
     )
 
 
-def test_does_not_depend_on_scale_offset_or_rotation():
-    plain = probe(dtype=np.float64, tol=1e-8)
+def test_linear_probe_ignores_scale_offset_and_rotation():
+    plain = probe(dtype=np.float64, tolerance=1e-8)
     turn = np.linalg.qr(RNG.normal(size=(10, 10)))[0]
     for moved in (1000 * Z - 7, Z @ turn):
-        other = probe(moved[:100], Z_test=moved[100:], dtype=np.float64, tol=1e-8)
+        other = probe(moved[:100], Z_test=moved[100:], dtype=np.float64, tolerance=1e-8)
         np.testing.assert_allclose(
             other.probabilities(moved[100:]), plain.probabilities(Z[100:]), atol=1e-4
         )
 
 
-def test_poisoned_test_rows_move_nothing_that_was_fitted():
+def test_poisoned_test_rows_do_not_change_the_fit():
     clean, poisoned = probe(), probe(Z_test=Z[100:] + 1e6)
     assert np.array_equal(clean.coefficients, poisoned.coefficients)
     assert np.array_equal(clean.scaling.centre, poisoned.scaling.centre)
@@ -50,7 +53,7 @@ def test_poisoned_test_rows_move_nothing_that_was_fitted():
     assert clean.strength == poisoned.strength
 
 
-def test_constant_columns_are_fine():
+def test_constant_columns_are_accepted():
     with_constant = np.c_[Z, np.full(200, 3.0)]
     assert probe(with_constant[:100], Z_test=with_constant[100:]).accuracy == pytest.approx(
         probe().accuracy, abs=0.03
@@ -59,12 +62,13 @@ def test_constant_columns_are_fine():
     assert probe(nothing[:100], Z_test=nothing[100:]).accuracy == 0.25
 
 
-def test_pure_noise_stays_at_chance_under_a_grid_of_52_settings():
-    """The strength is chosen inside the labels, so that a large grid cannot find luck on the test rows."""
+def test_noise_stays_at_chance_with_a_grid_of_52_strengths():
+    """C is chosen inside the labels, so a large grid cannot profit from chance on the test rows."""
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(60, 260, 8, generator=generator)
     labels = torch.randint(4, (60, 260), generator=generator)
-    solution = solve_probes(noise[:, :60], labels[:, :60], 4, np.logspace(-4, 3, 52).tolist(), 1e-4)
+    settings = LogisticSettings(np.logspace(-4, 3, 52))
+    solution = fit_probes(noise[:, :60], labels[:, :60], 4, settings)
     assert solution.is_cross_validated.all()
     right = solution.fits.logits(noise[:, 60:]).argmax(-1).squeeze(1) == labels[:, 60:]
     accuracies = right.double().mean(1)
@@ -73,10 +77,10 @@ def test_pure_noise_stays_at_chance_under_a_grid_of_52_settings():
 
 @pytest.mark.parametrize("C", [0.01, 0.3, 10.0])
 @pytest.mark.parametrize("shape", [(40, 3), (30, 80)])
-def test_two_classes_are_scikit_learns_binary_fit_at_the_same_strength(C, shape):
+def test_two_classes_equal_the_binary_fit_of_scikit_learn(C, shape):
     rows = RNG.normal(size=shape)
     labels = np.where(rows[:, 0] + RNG.normal(size=shape[0]) > 0, 7, 3)
-    ours = linear_probe(rows, labels, rows, labels, strengths=C, dtype=np.float64, tol=1e-10)
+    ours = linear_probe(rows, labels, rows, labels, strengths=C, dtype=np.float64, tolerance=1e-10)
     scaled = ours.scaling(rows)
     theirs = LogisticRegression(C=C, tol=1e-12, max_iter=20_000).fit(scaled, labels)
     np.testing.assert_allclose(ours.probabilities(rows), theirs.predict_proba(scaled), atol=1e-6)
@@ -87,17 +91,19 @@ def test_two_classes_are_scikit_learns_binary_fit_at_the_same_strength(C, shape)
     assert np.array_equal(ours.predict(rows), theirs.predict(scaled))
 
 
-def test_two_classes_of_many_are_a_binary_fit_too():
-    """A problem that holds two of four classes is the binary one, whatever stands beside it in the batch."""
+def test_two_of_four_classes_equal_the_binary_fit():
+    """A problem with rows of two of four classes equals the binary fit, in any batch."""
     rows = torch.from_numpy(Z[None, :60].copy())
     labels = torch.from_numpy(np.where(y[None, :60] % 2, 3, 0))
-    fits = fit_logistic(rows, labels, torch.ones(1, 1, dtype=torch.float64), classes=4, tol=1e-9)
+    fits = fit_logistic(
+        rows, labels, torch.ones(1, 1, dtype=torch.float64), num_classes=4, tolerance=1e-9
+    )
     theirs = LogisticRegression(C=1.0, tol=1e-12, max_iter=20_000).fit(Z[:60], labels[0])
     chances = fits.logits(rows)[0, 0].softmax(1)[:, [0, 3]].numpy()
     np.testing.assert_allclose(chances, theirs.predict_proba(Z[:60]), atol=1e-5)
 
 
-def test_the_strength_of_two_classes_is_chosen_as_scikit_learn_would():
+def test_the_strength_for_two_classes_equals_the_choice_with_scikit_learn():
     labels = np.where(y % 2, 5, 2)
     for criterion in ("likelihood", "accuracy"):
         scores = []
@@ -121,8 +127,8 @@ def test_the_strength_of_two_classes_is_chosen_as_scikit_learn_would():
         assert found.strength == STRENGTHS[max(range(len(STRENGTHS)), key=scores.__getitem__)]
 
 
-def test_labels_need_not_be_numbered_from_0():
-    """Years, or postal codes: no array is made for each number up to the largest."""
+def test_labels_may_have_gaps():
+    """Labels such as years or postal codes create no array of all numbers up to the largest."""
     named = np.array([10**6, 2024, 0, 7])[y]
     found, plain = probe(y_train=named[:100], y_test=named[100:]), probe()
     assert found.classes.tolist() == [0, 7, 2024, 10**6]
@@ -132,8 +138,8 @@ def test_labels_need_not_be_numbered_from_0():
 
 
 @pytest.mark.parametrize("offset", [1.7e9, 1e12])
-def test_a_large_offset_costs_no_precision(offset):
-    """A timestamp in seconds decides the label; its own float32 would not tell a minute from the next."""
+def test_a_large_offset_does_not_reduce_precision(offset):
+    """A timestamp in seconds decides the label; float32 cannot separate adjacent minutes."""
     seconds = RNG.permutation(200).astype(float)
     labels = (seconds > seconds.mean()).astype(int)
     rows = np.c_[offset + seconds, np.zeros(200)]
@@ -147,18 +153,19 @@ def test_a_large_offset_costs_no_precision(offset):
     assert as_integers.accuracy >= 0.9
 
 
-def test_an_accuracy_stands_beside_the_share_of_the_largest_class():
+def test_the_verdict_contains_the_share_of_the_largest_class():
     rare = np.arange(100) % 20 == 0
     found = linear_probe(Z[:100], rare.astype(int), Z[:100], rare.astype(int))
     assert found.majority == 0.95
-    assert "always predicting the largest class, on 95.0 %" in str(found)
-    assert f"is right on {100 * found.accuracy:.1f} %" in str(found)
+    assert "always predicting the largest class reaches 95.0 %" in str(found)
+    assert f"classifies {100 * found.accuracy:.1f} % of the test rows correctly" in str(found)
 
 
-def test_wide_rows_are_solved_by_their_number_not_their_width():
-    """As many features as an image has pixels: the fit is scikit-learn's, and its gradient is as small as it says."""
+def test_wide_rows_are_solved_exactly():
+    """With as many features as an image has pixels, the fit equals scikit-learn's, and the reported
+    gradient is correct."""
     wide = RNG.normal(size=(40, 6000)) + 0.2 * RNG.normal(size=(4, 6000))[y[:40]]
-    ours = linear_probe(wide, y[:40], wide, y[:40], strengths=0.1, dtype=np.float64, tol=1e-7)
+    ours = linear_probe(wide, y[:40], wide, y[:40], strengths=0.1, dtype=np.float64, tolerance=1e-7)
     scaled = ours.scaling(wide)
     theirs = LogisticRegression(C=0.1, tol=1e-10, max_iter=5000).fit(scaled, y[:40])
     np.testing.assert_allclose(ours.coefficients, theirs.coef_, atol=1e-6)
@@ -186,7 +193,7 @@ def test_wide_rows_are_solved_by_their_number_not_their_width():
         ({"y_test": np.where(np.arange(100) == 7, -1, y[100:])}, r"y_test\[7\] = -1"),
         (
             {"y_test": y[100:] + 1},
-            r"y_test\[3\] = 4; 25 such of 100\n  cause: classes numbered in another way",
+            r"y_test\[3\] = 4; 25 such of 100\n  cause: another numbering of the classes",
         ),
         ({"y_test": np.full(100, 9)}, r"y_test\[0\] = 9; 100 such of 100"),
         ({"y_test": np.full(100, 1.5)}, r"y_test\[0\] = 1.5"),
@@ -201,12 +208,12 @@ def test_wide_rows_are_solved_by_their_number_not_their_width():
         ({"strengths": []}, "strengths must be a list of numbers, not empty"),
         ({"strengths": "1"}, "strengths must be a list"),
         ({"criterion": "loss"}, "criterion must be 'likelihood' or 'accuracy'"),
-        ({"tol": 0}, "tol must be a finite number above 0"),
+        ({"tolerance": 0}, "tolerance must be a finite number above 0"),
         ({"dtype": np.int64}, "dtype must be numpy.float32 or numpy.float64"),
         ({"scaling": 1.0}, "scaling must be a Scaling"),
         ({"Z_train": np.full((100, 10), 1e300) * np.sign(Z[:100])}, "finite variance"),
     ],
 )
-def test_refuses_what_does_not_fit(changes, text):
+def test_linear_probe_refuses_invalid_arguments(changes, text):
     with pytest.raises(InputError, match=text):
         probe(**changes)

@@ -1,3 +1,5 @@
+"""The nearest-neighbour probe against a plain vote, and its refusals."""
+
 import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
@@ -17,7 +19,7 @@ def probe(Z_train=Z[:100], y_train=y[:100], Z_test=Z[100:], y_test=y[100:], **op
 
 
 def by_hand(distances, labels, k):
-    """The obvious way: the first k by distance vote, of equals the class that votes first."""
+    """Return the vote of the first k rows by distance; the first class wins among equals."""
     found = []
     for row in distances:
         voters = labels[np.argsort(row, kind="stable")[:k]].tolist()
@@ -26,8 +28,8 @@ def by_hand(distances, labels, k):
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_every_number_of_neighbours_and_labels_is_the_obvious_vote(metric):
-    result = probe(budgets=[20, 50, 100], metric=metric)
+def test_every_k_and_label_count_equals_the_plain_vote(metric):
+    result = probe(labels=[20, 50, 100], metric=metric)
     scale = Scaling.fit(Z[:100])
     a, b = scale(Z[100:]), scale(Z[:100])
     if metric == "cosine":
@@ -41,13 +43,13 @@ def test_every_number_of_neighbours_and_labels_is_the_obvious_vote(metric):
             assert result.accuracies[i, j] == (expected == y[100:]).mean()
 
 
-def test_one_neighbour_is_scikit_learns():
+def test_one_neighbour_equals_scikit_learn():
     theirs = KNeighborsClassifier(1).fit(Z[:100], y[:100]).predict(Z[100:])
     assert np.array_equal(probe(neighbours=1, metric="euclidean").predictions[0, 0], theirs)
 
 
-def test_labelled_rows_choose_k_and_never_vote_on_themselves():
-    result = probe(budgets=[30, 100], metric="euclidean")
+def test_labelled_rows_choose_k_without_voting_on_themselves():
+    result = probe(labels=[30, 100], metric="euclidean")
     scaled = Scaling.fit(Z[:100])(Z[:100])
     distances = ((scaled[:, None] - scaled[None]) ** 2).sum(2)
     for i, size in enumerate((30, 100)):
@@ -58,11 +60,11 @@ def test_labelled_rows_choose_k_and_never_vote_on_themselves():
                 right.append(by_hand(distances[row : row + 1, others], y[others], k)[0] == y[row])
             assert result.own_accuracies[i, j] == pytest.approx(np.mean(right))
         assert result.accuracy[i] == result.accuracies[i, KS.index(result.chosen[i])]
-    poisoned = probe(Z_test=Z[100:] + 1e6, budgets=[30, 100], metric="euclidean")
+    poisoned = probe(Z_test=Z[100:] + 1e6, labels=[30, 100], metric="euclidean")
     assert poisoned.chosen == result.chosen
 
 
-def test_ties_go_to_the_earlier_row_and_to_the_nearer_class():
+def test_ties_prefer_the_earlier_row_and_the_nearer_class():
     same = np.array([[0.0], [0.0], [0.0], [4.0]])
     result = knn_probe(
         same, [2, 1, 1, 0], [[0.0], [4.0]], [2, 0], neighbours=[1, 2, 3, 4], metric="euclidean"
@@ -71,36 +73,35 @@ def test_ties_go_to_the_earlier_row_and_to_the_nearer_class():
     assert result.predictions[0, :, 1].tolist() == [0, 0, 0, 1]
 
 
-def test_labels_need_not_be_numbered_from_0():
+def test_labels_may_have_gaps():
     named = np.array([10**6, 2024, 0, 7])[y]
     found = probe(y_train=named[:100], y_test=named[100:])
     assert np.array_equal(found.predictions, np.array([10**6, 2024, 0, 7])[probe().predictions])
     assert np.array_equal(found.accuracies, probe().accuracies)
 
 
-def test_an_accuracy_stands_beside_the_share_of_the_largest_class():
+def test_the_verdict_contains_the_share_of_the_largest_class():
     found = probe(y_test=np.where(y[100:] == 1, 0, y[100:]))
     assert found.majority == 0.5
-    assert f"with 100 labels is right on {100 * found.accuracy[-1]:.1f} % of the test rows" in str(
-        found
-    )
-    assert "the largest class, on 50.0 %" in str(found)
+    accuracy = 100 * found.accuracy[-1]
+    assert f"with 100 labels classifies {accuracy:.1f} % of the test rows" in str(found)
+    assert "always predicting the largest class reaches 50.0 %" in str(found)
 
 
-def test_more_neighbours_than_labels_all_vote():
+def test_all_labels_vote_if_k_exceeds_their_number():
     assert np.array_equal(probe(neighbours=10**20).predictions, probe(neighbours=100).predictions)
 
 
-def test_does_not_depend_on_scale_and_offset():
+def test_knn_probe_ignores_scale_and_offset():
     for metric in ("cosine", "euclidean"):
         moved = probe(1000 * Z[:100] - 7, Z_test=1000 * Z[100:] - 7, metric=metric)
         assert np.array_equal(moved.predictions, probe(metric=metric).predictions)
 
 
-def test_rows_are_compared_in_parts(monkeypatch):
-    whole = probe(budgets=[20, 100])
+def test_blocks_of_rows_give_the_same_result(monkeypatch):
+    whole = probe(labels=[20, 100])
     monkeypatch.setattr("leadline.probing.probes._neighbours.ROWS_AT_ONCE", 7)
-    parts = probe(budgets=[20, 100])
+    parts = probe(labels=[20, 100])
     assert np.array_equal(whole.predictions, parts.predictions)
     assert np.array_equal(whole.own_accuracies, parts.own_accuracies)
 
@@ -111,8 +112,8 @@ def test_rows_are_compared_in_parts(monkeypatch):
         ({"neighbours": 0}, r"neighbours\[0\] must be a whole number of at least 1"),
         ({"neighbours": []}, r"neighbours = \[\]"),
         ({"neighbours": "13"}, "neighbours must be a list"),
-        ({"budgets": [101]}, r"budgets\[0\] must be a whole number from 2 to 100"),
-        ({"budgets": [1]}, r"budgets\[0\] must be a whole number from 2 to 100"),
+        ({"labels": [101]}, r"labels\[0\] must be a whole number from 2 to 100"),
+        ({"labels": [1]}, r"labels\[0\] must be a whole number from 2 to 100"),
         ({"y_test": np.full(60, 9)}, r"y_test\[0\] = 9; 60 such of 60"),
         ({"metric": "manhattan"}, "'manhattan'"),
         ({"y_train": np.zeros(100, int)}, "at least two classes"),
@@ -120,6 +121,6 @@ def test_rows_are_compared_in_parts(monkeypatch):
         ({"Z_test": Z[100:, :3]}, "Z_train has 6 features, Z_test has 3"),
     ],
 )
-def test_refuses_what_does_not_fit(changes, text):
+def test_knn_probe_refuses_invalid_arguments(changes, text):
     with pytest.raises(InputError, match=text):
         probe(**changes)

@@ -1,3 +1,5 @@
+"""The ridge probe against scikit-learn, and its refusals."""
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
@@ -17,8 +19,8 @@ def probe(Z_train=Z[:80], y_train=y[:80], Z_test=Z[80:], y_test=y[80:], **option
 
 
 @pytest.mark.parametrize("labels", [6, 30])
-def test_fits_and_leave_one_out_errors_are_those_of_scikit_learn_fit_by_fit(labels):
-    """Fewer rows than features, and more."""
+def test_fits_and_leave_one_out_errors_equal_scikit_learn(labels):
+    """There are fewer rows than features in one case, and more in the other."""
     subsets = np.stack([RNG.permutation(80)[:labels] for _ in range(3)])
     result = probe(subsets=subsets)
     scaled = Scaling.fit(Z[:80])(Z)
@@ -40,25 +42,25 @@ def test_fits_and_leave_one_out_errors_are_those_of_scikit_learn_fit_by_fit(labe
         )
 
 
-def test_does_not_depend_on_scale_offset_or_rotation():
+def test_ridge_probe_ignores_scale_offset_and_rotation():
     turn = np.linalg.qr(RNG.normal(size=(8, 8)))[0]
     for moved in (1000 * Z - 7, Z @ turn):
         assert probe(moved[:80], Z_test=moved[80:]).r2 == pytest.approx(probe().r2)
 
 
-def test_poisoned_test_rows_move_nothing_that_was_fitted():
+def test_poisoned_test_rows_do_not_change_the_fit():
     clean, poisoned = probe(), probe(Z_test=Z[80:] + 1e6)
     assert np.array_equal(clean.coefficients, poisoned.coefficients)
     assert np.array_equal(clean.own_errors, poisoned.own_errors)
     assert clean.r2[0] > 0.5 > poisoned.r2[0]
 
 
-def test_a_large_offset_costs_no_precision():
+def test_a_large_offset_does_not_reduce_precision():
     moved = probe(Z[:80] + 1e9, y[:80] + 1e9, Z[80:] + 1e9, y[80:] + 1e9)
     assert moved.r2 == pytest.approx(probe().r2, abs=1e-4)
 
 
-def test_wide_rows_are_scikit_learns():
+def test_wide_rows_equal_scikit_learn():
     wide = RNG.normal(size=(30, 5000))
     found = ridge_probe(wide[:20], y[:20], wide[20:], y[20:30], strengths=0.1)
     scaled = found.scaling(wide)
@@ -66,12 +68,12 @@ def test_wide_rows_are_scikit_learns():
     np.testing.assert_allclose(found.predict(wide[20:])[0], oracle.predict(scaled[20:]), atol=1e-8)
 
 
-def test_says_what_it_explains():
+def test_the_verdict_contains_the_explained_variance():
     found = probe()
     assert f"explains {100 * found.r2[0]:.1f} % of the variance" in str(found)
 
 
-def test_noise_is_worth_nothing():
+def test_noise_explains_nothing():
     noise = RNG.normal(size=(120, 8))
     assert probe(noise[:80], Z_test=noise[80:], strengths=np.logspace(-4, 4, 52)).r2[0] < 0.1
 
@@ -82,7 +84,7 @@ def test_noise_is_worth_nothing():
         ({"y_train": np.ones(80)}, "y_train is 1 in all 80 rows"),
         ({"y_train": y[:79]}, "79 in y_train for 80 rows"),
         ({"y_train": np.full(80, np.nan)}, r"y_train\[0, 0\] = nan"),
-        ({"y_test": y[80:, :1]}, "2 and 1 targets"),
+        ({"y_test": y[80:, :1]}, "y_train has 2 targets, y_test has 1"),
         ({"subsets": [[0, 80]]}, "up to 80 with 80 rows"),
         ({"subsets": [0, 1]}, r"subsets of shape \(2,\)"),
         ({"strengths": 0.0}, "strengths\\[0\\] must be a finite number above 0"),
@@ -95,6 +97,6 @@ def test_noise_is_worth_nothing():
         ({"subsets": "all"}, "subsets"),
     ],
 )
-def test_refuses_what_does_not_fit(changes, text):
+def test_ridge_probe_refuses_invalid_arguments(changes, text):
     with pytest.raises(InputError, match=text):
         probe(**changes)

@@ -1,4 +1,4 @@
-"""The rule by which a kind is chosen, and what it rests on."""
+"""The rule that chooses a kind, and the rows that it uses."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ DIGITS = data.digits()
 
 
 class Codes:
-    """A representation that is told by a function."""
+    """A representation that is given by a function."""
 
     def __init__(self, encode):
         self.encode = encode
@@ -30,7 +30,7 @@ def test_within_one_standard_error_the_preferred_kind_is_chosen():
     assert choose(("vanilla", "masked"), np.full((2, 20), 0.9)) == "masked"
 
 
-def test_the_rows_that_are_reported_on_have_no_say():
+def test_test_rows_do_not_influence_the_choice():
     X, y = DIGITS.X[:200].copy(), DIGITS.labels[:200].copy()
     roles = [split_roles(y, seed=seed, fractions=(0, 0, 0.6, 0.15, 0.25)) for seed in range(2)]
     encoders = {"vanilla": [Codes(lambda X: X)] * 2, "masked": [Codes(lambda X: X[:, :8])] * 2}

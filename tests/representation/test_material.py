@@ -1,4 +1,4 @@
-"""What a study works on, and what it refuses before any work starts."""
+"""The material of a study, and the refusals before any work starts."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ Y = np.arange(60) % 3
 IMAGES = RNG.random((60, 6, 8))
 
 
-def test_unlabelled_rows_are_pretrained_on_and_labelled_ones_probed():
+def test_unlabelled_rows_are_pretrained_on_and_labelled_rows_are_probed():
     more = RNG.normal(size=(90, 5))
     material = gather(ROWS, Y, more, "auto")
     np.testing.assert_array_equal(material.labelled, ROWS)
@@ -35,7 +35,7 @@ def test_a_row_without_a_label_counts_as_unlabelled(missing: Any):
     assert material.class_names == tuple(sorted(map(str, names)))
 
 
-def test_nan_in_a_list_of_names_is_a_missing_label_and_no_class():
+def test_nan_in_a_list_of_names_is_a_missing_label():
     y: list[Any] = [("rope", "lead")[i % 2] if i < 12 else float("nan") for i in range(60)]
     material = gather(ROWS, y, None, "auto")
     assert material.class_names == ("lead", "rope")
@@ -54,7 +54,7 @@ def test_masked_labels_are_missing():
 
 @pytest.mark.parametrize("sizes", [(3, 57), (4, 56), (5, 5, 50), (3, 3, 3, 51), (7, 53)])
 def test_at_least_three_different_rows_of_each_class_keep_their_labels(sizes: tuple[int, ...]):
-    """Half of the labels are set aside; a class of three rows keeps them all, and no later check refuses it."""
+    """Half of the labels are set aside, but a class of three rows keeps all of its labels."""
     y = np.repeat(np.arange(len(sizes)), sizes)
     material = gather(ROWS, y, None, "auto")
     counts = np.bincount(material.y)
@@ -78,7 +78,7 @@ def test_equal_rows_count_once():
         gather(rows, y, None, "auto")
 
 
-def test_equal_rows_stay_together_and_retain_their_share():
+def test_equal_rows_stay_together_in_the_retained_share():
     rng = np.random.default_rng(0)
     groups = rng.integers(40, size=300).astype(np.uint64)
     y = (groups % 3).astype(np.int64)
@@ -88,27 +88,29 @@ def test_equal_rows_stay_together_and_retain_their_share():
     assert len(np.unique(groups[is_kept & (y == 1)])) >= 3
 
 
-def test_rows_that_float32_would_blur_stay_as_they_are():
+def test_rows_that_float32_would_blur_stay_in_float64():
     rows = ROWS.astype(np.float64) + np.array([1.7e9, 0, 0, 0, 0])
     more = RNG.normal(size=(90, 5)) + np.array([1.7e9, 0, 0, 0, 0])
     material = gather(rows, Y, np.concatenate([more, rows[:7]]), "auto")
     np.testing.assert_array_equal(material.labelled, rows)
-    assert material.notes == ("7 unlabelled rows equal labelled ones and were not pretrained on",)
+    assert material.notes == (
+        "7 unlabelled rows equal labelled rows and were not used for pretraining",
+    )
     assert len(np.unique(material.groups)) == 60
     assert gather(ROWS.astype(np.float64), Y, None, "auto").labelled.dtype == np.float32
 
 
-def test_minus_one_beside_one_is_a_class():
+def test_minus_one_is_a_class_next_to_one():
     y = np.where(np.arange(60) % 2, 1, -1)
     assert gather(ROWS, y, RNG.normal(size=(70, 5)), "auto").class_names == ("-1", "1")
 
 
-def test_whole_numbers_that_nan_made_floats_keep_their_names():
+def test_whole_numbers_keep_their_names_next_to_nan():
     y = np.where(np.arange(60) < 12, Y, np.nan)
     assert gather(ROWS, y, None, "auto").class_names == ("0", "1", "2")
 
 
-def test_without_unlabelled_rows_half_of_the_labelled_give_up_their_labels():
+def test_without_unlabelled_rows_half_of_the_labelled_rows_lose_their_labels():
     material = gather(ROWS, Y, None, "auto")
     assert (material.set_aside, len(material.unlabelled), len(material.labelled)) == (30, 30, 30)
     seen = data.row_fingerprints(material.unlabelled)
@@ -116,14 +118,16 @@ def test_without_unlabelled_rows_half_of_the_labelled_give_up_their_labels():
     np.testing.assert_array_equal(np.bincount(material.y), [10, 10, 10])
     place = {row.tobytes(): label for row, label in zip(ROWS, Y, strict=True)}
     assert [place[row.tobytes()] for row in material.labelled] == material.y.tolist()
-    assert "gave up their labels" in material.notes[0]
+    assert "30 rows lost their labels" in material.notes[0]
 
 
-def test_rows_that_are_labelled_too_are_not_pretrained_on():
+def test_rows_that_are_also_labelled_are_not_pretrained_on():
     more = np.concatenate([ROWS[:7], RNG.normal(size=(70, 5))])
     material = gather(ROWS, Y, more, "auto")
     assert len(material.unlabelled) == 70
-    assert material.notes == ("7 unlabelled rows equal labelled ones and were not pretrained on",)
+    assert material.notes == (
+        "7 unlabelled rows equal labelled rows and were not used for pretraining",
+    )
 
 
 def test_without_labels_all_rows_are_pretrained_on():
@@ -152,22 +156,22 @@ def test_images_are_scaled_and_flattened_in_the_order_of_files():
     assert (material.image_size, material.channels, material.notes) == ((6, 8), 3, ())
 
 
-def test_flat_rows_are_taken_as_they_are():
+def test_flat_rows_keep_their_values():
     material = gather(ROWS * 1000 - 300, None, None, "auto")
     np.testing.assert_array_equal(material.unlabelled, ROWS * 1000 - 300)
     assert (material.image_size, material.notes) == (None, ())
 
 
-def test_flat_rows_are_taken_for_images_where_neighbours_are_alike():
+def test_flat_rows_with_similar_neighbours_count_as_images():
     flat = data.glyphs("abc", 60, 16, seed=0).X
-    told = gather(flat, None, None, "auto")
-    assert told.image_size == (16, 16)
-    assert "image_size=None takes them as plain rows" in told.notes[0]
+    detected = gather(flat, None, None, "auto")
+    assert detected.image_size == (16, 16)
+    assert "image_size=None treats them as plain rows" in detected.notes[0]
     assert gather(flat, None, None, None).image_size is None
     assert gather(flat, None, None, (8, 32)).image_size == (8, 32)
     shuffled = flat[:, RNG.permutation(256)]
     assert gather(shuffled, None, None, "auto").image_size is None
-    walks = np.cumsum(RNG.normal(size=(60, 256)), axis=1)  # alike beside, not below
+    walks = np.cumsum(RNG.normal(size=(60, 256)), axis=1)  # similar beside, not below
     assert gather(walks - walks.mean(), None, None, "auto").image_size is None
 
 
@@ -187,9 +191,9 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
     (
         "a rare class",
         (ROWS, np.r_[np.arange(58) % 2, 2, 2], None, "auto"),
-        "three labelled rows.*\n.*class '2' has 2",
+        "three rows of each class.*\n.*class '2' has 2",
     ),
-    ("a label each", (ROWS, np.arange(60), None, "auto"), "three labelled rows"),
+    ("a label each", (ROWS, np.arange(60), None, "auto"), "three rows of each class"),
     ("a quantity", (ROWS, RNG.random(60), None, "auto"), "whole numbers or strings"),
     ("no label", (ROWS, np.full(60, np.nan), None, "auto"), "all 60 labels in y are missing"),
     ("other labels", (ROWS, Y[:50], None, "auto"), r"y of shape \(50,\) for 60 rows"),
@@ -198,18 +202,18 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
         (np.full((30, 6, 8), 300), None, None, "auto"),
         r"from 0 to 255\n  got:   X\[0, 0, 0\] = 300",
     ),
-    ("standardised", (IMAGES - 0.5, None, None, "auto"), "lie between 0 and 1\n  got:   X from -0"),
-    ("not whole", (IMAGES * 255, None, None, "auto"), "lie between 0 and 1"),
+    ("standardised", (IMAGES - 0.5, None, None, "auto"), "between 0 and 1.*\n  got:   X from -0"),
+    ("not whole", (IMAGES * 255, None, None, "auto"), "must lie between 0 and 1"),
     ("ragged", ([[1.0, 2.0], [3.0]], None, None, "auto"), "X must be an array"),
     ("five channels", (np.zeros((30, 6, 8, 5)), None, None, "auto"), "1 or 3 channels"),
     ("no rows", (np.zeros((0, 5)), None, None, "auto"), "at least one row"),
     ("no images", (np.zeros((0, 6, 8)), None, None, "auto"), "at least one row"),
-    ("few rows", (ROWS[:19], None, None, "auto"), "at least 20 rows\n  got:   19"),
+    ("few rows", (ROWS[:19], None, None, "auto"), "at least 20 rows for pretraining\n  got:   19"),
     ("other width", (ROWS, Y, np.zeros((30, 4)), "auto"), "5 numbers a row and X_unlabelled of 4"),
     ("images beside rows", (IMAGES, Y, IMAGES.reshape(60, 48), "auto"), r"\(images of 6 x 8\)"),
     ("other scale", (ROWS, Y, 255 * RNG.normal(size=(90, 5)), "auto"), "the same scale"),
     ("other size", (ROWS, Y, None, (2, 3)), r"image_size = \(2, 3\) for rows of 5 numbers"),
-    ("a size of text", (ROWS, Y, None, (2.5, 2)), "image_size is"),
+    ("a size of text", (ROWS, Y, None, (2.5, 2)), "image_size must be"),
     ("a size of three", (ROWS, Y, None, (2, 2, 1)), r"image_size = \(2, 2, 1\)"),
     ("a masked cell", (np.ma.masked_greater(ROWS, 1.5), Y, None, "auto"), r"X\[\d+, \d\] = nan"),
     ("labels in a set", (ROWS, {0, 1}, None, "auto"), "y must be an array of labels"),
@@ -221,10 +225,10 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("given", "told"), [case[1:] for case in BAD], ids=[case[0] for case in BAD]
+    ("given", "text"), [case[1:] for case in BAD], ids=[case[0] for case in BAD]
 )
-def test_bad_input_is_refused_and_says_why(given, told):
-    with pytest.raises(InputError, match=told):
+def test_bad_input_is_refused_with_its_reason(given, text):
+    with pytest.raises(InputError, match=text):
         gather(*given)
 
 

@@ -1,4 +1,4 @@
-"""The study in one call: honest, repeatable, the same whatever the units, and never lost."""
+"""represent(): its choice, its numbers, its encoder, and resuming."""
 
 import pickle
 import sys
@@ -42,11 +42,11 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def enlarged(rows: np.ndarray, side: int) -> np.ndarray:
-    """Digits as images of a multiple of their 8 pixels."""
+    """Return digits as images with a side of a multiple of 8 pixels."""
     return rows.reshape(-1, 8, 8).repeat(side // 8, axis=1).repeat(side // 8, axis=2)
 
 
-def test_the_study_says_what_it_did(tmp_path: Path):
+def test_a_study_reports_its_choice_and_its_numbers(tmp_path: Path):
     found = study(kinds=("denoising", "vanilla"))
     assert found.efficiency is not None
     assert found.efficiency.names == ("denoising", "vanilla", "pca", "raw", "untrained")
@@ -59,25 +59,26 @@ def test_the_study_says_what_it_did(tmp_path: Path):
     tested = found.efficiency.accuracy[:2, :, -1].mean(axis=2)
     honest = tested[places, range(2)]
     assert found.accuracy().estimate == pytest.approx(100 * honest.mean())
-    reached = f"{100 * honest.mean():.1f} %"
-    told = f"{found.chosen} is chosen; choosing so reaches {reached} with 40 labels, on rows that had no say"
-    assert told in str(found)
-    assert "points over raw inputs, no interval: 2 seeds; the encoder" in str(found)
+    raw = found.efficiency.interval("raw", 40).estimate
+    assert str(found).startswith(f"{found.chosen} is chosen; the choice gains ")
+    assert "points over raw inputs with 40 labels (no interval: 2 seeds): " in str(found)
+    assert str(found).endswith(f": {100 * honest.mean():.1f} % against {raw:.1f} %")
     assert found.efficiency.majority is not None
-    assert f"the largest class {100 * found.efficiency.majority.mean():.1f} %" in str(found)
     assert "nan" not in str(found) + " ".join(found.findings)
-    assert "There is no interval: 2 seeds." in found.findings
+    assert "There are no intervals: 2 seeds, and an interval needs 3." in found.findings
     assert found.optimism().interval.estimate == pytest.approx(
         100 * (tested.max(axis=0) - honest).mean()
     )
     assert found.table()["chosen"].sum() == pytest.approx(2)  # at each of two label counts
-    assert "optimism" in " ".join(found.findings)
+    assert "Choosing a kind on the test rows would" in " ".join(found.findings)
+    rows = found.table().set_index(["representation", "labels"])
+    assert rows.loc[("raw", 40), "choice"] == pytest.approx(100 * honest.mean())
     assert "0 [0, 0]" not in " ".join(found.findings)
     assert found.encoder.has_seen(MORE).all()
     assert not found.encoder.has_seen(X).any()
     own = found.curves[found.chosen].own
     kept = int(np.nanmin(own, axis=1).argmin())
-    assert f"that of seed {kept}, pretrained on 600 rows" in str(found)
+    assert f"The encoder of seed {kept} was pretrained on 600 rows" in found.findings[0]
     found.save(tmp_path)
     again = RepresentationStudy.load(tmp_path)
     assert str(again) == str(found)
@@ -90,7 +91,7 @@ def test_the_study_says_what_it_did(tmp_path: Path):
     assert leadline.represent is represent
 
 
-def test_equal_calls_give_equal_studies_and_labels_move_no_weight():
+def test_equal_calls_give_equal_studies_and_labels_change_no_weight():
     first, second = study(kinds="denoising"), study(kinds="denoising")
     assert first.table().equals(second.table())
     permuted = study(y=np.random.default_rng(0).permutation(Y), kinds="denoising")
@@ -101,7 +102,7 @@ def test_equal_calls_give_equal_studies_and_labels_move_no_weight():
         np.testing.assert_array_equal(other.curves["denoising"].own, first.curves["denoising"].own)
 
 
-def test_the_encoder_takes_rows_as_they_were_given():
+def test_the_encoder_accepts_rows_in_their_units():
     unit = np.linspace(0.001, 1000, 64)
     offset = np.linspace(-50, 50, 64)
     here, there = (
@@ -116,8 +117,8 @@ def test_the_encoder_takes_rows_as_they_were_given():
 
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("side", [8, 16])
-def test_the_encoder_takes_images_as_they_were_given(side: int):
-    """Small ones, which are encoded whole, and larger ones; whole numbers are divided, channels may stand last."""
+def test_the_encoder_accepts_images_in_their_form(side: int):
+    """Small images are whole rows, larger ones patches; whole numbers are divided by 255."""
     pixels, more = (
         (240 * enlarged(rows, side)[..., None]).astype(np.uint8) for rows in (X[:120], MORE[:150])
     )
@@ -129,14 +130,14 @@ def test_the_encoder_takes_images_as_they_were_given(side: int):
     assert not found.encoder.has_seen(pixels).any()
 
 
-def test_without_unlabelled_rows_the_encoder_is_pretrained_again_on_all():
+def test_without_unlabelled_rows_the_encoder_is_pretrained_again_on_all_rows():
     found = study(x=DIGITS.X[:300], y=DIGITS.labels[:300], more=None, kinds="vanilla", labels=[10])
     assert found.encoder.has_seen(DIGITS.X[:300]).all()
-    assert "pretrained once more, on all 300 rows" in str(found)
+    assert "pretrained again on all 300 rows" in found.findings[0]
     rows = found.protocol.settings["rows"]
     assert abs(rows["labelled"] - 150) <= 5  # each class in proportion
     assert rows["pretrained on"] + rows["labelled"] == 300
-    assert f"{rows['pretrained on']} rows gave up their labels" in found.notes[0]
+    assert f"{rows['pretrained on']} rows lost their labels" in found.notes[0]
 
 
 def test_without_labels_nothing_is_probed(tmp_path: Path):
@@ -144,14 +145,14 @@ def test_without_labels_nothing_is_probed(tmp_path: Path):
     assert found.efficiency is None
     assert found.strength is None
     assert found.chosen == found.kinds[int(found.ranks.mean(1).argmax())]
-    assert str(found).startswith("nothing was probed, as nothing is labelled")
+    assert str(found).startswith("nothing was probed, because no row has a label")
     assert found.table()["chosen"].tolist() == [kind == found.chosen for kind in found.kinds]
     found.save(tmp_path)
     assert RepresentationStudy.load(tmp_path).table().equals(found.table())
     assert found.encoder.has_seen(MORE).all()
 
 
-def test_images_are_studied_by_patches_and_shown():
+def test_images_are_learned_in_patches_and_drawn():
     glyphs = data.glyphs("abc", 150, 14, seed=0)
     images = glyphs.X.reshape(-1, 14, 14)
     found = represent(
@@ -162,16 +163,14 @@ def test_images_are_studied_by_patches_and_shown():
         seeds=2,
         num_subsets=1,
     )
-    assert found.protocol.settings["view"] == "patches"
+    assert found.view == found.protocol.settings["view"] == "patches"
     assert found.examples["masked"].rows.shape == (10, 25)
     assert found.examples["masked"].image_size == (5, 5)
     strip = found.strip()
     assert strip is not None
     assert strip.layout.yaxis.ticktext == ("input", "masked: shown", "masked: reconstructed")
-    assert found.encoder.encode(images).shape == (
-        150,
-        89,
-    )  # one less than rows that are pretrained on
+    # There are 90 pretraining rows, which have 89 principal components.
+    assert found.encoder.encode(images).shape == (150, 89)
     flat = represent(
         glyphs.X[:60],
         glyphs.labels[:60],
@@ -186,10 +185,13 @@ def test_images_are_studied_by_patches_and_shown():
 
 @pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("side", [8, 16])
-def test_the_untrained_encoder_differs_in_its_weights_alone(
+def test_the_untrained_encoder_only_differs_in_its_weights(
     side: int, monkeypatch: pytest.MonkeyPatch
 ):
-    """Whitening, components and scale are those of a trained one: where training moves no weight, codes are equal."""
+    """Whitening, components and scale are those of a trained encoder.
+
+    If training does not change the weights, the codes are therefore equal.
+    """
     still = property(
         lambda self: {"epochs": 1, "batch_size": 150, "lr": 1e-12, "patience": 1, "centre": False}
     )
@@ -212,7 +214,7 @@ def test_the_untrained_encoder_differs_in_its_weights_alone(
     assert np.abs(first - second).max() > 0.1
 
 
-def test_labels_that_say_nothing_are_not_learned():
+def test_random_labels_are_not_learned():
     rng = np.random.default_rng(0)
     found = study(
         y=rng.integers(2, size=240), seeds=6, labels=["all"], kinds=("vanilla", "denoising")
@@ -226,22 +228,22 @@ def test_labels_that_say_nothing_are_not_learned():
 
 
 @pytest.mark.parametrize("stop", [3, 11])
-def test_an_interrupted_study_goes_on_and_ends_alike(stop: int, tmp_path: Path):
-    told: list[Progress] = []
+def test_an_interrupted_study_resumes_with_the_same_result(stop: int, tmp_path: Path):
+    reports: list[Progress] = []
 
-    def tell(progress: Progress) -> None:
-        told.append(progress)
-        if len(told) == stop:
+    def interrupt(progress: Progress) -> None:
+        reports.append(progress)
+        if len(reports) == stop:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        study(kinds="denoising", checkpoint=tmp_path, progress=tell)
+        study(kinds="denoising", checkpoint=tmp_path, progress=interrupt)
     assert any(tmp_path.rglob("checkpoint.safetensors"))
-    again = study(kinds="denoising", checkpoint=tmp_path, progress=told.append)
+    again = study(kinds="denoising", checkpoint=tmp_path, progress=reports.append)
     whole = study(kinds="denoising")
     assert again.table().equals(whole.table())
     np.testing.assert_array_equal(again.encoder.encode(X), whole.encoder.encode(X))
-    assert told[-1] == Progress("probing", 1, 1)
+    assert reports[-1] == Progress("probing", 1, 1)
 
 
 def test_settings_out_of_range_are_refused():
@@ -255,17 +257,17 @@ def test_settings_out_of_range_are_refused():
     for seeds in (1, [4], "12", None, True, 2.0, {0, 1}, [0, 0], [0, -1], 10**30):
         with pytest.raises(InputError, match="seeds"):
             study(seeds=seeds)
-    told = []
+    reports = []
     with pytest.raises(InputError, match="at least one label per class"):
-        study(labels=5, progress=told.append)
+        study(labels=5, progress=reports.append)
     with pytest.raises(InputError, match="cannot exceed the pool"):
-        study(labels=[10, 1000], progress=told.append)
-    assert not told  # nothing was pretrained
+        study(labels=[10, 1000], progress=reports.append)
+    assert not reports  # Nothing was pretrained.
     with pytest.raises(InputError, match="num_subsets"):
         study(num_subsets=0)
 
 
-def test_the_encoder_is_a_file_of_its_own(tmp_path: Path):
+def test_the_encoder_can_be_saved_and_loaded(tmp_path: Path):
     found = study(kinds="vanilla")
     found.encoder.save(tmp_path / "encoder.safetensors")
     np.testing.assert_array_equal(
@@ -279,17 +281,17 @@ def test_seeds_of_numpy_are_seeds():
     assert study(kinds="vanilla", seeds=np.arange(2), labels=[10]).table().equals(found.table())
 
 
-def test_intervals_end_where_accuracies_do():
+def test_intervals_stay_within_the_possible_values():
     found = study(kinds="vanilla", seeds=3, labels=[10])
     accuracy = found.accuracy()
     assert accuracy.is_known
     assert 0 <= accuracy.low <= accuracy.estimate <= accuracy.high <= 100
-    assert "3 seeds; the encoder" in str(found)
+    assert "labels over 3 seeds: " in str(found)
 
 
 @pytest.mark.parametrize("kind", ["a timestamp", "an offset"])
 def test_rows_that_float32_would_blur_are_centred_first(kind: str, tmp_path: Path):
-    """A label that seconds decide, or a small number on a large offset: usable in the study and in the encoder."""
+    """The study and the encoder resolve seconds, and small numbers on a large offset."""
     rng = np.random.default_rng(0)
     offset = np.array([1.7e9, 0, 0]) if kind == "a timestamp" else np.full(3, 1e8)
     plain = np.c_[
@@ -318,8 +320,8 @@ def test_rows_that_float32_would_blur_are_centred_first(kind: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("constant", [1e9, 1e12 + 0.1])
-def test_a_large_constant_column_costs_the_codes_no_precision(constant: float):
-    """Codes of unit spread, and a probe on them that is right, as where the column holds zeros."""
+def test_a_large_constant_column_does_not_reduce_precision(constant: float):
+    """Codes have unit spread and the probe is right, as with a column of zeros."""
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(120, 4))
     y = (rows[:, 0] > 0).astype(int)
@@ -333,8 +335,8 @@ def test_a_large_constant_column_costs_the_codes_no_precision(constant: float):
 
 
 @pytest.mark.parametrize("distance", [350, 1100, 1500])
-def test_rows_far_from_zero_are_known_again(distance: float):
-    """On either side of the distance from which on encoders subtract the mean in float64."""
+def test_rows_far_from_zero_are_recognised(distance: float):
+    """The distances lie on both sides of the limit for subtracting the mean in float64."""
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(60, 4)) * [1, 9, 1, 1] + [distance, 0, 0, 0]
     found = study(rows, None, None, kinds="vanilla")
@@ -342,7 +344,7 @@ def test_rows_far_from_zero_are_known_again(distance: float):
     assert not found.encoder.has_seen(rows + 1e-3).any()
 
 
-def test_wide_rows_are_studied_without_a_matrix_of_all_pairs(monkeypatch: pytest.MonkeyPatch):
+def test_wide_rows_create_no_square_matrix(monkeypatch: pytest.MonkeyPatch):
     sides = []
     for name in ("eigh", "svd"):
         original = getattr(np.linalg, name)
@@ -363,8 +365,11 @@ def made(*args: Any, **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(rows), np.asarray(y)
 
 
-def test_the_probe_that_is_kept_is_the_one_that_is_measured():
-    """As sonar: few rows, many columns, two classes. Labels of other rows, which the study never saw, agree."""
+def test_the_kept_probe_has_the_measured_accuracy():
+    """The measured accuracy agrees with that on rows that the study never saw.
+
+    The data resemble the sonar data: few rows, many columns, two classes.
+    """
     right, claimed, chosen = [], [], []
     for seed in range(3):
         rows, y = made(
@@ -389,19 +394,18 @@ def test_the_probe_that_is_kept_is_the_one_that_is_measured():
             .score(codes[150:], y[150:])
         )
         assert right[-1] > weakest - 0.03
-        assert (
-            f"it predicts {100 * found.probe.accuracy:.1f} % of labels that are left out"
-            in " ".join(found.findings)
-        )
+        sentence = f"this choice predicts {100 * found.probe.accuracy:.1f} % of labels correctly"
+        assert sentence in " ".join(found.findings)
         assert f"all {found.probe.labels} labels" in " ".join(found.findings)
-        assert found.probe.labels == 150  # those that gave up their labels for pretraining, too
+        assert found.probe.labels == 150  # including rows that lost their labels
         assert found.probe.majority == np.bincount(y[:150]).max() / 150
-    # 450 labels left out and 2,250 test rows: the standard error of the difference is about 2.4 points
+    # With 450 held-out labels and 2,250 test rows, the standard error of the difference is about
+    # 2.4 points.
     assert np.mean(claimed) == pytest.approx(np.mean(right), abs=0.06)
 
 
-def test_rare_classes_pass_every_check_or_the_first():
-    """Three rows of a class are enough, whether or not labels are set aside; two are refused at once."""
+def test_rare_classes_pass_all_checks_or_fail_the_first():
+    """Three rows of a class are enough, with and without rows set aside; two are refused."""
     y = Y.copy()
     y[(y == 9).nonzero()[0][3:]] = 8
     for more in (MORE, None):
@@ -413,7 +417,7 @@ def test_rare_classes_pass_every_check_or_the_first():
         study(y=y, kinds="vanilla")
 
 
-def test_two_thousand_labels_and_a_rare_class(monkeypatch: pytest.MonkeyPatch):
+def test_a_rare_class_survives_the_limit_of_probed_rows(monkeypatch: pytest.MonkeyPatch):
     module = sys.modules[represent.__module__]
     monkeypatch.setattr(module, "MOST_PROBED", 60)
     y = (np.arange(240) % 2).astype(int)
@@ -431,13 +435,13 @@ def test_masked_labels_are_missing_and_masked_cells_are_refused():
 
 
 @pytest.mark.parametrize("y", [set(range(240)), [[1, 2], [3]], {"a": 1}, "0" * 240, object()])
-def test_labels_that_are_no_list_are_refused(y: Any):
-    with pytest.raises(InputError, match=r"^y must be|^labels have one entry per row"):
+def test_labels_that_are_not_a_list_are_refused(y: Any):
+    with pytest.raises(InputError, match=r"^y must be|^y must have one label"):
         study(y=y)
 
 
-def test_rows_that_repeat_are_never_on_both_sides(monkeypatch: pytest.MonkeyPatch):
-    """Every row three times and random labels: were equal rows parted, 1 of 2 labels would be known by heart."""
+def test_repeated_rows_are_never_on_both_sides_of_a_split(monkeypatch: pytest.MonkeyPatch):
+    """Every row occurs three times with a random label, so a leak would raise the accuracy."""
     rng = np.random.default_rng(0)
     rows = np.repeat(X[:80], 3, axis=0)
     found = study(

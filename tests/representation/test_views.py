@@ -1,4 +1,4 @@
-"""What becomes of a pretrained autoencoder: the encoder, layer by layer against what its formula says."""
+"""The encoders of both views, layer by layer against their formulas."""
 
 from dataclasses import replace
 from typing import Any
@@ -28,13 +28,13 @@ def trained(view: Any, kind: str = "denoising", seed: int = 0) -> Any:
 
 
 @pytest.mark.usefixtures("few")
-def test_images_are_seen_patch_by_patch_and_small_ones_as_a_whole():
+def test_large_images_are_learned_in_patches_and_small_ones_as_whole_rows():
     assert isinstance(view_of(ROWS, (14, 14), 1), Patches)
     assert isinstance(view_of(ROWS, None, 1), Whole)
     assert isinstance(view_of(ROWS[:, :64], (8, 8), 1), Whole)
 
 
-def test_the_whole_view_is_cut_at_its_last_nonlinearity():
+def test_the_encoder_of_whole_rows_ends_at_the_last_nonlinearity():
     view = Whole(ROWS, None, 1)
     pretrained = trained(view)
     codes = view.encoder(pretrained.weights).encode(ROWS)
@@ -47,7 +47,7 @@ def test_the_whole_view_is_cut_at_its_last_nonlinearity():
 
 @pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_patch_view_asks_the_first_layer_at_every_place(channels: int):
+def test_the_encoder_of_patches_applies_the_first_layer_at_every_place(channels: int):
     rows = np.concatenate([ROWS, -ROWS, ROWS], axis=1) if channels == 3 else ROWS
     view = Patches.of(rows, (14, 14), channels)
     pretrained = trained(view)
@@ -62,7 +62,7 @@ def test_the_patch_view_asks_the_first_layer_at_every_place(channels: int):
         shown = torch.from_numpy(((patches - view.mean) @ view.whitening).astype(np.float32))
         hidden = pretrained.model.encoder[:2](shown).numpy()
     answers = hidden.reshape(6, 14, 14, 12)
-    # 14 places in 4 cells of 3.5: the place between two cells counts half in each
+    # 14 places form 4 cells of 3.5 places; the place between two cells counts half in each.
     share = np.array(
         [
             [max(0, min(i + 1, 3.5 * c + 3.5) - max(i, 3.5 * c)) / 3.5 for i in range(14)]
@@ -77,13 +77,13 @@ def test_the_patch_view_asks_the_first_layer_at_every_place(channels: int):
 
 
 def without_components(frozen: Encoder) -> Encoder:
-    """The encoder without its last layer."""
+    """Return the encoder without its last layer."""
     inner = {name: w for name, w in frozen.weights.items() if not name.startswith("projection.")}
     return Encoder(replace(frozen.architecture, components=None), inner, frozen.rows_seen)
 
 
 @pytest.mark.usefixtures("few")
-def test_components_are_the_principal_ones_with_the_large_ones_lowered():
+def test_components_are_principal_components_with_the_large_ones_reduced():
     frozen = Patches.of(ROWS, (14, 14), 1).encoder(trained(Patches.of(ROWS, (14, 14), 1)).weights)
     codes = frozen.encode(ROWS).astype(float)
     covariance = np.cov(codes.T)
@@ -101,7 +101,7 @@ def test_components_are_the_principal_ones_with_the_large_ones_lowered():
 
 @pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("image_size", [(14, 14), None])
-def test_rows_that_begin_with_one_class_are_scaled_like_any(
+def test_rows_that_are_sorted_by_class_are_scaled_correctly(
     image_size, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(views, "SCALING_ROWS", 100)
@@ -112,7 +112,7 @@ def test_rows_that_begin_with_one_class_are_scaled_like_any(
 
 
 @pytest.mark.usefixtures("few")
-def test_whitening_is_undone_and_levels_what_varies():
+def test_whitening_equalises_variances_and_is_undone():
     view = Patches.of(ROWS, (14, 14), 1)
     shown = view.shown(3)
     found = view.restored(examples(shown, Nothing(), seed=0))
@@ -130,7 +130,7 @@ def test_whitening_is_undone_and_levels_what_varies():
 
 @pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("view_name", ["whole", "patches"])
-def test_the_encoder_of_rows_as_they_were_given(view_name: str):
+def test_the_encoder_accepts_rows_in_their_units(view_name: str):
     view = Whole(ROWS, None, 1) if view_name == "whole" else Patches.of(ROWS, (14, 14), 1)
     inner = view.encoder(trained(view).weights)
     centre = np.linspace(-3, 5, 196)
@@ -153,7 +153,7 @@ def test_kinds_differ_in_corruption_only():
 
 
 @pytest.mark.usefixtures("few")
-def test_blank_images_do_not_hurt():
+def test_blank_images_give_finite_codes():
     blank = np.zeros((30, 196), np.float32)
     view = Patches.of(blank, (14, 14), 1)
     assert np.isfinite(view.encoder(trained(view).weights).encode(blank)).all()

@@ -12,6 +12,8 @@ from leadline.data._pixels import DIVIDED as DIVIDED
 from leadline.data._pixels import are_bytes as are_bytes
 from leadline.data._pixels import flatten_images as flatten_images
 from leadline.data._pixels import scale_pixels as scale_pixels
+from leadline.data._precision import compact_features as compact_features
+from leadline.data._precision import exact_features as exact_features
 from leadline.data._roles import (
     FRACTIONS,
     ROLES,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64
 
 from leadline import checks
 from leadline.data._classes import check_labels
@@ -113,6 +113,36 @@ class Dataset:
                 f"{self.name} holds no images", got="image_size = None", cure="use the rows, X"
             )
         return self.X.reshape(len(self.X), self.channels, *self.image_size)
+
+    def resized(self, image_size: tuple[int, int]) -> Float32[np.ndarray, "n pixels"]:
+        """Return the images at another size, flattened to rows.
+
+        Interpolation is bilinear. If images shrink, each pixel is averaged over the area that it
+        covers. An encoder of images of another size can read such rows; see
+        :func:`leadline.probing.transfer_matrix`.
+
+        Args:
+            image_size: (height, width) in pixels.
+
+        Raises:
+            InputError: the rows are not images, or ``image_size`` is not two whole numbers.
+
+        >>> from leadline import data
+        >>> data.digits().resized((4, 4)).shape
+        (1797, 16)
+        """
+        import torch
+
+        size = checks.whole_numbers(image_size, "image_size", least=1, most=10_000, at_least=2)
+        if len(size) != 2:
+            raise InputError(
+                "image_size must be (height, width)", got=f"image_size = {checks.shown(image_size)}"
+            )
+        images = torch.from_numpy(self.images)
+        resized = torch.nn.functional.interpolate(
+            images, size, mode="bilinear", antialias=True, align_corners=False
+        )
+        return resized.flatten(1).numpy()
 
 
 def _column_texts(columns: Any, features: int) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
-"""What is a representation of your own data worth? The whole study in one call."""
+"""The worth of a representation of your own data: pretrain, choose and report in one call."""
 
 from leadline.representation._material import Material, gather
-from leadline.representation._represent import STAGES as STAGES
-
-# For other packages of Leadline; not public.
-from leadline.representation._represent import Progress as Progress
 from leadline.representation._represent import represent
 from leadline.representation._study import RepresentationStudy
+
+# isort: split
+# For other packages of Leadline; not public.
+from leadline.representation._pretraining import STAGES as STAGES
+from leadline.representation._pretraining import Progress as Progress
 
 __all__ = ["Material", "RepresentationStudy", "gather", "represent"]

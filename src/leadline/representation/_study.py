@@ -1,4 +1,4 @@
-"""The sounding of a study: which kind was chosen, what it is worth, and its encoder."""
+"""The sounding of a study: the chosen kind, its worth, and its encoder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,239 +10,274 @@ from jaxtyping import Float
 from leadline.autoencoders import Encoder, Examples, TrainingCurves, pictures
 from leadline.errors import InputError
 from leadline.figures import Drawing, bands, image_strip, interactive, mean_and_range
-from leadline.probing import LabelEfficiency, seeds_in_words
+from leadline.probing import LabelEfficiency
 from leadline.representation._choice import choose
 from leadline.representation._kept import KeptProbe
 from leadline.sounding import Interval, Sounding, Verdict, decimals
-from leadline.statistics import PERCENT, POINTS, Effect, effect, paired_interval
+from leadline.statistics import (
+    FEWEST_REPLICATES,
+    PERCENT,
+    POINTS,
+    Effect,
+    effect,
+    interval_columns,
+    over_seeds,
+    paired_interval,
+)
 from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+SHARES = (0.0, 0.0, 0.6, 0.15, 0.25)
+"""Shares of the labelled rows, split anew for each seed.
+
+The order is that of :data:`leadline.data.ROLES`: two pretraining roles, which are empty, then the
+probe pool, probe-validation rows and test rows.
+"""
+
 
 @record("representation.RepresentationStudy")
 @dataclass(frozen=True, eq=False)
 class RepresentationStudy(Sounding):
-    """Autoencoders of several kinds on one's own data: their training, their worth, and the encoder that was chosen.
+    """Autoencoders of several kinds on your own data, their worth, and the chosen encoder.
 
-    Errors are squared errors per row of what the autoencoders were shown, in units of its spread.
+    Errors are squared errors per row of the autoencoders' input, in units of its spread.
     """
 
     kinds: tuple[str, ...]
+    """The kinds of autoencoders that were pretrained."""
     chosen: str
+    """The kind that all seeds together choose."""
     encoder: Encoder
-    """Frozen; takes rows in the units in which they were given, and gives codes of unit spread."""
+    """The frozen encoder; it accepts rows in their given units and returns codes of unit spread."""
     origin: str
-    """What the encoder was pretrained on, in words."""
+    """The rows that the encoder was pretrained on, in words."""
     probe: KeptProbe | None
-    """The logistic regression on its codes: C, chosen by accuracy on all labels, and its accuracy on labels that were
-    left out; ``None`` without labels."""
+    """The logistic regression on the codes: its C, chosen on all labels, and its cross-validated
+    accuracy; ``None`` without labels."""
     efficiency: LabelEfficiency | None
-    """Probes of all kinds beside raw inputs, principal components and an untrained encoder; ``None`` without labels."""
+    """Probes of all kinds, raw inputs, principal components and an untrained encoder; ``None``
+    without labels."""
     held_out: Float[np.ndarray, "kinds seeds draws"] | None
-    """Accuracies on labels that were held out to choose a kind by: none is of a row that its seed reports on."""
+    """Accuracies on held-out labels, by which each seed chooses a kind. They do not include the
+    seed's test rows."""
     curves: Mapping[str, TrainingCurves]
-    """Of each kind: errors of what was held out in pretraining, a row per seed."""
+    """Training curves of each kind: errors on held-out rows, a row for each seed."""
     ranks: Float[np.ndarray, "kinds seeds"]
     """Effective rank of the codes (RankMe)."""
     examples: Mapping[str, Examples]
-    """For each kind the same few rows or patches: as they are, as it is shown them, and as it reconstructs them."""
+    """A few rows or patches for each kind: clean, as the autoencoder's input, and reconstructed."""
     class_names: tuple[str, ...]
+    """The names of the classes, in the order of their indices."""
     notes: tuple[str, ...]
-    """What was noticed in the data and done about it."""
+    """Observations about the data, and what was done about them."""
+    shares: tuple[float, ...] = SHARES
+    """Share of the labelled rows in each role, in the order of :data:`leadline.data.ROLES`."""
+    view: str | None = None
+    """Input of the autoencoders, ``"whole rows"`` or ``"patches"``; ``None`` in files of 0.1."""
 
     @property
     def verdict(self) -> Verdict:
-        """What the chosen kind is worth with all labels of a probe pool; or that nothing was probed."""
+        """The gain of the choice over raw inputs with all labels of a probe pool.
+
+        Without labels, it is the kind with the largest effective rank.
+        """
         if self.efficiency is None:
-            ranks = ", ".join(
-                f"{kind} {decimals(rank, '.0f')}"
-                for kind, rank in zip(self.kinds, self.ranks.mean(1), strict=True)
-            )
+            rank = decimals(self.ranks[self.kinds.index(self.chosen)].mean(), ".0f")
             return Verdict(
-                f"nothing was probed, as nothing is labelled: {self.chosen} was picked by the largest effective rank "
-                f"of its codes ({ranks}), which is a hypothesis and no measure of worth; {self.origin}"
+                f"nothing was probed, because no row has a label; {self.chosen} has the largest "
+                f"effective rank, {rank}"
             )
-        most = int(self.efficiency.budgets[-1])
-        others = [
-            f"{name} {decimals(self.efficiency.interval(name, most).estimate, '.1f')} %"
-            for name in ("raw", "pca", "untrained")
-            if name in self.efficiency.names
-        ]
-        if self.efficiency.majority is not None:
-            others.append(
-                f"the largest class {decimals(100 * self.efficiency.majority.mean(), '.1f')} %"
-            )
-        gain = paired_interval(
-            100 * (self._honest() - self.efficiency.at("raw", most).mean(axis=1)), bounds=POINTS
-        )
+        most = self._most
+        own = decimals(self.accuracy().estimate, ".1f")
+        raw = decimals(self.efficiency.interval("raw", most).estimate, ".1f")
         return Verdict(
-            f"{self.chosen} is chosen; choosing so reaches {_percent(self.accuracy())} with {most} labels, on rows "
-            f"that had no say ({', '.join(others)}): {gain:+.1f} points over raw inputs, "
-            f"{seeds_in_words(len(self.protocol.seeds))}; {self.origin}"
+            f"{self.chosen} is chosen; the choice gains {self._gain(most):+.1f} points over raw "
+            f"inputs with {most} labels {over_seeds(self._num_seeds)}: {own} % against {raw} %"
         )
 
     @property
     def strength(self) -> float | None:
-        """C of the kept probe, for scikit-learn's ``LogisticRegression`` on the codes; ``None`` without labels."""
+        """C of the kept probe, for scikit-learn's ``LogisticRegression`` on the codes.
+
+        It is ``None`` without labels.
+        """
         return None if self.probe is None else self.probe.strength
 
     def accuracy(self) -> Interval:
-        """Test accuracy, with all labels of a probe pool, of the kind that each seed chose, in percent.
+        """Return the mean test accuracy of each seed's choice, with all labels, in percent.
 
         Raises:
-            InputError: nothing was probed.
+            InputError: the study has no labels.
         """
-        if self.efficiency is None:
-            raise InputError(
-                "an accuracy needs labels", got="a study without any", cure="give represent(X, y)"
-            )
-        return paired_interval(100 * self._honest(), bounds=PERCENT)
+        self._require_labels("accuracy")
+        return paired_interval(100 * self._honest(self._most), bounds=PERCENT)
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The kind that each seed chooses by itself, by labels that it does not report on; none without labels."""
-        return (
-            ()
-            if self.held_out is None
-            else tuple(choose(self.kinds, draws) for draws in self.held_out.swapaxes(0, 1))
-        )
+        """The kind that each seed chooses on its own by held-out labels; empty without labels."""
+        if self.held_out is None:
+            return ()
+        return tuple(choose(self.kinds, draws) for draws in self.held_out.swapaxes(0, 1))
 
     def optimism(self) -> Effect:
-        """How much better than the honest choice the best kind on the rows that are reported on looks, in points.
+        """Return how much a choice made on the test rows overstates the accuracy, in points.
 
-        For each seed, with all labels: accuracy of the kind that is best on its test rows, minus that of its choice.
+        For each seed, this is the accuracy of the kind that is best on its test rows, minus that of
+        its own choice, with all labels.
 
         Raises:
-            InputError: nothing was probed.
+            InputError: the study has no labels.
         """
-        if self.efficiency is None:
-            raise InputError(
-                "optimism is of a choice by labels",
-                got="a study without any",
-                cure="give represent(X, y)",
-            )
-        most = int(self.efficiency.budgets[-1])
-        best = np.max([self.efficiency.at(kind, most).mean(axis=1) for kind in self.kinds], axis=0)
+        efficiency = self._require_labels("optimism")
+        most = self._most
+        best = np.max([efficiency.at(kind, most).mean(axis=1) for kind in self.kinds], axis=0)
         label = f"best on the test rows minus the choice, {most} labels"
-        return effect(100 * (best - self._honest()), label, "points", bounds=PERCENT)
-
-    def _honest(self) -> Float[np.ndarray, " seeds"]:
-        """Test accuracy, with all labels, of the kind that each seed chose."""
-        assert self.efficiency is not None
-        at = {
-            kind: self.efficiency.at(kind, int(self.efficiency.budgets[-1])).mean(axis=1)
-            for kind in self.kinds
-        }
-        return np.array([at[kind][i] for i, kind in enumerate(self.choices)])
+        return effect(100 * (best - self._honest(most)), label, "points", bounds=PERCENT)
 
     @property
     def widening(self) -> float:
-        """How much wider intervals would be over new labelled rows than over new splits of the same ones.
+        """Factor by which intervals would be wider for new labelled rows than for new splits.
 
-        Formula: ``sqrt(1 + n r)``, n seeds, r rows to report on by rows in the pool.
+        Formula: ``sqrt(1 + n r)`` with n seeds and r test rows per row of the probe pool.
 
         Reference: Nadeau & Bengio, *Inference for the generalization error*, 2003.
         """
-        _, _, pool, _, report = self.protocol.settings["shares"]
-        return float((1 + len(self.protocol.seeds) * report / pool) ** 0.5)
+        _, _, pool, _, test = self.shares
+        return float((1 + self._num_seeds * test / pool) ** 0.5)
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """What else is to be said: few labels, optimism, losses, and what was noticed in the data."""
-        found = []
-        if self.efficiency is not None:
-            few, most = (int(self.efficiency.budgets[i]) for i in (0, -1))
-            found.append(self._chosen_how())
-            gain = self.efficiency.gain(self.chosen, labels=few).interval
-            found.append(
-                f"With {few} labels {self.chosen} gains {gain:+.1f} points over raw inputs."
+        """Sentences about the encoder, the choice, few labels, training, and the data."""
+        origin = f"{self.origin[:1].upper()}{self.origin[1:]}."
+        notes = tuple(f"Note: {note}." for note in self.notes)
+        return (origin, *self._label_findings(), *self._training_findings(), *notes)
+
+    def _label_findings(self) -> tuple[str, ...]:
+        """Return sentences about the choice and the probes; nothing without labels."""
+        if self.efficiency is None:
+            return ()
+        few, most = int(self.efficiency.budgets[0]), self._most
+        gain = self.efficiency.gain(self.chosen, labels=few).interval
+        optimism = self.optimism().interval
+        choice = "Choosing a kind on the test rows would"
+        if optimism.estimate > 0:
+            overstated = f"{choice} overstate the accuracy with {most} labels by {optimism} points."
+        else:
+            overstated = f"{choice} not overstate the accuracy with {most} labels."
+        if gain.is_known:
+            coverage = (
+                "Intervals cover new weights and new splits of the same labelled rows; for new "
+                f"labelled rows they would be about {self.widening:.1f} times as wide."
             )
-            looked = self.optimism().interval
-            often = "Choosing a kind by the rows that are reported on, as is often done, would have"
-            found.append(
-                f"{often} looked {looked} points better with {most} labels: that is optimism, and is not in the "
-                "numbers above."
-                if looked.estimate > 0
-                else f"{often} chosen alike with {most} labels: there is no optimism to tell."
+        else:
+            coverage = (
+                f"There are no intervals: {self._num_seeds} seeds, and an interval needs "
+                f"{FEWEST_REPLICATES}."
             )
-            found.append(self._kept())
-            found.append(
-                "Intervals are over weights and over splits of the same labelled rows; over new labelled rows they "
-                f"would be about {self.widening:.1f} times as wide."
-                if gain.is_known
-                else f"There is {seeds_in_words(len(self.protocol.seeds))}."
-            )
+        return (
+            self._choice_sentence(),
+            f"With {few} labels {self.chosen} gains {gain:+.1f} points over raw inputs.",
+            overstated,
+            self._probe_sentence(),
+            coverage,
+        )
+
+    def _training_findings(self) -> tuple[str, ...]:
+        """Return a sentence about the training of each kind."""
+        sentences = []
         for k, kind in enumerate(self.kinds):
             own = self.curves[kind].own
-            start, best = own[:, 0].mean(), np.nanmin(own, axis=1).mean()
-            found.append(
-                f"{kind.capitalize()}: the validation error of what it is trained for fell to "
-                f"{decimals(100 * best / start, '.0f')} % of its start; the effective rank of its codes is "
-                f"{decimals(self.ranks[k].mean(), '.0f')}."
+            share = 100 * np.nanmin(own, axis=1).mean() / own[:, 0].mean()
+            rank = decimals(self.ranks[k].mean(), ".0f")
+            sentences.append(
+                f"{kind.capitalize()}: its own validation loss fell to {decimals(share, '.0f')} % "
+                f"of the initial one; the effective rank of its codes is {rank}."
             )
-        return (*found, *(f"Note: {note}." for note in self.notes))
+        return tuple(sentences)
 
-    def _kept(self) -> str:
-        """The kept probe and its accuracy, in a sentence."""
+    def _probe_sentence(self) -> str:
+        """Return a sentence about the kept probe and its cross-validated accuracy."""
         assert self.probe is not None
-        left_out = decimals(100 * self.probe.accuracy, ".1f")
+        accuracy = decimals(100 * self.probe.accuracy, ".1f")
         largest = decimals(100 * self.probe.majority, ".1f")
         return (
-            f"The probe that is kept has C = {self.probe.strength:g}, chosen by accuracy on all {self.probe.labels} "
-            f"labels; chosen and fitted in the same way without them, it predicts {left_out} % of labels that are left "
-            f"out (the largest class is {largest} %)."
+            f"The kept probe has C = {self.probe.strength:g}, chosen by accuracy on all "
+            f"{self.probe.labels} labels; in cross-validation this choice predicts {accuracy} % of "
+            f"labels correctly (largest class {largest} %)."
         )
 
-    def _chosen_how(self) -> str:
-        """What the choice rests on, in a sentence."""
+    def _choice_sentence(self) -> str:
+        """Return a sentence about the held-out accuracies and the choice."""
         assert self.held_out is not None
         means = dict(zip(self.kinds, 100 * self.held_out.mean(axis=(1, 2)), strict=True))
-        told = ", ".join(f"{kind} {decimals(mean, '.1f')} %" for kind, mean in means.items())
+        listed = ", ".join(f"{kind} {decimals(mean, '.1f')} %" for kind, mean in means.items())
         if len(means) == 1:
-            return f"On labels that were held out it reaches {told}; there was nothing to choose."
+            return f"Accuracy on held-out labels: {listed}; it is the only kind."
         best = max(means, key=lambda kind: means[kind])
-        alone = self.choices.count(self.chosen)
-        why = (
-            "the best"
-            if best == self.chosen
-            else f"less than a standard error behind {best}, and then preferred"
-        )
+        if best == self.chosen:
+            reason = "has the best mean"
+        else:
+            reason = f"is less than a standard error behind {best}, and therefore preferred"
+        agreeing = self.choices.count(self.chosen)
         return (
-            f"On labels that were held out: {told}. {self.chosen.capitalize()} is {why}; {alone} of "
-            f"{len(self.choices)} seeds choose it by themselves."
+            f"Accuracy on held-out labels: {listed}. {self.chosen.capitalize()} {reason}; "
+            f"{agreeing} of {len(self.choices)} seeds choose it on their own."
         )
 
     def table(self) -> "pd.DataFrame":
-        """One row per representation and label count, as of :class:`~leadline.probing.LabelEfficiency`, where
-        ``chosen`` is the share of :attr:`choices`, the same for all counts; without labels one row per kind, as of
-        :meth:`losses`."""
+        """Return a table with one row per representation and label count.
+
+        The columns are those of :meth:`LabelEfficiency.table <leadline.probing.LabelEfficiency>`
+        without ``optimism``. ``chosen`` is the share of :attr:`choices`, equal for all label
+        counts. ``choice`` and ``choice gain`` are the accuracy of each seed's choice (percent) and
+        its gain over raw inputs (points), with 95 % intervals, equal for all representations.
+        Without labels the table is that of :meth:`losses`.
+        """
+        import pandas as pd
+
         if self.efficiency is None:
             return self.losses()
         table = self.efficiency.table().drop(columns=["optimism", "optimism low", "optimism high"])
-        share = {
+        shares = {
             name: self.choices.count(name) / len(self.choices) for name in self.efficiency.names
         }
-        return table.assign(chosen=table["representation"].map(share))
+        table["chosen"] = table["representation"].map(shares)
+        columns = {}
+        for labels in self.efficiency.budgets.tolist():
+            accuracy = paired_interval(100 * self._honest(labels), bounds=PERCENT)
+            columns[labels] = {
+                **interval_columns("choice", accuracy),
+                **interval_columns("choice gain", self._gain(labels)),
+            }
+        choice = pd.DataFrame([columns[labels] for labels in table["labels"]])
+        return pd.concat([table, choice], axis=1)
 
     def losses(self) -> "pd.DataFrame":
-        """One row per kind, means over seeds: errors on held-out rows at the start and at their lowest, and ranks."""
+        """Return a table with one row per kind, as means over seeds.
+
+        Columns: errors on held-out rows at the start and at their lowest, on clean rows and on the
+        kind's own corrupted rows; the effective rank; and whether the kind was chosen.
+        """
         import pandas as pd
 
-        curves = [self.curves[kind] for kind in self.kinds]
-        return pd.DataFrame(
-            {
-                "kind": self.kinds,
-                "clean error, start": [found.clean[:, 0].mean() for found in curves],
-                "clean error, lowest": [np.nanmin(found.clean, axis=1).mean() for found in curves],
-                "own error, start": [found.own[:, 0].mean() for found in curves],
-                "own error, lowest": [np.nanmin(found.own, axis=1).mean() for found in curves],
-                "effective rank": self.ranks.mean(1),
-                "chosen": [kind == self.chosen for kind in self.kinds],
-            }
-        )
+        rows = []
+        for k, kind in enumerate(self.kinds):
+            curves = self.curves[kind]
+            rows.append(
+                {
+                    "kind": kind,
+                    "clean error, start": curves.clean[:, 0].mean(),
+                    "clean error, lowest": np.nanmin(curves.clean, axis=1).mean(),
+                    "own error, start": curves.own[:, 0].mean(),
+                    "own error, lowest": np.nanmin(curves.own, axis=1).mean(),
+                    "effective rank": self.ranks[k].mean(),
+                    "chosen": kind == self.chosen,
+                }
+            )
+        return pd.DataFrame(rows)
 
     def drawing(self) -> Drawing:
         """Return accuracy by label count; without labels, the training curves."""
@@ -290,6 +325,39 @@ class RepresentationStudy(Sounding):
             yaxis_rangemode="tozero",
         )
 
+    @property
+    def _most(self) -> int:
+        """The largest label count."""
+        assert self.efficiency is not None
+        return int(self.efficiency.budgets[-1])
+
+    @property
+    def _num_seeds(self) -> int:
+        """The number of seeds."""
+        return len(self.protocol.seeds)
+
+    def _require_labels(self, caller: str) -> LabelEfficiency:
+        """Return the probes, or refuse a study without labels."""
+        if self.efficiency is None:
+            raise InputError(
+                f"{caller}() needs a study with labels",
+                got="a study without labels",
+                cure="call represent(X, y)",
+            )
+        return self.efficiency
+
+    def _honest(self, labels: int) -> Float[np.ndarray, " seeds"]:
+        """Return the test accuracy of each seed's choice."""
+        assert self.efficiency is not None
+        accuracies = {kind: self.efficiency.at(kind, labels).mean(axis=1) for kind in self.kinds}
+        return np.array([accuracies[kind][i] for i, kind in enumerate(self.choices)])
+
+    def _gain(self, labels: int) -> Interval:
+        """Return the gain of each seed's choice over raw inputs, in points."""
+        assert self.efficiency is not None
+        raw = self.efficiency.at("raw", labels).mean(axis=1)
+        return paired_interval(100 * (self._honest(labels) - raw), bounds=POINTS)
+
 
 def _shares(
     error: Float[np.ndarray, "seeds epochs"], length: int
@@ -297,8 +365,3 @@ def _shares(
     """Return the errors as shares of the first, with NaN after the last epoch up to ``length``."""
     missing = length - error.shape[1]
     return np.pad(error / error[:, :1], ((0, 0), (0, missing)), constant_values=np.nan)
-
-
-def _percent(accuracy: Interval) -> str:
-    """An accuracy with its unit; to one decimal where there is no interval to tell how many count."""
-    return f"{accuracy if accuracy.is_known else decimals(accuracy.estimate, '.1f')} %"

@@ -1,12 +1,13 @@
-"""What an autoencoder is shown of a row, and what its encoder becomes: whole rows, or the patches of images.
+"""Views of rows: autoencoders learn from whole rows, or from patches of images.
 
-Rows are scaled here: centred, and divided by their spread. :func:`unscaled` gives the encoder of the rows as the user
-has them.
+All rows in this module are scaled: centred, and divided by their spread. :func:`unscaled` returns
+the encoder of rows in the user's units.
 """
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -31,55 +32,59 @@ from leadline.randomness import numpy_generator
 from leadline.representation._material import LEAST_SIDE, Size
 
 KINDS = ("vanilla", "denoising", "masked")
-"""The kinds of autoencoder, which differ in what their encoder is shown while it learns."""
+"""The kinds of autoencoders, which differ in the corruption of their input."""
 
 SCALING_ROWS = 1000
-"""Rows by which codes are brought to unit spread, and of which principal components are taken."""
+"""Number of rows that determine the spread and the principal components of codes."""
 
 Weights = Mapping[str, np.ndarray]
 """Parameters of an autoencoder, by their names in the model."""
 
 
-class View(Protocol):
-    """What autoencoders are shown, and what becomes of them."""
+class View(ABC):
+    """The input of autoencoders, and the encoder that follows from a trained autoencoder."""
 
     name: ClassVar[str]
 
     @property
+    @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Of the training, as :func:`~leadline.autoencoders.pretrain_many` takes them."""
-        ...
+        """Training settings, as keyword arguments of
+        :func:`~leadline.autoencoders.pretrain_many`."""
 
     @property
+    @abstractmethod
     def described(self) -> dict[str, Any]:
         """Sizes, for the protocol."""
-        ...
 
+    @abstractmethod
     def model(self, kind: str, seed: int) -> Autoencoder:
-        """An autoencoder to train."""
-        ...
+        """Return an autoencoder to train."""
 
+    @abstractmethod
     def shown(
         self, seed: int, rows: np.ndarray | None = None
     ) -> Float[np.ndarray, "rows features"]:
-        """What it is trained on; or what becomes of other rows."""
-        ...
+        """Return the clean input of the autoencoders, by default from the pretraining rows."""
 
+    @abstractmethod
     def encoder(self, weights: Weights) -> Encoder:
-        """The encoder of scaled rows in an autoencoder's weights; its codes have unit spread over pretraining rows."""
-        ...
+        """Return the encoder of scaled rows from an autoencoder's weights.
 
-    def restored(self, found: Examples) -> Examples:
-        """Examples of what is shown in the units of scaled rows, and as images where they are some."""
-        ...
+        Its codes have unit spread over the pretraining rows.
+        """
+
+    @abstractmethod
+    def restored(self, shown: Examples) -> Examples:
+        """Return examples of the input in units of scaled rows, as images if they are images."""
 
 
 @dataclass(frozen=True, eq=False)
-class Whole:
-    """Dense autoencoders of whole rows, of two wide layers and a narrower code.
+class Whole(View):
+    """Dense autoencoders of whole rows, with two wide layers and a narrower code.
 
-    The encoder is cut where its last nonlinearity stands: with few labels the units there serve as well as the code
-    that they are squeezed into, and better with more.
+    The encoder ends at its last nonlinearity. With few labels the units there serve as well as the
+    narrower code behind them, and with more labels they serve better.
     """
 
     name: ClassVar[str] = "whole rows"
@@ -98,7 +103,11 @@ class Whole:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """As many steps whatever the number of rows, within limits; smaller ones for wider networks."""
+        """Training settings.
+
+        The number of steps is about the same for any number of rows, within limits. Wider networks
+        have a smaller learning rate.
+        """
         epochs = int(np.clip(180_000 / len(self.rows), 10, 200))
         return {
             "epochs": epochs,
@@ -113,47 +122,54 @@ class Whole:
         return {"view": self.name, "hidden_sizes": self.hidden_sizes, "strengths": self.strengths}
 
     def model(self, kind: str, seed: int) -> Autoencoder:
-        """A dense autoencoder of whole rows."""
+        """Return a dense autoencoder of whole rows."""
         corruption = _corruption(kind, self.strengths[kind])
         return Autoencoder(self.rows.shape[1], self.hidden_sizes, corruption=corruption, seed=seed)
 
     def shown(self, seed: int, rows: np.ndarray | None = None) -> np.ndarray:
-        """The rows: the same for all seeds."""
+        """Return the rows, which are the same for all seeds."""
         return self.rows if rows is None else rows
 
     def encoder(self, weights: Weights) -> Encoder:
-        """The layers up to the last nonlinearity, and one that brings each unit's answer to unit spread on average."""
-        inner = {
-            name: weights[f"encoder.{name}"]
-            for name in ("0.weight", "0.bias", "2.weight", "2.bias")
-        }
-        d, (_, width, _) = self.rows.shape[1], self.hidden_sizes
-        same = {"4.weight": np.eye(width, dtype=np.float32), "4.bias": np.zeros(width, np.float32)}
-        architecture = Architecture(
-            d, (*self.hidden_sizes[:2], width), image_size=self.image_size, channels=self.channels
-        )
-        encoder = Encoder(architecture, {**inner, **same}, row_fingerprints(self.rows))
-        codes = encoder.encode(_drawn_rows(self.rows))
-        centre, scale = codes.mean(axis=0), _level(codes)
-        levelled = {"4.weight": same["4.weight"] / scale, "4.bias": -centre / scale}
-        return replace(encoder, weights={**inner, **levelled})
+        """Return the layers up to the last nonlinearity, and a layer that scales their units.
 
-    def restored(self, found: Examples) -> Examples:
-        """The rows themselves."""
-        return replace(found, image_size=self.image_size, channels=self.channels)
+        The scaling layer gives the units a mean variance of 1.
+        """
+        names = ("0.weight", "0.bias", "2.weight", "2.bias")
+        inner = {name: weights[f"encoder.{name}"] for name in names}
+        width = self.hidden_sizes[1]
+        identity = np.eye(width, dtype=np.float32)
+        unscaled_layer = {"4.weight": identity, "4.bias": np.zeros(width, np.float32)}
+        architecture = Architecture(
+            self.rows.shape[1],
+            (*self.hidden_sizes[:2], width),
+            image_size=self.image_size,
+            channels=self.channels,
+        )
+        encoder = Encoder(architecture, {**inner, **unscaled_layer}, row_fingerprints(self.rows))
+        codes = encoder.encode(_drawn_rows(self.rows))
+        scale = _common_spread(codes)
+        scaling_layer = {"4.weight": identity / scale, "4.bias": -codes.mean(axis=0) / scale}
+        return replace(encoder, weights={**inner, **scaling_layer})
+
+    def restored(self, shown: Examples) -> Examples:
+        """Return the rows themselves, with the size of images."""
+        return replace(shown, image_size=self.image_size, channels=self.channels)
 
 
 @dataclass(frozen=True, eq=False)
-class Patches:
-    """Autoencoders of patches, whose encoder is then laid over every place of an image.
+class Patches(View):
+    """Autoencoders of patches, whose encoder is applied at every place of an image.
 
-    What is said at all places is averaged in 4 x 4 cells. Patches are whitened: neighbouring pixels repeat one another,
-    and an autoencoder spends itself on what they have in common unless that is taken out. Directions of little
-    variance, which are noise, are raised less. So it is with codes: of the roots of the averages the principal
-    components are taken, and the large ones lowered, which tell what all images share. A probe on few labels would
+    The outputs at all places are averaged in 4 x 4 cells. Patches are whitened, because an
+    autoencoder otherwise spends its capacity on the similarity of neighbouring pixels; directions
+    of little variance, which are noise, are amplified less. The codes are treated in the same way:
+    they are the principal components of the square roots of the averages, with the large components
+    reduced. Large components describe what all images share, and a probe with few labels would
     otherwise see little else.
 
-    Reference: Coates, Lee & Ng, *An analysis of single-layer networks in unsupervised feature learning*, 2011.
+    Reference: Coates, Lee & Ng, *An analysis of single-layer networks in unsupervised feature
+    learning*, 2011.
     """
 
     name: ClassVar[str] = "patches"
@@ -161,35 +177,35 @@ class Patches:
     width: ClassVar[int] = 128
     code: ClassVar[int] = 32
     number: ClassVar[int] = 40_000
-    """Patches that an autoencoder learns from."""
+    """Number of patches that an autoencoder learns from."""
     share: ClassVar[float] = 0.36
-    """Side of a patch by that of the image."""
+    """Side of a patch as a share of the image's side."""
     largest: ClassVar[int] = 12
-    """Side of the largest patch in pixels."""
+    """Side of the largest patch, in pixels."""
     places: ClassVar[int] = 14
-    """Patches side by side, about."""
+    """Approximate number of places along the shorter side of an image."""
     components: ClassVar[int] = 256
-    """Numbers in a code, at most."""
+    """Largest number of features in a code."""
     lowering: ClassVar[float] = 0.35
-    """The power of its variance that a component is divided by; 1/2 would make all alike."""
+    """Exponent of the variance that divides a component; 1/2 would equalise all components."""
     floor: ClassVar[float] = 0.05
-    """What is added to variances before whitening, as a share of the largest."""
+    """Number that is added to variances before whitening, as a share of the largest variance."""
 
     rows: Float[np.ndarray, "n d"]
     image_size: Size
     channels: int
     mean: np.ndarray
-    """Of patches."""
+    """Mean of the patches."""
     whitening: np.ndarray
-    """From patches to what is shown: symmetric."""
+    """Symmetric matrix that whitens centred patches."""
     restoring: np.ndarray
-    """Its inverse."""
+    """Inverse of the whitening matrix."""
 
     @classmethod
     def of(cls, rows: np.ndarray, image_size: Size, channels: int) -> Self:
-        """With the whitening that follows from the rows."""
-        none = np.zeros(0)
-        view = cls(rows, image_size, channels, none, none, none)
+        """Return the view of rows, with the whitening of their patches."""
+        empty = np.zeros(0)
+        view = cls(rows, image_size, channels, empty, empty, empty)
         patches = view._drawn(0, rows).astype(np.float64)
         mean = patches.mean(axis=0)
         variances, axes = np.linalg.eigh(np.cov((patches - mean).T))
@@ -201,12 +217,17 @@ class Patches:
             rows,
             image_size,
             channels,
-            *(a.astype(np.float32) for a in (mean, whitening, restoring)),
+            mean.astype(np.float32),
+            whitening.astype(np.float32),
+            restoring.astype(np.float32),
         )
 
     @property
     def architecture(self) -> LocalArchitecture:
-        """Of the encoder: patches of about a third of the image's side, at about 14 places along it."""
+        """Architecture of the encoder.
+
+        Patches have about a third of the image's side, and lie at about 14 places along it.
+        """
         sides = tuple(
             int(np.clip(round(self.share * side), 3, self.largest)) for side in self.image_size
         )
@@ -217,91 +238,105 @@ class Patches:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """A few passes over many patches."""
+        """Training settings: a few passes over many patches."""
         return {"epochs": 10, "batch_size": 256, "lr": 2e-3, "patience": 10}
 
     @property
     def described(self) -> dict[str, Any]:
         """Sizes, for the protocol."""
-        a = self.architecture
-        sizes = {"patch_size": a.patch_size, "width": a.width, "stride": a.stride, "cells": a.cells}
-        return {"view": self.name, **sizes, "patches": self.number, "strengths": self.strengths}
+        architecture = self.architecture
+        return {
+            "view": self.name,
+            "patch_size": architecture.patch_size,
+            "width": architecture.width,
+            "stride": architecture.stride,
+            "cells": architecture.cells,
+            "patches": self.number,
+            "strengths": self.strengths,
+        }
 
     def model(self, kind: str, seed: int) -> Autoencoder:
-        """A dense autoencoder of patches."""
+        """Return a dense autoencoder of patches."""
         corruption = _corruption(kind, self.strengths[kind])
         return Autoencoder(
             len(self.mean), (self.width, self.code), corruption=corruption, seed=seed
         )
 
     def shown(self, seed: int, rows: np.ndarray | None = None) -> np.ndarray:
-        """Whitened patches from random places of random images."""
-        return (self._drawn(seed, self.rows if rows is None else rows) - self.mean) @ self.whitening
+        """Return whitened patches from random places of random images."""
+        patches = self._drawn(seed, self.rows if rows is None else rows)
+        return (patches - self.mean) @ self.whitening
 
     def encoder(self, weights: Weights) -> Encoder:
-        """The first layer at every place of an image, whitening absorbed, and components of what it says."""
-        W, b = (weights[f"encoder.0.{name}"] for name in ("weight", "bias"))
-        W = W @ self.whitening
-        b = b - W @ self.mean
-        p, q = pair(self.architecture.patch_size, "patch_size")
-        patch = {"weight": W.reshape(self.width, self.channels, p, q), "bias": b}
-        patch["centre"] = np.zeros(self.rows.shape[1], np.float32)
-        averages = Encoder(self.architecture, patch, row_fingerprints(self.rows)).encode(
-            _drawn_rows(self.rows)
-        )
-        scale = _level(averages)
-        last = self._components(np.sqrt(averages / scale + FLOOR))
-        patch |= {"weight": patch["weight"] / scale, "bias": b / scale}
-        architecture = replace(self.architecture, components=len(last["projection.bias"]))
-        return Encoder(architecture, {**patch, **last}, row_fingerprints(self.rows))
+        """Return the first layer, applied at every place, and components of its averages.
 
-    def _components(self, roots: Float[np.ndarray, "rows averages"]) -> dict[str, np.ndarray]:
-        """The last layer: principal components, large ones lowered, of unit spread on average."""
-        most = min(self.components, len(roots) - 1, roots.shape[1])
-        found = PCA(most, svd_solver="full").fit(roots)
-        variances = found.explained_variance_
-        lowered = (variances + 0.01 * max(variances[0], 1e-12)) ** -self.lowering
-        level = np.sqrt(np.mean(variances * lowered**2)) or 1.0
-        P = found.components_ * (lowered / level)[:, None]
+        The first layer includes the whitening of patches.
+        """
+        W = weights["encoder.0.weight"] @ self.whitening
+        b = weights["encoder.0.bias"] - W @ self.mean
+        p, q = pair(self.architecture.patch_size, "patch_size")
+        fingerprints = row_fingerprints(self.rows)
+        layer = {
+            "weight": W.reshape(self.width, self.channels, p, q),
+            "bias": b,
+            "centre": np.zeros(self.rows.shape[1], np.float32),
+        }
+        inner = Encoder(self.architecture, layer, fingerprints)
+        averages = inner.encode(_drawn_rows(self.rows))
+        scale = _common_spread(averages)
+        projection = self._projection(np.sqrt(averages / scale + FLOOR))
+        layer |= {"weight": layer["weight"] / scale, "bias": b / scale}
+        architecture = replace(self.architecture, components=len(projection["projection.bias"]))
+        return Encoder(architecture, {**layer, **projection}, fingerprints)
+
+    def _projection(self, roots: Float[np.ndarray, "rows averages"]) -> dict[str, np.ndarray]:
+        """Return the last layer: principal components, with the large ones reduced.
+
+        The mean variance of its outputs is 1.
+        """
+        num_components = min(self.components, len(roots) - 1, roots.shape[1])
+        pca = PCA(num_components, svd_solver="full").fit(roots)
+        variances = pca.explained_variance_
+        factors = (variances + 0.01 * max(variances[0], 1e-12)) ** -self.lowering
+        spread = np.sqrt(np.mean(variances * factors**2)) or 1.0
+        P = pca.components_ * (factors / spread)[:, None]
         return {
             "projection.weight": P.astype(np.float32),
-            "projection.bias": (-P @ found.mean_).astype(np.float32),
+            "projection.bias": (-P @ pca.mean_).astype(np.float32),
         }
 
-    def restored(self, found: Examples) -> Examples:
-        """Patches, no longer whitened."""
-        stages = (found.rows, found.shown, found.reconstructed)
-        rows, shown, reconstructed = (stage @ self.restoring + self.mean for stage in stages)
-        size = pair(self.architecture.patch_size, "patch_size")
+    def restored(self, shown: Examples) -> Examples:
+        """Return patches without whitening."""
         return replace(
-            found,
-            rows=rows,
-            shown=shown,
-            reconstructed=reconstructed,
-            image_size=size,
+            shown,
+            rows=shown.rows @ self.restoring + self.mean,
+            shown=shown.shown @ self.restoring + self.mean,
+            reconstructed=shown.reconstructed @ self.restoring + self.mean,
+            image_size=pair(self.architecture.patch_size, "patch_size"),
             channels=self.channels,
         )
 
     def _drawn(self, seed: int, rows: np.ndarray) -> np.ndarray:
-        """Patches from anywhere, the blank ones left out, where there are others."""
+        """Return patches from random places, without blank patches if there are enough others."""
         rng = numpy_generator(seed, "representation.patches")
-        a = self.architecture
-        (p, q), (top, left) = pair(a.patch_size, "patch_size"), a.margins
+        p, q = pair(self.architecture.patch_size, "patch_size")
+        top, left = self.architecture.margins
         chosen = rng.permutation(len(rows))[: self.number // 2]
         images = rows[chosen].reshape(-1, self.channels, *self.image_size)
         images = np.pad(images, ((0, 0), (0, 0), (top, top), (left, left)))
         windows = np.lib.stride_tricks.sliding_window_view(images, (p, q), axis=(2, 3))
-        place = [
-            rng.integers(size, size=2 * self.number) for size in (len(images), *windows.shape[2:4])
-        ]
-        patches = windows[place[0], :, place[1], place[2]].reshape(2 * self.number, -1)
-        spread = patches.std(axis=1)
-        telling = patches[spread > 0.05 * patches.std()][: self.number]
-        return telling if len(telling) >= self.number // 10 else patches[: self.number]
+        num_candidates = 2 * self.number
+        image = rng.integers(len(images), size=num_candidates)
+        row = rng.integers(windows.shape[2], size=num_candidates)
+        column = rng.integers(windows.shape[3], size=num_candidates)
+        patches = windows[image, :, row, column].reshape(num_candidates, -1)
+        is_blank = patches.std(axis=1) <= 0.05 * patches.std()
+        others = patches[~is_blank][: self.number]
+        return others if len(others) >= self.number // 10 else patches[: self.number]
 
 
 def view_of(rows: np.ndarray, image_size: Size | None, channels: int) -> View:
-    """Patches of images, unless they are smaller than 12 pixels; else whole rows."""
+    """Return the view of rows: patches of images of at least 12 pixels, otherwise whole rows."""
     if image_size is not None and min(image_size) >= LEAST_SIDE:
         return Patches.of(rows, image_size, channels)
     return Whole(rows, image_size, channels)
@@ -315,14 +350,16 @@ def unscaled(
     *,
     exact: bool = False,
 ) -> Encoder:
-    """The encoder of ``x`` from that of ``(x - centre) / scale``.
+    """Return the encoder of rows x from the encoder of ``(x - centre) / scale``.
 
     Args:
-        encoder: of scaled rows.
-        centre: shape (d,).
-        scale: shape (d,); for a local encoder all the same.
-        rows_seen: fingerprints of the rows in their own units; if ``exact``, of the rows minus ``centre``.
-        exact: the encoder subtracts ``centre`` from rows in float64; otherwise its first layer takes the centre up.
+        encoder: encoder of scaled rows.
+        centre: mean of each column, shape (d,).
+        scale: spread of each column, shape (d,); a local encoder needs equal spreads.
+        rows_seen: fingerprints of the rows in their units; if ``exact``, of the rows minus
+            ``centre``.
+        exact: the encoder subtracts ``centre`` from rows in float64; otherwise its first layer
+            absorbs the centre.
     """
     weights: dict[str, np.ndarray] = dict(encoder.weights)
     inner = np.zeros_like(centre) if exact else centre
@@ -339,20 +376,22 @@ def unscaled(
 
 
 def _corruption(kind: str, strength: float) -> Corruption:
-    makers: Mapping[str, Any] = {
+    """Return the corruption that defines a kind of autoencoder."""
+    corruptions: Mapping[str, Callable[[float], Corruption]] = {
         "vanilla": lambda _: Nothing(),
         "denoising": GaussianNoise,
         "masked": PixelMask,
     }
-    return makers[kind](strength)
+    return corruptions[kind](strength)
 
 
 def _drawn_rows(rows: np.ndarray) -> np.ndarray:
-    """:data:`SCALING_ROWS` from anywhere: rows of a file are often sorted by class."""
-    return rows[numpy_generator(0, "representation.scaling").permutation(len(rows))[:SCALING_ROWS]]
+    """Return :data:`SCALING_ROWS` random rows, because rows of a file are often sorted by class."""
+    rng = numpy_generator(0, "representation.scaling")
+    return rows[rng.permutation(len(rows))[:SCALING_ROWS]]
 
 
-def _level(codes: Float[np.ndarray, "rows d"]) -> np.float32:
-    """The root of the mean variance of the numbers in a code; 1 where nothing varies."""
+def _common_spread(codes: Float[np.ndarray, "rows d"]) -> np.float32:
+    """Return the square root of the mean variance of the features; 1 if no feature varies."""
     scale = np.sqrt(codes.var(axis=0, dtype=np.float64).mean())
     return np.float32(scale if scale > 0 else 1.0)

@@ -1,1 +1,1 @@
-"""Probes: linear, nearest neighbours, ridge, fine-tuning, and RankMe."""
+"""Probes: logistic regression, nearest neighbours, ridge regression and fine-tuning."""

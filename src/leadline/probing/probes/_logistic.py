@@ -1,36 +1,38 @@
-"""Multinomial logistic regression, many problems at once.
+"""Multinomial logistic regression that solves many problems at once.
 
-Every problem of a study (label subset, fold, seed, strength of regularisation) is one row of a batch, and all take the
-steps of L-BFGS together, along the principal axes of their rows. The objective is convex, a problem is left alone once
-its gradient is small, and nothing is drawn at random: a solution depends on its own problem only.
+Each problem of a study (label subset, fold, seed, strength of regularisation) is one row of a
+batch. All problems take the steps of L-BFGS together, along the principal axes of their rows. The
+objective is convex, a solved problem leaves the batch, and nothing is drawn at random. A solution
+therefore depends on its own problem only.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from leadline import checks
-from leadline.errors import InputError
-
 MEMORY = 7
-"""Pairs of steps and gradient changes that L-BFGS remembers."""
+"""Number of pairs of steps and gradient changes that L-BFGS keeps."""
 
-MEASURED_AFTER = (0, 10, 40, 160)
-"""Steps after which the curvature is measured where the fits then are: what it was at the start is far too much for
-rows that are already told apart."""
+CURVATURE_STEPS = (0, 10, 40, 160)
+"""Steps at which the curvature is measured again at the current weights.
+
+The curvature at the start is far too large for rows that are already separated.
+"""
 
 MAX_STEPS = 1000
-"""Steps after which a problem is given up; its gradient tells."""
+"""Number of steps after which a fit is given up.
+
+Its reported gradient then exceeds the tolerance.
+"""
 
 WIDE = 1024
-"""Features from which on convergence is judged by a bound, if there are also :data:`WIDE_SHARE` times fewer axes."""
+"""Number of features above which a bound may decide convergence; see :data:`WIDE_SHARE`."""
 
 WIDE_SHARE = 4
+"""The bound is used only if there are more than this many features for each axis."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,16 +42,15 @@ class LogisticFits:
     coefficients: Float[Tensor, "batch fits classes features"]
     intercepts: Float[Tensor, "batch fits classes"]
     gradient: Float[Tensor, "batch fits"]
-    """Largest entry of the gradient at the solution: convergence, measured."""
+    """Largest entry of the gradient at the solution, which measures convergence."""
 
     def logits(
         self, Z: Float[Tensor, "batch rows features"]
     ) -> Float[Tensor, "batch fits rows classes"]:
-        """Scores of rows, of which the softmax is the predicted distribution."""
+        """Return the scores of rows; their softmax is the predicted distribution."""
         batch, fits, classes, features = self.coefficients.shape
-        Z = _numbers(Z, "Z", ("batch", "rows", "features"), {"batch": batch, "features": features})
-        Z = Z.to(self.coefficients)
-        scores = torch.matmul(Z, self.coefficients.reshape(batch, fits * classes, features).mT)
+        weights = self.coefficients.reshape(batch, fits * classes, features)
+        scores = torch.matmul(Z.to(self.coefficients), weights.mT)
         return scores.unflatten(-1, (fits, classes)).transpose(1, 2) + self.intercepts.unsqueeze(2)
 
 
@@ -58,159 +59,82 @@ def fit_logistic(
     y: Int[Tensor, "batch rows"],
     strengths: Float[Tensor, "batch fits"],
     *,
-    classes: int,
+    num_classes: int,
     weights: Float[Tensor, "batch fits rows"] | None = None,
     start: LogisticFits | None = None,
-    tol: float = 1e-4,
+    axes: "PrincipalAxes | None" = None,
+    tolerance: float = 1e-4,
 ) -> LogisticFits:
     """Solve a batch of multinomial logistic regressions with L2 regularisation.
 
-    Formula: each fit minimises ``1/n sum_i w_i (logsumexp_c(s_ic) - s_iy) + ‖W‖² / (2 C n)`` with scores
-    ``s_i = W z_i + b`` and ``n = sum_i w_i``; the intercepts b are not regularised. With three or more classes this is
-    the objective of scikit-learn's ``LogisticRegression(C=C)``. A fit whose rows are of two classes takes ``C / 2``:
-    its two weight vectors are then plus and minus half of scikit-learn's single one, and the predicted distribution is
-    that of scikit-learn's binary fit at C.
+    Formula: each fit minimises
+    ``1/n sum_i w_i (logsumexp_c(s_ic) - s_iy) + ‖W‖² / (2 C n)`` with scores ``s_i = W z_i + b``
+    and ``n = sum_i w_i``; the intercepts b are not regularised. With three or more classes this is
+    the objective of scikit-learn's ``LogisticRegression(C=C)``. A fit with rows of two classes uses
+    ``C / 2``: its two weight vectors are then plus and minus half of scikit-learn's single vector,
+    and the predicted distribution equals scikit-learn's binary fit at C.
 
     Args:
-        Z: features of each problem's rows, best centred and of unit scale.
-        y: class of each row, in [0, classes).
-        strengths: C of each fit, > 0: small means strongly regularised.
-        classes: number of classes. A class without a row counts for nothing, and is never predicted.
-        weights: which rows a fit uses (1 or 0); all by default.
+        Z: features of each problem's rows, preferably centred and of unit scale.
+        y: class of each row, in [0, num_classes).
+        strengths: C of each fit, > 0; small means strongly regularised.
+        num_classes: number of classes. A class without a row is never predicted.
+        weights: 1 for rows that a fit uses, 0 for others; by default all rows are used.
         start: solutions to start from, such as those for a smaller C.
-        tol: largest entry of the gradient at which a fit is solved.
+        axes: principal axes of Z, if they are known already.
+        tolerance: largest entry of the gradient at which a fit is solved.
 
     Returns:
-        The solutions, with the gradients that they ended with.
+        The solutions with the largest entry of each final gradient.
 
-    Raises:
-        InputError: features that are not finite, shapes that do not fit, classes out of range, or a setting that is not
-            positive.
+    >>> Z = torch.tensor([[[-1.0], [1.0]]])
+    >>> fits = fit_logistic(Z, torch.tensor([[0, 1]]), torch.ones(1, 1), num_classes=2)
+    >>> fits.logits(Z).argmax(3).tolist()
+    [[[0, 1]]]
 
-    Reference: Liu & Nocedal, *On the limited memory BFGS method for large scale optimization*, 1989; the bound of the
-    curvature is that of Böhning, *Multinomial logistic regression algorithm*, 1992; that the solution lies in the span
-    of the rows is the theorem of Kimeldorf & Wahba, *Some results on Tchebycheffian spline functions*, 1971.
+    Reference: Liu & Nocedal, *On the limited memory BFGS method for large scale optimization*,
+    1989; Böhning, *Multinomial logistic regression algorithm*, 1992 (the bound of the curvature);
+    Kimeldorf & Wahba, *Some results on Tchebycheffian spline functions*, 1971 (the solution lies in
+    the span of the rows).
     """
-    Z = _numbers(Z, "Z", ("batch", "rows", "features"), {})
-    sizes = {"batch": Z.shape[0], "rows": Z.shape[1], "features": Z.shape[2]}
-    strengths = _numbers(strengths, "strengths", ("batch", "fits"), sizes).to(Z)
-    classes = checks.whole_number(classes, "classes", least=2, most=MOST_CLASSES)
-    sizes |= {"fits": strengths.shape[1], "classes": classes}
-    tol = checks.number(tol, "tol", above=0)
-    _refuse(strengths <= 0, "strengths", "positive: small means strongly regularised")
-    places = _numbers(y, "y", ("batch", "rows"), sizes)
-    _refuse(
-        (places < 0) | (places >= classes) | (places != places.floor()),
-        "y",
-        "whole numbers below classes",
-    )
-    if weights is not None:
-        weights = _numbers(weights, "weights", ("batch", "fits", "rows"), sizes).to(Z)
-        _refuse((weights != 0) & (weights != 1), "weights", "0 or 1")
-        _refuse(weights.sum(2) == 0, "weights", "1 for some row of each fit")
-    if start is not None:
-        start = checks.instance(start, "start", LogisticFits, wanted="the result of fit_logistic()")
-        coefficients = _numbers(
-            start.coefficients,
-            "start.coefficients",
-            ("batch", "fits", "classes", "features"),
-            sizes,
-        )
-        intercepts = _numbers(
-            start.intercepts, "start.intercepts", ("batch", "fits", "classes"), sizes
-        )
-        start = LogisticFits(coefficients.to(Z), intercepts.to(Z), start.gradient)
-    return solve_logistic(
-        Z, places.long(), strengths, classes=classes, weights=weights, start=start, tol=tol
-    )
-
-
-MOST_CLASSES = 10**6
-"""More classes than this are a mistake: names or quantities in place of classes."""
-
-
-def _numbers(value: Any, name: str, axes: tuple[str, ...], sizes: Mapping[str, int]) -> Tensor:
-    """A tensor of finite numbers with these axes, or a refusal."""
-    numbers = value if _is_plain(value) else _converted(value, name)
-    wanted = tuple(sizes.get(axis, size) for axis, size in zip(axes, numbers.shape, strict=False))
-    if numbers.dim() != len(axes) or tuple(numbers.shape) != wanted or 0 in numbers.shape:
-        known = ", ".join(f"{axis} = {sizes[axis]}" for axis in axes if axis in sizes)
-        raise InputError(
-            f"{name} must have the shape ({', '.join(axes)})" + (f" with {known}" if known else ""),
-            got=f"{name} = {checks.shown(value)}",
-        )
-    numbers = numbers if numbers.is_floating_point() else numbers.double()
-    _refuse(~numbers.isfinite(), name, "finite")
-    return numbers
-
-
-def _converted(value: Any, name: str) -> Tensor:
-    """A tensor of what is none, or does not compute as it is."""
-    array = checks.array(value, name, wanted="a tensor of numbers")
-    if array.dtype.kind not in "biuf":
-        raise InputError(
-            f"{name} must be a tensor of numbers", got=f"{name} of dtype {array.dtype}"
-        )
-    return torch.tensor(array)
-
-
-def _is_plain(value: Any) -> bool:
-    """True for tensors that compute as they are: dense, float32 or float64, on a device with numbers."""
-    is_dense = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
-    return is_dense and value.dtype in (torch.float32, torch.float64) and not value.requires_grad
-
-
-def _refuse(is_wrong: Tensor, name: str, rule: str) -> None:
-    if is_wrong.any():
-        place = ", ".join(map(str, is_wrong.nonzero()[0].tolist()))
-        raise InputError(
-            f"{name} must be {rule}", got=f"{name}[{place}]; {int(is_wrong.sum())} such"
-        )
-
-
-def solve_logistic(
-    Z: Tensor,
-    y: Tensor,
-    strengths: Tensor,
-    *,
-    classes: int,
-    weights: Tensor | None = None,
-    start: LogisticFits | None = None,
-    axes: "PrincipalAxes | None" = None,
-    tol: float = 1e-4,
-) -> LogisticFits:
-    """:func:`fit_logistic` without its checks; ``axes`` are those of Z, where they are known already."""
-    weights = Z.new_ones(*strengths.shape, Z.shape[1]) if weights is None else weights
-    axes = PrincipalAxes.of(Z) if axes is None else axes
-    before = None if start is None else axes.enter(start)
-    W, gradient = _lbfgs(_Problem.of(axes, y, strengths, classes, weights), before, tol)
+    if weights is None:
+        weights = Z.new_ones(*strengths.shape, Z.shape[1])
+    if axes is None:
+        axes = PrincipalAxes.of(Z)
+    first = None if start is None else axes.enter(start)
+    problem = _Problem.of(axes, y, strengths, num_classes, weights)
+    W, gradient = _lbfgs(problem, first, tolerance)
     return axes.leave(W, gradient)
 
 
 @dataclass(frozen=True, eq=False)
 class PrincipalAxes:
-    """The rows of each problem along their own principal axes, where a fit's curvature is nearly diagonal.
+    """The rows of each problem along their own principal axes.
 
-    Of n rows with d features ``min(n, d)`` axes matter; along all others the solution is zero, and is not computed.
-    A rotation changes no penalty, and a shift is taken up by the intercept, which has none: the problem stays the same.
+    Along these axes the curvature of a fit is nearly diagonal. Only ``min(n, d)`` axes of n rows
+    with d features matter; along all others the solution is zero and is not computed. The problem
+    stays the same: a rotation does not change the penalty, and the intercept, which has no penalty,
+    absorbs the shift.
     """
 
     rows: Float[Tensor, "batch rows axes"]
-    """Centred rows, told by their places along the axes."""
+    """Coordinates of the centred rows along the axes."""
     directions: Float[Tensor, "batch axes features"]
-    """The axes: orthonormal, and zero where the rows span fewer."""
+    """The axes: orthonormal, and zero beyond the rank of the rows."""
     mean: Float[Tensor, "batch 1 features"]
 
     @classmethod
     def of(cls, Z: Float[Tensor, "batch rows features"]) -> "PrincipalAxes":
-        """The axes of each problem's rows, computed in float64."""
+        """Return the axes of each problem's rows, computed in float64."""
         wide = Z.double()
         mean = wide.mean(1, keepdim=True)
         centred = wide - mean
         if Z.shape[1] > Z.shape[2]:
             directions = torch.linalg.eigh(centred.mT @ centred).eigenvectors.mT
             rows = centred @ directions.mT
-        else:  # by the eigenvectors of the rows' inner products, of which there are fewer
+        else:
+            # There are fewer rows than features, so the matrix of the rows' inner products is the
+            # smaller one.
             squares, left = torch.linalg.eigh(centred @ centred.mT)
             spanned = squares > 1e-12 * squares.amax(1, keepdim=True)
             lengths = squares.clamp(min=0).sqrt()
@@ -222,7 +146,7 @@ class PrincipalAxes:
         return PrincipalAxes(self.rows[index], self.directions[index], self.mean[index])
 
     def enter(self, fits: LogisticFits) -> Float[Tensor, "batch fits classes columns"]:
-        """Solutions in these coordinates, the intercept last."""
+        """Return solutions in these coordinates, with the intercept as the last column."""
         shift = torch.linalg.vecdot(fits.coefficients, self.mean.unsqueeze(1))
         along = fits.coefficients @ self.directions.mT.unsqueeze(1)
         return torch.cat([along, (fits.intercepts + shift).unsqueeze(3)], 3)
@@ -230,7 +154,7 @@ class PrincipalAxes:
     def leave(
         self, W: Float[Tensor, "batch fits classes columns"], gradient: Float[Tensor, "batch fits"]
     ) -> LogisticFits:
-        """Solutions in the coordinates of the features."""
+        """Return solutions in the coordinates of the features."""
         coefficients = W[..., :-1] @ self.directions.unsqueeze(1)
         shift = torch.linalg.vecdot(coefficients, self.mean.unsqueeze(1))
         return LogisticFits(coefficients, W[..., -1] - shift, gradient)
@@ -238,34 +162,39 @@ class PrincipalAxes:
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """Objective and gradient of a batch, in principal axes; the intercept is the weight of a last, constant one.
+    """Objective and gradient of a batch in principal axes.
 
-    Arrays are ordered so that the sum over classes runs over an outer axis, with rows side by side in memory.
+    The intercept is the weight of a last, constant axis. Arrays are laid out so that sums over
+    classes run over an outer axis and the rows are contiguous in memory.
     """
 
     Z: Tensor
     """(batch, rows, axes + 1)"""
     squares: Tensor
-    """Z squared, which the curvature is measured with."""
+    """The squares of Z, from which the curvature is computed."""
     weights: Tensor
-    """(batch, fits, rows), adding to 1 in each fit."""
+    """(batch, fits, rows); the weights of each fit sum to 1."""
     moments: Tensor
-    """(batch, fits, classes, axes + 1): weighted sums of the rows of each class, on which the fit term depends."""
+    """(batch, fits, classes, axes + 1): the weighted sum of the rows of each class."""
     penalty: Tensor
-    """(batch, fits, 1, axes + 1): 1 / (C n), and 0 for the intercept."""
+    """(batch, fits, 1, axes + 1): 1 / (C n) for each axis, and 0 for the intercept."""
     features: Tensor
-    """(batch, axes + 1, features + 1): what turns a gradient into that with respect to the features' weights."""
+    """(batch, axes + 1, features + 1): the map from a gradient along the axes to a gradient with
+    respect to the features' weights."""
     reach: Tensor
-    """(batch,): length of the longest column of ``features``, which bounds the entries of a turned gradient."""
+    """(batch,): length of the longest column of ``features``, a bound for entries of the mapped
+    gradient."""
 
     @classmethod
     def of(
-        cls, axes: PrincipalAxes, y: Tensor, strengths: Tensor, classes: int, weights: Tensor
+        cls, axes: PrincipalAxes, y: Tensor, strengths: Tensor, num_classes: int, weights: Tensor
     ) -> "_Problem":
+        """Return the problem of each batch row, with weights normalised to a sum of 1."""
         Z = pad(axes.rows, (0, 1), value=1.0)
         sizes = weights.sum(2, keepdim=True)
         weights = weights / sizes
-        member = (y.unsqueeze(1) == torch.arange(classes, device=y.device).unsqueeze(1)).to(Z.dtype)
+        classes = torch.arange(num_classes, device=y.device)
+        member = (y.unsqueeze(1) == classes.unsqueeze(1)).to(Z.dtype)
         target = weights.unsqueeze(2) * member.unsqueeze(1)
         moments = torch.bmm(target.flatten(1, 2), Z).unflatten(1, target.shape[1:3])
         is_present = target.sum(3) > 0
@@ -280,11 +209,14 @@ class _Problem:
         return _Problem(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def zeros(self) -> Tensor:
-        """The weights of no knowledge, (batch, fits, classes, axes + 1)."""
+        """Return weights of zero, (batch, fits, classes, axes + 1)."""
         return torch.zeros_like(self.moments)
 
     def curvature(self, W: Tensor) -> Tensor:
-        """The Hessian's diagonal at weights W, kept away from zero: (batch, fits, classes * (axes + 1))."""
+        """Return the diagonal of the Hessian at weights W, bounded away from zero.
+
+        The shape is (batch, fits, classes * (axes + 1)).
+        """
         chance = self._scores(W).softmax(2)
         spread = (chance * (1 - chance)).mul_(self.weights.unsqueeze(2))
         squares = torch.bmm(spread.flatten(1, 2), self.squares).view(self.moments.shape)
@@ -292,7 +224,10 @@ class _Problem:
         return torch.maximum(squares + self.penalty, 1e-6 * bound).flatten(2)
 
     def at_most(self, gradient: Tensor) -> Tensor:
-        """A bound of :meth:`largest`, which costs nothing where features are many more than rows: (batch, fits)."""
+        """Return an upper bound of :meth:`largest`, (batch, fits).
+
+        The bound avoids the cost of :meth:`largest` if there are many more features than rows.
+        """
         batch, _, _, axes = self.moments.shape
         features = self.features.shape[2]
         if features <= WIDE or features <= WIDE_SHARE * axes:
@@ -301,13 +236,16 @@ class _Problem:
         return lengths * self.reach.view(batch, 1)
 
     def largest(self, gradient: Tensor) -> Tensor:
-        """Largest entry of each gradient with respect to the features' weights: (batch, fits)."""
+        """Return the largest entry of each gradient in the features' weights, (batch, fits)."""
         batch, fits, classes, axes = self.moments.shape
         of_features = torch.bmm(gradient.view(batch, fits * classes, axes), self.features)
         return of_features.abs_().view(batch, fits, -1).amax(2)
 
     def __call__(self, W: Tensor) -> tuple[Tensor, Tensor]:
-        """Objective (batch, fits) and gradient at weights W: (batch, fits, classes * (axes + 1))."""
+        """Return the objective and the gradient at weights W.
+
+        The shapes are (batch, fits) and (batch, fits, classes * (axes + 1)).
+        """
         scores = self._scores(W)
         peak = scores.amax(2, keepdim=True)
         mass = scores.sub_(peak).exp_()
@@ -320,32 +258,34 @@ class _Problem:
         return normaliser + (_dot(rest, W) - _dot(moments, W)) / 2, gradient
 
     def _scores(self, W: Tensor) -> Tensor:
-        """(batch, fits, classes, rows)"""
+        """Return the scores of all rows, (batch, fits, classes, rows)."""
         batch, fits, classes, features = self.moments.shape
-        return torch.bmm(W.view(batch, fits * classes, features), self.Z.mT).view(
-            batch, fits, classes, -1
-        )
+        scores = torch.bmm(W.view(batch, fits * classes, features), self.Z.mT)
+        return scores.view(batch, fits, classes, -1)
 
 
-def _lbfgs(problem: _Problem, start: Tensor | None, tol: float) -> tuple[Tensor, Tensor]:
-    """Minimise all problems of a batch; returns weights and the largest entry of each gradient.
+def _lbfgs(problem: _Problem, start: Tensor | None, tolerance: float) -> tuple[Tensor, Tensor]:
+    """Minimise all problems of a batch; return weights and the largest entry of each gradient.
 
-    One evaluation per step: a problem whose trial point is good moves there and takes a new direction, any other tries
-    again nearer. On a convex objective a point is good if the slope along the step is still downhill there, or if the
-    objective has fallen. Rows of the batch whose fits are all solved leave it.
+    Each step evaluates the objective once. A problem with a good trial point moves there and gets a
+    new direction; any other problem tries again with a shorter step. On a convex objective a trial
+    point is good if the slope along the step is still negative there, or if the objective has
+    decreased. A row of the batch leaves as soon as all its fits are solved.
     """
     shape = problem.moments.shape
     W = (problem.zeros() if start is None else start).flatten(2)
-    solution, residual = W.clone(), W.new_zeros(shape[:2])
+    solution = W.clone()
+    residual = W.new_zeros(shape[:2])
     alive = torch.arange(len(W), device=W.device)
     slack = 8 * torch.finfo(W.dtype).eps
     value, gradient = problem(W)
-    scale = direction = gradient  # until the curvature is measured, before the first step
-    slope, length, stretch = value, value, value
+    # These tensors only have the right shapes; step 0 measures the curvature and replaces them.
+    scale = direction = gradient
+    slope = length = stretch = value
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
     for taken in range(MAX_STEPS):
         largest = problem.at_most(gradient)
-        is_open = largest > tol
+        is_open = largest > tolerance
         rows = is_open.any(1)
         count = int(rows.sum())
         if count <= 0.75 * len(W):
@@ -353,51 +293,69 @@ def _lbfgs(problem: _Problem, start: Tensor | None, tol: float) -> tuple[Tensor,
             residual[alive] = problem.largest(gradient)
             if count == 0:
                 break
-            problem, alive = problem[rows], alive[rows]
-            W, gradient, direction, scale = W[rows], gradient[rows], direction[rows], scale[rows]
-            value, slope, length, stretch = value[rows], slope[rows], length[rows], stretch[rows]
+            problem = problem[rows]
+            alive = alive[rows]
+            W = W[rows]
+            gradient = gradient[rows]
+            direction = direction[rows]
+            scale = scale[rows]
+            value = value[rows]
+            slope = slope[rows]
+            length = length[rows]
+            stretch = stretch[rows]
             pairs = [(s[rows], y[rows], r[rows]) for s, y, r in pairs]
             is_open = is_open[rows]
-        if taken in MEASURED_AFTER:
-            scale, pairs = 1 / problem.curvature(W), []
+        if taken in CURVATURE_STEPS:
+            scale = 1 / problem.curvature(W)
+            pairs = []
             direction = -scale * gradient
-            slope, length, stretch = (
-                _dot(gradient, direction),
-                torch.ones_like(length),
-                torch.ones_like(stretch),
-            )
+            slope = _dot(gradient, direction)
+            length = torch.ones_like(length)
+            stretch = torch.ones_like(stretch)
         length = length * is_open
         step = direction * length.unsqueeze(2)
         trial = W + step
         new_value, new_gradient = problem(trial)
         new_slope = _dot(new_gradient, direction)
-        good = (new_slope <= 0) | (new_value <= value + 1e-4 * length * slope + slack * value.abs())
+        expected = value + 1e-4 * length * slope + slack * value.abs()
+        is_good = (new_slope <= 0) | (new_value <= expected)
         change = new_gradient - gradient
         curvature = length * (new_slope - slope)
-        useful = good & (curvature > 0)
-        pairs = [*pairs[1 - MEMORY :], (step, change, torch.where(useful, 1 / curvature, 0.0))]
-        stretch = torch.where(useful, curvature / _dot(change, scale * change), stretch)
-        value = torch.where(good, new_value, value)
-        if good.all():
-            W, gradient = trial, new_gradient
-            direction = _towards(gradient, pairs, scale, stretch)
-            slope, length = _dot(gradient, direction), torch.ones_like(length)
+        is_useful = is_good & (curvature > 0)
+        inverse = torch.where(is_useful, 1 / curvature, 0.0)
+        pairs = [*pairs[1 - MEMORY :], (step, change, inverse)]
+        stretch = torch.where(is_useful, curvature / _dot(change, scale * change), stretch)
+        value = torch.where(is_good, new_value, value)
+        if is_good.all():
+            W = trial
+            gradient = new_gradient
+            direction = _quasi_newton_direction(gradient, pairs, scale, stretch)
+            slope = _dot(gradient, direction)
+            length = torch.ones_like(length)
         else:
-            wide = good.unsqueeze(2)
-            W, gradient = torch.where(wide, trial, W), torch.where(wide, new_gradient, gradient)
-            direction = torch.where(wide, _towards(gradient, pairs, scale, stretch), direction)
-            nearer = length * (slope / (slope - new_slope)).clamp(0.1, 0.5)
-            slope, length = _dot(gradient, direction), torch.where(good, 1.0, nearer)
+            moves = is_good.unsqueeze(2)
+            W = torch.where(moves, trial, W)
+            gradient = torch.where(moves, new_gradient, gradient)
+            new_direction = _quasi_newton_direction(gradient, pairs, scale, stretch)
+            direction = torch.where(moves, new_direction, direction)
+            shorter = length * (slope / (slope - new_slope)).clamp(0.1, 0.5)
+            slope = _dot(gradient, direction)
+            length = torch.where(is_good, 1.0, shorter)
     else:
-        solution[alive], residual[alive] = W, problem.largest(gradient)
+        solution[alive] = W
+        residual[alive] = problem.largest(gradient)
     return solution.view(shape), residual
 
 
-def _towards(
+def _quasi_newton_direction(
     gradient: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]], scale: Tensor, stretch: Tensor
 ) -> Tensor:
-    """The quasi-Newton direction, by the two-loop recursion; a pair of inverse curvature 0 changes nothing."""
-    q, shares = -gradient, []
+    """Return the quasi-Newton direction by the two-loop recursion.
+
+    A pair with an inverse curvature of 0 has no effect.
+    """
+    q = -gradient
+    shares = []
     for step, change, inverse in reversed(pairs):
         shares.append(_dot(step, q).mul_(inverse))
         q.addcmul_(change, shares[-1].unsqueeze(2), value=-1)

@@ -1,4 +1,4 @@
-"""The nearest-neighbour probe: what a representation knows by distance alone, with nothing to fit."""
+"""The nearest-neighbour probe, which classifies by distance alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,55 +8,56 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from leadline import checks
-from leadline.probing.probes._linear import accuracy_verdict, check_scaling
-from leadline.probing.probes._representation import check_probe_data
-from leadline.probing.probes._scaling import Scaling
+from leadline.probing.encoding._scaling import Scaling, check_scaling
+from leadline.probing.probes._checks import (
+    FittedProbe,
+    accuracy_verdict,
+    check_counts,
+    check_probe_data,
+)
 from leadline.sounding import Verdict
 
 Metric = Literal["cosine", "euclidean"]
-"""Whether the angle between centred features counts, or their distance."""
+"""Measure of distance: the angle between centred features, or their Euclidean distance."""
 
 ROWS_AT_ONCE = 512
-"""Rows that are compared with all labelled rows at once."""
+"""Number of rows whose distances to all labelled rows are held in memory together."""
 
 
 @dataclass(frozen=True, eq=False)
-class KNNProbe:
-    """Predictions by every number of neighbours at every label count, from one order of the labelled rows."""
+class KNNProbe(FittedProbe):
+    """Predictions for each number of neighbours and each label count."""
 
     neighbours: tuple[int, ...]
     """Numbers of neighbours k, ascending."""
-    budgets: tuple[int, ...]
+    labels: tuple[int, ...]
     """Label counts, ascending."""
-    predictions: Int[np.ndarray, "budgets neighbours m"]
+    predictions: Int[np.ndarray, "labels neighbours m"]
     """Predicted class of each test row."""
-    accuracies: Float[np.ndarray, "budgets neighbours"]
-    """Share of test rows that are classified correctly, in [0, 1]. To report one of them, see :attr:`accuracy`."""
-    own_accuracies: Float[np.ndarray, "budgets neighbours"]
-    """Share of labelled rows that the other labelled rows classify correctly: what k is chosen by."""
+    accuracies: Float[np.ndarray, "labels neighbours"]
+    """Share of test rows that are classified correctly, in [0, 1]. Report :attr:`accuracy`, which
+    does not choose k on the test rows."""
+    own_accuracies: Float[np.ndarray, "labels neighbours"]
+    """Share of labelled rows that the other labelled rows classify correctly; it chooses k."""
     majority: float
-    """Share of the most frequent class among the test rows: the accuracy of always predicting it."""
+    """Share of the most frequent test class, the accuracy of always predicting it."""
 
     @property
     def verdict(self) -> Verdict:
-        """The accuracy at the most labels, at the chosen k, and the share of the largest class."""
-        who = f"the {self.chosen[-1]}-nearest-neighbour probe with {self.budgets[-1]} labels"
-        return accuracy_verdict(who, float(self.accuracy[-1]), self.majority)
-
-    def __str__(self) -> str:
-        return str(self.verdict)
+        """The accuracy with the most labels, and the share of the largest class."""
+        subject = f"the {self.chosen[-1]}-nearest-neighbour probe with {self.labels[-1]} labels"
+        return accuracy_verdict(subject, float(self.accuracy[-1]), self.majority)
 
     @property
     def chosen(self) -> tuple[int, ...]:
-        """For each label count the k that does best on the labelled rows, the smallest of equals."""
+        """The best k on the labelled rows for each label count; the smallest of equals."""
         return tuple(self.neighbours[i] for i in self.own_accuracies.argmax(axis=1))
 
     @property
-    def accuracy(self) -> Float[np.ndarray, " budgets"]:
-        """Test accuracy at the chosen k, by label count: no test row had a say in the choice."""
-        return np.take_along_axis(
-            self.accuracies, self.own_accuracies.argmax(axis=1)[:, None], axis=1
-        )[:, 0]
+    def accuracy(self) -> Float[np.ndarray, " labels"]:
+        """Test accuracy of the chosen k for each label count. No test row influences the choice."""
+        index = self.own_accuracies.argmax(axis=1)[:, None]
+        return np.take_along_axis(self.accuracies, index, axis=1)[:, 0]
 
 
 def knn_probe(
@@ -66,66 +67,68 @@ def knn_probe(
     y_test: Any,
     *,
     neighbours: int | Sequence[int] = (1, 3, 5, 10, 20),
-    budgets: Sequence[int] | None = None,
+    labels: Sequence[int] | None = None,
     metric: Metric = "cosine",
     scaling: Scaling | None = None,
 ) -> KNNProbe:
     """Classify each test row by a vote of its nearest labelled rows.
 
-    One matrix of similarities is sorted once; every label count and every k reads its answer from that order. Rows
-    that are equally near (to the precision of float32) come in the order of ``Z_train``. Of classes with equally many
-    votes the one with the nearest row wins. Where k exceeds the labels, all of them vote.
+    One matrix of similarities is sorted once, and serves every label count and every k. Rows at
+    equal distance (to the precision of float32) keep the order of ``Z_train``. If several classes
+    have the same number of votes, the class with the nearest row wins. If k exceeds the number of
+    labels, all labelled rows vote.
 
     Args:
         Z_train: features of shape (n, d), in the order in which rows are labelled.
         y_train: class indices of shape (n,).
         Z_test: features of shape (m, d).
-        y_test: class indices of shape (m,), of classes that ``y_train`` holds.
-        neighbours: numbers of neighbours to try, at least 1. Which is best is told by the labelled rows, each
-            classified by the others.
-        budgets: label counts from 2 to n: the first b rows of ``Z_train`` are the subset of b; by default n alone.
+        y_test: class indices of shape (m,), all of which occur in ``y_train``.
+        neighbours: numbers of neighbours to try, each at least 1. The labelled rows, each
+            classified by the others, choose the best.
+        labels: label counts from 2 to n; a count b uses the first b rows of ``Z_train``. By default
+            n only.
         metric: ``"cosine"`` of centred features, or ``"euclidean"`` distance.
-        scaling: applied to all features; by default that of the training rows. A study passes the scaling of the
-            unlabelled rows, equal for all label counts.
+        scaling: scaling of all features; by default that of the training rows. A study passes the
+            scaling of the unlabelled rows, which is the same for all label counts.
+
+    Returns:
+        Predictions and accuracies for each label count and each k.
 
     Raises:
-        InputError: features that are not finite or of unequal width, labels of one class, test labels of a class
-            without a labelled row, a k below 1.
+        InputError: the features are not finite or differ in width; the labels are all equal; a test
+            row has a class without a labelled row; or a setting is out of range.
 
     >>> Z = np.array([[0.0], [1.0], [5.0], [6.0]])
-    >>> probe = knn_probe(Z, [0, 0, 1, 1], [[2.0], [5.5]], [0, 1], neighbours=[1, 9], metric="euclidean")
+    >>> tests = [[2.0], [5.5]]
+    >>> probe = knn_probe(Z, [0, 0, 1, 1], tests, [0, 1], neighbours=[1, 9], metric="euclidean")
     >>> probe.predictions.tolist(), probe.chosen
     ([[[0, 1], [0, 1]]], (1,))
 
     Reference: Cover & Hart, *Nearest neighbor pattern classification*, 1967.
     """
-    given = check_probe_data(Z_train, y_train, Z_test, y_test)
-    n = len(given.y_train)
-    metric = (
-        "cosine" if checks.choice(metric, "metric", get_args(Metric)) == "cosine" else "euclidean"
-    )
-    is_single = (
-        isinstance(neighbours, (int, np.integer)) or getattr(neighbours, "shape", None) == ()
-    )
-    numbers = (neighbours,) if is_single else neighbours
-    ks = tuple(sorted(set(checks.whole_numbers(numbers, "neighbours", least=1))))
-    sizes = (
-        (n,)
-        if budgets is None
-        else tuple(sorted(set(checks.whole_numbers(budgets, "budgets", least=2, most=n))))
-    )
-    scaling = check_scaling(scaling, given.Z_train)
-    rows = scaling(given.Z_train).astype(np.float64)
-    tests = scaling(given.Z_test).astype(np.float64)
-    predictions = _predict(tests, rows, given.y_train, ks, sizes, metric)
-    own = _predict(rows, rows, given.y_train, ks, sizes, metric, leave_one_out=True)
-    right = [
-        [np.mean(row[:size] == given.y_train[:size]) for row in by_k]
-        for by_k, size in zip(own, sizes, strict=True)
+    checked = check_probe_data(Z_train, y_train, Z_test, y_test)
+    n = len(checked.y_train)
+    checks.choice(metric, "metric", get_args(Metric))
+    ks = check_counts(neighbours, "neighbours", least=1)
+    counts = (n,)
+    if labels is not None:
+        counts = tuple(sorted(set(checks.whole_numbers(labels, "labels", least=2, most=n))))
+    scaling = check_scaling(scaling, checked.Z_train)
+    rows = scaling(checked.Z_train).astype(np.float64)
+    tests = scaling(checked.Z_test).astype(np.float64)
+    predictions = _predict(tests, rows, checked.y_train, ks, counts, metric)
+    own = _predict(rows, rows, checked.y_train, ks, counts, metric, leave_one_out=True)
+    own_accuracies = [
+        [np.mean(row[:count] == checked.y_train[:count]) for row in by_k]
+        for by_k, count in zip(own, counts, strict=True)
     ]
-    accuracies = (predictions == given.y_test).mean(axis=2)
     return KNNProbe(
-        ks, sizes, given.classes[predictions], accuracies, np.array(right), given.majority
+        neighbours=ks,
+        labels=counts,
+        predictions=checked.classes[predictions],
+        accuracies=(predictions == checked.y_test).mean(axis=2),
+        own_accuracies=np.array(own_accuracies),
+        majority=checked.majority,
     )
 
 
@@ -134,48 +137,54 @@ def _predict(
     labelled: Float[np.ndarray, "n d"],
     y: Int[np.ndarray, " n"],
     ks: tuple[int, ...],
-    sizes: tuple[int, ...],
+    counts: tuple[int, ...],
     metric: Metric,
     leave_one_out: bool = False,
-) -> Int[np.ndarray, "budgets neighbours m"]:
-    """Predicted classes of ``rows``; with ``leave_one_out`` they are the labelled rows, and none votes on itself."""
+) -> Int[np.ndarray, "labels neighbours m"]:
+    """Return the predicted class indices of ``rows`` for each label count and each k.
+
+    With ``leave_one_out``, ``rows`` are the labelled rows, and no row votes on itself.
+    """
+    num_classes = int(y.max()) + 1
     parts = []
     for start in range(0, len(rows), ROWS_AT_ONCE):
         distances = _distances(rows[start : start + ROWS_AT_ONCE], labelled, metric)
-        itself = np.arange(start, start + len(distances))
+        own_index = np.arange(start, start + len(distances))
         if leave_one_out:
-            distances[np.arange(len(distances)), itself] = (
-                np.inf
-            )  # last, and then left out of the vote
+            # A row sorts last among its own neighbours, and the smaller number of voters below
+            # excludes it.
+            distances[np.arange(len(distances)), own_index] = np.inf
         order = distances.argsort(axis=1, kind="stable")
-        parts.append([])
-        for size in sizes:
-            nearest = order[order < size].reshape(len(order), size)
-            voters = size - (leave_one_out & (itself < size)).astype(int)
-            parts[-1].append(
-                _vote(
-                    y[nearest[:, : ks[-1]]],
-                    [np.minimum(min(k, size), voters) for k in ks],
-                    int(y.max()) + 1,
-                )
-            )
-    return np.concatenate([np.array(part) for part in parts], axis=2)
+        votes = []
+        for count in counts:
+            nearest = order[order < count].reshape(len(order), count)
+            num_voters = count - (leave_one_out & (own_index < count)).astype(int)
+            voting_ks = [np.minimum(min(k, count), num_voters) for k in ks]
+            votes.append(_vote(y[nearest[:, : ks[-1]]], voting_ks, num_classes))
+        parts.append(np.array(votes))
+    return np.concatenate(parts, axis=2)
 
 
 def _distances(
     a: Float[np.ndarray, "m d"], b: Float[np.ndarray, "n d"], metric: Metric
-) -> np.ndarray:
-    """Distances up to what does not change their order, shape (m, n); in float32, so that equals are equal."""
+) -> Float[np.ndarray, "m n"]:
+    """Return numbers with the order of the distances, rounded to float32 so that ties are equal."""
     if metric == "cosine":
-        a, b = (Z / np.maximum(np.linalg.norm(Z, axis=1, keepdims=True), 1e-300) for Z in (a, b))
+        a = a / np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-300)
+        b = b / np.maximum(np.linalg.norm(b, axis=1, keepdims=True), 1e-300)
         return (-(a @ b.T)).astype(np.float32)
     squares = (a**2).sum(axis=1)[:, None] - 2 * (a @ b.T) + (b**2).sum(axis=1)
     return np.maximum(squares, 0).astype(np.float32)
 
 
-def _vote(y: Int[np.ndarray, "m k"], ks: list[np.ndarray], classes: int) -> Int[np.ndarray, "ks m"]:
-    """The class with most votes among each row's first k neighbours; of equals, the one that votes first."""
-    member = y[:, :, None] == np.arange(classes)
+def _vote(
+    y: Int[np.ndarray, "m k"], ks: list[np.ndarray], num_classes: int
+) -> Int[np.ndarray, "ks m"]:
+    """Return the class with most votes among each row's first k neighbours.
+
+    If several classes have the same number of votes, the class of the nearest neighbour wins.
+    """
+    member = y[:, :, None] == np.arange(num_classes)
     votes = member.cumsum(axis=1)
     first = np.where(member.any(axis=1), member.argmax(axis=1), y.shape[1])
     row = np.arange(len(y))

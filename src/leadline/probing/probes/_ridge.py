@@ -1,53 +1,53 @@
-"""The ridge probe: a quantity instead of a class, predicted from frozen features."""
+"""The ridge probe: linear regression of a quantity on frozen features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from leadline import checks
+from leadline.data import exact_features
 from leadline.errors import InputError
-from leadline.probing.probes._linear import check_scaling, check_strengths
-from leadline.probing.probes._scaling import Scaling, exact_features
+from leadline.probing.encoding._scaling import Scaling, check_scaling
+from leadline.probing.probes._checks import FittedProbe, check_probe_features, check_strengths
 from leadline.sounding import Verdict, decimals
 
 RIDGE_STRENGTHS = tuple(10.0**power for power in range(-4, 5))
-"""Values of C (inverse regularisation) that are tried; each costs next to nothing."""
+"""Values of C (inverse regularisation) to choose from; each costs next to nothing."""
 
 
 @dataclass(frozen=True, eq=False)
-class RidgeProbe:
-    """Fitted ridge regressions, one for each subset of labelled rows, and what they are worth on the test rows."""
+class RidgeProbe(FittedProbe):
+    """Ridge regressions, one for each subset of labelled rows, and their test scores."""
 
     r2: Float[np.ndarray, " subsets"]
-    """Share of the test rows' variance that is explained, averaged over targets: at most 1, and 0 for their mean."""
+    """Share of the test rows' variance that is explained, at most 1, averaged over targets.
+    Predicting the mean of the test rows gives 0."""
     errors: Float[np.ndarray, " subsets"]
     """Mean squared error on the test rows."""
     strengths: Float[np.ndarray, " subsets"]
-    """C of each, chosen inside its labels."""
+    """C of each fit, chosen on its labelled rows."""
     own_errors: Float[np.ndarray, "subsets strengths"]
-    """Mean squared error on each labelled row by the fit to the others: what C was chosen by."""
+    """Mean squared leave-one-out error on the labelled rows at each C; it chooses C."""
     coefficients: Float[np.ndarray, "subsets targets d"]
-    """Weights on the scaled features."""
+    """Weights of the scaled features."""
     intercepts: Float[np.ndarray, "subsets targets"]
     scaling: Scaling
 
     @property
     def verdict(self) -> Verdict:
-        """The mean share of the variance that is explained."""
-        subsets = len(self.r2)
+        """The mean share of the variance that the fits explain."""
+        share = decimals(100 * self.r2.mean(), ".1f")
+        num_subsets = len(self.r2)
+        mean_of = f" (mean of {num_subsets} label subsets)" if num_subsets > 1 else ""
         return Verdict(
-            f"the ridge probe explains {decimals(100 * self.r2.mean(), '.1f')} % of the variance of the test rows "
-            f"(mean of {subsets} label subset{'s' * (subsets > 1)}); predicting the mean explains 0 %"
+            f"the ridge probe explains {share} % of the variance of the test rows{mean_of}"
         )
 
-    def __str__(self) -> str:
-        return str(self.verdict)
-
     def predict(self, Z: Any) -> Float[np.ndarray, "subsets n targets"]:
-        """Predicted quantities for rows of features, by each subset's fit."""
+        """Return the quantities that each subset's fit predicts for features of shape (n, d)."""
         rows = self.scaling(Z).astype(np.float64)
         return rows @ self.coefficients.transpose(0, 2, 1) + self.intercepts[:, None]
 
@@ -64,47 +64,60 @@ def ridge_probe(
 ) -> RidgeProbe:
     """Fit a linear regression with L2 regularisation to labelled features and test it.
 
-    Formula: minimises ``sum_i ‖W z_i + b - y_i‖² + ‖W‖² / C`` on scaled features z; the intercept b is free. C is the
-    one of ``strengths`` with the smallest leave-one-out error. One decomposition ``Z = U S V^T`` of the centred
-    features gives the fits and, through ``e_i / (1 - h_ii)``, the exact leave-one-out errors at every C.
+    Formula: minimises ``sum_i ‖W z_i + b - y_i‖² + ‖W‖² / C`` on scaled features z; the intercept b
+    is not regularised. C is the value of ``strengths`` with the smallest leave-one-out error. One
+    decomposition ``Z = U S V^T`` of the centred features gives the fits and, through
+    ``e_i / (1 - h_ii)``, the exact leave-one-out errors at every C.
 
     Args:
         Z_train: features of shape (n, d).
-        y_train: quantities of shape (n,) or (n, targets), best of like size where there are several.
-        Z_test: features of shape (m, d); they influence nothing but the score.
+        y_train: quantities of shape (n,) or (n, targets); several targets should be of similar
+            size.
+        Z_test: features of shape (m, d); they influence only the score.
         y_test: quantities of shape (m,) or (m, targets).
-        strengths: values of C to choose from, > 0; a single one is taken as it is.
-        subsets: row numbers into ``Z_train`` of shape (subsets, b): a regression for each; by default one on all rows.
-        scaling: applied to all features; by default that of all training rows.
+        strengths: values of C to choose from, > 0; a single value is used without a choice.
+        subsets: row numbers into ``Z_train`` of shape (subsets, b), with a regression for each
+            subset; by default one regression on all rows.
+        scaling: scaling of all features; by default that of all training rows.
+
+    Returns:
+        The fits, one for each subset, and their scores on the test rows.
 
     Raises:
-        InputError: anything that is not finite or does not fit, or a target that never changes.
+        InputError: the features or quantities are not finite, differ in shape, or a target is
+            constant; or a setting is out of range.
 
     >>> Z = np.arange(6.0)[:, None]
     >>> probe = ridge_probe(Z, 2 * Z[:, 0] + 1, Z, 2 * Z[:, 0] + 1)
     >>> probe.r2.round(3).tolist(), probe.predict([[10.0]]).round(1).tolist()
     ([1.0], [[[21.0]]])
 
-    Reference: Hoerl & Kennard, *Ridge regression*, 1970; Allen, *The relationship between variable selection and data
-    augmentation and a method for prediction*, 1974 (leave-one-out errors).
+    Reference: Hoerl & Kennard, *Ridge regression*, 1970; Allen, *The relationship between variable
+    selection and data augmentation and a method for prediction*, 1974 (leave-one-out errors).
     """
-    rows, tests = exact_features(Z_train, "Z_train"), exact_features(Z_test, "Z_test")
+    rows, tests = check_probe_features(Z_train, Z_test)
     quantities = check_quantities(y_train, len(rows), "y_train")
     truth = check_quantities(y_test, len(tests), "y_test")
-    if rows.shape[1] != tests.shape[1] or quantities.shape[1] != truth.shape[1]:
+    if quantities.shape[1] != truth.shape[1]:
         raise InputError(
-            "training and test rows must be equally wide",
-            got=f"{rows.shape[1]} and {tests.shape[1]} features, {quantities.shape[1]} and {truth.shape[1]} targets",
-            cure="encode both with the same encoder",
+            "y_train and y_test must have the same number of targets",
+            got=f"y_train has {quantities.shape[1]} targets, y_test has {truth.shape[1]}",
         )
     values = np.array(check_strengths(strengths))
-    index = _subsets(subsets, len(rows))
+    index = _check_subsets(subsets, len(rows))
     scaling = check_scaling(scaling, rows)
     scaled = scaling(rows).astype(np.float64)
     own_errors, W, b, chosen = solve_ridge(scaled[index], quantities[index], values)
     squares = (scaling(tests).astype(np.float64) @ W.transpose(0, 2, 1) + b[:, None] - truth) ** 2
-    r2 = (1 - squares.mean(axis=1) / truth.var(axis=0)).mean(axis=1)
-    return RidgeProbe(r2, squares.mean(axis=(1, 2)), chosen, own_errors, W, b, scaling)
+    return RidgeProbe(
+        r2=(1 - squares.mean(axis=1) / truth.var(axis=0)).mean(axis=1),
+        errors=squares.mean(axis=(1, 2)),
+        strengths=chosen,
+        own_errors=own_errors,
+        coefficients=W,
+        intercepts=b,
+        scaling=scaling,
+    )
 
 
 def solve_ridge(
@@ -112,44 +125,54 @@ def solve_ridge(
     y: Float[np.ndarray, "subsets b targets"],
     strengths: Float[np.ndarray, " C"],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Leave-one-out errors (subsets, strengths), and weights, intercepts and C of the fits that they choose."""
-    centre, level = Z.mean(axis=1, keepdims=True), y.mean(axis=1, keepdims=True)
+    """Fit ridge regressions at every strength and keep the best of each subset.
+
+    Returns:
+        Leave-one-out errors of shape (subsets, strengths), then the weights, the intercepts and the
+        C of the best fits.
+    """
+    centre = Z.mean(axis=1, keepdims=True)
+    level = y.mean(axis=1, keepdims=True)
     U, S, Vt = np.linalg.svd(Z - centre, full_matrices=False)
     projected = U.transpose(0, 2, 1) @ (y - level)
     penalties = 1 / strengths[:, None]
     shrunk = S[:, None] ** 2 / (S[:, None] ** 2 + penalties)
     fitted = U[:, None] @ (shrunk[..., None] * projected[:, None])
     leverage = shrunk @ (U**2).transpose(0, 2, 1) + 1 / Z.shape[1]
-    own_errors = ((((y - level)[:, None] - fitted) / (1 - leverage[..., None])) ** 2).mean(
-        axis=(2, 3)
-    )
+    residuals = ((y - level)[:, None] - fitted) / (1 - leverage[..., None])
+    own_errors = (residuals**2).mean(axis=(2, 3))
     chosen = strengths[own_errors.argmin(axis=1)]
     weights = projected * (S / (S**2 + 1 / chosen[:, None]))[..., None]
     W = weights.transpose(0, 2, 1) @ Vt
-    return own_errors, W, level[:, 0] - (W @ centre.transpose(0, 2, 1))[..., 0], chosen
+    intercepts = level[:, 0] - (W @ centre.transpose(0, 2, 1))[..., 0]
+    return own_errors, W, intercepts, chosen
 
 
 def check_quantities(y: Any, n: int, name: str) -> Float[np.ndarray, "n targets"]:
-    """Quantities as a matrix of finite numbers, one row for each row of features, or a refusal."""
-    given = checks.array(y, name)
-    quantities = exact_features(given[:, None] if given.ndim == 1 else given, name).astype(
-        np.float64
-    )
+    """Return quantities as a matrix of finite numbers with one row for each row of features.
+
+    Raises:
+        InputError: the number of quantities differs from ``n``, or a column is constant or has no
+            finite variance.
+    """
+    array = checks.array(y, name)
+    matrix = array[:, None] if array.ndim == 1 else array
+    quantities = exact_features(matrix, name).astype(np.float64)
     if len(quantities) != n:
         raise InputError(
-            "quantities and rows must be equal in number",
+            f"{name} must have one quantity for each row of features",
             got=f"{len(quantities)} in {name} for {n} rows",
         )
     is_constant = (quantities == quantities[0]).all(axis=0)
     if is_constant.any():
         raise InputError(
-            "a quantity to regress on must change from row to row",
+            f"{name} must vary: a constant quantity cannot be regressed on",
             got=f"{name} is {quantities[0, int(is_constant.argmax())]:g} in all {n} rows",
-            cause="one row only, or the wrong column was named",
+            cause="a single row, or the wrong column",
         )
     with np.errstate(over="ignore", invalid="ignore"):
-        spread = quantities.var(axis=0)
-    if not np.isfinite(spread).all() or not (spread > 0).all():
+        variance = quantities.var(axis=0)
+    if not np.isfinite(variance).all() or not (variance > 0).all():
         raise InputError(
             f"{name} must have a finite variance above 0",
             got=f"{name} with numbers up to {np.abs(quantities).max():g}",
@@ -158,22 +181,18 @@ def check_quantities(y: Any, n: int, name: str) -> Float[np.ndarray, "n targets"
     return quantities
 
 
-def _subsets(subsets: Any, n: int) -> np.ndarray:
+def _check_subsets(subsets: Any, n: int) -> Int[np.ndarray, "subsets b"]:
+    """Return row numbers of shape (subsets, b); by default one subset of all rows."""
     if subsets is None and n >= 2:
         return np.arange(n)[None]
     index = np.arange(n)[None] if subsets is None else checks.array(subsets, "subsets")
-    is_matrix = (
-        index.ndim == 2 and index.dtype.kind in "iu" and index.shape[0] > 0 and index.shape[1] > 1
-    )
+    has_integers = index.dtype.kind in "iu"
+    is_matrix = index.ndim == 2 and has_integers and index.shape[0] > 0 and index.shape[1] > 1
     if not is_matrix or index.min() < 0 or index.max() >= n:
+        largest = f", up to {index.max()} with {n} rows" if index.size and has_integers else ""
         raise InputError(
-            "subsets are row numbers of shape (subsets, labels), at least two labels each",
-            got=f"subsets of shape {index.shape}, dtype {index.dtype}"
-            + (
-                f", up to {index.max()} with {n} rows"
-                if index.size and index.dtype.kind in "iu"
-                else ""
-            ),
+            "subsets must be row numbers of shape (subsets, labels) with at least two labels each",
+            got=f"subsets of shape {index.shape}, dtype {index.dtype}{largest}",
             cure="rng.permuted(np.tile(np.arange(n), (10, 1)), axis=1)[:, :b]",
         )
     return index

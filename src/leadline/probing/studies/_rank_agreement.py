@@ -1,11 +1,11 @@
-"""Does a lower validation loss, or a higher RankMe, tell the better representation? Kendall's tau will say."""
+"""Agreement of validation loss and RankMe with probe scores, as Kendall's tau."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from leadline import checks
 from leadline.errors import InputError
@@ -14,113 +14,146 @@ from leadline.probing.studies._label_efficiency import (
     SCORES,
     LabelEfficiency,
     Measure,
-    largest_class,
     largest_class_line,
-    seeds_in_words,
 )
 from leadline.sounding import Interval, Sounding, Verdict
-from leadline.statistics import UNBOUNDED, Bounds, Effect, effect, kendall_tau, paired_interval
+from leadline.statistics import (
+    UNBOUNDED,
+    Bounds,
+    Effect,
+    effect,
+    interval_columns,
+    kendall_tau,
+    over_seeds,
+    paired_interval,
+)
 from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Criterion = Literal["loss", "RankMe"]
-"""What orders configurations without labels: lower validation loss, or higher effective rank, is better."""
+"""Criterion that ranks configurations without labels: a low validation loss, or a high RankMe."""
 
 Pairs = Literal["all", "within", "across"]
-"""Which pairs of configurations are compared: any, those of one variant, or those of two different ones."""
+"""Pairs of configurations: all pairs, pairs of one variant, or pairs of two different variants."""
+
+_SCOPES = {"all": "over all", "within": "within a variant", "across": "across variants"}
 
 
 @record("probing.RankAgreement")
 @dataclass(frozen=True, eq=False)
 class RankAgreement(Sounding):
-    """Validation losses, effective ranks and probe accuracies of many configurations, seed by seed."""
+    """Validation losses, effective ranks and probe scores of configurations, for each seed."""
 
     names: tuple[str, ...]
     """The configurations."""
     variants: tuple[str, ...]
-    """The variant of each: what kind of training its loss belongs to."""
+    """The variant of each configuration: the kind of training that its loss belongs to."""
     labels: int
     """Label count of the probes."""
     loss: Float[np.ndarray, "configurations seeds"]
+    """Validation loss."""
     rank_me: Float[np.ndarray, "configurations seeds"]
+    """Effective rank of the codes."""
     accuracy: Float[np.ndarray, "configurations seeds"]
-    """On the test role, averaged over label subsets, in [0, 1]."""
+    """Score on the test rows, at most 1, averaged over label subsets."""
     measure: Measure = "accuracy"
-    """What ``accuracy`` holds; R² of a quantity."""
+    """The kind of score."""
     majority: Float[np.ndarray, " seeds"] | None = None
-    """Share of the most frequent class in each test role: the accuracy of always predicting it; ``None`` for R²."""
+    """Share of the most frequent class in each test role, the accuracy of always predicting it;
+    ``None`` for R²."""
 
     def tau(self, criterion: Criterion = "loss", pairs: Pairs = "all") -> Effect:
-        """How far a criterion orders configurations as probes do: 1 alike, 0 not at all, -1 the other way round.
+        """Return how far a criterion ranks the configurations in the order of the probes.
 
-        Formula: Kendall's tau-b of (minus the loss, or RankMe) and accuracy over the pairs of configurations, one for
-        each seed; a seed in which one side ties in every pair orders nothing, and counts as 0.
+        The result is 1 for the same order, 0 for no relation, and -1 for the reverse order.
+
+        Formula: Kendall's tau-b of (minus the loss, or RankMe) and the score over the pairs of
+        configurations, for each seed. A seed in which one side is equal in every pair counts as 0.
+
+        Args:
+            criterion: ``"loss"`` or ``"RankMe"``.
+            pairs: ``"all"`` pairs, pairs ``"within"`` a variant, or pairs ``"across"`` variants.
 
         Raises:
-            InputError: there are no such pairs, or no such criterion.
+            InputError: there are no such pairs, or an argument is not one of its options.
         """
         checks.choice(criterion, "criterion", get_args(Criterion))
         checks.choice(pairs, "pairs", get_args(Pairs))
         if pairs not in self._scopes:
             raise InputError(
-                "there must be two configurations to compare",
-                got=f"no pairs {pairs} {'variants' if pairs == 'across' else 'a variant'} among {self.variants}",
+                "tau() needs two configurations to compare",
+                got=f"no pairs {_SCOPES[pairs]} among {self.variants}",
                 cure="give several configurations of several variants, and their variants=",
             )
-        better = -self.loss if criterion == "loss" else self.rank_me
-        tau = kendall_tau(better.T, self.accuracy.T, among=self._among(pairs))
-        label = f"Kendall's tau of {criterion} and {self.measure}, {_SCOPES[pairs]}, {self.labels} labels"
+        quality = -self.loss if criterion == "loss" else self.rank_me
+        tau = kendall_tau(quality.T, self.accuracy.T, among=self._among(pairs))
+        label = (
+            f"Kendall's tau of {criterion} and {self.measure}, {_SCOPES[pairs]}, "
+            f"{self.labels} labels"
+        )
         return effect(np.nan_to_num(tau), label, bounds=(-1.0, 1.0))
 
     @property
     def verdict(self) -> Verdict:
-        """How far each criterion agrees with the probes, within a variant and across variants."""
-        several = len(set(self.variants))
-        criteria: dict[Criterion, str] = {
-            "loss": "a lower validation loss",
-            "RankMe": "a higher RankMe",
-        }
-        told = [
-            f"{better} goes with better probes at tau = "
-            + " and ".join(
-                f"{self.tau(criterion, pairs).interval:.2f} {_SCOPES[pairs]}"
-                for pairs in self._scopes[1:]
-            )
-            for criterion, better in criteria.items()
-        ]
-        share = "" if self.majority is None else largest_class(self.majority)
+        """The agreement of both criteria with the probes, within a variant if there are such pairs.
+
+        Losses of different variants measure different things, so pairs within a variant come first.
+        """
+        scope = self._scopes[1]
+        loss = self.tau("loss", scope).interval
+        rank = self.tau("RankMe", scope).interval
         return Verdict(
-            f"over {len(self.names)} configurations of {several} variant{'s' * (several > 1)}{share}, "
-            f"{'; '.join(told)} ({self.labels} labels, {seeds_in_words(self.loss.shape[1])})"
+            f"{_SCOPES[scope]}, lower loss agrees with the probes at tau {loss:.2f} and higher "
+            f"RankMe at {rank:.2f}, {over_seeds(self.loss.shape[1])}"
         )
 
     def table(self) -> "pd.DataFrame":
-        """One row per configuration.
+        """Return a table with one row per criterion and kind of pairs.
 
-        Columns: ``variant``; ``loss`` (squared error per row), ``RankMe`` (directions) and ``accuracy`` (percent), each
-        the mean over seeds with its 95 % interval; ``largest class``: its share of the test rows (percent).
+        Columns: ``criterion``, ``pairs``, and ``tau`` with its 95 % interval, as returned by
+        :meth:`tau`.
         """
         import pandas as pd
 
-        table = pd.DataFrame({"configuration": self.names, "variant": self.variants})
-        measured = (
-            ("loss", self.loss, UNBOUNDED),
-            ("RankMe", self.rank_me, (0.0, float("inf"))),
-            ("accuracy", 100 * self.accuracy, SCORES[self.measure]),
-        )
-        for name, values, bounds in measured:
-            intervals = [paired_interval(row, bounds=bounds) for row in values]
-            for column, end in (
-                (name, "estimate"),
-                (f"{name} low", "low"),
-                (f"{name} high", "high"),
-            ):
-                table[column] = [getattr(interval, end) for interval in intervals]
-        if self.majority is not None:
-            table["largest class"] = 100 * self.majority.mean()
-        return table
+        rows: list[dict[str, Any]] = []
+        for criterion in get_args(Criterion):
+            for pairs in self._scopes:
+                tau = self.tau(criterion, pairs).interval
+                rows.append(
+                    {"criterion": criterion, "pairs": pairs, **interval_columns("tau", tau)}
+                )
+        return pd.DataFrame(rows)
+
+    def configurations(self) -> "pd.DataFrame":
+        """Return a table with one row per configuration.
+
+        Columns: ``variant``; ``loss`` (squared error per row), ``RankMe`` (directions) and
+        ``accuracy`` (percent), each the mean over seeds with its 95 % interval; and ``largest
+        class``, the share of the largest class of the test rows (percent).
+        """
+        import pandas as pd
+
+        bounds = {
+            "loss": UNBOUNDED,
+            "RankMe": (0.0, float("inf")),
+            "accuracy": SCORES[self.measure],
+        }
+        rows = []
+        for i, name in enumerate(self.names):
+            row: dict[str, Any] = {"configuration": name, "variant": self.variants[i]}
+            values = {
+                "loss": self.loss[i],
+                "RankMe": self.rank_me[i],
+                "accuracy": 100 * self.accuracy[i],
+            }
+            for column, numbers in values.items():
+                row |= interval_columns(column, paired_interval(numbers, bounds=bounds[column]))
+            if self.majority is not None:
+                row["largest class"] = 100 * self.majority.mean()
+            rows.append(row)
+        return pd.DataFrame(rows)
 
     def drawing(self) -> Drawing:
         """Return accuracy against validation loss and against RankMe.
@@ -168,18 +201,16 @@ class RankAgreement(Sounding):
 
     @property
     def _scopes(self) -> tuple[Pairs, ...]:
-        """The pairs that there are: ``"all"`` first, then at least one of the others."""
-        return tuple(
-            pairs for pairs in ("all", "within", "across") if np.triu(self._among(pairs), 1).any()
-        )
+        """The kinds of pairs that exist: ``"all"``, then at least one of the others."""
+        kinds: tuple[Pairs, ...] = get_args(Pairs)
+        return tuple(pairs for pairs in kinds if np.triu(self._among(pairs), 1).any())
 
-    def _among(self, pairs: Pairs) -> np.ndarray:
+    def _among(self, pairs: Pairs) -> Bool[np.ndarray, "configurations configurations"]:
+        """Return a symmetric mask of the pairs."""
         variants = np.array(self.variants)
-        same = variants[:, None] == variants
-        return {"all": np.ones_like(same), "within": same, "across": ~same}[pairs]
-
-
-_SCOPES = {"all": "over all", "within": "within a variant", "across": "across variants"}
+        is_same = variants[:, None] == variants
+        masks = {"all": np.ones_like(is_same), "within": is_same, "across": ~is_same}
+        return masks[pairs]
 
 
 def rank_agreement(
@@ -189,28 +220,38 @@ def rank_agreement(
     variants: Mapping[str, str] | None = None,
     labels: int | None = None,
 ) -> RankAgreement:
-    """Compare the order of configurations by validation loss, and by RankMe, with their order by probe accuracy.
+    """Compare the order of configurations by validation loss and by RankMe with that by probes.
 
-    Losses of different variants (vanilla, denoising, masked) measure different things, hence pairs are told apart:
-    those within a variant, and those across two.
+    Losses of different variants (vanilla, denoising, masked) measure different things. The result
+    therefore separates pairs within a variant from pairs across variants.
 
     Args:
-        study: probes of the configurations; see :func:`~leadline.probing.label_efficiency`.
-        losses: name in the study -> validation loss of each seed, in the order of the study's seeds:
-            ``[one.clean_error[one.best_epoch] for one in pretrained]``. Lower is better.
-        variants: name -> variant; by default all configurations are of one.
-        labels: label count of the probes; by default the fewest.
+        study: probes of the configurations, from :func:`~leadline.probing.label_efficiency`.
+        losses: name in the study -> validation loss of each seed, in the order of the study's
+            seeds, such as ``[run.clean_error[run.best_epoch] for run in pretrained]``. Lower is
+            better.
+        variants: name -> variant; by default all configurations have the same variant.
+        labels: label count of the probes; by default the smallest.
+
+    Returns:
+        The losses, ranks and scores, with their agreement.
 
     Raises:
-        InputError: fewer than three configurations, names that the study does not hold, or losses that are not one
-            finite number for each seed.
+        InputError: there are fewer than three configurations, a name is not in the study, or the
+            losses are not one finite number for each seed.
 
     >>> from leadline import data, probing
     >>> digits = data.digits()
     >>> roles = [data.split_roles(digits.y, seed=seed) for seed in range(2)]
     >>> components = {f"{k} components": k for k in (1, 4, 16)}
-    >>> study = probing.label_efficiency(components, digits.X, digits.y, roles=roles, labels=[20], num_subsets=2)
-    >>> losses = {"1 components": [3.0, 3.1], "4 components": [2.0, 1.9], "16 components": [1.0, 1.1]}
+    >>> study = probing.label_efficiency(
+    ...     components, digits.X, digits.y, roles=roles, labels=[20], num_subsets=2
+    ... )
+    >>> losses = {
+    ...     "1 components": [3.0, 3.1],
+    ...     "4 components": [2.0, 1.9],
+    ...     "16 components": [1.0, 1.1],
+    ... }
     >>> round(rank_agreement(study, losses).tau().interval.estimate, 3)
     1.0
 
@@ -220,17 +261,19 @@ def rank_agreement(
         study, "study", LabelEfficiency, wanted="the result of label_efficiency()"
     )
     losses = checks.mapping(losses, "losses")
-    variants = (
-        dict.fromkeys(losses, "all") if variants is None else checks.mapping(variants, "variants")
-    )
-    seeds = study.accuracy.shape[1]
-    rows = {name: _losses_of(name, values, seeds) for name, values in losses.items()}
-    missing = [name for name in losses if name not in study.names or name not in variants]
-    if missing or len(losses) < 3:
+    if variants is None:
+        variants = dict.fromkeys(losses, "all")
+    else:
+        variants = checks.mapping(variants, "variants")
+    num_seeds = study.accuracy.shape[1]
+    rows = {name: _check_losses(name, values, num_seeds) for name, values in losses.items()}
+    unknown = [name for name in losses if name not in study.names or name not in variants]
+    if unknown or len(losses) < 3:
+        is_unknown = f"; {unknown[0]!r} is not known" if unknown else ""
         raise InputError(
-            "an order needs three configurations or more, each in the study and of a variant",
-            got=f"{len(losses)} configurations"
-            + (f"; {missing[0]!r} is not known" if missing else ""),
+            "rank_agreement() needs three or more configurations, each in the study and of a "
+            "variant",
+            got=f"{len(losses)} configurations{is_unknown}",
             cure=f"the study holds {', '.join(study.names)}",
         )
     variants = {name: checks.text(variants[name], f"variants[{name!r}]") for name in losses}
@@ -239,9 +282,9 @@ def rank_agreement(
     return RankAgreement(
         protocol=replace(study.protocol, settings={**study.protocol.settings, "labels": labels}),
         names=tuple(losses),
-        variants=tuple(variants[name] for name in losses),
+        variants=tuple(variants.values()),
         labels=labels,
-        loss=np.array([rows[name] for name in losses]),
+        loss=np.array(list(rows.values())),
         rank_me=study.rank_me[places],
         accuracy=np.stack([study.at(name, labels).mean(axis=1) for name in losses]),
         measure=study.measure,
@@ -249,16 +292,18 @@ def rank_agreement(
     )
 
 
-def _losses_of(name: str, values: Sequence[float], seeds: int) -> np.ndarray:
-    """One finite loss for each seed, or a refusal."""
-    row = checks.array(values, f"losses[{name!r}]")
-    is_numbers = row.dtype.kind in "iuf" and row.shape == (seeds,)
+def _check_losses(
+    name: str, losses: Sequence[float], num_seeds: int
+) -> Float[np.ndarray, " seeds"]:
+    """Return one finite loss for each seed."""
+    row = checks.array(losses, f"losses[{name!r}]")
+    is_numbers = row.dtype.kind in "iuf" and row.shape == (num_seeds,)
     if not is_numbers or not np.isfinite(row.astype(np.float64)).all():
         raise InputError(
-            "each configuration has one finite validation loss for each seed of the study",
-            got=f"losses[{name!r}] = {checks.shown(values)} for {seeds} seeds",
-            cause="a run that diverged, or losses of every epoch",
-            cure="[one.clean_error[one.best_epoch] for one in pretrained]",
+            "each configuration needs one finite validation loss for each seed of the study",
+            got=f"losses[{name!r}] = {checks.shown(losses)} for {num_seeds} seeds",
+            cause="a run that diverged, or the losses of every epoch",
+            cure="[run.clean_error[run.best_epoch] for run in pretrained]",
         )
     return row.astype(np.float64)
 

@@ -1,6 +1,6 @@
-"""How label efficiency is measured: every representation, seed, label count and subset, solved together."""
+"""The measurement of label efficiency over representations, seeds, label counts and subsets."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -10,88 +10,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leadline import checks
-from leadline.data import Roles, check_labels, fingerprint, label_subsets
+from leadline.data import Roles, fingerprint, label_subsets
 from leadline.errors import InputError, context
-from leadline.probing.probes._linear import (
-    STRENGTHS,
-    Criterion,
-    check_criterion,
-    check_strengths,
-    solve_probes,
-)
-from leadline.probing.probes._rank_me import rank_me
-from leadline.probing.probes._representation import (
-    Inputs,
-    as_encode,
-    encode_rows,
-    is_count,
-    majority_share,
-    seen_by,
-)
-from leadline.probing.probes._ridge import RIDGE_STRENGTHS, check_quantities, solve_ridge
-from leadline.probing.probes._scaling import Scaling
-from leadline.probing.studies._label_efficiency import BASELINES, LabelEfficiency, Measure
-from leadline.probing.studies._roles import check_roles, refuse_untestable
+from leadline.probing.encoding._rank_me import rank_me
+from leadline.probing.encoding._scaling import Scaling
+from leadline.probing.encoding._sources import Inputs, as_encode, encode_rows, has_seen, is_count
+from leadline.probing.probes._linear import Criterion, LogisticSettings
+from leadline.probing.studies._label_efficiency import LabelEfficiency
+from leadline.probing.studies._roles import check_roles
+from leadline.probing.studies._settings import LabelEfficiencySettings, is_all
+from leadline.probing.studies._study_probes import LinearMaps
 from leadline.sounding import Protocol
 
-TOLERANCE = 1e-4
-"""Largest entry of the gradient at which a logistic probe is solved."""
-
-
-class Fits(NamedTuple):
-    """Linear maps from scaled features to outputs, one for each problem of a batch."""
-
-    W: Float[Tensor, "batch outputs d"]
-    b: Float[Tensor, "batch outputs"]
-    strengths: Float[Tensor, " batch"]
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A kind of linear probe."""
-
-    measure: Measure
-    strengths: tuple[float, ...]
-    """Values of C to choose from unless told otherwise."""
-    fit: Callable[[Tensor, Tensor, tuple[float, ...], Criterion], Fits]
-    """Scaled features (batch, rows, d), what is probed for (batch, rows), strengths, and how one of them is chosen."""
-    score: Callable[[Tensor, Tensor], Tensor]
-    """From outputs (batch, rows, outputs) and the truth (rows,) to one number for each problem."""
-
-
-def _fit_classes(Z: Tensor, y: Tensor, strengths: tuple[float, ...], criterion: Criterion) -> Fits:
-    solution = solve_probes(Z, y, int(y.max()) + 1, strengths, TOLERANCE, criterion)
-    return Fits(
-        solution.fits.coefficients.squeeze(1),
-        solution.fits.intercepts.squeeze(1),
-        solution.strengths,
-    )
-
-
-def _share_right(outputs: Tensor, y: Tensor) -> Tensor:
-    return (outputs.argmax(2) == y).double().mean(1)
-
-
-def _fit_quantity(Z: Tensor, y: Tensor, strengths: tuple[float, ...], criterion: Criterion) -> Fits:
-    solved = [
-        solve_ridge(
-            rows[None].double().numpy(), quantity[None, :, None].numpy(), np.array(strengths)
-        )[1:]
-        for rows, quantity in zip(Z, y, strict=True)
-    ]
-    W, b, chosen = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*solved, strict=True))
-    return Fits(W.to(Z.dtype), b.to(Z.dtype), chosen)
-
-
-def _share_explained(outputs: Tensor, y: Tensor) -> Tensor:
-    return 1 - ((outputs.squeeze(2).double() - y) ** 2).mean(1) / y.var(correction=0)
-
-
-PROBES = {
-    "logistic": Probe("accuracy", STRENGTHS, _fit_classes, _share_right),
-    "ridge": Probe("R²", RIDGE_STRENGTHS, _fit_quantity, _share_explained),
-}
-"""For classes, and for quantities."""
+DEFAULTS = LabelEfficiencySettings
+"""The settings whose defaults are the defaults of :func:`label_efficiency`."""
 
 
 def label_efficiency(
@@ -100,186 +32,158 @@ def label_efficiency(
     y: Any,
     *,
     roles: Sequence[Roles],
-    labels: Sequence[int | Literal["all"]] = (10, 20, 50, 100, "all"),
-    num_subsets: int = 10,
+    labels: Sequence[int | Literal["all"]] = DEFAULTS.labels,
+    num_subsets: int = DEFAULTS.num_subsets,
     seeds: Sequence[int] | None = None,
-    probe: Literal["logistic", "ridge"] = "logistic",
+    probe: Literal["logistic", "ridge"] = DEFAULTS.probe,
     strengths: float | Sequence[float] | None = None,
-    criterion: Criterion = "likelihood",
-    baselines: Sequence[str] = BASELINES,
-    transductive: bool = False,
+    criterion: Criterion = DEFAULTS.criterion,
+    baselines: Sequence[str] = DEFAULTS.baselines,
+    transductive: bool = DEFAULTS.transductive,
 ) -> LabelEfficiency:
     """Probe frozen representations at several label counts, over seeds and label subsets.
 
-    For each seed: every representation is scaled by its pretraining rows (see :class:`Scaling`), label subsets are
-    drawn from the probe pool (stratified, nested, the same for all representations), a multinomial logistic regression
-    is fitted to each, its strength chosen inside the labels, and its accuracy taken on the test role. With
-    ``probe="ridge"``, ``y`` is a quantity, the probe a ridge regression and R² stands in place of the accuracy; label
-    subsets are stratified by whether the quantity lies above its mean. An encoder may give tokens, of shape
-    (n, tokens, d): they are probed side by side.
+    For each seed, every representation is scaled by its pretraining rows (see :class:`Scaling`).
+    Label subsets are drawn from the probe pool; they are stratified, nested and shared by all
+    representations. A multinomial logistic regression is fitted to each subset, with a strength
+    chosen from its labels, and its accuracy is measured on the test rows.
 
-    The baselines stand beside: ``"raw"``, ``"pca"`` (fitted on the pretraining rows; as many components as the first
-    encoder has features, but at most half of those of X, since all of them would be X again) and, where an encoder can
-    be rebuilt with random weights, ``"untrained"``.
+    With ``probe="ridge"``, ``y`` is a quantity, the probe is a ridge regression, and the score is
+    R². Label subsets are then stratified by whether the quantity exceeds its mean. The tokens of an
+    encoder that returns shape (n, tokens, d) are concatenated.
+
+    The baselines are ``"raw"`` inputs, ``"pca"``, fitted to the pretraining rows with as many
+    components as the first encoder has features, but at most half of the features of X, and
+    ``"untrained"``, if an encoder can be rebuilt with random weights.
 
     Args:
-        encoders: name -> ``"raw"``, a number of principal components, a callable, a module, an object with
-            ``encode`` or a fitted scikit-learn transformer; or a list with one for each seed.
-        X: rows of shape (n, d); or images, of shape (n, channels, height, width), which modules and functions of your
-            own are given as they are.
-        y: class indices of shape (n,), or quantities, of which there is one for each row.
-        roles: one :class:`~leadline.data.Roles` for each seed, at least two; of a quantity, ``split_roles(n, seed=…)``.
+        encoders: name -> ``"raw"``, a number of principal components, a callable, a module, an
+            object with ``encode``, a fitted scikit-learn transformer, or a list with one of these
+            for each seed.
+        X: rows of shape (n, d), or images of shape (n, channels, height, width), which modules and
+            functions receive in this shape.
+        y: class indices, or quantities with ``probe="ridge"``, of shape (n,).
+        roles: one :class:`~leadline.data.Roles` for each seed, at least two; for a quantity
+            ``split_roles(n, seed=...)``.
         labels: label counts; ``"all"`` is the whole probe pool.
-        num_subsets: label subsets of each count and seed.
-        seeds: draw the label subsets and the untrained weights; by default 0, 1, 2, ... Two seeds give no intervals.
+        num_subsets: number of label subsets for each count and seed.
+        seeds: seeds of the label subsets and the untrained weights; by default 0, 1, 2, ... Two
+            seeds give no intervals.
         probe: ``"logistic"`` for classes, ``"ridge"`` for a quantity.
-        strengths: values of C to choose from; by default those of :func:`linear_probe` or :func:`ridge_probe`.
-        criterion: of the choice among ``strengths`` inside the labels, as of :func:`linear_probe`; a ridge regression
-            always takes its leave-one-out error.
-        baselines: those that are probed; ``"raw"`` is one of them, since everything is held against it.
+        strengths: values of C to choose from; by default those of :func:`linear_probe` or
+            :func:`ridge_probe`.
+        criterion: criterion for C, as in :func:`linear_probe`; a ridge regression always uses its
+            leave-one-out error.
+        baselines: baselines to probe; ``"raw"`` is required.
         transductive: allow encoders that were pretrained on rows that are probed or tested here.
 
+    Returns:
+        Scores of all representations, seeds, label counts and subsets.
+
     Raises:
-        InputError: an encoder has seen rows that it is probed on, or anything does not fit.
+        InputError: an encoder was pretrained on rows that are probed or tested, or an argument is
+            invalid. Encoders of the wrong shape are refused before any probe is fitted.
 
     >>> from leadline import data
     >>> digits = data.digits()
     >>> roles = [data.split_roles(digits.y, seed=seed) for seed in range(2)]
-    >>> study = label_efficiency({"pca": 16}, digits.X, digits.y, roles=roles, labels=[10], num_subsets=2)
+    >>> study = label_efficiency(
+    ...     {"pca": 16}, digits.X, digits.y, roles=roles, labels=[10], num_subsets=2
+    ... )
     >>> study.names, study.accuracy.shape
     (('pca', 'raw'), (2, 2, 1, 2))
     """
+    settings = LabelEfficiencySettings(
+        labels, num_subsets, probe, strengths, criterion, baselines, transductive
+    )
     encoders = checks.mapping(encoders, "encoders")
     for name in encoders:
         checks.text(name, "names of encoders", least=1)
     inputs = Inputs.of(X)
     X = inputs.flat
-    kind = PROBES[checks.choice(probe, "probe", PROBES)]
-    criterion = check_criterion(criterion)
-    transductive = checks.flag(transductive, "transductive")
-    num_subsets = checks.whole_number(num_subsets, "num_subsets", least=1, most=MOST_SUBSETS)
-    baselines = tuple(
-        checks.choice(name, "baselines", BASELINES) for name in checks.items(baselines, "baselines")
-    )
-    truth, strata = _truth(y, len(X), kind)
-    strengths = check_strengths(kind.strengths if strengths is None else strengths)
+    kind = settings.study_probe
+    target = kind.check_target(y, len(X))
     roles = check_roles(roles, "roles", len(X))
     seeds = tuple(range(len(roles))) if seeds is None else checks.seeds(seeds)
     if len(roles) < 2 or len(seeds) != len(roles):
         raise InputError(
-            "a study needs roles for at least two seeds, and as many seeds as roles",
+            "label_efficiency() needs roles for at least two seeds, and as many seeds as roles",
             got=f"{len(roles)} roles and {len(seeds)} seeds",
             cure="roles=[split_roles(y, seed=seed) for seed in range(12)]",
         )
-    if "raw" not in baselines:
-        raise InputError(
-            "the baselines are 'raw' and, if wanted, 'pca' and 'untrained'",
-            got=f"baselines = {baselines}",
-            cure="leave the argument out for all three",
-        )
-    refuse_untestable(truth, roles, are_classes=is_of_classes(kind))
-    given = {name: one_per_seed(name, source, len(roles)) for name, source in encoders.items()}
-    most = min(X.shape[1] // 2, *(len(role.pretrain_train) for role in roles))
-    sources = _with_baselines(given, seeds, most, baselines)
+    kind.check_roles(target, roles)
+    sources = {name: one_per_seed(name, source, len(roles)) for name, source in encoders.items()}
+    sources |= _baselines(sources, settings, X.shape[1], roles, seeds)
     for name, per_seed in sources.items():
         with context(f"in the representation {name!r}"):
             refuse_other_shapes(per_seed, inputs, name)
-    if not transductive:
+    if not settings.transductive:
         _refuse_seen_rows(sources, inputs, roles, seeds)
     pool = min(len(role.probe_pool) for role in roles)
-    listed: Any = (
-        (labels,) if isinstance(labels, (str, int, np.integer)) else checks.items(labels, "labels")
-    )
-    counts = [pool if _is_all(one) else one for one in listed]
+    counts = [pool if is_all(count) else count for count in settings.labels]
+    strata = kind.strata(target)
     subsets = [
-        label_subsets(strata, role.probe_pool, counts, num=num_subsets, seed=seed)
+        label_subsets(strata, role.probe_pool, counts, num=settings.num_subsets, seed=seed)
         for role, seed in zip(roles, seeds, strict=True)
     ]
-    orders, budgets = [subset.order for subset in subsets], subsets[0].budgets
-    study = _Study(inputs, torch.tensor(truth), roles, orders, budgets, kind, strengths, criterion)
-    measured = {}
+    budgets = subsets[0].budgets
+    orders = [subset.order for subset in subsets]
+    study = _Study(inputs, torch.tensor(target), roles, orders, budgets, settings)
+    measured = []
     for name, per_seed in sources.items():
         with context(f"in the representation {name!r}"):
-            measured[name] = study.measure(name, per_seed)
-    sizes, numbers, ranks = zip(*measured.values(), strict=True)
-    accuracy, validation_accuracy, chosen = np.stack(numbers, axis=1)
+            measured.append(study.measure(name, per_seed))
+    accuracy, validation_accuracy, chosen = np.stack([one.numbers for one in measured], axis=1)
+    role_marks = [np.array([int(role.fingerprint, 16)], np.uint64) for role in roles]
     return LabelEfficiency(
         protocol=Protocol(
-            settings={
-                "labels": list(budgets),
-                "num_subsets": num_subsets,
-                "probe": probe,
-                "strengths": list(strengths),
-                "criterion": criterion,
-            },
+            settings=settings.as_protocol(budgets),
             seeds=tuple(seeds),
             fingerprints={
-                "data": fingerprint(X, truth),
-                "roles": fingerprint(
-                    *(np.array([int(role.fingerprint, 16)], np.uint64) for role in roles)
-                ),
+                "data": fingerprint(X, target),
+                "roles": fingerprint(*role_marks),
             },
         ),
         names=tuple(sources),
-        sizes=sizes,
+        sizes=tuple(one.size for one in measured),
         budgets=np.array(budgets),
         accuracy=accuracy,
         validation_accuracy=validation_accuracy,
         strengths=chosen,
-        rank_me=np.array(ranks),
+        rank_me=np.array([one.rank_me for one in measured]),
         measure=kind.measure,
-        majority=np.array([majority_share(truth[role.test]) for role in roles])
-        if is_of_classes(kind)
-        else None,
+        majority=kind.majority(target, roles),
     )
 
 
-MOST_SUBSETS = 10_000
-"""Label subsets of each count and seed, at most; more are a slip of the pen."""
+class _Measured(NamedTuple):
+    """The measurements of one representation."""
 
-
-def is_of_classes(kind: Probe) -> bool:
-    """True for a probe of classes, False for one of a quantity."""
-    return kind.measure == "accuracy"
-
-
-def _is_all(label: Any) -> bool:
-    return isinstance(label, str) and label == "all"
-
-
-def _truth(y: Any, n: int, kind: Probe) -> tuple[np.ndarray, np.ndarray]:
-    """What is probed for, and the classes by which label subsets are stratified; classes are numbered from 0."""
-    if is_of_classes(kind):
-        labels = check_labels(checks.array(y, "y"), n)
-        places = np.unique(labels, return_inverse=True)[1]
-        return places, places
-    quantities = check_quantities(y, n, "y")
-    if quantities.shape[1] > 1:
-        raise InputError(
-            "label_efficiency() probes one quantity: y of shape (n,)",
-            got=f"y with {quantities.shape[1]} columns",
-            cure="make a study for each column, y[:, 0], or fit ridge_probe(), which takes several",
-        )
-    return quantities[:, 0], (quantities[:, 0] > quantities[:, 0].mean()).astype(np.int64)
+    size: int
+    """Number of features."""
+    numbers: Float[np.ndarray, "3 seeds budgets subsets"]
+    """Test score, validation score and strength."""
+    rank_me: list[float]
+    """RankMe of the pretraining rows for each seed."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Study:
-    """What all representations of a study share."""
+    """Everything that the representations of a study share."""
 
     inputs: Inputs
     y: Tensor
     roles: Sequence[Roles]
     orders: list[np.ndarray]
+    """The order of labelled rows, (subsets, rows), for each seed."""
     budgets: tuple[int, ...]
-    probe: Probe
-    strengths: tuple[float, ...]
-    criterion: Criterion
+    settings: LabelEfficiencySettings
 
-    def measure(self, name: str, per_seed: list[Any]) -> tuple[int, np.ndarray, list[float]]:
-        """Features, then test accuracy, validation accuracy and strength (3, seeds, budgets, subsets), and RankMe.
+    def measure(self, name: str, per_seed: list[Any]) -> _Measured:
+        """Measure one representation at all seeds, label counts and subsets.
 
-        Seeds that share an encoder and pretraining rows share their features, which are computed once.
+        Seeds that share an encoder and pretraining rows share their features, which are computed
+        once.
         """
         known: dict[tuple[int, bytes], tuple[Tensor, float]] = {}
         keys = []
@@ -288,104 +192,120 @@ class _Study:
             key = (source if is_count(source) else id(source), rows.tobytes())
             keys.append(key)
             if key not in known:
-                X = self.inputs.for_(source)
+                X = self.inputs.for_source(source)
                 encode = as_encode(source, X[rows])
                 codes = encode_rows(encode, X[rows], name)
                 scaled = Scaling.fit(codes)(encode_rows(encode, X, name))
                 known[key] = torch.from_numpy(scaled.astype(np.float32)), rank_me(codes)
         features = [known[key][0] for key in keys]
         numbers = np.stack([self._at(features, budget) for budget in self.budgets], axis=2)
-        return features[0].shape[1], numbers, [known[key][1] for key in keys]
+        return _Measured(features[0].shape[1], numbers, [known[key][1] for key in keys])
 
     def _at(self, features: list[Tensor], budget: int) -> Float[np.ndarray, "3 seeds subsets"]:
-        """All seeds and subsets at one budget, solved together; subsets that are the whole pool are solved once."""
-        draws = len(self.orders[0])
-        distinct = 1 if all(len(role.probe_pool) == budget for role in self.roles) else draws
+        """Measure all seeds and subsets at one label count.
+
+        All problems are solved together. Subsets that equal the whole pool are solved once.
+        """
+        num_subsets = len(self.orders[0])
+        is_whole_pool = all(len(role.probe_pool) == budget for role in self.roles)
+        distinct = 1 if is_whole_pool else num_subsets
         rows = [torch.from_numpy(order[:distinct, :budget]) for order in self.orders]
         Z = torch.cat([Z[index] for Z, index in zip(features, rows, strict=True)])
         y = torch.cat([self.y[index] for index in rows])
-        fits = self.probe.fit(Z, y, self.strengths, self.criterion)
+        strengths: Any = self.settings.strengths
+        logistic = LogisticSettings(strengths, self.settings.criterion)
+        maps = self.settings.study_probe.fit(Z, y, logistic)
         shape = (len(features), distinct)
-        maps = [
-            (W, b)
-            for W, b in zip(fits.W.unflatten(0, shape), fits.b.unflatten(0, shape), strict=True)
-        ]
-        measured = [
-            [
-                self._score(Z, getattr(role, part), *fit)
-                for Z, role, fit in zip(features, self.roles, maps, strict=True)
-            ]
-            for part in ("test", "probe_validation")
-        ]
-        results = np.array([*measured, fits.strengths.double().numpy().reshape(shape)])
-        return np.broadcast_to(results, (3, shape[0], draws))
+        test = self._scores(features, maps, "test", shape)
+        validation = self._scores(features, maps, "probe_validation", shape)
+        results = np.array([test, validation, maps.strengths.double().numpy().reshape(shape)])
+        return np.broadcast_to(results, (3, shape[0], num_subsets))
 
-    def _score(
-        self, Z: Tensor, rows: np.ndarray, W: Tensor, b: Tensor
-    ) -> Float[np.ndarray, " subsets"]:
-        """What each probe is worth on some rows."""
-        return self.probe.score(torch.matmul(Z[rows], W.mT) + b.unsqueeze(1), self.y[rows]).numpy()
+    def _scores(
+        self, features: list[Tensor], maps: LinearMaps, part: str, shape: tuple[int, int]
+    ) -> list[np.ndarray]:
+        """Return the scores of each seed's subsets on the rows of one role."""
+        scores = []
+        by_seed = zip(
+            features,
+            self.roles,
+            maps.W.unflatten(0, shape),
+            maps.b.unflatten(0, shape),
+            strict=True,
+        )
+        for Z, role, W, b in by_seed:
+            rows = getattr(role, part)
+            outputs = torch.matmul(Z[rows], W.mT) + b.unsqueeze(1)
+            scores.append(self.settings.study_probe.score(outputs, self.y[rows]).numpy())
+        return scores
 
 
-def _with_baselines(
-    sources: dict[str, list[Any]], seeds: Sequence[int], most: int, baselines: Sequence[str]
+def _baselines(
+    sources: dict[str, list[Any]],
+    settings: LabelEfficiencySettings,
+    num_features: int,
+    roles: Sequence[Roles],
+    seeds: Sequence[int],
 ) -> dict[str, list[Any]]:
-    """The representations with the baselines that are wanted at the end; PCA of at most so many components."""
-    trained = [per_seed for per_seed in sources.values() if hasattr(per_seed[0], "untrained")]
-    sizes = [
-        encoder.output_size
-        for encoder in (trained[0] if trained else [])
-        if hasattr(encoder, "output_size")
-    ]
-    components = max(1, min([most, *sizes]))
-    added: dict[str, list[Any]] = {"raw": ["raw"] * len(seeds), "pca": [components] * len(seeds)}
-    if trained:
-        added["untrained"] = [
-            encoder.untrained(seed) for encoder, seed in zip(trained[0], seeds, strict=True)
-        ]
-    wanted = {
-        name: per_seed
-        for name, per_seed in added.items()
-        if name in baselines and name not in sources
+    """Return the requested baselines whose names are not taken, for each seed."""
+    rebuildable = [per_seed for per_seed in sources.values() if hasattr(per_seed[0], "untrained")]
+    encoders = rebuildable[0] if rebuildable else []
+    sizes = [encoder.output_size for encoder in encoders if hasattr(encoder, "output_size")]
+    most = min(num_features // 2, *(len(role.pretrain_train) for role in roles))
+    num_components = max(1, min([most, *sizes]))
+    baselines: dict[str, list[Any]] = {
+        "raw": ["raw"] * len(seeds),
+        "pca": [num_components] * len(seeds),
     }
-    return {**sources, **wanted}
+    if rebuildable:
+        baselines["untrained"] = [
+            encoder.untrained(seed) for encoder, seed in zip(encoders, seeds, strict=True)
+        ]
+    return {
+        name: per_seed
+        for name, per_seed in baselines.items()
+        if name in settings.baselines and name not in sources
+    }
 
 
-def one_per_seed(name: str, given: Any, count: int) -> list[Any]:
-    """A representation for each seed: a list of as many as there are, or one for all."""
-    if not isinstance(given, (list, tuple)):
-        return [given] * count
-    if len(given) != count:
+def one_per_seed(name: str, source: Any, num_seeds: int) -> list[Any]:
+    """Return a source for each seed from a list of that length, or from one source for all."""
+    if not isinstance(source, (list, tuple)):
+        return [source] * num_seeds
+    if len(source) != num_seeds:
         raise InputError(
-            "a representation is one for all seeds or a list with one for each",
-            got=f"{name!r} lists {len(given)} for {count} seeds",
+            "a representation must be one source for all seeds, or a list with one for each seed",
+            got=f"{name!r} lists {len(source)} for {num_seeds} seeds",
             cure="pretrain one encoder for each role, in their order",
         )
-    return list(given)
+    return list(source)
 
 
 def _refuse_seen_rows(
     sources: dict[str, list[Any]], inputs: Inputs, roles: Sequence[Roles], seeds: Sequence[int]
 ) -> None:
+    """Refuse encoders that were pretrained on rows that are probed or tested."""
     for name, per_seed in sources.items():
         for encoder, role, seed in zip(per_seed, roles, seeds, strict=True):
-            X = inputs.for_(encoder)
+            X = inputs.for_source(encoder)
             for part in ("probe_pool", "probe_validation", "test"):
-                seen = seen_by(encoder, X[getattr(role, part)])
-                if seen.any():
-                    row = int(getattr(role, part)[int(np.argmax(seen))])
+                rows = getattr(role, part)
+                is_seen = has_seen(encoder, X[rows])
+                if is_seen.any():
+                    row = int(rows[int(np.argmax(is_seen))])
                     raise InputError(
-                        "an encoder is not probed on rows that it was pretrained on",
-                        got=f"{name!r} of seed {seed} has seen {int(seen.sum())} of {len(seen)} rows of {part}; "
-                        f"the first is X[{row}]",
-                        cause="encoders and roles in different orders, pretraining on all rows, or rows that repeat",
-                        cure="pretrain on X[roles.pretrain_train] only, or say transductive=True",
+                        "an encoder must not be probed on rows that it was pretrained on",
+                        got=f"{name!r} of seed {seed} has seen {int(is_seen.sum())} of "
+                        f"{len(is_seen)} rows of {part}; the first is X[{row}]",
+                        cause="encoders and roles in different orders, pretraining on all rows, or "
+                        "rows that repeat",
+                        cure="pretrain on X[roles.pretrain_train] only, or pass transductive=True",
                     )
 
 
 def refuse_other_shapes(per_seed: list[Any], inputs: Inputs, name: str) -> None:
-    """Encoders of rows of another shape say so here, before anything is fitted."""
+    """Encode one row with each trained encoder, which refuses rows of another shape."""
     for source in per_seed:
         if hasattr(source, "has_seen") or isinstance(source, torch.nn.Module):
-            X = inputs.for_(source)[:1]
+            X = inputs.for_source(source)[:1]
             encode_rows(as_encode(source, X), X, name)

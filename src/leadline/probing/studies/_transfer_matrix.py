@@ -1,56 +1,71 @@
-"""Transfer: what a representation that was learned on some data is worth on other data."""
+"""Transfer: probing encoders on data other than the data that they were pretrained on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 
 from leadline import checks
 from leadline.data import Dataset, Roles
 from leadline.errors import InputError, context
 from leadline.figures import Drawing, matrix
-from leadline.probing.probes._representation import Inputs, as_encode, is_count, seen_by
-from leadline.probing.studies._label_efficiency import BASELINES, seeds_in_words
+from leadline.probing.encoding._sources import Inputs, as_encode, has_seen, is_count
+from leadline.probing.studies._label_efficiency import BASELINES
 from leadline.probing.studies._roles import check_roles
+from leadline.probing.studies._settings import TransferSettings
 from leadline.probing.studies._study import label_efficiency, one_per_seed, refuse_other_shapes
 from leadline.sounding import Interval, Protocol, Sounding, Verdict, decimals
-from leadline.statistics import PERCENT, POINTS, Effect, effect, paired_interval
+from leadline.statistics import (
+    PERCENT,
+    POINTS,
+    Effect,
+    effect,
+    interval_columns,
+    over_seeds,
+    paired_interval,
+)
 from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Adapter = Callable[[Dataset], Any]
-"""From rows of a target to rows of the form that a source takes, row by row."""
+"""A function from rows of a target to rows that a source accepts, row by row."""
 
 
 @record("probing.TransferMatrix")
 @dataclass(frozen=True, eq=False)
 class TransferMatrix(Sounding):
-    """Test accuracies of probes: source encoders in rows, target data in columns; the last rows are controls."""
+    """Test accuracies of probes with source encoders in rows and target data in columns."""
 
     sources: tuple[str, ...]
-    """Encoders, then the controls: ``"raw"``, ``"pca"`` and, where an encoder can be rebuilt, ``"untrained"``."""
+    """The encoders, then the baselines ``"raw"``, ``"pca"`` and, if an encoder can be rebuilt,
+    ``"untrained"``."""
     targets: tuple[str, ...]
+    """The data that are probed."""
     labels: tuple[int, ...]
-    """Label count on each target."""
+    """Label count of each target."""
     accuracy: Float[np.ndarray, "sources targets seeds subsets"]
-    """On the test role, in [0, 1]. In a column all share roles and label subsets, so that differences are paired."""
+    """Accuracy on the test rows, in [0, 1]. All sources of a target share roles and label subsets,
+    so that differences are paired."""
     majority: Float[np.ndarray, "targets seeds"]
     """Share of the most frequent class in each test role: the accuracy of always predicting it."""
 
     def interval(self, source: str, target: str) -> Interval:
-        """Mean accuracy over seeds, in percent, with its 95 % interval."""
+        """Return the mean accuracy over seeds in percent, with its 95 % interval.
+
+        Raises:
+            InputError: the source or the target was not measured.
+        """
         return paired_interval(100 * self._at(source, target), bounds=PERCENT)
 
     def gain(self, source: str, target: str, over: str = "raw") -> Effect:
-        """Paired difference of two sources on one target, in points of accuracy.
+        """Return the paired difference of two sources on one target, in points of accuracy.
 
         Raises:
-            InputError: a source or a target that was not measured.
+            InputError: a source or the target was not measured.
         """
         difference = 100 * (self._at(source, target) - self._at(over, target))
         labels = self.labels[self.targets.index(target)]
@@ -63,60 +78,64 @@ class TransferMatrix(Sounding):
 
     @property
     def verdict(self) -> Verdict:
-        """The best transfer, and how many of them help."""
-        encoders = [name for name in self.sources if name not in BASELINES] or list(self.sources)
-        pairs = [(source, target) for source in encoders for target in self.targets]
-        pairs = [(source, target) for source, target in pairs if source != target] or pairs
-        gains = {pair: self.gain(*pair).interval for pair in pairs}
-        best = max(gains, key=lambda pair: gains[pair].estimate)
-        at = self.targets.index(best[1])
-        raw = decimals(self.interval("raw", best[1]).estimate, ".1f")
-        largest = decimals(100 * self.majority[at].mean(), ".1f")
-        told = [
-            f"{best[0]} on {best[1]}: {gains[best]:+.1f} points over raw inputs with {self.labels[at]} labels, "
-            f"the best of {len(pairs)} (raw inputs reach {raw} %, always predicting the largest class {largest} %)"
-        ]
-        seeds = self.accuracy.shape[2]
-        over = (
-            f"95 % intervals over {seeds} seeds" if gains[best].is_known else seeds_in_words(seeds)
+        """The largest gain of a transfer over raw inputs."""
+        source, target = self._best
+        gain = self.gain(source, target).interval
+        labels = self.labels[self.targets.index(target)]
+        count = len(self._transfers)
+        return Verdict(
+            f"{source} gains {gain:+.1f} points over raw inputs on {target} with {labels} labels "
+            f"{over_seeds(self.accuracy.shape[2])}, the best of {count} transfers"
         )
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """Sentences about raw inputs, the largest class, and the number of gains and losses."""
+        target = self._best[1]
+        raw = decimals(self.interval("raw", target).estimate, ".1f")
+        majority = self.majority[self.targets.index(target)].mean()
+        sentences = [
+            f"On {target}, raw inputs reach {raw} % and always predicting the largest class "
+            f"reaches {decimals(100 * majority, '.1f')} %."
+        ]
+        count = len(self._transfers)
         for control in ("raw", "untrained"):
-            if control in self.sources and gains[best].is_known:
-                intervals = [self.gain(*pair, over=control).interval for pair in pairs]
-                above, below = (
-                    sum(getattr(i, side)(0) is True for i in intervals)
-                    for side in ("above", "below")
+            if control not in self.sources:
+                continue
+            intervals = [self.gain(*pair, over=control).interval for pair in self._transfers]
+            if intervals[0].is_known:
+                gains = sum(interval.above(0) is True for interval in intervals)
+                losses = sum(interval.below(0) is True for interval in intervals)
+                sentences.append(
+                    f"Over {control}, {gains} of {count} transfers gain and {losses} lose "
+                    f"(95 % intervals {over_seeds(self.accuracy.shape[2])})."
                 )
-                told.append(f"over {control} {above} of {len(pairs)} gain and {below} lose")
-        return Verdict(f"{'; '.join(told)} ({over})")
+        return tuple(sentences)
 
     def table(self) -> "pd.DataFrame":
-        """One row per source and target.
+        """Return a table with one row per source and target.
 
-        Columns: ``accuracy`` (percent), ``gain`` over raw inputs and ``gain over untrained`` (points), each with its
-        95 % interval, and ``largest class``: its share of the target's test rows (percent).
+        Columns: ``accuracy`` (percent), ``gain`` over raw inputs and ``gain over untrained``
+        (points), each with its 95 % interval, and ``largest class``, the share of the largest class
+        of the target's test rows (percent).
         """
         import pandas as pd
 
         rows = []
         for j, target in enumerate(self.targets):
             for source in self.sources:
-                found = {
-                    "accuracy": self.interval(source, target),
-                    "gain": self.gain(source, target).interval,
+                row: dict[str, Any] = {
+                    "source": source,
+                    "target": target,
+                    "labels": self.labels[j],
+                    **interval_columns("accuracy", self.interval(source, target)),
+                    **interval_columns("gain", self.gain(source, target).interval),
                 }
                 if "untrained" in self.sources:
-                    found["gain over untrained"] = self.gain(
-                        source, target, over="untrained"
-                    ).interval
-                row: dict[str, Any] = {"source": source, "target": target, "labels": self.labels[j]}
-                for what, interval in found.items():
-                    row |= {
-                        what: interval.estimate,
-                        f"{what} low": interval.low,
-                        f"{what} high": interval.high,
-                    }
-                rows.append({**row, "largest class": 100 * self.majority[j].mean()})
+                    gain = self.gain(source, target, over="untrained").interval
+                    row |= interval_columns("gain over untrained", gain)
+                row["largest class"] = 100 * self.majority[j].mean()
+                rows.append(row)
         return pd.DataFrame(rows)
 
     def drawing(self) -> Drawing:
@@ -150,16 +169,34 @@ class TransferMatrix(Sounding):
             scale_label="points over raw inputs",
         )
 
+    @property
+    def _transfers(self) -> list[tuple[str, str]]:
+        """Pairs of an encoder and other data; all pairs if there are no others."""
+        encoders = [name for name in self.sources if name not in BASELINES] or list(self.sources)
+        pairs = [(source, target) for source in encoders for target in self.targets]
+        return [(source, target) for source, target in pairs if source != target] or pairs
+
+    @property
+    def _best(self) -> tuple[str, str]:
+        """The transfer with the largest gain over raw inputs."""
+        return max(self._transfers, key=lambda pair: self.gain(*pair).interval.estimate)
+
     def _at(self, source: str, target: str) -> Float[np.ndarray, "seeds subsets"]:
-        for name, known, what in (
-            (source, self.sources, "source"),
-            (target, self.targets, "target"),
-        ):
-            if not isinstance(name, str) or name not in known:
-                raise InputError(
-                    f"no such {what}", got=checks.shown(name), cure=f"use one of {', '.join(known)}"
-                )
-        return self.accuracy[self.sources.index(source), self.targets.index(target)]
+        """Return the accuracies of one source on one target."""
+        row = _index(source, self.sources, "source")
+        column = _index(target, self.targets, "target")
+        return self.accuracy[row, column]
+
+
+def _index(name: Any, known: tuple[str, ...], kind: str) -> int:
+    """Return the index of a name, or refuse a name that was not measured."""
+    if not isinstance(name, str) or name not in known:
+        raise InputError(
+            f"the {kind} was not measured",
+            got=checks.shown(name),
+            cure=f"use one of {', '.join(known)}",
+        )
+    return known.index(name)
 
 
 def transfer_matrix(
@@ -167,54 +204,63 @@ def transfer_matrix(
     targets: Mapping[str, Dataset],
     *,
     roles: Mapping[str, Sequence[Roles]],
-    labels_per_class: int | Literal["all"] = 1,
-    num_subsets: int = 10,
+    labels_per_class: int | Literal["all"] = TransferSettings.labels_per_class,
+    num_subsets: int = TransferSettings.num_subsets,
     seeds: Sequence[int] | None = None,
     adapters: Mapping[str, Adapter] | None = None,
-    transductive: bool = False,
+    transductive: bool = TransferSettings.transductive,
 ) -> TransferMatrix:
-    """Probe encoders that were pretrained on some data on other data, beside raw inputs and an untrained encoder.
+    """Probe encoders on other data, and compare them with raw inputs and an untrained encoder.
 
-    Each column is a study of :func:`label_efficiency` at one label count. A source of a target's name is one that was
-    pretrained on that target's own rows.
+    Each column is a study of :func:`label_efficiency` at one label count. A source with the name of
+    a target is an encoder that was pretrained on the target's own rows.
 
     Args:
-        sources: name -> an encoder, or a list with one for each seed; anything that :func:`label_efficiency` takes.
+        sources: name -> an encoder, or a list with one for each seed, as in
+            :func:`label_efficiency`.
         targets: name -> labelled data.
-        roles: target -> one :class:`~leadline.data.Roles` for each seed, as its own encoders were pretrained by.
-        labels_per_class: label count, in rows per class of the target; ``"all"`` is the whole probe pool.
-        num_subsets: label subsets of each target and seed.
-        seeds: draw the label subsets and the untrained weights; by default 0, 1, 2, ...
-        adapters: source -> a function from a :class:`~leadline.data.Dataset` to rows of the form that the source takes,
-            where targets are of another: ``lambda target: resized(target, (8, 8))``. The source sees what it returns on
-            all targets; raw inputs and PCA see the targets as they are.
+        roles: target -> one :class:`~leadline.data.Roles` for each seed, the roles by which its
+            own encoders were pretrained.
+        labels_per_class: label count, in rows per class of the target; ``"all"`` is the whole probe
+            pool.
+        num_subsets: number of label subsets for each target and seed.
+        seeds: seeds of the label subsets and the untrained weights; by default 0, 1, 2, ...
+        adapters: source -> a function from a :class:`~leadline.data.Dataset` to rows that the
+            source accepts, if targets have another shape, such as
+            ``lambda target: target.resized((8, 8))``. The source reads the function's result on all
+            targets; raw inputs and PCA read the targets themselves.
         transductive: allow encoders that were pretrained on rows that are probed or tested here.
 
+    Returns:
+        Accuracies of all sources on all targets.
+
     Raises:
-        InputError: rows of a width that a source does not take and no adapter for it, rows that an encoder has seen, or
-            anything that does not fit; before any probe is fitted.
+        InputError: a source does not accept the rows of a target and has no adapter, an encoder was
+            pretrained on tested rows, or an argument is invalid. No probe is fitted before.
 
     >>> from leadline import autoencoders, data
     >>> digits = data.digits()
     >>> roles = {"digits": [data.split_roles(digits.y, seed=seed) for seed in range(2)]}
     >>> letters = [autoencoders.Autoencoder(64, (16,), seed=seed) for seed in range(2)]
-    >>> found = transfer_matrix({"letters": letters}, {"digits": digits}, roles=roles, num_subsets=2)
-    >>> found.sources, found.labels, found.accuracy.shape
+    >>> result = transfer_matrix(
+    ...     {"letters": letters}, {"digits": digits}, roles=roles, num_subsets=2
+    ... )
+    >>> result.sources, result.labels, result.accuracy.shape
     (('letters', 'raw', 'pca'), (10,), (3, 1, 2, 2))
 
-    Reference: Zhai et al., *A large-scale study of representation learning with the visual task adaptation benchmark*,
-    2019.
+    Reference: Zhai et al., *A large-scale study of representation learning with the visual task
+    adaptation benchmark*, 2019.
     """
+    settings = TransferSettings(labels_per_class, num_subsets, transductive)
     sources = checks.mapping(sources, "sources")
     targets = checks.mapping(targets, "targets")
     roles = checks.mapping(roles, "roles")
-    adapters = {} if adapters is None else checks.mapping(adapters, "adapters")
     if not sources or not targets or not set(targets) <= set(roles):
-        lacking = [name for name in targets if name not in roles]
+        missing = [name for name in targets if name not in roles]
+        no_roles = f", no roles for {missing[0]!r}" if missing else ""
         raise InputError(
-            "a transfer needs a source, a target, and roles for every target",
-            got=f"{len(sources)} sources, {len(targets)} targets"
-            + (f", no roles for {lacking[0]!r}" if lacking else ""),
+            "transfer_matrix() needs a source, a target, and roles for every target",
+            got=f"{len(sources)} sources, {len(targets)} targets{no_roles}",
             cure='roles={"digits": [split_roles(digits.y, seed=seed) for seed in range(12)]}',
         )
     roles = {target: check_roles(roles[target], f"roles[{target!r}]") for target in targets}
@@ -222,61 +268,35 @@ def transfer_matrix(
         checks.instance(
             dataset, f"targets[{target!r}]", Dataset, cure="leadline.data.Dataset(X, y, name)"
         )
-    for name, adapter in adapters.items():
-        if name not in sources:
-            raise InputError(
-                "adapters name sources", got=f"{name!r} in adapters", cure=f"one of {list(sources)}"
-            )
-        checks.function(adapter, f"adapters[{name!r}]")
-    columns = {}
-    for target, dataset in targets.items():
-        columns[target] = {
-            name: [
-                _adapted(one, adapters[name], dataset) if name in adapters else one
-                for one in per_seed
-            ]
-            for name, per_seed in (
-                (n, one_per_seed(n, given, len(roles[target]))) for n, given in sources.items()
-            )
-        }
-        for name, per_seed in columns[target].items():
-            with context(
-                f"from {name!r} to {target!r}; adapters={{{name!r}: …}} brings rows into another form"
-            ):
-                refuse_other_shapes(per_seed, Inputs.of(dataset.X), name)
+    adapters = _check_adapters(adapters, sources)
+    columns = {
+        target: _column(sources, adapters, target, dataset, len(roles[target]))
+        for target, dataset in targets.items()
+    }
     studies = []
     for target, dataset in targets.items():
         with context(f"on the target {target!r}"):
-            studies.append(
-                label_efficiency(
-                    columns[target],
-                    dataset.X,
-                    dataset.labels,
-                    roles=roles[target],
-                    labels=[
-                        "all"
-                        if isinstance(labels_per_class, str) and labels_per_class == "all"
-                        else _count(labels_per_class, dataset)
-                    ],
-                    num_subsets=num_subsets,
-                    seeds=seeds,
-                    transductive=transductive,
-                )
+            study = label_efficiency(
+                columns[target],
+                dataset.X,
+                dataset.labels,
+                roles=roles[target],
+                labels=[settings.labels(len(np.unique(dataset.labels)))],
+                num_subsets=settings.num_subsets,
+                seeds=seeds,
+                transductive=settings.transductive,
             )
-    first = studies[0].protocol
+            studies.append(study)
+    fingerprints = {
+        f"{part} of {target}": mark
+        for target, study in zip(targets, studies, strict=True)
+        for part, mark in study.protocol.fingerprints.items()
+    }
     return TransferMatrix(
         protocol=Protocol(
-            settings={
-                "labels_per_class": labels_per_class,
-                "num_subsets": num_subsets,
-                "adapters": sorted(adapters),
-            },
-            seeds=first.seeds,
-            fingerprints={
-                f"{what} of {target}": mark
-                for target, study in zip(targets, studies, strict=True)
-                for what, mark in study.protocol.fingerprints.items()
-            },
+            settings={**settings.as_protocol(), "adapters": sorted(adapters)},
+            seeds=studies[0].protocol.seeds,
+            fingerprints=fingerprints,
         ),
         sources=studies[0].names,
         targets=tuple(targets),
@@ -286,76 +306,87 @@ def transfer_matrix(
     )
 
 
-def resized(dataset: Dataset, image_size: tuple[int, int]) -> Float32[np.ndarray, "n pixels"]:
-    """Images of a data set at another size, as rows: an adapter for encoders of other images.
-
-    Bilinear; each pixel is averaged over the area that it covers where images shrink.
-
-    Raises:
-        InputError: rows that are no images.
-
-    >>> from leadline import data
-    >>> resized(data.digits(), (4, 4)).shape
-    (1797, 16)
-    """
-    dataset = checks.instance(
-        dataset, "dataset", Dataset, cure="leadline.data.Dataset(X, image_size=(h, w))"
-    )
-    listed = checks.whole_numbers(image_size, "image_size", least=1, most=10_000, at_least=2)
-    if len(listed) != 2:
-        raise InputError(
-            "image_size must be (height, width)", got=f"image_size = {checks.shown(image_size)}"
-        )
-    images = torch.from_numpy(dataset.images)
-    small = torch.nn.functional.interpolate(
-        images, listed, mode="bilinear", antialias=True, align_corners=False
-    )
-    return small.flatten(1).numpy()
+def _check_adapters(adapters: Any, sources: Mapping[str, Any]) -> Mapping[str, Adapter]:
+    """Return the adapters, each a function that belongs to a source."""
+    if adapters is None:
+        return {}
+    listed = checks.mapping(adapters, "adapters")
+    for name, adapter in listed.items():
+        if name not in sources:
+            raise InputError(
+                "adapters must have the names of sources",
+                got=f"{name!r} in adapters",
+                cure=f"one of {list(sources)}",
+            )
+        checks.function(adapter, f"adapters[{name!r}]")
+    return listed
 
 
-def _count(labels_per_class: int, dataset: Dataset) -> int:
-    return checks.whole_number(labels_per_class, "labels_per_class", least=1) * len(
-        np.unique(dataset.labels)
-    )
+def _column(
+    sources: Mapping[str, Any],
+    adapters: Mapping[str, Adapter],
+    target: str,
+    dataset: Dataset,
+    num_seeds: int,
+) -> dict[str, list[Any]]:
+    """Return the adapted sources of one target for each seed; refuse rows of another shape."""
+    column = {}
+    for name, source in sources.items():
+        per_seed = one_per_seed(name, source, num_seeds)
+        if name in adapters:
+            per_seed = [_adapted(encoder, adapters[name], dataset) for encoder in per_seed]
+        column[name] = per_seed
+    inputs = Inputs.of(dataset.X)
+    for name, per_seed in column.items():
+        hint = f"adapters={{{name!r}: …}} brings rows into another form"
+        with context(f"from {name!r} to {target!r}; {hint}"):
+            refuse_other_shapes(per_seed, inputs, name)
+    return column
 
 
 @dataclass(frozen=True, eq=False)
 class _Adapted:
-    """An encoder that is given the rows of a target in the form that it takes."""
+    """An encoder that reads the rows of a target through an adapter."""
 
     encoder: Any
     adapter: Adapter
     target: Dataset
 
     def rows(self, X: np.ndarray) -> np.ndarray:
+        """Return rows of the target as the encoder reads them."""
         return np.asarray(self.adapter(replace(self.target, X=X, y=None)))
 
     def encode(self, X: np.ndarray) -> np.ndarray:
+        """Encode rows of the target."""
         rows = self.rows(X)
         return as_encode(self.encoder, rows)(rows)
 
     def has_seen(self, X: np.ndarray) -> np.ndarray:
-        return seen_by(self.encoder, self.rows(X))
+        """Return the rows that the encoder was pretrained on."""
+        return has_seen(self.encoder, self.rows(X))
 
 
-class _Rebuilt(_Adapted):
-    """One that can be rebuilt with other weights."""
+class _Rebuildable(_Adapted):
+    """An adapted encoder that can be rebuilt with random weights."""
 
     def untrained(self, seed: int) -> _Adapted:
+        """Return the encoder with random weights, behind the same adapter."""
         return _Adapted(self.encoder.untrained(seed), self.adapter, self.target)
 
     @property
     def output_size(self) -> int:
+        """Number of features."""
         return self.encoder.output_size
 
 
-def _adapted(source: Any, adapter: Adapter, target: Dataset) -> Any:
-    """What a source makes of adapted rows; one that remembers the rows it saw, or can be rebuilt, still can."""
+def _adapted(source: Any, adapter: Adapter, target: Dataset) -> _Adapted:
+    """Return a source behind an adapter; it still knows its rows and can still be rebuilt."""
     if is_count(source):
         raise InputError(
-            "an adapter brings rows into the form that an encoder takes; principal components take any",
+            "an adapter needs an encoder; principal components accept rows of any form",
             got=f"{source} components with an adapter",
-            cause="they are fitted on a target's own pretraining rows, which an adapter does not see",
-            cure="leave it out of adapters, or fit scikit-learn's PCA on adapted rows and give that",
+            cause="PCA is fitted to a target's own pretraining rows, which an adapter does not see",
+            cure="leave it out of adapters, or pass scikit-learn's PCA, fitted to adapted rows",
         )
-    return (_Rebuilt if hasattr(source, "untrained") else _Adapted)(source, adapter, target)
+    kind = _Rebuildable if hasattr(source, "untrained") else _Adapted
+    return kind(source, adapter, target)

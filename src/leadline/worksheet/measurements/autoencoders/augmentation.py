@@ -24,7 +24,7 @@ from leadline.autoencoders import (
 )
 from leadline.data import Dataset, Roles, label_subsets
 from leadline.figures import COLOURS, NEUTRAL, Drawing, extended, markers, panels
-from leadline.probing import STRENGTHS, Scaling, solve_probes
+from leadline.probing import Scaling, fit_probes
 from leadline.randomness import numpy_generator
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import AT_LEAST_ZERO, PERCENT, POINTS, paired_interval
@@ -49,9 +49,6 @@ DRAWS = 5
 """How often the test rows are corrupted."""
 
 LABELS_PER_CLASS = 10
-
-TOLERANCE = 1e-4
-"""Largest entry of the gradient at which a probe is solved."""
 
 IDENTITY_EPOCHS = 5
 
@@ -301,9 +298,7 @@ def _accuracies(
     scaling = Scaling.fit(encode(pretraining))
     rows = label_subsets(y, role.probe_pool, [labels], num=subsets, seed=seed).rows(labels)
     Z = scaling(encode(dataset.X[rows.ravel()])).reshape(*rows.shape, -1)
-    solved = solve_probes(
-        torch.from_numpy(Z), torch.from_numpy(y[rows]), dataset.num_classes, STRENGTHS, TOLERANCE
-    )
+    solved = fit_probes(torch.from_numpy(Z), torch.from_numpy(y[rows]), dataset.num_classes)
 
     def accuracy(X: np.ndarray) -> float:
         scores = solved.fits.logits(torch.from_numpy(scaling(encode(X))).expand(len(rows), -1, -1))[

@@ -7,7 +7,7 @@ import numpy as np
 from leadline import data
 from leadline.autoencoders import GaussianNoise, Nothing
 from leadline.data import Dataset, Roles
-from leadline.probing import LabelEfficiency, label_efficiency, meets, needs
+from leadline.probing import LabelEfficiency, label_efficiency
 from leadline.sounding import Protocol
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._setting import Setting
@@ -66,9 +66,6 @@ def gain_with_few_labels(setting: Setting) -> Answer:
             "points",
         ),
     )
-    meeting = meets(
-        "the curves of the denoising encoder and of raw input", study.crossing("denoising")
-    )
     return Answer(
         protocol=Protocol(
             {
@@ -92,9 +89,8 @@ def gain_with_few_labels(setting: Setting) -> Answer:
                 f"{name} {study.interval(name, few).estimate:z.1f} %" for name in study.names
             )
             + ".",
-            f"For what the denoising encoder gives with {few} labels, "
-            f"{needs('raw input needs', study.multiplier('denoising'))}.",
-            f"{meeting[:1].upper()}{meeting[1:]}.",
+            study.multiplier_sentence("denoising"),
+            study.crossing_sentence("denoising"),
         ),
     )
 

@@ -11,7 +11,7 @@ from leadline import data
 from leadline.autoencoders import Corruption, Encoder, GaussianNoise, PixelMask
 from leadline.data import Dataset, Roles, label_subsets
 from leadline.figures import ACCENT, NEUTRAL, Drawing, extended, line, panels
-from leadline.probing import STRENGTHS, Scaling, solve_probes
+from leadline.probing import Scaling, fit_probes
 from leadline.randomness import torch_generator
 from leadline.sounding import Protocol, Sounding, Verdict
 from leadline.statistics import PERCENT, paired_interval
@@ -33,9 +33,6 @@ HIDDEN_SIZES = (96, 64)
 NOISE, MASK_RATIO = 0.5, 0.5
 
 LABELS_PER_CLASS = 10
-
-TOLERANCE = 1e-4
-"""Largest entry of the gradient at which a probe is solved."""
 
 STATES = ("clean", "corrupted")
 
@@ -222,7 +219,7 @@ def _cells(
     )  # axes: state that probes are fitted in, state that they are used on, rows, codes
     Z = torch.from_numpy(np.concatenate([by_state[state, state][rows] for state in range(2)]))
     y = torch.from_numpy(dataset.labels[rows]).repeat(2, 1)
-    fits = solve_probes(Z, y, dataset.num_classes, STRENGTHS, TOLERANCE).fits
+    fits = fit_probes(Z, y, dataset.num_classes).fits
     truth = torch.from_numpy(dataset.labels[role.test])
     cells = np.zeros((2, 2))
     for use in range(2):

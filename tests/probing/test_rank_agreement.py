@@ -1,3 +1,5 @@
+"""Agreement of loss and RankMe with probes against SciPy, and its refusals."""
+
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ VARIANTS = {name: name[0] for name in NAMES}
 
 
 def study(accuracy, rank_me=None):
-    """A study of known accuracies, shape (configurations, seeds)."""
+    """Return a study of known accuracies, shape (configurations, seeds)."""
     values = np.repeat(np.asarray(accuracy, float)[..., None, None], 2, axis=2)
     names = NAMES[: len(values)]
     return LabelEfficiency(
@@ -45,15 +47,15 @@ def found():
     )
 
 
-def test_all_pairs_are_scipys(found):
+def test_tau_over_all_pairs_equals_scipy(found):
     criteria: dict[Any, np.ndarray] = {"loss": -LOSS, "RankMe": RANK}
     for criterion, better in criteria.items():
         theirs: list[Any] = [kendalltau(better[:, seed], ACCURACY[:, seed])[0] for seed in range(3)]
         assert found.tau(criterion).interval.estimate == pytest.approx(sum(theirs) / 3)
 
 
-def test_pairs_of_one_variant_and_of_two_are_told_apart(found):
-    """The obvious way: count pair by pair."""
+def test_pairs_within_and_across_variants_are_separated(found):
+    """The expected values count pair by pair."""
     scopes: dict[Any, bool] = {"within": True, "across": False}
     for pairs, belongs in scopes.items():
         taus = []
@@ -71,8 +73,8 @@ def test_pairs_of_one_variant_and_of_two_are_told_apart(found):
         assert found.tau("loss", pairs).interval.estimate == pytest.approx(sum(taus) / 3)
 
 
-def test_losses_that_are_not_comparable_deceive_across_variants_only():
-    """Within each variant lower loss is better; the variant of lower losses is the worse one."""
+def test_incomparable_losses_mislead_only_across_variants():
+    """A lower loss is better within a variant, but the variant with lower losses is worse."""
     quality, level = np.tile([1.0, 2.0, 3.0], 2), np.repeat([0.0, 10.0], 3)
     noise = 0.01 * RNG.normal(size=(6, 3))
     accuracy = (quality + level)[:, None] / 20 + 0.001 * noise
@@ -82,26 +84,25 @@ def test_losses_that_are_not_comparable_deceive_across_variants_only():
     )
     assert found.tau("loss", "within").interval.estimate == 1
     assert found.tau("loss", "across").interval.estimate == -1
-    assert (
-        "at tau = 1.00 [1.00, 1.00] within a variant and -1.00 [-1.00, -1.00] across variants"
-        in str(found)
+    assert "within a variant, lower loss agrees with the probes at tau 1.00 [1.00, 1.00]" in str(
+        found
     )
+    table = found.table().set_index(["criterion", "pairs"])
+    assert table.loc[("loss", "across"), "tau"] == -1
 
 
-def test_a_seed_that_orders_nothing_counts_as_no_agreement():
+def test_a_seed_with_equal_scores_counts_as_zero():
     accuracy = np.array([[0.1, 0.5, 0.1], [0.2, 0.5, 0.2], [0.3, 0.5, 0.3]])
     losses = {name: [3.0 - i] * 3 for i, name in enumerate(NAMES[:3])}
     found = rank_agreement(study(accuracy), losses)
     assert found.tau().interval.estimate == pytest.approx(2 / 3)
     assert found.tau("RankMe").interval.estimate == 0
-    assert (
-        "over 3 configurations of 1 variant, a lower validation loss goes with better probes at tau"
-        in str(found)
-    )
+    assert "within a variant, lower loss agrees with the probes at tau 0.67" in str(found)
 
 
-def test_is_a_sounding(found, tmp_path: Path):
-    assert len(found.table()) == 6
+def test_rank_agreement_is_a_sounding(found, tmp_path: Path):
+    assert len(found.configurations()) == 6
+    assert len(found.table()) == 2 * 3
     traces = found.figure().to_dict()["data"]
     assert [trace["name"] for trace in traces] == ["a", "b"] * 2
     assert traces[0]["text"] == ["a1", "a2", "a3"]
@@ -112,19 +113,19 @@ def test_is_a_sounding(found, tmp_path: Path):
     assert str(RankAgreement.load(tmp_path)) == str(found)
 
 
-def test_intervals_stay_where_their_quantities_are(found):
+def test_intervals_stay_within_the_possible_values(found):
     for criterion in ("loss", "RankMe"):
         for interval in (found.tau(criterion).interval, found.tau(criterion).simultaneous):
             assert -1 <= interval.low <= interval.high <= 1
-    table = found.table()
+    table = found.configurations()
     assert table["accuracy high"].max() <= 100
     assert table["accuracy low"].min() >= 0
     assert table["RankMe low"].min() >= 0
 
 
-def test_the_figure_draws_the_ends_of_the_table(found):
-    """An interval that ends at 0 or 100 % is longer at one side, and is drawn so."""
-    table = found.table()
+def test_the_figure_draws_the_intervals_of_the_table(found):
+    """An interval that ends at 0 or 100 % is asymmetric."""
+    table = found.configurations()
     for panel, name in enumerate(("loss", "RankMe")):
         for k, variant in enumerate(("a", "b")):
             rows = table[table["variant"] == variant]
@@ -136,15 +137,14 @@ def test_the_figure_draws_the_ends_of_the_table(found):
                 assert along.symmetric is False
 
 
-def test_the_largest_class_and_the_want_of_an_interval_are_shown():
+def test_the_largest_class_and_missing_intervals_are_shown():
     two = replace(study(ACCURACY[:, :2]), majority=np.array([0.4, 0.6]))
     found = rank_agreement(
         two, {name: LOSS[i, :2].tolist() for i, name in enumerate(NAMES)}, variants=VARIANTS
     )
-    assert "(the largest class is 50.0 % of the test rows)" in str(found)
     assert "no interval: 2 seeds" in str(found)
     assert "[" not in str(found)
-    assert (found.table()["largest class"] == 50).all()
+    assert (found.configurations()["largest class"] == 50).all()
     assert found.figure().to_dict()["layout"]["annotations"][-1]["text"] == "largest class 50.0 %"
 
 
@@ -177,7 +177,7 @@ def test_the_largest_class_and_the_want_of_an_interval_are_shown():
             lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in NAMES}).tau(
                 pairs="across"
             ),
-            "no pairs across",
+            "no pairs across variants",
         ),
         (
             lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in NAMES}).tau(
@@ -191,6 +191,6 @@ def test_the_largest_class_and_the_want_of_an_interval_are_shown():
         ),
     ],
 )
-def test_refuses_what_does_not_fit(make, text):
+def test_rank_agreement_refuses_invalid_arguments(make, text):
     with pytest.raises(InputError, match=text):
         make()

@@ -1,3 +1,5 @@
+"""Fine-tuning: it starts from the linear probe and leaves the given encoder unchanged."""
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,7 @@ def tune(encoder, rows=POOL, **options):
     return fine_tune(encoder, X[rows], y[rows], X[ROLES.test], y[ROLES.test], **options)
 
 
-def test_begins_as_the_linear_probe_and_with_many_labels_ends_better(encoder):
+def test_fine_tuning_starts_as_the_linear_probe_and_improves_with_many_labels(encoder):
     rows = ROLES.probe_pool
     tuned = tune(encoder, rows)
     frozen = linear_probe(
@@ -37,7 +39,7 @@ def test_begins_as_the_linear_probe_and_with_many_labels_ends_better(encoder):
     np.testing.assert_allclose(tuned.probabilities(X[:5]).sum(1), 1, atol=1e-5)
 
 
-def test_same_seed_same_result_and_nothing_given_is_touched(encoder):
+def test_equal_seeds_give_equal_results_and_inputs_stay_unchanged(encoder):
     before = [tensor.clone() for tensor in encoder.module.state_dict().values()]
     state = torch.get_rng_state()
     first, second, other = tune(encoder, seed=1), tune(encoder, seed=1), tune(encoder, seed=2)
@@ -53,8 +55,8 @@ def test_same_seed_same_result_and_nothing_given_is_touched(encoder):
     assert not any(parameter.requires_grad for parameter in encoder.module.parameters())
 
 
-def test_labels_reach_the_copy_alone(encoder):
-    """Permuted labels change the classifier, and leave the encoder bit-identical."""
+def test_labels_only_change_the_copy(encoder):
+    """Permuted labels change the classifier; the encoder stays bit-identical."""
     before = encoder.encode(X[:9])
     shuffled = np.random.default_rng(0).permutation(y[POOL])
     tuned = fine_tune(encoder, X[POOL], shuffled, X[ROLES.test], y[ROLES.test])
@@ -63,7 +65,7 @@ def test_labels_reach_the_copy_alone(encoder):
 
 
 @pytest.mark.parametrize("labels", [10, 20])
-def test_where_labels_are_too_few_to_be_held_out_the_probe_is_kept(encoder, labels):
+def test_the_probe_is_kept_if_labels_are_too_few_to_hold_out(encoder, labels):
     tuned = tune(encoder, POOL[:labels])
     assert tuned.epochs == tuned.held_out_loss.size == 0
     assert tuned.accuracy == tuned.frozen_accuracy
@@ -71,30 +73,30 @@ def test_where_labels_are_too_few_to_be_held_out_the_probe_is_kept(encoder, labe
         assert torch.equal(tuned.model.state_dict()[f"encoder.{name}"], tensor)
 
 
-def test_a_loss_that_is_not_a_number_is_not_the_best(encoder):
-    """An absurd learning rate makes the weights overflow; the probe is kept, not the ruin."""
-    tuned = tune(encoder, lr=1e30, patience=2)
+def test_a_loss_of_nan_is_never_the_best(encoder):
+    """An extreme learning rate makes the weights overflow; the linear probe is kept."""
+    tuned = tune(encoder, learning_rate=1e30, patience=2)
     assert tuned.epochs == 0
     assert tuned.accuracy == tuned.frozen_accuracy > 0.5
 
 
-def test_labels_need_not_be_numbered_from_0(encoder):
+def test_labels_may_have_gaps(encoder):
     named = np.array([10**6 + 3 * k for k in range(10)])[y]
     tuned = fine_tune(encoder, X[POOL], named[POOL], X[ROLES.test], named[ROLES.test], epochs=2)
     assert tuned.accuracy == (tuned.predict(X[ROLES.test]) == named[ROLES.test]).mean() > 0.5
     assert tuned.majority == np.bincount(y[ROLES.test]).max() / len(ROLES.test)
-    assert f"always predicting the largest class, on {100 * tuned.majority:.1f} %" in str(tuned)
+    assert f"the largest class reaches {100 * tuned.majority:.1f} %" in str(tuned)
 
 
-def test_where_nothing_is_gained_the_probe_is_kept(encoder):
-    tuned = tune(encoder, lr=10.0, patience=3)
+def test_the_probe_is_kept_if_training_gains_nothing(encoder):
+    tuned = tune(encoder, learning_rate=10.0, patience=3)
     assert tuned.epochs == 0
     assert len(tuned.held_out_loss) == 4
     assert tuned.accuracy == tuned.frozen_accuracy
 
 
 @pytest.mark.parametrize("mode", [True, False])
-def test_any_module_takes_part_and_keeps_its_mode(mode):
+def test_any_module_is_accepted_and_keeps_its_mode(mode):
     linear = Autoencoder(64, (32,), seed=0).encoder[0]
     module = nn.Sequential(linear, nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.2)).train(mode)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -106,7 +108,7 @@ def test_any_module_takes_part_and_keeps_its_mode(mode):
     assert tuned.accuracy > 0.6
 
 
-def test_a_module_of_images_gives_tokens_that_stand_side_by_side():
+def test_tokens_of_a_module_of_images_are_concatenated():
     with torch.random.fork_rng():
         convolution = nn.Conv2d(1, 4, 4, stride=4)
     of_images = nn.Sequential(convolution, nn.Flatten(2))
@@ -120,7 +122,7 @@ def test_a_module_of_images_gives_tokens_that_stand_side_by_side():
     assert shaped.accuracy == flat.accuracy
 
 
-def test_a_modules_encode_is_its_representation():
+def test_the_encode_method_of_a_module_is_used():
     model = Autoencoder(64, (8,), seed=0)
     assert tune(model, epochs=1).model.get_parameter("head.weight").shape == (10, 8)
 
@@ -128,8 +130,8 @@ def test_a_modules_encode_is_its_representation():
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda e: tune(lambda rows: rows), "only a module with parameters"),
-        (lambda e: tune(nn.Flatten()), "only a module with parameters"),
+        (lambda e: tune(lambda rows: rows), r"fine_tune\(\) needs a module with parameters"),
+        (lambda e: tune(nn.Flatten()), r"fine_tune\(\) needs a module with parameters"),
         (
             lambda e: tune(Autoencoder(63, (4,), seed=0).encoder),
             r"Sequential failed on rows of shape \(\d+, 64\)",
@@ -140,8 +142,8 @@ def test_a_modules_encode_is_its_representation():
             ),
             "X_train of dtype uint8",
         ),
-        (lambda e: tune(e, lr=0.0), "lr = 0.0"),
-        (lambda e: tune(e, lr="fast"), "lr = 'fast'"),
+        (lambda e: tune(e, learning_rate=0.0), "learning_rate = 0.0"),
+        (lambda e: tune(e, learning_rate="fast"), "learning_rate = 'fast'"),
         (lambda e: tune(e, seed=-1), "seed = -1"),
         (lambda e: fine_tune(e, X[:99], y[:99], X[:99, :9], y[:99]), "rows of one shape"),
         (lambda e: fine_tune(e, X[:99], y[:99], X[:9], np.full(9, 12)), r"y_test\[0\] = 12"),
@@ -156,6 +158,6 @@ def test_a_modules_encode_is_its_representation():
         (lambda e: fine_tune(e, X[:9], np.zeros(9, int), X[:9], y[:9]), "at least two classes"),
     ],
 )
-def test_refuses_what_does_not_fit(make, text, encoder):
+def test_fine_tune_refuses_invalid_arguments(make, text, encoder):
     with pytest.raises(InputError, match=text):
         make(encoder)

@@ -1,3 +1,5 @@
+"""Transfer matrices against studies of single targets, and their refusals."""
+
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,13 @@ from leadline import data
 from leadline.autoencoders import Autoencoder, GaussianNoise, ModuleEncoder, pretrain_many
 from leadline.data import Dataset
 from leadline.errors import InputError, describe
-from leadline.probing import TransferMatrix, label_efficiency, resized, transfer_matrix
+from leadline.probing import TransferMatrix, label_efficiency, transfer_matrix
 
 DIGITS = data.digits()
 FLIPPED = Dataset(
     DIGITS.images[..., ::-1].reshape(len(DIGITS), -1), DIGITS.y, "flipped", image_size=(8, 8)
 )
-SMALL = Dataset(resized(DIGITS, (4, 4)), DIGITS.y, "small", image_size=(4, 4))
+SMALL = Dataset(DIGITS.resized((4, 4)), DIGITS.y, "small", image_size=(4, 4))
 SEEDS = range(3)
 ROLES = [data.split_roles(DIGITS.labels, seed=seed) for seed in SEEDS]
 
@@ -49,7 +51,7 @@ def found(encoders):
     return transfer(encoders)
 
 
-def test_each_column_is_a_study_of_its_own(found, encoders):
+def test_each_column_equals_a_study_of_its_target(found, encoders):
     assert found.sources == ("digits", "flipped", "raw", "pca", "untrained")
     assert found.labels == (10, 10)
     for j, dataset in enumerate((DIGITS, FLIPPED)):
@@ -67,8 +69,8 @@ def study_gain(encoders):
     return study.gain("flipped").interval
 
 
-def test_an_adapter_brings_rows_into_the_form_that_a_source_takes(encoders):
-    """Flipping a flipped digit gives the digit: its own encoder does as well there as at home."""
+def test_an_adapter_changes_the_form_of_the_rows(encoders):
+    """Flipping a flipped digit gives the digit, so the encoder of digits has the same accuracy."""
     unflip = {"digits": lambda target: target.images[..., ::-1].reshape(len(target), -1)}
     found = transfer({"digits": encoders["digits"]}, {"flipped": FLIPPED}, adapters=unflip)
     home = transfer({"digits": encoders["digits"]}, {"digits": DIGITS})
@@ -81,7 +83,7 @@ def test_an_adapter_brings_rows_into_the_form_that_a_source_takes(encoders):
     assert found.protocol.settings["adapters"] == ["digits"]
 
 
-def test_other_widths_are_refused_before_work_or_adapted(encoders):
+def test_rows_of_another_width_are_refused_early_or_adapted(encoders):
     calls = []
     spy = lambda rows: calls.append(1) or rows  # noqa: E731
     with pytest.raises(InputError) as caught:
@@ -90,7 +92,7 @@ def test_other_widths_are_refused_before_work_or_adapted(encoders):
     assert "X has 16 features, the encoder takes 64" in message
     assert "from 'digits' to 'small'; adapters={'digits': …}" in message
     assert not calls
-    larger = {name: lambda target: resized(target, (8, 8)) for name in ("digits", "mine")}
+    larger = {name: lambda target: target.resized((8, 8)) for name in ("digits", "mine")}
     module = Autoencoder(64, (5,), seed=0).encoder
     given = {"digits": encoders["digits"], "mine": module, "frozen": ModuleEncoder(module)}
     found = transfer(given, {"small": SMALL}, adapters={**larger, "frozen": larger["mine"]})
@@ -101,13 +103,13 @@ def test_other_widths_are_refused_before_work_or_adapted(encoders):
     )
 
 
-def test_principal_components_are_not_fitted_on_adapted_rows():
-    """They would be fitted on whatever rows are encoded, those of the test among them."""
+def test_principal_components_are_refused_with_an_adapter():
+    """They would be fitted to the encoded rows, which include test rows."""
     with pytest.raises(InputError, match="1 components with an adapter"):
         transfer({"pca": 1}, {"small": SMALL}, adapters={"pca": lambda target: target.X})
 
 
-def test_rows_that_a_source_saw_are_refused_through_an_adapter_too(encoders):
+def test_seen_rows_are_refused_behind_an_adapter(encoders):
     swapped = {"digits": [encoders["digits"][i] for i in (1, 0, 2)]}
     with pytest.raises(InputError, match="has seen") as caught:
         transfer(swapped, {"digits": DIGITS})
@@ -117,19 +119,19 @@ def test_rows_that_a_source_saw_are_refused_through_an_adapter_too(encoders):
         transfer(swapped, {"flipped": FLIPPED}, adapters=unflip)
 
 
-def test_resized_is_pillows_to_its_rounding():
+def test_resized_images_equal_those_of_pillow():
     for size in ((4, 4), (12, 6)):
         theirs = [
             Image.fromarray(image[0]).resize((size[1], size[0]), Image.Resampling.BILINEAR)
             for image in DIGITS.images
         ]
         expected = np.stack([np.asarray(image).ravel() for image in theirs])
-        np.testing.assert_allclose(resized(DIGITS, size), expected, atol=2e-2 * np.ptp(DIGITS.X))
+        np.testing.assert_allclose(DIGITS.resized(size), expected, atol=2e-2 * np.ptp(DIGITS.X))
     with pytest.raises(InputError, match="holds no images"):
-        resized(replace(DIGITS, image_size=None), (4, 4))
+        replace(DIGITS, image_size=None).resized((4, 4))
 
 
-def test_is_a_sounding(found, tmp_path: Path):
+def test_transfer_matrix_is_a_sounding(found, tmp_path: Path):
     assert len(found.table()) == 10
     assert "gain over untrained low" in found.table().columns
     (heat,) = found.figure().data
@@ -141,17 +143,19 @@ def test_is_a_sounding(found, tmp_path: Path):
     pairs = ("digits", "flipped"), ("flipped", "digits")
     gains = [found.gain(*pair, over="untrained").interval for pair in pairs]
     best = max((found.gain(*pair).interval for pair in pairs), key=lambda gain: gain.estimate)
-    assert f"{best:+.1f} points over raw inputs with 10 labels, the best of 2" in str(found)
-    assert f"over untrained {sum(gain.low > 0 for gain in gains)} of 2 gain" in str(found)
+    assert f"gains {best:+.1f} points over raw inputs on " in str(found)
+    assert "with 10 labels over 3 seeds, the best of 2 transfers" in str(found)
+    num_gains = sum(gain.low > 0 for gain in gains)
+    assert f"Over untrained, {num_gains} of 2 transfers gain" in " ".join(found.findings)
     found.save(tmp_path)
     assert str(TransferMatrix.load(tmp_path)) == str(found)
 
 
-def test_the_largest_class_stands_beside_every_accuracy(found):
+def test_findings_table_and_figure_show_the_largest_class(found):
     share = 100 * np.mean(
         [np.bincount(DIGITS.labels[role.test]).max() / len(role.test) for role in ROLES]
     )
-    assert f"always predicting the largest class {share:.1f} %" in str(found)
+    assert f"always predicting the largest class reaches {share:.1f} %" in found.findings[0]
     assert found.table()["largest class"].to_numpy() == pytest.approx(share)
     (heat,) = found.figure().data
     assert f"(10 labels, largest class {share:.1f} %)" in heat.x[0]
@@ -161,7 +165,7 @@ def test_two_seeds_give_no_interval(encoders):
     two = transfer({"pca 3": 3}, {"digits": DIGITS}, roles={"digits": ROLES[:2]})
     assert "(no interval: 2 seeds)" in str(two)
     assert "[" not in str(two)
-    assert "gain and" not in str(two)
+    assert not any("transfers gain" in finding for finding in two.findings)
     assert two.table()["gain low"].isna().all()
     drawn: Any = two.figure().data[0]
     assert "nan" not in drawn.text[0][0]
@@ -176,13 +180,13 @@ def test_two_seeds_give_no_interval(encoders):
         (lambda e: transfer(e, {"digits": DIGITS.X}), r"targets\['digits'\] must be a Dataset"),
         (lambda e: transfer(e, adapters={"digit": lambda target: target.X}), "'digit' in adapters"),
         (lambda e: transfer(e, adapters={"digits": 3}), r"adapters\['digits'\] must be a function"),
-        (lambda e: resized(DIGITS, (4, 0)), r"image_size\[1\]"),
+        (lambda e: DIGITS.resized((4, 0)), r"image_size\[1\]"),
         (lambda e: transfer({"digits": e["digits"][:2]}), "'digits' lists 2 for 3 seeds"),
         (lambda e: transfer(e, {"digits": replace(DIGITS, y=None)}), "digits must be labelled"),
-        (lambda e: transfer(e).gain("letters", "digits"), "no such source"),
-        (lambda e: transfer(e).interval("digits", "letters"), "no such target"),
+        (lambda e: transfer(e).gain("letters", "digits"), "the source was not measured"),
+        (lambda e: transfer(e).interval("digits", "letters"), "the target was not measured"),
     ],
 )
-def test_refuses_what_does_not_fit(make, text, encoders):
+def test_transfer_matrix_refuses_invalid_arguments(make, text, encoders):
     with pytest.raises(InputError, match=text):
         make(encoders)

@@ -1,3 +1,5 @@
+"""Label efficiency against single probes, its statistics, and its refusals."""
+
 import dataclasses
 import json
 import re
@@ -21,8 +23,9 @@ from leadline.autoencoders import (
 )
 from leadline.errors import InputError, describe
 from leadline.probing import LabelEfficiency, label_efficiency, linear_probe, rank_me, ridge_probe
-from leadline.probing.probes._representation import as_encode, principal_components
-from leadline.probing.probes._scaling import Scaling
+from leadline.probing.encoding._principal_components import principal_components
+from leadline.probing.encoding._scaling import Scaling
+from leadline.probing.encoding._sources import as_encode
 from leadline.sounding import Protocol
 from leadline.statistics import paired_interval
 
@@ -57,7 +60,7 @@ def measured(encoders):
     return study({"denoising": encoders, "square": lambda rows: rows**2})
 
 
-def test_baselines_are_always_there(measured):
+def test_a_study_adds_the_baselines(measured):
     assert measured.names == ("denoising", "square", "raw", "pca", "untrained")
     assert measured.sizes == (32, 64, 64, 32, 32)
     assert measured.accuracy.shape == (5, 3, 3, 3)
@@ -65,7 +68,7 @@ def test_baselines_are_always_there(measured):
     assert ((measured.accuracy > 0.3) & (measured.accuracy <= 1)).all()
 
 
-def test_baselines_that_are_left_out_change_nothing_else(measured, encoders):
+def test_fewer_baselines_change_nothing_else(measured, encoders):
     fewer = study({"denoising": encoders, "square": lambda rows: rows**2}, baselines=("raw",))
     assert fewer.names == ("denoising", "square", "raw")
     assert (fewer.accuracy == measured.accuracy[:3]).all()
@@ -74,18 +77,18 @@ def test_baselines_that_are_left_out_change_nothing_else(measured, encoders):
 @pytest.mark.parametrize(
     ("baselines", "text"),
     [
-        ((), "the baselines are 'raw' and, if wanted"),
-        (("pca",), "the baselines are 'raw' and, if wanted"),
+        ((), "baselines must contain 'raw'"),
+        (("pca",), "baselines must contain 'raw'"),
         (("raw", "identity"), "baselines must be .* or 'pca'"),
         ("raw", "baselines must be a list"),
     ],
 )
-def test_raw_input_stays_and_unknown_baselines_are_refused(baselines, text):
+def test_raw_is_required_and_unknown_baselines_are_refused(baselines, text):
     with pytest.raises(InputError, match=text):
         study({"pca": 8}, baselines=baselines)
 
 
-def test_each_number_is_that_of_a_probe_on_its_own(measured, encoders):
+def test_each_score_equals_that_of_a_single_probe(measured, encoders):
     for seed, role in zip(SEEDS, ROLES, strict=True):
         subsets = data.label_subsets(y, role.probe_pool, [10, 30, "all"], num=3, seed=seed)
         for name, encode in (("raw", lambda rows: rows), ("denoising", encoders[seed].encode)):
@@ -110,7 +113,7 @@ def test_the_whole_pool_is_one_subset(measured):
     assert np.ptp(measured.accuracy[:, :, -1], axis=-1).max() == 0
 
 
-def test_denoising_helps_where_labels_are_few(measured):
+def test_denoising_helps_with_few_labels(measured):
     gain = measured.gain("denoising")
     assert gain.label == "denoising minus raw, 10 labels"
     assert gain.interval.estimate > 5
@@ -124,11 +127,11 @@ def test_denoising_helps_where_labels_are_few(measured):
         gain.interval.estimate - measured.gain("denoising", labels=last).interval.estimate
     )
     assert measured.chosen == "denoising"
-    assert "denoising reaches" in str(measured)
+    assert str(measured).startswith("denoising gains +")
 
 
-def test_poisoned_test_rows_move_no_statistic(encoders):
-    """A huge offset on the test and probe-validation rows leaves every accuracy on the others as it was."""
+def test_poisoned_test_rows_do_not_change_the_probes(encoders):
+    """A huge offset on the test and probe-validation rows changes no accuracy on other rows."""
     poisoned = X.copy()
     for role in ROLES[:1]:
         poisoned[role.test] += 1e4
@@ -140,8 +143,8 @@ def test_poisoned_test_rows_move_no_statistic(encoders):
     assert np.array_equal(clean.strengths, dirty.strengths)
 
 
-def test_labels_outside_the_subset_do_not_matter(measured, encoders):
-    """Relabelling pool rows that no subset holds, and all pretraining rows, changes nothing."""
+def test_labels_outside_the_subsets_have_no_effect(measured, encoders):
+    """New labels for pretraining rows and for pool rows outside the subsets change nothing."""
     shuffled = y.copy()
     for role in ROLES[:1]:
         rows = np.r_[role.pretrain_train, role.pretrain_validation]
@@ -153,8 +156,8 @@ def test_labels_outside_the_subset_do_not_matter(measured, encoders):
     )
 
 
-def test_labels_never_reach_the_encoders(encoders):
-    """Whatever the labels say, the weights are the same bits before and after a study."""
+def test_a_study_does_not_change_the_encoders(encoders):
+    """The weights keep the same bits in a study, for any labels."""
     before = [
         {name: tensor.clone() for name, tensor in one.module.state_dict().items()}
         for one in encoders
@@ -178,7 +181,7 @@ def test_noise_features_stay_at_chance():
     assert np.abs(result.accuracy[0].mean() - 0.1) < 0.02
 
 
-def test_pca_is_fitted_on_the_pretraining_rows_and_a_rotation_changes_nothing():
+def test_pca_is_fitted_to_the_pretraining_rows_and_all_components_equal_raw_inputs():
     from sklearn.decomposition import PCA
 
     rows = X[ROLES[0].pretrain_train]
@@ -191,7 +194,7 @@ def test_pca_is_fitted_on_the_pretraining_rows_and_a_rotation_changes_nothing():
     np.testing.assert_allclose(full.accuracy[0], full.accuracy[1], atol=0.006)
 
 
-def test_a_pipeline_of_scikit_learn_is_what_its_transform_is():
+def test_a_pipeline_of_scikit_learn_is_probed_through_its_transform():
     from sklearn.decomposition import PCA
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -206,7 +209,7 @@ def test_a_pipeline_of_scikit_learn_is_what_its_transform_is():
     assert both.sizes[0] == 8
 
 
-def test_a_users_module_takes_part_and_is_left_as_it_was():
+def test_a_users_module_is_probed_and_stays_unchanged():
     module = torch.nn.Sequential(Autoencoder(64, (8,), seed=0).encoder[0], torch.nn.Dropout(0.5))
     module[0].eval()
     encode = as_encode(module, X)
@@ -217,7 +220,7 @@ def test_a_users_module_takes_part_and_is_left_as_it_was():
 
 
 class OfImages(torch.nn.Module):
-    """Takes images only, and gives tokens."""
+    """A module that only accepts images, and returns tokens."""
 
     def __init__(self):
         super().__init__()
@@ -228,8 +231,8 @@ class OfImages(torch.nn.Module):
         return self.layer(images).flatten(2)
 
 
-def test_modules_and_functions_are_given_images_as_they_are(encoders):
-    """What takes images sees images, what takes rows sees rows; tokens are probed side by side."""
+def test_modules_and_functions_receive_images_in_their_shape(encoders):
+    """Sources of images read images, sources of rows read rows; tokens are concatenated."""
     module, images = OfImages(), X.reshape(-1, 1, 8, 8)
     given = {
         "module": module,
@@ -263,7 +266,7 @@ def test_modules_and_functions_are_given_images_as_they_are(encoders):
     )
 
 
-def test_a_module_that_cannot_take_the_rows_says_so_before_anything_is_probed():
+def test_a_module_of_another_shape_is_refused_before_any_probe():
     called = []
     with pytest.raises(InputError, match=r"OfImages failed on rows of shape \(1, 64\)") as caught:
         study({"spy": lambda rows: called.append(1) or rows, "mine": OfImages()})
@@ -273,7 +276,7 @@ def test_a_module_that_cannot_take_the_rows_says_so_before_anything_is_probed():
 
 
 def curves(*accuracies, validation=None, names=("a", "raw"), budgets=(10, 100, 1000)):
-    """A study of known accuracies, each of shape (seeds, budgets)."""
+    """Return a study of known accuracies, each of shape (seeds, label counts)."""
     stacked = np.stack([np.atleast_3d(np.asarray(one, float)) for one in accuracies])
     return LabelEfficiency(
         protocol=Protocol(),
@@ -292,16 +295,18 @@ def curves(*accuracies, validation=None, names=("a", "raw"), budgets=(10, 100, 1
 SPREAD = np.array([[-0.02], [0.0], [0.02]])
 
 
-def test_crossing_is_where_the_mean_curves_meet():
+def test_crossing_is_the_meeting_point_of_the_mean_curves():
     raw = np.array([[0.5, 0.7, 1.0]] * 3)
     crossed = curves(SPREAD + np.array([0.6, 0.8, 0.9]), raw)
     assert crossed.crossing("a").estimate == pytest.approx(10**2.5)
     assert crossed.crossing("raw", over="a").estimate == pytest.approx(10**2.5)
-    # 0.1 down to -0.1 within a decade: t(2) 0.02 / sqrt(3) of accuracy is a quarter of a decade
+    # The difference falls from 0.1 to -0.1 within a decade, so that the half-width of the mean,
+    # t(2) 0.02 / sqrt(3), is a quarter of a decade.
     reach = stdtrit(2, 0.975) * 0.02 / 3**0.5 / 0.2
     found = crossed.crossing("a")
     assert np.log10([found.low, found.high]) == pytest.approx([2.5 - reach, 2.5 + reach])
-    assert f"the curves meet at 316 [{found.low:.0f}, {found.high:.0f}] labels" in str(crossed)
+    sentence = f"meet at 316 [{found.low:.0f}, {found.high:.0f}] labels."
+    assert sentence in " ".join(crossed.findings)
 
 
 def test_curves_that_do_not_meet_leave_the_crossing_open():
@@ -309,13 +314,13 @@ def test_curves_that_do_not_meet_leave_the_crossing_open():
     ahead, behind = curves(SPREAD + raw + 0.1, raw), curves(SPREAD + raw - 0.1, raw)
     assert dataclasses.astuple(ahead.crossing("a"))[:3] == (np.inf, 1000, np.inf)
     assert dataclasses.astuple(behind.crossing("a"))[:3] == (0, 0, 10)
-    assert "the curves meet at 1000 or more labels" in str(ahead)
+    assert "meet at 1000 or more labels." in " ".join(ahead.findings)
     near = curves(SPREAD + np.array([0.6, 0.71, 0.81]), raw).crossing("a")
     assert near.estimate == near.high == np.inf
     assert 10 < near.low < 100
 
 
-def test_multiplier_is_what_raw_inputs_need_for_the_same():
+def test_multiplier_is_the_ratio_of_label_counts_with_equal_scores():
     raw = np.array([[0.5, 0.7, 0.8]] * 3)
     ahead = curves(SPREAD + np.array([0.6, 0.75, 0.9]), raw)
     reach = stdtrit(2, 0.975) * 0.02 / 3**0.5 / 0.2
@@ -326,24 +331,21 @@ def test_multiplier_is_what_raw_inputs_need_for_the_same():
     assert ahead.multiplier("raw", over="a").high == 1
     wider = ahead.multiplier("a", level=0.9975)
     assert wider.low < found.low < found.high < wider.high
-    assert f"raw inputs need 3.2 [{found.low:.1f}, {found.high:.1f}] times as many" in str(ahead)
+    sentence = f"Raw inputs need 3.2 [{found.low:.1f}, {found.high:.1f}] times as many labels"
+    assert sentence in " ".join(ahead.findings)
 
 
-def test_what_the_seeds_do_not_tell_is_said_in_plain_sentences():
-    """Seeds that contradict one another leave both intervals open, and a choice between equals claims nothing."""
+def test_findings_state_that_the_seeds_determine_nothing():
+    """Contradicting seeds leave the intervals of crossing and multiplier open on both sides."""
     raw = np.array([[0.5, 0.5, 0.5]] * 3)
     torn = curves(np.array([[-0.4], [0.0], [0.4]]) + raw, raw)
     assert dataclasses.astuple(torn.crossing("a"))[1:3] == (0, np.inf)
-    assert "; the seeds do not tell where the curves meet" in str(torn)
-    assert (
-        "for what 10 labels give, the seeds do not tell how many times as many raw inputs need"
-        in str(torn)
-    )
-    assert "any number" not in str(torn)
+    assert "The seeds do not determine where the curves of a and raw inputs meet." in torn.findings
+    assert "do not determine how many more labels raw inputs need" in " ".join(torn.findings)
 
 
-def test_intervals_of_accuracies_end_where_accuracies_do():
-    """Student's t of three seeds reaches beyond 100 %; no accuracy does, and no difference beyond 100 points."""
+def test_intervals_stay_within_the_possible_values():
+    """Student's t of three seeds exceeds 100 %, but no accuracy or difference of accuracies does."""
     raw = np.array([[0.05, 0.7, 0.9], [0.0, 0.9, 0.8], [0.3, 0.8, 1.0]])
     few = curves(np.array([[0.6, 0.9, 1.0], [0.2, 0.7, 0.9], [1.0, 0.8, 1.0]]), raw)
     plain = paired_interval(100 * few.at("a", 1000))
@@ -370,8 +372,7 @@ def test_two_seeds_give_no_interval_in_text_table_figure_and_file(tmp_path: Path
     two = curves(np.array([[0.85, 0.9, 0.95], [0.9, 0.92, 0.97]]), np.array([[0.5, 0.7, 0.96]] * 2))
     assert not two.interval("a").is_known
     text = str(two)
-    assert "+37.5 points over no interval: 2 seeds" not in text
-    assert "37.5 points (no interval: 2 seeds)" in text
+    assert "gains +37.5 points over raw inputs with 10 labels (no interval: 2 seeds)" in text
     assert "[" not in text
     assert "nan" not in text
     table = two.table()
@@ -389,25 +390,25 @@ def test_two_seeds_give_no_interval_in_text_table_figure_and_file(tmp_path: Path
     two.save(tmp_path)
     assert str(LabelEfficiency.load(tmp_path)) == text
     ahead = curves(np.array([[0.9, 0.9, 0.9]] * 2), np.array([[0.5, 0.7, 0.8]] * 2))
-    assert "the seeds do not tell where the curves meet" in str(ahead)
+    assert "do not determine where the curves of a and raw inputs meet" in " ".join(ahead.findings)
 
 
-def test_a_verdict_table_and_figure_show_the_largest_class(measured):
+def test_verdict_table_and_figure_show_the_largest_class(measured):
     share = 100 * np.mean([np.bincount(y[role.test]).max() / len(role.test) for role in ROLES])
-    assert f"(the largest class is {share:.1f} % of the test rows)" in str(measured)
+    assert f", largest class {share:.1f} %" in str(measured)
     assert measured.table()["largest class"].to_numpy() == pytest.approx(share)
     layout = measured.figure().to_dict()["layout"]
     assert layout["annotations"][0]["text"] == f"largest class {share:.1f} %"
     assert layout["shapes"][0]["y0"] == pytest.approx(share)
 
 
-def test_rare_positives_are_shown_for_what_they_are():
-    """99 % of accuracy is nothing where 99 % of the rows are of one class."""
+def test_the_largest_class_puts_rare_positives_into_perspective():
+    """An accuracy of 99 % means nothing if 99 % of the rows belong to one class."""
     labels = (np.arange(len(X)) % 100 == 0).astype(int)
     roles = [data.split_roles(labels, seed=seed) for seed in SEEDS]
     found = study({"pca": 2}, y=labels, roles=roles, labels=("all",), num_subsets=1)
     assert re.search(
-        r"pca reaches 9\d\.\d % .* \(the largest class is 9[89]\.\d % of the test rows\)",
+        r"pca gains .*: 9\d\.\d % against 9\d\.\d %, largest class 9[89]\.\d %$",
         str(found),
     )
 
@@ -420,15 +421,15 @@ def test_no_verdict_prints_a_negative_zero():
     assert not re.search(r"[-−+]0(\.0+)?\b", str(found))
 
 
-def test_no_seed_is_dropped_where_its_own_curve_never_reaches():
-    """One seed whose raw inputs never get there opens the interval; it does not vanish from it."""
+def test_a_seed_that_never_matches_is_not_dropped():
+    """A seed whose raw inputs never match opens the interval; it is not dropped."""
     raw = np.array([[0.5, 0.7, 0.8], [0.5, 0.7, 0.8], [0.5, 0.7, 0.8], [0.3, 0.4, 0.5]])
     found = curves(np.array([[0.6, 0.8, 0.9]] * 4), raw).multiplier("a")
     assert found.high == np.inf
     assert curves(np.array([[0.6, 0.8, 0.9]] * 3), raw[:3]).multiplier("a").high < 10
 
 
-def test_optimism_is_the_best_on_the_test_rows_minus_the_honest_choice():
+def test_optimism_is_the_best_test_score_minus_the_honest_choice():
     tested = np.array([[0.5, 0.6, 0.7], [0.6, 0.5, 0.7], [0.4, 0.4, 0.4]])
     judged = np.array([[0.9, 0.1, 0.5], [0.1, 0.9, 0.6], [1.0, 1.0, 1.0]])
     both = curves(
@@ -437,22 +438,23 @@ def test_optimism_is_the_best_on_the_test_rows_minus_the_honest_choice():
     assert both.choices() == ("a", "b", "b")
     assert both.honest().estimate == pytest.approx(100 * np.mean([0.5, 0.5, 0.7]))
     assert both.optimism().interval.estimate == pytest.approx(100 * np.mean([0.1, 0.1, 0.0]))
-    assert "choosing among 2 on the test rows would have claimed 6.7 [" in str(both)
+    overstated = "Choosing among 2 candidates on the test rows would overstate the score"
+    assert f"{overstated} with 10 labels by 6.7 [" in " ".join(both.findings)
     assert both.optimism().label == "best on the test rows minus the honest choice, 10 labels"
 
 
-def test_baselines_are_chosen_only_where_there_is_nothing_else(measured):
+def test_baselines_are_candidates_only_without_other_representations(measured):
     assert measured.candidates == ("denoising", "square")
     assert set(measured.choices()) <= {"denoising", "square"}
     assert measured.optimism().interval.estimate >= 0
     assert measured.optimism().interval.high == 0
-    assert "choosing among 2 on the test rows would have chosen alike" in str(measured)
+    assert "on the test rows would not overstate the score" in " ".join(measured.findings)
     alone = study({}, labels=(10,))
     assert alone.candidates == ("raw", "pca")
 
 
-def test_pure_noise_stays_at_chance_under_a_grid_of_52_settings():
-    """What is chosen on the validation role is reported at chance; what is chosen on the test role is not."""
+def test_a_choice_among_52_noise_encoders_stays_at_chance():
+    """A choice on the validation rows reports chance; a choice on the test rows does not."""
     rows = {row.tobytes(): i for i, row in enumerate(X)}
     noise = np.random.default_rng(3).normal(size=(52, len(X), 4))
     encoders = {
@@ -470,9 +472,9 @@ def test_pure_noise_stays_at_chance_under_a_grid_of_52_settings():
 
 
 @pytest.mark.parametrize("labels", [5, 40])
-def test_a_quantity_is_regressed_on_as_by_the_ridge_probe(labels):
+def test_a_study_of_a_quantity_equals_the_ridge_probe(labels):
     quantity = X @ np.random.default_rng(0).normal(size=64)
-    quantity.flags.writeable = False  # as a column of pandas is
+    quantity.flags.writeable = False  # as a column of pandas
     roles = [data.split_roles(len(X), seed=seed) for seed in SEEDS]
     found = study(
         {"square": lambda rows: rows**2},
@@ -497,14 +499,13 @@ def test_a_quantity_is_regressed_on_as_by_the_ridge_probe(labels):
             where = found.names.index("raw"), seed, 0, draw
             assert found.accuracy[where] == pytest.approx(probe.r2[0], abs=1e-3)
             assert found.strengths[where] == probe.strengths[0]
-    assert (
-        f"explains {found.interval('square').estimate:.1f} % of the variance with {labels} labels"
-        in str(found)
-    )
+    assert f"over raw inputs with {labels} labels over 3 seeds" in str(found)
+    own = found.interval("square").estimate
+    assert re.search(rf"{own:.1f} % against \d+\.\d % of the variance$", str(found))
     assert "variance explained" in found.figure().to_dict()["layout"]["yaxis"]["title"]["text"]
 
 
-def test_rank_me_is_reported_of_the_pretraining_rows(measured, encoders):
+def test_rank_me_is_computed_from_the_pretraining_rows(measured, encoders):
     assert measured.rank_me.shape == (5, 3)
     rows = X[ROLES[1].pretrain_train]
     assert measured.rank_me[0, 1] == rank_me(encoders[1].encode(rows))
@@ -513,7 +514,7 @@ def test_rank_me_is_reported_of_the_pretraining_rows(measured, encoders):
 
 
 def test_images_that_were_scaled_in_pretraining_are_recognised():
-    """Whole numbers are divided by 255 there, and so they are where the encoder is asked what it has seen."""
+    """Whole numbers are divided by 255 in pretraining and when an encoder recognises its rows."""
     pixels = np.round(255 * X[:600]).astype(np.uint8).reshape(-1, 8, 8)
     model = MaskedPatchTransformer(
         8, 4, width=8, depth=1, heads=1, decoder_width=8, decoder_heads=1, seed=0
@@ -522,11 +523,11 @@ def test_images_that_were_scaled_in_pretraining_are_recognised():
     assert encoder.has_seen(pixels).all()
     assert encoder.has_seen(pixels[..., None]).all()
     roles = [data.split_roles(y[:600], seed=seed) for seed in range(2)]
-    with pytest.raises(InputError, match="not probed on rows that it was pretrained on"):
+    with pytest.raises(InputError, match="must not be probed on rows that it was pretrained on"):
         study({"masked": encoder}, X=pixels, y=y[:600], roles=roles, labels=(10,))
 
 
-def test_an_encoder_of_other_rows_is_refused_before_anything_is_probed(encoders):
+def test_an_encoder_of_another_width_is_refused_before_any_probe(encoders):
     called = []
     with pytest.raises(InputError) as caught:
         study({"spy": lambda rows: called.append(1) or rows, "denoising": encoders}, X=X[:, :60])
@@ -535,7 +536,7 @@ def test_an_encoder_of_other_rows_is_refused_before_anything_is_probed(encoders)
     assert not called
 
 
-def test_is_a_sounding(measured, tmp_path: Path):
+def test_label_efficiency_is_a_sounding(measured, tmp_path: Path):
     table = measured.table()
     assert len(table) == 5 * 3
     assert {"multiplier low", "optimism high", "RankMe", "chosen"} < set(table.columns)
@@ -550,12 +551,12 @@ def test_is_a_sounding(measured, tmp_path: Path):
     assert back.protocol == measured.protocol
 
 
-def test_same_seeds_same_study(measured, encoders):
+def test_equal_seeds_give_equal_studies(measured, encoders):
     again = study({"denoising": encoders})
     assert np.array_equal(again.accuracy[0], measured.accuracy[0])
 
 
-def test_rows_that_an_encoder_saw_are_refused_unless_asked_for(encoders):
+def test_seen_rows_are_refused_unless_transductive(encoders):
     wrong = [encoders[1], encoders[0], encoders[2]]
     with pytest.raises(
         InputError, match=r"'denoising' of seed 0 has seen \d+ of \d+ rows of probe_pool"
@@ -570,7 +571,7 @@ def test_rows_that_an_encoder_saw_are_refused_unless_asked_for(encoders):
     )
 
 
-def test_a_trained_module_itself_is_refused_on_rows_that_it_saw():
+def test_a_trained_module_is_refused_on_rows_that_it_saw():
     pixels = np.round(255 * X[:600]).astype(np.uint8).reshape(-1, 1, 8, 8)
     dense = Autoencoder(64, (4,), seed=0)
     masked = MaskedPatchTransformer(
@@ -647,13 +648,13 @@ def test_a_trained_module_itself_is_refused_on_rows_that_it_saw():
         (lambda e: study({}, labels=(10,)).gain("raw", labels=11), "labels = 11"),
     ],
 )
-def test_refuses_what_does_not_fit(make, text, encoders):
+def test_label_efficiency_refuses_invalid_arguments(make, text, encoders):
     with np.errstate(all="ignore"), pytest.raises(InputError) as caught:
         make(encoders)
     assert re.search(text, describe(caught.value))
 
 
-def test_pca_takes_no_more_components_than_there_are_pretraining_rows():
+def test_pca_has_at_most_as_many_components_as_pretraining_rows():
     X = np.random.default_rng(0).normal(size=(40, 100)).astype(np.float32)
     y = np.arange(40) % 2
     roles = [data.split_roles(y, seed=seed) for seed in range(2)]
@@ -665,8 +666,8 @@ def test_pca_takes_no_more_components_than_there_are_pretraining_rows():
 @pytest.mark.parametrize(
     ("shape", "components"), [((30, 4000), 20), ((90, 40), 40), ((700, 600), 12), ((600, 900), 30)]
 )
-def test_principal_components_are_those_of_a_full_decomposition(shape, components):
-    """Fewer rows than features, more, and few components of large matrices: always the singular vectors' directions."""
+def test_principal_components_equal_a_full_decomposition(shape, components):
+    """Components equal the singular vectors for every shape and number of components."""
     rng = np.random.default_rng(0)
     rows = rng.normal(size=shape) * np.linspace(3, 0.5, shape[1]) + 5
     centred = rows - rows.mean(axis=0)
@@ -678,7 +679,7 @@ def test_principal_components_are_those_of_a_full_decomposition(shape, component
     assert np.array_equal(again, codes)
 
 
-def test_directions_that_the_rows_do_not_span_give_zeros():
+def test_components_beyond_the_rank_are_zero():
     rows = np.random.default_rng(0).normal(size=(5, 200))
     encode = principal_components(rows, 5)
     others = np.random.default_rng(1).normal(size=(9, 200))
@@ -686,8 +687,8 @@ def test_directions_that_the_rows_do_not_span_give_zeros():
     assert (np.abs(encode(others)[:, :4]).max(axis=0) > 0.01).all()
 
 
-def test_no_square_matrix_of_wide_rows_is_made(monkeypatch):
-    """200 images of 20,000 numbers: a matrix of all pairs of features would take 3 GB, and minutes."""
+def test_wide_rows_create_no_square_matrix(monkeypatch):
+    """A matrix of all pairs of 20,000 features would take 3 GB and minutes."""
     largest = []
     for name in ("eigh", "svd"):
         original = getattr(np.linalg, name)
@@ -705,8 +706,8 @@ def test_no_square_matrix_of_wide_rows_is_made(monkeypatch):
     assert max(largest) <= rows.size
 
 
-def test_a_timestamp_that_decides_the_label_is_usable():
-    """1.7e9 seconds and a few: float32 would blur them by a minute. So it would any rows with an offset of 1e8."""
+def test_a_timestamp_keeps_its_precision():
+    """float32 would blur 1.7e9 seconds by a minute, and any rows with an offset of 1e8."""
     rng = np.random.default_rng(0)
     seconds = rng.permutation(1000).astype(float)
     labels = (seconds >= 500).astype(int)
@@ -722,20 +723,20 @@ def test_a_timestamp_that_decides_the_label_is_usable():
     )
 
 
-def test_an_encoder_that_all_seeds_share_is_run_once_for_equal_rows():
+def test_a_shared_encoder_runs_once_for_equal_rows():
     calls = []
     roles = [replace(ROLES[0], test=ROLES[0].test[k:]) for k in range(3)]
     study({"mine": lambda rows: calls.append(len(rows)) or rows}, roles=roles, labels=(10,))
     assert calls == [len(roles[0].pretrain_train), len(X)]
 
 
-def test_labels_with_gaps_give_the_study_of_their_places():
+def test_labels_may_have_gaps():
     named = np.array([10**6 + 7 * k for k in range(10)])[y]
     options = {"labels": (10,), "num_subsets": 2}
     assert np.array_equal(study({}, y=named, **options).accuracy, study({}, **options).accuracy)
 
 
-def test_a_quantity_that_does_not_vary_on_the_test_rows_is_refused():
+def test_a_quantity_that_is_constant_on_the_test_rows_is_refused():
     quantity = X[:, 20].copy()
     roles = [data.split_roles(len(X), seed=seed) for seed in SEEDS]
     quantity[roles[2].test] = 1.0

@@ -1,0 +1,1 @@
+"""Features for probes: encoders of every kind, scaling, principal components and RankMe."""
