@@ -1,13 +1,22 @@
+import base64
+import dataclasses
+import importlib
+import json
+import pkgutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import leadline
-from leadline import Interval, decoding
-from leadline.sounding import decimals
+from leadline import Interval, decoding, figures, gradients, recurrent
+from leadline.checks import ShortRepr
+from leadline.figures import _notebook as notebook
+from leadline.sounding import Sounding, decimals
+from leadline.storage import _registry
 
 numbers = st.floats(-10, 10)
 
@@ -63,9 +72,8 @@ def test_infinite_numbers_keep_their_sign():
     ]
 
 
-def test_a_notebook_shows_the_verdict_and_a_figure_that_stays_on_this_machine():
-    table = decoding.Table({(): {"<b>": -0.5}})
-    shown = decoding.beam_search(*table.problem(), width=1, max_length=1, trace=True)._repr_html_()
+def test_a_notebook_shows_the_verdict_and_a_figure_without_a_button_to_send_it():
+    shown = trained()._repr_html_()
     assert "&lt;b&gt;" in shown.split("</p>")[0]
     assert '"modebar":{"remove":["sendChartToCloud"]}' in shown
 
@@ -78,3 +86,82 @@ def test_the_door_is_cheap_and_complete():
         assert getattr(leadline, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'soundings'"):
         _ = leadline.soundings  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def trained() -> decoding.Decoded:
+    table = decoding.Table({(): {"<b>": -0.5}})
+    return decoding.beam_search(*table.problem(), width=1, max_length=1, trace=True)
+
+
+def test_still_and_export_draw_what_figure_draws(tmp_path):
+    decoded = trained()
+    texts = [text.get_text() for text in decoded.still(0).axes[0].texts]
+    assert "<b>" in texts
+    for ending in ("svg", "pdf", "png"):
+        decoded.export(tmp_path / f"tree.{ending}", item=0)
+        assert (tmp_path / f"tree.{ending}").stat().st_size > 1000
+    with pytest.raises(leadline.InputError, match="item"):
+        decoded.export(tmp_path / "tree.png", 7)
+
+
+def test_figure_still_and_export_cannot_be_overridden():
+    for name in ("figure", "still", "export"):
+        assert getattr(Sounding, name).__final__
+
+
+def test_the_repr_of_a_sounding_is_its_verdict_and_shapes():
+    text = repr(trained())
+    assert text.startswith("Decoded('beam search returns “<b>”")
+    assert "tokens=(1, 1, 1) int64" in text
+    assert len(text) <= 300
+
+
+def test_records_of_arrays_have_a_short_repr():
+    flow = long_flow()
+    for record in (flow, flow.layers[0], trained().trace, trained().certificate):
+        assert "array(" not in repr(record)
+        assert len(repr(record)) <= 300
+    assert repr(flow.layers[0]).startswith("LayerFlow(name='network', index=0")
+
+
+def long_flow() -> gradients.GradientFlow:
+    model = recurrent.Regression(recurrent.LSTM(1, 4, seed=0), seed=0)
+    x, y = recurrent.running_average(8, 100, seed=0)
+    with gradients.trace(model) as tape:
+        loss = recurrent.mse(model(x)[0], y, last_only=True)
+    return tape.gradient_flow(loss)
+
+
+def records_of_arrays() -> list[type]:
+    """Return the dataclasses of Leadline that files hold and that have a field of arrays."""
+    for module in pkgutil.walk_packages(leadline.__path__, "leadline."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found = []
+    for kind in _registry._NAMES:
+        fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+        if any("ndarray" in str(field.type) for field in fields):
+            found.append(kind)
+    return found
+
+
+def test_every_saved_record_of_arrays_has_a_short_repr():
+    assert [kind for kind in records_of_arrays() if not issubclass(kind, ShortRepr)] == []
+
+
+def test_a_notebook_gets_a_figure_a_picture_and_the_verdict():
+    bundle = long_flow()._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "text/html", "image/png", notebook.PLOTLY}
+    assert sum(len(str(part)) for part in bundle.values()) < 300_000
+    assert base64.b64decode(bundle["image/png"]).startswith(b"\x89PNG")
+    assert len(bundle[notebook.PLOTLY]["data"]) >= 4
+    json.dumps(bundle, allow_nan=False)
+
+
+def test_a_figure_too_large_for_a_cell_is_a_picture():
+    values = np.random.default_rng(0).standard_normal((400, 400))
+    labels = {"title": "", "x_label": "", "y_label": "", "scale_label": ""}
+    bundle = notebook.notebook_bundle(figures.heat_map(values, **labels), "large")
+    assert notebook.PLOTLY not in bundle
+    assert "<script>" not in bundle["text/html"]
+    assert sum(map(len, bundle.values())) < 300_000

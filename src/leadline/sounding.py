@@ -8,10 +8,9 @@ explorer show them.
 import math
 import platform
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from html import escape
 from importlib import metadata
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal, Self, final, get_args
@@ -19,17 +18,23 @@ from typing import TYPE_CHECKING, Any, Literal, Self, final, get_args
 import numpy as np
 
 from leadline import checks, storage
+from leadline.checks import ShortRepr, cut, fields_in_short
 from leadline.errors import InputError
-from leadline.figures import Drawing, interactive
+from leadline.figures import Drawing, Style, export, interactive, notebook_bundle, still
 from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
+    from matplotlib.figure import Figure
 
 __all__ = ["Interval", "Outcome", "Protocol", "Sounding", "Verdict"]
 
 Outcome = Literal["supported", "refuted", "undecided"]
+
+
+LONGEST_VERDICT = 180
+"""Limit of letters of the verdict in the ``repr`` of a sounding."""
 
 
 def decimals(value: float, spec: str) -> str:
@@ -204,7 +209,7 @@ class Protocol:
 
 
 @dataclass(frozen=True, eq=False)
-class Sounding(ABC):
+class Sounding(ShortRepr, ABC):
     """What was measured, how, and how to show it.
 
     Subclasses are frozen dataclasses (``eq=False``: they hold arrays) that add their measurements as fields.
@@ -235,6 +240,35 @@ class Sounding(ABC):
         """
         return interactive(self.drawing(*args, **options))
 
+    @final
+    def still(self, *args: Any, style: Style = "light", **options: Any) -> "Figure":
+        """Return the drawing as a figure of matplotlib, for print and for pages without scripts.
+
+        Args:
+            args: arguments of this sounding's ``drawing()``, such as ``item`` or ``layer``.
+            style: ``"light"``, ``"dark"``, or ``"neutral"``, which has no background.
+            options: arguments of ``drawing()`` by name.
+        """
+        return still(self.drawing(*args, **options), style=style)
+
+    @final
+    def export(
+        self, path: str | PathLike[str], *args: Any, style: Style = "light", **options: Any
+    ) -> None:
+        """Write the drawing as an SVG, PDF or PNG file; no browser is needed.
+
+        Args:
+            path: the file; its ending, ``.svg``, ``.pdf`` or ``.png``, is the format.
+            args: arguments of this sounding's ``drawing()``, such as ``item`` or ``layer``.
+            style: as in :meth:`still`.
+            options: arguments of ``drawing()`` by name.
+
+        Raises:
+            InputError: the ending is another one.
+            SaveError: the file cannot be written; an earlier file stays unchanged.
+        """
+        export(self.drawing(*args, **options), path, style=style)
+
     def save(self, folder: str | PathLike[str]) -> None:
         """Write ``sounding.json`` and its arrays into ``folder``, which is made if missing.
 
@@ -257,8 +291,17 @@ class Sounding(ABC):
     def __str__(self) -> str:
         return str(self.verdict)
 
+    def __repr__(self) -> str:
+        words = cut(str(self), LONGEST_VERDICT)
+        parts = [repr(words), *fields_in_short(self, without=("protocol",))]
+        return cut(f"{type(self).__name__}({', '.join(parts)})")
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, Any]:
+        """Return what a notebook shows: the figure, a still picture and the verdict."""
+        bundle = notebook_bundle(self.drawing(), str(self))
+        return {"text/plain": repr(self), **bundle}
+
     def _repr_html_(self) -> str:
-        figure = self.figure().to_html(
-            full_html=False, include_plotlyjs=True, config={"displaylogo": False}
-        )
-        return f"<p>{escape(str(self.verdict))}</p>{figure}"
+        return self._repr_mimebundle_()["text/html"]

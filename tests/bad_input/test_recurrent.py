@@ -13,7 +13,7 @@ from tests.bad_input.harness import Call, Room, call
 
 
 def training() -> recurrent.Training:
-    return recurrent.train([model()], seeds=[0], time=3, steps=1)
+    return recurrent.train([model()], seeds=[0], time=3, num_steps=1)
 
 
 def task(batch: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -26,6 +26,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "LSTM": lambda: call(recurrent.LSTM, 2, 3, 1, seed=0),
     "GRU": lambda: call(recurrent.GRU, 2, 3, 1, seed=0),
     "RNN.forward": lambda: call(recurrent.RNN(1, 3, seed=0).forward, X, None),
+    "RNN.zero_radius_that_explodes": lambda: call(recurrent.RNN.zero_radius_that_explodes, 4),
     "LSTM.forward": lambda: call(recurrent.LSTM(1, 3, seed=0).forward, X, None),
     "GRU.forward": lambda: call(recurrent.GRU(1, 3, seed=0).forward, X, None),
     "Regression": lambda: call(recurrent.Regression, recurrent.RNN(1, 3, seed=0), 1, seed=0),
@@ -38,9 +39,9 @@ CALLS: dict[str, Callable[[], Call]] = {
         seeds=[0],
         time=3,
         last_only=False,
-        steps=2,
-        batch=2,
-        lr=0.01,
+        num_steps=2,
+        batch_size=2,
+        learning_rate=0.01,
         evaluate_every=1,
         patience=1,
         draw=task,
@@ -74,8 +75,8 @@ def test_bad_values_are_refused_kindly(name, parameter, tmp_path, monkeypatch):
         ROOM.check_bad(name, parameter)
 
 
-def test_presets_refuse_impossible_lengths():
+def test_the_exploding_network_refuses_impossible_lengths():
     for time in (0, -1, 2.5, "a", 10**30, None):
         bad: Any = time
         with pytest.raises(InputError):
-            recurrent.presets.zero_radius_that_explodes(bad)
+            recurrent.RNN.zero_radius_that_explodes(bad)

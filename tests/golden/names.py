@@ -30,7 +30,12 @@ MOVED = {
 }
 """Public names by package: 0.1 -> now."""
 
-PARAMETERS: dict[str, str] = {"vectors": "num_exponents"}
+PARAMETERS: dict[str, str] = {
+    "vectors": "num_exponents",
+    "steps": "num_steps",
+    "batch": "batch_size",
+    "lr": "learning_rate",
+}
 """Parameters of functions, and fields of results: 0.1 -> now."""
 
 OUTCOMES: dict[str, str] = {}

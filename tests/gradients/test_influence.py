@@ -5,7 +5,7 @@ from torch import nn
 
 from leadline import InputError, gradients, recurrent
 from leadline.gradients.tracing import _influence_sweep as influence_sweep
-from leadline.gradients.tracing import _tape as tracing
+from leadline.gradients.tracing import _recorded_call as tracing
 from leadline.gradients.tracing._arrival import arrive
 from leadline.gradients.tracing._replay import Call, replay
 

@@ -269,7 +269,7 @@ def test_a_recurrence_that_dies_reads_minus_infinity():
 
 
 def test_a_relu_network_of_spectral_radius_zero_explodes_and_is_said_to():
-    network, x = recurrent.presets.zero_radius_that_explodes(time=30)
+    network, x = recurrent.RNN.zero_radius_that_explodes(time=30)
     with gradients.trace(network) as tape:
         loss = network(x)[0][:, -1, 0].sum()
     flow = tape.gradient_flow(loss)
@@ -411,7 +411,7 @@ def test_a_sample_that_ends_before_the_transient_has_no_say():
 def test_initial_states_are_used():
     with torch.random.fork_rng():
         layer: Any = nn.RNN(1, 2, nonlinearity="relu", batch_first=True).double()
-    network, _ = recurrent.presets.zero_radius_that_explodes(1)
+    network, _ = recurrent.RNN.zero_radius_that_explodes(1)
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.zero_()

@@ -18,6 +18,7 @@ from leadline.autoencoders.models._local import LocalArchitecture
 from leadline.autoencoders.models._patches import check_images
 from leadline.autoencoders.models._transformer import PatchArchitecture, Pooling
 from leadline.autoencoders.training._rows import BLOCK_NUMBERS
+from leadline.checks import ShortRepr
 from leadline.data import check_features, row_fingerprints
 from leadline.errors import InputError, SaveError
 from leadline.randomness import torch_generator
@@ -41,7 +42,7 @@ KINDS: dict[str, type[AnyArchitecture]] = {
 
 @record("autoencoders.Encoder")
 @dataclass(frozen=True, eq=False)
-class Encoder:
+class Encoder(ShortRepr):
     """A pretrained encoder that no longer changes. Holds nothing of the decoder and never corrupts.
 
     >>> from leadline.autoencoders import Autoencoder, pretrain

@@ -18,6 +18,9 @@ from leadline.checks._numbers import (
     whole_numbers,
 )
 from leadline.checks._objects import choice, device, function, instance, items, mapping, path, text
+from leadline.checks._short_repr import ShortRepr as ShortRepr
+from leadline.checks._short_repr import cut as cut
+from leadline.checks._short_repr import fields_in_short as fields_in_short
 from leadline.checks._shown import shown
 
 __all__ = [

@@ -7,13 +7,14 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from leadline import checks
+from leadline.checks import ShortRepr
 from leadline.data._classes import check_labels
 from leadline.data._spread import fitting_type
 from leadline.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(ShortRepr):
     """Rows of features, with labels where there are any. Checked when it is made.
 
     >>> data = Dataset(np.eye(4), [0, 1, 0, 1], "corners", image_size=(2, 2))

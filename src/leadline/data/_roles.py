@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from leadline import checks
+from leadline.checks import ShortRepr
 from leadline.data._classes import check_labels, is_missing, label_values
 from leadline.data._fingerprints import fingerprint
 from leadline.data._memory import refuse_too_large
@@ -23,7 +24,7 @@ FRACTIONS = (0.5, 0.05, 0.2, 0.05, 0.2)
 
 
 @dataclass(frozen=True, eq=False)
-class Roles:
+class Roles(ShortRepr):
     """Row numbers of the five roles, each of shape (n,), int64: disjoint, together all rows, each sorted."""
 
     pretrain_train: np.ndarray
@@ -133,7 +134,7 @@ def split_roles(
 
 
 @dataclass(frozen=True, eq=False)
-class LabelSubsets:
+class LabelSubsets(ShortRepr):
     """Nested labelled subsets: in each draw the subset of a budget begins with those of all smaller budgets."""
 
     order: np.ndarray

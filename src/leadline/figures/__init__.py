@@ -11,10 +11,14 @@ from leadline.figures._heat import heat_map, matrix
 from leadline.figures._lines import log_lines
 from leadline.figures._lines import log_ticks as log_ticks
 from leadline.figures._lines import log_traces as log_traces
+from leadline.figures._notebook import notebook_bundle as notebook_bundle
 from leadline.figures._panels import panels
 from leadline.figures._panels import stacked as stacked
 from leadline.figures._plotly import interactive
 from leadline.figures._scatter import Cloud, scatter
+from leadline.figures._still import Style as Style
+from leadline.figures._still import encoded as encoded
+from leadline.figures._still import export, still
 from leadline.figures._strip import image_strip
 from leadline.figures._theme import ACCENT as ACCENT
 from leadline.figures._theme import COLOURS as COLOURS
@@ -32,6 +36,7 @@ __all__ = [
     "Cloud",
     "Drawing",
     "bands",
+    "export",
     "heat_map",
     "image_strip",
     "interactive",
@@ -40,5 +45,6 @@ __all__ = [
     "new_drawing",
     "panels",
     "scatter",
+    "still",
     "tree",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from leadline.checks import instance
+from leadline.checks import ShortRepr, instance
 from leadline.errors import InputError
 from leadline.figures._arguments import heights, labels, named, texts
 from leadline.figures._theme import (
@@ -22,7 +22,7 @@ from leadline.figures._theme import (
 
 
 @dataclass(frozen=True, eq=False)
-class Cloud:
+class Cloud(ShortRepr):
     """Points of one group; checked when it is made.
 
     Raises:

@@ -14,13 +14,11 @@ from leadline import checks
 from leadline.errors import InputError, LeadlineError, describe
 from leadline.gradients._metrics import append_metrics
 from leadline.gradients.soundings._flow import LayerFlow
-from leadline.gradients.tracing._arrival import arrive
-from leadline.gradients.tracing._chains import Chain
-from leadline.gradients.tracing._hooks import Entry, recording
-from leadline.gradients.tracing._loop_arrival import total_flow
+from leadline.gradients.tracing._entry import Entry
+from leadline.gradients.tracing._hooks import recording
 from leadline.gradients.tracing._losses import checked_model
-from leadline.gradients.tracing._replay import Call, replay, wide
-from leadline.gradients.tracing._tape import total_of_layer, uncast
+from leadline.gradients.tracing._replay import wide
+from leadline.gradients.tracing._tape import uncast
 from leadline.torch_internals import in_place_changes
 
 Write = Callable[[int, dict[str, float]], object]
@@ -230,27 +228,8 @@ class _Look:
         own = [self._arrived.get(id(tensor)) for tensor in call.outputs]
         if all(gradient is None for gradient in own):
             return []
-        if isinstance(call, Chain):
-            call.check(may_be_nan=True)
-            flow = total_flow(call, own)
-            return [(flow, np.ones_like(flow.log_total, dtype=bool))]
-        replayed = replay(call, may_be_nan=True, samples=self._chosen(call, own))
-        flows = [total_of_layer(replayed, arrived) for arrived in arrive(replayed, [own])]
-        padding = replayed.padding()
-        whole = np.ones_like(flows[0].log_total, dtype=bool)
-        return [(flow, whole if padding is None else ~padding.T.cpu().numpy()) for flow in flows]
-
-    def _chosen(self, call: Call, gradients: Sequence[Tensor | None]) -> Tensor | None:
-        """The sequences to read, spread over the batch; all of them where a number is not finite."""
-        batch = call.batch
-        if batch <= self.samples:
-            return None
-        seen = [tensor for tensor in (*call.outputs, *gradients) if tensor is not None]
-        if not all(
-            math.isfinite(float(tensor.sum())) for tensor in seen
-        ):  # a sum that overflows costs time only
-            return None
-        return torch.linspace(0, batch - 1, self.samples, dtype=torch.float64).round().long()
+        samples = call.spread_samples(self.samples, own)
+        return call.read(may_be_nan=True, samples=samples).totals(own)
 
     def _add(self, tensor: Tensor, gradient: Tensor) -> None:
         earlier = self._arrived.get(id(tensor))

@@ -1,6 +1,4 @@
-"""Recurrent networks written as their equations read, and the running-average task that they are trained on."""
-
-from leadline.recurrent import presets
+"""Small recurrent networks, written as their equations, and the running-average task."""
 
 # For other packages of Leadline; not public.
 from leadline.recurrent._arithmetic import Adjoint as Adjoint
@@ -27,7 +25,6 @@ __all__ = [
     "Regression",
     "Training",
     "mse",
-    "presets",
     "running_average",
     "train",
 ]

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline import checks
 from leadline.recurrent._arithmetic import Arithmetic
 from leadline.recurrent._cell import Cell, Gates, Parts, total
-from leadline.recurrent._network import Network
+from leadline.recurrent._network import LONGEST, Network
 
 Nonlinearity = Literal["tanh", "relu", "identity"]
 
@@ -121,3 +122,39 @@ class RNN(Network):
     ):
         name = cast("Nonlinearity", checks.choice(nonlinearity, "nonlinearity", SIGMA))
         super().__init__(RNNCell(name), input_size, hidden_size, num_layers, seed=seed)
+
+    @staticmethod
+    def zero_radius_that_explodes(time: int = 30) -> tuple["RNN", Float[Tensor, "1 T 1"]]:
+        """Return a ReLU network with spectral radius 0 whose gradient doubles at every step back.
+
+        ``W_h = [[2, 2], [-2, -2]]`` is nilpotent, ``W_h W_h = 0``, so every eigenvalue is 0. With
+        ``b = (-1, 0)`` and an input that sets ``h_1 = (1, 0)``, the second unit stays off, and
+
+            h_t = (1, 0),    J_t = [[2, 2], [0, 0]],    dh_T/dh_t = [[2^n, 2^n], [0, 0]],    n = T - t.
+
+        The slopes of the nonlinearity turn the nilpotent matrix into one that is not nilpotent. So a
+        spectral radius below 1 does not make gradients vanish if ``W_h`` is not normal.
+
+        Args:
+            time: T, the number of timesteps, at least 1.
+
+        Returns:
+            The network, in float64, and its input, which is 2 at the first timestep and 0 elsewhere.
+
+        Raises:
+            InputError: ``time`` is below 1.
+
+        >>> network, x = RNN.zero_radius_that_explodes(time=5)
+        >>> network(x)[0][0].unique(dim=0).tolist()
+        [[1.0, 0.0]]
+        """
+        time = checks.whole_number(time, "time", least=1, most=LONGEST)
+        network = RNN(1, 2, nonlinearity="relu", seed=0).double()
+        (layer,) = network.layers
+        with torch.no_grad():
+            layer.W_h.copy_(torch.tensor([[2.0, 2.0], [-2.0, -2.0]]))
+            layer.W_x.copy_(torch.tensor([[1.0], [0.0]]))
+            layer.b.copy_(torch.tensor([-1.0, 0.0]))
+        x = torch.zeros(1, time, 1, dtype=torch.float64)
+        x[:, 0] = 2.0
+        return network, x

@@ -23,11 +23,12 @@ from leadline.autoencoders._encoder import Encoder, check_fingerprints
 from leadline.autoencoders._row_form import RowForm
 from leadline.autoencoders.models._dense import Autoencoder
 from leadline.autoencoders.training._rows import open_rows
+from leadline.checks import ShortRepr
 from leadline.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
-class LinearOptimum:
+class LinearOptimum(ShortRepr):
     """The best linear autoencoder of a width, for a corruption."""
 
     corruption: Corruption

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from leadline import checks, storage
 from leadline.autoencoders._sealed import read_sealed, seal
+from leadline.checks import ShortRepr
 from leadline.errors import InputError, SaveError
 
 SCHEMA = 2
@@ -40,7 +41,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Epoch:
+class Epoch(ShortRepr):
     """The progress of one training; the progress callback receives it after each epoch."""
 
     model: int

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline import checks, storage
+from leadline.checks import ShortRepr
 from leadline.data import Text
 from leadline.decoding.models._problem import Problem, refuse_state
 from leadline.errors import InputError, SaveError, nearest
@@ -54,7 +55,7 @@ LEAST_AND_MOST = {
 
 
 @dataclass(frozen=True)
-class Perplexities:
+class Perplexities(ShortRepr):
     """Perplexities of the model and of two counting models on the held-out paragraphs.
 
     A perplexity is ``exp`` of the mean negative log-probability per token.

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
+from leadline.checks import ShortRepr
 from leadline.storage import record
 
 Proof = Literal["OPTIMAL", "GAP", "NO_SEQUENCE", "NOT_APPLICABLE"]
@@ -13,7 +14,7 @@ Proof = Literal["OPTIMAL", "GAP", "NO_SEQUENCE", "NOT_APPLICABLE"]
 
 @record("decoding.Certificate")
 @dataclass(frozen=True, eq=False)
-class Certificate:
+class Certificate(ShortRepr):
     """A bound on every hypothesis that was discarded or left open; it costs no call of the model.
 
     Log-probabilities only fall as a hypothesis grows. So whatever was pruned at log-probability ``s`` can never come

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from leadline import checks
+from leadline.checks import ShortRepr
 from leadline.sounding import decimals
 from leadline.storage import record
 
@@ -49,7 +50,7 @@ class Node:
 
 @record("decoding.Trace")
 @dataclass(frozen=True, eq=False)
-class Trace:
+class Trace(ShortRepr):
     """Every considered candidate, in the order of item, step and rank within a step's record; arrays of length n.
 
     Considered are each hypothesis' best ``width + end tokens + 1`` next tokens; all tokens, if there are no more.

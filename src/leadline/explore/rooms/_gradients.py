@@ -37,7 +37,7 @@ class Settings:
     """Recurrent layers, each reading the states of the one below; the top one's influence and stability are shown."""
     start: Literal["uniform", "orthogonal", "nilpotent"] = "uniform"
     """How W_h is made: uniform in ±1/√H; orthogonal, so that every eigenvalue has magnitude 1; or the ReLU network of
-    two units whose eigenvalues are all 0 (recurrent.presets.zero_radius_that_explodes)."""
+    two units whose eigenvalues are all 0 (recurrent.RNN.zero_radius_that_explodes)."""
     recurrent_scale: Annotated[float, Between(0, 5, 0.05)] = 1.0
     """Factor of W_h alone."""
     weight_scale: Annotated[float, Between(-5, 5, 0.05)] = 1.0
@@ -88,7 +88,7 @@ def _built(settings: Settings, nonlinearity: str) -> tuple[recurrent.Regression,
     """A network that reads the running average, its inputs and its targets, in float64."""
     s = settings
     if s.start == "nilpotent":
-        network, x = recurrent.presets.zero_radius_that_explodes(s.time)
+        network, x = recurrent.RNN.zero_radius_that_explodes(s.time)
         y = torch.zeros_like(x)
     else:
         x, y = (part.double() for part in recurrent.running_average(BATCH, s.time, seed=s.sample))
@@ -148,7 +148,7 @@ def code(settings: Settings) -> str:
     lines += ["    return model", "", ""]
     if fixed:
         lines += [
-            f"network, x = recurrent.presets.zero_radius_that_explodes({s.time})",
+            f"network, x = recurrent.RNN.zero_radius_that_explodes({s.time})",
             "y = torch.zeros_like(x)",
             "model = regression(network)",
         ]

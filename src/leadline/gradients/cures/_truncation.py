@@ -1,6 +1,5 @@
 """Truncation as a cure: no gradient passes from one segment of timesteps to the one before it."""
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +7,7 @@ import torch
 from torch import Tensor
 
 from leadline.gradients.cures._cure import Cure, Treatment, Trend, Trial
-from leadline.gradients.tracing._chains import Chain
-from leadline.gradients.tracing._replay import Replayed
+from leadline.gradients.tracing._entry import Readout
 from leadline.gradients.tracing._tape import Tape
 from leadline.recurrent import Arithmetic, PullBack, Record
 
@@ -23,7 +21,7 @@ class Truncation(Cure):
         """Sweep the recorded pass of the untreated model in segments; nothing is run again."""
         tape = trial.tape
         window = trial.settings.window
-        if any(isinstance(call, Chain) for call in tape.calls):
+        if any(entry.is_loop for entry in tape.calls):
             return Treatment("a hand-written loop is truncated where its states are detached")
         if all(layer.log_total.shape[1] <= window for layer in trial.flow.layers):
             return Treatment(f"no call of a layer is longer than {window} timesteps")
@@ -72,19 +70,10 @@ class Truncated(Record):
 class _TruncatedTape(Tape):
     window: int = 1
 
-    def _replayed(self):
-        return [
-            _truncated(entry, self.window) if isinstance(entry, Replayed) else entry
-            for entry in super()._replayed()
-        ]
+    def _read(self) -> list[Readout]:
+        def truncate(record: Record) -> Record:
+            return Truncated(
+                record.weights, record.h, record.h_before, record.slopes, window=self.window
+            )
 
-
-def _truncated(replayed: Replayed, window: int) -> Replayed:
-    def cut(record: Record) -> Truncated:
-        return Truncated(record.weights, record.h, record.h_before, record.slopes, window)
-
-    layers = tuple(
-        tuple(dataclasses.replace(part, record=cut(part.record)) for part in layer)
-        for layer in replayed.layers
-    )
-    return dataclasses.replace(replayed, layers=layers)
+        return [readout.with_records(truncate) for readout in super()._read()]

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from leadline import checks
+from leadline.checks import ShortRepr
 from leadline.figures import Drawing, log_lines
 from leadline.gradients.cures import CURES, CureSettings, Trial
 from leadline.gradients.soundings._flow import LN10, LayerFlow, median
@@ -31,7 +32,7 @@ TIE = math.log(1.01)
 
 @record("gradients.Remedy")
 @dataclass(frozen=True, eq=False)
-class CureEffect:
+class CureEffect(ShortRepr):
     """One cure and the gradient flow after it."""
 
     name: str

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from leadline import checks
+from leadline.checks import ShortRepr
 from leadline.errors import InputError
 
 Layer = TypeVar("Layer")
 
 
 @dataclass(frozen=True, eq=False)
-class LayerMeasurement:
+class LayerMeasurement(ShortRepr):
     """A measurement of one recurrent layer in one direction, during one call of its module.
 
     >>> LayerMeasurement("encoder.lstm", 1, "reverse", 2).title

@@ -148,7 +148,7 @@ def measure_stability(
             contain the layer exactly once.
 
     >>> from leadline import gradients, recurrent
-    >>> network, x = recurrent.presets.zero_radius_that_explodes(time=20)
+    >>> network, x = recurrent.RNN.zero_radius_that_explodes(time=20)
     >>> (layer,) = gradients.measure_stability(network, x).layers
     >>> bool(layer.spectral_radius[0] < 1e-6), layer.regime, f"{math.exp(layer.spectrum[0]):.3f}"
     (True, 'explodes', '2.000')

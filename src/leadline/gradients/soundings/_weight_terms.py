@@ -22,7 +22,6 @@ from leadline.figures import Drawing, log_lines
 from leadline.gradients.soundings._flow import LN10
 from leadline.gradients.soundings._layer import LayerMeasurement
 from leadline.gradients.tracing._arrival import Arrived, arrive
-from leadline.gradients.tracing._chains import Chain
 from leadline.gradients.tracing._replay import Replayed
 from leadline.sounding import Sounding, Verdict
 from leadline.storage import record
@@ -110,18 +109,27 @@ def _tell(log_norms: np.ndarray) -> str:
     return f"the terms of W_h span {decades:.1f} decades; the largest is that of timestep {largest + 1}"
 
 
-def terms_of(one: Replayed | Chain, gradients: Sequence[Tensor | None]) -> Iterator[LayerTerms]:
-    """The terms of every layer of one call, from a loss's gradients with respect to its outputs."""
-    if isinstance(one, Chain) or any(
-        p.record.weights.W_p is not None for layer in one.layers for p in layer
-    ):
-        raise InputError(
-            "weights are told apart by timestep in whole recurrent layers without a projection",
-            got="a loop written by hand"
-            if isinstance(one, Chain)
-            else f"{one.call.title}, which has proj_size",
-            cure="trace a torch.nn.RNN, LSTM or GRU without proj_size, or a layer of leadline.recurrent",
-        )
+def inseparable_weights(got: str) -> InputError:
+    """Return the refusal of weights that cannot be separated by timestep."""
+    return InputError(
+        "weight_terms() supports torch.nn.RNN, LSTM and GRU without proj_size, and leadline.recurrent",
+        got=got,
+    )
+
+
+def terms_of(one: Replayed, gradients: Sequence[Tensor | None]) -> Iterator[LayerTerms]:
+    """Yield the terms of every layer of one call.
+
+    Args:
+        one: the call.
+        gradients: the gradients of the loss with respect to the outputs of the call.
+
+    Raises:
+        InputError: a layer has a projection.
+    """
+    passes = [part for layer in one.layers for part in layer]
+    if any(part.record.weights.W_p is not None for part in passes):
+        raise inseparable_weights(f"{one.call.title}, which has proj_size")
     for arrived in arrive(one, [gradients]):
         direction = int(arrived.one.direction == "reverse")
         log_norms, sums = _terms(arrived)

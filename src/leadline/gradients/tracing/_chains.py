@@ -162,9 +162,8 @@ def _changed(title: str, t: int, names: Sequence[str]) -> InputError:
     )
 
 
-def check_loops(calls: Sequence[Any]) -> None:
+def check_loops(chains: Sequence[Chain]) -> None:
     """Refuse what :meth:`Chain.check` refuses, and marked states none of which was computed from another."""
-    chains = [call for call in calls if isinstance(call, Chain)]
     for chain in chains:
         chain.check()
     lengths: dict[Key, list[int]] = {}

@@ -12,19 +12,18 @@ from torch.nn.utils.rnn import PackedSequence
 
 from leadline import checks
 from leadline.errors import InputError
-from leadline.gradients.tracing._chains import CELLS, Chain
+from leadline.gradients.tracing._chains import CELLS
+from leadline.gradients.tracing._entry import Entry
 from leadline.gradients.tracing._loops import Loops, why_without_graph
 from leadline.gradients.tracing._marks import listening
-from leadline.gradients.tracing._replay import MODULES, Call, computed_in
+from leadline.gradients.tracing._recorded_call import RecordedCall
+from leadline.gradients.tracing._replay import MODULES, computed_in
 from leadline.gradients.tracing._snapshot import Snapshot
 from leadline.recurrent import Layer, Network
 from leadline.torch_internals import flat_weights, is_compiler_error, is_compiler_loaded
 
 RECURRENT = (*MODULES, *CELLS)
 """What is hooked."""
-
-Entry = Call | Chain
-"""One call of a recurrent module, or one loop."""
 
 
 @contextmanager
@@ -224,7 +223,7 @@ class _Hooks:
                 (f"initial state {name}", state.detach())
                 for name, state in zip("hc", starts, strict=False)
             ]
-            call = Call(
+            call = RecordedCall(
                 name=name,
                 module=module,
                 number=self.numbers[name],

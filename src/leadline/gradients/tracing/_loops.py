@@ -14,6 +14,7 @@ from torch import Tensor
 from leadline.errors import InputError
 from leadline.gradients.tracing._ancestry import Ancestry, Edge
 from leadline.gradients.tracing._chains import Cell, Chain, Key, Origin, State
+from leadline.gradients.tracing._recorded_loop import RecordedLoop
 from leadline.gradients.tracing._replay import computed_in
 from leadline.gradients.tracing._snapshot import Snapshot
 from leadline.torch_internals import is_inside_operator
@@ -29,6 +30,7 @@ class Loops:
 
     def __init__(self, calls: list[Any], watch: Callable[[Tensor], object]):
         self.calls = calls
+        self.chains: list[Chain] = []
         self.watch = watch
         self.without_graph: str | None = None
         """Why a state that was met has no gradient; ``None`` if none was met."""
@@ -102,8 +104,9 @@ class Loops:
         return shown if isinstance(returned, tuple) else shown[0]
 
     def _begin(self, name: str, key: Key, module: Cell | None) -> Chain:
-        chain = Chain(name, self._numbers[name], module, key)
+        chain = RecordedLoop(name, self._numbers[name], module, key)
         self._numbers[name] += 1
+        self.chains.append(chain)
         self.calls.append(chain)
         return chain
 

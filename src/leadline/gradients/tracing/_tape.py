@@ -1,8 +1,8 @@
 """Records a forward pass of a model that stays as it is, and answers what its gradients do."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,13 @@ from torch import Tensor, nn
 
 from leadline import checks
 from leadline.errors import InputError
-from leadline.gradients.soundings._flow import LayerFlow
 from leadline.gradients.soundings._gradient_flow import GradientFlow
 from leadline.gradients.soundings._influence import Influence, LayerInfluence, with_shared_offsets
-from leadline.gradients.soundings._weight_terms import WeightTerms, terms_of
-from leadline.gradients.tracing._arrival import Arrived, arrive, top_seeds
-from leadline.gradients.tracing._chains import Chain, check_loops
-from leadline.gradients.tracing._hooks import RECURRENT, Entry, recording
-from leadline.gradients.tracing._influence_sweep import influence_sweep, summarise
-from leadline.gradients.tracing._loop_arrival import log_totals, loop_flow
+from leadline.gradients.soundings._weight_terms import WeightTerms
+from leadline.gradients.tracing._chains import check_loops
+from leadline.gradients.tracing._entry import Entry, Readout
+from leadline.gradients.tracing._hooks import RECURRENT, recording
+from leadline.gradients.tracing._influence_sweep import summarise
 from leadline.gradients.tracing._loops import Loops
 from leadline.gradients.tracing._losses import (
     checked_loss,
@@ -27,9 +25,7 @@ from leadline.gradients.tracing._losses import (
     sequence_number,
     was_computed_between,
 )
-from leadline.gradients.tracing._replay import Call, Replayed, replay
 from leadline.gradients.tracing._snapshot import Sums
-from leadline.gradients.tracing._sweep import Rows
 from leadline.sounding import Protocol
 
 
@@ -71,14 +67,14 @@ class Tape:
         """
         loss = self._check(loss, "loss")
         with uncast(loss):
-            replayed, gradients = self._replayed(), self._seeds(loss.sum())
+            replayed, gradients = self._read(), self._seeds(loss.sum())
             layers = [
                 layer
                 for one, own in zip(replayed, gradients, strict=True)
                 if any(
                     gradient is not None for gradient in own
                 )  # a call that the loss never saw has no flow
-                for layer in _flows(one, loss.sum(), own)
+                for layer in one.flows(loss.sum(), own)
             ]
         settings = {"model": type(self.model).__name__, "loss": float(loss.detach().sum())}
         return GradientFlow(Protocol(settings), tuple(layers))
@@ -97,12 +93,12 @@ class Tape:
         """
         loss = self._check(loss, "loss")
         with uncast(loss):
-            replayed, gradients = self._replayed(), self._seeds(loss.sum())
+            replayed, gradients = self._read(), self._seeds(loss.sum())
             layers = [
                 terms
                 for one, own in zip(replayed, gradients, strict=True)
                 if any(gradient is not None for gradient in own)
-                for terms in terms_of(one, own)
+                for terms in one.weight_terms(own)
             ]
         settings = {"model": type(self.model).__name__, "loss": float(loss.detach().sum())}
         return WeightTerms(Protocol(settings), tuple(layers))
@@ -137,7 +133,7 @@ class Tape:
         terms = self._check(terms, "terms")
         terms = terms if terms.dim() == 1 else terms.sum(0)
         with uncast(terms):
-            replayed = self._replayed()
+            replayed = self._read()
             layers = self._local(terms, replayed, per_sample) or self._general(
                 terms, replayed, per_sample, chunk
             )
@@ -146,26 +142,19 @@ class Tape:
         return Influence(Protocol(settings), tuple(layers))
 
     def _local(
-        self, terms: Tensor, replayed: list[Replayed | Chain], per_sample: bool
+        self, terms: Tensor, replayed: list[Readout], per_sample: bool
     ) -> list[LayerInfluence] | None:
         """One sweep for all terms; ``None`` where the seeds of the terms cannot be told apart."""
+        if len(replayed) != 1 or not replayed[0].has_shared_sweep(len(terms)):
+            return None
         one = replayed[0]
-        if (
-            len(replayed) != 1
-            or isinstance(one, Chain)
-            or len(one.layers[0]) != 1
-            or one.lengths is not None
-        ):
-            return None
-        if len(terms) != len(one.layers[0][0].record.h):
-            return None
         generator = torch.Generator(terms.device).manual_seed(0)
         weights = (
             torch.rand(len(terms), generator=generator, device=terms.device, dtype=terms.dtype)
             + 0.5
         )
         (plain,), (weighted,) = self._seeds(terms.sum()), self._seeds((terms * weights).sum())
-        seeds, check = (top_seeds(one, gradients) for gradients in (plain, weighted))
+        seeds, check = (one.top_seeds(gradients) for gradients in (plain, weighted))
         if seeds is None or check is None:
             return None
         difference = torch.addcmul(check, seeds, weights.to(seeds.dtype)[:, None, None], value=-1)
@@ -173,17 +162,10 @@ class Tape:
         precision = torch.finfo(seeds.dtype)
         if not bool((difference <= 1e3 * precision.eps * size + precision.tiny).all()):
             return None
-        records, masks = zip(
-            *((layer[0].record, layer[0].mask) for layer in one.layers), strict=True
-        )
-        summaries = influence_sweep(records, masks, seeds, per_sample)
-        return [
-            LayerInfluence(**one.naming(index), **summary, offset=0)
-            for index, summary in enumerate(summaries)
-        ]
+        return one.sweep(seeds, per_sample)
 
     def _general(
-        self, terms: Tensor, replayed: list[Replayed | Chain], per_sample: bool, chunk: int
+        self, terms: Tensor, replayed: list[Readout], per_sample: bool, chunk: int
     ) -> list[LayerInfluence]:
         """A backward pass for each term; ``chunk`` of them are swept together. In a loop it gives all that is asked."""
         found: list[list[np.ndarray]] = []
@@ -191,23 +173,18 @@ class Tape:
             seeds = [self._seeds(term) for term in terms[first : first + chunk]]
             found.append([])
             for i, one in enumerate(replayed):
-                own = [gradients[i] for gradients in seeds]
-                if isinstance(one, Chain):
-                    found[-1].append(np.stack([log_totals(one, gradients) for gradients in own]))
-                else:
-                    found[-1] += [
-                        arrived.log_norm(arrived.hidden(arrived.total))
-                        for arrived in arrive(one, own)
-                    ]
-        names = [name for one in replayed for name in _names(one)]
+                found[-1] += one.log_totals([gradients[i] for gradients in seeds])
+        names = [name for one in replayed for name in one.names()]
         return [
             LayerInfluence(**name, **summarise(np.concatenate(logs), per_sample))
             for name, logs in zip(names, zip(*found, strict=True), strict=True)
         ]
 
-    def _replayed(self) -> list[Replayed | Chain]:
-        check_loops(self.calls)
-        return [call if isinstance(call, Chain) else replay(call) for call in self.calls]
+    def _read(self) -> list[Readout]:
+        """Return the states of all entries."""
+        if self.loops is not None:
+            check_loops(self.loops.chains)
+        return [entry.read() for entry in self.calls]
 
     def _seeds(self, loss: Tensor) -> list[list[Tensor | None]]:
         """The gradients of a scalar with respect to what each call returned."""
@@ -289,11 +266,7 @@ class Tape:
             )
 
     def _why_without_graph(self) -> str:
-        reasons = [
-            call.without_graph
-            for call in self.calls
-            if isinstance(call, Call) and call.without_graph
-        ]
+        reasons = [entry.without_graph for entry in self.calls if entry.without_graph is not None]
         if self.loops is not None and self.loops.without_graph is not None:
             reasons.append(self.loops.without_graph)
         return reasons[0] if reasons else "recorded states that were detached"
@@ -392,53 +365,3 @@ def _holds_nan(values: Tensor) -> bool:
 def uncast(like: Tensor) -> torch.autocast:
     """A block in which autocast, if the caller is in one, is off: replays are not what it is for."""
     return torch.autocast(like.device.type, enabled=False)
-
-
-def _flows(
-    one: Replayed | Chain, loss: Tensor, gradients: Sequence[Tensor | None]
-) -> list[LayerFlow]:
-    """The flow through every layer of an entry, from a loss's gradients with respect to its outputs."""
-    if isinstance(one, Chain):
-        return [loop_flow(one, loss, gradients)]
-    return [_layer_flow(one, arrived) for arrived in arrive(one, [gradients])]
-
-
-def _names(one: Replayed | Chain) -> list[dict[str, Any]]:
-    if isinstance(one, Chain):
-        return [one.naming()]
-    return [
-        one.naming(index, d) for index, layer in enumerate(one.layers) for d in range(len(layer))
-    ]
-
-
-def total_of_layer(replayed: Replayed, arrived: Arrived) -> LayerFlow:
-    """The flow of one layer without its parts, which are NaN."""
-    log_total = _by_sample(arrived, arrived.hidden(arrived.total))
-    unknown = np.full_like(log_total, np.nan)
-    return LayerFlow(
-        **replayed.naming(arrived.one.index, int(arrived.one.direction == "reverse")),
-        log_total=log_total,
-        log_direct=unknown,
-        log_recurrent=unknown,
-        log_input=unknown,
-        log_initial=unknown[:, 0],
-        hidden_norm=np.exp(_by_sample(arrived, Rows.of(arrived.one.record.h.unsqueeze(1)))),
-    )
-
-
-def _layer_flow(replayed: Replayed, arrived: Arrived) -> LayerFlow:
-    record, total = arrived.one.record, arrived.total[:, 0]
-    to_initial = arrived.hidden(Rows.of(record.pull_back(0, total.unit[0]), total.log[0]))
-    return replace(
-        total_of_layer(replayed, arrived),
-        log_direct=_by_sample(arrived, arrived.hidden(arrived.direct)),
-        log_recurrent=_by_sample(arrived, arrived.hidden(arrived.recurrent)),
-        log_cell_total=_by_sample(arrived, arrived.to_cells()) if record.cell.parts > 1 else None,
-        log_input=_by_sample(arrived, arrived.to_input),
-        log_initial=to_initial.log.cpu().numpy(),
-    )
-
-
-def _by_sample(arrived: Arrived, rows: Rows) -> np.ndarray:
-    """Logarithms of norms for the one loss that is followed, shape (B, T)."""
-    return arrived.log_norm(rows)[0].T

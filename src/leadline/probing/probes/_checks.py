@@ -8,12 +8,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from leadline import checks
+from leadline.checks import ShortRepr
 from leadline.data import check_labels, exact_features
 from leadline.errors import InputError
 from leadline.sounding import Verdict, decimals
 
 
-class FittedProbe(ABC):
+class FittedProbe(ShortRepr, ABC):
     """Base class of fitted probes, whose text is their verdict."""
 
     @property

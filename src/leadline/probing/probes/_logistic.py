@@ -13,6 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
+from leadline.checks import ShortRepr
+
 MEMORY = 7
 """Number of pairs of steps and gradient changes that L-BFGS keeps."""
 
@@ -36,7 +38,7 @@ WIDE_SHARE = 4
 
 
 @dataclass(frozen=True, eq=False)
-class LogisticFits:
+class LogisticFits(ShortRepr):
     """Solutions of a batch of problems."""
 
     coefficients: Float[Tensor, "batch fits classes features"]

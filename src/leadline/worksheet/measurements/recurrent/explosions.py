@@ -266,7 +266,7 @@ def exception(radius: float = 1.5) -> tuple[float, float, float]:
 
 def _doubling(steps: int = 29) -> float:
     """How much larger the gradient of the preset is, so many steps back."""
-    network, x = recurrent.presets.zero_radius_that_explodes(steps + 1)
+    network, x = recurrent.RNN.zero_radius_that_explodes(steps + 1)
     with gradients.trace(network) as tape:
         loss = network(x)[0][:, -1].sum()
     log = tape.gradient_flow(loss).layers[0].log_total[0]

@@ -173,8 +173,8 @@ def _share(
         seeds=setting.seeds,
         time=TIME,
         last_only=last_only,
-        steps=steps,
-        lr=LR,
+        num_steps=steps,
+        learning_rate=LR,
         evaluate_every=every,
         patience=9,
     )
