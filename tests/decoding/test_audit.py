@@ -71,7 +71,7 @@ def test_an_audit_refuses_what_it_cannot_audit():
         decoding.exact_search(*problem, **keys, normalize=False, at_least=beam)
     for wrong, text in (
         ([[0], [1]], "left out"),
-        ([[1, 0, 1], [1]], "behind its end"),
+        ([[1, 0, 1], [1]], "goes on after its end"),
         ([[0, 9, 1], [1]], "token 9"),
     ):
         with pytest.raises(InputError, match=text):

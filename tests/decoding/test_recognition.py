@@ -133,7 +133,7 @@ def test_an_answer_to_another_problem_is_refused_by_its_score():
         decoding.audit(*B.problem(), answer)
     with pytest.raises(InputError, match=r"exact_search\(\) needs an answer(.|\n)*at_least"):
         decoding.exact_search(*B.problem(), max_length=2, at_least=answer)
-    with pytest.raises(InputError, match="by the same model can be compared"):
+    with pytest.raises(InputError, match="prompts by the same model"):
         decoding.compare(answer, decoding.beam_search(*B.problem(), width=2, max_length=2))
 
 

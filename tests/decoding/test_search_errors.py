@@ -98,7 +98,7 @@ def test_it_shows_itself_and_comes_back_from_disk(tmp_path):
     assert table[["beats_greedy", "equals_greedy", "loses_to_greedy"]].sum(
         axis=1
     ).to_numpy() == pytest.approx(1)
-    assert f"of {B} prompts" in str(errors)
+    assert str(errors).startswith(f"of {B} prompts, beam search errs with width 1 on ")
     figure: Any = errors.figure()
     assert max(figure.data[0].y) == pytest.approx(100 * errors.rates()[1].max())
     errors.save(tmp_path)

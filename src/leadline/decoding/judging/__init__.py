@@ -1,1 +1,1 @@
-"""Checks of answers: audits, comparisons, search-error rates, and the rules for answers given by the caller."""
+"""Judgements of answers: audits, comparisons, search-error rates, and the work of beam search."""

@@ -1,4 +1,4 @@
-"""Several searches of the same prompts, side by side."""
+"""Comparison of several searches of the same prompts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-FAR = 0.1
-"""Nats by which a token's log-probability differs between problems; the noise of 16-bit numbers stays below."""
+MOST_NOISE = 0.1
+"""Largest difference in nats of a token's log-probability that the noise of 16-bit numbers
+explains. A larger difference means another problem."""
 
 CURE = "compare(decoding.beam_search(*problem, ...), decoding.greedy(*problem, ...))"
 
@@ -28,90 +29,96 @@ CURE = "compare(decoding.beam_search(*problem, ...), decoding.greedy(*problem, .
 @record("decoding.Comparison")
 @dataclass(frozen=True, eq=False)
 class Comparison(Sounding):
-    """What each of several searches answered, what it could prove, and what it cost."""
+    """Answers, certificates and work of several searches of the same B prompts."""
 
     searches: tuple[Decoded, ...]
+    """The results of the searches."""
     names: tuple[str, ...]
+    """The name of each search."""
     score: Score
-    """What the answers are compared by."""
+    """The score by which the answers are compared."""
 
     def noise(self) -> np.ndarray:
-        """The difference of scores that counts as none, shape (B,): that of one sequence in several searches, or the
-        rounding of float32."""
+        """Return the difference of scores that counts as a tie, shape (B,).
+
+        This is the rounding of float32 or, if larger, the difference between the scores that
+        several searches give to one sequence.
+        """
         scores = self.scores()
-        found = SAME * (1 + np.abs(np.where(np.isfinite(scores), scores, 0.0)).max(axis=0))
-        for item in range(len(found)):
-            known: dict[tuple[int, ...], list[float]] = {}
+        largest = np.abs(np.where(np.isfinite(scores), scores, 0.0)).max(axis=0)
+        noise = SAME * (1 + largest)
+        for item in range(len(noise)):
+            scores_of: dict[tuple[int, ...], list[float]] = {}
             for search in self.searches:
                 for hypothesis in search.hypotheses(item, FIRST):
-                    value = float(self.score(hypothesis.log_prob, len(hypothesis.tokens)))
-                    known.setdefault(hypothesis.tokens, []).append(value)
-            found[item] = max(
-                found[item], *(max(values) - min(values) for values in known.values()), 0.0
-            )
-        return found
+                    score = float(self.score(hypothesis.log_prob, len(hypothesis.tokens)))
+                    scores_of.setdefault(hypothesis.tokens, []).append(score)
+            for same in scores_of.values():
+                noise[item] = max(noise[item], max(same) - min(same))
+        return noise
 
     def is_best(self) -> np.ndarray:
-        """True where a search has the best answer, or one that is as good up to the noise; shape (searches, B)."""
+        """Return True where a search has the best answer up to noise, shape (searches, B)."""
         scores = self.scores()
         best = scores.max(axis=0)
         return (scores >= best - self.noise()) & (best > -np.inf)
 
     def scores(self) -> np.ndarray:
-        """Of each search's best answer to each item, shape (searches, B); ``-inf`` where it has none."""
-        found = np.full((len(self.searches), len(self.searches[0].lengths)), -np.inf)
+        """Return the score of each search's best answer, shape (searches, B); ``-inf`` if none."""
+        scores = np.full((len(self.searches), len(self.searches[0].lengths)), -np.inf)
         for s, search in enumerate(self.searches):
-            for item in range(found.shape[1]):
-                if best := search.hypotheses(item, 1):
-                    found[s, item] = self.score(best[0].log_prob, len(best[0].tokens))
-        return found
+            for item in range(scores.shape[1]):
+                for best in search.hypotheses(item, 1):
+                    scores[s, item] = self.score(best.log_prob, len(best.tokens))
+        return scores
 
     @property
     def verdict(self) -> Verdict:
-        """Which search found the best answer, and how far behind the others are; counts for many prompts."""
+        """The search with the best answer, and the lead over the others; for many prompts,
+        counts."""
         scores = self.scores()
-        best = scores.max(0)
-        level = self.is_best()
+        is_best = self.is_best()
         if scores.shape[1] > 1:
-            counts = ", ".join(
-                f"{name} {count}" for name, count in zip(self.names, level.sum(1), strict=True)
-            )
-            return Verdict(
-                f"times that each search has the best answer to one of {scores.shape[1]} prompts: {counts}"
-            )
-        if not level.any():
-            return Verdict("no search found a sequence with a probability above zero")
-        first = int(scores[:, 0].argmax())
-        answer = " ".join(self.searches[first].hypotheses()[0].words)
-        answers = {
-            search.hypotheses(0, 1)[0].tokens for search in self.searches if search.hypotheses(0, 1)
-        }
-        if level.all() and len(answers) == 1:
-            return Verdict(f"every search finds “{answer}” ({decimals(best[0], '.2f')})")
-        if level.all():
+            counts = zip(self.names, is_best.sum(1), strict=True)
+            listed = ", ".join(f"{name} {count}" for name, count in counts)
+            return Verdict(f"number of {scores.shape[1]} prompts with the best answer: {listed}")
+        return Verdict(self._verdict_of_one(scores[:, 0], is_best[:, 0]))
+
+    def _verdict_of_one(self, scores: np.ndarray, is_best: np.ndarray) -> str:
+        """Return the verdict for a single prompt."""
+        if not is_best.any():
+            return "no search found a sequence with a probability above zero"
+        first = int(scores.argmax())
+        words = " ".join(self.searches[first].hypotheses()[0].words)
+        score = decimals(scores[first], ".2f")
+        answers = {best.tokens for search in self.searches for best in search.hypotheses(0, 1)}
+        if is_best.all() and len(answers) == 1:
+            return f"every search finds “{words}” ({score})"
+        if is_best.all():
             noise = self.noise()[0]
-            return Verdict(
-                f"the answers tie within the noise of {noise:.1g}: “{answer}” scores {decimals(best[0], '.2f')}"
-            )
-        finders = " and ".join(
-            name for name, is_best in zip(self.names, level[:, 0], strict=True) if is_best
-        )
-        behind = ", ".join(
-            f"{name} is {decimals(best[0] - score, '.2f')} behind"
-            if score > -np.inf
-            else f"{name} finds nothing"
-            for name, score, is_best in zip(self.names, scores[:, 0], level[:, 0], strict=True)
-            if not is_best
-        )
-        return Verdict(
-            f"{finders} found the best of these answers, “{answer}” ({decimals(best[0], '.2f')}); {behind}"
-        )
+            return f"the answers tie within the noise of {noise:.1g}: “{words}” scores {score}"
+        finders = []
+        others = []
+        for name, own, has_best in zip(self.names, scores, is_best, strict=True):
+            if has_best:
+                finders.append(name)
+            elif own > -np.inf:
+                others.append(f"{name} is {decimals(scores[first] - own, '.2f')} behind")
+            else:
+                others.append(f"{name} finds nothing")
+        finder = " and ".join(finders)
+        return f"{finder} found the best of these answers, “{words}” ({score}); {', '.join(others)}"
 
     def table(self) -> "pd.DataFrame":
-        """One row per search and prompt; ``log_prob`` and ``gap`` in nats, the work that of the whole batch."""
+        """Return one row per search and prompt.
+
+        ``log_prob`` and ``gap`` are in nats. ``calls``, ``rows``, ``candidates`` and
+        ``state_bytes`` count the work of all prompts together.
+        """
         import pandas as pd
 
-        scores, rows = self.scores(), []
+        scores = self.scores()
+        rows = []
         for s, (name, search) in enumerate(zip(self.names, self.searches, strict=True)):
             for item in range(scores.shape[1]):
                 best = search.hypotheses(item, 1)
@@ -165,86 +172,108 @@ class Comparison(Sounding):
 
 
 def compare(*searches: Decoded) -> Comparison:
-    """Lay searches of the same prompts side by side.
+    """Compare the answers, certificates and work of searches of the same prompts.
 
     Args:
-        searches: what they returned. Answers are compared by the score that these had in common; a search that knows
-            none, as greedy search, is held to it all the same.
+        searches: results of searches of one problem. Answers are compared by the score of the
+            searches; greedy search, which has no score of its own, accepts any.
+
+    Returns:
+        The comparison; its verdict names the search with the best answer.
 
     Raises:
-        InputError: no search, searches of different prompts or models, or of different scores.
+        InputError: there is no search; or the searches have different prompts, models or scores.
 
     >>> from leadline import decoding
-    >>> table = decoding.Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}})
+    >>> rows = {(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}}
+    >>> table = decoding.Table(rows)
     >>> beam = decoding.beam_search(*table.problem(), width=2, max_length=2)
-    >>> print(compare(beam, decoding.greedy(*table.problem(), max_length=2)))
-    beam search (width 2) found the best of these answers, “b a” (-0.90); greedy search is 0.40 behind
+    >>> print(compare(beam, decoding.beam_search(*table.problem(), width=3, max_length=2)))
+    every search finds “b a” (-0.90)
     """
     for i, search in enumerate(searches):
         checks.instance(
             search, f"searches[{i}]", Decoded, wanted="the result of a search", cure=CURE
         )
-    if not searches or len({len(search.lengths) for search in searches}) > 1:
+    num_prompts = {len(search.lengths) for search in searches}
+    if len(num_prompts) != 1:
         raise InputError(
-            "searches of the same prompts can be compared",
+            "compare() needs searches of the same prompts",
             got=f"searches of {[len(search.lengths) for search in searches]} prompts",
         )
     for search in searches[1:]:
         _check_same_problem(searches[0], search)
     settings = [search.settings for search in searches]
-    scores = {score for one in settings if (score := one.chosen_score) is not None}
+    scores = {one.chosen_score for one in settings if one.chosen_score is not None}
     if len(scores) > 1:
         raise InputError(
-            "searches that are compared have one score", got=", ".join(sorted(map(repr, scores)))
+            "compare() needs searches that have one score",
+            got=", ".join(sorted(map(repr, scores))),
         )
-    names = [one.label for one in settings]
+    score = scores.pop() if scores else SumLogProb()
+    names = tuple(one.label for one in settings)
     protocol = Protocol({one.label: one.as_mapping() for one in settings})
-    return Comparison(protocol, searches, tuple(names), scores.pop() if scores else SumLogProb())
+    return Comparison(protocol, searches, names, score)
 
 
 def _check_same_problem(one: Decoded, other: Decoded) -> None:
-    """Refuse searches of different problems: prefixes that both know must have the same log-probability, and a shared
-    prefix or the same step function must show that the problem is one."""
-    ours, theirs = one.origin, other.origin
-    if ours.prompts and theirs.prompts and ours.prompts != theirs.prompts:
+    """Refuse results of different problems.
+
+    Prefixes that both results contain must have the same log-probability. Results of two step
+    functions must share a prefix.
+    """
+    prompts = (one.origin.prompts, other.origin.prompts)
+    if all(prompts) and prompts[0] != prompts[1]:
         evidence = "other start tokens or states"
     else:
         evidence = _contradiction(one, other)
     if evidence:
         raise InputError(
-            "searches of the same prompts by the same model can be compared",
+            "compare() needs searches of the same prompts by the same model",
             got=f"{one.settings.name} and {other.settings.name}: {evidence}",
-            cause="the searches are of two models, or of other prompts",
+            cause="the searches have two models, or other prompts",
             cure="search one problem: beam_search(*problem, ...), greedy(*problem, ...)",
         )
 
 
 def _contradiction(one: Decoded, other: Decoded) -> str:
-    """What shows that two answers belong to different problems; empty if nothing does."""
-    is_known = bool(one.origin.model and other.origin.model)
-    is_other_model = is_known and one.origin.model != other.origin.model
+    """Return the evidence that two results have different problems; empty if there is none."""
+    models = (one.origin.model, other.origin.model)
+    has_other_model = all(models) and models[0] != models[1]
     for item in range(len(one.lengths)):
-        off, words = _most_different(one, other, item)
-        if off is None and is_other_model and one.lengths[item].any() and other.lengths[item].any():
-            return "two step functions, whose answers have no first token in common"
-        if off is not None and off > FAR:
-            return f"the log-probability of “{words}” differs by {off:.3g} nats for item {item}"
+        difference, words = _largest_difference(one, other, item)
+        if difference is None:
+            has_answers = one.lengths[item].any() and other.lengths[item].any()
+            if has_other_model and has_answers:
+                return "two step functions, whose answers have no first token in common"
+        elif difference > MOST_NOISE:
+            return (
+                f"the log-probability of “{words}” differs by {difference:.3g} nats for item {item}"
+            )
     return ""
 
 
-def _most_different(one: Decoded, other: Decoded, item: int) -> tuple[float | None, str]:
-    """The largest difference of a token's log-probability after a prefix that both searches know, and the prefix."""
-    known = {prefix: log_prob for prefix, log_prob, _ in _prefixes(one, item)}
-    worst: float | None = None
+def _largest_difference(one: Decoded, other: Decoded, item: int) -> tuple[float | None, str]:
+    """Return the largest difference of a token's log-probability, and the words up to the token.
+
+    Only prefixes that both results contain count; ``None`` if there is none.
+    """
+    log_probs = {prefix: log_prob for prefix, log_prob, _ in _prefixes(one, item)}
+    largest: float | None = None
     words = ""
     for prefix, log_prob, text in _prefixes(other, item):
-        if prefix in known and (worst is None or abs(known[prefix] - log_prob) > worst):
-            worst, words = abs(known[prefix] - log_prob), text
-    return worst, words
+        if prefix not in log_probs:
+            continue
+        difference = abs(log_probs[prefix] - log_prob)
+        if largest is None or difference > largest:
+            largest = difference
+            words = text
+    return largest, words
 
 
 def _prefixes(decoded: Decoded, item: int) -> Iterator[tuple[tuple[int, ...], float, str]]:
+    """Yield each prefix of the hypotheses with its last token's log-probability and its words."""
     for rank, hypothesis in enumerate(decoded.hypotheses(item, FIRST)):
-        for t in range(1, len(hypothesis.tokens) + 1):
-            text = " ".join(hypothesis.words[:t])
-            yield hypothesis.tokens[:t], float(decoded.token_log_prob[item, rank, t - 1]), text
+        for length in range(1, len(hypothesis.tokens) + 1):
+            log_prob = float(decoded.token_log_prob[item, rank, length - 1])
+            yield hypothesis.tokens[:length], log_prob, " ".join(hypothesis.words[:length])

@@ -1,4 +1,4 @@
-"""How the work of a search grows with length, width and vocabulary: counted exactly, fitted with intervals."""
+"""Growth of the work of beam search with length, width and vocabulary, from exact counts."""
 
 import math
 import time
@@ -28,42 +28,53 @@ if TYPE_CHECKING:
 @record("decoding.Complexity")
 @dataclass(frozen=True, eq=False)
 class Complexity(Sounding):
-    """The work of beam search over a sweep of n cases.
+    """The work of beam search in n cases of length T, width k and vocabulary size M.
 
-    ``comparisons`` counts one per score that is read, and ``ranked * log2(n)`` for putting an item's candidates in
-    order, n being the most that a step ranks, ``k min(k + 1, M)``. The course's bound for sorting all candidates is
-    ``T k M log2 M``; the bound of taking each row's best first is ``T (k M + k^2 log2 k)``.
+    ``comparisons`` counts one comparison per score that is read, and ``ranked * log2(n)`` for
+    sorting the candidates of an item; ``n = k min(k + 1, M)`` is the largest number that a step
+    ranks. The course's bound for sorting all candidates is ``T k M log2 M``. The bound for
+    selecting each row's best candidates first is ``T (k M + k^2 log2 k)``.
     """
 
     T: Int[np.ndarray, " n"]
+    """Number of new tokens."""
     k: Int[np.ndarray, " n"]
+    """Beam width."""
     M: Int[np.ndarray, " n"]
+    """Vocabulary size."""
     rows: Int[np.ndarray, " n"]
-    """Hypotheses that the model saw."""
+    """Number of hypotheses that the model scored."""
     candidates: Int[np.ndarray, " n"]
-    """Next tokens that were scored, by the search's own counter."""
+    """Number of next tokens that were scored, as the search counts them."""
     handed_out: Int[np.ndarray, " n"]
-    """Scores that the step function gave, by its own tally: what ``candidates`` has to be."""
+    """Number of scores that the step function returned; equals ``candidates``."""
     comparisons: Float[np.ndarray, " n"]
+    """Number of comparisons of scores."""
     seconds: Float[np.ndarray, " n"]
-    """Wall time of selection (the model's steps taken off); NaN if it was not asked for."""
+    """Wall time of the search without the steps of the model; NaN without ``timed=True``."""
 
     @property
     def sorting(self) -> np.ndarray:
-        """The course's bound, ``T k M log2 M``."""
+        """The course's bound, ``T k M log2 M``, shape (n,)."""
         return self.T * self.k * self.M * np.log2(self.M)
 
     @property
     def selecting(self) -> np.ndarray:
-        """The tighter bound, ``T (k M + k^2 log2 k)``."""
+        """The tighter bound, ``T (k M + k^2 log2 k)``, shape (n,)."""
         return self.T * (self.k * self.M + self.k**2 * np.log2(np.maximum(self.k, 2)))
 
     def exponents(self, of: str = "comparisons", level: float = 0.95) -> Mapping[str, Interval]:
-        """Exponents a, b, c of ``of ~ T^a k^b M^c`` with Student's t intervals of the regression of logarithms.
+        """Return the exponents a, b, c of ``of ~ T^a k^b M^c``, fitted to the logarithms.
 
         Args:
             of: ``"rows"``, ``"candidates"``, ``"comparisons"`` or ``"seconds"``.
-            level: probability of covering.
+            level: probability that an interval covers its exponent, in (0, 1).
+
+        Returns:
+            The exponents of ``"T"``, ``"k"`` and ``"M"`` with Student's t intervals.
+
+        Raises:
+            InputError: an argument is out of range, or seconds were not measured.
         """
         from scipy.special import stdtrit
 
@@ -71,40 +82,37 @@ class Complexity(Sounding):
         level = checks.number(level, "level", above=0, below=1)
         if of == "seconds" and np.isnan(self.seconds).any():
             raise InputError(
-                "exponents of seconds need measured times",
+                "exponents() of seconds needs measured times",
                 got="no times",
                 cure="complexity(timed=True)",
             )
-        X = np.log(
-            np.stack([np.full(len(self.T), math.e), self.T, self.k, self.M], axis=1).astype(float)
-        )
+        # The logarithm of e gives the constant term of the regression.
+        columns = [np.full(len(self.T), math.e), self.T, self.k, self.M]
+        X = np.log(np.stack(columns, axis=1).astype(float))
         y = np.log(np.asarray(getattr(self, of), dtype=float))
         beta, *_ = np.linalg.lstsq(X, y, rcond=None)
         freedom = len(y) - X.shape[1]
         variance = ((y - X @ beta) ** 2).sum() / freedom * np.linalg.inv(X.T @ X).diagonal()
-        half = float(stdtrit(freedom, 0.5 + level / 2)) * np.sqrt(variance)
-        values = zip("TkM", beta[1:], half[1:], strict=True)
-        return {
-            name: Interval(float(b), float(b - h), float(b + h), level) for name, b, h in values
-        }
+        half_widths = float(stdtrit(freedom, 0.5 + level / 2)) * np.sqrt(variance)
+        exponents = {}
+        for name, b, half in zip("TkM", beta[1:], half_widths[1:], strict=True):
+            exponents[name] = Interval(float(b), float(b - half), float(b + half), level)
+        return exponents
 
     @property
     def verdict(self) -> Verdict:
-        """The exponents, and how far below the bounds the work stays."""
-        exponents = ", ".join(
-            f"{name} {interval:.2f}" for name, interval in self.exponents().items()
-        )
-        share, of_ours = (
-            (self.comparisons / self.sorting).max(),
-            (self.comparisons / self.selecting).max(),
-        )
+        """The exponents, and the largest share of each bound."""
+        exponents = self.exponents()
+        listed = ", ".join(f"{name} {interval:.2f}" for name, interval in exponents.items())
+        of_sorting = (self.comparisons / self.sorting).max()
+        of_selecting = (self.comparisons / self.selecting).max()
         return Verdict(
-            f"comparisons grow with exponents {exponents}; at most {share:.2f} of T k M log M, "
-            f"and {of_ours:.2f} times T (k M + k² log k)"
+            f"comparisons grow with exponents {listed}; at most {of_sorting:.2f} of the sorting "
+            f"bound and {of_selecting:.2f} of the selecting bound"
         )
 
     def table(self) -> "pd.DataFrame":
-        """One row per case; ``seconds`` of selection alone."""
+        """Return one row per case; ``seconds`` excludes the steps of the model."""
         import pandas as pd
 
         names = (
@@ -147,20 +155,20 @@ def complexity(
     timed: bool = False,
     seed: int = 0,
 ) -> Complexity:
-    """Run beam search over a grid and count.
+    """Run beam search over a grid of lengths, widths and vocabularies, and count its work.
 
     Args:
-        lengths: T, at least two.
-        widths: k, at least two.
-        vocabularies: M, at least two, at least 2 each.
-        timed: also measure the time of selection, which is the only number that is not exact.
-        seed: of the random scores that are searched.
+        lengths: numbers of new tokens T, at least two different ones.
+        widths: beam widths k, at least two different ones.
+        vocabularies: vocabulary sizes M, at least two different ones, each at least 2.
+        timed: True to measure the time of selection, too. All other numbers are exact.
+        seed: seed of the random scores that are searched.
 
     Raises:
-        InputError: a factor has fewer than two values.
+        InputError: an argument is out of range, or has fewer than two different values.
 
     >>> grown = complexity((2, 4), (2, 3), (50, 100))
-    >>> {name: round(interval.estimate, 2) for name, interval in grown.exponents("candidates").items()}["M"]
+    >>> round(grown.exponents("candidates")["M"].estimate, 2)
     1.0
     """
     lengths = _sizes(lengths, "lengths", least=1)
@@ -169,27 +177,23 @@ def complexity(
     timed = checks.flag(timed, "timed")
     seed = checks.seed(seed)
     cases = list(product(lengths, widths, vocabularies))
-    rows, candidates, handed_out, comparisons, seconds = [], [], [], [], []
+    rows = []
+    candidates = []
+    handed_out = []
+    comparisons = []
+    seconds = []
     for T, k, M in cases:
-        table = torch.randn(64, M, generator=torch.Generator().manual_seed(seed))
-        spent, given = 0.0, 0
-
-        def step(tokens: Tensor, state: Tensor, table: Tensor = table) -> tuple[Tensor, Tensor]:
-            nonlocal spent, given
-            started = time.perf_counter()
-            scores = table[tokens % 64]
-            spent += time.perf_counter() - started
-            given += scores.numel()
-            return scores, state
-
-        started = time.perf_counter()
+        step = _RandomScores(M, seed)
         problem = Problem(step, torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64))
+        started = time.perf_counter()
         work = beam_search(*problem, width=k, max_length=T).work
-        seconds.append(time.perf_counter() - started - spent if timed else math.nan)
+        elapsed = time.perf_counter() - started
+        most_ranked = max(2, k * min(k + 1, M))
         rows.append(work.rows)
         candidates.append(work.candidates)
-        handed_out.append(given)
-        comparisons.append(work.candidates + work.ranked * math.log2(max(2, k * min(k + 1, M))))
+        handed_out.append(step.num_scores)
+        comparisons.append(work.candidates + work.ranked * math.log2(most_ranked))
+        seconds.append(elapsed - step.seconds if timed else math.nan)
     T, k, M = (np.array(values) for values in zip(*cases, strict=True))
     settings = {"lengths": lengths, "widths": widths, "vocabularies": vocabularies, "timed": timed}
     return Complexity(
@@ -205,10 +209,28 @@ def complexity(
     )
 
 
+class _RandomScores:
+    """A step function with random scores that counts them and measures its own time."""
+
+    def __init__(self, M: int, seed: int):
+        self.table = torch.randn(64, M, generator=torch.Generator().manual_seed(seed))
+        self.num_scores = 0
+        self.seconds = 0.0
+
+    def __call__(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        started = time.perf_counter()
+        scores = self.table[tokens % 64]
+        self.seconds += time.perf_counter() - started
+        self.num_scores += scores.numel()
+        return scores, state
+
+
 def _sizes(values: Sequence[int], name: str, least: int) -> tuple[int, ...]:
-    listed = checks.whole_numbers(values, name, least=least, most=LONGEST, at_least=0)
-    if len(set(listed)) < 2:
+    """Return the checked values of one factor of the grid."""
+    sizes = checks.whole_numbers(values, name, least=least, most=LONGEST, at_least=0)
+    if len(set(sizes)) < 2:
         raise InputError(
-            f"an exponent needs two values or more of {name}", got=f"{name} = {listed}"
+            f"{name} must hold two different values or more, to fit an exponent",
+            got=f"{name} = {sizes}",
         )
-    return listed
+    return sizes

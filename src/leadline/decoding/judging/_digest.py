@@ -1,6 +1,7 @@
-"""A digest of everything that a step function reads besides its arguments: weights, arrays, settings, global names.
+"""A digest of everything that a step function reads besides its arguments.
 
-A certificate is used again only where this digest is what it was, since a change of any of these is another problem.
+It covers weights, arrays, settings and global names. A certificate is used again only if the digest
+is the same, because any change is another problem.
 """
 
 import functools
@@ -16,30 +17,31 @@ from torch import Tensor, nn
 from leadline.torch_internals import in_place_changes, parts_of
 
 MOST = 20_000
-"""Values that are looked at; a step function that holds more has no digest."""
+"""Largest number of values to read; a step function that holds more has no digest."""
 
 WHOLE = 1024
-"""Elements of a tensor that are all read."""
+"""Largest number of elements of a tensor that are all read."""
 
 SAMPLE = 64
-"""Elements that are read of a larger tensor, about. Torch counts its changes, but for those made through ``.data``."""
+"""Approximate number of elements that are read of a larger tensor. Torch counts its in-place
+changes, except those made through ``.data``."""
 
 _IN_NUMPY = frozenset(
     {torch.float64, torch.float32, torch.float16, torch.int64, torch.int32, torch.bool}
 )
-"""Types that NumPy has, too."""
+"""Types that NumPy has, too; NumPy reads a sample in a fifth of torch's time."""
 
 LIBRARIES = frozenset({"torch", "transformers", "peft", "leadline", "numpy"})
-"""Packages whose modules keep what changes in their weights and buffers."""
+"""Packages whose modules keep all state in their weights and buffers."""
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic, torch.dtype, torch.device)
 
 _BY_NAME = (type, ModuleType, BuiltinFunctionType, CodeType)
-"""Kinds of which the name is enough: what they are does not change."""
+"""Types whose objects do not change, so that the digest covers their name only."""
 
 
 def digest_of(owners: Iterable[Any]) -> str:
-    """Digest of what objects hold; empty, if they hold too much.
+    """Return the digest of all values that objects hold; empty if there are too many.
 
     >>> weights = np.zeros(3)
     >>> before = digest_of([lambda tokens, state: weights])
@@ -48,9 +50,8 @@ def digest_of(owners: Iterable[Any]) -> str:
     False
     """
     parts: list[bytes] = []
-    seen: dict[
-        int, Any
-    ] = {}  # keeps what is made on the way alive, so that no number is given twice
+    # Keeps temporary objects alive, so that no two objects have the same id.
+    seen: dict[int, Any] = {}
     waiting: list[Any] = [*owners]
     count = 0
     while waiting:
@@ -74,13 +75,11 @@ def digest_of(owners: Iterable[Any]) -> str:
 
 
 def _numbers(value: Any) -> bytes:
-    """The numbers of an array; of a large tensor, some of them and the count of its changes."""
+    """Return the numbers of an array; for a large tensor, a sample and its count of changes."""
     if isinstance(value, np.ndarray):
-        return (
-            b""
-            if value.dtype == object
-            else f"{value.dtype}{value.shape}".encode() + value.tobytes()
-        )
+        if value.dtype == object:
+            return b""
+        return f"{value.dtype}{value.shape}".encode() + value.tobytes()
     name = f"{id(value)}.{in_place_changes(value)}{value.dtype}{tuple(value.shape)}".encode()
     if value.layout is not torch.strided or value.is_quantized or value.is_meta:
         return name
@@ -88,20 +87,20 @@ def _numbers(value: Any) -> bytes:
     if plain.numel() > WHOLE and not plain.is_contiguous():
         return name
     if plain.is_cpu and plain.dtype in _IN_NUMPY and not plain.is_neg():
-        numbers = plain.numpy().reshape(-1)  # NumPy reads a sample in a fifth of torch's time
-        return (
-            name
-            + (numbers[:: numbers.size // SAMPLE] if numbers.size > WHOLE else numbers).tobytes()
-        )
+        numbers = plain.numpy().reshape(-1)
+        if numbers.size > WHOLE:
+            numbers = numbers[:: numbers.size // SAMPLE]
+        return name + numbers.tobytes()
     if plain.numel() > WHOLE:
         plain = plain.view(-1)[:: plain.numel() // SAMPLE]
     plain = plain.resolve_conj().resolve_neg()
-    plain = plain.double() if plain.is_floating_point() else plain
+    if plain.is_floating_point():
+        plain = plain.double()
     return name + plain.cpu().numpy().tobytes()
 
 
 def _inside(value: Any) -> Iterator[Any]:
-    """The values that an object holds."""
+    """Yield the values that an object holds."""
     if isinstance(value, (list, tuple)):
         yield from value
     elif isinstance(value, (set, frozenset)):
@@ -129,7 +128,7 @@ def _inside(value: Any) -> Iterator[Any]:
 
 
 def _of_module(module: nn.Module) -> Iterator[Any]:
-    """Weights, buffers and inner modules; of a module that is no library's, its attributes too."""
+    """Yield weights, buffers and submodules, and the attributes of modules outside libraries."""
     yield module.training
     yield from parts_of(module)
     if not _is_of_library(type(module)):
@@ -138,24 +137,28 @@ def _of_module(module: nn.Module) -> Iterator[Any]:
 
 
 def _is_of_library(kind: type) -> bool:
-    """True for classes whose functions read nothing that changes."""
+    """True for classes of a library, whose functions read no global state."""
     return kind.__module__.partition(".")[0] in LIBRARIES
 
 
 def _slots(kind: type) -> Iterator[str]:
+    """Yield the names in ``__slots__`` of a class and its parents."""
     for one in kind.__mro__:
         slots = vars(one).get("__slots__", ())
         yield from (slots,) if isinstance(slots, str) else slots
 
 
 def _calls(kind: type) -> Iterator[Callable[..., Any]]:
-    """The functions by which objects of a class are called."""
+    """Yield the functions that run when an object of a class is called."""
     if not _is_of_library(kind):
         yield from (vars(kind)[name] for name in ("__call__", "forward") if name in vars(kind))
 
 
 def _of_function(function: FunctionType) -> Iterator[Any]:
-    """Captured variables, defaults, attributes and the global names that are read; functions of the same module too."""
+    """Yield captured variables, defaults, attributes, and the global values that a function reads.
+
+    Global functions count if they belong to the same module.
+    """
     yield from (cell.cell_contents for cell in function.__closure__ or () if is_filled(cell))
     yield function.__defaults__
     yield function.__kwdefaults__
@@ -167,6 +170,7 @@ def _of_function(function: FunctionType) -> Iterator[Any]:
 
 
 def _names(code: CodeType) -> Iterator[str]:
+    """Yield the global names in a function's code, inner functions included."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -176,7 +180,7 @@ def _names(code: CodeType) -> Iterator[str]:
 def is_filled(cell: Any) -> bool:
     """True if a captured variable has a value."""
     try:
-        cell.cell_contents  # noqa: B018  reading an empty cell is an error
+        cell.cell_contents  # noqa: B018  reading an empty cell raises an error
     except ValueError:
         return False
     return True

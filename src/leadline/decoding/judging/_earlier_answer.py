@@ -1,18 +1,17 @@
-"""An earlier answer that a search or an audit starts from, and whether it is an answer to the same problem."""
+"""An earlier answer from which a search or an audit starts, and the check that it fits the
+problem."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from leadline.decoding.judging._origin import origin
 from leadline.decoding.judging._rescoring import check_belongs
 from leadline.decoding.models._constraints import is_constrained
 from leadline.decoding.models._problem import Model, Problem, Step
 from leadline.decoding.search._decoded import Decoded
+from leadline.decoding.search._exact_settings import ExactSettings
 from leadline.decoding.search._settings import SearchSettings
 from leadline.errors import InputError
-
-if TYPE_CHECKING:
-    from leadline.decoding.search._exact import ExactSettings
 
 
 class Known(NamedTuple):
@@ -20,9 +19,9 @@ class Known(NamedTuple):
 
     decoded: Decoded | None
     is_trusted: bool
-    """True if the answer's certificate is known to hold for this very problem."""
+    """True if the answer's certificate holds for this problem."""
     calls: int
-    """Calls that were spent on scoring the answer again."""
+    """Number of calls that scoring the answer again took."""
 
 
 NOTHING_KNOWN = Known(None, False, 0)
@@ -30,27 +29,30 @@ NOTHING_KNOWN = Known(None, False, 0)
 
 @dataclass(frozen=True)
 class Earlier:
-    """An earlier answer, and the argument and function that a caller passed it by."""
+    """An earlier answer, with the names that errors about it mention."""
 
     decoded: Decoded
     argument: str = "at_least"
+    """The name of the argument that holds the answer."""
     function: str = "exact_search()"
+    """The name of the function that the caller called."""
 
     def known(self, model: Model, settings: "ExactSettings") -> Known:
-        """The part of the answer that may be used for a problem.
+        """Return the part of the answer that a search may use.
 
-        An answer of the same step function to the same prompts is used as it is. Any other is scored again, and its
-        certificate is not used: two problems that agree on one sequence may differ elsewhere.
+        An answer to the same problem is used with its certificate. Any other answer is scored
+        again, and its certificate is ignored: two problems that agree on one sequence may differ on
+        others.
 
         Args:
-            model: the problem.
-            settings: those of the present search.
+            model: the model with its problem.
+            settings: the settings of the current search.
 
         Raises:
-            InputError: the answer is to another problem, or was found with other settings.
+            InputError: the answer belongs to another problem, or was found with other settings.
         """
         decoded = self.decoded
-        _check_settings(decoded, model.step, model.batch, settings)
+        _check_settings(self, model, settings)
         if is_of_same_problem(model.problem, decoded):
             return Known(decoded, True, 0)
         if not is_within(model.problem, decoded, settings.max_calls):
@@ -60,49 +62,53 @@ class Earlier:
 
 
 def is_of_same_problem(problem: Problem, decoded: Decoded) -> bool:
-    """True if an answer is known to be to this very problem."""
+    """True if an answer is known to belong to this problem."""
     return decoded.origin.is_known and decoded.origin == origin(*problem)
 
 
 def is_within(problem: Problem, decoded: Decoded, max_calls: int | None) -> bool:
-    """True if a budget reaches to recognise an answer."""
-    return (
-        max_calls is None
-        or _calls_to_score(decoded) <= max_calls
-        or is_of_same_problem(problem, decoded)
-    )
+    """True if a budget suffices to check that an answer belongs to a problem."""
+    if max_calls is None or _calls_to_score(decoded) <= max_calls:
+        return True
+    return is_of_same_problem(problem, decoded)
 
 
 def _calls_to_score(decoded: Decoded) -> int:
+    """Return the number of calls that scoring the hypotheses takes: the length of the longest."""
     return int(decoded.lengths.max(initial=0))
 
 
 def audited(decoded: Decoded) -> Earlier:
-    """The answer that an audit was given."""
+    """Return the answer as the argument of :func:`audit`."""
     return Earlier(decoded, "decoded", "audit()")
 
 
-def _check_settings(at_least: Decoded, step: Step, batch: int, settings: SearchSettings) -> None:
-    def described(prompts: int, of: SearchSettings) -> str:
-        normalize = of.normalize
-        if normalize is None:
-            normalize = not getattr(step, "normalized", False)
-        return (
-            f"{prompts} prompts, max_length = {of.max_length}, normalize = {normalize}, "
-            f"eos = {of.eos}"
-        )
-
-    theirs = described(len(at_least.lengths), at_least.settings)
-    ours = described(batch, settings)
+def _check_settings(earlier: Earlier, model: Model, settings: SearchSettings) -> None:
+    """Refuse an answer to other prompts, with other settings, or with processors of its own."""
+    decoded = earlier.decoded
+    theirs = _description(len(decoded.lengths), decoded.settings, model.step)
+    ours = _description(model.batch, settings, model.step)
     if theirs != ours:
         raise InputError(
-            "an earlier answer is one to the same prompts, with the same max_length, normalize and end tokens",
+            f"{earlier.argument} must be an answer to the same prompts, "
+            "with the same max_length, normalize and end tokens",
             got=f"{theirs} instead of {ours}",
         )
-    processors = at_least.settings.processors
-    if processors and not is_constrained(step):
+    processors = decoded.settings.processors
+    if processors and not is_constrained(model.step):
         raise InputError(
-            "an earlier answer is one to the same problem, and processors are part of it",
-            got=f"an answer under {', '.join(processors)}, and a problem without",
-            cure="pass *decoding.constrain(step, state, start, processors) in place of the step function",
+            f"{earlier.argument} must be an answer to the same problem; processors are part of it",
+            got=f"an answer under {', '.join(processors)}, and a problem without processors",
+            cure="pass *decoding.constrain(step, state, start, processors) "
+            "in place of the step function",
         )
+
+
+def _description(num_prompts: int, settings: SearchSettings, step: Step) -> str:
+    normalize = settings.normalize
+    if normalize is None:
+        normalize = not getattr(step, "normalized", False)
+    return (
+        f"{num_prompts} prompts, max_length = {settings.max_length}, normalize = {normalize}, "
+        f"eos = {settings.eos}"
+    )

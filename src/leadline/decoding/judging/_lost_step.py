@@ -1,7 +1,9 @@
-"""The step and the rank at which a beam search lost a sequence, and the width that would have kept it."""
+"""The step and the rank at which a beam search lost a sequence, and the width that would return
+it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,73 +20,99 @@ def where_lost(
     target: tuple[int, ...],
     may_run: bool,
 ) -> tuple[int, int]:
-    """Step and rank at which the target was first missing from the beam; a rank may need the model."""
-    score, width = settings.score, settings.width
-    held: list[
-        tuple[float, tuple[int, ...]]
-    ] = []  # complete hypotheses that keep their places ("in_beam"), best first
+    """Return the step and the rank at which ``target`` was first missing from the beam.
+
+    Args:
+        problem: the problem of one item.
+        trace: the trace of its beam search.
+        settings: the settings of that search.
+        target: the tokens that were lost.
+        may_run: True if the model may be called for a rank that the trace does not contain.
+
+    Returns:
+        The step and the rank; 0 if unknown.
+    """
+    completed: list[_Completed] = []
     for t in range(1, int(trace.step.max(initial=0)) + 1):
         nodes = trace.candidates(t)
-        keys = np.array([score(node.log_prob, t) for node in nodes])
-        places = [place + int((keys > key).sum()) + 1 for place, (key, _) in enumerate(held)]
+        keys = np.array([settings.score(node.log_prob, t) for node in nodes])
+        ranks = [
+            place + int((keys > hypothesis.key).sum())
+            for place, hypothesis in enumerate(completed, 1)
+        ]
         if t <= len(target):
             node = next((node for node in nodes if node.tokens == target[:t]), None)
             if node is None or node.fate is Fate.PRUNED:
-                # Each hypothesis' best width + end tokens + 1 are known: ranks further behind may be too good.
-                if node is not None and node.rank <= width + len(settings.eos) + 1:
+                # The trace contains the best candidates of each hypothesis only. A rank beyond
+                # their number may be too good.
+                if node is not None and node.rank <= settings.width + len(settings.eos) + 1:
                     return t, node.rank
-                rank = (
-                    _rank(problem, trace.beam(t - 1), target[:t], settings.normalize)
-                    if may_run
-                    else None
-                )
-                return t, 0 if rank is None else rank[0] + sum(
-                    key >= score(rank[1], t) for key, _ in held
-                )
-        for place, (_, tokens) in zip(places, held, strict=True):
-            if tokens == target and place > width:
-                return t, place
+                if not may_run:
+                    return t, 0
+                return t, _rank(problem, trace.beam(t - 1), target[:t], settings, completed)
+        for rank, hypothesis in zip(ranks, completed, strict=True):
+            if hypothesis.tokens == target and rank > settings.width:
+                return t, rank
         if settings.eos_mode == "in_beam":
-            held = [one for place, one in zip(places, held, strict=True) if place <= width]
-            held += [
-                (key, n.tokens)
-                for key, n in zip(keys, nodes, strict=True)
-                if n.fate is Fate.FINISHED
-            ]
-            held.sort(key=lambda one: -one[0])
+            ranked = zip(ranks, completed, strict=True)
+            completed = [hypothesis for rank, hypothesis in ranked if rank <= settings.width]
+            for key, node in zip(keys, nodes, strict=True):
+                if node.fate is Fate.FINISHED:
+                    completed.append(_Completed(key, node.tokens))
+            completed.sort(key=lambda hypothesis: -hypothesis.key)
     return 0, 0
 
 
+class _Completed(NamedTuple):
+    """A complete hypothesis that keeps its place in the beam (``eos_mode="in_beam"``)."""
+
+    key: float
+    """Its score."""
+    tokens: tuple[int, ...]
+
+
 def _rank(
-    problem: Problem, beam: Sequence[Node], prefix: tuple[int, ...], normalize: bool | None
-) -> tuple[int, float] | None:
-    """Rank and log-probability of a candidate by the model's scores for the whole beam; none without its parent."""
+    problem: Problem,
+    beam: Sequence[Node],
+    prefix: tuple[int, ...],
+    settings: BeamSettings,
+    completed: Sequence[_Completed],
+) -> int:
+    """Return the rank of a candidate by the model's scores for the whole beam; 0 without its
+    parent."""
     parents = [(node.tokens, node.log_prob) for node in beam if node.fate is Fate.KEPT]
     if len(prefix) == 1:
         parents = [((), 0.0)]
-    tokens_of = [tokens for tokens, _ in parents]
-    if prefix[:-1] not in tokens_of:
-        return None
-    model = Model(problem, normalize)
+    prefixes = [tokens for tokens, _ in parents]
+    if prefix[:-1] not in prefixes:
+        return 0
+    model = Model(problem, settings.normalize)
     scores, state = model(model.start, model.state)
     state = select(state, model.start.new_zeros(len(parents)))
-    for tokens in zip(*tokens_of, strict=True):
+    for tokens in zip(*prefixes, strict=True):
         scores, state = model(model.start.new_tensor(tokens), state)
-    total = Reader(model.are_logits).all(scores).cpu().numpy() + np.array(
-        [[upto] for _, upto in parents]
-    )
-    row, token = tokens_of.index(prefix[:-1]), prefix[-1]
+    log_prob_of_parents = np.array([[log_prob] for _, log_prob in parents])
+    total = Reader(model.are_logits).all(scores).cpu().numpy() + log_prob_of_parents
+    row = prefixes.index(prefix[:-1])
+    token = prefix[-1]
     own = total[row, token]
-    ahead = (total > own).sum() + (total[:row] == own).sum() + (total[row, :token] == own).sum()
-    return 1 + int(ahead), float(own)
+    # Ties go to the better parent, then to the lower token.
+    num_ahead = (total > own).sum()
+    num_ahead += (total[:row] == own).sum() + (total[row, :token] == own).sum()
+    own_key = settings.score(float(own), len(prefix))
+    num_completed = sum(hypothesis.key >= own_key for hypothesis in completed)
+    return 1 + int(num_ahead) + num_completed
 
 
 def width_for(
     problem: Problem, target: Sequence[int], widths: Sequence[int], settings: BeamSettings
 ) -> int:
-    """The smallest width that returns the target. It is not monotone: a wider beam may lose what a narrow one kept."""
+    """Return the smallest of some widths whose beam search returns ``target``; 0 if there is none.
+
+    A wider beam may lose what a narrower beam returns, so that every width is tried.
+    """
     for width in widths:
-        found = BeamSearch(problem, replace(settings, width=width)).run().hypotheses()
-        if found and found[0].tokens == tuple(target):
+        best = BeamSearch(problem, replace(settings, width=width)).run().hypotheses()
+        if best and best[0].tokens == tuple(target):
             return width
     return 0

@@ -1,7 +1,8 @@
-"""The problem that an answer belongs to: which step function was searched, and from which prompts.
+"""The origin of an answer: a fingerprint of its problem, the step function and the prompts.
 
-A certificate of an earlier search holds for the problem of that search alone. It is used again only where the problem
-is known to be the same; where that is unknown, the answer is scored again (see :mod:`~leadline.decoding.judging._rescoring`).
+A certificate holds for the problem of its search alone. A later search uses it only if the problem
+is known to be the same. If that is unknown, the answer is scored again
+(:mod:`~leadline.decoding.judging._rescoring`).
 """
 
 import hashlib
@@ -20,13 +21,13 @@ class Origin(NamedTuple):
     """Marks of a problem; an empty mark is unknown."""
 
     model: str
-    """Of the step function behind any processors; lives as long as the process."""
+    """Mark of the step function without its processors, valid within this process."""
     masks: str
-    """Of its processors."""
+    """Marks of the processors."""
     prompts: str
     """Digest of the start tokens and the state."""
     held: str
-    """Digest of what the step function and its processors read besides their arguments."""
+    """Digest of all other values that the step function and its processors read."""
 
     @property
     def is_known(self) -> bool:
@@ -35,14 +36,14 @@ class Origin(NamedTuple):
 
 
 NOWHERE = Origin("", "", "", "")
-"""Of an answer that was read from a file."""
+"""The origin of an answer that was read from a file."""
 
 
 def origin(step: Any, state: Any, start: Tensor) -> Origin:
-    """The origin of answers to a problem.
+    """Return the origin of answers to a problem.
 
-    The class of a step function may have ``behind(state)``, which returns the object that it stands for and that
-    object's state: two step functions of one model are then the same.
+    The class of a step function may have ``behind(state)``. It returns an object that two step
+    functions of one model share, such as the model itself, and the state of that object.
     """
     masks: list[Any] = []
     settings: list[Any] = []
@@ -56,10 +57,10 @@ def origin(step: Any, state: Any, start: Tensor) -> Origin:
 
 
 def digest(state: Any) -> str:
-    """Digest of a state; empty, if it holds objects whose content cannot be read."""
+    """Return the digest of a state; empty if it contains objects that cannot be read."""
     from leadline.decoding.models._problem import Shared, leaves
 
-    found = hashlib.blake2b(digest_size=16)
+    state_digest = hashlib.blake2b(digest_size=16)
     for path, leaf in leaves(state):
         held = leaf.value if isinstance(leaf, Shared) else leaf
         parts = held.contents() if hasattr(type(held), "contents") else [held]
@@ -67,11 +68,12 @@ def digest(state: Any) -> str:
             content = _content(part)
             if content is None:
                 return ""
-            found.update(f"{path}:{len(content)}:".encode() + content)
-    return found.hexdigest()
+            state_digest.update(f"{path}:{len(content)}:".encode() + content)
+    return state_digest.hexdigest()
 
 
 def _content(part: Any) -> bytes | None:
+    """Return the content of a leaf as bytes; ``None`` if it cannot be read."""
     if isinstance(part, Tensor):
         if part.layout is not torch.strided or part.is_quantized or part.is_meta:
             return None
@@ -81,28 +83,33 @@ def _content(part: Any) -> bytes | None:
             plain.dtype in (torch.float16, torch.float32, torch.float64)
             or not plain.is_floating_point()
         )
-        return kind + (plain if has_numpy else plain.view(_WORDS[plain.itemsize])).numpy().tobytes()
+        if not has_numpy:
+            plain = plain.view(_INTEGERS[plain.itemsize])
+        return kind + plain.numpy().tobytes()
     if isinstance(part, (int, float, str, type(None))):
         return f"{type(part).__name__}:{part}".encode()
     return None
 
 
-_WORDS = {1: torch.uint8, 2: torch.int16}
-"""Whole numbers of the sizes of floating-point numbers that NumPy does not have."""
+_INTEGERS = {1: torch.uint8, 2: torch.int16}
+"""Integer types by size, to read the floating-point types that NumPy lacks."""
 
-_MARKS: dict[int, tuple[Any, str]] = {}
-"""By identity of a living object: a reference that removes the entry when the object dies, and its mark."""
+_NAMES: dict[int, tuple[Any, str]] = {}
+"""Weak references and names by the ``id`` of an object. An entry is removed when its object
+dies."""
 
 
 def _mark(owner: Any) -> str:
-    """A mark of an object, the same as long as it lives and its weights stay as they are; empty, if its life cannot be
-    watched."""
+    """Return a mark of an object that changes when its weights change.
+
+    The mark is empty if the object cannot have a weak reference.
+    """
     name = _name(owner)
     return f"{name}:{_weights(owner)}" if name else ""
 
 
 def _weights(owner: Any) -> str:
-    """Digest of the identities and versions of the parameters that an object holds; training changes them."""
+    """Return a digest of the identities and versions of an object's parameters."""
     cells = getattr(owner, "__closure__", None) or ()
     inside = [cell.cell_contents for cell in cells if is_filled(cell)]
     holders = [owner, *inside, *getattr(owner, "__dict__", {}).values()]
@@ -117,21 +124,23 @@ def _weights(owner: Any) -> str:
 
 
 def _name(owner: Any) -> str:
-    """A random name of an object, the same as long as it lives; empty, if its life cannot be watched."""
+    """Return a random name of an object, the same for its lifetime.
+
+    The name is empty if the object cannot have a weak reference.
+    """
     bound = getattr(owner, "__self__", None)
-    if bound is not None and hasattr(
-        owner, "__func__"
-    ):  # a bound method is made anew at each access
+    if bound is not None and hasattr(owner, "__func__"):
+        # Each access to a bound method creates a new object, so that the method's owner is named.
         mark = _mark(bound)
         return f"{mark}.{owner.__func__.__qualname__}" if mark else ""
-    known = _MARKS.get(id(owner))
+    known = _NAMES.get(id(owner))
     if known is not None and known[0]() is owner:
         return known[1]
     number = id(owner)
     try:
-        reference = weakref.ref(owner, lambda _: _MARKS.pop(number, None))
+        reference = weakref.ref(owner, lambda _: _NAMES.pop(number, None))
     except TypeError:
         return ""
-    mark = secrets.token_hex(8)
-    _MARKS[number] = (reference, mark)
-    return mark
+    name = secrets.token_hex(8)
+    _NAMES[number] = (reference, name)
+    return name

@@ -1,27 +1,29 @@
-"""Scores of given sequences, by one teacher-forced pass; and whether an earlier answer belongs to a problem.
+"""Scores of given sequences by one teacher-forced pass, and the check that an answer fits a
+problem.
 
-The same sequence scores a little differently among other rows of a batch, in another precision or on another number of
-threads. Two sequences whose scores differ by little are therefore scored again side by side, and the noise is measured:
-it is how far their scores have moved.
+One sequence scores a little differently in another batch, in another precision, or with another
+number of threads. Two sequences with close scores are therefore scored again in one batch. The
+noise is the change of their scores.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from leadline.decoding.models._problem import Model, select
+from leadline.decoding.models._problem import Model
 from leadline.decoding.search._candidates import Reader
 from leadline.decoding.search._decoded import Decoded, Hypothesis
 from leadline.decoding.search._scores import Score
 from leadline.errors import InputError
 
 SAME = 1e-6
-"""Relative difference of two scores below which one sequence may be taken for another: what float32 leaves open."""
+"""Relative difference of two scores that the rounding of float32 explains."""
 
 CLOSE = 5e-3
-"""Relative difference of two scores below which both sequences are scored again: more than any noise that was seen."""
+"""Relative difference of two scores below which both sequences are scored again. It is more than
+any noise that was observed."""
 
 FLOOR = 1e-4
 """Relative difference of a token's log-probability that the noise of float32 does not reach."""
@@ -30,11 +32,11 @@ ROWS = 64
 """Sequences that are scored in one batch."""
 
 FIRST = 64
-"""Hypotheses of an item that are scored again; an n-best list may be long."""
+"""Hypotheses of an item that are scored again; an n-best list may be longer."""
 
 
 class Margin(NamedTuple):
-    """How much one sequence scores more than another in the same batch, and the noise of that."""
+    """The lead of one sequence over another in the same batch, and the noise of the scores."""
 
     margin: float
     noise: float
@@ -43,56 +45,53 @@ class Margin(NamedTuple):
 def token_log_probs(
     model: Model, items: Sequence[int], sequences: Sequence[Sequence[int]], what: str = "a sequence"
 ) -> list[np.ndarray]:
-    """The log-probability of each token of given sequences.
+    """Return the log-probability of each token of given sequences.
 
     Args:
-        model: the problem.
-        items: per sequence, the item that it continues.
-        sequences: tokens, at least one each; those of one chunk are scored in one batch.
-        what: what the sequences are, for errors.
+        model: the model with its problem.
+        items: for each sequence, the item that it continues.
+        sequences: tokens, at least one each; up to 64 sequences are scored in one batch.
+        what: the name of a sequence in errors.
 
     Raises:
-        InputError: a token is not in the vocabulary.
+        InputError: a token is outside the vocabulary.
     """
-    found: list[np.ndarray] = []
+    log_probs: list[np.ndarray] = []
     for first in range(0, len(sequences), ROWS):
-        found += _in_one_batch(
-            model, items[first : first + ROWS], sequences[first : first + ROWS], what
-        )
-    return found
+        chunk = slice(first, first + ROWS)
+        log_probs += _in_one_batch(model, items[chunk], sequences[chunk], what)
+    return log_probs
 
 
 def _in_one_batch(
     model: Model, items: Sequence[int], sequences: Sequence[Sequence[int]], what: str
 ) -> list[np.ndarray]:
-    order = sorted(
-        range(len(sequences)), key=lambda i: -len(sequences[i])
-    )  # rows that end first come last
+    # Longest first, so that the rows that end first are the last ones and can be cut off.
+    order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
     device = model.start.device
     rows = torch.tensor([items[i] for i in order], device=device)
     tokens = model.start[rows]
     state = model.select(model.state, rows)
     reader = Reader(model.are_logits)
-    found = [np.zeros(len(sequence)) for sequence in sequences]
+    log_probs = [np.zeros(len(sequence)) for sequence in sequences]
     for t in range(len(sequences[order[0]])):
-        alive = [i for i in order if len(sequences[i]) > t]
-        if len(alive) < len(tokens):
-            tokens = tokens[: len(alive)]
-            state = model.select(state, torch.arange(len(alive), device=device))
+        unfinished = [i for i in order if len(sequences[i]) > t]
+        if len(unfinished) < len(tokens):
+            tokens = tokens[: len(unfinished)]
+            state = model.select(state, torch.arange(len(unfinished), device=device))
         scores, state = model(tokens, state)
-        log_prob = reader.all(scores).cpu().numpy()
-        for row, i in enumerate(alive):
+        after = reader.all(scores).cpu().numpy()
+        for row, i in enumerate(unfinished):
             token = sequences[i][t]
-            if not 0 <= token < log_prob.shape[1]:
+            if not 0 <= token < after.shape[1]:
                 raise InputError(
-                    f"{what} is made of tokens of the vocabulary",
-                    got=f"token {token} for item {items[i]}, vocabulary of {log_prob.shape[1]} tokens",
+                    f"{what} must hold tokens of the vocabulary",
+                    got=f"token {token} for item {items[i]}, vocabulary of {after.shape[1]} tokens",
                 )
-            found[i][t] = (
-                min(log_prob[row, token], 0.0) if model.are_logits else log_prob[row, token]
-            )
-        tokens = torch.tensor([sequences[i][t] for i in alive], device=device)
-    return found
+            log_prob = after[row, token]
+            log_probs[i][t] = min(log_prob, 0.0) if model.are_logits else log_prob
+        tokens = torch.tensor([sequences[i][t] for i in unfinished], device=device)
+    return log_probs
 
 
 def margin(
@@ -102,85 +101,90 @@ def margin(
     other: tuple[Sequence[int], float],
     score: Score,
 ) -> Margin:
-    """How much a sequence scores more than another, both scored again side by side.
+    """Return the lead of one sequence over another, both scored again in one batch.
 
     Args:
-        model: the problem.
-        item: the item that both continue.
-        better: tokens and the score that a search found.
+        model: the model with its problem.
+        item: the item that both sequences continue.
+        better: the tokens of the leading sequence, and the score that a search gave to it.
         other: the same for the other sequence.
-        score: how sequences are scored.
+        score: the score that compares the sequences.
     """
     pair = (better, other)
-    again = token_log_probs(model, [item, item], [tokens for tokens, _ in pair])
-    scores = [float(score(log_prob.sum(), len(log_prob))) for log_prob in again]
+    log_probs = token_log_probs(model, [item, item], [tokens for tokens, _ in pair])
+    scores = [float(score(log_prob.sum(), len(log_prob))) for log_prob in log_probs]
     noise = max(abs(new - old) for new, (_, old) in zip(scores, pair, strict=True))
     return Margin(scores[0] - scores[1], noise)
 
 
 def is_close(first: float, second: float) -> bool:
-    """True if two scores may differ by noise alone."""
+    """True if noise alone may explain the difference of two scores."""
     return abs(first - second) <= CLOSE * (1 + min(abs(first), abs(second)))
 
 
 def check_belongs(model: Model, decoded: Decoded, argument: str, function: str) -> None:
-    """Refuse an answer whose log-probabilities are not those of this problem.
+    """Refuse an answer whose log-probabilities differ from those of this problem.
 
     Args:
-        model: the problem.
+        model: the model with its problem.
         decoded: the answer.
-        argument: the argument's name.
-        function: the function's name.
+        argument: the name of the argument that holds the answer.
+        function: the name of the function that the caller called.
 
     Raises:
-        InputError: a token of an answer has another log-probability here, by more than the measured noise.
+        InputError: a log-probability differs by more than the measured noise.
     """
     claims = _claims(decoded)
     if not claims:
         return
-    items = [item for item, _, _ in claims]
-    sequences = [hypothesis.tokens for _, hypothesis, _ in claims]
-    here = token_log_probs(model, items, sequences, what=f"{argument}, an answer to the problem,")
-    off = [_difference(claim, found) for (_, _, claim), found in zip(claims, here, strict=True)]
-    suspects = [i for i, difference in enumerate(off) if not difference <= FLOOR]
+    items = [claim.item for claim in claims]
+    sequences = [claim.hypothesis.tokens for claim in claims]
+    log_probs = token_log_probs(model, items, sequences, what=argument)
+    differences = []
+    for claim, log_prob in zip(claims, log_probs, strict=True):
+        differences.append(_difference(claim.log_prob, log_prob))
+    # A difference that is NaN is suspect, too.
+    suspects = [i for i, difference in enumerate(differences) if not difference <= FLOOR]
     for item in sorted({items[i] for i in suspects}):
-        mine = [i for i in suspects if items[i] == item]
-        alone = [_in_one_batch(model, [item], [sequences[i]], argument)[0] for i in mine[:4]]
-        noise = max(_difference(here[i], found) for i, found in zip(mine, alone, strict=False))
-        worst = max(mine, key=lambda i: off[i] if off[i] == off[i] else np.inf)
-        if not off[worst] <= 16 * noise:
-            _refuse(argument, function, *claims[worst], here[worst])
+        of_item = [i for i in suspects if items[i] == item]
+        noises = []
+        for i in of_item[:4]:
+            (alone,) = _in_one_batch(model, [item], [sequences[i]], argument)
+            noises.append(_difference(log_probs[i], alone))
+        worst = max(of_item, key=lambda i: np.inf if np.isnan(differences[i]) else differences[i])
+        if not differences[worst] <= 16 * max(noises):
+            raise _refusal(argument, function, claims[worst], log_probs[worst])
 
 
-def _claims(decoded: Decoded) -> list[tuple[int, Hypothesis, np.ndarray]]:
-    found = []
+class _Claim(NamedTuple):
+    """A hypothesis of an answer, with the log-probabilities that the answer gives to its tokens."""
+
+    item: int
+    hypothesis: Hypothesis
+    log_prob: np.ndarray
+
+
+def _claims(decoded: Decoded) -> list[_Claim]:
+    claims = []
     for item in range(len(decoded.lengths)):
         for rank, hypothesis in enumerate(decoded.hypotheses(item, FIRST)):
-            found.append(
-                (item, hypothesis, decoded.token_log_prob[item, rank, : len(hypothesis.tokens)])
-            )
-    return found
+            log_prob = decoded.token_log_prob[item, rank, : len(hypothesis.tokens)]
+            claims.append(_Claim(item, hypothesis, log_prob))
+    return claims
 
 
-def _difference(claim: np.ndarray, found: np.ndarray) -> float:
-    """The largest relative difference of two log-probabilities of a token."""
+def _difference(claimed: np.ndarray, computed: np.ndarray) -> float:
+    """Return the largest relative difference of two log-probabilities of a token."""
     with np.errstate(invalid="ignore"):
-        return float((np.abs(claim - found) / (1 + np.abs(claim))).max())
+        return float((np.abs(claimed - computed) / (1 + np.abs(claimed))).max())
 
 
-def _refuse(
-    argument: str, function: str, item: int, hypothesis: Hypothesis, claim: Any, found: np.ndarray
-) -> None:
-    raise InputError(
-        f"{function} needs an answer to the problem that it is given ({argument})",
-        got=f"item {item}: “{' '.join(hypothesis.words)}” with log-probability {claim.sum():.4g}, "
-        f"which is {found.sum():.4g} here",
-        cause="the answer is to other prompts, or of another model",
+def _refusal(argument: str, function: str, claim: _Claim, computed: np.ndarray) -> InputError:
+    words = " ".join(claim.hypothesis.words)
+    return InputError(
+        f"{function} needs an answer to the given problem ({argument})",
+        got=f"item {claim.item}: “{words}” with log-probability {claim.log_prob.sum():.4g}, "
+        f"which is {computed.sum():.4g} here",
+        cause="the answer belongs to other prompts, or to another model",
         cure=f"search this problem, and pass that answer to {function}",
     )
-
-
-def one_item(model: Model, item: int) -> Any:
-    """The state and start token of one item."""
-    row = torch.tensor([item], device=model.start.device)
-    return select(model.state, row), model.start[row]

@@ -1,7 +1,7 @@
-"""How often a beam misses the most likely sequence: the search-error rate by width, over many prompts.
+"""Search-error rates: how often does a beam of each width miss the most likely sequence?
 
-What a budget leaves open is never dropped. A rate is told as a range, from what is proved to be an error to that plus
-everything that may be one.
+Prompts that the budget left unresolved are never dropped. A rate is a range: from the proved errors
+to the proved and the possible errors together.
 """
 
 from collections.abc import Sequence
@@ -40,95 +40,100 @@ if TYPE_CHECKING:
 @record("decoding.SearchErrors")
 @dataclass(frozen=True, eq=False)
 class SearchErrors(Sounding):
-    """Scores of W widths on B prompts, and the best that is known of each prompt."""
+    """Scores of beam searches of W widths on B prompts, and the best known score of each prompt."""
 
     widths: Int[np.ndarray, " W"]
+    """Beam widths, ascending."""
     score: Float[np.ndarray, "W B"]
-    """Of the best answer of each width; ``-inf`` where there is none."""
+    """Score of the best answer of each width; ``-inf`` if there is none."""
     greedy: Float[np.ndarray, " B"]
-    """Score of greedy search's answer."""
+    """Score of the answer of greedy search."""
     best: Float[np.ndarray, " B"]
-    """The best score that any search found, exact search among them."""
+    """The best score that any search found, exact search included."""
     proved: Bool[np.ndarray, " B"]
-    """Whether nothing scores more than ``best``: exact search came to its end, or a beam's certificate says so."""
+    """True if no sequence scores more than ``best``, by exact search or by a beam's certificate."""
     optimum: Decoded
-    """What exact search found, started from the widest beam's answers."""
+    """The result of exact search, which started from the answers of the widest beam."""
     noise: tuple[float, ...] = ()
-    """Per prompt: how far scores moved when answers with close scores were scored again side by side; 0 where none
-    are close."""
+    """Per prompt: the change of close scores when they were computed again in one batch; 0 if no
+    scores are close."""
 
     @property
     def is_error(self) -> Bool[np.ndarray, "W B"]:
-        """A sequence is known that is better by more than the noise, whether or not the best is proved. The same
-        sequence has the same score for every width, so that it is never an error."""
-        return self._less(self.score, self.best)
+        """True if a sequence is known that is better than the answer by more than the noise.
+
+        The sequence need not be proved optimal. One sequence has the same score for every width, so
+        that noise never makes it an error.
+        """
+        return self._is_less(self.score, self.best)
 
     @property
     def is_unresolved(self) -> Bool[np.ndarray, "W B"]:
-        """None is known, and the budget ran out before that was proved: possibly an error."""
+        """True if no better sequence is known, and the budget ran out before that was proved."""
         return ~self.is_error & ~self.proved
 
     def rates(self) -> tuple[Float[np.ndarray, " W"], Float[np.ndarray, " W"]]:
-        """By width: the share of prompts with a proved error, and with a proved or a possible one."""
+        """Return the share of prompts with a proved error, and with a proved or possible error."""
         proved = self.is_error.mean(axis=1)
         return proved, proved + self.is_unresolved.mean(axis=1)
 
     def intervals(self, level: float = 0.95) -> tuple[Interval, ...]:
-        """By width, the interval of the error rate over prompts, around the proved rate.
+        """Return an interval of each width's error rate over prompts, around the proved rate.
 
-        From the lower limit of Clopper and Pearson for the proved errors to the upper limit for the proved and the
-        unresolved together, so that it covers whatever the unresolved ones are.
+        The interval reaches from the lower limit of Clopper and Pearson for the proved errors to
+        their upper limit for the proved and unresolved prompts together. It therefore covers the
+        rate whatever the unresolved prompts are.
 
         Args:
-            level: probability of covering.
+            level: probability that the interval covers the rate, in (0, 1).
         """
         level = checks.number(level, "level", above=0, below=1)
-        B, errors, unresolved = (
-            len(self.best),
-            self.is_error.sum(axis=1),
-            self.is_unresolved.sum(axis=1),
-        )
-        return tuple(
-            Interval(
-                e / B, clopper_pearson(e, B, level)[0], clopper_pearson(e + u, B, level)[1], level
-            )
-            for e, u in zip(errors.tolist(), unresolved.tolist(), strict=True)
-        )
+        num_prompts = len(self.best)
+        num_errors = self.is_error.sum(axis=1).tolist()
+        num_unresolved = self.is_unresolved.sum(axis=1).tolist()
+        intervals = []
+        for errors, unresolved in zip(num_errors, num_unresolved, strict=True):
+            low, _ = clopper_pearson(errors, num_prompts, level)
+            _, high = clopper_pearson(errors + unresolved, num_prompts, level)
+            intervals.append(Interval(errors / num_prompts, low, high, level))
+        return tuple(intervals)
 
     def against_greedy(self) -> Float[np.ndarray, "W 3"]:
-        """By width, the shares of prompts whose answer beats, equals and loses to greedy search's."""
-        beats = self._less(self.greedy, self.score)
-        loses = self._less(self.score, self.greedy)
-        return np.stack([part.mean(axis=1) for part in (beats, ~beats & ~loses, loses)], axis=1)
+        """Return the shares of prompts on which each width beats, equals and loses to greedy
+        search."""
+        beats = self._is_less(self.greedy, self.score)
+        loses = self._is_less(self.score, self.greedy)
+        parts = (beats, ~beats & ~loses, loses)
+        return np.stack([part.mean(axis=1) for part in parts], axis=1)
 
-    def _less(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """True where a score is below another by more than the noise and the rounding of float32."""
+    def _is_less(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """True where ``a`` is below ``b`` by more than the noise and the rounding of float32."""
         return a < b - np.maximum(self.noise or 0.0, SAME * (1 + np.abs(b)))
 
     @property
     def verdict(self) -> Verdict:
         """The error rates of the narrowest and of the widest beam."""
-        told = [
-            f"width {width} misses the most likely sequence for {_range(low, high)} of {len(self.best)} prompts "
-            f"({interval.level:.0%} interval {interval.low:.0%} to {interval.high:.0%})"
-            for width, low, high, interval in zip(
-                self.widths, *self.rates(), self.intervals(), strict=True
-            )
+        rates = zip(self.widths, *self.rates(), self.intervals(), strict=True)
+        parts = [
+            f"width {width} on {_range(low, high)} ({interval.level:.0%} interval "
+            f"{interval.low:.0%} to {interval.high:.0%})"
+            for width, low, high, interval in rates
         ]
-        return Verdict(
-            "; ".join(dict.fromkeys((told[0], told[-1]))) + as_clause(self.optimum.notes)
-        )
+        ends = ", ".join(dict.fromkeys((parts[0], parts[-1])))
+        notes = as_clause(self.optimum.notes)
+        return Verdict(f"of {len(self.best)} prompts, beam search errs with {ends}{notes}")
 
     def table(self) -> "pd.DataFrame":
-        """One row per width.
+        """Return one row per width.
 
-        Columns: ``width``, ``prompts``; counts ``errors`` (proved) and ``unresolved``; shares ``rate_proved``,
-        ``rate_possible``, ``low`` and ``high`` (the 95 % interval), ``beats_greedy``, ``equals_greedy`` and
-        ``loses_to_greedy``.
+        Columns: ``width``, ``prompts``; counts ``errors`` (proved) and ``unresolved``; shares
+        ``rate_proved``, ``rate_possible``, ``low`` and ``high`` (the 95 % interval),
+        ``beats_greedy``, ``equals_greedy`` and ``loses_to_greedy``.
         """
         import pandas as pd
 
-        (proved, possible), intervals = self.rates(), self.intervals()
+        proved, possible = self.rates()
+        intervals = self.intervals()
         beats, equals, loses = self.against_greedy().T
         return pd.DataFrame(
             {
@@ -196,38 +201,44 @@ def search_errors(
     normalize: bool | None = None,
     max_calls: int | None = 200,
 ) -> SearchErrors:
-    """Decode every prompt with every width, find the best sequence of each, and compare.
+    """Decode prompts with beams of several widths, find the best sequences, and count the errors.
 
     Args:
         step: see :data:`~leadline.decoding.models._problem.Step`.
-        state: the state at the end of the prompts, B rows.
+        state: the state after the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
-        max_length: new tokens at most.
-        widths: beam widths, in any order.
-        eos: the end token or tokens.
-        score: what sequences are compared by.
-        eos_mode: as in :func:`~leadline.decoding.search._beam.beam_search`.
-        normalize: whether scores are logits; ``None`` follows ``step.normalized``.
-        max_calls: budget of exact search for each prompt; ``None`` for no limit.
+        max_length: the largest number of new tokens, at least 1.
+        widths: beam widths in any order, each at least 1.
+        eos: the end token or end tokens.
+        score: the score that ranks complete hypotheses.
+        eos_mode: see :func:`beam_search`.
+        normalize: True if scores are logits; ``None`` follows ``step.normalized``.
+        max_calls: the largest number of calls of exact search for each prompt, at least 1; ``None``
+            for no limit.
 
     Returns:
-        Error rates from proved to possible, with intervals, and how each width does against greedy search.
+        The error rates of each width from proved to possible, their intervals, and a comparison
+        with greedy search.
 
     Raises:
-        InputError: no widths, a setting out of range, or as :func:`~leadline.decoding.search._exact.exact_search`.
+        InputError: there is no width, a setting is out of range, or as :func:`exact_search`.
 
     >>> from leadline import decoding
-    >>> table = decoding.Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}})
+    >>> rows = {(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}}
+    >>> table = decoding.Table(rows)
     >>> errors = decoding.search_errors(*table.problem(), max_length=2, widths=(1, 2))
     >>> errors.table()[["width", "errors", "unresolved", "beats_greedy"]].values.tolist()
     [[1.0, 1.0, 0.0, 0.0], [2.0, 0.0, 0.0, 1.0]]
 
-    Reference: Stahlberg and Byrne, *On NMT search errors and model errors: cat got your tongue?*, 2019; Clopper and
-    Pearson, *The use of confidence or fiducial limits illustrated in the case of the binomial*, 1934.
+    Reference: Stahlberg and Byrne, *On NMT search errors and model errors: cat got your tongue?*,
+    2019; Clopper and Pearson, *The use of confidence or fiducial limits illustrated in the case of
+    the binomial*, 1934.
     """
     listed = checks.whole_numbers(widths, "widths", least=1, most=LONGEST, at_least=0)
     if not listed:
-        raise InputError("an error rate needs a width", got="widths = ()", cure="widths=(1, 2, 5)")
+        raise InputError(
+            "search_errors() needs a width or more", got="widths = ()", cure="widths=(1, 2, 5)"
+        )
     widths = sorted(set(listed))
     max_length = length(max_length)
     max_calls = checks.optional_whole_number(max_calls, "max_calls", least=1)
@@ -240,18 +251,15 @@ def search_errors(
         for width in widths
     ]
     optimum = exact_search(*problem, score=score, max_calls=max_calls, at_least=beams[-1], **common)
-    notes = tuple(dict.fromkeys(note for found in (*beams, optimum) for note in found.notes))
+    searches = (*beams, optimum)
+    notes = tuple(dict.fromkeys(note for search in searches for note in search.notes))
     optimum = changed(optimum, notes=notes)
     alone = greedy(*problem, **common)
-    answers = [
-        *(_Answers.of(beam, score) for beam in beams),
-        _Answers.of(alone, score),
-        _Answers.of(optimum, score),
-    ]
-    scores, noise = _on_one_scale(Model(problem, common["normalize"]), answers, score)
-    certified = [
-        [proof in ("OPTIMAL", "NO_SEQUENCE") for proof in found.certificate.outcome]
-        for found in (*beams, optimum)
+    answers = [_Answers.of(search, score) for search in (*beams, alone, optimum)]
+    scores, noise = _comparable_scores(Model(problem, normalize), answers, score)
+    is_proved = [
+        [proof in ("OPTIMAL", "NO_SEQUENCE") for proof in search.certificate.outcome]
+        for search in searches
     ]
     settings = {
         "search": "beam search",
@@ -267,7 +275,7 @@ def search_errors(
         score=scores[: len(widths)],
         greedy=scores[len(widths)],
         best=scores.max(axis=0),
-        proved=np.asarray(np.any(certified, axis=0)),
+        proved=np.asarray(np.any(is_proved, axis=0)),
         optimum=optimum,
         noise=tuple(noise.tolist()),
     )
@@ -277,54 +285,68 @@ class _Answers(NamedTuple):
     """The best answer of one search to each prompt."""
 
     tokens: list[tuple[int, ...]]
-    """Empty where there is none."""
-    score: np.ndarray
+    """Empty if there is no answer."""
+    scores: np.ndarray
+    """Shape (B,); ``-inf`` if there is no answer."""
 
     @classmethod
     def of(cls, decoded: Decoded, score: Score) -> "_Answers":
-        """Greedy search knows no score but the log-probability; its answers are scored as the others are."""
-        first = [decoded.hypotheses(item, 1) for item in range(len(decoded.lengths))]
-        tokens = [found[0].tokens if found else () for found in first]
-        scores = [
-            float(score(found[0].log_prob, len(found[0].tokens))) if found else -np.inf
-            for found in first
-        ]
+        """Return the best answers of a search, with their scores by ``score``.
+
+        Greedy search has no score of its own, so that its answers need one.
+        """
+        tokens = []
+        scores = []
+        for item in range(len(decoded.lengths)):
+            best = decoded.hypotheses(item, 1)
+            tokens.append(best[0].tokens if best else ())
+            scores.append(float(score(best[0].log_prob, len(tokens[-1]))) if best else -np.inf)
         return cls(tokens, np.array(scores))
 
 
-def _on_one_scale(
+def _comparable_scores(
     model: Model, answers: Sequence[_Answers], score: Score
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of all answers (searches, B) in which the same tokens have the same score, and the noise (B,).
+    """Return scores in which the same tokens have the same score, and the noise of each prompt.
 
-    Where two answers to a prompt differ and their scores are close, all of its answers are scored again side by side.
+    If two different answers to a prompt have close scores, all its answers are scored again in one
+    batch.
+
+    Returns:
+        Scores, shape (searches, B), and the noise, shape (B,).
     """
-    scores = np.stack([one.score for one in answers])
+    scores = np.stack([answer.scores for answer in answers])
     noise = np.zeros(scores.shape[1])
     for item in range(scores.shape[1]):
-        given: dict[tuple[int, ...], list[float]] = {}
-        for one in answers:
-            if one.tokens[item]:
-                given.setdefault(one.tokens[item], []).append(float(one.score[item]))
-        known = {tokens: max(values) for tokens, values in given.items()}
-        if any(is_close(a, b) for a, b in combinations(known.values(), 2)):
-            again = token_log_probs(model, [item] * len(known), list(known))
-            known = {
-                t: float(score(log_prob.sum(), len(t)))
-                for t, log_prob in zip(known, again, strict=True)
-            }
-            noise[item] = max(
-                abs(known[tokens] - value) for tokens, values in given.items() for value in values
-            )
-        scores[:, item] = [known.get(one.tokens[item], -np.inf) for one in answers]
+        scores_of: dict[tuple[int, ...], list[float]] = {}
+        for answer in answers:
+            if answer.tokens[item]:
+                scores_of.setdefault(answer.tokens[item], []).append(float(answer.scores[item]))
+        score_of = {tokens: max(values) for tokens, values in scores_of.items()}
+        if any(is_close(a, b) for a, b in combinations(score_of.values(), 2)):
+            sequences = list(score_of)
+            again = token_log_probs(model, [item] * len(sequences), sequences)
+            for tokens, log_probs in zip(sequences, again, strict=True):
+                score_of[tokens] = float(score(log_probs.sum(), len(tokens)))
+                changes = [abs(score_of[tokens] - value) for value in scores_of[tokens]]
+                noise[item] = max(noise[item], *changes)
+        scores[:, item] = [score_of.get(answer.tokens[item], -np.inf) for answer in answers]
     return scores, noise
 
 
 def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
-    """Exact limits of a probability of which ``successes`` in ``trials`` were seen.
+    """Return the exact confidence limits of a probability.
 
-    >>> [round(limit, 4) for limit in clopper_pearson(0, 10)], [round(limit, 4) for limit in clopper_pearson(5, 10)]
-    ([0.0, 0.3085], [0.1871, 0.8129])
+    Args:
+        successes: number of successes that were observed, at most ``trials``.
+        trials: number of trials, at least 1.
+        level: probability that the limits enclose the probability, in (0, 1).
+
+    >>> low, high = clopper_pearson(5, 10)
+    >>> round(low, 4), round(high, 4)
+    (0.1871, 0.8129)
+    >>> round(clopper_pearson(0, 10)[1], 4)
+    0.3085
     """
     from scipy.special import betaincinv
 

@@ -2,7 +2,8 @@
 
 A processor receives log-probabilities (N, M) and the new tokens so far (N, t). It returns the
 log-probabilities with some set to ``-inf`` and all others unchanged. It does not renormalise, so
-that certificates stay valid. :func:`constrain` puts processors between a model and any search."""
+that certificates stay valid. :func:`constrain` puts processors between a model and any search.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence

@@ -68,7 +68,8 @@ def accepted_arguments(model: Any, base: PreTrainedModel) -> set[str]:
     """Return the names of the arguments that reach the model of transformers.
 
     A ``forward`` with ``**kwargs`` passes on unnamed arguments, to its parent class and to the
-    model that it wraps."""
+    model that it wraps.
+    """
     names, passes_on = _named_arguments(uncompiled(model))
     if model is not base and passes_on:
         names |= _named_arguments(base)[0]

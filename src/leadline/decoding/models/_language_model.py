@@ -2,7 +2,8 @@
 
 ``p(w_t | w_1 ... w_(t-1)) = softmax(E h_t + b)`` with ``h_t = cell(E[w_t], h_(t-1))``. Input and
 output share the embedding E. Each paragraph is one sequence: it ends with :data:`END`, which also
-starts the next paragraph."""
+starts the next paragraph.
+"""
 
 import math
 import re

@@ -2,7 +2,8 @@
 
 A step function takes the last token of ``N`` hypotheses and their state. It returns the scores of
 all ``M`` next tokens, and the new state. Searches know nothing else of a model, so that the same
-code searches a table, a recurrent network and a transformer."""
+code searches a table, a recurrent network and a transformer.
+"""
 
 import inspect
 from collections.abc import Callable, Iterator
