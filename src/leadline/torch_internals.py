@@ -104,7 +104,7 @@ def adam_step(
     gradients: list[Tensor],
     first_moments: list[Tensor],
     second_moments: list[Tensor],
-    steps: Tensor,
+    steps: Tensor | list[Tensor],
     *,
     learning_rate: float,
     betas: tuple[float, float],
@@ -119,7 +119,8 @@ def adam_step(
         gradients: the gradient of each.
         first_moments: running means of the gradients, changed in place.
         second_moments: running means of their squares, changed in place.
-        steps: the number of steps, this one included; a float32 tensor without dimensions.
+        steps: the number of steps, this one included; a float32 tensor without dimensions. A list
+            holds such a tensor for each of the weights.
         learning_rate: the learning rate, > 0.
         betas: decay of the first and of the second moments, in [0, 1).
 
@@ -135,7 +136,7 @@ def adam_step(
         first_moments,
         second_moments,
         [],
-        [steps] * len(weights),
+        [steps] * len(weights) if isinstance(steps, Tensor) else steps,
         lr=learning_rate,
         beta1=betas[0],
         beta2=betas[1],

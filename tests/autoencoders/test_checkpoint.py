@@ -133,7 +133,7 @@ def test_a_population_goes_on_member_by_member(model, epoch):
         "seeds": range(3),
         "epochs": [6, 7, 6],
         "patience": [2, 9, 9],
-        "lr": [5e-2, 1e-3, 1e-2],
+        "learning_rate": [5e-2, 1e-3, 1e-2],
     }
     straight = pretrain_many([dense(s) for s in range(3)], X, **options)
     with tempfile.TemporaryDirectory() as folder:
@@ -200,7 +200,9 @@ def test_the_journal_has_a_line_per_epoch(tmp_path: Path):
 
 def test_a_run_that_diverged_writes_what_json_can_hold(tmp_path: Path):
     model = Autoencoder(8, (6, 3), seed=0)
-    done = pretrain(model, X, lr=1e30, schedule="constant", epochs=9, checkpoint=tmp_path)
+    done = pretrain(
+        model, X, learning_rate=1e30, schedule="constant", epochs=9, checkpoint=tmp_path
+    )
     assert done.ending == "diverged"
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     last = json.loads(lines[-1], parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
@@ -213,7 +215,7 @@ def test_metrics_of_others_are_never_replaced(tmp_path: Path, has_checkpoint, co
     if has_checkpoint:
         pretrain(dense(), X, epochs=2, checkpoint=tmp_path)
     (tmp_path / "metrics.jsonl").write_text(content)
-    with pytest.raises(InputError, match=r"only a metrics.jsonl that a training wrote"):
+    with pytest.raises(InputError, match=r"metrics.jsonl of another program"):
         pretrain(dense(), X, epochs=2, checkpoint=tmp_path)
     discard(tmp_path.parent)
     assert (tmp_path / "metrics.jsonl").read_text() == content
@@ -253,7 +255,7 @@ def changed(**changes):
     ("again", "text"),
     [
         (changed(epochs=4), r"epochs = 4; .*checkpoint.safetensors has 3"),
-        (changed(lr=1e-3), "lr = 0.001; .* has 0.005"),
+        (changed(learning_rate=1e-3), "learning_rate = 0.001; .* has 0.005"),
         (changed(seed=1), "seed = 1; .* has 0|fingerprint of the rows"),
         (changed(X=X + 1), "fingerprint of the rows = "),
         (changed(model=dense(1)), "fingerprint of the starting weights = "),
@@ -270,7 +272,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, again, text):
     before = folder_bytes(tmp_path)
     with pytest.raises(InputError, match=text) as caught:
         again(tmp_path)
-    assert "goes on with the run that wrote it" in str(caught.value)
+    assert "checkpoint can only resume the run that wrote it" in str(caught.value)
     assert folder_bytes(tmp_path) == before
 
 
@@ -286,7 +288,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path, again, text):
         ),
         (
             lambda content: content.replace(b'\\"schema\\": 2', b'\\"schema\\": 1'),
-            "schema 1, which has no digest",
+            r"earlier release of Leadline \(checkpoint schema 1",
         ),
     ],
 )

@@ -64,11 +64,11 @@ def test_all_masked_and_visible_losses_add_up():
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: PixelMask(1.0), r"mask ratio must lie in \[0, 1\)\n  got:   ratio = 1.0"),
+        (lambda: PixelMask(1.0), r"ratio must lie in \[0, 1\)\n  got:   ratio = 1.0"),
         (lambda: PixelMask(-0.1), "ratio = -0.1"),
         (
             lambda: PixelMask(0.5, loss="hidden"),  # pyright: ignore[reportArgumentType]
-            "'all', 'masked' or 'visible' entries\n  got:   loss = 'hidden'",
+            "must be 'all', 'masked' or 'visible'\n  got:   loss = 'hidden'",
         ),
         (lambda: GaussianNoise(-1), "at least 0\n  got:   std = -1"),
         (lambda: GaussianNoise(float("nan")), "std = nan"),

@@ -76,7 +76,7 @@ def test_is_trained_as_the_dense_autoencoder_of_equal_shape(corruption):
     model.corruption = corruption
     model.encoder.load_state_dict(dense.encoder[0].state_dict())
     model.decoder.load_state_dict(dense.decoder[0].state_dict())
-    options = {"epochs": 5, "lr": 1e-2, "seed": 3, "centre": False, "batch_size": 16}
+    options = {"epochs": 5, "learning_rate": 1e-2, "seed": 3, "centre": False, "batch_size": 16}
     expected, got = pretrain(dense, X, **options), pretrain(model, X, **options)
     np.testing.assert_allclose(got.own_error, expected.own_error, rtol=1e-4)
     np.testing.assert_allclose(got.encoder.encode(X), expected.encoder.encode(X), atol=1e-4)
@@ -86,7 +86,7 @@ def test_is_trained_as_the_dense_autoencoder_of_equal_shape(corruption):
 def test_images_keep_their_shape_and_the_model_ends_with_the_best_weights():
     model = Convolutional()
     drawn(model)
-    pretrained = pretrain(model, IMAGES, epochs=4, lr=1e-2)
+    pretrained = pretrain(model, IMAGES, epochs=4, learning_rate=1e-2)
     assert pretrained.own_error[-1] < pretrained.own_error[0]
     code = pretrained.encoder.encode(IMAGES)
     assert code.shape == (40, 36)
@@ -183,7 +183,7 @@ class Twice(nn.Module):
         (lambda: nn.Linear(8, 3), X, r"Linear gave shape \(2, 3\) for rows of shape \(2, 8\)"),
         (Twice, X, "Twice gave a tuple"),
         (Convolutional, IMAGES.reshape(40, -1), r"failed on rows of shape \(2, 36\)"),
-        (nn.Identity, X, "a model that is trained has parameters"),
+        (nn.Identity, X, "model must have trainable parameters"),
         (
             lambda: nn.Linear(8, 8).requires_grad_(False),
             X,
@@ -241,10 +241,15 @@ def test_the_device_is_checked():
 
 
 def test_slow_progress_is_told_apart_from_divergence():
-    slow = pretrain(Autoencoder(8, (3,), seed=0), X, epochs=2, lr=1e-9)
+    slow = pretrain(Autoencoder(8, (3,), seed=0), X, epochs=2, learning_rate=1e-9)
     assert "hardly fallen: raise the learning rate" in str(slow)
     wild = pretrain(
-        Autoencoder(8, (3,), seed=0), X, epochs=9, lr=1e9, schedule="constant", validation=None
+        Autoencoder(8, (3,), seed=0),
+        X,
+        epochs=9,
+        learning_rate=1e9,
+        schedule="constant",
+        validation=None,
     )
     assert wild.ending == "diverged"
     assert "lower the learning rate" in str(wild)

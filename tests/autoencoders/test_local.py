@@ -122,9 +122,9 @@ def test_units_that_are_silent_do_not_hurt_fine_tuning():
 
 
 def test_bad_sizes_and_images_are_refused():
-    with pytest.raises(InputError, match=r"a cell must hold at least one\n  got:.*cells = 9"):
+    with pytest.raises(InputError, match=r"each cell must contain a patch\n  got:.*cells = 9"):
         LocalArchitecture(8, 4, stride=2, cells=9)
-    with pytest.raises(InputError, match="patches must fit into the image"):
+    with pytest.raises(InputError, match="patch_size must be at most image_size"):
         LocalArchitecture((8, 20), 10)
     with pytest.raises(InputError, match="stride must be a whole number of at least 1"):
         LocalArchitecture(28, 10, stride=0)
@@ -132,7 +132,9 @@ def test_bad_sizes_and_images_are_refused():
         LocalArchitecture(28, 10, components=0)
     with pytest.raises(InputError, match=r"X has 10 features, the model takes 3 x 7 x 9 = 189"):
         encoder().encode(np.zeros((2, 10)))
-    with pytest.raises(InputError, match="numbers in images lie between 0 and 1"):
+    with pytest.raises(
+        InputError, match="must lie between 0 and 1 if it holds floating-point images"
+    ):
         encoder().encode(np.full((2, 3, 7, 9), 2.0))
     with pytest.raises(InputError, match="8 x 9 pixels"):
         encoder().encode(np.zeros((2, 3, 8, 9)))

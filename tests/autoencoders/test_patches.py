@@ -175,13 +175,13 @@ def test_training_tells_that_pixels_were_divided():
         (lambda: PatchGrid(28, 0), "patch_size must be at least 1\n  got:   patch_size = 0"),
         (lambda: PatchGrid(28, 2.5), "patch_size = 2.5"),  # pyright: ignore[reportArgumentType]
         (lambda: PatchGrid(28, 4, 0), "channels = 0"),
-        (lambda: PatchMask(1.0, 4, 28), r"mask ratio must lie in \[0, 1\)\n  got:   ratio = 1.0"),
+        (lambda: PatchMask(1.0, 4, 28), r"ratio must lie in \[0, 1\)\n  got:   ratio = 1.0"),
         (lambda: PatchMask(-0.5, 4, 28), "ratio = -0.5"),
         (lambda: PatchMask(float("nan"), 4, 28), "ratio = nan"),
         (lambda: PatchMask(0.5, 5, 28), "height 28, patches of 5"),
         (lambda: PatchMask(0.5, 4, 28, loss="none"), "loss = 'none'"),  # pyright: ignore[reportArgumentType]
         (lambda: BlockMask(1.5, 28), "ratio = 1.5"),
-        (lambda: BlockMask(0.5, 1), "at least two pixels"),
+        (lambda: BlockMask(0.5, 1), "two or more pixels"),
         (
             lambda: PatchMask(0.5, 4, 28).corrupt(torch.zeros(2, 64), generator()),
             r"shape \(2, 64\), a mask for 784 features",
@@ -196,7 +196,7 @@ def test_training_tells_that_pixels_were_divided():
         ),
         (
             lambda: check_images(np.zeros((2, 1, 4, 6)), GRID),
-            r"images have the shape \(n, 3, height, width\)",
+            r"X must have the shape \(n, 3, height, width\)",
         ),
         (
             lambda: check_images(np.zeros((2, 3, 8, 6)), GRID),
@@ -208,11 +208,11 @@ def test_training_tells_that_pixels_were_divided():
         ),
         (
             lambda: check_images(np.full((2, 3, 4, 6), 7.0), GRID),
-            "numbers in images lie between 0 and 1\n  got:   X from 7",
+            "must lie between 0 and 1 if it holds floating-point images\n  got:   X from 7",
         ),
         (
             lambda: check_images(np.full((2, 3, 4, 6), 256), GRID),
-            "whole numbers in images lie between 0 and 255",
+            "must lie between 0 and 255 if it holds images",
         ),
         (lambda: check_images(np.full((2, 3, 4, 6), np.nan), GRID), r"X\[0, 0\] = nan"),
         (lambda: check_images(np.zeros((0, 3, 4, 6)), GRID), r"X of shape \(0, 3, 4, 6\)"),

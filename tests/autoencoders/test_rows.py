@@ -13,8 +13,8 @@ from leadline.autoencoders import (
     pretrain,
     pretrain_many,
 )
-from leadline.autoencoders.training import _rows as room
-from leadline.autoencoders.training._rows import open_rows
+from leadline.autoencoders import _rows as room
+from leadline.autoencoders._rows import open_rows
 from leadline.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -144,10 +144,12 @@ def test_rows_are_taken_in_the_order_asked_for(in_a_file):
 
 
 def test_what_is_shared_is_opened_once(monkeypatch: pytest.MonkeyPatch):
-    from leadline.autoencoders.training import _member as member
+    from leadline.autoencoders.models import _architecture as architecture
 
     calls = []
-    monkeypatch.setattr(member, "open_rows", lambda *a: (calls.append(a[1]), open_rows(*a))[1])
+    monkeypatch.setattr(
+        architecture, "open_rows", lambda *a: (calls.append(a[1]), open_rows(*a))[1]
+    )
     pretrain_many([Autoencoder(8, (3,), seed=s) for s in range(4)], X, seeds=range(4), epochs=1)
     assert calls == ["X"]
 
@@ -168,7 +170,7 @@ def test_bad_rows_in_a_file_are_named_by_their_place_in_it(in_a_file):
             np.zeros((9, 2, 4), np.float32),
             r"X of shape \(9, 2, 4\)\n  cause: images that are not flattened",
         ),
-        (np.asfortranarray(np.zeros((4, 3, 2), np.float32)), "lies row by row"),
+        (np.asfortranarray(np.zeros((4, 3, 2), np.float32)), "a memory map in C order"),
         (np.array([["a"] * 8] * 3), "real numbers"),
     ],
 )
@@ -184,7 +186,5 @@ def test_files_that_are_no_arrays(tmp_path: Path):
     np.save(cut, X)
     cut.write_bytes(cut.read_bytes()[:200])
     for path in (table, cut, tmp_path / "missing.npy"):
-        with pytest.raises(
-            InputError, match=r"rows in a file are a \.npy file(.|\n)*leadline.data.load"
-        ):
+        with pytest.raises(InputError, match=r"X must be a \.npy file(.|\n)*leadline.data.load"):
             pretrain(Autoencoder(2, (1,), seed=0), path, epochs=1)

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from leadline.autoencoders import (
-    Architecture,
     Autoencoder,
+    DenseArchitecture,
     Encoder,
     Epoch,
     GaussianNoise,
@@ -26,8 +26,9 @@ from leadline.autoencoders import (
 )
 from leadline.autoencoders._sealed import _digest, _place_of_digest
 from leadline.autoencoders.training._checkpoint import Journal
-from leadline.autoencoders.training._member import Opener
+from leadline.autoencoders.training._opening import Opener
 from leadline.autoencoders.training._pretrain import _engine, _member
+from leadline.autoencoders.training._settings import PretrainingSettings
 from leadline.errors import SaveError
 
 RNG = np.random.default_rng(0)
@@ -94,15 +95,22 @@ def run(request, tmp_path: Path) -> tuple[Path, Callable[[], object]]:
             raise StoppedError
 
     model = RUNS[request.param]()
-    settings = {"epochs": 2, "batch_size": 20, "lr": 1e-3, "schedule": "constant", "patience": 9}
+    settings = {
+        "epochs": 2,
+        "batch_size": 20,
+        "learning_rate": 1e-3,
+        "schedule": "constant",
+        "patience": 9,
+    }
     settings |= {"centre": True, "shuffle": True, "seed": 0}
     with pytest.raises(StoppedError):
         pretrain(model, X, checkpoint=tmp_path, progress=stop, **settings)
     fresh = RUNS[request.param]()
-    configuration = _member(0, fresh, (X, None, 0.1), dict(settings), Opener(None)).configuration()
+    checked = PretrainingSettings(**settings)
+    configuration = _member(0, fresh, X, None, 0.1, checked, Opener(None)).configuration()
 
     def begin() -> None:
-        member = _member(0, fresh, (X, None, 0.1), dict(settings), Opener(None))
+        member = _member(0, fresh, X, None, 0.1, checked, Opener(None))
         member.journal = Journal(tmp_path, configuration)
         member.restore()
         if member.ending is None:
@@ -334,7 +342,7 @@ def test_declared_sizes_are_compared_before_memory_is_taken(
         raise AssertionError("layers were made before their sizes were compared")
 
     with pytest.MonkeyPatch.context() as patch:
-        for architecture in (Architecture, PatchArchitecture, LocalArchitecture):
+        for architecture in (DenseArchitecture, PatchArchitecture, LocalArchitecture):
             patch.setattr(architecture, "encoder", never)
         patch.setattr(torch, "empty", never)
         path.write_bytes(assembled_again(header, document, tensors))
@@ -372,8 +380,8 @@ def test_a_checkpoint_is_no_encoder_and_an_encoder_no_checkpoint(tmp_path: Path)
 
 def test_shapes_of_weights_are_told_as_they_are_made():
     architectures = [
-        Architecture(5, (4, 3), "tanh"),
-        Architecture(5, (4,), "linear", unit_length=True),
+        DenseArchitecture(5, (4, 3), "tanh"),
+        DenseArchitecture(5, (4,), "linear", unit_length=True),
         PatchArchitecture((4, 6), 2, 3, width=8, depth=2, heads=2),
         LocalArchitecture((9, 7), 3, 3, width=5, cells=2),
         LocalArchitecture((9, 7), 3, 3, width=5, cells=2, components=4),

@@ -18,7 +18,7 @@ from leadline.autoencoders import (
     pretrain_many,
 )
 from leadline.autoencoders.models._tokens import sinusoidal_positions
-from leadline.autoencoders.training._single import Single
+from leadline.autoencoders.training._autograd import AutogradEngine
 from leadline.errors import InputError, describe
 
 SMALL = {
@@ -292,20 +292,18 @@ def test_weights_come_from_their_seed():
 def test_a_step_is_autograd_and_pytorchs_adam():
     model = small().double()
     x = torch.from_numpy(images(7)).flatten(1).double()
-    single = Single(model, [1e-3])
+    engine = AutogradEngine(model, model.architecture, 1e-3, 0, torch.device("cpu"))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.99))
     for i in range(4):
         seen, counts = model.corruption.corrupt(x, generator(i))
-        summed = single.step(seen[None], x[None], counts[None])
+        summed = engine.step(seen[None], x[None], counts[None])
         optimizer.zero_grad()
         loss = model.loss(x, generator(i))
         assert (summed / 7).item() == pytest.approx(loss.item(), rel=1e-9)
         loss.backward()
         optimizer.step()
-    for ours, theirs in zip(
-        single.state(single.weights[0]).values(), model.parameters(), strict=True
-    ):
-        np.testing.assert_allclose(ours, theirs.detach(), rtol=1e-7, atol=1e-9)
+    for ours, theirs in zip(engine.module.parameters(), model.parameters(), strict=True):
+        np.testing.assert_allclose(ours.detach(), theirs.detach(), rtol=1e-7, atol=1e-9)
 
 
 X = images(70)
@@ -317,7 +315,7 @@ TRAINED = pretrain(small(channels=1), X, epochs=3)
 def test_training_lowers_the_error_and_centring_moves_nothing(loss, normalise):
     model = small(loss=loss, normalise=normalise)
     x = torch.from_numpy(X)
-    pretrained = pretrain(model, X, validation=X[:20], epochs=15, batch_size=20, lr=3e-3)
+    pretrained = pretrain(model, X, validation=X[:20], epochs=15, batch_size=20, learning_rate=3e-3)
     assert pretrained.own_error[-1] < 0.97 * pretrained.own_error[0]
     with torch.no_grad():
         now = float(model.loss(x[:20]))
@@ -338,7 +336,11 @@ def test_a_population_may_mix_families_and_each_comes_out_as_if_alone():
         return [small(seed=0), Autoencoder(96, (8,), seed=0), small(seed=1, mask_ratio=0.5)]
 
     together = pretrain_many(make(), X.reshape(70, -1), seeds=[0, 1, 2], epochs=2)
-    assert [pretrained.protocol.settings["lr"] for pretrained in together] == [1e-3, 5e-3, 1e-3]
+    assert [pretrained.protocol.settings["learning_rate"] for pretrained in together] == [
+        1e-3,
+        5e-3,
+        1e-3,
+    ]
     for i, (model, pretrained) in enumerate(zip(make(), together, strict=True)):
         alone = pretrain(model, X.reshape(70, -1), seed=i, epochs=2)
         assert all(
@@ -405,24 +407,27 @@ def test_comes_back_from_disk_to_the_bit(tmp_path: Path, dtype):
         (lambda: small(decoder_width=10), "decoder_width must be a multiple of 4"),
         (lambda: small(depth=0), "depth must be a whole number of at least 1"),
         (lambda: small(pooling="max"), "pooling = 'max'"),
-        (lambda: small(4, 1, normalise=True), "at least two numbers"),
+        (lambda: small(4, 1, normalise=True), "patches of two or more numbers"),
         (lambda: pretrain(small(), X[:, :, :, :8]), r"X of 8 x 8 pixels, the model takes 8 x 12"),
         (
             lambda: pretrain(small(), X.reshape(70, -1)[:, 1:]),
             "X has 95 features, the model takes 1 x 8 x 12 = 96",
         ),
-        (lambda: pretrain(small(), X * 300), "numbers in images lie between 0 and 1"),
+        (
+            lambda: pretrain(small(), X * 300),
+            "must lie between 0 and 1 if it holds floating-point images",
+        ),
         (lambda: TRAINED.encoder.encode(images(2, size=(8, 10))), "width 10, patches of 4"),
         (lambda: TRAINED.encoder.encode(images(2, channels=3)), r"shape \(2, 3, 8, 12\)"),
         (
             lambda: TRAINED.encoder.with_pooling("none").encode([X[0], images(1, size=(4, 4))[0]]),
-            "no common shape",
+            "images of one size",
         ),
         (
             lambda: pretrain(
                 Autoencoder(96, (4,), seed=0), X.reshape(70, -1), epochs=1
             ).encoder.with_pooling("class"),
-            "a dense encoder",
+            "for a DenseArchitecture",
         ),
     ],
 )

@@ -79,11 +79,13 @@ class Room:
         calls: for each name (``"beam_search"``, ``"RecurrentLM.fit"``) a function that builds a fresh good call.
         results: public classes that Leadline makes and users only read. Their methods are tested, their constructors
             are not.
+        reached: classes that users reach only through results that hold them. They are tested like ``results``.
     """
 
     module: ModuleType
     calls: Mapping[str, Callable[[], Call]]
     results: frozenset[str] = field(default_factory=frozenset)
+    reached: frozenset[str] = field(default_factory=frozenset)
 
     def cases(self) -> list[tuple[str, str]]:
         """Every public name with every one of its parameters."""
@@ -102,10 +104,11 @@ class Room:
         return list(self._public_names())
 
     def _public_names(self) -> Iterator[str]:
-        for name in getattr(self.module, "__all__"):  # noqa: B009  a module's type does not know it
+        listed = getattr(self.module, "__all__")  # noqa: B009  a module's type does not know it
+        for name in [*listed, *sorted(self.reached)]:
             value = getattr(self.module, name)
             if inspect.isclass(value):
-                if name not in self.results:
+                if name not in self.results | self.reached:
                     yield name
                 yield from (f"{name}.{method}" for method in _methods(value))
             elif inspect.isroutine(value):

@@ -62,8 +62,8 @@ def lm_settings() -> dict[str, Any]:
 
 CALLS: dict[str, Callable[[], Call]] = {
     "Decoded.hypotheses": lambda: call(beam().hypotheses, 0, 1),
-    "Decoded.figure": lambda: call(beam().figure, 0),
-    "Comparison.figure": lambda: call(decoding.compare(beam()).figure, 0),
+    "Decoded.drawing": lambda: call(beam().drawing, 0),
+    "Comparison.drawing": lambda: call(decoding.compare(beam()).drawing, 0),
     "Complexity.exponents": lambda: call(counted().exponents, "rows", 0.9),
     "GNMT": lambda: call(decoding.GNMT, 0.6),
     "GNMT.bound": lambda: call(decoding.GNMT(0.6).bound, -1.0, 1, 4),
@@ -83,7 +83,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "RecurrentLM.save": lambda: call(lambda folder: fitted().save(folder), FOLDER()),
     "RecurrentLM.load": lambda: call(lambda folder: _save_and_load(folder), FOLDER()),
     "SearchAudit.at": lambda: call(audited().at, 1, 0),
-    "SearchAudit.figure": lambda: call(audited().figure, 0),
+    "SearchAudit.drawing": lambda: call(audited().drawing, 0, 1),
     "SearchAudit.describe_optimum": lambda: call(audited().describe_optimum, 0),
     "SearchErrors.intervals": lambda: call(measured().intervals, 0.9),
     "Shared": lambda: call(decoding.Shared, 1),
@@ -195,26 +195,12 @@ for _name, _make in SOUNDINGS.items():
     CALLS.setdefault(f"{_name}.table", lambda make=_make: call(make().table))
     CALLS.setdefault(f"{_name}.figure", lambda make=_make: call(make().figure))
 
-RESULTS = frozenset(
-    {
-        "Certificate",
-        "Comparison",
-        "Complexity",
-        "Decoded",
-        "Fate",
-        "Hypothesis",
-        "Node",
-        "Perplexities",
-        "Score",
-        "SearchAudit",
-        "SearchErrors",
-        "Trace",
-        "Walk",
-        "Work",
-    }
+RESULTS = frozenset({"Comparison", "Complexity", "Decoded", "Score", "SearchAudit", "SearchErrors"})
+REACHED = frozenset(
+    {"Certificate", "Fate", "Hypothesis", "Node", "Perplexities", "Trace", "Walk", "Work"}
 )
 
-ROOM = Room(decoding, CALLS, results=RESULTS)
+ROOM = Room(decoding, CALLS, results=RESULTS, reached=REACHED)
 
 
 def trace() -> decoding.Trace:

@@ -1,4 +1,4 @@
-"""``leadline represent`` and ``leadline encode``: from a file to an encoder, and what is told of what goes wrong."""
+"""``leadline represent`` and ``leadline encode``: their files, their output and their errors."""
 
 import json
 import os
@@ -25,14 +25,16 @@ IMAGES = (GLYPHS.X.reshape(-1, 12, 12) * 255).round().astype(np.uint8)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Patches, "number", 600)
     monkeypatch.setattr(Patches, "width", 8)
-    settings = property(lambda self: {"epochs": 3, "batch_size": 50, "lr": 5e-3, "patience": 40})
+    settings = property(
+        lambda self: {"epochs": 3, "batch_size": 50, "learning_rate": 5e-3, "patience": 40}
+    )
     monkeypatch.setattr(Whole, "settings", settings)
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     code = cli.run([str(argument) for argument in arguments])
-    told = capsys.readouterr()
-    return code, told.out, told.err
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
 
 
 def partly_labelled(path: Path) -> Path:
@@ -41,15 +43,15 @@ def partly_labelled(path: Path) -> Path:
     return path
 
 
-def test_a_file_becomes_a_page_an_encoder_and_five_lines(tmp_path: Path, capsys):
+def test_represent_writes_a_page_an_encoder_and_a_snippet(tmp_path: Path, capsys):
     path, out = partly_labelled(tmp_path / "glyphs.npz"), tmp_path / "out"
-    code, told, progress = run(
+    code, output, progress = run(
         capsys, "represent", path, "--labels", "kind", "--seeds", 2, "--out", out
     )
     assert code == cli.DONE, progress
     assert progress.split() == ["pretraining", "…", "probing", "…"]
     study = RepresentationStudy.load(out / "study")
-    lines = told.splitlines()
+    lines = output.splitlines()
     verdict = str(study.verdict)
     assert lines[0] == f"{verdict[0].upper()}{verdict[1:]}."
     assert lines[-2:] == [f"encoder: {out / 'encoder.safetensors'}", f"page: {out / 'index.html'}"]
@@ -78,23 +80,23 @@ def test_a_file_becomes_a_page_an_encoder_and_five_lines(tmp_path: Path, capsys)
     assert summary["verdict"] == verdict
     assert summary["chosen"] == study.chosen
 
-    code, told, _ = run(
+    code, output, _ = run(
         capsys, "encode", out / "encoder.safetensors", path, "--out", out / "codes.npy"
     )
-    assert (code, told) == (cli.DONE, f"120 rows, codes of 74 numbers: {out / 'codes.npy'}\n")
+    assert (code, output) == (cli.DONE, f"120 rows, codes of 74 numbers: {out / 'codes.npy'}\n")
     np.testing.assert_array_equal(np.load(out / "codes.npy"), used["codes"])
 
 
-def test_that_pixels_were_divided_is_told_and_kept(tmp_path: Path, capsys):
+def test_divided_pixels_are_noted_and_saved(tmp_path: Path, capsys):
     pixels = (255 * np.asarray(IMAGES)).round().astype(np.uint8)
     np.save(tmp_path / "bytes.npy", pixels)
     np.save(tmp_path / "floats.npy", (pixels / 255).astype(np.float32))
-    told = {}
+    output = {}
     for name in ("bytes", "floats"):
         arguments = ("represent", tmp_path / f"{name}.npy", "--kinds", "vanilla", "--seeds", 2)
         assert run(capsys, *arguments, "--out", tmp_path / name)[0] == cli.DONE
-        told[name] = RepresentationStudy.load(tmp_path / name / "study").findings
-    assert told["bytes"] == (*told["floats"], "Note: pixels from 0 to 255 were divided by 255.")
+        output[name] = RepresentationStudy.load(tmp_path / name / "study").findings
+    assert output["bytes"] == (*output["floats"], "Note: pixels from 0 to 255 were divided by 255.")
     assert (
         "pixels from 0 to 255 were divided by 255"
         in (tmp_path / "bytes" / "index.html").read_text()
@@ -116,15 +118,15 @@ def test_a_table_without_labels_is_not_probed(tmp_path: Path, capsys):
         2,
         "--json",
     )
-    code, told, _ = run(capsys, *arguments, "--out", tmp_path / "out")
+    code, output, _ = run(capsys, *arguments, "--out", tmp_path / "out")
     assert code == cli.DONE
-    summary = json.loads(told)
+    summary = json.loads(output)
     assert summary["verdict"].startswith("nothing was probed")
     assert [row["kind"] for row in summary["table"]] == ["vanilla", "masked"]
     assert runpy.run_path(str(tmp_path / "out" / "use.py"))["codes"].shape == (40, 32)
 
 
-def test_a_file_of_unlabelled_rows_beside_it(tmp_path: Path, capsys):
+def test_unlabelled_rows_may_come_from_another_file(tmp_path: Path, capsys):
     np.savez(tmp_path / "few.npz", X=IMAGES[:45], y=GLYPHS.labels[:45])
     np.save(tmp_path / "many.npy", IMAGES[45:])
     arguments = (
@@ -155,7 +157,7 @@ def encoder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("form", ["bytes", "floats", "flat", "csv"])
-def test_encoding_in_blocks_gives_what_the_encoder_gives(
+def test_encoding_in_blocks_equals_the_encoder(
     form: str, encoder: Path, tmp_path: Path, capsys, monkeypatch
 ):
     monkeypatch.setattr("leadline.cli._encode.BLOCK_BYTES", 7 * IMAGES[0].nbytes)
@@ -182,7 +184,7 @@ def test_encoding_in_blocks_gives_what_the_encoder_gives(
     assert [file.name for file in (tmp_path / "deep").iterdir()] == ["codes.npy"]
 
 
-def test_an_encoding_that_fails_leaves_what_was_there(
+def test_a_failed_encoding_keeps_the_earlier_file(
     encoder: Path, tmp_path: Path, capsys, monkeypatch
 ):
     monkeypatch.setattr("leadline.cli._encode.BLOCK_BYTES", 4 * 144 * 10)
@@ -239,13 +241,13 @@ def test_a_pipe_as_input_never_blocks(name: str, encoder: Path, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("out", [".", "/", "", "x"])
-def test_codes_need_a_name_that_ends_in_npy(out: str, encoder: Path, capsys):
+def test_codes_need_a_file_name_that_ends_in_npy(out: str, encoder: Path, capsys):
     code, _, err = run(capsys, "encode", encoder, "rows.npy", "--out", out)
     assert code == cli.BAD_USAGE
     assert "--out must name a .npy file" in err
 
 
-def test_what_is_wrong_is_said_before_any_work(encoder: Path, tmp_path: Path, capsys):
+def test_invalid_arguments_are_refused_before_any_work(encoder: Path, tmp_path: Path, capsys):
     path = partly_labelled(tmp_path / "glyphs.npz")
     np.save(tmp_path / "wide.npy", np.zeros((30, 10)))
     (tmp_path / "encoder.txt").write_text("no encoder")
@@ -268,7 +270,7 @@ def test_what_is_wrong_is_said_before_any_work(encoder: Path, tmp_path: Path, ca
         ),
         (
             ("represent", path, "--image-size", "28*28"),
-            "--image-size is height x width",
+            "--image-size must be height x width",
             cli.BAD_USAGE,
         ),
         (
@@ -287,14 +289,14 @@ def test_what_is_wrong_is_said_before_any_work(encoder: Path, tmp_path: Path, ca
         (("encode", tmp_path / "encoder.txt", path), "holds no readable encoder", cli.FAILED),
         (("encode", tmp_path / "none.safetensors", path), "does not exist", cli.FAILED),
     ]
-    for arguments, told, expected in cases:
+    for arguments, output, expected in cases:
         out = (
             ()
             if "--out" in arguments
             else ("--out", tmp_path / ("c.npy" if arguments[0] == "encode" else "out"))
         )
         code, _, err = run(capsys, *arguments, *out)
-        assert told in err, (arguments, err)
+        assert output in err, (arguments, err)
         assert code == expected
         assert "Traceback" not in err
 

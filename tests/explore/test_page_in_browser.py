@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -253,7 +254,21 @@ def test_a_notebook_shows_the_same_room_in_a_frame(browser):
     page = context.new_page()
     page.set_content(f"<h1>a notebook</h1>{room._repr_html_()}")
     frame = page.frame_locator("iframe")
+    expect(page.locator("iframe")).to_be_visible()
+    expect(page.get_by_text("Run the cell again")).to_be_hidden()
     expect(frame.locator("#gradients-flow-words")).to_have_text(
         told(Settings(cell="LSTM", time=7), "flow")
     )
+    context.close()
+
+
+def test_a_notebook_whose_kernel_ended_shows_a_picture_and_a_sentence(browser):
+    room = inline("gradients", {"cell": "LSTM", "time": 7})
+    gone = replace(room, url="http://127.0.0.1:9/token/gradients")
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_content(gone._repr_html_())
+    expect(page.get_by_text("Run the cell again to open it")).to_be_visible()
+    assert page.locator("img").evaluate("picture => picture.naturalWidth") > 700
+    expect(page.locator("iframe")).to_be_hidden()
     context.close()

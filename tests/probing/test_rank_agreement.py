@@ -87,7 +87,7 @@ def test_incomparable_losses_mislead_only_across_variants():
     assert "within a variant, lower loss agrees with the probes at tau 1.00 [1.00, 1.00]" in str(
         found
     )
-    table = found.table().set_index(["criterion", "pairs"])
+    table = found.agreements().set_index(["criterion", "pairs"])
     assert table.loc[("loss", "across"), "tau"] == -1
 
 
@@ -101,8 +101,8 @@ def test_a_seed_with_equal_scores_counts_as_zero():
 
 
 def test_rank_agreement_is_a_sounding(found, tmp_path: Path):
-    assert len(found.configurations()) == 6
-    assert len(found.table()) == 2 * 3
+    assert len(found.table()) == 6
+    assert len(found.agreements()) == 2 * 3
     traces = found.figure().to_dict()["data"]
     assert [trace["name"] for trace in traces] == ["a", "b"] * 2
     assert traces[0]["text"] == ["a1", "a2", "a3"]
@@ -117,7 +117,7 @@ def test_intervals_stay_within_the_possible_values(found):
     for criterion in ("loss", "RankMe"):
         for interval in (found.tau(criterion).interval, found.tau(criterion).simultaneous):
             assert -1 <= interval.low <= interval.high <= 1
-    table = found.configurations()
+    table = found.table()
     assert table["accuracy high"].max() <= 100
     assert table["accuracy low"].min() >= 0
     assert table["RankMe low"].min() >= 0
@@ -125,7 +125,7 @@ def test_intervals_stay_within_the_possible_values(found):
 
 def test_the_figure_draws_the_intervals_of_the_table(found):
     """An interval that ends at 0 or 100 % is asymmetric."""
-    table = found.configurations()
+    table = found.table()
     for panel, name in enumerate(("loss", "RankMe")):
         for k, variant in enumerate(("a", "b")):
             rows = table[table["variant"] == variant]
@@ -144,7 +144,7 @@ def test_the_largest_class_and_missing_intervals_are_shown():
     )
     assert "no interval: 2 seeds" in str(found)
     assert "[" not in str(found)
-    assert (found.configurations()["largest class"] == 50).all()
+    assert (found.table()["largest class"] == 50).all()
     assert found.figure().to_dict()["layout"]["annotations"][-1]["text"] == "largest class 50.0 %"
 
 

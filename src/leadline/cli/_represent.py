@@ -1,4 +1,4 @@
-"""``leadline represent``: pretrain autoencoders on your own data, choose honestly, keep the encoder."""
+"""``leadline represent``: pretrain autoencoders on your data, and measure their representations."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -15,6 +15,7 @@ from leadline.errors import InputError, context
 from leadline.storage import OutputFolder, output_folder
 
 if TYPE_CHECKING:
+    from leadline.data import Dataset
     from leadline.representation import Progress, RepresentationStudy
 
 ENCODER = "encoder.safetensors"
@@ -22,7 +23,10 @@ SUMMARY = "representation.json"
 SNIPPET = "use.py"
 PAGE = "index.html"
 FILES = (ENCODER, SUMMARY, SNIPPET, PAGE)
-"""The files that the command writes into its output folder, beside the sounding ``study``."""
+"""Files that the command writes into its output folder, in addition to the sounding ``study``."""
+
+NOTED_SECONDS = 30
+"""Duration of pretraining above which an estimate is printed."""
 
 
 def represent(
@@ -41,33 +45,35 @@ def represent(
     out: Path = Path("representation"),
     json: Switch = False,
 ) -> int:
-    """Pretrain autoencoders on your data, and tell what their representations are worth with the labels you have.
+    """Pretrain autoencoders on your data, and measure their representations with your labels.
 
-    Writes a page, the encoder of the kind that was chosen by labels that were held out, the numbers, and five lines of
-    Python that use it. A run that was interrupted goes on where it stopped.
+    The command writes a page, the encoder of the kind that held-out labels choose, the numbers, and
+    five lines of Python that use the encoder. An interrupted run resumes where it stopped.
 
     Parameters
     ----------
     data
-        Rows or images: .npz, .npy, .csv, .parquet, or a folder of images whose subfolders are the classes.
+        Rows or images: .npz, .npy, .csv, .parquet, or a folder of images with a subfolder for each
+        class.
     labels
-        Which column or array of the data holds the labels; by default y, if there is one. A row without a label (an
-        empty cell, NaN, or -1) counts as unlabelled. Without any labels nothing is probed.
+        Name of the column or array with the labels; by default y, if there is one. A row without a
+        label (an empty cell, NaN, or -1) counts as unlabelled. Without labels nothing is probed.
     unlabelled
-        More rows of the same form, without labels.
+        File or folder with more rows of the same form, without labels.
     kinds
-        Of vanilla, denoising and masked.
+        Kinds of autoencoders: vanilla, denoising and masked.
     seeds
-        How many autoencoders of each kind, and splits of the labelled rows.
+        Number of autoencoders of each kind, and of splits of the labelled rows.
     image_size
-        Of images that come as flat rows: 28x28; or none: they are no images; or auto: told from the rows.
+        Size of images that are given as flat rows, such as 28x28; "none" if rows are not images;
+        "auto" to detect it.
     out
-        The folder for the page, the encoder and the numbers.
+        Folder for the page, the encoder and the numbers.
     json
-        Print the summary on standard output instead of a few sentences.
+        Print the summary as JSON instead of sentences.
     """
-    size = _size(image_size)
-    names = tuple(name for given in kinds for name in given.split(",") if name)
+    size = _parse_size(image_size)
+    names = tuple(name for argument in kinds for name in argument.split(",") if name)
     check_writable(out)
     with output_folder(out, files=FILES, soundings=["study"]) as folder:
         return _represent(folder, data, labels, unlabelled, names, seeds, size, json)
@@ -78,89 +84,100 @@ def _represent(
     data: Path,
     labels: str | None,
     unlabelled: Path | None,
-    names: tuple[str, ...],
+    kinds: tuple[str, ...],
     seeds: int,
     size: Any,
     json: bool,
 ) -> int:
-    """The command, with its output folder locked."""
+    """Run the command while its output folder is locked."""
     rows, y, more = _load(data, labels, unlabelled, size)
 
     from leadline.autoencoders import discard
     from leadline.representation import STAGES
-    from leadline.representation import represent as study_of
+    from leadline.representation import represent as run_study
 
-    size = rows.image_size if rows.image_size is not None and size == "auto" else size
-    work = folder.folder / "unfinished"
+    if rows.image_size is not None and size == "auto":
+        size = rows.image_size
+    checkpoints = folder.folder / "unfinished"
     with context(f"in {data}"), _progress() as advance:
-        study = study_of(
+        study = run_study(
             rows,
             y,
             X_unlabelled=more,
-            kinds=names,
+            kinds=kinds,
             image_size=size,
             seeds=seeds,
-            checkpoint=work,
+            checkpoint=checkpoints,
             progress=advance,
         )
-    told = (*rows.notes, *(note for note in study.notes if note not in rows.notes))
-    study = replace(study, notes=told)
-    page = _write(folder, study, data, labels, rows.image_size)
+    notes = (*rows.notes, *(note for note in study.notes if note not in rows.notes))
+    study = replace(study, notes=notes)
+    page = _write(folder, study, data, labels)
     for stage in STAGES:
-        discard(work / stage)  # what an interrupted run would have resumed from
-    with suppress(OSError):  # it is not there, or holds files of others
-        work.rmdir()
-    encoder = folder.folder / ENCODER
-    findings = (
+        discard(checkpoints / stage)
+    # The folder may be missing, or hold files that the command did not write.
+    with suppress(OSError):
+        checkpoints.rmdir()
+    lines = (
         _sentence(str(study.verdict)),
         *study.findings,
-        f"encoder: {encoder}",
+        f"encoder: {folder.folder / ENCODER}",
         f"page: {page}",
     )
-    print_summary(_summary(study), findings, json=json)
+    print_summary(_summary(study), lines, json=json)
     return DONE
 
 
-def _size(text: str) -> Any:
-    if text in ("auto", "none"):
-        return "auto" if text == "auto" else None
+def _parse_size(text: str) -> Any:
+    """Return an image size from ``28x28``, ``28``, ``auto`` or ``none``."""
+    if text == "auto":
+        return "auto"
+    if text == "none":
+        return None
     sides = text.lower().split("x")
     if len(sides) in (1, 2) and all(side.isdecimal() and int(side) > 0 for side in sides):
         return int(sides[0]), int(sides[-1])
     raise InputError(
-        "--image-size is height x width", got=f"--image-size {text}", cure="28x28, auto, or none"
+        "--image-size must be height x width",
+        got=f"--image-size {text}",
+        cure="28x28, auto, or none",
     )
 
 
-def _load(data: Path, labels: str | None, unlabelled: Path | None, size: Any):
-    """The rows, their labels as they stand, and more rows."""
+def _load(
+    data: Path, labels: str | None, unlabelled: Path | None, size: Any
+) -> "tuple[Dataset, Any, Dataset | None]":
+    """Return the rows, their labels as they are in the file, and more rows."""
     from leadline.data import read
 
     check_input(data)
     rows, raw = read(data, labels)
-    more = None
-    if unlabelled is not None:
-        check_input(unlabelled)
-        extra, _ = read(unlabelled)
-        if (extra.image_size, extra.channels) != (
-            rows.image_size,
-            rows.channels,
-        ) and size == "auto":
-            forms = [f"{one.X.shape[1]} numbers a row" if one.image_size is None else
-                     f"images of {one.channels} x {one.image_size[0]} x {one.image_size[1]}"
-                     for one in (rows, extra)]  # fmt: skip
-            raise InputError(
-                "labelled and unlabelled rows have the same form",
-                got=f"{data}: {forms[0]}; {unlabelled}: {forms[1]}",
-                cure="bring both into one shape, or say --image-size for flat rows",
-            )
-        more = extra
-    return rows, None if raw is None else raw.values, more
+    y = None if raw is None else raw.values
+    if unlabelled is None:
+        return rows, y, None
+    check_input(unlabelled)
+    more, _ = read(unlabelled)
+    is_alike = (more.image_size, more.channels) == (rows.image_size, rows.channels)
+    if size == "auto" and not is_alike:
+        raise InputError(
+            "--unlabelled must have rows of the same form as the labelled data",
+            got=f"{data}: {_form(rows)}; {unlabelled}: {_form(more)}",
+            cure="bring both into one shape, or pass --image-size for flat rows",
+        )
+    return rows, y, more
+
+
+def _form(rows: "Dataset") -> str:
+    """Return the form of rows in words."""
+    if rows.image_size is None:
+        return f"{rows.X.shape[1]} numbers a row"
+    height, width = rows.image_size
+    return f"images of {rows.channels} x {height} x {width}"
 
 
 @contextmanager
 def _progress() -> "Iterator[Callable[[Progress], None]]":
-    """A bar on a terminal; elsewhere a line when a stage begins."""
+    """Show the progress: a bar on a terminal, and a line for each stage elsewhere."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -170,50 +187,53 @@ def _progress() -> "Iterator[Callable[[Progress], None]]":
         TimeRemainingColumn,
     )
 
-    console, begun = Console(stderr=True, highlight=False, soft_wrap=True), {}
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
+    is_terminal = console.is_terminal
+    tasks = {}
+    with Progress(*columns, console=console, transient=True, disable=not is_terminal) as bar:
 
-        def tell(progress: "Progress") -> None:
-            if progress.stage not in begun:
-                begun[progress.stage] = bar.add_task(progress.stage, total=progress.total)
-                if progress.seconds is not None and progress.seconds > 30:
+        def advance(progress: "Progress") -> None:
+            if progress.stage not in tasks:
+                tasks[progress.stage] = bar.add_task(progress.stage, total=progress.total)
+                if progress.seconds is not None and progress.seconds > NOTED_SECONDS:
                     minutes = math.ceil(progress.seconds / 60)
-                    took = f"about {minutes} minute{'s' * (minutes > 1)} on one core, and a third of that for probing"
-                    console.print(f"{progress.stage}, {progress.total} epochs in all: {took}")
-                elif not console.is_terminal:
+                    console.print(
+                        f"{progress.stage}, {progress.total} epochs in all: about {minutes} "
+                        f"minute{'s' * (minutes > 1)} on one core, and a third of that for probing"
+                    )
+                elif not is_terminal:
                     console.print(f"{progress.stage} …", markup=False)
-            bar.update(begun[progress.stage], completed=progress.done, total=progress.total)
+            bar.update(tasks[progress.stage], completed=progress.done, total=progress.total)
 
-        yield tell
+        yield advance
 
 
 def _summary(study: "RepresentationStudy") -> dict[str, Any]:
+    """Return the numbers and sentences of a study for JSON."""
     table = study.table().round(6)
+    accuracy = None if study.probe is None else round(100 * study.probe.accuracy, 6)
+    rows = [
+        {column: _plain(row[column]) for column in table.columns} for _, row in table.iterrows()
+    ]
     return {
         "chosen": study.chosen,
         "verdict": str(study.verdict),
         "findings": list(study.findings),
         "classes": list(study.class_names),
         "probe strength C": study.strength,
-        "probe accuracy on labels left out, %": None
-        if study.probe is None
-        else round(100 * study.probe.accuracy, 6),
-        "table": [
-            {column: _plain(row[column]) for column in table.columns} for _, row in table.iterrows()
-        ],
+        "probe accuracy on labels left out, %": accuracy,
+        "table": rows,
     }
 
 
 def _plain(value: Any) -> Any:
-    """A cell of a table as JSON holds it: what is not finite becomes null, and -0.0 becomes 0.0."""
+    """Return a cell of a table for JSON: null if it is not finite, and 0.0 for -0.0."""
     value = value.item() if hasattr(value, "item") else value
     if not isinstance(value, float):
         return value
@@ -221,13 +241,9 @@ def _plain(value: Any) -> Any:
 
 
 def _write(
-    folder: OutputFolder,
-    study: "RepresentationStudy",
-    data: Path,
-    labels: str | None,
-    image_size: Any,
+    folder: OutputFolder, study: "RepresentationStudy", data: Path, labels: str | None
 ) -> Path:
-    """The encoder, the sounding, the summary, the journal and the snippet; when they are there, the page."""
+    """Write the encoder, the sounding, the summary, the snippet, and last the page."""
     from leadline.report import Chapter, soundings_page
     from leadline.storage import canonical_json
 
@@ -236,45 +252,46 @@ def _write(
     study.save(folder.folder / "study")
     folder.write(SUMMARY, canonical_json(_summary(study)))
     folder.write(SNIPPET, snippet)
-    strip = study.strip()
+    source = "study/sounding.json"
     use = "Five lines that use the encoder (`use.py`):"
     chapters = [
         Chapter(
-            "What the representation is worth",
+            "The worth of the representation",
             [_sentence(str(study.verdict)), *study.findings, use],
             [study.figure()],
             study.protocol,
-            "study/sounding.json",
+            source,
             snippet,
         ),
     ]
     if study.efficiency is not None:
+        text = (
+            "Errors on held-out rows: mean and range over seeds. Errors of different kinds are not "
+            "comparable."
+        )
         curves = [study.training()]
-        told = [
-            "Of what is held out in pretraining; mean and range over seeds. Errors of different kinds do not compare."
-        ]
-        chapters.append(
-            Chapter("How pretraining went", told, curves, study.protocol, "study/sounding.json")
-        )
+        chapters.append(Chapter("Pretraining", [text], curves, study.protocol, source))
+    strip = study.strip()
     if strip is not None:
-        told = [
-            f"Examples that the encoder has not seen. The view: {study.protocol.settings['view']}."
-        ]
-        chapters.append(
-            Chapter("What they reconstruct", told, [strip], study.protocol, "study/sounding.json")
-        )
+        text = f"Examples that the encoder has not seen, as {study.view}."
+        chapters.append(Chapter("Reconstructions", [text], [strip], study.protocol, source))
     lead = f"Autoencoders ({', '.join(study.kinds)}) on `{data.name}`."
-    return folder.write(PAGE, soundings_page("What the representation is worth", lead, chapters))
+    page = soundings_page("The worth of the representation", lead, chapters)
+    return folder.write(PAGE, page)
 
 
 def _snippet(out: Path, study: "RepresentationStudy", data: Path, labels: str | None) -> str:
-    """How to use the encoder, with a probe on all labels where there are any."""
-    read = f"rows, labels = data.read({str(data.resolve())!r}" + (
-        f", {labels!r})" if labels else ")"
-    )
+    """Return Python code that uses the encoder, with a probe on all labels if there are any."""
+    column = f", {labels!r}" if labels else ""
+    read = f"rows, labels = data.read({str(data.resolve())!r}{column})"
     load = f"encoder = autoencoders.Encoder.load({str((out / ENCODER).resolve())!r})"
     if study.strength is None:
-        return f"from leadline import autoencoders, data\n\n{read}\n{load}\ncodes = encoder.encode(rows)\n"
+        return f"""from leadline import autoencoders, data
+
+{read}
+{load}
+codes = encoder.encode(rows)
+"""
     probe = f"LogisticRegression(C={study.strength:g}, max_iter=1000)"
     return f"""from leadline import autoencoders, data
 from sklearn.linear_model import LogisticRegression
@@ -288,4 +305,5 @@ predictions = probe.predict(codes)
 
 
 def _sentence(text: str) -> str:
+    """Return a clause as a sentence."""
     return f"{text[:1].upper()}{text[1:]}."

@@ -188,6 +188,7 @@ class SearchAudit(Sounding):
             until: last step to draw; all steps, if left out.
         """
         item = item_of(item, len(self.outcome))
+        until = checks.optional_whole_number(until, "until", least=0)
         trace = self.traces[item]
         if trace is None:
             return self.decoded.drawing(item)

@@ -16,9 +16,10 @@ from leadline.decoding.judging._earlier_answer import audited, is_within
 from leadline.decoding.judging._lost_step import where_lost, width_for
 from leadline.decoding.judging._rescoring import SAME, is_close, margin, token_log_probs
 from leadline.decoding.models._problem import Model, Problem, Step, check_start, select
-from leadline.decoding.search._beam import BeamSearch
+from leadline.decoding.search._beam import BeamSearch, BeamSettings
 from leadline.decoding.search._decoded import Decoded, Hypothesis
-from leadline.decoding.search._exact import ExactSearch, ExactSettings
+from leadline.decoding.search._exact import ExactSearch
+from leadline.decoding.search._exact_settings import ExactSettings
 from leadline.decoding.search._settings import SearchSettings, count
 from leadline.decoding.search._trace import Trace
 from leadline.errors import InputError
@@ -154,7 +155,7 @@ def _explain(
         max_width: the largest width to try.
     """
     beam = settings.as_beam()
-    if beam is None:
+    if not isinstance(beam, BeamSettings):
         return _Loss()
     again = BeamSearch(problem, beam, is_traced=True).run()
     if target is None or again.trace is None:

@@ -2,18 +2,16 @@
 problem."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from leadline.decoding.judging._origin import origin
 from leadline.decoding.judging._rescoring import check_belongs
 from leadline.decoding.models._constraints import is_constrained
 from leadline.decoding.models._problem import Model, Problem, Step
 from leadline.decoding.search._decoded import Decoded
+from leadline.decoding.search._exact_settings import ExactSettings
 from leadline.decoding.search._settings import SearchSettings
 from leadline.errors import InputError
-
-if TYPE_CHECKING:
-    from leadline.decoding.search._exact import ExactSettings
 
 
 class Known(NamedTuple):

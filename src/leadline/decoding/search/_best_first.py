@@ -10,7 +10,7 @@ open prefix are speculation, and speculation is rationed: a search expands at mo
 
 import heapq
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,12 +20,10 @@ from leadline.decoding.judging._rescoring import FIRST, SAME
 from leadline.decoding.models._problem import Model, concat, nbytes
 from leadline.decoding.search._candidates import ROUNDING, Reader, refuse_nan
 from leadline.decoding.search._decoded import Decoded
+from leadline.decoding.search._exact_settings import ExactSettings
 from leadline.decoding.search._hypotheses import Entry
 from leadline.decoding.search._settings import check_end_tokens
 from leadline.errors import InputError
-
-if TYPE_CHECKING:
-    from leadline.decoding.search._exact import ExactSettings
 
 
 class _Prefix(NamedTuple):

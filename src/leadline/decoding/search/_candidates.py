@@ -1,9 +1,10 @@
-"""The best next tokens of every hypothesis: the one place that reads all ``(N, M)`` scores.
+"""The best next tokens of every hypothesis: the only code that reads all ``(N, M)`` scores.
 
-Two readings are needed: one for the best, one for the sum of exponentials. Torch's general functions are slow at both
-on a CPU: ``topk`` copies every score beside its index, ``logsumexp`` makes several passes. Wide rows are therefore cut
-into blocks: the best ``count`` tokens lie in blocks whose maxima reach the ``count``-th largest block maximum. What
-leaves this place is small and lives in NumPy, whose small operations cost a fraction of torch's.
+Two passes are needed: one finds the best tokens, the other sums the exponentials. Torch's general
+functions are slow at both on a CPU: ``topk`` copies every score together with its index, and
+``logsumexp`` makes several passes. Wide rows are therefore cut into blocks: the best ``count``
+tokens lie in blocks whose maxima reach the ``count``-th largest block maximum. The results are
+small NumPy arrays, because small operations are much faster in NumPy than in torch.
 """
 
 import math
@@ -16,27 +17,32 @@ from torch import Tensor
 from leadline.errors import InputError
 
 BLOCK = 64
-"""A whole number of vector registers: others are up to three times slower."""
+"""Scores per block, a whole number of vector registers; others are up to three times slower."""
 
 WIDE = 4096
-"""From this vocabulary on, rows are read in blocks; below, torch's own functions are faster."""
+"""Vocabulary size from which rows are read in blocks; below it, torch's functions are faster."""
 
 MODERATE = 60.0
-"""Scores up to this size can be exponentiated as they are, in float32."""
+"""Largest absolute score whose exponential is computed without a shift, in float32."""
 
 ROUNDING = 1e-5
-"""How far above 0 a log-probability may be by rounding."""
+"""Largest log-probability above 0 that is attributed to rounding."""
 
 MASKED = -5e4
-"""A token whose score or log-probability is not above this is masked, as ``-inf`` is: step functions also mask with
--1e9, or with the lowest number of a type, which is -65,504 for float16."""
+"""A token whose score or log-probability is at most this value is masked, as if it were ``-inf``.
+
+Step functions also mask with -1e9, or with the lowest number of a type: -65,504 for float16.
+"""
 
 
 class Reader:
-    """Reads scores, and keeps the memory for it: fresh memory of that size costs more than the arithmetic.
+    """Reads the scores of a model: the best tokens of each row, or all log-probabilities.
+
+    The reader keeps one buffer of the size of the scores, because allocating a new one at every
+    step takes longer than the arithmetic.
 
     Args:
-        are_logits: subtract each row's ``logsumexp``.
+        are_logits: True to subtract the logarithm of each row's sum of exponentials.
 
     >>> scores = torch.tensor([[0.0, 2.0, 1.0, 1.0, 1.0]])
     >>> log_prob, tokens = Reader(are_logits=False).best(scores, 3)
@@ -57,29 +63,33 @@ class Reader:
         upto: Float[np.ndarray, "A W"] | None = None,
         among: int = 0,
     ) -> tuple[Float[np.ndarray, "N C"], Int[np.ndarray, "N C"]]:
-        """The ``count`` most likely tokens of each row (all, if M is smaller), best first; ties go to the lower token.
+        """Return the ``count`` most likely tokens of each row (all if M is smaller), best first.
 
-        Log-probabilities are as exact as the scores (float32 or float64), of wide rows of logits float64. A row with
-        NaN or ``+inf`` gives NaN or ``+inf`` first; ``-inf`` masks a token.
+        Ties go to the lower token. Log-probabilities have the precision of the scores (float32 or
+        float64); those of wide rows of logits have float64. A row with NaN or ``+inf`` gives NaN
+        or ``+inf`` first. A score of ``-inf`` masks a token.
 
         Args:
             scores: shape (N, M).
-            count: C, tokens to take from each row.
-            upto: log-probabilities of the hypotheses so far, W rows for each of A items. If given, a token may be left
-                out (``-inf``) that is not among the best ``among`` of its item: less is read of wide rows.
-            among: see ``upto``.
+            count: C, number of tokens of each row.
+            upto: log-probabilities of the hypotheses so far, W rows for each of A items. If given,
+                tokens that are not among the best ``among`` of their item may be left out
+                (``-inf``), so less is read of wide rows.
+            among: number of candidates of each item that matter; used only with ``upto``.
+
+        Returns:
+            Log-probabilities and tokens.
         """
-        count = min(count, scores.shape[1])
-        if scores.shape[1] < WIDE or count > scores.shape[1] // BLOCK // 4:
+        M = scores.shape[1]
+        count = min(count, M)
+        if M < WIDE or count > M // BLOCK // 4:
             return self._narrow(scores, count)
         blocks = _Blocks(scores.cpu())
         highest = blocks.maxima.max(axis=1, keepdims=True)
         with np.errstate(invalid="ignore", over="ignore"):
-            shift = (
-                self._logsumexp(scores, highest.astype(np.float64))
-                if self.are_logits
-                else np.zeros_like(highest)
-            )
+            shift = np.zeros_like(highest)
+            if self.are_logits:
+                shift = self._logsumexp(scores, highest.astype(np.float64))
             top, token = blocks.best(count, shift, self.are_logits, upto, among)
         top[highest[:, 0] <= MASKED] = -np.inf
         top[top <= MASKED] = -np.inf
@@ -88,33 +98,38 @@ class Reader:
     def few(
         self, scores: Float[Tensor, "N M"], count: int
     ) -> tuple[list[list[float]], list[list[int]]] | None:
-        """What :meth:`best` gives, as lists. ``None`` where that takes more than one reading: wide rows, ties, NaN."""
-        if scores.shape[1] >= WIDE or count >= scores.shape[1]:
+        """Return the results of :meth:`best` as lists.
+
+        ``None`` for wide rows, ties, masks and NaN, which need a second pass.
+        """
+        M = scores.shape[1]
+        if M >= WIDE or count >= M:
             return None
-        top, token = (x.tolist() for x in self._log_prob(scores).topk(count + 1, dim=1))
-        if (
-            not _are_told_apart(top)
-            or any(row[count] <= MASKED for row in top)
-            or self._is_masked(scores, token)
-        ):
+        top, token = (part.tolist() for part in self._log_prob(scores).topk(count + 1, dim=1))
+        is_masked = any(row[count] <= MASKED for row in top)
+        if not _are_distinct(top) or is_masked or self._has_masked_row(scores, token):
             return None
         return [row[:count] for row in top], [row[:count] for row in token]
 
     def _narrow(self, scores: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """See :meth:`best`."""
-        top, token = (
-            x.cpu().numpy()
-            for x in self._log_prob(scores).topk(min(count + 1, scores.shape[1]), dim=1)
-        )
-        if not _are_told_apart(top.tolist()) or self._is_masked(scores, token):
+        """Return the results of :meth:`best` for rows that are not read in blocks."""
+        # One token more than needed reveals a tie at the last place.
+        num_tokens = min(count + 1, scores.shape[1])
+        best = self._log_prob(scores).topk(num_tokens, dim=1)
+        top, token = (part.cpu().numpy() for part in best)
+        if not _are_distinct(top.tolist()) or self._has_masked_row(scores, token):
             every = self._every(scores).cpu().numpy()
-            top, token = _ranked(len(every), count, *_reaching(every, _nth_largest(every, count)))
+            candidates = _reaching(every, _nth_largest(every, count))
+            top, token = _ranked(len(every), count, *candidates)
         top = top[:, :count]
         top[top <= MASKED] = -np.inf
         return top, token[:, :count]
 
-    def _is_masked(self, scores: Tensor, token: list[list[int]] | np.ndarray) -> bool:
-        """True if some row has no token that is not masked, though its logits differ by less than a mask."""
+    def _has_masked_row(self, scores: Tensor, token: list[list[int]] | np.ndarray) -> bool:
+        """True if all tokens of a row are masked.
+
+        Their log-probabilities do not show this, because softmax ignores a common offset.
+        """
         if not self.are_logits:
             return False
         values = scores.detach()
@@ -124,12 +139,14 @@ class Reader:
         return any(values.numpy().item(row, first) <= MASKED for row, first in enumerate(best))
 
     def all(self, scores: Float[Tensor, "N M"]) -> Float[Tensor, "N M"]:
-        """Log-probabilities (float64) of every token: the same numbers that :meth:`best` gives for the best. The scores
-        stay as they are, whatever is done to the answer."""
+        """Return the log-probabilities (float64) of all tokens, in a new tensor.
+
+        They are the same numbers as those of :meth:`best`.
+        """
         return self._every(scores).to(torch.float64)
 
     def _every(self, scores: Tensor) -> Tensor:
-        """A new tensor of the log-probabilities of every token, in the scores' own precision or a finer one."""
+        """Return the log-probabilities of all tokens in a new tensor, at least as precise."""
         log_prob = self._log_prob(scores)
         is_masked = log_prob <= MASKED
         if self.are_logits:
@@ -137,7 +154,10 @@ class Reader:
         return log_prob.masked_fill(is_masked, -torch.inf)
 
     def _log_prob(self, scores: Tensor) -> Tensor:
-        """Of every token; masks are not looked at, and narrow rows of logits that are all ``-inf`` give NaN."""
+        """Return the log-probabilities of all tokens before masking.
+
+        Narrow rows of logits that are all ``-inf`` give NaN.
+        """
         if not self.are_logits:
             return scores
         if scores.shape[1] < WIDE:
@@ -146,63 +166,64 @@ class Reader:
         return (scores - torch.from_numpy(shift).to(scores.device)).clamp_(max=0)
 
     def _logsumexp(self, scores: Tensor, highest: np.ndarray) -> np.ndarray:
-        """Of each wide row, shape (N, 1), float64; does not depend on the other rows. 0 where all are ``-inf``.
+        """Return the logarithm of each wide row's sum of exponentials, shape (N, 1), float64.
+
+        It does not depend on the other rows. It is 0 for rows in which all scores are ``-inf``.
 
         Args:
             scores: shape (N, M).
-            highest: the highest of each row, shape (N, 1).
+            highest: the highest score of each row, shape (N, 1).
         """
-        # Scores of moderate size need no shift against overflow, which saves a pass. The choice is each row's own.
+        # Moderate scores need no shift against overflow, which saves a pass. Each row decides for
+        # itself, so that its result does not depend on the other rows.
         is_moderate = np.abs(highest) <= MODERATE
         if is_moderate.all():
-            return np.log(_sums(torch.exp(scores, out=self._room(scores))))
+            return np.log(_sums(torch.exp(scores, out=self._buffer(scores))))
         shift = np.where(is_moderate, 0.0, highest)
-        powers = torch.sub(
-            scores, torch.from_numpy(shift).to(scores), out=self._room(scores)
-        ).exp_()
+        buffer = self._buffer(scores)
+        powers = torch.sub(scores, torch.from_numpy(shift).to(scores), out=buffer).exp_()
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(highest == -np.inf, 0.0, shift + np.log(_sums(powers)))
 
-    def _room(self, scores: Tensor) -> Tensor:
-        """Memory that is used again."""
-        memory, is_inference = self._memory, torch.is_inference_mode_enabled()
-        is_alike = (memory.shape, memory.dtype, memory.device) == (
-            scores.shape,
-            scores.dtype,
-            scores.device,
-        )
-        if not is_alike or (
-            memory.is_inference() and not is_inference
-        ):  # what is made there is not written outside
+    def _buffer(self, scores: Tensor) -> Tensor:
+        """Return memory of the size of the scores, the same at every call if possible."""
+        memory = self._memory
+        kind = (scores.shape, scores.dtype, scores.device)
+        is_alike = (memory.shape, memory.dtype, memory.device) == kind
+        # Tensors made in inference mode cannot be written outside of it.
+        is_writable = torch.is_inference_mode_enabled() or not memory.is_inference()
+        if not (is_alike and is_writable):
             self._memory = torch.empty_like(scores)
         return self._memory
 
 
-def _are_told_apart(top: list[list[float]]) -> bool:
-    """Whether no row has NaN, ``+inf`` or a tie. What is small is looked at fastest as Python's numbers: numpy is slow
-    at its first call after a model's."""
+def _are_distinct(top: list[list[float]]) -> bool:
+    """True if no row contains a tie, NaN or ``+inf``.
+
+    Plain Python is used on purpose: NumPy is slow at its first call after a model's call.
+    """
     return all(row[0] < math.inf and len(set(row)) == len(row) for row in top)
 
 
 def _sums(powers: Tensor) -> np.ndarray:
-    """Of each row, shape (N, 1), float64."""
-    # One row alone would be cut into pieces, one for each thread, and be summed in another order than among others.
-    sums = (
-        powers.sum(1, keepdim=True)
-        if len(powers) > 1
-        else powers.expand(2, -1).sum(1, keepdim=True)[:1]
-    )
+    """Return the sum of each row, shape (N, 1), float64."""
+    if len(powers) > 1:
+        sums = powers.sum(1, keepdim=True)
+    else:
+        # Torch divides a single row among threads, and would sum it in another order than the
+        # same row of a larger batch. Two copies of the row avoid this.
+        sums = powers.expand(2, -1).sum(1, keepdim=True)[:1]
     return sums.cpu().numpy().astype(np.float64)
 
 
 def refuse_nan(*, step: int, item: int, hypothesis: int) -> None:
-    """Raise the error for a score that is NaN (or ``+inf``, which is as bad).
+    """Raise the error for a score that is NaN or ``+inf``.
 
     Raises:
         InputError: always.
     """
     raise InputError(
-        "scores are numbers or -inf",
+        "the scores of a step function must be numbers or -inf",
         got=f"NaN or +inf at step {step}, item {item}, hypothesis {hypothesis}",
         cause="a division by zero or an overflow (float16?) inside the step function",
         cure="run the model in float32 and look at its scores for this prefix",
@@ -210,76 +231,124 @@ def refuse_nan(*, step: int, item: int, hypothesis: int) -> None:
 
 
 class _Blocks:
-    """Wide rows, cut into blocks, of which only the maxima are kept."""
+    """Wide rows that are cut into blocks, with the maximum of each block.
+
+    Args:
+        scores: shape (N, M), on the CPU.
+    """
 
     def __init__(self, scores: Tensor):
-        self.values = values = scores.numpy()
-        self.M, self.whole = values.shape[1], values.shape[1] // BLOCK
-        whole = self.whole * BLOCK
-        maxima = scores.new_empty(len(scores), -(-self.M // BLOCK))
-        torch.amax(
-            scores[:, :whole].unflatten(1, (self.whole, BLOCK)), 2, out=maxima[:, : self.whole]
-        )
-        if whole < self.M:
-            torch.amax(scores[:, whole:], 1, out=maxima[:, self.whole])
+        self.values = scores.numpy()
+        self.M = scores.shape[1]
+        self.num_whole = self.M // BLOCK
+        """Number of blocks that are full; a shorter one may follow."""
+        end = self.num_whole * BLOCK
+        maxima = scores.new_empty(len(scores), math.ceil(self.M / BLOCK))
+        whole = scores[:, :end].unflatten(1, (self.num_whole, BLOCK))
+        torch.amax(whole, 2, out=maxima[:, : self.num_whole])
+        if end < self.M:
+            torch.amax(scores[:, end:], 1, out=maxima[:, self.num_whole])
         self.maxima = maxima.numpy()
 
     def best(
         self, count: int, shift: np.ndarray, are_logits: bool, upto: np.ndarray | None, among: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """See :meth:`Reader.best`."""
-        N, eps = len(self.values), np.finfo(self.maxima.dtype).eps
+        """Return log-probabilities and tokens, see :meth:`Reader.best`.
+
+        Args:
+            count: number of tokens of each row.
+            shift: value to subtract from the scores of each row, shape (N, 1).
+            are_logits: True to clamp log-probabilities above 0, which are due to rounding.
+            upto: see :meth:`Reader.best`.
+            among: see :meth:`Reader.best`.
+        """
+        N = len(self.values)
         if upto is None:
-            upto, among = np.zeros((N, 1)), count
+            upto = np.zeros((N, 1))
+            among = count
         offset = (upto.reshape(N, 1) - shift).astype(self.maxima.dtype)
-        least = _nth_largest((self.maxima + offset).reshape(len(upto), -1), among)
-        least = np.maximum(
-            least, np.finfo(least.dtype).min / 2
-        )  # from which something can be subtracted
-        # Rounding must not leave one out: neither that of sums, nor that of log-probabilities a little above 0.
-        slack = np.repeat(2 * ROUNDING * (1 + np.abs(least)), upto.shape[1]) + 16 * eps * np.abs(
-            offset[:, 0]
-        )
-        least = np.repeat(least, upto.shape[1]) - slack - offset[:, 0]
+        least = self._least(offset, upto, among)
         row, block, _ = _reaching(self.maxima, least)
+        # The last block is extended to the left, so that all blocks have the same size.
         first = np.minimum(block * BLOCK, self.M - BLOCK)
-        inside = self.values.reshape(-1).take((row * self.M + first)[:, None] + np.arange(BLOCK))
-        at, place, found = _reaching(inside, least[row])
-        token, block, row = first[at] + place, block[at], row[at]
-        if (
-            self.whole * BLOCK < self.M
-        ):  # the last block was made whole with tokens of the one before: once is enough
-            once = (block < self.whole) | (token >= self.whole * BLOCK)
-            token, row, found = token[once], row[once], found[once]
-        log_prob = found - shift[row, 0]
-        return _ranked(
-            N, count, row, token, np.minimum(log_prob, 0, out=log_prob) if are_logits else log_prob
-        )
+        place = (row * self.M + first)[:, None] + np.arange(BLOCK)
+        inside = self.values.reshape(-1).take(place)
+        at, column, score = _reaching(inside, least[row])
+        token = first[at] + column
+        block = block[at]
+        row = row[at]
+        if self.num_whole * BLOCK < self.M:
+            # Tokens that the extended last block shares with the block before are counted once.
+            is_own = (block < self.num_whole) | (token >= self.num_whole * BLOCK)
+            token = token[is_own]
+            row = row[is_own]
+            score = score[is_own]
+        log_prob = score - shift[row, 0]
+        if are_logits:
+            log_prob = np.minimum(log_prob, 0, out=log_prob)
+        return _ranked(N, count, row, token, log_prob)
+
+    def _least(self, offset: np.ndarray, upto: np.ndarray, among: int) -> np.ndarray:
+        """Return a score for each row below which no token can be among the best.
+
+        Args:
+            offset: value to add to the scores of each row, shape (N, 1).
+            upto: log-probabilities so far, shape (A, W); only its shape is used.
+            among: number of candidates of each item that matter.
+        """
+        A, W = upto.shape
+        eps = np.finfo(self.maxima.dtype).eps
+        least = _nth_largest((self.maxima + offset).reshape(A, -1), among)
+        # Half of the lowest number leaves room for the subtractions below.
+        least = np.maximum(least, np.finfo(least.dtype).min / 2)
+        # The slack covers the rounding of sums, and of log-probabilities a little above 0.
+        slack = np.repeat(2 * ROUNDING * (1 + np.abs(least)), W)
+        slack = slack + 16 * eps * np.abs(offset[:, 0])
+        return np.repeat(least, W) - slack - offset[:, 0]
 
 
 def _ranked(
-    N: int, count: int, row: np.ndarray, token: np.ndarray, found: np.ndarray
+    N: int, count: int, row: np.ndarray, token: np.ndarray, log_prob: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Candidates in the order of rows and tokens, as the best of each row; NaN comes first."""
-    order = np.lexsort((np.where(np.isnan(found), -np.inf, -found), row))
-    row, token, found = row[order], token[order], found[order]
+    """Return the best candidates of each row, shape (N, count); NaN comes first.
+
+    Args:
+        N: number of rows.
+        count: number of candidates of each row.
+        row: the row of each candidate, in rising order.
+        token: the token of each candidate, in rising order within a row.
+        log_prob: the log-probability of each candidate.
+    """
+    order = np.lexsort((np.where(np.isnan(log_prob), -np.inf, -log_prob), row))
+    row = row[order]
+    token = token[order]
+    log_prob = log_prob[order]
     rank = np.arange(len(row)) - np.searchsorted(row, np.arange(N))[row]
-    top, tokens = np.full((N, count), -np.inf, found.dtype), np.zeros((N, count), dtype=np.int64)
     chosen = np.flatnonzero(rank < count)
-    row, rank = row[chosen], rank[chosen]
-    top[row, rank], tokens[row, rank] = found[chosen], token[chosen]
+    row = row[chosen]
+    rank = rank[chosen]
+    top = np.full((N, count), -np.inf, log_prob.dtype)
+    tokens = np.zeros((N, count), dtype=np.int64)
+    top[row, rank] = log_prob[chosen]
+    tokens[row, rank] = token[chosen]
     return top, tokens
 
 
 def _reaching(values: np.ndarray, least: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, columns and values of all that reach their row's least; NaN does."""
+    """Return rows, columns and values of all entries that reach their row's least, and of NaN."""
     flat = np.flatnonzero(~(values < least[:, None]))
     row = flat // values.shape[1]
     return row, flat - row * values.shape[1], values.ravel()[flat]
 
 
 def _nth_largest(values: np.ndarray, n: int) -> np.ndarray:
-    """Of each row; the lowest number above ``-inf``, where there are fewer; NaN counts as the largest."""
+    """Return the n-th largest value of each row; NaN counts as the largest.
+
+    Rows with fewer finite values give the lowest finite number.
+    """
     n = min(n, values.shape[1])
-    least = np.partition(values, -n, axis=1)[:, -n] if n < values.shape[1] else values.min(axis=1)
+    if n < values.shape[1]:
+        least = np.partition(values, -n, axis=1)[:, -n]
+    else:
+        least = values.min(axis=1)
     return np.maximum(least, np.finfo(values.dtype).min)

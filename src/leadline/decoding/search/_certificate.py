@@ -1,4 +1,4 @@
-"""What a search can say about everything that it did not look at."""
+"""Certificates: bounds on everything that a search did not return."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,48 +15,57 @@ Proof = Literal["OPTIMAL", "GAP", "NO_SEQUENCE", "NOT_APPLICABLE"]
 @record("decoding.Certificate")
 @dataclass(frozen=True, eq=False)
 class Certificate(ShortRepr):
-    """A bound on every hypothesis that was discarded or left open; it costs no call of the model.
+    """A bound on every hypothesis that a search pruned or left open.
 
-    Log-probabilities only fall as a hypothesis grows. So whatever was pruned at log-probability ``s`` can never come
-    back with more than ``s`` (or, for a score with a say for the length, with more than ``score.bound(s, ...)``), and
-    an answer that reaches the largest such bound is the best of all.
+    Log-probabilities only fall as a hypothesis grows. A hypothesis that was pruned at
+    log-probability s can therefore never score more than ``score.bound(s, ...)``, which is s itself
+    for :class:`~leadline.decoding.SumLogProb`. An answer that reaches the largest of these bounds
+    is the best of all. The certificate needs no call of the model.
     """
 
     outcome: tuple[Proof, ...]
-    """Per item: ``OPTIMAL`` (proved), ``GAP`` (something discarded may be better), ``NO_SEQUENCE`` (proved that there
-    is none with a probability above zero), or ``NOT_APPLICABLE``."""
+    """One outcome for each item.
+
+    ``OPTIMAL``: the answer is proved to be the best. ``GAP``: a discarded hypothesis may be better.
+    ``NO_SEQUENCE``: no sequence has a probability above zero. ``NOT_APPLICABLE``: no bound holds.
+    """
     upper_bound: np.ndarray
-    """Shape (B,), in the units of the score: nothing that was discarded or left open scores more."""
+    """Bound on the score of everything that was discarded or left open, shape (B,)."""
     gap: np.ndarray
-    """Shape (B,), nats: how much better than the answer the optimum may be at most; 0 where it is proved."""
+    """Largest difference between the optimum's score and the answer's, shape (B,); 0 if proved."""
     step: tuple[int, ...]
-    """Per item: the step at which the best discarded hypothesis was discarded (0: none was)."""
+    """For each item, the step that discarded the best discarded hypothesis; 0 for none."""
     proved: tuple[int, ...]
-    """Per item: how many of the returned hypotheses are proved to be the best so many."""
+    """For each item, the number n of returned hypotheses that are proved to be the best n."""
     reason: str = ""
-    """Why it does not apply, where it does not."""
+    """The reason for ``NOT_APPLICABLE``."""
     returned: tuple[int, ...] = ()
-    """Per item: how many hypotheses were returned."""
+    """For each item, the number of returned hypotheses."""
 
     def __str__(self) -> str:
+        num_items = len(self.outcome)
         unknown = self.outcome.count("NOT_APPLICABLE")
-        if unknown == len(self.outcome):
+        if unknown == num_items:
             return f"no certificate: {self.reason}"
-        optimal, none = self.outcome.count("OPTIMAL"), self.outcome.count("NO_SEQUENCE")
-        if len(self.outcome) == 1:
-            if none:
+        optimal = self.outcome.count("OPTIMAL")
+        empty = self.outcome.count("NO_SEQUENCE")
+        if num_items == 1:
+            if empty:
                 return "proved that there is no sequence"
-            return f"proved optimal{self._entries()}" if optimal else self._gap()
-        without = f"; {none} prompts have no sequence" if none else ""
-        without += f"; no certificate for {unknown}: {self.reason}" if unknown else ""
-        return f"{optimal} of {len(self.outcome)} answers proved optimal{self._entries()}{without}"
-
-    def _gap(self) -> str:
-        return f"a better answer is not excluded (gap {self.gap[0]:.3g} nats)"
+            if optimal:
+                return f"proved optimal{self._entries()}"
+            return f"a better answer is not excluded (gap {self.gap[0]:.3g} nats)"
+        text = f"{optimal} of {num_items} answers proved optimal{self._entries()}"
+        if empty:
+            text += f"; {empty} prompts have no sequence"
+        if unknown:
+            text += f"; no certificate for {unknown}: {self.reason}"
+        return text
 
     def _entries(self) -> str:
-        """The part of an n-best list that is proved: the best answer alone does not speak for the others."""
-        returned, proved = sum(self.returned), sum(self.proved)
+        """Return the part of an n-best list that is proved, as text; empty for single answers."""
+        returned = sum(self.returned)
+        proved = sum(self.proved)
         if max(self.returned, default=0) < 2:
             return ""
         if proved == returned:
@@ -70,35 +79,38 @@ def certify(
     reason: str = "",
     unknown: Bool[np.ndarray, " B"] | None = None,
 ) -> Certificate:
-    """The certificate of a search from its answers and the bounds on what each step discarded.
+    """Make a certificate from the returned scores and the bounds on what each step discarded.
 
     Args:
-        scores: of the returned hypotheses, best first; ``-inf`` where there is none.
-        discarded: an upper bound on the score of anything that was discarded at each step, the last column being what
-            was left open; ``-inf`` for nothing.
-        reason: why no bound holds, if none does.
-        unknown: the items for which none holds; all, if left out.
+        scores: scores of the returned hypotheses, best first; ``-inf`` for no hypothesis.
+        discarded: upper bounds on the scores of everything that each step discarded. The last
+            column is the bound on what was left open. ``-inf`` for nothing.
+        reason: the reason why no bound holds; empty if the bounds hold.
+        unknown: True for items whose bound does not hold; all items by default, if there is a
+            reason.
 
     >>> str(certify(np.array([[-1.0]]), np.array([[-2.0, -1.25]])))
     'proved optimal'
     >>> certify(np.array([[-1.85]]), np.array([[-1.45, -1.93]])).gap.round(2).tolist()
     [0.4]
     """
-    returned = (scores > -np.inf).sum(axis=1)
+    exists = scores > -np.inf
     best = scores[:, 0] if scores.shape[1] else np.full(len(scores), -np.inf)
     is_unknown = np.full(len(best), bool(reason)) if unknown is None else unknown
     upper = np.where(is_unknown, np.inf, discarded.max(axis=1))
-    is_bounded = (upper > -np.inf) & ~is_unknown
+    has_bound = (upper > -np.inf) & ~is_unknown
     with np.errstate(invalid="ignore"):
         gap = np.where(best >= upper, 0.0, upper - best)
-    outcomes = np.where(best < upper, "GAP", np.where(best > -np.inf, "OPTIMAL", "NO_SEQUENCE"))
-    proved = ((scores >= upper[:, None]) & (scores > -np.inf)).sum(axis=1)
+    outcome = np.where(best < upper, "GAP", np.where(best > -np.inf, "OPTIMAL", "NO_SEQUENCE"))
+    outcome = np.where(is_unknown, "NOT_APPLICABLE", outcome)
+    step = np.where(has_bound, discarded.argmax(axis=1) + 1, 0)
+    proved = ((scores >= upper[:, None]) & exists).sum(axis=1)
     return Certificate(
-        outcome=tuple(np.where(is_unknown, "NOT_APPLICABLE", outcomes).tolist()),
+        outcome=tuple(outcome.tolist()),
         upper_bound=upper,
         gap=gap,
-        step=tuple(np.where(is_bounded, discarded.argmax(axis=1) + 1, 0).tolist()),
+        step=tuple(step.tolist()),
         proved=tuple(proved.tolist()),
         reason=reason,
-        returned=tuple(returned.tolist()),
+        returned=tuple(exists.sum(axis=1).tolist()),
     )

@@ -40,7 +40,7 @@ class Hypothesis:
     score: float
     """The score that ranks the hypotheses."""
     finished: bool
-    """True if the sequence ended with an end token. Without end tokens, ``max_length`` is the end."""
+    """True if the sequence ended with an end token or, without end tokens, at ``max_length``."""
 
     def __str__(self) -> str:
         return f"{' '.join(self.words)} {decimals(self.log_prob, '.2f')}"

@@ -1,4 +1,4 @@
-"""Rows of the model's batch, which stay where they are as long as possible so that few states move."""
+"""Assignment of hypotheses to rows of the model's batch, so that few states have to move."""
 
 from typing import Any, TypeVar
 

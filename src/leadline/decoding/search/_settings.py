@@ -1,20 +1,17 @@
 """Settings of searches: one frozen dataclass for each search, and the checks that they share.
 
-A search holds its settings as an object. The protocol of a result, and so the saved file, are derived from it by
-:meth:`SearchSettings.as_mapping`; :func:`settings_from` is the inverse.
+A search holds its settings as an object. The protocol of a result, and so the saved file, are
+derived from it by :meth:`SearchSettings.as_mapping`; :func:`settings_from` is the inverse.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from leadline import checks
 from leadline.decoding.search._scores import Score, SumLogProb
 from leadline.errors import InputError
 from leadline.sounding import Protocol
-
-if TYPE_CHECKING:
-    from leadline.decoding.search._beam import BeamSettings
 
 EndTokens = int | Iterable[int] | None
 """One end token, several, or none."""
@@ -74,7 +71,7 @@ class SearchSettings:
 
     @property
     def chosen_score(self) -> Score | None:
-        """The score that ranks hypotheses; ``None`` if the search always uses the log-probability."""
+        """The score that the caller chose; ``None`` if the search has no such setting."""
         return None
 
     @property
@@ -86,7 +83,7 @@ class SearchSettings:
         """True if the certificate of this search bounds hypotheses by the given score."""
         return self.score_or_default == score
 
-    def as_beam(self) -> "BeamSettings | None":
+    def as_beam(self) -> "SearchSettings | None":
         """Settings of the beam search that finds the same answer; ``None`` if there is none.
 
         An audit repeats this beam search with a trace.

@@ -1,4 +1,4 @@
-"""The tree that a beam search walked: every candidate that it considered, and what became of it."""
+"""The search tree of a beam search: every candidate that it considered, and its fate."""
 
 import json
 from collections.abc import Mapping
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class Fate(IntEnum):
-    """What became of a candidate."""
+    """The fate of a candidate."""
 
     KEPT = 0
-    """It was in the beam after its step."""
+    """It was in the beam after its step, and the next step extended it."""
     PRUNED = 1
-    """It was ranked behind the beam."""
+    """It was ranked below the beam."""
     FINISHED = 2
-    """It was complete: it ended with an end token, or had ``max_length`` tokens."""
+    """It was complete: it ended with an end token or had ``max_length`` tokens."""
     BOUNDED = 3
-    """It was in the beam when the search stopped: nothing that grows from it could beat the answer."""
+    """It was in the beam when the search stopped, and could not grow into a better answer."""
 
 
 @dataclass(frozen=True)
@@ -36,40 +36,51 @@ class Node:
     """One candidate of a trace."""
 
     tokens: tuple[int, ...]
+    """The tokens from the start to this candidate."""
     words: tuple[str, ...]
-    """The tokens' names; their numbers, where the model has no vocabulary."""
+    """Words of the tokens; token ids as text if the model has no vocabulary."""
     log_prob: float
-    """Of the whole prefix, nats."""
+    """Log-probability of all tokens, nats."""
     rank: int
-    """1 is the best of what was considered at its step."""
+    """Rank among the candidates of its step; 1 is the best."""
     fate: Fate
 
     def __str__(self) -> str:
-        return f"{' '.join(self.words)} {decimals(self.log_prob, '.2f')} ({self.fate.name.lower()}, rank {self.rank})"
+        fate = f"{self.fate.name.lower()}, rank {self.rank}"
+        return f"{' '.join(self.words)} {decimals(self.log_prob, '.2f')} ({fate})"
 
 
 @record("decoding.Trace")
 @dataclass(frozen=True, eq=False)
 class Trace(ShortRepr):
-    """Every considered candidate, in the order of item, step and rank within a step's record; arrays of length n.
+    """The n candidates that a beam search considered, as arrays in the order of the steps.
 
-    Considered are each hypothesis' best ``width + end tokens + 1`` next tokens; all tokens, if there are no more.
+    A step considers the best ``width + number of end tokens + 1`` next tokens of each hypothesis.
     """
 
     item: Int[np.ndarray, " n"]
+    """Index of the prompt."""
     step: Int[np.ndarray, " n"]
-    """1 for the first new token."""
+    """The step; 1 for the first new token."""
     parent: Int[np.ndarray, " n"]
-    """Index of the prefix' node in this trace; -1 for the start."""
+    """Index of the parent in these arrays; -1 for the start."""
     token: Int[np.ndarray, " n"]
+    """The last token."""
     log_prob: Float[np.ndarray, " n"]
-    """Of the prefix up to and including this token, nats."""
+    """Log-probability of all tokens up to and including the last one, nats."""
     rank: Int[np.ndarray, " n"]
+    """Rank among the candidates of the step and item; 1 is the best."""
     fate: Int[np.ndarray, " n"]
+    """A :class:`Fate` as a number."""
     names: Mapping[int, str] = field(default_factory=dict)
+    """Words of the tokens; empty if the model has no vocabulary."""
 
     def tokens(self, node: int) -> tuple[int, ...]:
-        """The tokens from the start to a node."""
+        """Return the tokens from the start to a candidate.
+
+        Args:
+            node: index of the candidate in the arrays.
+        """
         node = checks.whole_number(node, "node", least=0, most=len(self.token) - 1)
         path = []
         while node >= 0:
@@ -78,32 +89,45 @@ class Trace(ShortRepr):
         return tuple(path[::-1])
 
     def node(self, node: int) -> Node:
-        """One candidate with its words."""
+        """Return one candidate with its words.
+
+        Args:
+            node: index of the candidate in the arrays.
+        """
         tokens = self.tokens(node)
         words = tuple(self.names.get(token, str(token)) for token in tokens)
         return Node(
-            tokens,
-            words,
-            float(self.log_prob[node]),
-            int(self.rank[node]),
-            Fate(int(self.fate[node])),
+            tokens=tokens,
+            words=words,
+            log_prob=float(self.log_prob[node]),
+            rank=int(self.rank[node]),
+            fate=Fate(int(self.fate[node])),
         )
 
     def candidates(self, step: int, item: int = 0) -> tuple[Node, ...]:
-        """All that was considered at a step, best first."""
+        """Return the candidates of a step, best first.
+
+        Args:
+            step: the step, from 1.
+            item: index of the prompt.
+        """
         step = checks.whole_number(step, "step", least=0)
         item = checks.whole_number(item, "item", least=0)
-        found = np.flatnonzero((self.step == step) & (self.item == item))
-        return tuple(
-            self.node(int(node)) for node in found[np.argsort(self.rank[found], kind="stable")]
-        )
+        nodes = np.flatnonzero((self.step == step) & (self.item == item))
+        nodes = nodes[np.argsort(self.rank[nodes], kind="stable")]
+        return tuple(self.node(int(node)) for node in nodes)
 
     def beam(self, step: int, item: int = 0) -> tuple[Node, ...]:
-        """What the beam held after a step, best first; at the last step, what it returned from."""
+        """Return the candidates of a step that were not pruned, best first.
+
+        Args:
+            step: the step, from 1.
+            item: index of the prompt.
+        """
         return tuple(node for node in self.candidates(step, item) if node.fate is not Fate.PRUNED)
 
     def table(self) -> "pd.DataFrame":
-        """One row per candidate; ``log_prob`` in nats."""
+        """Return one row per candidate; ``log_prob`` in nats."""
         import pandas as pd
 
         nodes = [self.node(i) for i in range(len(self.item))]
@@ -119,7 +143,7 @@ class Trace(ShortRepr):
         )
 
     def to_json(self) -> str:
-        """The nodes as a JSON array, each with its parent's index."""
+        """Return the candidates as a JSON array; each names the index of its parent."""
         columns = ("item", "step", "parent", "token", "log_prob", "rank", "fate")
         rows = zip(*(getattr(self, column).tolist() for column in columns), strict=True)
         nodes: list[dict[str, Any]] = [dict(zip(columns, row, strict=True)) for row in rows]
@@ -129,7 +153,11 @@ class Trace(ShortRepr):
         return json.dumps(nodes, allow_nan=False, ensure_ascii=False)
 
     def to_dot(self, item: int = 0) -> str:
-        """The tree of one item in Graphviz' language; pruned candidates are dashed."""
+        """Return the tree of one item in Graphviz' language; pruned candidates are dashed.
+
+        Args:
+            item: index of the prompt.
+        """
         item = checks.whole_number(item, "item", least=0)
         lines = [
             "digraph beam {",

@@ -1,4 +1,4 @@
-"""What a search cost, counted and not timed."""
+"""Counts of the work that a search does."""
 
 from dataclasses import dataclass
 
@@ -8,23 +8,23 @@ from leadline.storage import record
 @record("decoding.Work")
 @dataclass(frozen=True)
 class Work:
-    """Exact counts of what one search did, over all items of the batch."""
+    """Exact counts of the work of one search, over all items of the batch."""
 
     calls: int
     """Calls of the step function."""
     rows: int
-    """Hypotheses that the model saw, summed over the calls."""
+    """Rows of the model's batches, summed over the calls."""
     candidates: int
-    """Next tokens that were scored: rows times the vocabulary."""
+    """Next tokens that were scored: rows times vocabulary size."""
     ranked: int
-    """Candidates that were put in order after each row's best were taken."""
+    """Candidates that were ranked, after the best of each row had been taken."""
     state_bytes: int
-    """Bytes of state that were copied because hypotheses changed places."""
+    """Bytes of state that were copied because hypotheses changed rows."""
 
 
 @dataclass
 class Meter:
-    """Counts while a search runs; :meth:`read` freezes the counts."""
+    """Counters of a running search."""
 
     calls: int = 0
     rows: int = 0
@@ -33,11 +33,16 @@ class Meter:
     state_bytes: int = 0
 
     def called(self, rows: int, M: int) -> None:
-        """One call of the step function with so many rows."""
+        """Count one call of the step function.
+
+        Args:
+            rows: rows of the batch.
+            M: vocabulary size.
+        """
         self.calls += 1
         self.rows += rows
         self.candidates += rows * M
 
     def read(self) -> Work:
-        """The counts so far."""
+        """Return the counts so far."""
         return Work(self.calls, self.rows, self.candidates, self.ranked, self.state_bytes)

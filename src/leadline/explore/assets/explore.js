@@ -203,4 +203,7 @@
 
   dark.addEventListener("change", again);
   window.matchMedia("(max-width: 52rem)").addEventListener("change", again);
+
+  // A notebook shows a picture until the page in its frame says that it is there.
+  if (window.parent !== window) window.parent.postMessage("leadline-explorer", "*");
 })();

@@ -1,39 +1,75 @@
-"""A room inside a notebook: a frame that shows a server in this very process."""
+"""A room inside a notebook: a frame that shows a server of the notebook's own process."""
 
+import base64
+import hashlib
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from html import escape
 from typing import Any
 
-from leadline.errors import InputError, nearest
+from leadline.errors import InputError, LeadlineError, nearest
 from leadline.explore import open_rooms
+from leadline.explore.page._room import PendingError
 from leadline.explore.page._settings import fields_of, from_values, to_query
 from leadline.explore.server._server import Server
+from leadline.figures import encoded
 
 _starting = threading.Lock()
+
+_HTML = """<div style="position: relative; overflow: hidden">
+<div>
+{picture}
+<p>This explorer ended with its notebook's kernel. Run the cell again to open it.</p>
+</div>
+<iframe class="{name}" src="{url}" width="100%" height="{height}" title="Leadline explorer"
+ style="border: 0; position: absolute; top: 0; left: 0; visibility: hidden"></iframe>
+</div>
+<script>
+for (const frame of document.querySelectorAll("iframe.{name}"))
+  window.addEventListener("message", event => {{
+    if (event.source !== frame.contentWindow || event.data !== "leadline-explorer") return;
+    frame.previousElementSibling.style.display = "none";
+    frame.style.position = frame.style.visibility = "";
+  }});
+</script>"""
+"""The picture is replaced as soon as the page in the frame says that it is there."""
 
 
 @dataclass(frozen=True)
 class Inline:
-    """A room with its settings; a notebook shows it as a frame."""
+    """A room with its settings; a notebook shows it as a frame.
+
+    If the kernel has ended, the notebook shows a still picture and a sentence instead.
+    """
 
     url: str
     height: int = 900
+    draw: Callable[[], bytes] = bytes
+    """Returns a picture of the room as PNG; no bytes if there is none."""
 
     def _repr_html_(self) -> str:
-        frame = '<iframe src="{}" width="100%" height="{}" style="border: 0" title="Leadline explorer"></iframe>'
-        return frame.format(escape(self.url), self.height)
+        data = self.draw()
+        picture = ""
+        if data:
+            source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+            picture = f'<img alt="The first figure of the room" src="{source}">'
+        name = f"leadline-{hashlib.sha256(self.url.encode()).hexdigest()[:12]}"
+        return _HTML.format(
+            name=name, url=escape(self.url), height=int(self.height), picture=picture
+        )
 
     def __str__(self) -> str:
         return self.url
 
 
 def inline(name: str, settings: dict[str, Any]) -> Inline:
-    """The room of that name, set as the keyword arguments say.
+    """Return the room of that name with the given settings.
 
     Raises:
-        InputError: a setting that the room does not have, or a value that it does not allow.
+        InputError: the room has no such setting, or does not allow its value.
     """
     room = next(room for room in open_rooms() if room.name == name)
     known = {field.name: field for field in fields_of(room.settings)}
@@ -41,15 +77,23 @@ def inline(name: str, settings: dict[str, Any]) -> Inline:
         if given not in known:
             close = nearest(given[:50], list(known))[:3]
             raise InputError(
-                f"{name} takes the settings of its room", got=given[:50], cure=", ".join(close)
+                f"{name}() takes the settings of its room", got=given[:50], cure=", ".join(close)
             )
     values = [settings.get(field.name, field.default) for field in known.values()]
-    query = to_query(from_values(room.settings, values))
+    chosen = from_values(room.settings, values)
+
+    def draw() -> bytes:
+        # A room whose first sounding is still being made, or cannot be made, has no picture.
+        with suppress(LeadlineError, PendingError):
+            for _, sounding in room.soundings(chosen):
+                return encoded(sounding.drawing(), "png")
+        return b""
+
     with _starting:
-        return Inline(_server().url(name + query))
+        return Inline(_server().url(name + to_query(chosen)), draw=draw)
 
 
 @cache
 def _server() -> Server:
-    """One for the process; it ends with it."""
+    """Return the server of this process; it ends with the process."""
     return Server(open_rooms(), port=0, in_frames=True).start()

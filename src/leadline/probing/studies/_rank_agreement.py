@@ -101,7 +101,7 @@ class RankAgreement(Sounding):
 
         Losses of different variants measure different things, so pairs within a variant come first.
         """
-        scope = self._scopes[1]
+        scope = self._verdict_scope
         loss = self.tau("loss", scope).interval
         rank = self.tau("RankMe", scope).interval
         return Verdict(
@@ -109,7 +109,7 @@ class RankAgreement(Sounding):
             f"RankMe at {rank:.2f}, {over_seeds(self.loss.shape[1])}"
         )
 
-    def table(self) -> "pd.DataFrame":
+    def agreements(self) -> "pd.DataFrame":
         """Return a table with one row per criterion and kind of pairs.
 
         Columns: ``criterion``, ``pairs``, and ``tau`` with its 95 % interval, as returned by
@@ -126,12 +126,13 @@ class RankAgreement(Sounding):
                 )
         return pd.DataFrame(rows)
 
-    def configurations(self) -> "pd.DataFrame":
+    def table(self) -> "pd.DataFrame":
         """Return a table with one row per configuration.
 
         Columns: ``variant``; ``loss`` (squared error per row), ``RankMe`` (directions) and
-        ``accuracy`` (percent), each the mean over seeds with its 95 % interval; and ``largest
-        class``, the share of the largest class of the test rows (percent).
+        ``accuracy`` (percent), each the mean over seeds with its 95 % interval; ``largest class``,
+        the share of the largest class of the test rows (percent); and ``loss tau`` and ``RankMe
+        tau``, the agreements in the verdict with their 95 % intervals, equal in all rows.
         """
         import pandas as pd
 
@@ -139,6 +140,11 @@ class RankAgreement(Sounding):
             "loss": UNBOUNDED,
             "RankMe": (0.0, float("inf")),
             "accuracy": SCORES[self.measure],
+        }
+        scope = self._verdict_scope
+        agreement = {
+            **interval_columns("loss tau", self.tau("loss", scope).interval),
+            **interval_columns("RankMe tau", self.tau("RankMe", scope).interval),
         }
         rows = []
         for i, name in enumerate(self.names):
@@ -152,7 +158,7 @@ class RankAgreement(Sounding):
                 row |= interval_columns(column, paired_interval(numbers, bounds=bounds[column]))
             if self.majority is not None:
                 row["largest class"] = 100 * self.majority.mean()
-            rows.append(row)
+            rows.append(row | agreement)
         return pd.DataFrame(rows)
 
     def drawing(self) -> Drawing:
@@ -204,6 +210,11 @@ class RankAgreement(Sounding):
         """The kinds of pairs that exist: ``"all"``, then at least one of the others."""
         kinds: tuple[Pairs, ...] = get_args(Pairs)
         return tuple(pairs for pairs in kinds if np.triu(self._among(pairs), 1).any())
+
+    @property
+    def _verdict_scope(self) -> Pairs:
+        """The pairs of the verdict: within a variant if there are such pairs, otherwise across."""
+        return self._scopes[1]
 
     def _among(self, pairs: Pairs) -> Bool[np.ndarray, "configurations configurations"]:
         """Return a symmetric mask of the pairs."""
