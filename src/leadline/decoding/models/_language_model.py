@@ -324,7 +324,7 @@ class RecurrentLM:
     def _from_document(cls, document: Mapping[str, Any], content: bytes | None) -> "RecurrentLM":
         from safetensors.torch import load
 
-        settings = document["settings"]
+        settings: dict[str, Any] = document["settings"]
         if document["schema"] == 1:
             settings = {NAMES_OF_SCHEMA_1.get(name, name): settings[name] for name in settings}
         lm = cls(**settings)
