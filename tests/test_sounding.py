@@ -165,3 +165,10 @@ def test_a_figure_too_large_for_a_cell_is_a_picture():
     assert notebook.PLOTLY not in bundle
     assert "<script>" not in bundle["text/html"]
     assert sum(map(len, bundle.values())) < 300_000
+
+
+def test_a_figure_that_has_no_still_is_interactive_only():
+    pie = {"data": [{"type": "pie", "values": [1, 2]}], "layout": {}}
+    bundle = notebook.notebook_bundle(pie, "a pie")
+    assert set(bundle) == {"text/html", notebook.PLOTLY}
+    assert "<img" not in bundle["text/html"]

@@ -95,7 +95,7 @@ def test_weights_that_changed_in_any_precision_are_refused(make, dtype):
     (weight,) = [p for name, p in module.named_parameters() if "W_h" in name or "weight_hh" in name]
     with torch.no_grad():
         weight *= -1
-    with pytest.raises(InputError, match="asked before the weights change"):
+    with pytest.raises(InputError, match="queried before the weights change"):
         tape.gradient_flow(loss)
 
 
@@ -319,7 +319,7 @@ def test_stability_leaves_the_buffers_of_a_parametrization_alone(how):
     network = parametrized("lstm", how)
     before = copy.deepcopy(network.state_dict())
     buffers = [buffer for _, buffer in network.named_buffers()]
-    gradients.stability(network.rnn, draw(6, 2, 3))
+    gradients.measure_stability(network.rnn, draw(6, 2, 3))
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert all(

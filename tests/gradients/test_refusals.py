@@ -56,7 +56,7 @@ def test_a_call_before_the_block_is_not_taken_for_a_direct_one():
     model = module_of(Model)
     before = model(X).sum()
     said = told(model, lambda model: before)
-    assert "called before `with trace(model)` or after it" in said
+    assert "a call before `with trace(model)` or after it" in said
     model = module_of(lambda: Model(is_direct=True))
     before = model(X).sum()
     assert ".forward()" not in told(model, lambda model: before)
@@ -75,7 +75,7 @@ class Doubles(nn.GRU):
 
 def test_subclasses_that_override_forward():
     said = told(module_of(lambda: ReturnsOutputAlone(3, 4)))
-    assert "a subclass of GRU returns what GRU returns: (output, h_n)" in said
+    assert "a subclass of GRU that returns (output, h_n)" in said
     assert "a ReturnsOutputAlone, returned Tensor" in said
     said = told(module_of(lambda: Doubles(3, 4)), lambda model: model(X)[0].sum())
     assert "Doubles overrides forward" in said
@@ -105,9 +105,9 @@ def test_frozen_layers_and_switched_off_gradients():
 @pytest.mark.parametrize(
     ("make", "texts"),
     [
-        (lambda loss: (loss, 1), ["in a tuple", "give one of them"]),
+        (lambda loss: (loss, 1), ["in a tuple", "pass one of them"]),
         (lambda loss: {"loss": loss}, ["a dictionary", "loss['loss']"]),
-        (lambda loss: SimpleNamespace(loss=loss), ["give output.loss"]),
+        (lambda loss: SimpleNamespace(loss=loss), ["pass output.loss"]),
         (lambda loss: loss.item(), ["loss.item()"]),
         (lambda loss: loss.detach().numpy(), ["an array"]),
         (lambda loss: loss.long(), ["int64"]),
@@ -133,7 +133,7 @@ def test_what_is_no_loss(make, texts, ask):
     ("model", "text"),
     [
         ([module_of(Model), module_of(Model)], "nn.ModuleList"),
-        (Model, "give an instance: Model(...)"),
+        (Model, "pass an instance: Model(...)"),
         (SimpleNamespace(module_=module_of(Model)), "the module that it holds: module_"),
         (lambda x: x, "a torch module"),
         ("model.pt", "a torch module"),
@@ -149,7 +149,7 @@ def test_what_is_no_model(model, text):
     with pytest.raises(InputError, match="torch module"):
         gradients.GradientMonitor(model)
     with pytest.raises(InputError, match="torch module"):
-        gradients.remedies(model, lambda model: model(X).sum())
+        gradients.compare_cures(model, lambda model: model(X).sum())
 
 
 def test_complex_layers_and_tensors_without_numbers():
@@ -157,7 +157,7 @@ def test_complex_layers_and_tensors_without_numbers():
         module_of(lambda: nn.RNN(3, 4, dtype=torch.complex64)),
         lambda model: model(X.to(torch.complex64))[0].abs().sum(),
     )
-    assert "RNN must compute with real numbers" in said
+    assert "needs real numbers in RNN" in said
     assert "holds no numbers" in told(
         nn.LSTM(3, 4, device="meta"), lambda model: model(X.to("meta"))[0].sum()
     )
@@ -241,7 +241,7 @@ def test_torchscript_from_a_file():
         ({"x": X, "hx": torch.zeros(1, 2, 4)}, "a pair hx = (h_0, c_0) for an LSTM"),
         ({"x": X, "hx": (torch.zeros(1, 2, 4),) * 3}, "a pair hx"),
         ({"x": X, "hx": (torch.zeros(2, 1, 4),) * 2}, "here (1, 2, 4)"),
-        ({"x": X, "vectors": 2.5}, "vectors = 2.5"),
+        ({"x": X, "num_exponents": 2.5}, "num_exponents = 2.5"),
         ({"x": X, "transient": 5}, "transient = 5 of 5"),
         ({"x": X, "seed": "a"}, "seed = 'a'"),
         ({"x": X, "flow": "flow"}, "flow must be"),
@@ -251,17 +251,17 @@ def test_torchscript_from_a_file():
 )
 def test_what_stability_cannot_use(given, text):
     with pytest.raises(InputError) as caught:
-        gradients.stability(module_of(lambda: nn.LSTM(3, 4)), **cast("Any", given))
+        gradients.measure_stability(module_of(lambda: nn.LSTM(3, 4)), **cast("Any", given))
     assert text in str(caught.value)
 
 
 def test_stability_of_other_layers():
     lstm = module_of(lambda: nn.GRU(3, 4))
     with pytest.raises(InputError, match="one tensor hx = h_0"):
-        gradients.stability(lstm, X, hx=(X, X))
+        gradients.measure_stability(lstm, X, hx=(X, X))
     complex_layer = module_of(lambda: nn.RNN(3, 4, dtype=torch.complex64))
     with pytest.raises(InputError, match="real weights"):
-        gradients.stability(complex_layer, X)
+        gradients.measure_stability(complex_layer, X)
     network = recurrent.LSTM(3, 4, seed=0)
     state: Any = (torch.zeros(1, 2, 4),) * 2
     with pytest.raises(
@@ -269,7 +269,7 @@ def test_stability_of_other_layers():
     ):
         network(X, state)
     with pytest.raises(InputError, match="starts at zero"):
-        gradients.stability(network, X, hx=state)
+        gradients.measure_stability(network, X, hx=state)
 
 
 def chaotic(make: Callable[..., nn.Module], *settings: Any, **more: Any) -> nn.Module:
