@@ -40,7 +40,7 @@ def measure(rounds: int = 7) -> list[Row]:
 
 
 def ours(X: np.ndarray, seeds: Sequence[int]) -> None:
-    options = {"validation": None, "epochs": EPOCHS, "batch_size": BATCH, "lr": 1e-3}
+    options = {"validation": None, "epochs": EPOCHS, "batch_size": BATCH, "learning_rate": 1e-3}
     models = [Autoencoder(64, HIDDEN, seed=seed) for seed in seeds]
     if len(seeds) > 1:
         pretrain_many(models, X, seeds=seeds, **options)

@@ -15,7 +15,7 @@ import torch
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from leadline.autoencoders import MaskedPatchTransformer
-from leadline.autoencoders.training._single import Single
+from leadline.autoencoders.training._autograd import AutogradEngine
 
 Row = dict[str, Any]
 
@@ -63,12 +63,12 @@ def turn() -> float:
 
 def ours(images: torch.Tensor, ratio: float) -> Callable[[], None]:
     model = MaskedPatchTransformer(IMAGE, PATCH, mask_ratio=ratio, seed=0)
-    trainer = Single(model, [1e-3])
+    engine = AutogradEngine(model, model.architecture, 1e-3, 0, torch.device("cpu"))
     draw = torch.Generator().manual_seed(1)
 
     def step() -> None:
         seen, counts = model.corruption.corrupt(images, draw)
-        trainer.step(seen[None], images[None], None if counts is None else counts[None])
+        engine.step(seen[None], images[None], None if counts is None else counts[None])
 
     return step
 

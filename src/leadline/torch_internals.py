@@ -5,7 +5,6 @@ Torch may rename or remove a private name in any release, so that no other file 
 """
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -101,13 +100,13 @@ def parts_of(module: nn.Module) -> list[Any]:
 
 
 def adam_step(
-    weights: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    first_moments: Sequence[Tensor],
-    second_moments: Sequence[Tensor],
-    steps: Tensor,
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    first_moments: list[Tensor],
+    second_moments: list[Tensor],
+    steps: Tensor | list[Tensor],
     *,
-    learning_rate: float | Tensor,
+    learning_rate: float,
     betas: tuple[float, float],
 ) -> None:
     """Take one step of Adam in place, by the kernel that ``torch.optim.Adam(fused=True)`` calls.
@@ -120,7 +119,8 @@ def adam_step(
         gradients: the gradient of each.
         first_moments: running means of the gradients, changed in place.
         second_moments: running means of their squares, changed in place.
-        steps: the number of steps, this one included; a float32 tensor without dimensions.
+        steps: the number of steps, this one included; a float32 tensor without dimensions. A list
+            holds such a tensor for each of the weights.
         learning_rate: the learning rate, > 0.
         betas: decay of the first and of the second moments, in [0, 1).
 
@@ -136,7 +136,7 @@ def adam_step(
         first_moments,
         second_moments,
         [],
-        [steps] * len(weights),
+        [steps] * len(weights) if isinstance(steps, Tensor) else steps,
         lr=learning_rate,
         beta1=betas[0],
         beta2=betas[1],

@@ -6,10 +6,9 @@ from leadline import data
 from leadline.autoencoders import (
     Autoencoder,
     GaussianNoise,
+    LinearOptimum,
     Nothing,
     PixelMask,
-    linear_optimum,
-    linear_optimum_of,
     pretrain,
 )
 from leadline.errors import InputError
@@ -24,7 +23,7 @@ KINDS = [Nothing(), GaussianNoise(0.7), PixelMask(0.3)]
 
 
 def expected_loss(model: Autoencoder, mean, S, corruption):
-    """Expected error of an affine map ``W seen + b``, from the moments of the rows, term by term."""
+    """Return the expected error of ``W seen + b``, term by term from the moments of the rows."""
     state = {name: tensor.double().numpy() for name, tensor in model.state_dict().items()}
     W = state["decoder.0.weight"] @ state["encoder.0.weight"]
     b = state["decoder.0.weight"] @ state["encoder.0.bias"] + state["decoder.0.bias"]
@@ -44,9 +43,9 @@ def expected_loss(model: Autoencoder, mean, S, corruption):
 
 @pytest.mark.parametrize("k", [1, 3, 6])
 @pytest.mark.parametrize("corruption", KINDS, ids=str)
-def test_the_loss_is_that_of_its_own_model_and_no_other_is_better(corruption, k):
+def test_the_loss_matches_the_model_and_no_linear_model_is_better(corruption, k):
     mean, S = X.mean(0), np.cov(X.T, bias=True)
-    optimum = linear_optimum(X, k, corruption)
+    optimum = LinearOptimum.from_rows(X, k, corruption)
     loss = expected_loss(optimum.autoencoder, mean, S, corruption)
     assert loss == pytest.approx(optimum.loss, rel=1e-5, abs=1e-5)
     for seed in range(20):
@@ -59,11 +58,11 @@ def test_the_loss_is_that_of_its_own_model_and_no_other_is_better(corruption, k)
 
 
 @pytest.mark.parametrize("corruption", KINDS, ids=str)
-def test_training_comes_within_two_percent_and_never_below(corruption):
+def test_training_reaches_the_optimum_within_two_percent(corruption):
     mean, S = X.mean(0), np.cov(X.T, bias=True)
-    optimum = linear_optimum(X, 2, corruption)
+    optimum = LinearOptimum.from_rows(X, 2, corruption)
     model = Autoencoder(6, (2,), "linear", corruption, seed=0).double()
-    pretrained = pretrain(model, X, validation=None, epochs=250, lr=2e-2, batch_size=50)
+    pretrained = pretrain(model, X, validation=None, epochs=250, learning_rate=2e-2, batch_size=50)
     loss = expected_loss(pretrained.model, mean, S, corruption)  # pyright: ignore[reportArgumentType]
     assert optimum.loss * (1 - 1e-9) <= loss <= 1.02 * optimum.loss
     basis = np.linalg.qr(pretrained.weights["decoder.0.weight"])[0]
@@ -72,12 +71,12 @@ def test_training_comes_within_two_percent_and_never_below(corruption):
 
 
 def test_the_trained_code_spans_the_pca_subspace():
-    """Principal angles between what a trained linear encoder reads of a row and the leading components."""
+    """Principal angles between a trained linear code and the leading components are small."""
     from scipy.linalg import subspace_angles
     from sklearn.decomposition import PCA
 
     model = Autoencoder(6, (2,), "linear", seed=0).double()
-    pretrained = pretrain(model, X, validation=None, epochs=400, lr=1e-2, batch_size=50)
+    pretrained = pretrain(model, X, validation=None, epochs=400, learning_rate=1e-2, batch_size=50)
     pca = np.asarray(PCA(4).fit(X).components_).T
     components, apart = pca[:, :2], pca[:, 2:]
     assert (
@@ -87,10 +86,10 @@ def test_the_trained_code_spans_the_pca_subspace():
     assert np.rad2deg(subspace_angles(pretrained.weights["encoder.0.weight"].T, apart)).min() > 80
 
 
-def test_without_corruption_it_is_pca():
+def test_the_optimum_without_corruption_is_pca():
     from sklearn.decomposition import PCA
 
-    optimum, pca = linear_optimum(X, 3), PCA(3).fit(X)
+    optimum, pca = LinearOptimum.from_rows(X, 3), PCA(3).fit(X)
     cosines = np.linalg.svd(pca.components_ @ optimum.decode_weights)[1]
     assert cosines == pytest.approx([1, 1, 1])
     assert optimum.loss == pytest.approx(
@@ -109,11 +108,11 @@ def test_without_corruption_it_is_pca():
         (PixelMask(0.25), (234.1, 97.6, 55.8)),
     ],
 )
-def test_the_courses_vectors(corruption, losses):
-    """20 of 100 directions of variance 10, the others of variance 1; the mask's numbers depend on the rotation."""
+def test_losses_of_a_known_distribution_match_the_course(corruption, losses):
+    """20 of 100 directions have variance 10, the others 1; the mask's losses need a rotation."""
     S = data.high_variance_vectors(2, seed=0).covariance
     for k, loss in zip((5, 20, 100), losses, strict=True):
-        optimum = linear_optimum_of(np.zeros(100), S, k, corruption)
+        optimum = LinearOptimum.from_moments(np.zeros(100), S, k, corruption)
         assert optimum.loss == pytest.approx(
             loss, abs=0.7 if isinstance(corruption, PixelMask) else 0.06
         )
@@ -121,24 +120,24 @@ def test_the_courses_vectors(corruption, losses):
 
 def test_constant_columns_and_fingerprints():
     digits = data.digits()
-    encoder = linear_optimum(digits.X[:500], 16, GaussianNoise(0.5)).encoder
+    encoder = LinearOptimum.from_rows(digits.X[:500], 16, GaussianNoise(0.5)).encoder
     assert np.isfinite(encoder.encode(digits.X)).all()
     assert encoder.has_seen(digits.X[:500]).all()
-    assert linear_optimum(digits.X, 64).loss == pytest.approx(0, abs=1e-9)
+    assert LinearOptimum.from_rows(digits.X, 64).loss == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: linear_optimum(X, 7), "code_size = 7 of 6"),
-        (lambda: linear_optimum(X, 0), "code_size must be a whole number of at least 1"),
+        (lambda: LinearOptimum.from_rows(X, 7), "code_size = 7 of 6"),
+        (lambda: LinearOptimum.from_rows(X, 0), "code_size must be a whole number of at least 1"),
         (
-            lambda: linear_optimum(X, 2, PixelMask(0.5, loss="masked")),
-            "whose loss counts everywhere",
+            lambda: LinearOptimum.from_rows(X, 2, PixelMask(0.5, loss="masked")),
+            "a PixelMask with loss='all'",
         ),
-        (lambda: linear_optimum(np.full((3, 2), np.nan), 1), "finite"),
+        (lambda: LinearOptimum.from_rows(np.full((3, 2), np.nan), 1), "finite"),
     ],
 )
-def test_what_has_no_closed_form(make, text):
+def test_cases_without_a_closed_form_are_refused(make, text):
     with pytest.raises(InputError, match=text):
         make()

@@ -2,12 +2,12 @@ import pytest
 import torch
 from torch import nn
 
-from leadline.autoencoders import Architecture, Autoencoder, GaussianNoise, PixelMask
+from leadline.autoencoders import Autoencoder, DenseArchitecture, GaussianNoise, PixelMask
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
 
 
-def test_is_the_plain_pytorch_model_drawn_encoder_first():
+def test_an_autoencoder_has_the_weights_of_plain_pytorch_layers():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         encoder = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
@@ -45,14 +45,14 @@ def test_corruption_is_off_without_a_generator_even_in_training_mode(corruption)
 
 
 def test_one_layer_may_be_given_as_a_number():
-    assert Architecture(4, 3) == Architecture(4, (3,))  # pyright: ignore[reportArgumentType]
+    assert DenseArchitecture(4, 3) == DenseArchitecture(4, (3,))  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
         ((4, ()), r"hidden_sizes = \(\)"),
-        ((4, (3, 0)), "at least one unit"),
+        ((4, (3, 0)), "one or more numbers of at least 1"),
         ((0, (3,)), "input_size = 0"),
         ((4, (3,), "rleu"), "activation = 'rleu'\n  cure:  use one of relu"),
         ((4, (3,), "relu", "denoising"), "corruption = 'denoising'\n  cause: a name"),
@@ -62,6 +62,6 @@ def test_one_layer_may_be_given_as_a_number():
         ),
     ],
 )
-def test_refuses_impossible_shapes(arguments, text):
+def test_impossible_shapes_are_refused(arguments, text):
     with pytest.raises(InputError, match=text):
         Autoencoder(*arguments)

@@ -1,4 +1,4 @@
-"""No damaged or malformed encoder or checkpoint is read: every one is refused with SaveError, without large memory."""
+"""Damaged and malformed encoders and checkpoints are refused without much memory."""
 
 import json
 import os
@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from leadline.autoencoders import (
-    Architecture,
     Autoencoder,
+    DenseArchitecture,
     Encoder,
     Epoch,
     GaussianNoise,
@@ -26,14 +26,15 @@ from leadline.autoencoders import (
 )
 from leadline.autoencoders._sealed import _digest, _place_of_digest
 from leadline.autoencoders.training._checkpoint import Journal
-from leadline.autoencoders.training._member import Opener
+from leadline.autoencoders.training._opening import Opener
 from leadline.autoencoders.training._pretrain import _engine, _member
+from leadline.autoencoders.training._settings import PretrainingSettings
 from leadline.errors import SaveError
 
 RNG = np.random.default_rng(0)
 X = RNG.random((40, 8)).astype(np.float32)
 MOST_MEMORY = 20 * 2**20
-"""Bytes that a reader may take for a file of a few kilobytes."""
+"""Maximum memory in bytes while a file of a few kilobytes is read."""
 
 
 def dense() -> Autoencoder:
@@ -84,7 +85,7 @@ def encoder_file(request, tmp_path: Path) -> Path:
 
 @pytest.fixture(params=RUNS)
 def run(request, tmp_path: Path) -> tuple[Path, Callable[[], object]]:
-    """The checkpoint of a run that was interrupted, and a function that begins to go on from it."""
+    """Return the checkpoint of an interrupted run, and a function that resumes it."""
 
     class StoppedError(Exception):
         pass
@@ -94,15 +95,22 @@ def run(request, tmp_path: Path) -> tuple[Path, Callable[[], object]]:
             raise StoppedError
 
     model = RUNS[request.param]()
-    settings = {"epochs": 2, "batch_size": 20, "lr": 1e-3, "schedule": "constant", "patience": 9}
+    settings = {
+        "epochs": 2,
+        "batch_size": 20,
+        "learning_rate": 1e-3,
+        "schedule": "constant",
+        "patience": 9,
+    }
     settings |= {"centre": True, "shuffle": True, "seed": 0}
     with pytest.raises(StoppedError):
         pretrain(model, X, checkpoint=tmp_path, progress=stop, **settings)
     fresh = RUNS[request.param]()
-    configuration = _member(0, fresh, (X, None, 0.1), dict(settings), Opener(None)).configuration()
+    checked = PretrainingSettings(**settings)
+    configuration = _member(0, fresh, X, None, 0.1, checked, Opener(None)).configuration()
 
     def begin() -> None:
-        member = _member(0, fresh, (X, None, 0.1), dict(settings), Opener(None))
+        member = _member(0, fresh, X, None, 0.1, checked, Opener(None))
         member.journal = Journal(tmp_path, configuration)
         member.restore()
         if member.ending is None:
@@ -113,14 +121,14 @@ def run(request, tmp_path: Path) -> tuple[Path, Callable[[], object]]:
 
 
 def parts(content: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes]:
-    """The header, the document in it, and the bytes of the tensors."""
+    """Return the header, its document, and the bytes of the tensors."""
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
     return header, json.loads(header["__metadata__"]["leadline"]), content[8 + length :]
 
 
 def assembled(header: dict[str, Any], document: Any, tensors: bytes) -> bytes:
-    """A file with a right digest, where there is a place for one."""
+    """Return a file with a correct digest, if its document has a digest."""
     text = document if isinstance(document, str) else json.dumps(document, sort_keys=True)
     header = {**header, "__metadata__": {"leadline": text}}
     head = json.dumps(header, separators=(",", ":")).encode()
@@ -154,7 +162,7 @@ DEEP = "[" * 100_000
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The paths to all values in a JSON document."""
+    """Yield the paths to all values of a JSON document."""
     if path:
         yield path
     inner = (
@@ -178,7 +186,7 @@ def changed(value: Any, path: tuple[Any, ...], change: Callable[[Any, Any], None
 
 
 def variants(value: Any) -> Iterator[Any]:
-    """A document with one value replaced, removed or doubled, for every value and every bad value."""
+    """Yield the document with each value replaced, removed or doubled."""
     for path in places(value):
         if path == ("digest",):
             continue
@@ -192,13 +200,13 @@ def variants(value: Any) -> Iterator[Any]:
 
 
 def some(values: Iterator[Any], most: int = 400) -> list[Any]:
-    """At most about so many of the values, evenly spread."""
+    """Return at most about ``most`` evenly spread values."""
     listed = list(values)
     return listed[:: 1 + len(listed) // most]
 
 
 def structural(content: bytes) -> Iterator[bytes]:
-    """Malformed files whose digest is right."""
+    """Yield malformed files with a correct digest."""
     header, document, tensors = parts(content)
     bare = {name: entry for name, entry in header.items() if name != "__metadata__"}
     for other in some(variants(document)):
@@ -220,7 +228,7 @@ def structural(content: bytes) -> Iterator[bytes]:
 
 
 def damaged(content: bytes, flips: int) -> Iterator[bytes]:
-    """Files with one bit flipped, and files that were cut or lengthened."""
+    """Yield files with one flipped bit, and files that are cut or extended."""
     bits = np.unique(np.r_[RNG.integers(0, 8 * len(content), flips), np.arange(64)])
     for bit in bits.tolist():
         copy = bytearray(content)
@@ -259,7 +267,7 @@ def refusals(
     return count
 
 
-def test_every_bit_of_an_encoder_counts(encoder_file: Path):
+def test_a_change_of_any_bit_of_an_encoder_is_detected(encoder_file: Path):
     content = encoder_file.read_bytes()
     assert (
         refusals(
@@ -269,7 +277,7 @@ def test_every_bit_of_an_encoder_counts(encoder_file: Path):
     )
 
 
-def test_every_bit_of_a_checkpoint_counts(run):
+def test_a_change_of_any_bit_of_a_checkpoint_is_detected(run):
     path, resume = run
     assert refusals(path, damaged(path.read_bytes(), 300), resume, lambda: False) > 300
     path.unlink()
@@ -277,7 +285,7 @@ def test_every_bit_of_a_checkpoint_counts(run):
 
 
 def test_malformed_encoders_are_refused(encoder_file: Path):
-    """A file whose digest is right may be another encoder, which is read; nothing else is."""
+    """A file with a correct digest is either a valid encoder or refused."""
     content = encoder_file.read_bytes()
 
     def is_an_encoder() -> bool:
@@ -293,7 +301,7 @@ def test_malformed_encoders_are_refused(encoder_file: Path):
 
 
 def test_malformed_checkpoints_are_refused(run, monkeypatch: pytest.MonkeyPatch):
-    """A change of the configuration makes it the checkpoint of another run, which is refused by its own error."""
+    """A changed configuration is refused as the checkpoint of another run."""
     monkeypatch.setattr(Journal, "_refuse_another", lambda *_: None)
     path, resume = run
     header, document, tensors = parts(path.read_bytes())
@@ -322,7 +330,7 @@ def assembled_again(header: dict[str, Any], document: Any, tensors: bytes) -> by
         ("local", {"width": 10**6, "components": 2000}),
     ],
 )
-def test_declared_sizes_are_compared_before_memory_is_taken(
+def test_declared_sizes_are_checked_before_memory_is_allocated(
     tmp_path: Path, kind: str, sizes: dict[str, Any]
 ):
     path = tmp_path / "encoder.safetensors"
@@ -334,7 +342,7 @@ def test_declared_sizes_are_compared_before_memory_is_taken(
         raise AssertionError("layers were made before their sizes were compared")
 
     with pytest.MonkeyPatch.context() as patch:
-        for architecture in (Architecture, PatchArchitecture, LocalArchitecture):
+        for architecture in (DenseArchitecture, PatchArchitecture, LocalArchitecture):
             patch.setattr(architecture, "encoder", never)
         patch.setattr(torch, "empty", never)
         path.write_bytes(assembled_again(header, document, tensors))
@@ -342,14 +350,14 @@ def test_declared_sizes_are_compared_before_memory_is_taken(
             Encoder.load(path)
 
 
-def test_a_file_of_another_kind_is_refused_in_words(tmp_path: Path):
+def test_a_file_of_another_kind_is_refused(tmp_path: Path):
     from safetensors.numpy import save_file
 
     save_file({"a": X}, tmp_path / "plain")
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "text").write_text("encoder")
-    for name, told in {
+    for name, text in {
         "plain": "its header has no document of Leadline",
         "folder": "not a regular file",
         "pipe": "not a regular file",
@@ -357,11 +365,11 @@ def test_a_file_of_another_kind_is_refused_in_words(tmp_path: Path):
         "text/below": "does not exist",
         "none": "does not exist",
     }.items():
-        with pytest.raises(SaveError, match=told):
+        with pytest.raises(SaveError, match=text):
             Encoder.load(tmp_path / name)
 
 
-def test_a_checkpoint_is_no_encoder_and_an_encoder_no_checkpoint(tmp_path: Path):
+def test_checkpoints_and_encoders_are_not_confused(tmp_path: Path):
     pretrained = pretrain(dense(), X, epochs=1, checkpoint=tmp_path)
     with pytest.raises(SaveError, match="damaged or from another release"):
         Encoder.load(tmp_path / "checkpoint.safetensors")
@@ -370,10 +378,10 @@ def test_a_checkpoint_is_no_encoder_and_an_encoder_no_checkpoint(tmp_path: Path)
         pretrain(dense(), X, epochs=1, checkpoint=tmp_path)
 
 
-def test_shapes_of_weights_are_told_as_they_are_made():
+def test_declared_shapes_match_the_built_weights():
     architectures = [
-        Architecture(5, (4, 3), "tanh"),
-        Architecture(5, (4,), "linear", unit_length=True),
+        DenseArchitecture(5, (4, 3), "tanh"),
+        DenseArchitecture(5, (4,), "linear", unit_length=True),
         PatchArchitecture((4, 6), 2, 3, width=8, depth=2, heads=2),
         LocalArchitecture((9, 7), 3, 3, width=5, cells=2),
         LocalArchitecture((9, 7), 3, 3, width=5, cells=2, components=4),

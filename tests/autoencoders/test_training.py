@@ -8,15 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadline.autoencoders import (
-    Architecture,
     Autoencoder,
+    DenseArchitecture,
     GaussianNoise,
     Nothing,
     PixelMask,
     pretrain,
     pretrain_many,
 )
-from leadline.autoencoders.training._rows import open_rows
+from leadline.autoencoders._rows import open_rows
+from leadline.autoencoders.training._settings import PretrainingSettings
 from leadline.autoencoders.training._stack import Stack, stack_size
 from leadline.data import row_fingerprints
 from leadline.errors import InputError, describe
@@ -56,7 +57,7 @@ def equal(a, b):
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "linear"])
 @pytest.mark.parametrize("corruption", KINDS, ids=str)
-def test_the_gradient_by_hand_is_autograds(activation, corruption):
+def test_the_handwritten_gradient_matches_autograd(activation, corruption):
     model = Autoencoder(7, (6, 5, 3), activation, seed=0).double()
     x = torch.from_numpy(rows()).double()
     seen, counts = corruption.corrupt(x, torch.Generator().manual_seed(1))
@@ -73,7 +74,7 @@ def test_the_gradient_by_hand_is_autograds(activation, corruption):
             np.testing.assert_allclose(ours, theirs.grad, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
-def test_a_step_is_pytorchs_adam():
+def test_a_step_of_the_stack_matches_adam_of_pytorch():
     model = Autoencoder(7, (6, 3), seed=0).double()
     x = torch.from_numpy(rows()).double()
     stack = Stack(model.architecture, [model.state_dict()] * 2, [1e-2, 1e-3])
@@ -94,12 +95,14 @@ def test_a_step_is_pytorchs_adam():
     [(7, (6, 3), 16), (64, (128, 32), 40), (5, (1,), 7), (40, (33, 17), 30), (3, (4,), 1)],
 )
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_company_changes_no_bit(threads, size, hidden, batch, activation):
-    """Whatever the grouping: alone, all together, or among other corruptions, rates, epochs and data of their own."""
+def test_grouping_does_not_change_any_bit(threads, size, hidden, batch, activation):
+    """Results are equal alone, together, and next to other corruptions, rates and data."""
     seeds = range(5)
     kinds = [Nothing(), GaussianNoise(0.3), PixelMask(0.3), GaussianNoise(0.1), Nothing()]
     data = [rows(47, size, seed) for seed in seeds]
-    options = [{"lr": 1e-2 / (1 + s), "epochs": 3 + s % 2, "patience": 1 + s % 3} for s in seeds]
+    options = [
+        {"learning_rate": 1e-2 / (1 + s), "epochs": 3 + s % 2, "patience": 1 + s % 3} for s in seeds
+    ]
     made = [
         Autoencoder(size, hidden, activation, kind, seed=s)
         for s, kind in zip(seeds, kinds, strict=True)
@@ -112,8 +115,8 @@ def test_company_changes_no_bit(threads, size, hidden, batch, activation):
         assert equal(alone, together[s])
 
 
-def test_stacks_follow_from_shapes():
-    small, large = Architecture(64, (32,)), Architecture(784, (1000, 64))
+def test_the_stack_size_depends_only_on_shapes():
+    small, large = DenseArchitecture(64, (32,)), DenseArchitecture(784, (1000, 64))
     assert stack_size(small, 100) == 2 * stack_size(small, 100, element_size=8) > 8
     assert stack_size(large, 100) == 1
     models = [Autoencoder(7, (3,), seed=s) for s in range(3)] + [Autoencoder(7, (4,), seed=0)]
@@ -122,10 +125,10 @@ def test_stacks_follow_from_shapes():
 
 
 @pytest.mark.parametrize("corruption", [GaussianNoise(0.5), PixelMask(0.3)], ids=str)
-def test_a_corrupted_autoencoder_is_a_vanilla_one_on_corrupted_pairs(corruption):
-    """Statement ae.h, exactly: training on the materialised (corrupted, clean) pairs gives the same bits.
+def test_a_corrupted_autoencoder_equals_a_vanilla_one_on_corrupted_pairs(corruption):
+    """Training on the pairs (corrupted, clean) gives the same bits: statement ae.h.
 
-    The pairs are drawn here as training draws them: in each epoch a permutation, then the corruption of all rows.
+    The test draws the pairs as training does: in each epoch a permutation, then the corruption.
     """
     X, epochs, seed = rows(60), 4, 3
     options: dict[str, Any] = {
@@ -154,10 +157,10 @@ def test_a_corrupted_autoencoder_is_a_vanilla_one_on_corrupted_pairs(corruption)
     assert not np.array_equal(inside.weights["encoder.0.weight"], other.weights["encoder.0.weight"])
 
 
-def test_targets_are_what_is_learned():
-    """A linear autoencoder of full width learns to give each row its target: here the row turned around."""
+def test_the_model_learns_the_targets():
+    """A linear autoencoder of full width learns targets: here the reversed rows."""
     X = rows(200)
-    options: dict[str, Any] = {"validation": None, "epochs": 400, "lr": 1e-2, "seed": 0}
+    options: dict[str, Any] = {"validation": None, "epochs": 400, "learning_rate": 1e-2, "seed": 0}
     learned = pretrain(
         Autoencoder(7, (7,), "linear", seed=0), X, targets=X[:, ::-1].copy(), **options
     )
@@ -175,11 +178,11 @@ def test_targets_are_what_is_learned():
     ("given", "message"),
     [
         ({"targets": rows(59), "validation": None}, "59, 7) for X of shape (60, 7)"),
-        ({"targets": rows(60)}, "not held out by a share"),
+        ({"targets": rows(60)}, "validation must not be a share"),
         ({"targets": rows(60, 6), "validation": None}, "has 6 features"),
     ],
 )
-def test_targets_that_do_not_fit_are_refused(given, message):
+def test_targets_of_another_shape_are_refused(given, message):
     with pytest.raises(InputError) as caught:
         pretrain(Autoencoder(7, (3,), seed=0), rows(60), **given)
     assert message in describe(caught.value)
@@ -188,7 +191,12 @@ def test_targets_that_do_not_fit_are_refused(given, message):
 def test_best_weights_are_kept_and_error_is_measured_on_them():
     X = rows(40, 7)
     pretrained = pretrain(
-        Autoencoder(7, (64, 6), seed=0), X[:20], validation=X[20:], epochs=300, patience=10, lr=2e-2
+        Autoencoder(7, (64, 6), seed=0),
+        X[:20],
+        validation=X[20:],
+        epochs=300,
+        patience=10,
+        learning_rate=2e-2,
     )
     assert pretrained.ending == "stopped early"
     assert len(pretrained.training_error) == pretrained.best_epoch + 10
@@ -204,7 +212,10 @@ def test_validation_of_a_corrupted_model_is_on_one_fixed_corruption():
     pretrained = pretrain(Autoencoder(7, (4,), corruption=GaussianNoise(0.5), seed=0), X, epochs=4)
     assert (pretrained.own_error > pretrained.clean_error).all()
     frozen = pretrain(
-        Autoencoder(7, (4,), corruption=GaussianNoise(0.5), seed=0), X, epochs=4, lr=1e-12
+        Autoencoder(7, (4,), corruption=GaussianNoise(0.5), seed=0),
+        X,
+        epochs=4,
+        learning_rate=1e-12,
     )
     assert np.ptp(frozen.own_error) < 1e-4
 
@@ -224,7 +235,7 @@ def test_the_model_ends_with_the_best_weights_and_starts_where_the_data_are():
     assert pretrained.clean_error[0] == pytest.approx(plain, rel=1e-5)
 
 
-def test_it_does_not_matter_where_the_data_stand():
+def test_a_shift_of_the_data_does_not_change_the_training():
     X = rows(200, 7)
     near, far = (
         pretrain(Autoencoder(7, (5, 3), seed=0).double(), X + shift, epochs=5)
@@ -233,19 +244,21 @@ def test_it_does_not_matter_where_the_data_stand():
     np.testing.assert_allclose(near.own_error, far.own_error, rtol=1e-3)
 
 
-def test_divergence_is_told_apart():
+def test_divergence_ends_training():
     X = rows()
-    wild = pretrain(Autoencoder(7, (5, 3), seed=0), X, lr=30.0, epochs=50, schedule="constant")
+    wild = pretrain(
+        Autoencoder(7, (5, 3), seed=0), X, learning_rate=30.0, epochs=50, schedule="constant"
+    )
     assert wild.ending == "diverged"
     assert "lower the learning rate" in str(wild.verdict)
     assert all(np.isfinite(weights).all() for weights in wild.weights.values())
-    slow = pretrain(Autoencoder(7, (5, 3), seed=0), X, lr=1e-6, epochs=5)
+    slow = pretrain(Autoencoder(7, (5, 3), seed=0), X, learning_rate=1e-6, epochs=5)
     assert slow.ending == "budget"
     mixed = pretrain_many(
         [Autoencoder(7, (5, 3), seed=0) for _ in range(2)],
         X,
         seeds=[0, 0],
-        lr=[30.0, 1e-6],
+        learning_rate=[30.0, 1e-6],
         epochs=5,
     )
     assert equal(mixed[1], slow)
@@ -261,9 +274,8 @@ def test_an_epoch_visits_every_row_once(n, batch, numbers):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(member, "BLOCK_NUMBERS", numbers)
         rows = open_rows(X, "X", np.float32, torch.device("cpu"))
-        one = member.Member(
-            0, model, rows, None, {"batch_size": batch, "centre": True, "shuffle": True, "seed": 0}
-        )
+        training = PretrainingSettings(1e-3, batch_size=batch)
+        one = member.Member(0, model, model.architecture, rows, None, training)
         blocks = [target + one.centre for _, target, _ in one.blocks()]
     assert all(len(block) % batch == 0 for block in blocks[:-1])
     visited = np.sort(np.concatenate([block.numpy() for block in blocks])[:, 0])
@@ -314,25 +326,25 @@ same = Autoencoder(7, (3,), seed=0)
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"models": [same, same]}, "an object of its own"),
+        ({"models": [same, same]}, "models must be different objects"),
         ({"seeds": [0]}, "1 for 2 models"),
         ({"seeds": 3}, r"seeds = 3\n  cure:  seeds=range\(2\)"),
-        ({"lr": "fast"}, "lr = 'fast'"),
+        ({"learning_rate": "fast"}, "learning_rate = 'fast'"),
         ({"seeds": [0, -1]}, r"seed = -1\n  where: in model 1 of 2"),
         ({"X": [rows()]}, "a list of 1 for 2 models"),
         ({"X": rows(d=6)}, "X has 6 features, the model takes 7"),
         ({"X": np.full((9, 7), np.nan)}, r"X\[0, 0\] = nan"),
         ({"X": np.zeros((0, 7))}, "at least one row"),
         ({"validation": 1.5}, "validation = 1.5 of 60 rows"),
-        ({"validation": 0.001}, "leave rows on both sides"),
+        ({"validation": 0.001}, "leaves rows for training and validation"),
         ({"validation": rows(d=6)}, "validation has 6 features"),
-        ({"lr": [1e-3, 0]}, r"lr = 0\n  where: in model 1 of 2"),
+        ({"learning_rate": [1e-3, 0]}, r"learning_rate = 0\n  where: in model 1 of 2"),
         ({"epochs": 0}, "epochs must be a whole number of at least 1"),
         ({"batch_size": 2.5}, "batch_size = 2.5"),
         ({"schedule": "linear"}, "schedule = 'linear'"),
     ],
 )
-def test_refuses_before_any_work(changes, text):
+def test_bad_arguments_are_refused_before_any_work(changes, text):
     with pytest.raises(InputError) as caught:
         bad(**changes)
     assert re.search(text, describe(caught.value))

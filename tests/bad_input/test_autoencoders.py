@@ -1,4 +1,4 @@
-"""Bad input to the autoencoders: every parameter of every public name, and objects that users hand over by mistake."""
+"""Bad input to the autoencoders: every parameter of every public name, and typical mistakes."""
 
 # pyright: reportArgumentType=false, reportCallIssue=false
 import tempfile
@@ -12,13 +12,14 @@ from torch import nn
 
 from leadline import autoencoders
 from leadline.autoencoders import (
-    Architecture,
     Autoencoder,
     AutoencoderTransformer,
     BlockMask,
+    DenseArchitecture,
     Encoder,
     Epoch,
     GaussianNoise,
+    LinearOptimum,
     LocalArchitecture,
     MaskedPatchTransformer,
     ModuleEncoder,
@@ -26,13 +27,10 @@ from leadline.autoencoders import (
     PatchArchitecture,
     PatchMask,
     PixelMask,
-    examples,
-    finished_curves,
-    linear_optimum,
-    linear_optimum_of,
+    TrainingCurves,
+    corrupt_examples,
     pretrain,
     pretrain_many,
-    training_curves,
 )
 from leadline.data import row_fingerprints
 from leadline.errors import InputError
@@ -67,7 +65,7 @@ def draws() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-DENSE = Architecture(8, (3,))
+DENSE = DenseArchitecture(8, (3,))
 PATCHES = PatchArchitecture((4, 2), 2, **SIZES)
 LOCAL = LocalArchitecture((4, 2), 2, width=2, cells=1)
 PRETRAINED = pretrain(dense(), X, epochs=1)
@@ -76,36 +74,40 @@ TOKENS = pretrain(patches(), X, epochs=1).encoder
 FITTED = AutoencoderTransformer(hidden_sizes=(3,), epochs=1).fit(X)
 EPOCHS = [Epoch(0, 0, 1, None, 9.0, 9.5), Epoch(0, 1, 1, 8.0, 7.0, 7.5)]
 CUSTOM = nn.Linear(8, 2)
-CURVES = finished_curves([PRETRAINED])
+CURVES = TrainingCurves.from_pretrained([PRETRAINED])
 CUSTOM_SHAPES = autoencoders.CustomArchitecture("Linear", (8,))
 
 WEIGHTS = ENCODER.weights
 STATE = dense().state_dict()
 MASK = PatchMask(0.5, 2, (4, 2))
-OPTIMUM = linear_optimum(X, 2)
+OPTIMUM = LinearOptimum.from_rows(X, 2)
 
 CALLS = {
-    "Architecture": lambda: call(Architecture, 8, (3,), "relu", (4, 2), 1, False),
-    "Architecture.autoencoder": lambda: call(DENSE.autoencoder, Nothing()),
-    "Architecture.centre": lambda: call(DENSE.centre, torch.zeros(8)),
-    "Architecture.decoder": lambda: call(DENSE.decoder, draws()),
-    "Architecture.encoder": lambda: call(DENSE.encoder, draws()),
-    "Architecture.encoder_shapes": lambda: call(DENSE.encoder_shapes),
-    "Architecture.moved": lambda: call(DENSE.moved, STATE, torch.zeros(8)),
+    "DenseArchitecture": lambda: call(DenseArchitecture, 8, (3,), "relu", (4, 2), 1, False),
+    "DenseArchitecture.autoencoder": lambda: call(DENSE.autoencoder, Nothing()),
+    "DenseArchitecture.centre": lambda: call(DENSE.centre, torch.zeros(8)),
+    "DenseArchitecture.decoder": lambda: call(DENSE.decoder, draws()),
+    "DenseArchitecture.encoder": lambda: call(DENSE.encoder, draws()),
+    "DenseArchitecture.encoder_shapes": lambda: call(DENSE.encoder_shapes),
+    "DenseArchitecture.moved": lambda: call(DENSE.moved, STATE, torch.zeros(8)),
     "Autoencoder": lambda: call(Autoencoder, 8, (3,), "relu", Nothing(), seed=0),
     "Autoencoder.encode": lambda: call(dense().encode, rows()),
     "Autoencoder.forward": lambda: call(dense().forward, rows()),
     "Autoencoder.loss": lambda: call(dense().loss, rows(), draws()),
     "AutoencoderTransformer": lambda: call(AutoencoderTransformer, hidden_sizes=(3,), epochs=1),
     "AutoencoderTransformer.encode": lambda: call(FITTED.encode, X),
-    "AutoencoderTransformer.fit": lambda: call(AutoencoderTransformer(hidden_sizes=(3,), epochs=1).fit, X, None),
+    "AutoencoderTransformer.fit": lambda: call(
+        AutoencoderTransformer(hidden_sizes=(3,), epochs=1).fit, X, None
+    ),
     "AutoencoderTransformer.has_seen": lambda: call(FITTED.has_seen, X),
     "AutoencoderTransformer.transform": lambda: call(FITTED.transform, X),
     "BlockMask": lambda: call(BlockMask, 0.5, (4, 2), 1, "all"),
     "BlockMask.corrupt": lambda: call(BlockMask(0.5, (4, 2)).corrupt, rows(), draws()),
     "Corruption.corrupt": lambda: call(Nothing().corrupt, rows(), draws()),
     "CustomArchitecture.centre": lambda: call(CUSTOM_SHAPES.centre, torch.zeros(8)),
-    "CustomArchitecture.moved": lambda: call(CUSTOM_SHAPES.moved, CUSTOM.state_dict(), torch.zeros(8)),
+    "CustomArchitecture.moved": lambda: call(
+        CUSTOM_SHAPES.moved, CUSTOM.state_dict(), torch.zeros(8)
+    ),
     "Encoder": lambda: call(Encoder, DENSE, WEIGHTS, row_fingerprints(X), None),
     "Encoder.encode": lambda: call(ENCODER.encode, X),
     "Encoder.has_seen": lambda: call(ENCODER.has_seen, X),
@@ -126,14 +128,20 @@ CALLS = {
     "MaskedPatchTransformer.encode": lambda: call(patches().encode, rows()),
     "MaskedPatchTransformer.forward": lambda: call(patches().forward, rows()),
     "MaskedPatchTransformer.loss": lambda: call(patches().loss, rows(), draws()),
-    "MaskedPatchTransformer.squared_error": lambda: call(patches().squared_error, rows(), rows(), rows()),
+    "MaskedPatchTransformer.squared_error": lambda: call(
+        patches().squared_error, rows(), rows(), rows()
+    ),
     "MaskedPatchTransformer.target": lambda: call(patches().target, rows()),
     "ModuleEncoder": lambda: call(ModuleEncoder, CUSTOM, row_fingerprints(X)),
     "ModuleEncoder.encode": lambda: call(ModuleEncoder(CUSTOM).encode, X),
     "ModuleEncoder.has_seen": lambda: call(ModuleEncoder(CUSTOM).has_seen, X),
-    "ModuleEncoder.to_onnx": lambda: call(ModuleEncoder(CUSTOM).to_onnx, FOLDER / "own.onnx", X[:1]),
+    "ModuleEncoder.to_onnx": lambda: call(
+        ModuleEncoder(CUSTOM).to_onnx, FOLDER / "own.onnx", X[:1]
+    ),
     "Nothing.corrupt": lambda: call(Nothing().corrupt, rows(), draws()),
-    "PatchArchitecture": lambda: call(PatchArchitecture, (4, 2), 2, 1, 4, 1, 1, 4, 1, 1, False, "mean"),
+    "PatchArchitecture": lambda: call(
+        PatchArchitecture, (4, 2), 2, 1, 4, 1, 1, 4, 1, 1, False, "mean"
+    ),
     "PatchArchitecture.autoencoder": lambda: call(PATCHES.autoencoder, MASK),
     "PatchArchitecture.centre": lambda: call(PATCHES.centre, torch.zeros(8)),
     "PatchArchitecture.encoder": lambda: call(PATCHES.encoder, draws()),
@@ -144,23 +152,28 @@ CALLS = {
     "PatchMask.hidden": lambda: call(MASK.hidden, 3, draws()),
     "PixelMask": lambda: call(PixelMask, 0.5, "all"),
     "PixelMask.corrupt": lambda: call(PixelMask(0.5).corrupt, rows(), draws()),
-    "examples": lambda: call(examples, X, Nothing(), PRETRAINED, seed=0, image_size=(4, 2), channels=1),
-    "finished_curves": lambda: call(finished_curves, [PRETRAINED]),
-    "linear_optimum": lambda: call(linear_optimum, X, 2, Nothing()),
-    "linear_optimum_of": lambda: call(
-        linear_optimum_of, X.mean(0), np.cov(X.T), 2, Nothing(), row_fingerprints(X)
+    "LinearOptimum.from_moments": lambda: call(
+        LinearOptimum.from_moments, X.mean(0), np.cov(X.T), 2, Nothing(), row_fingerprints(X)
     ),
-    "pretrain": lambda: call(pretrain, dense(), X, targets=X, validation=X[:3], lr=1e-3, progress=False, **TRAINING),
+    "LinearOptimum.from_rows": lambda: call(LinearOptimum.from_rows, X, 2, Nothing()),
+    "TrainingCurves.from_epochs": lambda: call(TrainingCurves.from_epochs, EPOCHS),
+    "TrainingCurves.from_pretrained": lambda: call(TrainingCurves.from_pretrained, [PRETRAINED]),
+    "corrupt_examples": lambda: call(
+        corrupt_examples, X, Nothing(), PRETRAINED, seed=0, image_size=(4, 2), channels=1
+    ),
+    "pretrain": lambda: call(
+        pretrain, dense(), X, targets=X, validation=X[:3], progress=False, **TRAINING
+    ),
     "pretrain_many": lambda: call(
-        pretrain_many, [dense()], X, seeds=[0], targets=[X], validation=[X[:3]], lr=1e-3, **FEW
+        pretrain_many, [dense()], X, seeds=[0], targets=[X], validation=[X[:3]], **FEW
     ),
-    "training_curves": lambda: call(training_curves, EPOCHS),
 }  # fmt: skip
 
 MORE = {"mask_ratio": 0.5, "loss": "masked", "normalise": False, "pooling": "mean", "seed": 0}
 FEW = {
     "epochs": 1,
     "batch_size": 10,
+    "learning_rate": 1e-3,
     "schedule": "constant",
     "patience": 2,
     "centre": True,
@@ -172,17 +185,15 @@ ROOM = Room(
     autoencoders,
     CALLS,
     results=frozenset(
-        {
-            "Corruption",
-            "CustomArchitecture",
-            "Epoch",
-            "Examples",
-            "LinearOptimum",
-            "Pretrained",
-            "TrainingCurves",
-        }
+        {"Corruption", "Epoch", "Examples", "LinearOptimum", "Pretrained", "TrainingCurves"}
     ),
 )
+
+
+def architecture_cases() -> list[tuple[str, str]]:
+    """Return the calls of architectures, which are not public, with each of their parameters."""
+    names = [name for name in CALLS if name.partition(".")[0].endswith("Architecture")]
+    return [(name, parameter) for name in names for parameter in ROOM._parameters(name)]
 
 
 def saved() -> Path:
@@ -191,18 +202,22 @@ def saved() -> Path:
 
 
 def is_shared(name: str) -> bool:
-    """True for the methods that all soundings share, which are tested where soundings are."""
+    """True for methods of all soundings, which have their own tests."""
     return name.endswith((".save", ".load")) and not name.startswith("Encoder.")
 
 
 @pytest.fixture(autouse=True)
 def own_stream():
-    """Without a seed weights come from PyTorch's global generator, which tests leave as it is."""
+    """Restore PyTorch's global generator, which draws weights without a seed."""
     with torch.random.fork_rng(devices=[]):
         yield
 
 
 EXPORTS = ("Encoder.to_onnx", "ModuleEncoder.to_onnx")
+
+
+def quantised(array: np.ndarray) -> torch.Tensor:
+    return torch.quantize_per_tensor(torch.from_numpy(array), 0.1, 0, torch.qint8)
 
 
 def test_every_public_name_has_a_good_call():
@@ -215,9 +230,10 @@ def test_a_good_call_succeeds_with_numbers_of_any_kind(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "parameter"), [case for case in ROOM.cases() if not is_shared(case[0])]
+    ("name", "parameter"),
+    [*(case for case in ROOM.cases() if not is_shared(case[0])), *architecture_cases()],
 )
-def test_bad_values_are_refused_kindly(name, parameter, tmp_path, monkeypatch):
+def test_bad_values_are_refused_with_a_leadline_error(name, parameter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if name in EXPORTS:  # the exporter takes seconds; what it writes is tested beside the encoders
         monkeypatch.setattr(torch.onnx, "export", no_export)
@@ -229,17 +245,17 @@ def no_export(*_, **__):
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "text"),
     [
         (lambda: pretrain(Autoencoder, X), "model = the class Autoencoder"),
         (lambda: pretrain(ENCODER, X), "model = a Encoder"),
         (lambda: pretrain(X, dense()), "model = an array of shape"),
-        (lambda: pretrain(dense().bfloat16(), X), "numbers that NumPy has"),
+        (lambda: pretrain(dense().bfloat16(), X), "a number type that NumPy has"),
         (lambda: pretrain(dense().to("meta"), X), "on the meta device"),
-        (lambda: pretrain(dense(), X, lr=0), "lr = 0"),
-        (lambda: pretrain(dense(), X, lr=-1), "lr = -1"),
-        (lambda: pretrain(dense(), X, lr=float("nan")), "lr = nan"),
-        (lambda: pretrain(dense(), X, lr=np.float32(0)), r"lr = .*0\.0"),
+        (lambda: pretrain(dense(), X, learning_rate=0), "learning_rate = 0"),
+        (lambda: pretrain(dense(), X, learning_rate=-1), "learning_rate = -1"),
+        (lambda: pretrain(dense(), X, learning_rate=float("nan")), "learning_rate = nan"),
+        (lambda: pretrain(dense(), X, learning_rate=np.float32(0)), r"learning_rate = .*0\.0"),
         (lambda: pretrain(dense(), X, seed=-1), "seed = -1"),
         (lambda: pretrain(dense(), X, epochs=1.0), r"epochs = 1\.0"),
         (lambda: pretrain(dense(), X, centre=1), "centre = 1"),
@@ -252,8 +268,8 @@ def no_export(*_, **__):
         (lambda: Autoencoder(8, (3.7,)), r"hidden_sizes = 3\.7"),
         (lambda: Autoencoder(8, "32"), "hidden_sizes = '32'"),
         (lambda: Autoencoder(8, (3,), seed=-1), "seed = -1"),
-        (lambda: Architecture(8, (10**6, 10**6)), "at most 2147483647 weights"),
-        (lambda: Architecture(9, (3,), image_size=(4, 2)), "channels x height x width"),
+        (lambda: DenseArchitecture(8, (10**6, 10**6)), "at most 2147483647 weights"),
+        (lambda: DenseArchitecture(9, (3,), image_size=(4, 2)), "channels x height x width"),
         (lambda: MaskedPatchTransformer((2**12, 2**12), 1), "at most 65536 patches"),
         (lambda: ENCODER.untrained(-3), "seed = -3"),
         (lambda: ENCODER.has_seen(X[:, :5]), "X has 5 features"),
@@ -261,38 +277,38 @@ def no_export(*_, **__):
         (lambda: ModuleEncoder(nn.Linear(8, 2)).has_seen(X[:, :5]), "failed on rows of shape"),
         (lambda: ModuleEncoder(nn.Linear), "module = the class Linear"),
         (lambda: ENCODER.encode(torch.from_numpy(X).to_sparse()), "to_dense"),
-        (lambda: ENCODER.encode(torch.quantize_per_tensor(torch.from_numpy(X), 0.1, 0, torch.qint8)), "dequantize"),
+        (lambda: ENCODER.encode(quantised(X)), "dequantize"),
         (lambda: ENCODER.encode(torch.empty(3, 8, device="meta")), "meta device"),
         (lambda: ENCODER.to("meta"), "device = 'meta'"),
         (lambda: dense()(rows().double()), "number type of the model"),
         (lambda: dense()(X), r"x must be a tensor\n.*\n  cure:  torch.from_numpy"),
-        (lambda: linear_optimum_of(X.mean(0), -np.cov(X.T), 2), "no negative eigenvalue"),
-        (lambda: linear_optimum_of(X.mean(0), np.triu(np.ones((8, 8))), 2), "symmetric"),
-        (lambda: linear_optimum_of(np.cov(X.T), X.mean(0), 2), "covariance of shape"),
-        (lambda: linear_optimum(X, 9), "at most as wide"),
-        (lambda: finished_curves(PRETRAINED), "population = a Pretrained"),
-        (lambda: finished_curves([ENCODER]), r"population\[0\] = a Encoder"),
-        (lambda: training_curves([PRETRAINED]), r"epochs\[0\] = a Pretrained"),
-        (lambda: examples(X, GaussianNoise, seed=0), "a class instead of one of its objects"),
-        (lambda: examples(X, Nothing(), ENCODER, seed=0), "pretrained = a Encoder"),
+        (lambda: LinearOptimum.from_moments(X.mean(0), -np.cov(X.T), 2), "no negative eigenvalue"),
+        (lambda: LinearOptimum.from_moments(X.mean(0), np.triu(np.ones((8, 8))), 2), "symmetric"),
+        (lambda: LinearOptimum.from_moments(np.cov(X.T), X.mean(0), 2), "covariance of shape"),
+        (lambda: LinearOptimum.from_rows(X, 9), "at most the number of features"),
+        (lambda: TrainingCurves.from_pretrained(PRETRAINED), "population = a Pretrained"),
+        (lambda: TrainingCurves.from_pretrained([ENCODER]), r"population\[0\] = a Encoder"),
+        (lambda: TrainingCurves.from_epochs([PRETRAINED]), r"epochs\[0\] = a Pretrained"),
+        (lambda: corrupt_examples(X, GaussianNoise, seed=0), "a class instead of an object"),
+        (lambda: corrupt_examples(X, Nothing(), ENCODER, seed=0), "pretrained = a Encoder"),
         (lambda: Encoder(DENSE, {"0.weight": np.ones((3, 8))}, []), "weights without '0.bias'"),
     ],
 )  # fmt: skip
-def test_what_users_hand_over_by_mistake_is_refused_by_name(make, told):
+def test_typical_mistakes_are_refused_by_name(make, text):
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's quantised tensors warn when they are made
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=text):
             make()
 
 
-def test_numbers_of_numpy_and_torch_are_settings():
+def test_settings_may_be_numbers_of_numpy_and_torch():
     plain = pretrain(
-        dense(), X, epochs=2, batch_size=5, lr=1e-3, patience=3, seed=4, validation=0.2
+        dense(), X, epochs=2, batch_size=5, learning_rate=1e-3, patience=3, seed=4, validation=0.2
     )
     settings = {
         "epochs": np.int64(2),
         "batch_size": torch.tensor(5),
-        "lr": np.float64(1e-3),
+        "learning_rate": np.float64(1e-3),
         "patience": np.uint8(3),
     }
     other = pretrain(dense(), X, **settings, seed=np.int32(4), validation=np.float64(0.2))
@@ -300,7 +316,7 @@ def test_numbers_of_numpy_and_torch_are_settings():
     assert np.array_equal(other.own_error, plain.own_error)
 
 
-def test_small_floats_and_gradients_are_taken():
+def test_rows_may_be_small_floats_and_require_gradients():
     given = torch.from_numpy(X).bfloat16()
     expected = ENCODER.encode(given.float().numpy())
     assert np.array_equal(ENCODER.encode(given.requires_grad_()), expected)

@@ -131,7 +131,7 @@ def test_the_path_is_put_back(tmp_path: Path, capsys):
             ["returned (Model, tuple, Tensor)", "a loss that was computed already"],
         ),
         (f"{HERE}:no_model", ["returned (str, tuple, function)"]),
-        (f"{HERE}:feedforward", ["holds recurrent layers", "Linear"]),
+        (f"{HERE}:feedforward", ["model with recurrent layers", "Linear"]),
         (
             f"{HERE}:broken",
             ["must run without an error", "KeyError: 'weights'", 'raise KeyError("weights")'],
@@ -151,7 +151,7 @@ def test_the_path_is_put_back(tmp_path: Path, capsys):
             f"{HERE}:overflowing",
             ["network, layer 0: NaN from timestep", "states that overflow float32: sample 0"],
         ),
-        (f"{HERE}:not_a_number_loss", ["gradients must be numbers", "lstm"]),
+        (f"{HERE}:not_a_number_loss", ["needs gradients that are numbers", "lstm"]),
     ],
 )
 def test_what_cannot_be_traced_is_told_and_nothing_is_written(name, texts, tmp_path: Path, capsys):

@@ -25,7 +25,9 @@ IMAGES = (GLYPHS.X.reshape(-1, 12, 12) * 255).round().astype(np.uint8)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Patches, "number", 600)
     monkeypatch.setattr(Patches, "width", 8)
-    settings = property(lambda self: {"epochs": 3, "batch_size": 50, "lr": 5e-3, "patience": 40})
+    settings = property(
+        lambda self: {"epochs": 3, "batch_size": 50, "learning_rate": 5e-3, "patience": 40}
+    )
     monkeypatch.setattr(Whole, "settings", settings)
 
 

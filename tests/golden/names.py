@@ -27,6 +27,12 @@ MOVED = {
     "recurrent.Remedies": "gradients.CureComparison",
     "recurrent.remedies": "gradients.compare_cures",
     "recurrent.stability": "gradients.measure_stability",
+    "autoencoders.Architecture": "autoencoders.DenseArchitecture",
+    "autoencoders.examples": "autoencoders.corrupt_examples",
+    "autoencoders.finished_curves": "autoencoders.TrainingCurves.from_pretrained",
+    "autoencoders.linear_optimum": "autoencoders.LinearOptimum.from_rows",
+    "autoencoders.linear_optimum_of": "autoencoders.LinearOptimum.from_moments",
+    "autoencoders.training_curves": "autoencoders.TrainingCurves.from_epochs",
 }
 """Public names by package: 0.1 -> now."""
 
@@ -46,8 +52,11 @@ OUTCOMES: dict[str, str] = {}
 
 def public(name: str) -> Any:
     """Return a public object by its name in 0.1, such as ``"recurrent.trace"``."""
-    package, _, attribute = (name if IS_0_1 else MOVED.get(name, name)).rpartition(".")
-    return getattr(import_module(f"leadline.{package}"), attribute)
+    package, _, attributes = (name if IS_0_1 else MOVED.get(name, name)).partition(".")
+    found = import_module(f"leadline.{package}")
+    for attribute in attributes.split("."):
+        found = getattr(found, attribute)
+    return found
 
 
 def call(function: str | Callable[..., Any], *arguments: Any, **settings: Any) -> Any:

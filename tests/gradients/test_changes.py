@@ -95,7 +95,7 @@ def test_weights_that_changed_in_any_precision_are_refused(make, dtype):
     (weight,) = [p for name, p in module.named_parameters() if "W_h" in name or "weight_hh" in name]
     with torch.no_grad():
         weight *= -1
-    with pytest.raises(InputError, match="asked before the weights change"):
+    with pytest.raises(InputError, match="queried before the weights change"):
         tape.gradient_flow(loss)
 
 

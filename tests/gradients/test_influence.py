@@ -163,7 +163,7 @@ def test_terms_of_another_shape_are_refused(shape):
     model, (x, _) = Model(lambda: CELLS["gru"](1), True).double(), data_of()
     with gradients.trace(model) as tape:
         out = model(x).sum()
-    with pytest.raises(InputError, match=r"loss terms have the shape \(K,\) or \(batch, K\)"):
+    with pytest.raises(InputError, match=r"loss terms of shape \(K,\) or \(batch, K\)"):
         tape.influence(out * torch.ones(shape, dtype=torch.float64))
 
 

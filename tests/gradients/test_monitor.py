@@ -428,7 +428,7 @@ def test_an_optimiser_that_steps_inside_the_block_is_refused():
 def test_a_model_without_recurrent_layers_is_refused_at_the_first_step():
     model = seeded(lambda: nn.Linear(2, 1))
     monitor, _ = looks_of(model)
-    with pytest.raises(InputError, match="holds recurrent layers"), monitor.step():
+    with pytest.raises(InputError, match="model with recurrent layers"), monitor.step():
         model(torch.zeros(1, 2)).sum().backward()
 
 
@@ -437,7 +437,7 @@ def test_an_error_of_the_training_passes_through():
     monitor, looks = looks_of(model)
     quiet = state_of(model)
     with (
-        pytest.raises(InputError, match=f"got:   {INPUTS + 1} of them, input_size = {INPUTS}"),
+        pytest.raises(InputError, match=f"got:   length {INPUTS + 1}, input_size = {INPUTS}"),
         monitor.step(),
     ):
         loss_of(model, x)

@@ -56,7 +56,7 @@ def test_a_call_before_the_block_is_not_taken_for_a_direct_one():
     model = module_of(Model)
     before = model(X).sum()
     said = told(model, lambda model: before)
-    assert "called before `with trace(model)` or after it" in said
+    assert "a call before `with trace(model)` or after it" in said
     model = module_of(lambda: Model(is_direct=True))
     before = model(X).sum()
     assert ".forward()" not in told(model, lambda model: before)
@@ -75,7 +75,7 @@ class Doubles(nn.GRU):
 
 def test_subclasses_that_override_forward():
     said = told(module_of(lambda: ReturnsOutputAlone(3, 4)))
-    assert "a subclass of GRU returns what GRU returns: (output, h_n)" in said
+    assert "a subclass of GRU that returns (output, h_n)" in said
     assert "a ReturnsOutputAlone, returned Tensor" in said
     said = told(module_of(lambda: Doubles(3, 4)), lambda model: model(X)[0].sum())
     assert "Doubles overrides forward" in said
@@ -105,9 +105,9 @@ def test_frozen_layers_and_switched_off_gradients():
 @pytest.mark.parametrize(
     ("make", "texts"),
     [
-        (lambda loss: (loss, 1), ["in a tuple", "give one of them"]),
+        (lambda loss: (loss, 1), ["in a tuple", "pass one of them"]),
         (lambda loss: {"loss": loss}, ["a dictionary", "loss['loss']"]),
-        (lambda loss: SimpleNamespace(loss=loss), ["give output.loss"]),
+        (lambda loss: SimpleNamespace(loss=loss), ["pass output.loss"]),
         (lambda loss: loss.item(), ["loss.item()"]),
         (lambda loss: loss.detach().numpy(), ["an array"]),
         (lambda loss: loss.long(), ["int64"]),
@@ -133,7 +133,7 @@ def test_what_is_no_loss(make, texts, ask):
     ("model", "text"),
     [
         ([module_of(Model), module_of(Model)], "nn.ModuleList"),
-        (Model, "give an instance: Model(...)"),
+        (Model, "pass an instance: Model(...)"),
         (SimpleNamespace(module_=module_of(Model)), "the module that it holds: module_"),
         (lambda x: x, "a torch module"),
         ("model.pt", "a torch module"),
@@ -157,7 +157,7 @@ def test_complex_layers_and_tensors_without_numbers():
         module_of(lambda: nn.RNN(3, 4, dtype=torch.complex64)),
         lambda model: model(X.to(torch.complex64))[0].abs().sum(),
     )
-    assert "RNN must compute with real numbers" in said
+    assert "needs real numbers in RNN" in said
     assert "holds no numbers" in told(
         nn.LSTM(3, 4, device="meta"), lambda model: model(X.to("meta"))[0].sum()
     )

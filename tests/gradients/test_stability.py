@@ -444,7 +444,7 @@ def test_saving_and_loading_keeps_the_stability(tmp_path):
 
 def test_what_cannot_be_judged_is_refused_with_a_reason():
     layer, x = built("tanh"), normal(2, 10, 3)
-    with pytest.raises(InputError, match="give the recurrent module inside the model"):
+    with pytest.raises(InputError, match="pass the recurrent module inside the model"):
         gradients.measure_stability(nn.Sequential(layer), x)  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="holds the layer's 3 inputs"):
         gradients.measure_stability(layer, x[..., :2])

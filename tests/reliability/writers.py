@@ -196,7 +196,7 @@ def _represent(inputs: Path, number: int, folder: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         settings = property(
-            lambda self: {"epochs": 1, "batch_size": 50, "lr": 5e-3, "patience": 40}
+            lambda self: {"epochs": 1, "batch_size": 50, "learning_rate": 5e-3, "patience": 40}
         )
         patch.setattr(Whole, "settings", settings)
         command(

@@ -27,7 +27,9 @@ QUICK = {"seeds": 2, "num_subsets": 1, "labels": [10, 40]}
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = property(lambda self: {"epochs": 6, "batch_size": 150, "lr": 5e-3, "patience": 40})
+    settings = property(
+        lambda self: {"epochs": 6, "batch_size": 150, "learning_rate": 5e-3, "patience": 40}
+    )
     monkeypatch.setattr(Whole, "settings", settings)
     monkeypatch.setattr(Patches, "number", 1500)
 
@@ -193,7 +195,13 @@ def test_the_untrained_encoder_only_differs_in_its_weights(
     If training does not change the weights, the codes are therefore equal.
     """
     still = property(
-        lambda self: {"epochs": 1, "batch_size": 150, "lr": 1e-12, "patience": 1, "centre": False}
+        lambda self: {
+            "epochs": 1,
+            "batch_size": 150,
+            "learning_rate": 1e-12,
+            "patience": 1,
+            "centre": False,
+        }
     )
     for view in (Whole, Patches):
         monkeypatch.setattr(view, "settings", still)

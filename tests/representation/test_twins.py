@@ -41,7 +41,9 @@ def test_exact_repeats_are_not_near_twins():
 
 
 def test_a_study_notes_near_twins(monkeypatch: pytest.MonkeyPatch):
-    settings = property(lambda self: {"epochs": 1, "batch_size": 150, "lr": 5e-3, "patience": 40})
+    settings = property(
+        lambda self: {"epochs": 1, "batch_size": 150, "learning_rate": 5e-3, "patience": 40}
+    )
     monkeypatch.setattr(Whole, "settings", settings)
     rows = np.repeat(RNG.normal(size=(30, 8)), 4, axis=0)
     y = np.repeat(RNG.integers(2, size=30), 4)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from leadline import data
-from leadline.autoencoders import Encoder, Nothing, examples, pretrain
+from leadline.autoencoders import Encoder, Nothing, corrupt_examples, pretrain
 from leadline.representation import _views as views
 from leadline.representation._views import KINDS, Patches, Whole, unscaled, view_of
 
@@ -115,7 +115,7 @@ def test_rows_that_are_sorted_by_class_are_scaled_correctly(
 def test_whitening_equalises_variances_and_is_undone():
     view = Patches.of(ROWS, (14, 14), 1)
     shown = view.shown(3)
-    found = view.restored(examples(shown, Nothing(), seed=0))
+    found = view.restored(corrupt_examples(shown, Nothing(), seed=0))
     assert (found.image_size, found.channels) == ((5, 5), 1)
     np.testing.assert_array_equal(found.shown, found.rows)
     restored = found.rows

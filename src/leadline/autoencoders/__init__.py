@@ -1,4 +1,4 @@
-"""Autoencoders: vanilla, denoising and masked ones, trained one at a time or as a population, and what they leave."""
+"""Autoencoders: vanilla, denoising and masked models, their training, and their frozen encoders."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +11,13 @@ from leadline.autoencoders._corruption import (
     PixelMask,
 )
 from leadline.autoencoders._encoder import Encoder
-from leadline.autoencoders._examples import Examples, examples
-from leadline.autoencoders.models._custom import CustomArchitecture, ModuleEncoder
-from leadline.autoencoders.models._dense import Architecture, Autoencoder
-from leadline.autoencoders.models._linear_optimum import (
-    LinearOptimum,
-    linear_optimum,
-    linear_optimum_of,
-)
-from leadline.autoencoders.models._local import LocalArchitecture
-from leadline.autoencoders.models._transformer import MaskedPatchTransformer, PatchArchitecture
+from leadline.autoencoders._examples import Examples, corrupt_examples
+from leadline.autoencoders.models._custom import ModuleEncoder
+from leadline.autoencoders.models._dense import Autoencoder
+from leadline.autoencoders.models._linear_optimum import LinearOptimum
+from leadline.autoencoders.models._transformer import MaskedPatchTransformer
 from leadline.autoencoders.training._checkpoint import Epoch
-from leadline.autoencoders.training._curves import TrainingCurves, finished_curves, training_curves
+from leadline.autoencoders.training._curves import TrainingCurves
 from leadline.autoencoders.training._pretrain import pretrain, pretrain_many
 from leadline.autoencoders.training._pretrained import Pretrained
 
@@ -35,43 +30,40 @@ from leadline.autoencoders._encoder import OFFSET as OFFSET
 from leadline.autoencoders._examples import pictures as pictures
 from leadline.autoencoders._row_form import PIXEL as PIXEL
 from leadline.autoencoders._row_form import RowForm as RowForm
+from leadline.autoencoders.models._custom import CustomArchitecture as CustomArchitecture
+from leadline.autoencoders.models._dense import DenseArchitecture as DenseArchitecture
 from leadline.autoencoders.models._local import FLOOR as FLOOR
+from leadline.autoencoders.models._local import LocalArchitecture as LocalArchitecture
 from leadline.autoencoders.models._patches import pair as pair
+from leadline.autoencoders.models._transformer import PatchArchitecture as PatchArchitecture
 from leadline.autoencoders.training._checkpoint import discard as discard
 
 __all__ = [
-    "Architecture",
     "Autoencoder",
     "AutoencoderTransformer",
     "BlockMask",
     "Corruption",
-    "CustomArchitecture",
     "Encoder",
     "Epoch",
     "Examples",
     "GaussianNoise",
     "LinearOptimum",
-    "LocalArchitecture",
     "MaskedPatchTransformer",
     "ModuleEncoder",
     "Nothing",
-    "PatchArchitecture",
     "PatchMask",
     "PixelMask",
     "Pretrained",
     "TrainingCurves",
-    "examples",
-    "finished_curves",
-    "linear_optimum",
-    "linear_optimum_of",
+    "corrupt_examples",
     "pretrain",
     "pretrain_many",
-    "training_curves",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "AutoencoderTransformer":  # loads scikit-learn
+    # The import loads scikit-learn.
+    if name == "AutoencoderTransformer":
         from leadline.autoencoders._estimator import AutoencoderTransformer
 
         return AutoencoderTransformer

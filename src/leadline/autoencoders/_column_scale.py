@@ -1,4 +1,4 @@
-"""The numbers that the columns of a table are divided by before pretraining."""
+"""The scale of the columns of a table before pretraining."""
 
 import numpy as np
 from jaxtyping import Float
@@ -8,22 +8,28 @@ from leadline.data import means_and_spreads
 from leadline.errors import InputError
 
 COMMON_UNIT = 3.0
-"""Columns whose largest spread is at most this many times their median one are taken to share a unit."""
+"""Columns share a unit if the largest spread is at most this many times the median spread."""
 
 
 def column_spreads(rows: Float[np.ndarray, "n d"], scale: str = "auto") -> Float[np.ndarray, " d"]:
-    """What columns are divided by: their standard deviations, 1 for constant ones; or one number if they share a unit.
+    """Return the divisors of the columns: standard deviations, or one number for all.
+
+    The divisor of a constant column is 1.
 
     Args:
-        rows: of finite numbers.
-        scale: as of :class:`~leadline.autoencoders.AutoencoderTransformer`.
+        rows: Finite numbers, shape (n, d).
+        scale: ``"auto"``, ``"common"`` or ``"column"``; see
+            :class:`~leadline.autoencoders.AutoencoderTransformer`.
+
+    Raises:
+        InputError: ``scale`` is unknown.
 
     >>> column_spreads(np.array([[0.0, 0.0, 0.0, 7.0], [2.0, 4.0, 4000.0, 7.0]])).tolist()
     [1.0, 2.0, 2000.0, 1.0]
     """
     if not isinstance(scale, str) or scale not in ("auto", "common", "column"):
         raise InputError(
-            "columns are scaled each by its own spread or all by one: 'column', 'common' or 'auto'",
+            "scale must be 'column', 'common' or 'auto'",
             got=f"scale = {checks.shown(scale)}",
         )
     spreads = means_and_spreads(rows)[1]

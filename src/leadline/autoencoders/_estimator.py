@@ -1,8 +1,8 @@
-"""Pretraining as a step of a scikit-learn pipeline: fit on rows without labels, transform into codes."""
+"""Pretraining as a scikit-learn transformer."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -15,7 +15,7 @@ from leadline.autoencoders._column_scale import column_spreads
 from leadline.autoencoders._corruption import Corruption, GaussianNoise, Nothing, PixelMask
 from leadline.autoencoders._encoder import OFFSET, Encoder
 from leadline.autoencoders._row_form import RowForm
-from leadline.autoencoders.models._dense import Autoencoder
+from leadline.autoencoders.models._dense import Autoencoder, DenseArchitecture
 from leadline.autoencoders.training._pretrain import pretrain
 from leadline.data import means_and_spreads, row_fingerprints
 from leadline.errors import InputError
@@ -25,11 +25,11 @@ CORRUPTIONS = {
     "denoising": (GaussianNoise, 1.7),
     "masked": (PixelMask, 0.5),
 }
-"""How a kind is corrupted, and how strongly by default; in standard deviations, or as the share that is hidden."""
+"""The corruption of each kind and its default strength: a standard deviation or a hidden share."""
 
 FAR = 30.0
-"""Rows whose columns have means of more than this many spreads are centred in float64, so that rounding does not hide
-how they vary (a timestamp)."""
+"""Columns whose mean exceeds this many spreads, such as timestamps, are centred in float64, because
+float32 would round their variation away."""
 
 
 Kind = Literal["vanilla", "denoising", "masked"]
@@ -37,39 +37,47 @@ Scale = Literal["auto", "common", "column"]
 
 
 class RowsTypeError(InputError, TypeError):
-    """Rows of a type that no number can be made of; scikit-learn expects a ``TypeError`` here."""
+    """Rows that cannot be converted to numbers; scikit-learn expects a ``TypeError`` here."""
 
 
 class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """A dense autoencoder as a scikit-learn transformer: ``fit(X)`` pretrains, ``transform(X)`` encodes.
+    """A dense autoencoder as a scikit-learn transformer: ``fit`` pretrains, ``transform`` encodes.
 
-    Rows may have any scale: columns are centred, and divided by their standard deviation, or, where they share a unit
-    as the pixels of an image do, all by one number, so that a pixel that hardly varies stays unimportant.
+    Rows may have any scale. Columns are centred and divided by their standard deviations. Columns
+    that share a unit, such as the pixels of an image, are all divided by one number, so that a
+    nearly constant pixel stays unimportant.
 
-    Codes are centred and have length one. What learns to undo strong noise draws a row that it is unsure of towards the
-    mean: of its code the direction tells what the row is, and the length how sure that is, by which a probe on a few
-    labels would be misled.
+    Codes are centred and have length one. An autoencoder that removes strong noise draws uncertain
+    rows towards the mean: the direction of a code describes the row, and the length only the
+    certainty, which would mislead a probe on few labels.
 
     Args:
         kind: ``"denoising"``, ``"masked"`` or ``"vanilla"``.
-        hidden_sizes: widths of the encoder's layers, the representation last.
-        strength: of the corruption: the noise's standard deviation in units of the scaled columns, or the share of
-            entries that are hidden; by default 1.7 and 0.5.
-        activation: between the layers.
-        scale: ``"column"``: every column by its own standard deviation; ``"common"``: all by one; ``"auto"``: one if
-            the largest is at most three times their median.
-        unit_length: divide codes by their lengths. One number alone would keep its sign only.
-        epochs: passes over the rows at most.
-        batch_size: rows per step.
-        lr: highest learning rate.
-        patience: epochs without improvement after which training stops.
-        validation: share of the rows that decide early stopping; without effect where it is less than one row, or
-            ``None``.
-        seed: draws everything that is drawn.
+        hidden_sizes: Widths of the encoder's layers, the representation last; each at least 1.
+        strength: Strength of the corruption: the standard deviation of the noise in units of the
+            scaled columns (by default 1.7), or the share of hidden entries (by default 0.5).
+        activation: ``"relu"``, ``"tanh"``, ``"sigmoid"`` or ``"linear"``.
+        scale: ``"column"`` divides each column by its own standard deviation; ``"common"`` divides
+            all by one number; ``"auto"`` uses one number if the largest standard deviation is at
+            most three times the median.
+        unit_length: True to divide codes by their lengths. A code of one number keeps only its
+            sign.
+        epochs: Maximum number of passes over the rows, at least 1.
+        batch_size: Rows per step, at least 1.
+        learning_rate: Highest learning rate of Adam, > 0.
+        patience: Epochs without improvement after which training stops, at least 1.
+        validation: Share of the rows for early stopping, in [0, 1). ``None``, or a share of less
+            than one row, trains without early stopping.
+        seed: Seed of all random numbers.
 
-    Attributes, once it is fitted: ``mean_`` and ``scale_`` of the columns, ``pretrained_`` (the training's sounding, on
-    scaled rows), ``encoder_`` (takes rows as they are and gives what :meth:`transform` gives, also when it is saved or
-    exported to ONNX), ``code_mean_``, ``n_features_in_``.
+    Attributes:
+        mean_: Means of the columns.
+        scale_: Divisors of the columns.
+        pretrained_: The sounding of the training, on scaled rows.
+        encoder_: An :class:`Encoder` that takes unscaled rows and returns the codes of
+            :meth:`transform`. It can be saved and exported.
+        code_mean_: The mean code, which is subtracted.
+        n_features_in_: Number of columns.
 
     >>> X = np.random.default_rng(0).normal(size=(40, 5)) * [1, 10, 100, 1000, 0]
     >>> AutoencoderTransformer(hidden_sizes=(8, 3), epochs=5).fit_transform(X).shape
@@ -87,7 +95,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         unit_length: bool = True,
         epochs: int = 300,
         batch_size: int = 150,
-        lr: float = 2e-3,
+        learning_rate: float = 2e-3,
         patience: int = 40,
         validation: float | None = 0.1,
         seed: int = 0,
@@ -100,20 +108,26 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self.unit_length = unit_length
         self.epochs = epochs
         self.batch_size = batch_size
-        self.lr = lr
+        self.learning_rate = learning_rate
         self.patience = patience
         self.validation = validation
         self.seed = seed
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Pretrain on rows of shape (n, features), n at least 2; labels are ignored."""
+        """Pretrain on rows.
+
+        Args:
+            X: Rows of shape (n, features), n at least 2.
+            y: Ignored.
+
+        Raises:
+            InputError: A parameter is out of range, or the rows are not finite.
+        """
         corruption = self._corruption()
         unit_length = checks.flag(self.unit_length, "unit_length")
-        share = (
-            0.0
-            if self.validation is None
-            else checks.number(self.validation, "validation", least=0, below=1)
-        )
+        share = 0.0
+        if self.validation is not None:
+            share = checks.number(self.validation, "validation", least=0, below=1)
         rows = self._validated(X, is_fit=True)
         self.mean_ = means_and_spreads(rows)[0]
         self.scale_ = column_spreads(rows, self.scale)
@@ -127,31 +141,41 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             validation=share if round(share * len(rows)) else None,
             epochs=self.epochs,
             batch_size=self.batch_size,
-            lr=self.lr,
+            learning_rate=self.learning_rate,
             patience=self.patience,
             seed=self.seed,
         )
-        inner = self.pretrained_.encoder
-        self.code_mean_ = inner.encode(scaled).mean(axis=0, dtype=np.float64)
-        self.encoder_ = self._of_rows(inner, unit_length)
-        self.encoder_ = replace(
-            self.encoder_, rows_seen=row_fingerprints(self.encoder_.prepared(rows))
-        )
+        scaled_encoder = self.pretrained_.encoder
+        self.code_mean_ = scaled_encoder.encode(scaled).mean(axis=0, dtype=np.float64)
+        encoder = self._unscaled(scaled_encoder, unit_length)
+        self.encoder_ = replace(encoder, rows_seen=row_fingerprints(encoder.prepared(rows)))
         self.rows_seen_ = self.encoder_.rows_seen
         self._n_features_out = self.encoder_.output_size
         return self
 
     def transform(self, X: Any) -> Float32[np.ndarray, "n code"]:
-        """Codes of rows, of shape (n, width of the representation)."""
+        """Return the codes of rows, shape (n, width of the representation).
+
+        Args:
+            X: Rows of shape (n, features).
+        """
         check_is_fitted(self)
         return self.encoder_.encode(self._validated(X))
 
     def encode(self, X: Any) -> Float32[np.ndarray, "n code"]:
-        """The same as :meth:`transform`: a fitted transformer takes part in probing as it is."""
+        """Return the codes of rows, as :meth:`transform` does; probes call this method.
+
+        Args:
+            X: Rows of shape (n, features).
+        """
         return self.transform(X)
 
     def has_seen(self, X: Any) -> np.ndarray:
-        """For each row, true if it was pretrained on an equal one: booleans of shape (n,)."""
+        """Return booleans of shape (n,): true for rows that pretraining used.
+
+        Args:
+            X: Rows of shape (n, features).
+        """
         check_is_fitted(self)
         return self.encoder_.has_seen(self._validated(X))
 
@@ -163,7 +187,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def _corruption(self) -> Corruption:
         if not isinstance(self.kind, str) or self.kind not in CORRUPTIONS:
             raise InputError(
-                "an autoencoder is 'vanilla', 'denoising' or 'masked'",
+                "kind must be 'vanilla', 'denoising' or 'masked'",
                 got=f"kind = {checks.shown(self.kind)}",
                 cure="denoising is the default",
             )
@@ -171,25 +195,28 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return make(strength if self.strength is None else self.strength)
 
     def _validated(self, X: Any, *, is_fit: bool = False) -> Float[np.ndarray, "n features"]:
-        """Rows as scikit-learn checks them; it asks for a ValueError or, for objects, a TypeError."""
-        X = (
-            checks.array(X, "X") if isinstance(X, np.ma.MaskedArray) else X
-        )  # scikit-learn ignores masks
+        """Return rows that scikit-learn has checked.
+
+        Raises:
+            InputError: The rows are not finite numbers.
+            RowsTypeError: The rows are objects; scikit-learn expects a ``TypeError``.
+        """
+        if isinstance(X, np.ma.MaskedArray):
+            # scikit-learn ignores masks.
+            X = checks.array(X, "X")
         try:
             if is_fit:
                 return np.asarray(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))
             return np.asarray(validate_data(self, X, dtype=np.float64, reset=False))
-        except (
-            Exception
-        ) as error:  # objects of other libraries raise any kind while they are converted
+        except Exception as error:  # objects of other libraries may raise any type
             kind = RowsTypeError if isinstance(error, TypeError) else InputError
             raise kind(
-                "X must be rows of finite numbers, of shape (samples, features)", got=str(error)
+                "X must be finite numbers of shape (samples, features)", got=str(error)
             ) from error
 
-    def _of_rows(self, inner: Encoder, unit_length: bool) -> Encoder:
-        """The encoder of rows as they are: its first layer scales them, and its last layer centres codes."""
-        weights = {name: array.astype(np.float64) for name, array in inner.weights.items()}
+    def _unscaled(self, encoder: Encoder, unit_length: bool) -> Encoder:
+        """Return an encoder of unscaled rows: its first layer scales, its last centres codes."""
+        weights = {name: array.astype(np.float64) for name, array in encoder.weights.items()}
         last_bias = list(weights)[-1]
         W = weights["0.weight"] / self.scale_
         weights["0.weight"] = W
@@ -202,12 +229,10 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             weights[OFFSET] = self.mean_
         names = getattr(self, "feature_names_in_", None)
         form = RowForm(None if names is None else tuple(names), "whole")
-        return Encoder(
-            replace(inner.architecture, unit_length=unit_length),
-            weights,
-            np.zeros(0, np.uint64),
-            form,
-        )
+        sizes = cast(DenseArchitecture, encoder.architecture)
+        architecture = replace(sizes, unit_length=unit_length)
+        return Encoder(architecture, weights, np.zeros(0, np.uint64), form)
 
     def _scaled(self, rows: np.ndarray) -> Float32[np.ndarray, "n features"]:
+        """Return centred and scaled rows."""
         return ((rows - self.mean_) / self.scale_).astype(np.float32)

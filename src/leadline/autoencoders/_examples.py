@@ -1,4 +1,4 @@
-"""A few rows, what the encoder is shown of them in training, and what the autoencoder makes of that."""
+"""A few rows, their corrupted forms, and their reconstructions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,40 +27,45 @@ if TYPE_CHECKING:
 @record("autoencoders.Examples")
 @dataclass(frozen=True, eq=False)
 class Examples(Sounding):
-    """Rows, what the encoder is shown of them, and what comes back."""
+    """A few rows, their corrupted forms, and their reconstructions."""
 
     rows: Float[np.ndarray, "n d"]
+    """The clean rows."""
     shown: Float[np.ndarray, "n d"]
-    """After the corruption; NaN where the encoder is not given a number at all."""
+    """The corrupted rows; NaN where a number never enters the encoder."""
     reconstructed: Float[np.ndarray, "m d"]
-    """From what was shown; of no rows where no autoencoder was given."""
+    """The reconstructions of the corrupted rows; empty without an autoencoder."""
     image_size: tuple[int, int] | None = None
-    """Height and width, where rows are images."""
+    """Height and width if rows are images."""
     channels: int = 1
+    """Channels of the images."""
 
     @property
     def stages(self) -> Mapping[str, Float[np.ndarray, "n d"]]:
-        """Rows by what they are: ``input``, ``shown``, and ``reconstructed`` where there is an autoencoder."""
+        """The rows by stage: ``input``, ``shown``, and ``reconstructed`` if not empty."""
         stages = {"input": self.rows, "shown": self.shown}
-        return (
-            {**stages, "reconstructed": self.reconstructed} if len(self.reconstructed) else stages
-        )
+        if len(self.reconstructed):
+            stages["reconstructed"] = self.reconstructed
+        return stages
 
     @property
     def verdict(self) -> Verdict:
-        """How far what is shown, and what comes back, lie from the rows."""
-        changed = (self.shown != self.rows).mean()
-        told = "the encoder is shown the rows themselves"
-        if changed:
+        """The squared errors of the corrupted rows and of their reconstructions."""
+        changed_share = (self.shown != self.rows).mean()
+        sentence = "the encoder sees the clean rows"
+        if changed_share:
             error = np.square(np.nan_to_num(self.shown) - self.rows).sum(1).mean()
-            told = f"{changed:.0%} of what the encoder is shown is changed, at a squared error of {error:.3g} a row"
+            sentence = (
+                f"corruption changes {changed_share:.0%} of the numbers, "
+                f"a squared error of {error:.3g} per row"
+            )
         if len(self.reconstructed):
             error = np.square(self.reconstructed - self.rows).sum(1).mean()
-            told += f"; what comes back has {error:.3g}"
-        return Verdict(told)
+            sentence += f"; the reconstruction has {error:.3g}"
+        return Verdict(sentence)
 
     def table(self) -> "pd.DataFrame":
-        """One row per example and feature: ``input``, ``shown`` and, from an autoencoder, ``reconstructed``."""
+        """Return one row per example and feature, with one column per stage."""
         import pandas as pd
 
         n, d = self.rows.shape
@@ -68,29 +73,29 @@ class Examples(Sounding):
         return pd.DataFrame(places | {name: stage.ravel() for name, stage in self.stages.items()})
 
     def drawing(self) -> Drawing:
-        """Return the examples in columns and the stages in rows; rows without images are stripes."""
-        title = "What the encoder is shown, and what comes back"
+        """Return the examples in columns and the stages in rows; flat rows are stripes."""
+        title = "Corrupted rows and their reconstructions"
         return image_strip(pictures(self), title=title)
 
 
-def pictures(found: Examples) -> dict[str, np.ndarray]:
+def pictures(examples: Examples) -> dict[str, np.ndarray]:
     """Return the stages as images of shape (n, h, w) or (n, h, w, 3).
 
     A row without an image becomes a stripe, a third as high as it is long.
     """
-    n, d = found.rows.shape
+    n, d = examples.rows.shape
     stages = {}
-    for name, rows in found.stages.items():
-        if found.image_size is None:
+    for name, rows in examples.stages.items():
+        if examples.image_size is None:
             images = np.broadcast_to(rows[:, None], (n, max(1, d // 3), d))
         else:
-            images = rows.reshape(n, found.channels, *found.image_size)
-            images = images[:, 0] if found.channels == 1 else np.moveaxis(images, 1, -1)
+            images = rows.reshape(n, examples.channels, *examples.image_size)
+            images = images[:, 0] if examples.channels == 1 else np.moveaxis(images, 1, -1)
         stages[name] = np.nan_to_num(images)
     return stages
 
 
-def examples(
+def corrupt_examples(
     X: Any,
     corruption: Corruption,
     pretrained: Pretrained | None = None,
@@ -99,22 +104,23 @@ def examples(
     image_size: Size | None = None,
     channels: int = 1,
 ) -> Examples:
-    """Corrupt a few rows as training does, and let an autoencoder reconstruct them from what it is shown.
+    """Corrupt a few rows as in training, and reconstruct them with an autoencoder.
 
     Args:
-        X: rows of shape (n, d).
-        corruption: what is done to them.
-        pretrained: the autoencoder; without one there is nothing to reconstruct.
-        seed: draws the corruption.
-        image_size: height and width, where rows are flattened images.
-        channels: of the images.
+        X: Rows of shape (n, d).
+        corruption: The corruption, such as ``pretrained.corruption``.
+        pretrained: The autoencoder; without one nothing is reconstructed.
+        seed: Seed of the corruption.
+        image_size: Height and width if rows are flattened images.
+        channels: Channels of the images.
 
     Raises:
-        InputError: rows that are not finite, or of another width than image, corruption or autoencoder.
+        InputError: Rows that are not finite, or whose width does not match the image, the
+            corruption or the autoencoder.
 
     >>> from leadline.autoencoders import PixelMask
-    >>> found = examples(np.ones((1, 4)), PixelMask(0.5), seed=0)
-    >>> found.shown.shape, found.reconstructed.shape
+    >>> examples = corrupt_examples(np.ones((1, 4)), PixelMask(0.5), seed=0)
+    >>> examples.shown.shape, examples.reconstructed.shape
     ((1, 4), (0, 4))
     """
     corruption = check_corruption(corruption)
@@ -127,7 +133,7 @@ def examples(
     size = None if image_size is None else pair(image_size, "image_size")
     if size is not None and rows.shape[1] != channels * size[0] * size[1]:
         raise InputError(
-            "an image has channels x height x width features",
+            "X must have channels x height x width features",
             got=f"image_size = {size} and channels = {channels} for {rows.shape[1]} features",
         )
     x = torch.from_numpy(np.array(rows))
@@ -135,23 +141,23 @@ def examples(
     reconstructed = np.zeros((0, rows.shape[1]), np.float32)
     if pretrained is not None:
         reconstructed = _reconstructed(pretrained, shown)
-    protocol = Protocol(
-        {"corruption": storage.pack(corruption, {})}, (seed,), {"rows": fingerprint(rows)}
-    )
+    settings = {"corruption": storage.pack(corruption, {})}
+    protocol = Protocol(settings, (seed,), {"rows": fingerprint(rows)})
     return Examples(protocol, rows, shown.numpy(), reconstructed, size, channels)
 
 
 def _reconstructed(pretrained: Pretrained, shown: torch.Tensor) -> np.ndarray:
+    """Return the reconstructions of corrupted rows."""
     model = pretrained.model.eval()
     try:
         with torch.no_grad():
-            found = model(shown.to(next(model.parameters()).dtype))
-            return found.flatten(1).float().numpy()
+            output = model(shown.to(next(model.parameters()).dtype))
+            return output.flatten(1).float().numpy()
     except InputError:
         raise
-    except Exception as error:  # the user's own module may raise any kind
+    except Exception as error:  # the user's own module may raise any type
         raise InputError(
-            "the autoencoder must take the rows",
+            "X must be rows that the autoencoder takes",
             got=f"{type(model).__name__} failed on rows of shape {tuple(shown.shape)}: {error}",
-            cure="hand over rows like those of pretraining, flattened",
+            cure="pass rows like those of pretraining, flattened",
         ) from error

@@ -1,4 +1,4 @@
-"""Encoders for programs without PyTorch: the ONNX format."""
+"""The export of encoders to ONNX, for programs without PyTorch."""
 
 import warnings
 from importlib import import_module
@@ -12,16 +12,16 @@ from leadline.errors import InputError
 
 
 def write_onnx(module: nn.Module, example: torch.Tensor, path: str | PathLike[str]) -> None:
-    """Write a frozen module as an ONNX model with the input ``rows`` and the output ``code``, for any number of rows.
+    """Write an ONNX model with input ``rows`` and output ``code``, for any number of rows.
 
     Args:
-        module: takes one tensor and gives one.
-        example: rows in the shape and of the number type that it takes, at least two.
-        path: of the file, which is replaced in one step.
+        module: A frozen module that maps one tensor to one tensor.
+        example: At least two rows in the shape and number type that the module takes.
+        path: The file to write; an existing file is replaced in one step.
 
     Raises:
-        InputError: the extra ``onnx`` is not installed, or the module cannot be exported.
-        SaveError: the file could not be written.
+        InputError: The extra ``onnx`` is not installed, or the module cannot be exported.
+        SaveError: The file cannot be written.
 
     Reference: https://onnx.ai
     """
@@ -31,17 +31,15 @@ def write_onnx(module: nn.Module, example: torch.Tensor, path: str | PathLike[st
             import_module(name)
     except ImportError as error:
         raise InputError(
-            "export to ONNX needs onnx and onnxscript",
+            "to_onnx() needs the packages onnx and onnxscript",
             got=f"{error.name} is not installed",
             cure="pip install 'leadline[onnx]'",
         ) from error
     first = next(module.parameters(), example)
     with warnings.catch_warnings(), torch.no_grad():
-        for kind in (
-            FutureWarning,
-            DeprecationWarning,
-        ):  # PyTorch's exporter speaks of its own insides
-            warnings.simplefilter("ignore", kind)
+        # PyTorch's exporter warns about its own internals.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
         try:
             program = torch.onnx.export(
                 module,
@@ -54,10 +52,10 @@ def write_onnx(module: nn.Module, example: torch.Tensor, path: str | PathLike[st
             )
         except torch.onnx.OnnxExporterError as error:
             raise InputError(
-                "an encoder that is exported is a plain graph of operations that ONNX knows",
+                "to_onnx() needs an encoder whose operations ONNX supports",
                 got=f"{type(module).__name__}: {str(error).splitlines()[0]}",
-                cause="branches that depend on the rows, or an operation without a counterpart",
-                cure="export a simpler encoder, or keep it in PyTorch",
+                cause="branches that depend on the rows, or an unsupported operation",
+                cure="export a simpler encoder, or use PyTorch",
             ) from error
     assert program is not None
     storage.write(path, program.model_proto.SerializeToString())

@@ -1,8 +1,8 @@
-"""The form of the rows that an encoder was pretrained on: the order of their columns, and the scale of their numbers.
+"""The form of the rows of pretraining: the order of their columns and the scale of their numbers.
 
-The form is learned once, from the rows of pretraining, and kept with the encoder. Rows that are encoded later are
-brought into this form. Their own range never decides the scale: a dark image is divided by 255 because the images of
-pretraining were, whether it comes alone or with others.
+The form is determined once, from the rows of pretraining, and saved with the encoder. Later rows
+are converted to this form. Their own range never decides the scale: a dark image is divided by 255
+if the images of pretraining were, alone or next to others.
 """
 
 from collections.abc import Iterator
@@ -17,35 +17,39 @@ from leadline.errors import InputError
 from leadline.storage import record
 
 Scale = Literal["divided", "all divided", "unit", "binary", "whole", "other"]
-"""The numbers that pretraining saw, and so what happens to whole numbers from now on.
+"""The numbers of pretraining, which decide the conversion of later rows.
 
-- ``"divided"``: pixels, divided by 255. Whole numbers are divided; floating-point numbers were divided already.
-- ``"all divided"``: pixels, stored as floating-point numbers from 0 to 255. All numbers are divided.
-- ``"unit"``: floating-point numbers from 0 to 1. Pixels are divided; other whole numbers are taken as they are.
-- ``"binary"``: only 0 and 1. Numbers are taken as they are; pixels above 1 are refused.
-- ``"whole"``: whole numbers in a table. Numbers are taken as they are.
-- ``"other"``: floating-point numbers of another range, or not known. Pixels are refused: their scale is not known.
+- ``"divided"``: pixels, divided by 255. Whole numbers are divided; floating-point numbers are
+  already divided.
+- ``"all divided"``: pixels, stored as floating-point numbers from 0 to 255. All numbers are
+  divided.
+- ``"unit"``: floating-point numbers from 0 to 1. Pixels are divided; other whole numbers are not
+  changed.
+- ``"binary"``: only 0 and 1. Numbers are not changed; pixels above 1 are refused.
+- ``"whole"``: whole numbers in a table. Numbers are not changed.
+- ``"other"``: floating-point numbers of another or an unknown range. Pixels are refused, because
+  their scale is unknown.
 
 Pixels are whole numbers in an array that is shaped like images, and all numbers of dtype uint8.
 """
 
 PIXEL = 255
-"""The largest pixel in 8 bits: what pixels are divided by."""
+"""The largest 8-bit pixel, by which pixels are divided."""
 
 BRIGHTEST = 4.0
-"""Pixels that were divided by 255 lie between 0 and 1; noise may raise them, but not beyond this number."""
+"""Maximum of divided pixels. They lie between 0 and 1; noise may raise them up to this number."""
 
 FAMILY = ("divided", "unit", "binary")
-"""Scales that agree with one another: numbers from 0 to 1 once pixels are divided."""
+"""Compatible scales: numbers lie between 0 and 1 after pixels are divided."""
 
 _BLOCK = 2**21
-"""Numbers of a memory map that are looked at together."""
+"""Numbers of a memory map that are read at once."""
 
 
 @record("autoencoders.RowForm")
 @dataclass(frozen=True)
 class RowForm:
-    """The columns and the scale of the rows that an encoder was pretrained on.
+    """The columns and the scale of the rows of pretraining.
 
     >>> form = RowForm.of(np.array([[0, 51, 255]], np.uint8))
     >>> form.divisor, form.apply(np.array([[0, 1, 0]], np.uint8)).round(4).tolist()
@@ -53,8 +57,9 @@ class RowForm:
     """
 
     columns: tuple[str, ...] | None = None
-    """The names of the columns in the order of pretraining; ``None`` where they had none."""
+    """The names of the columns in the order of pretraining; ``None`` if they had no names."""
     scale: Scale = "other"
+    """The numbers of pretraining."""
 
     def __post_init__(self):
         checks.choice(
@@ -67,7 +72,12 @@ class RowForm:
 
     @classmethod
     def of(cls, X: Any, name: str = "X") -> "RowForm":
-        """The form of the rows that pretraining gets: an array, a tensor, a data frame or a ``Dataset``."""
+        """Return the form of rows for pretraining.
+
+        Args:
+            X: An array, a tensor, a data frame or a ``Dataset``.
+            name: The argument's name in messages.
+        """
         columns = names_of(X)
         if isinstance(X, Dataset):
             if X.divisor == PIXEL:
@@ -79,19 +89,25 @@ class RowForm:
 
     @property
     def divisor(self) -> int:
-        """The number that pixels are divided by: 255, or 1 where they are taken as they are."""
+        """The divisor of pixels: 255, or 1 if they are not changed."""
         return PIXEL if self.scale in ("divided", "all divided", "unit") else 1
 
     def merged(self, other: "RowForm") -> "RowForm":
-        """The form of rows that come in two parts, such as labelled and unlabelled ones."""
+        """Return the common form of two parts, such as labelled and unlabelled rows."""
         is_family = self.scale in FAMILY and other.scale in FAMILY
-        return replace(self, scale="divided") if is_family and other.scale == "divided" else self
+        if is_family and other.scale == "divided":
+            return replace(self, scale="divided")
+        return self
 
     def apply(self, X: Any, name: str = "X") -> np.ndarray:
-        """Rows with their columns in order and their numbers in the scale of pretraining; their shape is kept.
+        """Return rows with the columns and the scale of pretraining, in their own shape.
+
+        Args:
+            X: An array, a tensor, a data frame or a ``Dataset``.
+            name: The argument's name in messages.
 
         Raises:
-            InputError: names of other columns, or numbers whose scale is not the one of pretraining.
+            InputError: The rows have other columns or another scale.
         """
         if isinstance(X, Dataset):
             return self._ordered(self._rescaled(X, name), X.columns, name)
@@ -103,7 +119,7 @@ class RowForm:
         return self._ordered(array, names_of(X), name)
 
     def _rescaled(self, X: Dataset, name: str) -> np.ndarray:
-        """The rows of a data set, whose reader may have divided them."""
+        """Return the rows of a data set, whose reader may have divided them."""
         if X.divisor is None:
             return self._floats(X.X, name)
         if X.divisor == 1:
@@ -113,73 +129,79 @@ class RowForm:
         return self._whole(np.rint(X.X * X.divisor), True, name)
 
     def _whole(self, array: np.ndarray, are_pixels: bool, name: str) -> np.ndarray:
+        """Return whole numbers in the scale of pretraining."""
         is_divided = self.scale in ("divided", "all divided")
         if not array.size or not (is_divided or are_pixels):
             return array
         high = array.max()
-        if (
-            self.scale == "whole"
-            or (self.scale == "binary" and high <= 1)
-            or (high == 0 and array.min() == 0)
-        ):
+        is_binary = self.scale == "binary" and high <= 1
+        is_zero = high == 0 and array.min() == 0
+        if self.scale == "whole" or is_binary or is_zero:
             return array
         if self.divisor == PIXEL:
             _check_pixels(array, name)
             return array.astype(np.float32) / PIXEL
         if self.scale == "binary":
             raise InputError(
-                "the encoder was pretrained on zeros and ones",
+                f"{name} must hold zeros and ones, as the rows of pretraining did",
                 got=f"whole numbers up to {high} in {name}",
-                cause="pixels from 0 to 255, where pretraining saw 0 and 1",
-                cure=f"bring them to 0 and 1, as in ({name} > 127).astype('float32')",
+                cause="pixels from 0 to 255",
+                cure=f"convert them to 0 and 1, as in ({name} > 127).astype('float32')",
             )
         raise InputError(
-            "the scale of pixels must be known: pretraining saw floating-point numbers of another range",
+            f"{name} must not hold pixels: pretraining used numbers of another range",
             got=f"whole numbers up to {high} in {name}",
-            cause="pixels as they are in a file, where pretraining saw scaled ones",
-            cure="hand floating-point numbers over, scaled as the rows of pretraining were",
+            cause="pixels from a file, while pretraining used scaled pixels",
+            cure="pass floating-point numbers in the scale of pretraining",
         )
 
     def _floats(self, array: np.ndarray, name: str) -> np.ndarray:
+        """Return floating-point numbers in the scale of pretraining."""
         if self.scale == "all divided":
             return array.astype(np.float32) / PIXEL
         if self.scale == "divided" and array.size:
             high = array.max()
             if high > BRIGHTEST or (high > 1 and bool((array == np.floor(array)).all())):
                 raise InputError(
-                    "floating-point pixels lie between 0 and 1, as pretraining divided its pixels by 255",
+                    f"{name} must hold pixels between 0 and 1: pretraining divided pixels by 255",
                     got=f"numbers up to {high:g} in {name}",
                     cause="pixels from 0 to 255 that were converted to floating-point numbers",
-                    cure=f"hand whole numbers over, or {name} / 255",
+                    cure=f"pass whole numbers, or {name} / 255",
                 )
         return array
 
     def _ordered(self, array: np.ndarray, columns: tuple[str, ...] | None, name: str) -> np.ndarray:
+        """Return rows with their columns in the order of pretraining."""
         if self.columns is None or columns is None or columns == self.columns or array.ndim != 2:
             return array
-        are_counted = columns == tuple(str(i) for i in range(len(columns)))
-        if are_counted and set(columns).isdisjoint(
-            self.columns
-        ):  # pandas' names for columns without names
+        # pandas numbers columns without names.
+        is_numbered = columns == tuple(str(i) for i in range(len(columns)))
+        if is_numbered and set(columns).isdisjoint(self.columns):
             return array
         if sorted(columns) != sorted(self.columns) or len(set(columns)) < len(columns):
-            missing = [column for column in self.columns if column not in columns]
-            unknown = [column for column in columns if column not in self.columns]
-            parts = [
-                f"without {_listed(missing)}" if missing else "",
-                f"with {_listed(unknown)}" if unknown else "",
-            ]
             raise InputError(
-                "rows must have the columns that the encoder was pretrained on",
-                got=f"{name} {' and '.join(part for part in parts if part) or 'with a name that stands twice'}",
+                f"{name} must have the columns of pretraining",
+                got=f"{name} {self._difference(columns)}",
                 cause="a table with other columns, or columns that were renamed",
                 cure=f"select the columns of pretraining: {_listed(list(self.columns))}",
             )
         return array[:, [columns.index(column) for column in self.columns]]
 
+    def _difference(self, columns: tuple[str, ...]) -> str:
+        """Describe the difference between columns and those of pretraining."""
+        own = self.columns or ()
+        missing = [column for column in own if column not in columns]
+        unknown = [column for column in columns if column not in own]
+        parts = []
+        if missing:
+            parts.append(f"without {_listed(missing)}")
+        if unknown:
+            parts.append(f"with {_listed(unknown)}")
+        return " and ".join(parts) or "with a repeated column name"
+
 
 def names_of(X: Any) -> tuple[str, ...] | None:
-    """The names of the columns of a data set or a data frame; ``None`` where there are none."""
+    """Return the names of the columns of a data set or a data frame; ``None`` without names."""
     return X.columns if isinstance(X, Dataset) else column_names(X)
 
 
@@ -189,6 +211,7 @@ def are_pixels(array: np.ndarray) -> bool:
 
 
 def _scale(array: np.ndarray, is_whole: bool, are_pixels: bool) -> Scale:
+    """Return the scale of the rows of pretraining."""
     low = np.inf
     high = -np.inf
     is_binary = array.size > 0
@@ -204,7 +227,7 @@ def _scale(array: np.ndarray, is_whole: bool, are_pixels: bool) -> Scale:
 
 
 def _parts(array: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows in blocks, so that a memory map is never held as a whole."""
+    """Yield rows in blocks, so that a memory map is never loaded as a whole."""
     if array.dtype.kind not in "biuf" or not array.size or array.ndim == 0:
         return
     step = max(1, _BLOCK * len(array) // array.size)
@@ -213,14 +236,15 @@ def _parts(array: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _check_pixels(array: np.ndarray, name: str) -> None:
+    """Refuse whole numbers in images outside 0 to 255."""
     low = array.min()
     high = array.max()
     if low < 0 or high > PIXEL:
         raise InputError(
-            "whole numbers in images lie between 0 and 255",
+            f"{name} must lie between 0 and 255 if it holds images of whole numbers",
             got=f"{name} from {low:g} to {high:g}",
-            cause="images of 16 bits, or images that were standardised",
-            cure="divide them by their largest value and hand floating-point numbers over",
+            cause="images of 16 bits, or standardised images",
+            cure="divide them by their largest value and pass floating-point numbers",
         )
 
 

@@ -1,8 +1,9 @@
-"""Safetensors files that carry a digest of all their bytes: encoders and checkpoints.
+"""Safetensors files with a digest of all their bytes, for encoders and checkpoints.
 
-A document of plain values stands as JSON in the header, beside the tensors' names, types and shapes. The document holds
-the SHA-256 of the whole file, computed with zeros in the place of the digest itself. One bit that changes anywhere is
-noticed before any tensor is read. The header's sizes are checked against the file before the tensors are read.
+The header holds a document of plain values as JSON, next to the names, types and shapes of the
+tensors. The document contains the SHA-256 of the whole file, computed with zeros in place of the
+digest. A change of any bit is detected before a tensor is read. The sizes in the header are checked
+against the file before that.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from leadline import checks, storage
 from leadline.errors import SaveError
 
 LONGEST_HEADER = 2**26
-"""Bytes of the longest header that is read; a header has about a hundred bytes for each tensor."""
+"""Maximum length of a header in bytes; a header has about a hundred bytes for each tensor."""
 
 _KEY = "leadline"
 _UNKNOWN = "0" * 64
@@ -26,12 +27,12 @@ _DIGEST = re.compile(rb'\\"digest\\": \\"([0-9a-f]{64})\\"')
 
 
 def seal(serialise: Callable[[dict[str, str]], bytes], document: Mapping[str, Any]) -> bytes:
-    """The content of a file with a digest.
+    """Return the content of a file with a digest.
 
     Args:
-        serialise: makes the file from the texts of its header, such as ``lambda texts: save(tensors, texts)`` with
-            ``save`` from ``safetensors.numpy`` or ``safetensors.torch``.
-        document: plain values for the header.
+        serialise: Returns the file for the texts of its header, such as
+            ``lambda texts: save(tensors, texts)`` with ``save`` from ``safetensors.numpy``.
+        document: Plain values for the header.
     """
     text = json.dumps({**document, "digest": _UNKNOWN}, sort_keys=True)
     content = serialise({_KEY: text})
@@ -42,27 +43,28 @@ def seal(serialise: Callable[[dict[str, str]], bytes], document: Mapping[str, An
 def read_sealed(
     path: str | PathLike[str], what: str, schema: int, cure: str
 ) -> tuple[dict[str, Any], bytes]:
-    """The document of a file that :func:`seal` made, and the whole content, whose digest is right.
+    """Return the document and the content of a file that :func:`seal` made.
 
     Args:
-        path: of the file.
-        what: names the kind of file in messages, such as ``"encoder"``.
-        schema: the version of the document that this release reads.
-        cure: what the user can do about a damaged file.
+        path: The file to read.
+        what: The kind of the file in messages, such as ``"encoder"``.
+        schema: The version of the document that this release reads.
+        cure: The cure in messages about a damaged file.
 
     Raises:
-        FileNotFoundError: the file does not exist; NotADirectoryError where a folder on the way to it is a file.
-        SaveError: it cannot be read, is of another kind or schema, or has changed since it was written.
+        FileNotFoundError: The file does not exist.
+        NotADirectoryError: A parent of the file is not a folder.
+        SaveError: The file cannot be read, has another kind or schema, or its digest is wrong.
     """
     path = checks.path(path, "path")
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise SaveError(f"{path} holds no readable {what} (it is not a regular file); {cure}")
         with path.open("rb") as file:
-            document, begin = _document(file, path.stat().st_size)
+            document, header = _document(file, path.stat().st_size)
             _check_schema(document, path, what, schema, cure)
-            content = begin + file.read()
-        start, end = _place_of_digest(begin)
+            content = header + file.read()
+        start, end = _place_of_digest(header)
         if _digest(content, start, end).encode() != content[start:end]:
             raise ValueError("it is damaged or from another release: its digest is wrong")
     except (FileNotFoundError, NotADirectoryError, SaveError):
@@ -74,7 +76,7 @@ def read_sealed(
 
 
 def _document(file: BinaryIO, size: int) -> tuple[dict[str, Any], bytes]:
-    """The document in a header, and the bytes up to the header's end."""
+    """Return the document in a header, and the bytes up to the end of the header."""
     begin = file.read(8)
     length = int.from_bytes(begin, "little")
     if len(begin) < 8 or not 2 <= length <= min(size - 8, LONGEST_HEADER):
@@ -103,26 +105,26 @@ def _check_schema(
         return
     if type(found) is int and 0 < found < schema:
         raise SaveError(
-            f"{path} has {what} schema {found}, which has no digest and may have changed unnoticed; this release reads "
-            f"schema {schema}: use the release that wrote it, or {cure}"
+            f"{path} was written by an earlier release of Leadline ({what} schema {found}, "
+            f"this release reads schema {schema}); use that release, or {cure}"
         )
     raise SaveError(
-        f"{path} has {what} schema {checks.shown(found)}; this release reads schema {schema}: "
+        f"{path} has {what} schema {checks.shown(found)}; this release reads schema {schema}; "
         f"use the release that wrote it, or {cure}"
     )
 
 
 def _place_of_digest(content: bytes) -> tuple[int, int]:
-    """Where the digits of the digest begin and end; the header holds exactly one."""
+    """Return the first and last place of the digest, which must occur once in the header."""
     length = int.from_bytes(content[:8], "little")
-    found = list(_DIGEST.finditer(content, 8, 8 + length))
-    if len(found) != 1:
+    matches = list(_DIGEST.finditer(content, 8, 8 + length))
+    if len(matches) != 1:
         raise ValueError("its header has no digest")
-    return found[0].span(1)
+    return matches[0].span(1)
 
 
 def _digest(content: bytes, start: int, end: int) -> str:
-    """The digest of a content in which ``start:end`` counts as zeros."""
+    """Return the digest of a content, with zeros in place of ``start:end``."""
     view = memoryview(content)
     state = hashlib.sha256(view[:start])
     state.update(_UNKNOWN.encode())

@@ -1,4 +1,4 @@
-"""Checks of the tensors and generators that modules and corruptions get."""
+"""Checks of tensors and generators that modules and corruptions receive."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,11 @@ from leadline.errors import InputError
 
 
 def check_generator(generator: Any, device: torch.device | None = None) -> torch.Generator | None:
-    """``None``, or a generator of torch on the device."""
+    """Return ``None``, or a PyTorch generator on the device.
+
+    Raises:
+        InputError: ``generator`` is something else, or is on another device.
+    """
     if generator is None:
         return None
     checks.instance(
@@ -32,7 +36,7 @@ def check_generator(generator: Any, device: torch.device | None = None) -> torch
 
 
 def needed_generator(generator: Any, device: torch.device) -> torch.Generator:
-    """A generator of torch on the device; ``None`` is refused."""
+    """Return a PyTorch generator on the device; refuse ``None``."""
     found = check_generator(generator, device)
     if found is None:
         raise InputError("generator must be a torch.Generator", got="generator = None")
@@ -42,40 +46,48 @@ def needed_generator(generator: Any, device: torch.device) -> torch.Generator:
 def check_tensor(
     x: Any, name: str, *, features: int | None = None, ndim: int | None = None
 ) -> Tensor:
-    """A dense tensor of floating-point numbers whose last axis has the features of the model.
+    """Return a dense tensor of floating-point numbers.
 
     Args:
-        x: the tensor.
-        name: what messages call it.
-        features: numbers along the last axis; ``None`` for any.
-        ndim: axes; ``None`` for any.
+        x: The tensor to check.
+        name: The argument's name in messages.
+        features: Required length of the last axis; ``None`` for any.
+        ndim: Required number of axes; ``None`` for any.
+
+    Raises:
+        InputError: ``x`` is something else, or has another shape.
     """
     if not isinstance(x, Tensor):
         raise InputError(
             f"{name} must be a tensor",
             got=f"{name} = {checks.shown(x)}",
-            cure=f"torch.from_numpy({name}) makes a tensor of a NumPy array",
+            cure=f"torch.from_numpy({name}) converts a NumPy array",
         )
     is_dense = (
         x.layout is torch.strided and not x.is_quantized and x.is_floating_point() and not x.is_meta
     )
     if not is_dense:
+        place = " on the meta device" if x.is_meta else ""
         raise InputError(
             f"{name} must be a dense tensor of floating-point numbers",
-            got=f"{name} = {checks.shown(x)}{' on the meta device' if x.is_meta else ''}",
+            got=f"{name} = {checks.shown(x)}{place}",
         )
     has_features = features is None or (x.ndim > 0 and x.shape[-1] == features)
     if not has_features or (ndim is not None and x.ndim != ndim):
         wanted = "of shape (batch, features)" if ndim == 2 else "whose last axis holds the features"
-        many = "" if features is None else f"; the model takes {features} features"
+        expected = "" if features is None else f"; the model takes {features} features"
         raise InputError(
-            f"{name} must be a tensor {wanted}", got=f"{name} of shape {tuple(x.shape)}{many}"
+            f"{name} must be a tensor {wanted}", got=f"{name} of shape {tuple(x.shape)}{expected}"
         )
     return x
 
 
 def check_like(x: Tensor, name: str, parameter: Tensor) -> None:
-    """Refuse a tensor of another type or on another device than the model's parameters; autocast converts types."""
+    """Refuse a tensor with another type or device than a parameter; autocast converts types.
+
+    Raises:
+        InputError: The type or the device differs.
+    """
     if x.device != parameter.device:
         raise InputError(
             f"{name} must be on the device of the model",
@@ -94,14 +106,14 @@ def check_like_memory(found: Mapping[str, Tensor], expected: Mapping[str, Tensor
     """Refuse tensors whose names, shapes or types differ from the expected ones.
 
     Raises:
-        ValueError: they differ.
+        ValueError: They differ.
     """
     if sorted(found) != sorted(expected):
         raise ValueError(
-            f"it holds {len(found)} tensors where a run has {len(expected)}, or tensors of other names"
+            f"it has {len(found)} tensors, a run has {len(expected)}, or their names differ"
         )
     for name, tensor in expected.items():
         if found[name].shape != tensor.shape or found[name].dtype != tensor.dtype:
             raise ValueError(
-                f"{name!r} has the shape {tuple(found[name].shape)}, {found[name].dtype}"
+                f"{name!r} has the shape {tuple(found[name].shape)} and type {found[name].dtype}"
             )

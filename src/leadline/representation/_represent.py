@@ -14,9 +14,9 @@ from leadline.autoencoders import (
     Encoder,
     Examples,
     Pretrained,
+    TrainingCurves,
     column_spreads,
-    examples,
-    finished_curves,
+    corrupt_examples,
 )
 from leadline.data import (
     Roles,
@@ -212,7 +212,7 @@ class _Run:
             probe=probe,
             efficiency=probed.efficiency,
             held_out=probed.held_out,
-            curves={kind: finished_curves(trained[kind]) for kind in self.kinds},
+            curves={kind: TrainingCurves.from_pretrained(trained[kind]) for kind in self.kinds},
             ranks=probed.ranks,
             examples=_examples(view, best_of_kinds, shown_rows),
             class_names=self.material.class_names,
@@ -451,6 +451,6 @@ def _examples(view: View, trained: dict[str, Pretrained], rows: np.ndarray) -> d
     """Return a few rows with the input and the output of each kind, in units of scaled rows."""
     clean = view.shown(0, rows)[:NUM_SAMPLES]
     return {
-        kind: view.restored(examples(clean, pretrained.corruption, pretrained, seed=0))
+        kind: view.restored(corrupt_examples(clean, pretrained.corruption, pretrained, seed=0))
         for kind, pretrained in trained.items()
     }

@@ -16,9 +16,9 @@ from sklearn.decomposition import PCA
 from leadline.autoencoders import (
     FLOOR,
     OFFSET,
-    Architecture,
     Autoencoder,
     Corruption,
+    DenseArchitecture,
     Encoder,
     Examples,
     GaussianNoise,
@@ -112,7 +112,7 @@ class Whole(View):
         return {
             "epochs": epochs,
             "batch_size": 150,
-            "lr": min(5e-3, 0.48 / self.hidden_sizes[0]),
+            "learning_rate": min(5e-3, 0.48 / self.hidden_sizes[0]),
             "patience": 40,
         }
 
@@ -140,7 +140,7 @@ class Whole(View):
         width = self.hidden_sizes[1]
         identity = np.eye(width, dtype=np.float32)
         unscaled_layer = {"4.weight": identity, "4.bias": np.zeros(width, np.float32)}
-        architecture = Architecture(
+        architecture = DenseArchitecture(
             self.rows.shape[1],
             (*self.hidden_sizes[:2], width),
             image_size=self.image_size,
@@ -239,7 +239,7 @@ class Patches(View):
     @property
     def settings(self) -> dict[str, Any]:
         """Training settings: a few passes over many patches."""
-        return {"epochs": 10, "batch_size": 256, "lr": 2e-3, "patience": 10}
+        return {"epochs": 10, "batch_size": 256, "learning_rate": 2e-3, "patience": 10}
 
     @property
     def described(self) -> dict[str, Any]:

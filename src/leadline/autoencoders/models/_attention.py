@@ -1,4 +1,4 @@
-"""Transformer blocks: attention between tokens, and a network on each."""
+"""Transformer blocks: attention, and a two-layer network on each token."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,25 +11,26 @@ from torch.nn.functional import embedding, gelu, linear, scaled_dot_product_atte
 from leadline.torch_internals import is_graph_kept
 
 EPSILON = 1e-6
-"""Added to variances, of a layer and of a patch, so that constants divide by something."""
+"""Added to variances in normalisation, so that constants do not divide by zero."""
 
 FEW_TOKENS = 96
-"""Tokens up to which attention in training keeps its whole matrix, which is faster than doing without one."""
+"""Up to this many tokens, attention in training keeps its whole matrix, which is faster."""
 
 
 class Block(nn.Module):
-    """Attention between tokens and a two-layer network on each, both added to what they were given.
+    """A pre-normalised transformer block: attention and a two-layer network, both residual.
 
     Formula: ``x + A(norm(x))``, then ``x + W_down gelu(W_up norm(x))``.
 
-    Reference: Vaswani et al., *Attention is all you need*, 2017; Xiong et al., *On layer normalization in the
-    transformer architecture*, 2020.
+    Reference: Vaswani et al., *Attention is all you need*, 2017; Xiong et al., *On layer
+    normalization in the transformer architecture*, 2020.
     """
 
     def __init__(self, width: int, heads: int, generator: torch.Generator | None):
         super().__init__()
         self.heads = heads
-        self.norm1, self.norm2 = (nn.LayerNorm(width, eps=EPSILON) for _ in range(2))
+        self.norm1 = nn.LayerNorm(width, eps=EPSILON)
+        self.norm2 = nn.LayerNorm(width, eps=EPSILON)
         self.qkv = linear_layer(width, 3 * width, generator)
         self.out = linear_layer(width, width, generator)
         self.up = linear_layer(width, 4 * width, generator)
@@ -43,31 +44,29 @@ class Block(nn.Module):
         places: Tensor | None = None,
         wanted: Tensor | None = None,
     ) -> Tensor:
-        """Tokens to tokens, shape (batch, tokens, width).
+        """Return the new tokens, shape (batch, tokens, width).
 
         Args:
-            x: the tokens; with ``places`` and ``wanted`` distinct ones, (number, width), that stand wherever they are
-                referred to. What comes before attention is then computed once for each.
-            attended: false where a token is padding, shape (batch, 1, 1, tokens).
-            places: numbers of the tokens that are attended to, shape (batch, tokens).
-            wanted: numbers of the tokens that go on, shape (batch, wanted).
+            x: The tokens, shape (batch, tokens, width). With ``places`` and ``wanted``: a table of
+                distinct tokens, shape (number, width), each of which is projected once.
+            attended: False where a token is padding, shape (batch, 1, 1, tokens).
+            places: Rows of the table that are attended to, shape (batch, tokens).
+            wanted: Rows of the table whose new tokens are returned, shape (batch, wanted).
         """
         h = self.norm1(x)
         if places is None or wanted is None:
             projected = [self.qkv(h)]
         else:
             width = x.shape[1]
-            (W_q, W_kv), (b_q, b_kv) = (
-                p.split([width, 2 * width]) for p in (self.qkv.weight, self.qkv.bias)
-            )
+            W_q, W_kv = self.qkv.weight.split([width, 2 * width])
+            b_q, b_kv = self.qkv.bias.split([width, 2 * width])
             projected = [
                 embedding(wanted, linear(h, W_q, b_q)),
                 embedding(places, linear(h, W_kv, b_kv)),
             ]
             x = embedding(wanted, x)
-        x = _added(
-            x, attention(self.heads, x.shape[2] // self.heads, projected, attended), self.out
-        )
+        gathered = attention(self.heads, x.shape[2] // self.heads, projected, attended)
+        x = _added(x, gathered, self.out)
         h = self.norm2(x)
         if _trains(x):
             parameters = (p for layer in (self.up, self.down) for p in (layer.weight, layer.bias))
@@ -76,25 +75,25 @@ class Block(nn.Module):
 
 
 def _added(x: Tensor, h: Tensor, layer: nn.Linear) -> Tensor:
-    """``x + layer(h)``, summed as the product is formed."""
+    """Return ``x + layer(h)`` by one fused operation."""
     return torch.addmm(x.flatten(0, 1), h.flatten(0, 1), layer.weight.T).add_(layer.bias).view_as(x)
 
 
 def _trains(x: Tensor) -> bool:
-    """Whether gradients written by hand serve: where a graph of operations would be slower."""
+    """True if handwritten gradients apply: they are faster than autograd on a CPU."""
     return (
         x.device.type == "cpu" and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
     )
 
 
 class _Network(torch.autograd.Function):
-    """The network on each token and its sum, in training: the widest gradient takes the place of the one before it."""
+    """The residual two-layer network in training; its widest gradient reuses a saved buffer."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, h: Tensor, W_up: Tensor, b_up: Tensor, W_down: Tensor, b_down: Tensor
     ) -> Tensor:
-        """From tokens and their normalised form, (batch, tokens, width), to tokens."""
+        """Return the tokens, from tokens and normalised tokens of shape (batch, tokens, width)."""
         h = h.flatten(0, 1)
         a = torch.addmm(b_up, h, W_up.T)
         wide = gelu(a)
@@ -103,11 +102,11 @@ class _Network(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        """The gradients with respect to all arguments."""
+        """Return the gradients with respect to all arguments."""
         h, a, wide, W_up, W_down = ctx.saved_tensors
         dx = gradients[0].flatten(0, 1)
         dW_down = dx.T @ wide
-        # What was saved is not asked for again, unless the graph is kept: its memory is faster than fresh memory.
+        # Unless the graph is kept, the saved tensor is free; its memory is faster than new memory.
         is_kept = is_graph_kept()
         da = torch.mm(dx, W_down, out=None if is_kept else wide)
         torch.ops.aten.gelu_backward.grad_input(da, a, grad_input=da)
@@ -127,15 +126,16 @@ def attention(
     projected: Sequence[Tensor],
     attended: Bool[Tensor, "batch 1 1 tokens"] | None = None,
 ) -> Float[Tensor, "batch tokens width"]:
-    """What each token gathers from the others.
+    """Return multi-head scaled dot-product attention, shape (batch, tokens, width).
 
     Formula: ``softmax(q k^T / sqrt(size)) v``, in each head.
 
     Args:
-        heads: attention heads.
-        size: numbers of a query, a key and a value of one head.
-        projected: queries, keys and values, side by side or apart, (batch, tokens, parts * heads * size) each.
-        attended: false where a token is padding.
+        heads: Number of attention heads.
+        size: Features of a query, a key and a value of one head.
+        projected: Queries, keys and values in one or two tensors, each of shape
+            (batch, tokens, parts * heads * size).
+        attended: False where a token is padding, shape (batch, 1, 1, tokens).
     """
     if attended is None and projected[-1].shape[1] <= FEW_TOKENS and _trains(projected[0]):
         return _Attention.apply(heads, size, *projected)  # pyright: ignore[reportReturnType]
@@ -146,15 +146,15 @@ def attention(
 
 
 class _Attention(torch.autograd.Function):
-    """Attention between few tokens, in training: ``scaled_dot_product_attention`` by plain batched products.
+    """``scaled_dot_product_attention`` of few tokens in training, by plain batched products.
 
-    For few tokens these take half the time of its blocked kernel. The products of each head read queries, keys and
-    values where they are.
+    For few tokens, plain products take half the time of the blocked kernel. They read the queries,
+    keys and values of each head in place.
     """
 
     @staticmethod
     def forward(ctx: Any, heads: int, size: int, *projected: Tensor) -> Tensor:
-        """From queries, keys and values, together or apart, (batch, tokens, parts width), to (batch, tokens, width)."""
+        """Return the output of the attention, shape (batch, tokens, width)."""
         q, k, v = (part for x in projected for part in _by_head(x, heads, size))
         scores = _products(q, k.mT, q.new_empty(*q.shape[:3], k.shape[2])).mul_(size**-0.5)
         chance = torch.softmax(scores, 3)
@@ -163,9 +163,10 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients with respect to what was projected."""
+        """Return the gradients with respect to the queries, keys and values."""
         chance, *projected = ctx.saved_tensors
-        heads, size = len(chance), gradients[0].shape[2] // len(chance)
+        heads = len(chance)
+        size = gradients[0].shape[2] // heads
         q, k, v = (part for x in projected for part in _by_head(x, heads, size))
         (mixed,) = _by_head(gradients[0], heads, size)
         scores = _products(mixed, v.mT, torch.empty_like(chance))
@@ -181,24 +182,24 @@ class _Attention(torch.autograd.Function):
 
 
 def _by_head(x: Tensor, heads: int, size: int) -> Float[Tensor, "parts heads batch tokens size"]:
-    """Queries, keys or values of each head."""
+    """Return a view of queries, keys or values by head."""
     return x.unflatten(2, (-1, heads, size)).permute(2, 3, 0, 1, 4)
 
 
 def _products(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
-    """``a @ b``, head by head: all at once their operands would be copied."""
+    """Write ``a @ b`` to ``out`` head by head; one batched product would copy its operands."""
     for a_head, b_head, product in zip(a, b, out, strict=True):
         torch.bmm(a_head, b_head, out=product)
     return out
 
 
 def select(x: Float[Tensor, "batch tokens numbers"], index: Tensor) -> Tensor:
-    """Some tokens of each image."""
+    """Return the tokens with these indices, shape (batch, wanted), of each image."""
     return x.gather(1, index.unsqueeze(2).expand(-1, -1, x.shape[2]))
 
 
 def linear_layer(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:
-    """A linear layer with uniform weights of variance ``2 / (inputs + outputs)`` and no bias at the start."""
+    """Return a linear layer with Xavier-uniform weights and zero biases."""
     layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     nn.init.zeros_(layer.bias)

@@ -1,4 +1,4 @@
-"""Images as grids of patches: where a patch lies in a flattened image, and which images fit the grid."""
+"""Grids of patches: the places of patches in flattened images, and checks of images."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,22 +16,23 @@ Size = int | tuple[int, int]
 """Height and width, or one number for both."""
 
 LONGEST_SIDE = 2**20
-"""Pixels of the longest side of an image."""
+"""Maximum height and width of an image in pixels."""
 
 MOST_NUMBERS = 2**31 - 1
-"""Numbers in the largest image, and weights in the largest layer."""
+"""Maximum number of pixels of an image, and of weights of a layer."""
 
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """Images of one size, cut into patches without overlap.
+    """A grid of patches without overlap, for images of one size.
 
-    Patches are counted row by row; a patch holds its pixels in the order (channels, height, width), as a flattened
-    image does.
+    Patches are numbered row by row. A patch holds its pixels in the order (channels, height,
+    width), as a flattened image does.
 
     Args:
-        image_size: height and width in pixels, or one number for both; multiples of those of the patch.
-        patch_size: height and width of a patch in pixels, or one number for both.
+        image_size: Height and width in pixels, or one number for both; multiples of those of the
+            patch.
+        patch_size: Height and width of a patch in pixels, or one number for both.
         channels: 1 for grey, 3 for colour.
 
     >>> grid = PatchGrid((4, 6), 2)
@@ -49,19 +50,21 @@ class PatchGrid:
         object.__setattr__(self, "channels", check_size(self.channels, "channels"))
         if self.channels * self.sides[0] * self.sides[1] > MOST_NUMBERS:
             raise InputError(
-                f"an image has at most {MOST_NUMBERS} numbers",
+                f"image_size must give images of at most {MOST_NUMBERS} numbers",
                 got=f"image_size = {self.image_size}, channels = {self.channels}",
             )
         for size, patch, side in zip(
             self.sides, self.patch_sides, ("height", "width"), strict=True
         ):
             if size % patch:
-                below, above = max(patch, size // patch * patch), -(-size // patch) * patch
+                below = max(patch, size // patch * patch)
+                above = -(-size // patch) * patch
+                divisors = [str(p) for p in range(1, min(size, 999) + 1) if size % p == 0]
                 raise InputError(
-                    "an image's height and width must be multiples of the patch's",
+                    "image_size must be a multiple of patch_size",
                     got=f"{side} {size}, patches of {patch}",
-                    cure=f"crop or pad the images to {below} or {above} pixels, or choose a patch size that divides "
-                    f"{size}: {', '.join(str(p) for p in range(1, min(size, 999) + 1) if size % p == 0)}",
+                    cure=f"crop or pad the images to {below} or {above} pixels, "
+                    f"or choose a patch size that divides {size}: {', '.join(divisors)}",
                 )
 
     @property
@@ -76,13 +79,14 @@ class PatchGrid:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Patches below each other and side by side."""
-        (height, width), (p, q) = self.sides, self.patch_sides
+        """Number of rows and columns of patches."""
+        height, width = self.sides
+        p, q = self.patch_sides
         return height // p, width // q
 
     @property
     def num_patches(self) -> int:
-        """Patches of an image."""
+        """Number of patches of an image."""
         return self.shape[0] * self.shape[1]
 
     @property
@@ -96,38 +100,47 @@ class PatchGrid:
         return self.num_patches * self.patch_features
 
     def patchify(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch patches numbers"]:
-        """Images, flattened or of shape (batch, channels, height, width), as patches."""
-        (rows, columns), (p, q) = self.shape, self.patch_sides
+        """Cut images, flattened or of shape (batch, channels, height, width), into patches."""
+        rows, columns = self.shape
+        p, q = self.patch_sides
         cut = x.reshape(-1, self.channels, rows, p, columns, q).permute(0, 2, 4, 1, 3, 5)
         return cut.reshape(-1, self.num_patches, self.patch_features)
 
     def unpatchify(
         self, patches: Float[Tensor, "batch patches numbers"]
     ) -> Float[Tensor, "batch features"]:
-        """The inverse of :meth:`patchify`: flattened images."""
-        (rows, columns), (p, q) = self.shape, self.patch_sides
+        """Return flattened images; the inverse of :meth:`patchify`."""
+        rows, columns = self.shape
+        p, q = self.patch_sides
         cut = patches.reshape(-1, rows, columns, self.channels, p, q).permute(0, 3, 1, 4, 2, 5)
         return cut.reshape(-1, self.features)
 
     def of_patches(self, x: Float[Tensor, "batch features"]) -> Float[Tensor, "batch patches"]:
-        """The first number of each patch: what :meth:`spread` was given."""
-        (rows, columns), (p, q) = self.shape, self.patch_sides
+        """Return the first number of each patch; the inverse of :meth:`spread`."""
+        rows, columns = self.shape
+        p, q = self.patch_sides
         return x.view(-1, self.channels, rows, p, columns, q)[:, 0, :, 0, :, 0].flatten(1)
 
     def spread(self, of_patch: Bool[Tensor, "batch patches"]) -> Bool[Tensor, "batch features"]:
-        """What is said of patches, said of each of their numbers in a flattened image."""
-        (rows, columns), (p, q) = self.shape, self.patch_sides
+        """Repeat a value for each patch at all numbers of the patch in a flattened image."""
+        rows, columns = self.shape
+        p, q = self.patch_sides
         cut = of_patch.view(-1, 1, rows, 1, columns, 1).expand(-1, self.channels, -1, p, -1, q)
         return cut.reshape(-1, self.features)
 
 
 def pair(size: Any, name: str) -> tuple[int, int]:
-    """Height and width from a size."""
+    """Return a size as (height, width).
+
+    Raises:
+        InputError: The size is not one or two whole numbers in range.
+    """
     is_pair = isinstance(size, (tuple, list)) or getattr(size, "ndim", 0) == 1
     sides = checks.items(size, name) if is_pair else (size, size)
     if len(sides) != 2:
         raise InputError(
-            f"{name} is one whole number or (height, width)", got=f"{name} = {checks.shown(size)}"
+            f"{name} must be one whole number or (height, width)",
+            got=f"{name} = {checks.shown(size)}",
         )
     height = checks.whole_number(sides[0], name)
     width = checks.whole_number(sides[1], name)
@@ -141,13 +154,15 @@ def pair(size: Any, name: str) -> tuple[int, int]:
 
 
 def check_size(value: Any, name: str) -> int:
-    """A number of units, layers or channels: a whole number of at least 1 that is no nonsense."""
+    """Return a count, such as of units or layers: a whole number from 1 to 2^31 - 1.
+
+    Raises:
+        InputError: The value is something else.
+    """
     plain = checks.whole_number(value, name, least=1)
-    return (
-        checks.whole_number(plain, name, least=1, most=MOST_NUMBERS)
-        if plain > MOST_NUMBERS
-        else plain
-    )
+    if plain <= MOST_NUMBERS:
+        return plain
+    return checks.whole_number(plain, name, least=1, most=MOST_NUMBERS)
 
 
 def check_images(
@@ -160,20 +175,23 @@ def check_images(
     first_row: int = 0,
     form: RowForm | None = None,
 ) -> Float[np.ndarray, "n channels height width"]:
-    """Images in the form that a patch transformer takes, or a refusal.
+    """Return images of shape (n, channels, height, width).
 
-    Flat rows of floating-point numbers are taken as they are. In what is shaped like images they must lie between 0
-    and 1: whether others were scaled on purpose cannot be seen.
+    Flat rows of floating-point numbers may have any range. Floating-point numbers in arrays that
+    are shaped like images must lie between 0 and 1, because another scale may be a mistake.
 
     Args:
-        X: flat rows of shape (n, features), or images of shape (n, height, width), (n, channels, height, width) or
-            (n, height, width, channels).
-        grid: what the model was built for.
-        name: what messages call the array.
-        any_size: allow images whose sides are other multiples of the patch's.
-        dtype: of the result.
-        first_row: number of the first image, for messages about a part of a whole.
-        form: says by what whole numbers are divided; by default these rows themselves: by 255 unless all are 0 or 1.
+        X: Flat rows of shape (n, features), or images of shape (n, height, width),
+            (n, channels, height, width) or (n, height, width, channels).
+        grid: The grid that the model was built for.
+        name: The argument's name in messages.
+        any_size: True to allow images whose sides are other multiples of the patch's.
+        dtype: Number type of the result.
+        first_row: Number of the first image in messages, for a part of a larger array.
+        form: Determines the divisor of whole numbers; by default 255, or 1 if all are 0 or 1.
+
+    Raises:
+        InputError: Another shape or scale, or numbers that are not finite.
     """
     form = RowForm.of(X, name) if form is None else form
     array = form.apply(X, name)
@@ -186,11 +204,11 @@ def check_images(
         if rows.shape[1] != grid.features:
             height, width = grid.sides
             raise InputError(
-                "a flat row holds channels x height x width numbers",
-                got=f"{name} has {rows.shape[1]} features, the model takes {grid.channels} x {height} x {width} = "
-                f"{grid.features}",
-                cause="images of another size or of other channels",
-                cure="hand images of another size over with their shape, (n, channels, height, width)",
+                f"{name} must have channels x height x width features",
+                got=f"{name} has {rows.shape[1]} features, "
+                f"the model takes {grid.channels} x {height} x {width} = {grid.features}",
+                cause="images of another size or with other channels",
+                cure="pass images of another size in the shape (n, channels, height, width)",
             )
         return rows.reshape(len(rows), grid.channels, *grid.sides)
     images = array[:, None] if array.ndim == 3 else array
@@ -198,16 +216,16 @@ def check_images(
         images = np.moveaxis(images, 3, 1)
     if images.ndim != 4 or images.shape[1] != grid.channels or 0 in images.shape:
         raise InputError(
-            f"images have the shape (n, {grid.channels}, height, width)",
+            f"{name} must have the shape (n, {grid.channels}, height, width)",
             got=f"{name} of shape {array.shape}",
-            cure=f"bring them to {grid.channels} channel(s)",
+            cure=f"convert the images to {grid.channels} channel(s)",
         )
     if images.shape[2:] != grid.sides:
         if not any_size:
             raise InputError(
-                "images for training must have the size that the model was built for",
-                got=f"{name} of {images.shape[2]} x {images.shape[3]} pixels, the model takes "
-                f"{grid.sides[0]} x {grid.sides[1]}",
+                f"{name} must be images of the size that the model was built for",
+                got=f"{name} of {images.shape[2]} x {images.shape[3]} pixels, "
+                f"the model takes {grid.sides[0]} x {grid.sides[1]}",
                 cure=f"build the model with image_size=({images.shape[2]}, {images.shape[3]})",
             )
         PatchGrid((images.shape[2], images.shape[3]), grid.patch_size, grid.channels)
@@ -222,8 +240,9 @@ def _check_range(flat: np.ndarray, name: str) -> None:
     high = float(flat.max())
     if low < 0 or high > 1:
         raise InputError(
-            "floating-point numbers in images lie between 0 and 1",
+            f"{name} must lie between 0 and 1 if it holds floating-point images",
             got=f"{name} from {low:g} to {high:g}",
-            cause="images that were standardised, or pixels from 0 to 255 as floating-point numbers",
-            cure=f"divide them by 255; or hand flat rows over, {name}.reshape(len({name}), -1): these stay as they are",
+            cause="standardised images, or pixels from 0 to 255 as floating-point numbers",
+            cure=f"divide by 255, or pass flat rows, {name}.reshape(len({name}), -1), "
+            "which are not rescaled",
         )

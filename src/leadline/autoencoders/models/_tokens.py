@@ -1,4 +1,4 @@
-"""Patches as tokens: the encoder of those that are visible, and the decoder that predicts the others."""
+"""The encoder of visible patches, and the decoder that predicts all patches."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,11 +13,11 @@ from leadline.autoencoders.models._attention import EPSILON, Block, linear_layer
 from leadline.autoencoders.models._patches import PatchGrid
 
 Pooling = Literal["mean", "class", "none"]
-"""What stands for an image: the mean of its patch tokens, the class token, or all patch tokens."""
+"""Representation of an image: the mean of its patch tokens, its class token, or all tokens."""
 
 
 class PatchEncoder(nn.Module):
-    """From visible patches to tokens; pooled when it is called with images."""
+    """Encodes visible patches as tokens. Called with images, it pools their tokens."""
 
     positions: Tensor
 
@@ -31,7 +31,8 @@ class PatchEncoder(nn.Module):
         generator: torch.Generator | None,
     ):
         super().__init__()
-        self.grid, self.pooling = grid, pooling
+        self.grid = grid
+        self.pooling = pooling
         self.embed = linear_layer(grid.patch_features, width, generator)
         self.class_token = nn.Parameter(torch.empty(width).normal_(std=0.02, generator=generator))
         self.blocks = nn.ModuleList([Block(width, heads, generator) for _ in range(depth)])
@@ -44,7 +45,13 @@ class PatchEncoder(nn.Module):
         positions: Float[Tensor, "*batch patches width"],
         present: Bool[Tensor, "batch patches"] | None = None,
     ) -> Float[Tensor, "batch tokens width"]:
-        """Class token and patch tokens of what is visible; ``present`` is false where a patch is padding."""
+        """Return the class token and the tokens of the visible patches.
+
+        Args:
+            patches: The visible patches.
+            positions: Their position embeddings.
+            present: False where a patch is padding; ``None`` if there is no padding.
+        """
         x = self.embed(patches) + positions
         x = torch.cat([self.class_token.expand(x.shape[0], 1, -1), x], 1)
         attended = _attended(present)
@@ -53,12 +60,16 @@ class PatchEncoder(nn.Module):
         return self.norm(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The representation of clean images: flat rows of the size trained on, or (n, channels, height, width)."""
+        """Return the representation of clean images.
+
+        Args:
+            x: Flat rows of the training size, or images of shape (n, channels, height, width).
+        """
         patches, positions = self._cut(x)
         return self._pooled(self.tokens(patches, positions), None)
 
     def encode_padded(self, images: Sequence[Tensor]) -> Tensor:
-        """The representations of images of any sizes, (channels, height, width) each, encoded as one padded batch."""
+        """Encode images of shape (channels, height, width) and any size as one padded batch."""
         cut = [self._cut(image.unsqueeze(0)) for image in images]
         patches = nn.utils.rnn.pad_sequence([patches[0] for patches, _ in cut], batch_first=True)
         positions = nn.utils.rnn.pad_sequence([positions for _, positions in cut], batch_first=True)
@@ -67,13 +78,12 @@ class PatchEncoder(nn.Module):
         return self._pooled(self.tokens(patches, positions, present), present)
 
     def _cut(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Patches and the positions of their grid."""
+        """Return the patches of images and their position embeddings."""
         if x.ndim == 2 or tuple(x.shape[2:]) == self.grid.sides:
             return self.grid.patchify(x), self.positions
         grid = replace(self.grid, image_size=(x.shape[2], x.shape[3]))
-        return grid.patchify(x), sinusoidal_positions(grid.shape, self.positions.shape[1]).to(
-            self.positions
-        )
+        positions = sinusoidal_positions(grid.shape, self.positions.shape[1])
+        return grid.patchify(x), positions.to(self.positions)
 
     def _pooled(self, tokens: Tensor, present: Tensor | None) -> Tensor:
         if self.pooling == "class":
@@ -87,7 +97,7 @@ class PatchEncoder(nn.Module):
 
 
 class PatchDecoder(nn.Module):
-    """From the tokens of visible patches to the pixels of all patches."""
+    """Predicts the pixels of all patches from the tokens of the visible patches."""
 
     positions: Tensor
 
@@ -111,48 +121,49 @@ class PatchDecoder(nn.Module):
     def forward(
         self, tokens: Tensor, index: Tensor, present: Tensor | None, wanted: Tensor | None
     ) -> Tensor:
-        """Predictions of patches.
+        """Return the predicted patches, shape (batch, wanted, numbers of a patch).
 
         Args:
-            tokens: of the encoder, class token first, shape (batch, 1 + visible, width).
-            index: where its patch tokens stand, shape (batch, visible).
-            present: false where one is padding, shape (batch, visible), or ``None``.
-            wanted: indices of the patches to predict, shape (batch, wanted), or ``None`` for all.
-
-        Returns:
-            Shape (batch, wanted, numbers of a patch).
+            tokens: The encoder's tokens, class token first, shape (batch, 1 + visible, width).
+            index: Indices of the visible patches, shape (batch, visible).
+            present: False where a patch is padding, shape (batch, visible); or ``None``.
+            wanted: Indices of the patches to predict, shape (batch, wanted); ``None`` for all.
         """
-        num_patches, (batch, numbers) = len(self.positions), tokens.shape[:2]
-        place = pad(index + 1, (1, 0))  # the class token stands first
+        num_patches = len(self.positions)
+        batch, numbers = tokens.shape[:2]
+        # The class token has place 0.
+        place = pad(index + 1, (1, 0))
         shown = self.embed(tokens) + pad(self.positions, (0, 0, 1, 0))[place]
-        # Hidden patches of one place are the same token in all images: a row for each place, then what is shown.
+        # The mask token at a place is equal in all images: the table has one row for each place,
+        # followed by the visible tokens.
         rows = torch.cat([pad(self.mask_token + self.positions, (0, 0, 1, 0)), shown.flatten(0, 1)])
         number = torch.arange(num_patches + 1, len(rows), device=rows.device).view(batch, numbers)
         places = torch.arange(num_patches + 2, device=rows.device).repeat(batch, 1)
-        if present is not None:  # padding is written to a place of its own, which is then cut off
+        if present is not None:
+            # Padding goes to an extra place that is cut off below.
             place = place.masked_fill(pad(~present, (1, 0)), num_patches + 1)
         places = places.scatter_(1, place, number)[:, : num_patches + 1]
         if len(self.blocks) > 1:
             x = embedding(places, rows)
             for block in self.blocks[:-1]:
                 x = block(x)
-            rows, places = (
-                x.flatten(0, 1),
-                torch.arange(places.numel(), device=x.device).view_as(places),
-            )
+            rows = x.flatten(0, 1)
+            places = torch.arange(places.numel(), device=x.device).view_as(places)
         wanted = places[:, 1:] if wanted is None else places.gather(1, wanted + 1)
         return self.predict(self.norm(self.blocks[-1](rows, places=places, wanted=wanted)))
 
 
 def sinusoidal_positions(shape: tuple[int, int], width: int) -> Float[Tensor, "patches width"]:
-    """Sines and cosines of a patch's column (first half of the numbers) and row (second half), in patches.
+    """Return sinusoidal embeddings of a patch's column (first half) and row (second half).
 
-    Formula: ``sin(p w_i), cos(p w_i)`` with ``w_i = 10000^(-4i / width)``, i from 0 to ``width / 4 - 1``.
+    Formula: ``sin(p w_i), cos(p w_i)`` with ``w_i = 10000^(-4i / width)``, where i runs from 0 to
+    ``width / 4 - 1`` and p is the row or column, counted in patches.
 
     >>> sinusoidal_positions((1, 2), 4).numpy().round(3).tolist()
     [[0.0, 1.0, 0.0, 1.0], [0.8410000205039978, 0.5400000214576721, 0.0, 1.0]]
 
-    Reference: Chen et al., *An empirical study of training self-supervised vision transformers*, 2021.
+    Reference: Chen et al., *An empirical study of training self-supervised vision transformers*,
+    2021.
     """
     frequency = 10000 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
     row, column = (
@@ -167,7 +178,12 @@ def _count(length: int) -> Tensor:
 
 
 def first_of(chosen: Bool[Tensor, "batch patches"]) -> tuple[Tensor, Tensor | None]:
-    """Indices of the chosen patches of each image; and which of them are there, where images have unequally many."""
+    """Return the indices of the chosen patches of each image.
+
+    Returns:
+        Indices of shape (batch, most), and booleans that are false where an index is padding. The
+        booleans are ``None`` if all images have equally many chosen patches.
+    """
     numbers = chosen.sum(1)
     most = int(numbers.max())
     if most == int(numbers.min()):
@@ -177,5 +193,5 @@ def first_of(chosen: Bool[Tensor, "batch patches"]) -> tuple[Tensor, Tensor | No
 
 
 def _attended(present: Tensor | None) -> Tensor | None:
-    """What tokens may attend to: the class token, and patches that are there."""
+    """Return the attention mask: true for the class token and for patches without padding."""
     return None if present is None else pad(present, (1, 0), value=True)[:, None, None]

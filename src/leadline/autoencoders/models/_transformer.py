@@ -1,35 +1,52 @@
-"""The masked patch transformer: an encoder that is given visible patches only, and a light decoder for the rest."""
+"""The masked patch transformer: an encoder of visible patches, and a light decoder."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import asdict, dataclass, replace
+from os import PathLike
+from typing import Any, ClassVar, Self, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from leadline import checks
 from leadline.autoencoders._corruption import Corruption, CountedLoss, PatchMask
+from leadline.autoencoders._row_form import RowForm
+from leadline.autoencoders._rows import AS_THEY_ARE, Rows
 from leadline.autoencoders._tensors import check_generator, check_like, check_tensor
+from leadline.autoencoders.models._architecture import (
+    WEIGHTS,
+    Architecture,
+    BuiltModule,
+    TrainableArchitecture,
+    check_width,
+    copied_state,
+)
 from leadline.autoencoders.models._attention import EPSILON, select
-from leadline.autoencoders.models._dense import copied_state
-from leadline.autoencoders.models._patches import MOST_NUMBERS, PatchGrid, Size, check_size
+from leadline.autoencoders.models._patches import (
+    MOST_NUMBERS,
+    PatchGrid,
+    Size,
+    check_images,
+    check_size,
+)
 from leadline.autoencoders.models._tokens import PatchDecoder, PatchEncoder, Pooling, first_of
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
 from leadline.storage import record
 
 MOST_PATCHES = 2**16
-"""Patches of the largest image: attention compares each with each."""
+"""Maximum number of patches of an image: attention compares all pairs of patches."""
 
 DEEPEST = 2**12
-"""Blocks of the deepest encoder or decoder."""
+"""Maximum number of blocks of an encoder or decoder."""
 
 
 @record("autoencoders.PatchArchitecture")
 @dataclass(frozen=True)
-class PatchArchitecture:
+class PatchArchitecture(Architecture, TrainableArchitecture, kind="patches"):
     """Sizes of a masked patch transformer; see :class:`MaskedPatchTransformer`."""
 
     image_size: Size
@@ -45,7 +62,7 @@ class PatchArchitecture:
     pooling: Pooling = "mean"
 
     block_rows: ClassVar[int] = 16
-    """Images that are encoded at once."""
+    takes_any_size: ClassVar[bool] = True
 
     def __post_init__(self):
         grid = PatchGrid(self.image_size, self.patch_size, self.channels)
@@ -57,46 +74,63 @@ class PatchArchitecture:
         object.__setattr__(self, "normalise", checks.flag(self.normalise, "normalise"))
         if not isinstance(self.pooling, str) or self.pooling not in ("mean", "class", "none"):
             raise InputError(
-                "an image is represented by the 'mean' of its tokens, by its 'class' token, or by all ('none')",
+                "pooling must be 'mean', 'class' or 'none' (all tokens)",
                 got=f"pooling = {checks.shown(self.pooling)}",
             )
         if grid.num_patches > MOST_PATCHES:
             raise InputError(
-                f"an image has at most {MOST_PATCHES} patches: attention compares each with each",
-                got=f"image_size = {grid.sides}, patch_size = {grid.patch_sides}: {grid.num_patches} patches",
+                f"image_size and patch_size must give at most {MOST_PATCHES} patches",
+                got=f"image_size = {grid.sides}, patch_size = {grid.patch_sides}: "
+                f"{grid.num_patches} patches",
                 cure="choose larger patches",
             )
         if self.normalise and grid.patch_features == 1:
             raise InputError(
-                "a patch that is normalised needs at least two numbers",
-                got="patches of 1",
+                "normalise=True needs patches of two or more numbers",
+                got="patches of 1 number",
                 cure="normalise=False",
             )
 
     @property
     def grid(self) -> PatchGrid:
-        """The patches of an image of the size that is trained on."""
+        """The patches of a training image."""
         return PatchGrid(self.image_size, self.patch_size, self.channels)
 
     @property
-    def input_size(self) -> int:
+    def input_size(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Numbers in a flattened image."""
         return self.grid.features
 
     @property
     def output_size(self) -> int:
-        """Numbers in a representation, or in each token of one."""
+        """Features of a representation, or of each token."""
         return self.width
 
+    @property
+    def has_tokens(self) -> bool:
+        """True if a representation consists of all patch tokens."""
+        return self.pooling == "none"
+
+    def with_pooling(self, pooling: Any) -> Self:
+        """Return the architecture with another pooling of its tokens."""
+        return replace(self, pooling=pooling)
+
     def centre(self, mean: Float[Tensor, " features"]) -> Float[Tensor, " features"]:
-        """The c to which training moves the model: the mean over all pixels, as all patches share their weights."""
+        """Return c in ``f(x - c) + c``: the mean of all pixels, as all patches share weights."""
         check_tensor(mean, "mean", features=self.input_size, ndim=1)
         return mean.mean().expand_as(mean)
 
     def moved(
         self, state: Mapping[str, Tensor], centre: Float[Tensor, " features"]
     ) -> dict[str, Tensor]:
-        """The model ``f(x - c) + c`` as one on x: biases of embedding and prediction absorb c. Copies."""
+        """Return the weights of ``f(x - c) + c`` as a model of x.
+
+        The biases of embedding and prediction absorb c.
+
+        Args:
+            state: The weights of f, by name; they are copied.
+            centre: The vector c, shape (features,).
+        """
         check_tensor(centre, "centre", features=self.input_size, ndim=1)
         moved = copied_state(state, self._moved_shapes, centre)
         moved["encoder.embed.bias"] -= moved["encoder.embed.weight"].sum(1) * centre[0]
@@ -105,12 +139,12 @@ class PatchArchitecture:
         return moved
 
     def encoder(self, generator: torch.Generator | None = None) -> PatchEncoder:
-        """The encoder, newly initialised."""
+        """Return a newly initialised encoder."""
         generator = check_generator(generator)
         return PatchEncoder(self.grid, self.width, self.depth, self.heads, self.pooling, generator)
 
     def encoder_shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """The names and shapes of the encoder's weights, told without making them."""
+        """Yield the names and shapes of the encoder's weights without allocating them."""
         width = self.width
         yield "class_token", (width,)
         yield "embed.weight", (width, self.grid.patch_features)
@@ -132,9 +166,36 @@ class PatchArchitecture:
         yield "norm.bias", (width,)
 
     def autoencoder(self, corruption: Corruption) -> "MaskedPatchTransformer":
-        """A model of this shape."""
+        """Return a newly initialised model of this architecture."""
         mask = checks.instance(corruption, "corruption", PatchMask, wanted="a PatchMask")
         return MaskedPatchTransformer(**asdict(self), mask_ratio=mask.ratio, loss=mask.loss, seed=0)
+
+    def squared_errors(
+        self, module: nn.Module, seen: Tensor, target: Tensor, counts: Tensor | None
+    ) -> Tensor:
+        """Return the squared errors of the counted patches; only these are predicted."""
+        return cast(MaskedPatchTransformer, module)._squared_errors(seen, target, counts)
+
+    def open_rows(
+        self,
+        X: Any,
+        name: str,
+        dtype: type[np.floating],
+        device: torch.device,
+        form: RowForm | None = None,
+    ) -> Rows:
+        """Return flattened images for training; files must hold flat rows."""
+        if isinstance(X, (str, PathLike, np.memmap)):
+            return super().open_rows(X, name, dtype, device, form)
+        if form is None:
+            form = RowForm.of(X, name)
+        images = check_images(X, self.grid, name, dtype=dtype, form=form)
+        flat = images.reshape(len(images), -1)
+        return replace(super().open_rows(flat, name, dtype, device, AS_THEY_ARE), form=form)
+
+    def check_rows(self, model: nn.Module, rows: Rows, name: str) -> None:
+        """Refuse rows of another width."""
+        check_width(rows, name, self.input_size)
 
     @property
     def _moved_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -147,13 +208,14 @@ class PatchArchitecture:
         }
 
     def _check_sizes(self, prefix: str) -> None:
-        """Check width, depth and heads of the encoder (no prefix) or of the decoder, and keep plain numbers."""
-        names = {name: f"{prefix}{name}" for name in ("width", "depth", "heads")}
-        width, depth, heads = (check_size(getattr(self, name), name) for name in names.values())
+        """Check the sizes of the encoder (no prefix) or of the decoder, and keep plain numbers."""
+        width = check_size(getattr(self, f"{prefix}width"), f"{prefix}width")
+        depth = check_size(getattr(self, f"{prefix}depth"), f"{prefix}depth")
+        heads = check_size(getattr(self, f"{prefix}heads"), f"{prefix}heads")
         if width % 4 or width % heads:
             step = math.lcm(4, heads)
             raise InputError(
-                f"{prefix}width must be a multiple of 4, for the positions, and of {prefix}heads",
+                f"{prefix}width must be a multiple of 4 and of {prefix}heads",
                 got=f"{prefix}width = {width}, {prefix}heads = {heads}",
                 cure=f"{prefix}width={max(step, round(width / step) * step)}",
             )
@@ -163,39 +225,50 @@ class PatchArchitecture:
             )
         if width * max(4 * width, self.grid.patch_features) > MOST_NUMBERS:
             raise InputError(
-                f"a layer has at most {MOST_NUMBERS} weights", got=f"{prefix}width = {width}"
+                f"{prefix}width must give layers of at most {MOST_NUMBERS} weights",
+                got=f"{prefix}width = {width}",
             )
-        for name, value in zip(names.values(), (width, depth, heads), strict=True):
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, f"{prefix}width", width)
+        object.__setattr__(self, f"{prefix}depth", depth)
+        object.__setattr__(self, f"{prefix}heads", heads)
 
 
-class MaskedPatchTransformer(nn.Module):
+class MaskedPatchTransformer(BuiltModule):
     """A masked autoencoder on the patches of images; hidden patches never enter its encoder.
 
-    Each visible patch becomes a token: a linear map of its pixels plus the sines and cosines of its place. Transformer
-    blocks (normalisation first) work on these tokens and a class token. For the decoder, a narrower transformer, a
-    learned token stands at every hidden place. It predicts the pixels of all patches.
+    The encoder turns each visible patch into a token: a linear map of its pixels, plus a sinusoidal
+    position embedding. Pre-normalised transformer blocks process these tokens and a class token.
+    The decoder is a narrower transformer with a learned mask token at every hidden patch. It
+    predicts the pixels of all patches.
 
-    Images are flat rows in the order (channels, height, width) or have the shape (n, channels, height, width); the
-    encoder takes any height and width that are multiples of the patch's.
+    Images are flat rows in the order (channels, height, width), or have the shape
+    (n, channels, height, width). ``encode`` takes any height and width that are multiples of the
+    patch's.
 
     Args:
-        image_size: height and width in pixels of the images to train on, or one number for both.
-        patch_size: height and width of a patch in pixels, or one number for both; must divide the image's.
+        image_size: Height and width of the training images in pixels, or one number for both.
+        patch_size: Height and width of a patch in pixels, or one number for both; it must divide
+            the size of the image.
         channels: 1 for grey, 3 for colour.
-        width: numbers in a token of the encoder; a multiple of 4 and of ``heads``.
-        depth: blocks of the encoder.
-        heads: attention heads in each of them.
-        decoder_width: numbers in a token of the decoder; a multiple of 4 and of ``decoder_heads``.
-        decoder_depth: blocks of the decoder.
-        decoder_heads: attention heads in each of them.
-        mask_ratio: share of the patches that are hidden in training, in [0, 1); see :class:`PatchMask`.
-        loss: where the loss counts: on ``"masked"`` patches, on ``"visible"`` ones, or on ``"all"``; everywhere if
+        width: Features of a token of the encoder; a multiple of 4 and of ``heads``.
+        depth: Number of encoder blocks.
+        heads: Attention heads of each encoder block.
+        decoder_width: Features of a token of the decoder; a multiple of 4 and of
+            ``decoder_heads``.
+        decoder_depth: Number of decoder blocks.
+        decoder_heads: Attention heads of each decoder block.
+        mask_ratio: Share of the patches that are hidden in training, in [0, 1); see
+            :class:`PatchMask`.
+        loss: Patches where the loss counts: ``"masked"``, ``"visible"`` or ``"all"``; all if
             nothing is hidden.
-        normalise: predict each patch with its mean subtracted, divided by its standard deviation.
-        pooling: what :meth:`encode` gives: the ``"mean"`` of the patch tokens, the ``"class"`` token, or all patch
-            tokens (``"none"``).
-        seed: draws the weights from a stream of their own; without it they come from PyTorch's global generator.
+        normalise: True to predict each patch with its mean subtracted, divided by its standard
+            deviation.
+        pooling: Representation of an image: the ``"mean"`` of its patch tokens, its ``"class"``
+            token, or all patch tokens (``"none"``).
+        seed: Seed of the weights. By default they come from PyTorch's global generator.
+
+    Raises:
+        InputError: A size is out of range, or sizes do not match.
 
     >>> model = MaskedPatchTransformer((8, 12), 4, width=16, depth=1, decoder_width=8, seed=0)
     >>> model(torch.zeros(5, 96)).shape, model.encode(torch.zeros(5, 1, 16, 16)).shape
@@ -203,6 +276,8 @@ class MaskedPatchTransformer(nn.Module):
 
     Reference: He et al., *Masked autoencoders are scalable vision learners*, 2022.
     """
+
+    architecture: PatchArchitecture
 
     def __init__(
         self,
@@ -223,13 +298,22 @@ class MaskedPatchTransformer(nn.Module):
         seed: int | None = None,
     ):
         super().__init__()
-        sizes = (width, depth, heads, decoder_width, decoder_depth, decoder_heads)
         architecture = PatchArchitecture(
-            image_size, patch_size, channels, *sizes, normalise, pooling
+            image_size,
+            patch_size,
+            channels,
+            width,
+            depth,
+            heads,
+            decoder_width,
+            decoder_depth,
+            decoder_heads,
+            normalise,
+            pooling,
         )
-        self.architecture = architecture
+        self.architecture = architecture  # pyright: ignore[reportIncompatibleVariableOverride]
         self.corruption = PatchMask(mask_ratio, patch_size, image_size, channels, loss, drop=True)
-        generator = torch_generator(checks.optional_seed(seed), "autoencoders.weights")
+        generator = torch_generator(checks.optional_seed(seed), WEIGHTS)
         self.encoder = architecture.encoder(generator)
         self.decoder = PatchDecoder(
             architecture.grid,
@@ -241,20 +325,20 @@ class MaskedPatchTransformer(nn.Module):
         )
 
     def encode(self, x: Tensor | Sequence[Tensor]) -> Tensor:
-        """The representation of clean images; nothing is masked.
+        """Return the representation of clean images; nothing is masked.
 
         Args:
-            x: images; or a list of images of shape (channels, height, width) whose sizes may differ, which are padded:
-                padding changes no representation.
+            x: Images; or a list of images of shape (channels, height, width) of different sizes.
+                The list is padded, which changes no representation.
 
         Returns:
-            Shape (n, width); or (n, tokens, width) with ``pooling="none"``, zero where an image has fewer tokens.
+            Shape (n, width); or (n, tokens, width) with ``pooling="none"``, padded with zeros where
+            an image has fewer tokens.
         """
         if isinstance(x, (list, tuple)):
             items = checks.items(x, "x", least=1, of="images")
-            return self.encoder.encode_padded(
-                [self._image(image, f"x[{i}]") for i, image in enumerate(items)]
-            )
+            images = [self._image(image, f"x[{i}]") for i, image in enumerate(items)]
+            return self.encoder.encode_padded(images)
         images = check_tensor(x, "x")
         if images.ndim == 4:
             self._image(images[0] if len(images) else images.flatten(0, 1), "x[0]")
@@ -263,16 +347,19 @@ class MaskedPatchTransformer(nn.Module):
         return self.encoder(images)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The reconstruction of images of the size that is trained on, of the same shape; what is NaN counts as hidden.
+        """Return the reconstruction of images, in their shape; patches with NaN count as hidden.
 
-        With ``normalise`` it predicts normalised patches.
+        With ``normalise`` the predicted patches are normalised.
+
+        Args:
+            x: Images of the training size.
         """
         grid = self.architecture.grid
         self._rows(x, "x")
         return grid.unpatchify(self._predict(grid.patchify(x), None)).view_as(x)
 
     def target(self, x: Float[Tensor, "batch features"]) -> Float[Tensor, "batch patches numbers"]:
-        """The patches to predict, normalised if the model predicts them so."""
+        """Return the patches to predict, normalised if the model predicts normalised patches."""
         check_tensor(x, "x", features=self.architecture.input_size, ndim=2)
         patches = self.architecture.grid.patchify(x)
         if not self.architecture.normalise:
@@ -286,43 +373,56 @@ class MaskedPatchTransformer(nn.Module):
         target: Float[Tensor, "batch features"],
         counts: Float[Tensor, "batch features"] | None,
     ) -> Float[Tensor, ""]:
-        """Squared error of the predictions from what was seen, summed over the patches that count and over the batch.
+        """Return the squared error, summed over the counted patches and over the batch.
 
-        Only what counts is predicted.
-        """
-        grid = self.architecture.grid
-        given = {"seen": seen, "target": target}
-        if counts is not None:
-            given["counts"] = counts
-        for name, tensor in given.items():
-            check_tensor(tensor, name, features=grid.features, ndim=2)
-            check_like(tensor, name, self.encoder.class_token)
-        if len({len(tensor) for tensor in given.values()}) > 1:
-            raise InputError(
-                "seen, target and counts must have the same rows",
-                got=f"{len(seen)} and {len(target)} rows",
-            )
-        patches = grid.patchify(seen)
-        true = self.target(target)
-        if counts is None:
-            return (self._predict(patches, None) - true).square().sum()
-        wanted, present = first_of(grid.of_patches(counts) != 0)
-        squares = (self._predict(patches, wanted) - select(true, wanted)).square()
-        return (squares if present is None else squares * present.unsqueeze(2)).sum()
-
-    def loss(self, x: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, ""]:
-        """The loss of a batch: the mean over samples of the squared error, summed over the numbers that count.
+        Only counted patches are predicted.
 
         Args:
-            x: clean images of the size that is trained on.
-            generator: hides patches as in training; without it the encoder sees all and everything counts.
+            seen: The corrupted rows; hidden patches are NaN.
+            target: The clean rows.
+            counts: 1 where the loss counts and 0 elsewhere, constant on each patch; ``None`` if it
+                counts everywhere.
+        """
+        return self._squared_errors(seen, target, counts).sum()
+
+    def loss(self, x: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, ""]:
+        """Return the loss of a batch: the squared error, summed over counted numbers, per sample.
+
+        Args:
+            x: Clean images of the training size.
+            generator: Hides patches as in training. By default the encoder sees all patches and
+                the loss counts everywhere.
         """
         x = self._rows(x, "x").flatten(1)
         seen, counts = (x, None) if generator is None else self.corruption.corrupt(x, generator)
         return self.squared_error(seen, x, counts) / len(x)
 
+    def _squared_errors(
+        self, seen: Tensor, target: Tensor, counts: Tensor | None
+    ) -> Float[Tensor, "batch wanted numbers"]:
+        """Return the squared errors of the counted patches; see :meth:`squared_error`."""
+        grid = self.architecture.grid
+        batches = {"seen": seen, "target": target}
+        if counts is not None:
+            batches["counts"] = counts
+        for name, tensor in batches.items():
+            check_tensor(tensor, name, features=grid.features, ndim=2)
+            check_like(tensor, name, self.encoder.class_token)
+        if len({len(tensor) for tensor in batches.values()}) > 1:
+            raise InputError(
+                "seen, target and counts must have the same number of rows",
+                got=f"{len(seen)} and {len(target)} rows",
+            )
+        patches = grid.patchify(seen)
+        true = self.target(target)
+        if counts is None:
+            return (self._predict(patches, None) - true).square()
+        wanted, present = first_of(grid.of_patches(counts) != 0)
+        squares = (self._predict(patches, wanted) - select(true, wanted)).square()
+        return squares if present is None else squares * present.unsqueeze(2)
+
     def _predict(self, patches: Tensor, wanted: Tensor | None) -> Tensor:
-        """The predictions of all patches, or of those that are wanted by index, from the patches without NaN."""
+        """Predict all patches, or the wanted ones by index, from the patches without NaN."""
         index, present = first_of(~patches.isnan().any(2))
         visible = select(patches, index)
         if present is not None:
@@ -331,19 +431,20 @@ class MaskedPatchTransformer(nn.Module):
         return self.decoder(tokens, index, present, wanted)
 
     def _rows(self, x: Any, name: str) -> Tensor:
-        """Images of the size that is trained on: flat, or of shape (n, channels, height, width)."""
+        """Return images of the training size: flat, or of shape (n, channels, height, width)."""
         grid = self.architecture.grid
         check_tensor(x, name)
         check_like(x, name, self.encoder.class_token)
-        if tuple(x.shape[1:]) not in ((grid.features,), (grid.channels, *grid.sides)) or not len(x):
+        image_shape = (grid.channels, *grid.sides)
+        if tuple(x.shape[1:]) not in ((grid.features,), image_shape) or not len(x):
             raise InputError(
-                f"{name} must be at least one image, flat or of shape (n, channels, height, width)",
-                got=f"{name} of shape {tuple(x.shape)}; the model takes images of {(grid.channels, *grid.sides)}",
+                f"{name} must be one or more images, flat or (n, channels, height, width)",
+                got=f"{name} of shape {tuple(x.shape)}; the model takes images of {image_shape}",
             )
         return x
 
     def _image(self, x: Any, name: str) -> Tensor:
-        """One image of any size that is a multiple of the patch's."""
+        """Return an image of any size that is a multiple of the patch's."""
         grid = self.architecture.grid
         check_tensor(x, name)
         check_like(x, name, self.encoder.class_token)
@@ -353,7 +454,8 @@ class MaskedPatchTransformer(nn.Module):
             side % patch for side, patch in zip(sides, grid.patch_sides, strict=True)
         ):
             raise InputError(
-                f"{name} must be an image of shape (channels, height, width) whose sides are multiples of the patch's",
-                got=f"{name} of shape {tuple(x.shape)} for {grid.channels} channels and patches of {grid.patch_sides}",
+                f"{name} must have the shape (channels, height, width), in multiples of the patch",
+                got=f"{name} of shape {tuple(x.shape)} "
+                f"for {grid.channels} channels and patches of {grid.patch_sides}",
             )
         return x

@@ -1,8 +1,9 @@
-"""The files that a training writes: a checkpoint from which it can resume, and a journal with a line per epoch.
+"""The files of a training run: a checkpoint to resume from, and a journal of the epochs.
 
-A folder holds ``checkpoint.safetensors`` (weights, optimiser, generator, curves; what run it is, as JSON in the
-header), replaced in one step after each epoch, and ``metrics.jsonl``, a line per epoch. Equal runs leave equal files:
-neither knows the time of day.
+A folder holds ``checkpoint.safetensors`` and ``metrics.jsonl``. The checkpoint contains weights,
+optimizer state, generator state and curves; its header identifies the run. It is replaced in one
+step after each epoch. The journal has one line per epoch. Equal runs write equal files, as neither
+file contains a time.
 """
 
 import json
@@ -22,7 +23,7 @@ from leadline.checks import ShortRepr
 from leadline.errors import InputError, SaveError
 
 SCHEMA = 2
-"""Version of the checkpoint. A reader refuses other versions; files of version 1 have no digest."""
+"""Version of the checkpoint. Files of other versions are refused; version 1 has no digest."""
 
 CHECKPOINT = "checkpoint.safetensors"
 JOURNAL = "metrics.jsonl"
@@ -42,31 +43,34 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Epoch(ShortRepr):
-    """The progress of one training; the progress callback receives it after each epoch."""
+    """The progress of one model; the progress callback receives it after each epoch."""
 
     model: int
-    """Number of the model in the population; 0 for a single one."""
+    """Number of the model in the population; 0 for a single model."""
     epoch: int
-    """Epochs that are done; 0 before the first."""
+    """Number of finished epochs; 0 before the first."""
     epochs: int
-    """Epochs at most."""
+    """Maximum number of epochs."""
     training_error: float | None
-    """Of this epoch, as in :class:`Pretrained`; ``None`` before the first."""
+    """Training error of this epoch, as in :class:`Pretrained`; ``None`` before the first."""
     clean_error: float | None
-    """On clean validation rows; ``None`` without any."""
+    """Error on clean validation rows; ``None`` without validation rows."""
     own_error: float | None
-    """What the model is trained for, on validation rows."""
+    """Error on corrupted validation rows; ``None`` without validation rows."""
 
     def line(self) -> str:
-        """A line of the journal."""
-        numbers = {key: getattr(self, name) for name, key in COLUMNS.items()}
-        # JSON has no infinity: a run that diverged says so in words.
-        plain = {k: v if v is None or np.isfinite(v) else repr(v) for k, v in numbers.items()}
+        """Return a line of the journal."""
+        plain = {}
+        for name, key in COLUMNS.items():
+            number = getattr(self, name)
+            # JSON has no infinity, so the errors of a diverged run are written as text.
+            is_text = number is not None and not np.isfinite(number)
+            plain[key] = repr(number) if is_text else number
         return storage.json_line(plain)
 
 
 def _is_journal(path: Path) -> bool:
-    """True if every line of a file has the keys that :meth:`Epoch.line` writes; the last may be cut off."""
+    """True if every line has the keys of :meth:`Epoch.line`; the last line may be incomplete."""
     try:
         lines, rest = storage.split_lines(storage.read(path))
         records = [storage.parse_json(line) for line in lines]
@@ -84,19 +88,21 @@ class Journal:
     """The folder of one run.
 
     Args:
-        folder: made when the first checkpoint is written.
-        configuration: settings, data and start of the run, as plain values: only the same run goes on.
+        folder: The folder; it is created with the first checkpoint.
+        configuration: Settings, data and initial weights of the run as plain values. Only a run
+            with the same configuration resumes.
     """
 
     folder: Path
     configuration: Mapping[str, Any]
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Tensors and facts of the last checkpoint, or ``None`` where there is none.
+        """Return the tensors and facts of the checkpoint; ``None`` if there is no checkpoint.
 
         Raises:
-            InputError: it belongs to another run, or the folder holds a ``metrics.jsonl`` that no training wrote.
-            SaveError: it is damaged, or of a schema that this release does not read.
+            InputError: The checkpoint belongs to another run, or Leadline did not write the
+                folder's ``metrics.jsonl``.
+            SaveError: The checkpoint is damaged, or has another schema.
         """
         from safetensors.torch import load
 
@@ -104,7 +110,7 @@ class Journal:
         self._refuse_journal_of_others()
         try:
             document, content = read_sealed(
-                path, "checkpoint", SCHEMA, "delete it to begin again, or restore it"
+                path, "checkpoint", SCHEMA, "delete it to start again, or restore it"
             )
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -117,7 +123,7 @@ class Journal:
 
     @contextmanager
     def refusing_damage(self) -> Iterator[None]:
-        """Turn the errors of a block that reads the checkpoint into one that names the file."""
+        """Convert errors of a block that reads the checkpoint into one that names the file."""
         from safetensors import SafetensorError
 
         try:
@@ -133,7 +139,7 @@ class Journal:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise SaveError(
                 f"{self.folder / CHECKPOINT} holds no readable checkpoint ({reason}); "
-                "delete it to begin again, or restore it"
+                "delete it to start again, or restore it"
             ) from error
 
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -147,17 +153,17 @@ class Journal:
         storage.write(self.folder / CHECKPOINT, seal(lambda texts: save(copies, texts), document))
 
     def write(self, epochs: list[Epoch]) -> None:
-        """Begin the journal anew with the epochs that the checkpoint holds."""
+        """Replace the journal by the epochs that the checkpoint holds."""
         storage.write(self.folder / JOURNAL, "".join(epoch.line() for epoch in epochs))
 
     def add(self, epoch: Epoch) -> None:
-        """Add a line."""
+        """Append a line to the journal."""
         with storage.appending_lines(self.folder / JOURNAL) as file:
-            # The checkpoint, which is on the disk, restores a line that a crash loses.
+            # A crash may lose the line; the checkpoint, which is on the disk, restores it.
             file.append(epoch.line(), sync=False)
 
     def _refuse_journal_of_others(self) -> None:
-        """Refuse to replace a ``metrics.jsonl`` that no training wrote."""
+        """Refuse to replace a ``metrics.jsonl`` that Leadline did not write."""
         path = self.folder / JOURNAL
         try:
             path.lstat()
@@ -167,39 +173,46 @@ class Journal:
             raise SaveError(f"could not write {path}: {error.strerror}") from error
         if path.is_symlink() or not _is_journal(path):
             raise InputError(
-                "a training replaces only a metrics.jsonl that a training wrote",
-                got=f"{path}, which holds something else",
+                "checkpoint must not be a folder with a metrics.jsonl of another program",
+                got=f"{path}, which pretrain() did not write",
                 cure="give another folder as checkpoint, or move this file away",
             )
 
     def _refuse_another(self, found: Mapping[str, Any], threads: Any) -> None:
-        here = json.loads(json.dumps(self.configuration))
+        """Refuse a checkpoint whose configuration differs."""
+        own = json.loads(json.dumps(self.configuration))
         found = storage.with_current_names(found)
-        for name in sorted({*here, *found}):
-            if here.get(name) != found.get(name):
+        # Leadline 0.1 called the learning rate "lr".
+        found = {("learning_rate" if name == "lr" else name): found[name] for name in found}
+        for name in sorted({*own, *found}):
+            if own.get(name) != found.get(name):
                 raise InputError(
-                    "a checkpoint goes on with the run that wrote it, and with no other",
-                    got=f"{name} = {here.get(name)!r}; {self.folder / CHECKPOINT} has {found.get(name)!r}",
+                    "checkpoint can only resume the run that wrote it",
+                    got=f"{name} = {own.get(name)!r}; "
+                    f"{self.folder / CHECKPOINT} has {found.get(name)!r}",
                     cause=_cause(name, threads),
-                    cure="give another folder, or delete this checkpoint to begin again",
+                    cure="give another folder, or delete this checkpoint to start again",
                 )
 
 
 def _cause(name: str, threads: Any) -> str:
-    """The likely reason why a run differs from the one that wrote the checkpoint."""
+    """Return the likely reason why a run differs from the one that wrote the checkpoint."""
     now = torch.get_num_threads()
     if "fingerprint" in name and type(threads) is int and threads != now:
         return (
-            f"data or weights that were computed with {now} threads and, for the checkpoint, with {threads}, which may "
-            f"round otherwise (torch.set_num_threads({threads})); or that changed since"
+            f"rounding: data or weights were computed with {now} threads, and with {threads} "
+            f"for the checkpoint (torch.set_num_threads({threads})); or they changed"
         )
-    return "settings, data or starting weights that changed since"
+    return "settings, data or initial weights that changed"
 
 
 def discard(folder: Path) -> None:
-    """Delete the checkpoints and journals that :func:`pretrain_many` wrote into numbered folders below ``folder``.
+    """Delete the checkpoints and journals of :func:`pretrain_many` in numbered folders.
 
-    Only files that a training wrote are deleted, and only folders that are empty then.
+    Only Leadline's files are deleted, and only folders that are then empty.
+
+    Args:
+        folder: The folder that contains the numbered folders.
     """
     with suppress(OSError):
         if folder.is_symlink():
@@ -223,7 +236,7 @@ def _discard_one(folder: Path) -> None:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    """True if the header of a safetensors file says that a training wrote it."""
+    """True if the header shows that :meth:`Journal.save` wrote the file."""
     from safetensors import SafetensorError, safe_open
 
     if path.is_symlink() or not path.is_file():
@@ -237,7 +250,7 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """A setting, an architecture or a corruption in a form that JSON keeps; arrays by their fingerprint."""
+    """Return a value as JSON can store it; arrays are replaced by their fingerprint."""
     from leadline.data import fingerprint
 
     arrays: dict[str, np.ndarray] = {}
@@ -246,10 +259,13 @@ def plain(value: Any) -> Any:
 
 
 def weights_fingerprint(state: Mapping[str, Tensor]) -> str:
-    """The fingerprint of the weights that a run starts from."""
+    """Return the fingerprint of the initial weights of a run."""
     from leadline.data import fingerprint
 
-    tensors = [tensor.detach().cpu() for tensor in state.values()]
-    return fingerprint(
-        *(t.float().numpy() if t.dtype == torch.bfloat16 else t.numpy() for t in tensors)
-    )
+    arrays = []
+    for tensor in state.values():
+        # NumPy has no bfloat16.
+        is_bfloat16 = tensor.dtype == torch.bfloat16
+        plain_tensor = tensor.detach().cpu()
+        arrays.append((plain_tensor.float() if is_bfloat16 else plain_tensor).numpy())
+    return fingerprint(*arrays)

@@ -1,6 +1,6 @@
-"""How far the training of some autoencoders has come: errors by epoch, also while it goes on."""
+"""The training curves of several autoencoders, during training or after it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,43 +23,113 @@ if TYPE_CHECKING:
 @record("autoencoders.TrainingCurves")
 @dataclass(frozen=True, eq=False)
 class TrainingCurves(Sounding):
-    """Errors of a population by epoch, 0 being the start: squared, summed over features, means over rows.
+    """Errors of several models by epoch: squared errors, summed over features, averaged over rows.
 
-    NaN where there is no such error: before the first epoch, after an early stop, without validation rows.
+    Epoch 0 is before training. Missing errors are NaN: the training error before the first epoch,
+    errors after early stopping, and validation errors without validation rows.
     """
 
     training: Float[np.ndarray, "models epochs"]
-    """What was minimised, averaged over each epoch while the weights moved."""
+    """The minimised error, averaged over each epoch while the weights changed."""
     clean: Float[np.ndarray, "models epochs"]
-    """On clean validation rows."""
+    """The error on clean validation rows."""
     own: Float[np.ndarray, "models epochs"]
-    """What the models are trained for, on validation rows with a corruption drawn once."""
+    """The error on validation rows with a fixed corruption; it decides early stopping."""
     epochs: int
-    """Epochs at most."""
+    """Maximum number of epochs."""
+
+    @classmethod
+    def from_epochs(cls, epochs: Iterable[Epoch]) -> "TrainingCurves":
+        """Return the curves of a training that may still be running.
+
+        Args:
+            epochs: The arguments of the progress callback so far, in any order:
+                ``epochs = []``, ``pretrain(..., progress=epochs.append)``.
+
+        Raises:
+            InputError: There is no epoch, or an item is no :class:`Epoch`.
+
+        >>> epochs = [Epoch(0, 0, 5, None, 9.0, 9.5), Epoch(0, 1, 5, 8.0, 7.0, 7.5)]
+        >>> print(TrainingCurves.from_epochs(epochs))
+        epoch 1 of 5, 1 model: lowest clean validation error 7, 9 at the start
+        """
+        is_iterable = isinstance(epochs, Iterable) and not isinstance(epochs, (str, bytes, Mapping))
+        items = list(epochs) if is_iterable else list(checks.items(epochs, "epochs", of="Epochs"))
+        if not items:
+            raise InputError(
+                "epochs must hold at least one Epoch",
+                got="no Epoch",
+                cause="training has not begun",
+            )
+        for i, epoch in enumerate(items):
+            checks.instance(
+                epoch, f"epochs[{i}]", Epoch, wanted="an Epoch, as the progress callback gets it"
+            )
+        num_models = max(epoch.model for epoch in items) + 1
+        num_epochs = max(epoch.epoch for epoch in items) + 1
+        training = np.full((num_models, num_epochs), np.nan)
+        clean = training.copy()
+        own = training.copy()
+        for epoch in items:
+            place = epoch.model, epoch.epoch
+            training[place] = _number(epoch.training_error)
+            clean[place] = _number(epoch.clean_error)
+            own[place] = _number(epoch.own_error)
+        max_epochs = max(epoch.epochs for epoch in items)
+        return cls(Protocol({"epochs": max_epochs}), training, clean, own, max_epochs)
+
+    @classmethod
+    def from_pretrained(cls, population: "Sequence[Pretrained]") -> "TrainingCurves":
+        """Return the curves of models that are trained.
+
+        Args:
+            population: At least one result of :func:`~leadline.autoencoders.pretrain`.
+
+        Raises:
+            InputError: The population is empty, or an item is no such result.
+
+        >>> from leadline.autoencoders import Autoencoder, pretrain
+        >>> pretrained = pretrain(Autoencoder(2, (1,), seed=0), np.eye(2).repeat(10, 0), epochs=3)
+        >>> TrainingCurves.from_pretrained([pretrained]).training.shape
+        (1, 4)
+        """
+        from leadline.autoencoders.training._pretrained import Pretrained
+
+        population = checks.items(population, "population", least=1, of="results of pretraining")
+        for i, pretrained in enumerate(population):
+            checks.instance(
+                pretrained, f"population[{i}]", Pretrained, wanted="the result of pretrain()"
+            )
+        return cls.from_epochs(
+            epoch
+            for model, pretrained in enumerate(population)
+            for epoch in _epochs_of(model, pretrained)
+        )
 
     @property
-    def come(self) -> int:
-        """Epochs that the model which has come furthest has behind it."""
+    def epochs_done(self) -> int:
+        """Number of finished epochs of the model with the most."""
         return self.training.shape[1] - 1
 
     @property
     def verdict(self) -> Verdict:
-        """The least error on validation rows so far, and that of the start."""
-        which, errors = (
-            ("clean validation", self.clean)
-            if np.isfinite(self.clean).any()
-            else ("training", self.training)
-        )
-        many = len(errors)
-        told = f"epoch {self.come} of {self.epochs}, {many} model{'s' * (many > 1)}"
-        known = np.isfinite(errors).any(axis=0)
-        if not known.any():
-            return Verdict(told)
-        first, least = errors[:, known.argmax()].mean(), np.nanmin(errors, axis=1).mean()
-        return Verdict(f"{told}: {which} error {least:.4g} at its least, {first:.4g} at the start")
+        """The lowest error so far, and the error before training."""
+        name = "training"
+        errors = self.training
+        if np.isfinite(self.clean).any():
+            name = "clean validation"
+            errors = self.clean
+        models = "1 model" if len(errors) == 1 else f"{len(errors)} models"
+        state = f"epoch {self.epochs_done} of {self.epochs}, {models}"
+        is_known = np.isfinite(errors).any(axis=0)
+        if not is_known.any():
+            return Verdict(state)
+        first = errors[:, is_known.argmax()].mean()
+        lowest = np.nanmin(errors, axis=1).mean()
+        return Verdict(f"{state}: lowest {name} error {lowest:.4g}, {first:.4g} at the start")
 
     def table(self) -> "pd.DataFrame":
-        """One row per model and epoch: ``training``, ``clean validation``, ``own validation``."""
+        """Return one row per model and epoch, with the three errors."""
         import pandas as pd
 
         models, epochs = self.training.shape
@@ -98,72 +168,24 @@ class TrainingCurves(Sounding):
         return drawing
 
 
-def training_curves(epochs: Iterable[Epoch]) -> TrainingCurves:
-    """The curves so far of training that reports to ``progress``.
+def _number(error: float | None) -> float:
+    return np.nan if error is None else error
 
-    Args:
-        epochs: what the progress callback was told, in any order: ``told = []``, ``progress=told.append``.
 
-    Raises:
-        InputError: nothing was told yet.
-
-    >>> told = [Epoch(0, 0, 5, None, 9.0, 9.5), Epoch(0, 1, 5, 8.0, 7.0, 7.5)]
-    >>> print(training_curves(told))
-    epoch 1 of 5, 1 model: clean validation error 7 at its least, 9 at the start
-    """
-    is_iterable = isinstance(epochs, Iterable) and not isinstance(epochs, (str, bytes, Mapping))
-    told = list(epochs) if is_iterable else list(checks.items(epochs, "epochs", of="Epochs"))
-    if not told:
-        raise InputError(
-            "curves need at least one epoch", got="none", cause="training has not begun"
+def _epochs_of(model: int, pretrained: "Pretrained") -> Iterator[Epoch]:
+    """Yield the epochs of a trained model."""
+    num_epochs = len(pretrained.training_error)
+    settings = pretrained.settings
+    for epoch in range(num_epochs + 1):
+        yield Epoch(
+            model=model,
+            epoch=epoch,
+            epochs=num_epochs if settings is None else settings.epochs,
+            training_error=float(pretrained.training_error[epoch - 1]) if epoch else None,
+            clean_error=_at(pretrained.clean_error, epoch),
+            own_error=_at(pretrained.own_error, epoch),
         )
-    for i, epoch in enumerate(told):
-        checks.instance(
-            epoch, f"epochs[{i}]", Epoch, wanted="an Epoch, as the progress callback gets it"
-        )
-    shape = (max(epoch.model for epoch in told) + 1, max(epoch.epoch for epoch in told) + 1)
-    training, clean, own = (np.full(shape, np.nan) for _ in range(3))
-    for epoch in told:
-        at = epoch.model, epoch.epoch
-        for errors, error in (
-            (training, epoch.training_error),
-            (clean, epoch.clean_error),
-            (own, epoch.own_error),
-        ):
-            errors[at] = np.nan if error is None else error
-    most = max(epoch.epochs for epoch in told)
-    return TrainingCurves(Protocol({"epochs": most}), training, clean, own, most)
 
 
-def finished_curves(population: "Sequence[Pretrained]") -> TrainingCurves:
-    """The curves of a population that is trained.
-
-    Args:
-        population: at least one; what :func:`~leadline.autoencoders.pretrain_many` gave.
-
-    Raises:
-        InputError: an empty population.
-
-    >>> from leadline.autoencoders import Autoencoder, pretrain
-    >>> pretrained = pretrain(Autoencoder(2, (1,), seed=0), np.eye(2).repeat(10, 0), epochs=3)
-    >>> finished_curves([pretrained]).training.shape
-    (1, 4)
-    """
-    from leadline.autoencoders.training._pretrained import Pretrained
-
-    population = checks.items(population, "population", least=1, of="results of pretraining")
-    for i, one in enumerate(population):
-        checks.instance(one, f"population[{i}]", Pretrained, wanted="the result of pretrain()")
-    epochs = [
-        Epoch(
-            model,
-            epoch,
-            int(one.protocol.settings["epochs"]),
-            float(one.training_error[epoch - 1]) if epoch else None,
-            float(one.clean_error[epoch]) if one.clean_error.size else None,
-            float(one.own_error[epoch]) if one.own_error.size else None,
-        )
-        for model, one in enumerate(population)
-        for epoch in range(len(one.training_error) + 1)
-    ]
-    return training_curves(epochs)
+def _at(curve: np.ndarray, epoch: int) -> float | None:
+    return float(curve[epoch]) if curve.size else None

@@ -1,9 +1,9 @@
-"""What pretraining gives: the weights that were kept, how the errors went, and the encoder."""
+"""The result of pretraining: weights, training curves and the encoder."""
 
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -13,10 +13,9 @@ from torch import nn
 from leadline.autoencoders._corruption import Corruption
 from leadline.autoencoders._encoder import Encoder
 from leadline.autoencoders._row_form import RowForm
-from leadline.autoencoders.models._custom import CustomArchitecture, ModuleEncoder
-from leadline.autoencoders.models._dense import Architecture, Autoencoder
-from leadline.autoencoders.models._transformer import MaskedPatchTransformer, PatchArchitecture
-from leadline.errors import InputError
+from leadline.autoencoders.models._architecture import TrainableArchitecture
+from leadline.autoencoders.models._custom import ModuleEncoder
+from leadline.autoencoders.training._settings import PretrainingSettings
 from leadline.figures import COLOURS, NEUTRAL, Drawing, extended, line, new_drawing, rule
 from leadline.sounding import Sounding, Verdict
 from leadline.storage import record
@@ -25,22 +24,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Ending = Literal["stopped early", "budget", "diverged"]
-"""How training ended: the validation error stopped falling, the epochs were used up, or the error blew up."""
+"""The reason why training ended: no improvement on validation rows, all epochs used, or an error
+that grew too large."""
 
 ENDINGS: tuple[Ending, ...] = ("stopped early", "budget", "diverged")
 """All endings."""
 
 HARDLY = 0.02
-"""Training whose error fell by less than this share has hardly begun."""
+"""Training whose error fell by less than this share counts as hardly begun."""
 
 MANY_EPOCHS = 20
 """Curves of fewer epochs have a marker at each epoch."""
 
-_ENDINGS = {
-    "stopped early": "it had stopped falling",
+_REASONS = {
+    "stopped early": "the error had stopped falling",
     "budget": "all epochs were used; more may lower it",
-    "slow": "it has hardly fallen: raise the learning rate or the epochs",
-    "diverged": "then the error blew up: lower the learning rate",
+    "slow": "the error has hardly fallen: raise the learning rate or the epochs",
+    "diverged": "training diverged: lower the learning rate",
 }
 
 
@@ -49,39 +49,50 @@ _ENDINGS = {
 class Pretrained(Sounding):
     """A pretrained autoencoder: its weights and its training curves.
 
-    Errors are means over rows of the squared error summed over features; ``e`` epochs were trained, and ``v`` is e + 1,
-    or 0 without validation rows.
+    Errors are squared errors summed over features and averaged over rows. ``e`` is the number of
+    epochs. ``v`` is e + 1, or 0 without validation rows.
     """
 
-    architecture: Architecture | PatchArchitecture | CustomArchitecture
+    architecture: TrainableArchitecture
+    """The sizes of the model."""
     corruption: Corruption
+    """The corruption in training."""
     weights: Mapping[str, np.ndarray]
     """The weights of the best epoch, by their names in the model."""
     rows_seen: UInt64[np.ndarray, " n"]
-    """Fingerprints of all rows that training or early stopping used."""
+    """Fingerprints of all rows that training and early stopping used."""
     training_error: Float[np.ndarray, " e"]
-    """What was minimised, averaged over each epoch while the weights moved."""
+    """The minimised error, averaged over each epoch while the weights changed."""
     clean_error: Float[np.ndarray, " v"]
-    """On clean validation rows, at the start (moved to the data, untrained) and after each epoch; or empty."""
+    """The error on clean validation rows: before training, and after each epoch."""
     own_error: Float[np.ndarray, " v"]
-    """What the model is trained for, on validation rows with a corruption drawn once; decides early stopping."""
+    """The error on validation rows with a fixed corruption; it decides early stopping."""
     best_epoch: int
-    """The epoch whose weights were kept; 0 is the start."""
+    """The epoch of the weights; 0 is before training."""
     ending: Ending
+    """The reason why training ended."""
     notes: tuple[str, ...] = ()
-    """What was done to the rows, such as that pixels from 0 to 255 were divided by 255."""
+    """Changes of the rows, such as the division of pixels by 255."""
     form: RowForm | None = None
     """The columns and the scale of the rows, which the encoder keeps."""
+    settings: PretrainingSettings | None = None
+    """The settings of the run; ``None`` in files of Leadline 0.1."""
     custom: nn.Module | None = field(init=False, repr=False, default=None)
-    """The user's own module with the weights that were kept; not saved, and ``None`` for Leadline's models."""
+    """The user's own module with the best weights. It is ``None`` for Leadline's models, and in
+    results that were loaded from a file."""
 
     @property
-    def model(self) -> Autoencoder | MaskedPatchTransformer:
-        """The autoencoder with the weights that were kept, as a module of its own. Of your own module, a copy."""
-        if isinstance(self.architecture, CustomArchitecture):
-            return cast(Autoencoder, deepcopy(self._custom(self.architecture)))
-        first = next(iter(self.weights.values()))
-        model = self.architecture.autoencoder(self.corruption).to(torch.from_numpy(first).dtype)
+    def model(self) -> Any:
+        """The autoencoder with the best weights, as a separate module.
+
+        Raises:
+            InputError: The result was loaded from a file and the module is the user's own.
+        """
+        if self.custom is not None:
+            return deepcopy(self.custom)
+        model = self.architecture.autoencoder(self.corruption)
+        dtype = torch.from_numpy(next(iter(self.weights.values()))).dtype
+        model = model.to(dtype)
         model.load_state_dict(
             {name: torch.from_numpy(array) for name, array in self.weights.items()}
         )
@@ -89,48 +100,49 @@ class Pretrained(Sounding):
 
     @property
     def encoder(self) -> Encoder:
-        """The frozen encoder: what goes downstream. Of a module of your own, a :class:`ModuleEncoder`."""
-        if isinstance(self.architecture, CustomArchitecture):
-            # Typed as what nearly everybody gets; both encode, tell what they have seen, and are exported.
-            return cast(Encoder, ModuleEncoder(self._custom(self.architecture), self.rows_seen))
-        return Encoder.of(self.architecture, self.weights, self.rows_seen, self.form)
+        """The frozen encoder; a :class:`ModuleEncoder` for a user's own module.
 
-    def _custom(self, architecture: CustomArchitecture) -> nn.Module:
-        if self.custom is None:
-            raise InputError(
-                "a module of your own is rebuilt by your own code",
-                got=f"the saved weights of a {architecture.name}",
-                cure="model.load_state_dict({name: torch.from_numpy(w) for name, w in pretrained.weights.items()}); "
-                "autoencoders.ModuleEncoder(model, pretrained.rows_seen)",
-            )
-        return self.custom
+        Raises:
+            InputError: The result was loaded from a file and the module is the user's own.
+        """
+        if self.custom is not None:
+            # Both encoders share encode(), has_seen() and to_onnx().
+            return cast(Encoder, ModuleEncoder(self.custom, self.rows_seen))
+        if not self.architecture.can_be_built:
+            self.architecture.autoencoder(self.corruption)
+        return Encoder.of(cast(Any, self.architecture), self.weights, self.rows_seen, self.form)
 
     @property
     def verdict(self) -> Verdict:
-        """The error of the weights that were kept, and how training ended."""
-        trained, noted = len(self.training_error), "".join(f"; {note}" for note in self.notes)
+        """The error of the best weights, and the reason why training ended."""
+        trained = len(self.training_error)
+        notes = "".join(f"; {note}" for note in self.notes)
         if self.clean_error.size == 0:
-            blew_up = f"; {_ENDINGS['diverged']}" if self.ending == "diverged" else ""
+            reason = f"; {_REASONS['diverged']}" if self.ending == "diverged" else ""
             return Verdict(
-                f"training error {self.training_error[-1]:.4g} after {trained} epochs, without validation"
-                f"{blew_up}{noted}"
+                f"training error {self.training_error[-1]:.4g} after {trained} epochs, "
+                f"without validation{reason}{notes}"
             )
-        before, kept = self.clean_error[0], self.clean_error[self.best_epoch]
-        own = self.own_error[[0, self.best_epoch]]
-        is_slow = self.ending == "budget" and own[1] > (1 - HARDLY) * own[0]
+        before = self.clean_error[0]
+        best = self.clean_error[self.best_epoch]
+        own_before = self.own_error[0]
+        own_best = self.own_error[self.best_epoch]
+        is_slow = self.ending == "budget" and own_best > (1 - HARDLY) * own_before
+        reason = _REASONS["slow" if is_slow else self.ending]
         return Verdict(
-            f"clean validation error {kept:.4g} ({before:.4g} at the start) "
-            f"at epoch {self.best_epoch} of {trained}; {_ENDINGS['slow' if is_slow else self.ending]}{noted}"
+            f"clean validation error {best:.4g} ({before:.4g} at the start) "
+            f"at epoch {self.best_epoch} of {trained}; {reason}{notes}"
         )
 
     def table(self) -> "pd.DataFrame":
-        """One row per epoch: ``training``, ``clean validation``, ``own validation`` (squared error per row)."""
+        """Return one row per epoch: ``training``, ``clean validation``, ``own validation``."""
         import pandas as pd
 
         epochs = np.arange(len(self.training_error) + 1)
         table = pd.DataFrame({"epoch": epochs, "training": np.r_[np.nan, self.training_error]})
         if self.clean_error.size:
-            table["clean validation"], table["own validation"] = self.clean_error, self.own_error
+            table["clean validation"] = self.clean_error
+            table["own validation"] = self.own_error
         return table
 
     def drawing(self) -> Drawing:

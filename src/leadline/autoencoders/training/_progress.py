@@ -1,4 +1,4 @@
-"""How far pretraining has come, for those who wait: a bar on a terminal, and nothing in a log file."""
+"""The progress of pretraining: the user's callback, or a bar on a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,12 @@ from leadline.autoencoders.training._checkpoint import Epoch
 def reporting(
     progress: bool | Callable[[Epoch], object], total: int
 ) -> Iterator[Callable[[Epoch], object] | None]:
-    """What to call after each epoch: the user's own function, or one that moves a bar along ``total`` epochs."""
+    """Yield the function to call after each epoch, or ``None``.
+
+    Args:
+        progress: The user's callback; or true for a bar, which is shown on terminals only.
+        total: Maximum number of epochs of all models.
+    """
     if not isinstance(progress, bool):
         yield progress
         return
@@ -22,12 +27,14 @@ def reporting(
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task, done = bar.add_task("pretraining", total=total), {}
+        task = bar.add_task("pretraining", total=total)
+        epochs_done: dict[int, int] = {}
 
         def advance(epoch: Epoch) -> None:
-            done[epoch.model] = epoch.epoch
-            error = epoch.own_error if epoch.own_error is not None else epoch.training_error
-            told = "" if error is None else f" (model {epoch.model}: {error:.4g})"
-            bar.update(task, completed=sum(done.values()), description=f"pretraining{told}")
+            epochs_done[epoch.model] = epoch.epoch
+            error = epoch.training_error if epoch.own_error is None else epoch.own_error
+            suffix = "" if error is None else f" (model {epoch.model}: {error:.4g})"
+            completed = sum(epochs_done.values())
+            bar.update(task, completed=completed, description=f"pretraining{suffix}")
 
         yield advance

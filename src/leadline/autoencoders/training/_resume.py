@@ -1,4 +1,4 @@
-"""The state of a run as its checkpoint holds it, checked before training goes on from it."""
+"""The state of a run in its checkpoint, checked before training resumes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,19 +16,22 @@ CURVES = ("training_error", "clean_error", "own_error")
 
 @dataclass(frozen=True)
 class Run:
-    """A run that was interrupted, or is done."""
+    """The state of a run that was interrupted or has ended."""
 
     memory: dict[str, Tensor]
-    """The state of the engine; see :class:`~leadline.autoencoders.training._member.Engine`."""
+    """The state of the engine; see :class:`~leadline.autoencoders.training._engine.Engine`."""
     best: dict[str, Tensor]
     """The best weights so far, in the order of the model."""
     generator: Tensor
+    """The state of the random generator of training."""
     training_error: list[float]
     clean_error: list[float]
     own_error: list[float]
     best_epoch: int
     ending: Ending | None
-    company: int
+    """``None`` if the run was interrupted."""
+    stack_size: int
+    """Number of models that were trained together."""
 
 
 def read_run(
@@ -38,16 +41,16 @@ def read_run(
     *,
     has_validation: bool,
 ) -> Run:
-    """Part the tensors and facts of a checkpoint, and check that they are those of a run.
+    """Return the run of a checkpoint after checking its parts.
 
     Args:
-        tensors: by their names in the file, ``part/name``.
-        facts: plain values.
-        state: the parameters and buffers of the model, which the best weights must be like.
-        has_validation: tells how long the curves must be.
+        tensors: The tensors of the file; their names are ``part/name``.
+        facts: The plain values of the file.
+        state: The parameters and buffers of the model.
+        has_validation: True if the run has validation rows.
 
     Raises:
-        ValueError: something is missing, or of another type, shape or length.
+        ValueError: A part is missing, or has another type, shape or length.
     """
     parts: dict[str, dict[str, Tensor]] = {"memory": {}, "best": {}, "curves": {}}
     for name, tensor in tensors.items():
@@ -68,26 +71,26 @@ def read_run(
     if generator is None or generator.dtype != torch.uint8 or generator.ndim != 1:
         raise ValueError("it has no state of a generator")
     best_epoch = facts.get("best_epoch")
-    company = facts.get("company")
+    # The file keeps the name that Leadline 0.1 gave to the size of the stack.
+    stack_size = facts.get("company")
     ending = facts.get("ending")
     if type(best_epoch) is not int or not 0 <= best_epoch <= epochs:
         raise ValueError(f"best_epoch = {best_epoch!r} of {epochs} epochs")
-    if type(company) is not int or company < 0:
-        raise ValueError(f"company = {company!r}")
+    if type(stack_size) is not int or stack_size < 0:
+        raise ValueError(f"company = {stack_size!r}")
     if ending is not None and ending not in ENDINGS:
         raise ValueError(f"ending = {ending!r}")
-    best = {name: parts["best"][name] for name in state}  # a file forgets their order
-    memory = parts["memory"]
     return Run(
-        memory,
-        best,
-        generator,
-        training,
-        clean,
-        own,
-        best_epoch,
-        cast("Ending | None", ending),
-        company,
+        memory=parts["memory"],
+        # A file does not keep the order of its tensors.
+        best={name: parts["best"][name] for name in state},
+        generator=generator,
+        training_error=training,
+        clean_error=clean,
+        own_error=own,
+        best_epoch=best_epoch,
+        ending=cast("Ending | None", ending),
+        stack_size=stack_size,
     )
 
 

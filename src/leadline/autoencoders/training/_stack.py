@@ -1,12 +1,13 @@
-"""Dense autoencoders of equal shape that take their training steps together.
+"""The training engine for stacks: many dense autoencoders of equal shape as one computation.
 
-The arithmetic of training, and nothing else: forward, backward by hand, Adam. The members' parameters lie in one
-tensor, so that a layer of all members is one batched product and the optimiser sees one flat vector per member. Small
-networks spend their time between the operations, not in them; this is what stacking saves.
+A stack contains only the arithmetic of training: the forward pass, a handwritten backward pass, and
+Adam. The parameters of all members lie in one tensor. A layer of all members is one batched
+product, and the optimizer sees one flat vector per member. Small networks spend most of their time
+between operations; stacking saves this time.
 
-A member's weights come out with the same bits alone and in any company. Two rules see to it: a batched operation is
-used only where it was checked, on the spot and by shape, to give the bits of the single one; and all that is summed
-is summed within a member.
+A member's weights have the same bits alone and in any stack, by two rules. A batched operation is
+used only if a test on its shapes shows that it has the bits of the single operation. All sums are
+sums within a member.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,47 +17,46 @@ import torch
 from torch import Tensor
 
 from leadline.autoencoders._tensors import check_like_memory
-from leadline.autoencoders.models._dense import ACTIVATIONS, Architecture
+from leadline.autoencoders.models._dense import ACTIVATIONS, DenseArchitecture
+from leadline.autoencoders.training._engine import BETAS, Engine
 from leadline.torch_internals import adam_step
 
 WORKING_SET = 6 * 2**20
-"""Bytes that the members of one stack may fill together: about what stays near the processor between two steps."""
+"""Maximum size of a stack in bytes: about what stays in the processor's cache between two steps."""
 
 EVALUATION_ROWS = 4096
 """Rows that are evaluated at once."""
 
-BETAS = (0.9, 0.99)
-"""Of Adam: its memory of squares is short, as training is."""
-
 _ALIGNED = 16
-"""Numbers to which what belongs to a member is padded, so that all members start on a cache line: libraries sum in
-another order where memory is not aligned, and a member alone always is."""
+"""The numbers of a member are padded to a multiple of this, so that all members start on a cache
+line. Libraries sum unaligned memory in another order, and a single member is always aligned."""
 
 _EVIDENCE = 256
-"""Numbers that must agree before a batched operation is trusted to round like the single one."""
+"""Minimum of compared numbers before a batched operation counts as equal to the single one."""
 
 
-class Stack:
-    """The parameters of several autoencoders of one architecture, and the steps that train them.
+class Stack(Engine):
+    """The parameters of several dense autoencoders of one architecture, and their training steps.
 
     Args:
-        architecture: what they have in common.
-        states: the parameters that each starts from, by their names in the model; copied.
-        lr: learning rate of each, > 0.
+        architecture: The common architecture.
+        states: The initial parameters of each member, by their names in the model; copied.
+        learning_rates: The learning rate of each member, > 0.
     """
 
     def __init__(
         self,
-        architecture: Architecture,
+        architecture: DenseArchitecture,
         states: Sequence[Mapping[str, Tensor]],
-        lr: Sequence[float],
+        learning_rates: Sequence[float],
     ):
-        self.lr = list(lr)
+        self.learning_rates = list(learning_rates)
         self.names = list(states[0])
         self.activation = ACTIVATIONS[architecture.activation]
         sizes = architecture.encoder_sizes
         self.layers = [*pairwise(sizes), *pairwise(sizes[::-1])]
-        self.bends = [*[True] * (len(sizes) - 2), False] * 2
+        # The last layer of encoder and decoder has no activation.
+        self.has_activation = [*[True] * (len(sizes) - 2), False] * 2
         flat = [torch.cat([tensor.flatten() for tensor in state.values()]) for state in states]
         length = len(flat[0])
         self.weights = flat[0].new_zeros(len(states), -(-length // _ALIGNED) * _ALIGNED)
@@ -69,29 +69,29 @@ class Stack:
         return len(self.weights)
 
     def keep(self, members: Sequence[int]) -> None:
-        """Go on with some of the members only."""
+        """Drop all members but these."""
         index = torch.tensor(members, device=self.weights.device)
-        self.lr = [self.lr[k] for k in members]
+        self.learning_rates = [self.learning_rates[k] for k in members]
         self.weights = self.weights[index]
         self.moments = (self.moments[0][index], self.moments[1][index])
         self._bind()
 
     def snapshot(self, member: int) -> dict[str, Tensor]:
-        """A copy of one member's parameters, by their names in the model."""
+        """Return a copy of a member's parameters, by their names in the model."""
         return self.state(self.weights[member].clone())
 
     def memory(self, member: int) -> dict[str, Tensor]:
-        """All that the training of one member goes on from."""
-        first, second = (moment[member] for moment in self.moments)
+        """Return the weights, the moments and the number of steps of a member."""
+        first, second = self.moments
         return {
             "weights": self.weights[member],
-            "first": first,
-            "second": second,
+            "first": first[member],
+            "second": second[member],
             "steps": self.steps,
         }
 
     def recall(self, member: int, memory: Mapping[str, Tensor]) -> None:
-        """Let one member go on from what :meth:`memory` gave; all members have taken equally many steps."""
+        """Restore the state of a member; all members must have taken equally many steps."""
         check_like_memory(memory, self.memory(member))
         self.weights[member] = memory["weights"]
         for moment, name in zip(self.moments, ("first", "second"), strict=True):
@@ -99,53 +99,49 @@ class Stack:
         self.steps.copy_(memory["steps"])
 
     def state(self, row: Tensor) -> dict[str, Tensor]:
-        """The parameters in one row of :attr:`weights`, by their names in the model; views, not copies."""
-        views = [view[0] for pair in self._views(row[None]) for view in pair]
+        """Return views of the parameters in one row of :attr:`weights`, by name."""
+        views = [view[0] for layer in self._views(row[None]) for view in layer]
         return dict(zip(self.names, views, strict=True))
 
     def step(self, seen: Tensor, target: Tensor, counts: Tensor | None) -> Tensor:
-        """One step of Adam for every member.
-
-        Formula: the loss of a member is ``1/N sum_n sum_d c_nd (xhat_nd - x_nd)^2``.
-
-        Args:
-            seen: what the encoders see, shape (members, batch, features).
-            target: the clean batches x, of the same shape.
-            counts: c, 1 where the loss counts and 0 where not, of the same shape; ``None`` for everywhere.
-
-        Returns:
-            The losses before the step, shape (members,), summed over the batch; overwritten by the next step.
-        """
+        """Take one step of Adam for every member; see :meth:`Engine.step`."""
         rows = seen.shape[1]
         if rows not in self._passes:
             self._passes[rows] = _Pass(self, rows)
         return self._passes[rows](seen, target, counts)
 
     def reconstruct(self, member: int, x: Tensor) -> Tensor:
-        """The reconstruction by one member of rows of shape (n, features), which may be many."""
+        """Return a member's reconstruction of rows of shape (n, features), for any n."""
         parts = []
         for part in x.split(EVALUATION_ROWS):
-            for (W, b), bends in zip(self.parameters, self.bends, strict=True):
+            for (W, b), has_activation in zip(self.parameters, self.has_activation, strict=True):
                 part = torch.addmm(b[member], part, W[member].T)
-                part = self.activation.apply_(part) if bends else part
+                if has_activation:
+                    part = self.activation.apply_(part)
             parts.append(part)
         return torch.cat(parts)
 
     def error(self, member: int, seen: Tensor, target: Tensor, counts: Tensor | None) -> float:
-        """Squared error of one member, summed over the features that count and averaged over rows."""
+        """Return a member's squared error; see :meth:`Engine.error`."""
         squares = (self.reconstruct(member, seen) - target).square_()
-        return float(
-            (squares if counts is None else squares * counts).sum(dtype=torch.float64)
-        ) / len(target)
+        if counts is not None:
+            squares = squares * counts
+        return float(squares.sum(dtype=torch.float64)) / len(target)
 
     def update(self) -> None:
-        """Adam, one fused call for each member.
-
-        Reference: Kingma & Ba, *Adam: a method for stochastic optimization*, 2015.
-        """
+        """Update all members by Adam, one fused call for each."""
         self.steps += 1
-        for lr, (weights, gradients, first, second) in zip(self.lr, self._rows, strict=True):
-            adam_step(weights, gradients, first, second, self.steps, learning_rate=lr, betas=BETAS)
+        for learning_rate, row in zip(self.learning_rates, self._rows, strict=True):
+            weights, gradients, first, second = row
+            adam_step(
+                weights,
+                gradients,
+                first,
+                second,
+                self.steps,
+                learning_rate=learning_rate,
+                betas=BETAS,
+            )
 
     def _bind(self) -> None:
         self.gradients = torch.zeros_like(self.weights)
@@ -156,25 +152,34 @@ class Stack:
         self._passes: dict[int, _Pass] = {}
 
     def _views(self, table: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Weights (members, outputs, inputs) and biases (members, outputs) of each layer in a (members, ...) table."""
-        views, start = [], 0
+        """Return views of the weights and biases of each layer.
+
+        Args:
+            table: Shape (members, numbers).
+
+        Returns:
+            For each layer, weights (members, outputs, inputs) and biases (members, outputs).
+        """
+        views = []
+        start = 0
         for inputs, outputs in self.layers:
             end = start + inputs * outputs
-            views.append(
-                (table[:, start:end].unflatten(1, (outputs, inputs)), table[:, end : end + outputs])
-            )
+            W = table[:, start:end].unflatten(1, (outputs, inputs))
+            b = table[:, end : end + outputs]
+            views.append((W, b))
             start = end + outputs
         return views
 
 
 class _Pass:
-    """A training step on batches of one size: every operation bound once to its operands.
+    """A training step on batches of one size, with every operation bound to its operands once.
 
-    The buffers start as noise, on which :func:`_same_bits` tries the operations.
+    The buffers start as noise, which :func:`_same_bits` uses to compare operations.
     """
 
     def __init__(self, stack: Stack, rows: int):
-        self.stack, self.rows = stack, rows
+        self.stack = stack
+        self.rows = rows
         self.seen = self._buffer(stack.layers[0][0])
         self.outputs = [self._buffer(size) for _, size in stack.layers]
         self.deltas = [self._buffer(size) for _, size in stack.layers]
@@ -205,21 +210,23 @@ class _Pass:
         return self.losses
 
     def _buffer(self, size: int) -> Tensor:
-        """Room for (members, rows, size) numbers."""
+        """Return an aligned buffer of shape (members, rows, size)."""
         numbers = self.rows * size
         room = self.stack.weights.new_empty(len(self.stack), -(-numbers // _ALIGNED) * _ALIGNED)
         return room[:, :numbers].unflatten(1, (self.rows, size))
 
     def _forward(self, layer: int) -> Callable[[], object]:
+        """Return the forward pass of a layer."""
         W, b = self.stack.parameters[layer]
-        inputs, outputs = self.outputs[layer - 1] if layer else self.seen, self.outputs[layer]
+        inputs = self.outputs[layer - 1] if layer else self.seen
+        outputs = self.outputs[layer]
         product = _same_bits(
             lambda x, W, b, out: torch.baddbmm(b.unsqueeze(1), x, W, out=out),
             lambda x, W, b, out: torch.addmm(b, x, W, out=out),
             (inputs, W.mT, b),
             outputs,
         )
-        if not self.stack.bends[layer]:
+        if not self.stack.has_activation[layer]:
             return product
         apply_ = self.stack.activation.apply_
         parts = [outputs] if self.stack.activation.is_exact else list(outputs)
@@ -232,9 +239,11 @@ class _Pass:
         return run
 
     def _backward(self, layer: int) -> Callable[[], object]:
+        """Return the backward pass of a layer."""
         W, _ = self.stack.parameters[layer]
         dW, db = self.stack.derivatives[layer]
-        inputs, delta = self.outputs[layer - 1] if layer else self.seen, self.deltas[layer]
+        inputs = self.outputs[layer - 1] if layer else self.seen
+        delta = self.deltas[layer]
         parts = [
             _same_bits(_batched, _single, (delta.mT, inputs), dW),
             _same_bits(
@@ -247,7 +256,7 @@ class _Pass:
         if layer:
             below = self.deltas[layer - 1]
             parts.append(_same_bits(_batched, _single, (delta, W), below))
-            if self.stack.bends[layer - 1]:
+            if self.stack.has_activation[layer - 1]:
                 chain_ = self.stack.activation.chain_
                 parts.append(lambda: chain_(below, inputs))
 
@@ -258,18 +267,20 @@ class _Pass:
         return run
 
 
-def stack_size(architecture: Architecture, batch_size: int, element_size: int = 4) -> int:
-    """How many models of this shape are trained together: as many as stay near the processor, at least one.
+def stack_size(architecture: DenseArchitecture, batch_size: int, element_size: int = 4) -> int:
+    """Return the number of models to train together: as many as fit the cache, at least one.
 
-    Follows from shapes alone, never from a clock, so that equal calls do equal work.
+    The number depends only on shapes, so that equal calls do equal work.
 
     Args:
-        architecture: the shape.
-        batch_size: rows per step.
-        element_size: bytes of a number.
+        architecture: The common architecture.
+        batch_size: Rows per step.
+        element_size: Bytes of a number.
 
-    >>> stack_size(Architecture(64, (128, 32)), 100), stack_size(Architecture(784, (1024, 64)), 100)
-    (8, 1)
+    >>> stack_size(DenseArchitecture(64, (128, 32)), 100)
+    8
+    >>> stack_size(DenseArchitecture(784, (1024, 64)), 100)
+    1
     """
     sizes = architecture.encoder_sizes
     parameters = sum(i * o + o for i, o in [*pairwise(sizes), *pairwise(sizes[::-1])])
@@ -286,27 +297,33 @@ def _single(a: Tensor, b: Tensor, out: Tensor) -> None:
 
 
 def _same_bits(
-    together: Callable[..., object],
+    batched: Callable[..., object],
     single: Callable[..., object],
     operands: Sequence[Tensor],
     out: Tensor,
 ) -> Callable[[], object]:
-    """Bind an operation on all members: ``together`` if it gives the bits of ``single`` on each, else one by one.
+    """Return the batched operation if it has the bits of the single one, else a loop.
 
-    Libraries choose their kernels, and so the order of summation, by shape: a batch of products may round otherwise
-    than the product alone. The choice depends on shapes, not on values, so that one try on noise tells, provided that
-    it yields enough numbers: a few may agree by chance.
+    Libraries choose kernels, and so the order of summation, by shape: a batch of products may round
+    differently than a single product. The choice depends on shapes, not on values, so one
+    comparison on noise is enough if it covers many numbers; a few may agree by chance.
+
+    Args:
+        batched: The operation on all members.
+        single: The operation on one member.
+        operands: The operands; the first axis is the member.
+        out: The result; the first axis is the member.
     """
-    apart = [(*(operand[k] for operand in operands), out[k]) for k in range(len(out))]
+    by_member = [(*(operand[k] for operand in operands), out[k]) for k in range(len(out))]
 
     def one_by_one() -> None:
-        for arguments in apart:
+        for arguments in by_member:
             single(*arguments)
 
     def at_once() -> None:
-        together(*operands, out)
+        batched(*operands, out)
 
-    if len(apart) == 1 or out.numel() < _EVIDENCE:
+    if len(by_member) == 1 or out.numel() < _EVIDENCE:
         return one_by_one
     one_by_one()
     expected = out.clone()

@@ -70,7 +70,7 @@ def soundings(settings: Settings) -> Iterator[tuple[str, Sounding]]:
     corrupt = corruption(settings, rows.image_size, rows.channels)
     yield (
         "strip",
-        autoencoders.examples(
+        autoencoders.corrupt_examples(
             rows.shown,
             corrupt,
             pretrained_of(run) if run is not None and is_done else None,
@@ -80,7 +80,7 @@ def soundings(settings: Settings) -> Iterator[tuple[str, Sounding]]:
         ),
     )
     if run is not None and epochs_of(run):
-        yield "curves", autoencoders.training_curves(epochs_of(run))
+        yield "curves", autoencoders.TrainingCurves.from_epochs(epochs_of(run))
     efficiency = efficiency_of(run) if run is not None and is_done else None
     if efficiency is not None:
         yield "efficiency", efficiency
@@ -175,7 +175,7 @@ def _told(settings: Settings, run: Progress | None, rows: Material) -> str:
             + probed
         )
     if run.status == "failed":
-        return run.trouble
+        return run.error
     if run.status == "stopped":
         return "Stopped; what was trained is not kept."
     if run.status == "running" and not epochs_of(run):

@@ -149,10 +149,10 @@ class Chain:
 def _changed(title: str, t: int, names: Sequence[str]) -> InputError:
     if names[0].startswith(("weight", "bias")):
         return InputError(
-            "the tape must be asked before the weights change",
+            "a tape must be queried before the weights change",
             got=f"{title}: {names[0]} was changed in place after timestep {t}",
             cause="the optimiser has stepped, or an assignment such as weight_hh.mul_()",
-            cure="ask the tape before the optimiser steps",
+            cure="query the tape before the optimiser steps",
         )
     return InputError(
         "a recorded state must be as it was when it was recorded",

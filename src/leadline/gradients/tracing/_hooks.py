@@ -1,4 +1,4 @@
-"""What is hooked while a model is traced: its recurrent modules, the cells in its loops, and the states they mark."""
+"""Hooks on the recurrent modules of a traced model, and on the cells in its loops."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,22 +23,22 @@ from leadline.recurrent import Layer, Network
 from leadline.torch_internals import flat_weights, is_compiler_error, is_compiler_loaded
 
 RECURRENT = (*MODULES, *CELLS)
-"""What is hooked."""
+"""The modules that are hooked."""
 
 
 @contextmanager
 def recording(
     model: nn.Module, calls: list[Entry], watch: Callable[[Tensor], object] | None = None
 ) -> Iterator[Loops]:
-    """Inside the block, what ``model`` does goes to ``calls``.
+    """Record the calls and loops of ``model`` inside the block.
 
     Args:
         model: any module.
-        calls: where calls and loops are added as they begin.
-        watch: is given every tensor of ``outputs`` as it is made.
+        calls: receives the calls and loops as they begin.
+        watch: a function that is called with every tensor of ``outputs`` when it is made.
 
     Raises:
-        InputError: the model hides what it calls, or nothing recurrent was met.
+        InputError: the model hides its calls, or nothing recurrent ran.
     """
     watch = watch or (lambda tensor: None)
     _refuse_scripted(model)
@@ -83,17 +83,17 @@ def recording(
 
 @contextmanager
 def _explaining_compilation() -> Iterator[None]:
-    """Say why a compiler of torch has stopped inside the block."""
+    """Explain an error of torch's compiler inside the block."""
     try:
         yield
     except Exception as error:
         if not is_compiler_error(error):
             raise
         raise InputError(
-            "a traced model runs as ordinary Python",
+            "trace() needs a model that runs as ordinary Python",
             got=f"torch stopped while it compiled: {str(error).strip().splitlines()[0]}",
-            cause="torch.scan, or torch.compile called inside the block: what is compiled before it runs uncompiled",
-            cure="compile before the block; write a scan as a loop in Python",
+            cause="torch.scan, or torch.compile called inside the block",
+            cure="compile the model before the block; write a scan as a loop in Python",
         ) from error
 
 
@@ -101,7 +101,7 @@ OF_LIBRARIES = ("torch.", "leadline.recurrent.")
 
 
 def _may_mark_states(module: nn.Module) -> bool:
-    """True if a user wrote a class of the module. Modules of torch mark no states: their calls are not followed."""
+    """True if the module has a class that a user wrote; modules of torch mark no states."""
     kinds = type(module).__mro__[:-1]  # without object
     return any(not kind.__module__.startswith(OF_LIBRARIES) for kind in kinds)
 
@@ -122,10 +122,10 @@ def _removing(handle: Any) -> Iterator[None]:
 
 
 class UsedWeights:
-    """The weights that a module has used in its last call.
+    """The weights that modules used in their last calls.
 
-    A parametrized weight is computed anew whenever it is read, and reading it may change buffers. So it is caught while
-    the module itself reads it.
+    A parametrized weight is computed whenever it is read, and reading it may change buffers.
+    Therefore its value is kept when the module itself reads it.
     """
 
     def __init__(self):
@@ -133,7 +133,7 @@ class UsedWeights:
 
     @contextmanager
     def catching(self, module: nn.Module) -> Iterator[None]:
-        """Inside the block, the parametrized weights of a module are caught."""
+        """Keep the parametrized weights that a module reads inside the block."""
         with ExitStack() as stack:
             if parametrize.is_parametrized(module):
                 for name, parametrizations in cast(nn.ModuleDict, module.parametrizations).items():
@@ -148,7 +148,7 @@ class UsedWeights:
         return hook
 
     def of(self, module: nn.Module, names: Sequence[str]) -> dict[str, Tensor | None]:
-        """Weights by name; ``None`` for a bias that is switched off."""
+        """Return weights by name; ``None`` for a bias that does not exist."""
         caught = self._caught
         if not caught:
             return {name: getattr(module, name) for name in names}
@@ -159,7 +159,7 @@ class UsedWeights:
         }
 
     def of_call(self, module: nn.Module) -> dict[str, Tensor]:
-        """All weights of a recurrent module, by name."""
+        """Return all weights of a recurrent module, by name."""
         if isinstance(module, nn.RNNBase):  # its forward pass keeps the list that it has used
             return flat_weights(module)
         assert isinstance(module, Network)
@@ -174,6 +174,8 @@ CELL_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class _Hooks:
+    """The hooks of one block, and what they remember between two hooks of a call."""
+
     def __init__(self, calls: list[Entry], watch: Callable[[Tensor], object], used: UsedWeights):
         self.calls = calls
         self.watch = watch
@@ -181,10 +183,10 @@ class _Hooks:
         self.numbers: Counter[str] = Counter()
         self.states: dict[str, Tensor | None] = {}
         self.layers: list[Tensor] = []
-        """The states of each layer of the network that runs."""
+        """The states of each layer of the network whose forward pass is running."""
 
     def before(self, name: str):
-        """Keep the generator's state where dropout draws from it."""
+        """Return a hook that keeps the generator's state if dropout will draw from it."""
         fits = _fits(name)
 
         def hook(module: nn.Module, inputs: tuple, keywords: dict) -> None:
@@ -200,11 +202,11 @@ class _Hooks:
         return hook
 
     def layer(self, module: nn.Module, inputs: tuple, returned: Any) -> None:
-        """Keep the states of one layer: rounding in a replay of chaotic states would grow without bound."""
+        """Keep the states of one layer, since a replay of chaotic states would amplify rounding."""
         self.layers.append(returned[0].detach())
 
     def after(self, name: str):
-        """Record a call of a whole module."""
+        """Return a hook that records a call of a recurrent module."""
 
         def hook(module: nn.Module, inputs: tuple, keywords: dict, returned: Any) -> None:
             assert isinstance(module, MODULES)
@@ -248,7 +250,7 @@ class _Hooks:
         return hook
 
     def cell(self, name: str, loops: Loops):
-        """Record a step of a loop; what goes on is a copy."""
+        """Return a hook that records a step of a loop and returns a copy of the state."""
 
         def hook(module: nn.Module, inputs: tuple, keywords: dict, returned: Any) -> Any:
             assert isinstance(module, CELLS)
@@ -260,7 +262,7 @@ class _Hooks:
 
 
 def _check_returned(name: str, module: nn.Module, returned: Any) -> None:
-    """Refuse a subclass that returns something else than the layer that it extends."""
+    """Refuse a subclass that does not return what its base class returns."""
     is_pair = isinstance(returned, tuple) and len(returned) == 2
     output, last = returned if is_pair else (None, None)
     parts = last if isinstance(last, tuple) else (last,)
@@ -274,22 +276,22 @@ def _check_returned(name: str, module: nn.Module, returned: Any) -> None:
             else None
         )
         raise InputError(
-            f"a subclass of {kind.__name__} returns what {kind.__name__} returns: (output, h_n), to be traced",
+            f"trace() needs a subclass of {kind.__name__} that returns (output, h_n), as {kind.__name__} does",
             got=f"{name or 'the model'}, a {type(module).__name__}, returned "
             f"{f'({kinds})' if kinds is not None else type(returned).__name__}",
-            cause="a forward method of its own",
-            cure=f"hold a {kind.__name__} as a submodule and return its output from there",
+            cause="its own forward method",
+            cure=f"use a {kind.__name__} as a submodule instead of a base class",
         )
 
 
 def _given(inputs: tuple, keywords: dict[str, Any]) -> dict[str, Any]:
-    """What a module was called with, by name: ``input``, and ``hx`` where it was given."""
+    """Return the arguments of a call by name: ``input``, and ``hx`` if there is one."""
     given = dict(zip(("input", "hx"), inputs, strict=False)) | keywords
     return {"input" if name == "x" else name: value for name, value in given.items()}
 
 
 def _fits(name: str):
-    """Refuse inputs and states of another size before the module does, which does not know its name."""
+    """Return a hook that refuses inputs and states of a wrong size, by the module's name."""
 
     def hook(module: nn.Module, inputs: tuple, keywords: dict) -> None:
         assert isinstance(module, RECURRENT)
@@ -297,7 +299,7 @@ def _fits(name: str):
         x, states = given.get("input"), given.get("hx")
         if isinstance(x, Tensor | PackedSequence) and (x.data.is_meta or x.data.is_complex()):
             raise InputError(
-                f"{title} must compute with real numbers to be traced",
+                f"trace() needs real numbers in {title}",
                 got=f"an input = {checks.shown(x.data)}, on {x.data.device}",
                 cause="a tensor on the meta device holds no numbers"
                 if x.data.is_meta
@@ -305,9 +307,9 @@ def _fits(name: str):
             )
         if isinstance(x, Tensor | PackedSequence) and x.data.shape[-1] != module.input_size:
             raise InputError(
-                f"the last axis of what {title} reads holds its inputs",
-                got=f"{x.data.shape[-1]} of them, input_size = {module.input_size}",
-                cause="features were added or left out, or the layer below has another width",
+                f"{title} needs inputs whose last axis has the length input_size",
+                got=f"length {x.data.shape[-1]}, input_size = {module.input_size}",
+                cause="added or missing features, or a layer below of another width",
             )
         samples = _samples(module, x)
         sizes = (getattr(module, "proj_size", 0) or module.hidden_size, module.hidden_size)
@@ -316,7 +318,7 @@ def _fits(name: str):
         ):
             if isinstance(state, Tensor) and state.shape[-1] != size:
                 raise InputError(
-                    f"the last axis of an initial state of {title} is as long as its states",
+                    f"{title} needs an initial state whose last axis is as long as its states",
                     got=f"hx of shape {tuple(state.shape)}, states of {size} numbers",
                     cause="the state of another layer",
                 )
@@ -327,16 +329,16 @@ def _fits(name: str):
                 and state.shape[-2] != samples
             ):
                 raise InputError(
-                    f"an initial state of {title} holds one state for each sample",
+                    f"{title} needs an initial state for each sample",
                     got=f"hx of shape {tuple(state.shape)}, {samples} samples",
-                    cause="the state of another batch, or its axes in another order: hx is never batch first",
+                    cause="the state of another batch, or axes in another order: hx is never batch first",
                 )
 
     return hook
 
 
 def _samples(module: nn.Module, x: Any) -> int | None:
-    """How many a batch holds; ``None`` for a sequence alone."""
+    """Return the number of samples; ``None`` for a sequence without a batch axis."""
     if isinstance(x, PackedSequence):
         return int(x.batch_sizes[0])
     is_cell = isinstance(module, CELLS)
@@ -356,9 +358,9 @@ def _refuse_scripted(model: nn.Module) -> None:
             known.__name__ for known in RECURRENT
         }:
             raise InputError(
-                "a model to trace is not scripted: a scripted module hides its layers",
+                "trace() cannot see the layers of a scripted module",
                 got=f"{name or 'the model'}, a scripted {kind}",
-                cure="trace the Python module that it was scripted from; TorchScript alone cannot be traced",
+                cure="trace the original Python module; TorchScript alone cannot be traced",
             )
 
 
@@ -366,7 +368,7 @@ def _nothing_recurrent(model: nn.Module, loops: Loops) -> InputError:
     if loops.is_marked_elsewhere:
         return InputError(
             "trace() records the states that its own thread marks",
-            got="states that were marked in another thread, and none in this one",
+            got="recorded states in another thread, and none in this one",
             cause="the model ran in a thread that was started inside the block",
             cure="call trace() in the thread that runs the model",
         )
@@ -374,8 +376,8 @@ def _nothing_recurrent(model: nn.Module, loops: Loops) -> InputError:
         {getattr(module, "original_name", type(module).__name__) for module in model.modules()}
     )
     return InputError(
-        "a model to trace holds recurrent layers: torch.nn.RNN, LSTM or GRU, their cells, or those of "
-        "leadline.recurrent; or a loop that marks its states",
+        "trace() needs a model with recurrent layers (torch.nn.RNN, LSTM or GRU, their cells, or those of "
+        "leadline.recurrent) or with a loop that marks its states",
         got=f"a model made of {', '.join(held)}, and no state was marked",
-        cure="give the module that holds the recurrent layers; in a loop, h = gradients.record(h)",
+        cure="pass the module that holds the recurrent layers; in a loop, use h = gradients.record(h)",
     )

@@ -1,4 +1,4 @@
-"""Checks of the model that is traced and of the loss that a tape is asked about."""
+"""Checks of models and losses, and the search for layers whose hooks were skipped."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,10 +12,10 @@ from leadline.torch_internals import node_number
 
 
 def checked_loss(loss: Any, name: str) -> Tensor:
-    """The loss itself, if it is a dense tensor of real numbers.
+    """Return the loss, if it is a dense tensor of real numbers.
 
     Raises:
-        InputError: it is something else; the cure says how to get the loss from it.
+        InputError: it is something else; the message says how to get the loss from it.
     """
     is_tensor = isinstance(loss, Tensor)
     if (
@@ -28,7 +28,7 @@ def checked_loss(loss: Any, name: str) -> Tensor:
         return loss
     cause, cure = _instead(loss)
     raise InputError(
-        f"{name} must be a tensor of real numbers that was computed from the recorded forward pass",
+        f"{name} must be a tensor of real numbers, computed from the recorded forward pass",
         got=f"{name} = {checks.shown(loss)}",
         cause=cause,
         cure=cure,
@@ -36,27 +36,27 @@ def checked_loss(loss: Any, name: str) -> Tensor:
 
 
 def _instead(loss: Any) -> tuple[str | None, str | None]:
-    """What was probably given, and how to get the loss from it."""
+    """Return the likely cause, and the way to get a loss from the value."""
     if isinstance(getattr(loss, "loss", None), Tensor):
-        return "the output of a model that holds its loss", "give output.loss"
+        return "an output that holds the loss", "pass output.loss"
     if isinstance(loss, Mapping):
         keys = [key for key, value in loss.items() if isinstance(value, Tensor)]
-        return "a dictionary", f"give one of its tensors: loss[{keys[0]!r}]" if keys else None
+        return "a dictionary", f"pass one of its tensors: loss[{keys[0]!r}]" if keys else None
     if isinstance(loss, (tuple, list)):
-        return f"several values in a {type(loss).__name__}", "give one of them, or their sum"
+        return f"several values in a {type(loss).__name__}", "pass one of them, or their sum"
     if isinstance(loss, (int, float)) and not isinstance(loss, bool):
-        return "loss.item(), which has no graph", "give the loss itself"
+        return "loss.item(), which has no graph", "pass the loss itself"
     if isinstance(loss, Tensor) and not loss.numel():
         return "a loss without terms", None
     if isinstance(loss, Tensor) and loss.is_complex():
-        return "a complex loss", "give a real one, such as loss.abs()"
+        return "a complex loss", "pass a real loss, such as loss.abs()"
     if isinstance(loss, Tensor) and not loss.is_floating_point():
-        return "predicted classes or counts, which have no gradient", "give the loss of the logits"
+        return "classes or counts, which have no gradient", "pass the loss of the logits"
     return None, None
 
 
 def checked_model(model: Any, function: str) -> nn.Module:
-    """The model itself, if it is a torch module; ``function`` is what the caller typed."""
+    """Return the model, if it is a torch module; ``function`` is the caller, for messages."""
     if isinstance(model, nn.Module):
         return model
     inner = [
@@ -70,11 +70,11 @@ def checked_model(model: Any, function: str) -> nn.Module:
         and all(isinstance(m, nn.Module) for m in model)
     )
     if isinstance(model, type) and issubclass(model, nn.Module):
-        cure = f"give an instance: {model.__name__}(...)"
+        cure = f"pass an instance: {model.__name__}(...)"
     elif are_modules:
-        cure = "give both in one module: nn.ModuleList([encoder, decoder])"
+        cure = "pass one module that holds them: nn.ModuleList([encoder, decoder])"
     else:
-        cure = f"give the module that it holds: {inner[0]}" if inner else None
+        cure = f"pass the module that it holds: {inner[0]}" if inner else None
     raise InputError(
         f"{function} needs a torch module",
         got=f"model = {checks.shown(model)}",
@@ -84,7 +84,7 @@ def checked_model(model: Any, function: str) -> nn.Module:
 
 
 def sequence_number() -> int:
-    """The number that autograd gives to the next operation of this thread; 0 in inference mode, which has no graph."""
+    """Return the number of the next operation of this thread in autograd; 0 in inference mode."""
     with torch.enable_grad():
         probe = torch.zeros((), requires_grad=True, device="cpu") * 1
     return 0 if probe.grad_fn is None else node_number(probe.grad_fn)
@@ -93,7 +93,7 @@ def sequence_number() -> int:
 def was_computed_between(
     loss: Tensor, modules: Iterable[nn.Module], first: int, last: int
 ) -> str | None:
-    """The kind of a module whose weights the loss has used in an operation between two numbers; ``None`` for none."""
+    """Return the type of a module whose weights the loss used between two operations, or ``None``."""
     kinds = {
         id(parameter): type(module).__name__
         for module in modules

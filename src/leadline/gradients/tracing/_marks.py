@@ -1,4 +1,4 @@
-"""Marks of states in loops that were written by hand."""
+"""The function with which a hand-written loop marks its states."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,32 +15,33 @@ from leadline.torch_internals import is_functorch_tensor
 _ACTIVE: ContextVar[tuple[Loops, ...]] = ContextVar("loops", default=())
 
 _EVERYWHERE: set[Loops] = set()
-"""Those that listen in any thread."""
+"""The recorders that are active in any thread."""
 
 _is_listening = False
-"""True while anything listens in any thread."""
+"""True if a recorder is active in any thread."""
 
 
 def record(h: Tensor, name: str = "state") -> Tensor:
-    """Mark a state of a loop that was written by hand: ``h = gradients.record(h)``, as soon as it is computed.
+    """Mark a state of a hand-written loop as soon as it is computed: ``h = gradients.record(h)``.
 
-    Outside :func:`leadline.gradients.trace` this is the identity. Inside, it returns a copy of ``h``. States follow one
-    another where each is computed from the one before. A state that is computed from none, or from the joined states of
-    a finished loop, begins a new loop: a second forward pass inside the block, or a layer above.
-    ``torch.nn.RNNCell``, ``LSTMCell`` and ``GRUCell`` are recorded without being marked. Mark h and c of an LSTM as two
-    states: ``h, c = record(h, 'h'), record(c, 'c')``.
+    Outside :func:`leadline.gradients.trace` this is the identity. Inside, it returns a copy of ``h``.
+    A state that is computed from the last state of a loop continues this loop. Other states begin a
+    new loop, for example in a second forward pass, or in a layer above.
+    ``torch.nn.RNNCell``, ``LSTMCell`` and ``GRUCell`` are recorded without marks. Mark h and c of an
+    LSTM as two states: ``h = record(h, 'h')`` and ``c = record(c, 'c')``.
 
     Args:
-        h: the state, shape (B, ...): the batch first; or (H,), a single vector.
-        name: the name in the flow, behind the path of the module whose ``forward`` records the state. Two loops inside
-            one ``forward`` need two names where one reads the states of the other step by step.
+        h: the state, shape (B, ...), or (H,) for a single sample.
+        name: the name in the results, after the path of the module whose ``forward`` records the
+            state. Use two names for two loops in one ``forward`` if one reads the states of the other
+            step by step.
 
     Returns:
-        The state to go on with, of equal values.
+        The state to continue with, of equal values.
 
     Raises:
-        InputError: ``h`` is not a tensor of real numbers with a batch, its shape has changed within the loop, or two
-            loops share a name.
+        InputError: ``h`` is not a dense tensor of real numbers, its shape has changed within the
+            loop, or two loops share a name.
 
     >>> import torch
     >>> from leadline import gradients
@@ -67,17 +68,19 @@ def record(h: Tensor, name: str = "state") -> Tensor:
             "record() needs a state: a dense tensor of real numbers, of shape (batch, ...)",
             got=f"h = {checks.shown(h)}",
             cause="a pair (h, c)" if is_pair else None,
-            cure="record each part: h, c = record(h, 'h'), record(c, 'c')" if is_pair else None,
+            cure="record each part: h = record(h, 'h'); c = record(c, 'c')" if is_pair else None,
         )
-    if not isinstance(name, str) or not name:  # checked here, as a loop calls this in every step
+    # A loop calls this in every step, so a valid name takes no function call.
+    if not isinstance(name, str) or not name:
         checks.text(name, "name", least=1)
-    if not _is_listening:  # checked first, as a compiler can follow it
+    # A compiler can follow this check, but not the ones below.
+    if not _is_listening:
         return h
     if torch.compiler.is_compiling() or is_functorch_tensor(h):
         raise InputError(
-            "record() marks states of an ordinary Python loop inside trace()",
+            "record() marks the states of an ordinary Python loop",
             got="a state inside torch.scan, torch.compile or torch.func",
-            cause="these run the step on placeholders, which have no gradient to read",
+            cause="these run the step on placeholders, which have no gradient",
             cure="run the loop in Python inside the block: for x_t in x: h = gradients.record(step(h, x_t))",
         )
     active = _ACTIVE.get()
@@ -89,14 +92,14 @@ def record(h: Tensor, name: str = "state") -> Tensor:
 
 
 def _note_elsewhere() -> None:
-    """Tell the loops that listen in other threads that a state was marked in this one."""
+    """Inform the recorders of other threads that this thread has marked a state."""
     for loops in tuple(_EVERYWHERE):
         loops.is_marked_elsewhere = True
 
 
 @contextmanager
 def listening(loops: Loops) -> Iterator[None]:
-    """Inside the block, what is marked goes to ``loops``."""
+    """Record the states that are marked inside the block in ``loops``."""
     global _is_listening
     token = _ACTIVE.set((*_ACTIVE.get(), loops))
     _EVERYWHERE.add(loops)

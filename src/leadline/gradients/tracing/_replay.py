@@ -76,13 +76,13 @@ class Call:
             return
         if changed[0] in self.weights:
             raise InputError(
-                "the tape must be asked before the weights change",
+                "a tape must be queried before the weights change",
                 got=f"{self.title}: {changed[0]} was changed in place since the call",
                 cause="the optimiser has stepped, or an assignment such as weight_hh_l0.mul_()",
-                cure="ask the tape before the optimiser steps",
+                cure="query the tape before the optimiser steps",
             )
         raise InputError(
-            "what a recurrent layer was given and what it returned must stay as they are until the tape is asked",
+            "a tape must be queried before inputs or outputs of a recurrent layer change",
             got=f"{self.title}: its {' and its '.join(changed)} was changed in place",
             cause="an operation in place on it or on a view of it: nn.ReLU(inplace=True), mul_, dropout_, detach_",
             cure=f"use the operation that returns a new tensor: {changed[0]} = {changed[0]}.relu()",

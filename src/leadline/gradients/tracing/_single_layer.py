@@ -1,4 +1,4 @@
-"""Runs a recurrent layer alone, and leaves it as it was."""
+"""A run of a single recurrent layer, which leaves the layer unchanged."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +17,10 @@ from leadline.torch_internals import buffers_of
 
 
 def run_alone(layer: Any, x: Any, hx: Any) -> Replayed:
-    """Run a layer on its inputs, and read its states; nothing of the layer changes.
+    """Run a layer on its inputs and return its states, without changing the layer.
 
     Raises:
-        InputError: no recurrent layer, or inputs or initial states that do not fit it.
+        InputError: ``layer`` is not a recurrent layer, or the inputs or initial states do not fit.
     """
     layer = _checked_layer(layer)
     first = next(layer.parameters())
@@ -32,7 +32,8 @@ def run_alone(layer: Any, x: Any, hx: Any) -> Replayed:
     x = _checked_inputs(layer, x)
     hx = _checked_starts(layer, x, hx)
     starts = () if hx is None else (hx,)
-    # Nothing but dropout draws. Without it the global generator stays alone: to put it back would rewind other threads.
+    # Only dropout draws random numbers. Without dropout the global generator is left alone, because
+    # restoring it would rewind it for other threads.
     draws = isinstance(layer, nn.RNNBase) and layer.training and layer.dropout > 0
     with (
         torch.random.fork_rng(devices=[], enabled=draws),
@@ -48,7 +49,7 @@ def run_alone(layer: Any, x: Any, hx: Any) -> Replayed:
 
 @contextmanager
 def own_buffers(module: nn.Module) -> Iterator[None]:
-    """Inside the block, a module works on copies of its buffers, such as those of a spectral normalisation."""
+    """Let a module work on copies of its buffers inside the block (spectral norm changes them)."""
     kept = [(owner, dict(buffers_of(owner))) for owner in module.modules()]
     try:
         for owner, buffers in kept:
@@ -68,12 +69,8 @@ def _checked_layer(layer: Any) -> nn.Module:
     raise InputError(
         "measure_stability() needs a recurrent layer: torch.nn.RNN, LSTM, GRU, or a network of leadline.recurrent",
         got=f"layer = {checks.shown(layer)}",
-        cause="a whole model was given"
-        if holds_one
-        else "a loop written by hand"
-        if is_model
-        else None,
-        cure="give the recurrent module inside the model, and the inputs that reach it"
+        cause="a whole model" if holds_one else "a loop written by hand" if is_model else None,
+        cure="pass the recurrent module inside the model, and the inputs of this module"
         if holds_one
         else None,
     )
@@ -93,7 +90,7 @@ def _checked_inputs(layer: nn.Module, x: Any) -> Tensor | PackedSequence:
         raise InputError(
             f"the last axis of x holds the layer's {layer.input_size} inputs",
             got=f"x of shape {tuple(values.shape)}",
-            cause="inputs of the model, and not of the layer inside it"
+            cause="inputs of the model instead of the layer inside it"
             if values.dim() > 1
             else None,
         )
@@ -105,12 +102,12 @@ def _checked_inputs(layer: nn.Module, x: Any) -> Tensor | PackedSequence:
         )
     if not isinstance(x, PackedSequence) and not values.shape[_time_axis(layer, values)]:
         raise InputError(
-            "a sequence has at least one timestep",
+            "measure_stability() needs at least one timestep",
             got=f"x of length 0, shape {tuple(values.shape)}",
         )
     if isinstance(x, PackedSequence) and isinstance(layer, Network):
         raise InputError(
-            "the layers of leadline.recurrent take tensors",
+            "a layer of leadline.recurrent needs inputs x as a tensor",
             got="x = packed sequences",
             cure="use torch.nn's modules",
         )
@@ -118,7 +115,7 @@ def _checked_inputs(layer: nn.Module, x: Any) -> Tensor | PackedSequence:
 
 
 def _checked_starts(layer: nn.Module, x: Tensor | PackedSequence, hx: Any) -> Any:
-    """Initial states of the shape that the layer takes."""
+    """Return the initial states, if they fit the layer."""
     if hx is None:
         return None
     if isinstance(layer, Network):
@@ -162,7 +159,7 @@ def _time_axis(layer: nn.Module, x: Tensor) -> int:
 
 
 def _batch(layer: nn.RNNBase, x: Tensor | PackedSequence) -> int | None:
-    """Samples; ``None`` for a sequence alone."""
+    """Return the number of samples; ``None`` for a sequence without a batch axis."""
     if isinstance(x, PackedSequence):
         return int(x.batch_sizes[0])
     if x.dim() == 2:

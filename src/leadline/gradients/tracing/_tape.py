@@ -1,4 +1,4 @@
-"""Records a forward pass of a model that stays as it is, and answers what its gradients do."""
+"""The tape of a forward pass, and the results that can be computed from it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ from leadline.sounding import Protocol
 
 @dataclass(eq=False)
 class Tape:
-    """What was recorded inside :func:`trace`: what went into each recurrent module and what came out.
+    """The recorded calls of recurrent layers and loops inside a :func:`trace` block.
 
     Query it after the block, any number of times, but before ``loss.backward()`` frees the graph.
 
@@ -46,24 +46,26 @@ class Tape:
 
     model: nn.Module
     calls: list[Entry] = field(default_factory=list)
-    """In the order in which they began."""
+    """The recorded calls and loops, in the order in which they began."""
     loops: Loops | None = None
+    """The recorder of the states of loops."""
     span: tuple[int, int] = (0, 0)
-    """The first and the last number that autograd gave to operations inside the block."""
+    """The numbers that autograd gave to the first and the last operation inside the block."""
     sums: Sums | None = None
     """The sums of the model's parameters at the end of the block."""
 
     def gradient_flow(self, loss: Tensor) -> GradientFlow:
-        """How much of the loss's gradient arrives at each hidden state.
+        """Return how much of the gradient of a loss arrives at each hidden state.
 
         Args:
-            loss: a scalar that was computed from the recorded forward pass; terms of any shape are summed.
+            loss: a tensor computed from the recorded forward pass. Terms of any shape are summed.
 
         Returns:
-            The flow; the graph is retained, so that more can be asked.
+            The flow. The graph is retained, so the tape can be queried again.
 
         Raises:
-            InputError: nothing was recorded, the loss does not depend on what was, or a layer cannot be replayed.
+            InputError: nothing was recorded, the loss depends on no recorded state, or a layer cannot
+                be replayed.
         """
         loss = self._check(loss, "loss")
         with uncast(loss):
@@ -80,16 +82,19 @@ class Tape:
         return GradientFlow(Protocol(settings), tuple(layers))
 
     def weight_terms(self, loss: Tensor) -> WeightTerms:
-        """What each timestep adds to the gradient of the shared weights: dL/dh_t dh_t/dW, whose sum over t is dL/dW.
+        """Return what each timestep adds to the gradient of the shared weights.
+
+        The term of timestep t is dL/dh_t dh_t/dW; the sum of all terms is dL/dW.
 
         Args:
             loss: as in :meth:`gradient_flow`.
 
         Returns:
-            The terms of every layer; the graph is retained.
+            The terms of every layer. The graph is retained.
 
         Raises:
-            InputError: a loop written by hand or a layer with a projection, and all that :meth:`gradient_flow` refuses.
+            InputError: the model has a hand-written loop or a layer with a projection, or
+                :meth:`gradient_flow` refuses the loss.
         """
         loss = self._check(loss, "loss")
         with uncast(loss):
@@ -104,28 +109,29 @@ class Tape:
         return WeightTerms(Protocol(settings), tuple(layers))
 
     def influence(self, terms: Tensor, *, per_sample: bool = False, chunk: int = 32) -> Influence:
-        """How much each term of the loss tells each hidden state: ‖dL_k/dh_t‖ for all k and t.
+        """Return how strongly each loss term pulls on each hidden state: ‖dL_k/dh_t‖ for all k, t.
 
-        Where the head is local in time (a proof is attempted with random weights, nothing is assumed), one backward
-        pass gives every term's seed and one sweep gives the whole matrix. Elsewhere each term gets a pass of its own.
+        If the head is local in time, one backward pass and one sweep give the whole matrix; a test
+        with random weights decides. Otherwise each term takes a backward pass of its own.
 
         Args:
-            terms: loss terms of shape (K,), or (B, K), which is summed over the batch; usually one per timestep.
-            per_sample: keep the matrix of every sample too, of shape (B, K, T).
-            chunk: how many terms are swept together where they do not share a backward pass.
+            terms: loss terms of shape (K,), or (B, K), which is summed over the batch; usually one
+                term for each timestep.
+            per_sample: keep the matrix of every sample too, shape (B, K, T).
+            chunk: number of terms that are swept together if each takes a backward pass, at least 1.
 
         Returns:
-            The influence on each layer; the graph is retained.
+            The influence on each layer. The graph is retained.
 
         Raises:
-            InputError: terms of another shape, and all that :meth:`gradient_flow` refuses.
+            InputError: ``terms`` has another shape, or :meth:`gradient_flow` refuses it.
         """
         per_sample = checks.flag(per_sample, "per_sample")
         chunk = checks.whole_number(chunk, "chunk", least=1)
         terms = checked_loss(terms, "terms")
         if terms.dim() not in (1, 2):
             raise InputError(
-                "loss terms have the shape (K,) or (batch, K)",
+                "influence() needs loss terms of shape (K,) or (batch, K)",
                 got=f"terms of shape {tuple(terms.shape)}",
                 cause="a loss that was reduced to a scalar" if terms.dim() == 0 else None,
                 cure="keep one term per timestep: recurrent.mse(..., per_step=True)",
@@ -144,7 +150,7 @@ class Tape:
     def _local(
         self, terms: Tensor, replayed: list[Readout], per_sample: bool
     ) -> list[LayerInfluence] | None:
-        """One sweep for all terms; ``None`` where the seeds of the terms cannot be told apart."""
+        """Follow all terms in one sweep; return ``None`` if their seeds cannot be separated."""
         if len(replayed) != 1 or not replayed[0].has_shared_sweep(len(terms)):
             return None
         one = replayed[0]
@@ -167,7 +173,7 @@ class Tape:
     def _general(
         self, terms: Tensor, replayed: list[Readout], per_sample: bool, chunk: int
     ) -> list[LayerInfluence]:
-        """A backward pass for each term; ``chunk`` of them are swept together. In a loop it gives all that is asked."""
+        """Take a backward pass for each term, and sweep ``chunk`` terms together."""
         found: list[list[np.ndarray]] = []
         for first in range(0, len(terms), chunk):
             seeds = [self._seeds(term) for term in terms[first : first + chunk]]
@@ -197,17 +203,17 @@ class Tape:
         except RuntimeError as error:
             if "backward through the graph a second time" in str(error):
                 raise InputError(
-                    "the graph must be there when the tape is asked",
+                    "a tape needs the graph of the loss",
                     got="a graph that a backward pass has freed",
-                    cure="ask the tape before loss.backward(), or keep the graph: loss.backward(retain_graph=True)",
+                    cure="query the tape before loss.backward(), or use loss.backward(retain_graph=True)",
                 ) from error
             if "inplace operation" not in str(error):
                 raise
             raise InputError(
-                "the model must be as it was when the forward pass was recorded",
-                got="a weight or an activation that was changed in place since",
-                cause="the optimiser has stepped, or an operation in place on an activation that another one needs",
-                cure="ask the tape before the optimiser steps; let operations return new tensors",
+                "the model must not change between the forward pass and the query",
+                got="a weight or an activation that was changed in place",
+                cause="a step of the optimiser, or an in-place operation on an activation",
+                cure="query the tape before the optimiser steps; use operations that return new tensors",
             ) from error
         gradients = [next(found) if tensor.requires_grad else None for tensor in tensors]
         if all(gradient is None for gradient in gradients):
@@ -217,15 +223,15 @@ class Tape:
         for call, own in zip(self.calls, by_call, strict=True):
             if any(gradient is not None and _holds_nan(gradient) for gradient in own):
                 raise InputError(
-                    "gradients must be numbers to be traced",
+                    "a tape needs gradients that are numbers",
                     got=f"{call.title}: the loss's gradient is NaN there",
-                    cause="a loss that is NaN, or one without a derivative, such as a square root at 0",
-                    cure="look at the loss and at what it is computed from",
+                    cause="a loss that is NaN, or has no derivative, such as a square root at 0",
+                    cure="check the loss and its inputs",
                 )
         return by_call
 
     def _check(self, loss: Any, name: str) -> Tensor:
-        """The loss, if it is one and something was recorded that it can depend on."""
+        """Return the loss, if it is a tensor with a graph and something was recorded."""
         loss = checked_loss(loss, name)
         if not self.calls and self.loops is not None and self.loops.without_graph is not None:
             raise _without_graph(self.loops.without_graph)
@@ -239,7 +245,7 @@ class Tape:
         return loss
 
     def _check_weights(self, loss: Tensor) -> None:
-        """Refuse weights of the loss that have changed since the block without autograd's notice."""
+        """Refuse weights of the loss that have changed without being counted by autograd."""
         changed = [] if self.sums is None else self.sums.changed()
         if not changed:
             return
@@ -248,9 +254,8 @@ class Tape:
             gradients = torch.autograd.grad(
                 loss.sum(), weights, retain_graph=True, allow_unused=True
             )
-        except (
-            RuntimeError
-        ):  # what autograd has noticed is refused where the gradients are computed
+        except RuntimeError:
+            # Changes that autograd has counted are refused where the gradients are computed.
             return
         names = [
             name
@@ -259,10 +264,10 @@ class Tape:
         ]
         if names:
             raise InputError(
-                "the tape must be asked before the weights change",
+                "a tape must be queried before the weights change",
                 got=f"{names[0]} has changed since the block",
-                cause="an optimiser with fused=True has stepped, or an assignment through .data",
-                cure="ask the tape before the optimiser steps",
+                cause="a step of an optimiser with fused=True, or an assignment through .data",
+                cure="query the tape before the optimiser steps",
             )
 
     def _why_without_graph(self) -> str:
@@ -272,12 +277,12 @@ class Tape:
         return reasons[0] if reasons else "recorded states that were detached"
 
     def _nothing_recorded(self, loss: Tensor) -> InputError:
-        """Why no call was recorded."""
-        rule = "a tape needs a forward pass to look at"
+        """Return the refusal of a tape without calls."""
+        rule = "trace() needs a forward pass inside its block"
         if self.loops is not None and self.loops.is_marked_elsewhere:
             return InputError(
                 rule,
-                got="states that were marked in another thread, and none in this one",
+                got="recorded states in another thread, and none in this one",
                 cause="the model ran in a thread that was started inside the block",
                 cure="call trace() in the thread that runs the model",
             )
@@ -293,24 +298,27 @@ class Tape:
         return InputError(
             rule,
             got=f"no recurrent layer of {type(self.model).__name__} was called inside the block",
-            cause="the model was called before `with trace(model)` or after it, or a scripted module hides its calls",
+            cause="a call before `with trace(model)` or after it, or a scripted module, which hides its calls",
             cure="call the model inside the block",
         )
 
 
 @contextmanager
 def trace(model: nn.Module) -> Iterator[Tape]:
-    """Record the recurrent layers of ``model`` while it runs inside the block; nothing of the model changes.
+    """Record the recurrent layers of a model while it runs inside the block.
 
-    ``torch.nn.RNN``, ``LSTM`` and ``GRU`` are recorded as they are, in any configuration: several layers, both
-    directions, packed sequences, projections, dropout, initial states, several modules, modules that are called more
-    than once; and so are the layers of :mod:`leadline.recurrent`. In loops that were written by hand, every step of
-    ``torch.nn.RNNCell``, ``LSTMCell`` and ``GRUCell`` is recorded; steps whose state is computed from the state of
-    another make up one loop. Other loops mark their states with :func:`leadline.gradients.record`. What was compiled by
-    ``torch.compile`` runs uncompiled inside the block.
+    The model is not changed. These are recorded:
+
+    - ``torch.nn.RNN``, ``LSTM`` and ``GRU`` in every configuration, and the networks of
+      :mod:`leadline.recurrent`;
+    - every step of ``torch.nn.RNNCell``, ``LSTMCell`` and ``GRUCell`` in a hand-written loop;
+    - the states of other loops, which the model marks with :func:`leadline.gradients.record`.
+
+    A step whose state is computed from the state of another step belongs to the same loop. A model
+    compiled by ``torch.compile`` runs uncompiled inside the block.
 
     Args:
-        model: any module that holds recurrent layers, or marks its states.
+        model: a module that holds recurrent layers, or marks its states.
 
     Raises:
         InputError: the model hides its layers, or nothing recurrent ran.
@@ -337,8 +345,8 @@ def _foreign_loss(got: str) -> InputError:
     return InputError(
         "the loss must come from the recorded forward pass",
         got=got,
-        cause="a loss from another forward pass, a detached one, or one computed under no_grad",
-        cure="compute the loss from what the model returned inside the block",
+        cause="a loss from another forward pass, a detached loss, or a loss computed under no_grad",
+        cure="compute the loss from the outputs that the model returned inside the block",
     )
 
 
@@ -350,18 +358,17 @@ def _without_graph(why: str) -> InputError:
         cure = "run the loop in Python: for x_t in x: h = gradients.record(step(h, x_t))"
     return InputError(
         "the recorded forward pass must have a graph",
-        got="recorded states without one",
+        got="recorded states without a graph",
         cause=why,
         cure=cure,
     )
 
 
 def _holds_nan(values: Tensor) -> bool:
-    return bool(values.sum().isnan()) and bool(
-        values.isnan().any()
-    )  # a sum is fast; infinities can make it NaN
+    # A sum is fast, but infinities can make it NaN.
+    return bool(values.sum().isnan()) and bool(values.isnan().any())
 
 
 def uncast(like: Tensor) -> torch.autocast:
-    """A block in which autocast, if the caller is in one, is off: replays are not what it is for."""
+    """Return a context without autocast, which would lower the precision of a replay."""
     return torch.autocast(like.device.type, enabled=False)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Num
 
 from leadline import checks
-from leadline.autoencoders import Architecture
+from leadline.autoencoders import DenseArchitecture
 from leadline.data import compact_features, exact_features, row_fingerprints, scale_pixels
 from leadline.errors import InputError, LeadlineError
 from leadline.probing.encoding._principal_components import principal_components
@@ -55,7 +55,7 @@ class Inputs:
         models of images read whole numbers divided by 255, as in pretraining.
         """
         architecture = getattr(source, "architecture", None)
-        is_dense = isinstance(architecture, Architecture) and architecture.grid is None
+        is_dense = isinstance(architecture, DenseArchitecture) and architecture.grid is None
         if isinstance(source, (str, int, np.integer)) or is_dense or hasattr(source, "transform"):
             return self.flat
         return scale_pixels(self.shaped) if hasattr(architecture, "grid") else self.shaped

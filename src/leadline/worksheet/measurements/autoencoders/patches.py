@@ -304,6 +304,6 @@ def _transformers(source: Source, setting: Setting) -> list:
         seeds=setting.seeds,
         epochs=TRANSFORMER_EPOCHS,
         batch_size=50,
-        lr=3e-3,
+        learning_rate=3e-3,
     )
     return [result.encoder for result in results]
