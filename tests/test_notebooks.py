@@ -118,7 +118,7 @@ def test_without_a_connection_the_pictures_stay(browser: Browser, folder: Path):
     page.goto((folder / "book.html").as_uri())
     page.wait_for_timeout(300)
     assert page.locator(".js-plotly-plot").count() == 0
-    pictures = page.locator("div[class^=leadline-] > img")
+    pictures = page.locator("div[class^=leadline-] img")
     assert pictures.count() == len(CELLS)
     assert pictures.first.evaluate("picture => picture.naturalWidth") > 700
     page.close()

@@ -1,8 +1,8 @@
-"""The one idea: every answer is a sounding.
+"""Soundings: the results of all instruments.
 
-A sounding holds what was measured (arrays), how it was measured (its protocol), and renders itself as a verdict in
-words, a table, a figure and a folder on disk. Instruments return soundings; the command line, the report and the
-explorer show them.
+A sounding holds its measurements (arrays) and its protocol (settings, seeds, fingerprints). It
+renders itself as a verdict in words, a table, a figure, and a folder on disk. Instruments return
+soundings; the command line, the report and the explorer show them.
 """
 
 import math
@@ -38,9 +38,13 @@ LONGEST_VERDICT = 180
 
 
 def decimals(value: float, spec: str) -> str:
-    """A number as text, by a format such as ``".1f"`` or ``"+.1f"``; a number that rounds to zero has no sign.
+    """Return a number as text, without a sign if it rounds to zero.
 
-    Every verdict, table and figure prints its numbers through this function or through :class:`Interval`.
+    Verdicts, tables and figures print their numbers by this function or by :class:`Interval`.
+
+    Args:
+        value: the number.
+        spec: a format such as ``".1f"`` or ``"+.1f"``.
 
     >>> decimals(-0.04, ".1f"), decimals(0.04, "+.1f"), decimals(-0.06, "+.1f"), decimals(-0.0, "g")
     ('0.0', '0.0', '-0.1', '0')
@@ -53,7 +57,7 @@ def decimals(value: float, spec: str) -> str:
 @record("sounding.Verdict")
 @dataclass(frozen=True)
 class Verdict:
-    """One sentence with the numbers in it and, where a hypothesis was stated beforehand, its outcome.
+    """A finding in one sentence with its numbers, and the outcome of a hypothesis if there is one.
 
     >>> print(Verdict("the denoising encoder gains 14.2 points", "supported"))
     supported: the denoising encoder gains 14.2 points
@@ -61,7 +65,7 @@ class Verdict:
 
     sentence: str
     outcome: Outcome | None = None
-    """``None`` for a plain finding: nothing was hypothesised."""
+    """Outcome of the hypothesis; ``None`` for a finding without a hypothesis."""
 
     def __post_init__(self):
         object.__setattr__(self, "sentence", checks.text(self.sentence, "sentence"))
@@ -79,11 +83,11 @@ class Verdict:
 class Interval:
     """A confidence interval around an estimate.
 
-    Comparisons are three-valued: ``True`` or ``False`` where the whole interval says so, ``None`` where it does not
-    decide.
+    A comparison returns ``True`` or ``False`` if it holds for the whole interval, and ``None`` if
+    the interval is undecided.
 
-    Too few replicates give an estimate without an interval: ``low`` and ``high`` are NaN. Such an interval decides
-    nothing, and its text is the estimate alone.
+    With too few replicates there is an estimate without an interval: ``low`` and ``high`` are NaN.
+    Its comparisons return ``None``, and its text is the estimate alone.
 
     >>> interval = Interval(12.0, 8.0, 16.0)
     >>> interval.above(0), interval.above(10), interval.above(20)
@@ -119,17 +123,24 @@ class Interval:
         return not (math.isnan(self.low) or math.isnan(self.high))
 
     def above(self, threshold: float) -> bool | None:
-        """Whether the quantity is larger than ``threshold``."""
+        """True if the quantity is larger than ``threshold``; ``None`` if undecided."""
         threshold = _limit(threshold, "threshold")
-        return True if self.low > threshold else False if self.high <= threshold else None
+        if self.low > threshold:
+            return True
+        return False if self.high <= threshold else None
 
     def below(self, threshold: float) -> bool | None:
-        """Whether the quantity is smaller than ``threshold``."""
+        """True if the quantity is smaller than ``threshold``; ``None`` if undecided."""
         threshold = _limit(threshold, "threshold")
-        return True if self.high < threshold else False if self.low >= threshold else None
+        if self.high < threshold:
+            return True
+        return False if self.low >= threshold else None
 
     def within(self, low: float, high: float) -> bool | None:
-        """Whether the quantity lies between ``low`` and ``high``: equivalence, when the two straddle zero."""
+        """True if the quantity lies between ``low`` and ``high``; ``None`` if undecided.
+
+        Bounds below and above zero test equivalence.
+        """
         low = _limit(low, "low")
         high = _limit(high, "high")
         if low > high:
@@ -143,10 +154,12 @@ class Interval:
             return str(self)
         if not self.is_known:
             return decimals(self.estimate, spec)
-        return f"{decimals(self.estimate, spec)} [{decimals(self.low, spec)}, {decimals(self.high, spec)}]"
+        low = decimals(self.low, spec)
+        high = decimals(self.high, spec)
+        return f"{decimals(self.estimate, spec)} [{low}, {high}]"
 
     def __str__(self) -> str:
-        """The numbers to two digits of the interval's half-width; further digits carry no information."""
+        """Return the numbers, rounded to two digits of the interval's half-width."""
         half = (self.high - self.low) / 2
         if not 0 < half < math.inf:
             return f"{self:.4g}"
@@ -155,13 +168,13 @@ class Interval:
 
 
 def _real(value: Any, name: str) -> float:
-    """A real number; infinity is a number without a bound, and NaN one that is not known."""
+    """Return a real number; infinity and NaN (unknown) are allowed."""
     is_not_finite = isinstance(value, float | np.floating) and not math.isfinite(value)
     return float(value) if is_not_finite else checks.number(value, name)
 
 
 def _limit(value: Any, name: str) -> float:
-    """A number to compare with; it may be infinite and must be known."""
+    """Return a number to compare with; infinity is allowed, NaN is not."""
     number = _real(value, name)
     if math.isnan(number):
         raise InputError(f"{name} must be a number", got=f"{name} = nan")
@@ -180,19 +193,19 @@ def _versions() -> dict[str, str]:
 @record("sounding.Protocol")
 @dataclass(frozen=True)
 class Protocol:
-    """How a sounding was taken: everything that is needed to take it again.
+    """The settings of a measurement: everything that is needed to repeat it.
 
-    Never a clock: equal protocols give equal soundings.
+    It contains no date or time, so equal protocols give equal soundings.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Sizes and hyperparameters, by name."""
+    """Sizes and hyperparameters by name."""
     seeds: tuple[int | None, ...] = ()
-    """The seeds of the replicates; ``None`` for numbers that were drawn without a seed."""
+    """Seeds of the replicates; ``None`` for a replicate without a seed."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
-    """What identifies the data and its splits."""
+    """Digests of the data and of its splits."""
     versions: Mapping[str, str] = field(default_factory=_versions)
-    """Releases of Python and of the packages that compute."""
+    """Versions of Python and of the packages that compute."""
 
     def __post_init__(self):
         for name in ("settings", "fingerprints", "versions"):
@@ -210,21 +223,23 @@ class Protocol:
 
 @dataclass(frozen=True, eq=False)
 class Sounding(ShortRepr, ABC):
-    """What was measured, how, and how to show it.
+    """The result of a measurement: its numbers, its protocol, and the ways to show them.
 
-    Subclasses are frozen dataclasses (``eq=False``: they hold arrays) that add their measurements as fields.
+    A subclass is a frozen dataclass with its measurements as fields. ``eq=False`` is needed, since
+    arrays cannot be compared by ``==``. It defines ``verdict``, :meth:`table` and :meth:`drawing`.
     """
 
     protocol: Protocol
+    """The settings of the measurement."""
 
     @property
     @abstractmethod
     def verdict(self) -> Verdict:
-        """One sentence with the numbers in it."""
+        """The finding in one sentence, with its numbers."""
 
     @abstractmethod
     def table(self) -> "pd.DataFrame":
-        """One row per measurement."""
+        """Return a data frame with one row for each measurement."""
 
     @abstractmethod
     def drawing(self) -> Drawing:
@@ -270,21 +285,21 @@ class Sounding(ShortRepr, ABC):
         export(self.drawing(*args, **options), path, style=style)
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write ``sounding.json`` and its arrays into ``folder``, which is made if missing.
+        """Write ``sounding.json`` and its arrays into ``folder``, which is created if missing.
 
-        An earlier sounding in the folder is replaced only once the new one is complete.
+        An earlier sounding in the folder is replaced only after the new one is complete.
 
         Raises:
-            SaveError: the folder cannot be written; what was there is untouched.
+            SaveError: the folder cannot be written; an earlier sounding stays unchanged.
         """
         storage.save(self, checks.path(folder, "folder"))
 
     @classmethod
     def load(cls, folder: str | PathLike[str]) -> Self:
-        """Read a sounding that :meth:`save` wrote. No code in the folder is ever executed.
+        """Read a sounding that :meth:`save` wrote. Code in the folder is never executed.
 
         Raises:
-            SaveError: the folder holds no sounding, a damaged one, or one of another kind.
+            SaveError: the folder contains no sounding, a damaged one, or one of another class.
         """
         return storage.load(checks.path(folder, "folder"), cls)
 

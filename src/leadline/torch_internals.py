@@ -5,7 +5,6 @@ Torch may rename or remove a private name in any release, so that no other file 
 """
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -101,13 +100,13 @@ def parts_of(module: nn.Module) -> list[Any]:
 
 
 def adam_step(
-    weights: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    first_moments: Sequence[Tensor],
-    second_moments: Sequence[Tensor],
-    steps: Tensor | Sequence[Tensor],
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    first_moments: list[Tensor],
+    second_moments: list[Tensor],
+    steps: Tensor | list[Tensor],
     *,
-    learning_rate: float | Tensor,
+    learning_rate: float,
     betas: tuple[float, float],
 ) -> None:
     """Take one step of Adam in place, by the kernel that ``torch.optim.Adam(fused=True)`` calls.

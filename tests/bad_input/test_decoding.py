@@ -1,4 +1,4 @@
-"""Bad input to ``leadline.decoding``: every public name, every parameter, every bad value; and what users hand over."""
+"""Tests of bad input to ``leadline.decoding``: every parameter, and likely mistakes of users."""
 
 from collections.abc import Callable
 from functools import cache
@@ -73,7 +73,9 @@ CALLS: dict[str, Callable[[], Call]] = {
     "WordReward": lambda: call(decoding.WordReward, 0.5),
     "WordReward.bound": lambda: call(decoding.WordReward(0.5).bound, -1.0, 1, 4),
     "Score.bound": lambda: call(decoding.GNMT(0.6).bound, -1.0, 1, 4),
-    "Problem": lambda: call(lambda step, state, start: decoding.greedy(step, state, start, max_length=1), *problem()),
+    "Problem": lambda: call(
+        lambda step, state, start: decoding.greedy(step, state, start, max_length=1), *problem()
+    ),
     "RecurrentLM": lambda: call(decoding.RecurrentLM, **lm_settings()),
     "RecurrentLM.fit": lambda: call(decoding.RecurrentLM(**lm_settings()).fit, TEXT),
     "RecurrentLM.problem": lambda: call(fitted().problem, ["a"]),
@@ -95,19 +97,45 @@ CALLS: dict[str, Callable[[], Call]] = {
     "Trace.to_dot": lambda: call(trace().to_dot, 0),
     "allow": lambda: call(lambda rule: _masked(decoding.allow(rule)), lambda prefix: [0]),
     "audit": lambda: call(
-        decoding.audit, *problem(), decoding.greedy(*problem(), max_length=2), max_calls=50, max_width=3,
-        tolerance=1e-6, reference=[[1, 0]],
+        decoding.audit,
+        *problem(),
+        decoding.greedy(*problem(), max_length=2),
+        max_calls=50,
+        max_width=3,
+        tolerance=1e-6,
+        reference=[[1, 0]],
     ),
     "beam_search": lambda: call(
-        decoding.beam_search, *problem(), width=2, max_length=2, eos=1, score=decoding.SumLogProb(), eos_mode="pool",
-        num_return=1, processors=[], normalize=False, trace=False,
+        decoding.beam_search,
+        *problem(),
+        width=2,
+        max_length=2,
+        eos=1,
+        score=decoding.SumLogProb(),
+        eos_mode="pool",
+        num_return=1,
+        processors=[],
+        normalize=False,
+        trace=False,
     ),
     "compare": lambda: call(decoding.compare, beam()),
     "complexity": lambda: call(decoding.complexity, (2, 3), (1, 2), (20, 40), timed=False, seed=1),
-    "constrain": lambda: call(_constrained, *problem(), processors=[decoding.forbid([1])], normalize=False),
+    "constrain": lambda: call(
+        _constrained, *problem(), processors=[decoding.forbid([1])], normalize=False
+    ),
     "exact_search": lambda: call(
-        decoding.exact_search, *problem(), max_length=2, eos=1, normalize=False, max_calls=9, max_bytes=10**6,
-        batch=4, score=decoding.SumLogProb(), per_length=False, num_return=1, at_least=None,
+        decoding.exact_search,
+        *problem(),
+        max_length=2,
+        eos=1,
+        normalize=False,
+        max_calls=9,
+        max_bytes=10**6,
+        batch=4,
+        score=decoding.SumLogProb(),
+        per_length=False,
+        num_return=1,
+        at_least=None,
     ),
     "exhaustive_search": lambda: call(
         decoding.exhaustive_search, *problem(), max_length=2, eos=1, normalize=False, limit=100
@@ -121,14 +149,30 @@ CALLS: dict[str, Callable[[], Call]] = {
     "min_length": lambda: call(lambda length, eos: _masked(decoding.min_length(length, eos)), 2, 1),
     "no_repeat_ngram": lambda: call(lambda n: _masked(decoding.no_repeat_ngram(n)), 1),
     "sample": lambda: call(
-        decoding.sample, *problem(), num=2, max_length=2, eos=1, temperature=1.0, top_k=2, top_p=0.9,
-        replacement=True, normalize=False, seed=1,
+        decoding.sample,
+        *problem(),
+        num=2,
+        max_length=2,
+        eos=1,
+        temperature=1.0,
+        top_k=2,
+        top_p=0.9,
+        replacement=True,
+        normalize=False,
+        seed=1,
     ),
     "search_errors": lambda: call(
-        decoding.search_errors, *problem(), max_length=2, widths=(1, 2), eos=1, score=decoding.SumLogProb(),
-        eos_mode="pool", normalize=False, max_calls=20,
+        decoding.search_errors,
+        *problem(),
+        max_length=2,
+        widths=(1, 2),
+        eos=1,
+        score=decoding.SumLogProb(),
+        eos_mode="pool",
+        normalize=False,
+        max_calls=20,
     ),
-}  # fmt: skip
+}
 
 SOUNDINGS: dict[str, Callable[[], Any]] = {
     "Comparison": lambda: decoding.compare(beam()),
@@ -166,7 +210,7 @@ def trace() -> decoding.Trace:
 
 
 def _masked(processor: Any) -> Any:
-    """A processor is checked when it is made, or when it is first called."""
+    """Create a processor and call it, because some errors appear at the first call."""
     return decoding.greedy(*problem(), max_length=2) if processor is None else _search(processor)
 
 
@@ -211,19 +255,24 @@ def test_bad_values_are_refused_kindly(name, parameter):
 
 
 def generated() -> Any:
-    """The output of ``generate``, which users hand over in place of a search's result."""
+    """Return the output of ``generate``, which users may pass in place of a search's result."""
     ids = torch.tensor([[1, 2]])
     return gpt2().generate(
-        ids, attention_mask=torch.ones_like(ids), max_new_tokens=1, do_sample=False, pad_token_id=0, eos_token_id=None,
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=1,
+        do_sample=False,
+        pad_token_id=0,
+        eos_token_id=None,
         return_dict_in_generate=True,
-    )  # fmt: skip
+    )
 
 
 def greedy() -> decoding.Decoded:
     return decoding.greedy(*problem(), max_length=2)
 
 
-HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
+MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "audit of nothing": (
         lambda: decoding.audit(*problem(), None),  # pyright: ignore
         r"audit\(\) needs a problem and the result",
@@ -353,14 +402,14 @@ HANDED_OVER: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", HANDED_OVER)
-def test_objects_of_another_kind_are_refused_in_words(name):
-    run, text = HANDED_OVER[name]
+@pytest.mark.parametrize("name", MISTAKES)
+def test_likely_mistakes_are_refused(name):
+    run, text = MISTAKES[name]
     with pytest.raises(InputError, match=text):
         run()
 
 
-def test_the_manual_is_text_for_a_language_model():
+def test_fit_accepts_the_text_of_the_manual():
     from leadline.data._text import Text
 
     text = Text(TEXT, "letters", "0")

@@ -161,13 +161,13 @@ def test_ctrl_c_in_a_terminal_reaches_every_process_and_is_answered_once(tempora
     [
         (["--host", "0.0.0.0"], "--host 0.0.0.0 --expose"),
         (["cellar"], "the pages are gradients"),
-        (["--port", "-1"], "--port is a number from 0 to 65535"),
-        (["--port", str(10**30)], "--port is a number from 0 to 65535"),
+        (["--port", "-1"], "--port must be a number from 0 to 65535"),
+        (["--port", str(10**30)], "--port must be a number from 0 to 65535"),
         (["http://[::1/gradients"], "explore takes a page or a link"),
         (["gradients/\x00"], "explore takes a page or a link"),
-        (["--host", "ä" * 100, "--expose"], "--host and --port are this machine's"),
-        (["--host", "a\x00b", "--expose"], "--host and --port are this machine's"),
-        (["--host", "unix:///tmp/x", "--expose"], "--host and --port are this machine's"),
+        (["--host", "ä" * 100, "--expose"], "--host must be an address of this machine"),
+        (["--host", "a\x00b", "--expose"], "--host must be an address of this machine"),
+        (["--host", "unix:///tmp/x", "--expose"], "--host must be an address of this machine"),
         (["--host", "no.such.host.invalid", "--expose"], "no such host here"),
     ],
 )

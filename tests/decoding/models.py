@@ -1,4 +1,4 @@
-"""Step functions with known answers, and the slow, obvious searches that they are checked with."""
+"""Step functions with known answers, and slow reference searches."""
 
 import numpy as np
 import torch
@@ -7,20 +7,19 @@ from leadline.decoding import Problem
 
 
 class Hashed:
-    """Scores depend on the whole history through a hash, so that no wrong reordering of the state can hide.
+    """A step function whose scores depend on the whole history through a hash.
 
-    The state is the hash alone: a row that gets another's state answers for another history. It is row-wise.
+    The state is the hash. A row with the state of another row gives the scores of another history,
+    so wrong reordering of states is always visible.
     """
 
     def __init__(self, M, seed=0, scale=2.0, dtype=torch.float64, levels=None, normalized=False):
-        self.M, self.seed, self.scale, self.dtype, self.levels, self.normalized = (
-            M,
-            seed,
-            scale,
-            dtype,
-            levels,
-            normalized,
-        )
+        self.M = M
+        self.seed = seed
+        self.scale = scale
+        self.dtype = dtype
+        self.levels = levels
+        self.normalized = normalized
         self.calls = []
 
     def __call__(self, tokens, state):
@@ -43,13 +42,13 @@ class Hashed:
 
 
 def rows(problem, index):
-    """Some items of a problem whose state is a hash."""
+    """Return some items of a problem whose state is a hash."""
     step, state, start = problem
     return Problem(step, {"hash": state["hash"][index]}, start[index])
 
 
 def log_probs(problem, item, prefix):
-    """Log-probabilities after a prefix, from the start, one row."""
+    """Return the log-probabilities of all next tokens after a prefix, shape (M,)."""
     step, state, start = problem
     state = {key: value[item : item + 1].clone() for key, value in state.items()}
     scores, state = step(start[item : item + 1], state)
@@ -60,7 +59,7 @@ def log_probs(problem, item, prefix):
 
 
 def everything(problem, item, M, max_length, eos=()):
-    """Every complete sequence of an item with its log-probability, by recursion."""
+    """Return every complete sequence of an item with its log-probability, by recursion."""
     found = {}
 
     def grow(prefix, upto):
@@ -79,7 +78,10 @@ def everything(problem, item, M, max_length, eos=()):
 
 
 def slow_beam(problem, item, M, *, width, max_length, eos=(), score, eos_mode):
-    """Beam search as it is told: lists of (score, parent rank, token), sorted. Returns complete sequences by score."""
+    """Textbook beam search: sort lists of (score, parent rank, token).
+
+    Returns complete sequences as (score, tokens, log-probability), best first.
+    """
     live, done = [((), 0.0)], []
     for t in range(1, max_length + 1):
         candidates = []
@@ -113,7 +115,7 @@ def slow_beam(problem, item, M, *, width, max_length, eos=(), score, eos_mode):
 
 
 def markov(M, seed):
-    """A Markov model: a step function that knows the last token only, and its log-probabilities."""
+    """Return a problem in which only the last token matters, and its table of log-probabilities."""
     rng = np.random.default_rng(seed)
     table = torch.from_numpy(rng.normal(size=(M + 1, M)) * 2).log_softmax(1)
 
@@ -125,7 +127,10 @@ def markov(M, seed):
 
 
 def viterbi(table, length, end=None):
-    """The best log-probability of each length up to ``length`` (of ending there, with an end token)."""
+    """Return the best log-probability of each length up to ``length``, by dynamic programming.
+
+    Without an end token, only the full length is complete.
+    """
     M = table.shape[1]
     best, answers = table[M].copy(), {}
     for t in range(1, length + 1):

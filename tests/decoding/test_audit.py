@@ -1,4 +1,4 @@
-"""Audits: where the best was lost, at which rank, and what a budget leaves open; by brute force."""
+"""Tests of audits against brute force: the step, the rank, and the limits of a budget."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from leadline import InputError, decoding
 from .models import Hashed, everything, log_probs, rows
 
 
-def test_what_is_not_proved_to_be_the_best_is_not_called_that():
-    """What a budget left unproved is a better sequence; by another score it is the best, and not the most likely."""
+def test_the_verdict_names_the_optimum_by_what_is_proved():
+    """Without a proof the optimum is "a better one"; by another score it is "the best"."""
     problem = Hashed(4, 8, scale=0.2).problem()
     told: dict[str, list[str]] = {}
     for score, calls in (
@@ -40,7 +40,7 @@ def test_what_is_not_proved_to_be_the_best_is_not_called_that():
     assert "likely" not in str(drawn.layout.title)
 
 
-def test_a_lost_word_has_its_name_though_the_search_never_considered_it():
+def test_a_lost_word_has_its_name_even_if_the_search_never_considered_it():
     worse = {f"word {i}": float(np.log(0.96 / 6)) for i in range(6)}
     after = {(word,): {f"word {i}": float(np.log(1 / 6)) for i in range(6)} for word in worse}
     table = decoding.Table({(): {**worse, "the end": float(np.log(0.04))}, **after})
@@ -53,7 +53,7 @@ def test_a_lost_word_has_its_name_though_the_search_never_considered_it():
     assert any("the end" in annotation.text for annotation in figure.layout.annotations)
 
 
-def test_an_audit_refuses_what_it_cannot_audit():
+def test_an_audit_refuses_samples_and_answers_with_other_settings():
     problem = Hashed(4, 8).problem(2)
     keys: dict[str, Any] = {"max_length": 3, "eos": 1}
     beam = decoding.beam_search(*problem, width=2, **keys)
@@ -91,8 +91,8 @@ def test_an_audit_refuses_what_it_cannot_audit():
     "score", [decoding.SumLogProb(), decoding.LengthNormalized(1.0), decoding.GNMT(0.5)]
 )
 @pytest.mark.parametrize("max_calls", [1, 3, None])
-def test_what_a_search_has_proved_need_not_be_proved_again(score, max_calls):
-    """Beside brute force: bounds hold, are no looser than the beam's, and what it proved is optimal for any budget."""
+def test_an_audit_uses_the_certificate_of_the_answer(score, max_calls):
+    """Bounds hold, are no looser than the beam's, and its proofs need no further call."""
     proved = 0
     for seed in range(12):
         problem = Hashed(4, seed, scale=0.5 + seed).problem()
@@ -111,7 +111,7 @@ def test_what_a_search_has_proved_need_not_be_proved_again(score, max_calls):
             assert audit.outcome == (
                 "optimal" if beam.score[0, 0] >= best - 1e-9 else "search error",
             )
-        # By another score the certificate proves nothing.
+        # A certificate for another score proves nothing.
         alike = decoding.beam_search(
             *problem, width=6, max_length=4, eos=0, score=decoding.WordReward(0.1)
         )
@@ -120,12 +120,12 @@ def test_what_a_search_has_proved_need_not_be_proved_again(score, max_calls):
     assert 0 < proved < 12
 
 
-def test_an_audit_says_unresolved_when_the_budget_ends():
+def test_an_item_is_unresolved_when_the_budget_runs_out():
     problem = Hashed(4, 8, scale=0.2).problem(2)
     decoded = decoding.beam_search(*problem, width=1, max_length=6)
     short = decoding.audit(*problem, decoded, max_calls=2)
     assert set(short.outcome) <= {"unresolved", "search error"}
-    assert short.traces == (None, None), "a search was run again that the budget does not reach"
+    assert short.traces == (None, None), "a search was run again beyond the budget"
     full = decoding.audit(*problem, decoded)
     best = decoding.exhaustive_search(*problem, max_length=6)
     for item, outcome in enumerate(full.outcome):
@@ -147,8 +147,8 @@ def test_an_audit_says_unresolved_when_the_budget_ends():
     assert full.figure(1).to_dict()["layout"]["shapes"]
 
 
-def test_a_complete_sequence_that_lost_its_place_was_lost_there():
-    """It ended at step 1; at step 2 the only other hypothesis has two better children, which both end badly."""
+def test_a_complete_sequence_can_lose_its_place_in_the_beam():
+    """It ends at step 1; at step 2 the other hypothesis has two better children, which end badly."""
     many = {chr(97 + i): -np.log(20) for i in range(20)}
     rows = {
         (): {"a": -0.1, ".": -2.4},
@@ -168,8 +168,8 @@ def test_a_complete_sequence_that_lost_its_place_was_lost_there():
 
 
 @pytest.mark.parametrize(("eos", "eos_mode"), [((), "pool"), ((0, 3), "pool"), ((0, 3), "in_beam")])
-def test_the_rank_of_what_was_lost_counts_all_candidates(eos, eos_mode):
-    """Also those far behind what the trace has recorded, and those of the first step: by brute force."""
+def test_the_rank_of_a_lost_sequence_counts_all_candidates(eos, eos_mode):
+    """Brute force confirms ranks beyond the recorded candidates, and ranks of the first step."""
     problem = Hashed(30, 7, scale=0.5).problem(batch=12)
     keys: dict[str, Any] = {"width": 2, "max_length": 2, "eos": eos, "eos_mode": eos_mode}
     audit = decoding.audit(*problem, decoding.beam_search(*problem, **keys), max_width=1)
@@ -198,8 +198,8 @@ def test_the_rank_of_what_was_lost_counts_all_candidates(eos, eos_mode):
 
 
 @pytest.mark.parametrize("max_calls", [1, 6, 12, 18, 60])
-def test_the_budget_of_an_audit_bounds_all_that_it_runs(max_calls):
-    """Calls of the exact search, and as many again to explain what it found."""
+def test_the_budget_limits_all_calls_of_an_audit(max_calls):
+    """Exact search uses the budget, and the explanation uses as many calls again."""
     problem = Hashed(4, 8, scale=0.2).problem()
     decoded = decoding.beam_search(*problem, width=1, max_length=6)
     step, state, start = problem

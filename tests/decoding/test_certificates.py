@@ -1,4 +1,4 @@
-"""What a certificate may claim: scores of any shape, masks, rows that are no distributions, lists, batches."""
+"""Certificates with unusual scores, masks, unnormalised rows, n-best lists and batches."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from .models import Hashed, everything
 
 @dataclass(frozen=True)
 class ByLength(Score):
-    """The log-probability and a bonus for each length."""
+    """The log-probability plus a bonus for each length."""
 
     bonus: tuple[float, ...]
 
@@ -29,7 +29,7 @@ class ByLength(Score):
 
 @dataclass(frozen=True)
 class Wide(ByLength):
-    """The same with a bound of its own, which holds."""
+    """The same score with its own valid bound."""
 
     def bound(self, log_prob: Any, shortest: int, longest: int) -> Any:
         return log_prob + max(self.bonus[shortest - 1 : longest])
@@ -37,7 +37,7 @@ class Wide(ByLength):
 
 @dataclass(frozen=True)
 class Mixed(Score):
-    """Which length is best depends on the log-probability."""
+    """A score whose best length depends on the log-probability."""
 
     def __call__(self, log_prob: Any, length: Any) -> Any:
         return log_prob / length - 0.5 * length
@@ -45,7 +45,7 @@ class Mixed(Score):
 
 @dataclass(frozen=True)
 class Falling(Score):
-    """Less likely is better."""
+    """A score that prefers less likely sequences."""
 
     def __call__(self, log_prob: Any, length: Any) -> Any:
         return -log_prob * length
@@ -58,8 +58,8 @@ class Falling(Score):
     width=st.integers(1, 3),
     eos_mode=st.sampled_from(["pool", "in_beam"]),
 )
-def test_scores_of_any_shape_are_never_falsely_certified(bonus, seed, width, eos_mode):
-    """By brute force: what is called optimal is, and monotone scores and good bounds keep their certificates."""
+def test_certificates_of_scores_of_any_shape_agree_with_brute_force(bonus, seed, width, eos_mode):
+    """A certified answer is optimal; monotone scores and valid bounds are certified."""
     problem = Hashed(3, seed).problem()
     truth = everything(problem, 0, 3, 4, (0,))
     for kind in (ByLength, Wide):
@@ -81,7 +81,7 @@ def test_scores_of_any_shape_are_never_falsely_certified(bonus, seed, width, eos
             assert exact.score[0, 0] == pytest.approx(best, abs=1e-9)
 
 
-def test_scores_whose_bound_fails_are_found_out():
+def test_invalid_bounds_are_detected():
     assert why_unbounded(Mixed(), 12) == "Mixed is not monotone in the length"
     assert "falls where the log-probability rises" in why_unbounded(Falling(), 3)
     assert why_unbounded(ByLength((0.0, 0.0, 0.0)), 3) == ""
@@ -93,7 +93,7 @@ def test_scores_whose_bound_fails_are_found_out():
 
 
 @pytest.mark.parametrize("alpha", [10**30, "1", None, float("nan"), [1.0], True])
-def test_exponents_that_are_none_are_refused_at_once(alpha):
+def test_exponents_that_are_not_finite_numbers_are_refused(alpha):
     for kind in (LengthNormalized, decoding.GNMT):
         with pytest.raises(
             InputError, match=rf"alpha must be a finite number(.|\n)*{kind.__name__}\(alpha="
@@ -113,7 +113,7 @@ MASKS = {
 
 
 def masking(mask: float, M: int, normalized: bool, dead_end: bool, dtype: torch.dtype) -> Problem:
-    """Only tokens 1 and 2 may come; after a 2, with ``dead_end``, none may."""
+    """Return a problem that allows tokens 1 and 2 only; with ``dead_end``, nothing follows a 2."""
     base = torch.linspace(0, 1, M, dtype=torch.float64)
 
     def step(tokens, state):
@@ -135,9 +135,7 @@ def masking(mask: float, M: int, normalized: bool, dead_end: bool, dtype: torch.
 @pytest.mark.parametrize("M", [5, 5000])
 @pytest.mark.parametrize("normalized", [False, True])
 @pytest.mark.parametrize("dead_end", [False, True])
-def test_masked_tokens_are_never_returned_whatever_they_are_masked_with(
-    name, M, normalized, dead_end
-):
+def test_masked_tokens_are_never_returned_for_any_mask_value(name, M, normalized, dead_end):
     dtype = torch.float16 if name == "lowest float16" else torch.float32
     problem = masking(MASKS[name], M, normalized, dead_end, dtype)
     plain = masking(-torch.inf, M, normalized, dead_end, dtype)
@@ -164,7 +162,7 @@ def test_masked_tokens_are_never_returned_whatever_they_are_masked_with(
             assert all(2 not in h.tokens[:-1] for h in found.hypotheses())
 
 
-def test_nothing_but_masks_is_no_sequence():
+def test_a_fully_masked_problem_has_no_sequence():
     lowest = torch.finfo(torch.float32).min
     for scores, normalized in (
         (torch.full((1, 4), lowest), True),
@@ -182,6 +180,7 @@ def test_nothing_but_masks_is_no_sequence():
 
 
 def constant(row: list[float], **attributes: Any) -> Problem:
+    """Return a problem with the same scores at every step."""
     table = torch.tensor([row], dtype=torch.float64)
 
     def step(tokens, state):
@@ -193,7 +192,7 @@ def constant(row: list[float], **attributes: Any) -> Problem:
 
 
 @pytest.mark.parametrize(("row", "total"), [([-1.0, -2.0, -3.0], "0.553"), ([-0.1, -0.2], "1.72")])
-def test_rows_that_are_no_distributions_are_noticed(row, total):
+def test_a_note_reports_rows_that_are_not_distributions(row, total):
     problem = constant(row, normalized=True)
     searches: list[Any] = [decoding.greedy, decoding.exact_search, decoding.exhaustive_search]
     for search in searches:
@@ -207,7 +206,7 @@ def test_rows_that_are_no_distributions_are_noticed(row, total):
     assert logits.notes == ()
 
 
-def test_a_row_that_is_no_distribution_is_noticed_after_the_start_too():
+def test_a_note_reports_a_later_row_that_is_not_a_distribution():
     def step(tokens, state):
         state = state + 1
         row = torch.tensor([[0.5, 0.5]]).log() - (state[:, :1] > 2).float()
@@ -218,8 +217,8 @@ def test_a_row_that_is_no_distribution_is_noticed_after_the_start_too():
     assert "sum to 0.368" in found.notes[0]
 
 
-def test_rows_that_are_masked_or_rounded_or_given_as_they_stand_are_not_noticed():
-    """Masks take away from the sum, 16-bit numbers round, and a table has ``totals``."""
+def test_no_note_reports_masked_rounded_or_tabulated_rows():
+    """Masks lower the sum, 16-bit numbers are rounded, and rows of a table need not sum to 1."""
     half = (
         torch.randn(1, 3000, generator=torch.Generator().manual_seed(0))
         .log_softmax(1)
@@ -246,8 +245,8 @@ def test_rows_that_are_masked_or_rounded_or_given_as_they_stand_are_not_noticed(
     assert "sum to" in decoding.greedy(*inner, max_length=4, eos=1).notes[0]
 
 
-def test_a_list_says_how_many_of_its_entries_are_proved():
-    """By brute force: as many as are the best so many."""
+def test_an_n_best_list_reports_how_many_entries_are_proved():
+    """The first ``proved`` entries are the best sequences by brute force."""
     seen = set()
     for seed in range(30):
         problem = Hashed(4, seed, scale=3.0).problem()
@@ -269,7 +268,7 @@ def test_a_list_says_how_many_of_its_entries_are_proved():
 
 
 @pytest.mark.parametrize("eos", [None, 0])
-def test_scores_above_zero_take_the_certificate_of_their_own_item_alone(eos):
+def test_log_probabilities_above_zero_invalidate_only_their_own_item(eos):
     rise = torch.tensor([[0.0], [0.0], [3.0]], dtype=torch.float64)
     table = torch.tensor([[0.6, 0.3, 0.1]], dtype=torch.float64).log()
 
@@ -302,7 +301,7 @@ def test_scores_above_zero_take_the_certificate_of_their_own_item_alone(eos):
         ((0.4, 0.3, 0.3), 0.71, 3),
     ],
 )
-def test_top_p_keeps_no_token_beyond_the_share(p, top_p, kept, dtype):
+def test_top_p_drops_all_tokens_beyond_the_share(p, top_p, kept, dtype):
     log_prob = torch.tensor([p], dtype=dtype).log().double().numpy()
     assert np.isfinite(proposal(log_prob, 1.0, None, top_p)).sum() == kept
     problem = constant(list(torch.tensor(p, dtype=dtype).log().tolist()), normalized=True)
@@ -310,7 +309,7 @@ def test_top_p_keeps_no_token_beyond_the_share(p, top_p, kept, dtype):
     assert {h.tokens[0] for h in drawn.hypotheses()} == set(range(kept))
 
 
-def test_temperatures_of_any_size_draw():
+def test_sampling_works_at_extreme_temperatures():
     problem = constant([0.0, 1.0, 0.5])
     for temperature in (1e-320, 1e-300, 1e300):
         drawn = decoding.sample(*problem, num=20, max_length=2, temperature=temperature)

@@ -1,4 +1,4 @@
-"""What searches promise beyond their answers: batch mates, ties, masks, NaN, work, state, traces."""
+"""The contract of searches: batches, ties, masks, NaN, work, state and traces."""
 
 import json
 from dataclasses import replace
@@ -30,7 +30,7 @@ SEARCHES: dict[str, Any] = {
 
 
 def scores(values, **attributes):
-    """A step function that always gives the same scores."""
+    """Return a problem with the same scores at every step."""
     table = torch.as_tensor(values)
 
     def step(tokens, state):
@@ -43,8 +43,10 @@ def scores(values, **attributes):
 
 @pytest.mark.parametrize("name", SEARCHES)
 @pytest.mark.parametrize("eos", [None, 1])
-def test_batch_mates_do_not_matter(name, eos):
-    """Bit for bit: alone, among others, permuted, and beside mates that finish early."""
+def test_the_other_items_of_a_batch_do_not_change_an_answer(name, eos):
+    """Answers are equal bit for bit alone, in a batch, in a permuted batch, and if others finish
+    early.
+    """
     search = SEARCHES[name]
     problem = Hashed(4, 5, scale=3.0, dtype=torch.float32).problem(batch=6)
     together = search(*problem, max_length=5, eos=eos)
@@ -59,14 +61,21 @@ def test_batch_mates_do_not_matter(name, eos):
 
 
 @given(
-    M=st.sampled_from([4, 9, 20, 40]), seed=st.integers(0, 999), width=st.integers(1, 5), max_length=st.integers(5, 8),
-    eos=st.sampled_from([None, 1, (0, 3)]), levels=st.sampled_from([None, 99]), num_return=st.integers(1, 2),
-    score=st.sampled_from([decoding.SumLogProb(), decoding.LengthNormalized(1.0), decoding.WordReward(0.5)]),
-)  # fmt: skip
-def test_few_candidates_are_ranked_as_many_are(
+    M=st.sampled_from([4, 9, 20, 40]),
+    seed=st.integers(0, 999),
+    width=st.integers(1, 5),
+    max_length=st.integers(5, 8),
+    eos=st.sampled_from([None, 1, (0, 3)]),
+    levels=st.sampled_from([None, 99]),
+    num_return=st.integers(1, 2),
+    score=st.sampled_from(
+        [decoding.SumLogProb(), decoding.LengthNormalized(1.0), decoding.WordReward(0.5)]
+    ),
+)
+def test_both_ranking_paths_of_beam_search_agree(
     M, seed, width, max_length, eos, levels, num_return, score
 ):
-    """Bit for bit, with every count and bound: Python's numbers beside arrays."""
+    """Plain Python and arrays give equal results bit for bit, with equal counts and bounds."""
     settings = {"width": width, "max_length": max_length, "eos": eos, "score": score}
     settings["num_return"] = min(num_return, width)
     problem = Hashed(M, seed, scale=4.0, levels=levels, dtype=torch.float32).problem()
@@ -80,7 +89,7 @@ def test_few_candidates_are_ranked_as_many_are(
     assert few.work == many.work
 
 
-def test_batch_mates_do_not_matter_through_matrix_products():
+def test_matrix_products_give_the_same_answers_in_any_batch():
     generator = torch.Generator().manual_seed(0)
     W = torch.randn(16, 16, generator=generator, dtype=torch.float64) / 3
     E, U = (torch.randn(2000, 16, generator=generator, dtype=torch.float64) for _ in range(2))
@@ -102,10 +111,15 @@ def test_batch_mates_do_not_matter_through_matrix_products():
 
 
 @given(
-    st.integers(1, 4), st.sampled_from([2, 5, 1023, 1024, 1100, 4099]), st.integers(1, 9), st.integers(0, 99),
-    st.sampled_from([3, 50, 10**9]), st.sampled_from([torch.float32, torch.float64]), st.sampled_from([1.0, 500.0]),
-)  # fmt: skip
-def test_the_reader_is_sort_and_log_softmax(N, M, count, seed, levels, dtype, scale):
+    st.integers(1, 4),
+    st.sampled_from([2, 5, 1023, 1024, 1100, 4099]),
+    st.integers(1, 9),
+    st.integers(0, 99),
+    st.sampled_from([3, 50, 10**9]),
+    st.sampled_from([torch.float32, torch.float64]),
+    st.sampled_from([1.0, 500.0]),
+)
+def test_the_reader_equals_log_softmax_and_sort(N, M, count, seed, levels, dtype, scale):
     generator = torch.Generator().manual_seed(seed)
     x = (torch.rand(N, M, generator=generator, dtype=torch.float64) * levels).floor() / levels
     x = (scale * x).to(dtype)
@@ -128,8 +142,8 @@ def test_the_reader_is_sort_and_log_softmax(N, M, count, seed, levels, dtype, sc
         assert np.array_equal(Reader(are_logits=True).best(x[n : n + 1], count)[0][0], log_prob[n])
 
 
-def test_the_state_of_a_problem_is_left_alone():
-    """A step may spoil the state that it is given; the problem can still be searched again."""
+def test_a_search_does_not_change_the_state_of_a_problem():
+    """A step may change its state in place; the problem can still be searched again."""
 
     def step(tokens, state):
         state["sum"] += tokens.unsqueeze(1)
@@ -142,8 +156,10 @@ def test_the_state_of_a_problem_is_left_alone():
     assert problem.state["sum"].tolist() == [[0], [0]]
 
 
-def test_what_belongs_to_a_step_function_is_left_alone():
-    """Scores that it keeps, or makes in inference mode; tokens that it spoils; a method that is called inference."""
+def test_a_search_does_not_change_what_a_step_function_keeps():
+    """The step function keeps its scores, makes them in inference mode, changes its tokens in
+    place, or has a method named inference.
+    """
     weights = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
     kept = torch.log_softmax(weights, 1)
     modes = set()
@@ -181,8 +197,10 @@ def test_what_belongs_to_a_step_function_is_left_alone():
     assert modes == {False}
 
 
-def test_tokens_that_a_step_function_spoils_are_returned_as_they_were():
-    """The next token is all but certainly the one after; a processor that sees another prefix masks everything."""
+def test_tokens_that_a_step_function_changes_in_place_are_returned_unchanged():
+    """Each token is almost certainly followed by the next one; a processor that sees another prefix
+    masks everything.
+    """
 
     def spoils(tokens, state):
         scores = 99 * torch.eye(3)[(tokens + 1) % 3]
@@ -208,7 +226,7 @@ def test_tokens_that_a_step_function_spoils_are_returned_as_they_were():
     assert start.tolist() == [0]
 
 
-def test_one_masked_problem_is_searched_in_inference_mode_and_outside():
+def test_a_constrained_problem_works_in_inference_mode_and_outside():
     table = scores(torch.linspace(0, 1, 5000))
     problem = decoding.constrain(*table, [decoding.forbid([4999])])
     with torch.inference_mode():
@@ -220,7 +238,7 @@ def test_one_masked_problem_is_searched_in_inference_mode_and_outside():
     )
 
 
-def test_the_lowest_number_masks_a_token_beside_rows_that_tie():
+def test_the_lowest_number_masks_a_token_if_another_row_has_ties():
     lowest = torch.finfo(torch.float32).min
     rows = torch.tensor([[0.0, lowest, 1.0], [0.0, 0.0, 1.0]])
 
@@ -233,7 +251,7 @@ def test_the_lowest_number_masks_a_token_beside_rows_that_tie():
     assert together.tokens[:, :, 0].tolist() == [[2, 0, -1], [2, 0, 1]]
 
 
-def test_shared_leaves_and_nested_states():
+def test_states_may_be_nested_and_contain_shared_leaves():
     encoder = Shared(torch.arange(3.0))
 
     def step(tokens, state):
@@ -249,7 +267,7 @@ def test_shared_leaves_and_nested_states():
     assert np.allclose(wide.log_prob, exact.log_prob)
 
 
-def test_nothing_is_returned_in_place_of_what_is_not_there():
+def test_a_search_returns_no_padding_hypotheses():
     problem = scores([0.0, -0.5, -torch.inf])
     decoded = decoding.beam_search(*problem, width=50, max_length=2, num_return=50)
     assert len(decoded.hypotheses()) == 4
@@ -259,7 +277,7 @@ def test_nothing_is_returned_in_place_of_what_is_not_there():
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_a_row_without_any_token_ends_its_item_alone(name):
+def test_a_row_without_any_token_ends_only_its_item(name):
     def step(tokens, state):
         table = torch.tensor([[0.0, -1.0, -0.5], [-torch.inf] * 3, [-1.0, 0.0, -1.0]])
         return table[tokens], state
@@ -283,7 +301,7 @@ def test_a_row_without_any_token_ends_its_item_alone(name):
 
 @pytest.mark.parametrize("name", SEARCHES)
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_nan_is_an_error_that_says_where(name, bad):
+def test_nan_is_an_error_that_names_step_item_and_hypothesis(name, bad):
     def step(tokens, state):
         state = state + tokens.unsqueeze(1)
         values = torch.zeros(len(tokens), 3)
@@ -302,7 +320,7 @@ def test_nan_is_an_error_that_says_where(name, bad):
         SEARCHES[name](*problem, max_length=1)
 
 
-def test_the_empty_hypothesis_has_length_one():
+def test_an_end_token_alone_has_length_one():
     decoded = decoding.beam_search(*scores([2.0, 0.0]), width=2, max_length=3, eos=0)
     assert decoded.hypotheses()[0].tokens == (0,)
     assert decoded.lengths[0, 0] == 1
@@ -312,7 +330,7 @@ def test_the_empty_hypothesis_has_length_one():
     assert normal.score[0, 0] == normal.log_prob[0, 0]
 
 
-def test_cut_off_is_not_finished():
+def test_a_hypothesis_cut_off_at_max_length_is_not_finished():
     decoded = decoding.beam_search(*scores([-5.0, 0.0]), width=1, max_length=3, eos=0)
     assert decoded.hypotheses()[0].tokens == (1, 1, 1)
     assert not decoded.finished[0, 0]
@@ -334,8 +352,10 @@ def test_float16_scores_are_summed_in_float64():
     assert half.log_prob == pytest.approx(full.log_prob, abs=1e-4)
 
 
-def test_constant_scores_tie_at_all_lengths():
-    """transformers issue 26624: with alpha 1, a constant log-probability per token makes all lengths equal."""
+def test_equal_log_probabilities_per_token_tie_at_all_lengths():
+    """With alpha 1, equal log-probabilities per token make all lengths tie (transformers issue
+    26624).
+    """
     problem = scores(torch.full((50_000,), 0.0))
     score = decoding.LengthNormalized(1.0)
     decoded = decoding.beam_search(
@@ -345,8 +365,8 @@ def test_constant_scores_tie_at_all_lengths():
     assert decoded.hypotheses()[0].tokens == (0,)
 
 
-def test_allennlps_chain():
-    """The example of AllenNLP's own tests: 0 starts, 5 ends, others lead one on."""
+def test_beam_search_solves_the_chain_of_allennlp():
+    """The example of AllenNLP's tests: 0 starts, 5 ends, and each other token leads to the next."""
     table = torch.full((6, 6), -torch.inf)
     table[0, 1:5] = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
     for token in range(1, 5):
@@ -357,14 +377,21 @@ def test_allennlps_chain():
         return table[tokens], state
 
     decoded = decoding.beam_search(
-        step, torch.zeros(1, 1), torch.tensor([0]), width=3, max_length=10, eos=5, normalize=False,
-        eos_mode="in_beam", num_return=3,
-    )  # fmt: skip
+        step,
+        torch.zeros(1, 1),
+        torch.tensor([0]),
+        width=3,
+        max_length=10,
+        eos=5,
+        normalize=False,
+        eos_mode="in_beam",
+        num_return=3,
+    )
     assert [h.tokens for h in decoded.hypotheses()] == [(1, 2, 3, 4, 5), (2, 3, 4, 5), (3, 4, 5)]
     assert decoded.log_prob[0] == pytest.approx(np.log([0.4, 0.3, 0.2]))
 
 
-def test_scores_above_zero_are_searched_and_not_certified():
+def test_log_probabilities_above_zero_are_searched_but_not_certified():
     problem = scores([1.0, 0.5], normalized=True)
     decoded = decoding.beam_search(*problem, width=1, max_length=3)
     assert decoded.log_prob[0, 0] == 3.0
@@ -377,7 +404,7 @@ def test_scores_above_zero_are_searched_and_not_certified():
         decoding.exact_search(*problem, max_length=3)
 
 
-def test_work_is_counted():
+def test_work_counts_calls_rows_and_candidates():
     problem = Hashed(7, 1).problem(2)
     work = decoding.beam_search(*problem, width=3, max_length=5).work
     assert (work.calls, work.rows, work.candidates) == (5, 2 + 4 * 6, 7 * 26)
@@ -387,7 +414,7 @@ def test_work_is_counted():
     assert same.work.state_bytes == 0
 
 
-def test_traces_as_json_and_dot_and_a_figure_of_a_wide_one():
+def test_a_wide_trace_is_exported_and_drawn():
     decoded = decoding.beam_search(
         *Hashed(30, 2).problem(2), width=8, max_length=14, eos=3, trace=True
     )
@@ -410,8 +437,8 @@ def test_traces_as_json_and_dot_and_a_figure_of_a_wide_one():
     assert len(plain.data) == 1
 
 
-def test_a_long_trace_is_drawn_where_it_matters():
-    """Its last steps; with an optimum that was lost, the steps around the loss. What is left out is told."""
+def test_a_long_trace_is_drawn_around_the_lost_step():
+    """Without a lost step, the last steps are drawn. The columns name the steps left out."""
     problem = Hashed(4, 8, scale=0.2).problem()
 
     def texts(figure):
@@ -433,8 +460,8 @@ def test_a_long_trace_is_drawn_where_it_matters():
     assert any(text.endswith("steps after") for text in drawn)
 
 
-def test_a_trace_tells_what_was_bounded_away():
-    """One sequence ends at once with nearly all probability: what is still in the beam cannot beat it."""
+def test_a_trace_marks_hypotheses_that_cannot_become_the_best():
+    """One sequence ends at once with most of the probability; no live hypothesis can beat it."""
     decoded = decoding.beam_search(
         *scores([5.0, 0.0, -1.0]), width=2, max_length=6, eos=0, trace=True
     )
@@ -445,7 +472,7 @@ def test_a_trace_tells_what_was_bounded_away():
     assert decoded.certificate.outcome == ("OPTIMAL",)
 
 
-def test_names_of_tokens_are_drawn_as_they_stand():
+def test_names_of_tokens_are_escaped_in_drawings():
     problem = scores([2.0, 0.0])
     problem.step.vocabulary = ("<b>&", "</s>")  # pyright: ignore[reportFunctionMemberAccess]
     traced = decoding.beam_search(*problem, width=1, max_length=1, trace=True).trace

@@ -1,4 +1,4 @@
-"""The course's two-word example, number by number."""
+"""The two-word example of the course, number by number."""
 
 from typing import Any
 
@@ -38,12 +38,12 @@ def audit(decoded):
         (3, [("neural network network", -1.85), ("network neural network", -1.93)]),
     ],
 )
-def test_what_the_beam_holds(decoded, step, beam):
+def test_the_beam_holds_the_hypotheses_of_the_course(decoded, step, beam):
     held = [(" ".join(node.words), round(node.log_prob, 9)) for node in decoded.trace.beam(step)]
     assert held == beam
 
 
-def test_what_was_lost_and_where(decoded, audit):
+def test_the_audit_names_step_rank_and_width_of_the_lost_sequence(decoded, audit):
     assert decoded.certificate.outcome == ("GAP",)
     assert decoded.certificate.step == (2,)
     assert decoded.certificate.gap[0] == pytest.approx(0.40)
@@ -56,7 +56,7 @@ def test_what_was_lost_and_where(decoded, audit):
     assert audit.table().loc[0, "width"] == 3
 
 
-def test_width_three_is_proved(audit):
+def test_a_beam_of_width_three_returns_the_most_likely_sequence(audit):
     wide = decoding.beam_search(*COURSE.problem(), width=3, max_length=3)
     assert wide.hypotheses()[0].words == ("neural",) * 3
     assert str(decoding.audit(*COURSE.problem(), wide)) == (
@@ -64,7 +64,7 @@ def test_width_three_is_proved(audit):
     )
 
 
-def test_soundings_come_back_from_disk(tmp_path, decoded, audit):
+def test_saved_soundings_load_unchanged(tmp_path, decoded, audit):
     for sounding, kind in ((decoded, decoding.Decoded), (audit, decoding.SearchAudit)):
         sounding.save(tmp_path)
         back = kind.load(tmp_path)
@@ -73,7 +73,7 @@ def test_soundings_come_back_from_disk(tmp_path, decoded, audit):
         assert back.figure() == sounding.figure()
 
 
-def test_the_figure_reads_like_a_textbook(audit, decoded):
+def test_the_figure_shows_steps_ranks_and_the_lost_sequence(audit, decoded):
     figure = audit.figure()
     texts = [annotation.text for annotation in figure.layout.annotations]
     assert [text for text in texts if text.startswith("step")] == ["step 1", "step 2", "step 3"]
@@ -87,7 +87,7 @@ def test_the_figure_reads_like_a_textbook(audit, decoded):
     assert [trace.name for trace in decoded.figure().data] == ["the search's answer"]
 
 
-def test_a_reference_is_charged_to_the_search_or_to_the_model(decoded):
+def test_a_reference_is_attributed_to_the_search_or_to_the_model(decoded):
     def blame(*words):
         tokens = [COURSE.token(word) for word in words]
         return decoding.audit(*COURSE.problem(), decoded, reference=[tokens]).blame
@@ -99,11 +99,11 @@ def test_a_reference_is_charged_to_the_search_or_to_the_model(decoded):
         decoding.audit(*COURSE.problem(), decoded, reference=[[0], [1]])
 
 
-def test_work_grows_as_the_course_says_or_less():
+def test_work_grows_within_the_bounds_of_the_course():
     grown = decoding.complexity((4, 8, 16), (2, 4, 8), (500, 1000, 5000))
     exponents = grown.exponents("candidates")
     assert exponents["M"].estimate == pytest.approx(1, abs=1e-9)
-    # Exactly: the prompt is one row, and each later step k.
+    # The prompt is one row, and each later step has k rows.
     assert (grown.rows == 1 + grown.k * (grown.T - 1)).all()
     assert (grown.candidates == grown.M * grown.rows).all()
     assert (grown.comparisons <= grown.sorting).all()

@@ -1,4 +1,4 @@
-"""Hugging Face models behind wrappers, with settings of their own, and of families that cannot be searched."""
+"""Tests of Hugging Face models: wrappers, generation settings, and unsupported families."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from leadline.decoding.models._hugging_face_checks import base_model
 
 
 def randomised(model: Any) -> Any:
-    """Weights that are large enough for answers that differ."""
+    """Give a model random weights that are large enough for different answers."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -57,15 +57,22 @@ def bart(**more: Any) -> Any:
         "bos_token_id": None,
     }
     config = transformers.BartConfig(
-        vocab_size=60, d_model=32, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=40,
+        vocab_size=60,
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        max_position_embeddings=40,
         **{**settings, **more},
-    )  # fmt: skip
+    )
     return transformers.BartForConditionalGeneration(config)
 
 
 class Adapter(nn.Module):
-    """Like an adapter of peft: the model is inside, ``forward`` takes anything, attributes are passed on."""
+    """A wrapper like those of peft, which passes on all arguments and attributes."""
 
     def __init__(self, model: Any):
         super().__init__()
@@ -84,7 +91,7 @@ class Adapter(nn.Module):
 
 
 class Named(nn.Module):
-    """Some arguments by name, the others passed on."""
+    """A wrapper that names some arguments and passes on the others."""
 
     def __init__(self, model: Any):
         super().__init__()
@@ -95,7 +102,7 @@ class Named(nn.Module):
 
 
 class Child(transformers.GPT2LMHeadModel):
-    """A subclass that passes everything on."""
+    """A subclass that passes on all arguments."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return super().forward(*args, **kwargs)
@@ -109,7 +116,7 @@ def child(model: Any) -> Any:
 
 
 class Plain:
-    """No module, but something that is called."""
+    """A callable object that is no module."""
 
     def __init__(self, model: Any):
         self.model = model
@@ -133,7 +140,7 @@ MASK = torch.tensor([[0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
 
 
 def alone(model: Any, ids: torch.Tensor, tokens: tuple[int, ...]) -> float:
-    """Log-probability of new tokens by one forward pass of one prompt without cache or padding."""
+    """Return the log-probability of new tokens, by one pass without a cache or padding."""
     with torch.no_grad():
         logits = model(
             input_ids=torch.cat([ids, torch.tensor(tokens[:-1])])[None], use_cache=False
@@ -144,12 +151,12 @@ def alone(model: Any, ids: torch.Tensor, tokens: tuple[int, ...]) -> float:
 
 @pytest.mark.parametrize("name", WRAPPERS)
 @pytest.mark.filterwarnings("ignore")
-def test_a_wrapped_model_scores_as_the_model_inside_though_prompts_are_padded(name):
+def test_a_wrapped_model_scores_padded_prompts_like_the_model_inside(name):
     model = build(gpt2)
     wrapped = WRAPPERS[name](model)
     wrapped = wrapped.eval() if isinstance(wrapped, nn.Module) else wrapped
     keys: dict[str, Any] = {"width": 3, "max_length": 5}
-    if "compiled" in name:  # every shape is compiled anew
+    if "compiled" in name:  # each shape is compiled separately
         keys = {"width": 1, "max_length": 2}
     found = decoding.beam_search(*decoding.huggingface(wrapped, IDS, MASK), **keys)
     right = decoding.beam_search(*decoding.huggingface(model, IDS, MASK), **keys)
@@ -165,7 +172,7 @@ def test_a_wrapped_model_scores_as_the_model_inside_though_prompts_are_padded(na
 
 
 class Forgets(nn.Module):
-    """A wrapper that drops what it does not know, positions among it."""
+    """A wrapper that drops unknown arguments, such as positions."""
 
     def __init__(self, model: Any):
         super().__init__()
@@ -183,7 +190,7 @@ class Forgets(nn.Module):
 
 
 class Strict(Forgets):
-    """A wrapper that takes no positions at all."""
+    """A wrapper that does not accept positions."""
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -196,7 +203,7 @@ class Strict(Forgets):
 
 
 @pytest.mark.parametrize("wrapper", [Forgets, Strict])
-def test_a_wrapper_without_positions_is_refused_where_prompts_are_padded(wrapper):
+def test_a_wrapper_without_positions_is_refused_for_padded_prompts(wrapper):
     wrapped = wrapper(build(gpt2)).eval()
     with pytest.raises(InputError, match="do not change with padding on the left"):
         decoding.huggingface(wrapped, IDS, MASK)
@@ -206,7 +213,7 @@ def test_a_wrapper_without_positions_is_refused_where_prompts_are_padded(wrapper
         decoding.huggingface(decoder, IDS, MASK)
 
 
-def test_the_start_token_is_that_of_generate():
+def test_the_start_token_is_the_same_as_in_generate():
     ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
     for first in (2, 4, 7):
         model = build(lambda: bart(decoder_start_token_id=3))
@@ -231,7 +238,7 @@ def test_the_start_token_is_that_of_generate():
         decoding.huggingface(model, ids)
 
 
-def test_a_forced_first_token_is_that_of_generate_and_costs_nothing():
+def test_a_forced_first_token_is_followed_as_in_generate_and_has_probability_one():
     ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
     model = build(bart)
     model.generation_config.forced_bos_token_id = 11
@@ -242,16 +249,22 @@ def test_a_forced_first_token_is_that_of_generate_and_costs_nothing():
         score=decoding.LengthNormalized(1.0),
     )
     theirs = model.generate(
-        ids, num_beams=3, max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=0,
-        return_dict_in_generate=True, output_scores=True,
-    )  # fmt: skip
+        ids,
+        num_beams=3,
+        max_new_tokens=6,
+        do_sample=False,
+        eos_token_id=None,
+        pad_token_id=0,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
     assert ours.tokens[:, 0].tolist() == theirs.sequences[:, 1:].tolist()
     assert ours.tokens[:, 0, 0].tolist() == [11, 11]
     assert ours.token_log_prob[:, 0, 0].tolist() == [0.0, 0.0]
     assert ours.score[:, 0] == pytest.approx(theirs.sequences_scores.numpy(), abs=1e-5)
 
 
-def test_end_tokens_of_generate_are_at_hand_and_missed_where_they_are_not_given():
+def test_a_search_without_eos_notes_that_the_end_tokens_are_ignored():
     model = build(gpt2)
     ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
     plain = decoding.huggingface(model, ids)
@@ -270,7 +283,7 @@ def test_end_tokens_of_generate_are_at_hand_and_missed_where_they_are_not_given(
     assert ours.hypotheses(0)[0].tokens == tuple(theirs[: theirs.index(first) + 1])
 
 
-def test_other_settings_of_generate_are_named():
+def test_ignored_generation_settings_are_named():
     model = build(gpt2)
     model.generation_config.update(
         no_repeat_ngram_size=3, repetition_penalty=1.0, min_length=0, num_beams=4
@@ -287,39 +300,68 @@ def test_other_settings_of_generate_are_named():
 
 def deepseek(kind: str) -> Any:
     config = getattr(transformers, f"{kind}Config")(
-        **SIZES, intermediate_size=32, num_key_value_heads=4, q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8,
-        qk_nope_head_dim=8, v_head_dim=8, n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=16,
-        n_group=1, topk_group=1, first_k_dense_replace=1,
-    )  # fmt: skip
+        **SIZES,
+        intermediate_size=32,
+        num_key_value_heads=4,
+        q_lora_rank=16,
+        kv_lora_rank=16,
+        qk_rope_head_dim=8,
+        qk_nope_head_dim=8,
+        v_head_dim=8,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=16,
+        n_group=1,
+        topk_group=1,
+        first_k_dense_replace=1,
+    )
     return getattr(transformers, f"{kind}ForCausalLM")(config)
 
 
 def minicpm3() -> Any:
     config = transformers.MiniCPM3Config(
-        **SIZES, intermediate_size=32, num_key_value_heads=4, q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=8,
-        qk_nope_head_dim=8, v_head_dim=8,
-    )  # fmt: skip
+        **SIZES,
+        intermediate_size=32,
+        num_key_value_heads=4,
+        q_lora_rank=16,
+        kv_lora_rank=16,
+        qk_rope_head_dim=8,
+        qk_nope_head_dim=8,
+        v_head_dim=8,
+    )
     return transformers.MiniCPM3ForCausalLM(config)
 
 
 def gemma4() -> Any:
     config = transformers.Gemma4TextConfig(
-        vocab_size=60, vocab_size_per_layer_input=60, hidden_size=32, intermediate_size=32, num_hidden_layers=6,
-        num_attention_heads=2, num_key_value_heads=1, hidden_size_per_layer_input=8,
-    )  # fmt: skip
+        vocab_size=60,
+        vocab_size_per_layer_input=60,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=6,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        hidden_size_per_layer_input=8,
+    )
     return transformers.Gemma4ForCausalLM(config)
 
 
 def prophetnet() -> Any:
     config = transformers.ProphetNetConfig(
-        vocab_size=60, hidden_size=32, encoder_ffn_dim=32, decoder_ffn_dim=32, num_encoder_layers=1,
-        num_decoder_layers=1, num_encoder_attention_heads=2, num_decoder_attention_heads=2,
-    )  # fmt: skip
+        vocab_size=60,
+        hidden_size=32,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        num_encoder_layers=1,
+        num_decoder_layers=1,
+        num_encoder_attention_heads=2,
+        num_decoder_attention_heads=2,
+    )
     return transformers.ProphetNetForConditionalGeneration(config)
 
 
 class KeepsRows(transformers.GPT2LMHeadModel):
-    """A model that keeps a state in itself: a mean of what each row has read."""
+    """A model that keeps the mean logits of each row outside the cache."""
 
     mean: Any
 
@@ -391,7 +433,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.filterwarnings("ignore")
-def test_a_model_that_cannot_be_searched_is_refused_by_name_before_any_search(name):
+def test_an_unsupported_model_is_refused_by_name_before_any_search(name):
     make, text = REFUSED[name]
     model = build(make)
     with pytest.raises(InputError, match=r"caches keys and values of one shape") as caught:
@@ -401,7 +443,7 @@ def test_a_model_that_cannot_be_searched_is_refused_by_name_before_any_search(na
     assert "state-space" not in str(caught.value) or name in ("mamba", "recurrent gemma")
 
 
-def test_encoders_of_pictures_and_sound_are_named():
+def test_a_model_of_pictures_is_refused():
     size: dict[str, Any] = {
         "hidden_size": 16,
         "num_hidden_layers": 1,
@@ -423,13 +465,24 @@ START: dict[str, Any] = {"decoder_start_token_id": 0}
 HEALTHY: dict[str, Any] = {
     "nllb-moe": lambda: transformers.NllbMoeForConditionalGeneration(
         transformers.NllbMoeConfig(
-            vocab_size=60, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
-            decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, num_experts=4, encoder_sparse_step=2,
-            decoder_sparse_step=2, decoder_start_token_id=2,
+            vocab_size=60,
+            d_model=32,
+            encoder_layers=2,
+            decoder_layers=2,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=32,
+            decoder_ffn_dim=32,
+            num_experts=4,
+            encoder_sparse_step=2,
+            decoder_sparse_step=2,
+            decoder_start_token_id=2,
         )
     ),
     "opt": lambda: transformers.OPTForCausalLM(
-        transformers.OPTConfig(**SIZES, ffn_dim=32, max_position_embeddings=40, word_embed_proj_dim=32)
+        transformers.OPTConfig(
+            **SIZES, ffn_dim=32, max_position_embeddings=40, word_embed_proj_dim=32
+        )
     ),
     "bloom": lambda: transformers.BloomForCausalLM(
         transformers.BloomConfig(vocab_size=60, hidden_size=32, n_layer=2, n_head=4)
@@ -440,13 +493,15 @@ HEALTHY: dict[str, Any] = {
         )
     ),
     "gemma 3": lambda: transformers.Gemma3ForCausalLM(
-        transformers.Gemma3TextConfig(**SIZES, intermediate_size=32, num_key_value_heads=2, head_dim=8)
+        transformers.Gemma3TextConfig(
+            **SIZES, intermediate_size=32, num_key_value_heads=2, head_dim=8
+        )
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HEALTHY)
-def test_healthy_families_score_as_one_pass_without_a_cache(name):
+def test_supported_families_score_like_one_pass_without_a_cache(name):
     model = build(HEALTHY[name])
     ids = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12]])
     problem = decoding.huggingface(model, ids)
@@ -466,7 +521,7 @@ def test_healthy_families_score_as_one_pass_without_a_cache(name):
         assert found.log_prob[item, 0] == pytest.approx(right, abs=1e-4)
 
 
-def test_objects_of_another_kind_are_refused_in_words():
+def test_objects_of_another_type_are_refused():
     model = build(gpt2)
     ids = torch.tensor([[5, 6, 7]])
     tokens = transformers.BatchEncoding({"input_ids": ids, "attention_mask": torch.ones_like(ids)})

@@ -1,4 +1,4 @@
-"""What searches accept as a problem and as settings, and what they refuse by name."""
+"""Problems and settings that searches accept, and the errors for those that they refuse."""
 
 from typing import Any
 
@@ -33,10 +33,13 @@ def test_bad_settings_are_refused_by_name(bad, text):
 
 
 def good(tokens, state):
+    """A valid step function."""
     return torch.zeros(len(tokens), 4), state
 
 
 class Changing:
+    """A step function whose vocabulary grows at every call."""
+
     def __init__(self):
         self.M = 4
 
@@ -100,7 +103,7 @@ def test_a_problem_that_breaks_the_contract_is_refused(problem, text):
         (None, "a NoneType"),
     ],
 )
-def test_processors_hide_no_broken_contract(scores, text):
+def test_broken_contracts_are_refused_behind_processors_too(scores, text):
     problem = Problem(lambda tokens, state: (scores, state), torch.zeros(1, 1), torch.tensor([0]))
     with pytest.raises(InputError, match=text):
         decoding.beam_search(
@@ -111,7 +114,7 @@ def test_processors_hide_no_broken_contract(scores, text):
 
 
 class Named:
-    """A state that is no tensor: words, and how to choose among them."""
+    """A state of words, with ``select()`` in place of tensors."""
 
     def __init__(self, words):
         self.words = words
@@ -121,6 +124,8 @@ class Named:
 
 
 class Joined(Named):
+    """The same with ``concat()``, which exact search needs."""
+
     def select(self, index):
         return Joined(super().select(index).words)
 
@@ -130,7 +135,7 @@ class Joined(Named):
 
 
 @pytest.mark.parametrize("kind", [Named, Joined])
-def test_an_object_that_can_be_selected_is_a_state(kind):
+def test_an_object_with_select_is_a_valid_state(kind):
     def step(tokens, state):
         words = [(*word, token) for word, token in zip(state.words, tokens.tolist(), strict=True)]
         return torch.tensor(
@@ -152,7 +157,7 @@ def test_an_object_that_can_be_selected_is_a_state(kind):
             decoding.exact_search(*problem, max_length=4, batch=2)
 
 
-def test_end_tokens_of_any_kind_and_scores_that_ask_for_gradients():
+def test_end_tokens_may_be_numbers_arrays_or_sets_and_scores_may_require_gradients():
     table = torch.nn.Parameter(torch.arange(4.0)[None])
     problem = Problem(lambda tokens, state: (table, state), torch.zeros(1, 1), torch.tensor([0]))
     for eos in (np.int64(3), torch.tensor(3), [torch.tensor(3)], np.array([3]), {3}):
@@ -160,7 +165,7 @@ def test_end_tokens_of_any_kind_and_scores_that_ask_for_gradients():
         assert found.hypotheses()[0].tokens == (3,)
 
 
-def test_other_bad_input():
+def test_bad_limits_temperatures_scores_and_tables_are_refused():
     with pytest.raises(InputError, match="at most limit = 1000"):
         decoding.exhaustive_search(*Hashed(10).problem(), max_length=4, limit=1000)
     for temperature in (0.0, np.inf, np.nan):

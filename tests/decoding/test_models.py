@@ -1,4 +1,4 @@
-"""Models: Hugging Face's against their own generate, the language model, processors."""
+"""Tests of models: transformers against ``generate``, the language model, and processors."""
 
 import json
 from itertools import pairwise
@@ -22,28 +22,59 @@ def model(request):
         torch.manual_seed(0)
         if request.param == "gpt2":
             config = transformers.GPT2Config(
-                vocab_size=211, n_positions=64, n_embd=32, n_layer=2, n_head=2, initializer_range=0.3,
-                bos_token_id=None, eos_token_id=None,
-            )  # fmt: skip
+                vocab_size=211,
+                n_positions=64,
+                n_embd=32,
+                n_layer=2,
+                n_head=2,
+                initializer_range=0.3,
+                bos_token_id=None,
+                eos_token_id=None,
+            )
             built = transformers.GPT2LMHeadModel(config)
         elif request.param == "llama":
             config = transformers.LlamaConfig(
-                vocab_size=211, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-                num_key_value_heads=2, initializer_range=0.3, bos_token_id=None, eos_token_id=None,
-            )  # fmt: skip
+                vocab_size=211,
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                initializer_range=0.3,
+                bos_token_id=None,
+                eos_token_id=None,
+            )
             built = transformers.LlamaForCausalLM(config)
-        elif request.param == "mistral":  # a window shorter than prompt and answer
+        elif request.param == "mistral":  # its window is shorter than prompt and answer
             config = transformers.MistralConfig(
-                vocab_size=211, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-                num_key_value_heads=2, initializer_range=0.3, sliding_window=5, bos_token_id=None, eos_token_id=None,
-            )  # fmt: skip
+                vocab_size=211,
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                initializer_range=0.3,
+                sliding_window=5,
+                bos_token_id=None,
+                eos_token_id=None,
+            )
             built = transformers.MistralForCausalLM(config)
         else:
             config = transformers.BartConfig(
-                vocab_size=211, d_model=32, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2,
-                decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=64,
-                init_std=0.4, forced_eos_token_id=None, eos_token_id=None, decoder_start_token_id=2,
-            )  # fmt: skip
+                vocab_size=211,
+                d_model=32,
+                encoder_layers=1,
+                decoder_layers=2,
+                encoder_attention_heads=2,
+                decoder_attention_heads=2,
+                encoder_ffn_dim=32,
+                decoder_ffn_dim=32,
+                max_position_embeddings=64,
+                init_std=0.4,
+                forced_eos_token_id=None,
+                eos_token_id=None,
+                decoder_start_token_id=2,
+            )
             built = transformers.BartForConditionalGeneration(config)
     return built.double().eval()
 
@@ -57,13 +88,20 @@ def prompts():
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_tokens_are_those_of_generate(model, prompts, padded):
+def test_beam_search_returns_the_tokens_of_generate(model, prompts, padded):
     ids, mask = prompts
     mask = mask if padded else torch.ones_like(ids)
     theirs = model.generate(
-        ids, attention_mask=mask, num_beams=4, max_new_tokens=12, do_sample=False, length_penalty=1.0, pad_token_id=0,
-        early_stopping=False, eos_token_id=None,
-    )[:, -12:]  # fmt: skip
+        ids,
+        attention_mask=mask,
+        num_beams=4,
+        max_new_tokens=12,
+        do_sample=False,
+        length_penalty=1.0,
+        pad_token_id=0,
+        early_stopping=False,
+        eos_token_id=None,
+    )[:, -12:]
     score = decoding.LengthNormalized(1.0)
     ours = decoding.beam_search(
         *decoding.huggingface(model, ids, mask), width=4, max_length=12, score=score
@@ -71,9 +109,9 @@ def test_tokens_are_those_of_generate(model, prompts, padded):
     assert ours.tokens[:, 0].tolist() == theirs.tolist()
 
 
-def test_left_padding_changes_nothing(model, prompts):
+def test_left_padding_does_not_change_the_answers(model, prompts):
     if model.config.is_encoder_decoder:
-        pytest.skip("prompts of an encoder are padded where its tokenizer likes")
+        pytest.skip("the prompts of an encoder may be padded on either side")
     ids, mask = prompts
     together = decoding.beam_search(
         *decoding.huggingface(model, ids, mask), width=3, max_length=8, eos=7
@@ -85,18 +123,25 @@ def test_left_padding_changes_nothing(model, prompts):
     assert alone.log_prob[0] == pytest.approx(together.log_prob[0], abs=1e-10)
 
 
-def test_positions_are_those_that_generate_counts(prompts):
-    """Of a model that counts its own otherwise: from after its padding token, and over the padding."""
+def test_positions_are_counted_as_in_generate(prompts):
+    """By default, RoBERTa counts positions from its padding token, and counts padding."""
     config = transformers.RobertaConfig(
-        vocab_size=211, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        initializer_range=0.3, max_position_embeddings=64, is_decoder=True, eos_token_id=None,
-    )  # fmt: skip
+        vocab_size=211,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        initializer_range=0.3,
+        max_position_embeddings=64,
+        is_decoder=True,
+        eos_token_id=None,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         roberta = transformers.RobertaForCausalLM(config).double().eval()
-    test_tokens_are_those_of_generate(roberta, prompts, padded=True)
-    test_tokens_are_those_of_generate(roberta, prompts, padded=False)
-    test_left_padding_changes_nothing(roberta, prompts)
+    test_beam_search_returns_the_tokens_of_generate(roberta, prompts, padded=True)
+    test_beam_search_returns_the_tokens_of_generate(roberta, prompts, padded=False)
+    test_left_padding_does_not_change_the_answers(roberta, prompts)
 
 
 def test_every_search_agrees_on_a_transformer(model, prompts):
@@ -111,7 +156,7 @@ def test_every_search_agrees_on_a_transformer(model, prompts):
     assert decoding.sample(*problem, num=2, max_length=5).tokens.shape == (3, 2, 5)
 
 
-def test_bad_input_to_a_transformer(model, prompts):
+def test_huggingface_refuses_bad_input(model, prompts):
     ids, mask = prompts
     with pytest.raises(InputError, match="int64"):
         decoding.huggingface(model, ids.float())
@@ -149,12 +194,12 @@ def test_bad_input_to_a_transformer(model, prompts):
     if model.config.model_type in (
         "gpt2",
         "bart",
-    ):  # the others' positions are rotations, of which there are more
+    ):  # the other models have rotary positions, without a limit
         with pytest.raises(InputError, match="64 positions"):
             decoding.greedy(*decoding.huggingface(model, ids), max_length=65)
 
 
-def test_a_model_that_keeps_more_than_keys_and_values_is_refused():
+def test_a_model_with_other_states_than_keys_and_values_is_refused():
     with torch.random.fork_rng():
         model = transformers.MambaForCausalLM(
             transformers.MambaConfig(
@@ -165,8 +210,8 @@ def test_a_model_that_keeps_more_than_keys_and_values_is_refused():
         decoding.huggingface(model.eval(), torch.tensor([[1, 2]]))
 
 
-def test_decoding_leaves_a_model_that_can_be_trained(model, prompts):
-    """It runs in inference mode, whose tensors must not stay behind; scores may be changed in place."""
+def test_a_model_can_be_trained_after_decoding(model, prompts):
+    """No tensor of inference mode remains in the model, and scores may be changed in place."""
 
     def forbid_three(log_probs, prefix):
         return log_probs.index_fill_(1, torch.tensor([3]), -torch.inf)
@@ -188,13 +233,13 @@ def lm():
     )
 
 
-def test_the_language_model_beats_counting(lm):
+def test_the_language_model_beats_the_counting_models(lm):
     assert lm.perplexity.model < lm.perplexity.bigram < lm.perplexity.unigram
     assert len(lm.vocabulary) == 300
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_a_language_model_decodes_and_comes_back_from_disk(tmp_path, cell):
+def test_a_language_model_decodes_and_can_be_saved_and_loaded(tmp_path, cell):
     text = "the cat sat on the mat .\n\nthe dog sat on the log .\n\n" * 20
     lm = RecurrentLM(
         vocabulary_size=12, hidden_size=12, num_layers=2, epochs=6, batch_size=4, cell=cell, seed=1
@@ -216,7 +261,7 @@ def test_a_language_model_decodes_and_comes_back_from_disk(tmp_path, cell):
     assert np.array_equal(again.log_prob, decoded.log_prob)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
     RecurrentLM(vocabulary_size=12, hidden_size=12, epochs=1, seed=2).fit(text).save(tmp_path)
-    assert len(list(tmp_path.iterdir())) == 2, "the weights of the earlier model stay behind"
+    assert len(list(tmp_path.iterdir())) == 2, "the weights of the earlier model were not removed"
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +320,7 @@ def test_unknown_words_are_named(saved):
     assert saved.unknown("A zebra b zebra !") == ("zebra", "!")
 
 
-def test_equal_seeds_give_equal_models_and_characters_work():
+def test_equal_seeds_give_equal_models_of_characters():
     text = "abab abab\n\nbaba baba\n\n" * 10
     one, two = (
         RecurrentLM(level="character", vocabulary_size=9, hidden_size=8, epochs=2, seed=4).fit(text)
@@ -336,7 +381,7 @@ RULES = {
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("eos", [(), (0,)])
 def test_processors_mask_and_never_renormalise(name, eos):
-    """The best of what a rule allows, with the log-probability that it had before."""
+    """Searches return the best allowed sequences with their unconstrained log-probabilities."""
     make, keep = RULES[name]
     problem = Hashed(4, 6).problem()
     truth = only(everything(problem, 0, 4, 4, eos), keep)
@@ -376,16 +421,18 @@ def renormalise_in_place(log_probs, prefix):
         (decoding.force_prefix([1, 7]), "token 7 in force_prefix"),
     ],
 )
-def test_processors_that_do_more_are_refused(processor: Any, text):
+def test_processors_that_do_more_than_mask_are_refused(processor: Any, text):
     with pytest.raises(InputError, match=text):
         decoding.beam_search(*Hashed(4).problem(), width=2, max_length=3, processors=[processor])
     with pytest.raises(InputError, match=r"a sequence of functions(.|\n)*processors=\["):
         decoding.beam_search(*Hashed(4).problem(), width=2, max_length=3, processors=processor)
 
 
-def test_exchanged_hypotheses_score_as_copied_ones(model, prompts):
-    """Reordered in place, again and again, beside a copy of every row; chosen from and joined afterwards. Written is
-    what a row has not in common with the one that takes its place."""
+def test_reordered_hypotheses_score_like_copied_ones(model, prompts):
+    """Rows that are reordered in place score like copies, also after select() and concat().
+
+    Only the positions at which a row differs from the row that replaces it are written.
+    """
     step, prompt, start = decoding.huggingface(model, *prompts)
     _, prompt = step(start, prompt)
     items = torch.arange(3).repeat_interleave(4)
@@ -398,8 +445,8 @@ def test_exchanged_hypotheses_score_as_copied_ones(model, prompts):
         assert torch.allclose(a, b, rtol=0, atol=1e-10)
         for line in read:
             line.append(object())
-        parents = items * 4 + torch.randint(0, 4, (12,), generator=g)  # any of the item's
-        if turn < 5:  # two rows stay, two are written over by what stays
+        parents = items * 4 + torch.randint(0, 4, (12,), generator=g)  # rows of the same item
+        if turn < 5:  # two rows stay, and two are overwritten by them
             parents = torch.cat(
                 [item * 4 + torch.tensor([1, 1, 2, 1 + turn % 2]) for item in range(3)]
             )
@@ -409,9 +456,8 @@ def test_exchanged_hypotheses_score_as_copied_ones(model, prompts):
         read = [read[p].copy() for p in parents]
         moved, written = moved.reorder(parents.tolist())
         copied = copied.select(parents)
-        own = copied.memories[
-            0
-        ]  # of a decoder with an encoder, what it reads of it is no one's own
+        # Rows share the encoder's keys and values, so that only the decoder's are written.
+        own = copied.memories[0]
         assert written == (
             new * own.nbytes // 12 // own.num_positions if turn < 5 else copied.nbytes
         )

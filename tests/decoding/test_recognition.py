@@ -1,4 +1,4 @@
-"""Audits and comparisons of noisy scores and of answers to other problems, beside brute force."""
+"""Tests of audits and comparisons with noisy scores, and with answers to other problems."""
 
 import copy
 import functools
@@ -16,7 +16,7 @@ from .models import Hashed, everything, rows
 
 
 class Noisy(Hashed):
-    """Scores that depend a little on the number of rows, as those of real models do."""
+    """Scores that depend a little on the number of rows, like those of real models."""
 
     noise = 1e-6
 
@@ -26,7 +26,7 @@ class Noisy(Hashed):
 
 
 def two_words(noise: float) -> Problem:
-    """The same row for ever; a little more probable, if more than one row is asked for."""
+    """A problem with the same scores at every step, a little higher in batches of several rows."""
     row = torch.tensor([-0.5, -0.93, -9.0], dtype=torch.float64)
 
     def step(tokens, state):
@@ -38,8 +38,8 @@ def two_words(noise: float) -> Problem:
 
 @pytest.mark.parametrize("noise", [1e-6, -1e-6, 1e-4, -1e-4, 1e-3])
 @pytest.mark.parametrize("max_length", [1, 8])
-def test_the_same_tokens_are_never_a_search_error(noise, max_length):
-    """One token is the most likely at every step, whatever the noise."""
+def test_an_answer_with_the_tokens_of_the_optimum_is_never_a_search_error(noise, max_length):
+    """One token is the most likely at every step for any noise."""
     problem = two_words(noise)
     greedy = decoding.greedy(*problem, max_length=max_length)
     audit = decoding.audit(*problem, greedy)
@@ -57,8 +57,8 @@ def test_the_same_tokens_are_never_a_search_error(noise, max_length):
 
 
 @pytest.mark.parametrize("noise", [1e-5, 1e-4])
-def test_with_noise_the_errors_are_those_of_brute_force(noise):
-    """Better by more than all noise is an error, the same tokens are none."""
+def test_errors_with_noise_equal_those_of_brute_force(noise):
+    """A lead above the noise is an error; the same tokens are not."""
     M, T, B = 4, 4, 8
     problem = Noisy(M, 3, scale=0.7, normalized=True).problem(batch=B)
     problem.step.noise = noise  # pyright: ignore[reportFunctionMemberAccess]
@@ -77,7 +77,7 @@ def test_with_noise_the_errors_are_those_of_brute_force(noise):
 
 
 def nearly_tied(lead: float, noise: float) -> Problem:
-    """Two first tokens of nearly the same probability, the first being ahead for one row and behind for several."""
+    """Two first tokens of nearly equal probability, whose order depends on the batch size."""
 
     def step(tokens, state):
         row = torch.tensor([[-0.7, -0.7 - lead, -9.0]], dtype=torch.float64)
@@ -88,7 +88,7 @@ def nearly_tied(lead: float, noise: float) -> Problem:
     return Problem(step, torch.zeros(1, 1), torch.tensor([0]))
 
 
-def test_a_tie_within_the_noise_is_told_and_is_no_error():
+def test_a_tie_within_the_noise_is_reported_and_is_no_error():
     problem = nearly_tied(lead=1e-4, noise=1e-3)
     answer = decoding.greedy(*problem, max_length=2)
     audit = decoding.audit(*problem, answer)
@@ -101,7 +101,7 @@ def test_a_tie_within_the_noise_is_told_and_is_no_error():
 
 
 def test_a_lead_above_the_noise_is_an_error():
-    """The second token leads to a better end by 0.01 nats, with noise of 1e-6 in every score."""
+    """The second token leads to an end that is better by 0.01 nats; the noise is 1e-6."""
     table = {(): [-0.6, -0.8], (0,): [-0.7, -0.7], (1,): [-0.49, -2.0]}
 
     def step(tokens, state):
@@ -137,7 +137,7 @@ def test_an_answer_to_another_problem_is_refused_by_its_score():
         decoding.compare(answer, decoding.beam_search(*B.problem(), width=2, max_length=2))
 
 
-def test_exchanged_prompts_are_another_problem():
+def test_prompts_in_another_order_are_another_problem():
     problem = Hashed(5, 2).problem(batch=2)
     swapped = rows(problem, [1, 0])
     answer = decoding.beam_search(*problem, width=3, max_length=4)
@@ -148,7 +148,7 @@ def test_exchanged_prompts_are_another_problem():
 
 
 def agreeing(better: float) -> Table:
-    """Tables that agree on every prefix of "a a", and differ in a sequence that begins with "b"."""
+    """Two tables with the same prefixes of "a a" and another sequence that begins with "b"."""
     return Table(
         {
             (): {"a": -0.6, "b": -0.8},
@@ -158,12 +158,12 @@ def agreeing(better: float) -> Table:
     )
 
 
-def test_problems_that_agree_on_an_answer_are_still_told_apart():
-    """The certificate of the first is not believed of the second: "b a" is better there."""
+def test_problems_that_agree_on_an_answer_are_distinguished():
+    """The certificate of the first problem is not used for the second, where "b a" is better."""
     answer = decoding.beam_search(*agreeing(-2.0).problem(), width=2, max_length=2)
     assert answer.certificate.outcome == ("OPTIMAL",)
     audit = decoding.audit(*agreeing(-0.05).problem(), answer)
-    assert audit.outcome == ("optimal",)  # -0.85 is less than -0.7
+    assert audit.outcome == ("optimal",)  # -0.85 is below -0.7
     audit = decoding.audit(
         *agreeing(-0.05).problem(), decoding.greedy(*agreeing(-2.0).problem(), max_length=2)
     )
@@ -187,8 +187,8 @@ def test_problems_that_agree_on_an_answer_are_still_told_apart():
     assert exact.hypotheses()[0].words == ("b", "a")
 
 
-def test_a_model_that_was_trained_on_is_another():
-    """The step function is the same object, its weights are not."""
+def test_a_model_after_further_training_is_another_problem():
+    """The step function is the same object, but its weights have changed."""
     weights = torch.nn.Parameter(torch.tensor([[2.0, 0.0, 0.0]]))
 
     def step(tokens, state):
@@ -203,7 +203,7 @@ def test_a_model_that_was_trained_on_is_another():
 
 
 @pytest.mark.parametrize("again", [pickle.loads, copy.deepcopy, None])
-def test_an_answer_that_was_put_away_is_recognised(again, tmp_path):
+def test_a_saved_answer_is_recognised(again, tmp_path):
     problem = Hashed(4, 8, scale=0.2).problem(batch=2)
     answer = decoding.beam_search(*problem, width=1, max_length=4)
     if again is None:
@@ -219,14 +219,14 @@ def test_an_answer_that_was_put_away_is_recognised(again, tmp_path):
         decoding.audit(*rows(problem, [1, 0]), back)
 
 
-def test_a_budget_that_does_not_reach_to_recognise_an_answer_leaves_it_open():
+def test_an_answer_is_unresolved_if_the_budget_is_too_small_to_recognise_it():
     answer = decoding.beam_search(*A.problem(), width=2, max_length=2)
     audit = decoding.audit(*B.problem(), answer, max_calls=1)
     assert audit.outcome == ("unresolved",)
     assert "the budget ran out before" in str(audit)
 
 
-def test_searches_of_two_tables_whose_answers_share_nothing_are_not_compared():
+def test_answers_of_two_tables_without_a_common_token_are_not_compared():
     a = decoding.greedy(*A.problem(), max_length=2)
     b = decoding.greedy(*B.problem(), max_length=2)
     with pytest.raises(InputError, match="no first token in common"):
@@ -236,7 +236,7 @@ def test_searches_of_two_tables_whose_answers_share_nothing_are_not_compared():
     assert both.scores()[:, 0] == pytest.approx([-0.2, -6.0])
 
 
-def test_a_reference_is_blamed_on_scores_of_one_batch():
+def test_a_reference_and_the_answer_are_scored_in_one_batch():
     problem = two_words(1e-5)
     greedy = decoding.greedy(*problem, max_length=3)
     references: list[Any] = [[[0, 0, 0]], [[0, 0, 1]]]
@@ -256,7 +256,7 @@ def _read_global(tokens, state):
 
 
 class _Scaled:
-    """Scores that an attribute of the step function changes."""
+    """A step function whose attribute scales the scores."""
 
     def __init__(self):
         self.scale = 1.0
@@ -266,7 +266,7 @@ class _Scaled:
 
 
 class _Buffered(torch.nn.Module):
-    """Scores that are no parameter."""
+    """A module that holds its scores in a buffer."""
 
     def __init__(self):
         super().__init__()
@@ -354,7 +354,7 @@ HOLDERS = (
 
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_a_step_function_that_reads_other_numbers_is_another_problem(holder):
-    """The certificate of the first numbers is not believed of the second; without a change it is."""
+    """A certificate is used again only if the numbers are unchanged."""
     step, change = holder()
     problem = step if isinstance(step, Problem) else Problem(step, None, torch.tensor([0]))
     answer = decoding.beam_search(*problem, width=2, max_length=2)
@@ -365,8 +365,8 @@ def test_a_step_function_that_reads_other_numbers_is_another_problem(holder):
         decoding.audit(*problem, answer)
 
 
-def test_a_tolerance_is_not_called_noise():
-    """Greedy search's answer has -1.3, the best -0.9; a tolerance of 0.3 stands for 0.3 * (1 + 1.3) = 0.69."""
+def test_the_verdict_does_not_call_a_tolerance_noise():
+    """Greedy search finds -1.3, the optimum is -0.9, and 0.3 allows 0.3 * (1 + 1.3) = 0.69."""
     table = Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}})
     greedy = decoding.greedy(*table.problem(), max_length=2)
     audit = decoding.audit(*table.problem(), greedy, tolerance=0.3)
@@ -380,8 +380,8 @@ def test_a_tolerance_is_not_called_noise():
     )
 
 
-def test_a_search_that_returned_nothing_is_told_so():
-    """Greedy search goes to the more probable word, behind which nothing is possible."""
+def test_the_verdict_states_that_a_search_returned_nothing():
+    """Greedy search chooses the more probable word, which no word can follow."""
     table = Table({(): {"a": -0.1, "b": -2.3}, ("a",): {}, ("b",): {"b": -0.2}})
     audit = decoding.audit(*table.problem(), decoding.greedy(*table.problem(), max_length=2))
     assert str(audit).startswith("greedy search returned nothing; the most likely is “b b”")

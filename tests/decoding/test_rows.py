@@ -1,4 +1,4 @@
-"""Hypotheses in the rows of a model, beside a model whose rows are all copied at every step."""
+"""Rows that stay in place give the same states as rows that are copied at every step."""
 
 import numpy as np
 from hypothesis import given
@@ -18,12 +18,13 @@ families = st.integers(1, 3).flatmap(
 
 
 @given(families)
-def test_what_a_row_holds_is_its_hypothesis(family):
-    """Ids are the states: what is read in the order of ranks is what copies of every state give, and few are moved."""
+def test_each_row_holds_the_state_of_its_hypothesis(family):
+    """The states are ids. Only rows without a child receive another state."""
     items, width, steps = family
     first = np.arange(items * width) // width * width
-    rows, state = Rows(items * width), np.arange(items * width)  # as the model has it
-    ranked = state.copy()  # as the search means it
+    rows = Rows(items * width)
+    state = np.arange(items * width)  # in the order of the rows
+    ranked = state.copy()  # in the order of the ranks
     for t, parents in enumerate(steps + first, start=1):
         sources = rows.move(parents.tolist(), is_same_shape=True)
         dead = len(ranked) - len(np.unique(parents))
@@ -35,14 +36,15 @@ def test_what_a_row_holds_is_its_hypothesis(family):
         ranked = ranked[parents]
         assert np.array_equal(rows.by_rank(state), ranked)
         tokens = 100 * t + np.arange(len(ranked))
-        state, ranked = 1000 * state + rows.by_row(tokens), 1000 * ranked + tokens
+        state = 1000 * state + rows.by_row(tokens)
+        ranked = 1000 * ranked + tokens
         assert np.array_equal(rows.by_rank(state), ranked)
 
 
-def test_rows_follow_ranks_where_their_number_changes():
+def test_rows_follow_the_ranks_if_their_number_changes():
     rows = Rows(1)
     assert rows.move([0, 0, 0], is_same_shape=False) == [0, 0, 0]
     rows.move([2, 0, 1], is_same_shape=True)
     assert rows.by_row([0, 1, 2]) == [1, 2, 0]
-    assert rows.move([0, 1], is_same_shape=False) == [2, 0]  # where their parents are
+    assert rows.move([0, 1], is_same_shape=False) == [2, 0]  # the rows of their parents
     assert rows.by_row([0, 1]) == [0, 1]

@@ -1,4 +1,4 @@
-"""The search-error rate against brute force; what a budget leaves open is never dropped."""
+"""Tests of search-error rates against brute force; unresolved prompts are never dropped."""
 
 from functools import cache
 from typing import Any
@@ -20,7 +20,7 @@ M, T, B = 4, 4, 10
 
 @cache
 def truth(eos, score):
-    """Per width and prompt, whether brute force knows a better sequence than the slow beam; and its score."""
+    """Return, per width and prompt, if brute force beats the slow beam, and the best score."""
     problem = Hashed(M, 5).problem(batch=B)
     best = np.array(
         [
@@ -44,7 +44,7 @@ def truth(eos, score):
 
 @pytest.mark.parametrize("score", [SumLogProb(), LengthNormalized(1.0), WordReward(0.6)])
 @pytest.mark.parametrize("eos", [(), (0,)])
-def test_errors_are_those_of_brute_force(eos, score):
+def test_errors_equal_those_of_brute_force(eos, score):
     problem = Hashed(M, 5).problem(batch=B)
     errors = decoding.search_errors(
         *problem, max_length=T, widths=WIDTHS[::-1], eos=eos, score=score, max_calls=None
@@ -68,7 +68,7 @@ def test_errors_are_those_of_brute_force(eos, score):
 
 
 @pytest.mark.parametrize("max_calls", [1, 2, 4, 8])
-def test_a_small_budget_widens_the_range_around_the_truth(max_calls):
+def test_a_small_budget_widens_the_range_around_the_true_rate(max_calls):
     problem = Hashed(M, 5).problem(batch=B)
     errors = decoding.search_errors(*problem, max_length=T, widths=WIDTHS, max_calls=max_calls)
     is_error, _ = truth((), SumLogProb())
@@ -83,13 +83,13 @@ def test_a_small_budget_widens_the_range_around_the_truth(max_calls):
         assert errors.is_unresolved.any()
 
 
-def test_limits_are_those_of_clopper_and_pearson():
+def test_limits_equal_those_of_clopper_and_pearson():
     for successes, trials in ((0, 10), (3, 10), (10, 10), (57, 200)):
         known = binomtest(successes, trials).proportion_ci(0.9, "exact")
         assert clopper_pearson(successes, trials, 0.9) == pytest.approx((known.low, known.high))
 
 
-def test_it_shows_itself_and_comes_back_from_disk(tmp_path):
+def test_error_rates_have_a_table_and_can_be_saved_and_loaded(tmp_path):
     errors = decoding.search_errors(
         *Hashed(M, 5).problem(batch=B), max_length=T, widths=WIDTHS, max_calls=2
     )
@@ -105,7 +105,7 @@ def test_it_shows_itself_and_comes_back_from_disk(tmp_path):
     assert decoding.SearchErrors.load(tmp_path).table().equals(table)
 
 
-def test_bad_input():
+def test_search_errors_refuses_bad_settings():
     problem = Hashed(M).problem()
     with pytest.raises(InputError, match="needs a width"):
         decoding.search_errors(*problem, max_length=2, widths=())

@@ -1,4 +1,4 @@
-"""Every search against brute force, against each other, and against closed forms."""
+"""Every search is compared with brute force, with other searches and with closed forms."""
 
 import itertools
 from typing import Any
@@ -35,6 +35,7 @@ cases = st.fixed_dictionaries(
 
 
 def best_first(found, score):
+    """Return all sequences with their scores, best first."""
     return sorted(
         ((score(log_prob, len(tokens)), tokens) for tokens, log_prob in found.items()), reverse=True
     )
@@ -42,7 +43,7 @@ def best_first(found, score):
 
 @settings(max_examples=40)
 @given(cases, scores, st.integers(1, 5), st.sampled_from(["pool", "in_beam"]))
-def test_beam_search_is_the_slow_one(case, score, width, eos_mode):
+def test_beam_search_equals_the_slow_reference(case, score, width, eos_mode):
     M, T, eos = case["M"], case["T"], case["eos"]
     problem = Hashed(M, case["seed"], levels=case["levels"]).problem(batch=2)
     keys: dict[str, Any] = {
@@ -68,8 +69,8 @@ def test_beam_search_is_the_slow_one(case, score, width, eos_mode):
 
 @settings(max_examples=40)
 @given(cases, scores, st.integers(1, 4), st.sampled_from(["pool", "in_beam"]))
-def test_certificates_never_lie(case, score, width, eos_mode):
-    """What is certified is optimal, and no optimum is above the bound, by brute force."""
+def test_certificates_agree_with_brute_force(case, score, width, eos_mode):
+    """A certified answer is optimal, and no optimum exceeds the bound."""
     M, T, eos = case["M"], case["T"], case["eos"]
     problem = Hashed(M, case["seed"], levels=case["levels"]).problem()
     decoded = decoding.beam_search(
@@ -93,7 +94,7 @@ def test_certificates_never_lie(case, score, width, eos_mode):
 
 @settings(max_examples=40)
 @given(cases, scores, st.integers(1, 3), st.integers(1, 7))
-def test_exact_search_is_brute_force(case, score, num, batch):
+def test_exact_search_equals_brute_force(case, score, num, batch):
     M, T, eos = case["M"], case["T"], case["eos"]
     problem = Hashed(M, case["seed"], levels=case["levels"]).problem()
     truth = everything(problem, 0, M, T, eos)
@@ -117,7 +118,7 @@ def test_exact_search_is_brute_force(case, score, num, batch):
 
 @settings(max_examples=25)
 @given(cases)
-def test_all_probabilities_sum_to_one(case):
+def test_exhaustive_search_finds_all_probability(case):
     M, T, eos = case["M"], case["T"], case["eos"]
     problem = Hashed(M, case["seed"], levels=case["levels"]).problem(batch=2)
     decoded = decoding.exhaustive_search(*problem, max_length=T, eos=eos)
@@ -131,7 +132,7 @@ def test_all_probabilities_sum_to_one(case):
 
 @settings(max_examples=25)
 @given(cases, scores, st.sampled_from(["pool", "in_beam"]))
-def test_a_wide_beam_is_exhaustive_is_exact(case, score, eos_mode):
+def test_a_wide_beam_and_exact_search_find_the_best_of_all_sequences(case, score, eos_mode):
     M, T, eos = case["M"], case["T"], case["eos"]
     problem = Hashed(M, case["seed"]).problem()
     wide = decoding.beam_search(
@@ -146,7 +147,7 @@ def test_a_wide_beam_is_exhaustive_is_exact(case, score, eos_mode):
 
 @settings(max_examples=25)
 @given(cases, st.sampled_from(["pool", "in_beam"]))
-def test_width_one_is_greedy(case, eos_mode):
+def test_a_beam_of_width_one_equals_greedy_search(case, eos_mode):
     M, T, eos = case["M"], case["T"], case["eos"]
     problem = Hashed(M, case["seed"], levels=case["levels"]).problem(batch=3)
     greedy = decoding.greedy(*problem, max_length=T, eos=eos)
@@ -156,8 +157,8 @@ def test_width_one_is_greedy(case, eos_mode):
 
 
 @pytest.mark.parametrize("end", [None, 0])
-def test_viterbi_where_brute_force_cannot_go(end):
-    """20 tokens, 12 steps: 4e15 sequences."""
+def test_exact_search_equals_viterbi_on_large_trees(end):
+    """A Markov model with 20 tokens and 12 steps has 4e15 sequences, too many for brute force."""
     problem, table = markov(20, seed=3)
     truth = viterbi(table, 12, end)
     exact = decoding.exact_search(*problem, max_length=12, eos=end)
@@ -165,7 +166,7 @@ def test_viterbi_where_brute_force_cannot_go(end):
     assert exact.log_prob[0, 0] == pytest.approx(max(truth.values()), abs=1e-9)
 
 
-def test_every_length_by_viterbi():
+def test_exact_search_per_length_equals_viterbi():
     problem, table = markov(8, seed=5)
     truth = viterbi(table, 7, end=2)
     exact = decoding.exact_search(*problem, max_length=7, eos=2, per_length=True)
@@ -174,23 +175,23 @@ def test_every_length_by_viterbi():
 
 @settings(max_examples=15)
 @given(st.integers(0, 10_000), st.sampled_from([4, 16, 64]), st.sampled_from([0.5, 2.0]))
-def test_exact_search_expands_little_more_than_it_must(seed, batch, scale):
-    """Expansions are at most the prefixes that score above the optimum, plus batch times length."""
+def test_exact_search_expands_few_unnecessary_prefixes(seed, batch, scale):
+    """It expands the prefixes above the optimum and at most ``batch * max_length`` others."""
     M, T = 4, 6
     problem = Hashed(M, seed, scale).problem()
     exact = decoding.exact_search(*problem, max_length=T, batch=batch)
-    optimum, above, level = exact.log_prob[0, 0], 1, {(): 0.0}
+    optimum = exact.log_prob[0, 0]
     every = decoding.exhaustive_search(*problem, max_length=T)
     assert optimum == pytest.approx(every.log_prob[0, 0], abs=1e-9)
     prefixes = {}
     for h, upto in zip(every.hypotheses(), every.token_log_prob[0].cumsum(-1), strict=True):
         for t in range(1, T):
             prefixes[h.tokens[:t]] = upto[t - 1]
-    above = len(level) + sum(upto > optimum for upto in prefixes.values())
+    above = 1 + sum(upto > optimum for upto in prefixes.values())  # 1 is the empty prefix
     assert exact.work.rows <= above + batch * T
 
 
-def test_a_budget_that_runs_out_leaves_bounds():
+def test_exact_search_without_enough_budget_returns_a_valid_bound():
     problem = Hashed(4, 1, scale=0.3).problem()
     truth = decoding.exhaustive_search(*problem, max_length=6).log_prob[0, 0]
     bounds = []
@@ -207,7 +208,7 @@ def test_a_budget_that_runs_out_leaves_bounds():
     assert starved.certificate.outcome == ("GAP",)
 
 
-def test_a_budget_that_runs_out_says_how_far_each_length_may_fall_short():
+def test_exact_search_per_length_without_enough_budget_returns_a_valid_gap():
     problem = Hashed(4, 1, scale=0.3).problem()
     truth: dict[int, float] = {}
     for tokens, log_prob in everything(problem, 0, 4, 5, (0,)).items():
@@ -233,7 +234,7 @@ def test_a_budget_that_runs_out_says_how_far_each_length_may_fall_short():
         decoding.exact_search(*problem, max_length=5, per_length=True, score=LengthNormalized(1.0))
 
 
-def test_an_earlier_answer_is_never_lost():
+def test_exact_search_never_returns_less_than_an_earlier_answer():
     problem = Hashed(4, 1, scale=0.3).problem()
     beam = decoding.beam_search(*problem, width=4, max_length=6, num_return=3)
     exact = decoding.exact_search(*problem, max_length=6, at_least=beam, max_calls=1)
@@ -242,10 +243,8 @@ def test_an_earlier_answer_is_never_lost():
     fresh = decoding.exact_search(*problem, max_length=6)
     assert proved.log_prob[0, 0] == pytest.approx(fresh.log_prob[0, 0], abs=1e-9)
     assert proved.work.rows <= fresh.work.rows
-    problem, keys = (
-        Hashed(9, 1).problem(),
-        {"max_length": 6, "eos": 1, "per_length": True, "batch": 4},
-    )
+    problem = Hashed(9, 1).problem()
+    keys: dict[str, Any] = {"max_length": 6, "eos": 1, "per_length": True, "batch": 4}
     every = decoding.exact_search(*problem, **keys)
     again = decoding.exact_search(*problem, **keys, at_least=every)
     assert again.log_prob == pytest.approx(every.log_prob, abs=1e-9)
@@ -254,8 +253,8 @@ def test_an_earlier_answer_is_never_lost():
     assert {h.tokens for h in starved.hypotheses()} == {h.tokens for h in every.hypotheses()}
 
 
-def test_early_stop_changes_nothing():
-    """A score that says that it has no bound is searched to the end: same answers, more work."""
+def test_stopping_early_does_not_change_the_result():
+    """The same score without a bound runs to the end: the same answers, and more work."""
 
     class Unbounded(LengthNormalized):
         bounded = False
@@ -274,13 +273,16 @@ def test_early_stop_changes_nothing():
 
 
 def narrowed(log_prob, temperature=1.0, top_k=3, top_p=1.0):
-    """The distribution that is drawn from, token by token."""
-    p, order = np.exp(log_prob / temperature), np.argsort(-log_prob)
+    """Return the distribution of the next token after temperature, top_k and top_p."""
+    p = np.exp(log_prob / temperature)
+    order = np.argsort(-log_prob)
     p[order[top_k:]] = 0
     p /= p.sum()
     taken = 0.0
     for token in order:
-        p[token], taken = (0, taken) if taken >= top_p else (p[token], taken + p[token])
+        if taken >= top_p:
+            p[token] = 0
+        taken += p[token]
     return p / p.sum()
 
 
@@ -306,7 +308,7 @@ def test_samples_follow_the_distribution(keys):
         assert share[tokens] == pytest.approx(p, abs=5 * np.sqrt(p / 6000) + 1e-3)
 
 
-def test_without_replacement_the_first_two_are_a_sample_and_all_differ():
+def test_samples_without_replacement_differ_and_have_the_right_distribution():
     problem = Hashed(3, 4, scale=1.0).problem(batch=1)
     truth = everything(problem, 0, 3, 3, (0,))
     step, state, start = problem
@@ -328,7 +330,7 @@ def test_without_replacement_the_first_two_are_a_sample_and_all_differ():
     assert {h.tokens for h in every.hypotheses()} == set(truth)
 
 
-def test_top_k_top_p_and_seed_of_samples():
+def test_samples_depend_on_top_k_top_p_temperature_and_seed():
     problem = Hashed(6, 2).problem(batch=2)
     keys: dict[str, Any] = {"num": 40, "max_length": 5}
     greedy = decoding.greedy(*problem, max_length=5).tokens[:, 0]
@@ -345,7 +347,7 @@ def test_top_k_top_p_and_seed_of_samples():
     assert np.array_equal(alone.tokens[0], one[0])
 
 
-def test_ties_go_to_the_better_parent_then_the_lower_token():
+def test_beam_search_breaks_ties_by_parent_and_then_by_token():
     def step(tokens, state):
         return torch.zeros(len(tokens), 5), state
 
@@ -361,13 +363,21 @@ def test_ties_go_to_the_better_parent_then_the_lower_token():
 
 @settings(max_examples=25)
 @given(
-    st.sampled_from([4096, 4099, 5000]), st.integers(1, 6), st.integers(0, 10_000), st.sampled_from([(), (7,), (7, 9)]),
-    st.sampled_from([None, 3, 500]), st.booleans(), st.sampled_from([torch.float32, torch.float64]), scores,
-)  # fmt: skip
-def test_what_is_left_unread_of_wide_rows_does_not_matter(
+    st.sampled_from([4096, 4099, 5000]),
+    st.integers(1, 6),
+    st.integers(0, 10_000),
+    st.sampled_from([(), (7,), (7, 9)]),
+    st.sampled_from([None, 3, 500]),
+    st.booleans(),
+    st.sampled_from([torch.float32, torch.float64]),
+    scores,
+)
+def test_skipping_tokens_of_wide_rows_does_not_change_the_result(
     M, width, seed, eos, levels, normalized, dtype, score
 ):
-    """With a trace every row's best are read; without one, only what may be among the best of its item. Bit for bit."""
+    """A trace reads the best tokens of every row; without a trace, the reader skips tokens that
+    cannot be among the best of their item. The results are equal bit for bit.
+    """
     problem = Hashed(M, seed, levels=levels, normalized=normalized, dtype=dtype).problem(batch=3)
     keys: dict[str, Any] = {
         "width": width,
@@ -385,8 +395,8 @@ def test_what_is_left_unread_of_wide_rows_does_not_matter(
 
 
 @pytest.mark.parametrize("normalized", [False, True])
-def test_wide_rows_with_masks_and_nan(normalized):
-    """Fewer tokens than places, and a NaN that no other score of its item is as bad as."""
+def test_wide_rows_may_contain_masks_but_not_nan(normalized):
+    """There are fewer tokens than places; later, a single score is NaN."""
     table = torch.full((3, 5000), -torch.inf)
     table[0, [3, 4990]] = torch.tensor([-0.5, -1.0])
     table[1, [2, 4999]] = torch.tensor([-0.2, -2.0])

@@ -1,4 +1,4 @@
-"""A search step by step, and searches side by side."""
+"""Tests of an audited search step by step, and of the comparison of searches."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def comparison(beam, audit):
 
 
 @pytest.mark.parametrize(
-    ("step", "said"),
+    ("step", "parts"),
     [
         (0, ["before the first of 3 steps, the beam holds the start alone"]),
         (1, ["after step 1 of 3", "“neural” (-0.65), “network” (-0.73); 0 pruned"]),
@@ -44,13 +44,13 @@ def comparison(beam, audit):
         ),
     ],
 )
-def test_each_step_is_told(audit, step, said):
+def test_the_verdict_describes_each_step(audit, step, parts):
     verdict = str(audit.at(step))
-    assert all(part in verdict for part in said)
+    assert all(part in verdict for part in parts)
     assert ("lost" in verdict) == (step >= 2)
 
 
-def test_a_table_ends_with_its_step(audit):
+def test_the_table_of_a_step_ends_with_the_step(audit):
     whole = audit.traces[0].table()
     for step in range(4):
         rows = audit.at(step).table()
@@ -58,7 +58,7 @@ def test_a_table_ends_with_its_step(audit):
         assert len(rows) == (whole["step"] <= step).sum()
 
 
-def test_a_tree_grows_and_nothing_moves(audit):
+def test_the_drawn_tree_grows_and_no_node_moves(audit):
     whole = {(a.x, a.y, a.text) for a in audit.figure().layout.annotations}
     counts, drawn = [], set()
     for step in range(4):
@@ -68,18 +68,18 @@ def test_a_tree_grows_and_nothing_moves(audit):
         assert figure.layout.xaxis.range == audit.figure().layout.xaxis.range
         assert any("lost here" in text for *_, text in drawn) == (step >= 2)
         counts.append(sum(bool(text) and "step" not in text for *_, text in drawn))
-    # the start; two words; 4 continuations and a mark; 4 more, and the end of the sequence that was lost
+    # The start; two words; 4 continuations and a mark; 4 more and the end of the lost sequence.
     assert counts == [1, 3, 8, 13]
     assert drawn == whole
 
 
 @pytest.mark.parametrize("step", [-1, 4])
-def test_there_are_no_other_steps(audit, step):
+def test_a_step_outside_the_search_is_refused(audit, step):
     with pytest.raises(InputError, match="step must lie between 0 and 3"):
         audit.at(step)
 
 
-def test_a_walk_needs_its_trace():
+def test_a_step_of_an_item_without_a_trace_is_refused():
     found = decoding.audit(
         *COURSE.problem(2), decoding.beam_search(*COURSE.problem(2), width=3, max_length=3)
     )
@@ -87,14 +87,14 @@ def test_a_walk_needs_its_trace():
         found.at(1, item=1)
 
 
-def test_where_nothing_was_lost():
+def test_a_verdict_without_a_loss_does_not_mention_one():
     found = decoding.audit(
         *COURSE.problem(), decoding.beam_search(*COURSE.problem(), width=3, max_length=3)
     )
     assert "lost" not in str(found.at(3))
 
 
-def test_searches_side_by_side(comparison):
+def test_a_comparison_names_the_best_search_and_the_lead(comparison):
     assert str(comparison) == (
         "exact search found the best of these answers, “neural neural neural” (-1.46); "
         "beam search (width 2) is 0.39 behind, greedy search is 0.39 behind"
@@ -108,13 +108,13 @@ def test_searches_side_by_side(comparison):
         assert search.work.candidates == rows
 
 
-def test_equal_answers_share_a_line(comparison):
+def test_searches_with_the_same_answer_share_a_line(comparison):
     lines = {line.name: list(line.y) for line in comparison.figure().data}
     assert lines["beam search (width 2) = greedy search"] == pytest.approx([0, -0.65, -1.25, -1.85])
     assert lines["exact search"] == pytest.approx([0, -0.65, -1.45, -1.46])
 
 
-def test_a_score_holds_for_all():
+def test_one_score_compares_all_searches():
     score = decoding.LengthNormalized(1.0)
     beam = decoding.beam_search(*COURSE.problem(), width=2, max_length=3, score=score)
     both = decoding.compare(beam, decoding.greedy(*COURSE.problem(), max_length=3))
@@ -124,7 +124,7 @@ def test_a_score_holds_for_all():
         decoding.compare(beam, decoding.exact_search(*COURSE.problem(), max_length=3))
 
 
-def test_many_prompts_and_none():
+def test_many_prompts_are_counted_and_other_prompts_are_refused():
     two = decoding.greedy(*COURSE.problem(2), max_length=3)
     wide = decoding.beam_search(*COURSE.problem(2), width=3, max_length=3)
     assert "greedy search 0, beam search (width 3) 2" in str(decoding.compare(two, wide))
@@ -134,7 +134,7 @@ def test_many_prompts_and_none():
         decoding.compare()
 
 
-def test_nothing_to_find():
+def test_a_problem_without_a_sequence_is_compared_and_audited():
     table = decoding.Table({(): {"a": -np.inf, "b": -np.inf}})
     beam = decoding.beam_search(*table.problem(), width=2, max_length=1)
     audit = decoding.audit(*table.problem(), beam)
@@ -146,7 +146,7 @@ def test_nothing_to_find():
     assert audit.at(0).figure()
 
 
-def test_on_disk_and_back(audit, comparison, tmp_path):
+def test_steps_and_comparisons_can_be_saved_and_loaded(audit, comparison, tmp_path):
     for sounding, kind in ((audit.at(2), Walk), (comparison, Comparison)):
         sounding.save(tmp_path / kind.__name__)
         again = kind.load(tmp_path / kind.__name__)

@@ -42,7 +42,7 @@ def is_alive(pid: int) -> bool:
 def test_a_job_tells_what_it_measures_and_leaves_its_results(jobs):
     name = jobs.start("tests.explore.work:counts", {"steps": 3, "name": "ü"})
     found = ended(jobs, name)
-    assert (found.status, found.trouble) == ("done", "")
+    assert (found.status, found.error) == ("done", "")
     assert found.metrics == tuple({"step": step, "name": "ü"} for step in range(3))
     assert {path.name for path in found.folder.iterdir()} == {METRICS, "result.txt"}
 
@@ -52,13 +52,13 @@ def test_a_job_tells_what_it_measures_and_leaves_its_results(jobs):
     [
         ("refuses", "this cannot be trained"),
         ("breaks", "ZeroDivisionError: by nothing"),
-        ("dies", "ended with 7"),
+        ("dies", "ended with exit code 7"),
     ],
 )
 def test_a_failure_is_told(jobs, work, told):
     found = ended(jobs, jobs.start(f"tests.explore.work:{work}", {}))
     assert found.status == "failed"
-    assert told in found.trouble
+    assert told in found.error
 
 
 def test_a_job_stops_when_told_and_keeps_what_it_wrote(jobs):
@@ -75,7 +75,7 @@ def test_a_job_stops_when_told_and_keeps_what_it_wrote(jobs):
 
 def test_a_name_of_no_job_is_refused(jobs):
     for name in ("", "../..", "x" * 500):
-        with pytest.raises(InputError, match="a job is one that this server has begun"):
+        with pytest.raises(InputError, match="a run must have been started on this server"):
             jobs.progress(name)
 
 

@@ -134,7 +134,7 @@ def npz() -> str:
 
 @pytest.fixture(autouse=True)
 def no_long_work(monkeypatch):
-    """Runs are refused, as when two are under way, and the language model is still being trained."""
+    """Runs are refused, as when two active runs, and the language model is still being trained."""
 
     def pending():
         raise PendingError("the language model is being trained")
@@ -292,7 +292,7 @@ def test_an_unforeseen_error_is_a_message_and_the_terminal_tells_where(
     answer = ask(UPDATE, sent(asked))
     assert (answer.status_code, answer.data) == (
         422,
-        b"this could not be answered: ZeroDivisionError",
+        b"the request failed: ZeroDivisionError",
     )
     assert "by nothing" in capsys.readouterr().err
 

@@ -149,7 +149,7 @@ def test_of_many_clicks_at_once_two_begin_a_run(monkeypatch):
     ]
     assert len(begun) == representation_room.MOST_RUNS == 2
     for refusal in filter(None, refusals):
-        rule = "at most 2 runs can be under way at the same time\n  got:   2 are under way"
+        rule = "at most 2 runs can be active at the same time\n  got:   2 active runs"
         assert isinstance(refusal, InputError)
         assert str(refusal).startswith(rule)
     assert {name for name in begun if jobs().progress(name).status == "running"} == set(begun)
@@ -197,9 +197,9 @@ HOSTILE = {
     "a header that lies": (lying((10**9, 100)), "64 MB"),
     "overflowing sides": (lying((2**40, 2**40)), "features"),
     "many features": (packed(X=np.zeros((2, 5000))), "4,096 features"),
-    "no zip": (b"PK\x03\x04 no", "an upload is an .npz file"),
-    "nothing": (b"", "an upload is an .npz file"),
-    "another file in it": (None, "an upload is an .npz file"),
+    "no zip": (b"PK\x03\x04 no", "an upload must be an .npz file"),
+    "nothing": (b"", "an upload must be an .npz file"),
+    "another file in it": (None, "an upload must be an .npz file"),
     "NaN": (packed(X=np.full((3, 2), np.nan)), "features must be finite"),
     "five axes": (packed(X=np.zeros((2, 2, 2, 2, 2))), "matrix"),
     "no X": (packed(Z=np.zeros((2, 2))), "the features are the array X"),

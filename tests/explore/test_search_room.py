@@ -237,7 +237,7 @@ def test_a_cache_that_cannot_be_written_gives_way_to_the_session(monkeypatch, tm
 def test_a_notebook_shows_it():
     shown = explore.search(width=3, table="A4-0.5_B4-0.9")
     assert shown.url.endswith("/search?table=A4-0.5_B4-0.9&width=3")
-    with pytest.raises(InputError, match="width is a whole number from 1 to 8"):
+    with pytest.raises(InputError, match="width must be a whole number from 1 to 8"):
         explore.search(width=9)
 
 

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import matplotlib
+import matplotlib.text
 import numpy as np
 import pytest
 from PIL import Image
@@ -58,16 +59,23 @@ DRAWINGS = {
     "empty": lambda: figures.new_drawing(""),
     "heat map": lambda: figures.heat_map(np.eye(3), **TEXTS, scale_label="s", power_of_ten=True),
     "image strip": strip,
-    "log lines": lambda: figures.log_lines([1, 2, 3], {"h": [0, -np.inf, np.inf]}, **TEXTS),
+    "log lines": lambda: figures.log_lines(
+        np.arange(3), {"h": np.array([0, -np.inf, np.inf])}, **TEXTS
+    ),
     "matrix": lambda: figures.matrix(
-        np.array([[1.0, np.nan]]), [["+1", ""]], rows=["r"], columns=["c", "d"], **TEXTS, scale_label=""
+        np.array([[1.0, np.nan]]),
+        [["+1", ""]],
+        rows=["r"],
+        columns=["c", "d"],
+        **TEXTS,
+        scale_label="",
     ),
     "panels": two_panels,
     "scatter": lambda: figures.scatter(
         {"a": figures.Cloud(Y, Y, ["a", "b", "c"], Y, np.array([0.1, np.nan, 0]))}, **TEXTS
     ),
     "tree": small_tree,
-}  # fmt: skip
+}
 
 
 def texts(figure: Any) -> set[str]:
@@ -117,10 +125,10 @@ def test_each_point_line_and_box_is_drawn():
     [
         ({"data": [{"type": "pie"}]}, "traces of type scatter, heatmap, bar and image"),
         ({"data": [{"type": "scatter", "x": [1], "y": [1], "stackgroup": "a"}]}, "stackgroup"),
-        ({"data": [{"x": [1], "y": [1], "marker": {"symbol": "bowtie"}, "mode": "markers"}]}, "bowtie"),
+        ({"data": [figures.markers([1], [1], symbol="bowtie")]}, "bowtie"),
         ({"data": [{"x": [1], "y": [1], "line": {"dash": "5px"}}]}, "5px"),
         ({"data": [{"x": [1], "y": [1], "fill": "tozeroy"}]}, "tozeroy"),
-        ({"data": [{"x": [1], "y": [1], "name": "<i>a</i>"}, {"x": [1], "y": [1]}]}, "knows the tags"),
+        ({"data": [figures.line([1], [1], name="<i>a</i>")] * 2}, "knows the tags"),
         ({"layout": {"xaxis": {"rangeslider": {"visible": True}}}}, "rangeslider.visible of xaxis"),
         ({"layout": {"shapes": [{"type": "path", "path": "Q 1,2 3,4"}]}}, "commands M, L, C and Z"),
         ({"layout": {"polar": {"hole": 0.5}}}, "polar.hole of the layout"),

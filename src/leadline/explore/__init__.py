@@ -1,4 +1,8 @@
-"""The instruments behind sliders: in a browser (``leadline explore``), and inline in a notebook."""
+"""Interactive pages for the three instruments, in a browser or inside a notebook.
+
+``leadline explore`` opens all pages in a browser; the functions of this package show one page in a
+notebook.
+"""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,13 +18,13 @@ ROOMS = {
     "search": "leadline.explore.rooms._search",
     "representation": "leadline.explore.rooms._representation",
 }
-"""Rooms by name, and where they are."""
+"""Modules of the rooms, by name."""
 
 __all__ = ["gradients", "representation", "search"]
 
 
 def open_rooms() -> "list[Room]":
-    """All rooms, in the order in which they are shown."""
+    """Return all rooms in the order of the page."""
     return [import_module(where).ROOM for where in ROOMS.values()]
 
 
@@ -41,34 +45,34 @@ def is_loopback(host: str) -> bool:
 
 
 def gradients(**settings: Any) -> "Inline":
-    """Where does the gradient die? The gradient room, inline in a notebook.
+    """Show the gradient room inside a notebook: where does the gradient vanish or explode?
 
     Args:
-        settings: fields of :class:`leadline.explore.rooms._gradients.Settings`, ``cell="LSTM", time=100``.
+        settings: settings of the room, such as ``cell="LSTM", time=100``.
     """
     return _inline("gradients", settings)
 
 
 def search(**settings: Any) -> "Inline":
-    """What did the decoder miss? The search room, inline in a notebook.
+    """Show the search room inside a notebook: which better answer did the decoder miss?
 
     Args:
-        settings: fields of :class:`leadline.explore.rooms._search.Settings`, ``width=3, table="A4-0.5_B4-0.9"``.
+        settings: settings of the room, such as ``width=3, table="A4-0.5_B4-0.9"``.
     """
     return _inline("search", settings)
 
 
 def representation(**settings: Any) -> "Inline":
-    """What is this representation worth? The representation room, inline in a notebook.
+    """Show the representation room inside a notebook: what is this representation worth?
 
     Args:
-        settings: fields of :class:`leadline.explore.rooms._representation_settings.Settings`, ``kind="vanilla", noise=0.3``.
+        settings: settings of the room, such as ``kind="vanilla", noise=0.3``.
     """
     return _inline("representation", settings)
 
 
 def check_installed() -> None:
-    """Refuse to go on without Dash, which an extra of the package brings.
+    """Check that the packages of the extra ``explore`` are installed.
 
     Raises:
         InputError: Dash is not installed.

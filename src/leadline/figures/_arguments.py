@@ -1,4 +1,4 @@
-"""Checks of what callers want drawn; each returns the plain value, and refuses the rest by the argument's name."""
+"""Checks of the arguments of drawing functions; each returns the plain value or refuses it."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -13,22 +13,21 @@ from leadline.errors import InputError
 def numbers(
     value: Any, name: str, *, ndim: int | None = None, length: int | None = None
 ) -> np.ndarray:
-    """An array of numbers, NaN and infinities among them, in a type that Plotly's script reads.
+    """Return an array of numbers in a type that Plotly's script reads; NaN and infinity may occur.
 
     Args:
         value: any array-like.
-        name: the argument's name.
-        ndim: how many axes it must have.
-        length: how long its first axis must be.
+        name: name of the argument, for errors.
+        ndim: required number of axes.
+        length: required length of the first axis.
 
     >>> numbers([1, 2], "x", ndim=1, length=3)
     Traceback (most recent call last):
     leadline.errors.InputError: x must have length 3
       got:   x of length 2
     """
-    is_plain = (
-        type(value) is np.ndarray and value.dtype == np.float64
-    )  # pages redraw many of these in a second
+    # Pages redraw many arrays in a second, so the common case skips the general check.
+    is_plain = type(value) is np.ndarray and value.dtype == np.float64
     plain = value if is_plain else checks.array(value, name)
     if plain.dtype.kind not in "biuf":
         raise InputError(
@@ -41,22 +40,23 @@ def numbers(
         raise InputError(f"{name} must have length {length}", got=f"{name} of length {len(plain)}")
     if plain.dtype.kind == "b":
         return plain.astype(np.int64)
-    if plain.dtype.kind == "f" and plain.dtype.itemsize not in (
-        4,
-        8,
-    ):  # half precision and long doubles
+    is_other_precision = plain.dtype.kind == "f" and plain.dtype.itemsize not in (4, 8)
+    if is_other_precision:
         return plain.astype(np.float64)
     return plain
 
 
 LARGEST = 1e300
-"""Numbers beyond it are drawn by no axis and no scale of colours: the range between two of them overflows."""
+"""Largest size of a number in a drawing; the range between two larger ones would overflow."""
 
 
 def heights(
     value: Any, name: str, *, ndim: int | None = 1, length: int | None = None, what: str = "numbers"
 ) -> np.ndarray:
-    """Numbers to be drawn, NaN and infinities among them, but no finite number beyond :data:`LARGEST`."""
+    """Return numbers to draw; refuse finite numbers beyond :data:`LARGEST`.
+
+    NaN and infinity may occur.
+    """
     plain = numbers(value, name, ndim=ndim, length=length)
     wrong = np.isfinite(plain) & (np.abs(plain) > LARGEST)
     if wrong.any():
@@ -68,21 +68,24 @@ def heights(
 
 
 def places(value: Any, name: str, *, log: bool = False) -> np.ndarray:
-    """Places on an axis: one or more finite numbers; above 0 where the axis is logarithmic."""
+    """Return places on an axis: finite numbers, at least one; above 0 on a logarithmic axis."""
     plain = heights(value, name)
     if not len(plain):
         raise InputError(f"{name} must hold at least one place", got=f"{name} is empty")
-    wrong = np.flatnonzero(~np.isfinite(plain) | ((plain <= 0) if log else False))
+    is_wrong = ~np.isfinite(plain)
+    if log:
+        is_wrong |= plain <= 0
+    wrong = np.flatnonzero(is_wrong)
     if len(wrong):
-        wanted = (
-            "finite numbers above 0, since its axis is logarithmic" if log else "finite numbers"
-        )
+        wanted = "finite numbers"
+        if log:
+            wanted += " above 0, since its axis is logarithmic"
         raise InputError(f"{name} must be {wanted}", got=f"{name}[{wrong[0]}] = {plain[wrong[0]]}")
     return plain
 
 
 def texts(value: Any, name: str, *, length: int | None = None) -> list[str]:
-    """Texts in a list, as many as ``length`` says."""
+    """Return a list of texts; refuse another number of them than ``length``."""
     listed = checks.items(value, name, of="texts")
     if length is not None and len(listed) != length:
         raise InputError(f"{name} must be {length} texts", got=f"{name} holds {len(listed)}")
@@ -90,7 +93,7 @@ def texts(value: Any, name: str, *, length: int | None = None) -> list[str]:
 
 
 def flags(value: Any, name: str, *, length: int) -> np.ndarray:
-    """``True`` or ``False`` for each of ``length`` things; nothing at all is ``False`` for every one."""
+    """Return ``length`` flags; an empty sequence stands for ``False`` throughout."""
     listed = checks.items(value, name, of="True and False")
     if not listed:
         return np.zeros(length, dtype=bool)
@@ -100,7 +103,7 @@ def flags(value: Any, name: str, *, length: int) -> np.ndarray:
 
 
 def named(value: Any, name: str) -> dict[str, Any]:
-    """A dictionary whose keys are texts."""
+    """Return a dictionary whose keys are texts."""
     plain = checks.mapping(value, name)
     for key in plain:
         checks.text(key, f"a key of {name}")
@@ -108,7 +111,7 @@ def named(value: Any, name: str) -> dict[str, Any]:
 
 
 def labels(**given: Any) -> None:
-    """Refuse titles and labels that are no texts."""
+    """Refuse titles and labels that are not texts."""
     for name, text in given.items():
         checks.text(text, name)
 
@@ -138,8 +141,10 @@ def expanded(layout: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in layout.items():
         if "_" not in key or key in _layout_names():
             inner = found.get(key)
-            is_merged = isinstance(inner, dict) and isinstance(value, Mapping)
-            found[key] = {**inner, **value} if is_merged else value
+            if isinstance(inner, dict) and isinstance(value, Mapping):
+                found[key] = {**inner, **value}
+            else:
+                found[key] = value
             continue
         *outer, last = key.split("_")
         place = found

@@ -1,4 +1,4 @@
-"""Lines over many decades, on which zeros and infinities stay visible."""
+"""Lines over many decades; zeros and infinities stay visible."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,9 @@ def log_lines(
 
 
 def log_ticks(*log10: np.ndarray) -> dict[str, Any]:
-    """How an axis of base-10 logarithms is labelled: by powers of ten, or, over few decades, by round numbers.
+    """Return the ticks of an axis of base-10 logarithms, as properties of Plotly's axis.
+
+    Over many decades the labels are powers of ten, over few decades round numbers.
 
     >>> log_ticks(np.array([-30.0, 0.0]))
     {'tickprefix': '10<sup>', 'ticksuffix': '</sup>'}
@@ -63,18 +65,16 @@ def log_ticks(*log10: np.ndarray) -> dict[str, Any]:
         {f"log10[{i}]": arguments.numbers(values, f"log10[{i}]") for i, values in enumerate(log10)}
     )
     if not finite.size:
-        return {
-            "showticklabels": False
-        }  # where nothing is between zero and infinity, no height is a number
+        # All values are zero or infinite, so no height of the axis is a number.
+        return {"showticklabels": False}
     low = float(finite.min())
     high = float(finite.max())
     if high - low > 3.5 or low < -5 or high > 6:
         return {"tickprefix": "10<sup>", "ticksuffix": "</sup>"}
     smallest = 10**low
     largest = 10**high
-    if (
-        largest - smallest < 1e-6 * largest
-    ):  # a constant, but for rounding, into which the axis must not zoom
+    # The axis must not zoom into the rounding of a constant.
+    if largest - smallest < 1e-6 * largest:
         low -= 1
         high += 1
         return {**_ticks_at(_decades((1, 2, 5)), low, high), "range": [low, high]}
@@ -98,7 +98,7 @@ def _ticks_at(values: np.ndarray, low: float, high: float, digits: int = 6) -> d
 
 
 def _finite(curves: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The finite logarithms of all curves, refused where an axis cannot hold them."""
+    """Return the finite logarithms of all curves; refuse those that no axis can show."""
     together = np.concatenate([values.ravel() for values in curves.values()] or [np.zeros(0)])
     finite = together[np.isfinite(together)]
     if finite.size and max(-finite.min(), finite.max()) > arguments.LARGEST:
@@ -117,19 +117,21 @@ def log_traces(
     among: Sequence[np.ndarray] = (),
     **trace: Any,
 ) -> list[dict[str, Any]]:
-    """The lines of :func:`log_lines` and their marks, for a figure that holds more than them.
+    """Return the traces of :func:`log_lines`, for a drawing that contains other traces as well.
 
     Args:
         x: shape (n,), shared by the lines.
         log10: name -> base-10 logarithms, shape (n,); names are plain text.
-        colours: of the lines, in turn.
+        colours: colours of the lines, used in turn.
         dashed: names of lines to draw dashed.
         dotted: names of lines to draw dotted.
-        among: base-10 logarithms of the other lines on the same axis, whose edges the marks share.
-        trace: further properties of every trace, such as its axes; of lines alone, ``showlegend``.
+        among: base-10 logarithms of the other lines on the same axis. Symbols for zero and
+            infinity lie on the edges of all lines together.
+        trace: further properties of every trace, such as its axes. ``showlegend`` applies to the
+            lines only.
 
     Raises:
-        InputError: a curve of another length than ``x``, or places that are not finite.
+        InputError: the length of a curve differs from ``x``, or a place is not finite.
     """
     x = arguments.places(x, "x")
     known = arguments.named(log10, "log10")
@@ -193,17 +195,17 @@ def log_traces(
 
 
 MARKS = 8
-"""How many marks stand for a longer run of them."""
+"""Number of symbols that stand for a longer run of them."""
 
 
 def _is_run(where: np.ndarray) -> bool:
-    """Whether the places are more than :data:`MARKS`, and all next to one another."""
+    """True if there are more than :data:`MARKS` places, all next to one another."""
     places = np.flatnonzero(where)
     return len(places) > MARKS and places[-1] - places[0] + 1 == len(places)
 
 
 def _run(colour: str, mark: Mapping[str, Any]) -> dict[str, Any]:
-    """Some marks on a thin line, for a run of them: each place is still told when it is pointed at."""
+    """Return the look of a run: some symbols on a thin line. Each place still has a hover text."""
     return {
         "mode": "lines+markers",
         "line": {"color": colour, "width": 1},

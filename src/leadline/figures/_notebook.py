@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from leadline.errors import InputError
 from leadline.figures._still import encoded
 from leadline.figures._theme import Drawing
 
@@ -31,16 +32,15 @@ CONFIG = {"displaylogo": False, "responsive": True}
 
 _HTML = """<div class="{name}" style="max-width: 900px">
 <p>{words}</p>
-<img alt="{words}" src="data:image/png;base64,{picture}" style="max-width: 100%">{note}
+<div>{picture}</div>{note}
 </div>"""
 
 _SCRIPT = """<script>
 (() => {{
   const figure = {figure};
   const draw = () => {{
-    for (const picture of document.querySelectorAll(".{name} > img")) {{
-      const place = document.createElement("div");
-      picture.replaceWith(place);
+    for (const place of document.querySelectorAll(".{name} > div")) {{
+      place.replaceChildren();
       window.Plotly.newPlot(place, figure.data, figure.layout, {config});
     }}
   }};
@@ -83,8 +83,12 @@ def notebook_bundle(drawing: Drawing, words: str) -> dict[str, Any]:
     is_small = len(text) <= MOST_JSON
     name = f"leadline-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     note = "" if is_small else "<p>figure() makes it interactive; it is too large for a cell.</p>"
-    html = _HTML.format(name=name, words=escape(words), picture=picture, note=note)
-    bundle: dict[str, Any] = {"text/html": html, "image/png": picture}
+    source = f"data:image/png;base64,{picture}"
+    image = f'<img alt="{escape(words)}" src="{source}" style="max-width: 100%">'
+    html = _HTML.format(name=name, words=escape(words), picture=image if picture else "", note=note)
+    bundle: dict[str, Any] = {"text/html": html}
+    if picture:
+        bundle["image/png"] = picture
     if is_small:
         url, integrity = _script()
         bundle["text/html"] += "\n" + _SCRIPT.format(
@@ -99,10 +103,16 @@ def notebook_bundle(drawing: Drawing, words: str) -> dict[str, Any]:
 
 
 def _picture(drawing: Drawing) -> str:
-    """Return a PNG picture in base64, of at most :data:`MOST_PICTURE` bytes."""
+    """Return a PNG picture in base64, of at most :data:`MOST_PICTURE` bytes.
+
+    The text is empty if the drawing has a property that stills do not show.
+    """
     from PIL import Image
 
-    data = encoded(drawing, "png")
+    try:
+        data = encoded(drawing, "png")
+    except InputError:
+        return ""
     with Image.open(io.BytesIO(data)) as opened:
         image = opened.convert("RGB")
     while len(data) > MOST_PICTURE:

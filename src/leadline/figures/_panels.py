@@ -1,4 +1,4 @@
-"""Several panels side by side under one title."""
+"""Panels side by side under one title."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Clouds of points, one colour for each group, with their uncertainty both ways."""
+"""Clouds of points with error bars, one colour for each group."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ from leadline.figures._theme import (
 
 @dataclass(frozen=True, eq=False)
 class Cloud(ShortRepr):
-    """Points of one group; checked when it is made.
+    """The points of one group, with the half-widths of their intervals.
 
     Raises:
-        InputError: arrays of different lengths, or a half-width below 0.
+        InputError: the lengths of the arrays differ, or a half-width is below 0.
     """
 
     x: np.ndarray
@@ -34,7 +34,7 @@ class Cloud(ShortRepr):
     y: np.ndarray
     """Shape (n,)."""
     labels: Sequence[str]
-    """What each point is, n of them; plain text."""
+    """Name of each point, n texts; plain text."""
     x_half: np.ndarray
     """Half-widths of intervals, shape (n,); NaN where there is no interval."""
     y_half: np.ndarray
@@ -54,7 +54,7 @@ class Cloud(ShortRepr):
 
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "hexagon")
-"""One for each colour, so that groups are told apart without it."""
+"""One symbol for each colour, so groups differ without colour as well."""
 
 
 def scatter(

@@ -153,9 +153,8 @@ class RecurrentLM:
     >>> step(start, state)[0].shape
     torch.Size([1, 10])
 
-    Reference: Mikolov et al., *Recurrent neural network based language model*, 2010; Press and
-        Wolf,
-    *Using the output embedding to improve language models*, 2017.
+    References: Mikolov et al., *Recurrent neural network based language model*, 2010; Press and
+    Wolf, *Using the output embedding to improve language models*, 2017.
     """
 
     normalized = False
@@ -325,7 +324,7 @@ class RecurrentLM:
     def _from_document(cls, document: Mapping[str, Any], content: bytes | None) -> "RecurrentLM":
         from safetensors.torch import load
 
-        settings = document["settings"]
+        settings: dict[str, Any] = document["settings"]
         if document["schema"] == 1:
             settings = {NAMES_OF_SCHEMA_1.get(name, name): settings[name] for name in settings}
         lm = cls(**settings)

@@ -73,11 +73,11 @@ def new_cache(has_encoder: bool) -> Cache:
     return AttentionCache()
 
 
-def parts_of(cache: Cache) -> list[AttentionCache]:
+def parts_of(cache: Cache) -> list[Any]:
     """Return the caches of self-attention and, if the model has an encoder, of cross-attention."""
     if isinstance(cache, EncoderDecoderCache):
         return [cache.self_attention_cache, cache.cross_attention_cache]
-    return [cache]  # pyright: ignore[reportReturnType]  new_cache() made it
+    return [cache]
 
 
 def filled_cache(layers: Sequence[Sequence[Layer]]) -> Cache:

@@ -7,8 +7,8 @@ once, at the end.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -16,77 +16,21 @@ from torch import Tensor
 from leadline import checks
 from leadline.decoding.models._constraints import Processor, constrain, names_of, processor_list
 from leadline.decoding.models._problem import Problem, Step, as_tensor
+from leadline.decoding.search._beam_settings import BeamSettings, EosMode
 from leadline.decoding.search._candidates import ROUNDING, WIDE, refuse_nan
 from leadline.decoding.search._certificate import Certificate, certify
 from leadline.decoding.search._decoded import Decoded
 from leadline.decoding.search._hypotheses import Numbers, Sequences
+from leadline.decoding.search._ranking import FewRanked, rank_few, rank_many
 from leadline.decoding.search._rows import Rows
 from leadline.decoding.search._scores import Score, SumLogProb, why_unbounded
 from leadline.decoding.search._search import StepwiseSearch
-from leadline.decoding.search._settings import (
-    EndTokens,
-    SearchSettings,
-    count,
-    end_tokens,
-    score_function,
-)
+from leadline.decoding.search._settings import EndTokens, end_tokens
 from leadline.decoding.search._trace import Trace
 from leadline.decoding.search._trace_recorder import Recorder
-from leadline.errors import InputError
-
-EosMode = Literal["pool", "in_beam"]
 
 FEW = 256
 """Up to this number of candidates, :func:`rank_few` is faster than arrays."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BeamSettings(SearchSettings):
-    """Settings of beam search."""
-
-    name: ClassVar[str] = "beam search"
-
-    width: int
-    """Number of hypotheses that survive a step, k."""
-    score: Score = field(default_factory=SumLogProb)
-    """The score that ranks complete hypotheses."""
-    eos_mode: EosMode = "pool"
-    """``"pool"`` if a complete hypothesis frees its place, ``"in_beam"`` if it keeps it."""
-    num_return: int = 1
-    """Number of hypotheses to return, R."""
-
-    def __post_init__(self):
-        self._set("width", count(self.width, "width"))
-        super().__post_init__()
-        self._set("num_return", count(self.num_return, "num_return"))
-        self._set("score", score_function(self.score))
-        self._set("eos_mode", eos_mode_of(self.eos_mode))
-        if self.num_return > self.width:
-            raise InputError(
-                "num_return must be at most the width",
-                got=f"num_return = {self.num_return}, width = {self.width}",
-            )
-
-    @property
-    def label(self) -> str:
-        """The name with the width."""
-        return f"{self.name} (width {self.width})"
-
-    @property
-    def chosen_score(self) -> Score:
-        """The score that ranks hypotheses."""
-        return self.score
-
-    def as_beam(self) -> "BeamSettings":
-        """The same search for one hypothesis per item."""
-        return BeamSettings(
-            width=self.width,
-            max_length=self.max_length,
-            eos=self.eos,
-            score=self.score,
-            eos_mode=self.eos_mode,
-            normalize=self.normalize,
-        )
 
 
 def beam_search(
@@ -160,15 +104,6 @@ def beam_search(
         problem = constrain(*problem, processors, settings.normalize)
         settings = replace(settings, processors=names_of(processors), normalize=None)
     return BeamSearch(problem, settings, is_traced=is_traced).run()
-
-
-def eos_mode_of(value: Any) -> EosMode:
-    """Return ``eos_mode``, checked to be ``"pool"`` or ``"in_beam"``."""
-    if not isinstance(value, str) or value not in ("pool", "in_beam"):
-        raise InputError(
-            "eos_mode must be 'pool' or 'in_beam'", got=f"eos_mode = {checks.shown(value)}"
-        )
-    return "pool" if value == "pool" else "in_beam"
 
 
 class _Ranked(NamedTuple):
@@ -305,7 +240,7 @@ class BeamSearch(StepwiseSearch):
         self.history.add(ranked.parents, ranked.tokens, self.total[0])
         return ranked.parents, ranked.tokens
 
-    def _may_end(self, t: int, ranked: "FewRanked") -> bool:
+    def _may_end(self, t: int, ranked: FewRanked) -> bool:
         """True if a hypothesis ends at step t, or if no live hypothesis can change the result."""
         if not len(self.eos):
             return False
@@ -391,16 +326,15 @@ class BeamSearch(StepwiseSearch):
             key = np.concatenate([complete, self.score(total, t)], axis=1)
             total = np.concatenate([np.zeros_like(complete), total], axis=1)
             token = np.concatenate([np.zeros(complete.shape, dtype=token.dtype), token], axis=1)
-        order = (-key).argsort(axis=1, kind="stable")
-        if not (self.recorder or self.is_in_beam):
-            order = order[:, : self._num_ranked()]
-        flat = order if len(key) == 1 else order + np.arange(len(key))[:, None] * key.shape[1]
-        total = total.ravel()[flat]
-        place = np.maximum(order - num_complete, 0) if num_complete else order
+        needs_all = self.recorder or self.is_in_beam
+        order, key, total, token = rank_many(
+            key, total, token, most=None if needs_all else self._num_ranked()
+        )
+        place = np.maximum(order - num_complete, 0)
         return _Ranked(
-            key=key.ravel()[flat] if self.is_in_beam else total,
+            key=key,
             total=total,
-            token=token.ravel()[flat],
+            token=token,
             parent=self._hypotheses(place // C),
             is_new=order >= num_complete,
         )
@@ -523,44 +457,3 @@ class BeamSearch(StepwiseSearch):
             total, token, parent = (part[:, :W][is_filled] for part in (total, token, parent))
         self.history.add(parent, token, total)
         return parent, token
-
-
-class FewRanked(NamedTuple):
-    """The best candidates of one item, best first."""
-
-    parents: list[int]
-    tokens: list[int]
-    totals: list[float]
-    discarded: float
-    """The largest total of the other candidates."""
-    num_ranked: int
-    """Number of candidates that were ranked."""
-
-
-def rank_few(
-    totals: list[float], log_prob: list[list[float]], token: list[list[int]], width: int
-) -> FewRanked | None:
-    """Rank the candidates of one item whose places are all filled again; ``None`` otherwise.
-
-    :meth:`BeamSearch._rank` returns the same ranks for any beam. This second path exists for one
-    bar of ``benchmarks/decoding.py``: on GPT-2-like 2x128, beam search must be at least 1.6 times
-    faster than ``generate`` (1.64 with this function, 1.57 without it). Plain Python is faster
-    than arrays of this size.
-
-    >>> rank_few([-1.0, -2.0], [[-0.5, -3.0], [-0.1, -4.0]], [[7, 8], [9, 6]], width=2)
-    FewRanked(parents=[0, 1], tokens=[7, 9], totals=[-1.5, -2.1], discarded=-4.0, num_ranked=4)
-    """
-    values = [total + value for total, row in zip(totals, log_prob, strict=True) for value in row]
-    # Sorting is stable in reverse, too: ties go to the better parent, then to the lower token.
-    order = sorted(range(len(values)), key=values.__getitem__, reverse=True)
-    if len(order) <= width or values[order[width]] == -math.inf:
-        return None
-    per_row = len(log_prob[0])
-    places = [divmod(i, per_row) for i in order[:width]]
-    return FewRanked(
-        parents=[parent for parent, _ in places],
-        tokens=[token[parent][rank] for parent, rank in places],
-        totals=[values[i] for i in order[:width]],
-        discarded=values[order[width]],
-        num_ranked=len(values),
-    )

@@ -28,7 +28,7 @@ COURSE = {
     for number, row in enumerate(ROWS, 1)
     for column, text in zip("ABC", [*row.split(), ""], strict=True)
 }
-"""The course's numbers by cell, a column for each word and one for the end, which never comes there."""
+"""The course's numbers by cell: a column for each word, and an empty one for the end token."""
 
 LONGEST = 21 * 28
 """Characters of all cells together: a name, 24 characters and a separator each."""
@@ -38,7 +38,7 @@ CELL = re.compile(r"([A-C][1-7])([^_]{0,24})")
 
 @dataclass(frozen=True)
 class Cells(Kind):
-    """What differs from the course's table, cell by cell: ``"A4-0.5_C1"`` sets one cell and empties another."""
+    """Cells that differ from the course's table: ``"A4-0.5_C1"`` sets A4 and empties C1."""
 
     def read(self, given: Any) -> str:
         """The same in the order of the table."""
@@ -50,7 +50,7 @@ class Cells(Kind):
     @property
     def rule(self) -> str:
         """How cells are written."""
-        return "cells (columns A to C, rows 1 to 7) with their numbers, joined by _, such as A4-0.5_B4-0.9"
+        return "cells (A to C, 1 to 7) with numbers, joined by _, such as A4-0.5_B4-0.9"
 
     def control(self, at: str, value: str) -> Component:
         """A table of inputs; the text that stands for all of them is in a hidden one."""
@@ -106,7 +106,7 @@ def written(held: dict[str, str]) -> str:
 
 
 def connect(app: Dash, at: str, words: tuple[str, str], end: str) -> None:
-    """Keep the text, the inputs and the headings in step; ``words`` and ``end`` are the ids of other controls."""
+    """Keep the text, the inputs and the headings equal; ``words`` and ``end`` are ids of controls."""
     inputs = [f"{at}-{name}" for name in COURSE]
     app.clientside_callback(
         ClientsideFunction("cells", "write"),

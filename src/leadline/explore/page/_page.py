@@ -32,7 +32,7 @@ INDEX = """<!doctype html>
 
 
 class Page(Dash):
-    """Without Dash's patches for browsers of another decade, which slow down strings in all others."""
+    """Remove Dash's polyfills for old browsers, which slow down strings in all others."""
 
     def interpolate_index(self, *args: Any, **parts: Any) -> str:
         """The page around the rooms."""
@@ -100,7 +100,7 @@ def _links(rooms: Sequence[Room], prefix: str, here: Room | None = None) -> list
 
 
 def _layout(room: Room, search: str) -> list[Component]:
-    """A room with the settings of an address; with the usual ones, and a message, where they cannot be read."""
+    """Show a room with the settings of an address; with a message if they cannot be read."""
     try:
         settings, trouble = from_query(room.settings, search), ""
     except InputError as error:

@@ -1,4 +1,4 @@
-"""A room of the explorer: settings, and the soundings that are taken with them."""
+"""A room of the explorer: one page with settings and the soundings that follow from them."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,74 +12,77 @@ if TYPE_CHECKING:
 
 
 class PendingError(Exception):
-    """What was asked for is still being made: the page shows this message, and asks again in a second."""
+    """A result is not ready yet. The page shows the message and asks again after a second."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """A place on the page for one sounding, of a fixed height, so that nothing moves when it is drawn."""
+    """A card of the page shows one sounding. Its height is fixed, so that nothing moves."""
 
     heading: str
     height: int
-    """Of its figure, in pixels."""
+    """Height of the figure, in pixels."""
     lines: int = 2
-    """Of the words above it, which scroll where they are more."""
+    """Number of lines for the verdict; a longer verdict scrolls."""
     wide: bool = False
-    """Whether it takes the whole width."""
+    """True if the card takes the whole width of the page."""
     layout: Mapping[str, Any] = field(default_factory=dict)
-    """What is laid over the figure's own layout, such as margins that need not be found out at every move."""
+    """Layout that replaces parts of the figure's own, such as fixed margins."""
     rows: Sequence[str] = ()
-    """Columns of the sounding's table that stand below its figure."""
+    """Columns of the sounding's table that are shown below the figure."""
     empty: str = ""
-    """What its words are while there is no sounding: what will come here, and after what."""
+    """Text while there is no sounding: what will appear, and when."""
 
 
 @dataclass(frozen=True)
 class Room:
-    """What the explorer needs to know of a room; it makes the controls, the address, the downloads and the rest.
+    """Description of a room, from which the explorer builds controls, address and downloads.
 
-    A room computes nothing of its own: ``soundings`` calls the library and hands on what that returned.
+    A room computes nothing itself: ``soundings`` calls the library.
     """
 
     name: str
-    """In the address: ``"gradients"``."""
+    """Name in the address, such as ``"gradients"``."""
     title: str
     lead: str
-    """What there is to do here, in a sentence or two."""
+    """One or two sentences about the use of the room."""
     settings: type
     """A frozen dataclass; see :mod:`leadline.explore.page._settings`."""
     cards: Mapping[str, Card]
-    """Places by the names of the soundings in them."""
+    """Cards by the names of their soundings."""
     soundings: "Callable[[Any], Iterable[tuple[str, Sounding]]]"
-    """Settings -> soundings and their names, each as soon as it is taken; raises InputError where they make no sense,
-    and PendingError where something is still being made. A card whose sounding is not among them is empty."""
+    """Function of the settings that yields names and soundings.
+
+    It raises InputError for impossible settings and PendingError while a result is not ready. A
+    card without a sounding stays empty.
+    """
     code: Callable[[Any], str]
-    """Settings -> the Python that makes the same soundings, under the same names."""
+    """Function of the settings that returns Python code for the same soundings."""
     presets: Mapping[str, Any] = field(default_factory=dict)
-    """Settings by what the button says."""
+    """Settings by the label of their button."""
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Fields by the heading above them; without, all of them under none."""
+    """Fields by the heading above them. If empty, there are no headings."""
     silent: Callable[[Any], Collection[str]] = lambda settings: ()
-    """Settings -> the fields that have no say with them; they are shown faint."""
+    """Function of the settings that returns the fields without effect; they are shown faint."""
     tell: Callable[[Any], str] = lambda settings: ""
-    """Settings -> what one should know of them: how they were read, what is odd about them."""
+    """Function of the settings that returns a note about them."""
     ends: Callable[[Any], Mapping[str, float]] = lambda settings: {}
-    """Settings -> the high ends of sliders, where they depend on the rest; what is set beyond counts as the end."""
+    """Function of the settings that returns the upper ends of sliders that depend on others."""
     stage: Callable[[Any], int | None] = lambda settings: None
-    """Settings -> how far work on their soundings has come, while it goes on: the page then asks again."""
+    """Function of the settings that returns the progress of running work, or ``None``."""
     extra: "Callable[[Any], Sequence[Component]]" = lambda settings: ()
-    """Settings -> components between the controls and the cards: what no field can be."""
+    """Function of the settings that returns further components above the cards."""
     follows: Sequence[tuple[str, str]] = ()
-    """What of ``extra`` every answer sets: the last part of an id, and a property."""
+    """Properties of ``extra`` that each answer sets: the last part of an id, and a property."""
     follow: Callable[[Any], Sequence[Any]] = lambda settings: ()
-    """Settings -> a value for each of ``follows``."""
+    """Function of the settings that returns a value for each of ``follows``."""
     connect: "Callable[[Dash], None] | None" = None
-    """Adds the callbacks of ``extra``."""
+    """Function that adds the callbacks of ``extra`` to the application."""
 
     def take(self, settings: Any) -> "dict[str, Sounding]":
-        """All soundings of the settings, by their names."""
+        """Return all soundings of the settings, by name."""
         return dict(self.soundings(settings))
 
     def id(self, *parts: str) -> str:
-        """The id of one of its components."""
+        """Return the id of a component of the room."""
         return "-".join((self.name, *parts))

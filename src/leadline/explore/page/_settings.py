@@ -1,16 +1,16 @@
-"""What can be set in a room: a frozen dataclass, how its fields are shown, and its form in an address.
+"""Settings of a room: a frozen dataclass, its controls, and its form in an address.
 
-A field's annotation says what it may be, and its attribute docstring is its help:
+The annotation of a field defines the allowed values, and its attribute docstring is the help text:
 
     @dataclass(frozen=True)
     class Settings:
         time: Annotated[int, Between(5, 200)] = 50
         \"\"\"Timesteps of the sequence.\"\"\"
         loss: Literal["last", "all"] = "last"
-        \"\"\"At which timesteps the loss looks.\"\"\"
+        \"\"\"Timesteps that enter the loss.\"\"\"
 
-``Literal`` is a choice, ``bool`` a switch, and everything else brings a :class:`Kind`: :class:`Between`, :class:`Draw`,
-:class:`Text`, or one of your own.
+``Literal`` is a choice and ``bool`` a switch. Every other type is annotated with a :class:`Kind`:
+:class:`Between`, :class:`Draw`, :class:`Text`, or a new subclass.
 """
 
 import math
@@ -30,32 +30,32 @@ S = TypeVar("S")
 
 
 class Kind:
-    """What a field may be; a subclass reads what a control or an address holds, or raises ``ValueError``."""
+    """The values that a field may have. A subclass reads a value or raises ``ValueError``."""
 
     def read(self, given: Any) -> Any:
-        """The value that was given by a control or, as text, by an address."""
+        """Return the value of a control, or of the text in an address."""
         raise NotImplementedError
 
     def write(self, value: Any) -> str:
-        """The value's text in an address."""
+        """Return the text of a value in an address."""
         return str(value)
 
     @property
     def rule(self) -> str:
-        """What a value has to be, for a message."""
+        """The rule for values, for error messages."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Between(Kind):
-    """A number on a slider; whole where the step is."""
+    """A number on a slider; a whole number if the step is whole."""
 
     low: float
     high: float
     step: float = 1
 
     def read(self, given: Any) -> float:
-        """A number in the range, to as many digits as the step has."""
+        """Return the number, rounded to the digits of the step."""
         value = _number(given)
         if not self.low <= value <= self.high:
             raise ValueError
@@ -67,29 +67,30 @@ class Between(Kind):
         return round(value, 1 - math.floor(math.log10(self.step))) + 0.0  # so that -0.0 is 0.0
 
     def write(self, value: float) -> str:
-        """Without digits that say nothing."""
+        """Return the number without trailing zeros."""
         return f"{value:g}"
 
     @property
     def is_whole(self) -> bool:
-        """Whether only whole numbers are meant."""
+        """True if only whole numbers are allowed."""
         return float(self.step).is_integer()
 
     @property
     def rule(self) -> str:
-        """The range."""
-        return f"{'a whole number' if self.is_whole else 'a number'} from {self.low:g} to {self.high:g}"
+        """The range of allowed numbers."""
+        kind = "a whole number" if self.is_whole else "a number"
+        return f"{kind} from {self.low:g} to {self.high:g}"
 
 
 @dataclass(frozen=True)
 class Draw(Kind):
-    """The seed of something that is drawn, with a button for a new one."""
+    """A seed, with a button that draws a new seed."""
 
     button: str
-    """What the button says: ``"new sample"``."""
+    """Label of the button, such as ``"new sample"``."""
 
     def read(self, given: Any) -> int:
-        """A seed."""
+        """Return the seed."""
         value = _number(given)
         if not 0 <= value < 2**31 or value != int(value):
             raise ValueError
@@ -97,7 +98,7 @@ class Draw(Kind):
 
     @property
     def rule(self) -> str:
-        """Which seeds there are."""
+        """The range of seeds."""
         return "a whole number from 0 to 2147483647"
 
 
@@ -108,46 +109,46 @@ class Choice(Kind):
     names: tuple[str, ...]
 
     def read(self, given: Any) -> str:
-        """One of them."""
+        """Return the chosen name."""
         if not isinstance(given, str) or given not in self.names:
             raise ValueError
         return str(given)
 
     @property
     def rule(self) -> str:
-        """All of them."""
+        """The list of names."""
         return "one of " + ", ".join(self.names)
 
 
 @dataclass(frozen=True)
 class Switch(Kind):
-    """On or off."""
+    """A switch: yes or no."""
 
     def read(self, given: Any) -> bool:
-        """From a control, or from an address."""
+        """Return True for yes, False for no."""
         if isinstance(given, str) and given in ("yes", "no"):
             return given == "yes"
         return checks.flag(given, "it")
 
     def write(self, value: bool) -> str:
-        """A word."""
+        """Return ``"yes"`` or ``"no"``."""
         return "yes" if value else "no"
 
     @property
     def rule(self) -> str:
-        """Its two words."""
+        """The two words."""
         return "yes or no"
 
 
 @dataclass(frozen=True)
 class Text(Kind):
-    """A line of text, or several."""
+    """A text of one or more lines."""
 
     longest: int = 200
     rows: int = 1
 
     def read(self, given: Any) -> str:
-        """Text that is not too long."""
+        """Return the text, if it is not too long."""
         text = plain_text(given)
         if len(text) > self.longest:
             raise ValueError
@@ -155,12 +156,12 @@ class Text(Kind):
 
     @property
     def rule(self) -> str:
-        """How long."""
+        """The largest length."""
         return f"text of at most {self.longest} letters"
 
 
 def plain_text(given: Any) -> str:
-    """Text that can be sent and saved: half a surrogate pair is a character of its own in JSON, and in no file."""
+    """Return a text that UTF-8 can encode; a lone surrogate, which JSON allows, is refused."""
     if not isinstance(given, str):
         raise ValueError
     given.encode()
@@ -168,7 +169,7 @@ def plain_text(given: Any) -> str:
 
 
 def _number(given: Any) -> float:
-    """A number, or its text in an address; booleans and text of any other form are refused."""
+    """Return a number, given as such or as text; booleans and other texts are refused."""
     if isinstance(given, str):
         if not NUMBER.fullmatch(given):
             raise ValueError
@@ -177,7 +178,7 @@ def _number(given: Any) -> float:
 
 
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
-"""The text of a number, as a browser's controls and addresses write it."""
+"""Form of a number in a control or an address."""
 
 
 @dataclass(frozen=True)
@@ -191,24 +192,24 @@ class Field:
 
     @property
     def label(self) -> str:
-        """The name in words."""
+        """The name with spaces."""
         return self.name.replace("_", " ")
 
     def read(self, given: Any) -> Any:
-        """The value, or an :class:`InputError` that names the field."""
+        """Return the value, or raise an :class:`InputError` that names the field."""
         try:
             return self.kind.read(given)
         except (ValueError, TypeError, OverflowError):
             raise InputError(
-                f"{self.label} is {self.kind.rule}", got=f"{self.name} = {checks.shown(given)}"
+                f"{self.label} must be {self.kind.rule}", got=f"{self.name} = {checks.shown(given)}"
             ) from None
 
 
 @cache
 def fields_of(settings: type) -> tuple[Field, ...]:
-    """The fields of a settings class, in order."""
+    """Return the fields of a settings class, in order."""
     hints = get_type_hints(settings, include_extras=True)
-    told = {p.arg_name: p.description or "" for p in parse_from_object(settings).params}
+    help_texts = {p.arg_name: p.description or "" for p in parse_from_object(settings).params}
     found = []
     for field in fields(settings):
         assert field.default is not MISSING, f"{settings.__name__}.{field.name} needs a default"
@@ -217,7 +218,7 @@ def fields_of(settings: type) -> tuple[Field, ...]:
                 field.name,
                 _kind(hints[field.name]),
                 field.default,
-                told.get(field.name, "").strip(),
+                help_texts.get(field.name, "").strip(),
             )
         )
     return tuple(found)
@@ -233,10 +234,10 @@ def _kind(hint: Any) -> Kind:
 
 
 def from_values(settings: type[S], values: Sequence[Any]) -> S:
-    """Settings from what the controls hold, in the order of the fields.
+    """Return settings from the values of the controls, in the order of the fields.
 
     Raises:
-        InputError: a value that its field does not allow.
+        InputError: a field does not allow its value.
     """
     known = fields_of(settings)
     return settings(
@@ -245,7 +246,7 @@ def from_values(settings: type[S], values: Sequence[Any]) -> S:
 
 
 def to_query(settings: Any) -> str:
-    """What differs from the defaults, as the query of an address: ``"?cell=LSTM&time=20"``; nothing where all agree."""
+    """Return the settings that differ from the defaults as a query: ``"?cell=LSTM&time=20"``."""
     changed = {
         field.name: field.kind.write(getattr(settings, field.name))
         for field in fields_of(type(settings))
@@ -255,10 +256,10 @@ def to_query(settings: Any) -> str:
 
 
 def from_query(settings: type[S], query: str) -> S:
-    """Settings from the query of an address.
+    """Return the settings in the query of an address.
 
     Raises:
-        InputError: a name that is no field, or a value that its field does not allow.
+        InputError: a name is not a field, or a field does not allow its value.
     """
     try:
         given: Mapping[str, str] = dict(
@@ -266,13 +267,15 @@ def from_query(settings: type[S], query: str) -> S:
         )
     except ValueError:
         raise InputError(
-            "an address sets what the room has", got="more than 100 settings"
+            "an address must set only settings of the room", got="more than 100 settings"
         ) from None
     known = {field.name: field for field in fields_of(settings)}
     for name in given:
         if name not in known:
             close = ", ".join(nearest(name[:50], list(known))[:3])
             raise InputError(
-                "an address sets what the room has", got=name[:50], cure=f"there are {close}, …"
+                "an address must set only settings of the room",
+                got=name[:50],
+                cure=f"perhaps {close}",
             )
     return settings(**{name: known[name].read(text) for name, text in given.items()})

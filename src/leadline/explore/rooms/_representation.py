@@ -175,7 +175,7 @@ def _told(settings: Settings, run: Progress | None, rows: Material) -> str:
             + probed
         )
     if run.status == "failed":
-        return run.trouble
+        return run.error
     if run.status == "stopped":
         return "Stopped; what was trained is not kept."
     if run.status == "running" and not epochs_of(run):

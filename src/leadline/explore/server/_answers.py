@@ -1,6 +1,6 @@
-"""How a move becomes an answer: settings, soundings, figures, one line of JSON for each card as soon as it is drawn.
+"""Answers to a page: soundings of the current settings, one line of JSON for each card.
 
-The page asks over HTTP and reads line by line, so that it paints the first card while the next sounding is taken.
+The page reads the answer line by line, so it shows the first card while the next is computed.
 """
 
 import base64
@@ -26,22 +26,24 @@ from leadline.figures import merged, stacked
 from leadline.sounding import Sounding
 
 INK = {False: "#1d2733", True: "#e4e8ec"}
-"""Colour of a figure's text, in light and in dark."""
+"""Colour of a figure's text, by whether the page is dark."""
 
 KEPT = 8
-"""Settings whose soundings are kept, for downloads and for cards that come into sight later."""
+"""Number of settings whose soundings are cached, for downloads and for cards shown later."""
 
 ONE_AT_A_TIME = threading.Lock()
-"""Of the process, for one sounding. Two at once would take twice as long each, and what puts torch's generator back
-where it was (:func:`torch.random.fork_rng`) must not meet another that does the same. It is free while a line is sent:
-a page that has stopped reading holds up nobody else."""
+"""Lock of the process: one sounding is computed at a time.
+
+Two at once would take twice as long, and two uses of :func:`torch.random.fork_rng` would restore
+each other's state. The lock is free while a line is sent, so a page that stops reading blocks nobody.
+"""
 
 
 class Taken:
-    """The soundings of some settings, each taken when it is first asked for.
+    """Lazily computed soundings of some settings.
 
     Args:
-        soundings: all of them, not taken yet.
+        soundings: names and soundings; each sounding is computed when it is first read.
     """
 
     def __init__(self, soundings: Iterable[tuple[str, Sounding]]):
@@ -71,10 +73,10 @@ class Taken:
 
 
 class Answers:
-    """What a room answers.
+    """Answers to the requests for a room.
 
     Args:
-        room: whose soundings are taken.
+        room: the room.
     """
 
     def __init__(self, room: Room):
@@ -82,10 +84,10 @@ class Answers:
         self._kept: OrderedDict[Any, Taken] = OrderedDict()
 
     def settings(self, held: Sequence[Any]) -> Any:
-        """Settings from what the controls hold, in the order of the fields.
+        """Return settings from the values of the controls, in the order of the fields.
 
         Raises:
-            InputError: a value that its field does not allow.
+            InputError: a field does not allow its value.
         """
         fields = fields_of(self.room.settings)
         return from_values(
@@ -93,7 +95,7 @@ class Answers:
         )
 
     def soundings(self, settings: Any) -> Iterator[tuple[str, Sounding]]:
-        """Each as it is taken, or at once where it is still there."""
+        """Yield the soundings of the settings; cached soundings come at once."""
         with ONE_AT_A_TIME:
             key = settings, self.room.stage(settings)
             taken = self._kept.setdefault(key, Taken(self.room.soundings(settings)))
@@ -102,16 +104,16 @@ class Answers:
                 self._kept.popitem(last=False)
         try:
             yield from taken
-        except Exception:  # which may be over when one asks again
+        except Exception:  # the cause may be gone at the next request
             self._kept.pop(key, None)
             raise
 
     def lines(self, asked: Mapping[str, Any]) -> Iterator[str]:
-        """The answer to a question of the page: a line for each card, and a last one with everything else.
+        """Yield one line of JSON for each card, and a last line for the rest of the page.
 
         Args:
-            asked: ``values`` of the controls; ids of the cards that are ``shown`` and of those that are ``narrow``;
-                whether the page is ``dark``.
+            asked: ``values`` of the controls, ids of the ``shown`` and the ``narrow`` cards, and
+                ``dark``, which is True for a dark page.
         """
         for part in self._parts(asked):
             yield f"{to_json_plotly(part)}\n"
@@ -119,15 +121,15 @@ class Answers:
     def _parts(self, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         room = self.room
         try:
-            settings, stage = (read := self.settings(asked["values"])), room.stage(read)
-            empty, awaited = set(room.cards), set(asked["shown"])
+            settings = self.settings(asked["values"])
+            stage = room.stage(settings)
+            empty = set(room.cards)
+            awaited = set(asked["shown"])
             for name, sounding in self.soundings(settings):
                 empty.discard(name)
                 yield self._card(name, sounding, asked)
                 awaited.discard(room.id(name))
-                if (
-                    not awaited
-                ):  # the rest is out of sight, and is asked for when the hand has rested
+                if not awaited:  # off-screen cards are requested when the slider stops
                     break
             else:
                 for name in empty:
@@ -158,10 +160,11 @@ class Answers:
             yield {"trouble": describe(error)}
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
-            yield {"trouble": f"this could not be measured: {type(error).__name__}: {error}"}
+            yield {"trouble": f"the measurement failed: {type(error).__name__}: {error}"}
 
     def _card(self, name: str, sounding: Sounding, asked: Mapping[str, Any]) -> dict[str, Any]:
-        card, at = self.room.cards[name], self.room.id(name)
+        card = self.room.cards[name]
+        at = self.room.id(name)
         part: dict[str, Any] = {
             "card": at,
             "words": str(sounding.verdict),
@@ -197,7 +200,7 @@ def _drawing(card: Card, sounding: Sounding) -> dict[str, Any]:
 
 
 def _packed(value: Any) -> Any:
-    """Arrays as Plotly's script reads them fastest: in base64. NaN, for which JSON has no word, comes along."""
+    """Encode arrays in base64, which Plotly's script reads fastest and which can hold NaN."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
         numbers = value.astype("<f8" if value.dtype.kind == "f" else "<i4")
         packed = {
@@ -270,7 +273,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def _for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
-    """A table whose texts are texts in spreadsheet programs, too: an apostrophe precedes what would be a formula.
+    """Return a table for spreadsheet programs: an apostrophe precedes texts that look like a formula.
 
     Numbers are unchanged, also negative ones.
     """

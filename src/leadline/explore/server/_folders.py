@@ -1,8 +1,9 @@
-"""Temporary folders of this process, removed when it ends; the next start removes those of a killed process.
+"""Temporary folders of this process, which are removed when it ends.
 
-A folder is removed only if Leadline made it. All of this must hold: its name ends with a digest of the rest of the
-name; it is a real folder of the same user; the mark inside it names it; and no process holds its lock. Everything else
-in the temporary folder is left alone, whatever its name is, and is not even opened for writing.
+The next start removes the folders of killed processes. A folder is removed only if Leadline created
+it: its name ends with a digest of the rest of the name, it is a real folder of the same user, the mark
+inside it names it, and no process holds its lock. Everything else in the temporary folder stays as it
+is, and is not even opened for writing.
 """
 
 import atexit
@@ -20,10 +21,10 @@ from filelock import FileLock, Timeout
 from leadline.errors import SaveError
 
 PREFIX = "leadline-explorer"
-"""How the names of all these folders begin."""
+"""Beginning of the names of these folders."""
 
 LOCK = "in-use.lock"
-"""The file that the process holds locked. The lock ends with the process, however that ends."""
+"""File that the process keeps locked; the operating system releases the lock when it ends."""
 
 MARK = "made-by-leadline.txt"
 """The file that says that Leadline made the folder."""
@@ -66,14 +67,14 @@ def temporary(name: str) -> Path:
 
 
 def remove_left() -> None:
-    """Remove the folders of explorers that were killed; does nothing where there is no temporary folder."""
+    """Remove the folders of killed explorers, if there are any."""
     with suppress(OSError):
         for found in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}-*")):
             _remove_if_left(found)
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder that :func:`temporary` made in this process; does nothing in a forked child, or twice."""
+    """Remove a folder that :func:`temporary` created in this process."""
     lock, process = _own.pop(folder, (None, 0))
     if lock is not None and process == os.getpid():
         _remove(folder, lock)
@@ -101,7 +102,7 @@ def _mark(folder: Path) -> bytes:
 
 
 def _make(folder: Path) -> tuple[Path, FileLock] | None:
-    """The folder and its lock; ``None`` if another process that starts removed the folder before it was marked."""
+    """Create a folder and its lock; ``None`` if another process removed it before it was marked."""
     folder.mkdir(mode=0o700)
     lock = FileLock(folder / LOCK, thread_local=False)
     try:
@@ -129,7 +130,7 @@ def _remove_if_left(folder: Path) -> None:
 
 
 def _is_ours(folder: Path) -> bool:
-    """True if Leadline made the folder: it is marked, or was killed before it could write anything but the mark."""
+    """True if Leadline created the folder: it has the mark, or at most a part of the mark."""
     start, _, digest = folder.name.rpartition("-")
     status = folder.lstat()
     is_of_same_user = not hasattr(os, "getuid") or status.st_uid == os.getuid()
@@ -152,7 +153,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def _remove(folder: Path, lock: FileLock) -> None:
-    """Remove the content first, then the mark: a process that is killed here leaves what the next start recognises."""
+    """Remove the content first and the mark last, so that a later start can finish the work."""
     with suppress(OSError):
         for entry in list(os.scandir(folder)):
             if entry.name in (MARK, LOCK):

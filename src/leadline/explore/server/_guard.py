@@ -1,9 +1,9 @@
-"""Who may ask: pages of this server, reached under its own name, by those who were told the token.
+"""Access control: requests need the token and must come from the server's own pages.
 
-A page elsewhere can make a browser send requests to 127.0.0.1, and can let its own name lead there (DNS rebinding).
-The browser then names that page in ``Origin``, or its name in ``Host``; both are refused. The token is the first part
-of every address, so that nothing is served to whoever does not know it: no cookie is needed, which a notebook's frame
-would not be given, and which all ports of a machine share.
+A foreign page can make a browser send requests to 127.0.0.1, directly or by DNS rebinding. The
+browser then names that page in ``Origin``, or its host in ``Host``; both are refused. The token is
+the first part of every address. A cookie would not do: all ports of a machine share it, and the
+frame of a notebook does not receive it.
 """
 
 import hmac
@@ -12,13 +12,13 @@ import ipaddress
 from flask import Flask, Response, abort, request
 
 LARGEST = 64 * 2**20
-"""Of an upload, in bytes as they are sent: four for every three of the file."""
+"""Largest request in bytes; an upload is sent in base64, four bytes for three of the file."""
 
 POLICY = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self' {scripts}",
-        "style-src 'self' 'unsafe-inline'",  # Plotly writes its rules into the page
+        "style-src 'self' 'unsafe-inline'",  # Plotly inserts its style rules into the page
         "img-src 'self' data: blob:",
         "font-src 'self'",
         "connect-src 'self'",
@@ -31,15 +31,15 @@ POLICY = "; ".join(
 def guard(
     server: Flask, *, token: str, host: str, port: int, scripts: list[str], in_frames: bool
 ) -> None:
-    """Refuse what is not asked by the server's own pages, and tell the browser to load nothing from elsewhere.
+    """Refuse foreign requests, and forbid the browser to load anything from other servers.
 
     Args:
-        server: the application.
-        token: first part of every address.
-        host: the name that it is bound to.
-        port: its port.
-        scripts: hashes of the scripts that stand in the page.
-        in_frames: whether other pages may show it in a frame, as notebooks do.
+        server: the Flask application.
+        token: the first part of every address.
+        host: host name or address that the server is bound to.
+        port: port of the server.
+        scripts: hashes of the scripts inside the page.
+        in_frames: True if other pages, such as notebooks, may show the page in a frame.
     """
     server.config["MAX_CONTENT_LENGTH"] = LARGEST
     policy = POLICY.format(scripts=" ".join(scripts)) + (
@@ -49,13 +49,13 @@ def guard(
     @server.before_request
     def refuse() -> None:
         if not is_own_name(request.host, host, port):
-            abort(403, "this server does not go by that name")
+            abort(403, "the Host header must name this server")
         origin = request.headers.get("Origin")
         if origin is not None and origin != f"http://{request.host}":
-            abort(403, "a page from elsewhere may not ask")
+            abort(403, "requests must come from pages of this server")
         given = request.path.split("/")[1]
         if not hmac.compare_digest(given.encode(), token.encode()):
-            abort(403, "the address needs the token that `leadline explore` printed")
+            abort(403, "the address must contain the token that `leadline explore` printed")
 
     @server.after_request
     def protect(response: Response) -> Response:
@@ -67,13 +67,15 @@ def guard(
 
 
 def is_own_name(asked: str, host: str, port: int) -> bool:
-    """Whether a ``Host`` header names this server.
+    """True if a ``Host`` header names this server.
 
-    Bound to the loopback, it goes by loopback names only. Bound elsewhere, by the name that was given and by numbers:
-    a number cannot be rebound.
+    A server on the loopback address accepts loopback names only. Another server accepts its host
+    name and numeric addresses, which cannot be rebound.
 
-    >>> [is_own_name(name, "127.0.0.1", 8050) for name in ("127.0.0.1:8050", "localhost:8050", "evil.example:8050")]
-    [True, True, False]
+    >>> is_own_name("localhost:8050", "127.0.0.1", 8050)
+    True
+    >>> is_own_name("evil.example:8050", "127.0.0.1", 8050)
+    False
     """
     name, _, number = asked.rpartition(":") if not asked.endswith("]") else (asked, "", "80")
     if not name:
@@ -86,7 +88,7 @@ def is_own_name(asked: str, host: str, port: int) -> bool:
 
 
 def is_loopback(name: str) -> bool:
-    """Whether a name is this machine's own, which no other can reach."""
+    """True if a name is a loopback address, which other machines cannot reach."""
     address = _address(name)
     return name == "localhost" or (address is not None and address.is_loopback)
 

@@ -1,7 +1,8 @@
-"""Long work in a process of its own, which writes what it measures into ``metrics.jsonl``; a page asks how far it is.
+"""Jobs: long work in separate processes, which write their metrics into ``metrics.jsonl``.
 
-A job has a name that goes into an address, so that a page which is loaded again finds it. It ends when it is done, when
-it is told to stop, or with the server. Its folder holds JSON and what the work saves there; nothing is pickled on disk.
+The name of a job is part of the page's address, so a reloaded page finds its job. A job ends when
+it is done, when it is stopped, or with the server. Its folder holds JSON and saved results; nothing
+is pickled on disk.
 """
 
 import atexit
@@ -24,33 +25,34 @@ from leadline.explore.server._folders import remove, temporary
 
 Status = Literal["running", "done", "failed", "stopped"]
 
-METRICS, TROUBLE = "metrics.jsonl", "trouble.txt"
+METRICS = "metrics.jsonl"
+ERROR = "error.txt"
 
 Write = Callable[[Mapping[str, Any]], None]
-"""Adds a line to a job's metrics."""
+"""Function that appends one record to the metrics of a job."""
 
 Work = Callable[[Mapping[str, Any], Path, Write], None]
-"""What a job does: with settings that JSON can hold, in a folder, telling how it goes."""
+"""Function that a job runs: it takes JSON settings, a folder and a :data:`Write`."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How a job stands."""
+    """State of a job."""
 
     status: Status
     metrics: tuple[dict[str, Any], ...]
-    """What it has written so far, in order."""
-    trouble: str
-    """What was wrong, where it failed."""
+    """Records that the job has written so far."""
+    error: str
+    """Error message of a failed job; empty otherwise."""
     folder: Path
-    """Where its results are."""
+    """Folder of the results."""
 
 
 class Jobs:
-    """The jobs of one server; they end with it, or with the block that they are the context of.
+    """The jobs of one server. It is a context manager that ends all jobs.
 
     Args:
-        most: the largest number of jobs whose processes may run at the same time.
+        most: largest number of jobs that run at the same time.
     """
 
     def __init__(self, most: int = 2) -> None:
@@ -62,32 +64,34 @@ class Jobs:
         atexit.register(self.close)
 
     def start(self, work: str, settings: Mapping[str, Any]) -> str:
-        """Begin, and return the job's name.
+        """Start a job and return its name.
 
         Args:
-            work: where the function is, ``"package.module:function"``; see :data:`Work`.
-            settings: what it is called with.
+            work: the function as ``"package.module:function"``; see :data:`Work`.
+            settings: settings that the function receives.
 
         Raises:
-            InputError: as many jobs run as may run at the same time.
-            SaveError: the job's folder or process could not be made.
+            InputError: the largest number of jobs is running already.
+            SaveError: the folder or the process of the job could not be created.
         """
         name = secrets.token_hex(6)
         folder = self._home / name
-        # A fresh interpreter: after a fork, threads of this one would hold locks that nobody frees.
+        # A new interpreter: after a fork, locks held by other threads would never be released.
         process = multiprocessing.get_context("spawn").Process(
             target=_run,
             args=(work, json.dumps(dict(settings)), str(folder)),
             name=f"leadline job {name}",
             daemon=True,
         )
-        with self._lock:  # from the count to the start, so that two clicks at once cannot both pass
+        with (
+            self._lock
+        ):  # counting and starting are one step, so two clicks at once cannot both pass
             running = sum(process.is_alive() for process in self._processes.values())
             if running >= self.most:
                 raise InputError(
-                    f"at most {self.most} runs can be under way at the same time",
-                    got=f"{running} are under way",
-                    cure="wait until one of them ends, or stop one",
+                    f"at most {self.most} runs can be active at the same time",
+                    got=f"{running} active runs",
+                    cure="wait until a run ends, or stop a run",
                 )
             try:
                 folder.mkdir()
@@ -100,32 +104,30 @@ class Jobs:
         return name
 
     def progress(self, name: str) -> Progress:
-        """How a job stands.
+        """Return the state of a job.
 
         Raises:
-            InputError: this server has begun no such job.
+            InputError: this server has not started a job of this name.
         """
         process = self._known(name)
-        code = process.exitcode  # before its files are read: what it wrote is then there
+        code = process.exitcode  # read before the files, which are then complete
         folder = self._home / name
-        trouble = folder / TROUBLE
+        error = folder / ERROR
         if name in self._stopped:
             status: Status = "stopped"
         elif code is None:
             status = "running"
         else:
             status = "done" if code == 0 else "failed"
-        told = (
-            trouble.read_text("utf-8", "replace")
-            if trouble.exists()
-            else f"the process ended with {code}"
-        )
-        return Progress(
-            status, _lines(folder / METRICS), told if status == "failed" else "", folder
-        )
+        message = ""
+        if status == "failed":
+            has_message = error.exists()
+            unknown = f"the process ended with exit code {code}"
+            message = error.read_text("utf-8", "replace") if has_message else unknown
+        return Progress(status, _lines(folder / METRICS), message, folder)
 
     def stop(self, name: str) -> None:
-        """End a job that is running; what it has written stays."""
+        """Stop a running job; its files stay."""
         process = self._known(name)
         with self._lock:
             if process.exitcode is None:
@@ -137,9 +139,9 @@ class Jobs:
             process.join()
 
     def close(self) -> None:
-        """End all jobs and remove what they wrote."""
+        """Stop all jobs and remove their files."""
         with self._lock:
-            self.most = 0  # a request that is still being answered starts no other job
+            self.most = 0  # a request in progress can no longer start a job
             names = list(self._processes)
         for name in names:
             self.stop(name)
@@ -154,16 +156,16 @@ class Jobs:
     def _known(self, name: str) -> BaseProcess:
         if name not in self._processes:
             raise InputError(
-                "a job is one that this server has begun",
+                "a run must have been started on this server",
                 got=name[:50],
-                cause="the server was started anew, and its jobs ended with it",
-                cure="begin it again",
+                cause="the server was restarted, and its runs ended",
+                cure="start the run again",
             )
         return self._processes[name]
 
 
 def _lines(file: Path) -> tuple[dict[str, Any], ...]:
-    """The complete lines of a file that may be being written."""
+    """Read the complete lines of a file that another process may be writing."""
     if not file.exists():
         return ()
     lines, _ = storage.split_lines(file.read_bytes())
@@ -171,20 +173,19 @@ def _lines(file: Path) -> tuple[dict[str, Any], ...]:
 
 
 def _run(work: str, settings: str, folder: str) -> None:
-    """In the process of a job."""
+    """Run a job in its own process."""
     orphans.end_with_parent()
     module, _, function = work.partition(":")
     try:
         with storage.appending_lines(Path(folder, METRICS)) as file:
 
             def write(record: Mapping[str, Any]) -> None:
-                # A run that diverged has errors that are not finite.
+                # Errors of a diverged run are not finite.
                 file.append(storage.json_line(dict(record), allow_nan=True), sync=False)
 
             getattr(import_module(module), function)(json.loads(settings), Path(folder), write)
     except Exception as error:
-        told = (
-            describe(error) if isinstance(error, LeadlineError) else traceback.format_exc(limit=-3)
-        )
-        (Path(folder) / TROUBLE).write_text(told, "utf-8")
+        is_ours = isinstance(error, LeadlineError)
+        message = describe(error) if is_ours else traceback.format_exc(limit=-3)
+        (Path(folder) / ERROR).write_text(message, "utf-8")
         raise SystemExit(1) from None

@@ -77,7 +77,7 @@ def inline(name: str, settings: dict[str, Any]) -> Inline:
         if given not in known:
             close = nearest(given[:50], list(known))[:3]
             raise InputError(
-                f"{name} takes the settings of its room", got=given[:50], cure=", ".join(close)
+                f"{name}() takes the settings of its room", got=given[:50], cure=", ".join(close)
             )
     values = [settings.get(field.name, field.default) for field in known.values()]
     chosen = from_values(room.settings, values)

@@ -1,4 +1,4 @@
-"""Child processes of the explorer end with it, also if it is killed."""
+"""Child processes of the explorer, which end when the explorer ends, even if it is killed."""
 
 import multiprocessing
 import os
@@ -7,14 +7,15 @@ import threading
 from multiprocessing.process import BaseProcess
 
 ORPHANED = 1
-"""The exit code of a process that ended because its parent was gone."""
+"""Exit code of a process that ended because its parent had ended."""
 
 
 def start(process: BaseProcess) -> None:
     """Start a process that Ctrl-C does not interrupt.
 
-    Ctrl-C reaches every process of a terminal. The parent answers it and ends its children; without this, a child that
-    is still importing would print a traceback. A new process inherits the signals that its parent's thread blocks.
+    Ctrl-C reaches every process of a terminal, and the parent ends its children. The signal is
+    blocked here because a child that is still importing would print a traceback; a new process
+    inherits the blocked signals of its parent's thread.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         process.start()
@@ -27,11 +28,12 @@ def start(process: BaseProcess) -> None:
 
 
 def end_with_parent() -> None:
-    """Let this process end as soon as its parent has ended, however the parent ended.
+    """End this process as soon as its parent ends, even if the parent is killed.
 
-    A thread waits on a pipe that the parent holds open: the operating system closes it with the parent.
+    A thread waits on a pipe that the operating system closes when the parent ends.
 
-    Call it first in the function that a ``multiprocessing`` process runs; in the main process it does nothing.
+    Call it first in the function that a ``multiprocessing`` process runs. In the main process it
+    does nothing.
     """
     parent = multiprocessing.parent_process()
     if parent is None:

@@ -1,8 +1,9 @@
-"""Questions of a page, checked before they reach the code that answers them.
+"""Checks of the requests that a page sends.
 
-A page sends JSON: either the inputs of one of Dash's callbacks, or the question for soundings that
-:class:`~leadline.explore.server._answers.Answers` answers line by line. Anybody who knows the token can send anything else.
-Such a question is refused with status 400 and a message; the values inside a question are checked where they are used.
+A page sends JSON: the inputs of a Dash callback, or a request for soundings, which
+:class:`~leadline.explore.server._answers.Answers` answers line by line. A client with the token can
+send anything else, too; it is refused with status 400 and a message. The values inside a request
+are checked where they are used.
 """
 
 import json
@@ -19,15 +20,15 @@ from leadline.checks import shown
 from leadline.errors import InputError, LeadlineError, describe
 
 UPDATE = "_dash-update-component"
-"""The last part of the address at which Dash's callbacks are asked."""
+"""Last part of the address of Dash's callbacks."""
 
 
 def check_questions(server: Flask, callbacks: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse malformed questions before Dash reads them, and answer every error with a message.
+    """Refuse malformed requests before Dash reads them, and answer every error with a message.
 
     Args:
-        server: the application.
-        callbacks: Dash's map of callbacks by the name of their output; filled when the first page is asked for.
+        server: the Flask application.
+        callbacks: Dash's callbacks by the name of their output; Dash fills it at the first request.
     """
 
     @server.before_request
@@ -44,32 +45,30 @@ def check_questions(server: Flask, callbacks: Mapping[str, Mapping[str, Any]]) -
         if isinstance(error, (DependencyException, FileNotFoundError)):
             return Response("there is no such file", 404, mimetype="text/plain")
         traceback.print_exception(error, file=sys.stderr)
-        return Response(
-            f"this could not be answered: {type(error).__name__}", 422, mimetype="text/plain"
-        )
+        return Response(f"the request failed: {type(error).__name__}", 422, mimetype="text/plain")
 
 
 def received() -> Any:
-    """The JSON of the request's body.
+    """Return the JSON of the request's body.
 
     Raises:
-        InputError: the body is no JSON, or is nested too deep.
+        InputError: the body is not JSON, or is nested too deeply.
     """
     body = request.get_data()
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise InputError(
-            "a question is written in JSON", got=f"{len(body)} bytes", cause=str(error)[:100]
+            "a request must be JSON", got=f"{len(body)} bytes", cause=str(error)[:100]
         ) from None
 
 
 def _check_update(asked: Any, callbacks: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse a question to a callback that does not exist, or with other inputs than the callback has."""
-    question = _mapping(asked, "the question")
+    """Refuse a request to an unknown callback, or with inputs that the callback does not have."""
+    question = _mapping(asked, "the request")
     output = question.get("output")
     known = callbacks.get(output) if isinstance(output, str) else None
-    if known is None or "callback" not in known:  # without one, the page itself answers
+    if known is None or "callback" not in known:  # callbacks without a function run in the browser
         raise InputError(
             "output must be the name of a callback of this page", got=f"output = {shown(output)}"
         )
@@ -87,7 +86,7 @@ def _check_update(asked: Any, callbacks: Mapping[str, Mapping[str, Any]]) -> Non
 
 
 def _outputs(name: str) -> list[dict[str, str]]:
-    """The places that a callback's name lists: ``"..a.value...b.data.."`` or ``"a.value"``."""
+    """Return the outputs in a callback's name: ``"..a.value...b.data.."`` or ``"a.value"``."""
     parts = name[2:-2].split("...") if name.startswith("..") else [name]
     pairs = [part.rpartition(".") for part in parts]
     return [{"id": component, "property": prop} for component, _, prop in pairs]
@@ -103,13 +102,13 @@ def _check_places(given: Any, name: str, expected: Sequence[Mapping[str, Any]]) 
         raise InputError(
             f"{name} must be the components of the callback, in its order",
             got=f"{name} = {shown(given)}",
-            cause="the page is of another release than the server",
+            cause="the page was loaded from another release of the server",
             cure="load the page again",
         )
 
 
 def check_names(given: Any, name: str, known: Collection[str]) -> list[str]:
-    """A list of names that the page knows."""
+    """Check that ``given`` is a list of known names, and return it."""
     if not isinstance(given, list) or not all(
         isinstance(part, str) and part in known for part in given
     ):
@@ -120,8 +119,11 @@ def check_names(given: Any, name: str, known: Collection[str]) -> list[str]:
 
 
 def check_question(asked: Any, cards: Collection[str], num_fields: int) -> dict[str, Any]:
-    """A question for soundings: ``values`` of the controls, cards that are ``shown`` and ``narrow``, and ``dark``."""
-    question = _mapping(asked, "the question")
+    """Check a request for soundings.
+
+    It holds ``values`` of the controls, ids of ``shown`` and ``narrow`` cards, and ``dark``.
+    """
+    question = _mapping(asked, "the request")
     values = question.get("values")
     if not isinstance(values, list) or len(values) != num_fields:
         raise InputError(

@@ -1,7 +1,7 @@
-"""Serves the rooms from this machine, until it is told to stop.
+"""The HTTP server of the explorer.
 
-Werkzeug's threaded server is the one that Flask, and so Dash, brings along. It is not made for the open internet; here
-it answers one person's browser, on the loopback, with no debugger.
+It is Werkzeug's threaded server, which comes with Flask and Dash. That server is not made for the
+open internet; here it answers the browser of one person on the loopback address, without debugger.
 """
 
 import errno
@@ -23,54 +23,54 @@ from leadline.explore.server._guard import guard
 from leadline.explore.server._questions import check_questions
 
 TRIES = 50
-"""How many ports after the one that was asked for are tried."""
+"""Number of ports that are tried, from the requested port on."""
 
 
 PATIENCE = 30.0
-"""Seconds that a connection may send or take nothing before it is closed: a half-open one holds a thread."""
+"""Seconds after which an idle connection is closed, because each connection holds a thread."""
 
 
 class Quiet(WSGIRequestHandler):
-    """Closes connections that stand still, sends small answers at once, and writes no line for each of them."""
+    """A request handler that closes idle connections, sends answers at once, and logs nothing."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = PATIENCE
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Nothing."""
+        """Log nothing."""
 
     def log_error(self, format: str, *args: Any) -> None:  # noqa: A002  named so by the base class
-        """Nothing: a request that cannot be read, or does not come, is the other side's fault."""
+        """Log nothing: an unreadable request is a fault of the client."""
 
 
 class _Threads(ThreadedWSGIServer):
-    """Lets an interruption through; Werkzeug's own server ends without a word, as if it had been told to."""
+    """A threaded server that passes interruptions on; Werkzeug's own server hides them."""
 
     def serve_forever(self, poll_interval: float = 0.2) -> None:
-        """Answer until :meth:`shutdown`, or until a signal's handler raises."""
+        """Answer requests until :meth:`shutdown` is called or a signal handler raises an error."""
         try:
             socketserver.BaseServer.serve_forever(self, poll_interval)
         finally:
             self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that breaks off is nothing to report; anything else is."""
+        """Ignore broken connections; report every other error."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
 
 class Server:
-    """The rooms under an address with a token of their own; a context that closes it.
+    """A server of rooms under an address with a secret token. It is a context manager.
 
     Args:
-        rooms: what is served.
-        host: the name or number to bind to.
-        port: the first port to try; 0 for any that is free.
-        in_frames: whether other pages may show it, as notebooks do.
+        rooms: the rooms to serve.
+        host: host name or address to listen on.
+        port: first port to try; 0 for any free port.
+        in_frames: True if other pages, such as notebooks, may show the server's pages in a frame.
 
     Raises:
-        InputError: the host is none of this machine's, or no port is free.
+        InputError: the host is not an address of this machine, or no port is free.
     """
 
     def __init__(
@@ -82,7 +82,8 @@ class Server:
         in_frames: bool = False,
     ):
         self.socket = _bound(host, port)
-        self.host, self.port = host, self.socket.getsockname()[1]
+        self.host = host
+        self.port = self.socket.getsockname()[1]
         self.token = secrets.token_urlsafe(18)
         app = application(rooms, f"/{self.token}/")
         guard(
@@ -93,27 +94,26 @@ class Server:
             scripts=list(app.csp_hashes()),
             in_frames=in_frames,
         )
-        check_questions(
-            app.server, app.callback_map
-        )  # after the guard: strangers learn nothing of the questions
+        # The guard comes first, so that clients without the token learn nothing from this check.
+        check_questions(app.server, app.callback_map)
         self._server = _Threads(host, self.port, app.server, Quiet, fd=self.socket.fileno())
 
     def url(self, at: str = "") -> str:
-        """The address of a room, or of a room's state."""
+        """Return the address of a room, or of a room with settings."""
         name = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{name}:{self.port}/{self.token}/{at}"
 
     def serve(self) -> None:
-        """Answer until :meth:`stop`, or until an interruption, which is passed on."""
+        """Answer requests until :meth:`stop` is called or an interruption is raised."""
         self._server.serve_forever()
 
     def start(self) -> "Server":
-        """Answer in a thread that ends with the process."""
+        """Answer requests in a thread that ends with the process."""
         threading.Thread(target=self.serve, name="leadline explorer", daemon=True).start()
         return self
 
     def stop(self) -> None:
-        """End what :meth:`start` began, and free the port."""
+        """Stop the thread of :meth:`start` and free the port."""
         self._server.shutdown()
         self.close()
 
@@ -130,10 +130,12 @@ class Server:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """A listening socket on the first free port from the one that was asked for."""
+    """Return a listening socket on the first free port from ``port`` on."""
     if not 0 <= port < 2**16:
         raise InputError(
-            "--port is a number from 0 to 65535", got=f"--port {port}", cure="0 takes any free one"
+            "--port must be a number from 0 to 65535",
+            got=f"--port {port}",
+            cure="--port 0 takes any free port",
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in [0] if port == 0 else range(port, min(port + TRIES, 2**16)):
@@ -143,25 +145,22 @@ def _bound(host: str, port: int) -> socket.socket:
             tried.bind((host, candidate))
             tried.listen(128)
             return tried
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-        ) as error:  # the last two say that no host can have that name
+        except (OSError, ValueError, TypeError) as error:  # the last two: an impossible host name
             tried.close()
             number = getattr(error, "errno", None)
             if number == errno.EADDRINUSE:
                 continue
+            reason = getattr(error, "strerror", None) or error
             raise InputError(
-                "--host and --port are this machine's to listen on",
-                got=f"{shown(host)}, port {candidate} ({getattr(error, 'strerror', None) or error})",
-                cause="ports below 1024 need rights"
+                "--host must be an address of this machine, and --port a port that it may use",
+                got=f"{shown(host)}, port {candidate} ({reason})",
+                cause="ports below 1024 need administrator rights"
                 if number == errno.EACCES
-                else "no such host here",
-                cure="leadline explore, without either",
+                else "the host is not an address of this machine",
+                cure="leave --host and --port out",
             ) from None
     raise InputError(
-        "a free port is needed",
+        "the explorer needs a free port",
         got=f"ports {port} to {port + TRIES - 1} are all in use",
-        cure="--port 0 takes any",
+        cure="--port 0 takes any free port",
     )

@@ -1,4 +1,4 @@
-"""Files that were uploaded: refused by their headers where they are too large, and kept until the server ends."""
+"""Uploaded files: checked by their headers first, and kept until the server ends."""
 
 import base64
 import binascii
@@ -18,16 +18,16 @@ from leadline.errors import InputError, SaveError
 from leadline.explore.server._folders import temporary
 
 LARGEST_FILE = 16 * 2**20
-"""Bytes of an upload."""
+"""Largest size of an upload, in bytes."""
 
 LARGEST_ARRAYS = 64 * 2**20
-"""Bytes of all its arrays once they are unpacked."""
+"""Largest size of all unpacked arrays of an upload, in bytes."""
 
 MOST_FEATURES = 4096
-"""Numbers in a row, so that training takes seconds."""
+"""Largest number of features in a row, so that training takes seconds."""
 
 MOST_FILES = 8
-"""How many are kept; the oldest goes when another comes."""
+"""Largest number of kept uploads; a new upload replaces the oldest."""
 
 HEADERS = {
     (1, 0): npy.read_array_header_1_0,
@@ -36,7 +36,7 @@ HEADERS = {
 
 
 class Uploads:
-    """The uploads of one server, in a folder that goes with it."""
+    """The uploads of one server, in a temporary folder."""
 
     def __init__(self) -> None:
         self._home = temporary("leadline-explorer-uploads")
@@ -44,16 +44,17 @@ class Uploads:
         self._lock = threading.Lock()
 
     def keep(self, sent: str) -> str:
-        """Keep an ``.npz`` file as a browser sends it, and return the name of its contents.
+        """Keep an ``.npz`` file that a browser sends, and return the digest of its content.
 
-        Nothing of it is unpacked before its headers say that it is small, and nothing is ever unpickled. The name that
-        it had elsewhere is not used.
+        The headers are checked before anything is unpacked, and nothing is unpickled. The file name
+        of the upload is not used.
 
         Args:
-            sent: ``data:...;base64,...``.
+            sent: the content as ``data:...;base64,...``.
 
         Raises:
-            InputError: too large, no ``.npz`` file, or arrays that :func:`leadline.data.load` refuses.
+            InputError: the file is too large, is not an ``.npz`` file, or holds arrays that
+                :func:`leadline.data.load` refuses.
             SaveError: the temporary folder is full.
         """
         content = _decoded(sent)
@@ -68,9 +69,8 @@ class Uploads:
                 for oldest in self._kept[:-MOST_FILES]:
                     self._file(oldest).unlink(missing_ok=True)
                 self._kept = self._kept[-MOST_FILES:]
-        except (
-            InputError
-        ) as error:  # without the notes: they name a file that the user does not know
+        except InputError as error:
+            # A new error leaves out the notes, which name a temporary file.
             raise InputError(
                 error.rule, got=error.got, cause=error.cause, cure=error.cure
             ) from None
@@ -83,19 +83,19 @@ class Uploads:
         return name
 
     def path(self, name: str) -> Path:
-        """Where the upload with this fingerprint is.
+        """Return the path of the upload with this digest.
 
         Raises:
-            InputError: it is not here, or no longer.
+            InputError: the server does not hold the upload, or holds it no longer.
         """
         if name not in self._kept:
             raise InputError(
-                "a link to an upload works where the file is",
-                got=f"the upload {name[:40]}, which is not here" if name else "no upload yet",
-                cause="uploads are kept until the server ends" if name else None,
-                cure="upload the file again: it is known by its contents"
+                "a link to an upload works only on the server that holds the file",
+                got=f"the upload {name[:40]}, which this server does not hold"
                 if name
-                else "upload an .npz file",
+                else "no upload yet",
+                cause="uploads are kept until the server ends" if name else None,
+                cure="upload the same file again" if name else "upload an .npz file",
             )
         return self._file(name)
 
@@ -104,7 +104,7 @@ class Uploads:
 
 
 def uploads() -> Uploads:
-    """The uploads of this process; the folder is made once, whichever request comes first."""
+    """Return the uploads of this process; the folder is created at the first request."""
     with _making:
         return _uploads()
 
@@ -118,10 +118,12 @@ def _uploads() -> Uploads:
 
 
 def name_of(found: Dataset) -> str:
-    """16 hexadecimal digits for all that a file says: rows, labels, names of the classes, and the images' shape.
+    """Return a digest of 16 hexadecimal digits of rows, labels, class names and image shape.
 
     >>> X, y = np.eye(2), [0, 1]
-    >>> name_of(Dataset(X, y, class_names=("cat", "dog"))) == name_of(Dataset(X, y, class_names=("dog", "cat")))
+    >>> one = Dataset(X, y, class_names=("cat", "dog"))
+    >>> other = Dataset(X, y, class_names=("dog", "cat"))
+    >>> name_of(one) == name_of(other)
     False
     """
     names = None if found.class_names is None else np.array(found.class_names, dtype=str)
@@ -134,15 +136,15 @@ def _decoded(sent: str) -> bytes:
         raise _unreadable(f"a {type(sent).__name__}")
     encoded = sent.partition("base64,")[2]
     if len(encoded) > LARGEST_FILE * 4 // 3 + 4:
-        raise _too_large(f"{len(encoded) * 3 // 4:,} bytes", LARGEST_FILE, "a file")
+        raise _too_large(f"{len(encoded) * 3 // 4:,} bytes", LARGEST_FILE, "an upload")
     try:
         return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
-        raise _unreadable("bytes that were not sent as a browser does") from None
+        raise _unreadable("bytes that are not base64") from None
 
 
 def _check_headers(content: bytes) -> None:
-    """Refuse by what the file says of its arrays, before any of them is read."""
+    """Check the headers of all arrays before any array is read."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             total = sum(
@@ -150,20 +152,20 @@ def _check_headers(content: bytes) -> None:
             )
     except InputError:
         raise
-    except Exception as error:  # whatever a hostile file makes NumPy or zipfile stumble over
+    except Exception as error:  # a hostile file can make NumPy or zipfile fail in any way
         raise _unreadable(f"{type(error).__name__}: {str(error)[:80]}") from None
     if total > LARGEST_ARRAYS:
-        raise _too_large(f"{total:,} bytes", LARGEST_ARRAYS, "all arrays together, unpacked,")
+        raise _too_large(f"{total:,} bytes", LARGEST_ARRAYS, "all unpacked arrays together")
 
 
 def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
-    """Bytes of the array in a member, told by its header."""
+    """Return the size of an array in bytes, from its header."""
     with archive.open(member) as file:
         version = npy.read_magic(file)
         shape, _, dtype = HEADERS[version](file)
     if dtype.hasobject:
         raise InputError(
-            "arrays must be plain numbers or strings: pickled objects can run code and are never loaded",
+            "arrays must be plain numbers or strings; pickled objects can run code",
             got=f"{member.filename[:40]!r} is an object array",
             cure="save it with .astype('float32'), labels with .astype(str)",
         )
@@ -172,24 +174,24 @@ def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
     features = math.prod(shape[1:])
     if features > MOST_FEATURES:
         raise InputError(
-            f"a row has at most {MOST_FEATURES:,} features here",
+            f"a row of an upload must have at most {MOST_FEATURES:,} features",
             got=f"{features:,} in {member.filename[:40]!r}",
-            cure="make the images smaller; leadline represent takes them as they are",
+            cure="make the images smaller, or use leadline represent, which has no limit",
         )
     return math.prod(shape) * np.dtype(dtype).itemsize
 
 
-def _too_large(got: str, most: int, what: str) -> InputError:
+def _too_large(got: str, most: int, name: str) -> InputError:
     return InputError(
-        f"{what} has at most {most // 2**20} MB here",
+        f"{name} must have at most {most // 2**20} MB",
         got=got,
-        cure="upload a part of the rows; leadline represent takes all",
+        cure="upload a part of the rows, or use leadline represent, which has no limit",
     )
 
 
 def _unreadable(got: str) -> InputError:
     return InputError(
-        "an upload is an .npz file with the features in X and, where there are any, the labels in y",
+        "an upload must be an .npz file with features in X and, optionally, labels in y",
         got=got,
         cure='np.savez("rows.npz", X=X, y=y)',
     )
