@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SHARES = (0.0, 0.0, 0.6, 0.15, 0.25)
 """Shares of the labelled rows, split anew for each seed.
 
-The order is that of :data:`leadline.data.ROLES`: two pretraining roles, which are empty, then the
+The order is that of :class:`leadline.data.Roles`: two pretraining roles, which are empty, then the
 probe pool, probe-validation rows and test rows.
 """
 
@@ -74,7 +74,7 @@ class RepresentationStudy(Sounding):
     notes: tuple[str, ...]
     """Observations about the data, and what was done about them."""
     shares: tuple[float, ...] = SHARES
-    """Share of the labelled rows in each role, in the order of :data:`leadline.data.ROLES`."""
+    """Share of the labelled rows in each role, in the order of :class:`leadline.data.Roles`."""
     view: str | None = None
     """Input of the autoencoders, ``"whole rows"`` or ``"patches"``; ``None`` in files of 0.1."""
 

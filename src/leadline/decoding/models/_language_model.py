@@ -75,9 +75,8 @@ class RecurrentLM:
     >>> step(start, state)[0].shape
     torch.Size([1, 10])
 
-    Reference: Mikolov et al., *Recurrent neural network based language model*, 2010; Press and
-        Wolf,
-    *Using the output embedding to improve language models*, 2017.
+    References: Mikolov et al., *Recurrent neural network based language model*, 2010; Press and
+    Wolf, *Using the output embedding to improve language models*, 2017.
     """
 
     normalized = False
