@@ -1,7 +1,7 @@
 """Regressions of one architecture that compute as one: their parameters stacked, their gradients in closed form.
 
 Everything is laid out so that each step is a few operations on contiguous memory: timestep first, then gate, then
-model. G gates of S models are a batch of G S small matrices. The adjoints are those of :mod:`leadline.recurrent._cells`,
+model. G gates of S models are a batch of G S small matrices. The adjoints are those of :mod:`leadline.recurrent._cell`,
 here with the gates apart.
 """
 
