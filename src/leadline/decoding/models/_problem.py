@@ -79,8 +79,7 @@ def select(state: Any, index: Tensor) -> Any:
 
 
 def concat(states: list[Any]) -> Any:
-    """Return one state with the rows of all ``states`` in order, and the shared leaves of the
-    first.
+    """Return one state with the rows of all states, and the shared leaves of the first.
 
     >>> concat([(torch.zeros(1, 2),), (torch.ones(2, 2),)])[0].shape
     torch.Size([3, 2])
