@@ -160,8 +160,8 @@ def test_a_notebook_gets_a_figure_a_picture_and_the_verdict():
 
 def test_a_figure_too_large_for_a_cell_is_a_picture():
     values = np.random.default_rng(0).standard_normal((400, 400))
-    labels = {"title": "", "x_label": "", "y_label": "", "scale_label": ""}
-    bundle = notebook.notebook_bundle(figures.heat_map(values, **labels), "large")
+    heat_map = figures.heat_map(values, title="", x_label="", y_label="", scale_label="")
+    bundle = notebook.notebook_bundle(heat_map, "large")
     assert notebook.PLOTLY not in bundle
     assert "<script>" not in bundle["text/html"]
     assert sum(map(len, bundle.values())) < 300_000

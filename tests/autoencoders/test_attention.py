@@ -16,10 +16,10 @@ def drawn(*shape: int) -> torch.Tensor:
     )
 
 
-def test_attention_between_few_tokens_is_that_between_many(
+def test_plain_products_give_the_same_attention_as_the_blocked_kernel(
     monkeypatch: pytest.MonkeyPatch, block: Block
 ):
-    """The same block by plain products and by ``scaled_dot_product_attention``: outputs and all gradients."""
+    """Outputs and gradients of plain products and of ``scaled_dot_product_attention`` agree."""
     x = drawn(2, 5, 8)
 
     def run(few_tokens: int) -> list[torch.Tensor]:
@@ -31,7 +31,7 @@ def test_attention_between_few_tokens_is_that_between_many(
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
-def test_a_graph_that_is_kept_gives_the_same_gradients_again(block: Block):
+def test_a_second_backward_pass_gives_the_same_gradients(block: Block):
     x = drawn(2, 5, 8)
     out = block(x).sin().sum()
     kept, again, last = (
@@ -42,7 +42,7 @@ def test_a_graph_that_is_kept_gives_the_same_gradients_again(block: Block):
         torch.testing.assert_close(ours, kept, rtol=0, atol=0)
 
 
-def test_tokens_that_stand_in_several_places_are_as_good_as_their_copies(block: Block):
+def test_a_table_of_distinct_tokens_gives_the_same_result_as_copies(block: Block):
     rows, places, chosen = (
         drawn(4, 8),
         torch.tensor([[0, 2, 3], [1, 2, 0]]),
@@ -61,7 +61,7 @@ def test_tokens_that_stand_in_several_places_are_as_good_as_their_copies(block: 
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
-def test_gradients_of_a_block_are_finite_differences(block: Block):
+def test_gradients_of_a_block_match_finite_differences(block: Block):
     x, names = drawn(2, 3, 8), [name for name, _ in block.named_parameters()]
 
     def run(x: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
@@ -73,7 +73,7 @@ def test_gradients_of_a_block_are_finite_differences(block: Block):
     torch.testing.assert_close(block(x), plain, rtol=1e-12, atol=1e-12)
 
 
-def test_gradients_of_attention_are_finite_differences():
+def test_gradients_of_attention_match_finite_differences():
     generator = torch.Generator().manual_seed(0)
     q, kv = (
         torch.randn(2, tokens, parts * 6, generator=generator).double()
@@ -83,7 +83,7 @@ def test_gradients_of_attention_are_finite_differences():
     assert torch.autograd.gradcheck(lambda q, kv: attention.attention(2, 3, [q, kv]), inputs)
 
 
-def test_layers_begin_with_xaviers_spread_and_no_bias():
+def test_layers_start_with_xavier_weights_and_zero_biases():
     layer = linear_layer(300, 100, torch.Generator().manual_seed(0))
     assert layer.weight.detach().var().item() == pytest.approx(2 / 400, rel=0.05)
     assert not layer.bias.detach().any()

@@ -31,7 +31,7 @@ X = (RNG.normal(size=(70, 3)) @ RNG.normal(size=(3, 8)) + 0.3 * RNG.normal(size=
 
 
 class KilledError(Exception):
-    """Stands for a run that is ended from outside."""
+    """Simulates the interruption of a run."""
 
 
 def dense(seed=0):
@@ -39,7 +39,7 @@ def dense(seed=0):
 
 
 class Own(nn.Module):
-    """A module of the user's own that draws (dropout) and remembers (batch normalisation)."""
+    """A user's module with dropout and batch normalisation."""
 
     def __init__(self):
         super().__init__()
@@ -84,8 +84,8 @@ def equal(a, b):
 
 
 def kill_at(epoch, model=0):
-    def progress(told):
-        if (told.model, told.epoch) == (model, epoch):
+    def progress(report):
+        if (report.model, report.epoch) == (model, epoch):
             raise KilledError
 
     return progress
@@ -101,7 +101,7 @@ def folder_bytes(folder: Path):
 
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("validation", [0.2, None])
-def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path: Path, kind, validation):
+def test_an_interrupted_run_resumes_with_the_same_bits(tmp_path: Path, kind, validation):
     options = {"epochs": 9, "batch_size": 16, "validation": validation, "seed": 5}
     straight = pretrain(MODELS[kind](), X, checkpoint=tmp_path / "straight", **options)
     assert equal(straight, pretrain(MODELS[kind](), X, **options))
@@ -114,19 +114,19 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path: Path, kind, va
                 progress=kill_at(epoch),
                 **options,
             )
-    told = []
+    reports = []
     resumed = pretrain(
-        MODELS[kind](), X, checkpoint=tmp_path / "killed", progress=told.append, **options
+        MODELS[kind](), X, checkpoint=tmp_path / "killed", progress=reports.append, **options
     )
-    assert [epoch.epoch for epoch in told] == [8, 9]
+    assert [epoch.epoch for epoch in reports] == [8, 9]
     assert equal(resumed, straight)
     assert folder_bytes(tmp_path / "killed") == folder_bytes(tmp_path / "straight")
 
 
 @settings(max_examples=8)
 @given(st.integers(0, 2), st.integers(0, 6))
-def test_a_population_goes_on_member_by_member(model, epoch):
-    """Killed between two members of one stack, so that they stand at different epochs."""
+def test_a_population_resumes_from_different_epochs(model, epoch):
+    """The run is interrupted between two members of a stack."""
     import tempfile
 
     options = {
@@ -154,15 +154,15 @@ SCRIPT = """
 
     torch.set_num_threads(1)
     X = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
-    def progress(told):
-        if told.epoch == int(sys.argv[2]):
+    def progress(report):
+        if report.epoch == int(sys.argv[2]):
             os.kill(os.getpid(), signal.SIGKILL)
     model = Autoencoder(8, (6, 3), corruption=GaussianNoise(0.3), seed=0)
     pretrain(model, X, epochs=8, checkpoint=sys.argv[1], progress=progress)
 """
 
 
-def test_a_process_that_was_killed_goes_on(tmp_path: Path):
+def test_a_killed_process_resumes(tmp_path: Path):
     script = tmp_path / "run.py"
     script.write_text(textwrap.dedent(SCRIPT))
     done = subprocess.run(
@@ -174,17 +174,17 @@ def test_a_process_that_was_killed_goes_on(tmp_path: Path):
     def make():
         return Autoencoder(8, (6, 3), corruption=GaussianNoise(0.3), seed=0)
 
-    told = []
-    resumed = pretrain(make(), rows, epochs=8, checkpoint=tmp_path / "run", progress=told.append)
-    assert [epoch.epoch for epoch in told] == [6, 7, 8]
+    reports = []
+    resumed = pretrain(make(), rows, epochs=8, checkpoint=tmp_path / "run", progress=reports.append)
+    assert [epoch.epoch for epoch in reports] == [6, 7, 8]
     assert equal(resumed, pretrain(make(), rows, epochs=8))
 
 
-def test_a_run_that_is_done_is_read_back(tmp_path: Path):
+def test_a_finished_run_is_read_back(tmp_path: Path):
     done = pretrain(dense(), X, epochs=3, checkpoint=tmp_path)
-    model, told = dense(), []
-    assert equal(pretrain(model, X, epochs=3, checkpoint=tmp_path, progress=told.append), done)
-    assert told == []
+    model, reports = dense(), []
+    assert equal(pretrain(model, X, epochs=3, checkpoint=tmp_path, progress=reports.append), done)
+    assert reports == []
     for name, tensor in model.state_dict().items():
         assert np.array_equal(tensor.numpy(), done.weights[name])
 
@@ -198,7 +198,7 @@ def test_the_journal_has_a_line_per_epoch(tmp_path: Path):
     assert [line["validation_corrupted"] for line in lines] == done.own_error.tolist()
 
 
-def test_a_run_that_diverged_writes_what_json_can_hold(tmp_path: Path):
+def test_a_diverged_run_writes_valid_json(tmp_path: Path):
     model = Autoencoder(8, (6, 3), seed=0)
     done = pretrain(
         model, X, learning_rate=1e30, schedule="constant", epochs=9, checkpoint=tmp_path
@@ -211,7 +211,7 @@ def test_a_run_that_diverged_writes_what_json_can_hold(tmp_path: Path):
 
 @pytest.mark.parametrize("has_checkpoint", [False, True])
 @pytest.mark.parametrize("content", ["mine", '{"accuracy": 0.9}', "mine\n", "[[[[\n"])
-def test_metrics_of_others_are_never_replaced(tmp_path: Path, has_checkpoint, content):
+def test_metrics_of_other_programs_are_never_replaced(tmp_path: Path, has_checkpoint, content):
     if has_checkpoint:
         pretrain(dense(), X, epochs=2, checkpoint=tmp_path)
     (tmp_path / "metrics.jsonl").write_text(content)
@@ -300,7 +300,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage, text):
         pretrain(dense(), X, epochs=2, checkpoint=tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path):
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SaveError, match="could not"):
         pretrain(dense(), X, epochs=2, checkpoint=tmp_path / "file")

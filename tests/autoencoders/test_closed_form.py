@@ -23,7 +23,7 @@ KINDS = [Nothing(), GaussianNoise(0.7), PixelMask(0.3)]
 
 
 def expected_loss(model: Autoencoder, mean, S, corruption):
-    """Expected error of an affine map ``W seen + b``, from the moments of the rows, term by term."""
+    """Return the expected error of ``W seen + b``, term by term from the moments of the rows."""
     state = {name: tensor.double().numpy() for name, tensor in model.state_dict().items()}
     W = state["decoder.0.weight"] @ state["encoder.0.weight"]
     b = state["decoder.0.weight"] @ state["encoder.0.bias"] + state["decoder.0.bias"]
@@ -43,7 +43,7 @@ def expected_loss(model: Autoencoder, mean, S, corruption):
 
 @pytest.mark.parametrize("k", [1, 3, 6])
 @pytest.mark.parametrize("corruption", KINDS, ids=str)
-def test_the_loss_is_that_of_its_own_model_and_no_other_is_better(corruption, k):
+def test_the_loss_matches_the_model_and_no_linear_model_is_better(corruption, k):
     mean, S = X.mean(0), np.cov(X.T, bias=True)
     optimum = LinearOptimum.from_rows(X, k, corruption)
     loss = expected_loss(optimum.autoencoder, mean, S, corruption)
@@ -58,7 +58,7 @@ def test_the_loss_is_that_of_its_own_model_and_no_other_is_better(corruption, k)
 
 
 @pytest.mark.parametrize("corruption", KINDS, ids=str)
-def test_training_comes_within_two_percent_and_never_below(corruption):
+def test_training_reaches_the_optimum_within_two_percent(corruption):
     mean, S = X.mean(0), np.cov(X.T, bias=True)
     optimum = LinearOptimum.from_rows(X, 2, corruption)
     model = Autoencoder(6, (2,), "linear", corruption, seed=0).double()
@@ -71,7 +71,7 @@ def test_training_comes_within_two_percent_and_never_below(corruption):
 
 
 def test_the_trained_code_spans_the_pca_subspace():
-    """Principal angles between what a trained linear encoder reads of a row and the leading components."""
+    """Principal angles between a trained linear code and the leading components are small."""
     from scipy.linalg import subspace_angles
     from sklearn.decomposition import PCA
 
@@ -86,7 +86,7 @@ def test_the_trained_code_spans_the_pca_subspace():
     assert np.rad2deg(subspace_angles(pretrained.weights["encoder.0.weight"].T, apart)).min() > 80
 
 
-def test_without_corruption_it_is_pca():
+def test_the_optimum_without_corruption_is_pca():
     from sklearn.decomposition import PCA
 
     optimum, pca = LinearOptimum.from_rows(X, 3), PCA(3).fit(X)
@@ -108,8 +108,8 @@ def test_without_corruption_it_is_pca():
         (PixelMask(0.25), (234.1, 97.6, 55.8)),
     ],
 )
-def test_the_courses_vectors(corruption, losses):
-    """20 of 100 directions of variance 10, the others of variance 1; the mask's numbers depend on the rotation."""
+def test_losses_of_a_known_distribution_match_the_course(corruption, losses):
+    """20 of 100 directions have variance 10, the others 1; the mask's losses need a rotation."""
     S = data.high_variance_vectors(2, seed=0).covariance
     for k, loss in zip((5, 20, 100), losses, strict=True):
         optimum = LinearOptimum.from_moments(np.zeros(100), S, k, corruption)
@@ -138,6 +138,6 @@ def test_constant_columns_and_fingerprints():
         (lambda: LinearOptimum.from_rows(np.full((3, 2), np.nan), 1), "finite"),
     ],
 )
-def test_what_has_no_closed_form(make, text):
+def test_cases_without_a_closed_form_are_refused(make, text):
     with pytest.raises(InputError, match=text):
         make()

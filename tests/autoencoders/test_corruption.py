@@ -12,7 +12,7 @@ def generator(seed=0):
 @pytest.mark.parametrize(
     "corruption", [Nothing(), GaussianNoise(0.3), PixelMask(0.4), PixelMask(0.4, loss="masked")]
 )
-def test_draws_from_the_given_generator_only_and_leaves_the_batch_alone(corruption):
+def test_corruptions_draw_only_from_their_generator_and_keep_the_batch(corruption):
     x = torch.rand(20, 8, generator=generator(1))
     before = x.clone()
     first, second, other = (corruption.corrupt(x, generator(seed))[0] for seed in (0, 0, 1))
@@ -21,7 +21,7 @@ def test_draws_from_the_given_generator_only_and_leaves_the_batch_alone(corrupti
     assert torch.equal(x, before)
 
 
-def test_noise_has_the_stated_spread():
+def test_noise_has_the_given_standard_deviation():
     x = torch.full((400, 50), 3.0)
     seen, counts = GaussianNoise(std=0.25).corrupt(x, generator())
     assert counts is None
@@ -30,7 +30,7 @@ def test_noise_has_the_stated_spread():
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.25, 0.75, 0.99])
-def test_a_mask_hides_its_share_differently_in_each_row_and_uniformly_over_positions(ratio):
+def test_a_pixel_mask_hides_its_share_uniformly(ratio):
     x = torch.ones(4000, 10)
     seen, counts = PixelMask(ratio, loss="visible").corrupt(x, generator())
     assert counts is not None
@@ -74,6 +74,6 @@ def test_all_masked_and_visible_losses_add_up():
         (lambda: GaussianNoise(float("nan")), "std = nan"),
     ],
 )
-def test_refuses_what_cannot_be_drawn(make, text):
+def test_corruptions_refuse_bad_settings(make, text):
     with pytest.raises(InputError, match=text):
         make()

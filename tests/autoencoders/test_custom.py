@@ -34,13 +34,13 @@ def drawn(module: nn.Module, seed=0) -> nn.Module:
 
 @pytest.fixture(autouse=True)
 def unmoved():
-    """Modules are built from PyTorch's global generator."""
+    """Restore PyTorch's global generator, which initialises the modules."""
     with torch.random.fork_rng(devices=[]):
         yield
 
 
 class Plain(nn.Module):
-    """What a user has: a dense autoencoder of their own."""
+    """A user's own dense autoencoder."""
 
     def __init__(self):
         super().__init__()
@@ -69,8 +69,8 @@ class Convolutional(nn.Module):
 
 
 @pytest.mark.parametrize("corruption", [Nothing(), GaussianNoise(0.3)])
-def test_is_trained_as_the_dense_autoencoder_of_equal_shape(corruption):
-    """The same steps, by autograd instead of by hand."""
+def test_a_custom_module_trains_like_an_equal_dense_autoencoder(corruption):
+    """Autograd takes the same steps as the handwritten gradient."""
     dense = Autoencoder(8, (3,), corruption=corruption, seed=0)
     model = Plain()
     model.corruption = corruption
@@ -98,7 +98,7 @@ def test_images_keep_their_shape_and_the_model_ends_with_the_best_weights():
     assert pretrained.encoder.has_seen(IMAGES).all()
 
 
-def test_company_and_repetition_change_no_bit():
+def test_grouping_and_repetition_do_not_change_any_bit():
     alone = pretrain(drawn(Convolutional()), IMAGES, epochs=3, seed=1)
     flat = IMAGES.reshape(40, -1)
     dense = Autoencoder(36, (4,), seed=0)
@@ -107,7 +107,7 @@ def test_company_and_repetition_change_no_bit():
     assert all(np.array_equal(both[1].weights[name], alone.weights[name]) for name in alone.weights)
 
 
-def test_takes_part_in_a_study_and_in_none_on_rows_that_it_saw():
+def test_studies_accept_a_custom_encoder_but_not_on_its_training_rows():
     y = np.arange(120) % 3
     rows = (RNG.standard_normal((120, 8)) + 2 * np.eye(8)[y]).astype(np.float32)
     roles = [data.split_roles(y, seed=seed) for seed in range(2)]
@@ -117,12 +117,12 @@ def test_takes_part_in_a_study_and_in_none_on_rows_that_it_saw():
     study = label_efficiency({"mine": trained}, rows, y, roles=roles, labels=[6], num_subsets=2)
     assert "mine" in study.names
     leaky = [pretrain(drawn(Plain()), rows, epochs=1).encoder for _ in roles]
-    with pytest.raises(InputError, match="not probed on rows that it was pretrained on"):
+    with pytest.raises(InputError, match="must not be probed on rows that it was pretrained on"):
         label_efficiency({"mine": leaky}, rows, y, roles=roles, labels=[6], num_subsets=2)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 300])
-def test_batch_sizes_and_orders_change_no_bit(size: int):
+def test_batch_size_and_order_do_not_change_any_code(size: int):
     frozen = ModuleEncoder(drawn(Convolutional()))
     rows = np.random.default_rng(0).random((300, *IMAGES.shape[1:])).astype(np.float32)
     codes, order = frozen.encode(rows), np.random.default_rng(size).permutation(300)
@@ -132,7 +132,7 @@ def test_batch_sizes_and_orders_change_no_bit(size: int):
     np.testing.assert_array_equal(in_batches, codes[order])
 
 
-def test_a_plain_module_is_an_encoder():
+def test_a_plain_module_can_be_an_encoder():
     module = nn.Sequential(nn.Flatten(), nn.Linear(36, 5), nn.Dropout(0.5))
     encoder = ModuleEncoder(module)
     whole = encoder.encode(IMAGES)
@@ -152,7 +152,7 @@ def test_rows_of_earlier_trainings_are_remembered():
         assert not encoder.has_seen(X[40:]).any()
 
 
-def test_saved_weights_need_the_users_own_code(tmp_path: Path):
+def test_a_saved_custom_module_needs_the_users_code(tmp_path: Path):
     pretrained = pretrain(drawn(Plain()), X, epochs=2)
     pretrained.save(tmp_path)
     back = Pretrained.load(tmp_path)
@@ -201,7 +201,7 @@ def test_modules_that_do_not_reconstruct_are_refused_before_any_work(model, rows
         pretrain(model(), rows, epochs=1)
 
 
-def test_encoders_refuse_what_they_cannot_take():
+def test_module_encoders_refuse_bad_rows():
     encoder = ModuleEncoder(nn.Linear(8, 3))
     with pytest.raises(InputError, match=r"Linear failed on rows of shape \(60, 7\)"):
         encoder.encode(X[:, 1:])
@@ -209,11 +209,11 @@ def test_encoders_refuse_what_they_cannot_take():
         encoder.encode(np.full((2, 8), np.nan))
 
 
-def test_progress_is_told_epoch_by_epoch():
-    told: list[Epoch] = []
+def test_progress_is_reported_after_each_epoch():
+    reports: list[Epoch] = []
     models = [Autoencoder(8, (3,), seed=s) for s in range(2)]
-    done = pretrain_many(models, X, seeds=[0, 1], epochs=[2, 3], progress=told.append)
-    assert [(epoch.model, epoch.epoch) for epoch in told] == [
+    done = pretrain_many(models, X, seeds=[0, 1], epochs=[2, 3], progress=reports.append)
+    assert [(epoch.model, epoch.epoch) for epoch in reports] == [
         (0, 0),
         (1, 0),
         (0, 1),
@@ -222,11 +222,12 @@ def test_progress_is_told_epoch_by_epoch():
         (1, 2),
         (1, 3),
     ]
-    assert told[-1] == Epoch(1, 3, 3, *(float(curve[-1]) for curve in (done[1].training_error, done[1].clean_error)),
-                             own_error=float(done[1].own_error[-1]))  # fmt: skip
+    last = done[1]
+    curves = (last.training_error, last.clean_error, last.own_error)
+    assert reports[-1] == Epoch(1, 3, 3, *(float(curve[-1]) for curve in curves))
 
 
-def test_a_progress_bar_is_for_terminals_only(capsys: pytest.CaptureFixture[str]):
+def test_the_progress_bar_is_shown_on_terminals_only(capsys: pytest.CaptureFixture[str]):
     pretrain(Autoencoder(8, (3,), seed=0), X, epochs=2, progress=True)
     assert capsys.readouterr() == ("", "")
 
@@ -240,7 +241,7 @@ def test_the_device_is_checked():
         pretrain(Autoencoder(8, (3,), seed=0), X, epochs=1, device="gpu")
 
 
-def test_slow_progress_is_told_apart_from_divergence():
+def test_the_verdict_distinguishes_slow_progress_from_divergence():
     slow = pretrain(Autoencoder(8, (3,), seed=0), X, epochs=2, learning_rate=1e-9)
     assert "hardly fallen: raise the learning rate" in str(slow)
     wild = pretrain(

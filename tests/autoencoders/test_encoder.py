@@ -26,7 +26,7 @@ ENCODERS = [make(), make((1,)), make((33, 64))]
 
 @settings(max_examples=40)
 @given(st.integers(0, 2), st.data())
-def test_a_row_has_one_code_whatever_stands_beside_it(which, data):
+def test_a_code_does_not_depend_on_other_rows(which, data):
     encoder = ENCODERS[which]
     whole = encoder.encode(X)
     rows = data.draw(
@@ -46,7 +46,7 @@ def test_encode_is_deterministic_and_draws_nothing():
         np.testing.assert_allclose(first, encoder.module(torch.from_numpy(X)).numpy(), atol=1e-6)
 
 
-def test_it_is_frozen_and_holds_nothing_of_the_decoder():
+def test_an_encoder_is_frozen_and_contains_no_decoder():
     model = Autoencoder(12, (20, 5), seed=0)
     pretrained = pretrain(model, X, epochs=1)
     encoder = pretrained.encoder
@@ -60,8 +60,8 @@ def test_it_is_frozen_and_holds_nothing_of_the_decoder():
     assert np.array_equal(encoder.encode(X), before)
 
 
-def test_labels_cannot_reach_the_encoder():
-    """Pretraining takes no labels; that permuting them leaves weights alone follows, and is checked all the same."""
+def test_labels_do_not_affect_the_encoder():
+    """Pretraining takes no labels, so a permutation of the labels keeps the weights."""
     y = RNG.integers(0, 3, len(X))
     first, second = (
         pretrain(Autoencoder(12, (5,), seed=0), X[np.argsort(y * 0, kind="stable")], epochs=2)
@@ -71,14 +71,14 @@ def test_labels_cannot_reach_the_encoder():
     assert all(np.array_equal(first.weights[name], second.weights[name]) for name in first.weights)
 
 
-def test_remembers_what_it_saw_training_and_validation():
+def test_has_seen_covers_training_and_validation_rows():
     encoder = make(validation=X[100:120])
     assert encoder.has_seen(X[:120]).all()
     assert not encoder.has_seen(X[120:]).any()
     assert not encoder.untrained(0).has_seen(X).any()
 
 
-def test_the_untrained_control_has_the_same_shape_and_other_weights():
+def test_the_untrained_control_has_the_same_shapes_and_other_weights():
     encoder = ENCODERS[0]
     control = encoder.untrained(3)
     assert control.architecture == encoder.architecture
@@ -90,7 +90,7 @@ def test_the_untrained_control_has_the_same_shape_and_other_weights():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_comes_back_from_disk_to_the_bit(tmp_path: Path, dtype):
+def test_saving_and_loading_keeps_every_bit(tmp_path: Path, dtype):
     encoder = pretrain(
         Autoencoder(12, (20, 5), "tanh", seed=0).to(dtype), X[:100], epochs=2
     ).encoder

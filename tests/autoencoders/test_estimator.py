@@ -26,7 +26,7 @@ def quick(**options):
 
 @pytest.fixture
 def scikit_learns_own_seed():
-    """Its checks seed NumPy's global generator."""
+    """Restore NumPy's global generator, which the checks of scikit-learn seed."""
     before = np.random.get_state()
     yield
     np.random.set_state(before)
@@ -35,7 +35,7 @@ def scikit_learns_own_seed():
 @pytest.mark.filterwarnings("default")
 @pytest.mark.usefixtures("scikit_learns_own_seed")
 @pytest.mark.parametrize("kind", ["denoising", "masked", "vanilla"])
-def test_passes_scikit_learns_own_checks(kind):
+def test_the_estimator_passes_the_checks_of_scikit_learn(kind):
     results = check_estimator(
         AutoencoderTransformer(kind, hidden_sizes=(8, 3), epochs=20), on_skip=None
     )
@@ -43,7 +43,7 @@ def test_passes_scikit_learns_own_checks(kind):
     assert sum(result["status"] == "passed" for result in results) > 30
 
 
-def test_the_defaults_pass_too_on_raw_data_of_any_scale():
+def test_the_defaults_work_on_data_of_any_scale():
     small = AutoencoderTransformer(epochs=20).fit(X)
     codes = small.transform(X)
     assert codes.shape == (60, 64)
@@ -55,7 +55,7 @@ def test_the_defaults_pass_too_on_raw_data_of_any_scale():
     ]
 
 
-def test_units_do_not_matter():
+def test_codes_do_not_depend_on_units():
     one, other = (quick().fit(rows).transform(rows) for rows in (X, X * [2.0, 0.5, 4, 1024, 1] + 0))
     np.testing.assert_allclose(one, other, atol=1e-3)
     digits = data.digits().X[:200].astype(np.float64)
@@ -88,7 +88,7 @@ def test_transforming_is_repeatable_and_survives_pickling_and_cloning():
     assert not np.array_equal(quick(seed=4).fit(X).transform(X), whole)
 
 
-def test_codes_are_centred_directions_or_as_long_as_the_encoder_makes_them():
+def test_codes_are_centred_and_have_unit_length_by_default():
     rows = data.digits().X[:150]
     directions, plain = (quick(unit_length=unit).fit(rows) for unit in (True, False))
     codes = plain.transform(rows)
@@ -100,7 +100,7 @@ def test_codes_are_centred_directions_or_as_long_as_the_encoder_makes_them():
     np.testing.assert_allclose(directions.transform(rows), codes / lengths, atol=1e-6)
 
 
-def test_a_code_has_the_same_bits_in_any_company():
+def test_a_code_of_the_estimator_does_not_depend_on_other_rows():
     fitted = quick().fit(X)
     whole, order = fitted.transform(X), np.random.default_rng(0).permutation(len(X))
     assert np.array_equal(fitted.transform(X[order]), whole[order])
@@ -109,7 +109,7 @@ def test_a_code_has_the_same_bits_in_any_company():
     )
 
 
-def test_a_pipeline_tunes_the_probe_only():
+def test_a_pipeline_tunes_only_the_probe():
     rows, y = load_wine(return_X_y=True)
     encoder = AutoencoderTransformer(hidden_sizes=(16, 8)).fit(rows)
     steps = make_pipeline(FrozenEstimator(encoder), StandardScaler(), LogisticRegression())
@@ -119,7 +119,7 @@ def test_a_pipeline_tunes_the_probe_only():
     assert np.array_equal(search.best_estimator_[:1].transform(rows), encoder.transform(rows))
 
 
-def test_it_remembers_raw_rows_and_takes_part_in_studies():
+def test_the_estimator_recognises_raw_rows_and_can_be_studied():
     digits = data.digits()
     roles = [data.split_roles(digits.labels, seed=seed) for seed in range(2)]
     fitted = [quick().fit(digits.X[role.pretrain_train]) for role in roles]
@@ -128,7 +128,7 @@ def test_it_remembers_raw_rows_and_takes_part_in_studies():
         {"mine": fitted}, digits.X, digits.labels, roles=roles, labels=[10], num_subsets=2
     )
     assert "mine" in study.names
-    with pytest.raises(InputError, match="not probed on rows that it was pretrained on"):
+    with pytest.raises(InputError, match="must not be probed on rows that it was pretrained on"):
         label_efficiency(
             {"mine": fitted[::-1]}, digits.X, digits.labels, roles=roles, labels=[10], num_subsets=2
         )  # fmt: skip
@@ -148,7 +148,7 @@ def test_settings_are_checked(options, text):
         AutoencoderTransformer(**{"hidden_sizes": (4,), **options}).fit(X)
 
 
-def test_masked_cells_are_missing():
+def test_masked_cells_count_as_missing():
     rows = np.ma.array(X, mask=np.eye(60, 5, dtype=bool))
     with pytest.raises(InputError, match="NaN"):
         quick().fit(rows)

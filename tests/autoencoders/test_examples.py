@@ -1,4 +1,4 @@
-"""Examples and their corruption, and curves while training goes on."""
+"""Examples and their corruption, and curves of a running training."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ X = np.random.default_rng(0).uniform(0.1, 1, size=(60, 16)).astype("float32")
 @pytest.mark.parametrize(
     "corruption", [Nothing(), GaussianNoise(0.3), PixelMask(0.5), PatchMask(0.5, 2, 4)]
 )
-def test_what_is_shown_is_what_the_corruption_makes(corruption):
+def test_shown_rows_are_the_corrupted_rows(corruption):
     found = corrupt_examples(X[:5], corruption, seed=3, image_size=4)
     again = corrupt_examples(X[:5], corruption, seed=3, image_size=4)
     assert np.array_equal(found.shown, again.shown)
@@ -41,7 +41,7 @@ def test_what_is_shown_is_what_the_corruption_makes(corruption):
         ) == {0, 4}
 
 
-def test_what_comes_back_is_the_model_on_what_was_shown(tmp_path):
+def test_reconstructions_are_the_model_on_the_shown_rows(tmp_path):
     pretrained = pretrain(Autoencoder(16, (3,), corruption=GaussianNoise(0.3), seed=0), X, epochs=2)
     found = corrupt_examples(X[:4], GaussianNoise(0.3), pretrained, seed=0, image_size=4)
     with torch.no_grad():
@@ -61,18 +61,18 @@ def test_what_comes_back_is_the_model_on_what_was_shown(tmp_path):
     assert kept.image_size == (4, 4)
 
 
-def test_rows_that_are_no_images_are_drawn_as_stripes():
+def test_rows_without_images_are_drawn_as_stripes():
     assert corrupt_examples(X, Nothing(), seed=0).figure().data
     assert str(corrupt_examples(X, Nothing(), seed=0)) == "the encoder sees the clean rows"
     with pytest.raises(InputError, match="channels x height x width"):
         corrupt_examples(X, Nothing(), seed=0, image_size=5)
 
 
-def test_curves_are_those_of_the_pretrained():
-    told: list[Epoch] = []
+def test_curves_from_epochs_match_the_results():
+    reports: list[Epoch] = []
     models = [Autoencoder(16, (3,), corruption=PixelMask(0.5), seed=seed) for seed in range(2)]
-    trained = pretrain_many(models, X, seeds=[0, 1], epochs=4, progress=told.append)
-    found = TrainingCurves.from_epochs(told)
+    trained = pretrain_many(models, X, seeds=[0, 1], epochs=4, progress=reports.append)
+    found = TrainingCurves.from_epochs(reports)
     for i, pretrained in enumerate(trained):
         assert np.array_equal(found.training[i, 1:], pretrained.training_error)
         assert np.array_equal(found.clean[i], pretrained.clean_error)
@@ -84,7 +84,7 @@ def test_curves_are_those_of_the_pretrained():
     assert names == ["training", "validation, clean", "validation, corrupted"]
 
 
-def test_curves_half_way_have_gaps_and_say_so():
+def test_curves_of_a_running_training_have_gaps():
     found = TrainingCurves.from_epochs(
         [
             Epoch(0, 0, 9, None, 4.0, 4.0),

@@ -18,7 +18,7 @@ def run(path: Path, rows: np.ndarray) -> np.ndarray:
     return session.run(["code"], {"rows": rows})[0]
 
 
-def test_onnx_gives_the_same_codes_for_any_number_of_rows(tmp_path: Path):
+def test_onnx_models_give_the_same_codes_for_any_number_of_rows(tmp_path: Path):
     encoder = pretrain(Autoencoder(12, (9, 4), seed=0), X, epochs=2).encoder
     encoder.to_onnx(tmp_path / "dense.onnx")
     for n in (1, 7, 30):
@@ -41,7 +41,7 @@ def test_a_patch_transformer_is_exported_for_any_number_of_images(tmp_path: Path
         np.testing.assert_allclose(codes, encoder.encode(images[:n]), atol=1e-5)
 
 
-def test_a_module_of_ones_own_is_exported_by_its_encode(tmp_path: Path):
+def test_a_custom_module_is_exported_by_its_encode_method(tmp_path: Path):
     with torch.random.fork_rng(devices=[]):
 
         class Own(nn.Module):
@@ -57,7 +57,7 @@ def test_a_module_of_ones_own_is_exported_by_its_encode(tmp_path: Path):
     np.testing.assert_allclose(run(tmp_path / "own.onnx", X), encoder.encode(X), atol=1e-6)
 
 
-def test_the_missing_extra_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     encoder = pretrain(Autoencoder(12, (4,), seed=0), X, epochs=1).encoder
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(InputError, match=r"pip install 'leadline\[onnx\]'"):

@@ -1,4 +1,4 @@
-"""The local encoder against the loops that its formula says."""
+"""The local encoder agrees with plain loops over its formula."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -55,13 +55,13 @@ def by_loops(frozen: Encoder, row: np.ndarray) -> np.ndarray:
 
 
 def overlap(place: int, cell: int, places: int) -> float:
-    """Share of a cell that a place fills."""
+    """Return the share of a cell that a place covers."""
     begin, end = cell * places / SHAPE.cells, (cell + 1) * places / SHAPE.cells
     return max(0.0, min(place + 1, end) - max(place, begin)) / (end - begin)
 
 
 @BOTH
-def test_codes_are_what_the_loops_give(architecture: LocalArchitecture):
+def test_codes_match_plain_loops(architecture: LocalArchitecture):
     frozen, rows = (
         encoder(architecture),
         np.random.default_rng(0).random((3, 3 * 7 * 9)).astype(np.float32),
@@ -74,7 +74,7 @@ def test_codes_are_what_the_loops_give(architecture: LocalArchitecture):
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 300])
-def test_batch_sizes_and_orders_change_no_bit(size: int):
+def test_batch_size_and_order_do_not_change_any_code(size: int):
     frozen, rows = (
         encoder(WITH_COMPONENTS),
         np.random.default_rng(0).random((300, 189)).astype(np.float32),
@@ -87,7 +87,7 @@ def test_batch_sizes_and_orders_change_no_bit(size: int):
 
 
 @BOTH
-def test_it_is_saved_exported_and_rebuilt_untrained(
+def test_a_local_encoder_is_saved_exported_and_rebuilt_untrained(
     architecture: LocalArchitecture, tmp_path: Path
 ):
     frozen, rows = (
@@ -112,8 +112,8 @@ def test_it_is_saved_exported_and_rebuilt_untrained(
     )
 
 
-def test_units_that_are_silent_do_not_hurt_fine_tuning():
-    """The root of nothing has a finite slope."""
+def test_inactive_units_do_not_break_fine_tuning():
+    """The square root of a zero average has a finite slope."""
     silent = encoder(WITH_COMPONENTS)
     silent = replace(silent, weights={**silent.weights, "bias": np.full(5, -1000, np.float32)})
     rows = np.random.default_rng(0).random((30, 189)).astype(np.float32)

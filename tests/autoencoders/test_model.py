@@ -7,7 +7,7 @@ from leadline.errors import InputError
 from leadline.randomness import torch_generator
 
 
-def test_is_the_plain_pytorch_model_drawn_encoder_first():
+def test_an_autoencoder_has_the_weights_of_plain_pytorch_layers():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         encoder = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
@@ -62,6 +62,6 @@ def test_one_layer_may_be_given_as_a_number():
         ),
     ],
 )
-def test_refuses_impossible_shapes(arguments, text):
+def test_impossible_shapes_are_refused(arguments, text):
     with pytest.raises(InputError, match=text):
         Autoencoder(*arguments)

@@ -29,7 +29,7 @@ def generator(seed=0):
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_patches_are_cut_where_they_lie_and_put_back(grid):
+def test_unpatchify_inverts_patchify(grid):
     x = torch.rand(3, grid.features, generator=generator())
     patches = grid.patchify(x)
     assert torch.equal(grid.unpatchify(patches), x)
@@ -43,7 +43,7 @@ def test_patches_are_cut_where_they_lie_and_put_back(grid):
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-def test_what_is_said_of_patches_is_said_of_their_numbers(grid):
+def test_spread_repeats_values_of_patches_at_their_numbers(grid):
     chosen = torch.rand(4, grid.num_patches, generator=generator()) < 0.5
     spread = grid.spread(chosen)
     assert torch.equal(
@@ -91,7 +91,7 @@ def test_a_patch_mask_hides_whole_patches_in_all_channels(loss, drop):
         assert torch.equal(counts == 1, hidden if loss == "masked" else ~hidden)
 
 
-def test_where_nothing_is_hidden_the_loss_counts_everywhere():
+def test_the_loss_counts_everywhere_if_nothing_is_hidden():
     x = torch.rand(5, 16, generator=generator(1))
     for mask in (PatchMask(0.0, 2, 4, loss="masked"), BlockMask(0.0, 4, loss="masked")):
         seen, counts = mask.corrupt(x, generator())
@@ -102,7 +102,7 @@ def test_where_nothing_is_hidden_the_loss_counts_everywhere():
 
 @settings(max_examples=60)
 @given(st.integers(1, 12), st.integers(2, 12), st.floats(0.01, 0.99), st.booleans())
-def test_a_block_is_one_rectangle_and_leaves_something_visible(height, width, ratio, tall):
+def test_a_block_is_one_rectangle_and_smaller_than_the_image(height, width, ratio, tall):
     height, width = (width, height) if tall else (height, width)
     mask = BlockMask(ratio, (height, width), 2, loss="masked")
     x = torch.ones(30, 2 * height * width)
@@ -116,7 +116,7 @@ def test_a_block_is_one_rectangle_and_leaves_something_visible(height, width, ra
     assert ((area > 0) & (area < height * width)).all()
 
 
-def test_blocks_have_their_share_and_lie_everywhere():
+def test_blocks_have_their_share_and_cover_all_places():
     seen, _ = BlockMask(0.3, 28).corrupt(torch.ones(2000, 784), generator())
     hidden = (seen == 0).view(-1, 28, 28).float()
     assert hidden.mean((1, 2)).numpy() == pytest.approx(np.full(2000, 0.3), abs=0.02)
@@ -136,7 +136,7 @@ def test_dense_autoencoders_train_under_masks(corruption):
 GRID = PatchGrid((4, 6), 2, 3)
 
 
-def test_images_are_taken_flat_or_shaped_and_whole_numbers_are_scaled():
+def test_images_may_be_flat_or_shaped_and_whole_numbers_are_scaled():
     pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 6), dtype=np.uint8)
     images = check_images(pixels, GRID)
     assert images.dtype == np.float32
@@ -152,7 +152,7 @@ def test_images_are_taken_flat_or_shaped_and_whole_numbers_are_scaled():
     assert check_images(np.zeros((2, 3, 8, 2)), GRID, any_size=True).shape == (2, 3, 8, 2)
 
 
-def test_training_tells_that_pixels_were_divided():
+def test_the_result_notes_that_pixels_were_divided():
     pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 6), dtype=np.uint8)
     for images, notes in ((pixels, (DIVIDED,)), (pixels / 255, ()), (pixels % 2, ())):
         model = MaskedPatchTransformer(
@@ -218,6 +218,6 @@ def test_training_tells_that_pixels_were_divided():
         (lambda: check_images(np.zeros((0, 3, 4, 6)), GRID), r"X of shape \(0, 3, 4, 6\)"),
     ],
 )
-def test_refuses_what_does_not_fit(make, text):
+def test_patches_and_masks_refuse_bad_sizes(make, text):
     with pytest.raises(InputError, match=text):
         make()

@@ -1,4 +1,4 @@
-"""Rows of pretraining that come back by another way must get the same codes, or a refusal in words."""
+"""Rows of pretraining from any source get the same codes, or are refused."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def saved(encoder: Encoder, folder: Path) -> Encoder:
 
 @pytest.fixture(scope="module", params=["dense", "transformer", "optimum"])
 def of_bytes(request, tmp_path_factory) -> Encoder:
-    """An encoder that was pretrained on bytes, read back from its file."""
+    """Return an encoder that was pretrained on bytes and loaded from its file."""
     makers = {
         "dense": lambda: pretrain(dense(), BYTES, epochs=2),
         "transformer": lambda: pretrain(
@@ -56,12 +56,12 @@ def of_bytes(request, tmp_path_factory) -> Encoder:
     return saved(makers[request.param]().encoder, tmp_path_factory.mktemp("encoder"))
 
 
-def test_the_file_keeps_the_divisor(of_bytes: Encoder):
+def test_the_file_stores_the_divisor(of_bytes: Encoder):
     assert of_bytes.form is not None
     assert of_bytes.form.divisor == 255
 
 
-def test_bytes_are_encoded_as_in_pretraining_however_they_come(of_bytes: Encoder, tmp_path: Path):
+def test_bytes_from_any_source_are_encoded_as_in_pretraining(of_bytes: Encoder, tmp_path: Path):
     inner = Encoder(of_bytes.architecture, of_bytes.weights, of_bytes.rows_seen)
     expected = inner.encode(BYTES.astype(np.float32) / 255)  # what the layers got in training
     np.save(tmp_path / "rows.npy", BYTES)
@@ -88,7 +88,9 @@ def test_bytes_are_encoded_as_in_pretraining_however_they_come(of_bytes: Encoder
         assert of_bytes.has_seen(rows).all(), way
 
 
-def test_a_dark_image_has_one_code_alone_and_in_company(of_bytes: Encoder, tmp_path: Path):
+def test_the_code_of_a_dark_image_does_not_depend_on_other_images(
+    of_bytes: Encoder, tmp_path: Path
+):
     together = of_bytes.encode(BYTES)
     np.save(tmp_path / "dark.npy", BYTES[:1])
     for alone in (BYTES[:1], BYTES[:1].astype(np.int32), data.read(tmp_path / "dark.npy")[0]):
@@ -109,7 +111,7 @@ def test_bytes_as_floating_point_numbers_are_refused(of_bytes: Encoder):
         of_bytes.encode(2 * BYTES.astype(np.int64))
 
 
-def test_shapes_of_images_change_no_code(of_bytes: Encoder):
+def test_the_shape_of_images_does_not_change_the_code(of_bytes: Encoder):
     if of_bytes.architecture.grid is None:
         pytest.skip("not an encoder of images")
     images = BYTES.reshape(60, 4, 6)
@@ -121,7 +123,7 @@ def test_shapes_of_images_change_no_code(of_bytes: Encoder):
         of_bytes.encode(Dataset(BYTES, None, image_size=(8, 3), divisor=1))
 
 
-def test_bytes_in_a_file_train_the_same_bits(tmp_path: Path):
+def test_bytes_in_a_file_give_the_same_training(tmp_path: Path):
     np.save(tmp_path / "rows.npy", BYTES)
     memory, mapped, read = (
         pretrain(dense(), rows, epochs=2)
@@ -165,7 +167,7 @@ def test_columns_are_brought_into_the_order_of_pretraining(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "text"),
     [
         (lambda table: table.rename(columns={"age": "years"}), "X without 'age' and with 'years'"),
         (lambda table: table.drop(columns="dose"), "X without 'dose'"),
@@ -173,15 +175,15 @@ def test_columns_are_brought_into_the_order_of_pretraining(tmp_path: Path):
         (lambda table: table.set_axis(["mass", "age", "age", "time"], axis=1), "X without 'dose'"),
     ],
 )
-def test_other_columns_are_refused_by_name(change, told):
+def test_other_columns_are_refused_by_name(change, text):
     encoder = pretrain(Autoencoder(4, (2,), seed=0), TABLE, epochs=1).encoder
     for rows in (change(TABLE), Dataset(change(TABLE))):
-        with pytest.raises(InputError, match=told) as caught:
+        with pytest.raises(InputError, match=text) as caught:
             encoder.encode(rows)
         assert "'mass', 'age', 'dose', 'time'" in str(caught.value)
 
 
-def test_zeros_and_ones_are_taken_as_they_are_where_pretraining_saw_no_others():
+def test_an_encoder_of_binary_rows_refuses_other_pixels():
     binary = RNG.integers(0, 2, (40, 24), dtype=np.uint8)
     encoder = pretrain(dense(), binary, epochs=1).encoder
     np.testing.assert_array_equal(encoder.encode(binary), encoder.encode(binary.astype(np.float32)))
@@ -205,7 +207,7 @@ def test_whole_numbers_in_a_table_are_never_divided():
     )
 
 
-def test_pixels_are_refused_where_their_scale_is_not_known():
+def test_pixels_of_unknown_scale_are_refused():
     encoder = pretrain(dense(), RNG.normal(size=(40, 24)), epochs=1).encoder
     with pytest.raises(InputError, match="X must not hold pixels"):
         encoder.encode(BYTES)
@@ -215,7 +217,7 @@ def test_pixels_are_refused_where_their_scale_is_not_known():
     np.testing.assert_array_equal(unit.encode(BYTES), unit.encode(BYTES.astype(np.float32) / 255))
 
 
-def test_rows_that_come_in_two_parts_share_a_form():
+def test_rows_in_two_parts_share_a_form():
     forms = [RowForm.of(rows) for rows in (BYTES[:1], BYTES, BYTES / 255, BYTES.astype(np.float64))]
     assert [form.scale for form in forms] == ["binary", "divided", "unit", "other"]
     assert forms[0].merged(forms[1]).scale == forms[2].merged(forms[1]).scale == "divided"
@@ -230,7 +232,7 @@ def test_the_callers_rows_are_never_changed():
     np.testing.assert_array_equal(BYTES, before)
 
 
-def test_masked_cells_are_missing_and_not_the_numbers_behind_them():
+def test_masked_cells_of_new_rows_count_as_missing():
     encoder = pretrain(dense(), BYTES / 255, epochs=1).encoder
     masked = np.ma.masked_array(BYTES / 255, mask=np.eye(60, 24, dtype=bool))
     for call in (encoder.encode, encoder.has_seen, lambda rows: pretrain(dense(), rows, epochs=1)):
@@ -239,7 +241,7 @@ def test_masked_cells_are_missing_and_not_the_numbers_behind_them():
 
 
 @pytest.mark.parametrize("width", [1, 23, 25])
-def test_rows_of_another_width_were_neither_seen_nor_not_seen(width: int):
+def test_has_seen_refuses_rows_of_another_width(width: int):
     encoder = pretrain(dense(), BYTES / 255, epochs=1).encoder
     with pytest.raises(InputError, match=f"X has {width} features, the encoder takes 24"):
         encoder.has_seen(np.zeros((2, width)))
@@ -248,7 +250,7 @@ def test_rows_of_another_width_were_neither_seen_nor_not_seen(width: int):
 @pytest.mark.parametrize(
     "turn", [lambda X: X[::-1], lambda X: X[:, ::-1], np.asfortranarray, lambda X: X.astype(">f4")]
 )
-def test_the_memory_layout_of_rows_makes_no_difference(turn):
+def test_the_memory_layout_of_rows_does_not_change_the_code(turn):
     rows = turn((BYTES / 255).astype(np.float32))
     plain = np.ascontiguousarray(rows, dtype=np.float32)
     one, other = (pretrain(dense(), given, epochs=1) for given in (rows, plain))
@@ -256,7 +258,7 @@ def test_the_memory_layout_of_rows_makes_no_difference(turn):
     np.testing.assert_array_equal(one.encoder.encode(rows), other.encoder.encode(plain))
 
 
-def test_columns_that_are_named_by_numbers_are_brought_into_order():
+def test_columns_named_by_numbers_are_reordered():
     table = pd.DataFrame(np.arange(12.0).reshape(4, 3))
     form = RowForm.of(table)
     np.testing.assert_array_equal(form.apply(table[[2, 0, 1]]), table)
@@ -266,7 +268,7 @@ def test_columns_that_are_named_by_numbers_are_brought_into_order():
     np.testing.assert_array_equal(RowForm.of(years).apply(years[[2025, 2024]]), years)
 
 
-def test_columns_without_names_of_their_own_are_taken_as_they_stand():
+def test_columns_without_names_keep_their_order():
     named = pd.DataFrame(np.arange(8.0).reshape(4, 2), columns=["b", "a"])
     unnamed = pd.DataFrame(named.to_numpy())
     np.testing.assert_array_equal(RowForm.of(named).apply(unnamed), named)

@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(params=["memmap", "path", "text"])
 def in_a_file(request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Puts rows into a file whose blocks are much smaller than the whole, and never lets the whole be read."""
+    """Write rows to a file with small blocks, and fail if the file is read as a whole."""
     monkeypatch.setattr(room, "BLOCK_NUMBERS", 8 * 13)
 
     def put(array):
@@ -41,7 +41,7 @@ def in_a_file(request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("validation", [0.2, None])
 @pytest.mark.parametrize("make", [GaussianNoise, PixelMask])
-def test_rows_in_a_file_train_the_same_bits(in_a_file, make, validation):
+def test_rows_in_a_file_give_the_same_training(in_a_file, make, validation):
     def train(rows):
         model = Autoencoder(8, (6, 3), corruption=make(0.3), seed=0)
         return pretrain(model, rows, validation=validation, epochs=4, batch_size=16)
@@ -54,7 +54,7 @@ def test_rows_in_a_file_train_the_same_bits(in_a_file, make, validation):
     assert memory.protocol == file.protocol
 
 
-def test_other_types_of_number_and_validation_in_a_file(in_a_file):
+def test_files_may_hold_other_number_types_and_validation_rows(in_a_file):
     whole = (100 * RNG.random((40, 8))).astype(np.uint8)
     rows = in_a_file(whole)
     memory, file = (
@@ -77,8 +77,8 @@ def test_transformers_take_flat_rows_from_a_file(in_a_file):
     assert np.array_equal(train(X).own_error, train(in_a_file(X)).own_error)
 
 
-def test_a_file_is_never_held_as_a_whole(in_a_file, monkeypatch: pytest.MonkeyPatch):
-    """No step of training takes more rows of the file than a block."""
+def test_a_file_is_never_loaded_as_a_whole(in_a_file, monkeypatch: pytest.MonkeyPatch):
+    """No step of training reads more rows of the file than a block."""
     taken = []
     take = room.Rows.take
 
@@ -108,7 +108,7 @@ def test_a_file_is_never_held_as_a_whole(in_a_file, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("kind", ["dense", "patches"])
 def test_a_file_is_encoded_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind):
-    """The codes are those of the rows in memory, no part is larger than a block, and bad rows are named by place."""
+    """Codes equal those of rows in memory, parts are small, and errors name the place."""
     model = Autoencoder(8, (3,), seed=0)
     if kind == "patches":
         model = MaskedPatchTransformer(
@@ -134,7 +134,7 @@ def test_a_file_is_encoded_part_by_part(tmp_path: Path, monkeypatch: pytest.Monk
         encoder.encode(np.load(path, mmap_mode="r"))
 
 
-def test_rows_are_taken_in_the_order_asked_for(in_a_file):
+def test_take_returns_rows_in_the_given_order(in_a_file):
     rows = open_rows(in_a_file(X), "X", np.float32, CPU)
     order = torch.from_numpy(RNG.permutation(90))
     assert np.array_equal(rows.take(order).numpy(), X[order.numpy()])
@@ -143,7 +143,7 @@ def test_rows_are_taken_in_the_order_asked_for(in_a_file):
     assert some.mean().numpy() == pytest.approx(X[order.numpy()[5:15]].mean(0), rel=1e-5)
 
 
-def test_what_is_shared_is_opened_once(monkeypatch: pytest.MonkeyPatch):
+def test_shared_rows_are_opened_once(monkeypatch: pytest.MonkeyPatch):
     from leadline.autoencoders.models import _architecture as architecture
 
     calls = []
@@ -154,7 +154,7 @@ def test_what_is_shared_is_opened_once(monkeypatch: pytest.MonkeyPatch):
     assert calls == ["X"]
 
 
-def test_bad_rows_in_a_file_are_named_by_their_place_in_it(in_a_file):
+def test_errors_name_the_place_of_bad_rows_in_a_file(in_a_file):
     bad = X.copy()
     bad[71, 2] = np.nan
     with pytest.raises(InputError, match=re.escape("X[71, 2] = nan")):
@@ -174,12 +174,12 @@ def test_bad_rows_in_a_file_are_named_by_their_place_in_it(in_a_file):
         (np.array([["a"] * 8] * 3), "real numbers"),
     ],
 )
-def test_files_that_cannot_be_trained_on(in_a_file, array, text):
+def test_files_with_bad_arrays_are_refused(in_a_file, array, text):
     with pytest.raises(InputError, match=text):
         pretrain(Autoencoder(8, (3,), seed=0), in_a_file(array), epochs=1)
 
 
-def test_files_that_are_no_arrays(tmp_path: Path):
+def test_files_that_are_no_arrays_are_refused(tmp_path: Path):
     table = tmp_path / "rows.csv"
     table.write_text("1,2\n3,4\n")
     cut = tmp_path / "cut.npy"

@@ -1,4 +1,4 @@
-"""No damaged or malformed encoder or checkpoint is read: every one is refused with SaveError, without large memory."""
+"""Damaged and malformed encoders and checkpoints are refused without much memory."""
 
 import json
 import os
@@ -34,7 +34,7 @@ from leadline.errors import SaveError
 RNG = np.random.default_rng(0)
 X = RNG.random((40, 8)).astype(np.float32)
 MOST_MEMORY = 20 * 2**20
-"""Bytes that a reader may take for a file of a few kilobytes."""
+"""Maximum memory in bytes while a file of a few kilobytes is read."""
 
 
 def dense() -> Autoencoder:
@@ -85,7 +85,7 @@ def encoder_file(request, tmp_path: Path) -> Path:
 
 @pytest.fixture(params=RUNS)
 def run(request, tmp_path: Path) -> tuple[Path, Callable[[], object]]:
-    """The checkpoint of a run that was interrupted, and a function that begins to go on from it."""
+    """Return the checkpoint of an interrupted run, and a function that resumes it."""
 
     class StoppedError(Exception):
         pass
@@ -121,14 +121,14 @@ def run(request, tmp_path: Path) -> tuple[Path, Callable[[], object]]:
 
 
 def parts(content: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes]:
-    """The header, the document in it, and the bytes of the tensors."""
+    """Return the header, its document, and the bytes of the tensors."""
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
     return header, json.loads(header["__metadata__"]["leadline"]), content[8 + length :]
 
 
 def assembled(header: dict[str, Any], document: Any, tensors: bytes) -> bytes:
-    """A file with a right digest, where there is a place for one."""
+    """Return a file with a correct digest, if its document has a digest."""
     text = document if isinstance(document, str) else json.dumps(document, sort_keys=True)
     header = {**header, "__metadata__": {"leadline": text}}
     head = json.dumps(header, separators=(",", ":")).encode()
@@ -162,7 +162,7 @@ DEEP = "[" * 100_000
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The paths to all values in a JSON document."""
+    """Yield the paths to all values of a JSON document."""
     if path:
         yield path
     inner = (
@@ -186,7 +186,7 @@ def changed(value: Any, path: tuple[Any, ...], change: Callable[[Any, Any], None
 
 
 def variants(value: Any) -> Iterator[Any]:
-    """A document with one value replaced, removed or doubled, for every value and every bad value."""
+    """Yield the document with each value replaced, removed or doubled."""
     for path in places(value):
         if path == ("digest",):
             continue
@@ -200,13 +200,13 @@ def variants(value: Any) -> Iterator[Any]:
 
 
 def some(values: Iterator[Any], most: int = 400) -> list[Any]:
-    """At most about so many of the values, evenly spread."""
+    """Return at most about ``most`` evenly spread values."""
     listed = list(values)
     return listed[:: 1 + len(listed) // most]
 
 
 def structural(content: bytes) -> Iterator[bytes]:
-    """Malformed files whose digest is right."""
+    """Yield malformed files with a correct digest."""
     header, document, tensors = parts(content)
     bare = {name: entry for name, entry in header.items() if name != "__metadata__"}
     for other in some(variants(document)):
@@ -228,7 +228,7 @@ def structural(content: bytes) -> Iterator[bytes]:
 
 
 def damaged(content: bytes, flips: int) -> Iterator[bytes]:
-    """Files with one bit flipped, and files that were cut or lengthened."""
+    """Yield files with one flipped bit, and files that are cut or extended."""
     bits = np.unique(np.r_[RNG.integers(0, 8 * len(content), flips), np.arange(64)])
     for bit in bits.tolist():
         copy = bytearray(content)
@@ -267,7 +267,7 @@ def refusals(
     return count
 
 
-def test_every_bit_of_an_encoder_counts(encoder_file: Path):
+def test_a_change_of_any_bit_of_an_encoder_is_detected(encoder_file: Path):
     content = encoder_file.read_bytes()
     assert (
         refusals(
@@ -277,7 +277,7 @@ def test_every_bit_of_an_encoder_counts(encoder_file: Path):
     )
 
 
-def test_every_bit_of_a_checkpoint_counts(run):
+def test_a_change_of_any_bit_of_a_checkpoint_is_detected(run):
     path, resume = run
     assert refusals(path, damaged(path.read_bytes(), 300), resume, lambda: False) > 300
     path.unlink()
@@ -285,7 +285,7 @@ def test_every_bit_of_a_checkpoint_counts(run):
 
 
 def test_malformed_encoders_are_refused(encoder_file: Path):
-    """A file whose digest is right may be another encoder, which is read; nothing else is."""
+    """A file with a correct digest is either a valid encoder or refused."""
     content = encoder_file.read_bytes()
 
     def is_an_encoder() -> bool:
@@ -301,7 +301,7 @@ def test_malformed_encoders_are_refused(encoder_file: Path):
 
 
 def test_malformed_checkpoints_are_refused(run, monkeypatch: pytest.MonkeyPatch):
-    """A change of the configuration makes it the checkpoint of another run, which is refused by its own error."""
+    """A changed configuration is refused as the checkpoint of another run."""
     monkeypatch.setattr(Journal, "_refuse_another", lambda *_: None)
     path, resume = run
     header, document, tensors = parts(path.read_bytes())
@@ -330,7 +330,7 @@ def assembled_again(header: dict[str, Any], document: Any, tensors: bytes) -> by
         ("local", {"width": 10**6, "components": 2000}),
     ],
 )
-def test_declared_sizes_are_compared_before_memory_is_taken(
+def test_declared_sizes_are_checked_before_memory_is_allocated(
     tmp_path: Path, kind: str, sizes: dict[str, Any]
 ):
     path = tmp_path / "encoder.safetensors"
@@ -350,14 +350,14 @@ def test_declared_sizes_are_compared_before_memory_is_taken(
             Encoder.load(path)
 
 
-def test_a_file_of_another_kind_is_refused_in_words(tmp_path: Path):
+def test_a_file_of_another_kind_is_refused(tmp_path: Path):
     from safetensors.numpy import save_file
 
     save_file({"a": X}, tmp_path / "plain")
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "text").write_text("encoder")
-    for name, told in {
+    for name, text in {
         "plain": "its header has no document of Leadline",
         "folder": "not a regular file",
         "pipe": "not a regular file",
@@ -365,11 +365,11 @@ def test_a_file_of_another_kind_is_refused_in_words(tmp_path: Path):
         "text/below": "does not exist",
         "none": "does not exist",
     }.items():
-        with pytest.raises(SaveError, match=told):
+        with pytest.raises(SaveError, match=text):
             Encoder.load(tmp_path / name)
 
 
-def test_a_checkpoint_is_no_encoder_and_an_encoder_no_checkpoint(tmp_path: Path):
+def test_checkpoints_and_encoders_are_not_confused(tmp_path: Path):
     pretrained = pretrain(dense(), X, epochs=1, checkpoint=tmp_path)
     with pytest.raises(SaveError, match="damaged or from another release"):
         Encoder.load(tmp_path / "checkpoint.safetensors")
@@ -378,7 +378,7 @@ def test_a_checkpoint_is_no_encoder_and_an_encoder_no_checkpoint(tmp_path: Path)
         pretrain(dense(), X, epochs=1, checkpoint=tmp_path)
 
 
-def test_shapes_of_weights_are_told_as_they_are_made():
+def test_declared_shapes_match_the_built_weights():
     architectures = [
         DenseArchitecture(5, (4, 3), "tanh"),
         DenseArchitecture(5, (4,), "linear", unit_length=True),

@@ -1,4 +1,4 @@
-"""Settings of PyTorch around a call, layouts of batches and other threads must not change what a model does."""
+"""Settings of PyTorch, layouts of batches and threads do not change results."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def default_float64():
 
 
 @pytest.mark.parametrize("make", [dense, patches])
-def test_autocast_changes_no_bit_of_training_or_of_codes(make):
+def test_autocast_does_not_change_training_or_codes(make):
     plain = pretrain(make(), X, epochs=2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         other = pretrain(make(), X, epochs=2)
@@ -48,8 +48,8 @@ def test_autocast_changes_no_bit_of_training_or_of_codes(make):
     assert np.array_equal(codes, plain.encoder.encode(X))
 
 
-def test_a_transformer_trains_under_autocast_by_autograd():
-    """The user's own loop: gradients are those without autocast, as nearly as bfloat16 allows."""
+def test_a_users_loop_can_train_a_transformer_under_autocast():
+    """Gradients match those without autocast up to the precision of bfloat16."""
     gradients = []
     for enabled in (False, True):
         model = patches()
@@ -97,8 +97,8 @@ class Normalised(nn.Module):
 
 @pytest.mark.parametrize(("batch_size", "rows"), [(10, 21), (20, 21), (1, 6), (5, 16)])
 def test_a_last_batch_of_one_row_is_refused_before_any_training(batch_size: int, rows: int):
-    """Batch normalisation cannot normalise by one row; the error came in the middle of training."""
-    told = []
+    """Batch normalisation cannot normalise a single row."""
+    reports = []
     with pytest.raises(
         InputError, match=r"Normalised failed on a batch of 1 row:(.|\n)*choose another batch_size"
     ):
@@ -108,9 +108,9 @@ def test_a_last_batch_of_one_row_is_refused_before_any_training(batch_size: int,
             batch_size=batch_size,
             validation=None,
             epochs=1,
-            progress=told.append,
+            progress=reports.append,
         )
-    assert told == []
+    assert reports == []
 
 
 def test_other_last_batches_train_batch_normalisation():
@@ -122,7 +122,9 @@ def test_other_last_batches_train_batch_normalisation():
                                     epochs=1).training_error).all()  # fmt: skip
 
 
-def test_a_resumed_run_is_told_that_threads_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_error_of_a_resumed_run_names_different_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     pretrain(dense(), X, epochs=1, checkpoint=tmp_path)
     now = torch.get_num_threads()
     monkeypatch.setattr(torch, "get_num_threads", lambda: now + 3)
@@ -139,9 +141,7 @@ TABLES = {
 
 @pytest.mark.parametrize("unit_length", [True, False])
 @pytest.mark.parametrize("table", TABLES)
-def test_the_encoder_of_an_estimator_is_its_transform_also_saved_and_exported(
-    tmp_path: Path, table, unit_length
-):
+def test_the_encoder_of_an_estimator_matches_its_transform(tmp_path: Path, table, unit_length):
     import onnxruntime
 
     rows = TABLES[table]

@@ -57,7 +57,7 @@ def equal(a, b):
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "linear"])
 @pytest.mark.parametrize("corruption", KINDS, ids=str)
-def test_the_gradient_by_hand_is_autograds(activation, corruption):
+def test_the_handwritten_gradient_matches_autograd(activation, corruption):
     model = Autoencoder(7, (6, 5, 3), activation, seed=0).double()
     x = torch.from_numpy(rows()).double()
     seen, counts = corruption.corrupt(x, torch.Generator().manual_seed(1))
@@ -74,7 +74,7 @@ def test_the_gradient_by_hand_is_autograds(activation, corruption):
             np.testing.assert_allclose(ours, theirs.grad, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
-def test_a_step_is_pytorchs_adam():
+def test_a_step_of_the_stack_matches_adam_of_pytorch():
     model = Autoencoder(7, (6, 3), seed=0).double()
     x = torch.from_numpy(rows()).double()
     stack = Stack(model.architecture, [model.state_dict()] * 2, [1e-2, 1e-3])
@@ -95,8 +95,8 @@ def test_a_step_is_pytorchs_adam():
     [(7, (6, 3), 16), (64, (128, 32), 40), (5, (1,), 7), (40, (33, 17), 30), (3, (4,), 1)],
 )
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_company_changes_no_bit(threads, size, hidden, batch, activation):
-    """Whatever the grouping: alone, all together, or among other corruptions, rates, epochs and data of their own."""
+def test_grouping_does_not_change_any_bit(threads, size, hidden, batch, activation):
+    """Results are equal alone, together, and next to other corruptions, rates and data."""
     seeds = range(5)
     kinds = [Nothing(), GaussianNoise(0.3), PixelMask(0.3), GaussianNoise(0.1), Nothing()]
     data = [rows(47, size, seed) for seed in seeds]
@@ -115,7 +115,7 @@ def test_company_changes_no_bit(threads, size, hidden, batch, activation):
         assert equal(alone, together[s])
 
 
-def test_stacks_follow_from_shapes():
+def test_the_stack_size_depends_only_on_shapes():
     small, large = DenseArchitecture(64, (32,)), DenseArchitecture(784, (1000, 64))
     assert stack_size(small, 100) == 2 * stack_size(small, 100, element_size=8) > 8
     assert stack_size(large, 100) == 1
@@ -125,10 +125,10 @@ def test_stacks_follow_from_shapes():
 
 
 @pytest.mark.parametrize("corruption", [GaussianNoise(0.5), PixelMask(0.3)], ids=str)
-def test_a_corrupted_autoencoder_is_a_vanilla_one_on_corrupted_pairs(corruption):
-    """Statement ae.h, exactly: training on the materialised (corrupted, clean) pairs gives the same bits.
+def test_a_corrupted_autoencoder_equals_a_vanilla_one_on_corrupted_pairs(corruption):
+    """Training on the pairs (corrupted, clean) gives the same bits: statement ae.h.
 
-    The pairs are drawn here as training draws them: in each epoch a permutation, then the corruption of all rows.
+    The test draws the pairs as training does: in each epoch a permutation, then the corruption.
     """
     X, epochs, seed = rows(60), 4, 3
     options: dict[str, Any] = {
@@ -157,8 +157,8 @@ def test_a_corrupted_autoencoder_is_a_vanilla_one_on_corrupted_pairs(corruption)
     assert not np.array_equal(inside.weights["encoder.0.weight"], other.weights["encoder.0.weight"])
 
 
-def test_targets_are_what_is_learned():
-    """A linear autoencoder of full width learns to give each row its target: here the row turned around."""
+def test_the_model_learns_the_targets():
+    """A linear autoencoder of full width learns targets: here the reversed rows."""
     X = rows(200)
     options: dict[str, Any] = {"validation": None, "epochs": 400, "learning_rate": 1e-2, "seed": 0}
     learned = pretrain(
@@ -182,7 +182,7 @@ def test_targets_are_what_is_learned():
         ({"targets": rows(60, 6), "validation": None}, "has 6 features"),
     ],
 )
-def test_targets_that_do_not_fit_are_refused(given, message):
+def test_targets_of_another_shape_are_refused(given, message):
     with pytest.raises(InputError) as caught:
         pretrain(Autoencoder(7, (3,), seed=0), rows(60), **given)
     assert message in describe(caught.value)
@@ -235,7 +235,7 @@ def test_the_model_ends_with_the_best_weights_and_starts_where_the_data_are():
     assert pretrained.clean_error[0] == pytest.approx(plain, rel=1e-5)
 
 
-def test_it_does_not_matter_where_the_data_stand():
+def test_a_shift_of_the_data_does_not_change_the_training():
     X = rows(200, 7)
     near, far = (
         pretrain(Autoencoder(7, (5, 3), seed=0).double(), X + shift, epochs=5)
@@ -244,7 +244,7 @@ def test_it_does_not_matter_where_the_data_stand():
     np.testing.assert_allclose(near.own_error, far.own_error, rtol=1e-3)
 
 
-def test_divergence_is_told_apart():
+def test_divergence_ends_training():
     X = rows()
     wild = pretrain(
         Autoencoder(7, (5, 3), seed=0), X, learning_rate=30.0, epochs=50, schedule="constant"
@@ -344,7 +344,7 @@ same = Autoencoder(7, (3,), seed=0)
         ({"schedule": "linear"}, "schedule = 'linear'"),
     ],
 )
-def test_refuses_before_any_work(changes, text):
+def test_bad_arguments_are_refused_before_any_work(changes, text):
     with pytest.raises(InputError) as caught:
         bad(**changes)
     assert re.search(text, describe(caught.value))

@@ -48,7 +48,7 @@ def images(n, channels=1, size=(8, 12), seed=0):
 
 
 def vit_mae(model: Any) -> Any:
-    """transformers' model with the weights of ours: the oracle, and the mapping between the two."""
+    """Return the model of transformers with the same weights, as the oracle."""
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
     a, mask = model.architecture, model.corruption
@@ -129,7 +129,7 @@ def vit_mae(model: Any) -> Any:
     ("channels", "normalise", "depths", "ratio"),
     [(1, False, (2, 1), 0.75), (3, True, (1, 2), 0.75), (3, False, (2, 2), 0.5)],
 )
-def test_loss_and_gradients_are_those_of_vit_mae(channels, normalise, depths, ratio):
+def test_loss_and_gradients_match_vit_mae(channels, normalise, depths, ratio):
     model = small(
         12,
         3,
@@ -171,7 +171,7 @@ def test_loss_and_gradients_are_those_of_vit_mae(channels, normalise, depths, ra
         np.testing.assert_allclose(ours, other, rtol=1e-3, atol=1e-6)
 
 
-def test_positions_are_those_of_vit_mae():
+def test_positions_match_vit_mae():
     from transformers.models.vit_mae.modeling_vit_mae import build_2d_sinusoidal_position_embedding
 
     theirs = build_2d_sinusoidal_position_embedding(
@@ -199,7 +199,7 @@ def test_hidden_patches_never_enter_the_encoder():
 
 @pytest.mark.parametrize("loss", ["all", "masked", "visible"])
 @pytest.mark.parametrize("decoder_depth", [1, 2])
-def test_what_does_not_count_is_not_predicted_and_changes_nothing(loss, decoder_depth):
+def test_uncounted_patches_are_not_predicted_and_change_nothing(loss, decoder_depth):
     model = small(loss=loss, mask_ratio=0.5, decoder_depth=decoder_depth).double()
     x = torch.from_numpy(images(5)).flatten(1).double()
     seen, counts = model.corruption.corrupt(x, generator())
@@ -215,7 +215,7 @@ def test_what_does_not_count_is_not_predicted_and_changes_nothing(loss, decoder_
 
 
 def test_images_may_show_different_numbers_of_patches():
-    """A batch whose images hide 0 to all but one patch is as each image alone, in prediction, error and gradient."""
+    """A batch of images with different masks equals the single images."""
     model = small().double()
     x = torch.from_numpy(images(6)).flatten(1).double()
     hidden = torch.zeros(6, 6, dtype=torch.bool)
@@ -251,7 +251,7 @@ def test_padding_changes_no_representation(pooling):
             np.testing.assert_allclose(code, alone, atol=2e-6)
 
 
-def test_pooling_is_over_patches():
+def test_pooling_averages_patch_tokens():
     tokens = small(pooling="none").encode(torch.from_numpy(images(3)))
     assert tokens.shape == (3, 6, 16)
     torch.testing.assert_close(
@@ -271,7 +271,7 @@ def test_masking_is_off_without_a_generator_even_in_training_mode():
     assert half.loss(x, generator()).item() != half.loss(x).item()
 
 
-def test_normalised_patches_survive_constants():
+def test_constant_patches_can_be_normalised():
     x = torch.full((3, 1, 8, 12), 0.7)
     loss = small(normalise=True).loss(x, generator())
     assert loss.isfinite()
@@ -280,7 +280,7 @@ def test_normalised_patches_survive_constants():
     np.testing.assert_allclose(target.std(2), 1, atol=1e-3)
 
 
-def test_weights_come_from_their_seed():
+def test_the_seed_determines_the_weights():
     one, same, other = small(seed=1), small(seed=1), small(seed=2)
     for name, parameter in one.state_dict().items():
         assert torch.equal(parameter, same.state_dict()[name])
@@ -289,7 +289,7 @@ def test_weights_come_from_their_seed():
         assert not torch.equal(small(seed=None).encoder.embed.weight, one.encoder.embed.weight)
 
 
-def test_a_step_is_autograd_and_pytorchs_adam():
+def test_a_step_of_the_autograd_engine_matches_adam_of_pytorch():
     model = small().double()
     x = torch.from_numpy(images(7)).flatten(1).double()
     engine = AutogradEngine(model, model.architecture, 1e-3, 0, torch.device("cpu"))
@@ -312,7 +312,7 @@ TRAINED = pretrain(small(channels=1), X, epochs=3)
 
 @pytest.mark.parametrize("loss", ["all", "masked"])
 @pytest.mark.parametrize("normalise", [False, True])
-def test_training_lowers_the_error_and_centring_moves_nothing(loss, normalise):
+def test_training_lowers_the_error_and_centring_keeps_the_model(loss, normalise):
     model = small(loss=loss, normalise=normalise)
     x = torch.from_numpy(X)
     pretrained = pretrain(model, X, validation=X[:20], epochs=15, batch_size=20, learning_rate=3e-3)
@@ -325,13 +325,13 @@ def test_training_lowers_the_error_and_centring_moves_nothing(loss, normalise):
     )
 
 
-def test_nothing_masked_gives_no_nan():
+def test_a_mask_ratio_of_zero_gives_no_nan():
     pretrained = pretrain(small(mask_ratio=0.0), X, epochs=2)
     assert np.isfinite(pretrained.own_error).all()
     np.testing.assert_allclose(pretrained.own_error, pretrained.clean_error)
 
 
-def test_a_population_may_mix_families_and_each_comes_out_as_if_alone():
+def test_a_population_may_mix_models_without_changing_results():
     def make():
         return [small(seed=0), Autoencoder(96, (8,), seed=0), small(seed=1, mask_ratio=0.5)]
 
@@ -351,13 +351,13 @@ def test_a_population_may_mix_families_and_each_comes_out_as_if_alone():
 
 @settings(max_examples=25)
 @given(st.lists(st.integers(0, 69), min_size=1, max_size=40))
-def test_an_image_has_one_code_whatever_stands_beside_it(rows):
+def test_a_code_does_not_depend_on_other_images(rows):
     whole = TRAINED.encoder.encode(X)
     assert whole.shape == (70, 16)
     assert np.array_equal(TRAINED.encoder.encode(X[rows]), whole[rows])
 
 
-def test_the_encoder_takes_other_sizes_tokens_and_lists():
+def test_the_encoder_takes_images_of_other_sizes_and_lists():
     encoder = TRAINED.encoder
     larger = images(20, size=(16, 20))
     codes = encoder.encode(larger)
@@ -379,7 +379,7 @@ def test_the_encoder_takes_other_sizes_tokens_and_lists():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_comes_back_from_disk_to_the_bit(tmp_path: Path, dtype):
+def test_saving_and_loading_keeps_every_bit(tmp_path: Path, dtype):
     pretrained = pretrain(small(pooling="class").to(dtype), X, epochs=1)
     pretrained.encoder.save(tmp_path / "images.encoder")
     back = Encoder.load(tmp_path / "images.encoder")
@@ -431,7 +431,7 @@ def test_comes_back_from_disk_to_the_bit(tmp_path: Path, dtype):
         ),
     ],
 )
-def test_refuses_before_any_work(make, text):
+def test_bad_arguments_are_refused_before_any_work(make, text):
     with pytest.raises(InputError) as caught:
         make()
     assert re.search(text, describe(caught.value))

@@ -96,14 +96,18 @@ CALLS = {
     "Autoencoder.loss": lambda: call(dense().loss, rows(), draws()),
     "AutoencoderTransformer": lambda: call(AutoencoderTransformer, hidden_sizes=(3,), epochs=1),
     "AutoencoderTransformer.encode": lambda: call(FITTED.encode, X),
-    "AutoencoderTransformer.fit": lambda: call(AutoencoderTransformer(hidden_sizes=(3,), epochs=1).fit, X, None),
+    "AutoencoderTransformer.fit": lambda: call(
+        AutoencoderTransformer(hidden_sizes=(3,), epochs=1).fit, X, None
+    ),
     "AutoencoderTransformer.has_seen": lambda: call(FITTED.has_seen, X),
     "AutoencoderTransformer.transform": lambda: call(FITTED.transform, X),
     "BlockMask": lambda: call(BlockMask, 0.5, (4, 2), 1, "all"),
     "BlockMask.corrupt": lambda: call(BlockMask(0.5, (4, 2)).corrupt, rows(), draws()),
     "Corruption.corrupt": lambda: call(Nothing().corrupt, rows(), draws()),
     "CustomArchitecture.centre": lambda: call(CUSTOM_SHAPES.centre, torch.zeros(8)),
-    "CustomArchitecture.moved": lambda: call(CUSTOM_SHAPES.moved, CUSTOM.state_dict(), torch.zeros(8)),
+    "CustomArchitecture.moved": lambda: call(
+        CUSTOM_SHAPES.moved, CUSTOM.state_dict(), torch.zeros(8)
+    ),
     "Encoder": lambda: call(Encoder, DENSE, WEIGHTS, row_fingerprints(X), None),
     "Encoder.encode": lambda: call(ENCODER.encode, X),
     "Encoder.has_seen": lambda: call(ENCODER.has_seen, X),
@@ -124,14 +128,20 @@ CALLS = {
     "MaskedPatchTransformer.encode": lambda: call(patches().encode, rows()),
     "MaskedPatchTransformer.forward": lambda: call(patches().forward, rows()),
     "MaskedPatchTransformer.loss": lambda: call(patches().loss, rows(), draws()),
-    "MaskedPatchTransformer.squared_error": lambda: call(patches().squared_error, rows(), rows(), rows()),
+    "MaskedPatchTransformer.squared_error": lambda: call(
+        patches().squared_error, rows(), rows(), rows()
+    ),
     "MaskedPatchTransformer.target": lambda: call(patches().target, rows()),
     "ModuleEncoder": lambda: call(ModuleEncoder, CUSTOM, row_fingerprints(X)),
     "ModuleEncoder.encode": lambda: call(ModuleEncoder(CUSTOM).encode, X),
     "ModuleEncoder.has_seen": lambda: call(ModuleEncoder(CUSTOM).has_seen, X),
-    "ModuleEncoder.to_onnx": lambda: call(ModuleEncoder(CUSTOM).to_onnx, FOLDER / "own.onnx", X[:1]),
+    "ModuleEncoder.to_onnx": lambda: call(
+        ModuleEncoder(CUSTOM).to_onnx, FOLDER / "own.onnx", X[:1]
+    ),
     "Nothing.corrupt": lambda: call(Nothing().corrupt, rows(), draws()),
-    "PatchArchitecture": lambda: call(PatchArchitecture, (4, 2), 2, 1, 4, 1, 1, 4, 1, 1, False, "mean"),
+    "PatchArchitecture": lambda: call(
+        PatchArchitecture, (4, 2), 2, 1, 4, 1, 1, 4, 1, 1, False, "mean"
+    ),
     "PatchArchitecture.autoencoder": lambda: call(PATCHES.autoencoder, MASK),
     "PatchArchitecture.centre": lambda: call(PATCHES.centre, torch.zeros(8)),
     "PatchArchitecture.encoder": lambda: call(PATCHES.encoder, draws()),
@@ -192,18 +202,22 @@ def saved() -> Path:
 
 
 def is_shared(name: str) -> bool:
-    """True for the methods that all soundings share, which are tested where soundings are."""
+    """True for methods of all soundings, which have their own tests."""
     return name.endswith((".save", ".load")) and not name.startswith("Encoder.")
 
 
 @pytest.fixture(autouse=True)
 def own_stream():
-    """Without a seed weights come from PyTorch's global generator, which tests leave as it is."""
+    """Restore PyTorch's global generator, which draws weights without a seed."""
     with torch.random.fork_rng(devices=[]):
         yield
 
 
 EXPORTS = ("Encoder.to_onnx", "ModuleEncoder.to_onnx")
+
+
+def quantised(array: np.ndarray) -> torch.Tensor:
+    return torch.quantize_per_tensor(torch.from_numpy(array), 0.1, 0, torch.qint8)
 
 
 def test_every_public_name_has_a_good_call():
@@ -219,7 +233,7 @@ def test_a_good_call_succeeds_with_numbers_of_any_kind(name):
     ("name", "parameter"),
     [*(case for case in ROOM.cases() if not is_shared(case[0])), *architecture_cases()],
 )
-def test_bad_values_are_refused_kindly(name, parameter, tmp_path, monkeypatch):
+def test_bad_values_are_refused_with_a_leadline_error(name, parameter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if name in EXPORTS:  # the exporter takes seconds; what it writes is tested beside the encoders
         monkeypatch.setattr(torch.onnx, "export", no_export)
@@ -231,7 +245,7 @@ def no_export(*_, **__):
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "text"),
     [
         (lambda: pretrain(Autoencoder, X), "model = the class Autoencoder"),
         (lambda: pretrain(ENCODER, X), "model = a Encoder"),
@@ -263,7 +277,7 @@ def no_export(*_, **__):
         (lambda: ModuleEncoder(nn.Linear(8, 2)).has_seen(X[:, :5]), "failed on rows of shape"),
         (lambda: ModuleEncoder(nn.Linear), "module = the class Linear"),
         (lambda: ENCODER.encode(torch.from_numpy(X).to_sparse()), "to_dense"),
-        (lambda: ENCODER.encode(torch.quantize_per_tensor(torch.from_numpy(X), 0.1, 0, torch.qint8)), "dequantize"),
+        (lambda: ENCODER.encode(quantised(X)), "dequantize"),
         (lambda: ENCODER.encode(torch.empty(3, 8, device="meta")), "meta device"),
         (lambda: ENCODER.to("meta"), "device = 'meta'"),
         (lambda: dense()(rows().double()), "number type of the model"),
@@ -280,14 +294,14 @@ def no_export(*_, **__):
         (lambda: Encoder(DENSE, {"0.weight": np.ones((3, 8))}, []), "weights without '0.bias'"),
     ],
 )  # fmt: skip
-def test_what_users_hand_over_by_mistake_is_refused_by_name(make, told):
+def test_typical_mistakes_are_refused_by_name(make, text):
     with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's quantised tensors warn when they are made
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=text):
             make()
 
 
-def test_numbers_of_numpy_and_torch_are_settings():
+def test_settings_may_be_numbers_of_numpy_and_torch():
     plain = pretrain(
         dense(), X, epochs=2, batch_size=5, learning_rate=1e-3, patience=3, seed=4, validation=0.2
     )
@@ -302,7 +316,7 @@ def test_numbers_of_numpy_and_torch_are_settings():
     assert np.array_equal(other.own_error, plain.own_error)
 
 
-def test_small_floats_and_gradients_are_taken():
+def test_rows_may_be_small_floats_and_require_gradients():
     given = torch.from_numpy(X).bfloat16()
     expected = ENCODER.encode(given.float().numpy())
     assert np.array_equal(ENCODER.encode(given.requires_grad_()), expected)

@@ -23,6 +23,9 @@ CALLS = {
         height=300,
         margin_t=64,
     ),
+    "export": lambda: call(
+        figures.export, figures.new_drawing("t"), "figure.svg", style="dark", width=400
+    ),
     "heat_map": lambda: call(
         figures.heat_map, np.eye(2), **TEXTS, scale_label="s", power_of_ten=True, height=300
     ),
@@ -67,6 +70,7 @@ CALLS = {
     "scatter": lambda: call(
         figures.scatter, {"a": figures.Cloud(Y, Y, ["a", "b", "c"], Y, Y)}, **TEXTS, height=300
     ),
+    "still": lambda: call(figures.still, figures.new_drawing("t"), style="dark", width=400),
     "stacked": lambda: call(figures.stacked, figures.panels("t", [("h", "x", "y")] * 2)["layout"]),
     "tree": lambda: call(
         figures.tree,
@@ -92,6 +96,11 @@ CASES = [*ROOM.cases(), *(case for name in HELPERS for case in ROOM.cases_of(nam
 
 def test_every_public_name_has_a_good_call():
     assert ROOM.without_a_call() == []
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("name", CALLS)

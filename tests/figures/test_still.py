@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import matplotlib
+import matplotlib.text
 import numpy as np
 import pytest
 from PIL import Image
@@ -58,7 +59,9 @@ DRAWINGS = {
     "empty": lambda: figures.new_drawing(""),
     "heat map": lambda: figures.heat_map(np.eye(3), **TEXTS, scale_label="s", power_of_ten=True),
     "image strip": strip,
-    "log lines": lambda: figures.log_lines([1, 2, 3], {"h": [0, -np.inf, np.inf]}, **TEXTS),
+    "log lines": lambda: figures.log_lines(
+        np.arange(3), {"h": np.array([0, -np.inf, np.inf])}, **TEXTS
+    ),
     "matrix": lambda: figures.matrix(
         np.array([[1.0, np.nan]]),
         [["+1", ""]],

@@ -92,7 +92,7 @@ class Encoder(ShortRepr):
         object.__setattr__(self, "module", module.eval().requires_grad_(False))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the fields only: rebuilding the module keeps its memory aligned, so rounding too."""
+        """Pickle the fields only; a rebuilt module has aligned memory and rounds equally."""
         return type(self), (self.architecture, dict(self.weights), self.rows_seen, self.form)
 
     @classmethod
@@ -204,7 +204,8 @@ class Encoder(ShortRepr):
             device: A device such as ``"cuda"``.
 
         >>> from leadline.autoencoders import Autoencoder, pretrain
-        >>> encoder = pretrain(Autoencoder(2, (1,), seed=0), np.eye(2).repeat(9, 0), epochs=1).encoder
+        >>> X = np.eye(2).repeat(9, 0)
+        >>> encoder = pretrain(Autoencoder(2, (1,), seed=0), X, epochs=1).encoder
         >>> encoder.to("cpu").encode([[2.0, 1.0]]).shape
         (1, 1)
         """

@@ -73,24 +73,24 @@ class Examples(Sounding):
         return pd.DataFrame(places | {name: stage.ravel() for name, stage in self.stages.items()})
 
     def drawing(self) -> Drawing:
-        """Return the examples in columns and the stages in rows; rows without images are stripes."""
-        title = "What the encoder is shown, and what comes back"
+        """Return the examples in columns and the stages in rows; flat rows are stripes."""
+        title = "Corrupted rows and their reconstructions"
         return image_strip(pictures(self), title=title)
 
 
-def pictures(found: Examples) -> dict[str, np.ndarray]:
+def pictures(examples: Examples) -> dict[str, np.ndarray]:
     """Return the stages as images of shape (n, h, w) or (n, h, w, 3).
 
     A row without an image becomes a stripe, a third as high as it is long.
     """
-    n, d = found.rows.shape
+    n, d = examples.rows.shape
     stages = {}
-    for name, rows in found.stages.items():
-        if found.image_size is None:
+    for name, rows in examples.stages.items():
+        if examples.image_size is None:
             images = np.broadcast_to(rows[:, None], (n, max(1, d // 3), d))
         else:
-            images = rows.reshape(n, found.channels, *found.image_size)
-            images = images[:, 0] if found.channels == 1 else np.moveaxis(images, 1, -1)
+            images = rows.reshape(n, examples.channels, *examples.image_size)
+            images = images[:, 0] if examples.channels == 1 else np.moveaxis(images, 1, -1)
         stages[name] = np.nan_to_num(images)
     return stages
 

@@ -149,7 +149,7 @@ class RowForm:
                 cure=f"convert them to 0 and 1, as in ({name} > 127).astype('float32')",
             )
         raise InputError(
-            f"{name} must not hold pixels: pretraining used floating-point numbers of another range",
+            f"{name} must not hold pixels: pretraining used numbers of another range",
             got=f"whole numbers up to {high} in {name}",
             cause="pixels from a file, while pretraining used scaled pixels",
             cure="pass floating-point numbers in the scale of pretraining",

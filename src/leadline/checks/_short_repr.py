@@ -26,7 +26,7 @@ class ShortRepr:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "__repr__" not in cls.__dict__:
-            cls.__repr__ = cls.__mro__[1].__repr__
+            type.__setattr__(cls, "__repr__", cls.__mro__[1].__repr__)
 
     def __repr__(self) -> str:
         return cut(f"{type(self).__name__}({', '.join(fields_in_short(self))})")

@@ -5,46 +5,34 @@ and :func:`export` render it with matplotlib, without a browser. This package kn
 and no sounding.
 """
 
-from leadline.figures._bands import bands
+from leadline.figures._bands import bands as bands
 from leadline.figures._bands import mean_and_range as mean_and_range
-from leadline.figures._heat import heat_map, matrix
-from leadline.figures._lines import log_lines
+from leadline.figures._heat import heat_map as heat_map
+from leadline.figures._heat import matrix as matrix
+from leadline.figures._lines import log_lines as log_lines
 from leadline.figures._lines import log_ticks as log_ticks
 from leadline.figures._lines import log_traces as log_traces
 from leadline.figures._notebook import notebook_bundle as notebook_bundle
-from leadline.figures._panels import panels
+from leadline.figures._panels import panels as panels
 from leadline.figures._panels import stacked as stacked
 from leadline.figures._plotly import interactive
-from leadline.figures._scatter import Cloud, scatter
+from leadline.figures._scatter import Cloud as Cloud
+from leadline.figures._scatter import scatter as scatter
 from leadline.figures._still import Style as Style
 from leadline.figures._still import encoded as encoded
 from leadline.figures._still import export, still
-from leadline.figures._strip import image_strip
+from leadline.figures._strip import image_strip as image_strip
 from leadline.figures._theme import ACCENT as ACCENT
 from leadline.figures._theme import COLOURS as COLOURS
 from leadline.figures._theme import NEUTRAL as NEUTRAL
-from leadline.figures._theme import Drawing, new_drawing
+from leadline.figures._theme import Drawing
 from leadline.figures._theme import extended as extended
 from leadline.figures._theme import merged as merged
+from leadline.figures._theme import new_drawing as new_drawing
 from leadline.figures._theme import plain as plain
 from leadline.figures._traces import line as line
 from leadline.figures._traces import markers as markers
 from leadline.figures._traces import rule as rule
-from leadline.figures._tree import tree
+from leadline.figures._tree import tree as tree
 
-__all__ = [
-    "Cloud",
-    "Drawing",
-    "bands",
-    "export",
-    "heat_map",
-    "image_strip",
-    "interactive",
-    "log_lines",
-    "matrix",
-    "new_drawing",
-    "panels",
-    "scatter",
-    "still",
-    "tree",
-]
+__all__ = ["Drawing", "export", "interactive", "still"]

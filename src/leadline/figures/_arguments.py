@@ -141,8 +141,10 @@ def expanded(layout: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in layout.items():
         if "_" not in key or key in _layout_names():
             inner = found.get(key)
-            is_merged = isinstance(inner, dict) and isinstance(value, Mapping)
-            found[key] = {**inner, **value} if is_merged else value
+            if isinstance(inner, dict) and isinstance(value, Mapping):
+                found[key] = {**inner, **value}
+            else:
+                found[key] = value
             continue
         *outer, last = key.split("_")
         place = found

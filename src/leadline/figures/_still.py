@@ -39,7 +39,7 @@ WIDTH = 760
 
 FORMATS = ("svg", "pdf", "png")
 
-_RC: dict[str, Any] = {
+_RC: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
     "font.size": 9.4,
     "text.usetex": False,

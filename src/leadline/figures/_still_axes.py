@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,6 +19,9 @@ from matplotlib.ticker import (
 
 from leadline.figures._markup import lines_of
 
+Name = Literal["x", "y"]
+"""Name of an axis."""
+
 POINTS = 0.72
 """Points for each pixel of a drawing: stills have 100 pixels in an inch."""
 
@@ -33,6 +36,9 @@ class Panel:
     x: Mapping[str, Any]
     """The horizontal axis in the layout."""
     y: Mapping[str, Any]
+    """The vertical axis in the layout."""
+    width: float
+    """Width in pixels."""
     categories: dict[str, list[str]] = field(default_factory=dict)
     """Names on the axes ``"x"`` and ``"y"``, where they are not numbers."""
 
@@ -59,13 +65,14 @@ def panels_of(layout: Mapping[str, Any], figure: Figure) -> dict[str, Panel]:
     lefts = sorted({_start(x_axes[number]) for number in numbers})
     bottoms = sorted({_start(y_axes[number]) for number in numbers}, reverse=True)
     grid = figure.add_gridspec(len(bottoms), len(lefts))
+    width = 100 * figure.get_size_inches()[0] / len(lefts)
     panels = {}
     for number in numbers:
         row = bottoms.index(_start(y_axes[number]))
         column = lefts.index(_start(x_axes[number]))
         axes = figure.add_subplot(grid[row, column])
         axes.set_label(f"panel {number or 1}")
-        panels[number] = Panel(number, axes, x_axes[number], y_axes[number])
+        panels[number] = Panel(number, axes, x_axes[number], y_axes[number], width)
     return panels
 
 
@@ -81,7 +88,8 @@ def finish(panel: Panel, panels: Mapping[str, Panel], ink: Any, line: Any, grid:
         axes.spines[side].set_visible(False)
     _scale(panel, "x", panel.x)
     _scale(panel, "y", panel.y)
-    for name, layout in (("x", panel.x), ("y", panel.y)):
+    sides: list[tuple[Name, Mapping[str, Any]]] = [("x", panel.x), ("y", panel.y)]
+    for name, layout in sides:
         _ticks(panel, name, layout)
         _look(panel, name, layout, ink, line, grid)
         _label(panel, name, layout, ink)
@@ -94,7 +102,7 @@ def finish(panel: Panel, panels: Mapping[str, Panel], ink: Any, line: Any, grid:
         axes.set_aspect("equal", adjustable="box")
 
 
-def _scale(panel: Panel, name: str, layout: Mapping[str, Any]) -> None:
+def _scale(panel: Panel, name: Name, layout: Mapping[str, Any]) -> None:
     axes = panel.axes
     is_log = layout.get("type") == "log"
     if is_log:
@@ -114,7 +122,7 @@ def _scale(panel: Panel, name: str, layout: Mapping[str, Any]) -> None:
         set_limits(max(low, high), min(low, high))
 
 
-def _ticks(panel: Panel, name: str, layout: Mapping[str, Any]) -> None:
+def _ticks(panel: Panel, name: Name, layout: Mapping[str, Any]) -> None:
     axis = panel.axes.xaxis if name == "x" else panel.axes.yaxis
     is_log = layout.get("type") == "log"
     if name in panel.categories:
@@ -123,7 +131,7 @@ def _ticks(panel: Panel, name: str, layout: Mapping[str, Any]) -> None:
         axis.set_ticks(range(len(names)), labels=[_wrapped(text, letters) for text in names])
     elif layout.get("tickvals") is not None:
         values = np.asarray(layout["tickvals"], dtype=float)
-        axis.set_major_locator(FixedLocator(values))
+        axis.set_major_locator(FixedLocator(values.tolist()))
         texts = layout.get("ticktext")
         if texts is not None:
             letters = _letters(panel, name, len(values))
@@ -173,14 +181,11 @@ def _letters(panel: Panel, name: str, num_labels: int) -> int:
     """Return the number of letters for each label of an axis, so labels do not overlap."""
     if name == "y":
         return 60
-    figure = panel.axes.get_figure()
-    columns = panel.axes.get_gridspec().ncols
-    pixels = 100 * figure.get_size_inches()[0] / columns - 70
-    return int(pixels / max(num_labels, 1) / 7)
+    return int((panel.width - 70) / max(num_labels, 1) / 7)
 
 
 def _look(
-    panel: Panel, name: str, layout: Mapping[str, Any], ink: Any, line: Any, grid: Any
+    panel: Panel, name: Name, layout: Mapping[str, Any], ink: Any, line: Any, grid: Any
 ) -> None:
     axes = panel.axes
     has_ticks = layout.get("ticks") != ""
@@ -206,7 +211,7 @@ def _look(
         draw(0, color=grid, linewidth=1.2, zorder=0.6)
 
 
-def _label(panel: Panel, name: str, layout: Mapping[str, Any], ink: Any) -> None:
+def _label(panel: Panel, name: Name, layout: Mapping[str, Any], ink: Any) -> None:
     title = layout.get("title") or {}
     text = title if isinstance(title, str) else title.get("text") or ""
     if not text:

@@ -148,7 +148,8 @@ def _draw_errors(
         panel.axes.errorbar(
             x,
             y,
-            **{name.replace("error_", "") + "err": np.maximum(sizes, 0)},
+            xerr=np.maximum(sizes, 0) if name == "error_x" else None,
+            yerr=np.maximum(sizes, 0) if name == "error_y" else None,
             fmt="none",
             ecolor=colour(bars["color"]) if bars.get("color") else stroke,
             elinewidth=bars.get("thickness", 2) * POINTS,
@@ -279,7 +280,7 @@ def _draw_heat_map(panel: Panel, trace: Mapping[str, Any], ink: Any) -> None:
     if gap:
         image.set_edgecolor(panel.axes.get_facecolor())
         image.set_linewidth(gap * POINTS)
-    _draw_cell_texts(panel, trace, x, y, image.cmap(image.norm(z)))
+    _draw_cell_texts(panel, trace, x, y, np.asarray(image.cmap(image.norm(z))))
     if trace.get("showscale") is not False:
         _draw_colour_bar(panel, trace.get("colorbar", {}), image, ink)
 
@@ -331,7 +332,7 @@ def _draw_cell_texts(
 
 
 def _draw_colour_bar(panel: Panel, look: Mapping[str, Any], image: Any, ink: Any) -> None:
-    figure = panel.axes.get_figure()
+    figure = panel.axes.figure
     bar = figure.colorbar(image, ax=panel.axes, fraction=0.05, pad=0.02, aspect=28)
     prefix = look.get("tickprefix", "")
     suffix = look.get("ticksuffix", "")

@@ -1,14 +1,18 @@
-"""Soundings on paper: one self-contained HTML page, with its twins in JSON and Markdown."""
+"""Reports of soundings: one self-contained HTML page, with the same results as JSON and Markdown."""
 
-from leadline.report._markdown import as_markdown
+from leadline.report._markdown import as_markdown as as_markdown
 from leadline.report._record import as_json
 
 # For other packages of Leadline; not public.
 from leadline.report._soundings import Chapter as Chapter
 from leadline.report._soundings import soundings_page as soundings_page
 from leadline.report._worksheet import FILES as FILES
-from leadline.report._worksheet import as_html, write
+from leadline.report._worksheet import as_html as as_html
 from leadline.report._worksheet import headline as headline
+from leadline.report._worksheet import write
 from leadline.report._worksheet import write_into as write_into
 
-__all__ = ["as_html", "as_json", "as_markdown", "write"]
+__all__ = [
+    "as_json",
+    "write",
+]

@@ -6,43 +6,33 @@ Four rules hold for everything that Leadline writes:
 - A lock protects the file or folder while it is written (:func:`lock_file`, :func:`lock_folder`).
 - A file that a killed process left behind is removed by the next writer of the same target, under the lock.
 - Only files with Leadline's own mark are replaced or deleted (:class:`OutputFolder`, :func:`save`).
+
+This package is not public: it serves the other packages of Leadline.
 """
 
-from leadline.storage._documents import load_document, save_document
-from leadline.storage._files import Writer, remove_leftovers, write, writing
-from leadline.storage._json import canonical_json, parse_json
-from leadline.storage._json_lines import LineFile, appending_lines, json_line, split_lines
-from leadline.storage._locks import lock_file, lock_folder
-from leadline.storage._outputs import OutputFolder, output_folder
-from leadline.storage._paths import open_regular, read
-from leadline.storage._records import SCHEMA, check_replaceable, load, pack, save, unpack
-from leadline.storage._registry import record, with_current_names
-
-__all__ = [
-    "SCHEMA",
-    "LineFile",
-    "OutputFolder",
-    "Writer",
-    "appending_lines",
-    "canonical_json",
-    "check_replaceable",
-    "json_line",
-    "load",
-    "load_document",
-    "lock_file",
-    "lock_folder",
-    "open_regular",
-    "output_folder",
-    "pack",
-    "parse_json",
-    "read",
-    "record",
-    "remove_leftovers",
-    "save",
-    "save_document",
-    "split_lines",
-    "unpack",
-    "with_current_names",
-    "write",
-    "writing",
-]
+from leadline.storage._documents import load_document as load_document
+from leadline.storage._documents import save_document as save_document
+from leadline.storage._files import Writer as Writer
+from leadline.storage._files import remove_leftovers as remove_leftovers
+from leadline.storage._files import write as write
+from leadline.storage._files import writing as writing
+from leadline.storage._json import canonical_json as canonical_json
+from leadline.storage._json import parse_json as parse_json
+from leadline.storage._json_lines import LineFile as LineFile
+from leadline.storage._json_lines import appending_lines as appending_lines
+from leadline.storage._json_lines import json_line as json_line
+from leadline.storage._json_lines import split_lines as split_lines
+from leadline.storage._locks import lock_file as lock_file
+from leadline.storage._locks import lock_folder as lock_folder
+from leadline.storage._outputs import OutputFolder as OutputFolder
+from leadline.storage._outputs import output_folder as output_folder
+from leadline.storage._paths import open_regular as open_regular
+from leadline.storage._paths import read as read
+from leadline.storage._records import SCHEMA as SCHEMA
+from leadline.storage._records import check_replaceable as check_replaceable
+from leadline.storage._records import load as load
+from leadline.storage._records import pack as pack
+from leadline.storage._records import save as save
+from leadline.storage._records import unpack as unpack
+from leadline.storage._registry import record as record
+from leadline.storage._registry import with_current_names as with_current_names

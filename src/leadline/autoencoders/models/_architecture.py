@@ -261,7 +261,7 @@ def copied_state(
         if tuple(found.shape) != shape or found.device != like.device or found.dtype != like.dtype:
             raise InputError(
                 "state must hold the parameters of a model of this architecture",
-                got=f"state[{name!r}] = {checks.shown(found)}; expected shape {shape}, {like.dtype}",
+                got=f"state[{name!r}] = {checks.shown(found)}; expected {shape}, {like.dtype}",
             )
     return {name: tensor.clone() for name, tensor in plain.items()}
 

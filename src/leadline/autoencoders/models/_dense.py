@@ -273,7 +273,7 @@ class Autoencoder(BuiltModule):
     ):
         super().__init__()
         # The architecture converts the sequence to a tuple.
-        self.architecture = DenseArchitecture(
+        self.architecture = DenseArchitecture(  # pyright: ignore[reportIncompatibleVariableOverride]
             input_size, cast("tuple[int, ...]", hidden_sizes), activation
         )
         self.corruption = Nothing() if corruption is None else check_corruption(corruption)

@@ -156,12 +156,14 @@ class PatchDecoder(nn.Module):
 def sinusoidal_positions(shape: tuple[int, int], width: int) -> Float[Tensor, "patches width"]:
     """Return sinusoidal embeddings of a patch's column (first half) and row (second half).
 
-    Formula: ``sin(p w_i), cos(p w_i)`` with ``w_i = 10000^(-4i / width)``, i from 0 to ``width / 4 - 1``.
+    Formula: ``sin(p w_i), cos(p w_i)`` with ``w_i = 10000^(-4i / width)``, where i runs from 0 to
+    ``width / 4 - 1`` and p is the row or column, counted in patches.
 
     >>> sinusoidal_positions((1, 2), 4).numpy().round(3).tolist()
     [[0.0, 1.0, 0.0, 1.0], [0.8410000205039978, 0.5400000214576721, 0.0, 1.0]]
 
-    Reference: Chen et al., *An empirical study of training self-supervised vision transformers*, 2021.
+    Reference: Chen et al., *An empirical study of training self-supervised vision transformers*,
+    2021.
     """
     frequency = 10000 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
     row, column = (

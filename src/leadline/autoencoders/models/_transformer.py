@@ -173,7 +173,7 @@ class PatchArchitecture(Architecture, TrainableArchitecture, kind="patches"):
     def squared_errors(
         self, module: nn.Module, seen: Tensor, target: Tensor, counts: Tensor | None
     ) -> Tensor:
-        """Return the squared errors of the predicted patches; only counted patches are predicted."""
+        """Return the squared errors of the counted patches; only these are predicted."""
         return cast(MaskedPatchTransformer, module)._squared_errors(seen, target, counts)
 
     def open_rows(
@@ -311,7 +311,7 @@ class MaskedPatchTransformer(BuiltModule):
             normalise,
             pooling,
         )
-        self.architecture = architecture
+        self.architecture = architecture  # pyright: ignore[reportIncompatibleVariableOverride]
         self.corruption = PatchMask(mask_ratio, patch_size, image_size, channels, loss, drop=True)
         generator = torch_generator(checks.optional_seed(seed), WEIGHTS)
         self.encoder = architecture.encoder(generator)

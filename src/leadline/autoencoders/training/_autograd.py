@@ -115,8 +115,9 @@ class AutogradEngine(Engine):
         """Update the parameters that the loss depends on."""
         used = [i for i, parameter in enumerate(self.trained) if parameter.grad is not None]
         steps = [self.updates[i] for i in used]
-        torch._foreach_add_(steps, 1)
         with torch.no_grad():
+            for step in steps:
+                step += 1
             adam_step(
                 [self.trained[i] for i in used],
                 [self.trained[i].grad for i in used],  # pyright: ignore[reportArgumentType]

@@ -140,7 +140,8 @@ class Member:
         assert self.ending is not None
         state = self.architecture.moved(self.best, self.centre)
         self.model.load_state_dict(state)
-        self.model.rows_seen = self.rows_seen  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+        # A later pretraining of the model adds these rows to its own.
+        setattr(self.model, "rows_seen", self.rows_seen)  # noqa: B010
         recorded = self.settings.record()
         seed = recorded.pop("seed")
         recorded |= {"stack": self.stack_size, "dtype": self.rows.dtype.__name__}
@@ -254,7 +255,7 @@ class Member:
             self.progress(report)
 
     def _keep_best(self, engine: Engine, k: int) -> None:
-        """Keep the weights if they are the best so far; without validation, the last finite ones."""
+        """Keep the best weights so far; without validation rows, the last finite weights."""
         if self.epoch == 0:
             self.best = engine.snapshot(k)
         elif self.held_out is None:

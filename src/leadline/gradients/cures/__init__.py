@@ -4,31 +4,17 @@ A cure gives advice from the numbers of a :class:`Trend`, and treats a copy of a
 To add a cure, write a subclass of :class:`Cure` in a file of its own and list it in :data:`CURES`.
 """
 
-from leadline.gradients.cures._clipping import Clipping
-from leadline.gradients.cures._cure import (
-    Cure,
-    CureSettings,
-    Regime,
-    Treatment,
-    Trend,
-    Trial,
-)
-from leadline.gradients.cures._gates import is_gated
-from leadline.gradients.cures._gating import Gating
-from leadline.gradients.cures._initialisation import Initialisation
-from leadline.gradients.cures._truncation import Truncation
-
-__all__ = [
-    "CURES",
-    "Cure",
-    "CureSettings",
-    "Regime",
-    "Treatment",
-    "Trend",
-    "Trial",
-    "advice",
-    "is_gated",
-]
+from leadline.gradients.cures._clipping import Clipping as Clipping
+from leadline.gradients.cures._cure import Cure as Cure
+from leadline.gradients.cures._cure import CureSettings as CureSettings
+from leadline.gradients.cures._cure import Regime as Regime
+from leadline.gradients.cures._cure import Treatment as Treatment
+from leadline.gradients.cures._cure import Trend as Trend
+from leadline.gradients.cures._cure import Trial as Trial
+from leadline.gradients.cures._gates import is_gated as is_gated
+from leadline.gradients.cures._gating import Gating as Gating
+from leadline.gradients.cures._initialisation import Initialisation as Initialisation
+from leadline.gradients.cures._truncation import Truncation as Truncation
 
 CURES: tuple[Cure, ...] = (Initialisation(), Gating(), Truncation(), Clipping())
 """All cures, in the order of tables, legends and advice."""

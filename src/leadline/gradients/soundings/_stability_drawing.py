@@ -72,8 +72,8 @@ def _in_two_lines(name: str) -> str:
 def _eigenvalues(eigenvalues: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     return [
         markers(
-            values.real,
-            values.imag,
+            np.real(values),
+            np.imag(values),
             name=f"gate {gate}" if gate else "eigenvalues",
             colour=colour,
             size=7,
