@@ -1,4 +1,4 @@
-"""Bad input to the course's recurrent networks: every public name, every parameter, every bad value."""
+"""Bad input to leadline.recurrent: every public name, parameter and bad value."""
 
 from collections.abc import Callable
 from typing import Any

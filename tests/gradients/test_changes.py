@@ -1,4 +1,4 @@
-"""Tensors and weights are read as they were at the call, and reading them changes nothing."""
+"""Tensors and weights count as they were at the call, and reading them changes nothing."""
 
 import copy
 import warnings
@@ -40,7 +40,7 @@ CHANGES: dict[str, Callable[[Tensor], object]] = {
 @pytest.mark.parametrize(
     ("kind", "which"), [("lstm", "output"), ("lstm", "h_n"), ("lstm", "c_n"), ("gru", "h_n")]
 )
-def test_a_returned_tensor_that_is_changed_in_place_is_refused_by_name(kind, which, change):
+def test_the_refusal_of_an_output_changed_in_place_names_it(kind, which, change):
     module, x = seeded(lambda: (nn.LSTM if kind == "lstm" else nn.GRU)(3, 4, 2)), draw(5, 2, 3)
     with gradients.trace(module) as tape:
         output, last = module(x)
@@ -59,7 +59,7 @@ def test_a_returned_tensor_that_is_changed_in_place_is_refused_by_name(kind, whi
 
 
 @pytest.mark.parametrize("which", ["input", "initial state h", "initial state c"])
-def test_what_went_in_and_was_changed_in_place_is_refused_by_name(which):
+def test_the_refusal_of_an_input_changed_in_place_names_it(which):
     module, x = seeded(lambda: nn.LSTM(3, 4)), draw(5, 2, 3)
     given = {"input": x, "initial state h": draw(1, 2, 4), "initial state c": draw(1, 2, 4, seed=1)}
     with gradients.trace(module) as tape:
@@ -86,7 +86,7 @@ def test_the_monitor_refuses_changes_in_place_too():
 @pytest.mark.parametrize(
     "make", [lambda: nn.GRU(3, 4), lambda: nn.RNNCell(3, 4), lambda: recurrent.GRU(3, 4, seed=0)]
 )
-def test_weights_that_changed_in_any_precision_are_refused(make, dtype):
+def test_changed_weights_are_refused_in_every_precision(make, dtype):
     module, x = seeded(make).to(dtype), draw(2, 3).to(dtype)
     x = x if isinstance(module, nn.RNNCell) else x.expand(2, 2, 3)
     with gradients.trace(module) as tape:
@@ -103,7 +103,7 @@ def test_weights_that_changed_in_any_precision_are_refused(make, dtype):
 
 
 class WeightDrop(nn.Module):
-    """As in AWD-LSTM: each call replaces the recurrent weights by what dropout leaves of them."""
+    """A layer as in AWD-LSTM: each call applies dropout to the recurrent weights."""
 
     def __init__(self, module: nn.Module, name: str):
         super().__init__()
@@ -119,7 +119,7 @@ class WeightDrop(nn.Module):
 
 
 @pytest.mark.parametrize("is_cell", [False, True])
-def test_weights_that_are_dropped_anew_in_each_call(is_cell):
+def test_weights_with_dropout_are_those_of_the_call(is_cell):
     make = (lambda: nn.RNNCell(3, 4)) if is_cell else (lambda: nn.RNN(3, 4))
     name = "weight_hh" if is_cell else "weight_hh_l0"
     model, x = seeded(lambda: WeightDrop(make(), name)), draw(6, 2, 3)
@@ -158,7 +158,7 @@ def test_weights_that_are_dropped_anew_in_each_call(is_cell):
         np.testing.assert_allclose(np.exp(layer.log_input).T, torch.stack(norms[6:]), rtol=1e-9)
 
 
-def test_weights_of_a_functional_call():
+def test_weights_of_a_functional_call_are_used():
     module, x = seeded(lambda: nn.GRUCell(3, 4)), draw(5, 2, 3)
     weights = {name: (2 * p).detach().requires_grad_() for name, p in module.named_parameters()}
     with gradients.trace(module) as tape:
@@ -281,7 +281,7 @@ def trained(model: nn.Module, watch: str) -> dict[str, Tensor]:
 
 
 REPRODUCIBLE_IN_A_LOOP = ("weight_norm", "orthogonal")
-"""Of these, a loop that reads its weight in every step gets the same weight in every step."""
+"""Parametrizations that give a loop the same weight in every step."""
 
 WATCHED = [
     (model, how)
@@ -294,7 +294,7 @@ WATCHED = [
 @pytest.mark.parametrize("watch", ["monitor", "tape"])
 @pytest.mark.parametrize(("model", "how"), WATCHED)
 @pytest.mark.filterwarnings("ignore:RNN module weights are not part of single contiguous chunk")
-def test_training_that_is_watched_equals_training_that_is_not(model, how, watch):
+def test_a_monitor_does_not_change_training(model, how, watch):
     one, other = parametrized(model, how), parametrized(model, how)
     found, expected = trained(one, watch), trained(other, "nothing")
     assert found.keys() == expected.keys()
@@ -304,8 +304,8 @@ def test_training_that_is_watched_equals_training_that_is_not(model, how, watch)
 
 @pytest.mark.parametrize("how", ["spectral_norm", "weight_norm", "orthogonal", "counted"])
 @pytest.mark.parametrize("model", ["lstm", "lstm cell", "gru cell"])
-def test_the_flow_of_parametrized_weights_is_that_of_the_weights_that_were_used(model, how):
-    """The oracle: gradients of the input, by automatic differentiation of the same call."""
+def test_parametrized_weights_are_those_that_the_call_used(model, how):
+    """Return the gradients of the input by automatic differentiation of the same call."""
     network, x = parametrized(model, how), draw(6, 2, 3).requires_grad_()
     with gradients.trace(network) as tape:
         loss = network(x).square().sum()
@@ -315,7 +315,7 @@ def test_the_flow_of_parametrized_weights_is_that_of_the_weights_that_were_used(
 
 
 @pytest.mark.parametrize("how", ["spectral_norm", "counted"])
-def test_stability_leaves_the_buffers_of_a_parametrization_alone(how):
+def test_stability_does_not_change_the_buffers_of_a_parametrization(how):
     network = parametrized("lstm", how)
     before = copy.deepcopy(network.state_dict())
     buffers = [buffer for _, buffer in network.named_buffers()]

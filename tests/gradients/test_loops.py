@@ -1,4 +1,4 @@
-"""Loops written by hand: against PyTorch's modules unrolled, and against explicit copies of every state."""
+"""Hand-written loops, compared with unrolled modules of PyTorch and with copies of every state."""
 
 from collections.abc import Callable
 from functools import partial
@@ -32,7 +32,7 @@ MODULES: dict[str, tuple[Callable[..., Any], Callable[..., nn.RNNBase]]] = {
 
 
 class Loop(nn.Module):
-    """Layers of cells, all layers of a timestep before the next timestep; answers like nn.LSTM with ``batch_first``."""
+    """Layers of cells that advance together, with the outputs of ``nn.LSTM(batch_first=True)``."""
 
     def __init__(self, cell: str, layers: int = 1, bias: bool = True):
         super().__init__()
@@ -57,7 +57,7 @@ def hidden(state: Any) -> Tensor:
 
 
 def same_module(loop: Loop, cell: str, bias: bool = True) -> nn.RNNBase:
-    """The module of PyTorch that computes the same."""
+    """Return the module of PyTorch that computes the same."""
     module = MODULES[cell][1](INPUTS, HIDDEN, len(loop.cells), batch_first=True, bias=bias).double()
     with torch.no_grad():
         for i, one in enumerate(loop.cells):
@@ -79,9 +79,7 @@ def loss_of(output: Tensor, last: list[Tensor], kind: str) -> Tensor:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("cell", MODULES)
-def test_cells_in_a_loop_are_traced_like_the_module_that_computes_the_same(
-    cell, layers, bias, kind
-):
+def test_cells_in_a_loop_have_the_flow_of_the_equivalent_module(cell, layers, bias, kind):
     loop = seeded(lambda: Loop(cell, layers, bias)).double()
     module, x = seeded(lambda: same_module(loop, cell, bias)), draw(3, 5, INPUTS)
     oracle = Oracle(module)
@@ -120,7 +118,7 @@ def test_cells_in_a_loop_are_traced_like_the_module_that_computes_the_same(
 
 
 @pytest.mark.parametrize("cell", MODULES)
-def test_a_given_initial_state_and_a_single_sequence(cell):
+def test_a_loop_may_have_an_initial_state_and_no_batch_axis(cell):
     loop = seeded(lambda: Loop(cell)).double()
     one = loop.cells[0]
     h_0, c_0 = draw(2, HIDDEN, seed=1).requires_grad_(), draw(2, HIDDEN, seed=2)
@@ -145,7 +143,7 @@ def test_a_given_initial_state_and_a_single_sequence(cell):
         np.testing.assert_allclose(single.log_input[0], layer.log_input[b], rtol=1e-9)
 
 
-def test_gradient_of_the_input_of_a_cell():
+def test_the_gradient_of_the_input_of_a_cell_equals_automatic_differentiation():
     loop, x = seeded(lambda: Loop("lstm")).double(), draw(2, 5, INPUTS).requires_grad_()
     with gradients.trace(loop) as tape:
         loss = loop(x)[0].square().sum()
@@ -159,7 +157,7 @@ def test_gradient_of_the_input_of_a_cell():
 
 
 class Reused(nn.Module):
-    """One cell: two layers of it in step (``interleaved``), or an encoder and a decoder, joined by the state or not."""
+    """One cell in two loops: two interleaved layers, or an encoder and a decoder."""
 
     def __init__(self, cell: str):
         super().__init__()
@@ -187,7 +185,7 @@ class Reused(nn.Module):
 
 
 @pytest.mark.parametrize("cell", ["tanh", "lstm", "gru"])
-def test_two_loops_of_one_cell_in_step_are_told_apart_by_their_states(cell):
+def test_two_interleaved_loops_of_one_cell_are_separated_by_their_states(cell):
     model, x = seeded(lambda: Reused(cell)).double(), draw(2, 4, HIDDEN)
     with gradients.trace(model) as tape:
         loss = model.interleaved(x)
@@ -208,7 +206,7 @@ def test_two_loops_of_one_cell_in_step_are_told_apart_by_their_states(cell):
         np.testing.assert_allclose(layer.total.T, torch.stack(totals).norm(dim=-1), rtol=1e-9)
 
 
-def test_a_decoder_that_starts_from_the_encoder_goes_on_with_its_loop_and_another_begins_its_own():
+def test_a_decoder_with_the_encoders_cell_continues_its_loop_and_another_cell_begins_one():
     model, x = seeded(lambda: Reused("gru")).double(), draw(2, 4, HIDDEN)
     with gradients.trace(model) as tape:
         loss = model.translated(x, is_joined=True)
@@ -224,7 +222,7 @@ def test_a_decoder_that_starts_from_the_encoder_goes_on_with_its_loop_and_anothe
     assert (encoder.direct[:, -1] > 0).all()
 
 
-def test_a_second_forward_pass_and_a_detached_state_begin_loops_of_their_own():
+def test_a_second_forward_pass_and_a_detached_state_begin_new_loops():
     loop, x = seeded(lambda: Loop("lstm")).double(), draw(2, 3, INPUTS)
     with gradients.trace(loop) as tape:
         first, states = loop(x)
@@ -245,7 +243,7 @@ def test_a_second_forward_pass_and_a_detached_state_begin_loops_of_their_own():
 
 
 class Copies:
-    """The oracle: a state, the copy of it that heads and other loops read, the copy that its own loop reads."""
+    """The oracle: a state, its copy for heads and other loops, and its copy for its own loop."""
 
     def __init__(self):
         self.h: dict[str, list[Tensor]] = {}
@@ -268,13 +266,16 @@ class Copies:
 
 
 def marked(h: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """As a user marks a state."""
+    """Mark a state as a user does."""
     h = gradients.record(h, name)
     return h, h
 
 
 class Handmade(nn.Module):
-    """Two loops: the upper reads the lower; with ``feedback``, the lower reads the upper; with ``skip``, two back."""
+    """Two loops, of which the upper reads the lower.
+
+    With ``feedback`` the lower loop reads the upper; with ``skip`` a step reads two steps back.
+    """
 
     def __init__(self, feedback: bool = False, skip: bool = False, norm: bool = False):
         super().__init__()
@@ -310,7 +311,7 @@ class Handmade(nn.Module):
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("feedback", [False, True])
-def test_marked_states_against_explicit_copies(feedback, skip, norm):
+def test_marked_states_have_the_gradients_of_explicit_copies(feedback, skip, norm):
     model, x = seeded(lambda: Handmade(feedback, skip, norm)).double(), draw(2, 6, INPUTS)
     with gradients.trace(model) as tape:
         terms = model(x)
@@ -333,8 +334,8 @@ def test_marked_states_against_explicit_copies(feedback, skip, norm):
         assert layer.cell_total is None
 
 
-def test_what_comes_back_through_another_loop_is_recurrent():
-    """Direct is what has passed no later state of the loop: with feedback, what goes up and does not come down."""
+def test_gradient_through_another_loop_counts_as_recurrent():
+    """The direct part has passed no later state of the loop; with feedback, it does not come down."""
     model, x = seeded(lambda: Handmade(feedback=True)).double(), draw(2, 5, INPUTS)
     with gradients.trace(model) as tape:
         terms = model(x)
@@ -375,7 +376,7 @@ def test_the_parts_obey_the_triangle_inequality_and_the_last_total_is_direct(
         assert (layer.log_recurrent[:, -1] == -np.inf).all()
 
 
-def test_a_linear_loop_in_closed_form():
+def test_the_flow_of_a_linear_loop_equals_the_closed_form():
     """h_t = rho h_{t-1} + x_t, the loss on the last: rho^(T-t)."""
     rho, time = 0.5, 40
 
@@ -399,7 +400,7 @@ def test_a_linear_loop_in_closed_form():
 
 
 def test_a_mask_between_steps_keeps_one_loop():
-    """Sequences of different lengths in a loop: what has ended is held."""
+    """A loop over sequences of different lengths, which holds the states of finished sequences."""
 
     class Masked(nn.Module):
         def __init__(self):
@@ -424,7 +425,7 @@ def test_a_mask_between_steps_keeps_one_loop():
     assert (layer.total[1, 2:] == 0).all(), "a step that was masked out receives nothing"
 
 
-def test_states_with_more_axes_than_one():
+def test_states_may_have_several_axes():
     class Volume(nn.Module):
         def __init__(self):
             super().__init__()
@@ -471,7 +472,7 @@ def test_rows_of_the_influence_are_the_flows_of_single_terms(chunk):
         )
 
 
-def test_a_loop_beside_a_module_has_its_influence_too():
+def test_a_loop_and_a_module_in_one_model_both_have_an_influence():
     class Both(nn.Module):
         def __init__(self):
             super().__init__()
@@ -503,7 +504,7 @@ def test_a_loop_beside_a_module_has_its_influence_too():
 @pytest.mark.parametrize(
     "make", [lambda: Loop("lstm", 2), lambda: Loop("gru"), lambda: Handmade(norm=True)]
 )
-def test_nothing_of_the_model_or_of_torch_changes(make):
+def test_tracing_changes_neither_the_model_nor_torch(make):
     model, x = seeded(make), draw(2, 5, INPUTS).float().requires_grad_()
     for parameter in list(model.parameters())[::2]:
         parameter.grad = torch.ones_like(parameter)
@@ -542,7 +543,7 @@ def test_record_is_the_identity_outside_a_trace():
     assert gradients.record(h) is h
 
 
-def test_each_of_two_traces_sees_the_states():
+def test_both_of_two_nested_traces_record_the_states():
     model, x = seeded(Handmade).double(), draw(2, 4, INPUTS)
     with gradients.trace(model) as outer, gradients.trace(model) as inner:
         loss = model(x).sum()
@@ -552,7 +553,7 @@ def test_each_of_two_traces_sees_the_states():
 
 
 @pytest.mark.parametrize("cell", MODULES)
-def test_half_precision_under_autocast(cell):
+def test_loops_under_autocast_are_traced(cell):
     loop, x = seeded(lambda: Loop(cell)), draw(2, 6, INPUTS).float()
     with gradients.trace(loop) as tape, torch.autocast("cpu", dtype=torch.bfloat16):
         loss = loop(x)[0].float().square().mean()
@@ -588,9 +589,13 @@ def run_marked(step: Callable[[int, Tensor], Tensor], name: str = "state", time:
     "step", [lambda t, h: h[: 2 - t] + 1, lambda t, h: torch.cat([h, h[:, :1]], 1)]
 )
 def test_a_shape_that_changes_within_a_loop_is_refused(step):
-    with pytest.raises(InputError, match="the states of one loop have one shape") as caught:  # noqa: SIM117
-        with gradients.trace(nn.Identity()):
-            run_marked(step)
+    with (
+        pytest.raises(
+            InputError, match="all states of one loop must have the same shape"
+        ) as caught,
+        gradients.trace(nn.Identity()),
+    ):
+        run_marked(step)
     assert "state, timestep 2: " in str(caught.value)
 
 
@@ -604,7 +609,7 @@ def test_a_batch_that_shrinks_in_a_loop_of_cells_is_refused():
 
 
 @pytest.mark.parametrize("feedback", [False, True])
-def test_a_loop_that_goes_on_with_the_state_before_its_mark_is_counted(feedback):
+def test_a_loop_that_continues_with_the_unmarked_state_is_traced(feedback):
     def forgetful(h: Tensor, name: str) -> tuple[Tensor, Tensor]:
         gradients.record(h, name)
         return h, h
@@ -621,7 +626,7 @@ def test_a_loop_that_goes_on_with_the_state_before_its_mark_is_counted(feedback)
         np.testing.assert_allclose(one.recurrent, other.recurrent, rtol=1e-9, atol=1e-14)
 
 
-def test_states_none_of_which_follows_another_are_refused():
+def test_states_that_do_not_follow_one_another_are_refused():
     model, x = seeded(Handmade).double(), draw(2, 3, INPUTS)
     with gradients.trace(model) as tape:
         loss = model(x, lambda h, name: (gradients.record(h, name), h.detach())).sum()
@@ -651,7 +656,7 @@ def test_two_loops_under_one_name_are_refused():
         (None, "h = None"),
     ],
 )
-def test_what_is_no_state_is_refused_with_or_without_a_trace(h, text):
+def test_record_refuses_a_value_that_is_no_state_inside_and_outside_a_trace(h, text):
     with pytest.raises(InputError, match=text):
         gradients.record(h)
 
@@ -677,7 +682,7 @@ def test_a_loop_without_a_graph_is_refused():
         tape.gradient_flow(loss)
 
 
-def test_a_loss_that_saw_no_state_is_refused():
+def test_a_loss_that_depends_on_no_state_is_refused():
     loop, x = seeded(lambda: Loop("gru")), torch.zeros(2, 3, INPUTS)
     with gradients.trace(loop) as tape:
         loop(x)
@@ -685,7 +690,7 @@ def test_a_loss_that_saw_no_state_is_refused():
         tape.gradient_flow(loop(x)[0].sum())
 
 
-def test_a_graph_that_is_gone_is_refused():
+def test_a_freed_graph_is_refused():
     loop, x = seeded(lambda: Loop("gru")), torch.zeros(2, 3, INPUTS)
     with gradients.trace(loop) as tape:
         loss = loop(x)[0].square().sum()
@@ -694,7 +699,7 @@ def test_a_graph_that_is_gone_is_refused():
         tape.gradient_flow(loss)
 
 
-def test_weights_that_changed_before_asking_are_refused():
+def test_weights_that_changed_before_the_query_are_refused():
     loop, x = seeded(lambda: Loop("tanh")).double(), draw(2, 3, INPUTS)
     with gradients.trace(loop) as tape:
         loss = loop(x)[0].square().sum()
@@ -707,7 +712,7 @@ def test_weights_that_changed_before_asking_are_refused():
 
 
 @pytest.mark.parametrize("make", [lambda: Loop("lstm"), Handmade])
-def test_states_that_are_not_numbers_are_named(make):
+def test_states_that_are_nan_are_refused_with_their_timestep(make):
     model, x = seeded(make).double(), draw(2, 5, INPUTS)
     x[1, 2] = torch.nan
     with gradients.trace(model) as tape:

@@ -1,4 +1,4 @@
-"""A refusal names what was typed, the true cause and the cure; nothing that users hand over ends in a raw error."""
+"""Refusals name the argument, the true cause and the cure, instead of a raw error of torch."""
 
 import io
 import warnings
@@ -33,33 +33,35 @@ class Model(nn.Module):
         return (self.lstm.forward(x) if self.is_direct else self.lstm(x))[0]
 
 
-def told(model: nn.Module, loss_of: Callable[[Any], Any] = lambda model: model(X).sum()) -> str:
-    """What the refusal says."""
+def refusal_of(
+    model: nn.Module, loss_of: Callable[[Any], Any] = lambda model: model(X).sum()
+) -> str:
+    """Return the text of the refusal."""
 
-    def ask() -> None:
+    def query() -> None:
         with gradients.trace(model) as tape:
             loss = loss_of(model)
         tape.gradient_flow(loss)
 
     with pytest.raises(InputError) as caught:
-        ask()
+        query()
     return str(caught.value)
 
 
-def test_forward_that_is_called_directly():
-    said = told(module_of(lambda: Model(is_direct=True)))
-    assert ".forward() was called directly" in said
-    assert "call the module itself" in said
+def test_a_direct_call_of_forward_is_refused():
+    text = refusal_of(module_of(lambda: Model(is_direct=True)))
+    assert ".forward() was called directly" in text
+    assert "call the module itself" in text
 
 
-def test_a_call_before_the_block_is_not_taken_for_a_direct_one():
+def test_a_call_before_the_block_is_not_mistaken_for_a_direct_call():
     model = module_of(Model)
     before = model(X).sum()
-    said = told(model, lambda model: before)
-    assert "a call before `with trace(model)` or after it" in said
+    text = refusal_of(model, lambda model: before)
+    assert "a call before `with trace(model)` or after it" in text
     model = module_of(lambda: Model(is_direct=True))
     before = model(X).sum()
-    assert ".forward()" not in told(model, lambda model: before)
+    assert ".forward()" not in refusal_of(model, lambda model: before)
 
 
 class ReturnsOutputAlone(nn.GRU):
@@ -73,19 +75,19 @@ class Doubles(nn.GRU):
         return 2 * output, last
 
 
-def test_subclasses_that_override_forward():
-    said = told(module_of(lambda: ReturnsOutputAlone(3, 4)))
-    assert "a subclass of GRU that returns (output, h_n)" in said
-    assert "a ReturnsOutputAlone, returned Tensor" in said
-    said = told(module_of(lambda: Doubles(3, 4)), lambda model: model(X)[0].sum())
-    assert "Doubles overrides forward" in said
+def test_subclasses_that_override_forward_are_refused():
+    text = refusal_of(module_of(lambda: ReturnsOutputAlone(3, 4)))
+    assert "a subclass of GRU that returns (output, h_n)" in text
+    assert "a ReturnsOutputAlone, returned Tensor" in text
+    text = refusal_of(module_of(lambda: Doubles(3, 4)), lambda model: model(X)[0].sum())
+    assert "Doubles overrides forward" in text
 
 
-def test_frozen_layers_and_switched_off_gradients():
+def test_frozen_layers_and_no_grad_are_refused_with_their_cause():
     frozen = module_of(Model).requires_grad_(False)
-    said = told(nn.Sequential(frozen, module_of(lambda: nn.Linear(4, 1))))
-    assert "neither the parameters nor the inputs require a gradient" in said
-    assert "unfreeze a parameter" in said
+    text = refusal_of(nn.Sequential(frozen, module_of(lambda: nn.Linear(4, 1))))
+    assert "neither the parameters nor the inputs require a gradient" in text
+    assert "unfreeze a parameter" in text
 
     def without(context: Any) -> Callable[[nn.Module], Tensor]:
         def loss_of(model: nn.Module) -> Tensor:
@@ -94,8 +96,10 @@ def test_frozen_layers_and_switched_off_gradients():
 
         return loss_of
 
-    assert "under torch.no_grad()" in told(module_of(Model), without(torch.no_grad))
-    assert "under torch.inference_mode()" in told(module_of(Model), without(torch.inference_mode))
+    assert "under torch.no_grad()" in refusal_of(module_of(Model), without(torch.no_grad))
+    assert "under torch.inference_mode()" in refusal_of(
+        module_of(Model), without(torch.inference_mode)
+    )
     unfrozen = X.clone().requires_grad_()
     with gradients.trace(frozen) as tape:
         loss = frozen(unfrozen).sum()
@@ -117,7 +121,7 @@ def test_frozen_layers_and_switched_off_gradients():
     ],
 )
 @pytest.mark.parametrize("ask", ["gradient_flow", "weight_terms", "influence"])
-def test_what_is_no_loss(make, texts, ask):
+def test_a_value_that_is_no_loss_is_refused(make, texts, ask):
     model = module_of(Model)
     with gradients.trace(model) as tape:
         loss = model(X).sum()
@@ -139,7 +143,7 @@ def test_what_is_no_loss(make, texts, ask):
         ("model.pt", "a torch module"),
     ],
 )
-def test_what_is_no_model(model, text):
+def test_a_value_that_is_no_model_is_refused(model, text):
     with (
         pytest.raises(InputError, match=r"needs a torch module|must be a torch module") as caught,
         gradients.trace(model),
@@ -152,13 +156,13 @@ def test_what_is_no_model(model, text):
         gradients.compare_cures(model, lambda model: model(X).sum())
 
 
-def test_complex_layers_and_tensors_without_numbers():
-    said = told(
+def test_complex_layers_and_meta_tensors_are_refused():
+    text = refusal_of(
         module_of(lambda: nn.RNN(3, 4, dtype=torch.complex64)),
         lambda model: model(X.to(torch.complex64))[0].abs().sum(),
     )
-    assert "needs real numbers in RNN" in said
-    assert "holds no numbers" in told(
+    assert "needs real numbers in RNN" in text
+    assert "holds no numbers" in refusal_of(
         nn.LSTM(3, 4, device="meta"), lambda model: model(X.to("meta"))[0].sum()
     )
 
@@ -177,16 +181,16 @@ class Scan(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_loop_inside_torch_scan():
-    said = told(Scan())
-    assert "torch.scan" in said
-    assert "for x_t in x" in said or "write a scan as a loop in Python" in said
-    assert "frozen" not in said
-    assert "unfreeze" not in said
+def test_a_loop_inside_torch_scan_is_refused():
+    text = refusal_of(Scan())
+    assert "torch.scan" in text
+    assert "for x_t in x" in text or "write a scan as a loop in Python" in text
+    assert "frozen" not in text
+    assert "unfreeze" not in text
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_loop_inside_a_transformation_of_functions():
+def test_a_loop_inside_vmap_is_refused():
     model = Marks()
     with gradients.trace(model):
         model(X)  # a loop of its own, so that the block ends well
@@ -207,7 +211,7 @@ class Marks(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_marked_loop_is_compiled_whole_outside_the_block_and_runs_uncompiled_inside():
+def test_a_marked_loop_compiles_without_breaks_and_runs_uncompiled_inside_the_block():
     model = Marks()
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(X), model(X))
@@ -220,17 +224,17 @@ def test_a_marked_loop_is_compiled_whole_outside_the_block_and_runs_uncompiled_i
     )
 
 
-def test_torchscript_from_a_file():
+def test_torchscript_from_a_file_is_refused():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         file = io.BytesIO()
         torch.jit.save(torch.jit.script(module_of(Model)), file)
         file.seek(0)
         loaded = torch.jit.load(file)
-    said = told(loaded)
-    assert "lstm, a scripted LSTM" in said
-    assert "before scripting" not in said
-    assert "TorchScript alone cannot be traced" in said
+    text = refusal_of(loaded)
+    assert "lstm, a scripted LSTM" in text
+    assert "before scripting" not in text
+    assert "TorchScript alone cannot be traced" in text
 
 
 @pytest.mark.parametrize(
@@ -249,13 +253,13 @@ def test_torchscript_from_a_file():
         ({"x": X[:0]}, "length 0"),
     ],
 )
-def test_what_stability_cannot_use(given, text):
+def test_stability_refuses_unsuitable_arguments(given, text):
     with pytest.raises(InputError) as caught:
         gradients.measure_stability(module_of(lambda: nn.LSTM(3, 4)), **cast("Any", given))
     assert text in str(caught.value)
 
 
-def test_stability_of_other_layers():
+def test_stability_refuses_unsuitable_layers_and_states():
     lstm = module_of(lambda: nn.GRU(3, 4))
     with pytest.raises(InputError, match="one tensor hx = h_0"):
         gradients.measure_stability(lstm, X, hx=(X, X))
@@ -300,7 +304,7 @@ def test_chaotic_layers_are_measured_from_their_recorded_states(kind):
         np.testing.assert_allclose(flow.log_direct, direct.norm(dim=-1).log(), rtol=1e-7)
 
 
-def test_hidden_layers_with_chaotic_states_are_the_cause_that_is_named():
+def test_the_refusal_of_hidden_chaotic_layers_names_them_as_the_cause():
     """Rounding depends on the processor and on the number of rows, so several numbers of rows are tried."""
     model = chaotic(nn.RNN, 2, bidirectional=True, batch_first=True)
     refusals = []
@@ -321,7 +325,7 @@ def test_hidden_layers_with_chaotic_states_are_the_cause_that_is_named():
         assert "weights" not in refusal.split("cure:")[0]
 
 
-def test_other_weights_are_not_called_chaos():
+def test_changed_weights_are_not_called_chaos():
     model = module_of(lambda: nn.RNN(3, 4, 2))
     with gradients.trace(model) as tape:
         output, _ = cast("nn.RNN", model)(X)

@@ -1,4 +1,4 @@
-"""Distances |k - t| are told only where loss terms and states share one time axis."""
+"""Distances |k - t| are reported only if loss terms and states share one time axis."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def draw(*shape: int) -> Tensor:
 
 
 def far_share(norms: np.ndarray, window: int, offset: int = 0) -> float:
-    """The formula, term by term."""
+    """Compute the formula term by term."""
     total = far = 0.0
     for k, row in enumerate(norms):
         for t, norm in enumerate(row):
@@ -30,7 +30,7 @@ def far_share(norms: np.ndarray, window: int, offset: int = 0) -> float:
 
 
 @pytest.mark.parametrize("time", [2, 5])
-def test_two_losses_of_whole_sequences_have_no_distance(time):
+def test_losses_of_whole_sequences_have_no_distance_in_time(time):
     model, x = module_of(lambda: nn.GRU(3, 4)), draw(time, 2, 3)
     with gradients.trace(model) as tape:
         states, last = model(x)
@@ -43,7 +43,7 @@ def test_two_losses_of_whole_sequences_have_no_distance(time):
         layer.window_for()
     assert "of its loss" not in str(influence)
     assert (
-        f"99 % of all gradient of 2 terms lies in {layer.timesteps_for()} of {time} timesteps"
+        f"99 % of the gradient of 2 loss terms lies in {layer.timesteps_for()} of {time} timesteps"
         in str(influence)
     )
 
@@ -59,7 +59,7 @@ class Translator(nn.Module):
         return self.decoder(x, code[-1:])[0]
 
 
-def test_a_decoders_terms_have_a_distance_from_its_own_states_alone():
+def test_terms_of_a_decoder_have_a_distance_from_its_own_states_only():
     model, x = module_of(Translator), draw(6, 2, 3)
     with gradients.trace(model) as tape:
         influence = tape.influence(model(x).square().sum((1, 2)))
@@ -71,8 +71,8 @@ def test_a_decoders_terms_have_a_distance_from_its_own_states_alone():
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 6), (1, 7), (3, 7), (2, 5)])
-def test_terms_of_a_part_of_the_timesteps_are_placed_where_they_enter(first, last):
-    """Next-step prediction leaves out the last output, a warm-up the first ones."""
+def test_terms_of_some_timesteps_are_placed_where_they_enter(first, last):
+    """Next-step prediction omits the last output, and a warm-up omits the first ones."""
     model, x = module_of(lambda: nn.LSTM(3, 4)), draw(7, 2, 3)
     with gradients.trace(model) as tape:
         influence = tape.influence(model(x)[0][first:last].square().sum((1, 2)))
@@ -100,7 +100,7 @@ def test_masked_terms_do_not_hide_the_axis():
     assert layer.lost_beyond(2) == pytest.approx(far_share(layer.norms, 2), rel=1e-12)
 
 
-def test_a_stack_that_reads_both_ways_shares_the_axis_of_its_top_layer():
+def test_a_bidirectional_stack_shares_the_time_axis_of_its_top_layer():
     model, x = module_of(lambda: nn.LSTM(3, 4, 2, bidirectional=True)), draw(6, 2, 3)
     with gradients.trace(model) as tape:
         influence = tape.influence(model(x)[0].square().sum((1, 2)))
@@ -108,7 +108,7 @@ def test_a_stack_that_reads_both_ways_shares_the_axis_of_its_top_layer():
         assert layer.lost_beyond(3) == pytest.approx(far_share(layer.norms, 3), rel=1e-12)
 
 
-def test_a_term_of_the_last_timestep_alone_keeps_its_place():
+def test_a_single_term_at_the_last_timestep_keeps_its_place():
     model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0).double()
     x, y = (part.double() for part in recurrent.running_average(3, 9, seed=0))
     with gradients.trace(model) as tape:
@@ -117,7 +117,7 @@ def test_a_term_of_the_last_timestep_alone_keeps_its_place():
     assert layer.lost_beyond(4) == pytest.approx(far_share(layer.norms, 4), rel=1e-12)
 
 
-def test_a_model_that_reads_the_future_has_no_distance():
+def test_a_model_that_reads_the_future_has_no_distance_in_time():
     class Mixing(nn.Module):
         def __init__(self):
             super().__init__()
@@ -131,10 +131,10 @@ def test_a_model_that_reads_the_future_has_no_distance():
     with gradients.trace(model) as tape:
         influence = tape.influence(model(x).square().sum((1, 2)))
     assert influence.layers[0].timestep_of_term is None
-    assert "6 terms lies in" in str(influence)
+    assert "6 loss terms lies in" in str(influence)
 
 
-def test_the_fewest_timesteps_by_hand():
+def test_the_smallest_window_equals_a_computation_by_hand():
     norms = np.array([[3.0, 0.0, 1.0], [3.0, 2.0, 1.0]])
     with np.errstate(divide="ignore"):
         layer = gradients.LayerInfluence("lstm", 0, "forward", 0, np.log(norms))
@@ -148,7 +148,7 @@ def test_the_fewest_timesteps_by_hand():
     ]
 
 
-def test_terms_that_reach_nothing_say_so():
+def test_the_verdict_names_terms_that_reach_no_state():
     layer = gradients.LayerInfluence("lstm", 0, "forward", 0, np.full((3, 3), -np.inf))
     influence = gradients.Influence(Protocol(), (layer,))
-    assert "nothing of any term arrives" in str(influence)
+    assert "no gradient of any loss term arrives" in str(influence)

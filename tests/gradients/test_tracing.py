@@ -1,4 +1,4 @@
-"""The tracer against the unrolled oracle, in every configuration that torch's recurrent modules have."""
+"""The tracer, compared with the unrolled oracle in all configurations of torch's modules."""
 
 import copy
 import math
@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from leadline import InputError, gradients, recurrent
-from leadline.recurrent import Weights, record_cell
-from leadline.recurrent._gru import GRUCell
-from leadline.recurrent._lstm import LSTMCell
-from leadline.recurrent._rnn import RNNCell
-from tests.gradients.unrolled import Expected, Oracle, Step, gru_step, lstm_step, rnn_step
+from tests.gradients.unrolled import Expected, Oracle
 
 INPUTS, HIDDEN, PROJECTED = 3, 4, 2
 
@@ -36,12 +31,12 @@ MODULES: dict[str, Callable[..., nn.RNNBase]] = {
 }
 SEEDS = [("output",), ("h_n",), ("c_n",), ("output", "h_n", "c_n")]
 REDUCTIONS = ["mean", "sum", "last_only", "per_step", "per_sample"]
-"""To a scalar; or to terms of shape (T,) or (B, T)."""
+"""Reductions to a scalar, or to terms of shape (T,) or (B, T)."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One configuration of a module and of what it is called with."""
+    """One configuration of a module and its inputs."""
 
     cell: str = "lstm"
     layers: int = 1
@@ -54,9 +49,9 @@ class Case:
     batch: int | None = 2
     """``None`` for a single sequence without a batch axis."""
     lengths: tuple[int, ...] | None = None
-    """Of packed sequences."""
+    """The lengths of packed sequences."""
     is_sorted: bool = False
-    """The lengths are decreasing, and the packing is told so."""
+    """True if the lengths decrease and the sequences are packed as sorted."""
     hx: bool = False
     seed: int = 0
 
@@ -67,7 +62,7 @@ class Case:
 
     @property
     def sizes(self) -> list[int]:
-        """Of h, and of c."""
+        """Return the sizes of h and c."""
         hidden = PROJECTED if self.cell == "projected" else HIDDEN
         return [hidden, HIDDEN] if self.is_lstm else [hidden]
 
@@ -91,7 +86,7 @@ class Case:
         return module.double().train(self.training)
 
     def arguments(self) -> tuple[Any, Any]:
-        """Input and initial state."""
+        """Return the input and the initial state."""
         batch = 1 if self.batch is None else self.batch
         if self.lengths is not None:
             batch = len(self.lengths)
@@ -111,7 +106,7 @@ class Case:
 
 
 def seeded(make: Callable[[], Any], seed: int = 0) -> Any:
-    """What ``make`` returns with torch's global generator seeded; the generator is put back."""
+    """Call ``make`` with torch's global generator seeded, and restore the generator."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return make()
@@ -124,7 +119,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 def packed(
     padded: Tensor, lengths: Sequence[int], is_sorted: bool = False, batch_first: bool = True
 ) -> PackedSequence:
-    """Of a batch-first tensor."""
+    """Pack a batch-first tensor."""
     padded = padded if batch_first else padded.transpose(0, 1)
     return pack_padded_sequence(
         padded, torch.tensor(lengths), batch_first, enforce_sorted=is_sorted
@@ -134,7 +129,7 @@ def packed(
 def loss_of(
     returned: tuple[Any, Any], batch_first: bool, seeds: Sequence[str], reduction: str = "mean"
 ) -> Tensor:
-    """Squared distances from a ramp, reduced; what h_n and c_n add to terms by timestep stands in the last of them."""
+    """Reduce squared distances from a ramp; h_n and c_n add to the last of several terms."""
     output, last = returned
     h_n, *c_n = last if isinstance(last, tuple) else (last,)
     lengths = None
@@ -169,7 +164,7 @@ def squares(value: Tensor) -> Tensor:
 
 
 def assert_same_values(found: Any, expected: Any) -> None:
-    """Tensors, packed sequences and nests of them."""
+    """Compare tensors, packed sequences and nested tuples of them."""
     if isinstance(found, PackedSequence):
         assert torch.equal(found.batch_sizes, expected.batch_sizes)
         found, expected = found.data, expected.data
@@ -187,7 +182,7 @@ def assert_flow(
     atol: float = 1e-300,
     note: str = "",
 ) -> None:
-    """Everything in the flow but the cells' gradients, which have a test of their own."""
+    """Compare all parts of the flow except the gradients of cell states."""
     assert len(flow.layers) == len(expected)
     for layer, right in zip(flow.layers, expected, strict=True):
         scan = right.scan
@@ -220,7 +215,7 @@ def assert_flow(
 
 @lru_cache(maxsize=1)  # the graph is retained, and one forward pass serves every reduction
 def traced(case: Case) -> tuple[nn.RNNBase, gradients.Tape, Any, Oracle, Any]:
-    """Module, tape and what came out; the oracle and what came out of it."""
+    """Return module, tape and output, and the oracle with its output."""
     module, (x, hx) = case.module(), case.arguments()
     with torch.random.fork_rng():
         torch.manual_seed(case.seed + 7)
@@ -234,7 +229,7 @@ def traced(case: Case) -> tuple[nn.RNNBase, gradients.Tape, Any, Oracle, Any]:
 
 
 def dropout_masks(case: Case, x: Any) -> list[Tensor]:
-    """Drawn from the global generator as the module draws them: on the data of a packed sequence, or time first."""
+    """Draw masks from the global generator in the module's order: packed data, or time first."""
     if not case.dropout or not case.training:
         return []
     width = case.sizes[0] * (2 if case.bidirectional else 1)
@@ -251,7 +246,7 @@ def dropout_masks(case: Case, x: Any) -> list[Tensor]:
 
 
 def check(case: Case, losses: Iterable[tuple[Sequence[str], str]]) -> None:
-    """Several losses, each by its seeds and its reduction, of one forward pass."""
+    """Compare the flows of several losses of one forward pass."""
     _, tape, returned, oracle, answered = traced(case)
     for seeds, reduction in losses:
         if seeds != ("c_n",) or case.is_lstm:
@@ -269,7 +264,7 @@ def check(case: Case, losses: Iterable[tuple[Sequence[str], str]]) -> None:
 def assert_influence(
     influence: gradients.Influence, expected: Sequence[Sequence[Expected]]
 ) -> None:
-    """Every row against the gradients of its term alone."""
+    """Compare every row with the gradients of its term alone."""
     for layer, rows in zip(influence.layers, zip(*expected, strict=True), strict=True):
         norms = [np.sqrt(np.nansum(row.total**2, axis=0)) for row in rows]
         np.testing.assert_allclose(layer.norms, norms, rtol=1e-9, atol=1e-300, err_msg=layer.title)
@@ -279,7 +274,7 @@ def assert_influence(
 @pytest.mark.parametrize("direction", ["forward", "both"])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("cell", MODULES)
-def test_flow_is_what_automatic_differentiation_finds(cell, layers, direction, reduction):
+def test_flow_equals_automatic_differentiation(cell, layers, direction, reduction):
     # Terms of the output alone are swept together, those of all seeds one by one.
     seeds = {"mean": SEEDS, "per_step": SEEDS[:1]}.get(reduction, SEEDS[-1:])
     check(Case(cell, layers, direction == "both", time=4), [(own, reduction) for own in seeds])
@@ -320,7 +315,7 @@ SPECIAL = [
 
 
 @pytest.mark.parametrize("case", SPECIAL, ids=str)
-def test_flow_in_special_configurations(case):
+def test_flow_equals_automatic_differentiation_in_special_configurations(case):
     check(case, [(SEEDS[-1], "mean"), *([(("output",), "per_step")] if case.dropout else [])])
 
 
@@ -350,7 +345,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 @settings(max_examples=40)
 @given(cases(), st.sampled_from(SEEDS), st.sampled_from(REDUCTIONS))
-def test_flow_in_random_configurations(case, seeds, reduction):
+def test_flow_equals_automatic_differentiation_in_random_configurations(case, seeds, reduction):
     check(case, [(seeds, reduction)])
 
 
@@ -364,7 +359,7 @@ def test_flow_in_random_configurations(case, seeds, reduction):
     ],
     ids=str,
 )
-def test_gradients_of_the_cells(case, seeds):
+def test_gradients_of_cell_states_equal_automatic_differentiation(case, seeds):
     _, tape, returned, oracle, answered = traced(case)
     flow = tape.gradient_flow(loss_of(returned, True, seeds))
     for layer, right in zip(
@@ -374,7 +369,7 @@ def test_gradients_of_the_cells(case, seeds):
         np.testing.assert_allclose(layer.cell_total, right.cell_total, rtol=1e-9, equal_nan=True)
 
 
-def test_only_an_lstm_has_gradients_of_cells():
+def test_only_an_lstm_has_gradients_of_cell_states():
     for cell in MODULES:
         case = Case(cell)
         _, tape, returned, _, _ = traced(case)
@@ -393,7 +388,7 @@ def test_gradient_of_the_input_goes_through_both_directions():
 
 
 @pytest.mark.parametrize("cell", MODULES)
-def test_padding_reads_not_a_number_and_the_rest_as_if_each_sequence_ran_alone(cell):
+def test_padding_is_nan_and_each_sequence_has_the_flow_it_has_alone(cell):
     lengths, padded = (3, 6, 1), draw(3, 6, INPUTS)
     module = Case(cell, 2, True).module()
 
@@ -431,7 +426,7 @@ def test_padding_reads_not_a_number_and_the_rest_as_if_each_sequence_ran_alone(c
 
 
 @pytest.mark.parametrize("cell", MODULES)
-def test_gradient_of_a_given_initial_state(cell):
+def test_the_gradient_of_an_initial_state_equals_automatic_differentiation(cell):
     case = Case(cell, 2, True, hx=True)
     module, (x, hx) = case.module(), case.arguments()
     h_0 = hx[0] if case.is_lstm else hx
@@ -460,7 +455,7 @@ def test_direct_part_of_the_top_layer_is_the_gradient_of_the_output_tensor(cell)
 
 
 class Head(nn.Module):
-    """A layer that reads h_n alone."""
+    """A layer and a head that reads only h_n."""
 
     def __init__(self):
         super().__init__()
@@ -473,7 +468,7 @@ class Head(nn.Module):
 
 
 class Mixed(nn.Module):
-    """An LSTM, a linear layer, a GRU, a linear layer; the input by keyword."""
+    """An LSTM, a linear layer, a GRU and a linear layer, called with keywords."""
 
     def __init__(self):
         super().__init__()
@@ -504,7 +499,7 @@ class Translator(nn.Module):
 
 
 class Shared(nn.Module):
-    """Encoder and decoder are one module, called twice."""
+    """One module that is called twice, as encoder and as decoder."""
 
     def __init__(self):
         super().__init__()
@@ -518,7 +513,7 @@ class Shared(nn.Module):
 
 
 @pytest.mark.parametrize("kind", [Head, Mixed, Translator, Shared])
-def test_models_around_the_layers(kind):
+def test_layers_inside_larger_models_are_traced(kind):
     model, x = seeded(kind).double(), draw(2, 5, INPUTS)
     with gradients.trace(model) as tape:
         predictions = model(x)
@@ -536,7 +531,7 @@ def test_models_around_the_layers(kind):
     assert [(layer.name, layer.index, layer.call) for layer in flow.layers] == called[kind]
 
 
-def test_a_head_that_reads_h_n_seeds_the_last_timestep_alone():
+def test_a_head_on_h_n_seeds_only_the_last_timestep():
     model = seeded(Head).double()
     with gradients.trace(model) as tape:
         loss = model(draw(2, 5, INPUTS)).square().mean()
@@ -548,7 +543,7 @@ def test_a_head_that_reads_h_n_seeds_the_last_timestep_alone():
 
 
 @pytest.mark.parametrize("hx", [False, True])
-def test_arguments_by_keyword(hx):
+def test_arguments_may_be_keywords(hx):
     case = Case("lstm", 2, hx=hx)
     module, (x, state) = case.module(), case.arguments()
     flows = []
@@ -559,7 +554,7 @@ def test_arguments_by_keyword(hx):
     np.testing.assert_array_equal(*flows)
 
 
-def test_an_initial_state_given_as_a_list():
+def test_an_initial_state_may_be_a_list():
     """nn.LSTM takes it."""
     case = Case("lstm", 2, hx=True)
     module, (x, hx) = case.module(), case.arguments()
@@ -573,7 +568,7 @@ def test_an_initial_state_given_as_a_list():
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("cell", ["tanh", "relu", "lstm", "gru"])
-def test_own_layers_equal_those_of_torch(cell, layers):
+def test_networks_of_leadline_equal_those_of_torch(cell, layers):
     module, x = Case(cell, layers).module(), draw(2, 5, INPUTS)
     own: Any = {
         "lstm": lambda: recurrent.LSTM(INPUTS, HIDDEN, layers, seed=0),
@@ -615,7 +610,7 @@ def test_own_layers_equal_those_of_torch(cell, layers):
 
 
 def functions_behind(tensor: Tensor) -> set[str]:
-    """Names of the nodes of the graph."""
+    """Return the names of the nodes of the graph."""
     open_nodes: list[Any] = [tensor.grad_fn]
     names = set()
     while open_nodes:
@@ -630,7 +625,7 @@ def functions_behind(tensor: Tensor) -> set[str]:
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("lengths", [None, (2, 6, 3)])
 @pytest.mark.parametrize("cell", MODULES)
-def test_single_precision(cell, lengths, dropout):
+def test_the_flow_in_single_precision_is_close_to_double_precision(cell, lengths, dropout):
     """nn.LSTM without projection runs as one oneDNN node there, its steps hidden from autograd."""
     case = Case(cell, 2, True, time=6, lengths=lengths, dropout=dropout)
     module, (x, _) = case.module().float(), case.arguments()
@@ -656,8 +651,8 @@ def test_single_precision(cell, lengths, dropout):
 @pytest.mark.parametrize("is_autocast", [True, False])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("cell", ["tanh", "relu", "lstm", "gru"])
-def test_half_precision(cell, dropout, is_autocast):
-    """What ran in bfloat16, under autocast or throughout, is replayed in float32, also where autocast is still on."""
+def test_calls_in_half_precision_are_replayed_in_single_precision(cell, dropout, is_autocast):
+    """A call in bfloat16 is replayed in float32, even if autocast is still on."""
     case = Case(cell, 2, True, time=6, dropout=dropout)
     module, (x, _) = case.module().float(), case.arguments()
     right, x = module, x.float()
@@ -683,7 +678,7 @@ def test_half_precision(cell, dropout, is_autocast):
 
 
 @pytest.mark.parametrize("compile_what", ["model", "module"])
-def test_what_is_compiled_runs_uncompiled_inside_the_block(compile_what):
+def test_a_compiled_model_runs_uncompiled_inside_the_block(compile_what):
     model, x = seeded(Translator).double(), draw(2, 5, INPUTS)
     with gradients.trace(model) as tape:
         expected = tape.gradient_flow(model(x).square().mean())
@@ -700,8 +695,8 @@ def test_what_is_compiled_runs_uncompiled_inside_the_block(compile_what):
 
 
 @pytest.mark.parametrize("cell", ["tanh", "relu", "lstm", "gru"])
-def test_below_single_precision_the_line_goes_on(cell):
-    """At its fixed point a network has one Jacobian, and the gradient, once it has settled, one factor per step."""
+def test_gradients_below_single_precision_stay_on_the_line(cell):
+    """At a fixed point every step has the same Jacobian, so the gradient has one factor per step."""
     module = seeded(lambda: MODULES[cell](1, 1, 2, batch_first=True))
     gates = {"lstm": [0.5, -3.0, 0.5, 0.5], "gru": [0.5, -3.0, 0.5]}.get(
         cell, [0.5]
@@ -728,7 +723,7 @@ def test_below_single_precision_the_line_goes_on(cell):
 
 
 def state_of(model: nn.Module) -> dict[str, Any]:
-    """All that tracing could change."""
+    """Return everything that tracing could change."""
     hooks = (
         "_forward_hooks",
         "_forward_pre_hooks",
@@ -781,7 +776,7 @@ def assert_same_state(found: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     "make", [lambda: nn.LSTM(INPUTS, HIDDEN, 3, dropout=0.5, bidirectional=True), Translator]
 )
-def test_nothing_of_the_model_or_of_torch_changes(make, training):
+def test_tracing_changes_neither_the_model_nor_torch(make, training):
     model, x = seeded(make).train(training), draw(2, 5, INPUTS).float().requires_grad_()
     model.register_forward_hook(noted := lambda *_: None)
     for parameter in list(model.parameters())[::2]:
@@ -894,7 +889,7 @@ def test_a_forward_pass_without_a_graph_is_refused(where):
 @pytest.mark.parametrize("lengths", [None, (2, 5, 4)])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("cell", MODULES)
-def test_activations_that_are_not_numbers_are_named(cell, bidirectional, lengths):
+def test_activations_that_are_nan_are_refused_with_their_timestep(cell, bidirectional, lengths):
     module, x = Case(cell, 2, bidirectional).module(), draw(3, 5, INPUTS)
     x[1, 3, 0] = torch.nan
     with gradients.trace(module) as tape:
@@ -904,7 +899,7 @@ def test_activations_that_are_not_numbers_are_named(cell, bidirectional, lengths
     assert "layer 0: NaN from timestep 4 on" in str(caught.value)
 
 
-def test_the_layer_in_which_numbers_end_is_named():
+def test_the_refusal_of_nan_names_the_layer():
     model = seeded(Translator).double()
     with torch.no_grad():
         model.decoder.weight_hh_l1[0, 0] = torch.nan
@@ -943,7 +938,7 @@ def test_a_scripted_module_is_refused(outer):
     ],
     ids=["head", "two", "bare"],
 )
-def test_weights_that_changed_before_asking_are_refused(make):
+def test_weights_that_changed_before_the_query_are_refused(make):
     model, x = seeded(make).double(), draw(2, 5, INPUTS)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.5)
     with gradients.trace(model) as tape:
@@ -967,78 +962,9 @@ def test_an_output_changed_in_place_is_refused():
         tape.gradient_flow(loss)
 
 
-# Finite differences of every cell's adjoint -------------------------------------------------------------------------
-
-
-def step_and_weights(cell: str) -> tuple[Step, Weights]:
-    gates = {"lstm": 4, "projected": 4, "gru": 3}.get(cell, 1)
-    P = PROJECTED if cell == "projected" else HIDDEN
-    W_x, W_h = draw(gates * HIDDEN, INPUTS, seed=1), draw(gates * HIDDEN, P, seed=2) / 2
-    b_x, b_h = draw(2, gates * HIDDEN, seed=3)
-    W_p = draw(P, HIDDEN, seed=4) if cell == "projected" else None
-    if cell in ("lstm", "projected"):
-        return lstm_step(W_x, W_h, b_x, b_h, W_p), Weights(LSTMCell(), W_x, W_h, b_x, b_h, W_p)
-    if cell == "gru":
-        return gru_step(W_x, W_h, b_x, b_h), Weights(GRUCell(), W_x, W_h, b_x, b_h)
-    sigma = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda a: a}[cell]
-    kind: Any = cell
-    return rnn_step(sigma, W_x, W_h, b_x, b_h), Weights(RNNCell(kind), W_x, W_h, b_x, b_h)
-
-
-def jacobian(function: Callable[[Tensor], Tensor], at: Tensor, width: float = 1e-6) -> Tensor:
-    """Central differences."""
-    columns = [
-        (function(at + e) - function(at - e)) / (2 * width)
-        for e in width * torch.eye(len(at)).double()
-    ]
-    return torch.stack(columns, 1)
-
-
-@pytest.mark.parametrize("cell", ["tanh", "relu", "identity", "lstm", "projected", "gru"])
-def test_adjoints_are_what_finite_differences_find(cell):
-    step, weights = step_and_weights(cell)
-    P, time, batch = weights.W_h.shape[1], 4, 2
-    has_cell = weights.cell.parts > 1
-    x, h_0, c_0 = (
-        draw(time, batch, INPUTS, seed=5),
-        draw(batch, P, seed=6),
-        draw(batch, HIDDEN, seed=7),
-    )
-    states = [
-        list(accumulate(x[:, b], lambda state, x_t: step(x_t, *state), initial=(h_0[b], c_0[b])))
-        for b in range(batch)
-    ]
-    h = torch.stack([torch.stack([one[0] for one in sequence[1:]]) for sequence in states], 1)
-    made = record_cell(weights, x, h, h_0, c_0 if has_cell else None)
-    torch.testing.assert_close(made.h, h, rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(made.h_before, torch.cat([h_0[None], h[:-1]]))
-    assert made.state_size == P + HIDDEN * has_cell
-
-    def whole(state: tuple[Tensor, Tensor]) -> Tensor:
-        return torch.cat(state) if has_cell else state[0]
-
-    rows = draw(3, time, batch, made.state_size, seed=8)
-    for t in range(time):
-        for b in range(batch):
-            before, x_t = states[b][t], x[t, b]
-
-            def from_state(s: Tensor, before=before, x_t=x_t) -> Tensor:
-                return whole(step(x_t, s[:P], s[P:] if has_cell else before[1]))
-
-            def from_input(v: Tensor, before=before) -> Tensor:
-                return whole(step(v, *before))
-
-            expected = rows[:, t, b] @ jacobian(from_state, whole(before))
-            torch.testing.assert_close(
-                made.pull_back(t, rows[:, t])[:, b], expected, rtol=1e-7, atol=1e-8
-            )
-            expected = rows[0, t, b] @ jacobian(from_input, x_t)
-            torch.testing.assert_close(made.to_input(rows[0])[t, b], expected, rtol=1e-7, atol=1e-8)
-
-
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
 @pytest.mark.parametrize("packed", [False, True])
-def test_inputs_of_another_width_are_told_by_the_layers_name(kind, packed):
+def test_the_refusal_of_inputs_of_another_width_names_the_layer(kind, packed):
     model = nn.ModuleDict({"reader": seeded(partial(kind, 3, 5, batch_first=True))})
     x = torch.zeros(2, 7, 4)
     x = nn.utils.rnn.pack_padded_sequence(x, [7, 6], batch_first=True) if packed else x
@@ -1073,7 +999,7 @@ def test_inputs_of_another_width_are_told_by_the_layers_name(kind, packed):
     ],
 )
 @pytest.mark.parametrize("by_name", [False, True])
-def test_initial_states_of_another_size_are_told_by_the_layers_name(kind, states, told, by_name):
+def test_the_refusal_of_initial_states_of_another_size_names_the_layer(kind, states, told, by_name):
     model = nn.ModuleDict({"reader": seeded(partial(kind, 3, 5))})
     x, hx = (
         torch.zeros(*([] if isinstance(model["reader"], nn.RNNCellBase) else [7]), 2, 3),
@@ -1087,7 +1013,7 @@ def test_initial_states_of_another_size_are_told_by_the_layers_name(kind, states
     assert told in str(refused.value)
 
 
-def test_the_courses_layers_tell_inputs_of_another_width():
+def test_networks_of_leadline_refuse_inputs_of_another_width():
     model = recurrent.Regression(recurrent.LSTM(2, 3, seed=0), seed=0)
     with (
         pytest.raises(InputError, match=r"network needs inputs.*\n.*length 1, input_size = 2"),
@@ -1097,7 +1023,7 @@ def test_the_courses_layers_tell_inputs_of_another_width():
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell])
-def test_an_initial_state_of_another_batch_is_told_by_the_layers_name(kind):
+def test_the_refusal_of_an_initial_state_of_another_batch_names_the_layer(kind):
     model = nn.ModuleDict({"reader": seeded(partial(kind, 3, 4))})
     is_cell = issubclass(kind, nn.RNNCellBase)
     state = torch.zeros(*([] if is_cell else [1]), 5, 4)
@@ -1112,7 +1038,7 @@ def test_an_initial_state_of_another_batch_is_told_by_the_layers_name(kind):
         model["reader"](x, hx)
 
 
-def test_an_initial_state_of_another_batch_than_the_packed_sequences_is_told():
+def test_an_initial_state_that_does_not_fit_packed_sequences_is_refused():
     model = nn.ModuleDict({"reader": seeded(partial(nn.GRU, 3, 4))})
     x = nn.utils.rnn.pack_sequence([torch.zeros(3, 3), torch.zeros(2, 3)])
     with gradients.trace(model), pytest.raises(InputError, match="2 samples"):

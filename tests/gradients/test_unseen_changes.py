@@ -1,4 +1,4 @@
-"""Changes of weights that autograd does not count are refused, unless the loss has not used these weights."""
+"""Changes of weights that autograd does not count are refused if the loss used these weights."""
 
 from collections.abc import Callable
 
@@ -49,7 +49,7 @@ class Marked(Whole):
 
 
 def fused_step(module: nn.Module) -> None:
-    """A step so small that the replay's tolerance would let it pass."""
+    """The step is smaller than the tolerance of the replay, which would not notice it."""
     parameters = list(module.parameters())
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
@@ -64,7 +64,7 @@ def through_data(module: nn.Module) -> None:
 @pytest.mark.parametrize("kind", [Whole, Steps, Marked])
 @pytest.mark.parametrize("change", [fused_step, through_data])
 @pytest.mark.parametrize("part", ["loop", "head", "unused"])
-def test_a_change_that_autograd_does_not_count(
+def test_a_change_that_autograd_does_not_count_is_refused(
     kind: Callable[[], Whole], change: Callable[[nn.Module], None], part: str
 ):
     with torch.random.fork_rng():

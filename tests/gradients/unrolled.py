@@ -64,7 +64,7 @@ def gru_step(W_ih: Tensor, W_hh: Tensor, b_ih: Tensor, b_hh: Tensor) -> Step:
 
 
 def step_of(module: nn.RNNBase, layer: int, suffix: str) -> Step:
-    """The equations of one layer in one direction, with that layer's parameters; without biases, zeros."""
+    """Return the step of one layer in one direction; missing biases are zero."""
     name = f"l{layer}{suffix}"
     W_ih, W_hh = getattr(module, f"weight_ih_{name}"), getattr(module, f"weight_hh_{name}")
     zeros = W_ih.new_zeros(len(W_ih))
@@ -89,7 +89,7 @@ def step_of(module: nn.RNNBase, layer: int, suffix: str) -> Step:
 
 @dataclass(eq=False)
 class Scan:
-    """One layer in one direction of one call; lists by sample, then by place in the sequence."""
+    """One layer in one direction of one call, with lists by sample and then by timestep."""
 
     name: str
     index: int
@@ -102,13 +102,16 @@ class Scan:
     x: list[list[Tensor]] = field(default_factory=list)
     """The layer's input, which both directions read."""
     read: list[list[Tensor]] = field(default_factory=list)
-    """The copy of it that this direction reads."""
+    """The copy of the input that this direction reads."""
     h_0: list[Tensor] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """Norms of the gradients of one scan, shape (B, T), NaN where a sample is shorter; ``initial`` has shape (B,)."""
+    """Norms of the gradients of one scan, shape (B, T), NaN after the end of a sample.
+
+    ``initial`` has the shape (B,).
+    """
 
     scan: Scan
     total: np.ndarray
@@ -119,13 +122,13 @@ class Expected:
     input: np.ndarray
     """dL/dx_t, of both directions together."""
     input_read: np.ndarray
-    """The part of it by way of this direction."""
+    """The part of it that comes through this direction."""
     initial: np.ndarray
     hidden_norm: np.ndarray
 
 
 class Unrolled(nn.Module):
-    """Answers like the module that it was made of, and keeps every tensor on the way."""
+    """A module with the outputs of the original, which keeps every intermediate tensor."""
 
     def __init__(
         self, name: str, module: nn.RNNBase, scans: list[Scan], masks: Sequence[Tensor] = ()
@@ -180,7 +183,7 @@ class Unrolled(nn.Module):
 
 
 class Oracle:
-    """A float64 copy of a model whose recurrent modules are unrolled; ``masks`` are what dropout multiplies by."""
+    """A float64 copy of a model with unrolled recurrent modules and given dropout masks."""
 
     def __init__(self, model: nn.Module, masks: Sequence[Tensor] = ()):
         self.scans: list[Scan] = []
@@ -194,7 +197,7 @@ class Oracle:
                     self.model = other
 
     def expected(self, loss: Tensor) -> list[Expected]:
-        """What the gradient flow should be, by automatic differentiation; the graph is retained."""
+        """Return the expected flow by automatic differentiation, and retain the graph."""
         names = ("h", "shown", "handed_on", "c", "read", "x")
         wanted = [
             t for scan in self.scans for name in names for one in getattr(scan, name) for t in one
@@ -220,7 +223,7 @@ class Oracle:
 
 
 def _run(scan: Scan, step: Step, xs: list[Tensor], h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """Scan one sequence in the direction of ``scan``; returns the last state as it is shown."""
+    """Scan one sequence in the direction of ``scan``, and return the last state."""
     time = len(xs)
     kept: dict[str, list] = {
         name: [None] * time for name in ("h", "shown", "handed_on", "c", "read")
@@ -241,7 +244,7 @@ def _run(scan: Scan, step: Step, xs: list[Tensor], h: Tensor, c: Tensor) -> tupl
 
 
 def _in_graph(x: Tensor) -> Tensor:
-    """A tensor of its own whose gradient can be asked for."""
+    """Return a copy whose gradient can be computed."""
     x = x.clone()
     return x if x.requires_grad else x.requires_grad_()
 
@@ -254,7 +257,7 @@ def _packed_places(x: PackedSequence) -> Iterator[tuple[int, int]]:
 
 
 def _sequences(x: Tensor | PackedSequence, batch_first: bool) -> list[list[Tensor]]:
-    """The vectors x_t of each sample."""
+    """Return the vectors x_t of each sample."""
     if isinstance(x, PackedSequence):
         sequences: list[list[Tensor]] = [[] for _ in range(int(x.batch_sizes[0]))]
         for row, (sample, _) in zip(x.data, _packed_places(x), strict=True):
@@ -268,7 +271,7 @@ def _sequences(x: Tensor | PackedSequence, batch_first: bool) -> list[list[Tenso
 def _laid_out(
     sequences: list[list[Tensor]], x: Tensor | PackedSequence, batch_first: bool
 ) -> Tensor | PackedSequence:
-    """The outputs in the layout of the input."""
+    """Return the outputs in the layout of the input."""
     if isinstance(x, PackedSequence):
         return x._replace(
             data=torch.stack([sequences[sample][t] for sample, t in _packed_places(x)])
@@ -279,7 +282,7 @@ def _laid_out(
 
 
 def _grid(shaped: list[list[Tensor]], values: Iterator[float]) -> np.ndarray:
-    """Values by sample and timestep, in the order of the lists."""
+    """Return values by sample and timestep, in the order of the lists."""
     grid = np.full((len(shaped), max(map(len, shaped))), np.nan)
     for b, one in enumerate(shaped):
         for t in range(len(one)):

@@ -1,3 +1,5 @@
+"""Training of networks on the running average and on other tasks."""
+
 import copy
 
 import numpy as np
@@ -24,7 +26,7 @@ def test_the_running_average_is_learned(make, last_only):
     assert training.steps[-1] == 150
 
 
-def test_a_model_does_not_depend_on_its_company():
+def test_a_trained_model_does_not_depend_on_the_other_models():
     together, alone = models_of(RNN, [0, 1]), models_of(RNN, [1])
     two = recurrent.train(together, seeds=[5, 6], time=3, num_steps=20)
     one = recurrent.train(alone, seeds=[6], time=3, num_steps=20)
@@ -45,7 +47,7 @@ def test_models_end_with_their_best_weights_and_training_stops_early():
     assert training.zero_error[0] == pytest.approx((1 + 1 / 2 + 1 / 3) / 3, rel=0.1)
 
 
-def test_progress_is_told_and_training_is_saved(tmp_path):
+def test_progress_is_reported_and_training_is_saved(tmp_path):
     lines = []
     training = recurrent.train(
         models_of(RNN, [0]),
@@ -69,7 +71,7 @@ def test_progress_is_told_and_training_is_saved(tmp_path):
         ({"time": 0}, "time = 0"),
     ],
 )
-def test_what_cannot_be_trained_is_refused(changed, text):
+def test_unsuitable_settings_of_training_are_refused(changed, text):
     with pytest.raises(InputError, match=text):
         recurrent.train(models_of(RNN, [0]), **{"seeds": [0], "time": 3, **changed})
 
@@ -80,8 +82,8 @@ def relu(*sizes, seed):
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("make", [RNN, relu, LSTM, GRU])
-def test_a_population_computes_what_its_models_do(make, layers):
-    """Predictions and gradients, in float64, against each model alone under automatic differentiation."""
+def test_a_population_has_the_predictions_and_gradients_of_its_models(make, layers):
+    """Compare predictions and gradients, in float64, with each model under autograd."""
     models = [Regression(make(2, 5, layers, seed=seed), 3, seed=seed).double() for seed in range(4)]
     population = Population(models)
     generator = torch.Generator().manual_seed(0)
@@ -124,7 +126,7 @@ def test_a_step_of_a_population_is_a_step_of_adam(make):
             torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-8)
 
 
-def test_a_population_writes_back_what_it_took():
+def test_a_population_writes_its_parameters_back():
     models, others = models_of(LSTM, [0, 1]), models_of(LSTM, [2, 3])
     Population(models).write_to(others)
     for model, other in zip(models, others, strict=True):
@@ -132,8 +134,8 @@ def test_a_population_writes_back_what_it_took():
             assert torch.equal(ours, theirs)
 
 
-def test_another_task_is_learned_at_the_weighted_timesteps():
-    """The input of the step before, asked for at the last timestep alone; the others' targets are noise."""
+def test_another_task_is_learned_at_the_timesteps_with_weight():
+    """The target at the last timestep is the previous input; all other targets are noise."""
 
     def draw(batch, generator):
         x, y = (torch.randn(batch, 4, 1, generator=generator) for _ in range(2))

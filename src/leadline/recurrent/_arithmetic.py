@@ -56,7 +56,7 @@ IN_TORCH = Arithmetic(
 )
 
 PullBack = Callable[[int, Any, Any], None]
-"""``(t, rows, out)``: write ``rows ds_t/ds_{t-1}`` into ``out``; both have the shape (*batch, S)."""
+"""``(t, rows, out)``: write ``rows ds_t/ds_{t-1}`` into ``out``, both of shape (*batch, S)."""
 
 Adjoint = Callable[[Arithmetic, Tensor], PullBack]
 """The adjoint of a recurrence, in an arithmetic, for rows that have the shape of a tensor."""

@@ -29,9 +29,9 @@ class Cell(ABC):
 
         from_x = W_x x_t + b_x,    from_h = W_h h_{t-1} + b_h.
 
-    To add a cell, derive a class in a file of its own: define ``activate``, ``advance``, ``slopes``,
-    ``pull_back``, ``push_forward`` and ``passing``, and a :class:`Network` of layers of this cell.
-    ``tests/recurrent/test_cells.py`` compares the derivatives with finite differences.
+    To add a cell, derive a class in a file of its own: define ``activate``, ``advance``,
+    ``slopes``, ``pull_back``, ``push_forward`` and ``passing``, and a :class:`Network` of layers of
+    this cell. ``tests/recurrent/test_cells.py`` compares the derivatives with finite differences.
     """
 
     gates: ClassVar[int] = 1

@@ -27,7 +27,9 @@ class GRUSlopes(NamedTuple):
 
 
 class GRUCell(Cell):
-    """``h_t = (1 - z) n + z h_{t-1}``, ``n = tanh(W_xn x_t + b_xn + r u)``, ``u = W_hn h_{t-1} + b_hn``.
+    """``h_t = (1 - z) n + z h_{t-1}`` with a reset gate r and an update gate z.
+
+    The candidate is ``n = tanh(W_xn x_t + b_xn + r u)`` with ``u = W_hn h_{t-1} + b_hn``.
 
     The gates are stacked as r, z, n. The reset gate multiplies the product, as in PyTorch. With
     ``dn = dh (1-z)(1-n²)``, ``from_x`` receives ``[dn u r(1-r), dh (h_{t-1} - n) z(1-z), dn]``;

@@ -1,8 +1,8 @@
-"""Regressions of one architecture that compute as one: their parameters stacked, their gradients in closed form.
+"""Regressions of one architecture that are computed and trained as one.
 
-Everything is laid out so that each step is a few operations on contiguous memory: timestep first, then gate, then
-model. G gates of S models are a batch of G S small matrices. The adjoints are those of :mod:`leadline.recurrent._cells`,
-here with the gates apart.
+Their parameters are stacked, and their gradients come from the closed forms of the cells. Each step
+is a few operations on contiguous memory: timestep first, then gate, then model. The G gates of S
+models are a batch of G S small matrices.
 """
 
 import copy
@@ -25,10 +25,10 @@ class Population:
     """S regressions of one architecture.
 
     Args:
-        models: of equal shape; they are copied, see :meth:`write_to`.
+        models: models of one architecture. They are copied; see :meth:`write_to`.
 
     Raises:
-        InputError: models of different architectures.
+        InputError: the models differ in architecture.
 
     >>> from leadline.recurrent import RNN
     >>> population = Population([Regression(RNN(1, 8, seed=seed), seed=seed) for seed in range(3)])
@@ -41,7 +41,7 @@ class Population:
         if any(shape != shapes[0] for shape in shapes):
             odd = next(i for i, shape in enumerate(shapes) if shape != shapes[0])
             raise InputError(
-                "models that are trained together have one architecture",
+                "train() needs models of one architecture",
                 got=f"models[{odd}] with {shapes[odd]}, models[0] with {shapes[0]}",
                 cure="train each architecture in a call of its own",
             )
@@ -55,14 +55,14 @@ class Population:
             .requires_grad_()
             for name, gate in gates.items()
         }
-        """By the models' own names: shape (G S, rows, ...), all models' first gates first; G is 1 for the head."""
+        """The stacked parameters by name, shape (G S, rows, ...), first gates first."""
         self.first, self.second = (
             [torch.zeros_like(values) for values in self.parameters.values()] for _ in range(2)
         )
         self.steps = torch.zeros(())
 
     def predict(self, x: Float[Tensor, "T S B I"]) -> Float[Tensor, "T S B O"]:
-        """Predictions at every timestep, each model's from its own sequences."""
+        """Return the predictions of each model on its own sequences at every timestep."""
         for index, layer in enumerate(self.layers):
             W_x, W_h, b = (
                 self.parameters[f"network.layers.{index}.{name}"] for name in ("W_x", "W_h", "b")
@@ -81,8 +81,8 @@ class Population:
                 for model, values in zip(models, by_model, strict=True):
                     model.get_parameter(name).copy_(values.flatten(0, 1))
 
-    def step(self, loss: Float[Tensor, " S"], lr: float) -> None:
-        """One step of Adam down the loss of each model, its gradient clipped to norm 1.
+    def step(self, loss: Float[Tensor, " S"], learning_rate: float) -> None:
+        """Take one step of Adam on the loss of each model, with its gradient clipped to norm 1.
 
         Reference: Kingma & Ba, *Adam: a method for stochastic optimization*, 2015.
         """
@@ -105,7 +105,7 @@ class Population:
                 self.first,
                 self.second,
                 self.steps,
-                learning_rate=lr,
+                learning_rate=learning_rate,
                 betas=(0.9, 0.99),
             )
 
@@ -118,7 +118,7 @@ def _architecture(model: Regression) -> str:
 
 
 def _gates(model: Regression) -> dict[str, int]:
-    """How many gates share the rows of each parameter."""
+    """Return the number of gates in the rows of each parameter."""
     layers = {
         f"network.layers.{i}": layer.cell.gates for i, layer in enumerate(model.network.layers)
     }

@@ -40,7 +40,7 @@ def cell_of(module: nn.Module) -> Cell:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """The parameters of one layer in one direction, and its cell, which defines the order of gates."""
+    """The parameters of one layer in one direction; the cell defines the order of gates."""
 
     cell: Cell
     W_x: Float[Tensor, "GH I"]
@@ -140,7 +140,7 @@ class Record:
         return rows
 
     def adjoint(self, on: Arithmetic, like: Float[Tensor, "*rows S"]) -> PullBack:
-        """Return the step ``rows -> rows ds_t/ds_{t-1}`` of a scan, for rows of the shape of ``like``."""
+        """Return the step ``rows ds_t/ds_{t-1}`` of a scan, for rows of the shape of ``like``."""
         cell = self.cell
         P = self.h.shape[-1]
         W_h = on.array(self.weights.W_h)
@@ -186,7 +186,7 @@ class Record:
         return da @ self.weights.W_x
 
     def to_cells(self, rows: Float[Tensor, "*more T B S"]) -> Float[Tensor, "*more T B C"]:
-        """Return ``rows ds_t/dc_t`` for all timesteps at once; its width is 0 for a cell without c."""
+        """Return ``rows ds_t/dc_t`` for all timesteps; its width is 0 for a cell without c."""
         if self.cell.parts == 1:
             return rows[..., self.h.shape[-1] :]
         return self.cell.memory_rows(self.slopes, self._unprojected(self._parts(rows)))
@@ -238,8 +238,8 @@ def record_cell(
     """Return the record of a forward pass, recovered from its inputs and hidden states.
 
     All gates of all timesteps come from one product, because h_0 … h_{T-1} are known. Only a cell
-    state c is scanned. The ``h`` of the record is computed from the gates; a caller compares it with
-    the recorded states to check the recovery.
+    state c is scanned. The ``h`` of the record is computed from the gates; a caller compares it
+    with the recorded states to check the recovery.
 
     Args:
         weights: the parameters of the layer.

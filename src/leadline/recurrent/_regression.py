@@ -1,4 +1,4 @@
-"""The course's task: a linear head on every hidden state, its error, and the running average that it learns."""
+"""A linear head on a recurrent network, its error, and the running-average task."""
 
 import math
 
@@ -16,11 +16,14 @@ class Regression(nn.Module):
     """A linear head on every hidden state, ``y_t = W_f h_t + b_f``.
 
     Args:
-        network: :class:`RNN`, :class:`LSTM` or :class:`GRU`.
-        output_size: number of outputs.
-        seed: draws the head's weights from a generator of its own.
+        network: an :class:`RNN`, :class:`LSTM` or :class:`GRU`.
+        output_size: number of outputs O, at least 1.
+        seed: seed of the head's initial weights. Without it, torch's global generator draws them.
 
-    ``W_f`` has the shape (O, H), ``b_f`` (O,); both start uniform in ±1/sqrt(H).
+    ``W_f`` has the shape (O, H) and ``b_f`` (O,); both are drawn uniformly from ±1/sqrt(H).
+
+    Raises:
+        InputError: ``network`` is not a network of this package, or ``output_size`` is below 1.
 
     >>> from leadline.recurrent import RNN
     >>> model = Regression(RNN(2, 3, seed=0), 4, seed=1)
@@ -47,7 +50,7 @@ class Regression(nn.Module):
     def forward(
         self, x: Float[Tensor, "B T I"]
     ) -> tuple[Float[Tensor, "B T O"], Float[Tensor, "B T H"]]:
-        """Predictions and hidden states at every timestep."""
+        """Return predictions and hidden states at every timestep."""
         states = self.network(x)[0]
         return states @ self.W_f.T + self.b_f, states
 
@@ -58,18 +61,19 @@ def mse(
     last_only: bool = False,
     per_step: bool = False,
 ) -> Tensor:
-    """Mean squared error over everything, or over the last timestep.
+    """Return the mean squared error over all timesteps, or at the last timestep only.
 
-    Formula: ``1/(B T O) sum_{b,t,o} (y_bto - target_bto)²``, or ``1/(B O) sum_{b,o}`` of the last timestep.
+    Formula: ``1/(B T O) sum_{b,t,o} (y_bto - target_bto)²``, or ``1/(B O) sum_{b,o}`` of the
+    last timestep.
 
     Args:
         predictions: shape (B, T, O).
         targets: shape (B, T, O).
-        last_only: count the last timestep alone: predict once, at the end.
-        per_step: return the terms of each timestep, shape (T,), which sum to the scalar.
+        last_only: compute the error at the last timestep only.
+        per_step: return the term of each timestep, shape (T,); they sum to the scalar.
 
     Raises:
-        InputError: no tensors of that shape, or shapes that differ.
+        InputError: an argument is not such a tensor, or the shapes differ.
 
     >>> y = torch.zeros(2, 3, 1)
     >>> mse(y + 1, y), mse(y + 1, y, per_step=True).sum()
@@ -85,14 +89,14 @@ def mse(
         )
         if not is_dense or values.dim() != 3 or not values.numel() or values.is_meta:
             raise InputError(
-                f"{name} must be a tensor of shape (batch, time, outputs), not empty",
+                f"mse() needs {name} as a tensor of shape (batch, time, outputs) that is not empty",
                 got=f"{name} = {checks.shown(values)}",
             )
     if predictions.shape != targets.shape:
         raise InputError(
-            "predictions and targets have one shape",
+            "mse() needs predictions and targets of one shape",
             got=f"predictions {tuple(predictions.shape)}, targets {tuple(targets.shape)}",
-            cause="a missing last axis would broadcast silently",
+            cause="a missing last axis, which would be broadcast silently",
             cure="give targets the shape (B, T, O)",
         )
     squared = (predictions - targets).square().mean((0, 2))
@@ -105,14 +109,17 @@ def mse(
 def running_average(
     batch: int, time: int, *, seed: int
 ) -> tuple[Float[Tensor, "B T 1"], Float[Tensor, "B T 1"]]:
-    """Standard normal inputs and the mean of the inputs so far: :func:`leadline.data.running_average` as tensors.
+    """Return standard normal inputs and the mean of the inputs so far, as tensors.
 
     Formula: ``y_t = 1/t sum_{s <= t} x_s``.
 
     Args:
-        batch: B, sequences, at least 1.
-        time: T, timesteps, at least 1.
-        seed: draws the inputs.
+        batch: number of sequences B, at least 1.
+        time: number of timesteps T, at least 1.
+        seed: seed of the inputs.
+
+    See Also:
+        :func:`leadline.data.running_average`: the same as NumPy arrays.
 
     >>> x, y = running_average(4, 10, seed=0)
     >>> x.shape, bool((y[:, 1] - (x[:, 0] + x[:, 1]) / 2).abs().max() < 1e-6)

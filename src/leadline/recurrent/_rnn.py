@@ -37,7 +37,7 @@ class RNNSlopes(NamedTuple):
 
 
 class RNNCell(Cell):
-    """``h_t = sigma(a_t)``, ``a_t = W_h h_{t-1} + W_x x_t + b``; ``J_t = diag(sigma'(a_t)) W_h``."""
+    """``h_t = sigma(a_t)`` with ``a_t = W_h h_{t-1} + W_x x_t + b``; ``J_t = diag(sigma'(a_t)) W_h``."""
 
     torch_modules: ClassVar = (nn.RNN, nn.RNNCell)
 
@@ -130,16 +130,17 @@ class RNN(Network):
         ``W_h = [[2, 2], [-2, -2]]`` is nilpotent, ``W_h W_h = 0``, so every eigenvalue is 0. With
         ``b = (-1, 0)`` and an input that sets ``h_1 = (1, 0)``, the second unit stays off, and
 
-            h_t = (1, 0),    J_t = [[2, 2], [0, 0]],    dh_T/dh_t = [[2^n, 2^n], [0, 0]],    n = T - t.
+            h_t = (1, 0),  J_t = [[2, 2], [0, 0]],  dh_T/dh_t = [[2^n, 2^n], [0, 0]],  n = T - t.
 
-        The slopes of the nonlinearity turn the nilpotent matrix into one that is not nilpotent. So a
-        spectral radius below 1 does not make gradients vanish if ``W_h`` is not normal.
+        The slopes of the nonlinearity turn the nilpotent matrix into one that is not nilpotent. So
+        a spectral radius below 1 does not make gradients vanish if ``W_h`` is not normal.
 
         Args:
             time: T, the number of timesteps, at least 1.
 
         Returns:
-            The network, in float64, and its input, which is 2 at the first timestep and 0 elsewhere.
+            The network, in float64, and its input, which is 2 at the first timestep and 0
+            elsewhere.
 
         Raises:
             InputError: ``time`` is below 1.

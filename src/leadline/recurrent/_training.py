@@ -105,15 +105,16 @@ class Training(Sounding):
         """One sentence about the lowest validation errors."""
         share = 100 * self.error_share
         return Verdict(
-            f"the median model reaches {np.median(share):.2g} % of the error of predicting zero, the "
+            f"the median model reaches {np.median(share):.2g} % of the error of predicting zero, "
+            "the "
             f"worst {share.max():.2g} %"
         )
 
     def table(self) -> "pd.DataFrame":
         """Return one row per model and evaluation.
 
-        The columns are ``model``, ``step``, ``validation_error`` and ``share``, the error divided by
-        the error of predicting zero.
+        The columns are ``model``, ``step``, ``validation_error`` and ``share``, the error divided
+        by the error of predicting zero.
         """
         import pandas as pd
 
@@ -353,7 +354,8 @@ def _checked_draw(draw: Any, model: Regression, settings: TrainingSettings) -> D
     right = [(2, settings.time, size) for size in sizes]
     if shapes != right:
         raise InputError(
-            f"draw(2, generator) must return inputs of shape {right[0]} and targets of shape {right[1]}",
+            f"draw(2, generator) must return inputs of shape {right[0]} and targets of shape "
+            f"{right[1]}",
             got=f"shapes {', '.join(map(str, shapes))}",
         )
     return task

@@ -1,1 +1,1 @@
-"""Records the forward pass of an unchanged model and computes the gradient of a loss at every timestep."""
+"""Recording of a forward pass, and the gradients of a loss at every timestep of it."""

@@ -1,8 +1,8 @@
 """The states that a tensor was computed from, found by a walk through its autograd graph.
 
-The walk stops at the nearest states. It tells states that are read one by one from states that are read together,
-through a tensor that joins several of them, such as ``torch.stack(states)``: a loop reads its last state, and a layer
-above reads the joined states of the layer below.
+The walk stops at the nearest states. It distinguishes states that are read alone from states that
+are read jointly, through a tensor such as ``torch.stack(states)``: a loop reads its last state, and
+a layer above reads the joined states of the layer below.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 BUFFERS = ("CopySlices", "IndexPut", "IndexCopy", "SelectScatter", "SliceScatter", "Scatter")
-"""How the names of autograd's nodes begin that write a tensor into a buffer, which may hold states already."""
+"""Prefixes of the names of autograd nodes that write a tensor into a buffer."""
 
 JOINS = ("Stack", "Cat", *BUFFERS)
-"""How the names of autograd's nodes begin that join several tensors into one."""
+"""Prefixes of the names of autograd nodes that join several tensors into one."""
 
 Edge = tuple[Any, int]
 """A node of the graph and the number of its output."""
@@ -27,22 +27,22 @@ class Reads:
     """The states of one loop that a tensor was computed from."""
 
     alone: set[int] = field(default_factory=set)
-    """Read by themselves."""
+    """Indices of states that were read alone."""
     joined: set[int] = field(default_factory=set)
-    """Read through a tensor that joins several states of this loop."""
+    """Indices of states that were read through a tensor that joins several states."""
 
     def add(self, other: "Reads") -> None:
-        """Add what another tensor has read."""
+        """Add the states that another tensor has read."""
         self.alone |= other.alone
         self.joined |= other.joined
 
 
 Found = dict[Any, Reads]
-"""What was read, by loop."""
+"""The states that were read, by loop."""
 
 
 class Ancestry:
-    """Remembers where states stand in the graph, and finds those that a tensor was computed from."""
+    """The places of states in the autograd graph, and the search for those behind a tensor."""
 
     def __init__(self):
         self._states: dict[Edge, Place] = {}
@@ -51,11 +51,11 @@ class Ancestry:
         self._is_join: dict[type, bool] = {}
 
     def remember(self, edge: Edge, loop: Hashable, index: int) -> None:
-        """A state stands at this edge. The first state that is remembered there stays."""
+        """Note that a state is at this edge; the first state at an edge is kept."""
         self._states.setdefault(edge, (loop, index))
 
     def reads(self, edges: Iterable[Edge]) -> Found:
-        """The nearest states behind the edges, by loop."""
+        """Return the nearest states behind the edges, by loop."""
         edges = list(edges)
         found, open_joins, seen = self._walk(edges)
         if open_joins:
@@ -66,7 +66,7 @@ class Ancestry:
         return found
 
     def _walk(self, edges: Iterable[Edge]) -> tuple[Found, list[Any], set[Any]]:
-        """What was found, the joins that are not resolved yet, and the nodes that were visited."""
+        """Return the states behind the edges, the unresolved joins, and the visited nodes."""
         found: Found = {}
         open_joins: list[Any] = []
         seen: set[Any] = set()
@@ -91,7 +91,7 @@ class Ancestry:
         return found, open_joins, seen
 
     def _resolve(self, joins: list[Any]) -> None:
-        """Find what was read through each join, those behind it first."""
+        """Find the states that were read through each join, beginning with the earliest joins."""
         to_do = list(joins)
         while to_do:
             node = to_do[-1]
@@ -125,7 +125,7 @@ def _merge(found: Found, more: Mapping[Any, Reads]) -> None:
 
 
 def _joined(parts: Iterable[Found], is_buffer: bool) -> Found:
-    """The reads of a tensor that joins others: a loop whose states come from several of them is read together."""
+    """Return the reads of a joining tensor; states from several parts are read jointly."""
     found: Found = {}
     sources: dict[Any, int] = {}
     for part in parts:

@@ -1,6 +1,6 @@
-"""From the gradients of a loss with respect to what a module returned to what arrives at each state inside it.
+"""The gradients that arrive at each state inside a call, from the gradients of its outputs.
 
-Everything has the shape (T, K, B, ...): K losses are followed at once.
+All tensors have the shape (T, K, B, ...), because K losses are followed at once.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from leadline.gradients.tracing._sweep import Rows, adjoint_sweep
 
 @dataclass(frozen=True, eq=False)
 class Arrived:
-    """What reaches the states of one pass, in the order of its scan, and what reaches the layer's input, by timestep.
+    """The gradients of the states of one pass, in the order of its scan, and of the layer's input.
 
-    A bidirectional layer's input is reached through both directions.
+    The gradient of the input is ordered by timestep and includes both directions.
     """
 
     one: Pass
@@ -30,20 +30,20 @@ class Arrived:
     to_input: Rows
 
     def to_cells(self) -> Rows:
-        """What reaches the cell states."""
+        """Return the gradients of the cell states."""
         unit = self.one.record.to_cells(self.total.unit.transpose(0, 1)).transpose(0, 1)
         return Rows.of(unit, self.total.log)
 
     def hidden(self, rows: Rows) -> Rows:
-        """The part of state rows that belongs to h."""
+        """Return the part of the rows that belongs to h."""
         return rows.part(None, self.one.record.h.shape[-1])
 
     def in_time(self, values: Float[Tensor, "T B ..."]) -> Float[Tensor, "T B ..."]:
-        """From the order of the scan to the order of time, sample by sample."""
+        """Return values in the order of time instead of the order of the scan."""
         return _reorder(values.unsqueeze(1), self.one.order).squeeze(1)
 
     def log_norm(self, rows: Rows) -> Float[np.ndarray, "K T B"]:
-        """Logarithms of the norms of rows by timestep, NaN where padded."""
+        """Return the logarithms of the norms of rows by timestep, NaN for padding."""
         log = rows.log.double()
         if rows is not self.to_input:
             log = _reorder(log, self.one.order)
@@ -53,14 +53,14 @@ class Arrived:
 
 
 def arrive(replayed: Replayed, gradients: Sequence[Sequence[Tensor | None]]) -> list[Arrived]:
-    """Follow K losses down a stack of layers.
+    """Propagate the gradients of K losses down a stack of layers.
 
     Args:
         replayed: the call.
-        gradients: for each loss, its gradients with respect to the output, h_n (and c_n); ``None`` for zero.
+        gradients: the gradients of each loss with respect to the outputs; ``None`` for zero.
 
     Returns:
-        One for each layer and direction, bottom layer first.
+        The gradients in each layer and direction, bottom layer first.
     """
     directions = len(replayed.layers[0])
     outputs = replayed.call.outputs
@@ -94,7 +94,10 @@ def arrive(replayed: Replayed, gradients: Sequence[Sequence[Tensor | None]]) -> 
 def top_seeds(
     replayed: Replayed, gradients: Sequence[Tensor | None]
 ) -> Float[Tensor, "T B S"] | None:
-    """The direct part of each state of the top layer; ``None`` where lower layers are reached from outside too."""
+    """Return the direct part of each state of the top layer.
+
+    Return ``None`` if the loss also reaches the last state of a lower layer directly.
+    """
     output, *last = _filled(replayed, gradients)
     above = replayed.by_time(output)
     ends = [replayed.last_by_layer(gradient) for gradient in last]
@@ -107,7 +110,7 @@ def top_seeds(
 
 
 def _filled(replayed: Replayed, gradients: Sequence[Tensor | None]) -> list[Tensor]:
-    """The gradients with respect to a call's outputs, zeros for none, in the precision of the replay."""
+    """Return the gradients of the outputs in the replay's precision, zeros for ``None``."""
     dtype, outputs = replayed.layers[0][0].record.h.dtype, replayed.call.outputs
     return [
         torch.zeros_like(output, dtype=dtype) if gradient is None else gradient.to(dtype)
@@ -116,7 +119,7 @@ def _filled(replayed: Replayed, gradients: Sequence[Tensor | None]) -> list[Tens
 
 
 def _direct(above: Rows, ends: Tensor, one: Pass, lengths: Tensor | None) -> Rows:
-    """The direct parts of a pass: from the layer above, and from h_n and c_n at each sample's end."""
+    """Return the direct parts: from the layer above, and from h_n and c_n at each sample's end."""
     time, _, batch, size = above.unit.shape
     unit, log = (
         torch.nn.functional.pad(above.unit, (0, one.record.state_size - size)),
@@ -137,7 +140,7 @@ def _in_order(rows: Rows, order: Tensor | None) -> Rows:
 
 
 def _reorder(values: Tensor, order: Tensor | None) -> Tensor:
-    """Shape (T, K, B, ...), sample by sample in another order of time."""
+    """Reorder the timesteps of each sample of a tensor of shape (T, K, B, ...)."""
     if order is None:
         return values
     sample = torch.arange(order.shape[1], device=order.device)

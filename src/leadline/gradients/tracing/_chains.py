@@ -1,7 +1,7 @@
-"""Chains of states that follow one another in a loop, and what is refused of them.
+"""Chains of the states of a loop, and the checks of these states.
 
-A state that a loop marks goes on as a copy. The total gradient is read at the state itself, so that what reads it
-before its mark counts too.
+A loop continues with a copy of a marked state. The total gradient is read at the state itself, so
+that uses of the state before its mark count too.
 """
 
 from collections.abc import Sequence
@@ -17,16 +17,19 @@ from leadline.gradients.tracing._replay import not_numbers
 from leadline.gradients.tracing._snapshot import Snapshot
 
 CELLS = (nn.RNNCell, nn.LSTMCell, nn.GRUCell)
-"""The modules that are hooked in a loop."""
+"""The modules of PyTorch that make the states of a loop."""
 
 Cell = nn.RNNCell | nn.LSTMCell | nn.GRUCell
 Gradients = Sequence[Tensor | None]
 Key = tuple[str, str]
-"""The path of the module whose forward pass marks a state, and the name of the mark. A loop has one key."""
+"""The path of the module that marks a state, and the name of the mark; equal for a whole loop."""
 
 
 class Origin(NamedTuple):
-    """What a state has read of one loop: the index of the latest state and their number, by kind of reading."""
+    """The states of one loop that a state was computed from: the latest index and the number.
+
+    States that were read one by one are counted apart from states that were read jointly.
+    """
 
     alone: int = -1
     count_alone: int = 0
@@ -35,16 +38,16 @@ class Origin(NamedTuple):
 
     @classmethod
     def of(cls, reads: Reads) -> "Origin":
-        """A summary of all the states that were read."""
+        """Return the summary of all states that were read."""
         alone, joined = reads.alone, reads.joined
         return cls(max(alone, default=-1), len(alone), max(joined, default=-1), len(joined))
 
     def and_of(self, other: "Origin") -> "Origin":
-        """Both summaries together."""
+        """Return the union of two summaries."""
         return Origin(*(max(one, another) for one, another in zip(self, other, strict=True)))
 
     def through_a_join(self, states: int) -> "Origin":
-        """The same, read through a tensor that joins several states which read it."""
+        """Return the summary of the same states, read through a joining tensor."""
         return Origin(
             joined=max(self.alone, self.joined), count_joined=max(states, self.count_joined)
         )
@@ -52,52 +55,52 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """One state: h, and c for the LSTM."""
+    """One state of a loop: h, and c for the LSTM."""
 
     made: tuple[Tensor, ...]
-    """As the step computed it."""
+    """The tensors that the step computed."""
     shown: tuple[Tensor, ...]
-    """The copies that everything else reads."""
+    """The copies with which the loop continues."""
     origins: dict["Chain", Origin]
-    """What it was computed from, by a way without another state of the same chain."""
+    """The states that it was computed from directly, by chain."""
     seen: Snapshot
-    """The tensors that have to stay as they are."""
+    """The tensors that must not change."""
     frame: int = 0
-    """The number of the call of the module that marked it."""
+    """The number of the forward pass that marked it."""
     x: Tensor | None = None
-    """A cell's input."""
+    """The input of a cell."""
     before: tuple[Tensor, ...] = ()
-    """What a cell was given as the state before; nothing for zeros."""
+    """The state before, as passed to a cell; empty for zeros."""
     weights: tuple[Tensor | None, ...] = ()
-    """The parameters that a cell has used: weight_ih, weight_hh, bias_ih and bias_hh."""
+    """The parameters that a cell used: weight_ih, weight_hh, bias_ih and bias_hh."""
     dtype: torch.dtype = torch.float32
-    """What the step was computed in."""
+    """The dtype of the computation."""
 
 
 @dataclass(eq=False)
 class Chain:
-    """States that follow one another."""
+    """The states of one loop, each computed from the one before."""
 
     name: str
     number: int
     """0 for the first chain of its name."""
     module: Cell | None
-    """``None`` for states that the loop marked itself."""
+    """The cell; ``None`` if the loop marked its states itself."""
     key: Key = ("", "")
     states: list[State] = field(default_factory=list)
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
-        """Where the total gradients are read: at h_1 … h_T, then at c_1 … c_T.
+        """The tensors at which total gradients are read: h_1 … h_T, then c_1 … c_T.
 
-        A marked state may be read before its mark, so its total is read where it was made. Inside a cell, h is
-        computed from c; the copies separate that way from all others.
+        A marked state may be used before its mark, so its total is read where it was computed.
+        Inside a cell, h is computed from c; the copies separate this path from all others.
         """
         return self.shown if self.module is not None else self.made
 
     @property
     def shown(self) -> tuple[Tensor, ...]:
-        """The copies that everything else reads, in the order of ``outputs``."""
+        """The copies with which the loop continues, in the order of ``outputs``."""
         return tuple(
             shown
             for part in zip(*(state.shown for state in self.states), strict=True)
@@ -115,19 +118,19 @@ class Chain:
 
     @property
     def title(self) -> str:
-        """The name, and the number if it is not the first."""
+        """The name, with the number if it is not the first loop of its name."""
         return self.name + (f", loop {self.number + 1}" if self.number else "")
 
     def naming(self) -> dict[str, Any]:
-        """How a layer is told from others."""
+        """Return the fields that identify the loop."""
         return {"name": self.name, "index": 0, "direction": "forward", "call": self.number}
 
     def hidden(self) -> Tensor:
-        """h_1 … h_T, shape (T, B, H)."""
+        """Return h_1 … h_T, shape (T, B, H)."""
         return torch.stack([flat(state.shown[0].detach()) for state in self.states])
 
     def rows(self, gradients: Gradients, part: int = 0) -> Tensor:
-        """The gradients of one part of the states, shape (T, B, H)."""
+        """Return the gradients of one part of the states, shape (T, B, H)."""
         time = len(self.states)
         own = zip(gradients[part * time : (part + 1) * time], self.states, strict=True)
         return torch.stack(
@@ -135,7 +138,7 @@ class Chain:
         )
 
     def check(self, may_be_nan: bool = False) -> None:
-        """Refuse states that were changed since, and those that are not numbers."""
+        """Refuse states that were changed, or that are not numbers."""
         for t, state in enumerate(self.states, 1):
             changed = state.seen.changed()
             if changed:
@@ -151,19 +154,21 @@ def _changed(title: str, t: int, names: Sequence[str]) -> InputError:
         return InputError(
             "a tape must be queried before the weights change",
             got=f"{title}: {names[0]} was changed in place after timestep {t}",
-            cause="the optimiser has stepped, or an assignment such as weight_hh.mul_()",
+            cause="a step of the optimiser, or an assignment such as weight_hh.mul_()",
             cure="query the tape before the optimiser steps",
         )
     return InputError(
-        "a recorded state must be as it was when it was recorded",
+        "a recorded state must not change before the tape is queried",
         got=f"{title}: the state of timestep {t} was changed in place",
-        cause="an operation in place on it, or on the tensor that it is a part of: relu_, detach_, buffer[t] = ...",
-        cure="use the operation that returns a new tensor: h = h.detach(); record a state before it is stored",
+        cause="an in-place operation on it, or on a tensor that contains it: relu_, buffer[t] = "
+        "...",
+        cure="use an operation that returns a new tensor, h = h.relu(); record a state before it "
+        "is stored",
     )
 
 
 def check_loops(chains: Sequence[Chain]) -> None:
-    """Refuse what :meth:`Chain.check` refuses, and marked states none of which was computed from another."""
+    """Check all states, and refuse marked states that were not computed from one another."""
     for chain in chains:
         chain.check()
     lengths: dict[Key, list[int]] = {}
@@ -174,13 +179,14 @@ def check_loops(chains: Sequence[Chain]) -> None:
     for key, found in lengths.items():
         if len(found) > 1 and max(found) == 1:
             raise InputError(
-                "a loop goes on with what record returned",
+                "a loop must continue with the tensor that record() returned",
                 got=f"{len(found)} states {names[key]!r}, none of them computed from another",
-                cause="a state detached in every step, a tensor beside the loop, or sequences of one timestep",
-                cure="h = gradients.record(h), where h is computed from the h before it",
+                cause="a state that is detached in every step, a tensor outside the loop, or one "
+                "timestep only",
+                cure="h = gradients.record(h), with h computed from the previous h",
             )
 
 
 def flat(x: Tensor) -> Tensor:
-    """Shape (B, everything else); a single vector is a batch of one."""
+    """Return x as (B, everything else); a single vector is a batch of one."""
     return x.unsqueeze(0) if x.dim() == 1 else x.flatten(1)

@@ -95,10 +95,10 @@ class Entry(ABC):
                 default.
 
         Raises:
-            InputError: a recorded tensor has changed, the states cannot be reproduced, or a state is
-                not a number.
+            InputError: a recorded tensor has changed, the states cannot be reproduced, or a state
+                is not a number.
         """
 
     def spread_samples(self, count: int, gradients: Gradients) -> Tensor | None:
-        """Return up to ``count`` samples, spread evenly over the batch; ``None`` for all samples."""
+        """Return ``count`` samples, spread evenly over the batch, or ``None`` for all samples."""
         return None

@@ -276,7 +276,8 @@ def _check_returned(name: str, module: nn.Module, returned: Any) -> None:
             else None
         )
         raise InputError(
-            f"trace() needs a subclass of {kind.__name__} that returns (output, h_n), as {kind.__name__} does",
+            f"trace() needs a subclass of {kind.__name__} that returns (output, h_n), as "
+            f"{kind.__name__} does",
             got=f"{name or 'the model'}, a {type(module).__name__}, returned "
             f"{f'({kinds})' if kinds is not None else type(returned).__name__}",
             cause="its own forward method",
@@ -331,7 +332,8 @@ def _fits(name: str):
                 raise InputError(
                     f"{title} needs an initial state for each sample",
                     got=f"hx of shape {tuple(state.shape)}, {samples} samples",
-                    cause="the state of another batch, or axes in another order: hx is never batch first",
+                    cause="the state of another batch, or axes in another order: hx is never "
+                    "batch first",
                 )
 
     return hook
@@ -376,8 +378,10 @@ def _nothing_recurrent(model: nn.Module, loops: Loops) -> InputError:
         {getattr(module, "original_name", type(module).__name__) for module in model.modules()}
     )
     return InputError(
-        "trace() needs a model with recurrent layers (torch.nn.RNN, LSTM or GRU, their cells, or those of "
+        "trace() needs a model with recurrent layers (torch.nn.RNN, LSTM or GRU, their cells, or "
+        "those of "
         "leadline.recurrent) or with a loop that marks its states",
         got=f"a model made of {', '.join(held)}, and no state was marked",
-        cure="pass the module that holds the recurrent layers; in a loop, use h = gradients.record(h)",
+        cure="pass the module that holds the recurrent layers; in a loop, use h = "
+        "gradients.record(h)",
     )

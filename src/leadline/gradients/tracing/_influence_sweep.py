@@ -1,4 +1,4 @@
-"""All rows of an influence matrix in one sweep through time."""
+"""The sweep that computes all rows of an influence matrix at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from leadline.recurrent import Record
 
 
 def summarise(log: Float[np.ndarray, "K T B"], per_sample: bool) -> dict[str, Any]:
-    """The fields of a :class:`LayerInfluence` from the logarithms of every sample's norms."""
+    """Return the fields of a :class:`LayerInfluence` from the logarithms of each sample's norms."""
     present = np.where(np.isnan(log), -np.inf, log)
     with np.errstate(divide="ignore"):
         return {
@@ -24,18 +24,19 @@ def summarise(log: Float[np.ndarray, "K T B"], per_sample: bool) -> dict[str, An
 
 
 CACHE = 8 * 1024**2
-"""Bytes of rows that are swept together: they stay in a last-level cache, and keep the matrix products large."""
+"""Bytes of rows that are swept together: they fit into a cache and keep the products large."""
 
 LEAST_ROWS = 1024
-"""Fewer rows than these would not keep a matrix product busy."""
+"""Smallest number of rows of an efficient matrix product."""
 
 RANGE = 1e6
-"""Rows are brought back to norm 1 before they are this much larger or smaller: in float32, one more step can shrink
-a row some 1e13 times before it reads zero.
+"""Rows are normalised before their norm leaves [1 / RANGE, RANGE].
+
+In float32, one more step can then shrink a row about 1e13 times before it becomes zero.
 """
 
 BLOCK = 16
-"""Timesteps whose norms are turned into logarithms together."""
+"""Number of timesteps whose norms are converted into logarithms together."""
 
 
 def influence_sweep(
@@ -44,16 +45,16 @@ def influence_sweep(
     seeds: Float[Tensor, "T B S"],
     per_sample: bool,
 ) -> list[dict[str, Any]]:
-    """All loss terms at once, for a stack that is read forwards, with seeds in its top layer.
+    """Sweep all loss terms at once through a stack of forward layers, with seeds in the top layer.
 
-    At timestep t the rows of the terms k >= t are stacked: each step is one elementwise stage and one matrix product,
-    G T (T - 1) B H² floating-point operations for a layer of G gates, which is the least that any method needs that
-    forms these vectors. Terms are swept in chunks that fit into the cache. Beside the matrix itself, one row per term
-    of a chunk is kept.
+    At timestep t the rows of the terms k >= t are stacked, so that each step is one elementwise
+    stage and one matrix product. A layer of G gates takes G T (T - 1) B H² floating-point
+    operations, the fewest of any method that forms these vectors. Terms are swept in chunks that
+    fit into the cache. Besides the matrix, one row for each term of a chunk is kept.
 
     Args:
         records: the layers' forward passes, bottom first.
-        masks: what dropout multiplied each layer's input by, shape (T, B, I), or ``None``.
+        masks: the dropout factors of each layer's input, shape (T, B, I), or ``None``.
         seeds: dL_k/dh_k in the top layer, shape (T, B, S).
         per_sample: as in :class:`LayerInfluence`.
 
@@ -89,7 +90,7 @@ def influence_sweep(
 
 @dataclass(frozen=True, eq=False)
 class _Matrix:
-    """What is found of one layer."""
+    """The influence matrix of one layer."""
 
     log_norms: Float[np.ndarray, "K T"]
     per_sample: Float[np.ndarray, "B K T"] | None
@@ -100,12 +101,14 @@ class _Matrix:
         return cls(np.full((time, time), -np.inf), alone)
 
     def summary(self) -> dict[str, Any]:
-        """The fields of a :class:`LayerInfluence`."""
+        """Return the fields of a :class:`LayerInfluence`."""
         return {"log_norms": self.log_norms, "log_norms_per_sample": self.per_sample}
 
 
 class _Rows:
-    """The rows dL_k/ds_t of one layer for the terms of a chunk at the current t, row k on the scale ``exp(log[k])``.
+    """The rows dL_k/ds_t of one layer at the current t, for the terms k of a chunk.
+
+    Row k is on the scale ``exp(log[k])``.
 
     Scales follow the rows before they leave [1 / RANGE, RANGE].
     """
@@ -118,28 +121,28 @@ class _Rows:
         self.da = record.scratch(self.unit)
         self.seen = record.h.new_zeros(BLOCK, terms, batch)
         self.noted = last
-        """The lowest timestep whose norms are in the matrix; those below wait in ``seen``, the latest first."""
+        """The lowest timestep whose norms are in the matrix; ``seen`` holds those below."""
         self.t = last
         self.is_far = False
-        """Whether a norm left the range whose squares float64 can hold."""
+        """True if a norm has left the range whose squares float64 can hold."""
 
     def _from(self, t: int) -> int:
-        """The first term of the chunk that is not before t."""
+        """Return the first term of the chunk that is not before t."""
         return max(t - self.first, 0)
 
     def step_back(self, t: int) -> None:
-        """From t + 1 to t, for the terms beyond t."""
+        """Step from t + 1 to t, for the terms after t."""
         if t + 1 < self.last:
             beyond = self._from(t + 1)
             self.record.back(t + 1, self.unit[beyond:], self.da[beyond:])
 
     def seed(self, unit: Tensor, log: Tensor) -> None:
-        """What the terms enter with, each at its own timestep: until then its row is left alone."""
+        """Set the first row of each term, which is used from the timestep of the term on."""
         self.unit.copy_(unit)
         self.log.copy_(log)
 
     def receive(self, t: int, above: "_Rows") -> None:
-        """What the layer above hands down from its inputs at t, for all terms from t on."""
+        """Add the gradient of the layer above's inputs at t, for all terms from t on."""
         k, size = self._from(t), self.record.h.shape[-1]
         if t >= self.first:
             self.log[k] = above.log[k]
@@ -147,7 +150,7 @@ class _Rows:
         if above.mask is not None:
             handed *= above.mask[t]
         factor = (above.log[k:] - self.log[k:]).exp().to(handed.dtype).unsqueeze(-1)
-        if bool((factor > RANGE).any()):  # the layer above is much larger: its scale is taken over
+        if bool((factor > RANGE).any()):  # the layer above is much larger, so its scale is used
             self.note()
             top = torch.maximum(above.log[k:], self.log[k:])
             self.unit[k:] *= (self.log[k:] - top).exp().to(handed.dtype).unsqueeze(-1)
@@ -156,10 +159,10 @@ class _Rows:
         self.unit[k:, :, :size].add_(handed.mul_(factor))
 
     def observe(self, t: int) -> None:
-        """See the norms at t, mend the scales, and prepare the next step back."""
+        """Measure the norms at t, correct the scales, and prepare the next step back."""
         k, size = self._from(t), self.record.h.shape[-1]
         rows, da, seen, self.t = self.unit, self.da, self.seen[self.noted - t - 1], t
-        if k:  # of a term that has not entered yet nothing was ever seen: zero
+        if k:  # the norms of terms before t stay zero
             rows, da, seen = rows[k:], da[k:], seen[k:]
         if size == rows.shape[-1]:
             whole = torch.linalg.vector_norm(rows, dim=-1, out=seen)
@@ -174,7 +177,7 @@ class _Rows:
         self.record.arguments(t, rows, da)
 
     def _mend(self, k: int, whole: Tensor) -> None:
-        """Bring the rows from k on back to norm 1, if it is not for zeros only that they seem too small."""
+        """Normalise the rows from k on, unless only zeros are outside the range."""
         present = torch.where(whole > 0, whole, 1)
         low, high = (float(bound) for bound in torch.aminmax(present))
         if low < 1 / RANGE or high > RANGE:
@@ -184,7 +187,7 @@ class _Rows:
             self.log[k:].add_(present.double().log_())
 
     def note(self) -> None:
-        """Write the norms that were seen into the matrix, on the scale on which they were seen."""
+        """Write the measured norms into the matrix, on the scale on which they were measured."""
         count = self.noted - self.t
         if not count:
             return

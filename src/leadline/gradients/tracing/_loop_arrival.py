@@ -1,8 +1,9 @@
-"""What a loss tells the states of a loop that was written by hand.
+"""The gradients that arrive at the states of a hand-written loop.
 
-With the gradients stopped at all states of a chain, the direct part is what still arrives at each of them. With the
-totals as seeds of the states themselves, the recurrent part is what arrives from later states. Gradients are those of
-autograd, within the range of the states' floating point: where a gradient is too small for it, the flow says so.
+If gradients are stopped at all states of a chain, the direct part still arrives at each of them. If
+the totals are the seeds of the states, the recurrent part arrives from later states. The gradients
+are those of autograd, within the range of the states' floating point; the flow marks gradients that
+are too small for it.
 """
 
 import math
@@ -21,7 +22,7 @@ from leadline.recurrent import Weights, cell_of, record_cell
 
 
 def loop_flow(chain: Chain, loss: Tensor, totals: Gradients) -> LayerFlow:
-    """How much of a loss arrives at each state, by which way.
+    """Return how much of a loss arrives at each state, directly and through later states.
 
     Args:
         chain: the loop.
@@ -40,13 +41,13 @@ def loop_flow(chain: Chain, loss: Tensor, totals: Gradients) -> LayerFlow:
 def total_flow(
     chain: Chain, totals: Gradients, lost: np.ndarray | None = None, **parts: Any
 ) -> LayerFlow:
-    """The flow without its parts, which are NaN if they are not given.
+    """Return the flow of a loop; parts that are not given are NaN.
 
     Args:
         chain: the loop.
         totals: as for :func:`loop_flow`.
-        lost: where totals are too small for the states' floating point, shape (B, T); without, where they are not
-            zero and below its smallest normal number.
+        lost: a mask of totals that are too small for the states' floating point, shape (B, T). By
+            default it marks totals between zero and the smallest normal number.
         parts: logarithms of the parts.
     """
     total = chain.rows(totals)
@@ -76,7 +77,7 @@ def total_flow(
 
 
 def log_totals(chain: Chain, totals: Gradients) -> np.ndarray:
-    """Logarithms of the norms of the total gradients, shape (T, B); what loses digits reads ``-inf``."""
+    """Return logarithms of the norms of totals, shape (T, B); ``-inf`` below the normal numbers."""
     log = Rows.of(chain.rows(totals).double()).log.cpu().numpy()
     return np.where(log < _smallest(chain), -np.inf, log)
 
@@ -86,12 +87,12 @@ def _dtype(chain: Chain) -> torch.dtype:
 
 
 def _smallest(chain: Chain) -> float:
-    """The logarithm of the smallest normal number of the states' floating point."""
+    """Return the logarithm of the smallest normal number of the states' floating point."""
     return math.log(torch.finfo(_dtype(chain)).tiny)
 
 
 def _around_cell(chain: Chain, module: Cell, totals: Gradients) -> dict[str, np.ndarray]:
-    """What reaches a cell's inputs, its first state and its c: by the adjoint, each step as a sequence of its own."""
+    """Return the gradients of a cell's inputs, first state and c, by the adjoint of each step."""
     found: list[dict[str, np.ndarray]] = []
     for first, last in _with_the_same_weights(chain.states):
         found.append(_around_steps(chain, module, totals, first, last))
@@ -100,7 +101,7 @@ def _around_cell(chain: Chain, module: Cell, totals: Gradients) -> dict[str, np.
 
 
 def _with_the_same_weights(states: Sequence[State]) -> Iterator[tuple[int, int]]:
-    """The parts of a chain, from the first step to behind the last one, that have used the same weights."""
+    """Yield the ranges of steps that used the same weights, as (first, last + 1)."""
     first = 0
     for t in range(1, len(states) + 1):
         if t == len(states) or not _are_equal(states[first].weights, states[t].weights):
@@ -116,7 +117,7 @@ def _are_equal(weights: Sequence[Tensor | None], others: Sequence[Tensor | None]
 def _around_steps(
     chain: Chain, module: Cell, totals: Gradients, first: int, last: int
 ) -> dict[str, np.ndarray]:
-    """What reaches the inputs, the states before and c, for the steps from ``first`` to ``last``; all (B, T)."""
+    """Return the gradients around the steps from ``first`` to ``last``, each of shape (B, T)."""
     states = chain.states[first:last]
     weights = _weights(module, states[0])
     hidden = chain.hidden()[first:last]
@@ -150,7 +151,7 @@ def _around_steps(
 
 
 def _weights(module: Cell, state: State) -> Weights:
-    """The parameters that a step of a cell has used."""
+    """Return the parameters that a step of a cell used."""
     W_x, W_h, *biases = state.weights
     assert W_x is not None
     assert W_h is not None
@@ -159,7 +160,7 @@ def _weights(module: Cell, state: State) -> Weights:
 
 
 def _one_step_back(chain: Chain, seeds: Gradients) -> list[Tensor | None]:
-    """What arrives at each state from later states, to which ``seeds`` are given, without passing another state."""
+    """Return the gradient of each state that comes directly from later states with these seeds."""
     known = [
         None if made.grad_fn is None else seed for made, seed in zip(chain.made, seeds, strict=True)
     ]
@@ -170,13 +171,13 @@ def _one_step_back(chain: Chain, seeds: Gradients) -> list[Tensor | None]:
 def _stopped(
     chain: Chain, roots: Sequence[Tensor], seeds: Sequence[Tensor], given: Gradients | None = None
 ) -> list[Tensor | None]:
-    """What arrives at each state without having passed through another of them.
+    """Return the gradient of each state that does not pass through another state.
 
     Args:
         chain: the states.
         roots: tensors that are differentiated.
         seeds: their gradients.
-        given: the seeds of the states, where the states themselves are the roots: they go on, and do not count.
+        given: the seeds, if the states themselves are the roots. They propagate, but do not count.
     """
     arrived: list[Tensor | None] = [None] * len(chain.shown)
     if not roots:
@@ -220,11 +221,11 @@ def _stopped(
 
 
 def _lost(chain: Chain, totals: Gradients, log_direct: np.ndarray) -> np.ndarray | None:
-    """Where the states' floating point cannot hold a total, shape (B, T); ``None`` for nowhere.
+    """Return a mask of totals that the states' dtype cannot hold; ``None`` if there is none.
 
-    Below the smallest normal number digits are lost. A total of zero was lost, and is not zero in earnest, where a
-    gradient of norm 1 at the next state leaves something of itself at this one. What comes from a lost gradient is lost
-    too, until a direct part outweighs it.
+    Below the smallest normal number digits are lost. A total of zero was lost if a gradient of norm
+    1 at the next state does not vanish at this one. A total that comes from a lost gradient is lost
+    too, until a direct part outweighs it. The mask has the shape (B, T).
     """
     parts = [chain.rows(totals, part).double() for part in range(len(chain.states[0].made))]
     size = torch.cat(parts, -1).norm(dim=-1)
@@ -256,5 +257,5 @@ def _lost(chain: Chain, totals: Gradients, log_direct: np.ndarray) -> np.ndarray
 
 
 def _log(rows: Tensor) -> np.ndarray:
-    """Logarithms of norms, from (T, B, H) to (B, T)."""
+    """Return logarithms of norms, from (T, B, H) to (B, T)."""
     return Rows.of(rows.double()).log.T.cpu().numpy()

@@ -1,6 +1,6 @@
-"""Loops written by hand: records their states, and finds which of them follow one another.
+"""The recorder of hand-written loops, which finds the states that follow one another.
 
-Autograd sees every state of such a loop, so that nothing has to be replayed.
+Autograd sees every state of such a loop, so nothing has to be replayed.
 """
 
 import threading
@@ -21,11 +21,11 @@ from leadline.torch_internals import is_inside_operator
 
 
 class Loops:
-    """Records the states of loops while they are made.
+    """Records the states of loops when they are computed.
 
     Args:
-        calls: where chains are added as they begin.
-        watch: is given every tensor at which a total gradient is read.
+        calls: receives the loops as they begin.
+        watch: a function that is called with every tensor at which a total gradient is read.
     """
 
     def __init__(self, calls: list[Any], watch: Callable[[Tensor], object]):
@@ -33,9 +33,9 @@ class Loops:
         self.chains: list[Chain] = []
         self.watch = watch
         self.without_graph: str | None = None
-        """Why a state that was met has no gradient; ``None`` if none was met."""
+        """The reason why a state has no gradient; ``None`` if there is no such state."""
         self.is_marked_elsewhere = False
-        """True if another thread has marked a state meanwhile."""
+        """True if another thread marked a state during the block."""
         self._ancestry = Ancestry()
         self._numbers: Counter[str] = Counter()
         self._frames: list[tuple[str, int]] = []
@@ -43,18 +43,18 @@ class Loops:
         self._thread = threading.get_ident()
 
     def enter(self, path: str) -> None:
-        """A module's forward pass begins."""
+        """Note that the forward pass of a module begins."""
         if threading.get_ident() == self._thread:
             self._frame_count += 1
             self._frames.append((path, self._frame_count))
 
     def leave(self) -> None:
-        """The innermost forward pass ends."""
+        """Note that the innermost forward pass ends."""
         if threading.get_ident() == self._thread and self._frames:
             self._frames.pop()
 
     def mark(self, name: str, h: Tensor) -> Tensor:
-        """A state of a loop that marks its own."""
+        """Record a marked state, and return its copy."""
         if not h.requires_grad:
             self.without_graph = why_without_graph()
             return h
@@ -77,7 +77,7 @@ class Loops:
         returned: Any,
         weights: dict[str, Tensor | None],
     ) -> Any:
-        """The state that a call of a cell makes, with the weights that the call has used."""
+        """Record the state that a cell computed and the weights it used; return the copy."""
         made = returned if isinstance(returned, tuple) else (returned,)
         if not made[0].requires_grad:
             self.without_graph = why_without_graph()
@@ -118,14 +118,17 @@ class Loops:
         also: dict[str, Tensor],
         **more: Any,
     ) -> tuple[Tensor, ...]:
-        """Add a state to its chain. ``also`` holds tensors besides the state that have to stay as they are."""
+        """Add a state to its chain; ``also`` holds other tensors that must not change."""
         if chain.states and chain.states[-1].made[0].shape != made[0].shape:
             raise InputError(
-                "the states of one loop have one shape",
-                got=f"{chain.title}, timestep {len(chain.states) + 1}: {tuple(made[0].shape)} after "
+                "all states of one loop must have the same shape",
+                got=f"{chain.title}, timestep {len(chain.states) + 1}: {tuple(made[0].shape)} "
+                "after "
                 f"{tuple(chain.states[-1].made[0].shape)}",
-                cause="sequences that leave the batch when they end, or loops of different widths under one name",
-                cure="keep the batch whole and mask what has ended; name each loop: gradients.record(h, 'upper')",
+                cause="sequences that leave the batch when they end, or two loops with the same "
+                "name",
+                cure="keep all sequences in the batch and mask them; name each loop: "
+                "gradients.record(h, 'upper')",
             )
         shown = tuple(part.clone() for part in made)
         seen = Snapshot.of([*(("state", part) for part in shown), *also.items()])
@@ -135,7 +138,7 @@ class Loops:
         return shown
 
     def _origins(self, tensors: Sequence[Tensor]) -> dict[Chain, Origin]:
-        """The states that tensors were computed from; those behind a state of another loop count too."""
+        """Return the states that tensors were computed from, also through other loops."""
         found = self._ancestry.reads(_edge(tensor) for tensor in tensors if tensor.requires_grad)
         origins: dict[Chain, Origin] = {chain: Origin.of(reads) for chain, reads in found.items()}
         for chain, reads in found.items():
@@ -156,10 +159,11 @@ class Loops:
         frame: int,
         is_cell: bool,
     ) -> Chain | None:
-        """The chain of this key that a new state continues; ``None`` where it begins a new one.
+        """Return the chain of this key that a new state continues; ``None`` if it begins a new one.
 
-        A state continues the chain whose last state it has read by itself. A state that has read the last state only
-        together with others is the first one of a layer above, or of a loop that reads a window of its states.
+        A state continues the chain whose last state it reads alone. A state that reads the last
+        state only jointly with others belongs to a layer above, or to a loop that reads a window of
+        states.
         """
         own = {chain: origin for chain, origin in origins.items() if chain.key == key}
         ends = [chain for chain, origin in own.items() if origin.alone == len(chain.states) - 1]
@@ -173,7 +177,8 @@ class Loops:
             if origin.joined == len(chain.states) - 1 and _continues_window(
                 chain, origin, tensors, frame
             ):
-                # A layer above two loops, such as both directions, may read the last state of one of them first.
+                # A layer above two loops, such as both directions, reads states of the other loop
+                # too.
                 others = [
                     state.shown[0] for other in own if other is not chain for state in other.states
                 ]
@@ -189,7 +194,7 @@ class Loops:
 
 
 def _behind(chain: Chain, t: int) -> list[tuple[Chain, Origin]]:
-    """The states of other loops that a state was computed from."""
+    """Return the states of other loops that a state was computed from."""
     return [
         (other, origin)
         for other, origin in chain.states[t].origins.items()
@@ -198,11 +203,12 @@ def _behind(chain: Chain, t: int) -> list[tuple[Chain, Origin]]:
 
 
 def _continues_window(chain: Chain, origin: Origin, tensors: Sequence[Tensor], frame: int) -> bool:
-    """True if a state that has read joined states of a chain goes on with this chain.
+    """True if a state that reads joined states of a chain continues this chain.
 
-    A loop that reads a window of its states reads at most one state more in each step. Where all states were read, as
-    from a buffer or by a layer above, the gradient decides: the first state of a layer above does not depend on the
-    last state of the layer below, or depends on others too.
+    A loop that reads a window of its states reads at most one more state in each step. If all
+    states were read, as from a buffer or by a layer above, the gradient decides: the first state of
+    a layer above does not depend on the last state of the layer below, or depends on other states
+    too.
     """
     last = chain.states[-1]
     before = last.origins.get(chain, Origin())
@@ -217,7 +223,7 @@ def _continues_window(chain: Chain, origin: Origin, tensors: Sequence[Tensor], f
 
 
 def _depends_on(tensors: Sequence[Tensor], states: Sequence[Tensor]) -> list[bool]:
-    """For each state, True if the tensors depend on it by a way without another one of these states."""
+    """Return for each state whether the tensors depend on it, not only through another state."""
     if not states:
         return []
     roots = [tensor for tensor in tensors if tensor.requires_grad]
@@ -254,13 +260,18 @@ def _not_one_loop(key: Key, states: dict[Chain, Origin]) -> InputError:
     ]
     name = next(iter(states)).name
     is_merged = sum(origin.alone >= 0 for origin in states.values()) > 1
-    merged = "a tree, in which a state follows several others; or a layer that reads two loops of its own name"
-    skipped = "two loops, or two layers, whose states have one name; or a tree, in which several states follow one"
+    merged = (
+        "a tree, in which a state follows several others; or a layer that reads two loops of "
+        "its name"
+    )
+    skipped = "two loops or layers whose states have the same name; or a tree"
     return InputError(
-        "each state of a loop is computed from the one before it, and from no other of its name",
+        "each state of a loop must be computed from the previous state, and from no other of its "
+        "name",
         got=f"a state {name!r} that was computed from timestep {' and '.join(read[:3])}",
         cause=merged if is_merged else skipped,
-        cure=f"name the loops: h = gradients.record(h, 'lower'); a tree has no timesteps to trace{_where(key)}",
+        cure="name each loop: h = gradients.record(h, 'lower'); a tree cannot be "
+        f"traced{_where(key)}",
     )
 
 
@@ -269,16 +280,16 @@ def _where(key: Key) -> str:
 
 
 def why_without_graph() -> str:
-    """Why a state that is made now has no gradient."""
+    """Return the reason why a state that is computed now has no gradient."""
     if torch.is_inference_mode_enabled():
         return "a forward pass under torch.inference_mode()"
     if not torch.is_grad_enabled():
         return "a forward pass under torch.no_grad()"
     if is_inside_operator():
-        return "a step inside an operator of torch, such as torch.scan, which computes its gradient apart"
+        return "a step inside an operator such as torch.scan, which computes its own gradient"
     return "a forward pass in which neither the parameters nor the inputs require a gradient"
 
 
 def _edge(tensor: Tensor) -> Edge:
-    """Where a tensor stands in the graph."""
+    """Return the edge of a tensor in the autograd graph."""
     return torch.autograd.graph.get_gradient_edge(tensor)[:2]

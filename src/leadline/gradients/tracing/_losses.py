@@ -93,7 +93,7 @@ def sequence_number() -> int:
 def was_computed_between(
     loss: Tensor, modules: Iterable[nn.Module], first: int, last: int
 ) -> str | None:
-    """Return the type of a module whose weights the loss used between two operations, or ``None``."""
+    """Return the type of a module whose weights were used between two operations, or ``None``."""
     kinds = {
         id(parameter): type(module).__name__
         for module in modules

@@ -24,17 +24,17 @@ _is_listening = False
 def record(h: Tensor, name: str = "state") -> Tensor:
     """Mark a state of a hand-written loop as soon as it is computed: ``h = gradients.record(h)``.
 
-    Outside :func:`leadline.gradients.trace` this is the identity. Inside, it returns a copy of ``h``.
-    A state that is computed from the last state of a loop continues this loop. Other states begin a
-    new loop, for example in a second forward pass, or in a layer above.
-    ``torch.nn.RNNCell``, ``LSTMCell`` and ``GRUCell`` are recorded without marks. Mark h and c of an
-    LSTM as two states: ``h = record(h, 'h')`` and ``c = record(c, 'c')``.
+    Outside :func:`leadline.gradients.trace` this is the identity. Inside, it returns a copy of
+    ``h``. A state that is computed from the last state of a loop continues this loop. Other states
+    begin a new loop, for example in a second forward pass, or in a layer above.
+    ``torch.nn.RNNCell``, ``LSTMCell`` and ``GRUCell`` are recorded without marks. Mark h and c of
+    an LSTM as two states: ``h = record(h, 'h')`` and ``c = record(c, 'c')``.
 
     Args:
         h: the state, shape (B, ...), or (H,) for a single sample.
         name: the name in the results, after the path of the module whose ``forward`` records the
-            state. Use two names for two loops in one ``forward`` if one reads the states of the other
-            step by step.
+            state. Use two names for two loops in one ``forward`` if one reads the states of the
+            other step by step.
 
     Returns:
         The state to continue with, of equal values.
@@ -81,7 +81,8 @@ def record(h: Tensor, name: str = "state") -> Tensor:
             "record() marks the states of an ordinary Python loop",
             got="a state inside torch.scan, torch.compile or torch.func",
             cause="these run the step on placeholders, which have no gradient",
-            cure="run the loop in Python inside the block: for x_t in x: h = gradients.record(step(h, x_t))",
+            cure="run the loop in Python inside the block: for x_t in x: h = "
+            "gradients.record(step(h, x_t))",
         )
     active = _ACTIVE.get()
     if not active:

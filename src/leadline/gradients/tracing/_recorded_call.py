@@ -29,7 +29,7 @@ class RecordedCall(Call, Entry):
         return CallReadout(replay(self, may_be_nan=may_be_nan, samples=samples))
 
     def spread_samples(self, count: int, gradients: Gradients) -> Tensor | None:
-        """Return samples spread over the batch; ``None`` if it is small or a number is not finite."""
+        """Return spread samples; ``None`` if the batch is small or a number is not finite."""
         if self.batch <= count:
             return None
         tensors = [tensor for tensor in (*self.outputs, *gradients) if tensor is not None]

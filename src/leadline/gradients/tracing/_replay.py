@@ -1,7 +1,7 @@
-"""From one recorded call of a recurrent module to the record of every layer and direction in it.
+"""The replay of a recorded call, which gives a record of every layer and direction.
 
-The lower layers of a stack do not show their states, so they are run again; what is recorded of the top layer has to
-come out, or nothing is concluded.
+PyTorch's modules hide the states of the lower layers of a stack, so these layers are run again. The
+replay must reproduce the recorded states of the top layer; otherwise the call is refused.
 """
 
 import math
@@ -18,12 +18,12 @@ from leadline.gradients.tracing._snapshot import Snapshot
 from leadline.recurrent import Network, Record, Weights, cell_of, record_cell
 
 MODULES = (nn.RNN, nn.LSTM, nn.GRU, Network)
-"""What can be traced as it is."""
+"""The recurrent modules whose calls are recorded as a whole."""
 
 
 @dataclass(eq=False)
 class Call:
-    """One call of a recurrent module: what went in and what came out."""
+    """One call of a recurrent module: its inputs, outputs and weights."""
 
     name: str
     module: nn.RNNBase | Network
@@ -32,41 +32,41 @@ class Call:
     x: Tensor | PackedSequence
     hx: Tensor | tuple[Tensor, Tensor] | None
     output: Tensor
-    """The output tensor as the module returned it; of packed sequences, their data."""
+    """The output that the module returned; the data of packed sequences."""
     last: tuple[Tensor, ...]
     """h_n, and c_n for the LSTM."""
     rng: Tensor | None
-    """State of the generator before the call, where dropout drew from it."""
+    """State of the global generator before the call, if dropout drew from it."""
     dtype: torch.dtype
-    """What the module computed in: under autocast it may be less than what it returned."""
+    """The dtype of the computation, which autocast may make narrower than that of the output."""
     weights: Mapping[str, Tensor]
-    """The weights that the call has used, by name."""
+    """The weights that the call used, by name."""
     seen: Snapshot
-    """The tensors that have to stay as they are: what went in, what came out, and the weights."""
+    """The tensors that must not change: inputs, outputs and weights."""
     without_graph: str | None = None
-    """Why nothing that the call returned has a gradient; ``None`` if something has."""
+    """The reason why no output has a gradient; ``None`` if one has."""
     lower: tuple[Tensor, ...] = ()
-    """The states of every layer but the top one, where they were seen; nothing where a module hides them."""
+    """The states of all layers below the top one; empty if the module hides them."""
 
     @property
     def title(self) -> str:
-        """The module's name, or what it is."""
+        """The module's name, or its class if it is the model itself."""
         return self.name or type(self.module).__name__
 
     @property
     def batch(self) -> int:
-        """Samples."""
+        """Number of samples."""
         if isinstance(self.x, PackedSequence):
             return int(self.x.batch_sizes[0])
         return 1 if self.x.dim() == 2 else self.x.shape[0 if _batch_first(self.module) else 1]
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
-        """Everything that a loss can reach this call through."""
+        """The tensors through which a loss can reach this call."""
         return (self.output, *self.last)
 
     def check(self) -> None:
-        """Refuse a call of which a tensor was changed in place since.
+        """Refuse a call if one of its tensors was changed in place.
 
         Raises:
             InputError: the output, h_n, c_n, the input, an initial state or a weight was changed.
@@ -78,49 +78,50 @@ class Call:
             raise InputError(
                 "a tape must be queried before the weights change",
                 got=f"{self.title}: {changed[0]} was changed in place since the call",
-                cause="the optimiser has stepped, or an assignment such as weight_hh_l0.mul_()",
+                cause="a step of the optimiser, or an assignment such as weight_hh_l0.mul_()",
                 cure="query the tape before the optimiser steps",
             )
         raise InputError(
             "a tape must be queried before inputs or outputs of a recurrent layer change",
             got=f"{self.title}: its {' and its '.join(changed)} was changed in place",
-            cause="an operation in place on it or on a view of it: nn.ReLU(inplace=True), mul_, dropout_, detach_",
+            cause="an in-place operation on it or on a view of it: nn.ReLU(inplace=True), mul_, "
+            "detach_",
             cure=f"use the operation that returns a new tensor: {changed[0]} = {changed[0]}.relu()",
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """One layer in one direction, in the order in which it was scanned."""
+    """One layer in one direction, in the order in which the layer read the sequence."""
 
     index: int
     direction: str
     """``"forward"`` or ``"reverse"``."""
     record: Record
     order: Tensor | None
-    """For the reverse direction, shape (T, B): which timestep each place of the scan came from."""
+    """The timestep of each step of a reverse scan, shape (T, B); ``None`` for forward."""
     mask: Tensor | None
-    """What dropout multiplied this layer's input by."""
+    """The factors by which dropout multiplied this layer's input; ``None`` without dropout."""
     x: Tensor
-    """The layer's input, shape (T, B, I), in the order of the scan."""
+    """The layer's input in the order of the scan, shape (T, B, I)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Replayed:
-    """All passes of one call."""
+    """The passes of all layers of one call."""
 
     call: Call
     layers: tuple[tuple[Pass, ...], ...]
-    """By layer, then by direction."""
+    """The passes, by layer and then by direction."""
     lengths: Tensor | None
-    """Steps of each sample, of packed sequences; ``None`` where all have the same."""
+    """Number of timesteps of each sample; ``None`` if all samples have the same number."""
     samples: Tensor | None = None
-    """Which samples of the batch were replayed; ``None`` for all."""
+    """Indices of the samples that were replayed; ``None`` for all samples."""
     recorded: Mapping[int, Tensor] = field(default_factory=dict)
-    """The states that were seen, by layer, shape (T, B, H): those of the top layer at least."""
+    """The recorded states by layer, shape (T, B, H); at least those of the top layer."""
 
     def naming(self, index: int, direction: int = 0) -> dict[str, Any]:
-        """How a layer is told from others."""
+        """Return the fields that identify a layer."""
         return {
             "name": self.call.title,
             "index": index,
@@ -129,7 +130,7 @@ class Replayed:
         }
 
     def by_time(self, output: Tensor) -> Tensor:
-        """A tensor laid out like the module's output as (T, B, ...), zero where padded."""
+        """Return a tensor with the output's layout as (T, B, ...), zero in the padding."""
         module, x = self.call.module, self.call.x
         if isinstance(x, PackedSequence):
             return self.chosen(pad_packed_sequence(x._replace(data=output))[0])
@@ -138,15 +139,15 @@ class Replayed:
         return self.chosen(output.transpose(0, 1) if _batch_first(module) else output)
 
     def last_by_layer(self, last: Tensor) -> Tensor:
-        """A tensor laid out like h_n or c_n as (layers x directions, B, ...)."""
+        """Return a tensor with the layout of h_n as (layers x directions, B, ...)."""
         return last.unsqueeze(1) if last.dim() == 2 else self.chosen(last)
 
     def chosen(self, x: Tensor) -> Tensor:
-        """Of a tensor of shape (..., B, ...), the batch second, the samples that were replayed."""
+        """Return the replayed samples of a tensor of shape (..., B, ...), with the batch second."""
         return x if self.samples is None else x[:, self.samples]
 
     def padding(self) -> Tensor | None:
-        """Shape (T, B), true where there is no sample; ``None`` where there is no padding."""
+        """Return a mask that is true for padding, shape (T, B); ``None`` if there is none."""
         if self.lengths is None:
             return None
         time = len(self.layers[0][0].record.h)
@@ -154,16 +155,16 @@ class Replayed:
 
 
 def replay(call: Call, *, may_be_nan: bool = False, samples: Tensor | None = None) -> Replayed:
-    """Run a call again, layer by layer, and keep what the adjoints need.
+    """Run a call again, layer by layer, and return the records of its layers.
 
     Args:
-        call: what was recorded. What ran in half precision is replayed in single.
-        may_be_nan: go on where an activation is not a number.
-        samples: which samples of the batch to replay, whole numbers; all by default.
+        call: the recorded call. A call in half precision is replayed in single precision.
+        may_be_nan: accept activations that are not numbers.
+        samples: indices of the samples to replay; all by default.
 
     Raises:
-        InputError: a tensor was changed since, the replay does not reproduce what was recorded, or an activation is
-            not a number.
+        InputError: a tensor was changed, the replay does not reproduce the recorded states, or an
+            activation is not a number.
     """
     call.check()
     replayed = _scanned(call, may_be_nan, samples)
@@ -174,7 +175,7 @@ def replay(call: Call, *, may_be_nan: bool = False, samples: Tensor | None = Non
 
 
 def _scanned(call: Call, may_be_nan: bool, samples: Tensor | None) -> Replayed:
-    """Every layer run again, not yet compared with what was recorded."""
+    """Run every layer again, without comparing the result with the recorded states."""
     weights = _weights(call)
     directions = len(weights[0])
     shell, dtype = Replayed(call, (), None, samples), weights[0][0].W_x.dtype
@@ -225,7 +226,7 @@ def _scanned(call: Call, may_be_nan: bool, samples: Tensor | None) -> Replayed:
 
 
 def _check_layer(replayed: Replayed, index: int, recorded: Tensor) -> None:
-    """Refuse recorded states of a layer that its closed form does not reproduce."""
+    """Refuse a layer if its equations do not reproduce its recorded states."""
     call = replayed.call
     again = torch.cat([_gather(one.record.h, one.order) for one in replayed.layers[index]], -1)
     padding = replayed.padding()
@@ -243,7 +244,10 @@ def _check_layer(replayed: Replayed, index: int, recorded: Tensor) -> None:
 
 
 def _spread_of_rounding(replayed: Replayed) -> float:
-    """The change of the top layer's input, relative to its largest, where the lowest input is rounded otherwise."""
+    """Return how much the top layer's input changes if the stack's input is rounded differently.
+
+    The change is relative to the largest value of the top layer's input.
+    """
     call = replayed.call
     x = call.x.data if isinstance(call.x, PackedSequence) else call.x
     generator = torch.Generator().manual_seed(0)
@@ -257,24 +261,25 @@ def _spread_of_rounding(replayed: Replayed) -> float:
 
 
 def _chaotic(call: Call, spread: float) -> InputError:
-    """The refusal of a stack whose hidden lower layers cannot be run again, as rounding grows in them."""
+    """Return the refusal of a stack whose hidden lower layers amplify rounding."""
     return InputError(
-        "the replay of a layer must reproduce what the model computed",
-        got=f"{call.title}: one rounding error in the input changes a lower layer's states by {spread:.1e} of the "
+        "the replay of a layer must reproduce the states that the model computed",
+        got=f"{call.title}: one rounding error in the input changes a lower layer's states by "
+        f"{spread:.1e} of the "
         "largest",
         cause=f"lower layers with chaotic states, which {type(call.module).__name__} does not show",
-        cure="smaller recurrent weights; float64; or a module of one layer for each layer",
+        cure="use smaller recurrent weights, float64, or one module for each layer",
     )
 
 
 def computed_in(returned: Tensor) -> torch.dtype:
-    """What a module that has just returned computes in."""
+    """Return the dtype in which a module that has just returned computes."""
     device = returned.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else returned.dtype
 
 
 def wide(parameter: Tensor) -> Tensor:
-    """At least in single precision."""
+    """Return a parameter in single precision or better, without its graph."""
     return parameter.detach().to(torch.promote_types(parameter.dtype, torch.float32))
 
 
@@ -283,7 +288,7 @@ def _batch_first(module: nn.Module) -> bool:
 
 
 def _weights(call: Call) -> list[list[Weights]]:
-    """The weights that a call has used, by layer and direction."""
+    """Return the weights that a call used, by layer and direction."""
     module, used = call.module, call.weights
     if isinstance(module, Network):
         return [
@@ -308,7 +313,7 @@ def _weights(call: Call) -> list[list[Weights]]:
 
 
 def _starts(shell: Replayed, weights: Sequence[Sequence[Weights]], x: Tensor) -> list[Tensor]:
-    """Initial states, each of shape (layers x directions, B, size): h_0, and c_0 for the LSTM."""
+    """Return h_0, and c_0 for the LSTM, each of shape (layers x directions, B, size)."""
     first, count, call = weights[0][0], len(weights) * len(weights[0]), shell.call
     if call.hx is None:
         sizes = [first.W_h.shape[1]] + [first.hidden_size] * (first.cell.parts - 1)
@@ -318,7 +323,7 @@ def _starts(shell: Replayed, weights: Sequence[Sequence[Weights]], x: Tensor) ->
 
 
 def _reversal(time: int, batch: int, lengths: Tensor | None, device: torch.device) -> Tensor:
-    """Each sample backwards from its own end; the padding stays behind it."""
+    """Return the order that reverses each sample and leaves its padding at the end."""
     t = torch.arange(time, device=device).unsqueeze(1).expand(time, batch)
     ends = torch.full((batch,), time, device=device) if lengths is None else lengths
     return torch.where(t < ends, ends - 1 - t, t)
@@ -331,7 +336,7 @@ def _gather(x: Tensor, order: Tensor | None) -> Tensor:
 
 
 def _run(w: Weights, x: Tensor, start: Sequence[Tensor]) -> Tensor:
-    """The states of one layer, by PyTorch's own kernels where they have the cell."""
+    """Return the states of one layer, by PyTorch's own kernel if there is one for the cell."""
     kernel = w.cell.kernel()
     if kernel is None:
         return _stepwise(w, x, start)
@@ -345,7 +350,7 @@ def _run(w: Weights, x: Tensor, start: Sequence[Tensor]) -> Tensor:
 
 
 def _stepwise(w: Weights, x: Tensor, start: Sequence[Tensor]) -> Tensor:
-    """The states of one layer, by the equations of its cell."""
+    """Return the states of one layer, by the equations of its cell."""
     state = tuple(start)
     states = []
     for driven in w.from_x(x):
@@ -356,12 +361,12 @@ def _stepwise(w: Weights, x: Tensor, start: Sequence[Tensor]) -> Tensor:
 
 
 def _dropout_masks(shell: Replayed, weights: list[list[Weights]]) -> list[Tensor]:
-    """What dropout multiplied the input of each layer but the first by, drawn again from the recorded generator."""
+    """Draw the dropout masks of all layers but the first again, from the recorded generator."""
     call = shell.call
     if call.rng is None or isinstance(call.module, Network):
         return []
     width = weights[0][0].W_h.shape[1] * len(weights[0])
-    # Drawn for the whole batch, and laid out as PyTorch draws it: time first, or the data of a packed sequence.
+    # PyTorch draws the mask of the whole batch with time first, or in the order of packed data.
     everyone = Replayed(call, (), None)
     ones = call.output.new_ones(*call.output.shape[:-1], width)
     ones = ones if isinstance(call.x, PackedSequence) else everyone.by_time(ones).contiguous()
@@ -384,22 +389,25 @@ def _check_numbers(call: Call, index: int, h: Tensor, lengths: Tensor | None) ->
 
 
 def not_numbers(where: str, h: Tensor, bad: Tensor) -> InputError:
-    """What is said of states (T, B, H) that are NaN where ``bad``, (T, B), is true."""
+    """Return the refusal of states (T, B, H) that are NaN where ``bad``, (T, B), is true."""
     t, sample = bad.nonzero()[0].tolist()
     infinite = h[:, sample].isinf().any(-1).nonzero()
     if len(infinite):
-        cause = f"states that overflow {torch.finfo(h.dtype).dtype}: sample {sample} is infinite at timestep "
+        cause = (
+            f"states that overflow {torch.finfo(h.dtype).dtype}: sample {sample} is infinite "
+            "at timestep "
+        )
         cause, cure = (
             f"{cause}{int(infinite[0]) + 1}",
-            "smaller weights, or float64: model.double()",
+            "use smaller weights, or float64: model.double()",
         )
     else:
         cause, cure = (
             "an input or a weight that is NaN",
-            "look at the input and the states up to that timestep",
+            "check the input and the states up to that timestep",
         )
     return InputError(
-        "activations must be numbers to be traced",
+        "a tape needs activations that are numbers",
         got=f"{where}: NaN from timestep {t + 1} on",
         cause=cause,
         cure=cure,
@@ -409,14 +417,14 @@ def not_numbers(where: str, h: Tensor, bad: Tensor) -> InputError:
 def check_reproduced(
     title: str, again: Tensor, recorded: Tensor, dtype: torch.dtype, module: nn.Module
 ) -> None:
-    """Refuse states that the closed forms do not reproduce.
+    """Refuse states that the equations do not reproduce.
 
     Args:
-        title: whose states they are.
-        again: as computed anew.
-        recorded: as the model computed them.
-        dtype: of the numbers that the model computed with.
-        module: the layer or the cell that computed them.
+        title: the name of the layer or loop.
+        again: the states computed by the equations.
+        recorded: the states that the model computed.
+        dtype: the dtype of the model's computation.
+        module: the layer or the cell.
     """
     worst = _difference(again, recorded, dtype)
     if not _is_small(worst, dtype):
@@ -428,14 +436,14 @@ def _is_small(difference: float, dtype: torch.dtype) -> bool:
 
 
 def _difference(again: Tensor, recorded: Tensor, dtype: torch.dtype) -> float:
-    """The largest difference of two tensors, relative to the largest number in the second one, or to 1."""
+    """Return the largest difference of two tensors, relative to ``recorded`` or to 1."""
     if not recorded.numel():
         return 0.0
     worst, scale = (
         max(map(abs, map(float, torch.aminmax(part)))) for part in (again - recorded, recorded)
     )
     if not math.isfinite(worst + scale):
-        # Equal infinities differ by NaN, and what is not a number by nothing that could be told: they are reproduced.
+        # Equal infinities differ by NaN. Both they and equal NaN count as reproduced.
         is_same = (again == recorded) | (again.isnan() & recorded.isnan())
         worst = float(torch.where(is_same, 0, again - recorded).abs().amax())
         scale = float(recorded.abs().nan_to_num(0).clamp(max=torch.finfo(dtype).max).amax())
@@ -445,7 +453,7 @@ def _difference(again: Tensor, recorded: Tensor, dtype: torch.dtype) -> float:
 def _not_reproduced(title: str, worst: float, module: nn.Module) -> InputError:
     cause, cure = _why_not_reproduced(module)
     return InputError(
-        "the replay of a layer must reproduce what the model computed",
+        "the replay of a layer must reproduce the states that the model computed",
         got=f"{title}: outputs differ by {worst:.1e} of the largest",
         cause=cause,
         cure=cure,
@@ -453,20 +461,20 @@ def _not_reproduced(title: str, worst: float, module: nn.Module) -> InputError:
 
 
 def _why_not_reproduced(module: nn.Module) -> tuple[str, str]:
-    """The likely cause and the cure."""
+    """Return the likely cause and the cure."""
     kind = type(module)
     owner = next(base for base in kind.__mro__ if "forward" in vars(base))
     if not owner.__module__.startswith(("torch.nn.", "leadline.")):
         return (
-            f"{owner.__name__} overrides forward and computes something else than the layer that it extends",
-            "write its steps as a loop of cells, or mark its states with gradients.record()",
+            f"{owner.__name__} overrides forward and computes other states than its base class",
+            "write its steps as a loop, and mark the states with gradients.record()",
         )
     if torch.nn.utils.parametrize.is_parametrized(module):
         return (
-            "a parametrization that computes other weights each time that it is read",
+            "a parametrization that computes other weights each time it is read",
             "trace in eval mode",
         )
     return (
         "weights, states or inputs assigned through .data, or dropout that was drawn elsewhere",
-        "ask before they change; or switch dropout off with eval()",
+        "query the tape before they change; or switch dropout off with eval()",
     )

@@ -67,7 +67,8 @@ def _checked_layer(layer: Any) -> nn.Module:
     is_model = isinstance(layer, nn.Module)
     holds_one = is_model and any(isinstance(module, MODULES) for module in layer.modules())
     raise InputError(
-        "measure_stability() needs a recurrent layer: torch.nn.RNN, LSTM, GRU, or a network of leadline.recurrent",
+        "measure_stability() needs a recurrent layer: torch.nn.RNN, LSTM, GRU, or a network of "
+        "leadline.recurrent",
         got=f"layer = {checks.shown(layer)}",
         cause="a whole model" if holds_one else "a loop written by hand" if is_model else None,
         cure="pass the recurrent module inside the model, and the inputs of this module"
@@ -82,7 +83,8 @@ def _checked_inputs(layer: nn.Module, x: Any) -> Tensor | PackedSequence:
     if not is_dense or values.is_complex() or values.is_quantized:
         is_array = hasattr(x, "__array__") and not isinstance(x, Tensor)
         raise InputError(
-            "measure_stability() needs inputs x as a dense tensor of real numbers, or as packed sequences",
+            "measure_stability() needs inputs x as a dense tensor of real numbers, or as packed "
+            "sequences",
             got=f"x = {checks.shown(x)}",
             cure="torch.from_numpy(x)" if is_array else None,
         )
@@ -143,7 +145,8 @@ def _checked_starts(layer: nn.Module, x: Tensor | PackedSequence, hx: Any) -> An
         is_dense = isinstance(part, Tensor) and part.layout is torch.strided and not part.is_meta
         if not is_dense or part.is_complex() or tuple(part.shape) != shape:
             raise InputError(
-                f"an initial state {name}_0 has the shape (layers x directions, batch, size), here {shape}",
+                f"an initial state {name}_0 has the shape (layers x directions, batch, size), "
+                f"here {shape}",
                 got=f"{name}_0 = {checks.shown(part)}",
                 cause="hx is never batch first"
                 if isinstance(part, Tensor) and part.dim() == 3

@@ -1,4 +1,4 @@
-"""Tensors as they were when they were recorded: a later change in place is noticed."""
+"""Versions and sums of recorded tensors, which reveal later in-place changes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Snapshot:
 
     @classmethod
     def of(cls, named: Iterable[tuple[str, Tensor]]) -> "Snapshot":
-        """The tensors as they are now."""
+        """Return a snapshot of the current tensors."""
         names, tensors = [], []
         for name, tensor in named:
             names.append(name)
@@ -38,7 +38,7 @@ class Snapshot:
         return cls(tuple(names), tuple(tensors), versions, had_gradient)
 
     def changed(self) -> list[str]:
-        """The names of the tensors that were changed or detached in place since."""
+        """Return the names of tensors that were changed or detached in place after the snapshot."""
         found = []
         each = zip(self.names, self.tensors, self.versions, self.had_gradient, strict=True)
         for name, tensor, seen, had_gradient in each:
@@ -50,9 +50,10 @@ class Snapshot:
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """The sums of a model's parameters: a change that autograd does not count is noticed too.
+    """The sums of a model's parameters, which reveal changes that autograd does not count.
 
-    Autograd counts neither changes through ``.data`` nor the steps of an optimiser with ``fused=True``.
+    Autograd counts neither changes through ``.data`` nor the steps of an optimiser with
+    ``fused=True``.
 
     >>> from leadline import recurrent
     >>> network = recurrent.RNN(1, 2, seed=0)
@@ -67,7 +68,7 @@ class Sums:
 
     @classmethod
     def of(cls, model: nn.Module) -> "Sums":
-        """The parameters that can be trained, as they are now."""
+        """Return the sums of the trainable parameters."""
         return cls(
             tuple(
                 (name, parameter, _sum(parameter), in_place_changes(parameter))
@@ -79,7 +80,7 @@ class Sums:
         )
 
     def changed(self) -> list[tuple[str, nn.Parameter]]:
-        """The parameters that have changed without being counted; those in another dtype now are left out."""
+        """Return the parameters that changed uncounted, if dtype and device are the same."""
         found = []
         for name, parameter, before, seen in self.seen:
             if in_place_changes(parameter) != seen:

@@ -1,10 +1,12 @@
-"""The adjoint sweep: dL/dh_t at every timestep, in one pass backwards, beyond the range of floating point.
+"""The adjoint sweep: dL/dh_t at every timestep in one backward pass, of any magnitude.
 
-With ``lambda_t = dL/dh_t`` as a row vector and ``e_t`` the part of it that does not go through ``h_{t+1}``,
+With ``lambda_t = dL/dh_t`` as a row vector and ``e_t`` the part of it that does not go through
+``h_{t+1}``,
 
     lambda_t = e_t + lambda_{t+1} J_{t+1},    J_t = dh_t/dh_{t-1}.
 
-Every row is carried as a unit vector and the natural logarithm of its norm, so that a gradient of 1e-1000 is a number.
+Every row is kept as a unit vector and the natural logarithm of its norm, so that a gradient of
+1e-1000 is representable.
 """
 
 from dataclasses import dataclass
@@ -20,9 +22,10 @@ from leadline.recurrent import Adjoint, Arithmetic, PullBack, arithmetic_for
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Row vectors as directions and the logarithms of their norms; a zero row has direction 0 and logarithm -inf.
+    """Row vectors as directions and logarithms of norms.
 
-    An infinite row has the direction of its infinite entries, and the logarithm inf.
+    A zero row has the direction 0 and the logarithm -inf. An infinite row has the direction of its
+    infinite entries, and the logarithm inf.
     """
 
     unit: Float[Tensor, "*batch H"]
@@ -32,13 +35,13 @@ class Rows:
     def of(
         cls, values: Float[Tensor, "*batch H"], log: Float[Tensor, "..."] | float = 0.0
     ) -> "Rows":
-        """Normalise ``values exp(log)``; the logarithms may be shared by leading axes."""
+        """Return ``values exp(log)`` as rows; ``log`` may be broadcast over leading axes."""
         norm, scaled, size = torch.linalg.vector_norm(values, dim=-1, keepdim=True), values, None
         is_outside = ~_inside(norm, torch.finfo(values.dtype).max ** 0.375).squeeze(
             -1
         )  # the squares have to be inside
         if bool(values[is_outside].any()):
-            # By the largest entry first: the square of 1e-200 is not representable.
+            # Divide by the largest entry first, because the square of 1e-200 is not representable.
             size = values.abs().amax(-1, keepdim=True)
             scaled = values / torch.where(size > 0, size, 1)
             if bool(size.isinf().any()):
@@ -58,11 +61,11 @@ class Rows:
 
     @classmethod
     def cat(cls, rows: "list[Rows]") -> "Rows":
-        """Along the first axis."""
+        """Concatenate rows along the first axis."""
         return cls(torch.cat([r.unit for r in rows]), torch.cat([r.log for r in rows]))
 
     def part(self, first: int | None, last: int | None) -> "Rows":
-        """The entries from ``first`` to ``last`` of every row, as rows of their own."""
+        """Return the entries from ``first`` to ``last`` of every row."""
         if slice(first, last).indices(self.unit.shape[-1]) == (0, self.unit.shape[-1], 1):
             return self
         return Rows.of(self.unit[..., first:last], self.log)
@@ -73,15 +76,20 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Swept:
-    """What arrives at each hidden state: in total, and by way of the later states alone."""
+    """The total gradient of each state, and its part that comes through later states."""
 
     total: Rows
     recurrent: Rows
 
 
-FIRST, LARGEST = 16, 256
-"""Steps between two normalisations, at first and at most. Blocks grow twofold until one does not fit into the range of
-the numbers, and are tried larger again more and more rarely after each that did not.
+FIRST = 16
+"""Number of steps in the first block, between two normalisations."""
+
+LARGEST = 256
+"""Largest number of steps in a block.
+
+A block is twice as long as the one before until a block exceeds the range of the numbers. After
+each failure, longer blocks are tried less often.
 """
 
 
@@ -90,7 +98,7 @@ def adjoint_sweep(direct: Rows, adjoint: Adjoint) -> Swept:
 
     Args:
         direct: the parts e_t, shape (T, B, H).
-        adjoint: of one step of the recurrence.
+        adjoint: the adjoint of one step of the recurrence.
 
     Returns:
         Totals and recurrent parts, each of shape (T, B, H).
@@ -125,7 +133,7 @@ def adjoint_sweep(direct: Rows, adjoint: Adjoint) -> Swept:
 
 
 class _Block(NamedTuple):
-    """Some timesteps of the sweep, and the logarithms of the scales on which they are."""
+    """Rows of some timesteps, and the logarithms of their scales."""
 
     total: Float[Tensor, "T *batch H"]
     log_total: Float[Tensor, "T *batch"]  # noqa: F821
@@ -139,7 +147,7 @@ class _Block(NamedTuple):
 def _together(
     window: Rows, pull_back: PullBack, carry: Rows, last: int, on: Arithmetic
 ) -> _Block | None:
-    """The states before ``last`` in plain arithmetic on one scale; ``None`` where its range is too small."""
+    """Sweep through a window on one scale; return ``None`` if the range is too small."""
     limit, first = torch.finfo(carry.unit.dtype).max ** 0.75, last - len(window.log)
     rows = Rows.cat([window, carry[None]])
     base = rows.log.amax(0)
@@ -155,7 +163,8 @@ def _together(
             row = totals[t - first]
             row += arrived
     arrived = recurrent.abs().amax(-1)
-    # What entered, and what came of it, lies well inside the range; a zero comes of a zero and not of an underflow.
+    # Inputs and results must lie well inside the range. A zero must come from a zero, not from an
+    # underflow.
     is_safe = ((factor.squeeze(-1) > 1 / limit) | rows.log.isneginf()).all()
     is_safe &= (_inside(arrived, limit) | ((arrived == 0) & (total[1:] == 0).all(-1))).all()
     if not bool(is_safe):
@@ -169,7 +178,7 @@ def _inside(sizes: Tensor, limit: float) -> Tensor:
 
 
 def _alone(direct: Rows, pull_back: PullBack, carry: Rows, last: int, on: Arithmetic) -> _Block:
-    """The state before ``last`` alone, whatever the scales."""
+    """Sweep through the single step before ``last``, for any scales."""
     arrived = torch.empty_like(carry.unit)
     with np.errstate(all="ignore"):
         pull_back(last, on.array(carry.unit), on.array(arrived))
@@ -179,5 +188,5 @@ def _alone(direct: Rows, pull_back: PullBack, carry: Rows, last: int, on: Arithm
 
 
 def _factor(log: Tensor, base: Tensor, like: Tensor) -> Tensor:
-    """From the scale ``exp(log)`` to ``exp(base)``; beside the infinite everything else is nothing."""
+    """Return the factor from ``exp(log)`` to ``exp(base)``; 0 if only ``base`` is infinite."""
     return torch.where(log == base, 0, log - base).exp().to(like.dtype).unsqueeze(-1)

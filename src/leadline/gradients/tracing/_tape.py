@@ -64,8 +64,8 @@ class Tape:
             The flow. The graph is retained, so the tape can be queried again.
 
         Raises:
-            InputError: nothing was recorded, the loss depends on no recorded state, or a layer cannot
-                be replayed.
+            InputError: nothing was recorded, the loss depends on no recorded state, or a layer
+                cannot be replayed.
         """
         loss = self._check(loss, "loss")
         with uncast(loss):
@@ -118,7 +118,8 @@ class Tape:
             terms: loss terms of shape (K,), or (B, K), which is summed over the batch; usually one
                 term for each timestep.
             per_sample: keep the matrix of every sample too, shape (B, K, T).
-            chunk: number of terms that are swept together if each takes a backward pass, at least 1.
+            chunk: number of terms that are swept together if each takes a backward pass, at least
+            1.
 
         Returns:
             The influence on each layer. The graph is retained.
@@ -205,7 +206,8 @@ class Tape:
                 raise InputError(
                     "a tape needs the graph of the loss",
                     got="a graph that a backward pass has freed",
-                    cure="query the tape before loss.backward(), or use loss.backward(retain_graph=True)",
+                    cure="query the tape before loss.backward(), or use "
+                    "loss.backward(retain_graph=True)",
                 ) from error
             if "inplace operation" not in str(error):
                 raise
@@ -213,7 +215,8 @@ class Tape:
                 "the model must not change between the forward pass and the query",
                 got="a weight or an activation that was changed in place",
                 cause="a step of the optimiser, or an in-place operation on an activation",
-                cure="query the tape before the optimiser steps; use operations that return new tensors",
+                cure="query the tape before the optimiser steps; use operations that return new "
+                "tensors",
             ) from error
         gradients = [next(found) if tensor.requires_grad else None for tensor in tensors]
         if all(gradient is None for gradient in gradients):
@@ -298,7 +301,8 @@ class Tape:
         return InputError(
             rule,
             got=f"no recurrent layer of {type(self.model).__name__} was called inside the block",
-            cause="a call before `with trace(model)` or after it, or a scripted module, which hides its calls",
+            cause="a call before `with trace(model)` or after it, or a scripted module, which "
+            "hides its calls",
             cure="call the model inside the block",
         )
 
