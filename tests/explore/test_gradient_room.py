@@ -45,14 +45,14 @@ def test_the_code_makes_the_same_soundings(settings, capsys):
 
 def test_presets_tell_their_story():
     def told(name: str) -> str:
-        return str(ROOM.take(ROOM.presets[name])["stability"])
+        return ROOM.cards["stability"].words(ROOM.take(ROOM.presets[name])["stability"])
 
     assert "the gradient vanishes" in told("vanishing")
     assert "the gradient explodes" in told("exploding")
     assert "the gradient is stable" in told("stable")
     zero = told("spectral radius zero, yet exploding")
-    assert "the gradient explodes, 2-fold per step back" in zero
-    assert "spectral radius 0.000, which is no reason to vanish" in zero
+    assert "the gradient explodes, growing 2-fold per step back" in zero
+    assert "the spectral radius is 0.000, but the gradient need not vanish" in zero
     assert "the gradient is stable" in told("the LSTM's cell path")
     flow = str(ROOM.take(ROOM.presets["the LSTM's cell path"])["flow"])
     assert "the gradient keeps its size" in flow

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -80,7 +81,7 @@ def _sequence(items: list[Any] | tuple[Any, ...], path: str) -> Iterator[tuple[s
 def columns(sounding: Any) -> np.ndarray:
     """Return the columns of a sounding's table that hold numbers, of shape (columns, rows).
 
-    A path that ends with ``table`` is compared column by column, in any order: columns may be
+    A path that ends with ``table`` or ``tables/0`` is compared column by column, in any order: columns may be
     renamed, moved and added.
     """
     table = sounding.table().select_dtypes("number")
@@ -135,7 +136,9 @@ def differences(
         if place not in got:
             lines.append(f"{path}: missing")
             continue
-        is_table = path.endswith("table") and isinstance(value, np.ndarray) and value.ndim == 2
+        is_table = (
+            re.search(r"table(s/\d+)?$", path) and isinstance(value, np.ndarray) and value.ndim == 2
+        )
         compare = _missing_columns if is_table else _difference
         difference = compare(value, got[place], bits, tolerance)
         if difference:

@@ -442,8 +442,8 @@ def test_gradients_too_small_for_float32_are_lost_and_not_dead(kind, tmp_path):
     np.testing.assert_allclose(layer.slope(200), right.slope(200), rtol=1e-3)
     verdict = str(flow)
     assert "dies" not in verdict
-    assert "float32 loses it: the first " in verdict
-    assert f"from 10^{right.log_total[:, -1].mean() / np.log(10):.0f}"[:6] in verdict
+    assert "until float32 loses it before timestep" in verdict
+    assert any("float32 cannot hold the gradient of the first" in note for note in flow.notes)
     assert "underflows" in str(flow.figure().to_json())
     assert flow.table().query("lost").log10_total.eq(-np.inf).all()
     flow.save(tmp_path)
@@ -466,7 +466,7 @@ def test_gradients_that_die_in_a_loop_are_not_called_lost():
         loss = Dies()(x).sum()
     flow = tape.gradient_flow(loss)
     assert flow.layers[0].lost is None
-    assert "dies: of 40 timesteps the first 20 get none" in str(flow)
+    assert "dies: the first 20 of 40 timesteps get none" in str(flow)
 
 
 def test_a_loop_in_float64_is_not_lost_where_float32_would_be():
@@ -483,7 +483,7 @@ def test_a_loop_in_float64_is_not_lost_where_float32_would_be():
     (layer,) = flow.layers
     np.testing.assert_allclose(layer.slope(), np.log(0.1), rtol=1e-9)
     assert layer.lost is None
-    assert "float32 underflows at timestep" in str(flow)
+    assert any("float32 underflows at timestep" in note for note in flow.notes)
 
 
 # Refusals -------------------------------------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ def test_long_sequences_read_as_numbers_in_single_precision():
     )
     assert top.window_for(0.99) == 2
     assert top.lost_beyond(2) == pytest.approx(0.01, rel=0.05)
-    assert "99 % of all gradient stays within 2 of 400 timesteps" in str(tape.influence(terms))
+    assert "99 % of the gradient stays within 2 of 400 timesteps" in str(tape.influence(terms))
     with pytest.raises(InputError, match="window = 0"):
         top.lost_beyond(0)
     for share in (0, 1.1):

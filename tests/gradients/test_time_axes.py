@@ -43,7 +43,7 @@ def test_losses_of_whole_sequences_have_no_distance_in_time(time):
         layer.window_for()
     assert "of its loss" not in str(influence)
     assert (
-        f"99 % of all gradient of 2 terms lies in {layer.timesteps_for()} of {time} timesteps"
+        f"99 % of the gradient of 2 loss terms lies in {layer.timesteps_for()} of {time} timesteps"
         in str(influence)
     )
 
@@ -131,7 +131,7 @@ def test_a_model_that_reads_the_future_has_no_distance_in_time():
     with gradients.trace(model) as tape:
         influence = tape.influence(model(x).square().sum((1, 2)))
     assert influence.layers[0].timestep_of_term is None
-    assert "6 terms lies in" in str(influence)
+    assert "6 loss terms lies in" in str(influence)
 
 
 def test_the_smallest_window_equals_a_computation_by_hand():
@@ -151,4 +151,4 @@ def test_the_smallest_window_equals_a_computation_by_hand():
 def test_the_verdict_names_terms_that_reach_no_state():
     layer = gradients.LayerInfluence("lstm", 0, "forward", 0, np.full((3, 3), -np.inf))
     influence = gradients.Influence(Protocol(), (layer,))
-    assert "nothing of any term arrives" in str(influence)
+    assert "no gradient of any loss term arrives" in str(influence)

@@ -1,4 +1,4 @@
-"""``leadline gradients``: how much gradient arrives at each timestep of a model that a factory makes."""
+"""The command ``leadline gradients``: the gradient that reaches each timestep of a model."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -14,11 +14,13 @@ from leadline.storage import OutputFolder, output_folder
 if TYPE_CHECKING:
     from torch import nn
 
-    from leadline.gradients import GradientFlow, Influence, LayerFlow
+    from leadline.gradients import GradientFlow, Influence
 
 FILES = ("gradients.json", "index.html")
+"""Files that the command writes into its output folder."""
+
 SOUNDINGS = ("flow", "influence")
-"""The files and the soundings that the command writes into its output folder."""
+"""Soundings that the command writes into its output folder."""
 
 EXAMPLE = (
     "def factory(): return model, batch, lambda model, batch: criterion(model(batch[0]), batch[1])"
@@ -33,33 +35,32 @@ def gradients(
     out: Path = Path("gradients"),
     json: Switch = False,
 ) -> int:
-    """Trace one forward pass of a model, and tell where its gradient dies or explodes.
+    """Show where the gradient of a model vanishes or explodes.
 
-    The factory is a function of yours that returns three things: the model, a batch, and the loss. The loss is a
-    function that is called with the model and the batch, and returns a scalar; or one term per timestep, of shape (T,)
-    or (batch, T), which also gives the influence of every term on every timestep.
+    The factory is your own function. It returns a model, a batch and a loss. The loss is a function of the model and
+    the batch. It returns a scalar, or one term per timestep, of shape (T,) or (batch, T). With terms, the command also
+    shows how far each term reaches back.
 
     Parameters
     ----------
     factory
-        Where it is: module:function, the module being importable from the working directory.
+        The function, as module:function. The module must be importable from the working directory.
     data
-        A file of arrays (.npz). The factory is then called with a dictionary of them by name, without it with nothing.
+        An .npz file of arrays. The factory then receives a dictionary of the arrays by name; otherwise it receives
+        no arguments.
     out
         The folder for the page, its summary in JSON and the soundings.
     json
-        Print the summary on standard output instead of a sentence per layer.
+        Print the summary as JSON instead of sentences.
     """
     module, name = parse(factory)
     arrays = () if data is None else (_load(data),)
+    given = "nothing, for there is no --data" if data is None else f"the arrays of {data}"
     check_writable(out)
     with output_folder(out, files=FILES, soundings=SOUNDINGS) as folder:
         with working_directory_on_path():
-            make, given = (
-                resolve(module, name),
-                f"the arrays of {data}" if arrays else "nothing, for there is no --data",
-            )
-            model, batch, loss = _made(factory, call(factory, make, *arrays, given=given))
+            made = call(factory, resolve(module, name), *arrays, given=given)
+            model, batch, loss = _parts(factory, made)
             flow, influence = _trace(factory, model, batch, loss)
         summary = {
             "factory": factory,
@@ -67,16 +68,13 @@ def gradients(
             "layers": _summary(flow, influence),
         }
         page = _write(folder, factory, flow, influence, summary)
-    print_summary(
-        summary,
-        [*_sentences(summary, "sentence"), *_sentences(summary, "reach"), f"page: {page}"],
-        json=json,
-    )
+    lines = [*_flow_lines(summary), *_reach_lines(summary), f"page: {page}"]
+    print_summary(summary, lines, json=json)
     return DONE
 
 
 def _load(data: Path) -> dict[str, Any]:
-    """The arrays of a file, all of them read."""
+    """Return all arrays of a file by name."""
     import zipfile
 
     import numpy as np
@@ -90,24 +88,29 @@ def _load(data: Path) -> dict[str, Any]:
             return dict(file)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
-            "--data is an .npz file of arrays of numbers",
+            "--data must be an .npz file of arrays of numbers",
             got=f"--data {data} ({getattr(error, 'strerror', None) or error})",
             cure="np.savez('batch.npz', x=x, y=y)",
         ) from error
 
 
-def _made(factory: str, made: Any) -> "tuple[nn.Module, Any, Callable[..., Any]]":
+def _parts(factory: str, made: Any) -> "tuple[nn.Module, Any, Callable[..., Any]]":
+    """Return the model, the batch and the loss that a factory returned.
+
+    Raises:
+        InputError: the factory returned something else.
+    """
     from torch import nn
 
-    parts = tuple(made) if isinstance(made, (tuple, list)) else (made,)
-    if len(parts) != 3 or not isinstance(parts[0], nn.Module) or not callable(parts[2]):
+    is_sequence = isinstance(made, (tuple, list))
+    parts = tuple(made) if is_sequence else (made,)
+    has_model = len(parts) == 3 and isinstance(parts[0], nn.Module)
+    if not has_model or not callable(parts[2]):
         kinds = ", ".join(type(part).__name__ for part in parts)
         raise InputError(
-            "a factory returns three things: a model, a batch, and a loss that is called with the two",
-            got=f"{factory} returned {f'({kinds})' if isinstance(made, (tuple, list)) else kinds}",
-            cause="a loss that was computed already"
-            if len(parts) == 3 and isinstance(parts[0], nn.Module)
-            else None,
+            "a factory must return a model, a batch, and a loss that is a function of the two",
+            got=f"{factory} returned {f'({kinds})' if is_sequence else kinds}",
+            cause="a loss that was computed already" if has_model else None,
             cure=EXAMPLE,
         )
     return parts
@@ -116,52 +119,59 @@ def _made(factory: str, made: Any) -> "tuple[nn.Module, Any, Callable[..., Any]]
 def _trace(
     factory: str, model: "nn.Module", batch: Any, loss: Callable[..., Any]
 ) -> "tuple[GradientFlow, Influence | None]":
+    """Run the model once and measure its gradient flow; with loss terms, also their influence."""
     from torch import Tensor
 
     from leadline import gradients
 
     with gradients.trace(model) as tape:
-        terms: Tensor = call(
-            f"the loss of {factory}", loss, model, batch, given="the model and the batch"
-        )
+        given = "the model and the batch"
+        terms = call(f"the loss of {factory}", loss, model, batch, given=given)
         if not isinstance(terms, Tensor) or terms.dim() > 2 or not terms.is_floating_point():
-            is_tensor = isinstance(terms, Tensor)
+            got = type(terms).__name__
+            if isinstance(terms, Tensor):
+                got = f"{terms.dtype} of shape {tuple(terms.shape)}"
             raise InputError(
-                "the loss returns a scalar, or terms of shape (T,) or (batch, T)",
-                got=f"{terms.dtype} of shape {tuple(terms.shape)}"
-                if is_tensor
-                else type(terms).__name__,
+                "the loss must return a scalar, or terms of shape (T,) or (batch, T)",
+                got=got,
                 cure=EXAMPLE,
             )
     flow = tape.gradient_flow(terms)
-    return flow, tape.influence(terms) if terms.dim() and terms.shape[-1] > 1 else None
+    has_terms = terms.dim() > 0 and terms.shape[-1] > 1
+    return flow, tape.influence(terms) if has_terms else None
 
 
 def _summary(flow: "GradientFlow", influence: "Influence | None") -> list[dict[str, Any]]:
-    """By layer, the sentence and what a monitor tells; with loss terms, how far they reach."""
+    """Return one entry per layer: its verdict, notes, metrics and, with loss terms, their reach."""
     import numpy as np
 
     from leadline.gradients import GradientFlow, Influence, summary
 
     reaches = {}
     if influence is not None:
-        reaches = {
-            layer.title: str(Influence(influence.protocol, (layer,)).verdict)
-            for layer in influence.layers
-        }
+        for layer in influence.layers:
+            reaches[layer.title] = str(Influence(influence.protocol, (layer,)).verdict)
+    entries = []
+    for layer in flow.layers:
+        alone = GradientFlow(flow.protocol, (layer,))
+        sentence, *notes = alone.notes
+        metrics = summary([(layer, ~np.isnan(layer.hidden_norm))])
+        finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        entry = {"layer": layer.title, "sentence": sentence, "notes": notes, **finite}
+        if layer.title in reaches:
+            entry["reach"] = reaches[layer.title]
+        entries.append(entry)
+    return entries
 
-    def told(layer: "LayerFlow") -> dict[str, Any]:
-        numbers = summary([(layer, ~np.isnan(layer.hidden_norm))])
-        sentence = str(GradientFlow(flow.protocol, (layer,)).verdict)
-        finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-        reach = {"reach": reaches[layer.title]} if layer.title in reaches else {}
-        return {"layer": layer.title, "sentence": sentence, **finite, **reach}
 
-    return [told(layer) for layer in flow.layers]
+def _flow_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return the sentence and the notes of every layer."""
+    return [line for layer in summary["layers"] for line in (layer["sentence"], *layer["notes"])]
 
 
-def _sentences(summary: Mapping[str, Any], of: str) -> list[str]:
-    return [layer[of] for layer in summary["layers"] if of in layer]
+def _reach_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return the reach of the loss terms in every layer that has one."""
+    return [layer["reach"] for layer in summary["layers"] if "reach" in layer]
 
 
 def _write(
@@ -171,19 +181,21 @@ def _write(
     influence: "Influence | None",
     summary: Mapping[str, Any],
 ) -> Path:
-    """The soundings, the summary and, when they are there, the page that shows them."""
+    """Write the soundings and the summary, then the page that shows them; return the page."""
     from leadline.report import Chapter, soundings_page
     from leadline.storage import canonical_json
 
-    told, file = _sentences(summary, "sentence"), "flow/sounding.json"
-    chapters = [Chapter("How much gradient arrives", told, [flow.figure()], flow.protocol, file)]
+    flow_file = "flow/sounding.json"
+    heading = "How much gradient arrives"
+    lines = _flow_lines(summary)
+    chapters = [Chapter(heading, lines, [flow.figure()], flow.protocol, flow_file)]
     flow.save(folder.folder / "flow")
     if influence is not None:
         figures = [influence.figure(layer) for layer in range(len(influence.layers))]
-        told, file = _sentences(summary, "reach"), "influence/sounding.json"
-        chapters.append(
-            Chapter("How far each loss term reaches back", told, figures, influence.protocol, file)
-        )
+        heading = "How far each loss term reaches back"
+        file = "influence/sounding.json"
+        lines = _reach_lines(summary)
+        chapters.append(Chapter(heading, lines, figures, influence.protocol, file))
         influence.save(folder.folder / "influence")
     lead = f"One forward and backward pass of the model that `{factory}` makes."
     folder.write("gradients.json", canonical_json(summary))

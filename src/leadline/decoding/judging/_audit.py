@@ -1,5 +1,4 @@
-"""The result of :func:`audit`: was each answer the most likely sequence, and if not, where was it
-lost?"""
+"""Audits: the result of :func:`audit`, and the audited search step by step."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -30,8 +29,7 @@ MOST_LISTED = 4
 @record("decoding.SearchAudit")
 @dataclass(frozen=True, eq=False)
 class SearchAudit(Sounding):
-    """The audit of an answer: for each of B prompts, is it the best sequence, and where was it
-    lost?"""
+    """The audit of answers to B prompts: are they optimal, and where was the optimum lost?"""
 
     decoded: Decoded
     """The audited answer."""

@@ -1,5 +1,4 @@
-"""The function :func:`audit`: exact search, comparison with the answer, and the explanation of a
-loss."""
+"""The function :func:`audit`: exact search, comparison, and the explanation of a loss."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -74,8 +74,7 @@ class Comparison(Sounding):
 
     @property
     def verdict(self) -> Verdict:
-        """The search with the best answer, and the lead over the others; for many prompts,
-        counts."""
+        """The search with the best answer and its lead; for many prompts, counts."""
         scores = self.scores()
         is_best = self.is_best()
         if scores.shape[1] > 1:

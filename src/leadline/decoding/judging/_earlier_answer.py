@@ -1,5 +1,4 @@
-"""An earlier answer from which a search or an audit starts, and the check that it fits the
-problem."""
+"""An earlier answer to start a search or an audit from, and the check that it fits."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,5 +1,4 @@
-"""The step and the rank at which a beam search lost a sequence, and the width that would return
-it."""
+"""The step and the rank of a loss in beam search, and the width that avoids it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -78,8 +77,7 @@ def _rank(
     settings: BeamSettings,
     completed: Sequence[_Completed],
 ) -> int:
-    """Return the rank of a candidate by the model's scores for the whole beam; 0 without its
-    parent."""
+    """Return the rank of a candidate by the model's scores; 0 if its parent is not in the beam."""
     parents = [(node.tokens, node.log_prob) for node in beam if node.fate is Fate.KEPT]
     if len(prefix) == 1:
         parents = [((), 0.0)]

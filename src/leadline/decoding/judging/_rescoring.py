@@ -1,5 +1,4 @@
-"""Scores of given sequences by one teacher-forced pass, and the check that an answer fits a
-problem.
+"""Scores of given sequences by one teacher-forced pass, and the check of earlier answers.
 
 One sequence scores a little differently in another batch, in another precision, or with another
 number of threads. Two sequences with close scores are therefore scored again in one batch. The

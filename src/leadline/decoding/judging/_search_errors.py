@@ -99,8 +99,7 @@ class SearchErrors(Sounding):
         return tuple(intervals)
 
     def against_greedy(self) -> Float[np.ndarray, "W 3"]:
-        """Return the shares of prompts on which each width beats, equals and loses to greedy
-        search."""
+        """Return the shares of prompts where a width beats, equals and loses to greedy search."""
         beats = self._is_less(self.greedy, self.score)
         loses = self._is_less(self.score, self.greedy)
         parts = (beats, ~beats & ~loses, loses)

@@ -263,8 +263,7 @@ def no_repeat_ngram(n: int) -> Processor:
 
 
 def allow(rule: Callable[[tuple[int, ...]], Iterable[int]]) -> Processor:
-    """Return a processor that allows only the tokens of a rule: a grammar, a list of titles, a
-    trie.
+    """Return a processor that allows only the tokens of a rule, such as a grammar or a trie.
 
     Args:
         rule: maps the new tokens so far to the list of tokens that may follow. An empty list ends

@@ -124,8 +124,7 @@ class GenerationSettings:
         return masked
 
     def ignored(self) -> tuple[str, ...]:
-        """Return a note on the settings that change ``generate`` and not a search; empty if
-        none."""
+        """Return a note on the settings that only ``generate`` follows; empty if none are set."""
         named = []
         for name, neutral_values in NEUTRAL_VALUES.items():
             value = self.values.get(name)

@@ -29,7 +29,7 @@ a state again after passing it to a step.
 
 Optional attributes: ``step.vocabulary`` holds the names of the tokens. ``step.eos`` is a tuple of
 the model's end tokens; a search without ``eos`` notes that it ignores them. If ``step.inference``
-is ``True``, beam search calls the step in torch's inference mode. This is faster, and its results
+is ``True``, searches call the step in torch's inference mode. This is faster, and its results
 cannot be used in training."""
 
 _NO_CONTEXT = nullcontext()
@@ -79,8 +79,7 @@ def select(state: Any, index: Tensor) -> Any:
 
 
 def concat(states: list[Any]) -> Any:
-    """Return one state with the rows of all ``states`` in order, and the shared leaves of the
-    first.
+    """Return one state with the rows of all states, and the shared leaves of the first.
 
     >>> concat([(torch.zeros(1, 2),), (torch.ones(2, 2),)])[0].shape
     torch.Size([3, 2])

@@ -30,6 +30,8 @@ class Card:
     """Layout that replaces parts of the figure's own, such as fixed margins."""
     rows: Sequence[str] = ()
     """Columns of the sounding's table that are shown below the figure."""
+    words: "Callable[[Any], str]" = lambda sounding: str(sounding.verdict)
+    """Function that returns the text above the figure; by default the verdict."""
     empty: str = ""
     """Text while there is no sounding: what will appear, and when."""
 

@@ -202,6 +202,11 @@ def still(*axes: str) -> dict[str, Any]:
     }
 
 
+def _all_notes(sounding: Any) -> str:
+    """Return the notes of a sounding on every layer, the first of which hold its verdict."""
+    return "; ".join(sounding.notes)
+
+
 ROOM = Room(
     name="gradients",
     title="Where does the gradient die?",
@@ -210,9 +215,15 @@ ROOM = Room(
     settings=Settings,
     cards={
         "flow": Card(
-            "How much gradient arrives", 360, wide=True, layout=still("x", "y", "x2", "y2")
+            "How much gradient arrives",
+            360,
+            wide=True,
+            words=_all_notes,
+            layout=still("x", "y", "x2", "y2"),
         ),
-        "stability": Card("Why", 380, lines=4, wide=True, layout=still("x", "y", "x2", "y2")),
+        "stability": Card(
+            "Why", 380, lines=4, wide=True, words=_all_notes, layout=still("x", "y", "x2", "y2")
+        ),
         "influence": Card(
             "What the loss at k tells the state at t", 420, wide=True, layout=still("x", "y")
         ),

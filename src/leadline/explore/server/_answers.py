@@ -167,7 +167,7 @@ class Answers:
         at = self.room.id(name)
         part: dict[str, Any] = {
             "card": at,
-            "words": str(sounding.verdict),
+            "words": card.words(sounding),
             "rows": _rows(card, sounding),
         }
         if at in asked["shown"]:

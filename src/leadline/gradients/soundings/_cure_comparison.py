@@ -13,7 +13,14 @@ from leadline import checks
 from leadline.checks import ShortRepr
 from leadline.figures import Drawing, log_lines
 from leadline.gradients.cures import CURES, CureSettings, Trial
-from leadline.gradients.soundings._flow import LN10, LayerFlow, median
+from leadline.gradients.soundings._flow import (
+    LN10,
+    LayerFlow,
+    median,
+    median_range,
+    median_slope,
+    spread,
+)
 from leadline.gradients.soundings._gradient_flow import GradientFlow
 from leadline.gradients.soundings._layer import chosen_layer, out_of
 from leadline.gradients.tracing._losses import checked_model
@@ -97,9 +104,9 @@ class CureComparison(Sounding):
         rows = []
         for name, flow in self.flows.items():
             for layer in flow.layers:
-                low, high = _range(layer)
+                low, high = median_range(layer)
                 logs = (high / LN10, low / LN10, spread(layer) / LN10)
-                rows.append((name, layer.title, _slope(layer), horizon(layer), *logs))
+                rows.append((name, layer.title, median_slope(layer), _horizon(layer), *logs))
         norms = ["log10_largest", "log10_smallest", "log10_spread"]
         return pd.DataFrame(rows, columns=["cure", "layer", "slope", "horizon", *norms])
 
@@ -186,17 +193,7 @@ def compare_cures(
     return CureComparison(protocol, before, tuple(after), left_out)
 
 
-def spread(layer: LayerFlow) -> float:
-    """Return ln of the ratio of the largest to the smallest norm of the median sample.
-
-    Only timesteps up to the latest one that receives gradient count. The spread is infinite if one of them receives
-    nothing, or if the gradient is infinite.
-    """
-    low, high = _range(layer)
-    return high - low if np.isfinite(high) else math.inf
-
-
-def horizon(layer: LayerFlow) -> int:
+def _horizon(layer: LayerFlow) -> int:
     """Return the effective horizon of the median sample, in timesteps."""
     return int(np.median(layer.horizon)) if len(layer.horizon) else 0
 
@@ -219,25 +216,3 @@ def _steadiest(layers: Mapping[str, LayerFlow]) -> str:
 
 def _decades(log: float) -> str:
     return "infinity" if math.isinf(log) else f"10^{decimals(log / LN10, '.2f')}"
-
-
-def _range(layer: LayerFlow) -> tuple[float, float]:
-    """Return the logarithms of the smallest and the largest norm of the median sample.
-
-    Timesteps after the latest one that receives gradient are left out, since the loss does not read them.
-    """
-    total = median(layer.log_known)
-    arrives = np.flatnonzero(total > -np.inf)
-    if not len(arrives):
-        return -math.inf, -math.inf
-    if layer.direction == "reverse":
-        read = total[arrives[0] :]
-    else:
-        read = total[: arrives[-1] + 1]
-    return float(np.nanmin(read)), float(np.nanmax(read))
-
-
-def _slope(layer: LayerFlow) -> float:
-    slopes = layer.slope()
-    slopes = slopes[np.isfinite(slopes)]
-    return float(np.median(slopes)) if len(slopes) else math.nan

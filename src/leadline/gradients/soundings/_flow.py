@@ -16,17 +16,21 @@ LN10 = math.log(10)
 FLOAT32 = tuple(
     math.log(float(limit)) for limit in (np.finfo(np.float32).tiny, np.finfo(np.float32).max)
 )
-"""ln of the smallest and of the largest normal number of float32: 1.2e-38, below which digits are lost, and 3.4e38."""
+"""ln of the smallest and of the largest normal number of float32, 1.2e-38 and 3.4e38.
+
+Smaller numbers lose digits; larger ones are infinite.
+"""
 
 
 @record("gradients.LayerFlow")
 @dataclass(frozen=True, eq=False)
 class LayerFlow(LayerMeasurement):
-    """How much gradient arrives at each timestep of one recurrent layer in one direction, sample by sample.
+    """The gradient that arrives at each timestep of one recurrent layer, in one direction.
 
-    Logarithms are natural, of 2-norms; the properties without ``log`` are the norms themselves. ``-inf`` says that
-    nothing arrives, or, where ``lost`` is true, less than the loop's own precision can hold; NaN says that the sample
-    has no such timestep (padding). Column t - 1 is timestep t.
+    Fields have one row per sample; column t - 1 is timestep t. Logarithms are natural logarithms of
+    2-norms; properties without ``log`` are the norms. ``-inf`` means that no gradient arrives or,
+    where ``lost`` is true, that the gradient is too small for the floating point of a hand-written
+    loop. NaN means that the sample has no such timestep (padding).
 
     >>> zeros, initial = np.zeros((1, 3)), np.zeros(1)
     >>> total = np.array([[-4.0, -2.0, 0.0]])
@@ -38,42 +42,46 @@ class LayerFlow(LayerMeasurement):
     log_total: Float[np.ndarray, "B T"]
     """ln ‖dL/dh_t‖."""
     log_direct: Float[np.ndarray, "B T"]
-    """ln of the part that reaches h_t through the layers above alone, not through h_{t+1}."""
+    """ln of the norm of the direct part, which reaches h_t through the layers above."""
     log_recurrent: Float[np.ndarray, "B T"]
-    """ln of the part that reaches h_t through h_{t+1}."""
+    """ln of the norm of the recurrent part, which reaches h_t through h_{t+1}."""
     log_input: Float[np.ndarray, "B T"]
-    """ln ‖dL/dx_t‖, x being the input of this layer."""
+    """ln ‖dL/dx_t‖ for the input x of this layer."""
     log_initial: Float[np.ndarray, " B"]
-    """ln ‖dL/dh_0‖, of the state before the first step."""
+    """ln ‖dL/dh_0‖ for the state before the first step."""
     hidden_norm: Float[np.ndarray, "B T"]
     """‖h_t‖."""
     log_cell_total: Float[np.ndarray, "B T"] | None = None
     """ln ‖dL/dc_t‖; ``None`` for a layer without cells."""
     lost: Bool[np.ndarray, "B T"] | None = None
-    """True where the gradient of a loop written by hand is too small for the loop's precision, such as float32;
-    ``log_total`` reads ``-inf`` there. ``None`` for nowhere.
+    """True where the gradient of a hand-written loop is too small for the loop's floating point.
+
+    ``log_total`` is ``-inf`` there. ``None`` if no gradient is lost.
     """
     precision: str | None = None
-    """The floating point that bounds the gradients of a loop written by hand; ``None`` for a layer without bounds."""
+    """Floating point that limits the gradients of a hand-written loop, for example ``"float32"``.
+
+    ``None`` for a layer whose gradients have no such limit.
+    """
 
     @property
     def total(self) -> Float[np.ndarray, "B T"]:
-        """‖dL/dh_t‖ in float64; what is below 1e-308 reads 0 here and as a number in ``log_total``."""
+        """‖dL/dh_t‖ in float64. A norm below 1e-308 is 0 here and a finite number in ``log_total``."""
         return _exp(self.log_total)
 
     @property
     def log_known(self) -> Float[np.ndarray, "B T"]:
-        """``log_total``, NaN where it was lost."""
+        """``log_total`` with NaN where the gradient is lost."""
         return self.log_total if self.lost is None else np.where(self.lost, np.nan, self.log_total)
 
     @property
     def direct(self) -> Float[np.ndarray, "B T"]:
-        """The norm of the direct part; see ``log_direct``."""
+        """Norm of the direct part; see ``log_direct``."""
         return _exp(self.log_direct)
 
     @property
     def recurrent(self) -> Float[np.ndarray, "B T"]:
-        """The norm of the recurrent part; see ``log_recurrent``."""
+        """Norm of the recurrent part; see ``log_recurrent``."""
         return _exp(self.log_recurrent)
 
     @property
@@ -83,41 +91,43 @@ class LayerFlow(LayerMeasurement):
 
     @property
     def float32_underflow(self) -> Int[np.ndarray, " B"]:
-        """The timestep t, from 1, at which ‖dL/dh_t‖ leaves the range of float32 downwards; 0 where it stays above.
+        """The timestep t, from 1, at which ‖dL/dh_t‖ falls below the range of float32; 0 for none.
 
-        On its way back from the loss the gradient gets there first, and an ordinary backward pass in float32 reads
-        less than the truth from there on, soon zero. A gradient that is exactly zero has not underflowed.
+        It is the first such timestep on the way back from the loss. From there on, a backward pass
+        in float32 gives less than the truth, and soon zero. A gradient that is exactly zero does not
+        count as an underflow.
         """
         return underflow(self.log_total, self.direction, self.lost)
 
     @property
     def float32_overflow(self) -> Int[np.ndarray, " B"]:
-        """The timestep t, from 1, at which ‖dL/dh_t‖ leaves the range of float32 upwards; 0 where it stays below."""
+        """The timestep t, from 1, at which ‖dL/dh_t‖ exceeds the range of float32; 0 for none."""
         return overflow(self.log_total, self.direction)
 
     @property
     def horizon(self) -> Int[np.ndarray, " B"]:
-        """The effective horizon: how many timesteps have a norm above 1 % of the sample's largest finite one."""
+        """The effective horizon: the number of timesteps whose norm exceeds 1 % of the sample's
+        largest finite norm.
+        """
         finite = np.where(np.isfinite(self.log_total), self.log_total, -np.inf)
-        return (finite > finite.max(axis=1, initial=-np.inf, keepdims=True) - math.log(100)).sum(
-            axis=1
-        )
+        largest = finite.max(axis=1, initial=-np.inf, keepdims=True)
+        return (finite > largest - math.log(100)).sum(axis=1)
 
     def slope(self, first: int = 0, last: int | None = None) -> Float[np.ndarray, " B"]:
-        """Growth of ln ‖dL/dh_t‖ per step of distance from the end, by least squares over t in [first, last).
+        """Return the growth of ln ‖dL/dh_t‖ per step back, by least squares over first <= t < last.
 
-        Positive where the gradient explodes on its way back, negative where it vanishes. What is zero, infinite, lost
-        or padding is left out.
+        The slope is positive if the gradient explodes on its way back, and negative if it vanishes.
+        Timesteps that are zero, infinite, lost or padding are left out.
 
         Args:
-            first: index of the first timestep that counts, from 0.
-            last: index behind the last one; without, the end of the sequence.
+            first: index of the first timestep, from 0.
+            last: index after the last timestep; by default the end of the sequence.
 
         Returns:
-            Nats per timestep, one per sample; NaN where fewer than two timesteps are left.
+            Nats per timestep, one per sample; NaN if fewer than two timesteps are left.
 
         Raises:
-            InputError: an index that is not a whole number.
+            InputError: ``first`` or ``last`` is not a whole number.
         """
         first = checks.whole_number(first, "first")
         last = checks.optional_whole_number(last, "last")
@@ -125,7 +135,8 @@ class LayerFlow(LayerMeasurement):
         curves = np.where(np.isfinite(self.log_known), self.log_known, np.nan)[:, first:last]
         centred = np.where(np.isnan(curves), np.nan, t)
         with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of a sample of which nothing is left
+            # A sample without a finite timestep has no mean.
+            warnings.simplefilter("ignore", RuntimeWarning)
             centred = centred - np.nanmean(centred, axis=1, keepdims=True)
             slope = np.nansum(curves * centred, axis=1) / np.nansum(centred**2, axis=1)
         return slope if self.direction == "reverse" else -slope
@@ -134,29 +145,66 @@ class LayerFlow(LayerMeasurement):
 def underflow(
     log_total: Float[np.ndarray, "B T"], direction: str, lost: Bool[np.ndarray, "B T"] | None = None
 ) -> Int[np.ndarray, " B"]:
-    """Where float32 underflows on the way back from the loss; see :attr:`LayerFlow.float32_underflow`."""
+    """Return the timestep of the float32 underflow; see :attr:`LayerFlow.float32_underflow`."""
     is_below = np.isfinite(log_total) & (log_total < FLOAT32[0])
     return _first(is_below if lost is None else is_below | lost, direction)
 
 
 def overflow(log_total: Float[np.ndarray, "B T"], direction: str) -> Int[np.ndarray, " B"]:
-    """Where float32 overflows on the way back from the loss; see :attr:`LayerFlow.float32_overflow`."""
+    """Return the timestep of the float32 overflow; see :attr:`LayerFlow.float32_overflow`."""
     return _first(log_total > FLOAT32[1], direction)
 
 
-def _first(where: np.ndarray, direction: str) -> Int[np.ndarray, " B"]:
-    """The timestep that the way back from the loss reaches first, by sample, from 1; 0 for none."""
-    from_end = where.shape[1] - np.argmax(where[:, ::-1], axis=1)
-    return np.where(
-        where.any(axis=1), 1 + np.argmax(where, axis=1) if direction == "reverse" else from_end, 0
-    )
-
-
 def median(values: Float[np.ndarray, "B T"]) -> Float[np.ndarray, " T"]:
-    """By timestep over the batch, leaving out padding."""
+    """Return the median over the batch by timestep, without padding."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of a timestep that no sample has
+        # A timestep that no sample has gives NaN.
+        warnings.simplefilter("ignore", RuntimeWarning)
         return np.nanmedian(values, axis=0) if np.isnan(values).any() else np.median(values, axis=0)
+
+
+def median_range(layer: LayerFlow) -> tuple[float, float]:
+    """Return the logarithms of the smallest and the largest norm of the median sample.
+
+    Timesteps after the latest one that receives gradient are left out, since the loss does not read
+    them. Both are ``-inf`` if no gradient arrives.
+    """
+    if not layer.log_total.size:
+        return -math.inf, -math.inf
+    total = median(layer.log_known)
+    arrives = np.flatnonzero(total > -np.inf)
+    if not len(arrives):
+        return -math.inf, -math.inf
+    if layer.direction == "reverse":
+        read = total[arrives[0] :]
+    else:
+        read = total[: arrives[-1] + 1]
+    return float(np.nanmin(read)), float(np.nanmax(read))
+
+
+def spread(layer: LayerFlow) -> float:
+    """Return ln of the ratio of the largest to the smallest norm of the median sample.
+
+    The spread is infinite if a timestep receives no gradient, or if the gradient is infinite.
+    """
+    low, high = median_range(layer)
+    return high - low if np.isfinite(high) else math.inf
+
+
+def median_slope(layer: LayerFlow) -> float:
+    """Return the slope of the median sample, in nats per step back; NaN if no sample has a slope."""
+    slopes = layer.slope()
+    slopes = slopes[np.isfinite(slopes)]
+    return float(np.median(slopes)) if len(slopes) else math.nan
+
+
+def _first(where: np.ndarray, direction: str) -> Int[np.ndarray, " B"]:
+    """Return the first true timestep on the way back from the loss, from 1; 0 for none."""
+    if direction == "reverse":
+        timestep = 1 + np.argmax(where, axis=1)
+    else:
+        timestep = where.shape[1] - np.argmax(where[:, ::-1], axis=1)
+    return np.where(where.any(axis=1), timestep, 0)
 
 
 def _exp(log: np.ndarray) -> np.ndarray:

@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leadline.figures import Drawing
-from leadline.gradients.soundings._flow import LN10, LayerFlow, median, overflow, underflow
+from leadline.gradients.soundings._flow import (
+    LN10,
+    LayerFlow,
+    median,
+    overflow,
+    spread,
+    underflow,
+)
 from leadline.gradients.soundings._flow_drawing import CELL, DIRECT, FlowCurves, flow_drawing
-from leadline.gradients.soundings._flow_verdict import describe_flow
+from leadline.gradients.soundings._flow_verdict import describe_flow, flow_notes
+from leadline.gradients.soundings._layer import out_of
 from leadline.sounding import Sounding, Verdict
 from leadline.storage import record
 
@@ -19,15 +27,15 @@ if TYPE_CHECKING:
 @record("gradients.GradientFlow")
 @dataclass(frozen=True, eq=False)
 class GradientFlow(Sounding):
-    """The norm ‖dL/dh_t‖ at every timestep of every recurrent layer, in the order of the forward pass.
+    """The norm ‖dL/dh_t‖ at every timestep of every recurrent layer.
 
-    With the row vectors ``lambda_t = dL/dh_t``, ``e_t`` for the *direct* part, which reaches h_t through the layers
-    above, and the Jacobians ``J_t = dh_t/dh_{t-1}``,
+    With the row vectors ``lambda_t = dL/dh_t``, the *direct* part ``e_t``, which reaches h_t through
+    the layers above, and the Jacobians ``J_t = dh_t/dh_{t-1}``,
 
-        lambda_t = e_t + lambda_{t+1} J_{t+1},
+        lambda_t = e_t + lambda_{t+1} J_{t+1}.
 
-    whose second term is the *recurrent* part. The gradient of a layer's output tensor is the direct part only. Made by
-    :meth:`Tape.gradient_flow`.
+    The second term is the *recurrent* part. The gradient of a layer's output tensor contains the
+    direct part only. :meth:`Tape.gradient_flow` makes a gradient flow.
 
     >>> from leadline import gradients, recurrent
     >>> model = recurrent.Regression(recurrent.RNN(1, 4, nonlinearity="identity", seed=0), seed=0)
@@ -38,42 +46,60 @@ class GradientFlow(Sounding):
     >>> flow.layers[0].total.shape, len(flow.table())
     ((8, 10), 80)
 
-    Reference: Pascanu, Mikolov & Bengio, *On the difficulty of training recurrent neural networks*, 2013.
+    Reference: Pascanu, Mikolov & Bengio, *On the difficulty of training recurrent neural networks*,
+    2013.
     """
 
     layers: tuple[LayerFlow, ...]
+    """The recurrent layers, in the order of the forward pass."""
+
+    @property
+    def worst_layer(self) -> int:
+        """Index of the layer with the largest ratio of norms; see :func:`spread`."""
+        return int(np.argmax([spread(layer) for layer in self.layers]))
 
     @property
     def verdict(self) -> Verdict:
-        """Per layer, by how much dL/dh_t changes on its way back from the loss."""
-        return Verdict("; ".join(f"{layer.title}: {describe_flow(layer)}" for layer in self.layers))
+        """The change of dL/dh_t on its way back from the loss, in the worst layer."""
+        layer = self.layers[self.worst_layer]
+        rank = out_of(len(self.layers), "worst")
+        return Verdict(f"{layer.title}: {describe_flow(layer)}{rank}")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on every layer: the change, the range of float32, cells and unusual samples."""
+        return tuple(
+            f"{layer.title}: {note}"
+            for layer in self.layers
+            for note in (describe_flow(layer), *flow_notes(layer))
+        )
 
     def table(self) -> "pd.DataFrame":
-        """One row per layer, sample and timestep.
+        """Return one row per layer, sample and timestep.
 
-        Columns: ``layer``, ``sample``, ``t``, ``log10_total``, ``log10_direct``, ``log10_recurrent``,
-        ``log10_input`` (base-10 logarithms of norms), ``hidden_norm``, ``lost`` (see :class:`LayerFlow`).
+        Columns: ``layer``, ``sample``, ``t``, ``log10_total``, ``log10_direct``,
+        ``log10_recurrent``, ``log10_input`` (base-10 logarithms of norms), ``log10_cell_total`` (NaN
+        for a layer without cells), ``hidden_norm``, ``lost`` (see :class:`LayerFlow`).
         """
         import pandas as pd
 
         frames = []
         for layer in self.layers:
             samples, time = layer.log_total.shape
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "layer": layer.title,
-                        "sample": np.repeat(np.arange(samples), time),
-                        "t": np.tile(np.arange(1, time + 1), samples),
-                        "log10_total": layer.log_total.ravel() / LN10,
-                        "log10_direct": layer.log_direct.ravel() / LN10,
-                        "log10_recurrent": layer.log_recurrent.ravel() / LN10,
-                        "log10_input": layer.log_input.ravel() / LN10,
-                        "hidden_norm": layer.hidden_norm.ravel(),
-                        "lost": False if layer.lost is None else layer.lost.ravel(),
-                    }
-                )
-            )
+            cells = np.nan if layer.log_cell_total is None else layer.log_cell_total.ravel() / LN10
+            columns = {
+                "layer": layer.title,
+                "sample": np.repeat(np.arange(samples), time),
+                "t": np.tile(np.arange(1, time + 1), samples),
+                "log10_total": layer.log_total.ravel() / LN10,
+                "log10_direct": layer.log_direct.ravel() / LN10,
+                "log10_recurrent": layer.log_recurrent.ravel() / LN10,
+                "log10_input": layer.log_input.ravel() / LN10,
+                "log10_cell_total": cells,
+                "hidden_norm": layer.hidden_norm.ravel(),
+                "lost": False if layer.lost is None else layer.lost.ravel(),
+            }
+            frames.append(pd.DataFrame(columns))
         return pd.concat(frames, ignore_index=True)
 
     def drawing(self) -> Drawing:
@@ -96,8 +122,8 @@ def _curves(layer: LayerFlow) -> FlowCurves:
 
 
 def _float32_losses(layer: LayerFlow, log10_total: np.ndarray) -> dict[str, int]:
-    """Return the timestep at which the gradient leaves the range of float32, by its name."""
-    found = {}
+    """Return the timestep at which the gradient leaves the range of float32 by the kind of loss."""
+    timesteps = {}
     natural = log10_total[None] * LN10
     underflows = int(underflow(natural, layer.direction)[0])
     if not underflows and layer.lost is not None:
@@ -105,8 +131,8 @@ def _float32_losses(layer: LayerFlow, log10_total: np.ndarray) -> dict[str, int]
         # The last known timestep on the way back from the loss.
         underflows = 1 + int(known[0]) if len(known) else 0
     if underflows:
-        found["underflows"] = underflows
+        timesteps["underflows"] = underflows
     overflows = int(overflow(natural, layer.direction)[0])
     if overflows:
-        found["overflows"] = overflows
-    return found
+        timesteps["overflows"] = overflows
+    return timesteps

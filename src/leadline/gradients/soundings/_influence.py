@@ -12,7 +12,7 @@ from leadline import checks
 from leadline.errors import InputError
 from leadline.figures import Drawing, heat_map
 from leadline.gradients.soundings._flow import LN10
-from leadline.gradients.soundings._layer import LayerMeasurement, chosen_layer
+from leadline.gradients.soundings._layer import LayerMeasurement, chosen_layer, out_of
 from leadline.sounding import Sounding, Verdict
 from leadline.storage import record
 
@@ -203,9 +203,21 @@ class Influence(Sounding):
     layers: tuple[LayerInfluence, ...]
 
     @property
+    def shortest_layer(self) -> int:
+        """Index of the layer in which the loss terms reach the fewest timesteps."""
+        return int(np.argmin([_num_reached(layer) for layer in self.layers]))
+
+    @property
     def verdict(self) -> Verdict:
-        """How far back the terms reach, layer by layer."""
-        return Verdict("; ".join(f"{layer.title}: {_reach(layer)}" for layer in self.layers))
+        """The reach of the loss terms, in the layer with the shortest reach."""
+        layer = self.layers[self.shortest_layer]
+        rank = out_of(len(self.layers), "shortest")
+        return Verdict(f"{layer.title}: {_reach(layer)}{rank}")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The reach of the loss terms in every layer."""
+        return tuple(f"{layer.title}: {_reach(layer)}" for layer in self.layers)
 
     def table(self) -> "pd.DataFrame":
         """One row per layer, term and timestep; ``log10_norm`` is the base-10 logarithm of ‖dL_k/dh_t‖."""
@@ -235,15 +247,22 @@ class Influence(Sounding):
         )
 
 
+def _num_reached(layer: LayerInfluence) -> int:
+    """Return the number of timesteps that hold 99 % of the gradient; 0 if none or infinite gradient arrives."""
+    if np.isneginf(layer.log_norms).all() or np.isposinf(layer.log_norms).any():
+        return 0
+    return layer.timesteps_for() if layer.timestep_of_term is None else layer.window_for()
+
+
 def _reach(layer: LayerInfluence) -> str:
-    """How far back the terms reach, or, where distances mean nothing, how many timesteps they reach."""
-    terms, steps = layer.log_norms.shape
+    """Describe the reach of the terms; without a common time axis, the timesteps that they reach."""
+    terms, time = layer.log_norms.shape
     if np.isneginf(layer.log_norms).all():
-        return "nothing of any term arrives"
-    if np.isposinf(layer.log_norms).any():
-        return f"the gradient is infinite in {int(np.isposinf(layer.log_norms).any(axis=1).sum())} of {terms} terms"
+        return "no gradient of any loss term arrives"
+    num_infinite = int(np.isposinf(layer.log_norms).any(axis=1).sum())
+    if num_infinite:
+        return f"the gradient is infinite in {num_infinite} of {terms} loss terms"
+    reached = f"{_num_reached(layer)} of {time} timesteps"
     if layer.timestep_of_term is None:
-        return f"99 % of all gradient of {terms} terms lies in {layer.timesteps_for()} of {steps} timesteps"
-    return (
-        f"99 % of all gradient stays within {layer.window_for()} of {steps} timesteps of its loss"
-    )
+        return f"99 % of the gradient of {terms} loss terms lies in {reached}"
+    return f"99 % of the gradient stays within {reached} of its loss term"

@@ -20,7 +20,7 @@ from torch import Tensor
 from leadline.errors import InputError
 from leadline.figures import Drawing, log_lines
 from leadline.gradients.soundings._flow import LN10
-from leadline.gradients.soundings._layer import LayerMeasurement
+from leadline.gradients.soundings._layer import LayerMeasurement, out_of
 from leadline.gradients.tracing._arrival import Arrived, arrive
 from leadline.gradients.tracing._replay import Replayed
 from leadline.sounding import Sounding, Verdict
@@ -62,11 +62,21 @@ class WeightTerms(Sounding):
     layers: tuple[LayerTerms, ...]
 
     @property
+    def widest_layer(self) -> int:
+        """Index of the layer whose terms of ``W_h`` differ most."""
+        return int(np.argmax([_decades(layer.log_norms["W_h"]) for layer in self.layers]))
+
+    @property
     def verdict(self) -> Verdict:
-        """How far apart the terms of each layer's recurrent weights lie."""
-        return Verdict(
-            "; ".join(f"{layer.title}: {_tell(layer.log_norms['W_h'])}" for layer in self.layers)
-        )
+        """The ratio of the largest to the smallest term of ``W_h``, in the layer where it is largest."""
+        layer = self.layers[self.widest_layer]
+        rank = out_of(len(self.layers), "widest")
+        return Verdict(f"{layer.title}: {_describe(layer.log_norms['W_h'])}{rank}")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The terms of ``W_h`` in every layer."""
+        return tuple(f"{layer.title}: {_describe(layer.log_norms['W_h'])}" for layer in self.layers)
 
     def table(self) -> "pd.DataFrame":
         """One row per layer, parameter and timestep; ``log10_norm`` is the base-10 logarithm of the term's norm."""
@@ -99,14 +109,19 @@ class WeightTerms(Sounding):
         )
 
 
-def _tell(log_norms: np.ndarray) -> str:
-    present = np.isfinite(log_norms)
-    if not present.any():
-        return "no timestep adds anything to the gradient of W_h"
-    t = np.flatnonzero(present)
-    largest = int(t[log_norms[t].argmax()])
-    decades = (log_norms[t].max() - log_norms[t].min()) / LN10
-    return f"the terms of W_h span {decades:.1f} decades; the largest is that of timestep {largest + 1}"
+def _decades(log_norms: Float[np.ndarray, " T"]) -> float:
+    """Return the base-10 logarithm of the ratio of the largest to the smallest term; -1 for none."""
+    present = log_norms[np.isfinite(log_norms)]
+    return float(present.max() - present.min()) / LN10 if len(present) else -1.0
+
+
+def _describe(log_norms: Float[np.ndarray, " T"]) -> str:
+    timesteps = np.flatnonzero(np.isfinite(log_norms))
+    if not len(timesteps):
+        return "no timestep contributes to the gradient of W_h"
+    largest = int(timesteps[log_norms[timesteps].argmax()]) + 1
+    span = f"{_decades(log_norms):.1f} decades"
+    return f"the terms of W_h span {span}; the largest comes from timestep {largest}"
 
 
 def inseparable_weights(got: str) -> InputError:
