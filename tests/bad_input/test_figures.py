@@ -88,10 +88,7 @@ CALLS = {
     "Cloud": lambda: call(figures.Cloud, Y, Y, ["a", "b", "c"], Y, Y),
 }
 ROOM = Room(figures, CALLS)
-HELPERS = ("extended", "log_ticks", "log_traces", "mean_and_range", "merged", "plain", "stacked")
-"""Functions for other packages of Leadline; they check their arguments as the public ones do."""
-
-CASES = [*ROOM.cases(), *(case for name in HELPERS for case in ROOM.cases_of(name))]
+CASES = ROOM.cases()
 
 
 def test_every_public_name_has_a_good_call():

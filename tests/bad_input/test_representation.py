@@ -21,7 +21,9 @@ FOLDER = Path("unfinished")
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, in_tmp_path: Path) -> None:
-    settings = property(lambda self: {"epochs": 1, "batch_size": 150, "lr": 5e-3, "patience": 40})
+    settings = property(
+        lambda self: {"epochs": 1, "batch_size": 150, "learning_rate": 5e-3, "patience": 40}
+    )
     monkeypatch.setattr(Whole, "settings", settings)
 
 

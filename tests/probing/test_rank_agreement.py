@@ -87,7 +87,7 @@ def test_incomparable_losses_mislead_only_across_variants():
     assert "within a variant, lower loss agrees with the probes at tau 1.00 [1.00, 1.00]" in str(
         found
     )
-    table = found.agreements().set_index(["criterion", "pairs"])
+    table: Any = found.agreements().set_index(["criterion", "pairs"])
     assert table.loc[("loss", "across"), "tau"] == -1
 
 

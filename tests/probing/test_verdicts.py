@@ -65,7 +65,7 @@ def test_label_efficiency_and_its_table_agree(seed, num_seeds, is_accuracy, has_
         measure="accuracy" if is_accuracy else "R²",
         majority=rng.uniform(size=num_seeds) if is_accuracy else None,
     )
-    table = study.table().set_index(["representation", "labels"])
+    table: Any = study.table().set_index(["representation", "labels"])
     expected = [percent(table.loc[("raw", 10), "accuracy"]).removesuffix(" %")]
     if study.chosen != "raw":
         row = table.loc[(study.chosen, 10)]
@@ -88,7 +88,7 @@ def test_a_transfer_matrix_and_its_table_agree(seed, num_seeds):
         accuracy=rng.uniform(size=(4, 2, num_seeds, 3)),
         majority=rng.uniform(size=(2, num_seeds)),
     )
-    table = matrix.table()
+    table: Any = matrix.table()
     transfers = table[table["source"].isin(["digits", "letters"])]
     transfers = transfers[transfers["source"] != transfers["target"]]
     best = transfers.loc[transfers["gain"].idxmax()]
@@ -109,11 +109,11 @@ def test_a_rank_agreement_and_its_table_agree(seed, num_seeds, has_variants):
         rank_me=rng.uniform(1, 3, size=(4, num_seeds)),
         accuracy=rng.uniform(size=(4, num_seeds)),
     )
-    row = agreement.table().iloc[0]
+    row: Any = agreement.table().iloc[0]
     loss = interval_of(row, "loss tau")
     rank = interval_of(row, "RankMe tau")
     check(agreement, [f"at tau {loss:.2f} and", f"RankMe at {rank:.2f}, "])
-    within = agreement.agreements().set_index(["criterion", "pairs"])["tau"]
+    within: Any = agreement.agreements().set_index(["criterion", "pairs"])["tau"]
     assert within.loc[("loss", "within")] == loss.estimate
 
 

@@ -73,7 +73,7 @@ def test_a_study_reports_its_choice_and_its_numbers(tmp_path: Path):
     )
     assert found.table()["chosen"].sum() == pytest.approx(2)  # at each of two label counts
     assert "Choosing a kind on the test rows would" in " ".join(found.findings)
-    rows = found.table().set_index(["representation", "labels"])
+    rows: Any = found.table().set_index(["representation", "labels"])
     assert rows.loc[("raw", 40), "choice"] == pytest.approx(100 * honest.mean())
     assert "0 [0, 0]" not in " ".join(found.findings)
     assert found.encoder.has_seen(MORE).all()

@@ -53,7 +53,7 @@ def test_the_verdict_contains_the_gain_and_the_accuracies_of_the_table(seed, num
     found = study(np.random.default_rng(seed), num_seeds, has_labels=True)
     text = str(found)
     assert len(text.split()) <= 25, text
-    raw = found.table().set_index(["representation", "labels"]).loc[("raw", 120)]
+    raw: Any = found.table().set_index(["representation", "labels"]).loc[("raw", 120)]
     gain = Interval(raw["choice gain"], raw["choice gain low"], raw["choice gain high"])
     assert text.startswith(f"{found.chosen} is chosen; the choice gains {gain:+.1f} points")
     assert text.endswith(f": {raw['choice']:.1f} % against {raw['accuracy']:.1f} %")

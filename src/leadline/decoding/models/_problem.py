@@ -29,7 +29,7 @@ a state again after passing it to a step.
 
 Optional attributes: ``step.vocabulary`` holds the names of the tokens. ``step.eos`` is a tuple of
 the model's end tokens; a search without ``eos`` notes that it ignores them. If ``step.inference``
-is ``True``, beam search calls the step in torch's inference mode. This is faster, and its results
+is ``True``, searches call the step in torch's inference mode. This is faster, and its results
 cannot be used in training."""
 
 _NO_CONTEXT = nullcontext()

@@ -73,7 +73,8 @@ def arrive(replayed: Replayed, gradients: Sequence[Sequence[Tensor | None]]) -> 
     padding = replayed.padding()
     found: list[list[Arrived]] = []
     for layer in replayed.layers[::-1]:
-        arrived, to_inputs = [], []
+        arrived = []
+        to_inputs = []
         for d, one in enumerate(layer):
             size = one.record.h.shape[-1]
             above = _in_order(from_above.part(d * size, (d + 1) * size), one.order)
@@ -111,7 +112,8 @@ def top_seeds(
 
 def _filled(replayed: Replayed, gradients: Sequence[Tensor | None]) -> list[Tensor]:
     """Return the gradients of the outputs in the replay's precision, zeros for ``None``."""
-    dtype, outputs = replayed.layers[0][0].record.h.dtype, replayed.call.outputs
+    dtype = replayed.layers[0][0].record.h.dtype
+    outputs = replayed.call.outputs
     return [
         torch.zeros_like(output, dtype=dtype) if gradient is None else gradient.to(dtype)
         for gradient, output in zip(gradients, outputs, strict=True)
@@ -121,17 +123,16 @@ def _filled(replayed: Replayed, gradients: Sequence[Tensor | None]) -> list[Tens
 def _direct(above: Rows, ends: Tensor, one: Pass, lengths: Tensor | None) -> Rows:
     """Return the direct parts: from the layer above, and from h_n and c_n at each sample's end."""
     time, _, batch, size = above.unit.shape
-    unit, log = (
-        torch.nn.functional.pad(above.unit, (0, one.record.state_size - size)),
-        above.log.clone(),
-    )
+    unit = torch.nn.functional.pad(above.unit, (0, one.record.state_size - size))
+    log = above.log.clone()
     if bool(ends.any()):
         last = (
             torch.full((batch,), time - 1, device=unit.device) if lengths is None else lengths - 1
         )
         sample = torch.arange(batch, device=unit.device)
         there = Rows(unit[last, :, sample], log[last, :, sample]) + Rows.of(ends.transpose(0, 1))
-        unit[last, :, sample], log[last, :, sample] = there.unit, there.log
+        unit[last, :, sample] = there.unit
+        log[last, :, sample] = there.log
     return Rows(unit, log)
 
 

@@ -39,7 +39,8 @@ class Origin(NamedTuple):
     @classmethod
     def of(cls, reads: Reads) -> "Origin":
         """Return the summary of all states that were read."""
-        alone, joined = reads.alone, reads.joined
+        alone = reads.alone
+        joined = reads.joined
         return cls(max(alone, default=-1), len(alone), max(joined, default=-1), len(joined))
 
     def and_of(self, other: "Origin") -> "Origin":

@@ -296,8 +296,10 @@ def _fits(name: str):
 
     def hook(module: nn.Module, inputs: tuple, keywords: dict) -> None:
         assert isinstance(module, RECURRENT)
-        given, title = _given(inputs, keywords), name or type(module).__name__
-        x, states = given.get("input"), given.get("hx")
+        given = _given(inputs, keywords)
+        title = name or type(module).__name__
+        x = given.get("input")
+        states = given.get("hx")
         if isinstance(x, Tensor | PackedSequence) and (x.data.is_meta or x.data.is_complex()):
             raise InputError(
                 f"trace() needs real numbers in {title}",

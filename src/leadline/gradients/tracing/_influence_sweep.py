@@ -114,8 +114,13 @@ class _Rows:
     """
 
     def __init__(self, record: Record, mask: Tensor | None, first: int, last: int, into: _Matrix):
-        terms, batch = last - first, record.h.shape[1]
-        self.record, self.mask, self.first, self.last, self.into = record, mask, first, last, into
+        terms = last - first
+        batch = record.h.shape[1]
+        self.record = record
+        self.mask = mask
+        self.first = first
+        self.last = last
+        self.into = into
         self.unit = record.h.new_zeros(terms, batch, record.state_size)
         self.log = torch.zeros(terms, batch, dtype=torch.float64, device=record.h.device)
         self.da = record.scratch(self.unit)
@@ -143,7 +148,8 @@ class _Rows:
 
     def receive(self, t: int, above: "_Rows") -> None:
         """Add the gradient of the layer above's inputs at t, for all terms from t on."""
-        k, size = self._from(t), self.record.h.shape[-1]
+        k = self._from(t)
+        size = self.record.h.shape[-1]
         if t >= self.first:
             self.log[k] = above.log[k]
         handed = above.da[k:] @ above.record.weights.W_x
@@ -160,10 +166,16 @@ class _Rows:
 
     def observe(self, t: int) -> None:
         """Measure the norms at t, correct the scales, and prepare the next step back."""
-        k, size = self._from(t), self.record.h.shape[-1]
-        rows, da, seen, self.t = self.unit, self.da, self.seen[self.noted - t - 1], t
+        k = self._from(t)
+        size = self.record.h.shape[-1]
+        rows = self.unit
+        da = self.da
+        seen = self.seen[self.noted - t - 1]
+        self.t = t
         if k:  # the norms of terms before t stay zero
-            rows, da, seen = rows[k:], da[k:], seen[k:]
+            rows = rows[k:]
+            da = da[k:]
+            seen = seen[k:]
         if size == rows.shape[-1]:
             whole = torch.linalg.vector_norm(rows, dim=-1, out=seen)
         else:
@@ -191,8 +203,10 @@ class _Rows:
         count = self.noted - self.t
         if not count:
             return
-        seen, top = self.seen[:count].flip(0).double(), self.log.amax(-1)
-        terms, steps = slice(self.first, self.last), slice(self.t, self.noted)
+        seen = self.seen[:count].flip(0).double()
+        top = self.log.amax(-1)
+        terms = slice(self.first, self.last)
+        steps = slice(self.t, self.noted)
         if self.into.per_sample is not None or self.is_far:
             alone = seen.log().add_(self.log)
             whole = torch.logsumexp(2 * alone, -1)

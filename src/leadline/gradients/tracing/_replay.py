@@ -131,7 +131,8 @@ class Replayed:
 
     def by_time(self, output: Tensor) -> Tensor:
         """Return a tensor with the output's layout as (T, B, ...), zero in the padding."""
-        module, x = self.call.module, self.call.x
+        module = self.call.module
+        x = self.call.x
         if isinstance(x, PackedSequence):
             return self.chosen(pad_packed_sequence(x._replace(data=output))[0])
         if output.dim() == 2:
@@ -178,13 +179,16 @@ def _scanned(call: Call, may_be_nan: bool, samples: Tensor | None) -> Replayed:
     """Run every layer again, without comparing the result with the recorded states."""
     weights = _weights(call)
     directions = len(weights[0])
-    shell, dtype = Replayed(call, (), None, samples), weights[0][0].W_x.dtype
+    shell = Replayed(call, (), None, samples)
+    dtype = weights[0][0].W_x.dtype
     with torch.no_grad():
         if isinstance(call.x, PackedSequence):
-            x, lengths = shell.by_time(call.x.data), pad_packed_sequence(call.x)[1]
+            x = shell.by_time(call.x.data)
+            lengths = pad_packed_sequence(call.x)[1]
             lengths = (lengths if samples is None else lengths[samples]).to(x.device)
         else:
-            x, lengths = shell.by_time(call.x), None
+            x = shell.by_time(call.x)
+            lengths = None
         x = x.to(dtype)
         reverse = _reversal(len(x), x.shape[1], lengths, x.device) if directions == 2 else None
         if not x.shape[0]:
@@ -202,7 +206,9 @@ def _scanned(call: Call, may_be_nan: bool, samples: Tensor | None) -> Replayed:
         for index, layer in enumerate(weights):
             mask = masks[index - 1] if index and masks else None
             x = x if mask is None else x * mask
-            passes, again, states = [], [], []
+            passes = []
+            again = []
+            states = []
             for d, w in enumerate(layer):
                 order = reverse if d else None
                 scanned = _gather(x, order)
@@ -289,7 +295,8 @@ def _batch_first(module: nn.Module) -> bool:
 
 def _weights(call: Call) -> list[list[Weights]]:
     """Return the weights that a call used, by layer and direction."""
-    module, used = call.module, call.weights
+    module = call.module
+    used = call.weights
     if isinstance(module, Network):
         return [
             [
@@ -314,7 +321,9 @@ def _weights(call: Call) -> list[list[Weights]]:
 
 def _starts(shell: Replayed, weights: Sequence[Sequence[Weights]], x: Tensor) -> list[Tensor]:
     """Return h_0, and c_0 for the LSTM, each of shape (layers x directions, B, size)."""
-    first, count, call = weights[0][0], len(weights) * len(weights[0]), shell.call
+    first = weights[0][0]
+    count = len(weights) * len(weights[0])
+    call = shell.call
     if call.hx is None:
         sizes = [first.W_h.shape[1]] + [first.hidden_size] * (first.cell.parts - 1)
         return [x.new_zeros(count, x.shape[1], size) for size in sizes]
@@ -397,15 +406,11 @@ def not_numbers(where: str, h: Tensor, bad: Tensor) -> InputError:
             f"states that overflow {torch.finfo(h.dtype).dtype}: sample {sample} is infinite "
             "at timestep "
         )
-        cause, cure = (
-            f"{cause}{int(infinite[0]) + 1}",
-            "use smaller weights, or float64: model.double()",
-        )
+        cause = f"{cause}{int(infinite[0]) + 1}"
+        cure = "use smaller weights, or float64: model.double()"
     else:
-        cause, cure = (
-            "an input or a weight that is NaN",
-            "check the input and the states up to that timestep",
-        )
+        cause = "an input or a weight that is NaN"
+        cure = "check the input and the states up to that timestep"
     return InputError(
         "a tape needs activations that are numbers",
         got=f"{where}: NaN from timestep {t + 1} on",

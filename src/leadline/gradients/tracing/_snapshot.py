@@ -29,7 +29,8 @@ class Snapshot:
     @classmethod
     def of(cls, named: Iterable[tuple[str, Tensor]]) -> "Snapshot":
         """Return a snapshot of the current tensors."""
-        names, tensors = [], []
+        names = []
+        tensors = []
         for name, tensor in named:
             names.append(name)
             tensors.append(tensor)

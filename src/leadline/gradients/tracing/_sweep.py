@@ -36,7 +36,9 @@ class Rows:
         cls, values: Float[Tensor, "*batch H"], log: Float[Tensor, "..."] | float = 0.0
     ) -> "Rows":
         """Return ``values exp(log)`` as rows; ``log`` may be broadcast over leading axes."""
-        norm, scaled, size = torch.linalg.vector_norm(values, dim=-1, keepdim=True), values, None
+        norm = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
+        scaled = values
+        size = None
         is_outside = ~_inside(norm, torch.finfo(values.dtype).max ** 0.375).squeeze(
             -1
         )  # the squares have to be inside
@@ -108,7 +110,10 @@ def adjoint_sweep(direct: Rows, adjoint: Adjoint) -> Swept:
     on = arithmetic_for(direct.unit)
     last = len(direct.log) - 1
     pull_back = adjoint(on, direct.unit[last])
-    carry, size, fitted, patience = direct[last], FIRST, 0, 1
+    carry = direct[last]
+    size = FIRST
+    fitted = 0
+    patience = 1
     nothing = torch.zeros_like(carry.unit[None])
     blocks = [
         _Block(
@@ -119,13 +124,17 @@ def adjoint_sweep(direct: Rows, adjoint: Adjoint) -> Swept:
         first = max(0, last - size)
         block = _together(direct[first:last], pull_back, carry, last, on) if size > 1 else None
         if block is None and size > 1:
-            size, fitted, patience = size // 2, 0, 4 * patience
+            size = size // 2
+            fitted = 0
+            patience = 4 * patience
             continue
         blocks.append(block or _alone(direct[last - 1], pull_back, carry, last, on))
-        carry, last = blocks[-1].earliest(), last - len(blocks[-1].log_total)
+        carry = blocks[-1].earliest()
+        last = last - len(blocks[-1].log_total)
         fitted += 1
         if fitted == patience:
-            size, fitted = min(2 * size, LARGEST), 0
+            size = min(2 * size, LARGEST)
+            fitted = 0
     total, log_total, recurrent, log_recurrent = (
         torch.cat(parts[::-1]) for parts in zip(*blocks, strict=True)
     )
@@ -148,13 +157,15 @@ def _together(
     window: Rows, pull_back: PullBack, carry: Rows, last: int, on: Arithmetic
 ) -> _Block | None:
     """Sweep through a window on one scale; return ``None`` if the range is too small."""
-    limit, first = torch.finfo(carry.unit.dtype).max ** 0.75, last - len(window.log)
+    limit = torch.finfo(carry.unit.dtype).max ** 0.75
+    first = last - len(window.log)
     rows = Rows.cat([window, carry[None]])
     base = rows.log.amax(0)
     factor = _factor(rows.log, base, rows.unit)
     total = rows.unit * factor
     recurrent = torch.empty_like(window.unit)
-    totals, recurrents = on.array(total), on.array(recurrent)
+    totals = on.array(total)
+    recurrents = on.array(recurrent)
     row = totals[-1]
     with np.errstate(all="ignore"):
         for t in range(last - 1, first - 1, -1):

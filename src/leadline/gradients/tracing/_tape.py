@@ -69,7 +69,8 @@ class Tape:
         """
         loss = self._check(loss, "loss")
         with uncast(loss):
-            replayed, gradients = self._read(), self._seeds(loss.sum())
+            replayed = self._read()
+            gradients = self._seeds(loss.sum())
             layers = [
                 layer
                 for one, own in zip(replayed, gradients, strict=True)
@@ -98,7 +99,8 @@ class Tape:
         """
         loss = self._check(loss, "loss")
         with uncast(loss):
-            replayed, gradients = self._read(), self._seeds(loss.sum())
+            replayed = self._read()
+            gradients = self._seeds(loss.sum())
             layers = [
                 terms
                 for one, own in zip(replayed, gradients, strict=True)
@@ -160,7 +162,8 @@ class Tape:
             torch.rand(len(terms), generator=generator, device=terms.device, dtype=terms.dtype)
             + 0.5
         )
-        (plain,), (weighted,) = self._seeds(terms.sum()), self._seeds((terms * weights).sum())
+        (plain,) = self._seeds(terms.sum())
+        (weighted,) = self._seeds((terms * weights).sum())
         seeds, check = (one.top_seeds(gradients) for gradients in (plain, weighted))
         if seeds is None or check is None:
             return None

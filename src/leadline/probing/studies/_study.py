@@ -120,7 +120,7 @@ def label_efficiency(
     if not settings.transductive:
         _refuse_seen_rows(sources, inputs, roles, seeds)
     pool = min(len(role.probe_pool) for role in roles)
-    counts = [pool if is_all(count) else count for count in settings.labels]
+    counts: list[Any] = [pool if is_all(count) else count for count in settings.labels]
     strata = kind.strata(target)
     subsets = [
         label_subsets(strata, role.probe_pool, counts, num=settings.num_subsets, seed=seed)
