@@ -103,7 +103,7 @@ def _parts(factory: str, made: Any) -> "tuple[nn.Module, Any, Callable[..., Any]
     from torch import nn
 
     is_sequence = isinstance(made, (tuple, list))
-    parts = tuple(made) if is_sequence else (made,)
+    parts: Any = tuple(made) if is_sequence else (made,)
     has_model = len(parts) == 3 and isinstance(parts[0], nn.Module)
     if not has_model or not callable(parts[2]):
         kinds = ", ".join(type(part).__name__ for part in parts)

@@ -198,6 +198,7 @@ def measure_stability(
                 index=part.index,
                 direction=part.direction,
                 kind=part.record.cell.name,
+                call=0,
                 **_weight_rates(part.record.weights),
                 exponents=spectrum.exponents,
                 error=spectrum.error,
