@@ -25,7 +25,7 @@ def packages() -> dict[str, ModuleType]:
 def public_names(package: ModuleType) -> list[str]:
     """Return the public names of a package that are documented on its page."""
     names = getattr(package, "__all__", None) or _own_names(package)
-    rooms = set(packages())
+    rooms = set(packages()) if package is leadline else set()
     elsewhere = set(leadline.representation.__all__) if package is leadline else set()
     return [
         name
