@@ -79,7 +79,8 @@ def test_the_encoder_of_patches_applies_the_first_layer_at_every_place(channels:
 def without_components(frozen: Encoder) -> Encoder:
     """Return the encoder without its last layer."""
     inner = {name: w for name, w in frozen.weights.items() if not name.startswith("projection.")}
-    return Encoder(replace(frozen.architecture, components=None), inner, frozen.rows_seen)
+    architecture: Any = frozen.architecture
+    return Encoder(replace(architecture, components=None), inner, frozen.rows_seen)
 
 
 @pytest.mark.usefixtures("few")
