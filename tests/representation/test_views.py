@@ -1,14 +1,14 @@
 """The encoders of both views, layer by layer against their formulas."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
 from leadline import data
-from leadline.autoencoders import Encoder, Nothing, corrupt_examples, pretrain
+from leadline.autoencoders import Encoder, LocalArchitecture, Nothing, corrupt_examples, pretrain
 from leadline.representation import _views as views
 from leadline.representation._views import KINDS, Patches, Whole, unscaled, view_of
 
@@ -79,7 +79,7 @@ def test_the_encoder_of_patches_applies_the_first_layer_at_every_place(channels:
 def without_components(frozen: Encoder) -> Encoder:
     """Return the encoder without its last layer."""
     inner = {name: w for name, w in frozen.weights.items() if not name.startswith("projection.")}
-    architecture: Any = frozen.architecture
+    architecture = cast("LocalArchitecture", frozen.architecture)
     return Encoder(replace(architecture, components=None), inner, frozen.rows_seen)
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from leadline.cli import DONE
 from leadline.cli._factory import call, parse, resolve, working_directory_on_path
@@ -103,7 +103,7 @@ def _parts(factory: str, made: Any) -> "tuple[nn.Module, Any, Callable[..., Any]
     from torch import nn
 
     is_sequence = isinstance(made, (tuple, list))
-    parts: Any = tuple(made) if is_sequence else (made,)
+    parts = cast("tuple[Any, ...]", tuple(made) if is_sequence else (made,))
     has_model = len(parts) == 3 and isinstance(parts[0], nn.Module)
     if not has_model or not callable(parts[2]):
         kinds = ", ".join(type(part).__name__ for part in parts)
@@ -113,7 +113,7 @@ def _parts(factory: str, made: Any) -> "tuple[nn.Module, Any, Callable[..., Any]
             cause="a loss that was computed already" if has_model else None,
             cure=EXAMPLE,
         )
-    return parts
+    return parts[0], parts[1], parts[2]
 
 
 def _trace(

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -219,7 +219,7 @@ def measure_stability(
     return Stability(Protocol(settings, seeds=(seed,)), tuple(layers))
 
 
-def _weight_rates(weights: Weights) -> dict[str, np.ndarray]:
+def _weight_rates(weights: Weights) -> dict[str, Any]:
     """Return eigenvalues and the largest singular value of each gate's matrix.
 
     An eigenvalue that rounding alone makes different from zero becomes zero.
