@@ -1,4 +1,4 @@
-"""The course's two-word table, cell by cell: how it is edited, and how it stands in an address."""
+"""The course's two-word table: an editor of its cells, and their form in an address."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from dash.development.base_component import Component
 from leadline.explore.page._settings import Kind, plain_text
 
 PREFIXES = tuple(prefix for length in range(3) for prefix in product((0, 1), repeat=length))
-"""The rows 1 to 7, as indices of words."""
+"""Prefixes of the rows 1 to 7, as indices of words."""
 
 ROWS = (
     "-0.65 -0.73",
@@ -28,10 +28,10 @@ COURSE = {
     for number, row in enumerate(ROWS, 1)
     for column, text in zip("ABC", [*row.split(), ""], strict=True)
 }
-"""The course's numbers by cell: a column for each word, and an empty one for the end token."""
+"""The course's numbers by cell: columns A and B for the words, empty column C for the end token."""
 
 LONGEST = 21 * 28
-"""Characters of all cells together: a name, 24 characters and a separator each."""
+"""Largest length of the text: for each cell a name, 24 characters and a separator."""
 
 CELL = re.compile(r"([A-C][1-7])([^_]{0,24})")
 
@@ -41,7 +41,7 @@ class Cells(Kind):
     """Cells that differ from the course's table: ``"A4-0.5_C1"`` sets A4 and empties C1."""
 
     def read(self, given: Any) -> str:
-        """The same in the order of the table."""
+        """Return the text with its cells in the order of the table."""
         text = plain_text(given)
         if len(text) > LONGEST:
             raise ValueError
@@ -49,11 +49,11 @@ class Cells(Kind):
 
     @property
     def rule(self) -> str:
-        """How cells are written."""
+        """The form of the text, for error messages."""
         return "cells (A to C, 1 to 7) with numbers, joined by _, such as A4-0.5_B4-0.9"
 
     def control(self, at: str, value: str) -> Component:
-        """A table of inputs; the text that stands for all of them is in a hidden one."""
+        """Return a table of inputs, and a hidden input that holds the text of all cells."""
         held = cells(value)
         heads = [html.Th(""), *(_word(word) for word in (0, 1)), html.Th("<end>", className="end")]
         rows = [
@@ -86,7 +86,7 @@ class Cells(Kind):
 
 
 def cells(text: str) -> dict[str, str]:
-    """Every cell's text: the course's, but for those that are named.
+    """Return the text of every cell; cells that are not named have the course's number.
 
     >>> cells("A4-0.5")["A4"], cells("")["B4"]
     ('-0.5', '-4.61')
@@ -101,12 +101,19 @@ def cells(text: str) -> dict[str, str]:
 
 
 def written(held: dict[str, str]) -> str:
-    """The inverse of :func:`cells`."""
+    """Return the text in which only edited cells are named; the inverse of :func:`cells`."""
     return "_".join(name + text for name, text in held.items() if text != COURSE[name])
 
 
 def connect(app: Dash, at: str, words: tuple[str, str], end: str) -> None:
-    """Keep the text, the inputs and the headings equal; ``words`` and ``end`` are ids of controls."""
+    """Add the callbacks that keep the text, the inputs and the headings equal.
+
+    Args:
+        app: the application.
+        at: id of the control of the text.
+        words: ids of the controls of the two words.
+        end: id of the control of the end token.
+    """
     inputs = [f"{at}-{name}" for name in COURSE]
     app.clientside_callback(
         ClientsideFunction("cells", "write"),

@@ -1,4 +1,4 @@
-"""Controls, made from the fields of a settings class."""
+"""Dash components for the fields of a settings class."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from leadline.explore.page._settings import Between, Choice, Draw, Field, Switch
 
 
 def controls(room: Room, settings: Any) -> list[Component]:
-    """All controls of a room, holding ``settings``, under their headings."""
+    """Return all controls of a room, grouped under headings and set to ``settings``."""
     known = {field.name: field for field in fields_of(room.settings)}
     groups = room.groups or {"": list(known)}
     return [
@@ -26,17 +26,17 @@ def controls(room: Room, settings: Any) -> list[Component]:
 
 
 def value_of(room: Room, field: Field) -> tuple[str, str]:
-    """The id of a field's control, and the property that holds its value."""
+    """Return the id of a field's control, and the property that holds its value."""
     return room.id(field.name), "value"
 
 
 def to_control(field: Field, value: Any) -> Any:
-    """What a control holds for a value of the field."""
+    """Convert a value of the field to the value of its control."""
     return ["on"] * bool(value) if isinstance(field.kind, Switch) else value
 
 
 def from_control(field: Field, held: Any) -> Any:
-    """What the field is to read from what its control holds."""
+    """Convert the value of a control to a value that the field can read."""
     return held == ["on"] if isinstance(field.kind, Switch) else held
 
 

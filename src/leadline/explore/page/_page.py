@@ -1,4 +1,4 @@
-"""The page: its frame, each room's controls and cards, and what its buttons do."""
+"""The Dash application: page frame, controls and cards of each room, and button callbacks."""
 
 import json
 from collections.abc import Sequence
@@ -32,20 +32,23 @@ INDEX = """<!doctype html>
 
 
 class Page(Dash):
-    """Remove Dash's polyfills for old browsers, which slow down strings in all others."""
+    """A Dash application without the polyfills for old browsers.
+
+    The polyfills make string functions slow in current browsers.
+    """
 
     def interpolate_index(self, *args: Any, **parts: Any) -> str:
-        """The page around the rooms."""
+        """Return the HTML of the page without the polyfill scripts."""
         kept = [script for script in parts["scripts"].split("\n") if "/deps/polyfill" not in script]
         return super().interpolate_index(*args, **{**parts, "scripts": "\n".join(kept)})
 
 
 def application(rooms: Sequence[Room], prefix: str) -> Dash:
-    """The pages of some rooms.
+    """Return a Dash application with one page for each room.
 
     Args:
-        rooms: the first is shown where the address names none.
-        prefix: what every address begins with, ``"/secret/"``.
+        rooms: the rooms; an address without a known room name shows the first.
+        prefix: the beginning of every address, such as ``"/secret/"``.
     """
     app = Page(
         "leadline.explore",
@@ -100,7 +103,10 @@ def _links(rooms: Sequence[Room], prefix: str, here: Room | None = None) -> list
 
 
 def _layout(room: Room, search: str) -> list[Component]:
-    """Show a room with the settings of an address; with a message if they cannot be read."""
+    """Return the components of a room with the settings of an address.
+
+    If the settings cannot be read, the page shows the defaults and a message.
+    """
     try:
         settings, trouble = from_query(room.settings, search), ""
     except InputError as error:
@@ -158,7 +164,7 @@ def _layout(room: Room, search: str) -> list[Component]:
 
 
 def _preset(room: Room, label: str, settings: Any) -> Component:
-    """A button that holds what it sets all controls to."""
+    """Return a button that sets all controls; it stores their values in ``data-values``."""
     held = {
         room.id(field.name): to_control(field, getattr(settings, field.name))
         for field in fields_of(room.settings)
@@ -168,7 +174,7 @@ def _preset(room: Room, label: str, settings: Any) -> Component:
 
 
 def aria(**told: str) -> dict[str, Any]:
-    """What a screen reader is told, as attributes of an element."""
+    """Return ARIA attributes for screen readers; ``label`` becomes ``aria-label``."""
     return {f"aria-{name}": text for name, text in told.items()}
 
 
@@ -206,7 +212,7 @@ def _card(room: Room, name: str, card: Card) -> Component:
                 style={"--lines": card.lines},
                 **aria(live="polite"),
             ),
-            # A figure that needs more room than it has is scrolled.
+            # A figure that is larger than its frame scrolls.
             html.Div(
                 html.Div(
                     id=room.id(name, "figure"),
@@ -225,14 +231,13 @@ def _card(room: Room, name: str, card: Card) -> Component:
 
 
 def _connect(app: Dash, room: Room, prefix: str) -> None:
-    """The callbacks of a room."""
+    """Add the callbacks and the answer address of a room to the application."""
     fields = fields_of(room.settings)
     held = [(room.id(field.name), "value") for field in fields]
     app.clientside_callback(
         ClientsideFunction("leadline", "moved"),
-        Output(
-            room.id("held"), "data"
-        ),  # without an output it would not be called when controls come onto the page
+        # Dash does not call a callback without output when the controls appear on the page.
+        Output(room.id("held"), "data"),
         *(Input(*control) for control in held),
     )
     answers = Answers(room)
@@ -278,10 +283,8 @@ def _connect(app: Dash, room: Room, prefix: str) -> None:
                 return no_update
             try:
                 sounding = dict(answers.soundings(answers.settings(values))).get(name)
-            except (
-                LeadlineError,
-                PendingError,
-            ):  # what stands on the page is of other settings than the controls'
+            except (LeadlineError, PendingError):
+                # The controls differ from the cards, so no sounding of these settings exists.
                 return no_update
             if sounding is None:
                 return no_update

@@ -1,4 +1,4 @@
-"""The gradient room: a recurrent network under one's hands, and what its gradient does."""
+"""The gradient room: an interactive recurrent network and the flow of its gradient."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from leadline.recurrent import Nonlinearity
 from leadline.sounding import Sounding
 
 BATCH = 8
-"""Sequences; what is drawn is their median."""
+"""Number of sequences in a batch; figures show the median over them."""
 
 Sigma = Literal["none", "tanh", "ReLU"]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A recurrent network, its input, and where its loss looks."""
+    """Settings of a recurrent network, its input and its loss."""
 
     cell: Literal["RNN", "LSTM", "GRU"] = "RNN"
     """RNN: h_t = σ(W_h h_{t-1} + W_x x_t + b). LSTM and GRU have gates."""
@@ -58,7 +58,7 @@ SIGMA: dict[str, Nonlinearity] = {"none": "identity", "tanh": "tanh", "ReLU": "r
 
 
 def soundings(settings: Settings) -> Iterator[tuple[str, Sounding]]:
-    """The flow through the network, why it is so in the top layer, and how far each timestep's loss reaches."""
+    """Yield the gradient flow, the stability of the top layer, and the influence of loss terms."""
     model, x, y = _built(settings, settings.nonlinearity)
     last_only = settings.loss == "last"
     with gradients.trace(model) as tape:
@@ -76,7 +76,7 @@ def soundings(settings: Settings) -> Iterator[tuple[str, Sounding]]:
 
 
 def _names(settings: Settings) -> tuple[str, str]:
-    """Of the two networks that are compared."""
+    """Return the names of the two compared networks."""
     one, other = (
         "identity" if name == "none" else name
         for name in (settings.nonlinearity, settings.compare_with)
@@ -85,7 +85,7 @@ def _names(settings: Settings) -> tuple[str, str]:
 
 
 def _built(settings: Settings, nonlinearity: str) -> tuple[recurrent.Regression, Tensor, Tensor]:
-    """A network that reads the running average, its inputs and its targets, in float64."""
+    """Return a network for the running average, its inputs and its targets, in float64."""
     s = settings
     if s.start == "nilpotent":
         network, x = recurrent.RNN.zero_radius_that_explodes(s.time)
@@ -114,7 +114,7 @@ def _built(settings: Settings, nonlinearity: str) -> tuple[recurrent.Regression,
 
 
 def code(settings: Settings) -> str:
-    """The same in Python."""
+    """Return Python code that makes the same soundings."""
     s, fixed = settings, settings.start == "nilpotent"
 
     def made(nonlinearity: str) -> str:
@@ -180,7 +180,7 @@ def code(settings: Settings) -> str:
 
 
 def silent(settings: Settings) -> Collection[str]:
-    """What the network does not have."""
+    """Return the settings that have no effect on this network."""
     if settings.start == "nilpotent":
         return {
             "cell",
@@ -195,7 +195,10 @@ def silent(settings: Settings) -> Collection[str]:
 
 
 def still(*axes: str) -> dict[str, Any]:
-    """Fixed margins and few labels: to measure them takes much of Plotly's time, and all else would move with them."""
+    """Return a layout with fixed margins and few labels for the named axes.
+
+    Plotly spends much time on automatic margins, and the figure would move when they change.
+    """
     axis = {"automargin": False, "ticklabeloverflow": "allow", "nticks": 5, "ticks": ""}
     return {"margin": {"l": 70, "r": 12, "t": 28, "b": 84}} | {
         f"{name[0]}axis{name[1:]}": axis for name in axes
@@ -203,7 +206,7 @@ def still(*axes: str) -> dict[str, Any]:
 
 
 def _all_notes(sounding: Any) -> str:
-    """Return the notes of a sounding on every layer, the first of which hold its verdict."""
+    """Return the notes of a sounding on every layer; the first notes contain the verdict."""
     return "; ".join(sounding.notes)
 
 

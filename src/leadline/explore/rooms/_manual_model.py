@@ -1,6 +1,7 @@
-"""The language model of the search room: trained once on the manual inside Python, in a process of its own, and kept.
+"""The language model of the search room, trained once on the manual of Python and then cached.
 
-It lies in the user's cache folder as safetensors and JSON; where that cannot be written, in a folder for the session.
+A separate process trains it. The user's cache folder keeps it as safetensors and JSON. If the cache
+cannot be written, a temporary folder keeps the model until the server ends.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from leadline.explore.server import _orphans as orphans
 from leadline.explore.server._folders import temporary
 
 RECIPE: dict[str, Any] = {"vocabulary_size": 1500, "hidden_size": 96, "epochs": 3, "seed": 0}
-"""Settings of the model: some 15 seconds of one processor."""
+"""Settings of the model; training takes about 15 seconds on one processor core."""
 
 _training = threading.Lock()
 _workers: dict[Path, tuple[BaseProcess, float]] = {}
@@ -34,11 +35,12 @@ _ready: dict[Path, RecurrentLM] = {}
 
 
 def model() -> RecurrentLM:
-    """The model, once it is there.
+    """Return the trained model; the first call starts its training.
 
     Raises:
-        PendingError: it is being trained.
-        InputError: it could not be trained.
+        PendingError: the training is running.
+        InputError: the training failed.
+        SaveError: the training process could not start.
     """
     with _training:
         where = folder()
@@ -49,7 +51,7 @@ def model() -> RecurrentLM:
             try:
                 _ready[where] = RecurrentLM.load(where)
                 return _ready[where]
-            except SaveError:  # not there, damaged, or of another release
+            except SaveError:  # missing, damaged, or saved by another release
                 if worker is not None:
                     del _workers[where]
                     raise InputError(
@@ -76,21 +78,20 @@ def model() -> RecurrentLM:
 
 
 def train(recipe: dict[str, Any], where: Path) -> None:
-    """Train the model and save it; the worker process runs this, and ends with its parent."""
+    """Train and save the model in the worker process, which ends when its parent ends."""
     orphans.end_with_parent()
-    torch.set_num_threads(
-        1
-    )  # leaves a processor to the page, and sums always run in the same order
+    # One thread leaves a core to the page and adds numbers always in the same order.
+    torch.set_num_threads(1)
     RecurrentLM(**recipe).fit(text()).save(where)
 
 
 def text() -> str:
-    """The manual; the rules of its tables, runs of one sign, are shortened to the sign."""
+    """Return the text of the manual; each run of one punctuation mark becomes a single mark."""
     return re.sub(r"([^\w\s])(?:\s*\1)+", r"\1", manual_text().text)
 
 
 def code() -> list[str]:
-    """Lines of Python that make the same model, under the name ``lm``."""
+    """Return lines of Python code that train the same model, under the name ``lm``."""
     settings = ", ".join(f"{name}={value!r}" for name, value in RECIPE.items())
     return [
         "torch.set_num_threads(1)  # as it was trained: sums in the same order",
@@ -100,7 +101,7 @@ def code() -> list[str]:
 
 
 def folder() -> Path:
-    """Where the model lies: its name changes with whatever could change the model."""
+    """Return the folder of the model; its name depends on everything that can change the model."""
     versions = leadline.__version__, torch.__version__, manual_text().sha256
     key = hashlib.sha256(json.dumps([RECIPE, *versions]).encode()).hexdigest()[:16]
     return _cache(os.environ.get("XDG_CACHE_HOME", "")) / f"manual-{key}"
@@ -113,6 +114,6 @@ def _cache(home: str) -> Path:
         where.mkdir(parents=True, exist_ok=True)
         if os.access(where, os.W_OK | os.X_OK):
             return where
-    except (OSError, RuntimeError):  # a RuntimeError says that the user has no home folder
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home folder
         pass
     return temporary("leadline-explorer-models")

@@ -1,4 +1,4 @@
-"""The representation room: what an autoencoder is shown, what it makes of it, and what its encoder is worth."""
+"""The representation room: train an autoencoder on corrupted rows, and probe its encoder."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -36,14 +36,14 @@ from leadline.explore.server._uploads import LARGEST_FILE, uploads
 from leadline.sounding import Sounding
 
 MOST_RUNS = 2
-"""Runs at a time: a machine of few cores does no more."""
+"""Largest number of runs at the same time; a machine with few cores cannot do more."""
 
 RUNS: dict[str, Settings] = {}
-"""What was set when each of this process's runs began, by its name."""
+"""Settings of each run that this process started, by the name of the run."""
 
 
 def jobs() -> Jobs:
-    """The jobs of this process, which end with it; made once, whichever request comes first."""
+    """Return the jobs of this process; the first request creates the object, even among threads."""
     with _making:
         return _jobs()
 
@@ -57,14 +57,17 @@ def _jobs() -> Jobs:
 
 
 def run_of(settings: Settings) -> Progress | None:
-    """How the run that the settings name stands; nothing where there is none, or where it is of other settings."""
+    """Return the state of the run with these settings; ``None`` if there is no such run."""
     if RUNS.get(settings.job) != of_run(settings):
         return None
     return jobs().progress(settings.job)
 
 
 def soundings(settings: Settings) -> Iterator[tuple[str, Sounding]]:
-    """Examples and what is shown of them at once; curves, reconstructions and label efficiency as a run gives them."""
+    """Yield the corrupted examples, and the results of the run that exist so far.
+
+    Training curves come during a run; reconstructions and label efficiency come after it.
+    """
     rows, run = material(settings), run_of(settings)
     is_done = run is not None and run.status == "done"
     corrupt = corruption(settings, rows.image_size, rows.channels)
@@ -87,13 +90,13 @@ def soundings(settings: Settings) -> Iterator[tuple[str, Sounding]]:
 
 
 def stage(settings: Settings) -> int | None:
-    """Lines that a run has written, while it goes on."""
+    """Return the number of records of a running run; ``None`` if no run is running."""
     run = run_of(settings)
     return len(run.metrics) if run is not None and run.status == "running" else None
 
 
 def extra(settings: Settings) -> Sequence[Component]:
-    """Upload, and what begins, ends and follows a run."""
+    """Return the upload button, and the buttons and the progress bar of a run."""
     return [
         html.Div(
             [
@@ -134,7 +137,7 @@ FOLLOWS = (
 
 
 def follow(settings: Settings) -> Sequence[Any]:
-    """What the run's words, bar and buttons show."""
+    """Return the values of ``FOLLOWS``: status text, progress, and disabled buttons."""
     run, is_known = run_of(settings), settings.job in RUNS
     status = run.status if run is not None else None
     share = 0.0
@@ -188,7 +191,7 @@ def _told(settings: Settings, run: Progress | None, rows: Material) -> str:
 
 
 def connect(app: Dash) -> None:
-    """What the buttons and the upload do."""
+    """Add the callbacks of the buttons and of the upload to the application."""
     fields = fields_of(Settings)
     held = [State(ROOM.id(field.name), "value") for field in fields]
     job, trouble = (
@@ -214,7 +217,8 @@ def connect(app: Dash) -> None:
     )
     def stop(presses: Any, name: Any) -> None:
         if presses and isinstance(name, str) and name in RUNS:
-            jobs().stop(name)  # the page asks again while a run goes on, and so hears of it
+            # During a run the page sends requests, so it sees that the run has stopped.
+            jobs().stop(name)
 
     @app.callback(
         *(Output(ROOM.id(field.name), "value", allow_duplicate=True) for field in fields),
@@ -239,7 +243,7 @@ def connect(app: Dash) -> None:
     def encoder(presses: Any, *values: Any) -> Any:
         try:
             run = run_of(from_values(Settings, values)) if presses else None
-        except LeadlineError:  # the controls hold what no run was begun with
+        except LeadlineError:  # invalid settings, so no run has them
             run = None
         if run is None or run.status != "done":
             return no_update
@@ -262,11 +266,12 @@ def connect(app: Dash) -> None:
 
 
 def begin(settings: Settings) -> str:
-    """Begin a run, and return its name.
+    """Start a run, and return its name.
 
     Raises:
-        InputError: as many runs as may be are under way, or these settings cannot be trained with.
-        SaveError: the run's folder or process could not be made.
+        InputError: the largest number of runs is active, or training with these settings is
+            impossible.
+        SaveError: the folder or the process of the run could not be created.
     """
     rows = material(settings)
     corruption(settings, rows.image_size, rows.channels)

@@ -1,4 +1,4 @@
-"""What a run of the representation room does, in a process of its own: pretrain, then probe."""
+"""The run of the representation room: pretraining, then probing, in a separate process."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,19 +18,21 @@ from leadline.explore.server._jobs import Progress, Write
 from leadline.probing import LabelEfficiency
 
 WORK = "leadline.explore.rooms._representation_run:pretrain_and_probe"
-"""Where the work is, for the job's process."""
+"""The function that the process of the job runs."""
 
 PRETRAINED, EFFICIENCY, ENCODER = "pretrained", "efficiency", "encoder.safetensors"
-"""What it leaves."""
+"""Names of the saved results in the folder of a run."""
 
 
 def pretrain_and_probe(given: Mapping[str, Any], folder: Path, write: Write) -> None:
-    """Train one autoencoder for each seed, telling every epoch; where there are labels, probe their encoders.
+    """Train one autoencoder for each seed; if the rows have labels, probe the encoders.
 
     Args:
-        given: ``settings``, the ``path`` of an upload, and as many ``threads`` as the server has, for the same bits.
-        folder: where the first seed's autoencoder, its encoder and the label efficiency are left.
-        write: told each epoch, and when probing begins.
+        given: the ``settings``, the ``path`` of an upload, and the number of ``threads`` of the
+            server, so that results are equal bit for bit.
+        folder: folder for the autoencoder and the encoder of the first seed, and for the label
+            efficiency.
+        write: function that is called with each epoch, and when probing begins.
     """
     torch.set_num_threads(given["threads"])
     s = Settings(**given["settings"])
@@ -62,22 +64,22 @@ def pretrain_and_probe(given: Mapping[str, Any], folder: Path, write: Write) -> 
 
 
 def epochs_of(run: Progress) -> list[autoencoders.Epoch]:
-    """The epochs that a run has told of."""
+    """Return the epochs that a run has written so far."""
     return [autoencoders.Epoch(**line) for line in run.metrics if "epoch" in line]
 
 
 def is_probing(run: Progress) -> bool:
-    """Whether training is over."""
+    """True if training is done and probing has begun."""
     return any("probing" in line for line in run.metrics)
 
 
 def pretrained_of(run: Progress) -> autoencoders.Pretrained:
-    """The first seed's autoencoder, of a run that is done."""
+    """Return the autoencoder of the first seed of a finished run."""
     return autoencoders.Pretrained.load(run.folder / PRETRAINED)
 
 
 def efficiency_of(run: Progress) -> LabelEfficiency | None:
-    """What a run that is done found, or ``None`` where there were no labels."""
+    """Return the label efficiency of a finished run; ``None`` if the rows have no labels."""
     return (
         LabelEfficiency.load(run.folder / EFFICIENCY)
         if (run.folder / EFFICIENCY).exists()

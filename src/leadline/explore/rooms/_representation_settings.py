@@ -1,4 +1,4 @@
-"""What can be set in the representation room, and the data, roles and corruption that follow from it."""
+"""Settings of the representation room, and their data, roles, corruption and code."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     from dash import dcc
 
 SIDE = 16
-"""Of glyphs and of crops of photographs, in pixels."""
+"""Side of glyphs and of crops of photographs, in pixels."""
 
 CHARACTERS = "abcdefghij"
-"""Of the glyphs."""
+"""Characters of the glyphs."""
 
 SHOWN = 12
-"""Examples in the strip."""
+"""Number of examples in the strip."""
 
 SUBSETS = 5
-"""Label subsets of each label count and seed."""
+"""Number of label subsets for each label count and seed."""
 
 
 @dataclass(frozen=True)
 class Name(Kind):
-    """The name of something that a button makes, such as a run: kept in the address, and not shown."""
+    """The name of an object that a button creates, such as a run; only the address contains it."""
 
     letters: int
 
     def read(self, given: Any) -> str:
-        """Hexadecimal digits, or none."""
+        """Return the hexadecimal digits, or an empty text."""
         if given is None:
             return ""
         if (
@@ -48,20 +48,21 @@ class Name(Kind):
         return given
 
     def control(self, at: str, value: str) -> "dcc.Input":
-        """What holds it."""
-        from dash import dcc  # which a run's process does without
+        """Return a hidden input that holds the name."""
+        # The process of a run imports this module but does not need Dash.
+        from dash import dcc
 
         return dcc.Input(id=at, type="hidden", value=value)
 
     @property
     def rule(self) -> str:
-        """How it looks."""
+        """The number of digits, for error messages."""
         return f"{self.letters} hexadecimal digits"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Rows, an autoencoder and its corruption, and how it is trained."""
+    """Settings of the rows, the autoencoder, its corruption and its training."""
 
     data: Literal["digits", "glyphs", "photographs", "upload"] = "digits"
     """Handwritten digits, drawn letters, crops of photographs, or your own. The crops overlap, so that a probe would be
@@ -94,7 +95,7 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """Rows, and who may see which of them, one seed after another."""
+    """Rows, and for each seed the role of every row."""
 
     X: np.ndarray
     y: np.ndarray | None
@@ -104,12 +105,12 @@ class Material:
 
     @property
     def shown(self) -> np.ndarray:
-        """Rows for the strip, which the first seed's autoencoder does not see."""
+        """Rows for the strip: test rows of the first seed, which its autoencoder does not see."""
         return self.X[self.roles[0].test[:SHOWN]]
 
     @property
     def labels(self) -> list[int | Literal["all"]]:
-        """Label counts to probe at: one for each class, two, five and ten, and all there are."""
+        """Label counts for probing: 1, 2, 5 and 10 for each class, and all labels."""
         assert self.y is not None
         classes = len(np.unique(self.y))
         pool = min(len(role.probe_pool) for role in self.roles)
@@ -117,10 +118,10 @@ class Material:
 
 
 def material(settings: Settings) -> Material:
-    """The rows of the settings.
+    """Return the rows for the settings.
 
     Raises:
-        InputError: an upload that is not here, or whose rows cannot be dealt out.
+        InputError: the server does not hold the upload, or its rows cannot be split into roles.
     """
     path = str(uploads().path(settings.upload)) if settings.data == "upload" else ""
     return material_at(settings.data, settings.rows, settings.seeds, path)
@@ -128,7 +129,7 @@ def material(settings: Settings) -> Material:
 
 @lru_cache(maxsize=8)
 def material_at(name: str, rows: int, seeds: int, path: str) -> Material:
-    """The rows of a data set, or of the file at ``path``."""
+    """Return the rows of a built-in data set, or of the file at ``path``."""
     given = _given(name, rows, Path(path))
     few = np.random.default_rng(0).permutation(len(given))[:rows]
     X, y = given.X[few], None if given.y is None or name == "photographs" else given.y[few]
@@ -147,10 +148,10 @@ def _given(name: str, rows: int, path: Path) -> data.Dataset:
 
 
 def corruption(settings: Settings, image_size: Any, channels: int) -> autoencoders.Corruption:
-    """What is done to rows of that form.
+    """Return the corruption for rows of this image size and number of channels.
 
     Raises:
-        InputError: patches of rows that are no images, or that do not divide them.
+        InputError: patches need images, and must divide the sides of the images.
     """
     s = settings
     if s.kind == "vanilla":
@@ -169,7 +170,7 @@ def corruption(settings: Settings, image_size: Any, channels: int) -> autoencode
 
 
 def silent(settings: Settings) -> Sequence[str]:
-    """What has no say."""
+    """Return the settings that have no effect on this kind of corruption."""
     unused = {
         "vanilla": ["noise", "ratio", "patch"],
         "denoising": ["ratio", "patch"],
@@ -179,14 +180,14 @@ def silent(settings: Settings) -> Sequence[str]:
 
 
 def of_run(settings: Settings) -> Settings:
-    """Without what has no say in training."""
+    """Return the settings with the defaults for the fields that do not affect training."""
     return replace(
         settings, job="", examples=0, upload=settings.upload if settings.data == "upload" else ""
     )
 
 
 def code(settings: Settings) -> str:
-    """The same in Python."""
+    """Return Python code that makes the same soundings."""
     s = settings
     labelled = s.data in ("digits", "glyphs", "upload")
     given = {

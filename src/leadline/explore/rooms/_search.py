@@ -1,4 +1,4 @@
-"""The search room: a beam search under one's hands, and what it missed."""
+"""The search room: an interactive beam search and the audit of its result."""
 
 import dataclasses
 import math
@@ -22,14 +22,14 @@ from leadline.sounding import Sounding, decimals
 END, UNKNOWN = "<end>", "<unknown>"
 
 CALLS = 100
-"""Budget of exact search and of the audit, in calls of the model: a fraction of a second."""
+"""Largest number of model calls of the audit; they take a fraction of a second."""
 
 LONGEST = {"table": 8, "language model": 12}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A model, and how it is searched."""
+    """Settings of a model and of its search."""
 
     model: Literal["table", "language model"] = "table"
     """The course's table of two words, or a small recurrent network that was trained on Python's own manual."""
@@ -58,7 +58,7 @@ class Settings:
 
 
 def soundings(settings: Settings) -> Iterator[tuple[str, Sounding]]:
-    """The search as it stood after the step, and the three searches side by side."""
+    """Yield the search after the chosen step, and a comparison of the three searches."""
     audit, comparison = _searched(dataclasses.replace(settings, step=0))
     yield "tree", audit.at(min(settings.step, audit.at(0).steps))
     yield "searches", comparison
@@ -66,7 +66,7 @@ def soundings(settings: Settings) -> Iterator[tuple[str, Sounding]]:
 
 @lru_cache(maxsize=8)
 def _searched(s: Settings) -> tuple[decoding.SearchAudit, decoding.Comparison]:
-    """Searches of settings, whatever step of them is shown."""
+    """Return the audit and the comparison of the searches; they do not depend on the shown step."""
     if s.length > LONGEST[s.model]:
         raise InputError(
             f"the {s.model} is searched up to length {LONGEST[s.model]}", got=f"length = {s.length}"
@@ -99,7 +99,7 @@ def _score(s: Settings) -> decoding.Score:
 
 
 def _given(s: Settings) -> dict[tuple[str, ...], dict[str, float]]:
-    """The seven rows that are given, in the words of the table."""
+    """Return the seven rows of the editor: log-probabilities of the next word by prefix."""
     words = (s.first_word.strip(), s.second_word.strip(), END)
     if len(set(words)) < 3 or not all(words):
         raise InputError(
@@ -117,7 +117,7 @@ def _given(s: Settings) -> dict[tuple[str, ...], dict[str, float]]:
 
 
 def _number(text: str, after: tuple[str, ...], word: str) -> float:
-    """What a cell says; the table itself refuses numbers that are no log-probabilities."""
+    """Return the number in a cell. Table refuses numbers that are not log-probabilities."""
     try:
         return float(text.replace("−", "-")) if text else -math.inf
     except ValueError:
@@ -128,7 +128,7 @@ def _number(text: str, after: tuple[str, ...], word: str) -> float:
 
 
 def _rows(s: Settings) -> dict[tuple[str, ...], dict[str, float]]:
-    """A row for every beginning that a search can reach."""
+    """Return a row for every prefix that a search can reach."""
     given = _given(s)
     words = [word for word in given[()] if word != END]
     longer = {
@@ -138,7 +138,7 @@ def _rows(s: Settings) -> dict[tuple[str, ...], dict[str, float]]:
 
 
 def tell(settings: Settings) -> str:
-    """Rows that are no distributions, words that the model does not know, and what an empty prompt means."""
+    """Return a note on rows that do not sum to 1, on unknown words, or on an empty prompt."""
     if settings.model == "table":
         odd = [
             f"after “{' '.join(after)}” {decimals(total, '.2f')}"
@@ -169,7 +169,7 @@ def tell(settings: Settings) -> str:
 
 
 def code(settings: Settings) -> str:
-    """The same in Python."""
+    """Return Python code that makes the same soundings."""
     s, shown = settings, ROOM.take(settings)["tree"]
     assert isinstance(shown, decoding.Walk)
     end = "None"
@@ -221,25 +221,25 @@ def code(settings: Settings) -> str:
 
 
 def silent(settings: Settings) -> Collection[str]:
-    """What the other model has, and the strength of no penalty."""
+    """Return the settings of the other model, and the strength if there is no penalty."""
     others = {"prompt"} if settings.model == "table" else {"first_word", "second_word", "table"}
     return others | ({"strength"} if settings.penalty == "none" else set())
 
 
 def ends(settings: Settings) -> Mapping[str, float]:
-    """How long this model is searched, and how many steps that takes."""
+    """Return the largest length and the largest step for this model."""
     return {"length": LONGEST[settings.model], "step": settings.length}
 
 
 def connect(app: Dash) -> None:
-    """The table's callbacks."""
+    """Add the callbacks of the table to the application."""
     cells.connect(
         app, ROOM.id("table"), (ROOM.id("first_word"), ROOM.id("second_word")), ROOM.id("end")
     )
 
 
 def _edited(rows: str) -> str:
-    """The form of a table in an address, from all of its rows."""
+    """Return the address form of a table; ``rows`` holds its rows, separated by slashes."""
     texts: Any = dict(
         zip(cells.COURSE, (text for row in rows.split("/") for text in row.split()), strict=True)
     )
@@ -249,7 +249,7 @@ def _edited(rows: str) -> str:
 ENDING = _edited(
     "-0.92 -1.05 -1.39 / -1.05 -0.92 -1.39 / -0.92 -1.05 -1.39" + " / -0.92 -1.05 -1.39" * 4
 )
-"""A table whose sequences end with probability 1/4 after every word."""
+"""A table in which a sequence ends with probability 1/4 after every word."""
 
 COLUMNS = (
     "search",

@@ -35,7 +35,8 @@ ONE_AT_A_TIME = threading.Lock()
 """Lock of the process: one sounding is computed at a time.
 
 Two at once would take twice as long, and two uses of :func:`torch.random.fork_rng` would restore
-each other's state. The lock is free while a line is sent, so a page that stops reading blocks nobody.
+each other's state. The lock is free while a line is sent, so a page that stops reading blocks
+nobody.
 """
 
 
@@ -104,7 +105,7 @@ class Answers:
                 self._kept.popitem(last=False)
         try:
             yield from taken
-        except Exception:  # the cause may be gone at the next request
+        except Exception:  # the next request may succeed
             self._kept.pop(key, None)
             raise
 
@@ -183,7 +184,7 @@ class Answers:
 
 def _drawing(card: Card, sounding: Sounding) -> dict[str, Any]:
     drawing = sounding.drawing()
-    # The heading stands above; a title would say it again.
+    # The card already shows the heading, so the figure needs no title.
     own = {
         "height": max(card.height, drawing["layout"]["height"])
         if _least_width(drawing)
@@ -216,12 +217,12 @@ def _packed(value: Any) -> Any:
 
 
 def _least_width(drawing: Mapping[str, Any]) -> int:
-    """Pixels that a figure of boxes needs; 0 for one that fits anywhere."""
+    """Return the least width of a figure of boxes in pixels; 0 for every other figure."""
     return (drawing["layout"].get("meta") or {}).get("min_width", 0)
 
 
 def _rows(card: Card, sounding: Sounding) -> list[list[str]] | None:
-    """Columns of a sounding's table, headed by their names, for reading."""
+    """Return the card's columns of a sounding as texts, header first; ``None`` without columns."""
     if not card.rows:
         return None
     table = sounding.table()[list(card.rows)]
@@ -238,16 +239,16 @@ def _read(value: Any) -> str:
 
 
 TYPES = {"csv": "text/csv", "json": "application/json", "html": "text/html"}
-"""Files that the server makes; drawings are made by the page."""
+"""MIME types of the files that the server makes; the browser makes SVG and PNG files."""
 
 
 def file(sounding: Sounding, card: Card, form: str) -> str:
-    """A sounding as a file.
+    """Return the content of a file with a sounding.
 
     Args:
-        sounding: whose numbers or figure are wanted.
-        card: its place, which may draw it in its own way.
-        form: one of :data:`TYPES`.
+        sounding: the sounding.
+        card: the card of the sounding, which may change the layout of the figure.
+        form: a key of :data:`TYPES`.
     """
     if form == "csv":
         return _for_spreadsheets(sounding.table()).to_csv(index=False)
@@ -273,9 +274,9 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def _for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table for spreadsheet programs: an apostrophe precedes texts that look like a formula.
+    """Return a table for spreadsheet programs, which may run texts that look like a formula.
 
-    Numbers are unchanged, also negative ones.
+    An apostrophe is put before such texts. All numbers, also negative ones, are unchanged.
     """
     safe = table.rename(columns=_as_text)
     for column in safe.columns:
@@ -289,5 +290,5 @@ def _as_text(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    """As it is, or by its name where JSON has no such number: an infinity is not to be lost."""
+    """Return the value; infinities and NaN, which JSON does not have, become texts."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

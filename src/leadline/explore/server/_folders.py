@@ -1,9 +1,9 @@
 """Temporary folders of this process, which are removed when it ends.
 
 The next start removes the folders of killed processes. A folder is removed only if Leadline created
-it: its name ends with a digest of the rest of the name, it is a real folder of the same user, the mark
-inside it names it, and no process holds its lock. Everything else in the temporary folder stays as it
-is, and is not even opened for writing.
+it: its name ends with a digest of the rest of the name, it is a real folder of the same user, the
+mark inside it names it, and no process holds its lock. Everything else in the temporary folder
+stays as it is, and is not even opened for writing.
 """
 
 import atexit
@@ -27,13 +27,13 @@ LOCK = "in-use.lock"
 """File that the process keeps locked; the operating system releases the lock when it ends."""
 
 MARK = "made-by-leadline.txt"
-"""The file that says that Leadline made the folder."""
+"""Name of the file that marks a folder as created by Leadline."""
 
 TRIES = 20
-"""Attempts to make a folder while other processes start, too."""
+"""Number of attempts to create a folder while other processes start."""
 
 _own: dict[Path, tuple[FileLock, int]] = {}
-"""The folders that this process holds, with their locks and the process that made them."""
+"""Folders of this process, each with its lock and the process that created it."""
 
 
 def temporary(name: str) -> Path:
@@ -124,7 +124,7 @@ def _remove_if_left(folder: Path) -> None:
             return
         lock = FileLock(folder / LOCK, thread_local=False)
         lock.acquire(timeout=0)
-    except (OSError, Timeout):  # gone in between, or in use
+    except (OSError, Timeout):  # removed by another process, or in use
         return
     _remove(folder, lock)
 
@@ -165,7 +165,7 @@ def _remove(folder: Path, lock: FileLock) -> None:
         if {entry.name for entry in os.scandir(folder)} <= {MARK, LOCK}:
             (folder / MARK).unlink(missing_ok=True)
     with suppress(OSError):
-        lock.release(force=True)  # Windows does not remove a file that is open
+        lock.release(force=True)  # Windows cannot remove an open file
         if not (folder / MARK).exists():
             (folder / LOCK).unlink(missing_ok=True)
             folder.rmdir()

@@ -83,9 +83,8 @@ class Jobs:
             name=f"leadline job {name}",
             daemon=True,
         )
-        with (
-            self._lock
-        ):  # counting and starting are one step, so two clicks at once cannot both pass
+        # Jobs are counted and started under one lock, so two clicks at once cannot both pass.
+        with self._lock:
             running = sum(process.is_alive() for process in self._processes.values())
             if running >= self.most:
                 raise InputError(

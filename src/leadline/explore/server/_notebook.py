@@ -1,4 +1,4 @@
-"""A room inside a notebook: a frame that shows a server of the notebook's own process."""
+"""A room inside a notebook, in a frame that shows a server of the notebook's process."""
 
 import base64
 import hashlib
@@ -35,7 +35,7 @@ for (const frame of document.querySelectorAll("iframe.{name}"))
     frame.style.position = frame.style.visibility = "";
   }});
 </script>"""
-"""The picture is replaced as soon as the page in the frame says that it is there."""
+"""HTML of a room. The frame replaces the picture when its page sends a message."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Inline:
     url: str
     height: int = 900
     draw: Callable[[], bytes] = bytes
-    """Returns a picture of the room as PNG; no bytes if there is none."""
+    """Function that returns a picture of the room as PNG, or no bytes if it has no picture."""
 
     def _repr_html_(self) -> str:
         data = self.draw()
@@ -66,7 +66,7 @@ class Inline:
 
 
 def inline(name: str, settings: dict[str, Any]) -> Inline:
-    """Return the room of that name with the given settings.
+    """Return the room with this name and these settings.
 
     Raises:
         InputError: the room has no such setting, or does not allow its value.
@@ -83,7 +83,7 @@ def inline(name: str, settings: dict[str, Any]) -> Inline:
     chosen = from_values(room.settings, values)
 
     def draw() -> bytes:
-        # A room whose first sounding is still being made, or cannot be made, has no picture.
+        # Without its first sounding, a room has no picture.
         with suppress(LeadlineError, PendingError):
             for _, sounding in room.soundings(chosen):
                 return encoded(sounding.drawing(), "png")
