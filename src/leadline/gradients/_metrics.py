@@ -29,7 +29,8 @@ def append_metrics(path: str | PathLike[str], step: int, scalars: Mapping[str, f
         scalars: the metrics by name. JSON has no infinity and no NaN: both are written as ``null``.
 
     Raises:
-        SaveError: the file cannot be written, or another program wrote it; its complete lines are kept.
+        SaveError: the file cannot be written, or another program wrote it; its complete lines are
+            kept.
     """
     path = checks.path(path, "path")
     finite = {name: value if math.isfinite(value) else None for name, value in scalars.items()}

@@ -1,4 +1,4 @@
-"""Looks at the gradient flow of a model while it trains: now and then, in the user's own forward and backward pass."""
+"""Monitoring of a model's gradient flow during training, in the passes of the training itself."""
 
 import math
 import warnings
@@ -22,40 +22,44 @@ from leadline.gradients.tracing._tape import uncast
 from leadline.torch_internals import in_place_changes
 
 Write = Callable[[int, dict[str, float]], object]
-"""``write(step, scalars)``."""
+"""The type of a function that stores the measurements: ``write(step, scalars)``."""
 
 
 class GradientMonitor:
-    """Tells, every so many training steps, how much gradient arrives in each recurrent layer.
+    """Measures the gradient that arrives in each recurrent layer, every few training steps.
 
-    A step's forward and backward pass go into ``with monitor.step():``. On the steps that are looked at, the gradients
-    that the user's own backward pass brings to each layer are caught, and followed through it; there is no second pass.
-    On all others nothing is hooked. Gradients are caught as they come, before anything clips them.
+    Run the forward and the backward pass of each training step inside ``with monitor.step():``. On
+    a measured step, the monitor catches the gradients of this backward pass and computes the flow
+    through each layer from them; it runs no second backward pass. On all other steps it sets no
+    hooks. It measures gradients before they are clipped.
 
-    For every layer and direction, the median over sequences:
+    The metrics of each layer and direction are medians over sequences, except ``non_finite``:
 
-    ============== ===================================================================================================
-    ``slope``      growth of ln ‖dL/dh_t‖ per timestep of distance from the end, in nats: negative where it vanishes
-    ``half_life``  timesteps in which it halves, ``ln 2 / -slope``; infinite where it does not shrink
-    ``horizon``    timesteps with ‖dL/dh_t‖ above 1 % of the largest
-    ``non_finite`` hidden states and gradients, by timestep and sequence of the batch, that are infinite or not numbers
-    ============== ===================================================================================================
+    ============== ================================================================================
+    ``slope``      growth of ln ‖dL/dh_t‖ per timestep back, in nats; negative if it vanishes
+    ``half_life``  timesteps in which ‖dL/dh_t‖ halves, ``ln 2 / -slope``; infinite if slope >= 0
+    ``horizon``    number of timesteps with ‖dL/dh_t‖ above 1 % of the largest
+    ``non_finite`` number of hidden states and gradients that are infinite or NaN
+    ============== ================================================================================
 
-    They are named ``"lstm[0]/slope"``. Beside them stand ``gradient_norm``, of all parameters together, and, with
-    ``max_norm``, ``clip_fraction``: the share of the looks so far in which it was larger.
+    A metric has a name such as ``"lstm[0]/slope"``. Two metrics belong to the whole model:
+    ``gradient_norm`` is the norm of the gradient of all parameters. With ``max_norm``,
+    ``clip_fraction`` is the share of the measured steps so far whose norm exceeded ``max_norm``.
 
     Args:
-        model: the model that trains; see :func:`leadline.gradients.trace` for what is found in it.
-        every: steps from one look to the next, at least 1. The first step is looked at, so that what is wrong is told
-            at once; from then on, a look that fails warns and is left out.
-        max_norm: the norm beyond which training clips; positive.
-        samples: how many sequences of the batch are followed, at least 1: spread over it, and all where any number in
-            it is not finite.
-        write: a file, to which each look adds a line of JSON (``null`` for what is not finite), or a function of the
-            step and the scalars.
+        model: the model that trains; it must contain layers that :func:`leadline.gradients.trace`
+            records.
+        every: number of steps from one measurement to the next, at least 1. The first step is
+            measured and raises its errors. A later measurement that fails only warns.
+        max_norm: the norm above which training clips the gradient, above 0.
+        samples: number of sequences to follow, at least 1, spread evenly over the batch. If the
+            batch contains a number that is not finite, all sequences are followed.
+        write: the path of a file that receives one line of JSON per measured step (``null`` for
+            numbers that are not finite), or a function of the step and the scalars.
 
     Raises:
-        InputError: no torch module, ``every``, ``max_norm`` or ``samples`` out of range, or no place to write to.
+        InputError: ``model`` is not a torch module, ``every``, ``max_norm`` or ``samples`` is out
+            of range, or ``write`` is neither a path nor a function.
 
     >>> import torch
     >>> from leadline import gradients, recurrent
@@ -100,24 +104,28 @@ class GradientMonitor:
             file = checks.path(write, "write")
             self.write = lambda *look: append_metrics(file, *look)
         self.steps = 0
-        """The number that the next step gets."""
+        """The number of the next step."""
         self.looks = 0
-        """How many looks were told so far."""
+        """The number of steps that were measured and written."""
         self._clipped = 0
 
     @contextmanager
     def step(self, number: int | None = None, *, scale: float = 1.0) -> Iterator[None]:
-        """One training step: the forward pass and the backward pass inside the block, clipping and optimiser after it.
+        """Monitor one training step.
+
+        The block contains the forward and the backward pass; clip and step the optimiser after it.
 
         Args:
-            number: of this step, where training does not begin at 0; counted on by default.
-            scale: what the loss was multiplied by, ``scaler.get_scale()`` of an AMP scaler; it is divided out.
+            number: the number of this step, for example of a resumed training; by default the
+                number after that of the last step.
+            scale: the factor by which the loss was multiplied, for example ``scaler.get_scale()``
+                of an AMP scaler. The results are divided by it.
 
         Raises:
-            InputError: on the first look, no gradient arrived inside the block, or what
-                :meth:`leadline.gradients.Tape.gradient_flow` refuses, except numbers that are not finite: they are
-                counted.
-            SaveError: on the first look, the file cannot be written.
+            InputError: at the first measurement, no gradient arrived inside the block, or
+                :meth:`leadline.gradients.Tape.gradient_flow` refuses the pass. Numbers that are not
+                finite are counted and not refused.
+            SaveError: at the first measurement, the file cannot be written.
         """
         scale = checks.number(scale, "scale", above=0)
         number = self.steps if number is None else checks.whole_number(number, "number", least=0)
@@ -149,7 +157,10 @@ class GradientMonitor:
         self.looks, self._clipped = self.looks + 1, clipped
 
     def _forgives(self, error: LeadlineError) -> bool:
-        """A training that has run for hours is not stopped by what looks at it."""
+        """Warn and return True after the first measurement.
+
+        An error must not stop a training that has run for hours.
+        """
         if self.looks:
             warnings.warn(
                 f"step {self.steps - 1} could not be looked at: {describe(error)}",
@@ -160,7 +171,7 @@ class GradientMonitor:
 
 
 class _Look:
-    """What one step showed."""
+    """The measurement of one training step."""
 
     def __init__(self, model: nn.Module, samples: int):
         self.model, self.samples = model, samples
@@ -171,7 +182,7 @@ class _Look:
 
     @contextmanager
     def catching(self) -> Iterator[None]:
-        """Inside the block, gradients are caught on their way back."""
+        """Catch the gradients of a backward pass inside the block."""
         self._versions = [in_place_changes(parameter) for parameter in self.model.parameters()]
         with ExitStack() as stack:
             watched: set[int] = set()
@@ -192,7 +203,7 @@ class _Look:
                 yield
 
     def scalars(self) -> dict[str, float]:
-        """By layer; several calls of one module count as more sequences."""
+        """Return the metrics of all layers; several calls of a module count as more sequences."""
         flows: dict[str, list[tuple[LayerFlow, np.ndarray]]] = {}
         if not self._arrived:
             layers = ", ".join(sorted({call.title for call in self.calls}))
@@ -219,12 +230,12 @@ class _Look:
         }
 
     def gradient_norm(self) -> float:
-        """Of all parameters together."""
+        """Return the norm of the gradient of all parameters."""
         norms = [norm.to("cpu", torch.float64) for norm in self._norms.values()]
         return float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
 
     def _flows(self, call: Entry) -> list[tuple[LayerFlow, np.ndarray]]:
-        """The flow through each layer of an entry, and where there is a timestep, shape (B, T)."""
+        """Return the flow through each layer of an entry, with a mask (B, T), false for padding."""
         own = [self._arrived.get(id(tensor)) for tensor in call.outputs]
         if all(gradient is None for gradient in own):
             return []
@@ -243,10 +254,10 @@ class _Look:
 
 
 def summary(flows: Sequence[tuple[LayerFlow, np.ndarray]]) -> dict[str, float]:
-    """What a monitor tells of one layer.
+    """Return the metrics of one layer.
 
     Args:
-        flows: flows of one layer, each with where its samples have a timestep, shape (B, T).
+        flows: the flows of one layer, each with a mask of shape (B, T) that is false for padding.
     """
     slopes = np.concatenate([flow.slope() for flow, _ in flows])
     horizons = np.concatenate([flow.horizon for flow, _ in flows])

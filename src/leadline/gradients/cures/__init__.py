@@ -1,7 +1,8 @@
 """Cures for vanishing and exploding gradients: one class in one file for each.
 
-A cure gives advice from the numbers of a :class:`Trend`, and treats a copy of a model, so that its effect is measured.
-To add a cure, write a subclass of :class:`Cure` in a file of its own and list it in :data:`CURES`.
+A cure gives advice from the numbers of a :class:`Trend`, and treats a copy of a model, so that its
+effect is measured. To add a cure, write a subclass of :class:`Cure` in a file of its own and list
+it in :data:`CURES`.
 """
 
 from leadline.gradients.cures._clipping import Clipping as Clipping

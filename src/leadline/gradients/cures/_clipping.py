@@ -13,11 +13,12 @@ from leadline.gradients.soundings._gradient_flow import GradientFlow
 
 
 class Clipping(Cure):
-    """Scales the gradient of all parameters, and with it the flow, to norm ``max_norm`` if it is larger.
+    """Scales the gradient of all parameters and the flow down if the norm exceeds ``max_norm``.
 
     One factor scales all timesteps: clipping limits the optimiser's step and changes no slope.
 
-    Reference: Pascanu, Mikolov & Bengio, *On the difficulty of training recurrent neural networks*, 2013.
+    Reference: Pascanu, Mikolov & Bengio, *On the difficulty of training recurrent neural networks*,
+    2013.
     """
 
     name = "clipping"
@@ -68,7 +69,8 @@ def _shifted(layer: LayerFlow, shift: float) -> LayerFlow:
         for field in dataclasses.fields(layer)
         if field.name.startswith("log_")
     }
-    # If the gradient is infinite and the factor zero, torch's clipping leaves NaN, and so does this sum.
+    # If the gradient is infinite and the factor zero, the clipping of torch leaves NaN, and so does
+    # this sum.
     with np.errstate(invalid="ignore"):
         shifted = {name: log + shift for name, log in logs.items() if log is not None}
     return dataclasses.replace(layer, **shifted)

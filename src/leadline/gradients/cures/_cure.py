@@ -134,7 +134,9 @@ class Trial:
         return torch_generator(self.settings.seed, f"recurrent.remedies.{name}")
 
     def copy_model(self) -> nn.Module:
-        """Return a copy of the model. Activations of an earlier pass are copied without their graph.
+        """Return a copy of the model.
+
+        Activations of an earlier pass are copied without their graph.
 
         Raises:
             InputError: the model cannot be copied.
@@ -159,7 +161,7 @@ class Trial:
 
 
 class Cure(ABC):
-    """A change of a model or of its training that may help against a vanishing or exploding gradient."""
+    """A change of a model or its training against vanishing or exploding gradients."""
 
     name: ClassVar[str]
     """Name of the cure in tables, legends and advice."""

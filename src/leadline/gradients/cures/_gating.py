@@ -11,13 +11,14 @@ from leadline.gradients.cures._gates import KEEPING_GATES, is_gated
 from leadline.recurrent import GRU, RNN, Layer, cell_of
 
 KEEPING_GATE = 1
-"""Index of the gate that passes the state on: the forget gate of an LSTM, the update gate of a GRU."""
+"""Index of the gate that passes the state on: the forget gate (LSTM) or update gate (GRU)."""
 
 
 class Gating(Cure):
-    """Gives the gate that passes the state on a bias of +1; replaces a layer without gates by a GRU.
+    """Gives the gate that passes the state on a bias of +1, and replaces RNN layers by a GRU.
 
-    Reference: Jozefowicz, Zaremba & Sutskever, *An empirical exploration of recurrent network architectures*, 2015.
+    Reference: Jozefowicz, Zaremba & Sutskever, *An empirical exploration of recurrent network
+    architectures*, 2015.
     """
 
     name = "gating"
@@ -25,7 +26,8 @@ class Gating(Cure):
     def treat(self, trial: Trial) -> Treatment:
         """Replace the layers without gates, and set the biases of all keeping gates."""
         generator = trial.generator(self.name)
-        # The model itself may be a layer without gates, so it needs a parent in which it is replaced.
+        # The model itself may be a layer without gates, so it needs a parent in which it is
+        # replaced.
         holder = nn.ModuleDict({"model": trial.copy_model()})
         for name, module in list(holder.named_modules()):
             if isinstance(module, nn.RNN | nn.RNNCell | RNN):

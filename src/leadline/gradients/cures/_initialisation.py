@@ -15,8 +15,9 @@ SATURATED = 0.3
 class Initialisation(Cure):
     """Replaces ``W_h`` of every gate with an orthogonal matrix; of a ReLU layer, with the identity.
 
-    References: Le, Jaitly & Hinton, *A simple way to initialize recurrent networks of rectified linear units*, 2015;
-    Saxe, McClelland & Ganguli, *Exact solutions to the nonlinear dynamics of learning*, 2014.
+    References: Le, Jaitly & Hinton, *A simple way to initialize recurrent networks of rectified
+    linear units*, 2015; Saxe, McClelland & Ganguli, *Exact solutions to the nonlinear dynamics of
+    learning*, 2014.
     """
 
     name = "initialisation"
@@ -36,7 +37,7 @@ class Initialisation(Cure):
         return Treatment(description, trial.flow_of(model))
 
     def against_vanishing(self, trend: Trend) -> str | None:
-        """Advise on the scale of ``W_h``; exactly for a linear layer, only by direction for others."""
+        """Advise on the scale of ``W_h``: a factor for a linear layer, a direction for others."""
         if is_gated(trend.kind):
             return None
         if trend.pass_through < SATURATED:

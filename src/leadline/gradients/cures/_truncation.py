@@ -13,7 +13,7 @@ from leadline.recurrent import Arithmetic, PullBack, Record
 
 
 class Truncation(Cure):
-    """Cuts backpropagation after each segment of ``window`` timesteps, within one call of a layer."""
+    """Cuts backpropagation after each segment of ``window`` timesteps, within a layer's call."""
 
     name = "truncation"
 

@@ -95,9 +95,10 @@ class CureComparison(Sounding):
     def table(self) -> "pd.DataFrame":
         """Return one row per cure and layer, with medians over the batch.
 
-        Columns: ``cure``, ``layer``, ``slope`` (nats per step back), ``horizon`` (timesteps with a norm above 1 % of
-        the largest), ``log10_largest``, ``log10_smallest`` and ``log10_spread`` (base-10 logarithms; ``-inf`` for a
-        norm of zero, ``inf`` for the spread of a gradient that dies or is infinite).
+        Columns: ``cure``, ``layer``, ``slope`` (nats per step back), ``horizon`` (timesteps with a
+        norm above 1 % of the largest), ``log10_largest``, ``log10_smallest`` and ``log10_spread``
+        (base-10 logarithms; ``-inf`` for a norm of zero, ``inf`` for the spread of a gradient that
+        dies or is infinite).
         """
         import pandas as pd
 
@@ -141,31 +142,40 @@ def compare_cures(
     max_norm: float = 1.0,
     seed: int = 0,
 ) -> CureComparison:
-    """Measure a model's gradient flow again after each cure, on copies; the model itself never changes.
+    """Measure a model's gradient flow before and after each cure, on copies of the model.
 
-    - *initialisation*: ``W_h`` of every gate becomes a random orthogonal matrix, for ReLU the identity;
-    - *gating*: the forget gate of an LSTM and the update gate of a GRU get a bias of +1; a layer without gates is
-      replaced by a GRU of the same sizes with new weights and that bias;
-    - *truncation*: no gradient passes from one segment of ``window`` timesteps to the one before it, within one call;
-    - *clipping*: the gradient of all parameters is scaled to norm ``max_norm`` if it is larger, and the flow with it.
-      One factor scales all timesteps: clipping limits the optimiser's step and changes no slope.
+    The cures are:
 
-    A cure changes the model's outputs; the first two also undo some of the training of a trained model. The comparison
-    shows how far gradients reach, not how well the model fits.
+    - *initialisation*: ``W_h`` of every gate becomes a random orthogonal matrix, for ReLU the
+      identity;
+    - *gating*: the forget gate of an LSTM and the update gate of a GRU get a bias of +1; a layer
+      without gates is replaced by a GRU of the same sizes with new weights and that bias;
+    - *truncation*: no gradient passes from one segment of ``window`` timesteps to the one before
+      it, within one call;
+    - *clipping*: the gradient of all parameters is scaled to norm ``max_norm`` if it is larger, and
+      the flow with it. One factor scales all timesteps: clipping limits the optimiser's step and
+      changes no slope.
+
+    The model itself never changes. A cure changes the outputs of its copy; the first two also undo
+    some of the training of a trained model. The comparison shows how far gradients reach, not how
+    well the model fits.
 
     Args:
         model: a module that :func:`trace` accepts.
-        loss: a function that runs the model that it receives and returns a loss; terms of any shape are summed.
+        loss: a function that runs the model that it receives and returns a loss; terms of any shape
+            are summed.
         window: timesteps in a segment of truncated backpropagation, at least 1.
         max_norm: the largest norm that clipping allows, above 0.
-        seed: seed of the new weights. Every run sees the same state of the global generators, which is restored.
+        seed: seed of the new weights. Every run sees the same state of the global generators, which
+            is restored.
 
     Returns:
         The flows before and after the cures.
 
     Raises:
-        InputError: ``window`` or ``max_norm`` is out of range, the model cannot be copied, or :func:`trace` refuses
-            the model or the loss, for example a loss that runs another model than the one that it receives.
+        InputError: ``window`` or ``max_norm`` is out of range, the model cannot be copied, or
+            :func:`trace` refuses the model or the loss, for example a loss that runs another model
+            than the one that it receives.
 
     >>> from leadline import gradients, recurrent
     >>> model = recurrent.Regression(recurrent.RNN(1, 8, seed=0), seed=0)
@@ -199,7 +209,7 @@ def _horizon(layer: LayerFlow) -> int:
 
 
 def _steadiest(layers: Mapping[str, LayerFlow]) -> str:
-    """Name the cure with the smallest spread; none if cures tie or the untreated layer is as good."""
+    """Name the cure with the smallest spread, unless cures tie or the untreated layer is as good."""
     spreads = {name: spread(layer) for name, layer in layers.items()}
     before = _decades(spreads[UNTREATED])
     lowest = min(spreads.values())

@@ -66,7 +66,7 @@ class LayerFlow(LayerMeasurement):
 
     @property
     def total(self) -> Float[np.ndarray, "B T"]:
-        """‖dL/dh_t‖ in float64. A norm below 1e-308 is 0 here and a finite number in ``log_total``."""
+        """‖dL/dh_t‖ in float64. A norm below 1e-308 is 0 here and finite in ``log_total``."""
         return _exp(self.log_total)
 
     @property
@@ -94,8 +94,8 @@ class LayerFlow(LayerMeasurement):
         """The timestep t, from 1, at which ‖dL/dh_t‖ falls below the range of float32; 0 for none.
 
         It is the first such timestep on the way back from the loss. From there on, a backward pass
-        in float32 gives less than the truth, and soon zero. A gradient that is exactly zero does not
-        count as an underflow.
+        in float32 gives less than the truth, and soon zero. A gradient that is exactly zero does
+        not count as an underflow.
         """
         return underflow(self.log_total, self.direction, self.lost)
 
@@ -192,7 +192,7 @@ def spread(layer: LayerFlow) -> float:
 
 
 def median_slope(layer: LayerFlow) -> float:
-    """Return the slope of the median sample, in nats per step back; NaN if no sample has a slope."""
+    """Return the median slope of the samples, in nats per step back; NaN if none has a slope."""
     slopes = layer.slope()
     slopes = slopes[np.isfinite(slopes)]
     return float(np.median(slopes)) if len(slopes) else math.nan

@@ -204,7 +204,7 @@ def _place(index: np.ndarray, time: int, direction: str, end: str) -> str:
 
 
 def _keeps_its_size(near: np.ndarray, far: np.ndarray, by_fit: float) -> bool:
-    """True if the change from end to end, and by the fitted line, is smaller than ``KEEPS``-fold."""
+    """True if the change from end to end and along the fitted line is below ``KEEPS``-fold."""
     limit = math.log(KEEPS)
     return abs(by_fit) < limit and float(np.median(abs(far - near))) < limit
 

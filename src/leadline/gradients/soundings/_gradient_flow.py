@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 class GradientFlow(Sounding):
     """The norm ‖dL/dh_t‖ at every timestep of every recurrent layer.
 
-    With the row vectors ``lambda_t = dL/dh_t``, the *direct* part ``e_t``, which reaches h_t through
-    the layers above, and the Jacobians ``J_t = dh_t/dh_{t-1}``,
+    With the row vectors ``lambda_t = dL/dh_t``, the *direct* part ``e_t``, which reaches h_t
+    through the layers above, and the Jacobians ``J_t = dh_t/dh_{t-1}``,
 
         lambda_t = e_t + lambda_{t+1} J_{t+1}.
 
@@ -78,8 +78,8 @@ class GradientFlow(Sounding):
         """Return one row per layer, sample and timestep.
 
         Columns: ``layer``, ``sample``, ``t``, ``log10_total``, ``log10_direct``,
-        ``log10_recurrent``, ``log10_input`` (base-10 logarithms of norms), ``log10_cell_total`` (NaN
-        for a layer without cells), ``hidden_norm``, ``lost`` (see :class:`LayerFlow`).
+        ``log10_recurrent``, ``log10_input`` (base-10 logarithms of norms), ``log10_cell_total``
+        (NaN for a layer without cells), ``hidden_norm``, ``lost`` (see :class:`LayerFlow`).
         """
         import pandas as pd
 

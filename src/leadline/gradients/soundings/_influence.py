@@ -1,4 +1,4 @@
-"""The influence matrix ‖dL_k/dh_t‖: how much loss term k tells the hidden state at timestep t."""
+"""The influence matrix ‖dL_k/dh_t‖: how strongly loss term k pulls on the state at timestep t."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 @record("gradients.LayerInfluence")
 @dataclass(frozen=True, eq=False)
 class LayerInfluence(LayerMeasurement):
-    """How much each loss term tells each state of one recurrent layer in one direction.
+    """The influence of each loss term on each state of one recurrent layer in one direction.
 
-    Row k - 1 is loss term k, column t - 1 timestep t; both count from 1.
+    Row k - 1 is loss term k and column t - 1 is timestep t; both count from 1.
 
-    >>> half = np.log(0.5) * np.array([[0.0, np.inf], [1.0, 0.0]])  # of h_2 the first term knows nothing
+    In this example, the first loss term does not depend on the second state:
+
+    >>> half = np.log(0.5) * np.array([[0.0, np.inf], [1.0, 0.0]])
     >>> layer = LayerInfluence("lstm", 0, "forward", 0, half)
     >>> layer.norms.tolist()
     [[1.0, 0.0], [0.5, 1.0]]
@@ -36,24 +38,26 @@ class LayerInfluence(LayerMeasurement):
     """
 
     log_norms: Float[np.ndarray, "K T"]
-    """ln of the norm of the whole batch's gradient, ``sqrt(sum_b ‖dL_k/dh_{b,t}‖²)``; ``-inf`` for none at all."""
+    """ln of the norm over the batch, ``sqrt(sum_b ‖dL_k/dh_{b,t}‖²)``; ``-inf`` for zero."""
     log_norms_per_sample: Float[np.ndarray, "B K T"] | None = None
-    """The same for every sample alone, if it was asked for; NaN where a sample has no such timestep."""
+    """ln of the norm of each sample, if ``per_sample`` was set; NaN for padding."""
     offset: int | None = None
-    """Term k enters at timestep k + ``offset``, where another layer of the same call has shown it."""
+    """Term k enters at timestep k + ``offset``; ``None`` if no layer of the call shows it."""
 
     @property
     def norms(self) -> Float[np.ndarray, "K T"]:
-        """‖dL_k/dh_t‖; what is below 1e-308 reads 0 here and as a number in ``log_norms``."""
+        """The norms ‖dL_k/dh_t‖; a norm below 1e-308 is 0 here and finite in ``log_norms``."""
         with np.errstate(over="ignore", under="ignore"):
             return np.exp(self.log_norms)
 
     @property
     def timestep_of_term(self) -> Int[np.ndarray, " K"] | None:
-        """The timestep, from 1, at which each term enters; ``None`` where terms and states share no time axis.
+        """The timestep, from 1, at which each term enters; ``None`` without a common time axis.
 
-        They share one where each term reaches one timestep more than the term before it, as a loss of every timestep
-        does. Two losses of a whole sequence do not, and neither do a decoder's terms against an encoder's states.
+        Terms and states share a time axis if each term reaches one timestep more than the term
+        before it, for example if the loss has one term per timestep. Two losses of a whole sequence
+        share no axis with the states, and the terms of a decoder share none with the states of an
+        encoder.
         """
         offset = (
             entry_offset(self.log_norms, self.direction) if self.offset is None else self.offset
@@ -61,34 +65,36 @@ class LayerInfluence(LayerMeasurement):
         return None if offset is None else np.arange(1, 1 + len(self.log_norms)) + offset
 
     def lost_beyond(self, window: int) -> float:
-        """Share of all gradient, by norm, that a truncation after ``window`` steps would cut off.
+        """Return the share of the gradient, by norm, that truncation after ``window`` steps loses.
 
-        Formula: ``sum_{|k - t| >= window} ‖dL_k/dh_t‖ / sum ‖dL_k/dh_t‖``, k being the timestep of a term.
+        Formula: ``sum_{|k - t| >= window} ‖dL_k/dh_t‖ / sum ‖dL_k/dh_t‖``, where k is the timestep
+        of a term.
 
         Args:
-            window: how many timesteps back from the loss backpropagation would go, at least 1.
+            window: number of timesteps that backpropagation goes back from the loss, at least 1.
 
         Returns:
             A share from 0 to 1.
 
         Raises:
-            InputError: a window below 1, or terms that are not losses of successive timesteps.
+            InputError: ``window`` is below 1, or the terms are not losses of successive timesteps.
         """
         window = checks.whole_number(window, "window", least=1)
         by_distance = self._by_distance("lost_beyond()")
         return float(by_distance[window:].sum() / max(by_distance.sum(), np.finfo(float).tiny))
 
     def window_for(self, share: float = 0.99) -> int:
-        """The shortest truncation window that keeps ``share`` of all gradient, by norm; see :meth:`lost_beyond`.
+        """Return the shortest truncation window that keeps a share of the gradient, by norm.
 
         Args:
-            share: above 0 and at most 1.
+            share: the share to keep, above 0 and at most 1; see :meth:`lost_beyond`.
 
         Returns:
-            Timesteps, at least 1.
+            The window in timesteps, at least 1.
 
         Raises:
-            InputError: a share out of range, or terms that are not losses of successive timesteps.
+            InputError: ``share`` is out of range, or the terms are not losses of successive
+                timesteps.
         """
         share = checks.number(share, "share", above=0, most=1)
         by_distance = self._by_distance("window_for()")
@@ -97,13 +103,18 @@ class LayerInfluence(LayerMeasurement):
         return int(enough[0]) + 1 if len(enough) else 1
 
     def timesteps_for(self, share: float = 0.99) -> int:
-        """The fewest timesteps that hold ``share`` of all gradient, by norm, wherever they lie.
+        """Return the smallest number of timesteps that hold a share of the gradient, by norm.
+
+        The timesteps need not be neighbours.
 
         Args:
-            share: above 0 and at most 1.
+            share: the share to hold, above 0 and at most 1.
+
+        Returns:
+            The number of timesteps; 0 if no gradient arrives.
 
         Raises:
-            InputError: a share out of range.
+            InputError: ``share`` is out of range.
         """
         share = checks.number(share, "share", above=0, most=1)
         by_timestep = np.sort(self._weights().sum(axis=0))[::-1]
@@ -112,7 +123,7 @@ class LayerInfluence(LayerMeasurement):
         return int(enough[0]) + 1 if len(enough) else 0
 
     def _by_distance(self, function: str) -> Float[np.ndarray, " D"]:
-        """All gradient, by norm, by its distance in timesteps from where its term enters."""
+        """Return the sum of the norms by distance, in timesteps, from the entry of the term."""
         entries = self.timestep_of_term
         if entries is None:
             terms, steps = self.log_norms.shape
@@ -128,7 +139,7 @@ class LayerInfluence(LayerMeasurement):
         return np.bincount(distance.ravel(), self._weights().ravel())
 
     def _weights(self) -> Float[np.ndarray, "K T"]:
-        """The norms, the largest being 1; beside infinite ones all others are nothing."""
+        """Return the norms divided by the largest; if any is infinite, 1 for it and 0 otherwise."""
         top = self.log_norms.max()
         if np.isneginf(top):
             return np.zeros_like(self.log_norms)
@@ -140,10 +151,11 @@ class LayerInfluence(LayerMeasurement):
 
 
 def entry_offset(log_norms: Float[np.ndarray, "K T"], direction: str) -> int | None:
-    """The timestep at which term k enters, less k; ``None`` where terms and states share no time axis.
+    """Return the timestep at which term k enters, minus k; ``None`` without a common time axis.
 
-    Term k enters at the latest timestep that it reaches, in the order in which the layer reads. On a common axis no
-    term reaches beyond its own timestep, and more than half of them reach it.
+    Term k enters at the latest timestep that it reaches, in the order in which the layer reads. On
+    a common axis, no term reaches a timestep after its own, and more than half of the terms reach
+    their own.
     """
     reached = log_norms > -np.inf
     terms = np.flatnonzero(reached.any(axis=1))
@@ -164,7 +176,7 @@ def entry_offset(log_norms: Float[np.ndarray, "K T"], direction: str) -> int | N
 
 
 def with_shared_offsets(layers: "Sequence[LayerInfluence]") -> "list[LayerInfluence]":
-    """The same layers; what one layer shows of the time axis holds for all layers of its call."""
+    """Return the layers, where all layers of a call have the offset that one of them shows."""
     known: dict[tuple[str, int], int] = {}
     for layer in layers:
         offset = (
@@ -180,13 +192,14 @@ def with_shared_offsets(layers: "Sequence[LayerInfluence]") -> "list[LayerInflue
 @record("gradients.Influence")
 @dataclass(frozen=True, eq=False)
 class Influence(Sounding):
-    """‖dL_k/dh_t‖ for every loss term k, timestep t and recurrent layer, by every way from the one to the other.
+    """‖dL_k/dh_t‖ for every loss term k, timestep t and recurrent layer.
 
-    Where the head is local in time and ``J_t = dh_t/dh_{t-1}``, row k follows from its own seed:
+    The gradient includes all paths from the state to the loss term. If the head is local in time,
+    row k follows from its seed, with ``J_t = dh_t/dh_{t-1}``:
 
         dL_k/dh_t = dL_k/dh_k J_k J_{k-1} ... J_{t+1}.
 
-    The rows sum to the gradient flow, as vectors. Made by :meth:`Tape.influence`.
+    As vectors, the rows sum to the gradient flow. :meth:`Tape.influence` returns this object.
 
     >>> from leadline import gradients, recurrent
     >>> model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
@@ -197,7 +210,8 @@ class Influence(Sounding):
     >>> influence.layers[0].norms.shape, len(influence.table())
     ((10, 10), 100)
 
-    Reference: Madsen, *Visualizing memorization in RNNs*, 2019, which draws it for predictions and inputs.
+    Reference: Madsen, *Visualizing memorization in RNNs*, 2019, which draws the influence of inputs
+    on predictions.
     """
 
     layers: tuple[LayerInfluence, ...]
@@ -220,7 +234,10 @@ class Influence(Sounding):
         return tuple(f"{layer.title}: {_reach(layer)}" for layer in self.layers)
 
     def table(self) -> "pd.DataFrame":
-        """One row per layer, term and timestep; ``log10_norm`` is the base-10 logarithm of ‖dL_k/dh_t‖."""
+        """Return one row per layer, term and timestep.
+
+        Columns: ``layer``, ``k``, ``t`` and ``log10_norm``, the base-10 logarithm of ‖dL_k/dh_t‖.
+        """
         import pandas as pd
 
         frames = []
@@ -248,14 +265,17 @@ class Influence(Sounding):
 
 
 def _num_reached(layer: LayerInfluence) -> int:
-    """Return the number of timesteps that hold 99 % of the gradient; 0 if none or infinite gradient arrives."""
+    """Return the number of timesteps that hold 99 % of the gradient.
+
+    Return 0 if no gradient or an infinite gradient arrives.
+    """
     if np.isneginf(layer.log_norms).all() or np.isposinf(layer.log_norms).any():
         return 0
     return layer.timesteps_for() if layer.timestep_of_term is None else layer.window_for()
 
 
 def _reach(layer: LayerInfluence) -> str:
-    """Describe the reach of the terms; without a common time axis, the timesteps that they reach."""
+    """Describe the reach of the terms; without a time axis, the number of timesteps reached."""
     terms, time = layer.log_norms.shape
     if np.isneginf(layer.log_norms).all():
         return "no gradient of any loss term arrives"

@@ -16,7 +16,7 @@ GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}
 """Names of the gates in the order of their rows, by kind of layer."""
 
 SLOPE_BOUND = {"i": 0.25, "f": 0.25, "o": 0.25, "r": 0.25, "z": 0.25, "g": 1.0, "n": 1.0, "": 1.0}
-"""The steepest slope of each gate's nonlinearity: 1/4 for the logistic function, 1 for tanh and ReLU."""
+"""The steepest slope of each gate's nonlinearity: 1/4 for the sigmoid, 1 for tanh and ReLU."""
 
 FROM_WEIGHTS = ("spectral radius", "largest singular value × slope")
 """Rates that depend on the weights alone, gate by gate."""
@@ -83,7 +83,7 @@ class LayerStability(LayerMeasurement):
 
     @property
     def gates(self) -> tuple[str, ...]:
-        """Names of the gates in the order of their rows in ``W_h``; a layer without gates has one empty name."""
+        """Names of the gates in the order of their rows in ``W_h``; one empty name without gates."""
         return GATES.get(self.kind, ("",))
 
     @property
@@ -134,7 +134,7 @@ class LayerStability(LayerMeasurement):
 
     @property
     def mean_slope(self) -> tuple[float, float]:
-        """Mean and standard error of the measured slope over the samples that have one; NaN for none."""
+        """Mean and standard error of the measured slope over the samples with a slope, or NaN."""
         if self.measured_slope is None:
             return math.nan, math.nan
         known = self.measured_slope[np.isfinite(self.measured_slope)]
@@ -163,7 +163,9 @@ class LayerStability(LayerMeasurement):
 
     @property
     def regime(self) -> Regime:
-        """``"vanishes"``, ``"explodes"``, ``"stable"`` or ``"undecided"``, for sequences of this length.
+        """The fate of the gradient in sequences of this length.
+
+        It is ``"vanishes"``, ``"explodes"``, ``"stable"`` or ``"undecided"``.
 
         The largest Lyapunov exponent ± 2 errors decides. It is the mean over the samples that do
         not lose the gradient; :attr:`num_dead` counts the others.
@@ -179,6 +181,6 @@ class LayerStability(LayerMeasurement):
 
     @property
     def advice(self) -> dict[str, str]:
-        """Advice of each cure that may help, by the cure's name; empty if the gradient is stable."""
+        """Advice of each cure that may help, by its name; empty if the gradient is stable."""
         rate = float(self.spectrum[0])
         return advice(Trend(self.regime, self.kind, rate, self.passing, self.time))

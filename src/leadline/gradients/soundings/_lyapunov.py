@@ -1,11 +1,11 @@
-"""Lyapunov exponents: how fast the step Jacobians of a recurrent network stretch and shrink, direction by direction.
+"""Lyapunov exponents: the rates at which a recurrent network stretches or shrinks each direction.
 
 With ``J_t = ds_t/ds_{t-1}`` for the whole state s (h for RNN and GRU, h and c for the LSTM),
 
     lambda_i = lim 1/T ln (i-th singular value of J_T ... J_1).
 
-The product is never formed. Orthonormal tangent vectors are pushed forward, ``Q_t R_t = J_t Q_{t-1}``, and the
-logarithms of the diagonals of R are averaged.
+The product is never formed. Orthonormal tangent vectors are pushed forward,
+``Q_t R_t = J_t Q_{t-1}``, and the logarithms of the diagonals of R are averaged.
 """
 
 from dataclasses import dataclass
@@ -20,54 +20,59 @@ from leadline.randomness import torch_generator
 from leadline.recurrent import Record
 
 BLOCK = 16
-"""Steps between two factorisations; fewer where the tangent vectors would turn too close to one another."""
+"""Largest number of steps between two factorisations; fewer if tangent vectors nearly align."""
 
 CONDITION = 1e8
-"""How far apart the stretches of one block may lie in float64, of whose 16 digits half are then left."""
+"""Largest ratio of two stretches in one block; it leaves half of the 16 digits of float64."""
 
 ROUNDING = 1e-14
-"""A stretch below this share of a vector's length is what rounding leaves of zero."""
+"""A stretch below this share of the vector's length counts as zero, since rounding explains it."""
 
 SEGMENTS = 10
-"""Parts of a sequence whose exponents are compared for the standard error."""
+"""Number of parts of a sequence whose exponents are compared for the standard error."""
 
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Lyapunov exponents in nats per timestep, those with the largest mean over the batch first."""
+    """Lyapunov exponents in nats per timestep; the largest mean over the batch comes first."""
 
     exponents: Float[np.ndarray, "B K"]
-    """By sample, in the order of the batch; ``-inf`` for a direction that is lost altogether, NaN for a sample that
-    ends before the transient.
+    """The exponents by sample, in the order of the batch.
+
+    ``-inf`` marks a direction that is lost, NaN a sample that ends before the transient does.
     """
     error: Float[np.ndarray, " K"]
-    """Finite-size error of the mean over the samples that keep the direction; infinite where one step was all there
-    was.
+    """Finite-size error of the mean over the samples that keep the direction.
+
+    It is infinite if only one step was counted.
     """
     steps: Float[np.ndarray, " B"]
-    """Timesteps that were averaged over."""
+    """Number of timesteps in the average of each sample."""
 
 
 def lyapunov(
     record: Record, vectors: int, transient: int, lengths: Tensor | None = None, *, seed: int = 0
 ) -> Spectrum:
-    """Lyapunov exponents along a recorded pass, in float64.
+    """Return the Lyapunov exponents along a recorded pass, in float64.
 
-    All samples and tangent vectors of a timestep share one matrix product with ``W_h``. Vectors are made orthonormal
-    every few steps, at every step where they stretch very unequally. A stretch that cannot be told from zero beside the
-    length of its vector is zero, so that dead directions read ``-inf`` and no rounding error.
+    All samples and tangent vectors of a timestep share one matrix product with ``W_h``. The vectors
+    are made orthonormal every few steps, or at every step if they stretch very unequally. A stretch
+    that is as small as a rounding error of its vector counts as zero, so that a dead direction has
+    the exponent ``-inf`` and not the logarithm of a rounding error.
 
-    The finite-size error is the larger of two: the standard error over samples and parts of the sequence, and half of
-    what the second half of the sequence differs from the first.
+    The finite-size error is the larger of two numbers: the standard error over samples and parts of
+    the sequence, and half of the difference between the two halves of the sequence.
 
     Args:
         record: one layer in one direction.
-        vectors: K, how many of the largest exponents, 1 to the size of the state.
-        transient: steps at the beginning during which the vectors turn into place and nothing is counted.
-        lengths: steps of each sample, shape (B,), where they differ.
-        seed: draws the first tangent vectors.
+        vectors: number K of the largest exponents, from 1 to the size of the state.
+        transient: number of first steps that are not counted, while the vectors turn into the
+            directions of the largest exponents.
+        lengths: number of steps of each sample, shape (B,); by default all samples are complete.
+        seed: seed of the first tangent vectors.
 
-    Reference: Benettin et al., *Lyapunov characteristic exponents for smooth dynamical systems*, 1980.
+    Reference: Benettin et al., *Lyapunov characteristic exponents for smooth dynamical systems*,
+    1980.
     """
     record = record.double()
     time, batch = record.h.shape[:2]
@@ -77,7 +82,7 @@ def lyapunov(
     )
     q = torch.linalg.qr(q)[0].mT
     ends = torch.full((batch,), time) if lengths is None else lengths.cpu()
-    # Counting starts after the transient, and a part ends where a sample does.
+    # Counting starts after the transient, and the end of a sample also ends a part.
     stops = {
         0,
         transient,
@@ -95,7 +100,11 @@ def lyapunov(
 
 
 def _stretch(record: Record, q: Tensor, first: int, last: int) -> tuple[Tensor, Tensor]:
-    """Push vectors from ``first`` to ``last``: orthonormal vectors (B, K, S) and the logarithms of growth (B, K)."""
+    """Push vectors from ``first`` to ``last``.
+
+    Returns:
+        The orthonormal vectors, shape (B, K, S), and the logarithms of their growth, shape (B, K).
+    """
     logs = q.new_zeros(q.shape[:2])
     t, size = first, BLOCK
     while t < last:
@@ -105,7 +114,7 @@ def _stretch(record: Record, q: Tensor, first: int, last: int) -> tuple[Tensor, 
             pushed = record.push_forward(step, pushed)
         new, r = torch.linalg.qr(pushed.mT)
         stretch = r.diagonal(dim1=-2, dim2=-1).abs()
-        # Not where vectors turned too close to one another; nor after an overflow, which leaves NaN.
+        # A block is unusable if its vectors nearly align, or after an overflow, which leaves NaN.
         is_usable = bool((stretch.amax(-1) <= CONDITION * stretch.amin(-1)).all())
         if size > 1 and not is_usable:
             size //= 2
@@ -118,7 +127,7 @@ def _stretch(record: Record, q: Tensor, first: int, last: int) -> tuple[Tensor, 
 
 
 def mean_of_kept(exponents: Float[np.ndarray, "B K"]) -> Float[np.ndarray, " K"]:
-    """The mean over the samples that keep a direction; ``-inf`` where more than half of the samples lose it.
+    """Return the mean over the samples that keep a direction; ``-inf`` if more than half lose it.
 
     >>> mean_of_kept(np.array([[0.1, -1.0], [0.3, -np.inf], [-np.inf, -np.inf]]))
     array([ 0.2, -inf])
@@ -131,11 +140,15 @@ def mean_of_kept(exponents: Float[np.ndarray, "B K"]) -> Float[np.ndarray, " K"]
 
 
 def _summary(grown: Float[np.ndarray, "N B K"], steps: Float[np.ndarray, "N B"]) -> Spectrum:
-    """Exponents of every sample and the error of their mean, from the growth in every part of the sequence.
+    """Return the exponents of every sample and the error of their mean.
 
-    The vectors of a finite sequence may have grown in another order than they were drawn, so they are sorted by what
-    the batch shows. Sorting each sample alone would raise the mean of exponents that lie close to one another. A sample
-    that loses a direction has no part in that direction's error.
+    In a finite sequence the first vector need not grow most, so the directions are sorted by their
+    mean over the batch. Sorting each sample alone would raise the mean of exponents that are close
+    to one another. A sample that loses a direction does not count in that direction's error.
+
+    Args:
+        grown: logarithms of the growth in each of the N parts of the sequence.
+        steps: number of steps of each sample in each part.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         total = steps.sum(0)

@@ -1,4 +1,4 @@
-"""Stability of recurrent layers: rates from weights and Jacobians beside the measured slope of the gradient."""
+"""Stability of recurrent layers: rates from weights and Jacobians, and the measured slope."""
 
 import math
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ _REGIMES = {
 @record("gradients.Stability")
 @dataclass(frozen=True, eq=False)
 class Stability(Sounding):
-    """Rates that predict the fate of the gradient, beside its measured slope.
+    """Rates that predict whether the gradient vanishes or explodes, and its measured slope.
 
     :func:`measure_stability` makes it and shows an example.
     """
@@ -69,7 +69,7 @@ class Stability(Sounding):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences on every layer: its regime, weights, measured slope, lost samples and advice."""
+        """The regime, weights, measured slope, lost samples and advice of every layer."""
         return tuple(
             f"{layer.title}: {note}"
             for layer in self.layers
@@ -79,9 +79,10 @@ class Stability(Sounding):
     def table(self) -> "pd.DataFrame":
         """Return one row per layer, quantity and gate or rank.
 
-        Columns: ``layer``, ``quantity``, ``of`` (the gate, or the exponent's rank from 1), ``nats_per_step`` (for an
-        eigenvalue or singular value, its logarithm), ``error`` (in the same unit; NaN for none), ``samples`` (number of
-        samples in the mean; 0 for a rate that depends on the weights alone).
+        Columns: ``layer``, ``quantity``, ``of`` (the gate, or the exponent's rank from 1),
+        ``nats_per_step`` (for an eigenvalue or singular value, its logarithm), ``error`` (in the
+        same unit; NaN for none), ``samples`` (number of samples in the mean; 0 for a rate that
+        depends on the weights alone).
         """
         import pandas as pd
 
@@ -121,31 +122,38 @@ def measure_stability(
     transient: int | None = None,
     seed: int = 0,
 ) -> Stability:
-    """Measure why gradients vanish or explode in a recurrent layer, along the states that the inputs produce.
+    """Measure why gradients vanish or explode in a recurrent layer.
 
-    The result compares four rates, in nats per timestep: the spectral radius of ``W_h``, its largest singular value
-    times the steepest slope of the nonlinearity, the Lyapunov exponents of the whole state, and the measured slope of a
-    gradient flow. For a loss at the last timestep and generic weights, the slope tends to the largest exponent. The
-    first two rates depend on the weights alone.
+    The Jacobians are those along the states that the inputs produce.
+
+    The result compares four rates, in nats per timestep: the spectral radius of ``W_h``, its
+    largest singular value times the steepest slope of the nonlinearity, the Lyapunov exponents of
+    the whole state, and the measured slope of a gradient flow. For a loss at the last timestep and
+    generic weights, the slope tends to the largest exponent. The first two rates depend on the
+    weights alone.
 
     Args:
-        layer: ``torch.nn.RNN``, ``LSTM``, ``GRU``, or a network of :mod:`leadline.recurrent`; it stays unchanged.
-        x: inputs in the layout that the layer expects, for example (batch, time, inputs) with ``batch_first=True``.
-        flow: a gradient flow of a model that contains this layer; its slope is compared with the predictions.
+        layer: ``torch.nn.RNN``, ``LSTM``, ``GRU``, or a network of :mod:`leadline.recurrent`; it
+            stays unchanged.
+        x: inputs in the layout that the layer expects, for example (batch, time, inputs) with
+            ``batch_first=True``.
+        flow: a gradient flow of a model that contains this layer; its slope is compared with the
+            predictions.
         hx: initial states, for torch's modules; zero by default.
         name: this layer's name in ``flow``; necessary if the flow contains several modules.
-        num_exponents: number of Lyapunov exponents, from 1 to the size of the state; by default all of a state of up to
-            64 numbers, otherwise the 16 largest.
-        transient: number of first timesteps that the exponents leave out; by default a fifth of the sequence.
+        num_exponents: number of Lyapunov exponents, from 1 to the size of the state; by default all
+            of a state of up to 64 numbers, otherwise the 16 largest.
+        transient: number of first timesteps that the exponents leave out; by default a fifth of the
+            sequence.
         seed: seed of the first tangent vectors.
 
     Returns:
         The rates of every layer and direction.
 
     Raises:
-        InputError: ``layer`` is not a recurrent layer, the inputs have another width, the batch is empty,
-            ``num_exponents`` exceeds the size of the state, ``transient`` leaves no timestep, or ``flow`` does not
-            contain the layer exactly once.
+        InputError: ``layer`` is not a recurrent layer, the inputs have another width, the batch is
+            empty, ``num_exponents`` exceeds the size of the state, ``transient`` leaves no
+            timestep, or ``flow`` does not contain the layer exactly once.
 
     >>> from leadline import gradients, recurrent
     >>> network, x = recurrent.RNN.zero_radius_that_explodes(time=20)
@@ -153,9 +161,10 @@ def measure_stability(
     >>> bool(layer.spectral_radius[0] < 1e-6), layer.regime, f"{math.exp(layer.spectrum[0]):.3f}"
     (True, 'explodes', '2.000')
 
-    References: Pascanu, Mikolov & Bengio, *On the difficulty of training recurrent neural networks*, 2013 (its bound
-    holds for the largest singular value, not for the largest eigenvalue); Engelken, Wolf & Abbott, *Lyapunov spectra of
-    chaotic recurrent neural networks*, 2023.
+    References: Pascanu, Mikolov & Bengio, *On the difficulty of training recurrent neural
+    networks*, 2013 (its bound holds for the largest singular value, not for the largest
+    eigenvalue); Engelken, Wolf & Abbott, *Lyapunov spectra of chaotic recurrent neural networks*,
+    2023.
     """
     num_exponents = checks.optional_whole_number(num_exponents, "num_exponents", least=1)
     transient = checks.optional_whole_number(transient, "transient", least=0)
@@ -234,7 +243,7 @@ def _weight_rates(weights: Weights) -> dict[str, Any]:
 
 
 def _recurrences(weights: Weights) -> Float[Tensor, "G P P"]:
-    """Return the square matrix of each gate, in float64: ``W_h``, or ``W_p W_h`` with a projection."""
+    """Return each gate's square matrix in float64: ``W_h``, or ``W_p W_h`` with a projection."""
     gates = weights.W_h.double().unflatten(0, (weights.gates, -1))
     return gates if weights.W_p is None else weights.W_p.double() @ gates
 

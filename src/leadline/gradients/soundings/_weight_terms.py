@@ -1,11 +1,11 @@
 """The gradient of a shared weight, timestep by timestep.
 
-The same W acts at every step, so that the chain rule adds one term for each:
+The same W acts at every step, so the chain rule gives one term for each step:
 
-    dL/dW = sum_t dL/dh_t dh_t/dW,
+    dL/dW = sum_t dL/dh_t dh_t/dW.
 
-dL/dh_t being the total gradient, with all that comes back through later states, and dh_t/dW the immediate derivative,
-with h_{t-1} held fast. For an LSTM the state is h and c together.
+Here dL/dh_t is the total gradient, which includes the paths through later states, and dh_t/dW is
+the immediate derivative, in which h_{t-1} is constant. The state of an LSTM is h and c together.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,21 +33,27 @@ if TYPE_CHECKING:
 @record("gradients.LayerTerms")
 @dataclass(frozen=True, eq=False)
 class LayerTerms(LayerMeasurement):
-    """One recurrent layer in one direction.
+    """The terms of one recurrent layer in one direction.
 
-    Parameters go by ``W_x``, ``W_h`` and ``b``; the two biases of PyTorch's layers by ``b_x`` and ``b_h``.
+    The parameters are called ``W_x``, ``W_h`` and ``b``; the two biases of PyTorch's layers are
+    called ``b_x`` and ``b_h``.
     """
 
     log_norms: Mapping[str, Float[np.ndarray, " T"]]
-    """ln of the Frobenius norm of the term at t, summed over the batch, by parameter; ``-inf`` for none at all."""
+    """ln of the Frobenius norm of the term at t, by parameter; ``-inf`` for zero.
+
+    The terms are summed over the batch before the norm is taken.
+    """
     gradients: Mapping[str, np.ndarray]
-    """The sum of the terms by parameter, in float64: what automatic differentiation finds."""
+    """The sum of the terms by parameter, in float64; equal to autograd's gradient."""
 
 
 @record("gradients.WeightTerms")
 @dataclass(frozen=True, eq=False)
 class WeightTerms(Sounding):
-    """dL/dh_t dh_t/dW for every timestep t and every recurrent layer, in the order of the forward pass.
+    """The terms dL/dh_t dh_t/dW of every timestep t and every recurrent layer.
+
+    The layers are in the order of the forward pass.
 
     >>> from leadline import gradients, recurrent
     >>> model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
@@ -68,7 +74,7 @@ class WeightTerms(Sounding):
 
     @property
     def verdict(self) -> Verdict:
-        """The ratio of the largest to the smallest term of ``W_h``, in the layer where it is largest."""
+        """The ratio of the largest to the smallest term of ``W_h``, in the widest layer."""
         layer = self.layers[self.widest_layer]
         rank = out_of(len(self.layers), "widest")
         return Verdict(f"{layer.title}: {_describe(layer.log_norms['W_h'])}{rank}")
@@ -79,7 +85,11 @@ class WeightTerms(Sounding):
         return tuple(f"{layer.title}: {_describe(layer.log_norms['W_h'])}" for layer in self.layers)
 
     def table(self) -> "pd.DataFrame":
-        """One row per layer, parameter and timestep; ``log10_norm`` is the base-10 logarithm of the term's norm."""
+        """Return one row per layer, parameter and timestep.
+
+        Columns: ``layer``, ``parameter``, ``t`` and ``log10_norm``, the base-10 logarithm of the
+        term's norm.
+        """
         import pandas as pd
 
         frames = [
@@ -110,7 +120,10 @@ class WeightTerms(Sounding):
 
 
 def _decades(log_norms: Float[np.ndarray, " T"]) -> float:
-    """Return the base-10 logarithm of the ratio of the largest to the smallest term; -1 for none."""
+    """Return the base-10 logarithm of the ratio of the largest to the smallest term.
+
+    Return -1 if there is no term.
+    """
     present = log_norms[np.isfinite(log_norms)]
     return float(present.max() - present.min()) / LN10 if len(present) else -1.0
 
@@ -154,7 +167,7 @@ def terms_of(one: Replayed, gradients: Sequence[Tensor | None]) -> Iterator[Laye
 
 
 def _terms(arrived: Arrived) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Norms and gradients, by parameter, of one layer in one direction."""
+    """Return the norms and the gradients of one layer in one direction, by parameter."""
     one, record = arrived.one, arrived.one.record
     rows, log = arrived.total.unit[:, 0].clone(), arrived.total.log[:, 0]
     da = record.scratch(rows)
@@ -178,7 +191,10 @@ def _terms(arrived: Arrived) -> tuple[dict[str, np.ndarray], dict[str, np.ndarra
 def _outer_products(
     left: Float[Tensor, "T B G"], right: Float[Tensor, "T B I"], log: Float[Tensor, "T B"]
 ) -> tuple[Float[Tensor, " T"], Float[Tensor, "G I"]]:
-    """Of ``sum_b exp(log_tb) left_tb right_tbᵀ``: the logarithms of the norms by t, and the sum over t."""
+    """Return the logarithms of the norms of the terms by t, and the sum of the terms over t.
+
+    The term at t is ``sum_b exp(log_tb) left_tb right_tbᵀ``.
+    """
     norms, total = [], left.new_zeros(left.shape[-1], right.shape[-1])
     for left_t, right_t, log_t in zip(left, right, log, strict=True):
         top = log_t.amax()
