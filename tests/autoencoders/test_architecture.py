@@ -9,13 +9,22 @@ import pytest
 import torch
 from torch import nn
 
-from leadline.autoencoders import Corruption, Encoder, Nothing, pretrain
+from leadline.autoencoders import (
+    Autoencoder,
+    Corruption,
+    Encoder,
+    GaussianNoise,
+    Nothing,
+    pretrain,
+    pretrain_many,
+)
 from leadline.autoencoders.models._architecture import (
     Architecture,
     BuiltModule,
     TrainableArchitecture,
     check_width,
 )
+from leadline.errors import InputError
 
 X = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
 
@@ -28,6 +37,14 @@ class HalfMask(Corruption):
         seen = x.clone()
         seen[:, x.shape[1] // 2 :] = 0
         return seen, None
+
+
+class ForgetfulMask(HalfMask):
+    """Returns a mask of the counted entries, but does not define ``counts_everywhere``."""
+
+    def corrupt(self, x, generator):
+        seen, _ = super().corrupt(x, generator)
+        return seen, (seen == 0).float()
 
 
 class Sums(BuiltModule):
@@ -110,3 +127,14 @@ def test_frozen_parameters_stay_frozen(sums: type):
     before = model.encoder.weight.detach().clone()
     pretrain(model, X, epochs=2)
     assert torch.equal(model.encoder.weight, before)
+
+
+def test_a_mask_that_the_corruption_does_not_declare_is_refused():
+    """Otherwise the mask would count for the models that train together with this one."""
+    models = [
+        Autoencoder(4, (3,), corruption=corruption, seed=0)
+        for corruption in (GaussianNoise(0.1), ForgetfulMask())
+    ]
+    rows = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    with pytest.raises(InputError, match=r"ForgetfulMask.corrupt\(\) must return"):
+        pretrain_many(models, rows, seeds=[0, 0], epochs=1)

@@ -202,7 +202,7 @@ class Record:
             weights=self.weights.double(),
             h=self.h.double(),
             h_before=self.h_before.double(),
-            slopes=type(self.slopes)(*(part.double() for part in self.slopes)),
+            slopes=_like(self.slopes, [part.double() for part in self.slopes]),
         )
 
     def scratch(self, rows: Float[Tensor, "*rows S"]) -> Float[Tensor, "*rows GH"]:
@@ -271,3 +271,9 @@ def _memories(cell: Cell, gates: tuple[Tensor, ...], c: Tensor) -> Iterator[Tens
 
 def _affine(x: Tensor, W: Tensor, b: Tensor | float) -> Tensor:
     return torch.nn.functional.linear(x, W, b) if isinstance(b, Tensor) else x @ W.T + b
+
+
+def _like(slopes: tuple[Any, ...], parts: list[Tensor]) -> tuple[Any, ...]:
+    """Return new slopes of the same kind: a named tuple stays a named tuple."""
+    make = getattr(type(slopes), "_make", tuple)
+    return make(parts)

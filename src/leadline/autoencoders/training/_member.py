@@ -18,6 +18,7 @@ from leadline.autoencoders.training._pretrained import Ending, Pretrained
 from leadline.autoencoders.training._resume import read_run
 from leadline.autoencoders.training._settings import PretrainingSettings
 from leadline.data import DIVIDED, fingerprint
+from leadline.errors import InputError
 from leadline.randomness import torch_generator
 from leadline.sounding import Protocol
 
@@ -207,6 +208,16 @@ class Member:
         A vanilla autoencoder that is trained on the pairs (corrupted, clean) has the same training.
         """
         seen, counts = self.corruption.corrupt(rows, generator)
+        # Models that train together share one tensor of counted entries, so all have it or none.
+        if (counts is None) != self.corruption.counts_everywhere:
+            kind = type(self.corruption).__name__
+            returned = "no mask" if counts is None else "a mask"
+            raise InputError(
+                f"{kind}.corrupt() must return a mask of the counted entries, or None if "
+                "counts_everywhere is True",
+                got=f"{returned}, with counts_everywhere = {self.corruption.counts_everywhere}",
+                cure="define the property counts_everywhere",
+            )
         clean = rows if target is None else target
         return seen - self.centre, clean - self.centre, counts
 
