@@ -1,10 +1,10 @@
 """Leadline takes soundings of deep networks.
 
-What is this representation worth? Where does the gradient die? What did the decoder miss? Each instrument answers by
-measurement, with a :class:`~leadline.sounding.Sounding`.
+How useful is a representation? At which timestep does a gradient vanish? Which better output did a
+decoder miss? Each instrument measures the answer and returns it as a
+:class:`~leadline.sounding.Sounding`.
 
-This module is the public door. Names and subpackages are loaded when they are first asked for, so that importing
-``leadline`` costs nothing.
+Names and subpackages are loaded on first use, so that importing ``leadline`` is fast.
 """
 
 from importlib import import_module

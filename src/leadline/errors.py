@@ -1,7 +1,7 @@
-"""What Leadline says when it cannot go on, and how context is added on the way out.
+"""The errors that Leadline raises, and functions that add context to them.
 
-A good message has four parts: the rule that was broken, the value that broke it (with its name and index), the likely
-cause, and the cure. :class:`InputError` asks for them by name, so that none is forgotten.
+A good message has four parts: the rule that was broken, the value that broke it (with its name and
+index), the likely cause, and the cure. :class:`InputError` takes each part as a named argument.
 """
 
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ from difflib import get_close_matches
 
 
 class LeadlineError(Exception):
-    """Every error that Leadline raises on purpose is one of these."""
+    """Base class of all errors that Leadline raises on purpose."""
 
 
 class InputError(LeadlineError, ValueError):
-    """Something that the caller gave breaks a rule; raised before any work starts.
+    """An argument or an input file breaks a rule. Raised before any work starts.
 
     Args:
-        rule: what must hold, as one sentence.
+        rule: the rule, as one sentence.
         got: the offending value with its name and index.
-        cause: what usually leads here.
-        cure: what to do about it.
+        cause: the likely cause.
+        cure: the way to fix the problem.
 
     >>> print(InputError("width must be at least 1", got="width = 0", cure="ask for greedy search with width=1"))
     width must be at least 1
@@ -43,13 +43,13 @@ class InputError(LeadlineError, ValueError):
         self.rule, self.got, self.cause, self.cure = rule, got, cause, cure
 
     def __reduce__(self):
-        """Survive the trip home from a worker process, notes included."""
+        """Support pickling, so that a worker process can send the error and its notes back."""
         state = {"__notes__": self.__notes__} if hasattr(self, "__notes__") else {}
         return (_rebuild, (type(self), self.rule, self.got, self.cause, self.cure), state)
 
 
 class SaveError(LeadlineError, OSError):
-    """A file could not be written or read back; what was there before is untouched."""
+    """A file could not be written or read back. An earlier file is left unchanged."""
 
 
 def _rebuild(
@@ -60,7 +60,7 @@ def _rebuild(
 
 @contextmanager
 def context(where: str) -> Iterator[None]:
-    """Add ``where`` to any Leadline error that passes through: the cause says what, the caller says where.
+    """Add the note ``where`` to every Leadline error that is raised inside the block.
 
     >>> try:
     ...     with context("while reading labels.csv"):
@@ -78,12 +78,14 @@ def context(where: str) -> Iterator[None]:
 
 
 def describe(error: BaseException) -> str:
-    """The message of an error with the context that was added on its way out."""
+    """Return the message of an error, followed by the notes that :func:`context` added."""
     return "\n".join([str(error) or type(error).__name__, *getattr(error, "__notes__", ())])
 
 
 def nearest(given: str, known: list[str]) -> list[str]:
-    """All ``known`` names, those closest to ``given`` first: for messages about a name that does not exist.
+    """Return all ``known`` names, sorted by similarity to ``given``, the most similar first.
+
+    Messages about an unknown name use it to suggest alternatives.
 
     >>> nearest("beam.x", ["ae.a", "beam.a", "rnn.a"])
     ['beam.a', 'ae.a', 'rnn.a']

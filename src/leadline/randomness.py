@@ -1,7 +1,8 @@
-"""Streams of random numbers that do not meet.
+"""Independent streams of random numbers.
 
-A seed names an experiment; a purpose names what is drawn in it. Two purposes under one seed, and one purpose under two
-seeds, are independent streams, so that ``seed=3`` for the network and ``seed=3`` for its head share no number.
+A stream is identified by a seed and a purpose. Two different purposes with the same seed give
+independent streams, and so do two different seeds with the same purpose. For example, ``seed=3``
+for a network and ``seed=3`` for its head share no random numbers.
 """
 
 import hashlib
@@ -26,7 +27,9 @@ def torch_generator(
 def torch_generator(
     seed: int | None, purpose: str, device: "torch.device | str" = "cpu"
 ) -> "torch.Generator | None":
-    """Torch's generator for one purpose under a seed; ``None``, for the global generator, without a seed.
+    """Return the torch generator for a seed and a purpose.
+
+    Without a seed, return ``None``, which makes torch use its global generator.
 
     >>> import torch
     >>> a, b = torch_generator(0, "weights"), torch_generator(0, "data")
@@ -39,7 +42,7 @@ def torch_generator(
 
 
 def numpy_generator(seed: int, purpose: str) -> np.random.Generator:
-    """NumPy's generator for one purpose under a seed.
+    """Return the NumPy generator for a seed and a purpose.
 
     >>> bool((numpy_generator(0, "roles").random(3) != numpy_generator(0, "labels").random(3)).all())
     True

@@ -1,10 +1,11 @@
-"""Checks of arguments. Each check returns the plain value that the caller should use from then on.
+"""Checks of arguments. Each check returns the value as a plain Python or NumPy value.
 
-A check accepts what NumPy, torch and pandas users pass for a plain value (``numpy.int64(3)``, a tensor with one
-element) and returns Python's own ``int``, ``float``, ``bool``, ``str``, ``tuple`` or a NumPy array. Everything else is
-refused with an :class:`~leadline.errors.InputError` that names the argument and its value.
+A check accepts values of NumPy, torch and pandas that stand for a plain value, such as
+``numpy.int64(3)`` or a tensor with one element. It returns an ``int``, ``float``, ``bool``,
+``str``, ``tuple`` or NumPy array. All other values raise an :class:`~leadline.errors.InputError`
+that names the argument and its value.
 
-This package is not public: it serves the other packages of Leadline.
+This package is private to Leadline.
 """
 
 from leadline.checks._arrays import array as array

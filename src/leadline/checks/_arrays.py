@@ -15,13 +15,15 @@ _EXACT = 2**53
 
 
 def array(value: Any, name: str, *, wanted: str = "an array of numbers") -> np.ndarray:
-    """A NumPy array from anything array-like: lists, NumPy, torch on any device, pandas.
+    """Convert an array-like value to a NumPy array.
 
-    Masked cells of a NumPy masked array become missing: NaN among numbers, ``None`` otherwise. The dtype of the result
-    is not checked, except that objects which are plain numbers are converted.
+    Lists, NumPy arrays, torch tensors on any device and pandas objects are accepted. A masked cell
+    of a NumPy masked array becomes NaN in an array of numbers, and ``None`` in other arrays. The
+    dtype of the result is not checked.
 
     Raises:
-        InputError: ``value`` is sparse, quantised, on the meta device, ragged, complex, or not array-like.
+        InputError: ``value`` is sparse, quantised, on the meta device, ragged, complex, or not
+            array-like.
 
     >>> array(np.ma.masked_array([1, 2], mask=[False, True]), "x")
     array([ 1., nan])
@@ -41,11 +43,10 @@ def array(value: Any, name: str, *, wanted: str = "an array of numbers") -> np.n
     try:
         with warnings.catch_warnings() if isinstance(value, (list, tuple)) else nullcontext():
             if isinstance(value, (list, tuple)):
-                warnings.simplefilter(
-                    "ignore"
-                )  # a masked cell in a list of lists becomes NaN, which is meant
+                # A masked cell in a list of lists becomes NaN on purpose, so NumPy need not warn.
+                warnings.simplefilter("ignore")
             plain = np.asarray(value)
-    except Exception as error:  # an object's own conversion may raise anything
+    except Exception as error:  # The conversion method of an object may raise any exception.
         raise InputError(
             f"{name} must be {wanted}",
             got=f"{name} = {shown(value)}",
@@ -60,10 +61,14 @@ def array(value: Any, name: str, *, wanted: str = "an array of numbers") -> np.n
 
 
 def _joined(value: Sequence[Any], name: str, wanted: str) -> np.ma.MaskedArray:
-    """A list of masked arrays as one; ``numpy.asarray`` would drop their masks."""
+    """Join a list of masked arrays into one masked array.
+
+    ``numpy.asarray`` would drop their masks.
+    """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a masked cell becomes NaN, which is meant
+            # A masked cell becomes NaN on purpose, so NumPy need not warn.
+            warnings.simplefilter("ignore")
             return np.ma.array(value)
     except (TypeError, ValueError) as error:
         raise InputError(

@@ -22,9 +22,9 @@ def whole_number(
     most: int | None = None,
     cure: str | None = None,
 ) -> int:
-    """A whole number between ``least`` and ``most``, both included.
+    """Return ``value`` as an ``int`` between ``least`` and ``most``, both included.
 
-    Booleans, fractions and text are refused.
+    Booleans, fractions and text raise an error.
 
     >>> whole_number(np.int64(3), "width", least=1)
     3
@@ -50,7 +50,7 @@ def optional_whole_number(
     most: int | None = None,
     cure: str | None = None,
 ) -> int | None:
-    """``None``, or a whole number between ``least`` and ``most``."""
+    """Return ``None``, or ``value`` as an ``int`` between ``least`` and ``most``."""
     if value is None:
         return None
     return whole_number(value, name, least=least, most=most, cure=cure)
@@ -59,7 +59,15 @@ def optional_whole_number(
 def whole_numbers(
     value: Any, name: str, *, least: int | None = None, most: int | None = None, at_least: int = 1
 ) -> tuple[int, ...]:
-    """``at_least`` or more whole numbers, each between ``least`` and ``most``, as a tuple."""
+    """Return a tuple of whole numbers, each between ``least`` and ``most``.
+
+    Args:
+        value: a list, tuple, range, array or series.
+        name: name of the argument, for messages.
+        least: smallest allowed number.
+        most: largest allowed number.
+        at_least: smallest allowed length of the list.
+    """
     listed = items(value, name, least=at_least, of="whole numbers")
     return tuple(
         whole_number(item, f"{name}[{i}]", least=least, most=most) for i, item in enumerate(listed)
@@ -76,7 +84,9 @@ def number(
     below: float | None = None,
     cure: str | None = None,
 ) -> float:
-    """A finite real number; ``least`` and ``most`` are included in its range, ``above`` and ``below`` are not.
+    """Return ``value`` as a finite ``float`` within the given limits.
+
+    The limits ``least`` and ``most`` are allowed values; ``above`` and ``below`` are not.
 
     >>> number("0.1", "lr", above=0)
     Traceback (most recent call last):
@@ -106,7 +116,7 @@ def number(
 
 
 def seed(value: Any, name: str = "seed") -> int:
-    """A seed: a whole number from 0 to 2^63 - 1.
+    """Return ``value`` as a seed: a whole number from 0 to 2^63 - 1.
 
     >>> seed(-1)
     Traceback (most recent call last):
@@ -117,12 +127,14 @@ def seed(value: Any, name: str = "seed") -> int:
 
 
 def optional_seed(value: Any, name: str = "seed") -> int | None:
-    """``None``, or a seed."""
+    """Return ``None``, or ``value`` as a seed."""
     return None if value is None else seed(value, name)
 
 
 def seeds(value: Any, name: str = "seeds", *, least: int = 1) -> tuple[int, ...]:
-    """At least ``least`` different seeds, as a tuple; text, sets and a single number are refused.
+    """Return a tuple of at least ``least`` different seeds.
+
+    Text, sets and single numbers raise an error.
 
     >>> seeds(range(3))
     (0, 1, 2)
@@ -140,7 +152,7 @@ def seeds(value: Any, name: str = "seeds", *, least: int = 1) -> tuple[int, ...]
 
 
 def flag(value: Any, name: str) -> bool:
-    """``True`` or ``False``; numbers and text are refused.
+    """Return ``value`` as a ``bool``. Numbers and text raise an error.
 
     >>> flag(np.True_, "exact")
     True

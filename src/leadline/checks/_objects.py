@@ -15,7 +15,7 @@ Kind = TypeVar("Kind")
 
 
 def text(value: Any, name: str, *, least: int = 0) -> str:
-    """Text of at least ``least`` characters."""
+    """Return ``value`` as a ``str`` of at least ``least`` characters."""
     if not isinstance(value, str) or len(value) < least:
         wanted = "text" if not least else f"text of at least {least} character{'s' * (least > 1)}"
         raise InputError(f"{name} must be {wanted}", got=f"{name} = {shown(value)}")
@@ -23,7 +23,7 @@ def text(value: Any, name: str, *, least: int = 0) -> str:
 
 
 def choice(value: Any, name: str, options: Iterable[str]) -> str:
-    """One of the texts in ``options``; the refusal lists them, the most similar first.
+    """Return ``value`` if it is in ``options``. The error lists the options, most similar first.
 
     >>> choice("reul", "nonlinearity", ("tanh", "relu"))
     Traceback (most recent call last):
@@ -40,9 +40,10 @@ def choice(value: Any, name: str, options: Iterable[str]) -> str:
 
 
 def items(value: Any, name: str, *, least: int = 0, of: str = "values") -> tuple[Any, ...]:
-    """The items of a list, tuple, range, array or series, as a tuple of at least ``least`` items.
+    """Return the items of a list, tuple, range, array or series as a tuple.
 
-    Text and mappings are refused because their items are rarely meant; sets are refused because they have no order.
+    Text and mappings raise an error because they are rarely meant as lists, and sets because they
+    have no order. The tuple must have at least ``least`` items.
 
     >>> items("12", "seeds")
     Traceback (most recent call last):
@@ -65,7 +66,7 @@ def items(value: Any, name: str, *, least: int = 0, of: str = "values") -> tuple
 
 
 def mapping(value: Any, name: str, *, least: int = 0) -> dict[Any, Any]:
-    """A dictionary of at least ``least`` entries, as a plain ``dict``."""
+    """Return ``value`` as a plain ``dict`` of at least ``least`` entries."""
     if not isinstance(value, Mapping) or len(value) < least:
         rule = f"{name} must be a dictionary" + (", not empty" if least else "")
         raise InputError(rule, got=f"{name} = {shown(value)}")
@@ -81,7 +82,7 @@ def instance(
     cause: str | None = None,
     cure: str | None = None,
 ) -> Kind:
-    """``value`` itself, if it is a ``kind``; ``wanted`` says in words what it should be.
+    """Return ``value`` if it is an instance of ``kind``. ``wanted`` describes it for the error.
 
     >>> instance([1], "found", dict, wanted="the result of a search")
     Traceback (most recent call last):
@@ -99,7 +100,10 @@ def instance(
 def function(
     value: Any, name: str, *, wanted: str | None = None, cure: str | None = None
 ) -> Callable[..., Any]:
-    """Check that ``value`` can be called. A class can be called too, but no caller means one; it is refused."""
+    """Return ``value`` if it is callable and not a class.
+
+    A class is callable as well, but passing a class is nearly always a mistake.
+    """
     if not callable(value) or isinstance(value, type):
         raise InputError(
             f"{name} must be {wanted or 'a function'}", got=f"{name} = {shown(value)}", cure=cure
@@ -108,7 +112,7 @@ def function(
 
 
 def path(value: Any, name: str) -> Path:
-    """A path, from text or any path object; whether a file is there is for the caller to check."""
+    """Return text or a path object as a ``Path``. The path need not exist."""
     try:
         plain = os.fspath(value)
     except TypeError:
@@ -121,7 +125,7 @@ def path(value: Any, name: str) -> Path:
 
 
 def device(value: Any, name: str = "device") -> "torch.device":
-    """A device of torch that this machine has.
+    """Return ``value`` as a torch device that this machine has.
 
     >>> device("cpu")
     device(type='cpu')

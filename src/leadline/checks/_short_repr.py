@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 LONGEST = 300
-"""Limit of letters in the ``repr`` of a record."""
+"""Maximum number of characters in the ``repr`` of a record."""
 
 
 class ShortRepr:
     """A base class of dataclasses whose ``repr`` shows shapes instead of arrays.
 
-    A dataclass writes its own ``__repr__`` unless its class body has one, so each subclass gets
-    this one before the decorator runs.
+    The dataclass decorator writes a ``__repr__`` unless the class body has one. Each subclass
+    therefore gets this ``__repr__`` before the decorator runs.
 
     >>> import numpy as np
     >>> @dataclasses.dataclass
@@ -33,7 +33,7 @@ class ShortRepr:
 
 
 def cut(text: str, longest: int = LONGEST) -> str:
-    """Return a text with at most so many letters.
+    """Cut a text to at most ``longest`` characters.
 
     >>> cut("abcdef", 4)
     'abc…'

@@ -1,4 +1,4 @@
-"""Values as errors show them."""
+"""Short descriptions of values for error messages."""
 
 import os
 from numbers import Integral, Real
@@ -22,11 +22,11 @@ _SHORT = (
     np.generic,
     os.PathLike,
 )
-"""Kinds whose ``repr`` says what the value is."""
+"""Types whose ``repr`` is readable in an error message."""
 
 
 def shown(value: Any) -> str:
-    """A value as an error shows it: short, on one line, and never an error itself.
+    """Describe a value on one short line. This function never raises an error.
 
     >>> shown("x" * 100)
     "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…"
@@ -43,7 +43,7 @@ def shown(value: Any) -> str:
         return f"a {type(value).__name__}"
     try:
         line = repr(value)
-    except Exception:  # a value whose own repr fails must still be refused kindly
+    except Exception:  # The error about a value must be readable even if its repr fails.
         return f"a {type(value).__name__}"
     line = " ".join(line.split())
     return line if len(line) <= 60 else line[:57] + "…"

@@ -1,4 +1,4 @@
-"""One record for all data, and the checks that every array passes before any work starts."""
+"""The data set record, and the checks that every array must pass."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ from leadline.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Dataset(ShortRepr):
-    """Rows of features, with labels where there are any. Checked when it is made.
+    """Rows of features with optional labels. All values are checked on creation.
 
     >>> data = Dataset(np.eye(4), [0, 1, 0, 1], "corners", image_size=(2, 2))
     >>> len(data), data.num_classes, data.images.shape, data.X.dtype.name
@@ -23,27 +23,30 @@ class Dataset(ShortRepr):
     """
 
     X: np.ndarray
-    """Features of shape (n, d), finite, float32; float64 where float32 would blur a column, such as a timestamp.
+    """Features of shape (n, d), finite, float32 or float64.
 
-    An image is flattened in the order (channels, H, W).
+    The dtype is float64 if float32 would lose digits that matter, as in a column of timestamps. An
+    image is flattened in the order (channels, H, W).
     """
     y: np.ndarray | None = None
-    """Class indices of shape (n,), int64, or ``None`` where nothing is labelled."""
+    """Class indices of shape (n,), int64, or ``None`` if there are no labels."""
     name: str = "data"
-    """What the data are called in tables and protocols."""
+    """Name of the data set in tables and protocols."""
     image_size: tuple[int, int] | None = None
-    """Height and width in pixels, or ``None`` where a row is no image."""
+    """Height and width in pixels, or ``None`` if the rows are not images."""
     channels: int = 1
-    """Channels of an image: 1 for grey, 3 for red, green and blue."""
+    """Number of channels of an image: 1 for grey, 3 for red, green and blue."""
     class_names: tuple[str, ...] | None = None
-    """The name of each class index, in order."""
+    """Names of the classes, in the order of their indices."""
     notes: tuple[str, ...] = field(default=(), kw_only=True)
-    """What was done to the features when they were read, if anything."""
+    """Notes on changes to the features during loading."""
     columns: tuple[str, ...] | None = field(default=None, kw_only=True)
-    """The names of the features in their order, or ``None`` where they have none. A data frame brings its own."""
+    """Names of the features in order, or ``None``. The default is the columns of a data frame."""
     divisor: int | None = field(default=None, kw_only=True)
-    """The number that whole numbers were divided by when they were read: 255 for pixels, 1 where they were left as they
-    are; ``None`` where the features were not whole numbers."""
+    """Divisor of whole numbers during loading: 255 for pixels, 1 for unchanged numbers.
+
+    ``None`` if the features were not whole numbers.
+    """
 
     def __post_init__(self):
         columns = column_names(self.X) if self.columns is None else self.columns
@@ -82,17 +85,17 @@ class Dataset(ShortRepr):
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are; 0 without labels."""
+        """Number of classes; 0 without labels."""
         if self.y is None:
             return 0
         return len(self.class_names) if self.class_names is not None else int(self.y.max()) + 1
 
     @property
     def labels(self) -> Int64[np.ndarray, " n"]:
-        """The class indices ``y``, where they are needed.
+        """The class indices ``y`` of a data set with labels.
 
         Raises:
-            InputError: nothing is labelled.
+            InputError: the data set has no labels.
         """
         if self.y is None:
             raise InputError(
@@ -104,10 +107,10 @@ class Dataset(ShortRepr):
 
     @property
     def images(self) -> Float[np.ndarray, "n channels H W"]:
-        """The rows as images.
+        """The rows as images of shape (n, channels, H, W).
 
         Raises:
-            InputError: the rows are no images.
+            InputError: the rows are not images.
         """
         if self.image_size is None:
             raise InputError(
@@ -157,9 +160,9 @@ def _column_texts(columns: Any, features: int) -> tuple[str, ...]:
 
 
 def column_names(X: Any) -> tuple[str, ...] | None:
-    """The names of a data frame's columns as text, if all are text or whole numbers; else ``None``.
+    """Return the column names of a data frame as text, or ``None`` if it has no usable names.
 
-    Whole numbers are names as well: a table that is written to CSV and read again has them as text.
+    Whole numbers count as names, because a table has them as text after it is saved as CSV.
     """
     columns = getattr(X, "columns", None)
     if columns is None or not hasattr(X, "__array__"):
@@ -174,22 +177,23 @@ def column_names(X: Any) -> tuple[str, ...] | None:
 def check_features(
     X: Any, name: str = "X", *, columns: Any = None, dtype: Any = np.float32, first_row: int = 0
 ) -> Float[np.ndarray, "n d"]:
-    """Features as a matrix of finite numbers, or a refusal that says which entry is at fault.
+    """Convert features to a matrix of finite numbers.
 
-    Constant columns are fine, and so are rows that repeat.
+    Constant columns and repeated rows are allowed.
 
     Args:
         X: array-like of shape (n, d), n and d at least 1.
-        name: what messages call the array.
-        columns: sequence of the names of the d columns, for messages, or ``None``.
-        dtype: of the result; ``float64`` on request.
-        first_row: number of the first row, for messages about a part of a whole.
+        name: name of the array, for messages.
+        columns: names of the d columns, for messages, or ``None``.
+        dtype: dtype of the result, ``float32`` or ``float64``.
+        first_row: number of the first row, for messages about a part of a larger array.
 
     Returns:
-        ``X`` itself where it is already such an array, else a converted copy.
+        ``X`` itself if it is already such an array, otherwise a converted copy.
 
     Raises:
-        InputError: not numbers, an object array, not a matrix, empty, or NaN or infinite somewhere.
+        InputError: ``X`` is empty, not numeric, not a matrix, or contains NaN or infinite values.
+            The message names the first such entry.
 
     >>> check_features([[1, 2], [3, np.nan]])
     Traceback (most recent call last):
@@ -241,10 +245,10 @@ def check_features(
 
 
 def float_type(value: Any, name: str) -> np.dtype:
-    """The dtype float32 or float64."""
+    """Return ``value`` as the NumPy dtype float32 or float64."""
     try:
         plain = None if value is None else np.dtype(value)
-    except Exception:  # NumPy raises several kinds of errors for what is no dtype
+    except Exception:  # NumPy raises several kinds of errors for an invalid dtype.
         plain = None
     if plain is None or plain not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise InputError(
@@ -292,7 +296,7 @@ def _check_image_size(value: Any, channels: int, width: int) -> tuple[int, int]:
 
 
 def _numbers(array: np.ndarray, name: str) -> np.ndarray:
-    """The array itself, or as float64 where it is an array of objects that are all numbers."""
+    """Return the array itself, or as float64 if it is an object array of numbers."""
     if array.dtype.kind in "biuf":
         return array
     kinds = (bool, int, float, np.number)
@@ -300,7 +304,8 @@ def _numbers(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype == object and strange is None:
         try:
             return array.astype(np.float64)
-        except (OverflowError, TypeError) as error:  # whole numbers beyond 1e308, complex numbers
+        # Whole numbers beyond 1e308 and complex numbers cannot be converted.
+        except (OverflowError, TypeError) as error:
             raise InputError(
                 "features must be real numbers below 1e308", got=f"{name}: {error}"
             ) from None

@@ -1,7 +1,7 @@
-"""Who may see which row: five disjoint roles, and nested subsets of labels inside the probe's pool.
+"""Splits of the rows into five disjoint roles, and nested labelled subsets of the probe pool.
 
-A number that is reported was selected on other data than it is reported on. Hence five roles: two for pretraining, two
-for the probe, one for the report.
+Data that select a model must not also evaluate it. Hence there are five roles: two for pretraining,
+two for probing, and one for the final test.
 """
 
 from collections.abc import Sequence
@@ -25,18 +25,21 @@ FRACTIONS = (0.5, 0.05, 0.2, 0.05, 0.2)
 
 @dataclass(frozen=True, eq=False)
 class Roles(ShortRepr):
-    """Row numbers of the five roles, each of shape (n,), int64: disjoint, together all rows, each sorted."""
+    """Row numbers of the five roles: sorted int64 arrays of shape (n,).
+
+    The roles are disjoint and together contain all rows.
+    """
 
     pretrain_train: np.ndarray
-    """Fits the encoder; labels unused."""
+    """Rows to fit the encoder. Their labels are not used."""
     pretrain_validation: np.ndarray
-    """Stops the pretraining and gives its losses; labels unused."""
+    """Rows for early stopping and for the validation loss of pretraining; no labels are used."""
     probe_pool: np.ndarray
-    """Where labelled subsets are drawn from; see :func:`label_subsets`."""
+    """Rows from which labelled subsets are drawn; see :func:`label_subsets`."""
     probe_validation: np.ndarray
-    """Only to choose between encoders."""
+    """Rows to choose between encoders."""
     test: np.ndarray
-    """Only to report."""
+    """Rows for the reported results."""
 
     def __post_init__(self):
         for name in ROLES:
@@ -55,7 +58,7 @@ class Roles(ShortRepr):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Rows in each role."""
+        """Number of rows in each role."""
         return {name: len(getattr(self, name)) for name in ROLES}
 
     @property
@@ -84,27 +87,32 @@ ROLES = tuple(role.name for role in fields(Roles))
 def split_roles(
     y_or_n: Any, *, seed: int, fractions: Sequence[float] = FRACTIONS, groups: Any = None
 ) -> Roles:
-    """Deal rows to the five roles at random, each class in proportion.
+    """Assign rows to the five roles at random, stratified by class.
 
-    Of the m rows of a class a role gets ``fraction * m``, rounded by largest remainders, and at least one.
+    A role gets ``fraction * m`` of the m rows of a class, rounded by the largest-remainder method,
+    and at least one row.
 
-    Two identical rows in different roles are a leak. Give ``groups=row_fingerprints(X)`` to keep them together: rows
-    of one group share their role, that of the group's first row's class. Groups of several rows are dealt first, each
-    to the role that lacks most, so that the shares stay as near as the groups allow.
+    Identical rows in different roles leak information. Pass ``groups=row_fingerprints(X)`` to keep
+    them together: all rows of a group get the same role, and a group counts for the class of its
+    first row. Groups of several rows are assigned first, each to the role that lacks the most rows.
+    The shares are then as close to ``fractions`` as the groups allow.
 
     Args:
-        y_or_n: class indices of shape (n,), or just n where there are no labels.
-        seed: decides who gets what.
-        fractions: shares of the five roles, adding to 1; a role of share 0 stays empty.
-        groups: array-like of shape (n,), equal where rows belong together, or ``None``.
+        y_or_n: class indices of shape (n,), or the number n if there are no labels.
+        seed: seed of the split.
+        fractions: shares of the five roles, which add up to 1. A role of share 0 stays empty.
+        groups: array-like of shape (n,), with equal values for rows that belong together, or
+            ``None``.
 
     Raises:
-        InputError: shares that do not add to 1, or a class with fewer rows (or groups) than there are roles to fill.
+        InputError: the shares do not add up to 1, or a class has fewer rows (or groups) than there
+            are roles to fill.
 
     >>> split_roles(100, seed=0).sizes
     {'pretrain_train': 50, 'pretrain_validation': 5, 'probe_pool': 20, 'probe_validation': 5, 'test': 20}
 
-    Reference: Kaufman et al., *Leakage in data mining: formulation, detection, and avoidance*, 2012.
+    Reference: Kaufman et al., *Leakage in data mining: formulation, detection, and avoidance*,
+    2012.
     """
     shares = _check_fractions(fractions)
     seed = checks.seed(seed)
@@ -135,15 +143,23 @@ def split_roles(
 
 @dataclass(frozen=True, eq=False)
 class LabelSubsets(ShortRepr):
-    """Nested labelled subsets: in each draw the subset of a budget begins with those of all smaller budgets."""
+    """Nested labelled subsets.
+
+    In each draw, the subset of a budget contains the subsets of all smaller budgets.
+    """
 
     order: np.ndarray
-    """Shape (num, pool), int64; one row per draw: the pool's row numbers in the order in which they are labelled."""
+    """Row numbers of the pool in the order in which they are labelled, one line per draw.
+
+    Shape (num, pool), int64.
+    """
     budgets: tuple[int, ...]
-    """Label counts, ascending, each once; ``"all"`` has become the size of the pool."""
+    """Label counts, ascending and unique. ``"all"`` is replaced by the size of the pool."""
 
     def rows(self, budget: int) -> Int64[np.ndarray, "num budget"]:
-        """Row numbers of every draw at a budget, ready to index ``X`` and ``y``: ``X[subsets.rows(50)[draw]]``.
+        """Return the row numbers of every draw at a budget, of shape (num, budget).
+
+        They index ``X`` and ``y``: ``X[subsets.rows(50)[draw]]``.
 
         Raises:
             InputError: the budget is not among :attr:`budgets`.
@@ -169,18 +185,20 @@ def label_subsets(
 ) -> LabelSubsets:
     """Draw labelled subsets of the pool: stratified, nested, without replacement.
 
-    Each draw orders the whole pool: first one row of each class, then the rows so that every beginning holds the
-    classes in proportion, to within a row or so. A budget of b takes the first b.
+    Each draw orders the whole pool. The first rows are one row of each class. The other rows follow
+    in an order that keeps the classes in proportion, to within about one row. A budget of b takes
+    the first b rows.
 
     Args:
         y: class indices of all rows, shape (n,).
         pool: row numbers that may be labelled, such as ``roles.probe_pool``.
-        budgets: label counts, each at least the number of classes in the pool and at most its size; or ``"all"``.
-        num: how many draws, at least 1.
-        seed: decides the draws.
+        budgets: label counts, each at least the number of classes in the pool and at most its size;
+            or ``"all"``.
+        num: number of draws, at least 1.
+        seed: seed of the draws.
 
     Raises:
-        InputError: a budget that is too small or too large, or row numbers that do not exist or repeat.
+        InputError: a budget is too small or too large, or row numbers do not exist or repeat.
 
     >>> y = np.array([0, 0, 0, 1, 1, 1])
     >>> subsets = label_subsets(y, np.arange(6), [2, 4, "all"], num=3, seed=0)
@@ -213,7 +231,10 @@ def label_subsets(
 
 
 def _deal(sizes: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """The role of each unit (group of rows) of one class; ``sizes`` are their rows, in random order."""
+    """Return the role of each unit (a group of rows) of one class.
+
+    ``sizes`` are the numbers of rows of the units, in random order.
+    """
     target = _allocate(int(sizes.sum()), shares, (shares > 0).astype(int))
     role_of = np.full(len(sizes), -1)
     dealt, left = np.zeros(len(shares), np.int64), len(sizes)
@@ -231,7 +252,10 @@ def _deal(sizes: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def _allocate(total: int, weights: np.ndarray, least: np.ndarray) -> np.ndarray:
-    """Whole numbers in proportion to ``weights`` that add to ``total``, none below ``least``: largest remainders."""
+    """Divide ``total`` into whole numbers in proportion to ``weights``, each at least ``least``.
+
+    Rounding uses the largest-remainder method.
+    """
     if total == 0:
         return np.zeros(len(weights), np.int64)
     ideal = total * weights / weights.sum()
@@ -244,7 +268,7 @@ def _allocate(total: int, weights: np.ndarray, least: np.ndarray) -> np.ndarray:
 
 
 def _group(groups: Any, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each row its group; for each group its first row and its size."""
+    """Return the group of each row, and the first row and the size of each group."""
     if groups is None:
         return np.arange(n), np.arange(n), np.ones(n, np.int64)
     array = checks.array(groups, "groups", wanted="a list of groups")
@@ -270,7 +294,7 @@ def _group(groups: Any, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _is_list(value: Any) -> bool:
-    """True for anything with several items; a number, or an array with one number, is the number of rows."""
+    """True if the value has several items, false if it is a number of rows."""
     if isinstance(value, (list, tuple, range)):
         return True
     return getattr(value, "ndim", 0) > 0

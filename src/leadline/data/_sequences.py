@@ -13,18 +13,19 @@ from leadline.data._memory import refuse_too_large
 def running_average(
     batch: int, time: int, *, seed: int, dtype: Any = np.float32
 ) -> tuple[Float[np.ndarray, "batch time 1"], Float[np.ndarray, "batch time 1"]]:
-    """The running average: inputs are standard normal, the target is the mean of the inputs so far.
+    """Generate the running-average task: the target is the mean of the inputs so far.
 
     ``x_t ~ N(0, 1)``, ``y_t = (x_1 + ... + x_t) / t``.
 
     Args:
-        batch: B, sequences, at least 1.
-        time: T, timesteps, at least 1.
-        seed: decides the inputs.
-        dtype: ``float32``, or ``float64`` for oracles (the same numbers, before rounding).
+        batch: B, number of sequences, at least 1.
+        time: T, number of timesteps, at least 1.
+        seed: seed of the inputs.
+        dtype: ``float32``, or ``float64`` for tests (the same numbers before rounding).
 
     Returns:
-        Inputs x and targets y, each of shape (B, T, 1). The target of the last timestep is ``y[:, -1]``.
+        Inputs x and targets y, each of shape (B, T, 1). The target of the last timestep is ``y[:,
+        -1]``.
 
     >>> x, y = running_average(2, 5, seed=0)
     >>> x.shape, bool(np.allclose(y[:, -1], x.mean(axis=1)))

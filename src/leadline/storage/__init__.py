@@ -1,13 +1,16 @@
-"""Files on disk: complete or absent, locked while they are written, and never executed.
+"""Safe reading and writing of files.
 
-Four rules hold for everything that Leadline writes:
+Four rules hold for every file that Leadline writes:
 
-- A file is written beside its target and renamed in one step. A reader meets the old file or the new one.
+- The file is written under a temporary name in the same folder, and then renamed in one step. A
+  reader sees either the old file or the new file.
 - A lock protects the file or folder while it is written (:func:`lock_file`, :func:`lock_folder`).
-- A file that a killed process left behind is removed by the next writer of the same target, under the lock.
-- Only files with Leadline's own mark are replaced or deleted (:class:`OutputFolder`, :func:`save`).
+- If a process is killed, the next writer of the same file removes the unfinished file, under the
+  lock.
+- Leadline replaces and deletes only files that it wrote itself (:class:`OutputFolder`,
+  :func:`save`).
 
-This package is not public: it serves the other packages of Leadline.
+Reading a file never executes code from it. This package is private to Leadline.
 """
 
 from leadline.storage._documents import load_document as load_document

@@ -1,7 +1,7 @@
-"""A JSON document with one binary file beside it, replaced together.
+"""A JSON document and one binary file in the same folder, replaced together.
 
-The binary file carries the digest of its content in its name, and the document names it. The document is written last:
-a reader meets the old pair or the new one and never a mixture.
+The name of the binary file contains the digest of its content, and the document contains that name.
+The document is written last, so a reader sees either the old pair or the new pair, never a mixture.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ from leadline.storage._locks import PATIENCE, lock_folder
 from leadline.storage._paths import not_written, open_regular, read
 
 DIGITS = 16
-"""Hexadecimal digits of the SHA-256 that the name of a binary file carries."""
+"""Number of hexadecimal digits of the SHA-256 in the name of a binary file."""
 
 MAX_READS = 100
-"""Times that a reader begins again because a writer has replaced the document meanwhile."""
+"""Maximum number of attempts of a reader while writers keep replacing the document."""
 
 IsOurs = Callable[[Mapping[str, Any]], bool]
-"""True for documents that this kind of writer wrote."""
+"""A function that returns true for documents that the same kind of writer wrote."""
 
 
 def save_document(
@@ -41,15 +41,16 @@ def save_document(
 
     Args:
         folder: created if it is missing.
-        name: of the JSON file.
+        name: name of the JSON file.
         document: plain values; the name of the binary file is added under the key ``kind``.
-        kind: the first part of the binary file's name: ``"arrays"`` gives ``arrays-<digest>.safetensors``.
-        content: of the binary file, or ``None`` for a document without one.
-        is_ours: recognises the documents that may be replaced.
+        kind: first part of the binary file's name: ``"arrays"`` gives
+            ``arrays-<digest>.safetensors``.
+        content: content of the binary file, or ``None`` for a document without a binary file.
+        is_ours: returns true for documents that may be replaced.
 
     Raises:
-        SaveError: the folder cannot be written, another process writes it, or it holds a file ``name`` that is not
-            ours. What was there is untouched.
+        SaveError: the folder cannot be written, another process is writing into it, or a file with
+            this name was not written by Leadline. The earlier files are left unchanged.
     """
     folder = Path(folder)
     path = folder / name
@@ -68,14 +69,17 @@ def save_document(
 
 
 def load_document(path: Path, kind: str) -> tuple[dict[str, Any], bytes | None]:
-    """Read a document and its binary file; a pair that a writer replaces meanwhile is read again.
+    """Read a document and its binary file.
+
+    If a writer replaces the pair in the meantime, it is read again.
 
     Returns:
         The document, and the content of its binary file or ``None``.
 
     Raises:
         OSError: a file is missing or cannot be read.
-        ValueError: the document is not a JSON object, or the binary file has changed since it was written.
+        ValueError: the document is not a JSON object, or the binary file has changed since it was
+            written.
     """
     text = read(path)
     for _ in range(MAX_READS):
@@ -94,7 +98,8 @@ def check_document(path: Path, is_ours: IsOurs) -> None:
     """Refuse to replace a file that this kind of writer did not write.
 
     Raises:
-        SaveError: ``path`` is there and is not ours, or is a symbolic link: its target belongs to another folder.
+        SaveError: another program wrote the file at ``path``, or ``path`` is a symbolic link, whose
+            target belongs to another folder.
     """
     try:
         text = read(path)
@@ -112,7 +117,7 @@ def check_document(path: Path, is_ours: IsOurs) -> None:
 
 
 def digest(content: bytes) -> str:
-    """The digits that the name of a binary file carries."""
+    """Return the digest that belongs into the name of a binary file with this content."""
     return hashlib.sha256(content).hexdigest()[:DIGITS]
 
 
@@ -127,7 +132,8 @@ def _beside(path: Path, named: Any, kind: str) -> bytes | None:
     if named is None:
         return None
     if isinstance(named, str) and re.fullmatch("[0-9a-f]{64}", named):
-        named = f"{kind}-{named[:DIGITS]}.safetensors"  # files of release 0.1 hold the whole digest
+        # Documents of release 0.1 contain the whole digest instead of a file name.
+        named = f"{kind}-{named[:DIGITS]}.safetensors"
     if not isinstance(named, str) or not re.fullmatch(_pattern(kind), named):
         raise ValueError(f"{named!r} is not the name of its {kind}")
     content = read(path.parent / named)
@@ -137,7 +143,10 @@ def _beside(path: Path, named: Any, kind: str) -> bytes | None:
 
 
 def _remove_stale(folder: Path, kind: str, keep: str | None) -> None:
-    """Delete the binary files of earlier documents. Their mark: the digest in the name is that of the content."""
+    """Delete the binary files of earlier documents.
+
+    A file belongs to an earlier document if its name contains the digest of its content.
+    """
     for path in folder.glob(f"{kind}-*.safetensors"):
         marked = re.fullmatch(_pattern(kind), path.name)
         if marked is None or path.name == keep or path.is_symlink():

@@ -1,4 +1,4 @@
-"""One file, written whole: beside its target first, then renamed in one step."""
+"""Atomic replacement of one file: write under a temporary name, then rename."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from leadline.storage._paths import destination, not_written
 class Writer:
     """The new content of a file. :func:`writing` creates it.
 
-    Nothing is buffered: a forked child that inherits a buffer would write its bytes a second time.
+    The output is not buffered, because a forked child would inherit the buffer and write it again.
     """
 
     def __init__(self, file: FileIO, target: Path):
@@ -24,10 +24,11 @@ class Writer:
         self._target = target
 
     def write(self, data: bytes | memoryview) -> int:
-        """Append bytes and return how many.
+        """Append bytes and return their number.
 
         Raises:
-            SaveError: the disk is full, for instance; the earlier file is untouched.
+            SaveError: the bytes could not be written, for example because the disk is full. The
+                earlier file is left unchanged.
         """
         view = memoryview(data)
         size = view.nbytes
@@ -41,11 +42,12 @@ class Writer:
 
 
 def write(path: str | PathLike[str], content: str | bytes) -> None:
-    """Replace the file at ``path`` with ``content`` in one step; missing folders are created.
+    """Replace the file at ``path`` with ``content`` in one step. Missing folders are created.
 
     Raises:
-        SaveError: it could not be written (full disk, no permission, another writer, a folder, pipe or device of this
-            name); what was there is untouched.
+        SaveError: the file could not be written: the disk is full, permission is missing, another
+            process is writing the file, or ``path`` is a folder, pipe or device. An earlier file is
+            left unchanged.
     """
     # A file name that is not UTF-8 may be part of the text.
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
@@ -57,18 +59,20 @@ def write(path: str | PathLike[str], content: str | bytes) -> None:
 def writing(
     path: str | PathLike[str], *, slot: str | None = None, patience: float = PATIENCE
 ) -> Iterator[Writer]:
-    """Write a file of any size in parts; it replaces the file at ``path`` when the block ends without an error.
+    """Write a file in parts, and replace ``path`` when the block ends without an error.
 
-    The file is locked while it is written. A symbolic link stays one: the file that it points to is replaced.
+    The file is locked while it is written. If ``path`` is a symbolic link, the link stays and its
+    target is replaced.
 
     Args:
         path: the target; missing folders are created.
-        slot: names that share a slot share their lock and their unfinished file. For names that are chosen anew for
-            each content: the next writer then finds what a killed one left behind. By default the name of the file.
+        slot: a name under which the lock and the unfinished file are kept; by default the name of
+            the file. Use a slot if the name of the file depends on its content: the next writer can
+            then find and remove the unfinished file of a killed process.
         patience: seconds to wait for another process that writes the same file.
 
     Raises:
-        SaveError: see :func:`write`.
+        SaveError: the file could not be written; see :func:`write`.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -79,9 +83,8 @@ def writing(
     '1 2 3'
     """
     path = Path(path)
-    is_link_of_slot = (
-        slot is not None and path.is_symlink()
-    )  # the user did not choose this name: replace the link
+    # The user did not choose the name of a file with a slot, so a link is replaced, not followed.
+    is_link_of_slot = slot is not None and path.is_symlink()
     target = path if is_link_of_slot else destination(path)
     process = os.getpid()
     with lock_file(target.parent / (slot or target.name), patience=patience):
@@ -94,8 +97,8 @@ def writing(
                     f"could not write {target}: only the process that began to write it can complete it"
                 )
             _finish(file, partial, target)
-        except BaseException:  # an interruption leaves no litter either
-            if os.getpid() != process:  # a forked child leaves the file to its parent
+        except BaseException:  # An interruption must not leave an unfinished file, either.
+            if os.getpid() != process:  # In a forked child, the file belongs to the parent.
                 raise
             with suppress(OSError):
                 file.close()
@@ -105,14 +108,14 @@ def writing(
 
 
 def unfinished(target: Path, slot: str | None = None) -> Path:
-    """The hidden file that becomes ``target`` when it is complete."""
+    """Return the path of the hidden file that is renamed to ``target`` when it is complete."""
     return target.parent / f".leadline-{short_digest(slot or target.name)}.partial"
 
 
 def remove_leftovers(*targets: Path) -> None:
-    """Remove what killed writers of these targets left behind: unfinished files and the locks that protected them."""
+    """Remove the unfinished files and locks that killed writers of these targets left behind."""
     for named in targets:
-        with suppress(SaveError, OSError):  # a writer that lives keeps its files
+        with suppress(SaveError, OSError):  # The files of a running writer are kept.
             target = destination(named)
             leftovers = (unfinished(target), place_of_lock(target))
             if any(path.exists() for path in leftovers):
@@ -121,7 +124,7 @@ def remove_leftovers(*targets: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Ask the disk to keep the names in a folder, as ``fsync`` does for the content of a file."""
+    """Write the entries of a folder to the disk, as ``fsync`` does for the content of a file."""
     if os.name != "posix":
         return
     with suppress(OSError):
@@ -134,7 +137,7 @@ def sync_folder(folder: Path) -> None:
 
 def _open_new(partial: Path, target: Path) -> FileIO:
     try:
-        partial.unlink(missing_ok=True)  # what a killed writer left behind
+        partial.unlink(missing_ok=True)  # A killed writer may have left this file behind.
         return FileIO(partial, "xb")
     except OSError as error:
         raise not_written(target, error) from error
@@ -145,7 +148,7 @@ def _finish(file: FileIO, partial: Path, target: Path) -> None:
         os.fsync(file.fileno())
         file.close()
         if target.exists():
-            with suppress(OSError):  # some file systems have no permissions
+            with suppress(OSError):  # Some file systems do not support permissions.
                 shutil.copymode(target, partial)
         partial.replace(target)
     except OSError as error:

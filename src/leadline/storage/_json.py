@@ -1,23 +1,22 @@
-"""JSON text: equal values give equal text, and no text makes the reader fail with a raw error."""
+"""Writing of canonical JSON, and reading of JSON from untrusted files."""
 
 import json
 from typing import Any
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and a final newline: equal values give equal text.
+    """Return JSON with sorted keys and a final newline, so that equal values give equal text.
 
     >>> canonical_json({"b": 1, "a": [1.5]})
     '{\\n  "a": [\\n    1.5\\n  ],\\n  "b": 1\\n}\\n'
     """
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-    return text.encode(
-        "utf-8", "backslashreplace"
-    ).decode()  # a file name that is not UTF-8 becomes JSON's \\udcff
+    # A file name that is not valid UTF-8 may be part of the text; its bytes are written as \\udcff.
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def parse_json(content: str | bytes) -> Any:
-    """The value that a JSON text holds.
+    """Return the value of a JSON text.
 
     Raises:
         ValueError: the text is not JSON, not UTF-8, or nested too deeply.

@@ -1,7 +1,7 @@
-"""Locks on files and folders that are being written. They end with the process that holds them.
+"""Locks on files and folders that are being written. A lock ends with its process.
 
-A lock is a hidden file beside what it protects. It holds the number and the command of the process, so that a refusal
-can name it, and it is removed when the lock is released.
+A lock is a hidden file in the same folder. It contains the process ID and the command of its
+process, so that an error can name them, and it is removed when the lock is released.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ PATIENCE = 30.0
 """Seconds that a short write waits for another short write of the same file."""
 
 MOMENT = 0.2
-"""Seconds that every writer waits: a lock that is being released just now refuses nobody."""
+"""Seconds that every writer waits, in case the lock is just being released."""
 
 MARK = b'{"pid": '
-"""The bytes of every lock behind the first one."""
+"""The beginning of every lock file, after its first byte."""
 
 
 @contextmanager
@@ -39,12 +39,12 @@ def lock_folder(folder: str | PathLike[str], *, patience: float = 0.0) -> Iterat
     """Hold the lock on a folder, which is created if it is missing.
 
     Args:
-        folder: what is being written.
-        patience: seconds to wait for another process; by default the lock is refused at once.
+        folder: the folder that is being written.
+        patience: seconds to wait for another process; by default the error is raised at once.
 
     Raises:
-        SaveError: another process or thread holds the lock (it is named), the folder cannot be written, or a file of
-            others has the name of the lock.
+        SaveError: another process or thread holds the lock, the folder cannot be written, or
+            another program's file has the name of the lock.
     """
     folder = Path(folder)
     with _locked(folder, folder / ".leadline.lock", patience):
@@ -63,12 +63,12 @@ def lock_file(path: str | PathLike[str], *, patience: float = 0.0) -> Iterator[N
 
 
 def place_of_lock(path: Path) -> Path:
-    """The hidden file that holds the lock on one file."""
+    """Return the path of the hidden lock file for a file."""
     return path.parent / f".leadline-{short_digest(path.name)}.lock"
 
 
 def short_digest(name: str) -> str:
-    """Twelve hexadecimal digits that stand for a file name of any length.
+    """Return twelve hexadecimal digits that stand for a file name of any length.
 
     >>> short_digest("codes.npy")
     '8be53caad4b6'
@@ -78,7 +78,7 @@ def short_digest(name: str) -> str:
 
 @contextmanager
 def _locked(target: Path, place: Path, patience: float) -> Iterator[None]:
-    from filelock import SoftFileLock, Timeout  # slow to import, and only writers need it
+    from filelock import SoftFileLock, Timeout  # The import is slow, and only writers need it.
 
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -89,9 +89,8 @@ def _locked(target: Path, place: Path, patience: float) -> Iterator[None]:
         raise SaveError(
             f"{target} is being written by {_holder(place)}; wait for it, or name another place"
         ) from None
-    except (
-        RuntimeError
-    ):  # filelock's word for a second lock in the same thread, which would wait for itself
+    # filelock raises RuntimeError if the same thread holds the lock and would wait for itself.
+    except RuntimeError:
         raise SaveError(
             f"{target} is being written by this process already; name another place"
         ) from None
@@ -105,19 +104,20 @@ def _locked(target: Path, place: Path, patience: float) -> Iterator[None]:
     try:
         yield
     finally:
-        if (
-            os.getpid() == process
-        ):  # a forked child that leaves the block must not release its parent's lock
-            if os.name == "posix" and not isinstance(
-                lock, SoftFileLock
-            ):  # safe while the lock is held: who waits for it opens a new file
+        # A forked child that leaves the block must not release its parent's lock.
+        if os.getpid() == process:
+            # Removing the file is safe while the lock is held: a waiting process opens a new file.
+            if os.name == "posix" and not isinstance(lock, SoftFileLock):
                 with suppress(OSError):
                     place.unlink()
             lock.release()
 
 
 def _acquire(place: Path, waiting: float) -> "BaseFileLock":
-    """Take the lock of the operating system; where the file system has none, the existence of the file is the lock."""
+    """Acquire the lock of the operating system.
+
+    If the file system does not support locks, the existence of the file is the lock.
+    """
     from filelock import FileLock, SoftFileLock
 
     with warnings.catch_warnings():
@@ -134,14 +134,17 @@ def _acquire(place: Path, waiting: float) -> "BaseFileLock":
 
 
 class _ForeignFileError(Exception):
-    """The file at the place of a lock belongs to somebody else."""
+    """The file at the path of the lock was not written by Leadline."""
 
 
 def _write_holder(place: Path) -> None:
-    """Write who holds the lock. The first byte stays free: on Windows it is the locked one.
+    """Write the process ID, host and command into the lock file.
+
+    The first byte is not used, because Windows locks it.
 
     Raises:
-        _ForeignFileError: the file is not a lock of Leadline's, or it has a second name (a hard link).
+        _ForeignFileError: the file is not a lock of Leadline, or it has a second name (a hard
+            link).
     """
     descriptor = os.open(
         place, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -154,7 +157,7 @@ def _write_holder(place: Path) -> None:
         if not MARK.startswith(os.read(descriptor, len(MARK))):
             raise _ForeignFileError
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": _command()}
-        with suppress(OSError):  # the lock holds on a full disk too
+        with suppress(OSError):  # The lock is valid even if the disk is full.
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
             os.write(descriptor, b" " + json.dumps(holder).encode())
@@ -167,7 +170,7 @@ def _command() -> str:
 
 
 def _holder(place: Path) -> str:
-    """The process that holds a lock, in words."""
+    """Describe the process that holds a lock."""
     try:
         with open_regular(place) as file:
             file.seek(1)

@@ -1,7 +1,7 @@
-"""Folders that commands write into. Leadline replaces only the files that it wrote there itself.
+"""Output folders of commands. Leadline replaces only the files that it wrote there itself.
 
-A hidden manifest holds the digest of every file that a command wrote. A file that is not in the manifest, or whose
-content has changed since, belongs to somebody else: the command refuses before it starts to work.
+A hidden manifest contains the digest of every file that a command wrote. If a file is not in the
+manifest, or its content has changed since, the command raises an error before it starts to work.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from leadline.storage._paths import not_written, read
 from leadline.storage._records import check_replaceable
 
 MANIFEST = ".leadline.json"
-"""The hidden file that lists what Leadline wrote into a folder."""
+"""Name of the hidden file that lists the files that Leadline wrote into a folder."""
 
 SCHEMA = 1
 
@@ -29,16 +29,17 @@ SCHEMA = 1
 def output_folder(
     folder: str | PathLike[str], *, files: Iterable[str] = (), soundings: Iterable[str] = ()
 ) -> "Iterator[OutputFolder]":
-    """Lock a folder for a command and check that nothing of others would be replaced.
+    """Lock a folder for a command, and check that only Leadline's own files will be replaced.
 
     Args:
         folder: created if it is missing.
-        files: names of the files that the command is going to write, relative to the folder.
-        soundings: names of the subfolders into which it is going to save soundings.
+        files: names of the files that the command will write, relative to the folder.
+        soundings: names of the subfolders into which the command will save soundings.
 
     Raises:
-        InputError: one of the names is taken by a file that Leadline did not write or that has changed since.
-        SaveError: another process writes into the folder, or it cannot be written.
+        InputError: a file with one of these names was not written by Leadline, or has changed
+            since.
+        SaveError: another process is writing into the folder, or it cannot be written.
     """
     folder = Path(folder)
     with lock_folder(folder):
@@ -53,17 +54,21 @@ def output_folder(
 
 
 class OutputFolder:
-    """A folder whose manifest tells Leadline's files from others. :func:`output_folder` opens it under a lock."""
+    """A folder with a manifest of Leadline's own files.
+
+    :func:`output_folder` opens it under a lock.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
         self._digests = _read_manifest(folder / MANIFEST)
 
     def check(self, names: Iterable[str]) -> None:
-        """Refuse names that are taken by files of others.
+        """Check that every file with one of these names was written by Leadline.
 
         Raises:
-            InputError: the file is not in the manifest, has changed since it was written, or is a folder or a link.
+            InputError: a file is not in the manifest, has changed since it was written, or is a
+                folder or a link.
         """
         for name in names:
             path = self.folder / name
@@ -84,15 +89,18 @@ class OutputFolder:
         _remove(drafts)
 
     def write(self, name: str, content: str | bytes) -> Path:
-        """Write one file and enter it in the manifest; gives its path. See :meth:`write_together`."""
+        """Write one file, add it to the manifest and return its path.
+
+        See :meth:`write_together`.
+        """
         self.write_together({name: content})
         return self.folder / name
 
     def write_together(self, contents: Mapping[str, str | bytes]) -> None:
-        """Write several files that belong together: on a full disk all earlier files stay.
+        """Write several files that belong together. If the disk is full, all earlier files stay.
 
         Raises:
-            InputError: a name is taken by a file of others.
+            InputError: a file with one of these names was not written by Leadline.
             SaveError: a file could not be written.
         """
         drafts = {name: self._draft(name) for name in contents}
@@ -104,7 +112,7 @@ class OutputFolder:
             _remove(drafts.values())
 
     def produce(self, name: str, save: Callable[[Path], object]) -> Path:
-        """Write one file with a function that takes a path, and enter it in the manifest; gives its path."""
+        """Write one file with the function ``save``, add it to the manifest and return its path."""
         draft = self._draft(name)
         try:
             save(draft)
@@ -114,10 +122,13 @@ class OutputFolder:
         return self.folder / name
 
     def _draft(self, name: str) -> Path:
-        """A free place where a file is written first. The manifest must know its content before it gets its name."""
+        """Return an unused path for the draft of a file.
+
+        A draft gets its final name only after its digest is in the manifest.
+        """
         draft = self._place_of_draft(name)
         try:
-            draft.unlink(missing_ok=True)  # a link to a file of others would be followed
+            draft.unlink(missing_ok=True)  # If the draft were a link, its target would be written.
         except OSError as error:
             raise not_written(self.folder / name, error) from error
         return draft
@@ -126,7 +137,11 @@ class OutputFolder:
         return self.folder / f".leadline-{short_digest(name)}.draft"
 
     def _put(self, drafts: Mapping[str, Path]) -> None:
-        """Rename the drafts. The manifest holds old and new digests meanwhile, so a kill leaves known files only."""
+        """Rename the drafts.
+
+        Meanwhile the manifest contains the old and the new digests. If the process is killed, every
+        file is therefore still known.
+        """
         self.check(drafts)
         digests = {name: _digest(draft) for name, draft in drafts.items()}
         for name, digest in digests.items():
@@ -164,7 +179,7 @@ def _digest(path: Path) -> str:
 def not_replaced(
     path: Path, error: OSError, replaced: Sequence[str], kept: Sequence[str]
 ) -> SaveError:
-    """The error that says which files of several that belong together are new, and which are as before."""
+    """Return an error that lists the files that were replaced and the files that were not."""
     if not replaced:
         return not_written(path, error)
     return SaveError(
@@ -185,7 +200,7 @@ def _is_manifest(document: Mapping[str, Any]) -> bool:
 
 
 def _read_manifest(path: Path) -> dict[str, list[str]]:
-    """The digests by file name; entries of another form count for nothing."""
+    """Return the digests by file name. Entries of another form are ignored."""
     check_document(path, _is_manifest)
     try:
         files = parse_json(read(path))["files"]

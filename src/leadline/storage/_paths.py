@@ -1,4 +1,4 @@
-"""Paths that users give: only regular files are read, and only regular files are replaced."""
+"""Reading and checking of paths. Only regular files are read or replaced."""
 
 import errno
 import os
@@ -11,10 +11,12 @@ from leadline.errors import SaveError
 
 
 def open_regular(path: str | PathLike[str]) -> FileIO:
-    """Open a regular file for reading. A pipe, which could block for ever, and a device are refused.
+    """Open a regular file for reading.
+
+    Pipes and devices raise an error, because reading them could block forever.
 
     Raises:
-        OSError: there is no such file, it cannot be read, or it is not a regular file.
+        OSError: the file does not exist, cannot be read, or is not a regular file.
     """
     file = FileIO(path, "rb", opener=_open_without_waiting)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -24,18 +26,18 @@ def open_regular(path: str | PathLike[str]) -> FileIO:
 
 
 def read(path: str | PathLike[str]) -> bytes:
-    """The content of a regular file. See :func:`open_regular`."""
+    """Return the content of a regular file. See :func:`open_regular`."""
     with open_regular(path) as file:
         return file.read()
 
 
 def destination(path: str | PathLike[str]) -> Path:
-    """The regular file that a path names: the end of a symbolic link, otherwise the path itself.
+    """Return the target of a symbolic link, or any other path unchanged.
 
-    It need not exist yet.
+    The file need not exist yet.
 
     Raises:
-        SaveError: the path names a folder, a pipe or a device, or nothing can be written there.
+        SaveError: the path is a folder, a pipe or a device, or cannot be accessed.
     """
     path = Path(path)
     try:
@@ -53,7 +55,7 @@ def destination(path: str | PathLike[str]) -> Path:
 
 
 def not_written(path: Path, error: Exception) -> SaveError:
-    """The error that says what could not be written and why."""
+    """Return the error for a file that could not be written."""
     cause = getattr(error, "strerror", None) or error
     return SaveError(f"could not write {path}: {cause}; what was saved earlier is untouched")
 

@@ -1,6 +1,6 @@
-"""Dataclasses as JSON and arrays, and back, without executing anything.
+"""Saving of dataclasses as JSON and arrays, and loading without executing code.
 
-A folder holds ``sounding.json`` and, beside it, the arrays that it names in one safetensors file.
+A folder contains ``sounding.json`` and one safetensors file with its arrays.
 """
 
 import dataclasses
@@ -17,7 +17,10 @@ from leadline.storage._documents import check_document, load_document, save_docu
 from leadline.storage._registry import class_of, is_name, name_of
 
 SCHEMA = 2
-"""Version of the layout on disk. Version 1, of Leadline 0.1, is still read; it names classes by their files."""
+"""Version of the file format.
+
+Version 1, of Leadline 0.1, can still be read. Its names of classes contain the file of the class.
+"""
 
 DOCUMENT = "sounding.json"
 
@@ -38,11 +41,12 @@ Kind = TypeVar("Kind")
 
 
 def save(record: Any, folder: str | PathLike[str]) -> None:
-    """Write a dataclass of plain values, arrays and further dataclasses into ``folder``.
+    """Write a dataclass of plain values, arrays and other dataclasses into ``folder``.
 
     Raises:
-        SaveError: the folder cannot be written, or holds a ``sounding.json`` that Leadline did not write.
-        TypeError: the record holds something that has no form on disk.
+        SaveError: the folder cannot be written, or contains a ``sounding.json`` that Leadline did
+            not write.
+        TypeError: the record contains a value that cannot be saved.
     """
     from safetensors.numpy import save as to_bytes
 
@@ -59,19 +63,20 @@ def save(record: Any, folder: str | PathLike[str]) -> None:
 
 
 def check_replaceable(folder: str | PathLike[str]) -> None:
-    """Refuse a folder whose ``sounding.json`` Leadline did not write.
+    """Check that :func:`save` may replace ``sounding.json`` in a folder.
 
     Raises:
-        SaveError: :func:`save` would be refused for this reason.
+        SaveError: Leadline did not write this file.
     """
     check_document(Path(folder) / DOCUMENT, _is_sounding)
 
 
 def load(folder: str | PathLike[str], kind: type[Kind]) -> Kind:
-    """Read back what :func:`save` wrote, checked to be a ``kind``.
+    """Load the record that :func:`save` wrote, and check that it is an instance of ``kind``.
 
     Raises:
-        SaveError: the folder holds no sounding, a damaged one, or one of another kind or schema.
+        SaveError: the folder contains no sounding, a damaged sounding, or a sounding of another
+            kind or schema.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load as from_bytes
@@ -115,12 +120,12 @@ def pack(value: Any, arrays: dict[str, np.ndarray], name: str = "record") -> Any
     """Turn a value into JSON, moving its arrays into ``arrays``.
 
     Raises:
-        TypeError: the value holds something that has no form on disk; its dotted name is told.
+        TypeError: the value contains an item that cannot be saved. The error gives its dotted name.
     """
     if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()  # a lone surrogate has no form in a file
+        return value.encode("utf-8", "replace").decode()  # UTF-8 cannot encode a lone surrogate.
     if isinstance(value, float):
         return value if math.isfinite(value) else {"$float": repr(value)}
     if isinstance(value, np.generic):
@@ -158,13 +163,17 @@ def _pack_array(value: np.ndarray, arrays: dict[str, np.ndarray], name: str) -> 
         return {"$texts": value.tolist()}
     if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
         raise TypeError(f"{name} is an array of {value.dtype}, which cannot be saved")
-    place = f"{len(arrays)}:{name}"  # the number tells apart what only looks alike: {"a.b": …} and {"a": {"b": …}}
+    # The number makes names unique: {"a.b": …} and {"a": {"b": …}} have equal dotted names.
+    place = f"{len(arrays)}:{name}"
     arrays[place] = np.array(value, order="C")
     return {"$array": place}
 
 
 def unpack(tree: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    """The inverse of :func:`pack`. Only Leadline's own dataclasses are made, and only by their constructor."""
+    """Turn JSON from :func:`pack` back into a value.
+
+    Only Leadline's own dataclasses are created, and only by calling their constructors.
+    """
     if not isinstance(tree, dict):
         return tree
     (tag, content), *rest = tree.items()

@@ -1,8 +1,8 @@
 """Stable names of the records that files hold.
 
-A file names the class of each record by the package and a name, such as ``"decoding.Decoded"``.
-The name stays as it is when the class moves to another file or is renamed, so old files can still
-be read.
+A file refers to the class of a record by a stable name, such as ``"decoding.Decoded"``. The stable
+name does not change when the class is renamed or moved to another file, so old files remain
+readable.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ PACKAGES = (
     "statistics",
     "worksheet",
 )
-"""Packages and modules of Leadline that define records; a reader imports them if necessary."""
+"""Packages and modules of Leadline that define records. They are imported when needed."""
 
 _CLASSES: dict[str, type] = {}
 _NAMES: dict[type, str] = {}
@@ -37,14 +37,14 @@ _MOVED = {"recurrent": "gradients"}
 
 
 def record(name: str) -> Callable[[Kind], Kind]:
-    """Class decorator: give a dataclass the stable name under which files hold it.
+    """Register a dataclass under the stable name that files use. A class decorator.
 
     Args:
-        name: the package and a name, such as ``"decoding.Decoded"``. Records of another package
-            can be read only where that package has been imported.
+        name: the package and a name, such as ``"decoding.Decoded"``. Records of a package outside
+            Leadline can be read only after that package has been imported.
 
     Raises:
-        ValueError: the name has another form, or another class has it.
+        ValueError: the name has another form, or belongs to another class.
 
     >>> from leadline.sounding import Verdict
     >>> name_of(Verdict), class_of("sounding.Verdict") is Verdict
@@ -79,9 +79,8 @@ def is_name(name: str) -> bool:
 def class_of(name: str) -> type:
     """Return the dataclass that has a stable name.
 
-    Names of version 0.1 (``module:Class``) are understood, too.
-
-    The class's package is imported if necessary. Nothing outside Leadline is ever imported.
+    Names of version 0.1 (``module:Class``) are accepted, too. The package of the class is imported
+    if necessary; packages outside Leadline are never imported.
 
     Raises:
         ValueError: no record of Leadline has this name.
@@ -94,7 +93,7 @@ def class_of(name: str) -> type:
 
 
 def with_current_names(tree: Any) -> Any:
-    """Return plain data with the names of its records as this version writes them.
+    """Return plain data in which old names of records are replaced by current names.
 
     Unknown names stay as they are.
 
