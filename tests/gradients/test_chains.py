@@ -293,7 +293,7 @@ def test_parametrized_layers_are_named_by_their_paths():
     check(model, lambda: last_of(model(x)), [4, 4], ["0.state[0]", "1.state[0]"])
 
 
-# States before their mark -------------------------------------------------------------------------------------------
+# States before their mark -------------------------------------------------------------------------
 
 
 class ReadsBefore(nn.Module):
@@ -322,7 +322,7 @@ def test_a_use_of_a_state_before_its_mark_counts(next_reads_raw):
     flow = check(model, lambda: model(x, next_reads_raw).sum(), [6])
     (layer,) = flow.layers
     assert (layer.total[:, -1] > 0).all()
-    # The oracle of the parts: what arrives at h_t where later states are constants is the direct part.
+    # The oracle of the parts: the direct part is the gradient of h_t if later states are constants.
     for t in range(6):
         kept: list[Tensor] = []
         model.mark = lambda h, t=t, kept=kept: kept.append(h) or h
@@ -360,7 +360,7 @@ def test_influence_and_monitor_count_uses_of_a_state_before_its_mark():
     assert looks[0]["state[0]/slope"] == pytest.approx(float(np.median(right.slope())), rel=1e-9)
 
 
-# h and c of an LSTM ---------------------------------------------------------------------------------------------------
+# h and c of an LSTM -------------------------------------------------------------------------------
 
 
 def test_h_and_c_marked_separately_have_the_gradients_of_torchs_lstm():
@@ -398,7 +398,7 @@ def test_h_and_c_marked_separately_have_the_gradients_of_torchs_lstm():
     np.testing.assert_allclose(cell.total, right.cell_total, rtol=1e-9)
 
 
-# Beyond the loop's precision ------------------------------------------------------------------------------------------
+# Beyond the loop's precision ----------------------------------------------------------------------
 
 
 class Cells(nn.Module):
@@ -486,7 +486,7 @@ def test_a_loop_in_float64_is_not_lost_where_float32_would_be():
     assert any("float32 underflows at timestep" in note for note in flow.notes)
 
 
-# Refusals -------------------------------------------------------------------------------------------------------------
+# Refusals -----------------------------------------------------------------------------------------
 
 
 def test_a_tree_is_refused_as_a_tree():

@@ -153,7 +153,7 @@ def test_the_gradient_of_the_input_of_a_cell_equals_automatic_differentiation():
     )
 
 
-# One cell, several loops --------------------------------------------------------------------------------------------
+# One cell, several loops --------------------------------------------------------------------------
 
 
 class Reused(nn.Module):
@@ -239,7 +239,7 @@ def test_a_second_forward_pass_and_a_detached_state_begin_new_loops():
     assert ignored.requires_grad
 
 
-# Marked states against explicit copies ------------------------------------------------------------------------------
+# Marked states against explicit copies ------------------------------------------------------------
 
 
 class Copies:
@@ -322,7 +322,8 @@ def test_marked_states_have_the_gradients_of_explicit_copies(feedback, skip, nor
     assert [layer.name for layer in flow.layers] == ["lower", "upper"]
     for layer in flow.layers:
         np.testing.assert_allclose(layer.total, copies.norms(again, "h", layer.name), rtol=1e-9)
-        if not feedback:  # else the way through the other loop comes back: it is not direct, and not by the own copy
+        # With feedback, a path through the other loop is neither direct nor through the own copy.
+        if not feedback:
             np.testing.assert_allclose(
                 layer.direct, copies.norms(again, "shown", layer.name), rtol=1e-9
             )
@@ -335,7 +336,7 @@ def test_marked_states_have_the_gradients_of_explicit_copies(feedback, skip, nor
 
 
 def test_gradient_through_another_loop_counts_as_recurrent():
-    """The direct part has passed no later state of the loop; with feedback, it does not come down."""
+    """The direct part passes through no later state of the loop, also with feedback."""
     model, x = seeded(lambda: Handmade(feedback=True)).double(), draw(2, 5, INPUTS)
     with gradients.trace(model) as tape:
         terms = model(x)
@@ -446,7 +447,7 @@ def test_states_may_have_several_axes():
     np.testing.assert_allclose(layer.total, copies.norms(again, "h", "volume"), rtol=1e-9)
 
 
-# Influence ----------------------------------------------------------------------------------------------------------
+# Influence ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 32])
@@ -498,7 +499,7 @@ def test_a_loop_and_a_module_in_one_model_both_have_an_influence():
     np.testing.assert_allclose(flow.layers[0].direct, direct.norm(dim=-1), rtol=1e-9)
 
 
-# Nothing changes ----------------------------------------------------------------------------------------------------
+# Tracing changes nothing --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -575,7 +576,7 @@ def test_a_compiled_loop_runs_uncompiled_inside_the_block():
     np.testing.assert_array_equal(one.log_total, right.log_total)
 
 
-# Refusals -----------------------------------------------------------------------------------------------------------
+# Refusals -----------------------------------------------------------------------------------------
 
 
 def run_marked(step: Callable[[int, Tensor], Tensor], name: str = "state", time: int = 3) -> Tensor:

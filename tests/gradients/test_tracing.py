@@ -555,7 +555,7 @@ def test_arguments_may_be_keywords(hx):
 
 
 def test_an_initial_state_may_be_a_list():
-    """nn.LSTM takes it."""
+    """nn.LSTM accepts a list."""
     case = Case("lstm", 2, hx=True)
     module, (x, hx) = case.module(), case.arguments()
     with gradients.trace(module) as tape:
@@ -582,7 +582,8 @@ def test_networks_of_leadline_equal_those_of_torch(cell, layers):
             layer.W_x.copy_(getattr(module, f"weight_ih_l{index}"))
             layer.W_h.copy_(getattr(module, f"weight_hh_l{index}"))
             b_ih, b_hh = getattr(module, f"bias_ih_l{index}"), getattr(module, f"bias_hh_l{index}")
-            if cell == "gru":  # one bias: what acts inside the reset gate has no place in it
+            # A network of Leadline has one bias, so the bias inside the reset gate must be zero.
+            if cell == "gru":
                 b_hh[2 * HIDDEN :] = 0
             layer.b.copy_(b_ih + b_hh)
     flows = []
@@ -696,7 +697,7 @@ def test_a_compiled_model_runs_uncompiled_inside_the_block(compile_what):
 
 @pytest.mark.parametrize("cell", ["tanh", "relu", "lstm", "gru"])
 def test_gradients_below_single_precision_stay_on_the_line(cell):
-    """At a fixed point every step has the same Jacobian, so the gradient has one factor per step."""
+    """At a fixed point all steps have the same Jacobian, so the gradient has a constant factor."""
     module = seeded(lambda: MODULES[cell](1, 1, 2, batch_first=True))
     gates = {"lstm": [0.5, -3.0, 0.5, 0.5], "gru": [0.5, -3.0, 0.5]}.get(
         cell, [0.5]
@@ -911,7 +912,7 @@ def test_the_refusal_of_nan_names_the_layer():
 
 @contextmanager
 def scripting():
-    """torch.jit says that it is old."""
+    """Ignore the deprecation warning of torch.jit."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
