@@ -192,7 +192,7 @@ def lying(shape: tuple[int, ...]) -> bytes:
 
 
 HOSTILE = {
-    "an object array": (packed(X=np.array([{}, []], dtype=object)), "never loaded"),
+    "an object array": (packed(X=np.array([{}, []], dtype=object)), "pickled objects can run code"),
     "zeros that unpack to much": (packed(X=np.zeros((LARGEST_ARRAYS // 64, 17))), "64 MB"),
     "a header that lies": (lying((10**9, 100)), "64 MB"),
     "overflowing sides": (lying((2**40, 2**40)), "features"),
@@ -227,7 +227,7 @@ def test_uploads_are_named_by_content_and_the_oldest_is_removed(monkeypatch):
     assert kept.keep(as_sent(packed(X=np.full((4, 3), 2.0)))) == names[2]
     assert kept.path(names[1]).exists()
     for gone in (names[0], "0" * 16, "../x", ""):
-        with pytest.raises(InputError, match="works where the file is"):
+        with pytest.raises(InputError, match="works only on the server that holds the file"):
             kept.path(gone)
     assert len(list(kept._home.glob("*.npz"))) == 2
 
@@ -392,7 +392,9 @@ def test_the_page_accepts_valid_uploads_and_refuses_hostile_uploads(page, visito
     expect(page).to_have_url(re.compile("data=upload.*upload=[0-9a-f]{16}"))
     expect(page.locator("#representation-trouble")).to_be_hidden()
     page.goto(visitor.server.url("representation?data=upload&upload=" + "0" * 16))
-    expect(page.locator("#representation-trouble")).to_contain_text("works where the file is")
+    expect(page.locator("#representation-trouble")).to_contain_text(
+        "works only on the server that holds the file"
+    )
     button(page, "reset").click()
     expect(page.locator("#representation-trouble")).to_be_hidden()
 

@@ -54,7 +54,9 @@ class SearchSettings:
         super().__init_subclass__(**kwargs)
         other = _KINDS.get(cls.name)
         if other is not None and other.__qualname__ != cls.__qualname__:
-            raise TypeError(f"{cls.__name__} needs a name of its own: {other.__name__} is {cls.name!r}")
+            raise TypeError(
+                f"{cls.__name__} needs a name of its own: {other.__name__} is {cls.name!r}"
+            )
         _KINDS[cls.name] = cls
 
     def __post_init__(self):
