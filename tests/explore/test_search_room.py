@@ -135,7 +135,7 @@ def test_an_error_names_the_invalid_cell(table, told):
 
 @pytest.mark.parametrize("text", ["D1-2", "A8-2", "-0.5", "A", "A1-0.5__", "A1" + "1" * 25])
 def test_an_unknown_cell_is_refused(text):
-    with pytest.raises(InputError, match="cells \\(columns A to C, rows 1 to 7\\)"):
+    with pytest.raises(InputError, match="cells \\(A to C, 1 to 7\\)"):
         from_query(Settings, f"?table={text}")
 
 
