@@ -106,7 +106,8 @@ def test_each_of_several_stacked_layers_is_one_loop(collect, mix, time):
         draw(time, 2, WIDTH),
     )
     flow = check(model, lambda: last_of(model(x)), [time, time], ["0.state[0]", "1.state[0]"])
-    # The states of the lower layer reach the loss through the upper layer, which is the direct part.
+    # The states of the lower layer reach the loss through the upper layer,
+    # which is the direct part.
     if not mix and time > 1:
         assert (flow.layers[0].direct > 0).all()
 

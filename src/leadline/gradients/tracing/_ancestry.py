@@ -61,8 +61,8 @@ class Ancestry:
         if open_joins:
             self._resolve(open_joins)
             found, _, seen = self._walk(edges)
-        # Every step may read a tensor without states, such as an embedding of the whole input, so the
-        # search remembers it.
+        # Every step may read the same tensor without states, such as an embedding of the whole
+        # input, so its nodes are skipped from now on.
         if not found:
             self._without_states |= seen
         return found
