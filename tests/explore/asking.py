@@ -1,4 +1,4 @@
-"""Questions to the callbacks of a page, as Dash's own script in the browser writes them."""
+"""Requests to the server, in the form that the script of the page sends."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,11 +22,12 @@ def outputs_of(name: str) -> Any:
 
 
 def body(dependency: Mapping[str, Any], values: Mapping[str, Any]) -> Body:
-    """What the browser sends to a callback when its first input has changed.
+    """Return the body that the browser sends to a callback when its first input has changed.
 
     Args:
-        dependency: an entry of what ``_dash-dependencies`` answers.
-        values: of components by id, or of one property by ``"id.property"``; 1 for others, as after a first click.
+        dependency: an entry of the answer to ``_dash-dependencies``.
+        values: values by the id of a component, or by ``"id.property"``; all other values are 1, as
+            after a first click.
     """
 
     def filled(places: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
@@ -50,14 +51,14 @@ def body(dependency: Mapping[str, Any], values: Mapping[str, Any]) -> Body:
 
 
 def of_server(dependencies: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The callbacks that the server answers; all others are answered by the page."""
+    """Yield the callbacks that the server answers; the page answers the others."""
     return (
         dependency for dependency in dependencies if dependency.get("clientside_function") is None
     )
 
 
 def values_of(room: Room, settings: Any) -> dict[str, Any]:
-    """What the controls of a room hold, by their ids."""
+    """Return the values of a room's controls, by the ids of the controls."""
     fields = fields_of(room.settings)
     return {
         room.id(field.name): to_control(field, getattr(settings, field.name)) for field in fields
@@ -65,7 +66,7 @@ def values_of(room: Room, settings: Any) -> dict[str, Any]:
 
 
 def question(room: Room, settings: Any) -> Body:
-    """What the page asks for the soundings of some settings, with every card in sight."""
+    """Return the request for the soundings of some settings, with all cards shown."""
     cards = [room.id(name) for name in room.cards]
     return {
         "values": list(values_of(room, settings).values()),

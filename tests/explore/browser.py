@@ -1,4 +1,4 @@
-"""A browser that meets the explorer's pages, and notes every complaint and every request that leaves the machine."""
+"""A browser for the tests, which records console errors and requests to other servers."""
 
 import re
 import shutil
@@ -35,14 +35,14 @@ def chromium() -> Iterator[Browser]:
 
 
 class Visitor:
-    """Opens pages of a server; :meth:`leave` asserts that nothing was wrong with any of them."""
+    """A visitor of a server's pages; :meth:`leave` asserts that no page had an error."""
 
     def __init__(self, browser: Browser, server: Server):
         self.browser, self.server = browser, server
         self.contexts, self.complaints, self.foreign = [], [], []
 
     def open(self, at: str = "gradients", **options) -> Page:
-        """A page in a context of its own, once its first answer is drawn, or says why there is none."""
+        """Open a page in a new context, and wait for its first figure or error."""
         context = self.browser.new_context(**options)
         context.set_default_timeout(20_000)
         self.contexts.append(context)
@@ -81,5 +81,5 @@ def words(page: Page, room: Room, card: str):
 
 
 def settled(page: Page, room: Room, query: str) -> None:
-    """Wait until the answer to these settings is on the page."""
+    """Wait until the page shows the answer to these settings."""
     expect(page).to_have_url(re.compile(re.escape(f"/{room.name}{query}") + "$"))

@@ -1,15 +1,15 @@
-"""Processes that tests start, and the ends of their descendants, which are waited for without sleeping."""
+"""Descendants of the processes that tests start; tests wait for their ends without sleeping."""
 
 import os
 import select
 from pathlib import Path
 
 MOMENT = 60_000
-"""Milliseconds after which a process that should have ended is taken to go on."""
+"""Milliseconds after which a test fails because a process has not ended."""
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes that a process has started, and those that these have started."""
+    """Return the children of a process, their children, and so on."""
     found = []
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, children.read_text().split()):
@@ -18,10 +18,10 @@ def descendants(pid: int) -> list[int]:
 
 
 class Ends:
-    """Waits for the ends of processes that are not children of this one.
+    """A wait for the ends of processes that need not be children of this process.
 
     Args:
-        pids: processes that run now.
+        pids: ids of running processes.
     """
 
     def __init__(self, pids: list[int]):

@@ -1,4 +1,4 @@
-"""How soundings become lines, without a browser."""
+"""Answers of the server, tested without a browser."""
 
 import csv
 import io
@@ -39,7 +39,7 @@ def question(shown: list[str]) -> dict:
 
 @pytest.fixture
 def taken() -> list[str]:
-    """The names of the soundings that were taken, in turn."""
+    """The names of the computed soundings, in order."""
     return []
 
 
@@ -57,7 +57,7 @@ def cards(lines: Iterator[str]) -> list[str]:
     return [part["card"] for part in map(json.loads, lines) if "card" in part]
 
 
-def test_what_is_out_of_sight_is_not_measured_until_it_is_asked_for(answers, taken):
+def test_cards_out_of_sight_are_measured_only_on_request(answers, taken):
     assert cards(answers.lines(question(["flow", "stability"]))) == [
         "gradients-flow",
         "gradients-stability",
@@ -67,7 +67,7 @@ def test_what_is_out_of_sight_is_not_measured_until_it_is_asked_for(answers, tak
     assert taken == ["flow", "stability", "influence"], "what was taken before is still there"
 
 
-def test_a_page_that_has_stopped_reading_holds_up_nobody(answers):
+def test_a_page_that_stops_reading_blocks_no_other_page(answers):
     slow = answers.lines(question(["influence"]))
     next(slow)
     assert not ONE_AT_A_TIME.locked()
@@ -81,7 +81,7 @@ def test_a_page_that_has_stopped_reading_holds_up_nobody(answers):
     assert len(list(slow)) == 3
 
 
-def test_what_was_pending_is_asked_for_anew(taken):
+def test_a_pending_sounding_is_computed_at_the_next_request(taken):
     def not_yet(settings: Settings) -> Iterator:
         taken.append("tried")
         if len(taken) < 2:
@@ -107,7 +107,7 @@ FORMULAS = [
 ]
 
 
-def test_words_are_no_formulas_in_a_csv_file():
+def test_a_csv_table_contains_no_formulas():
     words = [*FORMULAS, "the", "", "a=b", "'x"]
     table = pd.DataFrame(
         {"word": words, "log_prob": np.linspace(-2, 1, len(words)), "=rank": range(len(words))}
@@ -121,7 +121,7 @@ def test_words_are_no_formulas_in_a_csv_file():
     assert table["word"].tolist() == words, "the caller's table is untouched"
 
 
-def test_a_csv_download_of_hostile_words_holds_no_formula():
+def test_a_csv_download_of_hostile_words_contains_no_formula():
     settings = search_room.Settings(first_word="=1+1", second_word="@x")
     for name, sounding in search_room.ROOM.take(settings).items():
         text = file(sounding, search_room.ROOM.cards[name], "csv")
@@ -132,7 +132,7 @@ def test_a_csv_download_of_hostile_words_holds_no_formula():
         assert all(float(cell) < 0 for cell in numbers), "what begins with a minus is a number"
 
 
-def test_a_json_download_keeps_words_as_they_are():
+def test_a_json_download_keeps_words_unchanged():
     sounding = search_room.ROOM.take(search_room.Settings(first_word="=1+1"))["tree"]
     rows = json.loads(file(sounding, search_room.ROOM.cards["tree"], "json"))["rows"]
     assert "=1+1" in [value for row in rows for value in row.values()]

@@ -1,4 +1,4 @@
-"""Temporary folders: those of strangers stay as they are, those of killed processes go."""
+"""Temporary folders: foreign folders stay unchanged, folders of killed processes are removed."""
 
 import io
 import os
@@ -49,14 +49,14 @@ print(steps)
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """A temporary folder of this test's own, which the processes that it starts use, too."""
+    """A temporary folder for this test and for the processes that it starts."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     return tmp_path
 
 
 def snapshot(folder: Path) -> dict[str, tuple]:
-    """Every name below a folder with its kind, mode, time of change and content."""
+    """Return the mode, the time of change, the number of links and the content of every file."""
     found = {}
     for path in sorted(folder.rglob("*")):
         status = path.lstat()
@@ -89,7 +89,7 @@ def left_by_a_killed_process() -> Path:
     return folder
 
 
-def test_what_a_killed_process_left_goes_at_the_next_start_and_what_is_in_use_stays(home):
+def test_the_next_start_removes_folders_of_killed_processes_but_keeps_folders_in_use(home):
     left = left_by_a_killed_process()
     own = temporary(NAME)
     assert not left.exists()
@@ -103,7 +103,7 @@ def test_what_a_killed_process_left_goes_at_the_next_start_and_what_is_in_use_st
 
 
 def strangers(home: Path, left: Path) -> None:
-    """Folders, files and links that look like Leadline's, and are not."""
+    """Create folders, files and links with names like Leadline's."""
     (home / f"{NAME}-mine").mkdir()
     (home / f"{NAME}-mine" / "thesis.tex").write_text("years of work")
     (home / f"{NAME}-empty").mkdir()
@@ -112,18 +112,19 @@ def strangers(home: Path, left: Path) -> None:
     (home / "elsewhere" / "data.csv").write_text("1,2")
     (home / f"{NAME}-link").symlink_to(home / "elsewhere")
     (home / f"{NAME}-broken").symlink_to(home / "nowhere")
-    copied = home / f"{NAME}-backup"  # of one of Leadline's own folders, mark included
+    # The copy of a Leadline folder contains the mark.
+    copied = home / f"{NAME}-backup"
     shutil.copytree(left, copied)
-    no_mark = home / f"{NAME}-{'0' * 12}-{'0' * 8}"  # the form of Leadline's names
+    # The name has the form of Leadline's names.
+    no_mark = home / f"{NAME}-{'0' * 12}-{'0' * 8}"
     no_mark.mkdir()
     (no_mark / "notes.txt").write_text("keep")
     other_mark = home / f"{NAME}-marked"
     other_mark.mkdir()
     (other_mark / MARK).write_text("Leadline made this.")
     (other_mark / LOCK).write_text("")
-    named = home / folders._new_name(
-        NAME
-    )  # even a name that Leadline could have given is not enough
+    # A valid name alone does not make it a Leadline folder.
+    named = home / folders._new_name(NAME)
     named.mkdir()
     (named / "notes.txt").write_text("keep")
     pipe = home / folders._new_name(NAME)
@@ -138,11 +139,12 @@ def strangers(home: Path, left: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
-def test_folders_of_strangers_with_the_same_names_stay_bit_equal(home):
+def test_foreign_folders_with_similar_names_stay_unchanged(home):
     left = left_by_a_killed_process()
     strangers(home, left)
     shutil.rmtree(left)
-    link_to_ours = home / folders._new_name(NAME)  # a link to a folder that Leadline would remove
+    # Leadline would remove the target of this link.
+    link_to_ours = home / folders._new_name(NAME)
     target = home / "target"
     target.mkdir()
     (target / MARK).write_bytes(folders._mark(link_to_ours))
@@ -153,14 +155,14 @@ def test_folders_of_strangers_with_the_same_names_stay_bit_equal(home):
     assert snapshot(home) == before
 
 
-def test_a_folder_of_another_user_stays(home, monkeypatch):
+def test_a_folder_of_another_user_is_kept(home, monkeypatch):
     left = left_by_a_killed_process()
     monkeypatch.setattr(os, "getuid", lambda: left.stat().st_uid + 1)
     temporary(NAME)
     assert left.exists()
 
 
-def test_a_link_in_a_folder_that_goes_is_not_followed(home):
+def test_links_in_a_removed_folder_are_not_followed(home):
     left = left_by_a_killed_process()
     (home / "elsewhere").mkdir()
     (home / "elsewhere" / "data.csv").write_text("1,2")
@@ -170,7 +172,7 @@ def test_a_link_in_a_folder_that_goes_is_not_followed(home):
     assert (home / "elsewhere" / "data.csv").read_text() == "1,2"
 
 
-def test_a_process_that_is_killed_at_any_step_leaves_nothing_after_the_next_start(home):
+def test_the_next_start_removes_every_half_made_folder(home):
     steps = int(killed(HALF_MADE.format(last=10**6)).stdout)
     assert steps >= 3, "the folder, its lock and its mark"
     for last in range(steps):
@@ -180,7 +182,7 @@ def test_a_process_that_is_killed_at_any_step_leaves_nothing_after_the_next_star
         assert list(home.iterdir()) == [], f"killed before step {last + 1}"
 
 
-def test_a_removal_that_is_killed_at_any_step_is_finished_at_the_next_start(home):
+def test_the_next_start_finishes_every_interrupted_removal(home):
     done = 0
     while True:
         left = left_by_a_killed_process()
@@ -192,14 +194,14 @@ def test_a_removal_that_is_killed_at_any_step_is_finished_at_the_next_start(home
     assert done > 5, "the removal of the other folder has steps of its own"
 
 
-def test_a_forked_child_leaves_the_folder_to_its_parent(home):
+def test_a_forked_child_does_not_remove_the_folder_of_its_parent(home):
     fork = "import os\nif os.fork() == 0: sys.exit()\nos.wait()\nprint(folder.exists())"
     script = HOLD.replace("sys.stdin.read()", fork)
     assert killed(script).stdout.split()[-1] == "True"
     assert list(home.iterdir()) == []
 
 
-def test_a_temporary_folder_that_cannot_be_written_is_an_error_with_a_cure(home, monkeypatch):
+def test_an_unwritable_temporary_folder_is_an_error(home, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(home / "gone"))
     with pytest.raises(SaveError, match="needs a temporary folder that can be written"):
         temporary(NAME)
@@ -225,7 +227,7 @@ assert [path.suffix for path in uploads._home.iterdir() if path.suffix == ".npz"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
-def test_a_full_disk_is_told_and_leaves_nothing(home):
+def test_a_full_disk_is_an_error_and_leaves_no_files(home):
     file = io.BytesIO()
     np.savez(file, X=np.eye(3))
     sent = "data:application/octet-stream;base64," + b64encode(file.getvalue()).decode()

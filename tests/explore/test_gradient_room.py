@@ -1,4 +1,4 @@
-"""The gradient room: in Python, then under somebody's hands."""
+"""The gradient room, tested in Python and in a browser."""
 
 import dataclasses
 
@@ -43,7 +43,7 @@ def test_the_code_makes_the_same_soundings(settings, capsys):
     assert all(str(sounding) in capsys.readouterr().out for sounding in [taken["flow"]])
 
 
-def test_presets_tell_their_story():
+def test_each_preset_gives_the_verdict_of_its_name():
     def told(name: str) -> str:
         return ROOM.cards["stability"].words(ROOM.take(ROOM.presets[name])["stability"])
 
@@ -60,7 +60,7 @@ def test_presets_tell_their_story():
     assert "the gradient vanishes" in str(ROOM.take(without_bias)["stability"])
 
 
-def test_relu_stands_against_tanh():
+def test_the_comparison_shows_tanh_and_relu():
     flow = ROOM.take(ROOM.presets["ReLU against tanh"])["flow"]
     assert isinstance(flow, GradientFlow)
     assert [layer.title for layer in flow.layers] == ["tanh.network[0]", "ReLU.network[0]"]
@@ -69,7 +69,7 @@ def test_relu_stands_against_tanh():
 @pytest.mark.parametrize("time", [5, 200])
 @pytest.mark.parametrize("scale", [-5.0, 0.0, 5.0])
 @pytest.mark.parametrize("cell", ["RNN", "LSTM", "GRU"])
-def test_the_ends_of_all_sliders_are_measured(cell, scale, time):
+def test_soundings_work_at_the_ends_of_all_sliders(cell, scale, time):
     sigma = "none" if cell == "RNN" else "tanh"
     settings = Settings(
         cell=cell,
@@ -83,7 +83,7 @@ def test_the_ends_of_all_sliders_are_measured(cell, scale, time):
         assert str(sounding)
         figure = sounding.figure()
         assert figure.data
-        go.Figure(figure.to_dict())  # with all of Plotly's checks
+        go.Figure(figure.to_dict())  # Plotly validates the figure
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +98,13 @@ def visitor():
 
 @pytest.fixture(scope="module")
 def page(visitor):
-    """One page, left as the test before left it: every test sets what it needs."""
+    """One page for all tests; every test sets the controls that it needs."""
     return visitor.open("gradients?time=23")
 
 
 @needs_chromium
 @pytest.mark.parametrize("name", ROOM.presets)
-def test_each_preset_in_one_click(page, name):
+def test_one_click_sets_each_preset(page, name):
     page.get_by_role("button", name=name, exact=True).click()
     settled(page, ROOM, to_query(ROOM.presets[name]))
     taken = ROOM.take(ROOM.presets[name])
@@ -117,7 +117,7 @@ SLIDERS = [field.name for field in fields_of(Settings) if isinstance(field.kind,
 
 @needs_chromium
 @pytest.mark.parametrize("name", SLIDERS)
-def test_each_slider_by_key(page, name):
+def test_arrow_keys_move_each_slider(page, name):
     page.get_by_role("button", name="reset").click()
     settled(page, ROOM, "")
     slider = page.locator(f"#gradients-{name}")

@@ -1,4 +1,4 @@
-"""Who is let in, and what the browser is told, without a browser."""
+"""Access control and security headers, tested without a browser."""
 
 import http.client
 import socket
@@ -36,7 +36,7 @@ PATHS = ["", "gradients", "_dash-layout", "_dash-dependencies", "assets/explore.
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_the_token_opens_and_nothing_else_does(server, path):
+def test_only_the_token_gives_access(server, path):
     assert ask(server, f"/{server.token}/{path}")[0].status == 200
     for wrong in (
         "",
@@ -53,7 +53,7 @@ def test_the_token_opens_and_nothing_else_does(server, path):
     "host",
     ["evil.example", "evil.example:{port}", "127.0.0.1:1", "10.0.0.1:{port}", "0.0.0.0:{port}"],
 )
-def test_a_foreign_name_is_refused(server, path, host):
+def test_a_foreign_host_header_is_refused(server, path, host):
     assert (
         ask(server, f"/{server.token}/{path}", Host=host.format(port=server.port))[0].status == 403
     )
@@ -62,25 +62,25 @@ def test_a_foreign_name_is_refused(server, path, host):
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1:{port}"]
 )
-def test_a_page_from_elsewhere_is_refused(server, origin):
+def test_a_foreign_origin_is_refused(server, origin):
     headers = {"Origin": origin.format(port=server.port), "Content_Type": "application/json"}
     answer, _ = ask(server, f"/{server.token}/_dash-update-component", "POST", b"{}", **headers)
     assert answer.status == 403
 
 
-def test_own_names_are_let_in(server):
+def test_own_host_names_are_accepted(server):
     for name in ("127.0.0.1", "localhost"):
         own = f"{name}:{server.port}"
         assert ask(server, f"/{server.token}/", Host=own, Origin=f"http://{own}")[0].status == 200
 
 
-def test_an_upload_has_a_limit(server):
+def test_a_too_large_request_is_refused(server):
     path = f"/{server.token}/_dash-update-component"
     answer, _ = ask(server, path, "POST", b" " * (LARGEST + 1), Content_Type="application/json")
     assert answer.status == 413
 
 
-def test_the_browser_is_told_to_load_nothing_from_elsewhere(server):
+def test_the_content_security_policy_forbids_foreign_content(server):
     answer, page = ask(server, f"/{server.token}/")
     policy = answer.getheader("Content-Security-Policy")
     assert policy is not None
@@ -112,11 +112,11 @@ def test_the_browser_is_told_to_load_nothing_from_elsewhere(server):
         ("evil.example:8050", "0.0.0.0", 8050, False),
     ],
 )
-def test_names(asked, host, port, own):
+def test_is_own_name_accepts_only_names_of_the_server(asked, host, port, own):
     assert is_own_name(asked, host, port) is own
 
 
-def test_a_port_in_use_gives_way_to_the_next(server):
+def test_a_used_port_is_replaced_by_the_next_free_port(server):
     with Server(open_rooms(), port=server.port) as second:
         assert server.port < second.port < server.port + 50
 
@@ -125,19 +125,19 @@ def test_a_port_in_use_gives_way_to_the_next(server):
     ("host", "port", "told"),
     [("127.0.0.1", 70000, "0 to 65535"), ("203.0.113.1", 0, "not an address of this machine")],
 )
-def test_what_cannot_be_bound_is_told(host, port, told):
+def test_an_impossible_host_or_port_is_an_error(host, port, told):
     with pytest.raises(InputError, match=told):
         Server(open_rooms(), host, port)
 
 
-def test_no_port_is_left_open(server):
+def test_closing_a_server_frees_its_port(server):
     with Server(open_rooms(), port=0) as second:
         port = second.port
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
 
 
-def test_the_library_and_its_help_load_no_dash():
+def test_the_library_and_its_help_do_not_load_dash():
     code = (
         "import sys, contextlib, io, leadline, leadline.explore\n"
         "from leadline.cli import run\n"

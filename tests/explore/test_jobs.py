@@ -1,4 +1,4 @@
-"""Jobs: what they tell, and that none is left behind."""
+"""Jobs: their progress, their errors and their ends."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_a_job_tells_what_it_measures_and_leaves_its_results(jobs):
+def test_a_finished_job_has_its_metrics_and_results(jobs):
     name = jobs.start("tests.explore.work:counts", {"steps": 3, "name": "ü"})
     found = ended(jobs, name)
     assert (found.status, found.error) == ("done", "")
@@ -55,13 +55,13 @@ def test_a_job_tells_what_it_measures_and_leaves_its_results(jobs):
         ("dies", "ended with exit code 7"),
     ],
 )
-def test_a_failure_is_told(jobs, work, told):
+def test_a_failed_job_has_an_error_message(jobs, work, told):
     found = ended(jobs, jobs.start(f"tests.explore.work:{work}", {}))
     assert found.status == "failed"
     assert told in found.error
 
 
-def test_a_job_stops_when_told_and_keeps_what_it_wrote(jobs):
+def test_a_stopped_job_keeps_its_metrics(jobs):
     name = jobs.start("tests.explore.work:never_ends", {})
     until(lambda: bool(jobs.progress(name).metrics))
     (pid,) = (line["pid"] for line in jobs.progress(name).metrics)
@@ -73,13 +73,13 @@ def test_a_job_stops_when_told_and_keeps_what_it_wrote(jobs):
     assert not is_alive(pid)
 
 
-def test_a_name_of_no_job_is_refused(jobs):
+def test_an_unknown_job_name_is_an_error(jobs):
     for name in ("", "../..", "x" * 500):
         with pytest.raises(InputError, match="a run must have been started on this server"):
             jobs.progress(name)
 
 
-def test_half_a_line_is_not_read(jobs):
+def test_an_incomplete_line_is_ignored(jobs):
     name = jobs.start("tests.explore.work:counts", {"steps": 1, "name": "a"})
     folder = ended(jobs, name).folder
     with (folder / METRICS).open("a") as file:
@@ -87,7 +87,7 @@ def test_half_a_line_is_not_read(jobs):
     assert len(jobs.progress(name).metrics) == 1
 
 
-def test_a_job_dies_with_its_server_even_where_that_is_killed(tmp_path):
+def test_a_job_ends_when_its_server_is_killed(tmp_path):
     start = (
         "import time; from leadline.explore.server._jobs import Jobs\n"
         "if __name__ == '__main__':\n"

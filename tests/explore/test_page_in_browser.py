@@ -1,4 +1,4 @@
-"""What every room's page does, shown on the gradient room: links, files, keys, small screens, dark rooms, two tabs."""
+"""Behaviour of every page, tested on the gradient room: links, files, keys, widths, dark mode."""
 
 import io
 import json
@@ -43,7 +43,7 @@ def visitor(browser, server):
 
 @pytest.fixture(scope="module")
 def page(visitor):
-    """One page, left as the test before left it: every test sets what it needs."""
+    """One page for all tests; every test sets the controls that it needs."""
     return visitor.open("gradients" + to_query(SMALL), viewport={"width": 1280, "height": 900})
 
 
@@ -51,7 +51,7 @@ def told(settings: Settings, card: str = "stability") -> str:
     return str(ROOM.take(settings)[card])
 
 
-def test_a_link_brings_back_what_it_was_copied_from(page, visitor):
+def test_a_link_restores_all_settings(page, visitor):
     settled(page, ROOM, to_query(SMALL))
     expect(words(page, ROOM, "stability")).to_have_text(told(SMALL))
     again = visitor.tab(page.context, page.url)
@@ -63,7 +63,7 @@ def test_a_link_brings_back_what_it_was_copied_from(page, visitor):
     again.close()
 
 
-def test_two_tabs_do_not_disturb_each_other(page, visitor):
+def test_two_tabs_are_independent(page, visitor):
     other = visitor.tab(page.context, visitor.server.url("gradients?time=11"))
     other.get_by_role("button", name="stable", exact=True).click()
     settled(other, ROOM, to_query(ROOM.presets["stable"]))
@@ -80,7 +80,7 @@ def test_two_tabs_do_not_disturb_each_other(page, visitor):
 @pytest.mark.parametrize(
     "query", ["?time=4", "?cell=<img src=x onerror=alert(1)>", "?nonsense=1", "?sample=1e99"]
 )
-def test_an_address_that_cannot_be_says_why_and_the_page_lives(page, visitor, query):
+def test_an_invalid_address_shows_an_error_and_the_page_still_works(page, visitor, query):
     other = visitor.tab(page.context, visitor.server.url("gradients" + query))
     expect(other.locator("#gradients-refused")).to_contain_text("got:")
     assert other.locator("img").count() == 0
@@ -91,7 +91,7 @@ def test_an_address_that_cannot_be_says_why_and_the_page_lives(page, visitor, qu
     other.close()
 
 
-def test_new_sample_new_weights_and_reset(page):
+def test_buttons_draw_new_seeds_and_reset_them(page):
     page.get_by_role("button", name="new sample").click()
     expect(page).to_have_url(re.compile("sample=8"))
     page.get_by_role("button", name="new weights").click()
@@ -109,7 +109,7 @@ def test_the_code_button_shows_the_code(page):
     page.locator("summary", has_text="code").click()
 
 
-def test_what_has_no_say_is_faint(page):
+def test_settings_without_effect_are_faint(page):
     page.get_by_role("button", name="reset").click()
     settled(page, ROOM, "")
     expect(page.locator("#gradients-gate_bias-row")).to_have_class(re.compile("silent"))
@@ -126,7 +126,7 @@ def downloaded(page, form: str) -> tuple[str, bytes]:
     return file.suggested_filename, Path(file.path()).read_bytes()
 
 
-def test_numbers_and_figures_are_downloaded(page):
+def test_each_download_contains_the_numbers_or_the_figure(page):
     page.get_by_role("button", name="the course's notebook, 1.D").click()
     course = ROOM.presets["the course's notebook, 1.D"]
     settled(page, ROOM, to_query(course))
@@ -149,7 +149,7 @@ def test_numbers_and_figures_are_downloaded(page):
     assert content.startswith(b"\x89PNG")
 
 
-def test_keys_are_enough_and_what_they_are_on_is_seen(page):
+def test_the_keyboard_reaches_all_controls_and_the_focus_is_visible(page):
     page.get_by_role("button", name="reset").click()
     settled(page, ROOM, "")
     page.locator(".skip").focus()
@@ -172,7 +172,7 @@ def test_keys_are_enough_and_what_they_are_on_is_seen(page):
 
 
 @pytest.mark.parametrize("width", [360, 768, 1400])
-def test_nothing_sticks_out_at_any_width(page, width):
+def test_the_page_fits_every_width(page, width):
     page.set_viewport_size({"width": width, "height": 800})
     try:
         page.get_by_role("button", name="loss at every step").click()
@@ -185,7 +185,7 @@ def test_nothing_sticks_out_at_any_width(page, width):
         page.set_viewport_size({"width": 1280, "height": 900})
 
 
-def test_nothing_jumps_when_an_answer_comes(page):
+def test_an_answer_does_not_move_the_page(page):
     def places() -> list[float]:
         return page.evaluate(
             "[...document.querySelectorAll('.card, .row, h1')].map(e => e.getBoundingClientRect().top)"
@@ -202,7 +202,7 @@ def test_nothing_jumps_when_an_answer_comes(page):
         assert places() == before
 
 
-def test_the_dark_reaches_page_and_figures(page):
+def test_dark_mode_changes_page_and_figures(page):
     tick = page.locator("#gradients-flow-figure .xtick text").first
     page.emulate_media(color_scheme="dark")
     expect(page.locator("body")).to_have_css("background-color", "rgb(20, 25, 31)")
@@ -212,7 +212,7 @@ def test_the_dark_reaches_page_and_figures(page):
     expect(tick).to_have_css("fill", "rgb(29, 39, 51)")
 
 
-def test_a_drag_leaves_nothing_waiting(page):
+def test_a_drag_sends_one_request_at_a_time(page):
     page.get_by_role("button", name="reset").click()
     settled(page, ROOM, "")
     under_way, most = [], 0
@@ -262,7 +262,7 @@ def test_a_notebook_shows_the_same_room_in_a_frame(browser):
     context.close()
 
 
-def test_a_notebook_whose_kernel_ended_shows_a_picture_and_a_sentence(browser):
+def test_a_notebook_without_its_kernel_shows_a_picture_and_a_sentence(browser):
     room = inline("gradients", {"cell": "LSTM", "time": 7})
     gone = replace(room, url="http://127.0.0.1:9/token/gradients")
     context = browser.new_context()

@@ -1,4 +1,4 @@
-"""Every question to the server is answered, or refused with a message: mutations of all that a page can ask."""
+"""Mutated requests: the server answers every request or refuses it with a message."""
 
 import copy
 import io
@@ -86,7 +86,7 @@ def server():
 
 @pytest.fixture(scope="module")
 def ask(server):
-    """Sends a question to the server, in this process and without a network."""
+    """A function that sends a request to the server, in this process and without a network."""
     client = server._server.app.test_client()
 
     def send(at: str, data: bytes, content_type: str = "application/json"):
@@ -100,7 +100,7 @@ def ask(server):
 
 @pytest.fixture(scope="module")
 def run():
-    """The name of a run that is over and has left nothing, as after a full disk."""
+    """The name of a finished run without results, as after a full disk."""
     name = jobs().start("tests.explore.work:counts", {"steps": 0, "name": ""})
     jobs()._processes[name].join()
     RUNS[name] = of_run(SMALL["representation"])
@@ -110,7 +110,7 @@ def run():
 
 @pytest.fixture(scope="module")
 def callbacks(server):
-    """What the page can ask of each callback that the server answers, with values that are right."""
+    """Valid requests to all callbacks of the server, by the output of the callback."""
     client = server._server.app.test_client()
     client.get(f"/{server.token}/", base_url=f"http://127.0.0.1:{server.port}")
     answer = client.get(
@@ -134,7 +134,7 @@ def npz() -> str:
 
 @pytest.fixture(autouse=True)
 def no_long_work(monkeypatch):
-    """Runs are refused, as when two active runs, and the language model is still being trained."""
+    """Refuse all runs, and leave the language model in training."""
 
     def pending():
         raise PendingError("the language model is being trained")
@@ -144,7 +144,7 @@ def no_long_work(monkeypatch):
 
 
 def places(value: Any, at: tuple = ()) -> Iterator[tuple]:
-    """The path of every value inside a JSON value, that of the whole first."""
+    """Yield the path of every value inside a JSON value, beginning with the whole."""
     yield at
     parts = (
         value.items()
@@ -158,7 +158,7 @@ def places(value: Any, at: tuple = ()) -> Iterator[tuple]:
 
 
 def changed(asked: Any, at: tuple, new: Any) -> Any:
-    """The question with one value replaced; taken away, where the new one is an Ellipsis."""
+    """Return the request with one value replaced, or removed if ``new`` is an Ellipsis."""
     if not at:
         return None if new is ... else new
     whole = copy.deepcopy(asked)
@@ -173,7 +173,7 @@ def changed(asked: Any, at: tuple, new: Any) -> Any:
 
 
 def mutations(asked: Any, each: int) -> Iterator[Any]:
-    """Every place of a question, taken away, and with some of the wrong values in turn; then pairs of places."""
+    """Yield mutations of a request: removed values, wrong values, and pairs of wrong values."""
     values = itertools.cycle(VALUES)
     found = list(places(asked))
     for at in found:
@@ -186,7 +186,7 @@ def mutations(asked: Any, each: int) -> Iterator[Any]:
 
 
 def check(answer: Any, capsys: pytest.CaptureFixture, asked: Any) -> None:
-    """The answer is one, or a refusal with a message; nothing unforeseen was met on the way."""
+    """Assert that the server answered or refused with a message, without an unexpected error."""
     what = f"{answer.status} {answer.data[:300]} to {str(asked)[:500]}"
     assert answer.status_code in (200, 204) or 400 <= answer.status_code < 500, what
     assert answer.status_code == 204 or answer.data, what
@@ -198,7 +198,7 @@ def sent(asked: Any) -> bytes:
     return json.dumps(asked).encode()
 
 
-def test_every_right_question_is_answered(ask, callbacks, capsys, run):
+def test_every_valid_request_is_answered(ask, callbacks, capsys, run):
     assert len(callbacks) == 1 + 8 + 5, (
         "the page, the downloads of each card, and the buttons of a run"
     )
@@ -213,7 +213,7 @@ def test_every_right_question_is_answered(ask, callbacks, capsys, run):
         assert "trouble" not in json.loads(lines[-1])
 
 
-def test_mutated_callbacks_are_refused_in_words_and_never_fail(ask, callbacks, capsys, run):
+def test_mutated_callbacks_are_refused_with_a_message(ask, callbacks, capsys, run):
     number = refused = 0
     for asked in callbacks.values():
         known = json.loads(
@@ -232,7 +232,7 @@ def test_mutated_callbacks_are_refused_in_words_and_never_fail(ask, callbacks, c
 
 
 @pytest.mark.parametrize("name", ROOMS)
-def test_mutated_questions_for_soundings_are_refused_in_words(ask, capsys, run, name):
+def test_mutated_requests_for_soundings_are_refused_with_a_message(ask, capsys, run, name):
     asked = asking.question(ROOMS[name], SMALL[name])
     for mutated in mutations(asked, each=8):
         answer = ask(f"answer/{name}", sent(mutated))
@@ -245,7 +245,7 @@ def test_mutated_questions_for_soundings_are_refused_in_words(ask, capsys, run, 
 
 
 @pytest.mark.parametrize("name", RAW)
-def test_what_is_no_question_is_refused(ask, capsys, name):
+def test_malformed_requests_are_refused(ask, capsys, name):
     for at in (UPDATE, *(f"answer/{room}" for room in ROOMS)):
         answer = ask(at, RAW[name])
         assert answer.status_code == 400
@@ -281,7 +281,7 @@ def test_other_addresses_and_methods_never_fail(server, capsys, path, method):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_an_unforeseen_error_is_a_message_and_the_terminal_tells_where(
+def test_an_unexpected_error_gives_a_message_and_a_traceback_in_the_terminal(
     ask, callbacks, monkeypatch, capsys
 ):
     def fails(*given: Any) -> None:
@@ -297,7 +297,7 @@ def test_an_unforeseen_error_is_a_message_and_the_terminal_tells_where(
     assert "by nothing" in capsys.readouterr().err
 
 
-def test_a_question_names_what_is_wrong_with_it(ask, callbacks):
+def test_a_refusal_names_the_wrong_field(ask, callbacks):
     asked: Body = copy.deepcopy(next(iter(callbacks.values())))
     assert (
         b"output must be the name of a callback"

@@ -1,4 +1,4 @@
-"""The representation room: in Python, then under somebody's hands."""
+"""The representation room, tested in Python and in a browser."""
 
 import dataclasses
 import io
@@ -63,7 +63,7 @@ ROWS_ONLY = packed(X=rng.normal(size=(220, 5)))
 
 @pytest.fixture(scope="module")
 def trained():
-    """A run that is done, and its settings."""
+    """Settings of a finished run."""
     settings = dataclasses.replace(TINY, job=begin(TINY))
     ended(settings)
     return settings
@@ -85,7 +85,7 @@ def test_the_code_makes_the_same_soundings(trained):
 
 
 @pytest.mark.parametrize("name", ROOM.presets)
-def test_each_preset_shows_at_once_what_its_code_would(name, tmp_path, monkeypatch):
+def test_each_preset_shows_the_same_examples_as_its_code(name, tmp_path, monkeypatch):
     settings = dataclasses.replace(ROOM.presets[name], rows=200)
     taken, there = ROOM.take(settings), {}
     assert list(taken) == ["strip"]
@@ -94,7 +94,7 @@ def test_each_preset_shows_at_once_what_its_code_would(name, tmp_path, monkeypat
     assert np.array_equal(taken["strip"].table()["shown"], there["strip"].table()["shown"])
 
 
-def test_a_run_that_is_done_gives_its_encoder_and_its_words(trained):
+def test_a_finished_run_has_an_encoder_and_a_status(trained):
     told, share, no_train, no_stop, no_back, no_encoder = follow(trained)
     assert "Trained and probed. Two seeds are few" in told
     assert (share, no_train, no_stop, no_back, no_encoder) == ("1.000", False, True, True, False)
@@ -104,7 +104,7 @@ def test_a_run_that_is_done_gives_its_encoder_and_its_words(trained):
     assert not [path for path in run.folder.rglob("*") if path.suffix in (".pkl", ".pickle", ".pt")]
 
 
-def test_other_settings_do_not_pass_for_those_of_the_run(trained):
+def test_other_settings_do_not_show_the_results_of_a_run(trained):
     other = dataclasses.replace(trained, noise=0.7)
     assert list(ROOM.take(other)) == ["strip"]
     told, _, _, _, no_back, no_encoder = follow(other)
@@ -117,7 +117,7 @@ def test_other_settings_do_not_pass_for_those_of_the_run(trained):
     ]
 
 
-def test_a_run_of_another_server_is_said_to_be_gone():
+def test_a_run_of_another_server_is_reported_as_ended():
     told = follow(dataclasses.replace(TINY, job="0123456789ab"))[0]
     assert "ended with the server that began it" in told
 
@@ -130,7 +130,7 @@ def test_rows_without_labels_are_not_probed():
     assert follow(settings)[0] == "Trained. The rows have no labels: nothing was probed."
 
 
-def test_of_many_clicks_at_once_two_begin_a_run(monkeypatch):
+def test_many_clicks_at_once_start_only_two_runs(monkeypatch):
     clicks = 12
     monkeypatch.setattr(representation_room, "WORK", "tests.explore.work:never_ends")
     together = Barrier(clicks)
@@ -163,7 +163,7 @@ def test_of_many_clicks_at_once_two_begin_a_run(monkeypatch):
 
 
 @pytest.mark.parametrize("made", [jobs, uploads])
-def test_requests_at_once_share_what_is_made_once(made, monkeypatch):
+def test_simultaneous_requests_share_the_same_object(made, monkeypatch):
     inner = {jobs: representation_room, uploads: uploads_module}[made]
     name = f"_{made.__name__}"
     kind = getattr(inner, name).__wrapped__
@@ -180,7 +180,7 @@ def test_requests_at_once_share_what_is_made_once(made, monkeypatch):
 
 
 def lying(shape: tuple[int, ...]) -> bytes:
-    """A small file whose header promises a huge array."""
+    """Return a small file whose header declares a huge array."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {"descr": "<f4", "fortran_order": False, "shape": shape}
@@ -212,7 +212,7 @@ HOSTILE["another file in it"] = (_other.getvalue(), HOSTILE["another file in it"
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_upload_is_refused_and_leaves_nothing(name):
+def test_a_hostile_upload_is_refused_and_leaves_no_file(name):
     content, told = HOSTILE[name]
     kept = Uploads()
     with pytest.raises(InputError, match=re.escape(told)):
@@ -220,7 +220,7 @@ def test_a_hostile_upload_is_refused_and_leaves_nothing(name):
     assert list(kept._home.glob("*.npz")) == []
 
 
-def test_uploads_are_known_by_what_they_hold_and_the_oldest_goes(monkeypatch):
+def test_uploads_are_named_by_content_and_the_oldest_is_removed(monkeypatch):
     monkeypatch.setattr("leadline.explore.server._uploads.MOST_FILES", 2)
     kept = Uploads()
     names = [kept.keep(as_sent(packed(X=np.full((4, 3), float(i))))) for i in range(3)]
@@ -232,7 +232,7 @@ def test_uploads_are_known_by_what_they_hold_and_the_oldest_goes(monkeypatch):
     assert len(list(kept._home.glob("*.npz"))) == 2
 
 
-def test_uploads_that_differ_in_what_a_label_means_or_in_shape_have_names_of_their_own():
+def test_uploads_with_other_labels_or_shapes_have_different_names():
     X = np.random.default_rng(1).uniform(size=(4, 2, 6)).astype("float32")
     files = {
         "no labels": packed(X=X),
@@ -250,13 +250,12 @@ def test_uploads_that_differ_in_what_a_label_means_or_in_shape_have_names_of_the
         mine, theirs = load(kept.path(names[name])), load_bytes(content)
         assert (mine.class_names, mine.image_size) == (theirs.class_names, theirs.image_size)
     again = io.BytesIO()
-    np.savez(
-        again, y=np.array(["cat", "dog", "cat", "dog"]), X=X
-    )  # not compressed, and in another order
+    # The same arrays without compression and in another order have the same name.
+    np.savez(again, y=np.array(["cat", "dog", "cat", "dog"]), X=X)
     assert kept.keep(as_sent(again.getvalue())) == names["words"]
 
 
-def test_patches_that_do_not_fit_are_refused_before_a_run():
+def test_unsuitable_patches_are_refused_before_a_run():
     number = len(RUNS)
     for change in (
         {"patch": "7"},
@@ -281,7 +280,7 @@ def visitor():
 
 @pytest.fixture(scope="module")
 def page(visitor):
-    """One page, left as the test before left it: every test sets what it needs."""
+    """One page for all tests; every test sets the controls that it needs."""
     return visitor.open("representation" + to_query(TINY), viewport={"width": 1280, "height": 1000})
 
 
@@ -294,7 +293,7 @@ def button(page, name: str):
 
 
 @needs_chromium
-def test_each_preset_in_one_click_and_a_drag_redraws(page):
+def test_one_click_sets_each_preset_and_a_slider_redraws(page):
     for name, settings in ROOM.presets.items():
         button(page, name).click()
         settled(page, ROOM, to_query(settings))
@@ -305,7 +304,8 @@ def test_each_preset_in_one_click_and_a_drag_redraws(page):
     settled(page, ROOM, to_query(moved))
     expect(words(page, ROOM, "strip")).to_have_text(str(ROOM.take(moved)["strip"]))
     page.locator("#representation-ratio").press("ArrowRight")
-    button(page, "masked pixels").click()  # before anything could be answered, or said to Dash
+    # The click comes before the server can answer and before Dash sees the slider move.
+    button(page, "masked pixels").click()
     settled(page, ROOM, to_query(ROOM.presets["masked pixels"]))
     expect(page.locator("#representation-ratio")).to_have_value("0.5")
 
@@ -315,7 +315,7 @@ SLIDERS = [field.name for field in fields_of(Settings) if isinstance(field.kind,
 
 @needs_chromium
 @pytest.mark.parametrize("name", SLIDERS)
-def test_each_slider_by_key(page, visitor, name):
+def test_arrow_keys_move_each_slider(page, visitor, name):
     before = dataclasses.replace(TINY, kind="masked pixels" if name == "ratio" else "denoising")
     page.goto(visitor.server.url("representation" + to_query(before)))
     settled(page, ROOM, to_query(before))
@@ -328,12 +328,13 @@ def test_each_slider_by_key(page, visitor, name):
 
 
 @needs_chromium
-def test_training_shows_its_curves_and_survives_a_reload_and_another_tab(page, visitor):
+def test_training_shows_its_curves_after_a_reload_and_in_another_tab(page, visitor):
     page.goto(visitor.server.url("representation" + to_query(TINY)))
     expect(status(page)).to_contain_text("200 rows of 64 numbers")
     button(page, "train").click()
     expect(page).to_have_url(re.compile("job="))
-    page.reload()  # in the middle
+    # The training is still running.
+    page.reload()
     other = visitor.tab(page.context, page.url)
     for tab in (page, other):
         expect(status(tab)).to_contain_text("Trained and probed", timeout=120_000)
@@ -353,7 +354,7 @@ def test_training_shows_its_curves_and_survives_a_reload_and_another_tab(page, v
 
 
 @needs_chromium
-def test_a_run_begins_and_stops_by_keys_alone(page, visitor):
+def test_the_keyboard_starts_and_stops_a_run(page, visitor):
     long = dataclasses.replace(TINY, epochs=300, rows=2000, hidden=512, data="photographs", seeds=3)
     page.goto(visitor.server.url("representation" + to_query(long)))
     expect(status(page)).to_contain_text("nothing will be probed", timeout=60_000)
@@ -375,7 +376,7 @@ def test_a_run_begins_and_stops_by_keys_alone(page, visitor):
 
 
 @needs_chromium
-def test_uploads_good_and_hostile(page, visitor):
+def test_the_page_accepts_valid_uploads_and_refuses_hostile_uploads(page, visitor):
     page.goto(visitor.server.url("representation" + to_query(TINY)))
     settled(page, ROOM, to_query(TINY))
     chooser = page.locator("#representation-file input[type=file]")
@@ -398,7 +399,7 @@ def test_uploads_good_and_hostile(page, visitor):
 
 @needs_chromium
 @pytest.mark.parametrize("width", [360, 1400])
-def test_nothing_sticks_out_and_the_dark_reaches_the_strip(page, width):
+def test_the_page_fits_every_width_and_dark_mode_changes_the_strip(page, width):
     page.set_viewport_size({"width": width, "height": 900})
     button(page, "denoising").click()
     settled(page, ROOM, "")
@@ -410,7 +411,7 @@ def test_nothing_sticks_out_and_the_dark_reaches_the_strip(page, width):
     page.emulate_media(color_scheme="light")
 
 
-def test_a_notebook_shows_it_inline():
+def test_a_notebook_shows_the_room_in_a_frame():
     room = representation(kind="vanilla", bottleneck=2)
     assert "representation?kind=vanilla&bottleneck=2" in str(room)
     assert "<iframe" in room._repr_html_()

@@ -1,4 +1,4 @@
-"""The search room: in Python, then under somebody's hands."""
+"""The search room, tested in Python and in a browser."""
 
 import dataclasses
 import re
@@ -40,7 +40,7 @@ OTHERS = {
 
 @pytest.fixture(scope="module", autouse=True)
 def small_model(tmp_path_factory):
-    """A model that trains in a moment, in a cache of its own, made by the worker that makes the real one."""
+    """Replace the language model by a small model with a separate cache."""
     whole, lines = manual_model.text(), manual_model.code()
     lm = (
         "lm = decoding.RecurrentLM("
@@ -87,7 +87,7 @@ def test_the_code_trains_the_same_model(trained, capsys):
     same(dataclasses.replace(LM, prompt=HOSTILE, end="in beam", penalty="length"), capsys)
 
 
-def test_presets_tell_their_story():
+def test_each_preset_gives_the_verdict_of_its_name():
     def told(name: str) -> tuple[str, str]:
         taken = ROOM.take(ROOM.presets[name])
         return str(taken["tree"]), str(taken["searches"])
@@ -110,7 +110,7 @@ def test_presets_tell_their_story():
     assert with_it["answer"].tolist()[:2] == ["neural network neural"] * 2
 
 
-def test_a_step_is_shown_without_searching_again():
+def test_another_step_needs_no_new_search():
     steps = [ROOM.take(Settings(width=4, step=step)) for step in (0, 1, 2, 3, 12)]
     trees = [taken["tree"] for taken in steps]
     assert [tree.step for tree in trees if isinstance(tree, Walk)] == [0, 1, 2, 3, 3]
@@ -128,18 +128,18 @@ def test_a_step_is_shown_without_searching_again():
         ("A1" + HOSTILE[:20], "'neural'? after|for 'neural' after"),
     ],
 )
-def test_a_cell_that_cannot_be_is_named(table, told):
+def test_an_error_names_the_invalid_cell(table, told):
     with pytest.raises(InputError, match=told):
         ROOM.take(Settings(table=table))
 
 
 @pytest.mark.parametrize("text", ["D1-2", "A8-2", "-0.5", "A", "A1-0.5__", "A1" + "1" * 25])
-def test_what_is_no_cell_is_refused(text):
+def test_an_unknown_cell_is_refused(text):
     with pytest.raises(InputError, match="cells \\(columns A to C, rows 1 to 7\\)"):
         from_query(Settings, f"?table={text}")
 
 
-def test_an_address_names_the_edited_cells_alone():
+def test_an_address_names_only_edited_cells():
     settings = Settings(table=Cells().read("B4-0.9_A4-0.5_C1"), width=3)
     assert to_query(settings) == "?table=A4-0.5_B4-0.9&width=3"
     assert from_query(Settings, to_query(settings)) == settings
@@ -154,12 +154,12 @@ def test_an_address_names_the_edited_cells_alone():
 @pytest.mark.parametrize(
     ("first", "second"), [("a", "a"), ("", "b"), (" ", "b"), ("<end>", "b"), ("a", " a ")]
 )
-def test_words_are_two(first, second):
+def test_the_two_words_of_the_table_must_differ(first, second):
     with pytest.raises(InputError, match="the table has two words, and <end> is neither"):
         ROOM.take(Settings(first_word=first, second_word=second))
 
 
-def test_rows_that_are_no_distributions_are_told_and_searched():
+def test_rows_that_do_not_sum_to_1_are_noted_and_searched():
     odd = Settings(table="A4-0.5_B4-3_A1-2")
     assert ROOM.tell(odd) == (
         "Probabilities add up to 1, and here they do not: at the start 0.62, after “neural neural” 0.66. "
@@ -169,12 +169,12 @@ def test_rows_that_are_no_distributions_are_told_and_searched():
     assert all(ROOM.tell(preset) == "" for preset in TABLES.values())
 
 
-def test_a_table_is_not_searched_for_ever():
+def test_the_search_of_a_table_has_a_largest_length():
     with pytest.raises(InputError, match="the table is searched up to length 8"):
         ROOM.take(Settings(length=9))
 
 
-def test_prompts_are_told(trained):
+def test_notes_name_empty_prompts_and_unknown_words(trained):
     assert ROOM.tell(LM) == ""
     assert "The prompt is empty" in ROOM.tell(dataclasses.replace(LM, prompt=" "))
     told = ROOM.tell(dataclasses.replace(LM, prompt="the qqq class zzz QQQ"))
@@ -188,7 +188,7 @@ def test_prompts_are_told(trained):
         assert "<unknown>" not in "".join(taken["searches"].table()["answer"])
 
 
-def test_the_ends_of_all_sliders_are_measured(trained):
+def test_soundings_work_at_the_ends_of_all_sliders(trained):
     for model, longest in (("table", 8), ("language model", 12)):
         for width, end in ((1, "pool"), (8, "in beam")):
             s = Settings(model, width=width, length=longest, end=end, penalty="GNMT", strength=2.0)  # type: ignore[arg-type]
@@ -198,14 +198,14 @@ def test_the_ends_of_all_sliders_are_measured(trained):
             assert ROOM.ends(s) == {"length": longest, "step": longest}
 
 
-def test_a_model_is_trained_by_a_worker_and_kept(monkeypatch, tmp_path):
+def test_a_worker_trains_the_model_and_caches_it(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     where = manual_model.folder()
     assert where.is_relative_to(tmp_path)
     with pytest.raises(PendingError, match="being trained on Python's own manual"):
         manual_model.model()
     worker, _ = manual_model._workers[where]
-    with pytest.raises(PendingError):  # no second one is started
+    with pytest.raises(PendingError):  # no second worker starts
         manual_model.model()
     assert manual_model._workers[where][0] is worker
     worker.join(120)
@@ -214,7 +214,7 @@ def test_a_model_is_trained_by_a_worker_and_kept(monkeypatch, tmp_path):
     assert {file.suffix for file in where.iterdir()} == {".json", ".safetensors"}
 
 
-def test_a_training_that_fails_is_told(monkeypatch, tmp_path, capfd):
+def test_a_failed_training_is_an_error(monkeypatch, tmp_path, capfd):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(manual_model, "RECIPE", {**SMALL, "epochs": 0})
     with pytest.raises(PendingError):
@@ -225,7 +225,7 @@ def test_a_training_that_fails_is_told(monkeypatch, tmp_path, capfd):
     assert "epochs must be a whole number from 1" in capfd.readouterr().err
 
 
-def test_a_cache_that_cannot_be_written_gives_way_to_the_session(monkeypatch, tmp_path):
+def test_an_unwritable_cache_is_replaced_by_a_temporary_folder(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     where = manual_model.folder()
@@ -234,7 +234,7 @@ def test_a_cache_that_cannot_be_written_gives_way_to_the_session(monkeypatch, tm
     remove(where.parent)
 
 
-def test_a_notebook_shows_it():
+def test_a_notebook_shows_the_room():
     shown = explore.search(width=3, table="A4-0.5_B4-0.9")
     assert shown.url.endswith("/search?table=A4-0.5_B4-0.9&width=3")
     with pytest.raises(InputError, match="width must be a whole number from 1 to 8"):
@@ -262,14 +262,14 @@ def visitor(browser, server):
 
 
 def shown(page, settings: Settings) -> None:
-    """The page shows these settings and the soundings that are taken with them."""
+    """Assert that the page shows these settings and their soundings."""
     settled(page, ROOM, to_query(settings))
     for card, sounding in ROOM.take(settings).items():
         expect(words(page, ROOM, card)).to_have_text(str(sounding))
 
 
 @needs_chromium
-def test_each_preset_in_one_click_and_back(visitor, trained):
+def test_one_click_sets_each_preset_and_reset_restores_the_defaults(visitor, trained):
     page = visitor.open("search?width=5")
     for name, preset in ROOM.presets.items():
         page.get_by_role("button", name=name, exact=True).click()
@@ -281,7 +281,7 @@ def test_each_preset_in_one_click_and_back(visitor, trained):
 
 
 @needs_chromium
-def test_sliders_by_key(visitor):
+def test_arrow_keys_move_the_sliders(visitor):
     page = visitor.open("search?step=0")
     boxes = page.locator("#search-tree-figure .annotation")
     page.locator("#search-step").focus()
@@ -290,7 +290,8 @@ def test_sliders_by_key(visitor):
         shown(page, Settings(step=step))
         expect(page.locator("#search-step-shown")).to_have_text(str(step))
     expect(boxes.filter(has_text="lost here")).to_have_count(1)
-    page.keyboard.press("ArrowRight")  # there is no step 4
+    # Step 3 is the last.
+    page.keyboard.press("ArrowRight")
     expect(page.locator("#search-step-shown")).to_have_text("3")
     page.locator("#search-length").focus()
     page.keyboard.press("ArrowRight")
@@ -301,7 +302,7 @@ def test_sliders_by_key(visitor):
 
 
 @needs_chromium
-def test_a_step_beyond_the_end_is_the_end(visitor):
+def test_a_step_beyond_the_last_shows_the_last_step(visitor):
     page = visitor.open("search")
     expect(page.locator("#search-step-shown")).to_have_text("3")
     page.locator("#search-step").focus()
@@ -310,7 +311,7 @@ def test_a_step_beyond_the_end_is_the_end(visitor):
 
 
 @needs_chromium
-def test_choices_and_strength(visitor):
+def test_choices_and_strength_change_the_search(visitor):
     page = visitor.open("search")
     expect(page.locator("#search-strength-row")).to_have_class(re.compile("silent"))
     page.get_by_label("in beam").check()
@@ -322,7 +323,7 @@ def test_choices_and_strength(visitor):
 
 
 @needs_chromium
-def test_a_cell_is_edited_and_the_link_brings_it_back(visitor):
+def test_a_link_restores_an_edited_cell(visitor):
     page = visitor.open("search")
     cell = page.get_by_label("log-probability of neural after network neural")
     cell.fill("-0.1")
@@ -348,7 +349,7 @@ def test_a_cell_is_edited_and_the_link_brings_it_back(visitor):
 
 
 @needs_chromium
-def test_hostile_words_are_only_words(visitor, trained):
+def test_hostile_words_are_shown_as_text(visitor, trained):
     page = visitor.open("search")
     page.get_by_label("first word").fill(HOSTILE[:40])
     shown(page, Settings(first_word=HOSTILE[:40]))
@@ -371,7 +372,7 @@ def test_hostile_words_are_only_words(visitor, trained):
 
 
 @needs_chromium
-def test_rows_of_the_searches_are_on_the_page(visitor):
+def test_the_page_shows_the_rows_of_all_searches(visitor):
     page = visitor.open("search")
     rows = page.locator("#search-searches-rows tbody tr")
     expect(rows).to_have_count(3)
@@ -381,7 +382,7 @@ def test_rows_of_the_searches_are_on_the_page(visitor):
 
 
 @needs_chromium
-def test_downloads(visitor):
+def test_each_download_contains_the_search(visitor):
     page = visitor.open("search?step=2")
     for form, inside in (
         ("csv", "neural neural"),
@@ -398,7 +399,7 @@ def test_downloads(visitor):
 
 
 @needs_chromium
-def test_the_page_waits_for_the_model(visitor, monkeypatch, trained):
+def test_the_page_waits_until_the_model_is_trained(visitor, monkeypatch, trained):
     calls = []
 
     def model():
@@ -418,7 +419,7 @@ def test_the_page_waits_for_the_model(visitor, monkeypatch, trained):
 
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_scrolls_the_tree_alone(visitor, scheme):
+def test_only_the_tree_scrolls_on_a_phone(visitor, scheme):
     page = visitor.open("search", viewport={"width": 390, "height": 800}, color_scheme=scheme)
     shown(page, Settings())
     widths = "[document.documentElement.scrollWidth, document.querySelector('#search-tree-figure').offsetWidth]"

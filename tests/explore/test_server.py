@@ -1,4 +1,4 @@
-"""The server and its connections, without a browser."""
+"""The server and its connections, tested without a browser."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ HALVES = {
 
 
 @pytest.mark.parametrize("name", HALVES)
-def test_a_connection_that_stands_still_is_closed_and_its_thread_ends(server, name, capfd):
+def test_an_idle_connection_is_closed_and_its_thread_ends(server, name, capfd):
     before = threading.active_count()
     sent = HALVES[name].format(token=server.token, port=server.port).encode()
     with ExitStack() as stack:
@@ -46,7 +46,8 @@ def test_a_connection_that_stands_still_is_closed_and_its_thread_ends(server, na
             one.sendall(sent)
         for one in connections:
             answer = b""
-            while part := one.recv(10_000):  # until the server closes it; a time-out fails the test
+            # The loop ends when the server closes the connection; a time-out fails the test.
+            while part := one.recv(10_000):
                 answer += part
             assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
     others = [thread for thread in threading.enumerate() if "process_request_thread" in thread.name]
@@ -56,8 +57,8 @@ def test_a_connection_that_stands_still_is_closed_and_its_thread_ends(server, na
     assert capfd.readouterr().err == ""
 
 
-def test_a_reader_that_stands_still_is_given_up(server, capfd):
-    """The page's script is larger than what the two ends buffer."""
+def test_a_client_that_stops_reading_is_disconnected(server, capfd):
+    """Plotly's script is larger than the buffers of both ends."""
     path = f"/{server.token}/_dash-component-suites/plotly/package_data/plotly.min.js"
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -71,14 +72,13 @@ def test_a_reader_that_stands_still_is_given_up(server, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_an_interruption_is_passed_on(monkeypatch):
+def test_serve_raises_keyboard_interrupt(monkeypatch):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with Server(open_rooms(), port=0) as server:
             interrupt = partial(os.kill, os.getpid(), signal.SIGINT)
-            monkeypatch.setattr(
-                server._server, "service_actions", interrupt
-            )  # called while it serves
+            # The server calls service_actions while it serves.
+            monkeypatch.setattr(server._server, "service_actions", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 server.serve()
     finally:
@@ -89,7 +89,7 @@ def test_an_interruption_is_passed_on(monkeypatch):
     "sent",
     [b"\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n", b"A" * 70_000],
 )
-def test_what_is_no_request_is_answered_without_a_word_in_the_terminal(server, capfd, sent):
+def test_malformed_requests_print_nothing_in_the_terminal(server, capfd, sent):
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as one:
         one.sendall(sent)
         one.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""Settings as they stand in controls and in addresses."""
+"""Settings, their controls and their form in an address."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -49,7 +49,7 @@ examples = st.builds(
 
 
 @given(examples)
-def test_an_address_gives_back_what_was_set(settings):
+def test_an_address_restores_the_settings(settings):
     query = to_query(settings)
     assert from_query(Example, query) == settings
     assert query.isascii()
@@ -61,16 +61,15 @@ def test_an_address_gives_back_what_was_set(settings):
 
 
 @given(examples)
-def test_controls_give_back_what_was_set(settings):
+def test_controls_restore_the_settings(settings):
     held = list(vars(settings).values())
     assert from_values(Example, held) == settings
-    as_text = [
-        str(value) if type(value) in (int, float) else value for value in held
-    ]  # as a browser's sliders tell it
+    # Sliders of a browser send numbers as text.
+    as_text = [str(value) if type(value) in (int, float) else value for value in held]
     assert from_values(Example, as_text) == settings
 
 
-def test_the_usual_settings_need_no_query():
+def test_default_settings_have_an_empty_query():
     assert to_query(Example()) == ""
     assert from_query(Example, "") == Example()
 
@@ -93,18 +92,18 @@ def test_the_usual_settings_need_no_query():
         ("?__class__=5", "an address must set only settings of the room"),
     ],
 )
-def test_an_address_that_cannot_be_is_refused_by_name(query, rule):
+def test_an_invalid_address_gives_an_error_with_the_field(query, rule):
     with pytest.raises(InputError, match=rule):
         from_query(Example, query)
 
 
-def test_a_wrong_name_hears_of_the_right_one():
+def test_an_unknown_field_gives_a_suggestion():
     with pytest.raises(InputError, match="perhaps time"):
         from_query(Example, "?tme=5")
 
 
 @pytest.mark.parametrize("held", [None, [], {}, True, "x", 10**400])
-def test_a_control_that_holds_nonsense_is_refused(held):
+def test_an_invalid_control_value_is_refused(held):
     values = ["RNN", held, 1.0, False, 0, "the"]
     with pytest.raises(InputError, match="time must be a whole number"):
         from_values(Example, values)
@@ -113,7 +112,7 @@ def test_a_control_that_holds_nonsense_is_refused(held):
 @pytest.mark.parametrize(
     "held", [np.int64(7), np.array(7), torch.tensor(7), 7.0, "7", " 7 ", "7.0", "70e-1"]
 )
-def test_numbers_of_any_kind_become_plain(held):
+def test_numbers_of_all_types_become_python_numbers(held):
     found = from_values(Example, ["RNN", held, 1.0, False, held, "the"])
     assert (found.time, found.sample) == (7, 7)
     assert type(found.time) is type(found.sample) is int
@@ -122,7 +121,7 @@ def test_numbers_of_any_kind_become_plain(held):
 @pytest.mark.parametrize(
     "held", [True, np.True_, "1_0", "0x7", "1e", "七", "٧", [7], {"a": 7}, np.array([7]), "7\n7"]
 )
-def test_what_only_resembles_a_number_is_refused(held):
+def test_values_that_only_resemble_numbers_are_refused(held):
     for place, name in ((1, "time"), (4, "sample")):
         values = ["RNN", 50, 1.0, False, 0, "the"]
         values[place] = held
@@ -130,7 +129,7 @@ def test_what_only_resembles_a_number_is_refused(held):
             from_values(Example, values)
 
 
-def test_half_a_character_is_no_text():
+def test_a_lone_surrogate_is_refused():
     with pytest.raises(InputError, match="prompt must be text of at most 20 letters"):
         from_values(Example, ["RNN", 50, 1.0, False, 0, "\ud800"])
 
@@ -140,12 +139,12 @@ def test_minus_zero_is_zero():
     assert str(from_query(Example, "?scale=-0.0001").scale) == "0.0"
 
 
-def test_an_address_of_very_many_settings_is_refused():
+def test_an_address_with_too_many_settings_is_refused():
     with pytest.raises(InputError, match="an address must set only settings of the room"):
         from_query(Example, "?" + "time=7&" * 1000)
 
 
-def test_help_comes_from_the_docstrings():
+def test_help_texts_come_from_the_docstrings():
     helps = {field.name: field.help for field in fields_of(Example)}
     assert helps["time"] == "Timesteps."
     assert helps["scale"].split() == ["Factor", "of", "the", "weights."]

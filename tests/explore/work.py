@@ -1,4 +1,4 @@
-"""What jobs do in the tests."""
+"""Functions that jobs run in the tests."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Reports of soundings: one self-contained HTML page, with the same results as JSON and Markdown."""
+"""Reports of soundings: a self-contained HTML page, and the same results as JSON and Markdown."""
 
 from leadline.report._markdown import as_markdown as as_markdown
 from leadline.report._record import as_json

@@ -1,4 +1,4 @@
-"""The worksheet for readers of plain text."""
+"""The worksheet as Markdown."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from leadline.worksheet import Result, Setting
 
 
 def as_markdown(results: Sequence[Result], setting: Setting) -> str:
-    """A table of all statements, then a section each; what was measured cannot break out of its place."""
+    """Return a table of all statements and a section for each, with all values escaped."""
     results = checked(results, setting)
     summary = [("no.", "statement", "course", "measured", "effect [95 % interval]")]
     summary += [
@@ -75,7 +75,7 @@ def _statement(result: Result, setting: Setting) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    r"""Text on one line in which only code between backticks is markup.
+    r"""Return the text on one line, escaped except for code between backticks.
 
     >>> print(_text("`a_b` < *W_h* and <b>_x_`"))
     `a_b` < \*W_h\* and \<b>\_x\_\`
@@ -90,7 +90,7 @@ def _text(text: str) -> str:
 _MARKUP = re.compile(
     r"[\\`*]|<(?=[\w/!?])|&(?=#?\w+;)|~(?=~)|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])"
 )
-"""What CommonMark would take for markup; an underscore inside a word is none."""
+"""Characters that CommonMark reads as markup; an underscore inside a word is not markup."""
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
@@ -105,7 +105,7 @@ def _list(items: Sequence[str]) -> str:
 
 
 def _fenced(text: str) -> str:
-    """A block of code; its fence is longer than any that the text holds."""
+    """Return a fenced code block whose fence is longer than any fence in the text."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{text}\n{fence}"

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: its style, its script, the figures and the library that draws them, and no request."""
+"""A self-contained HTML page with its style, script, figures and Plotly; it requests nothing."""
 
 import base64
 import gzip
@@ -19,12 +19,12 @@ from leadline.sounding import Interval
 
 
 def render(template: str, figures: Mapping[str, go.Figure], **values: Any) -> str:
-    """The page of a template, with everything that it needs inside.
+    """Return a page made from a template, with all its resources embedded.
 
     Args:
         template: name of a template in this package that extends ``base.html``.
-        figures: figure by the name under which the template places it (``data-figure="name"``).
-        values: what the template asks for; all text is escaped.
+        figures: figures by the name in the template (``data-figure="name"``).
+        values: variables of the template; all text is escaped.
     """
     environment = Environment(
         loader=PackageLoader("leadline.report"),
@@ -45,7 +45,7 @@ def render(template: str, figures: Mapping[str, go.Figure], **values: Any) -> st
 
 
 def prose(text: str) -> Markup:
-    """Escaped text in which code between backticks is set as code, and ``W_h^n`` with a subscript and a superscript.
+    """Escape text and format code between backticks and formulas such as ``W_h^n``.
 
     >>> prose("`a_b` < W_h^(T-t)")
     Markup('<code>a_b</code> &lt; W<sub>h</sub><sup>T-t</sup>')
@@ -70,12 +70,12 @@ def _raise(match: re.Match[str]) -> str:
 def interval_picture(
     interval: Interval, simultaneous: Interval, bounds: tuple[float | None, float | None]
 ) -> Markup:
-    """A small drawing: the 95 % interval (thick) inside the simultaneous one (thin), and where it has to lie (shaded).
+    """Draw the 95 % interval (thick), the simultaneous one (thin) and the required range (shaded).
 
     Args:
-        interval: the plain interval.
-        simultaneous: the one that decides.
-        bounds: the range that the criterion asks for; ``None`` for no bound on that side.
+        interval: the 95 % interval without correction.
+        simultaneous: the corrected interval, which decides.
+        bounds: the range that the criterion requires; ``None`` means no bound on that side.
     """
     if not (interval.is_known and simultaneous.is_known):
         return Markup("")
@@ -88,7 +88,7 @@ def interval_picture(
     high += margin
 
     def x(value: float) -> float:
-        """Percent of the width; an end at infinity is drawn at the edge."""
+        """Return the position in percent of the width; infinite ends are drawn at the edge."""
         return round(100 * (min(max(value, low), high) - low) / (high - low), 2)
 
     left, right = (
@@ -115,10 +115,11 @@ def interval_picture(
 
 
 def place(name: str, figure: go.Figure, caption: str) -> Markup:
-    """The element in which the figure of that name is drawn, as large as it will be, so that nothing moves then.
+    """Return the element that holds a figure, at its final size, so that the page does not move.
 
-    Its style tells the page's style sheet and script the height, the height on a phone (panels below one another, the
-    legend in more rows), and the least width: a figure that needs more than the page has is scrolled.
+    The style of the element passes three sizes to the style sheet and the script: the height, the
+    height on a phone (with panels stacked and a taller legend), and the minimum width. A figure
+    that is wider than the page scrolls.
     """
     drawing: dict[str, Any] = figure.to_plotly_json()
     layout = drawing["layout"]
@@ -139,7 +140,7 @@ def place(name: str, figure: go.Figure, caption: str) -> Markup:
 
 
 PHONE, LEGEND_ROW = 40, 20
-"""Letters of a legend beside one another on a phone; the height of one of its rows in pixels."""
+"""Letters per row of a legend on a phone, and the height of such a row in pixels."""
 
 
 def _asset(name: str) -> Markup:
@@ -152,5 +153,5 @@ def _plotly() -> str:
 
 
 def _json(figure: go.Figure) -> Markup:
-    # Inside a script element only "<" can end it or open a comment, and JSON lets it be escaped.
+    # In a script element only "<" can end the element or open a comment; JSON can escape it.
     return Markup(str(figure.to_json()).replace("<", "\\u003c"))

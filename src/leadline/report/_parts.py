@@ -1,4 +1,4 @@
-"""What the page and its twins say of a result, in the words that all three share."""
+"""Texts of a result that the HTML, JSON and Markdown reports share."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -29,18 +29,18 @@ from leadline.worksheet import (
 
 @dataclass(frozen=True)
 class Part:
-    """An effect or a fact of an answer, and what the criterion asks of it."""
+    """An effect or a fact of an answer, and the criterion's condition for it."""
 
     name: str
     measured: Effect | Fact
     leaf: Leaf | None
-    """The part of the criterion that names it; ``None`` where it is reported beside the outcome."""
+    """The part of the criterion that names it; ``None`` if the criterion does not use it."""
     holds: bool | None
-    """``None`` where the interval leaves it open, or where nothing is asked."""
+    """True or False; ``None`` if the interval is undecided or there is no condition."""
 
     @property
     def bounds(self) -> tuple[float | None, float | None]:
-        """The range that the criterion asks for; ``None`` for no bound on that side."""
+        """The range that the criterion requires; ``None`` means no bound on that side."""
         match self.leaf:
             case Above():
                 return self.leaf.threshold, None
@@ -52,7 +52,7 @@ class Part:
 
     @property
     def rule(self) -> str:
-        """What the criterion asks, in words."""
+        """The criterion's condition in words."""
         low, high = self.bounds
         if self.leaf is None:
             return "reported"
@@ -64,7 +64,7 @@ class Part:
 
     @property
     def text(self) -> str:
-        """What was measured: the estimate with its 95 % interval, or what was found."""
+        """The measured value: an estimate with its 95 % interval, or the value of a fact."""
         if isinstance(self.measured, Effect):
             return f"{self.measured.interval} {self.measured.unit}".rstrip()
         expected = "" if self.measured.holds else f" (expected: {self.measured.expected})"
@@ -72,7 +72,7 @@ class Part:
 
     @property
     def simultaneous(self) -> str:
-        """The interval that decides; nothing for a fact, which needs none."""
+        """The simultaneous interval, which decides; empty for a fact."""
         return (
             str(self.measured.simultaneous).partition(" ")[2]
             if isinstance(self.measured, Effect)
@@ -81,14 +81,14 @@ class Part:
 
     @property
     def mark(self) -> str:
-        """Whether it holds, for a narrow column."""
+        """A short text for a narrow column: holds, fails or undecided."""
         if self.leaf is None and isinstance(self.measured, Effect):
             return ""
         return {True: "✓ yes", False: "✗ no", None: "≈ open"}[self.holds]
 
 
 def parts(answer: Answer) -> list[Part]:
-    """What the criterion names, then what was measured beside it; facts before effects."""
+    """Return the parts that the criterion names, then the others; facts come before effects."""
     leaves = {
         leaf.fact if isinstance(leaf, Holds) else leaf.effect: leaf
         for leaf in answer.statement.criterion.leaves()
@@ -107,7 +107,7 @@ def parts(answer: Answer) -> list[Part]:
 
 
 def first_effect(result: Result) -> Effect | None:
-    """The first effect that the criterion names: the one for a table of all statements."""
+    """Return the first effect that the criterion names, for the table of all statements."""
     if result.answer is None:
         return None
     named = [
@@ -117,7 +117,7 @@ def first_effect(result: Result) -> Effect | None:
 
 
 def headline(result: Result) -> str:
-    """The first effect that the criterion names, or how many facts hold: one line for a table."""
+    """Return one line for a table: the first effect, or the number of facts that hold."""
     if result.answer is None:
         return ""
     effect = first_effect(result)
@@ -128,7 +128,7 @@ def headline(result: Result) -> str:
 
 
 def disagreement(answer: Answer) -> str:
-    """What the page says where the outcome is not the course's answer, ahead of the condition; else nothing."""
+    """Return a sentence if the outcome disagrees with the course; otherwise an empty text."""
     if answer.agrees:
         return ""
     if answer.verdict.outcome == "undecided":
@@ -137,7 +137,7 @@ def disagreement(answer: Answer) -> str:
 
 
 def described(protocol: Protocol) -> Iterator[tuple[str, str]]:
-    """A protocol as names and texts."""
+    """Yield the entries of a protocol as names and texts."""
     yield from ((name, str(value)) for name, value in protocol.settings.items())
     if protocol.seeds:
         yield "seeds", ", ".join(map(str, protocol.seeds))
@@ -146,9 +146,9 @@ def described(protocol: Protocol) -> Iterator[tuple[str, str]]:
 
 
 def command(result: Result, setting: Setting) -> str | None:
-    """The command that measures a statement again as it was measured.
+    """Return the command that repeats a measurement.
 
-    ``None`` where no measurement is built, and where the data came from no file.
+    ``None`` if the measurement does not exist yet, or if the data were not loaded from a file.
     """
     given = setting.describe(result.statement)
     if result.answer is not None and BUDGET in result.answer.protocol.settings:
@@ -166,15 +166,19 @@ def command(result: Result, setting: Setting) -> str | None:
 
 
 def _option(name: str, value: str) -> list[str]:
-    """The words of an option; a value that begins with a dash is joined to the name, lest it be read as an option."""
+    """Return the words of an option.
+
+    A value that begins with a dash is joined to the name, so that it is not read as an option.
+    """
     return [f"{name}={value}"] if value.startswith("-") else [name, value]
 
 
 def checked(results: Any, setting: Any) -> tuple[Result, ...]:
-    """The results as a tuple.
+    """Return the results as a tuple.
 
     Raises:
-        InputError: they are no results, two are of one statement, or the setting is none.
+        InputError: an item is not a result, two results belong to the same statement, or
+            ``setting`` is not a setting.
     """
     found = checks.items(results, "results", of="results")
     cure = "use list(leadline.worksheet.run(...))"
@@ -191,7 +195,7 @@ def checked(results: Any, setting: Any) -> tuple[Result, ...]:
 
 
 def by_section(results: Sequence[Result]) -> dict[str, list[Result]]:
-    """Results under the titles of their sections; empty sections are left out."""
+    """Return results by section title, without empty sections."""
     grouped = {
         title: [r for r in results if r.statement.section == name]
         for name, title in SECTIONS.items()

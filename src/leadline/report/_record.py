@@ -1,4 +1,4 @@
-"""The worksheet as plain values, for readers in any language. No clock in it: equal results give equal files."""
+"""The worksheet as plain values for JSON. It has no timestamps: equal results give equal files."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from leadline.worksheet import SECTIONS, Result, Setting
 
 
 def as_json(results: Sequence[Result], setting: Setting) -> dict[str, Any]:
-    """Everything that the page says, as values that strict JSON can hold; a number that is not finite is null."""
+    """Return the content of the page as strict JSON values; non-finite numbers are null."""
     results = checked(results, setting)
     return {
         "schema": 1,
@@ -53,14 +53,14 @@ def _statement(result: Result, setting: Setting) -> dict[str, Any]:
 
 
 def _part(part: Part) -> dict[str, Any]:
-    """What was measured; the rule, null where none is asked; and whether it holds, null where that is open."""
+    """Return the measured value, its rule (null if none) and the decision (null if undecided)."""
     low, high = part.bounds
     rule = {"text": part.rule, "low": low, "high": high} if part.leaf is not None else None
     return {**_plain(part.measured), "rule": rule, "holds": part.holds}
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses as objects, arrays as lists; what has no JSON becomes text."""
+    """Convert dataclasses to objects, arrays to lists, and other values without JSON to text."""
     if hasattr(value, "__dataclass_fields__"):
         return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
     if isinstance(value, Mapping):
@@ -70,7 +70,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, float):
-        return (
-            value + 0.0 if math.isfinite(value) else None
-        )  # + 0.0 makes a negative zero a plain one
+        # Adding 0.0 turns a negative zero into a positive zero.
+        return value + 0.0 if math.isfinite(value) else None
     return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -1,4 +1,4 @@
-"""Soundings of any kind on one page: what each says, its figures, and how it was taken."""
+"""Report of any soundings on one page: verdicts, figures and protocols."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ from leadline.sounding import Protocol
 
 @dataclass(frozen=True, eq=False)
 class Chapter:
-    """One sounding on the page."""
+    """A section of the page that shows one sounding."""
 
     heading: str
     sentences: Sequence[str]
-    """What was found, one paragraph each."""
+    """Results, one paragraph each."""
     figures: Sequence[go.Figure]
-    """Each is captioned by the heading."""
+    """Figures of the section; the heading is the caption of each."""
     protocol: Protocol
     file: str = ""
-    """Where its numbers are, beside the page, if they are."""
+    """Name of the file with the numbers, in the folder of the page; empty if there is none."""
     code: str = ""
-    """Lines to show below the sentences as they stand: a program, an answer."""
+    """Preformatted lines that are shown below the sentences, such as a program."""
 
 
 def soundings_page(title: str, lead: str, chapters: Sequence[Chapter]) -> str:
-    """One HTML file with everything inside.
+    """Return one self-contained HTML page.
 
     Args:
-        title: of the page; plain text.
-        lead: what was done, in a sentence; code between backticks.
-        chapters: in the order in which they are shown.
+        title: title of the page, as plain text.
+        lead: one sentence that describes the work; text between backticks is code.
+        chapters: sections, in the order of the page.
     """
     figures = {
         f"figure-{i}-{j}": figure

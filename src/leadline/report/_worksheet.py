@@ -1,4 +1,7 @@
-"""The worksheet as a page with its twins. Timings go to a file of their own: equal results give equal files."""
+"""The worksheet as HTML, JSON and Markdown.
+
+Timings go to a separate file, so that equal results give equal files.
+"""
 
 import math
 from collections import Counter
@@ -26,25 +29,27 @@ from leadline.report._record import as_json
 from leadline.worksheet import Answer, Result, Setting
 
 FILES = ("index.html", "worksheet.json", "worksheet.md", "timings.json")
-"""The files that :func:`write` writes."""
+"""Names of the files that :func:`write` writes."""
 
 STATUSES = ("supported", "refuted", "undecided", "failed", "not measured yet")
 
 
 def write(results: Sequence[Result], setting: Setting, folder: str | PathLike[str]) -> Path:
-    """Write ``index.html``, ``worksheet.json``, ``worksheet.md`` and ``timings.json`` into ``folder``.
+    """Write the worksheet as HTML, JSON and Markdown, and its timings, into a folder.
+
+    The files are ``index.html``, ``worksheet.json``, ``worksheet.md`` and ``timings.json``.
 
     Args:
-        results: one per statement, in the order in which they are shown.
-        setting: the conditions that they were measured under.
-        folder: made if missing.
+        results: one result per statement, in the order of the page.
+        setting: the setting of the measurements.
+        folder: output folder; it is created if it does not exist.
 
     Returns:
         The path of the page.
 
     Raises:
-        InputError: the folder holds a file of one of these names that Leadline did not write.
-        SaveError: a file could not be written; an earlier one of that name is untouched.
+        InputError: the folder contains a file with one of these names that Leadline did not write.
+        SaveError: a file could not be written; an earlier file of that name is unchanged.
     """
     results = checked(results, setting)
     with storage.output_folder(checks.path(folder, "folder"), files=FILES) as outputs:
@@ -52,7 +57,7 @@ def write(results: Sequence[Result], setting: Setting, folder: str | PathLike[st
 
 
 def write_into(outputs: storage.OutputFolder, results: Sequence[Result], setting: Setting) -> Path:
-    """Write the four files into a folder that is locked already; see :func:`write`."""
+    """Write the four files into a folder that is already locked; see :func:`write`."""
     earlier = _earlier(outputs.folder / "timings.json")
     timings = {**earlier, **{r.statement.id: r.seconds for r in results if r.seconds}}
     rounded = {name: round(seconds, 3) for name, seconds in timings.items()}
@@ -67,12 +72,12 @@ def write_into(outputs: storage.OutputFolder, results: Sequence[Result], setting
 
 
 def as_html(results: Sequence[Result], setting: Setting, timings: Mapping[str, float]) -> str:
-    """The page: a table of all statements, then one section each.
+    """Return the page: a table of all statements, then one section for each.
 
     Args:
-        results: one per statement, in the order in which they are shown.
-        setting: the conditions that they were measured under.
-        timings: seconds by id; shown where there is something that took them.
+        results: one result per statement, in the order of the page.
+        setting: the setting of the measurements.
+        timings: seconds by statement id.
     """
     results = checked(results, setting)
     timings = {
@@ -110,7 +115,7 @@ def as_html(results: Sequence[Result], setting: Setting, timings: Mapping[str, f
 
 
 def _shown(answer: Answer) -> dict[str, tuple[go.Figure, str]]:
-    """Figures by their names on the page, with a sentence each: the answer's, then those of what else it rests on."""
+    """Return figures with captions, by name: the answer's own, then those of its soundings."""
     figure = f"figure-{answer.statement_id}"
     further = list(answer.soundings.items())[1:]
     return {
@@ -123,7 +128,7 @@ def _shown(answer: Answer) -> dict[str, tuple[go.Figure, str]]:
 
 
 def duration(seconds: float | None) -> str:
-    """How long a measurement took, for a narrow column.
+    """Return a duration as text for a narrow column.
 
     >>> duration(0.034), duration(12.3), duration(150), duration(None)
     ('0.03 s', '12 s', '150 s', '')

@@ -1,4 +1,6 @@
-"""Twenty statements of a deep-learning course about autoencoders, recurrent networks and beam search, measured.
+"""Measurements of twenty statements from a deep-learning course.
+
+The statements are about autoencoders, recurrent networks and beam search.
 
 >>> from leadline import worksheet
 >>> (result,) = worksheet.run(worksheet.select(("beam.c",)), worksheet.Setting("quick"))

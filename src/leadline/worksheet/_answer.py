@@ -1,4 +1,4 @@
-"""A measured answer to one statement: the evidence, and the outcome that the criterion draws from it."""
+"""The measured answer to a statement: its evidence and its outcome."""
 
 import math
 from collections.abc import Mapping
@@ -21,22 +21,24 @@ if TYPE_CHECKING:
 
 
 Measured = tuple[np.ndarray, str, str] | tuple[np.ndarray, str, str, Bounds]
-"""Values per seed, of shape (seeds, ...); their name in words; their unit; the smallest and the largest possible."""
+"""Values of shape (seeds, ...), name in words, unit, and optionally the bounds of the values."""
 
 BOUNDS_OF_UNITS = {"%": PERCENT, "% of networks": PERCENT, "points": POINTS}
-"""Bounds of quantities by their unit, where none are given."""
+"""Default bounds of a quantity, by unit."""
 
 
 def effects_of(statement_id: str, **measured: Measured) -> dict[str, Effect]:
-    """Effects at the level that the statement's criterion asks for.
+    """Return effects with intervals at the level that the statement's criterion requires.
 
-    The share of error that a statement has (5 % over the registered twenty) is divided among the effects that its
-    criterion names, so that all of them, over the whole worksheet, cover together with at least 95 %.
+    The total error rate of 5 % is divided equally among the twenty registered statements. Each
+    statement divides its share among the effects that its criterion names. All intervals of the
+    worksheet together therefore cover with a probability of at least 95 %.
 
     Args:
         statement_id: the statement whose criterion names the effects.
-        measured: by name, the values per seed of shape (seeds, ...), their name in words, their unit, and where they
-            are bounded the smallest and the largest possible value. Percentages and points are bounded by their unit.
+        measured: for each effect, the values of shape (seeds, ...), the name in words, the unit,
+            and the smallest and largest possible value if the quantity is bounded. Percentages
+            and points are bounded by their unit.
 
     >>> effects = effects_of("rnn.e", error_share_last_step=(np.array([0.0, 0.01, 0.02]), "share", "", (0.0, np.inf)))
     >>> print(effects["error_share_last_step"])
@@ -55,7 +57,7 @@ def effects_of(statement_id: str, **measured: Measured) -> dict[str, Effect]:
 
 
 def _detectable(leaf: Leaf | None, effect: Effect) -> float:
-    """The value from which on the design would have seen that the part holds; NaN for bounds on both sides."""
+    """Return the smallest detectable value of the effect; NaN for rules with two bounds."""
     match leaf:
         case Above():
             return leaf.threshold + effect.detectable
@@ -71,7 +73,7 @@ def _statement(statement_id: str) -> Statement:
 
 
 def finding(sounding: Sounding) -> str:
-    """The verdict of a sounding that an answer rests on, as a sentence of its own."""
+    """Return the verdict of a sounding as a separate sentence."""
     sentence = sounding.verdict.sentence
     return f"{sentence[0].upper()}{sentence[1:]}."
 
@@ -79,23 +81,23 @@ def finding(sounding: Sounding) -> str:
 @record("worksheet.Answer")
 @dataclass(frozen=True, eq=False)
 class Answer(Sounding):
-    """The evidence that was measured for one statement."""
+    """The measured evidence for one statement."""
 
     statement_id: str
     sentence: str
-    """What was found, with the numbers in it."""
+    """One sentence that states the result, with its numbers."""
     soundings: Mapping[str, Sounding]
-    """What the answer rests on; the first one's figure is the answer's."""
+    """Soundings that support the answer, by name; the answer shows the figure of the first."""
     effects: Mapping[str, Effect] = field(default_factory=dict)
-    """The effects that the criterion names, and further ones."""
+    """Effects that the criterion names, and additional effects."""
     facts: Mapping[str, Fact] = field(default_factory=dict)
-    """The facts that the criterion names, and further ones."""
+    """Facts that the criterion names, and additional facts."""
     findings: tuple[str, ...] = ()
-    """What is reported beside the outcome, one sentence each."""
+    """Results that do not affect the outcome, one sentence each."""
 
     @property
     def statement(self) -> Statement:
-        """The statement that is answered."""
+        """The statement that this answer belongs to."""
         return _statement(self.statement_id)
 
     @property
@@ -118,12 +120,17 @@ class Answer(Sounding):
         return self.verdict.outcome == self.statement.agrees
 
     def table(self) -> "pd.DataFrame":
-        """One row per effect and fact.
+        """Return one row per effect and fact.
 
-        Columns: ``name``, ``what``, ``estimate`` (in ``unit``), ``low`` and ``high`` (the plain 95 % interval),
-        ``simultaneous_low`` and ``simultaneous_high``, ``detectable`` (the value from which on the design would have
-        seen that the part holds), ``unit``, ``replicates`` (seeds), ``holds`` (of the parts that the criterion names;
-        missing where the interval leaves it open), ``measured`` and ``expected`` (of facts, in words).
+        Columns:
+            name, what: the name, and its meaning in words.
+            estimate, unit: the estimate of an effect, and its unit.
+            low, high: the 95 % interval without correction.
+            simultaneous_low, simultaneous_high: the corrected interval, which decides.
+            detectable: the smallest value that this number of seeds could have detected.
+            replicates: the number of seeds.
+            holds: True or False for parts that the criterion names; missing if undecided.
+            measured, expected: the measured and expected value of a fact, in words.
         """
         import pandas as pd
 
@@ -153,5 +160,5 @@ class Answer(Sounding):
         return pd.DataFrame(rows)
 
     def drawing(self) -> Drawing:
-        """Return the drawing of the first sounding that the answer rests on."""
+        """Return the drawing of the first sounding."""
         return next(iter(self.soundings.values())).drawing()

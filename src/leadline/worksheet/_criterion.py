@@ -1,8 +1,8 @@
-"""What would count, written down before anything is measured.
+"""Criteria that decide a statement; each is fixed before the measurement.
 
-A criterion is data: parts that name an effect or a fact and say what must hold of it, joined by all-of or any-of. The
-outcome follows from it in three-valued logic: a part holds, fails, or is left open by its interval. The intervals are
-the simultaneous ones.
+A criterion is data: parts that name an effect or a fact and state a condition for it, joined by
+:class:`AllOf` or :class:`AnyOf`. The outcome follows in three-valued logic: a part holds, fails,
+or is undecided because its interval includes the threshold. The intervals are simultaneous ones.
 """
 
 import math
@@ -19,13 +19,13 @@ from leadline.storage import record
 Kind = TypeVar("Kind")
 
 MORE_SEEDS = "only with more seeds"
-"""The answer of a design with too few seeds for an interval."""
+"""Detectable value if the design has too few seeds for an interval."""
 
 
 @record("worksheet.Fact")
 @dataclass(frozen=True)
 class Fact:
-    """Something that is exact: it holds or it does not, and needs no interval."""
+    """An exact result that holds or fails; it needs no interval."""
 
     label: str
     holds: bool
@@ -54,11 +54,11 @@ class Above:
         object.__setattr__(self, "threshold", checks.number(self.threshold, "threshold"))
 
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
-        """True if the part holds, False if it fails; ``None`` where the interval leaves it open."""
+        """Return True if the part holds, False if it fails, None if the interval is undecided."""
         return _named(effects, self.effect, Effect).simultaneous.above(self.threshold)
 
     def detectable(self, effect: Effect) -> str:
-        """The value from which on the design would have seen that the part holds."""
+        """Return the smallest effect that this design could have detected."""
         value = self.threshold + checks.instance(effect, "effect", Effect).detectable
         return (
             f"from {value:z.2g} {effect.unit}".rstrip() + " on"
@@ -82,11 +82,11 @@ class Below:
         object.__setattr__(self, "threshold", checks.number(self.threshold, "threshold"))
 
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
-        """True if the part holds, False if it fails; ``None`` where the interval leaves it open."""
+        """Return True if the part holds, False if it fails, None if the interval is undecided."""
         return _named(effects, self.effect, Effect).simultaneous.below(self.threshold)
 
     def detectable(self, effect: Effect) -> str:
-        """The value from which on, downwards, the design would have seen that the part holds."""
+        """Return the largest effect below the threshold that this design could have detected."""
         value = self.threshold - checks.instance(effect, "effect", Effect).detectable
         return (
             f"from {value:z.2g} {effect.unit}".rstrip() + " down"
@@ -100,7 +100,7 @@ class Below:
 
 @dataclass(frozen=True)
 class Within:
-    """The effect lies between two bounds; with bounds around zero, equivalence."""
+    """The effect lies between two bounds. Bounds around zero test for equivalence."""
 
     effect: str
     low: float
@@ -116,11 +116,11 @@ class Within:
             )
 
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
-        """True if the part holds, False if it fails; ``None`` where the interval leaves it open."""
+        """Return True if the part holds, False if it fails, None if the interval is undecided."""
         return _named(effects, self.effect, Effect).simultaneous.within(self.low, self.high)
 
     def detectable(self, effect: Effect) -> str:
-        """The narrowest interval that the design allows, beside the width that the bounds ask for."""
+        """Return the half-width of the interval, and the half-width that the bounds allow."""
         simultaneous = checks.instance(effect, "effect", Effect).simultaneous
         half = (simultaneous.high - simultaneous.low) / 2
         allowed = (self.high - self.low) / 2
@@ -144,7 +144,7 @@ class Holds:
         object.__setattr__(self, "fact", checks.text(self.fact, "fact", least=1))
 
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
-        """True if the fact holds, False if not; facts are never left open."""
+        """Return True if the fact holds, False if it fails; facts are never undecided."""
         return _named(facts, self.fact, Fact).holds
 
     def __str__(self) -> str:
@@ -153,7 +153,7 @@ class Holds:
 
 @dataclass(frozen=True, init=False)
 class AllOf:
-    """Every part holds: true if all are, false if one fails, open otherwise.
+    """All parts hold. Fails if one part fails; undecided otherwise.
 
     Args:
         several: the parts, as single arguments.
@@ -178,7 +178,7 @@ class AllOf:
 
 @dataclass(frozen=True, init=False)
 class AnyOf:
-    """Some part holds: true if one does, false if all fail, open otherwise.
+    """At least one part holds. Fails if all parts fail; undecided otherwise.
 
     Args:
         several: the parts, as single arguments.
@@ -217,9 +217,12 @@ class Criterion:
 
     rule: Part
     met: Outcome
-    """The outcome where the rule holds."""
+    """The outcome if the rule holds."""
     against: Part | None = None
-    """The rule for the opposite outcome; ``None`` for the failing of ``rule``. Whatever is neither is undecided."""
+    """The rule for the opposite outcome; by default the failure of ``rule``.
+
+    If neither rule holds, the statement is undecided.
+    """
 
     def __post_init__(self):
         _check_part(self.rule, "rule")
@@ -231,7 +234,7 @@ class Criterion:
             _check_part(self.against, "against")
 
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> Outcome:
-        """The outcome for what was measured."""
+        """Return the outcome for measured effects and facts."""
         holds = self.rule.judge(effects, facts)
         if holds:
             return self.met
@@ -244,7 +247,7 @@ class Criterion:
 
     @property
     def comparisons(self) -> int:
-        """How many effects the outcome rests on; the statement's share of error is divided among them."""
+        """The number of effects in the criterion, which share the statement's error rate."""
         return max(1, len({leaf.effect for leaf in self.leaves() if not isinstance(leaf, Holds)}))
 
     @property
@@ -268,7 +271,7 @@ def _leaves(part: Part) -> tuple[Leaf, ...]:
 
 
 def _in_brackets(part: Part, kind: type) -> str:
-    """The text of a part; in brackets where it is of this kind and has parts of its own."""
+    """Return the text of a part, in brackets if it is a compound part of this kind."""
     text = str(part)
     return f"({text})" if isinstance(part, kind) and len(_leaves(part)) > 1 else text
 
@@ -288,14 +291,15 @@ def _checked_parts(kind: str, several: Sequence[Any], parts: Any) -> tuple[Part,
 
 def _check_part(part: Any, name: str) -> None:
     kinds = "a part of a criterion: Above, Below, Within, Holds, AllOf or AnyOf"
-    checks.instance(part, name, Part, wanted=kinds)  # pyright: ignore[reportArgumentType]  a union of classes
+    # Part is a union of classes, which pyright does not accept here.
+    checks.instance(part, name, Part, wanted=kinds)  # pyright: ignore[reportArgumentType]
 
 
 def _named(measured: Any, name: str, kind: type[Kind]) -> Kind:
-    """The effect or fact of this name.
+    """Return the effect or fact of this name.
 
     Raises:
-        InputError: it was not measured.
+        InputError: the effect or fact was not measured.
     """
     called = kind.__name__.lower()
     found = checks.mapping(measured, f"{called}s")
@@ -310,4 +314,4 @@ def _named(measured: Any, name: str, kind: type[Kind]) -> Kind:
 
 
 NEVER = AnyOf()
-"""A rule that never holds: none of no parts. Any copy of it is equal to it."""
+"""A rule that never holds, because it has no parts. All copies of it are equal."""

@@ -1,4 +1,4 @@
-"""Measures statements, several at a time, and keeps each answer as soon as it is there."""
+"""Measurement of statements, in parallel; each answer is saved as soon as it is complete."""
 
 import importlib
 import time
@@ -19,19 +19,19 @@ from leadline.worksheet._statement import Statement
 from leadline.worksheet._workers import cluster_workers, processes
 
 MOST_JOBS = 4096
-"""More processes than this are a slip of the pen."""
+"""The largest number of processes; a larger number is assumed to be a typing error."""
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What became of one statement: an answer, a failure, or nothing because its measurement is not built."""
+    """The result for one statement: an answer, a failure, or no measurement."""
 
     statement: Statement
     answer: Answer | None = None
     failure: str | None = None
-    """Why the measurement failed, in words."""
+    """The reason why the measurement failed."""
     seconds: float | None = None
-    """How long the measurement took; ``None`` where it was taken in an earlier run."""
+    """Duration of the measurement; ``None`` if the answer was loaded from an earlier run."""
 
     @property
     def status(self) -> str:
@@ -42,9 +42,9 @@ class Result:
 
 
 def measure(statement: Statement, setting: Setting) -> Result:
-    """Measure one statement on one thread, so that the answer does not depend on what else runs.
+    """Measure one statement on one thread, so that parallel work cannot change the answer.
 
-    A failure is caught and told: it is a result too, and must not cost the other statements theirs.
+    A failure is caught and returned as a result, so that the other statements are still measured.
     """
     checks.instance(
         statement, "statement", Statement, cure="use one of leadline.worksheet.select()"
@@ -59,17 +59,14 @@ def measure(statement: Statement, setting: Setting) -> Result:
     try:
         with context(f"in statement {statement.id}"), _one_thread():
             function = getattr(importlib.import_module(module), name)
-            start = (
-                time.perf_counter()
-            )  # what importing costs is paid once, by whichever statement comes first
+            # The import is not timed: only the first statement has to wait for it.
+            start = time.perf_counter()
             answer = _with_setting(function(setting), statement, setting)
             _check_usable(answer)
     except LeadlineError as error:
         return Result(statement, failure=describe(error), seconds=time.perf_counter() - start)
-    except (
-        Exception,
-        SystemExit,
-    ):  # a crash of any kind is reported, with its traceback, as this statement's result
+    # A crash of any kind is reported, with its traceback, as the result of this statement.
+    except (Exception, SystemExit):
         return Result(
             statement, failure=traceback.format_exc(), seconds=time.perf_counter() - start
         )
@@ -77,7 +74,7 @@ def measure(statement: Statement, setting: Setting) -> Result:
 
 
 def _check_usable(answer: Answer) -> None:
-    """An answer that cannot be shown or saved is a failure here, where it costs no other statement anything."""
+    """Raise if an answer cannot be shown or saved, so that only this statement fails."""
     str(answer.verdict)
     answer.table()
     answer.figure()
@@ -85,7 +82,7 @@ def _check_usable(answer: Answer) -> None:
 
 
 def _with_setting(answer: Answer, statement: Statement, setting: Setting) -> Answer:
-    """The answer with the conditions of its measurement in its protocol."""
+    """Return the answer with the measurement's setting added to its protocol."""
     if not isinstance(answer, Answer) or answer.statement_id != statement.id:
         raise TypeError(
             f"{statement.measure} returned {answer!r:.80}, not an Answer to {statement.id}"
@@ -112,23 +109,23 @@ def run(
     cluster: str | None = None,
     fresh: bool = False,
 ) -> Iterator[Result]:
-    """Measure ``statements`` and yield a result for each, as they come.
+    """Measure ``statements`` and yield each result as soon as it is complete.
 
     Args:
-        statements: what to measure; see :func:`leadline.worksheet.select`.
+        statements: the statements to measure; see :func:`leadline.worksheet.select`.
         setting: the budget and the data.
-        folder: where each answer is kept, under its budget and its id, as soon as it is measured. An answer that is
-            there from an earlier run under the same setting and the same code is not measured again.
-        jobs: how many statements to measure at the same time, each in a process of its own; at least 1.
-        cluster: the address of a Dask scheduler, ``"tcp://host:port"``, whose workers measure in place of this machine;
-            the answers are the same. As many at a time as it has workers.
-        fresh: measure again what is already there.
+        folder: folder for the answers; each is saved under its budget and id when it is complete.
+            An answer that an earlier run saved is reused if the setting and the code are the same.
+        jobs: number of statements to measure in parallel, each in its own process; at least 1.
+        cluster: address of a Dask scheduler, ``"tcp://host:port"``. Its workers measure instead of
+            this machine, one statement per worker; the answers are the same.
+        fresh: ignore saved answers and measure again.
 
     Raises:
         InputError: ``jobs`` is below 1, or the cluster cannot be used; see
             :func:`leadline.worksheet._workers.cluster_workers`.
-        SaveError: an answer could not be kept; the earlier ones are. Raised before anything is measured where the file
-            of an answer is taken by one that Leadline did not write.
+        SaveError: an answer could not be saved; earlier answers are kept. Raised before the first
+            measurement if the file of an answer exists but was not written by Leadline.
     """
     statements = checks.items(statements, "statements", of="statements")
     for i, statement in enumerate(statements):
@@ -181,7 +178,7 @@ def _measured(
 
 
 def kept(statement: Statement, setting: Setting, folder: str | PathLike[str]) -> Result | None:
-    """The result that an earlier run left in ``folder``; ``None`` where there is none that still holds."""
+    """Return the saved result of an earlier run, or ``None`` if there is no valid one."""
     checks.instance(
         statement, "statement", Statement, cure="use one of leadline.worksheet.select()"
     )

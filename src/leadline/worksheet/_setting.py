@@ -1,4 +1,4 @@
-"""Under which conditions a worksheet is measured: how much time it may take, and on whose data."""
+"""The conditions of a measurement: its time budget and its data."""
 
 import hashlib
 from collections.abc import Mapping
@@ -23,18 +23,18 @@ DATA = "data of your own"
 """Name of the user's data in the protocol of an answer."""
 
 KEY = "key"
-"""Name of what identifies the measurement in the protocol of an answer."""
+"""Name of the measurement's key in the protocol of an answer."""
 
 FILE_NAMES = {"path": "file of the data", "labels": "column of labels"}
-"""Names in a protocol, by the names in ``Setting.source``."""
+"""Names in a protocol, by key of ``Setting.source``."""
 
 SETTING_NAMES = (BUDGET, DATA, KEY, *FILE_NAMES.values())
-"""All names that a measurement must not use for settings of its own."""
+"""Reserved names: a measurement must not use them for its own settings."""
 
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What a measurement is given.
+    """The settings that every measurement receives.
 
     >>> setting = Setting("quick")
     >>> setting.pick(quick=10, full=100), len(setting.seeds)
@@ -42,11 +42,14 @@ class Setting:
     """
 
     budget: Budget = "quick"
-    """``quick``: all statements in three minutes on two cores; ``full``: more seeds, larger models, half an hour."""
+    """``quick``: all statements in three minutes on two cores; ``full``: half an hour.
+
+    The full budget uses more seeds and larger models.
+    """
     data: Dataset | None = None
-    """The user's own rows for section 1, in place of the digits."""
+    """The user's own rows for section 1; by default the digits."""
     source: Mapping[str, str] = field(default_factory=dict)
-    """The file that the data came from, for the protocol: ``{"path": …, "labels": …}``, both optional."""
+    """The data file for the protocol: ``{"path": …, "labels": …}``, both optional."""
 
     def __post_init__(self):
         object.__setattr__(self, "budget", checks.choice(self.budget, "budget", get_args(Budget)))
@@ -62,18 +65,18 @@ class Setting:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds of the replicates."""
+        """The random seeds of the replicates."""
         return tuple(range(self.pick(quick=12, full=24)))
 
     def pick(self, *, quick: Choice, full: Choice) -> Choice:
-        """The value that belongs to the budget."""
+        """Return the value for the current budget."""
         return quick if self.budget == "quick" else full
 
     def describe(self, statement: Statement) -> dict[str, str]:
-        """The setting as a protocol tells it: names and texts.
+        """Return the setting as names and texts for a protocol.
 
-        The names are the setting's own. No measurement uses them for settings of its own, so that the command which
-        repeats a measurement can be read from its protocol.
+        The names are reserved: no measurement uses them for its own settings. The command that
+        repeats a measurement can therefore be read from its protocol.
         """
         told = {BUDGET: self.budget}
         data = self._data_of(statement)
@@ -83,10 +86,11 @@ class Setting:
         return told
 
     def key(self, statement: Statement) -> str:
-        """Identifies a measurement: equal keys give equal answers, so that a finished one need not run again.
+        """Return a key that identifies a measurement; equal keys give equal answers.
 
-        It covers the statement, the budget, the data where they matter, the versions of what computes and draws, and
-        Leadline's own source.
+        A finished measurement with the same key need not run again. The key covers the statement,
+        the budget, the data if the statement uses them, the versions of the libraries that compute
+        and draw, and Leadline's own source.
         """
         data = self._data_of(statement)
         parts = [statement.id, str(statement.measure), self.budget, source_digest()]
@@ -114,7 +118,7 @@ def _checked_source(source: Mapping[str, str]) -> dict[str, str]:
 
 @cache
 def source_digest() -> str:
-    """Identifies Leadline's own source."""
+    """Return a digest of Leadline's source code."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):

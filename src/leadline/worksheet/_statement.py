@@ -1,4 +1,4 @@
-"""A statement of the worksheet, as plain data: nothing here computes, and nothing heavy is imported."""
+"""Statements of the worksheet as plain data; this file computes nothing and imports quickly."""
 
 from dataclasses import dataclass
 from typing import get_args
@@ -11,28 +11,29 @@ from leadline.worksheet._criterion import Criterion
 
 @dataclass(frozen=True)
 class Statement:
-    """A claim, the course's answer to it, and how it is decided here.
+    """A claim, the course's answer, and the criterion that decides it.
 
-    The measurement is named by a dotted string (``"package.module:function"``) and resolved when it runs.
+    The measurement is named by a dotted string (``"package.module:function"``), which is resolved
+    when the measurement runs.
     """
 
     id: str
     number: str
-    """The course's own number; ``"+"`` marks an addition."""
+    """The number in the course; ``"+"`` marks an additional statement."""
     title: str
     claim: str
     course: str
-    """The course's answer, in its words."""
+    """The course's answer in its own words."""
     agrees: Outcome
-    """The outcome that would agree with the course."""
+    """The outcome that agrees with the course."""
     measurement: str
-    """What is measured, in words."""
+    """Description of the measurement."""
     criterion: Criterion
     why: str
     condition: str
-    """Under which condition course and measurement would agree, for a reader who finds that they do not."""
+    """The condition under which the course and the measurement would agree."""
     measure: str | None = None
-    """Where the measurement lives; ``None`` while it is not built."""
+    """Dotted name of the measurement function; ``None`` if it does not exist yet."""
 
     def __post_init__(self):
         texts = ("id", "number", "title", "claim", "course", "measurement", "why", "condition")

@@ -1,4 +1,4 @@
-"""Where statements are measured at the same time: processes of this machine, or the workers of a Dask cluster."""
+"""Workers that measure statements in parallel: local processes, or a Dask cluster."""
 
 import multiprocessing
 import os
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from distributed import Client
 
 PATIENCE = 10.0
-"""Seconds that a cluster is given to answer."""
+"""Seconds to wait for an answer from a cluster."""
 
 POLL = 0.2
-"""Seconds between two looks of a worker at whether its parent is there."""
+"""Seconds between two checks that the parent process is still running."""
 
 
 class Workers(NamedTuple):
-    """An executor, and what its futures raise where the process that measured has died."""
+    """An executor, and the exceptions that its futures raise if a worker process dies."""
 
     executor: Executor
     died: type[Exception]
@@ -32,7 +32,7 @@ class Workers(NamedTuple):
 
 @contextmanager
 def processes(jobs: int) -> Iterator[Workers]:
-    """Processes of this machine, killed at the end: after an interruption they would run on for minutes."""
+    """Local worker processes. They are killed on exit, because they could run for minutes."""
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
@@ -46,7 +46,7 @@ def processes(jobs: int) -> Iterator[Workers]:
 
 
 def end_with_parent(parent: int) -> None:
-    """End this worker process when its parent has ended, even if the parent was killed and could not say so.
+    """End this worker process when its parent has ended, even if the parent was killed.
 
     Args:
         parent: the number of the parent process.
@@ -55,7 +55,8 @@ def end_with_parent(parent: int) -> None:
 
 
 def _wait_for_end_of(parent: int) -> None:
-    if os.name == "nt":  # where the number of a process that has ended tells nothing
+    # On Windows the number of a process does not show whether it has ended.
+    if os.name == "nt":
         process = multiprocessing.parent_process()
         assert process is not None
         process.join()
@@ -67,11 +68,11 @@ def _wait_for_end_of(parent: int) -> None:
 
 @contextmanager
 def cluster_workers(address: str) -> Iterator[Workers]:
-    """The workers of a Dask cluster. What still waits at the end is cancelled there.
+    """Workers of a Dask cluster. Pending tasks are cancelled on exit.
 
     Raises:
-        InputError: ``distributed`` is not installed, no scheduler answers, or a worker is missing, has several
-            threads, or runs another Leadline.
+        InputError: ``distributed`` is not installed, no scheduler answers, or a worker is missing,
+            has several threads, or runs another version of Leadline.
     """
     try:
         from distributed import Client, KilledWorker
@@ -82,8 +83,9 @@ def cluster_workers(address: str) -> Iterator[Workers]:
             cure="pip install 'leadline[cluster]'",
         ) from None
     state = random.getstate()
-    # Named before it connects: one that cannot is closed here. Left to the garbage collector, closing takes a lock that
-    # the next client's start may hold at that moment.
+    # The client gets a name before it connects, so that a client that cannot connect is closed
+    # below. If the garbage collector closed it, the collector would need a lock that the start of
+    # the next client may hold at that moment.
     client = Client.__new__(Client)
     try:
         Client.__init__(client, address, timeout=PATIENCE, set_as_default=False)
@@ -96,9 +98,8 @@ def cluster_workers(address: str) -> Iterator[Workers]:
             cure="start one with `dask scheduler` and give the address that it prints, tcp://host:port",
         ) from None
     finally:
-        random.setstate(
-            state
-        )  # Dask draws from Python's global generator how long it waits between attempts
+        # Dask draws its waiting times from Python's global generator.
+        random.setstate(state)
     with client:
         _check(client, address)
         executor = client.get_executor(pure=False)
@@ -109,7 +110,7 @@ def cluster_workers(address: str) -> Iterator[Workers]:
 
 
 def _check(client: "Client", address: str) -> None:
-    """Refuse workers that would give other answers than this machine."""
+    """Raise if workers would give other answers than this machine."""
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
     except TimeoutError:

@@ -1,1 +1,1 @@
-"""How each statement is measured: one function per statement, from a setting to an answer."""
+"""Measurements of the statements: one function per statement, from a setting to an answer."""

@@ -1,4 +1,4 @@
-"""Measurement of ``beam.e``: the comparisons of a search, counted, against the course's bound and ours."""
+"""Measurement of ``beam.e``: comparisons of a search against the course's bound and ours."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,42 +23,48 @@ SWEEP = {
     "widths": (1, 2, 4, 8, 16),
     "vocabularies": (16, 250, 1000, 4000, 16_000),
 }
-"""Lengths T, widths k and vocabularies M; ``k = M`` is among them."""
+"""Lengths T, widths k and vocabulary sizes M; they include ``k = M``."""
 
 RANKING = 4
-"""The constant of ``k^2 log2 k`` in our bound. A step ranks at most ``k (k + 1)`` candidates, and
-``k (k + 1) log2(k (k + 1)) <= 4 k^2 log2 k`` from k = 2 on (at k = 1 the bound has ``log2 2``)."""
+"""The constant of ``k^2 log2 k`` in our bound.
+
+A step ranks at most ``k (k + 1)`` candidates, and ``k (k + 1) log2(k (k + 1)) <= 4 k^2 log2 k`` for
+k ≥ 2. For k = 1 the bound uses ``log2 2``.
+"""
 
 COURSE_BOUND = "T k M log M"
 OUR_BOUND = f"T (k M + {RANKING} k² log k)"
 
 SMALL_LENGTH = 5
 SMALL_VOCABULARY = 8
-"""Length and vocabulary at which exhaustive search is counted."""
+"""Length and vocabulary size for exhaustive search."""
 
 
 @record("worksheet.Shares")
 @dataclass(frozen=True, eq=False)
 class Shares(Sounding):
-    """The work of searches as shares of two bounds; the verdict, the table and the figure show the same shares."""
+    """The work of searches as shares of two bounds."""
 
     counted: decoding.Complexity
-    """The counts."""
+    """The counts of the searches."""
 
     @property
     def of_course_bound(self) -> np.ndarray:
-        """Comparisons of sorting all scored candidates, ``log2 M`` for each, over ``T k M log2 M``."""
+        """Comparisons of sorting all scored candidates, divided by ``T k M log2 M``.
+
+        Sorting costs ``log2 M`` comparisons per candidate.
+        """
         return self.sorting / self.counted.sorting
 
     @property
     def of_our_bound(self) -> np.ndarray:
-        """Comparisons of the search over ``T (k M + 4 k^2 log2 k)``."""
+        """Comparisons of the search, divided by ``T (k M + 4 k^2 log2 k)``."""
         T, k, M = self.counted.T, self.counted.k, self.counted.M
         return self.counted.comparisons / (T * (k * M + RANKING * k**2 * np.log2(np.maximum(k, 2))))
 
     @property
     def of_sorting(self) -> np.ndarray:
-        """Comparisons of the search over those of sorting what it scored; below 1 where selection saves work."""
+        """Comparisons of the search, divided by those of sorting; below 1 if it is cheaper."""
         with np.errstate(divide="ignore"):
             return self.counted.comparisons / self.sorting
 
@@ -69,12 +75,12 @@ class Shares(Sounding):
 
     @property
     def agree(self) -> np.ndarray:
-        """True in the cases where the search counted as many candidates as the step function gave scores."""
+        """True for cases where the search counted one candidate per score of the step function."""
         return self.counted.candidates == self.counted.handed_out
 
     @property
     def verdict(self) -> Verdict:
-        """The largest share of each bound, and in how many cases selection saves work."""
+        """The largest share of each bound, and the number of cases where selection is cheaper."""
         cases = len(self.of_sorting)
         return Verdict(
             f"in {cases} searches, sorting the scored candidates takes at most {share(self.of_course_bound.max())} of "
@@ -83,7 +89,10 @@ class Shares(Sounding):
         )
 
     def table(self) -> "pd.DataFrame":
-        """One row per case: ``T``, ``k``, ``M``, ``candidates``, ``comparisons``, and the three shares."""
+        """Return one row per case, with its counts and its three shares.
+
+        The first columns are ``T``, ``k``, ``M``, ``candidates`` and ``comparisons``.
+        """
         import pandas as pd
 
         counted = self.counted
@@ -101,7 +110,7 @@ class Shares(Sounding):
         )
 
     def drawing(self) -> Drawing:
-        """Return each share by ``k M``, and a line at 1, the limit of a bound."""
+        """Return each share by ``k M``, with a line at 1, the limit of a bound."""
         per_step = self.counted.k * self.counted.M
         cases = [
             f"T = {T}, k = {k}, M = {M}"
@@ -136,7 +145,7 @@ class Shares(Sounding):
 
 
 def share(value: float) -> str:
-    """A share of a bound, with as many decimals as show on which side of 1 it is.
+    """Return a share of a bound, with enough decimals to show on which side of 1 it is.
 
     >>> share(0.998), share(1.0), share(1.0004), share(0.99996)
     ('0.998', '1.000', '1.0004', '0.99996')
@@ -149,7 +158,7 @@ def share(value: float) -> str:
 
 
 def cost(setting: Setting) -> Answer:
-    """``beam.e``: what a search scores and compares, counted, against the course's bound and ours."""
+    """``beam.e``: scored candidates and comparisons of a search, against both bounds."""
     counted = decoding.complexity(**SWEEP)
     protocol = Protocol({**SWEEP, "ranking_constant": RANKING}, seeds=counted.protocol.seeds)
     shares = Shares(protocol, counted)
@@ -225,7 +234,7 @@ def _power(base: int, exponent: int) -> str:
 
 
 def _greedy_and_exhaustive(T: int, M: int) -> tuple[int, int]:
-    """Candidates that the two extremes score on one random table."""
+    """Return the candidates of greedy and of exhaustive search on one random table."""
     scores = torch.randn(M, M, generator=torch.Generator().manual_seed(0))
 
     def step(tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -237,7 +246,10 @@ def _greedy_and_exhaustive(T: int, M: int) -> tuple[int, int]:
 
 
 def _wall_time(repeats: int = 5) -> str:
-    """Exponents of the time of selection, the fixed cost per step taken off; the one number here that has a clock."""
+    """Return the exponents of the wall time of selection, without the fixed cost per step.
+
+    This is the only result here that depends on a clock.
+    """
     small, *large = 64, 10_000, 20_000, 40_000
     runs = [
         decoding.complexity((8, 16, 32), (2, 4, 8), (small, *large), timed=True)

@@ -1,4 +1,4 @@
-"""Measurements of ``beam.a`` to ``beam.d``: the course's two-word table, and a language model of real text."""
+"""Measurements of ``beam.a`` to ``beam.d``: the course's table, and a model of real text."""
 
 import re
 from dataclasses import dataclass
@@ -24,30 +24,33 @@ COURSE_TABLE = decoding.Table(
         ("network", "network"): {"neural": -0.60, "network": -0.80},
     }
 )
-"""Log-probabilities of the next word given the words so far. The course's text fixes those after the start, after
-``neural``, the first after ``network``, and the -0.60 after two different words; the others are our completion."""
+"""Log-probabilities of the next word given the previous words.
+
+The course's text defines those after the start and after ``neural``, the first after ``network``,
+and the -0.60 after two different words. We chose the others.
+"""
 
 WIDTH, LENGTH = 2, 3
 
 
 @dataclass(frozen=True)
 class RealText:
-    """The language model of real text, and what is asked of it."""
+    """Settings of the language model of real text and of its searches."""
 
     types: int
     hidden: int
     epochs: int
     prompts: int
-    """At most; fewer where the held-out paragraphs do not have as many."""
+    """Maximal number of prompts; the held-out paragraphs may contain fewer."""
     max_calls: int
-    """Budget of exact search for each prompt."""
+    """Budget of exact search for each prompt, in model calls."""
     widths: tuple[int, ...] = (1, 2, 3, 5, 10, 20)
     max_length: int = 8
     prompt_words: int = 5
     characters: int | None = None
-    """Of the text; ``None`` for all."""
+    """Number of characters of the text; ``None`` for the whole text."""
     held_out: float = 1 / 8
-    """Share of the paragraphs that prompts are taken from and the model never sees."""
+    """Share of the paragraphs that is held out for prompts."""
     seed: int = 0
 
 
@@ -55,30 +58,30 @@ REAL_TEXT = {
     "quick": RealText(types=1000, hidden=128, epochs=4, prompts=200, max_calls=100),
     "full": RealText(types=3000, hidden=128, epochs=5, prompts=1000, max_calls=400),
 }
-"""By budget."""
+"""Settings by budget."""
 
 SETTINGS = {"vocabulary": "neural, network", "width": WIDTH, "length": LENGTH}
 
 
 def first_step(setting: Setting) -> Answer:
-    """``beam.a``: what the beam holds after step 1."""
+    """``beam.a``: the beam after step 1."""
     return _beam_after(1, "beam.a", [("neural", -0.65), ("network", -0.73)])
 
 
 def second_step(setting: Setting) -> Answer:
-    """``beam.b``: what the beam holds after step 2."""
+    """``beam.b``: the beam after step 2."""
     return _beam_after(2, "beam.b", [("neural network", -1.25), ("network neural", -1.33)])
 
 
 def third_step(setting: Setting) -> Answer:
-    """``beam.c``: what the beam holds after step 3."""
+    """``beam.c``: the beam after step 3."""
     return _beam_after(
         3, "beam.c", [("neural network network", -1.85), ("network neural network", -1.93)]
     )
 
 
 def missed_optimum(setting: Setting) -> Answer:
-    """``beam.d``: the optimum, by exact and by exhaustive search, and where the beam lost it."""
+    """``beam.d``: the optimum by exact and exhaustive search, and the step at which it was lost."""
     problem = COURSE_TABLE.problem
     found = decoding.beam_search(*problem(), width=WIDTH, max_length=LENGTH, trace=True)
     audit = decoding.audit(*problem(), found)
@@ -142,7 +145,7 @@ def missed_optimum(setting: Setting) -> Answer:
 
 @dataclass(frozen=True)
 class _About:
-    """What the language model is worth."""
+    """Quality of the language model."""
 
     perplexity: decoding.Perplexities
     sha256: str
@@ -151,10 +154,10 @@ class _About:
 
 @cache
 def _real_text(size: RealText) -> tuple[decoding.SearchErrors, _About]:
-    """Train on most paragraphs of the manual, and decode the beginnings of the others.
+    """Train on most paragraphs of the manual, and decode continuations of the others.
 
-    Paragraphs that come twice are taken once, so that none is on both sides; a run of one sign (the rules of tables)
-    is shortened to the sign.
+    Duplicate paragraphs are removed, so that no paragraph is on both sides. A run of one repeated
+    character, such as a rule of a table, is shortened to a single character.
     """
     manual = manual_text()
     text = re.sub(r"([^\w\s])(?:\s*\1)+", r"\1", manual.text[: size.characters])
@@ -232,7 +235,7 @@ def _beam_after(step: int, statement_id: str, expected: list[tuple[str, float]])
         *COURSE_TABLE.problem(), width=WIDTH, max_length=LENGTH, trace=True
     )
     assert search.trace is not None
-    # Seen up to this step; the search itself goes on to its full length.
+    # This search ends at ``step``; the traced search above continues to its full length.
     upto = decoding.beam_search(
         *COURSE_TABLE.problem(), width=WIDTH, max_length=step, num_return=WIDTH, trace=True
     )

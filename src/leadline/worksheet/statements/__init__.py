@@ -10,13 +10,14 @@ STATEMENTS: dict[str, Statement] = {
     statement.id: statement
     for statement in (*autoencoders.STATEMENTS, *recurrent.STATEMENTS, *decoding.STATEMENTS)
 }
-"""Statement by id."""
+"""Statements by id."""
 
-assert len(STATEMENTS) == REGISTERED_STATEMENTS  # the level of every interval rests on this number
+# The level of every interval depends on this number.
+assert len(STATEMENTS) == REGISTERED_STATEMENTS
 
 
 def select(only: tuple[str, ...] = ()) -> tuple[Statement, ...]:
-    """The statements with the given ids, or of the given sections, in the order of the course; all of them for none.
+    """Return the statements with the given ids or sections, in course order; by default all.
 
     Raises:
         InputError: an id is unknown; the message lists the ids, nearest first.

@@ -1,4 +1,4 @@
-"""Section 1, autoencoders: vanilla, denoising and masked, judged by what a frozen encoder is worth downstream."""
+"""Section 1, autoencoders: vanilla, denoising and masked, judged by probes on frozen encoders."""
 
 from leadline.worksheet._criterion import NEVER, Above, AllOf, AnyOf, Below, Criterion, Holds
 from leadline.worksheet._statement import Statement

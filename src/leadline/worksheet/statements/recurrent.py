@@ -1,4 +1,7 @@
-"""Section 2, recurrent networks: h_t = sigma(W_h h_{t-1} + W_x x_t + b), y_t = W_f h_t + b_f, on a running average."""
+"""Section 2, recurrent networks that are trained on a running average.
+
+The networks compute ``h_t = sigma(W_h h_{t-1} + W_x x_t + b)`` and ``y_t = W_f h_t + b_f``.
+"""
 
 from leadline.worksheet._criterion import Above, AllOf, Below, Criterion, Holds, Within
 from leadline.worksheet._statement import Statement

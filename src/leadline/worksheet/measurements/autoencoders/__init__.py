@@ -1,1 +1,1 @@
-"""Measurements of section 1, on the digits or on the rows of a user; a file for each statement, and what they share."""
+"""Measurements of section 1, on the digits or on the user's rows; one file per statement."""

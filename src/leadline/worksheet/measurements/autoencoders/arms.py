@@ -1,4 +1,4 @@
-"""The arms of a comparison: representations that are probed with equal labels, seed by seed."""
+"""The arms of a comparison: representations that are probed with the same labels and seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 @record("worksheet.Arms")
 @dataclass(frozen=True, eq=False)
 class Arms(Sounding):
-    """Accuracies of probes with equal labels, in percent; the arms share roles and label subsets."""
+    """Accuracies of probes in percent; all arms share the same roles and label subsets."""
 
     title: str
-    """What the figure shows."""
+    """Title of the figure."""
     names: tuple[str, ...]
     accuracy: Float[np.ndarray, "arms seeds"]
-    """Mean over label subsets, on the test role."""
+    """Mean accuracy over label subsets, on the test role."""
     labels: int
     reference: str = "raw"
-    """The arm that the others are held against."""
+    """The arm that the others are compared with."""
 
     def of(self, name: str) -> Float[np.ndarray, " seeds"]:
-        """One arm's accuracies."""
+        """Return the accuracies of one arm."""
         return self.accuracy[self.names.index(name)]
 
     def difference(self, name: str, other: str) -> tuple[Float[np.ndarray, " seeds"], str, str]:
-        """Paired differences in points, what they are in words, and their unit: ready for ``effects_of``."""
+        """Return paired differences in points, their name and their unit, for ``effects_of``."""
         return (
             self.of(name) - self.of(other),
             f"{name} minus {other}, {self.labels} labels",
@@ -47,12 +47,15 @@ class Arms(Sounding):
 
     @property
     def verdict(self) -> Verdict:
-        """Every arm's mean."""
+        """The mean accuracy of every arm."""
         means = ", ".join(f"{name} {self.of(name).mean():z.1f} %" for name in self.names)
         return Verdict(f"accuracy with {self.labels} labels: {means}")
 
     def table(self) -> "pd.DataFrame":
-        """One row per arm: ``accuracy`` (percent), ``gain`` over the reference (points), with 95 % intervals."""
+        """Return one row per arm: ``accuracy`` and ``gain``, with 95 % intervals.
+
+        The accuracy is in percent. The gain is the difference from the reference arm in points.
+        """
         import pandas as pd
 
         rows = []
@@ -72,7 +75,7 @@ class Arms(Sounding):
         return pd.DataFrame(rows)
 
     def drawing(self) -> Drawing:
-        """Return each arm's gain over the reference: the mean with its 95 % interval, and seeds."""
+        """Return each arm's gain over the reference: seeds, and the mean with its 95 % interval."""
         others = [name for name in self.names if name != self.reference][::-1]
         traces = []
         for y, name in enumerate(others):
@@ -114,7 +117,7 @@ class Arms(Sounding):
 
 
 def error_bar(intervals: Sequence[Interval], width: int) -> dict[str, Any]:
-    """Plotly's error bars of intervals, which may reach farther to one side than to the other."""
+    """Return Plotly's error bars for intervals, which may be asymmetric."""
     return {
         "array": [interval.high - interval.estimate for interval in intervals],
         "arrayminus": [interval.estimate - interval.low for interval in intervals],
@@ -133,17 +136,17 @@ def compared(
     settings: Mapping[str, Any],
     baselines: Sequence[str] = ("raw",),
 ) -> Arms:
-    """Probe representations, one for each seed, with equally many labels.
+    """Probe one representation per seed and kind, all with the same number of labels.
 
     Args:
-        title: of the figure.
-        encoders: as in :func:`leadline.probing.label_efficiency`.
+        title: title of the figure.
+        encoders: encoders by name, as in :func:`leadline.probing.label_efficiency`.
         dataset: rows and labels.
-        roles: one for each seed of the setting.
+        roles: one assignment of roles for each seed of the setting.
         setting: budget and seeds.
-        labels: how many.
-        settings: for the protocol.
-        baselines: those that the comparison is about; none is probed in vain.
+        labels: number of labels.
+        settings: settings for the protocol.
+        baselines: baselines that the comparison uses; no others are probed.
     """
     study = label_efficiency(
         encoders,

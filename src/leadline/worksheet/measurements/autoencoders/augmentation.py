@@ -1,4 +1,7 @@
-"""Measurement of ``ae.h``: corruption as augmentation of a vanilla autoencoder, by its effects and bit for bit."""
+"""Measurement of ``ae.h``: corruption as augmentation of a vanilla autoencoder.
+
+The file compares the effects of corruption, and the weights bit for bit.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,13 +43,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NOISE, MASK_RATIO = 0.1, 0.02
-"""Of a few strengths those with the lowest clean error on held-out rows, for other seeds."""
+"""Strengths with the lowest clean error on held-out rows, chosen on other seeds."""
 
 SWAPPED = 0.2
 """Share of the entries that the unseen corruption replaces."""
 
 DRAWS = 5
-"""How often the test rows are corrupted."""
+"""Number of times that the test rows are corrupted."""
 
 LABELS_PER_CLASS = 10
 
@@ -56,13 +59,16 @@ IDENTITY_EPOCHS = 5
 @record("worksheet.Augmented")
 @dataclass(frozen=True, eq=False)
 class Augmented(Sounding):
-    """Vanilla, denoising and masked autoencoders that learned few rows by heart."""
+    """Vanilla, denoising and masked autoencoders that overfit a few rows."""
 
     kinds: tuple[str, ...]
     error: Float[np.ndarray, "kinds seeds"]
-    """Of clean test rows at the last epoch: squared error per row, summed over features."""
+    """Squared error of clean test rows after the last epoch, summed over features."""
     accuracy: Float[np.ndarray, "kinds seeds states"]
-    """Of a probe that was fitted to clean rows, on test rows, clean and with entries of other rows; in [0, 1]."""
+    """Accuracy in [0, 1] of a probe on test rows, clean and with entries from other rows.
+
+    The probe is fitted to clean rows.
+    """
 
     @property
     def lost(self) -> Float[np.ndarray, "kinds seeds"]:
@@ -71,7 +77,7 @@ class Augmented(Sounding):
 
     @property
     def verdict(self) -> Verdict:
-        """Error and accuracy lost, by kind."""
+        """The error and the lost accuracy of each kind."""
         means = zip(self.kinds, self.error.mean(1), self.lost.mean(1), strict=True)
         return Verdict(
             "clean test error and accuracy lost under an unseen corruption: "
@@ -81,7 +87,10 @@ class Augmented(Sounding):
         )
 
     def table(self) -> "pd.DataFrame":
-        """One row per kind: clean test error, accuracies (percent), points lost; each with its 95 % interval."""
+        """Return one row per kind, each value with its 95 % interval.
+
+        The values are the clean test error, the accuracies (percent) and the lost points.
+        """
         import pandas as pd
 
         rows = []
@@ -103,7 +112,7 @@ class Augmented(Sounding):
         return pd.DataFrame(rows)
 
     def drawing(self) -> Drawing:
-        """Return each kind's error and its loss of accuracy, with 95 % intervals over seeds."""
+        """Return each kind's error and lost accuracy, with 95 % intervals over seeds."""
         ticks = {
             "tickvals": list(range(len(self.kinds))),
             "ticktext": list(self.kinds),
@@ -144,25 +153,25 @@ class Augmented(Sounding):
 @record("worksheet.Materialised")
 @dataclass(frozen=True)
 class Materialised(Corruption):
-    """A corruption that keeps every pair (corrupted, clean) that it shows to training."""
+    """A corruption that records every pair (corrupted, clean) that training uses."""
 
     corruption: Corruption
     pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list, compare=False)
 
     @property
     def counts_everywhere(self) -> bool:
-        """As for the corruption itself."""
+        """Same value as for the wrapped corruption."""
         return self.corruption.counts_everywhere
 
     def corrupt(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        """What the corruption does."""
+        """Corrupt the rows and record the pair."""
         seen, counts = self.corruption.corrupt(x, generator)
         self.pairs.append((seen.clone(), x.clone()))
         return seen, counts
 
 
 def corruption_is_augmentation(setting: Setting) -> Answer:
-    """``ae.h``: what corruption does where a vanilla autoencoder overfits, and that nothing else distinguishes it."""
+    """``ae.h``: effect of corruption on an overfitting autoencoder, and equality of weights."""
     dataset = setting.data or data.digits()
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
     kinds: dict[str, Corruption] = {
@@ -292,7 +301,10 @@ def _accuracies(
     labels: int,
     subsets: int,
 ) -> tuple[float, float]:
-    """Accuracy on clean test rows and on swapped ones, of probes that were fitted to clean rows."""
+    """Return the accuracy of probes on clean and on swapped test rows.
+
+    The probes are fitted to clean rows.
+    """
     encode, y, y_test = pretrained.encoder.encode, dataset.labels, dataset.labels[role.test]
     clean = dataset.X[role.test]
     scaling = Scaling.fit(encode(pretraining))
@@ -315,7 +327,7 @@ def _accuracies(
 def with_entries_of_others(
     X: Float[np.ndarray, "n d"], rng: np.random.Generator
 ) -> Float[np.ndarray, "n d"]:
-    """Rows of which a share of the entries is replaced by the same feature of other rows."""
+    """Return rows in which a share of the entries comes from the same feature of other rows."""
     others = np.take_along_axis(
         X, rng.permuted(np.tile(np.arange(len(X))[:, None], X.shape[1]), axis=0), axis=0
     )
@@ -332,14 +344,13 @@ def _identical(
 
 
 def equals_vanilla_on_pairs(corruption: Corruption, X: Float[np.ndarray, "n d"], seed: int) -> bool:
-    """Whether corruption in the loop ends with the weights of vanilla training on the pairs that it showed.
+    """True if training with corruption gives the weights of vanilla training on the same pairs.
 
-    The vanilla autoencoder goes once through the pairs of all epochs, in the order in which they were shown.
+    The vanilla autoencoder passes once through the pairs of all epochs, in their original order.
     """
     batch = min(overfitting.BATCH_SIZE, len(X))
-    X = X[
-        : len(X) // batch * batch
-    ]  # batches of one size, so that epochs joined together are cut alike
+    # All batches have the same size, so that joined epochs are split at the same rows.
+    X = X[: len(X) // batch * batch]
     options: dict[str, Any] = {
         "batch_size": batch,
         "schedule": "constant",
@@ -365,10 +376,13 @@ def equals_vanilla_on_pairs(corruption: Corruption, X: Float[np.ndarray, "n d"],
 
 
 def tokens_in_encoder(*, drop: bool) -> int:
-    """Tokens, the class token among them, that a masked transformer's encoder works on in a training step.
+    """Return the number of tokens in a masked transformer's encoder during a training step.
+
+    The class token is included.
 
     Args:
-        drop: hidden patches are left out, as this transformer does; or they are filled with zeros.
+        drop: True if hidden patches are dropped, as in this transformer; False if they are filled
+            with zeros.
     """
     model = MaskedPatchTransformer(
         16, 4, width=16, depth=1, decoder_width=8, mask_ratio=0.75, seed=0

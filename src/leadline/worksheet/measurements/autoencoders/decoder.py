@@ -1,4 +1,4 @@
-"""Measurement of ``ae.c``: what downstream predictions owe to the decoder."""
+"""Measurement of ``ae.c``: the influence of the decoder on downstream predictions."""
 
 import tempfile
 from collections.abc import Callable
@@ -38,46 +38,49 @@ LABELS_PER_CLASS = 10
 @record("worksheet.ThrownAway")
 @dataclass(frozen=True, eq=False)
 class ThrownAway(Sounding):
-    """Probes on an autoencoder's codes with its decoder as trained, randomised and deleted."""
+    """Probes on an autoencoder's codes with the decoder trained, randomised and deleted."""
 
     accuracy: Float[np.ndarray, " seeds"]
-    """Of the probe on codes of the whole autoencoder, in [0, 1]."""
+    """Accuracy in [0, 1] of the probe on codes of the whole autoencoder."""
     differing: Int[np.ndarray, "seeds 3"]
-    """Predictions that differ from these: decoder randomised, deleted, and the exported encoder."""
+    """Number of changed predictions: decoder randomised, decoder deleted, exported encoder."""
     rows: int
-    """Predictions that were compared, for each seed."""
+    """Number of compared predictions for each seed."""
     error: Float[np.ndarray, "seeds 2"]
-    """Reconstruction error on the test rows (squares summed over features), decoder as trained and randomised."""
+    """Reconstruction error on the test rows, with the trained and the randomised decoder.
+
+    The error is the squared error summed over features.
+    """
     parameters: Int[np.ndarray, " 2"]
-    """Of the encoder and of the decoder."""
+    """Number of parameters of the encoder and of the decoder."""
     foreign: tuple[str, ...]
-    """Tensors of the exported files that are not the encoder's."""
+    """Tensors in the exported files that do not belong to the encoder."""
 
     @property
     def compared(self) -> int:
-        """Predictions that were compared with those of the whole autoencoder, over all seeds and the three ways."""
+        """Number of predictions compared with the whole autoencoder's, over seeds and variants."""
         return self.rows * self.differing.size
 
     @property
     def changed(self) -> int:
-        """Those of them that differ."""
+        """Number of compared predictions that differ."""
         return int(self.differing.sum())
 
     @property
     def saved(self) -> float:
-        """Share of the parameters that are thrown away."""
+        """Share of the parameters that is thrown away."""
         return float(self.parameters[1] / self.parameters.sum())
 
     @property
     def verdict(self) -> Verdict:
-        """How many predictions changed."""
+        """The number of changed predictions."""
         return Verdict(
             f"of {self.compared} predictions with the decoder randomised, deleted or not exported, {self.changed} "
             f"change; without the decoder {100 * self.saved:z.0f} % of the parameters are saved"
         )
 
     def table(self) -> "pd.DataFrame":
-        """One row per seed: probe accuracy (percent), differing predictions, and both reconstruction errors."""
+        """Return one row per seed: probe accuracy (percent), changed predictions, both errors."""
         import pandas as pd
 
         columns = {"accuracy": 100 * self.accuracy}
@@ -86,7 +89,7 @@ class ThrownAway(Sounding):
         return pd.DataFrame({"seed": self.protocol.seeds, **columns})
 
     def drawing(self) -> Drawing:
-        """Return what a random decoder does to the reconstruction, and to the predictions."""
+        """Return the effect of a random decoder on the reconstruction and on the predictions."""
         drawing = panels(
             "A random decoder, by reconstruction and by the probe's predictions",
             [
@@ -121,7 +124,7 @@ class ThrownAway(Sounding):
 
 
 def decoder_is_thrown_away(setting: Setting) -> Answer:
-    """``ae.c``: predictions with the decoder as trained, randomised, deleted, and never exported."""
+    """``ae.c``: predictions with the decoder trained, randomised, deleted and not exported."""
     dataset = setting.data or data.digits()
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
     kinds = {"denoising": GaussianNoise(0.5 * spread(dataset))}
@@ -182,7 +185,7 @@ def decoder_is_thrown_away(setting: Setting) -> Answer:
 def _one(
     pretrained: Pretrained, role: Roles, seed: int, dataset: Dataset
 ) -> tuple[float, tuple[int, int, int], tuple[float, float]]:
-    """Accuracy, predictions that change by decoder, and reconstruction errors of one seed."""
+    """Return accuracy, changed predictions and reconstruction errors of one seed."""
     labels = min(LABELS_PER_CLASS * dataset.num_classes, len(role.probe_pool))
     rows = label_subsets(dataset.labels, role.probe_pool, [labels], num=1, seed=seed).order[
         0, :labels
@@ -217,7 +220,7 @@ def _one(
 
 
 def _exported_names(pretrained: Pretrained) -> list[str]:
-    """Tensors of the exported file beyond the encoder's own and the fingerprints of the rows that it saw."""
+    """Return tensors of the exported file other than the encoder's and the row fingerprints."""
     from safetensors import safe_open
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Measurement of ``ae.f``: what pretraining without labels is worth, label by label."""
+"""Measurement of ``ae.f``: the gain from pretraining without labels, by number of labels."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from leadline.worksheet.measurements.autoencoders.pretraining import (
 )
 
 HIDDEN_SIZES = (96, 96, 64)
-"""The encoder of ``ae.f``; chosen, with its noise, on the probe-validation role of other seeds."""
+"""The encoder of ``ae.f``. It and its noise were chosen on probe-validation rows of other seeds."""
 
 NOISE = 0.5
 
@@ -27,7 +27,7 @@ LABELS = (10, 20, 50, 100, 300)
 
 
 def gain_with_few_labels(setting: Setting) -> Answer:
-    """``ae.f``: what pretraining without labels is worth, label by label."""
+    """``ae.f``: the gain from pretraining without labels, by number of labels."""
     dataset = setting.data or data.digits()
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
     kinds = {"denoising": GaussianNoise(NOISE * spread(dataset)), "vanilla": Nothing()}
@@ -96,7 +96,7 @@ def gain_with_few_labels(setting: Setting) -> Answer:
 
 
 def _label_counts(dataset: Dataset, roles: list[Roles]) -> list[Any]:
-    """From one label per class up to what every pool holds."""
+    """Return label counts from one label per class up to the size of the smallest pool."""
     classes = dataset.num_classes
     pool = min(len(role.probe_pool) for role in roles)
     counts = LABELS if classes == 10 else [classes * count // 10 for count in LABELS]
@@ -104,7 +104,7 @@ def _label_counts(dataset: Dataset, roles: list[Roles]) -> list[Any]:
 
 
 def _points(study: LabelEfficiency, name: str, over: str, labels: int) -> np.ndarray:
-    """Paired differences in points of accuracy, shape (seeds, subsets)."""
+    """Return paired differences in points of accuracy, shape (seeds, subsets)."""
     at = study.budgets.tolist().index(labels)
     one, other = (study.accuracy[study.names.index(n), :, at] for n in (name, over))
     return 100 * (one - other)

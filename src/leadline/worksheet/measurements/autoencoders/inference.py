@@ -1,4 +1,4 @@
-"""Measurement of ``ae.i``: noise or masking when the probe is fitted, and when it is used."""
+"""Measurement of ``ae.i``: noise or masking when the probe is fitted and when it is used."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -40,16 +40,19 @@ STATES = ("clean", "corrupted")
 @record("worksheet.CorruptedUse")
 @dataclass(frozen=True, eq=False)
 class CorruptedUse(Sounding):
-    """Accuracy of probes by what they were fitted to and by what they were used on, in [0, 1]."""
+    """Accuracy in [0, 1] of probes that are fitted to and used on clean or corrupted rows."""
 
     kinds: tuple[str, ...]
     """Corruptions that the encoders were pretrained with."""
     accuracy: Float[np.ndarray, "kinds seeds 2 2"]
-    """Mean over label subsets; fitted to clean or corrupted rows, used on clean or corrupted rows."""
+    """Mean accuracy over label subsets.
+
+    The last two axes: fitted to (clean, corrupted) rows, used on (clean, corrupted) rows.
+    """
 
     @property
     def verdict(self) -> Verdict:
-        """Clean throughout beside corrupted throughout."""
+        """Accuracy with clean rows throughout, compared with corrupted rows throughout."""
         means = 100 * self.accuracy.mean(1)
         return Verdict(
             "; ".join(
@@ -59,7 +62,10 @@ class CorruptedUse(Sounding):
         )
 
     def table(self) -> "pd.DataFrame":
-        """One row per corruption and cell: ``accuracy`` in percent, ``low`` and ``high`` of its 95 % interval."""
+        """Return one row per corruption and cell: ``accuracy`` in percent, ``low`` and ``high``.
+
+        ``low`` and ``high`` are the ends of the 95 % interval.
+        """
         import pandas as pd
 
         rows = []
@@ -122,7 +128,7 @@ class CorruptedUse(Sounding):
 
 
 def noise_when_used(setting: Setting) -> Answer:
-    """``ae.i``: a 2 x 2 of clean and corrupted, for encoders that were trained with noise and with masking."""
+    """``ae.i``: clean and corrupted rows in a 2 x 2 design, for noise and for masking."""
     dataset = setting.data or data.digits()
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
     std = NOISE * spread(dataset)
@@ -196,10 +202,11 @@ def noise_when_used(setting: Setting) -> Answer:
 def _cells(
     encoder: Encoder, corruption: Corruption, role: Roles, seed: int, subsets: int, dataset: Dataset
 ) -> Float[np.ndarray, "2 2"]:
-    """Mean accuracy of one seed: fitted to clean or corrupted rows, used on clean or corrupted rows.
+    """Return the mean accuracy of one seed for each of the four cells.
 
-    Each row is corrupted once. Codes are scaled as those of the pretraining rows in the state that the probe is
-    fitted in.
+    The first axis is the state that probes are fitted in (clean, corrupted), the second the state
+    that they are used on. Each row is corrupted once. The scaling of the codes is fitted to the
+    pretraining rows, in the state that the probe is fitted in.
     """
     clean = torch.from_numpy(dataset.X)
     generator = torch_generator(seed, "worksheet.ae.i")
@@ -214,9 +221,8 @@ def _cells(
     for Z in codes:
         scaling = Scaling.fit(Z[role.pretrain_train])
         scaled.append([scaling(used) for used in codes])
-    by_state = np.array(
-        scaled
-    )  # axes: state that probes are fitted in, state that they are used on, rows, codes
+    # The axes are: state that probes are fitted in, state that they are used on, rows, codes.
+    by_state = np.array(scaled)
     Z = torch.from_numpy(np.concatenate([by_state[state, state][rows] for state in range(2)]))
     y = torch.from_numpy(dataset.labels[rows]).repeat(2, 1)
     fits = fit_probes(Z, y, dataset.num_classes).fits

@@ -1,4 +1,4 @@
-"""Measurement of ``ae.b``: the order of autoencoders by validation loss, and by what a probe makes of them."""
+"""Measurement of ``ae.b``: ranking of autoencoders by validation loss and by probe accuracy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ from leadline.worksheet.measurements.autoencoders.pretraining import (
 if TYPE_CHECKING:
     import pandas as pd
 
-# The size of this design (epochs, kinds, label subsets) was enlarged after a first look that left the statement
-# undecided. What was enlarged after a look needs fresh seeds: on 100 to 111 the enlarged design gave the same, refuted
-# by the same pair, vanilla against denoising on the digits: loss -0.95, accuracy -1.53 points, simultaneous interval
-# [-2.54, -0.52].
+# This design (epochs, kinds, label subsets) was enlarged because the statement was undecided in a
+# first measurement. A design that is enlarged after a measurement needs new seeds. With seeds 100
+# to 111 the enlarged design also refuted the statement, by the same pair, vanilla against denoising
+# on the digits: loss -0.95, accuracy -1.53 points, simultaneous interval [-2.54, -0.52].
 
 HIDDEN = 64
 """Units between the input and the code."""
@@ -41,7 +41,7 @@ NOISE = 0.5
 LABELS_PER_CLASS = 10
 
 NARROW, EQUAL, WIDE = range(3)
-"""Places of the widths: a fifth of the features, as many as features, and twice as many."""
+"""Indices of the code widths: a fifth of the features, equal to them, and twice as many."""
 
 VECTORS = 1800
 
@@ -49,21 +49,26 @@ VECTORS = 1800
 @record("worksheet.LossOrder")
 @dataclass(frozen=True, eq=False)
 class LossOrder(Sounding):
-    """Clean validation loss and probe accuracy of autoencoders of several kinds and widths, on one data set."""
+    """Clean validation loss and probe accuracy by kind and width, on one data set."""
 
     data_name: str
     kinds: tuple[str, ...]
     widths: Int[np.ndarray, " widths"]
-    """Units of the code."""
+    """Number of units of the code."""
     loss: Float[np.ndarray, "kinds widths seeds"]
     """Squared error of clean validation rows, summed over features."""
     accuracy: Float[np.ndarray, "kinds widths seeds"]
-    """Of a probe on test rows, in percent."""
+    """Accuracy of a probe on test rows, in percent."""
     labels: int
 
     def tau(self, *, within: bool) -> Float[np.ndarray, " seeds"]:
-        """Kendall's tau between low loss and high accuracy for each seed: 1 where the orders agree, -1 where they are
-        opposite, 0 where there is no order; over widths within each kind (their mean), or over all."""
+        """Return Kendall's tau between low loss and high accuracy for each seed.
+
+        The value is 1 if the orders agree, -1 if they are opposite, and 0 if there is no order.
+
+        Args:
+            within: True for the mean of the values within each kind; False for one value over all.
+        """
         axes = (0, 2, 1) if within else (2, 0, 1)
         low_loss, accuracy = -self.loss.transpose(axes), self.accuracy.transpose(axes)
         if within:
@@ -73,7 +78,7 @@ class LossOrder(Sounding):
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the lowest loss has the best probe."""
+        """States whether the autoencoder with the lowest loss has the best probe."""
         loss, accuracy = self.loss.mean(2).ravel(), self.accuracy.mean(2).ravel()
         names = [f"{kind}, {width} units" for kind in self.kinds for width in self.widths.tolist()]
         low, best = int(loss.argmin()), int(accuracy.argmax())
@@ -83,7 +88,10 @@ class LossOrder(Sounding):
         )
 
     def table(self) -> "pd.DataFrame":
-        """One row per autoencoder: ``loss`` (squared error per row) and ``accuracy`` (percent), means over seeds."""
+        """Return one row per autoencoder: ``loss`` and ``accuracy``, means over seeds.
+
+        ``loss`` is the squared error per row, ``accuracy`` is in percent.
+        """
         import pandas as pd
 
         rows = [
@@ -94,7 +102,7 @@ class LossOrder(Sounding):
         return pd.DataFrame(rows, columns=["kind", "width", "loss", "accuracy"])
 
     def drawing(self) -> Drawing:
-        """Return accuracy by loss: one line for each kind, along its widths."""
+        """Return accuracy by loss, with one line over the widths of each kind."""
         traces = []
         for kind, loss, accuracy in zip(self.kinds, self.loss, self.accuracy, strict=True):
             intervals = [paired_interval(values, bounds=PERCENT) for values in accuracy]
@@ -118,7 +126,10 @@ class LossOrder(Sounding):
 
 
 def loss_against_probe(setting: Setting) -> Answer:
-    """``ae.b``: registered pairs, and rank agreement over a grid, on the digits and on high-variance vectors."""
+    """``ae.b``: registered pairs, and rank agreement over a grid, on digits and on vectors.
+
+    The vectors are synthetic and have high variance.
+    """
     sources = {
         "digits": setting.data or data.digits(),
         "vectors": data.high_variance_vectors(VECTORS, seed=0),
@@ -174,7 +185,7 @@ def loss_against_probe(setting: Setting) -> Answer:
 
 
 def _order(dataset: Dataset, setting: Setting) -> LossOrder:
-    """Loss and accuracy over the grid."""
+    """Return loss and accuracy over the grid."""
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
     features, labels = dataset.X.shape[1], label_count(dataset, roles, per_class=LABELS_PER_CLASS)
     kinds: Mapping[str, Corruption] = {
@@ -202,7 +213,7 @@ def _order(dataset: Dataset, setting: Setting) -> LossOrder:
 
 
 def _effects(name: str, order: LossOrder) -> dict[str, Measured]:
-    """The registered pairs on one data set, each by loss and by accuracy, and the rank agreement."""
+    """Return the registered pairs on one data set, by loss and accuracy, and the rank agreement."""
     pairs = {
         "vanilla_minus_denoising": ((0, EQUAL), (1, EQUAL), "vanilla minus denoising"),
         "wide_minus_narrow": ((0, WIDE), (0, NARROW), "vanilla, overcomplete minus narrow"),

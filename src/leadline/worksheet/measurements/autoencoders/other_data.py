@@ -1,4 +1,4 @@
-"""Measurement of ``ae.e``: what an encoder that learned on letters is worth for handwritten digits."""
+"""Measurement of ``ae.e``: encoders that are pretrained on letters and probed on digits."""
 
 from collections.abc import Sequence
 
@@ -21,21 +21,21 @@ from leadline.worksheet.measurements.autoencoders.pretraining import (
 )
 
 HIDDEN_SIZES = (256,)
-"""The encoder; chosen from three, with its noise, on the probe-validation role of other seeds."""
+"""The encoder. It and its noise were chosen on probe-validation rows of other seeds."""
 
 NOISE = 0.3
 
 ROWS = 2000
-"""Letters, or crops, that each encoder learns on: there are as many as one cares to draw."""
+"""Number of letters, or crops, for pretraining each encoder; more could be drawn."""
 
 HELD_OUT = 100
-"""Further ones that stop its training."""
+"""Number of additional letters or crops for early stopping."""
 
 ONE_FONT = "DejaVuSans"
 
 
 def letters_help_digits(setting: Setting) -> Answer:
-    """``ae.e``: encoders that learned on letters, on photographs and on the data, at one label per class."""
+    """``ae.e``: encoders trained on letters, photographs and the data, at one label per class."""
     dataset = setting.data or data.digits()
     check_geometry(dataset)
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
@@ -98,7 +98,7 @@ def letters_help_digits(setting: Setting) -> Answer:
 
 
 def check_geometry(dataset: Dataset) -> None:
-    """Refuse rows that letters and photographs cannot be drawn like."""
+    """Raise if letters and photographs cannot be drawn in the shape of the rows."""
     sides = dataset.image_size
     if sides is None or dataset.channels not in (1, 3) or min(sides) < 4 or max(sides) > 427:
         size = (
@@ -117,7 +117,7 @@ def check_geometry(dataset: Dataset) -> None:
 def letters_like(
     dataset: Dataset, num: int, seed: int, fonts: Sequence[str] | None = None
 ) -> Float[np.ndarray, "num d"]:
-    """Letters that no one takes for digits, in the middle of images of the data's height, width and channels."""
+    """Draw letters that cannot be mistaken for digits, centred in images of the data's shape."""
     assert dataset.image_size is not None
     size = min(dataset.image_size)
     drawn = data.glyphs(LETTERS_UNLIKE_DIGITS, max(2, num), size, seed=seed, fonts=fonts).images[
@@ -129,7 +129,7 @@ def letters_like(
 
 
 def photographs_like(dataset: Dataset, num: int, seed: int) -> Float[np.ndarray, "num d"]:
-    """Crops of photographs of the data's height, width and channels."""
+    """Return crops of photographs with the data's height, width and channels."""
     assert dataset.image_size is not None
     height, width = dataset.image_size
     channels = 3 if dataset.channels == 3 else 1
@@ -140,7 +140,7 @@ def photographs_like(dataset: Dataset, num: int, seed: int) -> Float[np.ndarray,
 
 
 def _pool(source: str, dataset: Dataset) -> Float[np.ndarray, "num d"]:
-    """Rows of another source, of which each seed takes its own."""
+    """Return rows of another source; each seed uses its own part of them."""
     num = 2 * ROWS
     if source == "photographs":
         return photographs_like(dataset, num, seed=0)

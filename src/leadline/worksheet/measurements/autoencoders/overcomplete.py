@@ -1,4 +1,4 @@
-"""Measurement of ``ae.j``: codes that are wider than the input, and codes that grow with it."""
+"""Measurement of ``ae.j``: codes wider than the input, and codes that grow with the input."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,37 +31,37 @@ HIDDEN = 96
 """Units between the input and the code."""
 
 WIDER, NARROWER = 4, 2
-"""The wide code has so many times the features, the narrow one so many times fewer: 256 and 32 for 64 inputs."""
+"""The wide code has 4 times the features, the narrow code a half: 256 and 32 for 64 inputs."""
 
 LABELS_PER_CLASS = 10
 
 PATCH = 8
 
 SIZES = ((8, 8), (8, 16), (16, 16), (16, 24), (24, 40), (32, 32), (48, 64))
-"""Height and width of the images that are encoded, in pixels; trained on is the third size."""
+"""Height and width in pixels of the encoded images; the encoder is trained on the third size."""
 
 
 @record("worksheet.Growth")
 @dataclass(frozen=True, eq=False)
 class Growth(Sounding):
-    """Representations, one vector per token, of images of several sizes."""
+    """Representations of images of several sizes, with one vector per token."""
 
     sizes: Int[np.ndarray, "images 2"]
     """Height and width in pixels."""
     patch: int
     tokens: Int[np.ndarray, " images"]
-    """Vectors that represent the image."""
+    """Number of vectors that represent the image."""
     width: int
-    """Numbers in each."""
+    """Length of each vector."""
 
     @property
     def expected(self) -> Int[np.ndarray, " images"]:
-        """One token per patch."""
+        """The expected number of tokens: one per patch."""
         return (self.sizes // self.patch).prod(1)
 
     @property
     def verdict(self) -> Verdict:
-        """From the smallest to the largest image."""
+        """The growth from the smallest to the largest image."""
         least, most = self.tokens.argmin(), self.tokens.argmax()
         return Verdict(
             f"an image of {self.sizes[least, 0]} x {self.sizes[least, 1]} pixels is represented by "
@@ -70,7 +70,10 @@ class Growth(Sounding):
         )
 
     def table(self) -> "pd.DataFrame":
-        """One row per image: ``height``, ``width``, ``pixels``, ``tokens``, ``numbers`` in the representation."""
+        """Return one row per image: ``height``, ``width``, ``pixels``, ``tokens``, ``numbers``.
+
+        ``numbers`` is the size of the representation.
+        """
         import pandas as pd
 
         height, width = self.sizes.T
@@ -84,8 +87,8 @@ class Growth(Sounding):
         return pd.DataFrame({**columns, "numbers": numbers})
 
     def drawing(self) -> Drawing:
-        """Return the numbers in the representation by the pixels of the image."""
-        # Neighbours are near, so their texts alternate between two sides.
+        """Return the size of the representation by the number of pixels."""
+        # Neighbouring points are close together, so their texts alternate between two sides.
         sides = ("top left", "bottom right")
         trace = markers(
             self.sizes.prod(1),
@@ -105,7 +108,7 @@ class Growth(Sounding):
 
 
 def codes_need_not_be_small(setting: Setting) -> Answer:
-    """``ae.j``: an overcomplete denoising autoencoder against a narrow one, and a code of one vector per patch."""
+    """``ae.j``: an overcomplete denoising autoencoder against a narrow one, and codes per patch."""
     dataset = setting.data or data.digits()
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
     features, kinds = dataset.X.shape[1], {"denoising": GaussianNoise(NOISE * spread(dataset))}
@@ -163,7 +166,7 @@ def codes_need_not_be_small(setting: Setting) -> Answer:
 
 
 def tokens_of_images(setting: Setting) -> Growth:
-    """Encode photographs of several sizes with a transformer that was pretrained on crops of one size."""
+    """Encode photographs of several sizes with a transformer pretrained on crops of one size."""
     trained_on = SIZES[2]
     crops = data.photograph_patches(256, trained_on[0], seed=0)
     model = MaskedPatchTransformer(
@@ -179,7 +182,7 @@ def tokens_of_images(setting: Setting) -> Growth:
 
 
 def _encoded(encoder: Encoder, images: np.ndarray) -> int:
-    """Tokens of each image."""
+    """Return the number of tokens of each image."""
     codes = encoder.encode(images)
     assert codes.shape[::2] == (len(images), encoder.output_size)
     return codes.shape[1]

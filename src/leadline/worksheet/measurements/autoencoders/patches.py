@@ -1,4 +1,4 @@
-"""Measurement of ``ae.g``: hiding patches against hiding single pixels."""
+"""Measurement of ``ae.g``: masks of patches against masks of single pixels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,38 +26,38 @@ from leadline.worksheet.measurements.autoencoders.pretraining import (
 HIDDEN_SIZES = (64, 64)
 
 RATIO = 0.5
-"""Share of the pixels that is hidden, in patches or one by one."""
+"""Share of the pixels that is hidden, in patches or individually."""
 
 SIZE = 28
-"""Sides of the images in pixels; smaller ones of a user are refused."""
+"""Side of the images in pixels; smaller images of a user are rejected."""
 
 NUM = 1200
 
 STRIPS = 10
-"""Upright strips that each photograph is cut into; crops of different strips share no pixel."""
+"""Number of vertical strips per photograph; crops of different strips share no pixel."""
 
 LABELS_PER_CLASS = 10
 
 PATCHES, PIXELS, FAR_PIXELS = "patches", "pixels", "pixels, equal distance"
-"""The masks."""
+"""Names of the masks."""
 
 TRANSFORMER_EPOCHS = 100
 
 IMAGES = ("photographs", "glyphs")
-"""What the criterion is about; the handwritten digits are reported beside it."""
+"""Images that the criterion uses; the digits are reported in addition."""
 
 PROBED_MASKS = 128
-"""Masks over which copying and distances are averaged."""
+"""Number of masks over which copying errors and distances are averaged."""
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Images, who may see which of them, and the patches that they are cut into."""
+    """Images, the roles of their rows for each seed, and the patch size."""
 
     images: Dataset
     roles: Sequence[Roles]
     label: str
-    """What the probe is asked."""
+    """Name of the label that the probe predicts."""
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -67,23 +67,23 @@ class Source:
 
     @property
     def patch(self) -> int:
-        """The largest patch of which at least four lie along each side."""
+        """The largest patch size with at least four patches along each side."""
         common = gcd(*self.sides)
         return max(p for p in range(1, min(self.sides) // 4 + 1) if common % p == 0)
 
     def mask(self, patch: int, ratio: float = RATIO) -> PatchMask:
-        """Hides a share of the image in squares of this side; 1 for single pixels."""
+        """Return a mask of squares with side ``patch``; 1 masks single pixels."""
         return PatchMask(ratio, patch, self.sides, self.images.channels)
 
 
 def patches_against_pixels(setting: Setting) -> Answer:
-    """``ae.g``: copying the nearest visible pixel, and probes, under patches and under single pixels."""
+    """``ae.g``: copying the nearest visible pixel, and probes, with patches and single pixels."""
     sources = {
         "photographs": photographs(setting),
         "glyphs": characters(setting),
         "digits": handwriting(setting),
     }
-    # A transformer needs far more training than a quick budget has for it.
+    # A transformer needs far more training than the quick budget allows.
     with_transformer = {"glyphs"} if setting.budget == "full" else set()
     arms = {
         name: _arms(source, setting, name in with_transformer) for name, source in sources.items()
@@ -142,7 +142,7 @@ def patches_against_pixels(setting: Setting) -> Answer:
 
 
 def _copying(source: Source, setting: Setting) -> Float[np.ndarray, "seeds 2"]:
-    """Errors of copying under patches and under single pixels."""
+    """Return the errors of copying, with patches and with single pixels."""
     masks = (source.mask(source.patch), source.mask(1))
     return np.array(
         [
@@ -153,7 +153,10 @@ def _copying(source: Source, setting: Setting) -> Float[np.ndarray, "seeds 2"]:
 
 
 def photographs(setting: Setting) -> Source:
-    """Crops of two photographs; the probe is asked which one. Each seed deals whole strips to the five roles."""
+    """Return crops of two photographs, labelled by photograph.
+
+    Each seed assigns whole strips to the five roles.
+    """
     each = NUM // STRIPS
     edges = np.linspace(0, 1, STRIPS + 1)
     strips = [
@@ -175,7 +178,7 @@ def photographs(setting: Setting) -> Source:
 
 
 def characters(setting: Setting) -> Source:
-    """Digits drawn from many fonts, or the user's images."""
+    """Return digits drawn in many fonts, or the user's images."""
     own = setting.data
     if own is None:
         drawn = data.glyphs("0123456789", NUM, SIZE, seed=0)
@@ -199,15 +202,16 @@ def characters(setting: Setting) -> Source:
 
 
 def handwriting(setting: Setting) -> Source:
-    """The handwritten digits, which are too small for the claim."""
+    """Return the handwritten digits, which are too small for the claim."""
     digits = data.digits()
     return Source(digits, _split(digits, setting), "which digit")
 
 
 def copying_error(source: Source, role: Roles, mask: PatchMask, seed: int) -> float:
-    """Squared error of copying the nearest visible pixel into each hidden one, over the variance of the pixels.
+    """Return the error of copying the nearest visible pixel into each hidden pixel.
 
-    On pretraining rows, each under a mask of its own.
+    It is the squared error divided by the variance of the pixels, on pretraining rows. Each row has
+    its own mask.
     """
     images = source.images.images[role.pretrain_train[:PROBED_MASKS]]
     hidden = _hidden(mask, len(images), seed)
@@ -221,19 +225,22 @@ def copying_error(source: Source, role: Roles, mask: PatchMask, seed: int) -> fl
 def nearest_visible(
     image: Float[np.ndarray, "channels H W"], hidden: Bool[np.ndarray, "H W"]
 ) -> Float[np.ndarray, "channels H W"]:
-    """The image with every hidden pixel replaced by the visible one that is nearest to it (Euclidean distance)."""
+    """Replace every hidden pixel with the nearest visible one (Euclidean distance)."""
     rows, columns = distance_transform_edt(hidden, return_distances=False, return_indices=True)  # pyright: ignore
     return image[:, rows, columns]
 
 
 def mean_distance(mask: PatchMask) -> float:
-    """Mean distance of a hidden pixel to the nearest visible one, in pixels."""
+    """Return the mean distance in pixels from a hidden pixel to the nearest visible one."""
     hidden = _hidden(mask, PROBED_MASKS, seed=0)
     return float(np.concatenate([distance_transform_edt(where)[where] for where in hidden]).mean())  # pyright: ignore
 
 
 def equally_distant(source: Source) -> PatchMask:
-    """Hides single pixels, so many that the mean distance to a visible one is that under patches; by bisection."""
+    """Return a mask of single pixels with the same mean distance to a visible pixel as patches.
+
+    The number of pixels is found by bisection.
+    """
     wanted = mean_distance(source.mask(source.patch))
     low, high = RATIO, 1 - 1 / np.prod(source.sides)
     for _ in range(10):
@@ -255,7 +262,7 @@ def _split(dataset: Dataset, setting: Setting) -> list[Roles]:
 
 
 def _arms(source: Source, setting: Setting, with_transformer: bool) -> Arms:
-    """Probes of the same dense network under three masks, and of a transformer that drops tokens where wanted."""
+    """Probe a dense network under three masks and, optionally, a transformer that drops tokens."""
     epochs = setting.pick(quick=12, full=150)
     far = equally_distant(source)
     kinds: Mapping[str, Corruption] = {
@@ -289,7 +296,7 @@ def _arms(source: Source, setting: Setting, with_transformer: bool) -> Arms:
 
 
 def _transformers(source: Source, setting: Setting) -> list:
-    """Encoders of masked transformers, whose encoders are given the visible patches only."""
+    """Return encoders of masked transformers, which receive only the visible patches."""
     models = [
         MaskedPatchTransformer(
             source.sides, source.patch, source.images.channels, width=32, depth=1, heads=2, decoder_width=16,

@@ -1,4 +1,4 @@
-"""How the measurements of section 1 pretrain: one autoencoder for each kind and seed, all seeds at once."""
+"""Pretraining for section 1: one autoencoder per kind and seed, all seeds at the same time."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from leadline.worksheet._setting import Setting
 
 
 def epochs_at_most(setting: Setting) -> int:
-    """Passes over the rows where a measurement does not ask for another number."""
+    """Return the default maximal number of epochs."""
     return setting.pick(quick=60, full=200)
 
 
@@ -22,7 +22,7 @@ def pretrained_on_own_rows(
     hidden_sizes: Sequence[int],
     epochs: int | None = None,
 ) -> dict[str, list[Pretrained]]:
-    """One autoencoder for each kind and seed, pretrained on that seed's own rows."""
+    """Pretrain one autoencoder for each kind and seed on that seed's own rows."""
     rows = [(dataset.X[role.pretrain_train], dataset.X[role.pretrain_validation]) for role in roles]
     return {kind: pretrained_on(rows, kinds[kind], setting, hidden_sizes, epochs) for kind in kinds}
 
@@ -34,14 +34,14 @@ def pretrained_on(
     hidden_sizes: Sequence[int],
     epochs: int | None = None,
 ) -> list[Pretrained]:
-    """One autoencoder for each seed, all of them at once.
+    """Pretrain one autoencoder for each seed, all at the same time.
 
     Args:
-        rows: for each seed those that train and those that stop the training.
-        corruption: what they are trained with.
+        rows: training rows and early-stopping rows for each seed.
+        corruption: corruption during training.
         setting: budget and seeds.
-        hidden_sizes: of the encoders.
-        epochs: at most; by default :func:`epochs_at_most`.
+        hidden_sizes: hidden sizes of the encoders.
+        epochs: maximal number of epochs; by default :func:`epochs_at_most`.
     """
     return pretrain_many(
         [
@@ -56,19 +56,20 @@ def pretrained_on(
 
 
 def spread(dataset: Dataset) -> float:
-    """The scale of the noise: 1 for features between 0 and 1, as of images; else their standard deviation over 0.38.
+    """Return the scale of the noise: 1 for features in [0, 1], such as pixels.
 
-    The digits have a standard deviation of 0.38 over all their pixels.
+    Otherwise it is the standard deviation divided by 0.38, which is the standard deviation of the
+    digits over all pixels.
     """
     low, high = float(dataset.X.min()), float(dataset.X.max())
     return 1.0 if low >= 0 and high <= 1 else float(dataset.X.std()) / 0.38
 
 
 def label_count(dataset: Dataset, roles: Sequence[Roles], *, per_class: int) -> int:
-    """So many labels per class, or as many as every probe pool holds."""
+    """Return the number of labels: ``per_class`` for each class, at most the smallest pool."""
     return min(per_class * dataset.num_classes, *(len(role.probe_pool) for role in roles))
 
 
 def layers(dataset: Dataset, hidden_sizes: Sequence[int]) -> str:
-    """Features and widths of an encoder, as protocols tell them: ``64-256-16``."""
+    """Return the layer sizes of an encoder as text for a protocol: ``64-256-16``."""
     return "-".join(map(str, (dataset.X.shape[1], *hidden_sizes)))

@@ -1,4 +1,4 @@
-"""Measurement of ``ae.a``: what held-out reconstruction error says that training error does not."""
+"""Measurement of ``ae.a``: problems that held-out error shows and training error hides."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,30 +30,33 @@ RUNS, LOSSES = ("healthy", "broken"), ("training", "validation")
 @record("worksheet.Watched")
 @dataclass(frozen=True, eq=False)
 class Watched(Sounding):
-    """Loss curves of healthy runs, and of runs whose targets were shuffled between samples.
+    """Loss curves of healthy runs and of broken runs with shuffled targets.
 
     All errors are squared errors per row, summed over features.
     """
 
     curves: Float[np.ndarray, "runs losses seeds epochs"]
-    """Healthy and broken; training (of what is trained for) and validation (of clean rows); after each epoch."""
+    """Errors after each epoch; runs: healthy, broken; losses: training, validation.
+
+    The training loss uses the training objective; the validation loss uses clean rows.
+    """
     trivial: Float[np.ndarray, "losses seeds"]
-    """What predicting the mean training row costs, on training rows and on validation rows."""
+    """Error of predicting the mean training row, on training rows and on validation rows."""
 
     @property
     def means(self) -> Float[np.ndarray, "runs losses epochs"]:
-        """Geometric means of the curves over seeds: what the figure draws."""
+        """Geometric means of the curves over seeds, as shown in the figure."""
         with np.errstate(divide="ignore"):
             return np.exp(np.log(self.curves).mean(2))
 
     @property
     def passes(self) -> np.ndarray:
-        """Whether the last epoch beats predicting the mean: booleans, (runs, losses, seeds)."""
+        """True if the last epoch beats predicting the mean; shape (runs, losses, seeds)."""
         return self.curves[..., -1] < self.trivial
 
     @property
     def verdict(self) -> Verdict:
-        """Who is found out by which loss."""
+        """The number of broken runs that each loss exposes."""
         seeds = self.trivial.shape[1]
         found_out = seeds - self.passes.sum(2)
         return Verdict(
@@ -62,7 +65,7 @@ class Watched(Sounding):
         )
 
     def table(self) -> "pd.DataFrame":
-        """One row per seed: errors at the last epoch, and those of predicting the mean row."""
+        """Return one row per seed: errors after the last epoch, and of predicting the mean row."""
         import pandas as pd
 
         columns = {
@@ -117,7 +120,7 @@ class Watched(Sounding):
 
 
 def held_out_error_is_watched(setting: Setting) -> Answer:
-    """``ae.a``: the test error that watching saves, and a broken run by training and by validation loss."""
+    """``ae.a``: the test error that early stopping saves, and the losses of a broken run."""
     dataset = setting.data or data.digits()
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
     kept, last, broken = _runs(dataset, roles, setting)
@@ -207,7 +210,7 @@ def held_out_error_is_watched(setting: Setting) -> Answer:
 
 
 def _runs(dataset: Dataset, roles: Sequence[Roles], setting: Setting) -> list[list[Pretrained]]:
-    """For each seed the same run with the best and with the last weights kept, and one with its targets shuffled."""
+    """Train three runs per seed: best weights kept, last weights kept, and shuffled targets."""
     width, epochs = dataset.X.shape[1], overfitting.epochs(setting)
     rows = [
         overfitting.scarce_rows(dataset, role, seed)
@@ -230,7 +233,10 @@ def _runs(dataset: Dataset, roles: Sequence[Roles], setting: Setting) -> list[li
 
 
 def shuffled_between_samples(X: Float[np.ndarray, "n d"], seed: int) -> Float[np.ndarray, "n d"]:
-    """The rows in an order in which none stands where it stood: a bug that pairs every input with a wrong target."""
+    """Return the rows in an order in which no row keeps its place.
+
+    This simulates a bug that pairs every input with a wrong target.
+    """
     order = numpy_generator(seed, "worksheet.ae.a").permutation(len(X))
     shuffled = np.empty_like(X)
     shuffled[order] = X[np.roll(order, 1)]

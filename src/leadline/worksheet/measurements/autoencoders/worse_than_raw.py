@@ -1,4 +1,4 @@
-"""Measurement of ``ae.d``: encoders worth less than the raw input, by their width and by what they learned on."""
+"""Measurement of ``ae.d``: encoders worse than raw input, by code width and training data."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ LABELS_PER_CLASS = 10
 
 
 def what_an_encoder_drops(setting: Setting) -> Answer:
-    """``ae.d``: a code of two numbers, and an encoder pretrained on data of another kind, against raw input."""
+    """``ae.d``: a code of two numbers, and an encoder trained on other data, against raw input."""
     dataset = setting.data or data.digits()
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
     noise = GaussianNoise(NOISE * spread(dataset))
@@ -89,7 +89,7 @@ def what_an_encoder_drops(setting: Setting) -> Answer:
 
 
 def unlike(dataset: Dataset, num: int, seed: int) -> np.ndarray:
-    """As many vectors that share nothing with the rows but width, mean and overall spread."""
+    """Return vectors that share only the width, the mean and the total variance with the rows."""
     features = dataset.X.shape[1]
     vectors = data.high_variance_vectors(
         max(2, num), seed=seed, dimensions=features, high=max(1, features // 5)

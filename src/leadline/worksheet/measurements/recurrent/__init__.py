@@ -1,1 +1,1 @@
-"""Measurements of section 2, on real recurrent networks and their traced gradients; a file for each statement."""
+"""Measurements of section 2, on recurrent networks and their gradients; one file per statement."""

@@ -1,4 +1,4 @@
-"""rnn.a: whether the largest eigenvalue decides what a linear network's gradient does."""
+"""``rnn.a``: gradient growth of linear networks against the largest eigenvalue of W_h."""
 
 import math
 from dataclasses import dataclass
@@ -20,26 +20,29 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HIDDEN, STEPS = 16, 200
-"""Size of the networks of ``rnn.a``, and the length of their sequences."""
+"""Hidden size of the networks of ``rnn.a``, and the length of their sequences."""
 
 
 @record("worksheet.EigenvalueRule")
 @dataclass(frozen=True, eq=False)
 class EigenvalueRule(Sounding):
-    """How fast the gradients of linear networks grow, beside the two numbers that might predict it."""
+    """Gradient growth of linear networks, with two possible predictors."""
 
     ln_rho: Float[np.ndarray, "seeds matrices"]
     """Logarithm of the spectral radius of W_h."""
     ln_sigma: Float[np.ndarray, "seeds matrices"]
-    """Logarithm of its largest singular value."""
+    """Logarithm of the largest singular value of W_h."""
     slope: Float[np.ndarray, "seeds matrices"]
     """Growth of ln ‖dL/dh_t‖ per step of distance, over the farther half of the sequence."""
     transient: Float[np.ndarray, "distances"]  # noqa: F821
-    """ln ‖dL/dh_{T-n}‖ - ln ‖dL/dh_T‖ for n = 0, 1, …, of a non-normal network of spectral radius 0.5."""
+    """ln ‖dL/dh_{T-n}‖ - ln ‖dL/dh_T‖ for n = 0, 1, …, with spectral radius 0.5.
+
+    The matrix of this network is non-normal.
+    """
 
     @property
     def coefficients(self) -> Float[np.ndarray, "seeds 2"]:
-        """Least-squares coefficients of the slope on ln ρ and ln σ_max, per seed, beside an intercept."""
+        """Least-squares coefficients of the slope on ln ρ and ln σ_max, with an intercept."""
         rows = []
         for x1, x2, y in zip(self.ln_rho, self.ln_sigma, self.slope, strict=True):
             design = np.stack([x1, x2, np.ones_like(x1)], axis=1)
@@ -48,14 +51,17 @@ class EigenvalueRule(Sounding):
 
     @property
     def verdict(self) -> Verdict:
-        """What the slope follows."""
+        """The predictor that the slope follows."""
         on_rho, on_sigma = self.coefficients.mean(0)
         return Verdict(
             f"the slope of the gradient follows {on_rho:z.3f} ln ρ + {on_sigma:z.3f} ln σ_max"
         )
 
     def table(self) -> "pd.DataFrame":
-        """One row per matrix: ``seed``, ``ln_rho``, ``ln_sigma``, ``slope`` (nats per timestep)."""
+        """Return one row per matrix: ``seed``, ``ln_rho``, ``ln_sigma``, ``slope``.
+
+        The slope is in nats per timestep.
+        """
         import pandas as pd
 
         seeds = np.repeat(np.arange(len(self.slope)), self.slope.shape[1])
@@ -102,7 +108,7 @@ class EigenvalueRule(Sounding):
 
 
 def largest_eigenvalue(setting: Setting) -> Answer:
-    """``rnn.a``: closed form, then the regression of slopes over independently varied matrices."""
+    """``rnn.a``: the closed form, then a regression of slopes over independently drawn matrices."""
     error = max(
         _closed_form_error(seed, last_only) for seed in setting.seeds for last_only in (True, False)
     )
@@ -156,7 +162,10 @@ def largest_eigenvalue(setting: Setting) -> Answer:
 
 
 def _closed_form_error(seed: int, last_only: bool) -> float:
-    """Largest relative difference of traced norms from the sum over k of (2/numel)(ŷ_k - y_k) W_f W_h^(k-t)."""
+    """Return the largest relative difference between traced norms and the closed form.
+
+    The closed form is the sum over k of (2/numel)(ŷ_k - y_k) W_f W_h^(k-t).
+    """
     batch, time, outputs = 4, 20, 2
     network = recurrent.RNN(3, 8, nonlinearity="identity", seed=seed)
     model = recurrent.Regression(network, outputs, seed=seed).double()
@@ -182,10 +191,12 @@ def _closed_form_error(seed: int, last_only: bool) -> float:
 
 
 def _one_matrix(rng: np.random.Generator) -> tuple[float, float, float]:
-    """ln ρ, ln σ_max and the measured slope of a network whose W_h has both drawn independently.
+    """Return ln ρ, ln σ_max and the measured slope of a network with a random W_h.
 
-    In real Schur form, ``W_h = Q (D + N) Qᵀ``: D holds the eigenvalues as 2 x 2 rotations, uniform on a disc of radius
-    ρ with one on its edge; N, above the blocks, changes no eigenvalue and makes the matrix non-normal.
+    The spectral radius ρ and the non-normality are drawn independently. In real Schur form,
+    ``W_h = Q (D + N) Qᵀ``. D contains the eigenvalues as 2 x 2 rotations, uniform on a disc of
+    radius ρ with one eigenvalue on its edge. N lies above the blocks; it changes no eigenvalue and
+    makes the matrix non-normal.
     """
     rho, departure = math.exp(rng.uniform(-0.5, 0.5)), rng.uniform(0, 2)
     radii = np.sqrt(rng.uniform(0, 1, HIDDEN // 2))
@@ -216,7 +227,10 @@ def _above_blocks() -> np.ndarray:
 
 
 def _log_growth(W_h: np.ndarray, time: int, seed: int) -> np.ndarray:
-    """ln ‖dL/dh_{T-n}‖ - ln ‖dL/dh_T‖ for n = 0 … T-1, of a linear network with this W_h and a loss at the end."""
+    """Return ln ‖dL/dh_{T-n}‖ - ln ‖dL/dh_T‖ for n = 0 … T-1 of a linear network.
+
+    The loss is at the last timestep.
+    """
     network = recurrent.RNN(1, len(W_h), nonlinearity="identity", seed=seed)
     model = recurrent.Regression(network, seed=seed).double()
     with torch.no_grad():
@@ -229,5 +243,8 @@ def _log_growth(W_h: np.ndarray, time: int, seed: int) -> np.ndarray:
 
 
 def _transient_growth() -> np.ndarray:
-    """A chain of eight units, each passing 1.5 times its value on: every eigenvalue is 0.5."""
+    """Return the growth for a chain of eight units with all eigenvalues 0.5.
+
+    Each unit passes 1.5 times its value to the next.
+    """
     return _log_growth(0.5 * np.eye(8) + 1.5 * np.eye(8, k=1), 80, seed=0)

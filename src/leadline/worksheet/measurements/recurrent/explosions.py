@@ -1,4 +1,4 @@
-"""``rnn.b``: which nonlinearity lets gradients explode or vanish, over the scale of the weights."""
+"""``rnn.b``: exploding and vanishing gradients, by nonlinearity and scale of the weights."""
 
 import math
 from dataclasses import dataclass
@@ -24,23 +24,28 @@ NONLINEARITIES: tuple[Nonlinearity, ...] = ("identity", "relu", "tanh")
 NAMES = {"identity": "none", "relu": "ReLU", "tanh": "tanh"}
 
 SMALL, LARGE = (0.3, 0.5, 0.7, 0.9), (1.1, 1.4, 2.0, 3.0)
-"""Spectral radii below 1, which are reported, and above 1, which the criterion is about."""
+"""Spectral radii below 1, which are only reported, and above 1, which the criterion uses."""
 
 HIDDEN, STEPS, BATCH = 16, 50, 8
 LIMIT = math.log(1000)
-"""A gradient explodes if it is a thousand times larger at the first timestep than at the last, and vanishes if it is a
-thousand times smaller, or zero."""
+"""The gradient explodes if it is 1000 times larger at the first timestep than at the last.
+
+It vanishes if it is 1000 times smaller, or zero.
+"""
 
 
 @record("worksheet.Explosions")
 @dataclass(frozen=True, eq=False)
 class Explosions(Sounding):
-    """How much larger the gradient is at the first timestep than at the last, for networks of many scales."""
+    """Ratio of the gradient at the first timestep to that at the last, by scale of the weights."""
 
     radii: Float[np.ndarray, " radii"]
-    """The spectral radius of W_h that all weights were scaled to."""
+    """Spectral radii that W_h is scaled to."""
     log_growth: Float[np.ndarray, "seeds 3 radii networks"]
-    """ln of ‖dL/dh_1‖ over ‖dL/dh_T‖ over the batch, for no nonlinearity, ReLU and tanh; -inf where nothing arrives."""
+    """ln(‖dL/dh_1‖ / ‖dL/dh_T‖) over the batch; -inf if the gradient at timestep 1 is zero.
+
+    The second axis is no nonlinearity, ReLU and tanh.
+    """
     largest_state: Float[np.ndarray, "seeds 3 radii networks"]
     """The largest ``|h|`` of any unit at any timestep."""
 
@@ -56,7 +61,7 @@ class Explosions(Sounding):
 
     @property
     def verdict(self) -> Verdict:
-        """Shares at spectral radii above 1."""
+        """The shares at spectral radii above 1."""
         large = self.radii > 1
         exploding, vanishing = (
             shares[..., large].mean((0, 2)) for shares in (self.exploding, self.vanishing)
@@ -68,7 +73,10 @@ class Explosions(Sounding):
         return Verdict("at spectral radii above 1: " + "; ".join(told))
 
     def table(self) -> "pd.DataFrame":
-        """One row per nonlinearity, radius and seed: ``exploding`` and ``vanishing`` in percent of its networks."""
+        """Return one row per nonlinearity, radius and seed: ``exploding`` and ``vanishing``.
+
+        Both are percentages of the networks.
+        """
         import pandas as pd
 
         seed, kind, radius = (axis.ravel() for axis in np.indices(self.exploding.shape))
@@ -121,7 +129,7 @@ class Explosions(Sounding):
 
 
 def nonlinearities(setting: Setting) -> Answer:
-    """``rnn.b``: shares of exploding and vanishing gradients, and the two constructed networks."""
+    """``rnn.b``: shares of exploding and vanishing gradients, and two constructed networks."""
     networks = setting.pick(quick=8, full=24)
     radii = np.array(SMALL + LARGE)
     found = np.array(
@@ -218,9 +226,10 @@ def nonlinearities(setting: Setting) -> Answer:
 
 
 def _growth(kind: Nonlinearity, radius: float, seed: int, network: int) -> tuple[float, float]:
-    """ln ‖dL/dh_1‖ - ln ‖dL/dh_T‖, and the largest |h|, of a network of this scale.
+    """Return ln ‖dL/dh_1‖ - ln ‖dL/dh_T‖ and the largest |h| of a network of this scale.
 
-    Networks of one seed differ by nonlinearity and scale alone: weights and sequences are drawn once.
+    Networks of one seed differ only in nonlinearity and scale: they share the random draws of
+    weights and sequences.
     """
     drawn = int(np.random.SeedSequence((seed, network)).generate_state(1)[0])
     model = recurrent.Regression(
@@ -238,7 +247,7 @@ def _growth(kind: Nonlinearity, radius: float, seed: int, network: int) -> tuple
 def traced_growth(
     model: recurrent.Regression, x: torch.Tensor, y: torch.Tensor
 ) -> tuple[float, float]:
-    """ln of the growth of the batch's gradient from the last timestep to the first, and the largest |h|."""
+    """Return ln ‖dL/dh_1‖ - ln ‖dL/dh_T‖ over the batch, and the largest |h|."""
     with gradients.trace(model) as tape:
         predictions, h = model(x)
         loss = recurrent.mse(predictions, y, last_only=True)
@@ -248,7 +257,9 @@ def traced_growth(
 
 
 def exception(radius: float = 1.5) -> tuple[float, float, float]:
-    """A tanh network near zero: W_h is ``radius`` times a rotation, without biases, and inputs are about 1e-12.
+    """Return results of a tanh network whose states stay near zero.
+
+    W_h is ``radius`` times a rotation. There are no biases, and inputs are about 1e-12.
 
     Returns:
         ln of the gradient's growth, the spectral radius and the largest |h|.
@@ -265,7 +276,7 @@ def exception(radius: float = 1.5) -> tuple[float, float, float]:
 
 
 def _doubling(steps: int = 29) -> float:
-    """How much larger the gradient of the preset is, so many steps back."""
+    """Return the growth of the preset's gradient over ``steps`` timesteps."""
     network, x = recurrent.RNN.zero_radius_that_explodes(steps + 1)
     with gradients.trace(network) as tape:
         loss = network(x)[0][:, -1].sum()

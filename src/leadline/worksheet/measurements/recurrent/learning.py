@@ -1,4 +1,4 @@
-"""rnn.e: whether recurrent networks learn the running average."""
+"""``rnn.e``: recurrent networks that learn the running average."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ STEPS = {"quick": {RNN: 1000, LSTM: 250}, "full": {RNN: 3000, LSTM: 1500}}
 """Optimiser steps by budget and cell; chosen, with the learning rate, on other seeds."""
 
 LR, TESTED = 1e-2, 2000
-"""The highest learning rate, and how many sequences the error is reported on."""
+"""The highest learning rate, and the number of test sequences."""
 
 TASKS = ("all timesteps", "the last timestep")
 
@@ -42,20 +42,23 @@ TASKS = ("all timesteps", "the last timestep")
 @record("worksheet.LearnedAverage")
 @dataclass(frozen=True, eq=False)
 class LearnedAverage(Sounding):
-    """The error that is left on sequences that neither training nor the choice of the best weights has seen."""
+    """Error on test sequences, which neither training nor the choice of the best weights uses."""
 
     architectures: tuple[str, ...]
     share: Float[np.ndarray, "tasks architectures seeds"]
-    """Mean squared error over that of predicting zero; tasks: all timesteps, the last alone."""
+    """Mean squared error divided by that of predicting zero.
+
+    The tasks have a loss at all timesteps, or only at the last.
+    """
 
     @property
     def worst(self) -> Float[np.ndarray, "tasks seeds"]:
-        """Over the architectures."""
+        """The largest share of all architectures."""
         return self.share.max(axis=1)
 
     @property
     def verdict(self) -> Verdict:
-        """The error that is left in each task."""
+        """The remaining error in each task."""
         told = "; ".join(
             f"{task}: median {100 * np.median(share):z.2g} %, at worst {100 * share.max():z.2g} %"
             for task, share in zip(TASKS, self.share, strict=True)
@@ -63,7 +66,10 @@ class LearnedAverage(Sounding):
         return Verdict(f"of the zero predictor's error is left at {told}")
 
     def table(self) -> "pd.DataFrame":
-        """One row per network: ``task``, ``architecture``, ``seed``, ``share`` of the zero predictor's error."""
+        """Return one row per network: ``task``, ``architecture``, ``seed``, ``share``.
+
+        ``share`` is the share of the zero predictor's error.
+        """
         import pandas as pd
 
         task, architecture, seed = np.indices(self.share.shape)
@@ -108,7 +114,7 @@ class LearnedAverage(Sounding):
 
 
 def running_average_is_learned(setting: Setting) -> Answer:
-    """``rnn.e``: the error that is left, for both tasks and four architectures."""
+    """``rnn.e``: the remaining error of four architectures on both tasks."""
     share = np.array(
         [
             [_share(cell, layers, last_only, setting) for cell, layers in ARCHITECTURES.values()]
@@ -164,7 +170,7 @@ def running_average_is_learned(setting: Setting) -> Answer:
 def _share(
     cell: type[RNN] | type[LSTM], layers: int, last_only: bool, setting: Setting
 ) -> Float[np.ndarray, " seeds"]:
-    """The share of error that is left to networks of one architecture, trained at once."""
+    """Return the remaining share of error for networks of one architecture, trained together."""
     models = [Regression(cell(1, HIDDEN, layers, seed=seed), seed=seed) for seed in setting.seeds]
     steps = STEPS[setting.budget][cell]
     every = max(1, steps // 5)
@@ -187,7 +193,7 @@ def _share(
 
 
 def error_share(model: Regression, seed: int, last_only: bool) -> float:
-    """Mean squared error over the zero predictor's, on sequences drawn for nothing else."""
+    """Return the mean squared error divided by the zero predictor's, on test sequences."""
     x = torch.randn(TESTED, TIME, 1, generator=torch_generator(seed, "worksheet.rnn.e"))
     y = x.cumsum(1) / torch.arange(1, TIME + 1).unsqueeze(1)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""rnn.c: whether a loss at every timestep helps to learn what only the distant past tells."""
+"""``rnn.c``: losses at every timestep, and learning of a long-range dependency."""
 
 import math
 import sys
@@ -32,40 +32,48 @@ ARMS: dict[Arm, str] = {
 }
 
 HIDDEN, TIME, BATCH, LR = 32, 20, 64, 3e-3
-"""With the loss at the end alone, the longest of 5, 10, 20 and 30 timesteps at which some networks (on other seeds)
-learn within the quick budget's steps."""
+"""``TIME`` is the longest of 5, 10, 20 and 30 timesteps at which some networks learn.
+
+This was measured on other seeds, with the loss at the end only and the steps of the quick budget.
+"""
 
 EARLY, FAR = TIME // 4, TIME // 2
-"""Early timesteps are the first so many; a loss at k is far from t where ``k - t`` is at least so many."""
+"""The first ``EARLY`` timesteps are early; a loss at k is far from t if ``k - t >= FAR``."""
 
 LARGEST_EXPONENT = math.log(sys.float_info.max)
 
 TESTED = 2000
-"""Sequences that no network has seen, on which the final R² is measured."""
+"""Number of test sequences for the final R²."""
 
 
 @record("worksheet.LongRange")
 @dataclass(frozen=True, eq=False)
 class LongRange(Sounding):
-    """What a loss at every timestep does to the gradient at early timesteps, and to what is learned."""
+    """Effect of a loss at every timestep on the gradient at early timesteps, and on learning."""
 
     log_total: Float[np.ndarray, "2 networks T"]
-    """ln ‖dL/dh_t‖ over the batch before training: with the loss at the end alone, and with local losses."""
+    """ln ‖dL/dh_t‖ over the batch before training: loss at the end only, and local losses."""
     log_far: Float[np.ndarray, "networks T"]
-    """ln of the sum of ‖dL_k/dh_t‖ over all k far from t, with local losses; -inf where no k is."""
+    """ln of the sum of ‖dL_k/dh_t‖ over all k far from t, with local losses.
+
+    The value is -inf if no k is far from t.
+    """
     far_share: Float[np.ndarray, "2 networks"]
-    """Share of the norms ‖dL_k/dh_t‖ that comes from far k, the mean over early t: before training and after it."""
+    """Share of the norms ‖dL_k/dh_t‖ from far k, averaged over early t.
+
+    The first axis is before and after training.
+    """
     r2: Mapping[str, Float[np.ndarray, "seeds _"]]
-    """R² of the final target by arm, for each network."""
+    """R² of the final target for each network, by arm."""
 
     @property
     def log_ratio(self) -> Float[np.ndarray, " networks"]:
-        """How much larger local losses make the gradient, in nats, the mean over early t."""
+        """Ratio of the gradient with local losses to that without, in nats; mean over early t."""
         return (self.log_total[1] - self.log_total[0])[:, :EARLY].mean(axis=1)
 
     @property
     def verdict(self) -> Verdict:
-        """The size of the gradient against what is learned."""
+        """The size of the gradient compared with the result of learning."""
         none, local = self.r2["none"].mean(), self.r2["local"].mean()
         return Verdict(
             f"local losses make the early gradient {math.exp(self.log_ratio.mean()):z.3g} times as large, "
@@ -74,7 +82,10 @@ class LongRange(Sounding):
         )
 
     def table(self) -> "pd.DataFrame":
-        """One row per arm and network: ``arm``, ``seed``, ``network``, ``r2`` of the final target."""
+        """Return one row per arm and network: ``arm``, ``seed``, ``network``, ``r2``.
+
+        ``r2`` belongs to the final target.
+        """
         import pandas as pd
 
         frames = []
@@ -126,16 +137,15 @@ class LongRange(Sounding):
 
 
 def loss_at_every_timestep(setting: Setting) -> Answer:
-    """``rnn.c``: the influence of far losses, then learning with local losses and without."""
+    """``rnn.c``: the influence of far losses, then learning with and without local losses."""
     steps, networks = setting.pick(quick=(1000, 2), full=(3000, 4))
     members = [[1000 + 100 * seed + i for i in range(networks)] for seed in setting.seeds]
     flat = [member for own in members for member in own]
     begun = [_gradients(model, member) for model, member in zip(_models(flat), flat, strict=True)]
     models = {arm: _trained(arm, flat, steps) for arm in ("none", "local")}
     r2 = {arm: _final_r2(own, flat).reshape(len(members), networks) for arm, own in models.items()}
-    first = [
-        own[0] for own in members
-    ]  # one network for each seed is enough for what is reported beside the outcome
+    # The arm "past" does not affect the outcome, so one network per seed is enough.
+    first = [own[0] for own in members]
     r2["past"] = _final_r2(_trained("past", first, steps), first)[:, None]
     after = [
         _gradients(model, member)[2] for model, member in zip(models["local"], flat, strict=True)
@@ -215,7 +225,7 @@ def _answer(found: LongRange, networks: int) -> Answer:
 
 
 def _as_ratio(log: Effect) -> Effect:
-    """The effect of a ratio, from that of its logarithm: the geometric mean, and the limits of its interval."""
+    """Return the effect of a ratio from that of its logarithm: geometric mean and interval."""
 
     def exp(value: float) -> float:
         return math.exp(value) if value < LARGEST_EXPONENT else math.inf
@@ -240,7 +250,10 @@ def _learned(r2: np.ndarray) -> str:
 
 
 def task(arm: Arm) -> Callable[[int, torch.Generator], tuple[Tensor, Tensor]]:
-    """Draws sequences with two targets for each timestep: the arm's auxiliary one, and x_1 for the end."""
+    """Return a function that draws sequences with two targets for each timestep.
+
+    The targets are the arm's auxiliary target, and x_1 for the last timestep.
+    """
 
     def draw(batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         x = torch.randn(batch, TIME, 1, generator=generator)
@@ -251,14 +264,18 @@ def task(arm: Arm) -> Callable[[int, torch.Generator], tuple[Tensor, Tensor]]:
 
 
 def _fresh(arm: Arm, batch: int, member: int, purpose: str) -> tuple[Tensor, Tensor]:
-    """Sequences that no network is trained on."""
+    """Draw sequences that no network is trained on."""
     generator = torch_generator(member, f"worksheet.rnn.c.{purpose}")
     assert generator is not None
     return task(arm)(batch, generator)
 
 
 def loss_weights(arm: Arm) -> Float[np.ndarray, "T 2"]:
-    """What each squared error counts: the final one 1, the auxiliary ones together 1 or, without them, nothing."""
+    """Return the weight of each squared error.
+
+    The final error has weight 1. The auxiliary errors have a total weight of 1, or 0 if the arm has
+    none.
+    """
     weights = np.zeros((TIME, 2), dtype=np.float32)
     weights[-1, 1] = 1
     if arm != "none":
@@ -271,7 +288,7 @@ def _models(members: Sequence[int]) -> list[Regression]:
 
 
 def _trained(arm: Arm, members: Sequence[int], steps: int) -> list[Regression]:
-    """Networks of one arm; those of the other arms begin with the same weights and see the same inputs."""
+    """Train networks of one arm; all arms share initial weights and inputs."""
     models = _models(members)
     recurrent.train(
         models,
@@ -291,7 +308,11 @@ def _trained(arm: Arm, members: Sequence[int], steps: int) -> list[Regression]:
 def _gradients(
     model: Regression, member: int
 ) -> tuple[Float[np.ndarray, "2 T"], Float[np.ndarray, " T"], float]:
-    """Log norms of the total without and with local losses, those from far losses, and the far share at early t."""
+    """Return log norms of the total gradient, log norms from far losses, and the far share.
+
+    The total gradient is measured without and with local losses. The far share is a mean over
+    early t.
+    """
     x, y = _fresh("local", BATCH, member, "traced")
     with gradients.trace(model) as tape:
         squared = (model(x)[0] - y).square().mean(0)
@@ -306,7 +327,10 @@ def _gradients(
 
 
 def far_part(log_norms: Float[np.ndarray, "T T"]) -> tuple[Float[np.ndarray, " T"], float]:
-    """ln of the sum of the norms over k far from t, by t; its share of the sum over all k, the mean over early t."""
+    """Return ln of the sum of norms over k far from t, by t, and its share of the sum over all k.
+
+    The share is a mean over early t.
+    """
     k, t = np.indices(log_norms.shape)
     far = np.logaddexp.reduce(np.where(k - t >= FAR, log_norms, -np.inf), axis=0)
     everything = np.logaddexp.reduce(log_norms, axis=0)
@@ -322,7 +346,7 @@ def _final_r2(
 
 
 def final_r2(model: Regression, member: int) -> float:
-    """R² of the prediction of x_1 at the last timestep, on new sequences."""
+    """Return R² of the prediction of x_1 at the last timestep, on new sequences."""
     x, y = _fresh("none", TESTED, member, "tested")
     with torch.no_grad():
         left = (model(x)[0] - y)[:, -1, 1].square().mean()

@@ -1,4 +1,4 @@
-"""rnn.d: the gradient of a shared weight is a sum over timesteps, of terms that lie decades apart."""
+"""``rnn.d``: the gradient of a shared weight as a sum over timesteps."""
 
 import math
 from collections.abc import Callable
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 LN10 = math.log(10)
 
 HIDDEN, STEPS, SHORT = 16, 100, 8
-"""Size of the networks, the length of the long sequences, and of those that are drawn as a graph."""
+"""Hidden size, length of the long sequences, and length of those that are drawn as a graph."""
 
 END = STEPS // 10
-"""The far terms are the first so many, the near ones the last; the very first, of the zero state h_0, is left out."""
+"""Number of far terms at the start and of near terms at the end; the term of h_0 is left out."""
 
 DECADES = 3
-"""A far term is tiny or huge where it is a thousand times smaller or larger than the near ones."""
+"""Far terms are tiny or huge if they are 1000 times smaller or larger than the near ones."""
 
 RADII = (0.9, 1.0, 1.1)
-"""Spectral radii that W_h is scaled to, around the one at which a linear network is stable."""
+"""Spectral radii that W_h is scaled to, around 1, where a linear network is stable."""
 
 
 @record("worksheet.WeightPaths")
 @dataclass(frozen=True, eq=False)
 class WeightPaths(Sounding):
-    """What each timestep adds to the gradient of W_h, of a loss at the last timestep."""
+    """Contribution of each timestep to the gradient of W_h, for a loss at the last timestep."""
 
     names: tuple[str, ...]
     """Kinds of networks."""
@@ -50,7 +50,7 @@ class WeightPaths(Sounding):
 
     @property
     def far_over_near(self) -> Float[np.ndarray, "kinds seeds"]:
-        """Decades by which the median far term is larger than the median near term."""
+        """Ratio of the median far term to the median near term, in decades."""
         far, near = self.log_norms[..., 1:END], self.log_norms[..., -END:]
         return (np.median(far, axis=-1) - np.median(near, axis=-1)) / LN10
 
@@ -61,7 +61,7 @@ class WeightPaths(Sounding):
 
     @property
     def verdict(self) -> Verdict:
-        """How often the far terms are tiny or huge, and how far they go."""
+        """The number of networks with tiny or huge far terms, and the range of their ratio."""
         far = self.far_over_near
         return Verdict(
             f"far terms are tiny or huge in {self.num_extreme} of {far.size} networks, "
@@ -69,7 +69,7 @@ class WeightPaths(Sounding):
         )
 
     def table(self) -> "pd.DataFrame":
-        """One row per network: ``kind``, ``seed``, ``decades`` by which far terms are larger than near ones."""
+        """Return one row per network: ``kind``, ``seed``, ``decades`` from near to far terms."""
         import pandas as pd
 
         kinds, seeds = self.far_over_near.shape
@@ -153,7 +153,7 @@ def _with_graph(drawing: Drawing, shares: Float[np.ndarray, " S"]) -> Drawing:
 
 
 def _share(share: float) -> str:
-    """Return a share in percent, or as a power of ten below one percent; markup."""
+    """Return a share in percent, or as a power of ten if it is below one percent, with markup."""
     if share >= 0.01 or share == 0:
         return f"{share:z.0%}"
     return f"10<sup>{math.log10(share):z.0f}</sup>"
@@ -169,7 +169,7 @@ def _arrow(start: float, end: float) -> dict[str, Any]:
 
 
 def shared_weight(setting: Setting) -> Answer:
-    """``rnn.d``: the sum of the terms against automatic differentiation, then how far apart they lie."""
+    """``rnn.d``: the sum of the terms against automatic differentiation, then their range."""
     errors = [
         _largest_error(make, layers, last_only, seed)
         for make in (RNN, LSTM, GRU)
@@ -228,7 +228,7 @@ def shared_weight(setting: Setting) -> Answer:
 
 
 def _kinds() -> dict[str, Callable[[int], Regression]]:
-    """Networks by their names; each takes a seed."""
+    """Return constructors of networks by name; each takes a seed."""
 
     def plain(nonlinearity: Nonlinearity, radius: float) -> Callable[[int], Regression]:
         return lambda seed: _with_radius(
@@ -252,7 +252,7 @@ def _with_radius(model: Regression, radius: float) -> Regression:
 
 
 def _log_norms(model: Regression, time: int, seed: int) -> Float[np.ndarray, " T"]:
-    """ln of the norm of each term of W_h's gradient, for one sequence and a loss at its end."""
+    """Return ln of the norm of each term of W_h's gradient, for one sequence and a final loss."""
     x, y = (values.double() for values in recurrent.running_average(1, time, seed=seed))
     with gradients.trace(model) as tape:
         loss = recurrent.mse(model(x)[0], y, last_only=True)
@@ -262,7 +262,10 @@ def _log_norms(model: Regression, time: int, seed: int) -> Float[np.ndarray, " T
 def _largest_error(
     make: type[RNN] | type[LSTM] | type[GRU], layers: int, last_only: bool, seed: int
 ) -> float:
-    """Largest difference of summed terms from automatic differentiation, over the largest entry of each gradient."""
+    """Return the largest error of summed terms against automatic differentiation.
+
+    The error is relative to the largest entry of each gradient.
+    """
     batch, time, outputs = 3, 12, 2
     model = Regression(make(2, 6, layers, seed=seed), outputs, seed=seed).double()
     generator = torch.Generator().manual_seed(seed)
@@ -289,7 +292,8 @@ def _largest_error(
         error = 2 * (predictions - y) / (batch * outputs * (1 if last_only else time))
         if last_only:
             error[:, :-1] = 0
-        # The head reads each h_t once: dL/dŷ_t ŷ_t/dW_f, closed form, summed over t like the others.
+        # The head reads each h_t once, so its gradient has a closed form: the sum over t of
+        # dL/dŷ_t dŷ_t/dW_f.
         found |= {"W_f": (error.mT @ states).sum(0), "b_f": error.sum((0, 1))}
     assert found.keys() == expected.keys()
     return max(float((found[name] - g).abs().max() / g.abs().max()) for name, g in expected.items())
