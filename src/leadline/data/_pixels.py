@@ -26,7 +26,7 @@ def scale_pixels(X: np.ndarray, name: str = "X") -> np.ndarray:
 def are_bytes(X: np.ndarray, name: str = "X") -> bool:
     """True if an array contains pixels from 0 to 255.
 
-    A memory map is read in parts, so that it is not kept in memory.
+    The values of a memory map are read, but not copied.
 
     Raises:
         InputError: whole numbers outside 0 to 255 in images.

@@ -173,7 +173,8 @@ def _lines(text: IO[str]) -> Iterator[str]:
 def _signs(lines: list[str]) -> tuple[str, str]:
     """Return the separator and the decimal sign.
 
-    A comma is the decimal sign if every comma stands between digits.
+    Semicolon or tab is the separator if all commas of the first line stand between digits. Only
+    then can the comma be the decimal sign.
     """
     bare = re.sub(r"(?<=\d),(?=\d)", "", lines[0])
     separator = next((sign for sign in ";\t" if sign in bare and "," not in bare), ",")
