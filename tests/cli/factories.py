@@ -1,4 +1,4 @@
-"""Factories for ``leadline gradients``: what a user writes, and what a user gets wrong."""
+"""Valid and invalid factories for ``leadline gradients``."""
 
 import torch
 from torch import nn

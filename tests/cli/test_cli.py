@@ -25,7 +25,7 @@ def shell(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["worksheet", "--help"], ["--version"]])
-def test_help_is_cheap(arguments):
+def test_help_does_not_load_torch(arguments):
     heavy = "{'torch', 'plotly', 'pandas', 'sklearn'}"
     code = f"import sys; from leadline.cli import run; assert run({arguments}) == 0; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -41,7 +41,7 @@ def test_version_and_usage():
     assert 'Choose from: "quick", "full"' in refused.stderr
 
 
-def test_naming_a_statement_is_checked_before_torch_is_loaded(tmp_path: Path):
+def test_statement_names_are_checked_before_torch_is_loaded(tmp_path: Path):
     code = (
         "import sys; from leadline.cli import run; code = run(['worksheet', '--only', 'ae.z']);"
         "print(code, 'torch' in sys.modules)"
@@ -70,7 +70,7 @@ def test_naming_a_statement_is_checked_before_torch_is_loaded(tmp_path: Path):
         (["--data", "nowhere.csv"], "nowhere.csv"),
     ],
 )
-def test_bad_usage_is_told_before_anything_is_written(arguments, text, in_tmp_path, capsys):
+def test_usage_errors_come_before_any_file_is_written(arguments, text, in_tmp_path, capsys):
     rng = np.random.default_rng(0)
     np.savez("unlabelled.npz", X=rng.random((50, 3)))
     np.savez("few.npz", X=rng.random((8, 3)), y=np.arange(8) % 2)
@@ -81,7 +81,7 @@ def test_bad_usage_is_told_before_anything_is_written(arguments, text, in_tmp_pa
     assert not Path("new").exists()
 
 
-def test_an_output_that_cannot_be_written_is_refused_before_work_starts(tmp_path: Path, capsys):
+def test_an_unwritable_output_is_refused_before_work_starts(tmp_path: Path, capsys):
     (tmp_path / "file").touch()
     assert cli.run(["worksheet", "--out", str(tmp_path / "file")]) == cli.BAD_USAGE
     assert "--out must be a folder" in capsys.readouterr().err
@@ -102,7 +102,7 @@ def examples(monkeypatch: pytest.MonkeyPatch):
         object.__setattr__(statement, "measure", before[name])
 
 
-def test_a_run_writes_page_and_twins_and_prints_a_summary(examples, tmp_path: Path, capsys):
+def test_a_run_writes_all_files_and_prints_a_summary(examples, tmp_path: Path, capsys):
     examples(ae_f="works")
     assert (
         cli.run(["worksheet", "--only", "ae.f,beam.a", "--out", str(tmp_path), "--jobs", "1"])
@@ -122,7 +122,9 @@ def test_a_run_writes_page_and_twins_and_prints_a_summary(examples, tmp_path: Pa
     }
 
 
-def test_asking_for_one_statement_keeps_the_others_on_the_page(examples, tmp_path: Path, capsys):
+def test_measuring_a_statement_keeps_the_other_statements_on_the_page(
+    examples, tmp_path: Path, capsys
+):
     examples(ae_f="works", beam_a="works_too")
     assert cli.run(["worksheet", "--only", "ae.f", "--out", str(tmp_path)]) == cli.DONE
     assert cli.run(["worksheet", "--only", "beam.a", "--out", str(tmp_path), "--json"]) == cli.DONE
@@ -135,7 +137,7 @@ def test_asking_for_one_statement_keeps_the_others_on_the_page(examples, tmp_pat
     )
 
 
-def test_a_crash_is_told_and_exits_with_1(examples, tmp_path: Path, capsys):
+def test_a_crash_is_reported_and_exits_with_1(examples, tmp_path: Path, capsys):
     examples(ae_e="crashes", ae_f="works")
     assert cli.run(["worksheet", "--out", str(tmp_path), "--jobs", "1"]) == cli.FAILED
     assert "ae.e failed" in capsys.readouterr().err
@@ -149,7 +151,7 @@ def test_an_interruption_leaves_a_page_and_exits_with_130(examples, tmp_path: Pa
     assert "the gain is 5.0 points" in (tmp_path / "index.html").read_text()
 
 
-def test_a_full_disk_exits_with_1_and_keeps_what_was_there(
+def test_a_full_disk_exits_with_1_and_keeps_the_old_page(
     examples, tmp_path: Path, monkeypatch, capsys
 ):
     examples(ae_f="works")
@@ -179,7 +181,7 @@ def test_a_signal_ends_a_parallel_run_and_no_process_is_left(sent, code, tmp_pat
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, example.RUNS: str(log), "PYTHONPATH": root}
     start = (
-        # As in the foreground: a shell starts background jobs with interruptions ignored.
+        # A shell starts background jobs with ignored interruptions, and children inherit that.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "signal.signal(signal.SIGHUP, signal.SIG_DFL);"
         "from tests.cli.test_cli import use_examples; from leadline.cli import main; import sys;"

@@ -1,4 +1,4 @@
-"""``leadline decode``: its two kinds of model, what it refuses, and how it goes on after an interruption."""
+"""``leadline decode``: its two kinds of model, its errors, and resumed runs."""
 
 import json
 import re
@@ -19,7 +19,7 @@ PROMPTS = ["the cat", "the dog", "a cat", "the dog sat", "on the", "the", "a dog
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A language model of Leadline's own."""
+    """The folder of a RecurrentLM."""
     folder = tmp_path_factory.mktemp("model")
     decoding.RecurrentLM(vocabulary_size=14, hidden_size=12, epochs=4, batch_size=4, seed=1).fit(
         TEXT
@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def transformer(tmp_path_factory):
-    """A small transformer of random weights, with a tokenizer of whole words."""
+    """The folder of a small transformer with random weights and a tokenizer of whole words."""
     folder = tmp_path_factory.mktemp("transformer")
     words = ["<unk>", "<end>", *sorted(set(TEXT.split()))]
     level = tokenizers.models.WordLevel(
@@ -62,7 +62,7 @@ def write_prompts(path: Path, prompts=PROMPTS) -> Path:
     return path
 
 
-def test_help_is_cheap():
+def test_help_does_not_load_heavy_packages():
     heavy = "{'torch', 'plotly', 'pandas', 'transformers'}"
     code = (
         "import sys; from leadline.cli import run; assert run(['decode', '--help']) == 0;"
@@ -74,7 +74,7 @@ def test_help_is_cheap():
 
 
 @pytest.mark.parametrize("kind", ["folder", "transformer"])
-def test_one_prompt_is_what_the_library_says(kind, request, capsys):
+def test_one_prompt_gives_the_answer_of_the_library(kind, request, capsys):
     place = request.getfixturevalue(kind)
     arguments = (
         "--model",
@@ -125,7 +125,7 @@ def test_one_prompt_is_what_the_library_says(kind, request, capsys):
     assert capsys.readouterr().out.splitlines()[:-1] == told, "an audit takes nothing away"
 
 
-def test_the_trace_is_one_page_with_everything_inside(folder, tmp_path, capsys):
+def test_the_trace_is_one_self_contained_page(folder, tmp_path, capsys):
     page = tmp_path / "new" / "tree.html"
     assert (
         decode("--model", folder, "--prompt", "the cat", "--width", 2, "--audit", "--trace", page)
@@ -176,7 +176,7 @@ def test_a_trace_replaces_only_an_unchanged_trace(folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("score", ["sum", "length:1", "gnmt:0.6", "reward:0.5"])
-def test_scores_have_names(score, folder, capsys):
+def test_each_score_name_gives_its_score(score, folder, capsys):
     assert (
         decode("--model", folder, "--prompt", "the", "--score", score, "--json", "--max-length", 6)
         == cli.DONE
@@ -194,7 +194,9 @@ def test_scores_have_names(score, folder, capsys):
 
 
 @pytest.mark.parametrize("kind", ["folder", "transformer"])
-def test_a_file_gives_what_each_prompt_gives(kind, request, tmp_path, capsys):
+def test_a_file_of_prompts_gives_the_same_answers_as_single_prompts(
+    kind, request, tmp_path, capsys
+):
     place, source, output = (
         request.getfixturevalue(kind),
         write_prompts(tmp_path / "in.jsonl"),
@@ -221,7 +223,9 @@ def test_a_file_gives_what_each_prompt_gives(kind, request, tmp_path, capsys):
 @pytest.mark.parametrize(
     "cut", ["between lines", "inside a line", "before the last line's end", "inside a letter"]
 )
-def test_an_interrupted_run_goes_on_where_it_stopped(cut, folder, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_run_resumes_after_its_last_complete_line(
+    cut, folder, tmp_path, monkeypatch, capsys
+):
     source, output = write_prompts(tmp_path / "in.jsonl"), tmp_path / "out.jsonl"
     keys = (
         "--model",
@@ -363,7 +367,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_bad_usage_is_told_before_anything_is_written(name, folder, in_tmp_path, capsys):
+def test_usage_errors_come_before_any_file_is_written(name, folder, in_tmp_path, capsys):
     write_prompts(Path("in.jsonl"))
     Path("broken.jsonl").write_text('{"prompt": "the"}\n{"prompt": 3}\n')
     Path("nan.jsonl").write_text('{"prompt": "the", "id": NaN}\n')
@@ -377,7 +381,9 @@ def test_bad_usage_is_told_before_anything_is_written(name, folder, in_tmp_path,
     assert sorted(Path().iterdir()) == before
 
 
-def test_a_model_that_is_none_is_told(folder, transformer, in_tmp_path, monkeypatch, capsys):
+def test_an_invalid_model_folder_is_an_error_with_its_cause(
+    folder, transformer, in_tmp_path, monkeypatch, capsys
+):
     def told(place, code=cli.BAD_USAGE, prompt="the cat", *more) -> str:
         assert decode("--model", place, "--prompt", prompt, *more) == code
         return " ".join(capsys.readouterr().err.split())

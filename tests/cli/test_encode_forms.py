@@ -1,4 +1,4 @@
-"""``leadline encode`` divides pixels and orders columns as the encoder's pretraining did, whatever the file."""
+"""``leadline encode`` scales pixels and orders columns as pretraining did, in all file formats."""
 
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from leadline.autoencoders import Autoencoder, Encoder, pretrain
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (40, 12), dtype=np.uint8)
-BYTES[:8] %= 2  # dark images
+# The first images are so dark that their values could also be numbers from 0 to 1.
+BYTES[:8] %= 2
 TABLE = pd.DataFrame(RNG.normal(size=(40, 3)) * [1, 100, 10_000], columns=["mass", "age", "time"])
 
 
@@ -28,10 +29,11 @@ def of_bytes(tmp_path: Path) -> Path:
     return tmp_path / "encoder"
 
 
-def test_bytes_get_the_codes_of_pretraining_from_every_file(
+def test_pixels_in_every_file_format_get_the_same_codes(
     of_bytes: Path, tmp_path: Path, monkeypatch
 ):
-    monkeypatch.setattr("leadline.cli._encode.BLOCK_BYTES", 4 * 12)  # blocks of dark images only
+    # The first blocks hold only dark images.
+    monkeypatch.setattr("leadline.cli._encode.BLOCK_BYTES", 4 * 12)
     expected = Encoder.load(of_bytes).encode(BYTES.astype(np.float32) / 255)
     np.save(tmp_path / "flat.npy", BYTES)
     np.save(tmp_path / "images.npy", BYTES.reshape(40, 3, 4))
@@ -53,7 +55,7 @@ def test_bytes_get_the_codes_of_pretraining_from_every_file(
         np.testing.assert_array_equal(found, expected[: len(found)], err_msg=name)
 
 
-def test_columns_are_put_in_order_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_columns_are_reordered_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     pretrain(Autoencoder(3, (2,), seed=0), TABLE, epochs=2).encoder.save(tmp_path / "encoder")
     TABLE.to_csv(tmp_path / "table.csv", index=False)
     TABLE.iloc[:, ::-1].to_csv(tmp_path / "reversed.csv", index=False)

@@ -1,4 +1,4 @@
-"""``leadline explore`` as a command."""
+"""The command ``leadline explore``."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from tests.explore.processes import Ends, descendants
 
 @contextmanager
 def started(*arguments: str, new_session: bool = False) -> Iterator[subprocess.Popen[str]]:
-    # As in the foreground: a shell starts background jobs with interruptions ignored.
+    # A shell starts background jobs with ignored interruptions, and children inherit that.
     start = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "signal.signal(signal.SIGHUP, signal.SIG_DFL); from leadline.cli import main; main()"
@@ -38,7 +38,7 @@ def started(*arguments: str, new_session: bool = False) -> Iterator[subprocess.P
         try:
             yield process
         finally:
-            process.kill()  # a test that fails must not wait for it
+            process.kill()  # a failed test must not wait for the process
 
 
 def first_line(process: subprocess.Popen[str]) -> str:
@@ -51,17 +51,17 @@ ENDS = {
     signal.SIGTERM: (cli.STOPPED, "leadline: stopped\n"),
     signal.SIGHUP: (cli.STOPPED, "leadline: stopped\n"),
 }
-"""The exit code and the last line on standard error, by the signal that ended the explorer."""
+"""Exit code and last line on standard error, by the signal that ends the explorer."""
 
 
 @pytest.fixture(autouse=True)
 def temporary_folder(tmp_path, monkeypatch):
-    """A temporary folder for the explorers of this test alone."""
+    """A temporary folder for the explorers of one test."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     return tmp_path
 
 
-def test_the_first_line_is_the_address_and_ctrl_c_is_the_end(temporary_folder):
+def test_the_first_line_is_the_address_and_ctrl_c_ends_the_explorer(temporary_folder):
     strangers = [
         f"leadline-{kind}-mine/thesis.tex" for kind in ("jobs", "uploads", "explorer-jobs")
     ]
@@ -93,7 +93,7 @@ def test_the_first_line_is_the_address_and_ctrl_c_is_the_end(temporary_folder):
     assert [(temporary_folder / name).read_text() for name in strangers] == ["years of work"] * 3
 
 
-def test_an_explorer_under_nohup_goes_on_when_the_terminal_closes():
+def test_an_explorer_under_nohup_survives_a_closed_terminal():
     command = f"trap '' HUP; exec {sys.executable} -m leadline explore --no-browser --port 0"
     with subprocess.Popen(
         ["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -114,7 +114,7 @@ def post(url: str, asked: object) -> dict:
 
 
 def begin_run(url: str) -> None:
-    """Press the button that begins a training which takes minutes."""
+    """Start a training run that takes minutes."""
     with urllib.request.urlopen(f"{url}_dash-dependencies", timeout=60) as answer:
         known = {one["inputs"][0]["id"]: one for one in json.loads(answer.read()) if one["inputs"]}
     settings = Settings(data="photographs", rows=2000, epochs=300, hidden=512)
@@ -126,7 +126,7 @@ def begin_run(url: str) -> None:
     sys.platform != "linux", reason="the ends of other processes are watched by Linux's means"
 )
 @pytest.mark.parametrize("sent", [*ENDS, signal.SIGKILL])
-def test_the_trainings_of_an_explorer_end_with_it(sent, temporary_folder):
+def test_training_runs_end_with_their_explorer(sent, temporary_folder):
     with started("--port", "0") as one:
         begin_run(first_line(one))
         ends = Ends(descendants(one.pid))
@@ -136,7 +136,8 @@ def test_the_trainings_of_an_explorer_end_with_it(sent, temporary_folder):
     ends.wait()
     assert one.returncode == (ENDS[sent][0] if sent in ENDS else -signal.SIGKILL)
     assert told == (ENDS[sent][1] if sent in ENDS else "")
-    if sent == signal.SIGKILL:  # what it left goes when the next one starts
+    if sent == signal.SIGKILL:
+        # The next explorer removes the folders of a killed explorer.
         with started("--port", "0") as two:
             first_line(two)
             assert list(temporary_folder.iterdir()) == []
@@ -146,7 +147,7 @@ def test_the_trainings_of_an_explorer_end_with_it(sent, temporary_folder):
 @pytest.mark.skipif(
     sys.platform != "linux", reason="the ends of other processes are watched by Linux's means"
 )
-def test_ctrl_c_in_a_terminal_reaches_every_process_and_is_answered_once(temporary_folder):
+def test_ctrl_c_reaches_every_process_and_prints_one_message(temporary_folder):
     with started("--port", "0", new_session=True) as one:
         begin_run(first_line(one))
         ends = Ends(descendants(one.pid))
@@ -171,13 +172,13 @@ def test_ctrl_c_in_a_terminal_reaches_every_process_and_is_answered_once(tempora
         (["--host", "no.such.host.invalid", "--expose"], "no such host here"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_is_served(arguments, told, capsys):
+def test_invalid_arguments_are_refused_before_the_server_starts(arguments, told, capsys):
     assert cli.run(["explore", "--no-browser", *arguments]) == cli.BAD_USAGE
     assert told in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a device that is always full")
-def test_an_address_that_cannot_be_printed_is_an_error_in_words():
+def test_an_unprintable_address_is_a_readable_error():
     command = [sys.executable, "-m", "leadline", "explore", "--no-browser", "--port", "0"]
     with open("/dev/full", "w") as full:  # noqa: PTH123  a device, not a file
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""``leadline gradients``: from a factory to the page, and what is told of each way to get it wrong."""
+"""``leadline gradients``: its page for valid factories, and its errors for invalid factories."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def test_a_scalar_loss_gives_the_flow(tmp_path: Path, capsys):
 @pytest.mark.parametrize(
     ("name", "layers"), [("terms", ["lstm[0]", "lstm[1]"]), ("course", ["network[0]"])]
 )
-def test_loss_terms_give_the_influence_too(name, layers, tmp_path: Path, capsys):
+def test_loss_terms_also_give_the_influence(name, layers, tmp_path: Path, capsys):
     code, out, _ = run(capsys, f"{HERE}:{name}", "--out", str(tmp_path), "--json")
     assert code == cli.DONE
     summary = json.loads(out)
@@ -67,7 +67,7 @@ def test_a_loop_of_cells_is_traced(tmp_path: Path, capsys):
     assert out.startswith("cell[0]: the gradient ")
 
 
-def test_data_reach_the_factory(tmp_path: Path, capsys):
+def test_the_factory_receives_the_data(tmp_path: Path, capsys):
     x, y = (part.numpy() for part in factories.batch_of(time=5))
     np.savez(tmp_path / "batch.npz", x=x, y=y)
     data = str(tmp_path / "batch.npz")
@@ -80,7 +80,7 @@ def test_data_reach_the_factory(tmp_path: Path, capsys):
 
 
 def test_the_module_is_found_in_the_working_directory(tmp_path: Path):
-    """As the console script runs: its own folder, not the working directory, is first on the path."""
+    """The console script puts its own folder first on the path, not the working directory."""
     (tmp_path / "mine.py").write_text((Path(__file__).parent / "factories.py").read_text())
     script = Path(sys.executable).parent / "leadline"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -97,7 +97,7 @@ def test_the_module_is_found_in_the_working_directory(tmp_path: Path):
     assert (tmp_path / "gradients" / "index.html").exists()
 
 
-def test_the_path_is_put_back(tmp_path: Path, capsys):
+def test_the_import_path_is_restored(tmp_path: Path, capsys):
     before = list(sys.path)
     run(capsys, f"{HERE}:factory", "--out", str(tmp_path))
     run(capsys, f"{HERE}:broken", "--out", str(tmp_path))
@@ -154,7 +154,7 @@ def test_the_path_is_put_back(tmp_path: Path, capsys):
         (f"{HERE}:not_a_number_loss", ["needs gradients that are numbers", "lstm"]),
     ],
 )
-def test_what_cannot_be_traced_is_told_and_nothing_is_written(name, texts, tmp_path: Path, capsys):
+def test_an_invalid_factory_is_an_error_and_no_file_is_written(name, texts, tmp_path: Path, capsys):
     code, out, err = run(capsys, name, "--out", str(tmp_path / "out"))
     assert code == cli.BAD_USAGE
     assert out == ""
@@ -172,7 +172,7 @@ def test_what_cannot_be_traced_is_told_and_nothing_is_written(name, texts, tmp_p
         ("x = 1\nraise SystemExit(3)", ["SystemExit: 3", "line 2: raise SystemExit(3)"]),
     ],
 )
-def test_a_module_that_cannot_be_imported_is_told(
+def test_a_module_that_cannot_be_imported_is_an_error(
     source, texts, in_tmp_path: Path, capsys, monkeypatch
 ):
     (in_tmp_path / "unimportable.py").write_text(source)
@@ -186,7 +186,7 @@ def test_a_module_that_cannot_be_imported_is_told(
 @pytest.mark.parametrize(
     ("content", "text"), [(None, "No such file"), (b"hello", "--data must be an .npz file")]
 )
-def test_data_that_cannot_be_read_are_told(content, text, tmp_path: Path, capsys):
+def test_unreadable_data_are_an_error(content, text, tmp_path: Path, capsys):
     path = tmp_path / "batch.npz"
     if content is not None:
         path.write_bytes(content)
@@ -197,7 +197,7 @@ def test_data_that_cannot_be_read_are_told(content, text, tmp_path: Path, capsys
     assert text in err
 
 
-def test_data_for_a_factory_that_takes_none_are_told(tmp_path: Path, capsys):
+def test_data_for_a_factory_without_a_data_argument_are_an_error(tmp_path: Path, capsys):
     np.savez(tmp_path / "batch.npz", x=np.zeros(3))
     code, _, err = run(
         capsys,
@@ -212,7 +212,7 @@ def test_data_for_a_factory_that_takes_none_are_told(tmp_path: Path, capsys):
     assert "a function of (): too many positional arguments" in err
 
 
-def test_a_single_array_and_objects_are_no_data(tmp_path: Path, capsys):
+def test_a_single_array_and_objects_are_refused_as_data(tmp_path: Path, capsys):
     np.save(tmp_path / "x.npy", np.zeros(3))
     np.savez(tmp_path / "objects.npz", x=np.array([{}], dtype=object))
     for name, text in (("x.npy", "it is a single array"), ("objects.npz", "allow_pickle=False")):
@@ -228,7 +228,7 @@ def test_a_single_array_and_objects_are_no_data(tmp_path: Path, capsys):
         assert text in err
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Path, capsys):
+def test_an_unwritable_folder_is_an_error_before_the_factory_runs(tmp_path: Path, capsys):
     (tmp_path / "file").write_text("")
     code, _, err = run(capsys, f"{HERE}:broken", "--out", str(tmp_path / "file"))
     assert code == cli.BAD_USAGE

@@ -1,4 +1,4 @@
-"""``leadline decode`` and damaged Hugging Face folders: it refuses them, and never answers from random weights."""
+"""``leadline decode`` refuses damaged Hugging Face folders and never uses random weights."""
 
 import json
 import os
@@ -64,7 +64,7 @@ MODELS = {"gpt2": gpt2, "llama": llama, "bart": bart}
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, Path]:
-    """One whole folder of each model."""
+    """A complete folder of each model, by name."""
     made = {}
     for name, build in MODELS.items():
         made[name] = tmp_path_factory.mktemp(name)
@@ -77,7 +77,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture
 def folder(folders, tmp_path) -> Path:
-    """A copy that a test may damage."""
+    """A copy of a model folder that a test may damage."""
     return shutil.copytree(folders["gpt2"], tmp_path / "model")
 
 
@@ -92,7 +92,7 @@ def message(capsys) -> str:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_without_any_one_of_its_tensors_is_refused(name, folders, tmp_path, capsys):
+def test_a_model_with_a_missing_tensor_is_refused(name, folders, tmp_path, capsys):
     place = shutil.copytree(folders[name], tmp_path / "model")
     weights = safetensors.torch.load_file(place / "model.safetensors")
     assert len(weights) > 8
@@ -116,7 +116,7 @@ def change_weights(folder: Path, change: Any) -> None:
 
 
 def shard(folder: Path, with_file: bool) -> None:
-    """An index that names a tensor which its file does not hold, or a file that is not there."""
+    """Write an index with a tensor that its file does not hold, or with a missing file."""
     weights = safetensors.torch.load_file(folder / "model.safetensors")
     names = list(weights)
     first = "model-00001-of-00002.safetensors"
@@ -137,7 +137,7 @@ def cut(path: Path, share: float) -> None:
 
 
 def panic(folder: Path) -> None:
-    """A tokenizer whose precompiled map makes the library's Rust code panic."""
+    """Change the tokenizer so that the Rust code of its library panics."""
     document = json.loads((folder / "tokenizer.json").read_text())
     document["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AQAAAAEAAAA="}
     (folder / "tokenizer.json").write_text(json.dumps(document))
@@ -217,7 +217,7 @@ def test_a_damaged_folder_is_refused_and_nothing_in_it_is_executed(name, folder,
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_weights_that_are_not_numbers_are_named_as_the_cause(folder, capsys):
+def test_an_error_names_weights_that_are_not_finite(folder, capsys):
     change_weights(folder, lambda w: w["transformer.ln_f.weight"].fill_(torch.nan))
     assert decode(folder) == cli.BAD_USAGE
     assert "NaN from a GPT2LMHeadModel" in message(capsys)
@@ -239,7 +239,7 @@ def test_a_model_that_cannot_be_searched_is_refused_before_a_file_is_written(
     assert not output.exists()
 
 
-def test_settings_that_are_ignored_are_named(folder, capsys):
+def test_ignored_settings_are_named(folder, capsys):
     edit(folder / "generation_config.json", no_repeat_ngram_size=3, length_penalty=2.0)
     assert decode(folder) == cli.DONE
     told = capsys.readouterr().out

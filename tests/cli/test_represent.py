@@ -161,9 +161,8 @@ def test_encoding_in_blocks_equals_the_encoder(
     form: str, encoder: Path, tmp_path: Path, capsys, monkeypatch
 ):
     monkeypatch.setattr("leadline.cli._encode.BLOCK_BYTES", 7 * IMAGES[0].nbytes)
-    blank_first = np.concatenate(
-        [np.zeros_like(IMAGES[:20]), IMAGES]
-    )  # blocks of zeros are bytes too
+    # The first blocks are all zeros, and must be read as bytes, too.
+    blank_first = np.concatenate([np.zeros_like(IMAGES[:20]), IMAGES])
     rows = blank_first.astype(np.float32) / 255
     path = tmp_path / ("rows.csv" if form == "csv" else "rows.npy")
     if form == "csv":
@@ -302,7 +301,7 @@ def test_invalid_arguments_are_refused_before_any_work(encoder: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("command", ["represent", "encode"])
-def test_help_is_cheap(command: str):
+def test_help_does_not_load_heavy_packages(command: str):
     heavy = "{'torch', 'plotly', 'pandas', 'sklearn'}"
     code = f"import sys; from leadline.cli import run; assert run(['{command}', '--help']) == 0; "
     code += f"print({heavy} & set(sys.modules))"

@@ -1,4 +1,4 @@
-"""The command line on odd terminals: every command ends with its output, or with one line and an exit code."""
+"""Unusual terminals: each command ends with its output, or with one line and an exit code."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ def model(tmp_path_factory):
 
 
 def shell(command: str, **kwargs) -> subprocess.CompletedProcess:
-    """Run a command line in bash; its exit code is that of the first program of a pipe."""
+    """Run a command line in bash; the exit code is that of the first program in the pipe."""
     script = f"{command}; exit ${{PIPESTATUS[0]}}"
     return subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, check=False, timeout=120, **kwargs
@@ -36,7 +36,7 @@ def decode(model: Path) -> str:
     return f"{LEADLINE} decode --model {model / 'model'} --input {model / 'prompts.jsonl'} --width 2 --max-length 4"
 
 
-def test_help_ends_at_every_width():
+def test_help_works_at_every_width():
     commands = ["", *(name for name in cli.app if not name.startswith("-"))]
     assert {"worksheet", "decode", "represent", "encode"} <= set(commands)
     code = f"""
@@ -62,7 +62,7 @@ print("ended")
 
 
 @pytest.mark.parametrize("command", ["--help", "--version", "represent --help"])
-def test_output_that_cannot_be_written_is_one_line(command):
+def test_unwritable_output_gives_a_one_line_error(command):
     for place, reason in (
         ("/dev/full", "No space left on device"),
         ("&-", "standard output is closed"),
@@ -78,7 +78,7 @@ def test_output_that_cannot_be_written_is_one_line(command):
     assert done.returncode == cli.READER_GONE
 
 
-def test_answers_that_cannot_be_written_are_one_line(model):
+def test_unwritable_answers_give_a_one_line_error(model):
     done = shell(f"{decode(model)} 2>{model}/errors | true")
     errors = (model / "errors").read_text().splitlines()
     assert done.returncode == cli.READER_GONE
@@ -123,7 +123,7 @@ def test_usage_errors_keep_their_exit_code():
 @pytest.mark.parametrize(
     "command", ["encode a b.npy --out c.npy", "decode --model a --prompt b", "--help"]
 )
-def test_a_deleted_working_folder_is_one_line(tmp_path: Path, command):
+def test_a_deleted_working_folder_gives_a_one_line_error(tmp_path: Path, command):
     gone = tmp_path / "gone"
     done = shell(f"mkdir {gone} && cd {gone} && rmdir {gone}; {LEADLINE} {command}")
     assert done.returncode == cli.FAILED
@@ -133,7 +133,7 @@ def test_a_deleted_working_folder_is_one_line(tmp_path: Path, command):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_failures_of_the_system_are_one_line(
+def test_system_errors_give_a_one_line_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
     def fails(error: BaseException):

@@ -48,7 +48,8 @@ class Layer(nn.Module):
             "buffer": lambda: buffer,
             "list": lambda: states,
         }[self.collect]()
-        if self.mix:  # every timestep reads every other one, as in a normalisation over time
+        # Every timestep reads all other timesteps, as in a normalisation over time.
+        if self.mix:
             found = found - found.mean(0)
         return found
 
@@ -105,9 +106,9 @@ def test_each_of_several_stacked_layers_is_one_loop(collect, mix, time):
         draw(time, 2, WIDTH),
     )
     flow = check(model, lambda: last_of(model(x)), [time, time], ["0.state[0]", "1.state[0]"])
-    if (
-        not mix and time > 1
-    ):  # the lower layer's states reach the loss by the upper layer: the direct part
+    # The states of the lower layer reach the loss through the upper layer,
+    # which is the direct part.
+    if not mix and time > 1:
         assert (flow.layers[0].direct > 0).all()
 
 
@@ -218,7 +219,7 @@ def test_a_second_forward_pass_in_one_block_is_a_second_loop():
 
 
 class Functional(nn.Module):
-    """Layers without modules: two loops with states of one name in one forward pass."""
+    """Two loops without modules, whose states have the same name, in one forward pass."""
 
     def __init__(self, attends_every: int = 0, window: int = 0):
         super().__init__()
@@ -293,7 +294,7 @@ def test_parametrized_layers_are_named_by_their_paths():
     check(model, lambda: last_of(model(x)), [4, 4], ["0.state[0]", "1.state[0]"])
 
 
-# States before their mark -------------------------------------------------------------------------------------------
+# States before their mark -------------------------------------------------------------------------
 
 
 class ReadsBefore(nn.Module):
@@ -322,7 +323,7 @@ def test_a_use_of_a_state_before_its_mark_counts(next_reads_raw):
     flow = check(model, lambda: model(x, next_reads_raw).sum(), [6])
     (layer,) = flow.layers
     assert (layer.total[:, -1] > 0).all()
-    # The oracle of the parts: what arrives at h_t where later states are constants is the direct part.
+    # The oracle of the parts: the direct part is the gradient of h_t if later states are constants.
     for t in range(6):
         kept: list[Tensor] = []
         model.mark = lambda h, t=t, kept=kept: kept.append(h) or h
@@ -360,7 +361,7 @@ def test_influence_and_monitor_count_uses_of_a_state_before_its_mark():
     assert looks[0]["state[0]/slope"] == pytest.approx(float(np.median(right.slope())), rel=1e-9)
 
 
-# h and c of an LSTM ---------------------------------------------------------------------------------------------------
+# h and c of an LSTM -------------------------------------------------------------------------------
 
 
 def test_h_and_c_marked_separately_have_the_gradients_of_torchs_lstm():
@@ -398,7 +399,7 @@ def test_h_and_c_marked_separately_have_the_gradients_of_torchs_lstm():
     np.testing.assert_allclose(cell.total, right.cell_total, rtol=1e-9)
 
 
-# Beyond the loop's precision ------------------------------------------------------------------------------------------
+# Beyond the loop's precision ----------------------------------------------------------------------
 
 
 class Cells(nn.Module):
@@ -486,7 +487,7 @@ def test_a_loop_in_float64_is_not_lost_where_float32_would_be():
     assert any("float32 underflows at timestep" in note for note in flow.notes)
 
 
-# Refusals -------------------------------------------------------------------------------------------------------------
+# Refusals -----------------------------------------------------------------------------------------
 
 
 def test_a_tree_is_refused_as_a_tree():
@@ -508,7 +509,8 @@ def test_a_loop_in_another_thread_is_refused():
         thread.join()
         with pytest.raises(InputError, match="another thread"):
             tape.gradient_flow(model.W.sum())
-        model(x)  # the block itself ends as it should
+        # This pass lets the block end without an error.
+        model(x)
     found: list[InputError] = []
     try:
         with gradients.trace(model):

@@ -24,7 +24,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-# Changes in place -----------------------------------------------------------------------------------------------------
+# Changes in place ---------------------------------------------------------------------------------
 
 CHANGES: dict[str, Callable[[Tensor], object]] = {
     "mul_": lambda x: x.mul_(0.1),
@@ -99,7 +99,7 @@ def test_changed_weights_are_refused_in_every_precision(make, dtype):
         tape.gradient_flow(loss)
 
 
-# Weights as they were at the call -------------------------------------------------------------------------------------
+# Weights as they were at the call -----------------------------------------------------------------
 
 
 class WeightDrop(nn.Module):
@@ -178,7 +178,7 @@ def test_weights_of_a_functional_call_are_used():
     np.testing.assert_allclose(flow.layers[0].log_input, right.layers[0].log_input, rtol=1e-12)
 
 
-# Parametrizations: watching changes nothing ---------------------------------------------------------------------------
+# Parametrizations: watching changes nothing -------------------------------------------------------
 
 
 class Counted(nn.Module):
@@ -248,7 +248,8 @@ def parametrized(model: str, how: str) -> Any:
     def make() -> nn.Module:
         whole, inner, name = MODELS[model]()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # the old spectral_norm is deprecated
+            # The old spectral_norm is deprecated.
+            warnings.simplefilter("ignore", FutureWarning)
             PARAMETRIZE[how](inner, name)
         return whole
 

@@ -1,4 +1,4 @@
-"""Every cure against what it should do to the flow, and to nothing else."""
+"""Every cure has the expected effect on the flow and changes nothing else."""
 
 import copy
 import math
@@ -51,7 +51,7 @@ def slope_of(flow, layer=0):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_each_cure_is_measured_and_nothing_of_the_model_changes(cell):
+def test_each_cure_is_measured_and_the_model_does_not_change(cell):
     model = built(cell)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = gradients.compare_cures(model, last, window=7)
@@ -77,7 +77,7 @@ def test_each_cure_is_measured_and_nothing_of_the_model_changes(cell):
     assert "steadi" in str(found)
 
 
-def test_an_identity_holds_the_gradient_of_a_relu_layer():
+def test_identity_weights_keep_the_gradient_of_a_relu_layer_constant():
     model = built("relu")
     with torch.no_grad():
         model.weight_hh_l0.mul_(0.1)
@@ -91,7 +91,7 @@ def test_an_identity_holds_the_gradient_of_a_relu_layer():
     assert "RNN[0]: initialisation steadies the gradient most" in str(found)
 
 
-def test_orthogonal_weights_hold_the_gradient_of_a_linear_layer():
+def test_orthogonal_weights_keep_the_gradient_of_a_linear_layer_constant():
     network = recurrent.RNN(2, 6, nonlinearity="identity", seed=0).double()
     found = gradients.compare_cures(network, last)
     np.testing.assert_allclose(
@@ -99,7 +99,7 @@ def test_orthogonal_weights_hold_the_gradient_of_a_linear_layer():
     )
 
 
-def test_a_forget_bias_of_one_keeps_that_share_of_the_cell():
+def test_a_forget_bias_of_one_keeps_the_sigmoid_of_one_of_the_cell_gradient():
     model = built("lstm")
     with torch.no_grad():
         for parameter in model.parameters():
@@ -111,7 +111,7 @@ def test_a_forget_bias_of_one_keeps_that_share_of_the_cell():
         np.testing.assert_allclose(np.diff(cells, axis=1), -math.log(kept), rtol=1e-9)
 
 
-def test_an_update_bias_of_one_keeps_that_share_of_the_state():
+def test_an_update_bias_of_one_keeps_the_sigmoid_of_one_of_the_state_gradient():
     network = recurrent.GRU(2, 4, seed=0).double()
     with torch.no_grad():
         network.layers[0].W_h.zero_()
@@ -120,7 +120,7 @@ def test_an_update_bias_of_one_keeps_that_share_of_the_state():
     assert slope_of(flow) == pytest.approx(-math.log(1 + math.exp(-1)), rel=1e-9)
 
 
-def test_a_layer_without_gates_becomes_a_gru_in_its_place():
+def test_a_layer_without_gates_is_replaced_by_a_gru_of_the_same_name():
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
@@ -141,8 +141,11 @@ def test_a_layer_without_gates_becomes_a_gru_in_its_place():
 
 @pytest.mark.parametrize("cell", ["tanh", "lstm", "own gru"])
 @pytest.mark.parametrize("window", [1, 4, 7])
-def test_truncation_is_what_detaching_the_state_would_give(cell, window):
-    """The oracle calls the module on one segment after another and hands the states on without their graph."""
+def test_truncation_equals_detaching_the_state_between_segments(cell, window):
+    """Compare with calls of the module on one segment after another.
+
+    The states are detached between the segments.
+    """
     model, x = built(cell), inputs(20)
     found = remedy(
         gradients.compare_cures(model, lambda model: model(x)[0].square().sum(), window=window),
@@ -192,7 +195,7 @@ def _norms(loss, states, layer=None):
     return [(g if layer is None else g[layer]).norm(dim=-1).numpy() for g in gradients]
 
 
-def test_truncation_cuts_both_directions_at_segments_of_their_own():
+def test_truncation_cuts_each_direction_into_its_own_segments():
     flow = remedy(
         gradients.compare_cures(built("gru"), lambda model: model(inputs(20))[1].sum(), window=6),
         "truncation",
@@ -203,12 +206,12 @@ def test_truncation_cuts_both_directions_at_segments_of_their_own():
     assert (ahead.log_initial == -np.inf).all()
 
 
-def test_a_window_that_cuts_nothing_is_told():
+def test_truncation_is_left_out_if_the_window_is_longer_than_the_sequence():
     found = gradients.compare_cures(built("tanh"), last, window=30)
     assert found.left_out == {"truncation": "no call of a layer is longer than 30 timesteps"}
 
 
-def test_clipping_scales_every_timestep_alike():
+def test_clipping_scales_every_timestep_by_the_same_factor():
     model = built("tanh")
     found = gradients.compare_cures(model, lambda model: 1e6 * last(model), max_norm=0.5)
     clipped = remedy(found, "clipping")
@@ -235,7 +238,7 @@ def test_a_gradient_of_infinite_norm_cannot_be_clipped():
     assert any(found.figure().select_traces())
 
 
-def test_a_layer_whose_gates_have_no_bias_is_left_as_it_is():
+def test_gating_is_left_out_if_no_gate_has_a_bias():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.GRU(2, 4, bias=False, batch_first=True).double()
@@ -244,7 +247,7 @@ def test_a_layer_whose_gates_have_no_bias_is_left_as_it_is():
     assert [one.name for one in found.after] == ["initialisation", "truncation", "clipping"]
 
 
-def test_models_that_keep_their_activations_are_copied_without_them():
+def test_stored_activations_are_copied_without_their_graph():
     class Keeping(nn.Module):
         def __init__(self):
             super().__init__()
@@ -264,7 +267,7 @@ def test_models_that_keep_their_activations_are_copied_without_them():
         gradients.compare_cures(model, lambda model: model(inputs())[:, -1].sum())
 
 
-def test_loops_of_cells_are_treated_too():
+def test_cures_apply_to_loops_of_cells():
     class Loop(nn.Module):
         def __init__(self):
             super().__init__()
@@ -286,7 +289,7 @@ def test_loops_of_cells_are_treated_too():
     assert slope_of(remedy(found, "initialisation").flow) > slope_of(found.before)
 
 
-def test_one_seed_gives_one_answer_and_dropout_draws_the_same_for_all():
+def test_a_seed_fixes_the_result_and_all_runs_draw_the_same_dropout_masks():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.LSTM(2, 4, 2, dropout=0.5, batch_first=True).double()
@@ -302,7 +305,7 @@ def test_one_seed_gives_one_answer_and_dropout_draws_the_same_for_all():
     assert not one.table().equals(other.table())
 
 
-def test_saving_and_loading_keeps_the_remedies(tmp_path):
+def test_a_comparison_is_the_same_after_saving_and_loading(tmp_path):
     found = gradients.compare_cures(built("lstm"), last)
     found.save(tmp_path)
     back = gradients.CureComparison.load(tmp_path)
@@ -310,7 +313,7 @@ def test_saving_and_loading_keeps_the_remedies(tmp_path):
     pd.testing.assert_frame_equal(back.table(), found.table())
 
 
-def test_what_cannot_be_treated_is_refused_with_a_reason():
+def test_unsuitable_settings_models_and_losses_are_refused():
     model = built("tanh")
     with pytest.raises(InputError, match="window = 0"):
         gradients.compare_cures(model, last, window=0)
@@ -322,7 +325,7 @@ def test_what_cannot_be_treated_is_refused_with_a_reason():
         gradients.compare_cures(model, lambda _: last(model))
 
 
-def test_a_loop_whose_weights_are_not_known_is_not_said_to_be_treated():
+def test_initialisation_is_left_out_for_a_loop_with_unknown_weights():
     class Leaky(nn.Module):
         def __init__(self):
             super().__init__()
@@ -341,11 +344,11 @@ def test_a_loop_whose_weights_are_not_known_is_not_said_to_be_treated():
         gradients.measure_stability(Leaky(), inputs())  # pyright: ignore[reportArgumentType]
 
 
-# Ties ----------------------------------------------------------------------------------------------------------------
+# Ties ---------------------------------------------------------------------------------------------
 
 
 def remedies_with(spreads: dict[str, float]) -> gradients.CureComparison:
-    """Flows whose largest norms are so many nats above their smallest."""
+    """Return a comparison of flows with the given spreads, in nats."""
 
     def flow(spread: float) -> gradients.GradientFlow:
         log = np.linspace(-spread, 0, 10)[None]
@@ -382,7 +385,7 @@ def test_no_cure_is_called_best_if_cures_tie(spreads, sentence):
     assert ("steadies" in verdict) == ("steadies" in sentence)
 
 
-def test_a_loss_that_leaves_the_last_output_out_is_judged_by_the_others():
+def test_a_loss_without_the_last_output_has_a_finite_spread():
     model = built("tanh")
     found = gradients.compare_cures(
         model, lambda model: model(inputs(20))[0][:, :-1].square().sum()

@@ -32,7 +32,7 @@ def data_of(batch=3, time=7, inputs=2, outputs=3, seed=0):
 
 
 def unrolled(model, x):
-    """The same network, with every hidden state a tensor of its own in the graph: the oracle."""
+    """Run the same network with a separate tensor for every hidden state; this is the oracle."""
     sigma = {"tanh": torch.tanh, "relu": torch.relu, "identity": lambda a: a}
     below, states, inputs = x.unbind(1), [], []
     for layer in model.network.layers:
@@ -57,13 +57,13 @@ REDUCTIONS = {
     "per_step": partial(recurrent.mse, per_step=True),
     "per_sample": lambda predictions, y: (predictions - y).square().mean(2),
 }
-"""To a scalar; or to terms of shape (T,) or (B, T)."""
+"""Reductions to a scalar, or to terms of shape (T,) or (B, T)."""
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu", "identity"])
-def test_flow_is_what_automatic_differentiation_finds(nonlinearity, layers, reduction):
+def test_flow_equals_automatic_differentiation(nonlinearity, layers, reduction):
     model, (x, y) = model_of(nonlinearity, layers), data_of()
     with gradients.trace(model) as tape:
         loss = REDUCTIONS[reduction](model(x)[0], y)
@@ -92,8 +92,12 @@ def test_flow_is_what_automatic_differentiation_finds(nonlinearity, layers, redu
             np.testing.assert_allclose(layer.norms, rows, rtol=1e-9, atol=1e-300)
 
 
-def test_a_linear_network_in_closed_form():
-    """dL_k/dh_t = (W_h^T)^(k-t) dL_k/dh_k, with dL_k/dh_k = 2/numel W_f^T (y_k - target_k); the flow is their sum."""
+def test_the_flow_of_a_linear_network_equals_the_closed_form():
+    """Compare with the closed form.
+
+    dL_k/dh_t = (W_h^T)^(k-t) dL_k/dh_k, with dL_k/dh_k = 2/numel W_f^T (y_k - target_k). The flow
+    is the sum over k.
+    """
     model, (x, y) = model_of("identity"), data_of()
     with gradients.trace(model) as tape:
         predictions = model(x)[0]
@@ -103,7 +107,7 @@ def test_a_linear_network_in_closed_form():
         W_h, at_k = model.network.layers[0].W_h, 2 / y.numel() * (predictions - y) @ model.W_f
         by_distance = torch.stack([torch.linalg.matrix_power(W_h, n) for n in range(7)])
         distance = torch.arange(7)[:, None] - torch.arange(7)
-        # Rows by sample, term k and timestep t; nothing reaches what comes after its term.
+        # The axes are sample, term k and timestep t; no term reaches a later timestep.
         rows = torch.einsum("bki,ktij->bktj", at_k, by_distance[distance.clamp(min=0)])
         rows = torch.where((distance >= 0)[None, :, :, None], rows, 0)
     (layer,) = tape.gradient_flow(terms).layers
@@ -129,7 +133,7 @@ def test_direct_and_recurrent_parts_add_up():
     assert states.shape == (3, 7, 5)
 
 
-def test_an_orthogonal_network_scales_by_rho_at_every_step():
+def test_an_orthogonal_network_scales_the_gradient_by_rho_at_every_step():
     model, (x, y) = model_of("identity", hidden=6), data_of(time=40)
     rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((6, 6)))[0]
     with torch.no_grad():
@@ -144,7 +148,7 @@ def test_an_orthogonal_network_scales_by_rho_at_every_step():
     np.testing.assert_allclose(layer.slope(), np.log(0.7), rtol=1e-9)
 
 
-def test_a_gradient_below_the_range_of_floats_is_still_a_number():
+def test_a_gradient_below_the_range_of_floats_has_a_finite_logarithm():
     model = recurrent.Regression(recurrent.RNN(1, 4, nonlinearity="identity", seed=0), seed=0)
     with torch.no_grad():
         model.network.layers[0].W_h.copy_(0.1 * torch.eye(4))
@@ -165,7 +169,7 @@ def traces(flow) -> list[Any]:
 
 
 def contracting(rate, time, dtype=torch.float32):
-    """The flow of a linear network whose gradient changes ``rate``-fold at every step back."""
+    """Return the flow of a linear network whose gradient changes ``rate``-fold per step back."""
     model = recurrent.Regression(recurrent.RNN(1, 4, nonlinearity="identity", seed=0), seed=0).to(
         dtype
     )
@@ -177,7 +181,7 @@ def contracting(rate, time, dtype=torch.float32):
     return tape.gradient_flow(loss)
 
 
-def test_five_thousand_steps_of_contraction_read_as_a_number():
+def test_a_gradient_has_a_finite_logarithm_after_five_thousand_contracting_steps():
     flow = contracting(0.1, 5000)
     (layer,) = flow.layers
     assert layer.log_total[:, 0] - layer.log_total[:, -1] == pytest.approx(
@@ -193,8 +197,8 @@ def test_five_thousand_steps_of_contraction_read_as_a_number():
     assert (layer.float32_overflow == 0).all()
 
 
-def test_the_marker_stands_where_float32_loses_the_gradient():
-    """A plain loop in float32: normal numbers up to the marker, none from there on, soon zeros."""
+def test_the_underflow_marker_is_where_float32_loses_the_gradient():
+    """A plain loop in float32 has normal numbers up to the marker, and then none, soon zeros."""
     flow = contracting(0.1, 100)
     (layer,) = flow.layers
     for b, t in enumerate(layer.float32_underflow):
@@ -209,7 +213,7 @@ def test_the_marker_stands_where_float32_loses_the_gradient():
         assert read[-1] == 0
 
 
-def test_a_gradient_beyond_the_range_of_floats_is_marked_too():
+def test_a_gradient_above_the_range_of_float32_is_marked():
     flow = contracting(10.0, 60, torch.float64)
     (layer,) = flow.layers
     t = int(layer.float32_overflow[0])
@@ -218,14 +222,14 @@ def test_a_gradient_beyond_the_range_of_floats_is_marked_too():
     assert (layer.float32_underflow == 0).all()
 
 
-def test_what_is_read_from_its_end_leaves_the_range_at_the_other_side():
+def test_a_reverse_layer_underflows_at_the_mirrored_timestep():
     flow = contracting(0.1, 100)
     (layer,) = flow.layers
     mirrored = dataclasses.replace(layer, direction="reverse", log_total=layer.log_total[:, ::-1])
     assert (mirrored.float32_underflow == 101 - layer.float32_underflow).all()
 
 
-def test_an_exact_zero_is_no_underflow():
+def test_an_exact_zero_does_not_count_as_underflow():
     model, (x, _) = model_of(layers=2), data_of()
     with gradients.trace(model) as tape:
         loss = model(x)[1][:, 2].sum()
@@ -255,7 +259,10 @@ def test_layers_of_different_lengths_share_a_figure():
 
 
 def test_a_relu_network_of_spectral_radius_zero_doubles_its_gradient():
-    """W_h = [[2, 2], [-2, -2]] is nilpotent; with this bias the second unit stays off and the first sees itself."""
+    """W_h = [[2, 2], [-2, -2]] is nilpotent.
+
+    With this bias the second unit stays off, so the first unit reads only itself.
+    """
     model = recurrent.Regression(recurrent.RNN(1, 2, nonlinearity="relu", seed=0), seed=0).double()
     layer = model.network.layers[0]
     with torch.no_grad():
@@ -263,7 +270,8 @@ def test_a_relu_network_of_spectral_radius_zero_doubles_its_gradient():
         layer.b.copy_(torch.tensor([-1.0, 0.0]))
         layer.W_x.copy_(torch.tensor([[1.0], [0.0]]))
     x = torch.zeros(1, 30, 1, dtype=torch.float64)
-    x[0, 0] = 2.0  # h_1 = (1, 0), a fixed point from there on
+    # This input gives h_1 = (1, 0), which is a fixed point.
+    x[0, 0] = 2.0
     with gradients.trace(model) as tape:
         _, states = model(x)
         loss = states[:, -1, 0].sum()
@@ -273,7 +281,7 @@ def test_a_relu_network_of_spectral_radius_zero_doubles_its_gradient():
     assert np.diff(flow.layers[0].log_total[0, :-1]) == pytest.approx(-np.log(2))
 
 
-def test_nothing_of_the_model_changes():
+def test_tracing_does_not_change_the_model():
     model, (x, y) = model_of(layers=2), data_of()
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
@@ -287,7 +295,7 @@ def test_nothing_of_the_model_changes():
     loss.backward()
 
 
-def test_a_layer_that_the_loss_does_not_reach_reads_zero_not_nan():
+def test_a_layer_that_the_loss_does_not_reach_has_zero_gradient():
     model, (x, _) = model_of(layers=2), data_of()
     with gradients.trace(model) as tape:
         _, last = model.network(x)
@@ -325,7 +333,7 @@ def test_saving_and_loading_keeps_the_flow(tmp_path):
     assert len(back.table()) == 3 * 7
 
 
-def test_what_cannot_be_traced_is_refused_with_a_reason():
+def test_models_and_losses_that_cannot_be_traced_are_refused():
     with pytest.raises(InputError, match="made of Identity"), gradients.trace(torch.nn.Identity()):
         pass
     model, (x, y) = model_of(), data_of()
@@ -359,8 +367,8 @@ def test_mse_refuses_to_broadcast():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("scale", [1e-30, 1e-3, 0.5, 1.0, 30.0, 1e12])
-def test_steps_taken_together_or_one_by_one_agree(dtype, scale, monkeypatch):
-    """Direct parts and Jacobians over the whole range of scales, some of them zero."""
+def test_a_sweep_in_blocks_equals_a_sweep_step_by_step(dtype, scale, monkeypatch):
+    """The direct parts and Jacobians cover the whole range of scales; some are zero."""
     generator = torch.Generator().manual_seed(0)
     jacobian = scale * torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))[
         0
@@ -392,8 +400,8 @@ def test_steps_taken_together_or_one_by_one_agree(dtype, scale, monkeypatch):
 @pytest.mark.parametrize(
     "make", [recurrent.RNN, recurrent.LSTM, recurrent.GRU, partial(torch.nn.LSTM, proj_size=2)]
 )
-def test_the_arithmetic_of_other_devices_finds_the_same(make, monkeypatch):
-    """What runs on a GPU is PyTorch's arithmetic; here it sweeps on the CPU, beside NumPy's."""
+def test_the_arithmetic_of_other_devices_gives_the_same_flow(make, monkeypatch):
+    """A GPU uses the arithmetic of PyTorch; here it runs on the CPU and is compared with NumPy."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = make(2, 4, 2).double()
@@ -412,8 +420,11 @@ def test_the_arithmetic_of_other_devices_finds_the_same(make, monkeypatch):
             )
 
 
-def test_an_infinite_gradient_stays_infinite_on_its_way_back():
-    """The loss is infinite at the sixth timestep alone: before it all is infinite, after it all as it was."""
+def test_an_infinite_gradient_stays_infinite_at_earlier_timesteps():
+    """The loss is infinite at the sixth timestep alone.
+
+    Gradients up to this timestep are infinite, and later gradients do not change.
+    """
     model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
     x, _ = recurrent.running_average(2, 12, seed=0)
     with gradients.trace(model) as tape:
@@ -432,7 +443,7 @@ def test_an_infinite_gradient_stays_infinite_on_its_way_back():
     assert (last.log_total == np.inf).all()
 
 
-def test_an_infinite_term_is_an_infinite_row_of_the_influence():
+def test_an_infinite_term_gives_an_infinite_row_of_the_influence():
     model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
     x, _ = recurrent.running_average(2, 12, seed=0)
     with gradients.trace(model) as tape:
@@ -446,7 +457,7 @@ def test_an_infinite_term_is_an_infinite_row_of_the_influence():
     assert layer.window_for() == 9
 
 
-def test_a_loss_that_reaches_one_timestep_only_says_so():
+def test_the_verdict_reports_a_loss_that_reaches_one_timestep_only():
     model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
     x, _ = recurrent.running_average(2, 12, seed=0)
     with gradients.trace(model) as tape:
@@ -454,8 +465,11 @@ def test_a_loss_that_reaches_one_timestep_only_says_so():
     assert "reaches 1 of 12 timesteps" in str(tape.gradient_flow(h[:, 0].sum()))
 
 
-def test_padding_is_no_zero_and_a_gradient_that_comes_from_both_ends_dips():
-    """The reader of a classifier: sequences of different lengths, read both ways, whose last states decide."""
+def test_padding_is_not_a_zero_and_a_gradient_from_both_ends_dips():
+    """A bidirectional classifier reads packed sequences of different lengths.
+
+    Only the last states of both directions enter the loss.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = torch.nn.LSTM(2, 4, 2, bidirectional=True, batch_first=True)
@@ -473,7 +487,7 @@ def test_padding_is_no_zero_and_a_gradient_that_comes_from_both_ends_dips():
     assert "(timestep 1)" in reverse
 
 
-def test_a_sum_of_terms_that_keeps_its_size_is_not_taken_for_a_long_reach():
+def test_a_flow_of_many_terms_advises_to_use_the_influence():
     model, (x, y) = model_of(hidden=4, seed=2), data_of(time=60)
     with gradients.trace(model) as tape:
         terms = recurrent.mse(model(x)[0], y, per_step=True)
@@ -482,11 +496,12 @@ def test_a_sum_of_terms_that_keeps_its_size_is_not_taken_for_a_long_reach():
     assert not any(advice in note for note in tape.gradient_flow(terms[-1]).notes)
 
 
-def test_timesteps_that_get_nothing_are_counted_from_their_end():
+def test_timesteps_without_gradient_are_counted_from_the_far_end():
     layer = contracting(0.5, 9).layers[0]
     log = np.tile(np.arange(9.0), (2, 1))
     log[0, :3], log[1, :5] = -np.inf, -np.inf
-    log[1, 7:] = np.nan  # a sample of seven timesteps
+    # The second sample has only seven timesteps.
+    log[1, 7:] = np.nan
     for direction, values, first in (("forward", log, "first"), ("reverse", log[:, ::-1], "last")):
         flow = gradients.GradientFlow(
             Protocol(), (dataclasses.replace(layer, direction=direction, log_total=values),)
@@ -494,8 +509,11 @@ def test_timesteps_that_get_nothing_are_counted_from_their_end():
         assert f"dies: the {first} 4 of 8 timesteps get none" in str(flow)
 
 
-def test_the_effective_horizon_counts_what_is_above_one_percent():
-    """Halved at each step, 1/64 is the seventh norm and the last above 1 %; what is infinite or missing is no norm."""
+def test_the_effective_horizon_counts_norms_above_one_percent():
+    """If the norm halves at each step, the seventh norm, 1/64, is the last above 1 %.
+
+    Infinite and missing norms do not count.
+    """
     model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
     x, y = recurrent.running_average(3, 12, seed=0)
     with gradients.trace(model) as tape:

@@ -1,4 +1,4 @@
-"""The sentence about a flow agrees with the flow's own numbers."""
+"""The verdict on a flow agrees with the numbers of the flow."""
 
 import math
 from typing import Any
@@ -35,7 +35,7 @@ def flow_of(log_total: np.ndarray, direction: str = "forward", **more) -> Gradie
 
 
 def line(slope: float, time: int, samples: int = 3) -> np.ndarray:
-    """A norm that grows by ``slope`` nats per step back, and is 1 at the last timestep."""
+    """Return norms that grow by ``slope`` nats per step back and are 1 at the last timestep."""
     return np.tile(slope * np.arange(time - 1, -1.0, -1), (samples, 1))
 
 
@@ -49,13 +49,13 @@ def draw(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-# The whole length decides -----------------------------------------------------------------------------------------
+# The change over the whole length decides ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("time", [2, 10, 50, 500, 5000])
 @pytest.mark.parametrize("factor", [0.5, 0.9, 1.1, 2.0])
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_a_gradient_keeps_its_size_where_it_changes_less_than_tenfold_in_all(time, factor, sign):
+def test_a_gradient_keeps_its_size_if_its_total_change_is_less_than_tenfold(time, factor, sign):
     slope = sign * factor * LN10 / (time - 1)
     sentence = str(flow_of(line(slope, time)))
     assert ("keeps its size" in sentence) == (factor < 1)
@@ -64,7 +64,7 @@ def test_a_gradient_keeps_its_size_where_it_changes_less_than_tenfold_in_all(tim
     assert f"to 10^{round(sign * factor, 1):.1f} (timestep 1)" in sentence
 
 
-def test_a_slow_change_over_five_thousand_steps_is_a_change():
+def test_a_slow_change_over_five_thousand_steps_is_reported():
     time, radius = 5000, 0.991
     network = recurrent.RNN(1, 2, nonlinearity="identity", seed=0).double()
     with torch.no_grad():
@@ -80,7 +80,7 @@ def test_a_slow_change_over_five_thousand_steps_is_a_change():
     assert found.regime == "vanishes"
 
 
-# Where the loss does not read the last states ---------------------------------------------------------------------
+# Losses that do not read the last states ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("unread", [1, 2, 7])
@@ -100,7 +100,7 @@ def test_sizes_are_measured_from_the_last_state_that_receives_gradient(unread):
 
 
 @pytest.mark.parametrize("kind", ["logits", "c_n", "masked tail", "packed"])
-def test_losses_that_leave_the_last_state_out(kind):
+def test_the_verdict_starts_at_the_last_state_that_the_loss_reaches(kind):
     model, x = module_of(lambda: nn.LSTM(3, 4)), draw(12, 3, 3)
     lengths = torch.tensor([12, 9, 4])
     mask = (torch.arange(12).unsqueeze(1) < lengths).double().unsqueeze(-1)
@@ -124,10 +124,11 @@ def test_losses_that_leave_the_last_state_out(kind):
     )
 
 
-def test_the_way_of_the_cells_is_told_beside_that_of_the_states():
+def test_a_note_gives_the_gradient_of_the_cell_states():
     model, x = module_of(lambda: nn.LSTM(3, 4)), draw(30, 2, 3)
     with torch.no_grad():
-        model.bias_ih_l0[4:8] = 8.0  # an open forget gate
+        # This bias opens the forget gate.
+        model.bias_ih_l0[4:8] = 8.0
     with gradients.trace(model) as tape:
         flow = tape.gradient_flow(model(x)[0][-1].sum())
     (layer,) = flow.layers
@@ -136,10 +137,10 @@ def test_the_way_of_the_cells_is_told_beside_that_of_the_states():
     assert f"LSTM[0]: dL/dc goes from 10^{near:.1f} to 10^{far:.1f}" in flow.notes
 
 
-# Samples that differ from the median one --------------------------------------------------------------------------
+# Samples that differ from the median one ----------------------------------------------------------
 
 
-def test_samples_that_die_are_counted_where_they_are_few():
+def test_a_note_counts_the_few_samples_whose_gradient_dies():
     log = line(0.1, 30, samples=64)
     log[:3, :10] = -np.inf
     flow = flow_of(log)
@@ -147,19 +148,19 @@ def test_samples_that_die_are_counted_where_they_are_few():
     assert "net[0]: the gradient dies on the way in 3 of 64 samples" in flow.notes
 
 
-def test_samples_that_are_infinite_are_counted_where_they_are_few():
+def test_a_note_counts_the_few_samples_whose_gradient_is_infinite():
     log = line(0.1, 30, samples=10)
     log[7, :5] = np.inf
     note = "net[0]: the gradient is infinite at some timestep in 1 of 10 samples"
     assert note in flow_of(log).notes
 
 
-def test_an_empty_batch_says_so():
+def test_the_verdict_reports_an_empty_batch():
     assert "the batch is empty" in str(flow_of(np.zeros((0, 5))))
 
 
 @pytest.mark.parametrize(("scale", "factor"), [(0.9995, "1.0005"), (1.001, "1.001")])
-def test_a_slow_change_is_not_called_one_fold(scale, factor):
+def test_a_slow_change_is_not_rounded_to_one_fold(scale, factor):
     network = recurrent.RNN(1, 8, nonlinearity="identity", seed=0).double()
     with torch.no_grad():
         torch.nn.init.orthogonal_(network.layers[0].W_h, generator=torch.Generator().manual_seed(0))

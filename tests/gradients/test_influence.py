@@ -19,7 +19,7 @@ CELLS = {
 
 
 class Model(nn.Module):
-    """A recurrent network with a head that may look at every timestep (local), or at their mean too."""
+    """A recurrent network with a head that reads each timestep alone (local), or also the mean."""
 
     def __init__(self, network, is_local: bool, seed: int = 0):
         super().__init__()
@@ -48,7 +48,7 @@ def terms_of(model, x, y):
 
 
 def one_by_one(model, x, y):
-    """The oracle: the flow of each term alone."""
+    """Return the flow of each term alone; this is the oracle."""
     with gradients.trace(model) as tape:
         terms = terms_of(model, x, y)
     flows = [tape.gradient_flow(term) for term in terms]
@@ -76,17 +76,19 @@ def test_rows_are_the_flows_of_single_terms(cell, layers, is_local, monkeypatch)
         assert layer.log_norms.shape == (9, 9)
         assert layer.log_norms_per_sample is not None
         per_sample = np.exp(layer.log_norms_per_sample)
-        np.testing.assert_allclose(
-            per_sample, np.exp(expected), rtol=1e-6, atol=1e-14
-        )  # per sample, float32 logarithms are kept
+        # The logarithms of single samples are kept in float32.
+        np.testing.assert_allclose(per_sample, np.exp(expected), rtol=1e-6, atol=1e-14)
         whole = np.sqrt((np.exp(expected) ** 2).sum(0))
         np.testing.assert_allclose(layer.norms, whole, rtol=1e-9, atol=1e-300)
 
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_terms_add_up_to_the_flow(cell, layers):
-    """Superposition: the vectors whose norms the influence holds sum to the vectors whose norms the flow holds."""
+def test_the_terms_sum_to_the_flow(cell, layers):
+    """The vectors behind the influence sum to the vectors behind the flow.
+
+    Both results hold only the norms of these vectors.
+    """
     model, (x, y) = Model(lambda: CELLS[cell](layers), True).double(), data_of()
     with gradients.trace(model) as tape:
         terms = terms_of(model, x, y)
@@ -99,13 +101,14 @@ def test_the_terms_add_up_to_the_flow(cell, layers):
         arrive(replay(call), seeds), flow.layers, influence.layers, strict=True
     ):
         rows = arrived.hidden(arrived.total)
-        vectors = rows.unit * rows.log.exp().unsqueeze(-1)  # by timestep, term and sample
+        # The axes are timestep, term and sample.
+        vectors = rows.unit * rows.log.exp().unsqueeze(-1)
         np.testing.assert_allclose(vectors.sum(1).norm(dim=-1).T, total.total, rtol=1e-9)
         np.testing.assert_allclose(vectors.norm(dim=(2, 3)).T, norms.norms, rtol=1e-9)
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-def test_bidirectional_networks_reach_both_ways(layers):
+def test_terms_of_bidirectional_networks_reach_both_directions(layers):
     model = Model(lambda: nn.GRU(3, 4, layers, bidirectional=True, batch_first=True), True).double()
     x, y = data_of()
     with gradients.trace(model) as tape:
@@ -121,7 +124,7 @@ def test_bidirectional_networks_reach_both_ways(layers):
         )
 
 
-def test_long_sequences_read_as_numbers_in_single_precision():
+def test_long_sequences_have_finite_logarithms_in_single_precision():
     model = recurrent.Regression(recurrent.RNN(1, 3, 2, "identity", seed=0), seed=1)
     with torch.no_grad():
         for layer in model.network.layers:
@@ -144,7 +147,7 @@ def test_long_sequences_read_as_numbers_in_single_precision():
             top.window_for(share)
 
 
-def test_terms_of_a_batch_are_summed_and_influence_is_saved(tmp_path):
+def test_terms_are_summed_over_the_batch_and_the_influence_can_be_saved(tmp_path):
     model, (x, y) = Model(lambda: CELLS["gru"](1), True).double(), data_of()
     with gradients.trace(model) as tape:
         by_sample = (model(x) - y).square().sum(2)
@@ -168,8 +171,8 @@ def test_terms_of_another_shape_are_refused(shape):
 
 
 @pytest.mark.parametrize("cell", ["tanh", "lstm"])
-def test_terms_swept_in_chunks_are_those_swept_at_once(cell, monkeypatch):
-    """The gradient shrinks fast, so that scales are mended inside blocks of norms and between them."""
+def test_a_sweep_in_chunks_equals_a_sweep_of_all_terms(cell, monkeypatch):
+    """The gradient shrinks fast, so rows are rescaled inside and between blocks of norms."""
     model, (x, y) = Model(lambda: CELLS[cell](2), True).double(), data_of(time=40)
     with torch.no_grad():
         for name, weights in model.named_parameters():

@@ -153,7 +153,7 @@ def test_the_gradient_of_the_input_of_a_cell_equals_automatic_differentiation():
     )
 
 
-# One cell, several loops --------------------------------------------------------------------------------------------
+# One cell, several loops --------------------------------------------------------------------------
 
 
 class Reused(nn.Module):
@@ -239,11 +239,11 @@ def test_a_second_forward_pass_and_a_detached_state_begin_new_loops():
     assert ignored.requires_grad
 
 
-# Marked states against explicit copies ------------------------------------------------------------------------------
+# Marked states against explicit copies ------------------------------------------------------------
 
 
 class Copies:
-    """The oracle: a state, its copy for heads and other loops, and its copy for its own loop."""
+    """The oracle keeps each state, a copy for heads and other loops, and a copy for its loop."""
 
     def __init__(self):
         self.h: dict[str, list[Tensor]] = {}
@@ -322,7 +322,8 @@ def test_marked_states_have_the_gradients_of_explicit_copies(feedback, skip, nor
     assert [layer.name for layer in flow.layers] == ["lower", "upper"]
     for layer in flow.layers:
         np.testing.assert_allclose(layer.total, copies.norms(again, "h", layer.name), rtol=1e-9)
-        if not feedback:  # else the way through the other loop comes back: it is not direct, and not by the own copy
+        # With feedback, a path through the other loop is neither direct nor through the own copy.
+        if not feedback:
             np.testing.assert_allclose(
                 layer.direct, copies.norms(again, "shown", layer.name), rtol=1e-9
             )
@@ -335,7 +336,7 @@ def test_marked_states_have_the_gradients_of_explicit_copies(feedback, skip, nor
 
 
 def test_gradient_through_another_loop_counts_as_recurrent():
-    """The direct part has passed no later state of the loop; with feedback, it does not come down."""
+    """The direct part passes through no later state of the loop, also with feedback."""
     model, x = seeded(lambda: Handmade(feedback=True)).double(), draw(2, 5, INPUTS)
     with gradients.trace(model) as tape:
         terms = model(x)
@@ -446,7 +447,7 @@ def test_states_may_have_several_axes():
     np.testing.assert_allclose(layer.total, copies.norms(again, "h", "volume"), rtol=1e-9)
 
 
-# Influence ----------------------------------------------------------------------------------------------------------
+# Influence ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 32])
@@ -458,7 +459,8 @@ def test_rows_of_the_influence_are_the_flows_of_single_terms(chunk):
     flows = [tape.gradient_flow(term) for term in terms]
     for i, layer in enumerate(influence.layers):
         by_term = []
-        for flow in flows:  # a loop that a term never saw has no flow
+        # A loop that a term does not depend on has no flow.
+        for flow in flows:
             found = [one.total for one in flow.layers if one.name == layer.name]
             by_term.append(found[0] if found else np.zeros((2, 6)))
         expected = np.stack(by_term, 1)
@@ -493,12 +495,12 @@ def test_a_loop_and_a_module_in_one_model_both_have_an_influence():
     for i, layer in enumerate(influence.layers):
         rows = [np.sqrt((tape.gradient_flow(term).layers[i].total ** 2).sum(0)) for term in terms]
         np.testing.assert_allclose(layer.norms, rows, rtol=1e-9, atol=1e-300)
-    # The lower module again, alone: its outputs' gradients are what autograd finds.
+    # The direct part of the lower module is the gradient of its output.
     direct = torch.autograd.grad(terms.sum(), tape.calls[0].outputs[0], retain_graph=True)[0]
     np.testing.assert_allclose(flow.layers[0].direct, direct.norm(dim=-1), rtol=1e-9)
 
 
-# Nothing changes ----------------------------------------------------------------------------------------------------
+# Tracing changes nothing --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -575,7 +577,7 @@ def test_a_compiled_loop_runs_uncompiled_inside_the_block():
     np.testing.assert_array_equal(one.log_total, right.log_total)
 
 
-# Refusals -----------------------------------------------------------------------------------------------------------
+# Refusals -----------------------------------------------------------------------------------------
 
 
 def run_marked(step: Callable[[int, Tensor], Tensor], name: str = "state", time: int = 3) -> Tensor:

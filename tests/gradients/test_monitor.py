@@ -1,4 +1,4 @@
-"""The training callback: what it tells beside a trace of the same step, what it leaves alone, what misuse is told."""
+"""The gradient monitor: its metrics equal those of a trace, and it does not change training."""
 
 import json
 import math
@@ -57,7 +57,7 @@ MODELS = {
 
 @pytest.mark.parametrize("samples", [100, 2])
 @pytest.mark.parametrize("kind", MODELS)
-def test_a_look_tells_what_a_trace_of_the_step_tells(kind, samples):
+def test_a_measured_step_has_the_metrics_of_a_trace(kind, samples):
     model, x = seeded(MODELS[kind]).double(), draw(5, 7, INPUTS)
     monitor, looks = looks_of(model, every=3, samples=samples)
     with torch.random.fork_rng():
@@ -107,8 +107,8 @@ def test_padding_is_neither_read_nor_counted():
     assert looks[0][1]["network[0]/non_finite"] == 0
 
 
-def test_slope_and_half_life_in_closed_form():
-    """W_h = 0.5 1: the gradient halves with every step; 1 % of the largest is reached after seven."""
+def test_slope_and_half_life_equal_the_closed_form():
+    """With W_h = 0.5 I the gradient halves per step and is below 1 % of the largest after seven."""
     model = recurrent.RNN(1, 3, 1, "identity", seed=0).double()
     with torch.no_grad():
         model.layers[0].W_h.copy_(0.5 * torch.eye(3))
@@ -121,7 +121,7 @@ def test_slope_and_half_life_in_closed_form():
     assert scalars["RNN[0]/horizon"] == math.ceil(math.log2(100)) == 7
 
 
-def test_half_life_of_what_does_not_shrink_is_infinite():
+def test_the_half_life_of_a_growing_gradient_is_infinite():
     model = recurrent.RNN(1, 2, 1, "identity", seed=0).double()
     with torch.no_grad():
         model.layers[0].W_h.copy_(2 * torch.eye(2))
@@ -132,10 +132,10 @@ def test_half_life_of_what_does_not_shrink_is_infinite():
     assert looks[0][1]["RNN[0]/half_life"] == math.inf
 
 
-# When it looks, and what it leaves alone ----------------------------------------------------------------------------
+# Measured steps, and an unchanged training --------------------------------------------------------
 
 
-def test_it_looks_at_every_nth_step_and_hooks_nothing_on_others():
+def test_every_nth_step_is_measured_and_other_steps_have_no_hooks():
     model, x = seeded(Model), draw(2, 4, INPUTS).float()
     monitor, looks = looks_of(model, every=3)
     quiet = state_of(model)["hooks"]
@@ -156,7 +156,7 @@ def test_it_looks_at_every_nth_step_and_hooks_nothing_on_others():
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_training_is_the_same_with_a_monitor(kind):
+def test_a_monitor_does_not_change_training(kind):
     ends = []
     for is_watched in (False, True):
         model, x = seeded(MODELS[kind]), draw(3, 5, INPUTS).float()
@@ -201,7 +201,7 @@ def test_two_backward_passes_and_two_micro_batches_are_added():
     )
 
 
-def test_clipping_inside_the_block_is_not_seen_and_the_share_of_clipped_looks_is_told():
+def test_norms_are_measured_before_clipping_and_the_share_of_clipped_steps_is_counted():
     model, x = seeded(Model).double(), draw(4, 5, INPUTS)
     (norm,) = (looks[0][1]["gradient_norm"] for looks in [run(model, [x])])
     sizes = [0.1, 10.0, 10.0, 0.1]
@@ -229,7 +229,7 @@ def run(model: nn.Module, batches: list[Tensor]) -> list[tuple[int, dict[str, fl
     return looks
 
 
-def test_the_scale_of_the_loss_is_divided_out():
+def test_metrics_are_divided_by_the_scale_of_the_loss():
     model, x = seeded(Model), draw(4, 5, INPUTS).float()
     plain = run(model, [x])[0][1]
     monitor, looks = looks_of(model)
@@ -240,7 +240,7 @@ def test_the_scale_of_the_loss_is_divided_out():
     assert looks[0][1] == pytest.approx(plain, rel=1e-4)
 
 
-def test_half_precision_and_compiled_models():
+def test_compiled_models_in_half_precision_are_measured():
     model, x = seeded(lambda: MODELS["tanh"]()), draw(4, 5, INPUTS).float()
     plain = run(model, [x])[0][1]
     compiled: Any = torch.compile(model, backend="eager")
@@ -253,7 +253,7 @@ def test_half_precision_and_compiled_models():
 
 
 @pytest.mark.parametrize("kind", ["tanh", "lstm", "cells", "marked"])
-def test_what_is_not_finite_is_counted_and_stops_nothing(kind):
+def test_numbers_that_are_not_finite_are_counted_and_training_continues(kind):
     model, x = seeded(MODELS[kind]).double(), draw(9, 6, INPUTS)
     x[7, 2] = torch.nan
     (_, scalars), (_, later) = run(model, [x, draw(9, 6, INPUTS)])
@@ -285,7 +285,7 @@ def test_an_explosion_beyond_single_precision_is_counted():
     assert scalars["RNN[0]/slope"] == pytest.approx(math.log(10), rel=0.01)
 
 
-# The file -----------------------------------------------------------------------------------------------------------
+# The file -----------------------------------------------------------------------------------------
 
 
 def test_metrics_are_written_by_line_and_read_back(tmp_path):
@@ -301,7 +301,7 @@ def test_metrics_are_written_by_line_and_read_back(tmp_path):
     assert table.index.tolist() == [0, 2, 4]
     assert table.index.name == "step"
     assert table["network[1]/slope"].tolist() == [line["network[1]/slope"] for line in lines]
-    # An interruption in the middle of a line, then a resumed run that tells step 4 again.
+    # A run is interrupted in the middle of a line, and a resumed run writes step 4 again.
     path.write_text(path.read_text()[:-20])
     assert gradients.read_metrics(path).index.tolist() == [0, 2]
     resumed = gradients.GradientMonitor(model, every=2, max_norm=1.0, write=path)
@@ -316,7 +316,7 @@ def test_metrics_are_written_by_line_and_read_back(tmp_path):
     )
 
 
-def test_what_is_not_finite_is_null_in_the_file(tmp_path):
+def test_numbers_that_are_not_finite_are_null_in_the_file(tmp_path):
     path = tmp_path / "metrics.jsonl"
     append_metrics(path, 3, {"a": math.inf, "b": math.nan, "c": 1.5})
     assert path.read_text() == '{"step": 3, "a": null, "b": null, "c": 1.5}\n'
@@ -327,7 +327,7 @@ def test_what_is_not_finite_is_null_in_the_file(tmp_path):
 @pytest.mark.parametrize(
     "content", ["notes", "notes\n", '{"step": 0, "x": 0.0}\nnotes', "[]\n", "x" * 10_000]
 )
-def test_a_file_of_others_stays_as_it_is(tmp_path, content):
+def test_a_file_of_another_program_is_refused_and_not_changed(tmp_path, content):
     path = tmp_path / "metrics.jsonl"
     path.write_text(content)
     with pytest.raises(SaveError, match="another program wrote this file"):
@@ -337,7 +337,7 @@ def test_a_file_of_others_stays_as_it_is(tmp_path, content):
 
 
 @pytest.mark.parametrize("half", ["{", '{"step": 1, "x": 1}', '{"step": ' + "1" * 10_000])
-def test_half_a_line_is_cut_off(tmp_path, half):
+def test_an_unfinished_line_is_removed(tmp_path, half):
     path = tmp_path / "metrics.jsonl"
     for before in ("", '{"step": 0, "x": 0.0}\n'):
         path.write_text(before + half)
@@ -355,7 +355,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 
 
 def test_scalars_suit_a_tracker_with_one_scalar_at_a_time():
-    """As TensorBoard's SummaryWriter.add_scalar takes them."""
+    """SummaryWriter.add_scalar of TensorBoard takes scalars in this way."""
     told = []
 
     class Writer:
@@ -375,7 +375,7 @@ def test_scalars_suit_a_tracker_with_one_scalar_at_a_time():
     assert len(told) == 9
 
 
-# Misuse -------------------------------------------------------------------------------------------------------------
+# Misuse -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def test_an_error_of_the_training_passes_through():
     assert not looks
 
 
-def test_after_the_first_look_a_failure_warns_and_training_goes_on(tmp_path):
+def test_a_failure_after_the_first_measurement_only_warns(tmp_path):
     model, x = seeded(Model), draw(2, 3, INPUTS).float()
     monitor, looks = looks_of(model, every=1)
     with monitor.step():

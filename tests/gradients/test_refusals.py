@@ -121,7 +121,7 @@ def test_frozen_layers_and_no_grad_are_refused_with_their_cause():
     ],
 )
 @pytest.mark.parametrize("ask", ["gradient_flow", "weight_terms", "influence"])
-def test_a_value_that_is_no_loss_is_refused(make, texts, ask):
+def test_a_value_that_is_not_a_loss_is_refused(make, texts, ask):
     model = module_of(Model)
     with gradients.trace(model) as tape:
         loss = model(X).sum()
@@ -143,7 +143,7 @@ def test_a_value_that_is_no_loss_is_refused(make, texts, ask):
         ("model.pt", "a torch module"),
     ],
 )
-def test_a_value_that_is_no_model_is_refused(model, text):
+def test_a_value_that_is_not_a_model_is_refused(model, text):
     with (
         pytest.raises(InputError, match=r"needs a torch module|must be a torch module") as caught,
         gradients.trace(model),
@@ -193,7 +193,8 @@ def test_a_loop_inside_torch_scan_is_refused():
 def test_a_loop_inside_vmap_is_refused():
     model = Marks()
     with gradients.trace(model):
-        model(X)  # a loop of its own, so that the block ends well
+        # This loop lets the block end without an error.
+        model(X)
         with pytest.raises(InputError, match=r"torch\.func"):
             torch.vmap(lambda row: gradients.record(row * 2))(torch.ones(3, 2, requires_grad=True))
 
@@ -305,7 +306,7 @@ def test_chaotic_layers_are_measured_from_their_recorded_states(kind):
 
 
 def test_the_refusal_of_hidden_chaotic_layers_names_them_as_the_cause():
-    """Rounding depends on the processor and on the number of rows, so several numbers of rows are tried."""
+    """Rounding depends on the processor and the number of rows, so several numbers are tried."""
     model = chaotic(nn.RNN, 2, bidirectional=True, batch_first=True)
     refusals = []
     for rows in range(1, 17):

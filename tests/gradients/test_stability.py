@@ -1,4 +1,4 @@
-"""Lyapunov spectra against closed forms, and what stability concludes from them."""
+"""Lyapunov spectra compared with closed forms, and the conclusions of the stability."""
 
 import dataclasses
 import math
@@ -42,7 +42,7 @@ def normal(*shape, seed=0):
 
 
 def driven(layer, x):
-    """The record of a layer's first pass."""
+    """Return the record of the bottom layer of one pass."""
     with gradients.trace(layer) as tape, torch.no_grad():
         layer(x)
     (call,) = tape.calls
@@ -51,7 +51,7 @@ def driven(layer, x):
 
 
 def product_of(matrices):
-    """A record whose Jacobians are these matrices, shape (T, N, N), whatever its weights."""
+    """Return a record whose Jacobians are these matrices, shape (T, N, N)."""
 
     class Product(Record):
         def push_forward(self, t, tangents):
@@ -73,7 +73,7 @@ def network_of(W_h, nonlinearity: Nonlinearity = "tanh"):
 
 
 def by_autograd(record, layer, x):
-    """Jacobians of the whole state by automatic differentiation of one step, shape (T, B, S, S)."""
+    """Return the Jacobians of the whole state by autograd, shape (T, B, S, S)."""
     cell = {nn.RNN: nn.RNNCell, nn.LSTM: nn.LSTMCell, nn.GRU: nn.GRUCell}[type(layer)]
     extra = {"nonlinearity": layer.nonlinearity} if isinstance(layer, nn.RNN) else {}
     one = nn.utils.skip_init(cell, layer.input_size, layer.hidden_size, **extra).double()
@@ -97,7 +97,7 @@ def by_autograd(record, layer, x):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_pushing_forward_is_what_automatic_differentiation_finds(cell):
+def test_push_forward_equals_automatic_differentiation(cell):
     layer, x = built(cell), normal(2, 5, 3)
     record = driven(layer, x)
     tangents = normal(2, 3, record.state_size, seed=1)
@@ -109,7 +109,7 @@ def test_pushing_forward_is_what_automatic_differentiation_finds(cell):
 
 @pytest.mark.parametrize("projected", [0, 2])
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
-def test_pushing_forward_is_the_adjoint_of_pulling_back(projected):
+def test_push_forward_is_the_adjoint_of_pull_back(projected):
     record = driven(built("lstm", proj_size=projected), normal(2, 5, 3))
     rows, tangents = normal(1, 2, record.state_size), normal(2, 1, record.state_size, seed=1)
     for t in range(5):
@@ -132,7 +132,7 @@ def test_the_spectrum_sums_to_the_mean_log_determinant(cell, time, seed):
     np.testing.assert_allclose(found.exponents.sum(1), expected, rtol=1e-8)
 
 
-def test_the_sum_rule_in_the_gates_own_terms():
+def test_the_spectrum_of_an_lstm_sums_to_the_formula_of_its_gates():
     layer, x = built("lstm"), normal(1, 12, 3)
     record = driven(layer, x)
     (found,) = gradients.measure_stability(layer, x, transient=0).layers
@@ -194,8 +194,8 @@ def test_products_of_gaussian_matrices_have_newmans_exponents(size):
     assert np.all(spectrum.error < 0.03)
 
 
-def test_the_error_that_is_stated_is_the_error_that_is_made():
-    """Over many sequences, the exponent lies about one stated error from the truth."""
+def test_the_estimated_error_is_the_typical_error():
+    """Over many sequences, the typical error of the exponent is the estimated error."""
     expected = (math.log(2 / 2) + digamma(1)) / 2
     spectra = [
         lyapunov(product_of(normal(600, 2, 2, seed=seed) / math.sqrt(2)), 1, 20)
@@ -207,8 +207,9 @@ def test_the_error_that_is_stated_is_the_error_that_is_made():
     assert 0.5 < np.sqrt(np.mean(misses**2)) < 1.6
 
 
-# Mean-field theory is of infinite networks. Just beyond the edge of chaos 400 units are few: at g = 1.5 the exponents
-# of eight networks range from 0.003 to 0.066 (mean 0.043 ± 0.009); with 800 units those of four, from 0.061 to 0.069.
+# Mean-field theory describes infinite networks. Just beyond the edge of chaos, 400 units are too
+# few: at g = 1.5 the exponents of eight networks range from 0.003 to 0.066 (mean 0.043 ± 0.009).
+# The exponents of four networks with 800 units range from 0.061 to 0.069.
 @pytest.mark.parametrize(("g", "units", "networks"), [(1.5, 800, 4), (2.0, 400, 3), (3.0, 400, 3)])
 def test_random_tanh_networks_have_the_exponent_of_mean_field_theory(g, units, networks):
     nodes, node_weights = np.polynomial.hermite_e.hermegauss(121)
@@ -233,7 +234,7 @@ def test_random_tanh_networks_have_the_exponent_of_mean_field_theory(g, units, n
     assert all(layer.regime == "explodes" and layer.spectral_radius > 1 for layer in found)
 
 
-def test_an_lstm_without_recurrent_weights_is_its_forget_gate():
+def test_the_exponent_of_an_lstm_without_recurrent_weights_is_that_of_its_forget_gate():
     layer = built("lstm")
     with torch.no_grad():
         for parameter in layer.parameters():
@@ -250,7 +251,7 @@ def test_an_lstm_without_recurrent_weights_is_its_forget_gate():
     assert any(sounding.figure().select_traces())
 
 
-def test_a_gru_without_recurrent_weights_is_its_update_gate():
+def test_the_exponent_of_a_gru_without_recurrent_weights_is_that_of_its_update_gate():
     layer = built("gru")
     with torch.no_grad():
         layer.weight_hh_l0.zero_()
@@ -260,7 +261,7 @@ def test_a_gru_without_recurrent_weights_is_its_update_gate():
     np.testing.assert_allclose(found.spectrum, math.log(1 / (1 + math.exp(-1))), rtol=1e-12)
 
 
-def test_a_recurrence_that_dies_reads_minus_infinity():
+def test_a_recurrence_that_dies_has_the_exponent_minus_infinity():
     sounding = gradients.measure_stability(network_of(torch.zeros(3, 3)), torch.zeros(1, 20, 1))
     assert (sounding.layers[0].spectrum == -np.inf).all()
     assert sounding.layers[0].regime == "vanishes"
@@ -268,7 +269,7 @@ def test_a_recurrence_that_dies_reads_minus_infinity():
     assert any(sounding.figure().select_traces())
 
 
-def test_a_relu_network_of_spectral_radius_zero_explodes_and_is_said_to():
+def test_a_relu_network_of_spectral_radius_zero_is_reported_as_exploding():
     network, x = recurrent.RNN.zero_radius_that_explodes(time=30)
     with gradients.trace(network) as tape:
         loss = network(x)[0][:, -1, 0].sum()
@@ -294,7 +295,7 @@ def test_a_relu_network_of_spectral_radius_zero_explodes_and_is_said_to():
     )
 
 
-def test_the_suggested_initialisation_holds_a_linear_gradient():
+def test_the_suggested_initialisation_keeps_a_linear_gradient_constant():
     W_h = normal(4, 4)
     x = torch.zeros(1, 3000, 1)
     (found,) = gradients.measure_stability(network_of(W_h, "identity"), x).layers
@@ -304,7 +305,7 @@ def test_the_suggested_initialisation_holds_a_linear_gradient():
     assert abs(cured.spectrum[0]) < 1e-9
 
 
-def test_saturated_units_are_told_from_small_weights():
+def test_the_advice_names_saturated_units_instead_of_small_weights():
     network = network_of(4 * torch.eye(3))
     with torch.no_grad():
         network.layers[0].b.fill_(1)
@@ -362,7 +363,7 @@ def test_the_slope_of_the_flow_tends_to_the_largest_exponent(cell):
     assert found.is_last_only
 
 
-def test_every_layer_and_direction_gets_its_own():
+def test_every_layer_and_direction_has_its_own_result():
     layer, x = built("lstm", num_layers=2, bidirectional=True), normal(2, 20, 3)
     with gradients.trace(layer) as tape:
         loss = layer(x)[0].sum()
@@ -388,7 +389,7 @@ def test_a_projected_lstm_has_square_recurrences():
     assert found.spectral_radius[1] == pytest.approx(float(expected))
 
 
-def test_packed_samples_count_their_own_steps():
+def test_packed_samples_have_the_exponents_of_single_samples():
     layer, x = built("gru"), normal(3, 12, 3)
     lengths = [12, 5, 9]
     packed = pack_padded_sequence(x, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
@@ -398,7 +399,7 @@ def test_packed_samples_count_their_own_steps():
         assert found.exponents[b].sum() == pytest.approx(alone.exponents[0].sum(), rel=1e-9)
 
 
-def test_a_sample_that_ends_before_the_transient_has_no_say():
+def test_a_sample_that_ends_before_the_transient_does_not_count():
     layer, x = built("gru"), normal(2, 12, 3)
     packed = pack_padded_sequence(x, torch.tensor([12, 2]), batch_first=True)
     (found,) = gradients.measure_stability(layer, packed, transient=4).layers
@@ -424,7 +425,7 @@ def test_initial_states_are_used():
     assert gradients.measure_stability(layer, x).layers[0].spectrum[0] == -np.inf
 
 
-def test_nothing_of_the_layer_changes():
+def test_measuring_stability_does_not_change_the_layer():
     layer = built("lstm", num_layers=2, dropout=0.5)
     before = {name: value.clone() for name, value in layer.state_dict().items()}
     gradients.measure_stability(layer, normal(2, 10, 3))
@@ -434,7 +435,7 @@ def test_nothing_of_the_layer_changes():
     assert not layer._forward_hooks
 
 
-def test_saving_and_loading_keeps_the_stability(tmp_path):
+def test_the_stability_is_the_same_after_saving_and_loading(tmp_path):
     sounding = gradients.measure_stability(built("lstm"), normal(2, 20, 3))
     sounding.save(tmp_path)
     back = gradients.Stability.load(tmp_path)
@@ -442,7 +443,7 @@ def test_saving_and_loading_keeps_the_stability(tmp_path):
     assert back.table().equals(sounding.table())
 
 
-def test_what_cannot_be_judged_is_refused_with_a_reason():
+def test_layers_and_settings_that_cannot_be_measured_are_refused():
     layer, x = built("tanh"), normal(2, 10, 3)
     with pytest.raises(InputError, match="pass the recurrent module inside the model"):
         gradients.measure_stability(nn.Sequential(layer), x)  # pyright: ignore[reportArgumentType]
@@ -470,11 +471,11 @@ def test_what_cannot_be_judged_is_refused_with_a_reason():
         gradients.measure_stability(layer, x, flow, name="three")
 
 
-# Samples that die, and the order of exponents -------------------------------------------------------------------------
+# Samples that die, and the order of exponents -----------------------------------------------------
 
 
 def relu_with_dead_steps(samples: int, dead: int) -> tuple[recurrent.RNN, torch.Tensor]:
-    """W_h = 1.05 I over positive inputs; in some samples one input switches every unit off."""
+    """W_h = 1.05 I with positive inputs; in some samples one input switches all units off."""
     network = recurrent.RNN(1, 3, nonlinearity="relu", seed=0).double()
     (layer,) = network.layers
     with torch.no_grad():
@@ -495,7 +496,8 @@ def test_a_few_dead_samples_do_not_decide_the_verdict(samples, dead):
     assert found.num_kept.tolist() == [samples - dead] * 3
     np.testing.assert_allclose(found.spectrum, [math.log(1.05)] * 3, rtol=1e-9)
     assert found.error[0] < 1e-9
-    assert found.regime == "stable"  # 1.05^40 is below 10
+    # The layer is stable, since 1.05^40 is below 10.
+    assert found.regime == "stable"
     lives = f"the gradient is stable in {samples - dead} of {samples} samples"
     assert f"{lives} and is lost in {dead}" in str(sounding)
     assert "inf" not in str(sounding)
@@ -504,7 +506,7 @@ def test_a_few_dead_samples_do_not_decide_the_verdict(samples, dead):
 
 
 @pytest.mark.parametrize(("samples", "dead"), [(5, 3), (4, 4)])
-def test_many_dead_samples_do(samples, dead):
+def test_many_dead_samples_decide_the_verdict(samples, dead):
     network, x = relu_with_dead_steps(samples, dead)
     sounding = gradients.measure_stability(network, x)
     (found,) = sounding.layers
@@ -516,7 +518,7 @@ def test_many_dead_samples_do(samples, dead):
     assert "-inf" not in str(sounding)
 
 
-def test_the_error_of_the_others_is_as_without_the_dead_sample():
+def test_a_dead_sample_does_not_change_the_exponents_of_the_others():
     network, x = relu_with_dead_steps(6, 1)
     with torch.no_grad():
         network.layers[0].W_h[0, 1] = 0.3
@@ -543,8 +545,8 @@ def test_exponents_are_sorted(kind):
         np.testing.assert_array_equal(found.exponents[0], found.spectrum)
 
 
-def test_sorting_keeps_the_sum():
-    """The sum over a full spectrum is the mean of ln |det J_t|, in whichever order."""
+def test_sorting_does_not_change_the_sum_of_the_exponents():
+    """The sum over a full spectrum is the mean of ln |det J_t| in any order."""
     network = recurrent.RNN(2, 6, seed=1).double()
     x = torch.randn(2, 25, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     (found,) = gradients.measure_stability(network, x, transient=0).layers
@@ -555,8 +557,11 @@ def test_sorting_keeps_the_sum():
 
 
 @pytest.mark.parametrize("kind", ["tanh", "relu"])
-def test_advice_on_weights_promises_no_factor_where_units_bend(kind):
-    """The factor that a linear layer needs is not the one that a layer needs whose slopes change with its weights."""
+def test_the_advice_for_a_nonlinear_layer_names_no_factor(kind):
+    """The slopes of a nonlinear layer change with its weights.
+
+    Therefore the factor that cures a linear layer does not cure a nonlinear one.
+    """
     network = recurrent.RNN(1, 16, nonlinearity=kind, seed=0).double()
     x = torch.randn(4, 60, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for factor in (1.0, 6.0):

@@ -40,7 +40,7 @@ def close(found, expected):
 @pytest.mark.parametrize("last_only", [True, False])
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("kind", OURS)
-def test_terms_sum_to_what_automatic_differentiation_finds(kind, layers, last_only):
+def test_terms_sum_to_the_gradient_of_automatic_differentiation(kind, layers, last_only):
     model, (x, y) = recurrent.Regression(OURS[kind](layers), seed=1).double(), data()
     with gradients.trace(model) as tape:
         loss = recurrent.mse(model(x)[0], y, last_only=last_only)
@@ -54,8 +54,8 @@ def test_terms_sum_to_what_automatic_differentiation_finds(kind, layers, last_on
 
 
 @pytest.mark.parametrize("kind", OURS)
-def test_each_term_is_the_gradient_of_the_weights_of_its_step_alone(kind):
-    """The oracle: a copy of the layer for each timestep, each with weights of its own."""
+def test_each_term_is_the_gradient_of_the_weights_of_its_timestep(kind):
+    """The oracle has a copy of the layer with separate weights for each timestep."""
     model, (x, y) = recurrent.Regression(OURS[kind](1), seed=1).double(), data()
     with gradients.trace(model) as tape:
         loss = recurrent.mse(model(x)[0], y)
@@ -78,7 +78,7 @@ def test_each_term_is_the_gradient_of_the_weights_of_its_step_alone(kind):
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("make", [nn.RNN, nn.LSTM, nn.GRU])
-def test_terms_of_torch_layers_both_ways_and_packed(make, bias):
+def test_terms_of_bidirectional_and_packed_torch_layers_sum_to_the_gradient(make, bias):
     network = seeded(
         lambda: make(2, 4, 2, bidirectional=True, batch_first=True, bias=bias).double()
     )
@@ -100,7 +100,7 @@ def test_terms_of_torch_layers_both_ways_and_packed(make, bias):
             close(gradient, getattr(network, f"{NAMES[name]}_l{layer.index}{suffix}").grad)
 
 
-def test_the_reverse_direction_is_told_in_the_order_of_time():
+def test_terms_of_the_reverse_direction_are_in_the_order_of_time():
     network, (x, _) = (
         seeded(lambda: nn.RNN(2, 4, bidirectional=True, batch_first=True).double()),
         data(),
@@ -110,12 +110,11 @@ def test_the_reverse_direction_is_told_in_the_order_of_time():
     forward, reverse = tape.weight_terms(loss).layers
     assert (forward.log_norms["W_h"] == -np.inf).all()
     assert np.isfinite(reverse.log_norms["W_x"]).tolist() == [False] * 2 + [True] * 5
-    assert np.isfinite(reverse.log_norms["W_h"]).tolist() == [False] * 2 + [True] * 4 + [
-        False
-    ]  # it starts from zero
+    # The reverse direction starts from zero at the last timestep.
+    assert np.isfinite(reverse.log_norms["W_h"]).tolist() == [False] * 2 + [True] * 4 + [False]
 
 
-def test_terms_beyond_the_range_of_float_are_numbers():
+def test_terms_below_the_range_of_floats_have_finite_logarithms():
     model = recurrent.Regression(
         recurrent.RNN(1, 3, nonlinearity="identity", seed=0), seed=0
     ).double()
@@ -130,7 +129,7 @@ def test_terms_beyond_the_range_of_float_are_numbers():
     assert layer.log_norms["b"][0] < -1800
 
 
-def test_what_has_no_terms_is_refused():
+def test_loops_and_projections_have_no_terms_and_are_refused():
     loop, x = seeded(lambda: nn.RNNCell(2, 3)), torch.zeros(1, 2)
     with gradients.trace(loop) as tape:
         loss = loop(x, loop(x)).sum()
@@ -143,7 +142,7 @@ def test_what_has_no_terms_is_refused():
         tape.weight_terms(loss)
 
 
-def test_terms_are_a_sounding(tmp_path):
+def test_terms_have_a_table_a_figure_and_can_be_saved(tmp_path):
     model, (x, y) = recurrent.Regression(OURS["tanh"](2), seed=1).double(), data()
     with gradients.trace(model) as tape:
         terms = tape.weight_terms(recurrent.mse(model(x)[0], y))

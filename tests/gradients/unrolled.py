@@ -1,9 +1,9 @@
 """The oracle: PyTorch's recurrent modules unrolled, one vector per sample and timestep, in float64.
 
-Written from the equations in the documentation of ``torch.nn.RNN``, ``LSTM`` and ``GRU``, without a thought for speed.
-Every state is three tensors in the graph: ``h`` itself, the copy of it that is shown (to the layer above, in
-``output``, in ``h_n``), and the copy that the next step reads. Their gradients are the total, the direct and the
-recurrent part of dL/dh_t.
+The code follows the equations in the documentation of ``torch.nn.RNN``, ``LSTM`` and ``GRU`` and
+is slow. Every state has three tensors in the graph: ``h`` itself; the copy that the layer above,
+``output`` and ``h_n`` read; and the copy that the next step reads. Their gradients are the total,
+the direct part and the recurrent part of dL/dh_t.
 """
 
 import copy
@@ -16,7 +16,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 Step = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""``(x_t, h_{t-1}, c_{t-1}) -> (h_t, c_t)``, vectors all; a cell without c passes it on."""
+"""A step of a cell on vectors: ``(x_t, h_{t-1}, c_{t-1}) -> (h_t, c_t)``.
+
+A cell without c returns c unchanged.
+"""
 
 
 def rnn_step(
@@ -33,7 +36,11 @@ def rnn_step(
 def lstm_step(
     W_ih: Tensor, W_hh: Tensor, b_ih: Tensor, b_hh: Tensor, W_hr: Tensor | None = None
 ) -> Step:
-    """``i, f, o = sigmoid(W_i* x + b_i* + W_h* h + b_h*)``, g its tanh; c = f c + i g; h = (W_hr) o tanh(c)."""
+    """Return h and c of one LSTM step.
+
+    ``i, f, o = sigmoid(W_i* x + b_i* + W_h* h + b_h*)`` and g is the tanh of such a sum; then
+    ``c = f c + i g`` and ``h = (W_hr) o tanh(c)``.
+    """
     (W_ii, W_if, W_ig, W_io), (b_ii, b_if, b_ig, b_io) = W_ih.chunk(4), b_ih.chunk(4)
     (W_hi, W_hf, W_hg, W_ho), (b_hi, b_hf, b_hg, b_ho) = W_hh.chunk(4), b_hh.chunk(4)
 
@@ -118,11 +125,11 @@ class Expected:
     direct: np.ndarray
     recurrent: np.ndarray
     cell_total: np.ndarray
-    """dL/dc_t by every way, that through h_t = o tanh(c_t) of the same timestep among them."""
+    """dL/dc_t along all paths, including h_t = o tanh(c_t) of the same timestep."""
     input: np.ndarray
-    """dL/dx_t, of both directions together."""
+    """dL/dx_t, the sum of both directions."""
     input_read: np.ndarray
-    """The part of it that comes through this direction."""
+    """The part of dL/dx_t that comes through this direction."""
     initial: np.ndarray
     hidden_norm: np.ndarray
 
@@ -250,7 +257,7 @@ def _in_graph(x: Tensor) -> Tensor:
 
 
 def _packed_places(x: PackedSequence) -> Iterator[tuple[int, int]]:
-    """``(sample, t)`` of every row of the data: timestep by timestep, the longest sequences first."""
+    """Return ``(sample, t)`` of every row of the data, ordered by t, longest sequences first."""
     for t, size in enumerate(x.batch_sizes.tolist()):
         for row in range(size):
             yield (row if x.sorted_indices is None else int(x.sorted_indices[row])), t

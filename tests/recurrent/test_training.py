@@ -105,7 +105,7 @@ def test_a_population_has_the_predictions_and_gradients_of_its_models(make, laye
 
 @pytest.mark.parametrize("make", [RNN, LSTM, GRU])
 def test_a_step_of_a_population_is_a_step_of_adam(make):
-    """With two outputs, some gradients are not contiguous; the step must not mix up their entries."""
+    """With two outputs, some gradients are not contiguous; their entries must stay in order."""
     models = [Regression(make(2, 5, 2, seed=seed), 2, seed=seed).double() for seed in range(3)]
     population = Population(models)
     generator = torch.Generator().manual_seed(0)

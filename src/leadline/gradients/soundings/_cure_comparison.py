@@ -209,7 +209,7 @@ def _horizon(layer: LayerFlow) -> int:
 
 
 def _steadiest(layers: Mapping[str, LayerFlow]) -> str:
-    """Name the cure with the smallest spread, unless cures tie or the untreated layer is as good."""
+    """Name the cure with the smallest spread, or report a tie of cures or no improvement."""
     spreads = {name: spread(layer) for name, layer in layers.items()}
     before = _decades(spreads[UNTREATED])
     lowest = min(spreads.values())

@@ -83,7 +83,10 @@ class LayerStability(LayerMeasurement):
 
     @property
     def gates(self) -> tuple[str, ...]:
-        """Names of the gates in the order of their rows in ``W_h``; one empty name without gates."""
+        """Names of the gates, in the order of their rows in ``W_h``.
+
+        A layer without gates has one empty name.
+        """
         return GATES.get(self.kind, ("",))
 
     @property
