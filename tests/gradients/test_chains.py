@@ -48,7 +48,8 @@ class Layer(nn.Module):
             "buffer": lambda: buffer,
             "list": lambda: states,
         }[self.collect]()
-        if self.mix:  # every timestep reads every other one, as in a normalisation over time
+        # Every timestep reads all other timesteps, as in a normalisation over time.
+        if self.mix:
             found = found - found.mean(0)
         return found
 
@@ -105,9 +106,9 @@ def test_each_of_several_stacked_layers_is_one_loop(collect, mix, time):
         draw(time, 2, WIDTH),
     )
     flow = check(model, lambda: last_of(model(x)), [time, time], ["0.state[0]", "1.state[0]"])
-    if (
-        not mix and time > 1
-    ):  # the lower layer's states reach the loss by the upper layer: the direct part
+    # The states of the lower layer reach the loss through the upper layer,
+    # which is the direct part.
+    if not mix and time > 1:
         assert (flow.layers[0].direct > 0).all()
 
 
@@ -218,7 +219,7 @@ def test_a_second_forward_pass_in_one_block_is_a_second_loop():
 
 
 class Functional(nn.Module):
-    """Layers without modules: two loops with states of one name in one forward pass."""
+    """Two loops without modules, whose states have the same name, in one forward pass."""
 
     def __init__(self, attends_every: int = 0, window: int = 0):
         super().__init__()
@@ -508,7 +509,8 @@ def test_a_loop_in_another_thread_is_refused():
         thread.join()
         with pytest.raises(InputError, match="another thread"):
             tape.gradient_flow(model.W.sum())
-        model(x)  # the block itself ends as it should
+        # This pass lets the block end without an error.
+        model(x)
     found: list[InputError] = []
     try:
         with gradients.trace(model):

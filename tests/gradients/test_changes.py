@@ -248,7 +248,8 @@ def parametrized(model: str, how: str) -> Any:
     def make() -> nn.Module:
         whole, inner, name = MODELS[model]()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # the old spectral_norm is deprecated
+            # The old spectral_norm is deprecated.
+            warnings.simplefilter("ignore", FutureWarning)
             PARAMETRIZE[how](inner, name)
         return whole
 

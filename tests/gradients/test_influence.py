@@ -76,9 +76,8 @@ def test_rows_are_the_flows_of_single_terms(cell, layers, is_local, monkeypatch)
         assert layer.log_norms.shape == (9, 9)
         assert layer.log_norms_per_sample is not None
         per_sample = np.exp(layer.log_norms_per_sample)
-        np.testing.assert_allclose(
-            per_sample, np.exp(expected), rtol=1e-6, atol=1e-14
-        )  # per sample, float32 logarithms are kept
+        # The logarithms of single samples are kept in float32.
+        np.testing.assert_allclose(per_sample, np.exp(expected), rtol=1e-6, atol=1e-14)
         whole = np.sqrt((np.exp(expected) ** 2).sum(0))
         np.testing.assert_allclose(layer.norms, whole, rtol=1e-9, atol=1e-300)
 
@@ -102,7 +101,8 @@ def test_the_terms_sum_to_the_flow(cell, layers):
         arrive(replay(call), seeds), flow.layers, influence.layers, strict=True
     ):
         rows = arrived.hidden(arrived.total)
-        vectors = rows.unit * rows.log.exp().unsqueeze(-1)  # by timestep, term and sample
+        # The axes are timestep, term and sample.
+        vectors = rows.unit * rows.log.exp().unsqueeze(-1)
         np.testing.assert_allclose(vectors.sum(1).norm(dim=-1).T, total.total, rtol=1e-9)
         np.testing.assert_allclose(vectors.norm(dim=(2, 3)).T, norms.norms, rtol=1e-9)
 

@@ -243,7 +243,7 @@ def test_a_second_forward_pass_and_a_detached_state_begin_new_loops():
 
 
 class Copies:
-    """The oracle: a state, its copy for heads and other loops, and its copy for its own loop."""
+    """The oracle keeps each state, a copy for heads and other loops, and a copy for its loop."""
 
     def __init__(self):
         self.h: dict[str, list[Tensor]] = {}
@@ -459,7 +459,8 @@ def test_rows_of_the_influence_are_the_flows_of_single_terms(chunk):
     flows = [tape.gradient_flow(term) for term in terms]
     for i, layer in enumerate(influence.layers):
         by_term = []
-        for flow in flows:  # a loop that a term never saw has no flow
+        # A loop that a term does not depend on has no flow.
+        for flow in flows:
             found = [one.total for one in flow.layers if one.name == layer.name]
             by_term.append(found[0] if found else np.zeros((2, 6)))
         expected = np.stack(by_term, 1)
@@ -494,7 +495,7 @@ def test_a_loop_and_a_module_in_one_model_both_have_an_influence():
     for i, layer in enumerate(influence.layers):
         rows = [np.sqrt((tape.gradient_flow(term).layers[i].total ** 2).sum(0)) for term in terms]
         np.testing.assert_allclose(layer.norms, rows, rtol=1e-9, atol=1e-300)
-    # The lower module again, alone: its outputs' gradients are what autograd finds.
+    # The direct part of the lower module is the gradient of its output.
     direct = torch.autograd.grad(terms.sum(), tape.calls[0].outputs[0], retain_graph=True)[0]
     np.testing.assert_allclose(flow.layers[0].direct, direct.norm(dim=-1), rtol=1e-9)
 

@@ -193,7 +193,8 @@ def test_a_loop_inside_torch_scan_is_refused():
 def test_a_loop_inside_vmap_is_refused():
     model = Marks()
     with gradients.trace(model):
-        model(X)  # a loop of its own, so that the block ends well
+        # This loop lets the block end without an error.
+        model(X)
         with pytest.raises(InputError, match=r"torch\.func"):
             torch.vmap(lambda row: gradients.record(row * 2))(torch.ones(3, 2, requires_grad=True))
 

@@ -110,9 +110,8 @@ def test_terms_of_the_reverse_direction_are_in_the_order_of_time():
     forward, reverse = tape.weight_terms(loss).layers
     assert (forward.log_norms["W_h"] == -np.inf).all()
     assert np.isfinite(reverse.log_norms["W_x"]).tolist() == [False] * 2 + [True] * 5
-    assert np.isfinite(reverse.log_norms["W_h"]).tolist() == [False] * 2 + [True] * 4 + [
-        False
-    ]  # it starts from zero
+    # The reverse direction starts from zero at the last timestep.
+    assert np.isfinite(reverse.log_norms["W_h"]).tolist() == [False] * 2 + [True] * 4 + [False]
 
 
 def test_terms_below_the_range_of_floats_have_finite_logarithms():

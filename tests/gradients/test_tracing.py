@@ -213,7 +213,8 @@ def assert_flow(
         assert (total >= abs(direct - recurrent_part) - slack).all()
 
 
-@lru_cache(maxsize=1)  # the graph is retained, and one forward pass serves every reduction
+# The graph is retained, so one forward pass serves every reduction.
+@lru_cache(maxsize=1)
 def traced(case: Case) -> tuple[nn.RNNBase, gradients.Tape, Any, Oracle, Any]:
     """Return module, tape and output, and the oracle with its output."""
     module, (x, hx) = case.module(), case.arguments()
@@ -275,7 +276,7 @@ def assert_influence(
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("cell", MODULES)
 def test_flow_equals_automatic_differentiation(cell, layers, direction, reduction):
-    # Terms of the output alone are swept together, those of all seeds one by one.
+    # Terms of the output alone are swept together; terms of all outputs take single sweeps.
     seeds = {"mean": SEEDS, "per_step": SEEDS[:1]}.get(reduction, SEEDS[-1:])
     check(Case(cell, layers, direction == "both", time=4), [(own, reduction) for own in seeds])
 
@@ -627,7 +628,7 @@ def functions_behind(tensor: Tensor) -> set[str]:
 @pytest.mark.parametrize("lengths", [None, (2, 6, 3)])
 @pytest.mark.parametrize("cell", MODULES)
 def test_the_flow_in_single_precision_is_close_to_double_precision(cell, lengths, dropout):
-    """nn.LSTM without projection runs as one oneDNN node there, its steps hidden from autograd."""
+    """nn.LSTM without projection runs as one oneDNN node, which hides its steps from autograd."""
     case = Case(cell, 2, True, time=6, lengths=lengths, dropout=dropout)
     module, (x, _) = case.module().float(), case.arguments()
     single = x._replace(data=x.data.float()) if isinstance(x, PackedSequence) else x.float()
@@ -663,7 +664,8 @@ def test_calls_in_half_precision_are_replayed_in_single_precision(cell, dropout,
         try:
             with torch.random.fork_rng(), torch.autocast("cpu", torch.bfloat16):
                 module(x)
-        except RuntimeError as error:  # oneDNN has this kernel for some processors only
+        # oneDNN has this kernel for some processors only.
+        except RuntimeError as error:
             pytest.skip(f"PyTorch itself cannot run this here: {error}")
 
     def flow_of(model, x, is_autocast):
@@ -699,9 +701,8 @@ def test_a_compiled_model_runs_uncompiled_inside_the_block(compile_what):
 def test_gradients_below_single_precision_stay_on_the_line(cell):
     """At a fixed point all steps have the same Jacobian, so the gradient has a constant factor."""
     module = seeded(lambda: MODULES[cell](1, 1, 2, batch_first=True))
-    gates = {"lstm": [0.5, -3.0, 0.5, 0.5], "gru": [0.5, -3.0, 0.5]}.get(
-        cell, [0.5]
-    )  # the old state fades
+    # With these biases, the old state fades.
+    gates = {"lstm": [0.5, -3.0, 0.5, 0.5], "gru": [0.5, -3.0, 0.5]}.get(cell, [0.5])
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             parameter.fill_(0.15 if "weight_hh" in name else 0.7)

@@ -6,7 +6,7 @@ from tests.worksheet import example
 
 @pytest.fixture
 def results():
-    """One of each kind: agreeing, exact, differing from the course, failed, and the rest not measured."""
+    """Results of each kind: supported, exact, differing from the course, failed, not measured."""
     kinds = {
         "ae.e": Result(STATEMENTS["ae.e"], failure="Traceback <of a> crash", seconds=1.0),
         "ae.f": Result(STATEMENTS["ae.f"], answer=example.answer("ae.f"), seconds=12.3),

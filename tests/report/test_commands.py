@@ -1,4 +1,4 @@
-"""The command that the page prints for each statement measures that statement again, as it was measured."""
+"""The printed command of each statement repeats its measurement with the same settings."""
 
 import json
 import shlex
@@ -25,7 +25,7 @@ HOSTILE = {
     "out": "x",
     "fresh": False,
 }
-"""Settings of measurements whose names are also names of options."""
+"""Settings whose values look like names of options."""
 
 
 def own_data(name: str = "mine") -> Dataset:
@@ -33,7 +33,7 @@ def own_data(name: str = "mine") -> Dataset:
 
 
 def printed(result: Result, setting: Setting) -> str | None:
-    """The command in the JSON document; the page and the Markdown text print the same."""
+    """Return the command in the JSON report; the page and the Markdown report print the same."""
     (document,) = report.as_json([result], setting)["statements"]
     command = document["command"]
     markdown = report.as_markdown([result], setting)
@@ -47,7 +47,7 @@ def printed(result: Result, setting: Setting) -> str | None:
 
 
 def parsed(command: str) -> dict[str, Any]:
-    """The arguments that the command line reads from a printed command."""
+    """Return the arguments that the command line reads from a printed command."""
     program, *words = shlex.split(command)
     assert program == "leadline"
     function, bound, _ = cli.app.parse_args(words, exit_on_error=False, print_error=False)
@@ -56,7 +56,7 @@ def parsed(command: str) -> dict[str, Any]:
 
 
 def measured(name: str, setting: Setting) -> Result:
-    """A result whose protocol a real measurement would have, with misleading settings of the measurement's own."""
+    """Return a result with the protocol of a real measurement and misleading own settings."""
     statement = STATEMENTS[name]
     return Result(
         statement, answer=runner._with_setting(example.made_up(name, HOSTILE), statement, setting)
@@ -92,9 +92,7 @@ def test_the_printed_command_selects_its_statement_and_its_setting(name, case):
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_the_printed_command_measures_its_statement_and_no_other(
-    name, in_tmp_path, monkeypatch, capsys
-):
+def test_the_printed_command_measures_only_its_statement(name, in_tmp_path, monkeypatch, capsys):
     asked: list[tuple[str, str]] = []
 
     def measure(statement, setting):
@@ -116,7 +114,7 @@ def test_the_printed_command_measures_its_statement_and_no_other(
     capsys.readouterr()
 
 
-def test_the_protocol_of_the_answer_decides_and_not_the_setting_of_the_page():
+def test_the_printed_command_follows_the_protocol_of_the_answer():
     answer = measured("ae.f", SETTINGS["data and labels"])
     assert parsed(str(printed(answer, Setting("quick")))) == {
         "only": ("ae.f",),
@@ -129,7 +127,7 @@ def test_the_protocol_of_the_answer_decides_and_not_the_setting_of_the_page():
     assert "--data" not in str(printed(on_digits, SETTINGS["data"]))
 
 
-def test_no_command_is_printed_where_none_would_measure_it_again():
+def test_no_command_is_printed_if_it_could_not_repeat_the_measurement():
     unbuilt = Result(replace(STATEMENTS["ae.f"], measure=None))
     assert printed(unbuilt, Setting("quick")) is None
     from_memory = Setting("quick", own_data())
@@ -143,7 +141,7 @@ def test_no_command_is_printed_where_none_would_measure_it_again():
 @pytest.mark.parametrize(
     "taken", ["budget", "key", "data of your own", "file of the data", "column of labels"]
 )
-def test_a_measurement_cannot_use_the_names_of_the_setting(taken):
+def test_a_measurement_cannot_use_reserved_names(taken):
     with pytest.raises(TypeError, match=f"uses '{taken}' as a name of its protocol"):
         runner._with_setting(
             example.made_up("ae.f", {taken: 1}), STATEMENTS["ae.f"], Setting("quick")

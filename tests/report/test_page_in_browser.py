@@ -1,4 +1,4 @@
-"""The page as a reader meets it: in a real browser, from a file, without a network."""
+"""Tests of the page in a real browser, loaded from a file, without a network."""
 
 import shutil
 from dataclasses import replace
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 
 
 def with_figure(answer: Answer, figure: Any) -> Answer:
-    """The answer, with another figure."""
+    """Return the answer with another figure."""
     sounding = replace(answer.soundings["flow"])
     object.__setattr__(sounding, "figure", lambda: figure)
     return replace(answer, soundings={"flow": sounding})
@@ -87,7 +87,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser: Browser, url: str):
-    """Open the page in a context of its own; on leaving, assert that it made no request and no complaint."""
+    """Open the page in a new context; assert on exit that it made no request and no error."""
     requests, complaints, contexts = [], [], []
 
     def open_page(anchor: str = "", **options) -> Page:
@@ -124,7 +124,7 @@ def test_figures_are_drawn_when_they_come_into_view(visit):
     assert drawn(page, "ae.f").locator(".scatterlayer path.js-line").count() > 0
 
 
-def test_the_bar_of_buttons_stands_beside_the_axes_and_so_beside_a_legend_that_ends_with_them(
+def test_the_button_bar_does_not_cover_the_axes(
     visit,
 ):
     figure = drawn(visit(viewport={"width": 1280, "height": 900}), "ae.g")
@@ -144,7 +144,7 @@ def test_the_bar_of_buttons_stands_beside_the_axes_and_so_beside_a_legend_that_e
     )
 
 
-def test_the_table_leads_to_each_statement_by_keyboard_alone(visit):
+def test_the_table_links_to_each_statement_by_keyboard(visit):
     page = visit()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
@@ -160,13 +160,13 @@ def test_the_table_leads_to_each_statement_by_keyboard_alone(visit):
 
 
 @pytest.mark.parametrize("width", [360, 768, 1400])
-def test_nothing_sticks_out_at_any_width(visit, width):
+def test_nothing_overflows_at_any_width(visit, width):
     page = visit(viewport={"width": width, "height": 800})
     drawn(page, "ae.f")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_dark_mode_reaches_text_and_figures(visit):
+def test_dark_mode_changes_text_and_figures(visit):
     colours = {}
     for scheme in ("light", "dark"):
         page = visit(color_scheme=scheme)
@@ -184,7 +184,7 @@ def test_dark_mode_reaches_text_and_figures(visit):
 
 
 def size(page: Page, statement: str) -> tuple[float, float]:
-    """Width and height of a drawing, once it fills its place."""
+    """Return width and height of a drawing after it fills its element."""
     place = drawn(page, statement)
     page.wait_for_function(
         "([name, width, height]) => { const { clientWidth, clientHeight } = "
@@ -200,7 +200,7 @@ def size(page: Page, statement: str) -> tuple[float, float]:
     return box["width"], box["height"]
 
 
-def test_a_figure_follows_its_room_in_both_directions(visit):
+def test_a_figure_grows_and_shrinks_with_its_element(visit):
     page = visit(viewport={"width": 800, "height": 900})
     wide = size(page, "ae.g")
     headings = page.locator("[data-figure='figure-ae.g'] .annotation-text")
@@ -219,7 +219,7 @@ def test_a_figure_follows_its_room_in_both_directions(visit):
 
 
 @pytest.mark.parametrize("width", [390, 1100])
-def test_links_reach_their_statement_and_stay_there(visit, width):
+def test_the_page_does_not_move_after_following_a_link(visit, width):
     options = {"viewport": {"width": width, "height": 700}, "reduced_motion": "reduce"}
     top = "document.getElementById('beam.a').getBoundingClientRect().top"
     page = visit("#beam.a", **options)
@@ -229,18 +229,18 @@ def test_links_reach_their_statement_and_stay_there(visit, width):
     page.locator("a[href='#beam.a']").click()
     page.wait_for_selector("[data-figure='figure-beam.a'] .main-svg")
     assert 0 <= page.evaluate(top) <= 20
-    # Also for whoever reads down the page: nothing moves while figures appear.
+    # The page keeps its height while figures appear, so nothing moves for a reader who scrolls.
     assert page.evaluate("document.documentElement.scrollHeight") == whole(visit(**options))
 
 
 def whole(page: Page) -> int:
-    """The height of the page when all figures are drawn."""
+    """Return the height of the page after all figures are drawn."""
     for statement in ("ae.f", "ae.g", "beam.a"):
         drawn(page, statement)
     return page.evaluate("document.documentElement.scrollHeight")
 
 
-def test_text_in_figures_is_shown_as_it_stands(visit):
+def test_text_in_figures_is_not_read_as_markup(visit):
     place = drawn(visit(), "beam.a")
     texts = place.locator(".annotation-text").evaluate_all("all => all.map(one => one.textContent)")
     assert [text.removesuffix("−1.45, rank 3") for text in texts[:5]] == [
@@ -254,7 +254,7 @@ def test_text_in_figures_is_shown_as_it_stands(visit):
     assert place.locator(".legendtext").first.text_content() == "the <u>best</u>"
 
 
-def test_a_tree_is_scrolled_where_its_text_would_leave_its_boxes(visit):
+def test_a_tree_scrolls_if_its_text_would_overflow_its_boxes(visit):
     page = visit(viewport={"width": 360, "height": 800})
     place = drawn(page, "beam.a")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
@@ -269,7 +269,7 @@ def test_a_tree_is_scrolled_where_its_text_would_leave_its_boxes(visit):
     assert text < width
 
 
-def test_the_printed_page_holds_all_figures_and_all_that_was_folded(visit, tmp_path: Path):
+def test_the_printed_page_contains_all_figures_and_folded_sections(visit, tmp_path: Path):
     page = visit(color_scheme="dark", viewport={"width": 390, "height": 800})
     page.locator("#ae\\.f summary").click()
     folded = page.locator("details:not([open])")
@@ -294,7 +294,7 @@ def test_the_printed_page_holds_all_figures_and_all_that_was_folded(visit, tmp_p
     assert folded.count() == before
 
 
-def test_it_can_be_read_without_scripts(visit):
+def test_the_page_can_be_read_without_scripts(visit):
     page = visit(java_script_enabled=False)
     text = page.inner_text("main")
     assert "The gain is 5.0 points" in text

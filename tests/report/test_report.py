@@ -40,7 +40,7 @@ class Structure(HTMLParser):
 
 
 class Texts(HTMLParser):
-    """The text of one article, block by block."""
+    """Collects the text of one article, block by block."""
 
     def __init__(self, html: str, name: str):
         super().__init__()
@@ -59,7 +59,7 @@ class Texts(HTMLParser):
         self.texts[-1] += data if self.is_inside else ""
 
 
-def test_the_page_is_whole_and_asks_for_nothing(results, tmp_path: Path):
+def test_the_page_is_valid_and_makes_no_requests(results, tmp_path: Path):
     page = report.write(results, SETTING, tmp_path)
     html = page.read_text()
     structure = Structure(html)
@@ -72,7 +72,7 @@ def test_the_page_is_whole_and_asks_for_nothing(results, tmp_path: Path):
     assert page.stat().st_size < 6e6
 
 
-def test_text_is_escaped_and_code_is_set(results, tmp_path: Path):
+def test_text_is_escaped_and_code_is_formatted(results, tmp_path: Path):
     html = report.write(results, SETTING, tmp_path).read_text()
     assert "<b>not bold</b>" not in html
     assert "&amp; &lt;b&gt;not bold&lt;/b&gt;" in html
@@ -81,7 +81,7 @@ def test_text_is_escaped_and_code_is_set(results, tmp_path: Path):
     assert prose("<script>`x`") == "&lt;script&gt;<code>x</code>"
 
 
-def test_every_status_is_told_and_disagreement_is_explained(results):
+def test_the_page_shows_every_status_and_explains_disagreement(results):
     html = report.as_html(results, SETTING, {"ae.f": 12.3})
     tally = re.findall(r"<b>(\d+)</b> <span[^>]*>([a-z ]+)<", html)
     assert tally == [
@@ -94,7 +94,7 @@ def test_every_status_is_told_and_disagreement_is_explained(results):
     assert "12 s" in html
 
 
-def test_an_undecided_outcome_tells_what_it_depends_on():
+def test_an_undecided_outcome_shows_its_condition():
     answer = example.answer("ae.f", gain=0.1, spread=3.0)
     html = report.as_html([Result(STATEMENTS["ae.f"], answer=answer)], SETTING, {})
     assert (
@@ -103,7 +103,7 @@ def test_an_undecided_outcome_tells_what_it_depends_on():
     )
 
 
-def test_everything_that_an_answer_rests_on_is_drawn():
+def test_all_soundings_of_an_answer_are_drawn():
     answer = example.answer("ae.f")
     first, further = example.flow(np.zeros(3)), example.flow(np.ones(4))
     both = replace(answer, soundings={"first": first, "further": further})
@@ -117,7 +117,7 @@ def test_everything_that_an_answer_rests_on_is_drawn():
         )
 
 
-def test_figures_cannot_break_out_of_their_element(results):
+def test_figures_cannot_close_their_script_element(results):
     hostile = example.answer("ae.f")
     figure = hostile.figure()
     figure.update_layout(title_text="</script><script>alert(1)</script>")
@@ -128,7 +128,7 @@ def test_figures_cannot_break_out_of_their_element(results):
     assert "<script>alert" not in html
 
 
-def test_equal_results_give_equal_files_and_times_stand_apart(results, tmp_path: Path):
+def test_equal_results_give_equal_files_apart_from_timings(results, tmp_path: Path):
     for folder in ("a", "b"):
         report.write(results, SETTING, tmp_path / folder)
         results = [replace(r, seconds=99.0) if r.answer else r for r in results]
@@ -137,7 +137,7 @@ def test_equal_results_give_equal_files_and_times_stand_apart(results, tmp_path:
     assert json.loads((tmp_path / "a" / "timings.json").read_text()) == {"ae.e": 1.0, "ae.f": 12.3}
 
 
-def test_timings_of_earlier_runs_are_remembered(results, tmp_path: Path):
+def test_timings_of_earlier_runs_are_kept(results, tmp_path: Path):
     with output_folder(tmp_path) as outputs:
         outputs.write("timings.json", '{"beam.a": 3.5}')
     report.write(results, SETTING, tmp_path)
@@ -145,7 +145,7 @@ def test_timings_of_earlier_runs_are_remembered(results, tmp_path: Path):
 
 
 @pytest.mark.parametrize("content", ["not json", "[" * 100_000, '{"beam.a": "x"}'])
-def test_unreadable_timings_count_for_nothing(results, tmp_path: Path, content):
+def test_unreadable_timings_are_ignored(results, tmp_path: Path, content):
     with output_folder(tmp_path) as outputs:
         outputs.write("timings.json", content)
     report.write(results, SETTING, tmp_path)
@@ -153,7 +153,7 @@ def test_unreadable_timings_count_for_nothing(results, tmp_path: Path, content):
 
 
 @pytest.mark.parametrize("name", ["index.html", "worksheet.json", "worksheet.md", "timings.json"])
-def test_files_of_others_are_not_replaced(results, tmp_path: Path, name):
+def test_files_of_other_programs_are_not_replaced(results, tmp_path: Path, name):
     (tmp_path / name).write_text("mine")
     with pytest.raises(InputError, match="only the files that it wrote itself"):
         report.write(results, SETTING, tmp_path)
@@ -161,7 +161,7 @@ def test_files_of_others_are_not_replaced(results, tmp_path: Path, name):
 
 
 def texts_of(document: Any) -> Iterator[str]:
-    """All that stands in a JSON document, as the page writes it."""
+    """Yield all texts of a JSON document, formatted as on the page."""
     if isinstance(document, dict):
         if set(document) == {"estimate", "low", "high", "level"}:
             yield from (str(Interval(**document)), str(Interval(**document)).partition(" ")[2])
@@ -177,7 +177,7 @@ def texts_of(document: Any) -> Iterator[str]:
 
 
 def bare(text: str) -> str:
-    """Letters and digits only: markup, case and punctuation may differ."""
+    """Return only letters and digits, because markup, case and punctuation may differ."""
     return re.sub(r"[\W_]+", "", text).lower()
 
 
@@ -187,10 +187,10 @@ HOUSE = {
     "This differs from the course. They would agree under a condition", "The measurement failed; nothing is concluded.",
     "Measurement, criterion, protocol and the command", "Measurement, criterion and the command",
 }  # fmt: skip
-"""Words of the page that are no result."""
+"""Words of the page that are not results."""
 
 
-def test_the_json_says_all_that_the_page_says(results):
+def test_the_json_contains_all_results_of_the_page(results):
     document = json.loads(storage.canonical_json(report.as_json(results, SETTING)))
     html = report.as_html(results, SETTING, {})
     for statement in document["statements"]:
@@ -220,7 +220,7 @@ def test_the_json_says_all_that_the_page_says(results):
             )
 
 
-def test_the_json_tells_rules_and_whether_they_hold(results):
+def test_the_json_contains_rules_and_decisions(results):
     by_id = {
         statement["id"]: statement for statement in report.as_json(results, SETTING)["statements"]
     }
@@ -239,7 +239,7 @@ def test_the_json_tells_rules_and_whether_they_hold(results):
     assert "seconds" not in json.dumps(by_id)
 
 
-def test_the_json_is_strict_and_keeps_the_kinds_of_numbers():
+def test_the_json_is_strict_and_keeps_number_types():
     settings = {
         "rows": np.int64(3),
         "is_whole": np.bool_(True),
@@ -266,7 +266,7 @@ def test_the_json_is_strict_and_keeps_the_kinds_of_numbers():
     }
 
 
-def test_a_time_stands_only_beside_what_took_it(results):
+def test_only_measured_statements_show_a_time(results):
     times = re.findall(
         r'<td class="number">(.*)</td>',
         report.as_html(results, SETTING, dict.fromkeys(STATEMENTS, 7.0)),
@@ -275,7 +275,7 @@ def test_a_time_stands_only_beside_what_took_it(results):
     assert shown == ["ae.e", "ae.f", "beam.a"]
 
 
-def test_places_are_as_large_as_their_figures():
+def test_elements_have_the_size_of_their_figures():
     panels = figures.panels("two", [("left", "", ""), ("right", "", "")], height=400)
     shown = [figures.interactive(drawing) for drawing in (figures.new_drawing("one"), panels)]
     sizes = [place("name", figure, "a & <b>") for figure in shown]
@@ -289,13 +289,13 @@ def test_places_are_as_large_as_their_figures():
     assert "--height: 400px; --phone: 680px" in sizes[1]
 
 
-def test_what_nothing_is_asked_of_is_not_shaded_as_if_it_held():
+def test_an_effect_without_a_condition_is_not_shaded():
     interval = Interval(1.0, 0.5, 1.5)
     assert "<rect" in interval_picture(interval, interval, (0.0, None))
     assert "<rect" not in interval_picture(interval, interval, (None, None))
 
 
-def test_an_interval_without_a_limit_is_drawn_to_the_edge_and_an_unknown_one_not_at_all():
+def test_infinite_intervals_reach_the_edge_and_unknown_intervals_are_not_drawn():
     limits = Interval(1.0, 0.5, float("inf"))
     drawn = interval_picture(Interval(1.0, 0.8, 1.2), limits, (0.0, None))
     assert 'x2="100.0"' in drawn
@@ -311,14 +311,14 @@ def test_the_markdown_has_a_row_and_a_section_for_each(results):
     assert "| 1f | Few labels, large gain | true | supported | 5." in text
 
 
-def test_the_markdown_tells_the_deciding_interval_and_the_protocol(results):
+def test_the_markdown_shows_the_simultaneous_interval_and_the_protocol(results):
     text = report.as_markdown(results, SETTING)
     answer = example.answer("ae.f")
     assert str(answer.effects["gain_at_fewest"].simultaneous).partition(" ")[2] in text
     assert "\n- rows: 3\n- seeds: 0, 1, 2" in text
 
 
-def test_nothing_breaks_out_of_its_place_in_the_markdown():
+def test_values_cannot_add_markup_to_the_markdown():
     hostile = "first | *second* <script>_x_</script> `a|b` & &lt; [a](b) # c\n\n# `d"
     answer = replace(
         example.answer("beam.a"),
@@ -333,7 +333,8 @@ def test_nothing_breaks_out_of_its_place_in_the_markdown():
     tokens = MarkdownIt("commonmark").enable("table").parse(report.as_markdown(results, SETTING))
     texts = [flat(token) for token in tokens if token.type == "inline"]
     expected = " ".join(hostile.split()).replace("`a|b`", "a|b")
-    assert texts.count(expected) == 3  # a finding, and two cells of a table
+    # The text is in a finding and in two cells of a table.
+    assert texts.count(expected) == 3
     assert "1. two" in texts
     assert next(text for text in texts if text.startswith("Why: ")).startswith(
         "Why: There is one hypothesis"

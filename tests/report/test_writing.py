@@ -1,4 +1,4 @@
-"""The page, its twins in JSON and Markdown and the timings are written together, as UTF-8."""
+"""The page, the JSON, the Markdown and the timings are written together, as UTF-8."""
 
 import os
 import pickle
@@ -27,7 +27,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("nth", range(1, 7))
 def test_files_of_one_run_stay_together_on_a_full_disk(results, tmp_path: Path, monkeypatch, nth):
-    """Whichever file the disk has no room for, the earlier page and all its twins stay."""
+    """If the disk has no room for one of the files, all earlier files stay."""
     report.write(results, SETTING, tmp_path)
     before = contents(tmp_path)
     flushes = iter(range(1, 100))
@@ -50,7 +50,7 @@ def test_files_of_one_run_stay_together_on_a_full_disk(results, tmp_path: Path, 
     assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} == FILES
 
 
-def test_an_error_between_two_files_says_which_ones_are_new(results, tmp_path: Path, monkeypatch):
+def test_an_error_between_two_files_names_the_new_files(results, tmp_path: Path, monkeypatch):
     report.write(results, SETTING, tmp_path)
     rename = Path.replace
 
@@ -67,8 +67,8 @@ def test_an_error_between_two_files_says_which_ones_are_new(results, tmp_path: P
     )
 
 
-def test_the_files_are_utf_8_whatever_the_locale(results, tmp_path: Path):
-    """Statements hold Greek letters, and readers on Windows expect another encoding."""
+def test_the_files_are_utf_8_in_any_locale(results, tmp_path: Path):
+    """Statements contain Greek letters, and Windows has another default encoding."""
     code = (
         "import pickle, sys; from pathlib import Path; from leadline import report, worksheet;"
         "setting = worksheet.Setting('quick');"

@@ -1,4 +1,4 @@
-"""Statements for the tests of the runner and of the page, with measurements that count, crash or stop."""
+"""Statements for tests of the runner and the page; their measurements count, crash or stop."""
 
 import os
 import signal
@@ -17,11 +17,11 @@ from leadline.statistics import effect
 from leadline.worksheet import STATEMENTS, Answer, Fact, Holds, Statement
 
 RUNS = "LEADLINE_TEST_RUNS"
-"""Environment variable: a file that gets one line per measurement that runs."""
+"""Environment variable with the path of a file that gets one line per measurement."""
 
 
 def flow(values: np.ndarray) -> GradientFlow:
-    """A sounding to rest an answer on."""
+    """Return a sounding for an answer."""
     curves = values[None, :]
     layer = LayerFlow(
         "layer", 0, "forward", 0, curves, curves, curves, curves, values[:1], np.exp(curves)
@@ -30,7 +30,7 @@ def flow(values: np.ndarray) -> GradientFlow:
 
 
 def answer(statement_id: str, gain: float = 5.0, spread: float = 1.0) -> Answer:
-    """An answer to ``ae.f`` or ``beam.a`` with made-up numbers."""
+    """Return an answer to ``ae.f`` or ``beam.a`` with invented numbers."""
     noise = np.random.default_rng(0).standard_normal((2, 12)) * spread
     facts = {
         "beam_after_step_1": Fact(
@@ -55,7 +55,7 @@ def answer(statement_id: str, gain: float = 5.0, spread: float = 1.0) -> Answer:
 
 
 def made_up(statement_id: str, settings: Mapping[str, Any]) -> Answer:
-    """An answer to any statement: every effect that its criterion names is near zero, every fact holds."""
+    """Return an answer to any statement: each named effect is near zero, and each fact holds."""
     noise = np.random.default_rng(0).standard_normal(12)
     leaves = STATEMENTS[statement_id].criterion.leaves()
     return Answer(

@@ -1,4 +1,4 @@
-"""All twenty statements, measured in sizes that are too small to conclude anything and large enough to be shown."""
+"""Small measurements of all twenty statements: enough to display, too small for conclusions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ REAL_TEXT = decoding.RealText(
 
 
 def shrunk(value: Any) -> Any:
-    """A size of the quick budget, made small."""
+    """Return a smaller size in place of one from the quick budget."""
     if isinstance(value, tuple):
         return tuple(shrunk(item) for item in value)
     return min(value, EPOCHS) if value > EPOCHS else min(value, 2)
@@ -54,7 +54,7 @@ def small_sizes() -> Iterator[None]:
 
 @cache
 def result_of(statement_id: str) -> Result:
-    """The result of one statement, measured once per session."""
+    """Return the result of one statement, measured once per session."""
     with small_sizes():
         result = measure(STATEMENTS[statement_id], Setting("quick"))
     assert result.answer is not None, result.failure

@@ -1,4 +1,4 @@
-"""Properties of the answers to all twenty statements, measured in small sizes."""
+"""Properties of the answers to all twenty statements, from small measurements."""
 
 import math
 import pickle
@@ -19,7 +19,7 @@ from tests.worksheet.small import result_of
 SETTING = Setting("quick")
 NUMBER = re.compile(r"(?<![\w.^])[-−]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?P<percent> ?%)?")
 SHORT = 12
-"""Rows of a table that a reader takes in at a glance."""
+"""Maximal number of rows in a table that counts as short."""
 
 
 def answer_of(name: str) -> Answer:
@@ -29,7 +29,7 @@ def answer_of(name: str) -> Answer:
 
 
 def shown(result: Result) -> dict[str, str]:
-    """Everything that is printed of a result."""
+    """Return every printed text of a result."""
     answer = result.answer
     assert answer is not None
     texts = {
@@ -70,14 +70,14 @@ def shown_at_first(name: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("trip", TRIPS)
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_a_result_prints_the_same_after_every_trip(name, trip, tmp_path: Path):
+def test_a_result_prints_the_same_after_copying_and_saving(name, trip, tmp_path: Path):
     again = shown(TRIPS[trip](result_of(name), tmp_path))
     for what, text in shown_at_first(name).items():
         assert again[what] == text, what
 
 
 def numbers_in(text: str) -> Iterator[tuple[float, int, bool]]:
-    """Each number in a text, its decimals, and True where it is a percentage."""
+    """Yield each number in a text, its decimals, and True if it is a percentage."""
     for match in NUMBER.finditer(text):
         digits = match[0].replace(match["percent"] or "", "").replace(",", "").replace("−", "-")
         mantissa, _, exponent = digits.partition("e")
@@ -86,7 +86,7 @@ def numbers_in(text: str) -> Iterator[tuple[float, int, bool]]:
 
 
 def measured_numbers(answer: Answer) -> list[float]:
-    """Numbers of effects: a sentence may round them."""
+    """Return numbers of effects; a sentence may round them."""
     found = values_of(answer.table().drop(columns="replicates", errors="ignore"))
     for effect in answer.effects.values():
         found.append((effect.simultaneous.high - effect.simultaneous.low) / 2)
@@ -96,7 +96,7 @@ def measured_numbers(answer: Answer) -> list[float]:
 
 
 def exact_numbers(answer: Answer) -> list[float]:
-    """Numbers in facts, in labels, and in short tables of what the answer rests on: a sentence repeats them."""
+    """Return numbers in facts, labels and short tables; a sentence must repeat them exactly."""
     found = [float(effect.replicates) for effect in answer.effects.values()]
     for sounding in answer.soundings.values():
         table = sounding.table()
@@ -120,7 +120,7 @@ def values_of(table: pd.DataFrame) -> list[float]:
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_every_number_of_the_verdict_stands_in_the_table(name):
+def test_every_number_of_the_verdict_is_in_the_table(name):
     answer = answer_of(name)
     sentence = answer.verdict.sentence
     rounded = {
@@ -138,7 +138,7 @@ def test_every_number_of_the_verdict_stands_in_the_table(name):
 
 
 def roundings(value: float) -> list[float]:
-    """The numbers that a value may be printed as."""
+    """Return the numbers that a value may be printed as."""
     texts = [f"{value:.{digits}f}" for digits in range(8)] + [
         f"{value:.{digits}g}" for digits in range(2, 7)
     ]
@@ -165,7 +165,7 @@ def test_no_number_is_a_negative_zero_or_missing(name):
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_no_interval_reaches_beyond_what_is_possible(name):
+def test_no_interval_exceeds_the_possible_values(name):
     answer = answer_of(name)
     for effect in answer.effects.values():
         least, most = {"%": (-100, None), "% of networks": (0, 100), "points": (-100, 100)}.get(

@@ -1,4 +1,4 @@
-"""A criterion, a statement and a result are the same after a copy, a trip to a worker, and a stay on disk."""
+"""A criterion, a statement and a result stay equal after copying, pickling and saving."""
 
 import copy
 import pickle
@@ -57,7 +57,7 @@ COPIES = {
 
 @pytest.mark.parametrize("name", COPIES)
 @pytest.mark.parametrize("part", PARTS, ids=str)
-def test_every_part_survives_with_the_same_text(name, part):
+def test_copies_of_every_part_have_the_same_text(name, part):
     again = COPIES[name](part)
     assert again == part
     assert str(again) == str(part)
@@ -69,7 +69,7 @@ def test_every_part_survives_with_the_same_text(name, part):
 @pytest.mark.parametrize("met", ["supported", "refuted"])
 @pytest.mark.parametrize("against", RULES_AGAINST, ids=str)
 @pytest.mark.parametrize("rule", PARTS, ids=str)
-def test_every_criterion_survives_with_the_same_text(name, met, against, rule):
+def test_copies_of_every_criterion_have_the_same_text(name, met, against, rule):
     criterion = Criterion(rule, met, against)
     again = COPIES[name](criterion)
     assert again == criterion
@@ -79,14 +79,14 @@ def test_every_criterion_survives_with_the_same_text(name, met, against, rule):
 
 
 @pytest.mark.parametrize("name", COPIES)
-def test_every_registered_statement_survives_with_the_same_text(name):
+def test_copies_of_every_statement_have_the_same_text(name):
     for statement in STATEMENTS.values():
         again = COPIES[name](statement)
         assert again == statement
         assert str(again.criterion) == str(statement.criterion)
 
 
-def test_any_copy_of_never_reads_as_undecided_otherwise():
+def test_any_copy_of_never_prints_undecided_otherwise():
     for copied in (AnyOf(), *(make(NEVER) for make in COPIES.values())):
         assert copied == NEVER
         assert (
@@ -95,7 +95,7 @@ def test_any_copy_of_never_reads_as_undecided_otherwise():
         )
 
 
-def test_a_result_of_a_worker_prints_its_criterion():
+def test_a_pickled_result_prints_its_criterion():
     statement = STATEMENTS["ae.b"]
     result = pickle.loads(pickle.dumps(Result(statement, failure="a crash")))
     assert str(result.statement.criterion) == str(statement.criterion)
@@ -116,12 +116,12 @@ def test_a_result_of_a_worker_prints_its_criterion():
         (lambda: Fact("a fact", WRONG, "1", "1"), "holds must be True or False"),
     ],
 )
-def test_nonsense_is_refused(make, text):
+def test_invalid_criteria_are_rejected(make, text):
     with pytest.raises(InputError, match=text):
         make()
 
 
 @pytest.mark.parametrize("part", [*EFFECT_PARTS, Holds("fact")], ids=str)
-def test_an_effect_or_fact_that_was_not_measured_is_named(part):
+def test_the_error_names_an_effect_or_fact_that_was_not_measured(part):
     with pytest.raises(InputError, match=r"must hold '.*', which the criterion names"):
         part.judge({}, {})

@@ -1,4 +1,4 @@
-"""beam.e: what a search compares, counted, as shares of the course's bound and of ours."""
+"""``beam.e``: counted comparisons of a search, as shares of the course's bound and of ours."""
 
 from dataclasses import replace
 from typing import Any
@@ -35,7 +35,7 @@ def traces_of(answer: Answer) -> list[Any]:
 
 
 def check_that_all_show_the_same(answer: Answer) -> None:
-    """Recompute the shares from the counts, and look for them in the verdict, the facts, the table and the figure."""
+    """Compare shares in verdict, facts, table and figure with those computed from the counts."""
     counted = shares_of(answer).counted
     T, k, M = counted.T, counted.k, counted.M
     sorting = counted.candidates * np.log2(M)
@@ -75,7 +75,7 @@ def test_verdict_facts_table_and_figure_show_the_same_shares():
     assert max(trace.y.max() for trace in traces_of(answer) if ", of T" in trace.name) <= 1
 
 
-def test_they_show_the_same_where_a_bound_is_broken(monkeypatch: pytest.MonkeyPatch):
+def test_all_show_the_same_shares_if_a_bound_is_exceeded(monkeypatch: pytest.MonkeyPatch):
     read = work.Meter.read
 
     def ranked_more(meter):
@@ -88,7 +88,7 @@ def test_they_show_the_same_where_a_bound_is_broken(monkeypatch: pytest.MonkeyPa
     assert shares_of(answer).of_our_bound.max() > 1
 
 
-def test_a_share_just_beyond_the_bound_is_not_rounded_to_it():
+def test_a_share_just_above_the_bound_is_not_rounded_to_it():
     counted = shares_of(answer_to_cost()).counted
     factor = (1 + 1e-5) / cost.Shares(counted.protocol, counted).of_our_bound.max()
     beyond = cost.Shares(
@@ -110,13 +110,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_counter_is_not_believed(name, monkeypatch: pytest.MonkeyPatch):
+def test_a_wrong_counter_refutes_the_statement(name, monkeypatch: pytest.MonkeyPatch):
     method, wrong = WRONG[name]
     monkeypatch.setattr(work.Meter, method, wrong)
     assert answer_to_cost().verdict.outcome == "refuted"
 
 
-def test_a_search_that_ranks_too_much_breaks_our_bound_and_not_the_course_s(
+def test_a_search_that_ranks_too_much_exceeds_only_our_bound(
     monkeypatch: pytest.MonkeyPatch,
 ):
     read = work.Meter.read
@@ -132,13 +132,13 @@ def test_a_search_that_ranks_too_much_breaks_our_bound_and_not_the_course_s(
     assert answer.verdict.outcome == "refuted"
 
 
-def test_the_constant_of_our_bound_is_what_it_says():
+def test_the_constant_of_our_bound_is_large_enough():
     for k in range(2, 400):
         ranked = k * (k + 1)
         assert ranked * np.log2(ranked) <= cost.RANKING * k**2 * np.log2(k)
 
 
-def test_wall_time_is_a_note_of_the_full_budget_alone(monkeypatch: pytest.MonkeyPatch):
+def test_only_the_full_budget_reports_wall_time(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cost, "_wall_time", lambda: "a clock was read")
     assert "a clock was read" not in answer_to_cost().findings
     assert "a clock was read" in answer_to_cost("full").findings

@@ -39,7 +39,7 @@ def test_a_part_is_judged_by_the_simultaneous_interval(part, holds):
 
 
 @pytest.mark.parametrize("values", list(product([True, False, None], repeat=2)))
-def test_joined_parts_follow_kleenes_logic(values):
+def test_compound_parts_follow_kleenes_logic(values):
     parts = [PARTS[value] for value in values]
     rank = {False: 0, None: 1, True: 2}
     assert rank[AllOf(*parts).judge(EFFECTS, FACTS)] == min(rank[value] for value in values)
@@ -64,14 +64,14 @@ def test_outcome_follows_from_the_rule(rule, met, against, outcome):
     assert Criterion(rule, met, against).judge(EFFECTS, FACTS) == outcome
 
 
-def test_what_would_have_been_detected_is_told_from_the_threshold():
+def test_the_detectable_value_is_measured_from_the_threshold():
     effect = EFFECTS["open"]
     assert Above("open", 5.0).detectable(effect) == "from 6 on"
     assert Below("open", 5.0).detectable(effect) == "from 4 down"
     assert "an interval of ±0.5, where it has ±1.5" in Within("open", 0, 1).detectable(effect)
 
 
-def test_leaves_are_named_once_each_in_reading_order():
+def test_leaves_are_listed_once_in_reading_order():
     rule = AllOf(Holds("yes"), AnyOf(Above("up"), AllOf(Below("down"), Within("open", -1, 1))))
     criterion = Criterion(rule, met="supported")
     assert criterion.leaves() == (Holds("yes"), Above("up"), Below("down"), Within("open", -1, 1))

@@ -37,7 +37,7 @@ def answer_to(name, budget: Budget = "quick"):
     return result.answer
 
 
-def test_the_course_is_confirmed_on_its_own_table(tmp_path):
+def test_the_table_of_the_course_confirms_its_answers(tmp_path):
     results = list(run(select(IDS), Setting("quick"), folder=tmp_path))
     assert [result.statement.id for result in results] == list(IDS)
     assert [result.status for result in results] == ["supported"] * 5
@@ -57,7 +57,7 @@ def test_the_course_is_confirmed_on_its_own_table(tmp_path):
 def test_another_table_gives_other_outcomes(
     prefix, word, log_prob, refuted, monkeypatch: pytest.MonkeyPatch
 ):
-    """Nothing is hard-coded: where the table says otherwise, so does the worksheet."""
+    """The outcome is not hard-coded: a different table changes the answer."""
     course = measurements.COURSE_TABLE
     rows = {
         p: {w: float(course._log_prob[i, j]) for j, w in enumerate(course.vocabulary)}
@@ -84,7 +84,7 @@ def test_equal_seeds_give_equal_answers(name):
     assert arrays[0] == arrays[1]
 
 
-def test_real_text_is_reported_with_what_the_budget_left_open():
+def test_the_report_on_real_text_includes_unresolved_prompts():
     answer = answer_to("beam.d")
     errors = answer.soundings["real_text"]
     assert isinstance(errors, decoding.SearchErrors)
@@ -100,8 +100,8 @@ def test_real_text_is_reported_with_what_the_budget_left_open():
         assert f"{width}: {measurements._share(proved, 1.0)} [" in told
 
 
-def test_prompts_are_unseen():
-    """No held-out paragraph is among those that the model is trained on: its words go to ``fit`` nowhere."""
+def test_prompts_are_not_in_the_training_text():
+    """No words of a held-out paragraph are passed to ``fit``."""
     seen = []
 
     class Watched(decoding.RecurrentLM):
@@ -121,4 +121,5 @@ def test_prompts_are_unseen():
     assert len(paragraphs) == len(set(paragraphs))
     assert len(prompts) == len(set(prompts)) == SMALL.prompts
     unseen = [p for p in prompts if not any(paragraph.startswith(p) for paragraph in paragraphs)]
-    assert len(unseen) > 0.7 * len(prompts)  # two paragraphs may begin alike
+    # Two paragraphs may begin with the same words.
+    assert len(unseen) > 0.7 * len(prompts)

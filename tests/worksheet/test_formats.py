@@ -1,4 +1,4 @@
-"""Numbers are printed without the sign of a zero: by ``z`` in their format, or by an interval, which has its own."""
+"""Numbers are printed without the sign of a zero, by ``z`` in their format or by an interval."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ FILES = sorted([*(ROOT / "worksheet").rglob("*.py"), *(ROOT / "report").rglob("*
 
 
 def signed_formats(path: Path) -> Iterator[str]:
-    """Formats of numbers that would print ``-0.0``."""
+    """Yield formats of numbers that would print ``-0.0``."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.FormattedValue) and isinstance(node.format_spec, ast.JoinedStr):
             spec = "".join(
@@ -43,7 +43,7 @@ def test_the_search_finds_formats(tmp_path: Path):
 
 
 def rule_without_slope_on_sigma() -> EigenvalueRule:
-    """Slopes that follow ln rho alone, but for so little that it rounds to zero."""
+    """Return slopes that follow ln rho, with a coefficient of ln sigma that rounds to zero."""
     ln_rho = np.array([[0.0, 1.0, 2.0]])
     ln_sigma = np.array([[0.0, 1.0, 4.0]])
     return EigenvalueRule(Protocol(), ln_rho, ln_sigma, ln_rho - 1e-4 * ln_sigma, np.zeros(2))

@@ -12,7 +12,7 @@ SETTING = Setting("quick")
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The names of the measurements that ran so far."""
+    """The names of all measurements that have run."""
     log = tmp_path / "runs"
     monkeypatch.setenv(example.RUNS, str(log))
     return lambda: (
@@ -20,7 +20,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     )
 
 
-def test_a_measurement_that_crashes_costs_no_other_its_answer(tmp_path: Path):
+def test_a_crashed_measurement_does_not_affect_the_others(tmp_path: Path):
     statements = [
         example.statement("ae.e", "crashes"),
         example.statement("ae.d", "refuses"),
@@ -47,7 +47,7 @@ def test_a_measurement_that_crashes_costs_no_other_its_answer(tmp_path: Path):
         ("exits", "SystemExit: 3"),
     ],
 )
-def test_a_defective_answer_is_a_failure_and_nothing_is_kept_of_it(function, text, tmp_path: Path):
+def test_an_invalid_answer_is_a_failure_and_is_not_saved(function, text, tmp_path: Path):
     statements = [example.statement("ae.f", function), example.statement("beam.a", "works_too")]
     failed, worked = run(statements, SETTING, folder=tmp_path)
     assert failed.status == "failed"
@@ -56,7 +56,7 @@ def test_a_defective_answer_is_a_failure_and_nothing_is_kept_of_it(function, tex
     assert not (tmp_path / "quick" / "ae.f").exists()
 
 
-def test_a_worker_that_dies_is_a_failure_of_what_was_not_done(monkeypatch):
+def test_unfinished_statements_fail_if_a_worker_dies(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     statements = [example.statement("ae.f", "dies"), example.statement("beam.a", "never_ends")]
     results = {result.statement.id: result for result in run(statements, SETTING, jobs=2)}
@@ -64,14 +64,14 @@ def test_a_worker_that_dies_is_a_failure_of_what_was_not_done(monkeypatch):
     assert "a worker process died" in str(results["ae.f"].failure)
 
 
-def test_budgets_keep_answers_side_by_side(tmp_path: Path, runs):
+def test_each_budget_has_its_own_saved_answers(tmp_path: Path, runs):
     statements = [example.statement("ae.f", "works")]
     for budget in ("quick", "full", "quick", "full"):
         list(run(statements, Setting(budget), folder=tmp_path))
     assert len(runs()) == 2
 
 
-def test_answers_are_kept_and_not_measured_twice(tmp_path: Path, runs):
+def test_saved_answers_are_not_measured_again(tmp_path: Path, runs):
     statements = [example.statement("ae.f", "works"), example.statement("beam.a", "works_too")]
     (first, _), (second, _) = (list(run(statements, SETTING, folder=tmp_path)) for _ in range(2))
     assert runs() == ["works", "works_too"]
@@ -86,7 +86,7 @@ def test_answers_are_kept_and_not_measured_twice(tmp_path: Path, runs):
     assert len(runs()) == 6, "another budget is another measurement"
 
 
-def test_what_is_kept_is_measured_again_where_it_is_damaged(tmp_path: Path, runs):
+def test_damaged_answers_are_measured_again(tmp_path: Path, runs):
     statements = [example.statement("ae.f", "works")]
     list(run(statements, SETTING, folder=tmp_path))
     (arrays,) = (tmp_path / "quick" / "ae.f").glob("arrays-*.safetensors")
@@ -96,9 +96,7 @@ def test_what_is_kept_is_measured_again_where_it_is_damaged(tmp_path: Path, runs
     assert len(runs()) == 2
 
 
-def test_a_file_of_others_in_place_of_an_answer_is_refused_before_anything_is_measured(
-    tmp_path: Path, runs
-):
+def test_a_foreign_file_in_place_of_an_answer_is_rejected_before_measuring(tmp_path: Path, runs):
     place = tmp_path / "quick" / "ae.f" / "sounding.json"
     place.parent.mkdir(parents=True)
     place.write_text('{"mine": 1}')
@@ -108,14 +106,14 @@ def test_a_file_of_others_in_place_of_an_answer_is_refused_before_anything_is_me
     assert place.read_text() == '{"mine": 1}'
 
 
-def test_an_interruption_keeps_what_is_done(tmp_path: Path):
+def test_an_interruption_keeps_complete_answers(tmp_path: Path):
     statements = [example.statement("ae.f", "works"), example.statement("beam.a", "is_interrupted")]
     with pytest.raises(KeyboardInterrupt):
         list(run(statements, SETTING, folder=tmp_path))
     assert Answer.load(tmp_path / "quick" / "ae.f").verdict.outcome == "supported"
 
 
-def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(
+def test_a_full_disk_ends_the_run_and_keeps_saved_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     results = run(
@@ -135,7 +133,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_saved(
     assert not (tmp_path / "quick" / "beam.a" / "sounding.json").exists()
 
 
-def test_several_at_a_time_give_the_same_answers_on_one_thread_each(
+def test_parallel_measurements_give_the_same_answers_on_one_thread_each(
     tmp_path: Path, runs, monkeypatch
 ):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
@@ -150,17 +148,17 @@ def test_several_at_a_time_give_the_same_answers_on_one_thread_each(
     } == {"1"}
 
 
-def test_a_statement_that_is_not_built_is_never_passed():
+def test_a_statement_without_a_measurement_is_not_measured():
     unbuilt = [statement for statement in STATEMENTS.values() if statement.measure is None]
     assert all(result.status == "not measured yet" for result in run(unbuilt, SETTING))
 
 
-def test_no_jobs_are_refused():
+def test_zero_jobs_are_rejected():
     with pytest.raises(InputError, match="jobs = 0"):
         list(run([], SETTING, jobs=0))
 
 
-def test_an_undecided_answer_says_what_would_have_been_detected():
+def test_an_undecided_answer_states_the_detectable_effect():
     answer = example.answer("ae.f", gain=0.1, spread=3.0)
     assert answer.verdict.outcome == "undecided"
     assert "The design would have detected gain at 10 labels from" in answer.verdict.sentence

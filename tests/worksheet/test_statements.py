@@ -15,13 +15,13 @@ IDS = (
 )
 
 
-def test_the_twenty_statements_stand_in_the_order_of_the_course():
+def test_the_twenty_statements_are_in_the_order_of_the_course():
     assert list(STATEMENTS) == IDS
     assert {statement.section for statement in STATEMENTS.values()} == set(SECTIONS)
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_each_statement_is_complete_before_anything_is_measured(name):
+def test_each_statement_is_complete_before_its_measurement(name):
     statement = STATEMENTS[name]
     for text in (
         statement.claim,
@@ -38,13 +38,13 @@ def test_each_statement_is_complete_before_anything_is_measured(name):
         assert callable(getattr(importlib.import_module(module), function))
 
 
-def test_select_takes_ids_and_sections_in_any_order():
+def test_select_accepts_ids_and_sections_in_any_order():
     assert [s.id for s in select(("beam.b", "ae.f", "beam.b"))] == ["ae.f", "beam.b"]
     assert len(select()) == 20
     assert len(select(("ae", "rnn", "beam"))) == 20
 
 
-def test_an_unknown_id_is_answered_with_the_ids_nearest_first():
+def test_an_unknown_id_error_lists_the_nearest_ids_first():
     with pytest.raises(InputError) as caught:
         select(("beam.z",))
     assert "--only beam.z" in str(caught.value)
@@ -53,12 +53,12 @@ def test_an_unknown_id_is_answered_with_the_ids_nearest_first():
     assert listed[0].startswith("beam")
 
 
-def test_an_unknown_budget_is_refused():
+def test_an_unknown_budget_is_rejected():
     with pytest.raises(InputError, match="budget must be 'quick' or 'full'"):
         Setting("slow")  # pyright: ignore[reportArgumentType]
 
 
-def test_the_key_covers_statement_budget_and_the_data_where_they_matter():
+def test_the_key_covers_statement_budget_and_used_data():
     own, beam = STATEMENTS["ae.a"], STATEMENTS["beam.a"]
     X, y = np.zeros((4, 4), np.float32), np.array([0, 1, 0, 1])
     flat, image = Dataset(X, y), Dataset(X, y, image_size=(2, 2))
@@ -84,19 +84,19 @@ def test_the_key_covers_statement_budget_and_the_data_where_they_matter():
     "source",
     [{"path": ""}, {"path": 3}, {"file": "x"}, {"labels": "kind"}, "x.npz", [("path", "x")]],
 )
-def test_a_source_that_no_command_could_name_is_refused(source):
+def test_an_invalid_source_is_rejected(source):
     data = Dataset(np.zeros((4, 4), np.float32), np.array([0, 1, 0, 1]))
     with pytest.raises(InputError, match="source"):
         Setting("quick", data, source)
 
 
-def test_a_source_without_data_is_refused():
+def test_a_source_without_data_is_rejected():
     with pytest.raises(InputError, match="source names the file of data"):
         Setting("quick", None, {"path": "x.npz"})
 
 
-def test_all_effects_of_the_worksheet_cover_together():
-    """Whatever the criteria name, their simultaneous intervals cover together with at least 95 %."""
+def test_all_intervals_of_the_worksheet_cover_simultaneously():
+    """The simultaneous intervals of all criteria together cover with at least 95 %."""
     rng = np.random.default_rng(5)
     counts = [statement.criterion.comparisons for statement in STATEMENTS.values()]
     rounds = 600

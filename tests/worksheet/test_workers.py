@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 @contextmanager
 def dask(program: str, *arguments: str) -> Iterator[str]:
-    """A scheduler or a worker in a process of its own, as users start them; yields the scheduler's address."""
+    """Start a scheduler or a worker in its own process and yield the scheduler's address."""
     command = [
         sys.executable,
         "-m",
@@ -55,18 +55,18 @@ def scheduler() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def cluster(scheduler) -> Iterator[str]:
-    """A scheduler that has one worker."""
+    """A scheduler with one worker."""
     with dask("worker", scheduler, "--nthreads", "1"):
         yield scheduler
 
 
-def test_a_cluster_without_workers_is_refused(scheduler, monkeypatch):
+def test_a_cluster_without_workers_is_rejected(scheduler, monkeypatch):
     monkeypatch.setattr(workers, "PATIENCE", 1.0)
     with pytest.raises(InputError, match=r"has none(.|\n)*dask worker tcp://"):
         list(run([example.statement("ae.f", "works")], SETTING, cluster=scheduler))
 
 
-def test_a_cluster_gives_the_answers_that_this_machine_gives(cluster, tmp_path: Path):
+def test_a_cluster_gives_the_same_answers_as_this_machine(cluster, tmp_path: Path):
     statements = [example.statement("ae.f", "works"), example.statement("beam.a", "works_too")]
     here = {r.statement.id: r for r in run(statements, SETTING)}
     there = {r.statement.id: r for r in run(statements, SETTING, cluster=cluster, folder=tmp_path)}
@@ -77,14 +77,14 @@ def test_a_cluster_gives_the_answers_that_this_machine_gives(cluster, tmp_path: 
     assert kept.seconds is None, "what a cluster measured is kept like any other answer"
 
 
-def test_a_worker_of_a_cluster_that_dies_is_a_failure(cluster):
+def test_a_cluster_worker_that_dies_is_a_failure(cluster):
     statements = [example.statement("ae.f", "dies")]
     (result,) = run(statements, SETTING, cluster=cluster)
     assert result.status == "failed"
     assert "a worker process died" in str(result.failure)
 
 
-def test_a_worker_that_runs_another_leadline_is_refused(cluster, monkeypatch):
+def test_a_worker_with_another_leadline_is_rejected(cluster, monkeypatch):
     monkeypatch.setattr(workers, "source_digest", lambda: "another")
     monkeypatch.setattr(Client, "run", lambda self, function: {"tcp://worker": "this"})
     with pytest.raises(
@@ -94,17 +94,18 @@ def test_a_worker_that_runs_another_leadline_is_refused(cluster, monkeypatch):
         list(run([example.statement("ae.f", "works")], SETTING, cluster=cluster))
 
 
-def test_workers_with_several_threads_are_refused(cluster, monkeypatch):
+def test_workers_with_several_threads_are_rejected(cluster, monkeypatch):
     monkeypatch.setattr(Client, "nthreads", lambda self: {"tcp://worker": 2})
     with pytest.raises(InputError, match="tcp://worker has 2 threads"):
         list(run([example.statement("ae.f", "works")], SETTING, cluster=cluster))
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:{free}", "nowhere", "carrier-pigeon://loft"])
-def test_a_scheduler_that_does_not_answer_is_refused(address, monkeypatch):
+def test_a_scheduler_that_does_not_answer_is_rejected(address, monkeypatch):
     monkeypatch.setattr(workers, "PATIENCE", 0.2)
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: nothing answers there
+        # The socket is bound but does not listen, so nothing answers at this address.
+        taken.bind(("127.0.0.1", 0))
         address = address.format(free=taken.getsockname()[1])
         with pytest.raises(InputError, match="the cluster's scheduler must answer") as refused:
             list(run([example.statement("ae.f", "works")], SETTING, cluster=address))

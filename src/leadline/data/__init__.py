@@ -6,7 +6,7 @@ from leadline.data._classes import missing_labels as missing_labels
 from leadline.data._dataset import Dataset
 from leadline.data._dataset import check_features as check_features
 
-# For other packages of Leadline; not public.
+# The following names are private to Leadline's own packages.
 from leadline.data._dataset import column_names as column_names
 from leadline.data._fingerprints import fingerprint as fingerprint
 from leadline.data._fingerprints import row_fingerprints as row_fingerprints

@@ -1,4 +1,4 @@
-"""Labels: checks of class indices, class names turned into indices, and missing labels."""
+"""Checks of labels, conversion of labels to class indices, and missing labels."""
 
 from numbers import Real
 from typing import Any
@@ -10,19 +10,20 @@ from leadline import checks
 from leadline.errors import InputError
 
 MOST_CLASSES = 2**20
-"""Class indices stay below this number, because arrays of one entry per class are made from them."""
+"""Upper limit of class indices, because arrays have one entry for each possible index."""
 
 
 def check_labels(y: Any, n: int, name: str = "y") -> Int64[np.ndarray, " n"]:
-    """Labels as class indices, or a refusal that says which label is at fault.
+    """Check class indices and return them as an int64 array.
 
     Args:
         y: array-like of shape (n,): whole numbers, 0 or larger, of at least two classes.
-        n: how many rows the features have.
-        name: what messages call the array.
+        n: number of rows of the features.
+        name: name of the array, for messages.
 
     Raises:
-        InputError: another length, not whole numbers, negative, or a single class.
+        InputError: the labels have another length, are not whole numbers, are negative, or belong
+            to a single class.
 
     >>> check_labels([0, 1, 1.0], 3)
     array([0, 1, 1])
@@ -77,19 +78,21 @@ def check_labels(y: Any, n: int, name: str = "y") -> Int64[np.ndarray, " n"]:
 
 
 def class_indices(labels: Any, name: str = "labels") -> tuple[np.ndarray, tuple[str, ...]]:
-    """Class indices and class names from labels of any kind: strings, -1 and 1, booleans, whole numbers.
+    """Convert labels of any kind to class indices and class names.
 
-    Classes are numbered in sorted order: numbers by value, strings by code point.
+    The labels can be strings, booleans or whole numbers, such as -1 and 1. Classes are sorted:
+    numbers by value, strings by code point.
 
     Args:
         labels: array-like of shape (n,).
-        name: what messages call the array.
+        name: name of the array, for messages.
 
     Returns:
-        Indices of shape (n,), int64, and the class names in their order.
+        Indices of shape (n,), int64, and the class names in the order of their indices.
 
     Raises:
-        InputError: a label is missing, a fraction, or neither number nor string; or there is a single class.
+        InputError: a label is missing, is a fraction, or is neither a number nor a string; or all
+            labels belong to a single class.
 
     >>> class_indices(["rope", "lead", "rope"])
     (array([1, 0, 1]), ('lead', 'rope'))
@@ -125,14 +128,17 @@ def class_indices(labels: Any, name: str = "labels") -> tuple[np.ndarray, tuple[
         values = array.astype(str)
     elif array.dtype.kind in "iu":
         values = array
-    else:  # whole numbers of any size, which no dtype of NumPy holds
+    else:  # No NumPy dtype can represent whole numbers of any size.
         values = np.array([int(label) for label in listed], dtype=object)
     names, y = np.unique(values, return_inverse=True)
     return y.astype(np.int64), tuple(str(name) for name in names)
 
 
 def missing_labels(values: Any) -> Bool[np.ndarray, " n"]:
-    """Find missing labels: ``None``, NaN, masked cells, the empty string, and -1 among other whole numbers than 1.
+    """Return a boolean array that is true for missing labels.
+
+    Missing labels are ``None``, NaN, masked cells, and the empty string. The number -1 is missing,
+    too, if the labels are not all -1 and 1.
 
     >>> missing_labels(np.array([3, -1, 4])).tolist(), missing_labels(np.array(["rope", ""])).tolist()
     ([False, True, False], [False, True])
@@ -146,13 +152,13 @@ def missing_labels(values: Any) -> Bool[np.ndarray, " n"]:
 
 
 def label_values(labels: Any, name: str) -> np.ndarray:
-    """Labels of any kind as an array of shape (n,) whose items are plain numbers and text, or missing.
+    """Convert labels to an array of shape (n,) of plain numbers, text and missing values.
 
-    A list keeps the kind of each item: NumPy would turn ``["lead", nan]`` into text, and the missing label into a
-    class named ``"nan"``.
+    The type of each item of a list is kept. NumPy would turn ``["lead", nan]`` into text, so that
+    the missing label would become a class named ``"nan"``.
 
     Raises:
-        InputError: not one label per row, or labels that are neither numbers nor text.
+        InputError: the labels are not one-dimensional, or are neither numbers nor text.
     """
     if isinstance(labels, (list, tuple)) and not any(_is_nested(label) for label in labels):
         array = np.fromiter((_plain(label) for label in labels), dtype=object, count=len(labels))
@@ -185,7 +191,7 @@ def _is_nested(label: Any) -> bool:
 
 
 def _plain(label: Any) -> Any:
-    """Python's own kind of a number or text; ``None`` for a masked cell."""
+    """Return a number or text as a plain Python value, and a masked cell as ``None``."""
     if label is np.ma.masked:
         return None
     if isinstance(label, (np.generic, np.ndarray)):
@@ -201,14 +207,14 @@ def is_missing(label: Any) -> bool:
         return True
     try:
         return bool(label != label)
-    except TypeError:  # NA is neither equal to itself nor not
+    except TypeError:  # Comparing pandas' NA with itself gives NA, which has no truth value.
         return True
-    except Exception:  # an array, or an object whose own comparison fails
+    except Exception:  # The value is an array, or an object whose comparison fails.
         return False
 
 
 def one_per_row(array: np.ndarray, n: int, name: str) -> np.ndarray:
-    """Labels of shape (n,), or a refusal."""
+    """Return the labels if they have shape (n,), and raise an error otherwise."""
     if array.ndim != 1:
         raise InputError(
             "labels have one entry per row: shape (samples,)",

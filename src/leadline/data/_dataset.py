@@ -276,7 +276,8 @@ def _check_columns(columns: Any, width: int) -> tuple[Any, ...]:
 
 
 def _listed(columns: Any) -> Any:
-    is_index = hasattr(columns, "tolist") and getattr(columns, "ndim", 0) == 1  # as pandas' Index
+    # The names may be an index of pandas.
+    is_index = hasattr(columns, "tolist") and getattr(columns, "ndim", 0) == 1
     return columns.tolist() if is_index else columns
 
 

@@ -1,4 +1,4 @@
-"""Hashes that identify data: one for each row, to find rows that were seen before, and one for whole arrays."""
+"""Hashes of rows, which find repeated rows, and hashes of whole arrays."""
 
 import hashlib
 import math
@@ -12,20 +12,23 @@ from leadline.errors import InputError
 
 
 def row_fingerprints(X: Any) -> UInt64[np.ndarray, " n"]:
-    """A 64-bit hash of each row: rows that are equal as float32 have equal hashes, others (almost surely) do not.
+    """Return a 64-bit hash of each row.
 
-    BLAKE2b over the row's float32 values. Memory layout and number type make no difference, and 0 equals -0. Among n
-    different rows a pair collides with probability about ``n^2 / 2^65``: 3e-8 for a million rows.
+    Rows that are equal in float32 have equal hashes; different rows almost surely have different
+    hashes. The hash is BLAKE2b of the float32 values. It does not depend on memory layout and
+    dtype, and treats -0 as 0. Among n different rows, the probability of a collision is about ``n^2
+    / 2^65``: 3e-8 for a million rows.
 
     Args:
-        X: numbers of shape (n, ...); what follows the first axis belongs to the row.
+        X: numbers of shape (n, ...). The first axis counts the rows.
 
     Returns:
-        Hashes of shape (n,). ``np.isin(row_fingerprints(new), row_fingerprints(old))`` tells which rows were seen
-        before, and the hashes serve as ``groups`` in :func:`split_roles`.
+        Hashes of shape (n,). ``np.isin(row_fingerprints(new), row_fingerprints(old))`` finds the
+        new rows that also occur among the old rows. The hashes can be the ``groups`` of
+        :func:`split_roles`.
 
     Raises:
-        InputError: not an array of numbers with at least one axis.
+        InputError: ``X`` is not an array of numbers with at least one axis.
 
     >>> row_fingerprints([[1, 2], [3, 4], [1.0, 2.0]]).tolist().index(row_fingerprints([[1, 2]])[0])
     0
@@ -39,23 +42,26 @@ def row_fingerprints(X: Any) -> UInt64[np.ndarray, " n"]:
             got=f"X of shape {array.shape}, dtype {array.dtype}",
         )
     with np.errstate(over="ignore", invalid="ignore"):
+        # Adding zero turns -0 into 0.
         rows = np.ascontiguousarray(
             array.reshape(len(array), math.prod(array.shape[1:])), dtype="<f4"
-        ) + np.float32(0)  # -0 becomes 0
+        ) + np.float32(0)
     digests = b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows)
     return np.frombuffer(digests, dtype="<u8").astype(np.uint64)
 
 
 def fingerprint(*arrays: Any) -> str:
-    """A short name for the contents of arrays, for protocols: 16 hexadecimal digits.
+    """Return a hash of the contents of arrays as 16 hexadecimal digits, for protocols.
 
-    Values, shapes, number types and order count; memory layout does not.
+    The hash depends on values, shapes, dtypes and the order of the arrays, but not on memory
+    layout.
 
     Args:
-        arrays: arrays of numbers or strings; ``None`` stands for an array that is not there (no labels).
+        arrays: arrays of numbers or strings. ``None`` stands for a missing array, such as missing
+            labels.
 
     Raises:
-        InputError: an object array, whose contents have no bytes of their own.
+        InputError: an array has the dtype object.
 
     >>> fingerprint(np.arange(3.0)) == fingerprint(np.arange(6.0)[::2] / 2)
     True

@@ -1,4 +1,4 @@
-"""Characters as images: text fonts that come with matplotlib, each glyph bent a little differently."""
+"""Images of characters in matplotlib's text fonts, each distorted at random."""
 
 import string
 from collections.abc import Sequence
@@ -30,50 +30,64 @@ FONTS = (
     *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
     *("cmr10", "cmss10", "cmtt10"),
 )
-"""The text fonts inside matplotlib. Symbol, extension and last-resort fonts are left out: they draw other things."""
+"""The text fonts of matplotlib. Symbol, extension and fallback fonts are left out."""
 
 LETTERS_UNLIKE_DIGITS = "CEFHKMNPRUVWXYacehkmnpruvwx"
-"""Letters that neither a reader nor a nearest-neighbour classifier at 8 x 8 pixels takes for a digit. Left out are
-O, o, Q, D (0), I, i, l, j, J, f, t, T, L (1 and 7), Z, z (2), A, y (4), S, s (5), G, b, d (6), B (8), g, q (9)."""
+"""Letters that neither readers nor a nearest-neighbour classifier at 8 x 8 pixels confuse with a
+digit.
+
+These letters are left out: O, o, Q, D (0), I, i, l, j, J, f, t, T, L (1 and 7), Z, z (2), A, y (4),
+S, s (5), G, b, d (6), B (8), g, q (9).
+"""
 
 COMPUTER_MODERN = frozenset(string.ascii_letters + string.digits + "!#$%&()*+,-./:;=?@[]")
-"""What Computer Modern draws as written. Its tables keep TeX's encoding: ``<`` would come out as an exclamation mark
-upside down, ``{`` as a dash."""
+"""Characters that Computer Modern draws correctly.
+
+Its tables use TeX's encoding: ``<`` would be drawn as an inverted exclamation mark, and ``{`` as a
+dash.
+"""
 
 ROTATION = 15.0
-"""Largest rotation to either side, degrees."""
+"""Largest rotation to either side, in degrees."""
 SHEAR = 0.2
-"""Largest shear to either side: tangent of the slant."""
+"""Largest shear to either side, as the tangent of the slant."""
 STRETCH = 1.2
-"""Largest ratio of the scale of one axis to that of the other."""
+"""Largest ratio between the scales of the two axes."""
 FILL = (0.75, 1.0)
-"""Range of the glyph's larger side, as a share of the image."""
+"""Smallest and largest length of the glyph's longer side, as a share of the image."""
 LARGEST = 2048
-"""Largest side of an image in pixels; fonts cannot be drawn at any size."""
+"""Largest side of an image in pixels. Fonts cannot be drawn at arbitrary sizes."""
 SHIFT = 0.1
-"""Largest shift from the centre along either axis, as a share of the image; less where the ink would be clipped."""
+"""Largest shift from the centre along either axis, as a share of the image.
+
+The shift is smaller if the ink would be clipped.
+"""
 
 
 def glyphs(
     characters: str, num: int, size: int, *, seed: int, fonts: Sequence[str] | None = None
 ) -> Dataset:
-    """Draw characters from text fonts, each rotated, sheared, stretched, scaled and shifted at random.
+    """Draw characters from text fonts, each rotated, sheared, stretched, scaled and shifted at
+    random.
 
-    The ink is scaled to fill 75 to 100 % of the image whatever the character's size in its font (as in most data sets
-    of handwriting), is never clipped, and is stretched in contrast to reach 1. Characters come equally often.
+    The ink fills 75 to 100 % of the image, whatever the size of the character in its font, as in
+    most data sets of handwriting. It is never clipped, and the contrast is stretched so that it
+    reaches 1. All characters are equally frequent.
 
     Args:
-        characters: the alphabet, at least two different characters, none twice.
-        num: how many images, at least 2.
+        characters: at least two different characters.
+        num: number of images, at least 2.
         size: side of an image in pixels, 4 to 2048.
-        seed: decides characters, fonts and distortions.
-        fonts: names from :data:`FONTS`; by default all of these that have every character.
+        seed: seed of characters, fonts and distortions.
+        fonts: names from :data:`FONTS`; by default all fonts that have every character.
 
     Returns:
-        ``X`` of shape (num, size * size) in [0, 1], ink being 1; ``y`` is the index in ``characters``.
+        A data set with ``X`` of shape (num, size * size) in [0, 1], where ink is 1. ``y`` is the
+        index in ``characters``.
 
     Raises:
-        InputError: a repeated or blank character, an unknown font, or a font that lacks a character (both are named).
+        InputError: a character is repeated or blank, a font is unknown, or a font lacks a
+            character.
 
     >>> data = glyphs("xyz", 30, 8, seed=0)
     >>> data.X.shape, data.class_names, np.bincount(data.y).tolist()
@@ -88,7 +102,8 @@ def glyphs(
         16 * (num + len(characters)) * size**2, what, cure="ask for fewer or smaller images"
     )
     chosen = _check_fonts(characters, fonts)
-    fine = max(2, ceil(64 / size))  # the image is drawn this many times larger, then averaged
+    # Each image is drawn this many times larger and then averaged.
+    fine = max(2, ceil(64 / size))
     master_of = cache(lambda font, label: _draw(chosen[font], characters[label], fine * size))
 
     rng = np.random.default_rng(seed)
@@ -109,7 +124,7 @@ def glyphs(
 
 
 def _bends(rng: np.random.Generator, num: int) -> Float[np.ndarray, "num 2 2"]:
-    """Rotation times shear times stretch, up to an overall scale."""
+    """Return products of a rotation, a shear and a stretch, up to an overall scale."""
     angle = np.deg2rad(rng.uniform(-ROTATION, ROTATION, size=num))
     shear = rng.uniform(-SHEAR, SHEAR, size=num)
     stretch = np.exp(rng.uniform(-1, 1, size=num) * np.log(STRETCH) / 2)
@@ -123,7 +138,7 @@ def _bends(rng: np.random.Generator, num: int) -> Float[np.ndarray, "num 2 2"]:
 def _place(
     master: "Image.Image", bend: np.ndarray, fill: float, shift: np.ndarray, size: int, fine: int
 ) -> Float[np.ndarray, "size size"]:
-    """Bend the master, scale it to ``fill`` of the image, shift it within the room that is left, and shrink."""
+    """Distort the master, scale it to ``fill`` of the image, shift it at random, and shrink it."""
     from PIL import Image
 
     side = size * fine
@@ -145,7 +160,7 @@ _MARGIN = 2
 
 
 def _draw(font: str, character: str, height: int) -> "Image.Image":
-    """The character as large as the finely sampled image, cut to its ink."""
+    """Draw a character as large as the finely sampled image, and crop it to its ink."""
     from PIL import Image, ImageDraw, ImageFont
 
     face = ImageFont.truetype(
@@ -228,7 +243,7 @@ def _lacking(font: str, characters: str) -> str:
 
 @cache
 def _charmap(font: str) -> frozenset[int]:
-    """Code points that the font draws as what they are."""
+    """Return the code points that the font draws correctly."""
     from matplotlib.ft2font import FT2Font
 
     known = frozenset(FT2Font(str(_folder() / f"{font}.ttf")).get_charmap())

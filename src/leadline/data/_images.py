@@ -1,4 +1,4 @@
-"""Real images that come with scikit-learn: handwritten digits, and crops of two photographs."""
+"""Images from scikit-learn: handwritten digits, and crops of two photographs."""
 
 import random
 from collections.abc import Iterator
@@ -17,23 +17,24 @@ PHOTOGRAPHS = ("china", "flower")
 """The two photographs, in the order of their labels."""
 
 REGIONS = {"all": (0.0, 1.0), "left": (0.0, 0.5), "right": (0.5, 1.0)}
-"""Parts of a photograph that have a name: their edges, as shares of the width."""
+"""Named parts of a photograph: their left and right edges, as shares of the width."""
 
 _LUMA = np.array([0.299, 0.587, 0.114])
-"""Weights of red, green and blue in grey, after ITU-R BT.601."""
+"""Weights of red, green and blue in a grey image, from ITU-R BT.601."""
 
 
 def digits() -> Dataset:
-    """The 1,797 handwritten digits of scikit-learn, 8 x 8 pixels, grey, in [0, 1] (ink is 1).
+    """Load the 1,797 handwritten digits of scikit-learn: 8 x 8 pixels, grey, in [0, 1] (ink is 1).
 
     Returns:
-        ``X`` of shape (1797, 64) and ``y`` of shape (1797,), the digit.
+        A data set with ``X`` of shape (1797, 64), and the digits as ``y`` of shape (1797,).
 
     >>> data = digits()
     >>> data.X.shape, data.num_classes, float(data.X.max())
     ((1797, 64), 10, 1.0)
 
-    Reference: Alpaydin and Kaynak, *Optical recognition of handwritten digits*, UCI repository, 1998.
+    Reference: Alpaydin and Kaynak, *Optical recognition of handwritten digits*, UCI repository,
+    1998.
     """
     with _unmoved_generator():
         from sklearn.datasets import load_digits
@@ -56,22 +57,25 @@ def photograph_patches(
     channels: Literal[1, 3] = 1,
     region: Literal["all", "left", "right"] | tuple[float, float] = "all",
 ) -> Dataset:
-    """Random crops of scikit-learn's two sample photographs, a Chinese palace and a flower, in [0, 1].
+    """Draw random crops of scikit-learn's two sample photographs, with values in [0, 1].
 
-    Corners are uniform over all positions at which the crop fits, so that crops overlap. The regions ``left`` and
-    ``right`` are the halves of each photograph: crops of one share no pixel with crops of the other, which keeps
-    pretraining and test apart.
+    The photographs show a Chinese palace and a flower. The position of a crop is uniform over all
+    positions at which it fits, so crops can overlap. The regions ``left`` and ``right`` are the
+    halves of each photograph. Crops of different halves share no pixels, so they can serve as
+    independent pretraining and test data.
 
     Args:
-        num: how many crops, at least 2; half of them from each photograph.
-        size: side of a crop in pixels, 1 to 320 in a half and to 427 in the whole.
-        seed: decides photographs and corners.
-        channels: 1 for grey (BT.601 luma), 3 for red, green, blue.
-        region: the part of each photograph from which crops are taken; also (start, stop), the edges of an upright
-            strip as shares of the width: strips that do not overlap share no pixel.
+        num: number of crops, at least 2; half of them come from each photograph.
+        size: side of a crop in pixels, 1 to 320 for a half and 1 to 427 for the whole photograph.
+        seed: seed of the photographs and positions.
+        channels: 1 for grey (BT.601 luma), 3 for red, green and blue.
+        region: the part of each photograph from which crops are taken. A pair (start, stop) gives
+            the edges of a vertical strip as shares of the width. Strips that do not overlap share
+            no pixels.
 
     Returns:
-        ``X`` of shape (num, channels * size * size); ``y`` says which photograph (0 china, 1 flower).
+        A data set with ``X`` of shape (num, channels * size * size). ``y`` is the photograph: 0 for
+        china, 1 for flower.
 
     >>> photograph_patches(6, 12, seed=0, channels=3, region="left").images.shape
     (6, 3, 12, 12)
@@ -114,7 +118,7 @@ def _check_channels(channels: Any) -> Literal[1, 3]:
 
 
 def _check_region(region: Any) -> tuple[float, float]:
-    """The edges of the region, as shares of the width."""
+    """Return the edges of the region as shares of the width."""
     rule = (
         "region must be 'all', 'left' or 'right', or the edges of a strip, 0 <= start < stop <= 1"
     )
@@ -143,7 +147,10 @@ def _photographs(channels: int) -> list[np.ndarray]:
 
 @contextmanager
 def _unmoved_generator() -> Iterator[None]:
-    """Put Python's generator back: importing scikit-learn may import rich, which draws a number as it loads."""
+    """Restore the state of Python's random generator after the block.
+
+    Importing scikit-learn may import rich, which draws a random number when it is imported.
+    """
     state = random.getstate()
     try:
         yield

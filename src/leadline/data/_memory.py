@@ -1,4 +1,4 @@
-"""The memory that is free, and the refusal of data that need more."""
+"""The free memory, and errors for data that do not fit into it."""
 
 import os
 from pathlib import Path
@@ -6,29 +6,32 @@ from pathlib import Path
 from leadline.errors import InputError
 
 UNKNOWN = 4 * 2**30
-"""Bytes that are taken as free where the system does not report its memory."""
+"""Bytes that are assumed to be free if the system does not report its memory."""
 
 EXPANSION = 100
-"""A compressed array or table may be this many times as large as its file."""
+"""Maximum ratio between the size of a compressed array or table and the size of its file."""
 
 SMALL = 256 * 2**20
-"""Bytes that every compressed file may expand to, however small it is."""
+"""Number of bytes to which any compressed file may expand, however small it is."""
 
 
 def free_memory() -> int:
-    """Bytes that this process can still allocate: what the machine, its container and the process's limit leave."""
+    """Return the number of bytes that this process can still allocate.
+
+    It is limited by the machine, by its container and by the limit of the process.
+    """
     limits = [_machine(), _container(), _process()]
     known = [limit for limit in limits if limit is not None]
     return max(0, min(known)) if known else UNKNOWN
 
 
 def refuse_too_large(needed: int, what: str, *, cure: str) -> None:
-    """Refuse data that do not fit into the free memory, before anything is allocated.
+    """Raise an error if data do not fit into the free memory. Call it before allocating them.
 
     Args:
-        needed: bytes that the data need at most, working copies included.
-        what: names the data with their size, as in ``"X of shape (5, 2)"``.
-        cure: what the user can do.
+        needed: maximum number of bytes of the data and of their working copies.
+        what: the data and their size, such as ``"X of shape (5, 2)"``.
+        cure: advice to the user.
 
     Raises:
         InputError: the data need more memory than is free.
@@ -48,10 +51,10 @@ def refuse_too_large(needed: int, what: str, *, cure: str) -> None:
 
 
 def refuse_expansion(expanded: int, stored: int, what: str, *, cure: str) -> None:
-    """Refuse compressed data that are far larger than the file that holds them.
+    """Raise an error if compressed data are far larger than their file.
 
     Raises:
-        InputError: the data are larger than 256 MiB and than 100 times their file.
+        InputError: the data are larger than 256 MiB and larger than 100 times their file.
     """
     if expanded > max(SMALL, EXPANSION * stored):
         raise InputError(
@@ -63,7 +66,7 @@ def refuse_expansion(expanded: int, stored: int, what: str, *, cure: str) -> Non
 
 
 def size(count: int) -> str:
-    """Bytes in words.
+    """Return a number of bytes as text with a suitable unit.
 
     >>> size(1536), size(10**12)
     ('1.5 KiB', '931.3 GiB')
@@ -93,7 +96,10 @@ def _machine() -> int | None:
 
 
 def _container() -> int | None:
-    """The limit of the control group, less what it uses; cached files are given back when memory is needed."""
+    """Return the memory that the control group of the process leaves free.
+
+    Cached files count as free, because the system releases them when memory is needed.
+    """
     folder = Path("/sys/fs/cgroup")
     try:
         most = int((folder / "memory.max").read_text())

@@ -1,17 +1,18 @@
-"""Arrays that are shaped like images: their scale, and their rows."""
+"""Scaling of pixels, and flattening of images to rows."""
 
 import numpy as np
 
 from leadline.errors import InputError
 
 DIVIDED = "pixels from 0 to 255 were divided by 255"
-"""What a result tells where :func:`scale_pixels` did something."""
+"""Note in a result whose pixels :func:`scale_pixels` has divided."""
 
 
 def scale_pixels(X: np.ndarray, name: str = "X") -> np.ndarray:
-    """Whole numbers of images, and any array of dtype uint8, divided by 255, unless they hold 0 and 1 only.
+    """Divide pixels from 0 to 255 by 255.
 
-    Other arrays are left as they are.
+    Images of whole numbers and all arrays of dtype uint8 are divided, unless they contain only 0
+    and 1. Other arrays are returned unchanged.
 
     Raises:
         InputError: whole numbers outside 0 to 255 in images.
@@ -23,7 +24,9 @@ def scale_pixels(X: np.ndarray, name: str = "X") -> np.ndarray:
 
 
 def are_bytes(X: np.ndarray, name: str = "X") -> bool:
-    """Whether an array holds pixels from 0 to 255. A memory map is read, and not kept.
+    """True if an array contains pixels from 0 to 255.
+
+    The values of a memory map are read, but not copied.
 
     Raises:
         InputError: whole numbers outside 0 to 255 in images.
@@ -44,13 +47,15 @@ def are_bytes(X: np.ndarray, name: str = "X") -> bool:
 
 
 def flatten_images(X: np.ndarray, name: str = "X") -> tuple[np.ndarray, tuple[int, int], int]:
-    """Images (n, H, W), (n, H, W, C) or (n, C, H, W) with C 1 or 3 as flat rows (channels, H, W).
+    """Flatten images to rows in the order (channels, H, W).
+
+    The images have shape (n, H, W), (n, H, W, C) or (n, C, H, W), where C is 1 or 3.
 
     Returns:
-        The rows, height and width, and channels.
+        The rows, (height, width), and the number of channels.
 
     Raises:
-        InputError: another shape.
+        InputError: the array has another shape.
 
     >>> flatten_images(np.zeros((5, 4, 6, 3)))[0].shape
     (5, 72)

@@ -10,14 +10,13 @@ from leadline.data._dataset import check_features
 from leadline.data._spread import means_and_spreads
 
 BLUR = 1e-4
-"""Rows stay in float64 if rounding to float32 moves a number by more than this share of its column's
-spread."""
+"""Rows stay in float64 if rounding to float32 moves a number by more than this share of its
+column's spread."""
 
 DISTANT = 300.0
 """Rows stay in float64 if a column's mean is more than this many spreads from zero.
 
-Encoders subtract the mean of such rows in float64, and recognise the rows that they have seen by the
-difference.
+Encoders subtract the mean of such rows in float64. They recognise known rows by the difference.
 """
 
 
@@ -43,9 +42,9 @@ def compact_features(X: Any, name: str = "X") -> Float[np.ndarray, "n d"]:
     """Return a matrix of finite numbers in float32, or in float64 if float32 would blur a column.
 
     A column is blurred if rounding moves one of its numbers by more than :data:`BLUR` of the
-    column's spread, or if its mean is :data:`DISTANT` spreads from zero: a timestamp in seconds, or
-    rows with a large offset. The spread of a constant column counts as 1, because encoders divide
-    it by 1.
+    column's spread, or if its mean is more than :data:`DISTANT` spreads from zero. Examples are
+    timestamps in seconds and numbers with a large offset. The spread of a constant column counts as
+    1, because encoders divide it by 1.
 
     Raises:
         InputError: ``X`` is not a matrix of finite numbers, or its numbers are too large for

@@ -1,4 +1,4 @@
-"""Real text that needs no download: the manual inside CPython."""
+"""English text that needs no download: the manual inside CPython."""
 
 import hashlib
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Text:
     text: str
     name: str
     sha256: str
-    """Hash of the text in UTF-8, for protocols, because the text may differ from machine to machine."""
+    """SHA-256 of the text in UTF-8, for protocols: the text can differ between machines."""
 
     def __post_init__(self):
         for name in ("text", "name", "sha256"):
@@ -22,7 +22,7 @@ class Text:
 
     @property
     def alphabet(self) -> tuple[str, ...]:
-        """The characters that occur, sorted: a vocabulary for models of characters."""
+        """The characters of the text in sorted order: a vocabulary for models of characters."""
         return tuple(sorted(set(self.text)))
 
     def __len__(self) -> int:
@@ -30,10 +30,10 @@ class Text:
 
 
 def manual_text() -> Text:
-    """The language reference that Python's ``help()`` shows: about 460,000 characters of English prose and code.
+    """Return the language reference of Python's ``help()``, about 460,000 characters.
 
-    The topics of ``pydoc_data.topics`` in the order of their names, each with its line breaks. The text differs by
-    version of Python, so that its hash belongs into every protocol.
+    The text is English prose and code: the topics of ``pydoc_data.topics``, sorted by name, with
+    their line breaks. It depends on the version of Python, so a protocol should record its hash.
 
     Raises:
         InputError: this Python was installed without its manual.

@@ -1,4 +1,4 @@
-"""Vectors of which everything is known: what is loud, what is quiet, and what the label depends on."""
+"""Synthetic vectors with known principal axes, known variances and a known decision boundary."""
 
 from dataclasses import dataclass, field
 
@@ -12,18 +12,19 @@ from leadline.data._memory import refuse_too_large
 
 @dataclass(frozen=True, eq=False)
 class RotatedVectors(Dataset):
-    """Gaussian vectors with the truth that they were drawn from, for oracles."""
+    """Gaussian vectors and the true parameters of their distribution."""
 
     rotation: np.ndarray = field(kw_only=True)
-    """Shape (d, d), float64: columns are the principal axes, those of high variance first; ``x = rotation @ z``."""
+    """Principal axes as columns, high variance first: ``x = rotation @ z``. Shape (d, d), float64.
+    """
     variances: np.ndarray = field(kw_only=True)
-    """Shape (d,): variance along each column of ``rotation``."""
+    """Variance along each column of ``rotation``, shape (d,)."""
     direction: np.ndarray = field(kw_only=True)
-    """Shape (d,): unit normal of the true boundary: the label is 1 where ``x @ direction > 0``."""
+    """Unit normal of the true boundary, shape (d,). The label is 1 if ``x @ direction > 0``."""
 
     @property
     def covariance(self) -> Float64[np.ndarray, "d d"]:
-        """True covariance of the rows, ``rotation @ diag(variances) @ rotation.T``."""
+        """The true covariance of the rows, ``rotation @ diag(variances) @ rotation.T``."""
         return (self.rotation * self.variances) @ self.rotation.T
 
 
@@ -37,29 +38,31 @@ def high_variance_vectors(
     high_variance: float = 10.0,
     low_variance: float = 1.0,
 ) -> RotatedVectors:
-    """The course's vectors: few directions of high variance carry the label, many of low variance are noise.
+    """Draw Gaussian vectors whose label depends only on a few directions of high variance.
 
-    ``z_i ~ N(0, high_variance)`` for the first ``high`` of the ``dimensions``, ``N(0, low_variance)`` for the others;
-    ``x = Q z`` with a random rotation ``Q``; ``y = 1`` where ``z_1 + ... + z_high > 0``, else 0.
+    All other directions have low variance and are noise: ``z_i ~ N(0, high_variance)`` for the
+    first ``high`` of the ``dimensions``, and ``N(0, low_variance)`` for the others. ``x = Q z``
+    with a random rotation ``Q``, and ``y = 1`` if ``z_1 + ... + z_high > 0``, else 0.
 
     Args:
-        num: how many vectors, at least 2.
-        seed: decides the samples, and nothing else.
-        rotation_seed: decides the rotation, and nothing else: data sets with one rotation belong to one problem, so
-            that training and test data differ in ``seed`` alone.
+        num: number of vectors, at least 2.
+        seed: seed of the samples only.
+        rotation_seed: seed of the rotation only. Training and test data of the same problem have
+            the same ``rotation_seed`` and different values of ``seed``.
         dimensions: d, at least ``high``.
-        high: how many directions have high variance, at least 1.
-        high_variance: their variance, above 0.
-        low_variance: the variance of the others, above 0.
+        high: number of directions with high variance, at least 1.
+        high_variance: variance of these directions, above 0.
+        low_variance: variance of the other directions, above 0.
 
     Returns:
-        ``X`` of shape (num, dimensions), ``y`` of shape (num,) and the truth behind them.
+        ``X`` of shape (num, dimensions), ``y`` of shape (num,), and the true parameters.
 
     >>> data = high_variance_vectors(500, seed=0)
     >>> data.X.shape, bool(((data.X @ data.direction > 0) == data.y).all())
     ((500, 100), True)
 
-    Reference: Mezzadri, *How to generate random matrices from the classical compact groups*, 2007 (the rotation).
+    Reference: Mezzadri, *How to generate random matrices from the classical compact groups*, 2007
+    (the rotation).
     """
     num = checks.whole_number(num, "num", least=2)
     seed = checks.seed(seed)
@@ -86,9 +89,10 @@ def high_variance_vectors(
 
 
 def random_rotation(dimensions: int, *, seed: int) -> Float64[np.ndarray, "d d"]:
-    """A rotation drawn from the Haar measure: no direction is preferred. Orthogonal, with determinant 1.
+    """Draw a rotation (an orthogonal matrix with determinant 1) from the Haar measure.
 
-    The Q of the QR decomposition of a Gaussian matrix, the signs of R's diagonal moved into Q.
+    The rotation is the Q of the QR decomposition of a Gaussian matrix, after the signs of R's
+    diagonal are moved into Q. No direction is preferred.
 
     >>> Q = random_rotation(3, seed=0)
     >>> bool(np.allclose(Q.T @ Q, np.eye(3)))
@@ -99,7 +103,7 @@ def random_rotation(dimensions: int, *, seed: int) -> Float64[np.ndarray, "d d"]
     dimensions = checks.whole_number(dimensions, "dimensions", least=1)
     what = f"a rotation of {dimensions} dimensions"
     refuse_too_large(40 * dimensions**2, what, cure="ask for fewer dimensions")
-    # A spawn key, so that a rotation and samples with equal seeds share no stream.
+    # With a spawn key, a rotation and samples with equal seeds use different random streams.
     rng = np.random.default_rng(np.random.SeedSequence(checks.seed(seed), spawn_key=(1,)))
     Q, R = np.linalg.qr(rng.standard_normal((dimensions, dimensions)))
     Q = Q * np.sign(np.diag(R))

@@ -8,7 +8,7 @@ from leadline.worksheet.measurements.autoencoders import other_data
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> Setting:
-    """A setting under which everything is measured with two seeds, few epochs and few label subsets."""
+    """A setting with two seeds, few epochs and few label subsets."""
     monkeypatch.setattr(other_data, "ROWS", 200)
     monkeypatch.setattr(Setting, "seeds", property(lambda self: (0, 1)))
     monkeypatch.setattr(
@@ -21,7 +21,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Setting:
 
 @pytest.fixture
 def heaps(short: Setting) -> Setting:
-    """The same on rows that are no images: three heaps in 12 dimensions, few of each."""
+    """The short setting with rows that are not images: three small clusters in 12 dimensions."""
     rng = np.random.default_rng(0)
     y = np.arange(120) % 3
     X = (rng.standard_normal((120, 12)) + 2 * np.eye(12)[y]).astype(np.float32)

@@ -19,7 +19,7 @@ def digits():
     return data.digits()
 
 
-def test_arms_are_probed_alike_and_differences_are_paired(short, digits):
+def test_arms_share_labels_and_differences_are_paired(short, digits):
     roles = [data.split_roles(digits.labels, seed=seed) for seed in short.seeds]
     arms = compared(
         "",
@@ -54,13 +54,13 @@ def test_ae_j_counts_tokens(short):
     assert (wrong.tokens != wrong.expected).any()
 
 
-def test_ae_j_is_wide_and_narrow(short):
+def test_ae_j_compares_a_wide_and_a_narrow_code(short):
     answer = overcomplete.codes_need_not_be_small(short)
     assert "256 units for 64 inputs instead of 32" in str(answer)
     assert answer.facts["grows_with_the_image"].holds
 
 
-def test_unlike_rows_share_width_mean_and_spread_and_nothing_else(digits):
+def test_unlike_rows_share_only_width_mean_and_spread(digits):
     rows = worse_than_raw.unlike(digits, 4000, seed=0)
     assert rows.shape == (4000, 64)
     assert rows.mean() == pytest.approx(digits.X.mean(), abs=0.01)
@@ -72,7 +72,7 @@ def test_unlike_rows_share_width_mean_and_spread_and_nothing_else(digits):
 
 
 @pytest.mark.parametrize(("size", "channels"), [((8, 8), 1), ((9, 14), 3), ((20, 6), 1)])
-def test_letters_and_photographs_come_at_the_geometry_of_the_data(size, channels):
+def test_letters_and_photographs_have_the_shape_of_the_data(size, channels):
     features = channels * size[0] * size[1]
     own = Dataset(
         np.zeros((4, features)), np.array([0, 1, 0, 1]), "own", image_size=size, channels=channels
@@ -90,12 +90,12 @@ def test_letters_and_photographs_come_at_the_geometry_of_the_data(size, channels
     assert np.abs(ink.mean(0) - (np.array(size) - 1) / 2).max() <= 1, "in the middle"
 
 
-def test_no_letter_is_a_digit_or_looks_like_one():
+def test_no_letter_looks_like_a_digit():
     assert not set(other_data.LETTERS_UNLIKE_DIGITS) & set("0123456789OoQDIiljJLftTZzSsGbBgqdAy")
 
 
 @pytest.mark.parametrize(("size", "channels"), [((2, 30), 1), ((6, 6), 2)])
-def test_images_that_letters_do_not_fit_are_refused(size, channels):
+def test_images_of_unsupported_shapes_are_rejected(size, channels):
     features = channels * size[0] * size[1]
     own = Dataset(
         np.zeros((4, features)), np.array([0, 1, 0, 1]), "own", image_size=size, channels=channels
@@ -105,14 +105,14 @@ def test_images_that_letters_do_not_fit_are_refused(size, channels):
 
 
 def test_rank_agreement_within_and_across_kinds():
-    """Within each kind low loss goes with high accuracy; the kind with the higher losses is the better one."""
+    """In each kind a low loss goes with high accuracy; the kind with higher losses is better."""
     loss = np.array([[[1.0], [2.0]], [[3.0], [4.0]]]).repeat(2, axis=2)
     accuracy = np.array([[[50.0], [40.0]], [[90.0], [80.0]]]).repeat(2, axis=2)
     order = loss_order.LossOrder(
         Protocol(), "heaps", ("a", "b"), np.array([5, 9]), loss, accuracy, 10
     )
     assert order.tau(within=True).tolist() == [1, 1]
-    # Of six pairs the two within kinds agree and the four between kinds do not.
+    # Two of the six pairs are within a kind and agree; the four between kinds do not.
     assert order.tau(within=False) == pytest.approx([-2 / 6] * 2)
     assert "the lowest validation loss is that of a, 5 units (50.0 %" in str(order)
     flat = loss_order.LossOrder(

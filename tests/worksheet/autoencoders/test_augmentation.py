@@ -12,8 +12,8 @@ def test_corruption_is_vanilla_training_on_pairs_bit_for_bit(corruption):
     assert augmentation.equals_vanilla_on_pairs(corruption, data.digits().X[:100], seed=3)
 
 
-def test_what_is_not_shown_in_the_pairs_breaks_the_identity():
-    """A corruption that shows training something else than it keeps is told: the comparison can fail."""
+def test_wrongly_recorded_pairs_give_other_weights():
+    """The comparison fails for a corruption that trains on rows other than the recorded ones."""
 
     class Leaky(augmentation.Materialised):
         def corrupt(self, x, generator):
@@ -27,7 +27,7 @@ def test_what_is_not_shown_in_the_pairs_breaks_the_identity():
         )
 
 
-def test_the_pairs_hold_what_the_corruption_made_and_the_clean_rows():
+def test_the_pairs_contain_corrupted_and_clean_rows():
     shown = augmentation.Materialised(PixelMask(0.5))
     assert isinstance(shown, Corruption)
     x = torch.rand(4, 6, generator=torch.Generator().manual_seed(1))
@@ -40,15 +40,15 @@ def test_the_pairs_hold_what_the_corruption_made_and_the_clean_rows():
     assert torch.equal(clean, x)
 
 
-def test_entries_are_those_of_other_rows():
+def test_swapped_entries_come_from_other_rows():
     X = np.arange(60_000, dtype=np.float32).reshape(3000, 20)
     swapped = augmentation.with_entries_of_others(X, np.random.default_rng(0))
     assert (swapped % 20 == np.arange(20)).all(), "an entry stays in its column"
     assert (swapped != X).mean() == pytest.approx(augmentation.SWAPPED, abs=0.01)
 
 
-def test_hidden_patches_enter_the_encoder_only_as_zeros():
-    """16 x 16 pixels in patches of 4: 16 tokens and the class token; at 75 % four of the 16 are visible."""
+def test_the_encoder_receives_hidden_patches_only_if_they_are_zero_filled():
+    """16 x 16 pixels in patches of 4 give 16 tokens and a class token; 75 % masking shows four."""
     assert augmentation.tokens_in_encoder(drop=True) == 4 + 1
     assert augmentation.tokens_in_encoder(drop=False) == 16 + 1
 

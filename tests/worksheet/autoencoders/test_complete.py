@@ -1,4 +1,4 @@
-"""What holds for the answer to every statement of section 1, measured short."""
+"""Tests of the answers to every statement of section 1, in short measurements."""
 
 import importlib
 
@@ -18,12 +18,12 @@ def answer_to(statement, setting):
     return getattr(importlib.import_module(module), name)(setting)
 
 
-def test_all_ten_are_measured():
+def test_section_1_has_ten_measurements():
     assert len(MEASURED) == 10
 
 
 @pytest.mark.parametrize("statement", FLAT, ids=lambda statement: statement.id)
-def test_rows_that_are_no_images_are_measured(statement, heaps, tmp_path):
+def test_rows_that_are_not_images_are_measured(statement, heaps, tmp_path):
     answer = answer_to(statement, heaps)
     named = {
         leaf.fact if isinstance(leaf, Holds) else leaf.effect
@@ -39,14 +39,14 @@ def test_rows_that_are_no_images_are_measured(statement, heaps, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["ae.e", "ae.g"])
-def test_rows_that_are_no_images_are_refused_where_images_are_needed(name, heaps):
+def test_measurements_of_images_reject_other_rows(name, heaps):
     with pytest.raises(InputError, match="three heaps") as caught:
         answer_to(STATEMENTS[name], heaps)
     assert "images" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["ae.a", "ae.d", "ae.e", "ae.j"])
-def test_images_in_colour_that_are_not_square_are_measured(name, short):
+def test_colour_images_that_are_not_square_are_measured(name, short):
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2
     X = rng.random((60, 3, 8, 12)).astype(np.float32)

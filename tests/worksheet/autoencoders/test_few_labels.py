@@ -8,7 +8,7 @@ from leadline.worksheet.measurements.autoencoders import few_labels as measureme
 
 @pytest.fixture
 def three_seeds(monkeypatch: pytest.MonkeyPatch):
-    """The same measurement, short."""
+    """Make the measurement short."""
     monkeypatch.setattr(Setting, "seeds", property(lambda self: (0, 1, 2)))
     monkeypatch.setattr(
         Setting, "pick", lambda self, *, quick, full: min(quick, 20) if quick > 20 else 2
@@ -35,7 +35,7 @@ def test_ae_f_is_measured_on_the_digits(three_seeds, tmp_path):
     assert str(type(answer).load(tmp_path)) == str(answer)
 
 
-def test_ae_f_is_measured_on_the_users_rows(three_seeds):
+def test_ae_f_is_measured_on_rows_of_the_user(three_seeds):
     rng = np.random.default_rng(0)
     y = np.arange(240) % 3
     X = (rng.standard_normal((240, 12)) + 2 * np.eye(12)[y]).astype(np.float32)

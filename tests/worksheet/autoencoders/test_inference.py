@@ -40,7 +40,7 @@ def test_without_corruption_all_cells_agree(trained):
     assert cells[0, 0] > 0.3
 
 
-def test_drowned_rows_are_used_at_chance(trained):
+def test_rows_hidden_by_noise_are_classified_at_chance(trained):
     digits, role, encoder = trained
     cells = inference._cells(encoder, GaussianNoise(1000.0), role, 0, 2, digits)
     assert cells[0, 0] > 0.3

@@ -9,7 +9,7 @@ from leadline.worksheet.measurements.autoencoders import patches
 
 
 def by_brute_force(image, hidden):
-    """Candidates for each hidden pixel: the values of all visible pixels at the least distance."""
+    """Return, for each hidden pixel, the values of all nearest visible pixels."""
     visible = np.argwhere(~hidden)
     found = {}
     for pixel in np.argwhere(hidden):
@@ -31,7 +31,7 @@ def test_the_nearest_visible_pixel_is_copied(seed):
         assert copied[:, *pixel].tolist() in candidates
 
 
-def test_the_mean_distance_is_that_of_brute_force():
+def test_the_mean_distance_equals_brute_force():
     mask = patches.PatchMask(0.5, 2, (6, 8))
     hidden = patches._hidden(mask, patches.PROBED_MASKS, seed=0)
     distances = [
@@ -48,7 +48,7 @@ def source(short):
     return patches.characters(short)
 
 
-def test_pixels_can_be_as_far_as_patches(source):
+def test_single_pixels_can_match_the_distance_of_patches(source):
     assert (source.patch, source.sides) == (7, (28, 28))
     far = patches.equally_distant(source)
     assert far.ratio > 0.8
@@ -58,7 +58,7 @@ def test_pixels_can_be_as_far_as_patches(source):
     assert patches.mean_distance(source.mask(1)) < 1.2
 
 
-def test_copying_costs_nothing_on_even_images_and_twice_the_variance_on_noise(source):
+def test_copying_error_is_zero_on_constant_images_and_two_variances_on_noise(source):
     rng = np.random.default_rng(0)
     X = rng.random((400, 28 * 28)).astype(np.float32)
     roles = [data.split_roles(400, seed=0)]
@@ -95,7 +95,7 @@ def test_patches_divide_both_sides(size, patch):
 
 
 @pytest.mark.parametrize("size", [(8, 8), (29, 31)])
-def test_small_images_and_sides_without_a_common_divisor_are_refused(size, short):
+def test_small_images_and_sides_without_a_common_divisor_are_rejected(size, short):
     images = Dataset(
         np.zeros((4, size[0] * size[1])), np.array([0, 1, 0, 1]), "mine", image_size=size
     )
@@ -112,7 +112,7 @@ def test_ae_g_is_measured(short, monkeypatch):
     assert "transformer that drops patches" not in answer.soundings["glyphs"].names  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_a_transformer_that_drops_patches_stands_beside_where_time_allows(short, monkeypatch):
+def test_the_full_budget_adds_a_transformer_that_drops_patches(short, monkeypatch):
     monkeypatch.setattr(patches, "NUM", 300)
     monkeypatch.setattr(patches, "TRANSFORMER_EPOCHS", 2)
     arms = patches._arms(patches.characters(short), short, with_transformer=True)

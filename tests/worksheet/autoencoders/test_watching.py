@@ -6,7 +6,7 @@ from leadline.sounding import Protocol
 from leadline.worksheet.measurements.autoencoders import overfitting, watching
 
 
-def test_ae_a_tells_broken_runs_by_validation_loss(short, monkeypatch):
+def test_ae_a_detects_broken_runs_by_validation_loss(short, monkeypatch):
     monkeypatch.setattr(overfitting, "epochs", lambda setting: 60)
     answer = watching.held_out_error_is_watched(short)
     watched = answer.soundings["watched"]
@@ -17,8 +17,8 @@ def test_ae_a_tells_broken_runs_by_validation_loss(short, monkeypatch):
     assert "training loss finds out 0 of 2 broken runs, validation loss 2" in str(watched)
 
 
-def test_runs_with_and_without_early_stopping_are_the_same_run(short):
-    """The two differ only in which weights are kept: their training errors are the same numbers."""
+def test_early_stopping_does_not_change_the_training_run(short):
+    """The two runs differ only in the kept weights, so their training errors are equal."""
     digits = data.digits()
     roles = [data.split_roles(digits.labels, seed=seed) for seed in short.seeds]
     kept, last, broken = watching._runs(digits, roles, short)
@@ -27,22 +27,21 @@ def test_runs_with_and_without_early_stopping_are_the_same_run(short):
         assert abs(third.training_error - one.training_error).max() > 1e-2
 
 
-def test_shuffled_targets_are_the_same_rows_none_in_its_place():
+def test_shuffling_keeps_the_rows_and_moves_every_row():
     X = np.arange(40, dtype=np.float32).reshape(20, 2)
     shuffled = watching.shuffled_between_samples(X, 0)
     assert not (shuffled == X).all(1).any()
     assert sorted(map(tuple, shuffled.tolist())) == sorted(map(tuple, X.tolist()))
 
 
-def test_a_run_is_found_out_where_it_does_not_beat_the_mean_row():
-    curves = np.array(
-        [[[[3.0, 1.0]], [[3.0, 2.0]]], [[[3.0, 1.0]], [[3.0, 9.0]]]]
-    )  # one seed, two epochs
+def test_a_run_fails_if_it_does_not_beat_the_mean_row():
+    # The curves have one seed and two epochs.
+    curves = np.array([[[[3.0, 1.0]], [[3.0, 2.0]]], [[[3.0, 1.0]], [[3.0, 9.0]]]])
     watched = watching.Watched(Protocol(seeds=(0,)), curves, np.array([[4.0], [4.0]]))
     assert watched.passes[..., 0].tolist() == [[True, True], [True, False]]
 
 
-def test_the_error_is_that_of_the_reconstruction():
+def test_the_error_equals_that_of_the_reconstruction():
     from leadline.autoencoders import Autoencoder, pretrain
 
     X = data.digits().X[:30]

@@ -6,7 +6,7 @@ from leadline.worksheet.measurements.recurrent import eigenvalues as measurement
 
 
 def test_the_answer_follows_from_its_slopes():
-    """The criterion is met by slopes that follow ln rho, and refuted by slopes that follow ln sigma."""
+    """Slopes that follow ln rho meet the criterion; slopes that follow ln sigma refute it."""
     rng = np.random.default_rng(0)
     ln_rho, departure = rng.uniform(-0.5, 0.5, (12, 16)), rng.uniform(0, 1, (12, 16))
     noise = 0.01 * rng.standard_normal((12, 16))
@@ -19,7 +19,7 @@ def test_the_answer_follows_from_its_slopes():
         assert rule.figure().to_dict()["data"]
 
 
-def test_matrices_have_the_spectral_radius_that_was_drawn(monkeypatch: pytest.MonkeyPatch):
+def test_matrices_have_the_drawn_spectral_radius(monkeypatch: pytest.MonkeyPatch):
     drawn = []
     monkeypatch.setattr(
         measurements, "_log_growth", lambda W, time, seed: drawn.append(W) or np.zeros(time)
@@ -30,7 +30,7 @@ def test_matrices_have_the_spectral_radius_that_was_drawn(monkeypatch: pytest.Mo
         assert ln_sigma >= ln_rho - 1e-12
 
 
-def test_growth_is_that_of_the_matrix_power():
+def test_growth_equals_that_of_the_matrix_power():
     W = np.array([[0.5, 1.5], [0.0, 0.5]])
     growth = measurements._log_growth(W, 12, seed=3)
     rng_row = np.exp(growth)

@@ -10,8 +10,8 @@ from leadline.worksheet.measurements.recurrent import explosions
 from leadline.worksheet.measurements.recurrent.explosions import Explosions
 
 
-def test_shares_count_what_grew_or_shrank_a_thousandfold():
-    """Of four networks one explodes, one dies altogether, one shrinks too little."""
+def test_shares_count_changes_by_a_factor_of_1000():
+    """Of four networks one explodes, one vanishes completely, and one shrinks too little."""
     growth = np.full((2, 3, 8, 4), [7.0, -np.inf, -6.0, 0.0])
     found = Explosions(
         explosions.Protocol(),
@@ -26,7 +26,7 @@ def test_shares_count_what_grew_or_shrank_a_thousandfold():
     assert len(found.figure().to_dict()["data"]) == 6
 
 
-def test_growth_of_a_linear_network_is_that_of_the_matrix_power():
+def test_growth_of_a_linear_network_equals_that_of_the_matrix_power():
     radius, seed = 1.4, 3
     growth, _ = explosions._growth("identity", radius, seed, 0)
     drawn = int(np.random.SeedSequence((seed, 0)).generate_state(1)[0])
@@ -40,7 +40,7 @@ def test_growth_of_a_linear_network_is_that_of_the_matrix_power():
 
 
 def test_nonlinearities_share_their_draws():
-    """Near zero tanh is the identity, so that equal draws must show equal growth."""
+    """tanh is the identity near zero, so equal draws must show equal growth."""
     linear, tanh = (explosions._growth(kind, 1e-3, 0, 0)[0] for kind in ("identity", "tanh"))
     assert linear == pytest.approx(tanh, rel=1e-3)
 
@@ -52,7 +52,7 @@ def test_a_tanh_network_near_zero_explodes():
     assert state < 0.01
 
 
-def test_the_preset_doubles():
+def test_the_gradient_of_the_preset_doubles():
     assert explosions._doubling(10) == pytest.approx(2**10)
 
 

@@ -8,7 +8,10 @@ from leadline.worksheet.measurements.recurrent import learning as measurements
 
 
 def summing(time: int) -> recurrent.Regression:
-    """A linear network that adds its inputs up and divides by the length: right at the last timestep."""
+    """Return a linear network that returns the sum of its inputs divided by the sequence length.
+
+    Its prediction is exact at the last timestep.
+    """
     model = recurrent.Regression(recurrent.RNN(1, 1, nonlinearity="identity", seed=0), seed=0)
     (layer,) = model.network.layers
     with torch.no_grad():
@@ -23,10 +26,11 @@ def summing(time: int) -> recurrent.Regression:
     return model
 
 
-def test_the_share_is_that_of_the_zero_predictor():
+def test_the_share_is_relative_to_the_zero_predictor():
     T = measurements.TIME
     assert measurements.error_share(summing(T), 0, last_only=True) < 1e-10
-    # At t it predicts (x_1 + … + x_t)/T for (x_1 + … + x_t)/t: an error of t (1/t - 1/T)², where zero has 1/t.
+    # At t it predicts (x_1 + … + x_t)/T instead of (x_1 + … + x_t)/t. Its error is
+    # t (1/t - 1/T)², and the error of predicting zero is 1/t.
     t = np.arange(1, T + 1)
     expected = (t * (1 / t - 1 / T) ** 2).sum() / (1 / t).sum()
     assert measurements.error_share(summing(T), 0, last_only=False) == pytest.approx(
@@ -38,7 +42,7 @@ def test_the_share_is_that_of_the_zero_predictor():
     assert measurements.error_share(nothing, 0, last_only=True) == 1
 
 
-def test_the_worst_architecture_speaks_for_a_seed():
+def test_the_worst_architecture_decides_for_each_seed():
     share = np.array([[[0.01, 0.03], [0.02, 0.001]], [[0.004, 0.005], [0.003, 0.006]]])
     learned = measurements.LearnedAverage(measurements.Protocol(), ("a", "b"), share)
     np.testing.assert_array_equal(learned.worst, [[0.02, 0.03], [0.004, 0.006]])

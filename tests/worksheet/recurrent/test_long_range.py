@@ -11,7 +11,7 @@ rng = np.random.default_rng(0)
 
 
 def found(r2_none, r2_local, far_share=0.01, log_ratio=5.0) -> measurements.LongRange:
-    """What twelve seeds of one network each would have found, with a little noise."""
+    """Return results of twelve seeds with one network each, with a little noise."""
 
     def noisy(value):
         return value + 0.001 * rng.standard_normal(12)
@@ -43,13 +43,13 @@ def test_the_outcome_follows_from_shares_ratios_and_r2(changed, outcome):
     assert answer.verdict.outcome == outcome
 
 
-def test_r2_that_is_decided_by_chance_leaves_it_open():
+def test_noisy_r2_leaves_the_outcome_undecided():
     long_range = found(0.5, 0.5)
     long_range.r2["none"][::2] = 0.9
     assert measurements._answer(long_range, networks=1).verdict.outcome == "undecided"
 
 
-def test_the_far_part_by_brute_force():
+def test_the_far_part_equals_brute_force():
     log_norms = np.where(np.tri(TIME) > 0, rng.standard_normal((TIME, TIME)), -np.inf)
     far, share = measurements.far_part(log_norms)
     norms, shares = np.exp(log_norms), []
@@ -61,7 +61,7 @@ def test_the_far_part_by_brute_force():
 
 
 @pytest.mark.parametrize("arm", measurements.ARMS)
-def test_only_the_auxiliary_part_differs_between_arms(arm):
+def test_arms_differ_only_in_the_auxiliary_part(arm):
     x, y = measurements.task(arm)(4, torch.Generator().manual_seed(0))
     same_x, _ = measurements.task("none")(4, torch.Generator().manual_seed(0))
     assert torch.equal(x, same_x)
@@ -74,7 +74,7 @@ def test_only_the_auxiliary_part_differs_between_arms(arm):
 
 
 def keeping(share: float) -> Regression:
-    """A linear network of one unit that keeps a share of what it has at each step, and tells all of it."""
+    """Return a linear network of one unit that keeps a share of its state at each step."""
     model = Regression(RNN(1, 1, nonlinearity="identity", seed=0), 2, seed=0)
     (layer,) = model.network.layers
     with torch.no_grad():
@@ -89,24 +89,23 @@ def keeping(share: float) -> Regression:
     return model
 
 
-def test_r2_of_a_network_that_says_nothing_is_zero():
+def test_r2_of_a_network_that_predicts_zero_is_zero():
     assert measurements.final_r2(keeping(0.5), 0) == pytest.approx(0, abs=0.005)
     model = keeping(0.5)
     with torch.no_grad():
-        model.W_f[1] = (
-            1  # of unit noise, and of what is left of the past: an error of 1 + 1 + 1/4 + 1/16 + …
-        )
+        # The prediction is unit noise plus the decayed past: its error is 1 + 1 + 1/4 + 1/16 + …
+        model.W_f[1] = 1
     assert measurements.final_r2(model, 0) == pytest.approx(-4 / 3, abs=0.15)
 
 
-def test_gradients_of_a_network_that_keeps_a_share():
+def test_gradients_of_a_network_with_geometric_decay():
     totals, far, share = measurements._gradients(keeping(0.5), 0)
-    assert (totals[0] == -np.inf).all()  # the final output reads nothing
+    # The final output does not read the state, so its gradient is zero.
+    assert (totals[0] == -np.inf).all()
     assert np.isfinite(totals[1]).tolist() == [True] * (TIME - 1) + [False]
     assert np.isfinite(far).tolist() == [True] * (TIME - FAR - 1) + [False] * (FAR + 1)
-    assert share == pytest.approx(
-        0.5**FAR, rel=0.5
-    )  # dL_k/dh_t = 2^(t-k) dL_k/dh_k, and these are about equal
+    # dL_k/dh_t = 2^(t-k) dL_k/dh_k, and all dL_k/dh_k are about equal.
+    assert share == pytest.approx(0.5**FAR, rel=0.5)
 
 
 def test_rnn_c_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path):

@@ -13,7 +13,7 @@ def two_seeds(monkeypatch: pytest.MonkeyPatch):
 
 
 def of_decades(*decades: float) -> measurements.WeightPaths:
-    """Networks whose far terms are 10^decades of the near ones."""
+    """Return networks whose far terms are 10^decades times the near terms."""
     log_norms = np.zeros((1, len(decades), measurements.STEPS))
     log_norms[0, :, : measurements.END] = np.array(decades)[:, None] * np.log(10)
     log_norms[..., 0] = -np.inf
@@ -22,14 +22,14 @@ def of_decades(*decades: float) -> measurements.WeightPaths:
     )
 
 
-def test_tiny_and_huge_are_told_from_the_rest():
+def test_only_extreme_far_terms_are_counted():
     paths = of_decades(-3.1, -2.9, 0, 2.9, 3.1)
     np.testing.assert_allclose(paths.far_over_near, [[-3.1, -2.9, 0, 2.9, 3.1]])
     assert paths.num_extreme == 2
     assert "in 2 of 5 networks, from 10^-3.1 to 10^3.1" in str(paths)
 
 
-def test_paths_are_as_wide_as_their_share():
+def test_the_width_of_a_path_is_its_share():
     figure = of_decades(-5).figure().to_dict()
     assert [shape["line"]["width"] for shape in figure["layout"]["shapes"]] == pytest.approx(
         [0.7, 10, 30]
@@ -43,7 +43,7 @@ def test_the_sum_over_timesteps_is_the_gradient(make, last_only):
     assert measurements._largest_error(make, 2, last_only, seed=3) < 1e-12
 
 
-def test_a_wrong_sum_is_seen(monkeypatch: pytest.MonkeyPatch, two_seeds):
+def test_a_wrong_sum_is_detected(monkeypatch: pytest.MonkeyPatch, two_seeds):
     right = LayerTerms.__init__
 
     def one_too_large(self, **fields):

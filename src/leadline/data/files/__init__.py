@@ -1,4 +1,4 @@
-"""The user's own arrays, tables and images, read without executing anything that they hold."""
+"""Loading of arrays, tables and images from files, without executing code from them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,33 +20,39 @@ from leadline.errors import InputError, context
 def load(path: str | PathLike[str], labels: str | None = None) -> Dataset:
     """Read a data set from a file or from a folder of images.
 
-    ================  ==============================================================================================
-    ``.npz``          array ``X`` and, where there is one, ``y``
-    ``.npy``          one array, without labels
-    ``.csv``          one column per feature, separated by commas, semicolons or tabs; column ``y``, where there is
-                      one, holds the labels; a header, or none where all columns are numbers
-    ``.parquet``      likewise (needs the extra ``parquet``)
-    folder            images of one size: subfolders are the classes, or all lie flat and are unlabelled
-    ================  ==============================================================================================
+    ============  ==============================================================================
+    ``.npz``      an array ``X`` and optionally an array ``y``
+    ``.npy``      one array, without labels
+    ``.csv``      one column per feature, separated by commas, semicolons or tabs, and optionally
+                  a column ``y`` of labels; the header may be missing if all columns are numbers
+    ``.parquet``  the same as ``.csv`` (needs the extra ``parquet``)
+    folder        images of the same size, either in one subfolder per class, or all directly
+                  in the folder and without labels
+    ============  ==============================================================================
 
-    Arrays are ``(n, d)``, or images ``(n, H, W)``, ``(n, H, W, C)`` or ``(n, C, H, W)`` with C 1 or 3. Integer images,
-    and any array of dtype uint8, are divided by 255, unless they hold 0 and 1 only; other values, and TIFF files of
-    floats, are left as they are. In a column of text labels only an empty cell is a missing label: ``NA`` is a name.
-    Labels of any kind become class indices, and their names are kept. Nothing is ever unpickled.
+    An array has shape ``(n, d)``, or contains images of shape ``(n, H, W)``, ``(n, H, W, C)`` or
+    ``(n, C, H, W)``, where C is 1 or 3. Integer images and all arrays of dtype uint8 are divided by
+    255, unless they contain only 0 and 1. Other values, including TIFF files of floats, are not
+    scaled. Labels of any kind become class indices, and the names of the classes are kept. In a
+    column of text labels only an empty cell is a missing label; ``NA`` is a class name. Files are
+    never unpickled.
 
-    Images are PNG, JPEG, GIF, BMP, WebP, TIFF, PGM or PPM, whatever their names say; no other format is opened. They
-    are turned upright as their EXIF orientation says, and transparent pixels are laid on white; ``Dataset.notes`` says
-    where this was done. Sizes are checked before memory is used: data that do not fit into the free memory, compressed
-    data that are more than 100 times as large as their file, images of more than 89 million pixels and tables of more
-    than 200,000 columns in CSV are refused.
+    Images are PNG, JPEG, GIF, BMP, WebP, TIFF, PGM or PPM. The format is recognised from the
+    content, not from the name. Images are rotated according to their EXIF orientation, and
+    transparent pixels become white; ``Dataset.notes`` then contains a note.
+
+    Sizes are checked before memory is allocated. Data are refused if they do not fit into the free
+    memory, or if they are compressed and more than 100 times as large as their file. Images of more
+    than 89 million pixels and CSV tables of more than 200,000 columns are refused as well.
 
     Args:
         path: file or folder.
-        labels: name of the column or of the array that holds the labels; by default ``y``, if there is one.
+        labels: name of the column or array of labels; by default ``y``, if it exists.
 
     Raises:
-        InputError: the path does not exist or cannot be read, or what it holds breaks a rule of
-            :func:`check_features` or :func:`class_indices`; the message says where.
+        InputError: the path does not exist or cannot be read, or its data break a rule of
+            :func:`check_features` or :func:`class_indices`. The message gives the position of the
+            fault.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -64,17 +70,18 @@ def load(path: str | PathLike[str], labels: str | None = None) -> Dataset:
 
 
 def read(path: str | PathLike[str], labels: str | None = None) -> tuple[Dataset, Labels | None]:
-    """Read rows as :func:`load` does, and their labels as they stand: for data of which few rows are labelled.
+    """Read rows as :func:`load` does, and labels that may be missing for some rows.
 
     Args:
         path: file or folder.
-        labels: name of the column or of the array that holds the labels; by default ``y``, if there is one.
+        labels: name of the column or array of labels; by default ``y``, if it exists.
 
     Returns:
-        The rows, without labels; and the labels, of which some may be missing, or ``None`` where there are none.
+        The rows without labels, and the labels as they are in the file, or ``None`` if the file has
+        no labels.
 
     Raises:
-        InputError: as :func:`load`, labels aside.
+        InputError: as for :func:`load`, except that missing labels are allowed.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,8 @@
-"""Arrays in NumPy's formats, read without ``numpy.load``: nothing is unpickled, and sizes are checked first.
+"""Safe loading of arrays in NumPy's formats, without ``numpy.load``.
 
-``numpy.load`` allocates whatever a header declares, and raises a dozen kinds of errors on damaged files. Here the
-header of an array is checked against the bytes that the file holds before anything is allocated.
+``numpy.load`` allocates as much memory as a header declares, and raises a dozen kinds of errors on
+damaged files. This module compares the header with the size of the file before it allocates memory,
+and never unpickles.
 """
 
 import io
@@ -26,10 +27,10 @@ from leadline.data.files._regular import open_regular, refusing_damage
 from leadline.errors import InputError
 
 LONGEST_HEADER = 2**16
-"""Bytes of the longest header of an array that is read; NumPy's own headers have 128."""
+"""Maximum length of an array's header in bytes; NumPy's own headers have 128."""
 
 BLOCK = 2**20
-"""Bytes that are read at once."""
+"""Number of bytes that are read at a time."""
 
 _MAGIC = b"\x93NUMPY"
 _SAVE = "save it once more with np.save or np.savez"
@@ -37,7 +38,7 @@ _UNCOMPRESSED = "save it without compression: np.savez instead of np.savez_compr
 
 
 def load_npz(path: Path, labels: str | None) -> Read:
-    """The arrays ``X`` and, where there is one, ``y`` of an archive."""
+    """Load the arrays ``X`` and, if it exists, ``y`` of an archive."""
     with _opened(path) as (archive, members):
         names = list(members)
         if "X" not in members:
@@ -54,10 +55,11 @@ def load_npz(path: Path, labels: str | None) -> Read:
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an archive by their names, of any shape; numbers or text.
+    """Return all arrays of an archive by name. They have any shape and contain numbers or text.
 
     Raises:
-        InputError: not a regular file, damaged, an object array, or too large for the free memory.
+        InputError: the file is not a regular file, is damaged, contains an object array, or is too
+            large for the free memory.
     """
     with _opened(path) as (archive, members):
         return {name: _read_member(archive, member, name) for name, member in members.items()}
@@ -65,7 +67,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
-    """An archive and its members by the names of their arrays."""
+    """Open an archive, and return it with its members by the names of their arrays."""
     with open_regular(path) as file:
         if file.read(len(_MAGIC)) == _MAGIC:
             raise InputError(
@@ -81,7 +83,7 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.Zip
 
 
 def load_npy(path: Path, labels: str | None) -> Read:
-    """The single array of a file."""
+    """Load the array of a file as features without labels."""
     if labels is not None:
         raise InputError(
             "an .npy file holds one array, and so no labels",
@@ -92,10 +94,11 @@ def load_npy(path: Path, labels: str | None) -> Read:
 
 
 def read_npy(path: Path) -> np.ndarray:
-    """The array in a file, of any shape; numbers or text.
+    """Return the array in a file. It has any shape and contains numbers or text.
 
     Raises:
-        InputError: not a regular file, damaged, an object array, or too large for the free memory.
+        InputError: the file is not a regular file, is damaged, contains an object array, or is too
+            large for the free memory.
     """
     with open_regular(path) as file:
         if file.read(4) in (b"PK\x03\x04", b"PK\x05\x06"):
@@ -110,10 +113,10 @@ def read_npy(path: Path) -> np.ndarray:
 
 
 def map_npy(path: Path) -> np.memmap:
-    """A memory map of the numbers in a file that may be larger than memory, to read them block by block.
+    """Return a memory map of the numbers in a file, which may be larger than the memory.
 
     Raises:
-        InputError: not a regular file, damaged, or no array of numbers.
+        InputError: the file is not a regular file, is damaged, or is not an array of numbers.
     """
     with open_regular(path) as file:
         length = file.seek(0, io.SEEK_END)
@@ -129,7 +132,7 @@ def map_npy(path: Path) -> np.memmap:
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The members of an archive by the names of their arrays."""
+    """Return the members of an archive by the names of their arrays."""
     members = {}
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
@@ -155,9 +158,8 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -
             got=f"{name} is compressed by method {member.compress_type}",
             cure=_SAVE,
         )
-    stored = min(
-        member.compress_size, Path(archive.filename or "").stat().st_size
-    )  # an entry may claim any size
+    # The size in a damaged entry may be larger than the file.
+    stored = min(member.compress_size, Path(archive.filename or "").stat().st_size)
     refuse_expansion(member.file_size, stored, name, cure=_UNCOMPRESSED)
     with refusing_damage(name, cure=_SAVE), archive.open(member) as stream:
         return _read_array(stream, member.file_size, name)
@@ -169,11 +171,11 @@ class _Header:
     dtype: np.dtype
     is_fortran: bool
     num_bytes: int
-    """Length of the header itself."""
+    """Length of the header in bytes."""
 
 
 def _read_array(stream: IO[bytes], length: int, name: str) -> np.ndarray:
-    """One array from a stream of ``length`` bytes."""
+    """Read one array from a stream of ``length`` bytes."""
     with refusing_damage(name, cure=_SAVE):
         header = _read_header(stream, name)
     _check_header(header, length, name)
@@ -194,7 +196,7 @@ def _read_array(stream: IO[bytes], length: int, name: str) -> np.ndarray:
                 raise EOFError(
                     f"it ends after {header.num_bytes + start + len(part)} of {length} bytes"
                 )
-        if stream.read(1):  # at the end of a member zipfile compares the checksum
+        if stream.read(1):  # At the end of a member, zipfile compares the checksum.
             raise ValueError("it is longer than its header says")
     order = "F" if header.is_fortran else "C"
     array = content.view(header.dtype) if stored else np.zeros(count, header.dtype)
@@ -222,9 +224,8 @@ def _read_header(stream: IO[bytes], name: str) -> _Header:
         np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
     )
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # Python's parser warns about odd literals in a damaged header
+        # Python's parser warns about unusual literals in a damaged header.
+        warnings.simplefilter("ignore")
         shape, is_fortran, dtype = parse(io.BytesIO(prefix + text), max_header_size=LONGEST_HEADER)
     return _Header(shape, dtype, is_fortran, len(begin) + width + length)
 
@@ -256,9 +257,9 @@ def _check_header(header: _Header, length: int, name: str) -> None:
 
 
 def _plain(array: np.ndarray, name: str) -> np.ndarray:
-    """The array with values that every later step can convert."""
+    """Return the array with a dtype that every later step can convert."""
     if array.dtype.kind == "b":
-        return array.view(np.uint8) != 0  # a damaged file may hold other bytes than 0 and 1
+        return array.view(np.uint8) != 0  # A damaged file may contain other bytes than 0 and 1.
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         return array.astype(np.float64)
     if array.dtype.kind == "U" and array.size and array.dtype.itemsize:

@@ -1,4 +1,4 @@
-"""Folders of images: subfolders are the classes, or all lie flat and are unlabelled."""
+"""Loading of images from a folder, with or without a subfolder for each class."""
 
 import stat
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from leadline.data.files._regular import entries, kind_of, unreachable
 from leadline.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
-"""Files in a folder that count as images; others are passed over."""
+"""File name extensions of images. Other files in a folder are ignored."""
 
 
 def load_folder(path: Path, labels: str | None) -> Read:
-    """Images of one size, in rows; grey where all are, else red, green and blue."""
+    """Load images of the same size as rows: grey if all images are grey, RGB otherwise."""
     if labels is not None:
         raise InputError(
             "the labels of a folder of images are its subfolders",
@@ -54,13 +54,13 @@ def load_folder(path: Path, labels: str | None) -> Read:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    """The files of a folder whose names are those of images; a link to nothing is refused, not passed over."""
+    """Return the image files of a folder. A broken link with the name of an image is an error."""
     named = [entry for entry in entries(folder) if entry.suffix.lower() in IMAGE_SUFFIXES]
     return [entry for entry in named if kind_of(entry) == "file"]
 
 
 def _is_folder(entry: Path) -> bool:
-    """True for a folder; a link to nothing is none. Only images are refused if they are no regular files."""
+    """True for a folder, false for a broken link. Only images must be regular files."""
     try:
         return stat.S_ISDIR(entry.stat().st_mode)
     except FileNotFoundError:
@@ -70,7 +70,10 @@ def _is_folder(entry: Path) -> bool:
 
 
 def _read_images(paths: Sequence[Path]) -> tuple[np.ndarray, tuple[int, int], int, tuple[str, ...]]:
-    """Grey where every image is grey, else red, green and blue; all headers are read before any pixel."""
+    """Read images in grey if all images are grey, and in RGB otherwise.
+
+    All headers are read before any pixel is decoded.
+    """
     frames = [read_frame(path) for path in paths]
     channels = max(frame.num_channels for frame in frames)
     numbers = max(frame.num_pixels for frame in frames) * channels

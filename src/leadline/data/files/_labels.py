@@ -1,4 +1,4 @@
-"""Labels as a file has them: of any kind, some of them missing, found under a name."""
+"""Labels of a file, and checks of columns and their names."""
 
 import shlex
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from leadline.errors import InputError, nearest
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Labels as a file has them, of any kind; some may be missing."""
+    """The labels of a file, of any kind. Some may be missing."""
 
     values: np.ndarray
-    """Shape (n,); an empty cell is ``None`` or NaN."""
+    """Labels of shape (n,). An empty cell is ``None`` or NaN."""
     name: str
-    """Name of the column or of the array."""
+    """Name of the column or array."""
 
     def __post_init__(self):
         object.__setattr__(self, "name", checks.text(self.name, "name"))
@@ -38,7 +38,7 @@ Read = tuple[Dataset, Labels | None]
 
 
 def refuse_unknown(labels: str | None, known: list[str], kind: str) -> None:
-    """The name of the labels must be one of those that the file has."""
+    """Check that the file has a column or array with the name of the labels."""
     if labels is not None and labels not in known:
         raise InputError(
             f"labels names the {kind} that holds the labels",
@@ -48,19 +48,19 @@ def refuse_unknown(labels: str | None, known: list[str], kind: str) -> None:
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:
-    """Names as messages give them."""
+    """Return a list of names for messages."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(repr(name) for name in names[:most]) + more
 
 
 def label_column(names: list[str], labels: str | None) -> str | None:
-    """The name of the column that holds the labels: the one that was asked for, else ``y`` if there is one."""
+    """Return the name of the column of labels: the given name, or ``y`` if it exists."""
     refuse_unknown(labels, names, "column")
     return labels or ("y" if "y" in names else None)
 
 
 def refuse_twins(names: Sequence[str]) -> None:
-    """Every column needs a name of its own."""
+    """Check that the names of the columns are unique."""
     if len(set(names)) < len(names):
         twin = next(name for i, name in enumerate(names) if name in names[:i])
         raise InputError(
@@ -72,10 +72,10 @@ def refuse_twins(names: Sequence[str]) -> None:
 
 
 def refuse_text(found: str, name: str) -> NoReturn:
-    """Refuse a feature that is not a number.
+    """Raise an error for a feature that is not a number.
 
     Args:
-        found: the cell or the type that was found.
+        found: the offending cell, or the type of the column.
         name: name of the column.
     """
     raise InputError(

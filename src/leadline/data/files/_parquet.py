@@ -1,4 +1,4 @@
-"""Tables in Parquet's format: types and sizes are checked before any cell is read."""
+"""Loading of Parquet tables. Types and sizes are checked before any cell is read."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 _SAVE = "write the table once more with to_parquet(path, index=False)"
 _BYTES_PER_CELL = 21
-"""A number in Arrow's memory, as float64, as float32, and one byte to check that it is finite."""
+"""Bytes per number: in Arrow's memory, as float64, as float32, and one byte for a check."""
 _BYTES_PER_LABEL = 64
 
 
 def load_parquet(path: Path, labels: str | None) -> Read:
-    """One column per feature; see :func:`leadline.data.load`."""
+    """Load a table with one column per feature; see :func:`leadline.data.load`."""
     try:
         from pyarrow import parquet, types
     except ImportError as error:
@@ -61,7 +61,7 @@ def load_parquet(path: Path, labels: str | None) -> Read:
 
 
 def _columns(source: "parquet.ParquetFile") -> list[str]:
-    """The names of the columns, without those in which pandas keeps row names."""
+    """Return the names of the columns, without the columns in which pandas stores row names."""
     schema = source.schema_arrow
     index = (schema.pandas_metadata or {}).get("index_columns", []) if schema.metadata else []
     return [name for name in schema.names if name not in index]
@@ -102,12 +102,12 @@ def _matrix(source: "parquet.ParquetFile", names: list[str]) -> np.ndarray:
             column = compute.cast(column, "int8")
         elif types.is_decimal(column.type):
             column = compute.cast(column, "float64")
-        X[:, i] = column.to_numpy()  # a missing number becomes NaN
+        X[:, i] = column.to_numpy()  # A missing number becomes NaN.
     return X
 
 
 def _values(path: Path, name: str) -> np.ndarray:
-    """The cells of one column; equal texts share their memory."""
+    """Return the cells of a column. Equal texts share their memory."""
     from pyarrow import parquet, types
 
     with open_regular(path) as file:

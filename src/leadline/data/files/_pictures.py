@@ -1,4 +1,7 @@
-"""One image file as an array: only formats that no other program has to open, upright, without transparency."""
+"""Decoding of an image file to an array of upright pixels without transparency.
+
+Only formats that Pillow decodes without starting another program are allowed.
+"""
 
 import warnings
 from collections.abc import Iterator
@@ -18,20 +21,23 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
-"""Formats that Pillow decodes by itself; for PostScript it would start another program. PPM includes PGM."""
+"""Formats that Pillow decodes by itself. PPM includes PGM.
+
+PostScript is not among them, because Pillow would start another program to decode it.
+"""
 
 MOST_PIXELS = 2**30 // 12
-"""Pixels of the largest image that is read: 1 GiB as float32 in three channels, as in Pillow's own limit."""
+"""Maximum number of pixels of an image, equal to Pillow's own limit: 1 GiB as RGB in float32."""
 
 UPRIGHT = "images were turned upright as their EXIF orientation says"
 ON_WHITE = "transparent pixels of images were laid on white"
 DIVIDED_16 = "pixels from 0 to 65535 were divided by 65535"
 
 _ORIENTATION = 0x0112
-"""Number of EXIF's entry for the orientation."""
+"""Number of the EXIF entry for the orientation."""
 
 _TURNED = range(2, 9)
-"""Values of that entry that say that the image is not upright."""
+"""Values of the EXIF orientation for images that are not upright."""
 
 _GREY = ("1", "L", "LA", "La")
 _REPLACE = "replace or remove it"
@@ -39,7 +45,7 @@ _REPLACE = "replace or remove it"
 
 @dataclass(frozen=True)
 class Picture:
-    """The pixels of an image file, and notes about what was done to them."""
+    """The pixels of an image file, and notes about changes to them."""
 
     pixels: Float32[np.ndarray, "channels H W"]
     notes: tuple[str, ...]
@@ -47,17 +53,18 @@ class Picture:
 
 @dataclass(frozen=True)
 class Frame:
-    """The header of an image file; no pixel is decoded."""
+    """The header of an image file."""
 
     num_pixels: int
     num_channels: int
 
 
 def read_frame(path: Path) -> Frame:
-    """Read the header of an image.
+    """Read the header of an image without decoding its pixels.
 
     Raises:
-        InputError: not an image of an allowed format, damaged, too large, or of several frames.
+        InputError: the file is not an image of an allowed format, is damaged or too large, or
+            contains several frames.
     """
     with _opened(path) as image:
         is_grey = image.mode in _GREY or image.mode.startswith("I") or image.mode == "F"
@@ -65,13 +72,14 @@ def read_frame(path: Path) -> Frame:
 
 
 def read_picture(path: Path) -> Picture:
-    """Decode an image: grey in one channel, all others in red, green and blue; see :func:`leadline.data.load`.
+    """Decode an image: grey images have one channel, all others have three (RGB).
 
     Raises:
-        InputError: as :func:`read_frame`.
+        InputError: as for :func:`read_frame`.
     """
     with _opened(path) as image:
-        is_turned_by_pillow = image.getexif().get(_ORIENTATION) in _TURNED  # while it decodes TIFF
+        # Pillow rotates TIFF images during decoding, so the orientation must be read before.
+        is_turned_by_pillow = image.getexif().get(_ORIENTATION) in _TURNED
         image.load()
         upright, was_turned = _upright(image)
         was_turned = was_turned or is_turned_by_pillow
@@ -101,15 +109,15 @@ def _opened(path: Path) -> Iterator["Image.Image"]:
     from PIL import Image
 
     Image.init()
-    formats = [name for name in FORMATS if name in Image.OPEN]  # an installation may lack WebP
+    # Some installations of Pillow do not support WebP.
+    formats = [name for name in FORMATS if name in Image.OPEN]
     with (
         open_regular(path) as file,
         refusing_damage(str(path), cure=_REPLACE),
         warnings.catch_warnings(),
     ):
-        warnings.simplefilter(
-            "ignore"
-        )  # damaged metadata; images that are too large are refused below
+        # Warnings about damaged metadata are harmless, and the size of the image is checked below.
+        warnings.simplefilter("ignore")
         with _identified(file, path, formats) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise InputError(
@@ -118,9 +126,8 @@ def _opened(path: Path) -> Iterator["Image.Image"]:
                     cause="a damaged or malicious file, or a scan that is meant to be cut up",
                     cure="resize it or crop it",
                 )
-            if (
-                getattr(image, "is_animated", False) and image.format != "MPO"
-            ):  # a camera's JPEG with a second image
+            # MPO is the JPEG of a camera with a second image, which is not needed.
+            if getattr(image, "is_animated", False) and image.format != "MPO":
                 raise InputError(
                     "an image file must hold a single image",
                     got=f"{path} holds several, as an animation or as pages",
@@ -144,7 +151,7 @@ def _identified(file: object, path: Path, formats: list[str]) -> "Image.Image":
 
 
 def _upright(image: "Image.Image") -> tuple["Image.Image", bool]:
-    """The image turned as its EXIF orientation says; for TIFF Pillow has done so."""
+    """Rotate the image by its EXIF orientation. Pillow has already rotated TIFF images."""
     from PIL.Image import Transpose
 
     methods = {
@@ -162,7 +169,7 @@ def _upright(image: "Image.Image") -> tuple["Image.Image", bool]:
 
 
 def _opaque(image: "Image.Image") -> tuple["Image.Image", bool]:
-    """The image laid on white where it is transparent."""
+    """Replace transparency by a white background."""
     from PIL import Image
 
     if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and "transparency" not in image.info:
@@ -180,7 +187,7 @@ def _opaque(image: "Image.Image") -> tuple["Image.Image", bool]:
 
 
 def _sixteen_bits(image: "Image.Image", path: Path) -> Float32[np.ndarray, "1 H W"]:
-    """Grey of 16 bits, which Pillow's own conversion would clip."""
+    """Return a grey image of 16 bits as an array. Pillow's own conversion would clip its values."""
     if "transparency" in image.info:
         raise InputError(
             "grey images of 16 bits must have no transparent colour",

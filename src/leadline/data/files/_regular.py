@@ -1,4 +1,4 @@
-"""Opening the user's files: only regular files, and every refusal names the file and the reason."""
+"""Opening of data files. Only regular files are opened, and errors name the file and reason."""
 
 import os
 import stat
@@ -11,11 +11,11 @@ from leadline.errors import InputError, LeadlineError
 
 
 def kind_of(path: Path) -> Literal["file", "folder"]:
-    """``"file"`` for a regular file, ``"folder"`` for a folder; links are followed.
+    """Return ``"file"`` for a regular file and ``"folder"`` for a folder. Links are followed.
 
     Raises:
-        InputError: nothing is there, it cannot be reached, or it is a pipe, a socket or a device, which could block
-            for ever.
+        InputError: the path does not exist, cannot be accessed, or is a pipe, a socket or a device,
+            which could block forever.
     """
     try:
         mode = path.stat().st_mode
@@ -39,7 +39,7 @@ def kind_of(path: Path) -> Literal["file", "folder"]:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading in binary; see :func:`kind_of` for what is refused."""
+    """Open a regular file for reading in binary mode. :func:`kind_of` describes the errors."""
     if kind_of(path) == "folder":
         raise InputError("the data must be a file", got=f"{path} is a folder")
     try:
@@ -49,7 +49,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def entries(folder: Path) -> list[Path]:
-    """The entries of a folder, sorted by name, without hidden ones."""
+    """Return the entries of a folder without hidden entries, sorted by name."""
     try:
         return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
@@ -57,7 +57,7 @@ def entries(folder: Path) -> list[Path]:
 
 
 def unreachable(path: Path, error: Exception) -> InputError:
-    """The refusal for a path that the system could not look up or open."""
+    """Return the error for a path that the operating system could not look up or open."""
     if isinstance(error, PermissionError):
         return InputError(
             "the data must be readable",
@@ -81,10 +81,11 @@ def unreachable(path: Path, error: Exception) -> InputError:
 
 @contextmanager
 def refusing_damage(what: str, *, cure: str) -> Iterator[None]:
-    """Turn every error that another library raises on a damaged file into a refusal that names ``what``.
+    """Replace any error of another library on a damaged file by an InputError that names ``what``.
 
-    NumPy, zipfile, pandas, pyarrow and Pillow raise more than a dozen kinds of errors on damaged files, and the list
-    changes with their releases. No code of Leadline that could have faults of its own belongs into this block.
+    NumPy, zipfile, pandas, pyarrow and Pillow raise more than a dozen kinds of errors on damaged
+    files, and the list changes with their releases. The block should only contain calls of these
+    libraries, so that it cannot hide errors of Leadline's own code.
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""Tables of text (CSV): one row per line, one column per feature, one of them the labels.
+"""Loading of CSV tables with one column per feature and an optional column of labels.
 
-The table is read in blocks of rows, so that memory grows with the numbers that are kept and not with pandas' working
-copies, and a fault in the first rows is found at once.
+A table is read in blocks of rows. This limits the memory for pandas' working copies, and an error
+in the first rows is found at once.
 """
 
 import csv
@@ -32,16 +32,16 @@ from leadline.data.files._regular import open_regular, refusing_damage
 from leadline.errors import InputError
 
 MOST_COLUMNS = 200_000
-"""Columns that a table may have; reading more takes minutes."""
+"""Maximum number of columns. Reading more columns takes minutes."""
 
 LONGEST_LINE = 2**24
-"""Characters that each of the first lines may have."""
+"""Maximum number of characters in each of the first lines."""
 
 BLOCK_CELLS = 2**21
-"""Cells that are read at once."""
+"""Number of cells that are read at a time."""
 
 _TOP = 21
-"""Lines that decide on separator, decimal sign and header."""
+"""Number of lines from which separator, decimal sign and header are recognised."""
 
 _MISSING = frozenset(
     {
@@ -60,7 +60,7 @@ _MISSING = frozenset(
         *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
     }
 )
-"""Cells that pandas reads as missing numbers."""
+"""Texts that pandas reads as missing numbers."""
 
 _LOOK = "open it in a text editor"
 
@@ -77,7 +77,7 @@ class _Form:
 
 
 def load_csv(path: Path, labels: str | None) -> Read:
-    """A table of text; see :func:`leadline.data.load`."""
+    """Load a CSV table; see :func:`leadline.data.load`."""
     with open_regular(path) as file:
         form = _form(file, path.name)
         label_name = label_column(form.names, labels)
@@ -93,9 +93,8 @@ def load_csv(path: Path, labels: str | None) -> Read:
             is_whole = is_whole and all(dtype.kind in "iu" for dtype in frame.dtypes)
             first_row = sum(len(block) for block in rows)
             matrix = _matrix(frame, form)
-            dtype = (
-                rows[0].dtype.type if rows else fitting_type(matrix)
-            )  # of one kind: a table is read in blocks
+            # All blocks of a table have the dtype of the first block.
+            dtype = rows[0].dtype.type if rows else fitting_type(matrix)
             rows.append(check_features(matrix, columns=features, first_row=first_row, dtype=dtype))
             is_rounded = is_rounded or (dtype == np.float32 and are_blurred(matrix))
             cells += texts
@@ -172,7 +171,11 @@ def _lines(text: IO[str]) -> Iterator[str]:
 
 
 def _signs(lines: list[str]) -> tuple[str, str]:
-    """The separator and the decimal sign: a comma between digits is one where no other comma stands."""
+    """Return the separator and the decimal sign.
+
+    Semicolon or tab is the separator if all commas of the first line stand between digits. Only
+    then can the comma be the decimal sign.
+    """
     bare = re.sub(r"(?<=\d),(?=\d)", "", lines[0])
     separator = next((sign for sign in ";\t" if sign in bare and "," not in bare), ",")
     has_comma_decimal = separator != "," and any(re.search(r"\d,\d", line) for line in lines)
@@ -184,7 +187,11 @@ def _is_blank(row: list[str]) -> bool:
 
 
 def _refuse_size(path: Path, form: _Form) -> None:
-    """Estimate the cells from the length of the first lines; a cell is kept as float32, and copied once."""
+    """Check that the table fits into the free memory.
+
+    The number of cells is estimated from the length of the first lines. A cell is stored as float32
+    and copied once.
+    """
     length = path.stat().st_size
     cells = int(length / max(form.bytes_per_cell, 1))
     refuse_too_large(
@@ -193,7 +200,7 @@ def _refuse_size(path: Path, form: _Form) -> None:
 
 
 def _blocks(file: IO[bytes], form: _Form, label_name: str | None, name: str) -> Iterator[Any]:
-    """The table in blocks of rows; the labels are kept as the text that the file has."""
+    """Yield the table in blocks of rows. The labels are kept as text."""
     import pandas as pd
 
     with refusing_damage(name, cure=_LOOK), warnings.catch_warnings():
@@ -211,7 +218,7 @@ def _blocks(file: IO[bytes], form: _Form, label_name: str | None, name: str) -> 
         )
     while True:
         with refusing_damage(name, cure=_LOOK), warnings.catch_warnings():
-            warnings.simplefilter("error")  # a longer line is cut with a warning
+            warnings.simplefilter("error")  # pandas cuts a line that is too long and only warns.
             block = next(blocks, None)
         if block is None:
             return
@@ -220,7 +227,7 @@ def _blocks(file: IO[bytes], form: _Form, label_name: str | None, name: str) -> 
 
 
 def _marked(cell: str) -> str:
-    """The text of a cell behind a mark, because pandas would take "NA" for a missing cell."""
+    """Return the text of a cell after a mark. Without it, pandas would read "NA" as missing."""
     return "=" + cell
 
 
@@ -242,7 +249,10 @@ def _matrix(frame: Any, form: _Form) -> np.ndarray:
 
 
 def _numbers(column: Any, decimal: str) -> list[float]:
-    """The numbers of a column that pandas took for text: long whole numbers, or true and false with gaps."""
+    """Return the numbers of a column that pandas has read as text.
+
+    Such columns contain long whole numbers, or true and false with missing cells.
+    """
     is_known = column.notna()
     cells = column[is_known].astype(str)
     are_truths = all(cell.lower() in _TRUTH for cell in cells)
@@ -266,7 +276,10 @@ _TRUTH = {"true": 1.0, "false": 0.0}
 
 
 def _label_values(cells: list[str], decimal: str) -> np.ndarray:
-    """Numbers where every label is one, else text, in which only an empty cell is missing."""
+    """Return labels as numbers if all labels are numbers, and as text otherwise.
+
+    In text, only an empty cell is a missing label.
+    """
     known = {cell for cell in cells if cell not in _MISSING}
     are_numbers = bool(known) and all(_is_number(cell, decimal) for cell in known)
     if are_numbers:
@@ -277,9 +290,10 @@ def _label_values(cells: list[str], decimal: str) -> np.ndarray:
 
 
 def _is_header(top: list[list[str]], decimal: str) -> bool:
-    """True if the first row names the columns; refused where it could as well be the first row of data.
+    """True if the first row contains the names of the columns.
 
-    Numbers are data, unless they count the columns: 0, 1, 2, ... is how pandas names columns without names.
+    Numbers are data, unless they count the columns: pandas writes 0, 1, 2, ... as the names of
+    columns without names. If the first row could be either, an error is raised.
     """
     first = top[0]
     below = top[1:]
@@ -302,7 +316,7 @@ def _is_header(top: list[list[str]], decimal: str) -> bool:
 
 
 def _is_alike(is_number: list[bool], below: list[list[str]], decimal: str) -> bool:
-    """True if the rows below have numbers in the same columns as the first row."""
+    """True if the other rows have numbers in the same columns as the first row."""
     for place, number in enumerate(is_number):
         cells = [row[place] for row in below if place < len(row) and row[place] not in _MISSING]
         if cells and number != all(_is_number(cell, decimal) for cell in cells):
@@ -319,7 +333,7 @@ def _is_number(text: str, decimal: str = ".") -> bool:
 
 
 def _number(text: str, decimal: str) -> int | float:
-    """A number as pandas reads it.
+    """Convert text to a number as pandas does.
 
     Raises:
         ValueError: the text is not a number.

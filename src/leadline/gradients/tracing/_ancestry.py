@@ -61,7 +61,9 @@ class Ancestry:
         if open_joins:
             self._resolve(open_joins)
             found, _, seen = self._walk(edges)
-        if not found:  # for example an embedding of the whole input, which every step reads
+        # Every step may read the same tensor without states, such as an embedding of the whole
+        # input, so its nodes are skipped from now on.
+        if not found:
             self._without_states |= seen
         return found
 

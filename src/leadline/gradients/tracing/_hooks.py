@@ -68,7 +68,8 @@ def recording(
                 )
                 leave = module.register_forward_hook(lambda *_: loops.leave(), always_call=True)
                 stack.enter_context(_removing(leave))
-        if is_compiler_loaded():  # compiled code would not call the hooks
+        # Compiled code would not call the hooks.
+        if is_compiler_loaded():
             stack.enter_context(cast(Any, torch.compiler.set_stance)("force_eager"))
         stack.enter_context(listening(loops))
         with _explaining_compilation():
@@ -102,7 +103,8 @@ OF_LIBRARIES = ("torch.", "leadline.recurrent.")
 
 def _may_mark_states(module: nn.Module) -> bool:
     """True if the module has a class that a user wrote; modules of torch mark no states."""
-    kinds = type(module).__mro__[:-1]  # without object
+    # The last class is ``object``.
+    kinds = type(module).__mro__[:-1]
     return any(not kind.__module__.startswith(OF_LIBRARIES) for kind in kinds)
 
 
@@ -160,7 +162,8 @@ class UsedWeights:
 
     def of_call(self, module: nn.Module) -> dict[str, Tensor]:
         """Return all weights of a recurrent module, by name."""
-        if isinstance(module, nn.RNNBase):  # its forward pass keeps the list that it has used
+        # The forward pass of torch's modules keeps the list of weights that it has used.
+        if isinstance(module, nn.RNNBase):
             return flat_weights(module)
         assert isinstance(module, Network)
         found = {}

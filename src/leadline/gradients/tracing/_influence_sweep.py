@@ -156,7 +156,8 @@ class _Rows:
         if above.mask is not None:
             handed *= above.mask[t]
         factor = (above.log[k:] - self.log[k:]).exp().to(handed.dtype).unsqueeze(-1)
-        if bool((factor > RANGE).any()):  # the layer above is much larger, so its scale is used
+        # If the gradient from the layer above is much larger, its scale is used.
+        if bool((factor > RANGE).any()):
             self.note()
             top = torch.maximum(above.log[k:], self.log[k:])
             self.unit[k:] *= (self.log[k:] - top).exp().to(handed.dtype).unsqueeze(-1)
@@ -172,7 +173,8 @@ class _Rows:
         da = self.da
         seen = self.seen[self.noted - t - 1]
         self.t = t
-        if k:  # the norms of terms before t stay zero
+        # The norms of terms before t stay zero.
+        if k:
             rows = rows[k:]
             da = da[k:]
             seen = seen[k:]

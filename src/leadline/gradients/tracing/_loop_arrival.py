@@ -199,7 +199,8 @@ def _stopped(
 
         def hook(gradient: Tensor) -> Tensor:
             own = torch.zeros_like(gradient) if seed is None else seed
-            beside = gradient - own  # exactly zero where nothing has read the state before its mark
+            # The difference is exactly zero unless something has read the state before its mark.
+            beside = gradient - own
             add(index, beside)
             return own
 

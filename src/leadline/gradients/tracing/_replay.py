@@ -388,7 +388,8 @@ def _dropout_masks(shell: Replayed, weights: list[list[Weights]]) -> list[Tensor
 
 
 def _check_numbers(call: Call, index: int, h: Tensor, lengths: Tensor | None) -> None:
-    if not bool(h.sum().isnan()):  # a sum is fast; infinities can make it NaN
+    # A sum is fast, but infinities can make it NaN.
+    if not bool(h.sum().isnan()):
         return
     bad = h.isnan().any(-1)
     if lengths is not None:

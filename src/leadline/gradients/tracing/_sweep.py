@@ -39,9 +39,8 @@ class Rows:
         norm = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
         scaled = values
         size = None
-        is_outside = ~_inside(norm, torch.finfo(values.dtype).max ** 0.375).squeeze(
-            -1
-        )  # the squares have to be inside
+        # The limit keeps the squares of the norms representable too.
+        is_outside = ~_inside(norm, torch.finfo(values.dtype).max ** 0.375).squeeze(-1)
         if bool(values[is_outside].any()):
             # Divide by the largest entry first, because the square of 1e-200 is not representable.
             size = values.abs().amax(-1, keepdim=True)

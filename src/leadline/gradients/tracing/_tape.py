@@ -74,9 +74,8 @@ class Tape:
             layers = [
                 layer
                 for one, own in zip(replayed, gradients, strict=True)
-                if any(
-                    gradient is not None for gradient in own
-                )  # a call that the loss never saw has no flow
+                # A call that the loss does not depend on has no flow.
+                if any(gradient is not None for gradient in own)
                 for layer in one.flows(loss.sum(), own)
             ]
         settings = {"model": type(self.model).__name__, "loss": float(loss.detach().sum())}
