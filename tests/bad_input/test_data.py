@@ -152,7 +152,7 @@ def test_bad_values_are_refused_kindly(name, parameter):
         (lambda: untyped.split_roles(Y, seed=-1), "seed must be a whole number from 0"),
         (
             lambda: untyped.split_roles(Y, seed=0, groups=[None] * 30),
-            r"groups\[0\] is missing; 30 such of 30",
+            r"groups\[0\] is missing; 30 of 30 rows",
         ),
         (lambda: untyped.label_subsets(Y, roles(), [2], num=1, seed=0), "pool = a Roles"),
         (
@@ -218,7 +218,7 @@ def test_masked_cells_are_missing_everywhere():
     for labels, found in ((numbers, r"y\[2\] = nan"), (names, "class names, or missing labels")):
         assert data.missing_labels(labels).tolist() == [False, False, True]
         assert data.Labels(labels, "y").known.tolist() == [True, True, False]
-        with pytest.raises(InputError, match=r"labels\[2\] is missing; 1 such of 3"):
+        with pytest.raises(InputError, match=r"labels\[2\] is missing; 1 of 3 rows"):
             data.class_indices(labels)
         with pytest.raises(InputError, match=found):
             data.check_labels(labels, 3)

@@ -33,7 +33,7 @@ BAD_FEATURES = [
 BAD_LABELS = [
     ([0, 1], ["equal in number", "2 labels in y for 3 rows"]),
     ([2, 2, 2], ["at least two classes", "all 3 labels in y are 2"]),
-    ([0, 1.5, 0.5], ["whole numbers", "y[1] = 1.5; 2 such of 3"]),
+    ([0, 1.5, 0.5], ["whole numbers", "y[1] = 1.5; 2 of 3 rows"]),
     ([0, np.nan, 1], ["y[1] = nan"]),
     ([0, 1, -1], ["y[2] = -1", "class_indices"]),
     (["a", "b", "a"], ["class indices", "y[0] = np.str_('a')", "class_indices(labels)"]),
@@ -105,8 +105,8 @@ def test_labels_of_any_kind_become_indices(labels, y, names):
     ("labels", "text"),
     [
         ([0.5, 1.0], r"labels\[0\] = 0.5"),
-        (np.array(["a", None], dtype=object), r"labels\[1\] is missing; 1 such of 2"),
-        (pd.Series(["a", "b", None], dtype="string"), r"labels\[2\] is missing; 1 such of 3"),
+        (np.array(["a", None], dtype=object), r"labels\[1\] is missing; 1 of 2 rows"),
+        (pd.Series(["a", "b", None], dtype="string"), r"labels\[2\] is missing; 1 of 3 rows"),
         ([0.0, np.nan], r"labels\[1\] is missing"),
         (np.array(["a", 3], dtype=object), r"of one kind\n.*labels\[1\] = 3"),
         ([[1, 2]], "one entry per row"),

@@ -201,5 +201,5 @@ def test_an_unknown_budget_is_refused():
 def test_groups_that_pandas_marks_as_missing_are_refused():
     pd = pytest.importorskip("pandas")
     groups = pd.array(["a", "b", None] * 20, dtype="string")
-    with pytest.raises(InputError, match=r"groups\[2\] is missing; 20 such of 60"):
+    with pytest.raises(InputError, match=r"groups\[2\] is missing; 20 of 60 rows"):
         split_roles(np.arange(60) % 2, seed=0, groups=groups)

@@ -220,7 +220,7 @@ def test_a_failed_training_is_an_error(monkeypatch, tmp_path, capfd):
     with pytest.raises(PendingError):
         manual_model.model()
     manual_model._workers[manual_model.folder()][0].join(120)
-    with pytest.raises(InputError, match="its training ended with code 1"):
+    with pytest.raises(InputError, match="exit code 1"):
         manual_model.model()
     assert "epochs must be a whole number from 1" in capfd.readouterr().err
 

@@ -188,14 +188,14 @@ def test_wide_rows_are_solved_exactly():
         ({"y_test": y[100:].astype(str)}, "y_test of dtype"),
         (
             {"y_test": np.where(np.arange(100) == 7, np.nan, y[100:])},
-            r"y_test\[7\] = nan; 1 such of 100",
+            r"y_test\[7\] = nan; 1 of 100 rows",
         ),
         ({"y_test": np.where(np.arange(100) == 7, -1, y[100:])}, r"y_test\[7\] = -1"),
         (
             {"y_test": y[100:] + 1},
-            r"y_test\[3\] = 4; 25 such of 100\n  cause: another numbering of the classes",
+            r"y_test\[3\] = 4; 25 of 100 rows\n  cause: another numbering of the classes",
         ),
-        ({"y_test": np.full(100, 9)}, r"y_test\[0\] = 9; 100 such of 100"),
+        ({"y_test": np.full(100, 9)}, r"y_test\[0\] = 9; 100 of 100 rows"),
         ({"y_test": np.full(100, 1.5)}, r"y_test\[0\] = 1.5"),
         ({"y_test": np.ma.masked_array(y[100:], mask=np.arange(100) == 5)}, r"y_test\[5\] = nan"),
         ({"y_train": np.ma.masked_array(y[:100], mask=np.arange(100) == 5)}, r"y_train\[5\] = nan"),

@@ -114,7 +114,7 @@ def test_blocks_of_rows_give_the_same_result(monkeypatch):
         ({"neighbours": "13"}, "neighbours must be a list"),
         ({"labels": [101]}, r"labels\[0\] must be a whole number from 2 to 100"),
         ({"labels": [1]}, r"labels\[0\] must be a whole number from 2 to 100"),
-        ({"y_test": np.full(60, 9)}, r"y_test\[0\] = 9; 60 such of 60"),
+        ({"y_test": np.full(60, 9)}, r"y_test\[0\] = 9; 60 of 60 rows"),
         ({"metric": "manhattan"}, "'manhattan'"),
         ({"y_train": np.zeros(100, int)}, "at least two classes"),
         ({"Z_test": np.full((60, 6), np.nan)}, r"Z_test\[0, 0\] = nan"),

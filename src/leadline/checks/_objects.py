@@ -49,14 +49,13 @@ def items(value: Any, name: str, *, least: int = 0, of: str = "values") -> tuple
     Traceback (most recent call last):
     leadline.errors.InputError: seeds must be a list of values
       got:   seeds = '12'
-      cure:  write [...] around it
     """
     plain = _as_items(value)
     if plain is None or len(plain) < least:
         wanted = f"a list of {of}" if least < 2 else f"a list of at least {least} {of}"
         is_empty = plain is not None and not plain
         rule = f"{name} must be {wanted}" + (", not empty" if is_empty and least == 1 else "")
-        is_single = isinstance(value, (str, bytes, int, float))
+        is_single = isinstance(value, (int, float))
         raise InputError(
             rule,
             got=f"{name} = {shown(value)}",

@@ -67,7 +67,7 @@ def check_labels(y: Any, n: int, name: str = "y") -> Int64[np.ndarray, " n"]:
             f"labels are class indices: whole numbers from 0 to {MOST_CLASSES - 1}"
             if is_large
             else "labels are class indices: whole numbers from 0",
-            got=f"{name}[{row}] = {array[row]}; {int(np.sum(wrong))} such of {len(array)}",
+            got=f"{name}[{row}] = {array[row]}; {int(np.sum(wrong))} of {len(array)} rows",
             cause="identifiers, dates or amounts in place of classes"
             if is_large
             else "a missing label, a quantity to regress on, or classes named -1 and 1",
@@ -105,7 +105,7 @@ def class_indices(labels: Any, name: str = "labels") -> tuple[np.ndarray, tuple[
     if missing:
         raise InputError(
             "every row needs its label",
-            got=f"{name}[{missing[0]}] is missing; {len(missing)} such of {len(array)}",
+            got=f"{name}[{missing[0]}] is missing; {len(missing)} of {len(array)} rows",
             cure="drop the unlabelled rows, or leave the labels out to work without them",
         )
     fractions = [

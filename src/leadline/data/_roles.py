@@ -168,7 +168,7 @@ class LabelSubsets(ShortRepr):
         if budget not in self.budgets:
             known = ", ".join(map(str, self.budgets))
             raise InputError(
-                "the budget must be one that was drawn",
+                "budget must be one of the label counts of these subsets",
                 got=f"budget = {budget}",
                 cure=f"one of {known}",
             )
@@ -281,7 +281,7 @@ def _group(groups: Any, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if missing.any():
         raise InputError(
             "every row needs its group",
-            got=f"groups[{int(np.argmax(missing))}] is missing; {int(missing.sum())} such of {n}",
+            got=f"groups[{int(np.argmax(missing))}] is missing; {int(missing.sum())} of {n} rows",
             cure="give rows that belong to nobody groups of their own",
         )
     if array.dtype == object:
@@ -320,7 +320,7 @@ def _refuse_few(units: int, rows: int, needed: int, label: Any) -> None:
             f"the split needs at least {needed} rows{of}, one for each role",
             got=f"{who} has {rows} row{'s' * (rows != 1)}{apart}",
             cause="a rare class, or fewer samples than the split needs",
-            cure="bring more samples, leave the class out, or set the share of roles that are not needed to 0",
+            cure="bring more samples, leave the class out, or set the fractions of unneeded roles to 0",
         )
 
 

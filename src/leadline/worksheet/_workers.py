@@ -115,7 +115,7 @@ def _check(client: "Client", address: str) -> None:
         client.wait_for_workers(1, timeout=PATIENCE)
     except TimeoutError:
         raise InputError(
-            "a cluster measures with its workers",
+            "--cluster needs a scheduler with at least one worker",
             got=f"{address} has none",
             cure=f"start some: dask worker {address} --nthreads 1",
         ) from None

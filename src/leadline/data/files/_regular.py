@@ -68,7 +68,7 @@ def unreachable(path: Path, error: Exception) -> InputError:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         is_link = path.is_symlink()
         return InputError(
-            "the data must exist",
+            "load() needs an existing file or folder",
             got=f"{path} is a link to {os.readlink(path)}, which does not exist" if is_link  # noqa: PTH115  as written
             else f"no file or folder {path}",
             cause="a typing error, or a path that is relative to another folder",

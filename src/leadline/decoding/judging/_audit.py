@@ -168,7 +168,7 @@ class SearchAudit(Sounding):
             raise InputError(
                 "at() needs the trace of the item's search",
                 got=f"item {item} was not searched again",
-                cause="it had no search error among several items, "
+                cause="with several items, only items with a search error have steps, "
                 "or max_calls is smaller than the calls of one search",
                 cure="audit the item alone, or with a larger max_calls",
             )

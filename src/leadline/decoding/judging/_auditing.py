@@ -184,7 +184,7 @@ def _check_decoded(step: Any, decoded: Any) -> Decoded:
         )
     if decoded.settings.is_sampling:
         raise InputError(
-            "audit() needs the result of a search, and a sample is not searched for",
+            "audit() needs the result of a search; sample() draws at random",
             got=f"an answer by {decoded.settings.name}",
             cure="exact_search(..., at_least=sample) returns the best sequence",
         )

@@ -136,7 +136,7 @@ def call_step(step: Step, tokens: Tensor, state: Any) -> tuple[Any, Any]:
             "step must be a function: step(tokens, state) -> (scores, state)",
             got=f"step = {shown(step)}",
             cause="the problem was not unpacked, or the function takes other arguments",
-            cure="search(*problem, ...)",
+            cure="beam_search(*problem, ...)",
         ) from None
     is_sequence = isinstance(result, (tuple, list))
     if not is_sequence or len(result) != 2:
@@ -170,9 +170,9 @@ def refuse_state(owner: str, state: Any) -> NoReturn:
         InputError: always.
     """
     raise InputError(
-        f"state must be the state of the problem of {owner}",
+        f"state must come from the same problem as {owner}",
         got=f"state = {shown(state)}",
-        cure="search(*problem, ...)",
+        cure="beam_search(*problem, ...)",
     )
 
 

@@ -39,7 +39,7 @@ class SamplingSettings(SearchSettings):
     def __post_init__(self):
         self._set("num", count(self.num, "num"))
         super().__post_init__()
-        cure = "greedy(...) is the limit of sampling as the temperature goes to 0"
+        cure = "use greedy(...), the limit of temperature 0"
         temperature = checks.number(self.temperature, "temperature", above=0, cure=cure)
         self._set("temperature", temperature)
         self._set("top_k", checks.optional_whole_number(self.top_k, "top_k", least=1))

@@ -55,8 +55,8 @@ def model() -> RecurrentLM:
                 if worker is not None:
                     del _workers[where]
                     raise InputError(
-                        "the language model is trained once",
-                        got=f"its training ended with code {worker.exitcode}",
+                        "the training of the language model failed",
+                        got=f"exit code {worker.exitcode}",
                         cause="too little memory, or no room on the disk; the terminal says more",
                         cure="move a control to try again",
                     ) from None

@@ -324,7 +324,7 @@ def _fits(name: str):
         ):
             if isinstance(state, Tensor) and state.shape[-1] != size:
                 raise InputError(
-                    f"{title} needs an initial state whose last axis is as long as its states",
+                    f"{title} needs an initial state hx whose last axis has the size of its states",
                     got=f"hx of shape {tuple(state.shape)}, states of {size} numbers",
                     cause="the state of another layer",
                 )

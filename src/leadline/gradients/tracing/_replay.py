@@ -413,7 +413,7 @@ def not_numbers(where: str, h: Tensor, bad: Tensor) -> InputError:
         cause = "an input or a weight that is NaN"
         cure = "check the input and the states up to that timestep"
     return InputError(
-        "a tape needs activations that are numbers",
+        "the recorded activations must not contain NaN",
         got=f"{where}: NaN from timestep {t + 1} on",
         cause=cause,
         cure=cure,

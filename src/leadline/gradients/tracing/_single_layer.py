@@ -66,11 +66,14 @@ def _checked_layer(layer: Any) -> nn.Module:
         return layer
     is_model = isinstance(layer, nn.Module)
     holds_one = is_model and any(isinstance(module, MODULES) for module in layer.modules())
+    cause = None
+    if is_model:
+        cause = "a whole model" if holds_one else "the module contains none of these layers"
     raise InputError(
         "measure_stability() needs a recurrent layer: torch.nn.RNN, LSTM, GRU, or a network of "
         "leadline.recurrent",
         got=f"layer = {checks.shown(layer)}",
-        cause="a whole model" if holds_one else "a loop written by hand" if is_model else None,
+        cause=cause,
         cure="pass the recurrent module inside the model, and the inputs of this module"
         if holds_one
         else None,

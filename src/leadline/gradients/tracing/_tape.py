@@ -206,7 +206,7 @@ class Tape:
         except RuntimeError as error:
             if "backward through the graph a second time" in str(error):
                 raise InputError(
-                    "a tape needs the graph of the loss",
+                    "gradient_flow(), influence() and weight_terms() need the graph of the loss",
                     got="a graph that a backward pass has freed",
                     cure="query the tape before loss.backward(), or use "
                     "loss.backward(retain_graph=True)",
@@ -228,7 +228,7 @@ class Tape:
         for call, own in zip(self.calls, by_call, strict=True):
             if any(gradient is not None and _holds_nan(gradient) for gradient in own):
                 raise InputError(
-                    "a tape needs gradients that are numbers",
+                    "the gradients must not contain NaN",
                     got=f"{call.title}: the loss's gradient is NaN there",
                     cause="a loss that is NaN, or has no derivative, such as a square root at 0",
                     cure="check the loss and its inputs",
@@ -302,7 +302,7 @@ class Tape:
             )
         return InputError(
             rule,
-            got=f"no recurrent layer of {type(self.model).__name__} was called inside the block",
+            got=f"no recurrent layer of the model ({type(self.model).__name__}) ran inside the block",
             cause="a call before `with trace(model)` or after it, or a scripted module, which "
             "hides its calls",
             cure="call the model inside the block",
@@ -327,7 +327,8 @@ def trace(model: nn.Module) -> Iterator[Tape]:
         model: a module that holds recurrent layers, or marks its states.
 
     Raises:
-        InputError: the model hides its layers, or nothing recurrent ran.
+        InputError: the model hides its layers. If no recurrent layer runs inside the block, the
+            queries of the tape raise an error.
 
     >>> from leadline import gradients, recurrent
     >>> model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)

@@ -111,7 +111,7 @@ def check_test_labels(y_test: Any, n: int, y_train: Int[np.ndarray, " n"]) -> In
         row = int(np.argmax(is_unknown))
         raise InputError(
             "y_test may only contain classes of y_train: a probe never predicts other classes",
-            got=f"y_test[{row}] = {labels[row]}; {int(is_unknown.sum())} such of {n}",
+            got=f"y_test[{row}] = {labels[row]}; {int(is_unknown.sum())} of {n} rows",
             cause="another numbering of the classes, or a class without a labelled row",
             cure="label a row of each class, or leave these rows out of the test",
         )

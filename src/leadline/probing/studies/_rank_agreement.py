@@ -282,10 +282,9 @@ def rank_agreement(
     if unknown or len(losses) < 3:
         is_unknown = f"; {unknown[0]!r} is not known" if unknown else ""
         raise InputError(
-            "rank_agreement() needs three or more configurations, each in the study and of a "
-            "variant",
-            got=f"{len(losses)} configurations{is_unknown}",
-            cure=f"the study holds {', '.join(study.names)}",
+            "losses must hold at least three names that are in both the study and variants",
+            got=f"{len(losses)} names{is_unknown}",
+            cure=f"use names of the study: {', '.join(study.names)}",
         )
     variants = {name: checks.text(variants[name], f"variants[{name!r}]") for name in losses}
     places = [study.names.index(name) for name in losses]

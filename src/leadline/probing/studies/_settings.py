@@ -128,6 +128,6 @@ def _check_baselines(baselines: Any) -> tuple[str, ...]:
             "baselines must contain 'raw', and may contain 'pca' and 'untrained'",
             got=f"baselines = {names}",
             cause="every representation is compared with raw inputs",
-            cure="leave the argument out for all three",
+            cure="leave baselines out to use all three",
         )
     return names

@@ -107,7 +107,7 @@ def check_geometry(dataset: Dataset) -> None:
             else f"images of {dataset.channels} x {sides[0]} x {sides[1]}"
         )
         raise InputError(
-            "letters and photographs can stand in for images only: 1 or 3 channels, sides of 4 to 427 pixels",
+            "this statement needs images with 1 or 3 channels and sides of 4 to 427 pixels",
             got=f"{dataset.name}: {size}",
             cause="flat rows, whose height and width are not known" if sides is None else None,
             cure="hand images over with their shape, (n, height, width); the other statements take flat rows",

@@ -196,7 +196,7 @@ def characters(setting: Setting) -> Source:
             cause="on smaller images a patch hides whole strokes"
             if own.image_size
             else "no height and width",
-            cure="hand images over with their shape, (n, height, width); the other statements take what there is",
+            cure="pass images of shape (n, height, width); the other statements accept these rows",
         )
     return Source(own, _split(own, setting), "their own labels")
 
