@@ -859,7 +859,7 @@ def test_a_tape_without_a_forward_pass_is_refused():
     with gradients.trace(model) as tape:
         pass
     with pytest.raises(
-        InputError, match="no recurrent layer of the model .Translator. ran inside the block"
+        InputError, match=r"no recurrent layer of the model .Translator. ran inside the block"
     ):
         tape.gradient_flow(loss)
 
