@@ -27,8 +27,31 @@ X = RNG.normal(size=(12, 3)).round(3)
 Y = np.array(["lead", "rope", "é"] * 4)
 PIXELS = RNG.integers(0, 256, (6, 5, 3), dtype=np.uint8)
 
-WORDS = (b"-1", b"0", b"1e9", b"999999999999", b"1" + b"0" * 30, b"True", b"None", b"nan", b"'", b"(", b"[" * 300,
-         b"\x00", b"\xff", b"|O", b"<U9", b">f8", b"<c16", b"<M8[ns]", b"V3", b"<f2", b"2O", b"0x7f", b"_")  # fmt: skip
+WORDS = (
+    b"-1",
+    b"0",
+    b"1e9",
+    b"999999999999",
+    b"1" + b"0" * 30,
+    b"True",
+    b"None",
+    b"nan",
+    b"'",
+    b"(",
+    b"[" * 300,
+    b"\x00",
+    b"\xff",
+    b"|O",
+    b"<U9",
+    b">f8",
+    b"<c16",
+    b"<M8[ns]",
+    b"V3",
+    b"<f2",
+    b"2O",
+    b"0x7f",
+    b"_",
+)
 """Replacements for words in headers and tables."""
 
 

@@ -37,9 +37,18 @@ def grey(folder: Path) -> list[list[float]]:
 
 @pytest.mark.parametrize(
     ("name", "form"),
-    [("a.png", "PNG"), ("a.gif", "GIF"), ("a.bmp", "BMP"), ("a.tif", "TIFF"), ("a.ppm", "PPM"), ("a.pgm", "PPM"),
-     ("a.jpg", "PNG"), ("a.webp", "BMP"), ("a.png", "TIFF")],
-)  # fmt: skip
+    [
+        ("a.png", "PNG"),
+        ("a.gif", "GIF"),
+        ("a.bmp", "BMP"),
+        ("a.tif", "TIFF"),
+        ("a.ppm", "PPM"),
+        ("a.pgm", "PPM"),
+        ("a.jpg", "PNG"),
+        ("a.webp", "BMP"),
+        ("a.png", "TIFF"),
+    ],
+)
 def test_allowed_formats_are_read_under_any_name(tmp_path: Path, name, form):
     Image.fromarray(UPRIGHT_PIXELS).save(tmp_path / name, format=form)
     assert grey(tmp_path) == UPRIGHT_PIXELS.tolist()

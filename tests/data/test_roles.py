@@ -59,9 +59,8 @@ def test_groups_stay_together(y, num_groups, fractions, seed):
     rng = np.random.default_rng(seed)
     groups = rng.integers(num_groups, size=len(y)) + 100 * y
     for label in np.unique(y):
-        groups[np.flatnonzero(y == label)[:5]] = (
-            1000 * label + 500 + np.arange(5)
-        )  # five groups at least
+        # Every class needs at least five groups, one for each role.
+        groups[np.flatnonzero(y == label)[:5]] = 1000 * label + 500 + np.arange(5)
     roles = split_roles(y, seed=seed, fractions=fractions, groups=groups)
     assert sorted(np.concatenate(parts(roles))) == list(range(len(y)))
     role_of = np.empty(len(y), int)
