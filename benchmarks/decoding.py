@@ -278,6 +278,7 @@ def brute_force(problem: decoding.Problem, T: int, optimum: float) -> tuple[int,
     return above, float(total.max())
 
 
-if __name__ == "__main__":  # python -m benchmarks.decoding recurrent
+# For example: python -m benchmarks.decoding recurrent
+if __name__ == "__main__":
     for one in measure(sys.argv[1:]):
         print(one)

@@ -57,7 +57,7 @@ def test_comments_belong_to_the_print_before_them():
     }
 
 
-def test_a_console_shows_what_its_commands_print(tmp_path: Path):
+def test_a_console_shows_the_output_of_its_commands(tmp_path: Path):
     run_console("$ echo a\na\n$ echo 1.23 b\n… b\n$ echo nothing is shown of this", tmp_path)
     for wrong in ("$ echo a\nb", "$ echo a b\na", "$ exit 3"):
         with pytest.raises(AssertionError, match=r"\$ "):

@@ -128,7 +128,8 @@ def test_a_reader_during_a_write_reads_the_old_or_the_new_pair(tmp_path: Path, m
         if path.name == "sounding.json" and not was_replaced:
             was_replaced.append(True)
             monkeypatch.undo()
-            storage.save(new, tmp_path)  # removes the arrays that the old document names
+            # This removes the arrays of the old document.
+            storage.save(new, tmp_path)
             monkeypatch.setattr("leadline.storage._documents.read", meanwhile)
         return content
 

@@ -161,7 +161,7 @@ def test_a_wrong_command_is_reported(wrong):
 
 
 @pytest.mark.parametrize("incomplete", ["gradients", "worksheet --labels", "decode --exact"])
-def test_prose_may_leave_out_what_a_command_requires(incomplete):
+def test_prose_may_omit_required_arguments_of_a_command(incomplete):
     check_command(incomplete)
 
 
@@ -217,9 +217,8 @@ def test_every_named_function_exists(name):
             reference for reference in REFERENCE.findall(text) if reference.startswith("leadline.")
         ]
         calls = [match[1] for code in code_in(text) for match in CALL.finditer(code) if match[2]]
-        calls = [
-            call for call in calls if "X" not in call.split(".")
-        ]  # filled in when it is printed
+        # A name with "X" is completed only when it is printed.
+        calls = [call for call in calls if "X" not in call.split(".")]
         for dotted in (*references, *calls):
             try:
                 resolve(dotted)

@@ -93,7 +93,7 @@ def trained() -> decoding.Decoded:
     return decoding.beam_search(*table.problem(), width=1, max_length=1, trace=True)
 
 
-def test_still_and_export_draw_what_figure_draws(tmp_path):
+def test_still_and_export_draw_the_same_as_figure(tmp_path):
     decoded = trained()
     texts = [text.get_text() for text in decoded.still(0).axes[0].texts]
     assert "<b>" in texts

@@ -111,7 +111,9 @@ def test_changed_arrays_raise_an_error(tmp_path: Path):
         storage.load(tmp_path, Protocol)
 
 
-def test_an_interrupted_write_leaves_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_interrupted_write_leaves_no_unfinished_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     def interrupted(descriptor):
         raise KeyboardInterrupt
 
@@ -144,9 +146,7 @@ def test_a_second_save_replaces_the_first_and_its_arrays(tmp_path: Path):
     assert storage.load(tmp_path, Protocol).settings["a"].tolist() == [1, 1, 1]
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_litter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     target = tmp_path / "result.json"
     storage.write(target, "old")
 

@@ -1,4 +1,4 @@
-"""Writers that are killed before a file operation lose no result and leave no litter.
+"""Writers that are killed before a file operation lose no result and leave no unfinished files.
 
 The writer is killed at each point. A reader must then find the old result or the new result. After
 the writer has run again, the folder must be the same as after an undisturbed run.
@@ -18,7 +18,7 @@ If a writer has more operations, the points are spread evenly. With the environm
 """
 
 
-def test_a_killed_writer_loses_no_result_and_leaves_no_litter(name, writer, tmp_path):
+def test_a_killed_writer_loses_no_result_and_leaves_no_unfinished_file(name, writer, tmp_path):
     earlier, clean, folder = tmp_path / "earlier", tmp_path / "clean", tmp_path / "killed"
     for path in (earlier, tmp_path / "warm"):
         path.mkdir()

@@ -1,4 +1,4 @@
-"""On a full disk, writers raise a readable error, keep earlier files and leave no litter."""
+"""On a full disk, writers raise a readable error, and keep earlier files only."""
 
 import shutil
 

@@ -158,9 +158,17 @@ def writers(materials: Materials) -> dict[str, Writer]:
 
 
 NAMES = (
-    "sounding", "language model", "encoder", "training", "metrics",
-    "decode", "encode", "gradients", "worksheet", "represent",
-)  # fmt: skip
+    "sounding",
+    "language model",
+    "encoder",
+    "training",
+    "metrics",
+    "decode",
+    "encode",
+    "gradients",
+    "worksheet",
+    "represent",
+)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
