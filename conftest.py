@@ -1,17 +1,23 @@
-"""Tests are stricter than users: shapes are checked at run time, documents run, global generators stay untouched."""
+"""Configuration of all tests: shapes are checked at run time, and documents are executed.
+
+Every test also checks that global random generators and settings are unchanged.
+"""
 
 import random
 from pathlib import Path
 
 import numpy as np
 import pytest
-import rich.style  # noqa: F401  draws from Python's generator when it is first imported
+
+# The first import of rich.style draws from Python's generator, so it must happen before the tests.
+import rich.style  # noqa: F401
 from hypothesis import settings
 from jaxtyping import install_import_hook
 from sybil import Sybil
 from sybil.parsers.markdown import SkipParser
 
-import tests.shapes  # noqa: F401  the hook looks it up by name
+# The import hook looks up this module by name.
+import tests.shapes  # noqa: F401
 from tests.documents import ConsoleParser, PythonParser
 
 install_import_hook("leadline", "tests.shapes.check")
@@ -32,14 +38,14 @@ pytest_collect_file = Sybil(
 
 @pytest.fixture
 def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Run inside an empty folder."""
+    """Run the test in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture(autouse=True)
 def global_state_is_left_alone():
-    """No test, and so nothing of Leadline, moves a global generator, the default dtype or the thread count."""
+    """Check that a test leaves global generators, the default dtype and the thread count alone."""
     before = (random.getstate(), np.random.get_state(), torch.get_rng_state().numpy().tobytes())
     modes = (torch.get_default_dtype(), torch.get_num_threads())
     yield

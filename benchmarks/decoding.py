@@ -1,6 +1,7 @@
-"""Beam search beside Hugging Face's and beside the bare model; exact search beside what it must expand.
+"""Benchmarks of beam search against Hugging Face and the bare model, and of exact search.
 
-Everything that is compared runs interleaved in one process, and the ratio is the median of the pairs' ratios.
+The compared functions run in turn in one process. Each reported ratio is the median of the ratios
+of the pairs.
 """
 
 import sys
@@ -19,8 +20,11 @@ from leadline.decoding.search import _work as work
 
 
 def measure(only: Sequence[str] = ()) -> list[Row]:
-    """The rows of some parts, or of all: the work, the median ratio of the pairs (peer / ours, or ours / bare) with its
-    times, the bar, met."""
+    """Measure the given parts, or all parts, and return their rows.
+
+    A row contains the work, the median ratio of the pairs (peer / ours, or ours / bare) with its
+    times, the bar, and whether the bar is met.
+    """
     small = {"layers": 2, "width": 128, "M": 2000, "prompt": 64, "faster": 1.6, "over_bare": 1.20}
     large = {
         "layers": 6,
@@ -43,9 +47,15 @@ def gpt2(layers: int, width: int, M: int, positions: int) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         config = transformers.GPT2Config(
-            vocab_size=M, n_positions=positions, n_embd=width, n_layer=layers, n_head=max(2, width // 64),
-            initializer_range=0.1, bos_token_id=None, eos_token_id=None,
-        )  # fmt: skip
+            vocab_size=M,
+            n_positions=positions,
+            n_embd=width,
+            n_layer=layers,
+            n_head=max(2, width // 64),
+            initializer_range=0.1,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
         return transformers.GPT2LMHeadModel(config).eval()
 
 
@@ -60,10 +70,13 @@ def against_generate(
     faster: float,
     over_bare: float,
 ) -> list[Row]:
-    """Identical tokens in float64; in float32, our time, ``generate``'s, and the forward passes alone.
+    """Compare beam search with ``generate`` of Hugging Face and with the forward passes alone.
 
-    Between the two lies the least that a search can do: the operations that choose the next tokens, and the moves of
-    states that our search made. It is told what comes next, keeps nothing and proves nothing.
+    The tokens must be identical in float64. The times are measured in float32.
+
+    A minimal search is measured as well. It performs only the operations that choose the next
+    tokens, and the moves of states that our search made. The tokens are given to it in advance, and
+    it neither stores hypotheses nor computes certificates.
     """
     k, T = 5, 64
     model = gpt2(layers, width, M, prompt + T)
@@ -79,9 +92,16 @@ def against_generate(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return model.generate(
-                ids, attention_mask=torch.ones_like(ids), num_beams=k, max_new_tokens=T, do_sample=False,
-                length_penalty=1.0, early_stopping=False, pad_token_id=0, eos_token_id=None,
-            )[:, prompt:]  # fmt: skip
+                ids,
+                attention_mask=torch.ones_like(ids),
+                num_beams=k,
+                max_new_tokens=T,
+                do_sample=False,
+                length_penalty=1.0,
+                early_stopping=False,
+                pad_token_id=0,
+                eos_token_id=None,
+            )[:, prompt:]
 
     tokens = torch.arange(k)
 
@@ -112,19 +132,27 @@ def against_generate(
     mine, generate, forwards, floor = paired(ours, theirs, bare, least, rounds=rounds)
     possible = row("", floor, generate, faster, peer_over_ours=True)["measured"]
     return [
-        {"work": f"{name}: tokens of generate, float64", "measured": "identical" if same else "different",
-         "bar": "identical", "met": same},
+        {
+            "work": f"{name}: tokens of generate, float64",
+            "measured": "identical" if same else "different",
+            "bar": "identical",
+            "met": same,
+        },
         row(f"{name}: faster than generate", mine, generate, faster, peer_over_ours=True),
-        {"work": f"{name}: the least that a search can do, told what to choose: faster than generate",
-         "measured": possible, "bar": "none: what is possible", "met": None},
+        {
+            "work": f"{name}: the least that a search can do, told what to choose: faster than generate",
+            "measured": possible,
+            "bar": "none: what is possible",
+            "met": None,
+        },
         row(f"{name}: over bare forwards", mine, forwards, over_bare, peer_over_ours=False),
-    ]  # fmt: skip
+    ]
 
 
 def told(
     problem: decoding.Problem, **settings: Any
 ) -> tuple[list[torch.Tensor], list[list[int] | None]]:
-    """The tokens of every step of a beam search, and the rows that it moved afterwards, if it did."""
+    """Return the tokens of each step of a beam search, and the rows that it moved afterwards."""
     words: list[torch.Tensor] = []
     moves: list[list[int] | None] = []
 
@@ -151,7 +179,10 @@ def told(
 
 
 def recurrent(rounds: int) -> list[Row]:
-    """A GRU of 256 units, 10,000 words, width 5, batch 8, 50 tokens; and the cost of certificate and counters."""
+    """Measure a GRU of 256 units (10,000 words, width 5, batch 8, 50 tokens).
+
+    The cost of the certificate and of the counters is measured as well.
+    """
     H, M, k, B, T = 256, 10_000, 5, 8, 50
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -190,7 +221,7 @@ def recurrent(rounds: int) -> list[Row]:
 
 
 class Hashed:
-    """Four tokens whose scores hash the whole history."""
+    """A step function of four tokens whose scores are a hash of the whole history."""
 
     normalized = False
 
@@ -208,7 +239,10 @@ class Hashed:
 
 
 def exact(T: int = 12, batch: int = 64) -> list[Row]:
-    """Expansions of exact search beside the prefixes that score above the optimum (all must be expanded)."""
+    """Compare the expansions of exact search with the number of prefixes that it must expand.
+
+    These are the prefixes that score above the optimum.
+    """
     rows = []
     for seed, scale in ((0, 2.0), (1, 1.0), (2, 3.0)):
         problem = decoding.Problem(
@@ -230,7 +264,10 @@ def exact(T: int = 12, batch: int = 64) -> list[Row]:
 
 
 def brute_force(problem: decoding.Problem, T: int, optimum: float) -> tuple[int, float]:
-    """Prefixes that score above the optimum, and the best of all sequences, level by level."""
+    """Return the number of prefixes that score above the optimum, and the best score.
+
+    All sequences are enumerated level by level.
+    """
     step, state, tokens = problem
     total, above = torch.zeros(1, dtype=torch.float64), 0
     for _ in range(T):
@@ -241,6 +278,7 @@ def brute_force(problem: decoding.Problem, T: int, optimum: float) -> tuple[int,
     return above, float(total.max())
 
 
-if __name__ == "__main__":  # python -m benchmarks.decoding recurrent
+# For example: python -m benchmarks.decoding recurrent
+if __name__ == "__main__":
     for one in measure(sys.argv[1:]):
         print(one)

@@ -1,4 +1,7 @@
-"""How long a move in the explorer takes, from the key or the mouse to the painted figures, in a headless Chromium."""
+"""Benchmark of the explorer: time from a key press or mouse move to the painted figures.
+
+The browser is a headless Chromium.
+"""
 
 import shutil
 import subprocess
@@ -56,7 +59,10 @@ WATCH = """() => {
 
 
 def measure() -> list[Row]:
-    """Two rows: the 95th percentile over key presses and drags in turn, and what a drag in a hurry leaves waiting."""
+    """Return two rows: the 95th percentile over moves, and the delay after a fast drag.
+
+    The moves are key presses and drags in turn.
+    """
     with explorer() as url, sync_playwright() as playwright:
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
@@ -88,7 +94,7 @@ def measure() -> list[Row]:
 
 @contextmanager
 def explorer() -> Iterator[str]:
-    """The address of an explorer in a process of its own."""
+    """Start an explorer in its own process, and yield its address."""
     command = [sys.executable, "-m", "leadline", "explore", "--no-browser", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -99,7 +105,7 @@ def explorer() -> Iterator[str]:
 
 
 def by_key(page: Page) -> list[float]:
-    """Steps of the slider for W_h, one after another."""
+    """Move the slider for W_h step by step with the keyboard."""
     page.locator("#gradients-recurrent_scale").focus()
     took = []
     for i in range(KEYS):
@@ -110,7 +116,7 @@ def by_key(page: Page) -> list[float]:
 
 
 def by_mouse(page: Page) -> list[float]:
-    """A drag along the same slider, each move waiting for the one before."""
+    """Drag the same slider with the mouse. Each move waits for the figures of the previous move."""
     left, y, width = _slider(page)
     page.mouse.move(left, y)
     page.mouse.down()
@@ -125,7 +131,7 @@ def by_mouse(page: Page) -> list[float]:
 
 
 def in_a_rush(page: Page) -> dict[str, int]:
-    """A drag that is faster than any answer; ends once the last value is shown."""
+    """Drag faster than the explorer can answer, and wait until the last value is shown."""
     left, y, width = _slider(page)
     page.evaluate("() => { sent.most = sent.all = 0; }")
     page.mouse.move(left + width, y)
@@ -139,7 +145,7 @@ def in_a_rush(page: Page) -> dict[str, int]:
 
 
 def _slider(page: Page) -> tuple[float, float, float]:
-    """Left end, height and length of the way of the thumb."""
+    """Return the left end, the height and the length of the slider's track."""
     box = page.locator("#gradients-recurrent_scale").bounding_box()
     assert box is not None
     return box["x"] + 0.15 * box["width"], box["y"] + box["height"] / 2, 0.6 * box["width"]

@@ -1,4 +1,4 @@
-"""What a visitor waits for: importing, asking for help, and the first statements of the worksheet."""
+"""Benchmarks of importing Leadline, of ``--help``, and of the first worksheet statements."""
 
 import json
 import statistics
@@ -16,7 +16,7 @@ def measure() -> list[dict]:
 
 
 def _seconds(command: list[str], runs: int = 9) -> float:
-    """Median wall time of a whole process, after one that warms the disk's cache."""
+    """Return the median wall time of a process, after a first run that fills the disk cache."""
     times = []
     for _ in range(runs + 1):
         start = time.perf_counter()

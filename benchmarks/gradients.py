@@ -1,7 +1,9 @@
-"""The influence matrix and the totals beside automatic differentiation, bare matrix products, and a memory limit.
+"""Benchmarks of the influence matrix and of the totals.
 
-The peer gets what it needs for free: an unrolled network whose hidden states are at hand, whose forward pass is not
-timed where ours is not, and gradients with respect to the states only. Norms are part of both.
+They are compared with automatic differentiation, with bare matrix products, and with a memory
+limit. The peer gets every advantage: its network is unrolled, so its hidden states are available,
+and it computes gradients with respect to the states only. Its forward pass is timed only if ours is
+timed. Both include the norms.
 """
 
 import subprocess
@@ -32,16 +34,16 @@ ROWS: dict[str, Callable[[int], list[Row]]] = {
     "totals": lambda rounds: [totals(rounds)],
     "memory": lambda rounds: [memory()],
 }
-"""``python -m benchmarks.gradients batch totals`` measures these alone."""
+"""Parts by name. ``python -m benchmarks.gradients batch totals`` measures only these two."""
 
 
 def measure(rounds: int = 7, names: Iterable[str] = ROWS) -> list[Row]:
-    """All rows, or some; the ratios are medians over pairs."""
+    """Measure the given parts, or all parts. The ratios are medians over pairs."""
     return [one for name in names for one in ROWS[name](rounds)]
 
 
 class Model(nn.Module):
-    """One recurrent layer of PyTorch's and a linear head; ``states`` is the same network, unrolled by hand."""
+    """A recurrent layer of PyTorch and a linear head. ``states`` unrolls the same network by hand."""
 
     def __init__(self, kind: type[nn.RNN] | type[nn.LSTM], hidden: int):
         super().__init__()
@@ -52,7 +54,7 @@ class Model(nn.Module):
         return self.head(self.recurrent(x)[0])
 
     def states(self, x: Tensor) -> list[Tensor]:
-        """The hidden states, one tensor for each timestep, as a network that is written for inspection has them."""
+        """Return the hidden states as one tensor per timestep, as in a hand-written network."""
         W_x, W_h, b_x, b_h = self.recurrent.parameters()
         h = x.new_zeros(len(x), self.recurrent.hidden_size)
         driven = (x @ W_x.T + b_x + b_h).unbind(1)
@@ -96,7 +98,7 @@ def influence(
     over_bare: float | None = None,
     time: int = 256,
 ) -> list[Row]:
-    """The whole matrix, against one call of autograd for each loss term, and against its matrix products alone."""
+    """Compare the whole matrix with one autograd call per loss term, and with bare products."""
     model, x, y = _model(kind, hidden, batch, time)
     with gradients.trace(model) as tape:
         terms = recurrent.mse(model(x), y, per_step=True)
@@ -149,7 +151,10 @@ def influence(
 
 
 def totals(rounds: int, time: int = 1000, hidden: int = 128) -> Row:
-    """‖dL/dh_t‖ for one loss, forward pass included, against an unrolled network that retains its states' gradients."""
+    """Compare ‖dL/dh_t‖ for one loss with an unrolled network that retains its gradients.
+
+    The forward pass is included.
+    """
     model, x, y = _model(nn.RNN, hidden, 1, time)
 
     def ours() -> Tensor:
@@ -173,7 +178,7 @@ def totals(rounds: int, time: int = 1000, hidden: int = 128) -> Row:
 
 
 def memory(limit: float = 600.0) -> Row:
-    """Peak of a process of its own above what it held before the forward pass."""
+    """Measure the peak memory of a separate process, above its memory before the forward pass."""
     command = [sys.executable, "-c", "from benchmarks.gradients import peak; print(peak())"]
     peak_mb = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return {
@@ -185,7 +190,10 @@ def memory(limit: float = 600.0) -> Row:
 
 
 def peak(time: int = 2000) -> float:
-    """MB by which the most that is held exceeds what was held before; a small run has loaded what loads lazily."""
+    """Return the peak memory minus the memory before, in MB.
+
+    A small run comes first, so that lazily loaded libraries do not count.
+    """
 
     def once(time: int) -> None:
         model, x, y = _model(nn.RNN, 64, 8, time)
@@ -200,7 +208,7 @@ def peak(time: int = 2000) -> float:
 
 
 def _resident(kind: str) -> float:
-    """MB that the process holds (VmRSS) or has held at most (VmHWM)."""
+    """Return the current memory (VmRSS) or the peak memory (VmHWM) of the process in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(kind))
 

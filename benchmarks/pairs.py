@@ -1,4 +1,4 @@
-"""Times taken in turn within one process, and the median of the pairs' ratios against a bar."""
+"""Timing of functions in turn within one process, and comparison of the median ratio with a bar."""
 
 import statistics
 import time
@@ -9,7 +9,7 @@ Row = dict[str, Any]
 
 
 def paired(ours: Callable[[], Any], *peers: Callable[[], Any], rounds: int) -> list[list[float]]:
-    """Seconds of each, one list per callable, taken in turn."""
+    """Time the callables in turn, and return one list of seconds per callable."""
     callables = (ours, *peers)
     for function in callables:
         function()
@@ -25,7 +25,7 @@ def paired(ours: Callable[[], Any], *peers: Callable[[], Any], rounds: int) -> l
 def row(
     name: str, ours: list[float], peer: list[float], bar: float, *, peer_over_ours: bool
 ) -> Row:
-    """The median of the pairs' ratios against its bar."""
+    """Return a row that compares the median of the pairs' ratios with its bar."""
     pairs = zip(peer, ours, strict=True) if peer_over_ours else zip(ours, peer, strict=True)
     ratio = statistics.median(a / b for a, b in pairs)
     met = ratio >= bar if peer_over_ours else ratio <= bar

@@ -1,7 +1,8 @@
-"""Pretraining dense autoencoders, beside the loop that people write: a shuffling DataLoader, Adam, ``loss.item()``.
+"""Benchmark of pretraining dense autoencoders against a usual training loop.
 
-Both train on the same rows for the same number of steps, without validation. Each works with the number of threads that
-is best for it, which is found by trying them before anything counts.
+The loop uses a shuffling DataLoader, Adam and ``loss.item()``. Both train on the same rows for the
+same number of steps, without validation. Each uses its best number of threads, which is found by
+trials before the measurement.
 """
 
 import os
@@ -22,7 +23,7 @@ HIDDEN, EPOCHS, BATCH, MEMBERS = (128, 32), 20, 100, 8
 
 
 def measure(rounds: int = 7) -> list[Row]:
-    """Two rows: eight seeds at once by the model, and one alone."""
+    """Return two rows: the model with eight seeds at once, and with one seed."""
     X = data.digits().X
     many, one, peer = (
         at_its_best(work)
@@ -49,7 +50,7 @@ def ours(X: np.ndarray, seeds: Sequence[int]) -> None:
 
 
 def loop(X: np.ndarray, seed: int) -> float:
-    """What is written today; the mean loss of each epoch is looked at, as everybody does."""
+    """Train with a usual loop that computes the mean loss of each epoch; return the last."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = nn.Sequential(
@@ -72,7 +73,7 @@ def loop(X: np.ndarray, seed: int) -> float:
 
 
 def at_its_best(work: Callable[[], object]) -> Callable[[], float]:
-    """The work, done with the number of threads with which it is fastest."""
+    """Return the work as a function that runs with its fastest number of threads."""
 
     def with_threads(threads: int) -> float:
         before = torch.get_num_threads()

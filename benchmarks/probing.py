@@ -1,7 +1,8 @@
-"""Many logistic fits on the digits, solved together, beside scikit-learn's one by one.
+"""Benchmark of many logistic fits on the digits, solved together, against scikit-learn.
 
-Both minimise the same objective to the same tolerance (the largest entry of the gradient, scikit-learn's default) on
-the same scaled rows; what is timed is fitting, and predicting the test rows.
+scikit-learn fits them one by one. Both minimise the same objective on the same scaled rows to the
+same tolerance, scikit-learn's default for the largest entry of the gradient. The time includes
+fitting and predicting the test rows.
 """
 
 import numpy as np
@@ -19,7 +20,7 @@ TOLERANCE = 1e-4
 
 
 def measure(rounds: int = 3) -> list[Row]:
-    """The ratio of times, and the difference of the mean test accuracies."""
+    """Measure the ratio of times, and the difference of the mean test accuracies."""
     digits = data.digits()
     roles = data.split_roles(digits.labels, seed=0)
     X = Scaling.fit(digits.X[roles.pretrain_train])(digits.X).astype(np.float32)
@@ -55,7 +56,7 @@ def measure(rounds: int = 3) -> list[Row]:
 def _together(
     X: np.ndarray, y: np.ndarray, rows: np.ndarray, X_test: np.ndarray, y_test: np.ndarray
 ) -> np.ndarray:
-    """Accuracy of every subset and strength, (subsets, strengths)."""
+    """Return the accuracies by subset and strength, shape (subsets, strengths)."""
     strengths = torch.tensor(STRENGTHS).expand(len(rows), -1)
     Z, labels = torch.from_numpy(X[rows]), torch.from_numpy(y[rows])
     fits = fit_logistic(Z, labels, strengths, num_classes=10, tolerance=TOLERANCE)

@@ -1,7 +1,9 @@
-"""Measure every bar and write RESULTS.md. Run alone on the machine: ``make bench``, or ``... run.py decoding``.
+"""Run the benchmarks, compare them with their bars, and write RESULTS.md.
 
-Each room of this folder has ``measure() -> list[dict]``, a row per bar: ``work``, ``measured``, ``bar``, ``met``. Bars
-are ratios of times taken in pairs within one run, or counts; single times are told with the machine they were taken on.
+No other program should run on the machine: ``make bench``, or ``... run.py decoding``. Each
+benchmark has a function ``measure() -> list[dict]``, which returns a row per bar with ``work``,
+``measured``, ``bar`` and ``met``. A bar limits a count, or a ratio of times that are measured in
+pairs within one run. Absolute times are reported with the machine on which they were measured.
 """
 
 import importlib
@@ -44,7 +46,7 @@ def _write(sections: dict[str, list[dict]]) -> None:
 
 def _table(rows: list[dict]) -> str:
     lines = ["| work | measured | bar | met |", "|---|---|---|---|"]
-    met = {True: "yes", False: "**no**", None: "–"}  # None: there is no bar
+    met = {True: "yes", False: "**no**", None: "–"}  # None means that there is no bar.
     lines += [f"| {r['work']} | {r['measured']} | {r['bar']} | {met[r['met']]} |" for r in rows]
     return "\n".join(lines)
 

@@ -1,7 +1,8 @@
-"""The masked patch transformer's training steps: hidden patches left out or kept in, and beside transformers' ViTMAE.
+"""Benchmark of the masked patch transformer's training steps.
 
-Each trains in a process of its own, as it would for a user, with the same optimiser; they take turns of a few steps,
-and the ratio is the median of the turns' ratios.
+The encoder without the hidden patches is compared with the encoder of all patches, and with ViTMAE
+of the library transformers. Each model trains in its own process with the same optimiser. The
+models take turns of a few steps, and the reported ratio is the median over the turns.
 """
 
 import statistics
@@ -22,11 +23,15 @@ Row = dict[str, Any]
 IMAGE, PATCH, BATCH = 28, 4, 128
 
 STEPS = 5
-"""Steps of a turn."""
+"""Number of training steps in a turn."""
 
 
 def measure(rounds: int = 21) -> list[Row]:
-    """Two rows, at the default sizes: the encoder fed a quarter of the patches, against all of them and ViTMAE."""
+    """Return two rows at the default sizes.
+
+    The encoder of a quarter of the patches is compared with the encoder of all patches, and with
+    ViTMAE.
+    """
     with ExitStack() as stack:
         pools = [
             stack.enter_context(get_context("spawn").Pool(1, prepare, work))
@@ -52,7 +57,7 @@ def prepare(work: Callable[..., Callable[[], None]], *arguments: float) -> None:
 
 
 def turn() -> float:
-    """Median seconds of a step."""
+    """Return the median seconds of a training step."""
     times = []
     for _ in range(STEPS):
         started = time.perf_counter()
@@ -106,7 +111,7 @@ def vit_mae(images: torch.Tensor) -> Callable[[], None]:
 
 
 def row(name: str, one: list[float], other: list[float], bar: float) -> Row:
-    """How many times as many images per second ``one`` takes, against its bar."""
+    """Return a row that compares the ratio of images per second with its bar."""
     ratio = statistics.median(b / a for a, b in zip(one, other, strict=True))
     rates = [BATCH / statistics.median(times) for times in (one, other)]
     return {

@@ -1,7 +1,8 @@
-"""The examples in README and the guides run, and the output that they show is compared with the real output.
+"""Parsers that run the examples in README and the guides, and compare their output.
 
-In Python, comments directly after ``print(...)`` show what it prints: on its line, or on the lines below. On a console,
-the lines below a command (``$ …``) do. ``…`` stands for any text: measured numbers, paths, what is left out.
+In Python, comments on the line of ``print(...)`` or on the lines below show its output. On a
+console, the lines below a command (``$ …``) show its output. ``…`` stands for any text, such as a
+measured number or a path.
 """
 
 import ast
@@ -24,23 +25,23 @@ PROMPT = "$ "
 
 
 class PythonParser(CodeBlockParser):
-    """Runs ``python`` blocks statement by statement."""
+    """A parser that runs ``python`` blocks statement by statement."""
 
     language = "python"
 
     def evaluate(self, example: Example) -> None:
-        """Run one block in the namespace of its document."""
+        """Run a block in the namespace of its document."""
         first_line = example.line + example.parsed.line_offset
         run_python(example.parsed, example.namespace, file=example.path, first_line=first_line)
 
 
 class ConsoleParser(CodeBlockParser):
-    """Runs the commands of ``console`` blocks, in a folder of the document's own."""
+    """A parser that runs the commands of ``console`` blocks. Each document has its own folder."""
 
     language = "console"
 
     def evaluate(self, example: Example) -> None:
-        """Run the commands of one block."""
+        """Run the commands of a block."""
         folder = example.namespace.setdefault("folder", example.namespace["tmp_path"])
         run_console(example.parsed, folder)
 
@@ -48,10 +49,10 @@ class ConsoleParser(CodeBlockParser):
 def run_python(
     source: str, namespace: dict[str, Any], *, file: str = "<example>", first_line: int = 0
 ) -> None:
-    """Run a block, and compare what each ``print`` prints with the comment that shows it.
+    """Run a block, and compare the output of each ``print`` with the comment that shows it.
 
     Raises:
-        AssertionError: something else is printed.
+        AssertionError: the output differs.
     """
     shown = shown_output(source)
     padded = ast.parse("\n" * first_line + source, file)
@@ -67,7 +68,7 @@ def run_python(
 
 
 def shown_output(source: str) -> dict[int, str]:
-    """The output that comments show, by the line of the ``print`` that they belong to."""
+    """Return the output that comments show, by the line of their ``print``."""
     tokens = tokenize.generate_tokens(StringIO(source).readline)
     comments = {token.start[0]: token for token in tokens if token.type == tokenize.COMMENT}
     lines = source.splitlines()
@@ -87,7 +88,7 @@ def shown_output(source: str) -> dict[int, str]:
 
 
 def is_print(statement: ast.stmt) -> bool:
-    """True for ``print(...)`` that stands alone."""
+    """True for a statement that only calls ``print(...)``."""
     if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
         return False
     function = statement.value.func
@@ -95,10 +96,10 @@ def is_print(statement: ast.stmt) -> bool:
 
 
 def run_console(source: str, folder: Path) -> None:
-    """Run the commands of a block, and compare what they print with the lines below them.
+    """Run the commands of a block, and compare their output with the lines below them.
 
     Raises:
-        AssertionError: a command fails or prints something else.
+        AssertionError: a command fails, or its output differs.
     """
     for command, expected in commands(source):
         done = subprocess.run(
@@ -116,25 +117,25 @@ def run_console(source: str, folder: Path) -> None:
 
 
 def commands(source: str) -> Iterator[tuple[str, str]]:
-    """Each command of a block with the output that is shown below it."""
+    """Return each command of a block with the output that is shown below it."""
     for block in re.split(rf"^{re.escape(PROMPT)}", source, flags=re.MULTILINE)[1:]:
         command, _, expected = block.partition("\n")
         yield command, expected.strip()
 
 
 def environment() -> Mapping[str, str]:
-    """The environment in which commands find this Leadline."""
+    """Return the environment in which commands find this version of Leadline."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return {**os.environ, "PATH": path, "PYTHONIOENCODING": "utf-8"}
 
 
 def compare(shown: str, printed: str, where: str) -> None:
-    """Check that the printed text is the one that a document shows; line breaks and ``…`` may stand for more."""
+    """Check that the printed text agrees with the text in the document. See :func:`is_shown`."""
     assert is_shown(shown, printed), f"{where}\nshown:   {shown}\nprinted: {printed}"
 
 
 def is_shown(shown: str, printed: str) -> bool:
-    """True if the texts are equal but for white space, and for what ``…`` stands for.
+    """True if the texts are equal. White space may differ, and ``…`` stands for any text.
 
     >>> is_shown("a … c", "a\\nb  c"), is_shown("a 1.7", "a 1.8"), is_shown("a", "a b")
     (True, False, False)

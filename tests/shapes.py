@@ -1,6 +1,7 @@
-"""The run-time checker of the tests: beartype, on whatever states a shape in its signature.
+"""The run-time checker of the tests: beartype checks every function with shapes in its signature.
 
-Containers are left unchecked: beartype looks into them at random, and so moves Python's global generator.
+Containers are not checked, because beartype inspects random items and thereby changes the state of
+Python's global generator.
 """
 
 from types import UnionType

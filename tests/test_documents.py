@@ -1,4 +1,4 @@
-"""Documents are run, and a shown output that is not the real one fails."""
+"""Documents are executed, and a shown output that differs from the real output fails."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tests.documents import run_console, run_python, shown_output
         "x = 1\nif x:\n    print(x)  # within a block nothing is compared",
     ],
 )
-def test_shown_output_that_is_real_passes(source):
+def test_correct_shown_output_passes(source):
     run_python(source, {})
 
 
@@ -34,7 +34,7 @@ def test_shown_output_that_is_real_passes(source):
         "x = 1\nprint(x)  # 2",
     ],
 )
-def test_shown_output_that_is_not_real_fails(source):
+def test_wrong_shown_output_fails(source):
     with pytest.raises(AssertionError, match="shown:"):
         run_python(source, {})
 
@@ -57,7 +57,7 @@ def test_comments_belong_to_the_print_before_them():
     }
 
 
-def test_a_console_shows_what_its_commands_print(tmp_path: Path):
+def test_a_console_shows_the_output_of_its_commands(tmp_path: Path):
     run_console("$ echo a\na\n$ echo 1.23 b\n… b\n$ echo nothing is shown of this", tmp_path)
     for wrong in ("$ echo a\nb", "$ echo a b\na", "$ exit 3"):
         with pytest.raises(AssertionError, match=r"\$ "):

@@ -1,4 +1,4 @@
-"""Files are replaced whole, locked while they are written, and never those of others."""
+"""Files are replaced in one step and locked while they are written. Foreign files are kept."""
 
 import errno
 import json
@@ -23,7 +23,7 @@ def content_of(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_symbolic_link_stays_one_and_its_file_is_replaced(tmp_path: Path):
+def test_a_symbolic_link_stays_and_its_target_is_replaced(tmp_path: Path):
     (tmp_path / "real").write_text("old")
     (tmp_path / "link").symlink_to("real")
     storage.write(tmp_path / "link", "new")
@@ -40,15 +40,15 @@ def test_a_replaced_file_keeps_its_permissions(tmp_path: Path):
 
 
 @pytest.mark.parametrize("length", [1, 200, 247, 251, 255])
-def test_names_of_every_length_that_the_file_system_allows(tmp_path: Path, length):
+def test_names_of_every_allowed_length_can_be_written(tmp_path: Path, length):
     storage.write(tmp_path / ("n" * length), "x")
     assert content_of(tmp_path) == {"n" * length: b"x"}
 
 
-def test_the_next_writer_removes_what_a_killed_one_left(tmp_path: Path):
+def test_the_next_writer_removes_files_of_a_killed_writer(tmp_path: Path):
     read, write = os.pipe()
     child = os.fork()
-    if child == 0:  # dies in the middle of its write
+    if child == 0:  # The child dies while it writes.
         with writing(tmp_path / "x") as file:
             file.write(b"half")
             os.write(write, b".")
@@ -66,7 +66,7 @@ def _hold(folder: str, ready, done) -> None:
         done.wait(60)
 
 
-def test_a_second_process_is_refused_and_told_which_process_writes(tmp_path: Path):
+def test_a_second_process_gets_an_error_that_names_the_writing_process(tmp_path: Path):
     context = multiprocessing.get_context("spawn")
     ready, done = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(str(tmp_path), ready, done))
@@ -87,7 +87,7 @@ def test_a_second_process_is_refused_and_told_which_process_writes(tmp_path: Pat
     assert content_of(tmp_path) == {}, "released locks leave nothing"
 
 
-def test_a_lock_that_this_process_holds_is_refused_in_words(tmp_path: Path):
+def test_a_second_lock_in_the_same_process_raises_a_readable_error(tmp_path: Path):
     with (
         lock_folder(tmp_path),
         pytest.raises(SaveError, match="this process"),
@@ -99,7 +99,7 @@ def test_a_lock_that_this_process_holds_is_refused_in_words(tmp_path: Path):
 @pytest.mark.parametrize(
     "name", ["arrays-backup.safetensors", "arrays-0123456789abcdef.safetensors", "notes.txt"]
 )
-def test_a_saved_sounding_leaves_files_of_others_alone(tmp_path: Path, name):
+def test_saving_a_sounding_keeps_foreign_files(tmp_path: Path, name):
     (tmp_path / name).write_bytes(b"mine")
     for value in (0.0, 1.0):
         storage.save(Protocol({"a": np.full(3, value)}), tmp_path)
@@ -110,14 +110,14 @@ def test_a_saved_sounding_leaves_files_of_others_alone(tmp_path: Path, name):
 @pytest.mark.parametrize(
     "content", [b"mine", b'{"mine": 1}', b'{"schema": "mine", "record": {"a": 1}}', b"[]", b""]
 )
-def test_a_sounding_does_not_replace_a_document_of_others(tmp_path: Path, content):
+def test_a_sounding_does_not_replace_a_foreign_document(tmp_path: Path, content):
     (tmp_path / "sounding.json").write_bytes(content)
     with pytest.raises(SaveError, match="was not written by Leadline"):
         storage.save(Protocol({"a": np.zeros(3)}), tmp_path)
     assert content_of(tmp_path) == {"sounding.json": content}
 
 
-def test_a_reader_that_meets_a_writer_reads_the_old_or_the_new_pair(tmp_path: Path, monkeypatch):
+def test_a_reader_during_a_write_reads_the_old_or_the_new_pair(tmp_path: Path, monkeypatch):
     old, new = (Protocol({"a": np.full(3, value)}) for value in (0.0, 1.0))
     storage.save(old, tmp_path)
     read = storage.read
@@ -128,7 +128,8 @@ def test_a_reader_that_meets_a_writer_reads_the_old_or_the_new_pair(tmp_path: Pa
         if path.name == "sounding.json" and not was_replaced:
             was_replaced.append(True)
             monkeypatch.undo()
-            storage.save(new, tmp_path)  # removes the arrays that the old document names
+            # This removes the arrays of the old document.
+            storage.save(new, tmp_path)
             monkeypatch.setattr("leadline.storage._documents.read", meanwhile)
         return content
 
@@ -142,7 +143,7 @@ def _save_often(folder: str, value: float) -> None:
         storage.save(Protocol({"a": np.full(3, value + i)}), folder)
 
 
-def test_two_savers_and_a_reader_never_meet_a_mixture(tmp_path: Path):
+def test_a_reader_never_sees_a_mixture_of_two_writers(tmp_path: Path):
     storage.save(Protocol({"a": np.zeros(3)}), tmp_path)
     context = multiprocessing.get_context("fork")
     writers = [
@@ -170,7 +171,7 @@ def test_an_output_folder_replaces_its_own_files(tmp_path: Path):
 
 
 @pytest.mark.parametrize("damage", ["unknown", "changed", "folder", "link"])
-def test_an_output_folder_refuses_files_of_others(tmp_path: Path, damage):
+def test_an_output_folder_does_not_replace_foreign_files(tmp_path: Path, damage):
     path = tmp_path / "page.html"
     if damage == "changed":
         with output_folder(tmp_path, files=["page.html"]) as out:
@@ -194,14 +195,14 @@ def test_an_output_folder_refuses_files_of_others(tmp_path: Path, damage):
 @pytest.mark.parametrize(
     "content", ["{}", "mine", '{"program": "other", "files": {}}', '{"files": []}']
 )
-def test_a_manifest_of_others_is_refused_and_kept(tmp_path: Path, content):
+def test_a_foreign_manifest_raises_an_error_and_is_kept(tmp_path: Path, content):
     (tmp_path / ".leadline.json").write_text(content)
     with pytest.raises(SaveError, match="was not written by Leadline"), output_folder(tmp_path):
         pass
     assert (tmp_path / ".leadline.json").read_text() == content
 
 
-def test_a_manifest_with_strange_entries_counts_for_nothing(tmp_path: Path):
+def test_invalid_entries_of_a_manifest_are_ignored(tmp_path: Path):
     (tmp_path / "x").write_text("mine")
     manifest = {"schema": 1, "program": "leadline", "files": {"x": "text", "y": [3], "z": None}}
     (tmp_path / ".leadline.json").write_text(json.dumps(manifest))
@@ -228,7 +229,7 @@ def _lock_with(folder: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "hard link", "symbolic link", "folder", "pipe"])
-def test_a_file_of_others_at_the_name_of_a_lock_is_refused_and_kept(tmp_path: Path, kind):
+def test_a_foreign_file_with_the_name_of_a_lock_raises_an_error_and_is_kept(tmp_path: Path, kind):
     _lock_with(tmp_path, kind)
     before = content_of(tmp_path)
     mode = (tmp_path / ".leadline.lock").lstat().st_mode
@@ -239,7 +240,7 @@ def test_a_file_of_others_at_the_name_of_a_lock_is_refused_and_kept(tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", [b"", b' {"pi', b' {"pid": 1, "host"'])
-def test_a_lock_that_a_killed_process_left_half_written_is_taken_over(tmp_path: Path, content):
+def test_a_half_written_lock_of_a_killed_process_is_taken_over(tmp_path: Path, content):
     (tmp_path / ".leadline.lock").write_bytes(content)
     with lock_folder(tmp_path):
         pass
@@ -247,7 +248,7 @@ def test_a_lock_that_a_killed_process_left_half_written_is_taken_over(tmp_path: 
 
 
 def _inherited(tmp_path: Path, enter) -> None:
-    """Enter a block in which a forked child leaves by an exception, as ``sys.exit`` does, or at the end."""
+    """Fork a child inside a block. The child leaves the block by an exception or at its end."""
     for leave in (SystemExit, None):
         parent = os.getpid()
         try:
@@ -300,7 +301,7 @@ def test_pipes_devices_and_folders_are_not_replaced(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["loop", "n" * 256, "a\0b", "file/x", "n/" * 3000])
-def test_paths_that_cannot_be_written_are_refused_in_words(tmp_path: Path, name):
+def test_paths_that_cannot_be_written_raise_a_readable_error(tmp_path: Path, name):
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "file").write_text("mine")
     with pytest.raises(SaveError, match="could not write"):
@@ -310,7 +311,7 @@ def test_paths_that_cannot_be_written_are_refused_in_words(tmp_path: Path, name)
     assert content_of(tmp_path) == {"file": b"mine"}
 
 
-def test_a_relative_path_in_a_deleted_folder_is_refused_in_words(tmp_path: Path, monkeypatch):
+def test_a_relative_path_in_a_deleted_folder_raises_a_readable_error(tmp_path: Path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
@@ -321,7 +322,7 @@ def test_a_relative_path_in_a_deleted_folder_is_refused_in_words(tmp_path: Path,
 
 
 @pytest.mark.parametrize("name", ["a b", "a\nb", "~", "é", "\udcff", "-", "*[?]", "'\"", "..."])
-def test_strange_names_are_names(tmp_path: Path, name):
+def test_unusual_file_names_can_be_written(tmp_path: Path, name):
     storage.write(tmp_path / name / name, "x")
     storage.save(Protocol({"path": name}), tmp_path / name / "sounding")
     storage.load(tmp_path / name / "sounding", Protocol)
@@ -332,7 +333,7 @@ def test_strange_names_are_names(tmp_path: Path, name):
 
 
 @pytest.mark.parametrize("name", ["sounding.json", "arrays", ".leadline.json"])
-def test_a_pipe_in_the_place_of_a_file_never_blocks(tmp_path: Path, name):
+def test_a_pipe_in_place_of_a_file_never_blocks(tmp_path: Path, name):
     storage.save(Protocol({"a": np.zeros(3)}), tmp_path)
     path = next(tmp_path.glob("arrays-*")) if name == "arrays" else tmp_path / name
     path.unlink(missing_ok=True)
@@ -346,7 +347,7 @@ def test_a_pipe_in_the_place_of_a_file_never_blocks(tmp_path: Path, name):
     assert path.is_fifo()
 
 
-def test_a_document_that_is_a_link_into_another_folder_is_refused(tmp_path: Path):
+def test_a_document_that_links_into_another_folder_raises_an_error(tmp_path: Path):
     first, second = tmp_path / "first", tmp_path / "second"
     storage.save(Protocol({"a": np.zeros(3)}), first)
     with output_folder(first, files=["page"]) as out:
@@ -364,7 +365,7 @@ def test_a_document_that_is_a_link_into_another_folder_is_refused(tmp_path: Path
 
 @pytest.mark.parametrize("link", ["symbolic", "hard"])
 @pytest.mark.parametrize("end", ["draft", "partial", "arrays"])
-def test_a_link_at_a_hidden_name_does_not_lead_to_files_of_others(tmp_path: Path, link, end):
+def test_a_link_at_a_hidden_name_keeps_its_foreign_target(tmp_path: Path, link, end):
     (tmp_path / "thesis").write_text("mine")
 
     def write(folder: Path) -> None:
@@ -395,16 +396,14 @@ def test_a_link_at_a_hidden_name_does_not_lead_to_files_of_others(tmp_path: Path
 @pytest.mark.parametrize(
     "entry", ['"\\ud800": ["x"]', '"p": ["\\ud800"]', '"p": [1e999, [[[]]], {}]', '"../p": ["x"]']
 )
-def test_strange_entries_of_a_manifest_do_no_harm(tmp_path: Path, entry):
+def test_damaged_entries_of_a_manifest_do_no_harm(tmp_path: Path, entry):
     (tmp_path / ".leadline.json").write_text(f'{{"program": "leadline", "files": {{{entry}}}}}')
     with output_folder(tmp_path, files=["page"]) as out:
         out.write("page", "new")
     assert sorted(content_of(tmp_path)) == [".leadline.json", "page"]
 
 
-def test_a_file_system_without_locks_is_written_under_a_file_that_is_the_lock(
-    tmp_path: Path, monkeypatch
-):
+def test_without_file_system_locks_the_existence_of_a_file_is_the_lock(tmp_path: Path, monkeypatch):
     import fcntl
 
     def missing(*_: object) -> None:

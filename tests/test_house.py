@@ -1,4 +1,4 @@
-"""The structure of the source: no circle of imports, and no import past another package's door."""
+"""The source has no import cycles, and no package imports private names of another package."""
 
 import ast
 from pathlib import Path
@@ -10,7 +10,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 PACKAGES = {path.parent.name for path in ROOT.glob("*/__init__.py")}
 
 DOORS_WITHIN = {"leadline.data.files"}
-"""Packages inside another package that are doors of their own."""
+"""Packages inside another package that have their own public names."""
 
 
 def module_name(path: Path) -> str:
@@ -54,7 +54,7 @@ def imports_by_module() -> dict[str, set[str]]:
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
-    """Return each module that reaches itself, with the shortest way round."""
+    """Return each module that imports itself indirectly, with the shortest cycle."""
     found = []
     for start in graph:
         ways = [[start]]
@@ -70,16 +70,16 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     return found
 
 
-def test_no_circle_of_imports_is_left():
+def test_the_source_has_no_import_cycles():
     assert circles(imports_by_module()) == []
 
 
-def test_a_circle_would_be_found():
+def test_an_import_cycle_would_be_found():
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}
     assert circles(graph) == [["b", "c"], ["c", "b"]]
 
 
-def test_no_package_imports_past_the_door_of_another():
+def test_no_package_imports_private_names_of_another():
     past = []
     for name, path in MODULES.items():
         for other in imports(path) - DOORS_WITHIN:
@@ -89,7 +89,7 @@ def test_no_package_imports_past_the_door_of_another():
     assert past == []
 
 
-def test_imports_inside_functions_are_seen():
+def test_imports_inside_functions_are_found():
     path = ROOT / "report" / "_worksheet.py"
     assert "leadline.worksheet" in imports(path)
     lazy = ROOT / "cli" / "_gradients.py"

@@ -1,4 +1,4 @@
-"""Files of JSON Lines hold complete lines only."""
+"""Files of JSON Lines contain only complete lines."""
 
 import errno
 import math
@@ -37,13 +37,13 @@ def test_an_unfinished_line_of_any_length_is_removed(tmp_path, size):
     assert split_lines(path.read_bytes()) == ([b'{"step": 0}', b'{"step": 2}'], b"")
 
 
-def test_numbers_that_are_not_finite_need_permission():
+def test_numbers_that_are_not_finite_need_allow_nan():
     with pytest.raises(ValueError, match="not JSON compliant"):
         json_line({"loss": math.inf})
     assert json_line({"loss": math.inf}, allow_nan=True) == '{"loss": Infinity}\n'
 
 
-def test_a_missing_folder_is_an_error(tmp_path):
+def test_a_missing_folder_raises_an_error(tmp_path):
     with (
         pytest.raises(SaveError, match=r"could not write .*No such file or directory"),
         appending_lines(tmp_path / "missing" / "metrics.jsonl"),

@@ -1,4 +1,4 @@
-"""Notebooks: a small one is executed, converted to HTML, and shown by a browser."""
+"""A small notebook is executed, converted to HTML, and shown by a browser."""
 
 import base64
 import json

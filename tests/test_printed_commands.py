@@ -1,7 +1,8 @@
-"""Commands, options and Python that Leadline prints or documents exist: in its source, its guides, its README.
+"""Commands, options and Python names exist if the source, the guides or README mention them.
 
-A text is checked as a command where it begins with ``leadline VERB``, in backticks, in a console block, or as a text
-of its own. Prose such as "leadline represent loads them" is no command: words that look like no argument end it.
+A text is checked as a command if it begins with ``leadline VERB`` and is a whole text, stands in
+backticks, or stands in a console block. A command ends at the first word that does not look like an
+argument, so prose such as "leadline represent loads them" is accepted.
 """
 
 import ast
@@ -36,12 +37,15 @@ FOREIGN_OPTIONS = {
     "--dist": "pytest",
     "--maxprocesses": "pytest",
 }
-"""Options of other programs that texts may name."""
+"""Options of other programs that may occur in texts."""
 
 
 @cache
 def texts_of(path: Path) -> tuple[str, ...]:
-    """Every text in a file: of Python its string constants, with ``X`` for what an f-string fills in."""
+    """Return every text in a file.
+
+    The texts of Python code are its strings, with ``X`` in place of each f-string field.
+    """
     content = path.read_text("utf-8")
     if path.suffix != ".py":
         return (content,)
@@ -61,7 +65,7 @@ def _strings(node: ast.AST) -> Iterator[str]:
 
 
 def printed_commands(path: Path) -> list[str]:
-    """The commands in a file, each with the words behind it that look like arguments."""
+    """Return the commands in a file with the words after them that look like arguments."""
     found = []
     for text in texts_of(path):
         for match in re.finditer(rf"\bleadline ((?:{'|'.join(VERBS)})\b[^\n`|;]*)", text):
@@ -71,10 +75,13 @@ def printed_commands(path: Path) -> list[str]:
 
 
 def arguments(text: str) -> list[str]:
-    """The verb and the words that look like arguments: options with their values, paths, names in capitals."""
+    """Return the verb and the words that look like arguments.
+
+    These are options with their values, paths, and names in capitals.
+    """
     try:
         verb, *rest = shlex.split(text.replace("’", " "))
-    except ValueError:  # an apostrophe of prose
+    except ValueError:  # The text is prose with an apostrophe.
         verb, *rest = text.split()
     words = [verb.rstrip(".,:;)")]
     for word in rest:
@@ -90,7 +97,10 @@ def arguments(text: str) -> list[str]:
 
 
 def check_command(command: str) -> None:
-    """Parse a command with the real command line; a command that leaves out required arguments names options only."""
+    """Parse a command with the real command line.
+
+    If required arguments are missing, only the names of the options are checked.
+    """
     words = shlex.split(command)
     options = [word.partition("=")[0] for word in words if word.startswith("--")]
     unknown = [option for option in options if option not in options_of(words[0])]
@@ -105,7 +115,7 @@ def check_command(command: str) -> None:
 
 @cache
 def options_of(verb: str) -> frozenset[str]:
-    """All option names of a verb, ``--help`` included."""
+    """Return all option names of a verb, including ``--help``."""
     arguments = app[verb].assemble_argument_collection()
     return frozenset(name for argument in arguments for name in argument.names) | {
         "--help",
@@ -118,7 +128,7 @@ ALL = {str(path.relative_to(ROOT)): path for path in (*SOURCES, *TEMPLATES, *DOC
 WITH_COMMANDS = [name for name, path in ALL.items() if printed_commands(path)]
 
 
-def test_the_commands_are_found():
+def test_commands_are_found_in_texts():
     assert {"README.md", "docs/guide/gradients.md", "src/leadline/cli/_factory.py"} <= set(
         WITH_COMMANDS
     )
@@ -145,13 +155,13 @@ def test_every_printed_command_parses(name):
         "worksheet ae.f",
     ],
 )
-def test_a_wrong_command_is_noticed(wrong):
+def test_a_wrong_command_is_reported(wrong):
     with pytest.raises(AssertionError, match="leadline"):
         check_command(wrong)
 
 
 @pytest.mark.parametrize("incomplete", ["gradients", "worksheet --labels", "decode --exact"])
-def test_prose_may_leave_out_what_a_command_requires(incomplete):
+def test_prose_may_omit_required_arguments_of_a_command(incomplete):
     check_command(incomplete)
 
 
@@ -179,7 +189,7 @@ REFERENCE = re.compile(r":(?:func|class|meth|mod|data|attr):`~?([\w.]+)`")
 
 
 def resolve(dotted: str) -> object:
-    """The object of a dotted name that begins with Leadline or one of its packages."""
+    """Return the object of a dotted name that begins with Leadline or one of its packages."""
     names = dotted.split(".") if dotted.startswith("leadline") else ["leadline", *dotted.split(".")]
     attempts = []
     for split in range(len(names), 0, -1):
@@ -194,7 +204,7 @@ def resolve(dotted: str) -> object:
 
 
 def code_in(text: str) -> Iterator[str]:
-    """What stands between backticks, and texts that are a call as a whole."""
+    """Return the texts in backticks, and the texts that are a call as a whole."""
     yield from re.findall(r"``?([^`\n]+)``?", text)
     if re.match(CALL, text):
         yield text
@@ -207,9 +217,8 @@ def test_every_named_function_exists(name):
             reference for reference in REFERENCE.findall(text) if reference.startswith("leadline.")
         ]
         calls = [match[1] for code in code_in(text) for match in CALL.finditer(code) if match[2]]
-        calls = [
-            call for call in calls if "X" not in call.split(".")
-        ]  # filled in when it is printed
+        # A name with "X" is completed only when it is printed.
+        calls = [call for call in calls if "X" not in call.split(".")]
         for dotted in (*references, *calls):
             try:
                 resolve(dotted)

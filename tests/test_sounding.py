@@ -42,7 +42,7 @@ def test_comparisons_are_three_valued_and_consistent(estimate, down, up, thresho
         (Interval(1, 0.5, 1.5), False),
     ],
 )
-def test_equivalence_is_inside_the_margin(interval, verdict):
+def test_effects_are_equivalent_inside_the_margin(interval, verdict):
     assert interval.within(-0.05, 0.05) is verdict
 
 
@@ -78,7 +78,7 @@ def test_a_notebook_shows_the_verdict_and_a_figure_without_a_button_to_send_it()
     assert '"modebar":{"remove":["sendChartToCloud"]}' in shown
 
 
-def test_the_door_is_cheap_and_complete():
+def test_importing_leadline_is_cheap_and_complete():
     heavy = "{'torch', 'plotly', 'pandas', 'sklearn', 'numpy', 'scipy'}"
     code = f"import sys, leadline; assert not {heavy} & set(sys.modules); leadline.InputError"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -93,7 +93,7 @@ def trained() -> decoding.Decoded:
     return decoding.beam_search(*table.problem(), width=1, max_length=1, trace=True)
 
 
-def test_still_and_export_draw_what_figure_draws(tmp_path):
+def test_still_and_export_draw_the_same_as_figure(tmp_path):
     decoded = trained()
     texts = [text.get_text() for text in decoded.still(0).axes[0].texts]
     assert "<b>" in texts
@@ -133,7 +133,7 @@ def long_flow() -> gradients.GradientFlow:
 
 
 def records_of_arrays() -> list[type]:
-    """Return the dataclasses of Leadline that files hold and that have a field of arrays."""
+    """Return the dataclasses of Leadline that can be saved and that have a field of arrays."""
     for module in pkgutil.walk_packages(leadline.__path__, "leadline."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)

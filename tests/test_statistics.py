@@ -1,4 +1,4 @@
-"""Intervals against SciPy and simulations of their coverage."""
+"""Intervals agree with SciPy, and simulations confirm their coverage."""
 
 from collections.abc import Iterator
 
@@ -39,7 +39,7 @@ def test_paired_interval_equals_scipy(values, level):
 
 @pytest.mark.parametrize(("between", "within"), [(1.0, 0.1), (1.0, 1.0), (0.1, 1.0), (0.0, 1.0)])
 def test_intervals_of_nested_differences_cover_at_their_level(between, within):
-    """With 12 seeds of 10 label subsets, 95 % intervals cover 95 %, for any share of variances."""
+    """With 12 seeds of 10 label subsets, 95 % intervals cover 95 % for any ratio of variances."""
     rng = np.random.default_rng(20)
     experiments, seeds, subsets, truth = 5000, 12, 10, 0.7
     seed_effects = truth + between * rng.standard_normal((experiments, seeds, 1))
@@ -217,7 +217,7 @@ def as_users_run() -> Iterator[None]:
 
 @pytest.mark.usefixtures("as_users_run")
 @pytest.mark.parametrize(("make", "text"), BAD)
-def test_invalid_settings_and_shapes_are_refused(make, text):
+def test_invalid_settings_and_shapes_raise_an_error(make, text):
     with pytest.raises(InputError, match=text):
         make()
 
@@ -236,6 +236,6 @@ def test_masked_cells_count_as_missing():
         (np.array([[1.0, 2.0], [3.0, np.nan]]), r"differences\[1, 1\] = nan"),
     ],
 )
-def test_values_without_an_interval_are_refused(values, text):
+def test_values_without_an_interval_raise_an_error(values, text):
     with pytest.raises(InputError, match=text):
         paired_interval(values)

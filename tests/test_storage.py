@@ -39,7 +39,7 @@ class Stranger:
     x: int
 
 
-def test_records_and_arrays_come_back(tmp_path: Path):
+def test_records_and_arrays_are_loaded_as_saved(tmp_path: Path):
     interval = Interval(1.0, -np.inf, np.inf)
     effect = Effect("gain", interval, interval, float("nan"), 12)
     storage.save(effect, tmp_path)
@@ -68,7 +68,7 @@ def test_records_and_arrays_come_back(tmp_path: Path):
         {"texts": np.array([["a", "b"]])},
     ],
 )
-def test_arrays_keep_their_place_shape_and_values(tmp_path: Path, settings):
+def test_arrays_keep_their_field_shape_and_values(tmp_path: Path, settings):
     storage.save(Protocol(settings), tmp_path)
     back = storage.load(tmp_path, Protocol).settings
 
@@ -95,13 +95,13 @@ def test_arrays_keep_their_place_shape_and_values(tmp_path: Path, settings):
         ({(1, 2): 3}, r"has the key \(1, 2\)"),
     ],
 )
-def test_what_has_no_form_on_disk_is_refused_by_name(tmp_path: Path, value, text):
+def test_an_error_names_the_value_that_cannot_be_saved(tmp_path: Path, value, text):
     with pytest.raises(TypeError, match=text):
         storage.save(Protocol({"x": value}), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_changed_arrays_are_not_believed(tmp_path: Path):
+def test_changed_arrays_raise_an_error(tmp_path: Path):
     storage.save(Protocol({"x": np.full(50, 3.0)}), tmp_path)
     (path,) = tmp_path.glob("arrays-*")
     content = bytearray(path.read_bytes())
@@ -111,7 +111,9 @@ def test_changed_arrays_are_not_believed(tmp_path: Path):
         storage.load(tmp_path, Protocol)
 
 
-def test_an_interrupted_write_leaves_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_interrupted_write_leaves_no_unfinished_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     def interrupted(descriptor):
         raise KeyboardInterrupt
 
@@ -121,7 +123,7 @@ def test_an_interrupted_write_leaves_no_litter(tmp_path: Path, monkeypatch: pyte
     assert list(tmp_path.iterdir()) == []
 
 
-def test_loading_makes_only_our_own_records(tmp_path: Path):
+def test_loading_creates_only_records_of_leadline(tmp_path: Path):
     with pytest.raises(TypeError, match="a Stranger, which has no name in files"):
         storage.save(Stranger(1), tmp_path)
     for name in (
@@ -144,9 +146,7 @@ def test_a_second_save_replaces_the_first_and_its_arrays(tmp_path: Path):
     assert storage.load(tmp_path, Protocol).settings["a"].tolist() == [1, 1, 1]
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_litter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     target = tmp_path / "result.json"
     storage.write(target, "old")
 
@@ -197,7 +197,7 @@ def test_written_files_have_the_users_permissions(tmp_path: Path):
         ("\xff", "no readable sounding"),
     ],
 )
-def test_damaged_folders_are_refused(tmp_path: Path, content, text):
+def test_damaged_folders_raise_an_error(tmp_path: Path, content, text):
     if content is not None:
         (tmp_path / "sounding.json").write_text(content)
     with pytest.raises(SaveError, match=text):
@@ -208,7 +208,8 @@ def test_a_record_of_version_0_1_is_found_by_the_name_of_its_class():
     tree = {"$type": "leadline.sounding:Verdict", "fields": {"sentence": "a", "outcome": None}}
     assert storage.unpack(tree, {}) == Verdict("a")
     tree = {"$type": "leadline.recurrent.flow:GradientFlow", "fields": {}}
-    with pytest.raises(TypeError, match="missing"):  # the class is found; its fields are missing
+    # The class exists, but its fields are missing.
+    with pytest.raises(TypeError, match="missing"):
         storage.unpack(tree, {})
 
 

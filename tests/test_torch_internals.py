@@ -1,4 +1,4 @@
-"""Tests of the private names of torch and of transformers: they exist, and one file uses each."""
+"""The private names of torch and transformers exist, and a single file uses each of them."""
 
 import ast
 import re
@@ -33,7 +33,7 @@ PRIVATE_PATTERN = re.compile(
 
 @pytest.mark.parametrize("name", PRIVATE_NAMES)
 def test_torch_has_each_private_name(name):
-    import_module("torch._dynamo")  # loaded on demand
+    import_module("torch._dynamo")  # torch does not load this module by itself.
     try:
         reduce(getattr, name.split("."), torch)
     except AttributeError:

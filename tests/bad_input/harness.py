@@ -1,9 +1,10 @@
-"""Bad input, generated from the public names: every parameter of every public function, times every bad value.
+"""A harness that passes every bad value to every parameter of every public function.
 
-A room's test file gives one good call for each public name in ``__all__``: for a function, for a class that users
-construct, and for every public method. The harness replaces one argument at a time with a bad value. The call must
-either succeed, which is fine where the value happens to be allowed, or raise a :class:`LeadlineError`. Any other
-error, a warning or a call that does not end is a fault.
+The test file of a package gives one good call for each public name in ``__all__``: for each
+function, for each class that users construct, and for each public method. The harness replaces one
+argument at a time with a bad value. The call must either succeed, because some values happen to be
+allowed, or raise a :class:`LeadlineError`. Any other error, a warning or a call that does not end
+is a fault.
 """
 
 import inspect
@@ -51,10 +52,10 @@ BAD_VALUES: dict[str, Callable[[], Any]] = {
     "module": torch.nn.Identity,
     "interval": lambda: Interval(1.0, 0.0, 2.0),
 }
-"""Values that are wrong for most parameters, by name. Each is created anew for every call."""
+"""Functions that create values that are wrong for most parameters, by name."""
 
 SECONDS = 20
-"""A call that takes longer than this hangs."""
+"""Time limit of a call in seconds."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Call:
 
 
 def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Call:
-    """A good call, from its arguments as one would write them."""
+    """Return a good call of a function with these arguments."""
     return Call(function, inspect.signature(function).bind(*args, **kwargs).arguments)
 
 
@@ -76,10 +77,12 @@ class Room:
 
     Args:
         module: the package; its ``__all__`` lists the public names.
-        calls: for each name (``"beam_search"``, ``"RecurrentLM.fit"``) a function that builds a fresh good call.
-        results: public classes that Leadline makes and users only read. Their methods are tested, their constructors
-            are not.
-        reached: classes that users reach only through results that hold them. They are tested like ``results``.
+        calls: for each name (``"beam_search"``, ``"RecurrentLM.fit"``) a function that builds a
+            fresh good call.
+        results: public classes that only Leadline creates. Their methods are tested, their
+            constructors are not.
+        reached: classes that users reach only as attributes of results. They are tested like
+            ``results``.
     """
 
     module: ModuleType
@@ -88,7 +91,7 @@ class Room:
     reached: frozenset[str] = field(default_factory=frozenset)
 
     def cases(self) -> list[tuple[str, str]]:
-        """Every public name with every one of its parameters."""
+        """Return all pairs of a public name and one of its parameters."""
         return [
             (name, parameter)
             for name in self.public_names()
@@ -96,16 +99,16 @@ class Room:
         ]
 
     def cases_of(self, name: str) -> list[tuple[str, str]]:
-        """Return the name with every one of its parameters."""
+        """Return all pairs of this name and one of its parameters."""
         return [(name, parameter) for parameter in self._parameters(name)]
 
     def public_names(self) -> list[str]:
-        """The public functions, the classes that users construct, and all public methods."""
+        """Return the public functions, the classes that users construct, and all public methods."""
         return list(self._public_names())
 
     def _public_names(self) -> Iterator[str]:
         listed = getattr(self.module, "__all__")  # noqa: B009  a module's type does not know it
-        # Names that are only for Leadline's own packages are tested, too, if there is a call.
+        # Private names of Leadline's own packages are tested, too, if there is a call.
         called = {call.partition(".")[0] for call in self.calls}
         for name in [*listed, *sorted((self.reached | called) - set(listed))]:
             value = getattr(self.module, name)
@@ -126,7 +129,7 @@ class Room:
         return names[1:] if names[:1] in (["self"], ["cls"]) else names
 
     def without_a_call(self) -> list[str]:
-        """Public names with parameters for which no good call is given; must be empty."""
+        """Return the public names with parameters that have no good call. It must be empty."""
         return [
             name
             for name in self.public_names()
@@ -134,7 +137,7 @@ class Room:
         ]
 
     def check_good(self, name: str) -> None:
-        """The good call must succeed, also with NumPy's numbers in place of Python's."""
+        """Check that the good call succeeds, also with NumPy's numbers in place of Python's."""
         with _quiet():
             _run(self.calls[name]())
             for parameter, value in self.calls[name]().arguments.items():
@@ -144,7 +147,7 @@ class Room:
                     _run(Call(fresh.function, {**fresh.arguments, parameter: number}))
 
     def check_bad(self, name: str, parameter: str) -> None:
-        """Replace one argument by every bad value; raises an AssertionError that lists all faults."""
+        """Replace one argument by every bad value. An AssertionError lists all faults."""
         faults = []
         for title, make in BAD_VALUES.items():
             fresh = self.calls[name]()
@@ -154,7 +157,7 @@ class Room:
                     _run(Call(fresh.function, arguments), bad=parameter)
             except LeadlineError:
                 continue
-            except BaseException as error:  # any other error is what this test looks for
+            except BaseException as error:  # Any other error is a fault.
                 faults.append(f"{name}({parameter}={title}): {type(error).__name__}: {error}")
         assert not faults, "\n".join(faults)
 
@@ -207,7 +210,7 @@ def _run(one: Call, bad: str | None = None) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Users have no run-time checks of shapes, so these tests run without them."""
+    """Disable the run-time checks of shapes, which users do not have."""
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     try:

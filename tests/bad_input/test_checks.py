@@ -1,4 +1,4 @@
-"""The shared checks return plain values, and refuse everything else in words."""
+"""The shared checks return plain values, and raise readable errors for all other values."""
 
 from contextlib import suppress
 
@@ -32,8 +32,8 @@ CHECKS = {
 
 @pytest.mark.parametrize("bad", BAD_VALUES)
 @pytest.mark.parametrize("check", CHECKS)
-def test_a_check_accepts_a_value_or_refuses_it_in_words(check, bad):
-    with suppress(InputError):  # any other error fails the test
+def test_a_check_accepts_a_value_or_raises_a_readable_error(check, bad):
+    with suppress(InputError):  # Any other error fails the test.
         CHECKS[check](BAD_VALUES[bad]())
 
 
@@ -41,14 +41,14 @@ def test_a_check_accepts_a_value_or_refuses_it_in_words(check, bad):
     ("given", "plain"),
     [(np.int64(3), 3), (np.uint8(3), 3), (torch.tensor(3), 3), (np.array(3), 3), (3, 3)],
 )
-def test_whole_numbers_of_any_kind_become_plain(given, plain):
+def test_whole_numbers_of_any_type_become_int(given, plain):
     found = checks.whole_number(given, "x")
     assert found == plain
     assert type(found) is int
 
 
 @pytest.mark.parametrize("wrong", [True, np.True_, 3.0, "3", [3], np.array([3]), 0, 10**30])
-def test_other_values_are_no_whole_numbers_in_range(wrong):
+def test_other_values_are_not_whole_numbers_in_range(wrong):
     with pytest.raises(InputError, match=r"^x must be a whole number from 1 to 9\n  got:   x = "):
         checks.whole_number(wrong, "x", least=1, most=9)
 
@@ -72,6 +72,6 @@ def test_bf16_becomes_float32_and_masked_cells_become_missing():
 
 
 @pytest.mark.parametrize("wrong", ["12", {1, 2}, {"a": 1}, 3, np.int64(2), []])
-def test_seeds_are_a_list_and_never_text_or_a_set(wrong):
+def test_seeds_are_a_list_but_not_text_or_a_set(wrong):
     with pytest.raises(InputError, match="seeds must be a list"):
         checks.seeds(wrong)

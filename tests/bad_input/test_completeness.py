@@ -14,7 +14,7 @@ ROOMS = [name for name in leadline.__all__ if type(getattr(leadline, name)).__na
 
 @pytest.mark.parametrize("name", ROOMS)
 def test_every_public_package_is_tested(name):
-    with torch.random.fork_rng():  # the tests of autoencoders draw numbers when they are imported
+    with torch.random.fork_rng():  # Importing the tests of autoencoders draws random numbers.
         tested = import_module(f"tests.bad_input.test_{'worksheet' if name == 'report' else name}")
     rooms = [value for value in vars(tested).values() if isinstance(value, Room)]
     assert name in {room.module.__name__.removeprefix("leadline.") for room in rooms}

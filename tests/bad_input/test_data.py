@@ -14,7 +14,7 @@ from leadline import InputError, data
 from tests.bad_input.harness import Room, call
 
 untyped: Any = data
-"""The package as code without types sees it."""
+"""The package without its types, so that wrong arguments pass the type checker."""
 
 FOLDER = tempfile.TemporaryDirectory()
 X = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
@@ -35,7 +35,7 @@ def file() -> Path:
 
 
 class Contrary:
-    """An object whose every special method fails."""
+    """An object whose special methods all fail."""
 
     def __array__(self, *_: Any) -> np.ndarray:
         raise KeyError("no array")
@@ -113,7 +113,7 @@ def test_a_good_call_succeeds_with_numbers_of_any_kind(name):
 
 
 @pytest.mark.parametrize(("name", "parameter"), ROOM.cases())
-def test_bad_values_are_refused_kindly(name, parameter):
+def test_bad_values_raise_readable_errors(name, parameter):
     ROOM.check_bad(name, parameter)
 
 
@@ -203,12 +203,12 @@ def test_bad_values_are_refused_kindly(name, parameter):
         (lambda: untyped.load(data.Dataset(X)), "path must be a path"),
     ],
 )
-def test_objects_of_another_kind_are_refused_by_name(wrong, text):
+def test_objects_of_a_wrong_type_raise_an_error_that_names_them(wrong, text):
     with pytest.raises(InputError, match=text):
         wrong()
 
 
-def test_masked_cells_are_missing_everywhere():
+def test_masked_cells_are_missing_values_everywhere():
     features = np.ma.masked_array(np.ones((2, 2)), mask=[[False, True], [False, False]])
     numbers = np.ma.masked_array([0, 1, 1], mask=[False, False, True])
     names = np.ma.masked_array(["a", "b", "b"], mask=[False, False, True])
@@ -242,7 +242,7 @@ def test_masked_cells_are_missing_everywhere():
     assert np.array_equal(data.check_features(unmasked), np.eye(2))
 
 
-def test_tensors_of_every_kind_that_holds_numbers_are_read():
+def test_tensors_of_every_dtype_are_read():
     for tensor in (
         torch.eye(2, dtype=torch.bfloat16),
         torch.eye(2, dtype=torch.float16),
@@ -256,7 +256,7 @@ def test_tensors_of_every_kind_that_holds_numbers_are_read():
     assert data.class_indices([torch.tensor(4), torch.tensor(2)])[1] == ("2", "4")
 
 
-def test_numbers_and_text_in_object_arrays_keep_their_kind():
+def test_numbers_and_text_in_object_arrays_keep_their_type():
     assert np.array_equal(
         data.check_features(pd.DataFrame({"a": [True, False], "b": [0.5, 1]})), [[1, 0.5], [0, 1]]
     )
@@ -266,7 +266,7 @@ def test_numbers_and_text_in_object_arrays_keep_their_kind():
     assert data.missing_labels(["a", None, float("nan"), ""]).tolist() == [False, True, True, True]
 
 
-def test_labels_of_any_size_cost_no_memory_by_their_value():
+def test_large_labels_do_not_cost_memory():
     y, names = data.class_indices([10**12, 0, 10**12])
     assert (y.tolist(), names) == ([1, 0, 1], ("0", "1000000000000"))
     assert data.missing_labels(np.array([10**12, -1])).tolist() == [False, True]

@@ -1,4 +1,4 @@
-"""Bad input to the worksheet, the report and soundings is refused in words."""
+"""Bad input to the worksheet, the report and soundings raises readable errors."""
 
 import tempfile
 from dataclasses import fields
@@ -55,7 +55,7 @@ def data() -> Dataset:
 
 @pytest.fixture(autouse=True)
 def somewhere_empty(in_tmp_path: Path) -> None:
-    """Some bad values are names of folders that can be created."""
+    """Run in an empty folder, because some bad values are names of folders that can be created."""
 
 
 WORKSHEET = Room(
@@ -155,7 +155,7 @@ def test_a_good_call_succeeds_with_numbers_of_any_kind(room, name):
 
 
 @pytest.mark.parametrize(("room", "name", "parameter"), BAD)
-def test_bad_values_are_refused_kindly(room, name, parameter):
+def test_bad_values_raise_readable_errors(room, name, parameter):
     ROOMS[room].check_bad(name, parameter)
 
 
@@ -237,7 +237,7 @@ OTHER_KINDS = {
 
 
 @pytest.mark.parametrize("case", OTHER_KINDS)
-def test_objects_of_another_kind_are_refused_by_name(case):
+def test_objects_of_a_wrong_type_raise_an_error_that_names_them(case):
     make, text = OTHER_KINDS[case]
     with pytest.raises(InputError, match=text):
         make()

@@ -48,14 +48,14 @@ def assert_says(error: pytest.ExceptionInfo, texts: list[str]):
 
 
 @pytest.mark.parametrize(("X", "texts"), BAD_FEATURES)
-def test_bad_features_are_refused_by_name(X, texts):
+def test_bad_features_raise_an_error_that_names_them(X, texts):
     with pytest.raises(InputError) as caught:
         check_features(X)
     assert_says(caught, texts)
 
 
 @pytest.mark.parametrize(("y", "texts"), BAD_LABELS)
-def test_bad_labels_are_refused_by_name(y, texts):
+def test_bad_labels_raise_an_error_that_names_them(y, texts):
     with pytest.raises(InputError) as caught:
         check_labels(y, 3)
     assert_says(caught, texts)
@@ -67,20 +67,20 @@ def test_bad_labels_are_refused_by_name(y, texts):
         hnp.array_shapes(min_dims=2, max_dims=2),
     )
 )
-def test_finite_numbers_of_any_type_pass(X):
+def test_finite_numbers_of_any_type_are_accepted(X):
     if np.isfinite(X).all() and (np.abs(X.astype("f8")) < 1e38).all():
         checked = check_features(X)
         assert checked.dtype == np.float32
         assert np.array_equal(checked, X.astype("f4"))
 
 
-def test_constant_columns_pass_and_nothing_is_copied_without_need():
+def test_constant_columns_are_accepted_and_arrays_are_not_copied_needlessly():
     X = np.zeros((3, 2), dtype=np.float32)
     assert check_features(X) is X
     assert check_features(X, dtype=np.float64).dtype == np.float64
 
 
-def test_columns_are_named():
+def test_errors_name_the_column():
     with pytest.raises(InputError, match=r"X\[0, 1\] \(column 'age'\) = nan"):
         check_features([[1.0, np.nan]], columns=["height", "age"])
 
@@ -114,12 +114,12 @@ def test_labels_of_any_kind_become_indices(labels, y, names):
         ([], "labels is empty"),
     ],
 )
-def test_labels_that_name_no_classes_are_refused(labels, text):
+def test_labels_that_are_not_classes_raise_an_error(labels, text):
     with pytest.raises(InputError, match=text):
         class_indices(labels)
 
 
-def test_a_dataset_is_checked_when_it_is_made():
+def test_a_dataset_is_checked_on_creation():
     X, y = np.zeros((4, 12)), np.array([0, 1, 2, 1])
     data = Dataset(X, y, image_size=(2, 2), channels=3, class_names=("a", "b", "c", "d"))
     assert data.images.shape == (4, 3, 2, 2)

@@ -31,7 +31,7 @@ def refusal(path: Path, labels: str | None = None) -> str:
     return describe(caught.value)
 
 
-def test_archives(tmp_path: Path):
+def test_npz_archives_are_loaded(tmp_path: Path):
     np.savez(tmp_path / "a.npz", X=X, y=[1, 0, 1], species=["b", "a", "c"])
     assert load(tmp_path / "a.npz").labels.tolist() == [1, 0, 1]
     data = load(str(tmp_path / "a.npz"), labels="species")
@@ -49,7 +49,7 @@ def test_archives(tmp_path: Path):
     assert "2 labels in y for 3 rows" in refusal(tmp_path / "d.npz")
 
 
-def test_nothing_is_ever_unpickled(in_tmp_path: Path):
+def test_files_are_never_unpickled(in_tmp_path: Path):
     bomb = np.array([Bomb()], dtype=object)
     np.save("a.npy", bomb, allow_pickle=True)
     np.savez("b.npz", X=bomb)
@@ -66,12 +66,12 @@ def test_nothing_is_ever_unpickled(in_tmp_path: Path):
 @pytest.mark.parametrize(
     "content", [b"", b"PK\x03\x04 cut off", b"\x93NUMPY\x01\x00", b"\xff\xfe\x00\x01\n,,\x00"]
 )
-def test_damaged_files_are_refused(tmp_path: Path, name, content):
+def test_damaged_files_raise_an_error(tmp_path: Path, name, content):
     (tmp_path / name).write_bytes(content)
     refusal(tmp_path / name)
 
 
-def test_a_cut_archive_is_refused(tmp_path: Path):
+def test_a_truncated_archive_raises_an_error(tmp_path: Path):
     np.savez(tmp_path / "a.npz", X=np.random.default_rng(0).normal(size=(50, 50)))
     content = bytearray((tmp_path / "a.npz").read_bytes())
     content[5000:5010] = b"0123456789"
@@ -79,7 +79,7 @@ def test_a_cut_archive_is_refused(tmp_path: Path):
     assert "damaged" in refusal(tmp_path / "a.npz")
 
 
-def test_single_arrays_and_images_in_arrays(tmp_path: Path):
+def test_single_arrays_and_arrays_of_images_are_loaded(tmp_path: Path):
     path = tmp_path / "a.npy"
     images = np.arange(2 * 3 * 4 * 3).reshape(2, 3, 4, 3)
     for array, channels in (
@@ -117,7 +117,7 @@ def test_single_arrays_and_images_in_arrays(tmp_path: Path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_tables(tmp_path: Path, suffix):
+def test_csv_and_parquet_tables_are_loaded(tmp_path: Path, suffix):
     path = tmp_path / f"ropes{suffix}"
     table = pd.DataFrame(
         {"length": [1.5, 2, 3], "knots": [1, 2, 3], "y": [3, 7, 3], "kind": ["b", "a", "b"]}
@@ -152,7 +152,7 @@ def test_tables(tmp_path: Path, suffix):
     assert "all 3 labels in y are 1" in refusal(path)
 
 
-def test_csv_headers(tmp_path: Path):
+def test_csv_headers_are_recognised(tmp_path: Path):
     path = tmp_path / "a.CSV"
     path.write_text("1,2\n3,4\n")
     assert load(path).X.tolist() == [[1, 2], [3, 4]]
@@ -163,13 +163,13 @@ def test_csv_headers(tmp_path: Path):
     assert "to_csv(path, index=False)" in refusal(path)
 
 
-def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_parquet_without_pyarrow_raises_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "a.parquet").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert "pip install 'leadline[parquet]'" in refusal(tmp_path / "a.parquet")
 
 
-def test_folders_of_images(tmp_path: Path):
+def test_folders_of_images_are_loaded(tmp_path: Path):
     for name in ("cat/b.png", "cat/a.PNG", "ant/c.bmp"):
         picture(tmp_path / "animals" / name)
     (tmp_path / "animals" / ".hidden").mkdir()
@@ -184,7 +184,7 @@ def test_folders_of_images(tmp_path: Path):
     assert "labels of a folder" in refusal(tmp_path / "animals", "y")
 
 
-def test_colour_sixteen_bits_and_mixtures(tmp_path: Path):
+def test_colour_sixteen_bit_and_mixed_images_are_loaded(tmp_path: Path):
     picture(tmp_path / "a.png", mode="RGB", value=(255, 51, 0))
     picture(tmp_path / "b.png", mode="L", value=51)
     data = load(tmp_path)
@@ -193,7 +193,7 @@ def test_colour_sixteen_bits_and_mixtures(tmp_path: Path):
     np.testing.assert_allclose(load(tmp_path).images[1, :, 0, 0], 0.2, rtol=1e-6)
 
 
-def test_folders_that_cannot_be_read_are_refused(tmp_path: Path):
+def test_invalid_folders_raise_an_error(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     assert f"at least one image\n  got:   no image in {tmp_path / 'empty'}" in refusal(
         tmp_path / "empty"
@@ -212,7 +212,7 @@ def test_folders_that_cannot_be_read_are_refused(tmp_path: Path):
     assert "image 3.png beside subfolder a" in refusal(tmp_path / "classes")
 
 
-def test_what_is_not_there_or_not_known_is_refused(tmp_path: Path):
+def test_missing_paths_and_unknown_formats_raise_an_error(tmp_path: Path):
     assert "no file or folder" in refusal(tmp_path / "nothing.csv")
     (tmp_path / "a.pkl").write_bytes(b"")
     assert "'a.pkl'\n  cure:  one of .npz, .npy, .csv, .parquet, or a folder" in refusal(
@@ -220,7 +220,7 @@ def test_what_is_not_there_or_not_known_is_refused(tmp_path: Path):
     )
 
 
-def test_a_first_line_that_could_be_data_is_never_taken_for_names(tmp_path: Path):
+def test_a_first_line_that_could_be_data_is_never_a_header(tmp_path: Path):
     path = tmp_path / "iris.csv"
     path.write_text("5.1,3.5,setosa\n4.9,3.0,setosa\n6.3,3.3,virginica\n5.8,2.7,virginica\n")
     for labels in (None, "setosa"):
@@ -242,7 +242,7 @@ def test_a_first_line_that_could_be_data_is_never_taken_for_names(tmp_path: Path
 @pytest.mark.parametrize(
     "text", ["a;b;y\n1.5;2;p\n3;4;q\n", "a;b;y\n1,5;2;p\n3;4;q\n", "a\tb\ty\n1.5\t2\tp\n3\t4\tq\n"]
 )
-def test_other_separators_are_seen(tmp_path: Path, text):
+def test_other_separators_are_recognised(tmp_path: Path, text):
     (tmp_path / "a.csv").write_text(text)
     data = load(tmp_path / "a.csv")
     assert (data.X.tolist(), data.class_names) == ([[1.5, 2], [3, 4]], ("p", "q"))
@@ -252,7 +252,7 @@ def test_other_separators_are_seen(tmp_path: Path, text):
     assert load(tmp_path / "a.csv").X.tolist() == [[1.5, 2], [3, 4.5]]
 
 
-def test_na_is_a_class_name_but_no_number(tmp_path: Path):
+def test_na_is_a_class_name_but_not_a_number(tmp_path: Path):
     path = tmp_path / "a.csv"
     path.write_text("a,y\n1,NA\n2,B\n3,NA\n")
     assert load(path).class_names == ("B", "NA")
@@ -269,7 +269,7 @@ def test_images_of_floats_keep_their_values(tmp_path: Path):
     assert load(tmp_path).X.tolist() == [[0.25, 0.5]]
 
 
-def test_columns_of_one_name_are_refused(tmp_path: Path):
+def test_columns_with_equal_names_raise_an_error(tmp_path: Path):
     import pyarrow
     from pyarrow import parquet
 
@@ -280,7 +280,7 @@ def test_columns_of_one_name_are_refused(tmp_path: Path):
         assert "2 columns are named 'a'" in refusal(tmp_path / name)
 
 
-def test_parquet_columns_of_every_kind(tmp_path: Path):
+def test_parquet_columns_of_every_type_are_read_or_raise_an_error(tmp_path: Path):
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -317,7 +317,7 @@ def test_parquet_columns_of_every_kind(tmp_path: Path):
     assert "y[0] = a date" in refusal(path)
 
 
-def test_parquet_with_damaged_notes_of_pandas_is_refused(tmp_path: Path):
+def test_parquet_with_damaged_pandas_metadata_raises_an_error(tmp_path: Path):
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -335,12 +335,12 @@ def test_parquet_with_damaged_notes_of_pandas_is_refused(tmp_path: Path):
     assert load(path).X.tolist() == [[1], [2]]
 
 
-def test_a_mark_for_a_missing_number_is_named(tmp_path: Path):
+def test_an_error_names_the_marker_of_a_missing_number(tmp_path: Path):
     (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n5,?\n")
     assert "row 2 of column 'b' = '?'" in refusal(tmp_path / "a.csv")
 
 
-def test_columns_that_pandas_takes_for_text_are_numbers_or_named(tmp_path: Path):
+def test_columns_that_pandas_reads_as_text_become_numbers_or_raise_an_error(tmp_path: Path):
     path = tmp_path / "a.csv"
     path.write_text(f"a,b\n{10**30},2\n{-(10**25)},4\n")
     np.testing.assert_allclose(load(path).X, [[1e30, 2], [-1e25, 4]], rtol=1e-6)
@@ -355,7 +355,7 @@ def test_columns_that_pandas_takes_for_text_are_numbers_or_named(tmp_path: Path)
     assert "X[1, 0] (column 'a') = inf" in refusal(path)
 
 
-def test_lines_of_different_lengths_are_refused(tmp_path: Path):
+def test_lines_of_different_lengths_raise_an_error(tmp_path: Path):
     path = tmp_path / "a.csv"
     for good in (1, 10, 100, 5000):
         path.write_text("a,b\n" + "1,2\n" * good + "1,2,3\n")
@@ -370,7 +370,7 @@ def test_lines_of_different_lengths_are_refused(tmp_path: Path):
     refusal(path)
 
 
-def test_labels_in_text_keep_their_kind(tmp_path: Path):
+def test_labels_in_text_keep_their_type(tmp_path: Path):
     path = tmp_path / "a.csv"
     for cells, known in (
         (["1", "2", "NA"], [1, 2, None]),
@@ -404,7 +404,7 @@ def test_only_regular_files_are_opened(tmp_path: Path, name):
     assert "symbolic links" in refusal(tmp_path / name)
 
 
-def test_a_missing_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_error_names_a_missing_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "closed").mkdir()
     closed = tmp_path / "closed" / "a.npy"
     np.save(closed, X)
@@ -427,7 +427,7 @@ def test_a_missing_permission_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     assert "no permission to read" in refusal(tmp_path), "an entry of a folder of images"
 
 
-def test_long_names(tmp_path: Path):
+def test_long_file_names_raise_an_error(tmp_path: Path):
     path = tmp_path / ("n" * 251 + ".npy")
     np.save(path, X)
     assert load(path).name == "n" * 251
@@ -435,7 +435,7 @@ def test_long_names(tmp_path: Path):
     assert "no file or folder" in refusal(tmp_path / "a.npy" / "b.npy")
 
 
-def test_arguments_of_another_kind_are_refused(tmp_path: Path):
+def test_arguments_of_a_wrong_type_raise_an_error(tmp_path: Path):
     np.save(tmp_path / "a.npy", X)
     for wrong in (None, 3, b"a.npy", "", "a\0.npy", X):
         with pytest.raises(InputError, match="path must be a path to a file or folder"):

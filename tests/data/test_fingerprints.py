@@ -21,7 +21,7 @@ def test_rows_have_equal_hashes_exactly_if_they_are_equal(X):
     hnp.arrays(np.int64, (4, 3), elements=small),
     st.sampled_from(["i1", "i8", "f2", "f4", "f8", ">f4", ">i4"]),
 )
-def test_number_type_and_layout_make_no_difference(X, dtype):
+def test_hashes_do_not_depend_on_dtype_and_layout(X, dtype):
     hashes = row_fingerprints(X)
     assert np.array_equal(row_fingerprints(X.astype(dtype)), hashes)
     assert np.array_equal(row_fingerprints(np.asfortranarray(X.astype(dtype))), hashes)
@@ -31,19 +31,19 @@ def test_number_type_and_layout_make_no_difference(X, dtype):
     assert np.array_equal(row_fingerprints(X.reshape(4, 3, 1)), hashes)
 
 
-def test_minus_zero_is_zero_and_one_bit_makes_a_difference():
+def test_negative_zero_hashes_like_zero_and_one_bit_changes_the_hash():
     assert row_fingerprints([[0.0]]) == row_fingerprints([[-0.0]])
     assert row_fingerprints([[1.0]]) != row_fingerprints(
         [[np.nextafter(np.float32(1), np.float32(2))]]
     )
 
 
-def test_the_digits_do_not_repeat():
+def test_the_digits_contain_no_repeated_rows():
     hashes = row_fingerprints(digits().X)
     assert len(np.unique(hashes)) == 1797
 
 
-def test_a_fingerprint_tells_values_shapes_types_and_order_apart():
+def test_a_fingerprint_depends_on_values_shapes_types_and_order():
     a, b = np.arange(6.0), np.arange(6.0) + 1
     variants = [
         (a,),
@@ -73,7 +73,7 @@ ROWS = [7373934272132878346, 12768592790496120137]
 ARRAY = "65b669fb5c599638"
 
 
-def test_what_has_no_bytes_of_its_own_is_refused():
+def test_object_arrays_have_no_fingerprint():
     with pytest.raises(InputError, match=r"arrays\[1\] of dtype object"):
         fingerprint(np.zeros(2), np.array([None]))
     with pytest.raises(InputError, match="dtype <U1"):

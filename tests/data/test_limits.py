@@ -1,4 +1,4 @@
-"""Sizes that files declare are compared with the file and with the free memory before memory is used."""
+"""Declared sizes are compared with the file and the free memory before memory is allocated."""
 
 import io
 import resource
@@ -25,7 +25,7 @@ def refusal(path: Path, labels: str | None = None) -> str:
 
 
 def header(text: str, version: int = 1) -> bytes:
-    """The beginning of an array in NumPy's format, with any text as its header."""
+    """Return the beginning of an array in NumPy's format, with any text as its header."""
     content = text.encode("latin1")
     return (
         b"\x93NUMPY" + bytes([version, 0]) + len(content).to_bytes(2 * version, "little") + content
@@ -37,7 +37,7 @@ def described(shape: str, dtype: str = "'<f8'") -> str:
 
 
 def write_both(folder: Path, content: bytes) -> tuple[Path, Path]:
-    """The same array as a file of its own and as the member X of an archive."""
+    """Write an array as a separate file and as the member X of an archive."""
     single = folder / "a.npy"
     single.write_bytes(content)
     with zipfile.ZipFile(folder / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -64,7 +64,7 @@ def write_both(folder: Path, content: bytes) -> tuple[Path, Path]:
         ("(2, 1)", "must agree with the file"),
     ],
 )
-def test_a_declared_shape_must_agree_with_the_file(tmp_path: Path, shape, text):
+def test_a_declared_shape_must_agree_with_the_size_of_the_file(tmp_path: Path, shape, text):
     content = header(described(shape)) + bytes(24)
     for path in write_both(tmp_path, content):
         message = refusal(path)
@@ -93,7 +93,7 @@ def test_a_declared_shape_must_agree_with_the_file(tmp_path: Path, shape, text):
         " " * 70_000,
     ],
 )
-def test_a_broken_header_is_refused(tmp_path: Path, text):
+def test_a_broken_header_raises_an_error(tmp_path: Path, text):
     for version in (1, 2) if len(text) < 2**16 else (2,):
         for path in write_both(tmp_path, header(text, version) + bytes(24)):
             assert "X" in refusal(path) or "a.npy" in refusal(path)
@@ -105,7 +105,7 @@ def test_object_arrays_are_never_unpickled(tmp_path: Path):
             assert "pickled objects can run code and are never loaded" in refusal(path)
 
 
-def test_characters_beyond_unicode_are_refused(tmp_path: Path):
+def test_characters_beyond_unicode_raise_an_error(tmp_path: Path):
     good = np.array(["lead", "rope"])
     for code in (0x110000, 0xFFFFFFFF, 0xD800):
         for order in "<>":
@@ -117,7 +117,7 @@ def test_characters_beyond_unicode_are_refused(tmp_path: Path):
     assert load(tmp_path / "a.npz").class_names == ("lead", "rope")
 
 
-def test_members_that_are_no_arrays_are_refused(tmp_path: Path):
+def test_members_that_are_not_arrays_raise_an_error(tmp_path: Path):
     for name, content in (
         ("X", b"text"),
         ("X.npy", b""),
@@ -141,7 +141,7 @@ def npy(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def test_encrypted_and_oddly_compressed_archives_are_refused(tmp_path: Path):
+def test_encrypted_archives_and_unknown_compressions_raise_an_error(tmp_path: Path):
     path = tmp_path / "a.npz"
     for method, number in ((zipfile.ZIP_BZIP2, 12), (zipfile.ZIP_LZMA, 14)):
         with zipfile.ZipFile(path, "w", method) as archive:
@@ -158,12 +158,12 @@ def test_encrypted_and_oddly_compressed_archives_are_refused(tmp_path: Path):
     refusal(path)
 
 
-def test_several_arrays_in_one_npy_file_are_refused(tmp_path: Path):
+def test_several_arrays_in_one_npy_file_raise_an_error(tmp_path: Path):
     (tmp_path / "a.npy").write_bytes(npy(np.eye(2)) + npy(np.eye(2)))
     assert "several arrays in one file" in refusal(tmp_path / "a.npy")
 
 
-def test_arrays_without_axes_are_refused(tmp_path: Path):
+def test_arrays_without_axes_raise_an_error(tmp_path: Path):
     np.savez(tmp_path / "a.npz", X=np.float32(3), y=[0, 1])
     assert "X of shape ()" in refusal(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz", X=np.eye(2), y=np.int64(1))
@@ -174,7 +174,7 @@ def test_arrays_without_axes_are_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("dtype", ["?", "i1", ">i8", "f2", ">f4", "f8", "g"])
-def test_numbers_of_every_kind_and_order_are_read(tmp_path: Path, dtype):
+def test_numbers_of_every_dtype_and_byte_order_are_read(tmp_path: Path, dtype):
     X = np.array([[0, 1, 1], [1, 0, 1]]).astype(dtype)
     for array in (X, np.asfortranarray(X), np.ascontiguousarray(X.T).T):
         np.savez_compressed(tmp_path / "a.npz", X=array)
@@ -198,7 +198,7 @@ def test_all_arrays_of_an_archive_are_read(tmp_path: Path):
         read_npz(tmp_path / "a.npz")
 
 
-def test_arrays_are_mapped_as_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_memory_map_equals_the_loaded_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "a.npy"
     monkeypatch.setattr(memory, "free_memory", lambda: 0)
     for array in (
@@ -225,7 +225,7 @@ def test_arrays_are_mapped_as_they_are_read(tmp_path: Path, monkeypatch: pytest.
         map_npy(path)
 
 
-def test_archives_that_expand_are_refused(tmp_path: Path):
+def test_archives_that_expand_too_much_raise_an_error(tmp_path: Path):
     with (
         zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive,
         archive.open("X.npy", "w", force_zip64=True) as member,
@@ -245,7 +245,7 @@ def test_archives_that_expand_are_refused(tmp_path: Path):
     )
 
 
-def test_parquet_tables_that_expand_are_refused(tmp_path: Path):
+def test_parquet_tables_that_expand_too_much_raise_an_error(tmp_path: Path):
     from pyarrow import Table, parquet
 
     rows = 2**22
@@ -292,7 +292,7 @@ def test_the_free_memory_is_known(monkeypatch: pytest.MonkeyPatch):
     assert memory.free_memory() == memory.UNKNOWN
 
 
-def test_sizes_in_words():
+def test_sizes_are_printed_with_a_unit():
     sizes = {
         0: "0 bytes",
         1023: "1023 bytes",
@@ -304,7 +304,7 @@ def test_sizes_in_words():
 
 
 def peak(path: Path) -> tuple[str, float]:
-    """The refusal of a file in a process of its own, and the memory that this process needed at most, in MiB."""
+    """Read a bad file in a separate process. Return the error and the peak memory in MiB."""
     code = (
         "import sys; from pathlib import Path; from leadline.data import load\n"
         "try: load(sys.argv[1])\n"
@@ -333,7 +333,7 @@ def test_tables_of_commas_need_little_memory(tmp_path: Path):
     assert size < 500
 
 
-def test_tables_have_a_greatest_number_of_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_tables_have_a_maximum_number_of_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "a.csv"
     path.write_bytes(b"1," * tables.MOST_COLUMNS + b"1\n")
     assert (
@@ -345,7 +345,9 @@ def test_tables_have_a_greatest_number_of_columns(tmp_path: Path, monkeypatch: p
     assert np.array_equal(load(path).X, wide)
 
 
-def test_blocks_of_rows_make_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_size_of_the_blocks_does_not_change_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     path = tmp_path / "a.csv"
     table = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)), columns=["a", "b", "c"])
     table["flag"] = np.arange(50) % 2 == 0
@@ -368,7 +370,7 @@ def test_blocks_of_rows_make_no_difference(tmp_path: Path, monkeypatch: pytest.M
     assert "X[50, 2] (column 'c') = nan" in refusal(path, "kind")
 
 
-def test_the_limit_of_the_process_counts():
+def test_the_memory_limit_of_the_process_counts():
     code = (
         "import resource; from leadline.data import _memory as memory\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31)); print(memory.free_memory() < 2**31)"

@@ -1,7 +1,8 @@
-"""Damaged files of every format: a reader returns rows, or raises an error of Leadline; it never raises another error.
+"""Readers of damaged files of every format return rows, or raise an error of Leadline.
 
-The mutations are the same in every run. Besides flipped bits, cuts and moved blocks they edit the structure: headers
-of arrays inside archives with correct checksums, entries of archives, chunks of PNG files, numbers in text.
+The mutations are the same in every run. Some flip bits, cut the file or move blocks. Others edit
+the structure: headers of arrays in archives with correct checksums, entries of archives, chunks of
+PNG files, and numbers in text.
 """
 
 import io
@@ -26,9 +27,32 @@ X = RNG.normal(size=(12, 3)).round(3)
 Y = np.array(["lead", "rope", "é"] * 4)
 PIXELS = RNG.integers(0, 256, (6, 5, 3), dtype=np.uint8)
 
-WORDS = (b"-1", b"0", b"1e9", b"999999999999", b"1" + b"0" * 30, b"True", b"None", b"nan", b"'", b"(", b"[" * 300,
-         b"\x00", b"\xff", b"|O", b"<U9", b">f8", b"<c16", b"<M8[ns]", b"V3", b"<f2", b"2O", b"0x7f", b"_")  # fmt: skip
-"""Words that take the place of words in headers and tables."""
+WORDS = (
+    b"-1",
+    b"0",
+    b"1e9",
+    b"999999999999",
+    b"1" + b"0" * 30,
+    b"True",
+    b"None",
+    b"nan",
+    b"'",
+    b"(",
+    b"[" * 300,
+    b"\x00",
+    b"\xff",
+    b"|O",
+    b"<U9",
+    b">f8",
+    b"<c16",
+    b"<M8[ns]",
+    b"V3",
+    b"<f2",
+    b"2O",
+    b"0x7f",
+    b"_",
+)
+"""Replacements for words in headers and tables."""
 
 
 def saved(save: Callable[[io.BytesIO], object]) -> bytes:
@@ -88,11 +112,11 @@ FILES = {
 """One good file for each format and layout."""
 
 CASES = 240
-"""Mutations of each file."""
+"""Number of mutations of each file."""
 
 
 def mutations(name: str, content: bytes, cases: int) -> Iterator[bytes]:
-    """Mutations of one file, half of them by its structure."""
+    """Yield mutations of a file. Half of them edit its structure."""
     rng = np.random.default_rng(list(name.encode()))
     structured = STRUCTURES.get(name.rpartition(".")[2])
     for case in range(cases):
@@ -103,7 +127,7 @@ def mutations(name: str, content: bytes, cases: int) -> Iterator[bytes]:
 
 
 def any_bytes(rng: np.random.Generator, content: bytes) -> bytes:
-    """Flipped bits, a cut, a block that is removed, repeated or overwritten."""
+    """Flip bits, cut the file, or remove, repeat or overwrite a block."""
     changed = bytearray(content)
     kind = rng.integers(6)
     start = int(rng.integers(len(content)))
@@ -123,7 +147,7 @@ def any_bytes(rng: np.random.Generator, content: bytes) -> bytes:
 
 
 def words(rng: np.random.Generator, content: bytes) -> bytes:
-    """One or two words or signs of a text, replaced by others."""
+    """Replace one or two words or signs of a text."""
     for _ in range(int(rng.integers(1, 3))):
         found = list(re.finditer(rb"[\w.]+|[^\w\s]|\s", content))
         if found:
@@ -137,7 +161,7 @@ def words(rng: np.random.Generator, content: bytes) -> bytes:
 
 
 def array_header(rng: np.random.Generator, content: bytes) -> bytes:
-    """Another header of the right length in front of the same numbers."""
+    """Replace the header of an array by another header of the right length."""
     width = 2 if content[6] == 1 else 4
     end = 8 + width + int.from_bytes(content[8 : 8 + width], "little")
     header = words(rng, content[8 + width : end].rstrip())
@@ -145,7 +169,7 @@ def array_header(rng: np.random.Generator, content: bytes) -> bytes:
 
 
 def archive(rng: np.random.Generator, content: bytes) -> bytes:
-    """Another member with a right checksum, or another field of an entry."""
+    """Replace a member and its checksum, or change a field of an entry."""
     with zipfile.ZipFile(io.BytesIO(content)) as source:
         members = {name: source.read(name) for name in source.namelist()}
     kind = rng.integers(4)
@@ -172,7 +196,7 @@ def archive(rng: np.random.Generator, content: bytes) -> bytes:
 
 
 def chunks(rng: np.random.Generator, content: bytes) -> bytes:
-    """A chunk of a PNG file with other contents and a right checksum, or chunks in another order."""
+    """Change a chunk of a PNG file and its checksum, or the order of the chunks."""
     parts = []
     place = 8
     while place < len(content):
@@ -196,7 +220,7 @@ def chunks(rng: np.random.Generator, content: bytes) -> bytes:
 
 
 def footer(rng: np.random.Generator, content: bytes) -> bytes:
-    """Changes in the metadata at the end of a Parquet file only."""
+    """Change only the metadata at the end of a Parquet file."""
     length = int.from_bytes(content[-8:-4], "little")
     metadata = any_bytes(rng, content[-8 - length : -8])
     return content[: -8 - length] + metadata + len(metadata).to_bytes(4, "little") + b"PAR1"
@@ -213,7 +237,7 @@ STRUCTURES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_damaged_files_raise_errors_of_leadline_only(tmp_path: Path, name):
+def test_damaged_files_raise_only_errors_of_leadline(tmp_path: Path, name):
     source = tmp_path / name
     path = source if source.suffix in (".npz", ".npy", ".csv", ".parquet") else tmp_path
     source.write_bytes(FILES[name])

@@ -1,4 +1,4 @@
-"""Image files: allowed formats only, upright, without transparency, and every fault names the file."""
+"""Image files are read upright and without transparency, and every error names the file."""
 
 import io
 import os
@@ -22,7 +22,7 @@ UPRIGHT_PIXELS = np.array([[0, 50, 100], [150, 200, 250]], np.uint8)
 
 
 def refusal(folder: Path, name: str) -> str:
-    """The message of the refusal, which must name the file."""
+    """Return the message of the error, which must name the file."""
     with pytest.raises(InputError) as caught:
         load(folder)
     message = describe(caught.value)
@@ -31,15 +31,24 @@ def refusal(folder: Path, name: str) -> str:
 
 
 def grey(folder: Path) -> list[list[float]]:
-    """The pixels of the only image of a folder, from 0 to 255."""
+    """Return the pixels of the only image of a folder, from 0 to 255."""
     return (load(folder).images[0, 0] * 255).round(2).tolist()
 
 
 @pytest.mark.parametrize(
     ("name", "form"),
-    [("a.png", "PNG"), ("a.gif", "GIF"), ("a.bmp", "BMP"), ("a.tif", "TIFF"), ("a.ppm", "PPM"), ("a.pgm", "PPM"),
-     ("a.jpg", "PNG"), ("a.webp", "BMP"), ("a.png", "TIFF")],
-)  # fmt: skip
+    [
+        ("a.png", "PNG"),
+        ("a.gif", "GIF"),
+        ("a.bmp", "BMP"),
+        ("a.tif", "TIFF"),
+        ("a.ppm", "PPM"),
+        ("a.pgm", "PPM"),
+        ("a.jpg", "PNG"),
+        ("a.webp", "BMP"),
+        ("a.png", "TIFF"),
+    ],
+)
 def test_allowed_formats_are_read_under_any_name(tmp_path: Path, name, form):
     Image.fromarray(UPRIGHT_PIXELS).save(tmp_path / name, format=form)
     assert grey(tmp_path) == UPRIGHT_PIXELS.tolist()
@@ -53,9 +62,7 @@ def test_lossy_formats_keep_a_flat_image(tmp_path: Path, form):
     np.testing.assert_allclose(mean, [200, 100, 50], atol=2)
 
 
-def test_no_other_program_is_started_for_postscript(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_postscript_starts_no_other_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from PIL import EpsImagePlugin
 
     (tmp_path / "bin").mkdir()
@@ -80,7 +87,7 @@ def test_no_other_program_is_started_for_postscript(
 @pytest.mark.parametrize(
     "form", ["EPS", "PDF", "ICO", "TGA", "PCX", "SGI", "DDS", "ICNS", "JPEG2000", "PALM"]
 )
-def test_other_formats_are_refused_whatever_the_name_says(tmp_path: Path, form):
+def test_other_formats_raise_an_error_under_any_name(tmp_path: Path, form):
     if form not in Image.SAVE:
         Image.init()
     if form not in Image.SAVE:
@@ -105,7 +112,7 @@ def test_other_formats_are_refused_whatever_the_name_says(tmp_path: Path, form):
         (9, UPRIGHT_PIXELS),
     ],
 )
-def test_images_are_turned_upright(tmp_path: Path, orientation, stored, form):
+def test_images_are_rotated_by_their_exif_orientation(tmp_path: Path, orientation, stored, form):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.png", format=form, exif=exif)
@@ -113,7 +120,7 @@ def test_images_are_turned_upright(tmp_path: Path, orientation, stored, form):
     assert (UPRIGHT in load(tmp_path).notes) == (2 <= orientation <= 8)
 
 
-def test_images_are_of_one_size_after_they_are_turned(tmp_path: Path):
+def test_images_need_equal_sizes_after_rotation(tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(np.rot90(UPRIGHT_PIXELS).copy()).save(tmp_path / "a.png", exif=exif)
@@ -134,7 +141,7 @@ def test_images_are_of_one_size_after_they_are_turned(tmp_path: Path):
         ("LA", (0, 51), [204]),
     ],
 )
-def test_transparent_pixels_are_laid_on_white(tmp_path: Path, mode, value, expected):
+def test_transparent_pixels_become_white(tmp_path: Path, mode, value, expected):
     Image.new(mode, (2, 2), value).save(tmp_path / "a.png")
     data = load(tmp_path)
     assert (data.images[0, :, 0, 0] * 255).round(3).tolist() == expected
@@ -142,7 +149,7 @@ def test_transparent_pixels_are_laid_on_white(tmp_path: Path, mode, value, expec
     assert (ON_WHITE in data.notes) == (value[-1] < 255)
 
 
-def test_a_transparent_colour_is_laid_on_white(tmp_path: Path):
+def test_a_transparent_colour_becomes_white(tmp_path: Path):
     Image.fromarray(UPRIGHT_PIXELS).save(tmp_path / "a.png", transparency=50)
     assert grey(tmp_path) == [[0, 255, 100], [150, 200, 250]]
     black_and_white = Image.fromarray(UPRIGHT_PIXELS).convert("1", dither=Image.Dither.NONE)
@@ -158,7 +165,7 @@ def test_a_transparent_colour_is_laid_on_white(tmp_path: Path):
     assert load(tmp_path).notes == (DIVIDED, ON_WHITE)
 
 
-def test_wide_pixels_are_scaled_or_refused(tmp_path: Path):
+def test_pixels_of_more_than_eight_bits_are_scaled_or_raise_an_error(tmp_path: Path):
     Image.fromarray(np.full((2, 2), 13107, np.uint16)).save(tmp_path / "a.png")
     assert load(tmp_path).notes == (DIVIDED_16,)
     assert np.unique(load(tmp_path).X).tolist() == [np.float32(0.2)]
@@ -171,7 +178,7 @@ def test_wide_pixels_are_scaled_or_refused(tmp_path: Path):
 
 
 def png(width: int, height: int, compressed: bytes) -> bytes:
-    """A grey PNG of one bit per pixel with any declared size."""
+    """Return a grey PNG of one bit per pixel with any declared size."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
@@ -191,13 +198,13 @@ def png(width: int, height: int, compressed: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("side", [9460, 13000, 30000, 2**31 - 1])
-def test_an_image_that_expands_is_refused_by_its_header(tmp_path: Path, side):
+def test_an_image_that_expands_too_much_raises_an_error_before_decoding(tmp_path: Path, side):
     (tmp_path / "a.png").write_bytes(png(side, side, b""))
     message = refusal(tmp_path, "a.png")
     assert f"{side} x {side}" in message or "pixels" in message
 
 
-def test_many_images_are_refused_before_any_is_decoded(
+def test_too_many_images_raise_an_error_before_decoding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     for name in "abc":
@@ -210,7 +217,7 @@ def test_many_images_are_refused_before_any_is_decoded(
     assert 9000**2 < MOST_PIXELS < 9460**2
 
 
-def test_several_images_in_one_file_are_refused(tmp_path: Path):
+def test_several_images_in_one_file_raise_an_error(tmp_path: Path):
     frames = [Image.new("L", (4, 4), value) for value in (0, 100)]
     for form in ("GIF", "TIFF", "PNG", "WEBP"):
         frames[0].save(tmp_path / "a.png", format=form, save_all=True, append_images=frames[1:])
@@ -222,7 +229,7 @@ def test_several_images_in_one_file_are_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM"])
-def test_a_truncated_image_is_refused(tmp_path: Path, form):
+def test_a_truncated_image_raises_an_error(tmp_path: Path, form):
     noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     content = io.BytesIO()
     Image.fromarray(noise).save(content, format=form)
@@ -232,7 +239,7 @@ def test_a_truncated_image_is_refused(tmp_path: Path, form):
         refusal(tmp_path, "a.png")
 
 
-def test_an_image_that_is_no_file_is_refused_and_not_passed_over(tmp_path: Path):
+def test_an_image_name_that_is_not_a_file_raises_an_error(tmp_path: Path):
     Image.fromarray(UPRIGHT_PIXELS).save(tmp_path / "a.png")
     (tmp_path / "b.png").symlink_to("missing.png")
     assert "b.png is a link to missing.png, which does not exist" in refusal(tmp_path, "b.png")

@@ -26,7 +26,7 @@ def parts(roles: Roles) -> list[np.ndarray]:
 
 
 @given(labels(), shares(), seeds)
-def test_roles_are_disjoint_cover_everything_and_hold_each_class_in_proportion(y, fractions, seed):
+def test_roles_are_disjoint_complete_and_stratified(y, fractions, seed):
     roles = split_roles(y, seed=seed, fractions=fractions)
     assert sorted(np.concatenate(parts(roles))) == list(range(len(y)))
     for share, rows in zip(fractions, parts(roles), strict=True):
@@ -49,7 +49,7 @@ def test_without_labels_a_number_of_rows_is_split(n, seed):
 
 
 @given(labels(), seeds)
-def test_the_seed_alone_decides(y, seed):
+def test_a_split_depends_only_on_the_seed(y, seed):
     assert split_roles(y, seed=seed).fingerprint == split_roles(y.tolist(), seed=seed).fingerprint
     assert split_roles(400, seed=seed).fingerprint != split_roles(400, seed=seed + 1).fingerprint
 
@@ -59,9 +59,8 @@ def test_groups_stay_together(y, num_groups, fractions, seed):
     rng = np.random.default_rng(seed)
     groups = rng.integers(num_groups, size=len(y)) + 100 * y
     for label in np.unique(y):
-        groups[np.flatnonzero(y == label)[:5]] = (
-            1000 * label + 500 + np.arange(5)
-        )  # five groups at least
+        # Every class needs at least five groups, one for each role.
+        groups[np.flatnonzero(y == label)[:5]] = 1000 * label + 500 + np.arange(5)
     roles = split_roles(y, seed=seed, fractions=fractions, groups=groups)
     assert sorted(np.concatenate(parts(roles))) == list(range(len(y)))
     role_of = np.empty(len(y), int)
@@ -71,7 +70,7 @@ def test_groups_stay_together(y, num_groups, fractions, seed):
     assert len({*zip(groups, role_of, strict=True)}) == len(np.unique(groups))
 
 
-def test_duplicated_rows_share_a_role_and_the_shares_hold():
+def test_duplicated_rows_share_a_role_and_shares_are_kept():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 3))
     X[200:300] = X[:100]
@@ -83,7 +82,7 @@ def test_duplicated_rows_share_a_role_and_the_shares_hold():
     assert list(together.sizes.values()) == [200, 20, 80, 20, 80] == list(apart.sizes.values())
 
 
-def test_every_row_is_equally_likely_to_be_tested():
+def test_every_row_is_equally_likely_to_be_a_test_row():
     counts = np.zeros(50)
     for seed in range(1000):
         counts[split_roles(50, seed=seed).test] += 1
@@ -114,20 +113,20 @@ def test_every_row_is_equally_likely_to_be_tested():
         ),
     ],
 )
-def test_splits_that_cannot_be_are_refused(arguments, texts):
+def test_impossible_splits_raise_an_error(arguments, texts):
     with pytest.raises(InputError) as caught:
         split_roles(**arguments, seed=0)
     for text in texts:
         assert text in str(caught.value)
 
 
-def test_default_shares():
+def test_the_default_shares_are_used():
     assert sum(FRACTIONS) == pytest.approx(1)
     assert len(ROLES) == len(FRACTIONS)
 
 
 @given(labels(), seeds, st.data())
-def test_label_subsets_are_nested_stratified_and_without_repetition(y, seed, data):
+def test_label_subsets_are_nested_and_stratified_without_repetition(y, seed, data):
     pool = split_roles(y, seed=seed, fractions=(0.5, 0, 0.5, 0, 0)).probe_pool
     classes, totals = np.unique(y[pool], return_counts=True)
     budgets = data.draw(st.lists(st.integers(len(classes), len(pool)), min_size=1, max_size=4))
@@ -143,7 +142,7 @@ def test_label_subsets_are_nested_stratified_and_without_repetition(y, seed, dat
             assert len(set(draw)) == budget
             counts = np.array([(y[draw] == label).sum() for label in classes])
             assert (counts >= 1).all()
-            # A class that is rarer than one in the budget still gets its one, at the expense of the others.
+            # A rare class gets one row even if its share of the budget is below one row.
             assert (np.abs(counts - budget * totals / len(pool)) <= len(classes)).all()
         smaller = rows
     assert label_subsets(y, pool, budgets, num=3, seed=seed).fingerprint == (
@@ -181,7 +180,7 @@ def test_equal_classes_are_labelled_equally():
         ({"y": [1, 1, 1]}, "two classes"),
     ],
 )
-def test_subsets_that_cannot_be_are_refused(change, text):
+def test_impossible_subsets_raise_an_error(change, text):
     arguments = {
         "y": [0, 0, 0, 1, 1, 1],
         "pool": np.arange(6),
@@ -192,13 +191,13 @@ def test_subsets_that_cannot_be_are_refused(change, text):
         label_subsets(**arguments, seed=0)
 
 
-def test_an_unknown_budget_is_refused():
+def test_an_unknown_budget_raises_an_error():
     subsets = label_subsets([0, 1, 0, 1], [0, 1, 2], [2, "all"], num=1, seed=0)
     with pytest.raises(InputError, match=r"budget = 4\n.*one of 2, 3"):
         subsets.rows(4)
 
 
-def test_groups_that_pandas_marks_as_missing_are_refused():
+def test_missing_groups_of_pandas_raise_an_error():
     pd = pytest.importorskip("pandas")
     groups = pd.array(["a", "b", None] * 20, dtype="string")
     with pytest.raises(InputError, match=r"groups\[2\] is missing; 20 of 60 rows"):

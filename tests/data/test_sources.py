@@ -1,4 +1,4 @@
-"""Images, glyphs, vectors, sequences, text: each source against what is known about it."""
+"""Images, glyphs, vectors, sequences and text agree with known facts about each source."""
 
 import hashlib
 import sys
@@ -26,7 +26,7 @@ from leadline.data._glyphs import _MARGIN, COMPUTER_MODERN, _bends, _draw, _fold
 from leadline.data._images import PHOTOGRAPHS
 
 
-def test_digits_are_what_scikit_learn_has():
+def test_digits_equal_those_of_scikit_learn():
     from sklearn.datasets import load_digits
 
     data, (X, y) = digits(), load_digits(return_X_y=True)
@@ -35,7 +35,7 @@ def test_digits_are_what_scikit_learn_has():
     assert (data.X.min(), data.X.max(), data.class_names) == (0, 1, tuple("0123456789"))
 
 
-def test_crops_are_pieces_of_their_photograph():
+def test_crops_are_parts_of_their_photograph():
     from sklearn.datasets import load_sample_image
 
     data = photograph_patches(8, 100, seed=1, channels=3)
@@ -53,7 +53,7 @@ def test_grey_is_the_luma_of_the_same_crop():
     np.testing.assert_allclose(grey.images[:, 0], expected, atol=1e-6)
 
 
-def test_halves_of_a_photograph_share_no_crop():
+def test_crops_of_different_halves_share_no_pixel():
     regions = ("left", "right", (0.5, 0.6), (0.6, 0.7))
     parts = [photograph_patches(2000, 4, seed=0, region=region, channels=3) for region in regions]
     left, right, first, second = (
@@ -83,7 +83,7 @@ def test_halves_of_a_photograph_share_no_crop():
         ({"region": (0.5, 1.5)}, "0 <= start < stop <= 1"),
     ],
 )
-def test_crops_that_do_not_exist_are_refused(change, text):
+def test_impossible_crops_raise_an_error(change, text):
     with pytest.raises(InputError, match=text):
         photograph_patches(**({"num": 4, "size": 8} | change), seed=0)
 
@@ -106,7 +106,7 @@ def test_glyphs_are_images_in_the_unit_interval(characters, size, seed):
     )
 
 
-def test_no_ink_is_lost_at_the_edges():
+def test_ink_is_not_clipped_at_the_edges():
     rng, size, fine = np.random.default_rng(0), 28, 4
     bends, fills, shifts = _bends(rng, 200), rng.uniform(0.75, 1, 200), rng.uniform(-1, 1, (200, 2))
     for i, font in enumerate(np.resize(FONTS, 200)):
@@ -118,7 +118,7 @@ def test_no_ink_is_lost_at_the_edges():
         assert image.sum() == pytest.approx(expected, rel=0.02)
 
 
-def test_glyphs_can_be_told_apart():
+def test_a_classifier_distinguishes_the_glyphs():
     from sklearn.neighbors import KNeighborsClassifier
 
     for size, least in ((8, 0.85), (28, 0.9)):
@@ -128,7 +128,7 @@ def test_glyphs_can_be_told_apart():
         assert KNeighborsClassifier(1).fit(train.X, train.y).score(test.X, test.y) > least
 
 
-def test_computer_modern_is_trusted_only_where_it_draws_what_is_written():
+def test_computer_modern_is_used_only_for_characters_that_it_draws_correctly():
     from matplotlib.ft2font import FT2Font
 
     reference = FT2Font(str(_folder() / "DejaVuSans.ttf"))
@@ -173,7 +173,7 @@ def test_the_fonts_are_text_fonts():
         ("a ", None, ["' ' is blank in DejaVuSans"]),
     ],
 )
-def test_characters_that_cannot_be_drawn_are_refused(characters, fonts, texts):
+def test_characters_that_cannot_be_drawn_raise_an_error(characters, fonts, texts):
     with pytest.raises(InputError) as caught:
         glyphs(characters, 4, 8, seed=0, fonts=fonts)
     for text in texts:
@@ -184,7 +184,7 @@ def test_characters_beyond_computer_modern_come_from_the_other_fonts():
     assert glyphs("<>", 40, 12, seed=0).X.shape == (40, 144)
 
 
-def test_the_spectrum_of_the_vectors_is_as_stated():
+def test_the_vectors_have_the_stated_spectrum():
     n = 20_000
     data = high_variance_vectors(n, seed=1)
     assert isinstance(data, Dataset)
@@ -211,7 +211,7 @@ def test_the_label_is_the_sign_along_the_known_direction():
     assert (((margin > 0) == data.labels) | (np.abs(margin) < 1e-4)).all()
 
 
-def test_training_and_test_vectors_share_a_rotation_and_nothing_else():
+def test_training_and_test_vectors_share_only_the_rotation():
     a, b, c = (
         high_variance_vectors(50, seed=s, rotation_seed=r) for s, r in ((0, 0), (1, 0), (0, 1))
     )
@@ -223,7 +223,7 @@ def test_training_and_test_vectors_share_a_rotation_and_nothing_else():
 
 
 @given(st.integers(1, 12), st.integers(0, 1000))
-def test_rotations_are_rotations(dimensions, seed):
+def test_rotations_are_orthogonal_with_determinant_one(dimensions, seed):
     Q = random_rotation(dimensions, seed=seed)
     np.testing.assert_allclose(Q.T @ Q, np.eye(dimensions), atol=1e-12)
     assert np.linalg.det(Q) == pytest.approx(1)
@@ -246,7 +246,7 @@ def test_rotations_prefer_no_direction():
         ({"low_variance": np.inf}, "low_variance = inf"),
     ],
 )
-def test_impossible_vectors_are_refused(change, text):
+def test_impossible_vectors_raise_an_error(change, text):
     with pytest.raises(InputError, match=text):
         high_variance_vectors(**({"num": 4} | change), seed=0)
 
@@ -271,7 +271,7 @@ def test_inputs_are_standard_normal():
         running_average(2, 0, seed=0)
 
 
-def test_the_manual_is_long_english_and_identified(monkeypatch: pytest.MonkeyPatch):
+def test_the_manual_is_long_english_text_with_a_hash(monkeypatch: pytest.MonkeyPatch):
     manual = manual_text()
     assert manual.sha256 == hashlib.sha256(manual.text.encode()).hexdigest()
     assert manual == manual_text()

@@ -1,4 +1,4 @@
-"""Means and spreads of columns against exact fractions."""
+"""Means and spreads of columns agree with exact fractions."""
 
 from fractions import Fraction
 
@@ -15,7 +15,7 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("offset", [0.0, -0.1, 1.7e9, 1e12 + 0.1, -1e13])
-def test_the_mean_and_the_spread_are_those_of_exact_fractions(offset: float):
+def test_the_mean_and_the_spread_equal_those_of_exact_fractions(offset: float):
     column = offset + RNG.integers(0, 3, 3000)
     mean, spread = means_and_spreads(column[:, None])
     exact = [Fraction(value) for value in column.tolist()]
@@ -26,13 +26,13 @@ def test_the_mean_and_the_spread_are_those_of_exact_fractions(offset: float):
 
 
 @pytest.mark.parametrize("constant", [0.1, -1e12 - 0.1, 1e13 + 1 / 3, 1e300])
-def test_a_constant_column_has_its_own_value_as_mean_and_no_spread(constant: float):
+def test_a_constant_column_has_an_exact_mean_and_zero_spread(constant: float):
     mean, spread = means_and_spreads(np.full((3000, 1), constant))
     assert mean[0] == constant
     assert spread[0] == 0
 
 
-def test_a_constant_column_does_not_decide_the_scale_of_the_others():
+def test_a_constant_column_does_not_change_the_scale_of_other_columns():
     small = 1e-3 * RNG.normal(size=(400, 2))
     y = (small.sum(axis=1) > 0).astype(int)
     rows = np.c_[np.full(400, 1.7e12), small]
@@ -50,12 +50,12 @@ def test_small_differences_on_a_large_offset_are_kept():
     )
 
 
-def test_a_constant_column_that_float32_moves_stays_in_float64():
+def test_a_constant_column_that_float32_would_change_stays_in_float64():
     assert compact_features(np.full((3, 1), 1e12 + 0.1)).dtype == np.float64
     assert compact_features(np.full((3, 1), 0.1)).dtype == np.float32
 
 
-def test_the_first_component_is_no_constant_column():
+def test_the_first_component_is_not_a_constant_column():
     column = 1e-3 * RNG.normal(size=30_000)
     rows = np.c_[np.full(30_000, 1e13 + 1 / 3), column]
     codes = principal_components(rows, 1)(rows)[:, 0]

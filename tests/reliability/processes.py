@@ -1,4 +1,4 @@
-"""Children of the test process: run to the end, killed before a file operation, or on a disk that is full."""
+"""Child processes that run to the end, are killed before a file operation, or have a full disk."""
 
 import os
 import resource
@@ -12,7 +12,7 @@ from pathlib import Path
 from leadline.errors import LeadlineError
 
 DONE, REFUSED, CRASHED = 0, 3, 4
-"""Exit codes of a child: it ended well, it raised a LeadlineError, or it raised anything else."""
+"""Exit codes of a child: it succeeded, raised a LeadlineError, or raised another error."""
 
 OPERATIONS = {
     "open",
@@ -24,30 +24,30 @@ OPERATIONS = {
     "os.link",
     "os.symlink",
 }
-"""Audit events of file operations. Writing and ``fsync`` raise none and are counted by wrappers."""
+"""Audit events of file operations. Wrappers count writing and ``fsync``, which have no events."""
 
 
 @dataclass(frozen=True)
 class Child:
-    """A forked child whose output goes into a pipe: a full disk or a killed child does not lose it."""
+    """A forked child. Its output goes into a pipe, so a full disk or a kill does not lose it."""
 
     number: int
     output: int
 
     def wait(self) -> tuple[int, str]:
-        """Its exit code, negative for a signal, and what it printed (less than a pipe holds)."""
+        """Return the exit code, negative for a signal, and the output (less than a pipe holds)."""
         _, status = os.waitpid(self.number, 0)
         with os.fdopen(self.output, "rb") as pipe:
             return os.waitstatus_to_exitcode(status), pipe.read().decode(errors="replace")
 
 
 def run(action: Callable[[], object], before: Callable[[], None] = lambda: None) -> tuple[int, str]:
-    """Run an action in a forked child, which ``before`` prepares; gives its exit code and what it printed."""
+    """Run an action in a forked child that ``before`` prepares. Return exit code and output."""
     return start(action, before).wait()
 
 
 def start(action: Callable[[], object], before: Callable[[], None] = lambda: None) -> Child:
-    """Begin an action in a forked child."""
+    """Start an action in a forked child."""
     sys.stdout.flush()
     sys.stderr.flush()
     output, into = os.pipe()
@@ -77,12 +77,12 @@ def start(action: Callable[[], object], before: Callable[[], None] = lambda: Non
 def killed_before(
     number: int, folder: Path, count: Callable[[], object] = lambda: None
 ) -> Callable[[], None]:
-    """Prepare a child so that it is killed before its file operation ``number`` (from 0) in or below ``folder``.
+    """Return a function that kills a child before its file operation ``number``, counted from 0.
 
     Args:
-        number: -1 never kills.
-        folder: operations elsewhere do not count.
-        count: called at every operation.
+        number: number of the operation; with -1 the child is never killed.
+        folder: only operations in or below this folder count.
+        count: function that is called at every operation.
     """
     done = 0
     inside = str(folder)
@@ -107,7 +107,7 @@ def killed_before(
 
 
 def count_operations(action: Callable[[], object], folder: Path) -> int:
-    """The number of file operations that an action does in or below a folder."""
+    """Return the number of file operations of an action in or below a folder."""
     read, write = os.pipe()
     real_write = os.write
     code, told = run(action, killed_before(-1, folder, lambda: real_write(write, b".")))
@@ -118,7 +118,10 @@ def count_operations(action: Callable[[], object], folder: Path) -> int:
 
 
 def with_small_files(size: int) -> Callable[[], None]:
-    """Prepare a child that cannot write files larger than ``size`` bytes: as on a full disk, without privileges."""
+    """Return a function that limits the files of a child to ``size`` bytes.
+
+    This simulates a full disk without needing privileges.
+    """
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 

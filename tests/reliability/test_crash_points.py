@@ -1,7 +1,7 @@
-"""A writer that is killed before any of its file operations loses no result and leaves no litter.
+"""Writers that are killed before a file operation lose no result and leave no unfinished files.
 
-For every point: kill the writer there; a reader then finds the old result or the new one. Run the writer again; the
-folder then holds exactly what an undisturbed run leaves.
+The writer is killed at each point. A reader must then find the old result or the new result. After
+the writer has run again, the folder must be the same as after an undisturbed run.
 """
 
 import os
@@ -11,15 +11,19 @@ from tests.reliability.processes import DONE, count_operations, killed_before, r
 from tests.reliability.writers import tree
 
 MOST = {"gradients": 12, "worksheet": 16, "represent": 10}
-"""Points of the slow writers, 24 of the others; where there are more operations they are spread evenly over these. The
-environment variable ``LEADLINE_PROVE`` asks for all of them: ``make prove``."""
+"""Number of points for slow writers; other writers have 24 points.
+
+If a writer has more operations, the points are spread evenly. With the environment variable
+``LEADLINE_PROVE``, which ``make prove`` sets, every operation is a point.
+"""
 
 
-def test_a_killed_writer_loses_nothing_and_leaves_no_litter(name, writer, tmp_path):
+def test_a_killed_writer_loses_no_result_and_leaves_no_unfinished_file(name, writer, tmp_path):
     earlier, clean, folder = tmp_path / "earlier", tmp_path / "clean", tmp_path / "killed"
     for path in (earlier, tmp_path / "warm"):
         path.mkdir()
-    writer.write(tmp_path / "warm")  # imports what the children need, once
+    # The first run imports the modules that the children need.
+    writer.write(tmp_path / "warm")
     assert run(lambda: writer.prepare(earlier))[0] == DONE
     shutil.copytree(earlier, clean)
     number = count_operations(lambda: writer.write(clean), clean)

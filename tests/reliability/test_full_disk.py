@@ -1,4 +1,4 @@
-"""A writer whose disk is full says so in words, keeps what was there, and leaves no unfinished file."""
+"""On a full disk, writers raise a readable error, and keep earlier files only."""
 
 import shutil
 
@@ -6,14 +6,16 @@ from tests.reliability.processes import DONE, REFUSED, run, with_small_files
 from tests.reliability.writers import tree
 
 SIZES = (0, 1, 100, 1000)
-"""Bytes that a file may have, as far as the writer needs more; nine tenths of its largest file are tried, too."""
+"""Limits on the size of a file in bytes. Nine tenths of the writer's largest file is a limit, too.
+"""
 
 
-def test_a_full_disk_is_an_error_in_words_and_keeps_what_was_there(name, writer, tmp_path):
+def test_a_full_disk_raises_a_readable_error_and_keeps_earlier_files(name, writer, tmp_path):
     earlier, clean, folder = tmp_path / "earlier", tmp_path / "clean", tmp_path / "full"
     for path in (earlier, tmp_path / "warm"):
         path.mkdir()
-    writer.write(tmp_path / "warm")  # imports what the children need, once
+    # The first run imports the modules that the children need.
+    writer.write(tmp_path / "warm")
     assert run(lambda: writer.prepare(earlier))[0] == DONE
     shutil.copytree(earlier, clean)
     assert run(lambda: writer.write(clean))[0] == DONE

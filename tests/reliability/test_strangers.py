@@ -1,4 +1,4 @@
-"""No command deletes or overwrites a file that it did not make: a folder full of strangers' files stays bit-equal."""
+"""Commands neither delete nor overwrite files of other programs."""
 
 import os
 import signal
@@ -37,11 +37,14 @@ STRANGERS = (
     "leadline-uploads-thesis/thesis.tex",
     "leadline-jobs-empty/.leadline",
 )
-"""Files that lie in the folder before a command runs."""
+"""Files that are in the folder before a command runs."""
 
 
 def commands(materials) -> dict[str, Callable[[Path], object]]:
-    """Each command of the command line, writing into a folder. ``explore`` has the folder as its temporary one."""
+    """Return a function for each command that runs it with a folder for its output.
+
+    ``explore`` uses the folder as its temporary folder.
+    """
     known = writers(materials)
     inputs = materials.folder
     trace = ("--prompt", "the cat", "--width", "2", "--max-length", "3")
@@ -72,13 +75,13 @@ def commands(materials) -> dict[str, Callable[[Path], object]]:
 NAMES = ("represent", "gradients", "worksheet", "decode", "encode", "explore")
 
 
-def test_every_command_is_tried(materials):
+def test_every_command_is_tested(materials):
     names = {name for name in app if not name.startswith("-")}
     assert set(commands(materials)) == set(NAMES) == names
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_folder_full_of_strangers_files_stays_bit_equal(name, materials, tmp_path):
+def test_commands_leave_foreign_files_unchanged(name, materials, tmp_path):
     folder = tmp_path / "shared"
     for i, stranger in enumerate(STRANGERS):
         path = folder / stranger
@@ -91,17 +94,18 @@ def test_a_folder_full_of_strangers_files_stays_bit_equal(name, materials, tmp_p
     assert {path: after.get(path) for path in before} == before
     if name != "explore":
         assert len(after) > len(before), "the command has written nothing"
-    if name != "encode":  # which replaces nothing without --overwrite
-        commands(materials)[name](folder)  # replaces its own files, and still none of others
+    if name != "encode":  # encode replaces no file without --overwrite.
+        # A second run replaces the command's own files only.
+        commands(materials)[name](folder)
         assert {path: tree(folder).get(path) for path in before} == before
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "explore"])
-def test_a_strangers_file_of_the_same_name_is_refused_and_kept(name, materials, tmp_path):
+def test_a_foreign_file_of_the_same_name_raises_an_error_and_is_kept(name, materials, tmp_path):
     clean = tmp_path / "clean"
     clean.mkdir()
     commands(materials)[name](clean)
-    # The name of an arrays file is the digest of its content: nobody else has a file of that name.
+    # The name of a file of arrays contains its digest, so no other program has such a file.
     for number, path in enumerate(path for path in tree(clean) if "arrays-" not in path):
         folder = tmp_path / str(number)
         (folder / path).parent.mkdir(parents=True)
@@ -112,8 +116,8 @@ def test_a_strangers_file_of_the_same_name_is_refused_and_kept(name, materials, 
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "explore"])
-def test_links_at_all_names_of_a_command_lead_to_no_file_of_others(name, materials, tmp_path):
-    """Each name that the command writes, hidden ones included, is a link to a file of somebody else."""
+def test_links_at_the_names_of_a_command_keep_their_foreign_targets(name, materials, tmp_path):
+    """Each name that the command writes, even if hidden, is a link to a file of another program."""
     clean = tmp_path / "clean"
     clean.mkdir()
     commands(materials)[name](clean)
@@ -133,7 +137,7 @@ def test_links_at_all_names_of_a_command_lead_to_no_file_of_others(name, materia
 
 
 @pytest.mark.parametrize("name", ["represent", "gradients", "worksheet"])
-def test_a_file_that_was_edited_since_is_refused_and_kept(name, materials, tmp_path):
+def test_an_edited_file_raises_an_error_and_is_kept(name, materials, tmp_path):
     commands(materials)[name](tmp_path)
     for path in tmp_path.iterdir():
         if path.is_file() and path.name != ".leadline.json":
@@ -150,7 +154,7 @@ def _worksheet(folder: Path) -> None:
 
 
 def _explore(folder: Path) -> None:
-    """Start the explorer, wait for its address, and end it."""
+    """Start the explorer, wait for its address, and stop it."""
     environment = {**os.environ, "TMPDIR": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
     start = [sys.executable, "-m", "leadline", "explore", "--no-browser", "--port", "0"]
     with subprocess.Popen(start, env=environment, stdout=subprocess.PIPE, text=True) as server:

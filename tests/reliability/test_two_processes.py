@@ -1,4 +1,4 @@
-"""Two processes that write the same thing at the same time: one waits or is refused, and the result is whole."""
+"""If two processes write the same files, one waits or raises an error, and the result is whole."""
 
 import shutil
 
@@ -6,11 +6,12 @@ from tests.reliability.processes import DONE, REFUSED, run, start
 from tests.reliability.writers import tree
 
 
-def test_two_writers_at_once_leave_what_one_leaves(name, writer, tmp_path):
+def test_two_simultaneous_writers_leave_the_result_of_one(name, writer, tmp_path):
     earlier, clean = tmp_path / "earlier", tmp_path / "clean"
     for path in (earlier, tmp_path / "warm"):
         path.mkdir()
-    writer.write(tmp_path / "warm")  # imports what the children need, once
+    # The first run imports the modules that the children need.
+    writer.write(tmp_path / "warm")
     assert run(lambda: writer.prepare(earlier))[0] == DONE
     shutil.copytree(earlier, clean)
     assert run(lambda: writer.write(clean))[0] == DONE
@@ -24,7 +25,7 @@ def test_two_writers_at_once_leave_what_one_leaves(name, writer, tmp_path):
             assert code == DONE or (code == REFUSED and "is being written by process" in told), (
                 endings
             )
-        if name == "metrics":  # both have appended their line
+        if name == "metrics":  # Both processes have appended a line.
             assert writer.read(folder) == writer.read(clean)
         else:
             assert sorted(tree(folder)) == sorted(tree(clean))

@@ -1,4 +1,4 @@
-"""Everything of Leadline that writes files, each as one operation that can be killed, starved, raced and repeated."""
+"""All operations of Leadline that write files, in a form that tests can interrupt and repeat."""
 
 import io
 from collections.abc import Callable
@@ -25,7 +25,7 @@ TEXT = "the cat sat on the mat .\n\nthe dog sat on the log .\n\na cat and a dog 
 
 @dataclass(frozen=True)
 class Materials:
-    """Inputs that the writers share; they lie outside the folder that is written."""
+    """Inputs that the writers share. Their files are outside the folder that is written."""
 
     folder: Path
     encoders: tuple[Encoder, Encoder]
@@ -34,12 +34,13 @@ class Materials:
 
 @dataclass(frozen=True)
 class Writer:
-    """One operation that writes into a folder.
+    """An operation that writes into a folder.
 
     Args:
-        prepare: puts an earlier result into the folder.
-        write: the operation; it may be called again after it was killed.
-        read: gives what a user finds, in a form that can be compared; fails if it cannot be read.
+        prepare: writes an earlier result into the folder.
+        write: the operation. It can be called again after it was killed.
+        read: returns the result in a form that can be compared, or raises an error if it cannot be
+            read.
     """
 
     prepare: Callable[[Path], object]
@@ -48,7 +49,7 @@ class Writer:
 
 
 def make_materials(folder: Path) -> Materials:
-    """Train what the writers save; a second or two."""
+    """Train the models that the writers save. This takes one or two seconds."""
     rows = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
     np.save(folder / "rows.npy", rows)
     for number in (0, 1):
@@ -77,7 +78,7 @@ def make_materials(folder: Path) -> Materials:
 
 
 def command(*arguments: object) -> None:
-    """Run a command of the command line; raise a LeadlineError where it says that it failed."""
+    """Run a command of the command line, and raise a LeadlineError if it failed."""
     out, told = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(told):
         code = cli.run([str(argument) for argument in arguments])
@@ -87,7 +88,7 @@ def command(*arguments: object) -> None:
 
 
 def writers(materials: Materials) -> dict[str, Writer]:
-    """All writers by name."""
+    """Return all writers by name."""
     inputs = materials.folder
     decode = (
         "decode",
@@ -157,13 +158,21 @@ def writers(materials: Materials) -> dict[str, Writer]:
 
 
 NAMES = (
-    "sounding", "language model", "encoder", "training", "metrics",
-    "decode", "encode", "gradients", "worksheet", "represent",
-)  # fmt: skip
+    "sounding",
+    "language model",
+    "encoder",
+    "training",
+    "metrics",
+    "decode",
+    "encode",
+    "gradients",
+    "worksheet",
+    "represent",
+)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """All files in and below a folder with their content; links by where they point to."""
+    """Return the content of all files in and below a folder, and the targets of links."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
@@ -191,7 +200,7 @@ def _worksheet(folder: Path, gain: float) -> None:
 
 
 def _represent(inputs: Path, number: int, folder: Path) -> None:
-    """The command on a table of a few rows, with trainings of one epoch."""
+    """Run the command on a table of a few rows, and train for one epoch."""
     from leadline.representation._views import Whole
 
     with pytest.MonkeyPatch.context() as patch:

@@ -67,8 +67,9 @@ The shift is smaller if the ink would be clipped.
 def glyphs(
     characters: str, num: int, size: int, *, seed: int, fonts: Sequence[str] | None = None
 ) -> Dataset:
-    """Draw characters from text fonts, each rotated, sheared, stretched, scaled and shifted at
-    random.
+    """Draw characters in text fonts with random distortions.
+
+    Each image is rotated, sheared, stretched, scaled and shifted at random.
 
     The ink fills 75 to 100 % of the image, whatever the size of the character in its font, as in
     most data sets of handwriting. It is never clipped, and the contrast is stretched so that it

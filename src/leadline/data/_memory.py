@@ -91,7 +91,7 @@ def _machine() -> int | None:
         pass
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf.
         return None
 
 
@@ -105,7 +105,7 @@ def _container() -> int | None:
         most = int((folder / "memory.max").read_text())
         used = int((folder / "memory.current").read_text())
         counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):  # no such group, or its limit is "max"
+    except (OSError, ValueError):  # There is no such group, or its limit is "max".
         return None
     cached = int(counts.get("active_file", 0)) + int(counts.get("inactive_file", 0))
     return most - used + cached
@@ -117,6 +117,6 @@ def _process() -> int | None:
 
         most, _ = resource.getrlimit(resource.RLIMIT_AS)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    except (ImportError, OSError, ValueError, IndexError):  # Windows, macOS
+    except (ImportError, OSError, ValueError, IndexError):  # Windows and macOS
         return None
     return most - used if most != resource.RLIM_INFINITY else None

@@ -11,7 +11,7 @@ def canonical_json(value: Any) -> str:
     '{\\n  "a": [\\n    1.5\\n  ],\\n  "b": 1\\n}\\n'
     """
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-    # A file name that is not valid UTF-8 may be part of the text; its bytes are written as \\udcff.
+    # A file name that is not valid UTF-8 may be part of the text; a byte is written as \udcff.
     return text.encode("utf-8", "backslashreplace").decode()
 
 

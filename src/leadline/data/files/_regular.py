@@ -69,11 +69,12 @@ def unreachable(path: Path, error: Exception) -> InputError:
         is_link = path.is_symlink()
         return InputError(
             "load() needs an existing file or folder",
-            got=f"{path} is a link to {os.readlink(path)}, which does not exist" if is_link  # noqa: PTH115  as written
+            got=f"{path} is a link to {os.readlink(path)}, which does not exist"  # noqa: PTH115
+            if is_link
             else f"no file or folder {path}",
             cause="a typing error, or a path that is relative to another folder",
             cure="give the full path",
-        )  # fmt: skip
+        )
     return InputError(
         "the data must be readable", got=f"{path}: {getattr(error, 'strerror', None) or error}"
     )
