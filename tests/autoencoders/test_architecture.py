@@ -42,7 +42,7 @@ class HalfMask(Corruption):
 class ForgetfulMask(HalfMask):
     """Returns a mask of the counted entries, but does not define ``counts_everywhere``."""
 
-    def corrupt(self, x, generator):
+    def corrupt(self, x, generator):  # pyright: ignore[reportIncompatibleMethodOverride]
         seen, _ = super().corrupt(x, generator)
         return seen, (seen == 0).float()
 

@@ -108,15 +108,17 @@ class Room:
 
     def _public_names(self) -> Iterator[str]:
         listed = getattr(self.module, "__all__")  # noqa: B009  a module's type does not know it
-        # Private names of Leadline's own packages are tested, too, if there is a call.
-        called = {call.partition(".")[0] for call in self.calls}
-        for name in [*listed, *sorted((self.reached | called) - set(listed))]:
+        for name in [*listed, *sorted(self.reached)]:
             value = getattr(self.module, name)
             if inspect.isclass(value):
                 if name not in self.results | self.reached:
                     yield name
                 yield from (f"{name}.{method}" for method in _methods(value))
             elif inspect.isroutine(value):
+                yield name
+        # Names for Leadline's own packages are tested, too, if there is a call.
+        for name in self.calls:
+            if name.partition(".")[0] not in {*listed, *self.reached}:
                 yield name
 
     def _parameters(self, name: str) -> list[str]:

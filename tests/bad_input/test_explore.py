@@ -47,7 +47,7 @@ def test_every_setting_refuses_bad_values_by_its_name(room, setting):
     for title, make in BAD_VALUES.items():
         told = refusal(room, **{setting: make()})
         assert told or title in ACCEPTED, title
-        assert not told or told.startswith(f"{setting.replace('_', ' ')} is "), title
+        assert not told or told.startswith(f"{setting.replace('_', ' ')} must be "), title
         assert not told or f"\n  got:   {setting} = " in told
 
 
@@ -66,7 +66,7 @@ def test_numbers_of_other_libraries_are_numbers(three):
 @pytest.mark.parametrize("room", CALLS)
 def test_a_setting_that_no_room_has_is_refused_by_name(room):
     for name in ("widht", "self", "x" * 10_000, "__class__"):
-        with pytest.raises(InputError, match=f"^{room} () takes the settings of its room"):
+        with pytest.raises(InputError, match=rf"^{room}\(\) takes the settings of its room"):
             getattr(explore, room)(**{name: 3})
 
 

@@ -109,7 +109,7 @@ def test_one_click_sets_each_preset(page, name):
     settled(page, ROOM, to_query(ROOM.presets[name]))
     taken = ROOM.take(ROOM.presets[name])
     for card, sounding in taken.items():
-        expect(words(page, ROOM, card)).to_have_text(str(sounding))
+        expect(words(page, ROOM, card)).to_have_text(ROOM.cards[card].words(sounding))
 
 
 SLIDERS = [field.name for field in fields_of(Settings) if isinstance(field.kind, Between)]

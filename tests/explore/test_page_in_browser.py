@@ -48,7 +48,7 @@ def page(visitor):
 
 
 def told(settings: Settings, card: str = "stability") -> str:
-    return str(ROOM.take(settings)[card])
+    return ROOM.cards[card].words(ROOM.take(settings)[card])
 
 
 def test_a_link_restores_all_settings(page, visitor):

@@ -34,10 +34,10 @@ PATCHES = {
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 
-def with_figure(answer: Answer, figure: Any) -> Answer:
-    """Return the answer with another figure."""
+def with_drawing(answer: Answer, drawing: Any) -> Answer:
+    """Return the answer with another drawing."""
     sounding = replace(answer.soundings["flow"])
-    object.__setattr__(sounding, "figure", lambda: figure)
+    object.__setattr__(sounding, "drawing", lambda: drawing)
     return replace(answer, soundings={"flow": sounding})
 
 
@@ -48,12 +48,12 @@ def panels() -> Any:
         figures.line([1, 2], [1, 2], name=f"line {name}", mode="lines+markers", panel=panel)
         for panel, name in enumerate(("", "2"), 1)
     ]
-    return figures.interactive(figures.extended(drawing, lines))
+    return figures.extended(drawing, lines)
 
 
 def tree() -> Any:
     labels = ["start", "<s>", "</s>", "<b>x</b>", "&amp;"]
-    drawing = figures.tree(
+    return figures.tree(
         np.array([-1, 0, 1, 2, 2]),
         labels,
         ["", *["−1.45, rank 3"] * 4],
@@ -61,7 +61,6 @@ def tree() -> Any:
         paths={"the <u>best</u>": [0, 1], "another": [2]},
         columns=["", "step 1", "step 2", "step 3"],
     )
-    return figures.interactive(drawing)
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +68,9 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     kinds = {
         "ae.f": example.answer("ae.f"),
         "ae.g": replace(
-            with_figure(example.answer("ae.f"), panels()), statement_id="ae.g", effects=PATCHES
+            with_drawing(example.answer("ae.f"), panels()), statement_id="ae.g", effects=PATCHES
         ),
-        "beam.a": with_figure(example.answer("beam.a", gain=-1.0), tree()),
+        "beam.a": with_drawing(example.answer("beam.a", gain=-1.0), tree()),
     }
     results = [Result(statement, answer=kinds.get(name)) for name, statement in STATEMENTS.items()]
     return report.write(results, Setting("quick"), tmp_path_factory.mktemp("page")).as_uri()

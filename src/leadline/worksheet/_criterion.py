@@ -38,6 +38,7 @@ class Fact:
         object.__setattr__(self, "holds", checks.flag(self.holds, "holds"))
 
 
+@record("worksheet.Above")
 @dataclass(frozen=True)
 class Above:
     """The effect is larger than a threshold.
@@ -70,6 +71,7 @@ class Above:
         return f"{self.effect} > {self.threshold:zg}"
 
 
+@record("worksheet.Below")
 @dataclass(frozen=True)
 class Below:
     """The effect is smaller than a threshold."""
@@ -98,6 +100,7 @@ class Below:
         return f"{self.effect} < {self.threshold:zg}"
 
 
+@record("worksheet.Within")
 @dataclass(frozen=True)
 class Within:
     """The effect lies between two bounds. Bounds around zero test for equivalence."""
@@ -134,6 +137,7 @@ class Within:
         return f"{self.low:zg} ≤ {self.effect} ≤ {self.high:zg}"
 
 
+@record("worksheet.Holds")
 @dataclass(frozen=True)
 class Holds:
     """The fact holds."""
@@ -151,6 +155,7 @@ class Holds:
         return self.fact
 
 
+@record("worksheet.AllOf")
 @dataclass(frozen=True, init=False)
 class AllOf:
     """All parts hold. Fails if one part fails; undecided otherwise.
@@ -176,6 +181,7 @@ class AllOf:
         return " and ".join(_in_brackets(part, AnyOf) for part in self.parts)
 
 
+@record("worksheet.AnyOf")
 @dataclass(frozen=True, init=False)
 class AnyOf:
     """At least one part holds. Fails if all parts fail; undecided otherwise.
@@ -205,6 +211,7 @@ Part = Above | Below | Within | Holds | AllOf | AnyOf
 Leaf = Above | Below | Within | Holds
 
 
+@record("worksheet.Criterion")
 @dataclass(frozen=True)
 class Criterion:
     """A rule, and the outcomes that it leads to.
