@@ -6,9 +6,11 @@ from typing import get_args
 from leadline import checks
 from leadline.errors import InputError
 from leadline.sounding import Outcome
+from leadline.storage import record
 from leadline.worksheet._criterion import Criterion
 
 
+@record("worksheet.Statement")
 @dataclass(frozen=True)
 class Statement:
     """A claim, the course's answer, and the criterion that decides it.
