@@ -356,7 +356,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a state that a table does not have": (
         lambda: decoding.greedy(*problem()._replace(state=torch.tensor([99])), max_length=1),
-        "the state of the problem of Table",
+        "the same problem as Table",
     ),
     "sparse scores": (
         lambda: decoding.greedy(

@@ -153,7 +153,7 @@ def test_the_largest_class_and_missing_intervals_are_shown():
     [
         (
             lambda: rank_agreement(study(ACCURACY), {"a1": [1.0] * 3, "a2": [1.0] * 3}),
-            "2 configurations",
+            "2 names",
         ),
         (
             lambda: rank_agreement(study(ACCURACY), {n: [1.0] * 3 for n in ("a1", "a2", "mine")}),
