@@ -155,10 +155,9 @@ class Holds:
         return self.fact
 
 
-@record("worksheet.AllOf")
 @dataclass(frozen=True, init=False)
-class AllOf:
-    """All parts hold. Fails if one part fails; undecided otherwise.
+class _Several:
+    """Parts that are judged together.
 
     Args:
         several: the parts, as single arguments.
@@ -168,7 +167,13 @@ class AllOf:
     parts: tuple["Part", ...]
 
     def __init__(self, *several: "Part", parts: "tuple[Part, ...]" = ()):
-        object.__setattr__(self, "parts", _checked_parts("AllOf", several, parts))
+        object.__setattr__(self, "parts", _checked_parts(type(self).__name__, several, parts))
+
+
+@record("worksheet.AllOf")
+@dataclass(frozen=True, init=False)
+class AllOf(_Several):
+    """All parts hold. Fails if one part fails; undecided otherwise."""
 
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
         """Kleene's conjunction."""
@@ -183,18 +188,8 @@ class AllOf:
 
 @record("worksheet.AnyOf")
 @dataclass(frozen=True, init=False)
-class AnyOf:
-    """At least one part holds. Fails if all parts fail; undecided otherwise.
-
-    Args:
-        several: the parts, as single arguments.
-        parts: the parts as one tuple, in place of single arguments; storage passes them so.
-    """
-
-    parts: tuple["Part", ...]
-
-    def __init__(self, *several: "Part", parts: "tuple[Part, ...]" = ()):
-        object.__setattr__(self, "parts", _checked_parts("AnyOf", several, parts))
+class AnyOf(_Several):
+    """At least one part holds. Fails if all parts fail; undecided otherwise."""
 
     def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
         """Kleene's disjunction."""
