@@ -33,7 +33,8 @@ def shown(value: Any) -> str:
     >>> shown(np.zeros((2, 3)))
     'an array of shape (2, 3), float64'
     """
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    shape = getattr(value, "shape", None)
+    dtype = getattr(value, "dtype", None)
     if isinstance(shape, tuple) and dtype is not None and not isinstance(value, (type, np.generic)):
         kind = "a tensor" if type(value).__module__.partition(".")[0] == "torch" else "an array"
         return f"{kind} of shape {tuple(shape)}, {str(dtype).removeprefix('torch.')}"

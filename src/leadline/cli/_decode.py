@@ -118,7 +118,8 @@ def _check_trace(trace: Path) -> None:
         raise InputError(
             "--trace must name a file", got=f"--trace {trace} ({error.strerror})"
         ) from None
-    text, last = page[: -len(_seal(b""))], page[-len(_seal(b"")) :]
+    text = page[: -len(_seal(b""))]
+    last = page[-len(_seal(b"")) :]
     if last != _seal(text):
         raise InputError(
             "--trace replaces only a page that an earlier --trace wrote",

@@ -110,11 +110,9 @@ def glyphs(
     rng = np.random.default_rng(seed)
     y = rng.permutation(np.arange(num) % len(characters))
     font_of = rng.integers(len(chosen), size=num)
-    bends, fills, shifts = (
-        _bends(rng, num),
-        rng.uniform(*FILL, size=num),
-        rng.uniform(-1, 1, size=(num, 2)),
-    )
+    bends = _bends(rng, num)
+    fills = rng.uniform(*FILL, size=num)
+    shifts = rng.uniform(-1, 1, size=(num, 2))
     X = np.empty((num, size * size), dtype=np.float32)
     for i in range(num):
         X[i] = _place(
@@ -129,7 +127,8 @@ def _bends(rng: np.random.Generator, num: int) -> Float[np.ndarray, "num 2 2"]:
     angle = np.deg2rad(rng.uniform(-ROTATION, ROTATION, size=num))
     shear = rng.uniform(-SHEAR, SHEAR, size=num)
     stretch = np.exp(rng.uniform(-1, 1, size=num) * np.log(STRETCH) / 2)
-    one, zero = np.ones(num), np.zeros(num)
+    one = np.ones(num)
+    zero = np.zeros(num)
     rotations = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     shears = np.array([[one, shear], [zero, one]])
     stretches = np.array([[stretch, zero], [zero, 1 / stretch]])

@@ -97,10 +97,8 @@ def photograph_patches(
     refuse_too_large(12 * num * channels * size**2, what, cure="ask for fewer or smaller crops")
     rng = np.random.default_rng(seed)
     y = rng.permutation(np.arange(num) % len(photographs))
-    tops, lefts = (
-        rng.integers(height - size + 1, size=num),
-        rng.integers(width - size + 1, size=num),
-    )
+    tops = rng.integers(height - size + 1, size=num)
+    lefts = rng.integers(width - size + 1, size=num)
     crops = np.empty((num, channels, size, size), dtype=np.float32)
     for i, (label, top, left) in enumerate(zip(y, tops, lefts, strict=True)):
         crops[i] = photographs[label][:, top : top + size, left : left + size]

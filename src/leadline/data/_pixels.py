@@ -34,7 +34,8 @@ def are_bytes(X: np.ndarray, name: str = "X") -> bool:
     is_pixels = X.dtype == np.uint8 or (X.ndim in (3, 4) and X.dtype.kind in "iu")
     if not is_pixels or X.size == 0:
         return False
-    low, high = X.min(), X.max()
+    low = X.min()
+    high = X.max()
     if low < 0 or high > 255:
         index = np.unravel_index(int(np.argmax((X < 0) | (X > 255))), X.shape)
         raise InputError(

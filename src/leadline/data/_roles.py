@@ -237,7 +237,8 @@ def _deal(sizes: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """
     target = _allocate(int(sizes.sum()), shares, (shares > 0).astype(int))
     role_of = np.full(len(sizes), -1)
-    dealt, left = np.zeros(len(shares), np.int64), len(sizes)
+    dealt = np.zeros(len(shares), np.int64)
+    left = len(sizes)
     for unit in np.argsort(-sizes, kind="stable")[: int((sizes > 1).sum())]:
         empty = (dealt == 0) & (shares > 0)
         open_ = empty if empty.sum() >= left else shares > 0

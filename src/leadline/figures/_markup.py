@@ -56,7 +56,9 @@ def _line(markup: str) -> Line:
     for tag in _TAG.finditer(markup):
         _add(pieces, markup[end : tag.start()], script)
         end = tag.end()
-        closes, name, attributes = tag[1], tag[2], tag[3] or ""
+        closes = tag[1]
+        name = tag[2]
+        attributes = tag[3] or ""
         if name in _SCRIPTS:
             script = "" if closes else _SCRIPTS[name]
         found = _SIZE.search(attributes)

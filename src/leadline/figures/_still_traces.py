@@ -265,7 +265,8 @@ def _draw_heat_map(panel: Panel, trace: Mapping[str, Any], ink: Any) -> None:
         high += 0.5
     if "zmid" in trace:
         reach = max(high - trace["zmid"], trace["zmid"] - low)
-        low, high = trace["zmid"] - reach, trace["zmid"] + reach
+        low = trace["zmid"] - reach
+        high = trace["zmid"] + reach
     image = panel.axes.pcolormesh(
         _edges(x),
         _edges(y),

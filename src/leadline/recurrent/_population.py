@@ -68,7 +68,8 @@ class Population:
                 self.parameters[f"network.layers.{index}.{name}"] for name in ("W_x", "W_h", "b")
             )
             x = _states(layer, x, W_x, W_h, b)
-        W_f, b_f = self.parameters["W_f"], self.parameters["b_f"]
+        W_f = self.parameters["W_f"]
+        b_f = self.parameters["b_f"]
         by_model = x.transpose(0, 1).flatten(1, 2)
         predictions = torch.baddbmm(b_f.unsqueeze(1), by_model, W_f.mT)
         return predictions.unflatten(1, (len(x), -1)).transpose(0, 1)

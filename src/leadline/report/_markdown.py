@@ -32,7 +32,8 @@ def as_markdown(results: Sequence[Result], setting: Setting) -> str:
 
 
 def _statement(result: Result, setting: Setting) -> Iterator[str]:
-    s, answer = result.statement, result.answer
+    s = result.statement
+    answer = result.answer
     yield f"### {s.number} {_text(s.title)}"
     yield f"> {_text(s.claim)}"
     yield f"**{result.status}** (the course says: {_text(s.course)})"

@@ -91,10 +91,8 @@ def interval_picture(
         """Return the position in percent of the width; infinite ends are drawn at the edge."""
         return round(100 * (min(max(value, low), high) - low) / (high - low), 2)
 
-    left, right = (
-        (x(bounds[0]) if bounds[0] is not None else 0),
-        (x(bounds[1]) if bounds[1] is not None else 100),
-    )
+    left = x(bounds[0]) if bounds[0] is not None else 0
+    right = x(bounds[1]) if bounds[1] is not None else 100
     edges = "".join(
         f'<line x1="{x(b)}" x2="{x(b)}" y1="0" y2="16" stroke="var(--soft)" stroke-width="1" '
         'stroke-dasharray="2 2" vector-effect="non-scaling-stroke"/>'
@@ -139,7 +137,8 @@ def place(name: str, figure: go.Figure, caption: str) -> Markup:
     return Markup(figure_in_frame).format(name, style, caption)
 
 
-PHONE, LEGEND_ROW = 40, 20
+PHONE = 40
+LEGEND_ROW = 20
 """Letters per row of a legend on a phone, and the height of such a row in pixels."""
 
 

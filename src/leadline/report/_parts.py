@@ -154,7 +154,8 @@ def command(result: Result, setting: Setting) -> str | None:
     if result.answer is not None and BUDGET in result.answer.protocol.settings:
         protocol = result.answer.protocol.settings
         given = {name: str(protocol[name]) for name in SETTING_NAMES if name in protocol}
-    path, labels = FILE_NAMES["path"], FILE_NAMES["labels"]
+    path = FILE_NAMES["path"]
+    labels = FILE_NAMES["labels"]
     if result.statement.measure is None or (DATA in given and path not in given):
         return None
     words = ["leadline", "worksheet", "--only", result.statement.id, "--budget", given[BUDGET]]

@@ -22,7 +22,8 @@ def as_json(results: Sequence[Result], setting: Setting) -> dict[str, Any]:
 
 
 def _statement(result: Result, setting: Setting) -> dict[str, Any]:
-    s, answer = result.statement, result.answer
+    s = result.statement
+    answer = result.answer
     document: dict[str, Any] = {
         "id": s.id,
         "number": s.number,

@@ -310,7 +310,8 @@ def _refuse_other_range(images: np.ndarray, name: str) -> None:
     """Refuse floating-point images with values outside [0, 1]."""
     if not images.size:
         return
-    low, high = float(images.min()), float(images.max())
+    low = float(images.min())
+    high = float(images.max())
     if low < 0 or high > 1:
         raise InputError(
             f"{name} must lie between 0 and 1 if it holds floating-point images",
@@ -385,7 +386,8 @@ def _side_of_images(rows: np.ndarray) -> int | None:
     any_two = 2 * images.var()
     vertical = np.square(np.diff(images, axis=1)).mean()
     horizontal = np.square(np.diff(images, axis=2)).mean()
-    larger, smaller = max(vertical, horizontal), min(vertical, horizontal)
+    larger = max(vertical, horizontal)
+    smaller = min(vertical, horizontal)
     # In a series that is cut into lines, the vertical neighbour is far away and less similar.
     is_even = larger < 4 * smaller
     return side if is_even and larger < SMOOTH * any_two else None

@@ -159,7 +159,8 @@ class RepresentationStudy(Sounding):
         """Return sentences about the choice and the probes; nothing without labels."""
         if self.efficiency is None:
             return ()
-        few, most = int(self.efficiency.budgets[0]), self._most
+        few = int(self.efficiency.budgets[0])
+        most = self._most
         gain = self.efficiency.gain(self.chosen, labels=few).interval
         optimism = self.optimism().interval
         choice = "Choosing a kind on the test rows would"

@@ -377,7 +377,8 @@ def _check_masked(before: Tensor, after: Any, processor: Processor) -> None:
     is_wrong = ~((after == before) | (after <= MASKED) | before.isnan())
     if is_wrong.any():
         row, token = is_wrong.nonzero()[0].tolist()
-        old, new = before[row, token], after[row, token]
+        old = before[row, token]
+        new = after[row, token]
         raise InputError(
             "processors must only mask: "
             "set log-probabilities to -inf and leave the others unchanged",

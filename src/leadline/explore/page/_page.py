@@ -108,9 +108,11 @@ def _layout(room: Room, search: str) -> list[Component]:
     If the settings cannot be read, the page shows the defaults and a message.
     """
     try:
-        settings, trouble = from_query(room.settings, search), ""
+        settings = from_query(room.settings, search)
+        trouble = ""
     except InputError as error:
-        settings, trouble = room.settings(), describe(error)
+        settings = room.settings()
+        trouble = describe(error)
     buttons = [
         _preset(room, "reset", room.settings()),
         *(_preset(room, *item) for item in room.presets.items()),

@@ -115,7 +115,8 @@ def _built(settings: Settings, nonlinearity: str) -> tuple[recurrent.Regression,
 
 def code(settings: Settings) -> str:
     """Return Python code that makes the same soundings."""
-    s, fixed = settings, settings.start == "nilpotent"
+    s = settings
+    fixed = settings.start == "nilpotent"
 
     def made(nonlinearity: str) -> str:
         if s.cell != "RNN":

@@ -68,7 +68,8 @@ def soundings(settings: Settings) -> Iterator[tuple[str, Sounding]]:
 
     Training curves come during a run; reconstructions and label efficiency come after it.
     """
-    rows, run = material(settings), run_of(settings)
+    rows = material(settings)
+    run = run_of(settings)
     is_done = run is not None and run.status == "done"
     corrupt = corruption(settings, rows.image_size, rows.channels)
     yield (
@@ -138,7 +139,8 @@ FOLLOWS = (
 
 def follow(settings: Settings) -> Sequence[Any]:
     """Return the values of ``FOLLOWS``: status text, progress, and disabled buttons."""
-    run, is_known = run_of(settings), settings.job in RUNS
+    run = run_of(settings)
+    is_known = settings.job in RUNS
     status = run.status if run is not None else None
     share = 0.0
     if run is not None and epochs_of(run):
@@ -157,7 +159,8 @@ def follow(settings: Settings) -> Sequence[Any]:
 
 
 def _told(settings: Settings, run: Progress | None, rows: Material) -> str:
-    trained_on, seeds = len(rows.roles[0].pretrain_train), settings.seeds
+    trained_on = len(rows.roles[0].pretrain_train)
+    seeds = settings.seeds
     few = (
         "Two seeds are few: there is no interval."
         if seeds == 2
@@ -194,10 +197,8 @@ def connect(app: Dash) -> None:
     """Add the callbacks of the buttons and of the upload to the application."""
     fields = fields_of(Settings)
     held = [State(ROOM.id(field.name), "value") for field in fields]
-    job, trouble = (
-        Output(ROOM.id("job"), "value", allow_duplicate=True),
-        Output(ROOM.id("trouble"), "children", allow_duplicate=True),
-    )
+    job = Output(ROOM.id("job"), "value", allow_duplicate=True)
+    trouble = Output(ROOM.id("trouble"), "children", allow_duplicate=True)
 
     @app.callback(
         job, trouble, Input(ROOM.id("train"), "n_clicks"), *held, prevent_initial_call=True

@@ -20,7 +20,9 @@ from leadline.probing import LabelEfficiency
 WORK = "leadline.explore.rooms._representation_run:pretrain_and_probe"
 """The function that the process of the job runs."""
 
-PRETRAINED, EFFICIENCY, ENCODER = "pretrained", "efficiency", "encoder.safetensors"
+PRETRAINED = "pretrained"
+EFFICIENCY = "efficiency"
+ENCODER = "encoder.safetensors"
 """Names of the saved results in the folder of a run."""
 
 

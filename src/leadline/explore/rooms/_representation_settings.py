@@ -132,7 +132,8 @@ def material_at(name: str, rows: int, seeds: int, path: str) -> Material:
     """Return the rows of a built-in data set, or of the file at ``path``."""
     given = _given(name, rows, Path(path))
     few = np.random.default_rng(0).permutation(len(given))[:rows]
-    X, y = given.X[few], None if given.y is None or name == "photographs" else given.y[few]
+    X = given.X[few]
+    y = None if given.y is None or name == "photographs" else given.y[few]
     groups = data.row_fingerprints(X)
     by = len(X) if y is None else y
     roles = tuple(data.split_roles(by, seed=seed, groups=groups) for seed in range(seeds))

@@ -19,7 +19,8 @@ from leadline.explore.page._settings import Between, Text
 from leadline.explore.rooms import _manual_model as manual_model
 from leadline.sounding import Sounding, decimals
 
-END, UNKNOWN = "<end>", "<unknown>"
+END = "<end>"
+UNKNOWN = "<unknown>"
 
 CALLS = 100
 """Largest number of model calls of the audit; they take a fraction of a second."""
@@ -73,10 +74,12 @@ def _searched(s: Settings) -> tuple[decoding.SearchAudit, decoding.Comparison]:
         )
     if s.model == "table":
         table = decoding.Table(_rows(s))
-        problem, end = table.problem(), table.vocabulary.index(END) if s.end != "none" else None
+        problem = table.problem()
+        end = table.vocabulary.index(END) if s.end != "none" else None
     else:
         lm = manual_model.model()
-        problem, end = lm.problem([s.prompt]), lm.end if s.end != "none" else None
+        problem = lm.problem([s.prompt])
+        end = lm.end if s.end != "none" else None
         problem = decoding.constrain(*problem, [decoding.forbid([lm.vocabulary.index(UNKNOWN)])])
     mode = "in_beam" if s.end == "in beam" else "pool"
     beam = decoding.beam_search(
@@ -106,7 +109,8 @@ def _given(s: Settings) -> dict[tuple[str, ...], dict[str, float]]:
             f"the table has two words, and {END} is neither",
             got=f"{s.first_word!r} and {s.second_word!r}",
         )
-    held, rows = cells.cells(s.table), {}
+    held = cells.cells(s.table)
+    rows = {}
     for number, prefix in enumerate(PREFIXES, 1):
         columns = zip("ABC" if s.end != "none" else "AB", words, strict=False)
         after = tuple(words[word] for word in prefix)
@@ -170,7 +174,8 @@ def tell(settings: Settings) -> str:
 
 def code(settings: Settings) -> str:
     """Return Python code that makes the same soundings."""
-    s, shown = settings, ROOM.take(settings)["tree"]
+    s = settings
+    shown = ROOM.take(settings)["tree"]
     assert isinstance(shown, decoding.Walk)
     end = "None"
     if s.model == "table":

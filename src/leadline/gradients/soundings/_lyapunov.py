@@ -89,7 +89,8 @@ def lyapunov(
         *np.linspace(transient, time, SEGMENTS + 1).round().astype(int).tolist(),
         *ends.tolist(),
     }
-    grown, steps = [], []
+    grown = []
+    steps = []
     for first, last in pairwise(sorted(stops)):
         q, logs = _stretch(record, q, first, last)
         if first >= transient:
@@ -106,7 +107,8 @@ def _stretch(record: Record, q: Tensor, first: int, last: int) -> tuple[Tensor, 
         The orthonormal vectors, shape (B, K, S), and the logarithms of their growth, shape (B, K).
     """
     logs = q.new_zeros(q.shape[:2])
-    t, size = first, BLOCK
+    t = first
+    size = BLOCK
     while t < last:
         size = min(size, last - t)
         pushed = q

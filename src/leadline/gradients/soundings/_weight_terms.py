@@ -168,17 +168,21 @@ def terms_of(one: Replayed, gradients: Sequence[Tensor | None]) -> Iterator[Laye
 
 def _terms(arrived: Arrived) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the norms and the gradients of one layer in one direction, by parameter."""
-    one, record = arrived.one, arrived.one.record
-    rows, log = arrived.total.unit[:, 0].clone(), arrived.total.log[:, 0]
+    one = arrived.one
+    record = arrived.one.record
+    rows = arrived.total.unit[:, 0].clone()
+    log = arrived.total.log[:, 0]
     da = record.scratch(rows)
     record.arguments(slice(None), rows, da)
-    da_h, ones = record.to_recurrent(da), torch.ones_like(da[..., :1])
+    da_h = record.to_recurrent(da)
+    ones = torch.ones_like(da[..., :1])
     factors = {"W_x": (da, one.x), "W_h": (da_h, record.h_before)}
     if isinstance(record.weights.b_h, Tensor):
         factors |= {"b_x": (da, ones), "b_h": (da_h, ones)}
     elif isinstance(record.weights.b_x, Tensor):
         factors |= {"b": (da, ones)}
-    log_norms, gradients = {}, {}
+    log_norms = {}
+    gradients = {}
     log = arrived.in_time(log)
     for name, (left, right) in factors.items():
         left, right = (arrived.in_time(part).double() for part in (left, right))
@@ -195,7 +199,8 @@ def _outer_products(
 
     The term at t is ``sum_b exp(log_tb) left_tb right_tbᵀ``.
     """
-    norms, total = [], left.new_zeros(left.shape[-1], right.shape[-1])
+    norms = []
+    total = left.new_zeros(left.shape[-1], right.shape[-1])
     for left_t, right_t, log_t in zip(left, right, log, strict=True):
         top = log_t.amax()
         top = torch.where(top.isneginf(), 0, top)

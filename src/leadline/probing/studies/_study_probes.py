@@ -165,7 +165,9 @@ class RidgeStudyProbe(StudyProbe):
     def fit(self, Z: Tensor, y: Tensor, settings: LogisticSettings) -> LinearMaps:
         """Fit a ridge regression to each problem; its leave-one-out error chooses C."""
         strengths = np.array(settings.strengths)
-        weights, intercepts, chosen = [], [], []
+        weights = []
+        intercepts = []
+        chosen = []
         for rows, quantity in zip(Z, y, strict=True):
             _, W, b, C = solve_ridge(
                 rows[None].double().numpy(), quantity[None, :, None].numpy(), strengths

@@ -59,7 +59,9 @@ class Shares(Sounding):
     @property
     def of_our_bound(self) -> np.ndarray:
         """Comparisons of the search, divided by ``T (k M + 4 k^2 log2 k)``."""
-        T, k, M = self.counted.T, self.counted.k, self.counted.M
+        T = self.counted.T
+        k = self.counted.k
+        M = self.counted.M
         return self.counted.comparisons / (T * (k * M + RANKING * k**2 * np.log2(np.maximum(k, 2))))
 
     @property
@@ -164,7 +166,9 @@ def cost(setting: Setting) -> Answer:
     shares = Shares(protocol, counted)
     cases = len(counted.T)
     last = cases - 1
-    T, k, M = int(counted.T[last]), int(counted.k[last]), int(counted.M[last])
+    T = int(counted.T[last])
+    k = int(counted.k[last])
+    M = int(counted.M[last])
     growth = ", ".join(f"{name} {interval:.2f}" for name, interval in counted.exponents().items())
     greedy, exhaustive = _greedy_and_exhaustive(SMALL_LENGTH, SMALL_VOCABULARY)
     all_prefixes = sum(SMALL_VOCABULARY**t for t in range(1, SMALL_LENGTH + 1))
@@ -255,7 +259,8 @@ def _wall_time(repeats: int = 5) -> str:
         decoding.complexity((8, 16, 32), (2, 4, 8), (small, *large), timed=True)
         for _ in range(repeats)
     ]
-    grown, seconds = runs[0], np.min([run.seconds for run in runs], axis=0).reshape(3, 3, 4)
+    grown = runs[0]
+    seconds = np.min([run.seconds for run in runs], axis=0).reshape(3, 3, 4)
     rest = seconds[:, :, 1:] - seconds[:, :, :1]
     if (rest <= 0).any():
         return "Wall time of selection is too short on this machine to be told from its fixed cost."

@@ -30,7 +30,8 @@ The course's text defines those after the start and after ``neural``, the first 
 and the -0.60 after two different words. We chose the others.
 """
 
-WIDTH, LENGTH = 2, 3
+WIDTH = 2
+LENGTH = 3
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ def missed_optimum(setting: Setting) -> Answer:
         for h in (audit.optimum, decoding.exhaustive_search(*problem(), max_length=LENGTH))
     )
     answer = found.hypotheses()[0]
-    step, rank, width = int(audit.lost_step[0]), int(audit.lost_rank[0]), int(audit.width[0])
+    step = int(audit.lost_step[0])
+    rank = int(audit.lost_rank[0])
+    width = int(audit.width[0])
     lost = " ".join(exact.words[:step])
     narrow, wide = (decoding.beam_search(*problem(), width=w, max_length=LENGTH) for w in (1, 3))
     size = REAL_TEXT[setting.budget]
@@ -199,7 +202,8 @@ def _misses(errors: decoding.SearchErrors) -> str:
 
 
 def _on_real_text(size: RealText, errors: decoding.SearchErrors, about: _About) -> tuple[str, ...]:
-    p, n = about.perplexity, len(errors.best)
+    p = about.perplexity
+    n = len(errors.best)
     by_width = "; ".join(
         f"{width}: {_share(low, high)} [{interval.low:z.0%}, {interval.high:z.0%}]"
         for width, low, high, interval in zip(
@@ -212,7 +216,8 @@ def _on_real_text(size: RealText, errors: decoding.SearchErrors, about: _About) 
             errors.widths, errors.against_greedy(), strict=True
         )
     )
-    left, optimum = int((~errors.proved).sum()), errors.optimum
+    left = int((~errors.proved).sum())
+    optimum = errors.optimum
     ends = (optimum.lengths[:, 0] == 1) & (optimum.tokens[:, 0, 0] == about.end)
     return (
         f"Real text: a GRU with {size.hidden} hidden units on Python's manual (held-out perplexity {p.model:z.0f}; "

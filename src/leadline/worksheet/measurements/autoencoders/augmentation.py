@@ -42,7 +42,8 @@ from leadline.worksheet.measurements.autoencoders.pretraining import label_count
 if TYPE_CHECKING:
     import pandas as pd
 
-NOISE, MASK_RATIO = 0.1, 0.02
+NOISE = 0.1
+MASK_RATIO = 0.02
 """Strengths with the lowest clean error on held-out rows, chosen on other seeds."""
 
 SWAPPED = 0.2
@@ -183,7 +184,8 @@ def corruption_is_augmentation(setting: Setting) -> Answer:
     same = {
         kind: _identical(kinds[kind], dataset, roles, setting) for kind in ("denoising", "masked")
     }
-    dropped, filled = tokens_in_encoder(drop=True), tokens_in_encoder(drop=False)
+    dropped = tokens_in_encoder(drop=True)
+    filled = tokens_in_encoder(drop=False)
     effects = effects_of(
         "ae.h",
         **{
@@ -265,7 +267,8 @@ def _augmented(
     )
     labels = label_count(dataset, roles, per_class=LABELS_PER_CLASS)
     subsets = setting.pick(quick=10, full=30)
-    error, accuracy = [], []
+    error = []
+    accuracy = []
     for (_, i), result in zip(named, results, strict=True):
         error.append(overfitting.reconstruction_error(result, dataset.X[roles[i].test]))
         accuracy.append(
@@ -305,7 +308,9 @@ def _accuracies(
 
     The probes are fitted to clean rows.
     """
-    encode, y, y_test = pretrained.encoder.encode, dataset.labels, dataset.labels[role.test]
+    encode = pretrained.encoder.encode
+    y = dataset.labels
+    y_test = dataset.labels[role.test]
     clean = dataset.X[role.test]
     scaling = Scaling.fit(encode(pretraining))
     rows = label_subsets(y, role.probe_pool, [labels], num=subsets, seed=seed).rows(labels)

@@ -190,7 +190,8 @@ def _one(
     rows = label_subsets(dataset.labels, role.probe_pool, [labels], num=1, seed=seed).order[
         0, :labels
     ]
-    model, test = pretrained.model.eval(), torch.from_numpy(dataset.X[role.test])
+    model = pretrained.model.eval()
+    test = torch.from_numpy(dataset.X[role.test])
 
     def probabilities(encode: Callable[[torch.Tensor], torch.Tensor]) -> tuple[float, np.ndarray]:
         with torch.inference_mode():
@@ -212,7 +213,8 @@ def _one(
     as_trained = error()
     other = Autoencoder(dataset.X.shape[1], HIDDEN_SIZES, seed=seed)
     model.decoder.load_state_dict(other.decoder.state_dict())
-    found, randomised = [probabilities(model.encode)[1]], error()
+    found = [probabilities(model.encode)[1]]
+    randomised = error()
     del model.decoder
     found += [probabilities(model.encode)[1], probabilities(pretrained.encoder.module)[1]]
     differing = [int((p != expected).any(1).sum()) for p in found]

@@ -70,7 +70,8 @@ class LossOrder(Sounding):
             within: True for the mean of the values within each kind; False for one value over all.
         """
         axes = (0, 2, 1) if within else (2, 0, 1)
-        low_loss, accuracy = -self.loss.transpose(axes), self.accuracy.transpose(axes)
+        low_loss = -self.loss.transpose(axes)
+        accuracy = self.accuracy.transpose(axes)
         if within:
             return np.nan_to_num(kendall_tau(low_loss, accuracy)).mean(0)
         seeds = self.loss.shape[2]
@@ -79,9 +80,11 @@ class LossOrder(Sounding):
     @property
     def verdict(self) -> Verdict:
         """States whether the autoencoder with the lowest loss has the best probe."""
-        loss, accuracy = self.loss.mean(2).ravel(), self.accuracy.mean(2).ravel()
+        loss = self.loss.mean(2).ravel()
+        accuracy = self.accuracy.mean(2).ravel()
         names = [f"{kind}, {width} units" for kind in self.kinds for width in self.widths.tolist()]
-        low, best = int(loss.argmin()), int(accuracy.argmax())
+        low = int(loss.argmin())
+        best = int(accuracy.argmax())
         return Verdict(
             f"on {self.data_name} the lowest validation loss is that of {names[low]} ({accuracy[low]:z.1f} % with "
             f"{self.labels} labels), the best probe that of {names[best]} ({accuracy[best]:z.1f} %)"
@@ -187,13 +190,15 @@ def loss_against_probe(setting: Setting) -> Answer:
 def _order(dataset: Dataset, setting: Setting) -> LossOrder:
     """Return loss and accuracy over the grid."""
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
-    features, labels = dataset.X.shape[1], label_count(dataset, roles, per_class=LABELS_PER_CLASS)
+    features = dataset.X.shape[1]
+    labels = label_count(dataset, roles, per_class=LABELS_PER_CLASS)
     kinds: Mapping[str, Corruption] = {
         "vanilla": Nothing(),
         "denoising": GaussianNoise(NOISE * spread(dataset)),
     }
     widths = (max(1, features // 5), features, 2 * features)
-    losses, encoders = {}, {}
+    losses = {}
+    encoders = {}
     for width in widths:
         found = pretrained_on_own_rows(kinds, dataset, roles, setting, (HIDDEN, width))
         for kind, results in found.items():

@@ -39,7 +39,8 @@ def letters_help_digits(setting: Setting) -> Answer:
     dataset = setting.data or data.digits()
     check_geometry(dataset)
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
-    noise, epochs = GaussianNoise(NOISE * spread(dataset)), setting.pick(quick=15, full=100)
+    noise = GaussianNoise(NOISE * spread(dataset))
+    epochs = setting.pick(quick=15, full=100)
 
     def on(source: str) -> list[Pretrained]:
         if source == "own data":

@@ -30,7 +30,8 @@ NOISE = 0.5
 HIDDEN = 96
 """Units between the input and the code."""
 
-WIDER, NARROWER = 4, 2
+WIDER = 4
+NARROWER = 2
 """The wide code has 4 times the features, the narrow code a half: 256 and 32 for 64 inputs."""
 
 LABELS_PER_CLASS = 10
@@ -62,7 +63,8 @@ class Growth(Sounding):
     @property
     def verdict(self) -> Verdict:
         """The growth from the smallest to the largest image."""
-        least, most = self.tokens.argmin(), self.tokens.argmax()
+        least = self.tokens.argmin()
+        most = self.tokens.argmax()
         return Verdict(
             f"an image of {self.sizes[least, 0]} x {self.sizes[least, 1]} pixels is represented by "
             f"{self.tokens[least]} x {self.width} numbers, one of {self.sizes[most, 0]} x {self.sizes[most, 1]} by "
@@ -111,7 +113,8 @@ def codes_need_not_be_small(setting: Setting) -> Answer:
     """``ae.j``: an overcomplete denoising autoencoder against a narrow one, and codes per patch."""
     dataset = setting.data or data.digits()
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
-    features, kinds = dataset.X.shape[1], {"denoising": GaussianNoise(NOISE * spread(dataset))}
+    features = dataset.X.shape[1]
+    kinds = {"denoising": GaussianNoise(NOISE * spread(dataset))}
     widths = {"wide": WIDER * features, "narrow": max(1, features // NARROWER)}
     encoders = {
         f"{name}, {width} units": [

@@ -38,7 +38,9 @@ STRIPS = 10
 
 LABELS_PER_CLASS = 10
 
-PATCHES, PIXELS, FAR_PIXELS = "patches", "pixels", "pixels, equal distance"
+PATCHES = "patches"
+PIXELS = "pixels"
+FAR_PIXELS = "pixels, equal distance"
 """Names of the masks."""
 
 TRANSFORMER_EPOCHS = 100
@@ -163,10 +165,8 @@ def photographs(setting: Setting) -> Source:
         data.photograph_patches(each, SIZE, seed=i, region=(float(edges[i]), float(edges[i + 1])))
         for i in range(STRIPS)
     ]
-    X, y = (
-        np.concatenate([strip.X for strip in strips]),
-        np.concatenate([strip.labels for strip in strips]),
-    )
+    X = np.concatenate([strip.X for strip in strips])
+    y = np.concatenate([strip.labels for strip in strips])
     roles = []
     for seed in setting.seeds:
         order = numpy_generator(seed, "worksheet.ae.g").permutation(STRIPS)
@@ -242,7 +242,8 @@ def equally_distant(source: Source) -> PatchMask:
     The number of pixels is found by bisection.
     """
     wanted = mean_distance(source.mask(source.patch))
-    low, high = RATIO, 1 - 1 / np.prod(source.sides)
+    low = RATIO
+    high = 1 - 1 / np.prod(source.sides)
     for _ in range(10):
         middle = (low + high) / 2
         low, high = (

@@ -61,7 +61,8 @@ def spread(dataset: Dataset) -> float:
     Otherwise it is the standard deviation divided by 0.38, which is the standard deviation of the
     digits over all pixels.
     """
-    low, high = float(dataset.X.min()), float(dataset.X.max())
+    low = float(dataset.X.min())
+    high = float(dataset.X.max())
     return 1.0 if low >= 0 and high <= 1 else float(dataset.X.std()) / 0.38
 
 

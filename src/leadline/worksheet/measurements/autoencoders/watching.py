@@ -24,7 +24,8 @@ from leadline.worksheet.measurements.autoencoders.pretraining import label_count
 if TYPE_CHECKING:
     import pandas as pd
 
-RUNS, LOSSES = ("healthy", "broken"), ("training", "validation")
+RUNS = ("healthy", "broken")
+LOSSES = ("training", "validation")
 
 
 @record("worksheet.Watched")
@@ -211,13 +212,15 @@ def held_out_error_is_watched(setting: Setting) -> Answer:
 
 def _runs(dataset: Dataset, roles: Sequence[Roles], setting: Setting) -> list[list[Pretrained]]:
     """Train three runs per seed: best weights kept, last weights kept, and shuffled targets."""
-    width, epochs = dataset.X.shape[1], overfitting.epochs(setting)
+    width = dataset.X.shape[1]
+    epochs = overfitting.epochs(setting)
     rows = [
         overfitting.scarce_rows(dataset, role, seed)
         for role, seed in zip(roles, setting.seeds, strict=True)
     ]
     held_out = [dataset.X[role.pretrain_validation] for role in roles]
-    seeds, count = list(setting.seeds), len(roles)
+    seeds = list(setting.seeds)
+    count = len(roles)
     shuffled = [shuffled_between_samples(X, seed) for X, seed in zip(rows, seeds, strict=True)]
     results = pretrain_many(
         [Autoencoder(width, overfitting.HIDDEN_SIZES, seed=seed) for seed in 3 * seeds],

@@ -19,7 +19,8 @@ from leadline.worksheet.measurements.autoencoders.pretraining import (
 HIDDEN = (96, 96)
 """Units between the input and the code."""
 
-WIDE, NARROW = 64, 2
+WIDE = 64
+NARROW = 2
 
 NOISE = 0.5
 

@@ -19,7 +19,8 @@ from leadline.worksheet._setting import Setting
 if TYPE_CHECKING:
     import pandas as pd
 
-HIDDEN, STEPS = 16, 200
+HIDDEN = 16
+STEPS = 200
 """Hidden size of the networks of ``rnn.a``, and the length of their sequences."""
 
 
@@ -166,7 +167,9 @@ def _closed_form_error(seed: int, last_only: bool) -> float:
 
     The closed form is the sum over k of (2/numel)(ŷ_k - y_k) W_f W_h^(k-t).
     """
-    batch, time, outputs = 4, 20, 2
+    batch = 4
+    time = 20
+    outputs = 2
     network = recurrent.RNN(3, 8, nonlinearity="identity", seed=seed)
     model = recurrent.Regression(network, outputs, seed=seed).double()
     generator = torch.Generator().manual_seed(seed)
@@ -198,13 +201,15 @@ def _one_matrix(rng: np.random.Generator) -> tuple[float, float, float]:
     radius ρ with one eigenvalue on its edge. N lies above the blocks; it changes no eigenvalue and
     makes the matrix non-normal.
     """
-    rho, departure = math.exp(rng.uniform(-0.5, 0.5)), rng.uniform(0, 2)
+    rho = math.exp(rng.uniform(-0.5, 0.5))
+    departure = rng.uniform(0, 2)
     radii = np.sqrt(rng.uniform(0, 1, HIDDEN // 2))
     radii *= rho / radii.max()
     angles = rng.uniform(0, math.pi, HIDDEN // 2)
     W = np.zeros((HIDDEN, HIDDEN))
     for i, (radius, angle) in enumerate(zip(radii, angles, strict=True)):
-        cosine, sine = radius * math.cos(angle), radius * math.sin(angle)
+        cosine = radius * math.cos(angle)
+        sine = radius * math.sin(angle)
         W[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = [[cosine, -sine], [sine, cosine]]
     W += (
         rho

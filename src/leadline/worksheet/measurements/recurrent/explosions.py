@@ -23,10 +23,13 @@ Nonlinearity = Literal["identity", "relu", "tanh"]
 NONLINEARITIES: tuple[Nonlinearity, ...] = ("identity", "relu", "tanh")
 NAMES = {"identity": "none", "relu": "ReLU", "tanh": "tanh"}
 
-SMALL, LARGE = (0.3, 0.5, 0.7, 0.9), (1.1, 1.4, 2.0, 3.0)
+SMALL = (0.3, 0.5, 0.7, 0.9)
+LARGE = (1.1, 1.4, 2.0, 3.0)
 """Spectral radii below 1, which are only reported, and above 1, which the criterion uses."""
 
-HIDDEN, STEPS, BATCH = 16, 50, 8
+HIDDEN = 16
+STEPS = 50
+BATCH = 8
 LIMIT = math.log(1000)
 """The gradient explodes if it is 1000 times larger at the first timestep than at the last.
 

@@ -20,7 +20,9 @@ from leadline.worksheet._setting import Setting
 if TYPE_CHECKING:
     import pandas as pd
 
-TIME, HIDDEN, LIMIT = 10, 32, 0.02
+TIME = 10
+HIDDEN = 32
+LIMIT = 0.02
 """Timesteps, hidden units, and the share of the zero predictor's error that counts as learned."""
 
 ARCHITECTURES = {
@@ -33,7 +35,8 @@ ARCHITECTURES = {
 STEPS = {"quick": {RNN: 1000, LSTM: 250}, "full": {RNN: 3000, LSTM: 1500}}
 """Optimiser steps by budget and cell; chosen, with the learning rate, on other seeds."""
 
-LR, TESTED = 1e-2, 2000
+LR = 1e-2
+TESTED = 2000
 """The highest learning rate, and the number of test sequences."""
 
 TASKS = ("all timesteps", "the last timestep")

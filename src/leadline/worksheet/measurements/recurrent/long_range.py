@@ -31,13 +31,17 @@ ARMS: dict[Arm, str] = {
     "past": "and losses on x₁",
 }
 
-HIDDEN, TIME, BATCH, LR = 32, 20, 64, 3e-3
+HIDDEN = 32
+TIME = 20
+BATCH = 64
+LR = 3e-3
 """``TIME`` is the longest of 5, 10, 20 and 30 timesteps at which some networks learn.
 
 This was measured on other seeds, with the loss at the end only and the steps of the quick budget.
 """
 
-EARLY, FAR = TIME // 4, TIME // 2
+EARLY = TIME // 4
+FAR = TIME // 2
 """The first ``EARLY`` timesteps are early; a loss at k is far from t if ``k - t >= FAR``."""
 
 LARGEST_EXPONENT = math.log(sys.float_info.max)
@@ -74,7 +78,8 @@ class LongRange(Sounding):
     @property
     def verdict(self) -> Verdict:
         """The size of the gradient compared with the result of learning."""
-        none, local = self.r2["none"].mean(), self.r2["local"].mean()
+        none = self.r2["none"].mean()
+        local = self.r2["local"].mean()
         return Verdict(
             f"local losses make the early gradient {math.exp(self.log_ratio.mean()):z.3g} times as large, "
             f"{self.far_share[0].mean():z.2g} of it from afar; the final R² is {local:z.2f} with them, "

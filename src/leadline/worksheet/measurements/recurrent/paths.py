@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 LN10 = math.log(10)
 
-HIDDEN, STEPS, SHORT = 16, 100, 8
+HIDDEN = 16
+STEPS = 100
+SHORT = 8
 """Hidden size, length of the long sequences, and length of those that are drawn as a graph."""
 
 END = STEPS // 10
@@ -51,7 +53,8 @@ class WeightPaths(Sounding):
     @property
     def far_over_near(self) -> Float[np.ndarray, "kinds seeds"]:
         """Ratio of the median far term to the median near term, in decades."""
-        far, near = self.log_norms[..., 1:END], self.log_norms[..., -END:]
+        far = self.log_norms[..., 1:END]
+        near = self.log_norms[..., -END:]
         return (np.median(far, axis=-1) - np.median(near, axis=-1)) / LN10
 
     @property
@@ -266,7 +269,9 @@ def _largest_error(
 
     The error is relative to the largest entry of each gradient.
     """
-    batch, time, outputs = 3, 12, 2
+    batch = 3
+    time = 12
+    outputs = 2
     model = Regression(make(2, 6, layers, seed=seed), outputs, seed=seed).double()
     generator = torch.Generator().manual_seed(seed)
     x, y = (
