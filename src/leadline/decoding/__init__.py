@@ -38,6 +38,7 @@ from leadline.decoding.judging._audit import Walk as Walk
 from leadline.decoding.models._language_model import END as END
 from leadline.decoding.models._language_model import FILE as FILE
 from leadline.decoding.models._language_model import Perplexities as Perplexities
+from leadline.decoding.search._beam_settings import BeamSettings as BeamSettings
 from leadline.decoding.search._certificate import Certificate as Certificate
 from leadline.decoding.search._decoded import Hypothesis as Hypothesis
 from leadline.decoding.search._trace import Fate as Fate

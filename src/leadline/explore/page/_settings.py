@@ -10,7 +10,8 @@ The annotation of a field defines the allowed values, and its attribute docstrin
         \"\"\"Timesteps that enter the loss.\"\"\"
 
 ``Literal`` is a choice and ``bool`` a switch. Every other type is annotated with a :class:`Kind`:
-:class:`Between`, :class:`Draw`, :class:`Text`, or a new subclass.
+:class:`Between`, :class:`Draw`, :class:`Text`, or a new subclass. The label of a control is the name
+of its field with spaces; a :class:`Label` in the annotation replaces it.
 """
 
 import math
@@ -30,7 +31,7 @@ S = TypeVar("S")
 
 
 class Kind:
-    """The values that a field may have. A subclass reads a value or raises ``ValueError``."""
+    """The allowed values of a field. A subclass reads a value or raises ``ValueError``."""
 
     def read(self, given: Any) -> Any:
         """Return the value of a control, or of the text in an address."""
@@ -44,6 +45,13 @@ class Kind:
     def rule(self) -> str:
         """The rule for values, for error messages."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Label:
+    """The label of a control, if it differs from the name of the field."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,7 @@ class Draw(Kind):
 
 @dataclass(frozen=True)
 class Choice(Kind):
-    """One of a few names."""
+    """A choice of one name from a list."""
 
     names: tuple[str, ...]
 
@@ -128,7 +136,7 @@ class Switch(Kind):
         """Return True for yes, False for no."""
         if isinstance(given, str) and given in ("yes", "no"):
             return given == "yes"
-        return checks.flag(given, "it")
+        return checks.flag(given, "a switch")
 
     def write(self, value: bool) -> str:
         """Return ``"yes"`` or ``"no"``."""
@@ -157,7 +165,7 @@ class Text(Kind):
     @property
     def rule(self) -> str:
         """The largest length."""
-        return f"text of at most {self.longest} letters"
+        return f"text of at most {self.longest} characters"
 
 
 def plain_text(given: Any) -> str:
@@ -174,7 +182,7 @@ def _number(given: Any) -> float:
         if not NUMBER.fullmatch(given):
             raise ValueError
         return float(given)
-    return checks.number(given, "it")
+    return checks.number(given, "a setting")
 
 
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
@@ -189,11 +197,7 @@ class Field:
     kind: Kind
     default: Any
     help: str
-
-    @property
-    def label(self) -> str:
-        """The name with spaces."""
-        return self.name.replace("_", " ")
+    label: str
 
     def read(self, given: Any) -> Any:
         """Return the value, or raise an :class:`InputError` that names the field."""
@@ -201,7 +205,7 @@ class Field:
             return self.kind.read(given)
         except (ValueError, TypeError, OverflowError):
             raise InputError(
-                f"{self.label} must be {self.kind.rule}", got=f"{self.name} = {checks.shown(given)}"
+                f"{self.name} must be {self.kind.rule}", got=f"{self.name} = {checks.shown(given)}"
             ) from None
 
 
@@ -210,23 +214,28 @@ def fields_of(settings: type) -> tuple[Field, ...]:
     """Return the fields of a settings class, in order."""
     hints = get_type_hints(settings, include_extras=True)
     help_texts = {p.arg_name: p.description or "" for p in parse_from_object(settings).params}
-    found = []
+    described = []
     for field in fields(settings):
         assert field.default is not MISSING, f"{settings.__name__}.{field.name} needs a default"
-        found.append(
-            Field(
-                field.name,
-                _kind(hints[field.name]),
-                field.default,
-                help_texts.get(field.name, "").strip(),
-            )
-        )
-    return tuple(found)
+        hint = hints[field.name]
+        help_text = help_texts.get(field.name, "").strip()
+        label = _label(hint) or field.name.replace("_", " ")
+        described.append(Field(field.name, _kind(hint), field.default, help_text, label))
+    return tuple(described)
+
+
+def _label(hint: Any) -> str:
+    """Return the text of the :class:`Label` in an annotation; empty if there is none."""
+    extras = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return next((extra.text for extra in extras if isinstance(extra, Label)), "")
 
 
 def _kind(hint: Any) -> Kind:
+    """Return the values that the annotation of a field allows."""
     if get_origin(hint) is Annotated:
-        return next(part for part in get_args(hint) if isinstance(part, Kind))
+        plain, *extras = get_args(hint)
+        kinds = [extra for extra in extras if isinstance(extra, Kind)]
+        return kinds[0] if kinds else _kind(plain)
     if get_origin(hint) is Literal:
         return Choice(get_args(hint))
     assert hint is bool, f"no control for {hint}"

@@ -146,12 +146,16 @@ class Answers:
                 "silent": {
                     room.id(field.name): field.name in silent for field in fields_of(room.settings)
                 },
-                "ends": {room.id(name): end for name, end in room.ends(settings).items()},
+                "limits": {
+                    room.id(name): high for name, high in room.slider_limits(settings).items()
+                },
                 "code": room.code(settings),
-                "notes": room.tell(settings),
-                "follows": [
-                    [room.id(part), of, value]
-                    for (part, of), value in zip(room.follows, room.follow(settings), strict=True)
+                "notes": room.note(settings),
+                "extra": [
+                    [room.id(part), name, value]
+                    for (part, name), value in zip(
+                        room.extra_properties, room.extra_values(settings), strict=True
+                    )
                 ],
                 "again": stage is not None,
             }
