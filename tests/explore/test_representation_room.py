@@ -235,7 +235,7 @@ def test_uploads_are_named_by_content_and_the_oldest_is_removed(monkeypatch):
     assert kept.keep(as_sent(packed(X=np.full((4, 3), 2.0)))) == names[2]
     assert kept.path(names[1]).exists()
     for gone in (names[0], "0" * 16, "../x", ""):
-        with pytest.raises(InputError, match="works only on the server that holds the file"):
+        with pytest.raises(InputError, match="must name a file that was uploaded to this server"):
             kept.path(gone)
     assert len(list(kept._home.glob("*.npz"))) == 2
 
@@ -401,7 +401,7 @@ def test_the_page_accepts_valid_uploads_and_refuses_hostile_uploads(page, visito
     expect(page.locator("#representation-trouble")).to_be_hidden()
     page.goto(visitor.server.url("representation?data=upload&upload=" + "0" * 16))
     expect(page.locator("#representation-trouble")).to_contain_text(
-        "works only on the server that holds the file"
+        "must name a file that was uploaded to this server"
     )
     button(page, "reset").click()
     expect(page.locator("#representation-trouble")).to_be_hidden()

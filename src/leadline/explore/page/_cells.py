@@ -42,9 +42,9 @@ CELL = re.compile(r"([A-C][1-7])([^_]{0,24})")
 class Cells(Kind):
     """Cells that differ from the course's table: ``"A4-0.5_C1"`` sets A4 and empties C1."""
 
-    def read(self, given: Any) -> str:
+    def read(self, value: Any) -> str:
         """Return the text with its cells in the order of the table."""
-        text = plain_text(given)
+        text = plain_text(value)
         if len(text) > LONGEST:
             raise ValueError
         return written(cells(text))

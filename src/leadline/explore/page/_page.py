@@ -39,8 +39,9 @@ class Page(Dash):
 
     def interpolate_index(self, *args: Any, **parts: Any) -> str:
         """Return the HTML of the page without the polyfill scripts."""
-        kept = [script for script in parts["scripts"].split("\n") if "/deps/polyfill" not in script]
-        return super().interpolate_index(*args, **{**parts, "scripts": "\n".join(kept)})
+        scripts = parts["scripts"].split("\n")
+        needed = [script for script in scripts if "/deps/polyfill" not in script]
+        return super().interpolate_index(*args, **{**parts, "scripts": "\n".join(needed)})
 
 
 def application(rooms: Sequence[Room], prefix: str) -> Dash:
@@ -284,6 +285,7 @@ def _connect(app: Dash, room: Room, prefix: str) -> None:
         def download(
             csv: Any, as_json: Any, as_html: Any, *values: Any, name: str = name, card: Card = card
         ) -> Any:
+            """Send a file with the numbers or the figure of a card."""
             form = str(ctx.triggered_id).rpartition("-")[2]
             if not (csv or as_json or as_html) or form not in TYPES:
                 return no_update

@@ -29,11 +29,20 @@ from leadline.errors import InputError, nearest
 
 S = TypeVar("S")
 
+MOST_SETTINGS = 100
+"""Largest number of settings in an address; more would only cost time."""
+
+LONGEST_NAME = 50
+"""Largest number of characters of a wrong name that an error shows."""
+
+MOST_SUGGESTIONS = 3
+"""Largest number of names that an error suggests."""
+
 
 class Kind:
     """The allowed values of a field. A subclass reads a value or raises ``ValueError``."""
 
-    def read(self, given: Any) -> Any:
+    def read(self, value: Any) -> Any:
         """Return the value of a control, or of the text in an address."""
         raise NotImplementedError
 
@@ -62,12 +71,12 @@ class Between(Kind):
     high: float
     step: float = 1
 
-    def read(self, given: Any) -> float:
+    def read(self, value: Any) -> float:
         """Return the number, rounded to the digits of the step."""
-        value = _number(given)
-        if not self.low <= value <= self.high:
+        number = _number(value)
+        if not self.low <= number <= self.high:
             raise ValueError
-        return int(value) if self.is_whole and value == int(value) else self._rounded(value)
+        return int(number) if self.is_whole and number == int(number) else self._rounded(number)
 
     def _rounded(self, value: float) -> float:
         if self.is_whole:
@@ -97,12 +106,12 @@ class Draw(Kind):
     button: str
     """Label of the button, such as ``"new sample"``."""
 
-    def read(self, given: Any) -> int:
+    def read(self, value: Any) -> int:
         """Return the seed."""
-        value = _number(given)
-        if not 0 <= value < 2**31 or value != int(value):
+        number = _number(value)
+        if not 0 <= number < 2**31 or number != int(number):
             raise ValueError
-        return int(value)
+        return int(number)
 
     @property
     def rule(self) -> str:
@@ -116,11 +125,11 @@ class Choice(Kind):
 
     names: tuple[str, ...]
 
-    def read(self, given: Any) -> str:
+    def read(self, value: Any) -> str:
         """Return the chosen name."""
-        if not isinstance(given, str) or given not in self.names:
+        if not isinstance(value, str) or value not in self.names:
             raise ValueError
-        return str(given)
+        return str(value)
 
     @property
     def rule(self) -> str:
@@ -132,11 +141,11 @@ class Choice(Kind):
 class Switch(Kind):
     """A switch: yes or no."""
 
-    def read(self, given: Any) -> bool:
+    def read(self, value: Any) -> bool:
         """Return True for yes, False for no."""
-        if isinstance(given, str) and given in ("yes", "no"):
-            return given == "yes"
-        return checks.flag(given, "a switch")
+        if isinstance(value, str) and value in ("yes", "no"):
+            return value == "yes"
+        return checks.flag(value, "a switch")
 
     def write(self, value: bool) -> str:
         """Return ``"yes"`` or ``"no"``."""
@@ -155,9 +164,9 @@ class Text(Kind):
     longest: int = 200
     rows: int = 1
 
-    def read(self, given: Any) -> str:
+    def read(self, value: Any) -> str:
         """Return the text, if it is not too long."""
-        text = plain_text(given)
+        text = plain_text(value)
         if len(text) > self.longest:
             raise ValueError
         return text
@@ -168,21 +177,21 @@ class Text(Kind):
         return f"text of at most {self.longest} characters"
 
 
-def plain_text(given: Any) -> str:
+def plain_text(value: Any) -> str:
     """Return a text that UTF-8 can encode; a lone surrogate, which JSON allows, is refused."""
-    if not isinstance(given, str):
+    if not isinstance(value, str):
         raise ValueError
-    given.encode()
-    return str(given)
+    value.encode()
+    return str(value)
 
 
-def _number(given: Any) -> float:
-    """Return a number, given as such or as text; booleans and other texts are refused."""
-    if isinstance(given, str):
-        if not NUMBER.fullmatch(given):
+def _number(value: Any) -> float:
+    """Return a number or the number in a text; booleans and other texts are refused."""
+    if isinstance(value, str):
+        if not NUMBER.fullmatch(value):
             raise ValueError
-        return float(given)
-    return checks.number(given, "a setting")
+        return float(value)
+    return checks.number(value, "a setting")
 
 
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
@@ -199,13 +208,13 @@ class Field:
     help: str
     label: str
 
-    def read(self, given: Any) -> Any:
+    def read(self, value: Any) -> Any:
         """Return the value, or raise an :class:`InputError` that names the field."""
         try:
-            return self.kind.read(given)
+            return self.kind.read(value)
         except (ValueError, TypeError, OverflowError):
             raise InputError(
-                f"{self.name} must be {self.kind.rule}", got=f"{self.name} = {checks.shown(given)}"
+                f"{self.name} must be {self.kind.rule}", got=f"{self.name} = {checks.shown(value)}"
             ) from None
 
 
@@ -248,10 +257,8 @@ def from_values(settings: type[S], values: Sequence[Any]) -> S:
     Raises:
         InputError: a field does not allow its value.
     """
-    known = fields_of(settings)
-    return settings(
-        **{field.name: field.read(value) for field, value in zip(known, values, strict=True)}
-    )
+    pairs = zip(fields_of(settings), values, strict=True)
+    return settings(**{field.name: field.read(value) for field, value in pairs})
 
 
 def to_query(settings: Any) -> str:
@@ -271,20 +278,22 @@ def from_query(settings: type[S], query: str) -> S:
         InputError: a name is not a field, or a field does not allow its value.
     """
     try:
-        given: Mapping[str, str] = dict(
-            parse_qsl(query.removeprefix("?"), keep_blank_values=True, max_num_fields=100)
+        texts: Mapping[str, str] = dict(
+            parse_qsl(query.removeprefix("?"), keep_blank_values=True, max_num_fields=MOST_SETTINGS)
         )
     except ValueError:
         raise InputError(
-            "an address must set only settings of the room", got="more than 100 settings"
+            "an address must set only settings of the room",
+            got=f"more than {MOST_SETTINGS} settings",
         ) from None
     known = {field.name: field for field in fields_of(settings)}
-    for name in given:
+    for name in texts:
         if name not in known:
-            close = ", ".join(nearest(name[:50], list(known))[:3])
+            shown_name = name[:LONGEST_NAME]
+            close = ", ".join(nearest(shown_name, list(known))[:MOST_SUGGESTIONS])
             raise InputError(
                 "an address must set only settings of the room",
-                got=name[:50],
+                got=shown_name,
                 cure=f"perhaps {close}",
             )
-    return settings(**{name: known[name].read(text) for name, text in given.items()})
+    return settings(**{name: known[name].read(text) for name, text in texts.items()})

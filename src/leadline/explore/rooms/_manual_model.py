@@ -110,6 +110,7 @@ def folder() -> Path:
 
 @cache
 def _cache(home: str) -> Path:
+    """Return Leadline's folder in the user's cache, or a temporary folder if it cannot be written."""
     try:
         where = (Path(home) if home else Path.home() / ".cache") / "leadline"
         where.mkdir(parents=True, exist_ok=True)

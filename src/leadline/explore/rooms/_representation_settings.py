@@ -38,17 +38,17 @@ class Name(Kind):
 
     letters: int
 
-    def read(self, given: Any) -> str:
+    def read(self, value: Any) -> str:
         """Return the hexadecimal digits, or an empty text."""
-        if given is None:
+        if value is None:
             return ""
         if (
-            not isinstance(given, str)
-            or len(given) not in (0, self.letters)
-            or set(given) - set("0123456789abcdef")
+            not isinstance(value, str)
+            or len(value) not in (0, self.letters)
+            or set(value) - set("0123456789abcdef")
         ):
             raise ValueError
-        return given
+        return value
 
     def control(self, at: str, value: str) -> "dcc.Input":
         """Return a hidden input that holds the name."""
