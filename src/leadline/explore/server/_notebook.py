@@ -19,6 +19,9 @@ from leadline.figures import encoded
 
 _starting = threading.Lock()
 
+MARGIN = 24
+"""Pixels that a page adds above and below its content."""
+
 LONGEST_NAME = 50
 """Largest number of characters of a wrong name that an error shows."""
 
@@ -39,6 +42,9 @@ for (const frame of document.querySelectorAll("iframe.{name}"))
     if (event.source !== frame.contentWindow || event.data !== "leadline-explorer") return;
     frame.previousElementSibling.style.display = "none";
     frame.style.position = frame.style.visibility = "";
+    // marimo puts the output of a cell into a frame of its own, which must grow.
+    const isAlone = document.body.firstElementChild === frame.parentElement;
+    if (window.frameElement && isAlone) window.frameElement.style.height = "{outer_height}px";
   }});
 </script>"""
 """HTML of a room. The frame replaces the picture when its page sends a message."""
@@ -64,8 +70,13 @@ class Inline:
             source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
             picture = f'<img alt="The first figure of the room" src="{source}">'
         name = f"leadline-{hashlib.sha256(self.url.encode()).hexdigest()[:12]}"
+        height = int(self.height)
         return _HTML.format(
-            name=name, url=escape(self.url), height=int(self.height), picture=picture
+            name=name,
+            url=escape(self.url),
+            height=height,
+            outer_height=height + MARGIN,
+            picture=picture,
         )
 
     def __str__(self) -> str:
