@@ -358,7 +358,7 @@ REFUSED = {
     "trace": (("--input", "in.jsonl", "--trace", "t.html"), "--trace needs --prompt"),
     "folder": (("--prompt", "the", "--trace", "."), "--trace must name a file"),
     "unknown words": (("--prompt", "the zebra and a quagga"), "'zebra', 'quagga' in the prompt"),
-    "unknown": (("--prompt", "zebra"), "--prompt must contain only the 14 tokens"),
+    "unknown": (("--prompt", "zebra"), "--prompt must contain only the 12 tokens"),
     "nowhere": (("--input", "nowhere.jsonl"), "--input nowhere.jsonl (No such file or directory)"),
     "itself": (("--input", "in.jsonl", "--output", "in.jsonl"), "--output and --input must be different files"),
     "line": (("--input", "broken.jsonl"), "line 2 of broken.jsonl: {\"prompt\": 3}"),
