@@ -9,11 +9,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-BUFFERS = ("CopySlices", "IndexPut", "IndexCopy", "SelectScatter", "SliceScatter", "Scatter")
-"""Prefixes of the names of autograd nodes that write a tensor into a buffer."""
-
-JOINS = ("Stack", "Cat", *BUFFERS)
-"""Prefixes of the names of autograd nodes that join several tensors into one."""
+from leadline.torch_internals import joins_tensors, writes_buffer
 
 Edge = tuple[Any, int]
 """A node of the graph and the number of its output."""
@@ -108,17 +104,14 @@ class Ancestry:
                 to_do += behind
                 continue
             if node not in self._joins:
-                self._joins[node] = _joined(
-                    parts, is_buffer=type(node).__name__.startswith(BUFFERS)
-                )
+                self._joins[node] = _joined(parts, is_buffer=writes_buffer(type(node)))
             to_do.pop()
 
     def _joins_tensors(self, node: Any) -> bool:
         kind = type(node)
-        known = self._is_join.get(kind)
-        if known is None:
-            known = self._is_join[kind] = kind.__name__.startswith(JOINS)
-        return known
+        if kind not in self._is_join:
+            self._is_join[kind] = joins_tensors(kind)
+        return self._is_join[kind]
 
 
 def _merge(found: Found, more: Mapping[Any, Reads]) -> None:

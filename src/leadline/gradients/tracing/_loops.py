@@ -14,6 +14,7 @@ from torch import Tensor
 from leadline.errors import InputError
 from leadline.gradients.tracing._ancestry import Ancestry, Edge
 from leadline.gradients.tracing._chains import Cell, Chain, Key, Origin, State
+from leadline.gradients.tracing._entry import MissingGraph
 from leadline.gradients.tracing._recorded_loop import RecordedLoop
 from leadline.gradients.tracing._replay import computed_in
 from leadline.gradients.tracing._snapshot import Snapshot
@@ -32,7 +33,7 @@ class Loops:
         self.calls = calls
         self.chains: list[Chain] = []
         self.watch = watch
-        self.without_graph: str | None = None
+        self.without_graph: MissingGraph | None = None
         """The reason why a state has no gradient; ``None`` if there is no such state."""
         self.is_marked_elsewhere = False
         """True if another thread marked a state during the block."""
@@ -279,15 +280,15 @@ def _where(key: Key) -> str:
     return f" (the state was recorded in module {key[0]!r})" if key[0] and key[1] != "cell" else ""
 
 
-def why_without_graph() -> str:
+def why_without_graph() -> MissingGraph:
     """Return the reason why a state that is computed now has no gradient."""
     if torch.is_inference_mode_enabled():
-        return "a forward pass under torch.inference_mode()"
+        return MissingGraph.INFERENCE_MODE
     if not torch.is_grad_enabled():
-        return "a forward pass under torch.no_grad()"
+        return MissingGraph.NO_GRAD
     if is_inside_operator():
-        return "a step inside an operator such as torch.scan, which computes its own gradient"
-    return "a forward pass in which neither the parameters nor the inputs require a gradient"
+        return MissingGraph.OPERATOR
+    return MissingGraph.FROZEN
 
 
 def _edge(tensor: Tensor) -> Edge:

@@ -1,6 +1,6 @@
-"""Checks of models and losses, and the search for layers whose hooks were skipped."""
+"""Checks of models and losses, the gradients of a loss, and the search for skipped hooks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,7 +8,11 @@ from torch import Tensor, nn
 
 from leadline import checks
 from leadline.errors import InputError
-from leadline.torch_internals import node_number
+from leadline.gradients.tracing._entry import MissingGraph
+from leadline.torch_internals import AutogradFault, autograd_fault, leaf_of, node_number
+
+QUERIES = "gradient_flow(), influence() and weight_terms()"
+"""The queries of a tape, in messages that all of them raise."""
 
 
 def checked_loss(loss: Any, name: str) -> Tensor:
@@ -83,6 +87,58 @@ def checked_model(model: Any, function: str) -> nn.Module:
     )
 
 
+def gradients_of(loss: Tensor, outputs: Sequence[Tensor]) -> list[Tensor | None]:
+    """Return the gradient of a scalar with respect to each tensor; ``None`` for zero.
+
+    Raises:
+        InputError: the graph of the loss is freed, or one of its tensors was changed in place.
+    """
+    trainable = [tensor for tensor in outputs if tensor.requires_grad]
+    try:
+        found = torch.autograd.grad(loss, trainable, retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        match autograd_fault(error):
+            case AutogradFault.FREED_GRAPH:
+                raise InputError(
+                    f"{QUERIES} need the graph of the loss",
+                    got="a graph that a backward pass has freed",
+                    cure="query the tape before loss.backward(), or use "
+                    "loss.backward(retain_graph=True)",
+                ) from error
+            case AutogradFault.CHANGED_IN_PLACE:
+                raise InputError(
+                    f"{QUERIES} must run before weights or activations change",
+                    got="a weight or an activation that was changed in place",
+                    cause="a step of the optimiser, or an in-place operation on an activation",
+                    cure="query the tape before the optimiser steps; use operations that return "
+                    "new tensors",
+                ) from error
+            case None:
+                raise
+    by_tensor = iter(found)
+    return [next(by_tensor) if tensor.requires_grad else None for tensor in outputs]
+
+
+def foreign_loss(got: str) -> InputError:
+    """Return the refusal of a loss that does not belong to the recorded forward pass."""
+    return InputError(
+        f"{QUERIES} need a loss from the recorded forward pass",
+        got=got,
+        cause="a loss from another forward pass, a detached loss, or a loss computed under no_grad",
+        cure="compute the loss from the outputs that the model returned inside the block",
+    )
+
+
+def without_graph(reason: MissingGraph) -> InputError:
+    """Return the refusal of a forward pass without a graph."""
+    return InputError(
+        "trace() needs a forward pass that keeps its graph",
+        got="recorded states without a graph",
+        cause=reason.value,
+        cure=reason.cure,
+    )
+
+
 def sequence_number() -> int:
     """Return the number of the next operation of this thread in autograd; 0 in inference mode."""
     with torch.enable_grad():
@@ -107,8 +163,8 @@ def was_computed_between(
             continue
         seen.add(node)
         for other, _ in node.next_functions:
-            variable = getattr(other, "variable", None)
-            if variable is not None and id(variable) in kinds and first < node_number(node) < last:
-                return kinds[id(variable)]
+            leaf = leaf_of(other)
+            if leaf is not None and id(leaf) in kinds and first < node_number(node) < last:
+                return kinds[id(leaf)]
             to_visit.append(other)
     return None
