@@ -88,9 +88,9 @@ class CureComparison(Sounding):
     @property
     def notes(self) -> tuple[str, ...]:
         """One sentence per cure: the change that it made, or the reason why it is left out."""
-        made = [f"{effect.name}: {effect.treatment}" for effect in self.after]
+        changes = [f"{effect.name}: {effect.treatment}" for effect in self.after]
         left_out = [f"{name} is left out: {reason}" for name, reason in self.left_out.items()]
-        return (*made, *left_out)
+        return (*changes, *left_out)
 
     def table(self) -> "pd.DataFrame":
         """Return one row per cure and layer, with medians over the batch.

@@ -19,6 +19,9 @@ from leadline.storage import record
 if TYPE_CHECKING:
     import pandas as pd
 
+ROUNDING = 1e-12
+"""Relative rounding error of a share, which must not lengthen a window by a timestep."""
+
 
 @record("gradients.LayerInfluence")
 @dataclass(frozen=True, eq=False)
@@ -99,7 +102,7 @@ class LayerInfluence(LayerMeasurement):
         share = checks.number(share, "share", above=0, most=1)
         by_distance = self._by_distance("window_for()")
         kept = np.cumsum(by_distance) / max(by_distance.sum(), np.finfo(float).tiny)
-        enough = np.flatnonzero(kept >= share * (1 - 1e-12))
+        enough = np.flatnonzero(kept >= share * (1 - ROUNDING))
         return int(enough[0]) + 1 if len(enough) else 1
 
     def timesteps_for(self, share: float = 0.99) -> int:
@@ -119,7 +122,7 @@ class LayerInfluence(LayerMeasurement):
         share = checks.number(share, "share", above=0, most=1)
         by_timestep = np.sort(self._weights().sum(axis=0))[::-1]
         kept = np.cumsum(by_timestep) / max(by_timestep.sum(), np.finfo(float).tiny)
-        enough = np.flatnonzero(kept >= share * (1 - 1e-12))
+        enough = np.flatnonzero(kept >= share * (1 - ROUNDING))
         return int(enough[0]) + 1 if len(enough) else 0
 
     def _by_distance(self, function: str) -> Float[np.ndarray, " D"]:

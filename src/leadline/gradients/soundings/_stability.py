@@ -36,6 +36,9 @@ MOST_EXPONENTS = 64
 FEW_EXPONENTS = 16
 """Default number of exponents of a larger state."""
 
+TRANSIENT_PART = 5
+"""By default, the exponents leave out the first 1 / TRANSIENT_PART of the sequence."""
+
 _REGIMES = {
     "vanishes": "vanishes",
     "explodes": "explodes",
@@ -189,7 +192,7 @@ def measure_stability(
             "measure_stability() needs at least one sequence", got="x, a batch of no sequences"
         )
     if transient is None:
-        transient = time // 5
+        transient = time // TRANSIENT_PART
     longest = time if replayed.lengths is None else int(replayed.lengths.max())
     if transient >= longest:
         raise InputError(

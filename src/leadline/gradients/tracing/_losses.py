@@ -71,7 +71,7 @@ def checked_model(model: Any, function: str) -> nn.Module:
     are_modules = (
         isinstance(model, (list, tuple))
         and bool(model)
-        and all(isinstance(m, nn.Module) for m in model)
+        and all(isinstance(part, nn.Module) for part in model)
     )
     if isinstance(model, type) and issubclass(model, nn.Module):
         cure = f"pass an instance: {model.__name__}(...)"
@@ -95,7 +95,7 @@ def gradients_of(loss: Tensor, outputs: Sequence[Tensor]) -> list[Tensor | None]
     """
     trainable = [tensor for tensor in outputs if tensor.requires_grad]
     try:
-        found = torch.autograd.grad(loss, trainable, retain_graph=True, allow_unused=True)
+        gradients = torch.autograd.grad(loss, trainable, retain_graph=True, allow_unused=True)
     except RuntimeError as error:
         match autograd_fault(error):
             case AutogradFault.FREED_GRAPH:
@@ -115,8 +115,8 @@ def gradients_of(loss: Tensor, outputs: Sequence[Tensor]) -> list[Tensor | None]
                 ) from error
             case None:
                 raise
-    by_tensor = iter(found)
-    return [next(by_tensor) if tensor.requires_grad else None for tensor in outputs]
+    remaining = iter(gradients)
+    return [next(remaining) if tensor.requires_grad else None for tensor in outputs]
 
 
 def foreign_loss(got: str) -> InputError:
@@ -155,16 +155,16 @@ def was_computed_between(
         for module in modules
         for parameter in module.parameters()
     }
-    seen: set[Any] = set()
+    visited: set[Any] = set()
     to_visit = [loss.grad_fn]
     while to_visit:
         node = to_visit.pop()
-        if node is None or node in seen:
+        if node is None or node in visited:
             continue
-        seen.add(node)
-        for other, _ in node.next_functions:
-            leaf = leaf_of(other)
+        visited.add(node)
+        for next_node, _ in node.next_functions:
+            leaf = leaf_of(next_node)
             if leaf is not None and id(leaf) in kinds and first < node_number(node) < last:
                 return kinds[id(leaf)]
-            to_visit.append(other)
+            to_visit.append(next_node)
     return None
