@@ -13,7 +13,11 @@ from leadline.recurrent import Arithmetic, PullBack, Record
 
 
 class Truncation(Cure):
-    """Cuts backpropagation after each segment of ``window`` timesteps, within a layer's call."""
+    """Cuts backpropagation after each segment of ``window`` timesteps, within a layer's call.
+
+    Reference: Williams & Peng, *An efficient gradient-based algorithm for on-line training of
+    recurrent network trajectories*, 1990.
+    """
 
     name = "truncation"
 

@@ -109,8 +109,9 @@ class LayerFlow(LayerMeasurement):
 
     @property
     def horizon(self) -> Int[np.ndarray, " B"]:
-        """The effective horizon: the number of timesteps whose norm exceeds 1 % of the sample's
-        largest finite norm.
+        """The effective horizon: the number of timesteps with a norm above 1 % of the largest.
+
+        The largest finite norm of each sample counts.
         """
         finite = np.where(np.isfinite(self.log_total), self.log_total, -np.inf)
         largest = finite.max(axis=1, initial=-np.inf, keepdims=True)

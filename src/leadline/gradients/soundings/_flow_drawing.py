@@ -12,7 +12,7 @@ from leadline.figures import COLOURS, NEUTRAL, Drawing, log_ticks, log_traces, p
 DIRECT = "direct part"
 """Name of the gradient that enters at the timestep itself."""
 
-CELL = "what the cell receives"
+CELL = "gradient of the cell"
 """Name of the gradient of an LSTM's cell."""
 
 

@@ -255,11 +255,18 @@ class Influence(Sounding):
         return pd.concat(frames, ignore_index=True)
 
     def drawing(self, layer: int = -1) -> Drawing:
-        """Return the matrix of one layer as a heat map of powers of ten."""
+        """Return the matrix of one layer as a heat map of powers of ten.
+
+        Args:
+            layer: index of the layer; by default the last one. Negative numbers count from the end.
+
+        Raises:
+            InputError: ``layer`` is out of range.
+        """
         chosen = chosen_layer(self.layers, layer)
         return heat_map(
             chosen.log_norms / LN10,
-            title=f"{chosen.title}: how much loss term k tells the state at t",
+            title=f"{chosen.title}: influence of loss term k on the state at timestep t",
             x_label="timestep t",
             y_label="loss term k",
             scale_label="‖dL<sub>k</sub>/dh<sub>t</sub>‖",
@@ -288,4 +295,4 @@ def _reach(layer: LayerInfluence) -> str:
     reached = f"{_num_reached(layer)} of {time} timesteps"
     if layer.timestep_of_term is None:
         return f"99 % of the gradient of {terms} loss terms lies in {reached}"
-    return f"99 % of the gradient stays within {reached} of its loss term"
+    return f"backpropagation through {reached} keeps 99 % of the gradient"

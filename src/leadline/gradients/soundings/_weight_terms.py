@@ -140,8 +140,9 @@ def _describe(log_norms: Float[np.ndarray, " T"]) -> str:
 def inseparable_weights(got: str) -> InputError:
     """Return the refusal of weights that cannot be separated by timestep."""
     return InputError(
-        "weight_terms() supports torch.nn.RNN, LSTM and GRU without proj_size, and leadline.recurrent",
+        "weight_terms() needs torch.nn.RNN, LSTM or GRU without proj_size, or leadline.recurrent",
         got=got,
+        cure="use gradient_flow() or influence(), which measure these layers too",
     )
 
 

@@ -142,7 +142,7 @@ class Loops:
         """
         if chain.states and chain.states[-1].made[0].shape != made[0].shape:
             raise InputError(
-                "all states of one loop must have the same shape",
+                "trace() needs states of one shape in each loop",
                 got=f"{chain.title}, timestep {len(chain.states) + 1}: {tuple(made[0].shape)} after "
                 f"{tuple(chain.states[-1].made[0].shape)}",
                 cause="sequences that leave the batch when they end, or two loops with the same "
@@ -295,17 +295,18 @@ def _not_one_loop(key: Key, states: dict[Chain, Origin]) -> InputError:
     )
     skipped = "two loops or layers whose states have the same name; or a tree"
     return InputError(
-        "each state of a loop must be computed from the previous state, and from no other of its "
-        "name",
-        got=f"a state {name!r} that was computed from timestep {' and '.join(read[:MOST_NAMED])}",
+        "trace() needs loops in which each state is computed from the previous state alone",
+        got=f"a state {name!r}{_place(key)}, computed from timestep "
+        f"{' and '.join(read[:MOST_NAMED])}",
         cause=merged if is_merged else skipped,
-        cure="name each loop: h = gradients.record(h, 'lower'); a tree cannot be "
-        f"traced{_where(key)}",
+        cure="name each loop: h = gradients.record(h, 'lower'); a tree cannot be traced",
     )
 
 
-def _where(key: Key) -> str:
-    return f" (the state was recorded in module {key[0]!r})" if key[0] and key[1] != "cell" else ""
+def _place(key: Key) -> str:
+    """Name the module in which a state was marked; nothing for a cell or the model itself."""
+    path, name = key
+    return f" of module {path!r}" if path and name != "cell" else ""
 
 
 def why_without_graph() -> MissingGraph:

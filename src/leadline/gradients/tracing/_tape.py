@@ -93,10 +93,10 @@ class Tape:
         The term of timestep t is dL/dh_t dh_t/dW; the sum of all terms is dL/dW.
 
         Args:
-            loss: as in :meth:`gradient_flow`.
+            loss: a tensor computed from the recorded forward pass. Terms of any shape are summed.
 
         Returns:
-            The terms of every layer. The graph is retained.
+            The terms of every layer. The graph is retained, so the tape can be queried again.
 
         Raises:
             InputError: the model has a hand-written loop or a layer with a projection, or
@@ -125,10 +125,11 @@ class Tape:
                 1. The memory grows with it.
 
         Returns:
-            The influence on each layer. The graph is retained.
+            The influence on each layer. The graph is retained, so the tape can be queried again.
 
         Raises:
-            InputError: ``terms`` has another shape, or :meth:`gradient_flow` refuses it.
+            InputError: ``terms`` has another shape, ``chunk`` is below 1, or
+                :meth:`gradient_flow` refuses the terms.
         """
         per_sample = checks.flag(per_sample, "per_sample")
         chunk = checks.whole_number(chunk, "chunk", least=1)
