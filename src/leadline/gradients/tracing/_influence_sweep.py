@@ -76,7 +76,7 @@ def influence_sweep(
     for first in range(0, time, chunk):
         last = min(first + chunk, time)
         each = zip(records, masks, matrices, strict=True)
-        layers = [_Rows(record, mask, first, last, matrix) for record, mask, matrix in each]
+        layers = [_LayerRows(record, mask, first, last, matrix) for record, mask, matrix in each]
         layers[-1].seed(start.unit[first:last], log[first:last])
         for t in range(last - 1, -1, -1):
             above = None
@@ -111,7 +111,7 @@ class _Matrix:
         return {"log_norms": self.log_norms, "log_norms_per_sample": self.per_sample}
 
 
-class _Rows:
+class _LayerRows:
     """The rows dL_k/ds_t of one layer at the current t, for the terms k of a chunk.
 
     Row k is on the scale ``exp(log[k])``.
@@ -153,7 +153,7 @@ class _Rows:
         self.unit.copy_(unit)
         self.log.copy_(log)
 
-    def receive(self, t: int, above: "_Rows") -> None:
+    def receive(self, t: int, above: "_LayerRows") -> None:
         """Add the gradient of the layer above's inputs at t, for all terms from t on."""
         k = self._first_term(t)
         size = self.record.h.shape[-1]
