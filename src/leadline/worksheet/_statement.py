@@ -21,7 +21,7 @@ class Statement:
 
     id: str
     number: str
-    """The number in the course; ``"+"`` marks an additional statement."""
+    """The number in the course; the number of an extension begins with ``"+"``."""
     title: str
     claim: str
     course: str
@@ -56,6 +56,11 @@ class Statement:
                 "measure must be written as package.module:function",
                 got=f"measure = {self.measure!r}",
             )
+
+    @property
+    def is_extension(self) -> bool:
+        """True for a statement beyond the course; see :func:`leadline.worksheet.register`."""
+        return self.number.startswith("+")
 
     @property
     def section(self) -> str:
