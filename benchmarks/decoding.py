@@ -140,7 +140,8 @@ def against_generate(
         },
         row(f"{name}: faster than generate", mine, generate, faster, peer_over_ours=True),
         {
-            "work": f"{name}: the least that a search can do, told what to choose: faster than generate",
+            "work": f"{name}: the least that a search can do, told what to choose: faster than "
+            "generate",
             "measured": possible,
             "bar": "none: what is possible",
             "met": None,
@@ -254,8 +255,10 @@ def exact(T: int = 12, batch: int = 64) -> list[Row]:
         limit = above + batch * T
         rows.append(
             {
-                "work": f"exact search, 4 tokens, T = {T}, seed {seed}: rows beside those that must be expanded",
-                "measured": f"{found.work.rows} beside {above}, {'equal' if same else 'not equal'} to brute force",
+                "work": f"exact search, 4 tokens, T = {T}, seed {seed}: rows beside those that "
+                "must be expanded",
+                "measured": f"{found.work.rows} beside {above}, {'equal' if same else 'not equal'} "
+                "to brute force",
                 "bar": f"equal to brute force; at most {limit} rows",
                 "met": same and found.work.rows <= limit,
             }

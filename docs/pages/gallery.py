@@ -56,7 +56,8 @@ pretrained = autoencoders.pretrain(model, digits.X, epochs=20)
     Exhibit(
         "examples",
         "What a denoising autoencoder sees and reconstructs",
-        "examples = autoencoders.corrupt_examples(digits.X[:8], corruption, pretrained, seed=0, image_size=8)\n",
+        "examples = autoencoders.corrupt_examples(digits.X[:8], corruption, pretrained, seed=0, "
+        "image_size=8)\n",
     ),
     Exhibit(
         "study",

@@ -357,12 +357,14 @@ REFUSED = {
     "folder": (("--prompt", "the", "--trace", "."), "--trace must name a file"),
     "unknown words": (("--prompt", "the zebra and a quagga"), "'zebra', 'quagga' in the prompt"),
     "nowhere": (("--input", "nowhere.jsonl"), "--input nowhere.jsonl (No such file or directory)"),
-    "itself": (("--input", "in.jsonl", "--output", "in.jsonl"), "--output and --input must be different files"),
+    "itself": (("--input", "in.jsonl", "--output", "in.jsonl"), "--output and --input must be "
+    "different files"),
     "line": (("--input", "broken.jsonl"), "line 2 of broken.jsonl: {\"prompt\": 3}"),
     "not a number": (("--input", "nan.jsonl"), "NaN is not JSON"),
     "half a letter": (("--input", "half.jsonl"), "line 1 of half.jsonl"),
     "empty": (("--input", "empty.jsonl"), "--input must hold at least one prompt"),
-    "unknown in a file": (("--input", "zebra.jsonl", "--output", "new.jsonl"), "where: in zebra.jsonl, line 2"),
+    "unknown in a file": (("--input", "zebra.jsonl", "--output", "new.jsonl"), "where: in "
+    "zebra.jsonl, line 2"),
 }  # fmt: skip
 
 

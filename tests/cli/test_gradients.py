@@ -236,7 +236,10 @@ def test_an_unwritable_folder_is_an_error_before_the_factory_runs(tmp_path: Path
 
 
 def test_help_does_not_load_torch():
-    check = "import sys; from leadline.cli import run; run(['gradients', '--help']); sys.exit('torch' in sys.modules)"
+    check = (
+        "import sys; from leadline.cli import run; run(['gradients', '--help']); sys.exit('torch' "
+        "in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert "module:function" in done.stdout

@@ -244,8 +244,8 @@ def test_ignored_settings_are_named(folder, capsys):
     assert decode(folder) == cli.DONE
     told = capsys.readouterr().out
     assert (
-        "note: settings of generation_config are ignored: no_repeat_ngram_size = 3, length_penalty = 2.0"
-        in told
+        "note: settings of generation_config are ignored: no_repeat_ngram_size = 3, length_penalty "
+        "= 2.0" in told
     )
     assert decode(folder, "--json") == cli.DONE
     assert json.loads(capsys.readouterr().out)["notes"]

@@ -33,7 +33,10 @@ def shell(command: str, **kwargs) -> subprocess.CompletedProcess:
 
 
 def decode(model: Path) -> str:
-    return f"{LEADLINE} decode --model {model / 'model'} --input {model / 'prompts.jsonl'} --width 2 --max-length 4"
+    return (
+        f"{LEADLINE} decode --model {model / 'model'} --input {model / 'prompts.jsonl'} --width 2 "
+        "--max-length 4"
+    )
 
 
 def test_help_works_at_every_width():

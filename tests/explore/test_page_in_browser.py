@@ -157,8 +157,8 @@ def test_the_keyboard_reaches_all_controls_and_the_focus_is_visible(page):
     for _ in range(60):
         page.keyboard.press("Tab")
         name, outline = page.evaluate(
-            "() => { const e = document.activeElement; "
-            "return [e.tagName == 'BUTTON' ? e.textContent : e.id || e.className, getComputedStyle(e).outlineStyle] }"
+            "() => { const e = document.activeElement; return [e.tagName == 'BUTTON' ? "
+            "e.textContent : e.id || e.className, getComputedStyle(e).outlineStyle] }"
         )
         assert outline != "none", name
         if "exploding" in reached and name == "reset":
@@ -188,7 +188,8 @@ def test_the_page_fits_every_width(page, width):
 def test_an_answer_does_not_move_the_page(page):
     def places() -> list[float]:
         return page.evaluate(
-            "[...document.querySelectorAll('.card, .row, h1')].map(e => e.getBoundingClientRect().top)"
+            "[...document.querySelectorAll('.card, .row, h1')].map(e => "
+            "e.getBoundingClientRect().top)"
         )
 
     page.evaluate("scrollTo(0, 0)")

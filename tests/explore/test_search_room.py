@@ -162,8 +162,8 @@ def test_the_two_words_of_the_table_must_differ(first, second):
 def test_rows_that_do_not_sum_to_1_are_noted_and_searched():
     odd = Settings(table="A4-0.5_B4-3_A1-2")
     assert ROOM.tell(odd) == (
-        "Probabilities add up to 1, and here they do not: at the start 0.62, after “neural neural” 0.66. "
-        "They are searched as they stand."
+        "Probabilities add up to 1, and here they do not: at the start 0.62, after “neural neural” "
+        "0.66. They are searched as they stand."
     )
     assert "holds “network neural”" in str(ROOM.take(dataclasses.replace(odd, step=2))["tree"])
     assert all(ROOM.tell(preset) == "" for preset in TABLES.values())
@@ -180,7 +180,8 @@ def test_notes_name_empty_prompts_and_unknown_words(trained):
     told = ROOM.tell(dataclasses.replace(LM, prompt="the qqq class zzz QQQ"))
     assert (
         told
-        == "The model does not know “qqq”, “zzz”, and reads <unknown> there. It never answers with it."
+        == "The model does not know “qqq”, “zzz”, and reads <unknown> there. It never answers with "
+        "it."
     )
     assert "and 3 more" in ROOM.tell(dataclasses.replace(LM, prompt="q1 q2 q3 q4 q5 q6 q7 q8"))
     for prompt in ("", HOSTILE, "qqq"):
@@ -422,7 +423,10 @@ def test_the_page_waits_until_the_model_is_trained(visitor, monkeypatch, trained
 def test_only_the_tree_scrolls_on_a_phone(visitor, scheme):
     page = visitor.open("search", viewport={"width": 390, "height": 800}, color_scheme=scheme)
     shown(page, Settings())
-    widths = "[document.documentElement.scrollWidth, document.querySelector('#search-tree-figure').offsetWidth]"
+    widths = (
+        "[document.documentElement.scrollWidth, "
+        "document.querySelector('#search-tree-figure').offsetWidth]"
+    )
     whole, tree = page.evaluate(widths)
     assert whole <= 390
     assert tree > 390

@@ -321,7 +321,8 @@ def _refuse_few(units: int, rows: int, needed: int, label: Any) -> None:
             f"the split needs at least {needed} rows{of}, one for each role",
             got=f"{who} has {rows} row{'s' * (rows != 1)}{apart}",
             cause="a rare class, or fewer samples than the split needs",
-            cure="bring more samples, leave the class out, or set the fractions of unneeded roles to 0",
+            cure="bring more samples, leave the class out, or set the fractions of unneeded roles "
+            "to 0",
         )
 
 

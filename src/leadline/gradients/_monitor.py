@@ -210,7 +210,8 @@ class _Look:
             raise InputError(
                 "the block of a monitor holds the forward pass and the backward pass",
                 got=f"no gradient that arrived at {layers or 'a layer: none was called'}",
-                cause="loss.backward() after the block, the model called before it, or a loss without a graph",
+                cause="loss.backward() after the block, the model called before it, or a loss "
+                "without a graph",
                 cure="with monitor.step(): criterion(model(x), y).backward()",
             )
         if self._versions != [in_place_changes(parameter) for parameter in self.model.parameters()]:

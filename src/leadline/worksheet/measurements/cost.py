@@ -85,9 +85,10 @@ class Shares(Sounding):
         """The largest share of each bound, and the number of cases where selection is cheaper."""
         cases = len(self.of_sorting)
         return Verdict(
-            f"in {cases} searches, sorting the scored candidates takes at most {share(self.of_course_bound.max())} of "
-            f"{COURSE_BOUND} comparisons; the search selects with at most {share(self.of_our_bound.max())} of "
-            f"{OUR_BOUND}, and with fewer than sorting in {(self.of_sorting < 1).sum()} of {cases}"
+            f"in {cases} searches, sorting the scored candidates takes at most "
+            f"{share(self.of_course_bound.max())} of {COURSE_BOUND} comparisons; the search "
+            f"selects with at most {share(self.of_our_bound.max())} of {OUR_BOUND}, and with fewer "
+            f"than sorting in {(self.of_sorting < 1).sum()} of {cases}"
         )
 
     def table(self) -> "pd.DataFrame":
@@ -180,16 +181,17 @@ def cost(setting: Setting) -> Answer:
         soundings={"shares": shares},
         facts={
             "within_the_course_bound": Fact(
-                "candidates × log2 M ≤ 1 · T k M log2 M in every case (k ≤ M), where the search's counter of "
-                "candidates equals the step function's own tally of the scores that it gave",
+                "candidates × log2 M ≤ 1 · T k M log2 M in every case (k ≤ M), where the search's "
+                "counter of candidates equals the step function's own tally of the scores that it "
+                "gave",
                 bool((shares.of_course_bound <= 1).all() and shares.agree.all()),
-                f"at most {share(shares.of_course_bound.max())} of the bound; the counters agree in "
-                f"{shares.agree.sum()} of {cases} cases",
+                f"at most {share(shares.of_course_bound.max())} of the bound; the counters agree "
+                f"in {shares.agree.sum()} of {cases} cases",
                 f"at most 1, and agreement in {cases} of {cases}",
             ),
             "within_our_bound": Fact(
-                f"comparisons (one per score read, and r log2 r to rank the r candidates of a step) ≤ T (k M + "
-                f"{RANKING} k² log2 k) in every case",
+                "comparisons (one per score read, and r log2 r to rank the r candidates of a step) "
+                f"≤ T (k M + {RANKING} k² log2 k) in every case",
                 bool((shares.of_our_bound <= 1).all()),
                 f"at most {share(shares.of_our_bound.max())} of the bound",
                 "at most 1",
@@ -207,18 +209,19 @@ def cost(setting: Setting) -> Answer:
                 f"{SMALL_LENGTH * SMALL_VOCABULARY:,}",
             ),
             "exhaustive": Fact(
-                f"exhaustive search scores M + M² + … + M^T candidates, here T = {SMALL_LENGTH} and "
-                f"M = {SMALL_VOCABULARY}",
+                f"exhaustive search scores M + M² + … + M^T candidates, here T = {SMALL_LENGTH} "
+                f"and M = {SMALL_VOCABULARY}",
                 exhaustive == all_prefixes,
                 f"{exhaustive:,}",
                 f"{all_prefixes:,}",
             ),
         },
         findings=(
-            f"Comparisons grow with exponents {growth} (95 % intervals of a regression of logarithms over all cases).",
-            f"At T = {T}, k = {k} and M = {M:,} the search makes {counted.comparisons[last]:z,.0f} comparisons; "
-            f"sorting its candidates would take {shares.sorting[last]:z,.0f}, greedy search scores {T * M:,}, and "
-            f"exhaustive search would score about {_power(M, T)}.",
+            f"Comparisons grow with exponents {growth} (95 % intervals of a regression of "
+            "logarithms over all cases).",
+            f"At T = {T}, k = {k} and M = {M:,} the search makes {counted.comparisons[last]:z,.0f} "
+            f"comparisons; sorting its candidates would take {shares.sorting[last]:z,.0f}, greedy "
+            f"search scores {T * M:,}, and exhaustive search would score about {_power(M, T)}.",
             _where_sorting_is_no_worse(counted, is_less),
             *((_wall_time(),) if setting.budget == "full" else ()),
         ),
@@ -272,6 +275,6 @@ def _wall_time(repeats: int = 5) -> str:
     )
     T, k, M = np.linalg.lstsq(X, np.log(rest.ravel()), rcond=None)[0][1:]
     return (
-        f"Wall time of selection for M from {large[0]:,} to {large[-1]:,}, less the time at M = {small}, grows with "
-        f"exponents T {T:z.2f}, k {k:z.2f}, M {M:z.2f} on this machine."
+        f"Wall time of selection for M from {large[0]:,} to {large[-1]:,}, less the time at M = "
+        f"{small}, grows with exponents T {T:z.2f}, k {k:z.2f}, M {M:z.2f} on this machine."
     )

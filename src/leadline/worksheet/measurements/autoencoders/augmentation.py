@@ -217,21 +217,23 @@ def corruption_is_augmentation(setting: Setting) -> Answer:
         statement_id="ae.h",
         sentence="against vanilla, the clean test error changes by "
         f"{effects['denoising_test_error_minus_vanilla'].interval} (denoising) and "
-        f"{effects['masked_test_error_minus_vanilla'].interval} (masked), the accuracy lost under an unseen corruption "
-        f"by {effects['denoising_accuracy_lost_minus_vanilla'].interval} and "
+        f"{effects['masked_test_error_minus_vanilla'].interval} (masked), the accuracy lost under "
+        f"an unseen corruption by {effects['denoising_accuracy_lost_minus_vanilla'].interval} and "
         f"{effects['masked_accuracy_lost_minus_vanilla'].interval} points; on materialised pairs "
         f"{sum(map(sum, same.values()))} of {pairs} vanilla runs end with the same bits.",
         soundings={"augmented": augmented},
         effects=effects,
         facts={
             "identical_to_augmented_vanilla": Fact(
-                "weights of vanilla training on the materialised (corrupted, clean) pairs, bit for bit",
+                "weights of vanilla training on the materialised (corrupted, clean) pairs, bit for "
+                "bit",
                 all(map(all, same.values())),
                 f"equal in {sum(map(sum, same.values()))} of {pairs} runs",
                 "equal in all",
             ),
             "dropped_tokens": Fact(
-                "the one difference: tokens that enter the encoder of a masked transformer, 75 % hidden",
+                "the one difference: tokens that enter the encoder of a masked transformer, 75 % "
+                "hidden",
                 dropped < filled,
                 f"{dropped}, against {filled} with hidden patches filled with zeros",
                 "fewer than with zeros",

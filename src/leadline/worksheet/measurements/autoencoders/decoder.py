@@ -75,8 +75,9 @@ class ThrownAway(Sounding):
     def verdict(self) -> Verdict:
         """The number of changed predictions."""
         return Verdict(
-            f"of {self.compared} predictions with the decoder randomised, deleted or not exported, {self.changed} "
-            f"change; without the decoder {100 * self.saved:z.0f} % of the parameters are saved"
+            f"of {self.compared} predictions with the decoder randomised, deleted or not exported, "
+            f"{self.changed} change; without the decoder {100 * self.saved:z.0f} % of the "
+            "parameters are saved"
         )
 
     def table(self) -> "pd.DataFrame":
@@ -162,7 +163,8 @@ def decoder_is_thrown_away(setting: Setting) -> Answer:
                 "none",
             ),
             "predictions_identical": Fact(
-                "predicted probabilities with the decoder randomised, deleted, and not exported, bit for bit",
+                "predicted probabilities with the decoder randomised, deleted, and not exported, "
+                "bit for bit",
                 thrown.changed == 0,
                 f"{thrown.changed} of {thrown.compared} differ",
                 "none differs",
@@ -175,9 +177,10 @@ def decoder_is_thrown_away(setting: Setting) -> Answer:
             ),
         },
         findings=(
-            f"The probe is right on {100 * accuracy.mean():z.1f} % of the test rows, with any decoder or none.",
-            f"Reconstruction does need it: a random decoder's error is {np.median(error[:, 1] / error[:, 0]):z.0f} "
-            "times that of the trained one.",
+            f"The probe is right on {100 * accuracy.mean():z.1f} % of the test rows, with any "
+            "decoder or none.",
+            "Reconstruction does need it: a random decoder's error is "
+            f"{np.median(error[:, 1] / error[:, 0]):z.0f} times that of the trained one.",
         ),
     )
 

@@ -79,8 +79,9 @@ def gain_with_few_labels(setting: Setting) -> Answer:
             fingerprints=study.protocol.fingerprints,
         ),
         statement_id="ae.f",
-        sentence=f"with {few} labels the denoising encoder gains {effects['gain_at_fewest'].interval} points over raw "
-        f"input, with {many} labels {effects['gain_at_most'].interval}.",
+        sentence=f"with {few} labels the denoising encoder gains "
+        f"{effects['gain_at_fewest'].interval} points over raw input, with {many} labels "
+        f"{effects['gain_at_most'].interval}.",
         soundings={"study": study},
         effects=effects,
         findings=(

@@ -57,7 +57,8 @@ class CorruptedUse(Sounding):
         means = 100 * self.accuracy.mean(1)
         return Verdict(
             "; ".join(
-                f"{kind}: {mean[0, 0]:z.1f} % clean throughout, {mean[1, 1]:z.1f} % corrupted throughout"
+                f"{kind}: {mean[0, 0]:z.1f} % clean throughout, {mean[1, 1]:z.1f} % corrupted "
+                "throughout"
                 for kind, mean in zip(self.kinds, means, strict=True)
             )
         )
@@ -185,8 +186,9 @@ def noise_when_used(setting: Setting) -> Answer:
     return Answer(
         protocol=protocol,
         statement_id="ae.i",
-        sentence=f"clean throughout instead of corrupted throughout gains {effects['clean_minus_noisy'].interval} "
-        f"points for noise and {effects['clean_minus_masked'].interval} points for masking.",
+        sentence="clean throughout instead of corrupted throughout gains "
+        f"{effects['clean_minus_noisy'].interval} points for noise and "
+        f"{effects['clean_minus_masked'].interval} points for masking.",
         soundings={"use": use},
         effects=effects,
         findings=(

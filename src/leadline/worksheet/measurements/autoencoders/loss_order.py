@@ -86,8 +86,9 @@ class LossOrder(Sounding):
         low = int(loss.argmin())
         best = int(accuracy.argmax())
         return Verdict(
-            f"on {self.data_name} the lowest validation loss is that of {names[low]} ({accuracy[low]:z.1f} % with "
-            f"{self.labels} labels), the best probe that of {names[best]} ({accuracy[best]:z.1f} %)"
+            f"on {self.data_name} the lowest validation loss is that of {names[low]} "
+            f"({accuracy[low]:z.1f} % with {self.labels} labels), the best probe that of "
+            f"{names[best]} ({accuracy[best]:z.1f} %)"
         )
 
     def table(self) -> "pd.DataFrame":
@@ -163,7 +164,8 @@ def loss_against_probe(setting: Setting) -> Answer:
             seeds=setting.seeds,
         ),
         statement_id="ae.b",
-        sentence=f"lower loss and lower probe accuracy in {len(inverted)} of {pairs} registered pairs: {found}.",
+        sentence=f"lower loss and lower probe accuracy in {len(inverted)} of {pairs} registered "
+        f"pairs: {found}.",
         soundings=orders,
         effects=effects,
         facts={
@@ -178,8 +180,8 @@ def loss_against_probe(setting: Setting) -> Answer:
             *map(finding, orders.values()),
             "Kendall's tau between low loss and high accuracy: "
             + "; ".join(
-                f"on {order.data_name} {effects[f'tau_within_on_{name}'].interval} over widths within a kind, "
-                f"{effects[f'tau_across_on_{name}'].interval} across kinds"
+                f"on {order.data_name} {effects[f'tau_within_on_{name}'].interval} over widths "
+                f"within a kind, {effects[f'tau_across_on_{name}'].interval} across kinds"
                 for name, order in orders.items()
             )
             + ".",
@@ -232,7 +234,10 @@ def _effects(name: str, order: LossOrder) -> dict[str, Measured]:
             text = f"{what}: {label}, on {order.data_name}"
             found[f"{what}_{pair}_on_{name}"] = (values[one] - values[other], text, unit)
     for where in ("within", "across"):
-        text = f"agreement of low loss and high accuracy {where} kinds, on {order.data_name} (Kendall's tau)"
+        text = (
+            f"agreement of low loss and high accuracy {where} kinds, on {order.data_name} "
+            "(Kendall's tau)"
+        )
         found[f"tau_{where}_on_{name}"] = (
             order.tau(within=where == "within"),
             text,

@@ -91,9 +91,9 @@ def letters_help_digits(setting: Setting) -> Answer:
         effects=effects,
         findings=(
             finding(arms),
-            f"Many fonts instead of one: {effects['many_fonts_minus_one'].interval} points; own data instead of "
-            f"letters: {effects['own_minus_letters'].interval}; photographs over raw input: "
-            f"{effects['photographs_minus_raw'].interval}.",
+            f"Many fonts instead of one: {effects['many_fonts_minus_one'].interval} points; own "
+            f"data instead of letters: {effects['own_minus_letters'].interval}; photographs over "
+            f"raw input: {effects['photographs_minus_raw'].interval}.",
         ),
     )
 
@@ -111,7 +111,8 @@ def check_geometry(dataset: Dataset) -> None:
             "this statement needs images with 1 or 3 channels and sides of 4 to 427 pixels",
             got=f"{dataset.name}: {size}",
             cause="flat rows, whose height and width are not known" if sides is None else None,
-            cure="hand images over with their shape, (n, height, width); the other statements take flat rows",
+            cure="hand images over with their shape, (n, height, width); the other statements take "
+            "flat rows",
         )
 
 

@@ -67,8 +67,8 @@ class Growth(Sounding):
         most = self.tokens.argmax()
         return Verdict(
             f"an image of {self.sizes[least, 0]} x {self.sizes[least, 1]} pixels is represented by "
-            f"{self.tokens[least]} x {self.width} numbers, one of {self.sizes[most, 0]} x {self.sizes[most, 1]} by "
-            f"{self.tokens[most]} x {self.width}"
+            f"{self.tokens[least]} x {self.width} numbers, one of {self.sizes[most, 0]} x "
+            f"{self.sizes[most, 1]} by {self.tokens[most]} x {self.width}"
         )
 
     def table(self) -> "pd.DataFrame":
@@ -152,13 +152,15 @@ def codes_need_not_be_small(setting: Setting) -> Answer:
     return Answer(
         protocol=arms.protocol,
         statement_id="ae.j",
-        sentence=f"{widths['wide']} units for {features} inputs instead of {widths['narrow']} change the accuracy by "
-        f"{effects['wide_minus_narrow'].interval} points, and {growth.verdict.sentence}.",
+        sentence=f"{widths['wide']} units for {features} inputs instead of {widths['narrow']} "
+        f"change the accuracy by {effects['wide_minus_narrow'].interval} points, and "
+        f"{growth.verdict.sentence}.",
         soundings={"arms": arms, "growth": growth},
         effects=effects,
         facts={
             "grows_with_the_image": Fact(
-                f"vectors in a transformer's representation, for images of {len(growth.tokens)} sizes",
+                f"vectors in a transformer's representation, for images of {len(growth.tokens)} "
+                "sizes",
                 grows,
                 ", ".join(map(str, growth.tokens.tolist())),
                 ", ".join(map(str, growth.expected.tolist())),

@@ -116,13 +116,14 @@ def patches_against_pixels(setting: Setting) -> Answer:
     effects = effects_of("ae.g", **measured)
     told = [
         f"on {sources[name].images.name} patches instead of pixels change the probe's accuracy by "
-        f"{effects[f'patch_minus_pixel_on_{name}'].interval} points, and copying the nearest visible one has an error "
-        f"of {effects[f'copying_under_{PATCHES}_on_{name}'].interval:.2f} instead of "
-        f"{effects[f'copying_under_{PIXELS}_on_{name}'].interval:.2f} of the variance"
+        f"{effects[f'patch_minus_pixel_on_{name}'].interval} points, and copying the nearest "
+        f"visible one has an error of {effects[f'copying_under_{PATCHES}_on_{name}'].interval:.2f} "
+        f"instead of {effects[f'copying_under_{PIXELS}_on_{name}'].interval:.2f} of the variance"
         for name in IMAGES
     ]
     equally_far = " and ".join(
-        f"{effects[f'patch_minus_equal_distance_on_{name}'].interval} points on {sources[name].images.name}"
+        f"{effects[f'patch_minus_equal_distance_on_{name}'].interval} points on "
+        f"{sources[name].images.name}"
         for name in IMAGES
     )
     return Answer(
@@ -136,7 +137,8 @@ def patches_against_pixels(setting: Setting) -> Answer:
                 f"On {sources[name].images.name} ({sources[name].label}): {study}."
                 for name, study in arms.items()
             ),
-            f"Instead of pixels hidden so often that a visible one is as far as under patches: {equally_far}.",
+            "Instead of pixels hidden so often that a visible one is as far as under patches: "
+            f"{equally_far}.",
             f"On handwritten digits of 8 x 8 pixels, patches instead of as many pixels: "
             f"{effects['patch_minus_pixel_on_digits'].interval} points.",
         ),
@@ -191,7 +193,8 @@ def characters(setting: Setting) -> Source:
             else f"images of {own.image_size[0]} x {own.image_size[1]} pixels"
         )
         raise InputError(
-            f"patches are hidden in images of at least {SIZE} x {SIZE} pixels whose sides have a common divisor",
+            f"patches are hidden in images of at least {SIZE} x {SIZE} pixels whose sides have a "
+            "common divisor",
             got=f"{own.name}: {size}",
             cause="on smaller images a patch hides whole strokes"
             if own.image_size

@@ -61,8 +61,8 @@ class Watched(Sounding):
         seeds = self.trivial.shape[1]
         found_out = seeds - self.passes.sum(2)
         return Verdict(
-            f"training loss finds out {found_out[1, 0]} of {seeds} broken runs, validation loss {found_out[1, 1]}; "
-            f"of the healthy ones {found_out[0, 0]} and {found_out[0, 1]}"
+            f"training loss finds out {found_out[1, 0]} of {seeds} broken runs, validation loss "
+            f"{found_out[1, 1]}; of the healthy ones {found_out[0, 0]} and {found_out[0, 1]}"
         )
 
     def table(self) -> "pd.DataFrame":
@@ -175,33 +175,39 @@ def held_out_error_is_watched(setting: Setting) -> Answer:
     return Answer(
         protocol=watched.protocol,
         statement_id="ae.a",
-        sentence=f"training on to the last epoch costs {effects['test_error_last_minus_best'].interval} of test error "
-        f"({effects['test_error_increase'].interval:.1f} %), and of {len(roles)} broken runs training loss finds out "
-        f"{len(roles) - missed_by_training}, validation loss {len(roles) - missed_by_validation}.",
+        sentence="training on to the last epoch costs "
+        f"{effects['test_error_last_minus_best'].interval} of test error "
+        f"({effects['test_error_increase'].interval:.1f} %), and of {len(roles)} broken runs "
+        f"training loss finds out {len(roles) - missed_by_training}, validation loss "
+        f"{len(roles) - missed_by_validation}.",
         soundings={"watched": watched},
         effects=effects,
         facts={
             "training_loss_is_blind": Fact(
-                "by training loss, broken runs as well as healthy ones beat predicting the mean row",
+                "by training loss, broken runs as well as healthy ones beat predicting the mean "
+                "row",
                 bool(watched.passes[:, 0].all()),
                 f"{missed_by_training} of {len(roles)} broken runs do, and training loss finds out "
                 f"{len(roles) - missed_by_training}",
                 "all",
             ),
             "validation_loss_tells": Fact(
-                "by validation loss, healthy runs beat predicting the mean row and broken ones do not",
+                "by validation loss, healthy runs beat predicting the mean row and broken ones do "
+                "not",
                 bool(healthy and not validation.any()),
-                f"{int(watched.passes[0, 1].sum())} healthy and {missed_by_validation} broken runs do, and validation "
-                f"loss finds out {len(roles) - missed_by_validation} broken ones",
+                f"{int(watched.passes[0, 1].sum())} healthy and {missed_by_validation} broken runs "
+                f"do, and validation loss finds out {len(roles) - missed_by_validation} broken "
+                "ones",
                 f"{len(roles)} healthy and no broken",
             ),
         },
         findings=(
-            f"At the last epoch, broken against healthy (geometric means): training loss {at_end[1, 0]:z.2g} against "
-            f"{at_end[0, 0]:z.2g}, validation loss {at_end[1, 1]:z.2g} against {at_end[0, 1]:z.2g}; predicting the "
-            f"mean row costs {watched.trivial[0].mean():z.2g} and {watched.trivial[1].mean():z.2g}.",
-            f"The validation minimum came at epoch {np.median(stopped):z.0f} of {overfitting.epochs(setting)} "
-            "(median).",
+            "At the last epoch, broken against healthy (geometric means): training loss "
+            f"{at_end[1, 0]:z.2g} against {at_end[0, 0]:z.2g}, validation loss {at_end[1, 1]:z.2g} "
+            f"against {at_end[0, 1]:z.2g}; predicting the mean row costs "
+            f"{watched.trivial[0].mean():z.2g} and {watched.trivial[1].mean():z.2g}.",
+            f"The validation minimum came at epoch {np.median(stopped):z.0f} of "
+            f"{overfitting.epochs(setting)} (median).",
             f"With {labels} labels a probe on early-stopped encoders reaches "
             f"{accuracy['early-stopped'].mean():z.1f} %, on those of the last epoch "
             f"{accuracy['last epoch'].mean():z.1f} %: "

@@ -77,14 +77,15 @@ def what_an_encoder_drops(setting: Setting) -> Answer:
         protocol=arms.protocol,
         statement_id="ae.d",
         sentence=f"against raw input, a code of {NARROW} numbers changes the accuracy by "
-        f"{effects['narrow_minus_raw'].interval} points and one of {WIDE} by {effects['wide_minus_raw'].interval}; "
-        f"pretrained on unlike data, the latter changes it by {effects['unlike_minus_raw'].interval}.",
+        f"{effects['narrow_minus_raw'].interval} points and one of {WIDE} by "
+        f"{effects['wide_minus_raw'].interval}; pretrained on unlike data, the latter changes it "
+        f"by {effects['unlike_minus_raw'].interval}.",
         soundings={"arms": arms},
         effects=effects,
         findings=(
             finding(arms),
-            "Unlike data: Gaussian vectors with most of their variance in a fifth of the directions, drawn at "
-            "random, moved and scaled to the mean and spread of the data.",
+            "Unlike data: Gaussian vectors with most of their variance in a fifth of the "
+            "directions, drawn at random, moved and scaled to the mean and spread of the data.",
         ),
     )
 

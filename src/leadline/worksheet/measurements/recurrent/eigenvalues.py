@@ -140,9 +140,10 @@ def largest_eigenvalue(setting: Setting) -> Answer:
     return Answer(
         protocol=protocol,
         statement_id="rnn.a",
-        sentence=f"per step of distance the logarithm of the gradient grows by {effects['slope_on_ln_rho'].interval} "
-        f"times ln ρ and {effects['slope_on_ln_sigma_max'].interval} times ln σ_max; traced gradients equal the closed "
-        f"form to {error:z.1e}.",
+        sentence="per step of distance the logarithm of the gradient grows by "
+        f"{effects['slope_on_ln_rho'].interval} times ln ρ and "
+        f"{effects['slope_on_ln_sigma_max'].interval} times ln σ_max; traced gradients equal the "
+        f"closed form to {error:z.1e}.",
         soundings={"rule": rule},
         effects=effects,
         facts={
@@ -154,8 +155,9 @@ def largest_eigenvalue(setting: Setting) -> Answer:
             )
         },
         findings=(
-            f"In the short run the rule misleads: a non-normal network of spectral radius 0.5 first amplifies its "
-            f"gradient {math.exp(rule.transient[peak]):z.0f}-fold, over {peak} steps, before it vanishes.",
+            "In the short run the rule misleads: a non-normal network of spectral radius 0.5 first "
+            f"amplifies its gradient {math.exp(rule.transient[peak]):z.0f}-fold, over {peak} "
+            "steps, before it vanishes.",
             f"Over these matrices σ_max was {math.exp((ln_sigma - ln_rho).min()):z.1f} to "
             f"{math.exp((ln_sigma - ln_rho).max()):z.1f} times ρ.",
         ),

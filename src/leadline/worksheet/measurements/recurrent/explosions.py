@@ -150,8 +150,10 @@ def nonlinearities(setting: Setting) -> Answer:
             "timesteps": STEPS,
             "sequences": BATCH,
             "networks per seed, radius and nonlinearity": networks,
-            "weights": "PyTorch's initialisation, all weights and biases scaled until W_h has the spectral radius",
-            "explodes, vanishes": "‖dL/dh_1‖ more than 1000 times, less than 1/1000 of ‖dL/dh_T‖; loss at the end",
+            "weights": "PyTorch's initialisation, all weights and biases scaled until W_h has the "
+            "spectral radius",
+            "explodes, vanishes": "‖dL/dh_1‖ more than 1000 times, less than 1/1000 of ‖dL/dh_T‖; "
+            "loss at the end",
             "dtype": "float64",
         },
         seeds=setting.seeds,
@@ -169,9 +171,9 @@ def nonlinearities(setting: Setting) -> Answer:
     return Answer(
         protocol=protocol,
         statement_id="rnn.b",
-        sentence=f"at spectral radii above 1, {exploding[:, relu].mean():z.0f} % of ReLU networks explode and "
-        f"{vanishing[:, relu].mean():z.0f} % vanish, {exploding[:, tanh].mean():z.0f} % and "
-        f"{vanishing[:, tanh].mean():z.0f} % of tanh networks.",
+        sentence=f"at spectral radii above 1, {exploding[:, relu].mean():z.0f} % of ReLU networks "
+        f"explode and {vanishing[:, relu].mean():z.0f} % vanish, {exploding[:, tanh].mean():z.0f} "
+        f"% and {vanishing[:, tanh].mean():z.0f} % of tanh networks.",
         soundings={"explosions": explosions},
         effects=effects_of(
             "rnn.b",
@@ -196,34 +198,39 @@ def nonlinearities(setting: Setting) -> Answer:
             ),
             tanh_minus_relu_slope_below_1=(
                 small[:, tanh] - small[:, relu],
-                "ln of the gradient's growth per step back at spectral radii below 1, tanh minus ReLU",
+                "ln of the gradient's growth per step back at spectral radii below 1, tanh minus "
+                "ReLU",
                 "nats",
             ),
         ),
         facts={
             "tanh_states_bounded": Fact(
-                "largest |h| of all tanh networks (a state so near to 1 that it rounds to it counts as inside)",
+                "largest |h| of all tanh networks (a state so near to 1 that it rounds to it "
+                "counts as inside)",
                 bound <= 1,
                 f"{bound:z.6g}; of ReLU networks {explosions.largest_state[:, relu].max():z.1e}",
                 "at most 1",
             ),
             "tanh_exception": Fact(
-                "a tanh network with spectral radius above 1 and states near zero: its gradient explodes",
+                "a tanh network with spectral radius above 1 and states near zero: its gradient "
+                "explodes",
                 growth > LIMIT and radius > 1 and state < 0.01,
-                f"spectral radius {radius:z.2f}, largest |h| {state:z.1e}, gradient {math.exp(growth):z.1e} times "
-                "larger",
+                f"spectral radius {radius:z.2f}, largest |h| {state:z.1e}, gradient "
+                f"{math.exp(growth):z.1e} times larger",
                 "radius above 1, states below 0.01, 1000 times larger",
             ),
         },
         findings=(
             f"Without a nonlinearity {exploding[:, 0].mean():z.0f} % explode at these radii.",
-            f"Which of the two vanishes more often depends on the scale: at a spectral radius of {LARGE[0]}, "
-            f"{by_radius[relu, 0]:z.0f} % of ReLU and {by_radius[tanh, 0]:z.0f} % of tanh networks, at {LARGE[-1]:zg}, "
-            f"{by_radius[relu, -1]:z.0f} % and {by_radius[tanh, -1]:z.0f} %.",
-            f"Below 1, at {SMALL[0]} to {SMALL[-1]}, it shrinks {math.exp(-small[:, relu].mean()):z.1f}-fold per step "
-            f"back through ReLU and {math.exp(-small[:, tanh].mean()):z.1f}-fold through tanh (medians).",
-            f"A ReLU network whose W_h has spectral radius 0 can explode: over 29 steps back its gradient grows "
-            f"{doubling:z.0f}-fold, twofold each step.",
+            "Which of the two vanishes more often depends on the scale: at a spectral radius of "
+            f"{LARGE[0]}, {by_radius[relu, 0]:z.0f} % of ReLU and {by_radius[tanh, 0]:z.0f} % of "
+            f"tanh networks, at {LARGE[-1]:zg}, {by_radius[relu, -1]:z.0f} % and "
+            f"{by_radius[tanh, -1]:z.0f} %.",
+            f"Below 1, at {SMALL[0]} to {SMALL[-1]}, it shrinks "
+            f"{math.exp(-small[:, relu].mean()):z.1f}-fold per step back through ReLU and "
+            f"{math.exp(-small[:, tanh].mean()):z.1f}-fold through tanh (medians).",
+            "A ReLU network whose W_h has spectral radius 0 can explode: over 29 steps back its "
+            f"gradient grows {doubling:z.0f}-fold, twofold each step.",
         ),
     )
 

@@ -154,8 +154,9 @@ def running_average_is_learned(setting: Setting) -> Answer:
     return Answer(
         protocol=protocol,
         statement_id="rnn.e",
-        sentence=f"the worst of four architectures leaves {100 * every.mean():z.2g} % of the zero predictor's error at "
-        f"all timesteps and {100 * last.mean():z.2g} % at the last, the mean over {len(every)} seeds.",
+        sentence=f"the worst of four architectures leaves {100 * every.mean():z.2g} % of the zero "
+        f"predictor's error at all timesteps and {100 * last.mean():z.2g} % at the last, the mean "
+        f"over {len(every)} seeds.",
         soundings={"learned": learned},
         effects=effects,
         findings=(

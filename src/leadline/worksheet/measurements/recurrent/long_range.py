@@ -81,9 +81,9 @@ class LongRange(Sounding):
         none = self.r2["none"].mean()
         local = self.r2["local"].mean()
         return Verdict(
-            f"local losses make the early gradient {math.exp(self.log_ratio.mean()):z.3g} times as large, "
-            f"{self.far_share[0].mean():z.2g} of it from afar; the final R² is {local:z.2f} with them, "
-            f"{none:z.2f} without"
+            f"local losses make the early gradient {math.exp(self.log_ratio.mean()):z.3g} times as "
+            f"large, {self.far_share[0].mean():z.2g} of it from afar; the final R² is {local:z.2f} "
+            f"with them, {none:z.2f} without"
         )
 
     def table(self) -> "pd.DataFrame":
@@ -163,8 +163,10 @@ def loss_at_every_timestep(setting: Setting) -> Answer:
             "steps": steps,
             "batch": BATCH,
             "learning rate": LR,
-            "final target": "x_1, at the last timestep, by an output of its own; weight 1 in both arms",
-            "local targets": "x_t, at every other timestep, by another output; their mean has weight 1",
+            "final target": "x_1, at the last timestep, by an output of its own; weight 1 in both "
+            "arms",
+            "local targets": "x_t, at every other timestep, by another output; their mean has "
+            "weight 1",
             "early": f"t from 1 to {EARLY}",
             "far": f"k - t at least {FAR}",
         },
@@ -215,16 +217,16 @@ def _answer(found: LongRange, networks: int) -> Answer:
     return Answer(
         protocol=found.protocol,
         statement_id="rnn.c",
-        sentence=f"local losses make the early gradient {effects['ratio_of_early_gradients'].interval:.3g} times as "
-        "large; "
-        f"{effects['far_share_of_early_gradient'].interval} of it comes from far losses; they change the final R² by "
-        f"{effects['final_r2_with_minus_without'].interval}.",
+        sentence="local losses make the early gradient "
+        f"{effects['ratio_of_early_gradients'].interval:.3g} times as large; "
+        f"{effects['far_share_of_early_gradient'].interval} of it comes from far losses; they "
+        f"change the final R² by {effects['final_r2_with_minus_without'].interval}.",
         soundings={"long_range": found},
         effects=effects,
         findings=(
-            f"The final target was learned (R² above 0.5) by {_learned(none)} networks with the last loss alone, by "
-            f"{_learned(local)} with local losses beside it, and by {_learned(past)} with losses beside it whose "
-            "target is x₁ itself.",
+            f"The final target was learned (R² above 0.5) by {_learned(none)} networks with the "
+            f"last loss alone, by {_learned(local)} with local losses beside it, and by "
+            f"{_learned(past)} with losses beside it whose target is x₁ itself.",
         ),
     )
 
