@@ -24,8 +24,8 @@ FLAGS = [
 ]
 
 WATCH = """() => {
-  // From the browser's own event until every figure in sight is drawn anew, the address, which the page sets last,
-  // tells the new value, and a frame was painted.
+  // The time from the browser's own event until all visible figures are redrawn, the address, which
+  // the page sets last, holds the new value, and a frame is painted.
   const slider = document.getElementById("gradients-recurrent_scale");
   const plots = [...document.querySelectorAll(".js-plotly-plot")];
   let began = null, missing = new Set(), done = null;

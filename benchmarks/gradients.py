@@ -43,7 +43,10 @@ def measure(rounds: int = 7, names: Iterable[str] = ROWS) -> list[Row]:
 
 
 class Model(nn.Module):
-    """A recurrent layer of PyTorch and a linear head. ``states`` unrolls the same network by hand."""
+    """A recurrent layer of PyTorch and a linear head.
+
+    ``states`` unrolls the same network by hand.
+    """
 
     def __init__(self, kind: type[nn.RNN] | type[nn.LSTM], hidden: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The gallery: soundings that are measured during the build, each with its code, verdict and picture."""
+"""The gallery: soundings that the build measures, each with its code, verdict and picture."""
 
 import shutil
 from dataclasses import dataclass
@@ -103,8 +103,8 @@ INTRODUCTION = """\
 Gallery
 =======
 
-The build of this site ran this code from top to bottom. Below each sounding stand its verdict and its
-picture, which ``figures.export(sounding.drawing(), "picture.svg")`` writes.
+The build of this site ran this code from top to bottom. Below each sounding stand its verdict and
+its picture, which ``figures.export(sounding.drawing(), "picture.svg")`` writes.
 
 """
 

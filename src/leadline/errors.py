@@ -22,10 +22,10 @@ class InputError(LeadlineError, ValueError):
         cause: the likely cause.
         cure: the way to fix the problem.
 
-    >>> print(InputError("width must be at least 1", got="width = 0", cure="ask for greedy search with width=1"))
+    >>> print(InputError("width must be at least 1", got="width = 0", cure="use width=1"))
     width must be at least 1
       got:   width = 0
-      cure:  ask for greedy search with width=1
+      cure:  use width=1
     """
 
     def __init__(

@@ -52,7 +52,7 @@ def test_every_setting_refuses_bad_values_by_its_name(room, setting):
 
 
 ACCEPTED = {"-1", "numpy -3", "0", "2.5", "text", "None"}
-"""Bad values that some setting allows: numbers in its range, and any text as a prompt; no job and no upload."""
+"""Bad values that some setting allows: numbers in its range, any text as a prompt, and no job."""
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,15 @@ def transformer(tmp_path_factory):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         config = transformers.GPT2Config(
-            vocab_size=len(words), n_positions=16, n_embd=16, n_layer=1, n_head=2, initializer_range=0.5,
-            bos_token_id=1, eos_token_id=1,
-        )  # fmt: skip
+            vocab_size=len(words),
+            n_positions=16,
+            n_embd=16,
+            n_layer=1,
+            n_head=2,
+            initializer_range=0.5,
+            bos_token_id=1,
+            eos_token_id=1,
+        )
         transformers.GPT2LMHeadModel(config).save_pretrained(folder)
     return folder
 
@@ -357,15 +363,19 @@ REFUSED = {
     "folder": (("--prompt", "the", "--trace", "."), "--trace must name a file"),
     "unknown words": (("--prompt", "the zebra and a quagga"), "'zebra', 'quagga' in the prompt"),
     "nowhere": (("--input", "nowhere.jsonl"), "--input nowhere.jsonl (No such file or directory)"),
-    "itself": (("--input", "in.jsonl", "--output", "in.jsonl"), "--output and --input must be "
-    "different files"),
-    "line": (("--input", "broken.jsonl"), "line 2 of broken.jsonl: {\"prompt\": 3}"),
+    "itself": (
+        ("--input", "in.jsonl", "--output", "in.jsonl"),
+        "--output and --input must be different files",
+    ),
+    "line": (("--input", "broken.jsonl"), 'line 2 of broken.jsonl: {"prompt": 3}'),
     "not a number": (("--input", "nan.jsonl"), "NaN is not JSON"),
     "half a letter": (("--input", "half.jsonl"), "line 1 of half.jsonl"),
     "empty": (("--input", "empty.jsonl"), "--input must hold at least one prompt"),
-    "unknown in a file": (("--input", "zebra.jsonl", "--output", "new.jsonl"), "where: in "
-    "zebra.jsonl, line 2"),
-}  # fmt: skip
+    "unknown in a file": (
+        ("--input", "zebra.jsonl", "--output", "new.jsonl"),
+        "where: in zebra.jsonl, line 2",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)

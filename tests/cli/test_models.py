@@ -44,18 +44,35 @@ def gpt2() -> Any:
 
 def llama() -> Any:
     config = transformers.LlamaConfig(
-        vocab_size=len(WORDS), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
-        bos_token_id=1, eos_token_id=1, pad_token_id=0,
-    )  # fmt: skip
+        vocab_size=len(WORDS),
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        bos_token_id=1,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
     return transformers.LlamaForCausalLM(config)
 
 
 def bart() -> Any:
     config = transformers.BartConfig(
-        vocab_size=len(WORDS), d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=8, decoder_ffn_dim=8, max_position_embeddings=16,
-        decoder_start_token_id=1, eos_token_id=1, forced_eos_token_id=None, pad_token_id=0, bos_token_id=1,
-    )  # fmt: skip
+        vocab_size=len(WORDS),
+        d_model=8,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=8,
+        decoder_ffn_dim=8,
+        max_position_embeddings=16,
+        decoder_start_token_id=1,
+        eos_token_id=1,
+        forced_eos_token_id=None,
+        pad_token_id=0,
+        bos_token_id=1,
+    )
     return transformers.BartForConditionalGeneration(config)
 
 

@@ -141,7 +141,9 @@ def test_the_library_and_its_help_do_not_load_dash():
     code = (
         "import sys, contextlib, io, leadline, leadline.explore\n"
         "from leadline.cli import run\n"
-        "with contextlib.redirect_stdout(io.StringIO()): run(['--help']); run(['explore', '--help'])\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        "    run(['--help'])\n"
+        "    run(['explore', '--help'])\n"
         "assert not {'dash', 'flask', 'torch', 'plotly'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -91,9 +91,12 @@ def test_a_job_ends_when_its_server_is_killed(tmp_path):
     start = (
         "import time; from leadline.explore.server._jobs import Jobs\n"
         "if __name__ == '__main__':\n"
-        "    jobs = Jobs(); name = jobs.start('tests.explore.work:never_ends', {})\n"
-        "    while not jobs.progress(name).metrics: time.sleep(0.02)\n"
-        "    print(jobs.progress(name).metrics[0]['pid'], jobs._home, flush=True); time.sleep(600)\n"
+        "    jobs = Jobs()\n"
+        "    name = jobs.start('tests.explore.work:never_ends', {})\n"
+        "    while not jobs.progress(name).metrics:\n"
+        "        time.sleep(0.02)\n"
+        "    print(jobs.progress(name).metrics[0]['pid'], jobs._home, flush=True)\n"
+        "    time.sleep(600)\n"
     )
     script = tmp_path / "server.py"
     script.write_text(start)

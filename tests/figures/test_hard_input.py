@@ -430,9 +430,14 @@ def test_a_note_counts_points_that_are_not_finite():
 
 @pytest.mark.parametrize(
     "given",
-    [([1], [1, 2], ["a"], [0], [0]), ([1], [1], ["a", "b"], [0], [0]), ([1], [1], "a", [0], [0]),
-     ([1], [1], ["a"], [-0.1], [0]), (["x"], [1], ["a"], [0], [0])],
-)  # fmt: skip
+    [
+        ([1], [1, 2], ["a"], [0], [0]),
+        ([1], [1], ["a", "b"], [0], [0]),
+        ([1], [1], "a", [0], [0]),
+        ([1], [1], ["a"], [-0.1], [0]),
+        (["x"], [1], ["a"], [0], [0]),
+    ],
+)
 def test_a_cloud_whose_parts_do_not_fit_is_refused(given):
     with pytest.raises(InputError):
         figures.Cloud(*given)
@@ -485,9 +490,16 @@ def test_grey_and_colour_can_stand_below_one_another():
 
 @pytest.mark.parametrize(
     "stages",
-    [{}, {"a": np.zeros((0, 2, 2))}, {"a": np.zeros((2, 2))}, {"a": np.zeros((1, 2, 2, 4))}, {"a": [[["x"]]]},
-     {"a": np.zeros((1, 2, 2)), "b": np.zeros((1, 2, 3))}, {"a": np.zeros((2, 2, 2)), "b": np.zeros((1, 2, 2))}],
-)  # fmt: skip
+    [
+        {},
+        {"a": np.zeros((0, 2, 2))},
+        {"a": np.zeros((2, 2))},
+        {"a": np.zeros((1, 2, 2, 4))},
+        {"a": [[["x"]]]},
+        {"a": np.zeros((1, 2, 2)), "b": np.zeros((1, 2, 3))},
+        {"a": np.zeros((2, 2, 2)), "b": np.zeros((1, 2, 2))},
+    ],
+)
 def test_strips_of_no_images_or_of_several_sizes_are_refused(stages):
     with pytest.raises(InputError, match=r"^stages"):
         figures.image_strip(stages, title="")

@@ -345,7 +345,7 @@ def test_findings_state_that_the_seeds_determine_nothing():
 
 
 def test_intervals_stay_within_the_possible_values():
-    """Student's t of three seeds exceeds 100 %, but no accuracy or difference of accuracies does."""
+    """Student's t of three seeds exceeds 100 %; accuracies and their differences do not."""
     raw = np.array([[0.05, 0.7, 0.9], [0.0, 0.9, 0.8], [0.3, 0.8, 1.0]])
     few = curves(np.array([[0.6, 0.9, 1.0], [0.2, 0.7, 0.9], [1.0, 0.8, 1.0]]), raw)
     plain = paired_interval(100 * few.at("a", 1000))

@@ -1,8 +1,8 @@
 """The table of proofs in ``docs/evidence.md``: proofs write their rows, and stale rows are found.
 
 A row is stale if a source file of its proof has changed since. The row holds a digest of the files'
-content, so that a squashed or rebased commit does not matter. ``python -m tests.reliability.proofs``
-lists the stale rows and fails if there are any.
+content, so that a squashed or rebased commit does not matter. The command
+``python -m tests.reliability.proofs`` lists the stale rows and fails if there are any.
 """
 
 import datetime

@@ -66,7 +66,9 @@ class GradientMonitor:
     >>> model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     >>> looks = []
-    >>> monitor = gradients.GradientMonitor(model, every=2, max_norm=1.0, write=lambda *look: looks.append(look))
+    >>> def write(*look):
+    ...     looks.append(look)
+    >>> monitor = gradients.GradientMonitor(model, every=2, max_norm=1.0, write=write)
     >>> for seed in range(3):
     ...     x, y = recurrent.running_average(8, 10, seed=seed)
     ...     optimizer.zero_grad()

@@ -303,11 +303,18 @@ def _transformers(source: Source, setting: Setting) -> list:
     """Return encoders of masked transformers, which receive only the visible patches."""
     models = [
         MaskedPatchTransformer(
-            source.sides, source.patch, source.images.channels, width=32, depth=1, heads=2, decoder_width=16,
-            mask_ratio=RATIO, seed=seed,
+            source.sides,
+            source.patch,
+            source.images.channels,
+            width=32,
+            depth=1,
+            heads=2,
+            decoder_width=16,
+            mask_ratio=RATIO,
+            seed=seed,
         )
         for seed in setting.seeds
-    ]  # fmt: skip
+    ]
     results = pretrain_many(
         models,
         [source.images.X[role.pretrain_train] for role in source.roles],
