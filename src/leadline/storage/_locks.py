@@ -128,7 +128,7 @@ def _acquire(place: Path, waiting: float) -> "BaseFileLock":
     if not isinstance(lock, SoftFileLock):
         try:
             _write_holder(place)
-        except BaseException:
+        except BaseException:  # An interruption must release the lock, too.
             lock.release()
             raise
     return lock
