@@ -259,10 +259,10 @@ def test_a_model_that_cannot_be_searched_is_refused_before_a_file_is_written(
 def test_ignored_settings_are_named(folder, capsys):
     edit(folder / "generation_config.json", no_repeat_ngram_size=3, length_penalty=2.0)
     assert decode(folder) == cli.DONE
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert (
         "note: settings of generation_config are ignored: no_repeat_ngram_size = 3, length_penalty "
-        "= 2.0" in told
+        "= 2.0" in printed
     )
     assert decode(folder, "--json") == cli.DONE
     assert json.loads(capsys.readouterr().out)["notes"]

@@ -13,7 +13,7 @@ from .models import Hashed, everything, log_probs, rows
 def test_the_verdict_names_the_optimum_by_what_is_proved():
     """Without a proof the optimum is "a better one"; by another score it is "the best"."""
     problem = Hashed(4, 8, scale=0.2).problem()
-    told: dict[str, list[str]] = {}
+    names_by_optimum: dict[str, list[str]] = {}
     for score, calls in (
         (decoding.SumLogProb(), None),
         (decoding.SumLogProb(), 7),
@@ -23,11 +23,11 @@ def test_the_verdict_names_the_optimum_by_what_is_proved():
         audit = decoding.audit(*problem, decoded, max_calls=calls)
         assert audit.outcome == ("search error",)
         figure: Any = audit.figure()
-        told[str(audit.verdict).partition("; ")[2].partition(" is")[0]] = [
+        names_by_optimum[str(audit.verdict).partition("; ")[2].partition(" is")[0]] = [
             trace.name for trace in figure.data
         ]
-    assert list(told) == ["the most likely", "a better one", "the best"]
-    assert [names[1] for names in told.values()] == [
+    assert list(names_by_optimum) == ["the most likely", "a better one", "the best"]
+    assert [names[1] for names in names_by_optimum.values()] == [
         "the most likely sequence",
         "a better sequence",
         "the best sequence",
@@ -112,11 +112,13 @@ def test_an_audit_uses_the_certificate_of_the_answer(score, max_calls):
                 "optimal" if beam.score[0, 0] >= best - 1e-9 else "search error",
             )
         # A certificate for another score proves nothing.
-        alike = decoding.beam_search(
+        other_score = decoding.beam_search(
             *problem, width=6, max_length=4, eos=0, score=decoding.WordReward(0.1)
         )
-        other = decoding.exact_search(*problem, max_length=4, eos=0, score=score, at_least=alike)
-        assert other.score[0, 0] == pytest.approx(best, abs=1e-9)
+        exact = decoding.exact_search(
+            *problem, max_length=4, eos=0, score=score, at_least=other_score
+        )
+        assert exact.score[0, 0] == pytest.approx(best, abs=1e-9)
     assert 0 < proved < 12
 
 

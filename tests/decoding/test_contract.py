@@ -79,14 +79,14 @@ def test_both_ranking_paths_of_beam_search_agree(
     settings = {"width": width, "max_length": max_length, "eos": eos, "score": score}
     settings["num_return"] = min(num_return, width)
     problem = Hashed(M, seed, scale=4.0, levels=levels, dtype=torch.float32).problem()
-    few = decoding.beam_search(*problem, **settings)
+    by_python = decoding.beam_search(*problem, **settings)
     with patch.object(beam, "FEW", 0):
-        many = decoding.beam_search(*problem, **settings)
+        by_arrays = decoding.beam_search(*problem, **settings)
     for name in ("tokens", "lengths", "log_prob", "score", "token_log_prob", "finished"):
-        assert np.array_equal(getattr(few, name), getattr(many, name)), name
-    assert np.array_equal(few.certificate.upper_bound, many.certificate.upper_bound)
-    assert few.certificate.step == many.certificate.step
-    assert few.work == many.work
+        assert np.array_equal(getattr(by_python, name), getattr(by_arrays, name)), name
+    assert np.array_equal(by_python.certificate.upper_bound, by_arrays.certificate.upper_bound)
+    assert by_python.certificate.step == by_arrays.certificate.step
+    assert by_python.work == by_arrays.work
 
 
 def test_matrix_products_give_the_same_answers_in_any_batch():

@@ -48,17 +48,17 @@ def test_a_finished_job_has_its_metrics_and_results(jobs):
 
 
 @pytest.mark.parametrize(
-    ("work", "told"),
+    ("work", "message"),
     [
         ("refuses", "this cannot be trained"),
         ("breaks", "ZeroDivisionError: by nothing"),
         ("dies", "ended with exit code 7"),
     ],
 )
-def test_a_failed_job_has_an_error_message(jobs, work, told):
+def test_a_failed_job_has_an_error_message(jobs, work, message):
     found = ended(jobs, jobs.start(f"tests.explore.work:{work}", {}))
     assert found.status == "failed"
-    assert told in found.error
+    assert message in found.error
 
 
 def test_a_stopped_job_keeps_its_metrics(jobs):

@@ -34,11 +34,11 @@ def test_a_killed_writer_loses_no_result_and_leaves_no_unfinished_file(name, wri
     for point in points:
         where = f"killed before operation {point} of {number}"
         shutil.copytree(earlier, folder)
-        code, told = run(lambda: writer.write(folder), killed_before(point, folder))
-        assert code == -9, f"{where}: {code}\n{told}"
+        code, output = run(lambda: writer.write(folder), killed_before(point, folder))
+        assert code == -9, f"{where}: {code}\n{output}"
         assert not tree(earlier) or writer.read(folder) in (old, new), where
-        code, told = run(lambda: writer.write(folder))
-        assert code == DONE, f"{where}, then refused\n{told}"
+        code, output = run(lambda: writer.write(folder))
+        assert code == DONE, f"{where}, then refused\n{output}"
         assert sorted(tree(folder)) == sorted(tree(clean)), where
         assert writer.read(folder) == new, where
         shutil.rmtree(folder)

@@ -79,12 +79,12 @@ def make_materials(folder: Path) -> Materials:
 
 def command(*arguments: object) -> None:
     """Run a command of the command line, and raise a LeadlineError if it failed."""
-    out, told = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(told):
+    output, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(output), redirect_stderr(errors):
         code = cli.run([str(argument) for argument in arguments])
     if code in (cli.FAILED, cli.BAD_USAGE):
-        raise LeadlineError(told.getvalue())
-    assert code == cli.DONE, told.getvalue()
+        raise LeadlineError(errors.getvalue())
+    assert code == cli.DONE, errors.getvalue()
 
 
 def writers(materials: Materials) -> dict[str, Writer]:

@@ -202,8 +202,8 @@ def test_the_json_contains_all_results_of_the_page(results):
         )
         for text in page:
             left = bare(text) if bare(text) not in known else ""
-            for told in known:
-                left = left.replace(told, "") if len(told) > 1 else left
+            for phrase in known:
+                left = left.replace(phrase, "") if len(phrase) > 1 else left
             assert left == "", (statement["id"], text)
         for key in (
             "number",
