@@ -94,11 +94,9 @@ def missed_optimum(setting: Setting) -> Answer:
     step = int(audit.lost_step[0])
     rank = int(audit.lost_rank[0])
     width = int(audit.width[0])
-    lost = " ".join(exact.words[:step])
     narrow, wide = (decoding.beam_search(*problem(), width=w, max_length=LENGTH) for w in (1, 3))
     size = REAL_TEXT[setting.budget]
     real, about = _real_text(size)
-    same = "the same" if exact.tokens == brute.tokens else f"but exhaustive search finds {brute}"
     return Answer(
         protocol=Protocol(
             {
@@ -114,32 +112,7 @@ def missed_optimum(setting: Setting) -> Answer:
         f"{step} at rank {rank}; width {width} keeps it. On a language model of real text, "
         f"{_misses(real)}.",
         soundings={"audit": audit, "real_text": real},
-        facts={
-            "optimum": Fact(
-                "the most likely sequence starts with `neural neural` and scores -1.46",
-                exact.words[:2] == ("neural", "neural")
-                and exact.tokens == brute.tokens
-                and round(exact.log_prob, 2) == round(brute.log_prob, 2) == -1.46,
-                f"`{' '.join(exact.words)}` {exact.log_prob:z.2f} by exact search; {same} by "
-                "exhaustive search",
-                "`neural neural` … -1.46 by both searches",
-            ),
-            "missed": Fact(
-                "beam search does not return it",
-                answer.tokens != exact.tokens and answer.log_prob < exact.log_prob,
-                f"`{' '.join(answer.words)}` {answer.log_prob:z.2f}",
-                "another sequence, of lower log-probability",
-            ),
-            "lost_at": Fact(
-                "it was lost at step 2, at rank 3",
-                (step, rank) == (2, 3),
-                f"its prefix `{lost}` left the beam at step {step}, at rank {rank}",
-                "step 2, rank 3",
-            ),
-            "width_that_keeps_it": Fact(
-                "the smallest width that returns it is 3", width == 3, f"width {width}", "width 3"
-            ),
-        },
+        facts=_facts(audit, answer, exact, brute),
         findings=(
             f"Without any call of the model beyond its own, the search of width {WIDTH} reports: "
             f"{found.certificate}.",
@@ -148,6 +121,53 @@ def missed_optimum(setting: Setting) -> Answer:
             *_on_real_text(size, real, about),
         ),
     )
+
+
+def _facts(
+    audit: decoding.SearchAudit,
+    answer: decoding.Hypothesis,
+    exact: decoding.Hypothesis,
+    brute: decoding.Hypothesis,
+) -> dict[str, Fact]:
+    """Return what the audit must find.
+
+    Args:
+        audit: the audit of the beam search.
+        answer: the answer of the beam search.
+        exact: the optimum by exact search.
+        brute: the optimum by exhaustive search.
+    """
+    step = int(audit.lost_step[0])
+    rank = int(audit.lost_rank[0])
+    width = int(audit.width[0])
+    lost = " ".join(exact.words[:step])
+    same = "the same" if exact.tokens == brute.tokens else f"but exhaustive search finds {brute}"
+    return {
+        "optimum": Fact(
+            "the most likely sequence starts with `neural neural` and scores -1.46",
+            exact.words[:2] == ("neural", "neural")
+            and exact.tokens == brute.tokens
+            and round(exact.log_prob, 2) == round(brute.log_prob, 2) == -1.46,
+            f"`{' '.join(exact.words)}` {exact.log_prob:z.2f} by exact search; {same} by "
+            "exhaustive search",
+            "`neural neural` … -1.46 by both searches",
+        ),
+        "missed": Fact(
+            "beam search does not return it",
+            answer.tokens != exact.tokens and answer.log_prob < exact.log_prob,
+            f"`{' '.join(answer.words)}` {answer.log_prob:z.2f}",
+            "another sequence, of lower log-probability",
+        ),
+        "lost_at": Fact(
+            "it was lost at step 2, at rank 3",
+            (step, rank) == (2, 3),
+            f"its prefix `{lost}` left the beam at step {step}, at rank {rank}",
+            "step 2, rank 3",
+        ),
+        "width_that_keeps_it": Fact(
+            "the smallest width that returns it is 3", width == 3, f"width {width}", "width 3"
+        ),
+    }
 
 
 @dataclass(frozen=True)

@@ -155,27 +155,7 @@ def decoder_is_thrown_away(setting: Setting) -> Answer:
         statement_id="ae.c",
         sentence=thrown.verdict.sentence + ".",
         soundings={"thrown": thrown},
-        facts={
-            "no_decoder_tensor": Fact(
-                "tensors in the exported file that are not the encoder's",
-                not foreign,
-                ", ".join(foreign) or "none",
-                "none",
-            ),
-            "predictions_identical": Fact(
-                "predicted probabilities with the decoder randomised, deleted, and not exported, "
-                "bit for bit",
-                thrown.changed == 0,
-                f"{thrown.changed} of {thrown.compared} differ",
-                "none differs",
-            ),
-            "parameters_saved": Fact(
-                "share of the parameters that belong to the decoder and are not exported",
-                thrown.saved > 0,
-                f"{100 * thrown.saved:z.0f} %",
-                "more than none",
-            ),
-        },
+        facts=_facts(thrown),
         findings=(
             f"The probe is right on {100 * accuracy.mean():z.1f} % of the test rows, with any "
             "decoder or none.",
@@ -183,6 +163,30 @@ def decoder_is_thrown_away(setting: Setting) -> Answer:
             f"{np.median(error[:, 1] / error[:, 0]):z.0f} times that of the trained one.",
         ),
     )
+
+
+def _facts(thrown: ThrownAway) -> dict[str, Fact]:
+    return {
+        "no_decoder_tensor": Fact(
+            "tensors in the exported file that are not the encoder's",
+            not thrown.foreign,
+            ", ".join(thrown.foreign) or "none",
+            "none",
+        ),
+        "predictions_identical": Fact(
+            "predicted probabilities with the decoder randomised, deleted, and not exported, "
+            "bit for bit",
+            thrown.changed == 0,
+            f"{thrown.changed} of {thrown.compared} differ",
+            "none differs",
+        ),
+        "parameters_saved": Fact(
+            "share of the parameters that belong to the decoder and are not exported",
+            thrown.saved > 0,
+            f"{100 * thrown.saved:z.0f} %",
+            "more than none",
+        ),
+    }
 
 
 def _one(

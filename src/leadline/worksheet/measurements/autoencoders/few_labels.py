@@ -9,6 +9,7 @@ from leadline.autoencoders import GaussianNoise, Nothing
 from leadline.data import Dataset, Roles
 from leadline.probing import LabelEfficiency, label_efficiency
 from leadline.sounding import Protocol
+from leadline.statistics import Effect
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders.pretraining import (
@@ -45,27 +46,7 @@ def gain_with_few_labels(setting: Setting) -> Answer:
         seeds=setting.seeds,
     )
     few, many = (int(study.budgets[i]) for i in (0, -1))
-    gains = {labels: _points(study, "denoising", "raw", labels) for labels in (few, many)}
-    effects = effects_of(
-        "ae.f",
-        gain_at_fewest=(gains[few], f"denoising minus raw, {few} labels", "points"),
-        gain_at_fewest_minus_most=(
-            gains[few] - gains[many],
-            f"gain at {few} minus gain at {many} labels",
-            "points",
-        ),
-        gain_at_most=(gains[many], f"denoising minus raw, {many} labels", "points"),
-        vanilla_gain=(
-            _points(study, "vanilla", "raw", few),
-            f"vanilla minus raw, {few} labels",
-            "points",
-        ),
-        untrained_gain=(
-            _points(study, "untrained", "raw", few),
-            f"untrained minus raw, {few} labels",
-            "points",
-        ),
-    )
+    effects = _effects(study, few, many)
     return Answer(
         protocol=Protocol(
             {
@@ -92,6 +73,31 @@ def gain_with_few_labels(setting: Setting) -> Answer:
             + ".",
             study.multiplier_sentence("denoising"),
             study.crossing_sentence("denoising"),
+        ),
+    )
+
+
+def _effects(study: LabelEfficiency, few: int, many: int) -> dict[str, Effect]:
+    """Return the gains over raw input with the fewest and with the most labels."""
+    gains = {labels: _points(study, "denoising", "raw", labels) for labels in (few, many)}
+    return effects_of(
+        "ae.f",
+        gain_at_fewest=(gains[few], f"denoising minus raw, {few} labels", "points"),
+        gain_at_fewest_minus_most=(
+            gains[few] - gains[many],
+            f"gain at {few} minus gain at {many} labels",
+            "points",
+        ),
+        gain_at_most=(gains[many], f"denoising minus raw, {many} labels", "points"),
+        vanilla_gain=(
+            _points(study, "vanilla", "raw", few),
+            f"vanilla minus raw, {few} labels",
+            "points",
+        ),
+        untrained_gain=(
+            _points(study, "untrained", "raw", few),
+            f"untrained minus raw, {few} labels",
+            "points",
         ),
     )
 

@@ -12,7 +12,7 @@ from leadline.autoencoders import Corruption, GaussianNoise, Nothing
 from leadline.data import Dataset
 from leadline.figures import Drawing, extended, line, new_drawing, plain
 from leadline.sounding import Protocol, Sounding, Verdict
-from leadline.statistics import PERCENT, kendall_tau, paired_interval
+from leadline.statistics import PERCENT, Effect, kendall_tau, paired_interval
 from leadline.storage import record
 from leadline.worksheet._answer import Answer, Measured, effects_of, finding
 from leadline.worksheet._criterion import Fact
@@ -142,13 +142,7 @@ def loss_against_probe(setting: Setting) -> Answer:
     effects = effects_of(
         "ae.b", **{k: v for name, order in orders.items() for k, v in _effects(name, order).items()}
     )
-    inverted = [
-        effects[name.replace("loss", "accuracy", 1)].label.removeprefix("accuracy: ")
-        for name, effect in effects.items()
-        if name.startswith("loss_")
-        and effect.simultaneous.below(0)
-        and effects[name.replace("loss", "accuracy", 1)].simultaneous.below(0)
-    ]
+    inverted = _inverted(effects)
     found = "; ".join(inverted) if inverted else "none"
     pairs = sum(name.startswith("loss_") for name in effects)
     return Answer(
@@ -187,6 +181,17 @@ def loss_against_probe(setting: Setting) -> Answer:
             + ".",
         ),
     )
+
+
+def _inverted(effects: Mapping[str, Effect]) -> list[str]:
+    """Return the labels of the pairs in which one has the lower loss and the lower accuracy."""
+    labels = []
+    for name, loss in effects.items():
+        if name.startswith("loss_"):
+            accuracy = effects[name.replace("loss", "accuracy", 1)]
+            if loss.simultaneous.below(0) and accuracy.simultaneous.below(0):
+                labels.append(accuracy.label.removeprefix("accuracy: "))
+    return labels
 
 
 def _order(dataset: Dataset, setting: Setting) -> LossOrder:

@@ -142,7 +142,6 @@ def codes_need_not_be_small(setting: Setting) -> Answer:
         baselines=("raw", "untrained"),
     )
     growth = tokens_of_images(setting)
-    grows = bool((growth.tokens == growth.expected).all() and np.ptp(growth.tokens) > 0)
     effects = effects_of(
         "ae.j",
         wide_minus_narrow=arms.difference(wide, narrow),
@@ -157,16 +156,17 @@ def codes_need_not_be_small(setting: Setting) -> Answer:
         f"{growth.verdict.sentence}.",
         soundings={"arms": arms, "growth": growth},
         effects=effects,
-        facts={
-            "grows_with_the_image": Fact(
-                f"vectors in a transformer's representation, for images of {len(growth.tokens)} "
-                "sizes",
-                grows,
-                ", ".join(map(str, growth.tokens.tolist())),
-                ", ".join(map(str, growth.expected.tolist())),
-            )
-        },
+        facts={"grows_with_the_image": _grows(growth)},
         findings=(finding(arms),),
+    )
+
+
+def _grows(growth: Growth) -> Fact:
+    return Fact(
+        f"vectors in a transformer's representation, for images of {len(growth.tokens)} sizes",
+        bool((growth.tokens == growth.expected).all() and np.ptp(growth.tokens) > 0),
+        ", ".join(map(str, growth.tokens.tolist())),
+        ", ".join(map(str, growth.expected.tolist())),
     )
 
 

@@ -14,7 +14,7 @@ from leadline.data import Dataset, Roles
 from leadline.errors import InputError
 from leadline.randomness import numpy_generator, torch_generator
 from leadline.statistics import AT_LEAST_ZERO
-from leadline.worksheet._answer import Answer, effects_of
+from leadline.worksheet._answer import Answer, Measured, effects_of
 from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders.arms import Arms, compared
 from leadline.worksheet.measurements.autoencoders.pretraining import (
@@ -91,29 +91,7 @@ def patches_against_pixels(setting: Setting) -> Answer:
         name: _arms(source, setting, name in with_transformer) for name, source in sources.items()
     }
     copying = {name: _copying(sources[name], setting) for name in IMAGES}
-    measured = {}
-    for name, source in sources.items():
-        called = source.images.name
-        for effect, other in (
-            ("patch_minus_pixel", PIXELS),
-            ("patch_minus_equal_distance", FAR_PIXELS),
-        ):
-            values, text, unit = arms[name].difference(PATCHES, other)
-            measured[f"{effect}_on_{name}"] = (values, f"{text}, on {called}", unit)
-        if name in copying:
-            measured[f"copying_is_harder_on_{name}"] = (
-                copying[name][:, 0] - copying[name][:, 1],
-                f"error of copying the nearest visible pixel, patches minus pixels, on {called}",
-                "of the variance",
-            )
-            for i, mask in enumerate((PATCHES, PIXELS)):
-                measured[f"copying_under_{mask}_on_{name}"] = (
-                    copying[name][:, i],
-                    f"error of copying the nearest visible pixel under {mask}, on {called}",
-                    "of the variance",
-                    AT_LEAST_ZERO,
-                )
-    effects = effects_of("ae.g", **measured)
+    effects = effects_of("ae.g", **_measured(sources, arms, copying))
     told = [
         f"on {sources[name].images.name} patches instead of pixels change the probe's accuracy by "
         f"{effects[f'patch_minus_pixel_on_{name}'].interval} points, and copying the nearest "
@@ -143,6 +121,44 @@ def patches_against_pixels(setting: Setting) -> Answer:
             f"{effects['patch_minus_pixel_on_digits'].interval} points.",
         ),
     )
+
+
+def _measured(
+    sources: Mapping[str, Source],
+    arms: Mapping[str, Arms],
+    copying: Mapping[str, Float[np.ndarray, "seeds 2"]],
+) -> dict[str, Measured]:
+    """Return the differences of probes and of copying, by effect and source.
+
+    Args:
+        sources: images, by name.
+        arms: accuracy of probes, by name.
+        copying: error of copying the nearest visible pixel under patches and under pixels, by name;
+            not every source has one.
+    """
+    measured: dict[str, Measured] = {}
+    for name, source in sources.items():
+        called = source.images.name
+        for effect, other in (
+            ("patch_minus_pixel", PIXELS),
+            ("patch_minus_equal_distance", FAR_PIXELS),
+        ):
+            values, text, unit = arms[name].difference(PATCHES, other)
+            measured[f"{effect}_on_{name}"] = (values, f"{text}, on {called}", unit)
+        if name in copying:
+            measured[f"copying_is_harder_on_{name}"] = (
+                copying[name][:, 0] - copying[name][:, 1],
+                f"error of copying the nearest visible pixel, patches minus pixels, on {called}",
+                "of the variance",
+            )
+            for i, mask in enumerate((PATCHES, PIXELS)):
+                measured[f"copying_under_{mask}_on_{name}"] = (
+                    copying[name][:, i],
+                    f"error of copying the nearest visible pixel under {mask}, on {called}",
+                    "of the variance",
+                    AT_LEAST_ZERO,
+                )
+    return measured
 
 
 def _copying(source: Source, setting: Setting) -> Float[np.ndarray, "seeds 2"]:

@@ -1,10 +1,12 @@
 """Measurement of ``ae.d``: encoders worse than raw input, by code width and training data."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from leadline import data
 from leadline.autoencoders import GaussianNoise
-from leadline.data import Dataset
+from leadline.data import Dataset, Roles
 from leadline.worksheet._answer import Answer, effects_of, finding
 from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders.arms import compared
@@ -36,14 +38,7 @@ def what_an_encoder_drops(setting: Setting) -> Answer:
         pretrained_on_own_rows({"own": noise}, dataset, roles, setting, (*HIDDEN, width))["own"]
         for width in (WIDE, NARROW)
     )
-    others = [
-        (
-            unlike(dataset, len(role.pretrain_train), 2 * seed),
-            unlike(dataset, len(role.pretrain_validation), 2 * seed + 1),
-        )
-        for role, seed in zip(roles, setting.seeds, strict=True)
-    ]
-    foreign = pretrained_on(others, noise, setting, (*HIDDEN, WIDE))
+    foreign = pretrained_on(_unlike_rows(dataset, roles, setting), noise, setting, (*HIDDEN, WIDE))
     named = {
         f"code of {WIDE}, own data": own,
         f"code of {NARROW}, own data": narrow,
@@ -88,6 +83,19 @@ def what_an_encoder_drops(setting: Setting) -> Answer:
             "directions, drawn at random, moved and scaled to the mean and spread of the data.",
         ),
     )
+
+
+def _unlike_rows(
+    dataset: Dataset, roles: Sequence[Roles], setting: Setting
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return as many vectors for training and for validation as there are rows, by seed."""
+    return [
+        (
+            unlike(dataset, len(role.pretrain_train), 2 * seed),
+            unlike(dataset, len(role.pretrain_validation), 2 * seed + 1),
+        )
+        for role, seed in zip(roles, setting.seeds, strict=True)
+    ]
 
 
 def unlike(dataset: Dataset, num: int, seed: int) -> np.ndarray:

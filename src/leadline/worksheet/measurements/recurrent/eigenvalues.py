@@ -119,16 +119,7 @@ def largest_eigenvalue(setting: Setting) -> Answer:
         for seed in setting.seeds
     ]
     ln_rho, ln_sigma, slope = np.moveaxis(np.array(rows), -1, 0)
-    protocol = Protocol(
-        {
-            "hidden units": HIDDEN,
-            "timesteps": STEPS,
-            "matrices per seed": matrices,
-            "slope over distances": f"{STEPS // 2} to {STEPS - 1}",
-            "dtype": "float64",
-        },
-        seeds=setting.seeds,
-    )
+    protocol = _protocol(setting, matrices)
     rule = EigenvalueRule(protocol, ln_rho, ln_sigma, slope, _transient_growth())
     on_rho, on_sigma = rule.coefficients.T
     effects = effects_of(
@@ -161,6 +152,19 @@ def largest_eigenvalue(setting: Setting) -> Answer:
             f"Over these matrices σ_max was {math.exp((ln_sigma - ln_rho).min()):z.1f} to "
             f"{math.exp((ln_sigma - ln_rho).max()):z.1f} times ρ.",
         ),
+    )
+
+
+def _protocol(setting: Setting, matrices: int) -> Protocol:
+    return Protocol(
+        {
+            "hidden units": HIDDEN,
+            "timesteps": STEPS,
+            "matrices per seed": matrices,
+            "slope over distances": f"{STEPS // 2} to {STEPS - 1}",
+            "dtype": "float64",
+        },
+        seeds=setting.seeds,
     )
 
 

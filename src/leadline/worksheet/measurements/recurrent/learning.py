@@ -124,16 +124,7 @@ def running_average_is_learned(setting: Setting) -> Answer:
             for last_only in (False, True)
         ]
     )
-    protocol = Protocol(
-        {
-            "timesteps": TIME,
-            "hidden units": HIDDEN,
-            "steps": {cell.__name__: steps for cell, steps in STEPS[setting.budget].items()},
-            "learning rate": LR,
-            "error": f"on {TESTED} fresh sequences; the worst of four architectures for each seed",
-        },
-        seeds=setting.seeds,
-    )
+    protocol = _protocol(setting)
     learned = LearnedAverage(protocol, tuple(ARCHITECTURES), share)
     every, last = learned.worst
     effects = effects_of(
@@ -168,6 +159,19 @@ def running_average_is_learned(setting: Setting) -> Answer:
             + ".",
             f"{int((share > LIMIT).sum())} of {share.size} networks left more than 2 %.",
         ),
+    )
+
+
+def _protocol(setting: Setting) -> Protocol:
+    return Protocol(
+        {
+            "timesteps": TIME,
+            "hidden units": HIDDEN,
+            "steps": {cell.__name__: steps for cell, steps in STEPS[setting.budget].items()},
+            "learning rate": LR,
+            "error": f"on {TESTED} fresh sequences; the worst of four architectures for each seed",
+        },
+        seeds=setting.seeds,
     )
 
 
