@@ -79,12 +79,12 @@ class Setting:
         The names are reserved: no measurement uses them for its own settings. The command that
         repeats a measurement can therefore be read from its protocol.
         """
-        told = {BUDGET: self.budget}
+        settings = {BUDGET: self.budget}
         data = self._data_of(statement)
         if data is not None:
-            told[DATA] = data.name
-            told |= {FILE_NAMES[name]: value for name, value in self.source.items()}
-        return told
+            settings[DATA] = data.name
+            settings |= {FILE_NAMES[name]: value for name, value in self.source.items()}
+        return settings
 
     def key(self, statement: Statement) -> str:
         """Return a key that identifies a measurement; equal keys give equal answers.

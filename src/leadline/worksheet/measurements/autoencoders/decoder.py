@@ -218,8 +218,8 @@ def _one(
 
     accuracy, expected = probabilities(model.encode)
     as_trained = error()
-    other = Autoencoder(dataset.X.shape[1], HIDDEN_SIZES, seed=seed)
-    model.decoder.load_state_dict(other.decoder.state_dict())
+    untrained = Autoencoder(dataset.X.shape[1], HIDDEN_SIZES, seed=seed)
+    model.decoder.load_state_dict(untrained.decoder.state_dict())
     found = [probabilities(model.encode)[1]]
     randomised = error()
     del model.decoder

@@ -45,8 +45,8 @@ def gain_with_few_labels(setting: Setting) -> Answer:
         num_subsets=setting.pick(quick=10, full=30),
         seeds=setting.seeds,
     )
-    few, many = (int(study.budgets[i]) for i in (0, -1))
-    effects = _effects(study, few, many)
+    fewest, most = (int(study.budgets[i]) for i in (0, -1))
+    effects = _effects(study, fewest, most)
     return Answer(
         protocol=Protocol(
             {
@@ -60,15 +60,15 @@ def gain_with_few_labels(setting: Setting) -> Answer:
             fingerprints=study.protocol.fingerprints,
         ),
         statement_id="ae.f",
-        sentence=f"with {few} labels the denoising encoder gains "
-        f"{effects['gain_at_fewest'].interval} points over raw input, with {many} labels "
+        sentence=f"with {fewest} labels the denoising encoder gains "
+        f"{effects['gain_at_fewest'].interval} points over raw input, with {most} labels "
         f"{effects['gain_at_most'].interval}.",
         soundings={"study": study},
         effects=effects,
         findings=(
-            f"Accuracy with {few} labels: "
+            f"Accuracy with {fewest} labels: "
             + ", ".join(
-                f"{name} {study.interval(name, few).estimate:z.1f} %" for name in study.names
+                f"{name} {study.interval(name, fewest).estimate:z.1f} %" for name in study.names
             )
             + ".",
             study.multiplier_sentence("denoising"),
@@ -77,26 +77,26 @@ def gain_with_few_labels(setting: Setting) -> Answer:
     )
 
 
-def _effects(study: LabelEfficiency, few: int, many: int) -> dict[str, Effect]:
+def _effects(study: LabelEfficiency, fewest: int, most: int) -> dict[str, Effect]:
     """Return the gains over raw input with the fewest and with the most labels."""
-    gains = {labels: _points(study, "denoising", "raw", labels) for labels in (few, many)}
+    gains = {labels: _points(study, "denoising", "raw", labels) for labels in (fewest, most)}
     return effects_of(
         "ae.f",
-        gain_at_fewest=(gains[few], f"denoising minus raw, {few} labels", "points"),
+        gain_at_fewest=(gains[fewest], f"denoising minus raw, {fewest} labels", "points"),
         gain_at_fewest_minus_most=(
-            gains[few] - gains[many],
-            f"gain at {few} minus gain at {many} labels",
+            gains[fewest] - gains[most],
+            f"gain at {fewest} minus gain at {most} labels",
             "points",
         ),
-        gain_at_most=(gains[many], f"denoising minus raw, {many} labels", "points"),
+        gain_at_most=(gains[most], f"denoising minus raw, {most} labels", "points"),
         vanilla_gain=(
-            _points(study, "vanilla", "raw", few),
-            f"vanilla minus raw, {few} labels",
+            _points(study, "vanilla", "raw", fewest),
+            f"vanilla minus raw, {fewest} labels",
             "points",
         ),
         untrained_gain=(
-            _points(study, "untrained", "raw", few),
-            f"untrained minus raw, {few} labels",
+            _points(study, "untrained", "raw", fewest),
+            f"untrained minus raw, {fewest} labels",
             "points",
         ),
     )
@@ -113,5 +113,5 @@ def _label_counts(dataset: Dataset, roles: list[Roles]) -> list[Any]:
 def _points(study: LabelEfficiency, name: str, over: str, labels: int) -> np.ndarray:
     """Return paired differences in points of accuracy, shape (seeds, subsets)."""
     at = study.budgets.tolist().index(labels)
-    one, other = (study.accuracy[study.names.index(n), :, at] for n in (name, over))
-    return 100 * (one - other)
+    first, second = (study.accuracy[study.names.index(n), :, at] for n in (name, over))
+    return 100 * (first - second)

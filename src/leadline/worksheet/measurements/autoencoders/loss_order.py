@@ -231,13 +231,13 @@ def _effects(name: str, order: LossOrder) -> dict[str, Measured]:
         "wide_minus_narrow": ((0, WIDE), (0, NARROW), "vanilla, overcomplete minus narrow"),
     }
     found: dict[str, Measured] = {}
-    for pair, (one, other, label) in pairs.items():
-        for what, values, unit in (
+    for pair, (first, second, label) in pairs.items():
+        for quantity, values, unit in (
             ("loss", order.loss, "squared error per row"),
             ("accuracy", order.accuracy, "points"),
         ):
-            text = f"{what}: {label}, on {order.data_name}"
-            found[f"{what}_{pair}_on_{name}"] = (values[one] - values[other], text, unit)
+            text = f"{quantity}: {label}, on {order.data_name}"
+            found[f"{quantity}_{pair}_on_{name}"] = (values[first] - values[second], text, unit)
     for where in ("within", "across"):
         text = (
             f"agreement of low loss and high accuracy {where} kinds, on {order.data_name} "

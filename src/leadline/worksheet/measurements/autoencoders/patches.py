@@ -92,7 +92,7 @@ def patches_against_pixels(setting: Setting) -> Answer:
     }
     copying = {name: _copying(sources[name], setting) for name in IMAGES}
     effects = effects_of("ae.g", **_measured(sources, arms, copying))
-    told = [
+    sentences = [
         f"on {sources[name].images.name} patches instead of pixels change the probe's accuracy by "
         f"{effects[f'patch_minus_pixel_on_{name}'].interval} points, and copying the nearest "
         f"visible one has an error of {effects[f'copying_under_{PATCHES}_on_{name}'].interval:.2f} "
@@ -107,7 +107,7 @@ def patches_against_pixels(setting: Setting) -> Answer:
     return Answer(
         protocol=arms["photographs"].protocol,
         statement_id="ae.g",
-        sentence="; ".join(told) + ".",
+        sentence="; ".join(sentences) + ".",
         soundings=arms,
         effects=effects,
         findings=(
@@ -138,23 +138,23 @@ def _measured(
     """
     measured: dict[str, Measured] = {}
     for name, source in sources.items():
-        called = source.images.name
-        for effect, other in (
+        source_name = source.images.name
+        for effect, other_mask in (
             ("patch_minus_pixel", PIXELS),
             ("patch_minus_equal_distance", FAR_PIXELS),
         ):
-            values, text, unit = arms[name].difference(PATCHES, other)
-            measured[f"{effect}_on_{name}"] = (values, f"{text}, on {called}", unit)
+            values, text, unit = arms[name].difference(PATCHES, other_mask)
+            measured[f"{effect}_on_{name}"] = (values, f"{text}, on {source_name}", unit)
         if name in copying:
             measured[f"copying_is_harder_on_{name}"] = (
                 copying[name][:, 0] - copying[name][:, 1],
-                f"error of copying the nearest visible pixel, patches minus pixels, on {called}",
+                f"error of copying the nearest visible pixel, patches minus pixels, on {source_name}",
                 "of the variance",
             )
             for i, mask in enumerate((PATCHES, PIXELS)):
                 measured[f"copying_under_{mask}_on_{name}"] = (
                     copying[name][:, i],
-                    f"error of copying the nearest visible pixel under {mask}, on {called}",
+                    f"error of copying the nearest visible pixel under {mask}, on {source_name}",
                     "of the variance",
                     AT_LEAST_ZERO,
                 )

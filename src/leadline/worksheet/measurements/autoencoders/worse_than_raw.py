@@ -34,13 +34,13 @@ def what_an_encoder_drops(setting: Setting) -> Answer:
     dataset = setting.data or data.digits()
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
     noise = GaussianNoise(NOISE * spread(dataset))
-    own, narrow = (
+    wide, narrow = (
         pretrained_on_own_rows({"own": noise}, dataset, roles, setting, (*HIDDEN, width))["own"]
         for width in (WIDE, NARROW)
     )
     foreign = pretrained_on(_unlike_rows(dataset, roles, setting), noise, setting, (*HIDDEN, WIDE))
     named = {
-        f"code of {WIDE}, own data": own,
+        f"code of {WIDE}, own data": wide,
         f"code of {NARROW}, own data": narrow,
         f"code of {WIDE}, unlike data": foreign,
     }

@@ -84,11 +84,11 @@ class Explosions(Sounding):
         exploding, vanishing = (
             shares[..., large].mean((0, 2)) for shares in (self.exploding, self.vanishing)
         )
-        told = [
+        shares_by_kind = [
             f"{NAMES[kind]} {exploding[i]:z.0f} % explode, {vanishing[i]:z.0f} % vanish"
             for i, kind in enumerate(NONLINEARITIES)
         ]
-        return Verdict("at spectral radii above 1: " + "; ".join(told))
+        return Verdict("at spectral radii above 1: " + "; ".join(shares_by_kind))
 
     def table(self) -> "pd.DataFrame":
         """Return one row per nonlinearity, radius and seed: ``exploding`` and ``vanishing``.
@@ -200,8 +200,8 @@ def _effects(explosions: Explosions) -> dict[str, Effect]:
     vanishing = explosions.at_large_radii(explosions.vanishing)
     slope = explosions.slope_at_small_radii
     shares = {
-        f"{kind}_{what}": (values[:, i], f"{what} gradients, {NAMES[kind]}", "% of networks")
-        for what, values in (("exploding", exploding), ("vanishing", vanishing))
+        f"{kind}_{fate}": (values[:, i], f"{fate} gradients, {NAMES[kind]}", "% of networks")
+        for fate, values in (("exploding", exploding), ("vanishing", vanishing))
         for i, kind in ((RELU, "relu"), (TANH, "tanh"))
     }
     return effects_of(

@@ -62,11 +62,11 @@ class LearnedAverage(Sounding):
     @property
     def verdict(self) -> Verdict:
         """The remaining error in each task."""
-        told = "; ".join(
+        by_task = "; ".join(
             f"{task}: median {100 * np.median(share):z.2g} %, at worst {100 * share.max():z.2g} %"
             for task, share in zip(TASKS, self.share, strict=True)
         )
-        return Verdict(f"of the zero predictor's error is left at {told}")
+        return Verdict(f"of the zero predictor's error is left at {by_task}")
 
     def table(self) -> "pd.DataFrame":
         """Return one row per network: ``task``, ``architecture``, ``seed``, ``share``.

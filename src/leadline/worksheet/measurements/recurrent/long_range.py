@@ -145,12 +145,15 @@ def loss_at_every_timestep(setting: Setting) -> Answer:
     """``rnn.c``: the influence of far losses, then learning with and without local losses."""
     steps, networks = setting.pick(quick=(1000, 2), full=(3000, 4))
     members = [[1000 + 100 * seed + i for i in range(networks)] for seed in setting.seeds]
-    flat = [member for own in members for member in own]
+    flat = [member for of_seed in members for member in of_seed]
     begun = [_gradients(model, member) for model, member in zip(_models(flat), flat, strict=True)]
     models = {arm: _trained(arm, flat, steps) for arm in ("none", "local")}
-    r2 = {arm: _final_r2(own, flat).reshape(len(members), networks) for arm, own in models.items()}
+    r2 = {
+        arm: _final_r2(trained, flat).reshape(len(members), networks)
+        for arm, trained in models.items()
+    }
     # The arm "past" does not affect the outcome, so one network per seed is enough.
-    first = [own[0] for own in members]
+    first = [of_seed[0] for of_seed in members]
     r2["past"] = _final_r2(_trained("past", first, steps), first)[:, None]
     after = [
         _gradients(model, member)[2] for model, member in zip(models["local"], flat, strict=True)
@@ -327,7 +330,7 @@ def _gradients(
             arm: (squared * torch.from_numpy(loss_weights(arm))).sum(-1)
             for arm in ("none", "local")
         }
-    flows = [tape.gradient_flow(own).layers[0].log_total for own in terms.values()]
+    flows = [tape.gradient_flow(term).layers[0].log_total for term in terms.values()]
     log_norms = tape.influence(terms["local"]).layers[0].log_norms
     totals = np.stack([np.logaddexp.reduce(2 * flow, axis=0) / 2 for flow in flows])
     return totals, *far_part(log_norms)
