@@ -121,10 +121,7 @@ def code(settings: Settings) -> str:
     def made(nonlinearity: str) -> str:
         if s.cell != "RNN":
             return f"recurrent.{s.cell}(1, {s.hidden_size}, {s.layers}, seed={s.weights})"
-        return (
-            f'recurrent.RNN(1, {s.hidden_size}, {s.layers}, "{SIGMA[nonlinearity]}", '
-            f"seed={s.weights})"
-        )
+        return f'recurrent.RNN(1, {s.hidden_size}, {s.layers}, "{SIGMA[nonlinearity]}", seed={s.weights})'
 
     lines = ["import torch", "from leadline import gradients, recurrent", "", ""]
     lines += [
@@ -147,8 +144,7 @@ def code(settings: Settings) -> str:
     if s.cell != "RNN" and not fixed:
         gate = "forget" if s.cell == "LSTM" else "update"
         lines.append(
-            f"            layer.b[layer.hidden_size : 2 * layer.hidden_size] += {s.gate_bias}  # "
-            f"of the {gate} gate"
+            f"            layer.b[layer.hidden_size : 2 * layer.hidden_size] += {s.gate_bias}  # of the {gate} gate"
         )
     lines += ["    return model", "", ""]
     if fixed:
@@ -159,8 +155,7 @@ def code(settings: Settings) -> str:
         ]
     else:
         lines += [
-            f"x, y = (part.double() for part in recurrent.running_average({BATCH}, {s.time}, "
-            f"seed={s.sample}))",
+            f"x, y = (part.double() for part in recurrent.running_average({BATCH}, {s.time}, seed={s.sample}))",
             f"model = regression({made(s.nonlinearity)})",
         ]
     last = ", last_only=True" if s.loss == "last" else ""
@@ -219,8 +214,8 @@ def _all_notes(sounding: Any) -> str:
 ROOM = Room(
     name="gradients",
     title="Where does the gradient die?",
-    lead="A recurrent network predicts the running average of what it reads. Move what it is made "
-    "of, and see how much of the loss's gradient arrives at each timestep, and why.",
+    lead="A recurrent network predicts the running average of what it reads. Move what it is made of, and see how much "
+    "of the loss's gradient arrives at each timestep, and why.",
     settings=Settings,
     cards={
         "flow": Card(

@@ -95,8 +95,7 @@ def code() -> list[str]:
     settings = ", ".join(f"{name}={value!r}" for name, value in RECIPE.items())
     return [
         "torch.set_num_threads(1)  # as it was trained: sums in the same order",
-        'text = re.sub(r"([^\\w\\s])(?:\\s*\\1)+", r"\\1", data.manual_text().text)  # a rule of '
-        "dashes is one dash",
+        'text = re.sub(r"([^\\w\\s])(?:\\s*\\1)+", r"\\1", data.manual_text().text)  # a rule of dashes is one dash',
         f"lm = decoding.RecurrentLM({settings}).fit(text)",
     ]
 

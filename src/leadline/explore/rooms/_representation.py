@@ -168,20 +168,17 @@ def _told(settings: Settings, run: Progress | None, rows: Material) -> str:
     )
     if run is None and settings.job in RUNS:
         going = " and goes on" if jobs().progress(settings.job).status == "running" else ""
-        return (
-            f"The run in the address was begun with other settings{going}. Train anew, or go back "
-            "to it."
-        )
+        return f"The run in the address was begun with other settings{going}. Train anew, or go back to it."
     if run is None and settings.job:
         return (
-            "The run in the address ended with the server that began it. Train once more: every "
-            "draw has its seed, and gives the same."
+            "The run in the address ended with the server that began it. Train once more: every draw has its seed, and "
+            "gives the same."
         )
     if run is None:
         probed = "" if rows.y is not None else " They have no labels: nothing will be probed."
         return (
-            f"{len(rows.X):,} rows of {rows.X.shape[1]} numbers, {trained_on:,} of them to train "
-            f"on; {seeds} seeds." + probed
+            f"{len(rows.X):,} rows of {rows.X.shape[1]} numbers, {trained_on:,} of them to train on; {seeds} seeds."
+            + probed
         )
     if run.status == "failed":
         return run.error
@@ -294,8 +291,8 @@ CLOSE = {"margin": {"l": 92, "r": 8, "t": 6, "b": 6}}
 ROOM = Room(
     name="representation",
     title="What is this representation worth?",
-    lead="Corrupt rows, let an autoencoder restore them, throw its decoder away, and see how many "
-    "labels its encoder saves against the rows themselves and PCA.",
+    lead="Corrupt rows, let an autoencoder restore them, throw its decoder away, and see how many labels its encoder "
+    "saves against the rows themselves and PCA.",
     settings=Settings,
     cards={
         "strip": Card(
@@ -311,8 +308,8 @@ ROOM = Room(
             "What a label is worth",
             340,
             lines=6,
-            empty="After training, where rows have labels: how accurate a classifier of the codes "
-            "is, by how many labels it is given, beside one of the rows themselves and one of PCA.",
+            empty="After training, where rows have labels: how accurate a classifier of the codes is, by how many "
+            "labels it is given, beside one of the rows themselves and one of PCA.",
         ),
     },
     soundings=soundings,

@@ -201,8 +201,7 @@ def code(settings: Settings) -> str:
         "vanilla": "autoencoders.Nothing()",
         "denoising": f"autoencoders.GaussianNoise({s.noise})",
         "masked pixels": f"autoencoders.PixelMask({s.ratio})",
-        "masked patches": f"autoencoders.PatchMask({s.ratio}, {s.patch}, given.image_size, "
-        "given.channels)",
+        "masked patches": f"autoencoders.PatchMask({s.ratio}, {s.patch}, given.image_size, given.channels)",
     }[s.kind]
     lines = [
         "import numpy as np",
@@ -226,8 +225,7 @@ def code(settings: Settings) -> str:
         "",
         f"corruption = {corrupt}",
         "models = [",
-        f"    autoencoders.Autoencoder(X.shape[1], ({s.hidden}, {s.bottleneck}), "
-        "corruption=corruption, seed=seed)",
+        f"    autoencoders.Autoencoder(X.shape[1], ({s.hidden}, {s.bottleneck}), corruption=corruption, seed=seed)",
         f"    for seed in range({s.seeds})",
         "]",
         "epochs = []",

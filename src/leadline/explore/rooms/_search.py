@@ -189,8 +189,7 @@ def code(settings: Settings) -> str:
         ]
         lines += ["rows = {", *(f"    {after!r}: {row!r}," for after, row in rows.items()), "}"]
         lines += [
-            f"longer = (prefix for n in range({s.length}) for prefix in product({words!r}, "
-            "repeat=n))",
+            f"longer = (prefix for n in range({s.length}) for prefix in product({words!r}, repeat=n))",
             "rows |= {prefix: rows[prefix[-2:]] for prefix in longer}  # by their last two words",
         ]
         lines += ["table = decoding.Table(rows)", "problem = table.problem()"]
@@ -273,8 +272,8 @@ COLUMNS = (
 ROOM = Room(
     name="search",
     title="What did the decoder miss?",
-    lead="A beam search keeps the best few beginnings after each word. Walk through it step by "
-    "step, and see what it pruned, what it returned, and whether that is the most likely sequence.",
+    lead="A beam search keeps the best few beginnings after each word. Walk through it step by step, and see what it "
+    "pruned, what it returned, and whether that is the most likely sequence.",
     settings=Settings,
     cards={
         "tree": Card("What the beam kept, and what it pruned", 500, lines=3, wide=True),

@@ -148,7 +148,8 @@ def _measured(
         if name in copying:
             measured[f"copying_is_harder_on_{name}"] = (
                 copying[name][:, 0] - copying[name][:, 1],
-                f"error of copying the nearest visible pixel, patches minus pixels, on {source_name}",
+                "error of copying the nearest visible pixel, patches minus pixels, on "
+                f"{source_name}",
                 "of the variance",
             )
             for i, mask in enumerate((PATCHES, PIXELS)):
