@@ -1,4 +1,4 @@
-"""A statement beyond the course takes one file, and works like any other statement.
+"""A statement beyond the twenty takes one file, and works like any other statement.
 
 The file is ``EXTENSION``. It registers the statement, and holds its measurement.
 """
@@ -38,7 +38,7 @@ from leadline.worksheet import Above, Answer, Criterion, Statement, effects_of, 
 register(
     Statement(
         id="rnn.x",
-        number="+1",
+        number="+",
         title="The gradient shrinks",
         claim="An untrained network has a smaller gradient at the first timestep than at the last.",
         course="(ours)",
@@ -48,6 +48,7 @@ register(
         why="The weights of PyTorch's initialisation have a spectral radius below 1.",
         condition="Larger weights let the gradient grow.",
         measure="shrinking_gradient:decades_lost",
+        is_extension=True,
     )
 )
 
@@ -86,7 +87,7 @@ def extension(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     del sys.modules["shrinking_gradient"]
 
 
-def test_select_returns_the_extension_after_the_course(extension):
+def test_select_returns_the_extension_after_the_twenty(extension):
     assert len(select()) == 21
     assert [statement.id for statement in select(("rnn.x",))] == ["rnn.x"]
     assert select(("rnn",))[-1].id == "rnn.x"
@@ -128,19 +129,20 @@ def level_of(result: Result) -> float:
     return result.answer.effects["decades_lost"].simultaneous.level
 
 
-def test_an_extension_does_not_change_the_levels_of_the_course(extension):
+def test_an_extension_does_not_change_the_levels_of_the_twenty(extension):
+    assert level_of(measure(STATEMENTS["rnn.x"], SETTING)) == pytest.approx(1 - 0.05 / 20)
+    assert STATEMENTS["rnn.e"].criterion.comparisons == 2
     values = (np.array([0.0, 0.01, 0.02]), "share", "")
     (effect,) = effects_of("rnn.e", error_share_last_step=values).values()
-    assert effect.simultaneous.level == 1 - 0.05 / 20
-    assert level_of(measure(STATEMENTS["rnn.x"], SETTING)) == 1 - 0.05 / 20
+    assert effect.simultaneous.level == pytest.approx(1 - 0.05 / 20 / 2)
 
 
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: STATEMENTS["ae.a"], "register() needs an extension, whose number begins with +"),
+        (lambda: STATEMENTS["ae.a"], "register() needs an extension"),
         (
-            lambda: replace(STATEMENTS["ae.a"], number="+1"),
+            lambda: replace(STATEMENTS["ae.a"], is_extension=True),
             "register() needs an id that no other statement has",
         ),
         (lambda: "rnn.x", "statement must be a Statement"),

@@ -31,7 +31,7 @@ BOUNDS_OF_UNITS = {"%": PERCENT, "% of networks": PERCENT, "points": POINTS}
 def effects_of(statement_id: str, **measured: Measured) -> dict[str, Effect]:
     """Return effects with intervals at the level that the statement's criterion requires.
 
-    The total error rate of 5 % is divided equally among the twenty statements of the course. Each
+    The total error rate of 5 % is divided equally among the twenty statements. Each
     statement divides its share among the effects that its criterion names. All intervals of the
     twenty together therefore cover with a probability of at least 95 %. An extension has a share
     of the same size, which does not change theirs.

@@ -21,7 +21,7 @@ class Statement:
 
     id: str
     number: str
-    """The number in the course; the number of an extension begins with ``"+"``."""
+    """The number in the course; ``"+"`` marks an additional statement."""
     title: str
     claim: str
     course: str
@@ -36,6 +36,11 @@ class Statement:
     """The condition under which the course and the measurement would agree."""
     measure: str | None = None
     """Dotted name of the measurement function; ``None`` if it does not exist yet."""
+    is_extension: bool = False
+    """True for a statement beyond the twenty; see :func:`leadline.worksheet.register`.
+
+    An extension does not change the level of their intervals.
+    """
 
     def __post_init__(self):
         texts = ("id", "number", "title", "claim", "course", "measurement", "why", "condition")
@@ -43,6 +48,7 @@ class Statement:
             object.__setattr__(self, name, checks.text(getattr(self, name), name))
         object.__setattr__(self, "agrees", checks.choice(self.agrees, "agrees", get_args(Outcome)))
         checks.instance(self.criterion, "criterion", Criterion)
+        object.__setattr__(self, "is_extension", checks.flag(self.is_extension, "is_extension"))
         section, _, letter = self.id.partition(".")
         if section not in SECTIONS or not letter:
             known = ", ".join(SECTIONS)
@@ -56,11 +62,6 @@ class Statement:
                 "measure must be written as package.module:function",
                 got=f"measure = {self.measure!r}",
             )
-
-    @property
-    def is_extension(self) -> bool:
-        """True for a statement beyond the course; see :func:`leadline.worksheet.register`."""
-        return self.number.startswith("+")
 
     @property
     def section(self) -> str:

@@ -1,4 +1,4 @@
-"""The twenty statements of the course, in its order, and the extensions that are registered."""
+"""The twenty statements, in the order of the course, and the extensions that are registered."""
 
 from leadline import checks
 from leadline.errors import InputError, nearest
@@ -15,27 +15,27 @@ STATEMENTS: dict[str, Statement] = {
 LEVEL = 1 - TOTAL_ERROR_RATE / sum(not s.is_extension for s in STATEMENTS.values())
 """Level of the intervals of one statement.
 
-At this level the intervals of all statements of the course together cover with at least 95 %. An
-extension has the same level and does not change it.
+At this level the intervals of the twenty together cover with at least 95 %. An extension has the
+same level and does not change it.
 """
 
 
 def register(statement: Statement) -> Statement:
-    """Add an extension, a statement beyond the course, to :data:`STATEMENTS`; return it.
+    """Add an extension, a statement beyond the twenty, to :data:`STATEMENTS`; return it.
 
     The file of the measurement registers its statement, so that a worker process, which imports
     this file, knows the statement too.
 
     Raises:
-        InputError: the number does not begin with "+", or another statement has this id.
+        InputError: the statement is no extension, or another statement has this id.
     """
     checks.instance(statement, "statement", Statement)
     if not statement.is_extension:
         raise InputError(
-            "register() needs an extension, whose number begins with +",
-            got=f"number = {statement.number!r}",
-            cause="a statement of the course would change the level of every interval",
-            cure=f"number={'+' + statement.number!r}",
+            "register() needs an extension",
+            got="is_extension = False",
+            cause="the level of every interval depends on the number of other statements",
+            cure="Statement(..., is_extension=True)",
         )
     earlier = STATEMENTS.setdefault(statement.id, statement)
     if earlier != statement:
