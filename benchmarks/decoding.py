@@ -15,8 +15,8 @@ import transformers
 
 from benchmarks.pairs import Row, paired, row
 from leadline import decoding
-from leadline.decoding.search import _beam as beam
-from leadline.decoding.search import _work as work
+from leadline.decoding.problem import _work as work
+from leadline.decoding.search.beam import _run as run
 
 
 def measure(only: Sequence[str] = ()) -> list[Row]:
@@ -209,7 +209,7 @@ def recurrent(rounds: int) -> list[Row]:
                 _, h = step(tokens, h)
 
     def without() -> decoding.Decoded:
-        nothing = patch.object(beam.BeamSearch, "_discard", lambda *_: None)
+        nothing = patch.object(run.BeamSearch, "_discard", lambda *_: None)
         with nothing, patch.object(work.Meter, "called", lambda *_: None):
             return ours()
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from leadline import InputError, decoding
 from leadline.decoding import LengthNormalized, Problem, Score
+from leadline.decoding.answers._scores import why_unbounded
 from leadline.decoding.search._sampling import proposal
-from leadline.decoding.search._scores import why_unbounded
 
 from .models import Hashed, everything
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from leadline import InputError, decoding
 from leadline.decoding import Problem, Shared
-from leadline.decoding.search import _beam as beam
-from leadline.decoding.search._candidates import WIDE, Reader
+from leadline.decoding.problem._reader import WIDE, Reader
+from leadline.decoding.search.beam import _run as run
 
 from .models import Hashed, rows
 
@@ -80,7 +80,7 @@ def test_both_ranking_paths_of_beam_search_agree(
     settings["num_return"] = min(num_return, width)
     problem = Hashed(M, seed, scale=4.0, levels=levels, dtype=torch.float32).problem()
     few = decoding.beam_search(*problem, **settings)
-    with patch.object(beam, "FEW", 0):
+    with patch.object(run, "FEW", 0):
         many = decoding.beam_search(*problem, **settings)
     for name in ("tokens", "lengths", "log_prob", "score", "token_log_prob", "finished"):
         assert np.array_equal(getattr(few, name), getattr(many, name)), name

@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from leadline import decoding
-from leadline.decoding.search._certificate import certify
+from leadline.decoding.answers._certificate import certify
+from leadline.decoding.answers._settings import SearchSettings
 from leadline.decoding.search._search import StepwiseSearch
-from leadline.decoding.search._settings import SearchSettings
 
 from .models import Hashed
 

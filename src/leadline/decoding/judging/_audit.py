@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from leadline import checks
-from leadline.decoding.judging._rescoring import SAME
-from leadline.decoding.search._decoded import Decoded, as_clause, item_of
-from leadline.decoding.search._scores import SumLogProb
-from leadline.decoding.search._trace import Trace
-from leadline.decoding.search._tree_drawing import tree_drawing
+from leadline.decoding.answers._decoded import Decoded, as_clause, item_of
+from leadline.decoding.answers._rescoring import SAME
+from leadline.decoding.answers._scores import SumLogProb
+from leadline.decoding.answers._trace import Trace
+from leadline.decoding.answers._tree_drawing import tree_drawing
 from leadline.errors import InputError
 from leadline.figures import Drawing
 from leadline.sounding import Sounding, Verdict, decimals

@@ -10,17 +10,21 @@ from torch import Tensor
 
 from leadline import checks
 from leadline.checks import items, shown
+from leadline.decoding.answers._decoded import Decoded, Hypothesis
+from leadline.decoding.answers._earlier_answer import audited, is_within
+from leadline.decoding.answers._rescoring import SAME, is_close, margin, token_log_probs
+from leadline.decoding.answers._settings import SearchSettings
+from leadline.decoding.answers._trace import Trace
 from leadline.decoding.judging._audit import Blame, Finding, SearchAudit
-from leadline.decoding.judging._earlier_answer import audited, is_within
 from leadline.decoding.judging._lost_step import where_lost, width_for
-from leadline.decoding.judging._rescoring import SAME, is_close, margin, token_log_probs
-from leadline.decoding.models._problem import Model, Problem, Step, check_start, select
-from leadline.decoding.search._beam import BeamSearch, BeamSettings
-from leadline.decoding.search._decoded import Decoded, Hypothesis
-from leadline.decoding.search._exact import ExactSearch
-from leadline.decoding.search._exact_settings import ExactSettings
-from leadline.decoding.search._settings import SearchSettings, count
-from leadline.decoding.search._trace import Trace
+from leadline.decoding.problem._arguments import count
+from leadline.decoding.problem._model import Model
+from leadline.decoding.problem._problem import Problem, Step, check_start
+from leadline.decoding.problem._state import select
+from leadline.decoding.search.beam._beam_settings import BeamSettings
+from leadline.decoding.search.beam._run import BeamSearch
+from leadline.decoding.search.exact._exact import ExactSearch
+from leadline.decoding.search.exact._exact_settings import ExactSettings
 from leadline.errors import InputError
 from leadline.sounding import Protocol
 

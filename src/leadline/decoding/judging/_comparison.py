@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leadline import checks
-from leadline.decoding.judging._rescoring import FIRST, SAME
-from leadline.decoding.search._decoded import Decoded, item_of
-from leadline.decoding.search._scores import Score, SumLogProb
+from leadline.decoding.answers._decoded import Decoded, item_of
+from leadline.decoding.answers._rescoring import FIRST, SAME
+from leadline.decoding.answers._scores import Score, SumLogProb
 from leadline.errors import InputError
 from leadline.figures import Drawing, extended, line, new_drawing, plain
 from leadline.sounding import Protocol, Sounding, Verdict, decimals

@@ -13,9 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from leadline import checks
-from leadline.decoding.models._problem import Problem
-from leadline.decoding.search._beam import beam_search
-from leadline.decoding.search._settings import LONGEST
+from leadline.decoding.problem._arguments import LONGEST
+from leadline.decoding.problem._problem import Problem
+from leadline.decoding.search.beam._beam import beam_search
 from leadline.errors import InputError
 from leadline.figures import NEUTRAL, Drawing, extended, line, markers, new_drawing
 from leadline.sounding import Interval, Protocol, Sounding, Verdict

@@ -6,10 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from leadline.decoding.models._problem import Model, Problem, select
-from leadline.decoding.search._beam import BeamSearch, BeamSettings
-from leadline.decoding.search._candidates import Reader
-from leadline.decoding.search._trace import Fate, Node, Trace
+from leadline.decoding.answers._trace import Fate, Node, Trace
+from leadline.decoding.problem._model import Model
+from leadline.decoding.problem._problem import Problem
+from leadline.decoding.problem._reader import Reader
+from leadline.decoding.problem._state import select
+from leadline.decoding.search.beam._beam_settings import BeamSettings
+from leadline.decoding.search.beam._run import BeamSearch
 
 
 def where_lost(

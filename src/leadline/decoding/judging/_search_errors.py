@@ -14,20 +14,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from leadline import checks
-from leadline.decoding.judging._rescoring import SAME, is_close, token_log_probs
-from leadline.decoding.models._problem import Model, Problem, Step
-from leadline.decoding.search._beam import EosMode, beam_search
-from leadline.decoding.search._decoded import Decoded, as_clause, changed
-from leadline.decoding.search._exact import exact_search
-from leadline.decoding.search._greedy import greedy
-from leadline.decoding.search._scores import Score, SumLogProb
-from leadline.decoding.search._settings import (
-    LONGEST,
-    EndTokens,
-    end_tokens,
-    length,
-    score_function,
-)
+from leadline.decoding.answers._decoded import Decoded, as_clause, changed
+from leadline.decoding.answers._rescoring import SAME, is_close, token_log_probs
+from leadline.decoding.answers._scores import Score, SumLogProb
+from leadline.decoding.answers._settings import score_function
+from leadline.decoding.problem._arguments import LONGEST, EndTokens, end_tokens, length
+from leadline.decoding.problem._model import Model
+from leadline.decoding.problem._problem import Problem, Step
+from leadline.decoding.search.beam._beam import beam_search
+from leadline.decoding.search.beam._beam_settings import EosMode
+from leadline.decoding.search.beam._greedy import greedy
+from leadline.decoding.search.exact._exact import exact_search
 from leadline.errors import InputError
 from leadline.figures import NEUTRAL, Drawing, bands, extended, line
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
@@ -203,7 +200,7 @@ def search_errors(
     """Decode prompts with beams of several widths, find the best sequences, and count the errors.
 
     Args:
-        step: see :data:`~leadline.decoding.models._problem.Step`.
+        step: see :data:`~leadline.decoding.problem._problem.Step`.
         state: the state after the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
         max_length: the largest number of new tokens, at least 1.

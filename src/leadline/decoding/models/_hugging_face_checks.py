@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from leadline.checks import shown
 from leadline.decoding.models._hugging_face_cache import NEEDS
-from leadline.decoding.models._problem import describe
+from leadline.decoding.problem._problem import describe
 from leadline.errors import InputError
 from leadline.torch_internals import uncompiled
 

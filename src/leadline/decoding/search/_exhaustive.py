@@ -7,12 +7,13 @@ import numpy as np
 from torch import Tensor
 
 from leadline import checks
-from leadline.decoding.models._problem import Problem, Step
-from leadline.decoding.search._certificate import Certificate, certify
-from leadline.decoding.search._decoded import Decoded
+from leadline.decoding.answers._certificate import Certificate, certify
+from leadline.decoding.answers._decoded import Decoded
+from leadline.decoding.answers._settings import SearchSettings
+from leadline.decoding.problem._arguments import EndTokens, end_tokens
+from leadline.decoding.problem._problem import Problem, Step
 from leadline.decoding.search._hypotheses import Numbers, Sequences
 from leadline.decoding.search._search import StepwiseSearch
-from leadline.decoding.search._settings import EndTokens, SearchSettings, end_tokens
 from leadline.errors import InputError
 
 
@@ -38,7 +39,7 @@ def exhaustive_search(
     Their probabilities sum to 1.
 
     Args:
-        step: the step function, see :data:`~leadline.decoding.models._problem.Step`.
+        step: the step function, see :data:`~leadline.decoding.problem._problem.Step`.
         state: the state at the end of the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
         max_length: largest number of new tokens, at least 1.
@@ -51,7 +52,7 @@ def exhaustive_search(
 
     Raises:
         InputError: there are more sequences than ``limit``, or the same conditions as in
-            :func:`~leadline.decoding.search._beam.beam_search`.
+            :func:`~leadline.decoding.search.beam._beam.beam_search`.
 
     >>> from leadline import decoding
     >>> table = decoding.Table(
@@ -66,7 +67,7 @@ def exhaustive_search(
     return ExhaustiveSearch(Problem(step, state, start), settings, limit).run()
 
 
-class ExhaustiveSearch(StepwiseSearch):
+class ExhaustiveSearch(StepwiseSearch[ExhaustiveSettings]):
     """One run of exhaustive search.
 
     Args:

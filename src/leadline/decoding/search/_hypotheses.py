@@ -17,7 +17,7 @@ Numbers = Int[np.ndarray, " N"] | list[int]
 class Sequences:
     """Returned hypotheses of B items, best first, as padded arrays.
 
-    The fields are those of :class:`~leadline.decoding.search._decoded.Decoded`.
+    The fields are those of :class:`~leadline.decoding.answers._decoded.Decoded`.
     """
 
     tokens: Int[np.ndarray, "B R L"]

@@ -7,12 +7,13 @@ import numpy as np
 from torch import Tensor
 
 from leadline import checks
-from leadline.decoding.models._problem import Problem, Step
-from leadline.decoding.search._certificate import Certificate, certify
-from leadline.decoding.search._decoded import Decoded
+from leadline.decoding.answers._certificate import Certificate, certify
+from leadline.decoding.answers._decoded import Decoded
+from leadline.decoding.answers._settings import SearchSettings
+from leadline.decoding.problem._arguments import EndTokens, count, end_tokens
+from leadline.decoding.problem._problem import Problem, Step
 from leadline.decoding.search._hypotheses import Numbers, Sequences
 from leadline.decoding.search._search import StepwiseSearch
-from leadline.decoding.search._settings import EndTokens, SearchSettings, count, end_tokens
 
 ROUNDING_OF_SHARE = 1e-6
 """``top_p`` is reached if less than this probability is missing: the rounding of float32."""
@@ -82,7 +83,7 @@ def sample(
     are a sample of size n.
 
     Args:
-        step: the step function, see :data:`~leadline.decoding.models._problem.Step`.
+        step: the step function, see :data:`~leadline.decoding.problem._problem.Step`.
         state: the state at the end of the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
         num: number of sequences to draw for each prompt, at least 1.
@@ -103,7 +104,7 @@ def sample(
 
     Raises:
         InputError: a setting is out of range, or the same conditions as in
-            :func:`~leadline.decoding.search._beam.beam_search`.
+            :func:`~leadline.decoding.search.beam._beam.beam_search`.
 
     >>> from leadline import decoding
     >>> table = decoding.Table(
@@ -141,7 +142,7 @@ class _Drawn(NamedTuple):
     """Perturbed log-probabilities; 0 with replacement."""
 
 
-class Sampling(StepwiseSearch):
+class Sampling(StepwiseSearch[SamplingSettings]):
     """One run of sampling with replacement.
 
     Args:
@@ -151,10 +152,6 @@ class Sampling(StepwiseSearch):
 
     def __init__(self, problem: Problem, settings: SamplingSettings):
         super().__init__(problem, settings, settings.num)
-        self.num = settings.num
-        self.temperature = settings.temperature
-        self.top_k = settings.top_k
-        self.top_p = settings.top_p
         batch = self.model.batch
         self.generators = [np.random.default_rng([settings.seed, item]) for item in range(batch)]
         # One value for each live hypothesis.
@@ -169,12 +166,13 @@ class Sampling(StepwiseSearch):
     def advance(self, t: int, scores: Tensor) -> tuple[Numbers, Numbers]:
         """Draw the next token of every live hypothesis."""
         log_prob = self.log_probs(scores, t, self.items)
-        log_q = proposal(log_prob, self.temperature, self.top_k, self.top_p)
+        settings = self.settings
+        log_q = proposal(log_prob, settings.temperature, settings.top_k, settings.top_p)
         chance = self.chance[:, None] + log_q
         parents, words, noisy = self.draw(t, log_q, chance)
         total = self.total[parents] + log_prob[parents, words]
         items = self.items[parents]
-        is_end = np.isin(words, self.settings.eos) | (t == self.settings.max_length)
+        is_end = np.isin(words, settings.eos) | (t == settings.max_length)
         for item in np.unique(items[is_end]):
             is_done = is_end & (items == item)
             columns = (self.score(total, noisy), total, parents, words)
@@ -199,7 +197,7 @@ class Sampling(StepwiseSearch):
         """
         cumulative = np.exp(log_q).cumsum(axis=1)
         is_possible = cumulative[:, -1] > 0
-        parents = np.flatnonzero(is_possible).repeat(self.num if t == 1 else 1)
+        parents = np.flatnonzero(is_possible).repeat(self.settings.num if t == 1 else 1)
         items, counts = np.unique(self.items[parents], return_counts=True)
         uniform = [np.zeros(0)]
         for item, number in zip(items, counts.tolist(), strict=True):
@@ -214,7 +212,7 @@ class Sampling(StepwiseSearch):
 
     def sequences(self) -> Sequences:
         """Return the drawn sequences."""
-        return self.history.read(self.num, self.settings.eos)
+        return self.history.read(self.settings.num, self.settings.eos)
 
     def certificate(self, score: np.ndarray) -> Certificate:
         """Return a certificate that does not apply, as sampling discards without a bound."""
@@ -243,7 +241,7 @@ class DistinctSampling(Sampling):
                 v = parent - g + np.log1p(-np.exp(g - largest))
                 child = parent - np.maximum(v, 0) - np.log1p(np.exp(-np.abs(v)))
             child = np.where(g == -np.inf, -np.inf, child).ravel()
-            best = np.argsort(-child, kind="stable")[: self.num]
+            best = np.argsort(-child, kind="stable")[: self.settings.num]
             worst_kept = self.history.score[item, -1]
             best = best[(child[best] > -np.inf) & (child[best] > worst_kept)]
             M = chance.shape[1]

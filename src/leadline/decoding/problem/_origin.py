@@ -2,7 +2,7 @@
 
 A certificate holds for the problem of its search alone. A later search uses it only if the problem
 is known to be the same. If that is unknown, the answer is scored again
-(:mod:`~leadline.decoding.judging._rescoring`).
+(:mod:`~leadline.decoding.answers._rescoring`).
 """
 
 import hashlib
@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from leadline.decoding.judging._digest import digest_of, is_filled
+from leadline.decoding.problem._digest import digest_of, is_filled
+from leadline.decoding.problem._state import Shared, leaves
 from leadline.torch_internals import in_place_changes
 
 
@@ -58,8 +59,6 @@ def origin(step: Any, state: Any, start: Tensor) -> Origin:
 
 def digest(state: Any) -> str:
     """Return the digest of a state; empty if it contains objects that cannot be read."""
-    from leadline.decoding.models._problem import Shared, leaves
-
     state_digest = hashlib.blake2b(digest_size=16)
     for path, leaf in leaves(state):
         held = leaf.value if isinstance(leaf, Shared) else leaf

@@ -8,7 +8,7 @@ Each = TypeVar("Each", np.ndarray, list[Any])
 """One value for each row or for each hypothesis."""
 
 
-class Rows:
+class RowAssignment:
     """The row of the model's batch that holds each hypothesis of a beam.
 
     A beam ranks its hypotheses at every step, so their order changes. Most hypotheses are the only
@@ -18,10 +18,10 @@ class Rows:
     Args:
         count: number of rows.
 
-    >>> rows = Rows(3)
-    >>> rows.move([2, 0, 0], is_same_shape=True)  # row 1 has no child, row 0 has two
+    >>> assignment = RowAssignment(3)
+    >>> assignment.move([2, 0, 0], is_same_shape=True)  # row 1 has no child, row 0 has two
     [0, 0, 2]
-    >>> rows.by_row(["child of 2", "child of 0", "other child of 0"])
+    >>> assignment.by_row(["child of 2", "child of 0", "other child of 0"])
     ['child of 0', 'other child of 0', 'child of 2']
     """
 

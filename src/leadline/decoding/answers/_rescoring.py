@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from leadline.decoding.models._problem import Model
-from leadline.decoding.search._candidates import Reader
-from leadline.decoding.search._decoded import Decoded, Hypothesis
-from leadline.decoding.search._scores import Score
+from leadline.decoding.answers._decoded import Decoded, Hypothesis
+from leadline.decoding.answers._scores import Score
+from leadline.decoding.problem._model import Model
+from leadline.decoding.problem._reader import Reader
 from leadline.errors import InputError
 
 SAME = 1e-6

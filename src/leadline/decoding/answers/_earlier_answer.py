@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from leadline.decoding.judging._origin import origin
-from leadline.decoding.judging._rescoring import check_belongs
+from leadline.decoding.answers._decoded import Decoded
+from leadline.decoding.answers._rescoring import check_belongs
+from leadline.decoding.answers._settings import SearchSettings
 from leadline.decoding.models._constraints import is_constrained
-from leadline.decoding.models._problem import Model, Problem, Step
-from leadline.decoding.search._decoded import Decoded
-from leadline.decoding.search._exact_settings import ExactSettings
-from leadline.decoding.search._settings import SearchSettings
+from leadline.decoding.problem._model import Model
+from leadline.decoding.problem._origin import origin
+from leadline.decoding.problem._problem import Problem, Step
 from leadline.errors import InputError
 
 
@@ -36,7 +36,7 @@ class Earlier:
     function: str = "exact_search()"
     """The name of the function that the caller called."""
 
-    def known(self, model: Model, settings: "ExactSettings") -> Known:
+    def known(self, model: Model, settings: SearchSettings, max_calls: int | None) -> Known:
         """Return the part of the answer that a search may use.
 
         An answer to the same problem is used with its certificate. Any other answer is scored
@@ -46,6 +46,7 @@ class Earlier:
         Args:
             model: the model with its problem.
             settings: the settings of the current search.
+            max_calls: its budget of calls for each item; ``None`` for no limit.
 
         Raises:
             InputError: the answer belongs to another problem, or was found with other settings.
@@ -54,7 +55,7 @@ class Earlier:
         _check_settings(self, model, settings)
         if is_of_same_problem(model.problem, decoded):
             return Known(decoded, True, 0)
-        if not is_within(model.problem, decoded, settings.max_calls):
+        if not is_within(model.problem, decoded, max_calls):
             return NOTHING_KNOWN
         check_belongs(model, decoded, self.argument, self.function)
         return Known(decoded, False, _calls_to_score(decoded))
