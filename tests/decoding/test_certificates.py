@@ -201,7 +201,9 @@ def test_a_note_reports_rows_that_are_not_distributions(row, total):
         assert "note: the step function's rows are not log-probabilities" in str(found)
     audit = decoding.audit(*problem, decoding.greedy(*problem, max_length=2))
     assert f"sum to {total}" in str(audit)
-    assert f"sum to {total}" in str(decoding.search_errors(*problem, max_length=2, widths=(1, 2)))
+    assert f"sum to {total}" in str(
+        decoding.measure_search_errors(*problem, max_length=2, widths=(1, 2))
+    )
     logits = decoding.greedy(*problem, max_length=2, normalize=True)
     assert logits.notes == ()
 

@@ -48,7 +48,7 @@ def test_an_answer_with_the_tokens_of_the_optimum_is_never_a_search_error(noise,
     )
     assert audit.outcome == ("optimal",)
     assert "returned the most likely sequence" in str(audit)
-    errors = decoding.search_errors(
+    errors = decoding.measure_search_errors(
         *problem, max_length=max_length, widths=(1, 2, 3), max_calls=None
     )
     assert not errors.is_error.any()
@@ -64,7 +64,7 @@ def test_errors_with_noise_equal_those_of_brute_force(noise):
     problem.step.noise = noise  # pyright: ignore[reportFunctionMemberAccess]
     greedy = decoding.greedy(*problem, max_length=T)
     audit = decoding.audit(*problem, greedy)
-    errors = decoding.search_errors(*problem, max_length=T, widths=(1, 3), max_calls=None)
+    errors = decoding.measure_search_errors(*problem, max_length=T, widths=(1, 3), max_calls=None)
     seen = set()
     for item in range(B):
         truth = everything(problem, item, M, T)

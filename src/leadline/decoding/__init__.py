@@ -11,8 +11,8 @@ from leadline.decoding.answers._scores import GNMT, LengthNormalized, Score, Sum
 from leadline.decoding.judging._audit import SearchAudit
 from leadline.decoding.judging._auditing import audit
 from leadline.decoding.judging._comparison import Comparison, compare
-from leadline.decoding.judging._complexity import Complexity, complexity
-from leadline.decoding.judging._search_errors import SearchErrors, search_errors
+from leadline.decoding.judging._complexity import Complexity, measure_complexity
+from leadline.decoding.judging._search_errors import SearchErrors, measure_search_errors
 from leadline.decoding.models._constraints import (
     allow,
     constrain,
@@ -65,7 +65,6 @@ __all__ = [
     "audit",
     "beam_search",
     "compare",
-    "complexity",
     "constrain",
     "exact_search",
     "exhaustive_search",
@@ -73,10 +72,11 @@ __all__ = [
     "force_prefix",
     "greedy",
     "huggingface",
+    "measure_complexity",
+    "measure_search_errors",
     "min_length",
     "no_repeat_ngram",
     "sample",
-    "search_errors",
 ]
 
 

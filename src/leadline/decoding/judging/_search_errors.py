@@ -184,7 +184,7 @@ class SearchErrors(Sounding):
         return extended(drawing, traces)
 
 
-def search_errors(
+def measure_search_errors(
     step: Step,
     state: Any,
     start: Tensor,
@@ -222,7 +222,7 @@ def search_errors(
     >>> from leadline import decoding
     >>> rows = {(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}}
     >>> table = decoding.Table(rows)
-    >>> errors = decoding.search_errors(*table.problem(), max_length=2, widths=(1, 2))
+    >>> errors = decoding.measure_search_errors(*table.problem(), max_length=2, widths=(1, 2))
     >>> errors.table()[["width", "errors", "unresolved", "beats_greedy"]].values.tolist()
     [[1.0, 1.0, 0.0, 0.0], [2.0, 0.0, 0.0, 1.0]]
 
@@ -233,7 +233,9 @@ def search_errors(
     listed = checks.whole_numbers(widths, "widths", least=1, most=LONGEST, at_least=0)
     if not listed:
         raise InputError(
-            "search_errors() needs a width or more", got="widths = ()", cure="widths=(1, 2, 5)"
+            "measure_search_errors() needs a width or more",
+            got="widths = ()",
+            cure="widths=(1, 2, 5)",
         )
     widths = sorted(set(listed))
     max_length = length(max_length)
