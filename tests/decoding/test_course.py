@@ -39,8 +39,10 @@ def audit(decoded):
     ],
 )
 def test_the_beam_holds_the_hypotheses_of_the_course(decoded, step, beam):
-    held = [(" ".join(node.words), round(node.log_prob, 9)) for node in decoded.trace.beam(step)]
-    assert held == beam
+    candidates = [
+        (" ".join(node.words), round(node.log_prob, 9)) for node in decoded.trace.beam(step)
+    ]
+    assert candidates == beam
 
 
 def test_the_audit_names_step_rank_and_width_of_the_lost_sequence(decoded, audit):

@@ -28,7 +28,7 @@ def truth(eos, score):
             for i in range(B)
         ]
     )
-    found = np.array(
+    scores = np.array(
         [
             [
                 slow_beam(
@@ -39,7 +39,7 @@ def truth(eos, score):
             for w in WIDTHS
         ]
     )
-    return found < best - 1e-9, found
+    return scores < best - 1e-9, scores
 
 
 @pytest.mark.parametrize("score", [SumLogProb(), LengthNormalized(1.0), WordReward(0.6)])
@@ -49,20 +49,20 @@ def test_errors_equal_those_of_brute_force(eos, score):
     errors = decoding.measure_search_errors(
         *problem, max_length=T, widths=WIDTHS[::-1], eos=eos, score=score, max_calls=None
     )
-    is_error, found = truth(eos, score)
+    is_error, scores = truth(eos, score)
     assert 0 < is_error.sum() < is_error.size
     assert errors.widths.tolist() == list(WIDTHS)
     assert np.array_equal(errors.is_error, is_error)
     assert not errors.is_unresolved.any()
-    assert errors.score == pytest.approx(found)
+    assert errors.score == pytest.approx(scores)
     greedy = decoding.greedy(*problem, max_length=T, eos=eos)
-    alone = np.array(
+    greedy_scores = np.array(
         [score(h.log_prob, len(h.tokens)) for i in range(B) for h in greedy.hypotheses(i)]
     )
     shares = [
-        ((found > alone + 1e-9).mean(1)),
-        (abs(found - alone) <= 1e-9).mean(1),
-        (found < alone - 1e-9).mean(1),
+        ((scores > greedy_scores + 1e-9).mean(1)),
+        (abs(scores - greedy_scores) <= 1e-9).mean(1),
+        (scores < greedy_scores - 1e-9).mean(1),
     ]
     assert errors.against_greedy() == pytest.approx(np.stack(shares, axis=1))
 

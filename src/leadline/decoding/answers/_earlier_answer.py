@@ -86,13 +86,13 @@ def audited(decoded: Decoded) -> Earlier:
 def _check_settings(earlier: Earlier, model: Model, settings: SearchSettings) -> None:
     """Refuse an answer to other prompts, with other settings, or with processors of its own."""
     decoded = earlier.decoded
-    theirs = _description(len(decoded.lengths), decoded.settings, model.step)
-    ours = _description(model.batch, settings, model.step)
-    if theirs != ours:
+    found_with = _description(len(decoded.lengths), decoded.settings, model.step)
+    needed = _description(model.batch, settings, model.step)
+    if found_with != needed:
         raise InputError(
             f"{earlier.argument} must be an answer to the same prompts, "
             "with the same max_length, normalize and end tokens",
-            got=f"{theirs} instead of {ours}",
+            got=f"{found_with} instead of {needed}",
         )
     processors = decoded.settings.processors
     if processors and not is_constrained(model.step):

@@ -44,10 +44,10 @@ class SearchSettings:
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
-        other = _KINDS.get(cls.name)
-        if other is not None and other.__qualname__ != cls.__qualname__:
+        registered = _KINDS.get(cls.name)
+        if registered is not None and registered.__qualname__ != cls.__qualname__:
             raise TypeError(
-                f"{cls.__name__} needs a name of its own: {other.__name__} is {cls.name!r}"
+                f"{cls.__name__} needs a name of its own: {registered.__name__} is {cls.name!r}"
             )
         _KINDS[cls.name] = cls
 

@@ -96,12 +96,13 @@ def _rank(
     total = Reader(model.are_logits).all(scores).cpu().numpy() + log_prob_of_parents
     row = prefixes.index(prefix[:-1])
     token = prefix[-1]
-    own = total[row, token]
+    total_of_target = total[row, token]
     # Ties go to the better parent, then to the lower token.
-    num_ahead = (total > own).sum()
-    num_ahead += (total[:row] == own).sum() + (total[row, :token] == own).sum()
-    own_key = settings.score(float(own), len(prefix))
-    num_completed = sum(hypothesis.key >= own_key for hypothesis in completed)
+    num_ahead = (total > total_of_target).sum()
+    num_ahead += (total[:row] == total_of_target).sum()
+    num_ahead += (total[row, :token] == total_of_target).sum()
+    key_of_target = settings.score(float(total_of_target), len(prefix))
+    num_completed = sum(hypothesis.key >= key_of_target for hypothesis in completed)
     return 1 + int(num_ahead) + num_completed
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from leadline import checks
 from leadline.decoding.answers._decoded import Decoded, as_clause, changed
-from leadline.decoding.answers._rescoring import SAME, is_close, token_log_probs
+from leadline.decoding.answers._rescoring import ROUNDING_OF_SCORES, is_close, token_log_probs
 from leadline.decoding.answers._scores import Score, SumLogProb
 from leadline.decoding.answers._settings import score_function
 from leadline.decoding.problem._arguments import LONGEST, EndTokens, end_tokens, length
@@ -104,7 +104,7 @@ class SearchErrors(Sounding):
 
     def _is_less(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """True where ``a`` is below ``b`` by more than the noise and the rounding of float32."""
-        return a < b - np.maximum(self.noise or 0.0, SAME * (1 + np.abs(b)))
+        return a < b - np.maximum(self.noise or 0.0, ROUNDING_OF_SCORES * (1 + np.abs(b)))
 
     @property
     def verdict(self) -> Verdict:
@@ -252,8 +252,8 @@ def measure_search_errors(
     searches = (*beams, optimum)
     notes = tuple(dict.fromkeys(note for search in searches for note in search.notes))
     optimum = changed(optimum, notes=notes)
-    alone = greedy(*problem, **common)
-    answers = [_Answers.of(search, score) for search in (*beams, alone, optimum)]
+    greedy_answer = greedy(*problem, **common)
+    answers = [_Answers.of(search, score) for search in (*beams, greedy_answer, optimum)]
     scores, noise = _comparable_scores(Model(problem, normalize), answers, score)
     is_proved = [
         [proof in ("OPTIMAL", "NO_SEQUENCE") for proof in search.certificate.outcome]
@@ -323,8 +323,8 @@ def _comparable_scores(
         score_of = {tokens: max(values) for tokens, values in scores_of.items()}
         if any(is_close(a, b) for a, b in combinations(score_of.values(), 2)):
             sequences = list(score_of)
-            again = token_log_probs(model, [item] * len(sequences), sequences)
-            for tokens, log_probs in zip(sequences, again, strict=True):
+            rescored = token_log_probs(model, [item] * len(sequences), sequences)
+            for tokens, log_probs in zip(sequences, rescored, strict=True):
                 score_of[tokens] = float(score(log_probs.sum(), len(tokens)))
                 changes = [abs(score_of[tokens] - value) for value in scores_of[tokens]]
                 noise[item] = max(noise[item], *changes)

@@ -288,12 +288,12 @@ class RecurrentLM:
         self.bias = nn.Parameter(torch.zeros(len(vocabulary)))
 
     def _parameters(self) -> dict[str, Tensor]:
-        own = {"embedding": self.embedding.weight, "bias": self.bias}
-        return {**own, **dict(self.rnn.named_parameters())}
+        parameters = {"embedding": self.embedding.weight, "bias": self.bias}
+        return {**parameters, **dict(self.rnn.named_parameters())}
 
-    def _start(self, rows: int) -> tuple[Tensor, ...]:
+    def _start(self, batch: int) -> tuple[Tensor, ...]:
         """Return the state before the first token, shape (layers, rows, H) each."""
-        zeros = torch.zeros(self.settings.num_layers, rows, self.settings.hidden_size)
+        zeros = torch.zeros(self.settings.num_layers, batch, self.settings.hidden_size)
         return (zeros,) if self.settings.cell == "gru" else (zeros, zeros.clone())
 
     def _run(self, tokens: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -312,17 +312,17 @@ class RecurrentLM:
     def _train(self, tokens: Tensor) -> None:
         settings = self.settings
         generator = torch.Generator().manual_seed(settings.seed)
-        rows = max(1, min(settings.batch_size, (len(tokens) - 1) // 2))
-        row_length = (len(tokens) - 1) // rows
-        num_tokens = rows * row_length
-        x = tokens[:num_tokens].view(rows, row_length)
-        y = tokens[1 : num_tokens + 1].view(rows, row_length)
+        num_rows = max(1, min(settings.batch_size, (len(tokens) - 1) // 2))
+        row_length = (len(tokens) - 1) // num_rows
+        num_tokens = num_rows * row_length
+        x = tokens[:num_tokens].view(num_rows, row_length)
+        y = tokens[1 : num_tokens + 1].view(num_rows, row_length)
         num_steps = settings.epochs * math.ceil(row_length / settings.window)
         parameters = list(self._parameters().values())
         optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
         step = 0
         for _ in range(settings.epochs):
-            state = self._start(rows)
+            state = self._start(num_rows)
             for first in range(0, row_length, settings.window):
                 rate = _learning_rate_factor(step / num_steps)
                 optimizer.param_groups[0]["lr"] = settings.learning_rate * rate

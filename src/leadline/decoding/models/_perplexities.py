@@ -43,13 +43,15 @@ def measure_counting_models(
     pairs, counts = np.unique(train[:-1] * M + train[1:], return_counts=True)
     num_followers = np.bincount(pairs // M, weights=counts, minlength=M)
     num_kinds = np.bincount(pairs // M, minlength=M)
-    before = np.concatenate([[0], test[:-1]])
-    test_pairs = before * M + test
-    at = np.minimum(np.searchsorted(pairs, test_pairs), len(pairs) - 1)
-    count = np.where(pairs[at] == test_pairs, counts[at], 0)
-    total = np.maximum(num_followers[before], 1)
-    left = np.where(num_followers[before] > 0, discount * num_kinds[before] / total, 1.0)
-    bigram = np.maximum(count - discount, 0) / total + left * unigram[test]
+    previous = np.concatenate([[0], test[:-1]])
+    test_pairs = previous * M + test
+    index = np.minimum(np.searchsorted(pairs, test_pairs), len(pairs) - 1)
+    count = np.where(pairs[index] == test_pairs, counts[index], 0)
+    total = np.maximum(num_followers[previous], 1)
+    backoff_weight = np.where(
+        num_followers[previous] > 0, discount * num_kinds[previous] / total, 1.0
+    )
+    bigram = np.maximum(count - discount, 0) / total + backoff_weight * unigram[test]
     return _perplexity(bigram), _perplexity(unigram[test])
 
 

@@ -49,12 +49,12 @@ class Model:
 
     def __call__(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Return scores of shape (N, M), float32 or float64, and the new state."""
-        rows = tokens.shape[0]
+        num_rows = tokens.shape[0]
         with torch.no_grad() if torch.is_grad_enabled() else _NO_CONTEXT:
             scores, state = call_step(self.step, tokens, state)
-        self._check_scores(scores, rows)
-        check_state(state, rows)
-        self.meter.called(rows, scores.shape[1])
+        self._check_scores(scores, num_rows)
+        check_state(state, num_rows)
+        self.meter.called(num_rows, scores.shape[1])
         if scores.requires_grad:
             scores = scores.detach()
         if scores.dtype not in (torch.float32, torch.float64):
@@ -117,7 +117,7 @@ class Model:
             return {}
         return {int(token): str(vocabulary[int(token)]) for token in tokens}
 
-    def _check_scores(self, scores: Tensor, rows: int) -> None:
+    def _check_scores(self, scores: Tensor, num_rows: int) -> None:
         if not isinstance(scores, Tensor) or scores.ndim != 2 or not scores.is_floating_point():
             raise InputError(
                 "step must return scores of shape (N, M), floating point",
@@ -138,10 +138,10 @@ class Model:
                 cure="return (scores.to_dense(), state)",
             )
         call = self.meter.calls + 1
-        if scores.shape[0] != rows:
+        if scores.shape[0] != num_rows:
             raise InputError(
                 "step must return one row of scores for each token that it receives",
-                got=f"{len(scores)} rows for {rows} tokens, at call {call}",
+                got=f"{len(scores)} rows for {num_rows} tokens, at call {call}",
                 cause="the step function keeps the batch size of an earlier call",
                 cure="take the number of rows from the tokens at every call",
             )

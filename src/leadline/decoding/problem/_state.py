@@ -78,13 +78,13 @@ def map_leaves(function: Callable[..., Any], state: Any, *others: Any) -> Any:
     return function(state, *others)
 
 
-def check_state(state: Any, rows: int) -> None:
+def check_state(state: Any, num_rows: int) -> None:
     """Refuse a state whose leaves do not hold one entry for each row."""
     for path, leaf in leaves(state):
         if isinstance(leaf, Tensor):
-            if leaf.ndim == 0 or len(leaf) != rows:
+            if leaf.ndim == 0 or len(leaf) != num_rows:
                 raise InputError(
-                    f"each tensor of the state must have leading dimension {rows}, "
+                    f"each tensor of the state must have leading dimension {num_rows}, "
                     "the number of rows",
                     got=f"{path} has shape {tuple(leaf.shape)}",
                     cause="torch's recurrent layers keep the layer first: (layers, N, H)",

@@ -91,18 +91,18 @@ class ExhaustiveSearch(StepwiseSearch[ExhaustiveSettings]):
         if t == 1:
             self._check_limit(scores.shape[1])
         total = self.total[:, None] + self.log_probs(scores, t, self.items)
-        parents, words = np.nonzero(total > -np.inf)
+        parents, new_tokens = np.nonzero(total > -np.inf)
         items = self.items[parents]
-        total = total[parents, words]
-        is_end = np.isin(words, self.settings.eos) | (t == self.settings.max_length)
-        columns = (items, np.full_like(parents, t), total, parents, words)
+        total = total[parents, new_tokens]
+        is_end = np.isin(new_tokens, self.settings.eos) | (t == self.settings.max_length)
+        columns = (items, np.full_like(parents, t), total, parents, new_tokens)
         self.complete.append([column[is_end] for column in columns])
         self.items = items[~is_end]
         self.total = total[~is_end]
         parents = parents[~is_end]
-        words = words[~is_end]
-        self.history.add(parents, words, self.total)
-        return parents, words
+        new_tokens = new_tokens[~is_end]
+        self.history.add(parents, new_tokens, self.total)
+        return parents, new_tokens
 
     def sequences(self) -> Sequences:
         """Return all complete sequences."""

@@ -137,7 +137,7 @@ class _Drawn(NamedTuple):
 
     parents: np.ndarray
     """Rows of the last step."""
-    words: np.ndarray
+    new_tokens: np.ndarray
     noisy: np.ndarray
     """Perturbed log-probabilities; 0 with replacement."""
 
@@ -169,23 +169,23 @@ class Sampling(StepwiseSearch[SamplingSettings]):
         settings = self.settings
         log_q = proposal(log_prob, settings.temperature, settings.top_k, settings.top_p)
         chance = self.chance[:, None] + log_q
-        parents, words, noisy = self.draw(t, log_q, chance)
-        total = self.total[parents] + log_prob[parents, words]
+        parents, new_tokens, noisy = self.draw(t, log_q, chance)
+        total = self.total[parents] + log_prob[parents, new_tokens]
         items = self.items[parents]
-        is_end = np.isin(words, settings.eos) | (t == settings.max_length)
+        is_end = np.isin(new_tokens, settings.eos) | (t == settings.max_length)
         for item in np.unique(items[is_end]):
             is_done = is_end & (items == item)
-            columns = (self.score(total, noisy), total, parents, words)
+            columns = (self.score(total, noisy), total, parents, new_tokens)
             parts = (column[is_done][None] for column in columns)
             self.history.finish(np.array([item]), t, *parts)
-        self.chance = chance[parents, words][~is_end]
+        self.chance = chance[parents, new_tokens][~is_end]
         self.noisy = noisy[~is_end]
         self.items = items[~is_end]
         self.total = total[~is_end]
         parents = parents[~is_end]
-        words = words[~is_end]
-        self.history.add(parents, words, self.total)
-        return parents, words
+        new_tokens = new_tokens[~is_end]
+        self.history.add(parents, new_tokens, self.total)
+        return parents, new_tokens
 
     def draw(self, t: int, log_q: np.ndarray, chance: np.ndarray) -> _Drawn:
         """Draw each row's next token by inverting its distribution function.
@@ -203,8 +203,8 @@ class Sampling(StepwiseSearch[SamplingSettings]):
         for item, number in zip(items, counts.tolist(), strict=True):
             uniform.append(self.generators[item].random(number))
         u = np.concatenate(uniform) * cumulative[parents, -1]
-        words = (cumulative[parents] <= u[:, None]).sum(axis=1)
-        return _Drawn(parents, words, np.zeros(len(parents)))
+        new_tokens = (cumulative[parents] <= u[:, None]).sum(axis=1)
+        return _Drawn(parents, new_tokens, np.zeros(len(parents)))
 
     def score(self, total: np.ndarray, noisy: np.ndarray) -> np.ndarray:
         """Return the scores by which the sequences are ordered."""

@@ -131,15 +131,15 @@ class StepwiseSearch(Search[Settings]):
         for t in range(1, self.settings.max_length + 1):
             scores, state = self.model(tokens, state)
             check_end_tokens(self.settings.eos, scores.shape[1])
-            parents, words = self.advance(t, scores)
+            parents, new_tokens = self.advance(t, scores)
             del scores  # The next step can then use the same memory, which is still in the cache.
             if not len(parents):
                 break
-            tokens, state = self.move(state, parents, words)
+            tokens, state = self.move(state, parents, new_tokens)
 
-    def move(self, state: Any, parents: Numbers, words: Numbers) -> tuple[Tensor, Any]:
+    def move(self, state: Any, parents: Numbers, new_tokens: Numbers) -> tuple[Tensor, Any]:
         """Return the tokens and the state of the hypotheses that the next step extends."""
-        tokens = as_tensor(np.asarray(words).tolist(), self.model.start)
+        tokens = as_tensor(np.asarray(new_tokens).tolist(), self.model.start)
         return tokens, self.model.reorder(state, np.asarray(parents).tolist())
 
     def log_probs(

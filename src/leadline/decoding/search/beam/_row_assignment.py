@@ -50,19 +50,19 @@ class RowAssignment:
         Returns:
             The row from which each row takes its state; ``None`` if every row keeps its own.
         """
-        before = list(range(self._count))
+        unchanged = list(range(self._count))
         row_of = self._row_of
         sources = parents if row_of is None else [row_of[parent] for parent in parents]
         self._count = len(parents)
         self._row_of = None
         self._hypothesis_in = None
         if is_same_shape:
-            held = _stay(sources)
-            if held != before:
-                self._hypothesis_in = held
-                self._row_of = sorted(before, key=held.__getitem__)
-                sources = [sources[child] for child in held]
-        return None if sources == before else sources
+            child_in = _stay(sources)
+            if child_in != unchanged:
+                self._hypothesis_in = child_in
+                self._row_of = sorted(unchanged, key=child_in.__getitem__)
+                sources = [sources[child] for child in child_in]
+        return None if sources == unchanged else sources
 
 
 def _stay(sources: list[int]) -> list[int]:
@@ -71,15 +71,15 @@ def _stay(sources: list[int]) -> list[int]:
     The other children fill the rows without a child. Each item has as many of these rows as it has
     other children, and both are in the order of the items, so every child stays with its item.
     """
-    held = [-1] * len(sources)
-    others: list[int] = []
+    child_in = [-1] * len(sources)
+    other_children: list[int] = []
     for child, row in enumerate(sources):
-        if held[row] < 0:
-            held[row] = child
+        if child_in[row] < 0:
+            child_in[row] = child
         else:
-            others.append(child)
-    remaining = iter(others)
-    return [next(remaining) if child < 0 else child for child in held]
+            other_children.append(child)
+    remaining = iter(other_children)
+    return [next(remaining) if child < 0 else child for child in child_in]
 
 
 def _take(each: Any, index: list[int] | None) -> Any:

@@ -21,12 +21,12 @@ from leadline.decoding.problem._reader import ROUNDING, WIDE, refuse_nan
 from leadline.decoding.search._hypotheses import Numbers, Sequences
 from leadline.decoding.search._search import StepwiseSearch
 from leadline.decoding.search.beam._beam_settings import BeamSettings
-from leadline.decoding.search.beam._ranking import FewRanked, rank_few, rank_many
+from leadline.decoding.search.beam._ranking import RankedLists, rank_arrays, rank_lists
 from leadline.decoding.search.beam._row_assignment import RowAssignment
 from leadline.decoding.search.beam._trace_recorder import Recorder
 
-FEW = 256
-"""Up to this number of candidates, :func:`rank_few` is faster than arrays."""
+MOST_FOR_LISTS = 256
+"""Up to this number of candidates, :func:`rank_lists` is faster than arrays."""
 
 
 class _Ranked(NamedTuple):
@@ -89,25 +89,25 @@ class BeamSearch(StepwiseSearch[SearchSettings]):
         # The best `width` may live on, all end tokens may come before them, and one more is the
         # best discarded candidate, which the bound needs.
         num_tokens = self.width + len(self.eos) + 1
-        few = None
-        if N * num_tokens <= FEW and self._is_simple(t):
-            few = self.reader.few(scores, num_tokens)
-        chosen = self._advance_few(t, *few) if few is not None else None
+        lists = None
+        if N * num_tokens <= MOST_FOR_LISTS and self._is_simple(t):
+            lists = self.reader.best_lists(scores, num_tokens)
+        chosen = self._advance_with_lists(t, *lists) if lists is not None else None
         if chosen is None:
-            if few is not None:
-                log_prob, token = (np.asarray(part) for part in few)
+            if lists is not None:
+                log_prob, token = (np.asarray(part) for part in lists)
             else:
                 log_prob, token = self.reader.best(scores, num_tokens, *self._unread(M))
-            chosen = self._advance_many(t, log_prob, token)
+            chosen = self._advance_with_arrays(t, log_prob, token)
         self.is_same_shape = was_full and self.places is None and self.total.shape == shape
         return chosen
 
-    def move(self, state: Any, parents: Numbers, words: Numbers) -> tuple[Tensor, Any]:
+    def move(self, state: Any, parents: Numbers, new_tokens: Numbers) -> tuple[Tensor, Any]:
         """Move as few rows of the state as possible."""
         sources = self.row_assignment.move(list(parents), self.is_same_shape)
         if sources is not None:
             state = self.model.reorder(state, sources)
-        return as_tensor(self.row_assignment.by_row(list(words)), self.model.start), state
+        return as_tensor(self.row_assignment.by_row(list(new_tokens)), self.model.start), state
 
     def sequences(self) -> Sequences:
         """Return the best complete hypotheses of each item."""
@@ -148,13 +148,13 @@ class BeamSearch(StepwiseSearch[SearchSettings]):
         is_alone = len(self.items) == 1 and self.places is None and self.model.are_logits
         return is_alone and not (self.recorder or self.is_in_beam or t == self.max_length)
 
-    def _advance_few(
+    def _advance_with_lists(
         self, t: int, log_prob: list[list[float]], token: list[list[int]]
     ) -> tuple[list[int], list[int]] | None:
-        """Advance by :func:`rank_few`; ``None`` if only :meth:`_advance_many` applies."""
+        """Advance by :func:`rank_lists`; ``None`` if only :meth:`_advance_with_arrays` applies."""
         log_prob = self.row_assignment.by_rank(log_prob)
         token = self.row_assignment.by_rank(token)
-        ranked = rank_few(self.total[0].tolist(), log_prob, token, self.width)
+        ranked = rank_lists(self.total[0].tolist(), log_prob, token, self.width)
         if ranked is None or self._may_end(t, ranked):
             return None
         self.model.meter.ranked += ranked.num_ranked
@@ -163,7 +163,7 @@ class BeamSearch(StepwiseSearch[SearchSettings]):
         self.history.add(ranked.parents, ranked.tokens, self.total[0])
         return ranked.parents, ranked.tokens
 
-    def _may_end(self, t: int, ranked: FewRanked) -> bool:
+    def _may_end(self, t: int, ranked: RankedLists) -> bool:
         """True if a hypothesis ends at step t, or if no live hypothesis can change the result."""
         if not len(self.eos):
             return False
@@ -175,7 +175,7 @@ class BeamSearch(StepwiseSearch[SearchSettings]):
 
     # The general path: many items, arrays.
 
-    def _advance_many(
+    def _advance_with_arrays(
         self, t: int, log_prob: np.ndarray, token: np.ndarray
     ) -> tuple[list[int], list[int]]:
         """Rank the candidates, store complete hypotheses, and keep the best live ones."""
@@ -200,10 +200,10 @@ class BeamSearch(StepwiseSearch[SearchSettings]):
             )
         if is_last:
             return [], []
-        parents, words = self._survive(t, ranked, is_live)
+        parents, new_tokens = self._survive(t, ranked, is_live)
         if self.recorder:
-            self.recorder.survived(parents, words)
-        return parents.tolist(), words.tolist()
+            self.recorder.survived(parents, new_tokens)
+        return parents.tolist(), new_tokens.tolist()
 
     def _check(self, log_prob: np.ndarray, t: int) -> None:
         """Refuse NaN and ``+inf``, and treat log-probabilities above 0."""
@@ -250,7 +250,7 @@ class BeamSearch(StepwiseSearch[SearchSettings]):
             total = np.concatenate([np.zeros_like(complete), total], axis=1)
             token = np.concatenate([np.zeros(complete.shape, dtype=token.dtype), token], axis=1)
         needs_all = self.recorder or self.is_in_beam
-        order, key, total, token = rank_many(
+        order, key, total, token = rank_arrays(
             key, total, token, most=None if needs_all else self._num_ranked()
         )
         place = np.maximum(order - num_complete, 0)

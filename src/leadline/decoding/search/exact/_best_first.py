@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from leadline.decoding.answers._decoded import Decoded
-from leadline.decoding.answers._rescoring import FIRST, SAME
+from leadline.decoding.answers._rescoring import MOST_RESCORED, ROUNDING_OF_SCORES
 from leadline.decoding.problem._arguments import check_end_tokens
 from leadline.decoding.problem._model import Model
 from leadline.decoding.problem._reader import ROUNDING, Reader, refuse_nan
 from leadline.decoding.problem._state import concat
 from leadline.decoding.search._hypotheses import Entry
 from leadline.decoding.search.exact._exact_settings import ExactSettings
-from leadline.decoding.search.exact._prefixes import Brood, Complete, OpenPrefix, Prefix
+from leadline.decoding.search.exact._prefixes import Complete, OpenChildren, OpenPrefix, Prefix
 from leadline.errors import InputError
 
 
@@ -57,7 +57,7 @@ class BestFirst:
         self.bytes = 0
         self.reader = Reader(model.are_logits)
         self.prefixes: list[Prefix] = []
-        self.found: list[Complete] = []
+        self.complete: list[Complete] = []
         """The best complete sequences, best first."""
         self.known: list[Entry] = []
         """The hypotheses of an earlier answer."""
@@ -78,7 +78,7 @@ class BestFirst:
         i = self.item
         num_hypotheses = int((decoded.lengths[i] > 0).sum())
         if not is_trusted:
-            num_hypotheses = min(num_hypotheses, FIRST)
+            num_hypotheses = min(num_hypotheses, MOST_RESCORED)
         for r in range(num_hypotheses):
             length = int(decoded.lengths[i, r])
             cumulative = decoded.token_log_prob[i, r, :length].cumsum()
@@ -112,10 +112,10 @@ class BestFirst:
 
     def entries(self) -> list[Entry]:
         """Return the best sequences, including known ones that were not found again."""
-        found = [self._written_out(complete) for complete in self.found]
-        found_tokens = [entry.tokens for entry in found]
-        known = [entry for entry in self.known if entry.tokens not in found_tokens]
-        return self.choose(sorted(found + known, key=lambda entry: -entry.score))
+        entries = [self._written_out(complete) for complete in self.complete]
+        found_tokens = [entry.tokens for entry in entries]
+        entries += [entry for entry in self.known if entry.tokens not in found_tokens]
+        return self.choose(sorted(entries, key=lambda entry: -entry.score))
 
     # The decisions in which searches by score and by length differ.
 
@@ -137,8 +137,8 @@ class BestFirst:
 
     def floor(self, length: int) -> float:
         """Return the score that a sequence of a length must exceed to belong to the result."""
-        is_full = len(self.found) == self.num_return
-        return max(self.threshold, self.found[-1].score if is_full else -np.inf)
+        is_full = len(self.complete) == self.num_return
+        return max(self.threshold, self.complete[-1].score if is_full else -np.inf)
 
     def bound_at_end(self) -> float:
         """Return the bound on everything that was not visited, if no open prefix matters."""
@@ -150,8 +150,8 @@ class BestFirst:
 
     def admit(self, length: int, complete: Complete) -> None:
         """Add a complete sequence to those that were found."""
-        found = sorted([*self.found, complete], key=lambda one: -one.score)
-        self.found = found[: self.num_return]
+        ranked = sorted([*self.complete, complete], key=lambda sequence: -sequence.score)
+        self.complete = ranked[: self.num_return]
 
     # The search.
 
@@ -203,7 +203,7 @@ class BestFirst:
         best = None
         for depth, heap in enumerate(self.heaps):
             if heap and not self.matters(depth, self._best_open(depth)):
-                self.bytes -= sum(entry.brood.nbytes for entry in heap)
+                self.bytes -= sum(entry.children.nbytes for entry in heap)
                 heap.clear()
             if heap and (best is None or self._bound(depth) >= self._bound(best)):
                 best = depth
@@ -218,19 +218,19 @@ class BestFirst:
         states: list[Any] = []
         tokens: list[np.ndarray] = []
         prefixes: list[Prefix] = []
-        for brood, places in taken:
-            rows = brood.row[places]
-            states.append(self.model.select(brood.state, torch.from_numpy(rows).to(device)))
-            tokens.append(brood.token[places])
+        for children, places in taken:
+            rows = children.row[places]
+            states.append(self.model.select(children.state, torch.from_numpy(rows).to(device)))
+            tokens.append(children.token[places])
             for place in places:
-                parent = brood.prefix[int(brood.row[place])]
-                log_prob = float(brood.log_prob[place])
-                prefixes.append(Prefix(parent, int(brood.token[place]), log_prob))
+                parent = children.prefix[int(children.row[place])]
+                log_prob = float(children.log_prob[place])
+                prefixes.append(Prefix(parent, int(children.token[place]), log_prob))
         token = torch.from_numpy(np.concatenate(tokens)).to(device)
         self._expand(depth, token, concat(states), prefixes)
 
-    def _take(self, depth: int, count: int) -> list[tuple[Brood, list[int]]]:
-        """Take up to ``count`` of the best open prefixes of a depth: broods and their places.
+    def _take(self, depth: int, count: int) -> list[tuple[OpenChildren, list[int]]]:
+        """Take up to ``count`` of the best open prefixes of a depth: the children and their places.
 
         Prefixes that are worse than the best open prefix of all depths are taken within the ration
         of speculation. The ration recovers when such a prefix turns out to be necessary.
@@ -242,7 +242,7 @@ class BestFirst:
         upper = self._bound(promising)
         while self.speculated and -self.speculated[0] >= upper:
             heapq.heappop(self.speculated)
-        taken: dict[int, tuple[Brood, list[int]]] = {}
+        taken: dict[int, tuple[OpenChildren, list[int]]] = {}
         for _ in range(count):
             if not heap or not self.matters(depth, self._best_open(depth)):
                 break
@@ -251,15 +251,15 @@ class BestFirst:
                 if len(self.speculated) >= self.batch * self.max_length:
                     break
                 heapq.heappush(self.speculated, -value)
-            _, number, place, brood = heap[0]
-            taken.setdefault(number, (brood, []))[1].append(place)
+            _, number, place, children = heap[0]
+            taken.setdefault(number, (children, []))[1].append(place)
             following = place + 1
-            if following < len(brood.log_prob):
-                minus_log_prob = -float(brood.log_prob[following])
-                heapq.heapreplace(heap, OpenPrefix(minus_log_prob, number, following, brood))
+            if following < len(children.log_prob):
+                minus_log_prob = -float(children.log_prob[following])
+                heapq.heapreplace(heap, OpenPrefix(minus_log_prob, number, following, children))
             else:
                 heapq.heappop(heap)
-                self.bytes -= brood.nbytes
+                self.bytes -= children.nbytes
         return list(taken.values())
 
     def _expand(self, depth: int, tokens: Tensor, state: Any, prefixes: list[Prefix]) -> None:
@@ -288,15 +288,17 @@ class BestFirst:
         if length == self.max_length:
             return
         is_open = self.matters(length, total) & (total > -np.inf) & ~is_end
-        rows, words = np.nonzero(is_open)
+        rows, new_tokens = np.nonzero(is_open)
         if not len(rows):
             return
-        values = total[rows, words]
+        values = total[rows, new_tokens]
         order = np.argsort(-values, kind="stable")
         numbers = range(first, first + len(prefixes))
-        brood = Brood(state, values[order], rows[order], words[order], numbers)
-        self.bytes += brood.nbytes
-        heapq.heappush(self.heaps[length], OpenPrefix(-float(brood.log_prob[0]), first, 0, brood))
+        children = OpenChildren(state, values[order], rows[order], new_tokens[order], numbers)
+        self.bytes += children.nbytes
+        heapq.heappush(
+            self.heaps[length], OpenPrefix(-float(children.log_prob[0]), first, 0, children)
+        )
 
     def _admit_best(self, length: int, total: np.ndarray, is_end: np.ndarray, first: int) -> None:
         """Admit the best complete sequences of an expanded batch.
@@ -308,11 +310,13 @@ class BestFirst:
             first: the number of the prefix in row 0.
         """
         score = np.asarray(self.score(total, length))
-        rows, words = np.nonzero(is_end & (score > self.floor(length)) & (total > -np.inf))
-        best = np.argsort(-score[rows, words], kind="stable")[: self.num_admitted()]
-        for row, word in zip(rows[best].tolist(), words[best].tolist(), strict=True):
-            log_prob = float(total[row, word])
-            self.admit(length, Complete(float(score[row, word]), first + row, word, log_prob))
+        rows, new_tokens = np.nonzero(is_end & (score > self.floor(length)) & (total > -np.inf))
+        best = np.argsort(-score[rows, new_tokens], kind="stable")[: self.num_admitted()]
+        for row, new_token in zip(rows[best].tolist(), new_tokens[best].tolist(), strict=True):
+            log_prob = float(total[row, new_token])
+            self.admit(
+                length, Complete(float(score[row, new_token]), first + row, new_token, log_prob)
+            )
 
     def _refuse(self, log_prob: np.ndarray, step: int) -> None:
         """Raise the error for a log-probability that is NaN or above 0."""
@@ -329,4 +333,4 @@ class BestFirst:
 
 def slightly_below(value: float) -> float:
     """Return a value lowered by the rounding of float32, so that it is found again."""
-    return value - SAME * (1 + abs(value))
+    return value - ROUNDING_OF_SCORES * (1 + abs(value))

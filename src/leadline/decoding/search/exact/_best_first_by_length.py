@@ -72,8 +72,8 @@ class BestFirstByLength(BestFirst):
     def admit(self, length: int, complete: Complete) -> None:
         """Replace the sequence of this length."""
         self.best_of[length] = complete.log_prob
-        others = [one for one in self.found if self._length(one) != length]
-        self.found = sorted([*others, complete], key=lambda one: -one.score)
+        others = [sequence for sequence in self.complete if self._length(sequence) != length]
+        self.complete = sorted([*others, complete], key=lambda sequence: -sequence.score)
 
     def _length(self, complete: Complete) -> int:
         return len(self._written_out(complete).tokens)

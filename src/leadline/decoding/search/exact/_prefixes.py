@@ -32,7 +32,7 @@ class Complete(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Brood:
+class OpenChildren:
     """The open children of one expanded batch, best first. They share the batch's state."""
 
     state: Any
@@ -51,11 +51,11 @@ class Brood:
 
 
 class OpenPrefix(NamedTuple):
-    """An entry of a heap of open prefixes: the best open child of a brood, and the brood."""
+    """An entry of a heap of open prefixes: an open child of a batch, and all its open children."""
 
     minus_log_prob: float
     number: int
-    """Unique, so that heaps never compare broods."""
+    """Unique, so that heaps never compare the children."""
     place: int
-    """Place of the child in the brood; the children after it are open, too."""
-    brood: Brood
+    """Place of the child among the children; those after it are open, too."""
+    children: OpenChildren
