@@ -13,7 +13,7 @@ from leadline.decoding.problem._problem import Problem, Step
 from leadline.errors import InputError
 
 
-class Known(NamedTuple):
+class UsablePart(NamedTuple):
     """The part of an earlier answer that a search may use."""
 
     decoded: Decoded | None
@@ -23,11 +23,11 @@ class Known(NamedTuple):
     """Number of calls that scoring the answer again took."""
 
 
-NOTHING_KNOWN = Known(None, False, 0)
+NOTHING_USABLE = UsablePart(None, False, 0)
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierAnswer:
     """An earlier answer, with the names that errors about it mention."""
 
     decoded: Decoded
@@ -36,7 +36,9 @@ class Earlier:
     function: str = "exact_search()"
     """The name of the function that the caller called."""
 
-    def known(self, model: Model, settings: SearchSettings, max_calls: int | None) -> Known:
+    def usable_part(
+        self, model: Model, settings: SearchSettings, max_calls: int | None
+    ) -> UsablePart:
         """Return the part of the answer that a search may use.
 
         An answer to the same problem is used with its certificate. Any other answer is scored
@@ -54,11 +56,11 @@ class Earlier:
         decoded = self.decoded
         _check_settings(self, model, settings)
         if is_of_same_problem(model.problem, decoded):
-            return Known(decoded, True, 0)
+            return UsablePart(decoded, True, 0)
         if not is_within(model.problem, decoded, max_calls):
-            return NOTHING_KNOWN
+            return NOTHING_USABLE
         check_belongs(model, decoded, self.argument, self.function)
-        return Known(decoded, False, _calls_to_score(decoded))
+        return UsablePart(decoded, False, _calls_to_score(decoded))
 
 
 def is_of_same_problem(problem: Problem, decoded: Decoded) -> bool:
@@ -78,12 +80,12 @@ def _calls_to_score(decoded: Decoded) -> int:
     return int(decoded.lengths.max(initial=0))
 
 
-def audited(decoded: Decoded) -> Earlier:
+def audited_answer(decoded: Decoded) -> EarlierAnswer:
     """Return the answer as the argument of :func:`audit`."""
-    return Earlier(decoded, "decoded", "audit()")
+    return EarlierAnswer(decoded, "decoded", "audit()")
 
 
-def _check_settings(earlier: Earlier, model: Model, settings: SearchSettings) -> None:
+def _check_settings(earlier: EarlierAnswer, model: Model, settings: SearchSettings) -> None:
     """Refuse an answer to other prompts, with other settings, or with processors of its own."""
     decoded = earlier.decoded
     found_with = _description(len(decoded.lengths), decoded.settings, model.step)

@@ -11,7 +11,7 @@ from torch import Tensor
 from leadline import checks
 from leadline.checks import items, shown
 from leadline.decoding.answers._decoded import Decoded, Hypothesis
-from leadline.decoding.answers._earlier_answer import audited, is_within
+from leadline.decoding.answers._earlier_answer import audited_answer, is_within
 from leadline.decoding.answers._rescoring import (
     ROUNDING_OF_SCORES,
     is_close,
@@ -93,7 +93,7 @@ def audit(
         max_calls=max_calls,
     )
     whole_problem = Problem(step, state, start)
-    optimum = ExactSearch(whole_problem, exact, audited(decoded)).run()
+    optimum = ExactSearch(whole_problem, exact, audited_answer(decoded)).run()
     judge = _Judge(whole_problem, decoded, optimum, tolerance)
     is_recognised = is_within(whole_problem, decoded, max_calls)
     outcome: list[Finding] = []

@@ -132,7 +132,7 @@ def sample(
     return search(Problem(step, state, start), settings).run()
 
 
-class _Drawn(NamedTuple):
+class _Draws(NamedTuple):
     """Drawn continuations, in the order of their items."""
 
     parents: np.ndarray
@@ -187,7 +187,7 @@ class Sampling(StepwiseSearch[SamplingSettings]):
         self.history.add(parents, new_tokens, self.total)
         return parents, new_tokens
 
-    def draw(self, t: int, log_q: np.ndarray, chance: np.ndarray) -> _Drawn:
+    def draw(self, t: int, log_q: np.ndarray, chance: np.ndarray) -> _Draws:
         """Draw each row's next token by inverting its distribution function.
 
         Args:
@@ -204,7 +204,7 @@ class Sampling(StepwiseSearch[SamplingSettings]):
             uniform.append(self.generators[item].random(number))
         u = np.concatenate(uniform) * cumulative[parents, -1]
         new_tokens = (cumulative[parents] <= u[:, None]).sum(axis=1)
-        return _Drawn(parents, new_tokens, np.zeros(len(parents)))
+        return _Draws(parents, new_tokens, np.zeros(len(parents)))
 
     def score(self, total: np.ndarray, noisy: np.ndarray) -> np.ndarray:
         """Return the scores by which the sequences are ordered."""
@@ -223,7 +223,7 @@ class Sampling(StepwiseSearch[SamplingSettings]):
 class DistinctSampling(Sampling):
     """One run of sampling without replacement."""
 
-    def draw(self, t: int, log_q: np.ndarray, chance: np.ndarray) -> _Drawn:
+    def draw(self, t: int, log_q: np.ndarray, chance: np.ndarray) -> _Draws:
         """Draw the ``num`` best continuations of each item by perturbed log-probability.
 
         A child's perturbed log-probability is ``-log(exp(-G) - exp(-Z) + exp(-g))``. Here g is the
@@ -246,7 +246,7 @@ class DistinctSampling(Sampling):
             best = best[(child[best] > -np.inf) & (child[best] > worst_kept)]
             M = chance.shape[1]
             drawn.append((rows[best // M], best % M, child[best]))
-        return _Drawn(*(np.concatenate(parts) for parts in zip(*drawn, strict=True)))
+        return _Draws(*(np.concatenate(parts) for parts in zip(*drawn, strict=True)))
 
     def score(self, total: np.ndarray, noisy: np.ndarray) -> np.ndarray:
         """Return the perturbed log-probabilities."""

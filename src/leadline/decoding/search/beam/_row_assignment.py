@@ -4,7 +4,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-Each = TypeVar("Each", np.ndarray, list[Any])
+Values = TypeVar("Values", np.ndarray, list[Any])
 """One value for each row or for each hypothesis."""
 
 
@@ -31,11 +31,11 @@ class RowAssignment:
         self._row_of: list[int] | None = None
         self._hypothesis_in: list[int] | None = None
 
-    def by_rank(self, of_rows: Each) -> Each:
+    def by_rank(self, of_rows: Values) -> Values:
         """Reorder the values of rows to the order of the hypotheses."""
         return _take(of_rows, self._row_of)
 
-    def by_row(self, of_hypotheses: Each) -> Each:
+    def by_row(self, of_hypotheses: Values) -> Values:
         """Reorder the values of hypotheses to the order of the rows."""
         return _take(of_hypotheses, self._hypothesis_in)
 
@@ -57,7 +57,7 @@ class RowAssignment:
         self._row_of = None
         self._hypothesis_in = None
         if is_same_shape:
-            child_in = _stay(sources)
+            child_in = _keep_first_children(sources)
             if child_in != unchanged:
                 self._hypothesis_in = child_in
                 self._row_of = sorted(unchanged, key=child_in.__getitem__)
@@ -65,7 +65,7 @@ class RowAssignment:
         return None if sources == unchanged else sources
 
 
-def _stay(sources: list[int]) -> list[int]:
+def _keep_first_children(sources: list[int]) -> list[int]:
     """Return the child that each row holds if the first child of each row stays in it.
 
     The other children fill the rows without a child. Each item has as many of these rows as it has
@@ -82,7 +82,7 @@ def _stay(sources: list[int]) -> list[int]:
     return [next(remaining) if child < 0 else child for child in child_in]
 
 
-def _take(each: Any, index: list[int] | None) -> Any:
+def _take(values: Any, index: list[int] | None) -> Any:
     if index is None:
-        return each
-    return each[index] if isinstance(each, np.ndarray) else [each[i] for i in index]
+        return values
+    return values[index] if isinstance(values, np.ndarray) else [values[i] for i in index]

@@ -9,7 +9,7 @@ from torch import Tensor
 from leadline import checks
 from leadline.decoding.answers._certificate import Certificate, certify
 from leadline.decoding.answers._decoded import Decoded
-from leadline.decoding.answers._earlier_answer import NOTHING_KNOWN, Earlier
+from leadline.decoding.answers._earlier_answer import NOTHING_USABLE, EarlierAnswer
 from leadline.decoding.answers._scores import Score, SumLogProb
 from leadline.decoding.problem._arguments import EndTokens, end_tokens
 from leadline.decoding.problem._problem import Problem, Step
@@ -82,7 +82,7 @@ def exact_search(
     """
     earlier = None
     if at_least is not None:
-        earlier = Earlier(
+        earlier = EarlierAnswer(
             checks.instance(at_least, "at_least", Decoded, wanted="the result of a search")
         )
     settings = ExactSettings(
@@ -113,7 +113,7 @@ class ExactSearch(Search[ExactSettings]):
         self,
         problem: Problem,
         settings: ExactSettings,
-        earlier: Earlier | None = None,
+        earlier: EarlierAnswer | None = None,
         max_bytes: int = 2**31,
     ):
         super().__init__(problem, settings)
@@ -127,14 +127,14 @@ class ExactSearch(Search[ExactSettings]):
     def explore(self) -> None:
         """Search every item."""
         settings = self.settings
-        known = NOTHING_KNOWN
+        usable = NOTHING_USABLE
         if self.earlier is not None:
-            known = self.earlier.known(self.model, settings, settings.max_calls)
+            usable = self.earlier.usable_part(self.model, settings, settings.max_calls)
         kind = BestFirstByLength if settings.per_length else BestFirst
         for item in range(self.model.batch):
-            search = kind(self.model, item, settings, self.max_bytes, known.calls)
-            if known.decoded is not None:
-                search.start_from(known.decoded, known.is_trusted)
+            search = kind(self.model, item, settings, self.max_bytes, usable.calls)
+            if usable.decoded is not None:
+                search.start_from(usable.decoded, usable.is_trusted)
             self.bounds.append(search.run())
             self.searches.append(search)
 
