@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.recurrent._arithmetic import Arithmetic
-from leadline.recurrent._cell import Cell, Gates, Parts, total
+from leadline.recurrent._cell import CellWithMemory, Gates, KeepingGate, Parts, total
 from leadline.recurrent._network import Network
 
 
@@ -28,7 +28,7 @@ class LSTMSlopes(NamedTuple):
     """``tanh(c_t) o (1 - o)``, the derivative of h_t with respect to the argument of o."""
 
 
-class LSTMCell(Cell):
+class LSTMCell(CellWithMemory):
     """``c_t = f c_{t-1} + i g``, ``h_t = o tanh(c_t)``; the gates are stacked as i, f, g, o.
 
     The state is (h, c). With ``dc' = dc + dh o (1 - tanh² c_t)``, the arguments of the gates
@@ -39,24 +39,17 @@ class LSTMCell(Cell):
     forget gate).
     """
 
-    gates: ClassVar = 4
-    parts: ClassVar = 2
-    torch_modules: ClassVar = (nn.LSTM, nn.LSTMCell)
-
-    @property
-    def name(self) -> str:
-        """``"lstm"``."""
-        return "lstm"
+    names: ClassVar = ("lstm",)
+    gate_names: ClassVar = ("i", "f", "g", "o")
+    steepest_slopes: ClassVar = (0.25, 0.25, 1.0, 0.25)
+    keeping_gate: ClassVar = KeepingGate(1, "the forget gate")
+    torch_layers: ClassVar = (nn.LSTM,)
+    torch_cells: ClassVar = (nn.LSTMCell,)
 
     def activate(self, from_x: Tensor, from_h: Tensor | None, axis: int) -> Gates:
         """Return i, f, g and o."""
         i, f, g, o = total(from_x, from_h).chunk(4, axis)
         return i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
-
-    def advance(self, gates: Gates, before: Parts) -> Parts:
-        """Return h_t and c_t."""
-        c = self.remember(gates, before[1])
-        return self.output(gates, c), c
 
     def remember(self, gates: Gates, c: Tensor) -> Tensor:
         """Return ``f c_{t-1} + i g``."""

@@ -11,31 +11,15 @@ PyTorch's two biases are kept apart, because they act apart in the GRU.
 """
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from leadline.recurrent._arithmetic import IN_TORCH, Arithmetic, PullBack
 from leadline.recurrent._cell import Cell, Parts
-from leadline.recurrent._gru import GRUCell
-from leadline.recurrent._lstm import LSTMCell
-from leadline.recurrent._network import Layer
-from leadline.recurrent._rnn import RNNCell
-
-OF_TORCH: tuple[type[Cell], ...] = (RNNCell, LSTMCell, GRUCell)
-"""The cells that modules of PyTorch compute."""
-
-
-def cell_of(module: nn.Module) -> Cell:
-    """Return the cell that a layer, or a recurrent module of PyTorch, computes."""
-    if isinstance(module, Layer):
-        return module.cell
-    (kind,) = (cell for cell in OF_TORCH if isinstance(module, cell.torch_modules))
-    return kind.of(module)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +35,14 @@ class Weights:
     """The projection of an LSTM's output; ``None`` if there is none."""
 
     @property
-    def gates(self) -> int:
+    def num_gates(self) -> int:
         """Number of gates."""
-        return self.cell.gates
+        return self.cell.num_gates
 
     @property
     def hidden_size(self) -> int:
         """Number of hidden units H, before any projection."""
-        return len(self.W_h) // self.gates
+        return len(self.W_h) // self.num_gates
 
     def from_x(self, x: Float[Tensor, "T B I"]) -> Float[Tensor, "T B GH"]:
         """Return ``W_x x + b_x``."""
@@ -187,8 +171,6 @@ class Record:
 
     def to_cells(self, rows: Float[Tensor, "*more T B S"]) -> Float[Tensor, "*more T B C"]:
         """Return ``rows ds_t/dc_t`` for all timesteps; its width is 0 for a cell without c."""
-        if self.cell.parts == 1:
-            return rows[..., self.h.shape[-1] :]
         return self.cell.memory_rows(self.slopes, self._unprojected(self._parts(rows)))
 
     def passing(self) -> Float[Tensor, "T B H"]:
@@ -225,7 +207,7 @@ class Record:
     def _gates(self, stacked: Any) -> tuple[Any, ...]:
         """Return views of the gates, which are stacked along the last axis."""
         H = self.weights.hidden_size
-        return tuple(stacked[..., g * H : (g + 1) * H] for g in range(self.weights.gates))
+        return tuple(stacked[..., g * H : (g + 1) * H] for g in range(self.weights.num_gates))
 
 
 def record_cell(
@@ -251,22 +233,8 @@ def record_cell(
     cell = weights.cell
     h_before = torch.cat([h_0.unsqueeze(0), h[:-1]])
     gates = cell.activate(weights.from_x(x), weights.from_h(h_before), -1)
-    before: Parts = (h_before,)
-    if cell.parts == 1:
-        after = cell.advance(gates, before)
-    else:
-        assert c_0 is not None
-        all_c = torch.stack([c_0, *_memories(cell, gates, c_0)])
-        before = (h_before, all_c[:-1])
-        after = (cell.output(gates, all_c[1:]), all_c[1:])
+    before, after = cell.scan(gates, h_before, c_0)
     return Record(weights, weights.project(after[0]), h_before, cell.slopes(gates, before, after))
-
-
-def _memories(cell: Cell, gates: tuple[Tensor, ...], c: Tensor) -> Iterator[Tensor]:
-    """Yield c_1 … c_T."""
-    for gates_t in zip(*gates, strict=True):
-        c = cell.remember(gates_t, c)
-        yield c
 
 
 def _affine(x: Tensor, W: Tensor, b: Tensor | float) -> Tensor:
