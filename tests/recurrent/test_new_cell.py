@@ -83,7 +83,7 @@ def test_the_gradient_flow_of_a_new_cell_equals_autograd():
     model = model_of()
     x, y = (part.double() for part in recurrent.running_average(3, 8, seed=0))
     with gradients.trace(model) as tape:
-        loss = recurrent.mse(model(x), y)
+        loss = recurrent.mse(model(x)[0], y)
     flow = tape.gradient_flow(loss)
     predictions, states = unrolled(model, x)
     expected = torch.autograd.grad(recurrent.mse(predictions, y), states)
@@ -112,7 +112,7 @@ def test_influence_and_stability_name_the_gates_of_a_new_cell():
     model = model_of()
     x, y = (part.double() for part in recurrent.running_average(3, 40, seed=2))
     with gradients.trace(model) as tape:
-        losses = (model(x) - y).square().mean((0, 2))
+        losses = recurrent.mse(model(x)[0], y, per_step=True)
     influence = tape.influence(losses)
     assert np.isfinite(np.diag(influence.layers[-1].log_norms)).all()
     stability = gradients.measure_stability(model.network, x)
@@ -127,13 +127,13 @@ def test_influence_and_stability_name_the_gates_of_a_new_cell():
 def test_the_cure_by_gating_opens_the_gate_of_a_new_cell():
     model = model_of()
     x, y = (part.double() for part in recurrent.running_average(3, 30, seed=3))
-    comparison = gradients.compare_cures(model, lambda copy: recurrent.mse(copy(x), y))
+    comparison = gradients.compare_cures(model, lambda copy: recurrent.mse(copy(x)[0], y))
     expected = model_of()
     with torch.no_grad():
         for layer in expected.network.layers:
             layer.b[:5] = 1.0
     with gradients.trace(expected) as tape:
-        loss = recurrent.mse(expected(x), y)
+        loss = recurrent.mse(expected(x)[0], y)
     flow = tape.gradient_flow(loss)
     (treated,) = (effect.flow for effect in comparison.after if effect.name == "gating")
     np.testing.assert_allclose(treated.layers[0].log_total, flow.layers[0].log_total)

@@ -162,7 +162,7 @@ class Cell(ABC):
         before = (h_before,)
         return before, self.advance(gates, before)
 
-    def memory_rows(self, slopes: tuple[Any, ...], rows: Parts) -> Any:
+    def memory_rows(self, slopes: tuple[Any, ...], rows: Parts, on: Arithmetic) -> Any:
         """Return the gradient with respect to c_t; its width is 0 for a cell without c."""
         return rows[0][..., :0]
 
@@ -186,7 +186,7 @@ class CellWithMemory(Cell):
         """Return h_t from the gates and c_t."""
 
     @abstractmethod
-    def memory_rows(self, slopes: tuple[Any, ...], rows: Parts) -> Any:
+    def memory_rows(self, slopes: tuple[Any, ...], rows: Parts, on: Arithmetic) -> Any:
         """Return the gradient with respect to c_t, the path through h_t included."""
 
     def advance(self, gates: Gates, before: Parts) -> Parts:

@@ -81,7 +81,7 @@ class LSTMCell(CellWithMemory):
     ) -> None:
         """``da = [dc' to_i, dc' to_f, dc' to_g, dh to_o]``, and ``dc' f`` past the gates."""
         forget, _, to_i, to_f, to_g, to_o = slopes
-        dc = self.memory_rows(slopes, rows)
+        dc = self.memory_rows(slopes, rows, on)
         on.multiply(dc, to_i, out=da[0])
         on.multiply(dc, to_f, out=da[1])
         on.multiply(dc, to_g, out=da[2])
@@ -94,9 +94,9 @@ class LSTMCell(CellWithMemory):
         dc = du[0] * to_i + du[1] * to_f + du[2] * to_g + tangents[1] * forget
         return du[3] * to_o + dc * to_c, dc
 
-    def memory_rows(self, slopes: tuple[Any, ...], rows: Parts) -> Any:
+    def memory_rows(self, slopes: tuple[Any, ...], rows: Parts, on: Arithmetic) -> Any:
         """Return ``dc' = dc + dh to_c``."""
-        return rows[1] + rows[0] * slopes[1]
+        return on.multiply_add(rows[1], rows[0], slopes[1])
 
     def passing(self, slopes: tuple[Tensor, ...]) -> Tensor:
         """Return the forget gate."""

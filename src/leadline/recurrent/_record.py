@@ -12,6 +12,7 @@ PyTorch's two biases are kept apart, because they act apart in the GRU.
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -98,9 +99,9 @@ class Record:
             rows: the gradient of the state at ``t``. It is used up: :meth:`back` completes it.
             da: receives the gradient.
         """
-        slopes = tuple(part[t] for part in self.slopes)
         parts = self._parts(rows)
-        self.cell.pull_back(slopes, self._unprojected(parts), self._gates(da), parts, IN_TORCH)
+        gates = da.chunk(self.cell.num_gates, -1)
+        self.cell.pull_back(self._slopes(t), self._unprojected(parts), gates, parts, IN_TORCH)
 
     def back(self, t: int, rows: Float[Tensor, "*rows S"], da: Float[Tensor, "*rows GH"]) -> None:
         """Turn ``rows`` into the gradient of the state at t - 1, in place.
@@ -110,8 +111,9 @@ class Record:
             rows: as :meth:`arguments` left them.
             da: the result of :meth:`arguments`; it is used up.
         """
-        slopes = tuple(part[t] for part in self.slopes)
-        self.cell.turn_to_recurrent(slopes, self._gates(da), IN_TORCH)
+        if not self.cell.reads_sum:
+            gates = da.chunk(self.cell.num_gates, -1)
+            self.cell.turn_to_recurrent(self._slopes(t), gates, IN_TORCH)
         add = IN_TORCH.add_product if self.cell.is_h_kept else IN_TORCH.product
         add(da, self.weights.W_h, self._parts(rows)[0])
 
@@ -130,8 +132,9 @@ class Record:
         W_h = on.array(self.weights.W_h)
         W_p = None if self.weights.W_p is None else on.array(self.weights.W_p)
         slopes_by_time = list(zip(*(on.array(part) for part in self.slopes), strict=True))
-        da = on.array(self.scratch(like))
-        gates = self._gates(da)
+        scratch = self.scratch(like)
+        da = on.array(scratch)
+        gates = tuple(on.array(gate) for gate in scratch.chunk(cell.num_gates, -1))
         add_product = on.add_product if cell.is_h_kept else on.product
 
         def pull_back(t: int, rows: Any, out: Any) -> None:
@@ -143,7 +146,8 @@ class Record:
                 out_h = out[..., :P]
                 dh = rows[..., :P] if W_p is None else rows[..., :P] @ W_p
                 cell.pull_back(slopes, (dh, rows[..., P:]), gates, (out_h, out[..., P:]), on)
-            cell.turn_to_recurrent(slopes, gates, on)
+            if not cell.reads_sum:
+                cell.turn_to_recurrent(slopes, gates, on)
             add_product(da, W_h, out_h)
 
         return pull_back
@@ -152,14 +156,14 @@ class Record:
         """Return ``ds_t/ds_{t-1} v`` for K tangent vectors v of each sample."""
         slopes = tuple(part[t].unsqueeze(1) for part in self.slopes)
         parts = self._parts(tangents)
-        du = self._gates(parts[0] @ self.weights.W_h.T)
+        du = (parts[0] @ self.weights.W_h.T).chunk(self.cell.num_gates, -1)
         dm, *dc = self.cell.push_forward(slopes, parts, du)
         return torch.cat([self.weights.project(dm), *dc], -1)
 
     def to_recurrent(self, da: Float[Tensor, "*more T B GH"]) -> Float[Tensor, "*more T B GH"]:
         """Return the gradient of ``W_h h_{t-1}`` from that of the gates' arguments, for all t."""
         da = da.clone()
-        self.cell.turn_to_recurrent(self.slopes, self._gates(da), IN_TORCH)
+        self.cell.turn_to_recurrent(self.slopes, da.chunk(self.cell.num_gates, -1), IN_TORCH)
         return da
 
     def to_input(self, rows: Float[Tensor, "*more T B S"]) -> Float[Tensor, "*more T B I"]:
@@ -171,7 +175,7 @@ class Record:
 
     def to_cells(self, rows: Float[Tensor, "*more T B S"]) -> Float[Tensor, "*more T B C"]:
         """Return ``rows ds_t/dc_t`` for all timesteps; its width is 0 for a cell without c."""
-        return self.cell.memory_rows(self.slopes, self._unprojected(self._parts(rows)))
+        return self.cell.memory_rows(self.slopes, self._unprojected(self._parts(rows)), IN_TORCH)
 
     def passing(self) -> Float[Tensor, "T B H"]:
         """Return the factors by which every step passes its state on, element by element."""
@@ -191,23 +195,28 @@ class Record:
         """Return an empty tensor for the gradient of the gates' arguments."""
         return rows.new_empty(*rows.shape[:-1], len(self.weights.W_x))
 
-    def _parts(self, rows: Any) -> Parts:
+    @cached_property
+    def _slopes_by_time(self) -> list[tuple[Tensor, ...]]:
+        """The slopes of each timestep; a step of a sweep must not make these views again."""
+        return list(zip(*(part.unbind() for part in self.slopes), strict=True))
+
+    def _slopes(self, t: int | slice) -> tuple[Tensor, ...]:
+        if isinstance(t, slice):
+            return tuple(part[t] for part in self.slopes)
+        return self._slopes_by_time[t]
+
+    def _parts(self, rows: Tensor) -> Parts:
         """Return views of the parts of the state: h, and c."""
         if self.cell.parts == 1:
             return (rows,)
         P = self.h.shape[-1]
-        return rows[..., :P], rows[..., P:]
+        return rows.split_with_sizes((P, rows.shape[-1] - P), -1)
 
     def _unprojected(self, rows: Parts) -> Parts:
         """Return the gradients before the projection."""
         if self.weights.W_p is None:
             return rows
         return rows[0] @ self.weights.W_p, *rows[1:]
-
-    def _gates(self, stacked: Any) -> tuple[Any, ...]:
-        """Return views of the gates, which are stacked along the last axis."""
-        H = self.weights.hidden_size
-        return tuple(stacked[..., g * H : (g + 1) * H] for g in range(self.weights.num_gates))
 
 
 def record_cell(

@@ -29,6 +29,11 @@ from leadline.recurrent import (
 from leadline.torch_internals import flat_weights, is_compiler_error, is_compiler_loaded
 
 
+def is_recurrent(module: nn.Module) -> bool:
+    """True if the calls of a module are recorded."""
+    return is_sequence_module(module) or is_step_module(module)
+
+
 @contextmanager
 def recording(
     model: nn.Module, calls: list[Entry], watch: Callable[[Tensor], object] | None = None
@@ -77,11 +82,7 @@ def recording(
         stack.enter_context(listening(loops))
         with _explaining_compilation():
             yield loops
-    if (
-        not calls
-        and loops.without_graph is None
-        and not any(is_sequence_module(m) or is_step_module(m) for m in model.modules())
-    ):
+    if not calls and loops.without_graph is None and not any(map(is_recurrent, model.modules())):
         raise _nothing_recurrent(model, loops)
 
 
