@@ -26,7 +26,7 @@ def total(from_x: Tensor, from_h: Tensor | None) -> Tensor:
 class KeepingGate(NamedTuple):
     """The gate that passes a cell's state on: it is open where its value is near 1."""
 
-    index: int
+    position: int
     """Its place among the gates."""
     title: str
     """Its name in sentences, such as ``"the forget gate"``."""

@@ -109,7 +109,7 @@ def _built(settings: Settings, nonlinearity: str) -> tuple[recurrent.Regression,
             layer.W_x.mul_(s.weight_scale)
             layer.b.mul_(s.bias_scale)
             if layer.cell.keeping_gate is not None:
-                layer.b.chunk(layer.cell.num_gates)[layer.cell.keeping_gate.index] += s.gate_bias
+                layer.b.chunk(layer.cell.num_gates)[layer.cell.keeping_gate.position] += s.gate_bias
     return model, x, y
 
 

@@ -65,7 +65,7 @@ def _open_gate(module: nn.Module) -> bool:
         if name == "b" or name.startswith("bias"):
             # PyTorch's layers have two biases that are added: bias_ih gets 1, bias_hh gets 0.
             value = 0 if name.startswith("bias_hh") else 1
-            parameter.chunk(cell.num_gates)[cell.keeping_gate.index].fill_(value)
+            parameter.chunk(cell.num_gates)[cell.keeping_gate.position].fill_(value)
             has_bias = True
     return has_bias
 
