@@ -42,7 +42,9 @@ class RNNCell(Cell):
     Its Jacobian is ``J_t = diag(sigma'(a_t)) W_h``.
     """
 
-    torch_modules: ClassVar = (nn.RNN, nn.RNNCell)
+    names: ClassVar = tuple(SIGMA)
+    torch_layers: ClassVar = (nn.RNN,)
+    torch_cells: ClassVar = (nn.RNNCell,)
 
     def __init__(self, nonlinearity: Nonlinearity = "tanh"):
         self.nonlinearity: Nonlinearity = nonlinearity
