@@ -1,7 +1,7 @@
 """Draws the pictures of README and of the home page from real soundings: ``python docs/pictures.py``.
 
-Each picture is written for light and for dark pages. The numbers beside them are printed, and the tests
-of README check them. It takes a minute.
+Each picture is written for light and for dark pages. The verdicts are printed; copy their numbers to
+README and to the home page. It takes a minute.
 """
 
 from pathlib import Path
