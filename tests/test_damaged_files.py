@@ -20,7 +20,7 @@ from tests.data.test_mutations import any_bytes, words
 FILES = Path(__file__).parent / "files" / "0.1"
 SOUNDINGS = sorted((FILES / "soundings").iterdir())
 MODELS = sorted((FILES / "language_models").iterdir())
-CASES = 60
+CASES = 16
 """Number of mutations of each file."""
 
 

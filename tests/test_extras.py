@@ -25,7 +25,7 @@ from leadline.cli import run
 
 Path("rows.parquet").write_bytes(b"PAR1")
 model = autoencoders.Autoencoder(2, (1,), seed=0)
-encoder = autoencoders.pretrain(model, np.eye(4, 2, dtype="float32"), epochs=1).encoder
+encoder = autoencoders.pretrain(model, np.eye(40, 2, dtype="float32"), epochs=1).encoder
 statements = worksheet.select(("beam.a",))
 calls = {
     "explore": lambda: explore.gradients(),
