@@ -93,7 +93,7 @@ audit = decoding.audit(*problem, found)
         "Search errors by beam width",
         """\
 many = decoding.Problem(problem.step, torch.zeros(6, 1), torch.arange(1, 7))
-errors = decoding.search_errors(*many, widths=(1, 2, 3, 5), max_length=6, eos=0)
+errors = decoding.measure_search_errors(*many, widths=(1, 2, 3, 5), max_length=6, eos=0)
 """,
     ),
 )

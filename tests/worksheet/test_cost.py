@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leadline.decoding.search import _work as work
+from leadline.decoding.problem import _work as work
 from leadline.worksheet import STATEMENTS, Answer, Setting, measure
 from leadline.worksheet._setting import Budget
 from leadline.worksheet.measurements import cost

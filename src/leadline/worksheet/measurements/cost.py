@@ -161,7 +161,7 @@ def share(value: float) -> str:
 
 def cost(setting: Setting) -> Answer:
     """``beam.e``: scored candidates and comparisons of a search, against both bounds."""
-    counted = decoding.complexity(**SWEEP)
+    counted = decoding.measure_complexity(**SWEEP)
     protocol = Protocol({**SWEEP, "ranking_constant": RANKING}, seeds=counted.protocol.seeds)
     shares = Shares(protocol, counted)
     cases = len(counted.T)
@@ -256,7 +256,7 @@ def _wall_time(repeats: int = 5) -> str:
     """
     small, *large = 64, 10_000, 20_000, 40_000
     runs = [
-        decoding.complexity((8, 16, 32), (2, 4, 8), (small, *large), timed=True)
+        decoding.measure_complexity((8, 16, 32), (2, 4, 8), (small, *large), timed=True)
         for _ in range(repeats)
     ]
     grown = runs[0]

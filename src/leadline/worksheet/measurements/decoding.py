@@ -178,7 +178,7 @@ def _real_text(size: RealText) -> tuple[decoding.SearchErrors, _About]:
         " ".join(w[: size.prompt_words]) for w in words if len(w) >= 2 * size.prompt_words
     )
     prompts = list(first)[: size.prompts]
-    errors = decoding.search_errors(
+    errors = decoding.measure_search_errors(
         *lm.problem(prompts),
         widths=size.widths,
         max_length=size.max_length,
