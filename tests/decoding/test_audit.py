@@ -150,7 +150,7 @@ def test_an_item_is_unresolved_when_the_budget_runs_out():
 
 
 def test_a_complete_sequence_can_lose_its_place_in_the_beam():
-    """It ends at step 1; at step 2 the other hypothesis has two better children, which end badly."""
+    """It ends at step 1. At step 2 another hypothesis has two better children, which end badly."""
     many = {chr(97 + i): -np.log(20) for i in range(20)}
     rows = {
         (): {"a": -0.1, ".": -2.4},

@@ -293,7 +293,8 @@ def test_ignored_generation_settings_are_named():
     model.generation_config.suppress_tokens = [1, 2]
     decoded = decoding.greedy(*decoding.huggingface(model, torch.tensor([[5, 6]])), max_length=2)
     assert decoded.notes == (
-        "settings of generation_config are ignored: suppress_tokens = [1, 2], no_repeat_ngram_size = 3",
+        "settings of generation_config are ignored: suppress_tokens = [1, 2], no_repeat_ngram_size "
+        "= 3",
     )
     model.generation_config = [1, 2]
     with pytest.raises(InputError, match="generation_config must be a GenerationConfig"):

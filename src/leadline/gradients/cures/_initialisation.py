@@ -48,7 +48,10 @@ class Initialisation(Cure):
             return None
         share = trend.share_per_step
         if trend.kind == "identity":
-            return f"W_h {fold(-trend.rate)} times as large, since a step leaves {share} of the gradient"
+            return (
+                f"W_h {fold(-trend.rate)} times as large, since a step leaves {share} of the "
+                "gradient"
+            )
         return (
             f"a larger or an orthogonal W_h, since a step leaves {share} of the gradient; "
             f"measure again, as the slope of {trend.kind} changes with W_h"

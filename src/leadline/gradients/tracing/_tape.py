@@ -302,7 +302,8 @@ class Tape:
             )
         return InputError(
             rule,
-            got=f"no recurrent layer of the model ({type(self.model).__name__}) ran inside the block",
+            got=f"no recurrent layer of the model ({type(self.model).__name__}) ran inside the "
+            "block",
             cause="a call before `with trace(model)` or after it, or a scripted module, which "
             "hides its calls",
             cure="call the model inside the block",
