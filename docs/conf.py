@@ -58,3 +58,4 @@ def setup(app):
     commands.write(folder / "commands.rst")
     gallery.write(folder / "gallery")
     app.connect("missing-reference", reference.resolve)
+    app.connect("source-read", reference.link_functions)

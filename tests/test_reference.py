@@ -1,5 +1,6 @@
-"""Every public name has an entry in the API reference, and every command is on its page."""
+"""The reference has every public name, which.md only public names, commands.rst every command."""
 
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -43,3 +44,17 @@ def test_the_page_of_the_commands_has_every_command_and_exit_code():
     for name in cli.app:
         assert name.startswith("-") or f"   Example: leadline {name} " in text
     assert "leadline: --budget must be quick or full\n     got:   --budget slow" in text
+
+
+def test_functions_on_the_page_which_function_when_are_public_and_linked(reference):
+    source = [(DOCS / "which.md").read_text("utf-8")]
+    names = re.findall(r"`([a-z]+(?:\.\w+)+)`", source[0])
+    reference.link_functions(None, "which", source)
+    assert len(names) > 40
+    assert [name for name in names if f"{{any}}`{name} <leadline." not in source[0]] == []
+
+
+def test_functions_on_other_pages_are_unchanged(reference):
+    source = ["`probing.linear_probe`"]
+    reference.link_functions(None, "install", source)
+    assert source == ["`probing.linear_probe`"]

@@ -88,20 +88,22 @@ def test_the_code_trains_the_same_model(trained, capsys):
 
 
 def test_each_preset_gives_the_verdict_of_its_name():
-    def told(name: str) -> tuple[str, str]:
-        taken = ROOM.take(ROOM.presets[name])
-        return str(taken["tree"]), str(taken["searches"])
+    def verdicts(name: str) -> tuple[str, str]:
+        soundings = ROOM.take(ROOM.presets[name])
+        return str(soundings["tree"]), str(soundings["searches"])
 
-    assert "lost at step 2 at rank 3; width 3 keeps it" in told("the course's example")[0]
-    assert "begins with “neural neural”, is lost here at rank 3" in told("lost at step 2")[0]
+    assert "lost at step 2 at rank 3; width 3 keeps it" in verdicts("the course's example")[0]
+    assert "begins with “neural neural”, is lost here at rank 3" in verdicts("lost at step 2")[0]
     assert (
-        "returned the most likely sequence, “neural neural neural”" in told("width 3 keeps it")[0]
+        "returned the most likely sequence, “neural neural neural”"
+        in verdicts("width 3 keeps it")[0]
     )
-    assert "every search finds" in told("greedy is enough")[1]
+    assert "every search finds" in verdicts("greedy is enough")[1]
     greedy = ROOM.take(ROOM.presets["greedy is enough"])["searches"].table()
     assert set(greedy["certificate"]) == {"OPTIMAL"}
     assert (
-        "the most likely is “<end>”, lost at step 1 at rank 3" in told("the empty answer wins")[0]
+        "the most likely is “<end>”, lost at step 1 at rank 3"
+        in verdicts("the empty answer wins")[0]
     )
     penalty = ROOM.presets["a length penalty changes the answer"]
     without = ROOM.take(dataclasses.replace(penalty, penalty="none"))["searches"].table()
@@ -119,7 +121,7 @@ def test_another_step_needs_no_new_search():
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "message"),
     [
         ("B4_A40.3", r"at most 0\n.*table\[\('neural', 'neural'\)\]\['neural'\] = 0.3"),
         ("B5nan", r"at most 0\n.*table\[\('neural', 'network'\)\]\['network'\] = nan"),
@@ -128,8 +130,8 @@ def test_another_step_needs_no_new_search():
         ("A1" + HOSTILE[:20], "'neural'? after|for 'neural' after"),
     ],
 )
-def test_an_error_names_the_invalid_cell(table, told):
-    with pytest.raises(InputError, match=told):
+def test_an_error_names_the_invalid_cell(table, message):
+    with pytest.raises(InputError, match=message):
         ROOM.take(Settings(table=table))
 
 
@@ -418,7 +420,10 @@ def test_the_page_waits_until_the_model_is_trained(visitor, monkeypatch, trained
 def test_only_the_tree_scrolls_on_a_phone(visitor, scheme):
     page = visitor.open("search", viewport={"width": 390, "height": 800}, color_scheme=scheme)
     shown(page, Settings())
-    widths = "[document.documentElement.scrollWidth, document.querySelector('#search-tree-figure').offsetWidth]"
+    widths = (
+        "[document.documentElement.scrollWidth, "
+        "document.querySelector('#search-tree-figure').offsetWidth]"
+    )
     whole, tree = page.evaluate(widths)
     assert whole <= 390
     assert tree > 390

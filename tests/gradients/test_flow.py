@@ -248,7 +248,7 @@ def test_layers_of_different_lengths_share_a_figure():
     lines = [trace for trace in traces(flow) if trace.mode == "lines"]
     assert [len(line.x) for line in lines[:-1]] == [9, 9, 9, 4, 4, 4]
     keys = [trace.name for trace in traces(flow) if trace.hoverinfo == "skip"]
-    assert keys == ["direct part", "exactly zero"], "what dashes and marks say is told once"
+    assert keys == ["direct part", "exactly zero"], "the legend explains dashes and marks once"
     edges = {
         trace.y[0]
         for trace in traces(flow)
@@ -386,7 +386,7 @@ def test_a_sweep_in_blocks_equals_a_sweep_step_by_step(dtype, scale, monkeypatch
         return pull_back
 
     together = adjoint_sweep(direct, adjoint)
-    monkeypatch.setattr(sweep, "_together", lambda *_: None)
+    monkeypatch.setattr(sweep, "_sweep_block", lambda *_: None)
     alone = adjoint_sweep(direct, adjoint)
     tolerance = 1e-4 if dtype == torch.float32 else 1e-12
     torch.testing.assert_close(together.total.log, alone.total.log, rtol=1e-6, atol=tolerance)

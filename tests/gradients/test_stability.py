@@ -449,7 +449,7 @@ def test_layers_and_settings_that_cannot_be_measured_are_refused():
         gradients.measure_stability(nn.Sequential(layer), x)  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="holds the layer's 3 inputs"):
         gradients.measure_stability(layer, x[..., :2])
-    with pytest.raises(InputError, match="no sequences"):
+    with pytest.raises(InputError, match="0 sequences"):
         gradients.measure_stability(layer, x[:0])
     with pytest.raises(InputError, match="num_exponents = 5, state of 4"):
         gradients.measure_stability(layer, x, num_exponents=5)
@@ -498,8 +498,8 @@ def test_a_few_dead_samples_do_not_decide_the_verdict(samples, dead):
     assert found.error[0] < 1e-9
     # The layer is stable, since 1.05^40 is below 10.
     assert found.regime == "stable"
-    lives = f"the gradient is stable in {samples - dead} of {samples} samples"
-    assert f"{lives} and is lost in {dead}" in str(sounding)
+    stable = f"the gradient is stable in {samples - dead} of {samples} samples"
+    assert f"{stable} and is lost in {dead}" in str(sounding)
     assert "inf" not in str(sounding)
     table = sounding.table().query("quantity == 'Lyapunov exponents'")
     assert table.samples.tolist() == [samples - dead] * 3

@@ -18,6 +18,10 @@ from leadline.gradients.soundings._gradient_flow import GradientFlow
 from leadline.gradients.tracing._losses import checked_loss
 from leadline.gradients.tracing._tape import Tape, trace
 from leadline.randomness import torch_generator
+from leadline.recurrent import cell_named
+
+FEW_TIMESTEPS = 3
+"""A smaller number of timesteps is shown with one decimal place."""
 
 Regime = Literal["vanishes", "explodes", "stable", "undecided"]
 
@@ -62,6 +66,12 @@ class Trend:
     """Timesteps of the longest sequence."""
 
     @property
+    def keeping_gate(self) -> str | None:
+        """Name of the gate that passes the state on; ``None`` for a layer without such a gate."""
+        gate = cell_named(self.kind).keeping_gate
+        return gate.title if gate else None
+
+    @property
     def is_lost_at_once(self) -> bool:
         """True if no gradient survives a single timestep."""
         return math.isinf(self.rate) and self.rate < 0
@@ -75,7 +85,7 @@ class Trend:
     def timesteps_to(self, factor: float) -> str:
         """Return the number of timesteps in which the gradient changes by ``factor``, as text."""
         count = math.log(factor) / abs(self.rate)
-        return f"{count:.1f}" if count < 3 else f"{math.ceil(count)}"
+        return f"{count:.1f}" if count < FEW_TIMESTEPS else f"{math.ceil(count)}"
 
 
 @dataclass(frozen=True, eq=False)
