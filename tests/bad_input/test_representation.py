@@ -1,4 +1,4 @@
-"""Bad input to represent() and gather()."""
+"""Bad input to represent()."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 from leadline import representation
 from leadline.errors import InputError
-from leadline.representation import Material, RepresentationStudy, gather, represent
+from leadline.representation import RepresentationStudy, represent
 from leadline.representation._views import Whole
 from tests.bad_input.harness import Room, call
 
@@ -34,8 +34,8 @@ def a_study() -> Any:
     )  # fmt: skip
 
 
-CALLS: dict[str, Any] = {"represent": a_study, "gather": lambda: call(gather, X, Y, MORE, (2, 2))}
-RESULTS = frozenset({Material.__name__, RepresentationStudy.__name__})
+CALLS: dict[str, Any] = {"represent": a_study}
+RESULTS = frozenset({RepresentationStudy.__name__})
 FILES = ("save", "load")  # Methods of every sounding; the tests of soundings cover them.
 ROOM = Room(representation, CALLS, results=RESULTS)
 CASES = [

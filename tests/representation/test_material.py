@@ -8,8 +8,7 @@ import pytest
 
 from leadline import data
 from leadline.errors import InputError
-from leadline.representation import gather
-from leadline.representation._material import retained
+from leadline.representation._material import gather, retained
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(60, 5)).astype(np.float32)

@@ -88,8 +88,8 @@ def test_a_study_reports_its_choice_and_its_numbers(tmp_path: Path):
     assert again.table().equals(found.table())
     np.testing.assert_array_equal(again.encoder.encode(X), found.encoder.encode(X))
     assert len(list[Any](found.figure().data)) == 10
-    assert len(list[Any](found.training().data)) == 6
-    assert found.strip() is None
+    assert len(found.training_drawing()["data"]) == 6
+    assert found.examples_drawing() is None
     assert leadline.represent is represent
 
 
@@ -168,9 +168,10 @@ def test_images_are_learned_in_patches_and_drawn():
     assert found.view == found.protocol.settings["view"] == "patches"
     assert found.examples["masked"].rows.shape == (10, 25)
     assert found.examples["masked"].image_size == (5, 5)
-    strip = found.strip()
+    strip = found.examples_drawing()
     assert strip is not None
-    assert strip.layout.yaxis.ticktext == ("input", "masked: shown", "masked: reconstructed")
+    ticks = strip["layout"]["yaxis"]["ticktext"]
+    assert ticks == ["input", "masked: shown", "masked: reconstructed"]
     # There are 90 pretraining rows, which have 89 principal components.
     assert found.encoder.encode(images).shape == (150, 89)
     flat = represent(

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from leadline.autoencoders import Encoder, Examples, TrainingCurves, pictures
 from leadline.errors import InputError
-from leadline.figures import Drawing, bands, image_strip, interactive, mean_and_range
+from leadline.figures import Drawing, bands, image_strip, mean_and_range
 from leadline.probing import LabelEfficiency
 from leadline.representation._choice import choose
 from leadline.representation._kept import KeptProbe
@@ -28,7 +28,6 @@ from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 SHARES = (0.0, 0.0, 0.6, 0.15, 0.25)
 """Shares of the labelled rows, split anew for each seed.
@@ -282,49 +281,50 @@ class RepresentationStudy(Sounding):
 
     def drawing(self) -> Drawing:
         """Return accuracy by label count; without labels, the training curves."""
-        return self._training() if self.efficiency is None else self.efficiency.drawing()
+        if self.efficiency is None:
+            return self.training_drawing()
+        return self.efficiency.drawing()
 
-    def training(self) -> "go.Figure":
-        """Return the errors by epoch, as shares of those at the start; mean and range over seeds."""
-        return interactive(self._training())
+    def training_drawing(self) -> Drawing:
+        """Return the errors on held-out rows by epoch, as shares of the errors at the start.
 
-    def strip(self) -> "go.Figure | None":
-        """Return held-out examples: clean, as shown to each kind, and as reconstructed.
+        The curves are means over seeds, in bands from the smallest to the largest value.
+        """
+        longest = max(curves.own.shape[1] for curves in self.curves.values())
+        bands_of_kinds = {}
+        for kind, curves in self.curves.items():
+            own = mean_and_range(_shares(curves.own, longest))
+            if kind == "vanilla":
+                bands_of_kinds[kind] = own
+                continue
+            bands_of_kinds[f"{kind}, corrupted"] = own
+            bands_of_kinds[f"{kind}, clean"] = mean_and_range(_shares(curves.clean, longest))
+        return bands(
+            np.arange(longest),
+            bands_of_kinds,
+            title="Reconstruction error on held-out rows",
+            x_label="epoch",
+            y_label="error, share of that at the start",
+            yaxis_rangemode="tozero",
+        )
+
+    def examples_drawing(self) -> Drawing | None:
+        """Return examples: clean, as the input of each kind, and as reconstructed.
 
         Returns:
-            A figure, or None if the rows are not images.
+            A drawing, or ``None`` if the rows are not images.
         """
-        if any(found.image_size is None for found in self.examples.values()):
+        if any(examples.image_size is None for examples in self.examples.values()):
             return None
         stages = {}
-        for kind, found in self.examples.items():
-            images = pictures(found)
+        for kind, examples in self.examples.items():
+            images = pictures(examples)
             stages["input"] = images["input"]
             # A vanilla autoencoder is shown the input itself.
             if kind != "vanilla":
                 stages[f"{kind}: shown"] = images["shown"]
             stages[f"{kind}: reconstructed"] = images["reconstructed"]
-        title = "What the autoencoders are shown, and what they make of it"
-        return interactive(image_strip(stages, title=title))
-
-    def _training(self) -> Drawing:
-        longest = max(found.own.shape[1] for found in self.curves.values())
-        curves = {}
-        for kind, found in self.curves.items():
-            own = mean_and_range(_shares(found.own, longest))
-            if kind == "vanilla":
-                curves[kind] = own
-                continue
-            curves[f"{kind}, corrupted"] = own
-            curves[f"{kind}, clean"] = mean_and_range(_shares(found.clean, longest))
-        return bands(
-            np.arange(longest),
-            curves,
-            title="Held-out rows",
-            x_label="epoch",
-            y_label="error, share of that at the start",
-            yaxis_rangemode="tozero",
-        )
+        return image_strip(stages, title="Inputs and reconstructions of the autoencoders")
 
     @property
     def _most(self) -> int:
