@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from leadline import representation
+from leadline.autoencoders.training._settings import PretrainingSettings
 from leadline.errors import InputError
 from leadline.representation import RepresentationStudy, represent
 from leadline.representation._views import Whole
@@ -21,9 +22,7 @@ FOLDER = Path("unfinished")
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, in_tmp_path: Path) -> None:
-    settings = property(
-        lambda self: {"epochs": 1, "batch_size": 150, "learning_rate": 5e-3, "patience": 40}
-    )
+    settings = property(lambda self: PretrainingSettings(5e-3, epochs=1, batch_size=150))
     monkeypatch.setattr(Whole, "settings", settings)
 
 

@@ -37,6 +37,7 @@ from leadline.autoencoders.models._local import LocalArchitecture as LocalArchit
 from leadline.autoencoders.models._patches import pair as pair
 from leadline.autoencoders.models._transformer import PatchArchitecture as PatchArchitecture
 from leadline.autoencoders.training._checkpoint import discard as discard
+from leadline.autoencoders.training._settings import PretrainingSettings as PretrainingSettings
 
 __all__ = [
     "Autoencoder",

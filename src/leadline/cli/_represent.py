@@ -221,10 +221,15 @@ def _summary(study: "RepresentationStudy") -> dict[str, Any]:
     rows = [
         {column: _plain(row[column]) for column in table.columns} for _, row in table.iterrows()
     ]
+    row_counts = None
+    if study.row_counts is not None:
+        parts = study.row_counts.table()
+        row_counts = dict(zip(parts["part"].tolist(), parts["rows"].tolist(), strict=True))
     return {
         "chosen": study.chosen,
         "verdict": str(study.verdict),
         "findings": list(study.findings),
+        "rows": row_counts,
         "classes": list(study.class_names),
         "probe strength C": study.strength,
         "probe accuracy on labels left out, %": accuracy,

@@ -13,6 +13,7 @@ from leadline.figures import Drawing, bands, image_strip, mean_and_range
 from leadline.probing import LabelEfficiency
 from leadline.representation._choice import choose
 from leadline.representation._kept import KeptProbe
+from leadline.representation._row_counts import RowCounts
 from leadline.sounding import Interval, Sounding, Verdict, decimals
 from leadline.statistics import (
     FEWEST_REPLICATES,
@@ -76,12 +77,15 @@ class RepresentationStudy(Sounding):
     """Share of the labelled rows in each role, in the order of :class:`leadline.data.Roles`."""
     view: str | None = None
     """Input of the autoencoders, ``"whole rows"`` or ``"patches"``; ``None`` in files of 0.1."""
+    row_counts: RowCounts | None = None
+    """Numbers of rows for pretraining, training, validation and test; ``None`` in files of 0.1."""
 
     @property
     def verdict(self) -> Verdict:
-        """The gain of the choice over raw inputs with all labels of a probe pool.
+        """The gain of the choice over raw inputs with the largest label count.
 
-        Without labels, it is the kind with the largest effective rank.
+        At most ``row_counts.training`` of the labels train a probe: the others choose a kind and
+        measure the accuracy. Without labels, it is the kind with the largest effective rank.
         """
         if self.efficiency is None:
             rank = decimals(self.ranks[self.kinds.index(self.chosen)].mean(), ".0f")
@@ -92,9 +96,11 @@ class RepresentationStudy(Sounding):
         most = self._most
         own = decimals(self.accuracy().estimate, ".1f")
         raw = decimals(self.efficiency.interval("raw", most).estimate, ".1f")
+        of_all = "" if self.row_counts is None else f" of {self.row_counts.labelled}"
         return Verdict(
             f"{self.chosen} is chosen; the choice gains {self._gain(most):+.1f} points over raw "
-            f"inputs with {most} labels {over_seeds(self._num_seeds)}: {own} % against {raw} %"
+            f"inputs with {most}{of_all} labels {over_seeds(self._num_seeds)}: "
+            f"{own} % against {raw} %"
         )
 
     @property
@@ -149,10 +155,13 @@ class RepresentationStudy(Sounding):
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """Sentences about the encoder, the choice, few labels, training, and the data."""
+        """Sentences about the rows, the encoder, the choice, training, and the data."""
         origin = f"{self.origin[:1].upper()}{self.origin[1:]}."
         notes = tuple(f"Note: {note}." for note in self.notes)
-        return (origin, *self._label_findings(), *self._training_findings(), *notes)
+        rows = ()
+        if self.row_counts is not None:
+            rows = (f"{self.row_counts}.",)
+        return (origin, *rows, *self._label_findings(), *self._training_findings(), *notes)
 
     def _label_findings(self) -> tuple[str, ...]:
         """Return sentences about the choice and the probes; nothing without labels."""
