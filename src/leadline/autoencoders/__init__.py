@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # For other packages of Leadline; not public.
 from leadline.autoencoders._column_scale import column_spreads as column_spreads
-from leadline.autoencoders._encoder import OFFSET as OFFSET
+from leadline.autoencoders._encoder_weights import OFFSET as OFFSET
 from leadline.autoencoders._examples import pictures as pictures
 from leadline.autoencoders._row_form import PIXEL as PIXEL
 from leadline.autoencoders._row_form import RowForm as RowForm
