@@ -25,7 +25,7 @@ from leadline.errors import InputError, describe
 from leadline.probing import LabelEfficiency, label_efficiency, linear_probe, rank_me, ridge_probe
 from leadline.probing.encoding._principal_components import principal_components
 from leadline.probing.encoding._scaling import Scaling
-from leadline.probing.encoding._sources import as_encode
+from leadline.probing.encoding._sources import as_source
 from leadline.sounding import Protocol
 from leadline.statistics import paired_interval
 
@@ -212,7 +212,7 @@ def test_a_pipeline_of_scikit_learn_is_probed_through_its_transform():
 def test_a_users_module_is_probed_and_stays_unchanged():
     module = torch.nn.Sequential(Autoencoder(64, (8,), seed=0).encoder[0], torch.nn.Dropout(0.5))
     module[0].eval()
-    encode = as_encode(module, X)
+    encode = as_source(module).fit(X)
     assert np.array_equal(encode(X[:9]), encode(X[:9]))
     assert [part.training for part in module.modules()] == [True, False, True]
     assert all(parameter.grad is None for parameter in module.parameters())

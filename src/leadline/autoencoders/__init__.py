@@ -30,6 +30,7 @@ from leadline.autoencoders._encoder_weights import OFFSET as OFFSET
 from leadline.autoencoders._examples import pictures as pictures
 from leadline.autoencoders._row_form import PIXEL as PIXEL
 from leadline.autoencoders._row_form import RowForm as RowForm
+from leadline.autoencoders.models._architecture import Architecture as Architecture
 from leadline.autoencoders.models._custom import CustomArchitecture as CustomArchitecture
 from leadline.autoencoders.models._dense import DenseArchitecture as DenseArchitecture
 from leadline.autoencoders.models._local import FLOOR as FLOOR

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from leadline import checks
 from leadline.errors import InputError
 from leadline.figures import NEUTRAL, Drawing, bands, extended, rule
+from leadline.probing.studies._open_intervals import is_uninformative, positive_in_words
 from leadline.sounding import Interval, Sounding, Verdict, decimals
 from leadline.statistics import (
     PERCENT,
@@ -231,7 +232,7 @@ class LabelEfficiency(Sounding):
         """Return a sentence about how many more labels raw inputs need than ``name``."""
         labels = self._labels(None)
         multiplier = self.multiplier(name)
-        if _is_uninformative(multiplier):
+        if is_uninformative(multiplier):
             return (
                 f"The seeds do not determine how many more labels raw inputs need to match {name} "
                 f"with {labels} labels."
@@ -244,7 +245,7 @@ class LabelEfficiency(Sounding):
     def crossing_sentence(self, name: str) -> str:
         """Return a sentence about the label count at which ``name`` and raw inputs meet."""
         crossing = self.crossing(name)
-        if _is_uninformative(crossing):
+        if is_uninformative(crossing):
             return f"The seeds do not determine where the curves of {name} and raw inputs meet."
         labels = positive_in_words(crossing, ".0f")
         return f"The curves of {name} and raw inputs meet at {labels} labels."
@@ -299,9 +300,9 @@ class LabelEfficiency(Sounding):
         drawing = bands(
             self.budgets,
             curves,
-            title="What a label is worth",
+            title=f"{'Test accuracy' if is_accuracy else 'R²'} by number of labels",
             yaxis_range=[bottom - margin, top + margin],
-            x_label="labels",
+            x_label="number of labels",
             y_label="test accuracy, %" if is_accuracy else "variance explained, test rows, %",
             log_x=True,
             baselines=[name for name in self.names if name in BASELINES],
@@ -386,38 +387,6 @@ class LabelEfficiency(Sounding):
                 cure=f"use one of {known}",
             )
         return self.budgets.tolist().index(labels)
-
-
-def positive_in_words(interval: Interval, spec: str) -> str:
-    """Return a positive quantity as text, where at most one side of its interval is open.
-
-    >>> positive_in_words(Interval(4.0, 3.0, 5.5), ".1f")
-    '4.0 [3.0, 5.5]'
-    >>> positive_in_words(Interval(math.inf, 30.0, math.inf), ".0f")
-    '30 or more'
-    >>> positive_in_words(Interval(4.0, 3.0, math.inf), ".1f")
-    '4.0 (3.0 or more)'
-    >>> positive_in_words(Interval(4.0, 0.0, 5.0), ".0f")
-    '4 (5 or fewer)'
-    """
-    has_low = interval.low > 0
-    has_high = interval.high < math.inf
-    if not interval.is_known or (has_low and has_high):
-        return f"{interval:{spec}}"
-    if has_low:
-        bound = f"{decimals(interval.low, spec)} or more"
-    else:
-        bound = f"{decimals(interval.high, spec)} or fewer"
-    if 0 < interval.estimate < math.inf:
-        return f"{decimals(interval.estimate, spec)} ({bound})"
-    return bound
-
-
-def _is_uninformative(interval: Interval) -> bool:
-    """True if an interval is open at both sides, or unknown with an estimate of 0 or infinity."""
-    if not interval.is_known:
-        return not 0 < interval.estimate < math.inf
-    return interval.low <= 0 and interval.high == math.inf
 
 
 def largest_class_line(majority: np.ndarray) -> dict[str, Any]:

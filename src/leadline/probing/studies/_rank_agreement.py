@@ -168,10 +168,10 @@ class RankAgreement(Sounding):
         """
         measured = "test accuracy, %" if self.measure == "accuracy" else "variance explained, %"
         axes = [
-            ("told by the loss", "validation loss", measured),
-            ("told by the effective rank", "RankMe", measured),
+            ("ranked by validation loss", "validation loss", measured),
+            ("ranked by RankMe", "RankMe: effective rank", measured),
         ]
-        title = f"Who tells the better representation? {self.labels} labels"
+        title = f"Loss and RankMe against probes with {self.labels} labels"
         drawing = panels(title, axes, height=420, yaxis2_matches="y")
         criteria = [(self.loss, UNBOUNDED), (self.rank_me, (0.0, np.inf))]
         for panel, (values, bounds) in enumerate(criteria, 1):
@@ -320,5 +320,5 @@ def _check_losses(
 
 def _ends(intervals: Sequence[Interval]) -> np.ndarray:
     """Return estimates, low ends and high ends in rows; an unknown end equals the estimate."""
-    ends = np.array([[found.estimate, found.low, found.high] for found in intervals]).T
+    ends = np.array([[interval.estimate, interval.low, interval.high] for interval in intervals]).T
     return np.where(np.isnan(ends), ends[0], ends)

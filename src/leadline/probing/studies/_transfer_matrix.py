@@ -11,11 +11,11 @@ from leadline import checks
 from leadline.data import Dataset, Roles
 from leadline.errors import InputError, context
 from leadline.figures import Drawing, matrix
-from leadline.probing.encoding._sources import Inputs, as_encode, has_seen, is_count
+from leadline.probing.encoding._sources import Inputs, as_source, is_count
 from leadline.probing.studies._label_efficiency import BASELINES
 from leadline.probing.studies._roles import check_roles
 from leadline.probing.studies._settings import TransferSettings
-from leadline.probing.studies._study import label_efficiency, one_per_seed, refuse_other_shapes
+from leadline.probing.studies._study import label_efficiency, one_per_seed
 from leadline.sounding import Interval, Protocol, Sounding, Verdict, decimals
 from leadline.statistics import (
     PERCENT,
@@ -163,7 +163,7 @@ class TransferMatrix(Sounding):
             texts,
             rows=self.sources,
             columns=columns,
-            title="What a representation is worth on other data",
+            title="Accuracy on other data, and gain over raw inputs",
             x_label="probed on",
             y_label="pretrained on",
             scale_label="points over raw inputs",
@@ -338,9 +338,12 @@ def _column(
         column[name] = per_seed
     inputs = Inputs.of(dataset.X)
     for name, per_seed in column.items():
+        with context(f"in the source {name!r}"):
+            adapted = [as_source(encoder) for encoder in per_seed]
         hint = f"adapters={{{name!r}: …}} brings rows into another form"
         with context(f"from {name!r} to {target!r}; {hint}"):
-            refuse_other_shapes(per_seed, inputs, name)
+            for source in adapted:
+                source.check_rows(inputs, name)
     return column
 
 
@@ -359,11 +362,11 @@ class _Adapted:
     def encode(self, X: np.ndarray) -> np.ndarray:
         """Encode rows of the target."""
         rows = self.rows(X)
-        return as_encode(self.encoder, rows)(rows)
+        return as_source(self.encoder).fit(rows)(rows)
 
     def has_seen(self, X: np.ndarray) -> np.ndarray:
         """Return the rows that the encoder was pretrained on."""
-        return has_seen(self.encoder, self.rows(X))
+        return as_source(self.encoder).has_seen(self.rows(X))
 
 
 class _Rebuildable(_Adapted):
