@@ -22,7 +22,7 @@ BAD_FEATURES = [
     ([[1j]], ["real numbers", "complex128"]),
     (
         [1.0, 2.0],
-        ["matrix of shape (samples, features)", "X of shape (2,)", "X.reshape(len(X), -1)"],
+        ["matrix of shape (n, features)", "X of shape (2,)", "X.reshape(len(X), -1)"],
     ),
     (np.zeros((2, 3, 3)), ["X of shape (2, 3, 3)", "images that are not flattened"]),
     (np.zeros((0, 3)), ["at least one row and one column", "(0, 3)"]),

@@ -165,11 +165,11 @@ def test_equal_classes_are_labelled_equally():
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"budgets": [1]}, "budget = 1 for 2 classes"),
-        ({"budgets": [7]}, "budget = 7 with 6 rows in the pool"),
-        ({"budgets": ["most"]}, "budget = 'most'"),
-        ({"budgets": [2.5]}, "budget = 2.5"),
-        ({"budgets": [True]}, "budget = True"),
+        ({"budgets": [1]}, "label count = 1 for 2 classes"),
+        ({"budgets": [7]}, "label count = 7 with 6 rows in the pool"),
+        ({"budgets": ["most"]}, "label count = 'most'"),
+        ({"budgets": [2.5]}, "label count = 2.5"),
+        ({"budgets": [True]}, "label count = True"),
         ({"budgets": []}, "budgets is empty"),
         ({"pool": [0, 1, 9]}, r"pool\[2\] = 9 with 6 rows"),
         ({"pool": [0, -1]}, r"pool\[1\] = -1"),

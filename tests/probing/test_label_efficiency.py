@@ -608,7 +608,7 @@ def test_a_trained_module_is_refused_on_rows_that_it_saw():
         ),
         (lambda e: study({}, y=np.ma.masked_equal(y, 3)), "y.* = nan"),
         (lambda e: study({}, X=np.ma.masked_greater(X, 0.5)), r"X\[\d+, \d+\] = nan"),
-        (lambda e: study({"mine": Autoencoder}), "an encoder is an object, not a class"),
+        (lambda e: study({"mine": Autoencoder}), "an encoder must be an object, not a class"),
         (
             lambda e: study({"mine": lambda rows: rows @ np.eye(3)}),
             "'mine' failed on rows of shape",

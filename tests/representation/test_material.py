@@ -178,13 +178,13 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
     (
         "a NaN",
         (np.where(ROWS[3, 2] == ROWS, np.nan, ROWS), Y, None, "auto"),
-        r"features must be finite\n.*X\[3, 2\]",
+        r"X must be finite\n.*X\[3, 2\]",
     ),
     ("a NaN beside", (ROWS, Y, np.full((30, 5), np.inf), "auto"), r"X_unlabelled\[0, 0\] = inf"),
     (
         "a NaN in an image",
         (np.full((30, 6, 8), np.nan), None, None, "auto"),
-        "features must be finite",
+        "must be finite",
     ),
     ("one class", (ROWS, np.ones(60, int), None, "auto"), "at least two classes"),
     (

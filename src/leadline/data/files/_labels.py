@@ -79,7 +79,7 @@ def refuse_text(found: str, name: str) -> NoReturn:
         name: name of the column.
     """
     raise InputError(
-        "features must be real numbers",
+        "columns of features must hold real numbers",
         got=found,
         cause="a column of labels or text",
         cure=f"labels={name!r} (--labels {shlex.quote(name)}) if it is the labels, else remove it, or make it numbers",

@@ -44,7 +44,7 @@ def principal_components(
     most = min(X.shape)
     if not 1 <= num_components <= most:
         raise InputError(
-            "PCA gives at least one component and at most min(rows, features) components",
+            "principal components must be between 1 and min(rows, features) in number",
             got=f"{num_components} components of {X.shape[1]} features and {X.shape[0]} rows",
             cure=f"use {most} or fewer",
         )

@@ -210,7 +210,7 @@ def _check_encoder(value: Any) -> None:
     """Refuse a value that cannot encode."""
     if isinstance(value, type):
         raise InputError(
-            "an encoder is an object, not a class",
+            "an encoder must be an object, not a class",
             got=f"the class {value.__name__}",
             cure=f"create an object, {value.__name__}(...), and fit or train it",
         )
@@ -219,7 +219,7 @@ def _check_encoder(value: Any) -> None:
         return
     is_pretrained = hasattr(value, "encoder")
     raise InputError(
-        "a representation is 'raw', a number of principal components, a callable, a module or an "
+        "a representation must be 'raw', a number of principal components, a callable, a module or an "
         "encoder",
         got=checks.shown(value),
         cause="a pretrained model instead of its encoder" if is_pretrained else None,

@@ -310,7 +310,7 @@ def _check_losses(
     is_numbers = row.dtype.kind in "iuf" and row.shape == (num_seeds,)
     if not is_numbers or not np.isfinite(row.astype(np.float64)).all():
         raise InputError(
-            "each configuration needs one finite validation loss for each seed of the study",
+            "losses must hold one finite validation loss for each seed of the study",
             got=f"losses[{name!r}] = {checks.shown(losses)} for {num_seeds} seeds",
             cause="a run that diverged, or the losses of every epoch",
             cure="[run.clean_error[run.best_epoch] for run in pretrained]",

@@ -386,7 +386,7 @@ def _adapted(source: Any, adapter: Adapter, target: Dataset) -> _Adapted:
     """Return a source behind an adapter; it still knows its rows and can still be rebuilt."""
     if is_count(source):
         raise InputError(
-            "an adapter needs an encoder; principal components accept rows of any form",
+            "adapters must belong to encoders; principal components accept rows of any form",
             got=f"{source} components with an adapter",
             cause="PCA is fitted to a target's own pretraining rows, which an adapter does not see",
             cure="leave it out of adapters, or pass scikit-learn's PCA, fitted to adapted rows",
