@@ -336,12 +336,12 @@ class Encoder(ShortRepr):
 
 def _from_fields(kind: type[Any], document: Mapping[str, Any], name: str) -> Any:
     """Build a dataclass from a file's document, which must hold exactly its fields."""
-    found = checks.mapping(document.get(name), name)
+    entries = checks.mapping(document.get(name), name)
     known = {entry.name for entry in fields(kind)}
-    if set(found) != known:
-        raise ValueError(f"{name} has the fields {sorted(found)}, not {sorted(known)}")
+    if set(entries) != known:
+        raise ValueError(f"{name} has the fields {sorted(entries)}, not {sorted(known)}")
     values = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in found.items()
+        key: tuple(value) if isinstance(value, list) else value for key, value in entries.items()
     }
     return kind(**values)
 

@@ -23,7 +23,7 @@ def check_weights(weights: Mapping[str, np.ndarray], architecture: Architecture)
         raise InputError(
             "weights must be all float32 or all float64", got=f"weights of dtype {listed}"
         )
-    found = 0
+    num_checked = 0
     if OFFSET in weights:
         offset = weights[OFFSET]
         if offset.dtype != np.float64 or offset.shape != (architecture.input_size,):
@@ -31,15 +31,15 @@ def check_weights(weights: Mapping[str, np.ndarray], architecture: Architecture)
             raise InputError(
                 rule, got=f"{OFFSET!r} of shape {offset.shape}, {offset.dtype}; {wanted}"
             )
-        found = 1
+        num_checked = 1
     for name, shape in architecture.encoder_shapes():
         if name not in weights:
             raise InputError(rule, got=f"weights without {name!r}")
         if weights[name].shape != shape:
             raise InputError(rule, got=f"{name!r} of shape {weights[name].shape}; expected {shape}")
-        found += 1
-    if found < len(weights):
-        raise InputError(rule, got=f"{len(weights)} weights; expected {found}")
+        num_checked += 1
+    if num_checked < len(weights):
+        raise InputError(rule, got=f"{len(weights)} weights; expected {num_checked}")
 
 
 def check_fingerprints(rows_seen: Any) -> UInt64[np.ndarray, " n"]:

@@ -44,8 +44,8 @@ def image_form(
             "because neighbouring numbers are similar; image_size=None treats them as plain rows"
         )
         return (side, side), 1
-    channels, rest = divmod(rows.shape[1], size_setting[0] * size_setting[1])
-    if rest or channels not in (1, 3) or given.image_size not in (None, size_setting):
+    channels, remainder = divmod(rows.shape[1], size_setting[0] * size_setting[1])
+    if remainder or channels not in (1, 3) or given.image_size not in (None, size_setting):
         images = ""
         if given.image_size is not None:
             images = f", images of {given.image_size[0]} x {given.image_size[1]} pixels"

@@ -94,13 +94,13 @@ class RepresentationStudy(Sounding):
                 f"effective rank, {rank}"
             )
         most = self._most
-        own = decimals(self.accuracy().estimate, ".1f")
+        accuracy = decimals(self.accuracy().estimate, ".1f")
         raw = decimals(self.efficiency.interval("raw", most).estimate, ".1f")
         of_all = "" if self.row_counts is None else f" of {self.row_counts.labelled}"
         return Verdict(
             f"{self.chosen} is chosen; the choice gains {self._gain(most):+.1f} points over raw "
             f"inputs with {most}{of_all} labels {over_seeds(self._num_seeds)}: "
-            f"{own} % against {raw} %"
+            f"{accuracy} % against {raw} %"
         )
 
     @property
@@ -167,9 +167,9 @@ class RepresentationStudy(Sounding):
         """Return sentences about the choice and the probes; nothing without labels."""
         if self.efficiency is None:
             return ()
-        few = int(self.efficiency.budgets[0])
+        fewest = int(self.efficiency.budgets[0])
         most = self._most
-        gain = self.efficiency.gain(self.chosen, labels=few).interval
+        gain = self.efficiency.gain(self.chosen, labels=fewest).interval
         optimism = self.optimism().interval
         choice = "Choosing a kind on the test rows would"
         if optimism.estimate > 0:
@@ -188,7 +188,7 @@ class RepresentationStudy(Sounding):
             )
         return (
             self._choice_sentence(),
-            f"With {few} labels {self.chosen} gains {gain:+.1f} points over raw inputs.",
+            f"With {fewest} labels {self.chosen} gains {gain:+.1f} points over raw inputs.",
             overstated,
             self._probe_sentence(),
             coverage,
@@ -198,8 +198,8 @@ class RepresentationStudy(Sounding):
         """Return a sentence about the training of each kind."""
         sentences = []
         for k, kind in enumerate(self.kinds):
-            own = self.curves[kind].own
-            share = 100 * np.nanmin(own, axis=1).mean() / own[:, 0].mean()
+            losses = self.curves[kind].own
+            share = 100 * np.nanmin(losses, axis=1).mean() / losses[:, 0].mean()
             rank = decimals(self.ranks[k].mean(), ".0f")
             sentences.append(
                 f"{kind.capitalize()}: its own validation loss fell to {decimals(share, '.0f')} % "
@@ -302,11 +302,11 @@ class RepresentationStudy(Sounding):
         longest = max(curves.own.shape[1] for curves in self.curves.values())
         bands_of_kinds = {}
         for kind, curves in self.curves.items():
-            own = mean_and_range(_shares(curves.own, longest))
+            corrupted = mean_and_range(_shares(curves.own, longest))
             if kind == "vanilla":
-                bands_of_kinds[kind] = own
+                bands_of_kinds[kind] = corrupted
                 continue
-            bands_of_kinds[f"{kind}, corrupted"] = own
+            bands_of_kinds[f"{kind}, corrupted"] = corrupted
             bands_of_kinds[f"{kind}, clean"] = mean_and_range(_shares(curves.clean, longest))
         return bands(
             np.arange(longest),

@@ -328,8 +328,8 @@ class Patches(View):
         column = rng.integers(windows.shape[3], size=num_candidates)
         patches = windows[image, :, row, column].reshape(num_candidates, -1)
         is_blank = patches.std(axis=1) <= 0.05 * patches.std()
-        others = patches[~is_blank][: self.number]
-        return others if len(others) >= self.number // 10 else patches[: self.number]
+        varied = patches[~is_blank][: self.number]
+        return varied if len(varied) >= self.number // 10 else patches[: self.number]
 
 
 def view_of(rows: np.ndarray, image_size: Size | None, channels: int) -> View:

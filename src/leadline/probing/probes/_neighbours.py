@@ -121,10 +121,10 @@ def knn_probe(
     rows = scaling(checked.Z_train).astype(np.float64)
     tests = scaling(checked.Z_test).astype(np.float64)
     predictions = _predict(tests, rows, checked.y_train, ks, counts, metric)
-    own = _predict(rows, rows, checked.y_train, ks, counts, metric, leave_one_out=True)
+    left_out = _predict(rows, rows, checked.y_train, ks, counts, metric, leave_one_out=True)
     own_accuracies = [
         [np.mean(row[:count] == checked.y_train[:count]) for row in by_k]
-        for by_k, count in zip(own, counts, strict=True)
+        for by_k, count in zip(left_out, counts, strict=True)
     ]
     return KNNProbe(
         neighbours=ks,
