@@ -600,7 +600,7 @@ def test_a_trained_module_is_refused_on_rows_that_it_saw():
         (lambda e: study({"mine": "pixels"}), "'pixels'"),
         (lambda e: study({}, roles=ROLES[:1]), "1 roles and 1 seeds"),
         (lambda e: study({}, seeds=[1]), "3 roles and 1 seeds"),
-        (lambda e: study({}, labels=(5,)), "at least one label per class"),
+        (lambda e: study({}, labels=(5,)), "at least the number of classes"),
         (lambda e: study({}, strengths=0.0), r"strengths\[0\] must be a finite number above 0"),
         (
             lambda e: study({}, y=np.stack([X[:, 20], X[:, 21]], 1), probe="ridge"),
@@ -652,6 +652,19 @@ def test_label_efficiency_refuses_invalid_arguments(make, text, encoders):
     with np.errstate(all="ignore"), pytest.raises(InputError) as caught:
         make(encoders)
     assert re.search(text, describe(caught.value))
+
+
+def test_too_many_components_are_refused_before_any_row_is_encoded():
+    encoded = []
+
+    def encode(rows: np.ndarray) -> np.ndarray:
+        encoded.append(len(rows))
+        return rows
+
+    few = replace(ROLES[0], pretrain_train=ROLES[0].pretrain_train[:20])
+    with pytest.raises(InputError, match="21 components of 64 features and 20 rows"):
+        study({"mine": encode, "pca": 21}, roles=[few] * 3)
+    assert not encoded
 
 
 def test_pca_has_at_most_as_many_components_as_pretraining_rows():

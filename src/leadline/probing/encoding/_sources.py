@@ -18,7 +18,10 @@ from leadline import checks
 from leadline.autoencoders import Architecture
 from leadline.data import compact_features, exact_features, row_fingerprints, scale_pixels
 from leadline.errors import InputError, LeadlineError
-from leadline.probing.encoding._principal_components import principal_components
+from leadline.probing.encoding._principal_components import (
+    check_num_components,
+    principal_components,
+)
 
 Encode = Callable[[np.ndarray], Any]
 """A function from rows (n, ...) to features of shape (n, k) or tokens of shape (n, t, k)."""
@@ -75,8 +78,14 @@ class Source(ABC):
         """Return the rows that the source was pretrained on, as far as it knows."""
         return np.zeros(len(X), bool)
 
-    def check_rows(self, inputs: Inputs, name: str) -> None:
-        """Refuse rows of another shape, if that is cheap to find out."""
+    def check(self, inputs: Inputs, num_pretraining: int, name: str) -> None:
+        """Refuse rows that the source cannot read, if that is cheap to find out.
+
+        Args:
+            inputs: all rows.
+            num_pretraining: number of pretraining rows.
+            name: name of the representation in messages.
+        """
         return
 
 
@@ -120,6 +129,10 @@ class Components(Source):
         """
         return principal_components(pretraining_rows, self.number)
 
+    def check(self, inputs: Inputs, num_pretraining: int, name: str) -> None:
+        """Refuse more components than there are pretraining rows or features."""
+        check_num_components(self.number, num_pretraining, inputs.flat.shape[1])
+
 
 @dataclass(frozen=True, eq=False)
 class EncoderSource(Source):
@@ -155,7 +168,7 @@ class EncoderSource(Source):
             return np.isin(row_fingerprints(X), rows_seen)
         return np.zeros(len(X), bool)
 
-    def check_rows(self, inputs: Inputs, name: str) -> None:
+    def check(self, inputs: Inputs, num_pretraining: int, name: str) -> None:
         """Encode one row with a trained encoder, which refuses rows of another shape."""
         if hasattr(self.encoder, "has_seen") or isinstance(self.encoder, torch.nn.Module):
             row = self.read(inputs)[:1]

@@ -82,7 +82,8 @@ def label_efficiency(
 
     Raises:
         InputError: an encoder was pretrained on rows that are probed or tested, or an argument is
-            invalid. Encoders of the wrong shape are refused before any probe is fitted.
+            invalid. Encoders of the wrong shape, and more principal components than rows or
+            features, are refused before any probe is fitted.
 
     >>> from leadline import data
     >>> digits = data.digits()
@@ -118,8 +119,8 @@ def label_efficiency(
     for name, per_seed in given.items():
         with context(f"in the representation {name!r}"):
             sources[name] = [as_source(value) for value in per_seed]
-            for source in sources[name]:
-                source.check_rows(inputs, name)
+            for source, role in zip(sources[name], roles, strict=True):
+                source.check(inputs, len(role.pretrain_train), name)
     if not settings.transductive:
         _refuse_seen_rows(sources, inputs, roles, seeds)
     pool = min(len(role.probe_pool) for role in roles)

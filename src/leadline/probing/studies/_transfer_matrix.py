@@ -270,7 +270,7 @@ def transfer_matrix(
         )
     adapters = _check_adapters(adapters, sources)
     columns = {
-        target: _column(sources, adapters, target, dataset, len(roles[target]))
+        target: _column(sources, adapters, target, dataset, roles[target])
         for target, dataset in targets.items()
     }
     studies = []
@@ -327,12 +327,12 @@ def _column(
     adapters: Mapping[str, Adapter],
     target: str,
     dataset: Dataset,
-    num_seeds: int,
+    roles: Sequence[Roles],
 ) -> dict[str, list[Any]]:
     """Return the adapted sources of one target for each seed; refuse rows of another shape."""
     column = {}
     for name, source in sources.items():
-        per_seed = one_per_seed(name, source, num_seeds)
+        per_seed = one_per_seed(name, source, len(roles))
         if name in adapters:
             per_seed = [_adapted(encoder, adapters[name], dataset) for encoder in per_seed]
         column[name] = per_seed
@@ -342,8 +342,8 @@ def _column(
             adapted = [as_source(encoder) for encoder in per_seed]
         hint = f"adapters={{{name!r}: …}} brings rows into another form"
         with context(f"from {name!r} to {target!r}; {hint}"):
-            for source in adapted:
-                source.check_rows(inputs, name)
+            for source, role in zip(adapted, roles, strict=True):
+                source.check(inputs, len(role.pretrain_train), name)
     return column
 
 
