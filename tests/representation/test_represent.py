@@ -264,7 +264,7 @@ def test_settings_out_of_range_are_refused():
         with pytest.raises(InputError, match="seeds"):
             study(seeds=seeds)
     reports = []
-    with pytest.raises(InputError, match="at least one label per class"):
+    with pytest.raises(InputError, match="at least the number of classes"):
         study(labels=5, progress=reports.append)
     with pytest.raises(InputError, match="cannot exceed the pool"):
         study(labels=[10, 1000], progress=reports.append)
