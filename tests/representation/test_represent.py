@@ -93,6 +93,9 @@ def test_a_study_reports_its_choice_and_its_numbers(tmp_path: Path):
     assert again.table().equals(found.table())
     np.testing.assert_array_equal(again.encoder.encode(X), found.encoder.encode(X))
     assert len(list[Any](found.figure().data)) == 10
+    axis = found.drawing()["layout"]["xaxis"]
+    most = min(found.row_counts.training)
+    assert axis["title"]["text"] == f"labels that train the probe, at most {most} of 240"
     assert len(found.training_drawing()["data"]) == 6
     assert found.examples_drawing() is None
     assert leadline.represent is represent

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from leadline.autoencoders import Encoder, Examples, TrainingCurves, pictures
 from leadline.errors import InputError
-from leadline.figures import Drawing, bands, image_strip, mean_and_range
+from leadline.figures import Drawing, bands, extended, image_strip, mean_and_range
 from leadline.probing import LabelEfficiency
 from leadline.representation._choice import choose
 from leadline.representation._kept import KeptProbe
@@ -292,7 +292,12 @@ class RepresentationStudy(Sounding):
         """Return accuracy by label count; without labels, the training curves."""
         if self.efficiency is None:
             return self.training_drawing()
-        return self.efficiency.drawing()
+        drawing = self.efficiency.drawing()
+        if self.row_counts is None:
+            return drawing
+        most = min(self.row_counts.training)
+        label = f"labels that train the probe, at most {most} of {self.row_counts.labelled}"
+        return extended(drawing, xaxis_title_text=label)
 
     def training_drawing(self) -> Drawing:
         """Return the errors on held-out rows by epoch, as shares of the errors at the start.
