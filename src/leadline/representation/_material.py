@@ -1,6 +1,6 @@
 """The material of a study: checked rows with and without labels, and notes about them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -98,56 +98,71 @@ def gather(X: Any, y: Any, X_unlabelled: Any, image_size: ImageSize) -> Material
         notes += [note for note in more.notes if note not in notes]
         unlabelled = np.concatenate([given.rows[~is_labelled], more.rows])
     labelled = given.rows[is_labelled]
-    shown_rows = unlabelled if len(unlabelled) else labelled
-    size, channels = image_form(given, shown_rows, size_setting, notes)
+    examined = unlabelled if len(unlabelled) else labelled
+    size, channels = image_form(given, examined, size_setting, notes)
     no_labels = np.zeros(0, np.int64)
-    if not len(labelled):
-        _refuse_few(len(unlabelled))
-        return Material(
-            unlabelled=unlabelled,
-            labelled=labelled,
-            y=no_labels,
-            class_names=(),
-            image_size=size,
-            channels=channels,
-            set_aside=0,
-            notes=tuple(notes),
-            y_set_aside=no_labels,
-            groups=no_labels.astype(np.uint64),
-            form=form,
-            num_given=num_given,
-        )
-    indices, names = class_indices(values, "y")
-    groups = exact_fingerprints(labelled, given.rows)
-    _refuse_rare(indices, groups, names)
-    unlabelled = _without_labelled(unlabelled, labelled, given.rows, notes)
-    y_set_aside = no_labels
-    if len(unlabelled) < len(labelled):
-        is_kept = retained(indices, groups, 0.5)
-        y_set_aside = indices[~is_kept]
-        unlabelled = np.concatenate([unlabelled, labelled[~is_kept]])
-        labelled = labelled[is_kept]
-        indices = indices[is_kept]
-        groups = groups[is_kept]
-        if len(y_set_aside):
-            notes.append(
-                f"there are fewer unlabelled than labelled rows, so {len(y_set_aside)} rows lost "
-                "their labels and were used for pretraining"
-            )
-    _refuse_few(len(unlabelled))
-    return Material(
+    material = Material(
         unlabelled=unlabelled,
         labelled=labelled,
-        y=indices,
-        class_names=names,
+        y=no_labels,
+        class_names=(),
         image_size=size,
         channels=channels,
-        set_aside=len(y_set_aside),
+        set_aside=0,
         notes=tuple(notes),
-        y_set_aside=y_set_aside,
-        groups=groups,
+        y_set_aside=no_labels,
+        groups=no_labels.astype(np.uint64),
         form=form,
         num_given=num_given,
+    )
+    if len(labelled):
+        material = _with_labels(material, values, given.rows)
+    _refuse_few(len(material.unlabelled))
+    return material
+
+
+def _with_labels(material: Material, values: np.ndarray, reference: np.ndarray) -> Material:
+    """Return the material with the labels of its labelled rows.
+
+    Unlabelled rows that equal labelled rows are left out. If fewer unlabelled than labelled rows
+    are left, half of the labelled rows lose their labels.
+
+    Args:
+        material: rows without labels.
+        values: label of each labelled row.
+        reference: rows whose mean centres rows in float64; see :func:`exact_fingerprints`.
+    """
+    y, names = class_indices(values, "y")
+    groups = exact_fingerprints(material.labelled, reference)
+    _refuse_rare(y, groups, names)
+    notes = list(material.notes)
+    unlabelled = _without_labelled(material.unlabelled, material.labelled, reference, notes)
+    labelled = replace(
+        material, unlabelled=unlabelled, y=y, class_names=names, groups=groups, notes=tuple(notes)
+    )
+    return _half_set_aside(labelled) if len(unlabelled) < len(y) else labelled
+
+
+def _half_set_aside(material: Material) -> Material:
+    """Return the material after half of the labelled rows have lost their labels."""
+    is_kept = retained(material.y, material.groups, 0.5)
+    y_set_aside = material.y[~is_kept]
+    notes = material.notes
+    if len(y_set_aside):
+        notes = (
+            *notes,
+            f"there are fewer unlabelled than labelled rows, so {len(y_set_aside)} rows lost "
+            "their labels and were used for pretraining",
+        )
+    return replace(
+        material,
+        unlabelled=np.concatenate([material.unlabelled, material.labelled[~is_kept]]),
+        labelled=material.labelled[is_kept],
+        y=material.y[is_kept],
+        groups=material.groups[is_kept],
+        set_aside=len(y_set_aside),
+        y_set_aside=y_set_aside,
+        notes=notes,
     )
 
 
