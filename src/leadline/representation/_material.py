@@ -103,7 +103,7 @@ def gather(X: Any, y: Any, X_unlabelled: Any, image_size: ImageSize) -> Material
     no_labels = np.zeros(0, np.int64)
     material = Material(
         unlabelled=unlabelled,
-        labelled=labelled,
+        labelled=labelled[:0],
         y=no_labels,
         class_names=(),
         image_size=size,
@@ -116,29 +116,38 @@ def gather(X: Any, y: Any, X_unlabelled: Any, image_size: ImageSize) -> Material
         num_given=num_given,
     )
     if len(labelled):
-        material = _with_labels(material, values, given.rows)
+        material = _with_labels(material, labelled, values, given.rows)
     _refuse_few(len(material.unlabelled))
     return material
 
 
-def _with_labels(material: Material, values: np.ndarray, reference: np.ndarray) -> Material:
-    """Return the material with the labels of its labelled rows.
+def _with_labels(
+    material: Material, rows: np.ndarray, values: np.ndarray, reference: np.ndarray
+) -> Material:
+    """Return the material with labelled rows.
 
     Unlabelled rows that equal labelled rows are left out. If fewer unlabelled than labelled rows
     are left, half of the labelled rows lose their labels.
 
     Args:
         material: rows without labels.
+        rows: the labelled rows.
         values: label of each labelled row.
         reference: rows whose mean centres rows in float64; see :func:`exact_fingerprints`.
     """
     y, names = class_indices(values, "y")
-    groups = exact_fingerprints(material.labelled, reference)
+    groups = exact_fingerprints(rows, reference)
     _refuse_rare(y, groups, names)
     notes = list(material.notes)
-    unlabelled = _without_labelled(material.unlabelled, material.labelled, reference, notes)
+    unlabelled = _without_labelled(material.unlabelled, rows, reference, notes)
     labelled = replace(
-        material, unlabelled=unlabelled, y=y, class_names=names, groups=groups, notes=tuple(notes)
+        material,
+        unlabelled=unlabelled,
+        labelled=rows,
+        y=y,
+        class_names=names,
+        notes=tuple(notes),
+        groups=groups,
     )
     return _half_set_aside(labelled) if len(unlabelled) < len(y) else labelled
 
