@@ -105,8 +105,8 @@ def test_every_row_is_equally_likely_to_be_a_test_row():
             {"y_or_n": 10, "fractions": (0.5, 0.5)},
             ["five shares", "give the shares of pretrain_train, pretrain_val"],
         ),
-        ({"y_or_n": 10, "fractions": (0.5, 0.5, 0.5, 0, 0)}, ["adding to 1.5"]),
-        ({"y_or_n": 10, "fractions": (1.5, -0.5, 0, 0, 0)}, ["none negative"]),
+        ({"y_or_n": 10, "fractions": (0.5, 0.5, 0.5, 0, 0)}, ["their sum is 1.5"]),
+        ({"y_or_n": 10, "fractions": (1.5, -0.5, 0, 0, 0)}, ["none of them negative"]),
         (
             {"y_or_n": 10, "fractions": (np.nan, 1, 0, 0, 0)},
             ["fractions[0] must be a finite number", "nan"],

@@ -199,7 +199,7 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
     (
         "bytes too large",
         (np.full((30, 6, 8), 300), None, None, "auto"),
-        r"from 0 to 255\n  got:   X\[0, 0, 0\] = 300",
+        r"from 0 to 255 .*\n  got:   X\[0, 0, 0\] = 300",
     ),
     ("standardised", (IMAGES - 0.5, None, None, "auto"), "between 0 and 1.*\n  got:   X from -0"),
     ("not whole", (IMAGES * 255, None, None, "auto"), "must lie between 0 and 1"),
@@ -218,7 +218,7 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
     ("labels in a set", (ROWS, {0, 1}, None, "auto"), "y must be an array of labels"),
     ("ragged labels", (ROWS, [[0, 1], [2]], None, "auto"), "y must be an array of labels"),
     ("mixed labels", (ROWS, [1, "1"] * 30, None, "auto"), "of one kind"),
-    ("infinite labels", (ROWS, np.full(60, np.inf), None, "auto"), "labels|finite"),
+    ("infinite labels", (ROWS, np.full(60, np.inf), None, "auto"), "y must hold"),
     ("another size", (IMAGES, None, None, (8, 6)), "images of 6 x 8 pixels"),
 ]
 
