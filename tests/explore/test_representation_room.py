@@ -203,7 +203,10 @@ HOSTILE = {
     "NaN": (packed(X=np.full((3, 2), np.nan)), "X must be finite"),
     "five axes": (packed(X=np.zeros((2, 2, 2, 2, 2))), "matrix"),
     "no X": (packed(Z=np.zeros((2, 2))), "must hold the features as the array X"),
-    "labels of other length": (packed(X=np.zeros((3, 2)), y=np.arange(4)), "must have one label for each row"),
+    "labels of other length": (
+        packed(X=np.zeros((3, 2)), y=np.arange(4)),
+        "must have one label for each row",
+    ),
 }
 _other = io.BytesIO()
 with zipfile.ZipFile(_other, "w") as _archive:

@@ -71,7 +71,7 @@ def check_labels(y: Any, n: int, name: str = "y") -> Int64[np.ndarray, " n"]:
             cause="identifiers, dates or amounts instead of classes"
             if is_large
             else "a missing label, a quantity to regress on, or classes named -1 and 1",
-            cure="drop unlabelled rows; turn class names into indices with np.unique(return_inverse=True)",
+            cure="drop unlabelled rows; turn class names into indices with leadline.data.class_indices",
         )
     _refuse_single_class(array, name)
     return array.astype(np.int64)
