@@ -288,7 +288,8 @@ def _check_image_size(value: Any, channels: int, width: int) -> tuple[int, int]:
     if channels * sides[0] * sides[1] != width:
         raise InputError(
             "image_size must match X: an image has channels x height x width features",
-            got=f"image_size = ({sides[0]}, {sides[1]}) and channels = {channels} for {width} features",
+            got=f"image_size = ({sides[0]}, {sides[1]}) and channels = {channels} for {width} "
+            "features",
             cure="give the size of the images that were flattened into X, or image_size=None",
         )
     return (sides[0], sides[1])

@@ -109,8 +109,11 @@ def split_roles(
         InputError: the shares do not add up to 1, or a class has fewer rows (or groups) than there
             are roles to fill.
 
-    >>> split_roles(100, seed=0).sizes
-    {'pretrain_train': 50, 'pretrain_validation': 5, 'probe_pool': 20, 'probe_validation': 5, 'test': 20}
+    >>> roles = split_roles(100, seed=0)
+    >>> len(roles.pretrain_train), len(roles.pretrain_validation)
+    (50, 5)
+    >>> len(roles.probe_pool), len(roles.probe_validation), len(roles.test)
+    (20, 5, 20)
 
     Reference: Kaufman et al., *Leakage in data mining: formulation, detection, and avoidance*,
     2012.
@@ -328,7 +331,8 @@ def _refuse_few(units: int, rows: int, needed: int, label: Any) -> None:
             f"a split needs at least {needed} rows{of_class}, one for each role",
             got=f"{subject} has {rows} row{'s' * (rows != 1)}{distinct}",
             cause="a rare class, or too few rows",
-            cure="add rows, leave the class out, or set the fractions of roles that you do not need to 0",
+            cure="add rows, leave the class out, or set the fractions of roles that you do not "
+            "need to 0",
         )
 
 

@@ -300,7 +300,7 @@ class RepresentationStudy(Sounding):
         return extended(drawing, xaxis_title_text=label)
 
     def training_drawing(self) -> Drawing:
-        """Return the errors on held-out rows by epoch, as shares of the errors at the start.
+        """Return the errors on held-out rows by epoch, as shares of the initial ones.
 
         The curves are means over seeds, in bands from the smallest to the largest value.
         """

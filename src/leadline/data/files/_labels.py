@@ -82,5 +82,6 @@ def refuse_text(value: str, name: str) -> NoReturn:
         "columns of features must hold real numbers",
         got=value,
         cause="a column of labels or text",
-        cure=f"labels={name!r} (--labels {shlex.quote(name)}) if it is the labels, else remove it, or make it numbers",
+        cure=f"labels={name!r} (--labels {shlex.quote(name)}) if it is the labels, else remove it, "
+        "or make it numbers",
     )
