@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,27 @@ from leadline.recurrent import Record
 
 Gradients = Sequence[Tensor | None]
 """The gradient of a loss with respect to each output of an entry; ``None`` for zero."""
+
+
+class MissingGraph(StrEnum):
+    """The reasons why recorded states have no graph; the text is the cause in an error."""
+
+    INFERENCE_MODE = "a forward pass under torch.inference_mode()"
+    NO_GRAD = "a forward pass under torch.no_grad()"
+    OPERATOR = "a step inside an operator such as torch.scan, which computes its own gradient"
+    FROZEN = "a forward pass in which neither the parameters nor the inputs require a gradient"
+    DETACHED = "recorded states that were detached"
+
+    @property
+    def cure(self) -> str:
+        """The way to get states with a graph."""
+        if self is MissingGraph.FROZEN:
+            return "unfreeze a parameter, or let the input require a gradient: x.requires_grad_()"
+        if self is MissingGraph.OPERATOR:
+            return "run the loop in Python: for x_t in x: h = gradients.record(step(h, x_t))"
+        if self is MissingGraph.DETACHED:
+            return "use detach() instead of detach_(), which changes the recorded states"
+        return "run the forward pass with gradients switched on"
 
 
 class Readout(ABC):
@@ -72,7 +94,7 @@ class Entry(ABC):
 
     is_loop: bool = False
     """True if the entry is a loop of states."""
-    without_graph: str | None = None
+    without_graph: MissingGraph | None = None
     """The reason why nothing in the entry has a gradient; ``None`` if something has one."""
 
     @property
