@@ -85,6 +85,7 @@ def bands(
 def _band_and_line(
     x: np.ndarray, parts: Sequence[np.ndarray], name: str, colour: str, dash: str
 ) -> list[dict[str, Any]]:
+    """Return the trace of the band, and the trace of the curve."""
     estimate, low, high = parts
     has_band = np.isfinite(low) & np.isfinite(high)
     band_x, band_y = _outline(x, low, high, has_band)

@@ -161,6 +161,7 @@ def matrix(
 
 
 def _matrix(values: Any) -> np.ndarray:
+    """Return the values, checked to be a matrix that is not empty."""
     matrix = heights(values, "values", ndim=2)
     if not matrix.size:
         raise InputError(

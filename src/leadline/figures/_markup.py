@@ -48,6 +48,7 @@ def lines_of(markup: str) -> list[Line]:
 
 
 def _line(markup: str) -> Line:
+    """Return one line of markup for matplotlib."""
     pieces: list[str] = []
     script = ""
     is_bold = "<b>" in markup
@@ -69,6 +70,7 @@ def _line(markup: str) -> Line:
 
 
 def _add(pieces: list[str], markup: str, script: str) -> None:
+    """Append a piece of text; subscripts and superscripts become math."""
     text = unescape(markup)
     if not text:
         return

@@ -30,7 +30,7 @@ ROW = 54
 """Height of a row in pixels."""
 
 MOST_BOXES = 2000
-"""Limit of nodes in a tree. More take seconds to draw, and no page has room for them."""
+"""Largest number of nodes in a tree. More would take seconds to draw and would not fit on a page."""
 
 PATH_COLOURS = (ACCENT, *COLOURS[1:])
 """Colours of the paths, in order."""
@@ -128,6 +128,7 @@ def tree(
 
 
 def _cut(label: str, most_letters: int) -> str:
+    """Return a label, cut off with an ellipsis if it is too long."""
     return label if len(label) <= most_letters else label[: most_letters - 1] + "…"
 
 
@@ -163,6 +164,7 @@ def _box_texts(
     is_faint: np.ndarray,
     colour: np.ndarray,
 ) -> list[dict[str, Any]]:
+    """Return the annotations inside the boxes."""
     texts = []
     for i in drawn:
         text = plain(short[i])
@@ -183,6 +185,7 @@ def _remark_texts(
     y: np.ndarray,
     colour: np.ndarray,
 ) -> list[dict[str, Any]]:
+    """Return the annotations below marked boxes."""
     texts = []
     for node, text in remarks.items():
         if not is_drawn[node]:
@@ -194,6 +197,7 @@ def _remark_texts(
 
 
 def _headings(headings: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the annotations above the columns."""
     place = {"y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 2}
     font = {"color": NEUTRAL, "size": 12}
     return [
@@ -286,6 +290,7 @@ def _places(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _edges(
     drawn: list[int], parent: Any, x: Any, y: Any, faint: Any, colour: Any
 ) -> list[dict[str, Any]]:
+    """Return the lines between parents and children."""
     shapes = []
     # Coloured edges come last, so they lie on top.
     for i in sorted(drawn, key=lambda node: bool(colour[node])):
@@ -307,6 +312,7 @@ def _edges(
 
 
 def _boxes(drawn: list[int], x: Any, y: Any, faint: Any, colour: Any) -> list[dict[str, Any]]:
+    """Return the rectangles."""
     shapes = []
     for i in drawn:
         edge = colour[i] or (NEUTRAL if faint[i] else AXIS)
