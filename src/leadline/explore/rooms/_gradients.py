@@ -122,8 +122,9 @@ def _model_and_data(
             layer.W_h.mul_(s.recurrent_scale * s.weight_scale)
             layer.W_x.mul_(s.weight_scale)
             layer.b.mul_(s.bias_scale)
-            if layer.cell.keeping_gate is not None:
-                layer.b.chunk(layer.cell.num_gates)[layer.cell.keeping_gate.position] += s.gate_bias
+            gate = layer.cell.keeping_gate
+            if gate is not None:
+                layer.b.chunk(layer.cell.num_gates)[gate.position].add_(s.gate_bias)
     return model, x, y
 
 
