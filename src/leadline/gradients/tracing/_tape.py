@@ -68,7 +68,7 @@ class Tape:
                 cannot be replayed.
         """
         loss = self._check(loss, "loss")
-        with uncast(loss):
+        with without_autocast(loss):
             replayed = self._read()
             gradients = self._seeds(loss.sum())
             layers = [
@@ -97,7 +97,7 @@ class Tape:
                 :meth:`gradient_flow` refuses the loss.
         """
         loss = self._check(loss, "loss")
-        with uncast(loss):
+        with without_autocast(loss):
             replayed = self._read()
             gradients = self._seeds(loss.sum())
             layers = [
@@ -140,7 +140,7 @@ class Tape:
             )
         terms = self._check(terms, "terms")
         terms = terms if terms.dim() == 1 else terms.sum(0)
-        with uncast(terms):
+        with without_autocast(terms):
             replayed = self._read()
             layers = self._local(terms, replayed, per_sample) or self._general(
                 terms, replayed, per_sample, chunk
@@ -377,6 +377,6 @@ def _holds_nan(values: Tensor) -> bool:
     return bool(values.sum().isnan()) and bool(values.isnan().any())
 
 
-def uncast(like: Tensor) -> torch.autocast:
+def without_autocast(like: Tensor) -> torch.autocast:
     """Return a context without autocast, which would lower the precision of a replay."""
     return torch.autocast(like.device.type, enabled=False)
