@@ -14,6 +14,7 @@ import torch
 
 from leadline import cli, data
 from leadline.autoencoders import Encoder
+from leadline.autoencoders.training._settings import PretrainingSettings
 from leadline.representation import RepresentationStudy
 from leadline.representation._views import Patches, Whole
 
@@ -25,9 +26,7 @@ IMAGES = (GLYPHS.X.reshape(-1, 12, 12) * 255).round().astype(np.uint8)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Patches, "number", 600)
     monkeypatch.setattr(Patches, "width", 8)
-    settings = property(
-        lambda self: {"epochs": 3, "batch_size": 50, "learning_rate": 5e-3, "patience": 40}
-    )
+    settings = property(lambda self: PretrainingSettings(5e-3, epochs=3, batch_size=50))
     monkeypatch.setattr(Whole, "settings", settings)
 
 
@@ -79,6 +78,9 @@ def test_represent_writes_a_page_an_encoder_and_a_snippet(tmp_path: Path, capsys
     summary = json.loads((out / "representation.json").read_text())
     assert summary["verdict"] == verdict
     assert summary["chosen"] == study.chosen
+    assert study.row_counts is not None
+    assert summary["rows"]["training"] == study.row_counts.training[0]
+    assert f"{study.row_counts}." in lines
 
     code, output, _ = run(
         capsys, "encode", out / "encoder.safetensors", path, "--out", out / "codes.npy"

@@ -200,10 +200,13 @@ HOSTILE = {
     "no zip": (b"PK\x03\x04 no", "an upload must be an .npz file"),
     "nothing": (b"", "an upload must be an .npz file"),
     "another file in it": (None, "an upload must be an .npz file"),
-    "NaN": (packed(X=np.full((3, 2), np.nan)), "features must be finite"),
+    "NaN": (packed(X=np.full((3, 2), np.nan)), "X must be finite"),
     "five axes": (packed(X=np.zeros((2, 2, 2, 2, 2))), "matrix"),
-    "no X": (packed(Z=np.zeros((2, 2))), "the features are the array X"),
-    "labels of other length": (packed(X=np.zeros((3, 2)), y=np.arange(4)), "equal in number"),
+    "no X": (packed(Z=np.zeros((2, 2))), "must hold the features as the array X"),
+    "labels of other length": (
+        packed(X=np.zeros((3, 2)), y=np.arange(4)),
+        "must have one label for each row",
+    ),
 }
 _other = io.BytesIO()
 with zipfile.ZipFile(_other, "w") as _archive:

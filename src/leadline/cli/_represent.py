@@ -221,10 +221,15 @@ def _summary(study: "RepresentationStudy") -> dict[str, Any]:
     rows = [
         {column: _plain(row[column]) for column in table.columns} for _, row in table.iterrows()
     ]
+    row_counts = None
+    if study.row_counts is not None:
+        parts = study.row_counts.table()
+        row_counts = dict(zip(parts["part"].tolist(), parts["rows"].tolist(), strict=True))
     return {
         "chosen": study.chosen,
         "verdict": str(study.verdict),
         "findings": list(study.findings),
+        "rows": row_counts,
         "classes": list(study.class_names),
         "probe strength C": study.strength,
         "probe accuracy on labels left out, %": accuracy,
@@ -244,6 +249,7 @@ def _write(
     folder: OutputFolder, study: "RepresentationStudy", data: Path, labels: str | None
 ) -> Path:
     """Write the encoder, the sounding, the summary, the snippet, and last the page."""
+    from leadline.figures import interactive
     from leadline.report import Chapter, soundings_page
     from leadline.storage import canonical_json
 
@@ -269,12 +275,14 @@ def _write(
             "Errors on held-out rows: mean and range over seeds. Errors of different kinds are not "
             "comparable."
         )
-        curves = [study.training()]
+        curves = [interactive(study.training_drawing())]
         chapters.append(Chapter("Pretraining", [text], curves, study.protocol, source))
-    strip = study.strip()
-    if strip is not None:
+    examples = study.examples_drawing()
+    if examples is not None:
         text = f"Examples that the encoder has not seen, as {study.view}."
-        chapters.append(Chapter("Reconstructions", [text], [strip], study.protocol, source))
+        chapters.append(
+            Chapter("Reconstructions", [text], [interactive(examples)], study.protocol, source)
+        )
     lead = f"Autoencoders ({', '.join(study.kinds)}) on `{data.name}`."
     page = soundings_page("The worth of the representation", lead, chapters)
     return folder.write(PAGE, page)
