@@ -248,12 +248,8 @@ class _Measurement:
                 got="parameters that changed inside the block",
                 cure="call optimizer.step() after the block",
             )
-<<<<<<< HEAD
-        with torch.no_grad(), without_autocast(next(iter(self._arrived.values()))):
-=======
         flows: dict[str, list[tuple[LayerFlow, np.ndarray]]] = {}
         with torch.no_grad(), without_autocast(next(iter(self._arrived.values()))):
->>>>>>> main
             for call in self.calls:
                 for flow, is_present in self._flows(call):
                     flows.setdefault(flow.place, []).append((flow, is_present))
