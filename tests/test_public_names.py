@@ -156,9 +156,7 @@ PUBLIC_NAMES = {
         "write",
     ],
     "leadline.representation": [
-        "Material",
         "RepresentationStudy",
-        "gather",
         "represent",
     ],
     "leadline.statistics": [

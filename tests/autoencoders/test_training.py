@@ -17,6 +17,7 @@ from leadline.autoencoders import (
     pretrain_many,
 )
 from leadline.autoencoders._rows import open_rows
+from leadline.autoencoders.training._opening import RunRows
 from leadline.autoencoders.training._settings import PretrainingSettings
 from leadline.autoencoders.training._stack import Stack, stack_size
 from leadline.data import row_fingerprints
@@ -275,8 +276,8 @@ def test_an_epoch_visits_every_row_once(n, batch, numbers):
         patch.setattr(member, "BLOCK_NUMBERS", numbers)
         rows = open_rows(X, "X", np.float32, torch.device("cpu"))
         training = PretrainingSettings(1e-3, batch_size=batch)
-        one = member.Member(0, model, model.architecture, rows, None, training)
-        blocks = [target + one.centre for _, target, _ in one.blocks()]
+        trained = member.Member(0, model, model.architecture, RunRows(rows), training)
+        blocks = [target + trained.centre for _, target, _ in trained.blocks()]
     assert all(len(block) % batch == 0 for block in blocks[:-1])
     visited = np.sort(np.concatenate([block.numpy() for block in blocks])[:, 0])
     assert visited == pytest.approx(X[:, 0], abs=1e-4)

@@ -243,12 +243,11 @@ def _worksheet(folder: Path, gain: float) -> None:
 
 def _represent(inputs: Path, number: int, folder: Path) -> None:
     """Run the command on a table of a few rows, and train for one epoch."""
+    from leadline.autoencoders.training._settings import PretrainingSettings
     from leadline.representation._views import Whole
 
     with pytest.MonkeyPatch.context() as patch:
-        settings = property(
-            lambda self: {"epochs": 1, "batch_size": 50, "learning_rate": 5e-3, "patience": 40}
-        )
+        settings = property(lambda self: PretrainingSettings(5e-3, epochs=1, batch_size=50))
         patch.setattr(Whole, "settings", settings)
         command(
             "represent",

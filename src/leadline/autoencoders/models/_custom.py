@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from leadline import checks
 from leadline.autoencoders._corruption import Corruption
-from leadline.autoencoders._encoder import check_fingerprints, encode_in_blocks
+from leadline.autoencoders._encoder_weights import check_fingerprints
+from leadline.autoencoders._encoding import encode_in_blocks
 from leadline.autoencoders._row_form import RowForm
 from leadline.autoencoders._rows import AS_THEY_ARE, BLOCK_NUMBERS, Rows, open_rows
 from leadline.autoencoders._tensors import check_tensor

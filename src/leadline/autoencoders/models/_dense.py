@@ -29,6 +29,7 @@ from leadline.autoencoders.models._patches import MOST_NUMBERS, PatchGrid, Size,
 from leadline.errors import InputError, nearest
 from leadline.randomness import torch_generator
 from leadline.storage import record
+from leadline.torch_internals import chain_relu_
 
 ALIGNED = 16
 """Rows are padded with zeros to a multiple of this many numbers, a cache line."""
@@ -49,12 +50,8 @@ class Activation:
     """True if rounding cannot depend on the place of an entry in memory."""
 
 
-def _chain_relu(gradient: Tensor, output: Tensor) -> Tensor:
-    return torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
-
-
 ACTIVATIONS = {
-    "relu": Activation(nn.ReLU, torch.relu_, _chain_relu, is_exact=True),
+    "relu": Activation(nn.ReLU, torch.relu_, chain_relu_, is_exact=True),
     "tanh": Activation(nn.Tanh, torch.tanh_, lambda g, y: g.mul_(1 - y * y)),
     "sigmoid": Activation(nn.Sigmoid, torch.sigmoid_, lambda g, y: g.mul_(y * (1 - y))),
     "linear": Activation(nn.Identity, lambda y: y, lambda g, y: g, is_exact=True),

@@ -1,6 +1,5 @@
 """The masked patch transformer: an encoder of visible patches, and a light decoder."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
@@ -25,23 +24,17 @@ from leadline.autoencoders.models._architecture import (
     copied_state,
 )
 from leadline.autoencoders.models._attention import EPSILON, select
-from leadline.autoencoders.models._patches import (
-    MOST_NUMBERS,
-    PatchGrid,
-    Size,
-    check_images,
-    check_size,
-)
+from leadline.autoencoders.models._patches import PatchGrid, Size, check_images
 from leadline.autoencoders.models._tokens import PatchDecoder, PatchEncoder, Pooling, first_of
+from leadline.autoencoders.models._transformer_sizes import (
+    check_layers,
+    check_patches,
+    check_pooling,
+    encoder_shapes,
+)
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
 from leadline.storage import record
-
-MOST_PATCHES = 2**16
-"""Maximum number of patches of an image: attention compares all pairs of patches."""
-
-DEEPEST = 2**12
-"""Maximum number of blocks of an encoder or decoder."""
 
 
 @record("autoencoders.PatchArchitecture")
@@ -70,26 +63,14 @@ class PatchArchitecture(Architecture, TrainableArchitecture, kind="patches"):
         object.__setattr__(self, "patch_size", grid.patch_sides)
         object.__setattr__(self, "channels", grid.channels)
         for prefix in ("", "decoder_"):
-            self._check_sizes(prefix)
+            names = (f"{prefix}width", f"{prefix}depth", f"{prefix}heads")
+            given = (getattr(self, name) for name in names)
+            sizes = check_layers(*given, prefix=prefix, patch_features=grid.patch_features)
+            for name, size in zip(names, sizes, strict=True):
+                object.__setattr__(self, name, size)
         object.__setattr__(self, "normalise", checks.flag(self.normalise, "normalise"))
-        if not isinstance(self.pooling, str) or self.pooling not in ("mean", "class", "none"):
-            raise InputError(
-                "pooling must be 'mean', 'class' or 'none' (all tokens)",
-                got=f"pooling = {checks.shown(self.pooling)}",
-            )
-        if grid.num_patches > MOST_PATCHES:
-            raise InputError(
-                f"image_size and patch_size must give at most {MOST_PATCHES} patches",
-                got=f"image_size = {grid.sides}, patch_size = {grid.patch_sides}: "
-                f"{grid.num_patches} patches",
-                cure="choose larger patches",
-            )
-        if self.normalise and grid.patch_features == 1:
-            raise InputError(
-                "normalise=True needs patches of two or more numbers",
-                got="patches of 1 number",
-                cure="normalise=False",
-            )
+        check_pooling(self.pooling)
+        check_patches(grid, self.normalise)
 
     @property
     def grid(self) -> PatchGrid:
@@ -144,26 +125,8 @@ class PatchArchitecture(Architecture, TrainableArchitecture, kind="patches"):
         return PatchEncoder(self.grid, self.width, self.depth, self.heads, self.pooling, generator)
 
     def encoder_shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Yield the names and shapes of the encoder's weights without allocating them."""
-        width = self.width
-        yield "class_token", (width,)
-        yield "embed.weight", (width, self.grid.patch_features)
-        yield "embed.bias", (width,)
-        layers = {
-            "qkv": (3 * width, width),
-            "out": (width, width),
-            "up": (4 * width, width),
-            "down": (width, 4 * width),
-        }
-        for block in range(self.depth):
-            for name, shape in layers.items():
-                yield f"blocks.{block}.{name}.weight", shape
-                yield f"blocks.{block}.{name}.bias", shape[:1]
-            for name in ("norm1", "norm2"):
-                yield f"blocks.{block}.{name}.weight", (width,)
-                yield f"blocks.{block}.{name}.bias", (width,)
-        yield "norm.weight", (width,)
-        yield "norm.bias", (width,)
+        """Return the names and shapes of the encoder's weights without allocating them."""
+        return encoder_shapes(self.width, self.depth, self.grid.patch_features)
 
     def autoencoder(self, corruption: Corruption) -> "MaskedPatchTransformer":
         """Return a newly initialised model of this architecture."""
@@ -206,31 +169,6 @@ class PatchArchitecture(Architecture, TrainableArchitecture, kind="patches"):
             "encoder.embed.bias": (self.width,),
             "decoder.predict.bias": (numbers,),
         }
-
-    def _check_sizes(self, prefix: str) -> None:
-        """Check the sizes of the encoder (no prefix) or of the decoder, and keep plain numbers."""
-        width = check_size(getattr(self, f"{prefix}width"), f"{prefix}width")
-        depth = check_size(getattr(self, f"{prefix}depth"), f"{prefix}depth")
-        heads = check_size(getattr(self, f"{prefix}heads"), f"{prefix}heads")
-        if width % 4 or width % heads:
-            step = math.lcm(4, heads)
-            raise InputError(
-                f"{prefix}width must be a multiple of 4 and of {prefix}heads",
-                got=f"{prefix}width = {width}, {prefix}heads = {heads}",
-                cure=f"{prefix}width={max(step, round(width / step) * step)}",
-            )
-        if depth > DEEPEST:
-            raise InputError(
-                f"{prefix}depth must be at most {DEEPEST}", got=f"{prefix}depth = {depth}"
-            )
-        if width * max(4 * width, self.grid.patch_features) > MOST_NUMBERS:
-            raise InputError(
-                f"{prefix}width must give layers of at most {MOST_NUMBERS} weights",
-                got=f"{prefix}width = {width}",
-            )
-        object.__setattr__(self, f"{prefix}width", width)
-        object.__setattr__(self, f"{prefix}depth", depth)
-        object.__setattr__(self, f"{prefix}heads", heads)
 
 
 class MaskedPatchTransformer(BuiltModule):

@@ -104,11 +104,11 @@ class AutogradEngine(Engine):
 
     def recall(self, member: int, memory: Mapping[str, Tensor]) -> None:
         """Restore a state that :meth:`memory` returned."""
-        own = self.memory(member)
-        check_like_memory(memory, own)
+        expected = self.memory(member)
+        check_like_memory(memory, expected)
         self.num_steps = int(memory["steps"])
         with torch.no_grad():
-            for name, tensor in own.items():
+            for name, tensor in expected.items():
                 tensor.copy_(memory[name])
 
     def _update(self) -> None:
