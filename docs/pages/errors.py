@@ -163,8 +163,8 @@ that is filled in, such as the name of an argument.
 
 Every error is a :any:`LeadlineError <leadline.LeadlineError>`. It is an
 :any:`InputError <leadline.InputError>` if an argument breaks a rule, and a
-:any:`SaveError <leadline.SaveError>` if a file cannot be read or written. Errors of another type are
-marked.
+:any:`SaveError <leadline.SaveError>` if a file cannot be read or written. Errors of another type
+are marked.
 
 """
 
