@@ -52,6 +52,7 @@ from leadline.decoding.models._language_model import END as END
 from leadline.decoding.models._language_model import FILE as FILE
 from leadline.decoding.models._perplexities import Perplexities as Perplexities
 from leadline.decoding.problem._work import Work as Work
+from leadline.decoding.search.beam._beam_settings import BeamSettings as BeamSettings
 
 __all__ = [
     "GNMT",

@@ -207,7 +207,7 @@ class Tape:
         return Protocol({"model": type(self.model).__name__, "loss": float(loss.detach().sum())})
 
     def _reached(self, loss: Tensor) -> list[tuple[Readout, list[Tensor | None]]]:
-        """Return the readouts that a scalar loss depends on, with the gradients of their outputs."""
+        """Return the readouts that a scalar loss depends on, and the gradients of their outputs."""
         readouts = self._read()
         seeds = self._seeds(loss)
         return [
