@@ -256,22 +256,22 @@ def test_invalid_arguments_are_refused_before_any_work(encoder: Path, tmp_path: 
         (("represent", tmp_path / "none.npz"), "no file or folder", cli.BAD_USAGE),
         (
             ("represent", path, "--labels", "kinds"),
-            "labels = 'kinds', which is not there",
+            "--labels 'kinds', which is not there",
             cli.BAD_USAGE,
         ),
         (
             ("represent", path, "--kinds", "denoisy"),
-            "must be 'denoising', 'vanilla' or 'masked'",
+            "leadline: --kinds must be 'denoising', 'vanilla' or 'masked'",
             cli.BAD_USAGE,
         ),
         (
             ("represent", path, "--seeds", 1),
-            "seeds must be a whole number from 2 to 1000",
+            "leadline: --seeds must be a whole number from 2 to 1000",
             cli.BAD_USAGE,
         ),
         (
             ("represent", path, "--image-size", "28*28"),
-            "--image-size must be height x width",
+            "--image-size must be height x width, auto or none",
             cli.BAD_USAGE,
         ),
         (
@@ -288,7 +288,11 @@ def test_invalid_arguments_are_refused_before_any_work(encoder: Path, tmp_path: 
         (("encode", encoder, path, "--out", "codes.csv"), "--out codes.npy", cli.BAD_USAGE),
         (("encode", encoder, tmp_path / "none.npy"), "no file or folder", cli.BAD_USAGE),
         (("encode", tmp_path / "encoder.txt", path), "holds no readable encoder", cli.FAILED),
-        (("encode", tmp_path / "none.safetensors", path), "does not exist", cli.FAILED),
+        (
+            ("encode", tmp_path / "none.safetensors", path),
+            "ENCODER must be an existing file or folder",
+            cli.BAD_USAGE,
+        ),
     ]
     for arguments, output, expected in cases:
         out = (

@@ -61,9 +61,9 @@ def _line(markup: str) -> Line:
         attributes = tag[3] or ""
         if name in _SCRIPTS:
             script = "" if closes else _SCRIPTS[name]
-        found = _SIZE.search(attributes)
-        if found:
-            size = float(found[1])
+        size_match = _SIZE.search(attributes)
+        if size_match:
+            size = float(size_match[1])
     _add(pieces, markup[end:], script)
     return Line("".join(pieces), is_bold, size)
 

@@ -117,10 +117,10 @@ def encoded(
 
 
 def _parts(drawing: Drawing) -> dict[str, Any]:
-    given = checks.mapping(drawing, "drawing")
-    data = checks.items(given.get("data", ()), "drawing['data']", of="traces")
+    properties = checks.mapping(drawing, "drawing")
+    data = checks.items(properties.get("data", ()), "drawing['data']", of="traces")
     traces = [checks.mapping(trace, f"drawing['data'][{i}]") for i, trace in enumerate(data)]
-    layout = checks.mapping(given.get("layout", {}), "drawing['layout']")
+    layout = checks.mapping(properties.get("layout", {}), "drawing['layout']")
     parts = {"data": traces, "layout": layout}
     check_known(parts)
     return parts

@@ -113,16 +113,16 @@ def extended(drawing: Drawing, traces: Sequence[Mapping[str, Any]] = (), **layou
     >>> extended(new_drawing(""), [{"type": "scatter"}], height=200)["layout"]["height"]
     200
     """
-    found = checks.mapping(drawing, "drawing")
+    result = checks.mapping(drawing, "drawing")
     check_layout(layout)
     properties = expanded(layout)
-    before = checks.mapping(found.get("layout", {}), "drawing['layout']")
+    before = checks.mapping(result.get("layout", {}), "drawing['layout']")
     for name in ("shapes", "annotations"):
         if name in properties:
             added = checks.items(properties[name], name, of="dictionaries")
             properties[name] = [*before.get(name, ()), *added]
     more = checks.items(traces, "traces", of="dictionaries")
-    data = [*found.get("data", ()), *more]
+    data = [*result.get("data", ()), *more]
     return {"data": data, "layout": merged(before, properties)}
 
 
@@ -132,14 +132,14 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     >>> merged({"margin": {"t": 40, "b": 8}}, {"margin": {"t": 64}, "height": 300})
     {'margin': {'t': 64, 'b': 8}, 'height': 300}
     """
-    found = checks.mapping(below, "below")
+    result = checks.mapping(below, "below")
     for key, value in checks.mapping(above, "above").items():
-        under = found.get(key)
-        if isinstance(value, Mapping) and isinstance(under, Mapping):
-            found[key] = merged(under, value)
+        old_value = result.get(key)
+        if isinstance(value, Mapping) and isinstance(old_value, Mapping):
+            result[key] = merged(old_value, value)
         else:
-            found[key] = value
-    return found
+            result[key] = value
+    return result
 
 
 def plain(text: str) -> str:

@@ -7,5 +7,6 @@ from leadline.representation._study import RepresentationStudy
 # For other packages of Leadline; not public.
 from leadline.representation._pretraining import STAGES as STAGES
 from leadline.representation._pretraining import Progress as Progress
+from leadline.representation._settings import RepresentationSettings as RepresentationSettings
 
 __all__ = ["RepresentationStudy", "represent"]

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -12,31 +11,11 @@ from torch import Tensor
 from leadline.gradients.soundings._flow import LayerFlow
 from leadline.gradients.soundings._influence import LayerInfluence
 from leadline.gradients.soundings._weight_terms import LayerTerms
+from leadline.gradients.tracing._missing_graph import MissingGraph
 from leadline.recurrent import Record
 
 Gradients = Sequence[Tensor | None]
 """The gradient of a loss with respect to each output of an entry; ``None`` for zero."""
-
-
-class MissingGraph(StrEnum):
-    """The reasons why recorded states have no graph; the text is the cause in an error."""
-
-    INFERENCE_MODE = "a forward pass under torch.inference_mode()"
-    NO_GRAD = "a forward pass under torch.no_grad()"
-    OPERATOR = "a step inside an operator such as torch.scan, which computes its own gradient"
-    FROZEN = "a forward pass in which neither the parameters nor the inputs require a gradient"
-    DETACHED = "recorded states that were detached"
-
-    @property
-    def cure(self) -> str:
-        """The way to get states with a graph."""
-        if self is MissingGraph.FROZEN:
-            return "unfreeze a parameter, or let the input require a gradient: x.requires_grad_()"
-        if self is MissingGraph.OPERATOR:
-            return "run the loop in Python: for x_t in x: h = gradients.record(step(h, x_t))"
-        if self is MissingGraph.DETACHED:
-            return "use detach() instead of detach_(), which changes the recorded states"
-        return "run the forward pass with gradients switched on"
 
 
 class Readout(ABC):

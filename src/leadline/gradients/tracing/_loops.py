@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from leadline.errors import InputError
 from leadline.gradients.tracing._ancestry import Ancestry, Edge
 from leadline.gradients.tracing._chains import Chain, Key, Origin, State
-from leadline.gradients.tracing._entry import MissingGraph
+from leadline.gradients.tracing._missing_graph import MissingGraph, why_without_graph
 from leadline.gradients.tracing._recorded_loop import RecordedLoop
 from leadline.gradients.tracing._replay import computed_in
 from leadline.gradients.tracing._snapshot import Snapshot
-from leadline.torch_internals import is_inside_operator
 
 LEAST_SEED = 0.5
 """Smallest random seed of a test of dependence; the largest is 1.5, so that no seed is zero."""
@@ -143,8 +142,8 @@ class Loops:
         if chain.states and chain.states[-1].made[0].shape != made[0].shape:
             raise InputError(
                 "trace() needs states of one shape in each loop",
-                got=f"{chain.title}, timestep {len(chain.states) + 1}: {tuple(made[0].shape)} after "
-                f"{tuple(chain.states[-1].made[0].shape)}",
+                got=f"{chain.title}, timestep {len(chain.states) + 1}: {tuple(made[0].shape)} "
+                f"after {tuple(chain.states[-1].made[0].shape)}",
                 cause="sequences that leave the batch when they end, or two loops with the same "
                 "name",
                 cure="keep all sequences in the batch and mask them; name each loop: "
@@ -307,17 +306,6 @@ def _place(key: Key) -> str:
     """Name the module in which a state was marked; nothing for a cell or the model itself."""
     path, name = key
     return f" of module {path!r}" if path and name != "cell" else ""
-
-
-def why_without_graph() -> MissingGraph:
-    """Return the reason why a state that is computed now has no gradient."""
-    if torch.is_inference_mode_enabled():
-        return MissingGraph.INFERENCE_MODE
-    if not torch.is_grad_enabled():
-        return MissingGraph.NO_GRAD
-    if is_inside_operator():
-        return MissingGraph.OPERATOR
-    return MissingGraph.FROZEN
 
 
 def _edge(tensor: Tensor) -> Edge:

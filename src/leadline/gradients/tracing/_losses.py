@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from leadline import checks
 from leadline.errors import InputError
-from leadline.gradients.tracing._entry import MissingGraph
 from leadline.torch_internals import AutogradFault, autograd_fault, leaf_of, node_number
 
 QUERIES = "gradient_flow(), influence() and weight_terms()"
@@ -126,16 +125,6 @@ def foreign_loss(got: str) -> InputError:
         got=got,
         cause="a loss from another forward pass, a detached loss, or a loss computed under no_grad",
         cure="compute the loss from the outputs that the model returned inside the block",
-    )
-
-
-def without_graph(reason: MissingGraph) -> InputError:
-    """Return the refusal of a forward pass without a graph."""
-    return InputError(
-        "trace() needs a forward pass that keeps its graph",
-        got="recorded states without a graph",
-        cause=reason.value,
-        cure=reason.cure,
     )
 
 

@@ -21,7 +21,7 @@ from leadline.gradients.tracing._sweep import Rows
 from leadline.recurrent import Record
 
 
-class RecordedCall(Call, Entry):  # pyright: ignore[reportIncompatibleVariableOverride]
+class RecordedCall(Call, Entry):
     """One call of a recurrent module, as an entry of a tape."""
 
     def read(self, *, may_be_nan: bool = False, samples: Tensor | None = None) -> Readout:

@@ -15,7 +15,7 @@ from leadline.gradients.soundings._gradient_flow import GradientFlow
 from leadline.gradients.soundings._influence import Influence, LayerInfluence, with_shared_offsets
 from leadline.gradients.soundings._weight_terms import WeightTerms
 from leadline.gradients.tracing._chains import check_loops
-from leadline.gradients.tracing._entry import Entry, MissingGraph, Readout
+from leadline.gradients.tracing._entry import Entry, Readout
 from leadline.gradients.tracing._hooks import is_recurrent, recording
 from leadline.gradients.tracing._influence_sweep import summarise
 from leadline.gradients.tracing._loops import Loops
@@ -27,8 +27,8 @@ from leadline.gradients.tracing._losses import (
     gradients_of,
     sequence_number,
     was_computed_between,
-    without_graph,
 )
+from leadline.gradients.tracing._missing_graph import MissingGraph
 from leadline.gradients.tracing._snapshot import Sums
 from leadline.sounding import Protocol
 
@@ -78,7 +78,7 @@ class Tape:
                 cannot be replayed.
         """
         loss = self._check(loss, "loss")
-        with uncast(loss):
+        with without_autocast(loss):
             total = loss.sum()
             layers = [
                 layer
@@ -103,7 +103,7 @@ class Tape:
                 :meth:`gradient_flow` refuses the loss.
         """
         loss = self._check(loss, "loss")
-        with uncast(loss):
+        with without_autocast(loss):
             layers = [
                 layer
                 for readout, gradients in self._reached(loss.sum())
@@ -143,7 +143,7 @@ class Tape:
             )
         terms = self._check(terms, "terms")
         terms = terms if terms.dim() == 1 else terms.sum(0)
-        with uncast(terms):
+        with without_autocast(terms):
             readouts = self._read()
             layers = self._sweep_at_once(terms, readouts, per_sample)
             if layers is None:
@@ -207,7 +207,7 @@ class Tape:
         return Protocol({"model": type(self.model).__name__, "loss": float(loss.detach().sum())})
 
     def _reached(self, loss: Tensor) -> list[tuple[Readout, list[Tensor | None]]]:
-        """Return the readouts that a scalar loss depends on, with the gradients of their outputs."""
+        """Return the readouts that a scalar loss depends on, and the gradients of their outputs."""
         readouts = self._read()
         seeds = self._seeds(loss)
         return [
@@ -226,7 +226,7 @@ class Tape:
         """Return the gradients of a scalar loss with respect to the outputs of each entry."""
         outputs = [tensor for call in self.calls for tensor in call.outputs]
         if not any(tensor.requires_grad for tensor in outputs):
-            raise without_graph(self._why_without_graph())
+            raise self._why_without_graph().refusal()
         gradients = iter(gradients_of(loss, outputs))
         seeds = [[next(gradients) for _ in call.outputs] for call in self.calls]
         if all(gradient is None for by_output in seeds for gradient in by_output):
@@ -245,13 +245,13 @@ class Tape:
         """Return the loss, if it is a tensor with a graph and something was recorded."""
         loss = checked_loss(loss, name)
         if not self.calls and self.loops is not None and self.loops.without_graph is not None:
-            raise without_graph(self.loops.without_graph)
+            raise self.loops.without_graph.refusal()
         if not self.calls:
             raise self._nothing_recorded(loss)
         if not loss.requires_grad:
             if any(tensor.requires_grad for call in self.calls for tensor in call.outputs):
                 raise foreign_loss("a loss without a graph")
-            raise without_graph(self._why_without_graph())
+            raise self._why_without_graph().refusal()
         self._check_weights(loss)
         return loss
 
@@ -361,6 +361,6 @@ def _has_nan(values: Tensor) -> bool:
     return bool(values.sum().isnan()) and bool(values.isnan().any())
 
 
-def uncast(like: Tensor) -> torch.autocast:
+def without_autocast(like: Tensor) -> torch.autocast:
     """Return a context without autocast, which would lower the precision of a replay."""
     return torch.autocast(like.device.type, enabled=False)
