@@ -61,7 +61,6 @@ PUBLIC_NAMES = {
         "Text",
         "digits",
         "glyphs",
-        "high_variance_vectors",
         "label_subsets",
         "load",
         "manual_text",
@@ -154,7 +153,6 @@ PUBLIC_NAMES = {
         "train",
     ],
     "leadline.report": [
-        "as_json",
         "write",
     ],
     "leadline.representation": [

@@ -3,7 +3,7 @@
 The statements are about autoencoders, recurrent networks and beam search.
 
 >>> from leadline import worksheet
->>> (result,) = worksheet.run(worksheet.select(("beam.c",)), worksheet.Setting("quick"))
+>>> (result,) = worksheet.run(worksheet.select(("beam.c",)))
 >>> result.status, result.answer.agrees
 ('supported', True)
 """

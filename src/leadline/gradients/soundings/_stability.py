@@ -145,8 +145,8 @@ def measure_stability(
             :mod:`leadline.recurrent` or with ``batch_first=True``, otherwise (time, batch, inputs).
         flow: a gradient flow of a model that contains this layer; its slope is compared with the
             predictions.
-        hx: initial states of torch's modules, each of shape (layers x directions, batch, size): h_0,
-            or the pair (h_0, c_0) for an LSTM; zero by default.
+        hx: initial states of torch's modules, each of shape (layers x directions, batch, size):
+            h_0, or the pair (h_0, c_0) for an LSTM; zero by default.
         name: this layer's name in ``flow``; necessary if the flow contains several modules.
         num_exponents: number of Lyapunov exponents, from 1 to the size of the state; by default all
             of a state of up to 64 numbers, otherwise the 16 largest.

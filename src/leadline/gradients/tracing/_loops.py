@@ -142,8 +142,8 @@ class Loops:
         if chain.states and chain.states[-1].made[0].shape != made[0].shape:
             raise InputError(
                 "trace() needs states of one shape in each loop",
-                got=f"{chain.title}, timestep {len(chain.states) + 1}: {tuple(made[0].shape)} after "
-                f"{tuple(chain.states[-1].made[0].shape)}",
+                got=f"{chain.title}, timestep {len(chain.states) + 1}: {tuple(made[0].shape)} "
+                f"after {tuple(chain.states[-1].made[0].shape)}",
                 cause="sequences that leave the batch when they end, or two loops with the same "
                 "name",
                 cure="keep all sequences in the batch and mask them; name each loop: "

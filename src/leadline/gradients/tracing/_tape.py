@@ -78,7 +78,7 @@ class Tape:
                 cannot be replayed.
         """
         loss = self._check(loss, "loss")
-        with uncast(loss):
+        with without_autocast(loss):
             total = loss.sum()
             layers = [
                 layer
@@ -103,7 +103,7 @@ class Tape:
                 :meth:`gradient_flow` refuses the loss.
         """
         loss = self._check(loss, "loss")
-        with uncast(loss):
+        with without_autocast(loss):
             layers = [
                 layer
                 for readout, gradients in self._reached(loss.sum())
@@ -143,7 +143,7 @@ class Tape:
             )
         terms = self._check(terms, "terms")
         terms = terms if terms.dim() == 1 else terms.sum(0)
-        with uncast(terms):
+        with without_autocast(terms):
             readouts = self._read()
             layers = self._sweep_at_once(terms, readouts, per_sample)
             if layers is None:
@@ -207,7 +207,7 @@ class Tape:
         return Protocol({"model": type(self.model).__name__, "loss": float(loss.detach().sum())})
 
     def _reached(self, loss: Tensor) -> list[tuple[Readout, list[Tensor | None]]]:
-        """Return the readouts that a scalar loss depends on, with the gradients of their outputs."""
+        """Return the readouts that a scalar loss depends on, and the gradients of their outputs."""
         readouts = self._read()
         seeds = self._seeds(loss)
         return [
@@ -361,6 +361,6 @@ def _has_nan(values: Tensor) -> bool:
     return bool(values.sum().isnan()) and bool(values.isnan().any())
 
 
-def uncast(like: Tensor) -> torch.autocast:
+def without_autocast(like: Tensor) -> torch.autocast:
     """Return a context without autocast, which would lower the precision of a replay."""
     return torch.autocast(like.device.type, enabled=False)
