@@ -30,7 +30,7 @@ ROW = 54
 """Height of a row in pixels."""
 
 MOST_BOXES = 2000
-"""Largest number of nodes in a tree. More would take seconds to draw and would not fit on a page."""
+"""Largest number of nodes in a tree. More take seconds to draw and do not fit on a page."""
 
 PATH_COLOURS = (ACCENT, *COLOURS[1:])
 """Colours of the paths, in order."""
