@@ -1,4 +1,4 @@
-"""A small notebook is executed, converted to HTML, and shown by a browser; marimo shows its cells."""
+"""A notebook is executed, converted to HTML, and shown by a browser; marimo shows its cells."""
 
 import base64
 import html

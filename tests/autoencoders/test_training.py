@@ -61,13 +61,13 @@ def equal(a, b):
 def test_the_handwritten_gradient_matches_autograd(activation, corruption):
     model = Autoencoder(7, (6, 5, 3), activation, seed=0).double()
     x = torch.from_numpy(rows()).double()
-    seen, counts = corruption.corrupt(x, torch.Generator().manual_seed(1))
+    seen, loss_mask = corruption.corrupt(x, torch.Generator().manual_seed(1))
     squares = (model(seen) - x).square()
-    loss = (squares if counts is None else squares * counts).sum(1).mean()
+    loss = (squares if loss_mask is None else squares * loss_mask).sum(1).mean()
     loss.backward()
     stack = Stack(model.architecture, [model.state_dict()] * 2, [1e-3] * 2)
-    counts = None if counts is None else counts.expand(2, -1, -1)
-    summed = stack.step(seen.expand(2, -1, -1), x.expand(2, -1, -1), counts)
+    loss_mask = None if loss_mask is None else loss_mask.expand(2, -1, -1)
+    summed = stack.step(seen.expand(2, -1, -1), x.expand(2, -1, -1), loss_mask)
     assert (summed / len(x)).tolist() == pytest.approx([loss.item()] * 2, rel=1e-12)
     for row in stack.gradients:
         for (name, ours), theirs in zip(stack.state(row).items(), model.parameters(), strict=True):

@@ -107,8 +107,8 @@ def test_single_arrays_and_arrays_of_images_are_loaded(tmp_path: Path):
         assert load(path).X.tolist() == expected
     np.save(path, images * 1000)
     assert (
-        "X must hold values from 0 to 255 if it holds images of whole numbers\n  got:   X[0, 0, 0, 1] = 1000"
-        in refusal(path)
+        "X must hold values from 0 to 255 if it holds images of whole numbers\n  got:   X[0, 0, 0, "
+        "1] = 1000" in refusal(path)
     )
     np.save(path, np.zeros((2, 5, 4, 2)))
     assert "must hold images of 1 or 3 channels" in refusal(path)

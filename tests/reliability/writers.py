@@ -175,8 +175,9 @@ _ENCODER = ("src/leadline/autoencoders/_encoder.py", "src/leadline/autoencoders/
 _TRAINING = (
     "src/leadline/autoencoders/_sealed.py",
     "src/leadline/autoencoders/training/_checkpoint.py",
+    "src/leadline/autoencoders/training/_member.py",
     "src/leadline/autoencoders/training/_pretrain.py",
-    "src/leadline/autoencoders/training/_resume.py",
+    "src/leadline/autoencoders/training/_run.py",
 )
 _SOUNDING = "src/leadline/sounding.py"
 _PAGE = "src/leadline/report/_soundings.py"

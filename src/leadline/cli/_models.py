@@ -166,7 +166,8 @@ class _HuggingFaceModel:
         length = max_length if self.is_pair else len(tokens) + max_length - 1
         if self.num_positions is not None and max(length, len(tokens)) > self.num_positions:
             raise InputError(
-                f"{option} and --max-length must fit into the model's {self.num_positions} positions",
+                f"{option} and --max-length must fit into the model's {self.num_positions} "
+                "positions",
                 got=f"a prompt of {len(tokens)} tokens and --max-length {max_length}",
                 cure="shorten the prompt, or reduce --max-length",
             )

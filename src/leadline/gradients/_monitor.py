@@ -21,7 +21,7 @@ from leadline.gradients.tracing._entry import Entry
 from leadline.gradients.tracing._hooks import recording
 from leadline.gradients.tracing._losses import checked_model
 from leadline.gradients.tracing._replay import wide
-from leadline.gradients.tracing._tape import uncast
+from leadline.gradients.tracing._tape import without_autocast
 from leadline.torch_internals import in_place_changes
 
 Write = Callable[[int, dict[str, float]], object]
@@ -249,7 +249,7 @@ class _Measurement:
                 cure="call optimizer.step() after the block",
             )
         flows: dict[str, list[tuple[LayerFlow, np.ndarray]]] = {}
-        with torch.no_grad(), uncast(next(iter(self._arrived.values()))):
+        with torch.no_grad(), without_autocast(next(iter(self._arrived.values()))):
             for call in self.calls:
                 for flow, is_present in self._flows(call):
                     flows.setdefault(flow.place, []).append((flow, is_present))

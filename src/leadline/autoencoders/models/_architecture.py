@@ -170,7 +170,7 @@ class TrainableArchitecture(ABC):
 
     @abstractmethod
     def squared_errors(
-        self, module: nn.Module, seen: Tensor, target: Tensor, counts: Tensor | None
+        self, module: nn.Module, seen: Tensor, target: Tensor, loss_mask: Tensor | None
     ) -> Tensor:
         """Return the squared errors of the predictions, 0 where the loss does not count.
 
@@ -178,7 +178,7 @@ class TrainableArchitecture(ABC):
             module: The model in training.
             seen: The corrupted rows, shape (batch, features).
             target: The clean rows, same shape.
-            counts: 1 where the loss counts and 0 elsewhere, same shape; ``None`` for everywhere.
+            loss_mask: 1 where the loss counts and 0 elsewhere, same shape; ``None`` for everywhere.
         """
 
     def open_rows(

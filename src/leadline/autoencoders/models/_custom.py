@@ -66,12 +66,12 @@ class CustomArchitecture(TrainableArchitecture):
         )
 
     def squared_errors(
-        self, module: nn.Module, seen: Tensor, target: Tensor, counts: Tensor | None
+        self, module: nn.Module, seen: Tensor, target: Tensor, loss_mask: Tensor | None
     ) -> Tensor:
         """Return the squared errors of the reconstruction."""
         reconstruction = _reconstruction(module, seen.unflatten(1, self.row_shape))
         squares = (reconstruction.flatten(1) - target).square()
-        return squares if counts is None else squares * counts
+        return squares if loss_mask is None else squares * loss_mask
 
     def open_rows(
         self,

@@ -194,11 +194,11 @@ class DenseArchitecture(Architecture, TrainableArchitecture, kind="dense"):
         return rows.reshape(len(rows), -1)
 
     def squared_errors(
-        self, module: nn.Module, seen: Tensor, target: Tensor, counts: Tensor | None
+        self, module: nn.Module, seen: Tensor, target: Tensor, loss_mask: Tensor | None
     ) -> Tensor:
         """Return the squared errors of the reconstruction."""
         squares = (module(seen) - target).square()
-        return squares if counts is None else squares * counts
+        return squares if loss_mask is None else squares * loss_mask
 
     def check_rows(self, model: nn.Module, rows: Rows, name: str) -> None:
         """Refuse rows of another width."""
@@ -300,8 +300,8 @@ class Autoencoder(BuiltModule):
                 batch and the loss counts everywhere.
         """
         check_tensor(x, "x", features=self.architecture.input_size, ndim=2)
-        seen, counts = (x, None) if generator is None else self.corruption.corrupt(x, generator)
-        return self.architecture.squared_errors(self, seen, x, counts).sum(1).mean()
+        seen, loss_mask = (x, None) if generator is None else self.corruption.corrupt(x, generator)
+        return self.architecture.squared_errors(self, seen, x, loss_mask).sum(1).mean()
 
     def _checked(self, x: Any) -> Tensor:
         check_tensor(x, "x", features=self.architecture.input_size)

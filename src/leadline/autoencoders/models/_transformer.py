@@ -134,10 +134,10 @@ class PatchArchitecture(Architecture, TrainableArchitecture, kind="patches"):
         return MaskedPatchTransformer(**asdict(self), mask_ratio=mask.ratio, loss=mask.loss, seed=0)
 
     def squared_errors(
-        self, module: nn.Module, seen: Tensor, target: Tensor, counts: Tensor | None
+        self, module: nn.Module, seen: Tensor, target: Tensor, loss_mask: Tensor | None
     ) -> Tensor:
         """Return the squared errors of the counted patches; only these are predicted."""
-        return cast(MaskedPatchTransformer, module)._squared_errors(seen, target, counts)
+        return cast(MaskedPatchTransformer, module)._squared_errors(seen, target, loss_mask)
 
     def open_rows(
         self,
@@ -309,7 +309,7 @@ class MaskedPatchTransformer(BuiltModule):
         self,
         seen: Float[Tensor, "batch features"],
         target: Float[Tensor, "batch features"],
-        counts: Float[Tensor, "batch features"] | None,
+        loss_mask: Float[Tensor, "batch features"] | None,
     ) -> Float[Tensor, ""]:
         """Return the squared error, summed over the counted patches and over the batch.
 
@@ -318,10 +318,10 @@ class MaskedPatchTransformer(BuiltModule):
         Args:
             seen: The corrupted rows; hidden patches are NaN.
             target: The clean rows.
-            counts: 1 where the loss counts and 0 elsewhere, constant on each patch; ``None`` if it
-                counts everywhere.
+            loss_mask: 1 where the loss counts and 0 elsewhere, constant on each patch; ``None`` if
+                it counts everywhere.
         """
-        return self._squared_errors(seen, target, counts).sum()
+        return self._squared_errors(seen, target, loss_mask).sum()
 
     def loss(self, x: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, ""]:
         """Return the loss of a batch: the squared error, summed over counted numbers, per sample.
@@ -332,30 +332,30 @@ class MaskedPatchTransformer(BuiltModule):
                 the loss counts everywhere.
         """
         x = self._rows(x, "x").flatten(1)
-        seen, counts = (x, None) if generator is None else self.corruption.corrupt(x, generator)
-        return self.squared_error(seen, x, counts) / len(x)
+        seen, loss_mask = (x, None) if generator is None else self.corruption.corrupt(x, generator)
+        return self.squared_error(seen, x, loss_mask) / len(x)
 
     def _squared_errors(
-        self, seen: Tensor, target: Tensor, counts: Tensor | None
+        self, seen: Tensor, target: Tensor, loss_mask: Tensor | None
     ) -> Float[Tensor, "batch wanted numbers"]:
         """Return the squared errors of the counted patches; see :meth:`squared_error`."""
         grid = self.architecture.grid
         batches = {"seen": seen, "target": target}
-        if counts is not None:
-            batches["counts"] = counts
+        if loss_mask is not None:
+            batches["loss_mask"] = loss_mask
         for name, tensor in batches.items():
             check_tensor(tensor, name, features=grid.features, ndim=2)
             check_like(tensor, name, self.encoder.class_token)
         if len({len(tensor) for tensor in batches.values()}) > 1:
             raise InputError(
-                "seen, target and counts must have the same number of rows",
+                "seen, target and loss_mask must have the same number of rows",
                 got=f"{len(seen)} and {len(target)} rows",
             )
         patches = grid.patchify(seen)
         true = self.target(target)
-        if counts is None:
+        if loss_mask is None:
             return (self._predict(patches, None) - true).square()
-        wanted, present = first_of(grid.of_patches(counts) != 0)
+        wanted, present = first_of(grid.of_patches(loss_mask) != 0)
         squares = (self._predict(patches, wanted) - select(true, wanted)).square()
         return squares if present is None else squares * present.unsqueeze(2)
 

@@ -194,11 +194,11 @@ class Member:
 
         A vanilla autoencoder that is trained on the pairs (corrupted, clean) has the same training.
         """
-        seen, counts = self.corruption.corrupt(rows, generator)
+        seen, loss_mask = self.corruption.corrupt(rows, generator)
         # Models that train together share one tensor of counted entries, so all have it or none.
-        if (counts is None) != self.corruption.counts_everywhere:
+        if (loss_mask is None) != self.corruption.counts_everywhere:
             kind = type(self.corruption).__name__
-            returned = "no mask" if counts is None else "a mask"
+            returned = "no mask" if loss_mask is None else "a mask"
             raise InputError(
                 f"{kind}.corrupt() must return a mask of the counted entries, or None if "
                 "counts_everywhere is True",
@@ -206,7 +206,7 @@ class Member:
                 cure="define the property counts_everywhere",
             )
         clean = rows if target is None else target
-        return seen - self.centre, clean - self.centre, counts
+        return seen - self.centre, clean - self.centre, loss_mask
 
     def _corrupted_validation(self) -> Iterator[Block]:
         """Yield the validation rows with their fixed corruption, in blocks."""
@@ -221,12 +221,12 @@ class Member:
         assert held_out is not None
         clean = 0.0
         own = 0.0
-        for seen, target, counts in self._validation_blocks or self._corrupted_validation():
+        for seen, target, loss_mask in self._validation_blocks or self._corrupted_validation():
             share = len(target) / len(held_out)
             clean_error = engine.error(k, target, target, None)
             own_error = clean_error
             if self.corruption.changes_rows:
-                own_error = engine.error(k, seen, target, counts)
+                own_error = engine.error(k, seen, target, loss_mask)
             clean += share * clean_error
             own += share * own_error
         self.run.clean_error.append(clean)

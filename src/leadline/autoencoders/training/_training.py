@@ -39,13 +39,13 @@ def _train(members: list[Member]) -> None:
         epoch += 1
         total = torch.zeros(len(members), dtype=torch.float64, device=device)
         for blocks in zip(*(member.blocks() for member in members), strict=True):
-            seen, target, counts = (_stack(parts) for parts in zip(*blocks, strict=True))
+            seen, target, loss_mask = (_stack(parts) for parts in zip(*blocks, strict=True))
             assert seen is not None
             assert target is not None
             for start in range(0, seen.shape[1], batch):
                 rows = slice(start, start + batch)
-                batch_counts = None if counts is None else counts[:, rows]
-                total += engine.step(seen[:, rows], target[:, rows], batch_counts)
+                batch_mask = None if loss_mask is None else loss_mask[:, rows]
+                total += engine.step(seen[:, rows], target[:, rows], batch_mask)
         for k, (member, error) in enumerate(zip(members, total.tolist(), strict=True)):
             member.finish_epoch(engine, k, error / len(member.rows.training))
         remaining = [k for k, member in enumerate(members) if not member.has_ended]

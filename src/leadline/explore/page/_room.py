@@ -65,11 +65,17 @@ class Room:
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Fields by the heading above them. If empty, there are no headings."""
     silent: Callable[[Any], Collection[str]] = lambda settings: ()
-    """Function of the settings that returns the fields without effect; the page shows them faint."""
+    """Function of the settings that returns the fields without effect.
+
+    The page shows them faint.
+    """
     note: Callable[[Any], str] = lambda settings: ""
     """Function of the settings that returns a note about them; empty if there is none."""
     slider_limits: Callable[[Any], Mapping[str, float]] = lambda settings: {}
-    """Function of the settings that returns the upper ends of sliders that depend on other settings."""
+    """Function of the settings that returns the upper ends of sliders.
+
+    It covers the sliders whose ends depend on other settings.
+    """
     stage: Callable[[Any], int | None] = lambda settings: None
     """Function of the settings that returns the progress of running work, or ``None``."""
     extra: "Callable[[Any], Sequence[Component]]" = lambda settings: ()

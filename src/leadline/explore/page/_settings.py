@@ -10,8 +10,8 @@ The annotation of a field defines the allowed values, and its attribute docstrin
         \"\"\"Timesteps that enter the loss.\"\"\"
 
 ``Literal`` is a choice and ``bool`` a switch. Every other type is annotated with a :class:`Kind`:
-:class:`Between`, :class:`Draw`, :class:`Text`, or a new subclass. The label of a control is the name
-of its field with spaces; a :class:`Label` in the annotation replaces it.
+:class:`Between`, :class:`Draw`, :class:`Text`, or a new subclass. The label of a control is the
+name of its field with spaces; a :class:`Label` in the annotation replaces it.
 """
 
 import math

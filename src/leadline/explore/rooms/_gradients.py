@@ -230,8 +230,8 @@ def _all_notes(sounding: Any) -> str:
 ROOM = Room(
     name="gradients",
     title="Where does the gradient vanish or explode?",
-    lead="A recurrent network predicts the running average of its inputs. Move the sliders, and see "
-    "how much of the loss gradient arrives at each timestep, and why.",
+    lead="A recurrent network predicts the running average of its inputs. Move the sliders, and "
+    "see how much of the loss gradient arrives at each timestep, and why.",
     settings=Settings,
     cards={
         "flow": Card(

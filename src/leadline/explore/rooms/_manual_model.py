@@ -110,7 +110,10 @@ def folder() -> Path:
 
 @cache
 def _cache(home: str) -> Path:
-    """Return Leadline's folder in the user's cache, or a temporary folder if it cannot be written."""
+    """Return Leadline's folder in the user's cache.
+
+    If it cannot be written, return a temporary folder.
+    """
     try:
         where = (Path(home) if home else Path.home() / ".cache") / "leadline"
         where.mkdir(parents=True, exist_ok=True)

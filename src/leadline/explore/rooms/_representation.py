@@ -302,8 +302,8 @@ NARROW_MARGINS = {"margin": {"l": 92, "r": 8, "t": 6, "b": 6}}
 ROOM = Room(
     name="representation",
     title="What is this representation worth?",
-    lead="Corrupt the rows and train an autoencoder to restore them. Then see how many labels its codes save, compared "
-    "with raw rows and with PCA.",
+    lead="Corrupt the rows and train an autoencoder to restore them. Then see how many labels its "
+    "codes save, compared with raw rows and with PCA.",
     settings=Settings,
     cards={
         "strip": Card(
@@ -319,8 +319,9 @@ ROOM = Room(
             "Accuracy by number of labels",
             340,
             lines=6,
-            empty="After training, this figure shows the accuracy of a classifier of the codes for several numbers of "
-            "labels, compared with classifiers of raw rows and of PCA. It needs labels.",
+            empty="After training, this figure shows the accuracy of a classifier of the codes for "
+            "several numbers of labels, compared with classifiers of raw rows and of PCA. It needs "
+            "labels.",
         ),
     },
     soundings=soundings,

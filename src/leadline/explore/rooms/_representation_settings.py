@@ -213,7 +213,8 @@ def code(settings: Settings) -> str:
         "vanilla": "autoencoders.Nothing()",
         "denoising": f"autoencoders.GaussianNoise({s.noise})",
         "masked pixels": f"autoencoders.PixelMask({s.ratio})",
-        "masked patches": f"autoencoders.PatchMask({s.ratio}, {s.patch}, dataset.image_size, dataset.channels)",
+        "masked patches": f"autoencoders.PatchMask({s.ratio}, {s.patch}, dataset.image_size, "
+        "dataset.channels)",
     }[s.kind]
     lines = [
         "import numpy as np",

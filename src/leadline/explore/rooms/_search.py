@@ -64,7 +64,8 @@ class Settings:
     """Largest number of words in a sequence."""
     end: Annotated[Literal["none", "pool", "in beam"], Label("end token")] = "none"
     """Treatment of sequences that end early. none: no sequence ends early. pool: a finished
-    hypothesis leaves the beam and goes to a pool. in beam: it stays in the beam, and may be pruned."""
+    hypothesis leaves the beam and goes to a pool. in beam: it stays in the beam, and may be
+    pruned."""
     penalty: Annotated[Literal["none", "length", "GNMT", "reward"], Label("length penalty")] = (
         "none"
     )
@@ -213,7 +214,8 @@ def code(settings: Settings) -> str:
         ]
         lines += ["rows = {", *(f"    {prefix!r}: {row!r}," for prefix, row in rows.items()), "}"]
         lines += [
-            f"longer = (prefix for n in range({s.length}) for prefix in product({words!r}, repeat=n))",
+            f"longer = (prefix for n in range({s.length}) for prefix in product({words!r}, "
+            "repeat=n))",
             "# For a longer prefix, the row of its last two words applies.",
             "rows |= {prefix: rows[prefix[-2:]] for prefix in longer}",
         ]
@@ -298,8 +300,8 @@ COLUMNS = (
 ROOM = Room(
     name="search",
     title="What did the decoder miss?",
-    lead="A beam search keeps the best few hypotheses after each word. Walk through the search step "
-    "by step: see the pruned hypotheses, and whether the answer is the most likely sequence.",
+    lead="A beam search keeps the best few hypotheses after each word. Walk through the search "
+    "step by step: see the pruned hypotheses, and whether the answer is the most likely sequence.",
     settings=Settings,
     cards={
         "tree": Card("Search tree: kept and pruned hypotheses", 500, lines=3, wide=True),

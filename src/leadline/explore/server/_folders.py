@@ -58,8 +58,8 @@ def temporary(name: str) -> Path:
                 return folder
     except OSError as error:
         raise SaveError(
-            f"the explorer needs a temporary folder that can be written ({error.strerror or error}); "
-            "free some space, or set TMPDIR to another folder"
+            "the explorer needs a temporary folder that can be written "
+            f"({error.strerror or error}); free some space, or set TMPDIR to another folder"
         ) from error
     raise SaveError(
         f"the explorer could not make a folder in {home}: other processes removed it {TRIES} times"

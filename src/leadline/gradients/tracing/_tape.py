@@ -78,7 +78,7 @@ class Tape:
                 cannot be replayed.
         """
         loss = self._check(loss, "loss")
-        with uncast(loss):
+        with without_autocast(loss):
             total = loss.sum()
             layers = [
                 layer
@@ -103,7 +103,7 @@ class Tape:
                 :meth:`gradient_flow` refuses the loss.
         """
         loss = self._check(loss, "loss")
-        with uncast(loss):
+        with without_autocast(loss):
             layers = [
                 layer
                 for readout, gradients in self._reached(loss.sum())
@@ -143,7 +143,7 @@ class Tape:
             )
         terms = self._check(terms, "terms")
         terms = terms if terms.dim() == 1 else terms.sum(0)
-        with uncast(terms):
+        with without_autocast(terms):
             readouts = self._read()
             layers = self._sweep_at_once(terms, readouts, per_sample)
             if layers is None:
@@ -361,6 +361,6 @@ def _has_nan(values: Tensor) -> bool:
     return bool(values.sum().isnan()) and bool(values.isnan().any())
 
 
-def uncast(like: Tensor) -> torch.autocast:
+def without_autocast(like: Tensor) -> torch.autocast:
     """Return a context without autocast, which would lower the precision of a replay."""
     return torch.autocast(like.device.type, enabled=False)

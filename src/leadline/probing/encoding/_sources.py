@@ -232,8 +232,8 @@ def _check_encoder(value: Any) -> None:
         return
     is_pretrained = hasattr(value, "encoder")
     raise InputError(
-        "a representation must be 'raw', a number of principal components, a callable, a module or an "
-        "encoder",
+        "a representation must be 'raw', a number of principal components, a callable, a module or "
+        "an encoder",
         got=checks.shown(value),
         cause="a pretrained model instead of its encoder" if is_pretrained else None,
         cure="pass pretrained.encoder" if is_pretrained else "give it an encode(X) method",
