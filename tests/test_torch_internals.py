@@ -40,7 +40,7 @@ def names_of_functions() -> list[str]:
 
 PRIVATE_PATTERN = re.compile(
     r"torch\._(?!_)|from torch[\w.]*\._| _C\b|\._version\b|_sequence_nr|_flat_weights|_orig_mod"
-    r"|\._(parameters|buffers|modules)\b(?!\()|[\"']_(parameters|buffers|modules)[\"']"
+    r"|\._(parameters|buffers|modules)\b(?!\(| import)|[\"']_(parameters|buffers|modules)[\"']"
     r"|torch\.(ops|nn\.modules)\.|[\"']variable[\"']|\.variable\b|Backward0"
 )
 

@@ -3,7 +3,29 @@
 Torch may change any of these in a release, so no other file of Leadline may use one.
 ``tests/test_torch_internals.py`` checks each of them and names those that are missing.
 
-======================================================= ==================================="""
+======================================================= ==========================================
+private in torch                                        used by
+======================================================= ==========================================
+``Tensor._version``                                     :func:`in_place_changes`
+``_sequence_nr()`` of a node                            :func:`node_number`
+``variable`` of a node                                  :func:`leaf_of`
+names of nodes, such as ``StackBackward0``              :func:`joins_tensors`, :func:`writes_buffer`
+messages of a backward pass                             :func:`autograd_fault`
+``_C._autograd._get_current_graph_task_keep_graph``     :func:`is_graph_kept`
+``_C._dispatch_tls_is_dispatch_key_excluded``           :func:`is_inside_operator`
+``_C.DispatchKey.AutogradOther``                        :func:`is_inside_operator`
+``_C._functorch.is_functorch_wrapped_tensor``           :func:`is_functorch_tensor`
+``_dynamo`` and the module of its errors                :func:`is_compiler_loaded`,
+                                                        :func:`is_compiler_error`
+``_orig_mod`` of a compiled module                      :func:`uncompiled`
+``_flat_weights_names``, ``_flat_weights`` of RNNBase   :func:`flat_weights`
+``_parameters``, ``_buffers``, ``_modules`` of Module   :func:`buffers_of`, :func:`parts_of`
+``_fused_adam_``                                        :func:`adam_step`
+``ops.aten.threshold_backward``                         :func:`chain_relu_`
+``ops.aten.gelu_backward``                              :func:`chain_gelu_`
+``ops.aten._softmax_backward_data``                     :func:`softmax_gradient`
+======================================================= ==========================================
+"""
 
 import sys
 from enum import Enum
