@@ -68,7 +68,7 @@ def unreachable(path: Path, error: Exception) -> InputError:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         is_link = path.is_symlink()
         return InputError(
-            "load() needs an existing file or folder",
+            "path must be an existing file or folder",
             got=f"{path} is a link to {os.readlink(path)}, which does not exist"  # noqa: PTH115
             if is_link
             else f"no file or folder {path}",
