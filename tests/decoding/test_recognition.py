@@ -128,10 +128,10 @@ B = Table(
 def test_an_answer_to_another_problem_is_refused_by_its_score():
     answer = decoding.beam_search(*A.problem(), width=2, max_length=2)
     assert answer.certificate.outcome == ("OPTIMAL",)
-    text = r"audit\(\) needs an answer(.|\n)*“a a” with log-probability -0.2, which is -6"
+    text = r"decoded must be an answer(.|\n)*“a a”: decoded gives it the log-probability -0.2, the problem -6"
     with pytest.raises(InputError, match=text):
         decoding.audit(*B.problem(), answer)
-    with pytest.raises(InputError, match=r"exact_search\(\) needs an answer(.|\n)*at_least"):
+    with pytest.raises(InputError, match=r"at_least must be an answer(.|\n)*exact_search\(\)"):
         decoding.exact_search(*B.problem(), max_length=2, at_least=answer)
     with pytest.raises(InputError, match="prompts by the same model"):
         decoding.compare(answer, decoding.beam_search(*B.problem(), width=2, max_length=2))
@@ -198,7 +198,7 @@ def test_a_model_after_further_training_is_another_problem():
     answer = decoding.beam_search(*problem, width=2, max_length=3)
     with torch.no_grad():
         weights.copy_(torch.tensor([[0.0, 2.0, 0.0]]))
-    with pytest.raises(InputError, match=r"audit\(\) needs an answer"):
+    with pytest.raises(InputError, match=r"decoded must be an answer"):
         decoding.audit(*problem, answer)
 
 
@@ -215,7 +215,7 @@ def test_a_saved_answer_is_recognised(copy_of, tmp_path):
     assert direct.outcome == later.outcome
     assert np.array_equal(direct.optimum.log_prob, later.optimum.log_prob)
     assert decoding.compare(answer, back).is_best().all()
-    with pytest.raises(InputError, match=r"audit\(\) needs an answer"):
+    with pytest.raises(InputError, match=r"decoded must be an answer"):
         decoding.audit(*select_items(problem, [1, 0]), back)
 
 
@@ -366,7 +366,7 @@ def test_a_step_function_that_reads_other_numbers_is_another_problem(holder):
     assert answer.certificate.outcome == ("OPTIMAL",)
     assert decoding.audit(*problem, answer).optimum.work.calls == 0
     change()
-    with pytest.raises(InputError, match=r"audit\(\) needs an answer"):
+    with pytest.raises(InputError, match=r"decoded must be an answer"):
         decoding.audit(*problem, answer)
 
 

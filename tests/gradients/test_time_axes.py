@@ -37,7 +37,7 @@ def test_losses_of_whole_sequences_have_no_distance_in_time(time):
         influence = tape.influence(torch.stack([states.mean(), last.square().sum()]))
     (layer,) = influence.layers
     assert layer.timestep_of_term is None
-    with pytest.raises(InputError, match="one loss term for each of several successive timesteps"):
+    with pytest.raises(InputError, match="one loss term for each of several consecutive timesteps"):
         layer.lost_beyond(1)
     with pytest.raises(InputError, match=r"window_for\(\) needs"):
         layer.window_for()

@@ -8,10 +8,12 @@ and a candidate c.
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
 from leadline import gradients, recurrent
+from leadline.errors import InputError
 from leadline.recurrent._cell import Cell, KeepingGate, total
 from leadline.recurrent._network import Network
 from leadline.recurrent._population import Population
@@ -33,6 +35,7 @@ class UpdateGateCell(Cell):
     steepest_slopes: ClassVar = (0.25, 1.0)
     keeping_gate: ClassVar = KeepingGate(0, "the update gate")
     is_h_kept: ClassVar = True
+    reads_sum: ClassVar = True
 
     def activate(self, from_x, from_h, axis):
         g, c = total(from_x, from_h).chunk(2, axis)
@@ -137,3 +140,20 @@ def test_the_cure_by_gating_opens_the_gate_of_a_new_cell():
     flow = tape.gradient_flow(loss)
     (treated,) = (effect.flow for effect in comparison.after if effect.name == "gating")
     np.testing.assert_allclose(treated.layers[0].log_total, flow.layers[0].log_total)
+
+
+@pytest.mark.parametrize(
+    ("definitions", "message"),
+    [
+        ({"names": ("a",), "reads_sum": True}, "a cell must define is_h_kept"),
+        ({"names": ("a",), "is_h_kept": True}, "a cell must define reads_sum"),
+        ({"names": ("lstm",), "is_h_kept": True, "reads_sum": True}, "both called 'lstm'"),
+        (
+            {"names": ("a",), "is_h_kept": True, "reads_sum": True, "gate_names": ("g", "c")},
+            "one steepest slope for each gate",
+        ),
+    ],
+)
+def test_a_cell_with_a_missing_definition_is_refused(definitions, message):
+    with pytest.raises(InputError, match=message):
+        type("Faulty", (Cell,), definitions)

@@ -190,7 +190,7 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
     (
         "a rare class",
         (ROWS, np.r_[np.arange(58) % 2, 2, 2], None, "auto"),
-        "three rows of each class.*\n.*class '2' has 2",
+        "at least three rows of each class.*\n.*class '2' has 2",
     ),
     ("a label each", (ROWS, np.arange(60), None, "auto"), "three rows of each class"),
     ("a quantity", (ROWS, RNG.random(60), None, "auto"), "whole numbers or strings"),

@@ -31,7 +31,7 @@ def check_labels(y: Any, n: int, name: str = "y") -> Int64[np.ndarray, " n"]:
     Traceback (most recent call last):
     leadline.errors.InputError: y must hold labels of at least two classes
       got:   all 3 labels in y are 7
-      cause: a part of rows that are sorted by class, or the wrong column
+      cause: the first rows of data that are sorted by class, or the wrong column
       cure:  shuffle the rows first, or pass no labels
     """
     name = checks.text(name, "name")
@@ -243,6 +243,6 @@ def _refuse_single_class(array: np.ndarray, name: str) -> None:
             got=f"all {len(array)} labels in {name} are {checks.shown(value)}"
             if len(array)
             else f"{name} is empty",
-            cause="a part of rows that are sorted by class, or the wrong column",
+            cause="the first rows of data that are sorted by class, or the wrong column",
             cure="shuffle the rows first, or pass no labels",
         )

@@ -61,20 +61,42 @@ class Cell(ABC):
     """The gate that passes the state on, if the cell has one."""
     parts: ClassVar[int] = 1
     """Number of vectors in the state: 1 for h alone, 2 for h and c."""
-    is_h_kept: ClassVar[bool] = False
-    """True if h_{t-1} also reaches h_t past the gates."""
-    reads_sum: ClassVar[bool] = True
-    """True if the gates read only the sum of ``from_x`` and ``from_h``."""
+    is_h_kept: ClassVar[bool]
+    """True if h_{t-1} also reaches h_t past the gates. Each cell defines it."""
+    reads_sum: ClassVar[bool]
+    """True if the gates read only the sum of ``from_x`` and ``from_h``. Each cell defines it."""
     torch_layers: ClassVar[tuple[type[nn.RNNBase], ...]] = ()
     """The modules of PyTorch that compute whole sequences with this cell."""
     torch_cells: ClassVar[tuple[type[nn.RNNCellBase], ...]] = ()
     """The modules of PyTorch that compute single timesteps with this cell."""
 
     def __init_subclass__(cls) -> None:
-        """List the class among the cells, if it has a name."""
+        """List the class among the cells, if it has a name.
+
+        Raises:
+            InputError: a definition is missing, or another cell has the name.
+        """
         super().__init_subclass__()
-        if cls.names:
-            CELLS.append(cls)
+        if not cls.names:
+            return
+        for name in ("is_h_kept", "reads_sum"):
+            # With a wrong value the gradients would be wrong, so there is no default.
+            if not hasattr(cls, name):
+                raise InputError(f"a cell must define {name}", got=f"{cls.__name__} without {name}")
+        lengths = {len(cls.gate_names), len(cls.steepest_slopes)}
+        if len(lengths) > 1:
+            raise InputError(
+                "a cell must define one steepest slope for each gate",
+                got=f"{cls.__name__} with gates {cls.gate_names} and slopes {cls.steepest_slopes}",
+            )
+        for other in CELLS:
+            shared = set(cls.names) & set(other.names)
+            if shared and other.__qualname__ != cls.__qualname__:
+                raise InputError(
+                    "each cell needs a name of its own",
+                    got=f"{cls.__name__} and {other.__name__} are both called {min(shared)!r}",
+                )
+        CELLS.append(cls)
 
     @property
     def name(self) -> str:

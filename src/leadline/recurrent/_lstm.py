@@ -43,6 +43,8 @@ class LSTMCell(CellWithMemory):
     gate_names: ClassVar = ("i", "f", "g", "o")
     steepest_slopes: ClassVar = (0.25, 0.25, 1.0, 0.25)
     keeping_gate: ClassVar = KeepingGate(1, "the forget gate")
+    is_h_kept: ClassVar = False
+    reads_sum: ClassVar = True
     torch_layers: ClassVar = (nn.LSTM,)
     torch_cells: ClassVar = (nn.LSTMCell,)
 

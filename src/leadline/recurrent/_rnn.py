@@ -43,6 +43,8 @@ class RNNCell(Cell):
     """
 
     names: ClassVar = tuple(SIGMA)
+    is_h_kept: ClassVar = False
+    reads_sum: ClassVar = True
     torch_layers: ClassVar = (nn.RNN,)
     torch_cells: ClassVar = (nn.RNNCell,)
 

@@ -236,8 +236,8 @@ def _read_labels(y: Any, n: int) -> tuple[np.ndarray, Bool[np.ndarray, " n"]]:
         raise InputError(
             "y must have one label for each row of X: shape (n,)",
             got=f"y of shape {values.shape} for {n} rows",
-            cause="labels for X_unlabelled too, one-hot labels, or rows that were filtered",
-            cure="use None or NaN as the label of a row without one",
+            cause="y also labels X_unlabelled, one-hot labels, or rows that were filtered",
+            cure="if a row has no label, write None or NaN in its place",
         )
     is_missing = missing_labels(values)
     if is_missing.all():
@@ -284,7 +284,8 @@ def _refuse_rare(y: np.ndarray, groups: np.ndarray, names: tuple[str, ...]) -> N
         if num_distinct[rarest] < num_rows:
             distinct = f", {num_distinct[rarest]} of them distinct"
         raise InputError(
-            "y must label three rows of each class: to fit a probe, to choose and to test",
+            "y must label at least three rows of each class: for training, for the choice and "
+            "for the test",
             got=f"class {names[rarest]!r} has {num_rows}{distinct}",
             cause="a rare class, or a column of quantities or names instead of classes",
             cure="label more rows of it, or leave the class out",

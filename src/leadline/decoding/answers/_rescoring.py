@@ -184,9 +184,9 @@ def _difference(claimed: np.ndarray, computed: np.ndarray) -> float:
 def _refusal(argument: str, function: str, claim: _Claim, computed: np.ndarray) -> InputError:
     words = " ".join(claim.hypothesis.words)
     return InputError(
-        f"{function} needs an answer to the given problem ({argument})",
-        got=f"item {claim.item}: “{words}” with log-probability {claim.log_prob.sum():.4g}, "
-        f"which is {computed.sum():.4g} here",
+        f"{argument} must be an answer to the given problem",
+        got=f"item {claim.item}, “{words}”: {argument} gives it the log-probability "
+        f"{claim.log_prob.sum():.4g}, the problem {computed.sum():.4g}",
         cause="the answer belongs to other prompts, or to another model",
-        cure=f"search this problem, and pass that answer to {function}",
+        cure=f"search this problem, and pass the new answer to {function}",
     )

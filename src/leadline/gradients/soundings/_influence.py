@@ -131,13 +131,12 @@ class LayerInfluence(LayerMeasurement):
         if entries is None:
             terms, steps = self.log_norms.shape
             raise InputError(
-                f"{function} needs one loss term for each of several successive timesteps",
-                got=f"{self.title}: {terms} terms against {steps} timesteps, which share no time "
-                "axis",
+                f"{function} needs one loss term for each of several consecutive timesteps",
+                got=f"{self.title}: {terms} loss terms for {steps} timesteps",
                 cause="losses of the whole sequence, the terms of a decoder, or a model that reads "
                 "the future",
-                cure="give the loss of each timestep: recurrent.mse(..., per_step=True); "
-                "timesteps_for() needs no time axis",
+                cure="give the loss of each timestep: recurrent.mse(..., per_step=True); or use "
+                "timesteps_for(), which works without them",
             )
         t = np.arange(1, 1 + self.log_norms.shape[1])
         distance = abs(entries[:, None] - t)

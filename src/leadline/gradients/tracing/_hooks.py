@@ -388,10 +388,8 @@ def _nothing_recurrent(model: nn.Module, loops: Loops) -> InputError:
         {getattr(module, "original_name", type(module).__name__) for module in model.modules()}
     )
     return InputError(
-        "trace() needs a model with recurrent layers (torch.nn.RNN, LSTM or GRU, their cells, or "
-        "those of "
-        "leadline.recurrent) or with a loop that marks its states",
+        "trace() needs a model with recurrent layers, or with a loop that marks its states",
         got=f"a model made of {', '.join(held)}, and no state was marked",
-        cure="pass the module that holds the recurrent layers; in a loop, use h = "
-        "gradients.record(h)",
+        cure="pass the module that holds the torch.nn.RNN, LSTM or GRU; in a loop of your own, "
+        "write h = gradients.record(h)",
     )
