@@ -297,9 +297,9 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: decoding.audit(*problem(), greedy(), tolerance=-1),
         "tolerance must be a finite number at least 0",
     ),
-    "a problem not taken apart": (
-        lambda: decoding.greedy(problem(), None, None, max_length=1),  # pyright: ignore
-        "start must hold the last token",
+    "a problem and a part of it": (
+        lambda: decoding.greedy(problem(), None, problem().start, max_length=1),
+        "step must be a function",
     ),
     "alpha in words": (lambda: decoding.LengthNormalized("1"), "alpha must be a finite number"),  # pyright: ignore
     "a level in percent": (

@@ -357,7 +357,7 @@ def _answer_lines(model: "TextModel", decoded: "Decoded") -> Iterator[str]:
     """Yield one line for each hypothesis: log-probability, text and, if it differs, the score."""
     for hypothesis in decoded.hypotheses():
         log_prob = decimals(hypothesis.log_prob, "9.3f")
-        text = model.text(hypothesis.tokens) or "(the end)"
+        text = model.text(hypothesis.tokens) or "(ends at once)"
         has_own_score = hypothesis.score != hypothesis.log_prob
         score = f"  (score {decimals(hypothesis.score, '.3f')})" if has_own_score else ""
         yield f"{log_prob}  {text}{score}"

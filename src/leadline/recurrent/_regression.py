@@ -96,8 +96,7 @@ def mse(
         raise InputError(
             "mse() needs predictions and targets of one shape",
             got=f"predictions {tuple(predictions.shape)}, targets {tuple(targets.shape)}",
-            cause="a missing last axis, which would be broadcast silently",
-            cure="give targets the shape (B, T, O)",
+            cure="give targets the shape of the predictions",
         )
     squared = (predictions - targets).square().mean((0, 2))
     if not last_only:

@@ -24,7 +24,7 @@ from leadline.decoding.judging._audit import Blame, Finding, SearchAudit
 from leadline.decoding.judging._lost_step import where_lost, width_for
 from leadline.decoding.problem._arguments import count
 from leadline.decoding.problem._model import Model
-from leadline.decoding.problem._problem import Problem, Step, check_start
+from leadline.decoding.problem._problem import Problem, Step, check_start, problem_and_argument
 from leadline.decoding.problem._state import select
 from leadline.decoding.search.beam._beam_settings import BeamSettings
 from leadline.decoding.search.beam._run import BeamSearch
@@ -35,10 +35,10 @@ from leadline.sounding import Protocol
 
 
 def audit(
-    step: Step,
-    state: Any,
-    start: Tensor,
-    decoded: Decoded,
+    step: Step | Problem,
+    state: Any = None,
+    start: Tensor | None = None,
+    decoded: Decoded | None = None,
     *,
     max_calls: int | None = None,
     max_width: int = 64,
@@ -48,7 +48,7 @@ def audit(
     """Find the best sequence by exact search, and explain where an earlier search lost it.
 
     Args:
-        step: the step function that was searched.
+        step: the step function that was searched; or a whole problem, followed by ``decoded``.
         state: its state after the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
         decoded: the answer to audit. The step, the rank and the width of a loss are found for beam
@@ -74,11 +74,13 @@ def audit(
     >>> rows = {(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}}
     >>> table = decoding.Table(rows)
     >>> answer = decoding.greedy(*table.problem(), max_length=2)
-    >>> result = decoding.audit(*table.problem(), answer)
+    >>> result = decoding.audit(table.problem(), answer)
     >>> result.outcome, result.lost_step.tolist(), result.width.tolist()
     (('search error',), [1], [2])
     """
-    decoded = _check_decoded(step, decoded)
+    whole_problem, given = problem_and_argument(step, state, start, decoded)
+    decoded = _check_decoded(whole_problem.step, given)
+    start = whole_problem.start
     check_start(start)
     max_calls = checks.optional_whole_number(max_calls, "max_calls", least=1)
     max_width = count(max_width, "max_width")
@@ -92,7 +94,6 @@ def audit(
         score=settings.score_or_default,
         max_calls=max_calls,
     )
-    whole_problem = Problem(step, state, start)
     optimum = ExactSearch(whole_problem, exact, audited_answer(decoded)).run()
     judge = _Judge(whole_problem, decoded, optimum, tolerance)
     is_recognised = is_within(whole_problem, decoded, max_calls)
@@ -109,7 +110,7 @@ def audit(
             losses.append(_Loss())
             continue
         row = torch.tensor([item], device=start.device)
-        problem = Problem(step, select(state, row), start[row])
+        problem = Problem(whole_problem.step, select(whole_problem.state, row), start[row])
         target = None
         if finding == "search error":
             target = optimum.hypotheses(item)[0].tokens

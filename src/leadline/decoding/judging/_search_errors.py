@@ -20,7 +20,7 @@ from leadline.decoding.answers._scores import Score, SumLogProb
 from leadline.decoding.answers._settings import score_function
 from leadline.decoding.problem._arguments import LONGEST, EndTokens, end_tokens, length
 from leadline.decoding.problem._model import Model
-from leadline.decoding.problem._problem import Problem, Step
+from leadline.decoding.problem._problem import Problem, Step, as_problem
 from leadline.decoding.search.beam._beam import beam_search
 from leadline.decoding.search.beam._beam_settings import EosMode
 from leadline.decoding.search.beam._greedy import greedy
@@ -185,9 +185,9 @@ class SearchErrors(Sounding):
 
 
 def measure_search_errors(
-    step: Step,
-    state: Any,
-    start: Tensor,
+    step: Step | Problem,
+    state: Any = None,
+    start: Tensor | None = None,
     *,
     max_length: int,
     widths: Sequence[int] = (1, 2, 3, 5, 10),
@@ -200,7 +200,8 @@ def measure_search_errors(
     """Decode prompts with beams of several widths, find the best sequences, and count the errors.
 
     Args:
-        step: see :data:`~leadline.decoding.problem._problem.Step`.
+        step: see :data:`~leadline.decoding.problem._problem.Step`; or a whole problem, without
+            ``state`` and ``start``.
         state: the state after the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
         max_length: the largest number of new tokens, at least 1.
@@ -242,7 +243,7 @@ def measure_search_errors(
     max_calls = checks.optional_whole_number(max_calls, "max_calls", least=1)
     score = score_function(score)
     eos = end_tokens(eos)
-    problem = Problem(step, state, start)
+    problem = as_problem(step, state, start)
     common: dict[str, Any] = {"max_length": max_length, "eos": eos, "normalize": normalize}
     beams = [
         beam_search(*problem, width=width, score=score, eos_mode=eos_mode, **common)

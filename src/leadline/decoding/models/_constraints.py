@@ -23,6 +23,7 @@ from leadline.decoding.problem._problem import (
     call_step,
     check_start,
     describe,
+    problem_and_argument,
     refuse_state,
     takes_two,
 )
@@ -34,16 +35,17 @@ Processor = Callable[[Tensor, Tensor], Tensor]
 
 
 def constrain(
-    step: Step,
-    state: Any,
-    start: Tensor,
-    processors: Sequence[Processor],
+    step: Step | Problem,
+    state: Any = None,
+    start: Tensor | None = None,
+    processors: Sequence[Processor] | None = None,
     normalize: bool | None = None,
 ) -> Problem:
     """Return the same problem with masked tokens, for any search and for :func:`audit`.
 
     Args:
-        step: see :data:`~leadline.decoding.problem._problem.Step`.
+        step: see :data:`~leadline.decoding.problem._problem.Step`; or a whole problem, followed
+            by ``processors``.
         state: the state after the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
         processors: masks, applied in this order: :func:`forbid`, :func:`min_length`,
@@ -57,17 +59,20 @@ def constrain(
     >>> from leadline import decoding
     >>> rows = {(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}}
     >>> table = decoding.Table(rows)
-    >>> problem = constrain(*table.problem(), [forbid([table.token("b")])])
+    >>> problem = constrain(table.problem(), [forbid([table.token("b")])])
     >>> print(decoding.exact_search(*problem, max_length=2))
     exact search returns “a a” with log-probability -1.30; proved optimal
     """
-    check_start(start)
-    processors = processor_list(processors)
+    problem, given = problem_and_argument(step, state, start, processors)
+    check_start(problem.start)
+    masks = processor_list(given)
     normalize = normalization(normalize)
-    are_logits = not getattr(step, "normalized", False) if normalize is None else normalize
-    constrained = _Constrained(step, processors, are_logits)
-    no_tokens = start.new_empty(len(start), 0)
-    return Problem(constrained, {"model": state, "prefix": no_tokens}, start)
+    are_logits = normalize
+    if normalize is None:
+        are_logits = not getattr(problem.step, "normalized", False)
+    constrained = _Constrained(problem.step, masks, bool(are_logits))
+    no_tokens = problem.start.new_empty(len(problem.start), 0)
+    return Problem(constrained, {"model": problem.state, "prefix": no_tokens}, problem.start)
 
 
 def is_constrained(step: Step) -> bool:

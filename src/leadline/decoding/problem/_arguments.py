@@ -50,6 +50,7 @@ def end_tokens(eos: Any) -> tuple[int, ...]:
         raise InputError(
             "eos must be one end token or a list of end tokens: whole numbers",
             got=f"eos = {checks.shown(eos)}",
+            cure='table.token("word") is the number of a word' if isinstance(eos, str) else None,
         ) from None
     return tuple(sorted(set(tokens)))
 

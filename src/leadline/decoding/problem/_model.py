@@ -142,7 +142,9 @@ class Model:
             raise InputError(
                 "step must return one row of scores for each token that it receives",
                 got=f"{len(scores)} rows for {num_rows} tokens, at call {call}",
-                cause="the step function keeps the batch size of an earlier call",
+                cause="the step function keeps the batch size of an earlier call"
+                if call > 1
+                else None,
                 cure="take the number of rows from the tokens at every call",
             )
         if not scores.shape[1]:

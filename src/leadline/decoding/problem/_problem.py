@@ -7,7 +7,7 @@ code searches a table, a recurrent network and a transformer.
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
 from torch import Tensor
@@ -29,7 +29,9 @@ cannot be used in training."""
 
 
 class Problem(NamedTuple):
-    """A model at the end of its prompts; every search is called as ``search(*problem, ...)``.
+    """A model at the end of its prompts.
+
+    Every search is called as ``search(*problem, ...)``, or as ``search(problem, ...)``.
 
     A search copies the state before the first step, so that a problem can be searched many times.
     """
@@ -46,6 +48,25 @@ class Problem(NamedTuple):
     """The last token of each prompt, shape (B,), int64."""
 
 
+def as_problem(step: "Step | Problem", state: Any, start: Any) -> Problem:
+    """Return the problem that a function received: its three parts, or the whole problem alone."""
+    if isinstance(step, Problem) and state is None and start is None:
+        return step
+    return Problem(cast("Step", step), state, start)
+
+
+def problem_and_argument(
+    step: "Step | Problem", state: Any, start: Any, argument: Any
+) -> tuple[Problem, Any]:
+    """Return the problem, and the argument that follows it in a call.
+
+    With ``*problem`` the argument is the fourth one; after a whole problem it is the second one.
+    """
+    if isinstance(step, Problem) and start is None:
+        return step, state if argument is None else argument
+    return Problem(cast("Step", step), state, start), argument
+
+
 def call_step(step: Step, tokens: Tensor, state: Any) -> tuple[Any, Any]:
     """Call a step function with its own copy of the tokens, and return its scores and new state.
 
@@ -60,8 +81,8 @@ def call_step(step: Step, tokens: Tensor, state: Any) -> tuple[Any, Any]:
         raise InputError(
             "step must be a function: step(tokens, state) -> (scores, state)",
             got=f"step = {shown(step)}",
-            cause="the problem was not unpacked, or the function takes other arguments",
-            cure="beam_search(*problem, ...)",
+            cause="the function takes other arguments",
+            cure="pass the problem itself, beam_search(problem, ...), or its three parts",
         ) from None
     is_sequence = isinstance(result, (tuple, list))
     if not is_sequence or len(result) != 2:

@@ -84,8 +84,8 @@ def check_state(state: Any, num_rows: int) -> None:
         if isinstance(leaf, Tensor):
             if leaf.ndim == 0 or len(leaf) != num_rows:
                 raise InputError(
-                    f"each tensor of the state must have leading dimension {num_rows}, "
-                    "the number of rows",
+                    "each tensor of the state must have one row for each token of start: "
+                    f"here {num_rows}",
                     got=f"{path} has shape {tuple(leaf.shape)}",
                     cause="torch's recurrent layers keep the layer first: (layers, N, H)",
                     cure="transpose it to (N, layers, H), "

@@ -11,7 +11,7 @@ from leadline.decoding.answers._certificate import Certificate, certify
 from leadline.decoding.answers._decoded import Decoded
 from leadline.decoding.answers._settings import SearchSettings
 from leadline.decoding.problem._arguments import EndTokens, end_tokens
-from leadline.decoding.problem._problem import Problem, Step
+from leadline.decoding.problem._problem import Problem, Step, as_problem
 from leadline.decoding.search._hypotheses import Numbers, Sequences
 from leadline.decoding.search._search import StepwiseSearch
 from leadline.errors import InputError
@@ -25,9 +25,9 @@ class ExhaustiveSettings(SearchSettings):
 
 
 def exhaustive_search(
-    step: Step,
-    state: Any,
-    start: Tensor,
+    step: Step | Problem,
+    state: Any = None,
+    start: Tensor | None = None,
     *,
     max_length: int,
     eos: EndTokens = None,
@@ -39,7 +39,8 @@ def exhaustive_search(
     Their probabilities sum to 1.
 
     Args:
-        step: the step function, see :data:`~leadline.decoding.problem._problem.Step`.
+        step: the step function, see :data:`~leadline.decoding.problem._problem.Step`; or a whole
+            problem, without ``state`` and ``start``.
         state: the state at the end of the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
         max_length: largest number of new tokens, at least 1.
@@ -64,7 +65,7 @@ def exhaustive_search(
     """
     settings = ExhaustiveSettings(max_length=max_length, eos=end_tokens(eos), normalize=normalize)
     limit = checks.whole_number(limit, "limit", least=1)
-    return ExhaustiveSearch(Problem(step, state, start), settings, limit).run()
+    return ExhaustiveSearch(as_problem(step, state, start), settings, limit).run()
 
 
 class ExhaustiveSearch(StepwiseSearch[ExhaustiveSettings]):

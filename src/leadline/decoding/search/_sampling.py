@@ -11,7 +11,7 @@ from leadline.decoding.answers._certificate import Certificate, certify
 from leadline.decoding.answers._decoded import Decoded
 from leadline.decoding.answers._settings import SearchSettings
 from leadline.decoding.problem._arguments import EndTokens, count, end_tokens
-from leadline.decoding.problem._problem import Problem, Step
+from leadline.decoding.problem._problem import Problem, Step, as_problem
 from leadline.decoding.search._hypotheses import Numbers, Sequences
 from leadline.decoding.search._search import StepwiseSearch
 
@@ -62,9 +62,9 @@ class DistinctSamplingSettings(SamplingSettings):
 
 
 def sample(
-    step: Step,
-    state: Any,
-    start: Tensor,
+    step: Step | Problem,
+    state: Any = None,
+    start: Tensor | None = None,
     *,
     num: int,
     max_length: int,
@@ -83,7 +83,8 @@ def sample(
     are a sample of size n.
 
     Args:
-        step: the step function, see :data:`~leadline.decoding.problem._problem.Step`.
+        step: the step function, see :data:`~leadline.decoding.problem._problem.Step`; or a whole
+            problem, without ``state`` and ``start``.
         state: the state at the end of the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
         num: number of sequences to draw for each prompt, at least 1.
@@ -129,7 +130,7 @@ def sample(
         seed=seed,
     )
     search = Sampling if replacement else DistinctSampling
-    return search(Problem(step, state, start), settings).run()
+    return search(as_problem(step, state, start), settings).run()
 
 
 class _Draws(NamedTuple):

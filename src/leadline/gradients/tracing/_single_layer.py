@@ -93,10 +93,10 @@ def _checked_inputs(layer: nn.Module, x: Any) -> Tensor | PackedSequence:
         )
     if values.dim() == 0 or values.shape[-1] != layer.input_size:
         raise InputError(
-            f"the last axis of x holds the layer's {layer.input_size} inputs",
+            f"x must have the shape (batch, time, {layer.input_size}), as the layer's inputs have",
             got=f"x of shape {tuple(values.shape)}",
             cause="inputs of the model instead of the layer inside it"
-            if values.dim() > 1
+            if values.dim() == 3
             else None,
         )
     dims = (3,) if isinstance(layer, Network) else (2, 3)

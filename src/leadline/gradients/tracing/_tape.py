@@ -139,7 +139,8 @@ class Tape:
                 "influence() needs loss terms of shape (K,) or (batch, K)",
                 got=f"terms of shape {tuple(terms.shape)}",
                 cause="a loss that was reduced to a scalar" if terms.dim() == 0 else None,
-                cure="keep one term per timestep: recurrent.mse(..., per_step=True)",
+                cure="keep one term per timestep: reduction='none' in losses of torch, or "
+                "recurrent.mse(..., per_step=True)",
             )
         terms = self._check(terms, "terms")
         terms = terms if terms.dim() == 1 else terms.sum(0)

@@ -11,15 +11,15 @@ from leadline.decoding.answers._decoded import Decoded
 from leadline.decoding.answers._scores import Score, SumLogProb
 from leadline.decoding.models._constraints import Processor, constrain, names_of, processor_list
 from leadline.decoding.problem._arguments import EndTokens, end_tokens
-from leadline.decoding.problem._problem import Problem, Step
+from leadline.decoding.problem._problem import Problem, Step, as_problem
 from leadline.decoding.search.beam._beam_settings import BeamSettings, EosMode
 from leadline.decoding.search.beam._run import BeamSearch
 
 
 def beam_search(
-    step: Step,
-    state: Any,
-    start: Tensor,
+    step: Step | Problem,
+    state: Any = None,
+    start: Tensor | None = None,
     *,
     width: int,
     max_length: int,
@@ -39,7 +39,8 @@ def beam_search(
     change the result.
 
     Args:
-        step: the step function, see :data:`~leadline.decoding.problem._problem.Step`.
+        step: the step function, see :data:`~leadline.decoding.problem._problem.Step`; or a whole
+            problem, without ``state`` and ``start``.
         state: the state at the end of the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
         width: beam width k, the number of hypotheses that survive a step, at least 1.
@@ -82,7 +83,7 @@ def beam_search(
     )
     is_traced = checks.flag(trace, "trace")
     processors = processor_list(processors)
-    problem = Problem(step, state, start)
+    problem = as_problem(step, state, start)
     if processors:
         problem = constrain(*problem, processors, settings.normalize)
         settings = replace(settings, processors=names_of(processors), normalize=None)

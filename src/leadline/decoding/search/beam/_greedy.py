@@ -8,7 +8,7 @@ from torch import Tensor
 from leadline.decoding.answers._decoded import Decoded
 from leadline.decoding.answers._settings import SearchSettings
 from leadline.decoding.problem._arguments import EndTokens, end_tokens
-from leadline.decoding.problem._problem import Problem, Step
+from leadline.decoding.problem._problem import Problem, Step, as_problem
 from leadline.decoding.search.beam._beam_settings import BeamSettings
 from leadline.decoding.search.beam._run import BeamSearch
 
@@ -38,9 +38,9 @@ class GreedySearch(BeamSearch):
 
 
 def greedy(
-    step: Step,
-    state: Any,
-    start: Tensor,
+    step: Step | Problem,
+    state: Any = None,
+    start: Tensor | None = None,
     *,
     max_length: int,
     eos: EndTokens = None,
@@ -51,7 +51,8 @@ def greedy(
     Ties go to the lower token.
 
     Args:
-        step: the step function, see :data:`~leadline.decoding.problem._problem.Step`.
+        step: the step function, see :data:`~leadline.decoding.problem._problem.Step`; or a whole
+            problem, without ``state`` and ``start``.
         state: the state at the end of the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
         max_length: largest number of new tokens, at least 1.
@@ -73,4 +74,4 @@ def greedy(
     a a -1.30
     """
     settings = GreedySettings(max_length=max_length, eos=end_tokens(eos), normalize=normalize)
-    return GreedySearch(Problem(step, state, start), settings).run()
+    return GreedySearch(as_problem(step, state, start), settings).run()

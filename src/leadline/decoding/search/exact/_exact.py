@@ -12,7 +12,7 @@ from leadline.decoding.answers._decoded import Decoded
 from leadline.decoding.answers._earlier_answer import NOTHING_USABLE, EarlierAnswer
 from leadline.decoding.answers._scores import Score, SumLogProb
 from leadline.decoding.problem._arguments import EndTokens, end_tokens
-from leadline.decoding.problem._problem import Problem, Step
+from leadline.decoding.problem._problem import Problem, Step, as_problem
 from leadline.decoding.search._hypotheses import Sequences, stack
 from leadline.decoding.search._search import Search
 from leadline.decoding.search.exact._best_first import BestFirst
@@ -21,9 +21,9 @@ from leadline.decoding.search.exact._exact_settings import ExactSettings
 
 
 def exact_search(
-    step: Step,
-    state: Any,
-    start: Tensor,
+    step: Step | Problem,
+    state: Any = None,
+    start: Tensor | None = None,
     *,
     max_length: int,
     eos: EndTokens = None,
@@ -41,7 +41,8 @@ def exact_search(
     If a budget runs out, the result is the best sequences found and a bound on all others.
 
     Args:
-        step: the step function, see :data:`~leadline.decoding.problem._problem.Step`.
+        step: the step function, see :data:`~leadline.decoding.problem._problem.Step`; or a whole
+            problem, without ``state`` and ``start``.
         state: the state at the end of the prompts, B rows. The class of an object in it needs a
             classmethod ``concat``.
         start: the last token of each prompt, shape (B,), int64.
@@ -96,7 +97,7 @@ def exact_search(
         num_return=num_return,
     )
     max_bytes = checks.whole_number(max_bytes, "max_bytes", least=1)
-    return ExactSearch(Problem(step, state, start), settings, earlier, max_bytes).run()
+    return ExactSearch(as_problem(step, state, start), settings, earlier, max_bytes).run()
 
 
 class ExactSearch(Search[ExactSettings]):
