@@ -18,7 +18,7 @@ from sybil.parsers.markdown import SkipParser
 
 # The import hook looks up this module by name.
 import tests.shapes  # noqa: F401
-from tests.documents import ConsoleParser, PythonParser
+from tests.documents import ConsoleParser, PythonParser, forget_document
 
 install_import_hook("leadline", "tests.shapes.check")
 
@@ -33,6 +33,7 @@ pytest_collect_file = Sybil(
     parsers=[PythonParser(), ConsoleParser(), SkipParser()],
     patterns=["README.md", "docs/*.md", "docs/**/*.md"],
     fixtures=["tmp_path", "in_tmp_path"],
+    teardown=forget_document,
 ).pytest()
 
 

@@ -50,10 +50,34 @@ class ConsoleParser(CodeBlockParser):
 
 
 def enter_folder(namespace: dict[str, Any]) -> Path:
-    """Change to the folder that all examples of a document share, and return it."""
+    """Change to the folder that all examples of a document share, and return it.
+
+    Python finds the files in this folder, as if a reader had started it there.
+    """
     folder = namespace.setdefault("__folder__", namespace["tmp_path"])
     os.chdir(folder)
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
     return folder
+
+
+def forget_document(namespace: dict[str, Any]) -> None:
+    """Forget the files that a document imported and the statements that it registered."""
+    folder = str(namespace.get("__folder__"))
+    if folder not in sys.path:
+        return
+    sys.path.remove(folder)
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file is not None and Path(file).parent == Path(folder):
+            del sys.modules[name]
+    # Leadline must not be imported before the import hook in conftest.py.
+    from leadline.worksheet import STATEMENTS
+
+    for statement in list(STATEMENTS.values()):
+        module, _, _ = str(statement.measure).partition(":")
+        if (Path(folder) / f"{module}.py").exists():
+            del STATEMENTS[statement.id]
 
 
 def save_if_named(source: str, folder: Path) -> None:

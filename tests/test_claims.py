@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from leadline.cli import app
+from leadline.worksheet import STATEMENTS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -76,6 +77,12 @@ def test_the_floors_are_those_of_import_linter():
 def test_the_tables_of_commands_are_complete(path, heading):
     listed = set(re.findall(r"`leadline (\w+)", section(path, heading)))
     assert listed == {name for name in app if not name.startswith("-")}
+
+
+def test_the_table_of_statements_is_complete():
+    rows = table(section("docs/guide/worksheet.md", "The twenty statements"))
+    listed = [row[:3] for row in rows] + [row[3:] for row in rows]
+    assert listed == [[f"`{s.id}`", s.number, s.title] for s in STATEMENTS.values()]
 
 
 def test_the_workflow_covers_every_system_and_every_python():

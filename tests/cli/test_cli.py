@@ -95,7 +95,7 @@ def test_statement_names_are_checked_before_torch_is_loaded(tmp_path: Path):
     )
     assert done.stdout.split() == ["2", "False"]
     assert "--only must contain ids of statements" in done.stderr
-    assert "one of ae." in done.stderr
+    assert "perhaps ae.j; sections are ae, rnn, beam; statements are ae.a to ae.j" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

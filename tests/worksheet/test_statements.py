@@ -1,4 +1,5 @@
 import importlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,13 +45,32 @@ def test_select_accepts_ids_and_sections_in_any_order():
     assert len(select(("ae", "rnn", "beam"))) == 20
 
 
-def test_an_unknown_id_error_lists_the_nearest_ids_first():
+@pytest.mark.parametrize(
+    ("unknown", "suggestion"),
+    [
+        ("beam.z", "perhaps beam.e; "),
+        ("aef", "perhaps ae.f; "),
+        ("bean", "perhaps beam; "),
+        ("3a", "perhaps beam.a; "),
+        ("eq. 1", "perhaps rnn.d; "),
+        ("zzz", ""),
+    ],
+)
+def test_an_unknown_id_error_suggests_a_name_and_lists_the_others(unknown, suggestion):
     with pytest.raises(InputError) as caught:
-        select(("beam.z",))
-    assert "--only beam.z" in str(caught.value)
-    listed = str(caught.value.cure).removeprefix("one of ").split(", ")
-    assert set(IDS) < set(listed)
-    assert listed[0].startswith("beam")
+        select((unknown,))
+    assert f"only = {unknown}" in str(caught.value)
+    assert caught.value.cure == (
+        f"{suggestion}sections are ae, rnn, beam; "
+        "statements are ae.a to ae.j, rnn.a to rnn.e, beam.a to beam.e"
+    )
+
+
+def test_an_unknown_id_error_lists_extensions(monkeypatch):
+    extension = replace(STATEMENTS["rnn.e"], id="rnn.x", is_extension=True)
+    monkeypatch.setitem(STATEMENTS, "rnn.x", extension)
+    with pytest.raises(InputError, match=r"rnn.a to rnn.e, rnn.x, beam.a to beam.e"):
+        select(("zzz",))
 
 
 def test_an_unknown_budget_is_rejected():

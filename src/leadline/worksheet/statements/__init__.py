@@ -1,7 +1,9 @@
 """The twenty statements, in the order of the course, and the extensions that are registered."""
 
+from difflib import get_close_matches
+
 from leadline import checks
-from leadline.errors import InputError, nearest
+from leadline.errors import InputError
 from leadline.statistics import TOTAL_ERROR_RATE
 from leadline.worksheet._statement import Statement
 from leadline.worksheet.statements import autoencoders, decoding, recurrent
@@ -50,12 +52,12 @@ def select(only: tuple[str, ...] = ()) -> tuple[Statement, ...]:
     """Return the statements with the given ids or sections, in course order; by default all.
 
     Raises:
-        InputError: an id is unknown; the message lists the ids, nearest first.
+        InputError: an id is unknown; the message suggests the most similar one.
 
     >>> [statement.id for statement in select(("beam.a", "rnn"))]
     ['rnn.a', 'rnn.b', 'rnn.c', 'rnn.d', 'rnn.e', 'beam.a']
     """
-    sections = {statement.section for statement in STATEMENTS.values()}
+    sections = _ids_by_section()
     names = checks.items(only, "only", of="ids and sections")
     for name in names:
         checks.text(name, "a name in only")
@@ -63,6 +65,34 @@ def select(only: tuple[str, ...] = ()) -> tuple[Statement, ...]:
             raise InputError(
                 "only must contain ids of statements or names of sections",
                 got=f"only = {name}",
-                cure="one of " + ", ".join(nearest(name, [*STATEMENTS, *sorted(sections)])),
+                cure=_existing_names(name),
             )
     return tuple(s for s in STATEMENTS.values() if not names or s.id in names or s.section in names)
+
+
+def _existing_names(unknown: str) -> str:
+    """Return the name that was probably meant, and the ids and sections that exist."""
+    id_of_number = {s.number: s.id for s in STATEMENTS.values() if not s.is_extension}
+    ids_by_section = _ids_by_section()
+    # The course's numbers are short, so they are similar to many ids.
+    if unknown in id_of_number:
+        similar = [id_of_number[unknown]]
+    else:
+        similar = get_close_matches(unknown, [*STATEMENTS, *ids_by_section], n=1)
+    texts = [f"perhaps {name}" for name in similar]
+    texts.append(f"sections are {', '.join(ids_by_section)}")
+    ranges = []
+    for ids in ids_by_section.values():
+        own = [name for name in ids if not STATEMENTS[name].is_extension]
+        extensions = [name for name in ids if STATEMENTS[name].is_extension]
+        ranges += [f"{own[0]} to {own[-1]}", *extensions]
+    texts.append(f"statements are {', '.join(ranges)}")
+    return "; ".join(texts)
+
+
+def _ids_by_section() -> dict[str, list[str]]:
+    """Return the ids of the statements of each section, in course order."""
+    ids: dict[str, list[str]] = {}
+    for statement in STATEMENTS.values():
+        ids.setdefault(statement.section, []).append(statement.id)
+    return ids
