@@ -38,8 +38,8 @@ def represent(
     The reported accuracy is that of this choice: the test rows of a seed do not influence its
     choice. The encoder that you keep is of the kind that all seeds together choose, and has the
     lowest validation error among its seeds. All probes choose C by their accuracy in three-fold
-    cross-validation on the labels that train them. The kept probe chooses it on all labels and is measured by five-fold cross-validation of the
-    choice (:attr:`RepresentationStudy.probe`).
+    cross-validation on the labels that train them. The kept probe chooses it on all labels and is
+    measured by five-fold cross-validation of the choice (:attr:`RepresentationStudy.probe`).
 
     If there are fewer unlabelled than labelled rows, half of the labelled rows lose their labels
     and are used for pretraining; in the end the encoder is pretrained again on all rows. Without

@@ -35,7 +35,7 @@ class RepresentationSettings:
     def __post_init__(self):
         object.__setattr__(self, "kinds", _check_kinds(self.kinds))
         object.__setattr__(self, "seeds", _check_seeds(self.seeds))
-        labels = "all" if self.labels is None else self.labels
+        labels = ("all",) if self.labels is None else self.labels
         study = LabelEfficiencySettings(labels=labels, num_subsets=self.num_subsets)
         object.__setattr__(self, "num_subsets", study.num_subsets)
         object.__setattr__(self, "image_size", check_image_size(self.image_size))
