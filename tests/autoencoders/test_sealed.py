@@ -360,7 +360,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path):
     (tmp_path / "text").write_text("encoder")
     for name, text in {
         "plain": "its header has no document of Leadline",
-        "folder": "not a regular file",
+        "folder": "is a folder, not the file of the encoder",
         "pipe": "not a regular file",
         "text": "not a safetensors file",
         "text/below": "does not exist",

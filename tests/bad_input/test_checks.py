@@ -53,6 +53,20 @@ def test_other_values_are_not_whole_numbers_in_range(wrong):
         checks.whole_number(wrong, "x", least=1, most=9)
 
 
+def test_a_number_in_quotes_is_named_without_them():
+    with pytest.raises(InputError, match=r"cure:  x = 3, without quotes"):
+        checks.whole_number("3", "x", least=1, cure="another cure")
+    with pytest.raises(InputError, match=r"cure:  x = 1e-3, without quotes"):
+        checks.number("1e-3", "x", above=0, cure="another cure")
+    with pytest.raises(InputError, match=r"cure:  x = True, without quotes"):
+        checks.flag("True", "x")
+    for text in ("0", "three", "1_0", "nan"):
+        with pytest.raises(InputError, match=r"cure:  another cure"):
+            checks.whole_number(text, "x", least=1, cure="another cure")
+    with pytest.raises(InputError, match=r"cure:  another cure"):
+        checks.number("nan", "x", cure="another cure")
+
+
 def test_bf16_becomes_float32_and_masked_cells_become_missing():
     assert (
         checks.array(torch.ones(2, dtype=torch.bfloat16, requires_grad=True), "x").dtype

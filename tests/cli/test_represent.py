@@ -252,11 +252,13 @@ def test_invalid_arguments_are_refused_before_any_work(encoder: Path, tmp_path: 
     path = partly_labelled(tmp_path / "glyphs.npz")
     np.save(tmp_path / "wide.npy", np.zeros((30, 10)))
     (tmp_path / "encoder.txt").write_text("no encoder")
+    (tmp_path / "ropes.csv").write_text("length,kind of rope\n1.5,hemp\n2.5,wire\n")
     cases = [
         (("represent", tmp_path / "none.npz"), "no file or folder", cli.BAD_USAGE),
         (
             ("represent", path, "--labels", "kinds"),
-            "--labels 'kinds', which is not there",
+            "leadline: --labels must name an array of the file\n"
+            "  got:   glyphs.npz has no array 'kinds'",
             cli.BAD_USAGE,
         ),
         (
@@ -287,6 +289,17 @@ def test_invalid_arguments_are_refused_before_any_work(encoder: Path, tmp_path: 
         ),
         (("encode", encoder, path, "--out", "codes.csv"), "--out codes.npy", cli.BAD_USAGE),
         (("encode", encoder, tmp_path / "none.npy"), "no file or folder", cli.BAD_USAGE),
+        (
+            ("encode", tmp_path, path),
+            f"ENCODER must be a file\n  got:   ENCODER {tmp_path}, a folder\n"
+            "  cure:  name the file, such as study/encoder.safetensors",
+            cli.BAD_USAGE,
+        ),
+        (
+            ("represent", tmp_path / "ropes.csv"),
+            "cure:  --labels 'kind of rope' if this column holds the labels; otherwise remove it",
+            cli.BAD_USAGE,
+        ),
         (("encode", tmp_path / "encoder.txt", path), "holds no readable encoder", cli.FAILED),
         (
             ("encode", tmp_path / "none.safetensors", path),

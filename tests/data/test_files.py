@@ -39,7 +39,8 @@ def test_npz_archives_are_loaded(tmp_path: Path):
     np.savez_compressed(tmp_path / "b.npz", X=X)
     assert load(tmp_path / "b.npz").y is None
     assert "'X' and" not in refusal(tmp_path / "b.npz", "speces")
-    assert "labels = 'speces'" in refusal(tmp_path / "a.npz", "speces")
+    unknown = "labels must name an array of the file\n  got:   a.npz has no array 'speces'"
+    assert unknown in refusal(tmp_path / "a.npz", "speces")
     assert "cure:  one of 'species', 'y', 'X'" in refusal(tmp_path / "a.npz", "speces").replace(
         "'X', 'y'", "'y', 'X'"
     )
@@ -139,8 +140,11 @@ def test_csv_and_parquet_tables_are_loaded(tmp_path: Path, suffix):
         "row 0 of column 'kind' = 'b'" if suffix == ".csv" else "column 'kind' of type large_string"
     )
     assert found in refusal(path)
-    assert "labels='kind'" in refusal(path)
-    assert "cure:  one of 'kind', " in refusal(path, "kid")
+    assert "labels='kind' if this column holds the labels; otherwise remove it" in refusal(path)
+    unknown = refusal(path, "kid")
+    assert "labels must name a column of the file" in unknown
+    assert f"got:   {path.name} has no column 'kid'" in unknown
+    assert "cure:  one of 'kind', 'length', 'knots'" in unknown
     write(table.drop(columns=["kind", "y"]))
     assert load(path).y is None
     write(table.assign(knots=[1, np.nan, 3]).drop(columns="kind"))

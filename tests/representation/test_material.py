@@ -1,5 +1,6 @@
 """The material of a study, and the refusals before any work starts."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -208,6 +209,23 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
     ("no rows", (np.zeros((0, 5)), None, None, "auto"), "at least one row"),
     ("no images", (np.zeros((0, 6, 8)), None, None, "auto"), "at least one row"),
     ("few rows", (ROWS[:19], None, None, "auto"), "at least 20 rows for pretraining\n  got:   19"),
+    (
+        "few labelled rows",
+        (ROWS[:30], Y[:30], None, "auto"),
+        r"pretraining\n  got:   30 rows; (\d+) are kept for the probe, so \d+ remain for pret",
+    ),
+    (
+        "a file name",
+        ("wine.csv", Y, None, "auto"),
+        r"X must be an array of numbers\n  got:   X = 'wine.csv', a text\n"
+        r"  cure:  leadline.data.load\('wine.csv'\) reads the file",
+    ),
+    (
+        "a path",
+        (Path("wine.csv"), Y, None, "auto"),
+        r"X = 'wine.csv', a path\n  cure:  leadline.data.load",
+    ),
+    ("a column name", (ROWS, "target", None, "auto"), "y = 'target', a text\n  cure:  pass the"),
     ("other width", (ROWS, Y, np.zeros((30, 4)), "auto"), "5 numbers a row and X_unlabelled of 4"),
     ("images beside rows", (IMAGES, Y, IMAGES.reshape(60, 48), "auto"), r"\(images of 6 x 8\)"),
     ("other scale", (ROWS, Y, 255 * RNG.normal(size=(90, 5)), "auto"), "the same scale"),

@@ -267,10 +267,18 @@ def test_settings_out_of_range_are_refused():
         with pytest.raises(InputError, match="seeds"):
             study(seeds=seeds)
     reports = []
-    with pytest.raises(InputError, match="at least the number of classes"):
+    with pytest.raises(InputError, match="labels must be at least the number of classes"):
         study(labels=5, progress=reports.append)
-    with pytest.raises(InputError, match="cannot exceed the pool"):
+    unfit = (
+        r"labels must be at most the number of labelled rows for training\n"
+        r"  got:   labels\[1\] = 1000; \d+ of \d+ labelled rows are for training\n"
+        r"  cure:  labels=\[\"all\"\]"
+    )
+    with pytest.raises(InputError, match=unfit):
         study(labels=[10, 1000], progress=reports.append)
+    # Settings are checked before the rows, which are too few here.
+    with pytest.raises(InputError, match=r"labels\[0\] must be a whole number"):
+        represent(X[:4], labels=["most"])
     assert not reports  # Nothing was pretrained.
     with pytest.raises(InputError, match="num_subsets"):
         study(num_subsets=0)

@@ -156,7 +156,10 @@ def _checked_by_blocks(
 def _mapped(path: Path, name: str) -> np.memmap:
     """Open a ``.npy`` file as a memory map."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ValueError("it is a folder")
+        if not stat.S_ISREG(mode):
             raise ValueError("it is not a regular file")
         with warnings.catch_warnings():
             # Python's parser warns about odd literals in a damaged header.

@@ -58,7 +58,10 @@ def read_sealed(
     """
     path = checks.path(path, "path")
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise SaveError(f"{path} is a folder, not the file of the {what}; name the file in it")
+        if not stat.S_ISREG(mode):
             raise SaveError(f"{path} holds no readable {what} (it is not a regular file); {cure}")
         with path.open("rb") as file:
             document, header = _document(file, path.stat().st_size)

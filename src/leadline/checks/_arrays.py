@@ -1,9 +1,11 @@
 """Checks of arrays."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
+from pathlib import PurePath
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -12,6 +14,9 @@ from leadline.errors import InputError
 
 _EXACT = 2**53
 """Whole numbers up to this size are exact as float64."""
+
+_DATA_ENDINGS = (".npz", ".npy", ".csv", ".parquet")
+"""Endings of the files that ``leadline.data.load`` reads."""
 
 
 def array(value: Any, name: str, *, wanted: str = "an array of numbers") -> np.ndarray:
@@ -22,12 +27,14 @@ def array(value: Any, name: str, *, wanted: str = "an array of numbers") -> np.n
     dtype of the result is not checked.
 
     Raises:
-        InputError: ``value`` is sparse, quantised, on the meta device, ragged, complex, or not
-            array-like.
+        InputError: ``value`` is a text, a path, sparse, quantised, on the meta device, ragged,
+            complex, or not array-like.
 
     >>> array(np.ma.masked_array([1, 2], mask=[False, True]), "x")
     array([ 1., nan])
     """
+    if isinstance(value, (str, bytes, os.PathLike)):
+        _refuse_text(value, name, wanted)
     if isinstance(value, (list, tuple)) and any(
         isinstance(item, np.ma.MaskedArray) for item in value
     ):
@@ -58,6 +65,21 @@ def array(value: Any, name: str, *, wanted: str = "an array of numbers") -> np.n
     if plain.dtype == object and not isinstance(value, np.ndarray) and plain.ndim == 0:
         raise InputError(f"{name} must be {wanted}", got=f"{name} = {shown(value)}")
     return plain
+
+
+def _refuse_text(value: Any, name: str, wanted: str) -> NoReturn:
+    """Raise an error for a text or a path, which is often the name of a file."""
+    is_path = isinstance(value, os.PathLike)
+    plain = os.fspath(value)
+    is_file = isinstance(plain, str) and PurePath(plain).suffix.lower() in _DATA_ENDINGS
+    cure = "pass the values themselves, not a name"
+    if is_path or is_file:
+        cure = f"leadline.data.load({plain!r}) reads the file; pass its result, or its X"
+    raise InputError(
+        f"{name} must be {wanted}",
+        got=f"{name} = {shown(plain)}, {'a path' if is_path else 'a text'}",
+        cure=cure,
+    )
 
 
 def _joined(value: Sequence[Any], name: str, wanted: str) -> np.ma.MaskedArray:

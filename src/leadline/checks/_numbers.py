@@ -1,14 +1,17 @@
 """Checks of numbers, seeds and flags."""
 
 import math
+from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from leadline.checks._objects import items
 from leadline.checks._shown import shown
 from leadline.errors import InputError
+
+Number = TypeVar("Number", int, float)
 
 LARGEST_SEED = 2**63 - 1
 """The largest seed that both NumPy and torch accept."""
@@ -34,10 +37,11 @@ def whole_number(
       got:   width = 0
     """
     plain = _as_int(value)
-    too_small = plain is not None and least is not None and plain < least
-    too_large = plain is not None and most is not None and plain > most
-    if plain is None or too_small or too_large:
+    if plain is None or not _is_between(plain, least, most):
         rule = f"{name} must be a whole number{_range(least, most)}"
+        quoted = _from_text(value, int)
+        if quoted is not None and _is_between(quoted, least, most):
+            cure = f"{name} = {quoted}, without quotes"
         raise InputError(rule, got=f"{name} = {shown(value)}", cure=cure)
     return plain
 
@@ -92,17 +96,19 @@ def number(
     Traceback (most recent call last):
     leadline.errors.InputError: lr must be a finite number above 0
       got:   lr = '0.1'
+      cure:  lr = 0.1, without quotes
     """
+
+    def is_allowed(candidate: float) -> bool:
+        return (
+            math.isfinite(candidate)
+            and _is_between(candidate, least, most)
+            and (above is None or candidate > above)
+            and (below is None or candidate < below)
+        )
+
     plain = _as_float(value)
-    is_allowed = (
-        plain is not None
-        and math.isfinite(plain)
-        and (least is None or plain >= least)
-        and (most is None or plain <= most)
-        and (above is None or plain > above)
-        and (below is None or plain < below)
-    )
-    if plain is None or not is_allowed:
+    if plain is None or not is_allowed(plain):
         limits = [
             f"above {above:g}" if above is not None else "",
             f"at least {least:g}" if least is not None else "",
@@ -111,6 +117,9 @@ def number(
         ]
         limit = " and ".join(text for text in limits if text)
         rule = f"{name} must be a finite number {limit}".rstrip()
+        quoted = _from_text(value, float)
+        if quoted is not None and is_allowed(quoted):
+            cure = f"{name} = {value.strip()}, without quotes"
         raise InputError(rule, got=f"{name} = {shown(value)}", cure=cure)
     return plain
 
@@ -158,7 +167,9 @@ def flag(value: Any, name: str) -> bool:
     True
     """
     if not isinstance(value, (bool, np.bool_)):
-        raise InputError(f"{name} must be True or False", got=f"{name} = {shown(value)}")
+        is_quoted = isinstance(value, str) and value in ("True", "False")
+        cure = f"{name} = {value}, without quotes" if is_quoted else None
+        raise InputError(f"{name} must be True or False", got=f"{name} = {shown(value)}", cure=cure)
     return bool(value)
 
 
@@ -199,6 +210,21 @@ def _as_float(value: Any) -> float | None:
             else None
         )
     return None
+
+
+def _from_text(value: Any, convert: Callable[[str], Number]) -> Number | None:
+    """Return the number that a text spells, or ``None``."""
+    if not isinstance(value, str) or not value.isascii() or "_" in value:
+        return None
+    try:
+        return convert(value)
+    except ValueError:
+        return None
+
+
+def _is_between(value: float, least: float | None, most: float | None) -> bool:
+    """True if a number lies between two limits, both included."""
+    return (least is None or value >= least) and (most is None or value <= most)
 
 
 def _range(least: int | None, most: int | None) -> str:

@@ -50,6 +50,12 @@ def encode(
         raise InputError("--out must name a .npy file", got=f"--out {out}", cure=cure)
     _check_free(out, overwrite)
     check_input(encoder, "ENCODER")
+    if encoder.is_dir():
+        raise InputError(
+            "ENCODER must be a file",
+            got=f"ENCODER {encoder}, a folder",
+            cure="name the file, such as study/encoder.safetensors",
+        )
     from leadline.autoencoders import Encoder
 
     frozen = Encoder.load(encoder)

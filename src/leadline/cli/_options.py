@@ -1,8 +1,11 @@
 """Options that the commands share, and errors that name what the user typed."""
 
+import ast
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated
 
 from cyclopts import Group, Parameter
@@ -20,6 +23,10 @@ OUTPUT = Group("Output", sort_key=4)
 
 OutputSwitch = Annotated[bool, Parameter(negative=(), show_default=False, group=OUTPUT)]
 """A :data:`Switch` in the group of output options."""
+
+
+_TEXT = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
+"""Pattern of a literal text of Python."""
 
 
 def option_of(name: str) -> str:
@@ -79,8 +86,16 @@ def _renamed(error: InputError, typed: str, options: dict[str, str]) -> InputErr
     details = []
     for text in (error.got, error.cause, error.cure):
         for argument, option in options.items():
-            assignment = rf"\b{argument}(\[\d+\])?(?: = |=)"
-            text = re.sub(assignment, f"{option} ", text) if text else text
+            if text:
+                # A text is quoted for the shell, where --labels target needs no quotes.
+                literal = rf"\b{argument}(\[\d+\])?(?: = |=)({_TEXT})"
+                text = re.sub(literal, partial(_typed, option), text)
+                text = re.sub(rf"\b{argument}(\[\d+\])?(?: = |=)", f"{option} ", text)
         details.append(text)
     got, cause, cure = details
     return InputError(rule, got=got, cause=cause, cure=cure)
+
+
+def _typed(option: str, assignment: re.Match[str]) -> str:
+    """Return an option with the text of an assignment, as it is typed in a shell."""
+    return f"{option} {shlex.quote(ast.literal_eval(assignment[2]))}"

@@ -117,7 +117,7 @@ def gather(X: Any, y: Any, X_unlabelled: Any, image_size: ImageSize) -> Material
     )
     if len(labelled):
         material = _with_labels(material, labelled, values, given.rows)
-    _refuse_few(len(material.unlabelled))
+    _refuse_few(material)
     return material
 
 
@@ -292,12 +292,19 @@ def _refuse_rare(y: np.ndarray, groups: np.ndarray, names: tuple[str, ...]) -> N
         )
 
 
-def _refuse_few(n: int) -> None:
+def _refuse_few(material: Material) -> None:
     """Refuse too few rows for pretraining."""
-    if n < LEAST_ROWS:
-        raise InputError(
-            f"represent() needs at least {LEAST_ROWS} rows for pretraining",
-            got=f"{n} rows that are not probed",
-            cause="a small data set, in which half of the labelled rows are kept for the probe",
-            cure="add rows; they need no labels",
-        )
+    remaining = len(material.unlabelled)
+    if remaining >= LEAST_ROWS:
+        return
+    got = f"{material.num_given} rows"
+    kept = len(material.labelled)
+    if kept:
+        repeated = material.num_given - kept - remaining
+        repeats = f" and {repeated} repeat a labelled row" if repeated else ""
+        got += f"; {kept} are kept for the probe{repeats}, so {remaining} remain for pretraining"
+    raise InputError(
+        f"represent() needs at least {LEAST_ROWS} rows for pretraining",
+        got=got,
+        cure="add rows; they need no labels",
+    )

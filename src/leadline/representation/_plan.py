@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from leadline.autoencoders import column_spreads
-from leadline.data import Roles, label_subsets, means_and_spreads, split_roles
+from leadline.data import Roles, means_and_spreads, split_roles
+from leadline.errors import InputError
 from leadline.representation._material import Material, retained
 from leadline.representation._study import SHARES
 
@@ -47,21 +48,46 @@ def assign_roles(material: Material, seeds: Sequence[int]) -> list[Roles]:
 
 
 def plan_label_counts(
-    labels: Sequence[Any] | None, material: Material, roles: Sequence[Roles]
+    labels: Sequence[Any] | None, material: Material, roles: Sequence[Roles], num_labelled: int
 ) -> list[Any]:
-    """Return the requested label counts, or the default counts that fit into every pool."""
+    """Return the requested label counts, or the default counts that fit into every pool.
+
+    Args:
+        labels: the requested label counts, or ``None`` for the default counts.
+        material: the rows that are probed.
+        roles: roles of these rows for each seed.
+        num_labelled: number of rows with a label, including rows that are not probed.
+    """
     if not roles:
         return []
-    if labels is not None:
-        counts = list(labels)
-        for role in roles:
-            # This call refuses counts that do not fit, before any work starts.
-            label_subsets(material.y, role.probe_pool, counts, num=1, seed=0)
-        return counts
     pool = min(len(role.probe_pool) for role in roles)
     num_classes = len(material.class_names)
+    if labels is not None:
+        for i, count in enumerate(labels):
+            if count != "all":
+                _refuse_unfit(count, f"labels[{i}]", num_classes, pool, num_labelled)
+        return list(labels)
     defaults = [per_class * num_classes for per_class in LABELS_PER_CLASS]
     return [count for count in defaults if count < 0.8 * pool] + ["all"]
+
+
+def _refuse_unfit(
+    count: int, name: str, num_classes: int, num_training: int, num_labelled: int
+) -> None:
+    """Refuse a label count below the number of classes, or above that of rows for training."""
+    if count < num_classes:
+        raise InputError(
+            "labels must be at least the number of classes",
+            got=f"{name} = {count} for {num_classes} classes",
+            cure=f"labels=[{num_classes}], or more",
+        )
+    if count > num_training:
+        raise InputError(
+            "labels must be at most the number of labelled rows for training",
+            got=f"{name} = {count}; {num_training} of {num_labelled} labelled rows are for "
+            "training",
+            cure='labels=["all"], or label more rows',
+        )
 
 
 def measure_scaling(material: Material) -> tuple[np.ndarray, np.ndarray]:

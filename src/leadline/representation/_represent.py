@@ -37,9 +37,9 @@ def represent(
 
     The reported accuracy is that of this choice: the test rows of a seed do not influence its
     choice. The encoder that you keep is of the kind that all seeds together choose, and has the
-    lowest validation error among its seeds. All probes choose C by the accuracy on held-out labels.
-    The kept probe chooses it on all labels and is measured by five-fold cross-validation of the
-    choice (:attr:`RepresentationStudy.probe`).
+    lowest validation error among its seeds. All probes choose C by their accuracy in three-fold
+    cross-validation on the labels that train them. The kept probe chooses it on all labels and is
+    measured by five-fold cross-validation of the choice (:attr:`RepresentationStudy.probe`).
 
     If there are fewer unlabelled than labelled rows, half of the labelled rows lose their labels
     and are used for pretraining; in the end the encoder is pretrained again on all rows. Without
@@ -59,7 +59,8 @@ def represent(
             both; ``None`` for rows that are not images; ``"auto"`` to detect square images by
             their similar neighbouring numbers, which adds a note.
         labels: label counts to probe, each at least the number of classes; by default 1, 2, 5, 10,
-            20 and 50 per class, and the whole pool.
+            20 and 50 per class, and ``"all"``, which is every row for training: 60 % of the
+            labelled rows that no autoencoder sees.
         num_subsets: number of label subsets for each count and seed.
         seeds: number of seeds, at least 2, or a list of seeds. A seed draws weights, patches, roles
             and label subsets. Two seeds give no intervals.

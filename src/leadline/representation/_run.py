@@ -84,7 +84,10 @@ class Run:
         self.report = report
         self.probed_material = limit_probed_rows(material)
         self.roles = assign_roles(self.probed_material, self.seeds)
-        self.counts = plan_label_counts(settings.labels, self.probed_material, self.roles)
+        num_labelled = len(material.labelled) + material.set_aside
+        self.counts = plan_label_counts(
+            settings.labels, self.probed_material, self.roles, num_labelled
+        )
         self.centre, self.scale = measure_scaling(material)
         self.unlabelled = self._scaled(material.unlabelled)
         self.labelled = self._scaled(self.probed_material.labelled)

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from leadline import checks
 from leadline.errors import InputError
 from leadline.probing import LabelEfficiencySettings
@@ -37,11 +35,12 @@ class RepresentationSettings:
     def __post_init__(self):
         object.__setattr__(self, "kinds", _check_kinds(self.kinds))
         object.__setattr__(self, "seeds", _check_seeds(self.seeds))
-        study = LabelEfficiencySettings(num_subsets=self.num_subsets)
+        labels = ("all",) if self.labels is None else self.labels
+        study = LabelEfficiencySettings(labels=labels, num_subsets=self.num_subsets)
         object.__setattr__(self, "num_subsets", study.num_subsets)
         object.__setattr__(self, "image_size", check_image_size(self.image_size))
         if self.labels is not None:
-            object.__setattr__(self, "labels", _check_labels(self.labels))
+            object.__setattr__(self, "labels", study.labels)
 
 
 def _check_kinds(kinds: Any) -> tuple[str, ...]:
@@ -64,8 +63,8 @@ def _check_seeds(seeds: Any) -> tuple[int, ...]:
     """Return at least two seeds; a whole number n stands for the seeds from 0 to n - 1."""
     cure = "seeds=12, which gives useful intervals"
     is_text = isinstance(seeds, (str, bytes))
-    is_collection = isinstance(seeds, (Sequence, set, frozenset, dict, type(None)))
-    is_number = not is_text and not is_collection and getattr(seeds, "shape", ()) == ()
+    is_collection = not is_text and isinstance(seeds, (Sequence, set, frozenset, dict, type(None)))
+    is_number = not is_collection and getattr(seeds, "shape", ()) == ()
     if is_number:
         count = checks.whole_number(seeds, "seeds", least=2, most=MOST_SEEDS, cure=cure)
         return tuple(range(count))
@@ -77,10 +76,3 @@ def _check_seeds(seeds: Any) -> tuple[int, ...]:
             cure=cure,
         )
     return listed
-
-
-def _check_labels(labels: Any) -> tuple[Any, ...]:
-    """Return label counts as a tuple; a single count counts as a list."""
-    if isinstance(labels, (int, str, np.integer)):
-        return (labels,)
-    return checks.items(labels, "labels", least=1, of="label counts")

@@ -47,7 +47,7 @@ def load_npz(path: Path, labels: str | None) -> Read:
                 got=f"arrays {listed(names)}" if names else "an archive without arrays",
                 cure="np.savez(path, X=features, y=labels)",
             )
-        refuse_unknown(labels, names, "array")
+        refuse_unknown(labels, names, "array", path.name)
         label_name = labels or ("y" if "y" in members else None)
         X = _read_member(archive, members["X"], "X")
         y = _read_member(archive, members[label_name], label_name) if label_name else None

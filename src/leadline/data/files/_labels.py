@@ -1,9 +1,9 @@
 """Labels of a file, and checks of columns and their names."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from difflib import get_close_matches
+from typing import Literal, NoReturn
 
 import numpy as np
 from jaxtyping import Bool
@@ -11,7 +11,10 @@ from jaxtyping import Bool
 from leadline import checks
 from leadline.data._classes import label_values, missing_labels
 from leadline.data._dataset import Dataset
-from leadline.errors import InputError, nearest
+from leadline.errors import InputError
+
+MOST_NAMES = 20
+"""Largest number of names of columns or arrays in a message."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +40,24 @@ Read = tuple[Dataset, Labels | None]
 """Rows without labels, and the labels, if the file has any."""
 
 
-def refuse_unknown(labels: str | None, known: list[str], kind: str) -> None:
-    """Check that the file has a column or array with the name of the labels."""
+def refuse_unknown(
+    labels: str | None, known: list[str], kind: Literal["column", "array"], file: str
+) -> None:
+    """Check that a file has a column or array with the name of the labels.
+
+    Args:
+        labels: name of the labels.
+        known: names of the columns or arrays, in the order of the file.
+        kind: the kind of thing that the names denote.
+        file: name of the file, for messages.
+    """
     if labels is not None and labels not in known:
+        near = get_close_matches(labels, known, cutoff=0.6)
+        others = [name for name in known if name not in near]
         raise InputError(
-            f"labels names the {kind} that holds the labels",
-            got=f"labels = {labels!r}, which is not there",
-            cure=f"one of {listed(nearest(labels, known))}",
+            f"labels must name {'a column' if kind == 'column' else 'an array'} of the file",
+            got=f"{file} has no {kind} {labels!r}",
+            cure=f"one of {listed(near + others, MOST_NAMES)}",
         )
 
 
@@ -53,9 +67,15 @@ def listed(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(repr(name) for name in names[:most]) + more
 
 
-def label_column(names: list[str], labels: str | None) -> str | None:
-    """Return the name of the column of labels: the given name, or ``y`` if it exists."""
-    refuse_unknown(labels, names, "column")
+def label_column(names: list[str], labels: str | None, file: str) -> str | None:
+    """Return the name of the column of labels: the given name, or ``y`` if it exists.
+
+    Args:
+        names: names of all columns.
+        labels: the given name, if any.
+        file: name of the file, for messages.
+    """
+    refuse_unknown(labels, names, "column", file)
     return labels or ("y" if "y" in names else None)
 
 
@@ -82,6 +102,6 @@ def refuse_text(value: str, name: str) -> NoReturn:
         "columns of features must hold real numbers",
         got=value,
         cause="a column of labels or text",
-        cure=f"labels={name!r} (--labels {shlex.quote(name)}) if it is the labels, else remove it, "
-        "or make it numbers",
+        cure=f"labels={name!r} if this column holds the labels; otherwise remove it or make it "
+        "numbers",
     )

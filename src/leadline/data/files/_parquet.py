@@ -50,7 +50,7 @@ def load_parquet(path: Path, labels: str | None) -> Read:
                 cure="check how it was written",
             )
         refuse_repeated_names(names)
-        label_name = label_column(names, labels)
+        label_name = label_column(names, labels, path.name)
         features = [name for name in names if name != label_name]
         for name in features:
             _refuse_type(source.schema_arrow.field(name).type, name)

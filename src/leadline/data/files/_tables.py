@@ -80,7 +80,7 @@ def load_csv(path: Path, labels: str | None) -> Read:
     """Load a CSV table; see :func:`leadline.data.load`."""
     with open_regular(path) as file:
         form = _form(file, path.name)
-        label_name = label_column(form.names, labels)
+        label_name = label_column(form.names, labels, path.name)
         features = [name for name in form.names if name != label_name]
         _refuse_size(path, form)
         file.seek(0)

@@ -110,8 +110,17 @@ class TransferSettings:
 def check_label_counts(labels: Any) -> tuple[Any, ...]:
     """Return label counts as a tuple; a single count counts as a list."""
     if isinstance(labels, (str, int, np.integer)):
-        return (labels,)
-    return checks.items(labels, "labels")
+        return (_check_label_count(labels, "labels"),)
+    listed = checks.items(labels, "labels", least=1, of="label counts")
+    return tuple(_check_label_count(count, f"labels[{i}]") for i, count in enumerate(listed))
+
+
+def _check_label_count(count: Any, name: str) -> LabelCount:
+    """Return one label count: a whole number or ``"all"``."""
+    if is_all(count):
+        return "all"
+    cure = 'labels=["all"] for all labelled rows that are for training'
+    return checks.whole_number(count, name, least=1, cure=cure)
 
 
 def is_all(labels: Any) -> bool:
