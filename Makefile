@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help run test docs prove bench explore clean
+.PHONY: help run test docs prove stale bench explore clean
 .DEFAULT_GOAL := help
 
 help: ## show the targets
@@ -29,8 +29,11 @@ test: $(READY) ## lint, types, floors, then every test
 docs: $(READY) ## build the documentation site in docs/_build/html, without a network
 	$(BIN)/sphinx-build -q -n -W --keep-going -E -b html docs docs/_build/html
 
-prove: $(READY) ## run the long proofs, which the tests only sample; see docs/evidence.md
+prove: $(READY) ## run the long proofs, which the tests only sample, and write docs/evidence.md
 	LEADLINE_PROVE=1 $(BIN)/pytest tests/reliability -s
+
+stale: $(READY) ## list the proofs whose source files have changed since; fail if there are any
+	$(BIN)/python -m tests.reliability.proofs
 
 bench: $(READY) ## measure the bars against peers and write benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py

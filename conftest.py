@@ -31,7 +31,7 @@ settings.load_profile("leadline")
 
 pytest_collect_file = Sybil(
     parsers=[PythonParser(), ConsoleParser(), SkipParser()],
-    patterns=["README.md", "docs/**/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/**/*.md"],
     fixtures=["tmp_path", "in_tmp_path"],
 ).pytest()
 

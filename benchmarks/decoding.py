@@ -15,8 +15,8 @@ import transformers
 
 from benchmarks.pairs import Row, paired, row
 from leadline import decoding
-from leadline.decoding.search import _beam as beam
-from leadline.decoding.search import _work as work
+from leadline.decoding.problem import _work as work
+from leadline.decoding.search.beam import _run as run
 
 
 def measure(only: Sequence[str] = ()) -> list[Row]:
@@ -113,13 +113,15 @@ def against_generate(
             for _ in range(T - 1):
                 _, state = step(tokens, state)
 
-    words, moves = told(decoding.huggingface(model, ids), width=k, max_length=T, score=score)
+    tokens_of_steps, moves = record_choices(
+        decoding.huggingface(model, ids), width=k, max_length=T, score=score
+    )
 
-    def least() -> None:
+    def minimal() -> None:
         step, state, _ = decoding.huggingface(model, ids)
         total = torch.zeros(1)
         with torch.inference_mode():
-            for tokens, index in zip(words, moves, strict=True):
+            for tokens, index in zip(tokens_of_steps, moves, strict=True):
                 scores, state = step(tokens, state)
                 total, place = (scores.log_softmax(1) + total[:, None]).view(-1).topk(k)
                 place.remainder(M)
@@ -129,7 +131,7 @@ def against_generate(
     model.double()
     same = ours().tokens[0, 0].tolist() == theirs()[0].tolist()
     model.float()
-    mine, generate, forwards, floor = paired(ours, theirs, bare, least, rounds=rounds)
+    mine, generate, forwards, floor = paired(ours, theirs, bare, minimal, rounds=rounds)
     possible = row("", floor, generate, faster, peer_over_ours=True)["measured"]
     return [
         {
@@ -140,42 +142,42 @@ def against_generate(
         },
         row(f"{name}: faster than generate", mine, generate, faster, peer_over_ours=True),
         {
-            "work": f"{name}: the least that a search can do, told what to choose: faster than generate",
+            "work": f"{name}: a minimal search with tokens and moves given: faster than generate",
             "measured": possible,
-            "bar": "none: what is possible",
+            "bar": "none, for comparison",
             "met": None,
         },
         row(f"{name}: over bare forwards", mine, forwards, over_bare, peer_over_ours=False),
     ]
 
 
-def told(
+def record_choices(
     problem: decoding.Problem, **settings: Any
 ) -> tuple[list[torch.Tensor], list[list[int] | None]]:
     """Return the tokens of each step of a beam search, and the rows that it moved afterwards."""
-    words: list[torch.Tensor] = []
+    tokens_of_steps: list[torch.Tensor] = []
     moves: list[list[int] | None] = []
 
-    class Watched:
+    class RecordedState:
         def __init__(self, state: Any):
             self.state = state
 
-        def select(self, index: torch.Tensor) -> "Watched":
-            return Watched(self.state.select(index))
+        def select(self, index: torch.Tensor) -> "RecordedState":
+            return RecordedState(self.state.select(index))
 
-        def reorder(self, index: list[int]) -> tuple["Watched", int]:
+        def reorder(self, index: list[int]) -> tuple["RecordedState", int]:
             moves[-1] = index
             state, written = self.state.reorder(index)
-            return Watched(state), written
+            return RecordedState(state), written
 
-    def step(tokens: torch.Tensor, watched: Watched) -> tuple[torch.Tensor, Watched]:
-        words.append(tokens)
+    def step(tokens: torch.Tensor, recorded: RecordedState) -> tuple[torch.Tensor, RecordedState]:
+        tokens_of_steps.append(tokens)
         moves.append(None)
-        scores, state = problem.step(tokens, watched.state)
-        return scores, Watched(state)
+        scores, state = problem.step(tokens, recorded.state)
+        return scores, RecordedState(state)
 
-    decoding.beam_search(step, Watched(problem.state), problem.start, **settings)
-    return words, moves
+    decoding.beam_search(step, RecordedState(problem.state), problem.start, **settings)
+    return tokens_of_steps, moves
 
 
 def recurrent(rounds: int) -> list[Row]:
@@ -209,8 +211,8 @@ def recurrent(rounds: int) -> list[Row]:
                 _, h = step(tokens, h)
 
     def without() -> decoding.Decoded:
-        nothing = patch.object(beam.BeamSearch, "_discard", lambda *_: None)
-        with nothing, patch.object(work.Meter, "called", lambda *_: None):
+        no_bounds = patch.object(run.BeamSearch, "_discard", lambda *_: None)
+        with no_bounds, patch.object(work.Meter, "called", lambda *_: None):
             return ours()
 
     mine, plain, forwards = paired(ours, without, bare, rounds=rounds)
@@ -248,16 +250,18 @@ def exact(T: int = 12, batch: int = 64) -> list[Row]:
         problem = decoding.Problem(
             Hashed(seed, scale), torch.zeros(1, dtype=torch.int64), torch.tensor([0])
         )
-        found = decoding.exact_search(*problem, max_length=T, batch=batch)
-        above, best = brute_force(problem, T, float(found.log_prob[0, 0]))
-        same = abs(best - float(found.log_prob[0, 0])) < 1e-9
+        decoded = decoding.exact_search(*problem, max_length=T, batch=batch)
+        above, best = brute_force(problem, T, float(decoded.log_prob[0, 0]))
+        same = abs(best - float(decoded.log_prob[0, 0])) < 1e-9
         limit = above + batch * T
+        search = f"exact search, 4 tokens, T = {T}, seed {seed}"
+        verdict = "equal" if same else "not equal"
         rows.append(
             {
-                "work": f"exact search, 4 tokens, T = {T}, seed {seed}: rows beside those that must be expanded",
-                "measured": f"{found.work.rows} beside {above}, {'equal' if same else 'not equal'} to brute force",
+                "work": f"{search}: rows expanded, and prefixes that must be expanded",
+                "measured": f"{decoded.work.rows} rows, {above} prefixes; {verdict} to brute force",
                 "bar": f"equal to brute force; at most {limit} rows",
-                "met": same and found.work.rows <= limit,
+                "met": same and decoded.work.rows <= limit,
             }
         )
     return rows
@@ -280,5 +284,5 @@ def brute_force(problem: decoding.Problem, T: int, optimum: float) -> tuple[int,
 
 # For example: python -m benchmarks.decoding recurrent
 if __name__ == "__main__":
-    for one in measure(sys.argv[1:]):
-        print(one)
+    for result in measure(sys.argv[1:]):
+        print(result)

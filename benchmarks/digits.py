@@ -49,8 +49,10 @@ def _row(study, labels: int, bar: float) -> Row:
     gain, raw = study.gain("denoising", labels=labels).interval, study.interval("raw", labels)
     even = study.gain("raw, unit length", labels=labels).interval.estimate
     return {
-        "work": f"denoising encoder on the digits, {labels} labels, mean of {len(SEEDS)} seeds: over raw pixels",
-        "measured": f"{gain:+.1f} points (raw {raw.estimate:.1f} %; raw pixels of unit length {even:+.1f})",
+        "work": f"denoising encoder on the digits, {labels} labels, mean of {len(SEEDS)} seeds: "
+        "over raw pixels",
+        "measured": f"{gain:+.1f} points (raw {raw.estimate:.1f} %; raw pixels of unit length "
+        f"{even:+.1f})",
         "bar": f"at least {bar:+d} points",
         "met": gain.estimate >= bar,
     }

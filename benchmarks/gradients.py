@@ -43,7 +43,10 @@ def measure(rounds: int = 7, names: Iterable[str] = ROWS) -> list[Row]:
 
 
 class Model(nn.Module):
-    """A recurrent layer of PyTorch and a linear head. ``states`` unrolls the same network by hand."""
+    """A recurrent layer of PyTorch and a linear head.
+
+    ``states`` unrolls the same network by hand.
+    """
 
     def __init__(self, kind: type[nn.RNN] | type[nn.LSTM], hidden: int):
         super().__init__()
@@ -173,7 +176,10 @@ def totals(rounds: int, time: int = 1000, hidden: int = 128) -> Row:
 
     assert torch.allclose(ours().float(), autograd(), rtol=1e-2, atol=1e-12), "the two do not agree"
     mine, theirs = paired(ours, autograd, rounds=3 * rounds)
-    name = f"totals for one loss, T={time}, H={hidden}, B=1: faster than retained gradients of an unrolled network"
+    name = (
+        f"totals for one loss, T={time}, H={hidden}, B=1: faster than retained gradients of an "
+        "unrolled network"
+    )
     return row(name, mine, theirs, 2, peer_over_ours=True)
 
 

@@ -115,7 +115,8 @@ def row(name: str, one: list[float], other: list[float], bar: float) -> Row:
     ratio = statistics.median(b / a for a, b in zip(one, other, strict=True))
     rates = [BATCH / statistics.median(times) for times in (one, other)]
     return {
-        "work": f"transformer 128 x 4, {IMAGE} x {IMAGE} in patches of {PATCH}, batch {BATCH}: {name}",
+        "work": f"transformer 128 x 4, {IMAGE} x {IMAGE} in patches of {PATCH}, batch {BATCH}: "
+        f"{name}",
         "measured": f"{ratio:.2f} ({rates[0]:.0f} images per second, the other {rates[1]:.0f})",
         "bar": f"at least {bar}",
         "met": ratio >= bar,

@@ -57,3 +57,4 @@ def setup(app):
     errors.write(folder / "errors.rst")
     gallery.write(folder / "gallery")
     app.connect("missing-reference", reference.resolve)
+    app.connect("source-read", reference.link_functions)

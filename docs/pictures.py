@@ -1,7 +1,7 @@
-"""Draws the pictures of README and of the home page from real soundings: ``python docs/pictures.py``.
+"""Draws the pictures of README and of the home page from real soundings.
 
-Each picture is written for light and for dark pages. The numbers beside them are printed, and the tests
-of README check them. It takes a minute.
+Run ``python docs/pictures.py``; it takes a minute. Each picture is written for light and for dark
+pages. The verdicts are printed; copy their numbers to README and to the home page.
 """
 
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Takes the pictures of docs/guide/explorer.md: ``python docs/screenshots.py``, with Chromium installed."""
+"""Takes the pictures of docs/guide/explorer.md.
+
+Run ``python docs/screenshots.py``; it needs Chromium.
+"""
 
 import shutil
 from pathlib import Path

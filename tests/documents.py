@@ -3,6 +3,9 @@
 In Python, comments on the line of ``print(...)`` or on the lines below show its output. On a
 console, the lines below a command (``$ …``) show its output. ``…`` stands for any text, such as a
 measured number or a path.
+
+All examples of a document run in one folder. A Python block whose first line is the name of a file,
+such as ``# mine.py``, is also saved there.
 """
 
 import ast
@@ -31,19 +34,34 @@ class PythonParser(CodeBlockParser):
 
     def evaluate(self, example: Example) -> None:
         """Run a block in the namespace of its document."""
+        save_if_named(example.parsed, enter_folder(example.namespace))
         first_line = example.line + example.parsed.line_offset
         run_python(example.parsed, example.namespace, file=example.path, first_line=first_line)
 
 
 class ConsoleParser(CodeBlockParser):
-    """A parser that runs the commands of ``console`` blocks. Each document has its own folder."""
+    """A parser that runs the commands of ``console`` blocks."""
 
     language = "console"
 
     def evaluate(self, example: Example) -> None:
         """Run the commands of a block."""
-        folder = example.namespace.setdefault("folder", example.namespace["tmp_path"])
-        run_console(example.parsed, folder)
+        run_console(example.parsed, enter_folder(example.namespace))
+
+
+def enter_folder(namespace: dict[str, Any]) -> Path:
+    """Change to the folder that all examples of a document share, and return it."""
+    folder = namespace.setdefault("__folder__", namespace["tmp_path"])
+    os.chdir(folder)
+    return folder
+
+
+def save_if_named(source: str, folder: Path) -> None:
+    """Save a block whose first line is the name of a file, as a reader would do."""
+    first_line, _, _ = source.partition("\n")
+    named = re.fullmatch(r"# (\w+\.py)", first_line)
+    if named is not None:
+        (folder / named[1]).write_text(source, "utf-8")
 
 
 def run_python(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import run_console, run_python, shown_output
+from tests.documents import run_console, run_python, save_if_named, shown_output
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,11 @@ def test_a_console_shows_the_output_of_its_commands(tmp_path: Path):
     for wrong in ("$ echo a\nb", "$ echo a b\na", "$ exit 3"):
         with pytest.raises(AssertionError, match=r"\$ "):
             run_console(wrong, tmp_path)
+
+
+def test_a_block_that_begins_with_the_name_of_a_file_is_saved(tmp_path: Path):
+    save_if_named("x = 1\n", tmp_path)
+    save_if_named("# a comment about mine.py\nx = 1\n", tmp_path)
+    save_if_named("# mine.py\nx = 1\n", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+    assert (tmp_path / "mine.py").read_text("utf-8") == "# mine.py\nx = 1\n"

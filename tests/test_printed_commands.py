@@ -33,6 +33,7 @@ VERBS = tuple(name for name in app if not name.startswith("-"))
 FOREIGN_OPTIONS = {
     "--lines": "a variable of CSS",
     "--nthreads": "Dask's worker",
+    "--index-url": "pip",
     "--no-build-isolation": "pip",
     "--dist": "pytest",
     "--maxprocesses": "pytest",

@@ -1,5 +1,6 @@
-"""Every public name has an entry in the API reference."""
+"""Every public name has an entry in the API reference, and documents name public names only."""
 
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -30,3 +31,17 @@ def test_every_public_name_is_in_the_reference(reference, package):
     rooms = {name.removeprefix("leadline.") for name in reference.packages()}
     assert package == "leadline" or not others
     assert others <= rooms | {"__version__", *import_module("leadline.representation").__all__}
+
+
+def test_functions_on_the_page_which_function_when_are_public_and_linked(reference):
+    source = [(DOCS / "which.md").read_text("utf-8")]
+    names = re.findall(r"`([a-z]+(?:\.\w+)+)`", source[0])
+    reference.link_functions(None, "which", source)
+    assert len(names) > 40
+    assert [name for name in names if f"{{any}}`{name} <leadline." not in source[0]] == []
+
+
+def test_functions_on_other_pages_are_unchanged(reference):
+    source = ["`probing.linear_probe`"]
+    reference.link_functions(None, "install", source)
+    assert source == ["`probing.linear_probe`"]

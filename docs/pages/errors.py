@@ -159,11 +159,14 @@ INTRODUCTION = """\
 Errors
 ======
 
-Every error states a rule. Below the rule stand the offending value (``got``), the likely cause and
-the cure, where they are known. This index lists all rules by package; ``…`` stands for a part that
-is filled in, such as the name of an argument. Every error is a
-:any:`LeadlineError <leadline.LeadlineError>`: an :any:`InputError <leadline.InputError>` if an
-argument breaks a rule, a :any:`SaveError <leadline.SaveError>` if a file cannot be read or written.
+Every error states a rule. The lines below the rule show the offending value (``got``), the likely
+cause and the cure, if they are known. This page lists all rules by package; ``…`` stands for a part
+that is filled in, such as the name of an argument.
+
+Every error is a :any:`LeadlineError <leadline.LeadlineError>`. It is an
+:any:`InputError <leadline.InputError>` if an argument breaks a rule, and a
+:any:`SaveError <leadline.SaveError>` if a file cannot be read or written. Errors of another type are
+marked.
 
 """
 

@@ -1,4 +1,4 @@
-"""The gallery: soundings that are measured during the build, each with its code, verdict and picture."""
+"""The gallery: soundings that the build measures, each with its code, verdict and picture."""
 
 import shutil
 from dataclasses import dataclass
@@ -56,7 +56,8 @@ pretrained = autoencoders.pretrain(model, digits.X, epochs=20)
     Exhibit(
         "examples",
         "What a denoising autoencoder sees and reconstructs",
-        "examples = autoencoders.corrupt_examples(digits.X[:8], corruption, pretrained, seed=0, image_size=8)\n",
+        "examples = autoencoders.corrupt_examples(digits.X[:8], corruption, pretrained, seed=0, "
+        "image_size=8)\n",
     ),
     Exhibit(
         "study",
@@ -93,7 +94,7 @@ audit = decoding.audit(*problem, found)
         "Search errors by beam width",
         """\
 many = decoding.Problem(problem.step, torch.zeros(6, 1), torch.arange(1, 7))
-errors = decoding.search_errors(*many, widths=(1, 2, 3, 5), max_length=6, eos=0)
+errors = decoding.measure_search_errors(*many, widths=(1, 2, 3, 5), max_length=6, eos=0)
 """,
     ),
 )
@@ -102,8 +103,8 @@ INTRODUCTION = """\
 Gallery
 =======
 
-The build of this site ran this code from top to bottom. Below each sounding stand its verdict and its
-picture, which ``figures.export(sounding.drawing(), "picture.svg")`` writes.
+The build of this site ran this code from top to bottom. Below each sounding stand its verdict and
+its picture, which ``figures.export(sounding.drawing(), "picture.svg")`` writes.
 
 """
 

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import shutil
 from importlib import import_module
 from itertools import pairwise
@@ -163,6 +164,18 @@ def resolve(app: Any, environment: Any, node: Any, content: Any) -> Any:
     domain = environment.get_domain("py")
     document = node.get("refdoc", "")
     return domain.resolve_xref(environment, document, app.builder, "obj", path, node, content)
+
+
+def link_functions(app: Any, document: str, source: list[str]) -> None:
+    """Link the public names on the page "Which function when", which is plain Markdown elsewhere."""
+    if document == "which":
+        source[0] = re.sub(r"`([a-z]+(?:\.\w+)+)`", _linked, source[0])
+
+
+def _linked(match: re.Match[str]) -> str:
+    name = match[1]
+    path = public_path(name if name.startswith("leadline.") else f"leadline.{name}")
+    return match[0] if path is None else f"{{any}}`{name} <{path}>`"
 
 
 def _exists(path: str) -> bool:

@@ -22,10 +22,10 @@ class InputError(LeadlineError, ValueError):
         cause: the likely cause.
         cure: the way to fix the problem.
 
-    >>> print(InputError("width must be at least 1", got="width = 0", cure="ask for greedy search with width=1"))
+    >>> print(InputError("width must be at least 1", got="width = 0", cure="use width=1"))
     width must be at least 1
       got:   width = 0
-      cure:  ask for greedy search with width=1
+      cure:  use width=1
     """
 
     def __init__(
@@ -40,7 +40,10 @@ class InputError(LeadlineError, ValueError):
         super().__init__(
             "\n".join([rule] + [f"  {name + ':':<7}{text}" for name, text in parts if text])
         )
-        self.rule, self.got, self.cause, self.cure = rule, got, cause, cure
+        self.rule = rule
+        self.got = got
+        self.cause = cause
+        self.cure = cure
 
     def __reduce__(self):
         """Support pickling, so that a worker process can send the error and its notes back."""

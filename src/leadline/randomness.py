@@ -44,7 +44,9 @@ def torch_generator(
 def numpy_generator(seed: int, purpose: str) -> np.random.Generator:
     """Return the NumPy generator for a seed and a purpose.
 
-    >>> bool((numpy_generator(0, "roles").random(3) != numpy_generator(0, "labels").random(3)).all())
+    >>> roles = numpy_generator(0, "roles").random(3)
+    >>> labels = numpy_generator(0, "labels").random(3)
+    >>> bool((roles != labels).all())
     True
     """
     return np.random.default_rng(_stream(seed, purpose))

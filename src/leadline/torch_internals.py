@@ -1,6 +1,6 @@
 """Private names of torch that Leadline uses, all in this file.
 
-Torch may rename or remove a private name in any release, so that no other file of Leadline may use one.
+Torch may rename or remove a private name in any release, so no other file of Leadline may use one.
 ``tests/test_torch_internals.py`` checks each name and names those that are missing.
 """
 

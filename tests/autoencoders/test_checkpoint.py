@@ -58,7 +58,7 @@ class Own(nn.Module):
         return self.second(self.drop(torch.relu(self.encode(x))))
 
 
-def own():
+def own_module():
     with torch.random.fork_rng(devices=[]):
         return Own()
 
@@ -69,7 +69,7 @@ def transformer():
     )
 
 
-MODELS = {"dense": dense, "own": own, "transformer": transformer}
+MODELS = {"dense": dense, "own": own_module, "transformer": transformer}
 
 
 def equal(a, b):

@@ -78,12 +78,13 @@ def test_the_trained_code_spans_the_pca_subspace():
     model = Autoencoder(6, (2,), "linear", seed=0).double()
     pretrained = pretrain(model, X, validation=None, epochs=400, learning_rate=1e-2, batch_size=50)
     pca = np.asarray(PCA(4).fit(X).components_).T
-    components, apart = pca[:, :2], pca[:, 2:]
+    components, other_components = pca[:, :2], pca[:, 2:]
     assert (
         np.rad2deg(subspace_angles(pretrained.weights["encoder.0.weight"].T, components)).max() < 3
     )
     assert np.rad2deg(subspace_angles(pretrained.weights["decoder.0.weight"], components)).max() < 3
-    assert np.rad2deg(subspace_angles(pretrained.weights["encoder.0.weight"].T, apart)).min() > 80
+    angles = subspace_angles(pretrained.weights["encoder.0.weight"].T, other_components)
+    assert np.rad2deg(angles).min() > 80
 
 
 def test_the_optimum_without_corruption_is_pca():

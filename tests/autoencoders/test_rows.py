@@ -79,11 +79,11 @@ def test_transformers_take_flat_rows_from_a_file(in_a_file):
 
 def test_a_file_is_never_loaded_as_a_whole(in_a_file, monkeypatch: pytest.MonkeyPatch):
     """No step of training reads more rows of the file than a block."""
-    taken = []
+    block_sizes = []
     take = room.Rows.take
 
     def spy(self, order):
-        taken.append(len(order))
+        block_sizes.append(len(order))
         return take(self, order)
 
     checked = []
@@ -101,7 +101,7 @@ def test_a_file_is_never_loaded_as_a_whole(in_a_file, monkeypatch: pytest.Monkey
         epochs=2,
         batch_size=5,
     )
-    assert max(taken) <= 13
+    assert max(block_sizes) <= 13
     assert max(checked) <= 13
     assert sum(checked) >= len(X)
 

@@ -118,8 +118,14 @@ def test_other_last_batches_train_batch_normalisation():
         model = Normalised()
         before = model.norm.running_mean
         assert before is not None
-        assert np.isfinite(pretrain(model, X[:21], batch_size=21 if batch_size == 2 else batch_size, validation=None,
-                                    epochs=1).training_error).all()  # fmt: skip
+        pretrained = pretrain(
+            model,
+            X[:21],
+            batch_size=21 if batch_size == 2 else batch_size,
+            validation=None,
+            epochs=1,
+        )
+        assert np.isfinite(pretrained.training_error).all()
 
 
 def test_the_error_of_a_resumed_run_names_different_threads(

@@ -170,8 +170,8 @@ def _methods(kind: type) -> list[str]:
     # value.
     if issubclass(kind, Sounding):
         names = [name for name in names if name not in ("figure", "still", "export")]
-    own = [name for name in names if _is_defined_by_leadline(kind, name)]
-    return [name for name in own if _is_method(inspect.getattr_static(kind, name))]
+    methods = [name for name in names if _is_defined_by_leadline(kind, name)]
+    return [name for name in methods if _is_method(inspect.getattr_static(kind, name))]
 
 
 def _is_method(value: Any) -> bool:

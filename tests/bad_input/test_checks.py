@@ -38,11 +38,11 @@ def test_a_check_accepts_a_value_or_raises_a_readable_error(check, bad):
 
 
 @pytest.mark.parametrize(
-    ("given", "plain"),
+    ("value", "plain"),
     [(np.int64(3), 3), (np.uint8(3), 3), (torch.tensor(3), 3), (np.array(3), 3), (3, 3)],
 )
-def test_whole_numbers_of_any_type_become_int(given, plain):
-    found = checks.whole_number(given, "x")
+def test_whole_numbers_of_any_type_become_int(value, plain):
+    found = checks.whole_number(value, "x")
     assert found == plain
     assert type(found) is int
 

@@ -21,6 +21,6 @@ def test_every_public_package_is_tested(name):
 
 
 def test_functions_of_the_package_itself_are_those_of_a_tested_one():
-    own = [name for name in leadline.__all__ if isroutine(getattr(leadline, name))]
-    assert own == ["represent"]
+    functions = [name for name in leadline.__all__ if isroutine(getattr(leadline, name))]
+    assert functions == ["represent"]
     assert leadline.represent is leadline.representation.represent

@@ -34,12 +34,12 @@ def audited() -> decoding.SearchAudit:
 
 @cache
 def measured() -> decoding.SearchErrors:
-    return decoding.search_errors(*problem(), max_length=2, widths=(1, 2))
+    return decoding.measure_search_errors(*problem(), max_length=2, widths=(1, 2))
 
 
 @cache
 def counted() -> decoding.Complexity:
-    return decoding.complexity((2, 3), (1, 2), (20, 40))
+    return decoding.measure_complexity((2, 3), (1, 2), (20, 40))
 
 
 @cache
@@ -119,7 +119,6 @@ CALLS: dict[str, Callable[[], Call]] = {
         trace=False,
     ),
     "compare": lambda: call(decoding.compare, beam()),
-    "complexity": lambda: call(decoding.complexity, (2, 3), (1, 2), (20, 40), timed=False, seed=1),
     "constrain": lambda: call(
         _constrained, *problem(), processors=[decoding.forbid([1])], normalize=False
     ),
@@ -146,6 +145,20 @@ CALLS: dict[str, Callable[[], Call]] = {
     "huggingface": lambda: call(
         decoding.huggingface, gpt2(), torch.tensor([[1, 2, 3]]), torch.ones(1, 3, dtype=torch.int64)
     ),
+    "measure_complexity": lambda: call(
+        decoding.measure_complexity, (2, 3), (1, 2), (20, 40), timed=False, seed=1
+    ),
+    "measure_search_errors": lambda: call(
+        decoding.measure_search_errors,
+        *problem(),
+        max_length=2,
+        widths=(1, 2),
+        eos=1,
+        score=decoding.SumLogProb(),
+        eos_mode="pool",
+        normalize=False,
+        max_calls=20,
+    ),
     "min_length": lambda: call(lambda length, eos: _masked(decoding.min_length(length, eos)), 2, 1),
     "no_repeat_ngram": lambda: call(lambda n: _masked(decoding.no_repeat_ngram(n)), 1),
     "sample": lambda: call(
@@ -160,17 +173,6 @@ CALLS: dict[str, Callable[[], Call]] = {
         replacement=True,
         normalize=False,
         seed=1,
-    ),
-    "search_errors": lambda: call(
-        decoding.search_errors,
-        *problem(),
-        max_length=2,
-        widths=(1, 2),
-        eos=1,
-        score=decoding.SumLogProb(),
-        eos_mode="pool",
-        normalize=False,
-        max_calls=20,
     ),
 }
 
@@ -326,7 +328,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         "lists the tokens of a mask",
     ),
     "one width": (
-        lambda: decoding.search_errors(*problem(), max_length=2, widths=3),  # pyright: ignore
+        lambda: decoding.measure_search_errors(*problem(), max_length=2, widths=3),  # pyright: ignore
         r"widths must be a list(.|\n)*write \[...\] around it",
     ),
     "an item that is not there": (

@@ -45,14 +45,14 @@ def refusal(room: str, **settings: object) -> str:
 @pytest.mark.parametrize(("room", "setting"), SETTINGS)
 def test_every_setting_refuses_bad_values_by_its_name(room, setting):
     for title, make in BAD_VALUES.items():
-        told = refusal(room, **{setting: make()})
-        assert told or title in ACCEPTED, title
-        assert not told or told.startswith(f"{setting.replace('_', ' ')} must be "), title
-        assert not told or f"\n  got:   {setting} = " in told
+        message = refusal(room, **{setting: make()})
+        assert message or title in ACCEPTED, title
+        assert not message or message.startswith(f"{setting.replace('_', ' ')} must be "), title
+        assert not message or f"\n  got:   {setting} = " in message
 
 
 ACCEPTED = {"-1", "numpy -3", "0", "2.5", "text", "None"}
-"""Bad values that some setting allows: numbers in its range, and any text as a prompt; no job and no upload."""
+"""Bad values that some setting allows: numbers in its range, any text as a prompt, and no job."""
 
 
 @pytest.mark.parametrize(

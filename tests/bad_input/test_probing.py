@@ -72,17 +72,54 @@ CALLS: dict[str, Any] = {
     "Scaling": lambda: call(Scaling, np.zeros(4), 1.0),
     "Scaling.fit": lambda: call(Scaling.fit, X),
     "fine_tune": lambda: call(
-        fine_tune, Autoencoder(4, (3,), seed=0), X, Y, X, Y, epochs=1, batch_size=30, learning_rate=1e-3, patience=1, seed=0
+        fine_tune,
+        Autoencoder(4, (3,), seed=0),
+        X,
+        Y,
+        X,
+        Y,
+        epochs=1,
+        batch_size=30,
+        learning_rate=1e-3,
+        patience=1,
+        seed=0,
     ),
     "knn_probe": lambda: call(
-        knn_probe, X, Y, X, Y, neighbours=[1, 3], labels=[20], metric="cosine", scaling=Scaling.fit(X)
+        knn_probe,
+        X,
+        Y,
+        X,
+        Y,
+        neighbours=[1, 3],
+        labels=[20],
+        metric="cosine",
+        scaling=Scaling.fit(X),
     ),
     "label_efficiency": lambda: call(
-        label_efficiency, {"pca": 2}, X, Y, roles=ROLES, labels=[4], num_subsets=2, seeds=[0, 1, 2], probe="logistic",
-        strengths=[0.1, 1.0], criterion="accuracy", baselines=["raw"], transductive=False,
+        label_efficiency,
+        {"pca": 2},
+        X,
+        Y,
+        roles=ROLES,
+        labels=[4],
+        num_subsets=2,
+        seeds=[0, 1, 2],
+        probe="logistic",
+        strengths=[0.1, 1.0],
+        criterion="accuracy",
+        baselines=["raw"],
+        transductive=False,
     ),
     "linear_probe": lambda: call(
-        linear_probe, X, Y, X, Y, strengths=[0.1, 1.0], criterion="accuracy", scaling=Scaling.fit(X), tolerance=1e-3,
+        linear_probe,
+        X,
+        Y,
+        X,
+        Y,
+        strengths=[0.1, 1.0],
+        criterion="accuracy",
+        scaling=Scaling.fit(X),
+        tolerance=1e-3,
         dtype=np.float64,
     ),
     "rank_agreement": lambda: call(
@@ -90,11 +127,24 @@ CALLS: dict[str, Any] = {
     ),
     "rank_me": lambda: call(rank_me, X),
     "ridge_probe": lambda: call(
-        ridge_probe, X, QUANTITY, X, QUANTITY, strengths=[0.1, 1.0], subsets=np.arange(60)[None], scaling=Scaling.fit(X)
+        ridge_probe,
+        X,
+        QUANTITY,
+        X,
+        QUANTITY,
+        strengths=[0.1, 1.0],
+        subsets=np.arange(60)[None],
+        scaling=Scaling.fit(X),
     ),
     "transfer_matrix": lambda: call(
-        transfer_matrix, {"own": lambda rows: rows[:, :2]}, {"squares": IMAGES}, roles={"squares": ROLES},
-        labels_per_class=2, num_subsets=1, seeds=[0, 1, 2], adapters={"own": lambda target: target.X},
+        transfer_matrix,
+        {"own": lambda rows: rows[:, :2]},
+        {"squares": IMAGES},
+        roles={"squares": ROLES},
+        labels_per_class=2,
+        num_subsets=1,
+        seeds=[0, 1, 2],
+        adapters={"own": lambda target: target.X},
         transductive=False,
     ),
     "FineTuned.probabilities": of("tuned", "probabilities", X),
@@ -116,12 +166,17 @@ CALLS: dict[str, Any] = {
     "LabelEfficiency.optimism": of_study("optimism", 4),
     "TransferMatrix.interval": lambda: call(transferred().interval, "two", "squares"),
     "TransferMatrix.gain": lambda: call(transferred().gain, "two", "squares", "raw"),
-}  # fmt: skip
+}
 
 RESULTS = (
-    probing.FineTuned, probing.KNNProbe, LabelEfficiency, probing.LinearProbe, probing.RankAgreement,
-    probing.RidgeProbe, probing.TransferMatrix,
-)  # fmt: skip
+    probing.FineTuned,
+    probing.KNNProbe,
+    LabelEfficiency,
+    probing.LinearProbe,
+    probing.RankAgreement,
+    probing.RidgeProbe,
+    probing.TransferMatrix,
+)
 FILES = ("save", "load")  # Methods of every sounding; the tests of soundings cover them.
 ROOM = Room(probing, CALLS, results=frozenset(kind.__name__ for kind in RESULTS))
 CASES = [

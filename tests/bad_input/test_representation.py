@@ -29,9 +29,18 @@ def quick(monkeypatch: pytest.MonkeyPatch, in_tmp_path: Path) -> None:
 
 def a_study() -> Any:
     return call(
-        represent, X, Y, X_unlabelled=MORE, kinds=["vanilla"], image_size="auto", labels=[4], num_subsets=1,
-        seeds=[0, 1], checkpoint=FOLDER, progress=lambda _: None,
-    )  # fmt: skip
+        represent,
+        X,
+        Y,
+        X_unlabelled=MORE,
+        kinds=["vanilla"],
+        image_size="auto",
+        labels=[4],
+        num_subsets=1,
+        seeds=[0, 1],
+        checkpoint=FOLDER,
+        progress=lambda _: None,
+    )
 
 
 CALLS: dict[str, Any] = {"represent": a_study, "gather": lambda: call(gather, X, Y, MORE, (2, 2))}

@@ -27,7 +27,10 @@ def shell(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize("arguments", [["--help"], ["worksheet", "--help"], ["--version"]])
 def test_help_does_not_load_torch(arguments):
     heavy = "{'torch', 'plotly', 'pandas', 'sklearn'}"
-    code = f"import sys; from leadline.cli import run; assert run({arguments}) == 0; print({heavy} & set(sys.modules))"
+    code = (
+        f"import sys; from leadline.cli import run; assert run({arguments}) == 0; print({heavy} & "
+        "set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
 
@@ -183,10 +186,10 @@ def test_a_signal_ends_a_parallel_run_and_no_process_is_left(sent, code, tmp_pat
     start = (
         # A shell starts background jobs with ignored interruptions, and children inherit that.
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "signal.signal(signal.SIGHUP, signal.SIG_DFL);"
-        "from tests.cli.test_cli import use_examples; from leadline.cli import main; import sys;"
-        "use_examples({'ae.f': 'works', 'rnn.a': 'never_ends', 'beam.a': 'never_ends'});"
-        f"sys.argv = ['leadline', 'worksheet', '--out', {str(tmp_path / 'out')!r}, '--jobs', '2']; main()"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL);from tests.cli.test_cli import use_examples; "
+        "from leadline.cli import main; import sys;use_examples({'ae.f': 'works', 'rnn.a': "
+        "'never_ends', 'beam.a': 'never_ends'});sys.argv = ['leadline', 'worksheet', '--out', "
+        f"{str(tmp_path / 'out')!r}, '--jobs', '2']; main()"
     )
     run = subprocess.Popen(
         [sys.executable, "-c", start], env=environment, stderr=subprocess.PIPE, text=True

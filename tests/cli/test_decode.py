@@ -44,9 +44,15 @@ def transformer(tmp_path_factory):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         config = transformers.GPT2Config(
-            vocab_size=len(words), n_positions=16, n_embd=16, n_layer=1, n_head=2, initializer_range=0.5,
-            bos_token_id=1, eos_token_id=1,
-        )  # fmt: skip
+            vocab_size=len(words),
+            n_positions=16,
+            n_embd=16,
+            n_layer=1,
+            n_head=2,
+            initializer_range=0.5,
+            bos_token_id=1,
+            eos_token_id=1,
+        )
         transformers.GPT2LMHeadModel(config).save_pretrained(folder)
     return folder
 
@@ -118,11 +124,11 @@ def test_one_prompt_gives_the_answer_of_the_library(kind, request, capsys):
     assert record["audit"]["width"] == (int(audit.width[0]) or None)
     assert "<end>" not in record["answers"][0]["text"]
     assert decode(*arguments, "--exact") == cli.DONE
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == f"beam search (width 2): {beam.certificate}"
-    assert any(line.startswith("exact search: proved optimal") for line in told)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"beam search (width 2): {beam.certificate}"
+    assert any(line.startswith("exact search: proved optimal") for line in lines)
     assert decode(*arguments, "--exact", "--audit") == cli.DONE
-    assert capsys.readouterr().out.splitlines()[:-1] == told, "an audit takes nothing away"
+    assert capsys.readouterr().out.splitlines()[:-1] == lines, "an audit takes nothing away"
 
 
 def test_the_trace_is_one_self_contained_page(folder, tmp_path, capsys):
@@ -357,13 +363,19 @@ REFUSED = {
     "folder": (("--prompt", "the", "--trace", "."), "--trace must name a file"),
     "unknown words": (("--prompt", "the zebra and a quagga"), "'zebra', 'quagga' in the prompt"),
     "nowhere": (("--input", "nowhere.jsonl"), "--input nowhere.jsonl (No such file or directory)"),
-    "itself": (("--input", "in.jsonl", "--output", "in.jsonl"), "--output and --input must be different files"),
-    "line": (("--input", "broken.jsonl"), "line 2 of broken.jsonl: {\"prompt\": 3}"),
+    "itself": (
+        ("--input", "in.jsonl", "--output", "in.jsonl"),
+        "--output and --input must be different files",
+    ),
+    "line": (("--input", "broken.jsonl"), 'line 2 of broken.jsonl: {"prompt": 3}'),
     "not a number": (("--input", "nan.jsonl"), "NaN is not JSON"),
     "half a letter": (("--input", "half.jsonl"), "line 1 of half.jsonl"),
     "empty": (("--input", "empty.jsonl"), "--input must hold at least one prompt"),
-    "unknown in a file": (("--input", "zebra.jsonl", "--output", "new.jsonl"), "where: in zebra.jsonl, line 2"),
-}  # fmt: skip
+    "unknown in a file": (
+        ("--input", "zebra.jsonl", "--output", "new.jsonl"),
+        "where: in zebra.jsonl, line 2",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -384,29 +396,29 @@ def test_usage_errors_come_before_any_file_is_written(name, folder, in_tmp_path,
 def test_an_invalid_model_folder_is_an_error_with_its_cause(
     folder, transformer, in_tmp_path, monkeypatch, capsys
 ):
-    def told(place, code=cli.BAD_USAGE, prompt="the cat", *more) -> str:
+    def error_of(place, code=cli.BAD_USAGE, prompt="the cat", *more) -> str:
         assert decode("--model", place, "--prompt", prompt, *more) == code
         return " ".join(capsys.readouterr().err.split())
 
-    assert "Leadline reads local folders only" in told("gpt2")
+    assert "Leadline reads local folders only" in error_of("gpt2")
     Path("empty").mkdir()
-    assert "a folder without either" in told("empty")
+    assert "a folder without either" in error_of("empty")
     Path("damaged").mkdir()
     Path("damaged/language_model.json").write_text('{"schema": 9}')
-    assert "this release reads schemas 1 and 2" in told("damaged", cli.FAILED)
+    assert "this release reads schemas 1 and 2" in error_of("damaged", cli.FAILED)
     Path("bare").mkdir()
     Path("bare/config.json").write_text((transformer / "config.json").read_text())
-    assert "no readable tokenizer" in told("bare")
+    assert "no readable tokenizer" in error_of("bare")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         Path("bare", name).write_text((transformer / name).read_text())
-    assert "weights in safetensors" in told("bare")
-    assert "'zebra' in the prompt" in told(transformer, cli.BAD_USAGE, "the zebra")
-    assert "at least one token" in told(transformer, cli.BAD_USAGE, "")
-    told(transformer, cli.DONE, "the cat", "--max-length", 15)
-    assert "16 positions" in told(transformer, cli.BAD_USAGE, "the cat", "--max-length", 16)
+    assert "weights in safetensors" in error_of("bare")
+    assert "'zebra' in the prompt" in error_of(transformer, cli.BAD_USAGE, "the zebra")
+    assert "at least one token" in error_of(transformer, cli.BAD_USAGE, "")
+    error_of(transformer, cli.DONE, "the cat", "--max-length", 15)
+    assert "16 positions" in error_of(transformer, cli.BAD_USAGE, "the cat", "--max-length", 16)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "transformers", None)
-        assert "pip install 'leadline[hf]'" in told(transformer, cli.FAILED)
+        assert "pip install 'leadline[hf]'" in error_of(transformer, cli.FAILED)
 
 
 def test_an_empty_prompt_begins_a_paragraph(folder, capsys):

@@ -68,8 +68,8 @@ def test_the_first_line_is_the_address_and_ctrl_c_ends_the_explorer(temporary_fo
     for name in strangers:
         (temporary_folder / name).parent.mkdir()
         (temporary_folder / name).write_text("years of work")
-    with started("--port", "0") as one:
-        url = first_line(one)
+    with started("--port", "0") as first:
+        url = first_line(first)
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{20,}/", url)
         assert urllib.request.urlopen(url, timeout=20).status == 200
         with pytest.raises(urllib.error.HTTPError, match="403"):
@@ -77,19 +77,19 @@ def test_the_first_line_is_the_address_and_ctrl_c_ends_the_explorer(temporary_fo
         port = url.split(":")[2].split("/")[0]
         with started(
             "--port", port, "http://127.0.0.1:1/a-token-of-theirs/gradients?time=9"
-        ) as two:
-            other = first_line(two)
+        ) as second:
+            other = first_line(second)
             assert other.endswith("/gradients?time=9")
             assert url.split("/")[3] not in other
-            two.send_signal(signal.SIGINT)
-            _, told = two.communicate(timeout=30)
-            assert f"port {port} is in use; using {other.split(':')[2].split('/')[0]}" in told
-        one.send_signal(signal.SIGINT)
-        rest, last = one.communicate(timeout=30)
+            second.send_signal(signal.SIGINT)
+            _, message = second.communicate(timeout=30)
+            assert f"port {port} is in use; using {other.split(':')[2].split('/')[0]}" in message
+        first.send_signal(signal.SIGINT)
+        rest, last = first.communicate(timeout=30)
     code, line = ENDS[signal.SIGINT]
-    assert (one.returncode, two.returncode) == (code, code)
+    assert (first.returncode, second.returncode) == (code, code)
     assert (rest, last) == ("", line)
-    assert told.endswith(f"\n{line}")
+    assert message.endswith(f"\n{line}")
     assert [(temporary_folder / name).read_text() for name in strangers] == ["years of work"] * 3
 
 
@@ -97,13 +97,13 @@ def test_an_explorer_under_nohup_survives_a_closed_terminal():
     command = f"trap '' HUP; exec {sys.executable} -m leadline explore --no-browser --port 0"
     with subprocess.Popen(
         ["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as one:
-        url = first_line(one)
-        one.send_signal(signal.SIGHUP)
+    ) as first:
+        url = first_line(first)
+        first.send_signal(signal.SIGHUP)
         assert urllib.request.urlopen(url, timeout=20).status == 200
-        one.send_signal(signal.SIGTERM)
-        assert one.communicate(timeout=30)[1] == "leadline: stopped\n"
-    assert one.returncode == cli.STOPPED
+        first.send_signal(signal.SIGTERM)
+        assert first.communicate(timeout=30)[1] == "leadline: stopped\n"
+    assert first.returncode == cli.STOPPED
 
 
 def post(url: str, asked: object) -> dict:
@@ -116,7 +116,11 @@ def post(url: str, asked: object) -> dict:
 def begin_run(url: str) -> None:
     """Start a training run that takes minutes."""
     with urllib.request.urlopen(f"{url}_dash-dependencies", timeout=60) as answer:
-        known = {one["inputs"][0]["id"]: one for one in json.loads(answer.read()) if one["inputs"]}
+        known = {
+            callback["inputs"][0]["id"]: callback
+            for callback in json.loads(answer.read())
+            if callback["inputs"]
+        }
     settings = Settings(data="photographs", rows=2000, epochs=300, hidden=512)
     answer = post(url + UPDATE, body(known["representation-train"], values_of(ROOM, settings)))
     assert re.fullmatch("[0-9a-f]{12}", answer["response"]["representation-job"]["value"])
@@ -127,19 +131,19 @@ def begin_run(url: str) -> None:
 )
 @pytest.mark.parametrize("sent", [*ENDS, signal.SIGKILL])
 def test_training_runs_end_with_their_explorer(sent, temporary_folder):
-    with started("--port", "0") as one:
-        begin_run(first_line(one))
-        ends = Ends(descendants(one.pid))
+    with started("--port", "0") as first:
+        begin_run(first_line(first))
+        ends = Ends(descendants(first.pid))
         assert list(temporary_folder.iterdir()) != []
-        one.send_signal(sent)
-        _, told = one.communicate(timeout=60)
+        first.send_signal(sent)
+        _, message = first.communicate(timeout=60)
     ends.wait()
-    assert one.returncode == (ENDS[sent][0] if sent in ENDS else -signal.SIGKILL)
-    assert told == (ENDS[sent][1] if sent in ENDS else "")
+    assert first.returncode == (ENDS[sent][0] if sent in ENDS else -signal.SIGKILL)
+    assert message == (ENDS[sent][1] if sent in ENDS else "")
     if sent == signal.SIGKILL:
         # The next explorer removes the folders of a killed explorer.
-        with started("--port", "0") as two:
-            first_line(two)
+        with started("--port", "0") as second:
+            first_line(second)
             assert list(temporary_folder.iterdir()) == []
     assert list(temporary_folder.iterdir()) == []
 
@@ -148,17 +152,17 @@ def test_training_runs_end_with_their_explorer(sent, temporary_folder):
     sys.platform != "linux", reason="the ends of other processes are watched by Linux's means"
 )
 def test_ctrl_c_reaches_every_process_and_prints_one_message(temporary_folder):
-    with started("--port", "0", new_session=True) as one:
-        begin_run(first_line(one))
-        ends = Ends(descendants(one.pid))
-        os.killpg(one.pid, signal.SIGINT)
-        _, told = one.communicate(timeout=60)
+    with started("--port", "0", new_session=True) as first:
+        begin_run(first_line(first))
+        ends = Ends(descendants(first.pid))
+        os.killpg(first.pid, signal.SIGINT)
+        _, message = first.communicate(timeout=60)
     ends.wait()
-    assert (one.returncode, told) == ENDS[signal.SIGINT]
+    assert (first.returncode, message) == ENDS[signal.SIGINT]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--host", "0.0.0.0"], "--host 0.0.0.0 --expose"),
         (["cellar"], "the pages are gradients"),
@@ -172,9 +176,9 @@ def test_ctrl_c_reaches_every_process_and_prints_one_message(temporary_folder):
         (["--host", "no.such.host.invalid", "--expose"], "not an address of this machine"),
     ],
 )
-def test_invalid_arguments_are_refused_before_the_server_starts(arguments, told, capsys):
+def test_invalid_arguments_are_refused_before_the_server_starts(arguments, message, capsys):
     assert cli.run(["explore", "--no-browser", *arguments]) == cli.BAD_USAGE
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a device that is always full")

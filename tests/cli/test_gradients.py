@@ -17,8 +17,8 @@ HERE = "tests.cli.factories"
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:
     code = cli.run(["gradients", *arguments])
-    told = capsys.readouterr()
-    return code, told.out, told.err
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
 def test_a_scalar_loss_gives_the_flow(tmp_path: Path, capsys):
@@ -56,9 +56,9 @@ def test_loss_terms_also_give_the_influence(name, layers, tmp_path: Path, capsys
     assert [layer["reach"] for layer in summary["layers"]] == list(influence.notes)
     assert (tmp_path / "index.html").read_text().count('data-figure="') == 1 + len(layers)
     flow = gradients.GradientFlow.load(tmp_path / "flow")
-    for told, layer in zip(summary["layers"], flow.layers, strict=True):
-        assert told["slope"] == pytest.approx(np.median(layer.slope()))
-        assert told["non_finite"] == 0
+    for row, layer in zip(summary["layers"], flow.layers, strict=True):
+        assert row["slope"] == pytest.approx(np.median(layer.slope()))
+        assert row["non_finite"] == 0
 
 
 def test_a_loop_of_cells_is_traced(tmp_path: Path, capsys):
@@ -236,7 +236,10 @@ def test_an_unwritable_folder_is_an_error_before_the_factory_runs(tmp_path: Path
 
 
 def test_help_does_not_load_torch():
-    check = "import sys; from leadline.cli import run; run(['gradients', '--help']); sys.exit('torch' in sys.modules)"
+    check = (
+        "import sys; from leadline.cli import run; run(['gradients', '--help']); sys.exit('torch' "
+        "in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert "module:function" in done.stdout

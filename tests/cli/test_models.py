@@ -44,18 +44,35 @@ def gpt2() -> Any:
 
 def llama() -> Any:
     config = transformers.LlamaConfig(
-        vocab_size=len(WORDS), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
-        bos_token_id=1, eos_token_id=1, pad_token_id=0,
-    )  # fmt: skip
+        vocab_size=len(WORDS),
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        bos_token_id=1,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
     return transformers.LlamaForCausalLM(config)
 
 
 def bart() -> Any:
     config = transformers.BartConfig(
-        vocab_size=len(WORDS), d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
-        decoder_attention_heads=2, encoder_ffn_dim=8, decoder_ffn_dim=8, max_position_embeddings=16,
-        decoder_start_token_id=1, eos_token_id=1, forced_eos_token_id=None, pad_token_id=0, bos_token_id=1,
-    )  # fmt: skip
+        vocab_size=len(WORDS),
+        d_model=8,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=8,
+        decoder_ffn_dim=8,
+        max_position_embeddings=16,
+        decoder_start_token_id=1,
+        eos_token_id=1,
+        forced_eos_token_id=None,
+        pad_token_id=0,
+        bos_token_id=1,
+    )
     return transformers.BartForConditionalGeneration(config)
 
 
@@ -242,10 +259,10 @@ def test_a_model_that_cannot_be_searched_is_refused_before_a_file_is_written(
 def test_ignored_settings_are_named(folder, capsys):
     edit(folder / "generation_config.json", no_repeat_ngram_size=3, length_penalty=2.0)
     assert decode(folder) == cli.DONE
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert (
-        "note: settings of generation_config are ignored: no_repeat_ngram_size = 3, length_penalty = 2.0"
-        in told
+        "note: settings of generation_config are ignored: no_repeat_ngram_size = 3, length_penalty "
+        "= 2.0" in printed
     )
     assert decode(folder, "--json") == cli.DONE
     assert json.loads(capsys.readouterr().out)["notes"]

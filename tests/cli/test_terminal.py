@@ -33,7 +33,10 @@ def shell(command: str, **kwargs) -> subprocess.CompletedProcess:
 
 
 def decode(model: Path) -> str:
-    return f"{LEADLINE} decode --model {model / 'model'} --input {model / 'prompts.jsonl'} --width 2 --max-length 4"
+    return (
+        f"{LEADLINE} decode --model {model / 'model'} --input {model / 'prompts.jsonl'} --width 2 "
+        "--max-length 4"
+    )
 
 
 def test_help_works_at_every_width():
@@ -51,7 +54,8 @@ for width in ("0", "1", "2", "3", "5", "39", "abc", "-3", "²", "", "99999999", 
         with contextlib.redirect_stdout(out):
             assert cli.run([*command.split(), "--help"]) == 0
         longest = max(map(len, out.getvalue().splitlines()))
-        assert cli.terminal.LEAST_WIDTH <= longest <= cli.terminal.MOST_WIDTH, (width, command, longest)
+        is_allowed = cli.terminal.LEAST_WIDTH <= longest <= cli.terminal.MOST_WIDTH
+        assert is_allowed, (width, command, longest)
         assert "Usage: leadline" in out.getvalue()
 print("ended")
 """

@@ -42,7 +42,7 @@ BAD_LABELS = [
 ]
 
 
-def assert_says(error: pytest.ExceptionInfo, texts: list[str]):
+def assert_message_contains(error: pytest.ExceptionInfo, texts: list[str]):
     for text in texts:
         assert text in str(error.value)
 
@@ -51,14 +51,14 @@ def assert_says(error: pytest.ExceptionInfo, texts: list[str]):
 def test_bad_features_raise_an_error_that_names_them(X, texts):
     with pytest.raises(InputError) as caught:
         check_features(X)
-    assert_says(caught, texts)
+    assert_message_contains(caught, texts)
 
 
 @pytest.mark.parametrize(("y", "texts"), BAD_LABELS)
 def test_bad_labels_raise_an_error_that_names_them(y, texts):
     with pytest.raises(InputError) as caught:
         check_labels(y, 3)
-    assert_says(caught, texts)
+    assert_message_contains(caught, texts)
 
 
 @given(

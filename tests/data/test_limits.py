@@ -373,7 +373,8 @@ def test_the_size_of_the_blocks_does_not_change_the_result(
 def test_the_memory_limit_of_the_process_counts():
     code = (
         "import resource; from leadline.data import _memory as memory\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31)); print(memory.free_memory() < 2**31)"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))\n"
+        "print(memory.free_memory() < 2**31)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"

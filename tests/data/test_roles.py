@@ -32,13 +32,13 @@ def test_roles_are_disjoint_complete_and_stratified(y, fractions, seed):
     for share, rows in zip(fractions, parts(roles), strict=True):
         assert (np.diff(rows) > 0).all()
         for label in np.unique(y):
-            mine, ideal = int((y[rows] == label).sum()), share * int((y == label).sum())
-            assert mine >= (share > 0)
-            assert share > 0 or mine == 0
+            count, ideal = int((y[rows] == label).sum()), share * int((y == label).sum())
+            assert count >= (share > 0)
+            assert share > 0 or count == 0
             # The guarantee of one row may take up to one row each from other roles.
-            assert -5 < mine - ideal < 1 + 1e-6
+            assert -5 < count - ideal < 1 + 1e-6
             if (np.array(fractions)[np.array(fractions) > 0] * (y == label).sum() >= 1).all():
-                assert abs(mine - ideal) < 1 + 1e-6
+                assert abs(count - ideal) < 1 + 1e-6
 
 
 @given(st.integers(5, 300), seeds)
@@ -76,10 +76,10 @@ def test_duplicated_rows_share_a_role_and_shares_are_kept():
     X[200:300] = X[:100]
     y = np.tile(np.arange(2), 200)
     hashes = row_fingerprints(X)
-    apart, together = split_roles(y, seed=0), split_roles(y, seed=0, groups=hashes)
-    assert np.isin(hashes[apart.test], hashes[apart.pretrain_train]).any()
-    assert not np.isin(hashes[together.test], hashes[together.pretrain_train]).any()
-    assert list(together.sizes.values()) == [200, 20, 80, 20, 80] == list(apart.sizes.values())
+    ungrouped, grouped = split_roles(y, seed=0), split_roles(y, seed=0, groups=hashes)
+    assert np.isin(hashes[ungrouped.test], hashes[ungrouped.pretrain_train]).any()
+    assert not np.isin(hashes[grouped.test], hashes[grouped.pretrain_train]).any()
+    assert list(grouped.sizes.values()) == [200, 20, 80, 20, 80] == list(ungrouped.sizes.values())
 
 
 def test_every_row_is_equally_likely_to_be_a_test_row():

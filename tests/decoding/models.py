@@ -41,7 +41,7 @@ class Hashed:
         return Problem(self, {"hash": torch.zeros(batch, dtype=torch.int64)}, start)
 
 
-def rows(problem, index):
+def select_items(problem, index):
     """Return some items of a problem whose state is a hash."""
     step, state, start = problem
     return Problem(step, {"hash": state["hash"][index]}, start[index])
@@ -60,21 +60,21 @@ def log_probs(problem, item, prefix):
 
 def everything(problem, item, M, max_length, eos=()):
     """Return every complete sequence of an item with its log-probability, by recursion."""
-    found = {}
+    log_prob_of = {}
 
-    def grow(prefix, upto):
+    def grow(prefix, total):
         after = log_probs(problem, item, prefix)
         for token in range(M):
-            log_prob = upto + after[token]
+            log_prob = total + after[token]
             if log_prob == -np.inf:
                 continue
             if token in eos or len(prefix) + 1 == max_length:
-                found[(*prefix, token)] = log_prob
+                log_prob_of[(*prefix, token)] = log_prob
             else:
                 grow((*prefix, token), log_prob)
 
     grow((), 0.0)
-    return found
+    return log_prob_of
 
 
 def slow_beam(problem, item, M, *, width, max_length, eos=(), score, eos_mode):
@@ -85,11 +85,11 @@ def slow_beam(problem, item, M, *, width, max_length, eos=(), score, eos_mode):
     live, done = [((), 0.0)], []
     for t in range(1, max_length + 1):
         candidates = []
-        for rank, (prefix, upto) in enumerate(live):
+        for rank, (prefix, total_so_far) in enumerate(live):
             after = log_probs(problem, item, prefix)
             for token in range(M):
                 if after[token] > -np.inf:
-                    total = upto + after[token]
+                    total = total_so_far + after[token]
                     candidates.append((-score(total, t), 1, rank, token, (*prefix, token), total))
         if eos_mode == "in_beam":
             candidates += [
@@ -104,9 +104,9 @@ def slow_beam(problem, item, M, *, width, max_length, eos=(), score, eos_mode):
             if is_done
         ]
         done.sort(key=lambda d: -d[0])
-        among = candidates[:width] if eos_mode == "in_beam" else candidates
-        flags = complete[: len(among)]
-        live = [(c[4], c[5]) for c, is_done in zip(among, flags, strict=True) if not is_done][
+        eligible = candidates[:width] if eos_mode == "in_beam" else candidates
+        flags = complete[: len(eligible)]
+        live = [(c[4], c[5]) for c, is_done in zip(eligible, flags, strict=True) if not is_done][
             :width
         ]
         if not live:

@@ -7,13 +7,13 @@ import pytest
 
 from leadline import InputError, decoding
 
-from .models import Hashed, everything, log_probs, rows
+from .models import Hashed, everything, log_probs, select_items
 
 
 def test_the_verdict_names_the_optimum_by_what_is_proved():
     """Without a proof the optimum is "a better one"; by another score it is "the best"."""
     problem = Hashed(4, 8, scale=0.2).problem()
-    told: dict[str, list[str]] = {}
+    names_of_kind: dict[str, list[str]] = {}
     for score, calls in (
         (decoding.SumLogProb(), None),
         (decoding.SumLogProb(), 7),
@@ -23,11 +23,11 @@ def test_the_verdict_names_the_optimum_by_what_is_proved():
         audit = decoding.audit(*problem, decoded, max_calls=calls)
         assert audit.outcome == ("search error",)
         figure: Any = audit.figure()
-        told[str(audit.verdict).partition("; ")[2].partition(" is")[0]] = [
+        names_of_kind[str(audit.verdict).partition("; ")[2].partition(" is")[0]] = [
             trace.name for trace in figure.data
         ]
-    assert list(told) == ["the most likely", "a better one", "the best"]
-    assert [names[1] for names in told.values()] == [
+    assert list(names_of_kind) == ["the most likely", "a better one", "the best"]
+    assert [names[1] for names in names_of_kind.values()] == [
         "the most likely sequence",
         "a better sequence",
         "the best sequence",
@@ -76,8 +76,8 @@ def test_an_audit_refuses_samples_and_answers_with_other_settings():
     ):
         with pytest.raises(InputError, match=text):
             decoding.audit(*problem, beam, reference=wrong)
-    every = decoding.audit(*problem, decoding.exhaustive_search(*problem, **keys))
-    assert every.outcome == ("optimal",) * 2
+    exhaustive = decoding.audit(*problem, decoding.exhaustive_search(*problem, **keys))
+    assert exhaustive.outcome == ("optimal",) * 2
     masked = decoding.beam_search(*problem, width=2, **keys, processors=[decoding.forbid([2])])
     with pytest.raises(InputError, match=r"an answer under forbid(.|\n)*constrain"):
         decoding.audit(*problem, masked)
@@ -99,14 +99,14 @@ def test_an_audit_uses_the_certificate_of_the_answer(score, max_calls):
         beam = decoding.beam_search(*problem, width=1 + seed % 6, max_length=4, eos=0, score=score)
         audit = decoding.audit(*problem, beam, max_calls=max_calls)
         best = max(float(score(p, len(x))) for x, p in everything(problem, 0, 4, 4, (0,)).items())
-        found = audit.optimum
-        assert max(found.score[0, 0], found.certificate.upper_bound[0]) >= best - 1e-9
-        assert found.certificate.upper_bound[0] <= max(
+        optimum = audit.optimum
+        assert max(optimum.score[0, 0], optimum.certificate.upper_bound[0]) >= best - 1e-9
+        assert optimum.certificate.upper_bound[0] <= max(
             beam.certificate.upper_bound[0], beam.score[0, 0]
         )
         if beam.certificate.outcome == ("OPTIMAL",):
             proved += 1
-            assert (audit.outcome, found.work.calls) == (("optimal",), 0)
+            assert (audit.outcome, optimum.work.calls) == (("optimal",), 0)
         elif max_calls is None:
             assert audit.outcome == (
                 "optimal" if beam.score[0, 0] >= best - 1e-9 else "search error",
@@ -134,13 +134,15 @@ def test_an_item_is_unresolved_when_the_budget_runs_out():
         if error:
             optimum = best.hypotheses(item)[0].tokens
             assert full.optimum.hypotheses(item)[0].tokens == optimum
-            again = decoding.beam_search(*rows(problem, [item]), width=1, max_length=6, trace=True)
+            repeated = decoding.beam_search(
+                *select_items(problem, [item]), width=1, max_length=6, trace=True
+            )
             step = int(full.lost_step[item])
-            assert again.hypotheses()[0].tokens[: step - 1] == optimum[: step - 1]
-            assert again.hypotheses()[0].tokens[:step] != optimum[:step]
+            assert repeated.hypotheses()[0].tokens[: step - 1] == optimum[: step - 1]
+            assert repeated.hypotheses()[0].tokens[:step] != optimum[:step]
             if full.width[item]:
                 wide = decoding.beam_search(
-                    *rows(problem, [item]), width=int(full.width[item]), max_length=6
+                    *select_items(problem, [item]), width=int(full.width[item]), max_length=6
                 )
                 assert wide.hypotheses()[0].tokens == optimum
     assert "2 prompts" in str(full)
@@ -148,7 +150,7 @@ def test_an_item_is_unresolved_when_the_budget_runs_out():
 
 
 def test_a_complete_sequence_can_lose_its_place_in_the_beam():
-    """It ends at step 1; at step 2 the other hypothesis has two better children, which end badly."""
+    """It ends at step 1. At step 2 another hypothesis has two better children, which end badly."""
     many = {chr(97 + i): -np.log(20) for i in range(20)}
     rows = {
         (): {"a": -0.1, ".": -2.4},

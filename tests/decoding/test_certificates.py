@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from leadline import InputError, decoding
 from leadline.decoding import LengthNormalized, Problem, Score
+from leadline.decoding.answers._scores import why_unbounded
 from leadline.decoding.search._sampling import proposal
-from leadline.decoding.search._scores import why_unbounded
 
 from .models import Hashed, everything
 
@@ -66,14 +66,14 @@ def test_certificates_of_scores_of_any_shape_agree_with_brute_force(bonus, seed,
         score = kind(tuple(bonus))
         best = max(float(score(log_prob, len(tokens))) for tokens, log_prob in truth.items())
         keys: dict[str, Any] = {"max_length": 4, "eos": 0, "score": score}
-        found = decoding.beam_search(*problem, width=width, eos_mode=eos_mode, **keys)
-        outcome = found.certificate.outcome[0]
+        decoded = decoding.beam_search(*problem, width=width, eos_mode=eos_mode, **keys)
+        outcome = decoded.certificate.outcome[0]
         is_bounded = kind is Wide or sorted(bonus) in (bonus, bonus[::-1])
         assert (outcome != "NOT_APPLICABLE") == is_bounded
         if outcome == "OPTIMAL":
-            assert found.score[0, 0] == pytest.approx(best, abs=1e-9)
+            assert decoded.score[0, 0] == pytest.approx(best, abs=1e-9)
         elif outcome == "NOT_APPLICABLE":
-            assert "not monotone in the length" in str(found.certificate)
+            assert "not monotone in the length" in str(decoded.certificate)
             with pytest.raises(InputError, match=r"score with a bound(.|\n)*not monotone"):
                 decoding.exact_search(*problem, **keys)
         if is_bounded:
@@ -153,13 +153,13 @@ def test_masked_tokens_are_never_returned_for_any_mask_value(name, M, normalized
     if M < 10:
         searches["exhaustive"] = lambda *p: decoding.exhaustive_search(*p, max_length=3)
     for search in searches.values():
-        found, right = search(*problem), search(*plain)
-        assert [h.tokens for h in found.hypotheses()] == [h.tokens for h in right.hypotheses()]
-        assert {token for h in found.hypotheses() for token in h.tokens} <= {1, 2}
-        assert found.log_prob == pytest.approx(right.log_prob, abs=1e-3)
-        assert found.certificate.outcome == right.certificate.outcome
+        decoded, right = search(*problem), search(*plain)
+        assert [h.tokens for h in decoded.hypotheses()] == [h.tokens for h in right.hypotheses()]
+        assert {token for h in decoded.hypotheses() for token in h.tokens} <= {1, 2}
+        assert decoded.log_prob == pytest.approx(right.log_prob, abs=1e-3)
+        assert decoded.certificate.outcome == right.certificate.outcome
         if dead_end:
-            assert all(2 not in h.tokens[:-1] for h in found.hypotheses())
+            assert all(2 not in h.tokens[:-1] for h in decoded.hypotheses())
 
 
 def test_a_fully_masked_problem_has_no_sequence():
@@ -174,9 +174,9 @@ def test_a_fully_masked_problem_has_no_sequence():
 
         problem = Problem(step, torch.zeros(1, 1), torch.tensor([0]))
         for search in (decoding.greedy, decoding.exact_search, decoding.exhaustive_search):
-            found = search(*problem, max_length=2, normalize=not normalized)
-            assert found.certificate.outcome == ("NO_SEQUENCE",)
-            assert not found.hypotheses()
+            decoded = search(*problem, max_length=2, normalize=not normalized)
+            assert decoded.certificate.outcome == ("NO_SEQUENCE",)
+            assert not decoded.hypotheses()
 
 
 def constant(row: list[float], **attributes: Any) -> Problem:
@@ -196,12 +196,14 @@ def test_a_note_reports_rows_that_are_not_distributions(row, total):
     problem = constant(row, normalized=True)
     searches: list[Any] = [decoding.greedy, decoding.exact_search, decoding.exhaustive_search]
     for search in searches:
-        found = search(*problem, max_length=2)
-        assert f"sum to {total}" in found.notes[0]
-        assert "note: the step function's rows are not log-probabilities" in str(found)
+        decoded = search(*problem, max_length=2)
+        assert f"sum to {total}" in decoded.notes[0]
+        assert "note: the step function's rows are not log-probabilities" in str(decoded)
     audit = decoding.audit(*problem, decoding.greedy(*problem, max_length=2))
     assert f"sum to {total}" in str(audit)
-    assert f"sum to {total}" in str(decoding.search_errors(*problem, max_length=2, widths=(1, 2)))
+    assert f"sum to {total}" in str(
+        decoding.measure_search_errors(*problem, max_length=2, widths=(1, 2))
+    )
     logits = decoding.greedy(*problem, max_length=2, normalize=True)
     assert logits.notes == ()
 
@@ -213,8 +215,8 @@ def test_a_note_reports_a_later_row_that_is_not_a_distribution():
         return row.expand(len(tokens), 2), state
 
     step.normalized = True  # pyright: ignore[reportFunctionMemberAccess]
-    found = decoding.greedy(step, torch.zeros(1, 1), torch.tensor([0]), max_length=6)
-    assert "sum to 0.368" in found.notes[0]
+    decoded = decoding.greedy(step, torch.zeros(1, 1), torch.tensor([0]), max_length=6)
+    assert "sum to 0.368" in decoded.notes[0]
 
 
 def test_no_note_reports_masked_rounded_or_tabulated_rows():
@@ -247,22 +249,22 @@ def test_no_note_reports_masked_rounded_or_tabulated_rows():
 
 def test_an_n_best_list_reports_how_many_entries_are_proved():
     """The first ``proved`` entries are the best sequences by brute force."""
-    seen = set()
+    is_partly_proved = set()
     for seed in range(30):
         problem = Hashed(4, seed, scale=3.0).problem()
-        found = decoding.beam_search(*problem, width=10, num_return=10, max_length=4)
-        proved = found.certificate.proved[0]
+        decoded = decoding.beam_search(*problem, width=10, num_return=10, max_length=4)
+        proved = decoded.certificate.proved[0]
         ranked = sorted(everything(problem, 0, 4, 4).values(), reverse=True)
-        assert found.score[0, :proved] == pytest.approx(ranked[:proved])
-        if found.certificate.outcome == ("OPTIMAL",):
-            seen.add(0 < proved < 10)
+        assert decoded.score[0, :proved] == pytest.approx(ranked[:proved])
+        if decoded.certificate.outcome == ("OPTIMAL",):
+            is_partly_proved.add(0 < proved < 10)
             text = (
                 "proved optimal with all 10 hypotheses"
                 if proved == 10
                 else f"{proved} of 10 hypotheses proved"
             )
-            assert text in str(found)
-    assert True in seen
+            assert text in str(decoded)
+    assert True in is_partly_proved
     exact = decoding.exact_search(*Hashed(4, 1).problem(2), num_return=3, max_length=4)
     assert str(exact.certificate) == "2 of 2 answers proved optimal with all 6 hypotheses"
 
@@ -283,12 +285,12 @@ def test_log_probabilities_above_zero_invalidate_only_their_own_item(eos):
         together.certificate
     )
     for item in range(3):
-        alone = decoding.beam_search(
+        single = decoding.beam_search(
             step, rise[[item]], start[[item]], width=2, max_length=3, eos=eos
         )
-        assert alone.hypotheses() == together.hypotheses(item)
-        assert alone.certificate.outcome[0] == together.certificate.outcome[item]
-        assert alone.certificate.upper_bound[0] == together.certificate.upper_bound[item]
+        assert single.hypotheses() == together.hypotheses(item)
+        assert single.certificate.outcome[0] == together.certificate.outcome[item]
+        assert single.certificate.upper_bound[0] == together.certificate.upper_bound[item]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from leadline import InputError, decoding
 from leadline.decoding import Problem, Shared
-from leadline.decoding.search import _beam as beam
-from leadline.decoding.search._candidates import WIDE, Reader
+from leadline.decoding.problem._reader import WIDE, Reader
+from leadline.decoding.search.beam import _run as run
 
-from .models import Hashed, rows
+from .models import Hashed, select_items
 
 SEARCHES: dict[str, Any] = {
     "greedy": decoding.greedy,
@@ -51,13 +51,13 @@ def test_the_other_items_of_a_batch_do_not_change_an_answer(name, eos):
     problem = Hashed(4, 5, scale=3.0, dtype=torch.float32).problem(batch=6)
     together = search(*problem, max_length=5, eos=eos)
     order = torch.tensor([3, 0, 5, 1, 4, 2])
-    permuted = search(*rows(problem, order), max_length=5, eos=eos)
+    permuted = search(*select_items(problem, order), max_length=5, eos=eos)
     if eos is not None and name != "exhaustive":
         assert len(set(together.lengths[:, 0].tolist())) > 1
     for place, item in enumerate(order.tolist()):
-        alone = search(*rows(problem, [item]), max_length=5, eos=eos)
-        assert together.hypotheses(item) == permuted.hypotheses(place) == alone.hypotheses(0)
-        assert together.certificate.outcome[item] == alone.certificate.outcome[0]
+        single = search(*select_items(problem, [item]), max_length=5, eos=eos)
+        assert together.hypotheses(item) == permuted.hypotheses(place) == single.hypotheses(0)
+        assert together.certificate.outcome[item] == single.certificate.outcome[0]
 
 
 @given(
@@ -79,14 +79,14 @@ def test_both_ranking_paths_of_beam_search_agree(
     settings = {"width": width, "max_length": max_length, "eos": eos, "score": score}
     settings["num_return"] = min(num_return, width)
     problem = Hashed(M, seed, scale=4.0, levels=levels, dtype=torch.float32).problem()
-    few = decoding.beam_search(*problem, **settings)
-    with patch.object(beam, "FEW", 0):
-        many = decoding.beam_search(*problem, **settings)
+    with_lists = decoding.beam_search(*problem, **settings)
+    with patch.object(run, "MOST_FOR_LISTS", 0):
+        with_arrays = decoding.beam_search(*problem, **settings)
     for name in ("tokens", "lengths", "log_prob", "score", "token_log_prob", "finished"):
-        assert np.array_equal(getattr(few, name), getattr(many, name)), name
-    assert np.array_equal(few.certificate.upper_bound, many.certificate.upper_bound)
-    assert few.certificate.step == many.certificate.step
-    assert few.work == many.work
+        assert np.array_equal(getattr(with_lists, name), getattr(with_arrays, name)), name
+    assert np.array_equal(with_lists.certificate.upper_bound, with_arrays.certificate.upper_bound)
+    assert with_lists.certificate.step == with_arrays.certificate.step
+    assert with_lists.work == with_arrays.work
 
 
 def test_matrix_products_give_the_same_answers_in_any_batch():
@@ -103,11 +103,11 @@ def test_matrix_products_give_the_same_answers_in_any_batch():
         step, torch.zeros(7, 16).double(), start, width=4, max_length=8, eos=3
     )
     for item in range(7):
-        alone = decoding.beam_search(
+        single = decoding.beam_search(
             step, torch.zeros(1, 16).double(), start[[item]], width=4, max_length=8, eos=3
         )
-        assert alone.hypotheses()[0].tokens == together.hypotheses(item)[0].tokens
-        assert alone.log_prob[0] == pytest.approx(together.log_prob[item], abs=1e-10)
+        assert single.hypotheses()[0].tokens == together.hypotheses(item)[0].tokens
+        assert single.log_prob[0] == pytest.approx(together.log_prob[item], abs=1e-10)
 
 
 @given(
@@ -136,8 +136,8 @@ def test_the_reader_equals_log_softmax_and_sort(N, M, count, seed, levels, dtype
         log_prob[is_there], values[is_there], atol=2e-5 if dtype == torch.float32 else 1e-10
     )
     assert (log_prob[~is_there] == -np.inf).all()
-    every = Reader(are_logits=True).all(x).numpy()
-    assert np.array_equal(np.take_along_axis(every, tokens, 1)[is_there], log_prob[is_there])
+    log_probs = Reader(are_logits=True).all(x).numpy()
+    assert np.array_equal(np.take_along_axis(log_probs, tokens, 1)[is_there], log_prob[is_there])
     for n in range(N):
         assert np.array_equal(Reader(are_logits=True).best(x[n : n + 1], count)[0][0], log_prob[n])
 
@@ -151,8 +151,8 @@ def test_a_search_does_not_change_the_state_of_a_problem():
 
     problem = Problem(step, {"sum": torch.zeros(2, 1, dtype=torch.int64)}, torch.tensor([1, 2]))
     for name, search in SEARCHES.items():
-        first, again = search(*problem, max_length=3), search(*problem, max_length=3)
-        assert np.array_equal(first.tokens, again.tokens), name
+        first, repeated = search(*problem, max_length=3), search(*problem, max_length=3)
+        assert np.array_equal(first.tokens, repeated.tokens), name
     assert problem.state["sum"].tolist() == [[0], [0]]
 
 
@@ -188,11 +188,11 @@ def test_a_search_does_not_change_what_a_step_function_keeps():
         **SEARCHES,
         "masks": lambda *p, **k: decoding.beam_search(*p, **masks, **k),
     }.items():
-        found = search(Keeps(), None, torch.tensor([2]), max_length=2)
-        assert found.log_prob[0, 0] == pytest.approx(2 * np.log(1 / 3)), name
+        decoded = search(Keeps(), None, torch.tensor([2]), max_length=2)
+        assert decoded.log_prob[0, 0] == pytest.approx(2 * np.log(1 / 3)), name
         assert kept.detach() == pytest.approx(np.log(1 / 3)), name
-        found = search(InItsOwnMode(), None, torch.tensor([2]), max_length=2)
-        assert found.log_prob[0, 0] == pytest.approx(2 * np.log(1 / 3)), name
+        decoded = search(InItsOwnMode(), None, torch.tensor([2]), max_length=2)
+        assert decoded.log_prob[0, 0] == pytest.approx(2 * np.log(1 / 3)), name
     (-kept[0, 1]).backward()
     assert modes == {False}
 

@@ -39,8 +39,10 @@ def audit(decoded):
     ],
 )
 def test_the_beam_holds_the_hypotheses_of_the_course(decoded, step, beam):
-    held = [(" ".join(node.words), round(node.log_prob, 9)) for node in decoded.trace.beam(step)]
-    assert held == beam
+    candidates = [
+        (" ".join(node.words), round(node.log_prob, 9)) for node in decoded.trace.beam(step)
+    ]
+    assert candidates == beam
 
 
 def test_the_audit_names_step_rank_and_width_of_the_lost_sequence(decoded, audit):
@@ -100,7 +102,7 @@ def test_a_reference_is_attributed_to_the_search_or_to_the_model(decoded):
 
 
 def test_work_grows_within_the_bounds_of_the_course():
-    grown = decoding.complexity((4, 8, 16), (2, 4, 8), (500, 1000, 5000))
+    grown = decoding.measure_complexity((4, 8, 16), (2, 4, 8), (500, 1000, 5000))
     exponents = grown.exponents("candidates")
     assert exponents["M"].estimate == pytest.approx(1, abs=1e-9)
     # The prompt is one row, and each later step has k rows.
@@ -113,4 +115,4 @@ def test_work_grows_within_the_bounds_of_the_course():
     assert len(figure.data) == 3
     assert len(grown.table()) == 27
     with pytest.raises(InputError, match="widths must hold two different values"):
-        decoding.complexity((1, 2), (3,), (4, 5))
+        decoding.measure_complexity((1, 2), (3,), (4, 5))

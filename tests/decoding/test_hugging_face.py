@@ -139,7 +139,7 @@ IDS = torch.tensor([[0, 0, 0, 5, 6, 7], [8, 9, 11, 12, 13, 14]])
 MASK = torch.tensor([[0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
 
 
-def alone(model: Any, ids: torch.Tensor, tokens: tuple[int, ...]) -> float:
+def log_prob_without_cache(model: Any, ids: torch.Tensor, tokens: tuple[int, ...]) -> float:
     """Return the log-probability of new tokens, by one pass without a cache or padding."""
     with torch.no_grad():
         logits = model(
@@ -158,16 +158,16 @@ def test_a_wrapped_model_scores_padded_prompts_like_the_model_inside(name):
     keys: dict[str, Any] = {"width": 3, "max_length": 5}
     if "compiled" in name:  # each shape is compiled separately
         keys = {"width": 1, "max_length": 2}
-    found = decoding.beam_search(*decoding.huggingface(wrapped, IDS, MASK), **keys)
+    decoded = decoding.beam_search(*decoding.huggingface(wrapped, IDS, MASK), **keys)
     right = decoding.beam_search(*decoding.huggingface(model, IDS, MASK), **keys)
     for item in range(2):
-        tokens = found.hypotheses(item)[0].tokens
+        tokens = decoded.hypotheses(item)[0].tokens
         assert tokens == right.hypotheses(item)[0].tokens
-        assert found.log_prob[item, 0] == pytest.approx(
-            alone(model, IDS[item][MASK[item] == 1], tokens), abs=1e-4
+        assert decoded.log_prob[item, 0] == pytest.approx(
+            log_prob_without_cache(model, IDS[item][MASK[item] == 1], tokens), abs=1e-4
         )
     if "compiled" not in name:
-        audit = decoding.audit(*decoding.huggingface(wrapped, IDS, MASK), found, max_calls=3)
+        audit = decoding.audit(*decoding.huggingface(wrapped, IDS, MASK), decoded, max_calls=3)
         assert len(audit.outcome) == 2
 
 
@@ -220,13 +220,13 @@ def test_the_start_token_is_the_same_as_in_generate():
         model.generation_config.decoder_start_token_id = first
         problem = decoding.huggingface(model, ids)
         assert problem.start.tolist() == [first, first]
-        ours = decoding.beam_search(
+        decoded = decoding.beam_search(
             *problem, width=3, max_length=6, score=decoding.LengthNormalized(1.0)
         )
-        theirs = model.generate(
+        generated = model.generate(
             ids, num_beams=3, max_new_tokens=6, do_sample=False, eos_token_id=None, pad_token_id=0
         )
-        assert ours.tokens[:, 0].tolist() == theirs[:, 1:].tolist()
+        assert decoded.tokens[:, 0].tolist() == generated[:, 1:].tolist()
     model.generation_config.decoder_start_token_id = None
     model.generation_config.bos_token_id = 9
     model.config.decoder_start_token_id = None
@@ -242,13 +242,13 @@ def test_a_forced_first_token_is_followed_as_in_generate_and_has_probability_one
     ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
     model = build(bart)
     model.generation_config.forced_bos_token_id = 11
-    ours = decoding.beam_search(
+    decoded = decoding.beam_search(
         *decoding.huggingface(model, ids),
         width=3,
         max_length=6,
         score=decoding.LengthNormalized(1.0),
     )
-    theirs = model.generate(
+    generated = model.generate(
         ids,
         num_beams=3,
         max_new_tokens=6,
@@ -258,10 +258,10 @@ def test_a_forced_first_token_is_followed_as_in_generate_and_has_probability_one
         return_dict_in_generate=True,
         output_scores=True,
     )
-    assert ours.tokens[:, 0].tolist() == theirs.sequences[:, 1:].tolist()
-    assert ours.tokens[:, 0, 0].tolist() == [11, 11]
-    assert ours.token_log_prob[:, 0, 0].tolist() == [0.0, 0.0]
-    assert ours.score[:, 0] == pytest.approx(theirs.sequences_scores.numpy(), abs=1e-5)
+    assert decoded.tokens[:, 0].tolist() == generated.sequences[:, 1:].tolist()
+    assert decoded.tokens[:, 0, 0].tolist() == [11, 11]
+    assert decoded.token_log_prob[:, 0, 0].tolist() == [0.0, 0.0]
+    assert decoded.score[:, 0] == pytest.approx(generated.sequences_scores.numpy(), abs=1e-5)
 
 
 def test_a_search_without_eos_notes_that_the_end_tokens_are_ignored():
@@ -277,10 +277,12 @@ def test_a_search_without_eos_notes_that_the_end_tokens_are_ignored():
     assert f"end tokens ({first}) are ignored" in str(decoding.greedy(*problem, max_length=3))
     masked = decoding.constrain(*problem, [decoding.forbid([1])])
     assert "are ignored" in decoding.greedy(*masked, max_length=3).notes[0]
-    ours = decoding.greedy(*problem, max_length=4, eos=problem.step.eos)  # pyright: ignore[reportFunctionMemberAccess]
-    assert ours.notes == ()
-    theirs = model.generate(ids, max_new_tokens=4, do_sample=False, pad_token_id=0)[0, 3:].tolist()
-    assert ours.hypotheses(0)[0].tokens == tuple(theirs[: theirs.index(first) + 1])
+    decoded = decoding.greedy(*problem, max_length=4, eos=problem.step.eos)  # pyright: ignore[reportFunctionMemberAccess]
+    assert decoded.notes == ()
+    generated = model.generate(ids, max_new_tokens=4, do_sample=False, pad_token_id=0)[
+        0, 3:
+    ].tolist()
+    assert decoded.hypotheses(0)[0].tokens == tuple(generated[: generated.index(first) + 1])
 
 
 def test_ignored_generation_settings_are_named():
@@ -289,9 +291,10 @@ def test_ignored_generation_settings_are_named():
         no_repeat_ngram_size=3, repetition_penalty=1.0, min_length=0, num_beams=4
     )
     model.generation_config.suppress_tokens = [1, 2]
-    found = decoding.greedy(*decoding.huggingface(model, torch.tensor([[5, 6]])), max_length=2)
-    assert found.notes == (
-        "settings of generation_config are ignored: suppress_tokens = [1, 2], no_repeat_ngram_size = 3",
+    decoded = decoding.greedy(*decoding.huggingface(model, torch.tensor([[5, 6]])), max_length=2)
+    assert decoded.notes == (
+        "settings of generation_config are ignored: suppress_tokens = [1, 2], no_repeat_ngram_size "
+        "= 3",
     )
     model.generation_config = [1, 2]
     with pytest.raises(InputError, match="generation_config must be a GenerationConfig"):
@@ -505,9 +508,9 @@ def test_supported_families_score_like_one_pass_without_a_cache(name):
     model = build(HEALTHY[name])
     ids = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12]])
     problem = decoding.huggingface(model, ids)
-    found = decoding.beam_search(*problem, width=4, max_length=5)
+    decoded = decoding.beam_search(*problem, width=4, max_length=5)
     for item in range(2):
-        tokens = found.hypotheses(item)[0].tokens
+        tokens = decoded.hypotheses(item)[0].tokens
         if model.config.is_encoder_decoder:
             decoder = torch.tensor([[int(problem.start[item]), *tokens[:-1]]])
             with torch.no_grad():
@@ -517,8 +520,8 @@ def test_supported_families_score_like_one_pass_without_a_cache(name):
             log_probs = logits.double().log_softmax(-1)
             right = sum(float(log_probs[t, token]) for t, token in enumerate(tokens))
         else:
-            right = alone(model, ids[item], tokens)
-        assert found.log_prob[item, 0] == pytest.approx(right, abs=1e-4)
+            right = log_prob_without_cache(model, ids[item], tokens)
+        assert decoded.log_prob[item, 0] == pytest.approx(right, abs=1e-4)
 
 
 def test_objects_of_another_type_are_refused():

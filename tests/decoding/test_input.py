@@ -143,12 +143,12 @@ def test_an_object_with_select_is_a_valid_state(kind):
         ), kind(words)
 
     problem = Problem(step, kind([(), ()]), torch.tensor([1, 2]))
-    every = decoding.exhaustive_search(*problem, max_length=4)
+    exhaustive = decoding.exhaustive_search(*problem, max_length=4)
     wide = decoding.beam_search(*problem, width=64, max_length=4)
-    assert wide.log_prob[:, 0] == pytest.approx(every.log_prob[:, 0], abs=1e-6)
+    assert wide.log_prob[:, 0] == pytest.approx(exhaustive.log_prob[:, 0], abs=1e-6)
     if kind is Joined:
         exact = decoding.exact_search(*problem, max_length=4, batch=2)
-        assert exact.log_prob[:, 0] == pytest.approx(every.log_prob[:, 0], abs=1e-6)
+        assert exact.log_prob[:, 0] == pytest.approx(exhaustive.log_prob[:, 0], abs=1e-6)
     else:
         with pytest.raises(
             InputError,
@@ -161,8 +161,8 @@ def test_end_tokens_may_be_numbers_arrays_or_sets_and_scores_may_require_gradien
     table = torch.nn.Parameter(torch.arange(4.0)[None])
     problem = Problem(lambda tokens, state: (table, state), torch.zeros(1, 1), torch.tensor([0]))
     for eos in (np.int64(3), torch.tensor(3), [torch.tensor(3)], np.array([3]), {3}):
-        found = decoding.beam_search(*problem, width=1, max_length=2, eos=eos)  # pyright: ignore[reportArgumentType]
-        assert found.hypotheses()[0].tokens == (3,)
+        decoded = decoding.beam_search(*problem, width=1, max_length=2, eos=eos)  # pyright: ignore[reportArgumentType]
+        assert decoded.hypotheses()[0].tokens == (3,)
 
 
 def test_bad_limits_temperatures_scores_and_tables_are_refused():

@@ -91,7 +91,7 @@ def prompts():
 def test_beam_search_returns_the_tokens_of_generate(model, prompts, padded):
     ids, mask = prompts
     mask = mask if padded else torch.ones_like(ids)
-    theirs = model.generate(
+    generated = model.generate(
         ids,
         attention_mask=mask,
         num_beams=4,
@@ -103,10 +103,10 @@ def test_beam_search_returns_the_tokens_of_generate(model, prompts, padded):
         eos_token_id=None,
     )[:, -12:]
     score = decoding.LengthNormalized(1.0)
-    ours = decoding.beam_search(
+    decoded = decoding.beam_search(
         *decoding.huggingface(model, ids, mask), width=4, max_length=12, score=score
     )
-    assert ours.tokens[:, 0].tolist() == theirs.tolist()
+    assert decoded.tokens[:, 0].tolist() == generated.tolist()
 
 
 def test_left_padding_does_not_change_the_answers(model, prompts):
@@ -116,11 +116,11 @@ def test_left_padding_does_not_change_the_answers(model, prompts):
     together = decoding.beam_search(
         *decoding.huggingface(model, ids, mask), width=3, max_length=8, eos=7
     )
-    alone = decoding.beam_search(
+    single = decoding.beam_search(
         *decoding.huggingface(model, ids[:1, 3:]), width=3, max_length=8, eos=7
     )
-    assert alone.hypotheses()[0].tokens == together.hypotheses(0)[0].tokens
-    assert alone.log_prob[0] == pytest.approx(together.log_prob[0], abs=1e-10)
+    assert single.hypotheses()[0].tokens == together.hypotheses(0)[0].tokens
+    assert single.log_prob[0] == pytest.approx(together.log_prob[0], abs=1e-10)
 
 
 def test_positions_are_counted_as_in_generate(prompts):
@@ -148,10 +148,10 @@ def test_every_search_agrees_on_a_transformer(model, prompts):
     ids, mask = prompts
     problem = decoding.huggingface(model, ids, mask)
     exact = decoding.exact_search(*problem, max_length=2, batch=16)
-    every = decoding.exhaustive_search(*problem, max_length=2)
+    exhaustive = decoding.exhaustive_search(*problem, max_length=2)
     wide = decoding.beam_search(*problem, width=211, max_length=2)
-    assert exact.log_prob[:, 0] == pytest.approx(every.log_prob[:, 0], abs=1e-10)
-    assert wide.log_prob[:, 0] == pytest.approx(every.log_prob[:, 0], abs=1e-10)
+    assert exact.log_prob[:, 0] == pytest.approx(exhaustive.log_prob[:, 0], abs=1e-10)
+    assert wide.log_prob[:, 0] == pytest.approx(exhaustive.log_prob[:, 0], abs=1e-10)
     assert decoding.greedy(*problem, max_length=5).tokens.shape == (3, 1, 5)
     assert decoding.sample(*problem, num=2, max_length=5).tokens.shape == (3, 2, 5)
 
@@ -246,8 +246,8 @@ def test_a_language_model_decodes_and_can_be_saved_and_loaded(tmp_path, cell):
     ).fit(text)
     problem = lm.problem(["the cat sat", "", "the dog"])
     decoded = decoding.beam_search(*problem, width=3, max_length=8, eos=lm.end)
-    alone = decoding.beam_search(*lm.problem(["the dog"]), width=3, max_length=8, eos=lm.end)
-    assert alone.hypotheses()[0].words == decoded.hypotheses(2)[0].words
+    single = decoding.beam_search(*lm.problem(["the dog"]), width=3, max_length=8, eos=lm.end)
+    assert single.hypotheses()[0].words == decoded.hypotheses(2)[0].words
     exact = decoding.exact_search(*problem, max_length=4, eos=lm.end)
     assert exact.log_prob[:, 0] == pytest.approx(
         decoding.exhaustive_search(*problem, max_length=4, eos=lm.end).log_prob[:, 0], abs=1e-5
@@ -255,10 +255,10 @@ def test_a_language_model_decodes_and_can_be_saved_and_loaded(tmp_path, cell):
     lm.save(tmp_path)
     back = RecurrentLM.load(tmp_path)
     assert back.perplexity == lm.perplexity
-    again = decoding.beam_search(
+    repeated = decoding.beam_search(
         *back.problem(["the cat sat", "", "the dog"]), width=3, max_length=8, eos=lm.end
     )
-    assert np.array_equal(again.log_prob, decoded.log_prob)
+    assert np.array_equal(repeated.log_prob, decoded.log_prob)
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".safetensors"}
     RecurrentLM(vocabulary_size=12, hidden_size=12, epochs=1, seed=2).fit(text).save(tmp_path)
     assert len(list(tmp_path.iterdir())) == 2, "the weights of the earlier model were not removed"
@@ -322,19 +322,19 @@ def test_unknown_words_are_named(saved):
 
 def test_equal_seeds_give_equal_models_of_characters():
     text = "abab abab\n\nbaba baba\n\n" * 10
-    one, two = (
+    first, second = (
         RecurrentLM(level="character", vocabulary_size=9, hidden_size=8, epochs=2, seed=4).fit(text)
         for _ in range(2)
     )
-    assert one.perplexity == two.perplexity
-    assert set("ab ") <= set(one.vocabulary)
+    assert first.perplexity == second.perplexity
+    assert set("ab ") <= set(first.vocabulary)
     for ask in (lambda: RecurrentLM().problem(["a"]), lambda: RecurrentLM().save("never")):
         with pytest.raises(InputError, match="must be fitted before"):
             ask()
     with pytest.raises(InputError, match=r"problem\(\['ab'\]\)"):
-        one.problem("ab")
+        first.problem("ab")
     with pytest.raises(InputError, match="one text or more"):
-        one.problem([])
+        first.problem([])
     bad = {"vocabulary_size": 2, "dropout": 1.0, "held_out": 0.0}
     for name, value in bad.items():
         with pytest.raises(InputError, match=f"{name} = {value}"):
@@ -353,8 +353,8 @@ def test_equal_seeds_give_equal_models_of_characters():
         RecurrentLM(cell="elman")
 
 
-def only(found, keep):
-    return {tokens: log_prob for tokens, log_prob in found.items() if keep(tokens)}
+def only(log_prob_of, keep):
+    return {tokens: log_prob for tokens, log_prob in log_prob_of.items() if keep(tokens)}
 
 
 RULES = {
@@ -389,7 +389,7 @@ def test_processors_mask_and_never_renormalise(name, eos):
         *problem, width=64, max_length=4, eos=eos, processors=[make()], num_return=64
     )
     assert {h.tokens: pytest.approx(h.log_prob, abs=1e-9) for h in decoded.hypotheses()} == dict(
-        sorted(truth.items(), key=lambda one: -one[1])[:64]
+        sorted(truth.items(), key=lambda pair: -pair[1])[:64]
     )
     constrained = decoding.constrain(*problem, [make()], normalize=True)
     keys = {"width": 64, "max_length": 4, "eos": eos}
@@ -457,9 +457,9 @@ def test_reordered_hypotheses_score_like_copied_ones(model, prompts):
         moved, written = moved.reorder(parents.tolist())
         copied = copied.select(parents)
         # Rows share the encoder's keys and values, so that only the decoder's are written.
-        own = copied.memories[0]
+        store = copied.stores[0]
         assert written == (
-            new * own.nbytes // 12 // own.num_positions if turn < 5 else copied.nbytes
+            new * store.nbytes // 12 // store.num_positions if turn < 5 else copied.nbytes
         )
     some = torch.tensor([7, 2, 2, 11])
     joined = [type(state).concat([state, state.select(some)]) for state in (moved, copied)]

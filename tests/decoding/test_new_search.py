@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 
 from leadline import decoding
-from leadline.decoding.search._certificate import certify
+from leadline.decoding.answers._certificate import certify
+from leadline.decoding.answers._settings import SearchSettings
 from leadline.decoding.search._search import StepwiseSearch
-from leadline.decoding.search._settings import SearchSettings
 
 from .models import Hashed
 
@@ -40,23 +40,23 @@ class DiverseBeam(StepwiseSearch):
 
     def advance(self, t, scores):
         log_prob = self.log_probs(scores, t, self.items)
-        parents, words = [], []
+        parents, new_tokens = [], []
         for item in range(self.model.batch):
             rows = np.flatnonzero(self.items == item)
             times_chosen = np.zeros(log_prob.shape[1])
             for group in range(self.groups):
                 row = rows[min(group, len(rows) - 1)]
-                word = int((log_prob[row] - self.strength * times_chosen).argmax())
-                times_chosen[word] += 1
+                new_token = int((log_prob[row] - self.strength * times_chosen).argmax())
+                times_chosen[new_token] += 1
                 parents.append(row)
-                words.append(word)
-        self.total = self.total[parents] + log_prob[parents, words]
+                new_tokens.append(new_token)
+        self.total = self.total[parents] + log_prob[parents, new_tokens]
         self.items = self.items[parents]
         if t < self.settings.max_length:
-            self.history.add(parents, words, self.total)
-            return parents, words
+            self.history.add(parents, new_tokens, self.total)
+            return parents, new_tokens
         shape = (self.model.batch, self.groups)
-        columns = (self.total, self.total, np.array(parents), np.array(words))
+        columns = (self.total, self.total, np.array(parents), np.array(new_tokens))
         items = np.arange(self.model.batch)
         self.history.finish(items, t, *(column.reshape(shape) for column in columns))
         return [], []
@@ -75,28 +75,30 @@ def search(problem, strength, groups=3, max_length=4):
 
 def test_groups_without_a_penalty_repeat_greedy_search():
     problem = Hashed(5, seed=1).problem(2)
-    found = search(problem, strength=0.0)
+    decoded = search(problem, strength=0.0)
     greedy = decoding.greedy(*problem, max_length=4)
     for group in range(3):
-        assert np.array_equal(found.tokens[:, group], greedy.tokens[:, 0])
-        assert np.array_equal(found.log_prob[:, group], greedy.log_prob[:, 0])
+        assert np.array_equal(decoded.tokens[:, group], greedy.tokens[:, 0])
+        assert np.array_equal(decoded.log_prob[:, group], greedy.log_prob[:, 0])
 
 
 def test_a_large_penalty_makes_all_groups_differ_at_every_step():
-    found = search(Hashed(5, seed=1).problem(2), strength=1e3)
-    for tokens in found.tokens:
+    decoded = search(Hashed(5, seed=1).problem(2), strength=1e3)
+    for tokens in decoded.tokens:
         assert all(len(set(step)) == 3 for step in tokens.T.tolist())
 
 
 def test_its_result_is_shown_compared_and_saved_like_any_other(tmp_path):
     problem = Hashed(5, seed=1).problem()
-    found = search(problem, strength=1.0)
-    assert str(found).startswith("diverse beam search returns “")
-    assert "no certificate: groups have no bound" in str(found)
+    decoded = search(problem, strength=1.0)
+    assert str(decoded).startswith("diverse beam search returns “")
+    assert "no certificate: groups have no bound" in str(decoded)
     beam = decoding.beam_search(*problem, width=3, max_length=4)
-    assert "diverse beam search" in decoding.compare(beam, found).names
-    assert decoding.exact_search(*problem, max_length=4, at_least=found).score >= found.score[0, 0]
-    assert decoding.audit(*problem, found).outcome[0] in ("optimal", "search error")
-    found.save(tmp_path)
+    assert "diverse beam search" in decoding.compare(beam, decoded).names
+    assert (
+        decoding.exact_search(*problem, max_length=4, at_least=decoded).score >= decoded.score[0, 0]
+    )
+    assert decoding.audit(*problem, decoded).outcome[0] in ("optimal", "search error")
+    decoded.save(tmp_path)
     loaded = decoding.Decoded.load(tmp_path)
     assert loaded.settings == DiverseSettings(max_length=4, groups=3, strength=1.0)

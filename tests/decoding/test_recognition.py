@@ -12,7 +12,7 @@ import torch
 from leadline import InputError, decoding
 from leadline.decoding import Problem, Table
 
-from .models import Hashed, everything, rows
+from .models import Hashed, everything, select_items
 
 
 class Noisy(Hashed):
@@ -48,7 +48,7 @@ def test_an_answer_with_the_tokens_of_the_optimum_is_never_a_search_error(noise,
     )
     assert audit.outcome == ("optimal",)
     assert "returned the most likely sequence" in str(audit)
-    errors = decoding.search_errors(
+    errors = decoding.measure_search_errors(
         *problem, max_length=max_length, widths=(1, 2, 3), max_calls=None
     )
     assert not errors.is_error.any()
@@ -64,16 +64,16 @@ def test_errors_with_noise_equal_those_of_brute_force(noise):
     problem.step.noise = noise  # pyright: ignore[reportFunctionMemberAccess]
     greedy = decoding.greedy(*problem, max_length=T)
     audit = decoding.audit(*problem, greedy)
-    errors = decoding.search_errors(*problem, max_length=T, widths=(1, 3), max_calls=None)
-    seen = set()
+    errors = decoding.measure_search_errors(*problem, max_length=T, widths=(1, 3), max_calls=None)
+    outcomes = set()
     for item in range(B):
         truth = everything(problem, item, M, T)
         best = max(truth, key=lambda tokens: truth[tokens])
         is_error = greedy.hypotheses(item)[0].tokens != best
-        seen.add(is_error)
+        outcomes.add(is_error)
         assert audit.outcome[item] == ("search error" if is_error else "optimal")
         assert errors.is_error[0, item] == is_error
-    assert seen == {True, False}
+    assert outcomes == {True, False}
 
 
 def nearly_tied(lead: float, noise: float) -> Problem:
@@ -106,8 +106,8 @@ def test_a_lead_above_the_noise_is_an_error():
 
     def step(tokens, state):
         state = torch.cat([state[:, 1:], tokens[:, None]], dim=1)
-        found = [table[tuple(t for t in row if t != 9)] for row in state.tolist()]
-        return torch.tensor(found, dtype=torch.float64) + 1e-6 * (len(tokens) > 1), state
+        rows_of_table = [table[tuple(t for t in row if t != 9)] for row in state.tolist()]
+        return torch.tensor(rows_of_table, dtype=torch.float64) + 1e-6 * (len(tokens) > 1), state
 
     step.normalized = True  # pyright: ignore[reportFunctionMemberAccess]
     problem = Problem(step, torch.full((1, 1), 9), torch.tensor([9]))
@@ -139,7 +139,7 @@ def test_an_answer_to_another_problem_is_refused_by_its_score():
 
 def test_prompts_in_another_order_are_another_problem():
     problem = Hashed(5, 2).problem(batch=2)
-    swapped = rows(problem, [1, 0])
+    swapped = select_items(problem, [1, 0])
     answer = decoding.beam_search(*problem, width=3, max_length=4)
     with pytest.raises(InputError, match="item 0"):
         decoding.audit(*swapped, answer)
@@ -202,21 +202,21 @@ def test_a_model_after_further_training_is_another_problem():
         decoding.audit(*problem, answer)
 
 
-@pytest.mark.parametrize("again", [pickle.loads, copy.deepcopy, None])
-def test_a_saved_answer_is_recognised(again, tmp_path):
+@pytest.mark.parametrize("copy_of", [pickle.loads, copy.deepcopy, None])
+def test_a_saved_answer_is_recognised(copy_of, tmp_path):
     problem = Hashed(4, 8, scale=0.2).problem(batch=2)
     answer = decoding.beam_search(*problem, width=1, max_length=4)
-    if again is None:
+    if copy_of is None:
         answer.save(tmp_path)
         back = decoding.Decoded.load(tmp_path)
     else:
-        back = again(pickle.dumps(answer) if again is pickle.loads else answer)
+        back = copy_of(pickle.dumps(answer) if copy_of is pickle.loads else answer)
     direct, later = decoding.audit(*problem, answer), decoding.audit(*problem, back)
     assert direct.outcome == later.outcome
     assert np.array_equal(direct.optimum.log_prob, later.optimum.log_prob)
     assert decoding.compare(answer, back).is_best().all()
     with pytest.raises(InputError, match=r"audit\(\) needs an answer"):
-        decoding.audit(*rows(problem, [1, 0]), back)
+        decoding.audit(*select_items(problem, [1, 0]), back)
 
 
 def test_an_answer_is_unresolved_if_the_budget_is_too_small_to_recognise_it():
@@ -240,7 +240,9 @@ def test_a_reference_and_the_answer_are_scored_in_one_batch():
     problem = two_words(1e-5)
     greedy = decoding.greedy(*problem, max_length=3)
     references: list[Any] = [[[0, 0, 0]], [[0, 0, 1]]]
-    assert [decoding.audit(*problem, greedy, reference=one).blame[0] for one in references] == [
+    assert [
+        decoding.audit(*problem, greedy, reference=sequences).blame[0] for sequences in references
+    ] == [
         "none",
         "model",
     ]
@@ -286,12 +288,15 @@ def _with_array():
 
 
 def _with_nested_list():
-    held = {"rows": [list(A_ROW)]}
+    values = {"rows": [list(A_ROW)]}
 
     def change():
-        held["rows"][0] = list(OTHER_ROW)
+        values["rows"][0] = list(OTHER_ROW)
 
-    return lambda tokens, state: (torch.tensor(held["rows"]).repeat(len(tokens), 1), state), change
+    return lambda tokens, state: (
+        torch.tensor(values["rows"]).repeat(len(tokens), 1),
+        state,
+    ), change
 
 
 def _with_data():
@@ -319,12 +324,12 @@ def _with_buffer():
 
 
 def _with_partial():
-    held = {"row": torch.tensor(A_ROW)}
+    values = {"row": torch.tensor(A_ROW)}
 
-    def step(held, tokens, state):
-        return held["row"].expand(len(tokens), 3), state
+    def step(values, tokens, state):
+        return values["row"].expand(len(tokens), 3), state
 
-    return functools.partial(step, held), lambda: held.update(row=torch.tensor(OTHER_ROW))
+    return functools.partial(step, values), lambda: values.update(row=torch.tensor(OTHER_ROW))
 
 
 def _with_processor():

@@ -28,7 +28,7 @@ def truth(eos, score):
             for i in range(B)
         ]
     )
-    found = np.array(
+    scores = np.array(
         [
             [
                 slow_beam(
@@ -39,30 +39,30 @@ def truth(eos, score):
             for w in WIDTHS
         ]
     )
-    return found < best - 1e-9, found
+    return scores < best - 1e-9, scores
 
 
 @pytest.mark.parametrize("score", [SumLogProb(), LengthNormalized(1.0), WordReward(0.6)])
 @pytest.mark.parametrize("eos", [(), (0,)])
 def test_errors_equal_those_of_brute_force(eos, score):
     problem = Hashed(M, 5).problem(batch=B)
-    errors = decoding.search_errors(
+    errors = decoding.measure_search_errors(
         *problem, max_length=T, widths=WIDTHS[::-1], eos=eos, score=score, max_calls=None
     )
-    is_error, found = truth(eos, score)
+    is_error, scores = truth(eos, score)
     assert 0 < is_error.sum() < is_error.size
     assert errors.widths.tolist() == list(WIDTHS)
     assert np.array_equal(errors.is_error, is_error)
     assert not errors.is_unresolved.any()
-    assert errors.score == pytest.approx(found)
+    assert errors.score == pytest.approx(scores)
     greedy = decoding.greedy(*problem, max_length=T, eos=eos)
-    alone = np.array(
+    greedy_scores = np.array(
         [score(h.log_prob, len(h.tokens)) for i in range(B) for h in greedy.hypotheses(i)]
     )
     shares = [
-        ((found > alone + 1e-9).mean(1)),
-        (abs(found - alone) <= 1e-9).mean(1),
-        (found < alone - 1e-9).mean(1),
+        ((scores > greedy_scores + 1e-9).mean(1)),
+        (abs(scores - greedy_scores) <= 1e-9).mean(1),
+        (scores < greedy_scores - 1e-9).mean(1),
     ]
     assert errors.against_greedy() == pytest.approx(np.stack(shares, axis=1))
 
@@ -70,7 +70,9 @@ def test_errors_equal_those_of_brute_force(eos, score):
 @pytest.mark.parametrize("max_calls", [1, 2, 4, 8])
 def test_a_small_budget_widens_the_range_around_the_true_rate(max_calls):
     problem = Hashed(M, 5).problem(batch=B)
-    errors = decoding.search_errors(*problem, max_length=T, widths=WIDTHS, max_calls=max_calls)
+    errors = decoding.measure_search_errors(
+        *problem, max_length=T, widths=WIDTHS, max_calls=max_calls
+    )
     is_error, _ = truth((), SumLogProb())
     assert not (errors.is_error & ~is_error).any(), "an error was charged that is none"
     assert not (is_error & ~errors.is_error & ~errors.is_unresolved).any(), "an error was dropped"
@@ -90,7 +92,7 @@ def test_limits_equal_those_of_clopper_and_pearson():
 
 
 def test_error_rates_have_a_table_and_can_be_saved_and_loaded(tmp_path):
-    errors = decoding.search_errors(
+    errors = decoding.measure_search_errors(
         *Hashed(M, 5).problem(batch=B), max_length=T, widths=WIDTHS, max_calls=2
     )
     table = errors.table()
@@ -105,16 +107,16 @@ def test_error_rates_have_a_table_and_can_be_saved_and_loaded(tmp_path):
     assert decoding.SearchErrors.load(tmp_path).table().equals(table)
 
 
-def test_search_errors_refuses_bad_settings():
+def test_measure_search_errors_refuses_bad_settings():
     problem = Hashed(M).problem()
     with pytest.raises(InputError, match="needs a width"):
-        decoding.search_errors(*problem, max_length=2, widths=())
+        decoding.measure_search_errors(*problem, max_length=2, widths=())
     with pytest.raises(InputError, match=r"widths\[1\] = 0"):
-        decoding.search_errors(*problem, max_length=2, widths=(2, 0))
+        decoding.measure_search_errors(*problem, max_length=2, widths=(2, 0))
     nothing = decoding.Problem(
         lambda tokens, state: (torch.full((len(tokens), 3), -torch.inf), state),
         torch.zeros(1, 1),
         problem.start,
     )
-    errors = decoding.search_errors(*nothing, max_length=2, widths=(1,), normalize=False)
+    errors = decoding.measure_search_errors(*nothing, max_length=2, widths=(1,), normalize=False)
     assert errors.rates()[1].tolist() == [0.0]

@@ -34,10 +34,11 @@ cases = st.fixed_dictionaries(
 )
 
 
-def best_first(found, score):
+def best_first(log_prob_of, score):
     """Return all sequences with their scores, best first."""
     return sorted(
-        ((score(log_prob, len(tokens)), tokens) for tokens, log_prob in found.items()), reverse=True
+        ((score(log_prob, len(tokens)), tokens) for tokens, log_prob in log_prob_of.items()),
+        reverse=True,
     )
 
 
@@ -56,10 +57,10 @@ def test_beam_search_equals_the_slow_reference(case, score, width, eos_mode):
     decoded = decoding.beam_search(*problem, **keys, num_return=width)
     for item in range(2):
         slow = slow_beam(problem, item, M, **keys)[:width]
-        found = decoded.hypotheses(item)
-        assert [h.tokens for h in found] == [tokens for _, tokens, _ in slow]
-        assert [h.score for h in found] == pytest.approx([s for s, _, _ in slow], abs=1e-9)
-        assert [h.log_prob for h in found] == pytest.approx(
+        hypotheses = decoded.hypotheses(item)
+        assert [h.tokens for h in hypotheses] == [tokens for _, tokens, _ in slow]
+        assert [h.score for h in hypotheses] == pytest.approx([s for s, _, _ in slow], abs=1e-9)
+        assert [h.log_prob for h in hypotheses] == pytest.approx(
             [total for _, _, total in slow], abs=1e-9
         )
     assert np.allclose(
@@ -139,8 +140,8 @@ def test_a_wide_beam_and_exact_search_find_the_best_of_all_sequences(case, score
         *problem, width=M ** max(1, T - 1), max_length=T, eos=eos, score=score, eos_mode=eos_mode
     )
     exact = decoding.exact_search(*problem, max_length=T, eos=eos, score=score)
-    every = decoding.exhaustive_search(*problem, max_length=T, eos=eos)
-    best = max(score(h.log_prob, len(h.tokens)) for h in every.hypotheses())
+    exhaustive = decoding.exhaustive_search(*problem, max_length=T, eos=eos)
+    best = max(score(h.log_prob, len(h.tokens)) for h in exhaustive.hypotheses())
     assert wide.hypotheses()[0].score == pytest.approx(best, abs=1e-9)
     assert exact.hypotheses()[0].score == pytest.approx(best, abs=1e-9)
 
@@ -181,13 +182,17 @@ def test_exact_search_expands_few_unnecessary_prefixes(seed, batch, scale):
     problem = Hashed(M, seed, scale).problem()
     exact = decoding.exact_search(*problem, max_length=T, batch=batch)
     optimum = exact.log_prob[0, 0]
-    every = decoding.exhaustive_search(*problem, max_length=T)
-    assert optimum == pytest.approx(every.log_prob[0, 0], abs=1e-9)
+    exhaustive = decoding.exhaustive_search(*problem, max_length=T)
+    assert optimum == pytest.approx(exhaustive.log_prob[0, 0], abs=1e-9)
     prefixes = {}
-    for h, upto in zip(every.hypotheses(), every.token_log_prob[0].cumsum(-1), strict=True):
+    for h, cumulative in zip(
+        exhaustive.hypotheses(), exhaustive.token_log_prob[0].cumsum(-1), strict=True
+    ):
         for t in range(1, T):
-            prefixes[h.tokens[:t]] = upto[t - 1]
-    above = 1 + sum(upto > optimum for upto in prefixes.values())  # 1 is the empty prefix
+            prefixes[h.tokens[:t]] = cumulative[t - 1]
+    above = 1 + sum(
+        cumulative > optimum for cumulative in prefixes.values()
+    )  # 1 is the empty prefix
     assert exact.work.rows <= above + batch * T
 
 
@@ -223,12 +228,14 @@ def test_exact_search_per_length_without_enough_budget_returns_a_valid_gap():
             "max_calls": calls,
         }
         exact = decoding.exact_search(*problem, **keys)
-        found = {len(h.tokens): h.log_prob for h in exact.hypotheses()}
-        short = max(best - found.get(length, -np.inf) for length, best in truth.items())
+        log_prob_of_length = {len(h.tokens): h.log_prob for h in exact.hypotheses()}
+        short = max(
+            best - log_prob_of_length.get(length, -np.inf) for length, best in truth.items()
+        )
         assert short <= exact.certificate.gap[0] + 1e-9
         proofs |= set(exact.certificate.outcome)
         if exact.certificate.outcome == ("OPTIMAL",):
-            assert found == pytest.approx(truth, abs=1e-9)
+            assert log_prob_of_length == pytest.approx(truth, abs=1e-9)
     assert proofs == {"GAP", "OPTIMAL"}
     with pytest.raises(InputError, match="every length are compared by log-probability"):
         decoding.exact_search(*problem, max_length=5, per_length=True, score=LengthNormalized(1.0))
@@ -245,12 +252,12 @@ def test_exact_search_never_returns_less_than_an_earlier_answer():
     assert proved.work.rows <= fresh.work.rows
     problem = Hashed(9, 1).problem()
     keys: dict[str, Any] = {"max_length": 6, "eos": 1, "per_length": True, "batch": 4}
-    every = decoding.exact_search(*problem, **keys)
-    again = decoding.exact_search(*problem, **keys, at_least=every)
-    assert again.log_prob == pytest.approx(every.log_prob, abs=1e-9)
-    assert again.work.rows <= every.work.rows
-    starved = decoding.exact_search(*problem, **keys, at_least=every, max_calls=1)
-    assert {h.tokens for h in starved.hypotheses()} == {h.tokens for h in every.hypotheses()}
+    exact = decoding.exact_search(*problem, **keys)
+    repeated = decoding.exact_search(*problem, **keys, at_least=exact)
+    assert repeated.log_prob == pytest.approx(exact.log_prob, abs=1e-9)
+    assert repeated.work.rows <= exact.work.rows
+    starved = decoding.exact_search(*problem, **keys, at_least=exact, max_calls=1)
+    assert {h.tokens for h in starved.hypotheses()} == {h.tokens for h in exact.hypotheses()}
 
 
 def test_stopping_early_does_not_change_the_result():
@@ -317,17 +324,19 @@ def test_samples_without_replacement_differ_and_have_the_right_distribution():
     first = dict.fromkeys(truth, 0.0)
     pairs = dict.fromkeys(itertools.permutations(truth, 2), 0.0)
     for item in range(3000):
-        found = [h.tokens for h in drawn.hypotheses(item)]
-        assert len(set(found)) == 4
-        first[found[0]] += 1 / 3000
-        pairs[found[0], found[1]] += 1 / 3000
+        sequences = [h.tokens for h in drawn.hypotheses(item)]
+        assert len(set(sequences)) == 4
+        first[sequences[0]] += 1 / 3000
+        pairs[sequences[0], sequences[1]] += 1 / 3000
     p = {tokens: float(np.exp(log_prob)) for tokens, log_prob in truth.items()}
     right = {(x, y): p[x] * p[y] / (1 - p[x]) for x, y in pairs}
-    for seen, expected in ((first, p), (pairs, right)):
+    for measured, expected in ((first, p), (pairs, right)):
         for which, share in expected.items():
-            assert seen[which] == pytest.approx(share, abs=5 * np.sqrt(share / 3000) + 1e-3), which
-    every = decoding.sample(*problem, num=50, max_length=3, eos=0, replacement=False, seed=1)
-    assert {h.tokens for h in every.hypotheses()} == set(truth)
+            assert measured[which] == pytest.approx(share, abs=5 * np.sqrt(share / 3000) + 1e-3), (
+                which
+            )
+    sampled = decoding.sample(*problem, num=50, max_length=3, eos=0, replacement=False, seed=1)
+    assert {h.tokens for h in sampled.hypotheses()} == set(truth)
 
 
 def test_samples_depend_on_top_k_top_p_temperature_and_seed():
@@ -339,12 +348,14 @@ def test_samples_depend_on_top_k_top_p_temperature_and_seed():
         assert np.array_equal(
             decoding.sample(*problem, **keys, **narrow, seed=1).tokens[:, 0], greedy
         )
-    one, again, other = (decoding.sample(*problem, **keys, seed=seed).tokens for seed in (1, 1, 2))
-    assert np.array_equal(one, again)
-    assert not np.array_equal(one, other)
+    first, repeated, other_seed = (
+        decoding.sample(*problem, **keys, seed=seed).tokens for seed in (1, 1, 2)
+    )
+    assert np.array_equal(first, repeated)
+    assert not np.array_equal(first, other_seed)
     step, state, start = problem
-    alone = decoding.sample(step, {"hash": state["hash"][:1]}, start[:1], **keys, seed=1)
-    assert np.array_equal(alone.tokens[0], one[0])
+    single = decoding.sample(step, {"hash": state["hash"][:1]}, start[:1], **keys, seed=1)
+    assert np.array_equal(single.tokens[0], first[0])
 
 
 def test_beam_search_breaks_ties_by_parent_and_then_by_token():

@@ -41,9 +41,9 @@ def test_a_cache_creates_layers_of_the_given_class_and_returns_all_positions():
     (cache,) = internals.parts_of(internals.new_cache(has_encoder=False))
     keys, values = torch.zeros(2, 1, 3, 4), torch.ones(2, 1, 3, 4)
     for index in range(2):
-        found = cache.update(keys, values, index)
-        assert torch.equal(found[0], keys)
-        assert torch.equal(found[1], values)
+        updated = cache.update(keys, values, index)
+        assert torch.equal(updated[0], keys)
+        assert torch.equal(updated[1], values)
     assert [type(layer) for layer in cache.layers] == [internals.Layer] * 2
     assert cache.get_seq_length() == 3
     assert cache.is_linear == cache.is_dummy == [False, False]

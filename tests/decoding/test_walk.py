@@ -80,18 +80,18 @@ def test_a_step_outside_the_search_is_refused(audit, step):
 
 
 def test_a_step_of_an_item_without_a_trace_is_refused():
-    found = decoding.audit(
+    audit = decoding.audit(
         *COURSE.problem(2), decoding.beam_search(*COURSE.problem(2), width=3, max_length=3)
     )
     with pytest.raises(InputError, match="needs the trace"):
-        found.at(1, item=1)
+        audit.at(1, item=1)
 
 
 def test_a_verdict_without_a_loss_does_not_mention_one():
-    found = decoding.audit(
+    audit = decoding.audit(
         *COURSE.problem(), decoding.beam_search(*COURSE.problem(), width=3, max_length=3)
     )
-    assert "lost" not in str(found.at(3))
+    assert "lost" not in str(audit.at(3))
 
 
 def test_a_comparison_names_the_best_search_and_the_lead(comparison):
@@ -149,6 +149,6 @@ def test_a_problem_without_a_sequence_is_compared_and_audited():
 def test_steps_and_comparisons_can_be_saved_and_loaded(audit, comparison, tmp_path):
     for sounding, kind in ((audit.at(2), Walk), (comparison, Comparison)):
         sounding.save(tmp_path / kind.__name__)
-        again = kind.load(tmp_path / kind.__name__)
-        assert str(again) == str(sounding)
-        assert again.table().equals(sounding.table())
+        loaded = kind.load(tmp_path / kind.__name__)
+        assert str(loaded) == str(sounding)
+        assert loaded.table().equals(sounding.table())

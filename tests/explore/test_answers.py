@@ -45,12 +45,12 @@ def taken() -> list[str]:
 
 @pytest.fixture
 def answers(taken) -> Answers:
-    def told(settings: Settings) -> Iterator:
+    def noted_soundings(settings: Settings) -> Iterator:
         for name, sounding in soundings(settings):
             taken.append(name)
             yield name, sounding
 
-    return Answers(replace(ROOM, soundings=told))
+    return Answers(replace(ROOM, soundings=noted_soundings))
 
 
 def cards(lines: Iterator[str]) -> list[str]:

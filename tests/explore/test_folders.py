@@ -215,7 +215,8 @@ from leadline.explore.server._uploads import Uploads
 uploads = Uploads()
 jobs = Jobs()
 before = sorted(os.listdir(tempfile.gettempdir()))
-resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # no file can grow, as on a full disk
+# No file can grow, as on a full disk.
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 for attempt in (lambda: uploads.keep({sent!r}), Uploads, Jobs):
     try:
         attempt()

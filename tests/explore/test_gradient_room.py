@@ -44,16 +44,16 @@ def test_the_code_makes_the_same_soundings(settings, capsys):
 
 
 def test_each_preset_gives_the_verdict_of_its_name():
-    def told(name: str) -> str:
+    def verdict(name: str) -> str:
         return ROOM.cards["stability"].words(ROOM.take(ROOM.presets[name])["stability"])
 
-    assert "the gradient vanishes" in told("vanishing")
-    assert "the gradient explodes" in told("exploding")
-    assert "the gradient is stable" in told("stable")
-    zero = told("spectral radius zero, yet exploding")
+    assert "the gradient vanishes" in verdict("vanishing")
+    assert "the gradient explodes" in verdict("exploding")
+    assert "the gradient is stable" in verdict("stable")
+    zero = verdict("spectral radius zero, yet exploding")
     assert "the gradient explodes, growing 2-fold per step back" in zero
     assert "the spectral radius is 0.000, but the gradient need not vanish" in zero
-    assert "the gradient is stable" in told("the LSTM's cell path")
+    assert "the gradient is stable" in verdict("the LSTM's cell path")
     flow = str(ROOM.take(ROOM.presets["the LSTM's cell path"])["flow"])
     assert "the gradient keeps its size" in flow
     without_bias = dataclasses.replace(ROOM.presets["the LSTM's cell path"], gate_bias=0.0)

@@ -122,11 +122,11 @@ def test_a_used_port_is_replaced_by_the_next_free_port(server):
 
 
 @pytest.mark.parametrize(
-    ("host", "port", "told"),
+    ("host", "port", "message"),
     [("127.0.0.1", 70000, "0 to 65535"), ("203.0.113.1", 0, "not an address of this machine")],
 )
-def test_an_impossible_host_or_port_is_an_error(host, port, told):
-    with pytest.raises(InputError, match=told):
+def test_an_impossible_host_or_port_is_an_error(host, port, message):
+    with pytest.raises(InputError, match=message):
         Server(open_rooms(), host, port)
 
 
@@ -141,7 +141,9 @@ def test_the_library_and_its_help_do_not_load_dash():
     code = (
         "import sys, contextlib, io, leadline, leadline.explore\n"
         "from leadline.cli import run\n"
-        "with contextlib.redirect_stdout(io.StringIO()): run(['--help']); run(['explore', '--help'])\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        "    run(['--help'])\n"
+        "    run(['explore', '--help'])\n"
         "assert not {'dash', 'flask', 'torch', 'plotly'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -48,17 +48,17 @@ def test_a_finished_job_has_its_metrics_and_results(jobs):
 
 
 @pytest.mark.parametrize(
-    ("work", "told"),
+    ("work", "message"),
     [
         ("refuses", "this cannot be trained"),
         ("breaks", "ZeroDivisionError: by nothing"),
         ("dies", "ended with exit code 7"),
     ],
 )
-def test_a_failed_job_has_an_error_message(jobs, work, told):
+def test_a_failed_job_has_an_error_message(jobs, work, message):
     found = ended(jobs, jobs.start(f"tests.explore.work:{work}", {}))
     assert found.status == "failed"
-    assert told in found.error
+    assert message in found.error
 
 
 def test_a_stopped_job_keeps_its_metrics(jobs):
@@ -91,9 +91,12 @@ def test_a_job_ends_when_its_server_is_killed(tmp_path):
     start = (
         "import time; from leadline.explore.server._jobs import Jobs\n"
         "if __name__ == '__main__':\n"
-        "    jobs = Jobs(); name = jobs.start('tests.explore.work:never_ends', {})\n"
-        "    while not jobs.progress(name).metrics: time.sleep(0.02)\n"
-        "    print(jobs.progress(name).metrics[0]['pid'], jobs._home, flush=True); time.sleep(600)\n"
+        "    jobs = Jobs()\n"
+        "    name = jobs.start('tests.explore.work:never_ends', {})\n"
+        "    while not jobs.progress(name).metrics:\n"
+        "        time.sleep(0.02)\n"
+        "    print(jobs.progress(name).metrics[0]['pid'], jobs._home, flush=True)\n"
+        "    time.sleep(600)\n"
     )
     script = tmp_path / "server.py"
     script.write_text(start)

@@ -47,19 +47,19 @@ def page(visitor):
     return visitor.open("gradients" + to_query(SMALL), viewport={"width": 1280, "height": 900})
 
 
-def told(settings: Settings, card: str = "stability") -> str:
+def words_of(settings: Settings, card: str = "stability") -> str:
     return ROOM.cards[card].words(ROOM.take(settings)[card])
 
 
 def test_a_link_restores_all_settings(page, visitor):
     settled(page, ROOM, to_query(SMALL))
-    expect(words(page, ROOM, "stability")).to_have_text(told(SMALL))
+    expect(words(page, ROOM, "stability")).to_have_text(words_of(SMALL))
     again = visitor.tab(page.context, page.url)
     for name in ("time", "hidden_size", "gate_bias", "sample", "weights"):
         assert float(again.locator(f"#gradients-{name}").input_value()) == getattr(SMALL, name)
     for label in ("GRU", "all"):
         expect(again.get_by_role("radio", name=label, exact=True)).to_be_checked()
-    expect(words(again, ROOM, "stability")).to_have_text(told(SMALL))
+    expect(words(again, ROOM, "stability")).to_have_text(words_of(SMALL))
     again.close()
 
 
@@ -73,7 +73,7 @@ def test_two_tabs_are_independent(page, visitor):
     page.locator("#gradients-time").press("ArrowLeft")
     settled(page, ROOM, to_query(SMALL))
     settled(other, ROOM, to_query(ROOM.presets["stable"]))
-    expect(words(other, ROOM, "stability")).to_have_text(told(ROOM.presets["stable"]))
+    expect(words(other, ROOM, "stability")).to_have_text(words_of(ROOM.presets["stable"]))
     other.close()
 
 
@@ -84,7 +84,7 @@ def test_an_invalid_address_shows_an_error_and_the_page_still_works(page, visito
     other = visitor.tab(page.context, visitor.server.url("gradients" + query))
     expect(other.locator("#gradients-refused")).to_contain_text("got:")
     assert other.locator("img").count() == 0
-    expect(words(other, ROOM, "stability")).to_have_text(told(Settings()))
+    expect(words(other, ROOM, "stability")).to_have_text(words_of(Settings()))
     other.locator("#gradients-time").press("ArrowRight")
     settled(other, ROOM, "?time=51")
     expect(other.locator("#gradients-refused")).to_be_hidden()
@@ -98,7 +98,7 @@ def test_buttons_draw_new_seeds_and_reset_them(page):
     expect(page).to_have_url(re.compile("weights=3"))
     page.get_by_role("button", name="reset").click()
     settled(page, ROOM, "")
-    expect(words(page, ROOM, "stability")).to_have_text(told(Settings()))
+    expect(words(page, ROOM, "stability")).to_have_text(words_of(Settings()))
 
 
 def test_the_code_button_shows_the_code(page):
@@ -157,8 +157,8 @@ def test_the_keyboard_reaches_all_controls_and_the_focus_is_visible(page):
     for _ in range(60):
         page.keyboard.press("Tab")
         name, outline = page.evaluate(
-            "() => { const e = document.activeElement; "
-            "return [e.tagName == 'BUTTON' ? e.textContent : e.id || e.className, getComputedStyle(e).outlineStyle] }"
+            "() => { const e = document.activeElement; return [e.tagName == 'BUTTON' ? "
+            "e.textContent : e.id || e.className, getComputedStyle(e).outlineStyle] }"
         )
         assert outline != "none", name
         if "exploding" in reached and name == "reset":
@@ -188,7 +188,8 @@ def test_the_page_fits_every_width(page, width):
 def test_an_answer_does_not_move_the_page(page):
     def places() -> list[float]:
         return page.evaluate(
-            "[...document.querySelectorAll('.card, .row, h1')].map(e => e.getBoundingClientRect().top)"
+            "[...document.querySelectorAll('.card, .row, h1')].map(e => "
+            "e.getBoundingClientRect().top)"
         )
 
     page.evaluate("scrollTo(0, 0)")
@@ -241,7 +242,7 @@ def test_a_drag_sends_one_request_at_a_time(page):
     last = int(slider.input_value())
     assert last > 100
     settled(page, ROOM, f"?time={last}")
-    expect(words(page, ROOM, "flow")).to_have_text(told(Settings(time=last), "flow"))
+    expect(words(page, ROOM, "flow")).to_have_text(words_of(Settings(time=last), "flow"))
     page.remove_listener("request", began)
     page.remove_listener("requestfinished", ended)
     assert most == 1
@@ -257,7 +258,7 @@ def test_a_notebook_shows_the_same_room_in_a_frame(browser):
     expect(page.locator("iframe")).to_be_visible()
     expect(page.get_by_text("Run the cell again")).to_be_hidden()
     expect(frame.locator("#gradients-flow-words")).to_have_text(
-        told(Settings(cell="LSTM", time=7), "flow")
+        words_of(Settings(cell="LSTM", time=7), "flow")
     )
     context.close()
 

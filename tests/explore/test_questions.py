@@ -298,16 +298,18 @@ def test_an_unexpected_error_gives_a_message_and_a_traceback_in_the_terminal(
 
 
 def test_a_refusal_names_the_wrong_field(ask, callbacks):
-    asked: Body = copy.deepcopy(next(iter(callbacks.values())))
+    body: Body = copy.deepcopy(next(iter(callbacks.values())))
     assert (
         b"output must be the name of a callback"
-        in ask(UPDATE, sent({**asked, "output": "held.data"})).data
+        in ask(UPDATE, sent({**body, "output": "held.data"})).data
     )
-    told = ask(UPDATE, sent({**asked, "inputs": asked["inputs"] * 2})).data.decode()
-    assert told.startswith(
+    message = ask(UPDATE, sent({**body, "inputs": body["inputs"] * 2})).data.decode()
+    assert message.startswith(
         "inputs must be the components of the callback, in its order\n  got:   inputs = ["
     )
-    assert "load the page again" in told
+    assert "load the page again" in message
     question = asking.question(gradient_room.ROOM, SMALL["gradients"])
-    told = ask("answer/gradients", sent({**question, "values": [1]})).data.decode()
-    assert told == "values must be a list of 14 values, one for each control\n  got:   values = [1]"
+    message = ask("answer/gradients", sent({**question, "values": [1]})).data.decode()
+    assert (
+        message == "values must be a list of 14 values, one for each control\n  got:   values = [1]"
+    )

@@ -95,8 +95,8 @@ def test_each_preset_shows_the_same_examples_as_its_code(name, tmp_path, monkeyp
 
 
 def test_a_finished_run_has_an_encoder_and_a_status(trained):
-    told, share, no_train, no_stop, no_back, no_encoder = follow(trained)
-    assert "Trained and probed. Two seeds are few" in told
+    status, share, no_train, no_stop, no_back, no_encoder = follow(trained)
+    assert "Trained and probed. Two seeds are few" in status
     assert (share, no_train, no_stop, no_back, no_encoder) == ("1.000", False, True, True, False)
     run = run_of(trained)
     assert run is not None
@@ -107,8 +107,8 @@ def test_a_finished_run_has_an_encoder_and_a_status(trained):
 def test_other_settings_do_not_show_the_results_of_a_run(trained):
     other = dataclasses.replace(trained, noise=0.7)
     assert list(ROOM.take(other)) == ["strip"]
-    told, _, _, _, no_back, no_encoder = follow(other)
-    assert "begun with other settings" in told
+    status, _, _, _, no_back, no_encoder = follow(other)
+    assert "begun with other settings" in status
     assert (no_back, no_encoder) == (False, True)
     assert list(ROOM.take(dataclasses.replace(trained, examples=5))) == [
         "strip",
@@ -118,8 +118,8 @@ def test_other_settings_do_not_show_the_results_of_a_run(trained):
 
 
 def test_a_run_of_another_server_is_reported_as_ended():
-    told = follow(dataclasses.replace(TINY, job="0123456789ab"))[0]
-    assert "ended with the server that began it" in told
+    status = follow(dataclasses.replace(TINY, job="0123456789ab"))[0]
+    assert "ended with the server that began it" in status
 
 
 def test_rows_without_labels_are_not_probed():
@@ -213,23 +213,23 @@ HOSTILE["another file in it"] = (_other.getvalue(), HOSTILE["another file in it"
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_upload_is_refused_and_leaves_no_file(name):
-    content, told = HOSTILE[name]
-    kept = Uploads()
-    with pytest.raises(InputError, match=re.escape(told)):
-        kept.keep(as_sent(content))
-    assert list(kept._home.glob("*.npz")) == []
+    content, message = HOSTILE[name]
+    uploads = Uploads()
+    with pytest.raises(InputError, match=re.escape(message)):
+        uploads.keep(as_sent(content))
+    assert list(uploads._home.glob("*.npz")) == []
 
 
 def test_uploads_are_named_by_content_and_the_oldest_is_removed(monkeypatch):
     monkeypatch.setattr("leadline.explore.server._uploads.MOST_FILES", 2)
-    kept = Uploads()
-    names = [kept.keep(as_sent(packed(X=np.full((4, 3), float(i))))) for i in range(3)]
-    assert kept.keep(as_sent(packed(X=np.full((4, 3), 2.0)))) == names[2]
-    assert kept.path(names[1]).exists()
-    for gone in (names[0], "0" * 16, "../x", ""):
+    uploads = Uploads()
+    names = [uploads.keep(as_sent(packed(X=np.full((4, 3), float(i))))) for i in range(3)]
+    assert uploads.keep(as_sent(packed(X=np.full((4, 3), 2.0)))) == names[2]
+    assert uploads.path(names[1]).exists()
+    for name in (names[0], "0" * 16, "../x", ""):
         with pytest.raises(InputError, match="works only on the server that holds the file"):
-            kept.path(gone)
-    assert len(list(kept._home.glob("*.npz"))) == 2
+            uploads.path(name)
+    assert len(list(uploads._home.glob("*.npz"))) == 2
 
 
 def test_uploads_with_other_labels_or_shapes_have_different_names():
@@ -380,12 +380,12 @@ def test_the_page_accepts_valid_uploads_and_refuses_hostile_uploads(page, visito
     page.goto(visitor.server.url("representation" + to_query(TINY)))
     settled(page, ROOM, to_query(TINY))
     chooser = page.locator("#representation-file input[type=file]")
-    for name, (content, told) in HOSTILE.items():
+    for name, (content, message) in HOSTILE.items():
         if name in ("an object array", "a header that lies", "no zip", "NaN"):
             chooser.set_input_files(
                 {"name": f"<img src=x>{name}.npz", "mimeType": "x/y", "buffer": content}
             )
-            expect(page.locator("#representation-trouble")).to_contain_text(told)
+            expect(page.locator("#representation-trouble")).to_contain_text(message)
     assert page.locator("main img").count() == 0
     chooser.set_input_files({"name": "mine.npz", "mimeType": "x/y", "buffer": GOOD})
     expect(status(page)).to_contain_text("200 rows of 24 numbers")

@@ -88,20 +88,22 @@ def test_the_code_trains_the_same_model(trained, capsys):
 
 
 def test_each_preset_gives_the_verdict_of_its_name():
-    def told(name: str) -> tuple[str, str]:
-        taken = ROOM.take(ROOM.presets[name])
-        return str(taken["tree"]), str(taken["searches"])
+    def verdicts(name: str) -> tuple[str, str]:
+        soundings = ROOM.take(ROOM.presets[name])
+        return str(soundings["tree"]), str(soundings["searches"])
 
-    assert "lost at step 2 at rank 3; width 3 keeps it" in told("the course's example")[0]
-    assert "begins with “neural neural”, is lost here at rank 3" in told("lost at step 2")[0]
+    assert "lost at step 2 at rank 3; width 3 keeps it" in verdicts("the course's example")[0]
+    assert "begins with “neural neural”, is lost here at rank 3" in verdicts("lost at step 2")[0]
     assert (
-        "returned the most likely sequence, “neural neural neural”" in told("width 3 keeps it")[0]
+        "returned the most likely sequence, “neural neural neural”"
+        in verdicts("width 3 keeps it")[0]
     )
-    assert "every search finds" in told("greedy is enough")[1]
+    assert "every search finds" in verdicts("greedy is enough")[1]
     greedy = ROOM.take(ROOM.presets["greedy is enough"])["searches"].table()
     assert set(greedy["certificate"]) == {"OPTIMAL"}
     assert (
-        "the most likely is “<end>”, lost at step 1 at rank 3" in told("the empty answer wins")[0]
+        "the most likely is “<end>”, lost at step 1 at rank 3"
+        in verdicts("the empty answer wins")[0]
     )
     penalty = ROOM.presets["a length penalty changes the answer"]
     without = ROOM.take(dataclasses.replace(penalty, penalty="none"))["searches"].table()
@@ -119,7 +121,7 @@ def test_another_step_needs_no_new_search():
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "message"),
     [
         ("B4_A40.3", r"at most 0\n.*table\[\('neural', 'neural'\)\]\['neural'\] = 0.3"),
         ("B5nan", r"at most 0\n.*table\[\('neural', 'network'\)\]\['network'\] = nan"),
@@ -128,8 +130,8 @@ def test_another_step_needs_no_new_search():
         ("A1" + HOSTILE[:20], "'neural'? after|for 'neural' after"),
     ],
 )
-def test_an_error_names_the_invalid_cell(table, told):
-    with pytest.raises(InputError, match=told):
+def test_an_error_names_the_invalid_cell(table, message):
+    with pytest.raises(InputError, match=message):
         ROOM.take(Settings(table=table))
 
 
@@ -162,8 +164,8 @@ def test_the_two_words_of_the_table_must_differ(first, second):
 def test_rows_that_do_not_sum_to_1_are_noted_and_searched():
     odd = Settings(table="A4-0.5_B4-3_A1-2")
     assert ROOM.tell(odd) == (
-        "Probabilities add up to 1, and here they do not: at the start 0.62, after “neural neural” 0.66. "
-        "They are searched as they stand."
+        "Probabilities add up to 1, and here they do not: at the start 0.62, after “neural neural” "
+        "0.66. They are searched as they stand."
     )
     assert "holds “network neural”" in str(ROOM.take(dataclasses.replace(odd, step=2))["tree"])
     assert all(ROOM.tell(preset) == "" for preset in TABLES.values())
@@ -177,10 +179,11 @@ def test_the_search_of_a_table_has_a_largest_length():
 def test_notes_name_empty_prompts_and_unknown_words(trained):
     assert ROOM.tell(LM) == ""
     assert "The prompt is empty" in ROOM.tell(dataclasses.replace(LM, prompt=" "))
-    told = ROOM.tell(dataclasses.replace(LM, prompt="the qqq class zzz QQQ"))
+    status = ROOM.tell(dataclasses.replace(LM, prompt="the qqq class zzz QQQ"))
     assert (
-        told
-        == "The model does not know “qqq”, “zzz”, and reads <unknown> there. It never answers with it."
+        status
+        == "The model does not know “qqq”, “zzz”, and reads <unknown> there. It never answers with "
+        "it."
     )
     assert "and 3 more" in ROOM.tell(dataclasses.replace(LM, prompt="q1 q2 q3 q4 q5 q6 q7 q8"))
     for prompt in ("", HOSTILE, "qqq"):
@@ -422,7 +425,10 @@ def test_the_page_waits_until_the_model_is_trained(visitor, monkeypatch, trained
 def test_only_the_tree_scrolls_on_a_phone(visitor, scheme):
     page = visitor.open("search", viewport={"width": 390, "height": 800}, color_scheme=scheme)
     shown(page, Settings())
-    widths = "[document.documentElement.scrollWidth, document.querySelector('#search-tree-figure').offsetWidth]"
+    widths = (
+        "[document.documentElement.scrollWidth, "
+        "document.querySelector('#search-tree-figure').offsetWidth]"
+    )
     whole, tree = page.evaluate(widths)
     assert whole <= 390
     assert tree > 390

@@ -159,7 +159,7 @@ def test_unsorted_places_are_drawn_in_order():
 
 
 @pytest.mark.parametrize(
-    ("x", "curve", "told"),
+    ("x", "curve", "message"),
     [
         (
             [0, 1],
@@ -174,8 +174,8 @@ def test_unsorted_places_are_drawn_in_order():
         ([1, 2], ([[1], [2]], [0, 1], [2, 3]), "estimate of 'a' must have 1 axis"),
     ],
 )
-def test_curves_that_cannot_be_drawn_are_refused_by_name(x, curve, told):
-    with pytest.raises(InputError, match=told):
+def test_curves_that_cannot_be_drawn_are_refused_by_name(x, curve, message):
+    with pytest.raises(InputError, match=message):
         figures.bands(x, {"a": curve}, **TEXTS, log_x=True)
 
 
@@ -347,7 +347,7 @@ def test_every_value_of_a_curve_is_drawn_once(values):
 
 
 @pytest.mark.parametrize(
-    ("x", "values", "told"),
+    ("x", "values", "message"),
     [
         ([0, 1], [1.0], "must have length 2"),
         ([0, INF], [1.0, 2.0], r"x\[1\] = inf"),
@@ -355,8 +355,8 @@ def test_every_value_of_a_curve_is_drawn_once(values):
         ([], [], "at least one place"),
     ],
 )
-def test_lines_that_cannot_be_drawn_are_refused(x, values, told):
-    with pytest.raises(InputError, match=told):
+def test_lines_that_cannot_be_drawn_are_refused(x, values, message):
+    with pytest.raises(InputError, match=message):
         figures.log_traces(np.array(x), {"h": np.array(values)})
     with pytest.raises(InputError, match="colours must hold at least one"):
         figures.log_traces(np.arange(1), {"h": np.zeros(1)}, colours=())
@@ -369,12 +369,10 @@ def test_lines_that_cannot_be_drawn_are_refused(x, values, told):
 def test_any_number_of_panels_lies_side_by_side_or_stacked(count):
     axes = [(f"panel {i}", "x", "y") for i in range(count)]
     layout = figures.panels("", axes)["layout"]
-    beside = [
-        layout[f"xaxis{i or ''}".replace("xaxis0", "xaxis")]["domain"] for i in numbers(count)
-    ]
-    assert beside[0][0] == 0
-    assert beside[-1][1] == pytest.approx(1)
-    check_apart(beside)
+    spans = [layout[f"xaxis{i or ''}".replace("xaxis0", "xaxis")]["domain"] for i in numbers(count)]
+    assert spans[0][0] == 0
+    assert spans[-1][1] == pytest.approx(1)
+    check_apart(spans)
     below = figures.stacked(layout)
     go.Figure(layout=below)
     if count > 1:
@@ -430,9 +428,14 @@ def test_a_note_counts_points_that_are_not_finite():
 
 @pytest.mark.parametrize(
     "given",
-    [([1], [1, 2], ["a"], [0], [0]), ([1], [1], ["a", "b"], [0], [0]), ([1], [1], "a", [0], [0]),
-     ([1], [1], ["a"], [-0.1], [0]), (["x"], [1], ["a"], [0], [0])],
-)  # fmt: skip
+    [
+        ([1], [1, 2], ["a"], [0], [0]),
+        ([1], [1], ["a", "b"], [0], [0]),
+        ([1], [1], "a", [0], [0]),
+        ([1], [1], ["a"], [-0.1], [0]),
+        (["x"], [1], ["a"], [0], [0]),
+    ],
+)
 def test_a_cloud_whose_parts_do_not_fit_is_refused(given):
     with pytest.raises(InputError):
         figures.Cloud(*given)
@@ -485,9 +488,16 @@ def test_grey_and_colour_can_stand_below_one_another():
 
 @pytest.mark.parametrize(
     "stages",
-    [{}, {"a": np.zeros((0, 2, 2))}, {"a": np.zeros((2, 2))}, {"a": np.zeros((1, 2, 2, 4))}, {"a": [[["x"]]]},
-     {"a": np.zeros((1, 2, 2)), "b": np.zeros((1, 2, 3))}, {"a": np.zeros((2, 2, 2)), "b": np.zeros((1, 2, 2))}],
-)  # fmt: skip
+    [
+        {},
+        {"a": np.zeros((0, 2, 2))},
+        {"a": np.zeros((2, 2))},
+        {"a": np.zeros((1, 2, 2, 4))},
+        {"a": [[["x"]]]},
+        {"a": np.zeros((1, 2, 2)), "b": np.zeros((1, 2, 3))},
+        {"a": np.zeros((2, 2, 2)), "b": np.zeros((1, 2, 2))},
+    ],
+)
 def test_strips_of_no_images_or_of_several_sizes_are_refused(stages):
     with pytest.raises(InputError, match=r"^stages"):
         figures.image_strip(stages, title="")

@@ -7,8 +7,8 @@ x86-64, from a checkout of that commit:
     cd ../zero-one
     PYTHONPATH=src:. python ../leadline/tests/files/write_0_1.py ../leadline/tests/files/0.1
 
-Tests read it with the current code; see ``test_files_of_0_1.py``. This script is kept as a record and
-does not run on later releases.
+Tests read it with the current code; see ``test_files_of_0_1.py``. This script is kept as a record
+and does not run on later releases.
 """
 
 # pyright: basic, reportAttributeAccessIssue=false, reportMissingImports=false, reportCallIssue=false, reportOptionalMemberAccess=false

@@ -1,7 +1,7 @@
 """Results of public functions on small fixed inputs, as Leadline 0.1.0 gave them.
 
-The files in ``tests/golden/results`` were written by Leadline 0.1.0 (commit 12d23f8), from the root of
-this repository, with torch 2.13.0 on x86-64:
+The files in ``tests/golden/results`` were written by Leadline 0.1.0 (commit 12d23f8), from the
+root of this repository, with torch 2.13.0 on x86-64:
 
     git worktree add --detach ../zero-one 12d23f8
     PYTHONPATH=../zero-one/src python -m tests.golden.make
@@ -35,7 +35,7 @@ CASES: dict[str, Callable[[], dict[str, object]]] = {
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute with one thread, so that sums are added in one order; leave global state as it was."""
+    """Compute with one thread, so that sums are added in one order; restore global state."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

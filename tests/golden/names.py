@@ -33,6 +33,8 @@ MOVED = {
     "autoencoders.linear_optimum": "autoencoders.LinearOptimum.from_rows",
     "autoencoders.linear_optimum_of": "autoencoders.LinearOptimum.from_moments",
     "autoencoders.training_curves": "autoencoders.TrainingCurves.from_epochs",
+    "decoding.complexity": "decoding.measure_complexity",
+    "decoding.search_errors": "decoding.measure_search_errors",
 }
 """Public names by package: 0.1 -> now."""
 

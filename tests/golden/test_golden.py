@@ -1,7 +1,8 @@
 """Public functions give the results that Leadline 0.1.0 gave.
 
 Integers, tokens, labels and outcomes are equal; float64 agrees to 1e-12, float32 to 1e-5. With
-LEADLINE_GOLDEN=bits everything is equal bit for bit, which holds on the host that wrote the results.
+LEADLINE_GOLDEN=bits everything is equal bit for bit, which holds on the host that wrote the
+results.
 """
 
 import math
@@ -24,7 +25,7 @@ TOLERANCES = {
     # In 0.1 the optimiser read the gradients of the GRU's weights in the wrong order.
     "gradients-training": {"/gru": math.inf},
 }
-"""Relative tolerances of values whose arithmetic has changed, by case and by a part of their path."""
+"""Relative tolerances of values whose arithmetic has changed, by case and part of the path."""
 
 
 @pytest.mark.parametrize("name", CASES)

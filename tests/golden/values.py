@@ -81,8 +81,8 @@ def _sequence(items: list[Any] | tuple[Any, ...], path: str) -> Iterator[tuple[s
 def columns(sounding: Any) -> np.ndarray:
     """Return the columns of a sounding's table that hold numbers, of shape (columns, rows).
 
-    A path that ends with ``table`` or ``tables/0`` is compared column by column, in any order: columns may be
-    renamed, moved and added.
+    A path that ends with ``table`` or ``tables/0`` is compared column by column, in any order:
+    columns may be renamed, moved and added.
     """
     table = sounding.table().select_dtypes("number")
     return table.to_numpy(np.float64).T.copy()
@@ -117,7 +117,9 @@ def differences(
     bits: bool = False,
     tolerances: Mapping[str, float] | None = None,
 ) -> list[str]:
-    """Return one line for each expected value that is missing or different; more values are allowed.
+    """Return one line for each expected value that is missing or different.
+
+    More values are allowed.
 
     Args:
         expected: the values of 0.1.

@@ -370,7 +370,8 @@ def remedies_with(spreads: dict[str, float]) -> gradients.CureComparison:
         ),
         (
             {"as it is": 5.0, "initialisation": 1.0, "gating": 1.0 + 1e-6},
-            "initialisation and gating steady the gradient equally, from a spread of 10^2.17 to 10^0.43",
+            "initialisation and gating steady the gradient equally, from a spread of 10^2.17 to "
+            "10^0.43",
         ),
         (
             {"as it is": 5.0, "initialisation": 1.0, "gating": 1.5, "clipping": 5.0},

@@ -248,7 +248,7 @@ def test_layers_of_different_lengths_share_a_figure():
     lines = [trace for trace in traces(flow) if trace.mode == "lines"]
     assert [len(line.x) for line in lines[:-1]] == [9, 9, 9, 4, 4, 4]
     keys = [trace.name for trace in traces(flow) if trace.hoverinfo == "skip"]
-    assert keys == ["direct part", "exactly zero"], "what dashes and marks say is told once"
+    assert keys == ["direct part", "exactly zero"], "the legend explains dashes and marks once"
     edges = {
         trace.y[0]
         for trace in traces(flow)

@@ -356,12 +356,12 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 
 def test_scalars_suit_a_tracker_with_one_scalar_at_a_time():
     """SummaryWriter.add_scalar of TensorBoard takes scalars in this way."""
-    told = []
+    tracked = []
 
     class Writer:
         def add_scalar(self, tag: str, value: float, step: int) -> None:
             assert isinstance(value, float)
-            told.append((tag, step))
+            tracked.append((tag, step))
 
     writer, model, x = Writer(), seeded(Model), draw(2, 3, INPUTS).float()
 
@@ -371,8 +371,8 @@ def test_scalars_suit_a_tracker_with_one_scalar_at_a_time():
 
     with gradients.GradientMonitor(model, write=write).step():
         loss_of(model, x).backward()
-    assert ("network[0]/slope", 0) in told
-    assert len(told) == 9
+    assert ("network[0]/slope", 0) in tracked
+    assert len(tracked) == 9
 
 
 # Misuse -------------------------------------------------------------------------------------------
@@ -450,8 +450,8 @@ def test_a_failure_after_the_first_measurement_only_warns(tmp_path):
     monitor, looks = looks_of(model, every=1)
     with monitor.step():
         loss_of(model, x).backward()
-    said = "step 1 could not be looked at: the block of a monitor holds"
-    with pytest.warns(RuntimeWarning, match=said), monitor.step():
+    message = "step 1 could not be looked at: the block of a monitor holds"
+    with pytest.warns(RuntimeWarning, match=message), monitor.step():
         loss_of(model, x)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

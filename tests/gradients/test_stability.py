@@ -498,8 +498,8 @@ def test_a_few_dead_samples_do_not_decide_the_verdict(samples, dead):
     assert found.error[0] < 1e-9
     # The layer is stable, since 1.05^40 is below 10.
     assert found.regime == "stable"
-    lives = f"the gradient is stable in {samples - dead} of {samples} samples"
-    assert f"{lives} and is lost in {dead}" in str(sounding)
+    stable = f"the gradient is stable in {samples - dead} of {samples} samples"
+    assert f"{stable} and is lost in {dead}" in str(sounding)
     assert "inf" not in str(sounding)
     table = sounding.table().query("quantity == 'Lyapunov exponents'")
     assert table.samples.tolist() == [samples - dead] * 3

@@ -978,7 +978,7 @@ def test_the_refusal_of_inputs_of_another_width_names_the_layer(kind, packed):
 
 
 @pytest.mark.parametrize(
-    ("kind", "states", "told"),
+    ("kind", "states", "message"),
     [
         (nn.RNN, lambda: torch.zeros(1, 2, 6), "(1, 2, 6), states of 5 numbers"),
         (nn.GRU, lambda: torch.zeros(1, 2, 4), "(1, 2, 4), states of 5 numbers"),
@@ -1001,7 +1001,9 @@ def test_the_refusal_of_inputs_of_another_width_names_the_layer(kind, packed):
     ],
 )
 @pytest.mark.parametrize("by_name", [False, True])
-def test_the_refusal_of_initial_states_of_another_size_names_the_layer(kind, states, told, by_name):
+def test_the_refusal_of_initial_states_of_another_size_names_the_layer(
+    kind, states, message, by_name
+):
     model = nn.ModuleDict({"reader": seeded(partial(kind, 3, 5))})
     x, hx = (
         torch.zeros(*([] if isinstance(model["reader"], nn.RNNCellBase) else [7]), 2, 3),
@@ -1012,7 +1014,7 @@ def test_the_refusal_of_initial_states_of_another_size_names_the_layer(kind, sta
         gradients.trace(model),
     ):
         _ = model["reader"](x, hx=hx) if by_name else model["reader"](x, hx)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_networks_of_leadline_refuse_inputs_of_another_width():

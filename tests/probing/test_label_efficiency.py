@@ -338,34 +338,41 @@ def test_multiplier_is_the_ratio_of_label_counts_with_equal_scores():
 def test_findings_state_that_the_seeds_determine_nothing():
     """Contradicting seeds leave the intervals of crossing and multiplier open on both sides."""
     raw = np.array([[0.5, 0.5, 0.5]] * 3)
-    torn = curves(np.array([[-0.4], [0.0], [0.4]]) + raw, raw)
-    assert dataclasses.astuple(torn.crossing("a"))[1:3] == (0, np.inf)
-    assert "The seeds do not determine where the curves of a and raw inputs meet." in torn.findings
-    assert "do not determine how many more labels raw inputs need" in " ".join(torn.findings)
+    undecided = curves(np.array([[-0.4], [0.0], [0.4]]) + raw, raw)
+    assert dataclasses.astuple(undecided.crossing("a"))[1:3] == (0, np.inf)
+    assert (
+        "The seeds do not determine where the curves of a and raw inputs meet."
+        in undecided.findings
+    )
+    assert "do not determine how many more labels raw inputs need" in " ".join(undecided.findings)
 
 
 def test_intervals_stay_within_the_possible_values():
-    """Student's t of three seeds exceeds 100 %, but no accuracy or difference of accuracies does."""
+    """Student's t of three seeds exceeds 100 %; accuracies and their differences do not."""
     raw = np.array([[0.05, 0.7, 0.9], [0.0, 0.9, 0.8], [0.3, 0.8, 1.0]])
-    few = curves(np.array([[0.6, 0.9, 1.0], [0.2, 0.7, 0.9], [1.0, 0.8, 1.0]]), raw)
-    plain = paired_interval(100 * few.at("a", 1000))
+    extreme = curves(np.array([[0.6, 0.9, 1.0], [0.2, 0.7, 0.9], [1.0, 0.8, 1.0]]), raw)
+    plain = paired_interval(100 * extreme.at("a", 1000))
     assert plain.high > 100
-    assert (few.interval("a", 1000).high, few.interval("a", 1000).low) == (100, plain.low)
-    assert few.interval("raw", 10).low == 0
-    for name in few.names:
-        for labels in few.budgets.tolist():
-            accuracy, gain = few.interval(name, labels), few.gain(name, labels=labels)
+    assert (extreme.interval("a", 1000).high, extreme.interval("a", 1000).low) == (100, plain.low)
+    assert extreme.interval("raw", 10).low == 0
+    for name in extreme.names:
+        for labels in extreme.budgets.tolist():
+            accuracy, gain = extreme.interval(name, labels), extreme.gain(name, labels=labels)
             assert 0 <= accuracy.low <= accuracy.estimate <= accuracy.high <= 100
-            for interval in (gain.interval, gain.simultaneous, few.optimism(labels).simultaneous):
+            for interval in (
+                gain.interval,
+                gain.simultaneous,
+                extreme.optimism(labels).simultaneous,
+            ):
                 assert -100 <= interval.low <= interval.estimate <= interval.high <= 100
-    assert few.optimism(10).interval.low >= 0
-    assert few.gain("a", labels=10).simultaneous.high == 100
-    low, high = few.figure().to_dict()["layout"]["yaxis"]["range"]
+    assert extreme.optimism(10).interval.low >= 0
+    assert extreme.gain("a", labels=10).simultaneous.high == 100
+    low, high = extreme.figure().to_dict()["layout"]["yaxis"]["range"]
     assert -5 < low < 0
     assert 100 < high < 105
-    explained = replace(few, measure="R²", accuracy=few.accuracy - 3)
+    explained = replace(extreme, measure="R²", accuracy=extreme.accuracy - 3)
     assert explained.interval("a", 10).low < -300
-    assert replace(few, measure="R²").interval("a", 1000).high == 100
+    assert replace(extreme, measure="R²").interval("a", 1000).high == 100
 
 
 def test_two_seeds_give_no_interval_in_text_table_figure_and_file(tmp_path: Path):

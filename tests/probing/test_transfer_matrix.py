@@ -94,8 +94,14 @@ def test_rows_of_another_width_are_refused_early_or_adapted(encoders):
     assert not calls
     larger = {name: lambda target: target.resized((8, 8)) for name in ("digits", "mine")}
     module = Autoencoder(64, (5,), seed=0).encoder
-    given = {"digits": encoders["digits"], "mine": module, "frozen": ModuleEncoder(module)}
-    found = transfer(given, {"small": SMALL}, adapters={**larger, "frozen": larger["mine"]})
+    encoders_by_name = {
+        "digits": encoders["digits"],
+        "mine": module,
+        "frozen": ModuleEncoder(module),
+    }
+    found = transfer(
+        encoders_by_name, {"small": SMALL}, adapters={**larger, "frozen": larger["mine"]}
+    )
     assert found.accuracy.shape == (6, 1, 3, 4)
     np.testing.assert_allclose(found.accuracy[1], found.accuracy[2], atol=0.01)
     assert (

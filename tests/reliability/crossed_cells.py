@@ -25,9 +25,7 @@ CELLS = {
     "240 rows, whole pool": Cell(labels=1, population=25),
     "240 rows, 6 seeds, 2 subsets": Cell(seeds=6, subsets=2, population=26),
     "240 rows, 30 seeds": Cell(seeds=30, own=0.4, population=27),
-    "240 rows, new features for each seed": Cell(
-        labels=60, second="new features", features=10, codes=30, population=28
-    ),
+    "240 rows, new codes for each seed": Cell(second="new codes", population=28),
     "240 rows, neighbours": Cell(probe="neighbours", population=29),
     "500 rows, 5 classes, heavy tails": Cell(
         500, 100, classes=5, separation=1.5, tails=4, codes=12, population=31

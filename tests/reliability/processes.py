@@ -110,9 +110,9 @@ def count_operations(action: Callable[[], object], folder: Path) -> int:
     """Return the number of file operations of an action in or below a folder."""
     read, write = os.pipe()
     real_write = os.write
-    code, told = run(action, killed_before(-1, folder, lambda: real_write(write, b".")))
+    code, output = run(action, killed_before(-1, folder, lambda: real_write(write, b".")))
     os.close(write)
-    assert code == DONE, told
+    assert code == DONE, output
     with os.fdopen(read, "rb") as pipe:
         return len(pipe.read())
 

@@ -17,6 +17,9 @@ ROWS_PER_BATCH = 6000
 NEWTON_STEPS = 7
 NEIGHBOURS = 5
 
+NEW = 0.3
+"""Share of the codes that is new for each seed."""
+
 TEST, POOL = 0.25, 0.6
 """Shares of the rows (or groups) that a seed tests, and from which it draws labels."""
 
@@ -32,10 +35,10 @@ class Cell:
     largest: float | None = None
     """Share of the largest class; by default all classes are equally frequent."""
     measure: Literal["accuracy", "balanced accuracy", "AUC", "R²"] = "accuracy"
-    second: Literal["sensor", "random features", "new features", "linear code", "twin"] = "sensor"
-    """The second representation: codes of another sensor of the same rows; random features of the
-    first one, fixed or partly new for each seed; codes that are linear in the first one; or another sensor
-    with the same features, so that the true gain is zero."""
+    second: Literal["sensor", "random features", "new codes", "linear code", "twin"] = "sensor"
+    """The second representation: codes of another sensor of the same rows, fixed or partly new for
+    each seed; random features of the first one; codes that are linear in the first one; or another
+    sensor with the same features, so that the true gain is zero."""
     probe: Literal["ridge", "logistic", "neighbours"] = "ridge"
     draws: Literal["proportional", "balanced"] = "proportional"
     """Label subsets have the class shares of the pool, or equally many rows of each class."""
@@ -46,7 +49,7 @@ class Cell:
     separation: float = 2.0
     penalty: float = 10.0
     own: float = 0.5
-    """Share of the second sensor's noise that is its own, or of features that is new."""
+    """Share of the second sensor's noise that is its own."""
     tails: float | None = None
     """Degrees of freedom of heavy-tailed noise; by default the noise is normal."""
     groups: Literal["uniform", "lognormal", "equal"] | None = None
@@ -254,14 +257,15 @@ def _representations(
     x = tables.x[:, None]
     if cell.second == "linear code":
         return x, x @ population.codes
-    if cell.second in ("random features", "new features"):
+    if cell.second == "random features":
         fixed = np.random.default_rng([8, cell.population])
-        num = len(tables.x)
         directions = fixed.standard_normal((cell.features, cell.codes))
-        if cell.second == "new features":
-            new = draw.standard_normal((num, cell.seeds, cell.features, cell.codes))
-            directions = np.sqrt(1 - cell.own) * directions + np.sqrt(cell.own) * new
         return x, np.tanh(x @ directions / np.sqrt(cell.features))
+    codes = population.codes
+    if cell.second == "new codes":
+        new = draw.standard_normal((len(tables.x), cell.seeds, *codes.shape))
+        new /= np.sqrt(cell.features)
+        codes = np.sqrt(1 - NEW) * codes + np.sqrt(NEW) * new
     signal = 0.0
     first = x
     if cell.measure == "R²":
@@ -275,7 +279,7 @@ def _representations(
         if cell.second == "twin":
             # Without its own sensor's noise, the first one would not be exchangeable.
             first = signal + shared + np.sqrt(cell.own) * draw.standard_normal(x.shape)
-    return first, other if cell.second == "twin" else other @ population.codes
+    return first, other if cell.second == "twin" else other @ codes
 
 
 def _ranks_within(classes: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

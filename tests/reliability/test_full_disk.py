@@ -23,10 +23,10 @@ def test_a_full_disk_raises_a_readable_error_and_keeps_earlier_files(name, write
     largest = max(len(content) for content in tree(clean).values())
     for size in sorted({size for size in SIZES if size < largest} | {9 * largest // 10}):
         shutil.copytree(earlier, folder)
-        code, told = run(lambda: writer.write(folder), with_small_files(size))
-        assert code == REFUSED, f"at most {size} bytes in a file: exit code {code}\n{told}"
-        assert "could not write" in told, told
-        assert "Traceback" not in told, told
+        code, output = run(lambda: writer.write(folder), with_small_files(size))
+        assert code == REFUSED, f"at most {size} bytes in a file: exit code {code}\n{output}"
+        assert "could not write" in output, output
+        assert "Traceback" not in output, output
         assert not tree(earlier) or writer.read(folder) in (old, new)
         hidden = [
             path
@@ -34,8 +34,8 @@ def test_a_full_disk_raises_a_readable_error_and_keeps_earlier_files(name, write
             if path.rpartition("/")[2].startswith(".") and path not in tree(clean)
         ]
         assert not hidden, f"at most {size} bytes in a file: {hidden} are left"
-        code, told = run(lambda: writer.write(folder))
-        assert code == DONE, told
+        code, output = run(lambda: writer.write(folder))
+        assert code == DONE, output
         assert sorted(tree(folder)) == sorted(tree(clean))
         assert writer.read(folder) == new
         shutil.rmtree(folder)

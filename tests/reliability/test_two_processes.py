@@ -21,8 +21,8 @@ def test_two_simultaneous_writers_leave_the_result_of_one(name, writer, tmp_path
         children = [start(lambda folder=folder: writer.write(folder)) for _ in range(2)]
         endings = [child.wait() for child in children]
         assert DONE in [code for code, _ in endings], endings
-        for code, told in endings:
-            assert code == DONE or (code == REFUSED and "is being written by process" in told), (
+        for code, output in endings:
+            assert code == DONE or (code == REFUSED and "is being written by process" in output), (
                 endings
             )
         if name == "metrics":  # Both processes have appended a line.

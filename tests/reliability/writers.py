@@ -79,12 +79,12 @@ def make_materials(folder: Path) -> Materials:
 
 def command(*arguments: object) -> None:
     """Run a command of the command line, and raise a LeadlineError if it failed."""
-    out, told = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(told):
+    output, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(output), redirect_stderr(errors):
         code = cli.run([str(argument) for argument in arguments])
     if code in (cli.FAILED, cli.BAD_USAGE):
-        raise LeadlineError(told.getvalue())
-    assert code == cli.DONE, told.getvalue()
+        raise LeadlineError(errors.getvalue())
+    assert code == cli.DONE, errors.getvalue()
 
 
 def writers(materials: Materials) -> dict[str, Writer]:
@@ -169,6 +169,48 @@ NAMES = (
     "worksheet",
     "represent",
 )
+
+_STORAGE = "src/leadline/storage/*.py"
+_ENCODER = ("src/leadline/autoencoders/_encoder.py", "src/leadline/autoencoders/_sealed.py")
+_TRAINING = (
+    "src/leadline/autoencoders/_sealed.py",
+    "src/leadline/autoencoders/training/_checkpoint.py",
+    "src/leadline/autoencoders/training/_pretrain.py",
+    "src/leadline/autoencoders/training/_resume.py",
+)
+_SOUNDING = "src/leadline/sounding.py"
+_PAGE = "src/leadline/report/_soundings.py"
+
+SOURCES: dict[str, tuple[str, ...]] = {
+    "sounding": (_STORAGE, _SOUNDING),
+    "language model": (_STORAGE, "src/leadline/decoding/models/_language_model.py"),
+    "encoder": (_STORAGE, *_ENCODER),
+    "training": (_STORAGE, *_TRAINING),
+    "metrics": (_STORAGE, "src/leadline/gradients/_metrics.py"),
+    "decode": (_STORAGE, "src/leadline/cli/_decode.py", "src/leadline/cli/_lines.py"),
+    "encode": (_STORAGE, "src/leadline/cli/_encode.py"),
+    "gradients": (_STORAGE, "src/leadline/cli/_gradients.py", _SOUNDING, _PAGE),
+    "worksheet": (
+        _STORAGE,
+        "src/leadline/worksheet/_runner.py",
+        "src/leadline/report/_worksheet.py",
+        _SOUNDING,
+    ),
+    "represent": (
+        _STORAGE,
+        "src/leadline/cli/_represent.py",
+        "src/leadline/representation/_kept.py",
+        *_TRAINING,
+        _SOUNDING,
+        _PAGE,
+    ),
+}
+"""Source files that decide when a writer touches its files, by the writer's name."""
+
+
+def proof_name(name: str) -> str:
+    """Return the name of the proof that a writer can be killed at any point."""
+    return f"crash points of {name}"
 
 
 def tree(folder: Path) -> dict[str, bytes]:

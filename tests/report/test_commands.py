@@ -139,10 +139,10 @@ def test_no_command_is_printed_if_it_could_not_repeat_the_measurement():
 
 
 @pytest.mark.parametrize(
-    "taken", ["budget", "key", "data of your own", "file of the data", "column of labels"]
+    "reserved", ["budget", "key", "data of your own", "file of the data", "column of labels"]
 )
-def test_a_measurement_cannot_use_reserved_names(taken):
-    with pytest.raises(TypeError, match=f"uses '{taken}' as a name of its protocol"):
+def test_a_measurement_cannot_use_reserved_names(reserved):
+    with pytest.raises(TypeError, match=f"uses '{reserved}' as a name of its protocol"):
         runner._with_setting(
-            example.made_up("ae.f", {taken: 1}), STATEMENTS["ae.f"], Setting("quick")
+            example.made_up("ae.f", {reserved: 1}), STATEMENTS["ae.f"], Setting("quick")
         )

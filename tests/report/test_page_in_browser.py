@@ -260,7 +260,8 @@ def test_a_tree_scrolls_if_its_text_would_overflow_its_boxes(visit):
     assert place.evaluate("place => place.parentElement.clientWidth") == 328
     assert place.evaluate("place => place.clientWidth") > 400
     width = place.locator(".shapelayer path").evaluate_all(
-        "all => Math.min(...all.filter(one => one.getAttribute('d').endsWith('Z')).map(one => one.getBBox().width))"
+        "all => Math.min(...all.filter(one => one.getAttribute('d').endsWith('Z')).map(one => "
+        "one.getBBox().width))"
     )
     text = place.locator(".annotation-text").evaluate_all(
         "all => Math.max(...all.slice(0, 5).map(one => one.getBBox().width))"
@@ -285,7 +286,8 @@ def test_the_printed_page_contains_all_figures_and_folded_sections(visit, tmp_pa
     assert size(page, "ae.f")[0] == 358
     page.evaluate("addEventListener('beforeprint', () => window.printed = 'details:not([open])')")
     page.evaluate(
-        "addEventListener('beforeprint', () => window.folded = document.querySelectorAll(printed).length)"
+        "addEventListener('beforeprint', () => window.folded = "
+        "document.querySelectorAll(printed).length)"
     )
     page.pdf(path=tmp_path / "page.pdf")
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")

@@ -98,8 +98,8 @@ def test_an_undecided_outcome_shows_its_condition():
     answer = example.answer("ae.f", gain=0.1, spread=3.0)
     html = report.as_html([Result(STATEMENTS["ae.f"], answer=answer)], SETTING, {})
     assert (
-        "This neither confirms the course nor contradicts it. What it depends on: With few unlabelled rows"
-        in html
+        "This neither confirms the course nor contradicts it. What it depends on: With few "
+        "unlabelled rows" in html
     )
 
 
@@ -182,9 +182,11 @@ def bare(text: str) -> str:
 
 
 HOUSE = {
-    "overview", "Why.", "What had to hold", "Measured", "Interval", "Holds", "must hold", "reported", "seeds",
+    "overview", "Why.", "What had to hold", "Measured", "Interval", "Holds", "must "
+    "hold", "reported", "seeds",
     "simultaneous", "the course says", "Reported beside it.", "Criterion", "yes", "no", "expected",
-    "This differs from the course. They would agree under a condition", "The measurement failed; nothing is concluded.",
+    "This differs from the course. They would agree under a condition", "The measurement failed; "
+    "nothing is concluded.",
     "Measurement, criterion, protocol and the command", "Measurement, criterion and the command",
 }  # fmt: skip
 """Words of the page that are not results."""
@@ -200,8 +202,8 @@ def test_the_json_contains_all_results_of_the_page(results):
         )
         for text in page:
             left = bare(text) if bare(text) not in known else ""
-            for told in known:
-                left = left.replace(told, "") if len(told) > 1 else left
+            for phrase in known:
+                left = left.replace(phrase, "") if len(phrase) > 1 else left
             assert left == "", (statement["id"], text)
         for key in (
             "number",

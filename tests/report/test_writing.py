@@ -71,8 +71,8 @@ def test_the_files_are_utf_8_in_any_locale(results, tmp_path: Path):
     """Statements contain Greek letters, and Windows has another default encoding."""
     code = (
         "import pickle, sys; from pathlib import Path; from leadline import report, worksheet;"
-        "setting = worksheet.Setting('quick');"
-        "results = pickle.loads(Path(sys.argv[1]).read_bytes()); report.write(results, setting, sys.argv[2])"
+        "setting = worksheet.Setting('quick');results = "
+        "pickle.loads(Path(sys.argv[1]).read_bytes()); report.write(results, setting, sys.argv[2])"
     )
     (tmp_path / "results").write_bytes(pickle.dumps(results))
     environment = {

@@ -107,14 +107,14 @@ def test_equal_calls_give_equal_studies_and_labels_change_no_weight():
 def test_the_encoder_accepts_rows_in_their_units():
     unit = np.linspace(0.001, 1000, 64)
     offset = np.linspace(-50, 50, 64)
-    here, there = (
+    first, rescaled = (
         study(kinds="denoising"),
         study(x=X * unit + offset, more=MORE * unit + offset, kinds="denoising"),
     )
-    assert there.encoder.encode(X * unit + offset).shape == here.encoder.encode(X).shape
-    assert np.abs(there.encoder.encode(X * unit + offset)).max() < 100
+    assert rescaled.encoder.encode(X * unit + offset).shape == first.encoder.encode(X).shape
+    assert np.abs(rescaled.encoder.encode(X * unit + offset)).max() < 100
     pixels = study(x=X * 16, more=MORE * 16, kinds="denoising")
-    np.testing.assert_allclose(pixels.encoder.encode(X * 16), here.encoder.encode(X), atol=2e-2)
+    np.testing.assert_allclose(pixels.encoder.encode(X * 16), first.encoder.encode(X), atol=2e-2)
 
 
 @pytest.mark.usefixtures("narrow")

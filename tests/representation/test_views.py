@@ -17,7 +17,7 @@ ROWS = ((GLYPHS - GLYPHS.mean(0)) / GLYPHS.std()).astype(np.float32)
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_patches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Patches, "number", 600)
     monkeypatch.setattr(Patches, "width", 12)
 
@@ -27,7 +27,7 @@ def trained(view: Any, kind: str = "denoising", seed: int = 0) -> Any:
     return pretrain(view.model(kind, seed), view.shown(seed), seed=seed, **settings)
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("few_patches")
 def test_large_images_are_learned_in_patches_and_small_ones_as_whole_rows():
     assert isinstance(view_of(ROWS, (14, 14), 1), Patches)
     assert isinstance(view_of(ROWS, None, 1), Whole)
@@ -45,7 +45,7 @@ def test_the_encoder_of_whole_rows_ends_at_the_last_nonlinearity():
     np.testing.assert_allclose(codes, expected, atol=1e-4)
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("few_patches")
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_encoder_of_patches_applies_the_first_layer_at_every_place(channels: int):
     rows = np.concatenate([ROWS, -ROWS, ROWS], axis=1) if channels == 3 else ROWS
@@ -83,7 +83,7 @@ def without_components(frozen: Encoder) -> Encoder:
     return Encoder(replace(architecture, components=None), inner, frozen.rows_seen)
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("few_patches")
 def test_components_are_principal_components_with_the_large_ones_reduced():
     frozen = Patches.of(ROWS, (14, 14), 1).encoder(trained(Patches.of(ROWS, (14, 14), 1)).weights)
     codes = frozen.encode(ROWS).astype(float)
@@ -100,7 +100,7 @@ def test_components_are_principal_components_with_the_large_ones_reduced():
     np.testing.assert_allclose(codes.var(0).mean(), 1, rtol=0.03)
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("few_patches")
 @pytest.mark.parametrize("image_size", [(14, 14), None])
 def test_rows_that_are_sorted_by_class_are_scaled_correctly(
     image_size, monkeypatch: pytest.MonkeyPatch
@@ -112,7 +112,7 @@ def test_rows_that_are_sorted_by_class_are_scaled_correctly(
     np.testing.assert_allclose(codes.var(0).mean(), 1, rtol=0.3)
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("few_patches")
 def test_whitening_equalises_variances_and_is_undone():
     view = Patches.of(ROWS, (14, 14), 1)
     shown = view.shown(3)
@@ -129,7 +129,7 @@ def test_whitening_equalises_variances_and_is_undone():
     assert not np.array_equal(view.shown(4), shown)
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("few_patches")
 @pytest.mark.parametrize("view_name", ["whole", "patches"])
 def test_the_encoder_accepts_rows_in_their_units(view_name: str):
     view = Whole(ROWS, None, 1) if view_name == "whole" else Patches.of(ROWS, (14, 14), 1)
@@ -137,12 +137,12 @@ def test_the_encoder_accepts_rows_in_their_units(view_name: str):
     centre = np.linspace(-3, 5, 196)
     scale = np.full(196, 7.0) if view_name == "patches" else np.linspace(0.5, 900, 196)
     frozen = unscaled(inner, centre, scale, np.arange(3, dtype=np.uint64))
-    given = (ROWS * scale + centre).astype(np.float32)
-    np.testing.assert_allclose(frozen.encode(given), inner.encode(ROWS), atol=2e-3)
+    scaled_rows = (ROWS * scale + centre).astype(np.float32)
+    np.testing.assert_allclose(frozen.encode(scaled_rows), inner.encode(ROWS), atol=2e-3)
     assert frozen.rows_seen.tolist() == [0, 1, 2]
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("few_patches")
 def test_kinds_differ_in_corruption_only():
     for view in (Whole(ROWS, None, 1), Patches.of(ROWS, (14, 14), 1)):
         models = [view.model(kind, 5) for kind in KINDS]
@@ -153,7 +153,7 @@ def test_kinds_differ_in_corruption_only():
         assert len({type(model.corruption) for model in models}) == 3
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("few_patches")
 def test_blank_images_give_finite_codes():
     blank = np.zeros((30, 196), np.float32)
     view = Patches.of(blank, (14, 14), 1)

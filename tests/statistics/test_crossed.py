@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,10 +149,11 @@ class Slow:
             overlap = sum(share * second.get(one, 0.0) for one, share in first.items())
             kind = "between" if s != r else "within" if u != v else "own"
             found[kind].append(overlap)
-        return tuple(float(np.mean(found[kind])) for kind in ("own", "within", "between"))
+        own, within, between = (float(np.mean(values)) for values in found.values())
+        return own, within, between
 
-    def _shares(self, s: int, u: int, rows: np.ndarray, unit: np.ndarray) -> dict[int, float]:
-        shares: dict[int, float] = {}
+    def _shares(self, s: int, u: int, rows: np.ndarray, unit: np.ndarray) -> dict[Any, float]:
+        shares: dict[Any, float] = {}
         trained = self.study.trained[s, u]
         for i in rows:
             if trained[i]:

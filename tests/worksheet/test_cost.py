@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leadline.decoding.search import _work as work
+from leadline.decoding.problem import _work as work
 from leadline.worksheet import STATEMENTS, Answer, Setting, measure
 from leadline.worksheet._setting import Budget
 from leadline.worksheet.measurements import cost
@@ -51,12 +51,12 @@ def check_that_all_show_the_same(answer: Answer) -> None:
         np.testing.assert_allclose(table[column], values, rtol=1e-12)
         np.testing.assert_allclose(trace.y, values, rtol=1e-12)
     of_course, of_ours, of_sorting = expected
-    told = (
+    phrases = (
         f"at most {cost.share(of_course.max())} of T k M log M",
         f"at most {cost.share(of_ours.max())} of T (k M + 4 k² log k)",
         f"fewer than sorting in {(of_sorting < 1).sum()} of {len(T)}.",
     )
-    assert all(text in answer.sentence for text in told)
+    assert all(text in answer.sentence for text in phrases)
     names = [trace.name for trace in drawn]
     assert any("T k M log M" in name for name in names)
     assert any("T (k M + 4 k² log k)" in name for name in names)

@@ -94,10 +94,12 @@ def test_the_report_on_real_text_includes_unresolved_prompts():
     assert "The budget left 0 of 20" in " ".join(answer.findings) or not errors.proved.all()
 
     unproved = replace(errors, proved=np.zeros(SMALL.prompts, dtype=bool))
-    told = " ".join(measurements._on_real_text(SMALL, unproved, measurements._real_text(SMALL)[1]))
-    assert "The budget left 20 of 20 prompts unresolved" in told
+    findings = " ".join(
+        measurements._on_real_text(SMALL, unproved, measurements._real_text(SMALL)[1])
+    )
+    assert "The budget left 20 of 20 prompts unresolved" in findings
     for width, proved in zip(errors.widths, errors.rates()[0], strict=True):
-        assert f"{width}: {measurements._share(proved, 1.0)} [" in told
+        assert f"{width}: {measurements._share(proved, 1.0)} [" in findings
 
 
 def test_prompts_are_not_in_the_training_text():

@@ -43,7 +43,7 @@ def test_a_crashed_measurement_does_not_affect_the_others(tmp_path: Path):
         ("returns_nothing", "not an Answer to ae.f"),
         ("works_too", "not an Answer to ae.f"),
         ("lacks_an_effect", "effects must hold 'gain_at_fewest', which the criterion names"),
-        ("lacks_a_figure", "StopIteration"),
+        ("lacks_a_figure", "an Answer needs at least one sounding, whose figure it shows"),
         ("exits", "SystemExit: 3"),
     ],
 )

@@ -59,25 +59,25 @@ def test_an_unknown_budget_is_rejected():
 
 
 def test_the_key_covers_statement_budget_and_used_data():
-    own, beam = STATEMENTS["ae.a"], STATEMENTS["beam.a"]
+    autoencoder, search = STATEMENTS["ae.a"], STATEMENTS["beam.a"]
     X, y = np.zeros((4, 4), np.float32), np.array([0, 1, 0, 1])
     flat, image = Dataset(X, y), Dataset(X, y, image_size=(2, 2))
     settings = [Setting("quick"), Setting("full"), Setting("quick", flat), Setting("quick", image)]
-    assert len({setting.key(own) for setting in settings}) == 4
-    assert len({setting.key(beam) for setting in settings}) == 2
+    assert len({setting.key(autoencoder) for setting in settings}) == 4
+    assert len({setting.key(search) for setting in settings}) == 2
     assert (
-        Setting("quick").key(own)
-        == Setting("quick").key(own)
+        Setting("quick").key(autoencoder)
+        == Setting("quick").key(autoencoder)
         != Setting("quick").key(STATEMENTS["ae.b"])
     )
     from_file = Setting("quick", flat, {"path": "x.npz", "labels": "kind"})
-    assert from_file.describe(own) == {
+    assert from_file.describe(autoencoder) == {
         "budget": "quick",
         "data of your own": "data",
         "file of the data": "x.npz",
         "column of labels": "kind",
     }
-    assert from_file.describe(beam) == {"budget": "quick"}
+    assert from_file.describe(search) == {"budget": "quick"}
 
 
 @pytest.mark.parametrize(

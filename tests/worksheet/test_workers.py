@@ -68,10 +68,10 @@ def test_a_cluster_without_workers_is_rejected(scheduler, monkeypatch):
 
 def test_a_cluster_gives_the_same_answers_as_this_machine(cluster, tmp_path: Path):
     statements = [example.statement("ae.f", "works"), example.statement("beam.a", "works_too")]
-    here = {r.statement.id: r for r in run(statements, SETTING)}
-    there = {r.statement.id: r for r in run(statements, SETTING, cluster=cluster, folder=tmp_path)}
-    assert {name: str(r.answer) for name, r in here.items()} == {
-        name: str(r.answer) for name, r in there.items()
+    local = {r.statement.id: r for r in run(statements, SETTING)}
+    remote = {r.statement.id: r for r in run(statements, SETTING, cluster=cluster, folder=tmp_path)}
+    assert {name: str(r.answer) for name, r in local.items()} == {
+        name: str(r.answer) for name, r in remote.items()
     }
     (kept, _) = run(statements, SETTING, folder=tmp_path)
     assert kept.seconds is None, "what a cluster measured is kept like any other answer"
@@ -103,10 +103,10 @@ def test_workers_with_several_threads_are_rejected(cluster, monkeypatch):
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:{free}", "nowhere", "carrier-pigeon://loft"])
 def test_a_scheduler_that_does_not_answer_is_rejected(address, monkeypatch):
     monkeypatch.setattr(workers, "PATIENCE", 0.2)
-    with socket.socket() as taken:
+    with socket.socket() as listener:
         # The socket is bound but does not listen, so nothing answers at this address.
-        taken.bind(("127.0.0.1", 0))
-        address = address.format(free=taken.getsockname()[1])
+        listener.bind(("127.0.0.1", 0))
+        address = address.format(free=listener.getsockname()[1])
         with pytest.raises(InputError, match="the cluster's scheduler must answer") as refused:
             list(run([example.statement("ae.f", "works")], SETTING, cluster=address))
     assert address in str(refused.value)

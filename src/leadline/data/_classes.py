@@ -71,7 +71,8 @@ def check_labels(y: Any, n: int, name: str = "y") -> Int64[np.ndarray, " n"]:
             cause="identifiers, dates or amounts in place of classes"
             if is_large
             else "a missing label, a quantity to regress on, or classes named -1 and 1",
-            cure="drop unlabelled rows; turn class names into indices with leadline.data.class_indices",
+            cure="drop unlabelled rows; turn class names into indices with "
+            "leadline.data.class_indices",
         )
     _refuse_single_class(array, name)
     return array.astype(np.int64)
@@ -140,8 +141,10 @@ def missing_labels(values: Any) -> Bool[np.ndarray, " n"]:
     Missing labels are ``None``, NaN, masked cells, and the empty string. The number -1 is missing,
     too, if the labels are not all -1 and 1.
 
-    >>> missing_labels(np.array([3, -1, 4])).tolist(), missing_labels(np.array(["rope", ""])).tolist()
-    ([False, True, False], [False, True])
+    >>> missing_labels(np.array([3, -1, 4])).tolist()
+    [False, True, False]
+    >>> missing_labels(np.array(["rope", ""])).tolist()
+    [False, True]
     """
     listed = label_values(values, "values").tolist()
     absent = np.array([is_missing(value) or value == "" for value in listed], dtype=bool)

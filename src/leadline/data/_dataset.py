@@ -77,7 +77,8 @@ class Dataset(ShortRepr):
             raise InputError(
                 "every class index needs a name",
                 got=f"y[{row}] = {y[row]} with {len(self.class_names)} class_names",
-                cure="name every class, or make labels and names together with leadline.data.class_indices",
+                cure="name every class, or make labels and names together with "
+                "leadline.data.class_indices",
             )
 
     def __len__(self) -> int:
@@ -290,7 +291,8 @@ def _check_image_size(value: Any, channels: int, width: int) -> tuple[int, int]:
     if channels * sides[0] * sides[1] != width:
         raise InputError(
             "an image has channels x height x width features",
-            got=f"image_size = ({sides[0]}, {sides[1]}) and channels = {channels} for {width} features",
+            got=f"image_size = ({sides[0]}, {sides[1]}) and channels = {channels} for {width} "
+            "features",
             cure="give the size of the images that were flattened into X, or image_size=None",
         )
     return (sides[0], sides[1])

@@ -108,8 +108,11 @@ def split_roles(
         InputError: the shares do not add up to 1, or a class has fewer rows (or groups) than there
             are roles to fill.
 
-    >>> split_roles(100, seed=0).sizes
-    {'pretrain_train': 50, 'pretrain_validation': 5, 'probe_pool': 20, 'probe_validation': 5, 'test': 20}
+    >>> roles = split_roles(100, seed=0)
+    >>> len(roles.pretrain_train), len(roles.pretrain_validation)
+    (50, 5)
+    >>> len(roles.probe_pool), len(roles.probe_validation), len(roles.test)
+    (20, 5, 20)
 
     Reference: Kaufman et al., *Leakage in data mining: formulation, detection, and avoidance*,
     2012.
@@ -321,7 +324,8 @@ def _refuse_few(units: int, rows: int, needed: int, label: Any) -> None:
             f"the split needs at least {needed} rows{of}, one for each role",
             got=f"{who} has {rows} row{'s' * (rows != 1)}{apart}",
             cause="a rare class, or fewer samples than the split needs",
-            cure="bring more samples, leave the class out, or set the fractions of unneeded roles to 0",
+            cure="bring more samples, leave the class out, or set the fractions of unneeded roles "
+            "to 0",
         )
 
 

@@ -48,7 +48,8 @@ def manual_text() -> Text:
         raise InputError(
             "the manual's text comes with Python, in pydoc_data",
             got="this Python has no pydoc_data.topics",
-            cause="a stripped installation: some containers and embedded builds leave the manual out",
+            cause="a stripped installation: some containers and embedded builds leave the manual "
+            "out",
             cure="install Python's full standard library, or bring a text of your own",
         ) from error
     text = "\n".join(topics[name] for name in sorted(topics))

@@ -6,11 +6,13 @@ Each search takes a problem: ``beam_search(*problem, ...)``. A problem comes fro
 
 from typing import TYPE_CHECKING, Any
 
+from leadline.decoding.answers._decoded import Decoded
+from leadline.decoding.answers._scores import GNMT, LengthNormalized, Score, SumLogProb, WordReward
 from leadline.decoding.judging._audit import SearchAudit
 from leadline.decoding.judging._auditing import audit
 from leadline.decoding.judging._comparison import Comparison, compare
-from leadline.decoding.judging._complexity import Complexity, complexity
-from leadline.decoding.judging._search_errors import SearchErrors, search_errors
+from leadline.decoding.judging._complexity import Complexity, measure_complexity
+from leadline.decoding.judging._search_errors import SearchErrors, measure_search_errors
 from leadline.decoding.models._constraints import (
     allow,
     constrain,
@@ -20,30 +22,29 @@ from leadline.decoding.models._constraints import (
     no_repeat_ngram,
 )
 from leadline.decoding.models._language_model import RecurrentLM
-from leadline.decoding.models._problem import Problem, Shared
 from leadline.decoding.models._table import Table
-from leadline.decoding.search._beam import beam_search
-from leadline.decoding.search._decoded import Decoded
-from leadline.decoding.search._exact import exact_search
+from leadline.decoding.problem._problem import Problem
+from leadline.decoding.problem._state import Shared
 from leadline.decoding.search._exhaustive import exhaustive_search
-from leadline.decoding.search._greedy import greedy
 from leadline.decoding.search._sampling import sample
-from leadline.decoding.search._scores import GNMT, LengthNormalized, Score, SumLogProb, WordReward
+from leadline.decoding.search.beam._beam import beam_search
+from leadline.decoding.search.beam._greedy import greedy
+from leadline.decoding.search.exact._exact import exact_search
 
 if TYPE_CHECKING:
     from leadline.decoding.models._hugging_face import huggingface
 
 # Users reach these classes through the results that hold them; other packages import them here.
+from leadline.decoding.answers._certificate import Certificate as Certificate
+from leadline.decoding.answers._decoded import Hypothesis as Hypothesis
+from leadline.decoding.answers._trace import Fate as Fate
+from leadline.decoding.answers._trace import Node as Node
+from leadline.decoding.answers._trace import Trace as Trace
 from leadline.decoding.judging._audit import Walk as Walk
 from leadline.decoding.models._language_model import END as END
 from leadline.decoding.models._language_model import FILE as FILE
-from leadline.decoding.models._language_model import Perplexities as Perplexities
-from leadline.decoding.search._certificate import Certificate as Certificate
-from leadline.decoding.search._decoded import Hypothesis as Hypothesis
-from leadline.decoding.search._trace import Fate as Fate
-from leadline.decoding.search._trace import Node as Node
-from leadline.decoding.search._trace import Trace as Trace
-from leadline.decoding.search._work import Work as Work
+from leadline.decoding.models._perplexities import Perplexities as Perplexities
+from leadline.decoding.problem._work import Work as Work
 
 __all__ = [
     "GNMT",
@@ -64,7 +65,6 @@ __all__ = [
     "audit",
     "beam_search",
     "compare",
-    "complexity",
     "constrain",
     "exact_search",
     "exhaustive_search",
@@ -72,10 +72,11 @@ __all__ = [
     "force_prefix",
     "greedy",
     "huggingface",
+    "measure_complexity",
+    "measure_search_errors",
     "min_length",
     "no_repeat_ngram",
     "sample",
-    "search_errors",
 ]
 
 

@@ -66,7 +66,9 @@ class GradientMonitor:
     >>> model = recurrent.Regression(recurrent.RNN(1, 4, seed=0), seed=0)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     >>> looks = []
-    >>> monitor = gradients.GradientMonitor(model, every=2, max_norm=1.0, write=lambda *look: looks.append(look))
+    >>> def write(*look):
+    ...     looks.append(look)
+    >>> monitor = gradients.GradientMonitor(model, every=2, max_norm=1.0, write=write)
     >>> for seed in range(3):
     ...     x, y = recurrent.running_average(8, 10, seed=seed)
     ...     optimizer.zero_grad()
@@ -210,7 +212,8 @@ class _Look:
             raise InputError(
                 "the block of a monitor holds the forward pass and the backward pass",
                 got=f"no gradient that arrived at {layers or 'a layer: none was called'}",
-                cause="loss.backward() after the block, the model called before it, or a loss without a graph",
+                cause="loss.backward() after the block, the model called before it, or a loss "
+                "without a graph",
                 cure="with monitor.step(): criterion(model(x), y).backward()",
             )
         if self._versions != [in_place_changes(parameter) for parameter in self.model.parameters()]:

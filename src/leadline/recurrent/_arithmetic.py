@@ -22,10 +22,16 @@ class Arithmetic(NamedTuple):
     """Return an array as a tensor, in the same memory."""
     multiply: Callable[..., Any]
     """``multiply(a, b, out=c)``: write ``a * b`` into ``c``."""
+    multiply_add: Callable[[Any, Any, Any], Any]
+    """``multiply_add(a, b, c)``: return ``a + b * c``."""
     product: Callable[[Any, Any, Any], None]
     """``product(rows, W, out)``: write ``rows @ W`` into ``out``."""
     add_product: Callable[[Any, Any, Any], None]
     """``add_product(rows, W, out)``: add ``rows @ W`` to ``out``."""
+
+
+def _multiply_add_in_numpy(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    return a + b * c
 
 
 def _product_in_numpy(rows: np.ndarray, W: np.ndarray, out: np.ndarray) -> None:
@@ -45,12 +51,18 @@ def _add_product_in_torch(rows: Tensor, W: Tensor, out: Tensor) -> None:
 
 
 IN_NUMPY = Arithmetic(
-    Tensor.numpy, torch.from_numpy, np.multiply, _product_in_numpy, _add_product_in_numpy
+    Tensor.numpy,
+    torch.from_numpy,
+    np.multiply,
+    _multiply_add_in_numpy,
+    _product_in_numpy,
+    _add_product_in_numpy,
 )
 IN_TORCH = Arithmetic(
     lambda tensor: tensor,
     lambda tensor: tensor,
     torch.mul,
+    torch.addcmul,
     _product_in_torch,
     _add_product_in_torch,
 )

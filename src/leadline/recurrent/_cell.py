@@ -2,10 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from leadline import checks
+from leadline.errors import InputError
 from leadline.recurrent._arithmetic import Arithmetic
 
 Gates = tuple[Any, ...]
@@ -20,6 +23,19 @@ def total(from_x: Tensor, from_h: Tensor | None) -> Tensor:
     return from_x if from_h is None else from_x + from_h
 
 
+class KeepingGate(NamedTuple):
+    """The gate that passes a cell's state on: it is open where its value is near 1."""
+
+    position: int
+    """Its place among the gates."""
+    title: str
+    """Its name in sentences, such as ``"the forget gate"``."""
+
+
+CELLS: list[type["Cell"]] = []
+"""The classes of cells that have a name, in the order in which they were defined."""
+
+
 class Cell(ABC):
     """The equations of one recurrent cell and their derivatives, each written once.
 
@@ -29,26 +45,46 @@ class Cell(ABC):
 
         from_x = W_x x_t + b_x,    from_h = W_h h_{t-1} + b_h.
 
-    To add a cell, derive a class in a file of its own: define ``activate``, ``advance``,
-    ``slopes``, ``pull_back``, ``push_forward`` and ``passing``, and a :class:`Network` of layers of
-    this cell. ``tests/recurrent/test_cells.py`` compares the derivatives with finite differences.
+    To add a cell, derive a class in a file of its own, from this class or, if its state has a
+    memory c beside h, from :class:`CellWithMemory`. Define ``names`` and the abstract methods, and
+    a :class:`Network` of layers of this cell. ``tests/recurrent/test_new_cell.py`` is an example,
+    and ``tests/recurrent/test_cells.py`` compares the derivatives with finite differences.
     """
 
-    gates: ClassVar[int] = 1
-    """Number of gates, whose weights are stacked in ``W_x`` and ``W_h``."""
+    names: ClassVar[tuple[str, ...]] = ()
+    """The names of the cell in results and messages; a cell with variants has several."""
+    gate_names: ClassVar[tuple[str, ...]] = ("",)
+    """Names of the gates, in the order in which ``W_x`` and ``W_h`` stack their weights."""
+    steepest_slopes: ClassVar[tuple[float, ...]] = (1.0,)
+    """The steepest slope of each gate's nonlinearity: 1/4 for the sigmoid, 1 for tanh and ReLU."""
+    keeping_gate: ClassVar[KeepingGate | None] = None
+    """The gate that passes the state on, if the cell has one."""
     parts: ClassVar[int] = 1
     """Number of vectors in the state: 1 for h alone, 2 for h and c."""
     is_h_kept: ClassVar[bool] = False
     """True if h_{t-1} also reaches h_t past the gates."""
     reads_sum: ClassVar[bool] = True
     """True if the gates read only the sum of ``from_x`` and ``from_h``."""
-    torch_modules: ClassVar[tuple[type[nn.Module], ...]] = ()
-    """The modules of PyTorch that compute this cell."""
+    torch_layers: ClassVar[tuple[type[nn.RNNBase], ...]] = ()
+    """The modules of PyTorch that compute whole sequences with this cell."""
+    torch_cells: ClassVar[tuple[type[nn.RNNCellBase], ...]] = ()
+    """The modules of PyTorch that compute single timesteps with this cell."""
+
+    def __init_subclass__(cls) -> None:
+        """List the class among the cells, if it has a name."""
+        super().__init_subclass__()
+        if cls.names:
+            CELLS.append(cls)
 
     @property
-    @abstractmethod
     def name(self) -> str:
         """The name of the cell in results and messages."""
+        return self.names[0]
+
+    @property
+    def num_gates(self) -> int:
+        """Number of gates."""
+        return len(self.gate_names)
 
     @abstractmethod
     def activate(self, from_x: Tensor, from_h: Tensor | None, axis: int) -> Gates:
@@ -107,18 +143,6 @@ class Cell(ABC):
             du: the tangent of ``from_h``, gate by gate.
         """
 
-    def remember(self, gates: Gates, c: Any) -> Any:
-        """Return c_t from the gates and c_{t-1}, for a cell that has c."""
-        raise AssertionError("this cell has no memory beside h")
-
-    def output(self, gates: Gates, c: Any) -> Any:
-        """Return h_t from the gates and c_t, for a cell that has c."""
-        raise AssertionError("this cell has no memory beside h")
-
-    def memory_rows(self, slopes: tuple[Any, ...], rows: Parts) -> Any:
-        """Return the gradient with respect to c_t, by way of h_t too, for a cell that has c."""
-        raise AssertionError("this cell has no memory beside h")
-
     @abstractmethod
     def passing(self, slopes: tuple[Tensor, ...]) -> Tensor:
         """Return the factors by which a step passes the state on, element by element."""
@@ -127,7 +151,71 @@ class Cell(ABC):
         """Return PyTorch's own kernel for a layer of this cell, or ``None`` if there is none."""
         return None
 
+    def scan(self, gates: Gates, h_before: Tensor, c_0: Tensor | None) -> tuple[Parts, Parts]:
+        """Return the states before and after every timestep, from the gates of all timesteps.
+
+        Args:
+            gates: the gates of all timesteps, each of shape (T, B, H).
+            h_before: h_0 … h_{T-1}, shape (T, B, H).
+            c_0: the first memory, shape (B, H), of a cell that has one.
+        """
+        before = (h_before,)
+        return before, self.advance(gates, before)
+
+    def memory_rows(self, slopes: tuple[Any, ...], rows: Parts, on: Arithmetic) -> Any:
+        """Return the gradient with respect to c_t; its width is 0 for a cell without c."""
+        return rows[0][..., :0]
+
     @classmethod
     def of(cls, module: nn.Module) -> "Cell":
-        """Return the cell that one of ``torch_modules`` computes."""
+        """Return the cell that one of ``torch_layers`` or ``torch_cells`` computes."""
         return cls()
+
+
+class CellWithMemory(Cell):
+    """A cell whose state is (h, c): a memory c, and an output h that is computed from c."""
+
+    parts: ClassVar[int] = 2
+
+    @abstractmethod
+    def remember(self, gates: Gates, c: Tensor) -> Tensor:
+        """Return c_t from the gates and c_{t-1}."""
+
+    @abstractmethod
+    def output(self, gates: Gates, c: Tensor) -> Tensor:
+        """Return h_t from the gates and c_t."""
+
+    @abstractmethod
+    def memory_rows(self, slopes: tuple[Any, ...], rows: Parts, on: Arithmetic) -> Any:
+        """Return the gradient with respect to c_t, the path through h_t included."""
+
+    def advance(self, gates: Gates, before: Parts) -> Parts:
+        """Return h_t and c_t."""
+        c = self.remember(gates, before[1])
+        return self.output(gates, c), c
+
+    def scan(self, gates: Gates, h_before: Tensor, c_0: Tensor | None) -> tuple[Parts, Parts]:
+        """Return the states before and after every timestep; only c is computed step by step."""
+        assert c_0 is not None
+        memories = [c_0]
+        for gates_t in zip(*gates, strict=True):
+            memories.append(self.remember(gates_t, memories[-1]))
+        c = torch.stack(memories)
+        return (h_before, c[:-1]), (self.output(gates, c[1:]), c[1:])
+
+
+def cell_named(name: str) -> type[Cell]:
+    """Return the class of the cell that has a name.
+
+    Raises:
+        InputError: no imported cell has this name.
+    """
+    for cell in CELLS:
+        if name in cell.names:
+            return cell
+    known = ", ".join(name for cell in CELLS for name in cell.names)
+    raise InputError(
+        f"a layer's cell is one of {known}",
+        got=f"cell = {checks.shown(name)}",
+        cure="import the module that defines this cell",
+    )

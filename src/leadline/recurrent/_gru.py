@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.recurrent._arithmetic import Arithmetic
-from leadline.recurrent._cell import Cell, Gates, Parts
+from leadline.recurrent._cell import Cell, Gates, KeepingGate, Parts
 from leadline.recurrent._network import Network
 
 
@@ -39,15 +39,14 @@ class GRUCell(Cell):
     Reference: Cho et al., *Learning phrase representations using RNN encoder-decoder*, 2014.
     """
 
-    gates: ClassVar = 3
+    names: ClassVar = ("gru",)
+    gate_names: ClassVar = ("r", "z", "n")
+    steepest_slopes: ClassVar = (0.25, 0.25, 1.0)
+    keeping_gate: ClassVar = KeepingGate(1, "the update gate")
     is_h_kept: ClassVar = True
     reads_sum: ClassVar = False
-    torch_modules: ClassVar = (nn.GRU, nn.GRUCell)
-
-    @property
-    def name(self) -> str:
-        """``"gru"``."""
-        return "gru"
+    torch_layers: ClassVar = (nn.GRU,)
+    torch_cells: ClassVar = (nn.GRUCell,)
 
     def activate(self, from_x: Tensor, from_h: Tensor | None, axis: int) -> Gates:
         """Return r, z, n and u."""

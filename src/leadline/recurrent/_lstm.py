@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from leadline.recurrent._arithmetic import Arithmetic
-from leadline.recurrent._cell import Cell, Gates, Parts, total
+from leadline.recurrent._cell import CellWithMemory, Gates, KeepingGate, Parts, total
 from leadline.recurrent._network import Network
 
 
@@ -28,7 +28,7 @@ class LSTMSlopes(NamedTuple):
     """``tanh(c_t) o (1 - o)``, the derivative of h_t with respect to the argument of o."""
 
 
-class LSTMCell(Cell):
+class LSTMCell(CellWithMemory):
     """``c_t = f c_{t-1} + i g``, ``h_t = o tanh(c_t)``; the gates are stacked as i, f, g, o.
 
     The state is (h, c). With ``dc' = dc + dh o (1 - tanh² c_t)``, the arguments of the gates
@@ -39,24 +39,17 @@ class LSTMCell(Cell):
     forget gate).
     """
 
-    gates: ClassVar = 4
-    parts: ClassVar = 2
-    torch_modules: ClassVar = (nn.LSTM, nn.LSTMCell)
-
-    @property
-    def name(self) -> str:
-        """``"lstm"``."""
-        return "lstm"
+    names: ClassVar = ("lstm",)
+    gate_names: ClassVar = ("i", "f", "g", "o")
+    steepest_slopes: ClassVar = (0.25, 0.25, 1.0, 0.25)
+    keeping_gate: ClassVar = KeepingGate(1, "the forget gate")
+    torch_layers: ClassVar = (nn.LSTM,)
+    torch_cells: ClassVar = (nn.LSTMCell,)
 
     def activate(self, from_x: Tensor, from_h: Tensor | None, axis: int) -> Gates:
         """Return i, f, g and o."""
         i, f, g, o = total(from_x, from_h).chunk(4, axis)
         return i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
-
-    def advance(self, gates: Gates, before: Parts) -> Parts:
-        """Return h_t and c_t."""
-        c = self.remember(gates, before[1])
-        return self.output(gates, c), c
 
     def remember(self, gates: Gates, c: Tensor) -> Tensor:
         """Return ``f c_{t-1} + i g``."""
@@ -88,7 +81,7 @@ class LSTMCell(Cell):
     ) -> None:
         """``da = [dc' to_i, dc' to_f, dc' to_g, dh to_o]``, and ``dc' f`` past the gates."""
         forget, _, to_i, to_f, to_g, to_o = slopes
-        dc = self.memory_rows(slopes, rows)
+        dc = self.memory_rows(slopes, rows, on)
         on.multiply(dc, to_i, out=da[0])
         on.multiply(dc, to_f, out=da[1])
         on.multiply(dc, to_g, out=da[2])
@@ -101,9 +94,9 @@ class LSTMCell(Cell):
         dc = du[0] * to_i + du[1] * to_f + du[2] * to_g + tangents[1] * forget
         return du[3] * to_o + dc * to_c, dc
 
-    def memory_rows(self, slopes: tuple[Any, ...], rows: Parts) -> Any:
+    def memory_rows(self, slopes: tuple[Any, ...], rows: Parts, on: Arithmetic) -> Any:
         """Return ``dc' = dc + dh to_c``."""
-        return rows[1] + rows[0] * slopes[1]
+        return on.multiply_add(rows[1], rows[0], slopes[1])
 
     def passing(self, slopes: tuple[Tensor, ...]) -> Tensor:
         """Return the forget gate."""

@@ -44,9 +44,9 @@ class Layer(nn.Module):
         def uniform(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.empty(*shape).uniform_(-bound, bound, generator=generator))
 
-        self.W_x = uniform(cell.gates * hidden_size, input_size)
-        self.W_h = uniform(cell.gates * hidden_size, hidden_size)
-        self.b = uniform(cell.gates * hidden_size)
+        self.W_x = uniform(cell.num_gates * hidden_size, input_size)
+        self.W_h = uniform(cell.num_gates * hidden_size, hidden_size)
+        self.b = uniform(cell.num_gates * hidden_size)
 
     @property
     def hidden_size(self) -> int:

@@ -121,7 +121,7 @@ def _architecture(model: Regression) -> str:
 def _gates(model: Regression) -> dict[str, int]:
     """Return the number of gates in the rows of each parameter."""
     layers = {
-        f"network.layers.{i}": layer.cell.gates for i, layer in enumerate(model.network.layers)
+        f"network.layers.{i}": layer.cell.num_gates for i, layer in enumerate(model.network.layers)
     }
     return {name: layers.get(name.rpartition(".")[0], 1) for name, _ in model.named_parameters()}
 
@@ -159,8 +159,8 @@ class _Scan(torch.autograd.Function):
         state: Parts = (x.new_zeros(*x.shape[1:3], W_h.shape[-1]),) * cell.parts
         gates = []
         states = [state]
-        for driven in _driven(x, W_x, b, cell.gates).unbind():
-            h_by_gate = _per_gate(state[0], cell.gates)
+        for driven in _driven(x, W_x, b, cell.num_gates).unbind():
+            h_by_gate = _per_gate(state[0], cell.num_gates)
             if cell.reads_sum:
                 gates.append(cell.activate(driven.baddbmm_(h_by_gate, from_h), None, 0))
             else:
@@ -182,7 +182,7 @@ class _Scan(torch.autograd.Function):
         dW_h = torch.zeros_like(W_h)
         db = W_x.new_zeros(W_x.shape[:2])
         da = x.new_empty(len(W_x), x.shape[2], W_h.shape[-1])
-        da_by_gate = da.chunk(cell.gates)
+        da_by_gate = da.chunk(cell.num_gates)
         rows = tuple(torch.zeros_like(part) for part in ctx.states[0])
         for t in range(len(x) - 1, -1, -1):
             before = ctx.states[t]
@@ -190,14 +190,14 @@ class _Scan(torch.autograd.Function):
             slopes = cell.slopes(ctx.gates[t], before, ctx.states[t + 1])
             cell.pull_back(slopes, rows, da_by_gate, rows, IN_TORCH)
             db += da.sum(1)
-            dW_x.baddbmm_(da.mT, _per_gate(x[t], cell.gates))
+            dW_x.baddbmm_(da.mT, _per_gate(x[t], cell.num_gates))
             if dx is not None:
-                dx[t] = _over_gates(torch.bmm(da, W_x), cell.gates)
+                dx[t] = _over_gates(torch.bmm(da, W_x), cell.num_gates)
             if t == 0:
                 break
             cell.turn_to_recurrent(slopes, da_by_gate, IN_TORCH)
-            dW_h.baddbmm_(da.mT, _per_gate(before[0], cell.gates))
-            to_h = _over_gates(torch.bmm(da, W_h), cell.gates)
+            dW_h.baddbmm_(da.mT, _per_gate(before[0], cell.num_gates))
+            to_h = _over_gates(torch.bmm(da, W_h), cell.num_gates)
             rows = (to_h.add_(rows[0]) if cell.is_h_kept else to_h, *rows[1:])
         return dx, dW_x, dW_h, db, None
 

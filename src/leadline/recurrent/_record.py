@@ -11,31 +11,16 @@ PyTorch's two biases are kept apart, because they act apart in the GRU.
 """
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from leadline.recurrent._arithmetic import IN_TORCH, Arithmetic, PullBack
 from leadline.recurrent._cell import Cell, Parts
-from leadline.recurrent._gru import GRUCell
-from leadline.recurrent._lstm import LSTMCell
-from leadline.recurrent._network import Layer
-from leadline.recurrent._rnn import RNNCell
-
-OF_TORCH: tuple[type[Cell], ...] = (RNNCell, LSTMCell, GRUCell)
-"""The cells that modules of PyTorch compute."""
-
-
-def cell_of(module: nn.Module) -> Cell:
-    """Return the cell that a layer, or a recurrent module of PyTorch, computes."""
-    if isinstance(module, Layer):
-        return module.cell
-    (kind,) = (cell for cell in OF_TORCH if isinstance(module, cell.torch_modules))
-    return kind.of(module)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +36,14 @@ class Weights:
     """The projection of an LSTM's output; ``None`` if there is none."""
 
     @property
-    def gates(self) -> int:
+    def num_gates(self) -> int:
         """Number of gates."""
-        return self.cell.gates
+        return self.cell.num_gates
 
     @property
     def hidden_size(self) -> int:
         """Number of hidden units H, before any projection."""
-        return len(self.W_h) // self.gates
+        return len(self.W_h) // self.num_gates
 
     def from_x(self, x: Float[Tensor, "T B I"]) -> Float[Tensor, "T B GH"]:
         """Return ``W_x x + b_x``."""
@@ -114,9 +99,9 @@ class Record:
             rows: the gradient of the state at ``t``. It is used up: :meth:`back` completes it.
             da: receives the gradient.
         """
-        slopes = tuple(part[t] for part in self.slopes)
         parts = self._parts(rows)
-        self.cell.pull_back(slopes, self._unprojected(parts), self._gates(da), parts, IN_TORCH)
+        gates = da.chunk(self.cell.num_gates, -1)
+        self.cell.pull_back(self._slopes(t), self._unprojected(parts), gates, parts, IN_TORCH)
 
     def back(self, t: int, rows: Float[Tensor, "*rows S"], da: Float[Tensor, "*rows GH"]) -> None:
         """Turn ``rows`` into the gradient of the state at t - 1, in place.
@@ -126,8 +111,9 @@ class Record:
             rows: as :meth:`arguments` left them.
             da: the result of :meth:`arguments`; it is used up.
         """
-        slopes = tuple(part[t] for part in self.slopes)
-        self.cell.turn_to_recurrent(slopes, self._gates(da), IN_TORCH)
+        if not self.cell.reads_sum:
+            gates = da.chunk(self.cell.num_gates, -1)
+            self.cell.turn_to_recurrent(self._slopes(t), gates, IN_TORCH)
         add = IN_TORCH.add_product if self.cell.is_h_kept else IN_TORCH.product
         add(da, self.weights.W_h, self._parts(rows)[0])
 
@@ -146,8 +132,9 @@ class Record:
         W_h = on.array(self.weights.W_h)
         W_p = None if self.weights.W_p is None else on.array(self.weights.W_p)
         slopes_by_time = list(zip(*(on.array(part) for part in self.slopes), strict=True))
-        da = on.array(self.scratch(like))
-        gates = self._gates(da)
+        scratch = self.scratch(like)
+        da = on.array(scratch)
+        gates = tuple(on.array(gate) for gate in scratch.chunk(cell.num_gates, -1))
         add_product = on.add_product if cell.is_h_kept else on.product
 
         def pull_back(t: int, rows: Any, out: Any) -> None:
@@ -159,7 +146,8 @@ class Record:
                 out_h = out[..., :P]
                 dh = rows[..., :P] if W_p is None else rows[..., :P] @ W_p
                 cell.pull_back(slopes, (dh, rows[..., P:]), gates, (out_h, out[..., P:]), on)
-            cell.turn_to_recurrent(slopes, gates, on)
+            if not cell.reads_sum:
+                cell.turn_to_recurrent(slopes, gates, on)
             add_product(da, W_h, out_h)
 
         return pull_back
@@ -168,14 +156,14 @@ class Record:
         """Return ``ds_t/ds_{t-1} v`` for K tangent vectors v of each sample."""
         slopes = tuple(part[t].unsqueeze(1) for part in self.slopes)
         parts = self._parts(tangents)
-        du = self._gates(parts[0] @ self.weights.W_h.T)
+        du = (parts[0] @ self.weights.W_h.T).chunk(self.cell.num_gates, -1)
         dm, *dc = self.cell.push_forward(slopes, parts, du)
         return torch.cat([self.weights.project(dm), *dc], -1)
 
     def to_recurrent(self, da: Float[Tensor, "*more T B GH"]) -> Float[Tensor, "*more T B GH"]:
         """Return the gradient of ``W_h h_{t-1}`` from that of the gates' arguments, for all t."""
         da = da.clone()
-        self.cell.turn_to_recurrent(self.slopes, self._gates(da), IN_TORCH)
+        self.cell.turn_to_recurrent(self.slopes, da.chunk(self.cell.num_gates, -1), IN_TORCH)
         return da
 
     def to_input(self, rows: Float[Tensor, "*more T B S"]) -> Float[Tensor, "*more T B I"]:
@@ -187,9 +175,7 @@ class Record:
 
     def to_cells(self, rows: Float[Tensor, "*more T B S"]) -> Float[Tensor, "*more T B C"]:
         """Return ``rows ds_t/dc_t`` for all timesteps; its width is 0 for a cell without c."""
-        if self.cell.parts == 1:
-            return rows[..., self.h.shape[-1] :]
-        return self.cell.memory_rows(self.slopes, self._unprojected(self._parts(rows)))
+        return self.cell.memory_rows(self.slopes, self._unprojected(self._parts(rows)), IN_TORCH)
 
     def passing(self) -> Float[Tensor, "T B H"]:
         """Return the factors by which every step passes its state on, element by element."""
@@ -209,23 +195,28 @@ class Record:
         """Return an empty tensor for the gradient of the gates' arguments."""
         return rows.new_empty(*rows.shape[:-1], len(self.weights.W_x))
 
-    def _parts(self, rows: Any) -> Parts:
+    @cached_property
+    def _slopes_by_time(self) -> list[tuple[Tensor, ...]]:
+        """The slopes of each timestep; a step of a sweep must not make these views again."""
+        return list(zip(*(part.unbind() for part in self.slopes), strict=True))
+
+    def _slopes(self, t: int | slice) -> tuple[Tensor, ...]:
+        if isinstance(t, slice):
+            return tuple(part[t] for part in self.slopes)
+        return self._slopes_by_time[t]
+
+    def _parts(self, rows: Tensor) -> Parts:
         """Return views of the parts of the state: h, and c."""
         if self.cell.parts == 1:
             return (rows,)
         P = self.h.shape[-1]
-        return rows[..., :P], rows[..., P:]
+        return rows.split_with_sizes((P, rows.shape[-1] - P), -1)
 
     def _unprojected(self, rows: Parts) -> Parts:
         """Return the gradients before the projection."""
         if self.weights.W_p is None:
             return rows
         return rows[0] @ self.weights.W_p, *rows[1:]
-
-    def _gates(self, stacked: Any) -> tuple[Any, ...]:
-        """Return views of the gates, which are stacked along the last axis."""
-        H = self.weights.hidden_size
-        return tuple(stacked[..., g * H : (g + 1) * H] for g in range(self.weights.gates))
 
 
 def record_cell(
@@ -251,22 +242,8 @@ def record_cell(
     cell = weights.cell
     h_before = torch.cat([h_0.unsqueeze(0), h[:-1]])
     gates = cell.activate(weights.from_x(x), weights.from_h(h_before), -1)
-    before: Parts = (h_before,)
-    if cell.parts == 1:
-        after = cell.advance(gates, before)
-    else:
-        assert c_0 is not None
-        all_c = torch.stack([c_0, *_memories(cell, gates, c_0)])
-        before = (h_before, all_c[:-1])
-        after = (cell.output(gates, all_c[1:]), all_c[1:])
+    before, after = cell.scan(gates, h_before, c_0)
     return Record(weights, weights.project(after[0]), h_before, cell.slopes(gates, before, after))
-
-
-def _memories(cell: Cell, gates: tuple[Tensor, ...], c: Tensor) -> Iterator[Tensor]:
-    """Yield c_1 … c_T."""
-    for gates_t in zip(*gates, strict=True):
-        c = cell.remember(gates_t, c)
-        yield c
 
 
 def _affine(x: Tensor, W: Tensor, b: Tensor | float) -> Tensor:

@@ -37,9 +37,14 @@ class RNNSlopes(NamedTuple):
 
 
 class RNNCell(Cell):
-    """``h_t = sigma(a_t)`` with ``a_t = W_h h_{t-1} + W_x x_t + b``; ``J_t = diag(sigma'(a_t)) W_h``."""
+    """A plain recurrent cell: ``h_t = sigma(a_t)`` with ``a_t = W_h h_{t-1} + W_x x_t + b``.
 
-    torch_modules: ClassVar = (nn.RNN, nn.RNNCell)
+    Its Jacobian is ``J_t = diag(sigma'(a_t)) W_h``.
+    """
+
+    names: ClassVar = tuple(SIGMA)
+    torch_layers: ClassVar = (nn.RNN,)
+    torch_cells: ClassVar = (nn.RNNCell,)
 
     def __init__(self, nonlinearity: Nonlinearity = "tanh"):
         self.nonlinearity: Nonlinearity = nonlinearity

@@ -100,11 +100,14 @@ def interval_picture(
         if b is not None
     )
     lines = "".join(
-        f'<line x1="{x(i.low)}" x2="{x(i.high)}" y1="8" y2="8" stroke="var(--accent)" stroke-width="{width}" '
-        'vector-effect="non-scaling-stroke"/>'
+        f'<line x1="{x(i.low)}" x2="{x(i.high)}" y1="8" y2="8" stroke="var(--accent)" '
+        f'stroke-width="{width}" vector-effect="non-scaling-stroke"/>'
         for i, width in ((simultaneous, 1.5), (interval, 5))
     )
-    shade = f'<rect x="{left}" y="0" width="{round(right - left, 2)}" height="16" fill="var(--supported)" opacity="0.12"/>'
+    shade = (
+        f'<rect x="{left}" y="0" width="{round(right - left, 2)}" height="16" '
+        'fill="var(--supported)" opacity="0.12"/>'
+    )
     drawing = (
         f'<svg viewBox="0 0 100 16" preserveAspectRatio="none" role="img" aria-label="{interval}">'
         f"{shade if edges else ''}{edges}{lines}</svg>"
@@ -131,7 +134,8 @@ def place(name: str, figure: go.Figure, caption: str) -> Markup:
     phone = round(height * max(1, 0.85 * panels)) + LEGEND_ROW * max(0, rows - 1)
     style = f"--height: {height}px; --phone: {phone}px; --least: {least}px"
     figure_in_frame = (
-        '<div class="frame"><div class="figure" data-figure="{}" style="{}" role="img" aria-label="Figure: {}">'
+        '<div class="frame"><div class="figure" data-figure="{}" style="{}" role="img" '
+        'aria-label="Figure: {}">'
         "</div></div>"
     )
     return Markup(figure_in_frame).format(name, style, caption)

@@ -124,7 +124,8 @@ def headline(result: Result) -> str:
     if effect is not None:
         return f"{effect.interval} {effect.unit}".rstrip()
     named = [part for part in parts(result.answer) if part.leaf is not None]
-    return f"exact: {sum(part.holds is True for part in named)} of {len(named)} as claimed"
+    num_holding = sum(part.holds is True for part in named)
+    return f"facts that hold: {num_holding} of {len(named)}"
 
 
 def disagreement(answer: Answer) -> str:

@@ -285,7 +285,7 @@ class RepresentationStudy(Sounding):
         return self._training() if self.efficiency is None else self.efficiency.drawing()
 
     def training(self) -> "go.Figure":
-        """Return the errors by epoch, as shares of those at the start; mean and range over seeds."""
+        """Return the errors by epoch as shares of the initial ones, with their range over seeds."""
         return interactive(self._training())
 
     def strip(self) -> "go.Figure | None":

@@ -11,8 +11,8 @@ from leadline.statistics._crossing import zero_crossing
 from leadline.statistics._rank import kendall_tau
 from leadline.statistics._row_values import row_values
 from leadline.statistics._student import FEWEST_REPLICATES as FEWEST_REPLICATES
-from leadline.statistics._student import REGISTERED_STATEMENTS as REGISTERED_STATEMENTS
 from leadline.statistics._student import SIMULTANEOUS_LEVEL as SIMULTANEOUS_LEVEL
+from leadline.statistics._student import TOTAL_ERROR_RATE as TOTAL_ERROR_RATE
 from leadline.statistics._student import (
     Effect,
     effect,

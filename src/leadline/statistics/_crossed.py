@@ -41,7 +41,10 @@ Subsets of a share f of the pool have the share f in common, on average.
 """
 
 DEGREES: Bounds = (3.0, 12.0)
-"""Limits of the degrees of freedom. Chosen on design settings; see docs/evidence.md."""
+"""Limits of the degrees of freedom.
+
+Chosen on design settings; see docs/evidence.md.
+"""
 
 DISCORDANT_FLOOR = 0.5
 """Number of discordant rows that the variance of plain accuracy contains at least.
@@ -78,7 +81,9 @@ class CrossedInterval:
     freedom: float
     """Degrees of freedom of Student's t."""
     rows_part: float
-    """Variance of the estimate from the choice of the test rows (or groups)."""
+    """Variance of the estimate from the choice of the test rows (or groups).
+
+    For plain accuracy, it includes the half discordant row."""
     seeds_part: float
     """Variance from the seeds: splits, label subsets and weights."""
     rest_part: float
@@ -261,7 +266,7 @@ class _Counts:
         second = above + below - mean**2
         third = mean - 3 * mean * (above + below) + 2 * mean**3
         slope = third / second**2 if second > 0 else 0.0
-        return cls(np.count_nonzero(tests), slope)
+        return cls(int(np.count_nonzero(tests)), slope)
 
 
 def _ends(
@@ -377,8 +382,8 @@ def _refuse_small_studies(design: Design, source: Design) -> None:
 
 def _refuse_leaks(design: Design, name: str) -> None:
     """Refuse rows or groups that train and test in one seed."""
-    trained = design.units.sums(design.masks.any(axis=1).astype(np.float64)) > 0
-    is_leak = trained & design.tested
+    trained_rows = np.asarray(design.masks.any(axis=1), np.float64)
+    is_leak = (design.units.sums(trained_rows) > 0) & design.tested
     if is_leak.any():
         seed = int(is_leak.any(axis=1).argmax())
         raise InputError(

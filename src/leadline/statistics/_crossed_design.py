@@ -186,7 +186,9 @@ class Design:
         weights = self.masks * (1 / sizes)[..., None]
         ratio = 0.0
         for rows in self._rows_by_class:
-            ratio = max(ratio, _shared_ratio(*self._overlaps(weights[..., rows])))
+            overlaps = self._overlaps(weights[..., rows])
+            if overlaps[0] > 0:
+                ratio = max(ratio, _shared_ratio(*overlaps))
         if not self.units.are_groups:
             return self.subset_variance * ratio
         own, within, between = self._overlaps(self.units.sums(weights))

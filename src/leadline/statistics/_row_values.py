@@ -66,7 +66,7 @@ def row_values(
     References: DeLong, DeLong & Clarke-Pearson, *Comparing the areas under two or more correlated
     receiver operating characteristic curves*, 1988.
     """
-    measure = checks.choice(measure, "measure", tuple(_VALUES))
+    checks.choice(measure, "measure", tuple(_VALUES))
     truth = finite_numbers(y, "y")
     given = cells_of(predictions, "predictions")
     tested = tested_rows(given, "predictions")

@@ -24,14 +24,14 @@ from leadline.statistics._checks import (
 )
 from leadline.storage import record
 
-REGISTERED_STATEMENTS = 20
-"""Number of statements on the worksheet.
+TOTAL_ERROR_RATE = 0.05
+"""Largest probability that any of the intervals that decide outcomes together misses its value."""
 
-The number is constant, so that a worksheet with fewer statements has equally strict intervals.
+SIMULTANEOUS_LEVEL = 0.9975
+"""Default level of an interval that decides an outcome.
+
+Twenty such intervals, as on the worksheet, together cover with at least 95 % (Bonferroni).
 """
-
-SIMULTANEOUS_LEVEL = 1 - 0.05 / REGISTERED_STATEMENTS
-"""Level at which all twenty intervals together cover with at least 95 % (Bonferroni)."""
 
 FEWEST_REPLICATES = 3
 """Smallest number of replicates for an interval.
@@ -50,7 +50,7 @@ class Effect:
     interval: Interval
     """The 95 % interval."""
     simultaneous: Interval
-    """The interval that decides outcomes; see :data:`SIMULTANEOUS_LEVEL`."""
+    """The interval that decides outcomes; see ``level`` of :func:`effect`."""
     detectable: float
     """Smallest true effect whose interval excludes zero with probability 0.8; infinite if there is
     no interval."""
@@ -172,6 +172,7 @@ def effect(
     *,
     comparisons: int = 1,
     bounds: Bounds = UNBOUNDED,
+    level: float = SIMULTANEOUS_LEVEL,
 ) -> Effect:
     """Return both intervals of a per-seed difference, and the smallest detectable effect.
 
@@ -182,6 +183,8 @@ def effect(
         comparisons: number of effects that share one verdict as alternatives; the simultaneous
             interval is wider for more of them.
         bounds: smallest and largest possible value, as in :func:`paired_interval`.
+        level: level of the simultaneous interval of a single effect, in (0, 1); ``comparisons``
+            effects divide the rest, ``1 - level``. By default 99.75 %.
 
     Raises:
         InputError: the arguments are invalid, as in :func:`paired_interval`.
@@ -194,7 +197,7 @@ def effect(
     label = checks.text(label, "label")
     unit = checks.text(unit, "unit")
     comparisons = checks.whole_number(comparisons, "comparisons", least=1, most=10**6)
-    level = 1 - (1 - SIMULTANEOUS_LEVEL) / comparisons
+    level = 1 - (1 - check_level(level)) / comparisons
     return Effect(
         label=label,
         interval=paired_interval(differences, bounds=bounds),

@@ -94,7 +94,8 @@ def writing(
             yield Writer(file, target)
             if os.getpid() != process:
                 raise SaveError(
-                    f"could not write {target}: only the process that began to write it can complete it"
+                    f"could not write {target}: only the process that began to write it can "
+                    "complete it"
                 )
             _finish(file, partial, target)
         except BaseException:  # An interruption must not leave an unfinished file, either.

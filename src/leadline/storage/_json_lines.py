@@ -19,7 +19,8 @@ def json_line(record: Any, *, allow_nan: bool = False) -> str:
 
     Args:
         record: a value that JSON can hold.
-        allow_nan: write NaN and infinity as ``NaN`` and ``Infinity``, which only some readers accept.
+        allow_nan: write NaN and infinity as ``NaN`` and ``Infinity``, which only some readers
+            accept.
 
     Raises:
         ValueError: the record holds NaN or infinity, and ``allow_nan`` is false.
@@ -88,7 +89,8 @@ class LineFile:
             beginning: the first bytes of every line of this kind of file.
 
         Raises:
-            SaveError: the first or the unfinished line begins otherwise, so another program wrote it.
+            SaveError: the first or the unfinished line begins otherwise, so another program wrote
+                it.
         """
         with open(self._descriptor, "rb", closefd=False) as file:
             size = file.seek(0, os.SEEK_END)
@@ -106,9 +108,10 @@ class LineFile:
 
 @contextmanager
 def appending_lines(path: str | PathLike[str]) -> Iterator[LineFile]:
-    r"""Open a file to append complete lines. The file is created if it is missing, its folder is not.
+    r"""Open a file to append complete lines.
 
-    The file is not locked; see :func:`lock_file`.
+    The file is created if it is missing, its folder is not. The file is not locked; see
+    :func:`lock_file`.
 
     Raises:
         SaveError: the file cannot be opened.

@@ -96,7 +96,8 @@ def _locked(target: Path, place: Path, patience: float) -> Iterator[None]:
         ) from None
     except _ForeignFileError:
         raise SaveError(
-            f"could not write {target}: {place} was not written by Leadline; name another place, or move that file away"
+            f"could not write {target}: {place} was not written by Leadline; name another place, "
+            "or move that file away"
         ) from None
     except (OSError, ValueError) as error:
         raise not_written(target, error) from error
@@ -127,7 +128,7 @@ def _acquire(place: Path, waiting: float) -> "BaseFileLock":
     if not isinstance(lock, SoftFileLock):
         try:
             _write_holder(place)
-        except BaseException:
+        except BaseException:  # An interruption must release the lock, too.
             lock.release()
             raise
     return lock

@@ -183,8 +183,8 @@ def not_replaced(
     if not replaced:
         return not_written(path, error)
     return SaveError(
-        f"could not write {path}: {error.strerror or error}; replaced: {', '.join(replaced)}; as before: "
-        f"{', '.join(kept)}; run the command again to make them belong together"
+        f"could not write {path}: {error.strerror or error}; replaced: {', '.join(replaced)}; as "
+        f"before: {', '.join(kept)}; run the command again to make them belong together"
     )
 
 

@@ -102,7 +102,8 @@ def load(folder: str | PathLike[str], kind: type[Kind]) -> Kind:
     except _UNPACK_ERRORS as error:
         if document.get("schema") == 1:
             raise SaveError(
-                f"{path} was written by Leadline 0.1 and cannot be read any more ({error!r}); measure again"
+                f"{path} was written by Leadline 0.1 and cannot be read any more ({error!r}); "
+                "measure again"
             ) from error
         raise SaveError(f"{path} is damaged or from another release ({error!r})") from error
     if not isinstance(record, kind):
@@ -142,7 +143,8 @@ def pack(value: Any, arrays: dict[str, np.ndarray], name: str = "record") -> Any
         kind = name_of(type(value))
         if kind is None:
             raise TypeError(
-                f"{name} is a {type(value).__name__}, which has no name in files; see storage.record()"
+                f"{name} is a {type(value).__name__}, which has no name in files; see "
+                "storage.record()"
             )
         return {"$type": kind, "fields": inner}
     if isinstance(value, Mapping):

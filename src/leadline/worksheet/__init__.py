@@ -32,6 +32,7 @@ from leadline.worksheet._setting import Setting
 from leadline.worksheet._statement import SECTIONS as SECTIONS
 from leadline.worksheet._statement import Statement
 from leadline.worksheet.statements import STATEMENTS, select
+from leadline.worksheet.statements import register as register
 
 __all__ = [
     "STATEMENTS",

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leadline import checks
+from leadline.errors import InputError
 from leadline.figures import Drawing
 from leadline.sounding import Sounding, Verdict
 from leadline.statistics import PERCENT, POINTS, UNBOUNDED, Bounds, Effect, effect
 from leadline.storage import record
 from leadline.worksheet._criterion import Above, Below, Fact, Holds, Leaf, Within
 from leadline.worksheet._statement import Statement
-from leadline.worksheet.statements import STATEMENTS
+from leadline.worksheet.statements import LEVEL, STATEMENTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,9 +31,10 @@ BOUNDS_OF_UNITS = {"%": PERCENT, "% of networks": PERCENT, "points": POINTS}
 def effects_of(statement_id: str, **measured: Measured) -> dict[str, Effect]:
     """Return effects with intervals at the level that the statement's criterion requires.
 
-    The total error rate of 5 % is divided equally among the twenty registered statements. Each
+    The total error rate of 5 % is divided equally among the twenty statements. Each
     statement divides its share among the effects that its criterion names. All intervals of the
-    worksheet together therefore cover with a probability of at least 95 %.
+    twenty together therefore cover with a probability of at least 95 %. An extension has a share
+    of the same size, which does not change theirs.
 
     Args:
         statement_id: the statement whose criterion names the effects.
@@ -40,7 +42,8 @@ def effects_of(statement_id: str, **measured: Measured) -> dict[str, Effect]:
             and the smallest and largest possible value if the quantity is bounded. Percentages
             and points are bounded by their unit.
 
-    >>> effects = effects_of("rnn.e", error_share_last_step=(np.array([0.0, 0.01, 0.02]), "share", "", (0.0, np.inf)))
+    >>> errors = np.array([0.0, 0.01, 0.02])
+    >>> effects = effects_of("rnn.e", error_share_last_step=(errors, "share", "", (0.0, np.inf)))
     >>> print(effects["error_share_last_step"])
     share: 0.010 [0.000, 0.035]
     """
@@ -52,7 +55,9 @@ def effects_of(statement_id: str, **measured: Measured) -> dict[str, Effect]:
         )
         unit = checks.text(unit, f"the unit of {name}")
         bounds = rest[0] if rest else BOUNDS_OF_UNITS.get(unit, UNBOUNDED)
-        found[name] = effect(values, label, unit, comparisons=comparisons, bounds=bounds)
+        found[name] = effect(
+            values, label, unit, comparisons=comparisons, bounds=bounds, level=LEVEL
+        )
     return found
 
 
@@ -160,5 +165,16 @@ class Answer(Sounding):
         return pd.DataFrame(rows)
 
     def drawing(self) -> Drawing:
-        """Return the drawing of the first sounding."""
-        return next(iter(self.soundings.values())).drawing()
+        """Return the drawing of the first sounding.
+
+        Raises:
+            InputError: the answer has no soundings.
+        """
+        if not self.soundings:
+            raise InputError(
+                "an Answer needs at least one sounding, whose figure it shows",
+                got="soundings = {}",
+                cure="add the sounding that supports the answer: soundings={name: sounding}",
+            )
+        first, *_ = self.soundings.values()
+        return first.drawing()

@@ -303,16 +303,16 @@ def _named(measured: Any, name: str, kind: type[Kind]) -> Kind:
     Raises:
         InputError: the effect or fact was not measured.
     """
-    called = kind.__name__.lower()
-    found = checks.mapping(measured, f"{called}s")
+    kind_name = kind.__name__.lower()
+    found = checks.mapping(measured, f"{kind_name}s")
     if name not in found:
         cause = "the measurement left it out, or the criterion misspells it"
         raise InputError(
-            f"{called}s must hold {name!r}, which the criterion names",
+            f"{kind_name}s must hold {name!r}, which the criterion names",
             got=f"{sorted(map(str, found))}",
             cause=cause,
         )
-    return checks.instance(found[name], f"{called}s[{name!r}]", kind)
+    return checks.instance(found[name], f"{kind_name}s[{name!r}]", kind)
 
 
 NEVER = AnyOf()

@@ -90,7 +90,8 @@ def _with_setting(answer: Answer, statement: Statement, setting: Setting) -> Ans
     taken = sorted(set(answer.protocol.settings) & set(SETTING_NAMES))
     if taken:
         raise TypeError(
-            f"{statement.measure} uses {taken[0]!r} as a name of its protocol, which is the setting's"
+            f"{statement.measure} uses {taken[0]!r} as a name of its protocol, which is the "
+            "setting's"
         )
     settings = {
         **answer.protocol.settings,

@@ -1,6 +1,7 @@
 """The conditions of a measurement: its time budget and its data."""
 
 import hashlib
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -78,23 +79,25 @@ class Setting:
         The names are reserved: no measurement uses them for its own settings. The command that
         repeats a measurement can therefore be read from its protocol.
         """
-        told = {BUDGET: self.budget}
+        settings = {BUDGET: self.budget}
         data = self._data_of(statement)
         if data is not None:
-            told[DATA] = data.name
-            told |= {FILE_NAMES[name]: value for name, value in self.source.items()}
-        return told
+            settings[DATA] = data.name
+            settings |= {FILE_NAMES[name]: value for name, value in self.source.items()}
+        return settings
 
     def key(self, statement: Statement) -> str:
         """Return a key that identifies a measurement; equal keys give equal answers.
 
         A finished measurement with the same key need not run again. The key covers the statement,
         the budget, the data if the statement uses them, the versions of the libraries that compute
-        and draw, and Leadline's own source.
+        and draw, Leadline's own source, and the file of the measurement if it is not Leadline's.
         """
         data = self._data_of(statement)
         parts = [statement.id, str(statement.measure), self.budget, source_digest()]
         parts += [f"{name} {version}" for name, version in sorted(Protocol().versions.items())]
+        if statement.measure is not None:
+            parts.append(foreign_source_digest(statement.measure))
         if data is not None:
             parts += [data.name, repr(data.image_size), repr(data.channels), repr(data.class_names)]
             parts.append(fingerprint(data.X, data.y))
@@ -124,3 +127,25 @@ def source_digest() -> str:
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def foreign_source_digest(measure: str) -> str:
+    """Return a digest of the file of a measurement that is not part of Leadline.
+
+    The digest is empty for Leadline's own measurements, which :func:`source_digest` covers, and for
+    a module without a file, such as a notebook.
+
+    Args:
+        measure: the measurement, written as ``package.module:function``.
+    """
+    module = measure.partition(":")[0]
+    if module.partition(".")[0] == "leadline":
+        return ""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        # The package does not exist, or the module is a notebook, which has no specification.
+        return ""
+    if spec is None or not spec.has_location or spec.origin is None:
+        return ""
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()

@@ -36,6 +36,11 @@ class Statement:
     """The condition under which the course and the measurement would agree."""
     measure: str | None = None
     """Dotted name of the measurement function; ``None`` if it does not exist yet."""
+    is_extension: bool = False
+    """True for a statement beyond the twenty; see :func:`leadline.worksheet.register`.
+
+    An extension does not change the level of their intervals.
+    """
 
     def __post_init__(self):
         texts = ("id", "number", "title", "claim", "course", "measurement", "why", "condition")
@@ -43,6 +48,7 @@ class Statement:
             object.__setattr__(self, name, checks.text(getattr(self, name), name))
         object.__setattr__(self, "agrees", checks.choice(self.agrees, "agrees", get_args(Outcome)))
         checks.instance(self.criterion, "criterion", Criterion)
+        object.__setattr__(self, "is_extension", checks.flag(self.is_extension, "is_extension"))
         section, _, letter = self.id.partition(".")
         if section not in SECTIONS or not letter:
             known = ", ".join(SECTIONS)

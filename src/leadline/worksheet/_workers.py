@@ -95,7 +95,8 @@ def cluster_workers(address: str) -> Iterator[Workers]:
             "the cluster's scheduler must answer",
             got=f"cluster = {address!r} ({error})",
             cause="the address is wrong, or no scheduler runs there",
-            cure="start one with `dask scheduler` and give the address that it prints, tcp://host:port",
+            cure="start one with `dask scheduler` and give the address that it prints, "
+            "tcp://host:port",
         ) from None
     finally:
         # Dask draws its waiting times from Python's global generator.

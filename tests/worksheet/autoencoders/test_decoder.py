@@ -38,8 +38,13 @@ def test_the_saved_share_counts_parameters(answer):
 def test_the_verdict_shows_a_decoder_that_leaks(answer):
     thrown = answer.soundings["thrown"]
     leaked = type(thrown)(
-        thrown.protocol, thrown.accuracy, thrown.differing + np.array([1, 0, 0]), thrown.rows, thrown.error,
-        thrown.parameters, thrown.foreign,
-    )  # fmt: skip
+        thrown.protocol,
+        thrown.accuracy,
+        thrown.differing + np.array([1, 0, 0]),
+        thrown.rows,
+        thrown.error,
+        thrown.parameters,
+        thrown.foreign,
+    )
     assert f"of {leaked.compared} predictions" in str(leaked)
     assert "not exported, 2 change" in str(leaked)

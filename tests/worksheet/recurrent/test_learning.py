@@ -55,8 +55,8 @@ def test_the_worst_architecture_decides_for_each_seed():
 
 def test_rnn_e_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path):
     monkeypatch.setattr(Setting, "seeds", property(lambda self: (0, 1)))
-    few = {recurrent.RNN: 100, recurrent.LSTM: 60}
-    monkeypatch.setattr(measurements, "STEPS", {"quick": few})
+    steps = {recurrent.RNN: 100, recurrent.LSTM: 60}
+    monkeypatch.setattr(measurements, "STEPS", {"quick": steps})
     monkeypatch.setattr(measurements, "HIDDEN", 8)
     answer = measurements.running_average_is_learned(Setting("quick"))
     assert set(answer.effects) == {"error_share_all_steps", "error_share_last_step"}

@@ -56,8 +56,9 @@ def load(path: str | PathLike[str], labels: str | None = None) -> Dataset:
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = Path(folder, "ropes.csv").write_text("length,weight,kind\\n1.5,3,hemp\\n2.5,4,wire\\n")
-    ...     data = load(Path(folder, "ropes.csv"), labels="kind")
+    ...     path = Path(folder, "ropes.csv")
+    ...     _ = path.write_text("length,weight,kind\\n1.5,3,hemp\\n2.5,4,wire\\n")
+    ...     data = load(path, labels="kind")
     >>> data.name, data.X.tolist(), data.y.tolist(), data.class_names
     ('ropes', [[1.5, 3.0], [2.5, 4.0]], [0, 1], ('hemp', 'wire'))
     """

@@ -212,7 +212,8 @@ def _read_header(stream: IO[bytes], name: str) -> _Header:
     version = (begin[6], begin[7]) if len(begin) == 8 else (0, 0)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(
-            f"version {version[0]}.{version[1]} of NumPy's format, which holds no plain numbers or text"
+            f"version {version[0]}.{version[1]} of NumPy's format, which holds no plain numbers or "
+            "text"
         )
     width = 2 if version == (1, 0) else 4
     prefix = stream.read(width)
@@ -249,8 +250,8 @@ def _check_header(header: _Header, length: int, name: str) -> None:
         cause = "several arrays in one file, or a damaged header"
         raise InputError(
             "the header of an array must agree with the file",
-            got=f"{name} declares the shape {str(shape)[:60]}, {dtype}, which takes {_digits(declared)} bytes; "
-            f"the file holds {length}",
+            got=f"{name} declares the shape {str(shape)[:60]}, {dtype}, which takes "
+            f"{_digits(declared)} bytes; the file holds {length}",
             cause=cause if declared < length else "a file cut short, or a damaged header",
             cure=_SAVE,
         )
@@ -285,7 +286,8 @@ def _digits(number: int) -> str:
 
 def _pickle(name: str) -> InputError:
     return InputError(
-        "arrays must be plain numbers or strings: pickled objects can run code and are never loaded",
+        "arrays must be plain numbers or strings: pickled objects can run code and are never "
+        "loaded",
         got=f"{name} is an object array, or a pickle",
         cause="rows that differ in length, missing values, or strings in an array of objects",
         cure="save it with .astype('float32'), labels with .astype(str)",

@@ -93,7 +93,8 @@ def _read_images(paths: Sequence[Path]) -> tuple[np.ndarray, tuple[int, int], in
         if (height, width) != shape:
             raise InputError(
                 "images must be of one size",
-                got=f"{paths[0]} is {shape[1]} x {shape[0]} and {path} is {width} x {height} pixels",
+                got=f"{paths[0]} is {shape[1]} x {shape[0]} and {path} is {width} x {height} "
+                "pixels",
                 cure="resize or crop them to one size",
             )
         if len(picture.pixels) > channels:

@@ -82,5 +82,6 @@ def refuse_text(found: str, name: str) -> NoReturn:
         "features must be real numbers",
         got=found,
         cause="a column of labels or text",
-        cure=f"labels={name!r} (--labels {shlex.quote(name)}) if it is the labels, else remove it, or make it numbers",
+        cure=f"labels={name!r} (--labels {shlex.quote(name)}) if it is the labels, else remove it, "
+        "or make it numbers",
     )

@@ -150,7 +150,8 @@ def _form(file: IO[bytes], name: str) -> _Form:
         raise InputError(
             "every column needs a name",
             got="the first column has none",
-            cause="row numbers that pandas wrote along; as a feature they would give the order of the rows away",
+            cause="row numbers that pandas wrote along; as a feature they would give the order of "
+            "the rows away",
             cure="write the table with to_csv(path, index=False)",
         )
     refuse_twins(names)
@@ -308,7 +309,8 @@ def _is_header(top: list[list[str]], decimal: str) -> bool:
     if has_number and below and _is_alike(is_number, below, decimal):
         raise InputError(
             "the first line must name the columns where some columns are text",
-            got=f"the first line is {listed(first)}: numbers and text, just where the lines below have them",
+            got=f"the first line is {listed(first)}: numbers and text, just where the lines below "
+            "have them",
             cause="a file without a header, or column names that are numbers",
             cure="put a line of column names on top, and let no name be a number",
         )

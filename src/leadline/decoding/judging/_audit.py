@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from leadline import checks
-from leadline.decoding.judging._rescoring import SAME
-from leadline.decoding.search._decoded import Decoded, as_clause, item_of
-from leadline.decoding.search._scores import SumLogProb
-from leadline.decoding.search._trace import Trace
-from leadline.decoding.search._tree_drawing import tree_drawing
+from leadline.decoding.answers._decoded import Decoded, as_clause, item_of
+from leadline.decoding.answers._rescoring import ROUNDING_OF_SCORES
+from leadline.decoding.answers._scores import SumLogProb
+from leadline.decoding.answers._trace import Trace
+from leadline.decoding.answers._tree_drawing import tree_drawing
 from leadline.errors import InputError
 from leadline.figures import Drawing
 from leadline.sounding import Sounding, Verdict, decimals
@@ -54,7 +54,7 @@ class SearchAudit(Sounding):
     noise: tuple[float, ...] = ()
     """Per item: the change of the scores of answer and optimum when both were scored again in one
     batch; 0 if they were not, because they are the same sequence or far apart."""
-    tolerance: float = SAME
+    tolerance: float = ROUNDING_OF_SCORES
     """Relative difference of two scores that counts as a tie."""
     is_tied: tuple[bool, ...] = ()
     """Per item: True if answer and optimum are different sequences with equal scores up to
@@ -123,12 +123,13 @@ class SearchAudit(Sounding):
         lead = self.optimum.hypotheses()[0].score - score
         allowed = max(self.noise[0], self.tolerance * (1 + abs(score)))
         is_proved = self._is_proved()
-        if self.tolerance <= SAME or self.noise[0] >= lead:
-            rest = "no sequence is known to be better" if is_proved else self._unresolved()
-            return f"which ties with “{optimum}” within the noise of {allowed:.1g}; {rest}"
-        rest = "no sequence is better by more" if is_proved else self._unresolved()
+        if self.tolerance <= ROUNDING_OF_SCORES or self.noise[0] >= lead:
+            conclusion = "no sequence is known to be better" if is_proved else self._unresolved()
+            return f"which ties with “{optimum}” within the noise of {allowed:.1g}; {conclusion}"
+        conclusion = "no sequence is better by more" if is_proved else self._unresolved()
         return (
-            f"which is {lead:.3g} behind “{optimum}”, within the tolerance of {allowed:.3g}; {rest}"
+            f"which is {lead:.3g} behind “{optimum}”, within the tolerance of {allowed:.3g}; "
+            f"{conclusion}"
         )
 
     def table(self) -> "pd.DataFrame":

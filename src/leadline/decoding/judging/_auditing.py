@@ -10,17 +10,26 @@ from torch import Tensor
 
 from leadline import checks
 from leadline.checks import items, shown
+from leadline.decoding.answers._decoded import Decoded, Hypothesis
+from leadline.decoding.answers._earlier_answer import audited_answer, is_within
+from leadline.decoding.answers._rescoring import (
+    ROUNDING_OF_SCORES,
+    is_close,
+    margin,
+    token_log_probs,
+)
+from leadline.decoding.answers._settings import SearchSettings
+from leadline.decoding.answers._trace import Trace
 from leadline.decoding.judging._audit import Blame, Finding, SearchAudit
-from leadline.decoding.judging._earlier_answer import audited, is_within
 from leadline.decoding.judging._lost_step import where_lost, width_for
-from leadline.decoding.judging._rescoring import SAME, is_close, margin, token_log_probs
-from leadline.decoding.models._problem import Model, Problem, Step, check_start, select
-from leadline.decoding.search._beam import BeamSearch, BeamSettings
-from leadline.decoding.search._decoded import Decoded, Hypothesis
-from leadline.decoding.search._exact import ExactSearch
-from leadline.decoding.search._exact_settings import ExactSettings
-from leadline.decoding.search._settings import SearchSettings, count
-from leadline.decoding.search._trace import Trace
+from leadline.decoding.problem._arguments import count
+from leadline.decoding.problem._model import Model
+from leadline.decoding.problem._problem import Problem, Step, check_start
+from leadline.decoding.problem._state import select
+from leadline.decoding.search.beam._beam_settings import BeamSettings
+from leadline.decoding.search.beam._run import BeamSearch
+from leadline.decoding.search.exact._exact import ExactSearch
+from leadline.decoding.search.exact._exact_settings import ExactSettings
 from leadline.errors import InputError
 from leadline.sounding import Protocol
 
@@ -33,7 +42,7 @@ def audit(
     *,
     max_calls: int | None = None,
     max_width: int = 64,
-    tolerance: float = SAME,
+    tolerance: float = ROUNDING_OF_SCORES,
     reference: Sequence[Sequence[int]] | None = None,
 ) -> SearchAudit:
     """Find the best sequence by exact search, and explain where an earlier search lost it.
@@ -83,10 +92,10 @@ def audit(
         score=settings.score_or_default,
         max_calls=max_calls,
     )
-    whole = Problem(step, state, start)
-    optimum = ExactSearch(whole, exact, audited(decoded)).run()
-    judge = _Judge(whole, decoded, optimum, tolerance)
-    is_recognised = is_within(whole, decoded, max_calls)
+    whole_problem = Problem(step, state, start)
+    optimum = ExactSearch(whole_problem, exact, audited_answer(decoded)).run()
+    judge = _Judge(whole_problem, decoded, optimum, tolerance)
+    is_recognised = is_within(whole_problem, decoded, max_calls)
     outcome: list[Finding] = []
     losses: list[_Loss] = []
     for item in range(len(start)):
@@ -156,14 +165,14 @@ def _explain(
     beam = settings.as_beam()
     if not isinstance(beam, BeamSettings):
         return _Loss()
-    again = BeamSearch(problem, beam, is_traced=True).run()
-    if target is None or again.trace is None:
-        return _Loss(again.trace)
-    step, rank = where_lost(problem, again.trace, beam, target, may_run=num_runs > 1)
+    traced = BeamSearch(problem, beam, is_traced=True).run()
+    if target is None or traced.trace is None:
+        return _Loss(traced.trace)
+    step, rank = where_lost(problem, traced.trace, beam, target, may_run=num_runs > 1)
     widths = [width for width in range(1, max_width + 1) if width != beam.width]
     most_tried = int(max(0, min(num_runs - 2, max_width)))
     width = width_for(problem, target, widths[:most_tried], beam)
-    return _Loss(again.trace, step, rank, width)
+    return _Loss(traced.trace, step, rank, width)
 
 
 def _check_decoded(step: Any, decoded: Any) -> Decoded:

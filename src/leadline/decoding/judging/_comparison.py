@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from leadline import checks
-from leadline.decoding.judging._rescoring import FIRST, SAME
-from leadline.decoding.search._decoded import Decoded, item_of
-from leadline.decoding.search._scores import Score, SumLogProb
+from leadline.decoding.answers._decoded import Decoded, item_of
+from leadline.decoding.answers._rescoring import MOST_RESCORED, ROUNDING_OF_SCORES
+from leadline.decoding.answers._scores import Score, SumLogProb
 from leadline.errors import InputError
 from leadline.figures import Drawing, extended, line, new_drawing, plain
 from leadline.sounding import Protocol, Sounding, Verdict, decimals
@@ -46,11 +46,11 @@ class Comparison(Sounding):
         """
         scores = self.scores()
         largest = np.abs(np.where(np.isfinite(scores), scores, 0.0)).max(axis=0)
-        noise = SAME * (1 + largest)
+        noise = ROUNDING_OF_SCORES * (1 + largest)
         for item in range(len(noise)):
             scores_of: dict[tuple[int, ...], list[float]] = {}
             for search in self.searches:
-                for hypothesis in search.hypotheses(item, FIRST):
+                for hypothesis in search.hypotheses(item, MOST_RESCORED):
                     score = float(self.score(hypothesis.log_prob, len(hypothesis.tokens)))
                     scores_of.setdefault(hypothesis.tokens, []).append(score)
             for same in scores_of.values():
@@ -97,16 +97,18 @@ class Comparison(Sounding):
             noise = self.noise()[0]
             return f"the answers tie within the noise of {noise:.1g}: “{words}” scores {score}"
         finders = []
-        others = []
-        for name, own, has_best in zip(self.names, scores, is_best, strict=True):
+        other_searches = []
+        for name, score_of_search, has_best in zip(self.names, scores, is_best, strict=True):
             if has_best:
                 finders.append(name)
-            elif own > -np.inf:
-                others.append(f"{name} is {decimals(scores[first] - own, '.2f')} behind")
+            elif score_of_search > -np.inf:
+                lead = decimals(scores[first] - score_of_search, ".2f")
+                other_searches.append(f"{name} is {lead} behind")
             else:
-                others.append(f"{name} finds nothing")
+                other_searches.append(f"{name} finds nothing")
         finder = " and ".join(finders)
-        return f"{finder} found the best of these answers, “{words}” ({score}); {', '.join(others)}"
+        listed = ", ".join(other_searches)
+        return f"{finder} found the best of these answers, “{words}” ({score}); {listed}"
 
     def table(self) -> "pd.DataFrame":
         """Return one row per search and prompt.
@@ -202,47 +204,49 @@ def compare(*searches: Decoded) -> Comparison:
         )
     for search in searches[1:]:
         _check_same_problem(searches[0], search)
-    settings = [search.settings for search in searches]
-    scores = {one.chosen_score for one in settings if one.chosen_score is not None}
+    chosen_scores = {search.settings.chosen_score for search in searches}
+    scores = [score for score in chosen_scores if score is not None]
     if len(scores) > 1:
         raise InputError(
             "compare() needs searches that have one score",
             got=", ".join(sorted(map(repr, scores))),
         )
-    score = scores.pop() if scores else SumLogProb()
-    names = tuple(one.label for one in settings)
-    protocol = Protocol({one.label: one.as_mapping() for one in settings})
+    score = scores[0] if scores else SumLogProb()
+    names = tuple(search.settings.label for search in searches)
+    protocol = Protocol(
+        {search.settings.label: search.settings.as_mapping() for search in searches}
+    )
     return Comparison(protocol, searches, names, score)
 
 
-def _check_same_problem(one: Decoded, other: Decoded) -> None:
+def _check_same_problem(first: Decoded, second: Decoded) -> None:
     """Refuse results of different problems.
 
     Prefixes that both results contain must have the same log-probability. Results of two step
     functions must share a prefix.
     """
-    prompts = (one.origin.prompts, other.origin.prompts)
+    prompts = (first.origin.prompts, second.origin.prompts)
     if all(prompts) and prompts[0] != prompts[1]:
         evidence = "other start tokens or states"
     else:
-        evidence = _contradiction(one, other)
+        evidence = _contradiction(first, second)
     if evidence:
         raise InputError(
             "compare() needs searches of the same prompts by the same model",
-            got=f"{one.settings.name} and {other.settings.name}: {evidence}",
+            got=f"{first.settings.name} and {second.settings.name}: {evidence}",
             cause="the searches have two models, or other prompts",
             cure="search one problem: beam_search(*problem, ...), greedy(*problem, ...)",
         )
 
 
-def _contradiction(one: Decoded, other: Decoded) -> str:
+def _contradiction(first: Decoded, second: Decoded) -> str:
     """Return the evidence that two results have different problems; empty if there is none."""
-    models = (one.origin.model, other.origin.model)
+    models = (first.origin.model, second.origin.model)
     has_other_model = all(models) and models[0] != models[1]
-    for item in range(len(one.lengths)):
-        difference, words = _largest_difference(one, other, item)
+    for item in range(len(first.lengths)):
+        difference, words = _largest_difference(first, second, item)
         if difference is None:
-            has_answers = one.lengths[item].any() and other.lengths[item].any()
+            has_answers = first.lengths[item].any() and second.lengths[item].any()
             if has_other_model and has_answers:
                 return "two step functions, whose answers have no first token in common"
         elif difference > MOST_NOISE:
@@ -252,15 +256,15 @@ def _contradiction(one: Decoded, other: Decoded) -> str:
     return ""
 
 
-def _largest_difference(one: Decoded, other: Decoded, item: int) -> tuple[float | None, str]:
+def _largest_difference(first: Decoded, second: Decoded, item: int) -> tuple[float | None, str]:
     """Return the largest difference of a token's log-probability, and the words up to the token.
 
     Only prefixes that both results contain count; ``None`` if there is none.
     """
-    log_probs = {prefix: log_prob for prefix, log_prob, _ in _prefixes(one, item)}
+    log_probs = {prefix: log_prob for prefix, log_prob, _ in _prefixes(first, item)}
     largest: float | None = None
     words = ""
-    for prefix, log_prob, text in _prefixes(other, item):
+    for prefix, log_prob, text in _prefixes(second, item):
         if prefix not in log_probs:
             continue
         difference = abs(log_probs[prefix] - log_prob)
@@ -272,7 +276,7 @@ def _largest_difference(one: Decoded, other: Decoded, item: int) -> tuple[float 
 
 def _prefixes(decoded: Decoded, item: int) -> Iterator[tuple[tuple[int, ...], float, str]]:
     """Yield each prefix of the hypotheses with its last token's log-probability and its words."""
-    for rank, hypothesis in enumerate(decoded.hypotheses(item, FIRST)):
+    for rank, hypothesis in enumerate(decoded.hypotheses(item, MOST_RESCORED)):
         for length in range(1, len(hypothesis.tokens) + 1):
             log_prob = float(decoded.token_log_prob[item, rank, length - 1])
             yield hypothesis.tokens[:length], log_prob, " ".join(hypothesis.words[:length])

@@ -13,9 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from leadline import checks
-from leadline.decoding.models._problem import Problem
-from leadline.decoding.search._beam import beam_search
-from leadline.decoding.search._settings import LONGEST
+from leadline.decoding.problem._arguments import LONGEST
+from leadline.decoding.problem._problem import Problem
+from leadline.decoding.search.beam._beam import beam_search
 from leadline.errors import InputError
 from leadline.figures import NEUTRAL, Drawing, extended, line, markers, new_drawing
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
@@ -84,7 +84,7 @@ class Complexity(Sounding):
             raise InputError(
                 "exponents() of seconds needs measured times",
                 got="no times",
-                cure="complexity(timed=True)",
+                cure="measure_complexity(timed=True)",
             )
         # The logarithm of e gives the constant term of the regression.
         columns = [np.full(len(self.T), math.e), self.T, self.k, self.M]
@@ -147,7 +147,7 @@ class Complexity(Sounding):
         return extended(drawing, traces)
 
 
-def complexity(
+def measure_complexity(
     lengths: Sequence[int] = (5, 10, 20),
     widths: Sequence[int] = (2, 5, 10),
     vocabularies: Sequence[int] = (1000, 4000, 16_000),
@@ -167,7 +167,7 @@ def complexity(
     Raises:
         InputError: an argument is out of range, or has fewer than two different values.
 
-    >>> grown = complexity((2, 4), (2, 3), (50, 100))
+    >>> grown = measure_complexity((2, 4), (2, 3), (50, 100))
     >>> round(grown.exponents("candidates")["M"].estimate, 2)
     1.0
     """

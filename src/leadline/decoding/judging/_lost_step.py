@@ -6,10 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from leadline.decoding.models._problem import Model, Problem, select
-from leadline.decoding.search._beam import BeamSearch, BeamSettings
-from leadline.decoding.search._candidates import Reader
-from leadline.decoding.search._trace import Fate, Node, Trace
+from leadline.decoding.answers._trace import Fate, Node, Trace
+from leadline.decoding.problem._model import Model
+from leadline.decoding.problem._problem import Problem
+from leadline.decoding.problem._reader import Reader
+from leadline.decoding.problem._state import select
+from leadline.decoding.search.beam._beam_settings import BeamSettings
+from leadline.decoding.search.beam._run import BeamSearch
 
 
 def where_lost(
@@ -93,12 +96,13 @@ def _rank(
     total = Reader(model.are_logits).all(scores).cpu().numpy() + log_prob_of_parents
     row = prefixes.index(prefix[:-1])
     token = prefix[-1]
-    own = total[row, token]
+    total_of_target = total[row, token]
     # Ties go to the better parent, then to the lower token.
-    num_ahead = (total > own).sum()
-    num_ahead += (total[:row] == own).sum() + (total[row, :token] == own).sum()
-    own_key = settings.score(float(own), len(prefix))
-    num_completed = sum(hypothesis.key >= own_key for hypothesis in completed)
+    num_ahead = (total > total_of_target).sum()
+    num_ahead += (total[:row] == total_of_target).sum()
+    num_ahead += (total[row, :token] == total_of_target).sum()
+    key_of_target = settings.score(float(total_of_target), len(prefix))
+    num_completed = sum(hypothesis.key >= key_of_target for hypothesis in completed)
     return 1 + int(num_ahead) + num_completed
 
 

@@ -14,20 +14,17 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from leadline import checks
-from leadline.decoding.judging._rescoring import SAME, is_close, token_log_probs
-from leadline.decoding.models._problem import Model, Problem, Step
-from leadline.decoding.search._beam import EosMode, beam_search
-from leadline.decoding.search._decoded import Decoded, as_clause, changed
-from leadline.decoding.search._exact import exact_search
-from leadline.decoding.search._greedy import greedy
-from leadline.decoding.search._scores import Score, SumLogProb
-from leadline.decoding.search._settings import (
-    LONGEST,
-    EndTokens,
-    end_tokens,
-    length,
-    score_function,
-)
+from leadline.decoding.answers._decoded import Decoded, as_clause, changed
+from leadline.decoding.answers._rescoring import ROUNDING_OF_SCORES, is_close, token_log_probs
+from leadline.decoding.answers._scores import Score, SumLogProb
+from leadline.decoding.answers._settings import score_function
+from leadline.decoding.problem._arguments import LONGEST, EndTokens, end_tokens, length
+from leadline.decoding.problem._model import Model
+from leadline.decoding.problem._problem import Problem, Step
+from leadline.decoding.search.beam._beam import beam_search
+from leadline.decoding.search.beam._beam_settings import EosMode
+from leadline.decoding.search.beam._greedy import greedy
+from leadline.decoding.search.exact._exact import exact_search
 from leadline.errors import InputError
 from leadline.figures import NEUTRAL, Drawing, bands, extended, line
 from leadline.sounding import Interval, Protocol, Sounding, Verdict
@@ -107,7 +104,7 @@ class SearchErrors(Sounding):
 
     def _is_less(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """True where ``a`` is below ``b`` by more than the noise and the rounding of float32."""
-        return a < b - np.maximum(self.noise or 0.0, SAME * (1 + np.abs(b)))
+        return a < b - np.maximum(self.noise or 0.0, ROUNDING_OF_SCORES * (1 + np.abs(b)))
 
     @property
     def verdict(self) -> Verdict:
@@ -187,7 +184,7 @@ class SearchErrors(Sounding):
         return extended(drawing, traces)
 
 
-def search_errors(
+def measure_search_errors(
     step: Step,
     state: Any,
     start: Tensor,
@@ -203,7 +200,7 @@ def search_errors(
     """Decode prompts with beams of several widths, find the best sequences, and count the errors.
 
     Args:
-        step: see :data:`~leadline.decoding.models._problem.Step`.
+        step: see :data:`~leadline.decoding.problem._problem.Step`.
         state: the state after the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
         max_length: the largest number of new tokens, at least 1.
@@ -225,7 +222,7 @@ def search_errors(
     >>> from leadline import decoding
     >>> rows = {(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}}
     >>> table = decoding.Table(rows)
-    >>> errors = decoding.search_errors(*table.problem(), max_length=2, widths=(1, 2))
+    >>> errors = decoding.measure_search_errors(*table.problem(), max_length=2, widths=(1, 2))
     >>> errors.table()[["width", "errors", "unresolved", "beats_greedy"]].values.tolist()
     [[1.0, 1.0, 0.0, 0.0], [2.0, 0.0, 0.0, 1.0]]
 
@@ -236,7 +233,9 @@ def search_errors(
     listed = checks.whole_numbers(widths, "widths", least=1, most=LONGEST, at_least=0)
     if not listed:
         raise InputError(
-            "search_errors() needs a width or more", got="widths = ()", cure="widths=(1, 2, 5)"
+            "measure_search_errors() needs a width or more",
+            got="widths = ()",
+            cure="widths=(1, 2, 5)",
         )
     widths = sorted(set(listed))
     max_length = length(max_length)
@@ -253,8 +252,8 @@ def search_errors(
     searches = (*beams, optimum)
     notes = tuple(dict.fromkeys(note for search in searches for note in search.notes))
     optimum = changed(optimum, notes=notes)
-    alone = greedy(*problem, **common)
-    answers = [_Answers.of(search, score) for search in (*beams, alone, optimum)]
+    greedy_answer = greedy(*problem, **common)
+    answers = [_Answers.of(search, score) for search in (*beams, greedy_answer, optimum)]
     scores, noise = _comparable_scores(Model(problem, normalize), answers, score)
     is_proved = [
         [proof in ("OPTIMAL", "NO_SEQUENCE") for proof in search.certificate.outcome]
@@ -324,8 +323,8 @@ def _comparable_scores(
         score_of = {tokens: max(values) for tokens, values in scores_of.items()}
         if any(is_close(a, b) for a, b in combinations(score_of.values(), 2)):
             sequences = list(score_of)
-            again = token_log_probs(model, [item] * len(sequences), sequences)
-            for tokens, log_probs in zip(sequences, again, strict=True):
+            rescored = token_log_probs(model, [item] * len(sequences), sequences)
+            for tokens, log_probs in zip(sequences, rescored, strict=True):
                 score_of[tokens] = float(score(log_probs.sum(), len(tokens)))
                 changes = [abs(score_of[tokens] - value) for value in scores_of[tokens]]
                 noise[item] = max(noise[item], *changes)

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from leadline.checks import function, items, shown, whole_numbers
-from leadline.decoding.models._problem import (
+from leadline.decoding.problem._arguments import LARGEST, EndTokens, end_tokens, normalization
+from leadline.decoding.problem._arguments import length as length_of
+from leadline.decoding.problem._problem import (
     Problem,
     Step,
     call_step,
@@ -24,9 +26,7 @@ from leadline.decoding.models._problem import (
     refuse_state,
     takes_two,
 )
-from leadline.decoding.search._candidates import MASKED, Reader
-from leadline.decoding.search._settings import LARGEST, EndTokens, end_tokens, normalization
-from leadline.decoding.search._settings import length as length_of
+from leadline.decoding.problem._reader import MASKED, Reader
 from leadline.errors import InputError
 
 Processor = Callable[[Tensor, Tensor], Tensor]
@@ -43,7 +43,7 @@ def constrain(
     """Return the same problem with masked tokens, for any search and for :func:`audit`.
 
     Args:
-        step: see :data:`~leadline.decoding.models._problem.Step`.
+        step: see :data:`~leadline.decoding.problem._problem.Step`.
         state: the state after the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
         processors: masks, applied in this order: :func:`forbid`, :func:`min_length`,

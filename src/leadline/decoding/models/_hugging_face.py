@@ -21,7 +21,7 @@ from leadline.decoding.models._hugging_face_checks import (
 )
 from leadline.decoding.models._hugging_face_probe import Probe, probe
 from leadline.decoding.models._hugging_face_settings import GenerationSettings
-from leadline.decoding.models._problem import Problem, refuse_state
+from leadline.decoding.problem._problem import Problem, refuse_state
 from leadline.errors import InputError
 from leadline.torch_internals import uncompiled
 

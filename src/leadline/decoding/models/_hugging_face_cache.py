@@ -1,4 +1,4 @@
-"""The state of a Hugging Face model: keys and values of all layers in one memory.
+"""The state of a Hugging Face model: keys and values of all layers in one tensor.
 
 When a search reorders hypotheses, only the positions at which two rows differ are copied.
 """
@@ -21,29 +21,29 @@ from leadline.errors import InputError
 NEEDS = "huggingface() needs a model that caches keys and values of one shape, and nothing else"
 
 
-class Memory:
+class KeyValueStore:
     """Keys and values of all layers, shape (N, layers, 2, heads, capacity, size).
 
-    All layers share one tensor, so that one copy reorders them. The tensor has room for further
+    All layers share one tensor, so that one copy reorders them. The tensor has space for further
     positions, so that a new token moves nothing.
 
     Args:
-        room: the tensor.
+        tensor: the keys and values.
         num_positions: the number of positions that are written.
     """
 
-    def __init__(self, room: Tensor, num_positions: int):
+    def __init__(self, tensor: Tensor, num_positions: int):
         self.num_positions = num_positions
-        self._use(room)
+        self._use(tensor)
 
-    def _use(self, room: Tensor) -> None:
-        self.room = room
-        self.rows = room.unbind(0)
-        self.by_layer = room.flatten(1, 2)
+    def _use(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self.rows = tensor.unbind(0)
+        self.by_layer = tensor.flatten(1, 2)
 
     @classmethod
-    def gather(cls, layers: Sequence[Layer]) -> "Memory":
-        """Copy the keys and values of layers into one memory.
+    def gather(cls, layers: Sequence[Layer]) -> "KeyValueStore":
+        """Copy the keys and values of layers into one tensor.
 
         Raises:
             InputError: the layers do not hold keys and values of one shape.
@@ -54,8 +54,8 @@ class Memory:
 
     @property
     def used(self) -> Tensor:
-        """The part of the memory that is written."""
-        return self.room.narrow(4, 0, self.num_positions)
+        """The part of the tensor that is written."""
+        return self.tensor.narrow(4, 0, self.num_positions)
 
     @property
     def nbytes(self) -> int:
@@ -63,7 +63,7 @@ class Memory:
         return self.used.nbytes
 
     def layers(self) -> list[Layer]:
-        """Return one layer for each layer of the memory, with views of its keys and values."""
+        """Return one layer for each layer of the tensor, with views of its keys and values."""
         layers = []
         for pair in self.used.unbind(1):
             layer = Layer()
@@ -72,23 +72,28 @@ class Memory:
         return layers
 
     def reserve(self, layers: Sequence[Layer]) -> None:
-        """Make room for one more position, and give each layer the views to write to."""
-        seen = self.num_positions
-        if seen == self.room.shape[4]:
-            capacity = seen + max(64, seen // 4)
-            room = self.room.new_empty((*self.room.shape[:4], capacity, self.room.shape[5]))
-            room.narrow(4, 0, seen).copy_(self.room)
-            self._use(room)
-        new = self.by_layer.narrow(3, seen, 1).unbind(1)
-        whole = self.by_layer.narrow(3, 0, seen + 1).unbind(1)
-        views = zip(new[::2], new[1::2], whole[::2], whole[1::2], strict=True)
+        """Make space for one more position, and give each layer the views to write to."""
+        num_written = self.num_positions
+        if num_written == self.tensor.shape[4]:
+            capacity = num_written + max(64, num_written // 4)
+            tensor = self.tensor.new_empty((*self.tensor.shape[:4], capacity, self.tensor.shape[5]))
+            tensor.narrow(4, 0, num_written).copy_(self.tensor)
+            self._use(tensor)
+        new_position = self.by_layer.narrow(3, num_written, 1).unbind(1)
+        all_positions = self.by_layer.narrow(3, 0, num_written + 1).unbind(1)
+        # Keys and values alternate.
+        new_keys = new_position[::2]
+        new_values = new_position[1::2]
+        all_keys = all_positions[::2]
+        all_values = all_positions[1::2]
+        views = zip(new_keys, new_values, all_keys, all_values, strict=True)
         for layer, views_of_layer in zip(layers, views, strict=True):
-            layer.room = views_of_layer
+            layer.views = views_of_layer
         self.num_positions += 1
 
-    def select(self, index: Tensor) -> "Memory":
+    def select(self, index: Tensor) -> "KeyValueStore":
         """Return a copy of the rows in ``index``."""
-        return Memory(self.used.index_select(0, index), self.num_positions)
+        return KeyValueStore(self.used.index_select(0, index), self.num_positions)
 
     def copy(self, source: int, target: int, first: int) -> int:
         """Copy the row ``source`` over the row ``target`` from position ``first`` on.
@@ -124,7 +129,7 @@ class CachedState:
         self.mask = mask
         self.encoded = encoded
         self.cache = new_cache(has_encoder=encoded is not None)
-        self.memories: list[Memory] = []
+        self.stores: list[KeyValueStore] = []
         self.length = 0
         self.prompt_length = 0
         self.histories = [[item] for item in range(len(prompt))]
@@ -135,13 +140,13 @@ class CachedState:
 
     def contents(self) -> list[Any]:
         """Return everything that a digest of the state must cover."""
-        memories = [memory.used for memory in self.memories]
-        return [self.prompt, self.mask, self.encoded, self.length, *memories]
+        stores = [store.used for store in self.stores]
+        return [self.prompt, self.mask, self.encoded, self.length, *stores]
 
     @property
     def nbytes(self) -> int:
         """The number of bytes of all keys and values."""
-        return sum(memory.nbytes for memory in self.memories)
+        return sum(store.nbytes for store in self.stores)
 
     def positions(self, num_new: int) -> Tensor:
         """Return the positions of the new tokens; padding does not count."""
@@ -154,17 +159,17 @@ class CachedState:
         return self._all_positions.narrow(1, self.length, num_new)
 
     def reserve(self) -> None:
-        """Make room for the next token."""
-        if self.memories:
-            self.memories[0].reserve(parts_of(self.cache)[0].layers)
+        """Make space for the next token."""
+        if self.stores:
+            self.stores[0].reserve(parts_of(self.cache)[0].layers)
 
     def note_call(self, num_new: int) -> None:
         """Note that the model was called and has added ``num_new`` positions to the cache."""
         self.length += num_new
-        if not self.memories:
+        if not self.stores:
             self.prompt_length = self.length
-            self.memories = [Memory.gather(part.layers) for part in parts_of(self.cache)]
-            num_cached = self.memories[0].num_positions
+            self.stores = [KeyValueStore.gather(part.layers) for part in parts_of(self.cache)]
+            num_cached = self.stores[0].num_positions
             if num_cached != self.length:
                 raise InputError(
                     NEEDS,
@@ -184,7 +189,7 @@ class CachedState:
         encoded = None if self.encoded is None else self.encoded.index_select(0, index)
         other = CachedState(self.prompt.index_select(0, index), mask, encoded)
         histories = [self.histories[i].copy() for i in index.tolist()]
-        return other._filled(self, histories, [memory.select(index) for memory in self.memories])
+        return other._filled(self, histories, [store.select(index) for store in self.stores])
 
     def reorder(self, chosen: list[int]) -> tuple["CachedState", int]:
         """Return the rows in ``chosen`` and the number of bytes written.
@@ -203,7 +208,7 @@ class CachedState:
             num_shared = _num_shared(self.histories[source], self.histories[target])
             # The first shared name is the prompt, which is no position of its own.
             first = self.prompt_length + num_shared - 1
-            written += self.memories[0].copy(source, target, first)
+            written += self.stores[0].copy(source, target, first)
             self.histories[target] = self.histories[source].copy()
         return self, written
 
@@ -227,23 +232,23 @@ class CachedState:
         if first.encoded is not None:
             encoded = torch.cat([state.encoded for state in states if state.encoded is not None])
         histories = [history.copy() for state in states for history in state.histories]
-        memories = []
-        for same in zip(*(state.memories for state in states), strict=True):
-            used = torch.cat([memory.used for memory in same])
-            memories.append(Memory(used, same[0].num_positions))
-        return cls(prompt, mask, encoded)._filled(first, histories, memories)
+        stores = []
+        for same in zip(*(state.stores for state in states), strict=True):
+            used = torch.cat([store.used for store in same])
+            stores.append(KeyValueStore(used, same[0].num_positions))
+        return cls(prompt, mask, encoded)._filled(first, histories, stores)
 
     def _filled(
-        self, like: "CachedState", histories: list[list[int]], memories: list[Memory]
+        self, like: "CachedState", histories: list[list[int]], stores: list[KeyValueStore]
     ) -> "CachedState":
         """Fill this new state with rows, and with the lengths of another state."""
         self.histories = histories
         self.length = like.length
         self.prompt_length = like.prompt_length
         self._all_positions = like._all_positions
-        self.memories = memories
-        if memories:
-            self.cache = filled_cache([memory.layers() for memory in memories])
+        self.stores = stores
+        if stores:
+            self.cache = filled_cache([store.layers() for store in stores])
         return self
 
 

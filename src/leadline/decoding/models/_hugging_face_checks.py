@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from leadline.checks import shown
 from leadline.decoding.models._hugging_face_cache import NEEDS
-from leadline.decoding.models._problem import describe
+from leadline.decoding.problem._problem import describe
 from leadline.errors import InputError
 from leadline.torch_internals import uncompiled
 
@@ -92,7 +92,9 @@ def _named_arguments(model: Any) -> tuple[set[str], bool]:
         except (TypeError, ValueError):
             break
         names |= set(parameters)
-        takes_others = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+        takes_others = any(
+            parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()
+        )
         if i == 0:
             passes_on = takes_others
         if not takes_others:

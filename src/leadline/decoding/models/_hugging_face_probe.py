@@ -170,19 +170,19 @@ def _difference(runner: Runner, ids: Tensor, mask: Tensor | None) -> float:
             cause="its weights hold NaN, or a sum overflows in float16",
             cure="load the model in float32 and check its weights",
         )
-    found, _ = runner(last, state)
-    return _relative_difference(found, expected)
+    with_cache, _ = runner(last, state)
+    return _relative_difference(with_cache, expected)
 
 
 @torch.inference_mode()
 def _why_padding_matters(runner: Runner, ids: Tensor) -> str:
     """Return how one token of padding changes the scores of a prompt; empty if it does not."""
-    alone, _ = runner(ids[:1, -1], CachedState(ids[:1, :-1], None))
+    without_padding, _ = runner(ids[:1, -1], CachedState(ids[:1, :-1], None))
     padded = torch.cat([ids[:, :1], ids], dim=1)
     mask = torch.ones_like(padded)
     mask[0, 0] = 0
-    together, _ = runner(padded[:, -1], CachedState(padded[:, :-1], mask))
-    difference = _relative_difference(together[:1], alone)
+    with_padding, _ = runner(padded[:, -1], CachedState(padded[:, :-1], mask))
+    difference = _relative_difference(with_padding[:1], without_padding)
     if difference > _most(runner):
         return f"logits that differ by {difference:.2g} of their range after one token of padding"
     return ""
@@ -203,17 +203,17 @@ def _logits(runner: Runner, ids: Tensor, encoded: Tensor | None, has_mask: bool)
     return runner.model(**arguments).logits[:, -1]
 
 
-def _relative_difference(found: Tensor, expected: Tensor) -> float:
+def _relative_difference(computed: Tensor, expected: Tensor) -> float:
     """Return the largest difference relative to the range of ``expected``; inf for other masks."""
-    found = found.double()
+    computed = computed.double()
     expected = expected.double()
-    is_finite = expected.isfinite() & found.isfinite()
-    has_other_mask = bool((expected.isfinite() != found.isfinite()).any())
+    is_finite = expected.isfinite() & computed.isfinite()
+    has_other_mask = bool((expected.isfinite() != computed.isfinite()).any())
     if has_other_mask or not bool(is_finite.any()):
-        return 0.0 if torch.equal(expected, found) else float("inf")
+        return 0.0 if torch.equal(expected, computed) else float("inf")
     values = expected[is_finite]
     spread = float(values.max() - values.min())
-    return float((found[is_finite] - values).abs().max()) / max(spread, 1e-30)
+    return float((computed[is_finite] - values).abs().max()) / max(spread, 1e-30)
 
 
 def _most(runner: Runner) -> float:

@@ -9,7 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from os import PathLike
 from typing import Any, Self
 
@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from leadline import checks, storage
-from leadline.checks import ShortRepr
 from leadline.data import Text
 from leadline.decoding.models._language_model_settings import (
     NAMES_OF_SCHEMA_1,
     LanguageModelSettings,
 )
-from leadline.decoding.models._problem import Problem, refuse_state
+from leadline.decoding.models._perplexities import Perplexities, measure_counting_models
+from leadline.decoding.problem._problem import Problem, refuse_state
 from leadline.errors import InputError, SaveError
 
 END = "<end>"
@@ -38,22 +38,6 @@ SCHEMA = 2
 
 LARGEST_LOSS = 700.0
 """The largest loss in nats per token whose exponential is a finite number."""
-
-
-@dataclass(frozen=True)
-class Perplexities(ShortRepr):
-    """Perplexities of the model and of two counting models on the held-out paragraphs.
-
-    A perplexity is ``exp`` of the mean negative log-probability per token.
-    """
-
-    model: float
-    bigram: float
-    """Perplexity of counts of pairs, by absolute discounting; it backs off to the unigram model."""
-    unigram: float
-    """Perplexity of counts of single tokens, plus one."""
-    tokens: int
-    """Number of held-out tokens."""
 
 
 class RecurrentLM:
@@ -121,7 +105,9 @@ class RecurrentLM:
         tokens = self._encode_paragraphs([train[i] for i in rng.permutation(len(train))])
         test = self._encode_paragraphs([paragraphs[i] for i in sorted(held_out)])
         self._train(tokens)
-        bigram, unigram = _counting_models(tokens.numpy(), test.numpy(), len(self.vocabulary))
+        bigram, unigram = measure_counting_models(
+            tokens.numpy(), test.numpy(), len(self.vocabulary)
+        )
         self.perplexity = Perplexities(self._measure(test), bigram, unigram, len(test))
         return self
 
@@ -302,12 +288,12 @@ class RecurrentLM:
         self.bias = nn.Parameter(torch.zeros(len(vocabulary)))
 
     def _parameters(self) -> dict[str, Tensor]:
-        own = {"embedding": self.embedding.weight, "bias": self.bias}
-        return {**own, **dict(self.rnn.named_parameters())}
+        parameters = {"embedding": self.embedding.weight, "bias": self.bias}
+        return {**parameters, **dict(self.rnn.named_parameters())}
 
-    def _start(self, rows: int) -> tuple[Tensor, ...]:
+    def _start(self, batch: int) -> tuple[Tensor, ...]:
         """Return the state before the first token, shape (layers, rows, H) each."""
-        zeros = torch.zeros(self.settings.num_layers, rows, self.settings.hidden_size)
+        zeros = torch.zeros(self.settings.num_layers, batch, self.settings.hidden_size)
         return (zeros,) if self.settings.cell == "gru" else (zeros, zeros.clone())
 
     def _run(self, tokens: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -326,17 +312,17 @@ class RecurrentLM:
     def _train(self, tokens: Tensor) -> None:
         settings = self.settings
         generator = torch.Generator().manual_seed(settings.seed)
-        rows = max(1, min(settings.batch_size, (len(tokens) - 1) // 2))
-        row_length = (len(tokens) - 1) // rows
-        num_tokens = rows * row_length
-        x = tokens[:num_tokens].view(rows, row_length)
-        y = tokens[1 : num_tokens + 1].view(rows, row_length)
+        num_rows = max(1, min(settings.batch_size, (len(tokens) - 1) // 2))
+        row_length = (len(tokens) - 1) // num_rows
+        num_tokens = num_rows * row_length
+        x = tokens[:num_tokens].view(num_rows, row_length)
+        y = tokens[1 : num_tokens + 1].view(num_rows, row_length)
         num_steps = settings.epochs * math.ceil(row_length / settings.window)
         parameters = list(self._parameters().values())
         optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
         step = 0
         for _ in range(settings.epochs):
-            state = self._start(rows)
+            state = self._start(num_rows)
             for first in range(0, row_length, settings.window):
                 rate = _learning_rate_factor(step / num_steps)
                 optimizer.param_groups[0]["lr"] = settings.learning_rate * rate
@@ -387,32 +373,3 @@ def _is_language_model(document: Mapping[str, Any]) -> bool:
     """True if a document was written by :meth:`RecurrentLM.save`."""
     kinds = {"schema": int, "settings": dict, "vocabulary": list, "weights": str}
     return all(isinstance(document.get(name), kind) for name, kind in kinds.items())
-
-
-def _counting_models(
-    train: np.ndarray, test: np.ndarray, M: int, discount: float = 0.75
-) -> tuple[float, float]:
-    """Return the perplexities of a bigram model and of a unigram model.
-
-    The bigram model uses absolute discounting; the unigram model adds 1 to each count.
-
-    Reference: Ney, Essen and Kneser, *On structuring probabilistic dependences in stochastic
-        language
-    modelling*, 1994.
-    """
-    unigram = (np.bincount(train, minlength=M) + 1) / (len(train) + M)
-    pairs, counts = np.unique(train[:-1] * M + train[1:], return_counts=True)
-    num_followers = np.bincount(pairs // M, weights=counts, minlength=M)
-    num_kinds = np.bincount(pairs // M, minlength=M)
-    before = np.concatenate([[0], test[:-1]])
-    test_pairs = before * M + test
-    at = np.minimum(np.searchsorted(pairs, test_pairs), len(pairs) - 1)
-    count = np.where(pairs[at] == test_pairs, counts[at], 0)
-    total = np.maximum(num_followers[before], 1)
-    left = np.where(num_followers[before] > 0, discount * num_kinds[before] / total, 1.0)
-    bigram = np.maximum(count - discount, 0) / total + left * unigram[test]
-    return _perplexity(bigram), _perplexity(unigram[test])
-
-
-def _perplexity(p: np.ndarray) -> float:
-    return float(np.exp(-np.log(p).mean()))

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from leadline import checks
 from leadline.checks import shown
-from leadline.decoding.models._problem import Problem, refuse_state
-from leadline.decoding.search._settings import LONGEST
+from leadline.decoding.problem._arguments import LONGEST
+from leadline.decoding.problem._problem import Problem, refuse_state
 from leadline.errors import InputError
 
 

@@ -1,7 +1,7 @@
 """Undocumented parts of transformers that Leadline uses, all in this file.
 
 Transformers documents how to pass a cache to a model, but not how to write one. Leadline needs its
-own: all layers share one memory, so that a search reorders hypotheses with one copy.
+own: all layers share one tensor, so that a search reorders hypotheses with one copy.
 ``tests/decoding/test_transformers_internals.py`` checks what this file relies on.
 """
 
@@ -16,12 +16,12 @@ class Layer(DynamicLayer):
     """The keys and values of one attention layer, shape (N, heads, positions, size) each.
 
     The first call of :meth:`update` keeps the keys and values of the prompt. Later calls write
-    those of one new position into the tensors of :attr:`room`.
+    those of one new position into the tensors of :attr:`views`.
     """
 
     keys: Any
     values: Any
-    room: Sequence[Tensor] | None = None
+    views: Sequence[Tensor] | None = None
     """Four views: the keys and values of the next position, then those of all positions up to
     it."""
     num_positions = 0
@@ -30,7 +30,7 @@ class Layer(DynamicLayer):
         self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
         """Append keys and values, and return those of all positions."""
-        if self.room is None:
+        if self.views is None:
             self.keys = key_states
             self.values = value_states
             self.dtype = key_states.dtype
@@ -38,7 +38,7 @@ class Layer(DynamicLayer):
             self.is_initialized = True
             self.num_positions = key_states.shape[-2]
         else:
-            new_keys, new_values, self.keys, self.values = self.room
+            new_keys, new_values, self.keys, self.values = self.views
             new_keys.copy_(key_states)
             new_values.copy_(value_states)
             self.num_positions += 1

@@ -1,1 +1,1 @@
-"""Searches over one step protocol, and the parts that they share."""
+"""Searches over the step protocol, and the base classes and hypotheses that they share."""

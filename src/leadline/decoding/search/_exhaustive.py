@@ -7,12 +7,13 @@ import numpy as np
 from torch import Tensor
 
 from leadline import checks
-from leadline.decoding.models._problem import Problem, Step
-from leadline.decoding.search._certificate import Certificate, certify
-from leadline.decoding.search._decoded import Decoded
+from leadline.decoding.answers._certificate import Certificate, certify
+from leadline.decoding.answers._decoded import Decoded
+from leadline.decoding.answers._settings import SearchSettings
+from leadline.decoding.problem._arguments import EndTokens, end_tokens
+from leadline.decoding.problem._problem import Problem, Step
 from leadline.decoding.search._hypotheses import Numbers, Sequences
 from leadline.decoding.search._search import StepwiseSearch
-from leadline.decoding.search._settings import EndTokens, SearchSettings, end_tokens
 from leadline.errors import InputError
 
 
@@ -38,7 +39,7 @@ def exhaustive_search(
     Their probabilities sum to 1.
 
     Args:
-        step: the step function, see :data:`~leadline.decoding.models._problem.Step`.
+        step: the step function, see :data:`~leadline.decoding.problem._problem.Step`.
         state: the state at the end of the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
         max_length: largest number of new tokens, at least 1.
@@ -51,7 +52,7 @@ def exhaustive_search(
 
     Raises:
         InputError: there are more sequences than ``limit``, or the same conditions as in
-            :func:`~leadline.decoding.search._beam.beam_search`.
+            :func:`~leadline.decoding.search.beam._beam.beam_search`.
 
     >>> from leadline import decoding
     >>> table = decoding.Table(
@@ -66,7 +67,7 @@ def exhaustive_search(
     return ExhaustiveSearch(Problem(step, state, start), settings, limit).run()
 
 
-class ExhaustiveSearch(StepwiseSearch):
+class ExhaustiveSearch(StepwiseSearch[ExhaustiveSettings]):
     """One run of exhaustive search.
 
     Args:
@@ -90,18 +91,18 @@ class ExhaustiveSearch(StepwiseSearch):
         if t == 1:
             self._check_limit(scores.shape[1])
         total = self.total[:, None] + self.log_probs(scores, t, self.items)
-        parents, words = np.nonzero(total > -np.inf)
+        parents, new_tokens = np.nonzero(total > -np.inf)
         items = self.items[parents]
-        total = total[parents, words]
-        is_end = np.isin(words, self.settings.eos) | (t == self.settings.max_length)
-        columns = (items, np.full_like(parents, t), total, parents, words)
+        total = total[parents, new_tokens]
+        is_end = np.isin(new_tokens, self.settings.eos) | (t == self.settings.max_length)
+        columns = (items, np.full_like(parents, t), total, parents, new_tokens)
         self.complete.append([column[is_end] for column in columns])
         self.items = items[~is_end]
         self.total = total[~is_end]
         parents = parents[~is_end]
-        words = words[~is_end]
-        self.history.add(parents, words, self.total)
-        return parents, words
+        new_tokens = new_tokens[~is_end]
+        self.history.add(parents, new_tokens, self.total)
+        return parents, new_tokens
 
     def sequences(self) -> Sequences:
         """Return all complete sequences."""

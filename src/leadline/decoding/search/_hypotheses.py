@@ -17,7 +17,7 @@ Numbers = Int[np.ndarray, " N"] | list[int]
 class Sequences:
     """Returned hypotheses of B items, best first, as padded arrays.
 
-    The fields are those of :class:`~leadline.decoding.search._decoded.Decoded`.
+    The fields are those of :class:`~leadline.decoding.answers._decoded.Decoded`.
     """
 
     tokens: Int[np.ndarray, "B R L"]
@@ -127,16 +127,16 @@ class History:
         total = self._total[:, :R]
         step, row, token = np.moveaxis(self._end[:, :R], 2, 0)
         lengths = np.where(exists, step, 0)
-        nodes, words, totals = self._paths(lengths, row, exists)
+        nodes, token_of_node, totals = self._paths(lengths, row, exists)
         # Number of tokens that follow each position; 0 is the last token, below 0 is padding.
         L = int(lengths.max(initial=0))
         following = lengths[..., None] - np.arange(1, L + 1)
         is_inside = following > 0
         is_last = following == 0
         nodes = nodes[np.maximum(following - 1, 0), *np.indices(lengths.shape)[..., None]]
-        tokens = np.where(is_inside, words[nodes], np.where(is_last, token[..., None], -1))
-        upto = np.where(is_inside, totals[nodes], np.where(is_last, total[..., None], 0.0))
-        token_log_prob = np.diff(upto, axis=-1, prepend=0.0)
+        tokens = np.where(is_inside, token_of_node[nodes], np.where(is_last, token[..., None], -1))
+        cumulative = np.where(is_inside, totals[nodes], np.where(is_last, total[..., None], 0.0))
+        token_log_prob = np.diff(cumulative, axis=-1, prepend=0.0)
         return Sequences(
             tokens=tokens,
             lengths=lengths,
@@ -165,13 +165,13 @@ class History:
         first = np.cumsum([0, *(len(parents) for parents, _, _ in steps)])
         parents = [np.asarray(parents) for parents, _, _ in steps]
         back = np.concatenate([parents[t] + first[max(t - 1, 0)] for t in range(len(steps))])
-        words = np.concatenate([tokens for _, tokens, _ in steps])
+        token_of_node = np.concatenate([tokens for _, tokens, _ in steps])
         totals = np.concatenate([totals for _, _, totals in steps])
         path = np.zeros((max(L, 1), *lengths.shape), dtype=np.int64)
         path[0] = np.where(exists, first[np.maximum(lengths - 1, 0)] + row, 0)
         for depth in range(1, L):
             path[depth] = back[path[depth - 1]]
-        return path, words, totals
+        return path, token_of_node, totals
 
 
 def stack(items: list[list[Entry]], eos: tuple[int, ...]) -> Sequences:

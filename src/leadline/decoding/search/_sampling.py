@@ -7,12 +7,13 @@ import numpy as np
 from torch import Tensor
 
 from leadline import checks
-from leadline.decoding.models._problem import Problem, Step
-from leadline.decoding.search._certificate import Certificate, certify
-from leadline.decoding.search._decoded import Decoded
+from leadline.decoding.answers._certificate import Certificate, certify
+from leadline.decoding.answers._decoded import Decoded
+from leadline.decoding.answers._settings import SearchSettings
+from leadline.decoding.problem._arguments import EndTokens, count, end_tokens
+from leadline.decoding.problem._problem import Problem, Step
 from leadline.decoding.search._hypotheses import Numbers, Sequences
 from leadline.decoding.search._search import StepwiseSearch
-from leadline.decoding.search._settings import EndTokens, SearchSettings, count, end_tokens
 
 ROUNDING_OF_SHARE = 1e-6
 """``top_p`` is reached if less than this probability is missing: the rounding of float32."""
@@ -82,7 +83,7 @@ def sample(
     are a sample of size n.
 
     Args:
-        step: the step function, see :data:`~leadline.decoding.models._problem.Step`.
+        step: the step function, see :data:`~leadline.decoding.problem._problem.Step`.
         state: the state at the end of the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
         num: number of sequences to draw for each prompt, at least 1.
@@ -103,7 +104,7 @@ def sample(
 
     Raises:
         InputError: a setting is out of range, or the same conditions as in
-            :func:`~leadline.decoding.search._beam.beam_search`.
+            :func:`~leadline.decoding.search.beam._beam.beam_search`.
 
     >>> from leadline import decoding
     >>> table = decoding.Table(
@@ -131,17 +132,17 @@ def sample(
     return search(Problem(step, state, start), settings).run()
 
 
-class _Drawn(NamedTuple):
+class _Draws(NamedTuple):
     """Drawn continuations, in the order of their items."""
 
     parents: np.ndarray
     """Rows of the last step."""
-    words: np.ndarray
+    new_tokens: np.ndarray
     noisy: np.ndarray
     """Perturbed log-probabilities; 0 with replacement."""
 
 
-class Sampling(StepwiseSearch):
+class Sampling(StepwiseSearch[SamplingSettings]):
     """One run of sampling with replacement.
 
     Args:
@@ -151,10 +152,6 @@ class Sampling(StepwiseSearch):
 
     def __init__(self, problem: Problem, settings: SamplingSettings):
         super().__init__(problem, settings, settings.num)
-        self.num = settings.num
-        self.temperature = settings.temperature
-        self.top_k = settings.top_k
-        self.top_p = settings.top_p
         batch = self.model.batch
         self.generators = [np.random.default_rng([settings.seed, item]) for item in range(batch)]
         # One value for each live hypothesis.
@@ -169,27 +166,28 @@ class Sampling(StepwiseSearch):
     def advance(self, t: int, scores: Tensor) -> tuple[Numbers, Numbers]:
         """Draw the next token of every live hypothesis."""
         log_prob = self.log_probs(scores, t, self.items)
-        log_q = proposal(log_prob, self.temperature, self.top_k, self.top_p)
+        settings = self.settings
+        log_q = proposal(log_prob, settings.temperature, settings.top_k, settings.top_p)
         chance = self.chance[:, None] + log_q
-        parents, words, noisy = self.draw(t, log_q, chance)
-        total = self.total[parents] + log_prob[parents, words]
+        parents, new_tokens, noisy = self.draw(t, log_q, chance)
+        total = self.total[parents] + log_prob[parents, new_tokens]
         items = self.items[parents]
-        is_end = np.isin(words, self.settings.eos) | (t == self.settings.max_length)
+        is_end = np.isin(new_tokens, settings.eos) | (t == settings.max_length)
         for item in np.unique(items[is_end]):
             is_done = is_end & (items == item)
-            columns = (self.score(total, noisy), total, parents, words)
+            columns = (self.score(total, noisy), total, parents, new_tokens)
             parts = (column[is_done][None] for column in columns)
             self.history.finish(np.array([item]), t, *parts)
-        self.chance = chance[parents, words][~is_end]
+        self.chance = chance[parents, new_tokens][~is_end]
         self.noisy = noisy[~is_end]
         self.items = items[~is_end]
         self.total = total[~is_end]
         parents = parents[~is_end]
-        words = words[~is_end]
-        self.history.add(parents, words, self.total)
-        return parents, words
+        new_tokens = new_tokens[~is_end]
+        self.history.add(parents, new_tokens, self.total)
+        return parents, new_tokens
 
-    def draw(self, t: int, log_q: np.ndarray, chance: np.ndarray) -> _Drawn:
+    def draw(self, t: int, log_q: np.ndarray, chance: np.ndarray) -> _Draws:
         """Draw each row's next token by inverting its distribution function.
 
         Args:
@@ -199,14 +197,14 @@ class Sampling(StepwiseSearch):
         """
         cumulative = np.exp(log_q).cumsum(axis=1)
         is_possible = cumulative[:, -1] > 0
-        parents = np.flatnonzero(is_possible).repeat(self.num if t == 1 else 1)
+        parents = np.flatnonzero(is_possible).repeat(self.settings.num if t == 1 else 1)
         items, counts = np.unique(self.items[parents], return_counts=True)
         uniform = [np.zeros(0)]
         for item, number in zip(items, counts.tolist(), strict=True):
             uniform.append(self.generators[item].random(number))
         u = np.concatenate(uniform) * cumulative[parents, -1]
-        words = (cumulative[parents] <= u[:, None]).sum(axis=1)
-        return _Drawn(parents, words, np.zeros(len(parents)))
+        new_tokens = (cumulative[parents] <= u[:, None]).sum(axis=1)
+        return _Draws(parents, new_tokens, np.zeros(len(parents)))
 
     def score(self, total: np.ndarray, noisy: np.ndarray) -> np.ndarray:
         """Return the scores by which the sequences are ordered."""
@@ -214,7 +212,7 @@ class Sampling(StepwiseSearch):
 
     def sequences(self) -> Sequences:
         """Return the drawn sequences."""
-        return self.history.read(self.num, self.settings.eos)
+        return self.history.read(self.settings.num, self.settings.eos)
 
     def certificate(self, score: np.ndarray) -> Certificate:
         """Return a certificate that does not apply, as sampling discards without a bound."""
@@ -225,7 +223,7 @@ class Sampling(StepwiseSearch):
 class DistinctSampling(Sampling):
     """One run of sampling without replacement."""
 
-    def draw(self, t: int, log_q: np.ndarray, chance: np.ndarray) -> _Drawn:
+    def draw(self, t: int, log_q: np.ndarray, chance: np.ndarray) -> _Draws:
         """Draw the ``num`` best continuations of each item by perturbed log-probability.
 
         A child's perturbed log-probability is ``-log(exp(-G) - exp(-Z) + exp(-g))``. Here g is the
@@ -243,12 +241,12 @@ class DistinctSampling(Sampling):
                 v = parent - g + np.log1p(-np.exp(g - largest))
                 child = parent - np.maximum(v, 0) - np.log1p(np.exp(-np.abs(v)))
             child = np.where(g == -np.inf, -np.inf, child).ravel()
-            best = np.argsort(-child, kind="stable")[: self.num]
+            best = np.argsort(-child, kind="stable")[: self.settings.num]
             worst_kept = self.history.score[item, -1]
             best = best[(child[best] > -np.inf) & (child[best] > worst_kept)]
             M = chance.shape[1]
             drawn.append((rows[best // M], best % M, child[best]))
-        return _Drawn(*(np.concatenate(parts) for parts in zip(*drawn, strict=True)))
+        return _Draws(*(np.concatenate(parts) for parts in zip(*drawn, strict=True)))
 
     def score(self, total: np.ndarray, noisy: np.ndarray) -> np.ndarray:
         """Return the perturbed log-probabilities."""

@@ -7,23 +7,28 @@ subclass :class:`StepwiseSearch` and define :meth:`StepwiseSearch.advance`. Othe
 
 from abc import ABC, abstractmethod
 from dataclasses import fields
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from leadline.decoding.judging._origin import origin
-from leadline.decoding.models._problem import Model, Problem, as_tensor
-from leadline.decoding.search._candidates import Reader, refuse_nan
-from leadline.decoding.search._certificate import Certificate
-from leadline.decoding.search._decoded import Decoded
+from leadline.decoding.answers._certificate import Certificate
+from leadline.decoding.answers._decoded import Decoded
+from leadline.decoding.answers._settings import SearchSettings
+from leadline.decoding.answers._trace import Trace
+from leadline.decoding.problem._arguments import check_end_tokens
+from leadline.decoding.problem._model import Model, as_tensor
+from leadline.decoding.problem._origin import origin
+from leadline.decoding.problem._problem import Problem
+from leadline.decoding.problem._reader import Reader, refuse_nan
 from leadline.decoding.search._hypotheses import History, Numbers, Sequences
-from leadline.decoding.search._settings import SearchSettings, check_end_tokens
-from leadline.decoding.search._trace import Trace
+
+Settings = TypeVar("Settings", bound=SearchSettings)
+"""The settings of a search, a class of its own for each search."""
 
 
-class Search(ABC):
+class Search(ABC, Generic[Settings]):
     """One run of a search over a problem.
 
     Args:
@@ -31,7 +36,7 @@ class Search(ABC):
         settings: the settings, which have been checked.
     """
 
-    def __init__(self, problem: Problem, settings: SearchSettings):
+    def __init__(self, problem: Problem, settings: Settings):
         self.settings = settings
         self.model = Model(problem, settings.normalize)
 
@@ -68,7 +73,7 @@ class Search(ABC):
         names = self.model.names(set(np.unique(sequences.tokens).tolist()) - {-1})
         if trace is not None:
             names |= trace.names
-        decoded = Decoded(
+        return Decoded(
             protocol=self.settings.protocol(),
             **{field.name: getattr(sequences, field.name) for field in fields(sequences)},
             work=self.model.meter.read(),
@@ -76,9 +81,8 @@ class Search(ABC):
             certificate=self.certificate(sequences.score),
             trace=trace,
             notes=self._notes(),
+            problem_origin=origin(*self.model.problem),
         )
-        object.__setattr__(decoded, "origin", origin(*self.model.problem))
-        return decoded
 
     def _notes(self) -> tuple[str, ...]:
         """Remarks on the step function and on settings that were ignored."""
@@ -91,7 +95,7 @@ class Search(ABC):
         return (*notes, *(ignored if isinstance(ignored, tuple) else ()))
 
 
-class StepwiseSearch(Search):
+class StepwiseSearch(Search[Settings]):
     """A search that extends all live hypotheses by one token at each step.
 
     Args:
@@ -100,7 +104,7 @@ class StepwiseSearch(Search):
         num_kept: complete hypotheses to keep for each item.
     """
 
-    def __init__(self, problem: Problem, settings: SearchSettings, num_kept: int):
+    def __init__(self, problem: Problem, settings: Settings, num_kept: int):
         super().__init__(problem, settings)
         self.history = History(self.model.batch, num_kept)
         self.reader = Reader(self.model.are_logits)
@@ -127,15 +131,15 @@ class StepwiseSearch(Search):
         for t in range(1, self.settings.max_length + 1):
             scores, state = self.model(tokens, state)
             check_end_tokens(self.settings.eos, scores.shape[1])
-            parents, words = self.advance(t, scores)
+            parents, new_tokens = self.advance(t, scores)
             del scores  # The next step can then use the same memory, which is still in the cache.
             if not len(parents):
                 break
-            tokens, state = self.move(state, parents, words)
+            tokens, state = self.move(state, parents, new_tokens)
 
-    def move(self, state: Any, parents: Numbers, words: Numbers) -> tuple[Tensor, Any]:
+    def move(self, state: Any, parents: Numbers, new_tokens: Numbers) -> tuple[Tensor, Any]:
         """Return the tokens and the state of the hypotheses that the next step extends."""
-        tokens = as_tensor(np.asarray(words).tolist(), self.model.start)
+        tokens = as_tensor(np.asarray(new_tokens).tolist(), self.model.start)
         return tokens, self.model.reorder(state, np.asarray(parents).tolist())
 
     def log_probs(

@@ -108,8 +108,8 @@ def _built(settings: Settings, nonlinearity: str) -> tuple[recurrent.Regression,
             layer.W_h.mul_(s.recurrent_scale * s.weight_scale)
             layer.W_x.mul_(s.weight_scale)
             layer.b.mul_(s.bias_scale)
-            if layer.cell.gates > 1:
-                layer.b[layer.hidden_size : 2 * layer.hidden_size] += s.gate_bias
+            if layer.cell.keeping_gate is not None:
+                layer.b.chunk(layer.cell.num_gates)[layer.cell.keeping_gate.position] += s.gate_bias
     return model, x, y
 
 

@@ -12,7 +12,6 @@ from leadline.gradients.cures._cure import Regime as Regime
 from leadline.gradients.cures._cure import Treatment as Treatment
 from leadline.gradients.cures._cure import Trend as Trend
 from leadline.gradients.cures._cure import Trial as Trial
-from leadline.gradients.cures._gates import is_gated as is_gated
 from leadline.gradients.cures._gating import Gating as Gating
 from leadline.gradients.cures._initialisation import Initialisation as Initialisation
 from leadline.gradients.cures._truncation import Truncation as Truncation

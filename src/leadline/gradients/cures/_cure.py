@@ -18,6 +18,7 @@ from leadline.gradients.soundings._gradient_flow import GradientFlow
 from leadline.gradients.tracing._losses import checked_loss
 from leadline.gradients.tracing._tape import Tape, trace
 from leadline.randomness import torch_generator
+from leadline.recurrent import cell_named
 
 Regime = Literal["vanishes", "explodes", "stable", "undecided"]
 
@@ -60,6 +61,12 @@ class Trend:
     """Mean slope of the nonlinearity, or mean of the gate that passes the state on; from 0 to 1."""
     time: int
     """Timesteps of the longest sequence."""
+
+    @property
+    def keeping_gate(self) -> str | None:
+        """Name of the gate that passes the state on; ``None`` for a layer without such a gate."""
+        gate = cell_named(self.kind).keeping_gate
+        return gate.title if gate else None
 
     @property
     def is_lost_at_once(self) -> bool:

@@ -7,11 +7,7 @@ import torch
 from torch import nn
 
 from leadline.gradients.cures._cure import Cure, Treatment, Trend, Trial
-from leadline.gradients.cures._gates import KEEPING_GATES, is_gated
 from leadline.recurrent import GRU, RNN, Layer, cell_of
-
-KEEPING_GATE = 1
-"""Index of the gate that passes the state on: the forget gate (LSTM) or update gate (GRU)."""
 
 
 class Gating(Cure):
@@ -44,9 +40,9 @@ class Gating(Cure):
     def against_vanishing(self, trend: Trend) -> str | None:
         """Advise an open gate, or a layer with gates."""
         change = "an LSTM or a GRU"
-        if is_gated(trend.kind):
+        if trend.keeping_gate:
             mean = f"which averages {trend.pass_through:.2g}"
-            change = f"a bias of +1 for {KEEPING_GATES[trend.kind]}, {mean}"
+            change = f"a bias of +1 for {trend.keeping_gate}, {mean}"
         loss = f"half of the gradient is lost every {trend.timesteps_to(2)} timesteps"
         if trend.is_lost_at_once:
             loss = "no gradient survives a step"
@@ -62,14 +58,14 @@ def _open_gate(module: nn.Module) -> bool:
     if not isinstance(module, Layer | nn.RNNBase | nn.RNNCellBase):
         return False
     cell = cell_of(module)
-    if not is_gated(cell.name):
+    if cell.keeping_gate is None:
         return False
     has_bias = False
     for name, parameter in module.named_parameters(recurse=False):
         if name == "b" or name.startswith("bias"):
             # PyTorch's layers have two biases that are added: bias_ih gets 1, bias_hh gets 0.
             value = 0 if name.startswith("bias_hh") else 1
-            parameter.chunk(cell.gates)[KEEPING_GATE].fill_(value)
+            parameter.chunk(cell.num_gates)[cell.keeping_gate.position].fill_(value)
             has_bias = True
     return has_bias
 

@@ -4,7 +4,6 @@ import torch
 from torch import nn
 
 from leadline.gradients.cures._cure import Cure, Treatment, Trend, Trial
-from leadline.gradients.cures._gates import is_gated
 from leadline.gradients.soundings._flow_verdict import fold
 from leadline.recurrent import Layer, cell_of
 
@@ -38,7 +37,7 @@ class Initialisation(Cure):
 
     def against_vanishing(self, trend: Trend) -> str | None:
         """Advise on the scale of ``W_h``: a factor for a linear layer, a direction for others."""
-        if is_gated(trend.kind):
+        if trend.keeping_gate:
             return None
         if trend.pass_through < SATURATED:
             return (
@@ -49,7 +48,10 @@ class Initialisation(Cure):
             return None
         share = trend.share_per_step
         if trend.kind == "identity":
-            return f"W_h {fold(-trend.rate)} times as large, since a step leaves {share} of the gradient"
+            return (
+                f"W_h {fold(-trend.rate)} times as large, since a step leaves {share} of the "
+                "gradient"
+            )
         return (
             f"a larger or an orthogonal W_h, since a step leaves {share} of the gradient; "
             f"measure again, as the slope of {trend.kind} changes with W_h"
@@ -71,7 +73,7 @@ def _draw_weights(module: nn.Module, generator: torch.Generator) -> bool:
         if not name.startswith(("W_h", "weight_hh")):
             continue
         has_weights = True
-        for block in parameter.chunk(cell.gates):
+        for block in parameter.chunk(cell.num_gates):
             fresh = torch.empty(block.shape, dtype=torch.float64)
             if cell.name == "relu":
                 nn.init.eye_(fresh)

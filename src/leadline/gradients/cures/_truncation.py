@@ -34,8 +34,8 @@ class Truncation(Cure):
         if trend.is_lost_at_once:
             return None
         return (
-            f"beyond {trend.timesteps_to(100)} timesteps less than 1 % arrives, so truncation there "
-            "loses little"
+            f"beyond {trend.timesteps_to(100)} timesteps less than 1 % arrives, so truncation "
+            "there loses little"
         )
 
     def against_exploding(self, trend: Trend) -> str | None:

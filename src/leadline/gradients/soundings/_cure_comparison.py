@@ -180,7 +180,9 @@ def compare_cures(
     >>> from leadline import gradients, recurrent
     >>> model = recurrent.Regression(recurrent.RNN(1, 8, seed=0), seed=0)
     >>> x, y = recurrent.running_average(4, 50, seed=0)
-    >>> cures = gradients.compare_cures(model, lambda model: recurrent.mse(model(x)[0], y, last_only=True))
+    >>> def loss(model):
+    ...     return recurrent.mse(model(x)[0], y, last_only=True)
+    >>> cures = gradients.compare_cures(model, loss)
     >>> cures.table().query("cure in ['as it is', 'gating']").slope.round(1).tolist()
     [-0.6, -0.2]
     """

@@ -105,7 +105,8 @@ def flow_notes(layer: LayerFlow) -> list[str]:
     if (enters > course.num_timesteps / 2).any():
         # A sum over loss terms keeps its size even if each term dies within a few steps.
         notes.append(
-            "the loss enters at more than half of the timesteps; tape.influence() shows how far each term reaches"
+            "the loss enters at more than half of the timesteps; tape.influence() shows how far "
+            "each term reaches"
         )
     return notes
 

@@ -129,8 +129,10 @@ class LayerInfluence(LayerMeasurement):
             terms, steps = self.log_norms.shape
             raise InputError(
                 f"{function} needs one loss term for each of several successive timesteps",
-                got=f"{self.title}: {terms} terms against {steps} timesteps, which share no time axis",
-                cause="losses of the whole sequence, the terms of a decoder, or a model that reads the future",
+                got=f"{self.title}: {terms} terms against {steps} timesteps, which share no time "
+                "axis",
+                cause="losses of the whole sequence, the terms of a decoder, or a model that reads "
+                "the future",
                 cure="give the loss of each timestep: recurrent.mse(..., per_step=True); "
                 "timesteps_for() needs no time axis",
             )

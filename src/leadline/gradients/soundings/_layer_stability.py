@@ -10,13 +10,8 @@ from leadline.gradients.cures import Regime, Trend, advice
 from leadline.gradients.soundings._flow_verdict import KEEPS
 from leadline.gradients.soundings._layer import LayerMeasurement
 from leadline.gradients.soundings._lyapunov import mean_of_kept
+from leadline.recurrent import cell_named
 from leadline.storage import record
-
-GATES = {"lstm": ("i", "f", "g", "o"), "gru": ("r", "z", "n")}
-"""Names of the gates in the order of their rows, by kind of layer."""
-
-SLOPE_BOUND = {"i": 0.25, "f": 0.25, "o": 0.25, "r": 0.25, "z": 0.25, "g": 1.0, "n": 1.0, "": 1.0}
-"""The steepest slope of each gate's nonlinearity: 1/4 for the sigmoid, 1 for tanh and ReLU."""
 
 FROM_WEIGHTS = ("spectral radius", "largest singular value × slope")
 """Rates that depend on the weights alone, gate by gate."""
@@ -51,7 +46,7 @@ class LayerStability(LayerMeasurement):
 
     call: int = 0
     kind: str
-    """``"tanh"``, ``"relu"``, ``"identity"``, ``"lstm"`` or ``"gru"``."""
+    """Name of the cell: ``"tanh"``, ``"relu"``, ``"identity"``, ``"lstm"`` or ``"gru"``."""
     eigenvalue_parts: Float[np.ndarray, "G N 2"]
     """Real and imaginary parts of the eigenvalues of each gate's ``W_h``; for an LSTM with a
     projection, of ``W_p W_h``.
@@ -87,7 +82,13 @@ class LayerStability(LayerMeasurement):
 
         A layer without gates has one empty name.
         """
-        return GATES.get(self.kind, ("",))
+        return cell_named(self.kind).gate_names
+
+    @property
+    def keeping_gate(self) -> str | None:
+        """Name of the gate that passes the state on; ``None`` for a layer without such a gate."""
+        gate = cell_named(self.kind).keeping_gate
+        return gate.title if gate else None
 
     @property
     def eigenvalues(self) -> Complex[np.ndarray, "G N"]:
@@ -110,7 +111,7 @@ class LayerStability(LayerMeasurement):
         For a layer without gates it bounds every step, ``‖J_t‖ <= gamma sigma_max(W_h)``: below 1,
         the gradient must vanish. For a gate it bounds the part that passes through this gate.
         """
-        return self.singular_value * np.array([SLOPE_BOUND[gate] for gate in self.gates])
+        return self.singular_value * np.array(cell_named(self.kind).steepest_slopes)
 
     @property
     def num_samples(self) -> int:

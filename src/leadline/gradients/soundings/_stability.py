@@ -244,7 +244,7 @@ def _weight_rates(weights: Weights) -> dict[str, Any]:
 
 def _recurrences(weights: Weights) -> Float[Tensor, "G P P"]:
     """Return each gate's square matrix in float64: ``W_h``, or ``W_p W_h`` with a projection."""
-    gates = weights.W_h.double().unflatten(0, (weights.gates, -1))
+    gates = weights.W_h.double().unflatten(0, (weights.num_gates, -1))
     return gates if weights.W_p is None else weights.W_p.double() @ gates
 
 

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from leadline.gradients.cures import is_gated
 from leadline.gradients.soundings._flow_verdict import KEEPS, fold
 from leadline.gradients.soundings._layer_stability import LayerStability
 from leadline.sounding import decimals
@@ -37,7 +36,7 @@ def describe_stability(layer: LayerStability) -> str:
 def stability_notes(layer: LayerStability) -> list[str]:
     """Return sentences on the weights, the measured slope, lost samples and advice."""
     notes = []
-    if not is_gated(layer.kind):
+    if layer.keeping_gate is None:
         notes.append(_radius_note(layer))
     if layer.measured_slope is not None:
         notes.append(_slope_note(layer))

@@ -140,7 +140,8 @@ def _describe(log_norms: Float[np.ndarray, " T"]) -> str:
 def inseparable_weights(got: str) -> InputError:
     """Return the refusal of weights that cannot be separated by timestep."""
     return InputError(
-        "weight_terms() supports torch.nn.RNN, LSTM and GRU without proj_size, and leadline.recurrent",
+        "weight_terms() supports torch.nn.RNN, LSTM and GRU without proj_size, and "
+        "leadline.recurrent",
         got=got,
     )
 

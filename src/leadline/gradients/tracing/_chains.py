@@ -13,13 +13,9 @@ from torch import Tensor, nn
 
 from leadline.errors import InputError
 from leadline.gradients.tracing._ancestry import Reads
-from leadline.gradients.tracing._replay import not_numbers
+from leadline.gradients.tracing._reproduction import not_numbers
 from leadline.gradients.tracing._snapshot import Snapshot
 
-CELLS = (nn.RNNCell, nn.LSTMCell, nn.GRUCell)
-"""The modules of PyTorch that make the states of a loop."""
-
-Cell = nn.RNNCell | nn.LSTMCell | nn.GRUCell
 Gradients = Sequence[Tensor | None]
 Key = tuple[str, str]
 """The path of the module that marks a state, and the name of the mark; equal for a whole loop."""
@@ -85,7 +81,7 @@ class Chain:
     name: str
     number: int
     """0 for the first chain of its name."""
-    module: Cell | None
+    module: nn.RNNCellBase | None
     """The cell; ``None`` if the loop marked its states itself."""
     key: Key = ("", "")
     states: list[State] = field(default_factory=list)

@@ -12,18 +12,26 @@ from torch.nn.utils.rnn import PackedSequence
 
 from leadline import checks
 from leadline.errors import InputError
-from leadline.gradients.tracing._chains import CELLS
 from leadline.gradients.tracing._entry import Entry
 from leadline.gradients.tracing._loops import Loops, why_without_graph
 from leadline.gradients.tracing._marks import listening
 from leadline.gradients.tracing._recorded_call import RecordedCall
-from leadline.gradients.tracing._replay import MODULES, computed_in
+from leadline.gradients.tracing._replay import computed_in
 from leadline.gradients.tracing._snapshot import Snapshot
-from leadline.recurrent import Layer, Network
+from leadline.recurrent import (
+    Layer,
+    Network,
+    is_sequence_module,
+    is_step_module,
+    sequence_modules,
+    step_modules,
+)
 from leadline.torch_internals import flat_weights, is_compiler_error, is_compiler_loaded
 
-RECURRENT = (*MODULES, *CELLS)
-"""The modules that are hooked."""
+
+def is_recurrent(module: nn.Module) -> bool:
+    """True if the calls of a module are recorded."""
+    return is_sequence_module(module) or is_step_module(module)
 
 
 @contextmanager
@@ -54,13 +62,13 @@ def recording(
             stack.enter_context(_removing(module.register_forward_hook(after, with_kwargs=True)))
 
         for name, module in model.named_modules():
-            if isinstance(module, (Layer, *CELLS)):
+            if isinstance(module, Layer) or is_step_module(module):
                 stack.enter_context(used.catching(module))
             if isinstance(module, Layer):
                 stack.enter_context(_removing(module.register_forward_hook(hooks.layer)))
-            if isinstance(module, MODULES):
+            if is_sequence_module(module):
                 hook_call(module, hooks.before(name), hooks.after(name))
-            elif isinstance(module, CELLS):
+            elif is_step_module(module):
                 hook_call(module, _fits(name), hooks.cell(name or type(module).__name__, loops))
             elif _may_mark_states(module):
                 stack.enter_context(
@@ -74,11 +82,7 @@ def recording(
         stack.enter_context(listening(loops))
         with _explaining_compilation():
             yield loops
-    if (
-        not calls
-        and loops.without_graph is None
-        and not any(isinstance(m, RECURRENT) for m in model.modules())
-    ):
+    if not calls and loops.without_graph is None and not any(map(is_recurrent, model.modules())):
         raise _nothing_recurrent(model, loops)
 
 
@@ -212,7 +216,7 @@ class _Hooks:
         """Return a hook that records a call of a recurrent module."""
 
         def hook(module: nn.Module, inputs: tuple, keywords: dict, returned: Any) -> None:
-            assert isinstance(module, MODULES)
+            assert isinstance(module, nn.RNNBase | Network)
             given = _given(inputs, keywords)
             _check_returned(name, module, returned)
             output, last = returned
@@ -256,7 +260,7 @@ class _Hooks:
         """Return a hook that records a step of a loop and returns a copy of the state."""
 
         def hook(module: nn.Module, inputs: tuple, keywords: dict, returned: Any) -> Any:
-            assert isinstance(module, CELLS)
+            assert isinstance(module, nn.RNNCellBase)
             return loops.cell(
                 name, module, _given(inputs, keywords), returned, self.used.of(module, CELL_WEIGHTS)
             )
@@ -272,7 +276,7 @@ def _check_returned(name: str, module: nn.Module, returned: Any) -> None:
     if not isinstance(output, (Tensor, PackedSequence)) or not all(
         isinstance(part, Tensor) for part in parts
     ):
-        kind = next(base for base in MODULES if isinstance(module, base))
+        kind = next(base for base in sequence_modules() if isinstance(module, base))
         kinds = (
             ", ".join(type(part).__name__ for part in returned)
             if isinstance(returned, tuple)
@@ -298,7 +302,7 @@ def _fits(name: str):
     """Return a hook that refuses inputs and states of a wrong size, by the module's name."""
 
     def hook(module: nn.Module, inputs: tuple, keywords: dict) -> None:
-        assert isinstance(module, RECURRENT)
+        assert isinstance(module, nn.RNNBase | nn.RNNCellBase | Network)
         given = _given(inputs, keywords)
         title = name or type(module).__name__
         x = given.get("input")
@@ -348,7 +352,7 @@ def _samples(module: nn.Module, x: Any) -> int | None:
     """Return the number of samples; ``None`` for a sequence without a batch axis."""
     if isinstance(x, PackedSequence):
         return int(x.batch_sizes[0])
-    is_cell = isinstance(module, CELLS)
+    is_cell = is_step_module(module)
     if not isinstance(x, Tensor) or x.dim() != (2 if is_cell else 3):
         return None
     return x.shape[0 if is_cell or getattr(module, "batch_first", True) else 1]
@@ -362,7 +366,7 @@ def _refuse_scripted(model: nn.Module) -> None:
     for name, module in model.named_modules():
         kind = getattr(module, "original_name", "")
         if isinstance(module, torch.jit.ScriptModule) and kind in {
-            known.__name__ for known in RECURRENT
+            known.__name__ for known in (*sequence_modules(), *step_modules())
         }:
             raise InputError(
                 "trace() cannot see the layers of a scripted module",

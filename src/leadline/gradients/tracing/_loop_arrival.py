@@ -12,11 +12,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from leadline.gradients.soundings._flow import LayerFlow
-from leadline.gradients.tracing._chains import Cell, Chain, Gradients, State, flat
-from leadline.gradients.tracing._replay import check_reproduced, wide
+from leadline.gradients.tracing._chains import Chain, Gradients, State, flat
+from leadline.gradients.tracing._replay import wide
+from leadline.gradients.tracing._reproduction import check_reproduced
 from leadline.gradients.tracing._sweep import Rows
 from leadline.recurrent import Weights, cell_of, record_cell
 
@@ -91,7 +92,7 @@ def _smallest(chain: Chain) -> float:
     return math.log(torch.finfo(_dtype(chain)).tiny)
 
 
-def _around_cell(chain: Chain, module: Cell, totals: Gradients) -> dict[str, np.ndarray]:
+def _around_cell(chain: Chain, module: nn.RNNCellBase, totals: Gradients) -> dict[str, np.ndarray]:
     """Return the gradients of a cell's inputs, first state and c, by the adjoint of each step."""
     found: list[dict[str, np.ndarray]] = []
     for first, last in _with_the_same_weights(chain.states):
@@ -115,7 +116,7 @@ def _are_equal(weights: Sequence[Tensor | None], others: Sequence[Tensor | None]
 
 
 def _around_steps(
-    chain: Chain, module: Cell, totals: Gradients, first: int, last: int
+    chain: Chain, module: nn.RNNCellBase, totals: Gradients, first: int, last: int
 ) -> dict[str, np.ndarray]:
     """Return the gradients around the steps from ``first`` to ``last``, each of shape (B, T)."""
     states = chain.states[first:last]
@@ -150,7 +151,7 @@ def _around_steps(
         )
 
 
-def _weights(module: Cell, state: State) -> Weights:
+def _weights(module: nn.RNNCellBase, state: State) -> Weights:
     """Return the parameters that a step of a cell used."""
     W_x, W_h, *biases = state.weights
     assert W_x is not None

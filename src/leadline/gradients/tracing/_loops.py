@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from leadline.errors import InputError
 from leadline.gradients.tracing._ancestry import Ancestry, Edge
-from leadline.gradients.tracing._chains import Cell, Chain, Key, Origin, State
+from leadline.gradients.tracing._chains import Chain, Key, Origin, State
 from leadline.gradients.tracing._recorded_loop import RecordedLoop
 from leadline.gradients.tracing._replay import computed_in
 from leadline.gradients.tracing._snapshot import Snapshot
@@ -72,7 +72,7 @@ class Loops:
     def cell(
         self,
         name: str,
-        module: Cell,
+        module: nn.RNNCellBase,
         given: dict[str, Any],
         returned: Any,
         weights: dict[str, Tensor | None],
@@ -103,7 +103,7 @@ class Loops:
             self.watch(part)
         return shown if isinstance(returned, tuple) else shown[0]
 
-    def _begin(self, name: str, key: Key, module: Cell | None) -> Chain:
+    def _begin(self, name: str, key: Key, module: nn.RNNCellBase | None) -> Chain:
         chain = RecordedLoop(name, self._numbers[name], module, key)
         self._numbers[name] += 1
         self.chains.append(chain)

@@ -4,7 +4,6 @@ PyTorch's modules hide the states of the lower layers of a stack, so these layer
 replay must reproduce the recorded states of the top layer; otherwise the call is refused.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,11 +13,14 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from leadline.errors import InputError
+from leadline.gradients.tracing._reproduction import (
+    difference,
+    is_small,
+    not_numbers,
+    not_reproduced,
+)
 from leadline.gradients.tracing._snapshot import Snapshot
 from leadline.recurrent import Network, Record, Weights, cell_of, record_cell
-
-MODULES = (nn.RNN, nn.LSTM, nn.GRU, Network)
-"""The recurrent modules whose calls are recorded as a whole."""
 
 
 @dataclass(eq=False)
@@ -239,14 +241,14 @@ def _check_layer(replayed: Replayed, index: int, recorded: Tensor) -> None:
     if padding is not None:
         again = again.masked_fill(padding.unsqueeze(-1), 0)
         recorded = recorded.masked_fill(padding.unsqueeze(-1), 0)
-    worst = _difference(again, recorded, call.dtype)
-    if _is_small(worst, call.dtype):
+    worst = difference(again, recorded, call.dtype)
+    if is_small(worst, call.dtype):
         return
     if index > len(call.lower):
         spread = _spread_of_rounding(replayed)
-        if not _is_small(spread, call.dtype) and worst < 100 * spread:
+        if not is_small(spread, call.dtype) and worst < 100 * spread:
             raise _chaotic(call, spread)
-    raise _not_reproduced(call.title, worst, call.module)
+    raise not_reproduced(call.title, worst, call.module)
 
 
 def _spread_of_rounding(replayed: Replayed) -> float:
@@ -263,7 +265,7 @@ def _spread_of_rounding(replayed: Replayed) -> float:
     other = call.x._replace(data=rounded) if isinstance(call.x, PackedSequence) else rounded
     again = _scanned(replace(call, x=other), True, replayed.samples)
     before, after = (run.layers[-1][0].x.nan_to_num() for run in (replayed, again))
-    return _difference(after, before, call.dtype)
+    return difference(after, before, call.dtype)
 
 
 def _chaotic(call: Call, spread: float) -> InputError:
@@ -396,91 +398,3 @@ def _check_numbers(call: Call, index: int, h: Tensor, lengths: Tensor | None) ->
         bad &= torch.arange(len(h), device=h.device).unsqueeze(1) < lengths
     if bad.any():
         raise not_numbers(f"{call.title}, layer {index}", h, bad)
-
-
-def not_numbers(where: str, h: Tensor, bad: Tensor) -> InputError:
-    """Return the refusal of states (T, B, H) that are NaN where ``bad``, (T, B), is true."""
-    t, sample = bad.nonzero()[0].tolist()
-    infinite = h[:, sample].isinf().any(-1).nonzero()
-    if len(infinite):
-        cause = (
-            f"states that overflow {torch.finfo(h.dtype).dtype}: sample {sample} is infinite "
-            "at timestep "
-        )
-        cause = f"{cause}{int(infinite[0]) + 1}"
-        cure = "use smaller weights, or float64: model.double()"
-    else:
-        cause = "an input or a weight that is NaN"
-        cure = "check the input and the states up to that timestep"
-    return InputError(
-        "the recorded activations must not contain NaN",
-        got=f"{where}: NaN from timestep {t + 1} on",
-        cause=cause,
-        cure=cure,
-    )
-
-
-def check_reproduced(
-    title: str, again: Tensor, recorded: Tensor, dtype: torch.dtype, module: nn.Module
-) -> None:
-    """Refuse states that the equations do not reproduce.
-
-    Args:
-        title: the name of the layer or loop.
-        again: the states computed by the equations.
-        recorded: the states that the model computed.
-        dtype: the dtype of the model's computation.
-        module: the layer or the cell.
-    """
-    worst = _difference(again, recorded, dtype)
-    if not _is_small(worst, dtype):
-        raise _not_reproduced(title, worst, module)
-
-
-def _is_small(difference: float, dtype: torch.dtype) -> bool:
-    return difference <= min(1e3 * torch.finfo(dtype).eps, 0.1)
-
-
-def _difference(again: Tensor, recorded: Tensor, dtype: torch.dtype) -> float:
-    """Return the largest difference of two tensors, relative to ``recorded`` or to 1."""
-    if not recorded.numel():
-        return 0.0
-    worst, scale = (
-        max(map(abs, map(float, torch.aminmax(part)))) for part in (again - recorded, recorded)
-    )
-    if not math.isfinite(worst + scale):
-        # Equal infinities differ by NaN. Both they and equal NaN count as reproduced.
-        is_same = (again == recorded) | (again.isnan() & recorded.isnan())
-        worst = float(torch.where(is_same, 0, again - recorded).abs().amax())
-        scale = float(recorded.abs().nan_to_num(0).clamp(max=torch.finfo(dtype).max).amax())
-    return worst / max(scale, 1.0)
-
-
-def _not_reproduced(title: str, worst: float, module: nn.Module) -> InputError:
-    cause, cure = _why_not_reproduced(module)
-    return InputError(
-        "the replay of a layer must reproduce the states that the model computed",
-        got=f"{title}: outputs differ by {worst:.1e} of the largest",
-        cause=cause,
-        cure=cure,
-    )
-
-
-def _why_not_reproduced(module: nn.Module) -> tuple[str, str]:
-    """Return the likely cause and the cure."""
-    kind = type(module)
-    owner = next(base for base in kind.__mro__ if "forward" in vars(base))
-    if not owner.__module__.startswith(("torch.nn.", "leadline.")):
-        return (
-            f"{owner.__name__} overrides forward and computes other states than its base class",
-            "write its steps as a loop, and mark the states with gradients.record()",
-        )
-    if torch.nn.utils.parametrize.is_parametrized(module):
-        return (
-            "a parametrization that computes other weights each time it is read",
-            "trace in eval mode",
-        )
-    return (
-        "weights, states or inputs assigned through .data, or dropout that was drawn elsewhere",
-        "query the tape before they change; or switch dropout off with eval()",
-    )

@@ -10,9 +10,9 @@ from torch.nn.utils.rnn import PackedSequence
 
 from leadline import checks
 from leadline.errors import InputError
-from leadline.gradients.tracing._replay import MODULES, Call, Replayed, replay
+from leadline.gradients.tracing._replay import Call, Replayed, replay
 from leadline.gradients.tracing._tape import trace
-from leadline.recurrent import Network
+from leadline.recurrent import Network, is_sequence_module
 from leadline.torch_internals import buffers_of
 
 
@@ -62,10 +62,10 @@ def own_buffers(module: nn.Module) -> Iterator[None]:
 
 
 def _checked_layer(layer: Any) -> nn.Module:
-    if isinstance(layer, MODULES):
+    if is_sequence_module(layer):
         return layer
     is_model = isinstance(layer, nn.Module)
-    holds_one = is_model and any(isinstance(module, MODULES) for module in layer.modules())
+    holds_one = is_model and any(map(is_sequence_module, layer.modules()))
     cause = None
     if is_model:
         cause = "a whole model" if holds_one else "the module contains none of these layers"

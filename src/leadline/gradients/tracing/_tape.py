@@ -16,7 +16,7 @@ from leadline.gradients.soundings._influence import Influence, LayerInfluence, w
 from leadline.gradients.soundings._weight_terms import WeightTerms
 from leadline.gradients.tracing._chains import check_loops
 from leadline.gradients.tracing._entry import Entry, Readout
-from leadline.gradients.tracing._hooks import RECURRENT, recording
+from leadline.gradients.tracing._hooks import is_recurrent, recording
 from leadline.gradients.tracing._influence_sweep import summarise
 from leadline.gradients.tracing._loops import Loops
 from leadline.gradients.tracing._losses import (
@@ -291,7 +291,7 @@ class Tape:
                 cause="the model ran in a thread that was started inside the block",
                 cure="call trace() in the thread that runs the model",
             )
-        recurrent = [module for module in self.model.modules() if isinstance(module, RECURRENT)]
+        recurrent = [module for module in self.model.modules() if is_recurrent(module)]
         kind = was_computed_between(loss, recurrent, *self.span)
         if kind is not None:
             return InputError(
@@ -302,7 +302,8 @@ class Tape:
             )
         return InputError(
             rule,
-            got=f"no recurrent layer of the model ({type(self.model).__name__}) ran inside the block",
+            got=f"no recurrent layer of the model ({type(self.model).__name__}) ran inside the "
+            "block",
             cause="a call before `with trace(model)` or after it, or a scripted module, which "
             "hides its calls",
             cure="call the model inside the block",

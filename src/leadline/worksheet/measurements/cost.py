@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from leadline import decoding
@@ -85,9 +86,10 @@ class Shares(Sounding):
         """The largest share of each bound, and the number of cases where selection is cheaper."""
         cases = len(self.of_sorting)
         return Verdict(
-            f"in {cases} searches, sorting the scored candidates takes at most {share(self.of_course_bound.max())} of "
-            f"{COURSE_BOUND} comparisons; the search selects with at most {share(self.of_our_bound.max())} of "
-            f"{OUR_BOUND}, and with fewer than sorting in {(self.of_sorting < 1).sum()} of {cases}"
+            f"in {cases} searches, sorting the scored candidates takes at most "
+            f"{share(self.of_course_bound.max())} of {COURSE_BOUND} comparisons; the search "
+            f"selects with at most {share(self.of_our_bound.max())} of {OUR_BOUND}, and with fewer "
+            f"than sorting in {(self.of_sorting < 1).sum()} of {cases}"
         )
 
     def table(self) -> "pd.DataFrame":
@@ -161,68 +163,80 @@ def share(value: float) -> str:
 
 def cost(setting: Setting) -> Answer:
     """``beam.e``: scored candidates and comparisons of a search, against both bounds."""
-    counted = decoding.complexity(**SWEEP)
+    counted = decoding.measure_complexity(**SWEEP)
     protocol = Protocol({**SWEEP, "ranking_constant": RANKING}, seeds=counted.protocol.seeds)
     shares = Shares(protocol, counted)
-    cases = len(counted.T)
-    last = cases - 1
+    last = len(counted.T) - 1
     T = int(counted.T[last])
     k = int(counted.k[last])
     M = int(counted.M[last])
     growth = ", ".join(f"{name} {interval:.2f}" for name, interval in counted.exponents().items())
-    greedy, exhaustive = _greedy_and_exhaustive(SMALL_LENGTH, SMALL_VOCABULARY)
-    all_prefixes = sum(SMALL_VOCABULARY**t for t in range(1, SMALL_LENGTH + 1))
     is_less = shares.of_sorting < 1
     return Answer(
         protocol=shares.protocol,
         statement_id="beam.e",
         sentence=f"{shares.verdict.sentence}.",
         soundings={"shares": shares},
-        facts={
-            "within_the_course_bound": Fact(
-                "candidates × log2 M ≤ 1 · T k M log2 M in every case (k ≤ M), where the search's counter of "
-                "candidates equals the step function's own tally of the scores that it gave",
-                bool((shares.of_course_bound <= 1).all() and shares.agree.all()),
-                f"at most {share(shares.of_course_bound.max())} of the bound; the counters agree in "
-                f"{shares.agree.sum()} of {cases} cases",
-                f"at most 1, and agreement in {cases} of {cases}",
-            ),
-            "within_our_bound": Fact(
-                f"comparisons (one per score read, and r log2 r to rank the r candidates of a step) ≤ T (k M + "
-                f"{RANKING} k² log2 k) in every case",
-                bool((shares.of_our_bound <= 1).all()),
-                f"at most {share(shares.of_our_bound.max())} of the bound",
-                "at most 1",
-            ),
-            "fewer_than_sorting": Fact(
-                "the search makes fewer comparisons than sorting its candidates would",
-                bool(2 * is_less.sum() > cases),
-                f"in {is_less.sum()} of {cases} cases",
-                "in more than half of them",
-            ),
-            "greedy": Fact(
-                "greedy search scores T M candidates",
-                greedy == SMALL_LENGTH * SMALL_VOCABULARY,
-                f"{greedy:,}",
-                f"{SMALL_LENGTH * SMALL_VOCABULARY:,}",
-            ),
-            "exhaustive": Fact(
-                f"exhaustive search scores M + M² + … + M^T candidates, here T = {SMALL_LENGTH} and "
-                f"M = {SMALL_VOCABULARY}",
-                exhaustive == all_prefixes,
-                f"{exhaustive:,}",
-                f"{all_prefixes:,}",
-            ),
-        },
+        facts=_facts(shares, is_less),
         findings=(
-            f"Comparisons grow with exponents {growth} (95 % intervals of a regression of logarithms over all cases).",
-            f"At T = {T}, k = {k} and M = {M:,} the search makes {counted.comparisons[last]:z,.0f} comparisons; "
-            f"sorting its candidates would take {shares.sorting[last]:z,.0f}, greedy search scores {T * M:,}, and "
-            f"exhaustive search would score about {_power(M, T)}.",
+            f"Comparisons grow with exponents {growth} (95 % intervals of a regression of "
+            "logarithms over all cases).",
+            f"At T = {T}, k = {k} and M = {M:,} the search makes {counted.comparisons[last]:z,.0f} "
+            f"comparisons; sorting its candidates would take {shares.sorting[last]:z,.0f}, greedy "
+            f"search scores {T * M:,}, and exhaustive search would score about {_power(M, T)}.",
             _where_sorting_is_no_worse(counted, is_less),
             *((_wall_time(),) if setting.budget == "full" else ()),
         ),
     )
+
+
+def _facts(shares: Shares, is_less: Bool[np.ndarray, " cases"]) -> dict[str, Fact]:
+    """Return the bounds and the work of the simplest searches.
+
+    Args:
+        shares: the counted work, as shares of the bounds.
+        is_less: True where selection makes fewer comparisons than sorting.
+    """
+    cases = len(is_less)
+    greedy, exhaustive = _greedy_and_exhaustive(SMALL_LENGTH, SMALL_VOCABULARY)
+    all_prefixes = sum(SMALL_VOCABULARY**t for t in range(1, SMALL_LENGTH + 1))
+    return {
+        "within_the_course_bound": Fact(
+            "candidates × log2 M ≤ 1 · T k M log2 M in every case (k ≤ M), where the search's "
+            "counter of candidates equals the step function's own tally of the scores that it "
+            "gave",
+            bool((shares.of_course_bound <= 1).all() and shares.agree.all()),
+            f"at most {share(shares.of_course_bound.max())} of the bound; the counters agree "
+            f"in {shares.agree.sum()} of {cases} cases",
+            f"at most 1, and agreement in {cases} of {cases}",
+        ),
+        "within_our_bound": Fact(
+            "comparisons (one per score read, and r log2 r to rank the r candidates of a step) "
+            f"≤ T (k M + {RANKING} k² log2 k) in every case",
+            bool((shares.of_our_bound <= 1).all()),
+            f"at most {share(shares.of_our_bound.max())} of the bound",
+            "at most 1",
+        ),
+        "fewer_than_sorting": Fact(
+            "the search makes fewer comparisons than sorting its candidates would",
+            bool(2 * is_less.sum() > cases),
+            f"in {is_less.sum()} of {cases} cases",
+            "in more than half of them",
+        ),
+        "greedy": Fact(
+            "greedy search scores T M candidates",
+            greedy == SMALL_LENGTH * SMALL_VOCABULARY,
+            f"{greedy:,}",
+            f"{SMALL_LENGTH * SMALL_VOCABULARY:,}",
+        ),
+        "exhaustive": Fact(
+            f"exhaustive search scores M + M² + … + M^T candidates, here T = {SMALL_LENGTH} "
+            f"and M = {SMALL_VOCABULARY}",
+            exhaustive == all_prefixes,
+            f"{exhaustive:,}",
+            f"{all_prefixes:,}",
+        ),
+    }
 
 
 def _where_sorting_is_no_worse(grown: decoding.Complexity, less: np.ndarray) -> str:
@@ -254,9 +268,10 @@ def _wall_time(repeats: int = 5) -> str:
 
     This is the only result here that depends on a clock.
     """
-    small, *large = 64, 10_000, 20_000, 40_000
+    small = 64
+    large = (10_000, 20_000, 40_000)
     runs = [
-        decoding.complexity((8, 16, 32), (2, 4, 8), (small, *large), timed=True)
+        decoding.measure_complexity((8, 16, 32), (2, 4, 8), (small, *large), timed=True)
         for _ in range(repeats)
     ]
     grown = runs[0]
@@ -272,6 +287,6 @@ def _wall_time(repeats: int = 5) -> str:
     )
     T, k, M = np.linalg.lstsq(X, np.log(rest.ravel()), rcond=None)[0][1:]
     return (
-        f"Wall time of selection for M from {large[0]:,} to {large[-1]:,}, less the time at M = {small}, grows with "
-        f"exponents T {T:z.2f}, k {k:z.2f}, M {M:z.2f} on this machine."
+        f"Wall time of selection for M from {large[0]:,} to {large[-1]:,}, less the time at M = "
+        f"{small}, grows with exponents T {T:z.2f}, k {k:z.2f}, M {M:z.2f} on this machine."
     )

@@ -94,11 +94,9 @@ def missed_optimum(setting: Setting) -> Answer:
     step = int(audit.lost_step[0])
     rank = int(audit.lost_rank[0])
     width = int(audit.width[0])
-    lost = " ".join(exact.words[:step])
     narrow, wide = (decoding.beam_search(*problem(), width=w, max_length=LENGTH) for w in (1, 3))
     size = REAL_TEXT[setting.budget]
     real, about = _real_text(size)
-    same = "the same" if exact.tokens == brute.tokens else f"but exhaustive search finds {brute}"
     return Answer(
         protocol=Protocol(
             {
@@ -109,41 +107,67 @@ def missed_optimum(setting: Setting) -> Answer:
             fingerprints={"manual": about.sha256},
         ),
         statement_id="beam.d",
-        sentence=f"the search returns `{' '.join(answer.words)}` ({answer.log_prob:z.2f}); the most likely sequence is "
-        f"`{' '.join(exact.words)}` ({exact.log_prob:z.2f}), lost at step {step} at rank {rank}; "
-        f"width {width} keeps it. On a language model of real text, {_misses(real)}.",
+        sentence=f"the search returns `{' '.join(answer.words)}` ({answer.log_prob:z.2f}); the "
+        f"most likely sequence is `{' '.join(exact.words)}` ({exact.log_prob:z.2f}), lost at step "
+        f"{step} at rank {rank}; width {width} keeps it. On a language model of real text, "
+        f"{_misses(real)}.",
         soundings={"audit": audit, "real_text": real},
-        facts={
-            "optimum": Fact(
-                "the most likely sequence starts with `neural neural` and scores -1.46",
-                exact.words[:2] == ("neural", "neural")
-                and exact.tokens == brute.tokens
-                and round(exact.log_prob, 2) == round(brute.log_prob, 2) == -1.46,
-                f"`{' '.join(exact.words)}` {exact.log_prob:z.2f} by exact search; {same} by exhaustive search",
-                "`neural neural` … -1.46 by both searches",
-            ),
-            "missed": Fact(
-                "beam search does not return it",
-                answer.tokens != exact.tokens and answer.log_prob < exact.log_prob,
-                f"`{' '.join(answer.words)}` {answer.log_prob:z.2f}",
-                "another sequence, of lower log-probability",
-            ),
-            "lost_at": Fact(
-                "it was lost at step 2, at rank 3",
-                (step, rank) == (2, 3),
-                f"its prefix `{lost}` left the beam at step {step}, at rank {rank}",
-                "step 2, rank 3",
-            ),
-            "width_that_keeps_it": Fact(
-                "the smallest width that returns it is 3", width == 3, f"width {width}", "width 3"
-            ),
-        },
+        facts=_facts(audit, answer, exact, brute),
         findings=(
-            f"Without any call of the model beyond its own, the search of width {WIDTH} reports: {found.certificate}.",
-            f"The search of width 3 reports: {wide.certificate}; greedy search returns {narrow.hypotheses()[0]}.",
+            f"Without any call of the model beyond its own, the search of width {WIDTH} reports: "
+            f"{found.certificate}.",
+            f"The search of width 3 reports: {wide.certificate}; greedy search returns "
+            f"{narrow.hypotheses()[0]}.",
             *_on_real_text(size, real, about),
         ),
     )
+
+
+def _facts(
+    audit: decoding.SearchAudit,
+    answer: decoding.Hypothesis,
+    exact: decoding.Hypothesis,
+    brute: decoding.Hypothesis,
+) -> dict[str, Fact]:
+    """Return what the audit must find.
+
+    Args:
+        audit: the audit of the beam search.
+        answer: the answer of the beam search.
+        exact: the optimum by exact search.
+        brute: the optimum by exhaustive search.
+    """
+    step = int(audit.lost_step[0])
+    rank = int(audit.lost_rank[0])
+    width = int(audit.width[0])
+    lost = " ".join(exact.words[:step])
+    same = "the same" if exact.tokens == brute.tokens else f"but exhaustive search finds {brute}"
+    return {
+        "optimum": Fact(
+            "the most likely sequence starts with `neural neural` and scores -1.46",
+            exact.words[:2] == ("neural", "neural")
+            and exact.tokens == brute.tokens
+            and round(exact.log_prob, 2) == round(brute.log_prob, 2) == -1.46,
+            f"`{' '.join(exact.words)}` {exact.log_prob:z.2f} by exact search; {same} by "
+            "exhaustive search",
+            "`neural neural` … -1.46 by both searches",
+        ),
+        "missed": Fact(
+            "beam search does not return it",
+            answer.tokens != exact.tokens and answer.log_prob < exact.log_prob,
+            f"`{' '.join(answer.words)}` {answer.log_prob:z.2f}",
+            "another sequence, of lower log-probability",
+        ),
+        "lost_at": Fact(
+            "it was lost at step 2, at rank 3",
+            (step, rank) == (2, 3),
+            f"its prefix `{lost}` left the beam at step {step}, at rank {rank}",
+            "step 2, rank 3",
+        ),
+        "width_that_keeps_it": Fact(
+            "the smallest width that returns it is 3", width == 3, f"width {width}", "width 3"
+        ),
+    }
 
 
 @dataclass(frozen=True)
@@ -178,7 +202,7 @@ def _real_text(size: RealText) -> tuple[decoding.SearchErrors, _About]:
         " ".join(w[: size.prompt_words]) for w in words if len(w) >= 2 * size.prompt_words
     )
     prompts = list(first)[: size.prompts]
-    errors = decoding.search_errors(
+    errors = decoding.measure_search_errors(
         *lm.problem(prompts),
         widths=size.widths,
         max_length=size.max_length,
@@ -196,8 +220,9 @@ def _words(text: str) -> list[str]:
 def _misses(errors: decoding.SearchErrors) -> str:
     low, high = errors.rates()
     return (
-        f"width {errors.widths[0]} misses the most likely sequence for {_share(low[0], high[0])} of "
-        f"{len(errors.best)} prompts, and width {errors.widths[-1]} for {_share(low[-1], high[-1])}"
+        f"width {errors.widths[0]} misses the most likely sequence for {_share(low[0], high[0])} "
+        f"of {len(errors.best)} prompts, and width {errors.widths[-1]} for "
+        f"{_share(low[-1], high[-1])}"
     )
 
 
@@ -220,14 +245,17 @@ def _on_real_text(size: RealText, errors: decoding.SearchErrors, about: _About) 
     optimum = errors.optimum
     ends = (optimum.lengths[:, 0] == 1) & (optimum.tokens[:, 0, 0] == about.end)
     return (
-        f"Real text: a GRU with {size.hidden} hidden units on Python's manual (held-out perplexity {p.model:z.0f}; "
-        f"counting pairs of words {p.bigram:z.0f}, counting words {p.unigram:z.0f}) continues {n} beginnings of "
-        f"paragraphs that it never saw, by at most {size.max_length} words or to the paragraph's end.",
-        f"Search errors by width, from proved to possible ones: {by_width} (Clopper-Pearson intervals, 95 %, "
-        f"over prompts of one trained model). The budget left {left} of {n} prompts unresolved; none is dropped.",
-        f"Against greedy search, the share of prompts where the beam beats, equals and loses: {against}.",
-        f"For {ends.mean():z.0%} of the prompts the most likely continuation is the paragraph's end at once: fewer "
-        "search errors are not better text.",
+        f"Real text: a GRU with {size.hidden} hidden units on Python's manual (held-out perplexity "
+        f"{p.model:z.0f}; counting pairs of words {p.bigram:z.0f}, counting words "
+        f"{p.unigram:z.0f}) continues {n} beginnings of paragraphs that it never saw, by at most "
+        f"{size.max_length} words or to the paragraph's end.",
+        f"Search errors by width, from proved to possible ones: {by_width} (Clopper-Pearson "
+        f"intervals, 95 %, over prompts of one trained model). The budget left {left} of {n} "
+        "prompts unresolved; none is dropped.",
+        "Against greedy search, the share of prompts where the beam beats, equals and loses: "
+        f"{against}.",
+        f"For {ends.mean():z.0%} of the prompts the most likely continuation is the paragraph's "
+        "end at once: fewer search errors are not better text.",
     )
 
 
@@ -260,7 +288,8 @@ def _beam_after(step: int, statement_id: str, expected: list[tuple[str, float]])
             )
         },
         findings=tuple(
-            f"Pruned at this step, at rank {node.rank}: `{' '.join(node.words)}` ({node.log_prob:z.2f})."
+            f"Pruned at this step, at rank {node.rank}: `{' '.join(node.words)}` "
+            f"({node.log_prob:z.2f})."
             for node in pruned
         ),
     )

@@ -1,8 +1,8 @@
-"""The twenty statements, in the order of the course."""
+"""The twenty statements, in the order of the course, and the extensions that are registered."""
 
 from leadline import checks
 from leadline.errors import InputError, nearest
-from leadline.statistics import REGISTERED_STATEMENTS
+from leadline.statistics import TOTAL_ERROR_RATE
 from leadline.worksheet._statement import Statement
 from leadline.worksheet.statements import autoencoders, decoding, recurrent
 
@@ -12,8 +12,38 @@ STATEMENTS: dict[str, Statement] = {
 }
 """Statements by id."""
 
-# The level of every interval depends on this number.
-assert len(STATEMENTS) == REGISTERED_STATEMENTS
+LEVEL = 1 - TOTAL_ERROR_RATE / sum(not s.is_extension for s in STATEMENTS.values())
+"""Level of the intervals of one statement.
+
+At this level the intervals of the twenty together cover with at least 95 %. An extension has the
+same level and does not change it.
+"""
+
+
+def register(statement: Statement) -> Statement:
+    """Add an extension, a statement beyond the twenty, to :data:`STATEMENTS`; return it.
+
+    The file of the measurement registers its statement, so that a worker process, which imports
+    this file, knows the statement too.
+
+    Raises:
+        InputError: the statement is no extension, or another statement has this id.
+    """
+    checks.instance(statement, "statement", Statement)
+    if not statement.is_extension:
+        raise InputError(
+            "register() needs an extension",
+            got="is_extension = False",
+            cause="the level of every interval depends on the number of other statements",
+            cure="Statement(..., is_extension=True)",
+        )
+    earlier = STATEMENTS.setdefault(statement.id, statement)
+    if earlier != statement:
+        raise InputError(
+            "register() needs an id that no other statement has",
+            got=f"id = {statement.id!r}, the id of {earlier.title!r}",
+        )
+    return statement
 
 
 def select(only: tuple[str, ...] = ()) -> tuple[Statement, ...]:

@@ -30,7 +30,7 @@ from leadline.figures import COLOURS, NEUTRAL, Drawing, extended, markers, panel
 from leadline.probing import Scaling, fit_probes
 from leadline.randomness import numpy_generator
 from leadline.sounding import Protocol, Sounding, Verdict
-from leadline.statistics import AT_LEAST_ZERO, PERCENT, POINTS, paired_interval
+from leadline.statistics import AT_LEAST_ZERO, PERCENT, POINTS, Effect, paired_interval
 from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of, finding
 from leadline.worksheet._criterion import Fact
@@ -186,52 +186,30 @@ def corruption_is_augmentation(setting: Setting) -> Answer:
     }
     dropped = tokens_in_encoder(drop=True)
     filled = tokens_in_encoder(drop=False)
-    effects = effects_of(
-        "ae.h",
-        **{
-            f"{kind}_{name}_minus_vanilla": (
-                values[i] - values[0],
-                f"{kind} minus vanilla: {label}",
-                unit,
-            )
-            for name, values, label, unit in (
-                (
-                    "test_error",
-                    augmented.error,
-                    "clean test error at the last epoch",
-                    "squared error per row",
-                ),
-                (
-                    "accuracy_lost",
-                    augmented.lost,
-                    "accuracy lost under an unseen corruption",
-                    "points",
-                ),
-            )
-            for i, kind in ((1, "denoising"), (2, "masked"))
-        },
-    )
+    effects = _effects(augmented)
     pairs = len(roles) * len(same)
     return Answer(
         protocol=augmented.protocol,
         statement_id="ae.h",
         sentence="against vanilla, the clean test error changes by "
         f"{effects['denoising_test_error_minus_vanilla'].interval} (denoising) and "
-        f"{effects['masked_test_error_minus_vanilla'].interval} (masked), the accuracy lost under an unseen corruption "
-        f"by {effects['denoising_accuracy_lost_minus_vanilla'].interval} and "
+        f"{effects['masked_test_error_minus_vanilla'].interval} (masked), the accuracy lost under "
+        f"an unseen corruption by {effects['denoising_accuracy_lost_minus_vanilla'].interval} and "
         f"{effects['masked_accuracy_lost_minus_vanilla'].interval} points; on materialised pairs "
         f"{sum(map(sum, same.values()))} of {pairs} vanilla runs end with the same bits.",
         soundings={"augmented": augmented},
         effects=effects,
         facts={
             "identical_to_augmented_vanilla": Fact(
-                "weights of vanilla training on the materialised (corrupted, clean) pairs, bit for bit",
+                "weights of vanilla training on the materialised (corrupted, clean) pairs, bit for "
+                "bit",
                 all(map(all, same.values())),
                 f"equal in {sum(map(sum, same.values()))} of {pairs} runs",
                 "equal in all",
             ),
             "dropped_tokens": Fact(
-                "the one difference: tokens that enter the encoder of a masked transformer, 75 % hidden",
+                "the one difference: tokens that enter the encoder of a masked transformer, 75 % "
+                "hidden",
                 dropped < filled,
                 f"{dropped}, against {filled} with hidden patches filled with zeros",
                 "fewer than with zeros",
@@ -239,6 +217,30 @@ def corruption_is_augmentation(setting: Setting) -> Answer:
         },
         findings=(finding(augmented),),
     )
+
+
+def _effects(augmented: Augmented) -> dict[str, Effect]:
+    """Return the error and the lost accuracy of each corruption, minus those of vanilla."""
+    measured = {}
+    for name, values, label, unit in (
+        (
+            "test_error",
+            augmented.error,
+            "clean test error at the last epoch",
+            "squared error per row",
+        ),
+        (
+            "accuracy_lost",
+            augmented.lost,
+            "accuracy lost under an unseen corruption",
+            "points",
+        ),
+    ):
+        for i, kind in ((1, "denoising"), (2, "masked")):
+            difference = values[i] - values[0]
+            text = f"{kind} minus vanilla: {label}"
+            measured[f"{kind}_{name}_minus_vanilla"] = (difference, text, unit)
+    return effects_of("ae.h", **measured)
 
 
 def _augmented(

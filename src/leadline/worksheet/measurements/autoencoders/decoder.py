@@ -75,8 +75,9 @@ class ThrownAway(Sounding):
     def verdict(self) -> Verdict:
         """The number of changed predictions."""
         return Verdict(
-            f"of {self.compared} predictions with the decoder randomised, deleted or not exported, {self.changed} "
-            f"change; without the decoder {100 * self.saved:z.0f} % of the parameters are saved"
+            f"of {self.compared} predictions with the decoder randomised, deleted or not exported, "
+            f"{self.changed} change; without the decoder {100 * self.saved:z.0f} % of the "
+            "parameters are saved"
         )
 
     def table(self) -> "pd.DataFrame":
@@ -154,32 +155,38 @@ def decoder_is_thrown_away(setting: Setting) -> Answer:
         statement_id="ae.c",
         sentence=thrown.verdict.sentence + ".",
         soundings={"thrown": thrown},
-        facts={
-            "no_decoder_tensor": Fact(
-                "tensors in the exported file that are not the encoder's",
-                not foreign,
-                ", ".join(foreign) or "none",
-                "none",
-            ),
-            "predictions_identical": Fact(
-                "predicted probabilities with the decoder randomised, deleted, and not exported, bit for bit",
-                thrown.changed == 0,
-                f"{thrown.changed} of {thrown.compared} differ",
-                "none differs",
-            ),
-            "parameters_saved": Fact(
-                "share of the parameters that belong to the decoder and are not exported",
-                thrown.saved > 0,
-                f"{100 * thrown.saved:z.0f} %",
-                "more than none",
-            ),
-        },
+        facts=_facts(thrown),
         findings=(
-            f"The probe is right on {100 * accuracy.mean():z.1f} % of the test rows, with any decoder or none.",
-            f"Reconstruction does need it: a random decoder's error is {np.median(error[:, 1] / error[:, 0]):z.0f} "
-            "times that of the trained one.",
+            f"The probe is right on {100 * accuracy.mean():z.1f} % of the test rows, with any "
+            "decoder or none.",
+            "Reconstruction does need it: a random decoder's error is "
+            f"{np.median(error[:, 1] / error[:, 0]):z.0f} times that of the trained one.",
         ),
     )
+
+
+def _facts(thrown: ThrownAway) -> dict[str, Fact]:
+    return {
+        "no_decoder_tensor": Fact(
+            "tensors in the exported file that are not the encoder's",
+            not thrown.foreign,
+            ", ".join(thrown.foreign) or "none",
+            "none",
+        ),
+        "predictions_identical": Fact(
+            "predicted probabilities with the decoder randomised, deleted, and not exported, "
+            "bit for bit",
+            thrown.changed == 0,
+            f"{thrown.changed} of {thrown.compared} differ",
+            "none differs",
+        ),
+        "parameters_saved": Fact(
+            "share of the parameters that belong to the decoder and are not exported",
+            thrown.saved > 0,
+            f"{100 * thrown.saved:z.0f} %",
+            "more than none",
+        ),
+    }
 
 
 def _one(
@@ -211,8 +218,8 @@ def _one(
 
     accuracy, expected = probabilities(model.encode)
     as_trained = error()
-    other = Autoencoder(dataset.X.shape[1], HIDDEN_SIZES, seed=seed)
-    model.decoder.load_state_dict(other.decoder.state_dict())
+    untrained = Autoencoder(dataset.X.shape[1], HIDDEN_SIZES, seed=seed)
+    model.decoder.load_state_dict(untrained.decoder.state_dict())
     found = [probabilities(model.encode)[1]]
     randomised = error()
     del model.decoder

@@ -9,6 +9,7 @@ from leadline.autoencoders import GaussianNoise, Nothing
 from leadline.data import Dataset, Roles
 from leadline.probing import LabelEfficiency, label_efficiency
 from leadline.sounding import Protocol
+from leadline.statistics import Effect
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders.pretraining import (
@@ -44,28 +45,8 @@ def gain_with_few_labels(setting: Setting) -> Answer:
         num_subsets=setting.pick(quick=10, full=30),
         seeds=setting.seeds,
     )
-    few, many = (int(study.budgets[i]) for i in (0, -1))
-    gains = {labels: _points(study, "denoising", "raw", labels) for labels in (few, many)}
-    effects = effects_of(
-        "ae.f",
-        gain_at_fewest=(gains[few], f"denoising minus raw, {few} labels", "points"),
-        gain_at_fewest_minus_most=(
-            gains[few] - gains[many],
-            f"gain at {few} minus gain at {many} labels",
-            "points",
-        ),
-        gain_at_most=(gains[many], f"denoising minus raw, {many} labels", "points"),
-        vanilla_gain=(
-            _points(study, "vanilla", "raw", few),
-            f"vanilla minus raw, {few} labels",
-            "points",
-        ),
-        untrained_gain=(
-            _points(study, "untrained", "raw", few),
-            f"untrained minus raw, {few} labels",
-            "points",
-        ),
-    )
+    fewest, most = (int(study.budgets[i]) for i in (0, -1))
+    effects = _effects(study, fewest, most)
     return Answer(
         protocol=Protocol(
             {
@@ -79,18 +60,44 @@ def gain_with_few_labels(setting: Setting) -> Answer:
             fingerprints=study.protocol.fingerprints,
         ),
         statement_id="ae.f",
-        sentence=f"with {few} labels the denoising encoder gains {effects['gain_at_fewest'].interval} points over raw "
-        f"input, with {many} labels {effects['gain_at_most'].interval}.",
+        sentence=f"with {fewest} labels the denoising encoder gains "
+        f"{effects['gain_at_fewest'].interval} points over raw input, with {most} labels "
+        f"{effects['gain_at_most'].interval}.",
         soundings={"study": study},
         effects=effects,
         findings=(
-            f"Accuracy with {few} labels: "
+            f"Accuracy with {fewest} labels: "
             + ", ".join(
-                f"{name} {study.interval(name, few).estimate:z.1f} %" for name in study.names
+                f"{name} {study.interval(name, fewest).estimate:z.1f} %" for name in study.names
             )
             + ".",
             study.multiplier_sentence("denoising"),
             study.crossing_sentence("denoising"),
+        ),
+    )
+
+
+def _effects(study: LabelEfficiency, fewest: int, most: int) -> dict[str, Effect]:
+    """Return the gains over raw input with the fewest and with the most labels."""
+    gains = {labels: _points(study, "denoising", "raw", labels) for labels in (fewest, most)}
+    return effects_of(
+        "ae.f",
+        gain_at_fewest=(gains[fewest], f"denoising minus raw, {fewest} labels", "points"),
+        gain_at_fewest_minus_most=(
+            gains[fewest] - gains[most],
+            f"gain at {fewest} minus gain at {most} labels",
+            "points",
+        ),
+        gain_at_most=(gains[most], f"denoising minus raw, {most} labels", "points"),
+        vanilla_gain=(
+            _points(study, "vanilla", "raw", fewest),
+            f"vanilla minus raw, {fewest} labels",
+            "points",
+        ),
+        untrained_gain=(
+            _points(study, "untrained", "raw", fewest),
+            f"untrained minus raw, {fewest} labels",
+            "points",
         ),
     )
 
@@ -106,5 +113,5 @@ def _label_counts(dataset: Dataset, roles: list[Roles]) -> list[Any]:
 def _points(study: LabelEfficiency, name: str, over: str, labels: int) -> np.ndarray:
     """Return paired differences in points of accuracy, shape (seeds, subsets)."""
     at = study.budgets.tolist().index(labels)
-    one, other = (study.accuracy[study.names.index(n), :, at] for n in (name, over))
-    return 100 * (one - other)
+    first, second = (study.accuracy[study.names.index(n), :, at] for n in (name, over))
+    return 100 * (first - second)

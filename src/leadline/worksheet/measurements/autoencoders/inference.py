@@ -14,7 +14,7 @@ from leadline.figures import ACCENT, NEUTRAL, Drawing, extended, line, panels
 from leadline.probing import Scaling, fit_probes
 from leadline.randomness import torch_generator
 from leadline.sounding import Protocol, Sounding, Verdict
-from leadline.statistics import PERCENT, paired_interval
+from leadline.statistics import PERCENT, Effect, paired_interval
 from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._setting import Setting
@@ -57,7 +57,8 @@ class CorruptedUse(Sounding):
         means = 100 * self.accuracy.mean(1)
         return Verdict(
             "; ".join(
-                f"{kind}: {mean[0, 0]:z.1f} % clean throughout, {mean[1, 1]:z.1f} % corrupted throughout"
+                f"{kind}: {mean[0, 0]:z.1f} % clean throughout, {mean[1, 1]:z.1f} % corrupted "
+                "throughout"
                 for kind, mean in zip(self.kinds, means, strict=True)
             )
         )
@@ -159,7 +160,37 @@ def noise_when_used(setting: Setting) -> Answer:
     )
     use = CorruptedUse(protocol, tuple(kinds), accuracy)
     noise, masking = 100 * accuracy
-    effects = effects_of(
+    effects = _effects(noise, masking)
+    return Answer(
+        protocol=protocol,
+        statement_id="ae.i",
+        sentence="clean throughout instead of corrupted throughout gains "
+        f"{effects['clean_minus_noisy'].interval} points for noise and "
+        f"{effects['clean_minus_masked'].interval} points for masking.",
+        soundings={"use": use},
+        effects=effects,
+        findings=(
+            "Corruption while fitting the probe only, as augmentation: "
+            f"{effects['noise_as_augmentation'].interval} points for noise, "
+            f"{effects['masking_as_augmentation'].interval} for masking.",
+            f"A probe that was fitted to clean rows and is used on corrupted ones loses "
+            f"{(noise[:, 0, 0] - noise[:, 0, 1]).mean():z.1f} points by noise and "
+            f"{(masking[:, 0, 0] - masking[:, 0, 1]).mean():z.1f} by masking.",
+        ),
+    )
+
+
+def _effects(
+    noise: Float[np.ndarray, "seeds 2 2"], masking: Float[np.ndarray, "seeds 2 2"]
+) -> dict[str, Effect]:
+    """Return the effects of clean rows throughout, and of corruption while fitting only.
+
+    Args:
+        noise: accuracy in percent of the encoders that were trained with noise. The last two axes
+            are those of :attr:`CorruptedUse.accuracy`.
+        masking: the same for encoders that were trained with masking.
+    """
+    return effects_of(
         "ae.i",
         clean_minus_noisy=(
             noise[:, 0, 0] - noise[:, 1, 1],
@@ -180,22 +211,6 @@ def noise_when_used(setting: Setting) -> Answer:
             masking[:, 1, 0] - masking[:, 0, 0],
             "masking while fitting only, minus none",
             "points",
-        ),
-    )
-    return Answer(
-        protocol=protocol,
-        statement_id="ae.i",
-        sentence=f"clean throughout instead of corrupted throughout gains {effects['clean_minus_noisy'].interval} "
-        f"points for noise and {effects['clean_minus_masked'].interval} points for masking.",
-        soundings={"use": use},
-        effects=effects,
-        findings=(
-            "Corruption while fitting the probe only, as augmentation: "
-            f"{effects['noise_as_augmentation'].interval} points for noise, "
-            f"{effects['masking_as_augmentation'].interval} for masking.",
-            f"A probe that was fitted to clean rows and is used on corrupted ones loses "
-            f"{(noise[:, 0, 0] - noise[:, 0, 1]).mean():z.1f} points by noise and "
-            f"{(masking[:, 0, 0] - masking[:, 0, 1]).mean():z.1f} by masking.",
         ),
     )
 

@@ -12,7 +12,7 @@ from leadline.autoencoders import Corruption, GaussianNoise, Nothing
 from leadline.data import Dataset
 from leadline.figures import Drawing, extended, line, new_drawing, plain
 from leadline.sounding import Protocol, Sounding, Verdict
-from leadline.statistics import PERCENT, kendall_tau, paired_interval
+from leadline.statistics import PERCENT, Effect, kendall_tau, paired_interval
 from leadline.storage import record
 from leadline.worksheet._answer import Answer, Measured, effects_of, finding
 from leadline.worksheet._criterion import Fact
@@ -86,8 +86,9 @@ class LossOrder(Sounding):
         low = int(loss.argmin())
         best = int(accuracy.argmax())
         return Verdict(
-            f"on {self.data_name} the lowest validation loss is that of {names[low]} ({accuracy[low]:z.1f} % with "
-            f"{self.labels} labels), the best probe that of {names[best]} ({accuracy[best]:z.1f} %)"
+            f"on {self.data_name} the lowest validation loss is that of {names[low]} "
+            f"({accuracy[low]:z.1f} % with {self.labels} labels), the best probe that of "
+            f"{names[best]} ({accuracy[best]:z.1f} %)"
         )
 
     def table(self) -> "pd.DataFrame":
@@ -141,13 +142,7 @@ def loss_against_probe(setting: Setting) -> Answer:
     effects = effects_of(
         "ae.b", **{k: v for name, order in orders.items() for k, v in _effects(name, order).items()}
     )
-    inverted = [
-        effects[name.replace("loss", "accuracy", 1)].label.removeprefix("accuracy: ")
-        for name, effect in effects.items()
-        if name.startswith("loss_")
-        and effect.simultaneous.below(0)
-        and effects[name.replace("loss", "accuracy", 1)].simultaneous.below(0)
-    ]
+    inverted = _inverted(effects)
     found = "; ".join(inverted) if inverted else "none"
     pairs = sum(name.startswith("loss_") for name in effects)
     return Answer(
@@ -163,7 +158,8 @@ def loss_against_probe(setting: Setting) -> Answer:
             seeds=setting.seeds,
         ),
         statement_id="ae.b",
-        sentence=f"lower loss and lower probe accuracy in {len(inverted)} of {pairs} registered pairs: {found}.",
+        sentence=f"lower loss and lower probe accuracy in {len(inverted)} of {pairs} registered "
+        f"pairs: {found}.",
         soundings=orders,
         effects=effects,
         facts={
@@ -178,13 +174,24 @@ def loss_against_probe(setting: Setting) -> Answer:
             *map(finding, orders.values()),
             "Kendall's tau between low loss and high accuracy: "
             + "; ".join(
-                f"on {order.data_name} {effects[f'tau_within_on_{name}'].interval} over widths within a kind, "
-                f"{effects[f'tau_across_on_{name}'].interval} across kinds"
+                f"on {order.data_name} {effects[f'tau_within_on_{name}'].interval} over widths "
+                f"within a kind, {effects[f'tau_across_on_{name}'].interval} across kinds"
                 for name, order in orders.items()
             )
             + ".",
         ),
     )
+
+
+def _inverted(effects: Mapping[str, Effect]) -> list[str]:
+    """Return the labels of the pairs in which one has the lower loss and the lower accuracy."""
+    labels = []
+    for name, loss in effects.items():
+        if name.startswith("loss_"):
+            accuracy = effects[name.replace("loss", "accuracy", 1)]
+            if loss.simultaneous.below(0) and accuracy.simultaneous.below(0):
+                labels.append(accuracy.label.removeprefix("accuracy: "))
+    return labels
 
 
 def _order(dataset: Dataset, setting: Setting) -> LossOrder:
@@ -224,15 +231,18 @@ def _effects(name: str, order: LossOrder) -> dict[str, Measured]:
         "wide_minus_narrow": ((0, WIDE), (0, NARROW), "vanilla, overcomplete minus narrow"),
     }
     found: dict[str, Measured] = {}
-    for pair, (one, other, label) in pairs.items():
-        for what, values, unit in (
+    for pair, (first, second, label) in pairs.items():
+        for quantity, values, unit in (
             ("loss", order.loss, "squared error per row"),
             ("accuracy", order.accuracy, "points"),
         ):
-            text = f"{what}: {label}, on {order.data_name}"
-            found[f"{what}_{pair}_on_{name}"] = (values[one] - values[other], text, unit)
+            text = f"{quantity}: {label}, on {order.data_name}"
+            found[f"{quantity}_{pair}_on_{name}"] = (values[first] - values[second], text, unit)
     for where in ("within", "across"):
-        text = f"agreement of low loss and high accuracy {where} kinds, on {order.data_name} (Kendall's tau)"
+        text = (
+            f"agreement of low loss and high accuracy {where} kinds, on {order.data_name} "
+            "(Kendall's tau)"
+        )
         found[f"tau_{where}_on_{name}"] = (
             order.tau(within=where == "within"),
             text,

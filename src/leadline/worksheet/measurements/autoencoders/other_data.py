@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from leadline import data
 from leadline.autoencoders import GaussianNoise, Pretrained
-from leadline.data import LETTERS_UNLIKE_DIGITS, Dataset
+from leadline.data import LETTERS_UNLIKE_DIGITS, Dataset, Roles
 from leadline.errors import InputError
 from leadline.randomness import numpy_generator
 from leadline.worksheet._answer import Answer, effects_of, finding
@@ -42,23 +42,16 @@ def letters_help_digits(setting: Setting) -> Answer:
     noise = GaussianNoise(NOISE * spread(dataset))
     epochs = setting.pick(quick=15, full=100)
 
-    def on(source: str) -> list[Pretrained]:
-        if source == "own data":
-            as_many_steps = round(epochs * ROWS / len(roles[0].pretrain_train))
-            return pretrained_on_own_rows(
-                {"own": noise}, dataset, roles, setting, HIDDEN_SIZES, as_many_steps
-            )["own"]
-        pool = _pool(source, dataset)
-        orders = [
-            numpy_generator(seed, "worksheet.ae.e").permutation(len(pool)) for seed in setting.seeds
-        ]
-        rows = [(pool[order[:ROWS]], pool[order[ROWS : ROWS + HELD_OUT]]) for order in orders]
-        return pretrained_on(rows, noise, setting, HIDDEN_SIZES, epochs)
-
     sources = ("letters", "letters of one font", "photographs", "own data")
     arms = compared(
         f"Encoders for {dataset.name}, by what they were pretrained on",
-        {source: [result.encoder for result in on(source)] for source in sources},
+        {
+            source: [
+                result.encoder
+                for result in _pretrained(source, dataset, roles, setting, noise, epochs)
+            ]
+            for source in sources
+        },
         dataset,
         roles,
         setting,
@@ -91,11 +84,36 @@ def letters_help_digits(setting: Setting) -> Answer:
         effects=effects,
         findings=(
             finding(arms),
-            f"Many fonts instead of one: {effects['many_fonts_minus_one'].interval} points; own data instead of "
-            f"letters: {effects['own_minus_letters'].interval}; photographs over raw input: "
-            f"{effects['photographs_minus_raw'].interval}.",
+            f"Many fonts instead of one: {effects['many_fonts_minus_one'].interval} points; own "
+            f"data instead of letters: {effects['own_minus_letters'].interval}; photographs over "
+            f"raw input: {effects['photographs_minus_raw'].interval}.",
         ),
     )
+
+
+def _pretrained(
+    source: str,
+    dataset: Dataset,
+    roles: Sequence[Roles],
+    setting: Setting,
+    noise: GaussianNoise,
+    epochs: int,
+) -> list[Pretrained]:
+    """Return autoencoders that learned on one source, one per seed.
+
+    On the user's own rows they train for as many steps as on the other sources.
+    """
+    if source == "own data":
+        as_many_steps = round(epochs * ROWS / len(roles[0].pretrain_train))
+        return pretrained_on_own_rows(
+            {"own": noise}, dataset, roles, setting, HIDDEN_SIZES, as_many_steps
+        )["own"]
+    pool = _pool(source, dataset)
+    orders = [
+        numpy_generator(seed, "worksheet.ae.e").permutation(len(pool)) for seed in setting.seeds
+    ]
+    rows = [(pool[order[:ROWS]], pool[order[ROWS : ROWS + HELD_OUT]]) for order in orders]
+    return pretrained_on(rows, noise, setting, HIDDEN_SIZES, epochs)
 
 
 def check_geometry(dataset: Dataset) -> None:
@@ -111,7 +129,8 @@ def check_geometry(dataset: Dataset) -> None:
             "this statement needs images with 1 or 3 channels and sides of 4 to 427 pixels",
             got=f"{dataset.name}: {size}",
             cause="flat rows, whose height and width are not known" if sides is None else None,
-            cure="hand images over with their shape, (n, height, width); the other statements take flat rows",
+            cure="hand images over with their shape, (n, height, width); the other statements take "
+            "flat rows",
         )
 
 

@@ -67,8 +67,8 @@ class Growth(Sounding):
         most = self.tokens.argmax()
         return Verdict(
             f"an image of {self.sizes[least, 0]} x {self.sizes[least, 1]} pixels is represented by "
-            f"{self.tokens[least]} x {self.width} numbers, one of {self.sizes[most, 0]} x {self.sizes[most, 1]} by "
-            f"{self.tokens[most]} x {self.width}"
+            f"{self.tokens[least]} x {self.width} numbers, one of {self.sizes[most, 0]} x "
+            f"{self.sizes[most, 1]} by {self.tokens[most]} x {self.width}"
         )
 
     def table(self) -> "pd.DataFrame":
@@ -142,7 +142,6 @@ def codes_need_not_be_small(setting: Setting) -> Answer:
         baselines=("raw", "untrained"),
     )
     growth = tokens_of_images(setting)
-    grows = bool((growth.tokens == growth.expected).all() and np.ptp(growth.tokens) > 0)
     effects = effects_of(
         "ae.j",
         wide_minus_narrow=arms.difference(wide, narrow),
@@ -152,19 +151,22 @@ def codes_need_not_be_small(setting: Setting) -> Answer:
     return Answer(
         protocol=arms.protocol,
         statement_id="ae.j",
-        sentence=f"{widths['wide']} units for {features} inputs instead of {widths['narrow']} change the accuracy by "
-        f"{effects['wide_minus_narrow'].interval} points, and {growth.verdict.sentence}.",
+        sentence=f"{widths['wide']} units for {features} inputs instead of {widths['narrow']} "
+        f"change the accuracy by {effects['wide_minus_narrow'].interval} points, and "
+        f"{growth.verdict.sentence}.",
         soundings={"arms": arms, "growth": growth},
         effects=effects,
-        facts={
-            "grows_with_the_image": Fact(
-                f"vectors in a transformer's representation, for images of {len(growth.tokens)} sizes",
-                grows,
-                ", ".join(map(str, growth.tokens.tolist())),
-                ", ".join(map(str, growth.expected.tolist())),
-            )
-        },
+        facts={"grows_with_the_image": _grows(growth)},
         findings=(finding(arms),),
+    )
+
+
+def _grows(growth: Growth) -> Fact:
+    return Fact(
+        f"vectors in a transformer's representation, for images of {len(growth.tokens)} sizes",
+        bool((growth.tokens == growth.expected).all() and np.ptp(growth.tokens) > 0),
+        ", ".join(map(str, growth.tokens.tolist())),
+        ", ".join(map(str, growth.expected.tolist())),
     )
 
 

@@ -14,7 +14,7 @@ from leadline.data import Dataset, Roles
 from leadline.errors import InputError
 from leadline.randomness import numpy_generator, torch_generator
 from leadline.statistics import AT_LEAST_ZERO
-from leadline.worksheet._answer import Answer, effects_of
+from leadline.worksheet._answer import Answer, Measured, effects_of
 from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders.arms import Arms, compared
 from leadline.worksheet.measurements.autoencoders.pretraining import (
@@ -91,44 +91,23 @@ def patches_against_pixels(setting: Setting) -> Answer:
         name: _arms(source, setting, name in with_transformer) for name, source in sources.items()
     }
     copying = {name: _copying(sources[name], setting) for name in IMAGES}
-    measured = {}
-    for name, source in sources.items():
-        called = source.images.name
-        for effect, other in (
-            ("patch_minus_pixel", PIXELS),
-            ("patch_minus_equal_distance", FAR_PIXELS),
-        ):
-            values, text, unit = arms[name].difference(PATCHES, other)
-            measured[f"{effect}_on_{name}"] = (values, f"{text}, on {called}", unit)
-        if name in copying:
-            measured[f"copying_is_harder_on_{name}"] = (
-                copying[name][:, 0] - copying[name][:, 1],
-                f"error of copying the nearest visible pixel, patches minus pixels, on {called}",
-                "of the variance",
-            )
-            for i, mask in enumerate((PATCHES, PIXELS)):
-                measured[f"copying_under_{mask}_on_{name}"] = (
-                    copying[name][:, i],
-                    f"error of copying the nearest visible pixel under {mask}, on {called}",
-                    "of the variance",
-                    AT_LEAST_ZERO,
-                )
-    effects = effects_of("ae.g", **measured)
-    told = [
+    effects = effects_of("ae.g", **_measured(sources, arms, copying))
+    sentences = [
         f"on {sources[name].images.name} patches instead of pixels change the probe's accuracy by "
-        f"{effects[f'patch_minus_pixel_on_{name}'].interval} points, and copying the nearest visible one has an error "
-        f"of {effects[f'copying_under_{PATCHES}_on_{name}'].interval:.2f} instead of "
-        f"{effects[f'copying_under_{PIXELS}_on_{name}'].interval:.2f} of the variance"
+        f"{effects[f'patch_minus_pixel_on_{name}'].interval} points, and copying the nearest "
+        f"visible one has an error of {effects[f'copying_under_{PATCHES}_on_{name}'].interval:.2f} "
+        f"instead of {effects[f'copying_under_{PIXELS}_on_{name}'].interval:.2f} of the variance"
         for name in IMAGES
     ]
     equally_far = " and ".join(
-        f"{effects[f'patch_minus_equal_distance_on_{name}'].interval} points on {sources[name].images.name}"
+        f"{effects[f'patch_minus_equal_distance_on_{name}'].interval} points on "
+        f"{sources[name].images.name}"
         for name in IMAGES
     )
     return Answer(
         protocol=arms["photographs"].protocol,
         statement_id="ae.g",
-        sentence="; ".join(told) + ".",
+        sentence="; ".join(sentences) + ".",
         soundings=arms,
         effects=effects,
         findings=(
@@ -136,11 +115,51 @@ def patches_against_pixels(setting: Setting) -> Answer:
                 f"On {sources[name].images.name} ({sources[name].label}): {study}."
                 for name, study in arms.items()
             ),
-            f"Instead of pixels hidden so often that a visible one is as far as under patches: {equally_far}.",
+            "Instead of pixels hidden so often that a visible one is as far as under patches: "
+            f"{equally_far}.",
             f"On handwritten digits of 8 x 8 pixels, patches instead of as many pixels: "
             f"{effects['patch_minus_pixel_on_digits'].interval} points.",
         ),
     )
+
+
+def _measured(
+    sources: Mapping[str, Source],
+    arms: Mapping[str, Arms],
+    copying: Mapping[str, Float[np.ndarray, "seeds 2"]],
+) -> dict[str, Measured]:
+    """Return the differences of probes and of copying, by effect and source.
+
+    Args:
+        sources: images, by name.
+        arms: accuracy of probes, by name.
+        copying: error of copying the nearest visible pixel under patches and under pixels, by name;
+            not every source has one.
+    """
+    measured: dict[str, Measured] = {}
+    for name, source in sources.items():
+        source_name = source.images.name
+        for effect, other_mask in (
+            ("patch_minus_pixel", PIXELS),
+            ("patch_minus_equal_distance", FAR_PIXELS),
+        ):
+            values, text, unit = arms[name].difference(PATCHES, other_mask)
+            measured[f"{effect}_on_{name}"] = (values, f"{text}, on {source_name}", unit)
+        if name in copying:
+            measured[f"copying_is_harder_on_{name}"] = (
+                copying[name][:, 0] - copying[name][:, 1],
+                "error of copying the nearest visible pixel, patches minus pixels, on "
+                f"{source_name}",
+                "of the variance",
+            )
+            for i, mask in enumerate((PATCHES, PIXELS)):
+                measured[f"copying_under_{mask}_on_{name}"] = (
+                    copying[name][:, i],
+                    f"error of copying the nearest visible pixel under {mask}, on {source_name}",
+                    "of the variance",
+                    AT_LEAST_ZERO,
+                )
+    return measured
 
 
 def _copying(source: Source, setting: Setting) -> Float[np.ndarray, "seeds 2"]:
@@ -191,7 +210,8 @@ def characters(setting: Setting) -> Source:
             else f"images of {own.image_size[0]} x {own.image_size[1]} pixels"
         )
         raise InputError(
-            f"patches are hidden in images of at least {SIZE} x {SIZE} pixels whose sides have a common divisor",
+            f"patches are hidden in images of at least {SIZE} x {SIZE} pixels whose sides have a "
+            "common divisor",
             got=f"{own.name}: {size}",
             cause="on smaller images a patch hides whole strokes"
             if own.image_size
@@ -300,11 +320,18 @@ def _transformers(source: Source, setting: Setting) -> list:
     """Return encoders of masked transformers, which receive only the visible patches."""
     models = [
         MaskedPatchTransformer(
-            source.sides, source.patch, source.images.channels, width=32, depth=1, heads=2, decoder_width=16,
-            mask_ratio=RATIO, seed=seed,
+            source.sides,
+            source.patch,
+            source.images.channels,
+            width=32,
+            depth=1,
+            heads=2,
+            decoder_width=16,
+            mask_ratio=RATIO,
+            seed=seed,
         )
         for seed in setting.seeds
-    ]  # fmt: skip
+    ]
     results = pretrain_many(
         models,
         [source.images.X[role.pretrain_train] for role in source.roles],

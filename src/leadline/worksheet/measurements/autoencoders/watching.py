@@ -1,6 +1,6 @@
 """Measurement of ``ae.a``: problems that held-out error shows and training error hides."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from leadline.figures import ACCENT, COLOURS, NEUTRAL, Drawing, extended, line, 
 from leadline.probing import label_efficiency
 from leadline.randomness import numpy_generator
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.statistics import Effect
 from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._criterion import Fact
@@ -61,8 +62,8 @@ class Watched(Sounding):
         seeds = self.trivial.shape[1]
         found_out = seeds - self.passes.sum(2)
         return Verdict(
-            f"training loss finds out {found_out[1, 0]} of {seeds} broken runs, validation loss {found_out[1, 1]}; "
-            f"of the healthy ones {found_out[0, 0]} and {found_out[0, 1]}"
+            f"training loss finds out {found_out[1, 0]} of {seeds} broken runs, validation loss "
+            f"{found_out[1, 1]}; of the healthy ones {found_out[0, 0]} and {found_out[0, 1]}"
         )
 
     def table(self) -> "pd.DataFrame":
@@ -126,13 +127,56 @@ def held_out_error_is_watched(setting: Setting) -> Answer:
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
     kept, last, broken = _runs(dataset, roles, setting)
     watched = _watched(dataset, roles, setting, kept, broken)
-    errors = np.array(
+    labels = label_count(dataset, roles, per_class=10)
+    accuracy = _accuracy(dataset, roles, setting, labels, kept, last)
+    effects = _effects(_test_errors(dataset, roles, kept, last), accuracy, labels)
+    num_runs = len(roles)
+    passed_training, passed_validation = watched.passes[1].sum(axis=-1)
+    stopped = np.array([run.best_epoch for run in kept])
+    return Answer(
+        protocol=watched.protocol,
+        statement_id="ae.a",
+        sentence="training on to the last epoch costs "
+        f"{effects['test_error_last_minus_best'].interval} of test error "
+        f"({effects['test_error_increase'].interval:.1f} %), and of {num_runs} broken runs "
+        f"training loss finds out {num_runs - passed_training}, validation loss "
+        f"{num_runs - passed_validation}.",
+        soundings={"watched": watched},
+        effects=effects,
+        facts=_facts(watched),
+        findings=(
+            _losses_at_the_end(watched),
+            f"The validation minimum came at epoch {np.median(stopped):z.0f} of "
+            f"{overfitting.epochs(setting)} (median).",
+            f"With {labels} labels a probe on early-stopped encoders reaches "
+            f"{accuracy['early-stopped'].mean():z.1f} %, on those of the last epoch "
+            f"{accuracy['last epoch'].mean():z.1f} %: "
+            f"{effects['accuracy_early_minus_last'].interval} points.",
+        ),
+    )
+
+
+def _test_errors(
+    dataset: Dataset, roles: Sequence[Roles], *runs: Sequence[Pretrained]
+) -> Float[np.ndarray, "seeds runs"]:
+    """Return the reconstruction error on test rows by seed and kind of run."""
+    return np.array(
         [
             [overfitting.reconstruction_error(result, dataset.X[role.test]) for result in results]
-            for results, role in zip(zip(kept, last, strict=True), roles, strict=True)
+            for results, role in zip(zip(*runs, strict=True), roles, strict=True)
         ]
     )
-    labels = label_count(dataset, roles, per_class=10)
+
+
+def _accuracy(
+    dataset: Dataset,
+    roles: Sequence[Roles],
+    setting: Setting,
+    labels: int,
+    kept: Sequence[Pretrained],
+    last: Sequence[Pretrained],
+) -> dict[str, Float[np.ndarray, "seeds subsets"]]:
+    """Return the accuracy of probes on the encoders, in percent, by name."""
     study = label_efficiency(
         {
             "early-stopped": [run.encoder for run in kept],
@@ -146,8 +190,20 @@ def held_out_error_is_watched(setting: Setting) -> Answer:
         seeds=setting.seeds,
         baselines=("raw",),
     )
-    accuracy = dict(zip(study.names, 100 * study.accuracy[:, :, 0], strict=True))
-    effects = effects_of(
+    return dict(zip(study.names, 100 * study.accuracy[:, :, 0], strict=True))
+
+
+def _effects(
+    errors: Float[np.ndarray, "seeds 2"], accuracy: Mapping[str, np.ndarray], labels: int
+) -> dict[str, Effect]:
+    """Return the effects of stopping early.
+
+    Args:
+        errors: test errors of early-stopped runs and of runs to the last epoch.
+        accuracy: accuracy of probes in percent, by name.
+        labels: number of labels of the probes.
+    """
+    return effects_of(
         "ae.a",
         test_error_last_minus_best=(
             errors[:, 1] - errors[:, 0],
@@ -166,47 +222,38 @@ def held_out_error_is_watched(setting: Setting) -> Answer:
             "points",
         ),
     )
-    training, validation = watched.passes[1]
-    healthy = watched.passes[0].all()
-    at_end = watched.means[..., -1]
-    missed_by_training = int(training.sum())
-    missed_by_validation = int(validation.sum())
-    stopped = np.array([run.best_epoch for run in kept])
-    return Answer(
-        protocol=watched.protocol,
-        statement_id="ae.a",
-        sentence=f"training on to the last epoch costs {effects['test_error_last_minus_best'].interval} of test error "
-        f"({effects['test_error_increase'].interval:.1f} %), and of {len(roles)} broken runs training loss finds out "
-        f"{len(roles) - missed_by_training}, validation loss {len(roles) - missed_by_validation}.",
-        soundings={"watched": watched},
-        effects=effects,
-        facts={
-            "training_loss_is_blind": Fact(
-                "by training loss, broken runs as well as healthy ones beat predicting the mean row",
-                bool(watched.passes[:, 0].all()),
-                f"{missed_by_training} of {len(roles)} broken runs do, and training loss finds out "
-                f"{len(roles) - missed_by_training}",
-                "all",
-            ),
-            "validation_loss_tells": Fact(
-                "by validation loss, healthy runs beat predicting the mean row and broken ones do not",
-                bool(healthy and not validation.any()),
-                f"{int(watched.passes[0, 1].sum())} healthy and {missed_by_validation} broken runs do, and validation "
-                f"loss finds out {len(roles) - missed_by_validation} broken ones",
-                f"{len(roles)} healthy and no broken",
-            ),
-        },
-        findings=(
-            f"At the last epoch, broken against healthy (geometric means): training loss {at_end[1, 0]:z.2g} against "
-            f"{at_end[0, 0]:z.2g}, validation loss {at_end[1, 1]:z.2g} against {at_end[0, 1]:z.2g}; predicting the "
-            f"mean row costs {watched.trivial[0].mean():z.2g} and {watched.trivial[1].mean():z.2g}.",
-            f"The validation minimum came at epoch {np.median(stopped):z.0f} of {overfitting.epochs(setting)} "
-            "(median).",
-            f"With {labels} labels a probe on early-stopped encoders reaches "
-            f"{accuracy['early-stopped'].mean():z.1f} %, on those of the last epoch "
-            f"{accuracy['last epoch'].mean():z.1f} %: "
-            f"{effects['accuracy_early_minus_last'].interval} points.",
+
+
+def _facts(watched: Watched) -> dict[str, Fact]:
+    """Return the runs that each loss takes for healthy ones."""
+    num_runs = watched.passes.shape[-1]
+    passed_training, passed_validation = watched.passes[1].sum(axis=-1)
+    is_told = watched.passes[0].all() and not watched.passes[1, 1].any()
+    return {
+        "training_loss_is_blind": Fact(
+            "by training loss, broken runs as well as healthy ones beat predicting the mean row",
+            bool(watched.passes[:, 0].all()),
+            f"{passed_training} of {num_runs} broken runs do, and training loss finds out "
+            f"{num_runs - passed_training}",
+            "all",
         ),
+        "validation_loss_tells": Fact(
+            "by validation loss, healthy runs beat predicting the mean row and broken ones do not",
+            bool(is_told),
+            f"{int(watched.passes[0, 1].sum())} healthy and {passed_validation} broken runs do, "
+            f"and validation loss finds out {num_runs - passed_validation} broken ones",
+            f"{num_runs} healthy and no broken",
+        ),
+    }
+
+
+def _losses_at_the_end(watched: Watched) -> str:
+    healthy, broken = watched.means[..., -1]
+    return (
+        "At the last epoch, broken against healthy (geometric means): training loss "
+        f"{broken[0]:z.2g} against {healthy[0]:z.2g}, validation loss {broken[1]:z.2g} "
+        f"against {healthy[1]:z.2g}; predicting the mean row costs "
+        f"{watched.trivial[0].mean():z.2g} and {watched.trivial[1].mean():z.2g}."
     )
 
 

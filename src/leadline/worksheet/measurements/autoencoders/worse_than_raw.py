@@ -1,10 +1,12 @@
 """Measurement of ``ae.d``: encoders worse than raw input, by code width and training data."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from leadline import data
 from leadline.autoencoders import GaussianNoise
-from leadline.data import Dataset
+from leadline.data import Dataset, Roles
 from leadline.worksheet._answer import Answer, effects_of, finding
 from leadline.worksheet._setting import Setting
 from leadline.worksheet.measurements.autoencoders.arms import compared
@@ -32,20 +34,13 @@ def what_an_encoder_drops(setting: Setting) -> Answer:
     dataset = setting.data or data.digits()
     roles = [data.split_roles(dataset.labels, seed=seed) for seed in setting.seeds]
     noise = GaussianNoise(NOISE * spread(dataset))
-    own, narrow = (
+    wide, narrow = (
         pretrained_on_own_rows({"own": noise}, dataset, roles, setting, (*HIDDEN, width))["own"]
         for width in (WIDE, NARROW)
     )
-    others = [
-        (
-            unlike(dataset, len(role.pretrain_train), 2 * seed),
-            unlike(dataset, len(role.pretrain_validation), 2 * seed + 1),
-        )
-        for role, seed in zip(roles, setting.seeds, strict=True)
-    ]
-    foreign = pretrained_on(others, noise, setting, (*HIDDEN, WIDE))
+    foreign = pretrained_on(_unlike_rows(dataset, roles, setting), noise, setting, (*HIDDEN, WIDE))
     named = {
-        f"code of {WIDE}, own data": own,
+        f"code of {WIDE}, own data": wide,
         f"code of {NARROW}, own data": narrow,
         f"code of {WIDE}, unlike data": foreign,
     }
@@ -77,16 +72,30 @@ def what_an_encoder_drops(setting: Setting) -> Answer:
         protocol=arms.protocol,
         statement_id="ae.d",
         sentence=f"against raw input, a code of {NARROW} numbers changes the accuracy by "
-        f"{effects['narrow_minus_raw'].interval} points and one of {WIDE} by {effects['wide_minus_raw'].interval}; "
-        f"pretrained on unlike data, the latter changes it by {effects['unlike_minus_raw'].interval}.",
+        f"{effects['narrow_minus_raw'].interval} points and one of {WIDE} by "
+        f"{effects['wide_minus_raw'].interval}; pretrained on unlike data, the latter changes it "
+        f"by {effects['unlike_minus_raw'].interval}.",
         soundings={"arms": arms},
         effects=effects,
         findings=(
             finding(arms),
-            "Unlike data: Gaussian vectors with most of their variance in a fifth of the directions, drawn at "
-            "random, moved and scaled to the mean and spread of the data.",
+            "Unlike data: Gaussian vectors with most of their variance in a fifth of the "
+            "directions, drawn at random, moved and scaled to the mean and spread of the data.",
         ),
     )
+
+
+def _unlike_rows(
+    dataset: Dataset, roles: Sequence[Roles], setting: Setting
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return as many vectors for training and for validation as there are rows, by seed."""
+    return [
+        (
+            unlike(dataset, len(role.pretrain_train), 2 * seed),
+            unlike(dataset, len(role.pretrain_validation), 2 * seed + 1),
+        )
+        for role, seed in zip(roles, setting.seeds, strict=True)
+    ]
 
 
 def unlike(dataset: Dataset, num: int, seed: int) -> np.ndarray:

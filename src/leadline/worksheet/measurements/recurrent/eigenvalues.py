@@ -119,16 +119,7 @@ def largest_eigenvalue(setting: Setting) -> Answer:
         for seed in setting.seeds
     ]
     ln_rho, ln_sigma, slope = np.moveaxis(np.array(rows), -1, 0)
-    protocol = Protocol(
-        {
-            "hidden units": HIDDEN,
-            "timesteps": STEPS,
-            "matrices per seed": matrices,
-            "slope over distances": f"{STEPS // 2} to {STEPS - 1}",
-            "dtype": "float64",
-        },
-        seeds=setting.seeds,
-    )
+    protocol = _protocol(setting, matrices)
     rule = EigenvalueRule(protocol, ln_rho, ln_sigma, slope, _transient_growth())
     on_rho, on_sigma = rule.coefficients.T
     effects = effects_of(
@@ -140,9 +131,10 @@ def largest_eigenvalue(setting: Setting) -> Answer:
     return Answer(
         protocol=protocol,
         statement_id="rnn.a",
-        sentence=f"per step of distance the logarithm of the gradient grows by {effects['slope_on_ln_rho'].interval} "
-        f"times ln ρ and {effects['slope_on_ln_sigma_max'].interval} times ln σ_max; traced gradients equal the closed "
-        f"form to {error:z.1e}.",
+        sentence="per step of distance the logarithm of the gradient grows by "
+        f"{effects['slope_on_ln_rho'].interval} times ln ρ and "
+        f"{effects['slope_on_ln_sigma_max'].interval} times ln σ_max; traced gradients equal the "
+        f"closed form to {error:z.1e}.",
         soundings={"rule": rule},
         effects=effects,
         facts={
@@ -154,11 +146,25 @@ def largest_eigenvalue(setting: Setting) -> Answer:
             )
         },
         findings=(
-            f"In the short run the rule misleads: a non-normal network of spectral radius 0.5 first amplifies its "
-            f"gradient {math.exp(rule.transient[peak]):z.0f}-fold, over {peak} steps, before it vanishes.",
+            "In the short run the rule misleads: a non-normal network of spectral radius 0.5 first "
+            f"amplifies its gradient {math.exp(rule.transient[peak]):z.0f}-fold, over {peak} "
+            "steps, before it vanishes.",
             f"Over these matrices σ_max was {math.exp((ln_sigma - ln_rho).min()):z.1f} to "
             f"{math.exp((ln_sigma - ln_rho).max()):z.1f} times ρ.",
         ),
+    )
+
+
+def _protocol(setting: Setting, matrices: int) -> Protocol:
+    return Protocol(
+        {
+            "hidden units": HIDDEN,
+            "timesteps": STEPS,
+            "matrices per seed": matrices,
+            "slope over distances": f"{STEPS // 2} to {STEPS - 1}",
+            "dtype": "float64",
+        },
+        seeds=setting.seeds,
     )
 
 

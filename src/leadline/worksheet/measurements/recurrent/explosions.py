@@ -11,6 +11,7 @@ from jaxtyping import Float
 from leadline import gradients, recurrent
 from leadline.figures import ACCENT, COLOURS, NEUTRAL, Drawing, extended, line, panels
 from leadline.sounding import Protocol, Sounding, Verdict
+from leadline.statistics import Effect
 from leadline.storage import record
 from leadline.worksheet._answer import Answer, effects_of
 from leadline.worksheet._criterion import Fact
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Nonlinearity = Literal["identity", "relu", "tanh"]
 NONLINEARITIES: tuple[Nonlinearity, ...] = ("identity", "relu", "tanh")
+RELU = NONLINEARITIES.index("relu")
+TANH = NONLINEARITIES.index("tanh")
 NAMES = {"identity": "none", "relu": "ReLU", "tanh": "tanh"}
 
 SMALL = (0.3, 0.5, 0.7, 0.9)
@@ -62,6 +65,18 @@ class Explosions(Sounding):
         """Share of networks whose gradient vanishes, in percent."""
         return 100 * (self.log_growth < -LIMIT).mean(-1)
 
+    def at_large_radii(
+        self, shares: Float[np.ndarray, "seeds 3 radii"]
+    ) -> Float[np.ndarray, "seeds 3"]:
+        """Return the mean of shares over the spectral radii above 1."""
+        return shares[..., self.radii > 1].mean(-1)
+
+    @property
+    def slope_at_small_radii(self) -> Float[np.ndarray, "seeds 3"]:
+        """Median growth of ln ‖dL/dh_t‖ over one step back, at the spectral radii up to 1."""
+        small = ~(self.radii > 1)
+        return np.median(self.log_growth[..., small, :], axis=(-2, -1)) / (STEPS - 1)
+
     @property
     def verdict(self) -> Verdict:
         """The shares at spectral radii above 1."""
@@ -69,11 +84,11 @@ class Explosions(Sounding):
         exploding, vanishing = (
             shares[..., large].mean((0, 2)) for shares in (self.exploding, self.vanishing)
         )
-        told = [
+        shares_by_kind = [
             f"{NAMES[kind]} {exploding[i]:z.0f} % explode, {vanishing[i]:z.0f} % vanish"
             for i, kind in enumerate(NONLINEARITIES)
         ]
-        return Verdict("at spectral radii above 1: " + "; ".join(told))
+        return Verdict("at spectral radii above 1: " + "; ".join(shares_by_kind))
 
     def table(self) -> "pd.DataFrame":
         """Return one row per nonlinearity, radius and seed: ``exploding`` and ``vanishing``.
@@ -144,87 +159,109 @@ def nonlinearities(setting: Setting) -> Answer:
             for seed in setting.seeds
         ]
     )
-    protocol = Protocol(
-        {
-            "hidden units": HIDDEN,
-            "timesteps": STEPS,
-            "sequences": BATCH,
-            "networks per seed, radius and nonlinearity": networks,
-            "weights": "PyTorch's initialisation, all weights and biases scaled until W_h has the spectral radius",
-            "explodes, vanishes": "‖dL/dh_1‖ more than 1000 times, less than 1/1000 of ‖dL/dh_T‖; loss at the end",
-            "dtype": "float64",
-        },
-        seeds=setting.seeds,
-    )
+    protocol = _protocol(setting, networks)
     explosions = Explosions(protocol, radii, found[..., 0], found[..., 1])
-    large, (_, relu, tanh) = radii > 1, range(3)
-    exploding, vanishing = (
-        shares[..., large].mean(-1) for shares in (explosions.exploding, explosions.vanishing)
-    )
-    small = np.median(explosions.log_growth[..., ~large, :], axis=(-2, -1)) / (STEPS - 1)
-    by_radius = explosions.vanishing[..., large].mean(0)
-    bound = float(explosions.largest_state[:, tanh].max())
-    growth, radius, state = exception()
-    doubling = _doubling()
+    exploding = explosions.at_large_radii(explosions.exploding)
+    vanishing = explosions.at_large_radii(explosions.vanishing)
     return Answer(
         protocol=protocol,
         statement_id="rnn.b",
-        sentence=f"at spectral radii above 1, {exploding[:, relu].mean():z.0f} % of ReLU networks explode and "
-        f"{vanishing[:, relu].mean():z.0f} % vanish, {exploding[:, tanh].mean():z.0f} % and "
-        f"{vanishing[:, tanh].mean():z.0f} % of tanh networks.",
+        sentence=f"at spectral radii above 1, {exploding[:, RELU].mean():z.0f} % of ReLU networks "
+        f"explode and {vanishing[:, RELU].mean():z.0f} % vanish, {exploding[:, TANH].mean():z.0f} "
+        f"% and {vanishing[:, TANH].mean():z.0f} % of tanh networks.",
         soundings={"explosions": explosions},
-        effects=effects_of(
-            "rnn.b",
-            **{
-                f"{kind}_{what}": (
-                    shares[:, i],
-                    f"{what} gradients, {NAMES[kind]}",
-                    "% of networks",
-                )
-                for what, shares in (("exploding", exploding), ("vanishing", vanishing))
-                for i, kind in ((relu, "relu"), (tanh, "tanh"))
-            },
-            relu_minus_tanh_exploding=(
-                exploding[:, relu] - exploding[:, tanh],
-                "exploding gradients, ReLU minus tanh",
-                "points",
-            ),
-            tanh_minus_relu_vanishing=(
-                vanishing[:, tanh] - vanishing[:, relu],
-                "vanishing gradients, tanh minus ReLU",
-                "points",
-            ),
-            tanh_minus_relu_slope_below_1=(
-                small[:, tanh] - small[:, relu],
-                "ln of the gradient's growth per step back at spectral radii below 1, tanh minus ReLU",
-                "nats",
-            ),
-        ),
+        effects=_effects(explosions),
         facts={
-            "tanh_states_bounded": Fact(
-                "largest |h| of all tanh networks (a state so near to 1 that it rounds to it counts as inside)",
-                bound <= 1,
-                f"{bound:z.6g}; of ReLU networks {explosions.largest_state[:, relu].max():z.1e}",
-                "at most 1",
-            ),
-            "tanh_exception": Fact(
-                "a tanh network with spectral radius above 1 and states near zero: its gradient explodes",
-                growth > LIMIT and radius > 1 and state < 0.01,
-                f"spectral radius {radius:z.2f}, largest |h| {state:z.1e}, gradient {math.exp(growth):z.1e} times "
-                "larger",
-                "radius above 1, states below 0.01, 1000 times larger",
-            ),
+            "tanh_states_bounded": _bounded_states(explosions),
+            "tanh_exception": _tanh_exception(),
         },
-        findings=(
-            f"Without a nonlinearity {exploding[:, 0].mean():z.0f} % explode at these radii.",
-            f"Which of the two vanishes more often depends on the scale: at a spectral radius of {LARGE[0]}, "
-            f"{by_radius[relu, 0]:z.0f} % of ReLU and {by_radius[tanh, 0]:z.0f} % of tanh networks, at {LARGE[-1]:zg}, "
-            f"{by_radius[relu, -1]:z.0f} % and {by_radius[tanh, -1]:z.0f} %.",
-            f"Below 1, at {SMALL[0]} to {SMALL[-1]}, it shrinks {math.exp(-small[:, relu].mean()):z.1f}-fold per step "
-            f"back through ReLU and {math.exp(-small[:, tanh].mean()):z.1f}-fold through tanh (medians).",
-            f"A ReLU network whose W_h has spectral radius 0 can explode: over 29 steps back its gradient grows "
-            f"{doubling:z.0f}-fold, twofold each step.",
+        findings=_findings(explosions),
+    )
+
+
+def _protocol(setting: Setting, networks: int) -> Protocol:
+    settings = {
+        "hidden units": HIDDEN,
+        "timesteps": STEPS,
+        "sequences": BATCH,
+        "networks per seed, radius and nonlinearity": networks,
+        "weights": "PyTorch's initialisation, all weights and biases scaled until W_h has the "
+        "spectral radius",
+        "explodes, vanishes": "‖dL/dh_1‖ more than 1000 times, less than 1/1000 of ‖dL/dh_T‖; "
+        "loss at the end",
+        "dtype": "float64",
+    }
+    return Protocol(settings, seeds=setting.seeds)
+
+
+def _effects(explosions: Explosions) -> dict[str, Effect]:
+    """Return the shares of both nonlinearities, and their paired differences."""
+    exploding = explosions.at_large_radii(explosions.exploding)
+    vanishing = explosions.at_large_radii(explosions.vanishing)
+    slope = explosions.slope_at_small_radii
+    shares = {
+        f"{kind}_{fate}": (values[:, i], f"{fate} gradients, {NAMES[kind]}", "% of networks")
+        for fate, values in (("exploding", exploding), ("vanishing", vanishing))
+        for i, kind in ((RELU, "relu"), (TANH, "tanh"))
+    }
+    return effects_of(
+        "rnn.b",
+        **shares,
+        relu_minus_tanh_exploding=(
+            exploding[:, RELU] - exploding[:, TANH],
+            "exploding gradients, ReLU minus tanh",
+            "points",
         ),
+        tanh_minus_relu_vanishing=(
+            vanishing[:, TANH] - vanishing[:, RELU],
+            "vanishing gradients, tanh minus ReLU",
+            "points",
+        ),
+        tanh_minus_relu_slope_below_1=(
+            slope[:, TANH] - slope[:, RELU],
+            "ln of the gradient's growth per step back at spectral radii below 1, tanh minus ReLU",
+            "nats",
+        ),
+    )
+
+
+def _bounded_states(explosions: Explosions) -> Fact:
+    bound = float(explosions.largest_state[:, TANH].max())
+    return Fact(
+        "largest |h| of all tanh networks (a state so near to 1 that it rounds to it "
+        "counts as inside)",
+        bound <= 1,
+        f"{bound:z.6g}; of ReLU networks {explosions.largest_state[:, RELU].max():z.1e}",
+        "at most 1",
+    )
+
+
+def _tanh_exception() -> Fact:
+    growth, radius, state = exception()
+    return Fact(
+        "a tanh network with spectral radius above 1 and states near zero: its gradient explodes",
+        growth > LIMIT and radius > 1 and state < 0.01,
+        f"spectral radius {radius:z.2f}, largest |h| {state:z.1e}, gradient "
+        f"{math.exp(growth):z.1e} times larger",
+        "radius above 1, states below 0.01, 1000 times larger",
+    )
+
+
+def _findings(explosions: Explosions) -> tuple[str, ...]:
+    linear = explosions.at_large_radii(explosions.exploding)[:, 0]
+    by_radius = explosions.vanishing[..., explosions.radii > 1].mean(0)
+    slope = explosions.slope_at_small_radii
+    return (
+        f"Without a nonlinearity {linear.mean():z.0f} % explode at these radii.",
+        "Which of the two vanishes more often depends on the scale: at a spectral radius of "
+        f"{LARGE[0]}, {by_radius[RELU, 0]:z.0f} % of ReLU and {by_radius[TANH, 0]:z.0f} % of "
+        f"tanh networks, at {LARGE[-1]:zg}, {by_radius[RELU, -1]:z.0f} % and "
+        f"{by_radius[TANH, -1]:z.0f} %.",
+        f"Below 1, at {SMALL[0]} to {SMALL[-1]}, it shrinks "
+        f"{math.exp(-slope[:, RELU].mean()):z.1f}-fold per step back through ReLU and "
+        f"{math.exp(-slope[:, TANH].mean()):z.1f}-fold through tanh (medians).",
+        "A ReLU network whose W_h has spectral radius 0 can explode: over 29 steps back its "
+        f"gradient grows {_doubling():z.0f}-fold, twofold each step.",
     )
 
 

@@ -62,11 +62,11 @@ class LearnedAverage(Sounding):
     @property
     def verdict(self) -> Verdict:
         """The remaining error in each task."""
-        told = "; ".join(
+        by_task = "; ".join(
             f"{task}: median {100 * np.median(share):z.2g} %, at worst {100 * share.max():z.2g} %"
             for task, share in zip(TASKS, self.share, strict=True)
         )
-        return Verdict(f"of the zero predictor's error is left at {told}")
+        return Verdict(f"of the zero predictor's error is left at {by_task}")
 
     def table(self) -> "pd.DataFrame":
         """Return one row per network: ``task``, ``architecture``, ``seed``, ``share``.
@@ -124,16 +124,7 @@ def running_average_is_learned(setting: Setting) -> Answer:
             for last_only in (False, True)
         ]
     )
-    protocol = Protocol(
-        {
-            "timesteps": TIME,
-            "hidden units": HIDDEN,
-            "steps": {cell.__name__: steps for cell, steps in STEPS[setting.budget].items()},
-            "learning rate": LR,
-            "error": f"on {TESTED} fresh sequences; the worst of four architectures for each seed",
-        },
-        seeds=setting.seeds,
-    )
+    protocol = _protocol(setting)
     learned = LearnedAverage(protocol, tuple(ARCHITECTURES), share)
     every, last = learned.worst
     effects = effects_of(
@@ -154,8 +145,9 @@ def running_average_is_learned(setting: Setting) -> Answer:
     return Answer(
         protocol=protocol,
         statement_id="rnn.e",
-        sentence=f"the worst of four architectures leaves {100 * every.mean():z.2g} % of the zero predictor's error at "
-        f"all timesteps and {100 * last.mean():z.2g} % at the last, the mean over {len(every)} seeds.",
+        sentence=f"the worst of four architectures leaves {100 * every.mean():z.2g} % of the zero "
+        f"predictor's error at all timesteps and {100 * last.mean():z.2g} % at the last, the mean "
+        f"over {len(every)} seeds.",
         soundings={"learned": learned},
         effects=effects,
         findings=(
@@ -167,6 +159,19 @@ def running_average_is_learned(setting: Setting) -> Answer:
             + ".",
             f"{int((share > LIMIT).sum())} of {share.size} networks left more than 2 %.",
         ),
+    )
+
+
+def _protocol(setting: Setting) -> Protocol:
+    return Protocol(
+        {
+            "timesteps": TIME,
+            "hidden units": HIDDEN,
+            "steps": {cell.__name__: steps for cell, steps in STEPS[setting.budget].items()},
+            "learning rate": LR,
+            "error": f"on {TESTED} fresh sequences; the worst of four architectures for each seed",
+        },
+        seeds=setting.seeds,
     )
 
 

@@ -81,9 +81,9 @@ class LongRange(Sounding):
         none = self.r2["none"].mean()
         local = self.r2["local"].mean()
         return Verdict(
-            f"local losses make the early gradient {math.exp(self.log_ratio.mean()):z.3g} times as large, "
-            f"{self.far_share[0].mean():z.2g} of it from afar; the final R² is {local:z.2f} with them, "
-            f"{none:z.2f} without"
+            f"local losses make the early gradient {math.exp(self.log_ratio.mean()):z.3g} times as "
+            f"large, {self.far_share[0].mean():z.2g} of it from afar; the final R² is {local:z.2f} "
+            f"with them, {none:z.2f} without"
         )
 
     def table(self) -> "pd.DataFrame":
@@ -145,12 +145,15 @@ def loss_at_every_timestep(setting: Setting) -> Answer:
     """``rnn.c``: the influence of far losses, then learning with and without local losses."""
     steps, networks = setting.pick(quick=(1000, 2), full=(3000, 4))
     members = [[1000 + 100 * seed + i for i in range(networks)] for seed in setting.seeds]
-    flat = [member for own in members for member in own]
+    flat = [member for of_seed in members for member in of_seed]
     begun = [_gradients(model, member) for model, member in zip(_models(flat), flat, strict=True)]
     models = {arm: _trained(arm, flat, steps) for arm in ("none", "local")}
-    r2 = {arm: _final_r2(own, flat).reshape(len(members), networks) for arm, own in models.items()}
+    r2 = {
+        arm: _final_r2(trained, flat).reshape(len(members), networks)
+        for arm, trained in models.items()
+    }
     # The arm "past" does not affect the outcome, so one network per seed is enough.
-    first = [own[0] for own in members]
+    first = [of_seed[0] for of_seed in members]
     r2["past"] = _final_r2(_trained("past", first, steps), first)[:, None]
     after = [
         _gradients(model, member)[2] for model, member in zip(models["local"], flat, strict=True)
@@ -163,8 +166,10 @@ def loss_at_every_timestep(setting: Setting) -> Answer:
             "steps": steps,
             "batch": BATCH,
             "learning rate": LR,
-            "final target": "x_1, at the last timestep, by an output of its own; weight 1 in both arms",
-            "local targets": "x_t, at every other timestep, by another output; their mean has weight 1",
+            "final target": "x_1, at the last timestep, by an output of its own; weight 1 in both "
+            "arms",
+            "local targets": "x_t, at every other timestep, by another output; their mean has "
+            "weight 1",
             "early": f"t from 1 to {EARLY}",
             "far": f"k - t at least {FAR}",
         },
@@ -215,16 +220,16 @@ def _answer(found: LongRange, networks: int) -> Answer:
     return Answer(
         protocol=found.protocol,
         statement_id="rnn.c",
-        sentence=f"local losses make the early gradient {effects['ratio_of_early_gradients'].interval:.3g} times as "
-        "large; "
-        f"{effects['far_share_of_early_gradient'].interval} of it comes from far losses; they change the final R² by "
-        f"{effects['final_r2_with_minus_without'].interval}.",
+        sentence="local losses make the early gradient "
+        f"{effects['ratio_of_early_gradients'].interval:.3g} times as large; "
+        f"{effects['far_share_of_early_gradient'].interval} of it comes from far losses; they "
+        f"change the final R² by {effects['final_r2_with_minus_without'].interval}.",
         soundings={"long_range": found},
         effects=effects,
         findings=(
-            f"The final target was learned (R² above 0.5) by {_learned(none)} networks with the last loss alone, by "
-            f"{_learned(local)} with local losses beside it, and by {_learned(past)} with losses beside it whose "
-            "target is x₁ itself.",
+            f"The final target was learned (R² above 0.5) by {_learned(none)} networks with the "
+            f"last loss alone, by {_learned(local)} with local losses beside it, and by "
+            f"{_learned(past)} with losses beside it whose target is x₁ itself.",
         ),
     )
 
@@ -325,7 +330,7 @@ def _gradients(
             arm: (squared * torch.from_numpy(loss_weights(arm))).sum(-1)
             for arm in ("none", "local")
         }
-    flows = [tape.gradient_flow(own).layers[0].log_total for own in terms.values()]
+    flows = [tape.gradient_flow(term).layers[0].log_total for term in terms.values()]
     log_norms = tape.influence(terms["local"]).layers[0].log_norms
     totals = np.stack([np.logaddexp.reduce(2 * flow, axis=0) / 2 for flow in flows])
     return totals, *far_part(log_norms)

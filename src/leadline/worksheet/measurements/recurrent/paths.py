@@ -202,24 +202,11 @@ def shared_weight(setting: Setting) -> Answer:
     return Answer(
         protocol=protocol,
         statement_id="rnn.d",
-        sentence=f"the terms sum to the gradient of automatic differentiation to {max(errors):z.1e}; over {STEPS} "
-        f"timesteps the far terms are tiny or huge in {paths.num_extreme} of {paths.far_over_near.size} networks.",
+        sentence="the terms sum to the gradient of automatic differentiation to "
+        f"{max(errors):z.1e}; over {STEPS} timesteps the far terms are tiny or huge in "
+        f"{paths.num_extreme} of {paths.far_over_near.size} networks.",
         soundings={"paths": paths},
-        facts={
-            "sum_equals_autograd": Fact(
-                "sum over t of dL/dh_t dh_t/dW against automatic differentiation, for every parameter of RNN, LSTM and "
-                "GRU of one and two layers and for their heads, largest difference over the largest entry, float64",
-                max(errors) <= 1e-9,
-                f"largest difference {max(errors):z.1e}",
-                "at most 1e-9",
-            ),
-            "terms_span_decades": Fact(
-                f"far terms of W_h a thousand times smaller or larger than near ones, over {STEPS} timesteps",
-                2 * paths.num_extreme > paths.far_over_near.size,
-                f"in {paths.num_extreme} of {paths.far_over_near.size} networks",
-                "in more than half of them",
-            ),
-        },
+        facts=_facts(paths, max(errors)),
         findings=(
             "Median far term over near term: "
             + "; ".join(
@@ -228,6 +215,32 @@ def shared_weight(setting: Setting) -> Answer:
             + ".",
         ),
     )
+
+
+def _facts(paths: WeightPaths, error: float) -> dict[str, Fact]:
+    """Return the identity and the range of the terms.
+
+    Args:
+        paths: the terms by timestep.
+        error: largest relative difference between the sum of the terms and the gradient.
+    """
+    return {
+        "sum_equals_autograd": Fact(
+            "sum over t of dL/dh_t dh_t/dW against automatic differentiation, for every "
+            "parameter of RNN, LSTM and GRU of one and two layers and for their heads, largest "
+            "difference over the largest entry, float64",
+            error <= 1e-9,
+            f"largest difference {error:z.1e}",
+            "at most 1e-9",
+        ),
+        "terms_span_decades": Fact(
+            f"far terms of W_h a thousand times smaller or larger than near ones, over {STEPS} "
+            "timesteps",
+            2 * paths.num_extreme > paths.far_over_near.size,
+            f"in {paths.num_extreme} of {paths.far_over_near.size} networks",
+            "in more than half of them",
+        ),
+    }
 
 
 def _kinds() -> dict[str, Callable[[int], Regression]]:

@@ -54,14 +54,14 @@ class Reader:
 
     def __init__(self, are_logits: bool):
         self.are_logits = are_logits
-        self._memory = torch.empty(0)
+        self._scratch = torch.empty(0)
 
     def best(
         self,
         scores: Float[Tensor, "N M"],
         count: int,
-        upto: Float[np.ndarray, "A W"] | None = None,
-        among: int = 0,
+        totals: Float[np.ndarray, "A W"] | None = None,
+        num_candidates: int = 0,
     ) -> tuple[Float[np.ndarray, "N C"], Int[np.ndarray, "N C"]]:
         """Return the ``count`` most likely tokens of each row (all if M is smaller), best first.
 
@@ -72,10 +72,11 @@ class Reader:
         Args:
             scores: shape (N, M).
             count: C, number of tokens of each row.
-            upto: log-probabilities of the hypotheses so far, W rows for each of A items. If given,
-                tokens that are not among the best ``among`` of their item may be left out
-                (``-inf``), so less is read of wide rows.
-            among: number of candidates of each item that matter; used only with ``upto``.
+            totals: log-probabilities of the hypotheses so far, W rows for each of A items. If
+                given, tokens that are not among the best ``num_candidates`` of their item may be
+                left out (``-inf``), so less is read of wide rows.
+            num_candidates: number of candidates of each item that matter; used only with
+                ``totals``.
 
         Returns:
             Log-probabilities and tokens.
@@ -90,12 +91,12 @@ class Reader:
             shift = np.zeros_like(highest)
             if self.are_logits:
                 shift = self._logsumexp(scores, highest.astype(np.float64))
-            top, token = blocks.best(count, shift, self.are_logits, upto, among)
+            top, token = blocks.best(count, shift, self.are_logits, totals, num_candidates)
         top[highest[:, 0] <= MASKED] = -np.inf
         top[top <= MASKED] = -np.inf
         return top, token
 
-    def few(
+    def best_lists(
         self, scores: Float[Tensor, "N M"], count: int
     ) -> tuple[list[list[float]], list[list[int]]] | None:
         """Return the results of :meth:`best` as lists.
@@ -118,9 +119,9 @@ class Reader:
         best = self._log_prob(scores).topk(num_tokens, dim=1)
         top, token = (part.cpu().numpy() for part in best)
         if not _are_distinct(top.tolist()) or self._has_masked_row(scores, token):
-            every = self._every(scores).cpu().numpy()
-            candidates = _reaching(every, _nth_largest(every, count))
-            top, token = _ranked(len(every), count, *candidates)
+            log_probs = self._all_log_probs(scores).cpu().numpy()
+            candidates = _reaching(log_probs, _nth_largest(log_probs, count))
+            top, token = _ranked(len(log_probs), count, *candidates)
         top = top[:, :count]
         top[top <= MASKED] = -np.inf
         return top, token[:, :count]
@@ -143,9 +144,9 @@ class Reader:
 
         They are the same numbers as those of :meth:`best`.
         """
-        return self._every(scores).to(torch.float64)
+        return self._all_log_probs(scores).to(torch.float64)
 
-    def _every(self, scores: Tensor) -> Tensor:
+    def _all_log_probs(self, scores: Tensor) -> Tensor:
         """Return the log-probabilities of all tokens in a new tensor, at least as precise."""
         log_prob = self._log_prob(scores)
         is_masked = log_prob <= MASKED
@@ -187,14 +188,14 @@ class Reader:
 
     def _buffer(self, scores: Tensor) -> Tensor:
         """Return memory of the size of the scores, the same at every call if possible."""
-        memory = self._memory
+        scratch = self._scratch
         kind = (scores.shape, scores.dtype, scores.device)
-        is_alike = (memory.shape, memory.dtype, memory.device) == kind
+        is_alike = (scratch.shape, scratch.dtype, scratch.device) == kind
         # Tensors made in inference mode cannot be written outside of it.
-        is_writable = torch.is_inference_mode_enabled() or not memory.is_inference()
+        is_writable = torch.is_inference_mode_enabled() or not scratch.is_inference()
         if not (is_alike and is_writable):
-            self._memory = torch.empty_like(scores)
-        return self._memory
+            self._scratch = torch.empty_like(scores)
+        return self._scratch
 
 
 def _are_distinct(top: list[list[float]]) -> bool:
@@ -244,14 +245,19 @@ class _Blocks:
         """Number of blocks that are full; a shorter one may follow."""
         end = self.num_whole * BLOCK
         maxima = scores.new_empty(len(scores), math.ceil(self.M / BLOCK))
-        whole = scores[:, :end].unflatten(1, (self.num_whole, BLOCK))
-        torch.amax(whole, 2, out=maxima[:, : self.num_whole])
+        full_blocks = scores[:, :end].unflatten(1, (self.num_whole, BLOCK))
+        torch.amax(full_blocks, 2, out=maxima[:, : self.num_whole])
         if end < self.M:
             torch.amax(scores[:, end:], 1, out=maxima[:, self.num_whole])
         self.maxima = maxima.numpy()
 
     def best(
-        self, count: int, shift: np.ndarray, are_logits: bool, upto: np.ndarray | None, among: int
+        self,
+        count: int,
+        shift: np.ndarray,
+        are_logits: bool,
+        totals: np.ndarray | None,
+        num_candidates: int,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return log-probabilities and tokens, see :meth:`Reader.best`.
 
@@ -259,24 +265,24 @@ class _Blocks:
             count: number of tokens of each row.
             shift: value to subtract from the scores of each row, shape (N, 1).
             are_logits: True to clamp log-probabilities above 0, which are due to rounding.
-            upto: see :meth:`Reader.best`.
-            among: see :meth:`Reader.best`.
+            totals: see :meth:`Reader.best`.
+            num_candidates: see :meth:`Reader.best`.
         """
         N = len(self.values)
-        if upto is None:
-            upto = np.zeros((N, 1))
-            among = count
-        offset = (upto.reshape(N, 1) - shift).astype(self.maxima.dtype)
-        least = self._least(offset, upto, among)
+        if totals is None:
+            totals = np.zeros((N, 1))
+            num_candidates = count
+        offset = (totals.reshape(N, 1) - shift).astype(self.maxima.dtype)
+        least = self._least(offset, totals, num_candidates)
         row, block, _ = _reaching(self.maxima, least)
         # The last block is extended to the left, so that all blocks have the same size.
         first = np.minimum(block * BLOCK, self.M - BLOCK)
         place = (row * self.M + first)[:, None] + np.arange(BLOCK)
         inside = self.values.reshape(-1).take(place)
-        at, column, score = _reaching(inside, least[row])
-        token = first[at] + column
-        block = block[at]
-        row = row[at]
+        reached, column, score = _reaching(inside, least[row])
+        token = first[reached] + column
+        block = block[reached]
+        row = row[reached]
         if self.num_whole * BLOCK < self.M:
             # Tokens that the extended last block shares with the block before are counted once.
             is_own = (block < self.num_whole) | (token >= self.num_whole * BLOCK)
@@ -288,17 +294,17 @@ class _Blocks:
             log_prob = np.minimum(log_prob, 0, out=log_prob)
         return _ranked(N, count, row, token, log_prob)
 
-    def _least(self, offset: np.ndarray, upto: np.ndarray, among: int) -> np.ndarray:
+    def _least(self, offset: np.ndarray, totals: np.ndarray, num_candidates: int) -> np.ndarray:
         """Return a score for each row below which no token can be among the best.
 
         Args:
             offset: value to add to the scores of each row, shape (N, 1).
-            upto: log-probabilities so far, shape (A, W); only its shape is used.
-            among: number of candidates of each item that matter.
+            totals: log-probabilities so far, shape (A, W); only its shape is used.
+            num_candidates: number of candidates of each item that matter.
         """
-        A, W = upto.shape
+        A, W = totals.shape
         eps = np.finfo(self.maxima.dtype).eps
-        least = _nth_largest((self.maxima + offset).reshape(A, -1), among)
+        least = _nth_largest((self.maxima + offset).reshape(A, -1), num_candidates)
         # Half of the lowest number leaves room for the subtractions below.
         least = np.maximum(least, np.finfo(least.dtype).min / 2)
         # The slack covers the rounding of sums, and of log-probabilities a little above 0.

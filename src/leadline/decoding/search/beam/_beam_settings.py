@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from leadline import checks
-from leadline.decoding.search._scores import Score, SumLogProb
-from leadline.decoding.search._settings import SearchSettings, count, score_function
+from leadline.decoding.answers._scores import Score, SumLogProb
+from leadline.decoding.answers._settings import SearchSettings, score_function
+from leadline.decoding.problem._arguments import count
 from leadline.errors import InputError
 
 EosMode = Literal["pool", "in_beam"]

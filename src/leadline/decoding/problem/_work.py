@@ -32,16 +32,16 @@ class Meter:
     ranked: int = 0
     state_bytes: int = 0
 
-    def called(self, rows: int, M: int) -> None:
+    def called(self, num_rows: int, M: int) -> None:
         """Count one call of the step function.
 
         Args:
-            rows: rows of the batch.
+            num_rows: number of rows of the batch.
             M: vocabulary size.
         """
         self.calls += 1
-        self.rows += rows
-        self.candidates += rows * M
+        self.rows += num_rows
+        self.candidates += num_rows * M
 
     def read(self) -> Work:
         """Return the counts so far."""

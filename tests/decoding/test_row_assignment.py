@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leadline.decoding.search._rows import Rows
+from leadline.decoding.search.beam._row_assignment import RowAssignment
 
 families = st.integers(1, 3).flatmap(
     lambda items: st.integers(1, 4).flatmap(
@@ -22,11 +22,11 @@ def test_each_row_holds_the_state_of_its_hypothesis(family):
     """The states are ids. Only rows without a child receive another state."""
     items, width, steps = family
     first = np.arange(items * width) // width * width
-    rows = Rows(items * width)
+    assignment = RowAssignment(items * width)
     state = np.arange(items * width)  # in the order of the rows
     ranked = state.copy()  # in the order of the ranks
     for t, parents in enumerate(steps + first, start=1):
-        sources = rows.move(parents.tolist(), is_same_shape=True)
+        sources = assignment.move(parents.tolist(), is_same_shape=True)
         dead = len(ranked) - len(np.unique(parents))
         if sources is None:
             assert not dead
@@ -34,17 +34,17 @@ def test_each_row_holds_the_state_of_its_hypothesis(family):
             assert (np.array(sources) != np.arange(len(sources))).sum() == dead
             state = state[sources]
         ranked = ranked[parents]
-        assert np.array_equal(rows.by_rank(state), ranked)
+        assert np.array_equal(assignment.by_rank(state), ranked)
         tokens = 100 * t + np.arange(len(ranked))
-        state = 1000 * state + rows.by_row(tokens)
+        state = 1000 * state + assignment.by_row(tokens)
         ranked = 1000 * ranked + tokens
-        assert np.array_equal(rows.by_rank(state), ranked)
+        assert np.array_equal(assignment.by_rank(state), ranked)
 
 
 def test_rows_follow_the_ranks_if_their_number_changes():
-    rows = Rows(1)
-    assert rows.move([0, 0, 0], is_same_shape=False) == [0, 0, 0]
-    rows.move([2, 0, 1], is_same_shape=True)
-    assert rows.by_row([0, 1, 2]) == [1, 2, 0]
-    assert rows.move([0, 1], is_same_shape=False) == [2, 0]  # the rows of their parents
-    assert rows.by_row([0, 1]) == [0, 1]
+    assignment = RowAssignment(1)
+    assert assignment.move([0, 0, 0], is_same_shape=False) == [0, 0, 0]
+    assignment.move([2, 0, 1], is_same_shape=True)
+    assert assignment.by_row([0, 1, 2]) == [1, 2, 0]
+    assert assignment.move([0, 1], is_same_shape=False) == [2, 0]  # the rows of their parents
+    assert assignment.by_row([0, 1]) == [0, 1]

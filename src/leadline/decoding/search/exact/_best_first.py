@@ -9,70 +9,22 @@ open prefix are speculation, and speculation is rationed: a search expands at mo
 """
 
 import heapq
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from leadline.decoding.judging._rescoring import FIRST, SAME
-from leadline.decoding.models._problem import Model, concat, nbytes
-from leadline.decoding.search._candidates import ROUNDING, Reader, refuse_nan
-from leadline.decoding.search._decoded import Decoded
-from leadline.decoding.search._exact_settings import ExactSettings
+from leadline.decoding.answers._decoded import Decoded
+from leadline.decoding.answers._rescoring import MOST_RESCORED, ROUNDING_OF_SCORES
+from leadline.decoding.problem._arguments import check_end_tokens
+from leadline.decoding.problem._model import Model
+from leadline.decoding.problem._reader import ROUNDING, Reader, refuse_nan
+from leadline.decoding.problem._state import concat
 from leadline.decoding.search._hypotheses import Entry
-from leadline.decoding.search._settings import check_end_tokens
+from leadline.decoding.search.exact._exact_settings import ExactSettings
+from leadline.decoding.search.exact._prefixes import Complete, OpenChildren, OpenPrefix, Prefix
 from leadline.errors import InputError
-
-
-class _Prefix(NamedTuple):
-    """An expanded prefix."""
-
-    parent: int
-    """Number of the prefix without its last token; -1 for the start."""
-    token: int
-    log_prob: float
-
-
-class _Complete(NamedTuple):
-    """A complete sequence that this search found."""
-
-    score: float
-    prefix: int
-    """Number of the prefix without the last token."""
-    token: int
-    log_prob: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Brood:
-    """The open children of one expanded batch, best first. They share the batch's state."""
-
-    state: Any
-    """The state of the batch; it is never changed."""
-    log_prob: np.ndarray
-    row: np.ndarray
-    """The parent's row in the batch."""
-    token: np.ndarray
-    prefix: range
-    """The number of the expanded prefix in each row."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory, including the state."""
-        return nbytes(self.state) + self.log_prob.nbytes + self.row.nbytes + self.token.nbytes
-
-
-class _Open(NamedTuple):
-    """An entry of a heap of open prefixes: the best open child of a brood, and the brood."""
-
-    minus_log_prob: float
-    number: int
-    """Unique, so that heaps never compare broods."""
-    place: int
-    """Place of the child in the brood; the children after it are open, too."""
-    brood: _Brood
 
 
 class BestFirst:
@@ -100,12 +52,12 @@ class BestFirst:
         self.calls = calls
         self.first_call = calls
         self.budget = np.inf if settings.max_calls is None else settings.max_calls
-        self.heaps: list[list[_Open]] = [[] for _ in range(self.max_length)]
+        self.heaps: list[list[OpenPrefix]] = [[] for _ in range(self.max_length)]
         """Open prefixes by depth."""
         self.bytes = 0
         self.reader = Reader(model.are_logits)
-        self.prefixes: list[_Prefix] = []
-        self.found: list[_Complete] = []
+        self.prefixes: list[Prefix] = []
+        self.complete: list[Complete] = []
         """The best complete sequences, best first."""
         self.known: list[Entry] = []
         """The hypotheses of an earlier answer."""
@@ -126,7 +78,7 @@ class BestFirst:
         i = self.item
         num_hypotheses = int((decoded.lengths[i] > 0).sum())
         if not is_trusted:
-            num_hypotheses = min(num_hypotheses, FIRST)
+            num_hypotheses = min(num_hypotheses, MOST_RESCORED)
         for r in range(num_hypotheses):
             length = int(decoded.lengths[i, r])
             cumulative = decoded.token_log_prob[i, r, :length].cumsum()
@@ -141,7 +93,7 @@ class BestFirst:
         """Raise the threshold to the score of the known hypotheses."""
         if len(self.known) >= self.num_return:
             worst = sorted(entry.score for entry in self.known)[-self.num_return]
-            self.threshold = _a_little_below(worst)
+            self.threshold = slightly_below(worst)
 
     def use_certificate(self, decoded: Decoded) -> None:
         """Use the bound of an earlier certificate, if it holds for this score."""
@@ -160,10 +112,10 @@ class BestFirst:
 
     def entries(self) -> list[Entry]:
         """Return the best sequences, including known ones that were not found again."""
-        found = [self._written_out(complete) for complete in self.found]
-        found_tokens = [entry.tokens for entry in found]
-        known = [entry for entry in self.known if entry.tokens not in found_tokens]
-        return self.choose(sorted(found + known, key=lambda entry: -entry.score))
+        entries = [self._written_out(complete) for complete in self.complete]
+        found_tokens = [entry.tokens for entry in entries]
+        entries += [entry for entry in self.known if entry.tokens not in found_tokens]
+        return self.choose(sorted(entries, key=lambda entry: -entry.score))
 
     # The decisions in which searches by score and by length differ.
 
@@ -185,8 +137,8 @@ class BestFirst:
 
     def floor(self, length: int) -> float:
         """Return the score that a sequence of a length must exceed to belong to the result."""
-        is_full = len(self.found) == self.num_return
-        return max(self.threshold, self.found[-1].score if is_full else -np.inf)
+        is_full = len(self.complete) == self.num_return
+        return max(self.threshold, self.complete[-1].score if is_full else -np.inf)
 
     def bound_at_end(self) -> float:
         """Return the bound on everything that was not visited, if no open prefix matters."""
@@ -196,10 +148,10 @@ class BestFirst:
         """Return how many complete sequences of one expanded batch can belong to the result."""
         return self.num_return
 
-    def admit(self, length: int, complete: _Complete) -> None:
+    def admit(self, length: int, complete: Complete) -> None:
         """Add a complete sequence to those that were found."""
-        found = sorted([*self.found, complete], key=lambda one: -one.score)
-        self.found = found[: self.num_return]
+        ranked = sorted([*self.complete, complete], key=lambda sequence: -sequence.score)
+        self.complete = ranked[: self.num_return]
 
     # The search.
 
@@ -211,7 +163,7 @@ class BestFirst:
             return self.ceiling
         root = torch.tensor([self.item], device=self.model.start.device)
         state = self.model.select(self.model.state, root)
-        self._expand(0, self.model.start[root], state, [_Prefix(-1, -1, 0.0)])
+        self._expand(0, self.model.start[root], state, [Prefix(-1, -1, 0.0)])
         # Dive to the largest depth first: complete sequences give a lower bound, and prefixes below
         # it never need to be expanded.
         for depth in range(1, self.max_length):
@@ -223,7 +175,7 @@ class BestFirst:
             self._expand_best(depth, self.batch)
         return self.bound_at_end()
 
-    def _written_out(self, complete: _Complete) -> Entry:
+    def _written_out(self, complete: Complete) -> Entry:
         tokens = [complete.token]
         cumulative = [complete.log_prob]
         number = complete.prefix
@@ -251,7 +203,7 @@ class BestFirst:
         best = None
         for depth, heap in enumerate(self.heaps):
             if heap and not self.matters(depth, self._best_open(depth)):
-                self.bytes -= sum(entry.brood.nbytes for entry in heap)
+                self.bytes -= sum(entry.children.nbytes for entry in heap)
                 heap.clear()
             if heap and (best is None or self._bound(depth) >= self._bound(best)):
                 best = depth
@@ -265,20 +217,20 @@ class BestFirst:
         device = self.model.start.device
         states: list[Any] = []
         tokens: list[np.ndarray] = []
-        prefixes: list[_Prefix] = []
-        for brood, places in taken:
-            rows = brood.row[places]
-            states.append(self.model.select(brood.state, torch.from_numpy(rows).to(device)))
-            tokens.append(brood.token[places])
+        prefixes: list[Prefix] = []
+        for children, places in taken:
+            rows = children.row[places]
+            states.append(self.model.select(children.state, torch.from_numpy(rows).to(device)))
+            tokens.append(children.token[places])
             for place in places:
-                parent = brood.prefix[int(brood.row[place])]
-                log_prob = float(brood.log_prob[place])
-                prefixes.append(_Prefix(parent, int(brood.token[place]), log_prob))
+                parent = children.prefix[int(children.row[place])]
+                log_prob = float(children.log_prob[place])
+                prefixes.append(Prefix(parent, int(children.token[place]), log_prob))
         token = torch.from_numpy(np.concatenate(tokens)).to(device)
         self._expand(depth, token, concat(states), prefixes)
 
-    def _take(self, depth: int, count: int) -> list[tuple[_Brood, list[int]]]:
-        """Take up to ``count`` of the best open prefixes of a depth: broods and their places.
+    def _take(self, depth: int, count: int) -> list[tuple[OpenChildren, list[int]]]:
+        """Take up to ``count`` of the best open prefixes of a depth: the children and their places.
 
         Prefixes that are worse than the best open prefix of all depths are taken within the ration
         of speculation. The ration recovers when such a prefix turns out to be necessary.
@@ -290,7 +242,7 @@ class BestFirst:
         upper = self._bound(promising)
         while self.speculated and -self.speculated[0] >= upper:
             heapq.heappop(self.speculated)
-        taken: dict[int, tuple[_Brood, list[int]]] = {}
+        taken: dict[int, tuple[OpenChildren, list[int]]] = {}
         for _ in range(count):
             if not heap or not self.matters(depth, self._best_open(depth)):
                 break
@@ -299,18 +251,18 @@ class BestFirst:
                 if len(self.speculated) >= self.batch * self.max_length:
                     break
                 heapq.heappush(self.speculated, -value)
-            _, number, place, brood = heap[0]
-            taken.setdefault(number, (brood, []))[1].append(place)
+            _, number, place, children = heap[0]
+            taken.setdefault(number, (children, []))[1].append(place)
             following = place + 1
-            if following < len(brood.log_prob):
-                minus_log_prob = -float(brood.log_prob[following])
-                heapq.heapreplace(heap, _Open(minus_log_prob, number, following, brood))
+            if following < len(children.log_prob):
+                minus_log_prob = -float(children.log_prob[following])
+                heapq.heapreplace(heap, OpenPrefix(minus_log_prob, number, following, children))
             else:
                 heapq.heappop(heap)
-                self.bytes -= brood.nbytes
+                self.bytes -= children.nbytes
         return list(taken.values())
 
-    def _expand(self, depth: int, tokens: Tensor, state: Any, prefixes: list[_Prefix]) -> None:
+    def _expand(self, depth: int, tokens: Tensor, state: Any, prefixes: list[Prefix]) -> None:
         """Call the model for prefixes of one depth, and store their children.
 
         Args:
@@ -336,15 +288,17 @@ class BestFirst:
         if length == self.max_length:
             return
         is_open = self.matters(length, total) & (total > -np.inf) & ~is_end
-        rows, words = np.nonzero(is_open)
+        rows, new_tokens = np.nonzero(is_open)
         if not len(rows):
             return
-        values = total[rows, words]
+        values = total[rows, new_tokens]
         order = np.argsort(-values, kind="stable")
         numbers = range(first, first + len(prefixes))
-        brood = _Brood(state, values[order], rows[order], words[order], numbers)
-        self.bytes += brood.nbytes
-        heapq.heappush(self.heaps[length], _Open(-float(brood.log_prob[0]), first, 0, brood))
+        children = OpenChildren(state, values[order], rows[order], new_tokens[order], numbers)
+        self.bytes += children.nbytes
+        heapq.heappush(
+            self.heaps[length], OpenPrefix(-float(children.log_prob[0]), first, 0, children)
+        )
 
     def _admit_best(self, length: int, total: np.ndarray, is_end: np.ndarray, first: int) -> None:
         """Admit the best complete sequences of an expanded batch.
@@ -356,11 +310,13 @@ class BestFirst:
             first: the number of the prefix in row 0.
         """
         score = np.asarray(self.score(total, length))
-        rows, words = np.nonzero(is_end & (score > self.floor(length)) & (total > -np.inf))
-        best = np.argsort(-score[rows, words], kind="stable")[: self.num_admitted()]
-        for row, word in zip(rows[best].tolist(), words[best].tolist(), strict=True):
-            log_prob = float(total[row, word])
-            self.admit(length, _Complete(float(score[row, word]), first + row, word, log_prob))
+        rows, new_tokens = np.nonzero(is_end & (score > self.floor(length)) & (total > -np.inf))
+        best = np.argsort(-score[rows, new_tokens], kind="stable")[: self.num_admitted()]
+        for row, new_token in zip(rows[best].tolist(), new_tokens[best].tolist(), strict=True):
+            log_prob = float(total[row, new_token])
+            self.admit(
+                length, Complete(float(score[row, new_token]), first + row, new_token, log_prob)
+            )
 
     def _refuse(self, log_prob: np.ndarray, step: int) -> None:
         """Raise the error for a log-probability that is NaN or above 0."""
@@ -375,73 +331,6 @@ class BestFirst:
         )
 
 
-class BestFirstByLength(BestFirst):
-    """Search for the most likely sequence of every length of one item."""
-
-    def __init__(
-        self, model: Model, item: int, settings: "ExactSettings", max_bytes: int, calls: int
-    ):
-        super().__init__(model, item, settings, max_bytes, calls)
-        self.best_of = np.full(self.max_length + 1, -np.inf)
-        """The largest log-probability that is known of each length."""
-
-    def use_known(self) -> None:
-        """Raise the floor of each length to the known hypotheses."""
-        for entry in self.known:
-            length = len(entry.tokens)
-            least = _a_little_below(entry.log_prob)
-            self.best_of[length] = max(self.best_of[length], least)
-
-    def use_certificate(self, decoded: Decoded) -> None:
-        """Ignore the certificate: it says nothing about the single lengths."""
-
-    def choose(self, ranked: list[Entry]) -> list[Entry]:
-        """Return the most likely entry of every length."""
-        best: dict[int, Entry] = {}
-        for entry in sorted(ranked, key=lambda entry: -entry.log_prob):
-            best.setdefault(len(entry.tokens), entry)
-        return [entry for entry in ranked if best[len(entry.tokens)] is entry]
-
-    def gap(self) -> float:
-        """Return how much more likely a sequence can be than the best known one of its length."""
-        if self.calls == self.first_call:
-            return np.inf
-        best_open = [self._best_open(depth) for depth in range(self.max_length)]
-        # A sequence of a length can grow from the open prefixes of every smaller depth.
-        upper = np.maximum.accumulate(best_open)
-        is_open = upper > -np.inf
-        return float((upper[is_open] - self.best_of[1:][is_open]).max(initial=0.0))
-
-    def value(self, depth: int, log_prob: Any) -> Any:
-        """Return the best log-probability of everything that grows from a prefix."""
-        return log_prob
-
-    def matters(self, depth: int, log_prob: Any) -> Any:
-        """True if a prefix can grow into the most likely sequence of some length."""
-        return log_prob > self.best_of[depth + 1 :].min()
-
-    def floor(self, length: int) -> float:
-        """Return the log-probability that a sequence of a length must exceed."""
-        return float(self.best_of[length])
-
-    def bound_at_end(self) -> float:
-        """Return ``-inf``: every sequence that was not visited is less likely at its length."""
-        return -np.inf
-
-    def num_admitted(self) -> int:
-        """Return 1: all sequences of one expanded batch have the same length."""
-        return 1
-
-    def admit(self, length: int, complete: _Complete) -> None:
-        """Replace the sequence of this length."""
-        self.best_of[length] = complete.log_prob
-        others = [one for one in self.found if self._length(one) != length]
-        self.found = sorted([*others, complete], key=lambda one: -one.score)
-
-    def _length(self, complete: _Complete) -> int:
-        return len(self._written_out(complete).tokens)
-
-
-def _a_little_below(value: float) -> float:
+def slightly_below(value: float) -> float:
     """Return a value lowered by the rounding of float32, so that it is found again."""
-    return value - SAME * (1 + abs(value))
+    return value - ROUNDING_OF_SCORES * (1 + abs(value))

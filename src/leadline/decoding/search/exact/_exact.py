@@ -7,19 +7,17 @@ import numpy as np
 from torch import Tensor
 
 from leadline import checks
-from leadline.decoding.judging._earlier_answer import NOTHING_KNOWN, Earlier
-from leadline.decoding.models._problem import Problem, Step
-from leadline.decoding.search._best_first import BestFirst, BestFirstByLength
-from leadline.decoding.search._certificate import Certificate, certify
-from leadline.decoding.search._decoded import Decoded
-from leadline.decoding.search._exact_settings import ExactSettings
+from leadline.decoding.answers._certificate import Certificate, certify
+from leadline.decoding.answers._decoded import Decoded
+from leadline.decoding.answers._earlier_answer import NOTHING_USABLE, EarlierAnswer
+from leadline.decoding.answers._scores import Score, SumLogProb
+from leadline.decoding.problem._arguments import EndTokens, end_tokens
+from leadline.decoding.problem._problem import Problem, Step
 from leadline.decoding.search._hypotheses import Sequences, stack
-from leadline.decoding.search._scores import Score, SumLogProb
 from leadline.decoding.search._search import Search
-from leadline.decoding.search._settings import (
-    EndTokens,
-    end_tokens,
-)
+from leadline.decoding.search.exact._best_first import BestFirst
+from leadline.decoding.search.exact._best_first_by_length import BestFirstByLength
+from leadline.decoding.search.exact._exact_settings import ExactSettings
 
 
 def exact_search(
@@ -43,7 +41,7 @@ def exact_search(
     If a budget runs out, the result is the best sequences found and a bound on all others.
 
     Args:
-        step: the step function, see :data:`~leadline.decoding.models._problem.Step`.
+        step: the step function, see :data:`~leadline.decoding.problem._problem.Step`.
         state: the state at the end of the prompts, B rows. The class of an object in it needs a
             classmethod ``concat``.
         start: the last token of each prompt, shape (B,), int64.
@@ -70,7 +68,7 @@ def exact_search(
     Raises:
         InputError: scores are above 0 although they should be log-probabilities, the score has no
             bound, ``at_least`` answers another problem, or the same conditions as in
-            :func:`~leadline.decoding.search._beam.beam_search`.
+            :func:`~leadline.decoding.search.beam._beam.beam_search`.
 
     >>> from leadline import decoding
     >>> table = decoding.Table(
@@ -84,7 +82,7 @@ def exact_search(
     """
     earlier = None
     if at_least is not None:
-        earlier = Earlier(
+        earlier = EarlierAnswer(
             checks.instance(at_least, "at_least", Decoded, wanted="the result of a search")
         )
     settings = ExactSettings(
@@ -101,7 +99,7 @@ def exact_search(
     return ExactSearch(Problem(step, state, start), settings, earlier, max_bytes).run()
 
 
-class ExactSearch(Search):
+class ExactSearch(Search[ExactSettings]):
     """One run of exact search, item by item.
 
     Args:
@@ -115,11 +113,10 @@ class ExactSearch(Search):
         self,
         problem: Problem,
         settings: ExactSettings,
-        earlier: Earlier | None = None,
+        earlier: EarlierAnswer | None = None,
         max_bytes: int = 2**31,
     ):
         super().__init__(problem, settings)
-        self.exact_settings = settings
         self.earlier = earlier
         self.max_bytes = max_bytes
         self.searches: list[BestFirst] = []
@@ -129,15 +126,15 @@ class ExactSearch(Search):
 
     def explore(self) -> None:
         """Search every item."""
-        settings = self.exact_settings
-        known = NOTHING_KNOWN
+        settings = self.settings
+        usable = NOTHING_USABLE
         if self.earlier is not None:
-            known = self.earlier.known(self.model, settings)
+            usable = self.earlier.usable_part(self.model, settings, settings.max_calls)
         kind = BestFirstByLength if settings.per_length else BestFirst
         for item in range(self.model.batch):
-            search = kind(self.model, item, settings, self.max_bytes, known.calls)
-            if known.decoded is not None:
-                search.start_from(known.decoded, known.is_trusted)
+            search = kind(self.model, item, settings, self.max_bytes, usable.calls)
+            if usable.decoded is not None:
+                search.start_from(usable.decoded, usable.is_trusted)
             self.bounds.append(search.run())
             self.searches.append(search)
 

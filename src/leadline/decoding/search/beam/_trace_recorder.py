@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from leadline.decoding.models._problem import Model
-from leadline.decoding.search._trace import Fate, Trace
+from leadline.decoding.answers._trace import Fate, Trace
+from leadline.decoding.problem._model import Model
 
 
 class Recorder:
-    """Collects the candidates of a :class:`~leadline.decoding.search._trace.Trace`, step by step.
+    """Collects the candidates of a :class:`~leadline.decoding.answers._trace.Trace`, step by step.
 
     A candidate of a step is identified by the live hypothesis that it extends and by its token.
 

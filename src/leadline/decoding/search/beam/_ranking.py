@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 
-def rank_many(
+def rank_arrays(
     key: Float[np.ndarray, "A n"],
     total: Float[np.ndarray, "A n"],
     token: Int[np.ndarray, "A n"],
@@ -25,7 +25,7 @@ def rank_many(
         The order of the candidates, and their keys, log-probabilities and tokens in this order, all
         of shape (A, most).
 
-    >>> order, key, _, _ = rank_many(np.array([[1.0, 3.0, 2.0]]), np.zeros((1, 3)),
+    >>> order, key, _, _ = rank_arrays(np.array([[1.0, 3.0, 2.0]]), np.zeros((1, 3)),
     ...                              np.zeros((1, 3), dtype=int), most=2)
     >>> order.tolist(), key.tolist()
     ([[1, 2]], [[3.0, 2.0]])
@@ -35,7 +35,7 @@ def rank_many(
     return order, key.ravel()[flat], total.ravel()[flat], token.ravel()[flat]
 
 
-class FewRanked(NamedTuple):
+class RankedLists(NamedTuple):
     """The best candidates of one item, best first."""
 
     parents: list[int]
@@ -47,18 +47,18 @@ class FewRanked(NamedTuple):
     """Number of candidates that were ranked."""
 
 
-def rank_few(
+def rank_lists(
     totals: list[float], log_prob: list[list[float]], token: list[list[int]], width: int
-) -> FewRanked | None:
+) -> RankedLists | None:
     """Rank the candidates of one item whose places are all filled again; ``None`` otherwise.
 
-    :func:`rank_many` returns the same ranks for any beam. This second path exists for one
+    :func:`rank_arrays` returns the same ranks for any beam. This second path exists for one
     bar of ``benchmarks/decoding.py``: on GPT-2-like 2x128, beam search must be at least 1.6 times
     faster than ``generate`` (1.64 with this function, 1.57 without it). Plain Python is faster
     than arrays of this size.
 
-    >>> rank_few([-1.0, -2.0], [[-0.5, -3.0], [-0.1, -4.0]], [[7, 8], [9, 6]], width=2)
-    FewRanked(parents=[0, 1], tokens=[7, 9], totals=[-1.5, -2.1], discarded=-4.0, num_ranked=4)
+    >>> rank_lists([-1.0, -2.0], [[-0.5, -3.0], [-0.1, -4.0]], [[7, 8], [9, 6]], width=2)
+    RankedLists(parents=[0, 1], tokens=[7, 9], totals=[-1.5, -2.1], discarded=-4.0, num_ranked=4)
     """
     values = [total + value for total, row in zip(totals, log_prob, strict=True) for value in row]
     # Sorting is stable in reverse, too: ties go to the better parent, then to the lower token.
@@ -67,7 +67,7 @@ def rank_few(
         return None
     per_row = len(log_prob[0])
     places = [divmod(i, per_row) for i in order[:width]]
-    return FewRanked(
+    return RankedLists(
         parents=[parent for parent, _ in places],
         tokens=[token[parent][rank] for parent, rank in places],
         totals=[values[i] for i in order[:width]],

@@ -1,7 +1,7 @@
 """The result of a search: hypotheses, their scores, and a bound on all other hypotheses."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from leadline import checks
-from leadline.decoding.judging._origin import NOWHERE, Origin
-from leadline.decoding.search._certificate import Certificate
-from leadline.decoding.search._settings import SearchSettings, settings_from
-from leadline.decoding.search._trace import Trace
-from leadline.decoding.search._tree_drawing import tree_drawing
-from leadline.decoding.search._work import Work
+from leadline.decoding.answers._certificate import Certificate
+from leadline.decoding.answers._settings import SearchSettings, settings_from
+from leadline.decoding.answers._trace import Trace
+from leadline.decoding.answers._tree_drawing import tree_drawing
+from leadline.decoding.problem._origin import NOWHERE, Origin
+from leadline.decoding.problem._work import Work
 from leadline.figures import Drawing, extended, line, new_drawing, plain
 from leadline.sounding import Sounding, Verdict, decimals
 from leadline.storage import record
@@ -77,8 +77,14 @@ class Decoded(Sounding):
     """The search tree, if ``trace=True`` was passed."""
     notes: tuple[str, ...] = ()
     """Warnings about the model's scores, and about settings that were ignored."""
-    origin: Origin = field(default=NOWHERE, init=False, repr=False)
+    problem_origin: InitVar[Origin] = NOWHERE
+    """The origin, for the constructor. A copy by ``dataclasses.replace`` has no origin, because a
+    changed answer must be scored again."""
+    origin: Origin = field(init=False, repr=False)
     """Identifies the problem within this process; not saved."""
+
+    def __post_init__(self, problem_origin: Origin):
+        object.__setattr__(self, "origin", problem_origin)
 
     @cached_property
     def settings(self) -> SearchSettings:
@@ -195,6 +201,4 @@ def as_clause(notes: tuple[str, ...]) -> str:
 
 def changed(decoded: Decoded, **fields: Any) -> Decoded:
     """Return a copy with some fields replaced and the same origin."""
-    copy = replace(decoded, **fields)
-    object.__setattr__(copy, "origin", decoded.origin)
-    return copy
+    return replace(decoded, problem_origin=decoded.origin, **fields)

@@ -132,7 +132,7 @@ def _of_module(module: nn.Module) -> Iterator[Any]:
     yield module.training
     yield from parts_of(module)
     if not _is_of_library(type(module)):
-        yield from (one for name, one in vars(module).items() if not name.startswith("_"))
+        yield from (value for name, value in vars(module).items() if not name.startswith("_"))
         yield from _calls(type(module))
 
 
@@ -143,8 +143,8 @@ def _is_of_library(kind: type) -> bool:
 
 def _slots(kind: type) -> Iterator[str]:
     """Yield the names in ``__slots__`` of a class and its parents."""
-    for one in kind.__mro__:
-        slots = vars(one).get("__slots__", ())
+    for parent in kind.__mro__:
+        slots = vars(parent).get("__slots__", ())
         yield from (slots,) if isinstance(slots, str) else slots
 
 

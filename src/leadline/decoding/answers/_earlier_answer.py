@@ -3,17 +3,17 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from leadline.decoding.judging._origin import origin
-from leadline.decoding.judging._rescoring import check_belongs
+from leadline.decoding.answers._decoded import Decoded
+from leadline.decoding.answers._rescoring import check_belongs
+from leadline.decoding.answers._settings import SearchSettings
 from leadline.decoding.models._constraints import is_constrained
-from leadline.decoding.models._problem import Model, Problem, Step
-from leadline.decoding.search._decoded import Decoded
-from leadline.decoding.search._exact_settings import ExactSettings
-from leadline.decoding.search._settings import SearchSettings
+from leadline.decoding.problem._model import Model
+from leadline.decoding.problem._origin import origin
+from leadline.decoding.problem._problem import Problem, Step
 from leadline.errors import InputError
 
 
-class Known(NamedTuple):
+class UsablePart(NamedTuple):
     """The part of an earlier answer that a search may use."""
 
     decoded: Decoded | None
@@ -23,11 +23,11 @@ class Known(NamedTuple):
     """Number of calls that scoring the answer again took."""
 
 
-NOTHING_KNOWN = Known(None, False, 0)
+NOTHING_USABLE = UsablePart(None, False, 0)
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierAnswer:
     """An earlier answer, with the names that errors about it mention."""
 
     decoded: Decoded
@@ -36,7 +36,9 @@ class Earlier:
     function: str = "exact_search()"
     """The name of the function that the caller called."""
 
-    def known(self, model: Model, settings: "ExactSettings") -> Known:
+    def usable_part(
+        self, model: Model, settings: SearchSettings, max_calls: int | None
+    ) -> UsablePart:
         """Return the part of the answer that a search may use.
 
         An answer to the same problem is used with its certificate. Any other answer is scored
@@ -46,6 +48,7 @@ class Earlier:
         Args:
             model: the model with its problem.
             settings: the settings of the current search.
+            max_calls: its budget of calls for each item; ``None`` for no limit.
 
         Raises:
             InputError: the answer belongs to another problem, or was found with other settings.
@@ -53,11 +56,11 @@ class Earlier:
         decoded = self.decoded
         _check_settings(self, model, settings)
         if is_of_same_problem(model.problem, decoded):
-            return Known(decoded, True, 0)
-        if not is_within(model.problem, decoded, settings.max_calls):
-            return NOTHING_KNOWN
+            return UsablePart(decoded, True, 0)
+        if not is_within(model.problem, decoded, max_calls):
+            return NOTHING_USABLE
         check_belongs(model, decoded, self.argument, self.function)
-        return Known(decoded, False, _calls_to_score(decoded))
+        return UsablePart(decoded, False, _calls_to_score(decoded))
 
 
 def is_of_same_problem(problem: Problem, decoded: Decoded) -> bool:
@@ -77,21 +80,21 @@ def _calls_to_score(decoded: Decoded) -> int:
     return int(decoded.lengths.max(initial=0))
 
 
-def audited(decoded: Decoded) -> Earlier:
+def audited_answer(decoded: Decoded) -> EarlierAnswer:
     """Return the answer as the argument of :func:`audit`."""
-    return Earlier(decoded, "decoded", "audit()")
+    return EarlierAnswer(decoded, "decoded", "audit()")
 
 
-def _check_settings(earlier: Earlier, model: Model, settings: SearchSettings) -> None:
+def _check_settings(earlier: EarlierAnswer, model: Model, settings: SearchSettings) -> None:
     """Refuse an answer to other prompts, with other settings, or with processors of its own."""
     decoded = earlier.decoded
-    theirs = _description(len(decoded.lengths), decoded.settings, model.step)
-    ours = _description(model.batch, settings, model.step)
-    if theirs != ours:
+    found_with = _description(len(decoded.lengths), decoded.settings, model.step)
+    needed = _description(model.batch, settings, model.step)
+    if found_with != needed:
         raise InputError(
             f"{earlier.argument} must be an answer to the same prompts, "
             "with the same max_length, normalize and end tokens",
-            got=f"{theirs} instead of {ours}",
+            got=f"{found_with} instead of {needed}",
         )
     processors = decoded.settings.processors
     if processors and not is_constrained(model.step):

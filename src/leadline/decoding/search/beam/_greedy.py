@@ -5,10 +5,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from leadline.decoding.models._problem import Problem, Step
-from leadline.decoding.search._beam import BeamSearch, BeamSettings
-from leadline.decoding.search._decoded import Decoded
-from leadline.decoding.search._settings import EndTokens, SearchSettings, end_tokens
+from leadline.decoding.answers._decoded import Decoded
+from leadline.decoding.answers._settings import SearchSettings
+from leadline.decoding.problem._arguments import EndTokens, end_tokens
+from leadline.decoding.problem._problem import Problem, Step
+from leadline.decoding.search.beam._beam_settings import BeamSettings
+from leadline.decoding.search.beam._run import BeamSearch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,7 @@ def greedy(
     Ties go to the lower token.
 
     Args:
-        step: the step function, see :data:`~leadline.decoding.models._problem.Step`.
+        step: the step function, see :data:`~leadline.decoding.problem._problem.Step`.
         state: the state at the end of the prompts, B rows.
         start: the last token of each prompt, shape (B,), int64.
         max_length: largest number of new tokens, at least 1.
@@ -61,7 +63,7 @@ def greedy(
 
     Raises:
         InputError: the same conditions as in
-            :func:`~leadline.decoding.search._beam.beam_search`.
+            :func:`~leadline.decoding.search.beam._beam.beam_search`.
 
     >>> from leadline import decoding
     >>> table = decoding.Table(

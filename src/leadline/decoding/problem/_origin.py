@@ -2,7 +2,7 @@
 
 A certificate holds for the problem of its search alone. A later search uses it only if the problem
 is known to be the same. If that is unknown, the answer is scored again
-(:mod:`~leadline.decoding.judging._rescoring`).
+(:mod:`~leadline.decoding.answers._rescoring`).
 """
 
 import hashlib
@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from leadline.decoding.judging._digest import digest_of, is_filled
+from leadline.decoding.problem._digest import digest_of, is_filled
+from leadline.decoding.problem._state import Shared, leaves
 from leadline.torch_internals import in_place_changes
 
 
@@ -26,7 +27,7 @@ class Origin(NamedTuple):
     """Marks of the processors."""
     prompts: str
     """Digest of the start tokens and the state."""
-    held: str
+    values: str
     """Digest of all other values that the step function and its processors read."""
 
     @property
@@ -51,19 +52,17 @@ def origin(step: Any, state: Any, start: Tensor) -> Origin:
         masks += getattr(step, "processors", ())
         settings.append(getattr(step, "generation", None))
         step, state = step.behind(state)
-    marks = [_mark(one) for one in masks]
+    marks = [_mark(mask) for mask in masks]
     of_masks = "" if "" in marks else ",".join(marks) or "none"
     return Origin(_mark(step), of_masks, digest([start, state]), digest_of([step, masks, settings]))
 
 
 def digest(state: Any) -> str:
     """Return the digest of a state; empty if it contains objects that cannot be read."""
-    from leadline.decoding.models._problem import Shared, leaves
-
     state_digest = hashlib.blake2b(digest_size=16)
     for path, leaf in leaves(state):
-        held = leaf.value if isinstance(leaf, Shared) else leaf
-        parts = held.contents() if hasattr(type(held), "contents") else [held]
+        values = leaf.value if isinstance(leaf, Shared) else leaf
+        parts = values.contents() if hasattr(type(values), "contents") else [values]
         for part in parts:
             content = _content(part)
             if content is None:

@@ -1,4 +1,4 @@
-"""Beam search: after every step, the best ``width`` hypotheses of each item survive.
+"""One run of beam search: after every step, the best ``width`` hypotheses of each item survive.
 
 Each row's best tokens are taken first and then ranked, so ranking handles few numbers. A step
 stores one backpointer, one token and one log-probability per hypothesis; sequences are rebuilt
@@ -6,104 +6,27 @@ once, at the end.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from leadline import checks
-from leadline.decoding.models._constraints import Processor, constrain, names_of, processor_list
-from leadline.decoding.models._problem import Problem, Step, as_tensor
-from leadline.decoding.search._beam_settings import BeamSettings, EosMode
-from leadline.decoding.search._candidates import ROUNDING, WIDE, refuse_nan
-from leadline.decoding.search._certificate import Certificate, certify
-from leadline.decoding.search._decoded import Decoded
+from leadline.decoding.answers._certificate import Certificate, certify
+from leadline.decoding.answers._scores import why_unbounded
+from leadline.decoding.answers._settings import SearchSettings
+from leadline.decoding.answers._trace import Trace
+from leadline.decoding.problem._model import as_tensor
+from leadline.decoding.problem._problem import Problem
+from leadline.decoding.problem._reader import ROUNDING, WIDE, refuse_nan
 from leadline.decoding.search._hypotheses import Numbers, Sequences
-from leadline.decoding.search._ranking import FewRanked, rank_few, rank_many
-from leadline.decoding.search._rows import Rows
-from leadline.decoding.search._scores import Score, SumLogProb, why_unbounded
 from leadline.decoding.search._search import StepwiseSearch
-from leadline.decoding.search._settings import EndTokens, end_tokens
-from leadline.decoding.search._trace import Trace
-from leadline.decoding.search._trace_recorder import Recorder
+from leadline.decoding.search.beam._beam_settings import BeamSettings
+from leadline.decoding.search.beam._ranking import RankedLists, rank_arrays, rank_lists
+from leadline.decoding.search.beam._row_assignment import RowAssignment
+from leadline.decoding.search.beam._trace_recorder import Recorder
 
-FEW = 256
-"""Up to this number of candidates, :func:`rank_few` is faster than arrays."""
-
-
-def beam_search(
-    step: Step,
-    state: Any,
-    start: Tensor,
-    *,
-    width: int,
-    max_length: int,
-    eos: EndTokens = None,
-    score: Score = SumLogProb(),  # noqa: B008
-    eos_mode: EosMode = "pool",
-    num_return: int = 1,
-    processors: Sequence[Processor] = (),
-    normalize: bool | None = None,
-    trace: bool = False,
-) -> Decoded:
-    """Beam search over a step function, with a bound on everything that was pruned.
-
-    A hypothesis is complete when it ends with an end token or has ``max_length`` tokens. During
-    the search, candidates are ranked by their score at their present length. Ties go to the
-    better parent, then to the lower token. The search stops early only if no live hypothesis can
-    change the result.
-
-    Args:
-        step: the step function, see :data:`~leadline.decoding.models._problem.Step`.
-        state: the state at the end of the prompts, B rows.
-        start: the last token of each prompt, shape (B,), int64.
-        width: beam width k, the number of hypotheses that survive a step, at least 1.
-        max_length: largest number of new tokens, at least 1.
-        eos: the end token or tokens.
-        score: the score that ranks complete hypotheses.
-        eos_mode: ``"pool"`` if a hypothesis that ends among the best k frees its place for the
-            next candidate; ``"in_beam"`` if it keeps its place, and may lose it later.
-        num_return: number of hypotheses to return, R, at most ``width``.
-        processors: masks over the next tokens, see
-            :mod:`~leadline.decoding.models._constraints`. To audit the result, pass the problem
-            that :func:`~leadline.decoding.models._constraints.constrain` returns.
-        normalize: True if scores are logits; ``None`` follows ``step.normalized``.
-        trace: also return the tree of all considered candidates.
-
-    Returns:
-        The hypotheses with their certificate, the work done and, on request, the trace.
-
-    Raises:
-        InputError: a setting is out of range, the step function breaks its contract, or its scores
-            are NaN.
-
-    >>> from leadline import decoding
-    >>> table = decoding.Table(
-    ...     {(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7, "b": -0.7}, ("b",): {"a": -0.1}}
-    ... )
-    >>> print(decoding.beam_search(*table.problem(), width=2, max_length=2))
-    beam search returns “b a” with log-probability -0.90; proved optimal
-
-    Reference: Lowerre, *The Harpy speech recognition system*, 1976.
-    """
-    settings = BeamSettings(
-        width=width,
-        max_length=max_length,
-        eos=end_tokens(eos),
-        score=score,
-        eos_mode=eos_mode,
-        num_return=num_return,
-        normalize=normalize,
-    )
-    is_traced = checks.flag(trace, "trace")
-    processors = processor_list(processors)
-    problem = Problem(step, state, start)
-    if processors:
-        problem = constrain(*problem, processors, settings.normalize)
-        settings = replace(settings, processors=names_of(processors), normalize=None)
-    return BeamSearch(problem, settings, is_traced=is_traced).run()
+MOST_FOR_LISTS = 256
+"""Up to this number of candidates, :func:`rank_lists` is faster than arrays."""
 
 
 class _Ranked(NamedTuple):
@@ -120,12 +43,12 @@ class _Ranked(NamedTuple):
     """False for complete hypotheses that hold a place in the beam (``eos_mode="in_beam"``)."""
 
 
-class BeamSearch(StepwiseSearch):
+class BeamSearch(StepwiseSearch[SearchSettings]):
     """One run of beam search.
 
     A items are open. Item a has W places, and live hypothesis n is at ``self.places[n]`` of the
     A * W places. Hypotheses are in the order of the items, and the best of an item comes first.
-    :class:`Rows` knows the row of the model's batch that holds each hypothesis.
+    :class:`RowAssignment` knows the row of the model's batch that holds each hypothesis.
 
     Args:
         problem: the step function with its state and start tokens.
@@ -143,7 +66,7 @@ class BeamSearch(StepwiseSearch):
         self.max_length = settings.max_length
         self.eos = np.array(settings.eos, dtype=np.int64)
         self.recorder = Recorder() if is_traced else None
-        self.rows = Rows(batch)
+        self.row_assignment = RowAssignment(batch)
         self.is_same_shape = False
         """True if each item has as many live hypotheses as before the last step."""
         self.items = np.arange(batch)
@@ -166,25 +89,25 @@ class BeamSearch(StepwiseSearch):
         # The best `width` may live on, all end tokens may come before them, and one more is the
         # best discarded candidate, which the bound needs.
         num_tokens = self.width + len(self.eos) + 1
-        few = None
-        if N * num_tokens <= FEW and self._is_simple(t):
-            few = self.reader.few(scores, num_tokens)
-        chosen = self._advance_few(t, *few) if few is not None else None
+        lists = None
+        if N * num_tokens <= MOST_FOR_LISTS and self._is_simple(t):
+            lists = self.reader.best_lists(scores, num_tokens)
+        chosen = self._advance_with_lists(t, *lists) if lists is not None else None
         if chosen is None:
-            if few is not None:
-                log_prob, token = (np.asarray(part) for part in few)
+            if lists is not None:
+                log_prob, token = (np.asarray(part) for part in lists)
             else:
                 log_prob, token = self.reader.best(scores, num_tokens, *self._unread(M))
-            chosen = self._advance_many(t, log_prob, token)
+            chosen = self._advance_with_arrays(t, log_prob, token)
         self.is_same_shape = was_full and self.places is None and self.total.shape == shape
         return chosen
 
-    def move(self, state: Any, parents: Numbers, words: Numbers) -> tuple[Tensor, Any]:
+    def move(self, state: Any, parents: Numbers, new_tokens: Numbers) -> tuple[Tensor, Any]:
         """Move as few rows of the state as possible."""
-        sources = self.rows.move(list(parents), self.is_same_shape)
+        sources = self.row_assignment.move(list(parents), self.is_same_shape)
         if sources is not None:
             state = self.model.reorder(state, sources)
-        return as_tensor(self.rows.by_row(list(words)), self.model.start), state
+        return as_tensor(self.row_assignment.by_row(list(new_tokens)), self.model.start), state
 
     def sequences(self) -> Sequences:
         """Return the best complete hypotheses of each item."""
@@ -208,7 +131,7 @@ class BeamSearch(StepwiseSearch):
         """
         if M < WIDE or self.recorder or self.is_in_beam or self.places is not None:
             return None, 0
-        total = self.rows.by_row(self.total.ravel()).reshape(self.total.shape)
+        total = self.row_assignment.by_row(self.total.ravel()).reshape(self.total.shape)
         return total, self._num_ranked()
 
     def _num_ranked(self) -> int:
@@ -225,13 +148,13 @@ class BeamSearch(StepwiseSearch):
         is_alone = len(self.items) == 1 and self.places is None and self.model.are_logits
         return is_alone and not (self.recorder or self.is_in_beam or t == self.max_length)
 
-    def _advance_few(
+    def _advance_with_lists(
         self, t: int, log_prob: list[list[float]], token: list[list[int]]
     ) -> tuple[list[int], list[int]] | None:
-        """Advance by :func:`rank_few`; ``None`` if only :meth:`_advance_many` applies."""
-        log_prob = self.rows.by_rank(log_prob)
-        token = self.rows.by_rank(token)
-        ranked = rank_few(self.total[0].tolist(), log_prob, token, self.width)
+        """Advance by :func:`rank_lists`; ``None`` if only :meth:`_advance_with_arrays` applies."""
+        log_prob = self.row_assignment.by_rank(log_prob)
+        token = self.row_assignment.by_rank(token)
+        ranked = rank_lists(self.total[0].tolist(), log_prob, token, self.width)
         if ranked is None or self._may_end(t, ranked):
             return None
         self.model.meter.ranked += ranked.num_ranked
@@ -240,7 +163,7 @@ class BeamSearch(StepwiseSearch):
         self.history.add(ranked.parents, ranked.tokens, self.total[0])
         return ranked.parents, ranked.tokens
 
-    def _may_end(self, t: int, ranked: FewRanked) -> bool:
+    def _may_end(self, t: int, ranked: RankedLists) -> bool:
         """True if a hypothesis ends at step t, or if no live hypothesis can change the result."""
         if not len(self.eos):
             return False
@@ -252,12 +175,12 @@ class BeamSearch(StepwiseSearch):
 
     # The general path: many items, arrays.
 
-    def _advance_many(
+    def _advance_with_arrays(
         self, t: int, log_prob: np.ndarray, token: np.ndarray
     ) -> tuple[list[int], list[int]]:
         """Rank the candidates, store complete hypotheses, and keep the best live ones."""
-        log_prob = self.rows.by_rank(log_prob)
-        token = self.rows.by_rank(token)
+        log_prob = self.row_assignment.by_rank(log_prob)
+        token = self.row_assignment.by_rank(token)
         self._check(log_prob, t)
         ranked = self._rank(t, log_prob, token)
         is_live = None
@@ -277,10 +200,10 @@ class BeamSearch(StepwiseSearch):
             )
         if is_last:
             return [], []
-        parents, words = self._survive(t, ranked, is_live)
+        parents, new_tokens = self._survive(t, ranked, is_live)
         if self.recorder:
-            self.recorder.survived(parents, words)
-        return parents.tolist(), words.tolist()
+            self.recorder.survived(parents, new_tokens)
+        return parents.tolist(), new_tokens.tolist()
 
     def _check(self, log_prob: np.ndarray, t: int) -> None:
         """Refuse NaN and ``+inf``, and treat log-probabilities above 0."""
@@ -327,7 +250,7 @@ class BeamSearch(StepwiseSearch):
             total = np.concatenate([np.zeros_like(complete), total], axis=1)
             token = np.concatenate([np.zeros(complete.shape, dtype=token.dtype), token], axis=1)
         needs_all = self.recorder or self.is_in_beam
-        order, key, total, token = rank_many(
+        order, key, total, token = rank_arrays(
             key, total, token, most=None if needs_all else self._num_ranked()
         )
         place = np.maximum(order - num_complete, 0)

@@ -1,26 +1,18 @@
-"""Settings of searches: one frozen dataclass for each search, and the checks that they share.
+"""Settings of searches: the base class of the dataclass of each search.
 
 A search holds its settings as an object. The protocol of a result, and so the saved file, are
 derived from it by :meth:`SearchSettings.as_mapping`; :func:`settings_from` is the inverse.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from leadline import checks
-from leadline.decoding.search._scores import Score, SumLogProb
+from leadline.decoding.answers._scores import Score, SumLogProb
+from leadline.decoding.problem._arguments import end_tokens, length, normalization
 from leadline.errors import InputError
 from leadline.sounding import Protocol
-
-EndTokens = int | Iterable[int] | None
-"""One end token, several, or none."""
-
-LONGEST = 1_000_000
-"""Largest ``max_length``, beam width and number of hypotheses: more does not fit into memory."""
-
-LARGEST = 2**31 - 1
-"""Largest token id."""
 
 _KINDS: dict[str, type["SearchSettings"]] = {}
 """Classes of settings by the name of their search."""
@@ -52,10 +44,10 @@ class SearchSettings:
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
-        other = _KINDS.get(cls.name)
-        if other is not None and other.__qualname__ != cls.__qualname__:
+        registered = _KINDS.get(cls.name)
+        if registered is not None and registered.__qualname__ != cls.__qualname__:
             raise TypeError(
-                f"{cls.__name__} needs a name of its own: {other.__name__} is {cls.name!r}"
+                f"{cls.__name__} needs a name of its own: {registered.__name__} is {cls.name!r}"
             )
         _KINDS[cls.name] = cls
 
@@ -135,44 +127,6 @@ def settings_from(mapping: Mapping[str, Any]) -> SearchSettings:
         ) from error
 
 
-def length(value: Any, name: str = "max_length") -> int:
-    """Return a number of new tokens, checked to lie between 1 and :data:`LONGEST`."""
-    return checks.whole_number(value, name, least=1, most=LONGEST)
-
-
-def count(value: Any, name: str) -> int:
-    """Return a number of hypotheses, checked to lie between 1 and :data:`LONGEST`."""
-    cure = "width=1 is greedy search" if name == "width" else None
-    return checks.whole_number(value, name, least=1, most=LONGEST, cure=cure)
-
-
-def normalization(value: Any) -> bool | None:
-    """Return ``normalize``, checked to be ``True``, ``False`` or ``None``."""
-    return None if value is None else checks.flag(value, "normalize")
-
-
-def end_tokens(eos: Any) -> tuple[int, ...]:
-    """Return end tokens as a sorted tuple without repeats.
-
-    >>> end_tokens(None), end_tokens(3), end_tokens([5, 2])
-    ((), (3,), (2, 5))
-    """
-    if eos is None:
-        return ()
-    if getattr(eos, "ndim", None) == 0 or isinstance(eos, (int, float)):
-        return (checks.whole_number(eos, "eos", least=-LARGEST, most=LARGEST),)
-    is_set = isinstance(eos, (set, frozenset))
-    listed = sorted(eos, key=str) if is_set else eos  # checks.whole_numbers() refuses sets
-    try:
-        tokens = checks.whole_numbers(listed, "eos", least=-LARGEST, most=LARGEST, at_least=0)
-    except InputError:
-        raise InputError(
-            "eos must be one end token or a list of end tokens: whole numbers",
-            got=f"eos = {checks.shown(eos)}",
-        ) from None
-    return tuple(sorted(set(tokens)))
-
-
 def score_function(score: Any) -> Score:
     """Return ``score``, checked to be a :class:`Score`."""
     if not isinstance(score, Score):
@@ -182,14 +136,3 @@ def score_function(score: Any) -> Score:
             got=f"score = {checks.shown(score)}",
         )
     return score
-
-
-def check_end_tokens(eos: tuple[int, ...], M: int) -> None:
-    """Refuse end tokens outside the vocabulary."""
-    for token in eos:
-        if not 0 <= token < M:
-            raise InputError(
-                "eos must belong to the vocabulary",
-                got=f"eos = {token}, vocabulary of {M} tokens (0 to {M - 1})",
-                cause="the end token of another tokenizer",
-            )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from leadline.decoding.search._trace import Fate, Trace
+from leadline.decoding.answers._trace import Fate, Trace
 from leadline.figures import Drawing, tree
 from leadline.sounding import decimals
 

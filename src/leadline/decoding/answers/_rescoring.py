@@ -11,26 +11,26 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from leadline.decoding.models._problem import Model
-from leadline.decoding.search._candidates import Reader
-from leadline.decoding.search._decoded import Decoded, Hypothesis
-from leadline.decoding.search._scores import Score
+from leadline.decoding.answers._decoded import Decoded, Hypothesis
+from leadline.decoding.answers._scores import Score
+from leadline.decoding.problem._model import Model
+from leadline.decoding.problem._reader import Reader
 from leadline.errors import InputError
 
-SAME = 1e-6
+ROUNDING_OF_SCORES = 1e-6
 """Relative difference of two scores that the rounding of float32 explains."""
 
-CLOSE = 5e-3
+CLOSE_SCORES = 5e-3
 """Relative difference of two scores below which both sequences are scored again. It is more than
 any noise that was observed."""
 
-FLOOR = 1e-4
+NOISE_FLOOR = 1e-4
 """Relative difference of a token's log-probability that the noise of float32 does not reach."""
 
-ROWS = 64
+SEQUENCES_PER_BATCH = 64
 """Sequences that are scored in one batch."""
 
-FIRST = 64
+MOST_RESCORED = 64
 """Hypotheses of an item that are scored again; an n-best list may be longer."""
 
 
@@ -56,8 +56,8 @@ def token_log_probs(
         InputError: a token is outside the vocabulary.
     """
     log_probs: list[np.ndarray] = []
-    for first in range(0, len(sequences), ROWS):
-        chunk = slice(first, first + ROWS)
+    for first in range(0, len(sequences), SEQUENCES_PER_BATCH):
+        chunk = slice(first, first + SEQUENCES_PER_BATCH)
         log_probs += _in_one_batch(model, items[chunk], sequences[chunk], what)
     return log_probs
 
@@ -79,15 +79,16 @@ def _in_one_batch(
             tokens = tokens[: len(unfinished)]
             state = model.select(state, torch.arange(len(unfinished), device=device))
         scores, state = model(tokens, state)
-        after = reader.all(scores).cpu().numpy()
+        next_log_probs = reader.all(scores).cpu().numpy()
+        M = next_log_probs.shape[1]
         for row, i in enumerate(unfinished):
             token = sequences[i][t]
-            if not 0 <= token < after.shape[1]:
+            if not 0 <= token < M:
                 raise InputError(
                     f"{what} must hold tokens of the vocabulary",
-                    got=f"token {token} for item {items[i]}, vocabulary of {after.shape[1]} tokens",
+                    got=f"token {token} for item {items[i]}, vocabulary of {M} tokens",
                 )
-            log_prob = after[row, token]
+            log_prob = next_log_probs[row, token]
             log_probs[i][t] = min(log_prob, 0.0) if model.are_logits else log_prob
         tokens = torch.tensor([sequences[i][t] for i in unfinished], device=device)
     return log_probs
@@ -118,7 +119,7 @@ def margin(
 
 def is_close(first: float, second: float) -> bool:
     """True if noise alone may explain the difference of two scores."""
-    return abs(first - second) <= CLOSE * (1 + min(abs(first), abs(second)))
+    return abs(first - second) <= CLOSE_SCORES * (1 + min(abs(first), abs(second)))
 
 
 def check_belongs(model: Model, decoded: Decoded, argument: str, function: str) -> None:
@@ -143,14 +144,16 @@ def check_belongs(model: Model, decoded: Decoded, argument: str, function: str) 
     for claim, log_prob in zip(claims, log_probs, strict=True):
         differences.append(_difference(claim.log_prob, log_prob))
     # A difference that is NaN is suspect, too.
-    suspects = [i for i, difference in enumerate(differences) if not difference <= FLOOR]
+    suspects = [i for i, difference in enumerate(differences) if not difference <= NOISE_FLOOR]
     for item in sorted({items[i] for i in suspects}):
-        of_item = [i for i in suspects if items[i] == item]
+        suspects_of_item = [i for i in suspects if items[i] == item]
         noises = []
-        for i in of_item[:4]:
-            (alone,) = _in_one_batch(model, [item], [sequences[i]], argument)
-            noises.append(_difference(log_probs[i], alone))
-        worst = max(of_item, key=lambda i: np.inf if np.isnan(differences[i]) else differences[i])
+        for i in suspects_of_item[:4]:
+            (log_prob_alone,) = _in_one_batch(model, [item], [sequences[i]], argument)
+            noises.append(_difference(log_probs[i], log_prob_alone))
+        worst = max(
+            suspects_of_item, key=lambda i: np.inf if np.isnan(differences[i]) else differences[i]
+        )
         if not differences[worst] <= 16 * max(noises):
             raise _refusal(argument, function, claims[worst], log_probs[worst])
 
@@ -166,7 +169,7 @@ class _Claim(NamedTuple):
 def _claims(decoded: Decoded) -> list[_Claim]:
     claims = []
     for item in range(len(decoded.lengths)):
-        for rank, hypothesis in enumerate(decoded.hypotheses(item, FIRST)):
+        for rank, hypothesis in enumerate(decoded.hypotheses(item, MOST_RESCORED)):
             log_prob = decoded.token_log_prob[item, rank, : len(hypothesis.tokens)]
             claims.append(_Claim(item, hypothesis, log_prob))
     return claims

@@ -1,0 +1,1 @@
+"""Answers: results of searches with their settings, scores, certificates, traces and origins."""

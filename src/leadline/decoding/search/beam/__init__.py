@@ -1,0 +1,1 @@
+"""Beam search and greedy search, its case of width 1."""

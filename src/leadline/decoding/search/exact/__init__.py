@@ -1,0 +1,1 @@
+"""Exact search: the best sequences with a proof, by best-first search."""
