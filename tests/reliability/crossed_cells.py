@@ -85,7 +85,7 @@ NO_GAIN = {
         300, 60, classes=5, second="twin", features=10, separation=1.5, population=72
     ),
     "permuted labels": Cell(is_permuted=True, second="linear code", population=73),
-    "noise": Cell(separation=0.0, second="random features", codes=10, population=74),
+    "noise": Cell(separation=1e-6, second="random features", codes=10, population=74),
 }
 """Cells whose true gain is zero."""
 

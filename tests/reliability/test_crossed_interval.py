@@ -4,6 +4,8 @@ The tests simulate a few studies of a few cells. ``make prove`` simulates 2,000 
 cell and records the result.
 """
 
+from dataclasses import fields
+
 import pytest
 
 from leadline.statistics import SIMULTANEOUS_LEVEL
@@ -21,10 +23,9 @@ SOURCES = (
     "src/leadline/statistics/_crossed*.py",
     "src/leadline/statistics/_row_values.py",
     "tests/reliability/coverage.py",
-    "tests/reliability/crossed_cells.py",
     "tests/reliability/simulated_studies.py",
 )
-"""Source files of the proofs."""
+"""Source files of the proofs. A row also contains the settings of its cell."""
 
 DIGEST = proofs.digest_of(SOURCES)
 
@@ -49,6 +50,23 @@ def chosen(cells: dict[str, Cell]) -> list[str]:
     return [name for name in cells if proofs.IS_PROVING or name in SAMPLE]
 
 
+def row_name(name: str, level: float = 0.95) -> str:
+    """Return the name of a cell's row on the page of evidence."""
+    ending = "" if level == 0.95 else f", level {level:g}"
+    return f"crossed interval, {name}{ending}"
+
+
+def row_result(cell: Cell, result: str) -> str:
+    """Return the result of a proof and the settings of its cell."""
+    settings = {
+        field.name: getattr(cell, field.name)
+        for field in fields(cell)
+        if getattr(cell, field.name) != field.default
+    }
+    listed = ", ".join(f"{setting} {value}" for setting, value in settings.items())
+    return f"{result}; {listed.replace('_', ' ')}"
+
+
 def check(name: str, cell: Cell, lowest: float, highest: float, widest: float) -> Coverage:
     """Check that the coverage may lie within limits, and that intervals are not too wide."""
     found = coverage(cell, NUM, SEED)
@@ -57,7 +75,7 @@ def check(name: str, cell: Cell, lowest: float, highest: float, widest: float) -
     assert found.lowest <= highest, f"{name}: {found}"
     assert found.width <= widest, f"{name}: {found}"
     if proofs.IS_PROVING:
-        proofs.record(f"crossed interval: {name}", str(found), SOURCES, DIGEST)
+        proofs.record(row_name(name), row_result(cell, str(found)), SOURCES, DIGEST)
     return found
 
 
@@ -85,4 +103,17 @@ def test_gains_without_a_cause_are_rarely_claimed(name, level):
     print(f"{name}: {result}")
     assert lowest <= 1 - level, f"{name}: {result}"
     if proofs.IS_PROVING:
-        proofs.record(f"crossed interval: {name}, {level:g}", result, SOURCES, DIGEST)
+        row = row_result(NO_GAIN[name], result)
+        proofs.record(row_name(name, level), row, SOURCES, DIGEST)
+
+
+def test_each_cell_has_a_row_with_its_settings():
+    rows = proofs.read_rows()
+    cells = {name: cell for group in (SMALL, CELLS, CLOSE, NO_GAIN) for name, cell in group.items()}
+    outdated = [
+        name
+        for name, cell in cells.items()
+        if row_name(name) not in rows
+        or not rows[row_name(name)].result.endswith(row_result(cell, ""))
+    ]
+    assert outdated == []
