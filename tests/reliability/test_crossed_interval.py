@@ -16,8 +16,8 @@ from tests.reliability.simulated_studies import Cell
 
 NUM = 2000 if proofs.IS_PROVING else 80
 
-SEED = 2026
-"""Seed of the proofs; the constants of the interval were chosen with seeds below 2,000."""
+SEED = 5001
+"""Seed of the proofs; the constants of the interval were chosen with seeds below 5,000."""
 
 SOURCES = (
     "src/leadline/statistics/_crossed*.py",

@@ -40,7 +40,7 @@ MOST_SHARED = 0.75
 Subsets of a share f of the pool have the share f in common, on average.
 """
 
-DEGREES: Bounds = (3.0, 12.0)
+DEGREES: Bounds = (3.0, 15.0)
 """Limits of the degrees of freedom.
 
 Chosen on design settings; see docs/evidence.md.
@@ -154,7 +154,7 @@ def crossed_interval(
       of all seeds overlap. The variance between seeds does not show this part.
 
     The interval is ``d ± t sqrt(variance)``. The degrees of freedom follow from the noise of the
-    parts (Satterthwaite) and lie between 3 and 12. For plain accuracy, the variance contains at
+    parts (Satterthwaite) and lie between 3 and 15. For plain accuracy, the variance contains at
     least half a discordant row, and it follows the mean with half the slope that the skewness of
     the values implies, so the ends differ in their distance from d.
 

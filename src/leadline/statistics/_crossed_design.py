@@ -14,6 +14,12 @@ from leadline.statistics._row_values import Cells, Splits
 
 Masks = Bool[np.ndarray, "seeds subsets rows"]
 
+GROUP_EFFECTS = 0.35
+"""Weight of groups in the shared part, on a logarithmic scale from rows (0) to groups (1).
+
+Chosen on design settings; see docs/evidence.md.
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class Units:
@@ -178,9 +184,8 @@ class Design:
         If the classes are known, the class with the largest ratio counts: balanced subsets contain
         most rows of a rare class, so the seed's other subsets hardly show that class's effect.
 
-        Subsets of a few large groups contain the same groups, so their variance hardly shows the
-        groups' effects. The variance between seeds does, and the smaller value is taken, because
-        both are too large if anything.
+        In a table of groups, the effects of labels are partly those of their rows and partly those
+        of their groups, of which there are fewer. The ratio is a geometric mean of both cases.
         """
         sizes = np.count_nonzero(self.masks, axis=2)
         weights = self.masks * (1 / sizes)[..., None]
@@ -189,15 +194,10 @@ class Design:
             overlaps = self._overlaps(weights[..., rows])
             if overlaps[0] > 0:
                 ratio = max(ratio, _shared_ratio(*overlaps))
-        if not self.units.are_groups:
-            return self.subset_variance * ratio
-        own, within, between = self._overlaps(self.units.sums(weights))
-        by_subsets = self.subset_variance * max(ratio, _shared_ratio(own, within, between))
-        if within <= between:
-            return by_subsets
-        _, same_seed, neither, _ = self.products
-        pools = max(same_seed - neither - self.subset_variance / self.num_subsets, 0.0)
-        return min(by_subsets, pools * between / (within - between))
+        if self.units.are_groups:
+            of_groups = _shared_ratio(*self._overlaps(self.units.sums(weights)))
+            ratio *= max(of_groups / ratio, 1.0) ** GROUP_EFFECTS
+        return self.subset_variance * ratio
 
     @property
     def shared_labels(self) -> float:
@@ -299,7 +299,12 @@ def units_of_rows(groups: Any, classes: Any, num_rows: int) -> Units:
     ones = np.ones(num_rows)
     members = csr_matrix((ones, (np.arange(num_rows), index)), shape=(num_rows, len(names)))
     share = np.bincount(index) / num_rows
-    # A single group has all rows; the study is refused later.
+    if class_of_row is not None:
+        # A group may be a large part of a class, and the mean of each class is estimated.
+        counts = np.zeros((len(names), len(class_sizes)))
+        np.add.at(counts, (index, class_of_row), 1)
+        share = (counts / counts.sum(axis=0)).max(axis=1)
+    # A group that has all rows is refused later.
     group_leverage = 1 / np.maximum(1 - share, 1 / num_rows)
     return Units(len(names), members, row_leverage, group_leverage, class_of_row, class_sizes)
 
