@@ -160,10 +160,13 @@ PUBLIC_NAMES = {
         "represent",
     ],
     "leadline.statistics": [
+        "CrossedInterval",
         "Effect",
+        "crossed_interval",
         "effect",
         "kendall_tau",
         "paired_interval",
+        "row_values",
         "smallest_detectable_effect",
         "zero_crossing",
     ],
