@@ -278,7 +278,7 @@ def test_settings_out_of_range_are_refused():
         study(labels=[10, 1000], progress=reports.append)
     # Settings are checked before the rows, which are too few here.
     with pytest.raises(InputError, match=r"labels\[0\] must be a whole number"):
-        represent(X[:4], labels=["most"])
+        represent(X[:4], labels=["most"])  # pyright: ignore
     assert not reports  # Nothing was pretrained.
     with pytest.raises(InputError, match="num_subsets"):
         study(num_subsets=0)
