@@ -38,7 +38,7 @@ def measure(rounds: int = 40) -> list[Row]:
     draw = torch.Generator().manual_seed(1)
     x, y = (torch.randn(32, 100, n, generator=draw) for n in (16, 1))
     optimizer = torch.optim.Adam(model.parameters())
-    looking = gradients.GradientMonitor(model, every=1, max_norm=1.0, write=lambda *_: None)
+    measuring = gradients.GradientMonitor(model, every=1, max_norm=1.0, write=lambda *_: None)
     waiting = gradients.GradientMonitor(model, every=10**9, max_norm=1.0, write=lambda *_: None)
 
     def passes() -> None:
@@ -49,9 +49,9 @@ def measure(rounds: int = 40) -> list[Row]:
         passes()
         optimizer.step()
 
-    def looked() -> None:
+    def measured() -> None:
         optimizer.zero_grad()
-        with looking.step():
+        with measuring.step():
             passes()
         optimizer.step()
 
@@ -59,19 +59,19 @@ def measure(rounds: int = 40) -> list[Row]:
         with waiting.step(1):
             pass
 
-    for step in (plain, looked, idle):
+    for step in (plain, measured, idle):
         step()
-    pairs = [(seconds(plain), seconds(looked)) for _ in range(rounds)]
-    step = statistics.median(p for p, _ in pairs)
-    look = statistics.median(l - p for p, l in pairs)
+    pairs = [(seconds(plain), seconds(measured)) for _ in range(rounds)]
+    step = statistics.median(without for without, _ in pairs)
+    extra = statistics.median(with_monitor - without for without, with_monitor in pairs)
     block = statistics.median(seconds(idle) for _ in range(1000))
-    share = (look + (EVERY - 1) * block) / (EVERY * step)
+    share = (extra + (EVERY - 1) * block) / (EVERY * step)
     return [
         {
             "work": f"monitor at every={EVERY}, two-layer LSTM, H=128, T=100, B=32, Adam: share of "
             "training time",
-            "measured": f"{100 * share:.2f} % (a step {1e3 * step:.0f} ms, a look {1e3 * look:.0f} "
-            f"ms more, an empty block {1e6 * block:.0f} µs)",
+            "measured": f"{100 * share:.2f} % (a step {1e3 * step:.0f} ms, a measurement "
+            f"{1e3 * extra:.0f} ms more, an empty block {1e6 * block:.0f} µs)",
             "bar": "at most 1 %",
             "met": share <= 0.01,
         }
@@ -85,5 +85,5 @@ def seconds(work: Callable[[], None]) -> float:
 
 
 if __name__ == "__main__":
-    for one in measure():
-        print(one)
+    for row in measure():
+        print(row)

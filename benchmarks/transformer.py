@@ -72,8 +72,8 @@ def ours(images: torch.Tensor, ratio: float) -> Callable[[], None]:
     draw = torch.Generator().manual_seed(1)
 
     def step() -> None:
-        seen, counts = model.corruption.corrupt(images, draw)
-        engine.step(seen[None], images[None], None if counts is None else counts[None])
+        seen, loss_mask = model.corruption.corrupt(images, draw)
+        engine.step(seen[None], images[None], None if loss_mask is None else loss_mask[None])
 
     return step
 

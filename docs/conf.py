@@ -6,7 +6,7 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
 
-from pages import errors, gallery, reference  # noqa: E402
+from pages import commands, errors, gallery, reference  # noqa: E402
 
 import leadline  # noqa: E402
 
@@ -55,6 +55,7 @@ def setup(app):
     folder = DOCS / "_generated"
     reference.write(folder / "reference")
     errors.write(folder / "errors.rst")
+    commands.write(folder / "commands.rst")
     gallery.write(folder / "gallery")
     app.connect("missing-reference", reference.resolve)
     app.connect("source-read", reference.link_functions)

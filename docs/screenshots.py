@@ -20,11 +20,14 @@ PICTURES = {
         {"color_scheme": "light"},
     ),
 }
-"""Address and the browser's settings, by the name of the file."""
+"""Address and settings of the browser, by the name of the file."""
+
+PATIENCE = 120_000
+"""Milliseconds after which a page that shows no figure is an error, also on a busy machine."""
 
 
 def main() -> None:
-    """Write all of them."""
+    """Write all pictures."""
     server = Server(open_rooms(), port=0).start()
     with sync_playwright() as playwright:
         chromium = shutil.which("chromium") or shutil.which("google-chrome")
@@ -35,6 +38,7 @@ def main() -> None:
             page = browser.new_context(
                 viewport={"width": 1280, "height": 900}, **options
             ).new_page()
+            page.set_default_timeout(PATIENCE)
             page.goto(server.url(at))
             page.locator(".js-plotly-plot .main-svg").first.wait_for()
             page.locator(".words:not(:empty)").first.wait_for()

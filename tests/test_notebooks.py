@@ -1,6 +1,7 @@
-"""A small notebook is executed, converted to HTML, and shown by a browser."""
+"""A notebook is executed, converted to HTML, and shown by a browser; marimo shows its cells."""
 
 import base64
+import html
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Route
 from plotly.offline import get_plotlyjs
 
+from leadline import decoding, explore
 from leadline.figures import _notebook as notebook
 from tests.explore.browser import chromium, needs_chromium
 
@@ -86,27 +88,25 @@ def test_the_page_has_a_picture_for_each_figure_and_no_copy_of_plotly(folder):
     assert len(page) < 1_200_000, "nbconvert's own styles have 0.3 MB"
 
 
+def serve_plotly(route: Route, requests: list[str]) -> None:
+    """Answer a request for Plotly's script, and refuse all other requests to servers."""
+    url, _ = notebook._script()
+    if route.request.url != url:
+        route.abort()
+        return
+    requests.append(url)
+    headers = {"Access-Control-Allow-Origin": "*"}
+    route.fulfill(body=get_plotlyjs(), content_type="text/javascript", headers=headers)
+
+
 @needs_chromium
 def test_a_browser_loads_plotly_once_and_draws_every_figure(browser: Browser, folder: Path):
-    asked = []
-
-    def answer(route: Route) -> None:
-        url, _ = notebook._script()
-        if route.request.url != url:
-            route.abort()
-            return
-        asked.append(url)
-        headers = {"Access-Control-Allow-Origin": "*"}
-        route.fulfill(body=get_plotlyjs(), content_type="text/javascript", headers=headers)
-
+    requests: list[str] = []
     page = browser.new_page()
-    page.route(
-        "**/*",
-        lambda route: answer(route) if route.request.url[:4] == "http" else route.continue_(),
-    )
+    page.route(re.compile("^http"), lambda route: serve_plotly(route, requests))
     page.goto((folder / "book.html").as_uri())
     page.wait_for_selector(".js-plotly-plot >> nth=1")
-    assert len(asked) == 1
+    assert len(requests) == 1
     assert page.locator(".js-plotly-plot").count() == len(CELLS)
     page.close()
 
@@ -122,3 +122,60 @@ def test_without_a_connection_the_pictures_stay(browser: Browser, folder: Path):
     assert pictures.count() == len(CELLS)
     assert pictures.first.evaluate("picture => picture.naturalWidth") > 700
     page.close()
+
+
+def traced() -> decoding.Decoded:
+    table = decoding.Table({(): {"a": -0.6, "b": -0.8}, ("a",): {"a": -0.7}, ("b",): {"a": -0.1}})
+    return decoding.beam_search(*table.problem(), width=1, max_length=2, trace=True)
+
+
+def as_in_marimo(output: Any) -> str:
+    """Return what marimo 0.25 shows of an output: HTML with a script is put into a frame."""
+    content = output._repr_html_()
+    assert "<script" in content
+    return f'<iframe srcdoc="{html.escape(content)}" width="100%" height="400px"></iframe>'
+
+
+@needs_chromium
+@pytest.mark.parametrize("is_online", [True, False])
+def test_a_frame_of_marimo_shows_the_figure_or_without_a_connection_the_picture(
+    browser: Browser, is_online: bool
+):
+    requests: list[str] = []
+    page = browser.new_page()
+    page.route(
+        re.compile("^http"),
+        lambda route: serve_plotly(route, requests) if is_online else route.abort(),
+    )
+    page.set_content(as_in_marimo(traced()))
+    frame = page.frame_locator("iframe")
+    if is_online:
+        frame.locator(".js-plotly-plot").wait_for()
+        assert len(requests) == 1
+    else:
+        picture = frame.locator("div[class^=leadline-] img")
+        picture.wait_for()
+        assert picture.evaluate("picture => picture.naturalWidth") > 700
+        assert frame.locator(".js-plotly-plot").count() == 0
+    page.close()
+
+
+@needs_chromium
+def test_a_frame_of_marimo_shows_the_explorer_in_full_height(browser: Browser):
+    page = browser.new_page()
+    page.set_content(as_in_marimo(explore.gradients(time=7)))
+    explorer = page.frame_locator("iframe").frame_locator("iframe")
+    explorer.locator(".js-plotly-plot").first.wait_for()
+    box = page.locator("iframe").bounding_box()
+    assert box is not None
+    assert box["height"] > 900
+    page.close()
+
+
+@pytest.mark.parametrize("output", [traced, lambda: explore.gradients(time=7)])
+def test_the_formatter_of_marimo_shows_the_html_of_an_output(output):
+    formatting = pytest.importorskip("marimo._output.formatting", reason="marimo is not installed")
+    shown = formatting.try_format(output())
+    assert shown.exception is None
+    assert shown.mimetype == "text/html"
+    assert "data:image/png;base64," in html.unescape(shown.data)

@@ -61,7 +61,6 @@ PUBLIC_NAMES = {
         "Text",
         "digits",
         "glyphs",
-        "high_variance_vectors",
         "label_subsets",
         "load",
         "manual_text",
@@ -154,13 +153,10 @@ PUBLIC_NAMES = {
         "train",
     ],
     "leadline.report": [
-        "as_json",
         "write",
     ],
     "leadline.representation": [
-        "Material",
         "RepresentationStudy",
-        "gather",
         "represent",
     ],
     "leadline.statistics": [

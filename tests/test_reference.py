@@ -1,4 +1,4 @@
-"""Every public name has an entry in the API reference, and documents name public names only."""
+"""The reference has every public name, which.md only public names, commands.rst every command."""
 
 import re
 import sys
@@ -7,18 +7,22 @@ from pathlib import Path
 
 import pytest
 
+from leadline import cli
 from tests.test_public_names import PUBLIC_NAMES
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.fixture(scope="module")
-def reference():
+@pytest.fixture(scope="module", autouse=True)
+def documents_on_path():
     sys.path.insert(0, str(DOCS))
-    try:
-        yield import_module("pages.reference")
-    finally:
-        sys.path.remove(str(DOCS))
+    yield
+    sys.path.remove(str(DOCS))
+
+
+@pytest.fixture(scope="module")
+def reference(documents_on_path):
+    return import_module("pages.reference")
 
 
 @pytest.mark.parametrize("package", PUBLIC_NAMES)
@@ -31,6 +35,15 @@ def test_every_public_name_is_in_the_reference(reference, package):
     rooms = {name.removeprefix("leadline.") for name in reference.packages()}
     assert package == "leadline" or not others
     assert others <= rooms | {"__version__", *import_module("leadline.representation").__all__}
+
+
+def test_the_page_of_the_commands_has_every_command_and_exit_code():
+    text = import_module("pages.commands").page()
+    for code, meaning in cli.EXIT_CODES.items():
+        assert f"   * - {code}\n     - {meaning}\n" in text
+    for name in cli.app:
+        assert name.startswith("-") or f"   Example: leadline {name} " in text
+    assert "leadline: --budget must be quick or full\n     got:   --budget slow" in text
 
 
 def test_functions_on_the_page_which_function_when_are_public_and_linked(reference):

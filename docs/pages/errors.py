@@ -22,8 +22,6 @@ class Rule:
     message: str
     cause: str
     cure: str
-    place: str
-    """The function or method that raises it."""
     raised_by: frozenset[str] = field(default=frozenset(), compare=False)
     """Public functions and classes whose calls may reach it."""
 
@@ -71,7 +69,6 @@ class Functions(ast.NodeVisitor):
                 text_of(node.args[0]),
                 text_of(named.get("cause")),
                 text_of(named.get("cure")),
-                place,
             )
             self.rules.setdefault(place, []).append(rule)
         self.generic_visit(node)
@@ -103,6 +100,11 @@ def reached(functions: Functions, start: str) -> set[str]:
         for name in functions.calls[place]:
             exact = [other for other in by_name.get(name, ()) if other.split(".")[-1] == name]
             waiting += exact if len(exact) == 1 else []
+            waiting += [
+                other
+                for other in by_name.get(name, ())
+                if other.endswith((f"{name}.__init__", f"{name}.__post_init__"))
+            ]
     return found
 
 
@@ -120,7 +122,7 @@ def rules_of(package: str, names: list[str]) -> list[Rule]:
             callers = frozenset(by_place.get(place, ()))
             before = known.raised_by if known else frozenset()
             unique[rule.kind, rule.message] = Rule(
-                rule.kind, rule.message, rule.cause, rule.cure, rule.place, callers | before
+                rule.kind, rule.message, rule.cause, rule.cure, callers | before
             )
     stated = [rule for rule in unique.values() if rule.message.strip(f"{GAP} :")]
     return sorted(stated, key=lambda rule: rule.message.lower())
@@ -148,10 +150,6 @@ def lines_of(package: str, names: list[str], rules: list[Rule]) -> Iterator[str]
             yield f"   | *Raised by:* {linked}{more}"
         if rule.kind != "InputError":
             yield f"   | *Type:* {rule.kind}"
-        if not (
-            rule.cause.strip(GAP) or rule.cure.strip(GAP) or linked or rule.kind != "InputError"
-        ):
-            yield f"   | *Raised in:* {escaped(rule.place)}"
         yield ""
 
 
@@ -165,8 +163,8 @@ that is filled in, such as the name of an argument.
 
 Every error is a :any:`LeadlineError <leadline.LeadlineError>`. It is an
 :any:`InputError <leadline.InputError>` if an argument breaks a rule, and a
-:any:`SaveError <leadline.SaveError>` if a file cannot be read or written. Errors of another type are
-marked.
+:any:`SaveError <leadline.SaveError>` if a file cannot be read or written. Errors of another type
+are marked.
 
 """
 

@@ -167,7 +167,10 @@ def resolve(app: Any, environment: Any, node: Any, content: Any) -> Any:
 
 
 def link_functions(app: Any, document: str, source: list[str]) -> None:
-    """Link the public names on the page "Which function when", which is plain Markdown elsewhere."""
+    """Link the public names on the page "Which function when".
+
+    The page is plain Markdown elsewhere.
+    """
     if document == "which":
         source[0] = re.sub(r"`([a-z]+(?:\.\w+)+)`", _linked, source[0])
 

@@ -92,7 +92,7 @@ def sums() -> Iterator[type]:
         def autoencoder(self, corruption):
             return Sums(self, corruption)
 
-        def squared_errors(self, module, seen, target, counts):
+        def squared_errors(self, module, seen, target, loss_mask):
             return (module(seen) - target).square()
 
         def check_rows(self, model, rows, name):

@@ -23,8 +23,8 @@ def test_corruptions_draw_only_from_their_generator_and_keep_the_batch(corruptio
 
 def test_noise_has_the_given_standard_deviation():
     x = torch.full((400, 50), 3.0)
-    seen, counts = GaussianNoise(std=0.25).corrupt(x, generator())
-    assert counts is None
+    seen, loss_mask = GaussianNoise(std=0.25).corrupt(x, generator())
+    assert loss_mask is None
     assert seen.mean().item() == pytest.approx(3, abs=0.01)
     assert seen.std().item() == pytest.approx(0.25, abs=0.005)
 
@@ -32,9 +32,9 @@ def test_noise_has_the_given_standard_deviation():
 @pytest.mark.parametrize("ratio", [0.0, 0.25, 0.75, 0.99])
 def test_a_pixel_mask_hides_its_share_uniformly(ratio):
     x = torch.ones(4000, 10)
-    seen, counts = PixelMask(ratio, loss="visible").corrupt(x, generator())
-    assert counts is not None
-    assert torch.equal(seen, counts)
+    seen, loss_mask = PixelMask(ratio, loss="visible").corrupt(x, generator())
+    assert loss_mask is not None
+    assert torch.equal(seen, loss_mask)
     assert (1 - seen).mean(0).numpy() == pytest.approx([ratio] * 10, abs=0.03)
     assert (seen[0] == seen).all(1).all() == (ratio == 0)
 
@@ -42,10 +42,10 @@ def test_a_pixel_mask_hides_its_share_uniformly(ratio):
 @pytest.mark.parametrize("loss", ["masked", "visible"])
 def test_no_gradient_where_the_loss_does_not_count(loss):
     x = torch.rand(6, 8, generator=generator(1)) + 0.1
-    seen, counts = PixelMask(0.5, loss=loss).corrupt(x, generator())
+    seen, loss_mask = PixelMask(0.5, loss=loss).corrupt(x, generator())
     model = Autoencoder(8, (4,), seed=0, corruption=PixelMask(0.5, loss=loss))
     reconstruction = model(seen).detach().requires_grad_()
-    ((reconstruction - x).square() * counts).sum(1).mean().backward()
+    ((reconstruction - x).square() * loss_mask).sum(1).mean().backward()
     counted = (seen == 0) if loss == "masked" else (seen != 0)
     assert torch.equal(reconstruction.grad != 0, counted)
 

@@ -82,21 +82,21 @@ def test_hidden_patches_are_uniform_over_positions_and_differ_between_images():
 def test_a_patch_mask_hides_whole_patches_in_all_channels(loss, drop):
     mask = PatchMask(0.5, 2, (4, 6), 3, loss, drop)
     x = torch.rand(5, 72, generator=generator(1)) + 0.1
-    seen, counts = mask.corrupt(x, generator())
+    seen, loss_mask = mask.corrupt(x, generator())
     hidden = mask.grid.spread(mask.hidden(5, generator()))
     assert torch.equal(seen.isnan() if drop else seen == 0, hidden)
     assert torch.equal(seen[~hidden], x[~hidden])
-    assert mask.counts_everywhere == (loss == "all") == (counts is None)
-    if counts is not None:
-        assert torch.equal(counts == 1, hidden if loss == "masked" else ~hidden)
+    assert mask.counts_everywhere == (loss == "all") == (loss_mask is None)
+    if loss_mask is not None:
+        assert torch.equal(loss_mask == 1, hidden if loss == "masked" else ~hidden)
 
 
 def test_the_loss_counts_everywhere_if_nothing_is_hidden():
     x = torch.rand(5, 16, generator=generator(1))
     for mask in (PatchMask(0.0, 2, 4, loss="masked"), BlockMask(0.0, 4, loss="masked")):
-        seen, counts = mask.corrupt(x, generator())
+        seen, loss_mask = mask.corrupt(x, generator())
         assert torch.equal(seen, x)
-        assert counts is None
+        assert loss_mask is None
         assert mask.counts_everywhere
 
 
@@ -106,9 +106,9 @@ def test_a_block_is_one_rectangle_and_smaller_than_the_image(height, width, rati
     height, width = (width, height) if tall else (height, width)
     mask = BlockMask(ratio, (height, width), 2, loss="masked")
     x = torch.ones(30, 2 * height * width)
-    seen, counts = mask.corrupt(x, generator())
-    assert counts is not None
-    assert torch.equal(counts, 1 - seen)
+    seen, loss_mask = mask.corrupt(x, generator())
+    assert loss_mask is not None
+    assert torch.equal(loss_mask, 1 - seen)
     hidden = (seen == 0).view(30, 2, height, width)
     assert torch.equal(hidden[:, 0], hidden[:, 1])
     area = hidden[:, 0].sum((1, 2))

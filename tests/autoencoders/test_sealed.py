@@ -27,8 +27,9 @@ from leadline.autoencoders import (
 from leadline.autoencoders._sealed import _digest, _place_of_digest
 from leadline.autoencoders.training._checkpoint import Journal
 from leadline.autoencoders.training._opening import Opener
-from leadline.autoencoders.training._pretrain import _engine, _member
+from leadline.autoencoders.training._pretrain import _open_member
 from leadline.autoencoders.training._settings import PretrainingSettings
+from leadline.autoencoders.training._training import engine_of
 from leadline.errors import SaveError
 
 RNG = np.random.default_rng(0)
@@ -107,14 +108,14 @@ def run(request, tmp_path: Path) -> tuple[Path, Callable[[], object]]:
         pretrain(model, X, checkpoint=tmp_path, progress=stop, **settings)
     fresh = RUNS[request.param]()
     checked = PretrainingSettings(**settings)
-    configuration = _member(0, fresh, X, None, 0.1, checked, Opener(None)).configuration()
+    configuration = _open_member(0, fresh, X, None, 0.1, checked, Opener(None)).configuration()
 
     def begin() -> None:
-        member = _member(0, fresh, X, None, 0.1, checked, Opener(None))
+        member = _open_member(0, fresh, X, None, 0.1, checked, Opener(None))
         member.journal = Journal(tmp_path, configuration)
         member.restore()
-        if member.ending is None:
-            member.begin(_engine([member]), 0)
+        if not member.has_ended:
+            member.begin(engine_of([member]), 0)
 
     begin()
     return tmp_path / "checkpoint.safetensors", begin

@@ -17,6 +17,7 @@ from leadline.autoencoders import (
     pretrain_many,
 )
 from leadline.autoencoders._rows import open_rows
+from leadline.autoencoders.training._opening import RunRows
 from leadline.autoencoders.training._settings import PretrainingSettings
 from leadline.autoencoders.training._stack import Stack, stack_size
 from leadline.data import row_fingerprints
@@ -60,13 +61,13 @@ def equal(a, b):
 def test_the_handwritten_gradient_matches_autograd(activation, corruption):
     model = Autoencoder(7, (6, 5, 3), activation, seed=0).double()
     x = torch.from_numpy(rows()).double()
-    seen, counts = corruption.corrupt(x, torch.Generator().manual_seed(1))
+    seen, loss_mask = corruption.corrupt(x, torch.Generator().manual_seed(1))
     squares = (model(seen) - x).square()
-    loss = (squares if counts is None else squares * counts).sum(1).mean()
+    loss = (squares if loss_mask is None else squares * loss_mask).sum(1).mean()
     loss.backward()
     stack = Stack(model.architecture, [model.state_dict()] * 2, [1e-3] * 2)
-    counts = None if counts is None else counts.expand(2, -1, -1)
-    summed = stack.step(seen.expand(2, -1, -1), x.expand(2, -1, -1), counts)
+    loss_mask = None if loss_mask is None else loss_mask.expand(2, -1, -1)
+    summed = stack.step(seen.expand(2, -1, -1), x.expand(2, -1, -1), loss_mask)
     assert (summed / len(x)).tolist() == pytest.approx([loss.item()] * 2, rel=1e-12)
     for row in stack.gradients:
         for (name, ours), theirs in zip(stack.state(row).items(), model.parameters(), strict=True):
@@ -275,8 +276,8 @@ def test_an_epoch_visits_every_row_once(n, batch, numbers):
         patch.setattr(member, "BLOCK_NUMBERS", numbers)
         rows = open_rows(X, "X", np.float32, torch.device("cpu"))
         training = PretrainingSettings(1e-3, batch_size=batch)
-        one = member.Member(0, model, model.architecture, rows, None, training)
-        blocks = [target + one.centre for _, target, _ in one.blocks()]
+        trained = member.Member(0, model, model.architecture, RunRows(rows), training)
+        blocks = [target + trained.centre for _, target, _ in trained.blocks()]
     assert all(len(block) % batch == 0 for block in blocks[:-1])
     visited = np.sort(np.concatenate([block.numpy() for block in blocks])[:, 0])
     assert visited == pytest.approx(X[:, 0], abs=1e-4)

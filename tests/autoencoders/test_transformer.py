@@ -202,11 +202,11 @@ def test_hidden_patches_never_enter_the_encoder():
 def test_uncounted_patches_are_not_predicted_and_change_nothing(loss, decoder_depth):
     model = small(loss=loss, mask_ratio=0.5, decoder_depth=decoder_depth).double()
     x = torch.from_numpy(images(5)).flatten(1).double()
-    seen, counts = model.corruption.corrupt(x, generator())
+    seen, loss_mask = model.corruption.corrupt(x, generator())
     target = x.clone().requires_grad_()
-    error = model.squared_error(seen, target, counts)
+    error = model.squared_error(seen, target, loss_mask)
     slow = model(seen) - x  # predicts everything
-    expected = (slow.square() * (1 if counts is None else counts)).sum()
+    expected = (slow.square() * (1 if loss_mask is None else loss_mask)).sum()
     assert error.item() == pytest.approx(expected.item(), rel=1e-12)
     (of_target,) = torch.autograd.grad(error, target)
     hidden = seen.isnan()
@@ -295,8 +295,8 @@ def test_a_step_of_the_autograd_engine_matches_adam_of_pytorch():
     engine = AutogradEngine(model, model.architecture, 1e-3, 0, torch.device("cpu"))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.99))
     for i in range(4):
-        seen, counts = model.corruption.corrupt(x, generator(i))
-        summed = engine.step(seen[None], x[None], counts[None])
+        seen, loss_mask = model.corruption.corrupt(x, generator(i))
+        summed = engine.step(seen[None], x[None], loss_mask[None])
         optimizer.zero_grad()
         loss = model.loss(x, generator(i))
         assert (summed / 7).item() == pytest.approx(loss.item(), rel=1e-9)

@@ -186,7 +186,7 @@ def test_bad_values_raise_readable_errors(name, parameter):
         (lambda: untyped.running_average(10**9, 10**9, seed=0), "must fit into the free memory"),
         (
             lambda: untyped.check_labels([10**400, 1], 2),
-            r"labels are class indices.*\n.*y\[0\] = inf",
+            r"y must hold class indices.*\n.*y\[0\] = inf",
         ),
         (lambda: untyped.check_features(Contrary()), "X = a Contrary"),
         (lambda: untyped.class_indices([Contrary(), Contrary()]), r"labels\[0\] = a Contrary"),

@@ -83,7 +83,7 @@ CALLS: dict[str, Callable[[], Call]] = {
         gradients.compare_cures, model(), loss_of, window=2, max_norm=1.0, seed=0
     ),
     "GradientMonitor": lambda: call(
-        gradients.GradientMonitor, model(), 10, max_norm=1.0, samples=2, write=lambda *_: None
+        gradients.GradientMonitor, model(), 10, max_norm=1.0, num_samples=2, write=lambda *_: None
     ),
     "GradientMonitor.step": lambda: call(monitor().step, 3, scale=1.0),
     "read_metrics": lambda: call(gradients.read_metrics, metrics()),

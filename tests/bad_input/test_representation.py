@@ -1,4 +1,4 @@
-"""Bad input to represent() and gather()."""
+"""Bad input to represent()."""
 
 from pathlib import Path
 from typing import Any
@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from leadline import representation
+from leadline.autoencoders.training._settings import PretrainingSettings
 from leadline.errors import InputError
-from leadline.representation import Material, RepresentationStudy, gather, represent
+from leadline.representation import RepresentationStudy, represent
 from leadline.representation._views import Whole
 from tests.bad_input.harness import Room, call
 
@@ -21,9 +22,7 @@ FOLDER = Path("unfinished")
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, in_tmp_path: Path) -> None:
-    settings = property(
-        lambda self: {"epochs": 1, "batch_size": 150, "learning_rate": 5e-3, "patience": 40}
-    )
+    settings = property(lambda self: PretrainingSettings(5e-3, epochs=1, batch_size=150))
     monkeypatch.setattr(Whole, "settings", settings)
 
 
@@ -43,8 +42,8 @@ def a_study() -> Any:
     )
 
 
-CALLS: dict[str, Any] = {"represent": a_study, "gather": lambda: call(gather, X, Y, MORE, (2, 2))}
-RESULTS = frozenset({Material.__name__, RepresentationStudy.__name__})
+CALLS: dict[str, Any] = {"represent": a_study}
+RESULTS = frozenset({RepresentationStudy.__name__})
 FILES = ("save", "load")  # Methods of every sounding; the tests of soundings cover them.
 ROOM = Room(representation, CALLS, results=RESULTS)
 CASES = [

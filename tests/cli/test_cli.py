@@ -41,7 +41,48 @@ def test_version_and_usage():
     assert shell("worksheets").returncode == cli.BAD_USAGE
     refused = shell("worksheet", "--budget", "slow")
     assert refused.returncode == cli.BAD_USAGE
-    assert 'Choose from: "quick", "full"' in refused.stderr
+    assert refused.stderr == (
+        "leadline: --budget must be quick or full\n"
+        "  got:   --budget slow\n"
+        "  cure:  see leadline worksheet --help\n"
+    )
+
+
+USAGE_ERRORS = {
+    "worksheets": ("worksheets is not a command of leadline", "use leadline worksheet"),
+    "nonsense": ("nonsense is not a command of leadline", "use one of represent, encode"),
+    "represent": ("DATA is required", "see leadline represent --help"),
+    "represent x --seeds y": ("--seeds must be a whole number", "--seeds y"),
+    "represent x --seeds": ("--seeds needs a value", "see leadline represent --help"),
+    "represent x --sed=3": ("--sed is not an option of leadline represent", "use --seeds"),
+    "represent x y": ("y is one argument too many for leadline represent", "--help"),
+    "worksheet --jobs 1 --jobs 2": ("--jobs must be given only once", "--jobs more than once"),
+    "worksheet --json=3": ("--json must be given without a value", "--json 3"),
+}
+
+
+@pytest.mark.parametrize("command", USAGE_ERRORS)
+def test_a_usage_error_begins_with_the_option_or_argument(command, capsys):
+    rule, detail = USAGE_ERRORS[command]
+    assert cli.run(command.split()) == cli.BAD_USAGE
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"leadline: {rule}\n")
+    assert detail in printed.err
+
+
+def test_every_exit_code_has_a_meaning():
+    codes = [value for name, value in vars(cli).items() if name.isupper() and type(value) is int]
+    assert sorted(cli.EXIT_CODES) == sorted(codes)
+
+
+@pytest.mark.parametrize("command", [name for name in cli.app if not name.startswith("-")])
+def test_the_help_of_a_command_has_an_example_and_groups(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.run([command, "--help"]) == cli.DONE
+    text = capsys.readouterr().out
+    assert f"Example: leadline {command} " in text
+    assert "─ Parameters ─" not in text, "each option belongs to a named group"
 
 
 def test_statement_names_are_checked_before_torch_is_loaded(tmp_path: Path):
@@ -53,6 +94,7 @@ def test_statement_names_are_checked_before_torch_is_loaded(tmp_path: Path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert done.stdout.split() == ["2", "False"]
+    assert "--only must contain ids of statements" in done.stderr
     assert "one of ae." in done.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -60,17 +102,17 @@ def test_statement_names_are_checked_before_torch_is_loaded(tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--jobs", "0"], "--jobs must be at least 1"),
+        (["--jobs", "0"], "--jobs must be a whole number of at least 1"),
         (
             ["--jobs", "2", "--cluster", "tcp://127.0.0.1:1"],
-            "--jobs has no effect with --cluster",
+            "--jobs must be left out with --cluster",
         ),
         (["--only", ","], "--only must name statements or sections"),
         (["--data", "unlabelled.npz"], "--data must have labels"),
-        (["--data", "few.npz"], "few.npz"),
+        (["--data", "few.npz"], "leadline: --data few.npz: "),
         (["--data", "nan.csv", "--labels", "y"], "X[1, 1] (column 'b') = nan"),
         (["--labels", "digit"], "--labels must name a column of --data"),
-        (["--data", "nowhere.csv"], "nowhere.csv"),
+        (["--data", "nowhere.csv"], "--data must be an existing file or folder"),
     ],
 )
 def test_usage_errors_come_before_any_file_is_written(arguments, text, in_tmp_path, capsys):
@@ -89,7 +131,7 @@ def test_an_unwritable_output_is_refused_before_work_starts(tmp_path: Path, caps
     assert cli.run(["worksheet", "--out", str(tmp_path / "file")]) == cli.BAD_USAGE
     assert "--out must be a folder" in capsys.readouterr().err
     assert cli.run(["worksheet", "--out", str(tmp_path / "file" / "below")]) == cli.BAD_USAGE
-    assert "a path that leads through a file" in capsys.readouterr().err
+    assert "a path through a file" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -176,7 +176,8 @@ def test_a_trace_replaces_only_an_unchanged_trace(folder, tmp_path, capsys):
         (tmp_path / "changed.html").write_text(changed)
         assert decode(*command[:-1], tmp_path / "changed.html") == cli.BAD_USAGE
         assert (
-            "--trace replaces only a page that an earlier --trace wrote" in capsys.readouterr().err
+            "--trace must name a new file, or a page that an earlier --trace wrote"
+            in capsys.readouterr().err
         )
         assert (tmp_path / "changed.html").read_text() == changed
 
@@ -313,7 +314,7 @@ def test_answers_of_two_runs_are_never_mixed(name, folder, tmp_path, capsys):
     before = output.read_bytes()
     assert decode(*keys, *more) == cli.BAD_USAGE
     assert (
-        "decode resumes an interrupted run only with the same prompts, model and settings"
+        "--output must name a new file, or the answers of an interrupted run with the same prompts"
         in capsys.readouterr().err
     )
     assert output.read_bytes() == before
@@ -349,12 +350,19 @@ def test_a_full_disk_keeps_whole_lines(folder, tmp_path, monkeypatch, capsys):
 
 
 REFUSED = {
-    "no prompt": ((), "either --prompt or --input"),
-    "two": (("--prompt", "the", "--input", "in.jsonl"), "either --prompt or --input"),
-    "width": (("--prompt", "the", "--width", 0), "--width must be at least 1"),
-    "length": (("--prompt", "the", "--max-length", 0), "--max-length must be at least 1"),
-    "calls": (("--prompt", "the", "--exact", "--max-calls", 0), "--max-calls must be at least 1"),
-    "batch": (("--input", "in.jsonl", "--batch", 0), "--batch must be at least 1"),
+    "no prompt": ((), "--prompt or --input must be given"),
+    "two": (("--prompt", "the", "--input", "in.jsonl"), "--prompt or --input must be given"),
+    "width": (("--prompt", "the", "--width", 0), "--width must be a whole number of at least 1"),
+    "wide": (
+        ("--prompt", "the", "--width", 10**9),
+        "--width must be a whole number from 1 to 1000000",
+    ),
+    "length": (("--prompt", "the", "--max-length", 0), "--max-length must be a whole number"),
+    "calls": (
+        ("--prompt", "the", "--exact", "--max-calls", 0),
+        "--max-calls must be a whole number",
+    ),
+    "batch": (("--input", "in.jsonl", "--batch", 0), "--batch must be a whole number"),
     "answers": (("--prompt", "the", "--num-return", 9), "--num-return 9 --width 5"),
     "score": (("--prompt", "the", "--score", "length:much"), "--score length:much"),
     "bare score": (("--prompt", "the", "--score", "gnmt"), "--score gnmt"),
@@ -362,6 +370,7 @@ REFUSED = {
     "trace": (("--input", "in.jsonl", "--trace", "t.html"), "--trace needs --prompt"),
     "folder": (("--prompt", "the", "--trace", "."), "--trace must name a file"),
     "unknown words": (("--prompt", "the zebra and a quagga"), "'zebra', 'quagga' in the prompt"),
+    "unknown": (("--prompt", "zebra"), "--prompt must contain only the 12 tokens"),
     "nowhere": (("--input", "nowhere.jsonl"), "--input nowhere.jsonl (No such file or directory)"),
     "itself": (
         ("--input", "in.jsonl", "--output", "in.jsonl"),
@@ -370,7 +379,7 @@ REFUSED = {
     "line": (("--input", "broken.jsonl"), 'line 2 of broken.jsonl: {"prompt": 3}'),
     "not a number": (("--input", "nan.jsonl"), "NaN is not JSON"),
     "half a letter": (("--input", "half.jsonl"), "line 1 of half.jsonl"),
-    "empty": (("--input", "empty.jsonl"), "--input must hold at least one prompt"),
+    "empty": (("--input", "empty.jsonl"), "--input must contain at least one prompt"),
     "unknown in a file": (
         ("--input", "zebra.jsonl", "--output", "new.jsonl"),
         "where: in zebra.jsonl, line 2",

@@ -165,11 +165,11 @@ def test_ctrl_c_reaches_every_process_and_prints_one_message(temporary_folder):
     ("arguments", "message"),
     [
         (["--host", "0.0.0.0"], "--host 0.0.0.0 --expose"),
-        (["cellar"], "the pages are gradients"),
+        (["cellar"], "use one of gradients"),
         (["--port", "-1"], "--port must be a number from 0 to 65535"),
         (["--port", str(10**30)], "--port must be a number from 0 to 65535"),
-        (["http://[::1/gradients"], "explore takes a page or a link"),
-        (["gradients/\x00"], "explore takes a page or a link"),
+        (["http://[::1/gradients"], "PAGE must be the name of a page, or a link to a page"),
+        (["gradients/\x00"], "PAGE must be the name of a page, or a link to a page"),
         (["--host", "ä" * 100, "--expose"], "--host must be an address of this machine"),
         (["--host", "a\x00b", "--expose"], "--host must be an address of this machine"),
         (["--host", "unix:///tmp/x", "--expose"], "--host must be an address of this machine"),
@@ -189,6 +189,6 @@ def test_an_unprintable_address_is_a_readable_error():
             command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False
         )
     assert done.stderr.startswith(
-        "leadline: explore could not print its address: No space left on device\n"
+        "leadline: the address could not be printed: No space left on device\n"
     )
     assert done.returncode != 0

@@ -110,7 +110,7 @@ def test_the_import_path_is_restored(tmp_path: Path, capsys):
         (
             HERE,
             [
-                "needs a factory in the form module:function",
+                "FACTORY must have the form module:function",
                 f"leadline gradients {HERE}:factory",
             ],
         ),
@@ -120,15 +120,15 @@ def test_the_import_path_is_restored(tmp_path: Path, capsys):
         ),
         (
             "no_such_module:factory",
-            ["must be importable", "no no_such_module.py in", "from the folder that holds"],
+            ["can be imported", "no no_such_module.py in", "from the folder that holds"],
         ),
-        (f"{HERE}.more:factory", ["must be importable", "is not a package"]),
+        (f"{HERE}.more:factory", ["can be imported", "is not a package"]),
         (f"{HERE}:factor", ["has no factor", "use one of factory"]),
         (f"{HERE}:number", ["factories:number is a int"]),
         (f"{HERE}:pair", ["must return a model, a batch, and a loss", "returned (Model, tuple)"]),
         (
             f"{HERE}:computed",
-            ["returned (Model, tuple, Tensor)", "a loss that was computed already"],
+            ["returned (Model, tuple, Tensor)", "the loss is already computed"],
         ),
         (f"{HERE}:no_model", ["returned (str, tuple, function)"]),
         (f"{HERE}:feedforward", ["model with recurrent layers", "Linear"]),
@@ -136,10 +136,13 @@ def test_the_import_path_is_restored(tmp_path: Path, capsys):
             f"{HERE}:broken",
             ["must run without an error", "KeyError: 'weights'", 'raise KeyError("weights")'],
         ),
-        (f"{HERE}:broken_loss", ["the loss of", "must run without an error", "factories.py, line"]),
+        (
+            f"{HERE}:broken_loss",
+            ["broken_loss: the loss must run without an error", "factories.py, line"],
+        ),
         (
             f"{HERE}:from_data",
-            ["must accept nothing, for there is no --data", "a required argument: 'data'"],
+            ["must accept no arguments, because --data is missing", "a required argument: 'data'"],
         ),
         (f"{HERE}:detached", ["a loss without a graph"]),
         (f"{HERE}:not_a_tensor", ["a scalar, or terms of shape", "float"]),
@@ -151,7 +154,7 @@ def test_the_import_path_is_restored(tmp_path: Path, capsys):
             f"{HERE}:overflowing",
             ["network, layer 0: NaN from timestep", "states that overflow float32: sample 0"],
         ),
-        (f"{HERE}:not_a_number_loss", ["the gradients must not contain NaN", "lstm"]),
+        (f"{HERE}:not_a_number_loss", ["a loss whose gradient contains no NaN", "lstm"]),
     ],
 )
 def test_an_invalid_factory_is_an_error_and_no_file_is_written(name, texts, tmp_path: Path, capsys):
@@ -179,12 +182,13 @@ def test_a_module_that_cannot_be_imported_is_an_error(
     monkeypatch.delitem(sys.modules, "unimportable", raising=False)
     code, _, err = run(capsys, "unimportable:factory")
     assert code == cli.BAD_USAGE
-    for text in ("must be importable", *texts):
+    for text in ("can be imported", *texts):
         assert text in err
 
 
 @pytest.mark.parametrize(
-    ("content", "text"), [(None, "No such file"), (b"hello", "--data must be an .npz file")]
+    ("content", "text"),
+    [(None, "--data must be an existing file"), (b"hello", "--data must be an .npz file")],
 )
 def test_unreadable_data_are_an_error(content, text, tmp_path: Path, capsys):
     path = tmp_path / "batch.npz"
@@ -208,7 +212,7 @@ def test_data_for_a_factory_without_a_data_argument_are_an_error(tmp_path: Path,
         str(tmp_path / "out"),
     )
     assert code == cli.BAD_USAGE
-    assert "factory must accept the arrays of" in err
+    assert "factory must accept the arrays of --data" in err
     assert "a function of (): too many positional arguments" in err
 
 

@@ -14,6 +14,7 @@ import torch
 
 from leadline import cli, data
 from leadline.autoencoders import Encoder
+from leadline.autoencoders.training._settings import PretrainingSettings
 from leadline.representation import RepresentationStudy
 from leadline.representation._views import Patches, Whole
 
@@ -25,9 +26,7 @@ IMAGES = (GLYPHS.X.reshape(-1, 12, 12) * 255).round().astype(np.uint8)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Patches, "number", 600)
     monkeypatch.setattr(Patches, "width", 8)
-    settings = property(
-        lambda self: {"epochs": 3, "batch_size": 50, "learning_rate": 5e-3, "patience": 40}
-    )
+    settings = property(lambda self: PretrainingSettings(5e-3, epochs=3, batch_size=50))
     monkeypatch.setattr(Whole, "settings", settings)
 
 
@@ -79,6 +78,9 @@ def test_represent_writes_a_page_an_encoder_and_a_snippet(tmp_path: Path, capsys
     summary = json.loads((out / "representation.json").read_text())
     assert summary["verdict"] == verdict
     assert summary["chosen"] == study.chosen
+    assert study.row_counts is not None
+    assert summary["rows"]["training"] == study.row_counts.training[0]
+    assert f"{study.row_counts}." in lines
 
     code, output, _ = run(
         capsys, "encode", out / "encoder.safetensors", path, "--out", out / "codes.npy"
@@ -254,22 +256,22 @@ def test_invalid_arguments_are_refused_before_any_work(encoder: Path, tmp_path: 
         (("represent", tmp_path / "none.npz"), "no file or folder", cli.BAD_USAGE),
         (
             ("represent", path, "--labels", "kinds"),
-            "labels = 'kinds', which is not there",
+            "--labels 'kinds', which is not there",
             cli.BAD_USAGE,
         ),
         (
             ("represent", path, "--kinds", "denoisy"),
-            "must be 'denoising', 'vanilla' or 'masked'",
+            "leadline: --kinds must be 'denoising', 'vanilla' or 'masked'",
             cli.BAD_USAGE,
         ),
         (
             ("represent", path, "--seeds", 1),
-            "seeds must be a whole number from 2 to 1000",
+            "leadline: --seeds must be a whole number from 2 to 1000",
             cli.BAD_USAGE,
         ),
         (
             ("represent", path, "--image-size", "28*28"),
-            "--image-size must be height x width",
+            "--image-size must be height x width, auto or none",
             cli.BAD_USAGE,
         ),
         (
@@ -286,7 +288,11 @@ def test_invalid_arguments_are_refused_before_any_work(encoder: Path, tmp_path: 
         (("encode", encoder, path, "--out", "codes.csv"), "--out codes.npy", cli.BAD_USAGE),
         (("encode", encoder, tmp_path / "none.npy"), "no file or folder", cli.BAD_USAGE),
         (("encode", tmp_path / "encoder.txt", path), "holds no readable encoder", cli.FAILED),
-        (("encode", tmp_path / "none.safetensors", path), "does not exist", cli.FAILED),
+        (
+            ("encode", tmp_path / "none.safetensors", path),
+            "ENCODER must be an existing file or folder",
+            cli.BAD_USAGE,
+        ),
     ]
     for arguments, output, expected in cases:
         out = (

@@ -22,7 +22,7 @@ BAD_FEATURES = [
     ([[1j]], ["real numbers", "complex128"]),
     (
         [1.0, 2.0],
-        ["matrix of shape (samples, features)", "X of shape (2,)", "X.reshape(len(X), -1)"],
+        ["matrix of shape (n, features)", "X of shape (2,)", "X.reshape(len(X), -1)"],
     ),
     (np.zeros((2, 3, 3)), ["X of shape (2, 3, 3)", "images that are not flattened"]),
     (np.zeros((0, 3)), ["at least one row and one column", "(0, 3)"]),
@@ -31,14 +31,14 @@ BAD_FEATURES = [
 ]
 
 BAD_LABELS = [
-    ([0, 1], ["equal in number", "2 labels in y for 3 rows"]),
+    ([0, 1], ["y must have one label for each row", "2 labels in y for 3 rows"]),
     ([2, 2, 2], ["at least two classes", "all 3 labels in y are 2"]),
     ([0, 1.5, 0.5], ["whole numbers", "y[1] = 1.5; 2 of 3 rows"]),
     ([0, np.nan, 1], ["y[1] = nan"]),
     ([0, 1, -1], ["y[2] = -1", "class_indices"]),
     (["a", "b", "a"], ["class indices", "y[0] = np.str_('a')", "class_indices(labels)"]),
     (np.array([0, 1, None], dtype=object), ["dtype object"]),
-    (np.eye(3), ["one entry per row", "(3, 3)", "one-hot", "y.argmax(axis=1)"]),
+    (np.eye(3), ["one label for each row", "(3, 3)", "one-hot", "y.argmax(axis=1)"]),
 ]
 
 
@@ -109,7 +109,7 @@ def test_labels_of_any_kind_become_indices(labels, y, names):
         (pd.Series(["a", "b", None], dtype="string"), r"labels\[2\] is missing; 1 of 3 rows"),
         ([0.0, np.nan], r"labels\[1\] is missing"),
         (np.array(["a", 3], dtype=object), r"of one kind\n.*labels\[1\] = 3"),
-        ([[1, 2]], "one entry per row"),
+        ([[1, 2]], "one label for each row"),
         (["a", "a"], "all 2 labels in labels are 'a'"),
         ([], "labels is empty"),
     ],

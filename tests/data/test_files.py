@@ -44,7 +44,9 @@ def test_npz_archives_are_loaded(tmp_path: Path):
         "'X', 'y'", "'y', 'X'"
     )
     np.savez(tmp_path / "c.npz", data=X)
-    assert "the features are the array X\n  got:   arrays 'data'" in refusal(tmp_path / "c.npz")
+    assert "an .npz file must hold the features as the array X\n  got:   arrays 'data'" in refusal(
+        tmp_path / "c.npz"
+    )
     np.savez(tmp_path / "d.npz", X=X, y=[0, 1])
     assert "2 labels in y for 3 rows" in refusal(tmp_path / "d.npz")
 
@@ -104,11 +106,12 @@ def test_single_arrays_and_arrays_of_images_are_loaded(tmp_path: Path):
         np.save(path, array)
         assert load(path).X.tolist() == expected
     np.save(path, images * 1000)
-    assert "integer images have values from 0 to 255\n  got:   X[0, 0, 0, 1] = 1000" in refusal(
-        path
+    assert (
+        "X must hold values from 0 to 255 if it holds images of whole numbers\n  got:   X[0, 0, 0, "
+        "1] = 1000" in refusal(path)
     )
     np.save(path, np.zeros((2, 5, 4, 2)))
-    assert "images have 1 or 3 channels" in refusal(path)
+    assert "must hold images of 1 or 3 channels" in refusal(path)
     np.save(path, np.array([["a"]]))
     assert "real numbers" in refusal(path)
     np.save(path, np.full((2, 2), np.nan))

@@ -105,8 +105,8 @@ def test_every_row_is_equally_likely_to_be_a_test_row():
             {"y_or_n": 10, "fractions": (0.5, 0.5)},
             ["five shares", "give the shares of pretrain_train, pretrain_val"],
         ),
-        ({"y_or_n": 10, "fractions": (0.5, 0.5, 0.5, 0, 0)}, ["adding to 1.5"]),
-        ({"y_or_n": 10, "fractions": (1.5, -0.5, 0, 0, 0)}, ["none negative"]),
+        ({"y_or_n": 10, "fractions": (0.5, 0.5, 0.5, 0, 0)}, ["their sum is 1.5"]),
+        ({"y_or_n": 10, "fractions": (1.5, -0.5, 0, 0, 0)}, ["none of them negative"]),
         (
             {"y_or_n": 10, "fractions": (np.nan, 1, 0, 0, 0)},
             ["fractions[0] must be a finite number", "nan"],
@@ -165,11 +165,11 @@ def test_equal_classes_are_labelled_equally():
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"budgets": [1]}, "budget = 1 for 2 classes"),
-        ({"budgets": [7]}, "budget = 7 with 6 rows in the pool"),
-        ({"budgets": ["most"]}, "budget = 'most'"),
-        ({"budgets": [2.5]}, "budget = 2.5"),
-        ({"budgets": [True]}, "budget = True"),
+        ({"budgets": [1]}, "label count = 1 for 2 classes"),
+        ({"budgets": [7]}, "label count = 7 with 6 rows in the pool"),
+        ({"budgets": ["most"]}, "label count = 'most'"),
+        ({"budgets": [2.5]}, "label count = 2.5"),
+        ({"budgets": [True]}, "label count = True"),
         ({"budgets": []}, "budgets is empty"),
         ({"pool": [0, 1, 9]}, r"pool\[2\] = 9 with 6 rows"),
         ({"pool": [0, -1]}, r"pool\[1\] = -1"),

@@ -75,7 +75,7 @@ def test_a_stopped_job_keeps_its_metrics(jobs):
 
 def test_an_unknown_job_name_is_an_error(jobs):
     for name in ("", "../..", "x" * 500):
-        with pytest.raises(InputError, match="a run must have been started on this server"):
+        with pytest.raises(InputError, match="job must name a run that was started on this server"):
             jobs.progress(name)
 
 

@@ -18,7 +18,7 @@ from leadline.explore.rooms import _manual_model as manual_model
 from leadline.explore.rooms import _representation as representation_room
 from leadline.explore.rooms import _search as search_room
 from leadline.explore.rooms._representation import RUNS, jobs
-from leadline.explore.rooms._representation_settings import of_run
+from leadline.explore.rooms._representation_settings import run_settings
 from leadline.explore.server._server import Server
 from tests.explore import asking
 from tests.explore.asking import UPDATE, Body, body, of_server, values_of
@@ -103,7 +103,7 @@ def run():
     """The name of a finished run without results, as after a full disk."""
     name = jobs().start("tests.explore.work:counts", {"steps": 0, "name": ""})
     jobs()._processes[name].join()
-    RUNS[name] = of_run(SMALL["representation"])
+    RUNS[name] = run_settings(SMALL["representation"])
     yield name
     del RUNS[name]
 

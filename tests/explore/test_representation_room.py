@@ -22,7 +22,15 @@ from leadline.errors import InputError
 from leadline.explore import representation
 from leadline.explore.page._settings import Between, fields_of, to_query
 from leadline.explore.rooms import _representation as representation_room
-from leadline.explore.rooms._representation import ROOM, RUNS, begin, follow, jobs, run_of, stage
+from leadline.explore.rooms._representation import (
+    ROOM,
+    RUNS,
+    begin,
+    extra_values,
+    jobs,
+    run_of,
+    stage,
+)
 from leadline.explore.rooms._representation_settings import Settings
 from leadline.explore.server import _uploads as uploads_module
 from leadline.explore.server._server import Server
@@ -95,8 +103,8 @@ def test_each_preset_shows_the_same_examples_as_its_code(name, tmp_path, monkeyp
 
 
 def test_a_finished_run_has_an_encoder_and_a_status(trained):
-    status, share, no_train, no_stop, no_back, no_encoder = follow(trained)
-    assert "Trained and probed. Two seeds are few" in status
+    status, share, no_train, no_stop, no_back, no_encoder = extra_values(trained)
+    assert status == "Trained and probed. With two seeds there is no interval."
     assert (share, no_train, no_stop, no_back, no_encoder) == ("1.000", False, True, True, False)
     run = run_of(trained)
     assert run is not None
@@ -107,8 +115,8 @@ def test_a_finished_run_has_an_encoder_and_a_status(trained):
 def test_other_settings_do_not_show_the_results_of_a_run(trained):
     other = dataclasses.replace(trained, noise=0.7)
     assert list(ROOM.take(other)) == ["strip"]
-    status, _, _, _, no_back, no_encoder = follow(other)
-    assert "begun with other settings" in status
+    status, _, _, _, no_back, no_encoder = extra_values(other)
+    assert "was started with other settings, and has ended" in status
     assert (no_back, no_encoder) == (False, True)
     assert list(ROOM.take(dataclasses.replace(trained, examples=5))) == [
         "strip",
@@ -118,8 +126,8 @@ def test_other_settings_do_not_show_the_results_of_a_run(trained):
 
 
 def test_a_run_of_another_server_is_reported_as_ended():
-    status = follow(dataclasses.replace(TINY, job="0123456789ab"))[0]
-    assert "ended with the server that began it" in status
+    status = extra_values(dataclasses.replace(TINY, job="0123456789ab"))[0]
+    assert "ended when its server ended" in status
 
 
 def test_rows_without_labels_are_not_probed():
@@ -127,7 +135,7 @@ def test_rows_without_labels_are_not_probed():
     settings = dataclasses.replace(settings, job=begin(settings))
     ended(settings)
     assert list(ROOM.take(settings)) == ["strip", "curves"]
-    assert follow(settings)[0] == "Trained. The rows have no labels: nothing was probed."
+    assert extra_values(settings)[0] == "Trained. The rows have no labels, so no probe was trained."
 
 
 def test_many_clicks_at_once_start_only_two_runs(monkeypatch):
@@ -200,10 +208,13 @@ HOSTILE = {
     "no zip": (b"PK\x03\x04 no", "an upload must be an .npz file"),
     "nothing": (b"", "an upload must be an .npz file"),
     "another file in it": (None, "an upload must be an .npz file"),
-    "NaN": (packed(X=np.full((3, 2), np.nan)), "features must be finite"),
+    "NaN": (packed(X=np.full((3, 2), np.nan)), "X must be finite"),
     "five axes": (packed(X=np.zeros((2, 2, 2, 2, 2))), "matrix"),
-    "no X": (packed(Z=np.zeros((2, 2))), "the features are the array X"),
-    "labels of other length": (packed(X=np.zeros((3, 2)), y=np.arange(4)), "equal in number"),
+    "no X": (packed(Z=np.zeros((2, 2))), "must hold the features as the array X"),
+    "labels of other length": (
+        packed(X=np.zeros((3, 2)), y=np.arange(4)),
+        "must have one label for each row",
+    ),
 }
 _other = io.BytesIO()
 with zipfile.ZipFile(_other, "w") as _archive:
@@ -227,7 +238,7 @@ def test_uploads_are_named_by_content_and_the_oldest_is_removed(monkeypatch):
     assert uploads.keep(as_sent(packed(X=np.full((4, 3), 2.0)))) == names[2]
     assert uploads.path(names[1]).exists()
     for name in (names[0], "0" * 16, "../x", ""):
-        with pytest.raises(InputError, match="works only on the server that holds the file"):
+        with pytest.raises(InputError, match="must name a file that was uploaded to this server"):
             uploads.path(name)
     assert len(list(uploads._home.glob("*.npz"))) == 2
 
@@ -345,7 +356,7 @@ def test_training_shows_its_curves_after_a_reload_and_in_another_tab(page, visit
         button(page, "download the encoder").click()
     assert Encoder.load(Path(waiting.value.path())).output_size == 4
     other.locator("#representation-noise").press("ArrowRight")
-    expect(status(other)).to_contain_text("begun with other settings")
+    expect(status(other)).to_contain_text("was started with other settings")
     expect(words(other, ROOM, "curves")).to_have_text(ROOM.cards["curves"].empty)
     expect(status(page)).to_contain_text("Trained and probed")
     button(other, "back to the run").click()
@@ -357,7 +368,7 @@ def test_training_shows_its_curves_after_a_reload_and_in_another_tab(page, visit
 def test_the_keyboard_starts_and_stops_a_run(page, visitor):
     long = dataclasses.replace(TINY, epochs=300, rows=2000, hidden=512, data="photographs", seeds=3)
     page.goto(visitor.server.url("representation" + to_query(long)))
-    expect(status(page)).to_contain_text("nothing will be probed", timeout=60_000)
+    expect(status(page)).to_contain_text("no probe is trained", timeout=60_000)
     page.locator("#representation-bottleneck").focus()
     is_train = "document.activeElement.textContent == 'train'"
     for _ in range(20):
@@ -393,7 +404,7 @@ def test_the_page_accepts_valid_uploads_and_refuses_hostile_uploads(page, visito
     expect(page.locator("#representation-trouble")).to_be_hidden()
     page.goto(visitor.server.url("representation?data=upload&upload=" + "0" * 16))
     expect(page.locator("#representation-trouble")).to_contain_text(
-        "works only on the server that holds the file"
+        "must name a file that was uploaded to this server"
     )
     button(page, "reset").click()
     expect(page.locator("#representation-trouble")).to_be_hidden()

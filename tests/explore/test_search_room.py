@@ -157,35 +157,34 @@ def test_an_address_names_only_edited_cells():
     ("first", "second"), [("a", "a"), ("", "b"), (" ", "b"), ("<end>", "b"), ("a", " a ")]
 )
 def test_the_two_words_of_the_table_must_differ(first, second):
-    with pytest.raises(InputError, match="the table has two words, and <end> is neither"):
+    with pytest.raises(InputError, match="first_word and second_word must be different words"):
         ROOM.take(Settings(first_word=first, second_word=second))
 
 
 def test_rows_that_do_not_sum_to_1_are_noted_and_searched():
     odd = Settings(table="A4-0.5_B4-3_A1-2")
-    assert ROOM.tell(odd) == (
-        "Probabilities add up to 1, and here they do not: at the start 0.62, after “neural neural” "
-        "0.66. They are searched as they stand."
+    assert ROOM.note(odd) == (
+        "The probabilities of a row should sum to 1. These sums differ: at the start 0.62, after "
+        "“neural neural” 0.66. The search uses the numbers unchanged."
     )
     assert "holds “network neural”" in str(ROOM.take(dataclasses.replace(odd, step=2))["tree"])
-    assert all(ROOM.tell(preset) == "" for preset in TABLES.values())
+    assert all(ROOM.note(preset) == "" for preset in TABLES.values())
 
 
 def test_the_search_of_a_table_has_a_largest_length():
-    with pytest.raises(InputError, match="the table is searched up to length 8"):
+    with pytest.raises(InputError, match="length must be at most 8 for the table"):
         ROOM.take(Settings(length=9))
 
 
 def test_notes_name_empty_prompts_and_unknown_words(trained):
-    assert ROOM.tell(LM) == ""
-    assert "The prompt is empty" in ROOM.tell(dataclasses.replace(LM, prompt=" "))
-    status = ROOM.tell(dataclasses.replace(LM, prompt="the qqq class zzz QQQ"))
-    assert (
-        status
-        == "The model does not know “qqq”, “zzz”, and reads <unknown> there. It never answers with "
-        "it."
+    assert ROOM.note(LM) == ""
+    assert "The prompt is empty" in ROOM.note(dataclasses.replace(LM, prompt=" "))
+    note = ROOM.note(dataclasses.replace(LM, prompt="the qqq class zzz QQQ"))
+    assert note == (
+        "The model does not know “qqq”, “zzz”. It reads <unknown> instead, and its answers never "
+        "contain <unknown>."
     )
-    assert "and 3 more" in ROOM.tell(dataclasses.replace(LM, prompt="q1 q2 q3 q4 q5 q6 q7 q8"))
+    assert "and 3 more" in ROOM.note(dataclasses.replace(LM, prompt="q1 q2 q3 q4 q5 q6 q7 q8"))
     for prompt in ("", HOSTILE, "qqq"):
         taken = ROOM.take(dataclasses.replace(LM, prompt=prompt))
         assert "<unknown>" not in "".join(taken["searches"].table()["answer"])
@@ -198,14 +197,14 @@ def test_soundings_work_at_the_ends_of_all_sliders(trained):
             for sounding in ROOM.take(s).values():
                 assert str(sounding)
                 assert sounding.figure().to_plotly_json()["data"]
-            assert ROOM.ends(s) == {"length": longest, "step": longest}
+            assert ROOM.slider_limits(s) == {"length": longest, "step": longest}
 
 
 def test_a_worker_trains_the_model_and_caches_it(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     where = manual_model.folder()
     assert where.is_relative_to(tmp_path)
-    with pytest.raises(PendingError, match="being trained on Python's own manual"):
+    with pytest.raises(PendingError, match="Training the language model on the manual of Python"):
         manual_model.model()
     worker, _ = manual_model._workers[where]
     with pytest.raises(PendingError):  # no second worker starts
@@ -364,14 +363,10 @@ def test_hostile_words_are_shown_as_text(visitor, trained):
         f"search?first_word={quote(HOSTILE[:40])}&second_word={quote('<b>x</b>')}&table={quote('A1<b>')}"
     )
     expect(again.locator("#search-trouble")).to_contain_text("'<b>'")
-    for one in (page, again):
-        assert (
-            one.evaluate(
-                "[...document.querySelectorAll('img, b, [onerror]')].map((e) => e.outerHTML)"
-            )
-            == []
-        )
-        assert "owned" not in one.title()
+    for tab in (page, again):
+        elements = "[...document.querySelectorAll('img, b, [onerror]')].map((e) => e.outerHTML)"
+        assert tab.evaluate(elements) == []
+        assert "owned" not in tab.title()
 
 
 @needs_chromium

@@ -13,6 +13,7 @@ from leadline.errors import InputError
 from leadline.explore.page._settings import (
     Between,
     Draw,
+    Label,
     Text,
     fields_of,
     from_query,
@@ -84,10 +85,10 @@ def test_default_settings_have_an_empty_query():
         ("?scale=inf", "scale must be a number from -5 to 5"),
         ("?scale=<b>", "scale must be a number from -5 to 5"),
         ("?cell=LSTM", "cell must be one of RNN, GRU"),
-        ("?is_on=maybe", "is on must be yes or no"),
+        ("?is_on=maybe", "is_on must be yes or no"),
         ("?sample=-1", "sample must be a whole number from 0"),
         ("?sample=1e400", "sample must be a whole number from 0"),
-        ("?prompt=" + "x" * 21, "prompt must be text of at most 20 letters"),
+        ("?prompt=" + "x" * 21, "prompt must be text of at most 20 characters"),
         ("?tme=5", "an address must set only settings of the room"),
         ("?__class__=5", "an address must set only settings of the room"),
     ],
@@ -130,7 +131,7 @@ def test_values_that_only_resemble_numbers_are_refused(held):
 
 
 def test_a_lone_surrogate_is_refused():
-    with pytest.raises(InputError, match="prompt must be text of at most 20 letters"):
+    with pytest.raises(InputError, match="prompt must be text of at most 20 characters"):
         from_values(Example, ["RNN", 50, 1.0, False, 0, "\ud800"])
 
 
@@ -149,3 +150,16 @@ def test_help_texts_come_from_the_docstrings():
     assert helps["time"] == "Timesteps."
     assert helps["scale"].split() == ["Factor", "of", "the", "weights."]
     assert helps["is_on"] == ""
+
+
+def test_a_label_is_the_name_with_spaces_or_the_label_of_the_annotation():
+    labels = {field.name: field.label for field in fields_of(Example)}
+    assert (labels["is_on"], labels["time"]) == ("is on", "time")
+
+    @dataclass(frozen=True)
+    class Labelled:
+        kind: Annotated[Literal["a", "b"], Label("kind of model")] = "a"
+        size: Annotated[int, Between(1, 3), Label("number of units")] = 1
+
+    assert [field.label for field in fields_of(Labelled)] == ["kind of model", "number of units"]
+    assert from_query(Labelled, "?kind=b&size=2") == Labelled("b", 2)

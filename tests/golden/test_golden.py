@@ -27,12 +27,35 @@ TOLERANCES = {
 }
 """Relative tolerances of values whose arithmetic has changed, by case and part of the path."""
 
+ON_OTHER_HOSTS = {
+    "autoencoders-closed_forms": {"/moments": 1e-9},
+    "autoencoders-pretraining": {"": 1e-4},
+    "autoencoders-pretraining_many": {"": 1e-4},
+    # The loss does not depend on the biases of the keys, so rounding alone decides their updates.
+    "autoencoders-transformers": {"qkv.bias": math.inf, "": 1e-4},
+    "decoding-models": {"": 1e-5},
+    "gradients-library": {" 32/": 1e-5},
+    "gradients-networks": {"/lstm 32": 1e-5, "/gru 32": 1e-5, " 32": 1e-5},
+    # A gradient at the optimum and the error of a solved system are rounding.
+    "probing-probes": {"/gradient": 1.0, "/ridge/errors": 1e-6, "": 1e-4},
+    "probing-studies": {"": 1e-5},
+    "representation-study": {"": 1e-4},
+}
+"""Relative tolerances on other hosts, by case and part of the path.
+
+These results come from training in float32, whose rounding depends on the processor and on the
+number of threads.
+"""
+
 
 @pytest.mark.parametrize("name", CASES)
 def test_results_are_those_of_0_1(name):
     expected = load(RESULTS, name)
     assert expected
-    lines = differences(expected, results(name), bits=BITS, tolerances=TOLERANCES.get(name))
+    tolerances = dict(TOLERANCES.get(name, {}))
+    if not BITS:
+        tolerances |= ON_OTHER_HOSTS.get(name, {})
+    lines = differences(expected, results(name), bits=BITS, tolerances=tolerances)
     assert not lines, "\n".join(lines)
 
 

@@ -35,7 +35,7 @@ SKIPPED = {
 RELATIVE = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-5}
 """Largest relative difference, by type."""
 
-FLOOR = {np.dtype(np.float64): 1e-13, np.dtype(np.float32): 1e-7}
+FLOOR = {np.dtype(np.float64): 1e-13, np.dtype(np.float32): 1e-6}
 """Largest difference of numbers near zero, by type, relative to the largest number of the array."""
 
 

@@ -386,7 +386,7 @@ def test_a_sweep_in_blocks_equals_a_sweep_step_by_step(dtype, scale, monkeypatch
         return pull_back
 
     together = adjoint_sweep(direct, adjoint)
-    monkeypatch.setattr(sweep, "_together", lambda *_: None)
+    monkeypatch.setattr(sweep, "_sweep_block", lambda *_: None)
     alone = adjoint_sweep(direct, adjoint)
     tolerance = 1e-4 if dtype == torch.float32 else 1e-12
     torch.testing.assert_close(together.total.log, alone.total.log, rtol=1e-6, atol=tolerance)

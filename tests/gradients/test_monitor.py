@@ -1,5 +1,6 @@
 """The gradient monitor: its metrics equal those of a trace, and it does not change training."""
 
+import dataclasses
 import json
 import math
 import warnings
@@ -31,13 +32,13 @@ class Model(nn.Module):
         return self.head(output if isinstance(output, Tensor) else output.data)
 
 
-def looks_of(
+def monitored(
     model: nn.Module, **options: Any
 ) -> tuple[gradients.GradientMonitor, list[tuple[int, dict[str, float]]]]:
-    looks: list[tuple[int, dict[str, float]]] = []
+    measured: list[tuple[int, dict[str, float]]] = []
     return gradients.GradientMonitor(
-        model, write=lambda *look: looks.append(look), **options
-    ), looks
+        model, write=lambda *written: measured.append(written), **options
+    ), measured
 
 
 def loss_of(model: nn.Module, x: Any) -> Tensor:
@@ -55,11 +56,11 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("samples", [100, 2])
+@pytest.mark.parametrize("num_samples", [100, 2])
 @pytest.mark.parametrize("kind", MODELS)
-def test_a_measured_step_has_the_metrics_of_a_trace(kind, samples):
+def test_a_measured_step_has_the_metrics_of_a_trace(kind, num_samples):
     model, x = seeded(MODELS[kind]).double(), draw(5, 7, INPUTS)
-    monitor, looks = looks_of(model, every=3, samples=samples)
+    monitor, measured = monitored(model, every=3, num_samples=num_samples)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         with monitor.step():
@@ -67,9 +68,9 @@ def test_a_measured_step_has_the_metrics_of_a_trace(kind, samples):
         torch.manual_seed(0)
         with gradients.trace(model) as tape:
             loss = loss_of(model, x)
-    ((step, scalars),) = looks
+    ((step, scalars),) = measured
     assert step == 0
-    chosen = [0, 4] if samples == 2 and kind not in ("cells", "marked") else range(5)
+    chosen = [0, 4] if num_samples == 2 and kind not in ("cells", "marked") else range(5)
     layers = tape.gradient_flow(loss).layers
     assert len(scalars) == 4 * len(layers) + 1
     for layer in layers:
@@ -90,21 +91,21 @@ def test_a_measured_step_has_the_metrics_of_a_trace(kind, samples):
 def test_padding_is_neither_read_nor_counted():
     model, padded, lengths = seeded(Model).double(), draw(3, 6, INPUTS), [6, 1, 4]
     x = pack_padded_sequence(padded, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
-    monitor, looks = looks_of(model, samples=10)
+    monitor, measured = monitored(model, num_samples=10)
     with monitor.step():
         loss_of(model, x).backward()
     with gradients.trace(model) as tape:
         loss = loss_of(model, x)
     for layer in tape.gradient_flow(loss).layers:
         rows = [row[:length] for row, length in zip(layer.total, lengths, strict=True)]
-        assert looks[0][1][f"{layer.title}/non_finite"] == 0
-        assert looks[0][1][f"{layer.title}/horizon"] == np.median(
+        assert measured[0][1][f"{layer.title}/non_finite"] == 0
+        assert measured[0][1][f"{layer.title}/horizon"] == np.median(
             [sum(row > 0.01 * row.max()) for row in rows]
         )
-    monitor, looks = looks_of(model, samples=2)
+    monitor, measured = monitored(model, num_samples=2)
     with monitor.step():
         loss_of(model, x).backward()
-    assert looks[0][1]["network[0]/non_finite"] == 0
+    assert measured[0][1]["network[0]/non_finite"] == 0
 
 
 def test_slope_and_half_life_equal_the_closed_form():
@@ -112,10 +113,10 @@ def test_slope_and_half_life_equal_the_closed_form():
     model = recurrent.RNN(1, 3, 1, "identity", seed=0).double()
     with torch.no_grad():
         model.layers[0].W_h.copy_(0.5 * torch.eye(3))
-    monitor, looks = looks_of(model)
+    monitor, measured = monitored(model)
     with monitor.step():
         model(draw(4, 20, 1))[0][:, -1].sum().backward()
-    scalars = looks[0][1]
+    scalars = measured[0][1]
     assert scalars["RNN[0]/slope"] == pytest.approx(math.log(0.5), rel=1e-9)
     assert scalars["RNN[0]/half_life"] == pytest.approx(1, rel=1e-9)
     assert scalars["RNN[0]/horizon"] == math.ceil(math.log2(100)) == 7
@@ -125,11 +126,11 @@ def test_the_half_life_of_a_growing_gradient_is_infinite():
     model = recurrent.RNN(1, 2, 1, "identity", seed=0).double()
     with torch.no_grad():
         model.layers[0].W_h.copy_(2 * torch.eye(2))
-    monitor, looks = looks_of(model)
+    monitor, measured = monitored(model)
     with monitor.step():
         model(draw(4, 20, 1))[0][:, -1].sum().backward()
-    assert looks[0][1]["RNN[0]/slope"] == pytest.approx(math.log(2), rel=1e-9)
-    assert looks[0][1]["RNN[0]/half_life"] == math.inf
+    assert measured[0][1]["RNN[0]/slope"] == pytest.approx(math.log(2), rel=1e-9)
+    assert measured[0][1]["RNN[0]/half_life"] == math.inf
 
 
 # Measured steps, and an unchanged training --------------------------------------------------------
@@ -137,7 +138,7 @@ def test_the_half_life_of_a_growing_gradient_is_infinite():
 
 def test_every_nth_step_is_measured_and_other_steps_have_no_hooks():
     model, x = seeded(Model), draw(2, 4, INPUTS).float()
-    monitor, looks = looks_of(model, every=3)
+    monitor, measured = monitored(model, every=3)
     quiet = state_of(model)["hooks"]
     for number in range(7):
         model.zero_grad()
@@ -146,13 +147,13 @@ def test_every_nth_step_is_measured_and_other_steps_have_no_hooks():
             assert (hooks == quiet) == (number % 3 != 0)
             loss_of(model, x).backward()
         assert state_of(model)["hooks"] == quiet
-    assert [step for step, _ in looks] == [0, 3, 6]
+    assert [step for step, _ in measured] == [0, 3, 6]
     with monitor.step(12):
         loss_of(model, x).backward()
     with monitor.step():
         pass
-    assert [step for step, _ in looks] == [0, 3, 6, 12]
-    assert (monitor.steps, monitor.looks) == (14, 4)
+    assert [step for step, _ in measured] == [0, 3, 6, 12]
+    assert (monitor.next_step, monitor.num_measured) == (14, 4)
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -161,7 +162,7 @@ def test_a_monitor_does_not_change_training(kind):
     for is_watched in (False, True):
         model, x = seeded(MODELS[kind]), draw(3, 5, INPUTS).float()
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-        monitor, looks = looks_of(model, every=2 if is_watched else 10**9, max_norm=0.1)
+        monitor, measured = monitored(model, every=2 if is_watched else 10**9, max_norm=0.1)
         with torch.random.fork_rng():
             torch.manual_seed(0)
             for number in range(1, 6):
@@ -173,14 +174,14 @@ def test_a_monitor_does_not_change_training(kind):
                 assert_same_state({**after, "grad": None}, {**before, "grad": None})
                 nn.utils.clip_grad_norm_(model.parameters(), 0.1)
                 optimizer.step()
-        assert len(looks) == (2 if is_watched else 0)
+        assert len(measured) == (2 if is_watched else 0)
         ends.append(model.state_dict())
     assert_same_state(dict(ends[0]), dict(ends[1]))
 
 
 def test_two_backward_passes_and_two_micro_batches_are_added():
     model, x = seeded(Model).double(), draw(4, 5, INPUTS)
-    monitor, looks = looks_of(model)
+    monitor, measured = monitored(model)
     with monitor.step():
         loss = loss_of(model, x)
         loss.backward(retain_graph=True)
@@ -188,68 +189,72 @@ def test_two_backward_passes_and_two_micro_batches_are_added():
     with gradients.trace(model) as tape:
         whole = 2 * loss_of(model, x)
     expected = tape.gradient_flow(whole).layers[0]
-    assert looks[0][1]["network[0]/slope"] == pytest.approx(np.median(expected.slope()), rel=1e-6)
-    norm = looks[0][1]["gradient_norm"]
+    assert measured[0][1]["network[0]/slope"] == pytest.approx(
+        np.median(expected.slope()), rel=1e-6
+    )
+    norm = measured[0][1]["gradient_norm"]
     model.zero_grad()
-    monitor, looks = looks_of(model)
+    monitor, measured = monitored(model)
     with monitor.step():
         for half in x.split(2):
             loss_of(model, half).backward()
-    assert looks[0][1]["network[0]/slope"] == pytest.approx(np.median(expected.slope()), rel=1e-6)
-    assert looks[0][1]["gradient_norm"] == pytest.approx(norm, rel=1e-6), (
+    assert measured[0][1]["network[0]/slope"] == pytest.approx(
+        np.median(expected.slope()), rel=1e-6
+    )
+    assert measured[0][1]["gradient_norm"] == pytest.approx(norm, rel=1e-6), (
         "two halves, each a mean over half the batch"
     )
 
 
 def test_norms_are_measured_before_clipping_and_the_share_of_clipped_steps_is_counted():
     model, x = seeded(Model).double(), draw(4, 5, INPUTS)
-    (norm,) = (looks[0][1]["gradient_norm"] for looks in [run(model, [x])])
+    (norm,) = (measured[0][1]["gradient_norm"] for measured in [run(model, [x])])
     sizes = [0.1, 10.0, 10.0, 0.1]
     limit = norm
-    monitor, looks = looks_of(model, every=1, max_norm=limit)
+    monitor, measured = monitored(model, every=1, max_norm=limit)
     for size in sizes:
         model.zero_grad()
         with monitor.step():
             (size * loss_of(model, x)).backward()
             nn.utils.clip_grad_norm_(model.parameters(), limit)
-    assert [scalars["gradient_norm"] for _, scalars in looks] == pytest.approx(
+    assert [scalars["gradient_norm"] for _, scalars in measured] == pytest.approx(
         [s * norm for s in sizes], rel=1e-9
     )
-    assert [scalars["clip_fraction"] for _, scalars in looks] == pytest.approx(
+    assert [scalars["clip_fraction"] for _, scalars in measured] == pytest.approx(
         [0, 1 / 2, 2 / 3, 2 / 4]
     )
 
 
 def run(model: nn.Module, batches: list[Tensor]) -> list[tuple[int, dict[str, float]]]:
-    monitor, looks = looks_of(model, every=1)
+    monitor, measured = monitored(model, every=1)
     for x in batches:
         model.zero_grad()
         with monitor.step():
             loss_of(model, x).backward()
-    return looks
+    return measured
 
 
 def test_metrics_are_divided_by_the_scale_of_the_loss():
     model, x = seeded(Model), draw(4, 5, INPUTS).float()
     plain = run(model, [x])[0][1]
-    monitor, looks = looks_of(model)
+    monitor, measured = monitored(model)
     model.zero_grad()
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
     with monitor.step(scale=scaler.get_scale()):
         scaler.scale(loss_of(model, x)).backward()
-    assert looks[0][1] == pytest.approx(plain, rel=1e-4)
+    assert measured[0][1] == pytest.approx(plain, rel=1e-4)
 
 
 def test_compiled_models_in_half_precision_are_measured():
     model, x = seeded(lambda: MODELS["tanh"]()), draw(4, 5, INPUTS).float()
     plain = run(model, [x])[0][1]
     compiled: Any = torch.compile(model, backend="eager")
-    monitor, looks = looks_of(model)
+    monitor, measured = monitored(model)
     model.zero_grad()
     with monitor.step(), torch.autocast("cpu", dtype=torch.bfloat16):
         loss_of(compiled, x).float().backward()
-    assert looks[0][1]["network[0]/slope"] == pytest.approx(plain["network[0]/slope"], abs=0.1)
-    assert looks[0][1]["gradient_norm"] == pytest.approx(plain["gradient_norm"], rel=0.1)
+    assert measured[0][1]["network[0]/slope"] == pytest.approx(plain["network[0]/slope"], abs=0.1)
+    assert measured[0][1]["gradient_norm"] == pytest.approx(plain["gradient_norm"], rel=0.1)
 
 
 @pytest.mark.parametrize("kind", ["tanh", "lstm", "cells", "marked"])
@@ -275,10 +280,10 @@ def test_an_explosion_beyond_single_precision_is_counted():
     model = recurrent.RNN(1, 2, 1, "identity", seed=0)
     with torch.no_grad():
         model.layers[0].W_h.copy_(10 * torch.eye(2))
-    monitor, looks = looks_of(model)
+    monitor, measured = monitored(model)
     with monitor.step():
         model(torch.ones(2, 50, 1))[0].sum().backward()
-    scalars = looks[0][1]
+    scalars = measured[0][1]
     assert scalars["RNN[0]/non_finite"] == 2 * 11, (
         "10^39 and more are infinite in float32; their gradients are numbers"
     )
@@ -356,12 +361,12 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 
 def test_scalars_suit_a_tracker_with_one_scalar_at_a_time():
     """SummaryWriter.add_scalar of TensorBoard takes scalars in this way."""
-    tracked = []
+    written = []
 
     class Writer:
         def add_scalar(self, tag: str, value: float, step: int) -> None:
             assert isinstance(value, float)
-            tracked.append((tag, step))
+            written.append((tag, step))
 
     writer, model, x = Writer(), seeded(Model), draw(2, 3, INPUTS).float()
 
@@ -371,8 +376,8 @@ def test_scalars_suit_a_tracker_with_one_scalar_at_a_time():
 
     with gradients.GradientMonitor(model, write=write).step():
         loss_of(model, x).backward()
-    assert ("network[0]/slope", 0) in tracked
-    assert len(tracked) == 9
+    assert ("network[0]/slope", 0) in written
+    assert len(written) == 9
 
 
 # Misuse -------------------------------------------------------------------------------------------
@@ -384,7 +389,7 @@ def test_scalars_suit_a_tracker_with_one_scalar_at_a_time():
         ({"every": 0}, "every = 0"),
         ({"max_norm": 0.0}, "max_norm = 0.0"),
         ({"max_norm": math.nan}, "max_norm = nan"),
-        ({"samples": 0}, "samples = 0"),
+        ({"num_samples": 0}, "num_samples = 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(options, text):
@@ -392,29 +397,38 @@ def test_settings_out_of_range_are_refused(options, text):
         gradients.GradientMonitor(nn.Identity(), **options)
 
 
+def test_settings_are_plain_values_that_cannot_change():
+    every: Any = np.int64(3)
+    monitor = gradients.GradientMonitor(nn.Identity(), every, max_norm=2)
+    assert dataclasses.asdict(monitor.settings) == {"every": 3, "max_norm": 2.0, "num_samples": 4}
+    assert type(monitor.settings.every) is int
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        monitor.settings.every = 1  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def test_a_block_without_a_backward_pass_is_refused():
     model, x = seeded(Model), draw(2, 3, INPUTS).float()
-    monitor, looks = looks_of(model)
+    monitor, measured = monitored(model)
     loss = loss_of(model, x)
     with (
-        pytest.raises(InputError, match="no gradient that arrived at network") as caught,
+        pytest.raises(InputError, match="no gradient arrived at network") as caught,
         monitor.step(),
     ):
         loss_of(model, x)
     assert "loss.backward() after the block" in str(caught.value)
-    monitor, _ = looks_of(model)
+    monitor, _ = monitored(model)
     with (
-        pytest.raises(InputError, match="no gradient that arrived at a layer: none was called"),
+        pytest.raises(InputError, match="no recurrent layer was called"),
         monitor.step(),
     ):
         loss.backward()
-    assert not looks
+    assert not measured
 
 
 def test_an_optimiser_that_steps_inside_the_block_is_refused():
     model, x = seeded(Model), draw(2, 3, INPUTS).float()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
-    monitor, _ = looks_of(model)
+    monitor, _ = monitored(model)
 
     def step() -> None:
         with monitor.step():
@@ -427,14 +441,14 @@ def test_an_optimiser_that_steps_inside_the_block_is_refused():
 
 def test_a_model_without_recurrent_layers_is_refused_at_the_first_step():
     model = seeded(lambda: nn.Linear(2, 1))
-    monitor, _ = looks_of(model)
+    monitor, _ = monitored(model)
     with pytest.raises(InputError, match="model with recurrent layers"), monitor.step():
         model(torch.zeros(1, 2)).sum().backward()
 
 
 def test_an_error_of_the_training_passes_through():
     model, x = seeded(Model), draw(2, 3, INPUTS + 1).float()
-    monitor, looks = looks_of(model)
+    monitor, measured = monitored(model)
     quiet = state_of(model)
     with (
         pytest.raises(InputError, match=f"got:   length {INPUTS + 1}, input_size = {INPUTS}"),
@@ -442,22 +456,22 @@ def test_an_error_of_the_training_passes_through():
     ):
         loss_of(model, x)
     assert_same_state(state_of(model), quiet)
-    assert not looks
+    assert not measured
 
 
 def test_a_failure_after_the_first_measurement_only_warns(tmp_path):
     model, x = seeded(Model), draw(2, 3, INPUTS).float()
-    monitor, looks = looks_of(model, every=1)
+    monitor, measured = monitored(model, every=1)
     with monitor.step():
         loss_of(model, x).backward()
-    message = "step 1 could not be looked at: the block of a monitor holds"
-    with pytest.warns(RuntimeWarning, match=message), monitor.step():
+    text = r"GradientMonitor could not measure step 1: GradientMonitor\.step\(\) needs the forward"
+    with pytest.warns(RuntimeWarning, match=text), monitor.step():
         loss_of(model, x)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with monitor.step():
             loss_of(model, x).backward()
-    assert [step for step, _ in looks] == [0, 2]
+    assert [step for step, _ in measured] == [0, 2]
 
     path = tmp_path / "metrics.jsonl"
     monitor = gradients.GradientMonitor(model, every=1, write=path)

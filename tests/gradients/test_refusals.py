@@ -96,10 +96,12 @@ def test_frozen_layers_and_no_grad_are_refused_with_their_cause():
 
         return loss_of
 
-    assert "under torch.no_grad()" in refusal_of(module_of(Model), without(torch.no_grad))
-    assert "under torch.inference_mode()" in refusal_of(
-        module_of(Model), without(torch.inference_mode)
-    )
+    no_grad = refusal_of(module_of(Model), without(torch.no_grad))
+    inference = refusal_of(module_of(Model), without(torch.inference_mode))
+    assert "under torch.no_grad()" in no_grad
+    assert "under torch.inference_mode()" in inference
+    for text in (no_grad, inference):
+        assert "cure:  run the forward pass with gradients switched on" in text
     unfrozen = X.clone().requires_grad_()
     with gradients.trace(frozen) as tape:
         loss = frozen(unfrozen).sum()

@@ -449,7 +449,7 @@ def test_layers_and_settings_that_cannot_be_measured_are_refused():
         gradients.measure_stability(nn.Sequential(layer), x)  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match="holds the layer's 3 inputs"):
         gradients.measure_stability(layer, x[..., :2])
-    with pytest.raises(InputError, match="no sequences"):
+    with pytest.raises(InputError, match="0 sequences"):
         gradients.measure_stability(layer, x[:0])
     with pytest.raises(InputError, match="num_exponents = 5, state of 4"):
         gradients.measure_stability(layer, x, num_exponents=5)

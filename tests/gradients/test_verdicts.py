@@ -198,7 +198,7 @@ def test_the_verdict_on_an_influence_agrees_with_its_table(influence):
         assert rows[np.isposinf(rows.log10_norm)].k.nunique() == count
     else:
         (count,) = numbers(r"(\d+) of \d+ timesteps", rest)
-        groups = (rows.k - rows.t).abs() if "stays within" in rest else rows.t
+        groups = (rows.k - rows.t).abs() if "backpropagation" in rest else rows.t
         sums = norms.groupby(groups).sum()
         if "lies in" in rest:
             sums = sums.sort_values(ascending=False)

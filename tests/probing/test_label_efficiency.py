@@ -25,7 +25,7 @@ from leadline.errors import InputError, describe
 from leadline.probing import LabelEfficiency, label_efficiency, linear_probe, rank_me, ridge_probe
 from leadline.probing.encoding._principal_components import principal_components
 from leadline.probing.encoding._scaling import Scaling
-from leadline.probing.encoding._sources import as_encode
+from leadline.probing.encoding._sources import as_source
 from leadline.sounding import Protocol
 from leadline.statistics import paired_interval
 
@@ -212,7 +212,7 @@ def test_a_pipeline_of_scikit_learn_is_probed_through_its_transform():
 def test_a_users_module_is_probed_and_stays_unchanged():
     module = torch.nn.Sequential(Autoencoder(64, (8,), seed=0).encoder[0], torch.nn.Dropout(0.5))
     module[0].eval()
-    encode = as_encode(module, X)
+    encode = as_source(module).fit(X)
     assert np.array_equal(encode(X[:9]), encode(X[:9]))
     assert [part.training for part in module.modules()] == [True, False, True]
     assert all(parameter.grad is None for parameter in module.parameters())
@@ -607,7 +607,7 @@ def test_a_trained_module_is_refused_on_rows_that_it_saw():
         (lambda e: study({"mine": "pixels"}), "'pixels'"),
         (lambda e: study({}, roles=ROLES[:1]), "1 roles and 1 seeds"),
         (lambda e: study({}, seeds=[1]), "3 roles and 1 seeds"),
-        (lambda e: study({}, labels=(5,)), "at least one label per class"),
+        (lambda e: study({}, labels=(5,)), "at least the number of classes"),
         (lambda e: study({}, strengths=0.0), r"strengths\[0\] must be a finite number above 0"),
         (
             lambda e: study({}, y=np.stack([X[:, 20], X[:, 21]], 1), probe="ridge"),
@@ -615,7 +615,7 @@ def test_a_trained_module_is_refused_on_rows_that_it_saw():
         ),
         (lambda e: study({}, y=np.ma.masked_equal(y, 3)), "y.* = nan"),
         (lambda e: study({}, X=np.ma.masked_greater(X, 0.5)), r"X\[\d+, \d+\] = nan"),
-        (lambda e: study({"mine": Autoencoder}), "an encoder is an object, not a class"),
+        (lambda e: study({"mine": Autoencoder}), "an encoder must be an object, not a class"),
         (
             lambda e: study({"mine": lambda rows: rows @ np.eye(3)}),
             "'mine' failed on rows of shape",
@@ -659,6 +659,19 @@ def test_label_efficiency_refuses_invalid_arguments(make, text, encoders):
     with np.errstate(all="ignore"), pytest.raises(InputError) as caught:
         make(encoders)
     assert re.search(text, describe(caught.value))
+
+
+def test_too_many_components_are_refused_before_any_row_is_encoded():
+    encoded = []
+
+    def encode(rows: np.ndarray) -> np.ndarray:
+        encoded.append(len(rows))
+        return rows
+
+    few = replace(ROLES[0], pretrain_train=ROLES[0].pretrain_train[:20])
+    with pytest.raises(InputError, match="21 components of 64 features and 20 rows"):
+        study({"mine": encode, "pca": 21}, roles=[few] * 3)
+    assert not encoded
 
 
 def test_pca_has_at_most_as_many_components_as_pretraining_rows():

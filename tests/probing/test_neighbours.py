@@ -88,8 +88,15 @@ def test_the_verdict_contains_the_share_of_the_largest_class():
     assert "always predicting the largest class reaches 50.0 %" in str(found)
 
 
-def test_all_labels_vote_if_k_exceeds_their_number():
-    assert np.array_equal(probe(neighbours=10**20).predictions, probe(neighbours=100).predictions)
+def test_all_rows_of_a_label_count_vote_if_k_exceeds_it():
+    many = probe(neighbours=[20, 100], labels=[20, 100])
+    assert np.array_equal(many.predictions[0, 0], many.predictions[0, 1])
+    assert many.predictions.shape == (2, 2, 60)
+
+
+def test_by_default_neighbours_are_at_most_the_labelled_rows():
+    assert knn_probe(Z[:12], y[:12], Z[100:], y[100:]).neighbours == (1, 3, 5, 10)
+    assert knn_probe(Z[:20], y[:20], Z[100:], y[100:]).neighbours == (1, 3, 5, 10, 20)
 
 
 def test_knn_probe_ignores_scale_and_offset():
@@ -110,6 +117,8 @@ def test_blocks_of_rows_give_the_same_result(monkeypatch):
     ("changes", "text"),
     [
         ({"neighbours": 0}, r"neighbours\[0\] must be a whole number of at least 1"),
+        ({"neighbours": 101}, "neighbours must be at most the number of labelled rows"),
+        ({"neighbours": (1, 10**20)}, "for 100 rows in Z_train"),
         ({"neighbours": []}, r"neighbours = \[\]"),
         ({"neighbours": "13"}, "neighbours must be a list"),
         ({"labels": [101]}, r"labels\[0\] must be a whole number from 2 to 100"),

@@ -88,7 +88,7 @@ def test_noise_explains_nothing():
         ({"subsets": [[0, 80]]}, "up to 80 with 80 rows"),
         ({"subsets": [0, 1]}, r"subsets of shape \(2,\)"),
         ({"strengths": 0.0}, "strengths\\[0\\] must be a finite number above 0"),
-        ({"y_test": y[80:].astype(str)}, "features must be real numbers|y_test"),
+        ({"y_test": y[80:].astype(str)}, "must hold real numbers|y_test"),
         (
             {"y_test": np.where(np.arange(40)[:, None] == 3, np.nan, y[80:])},
             r"y_test\[3, 0\] = nan",

@@ -175,8 +175,9 @@ _ENCODER = ("src/leadline/autoencoders/_encoder.py", "src/leadline/autoencoders/
 _TRAINING = (
     "src/leadline/autoencoders/_sealed.py",
     "src/leadline/autoencoders/training/_checkpoint.py",
+    "src/leadline/autoencoders/training/_member.py",
     "src/leadline/autoencoders/training/_pretrain.py",
-    "src/leadline/autoencoders/training/_resume.py",
+    "src/leadline/autoencoders/training/_run.py",
 )
 _SOUNDING = "src/leadline/sounding.py"
 _PAGE = "src/leadline/report/_soundings.py"
@@ -243,12 +244,11 @@ def _worksheet(folder: Path, gain: float) -> None:
 
 def _represent(inputs: Path, number: int, folder: Path) -> None:
     """Run the command on a table of a few rows, and train for one epoch."""
+    from leadline.autoencoders.training._settings import PretrainingSettings
     from leadline.representation._views import Whole
 
     with pytest.MonkeyPatch.context() as patch:
-        settings = property(
-            lambda self: {"epochs": 1, "batch_size": 50, "learning_rate": 5e-3, "patience": 40}
-        )
+        settings = property(lambda self: PretrainingSettings(5e-3, epochs=1, batch_size=50))
         patch.setattr(Whole, "settings", settings)
         command(
             "represent",

@@ -182,11 +182,11 @@ def bare(text: str) -> str:
 
 
 HOUSE = {
-    "overview", "Why.", "What had to hold", "Measured", "Interval", "Holds", "must "
+    "overview", "Why.", "Condition", "Measured", "Interval", "Holds", "must "
     "hold", "reported", "seeds",
-    "simultaneous", "the course says", "Reported beside it.", "Criterion", "yes", "no", "expected",
-    "This differs from the course. They would agree under a condition", "The measurement failed; "
-    "nothing is concluded.",
+    "simultaneous", "the course says", "Also measured.", "Criterion", "yes", "no", "expected",
+    "This differs from the course. They would agree under a condition", "The measurement failed, "
+    "so there is no outcome.",
     "Measurement, criterion, protocol and the command", "Measurement, criterion and the command",
 }  # fmt: skip
 """Words of the page that are not results."""

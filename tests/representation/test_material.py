@@ -8,8 +8,7 @@ import pytest
 
 from leadline import data
 from leadline.errors import InputError
-from leadline.representation import gather
-from leadline.representation._material import retained
+from leadline.representation._material import gather, retained
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(60, 5)).astype(np.float32)
@@ -179,13 +178,13 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
     (
         "a NaN",
         (np.where(ROWS[3, 2] == ROWS, np.nan, ROWS), Y, None, "auto"),
-        r"features must be finite\n.*X\[3, 2\]",
+        r"X must be finite\n.*X\[3, 2\]",
     ),
     ("a NaN beside", (ROWS, Y, np.full((30, 5), np.inf), "auto"), r"X_unlabelled\[0, 0\] = inf"),
     (
         "a NaN in an image",
         (np.full((30, 6, 8), np.nan), None, None, "auto"),
-        "features must be finite",
+        "must be finite",
     ),
     ("one class", (ROWS, np.ones(60, int), None, "auto"), "at least two classes"),
     (
@@ -200,7 +199,7 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
     (
         "bytes too large",
         (np.full((30, 6, 8), 300), None, None, "auto"),
-        r"from 0 to 255\n  got:   X\[0, 0, 0\] = 300",
+        r"from 0 to 255 .*\n  got:   X\[0, 0, 0\] = 300",
     ),
     ("standardised", (IMAGES - 0.5, None, None, "auto"), "between 0 and 1.*\n  got:   X from -0"),
     ("not whole", (IMAGES * 255, None, None, "auto"), "must lie between 0 and 1"),
@@ -219,7 +218,7 @@ BAD: list[tuple[str, tuple[Any, ...], str]] = [
     ("labels in a set", (ROWS, {0, 1}, None, "auto"), "y must be an array of labels"),
     ("ragged labels", (ROWS, [[0, 1], [2]], None, "auto"), "y must be an array of labels"),
     ("mixed labels", (ROWS, [1, "1"] * 30, None, "auto"), "of one kind"),
-    ("infinite labels", (ROWS, np.full(60, np.inf), None, "auto"), "labels|finite"),
+    ("infinite labels", (ROWS, np.full(60, np.inf), None, "auto"), "y must hold"),
     ("another size", (IMAGES, None, None, (8, 6)), "images of 6 x 8 pixels"),
 ]
 

@@ -1,7 +1,6 @@
 """represent(): its choice, its numbers, its encoder, and resuming."""
 
 import pickle
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ from sklearn.linear_model import LogisticRegression
 import leadline
 from leadline import data
 from leadline.autoencoders import Encoder
+from leadline.autoencoders.training._settings import PretrainingSettings
 from leadline.errors import InputError
-from leadline.representation import RepresentationStudy, represent
+from leadline.representation import Progress, RepresentationStudy, _run, represent
 from leadline.representation._choice import choose
-from leadline.representation._represent import Progress
 from leadline.representation._views import Patches, Whole
 
 DIGITS = data.digits()
@@ -27,9 +26,7 @@ QUICK = {"seeds": 2, "num_subsets": 1, "labels": [10, 40]}
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = property(
-        lambda self: {"epochs": 6, "batch_size": 150, "learning_rate": 5e-3, "patience": 40}
-    )
+    settings = property(lambda self: PretrainingSettings(5e-3, epochs=6, batch_size=150))
     monkeypatch.setattr(Whole, "settings", settings)
     monkeypatch.setattr(Patches, "number", 1500)
 
@@ -41,6 +38,11 @@ def study(x=X, y: Any = Y, more: Any = MORE, **settings) -> RepresentationStudy:
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Patches, "width", 16)
+
+
+def roles(y: np.ndarray, seed: int) -> data.Roles:
+    """Return the roles of labelled rows that do not repeat."""
+    return data.split_roles(y, seed=seed, fractions=(0, 0, 0.6, 0.15, 0.25))
 
 
 def enlarged(rows: np.ndarray, side: int) -> np.ndarray:
@@ -63,10 +65,13 @@ def test_a_study_reports_its_choice_and_its_numbers(tmp_path: Path):
     assert found.accuracy().estimate == pytest.approx(100 * honest.mean())
     raw = found.efficiency.interval("raw", 40).estimate
     assert str(found).startswith(f"{found.chosen} is chosen; the choice gains ")
-    assert "points over raw inputs with 40 labels (no interval: 2 seeds): " in str(found)
+    assert "points over raw inputs with 40 of 240 labels (no interval: 2 seeds): " in str(found)
     assert str(found).endswith(f": {100 * honest.mean():.1f} % against {raw:.1f} %")
     assert found.efficiency.majority is not None
     assert "nan" not in str(found) + " ".join(found.findings)
+    assert found.row_counts is not None
+    assert found.row_counts.training == (len(roles(Y, 0).probe_pool), len(roles(Y, 1).probe_pool))
+    assert f"{found.row_counts}." in found.findings
     assert "There are no intervals: 2 seeds, and an interval needs 3." in found.findings
     assert found.optimism().interval.estimate == pytest.approx(
         100 * (tested.max(axis=0) - honest).mean()
@@ -88,8 +93,11 @@ def test_a_study_reports_its_choice_and_its_numbers(tmp_path: Path):
     assert again.table().equals(found.table())
     np.testing.assert_array_equal(again.encoder.encode(X), found.encoder.encode(X))
     assert len(list[Any](found.figure().data)) == 10
-    assert len(list[Any](found.training().data)) == 6
-    assert found.strip() is None
+    axis = found.drawing()["layout"]["xaxis"]
+    most = min(found.row_counts.training)
+    assert axis["title"]["text"] == f"labels that train the probe, at most {most} of 240"
+    assert len(found.training_drawing()["data"]) == 6
+    assert found.examples_drawing() is None
     assert leadline.represent is represent
 
 
@@ -168,9 +176,10 @@ def test_images_are_learned_in_patches_and_drawn():
     assert found.view == found.protocol.settings["view"] == "patches"
     assert found.examples["masked"].rows.shape == (10, 25)
     assert found.examples["masked"].image_size == (5, 5)
-    strip = found.strip()
+    strip = found.examples_drawing()
     assert strip is not None
-    assert strip.layout.yaxis.ticktext == ("input", "masked: shown", "masked: reconstructed")
+    ticks = strip["layout"]["yaxis"]["ticktext"]
+    assert ticks == ["input", "masked: shown", "masked: reconstructed"]
     # There are 90 pretraining rows, which have 89 principal components.
     assert found.encoder.encode(images).shape == (150, 89)
     flat = represent(
@@ -194,21 +203,13 @@ def test_the_untrained_encoder_only_differs_in_its_weights(
 
     If training does not change the weights, the codes are therefore equal.
     """
-    still = property(
-        lambda self: {
-            "epochs": 1,
-            "batch_size": 150,
-            "learning_rate": 1e-12,
-            "patience": 1,
-            "centre": False,
-        }
-    )
+    still = property(lambda self: PretrainingSettings(1e-12, epochs=1, patience=1, centre=False))
     for view in (Whole, Patches):
         monkeypatch.setattr(view, "settings", still)
-    module, probed = sys.modules[represent.__module__], {}
-    measure = module._efficiency
+    probed = {}
+    measure = _run._efficiency
     monkeypatch.setattr(
-        module,
+        _run,
         "_efficiency",
         lambda sources, *rest: probed.update(sources) or measure(sources, *rest),
     )
@@ -266,7 +267,7 @@ def test_settings_out_of_range_are_refused():
         with pytest.raises(InputError, match="seeds"):
             study(seeds=seeds)
     reports = []
-    with pytest.raises(InputError, match="at least one label per class"):
+    with pytest.raises(InputError, match="at least the number of classes"):
         study(labels=5, progress=reports.append)
     with pytest.raises(InputError, match="cannot exceed the pool"):
         study(labels=[10, 1000], progress=reports.append)
@@ -426,8 +427,7 @@ def test_rare_classes_pass_all_checks_or_fail_the_first():
 
 
 def test_a_rare_class_survives_the_limit_of_probed_rows(monkeypatch: pytest.MonkeyPatch):
-    module = sys.modules[represent.__module__]
-    monkeypatch.setattr(module, "MOST_PROBED", 60)
+    monkeypatch.setattr("leadline.representation._plan.MOST_PROBED", 60)
     y = (np.arange(240) % 2).astype(int)
     y[:3] = 2
     found = study(y=y, kinds="vanilla", labels=[6])

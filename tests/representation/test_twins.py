@@ -5,6 +5,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 
 from leadline import data
+from leadline.autoencoders.training._settings import PretrainingSettings
 from leadline.representation import represent
 from leadline.representation._twins import near_twins
 from leadline.representation._views import Whole
@@ -41,9 +42,7 @@ def test_exact_repeats_are_not_near_twins():
 
 
 def test_a_study_notes_near_twins(monkeypatch: pytest.MonkeyPatch):
-    settings = property(
-        lambda self: {"epochs": 1, "batch_size": 150, "learning_rate": 5e-3, "patience": 40}
-    )
+    settings = property(lambda self: PretrainingSettings(5e-3, epochs=1, batch_size=150))
     monkeypatch.setattr(Whole, "settings", settings)
     rows = np.repeat(RNG.normal(size=(30, 8)), 4, axis=0)
     y = np.repeat(RNG.integers(2, size=30), 4)

@@ -23,8 +23,16 @@ def few_patches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def trained(view: Any, kind: str = "denoising", seed: int = 0) -> Any:
-    settings = {**view.settings, "epochs": 2}
-    return pretrain(view.model(kind, seed), view.shown(seed), seed=seed, **settings)
+    settings = view.settings
+    return pretrain(
+        view.model(kind, seed),
+        view.shown(seed),
+        epochs=2,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        patience=settings.patience,
+        seed=seed,
+    )
 
 
 @pytest.mark.usefixtures("few_patches")

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 # For other packages of Leadline; not public.
 from leadline.autoencoders._column_scale import column_spreads as column_spreads
-from leadline.autoencoders._encoder import OFFSET as OFFSET
+from leadline.autoencoders._encoder_weights import OFFSET as OFFSET
 from leadline.autoencoders._examples import pictures as pictures
 from leadline.autoencoders._row_form import PIXEL as PIXEL
 from leadline.autoencoders._row_form import RowForm as RowForm
+from leadline.autoencoders.models._architecture import Architecture as Architecture
 from leadline.autoencoders.models._custom import CustomArchitecture as CustomArchitecture
 from leadline.autoencoders.models._dense import DenseArchitecture as DenseArchitecture
 from leadline.autoencoders.models._local import FLOOR as FLOOR
@@ -37,6 +38,7 @@ from leadline.autoencoders.models._local import LocalArchitecture as LocalArchit
 from leadline.autoencoders.models._patches import pair as pair
 from leadline.autoencoders.models._transformer import PatchArchitecture as PatchArchitecture
 from leadline.autoencoders.training._checkpoint import discard as discard
+from leadline.autoencoders.training._settings import PretrainingSettings as PretrainingSettings
 
 __all__ = [
     "Autoencoder",

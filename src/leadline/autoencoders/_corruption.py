@@ -136,8 +136,8 @@ class PixelMask(Corruption):
         loss: Entries where the loss counts: ``"all"``, ``"masked"`` or ``"visible"``.
 
     >>> mask = PixelMask(0.5, loss="masked")
-    >>> seen, counts = mask.corrupt(torch.ones(1, 4), torch.Generator().manual_seed(0))
-    >>> seen, counts
+    >>> seen, loss_mask = mask.corrupt(torch.ones(1, 4), torch.Generator().manual_seed(0))
+    >>> seen, loss_mask
     (tensor([[0., 1., 0., 0.]]), tensor([[1., 0., 1., 1.]]))
 
     Reference: Vincent et al., *Stacked denoising autoencoders*, 2010 (masking noise).
@@ -166,8 +166,8 @@ class PixelMask(Corruption):
         """Return the batch with entries hidden."""
         _check(x, generator)
         keep = torch.empty_like(x).uniform_(generator=generator).ge_(self.ratio)
-        counts = {"all": None, "masked": 1 - keep, "visible": keep}[self.loss]
-        return keep * x, counts
+        loss_mask = {"all": None, "masked": 1 - keep, "visible": keep}[self.loss]
+        return keep * x, loss_mask
 
 
 @record("autoencoders.PatchMask")

@@ -1,6 +1,6 @@
 """The frozen encoder of a pretrained autoencoder."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from os import PathLike
 from typing import Any, Self, cast
@@ -11,6 +11,8 @@ from jaxtyping import Float32, UInt64
 from torch import nn
 
 from leadline import checks, storage
+from leadline.autoencoders._encoder_weights import OFFSET, check_fingerprints, check_weights
+from leadline.autoencoders._encoding import encode_in_blocks
 from leadline.autoencoders._row_form import RowForm
 from leadline.autoencoders._rows import BLOCK_NUMBERS
 from leadline.autoencoders._sealed import read_sealed, seal
@@ -24,9 +26,6 @@ from leadline.storage import record
 
 SCHEMA = 2
 """Version of the encoder's file. Files of other versions are refused; version 1 has no digest."""
-
-OFFSET = "offset"
-"""Name of the weight that is subtracted from rows in float64, before they become float32."""
 
 
 @record("autoencoders.Encoder")
@@ -74,7 +73,7 @@ class Encoder(ShortRepr):
         tensors = {
             name: checks.array(array, f"weights[{name!r}]") for name, array in weights.items()
         }
-        _check_weights(tensors, self.architecture)
+        check_weights(tensors, self.architecture)
         form = self.form
         if form is None:
             form = RowForm(scale="other" if self.architecture.grid is None else "unit")
@@ -337,57 +336,14 @@ class Encoder(ShortRepr):
 
 def _from_fields(kind: type[Any], document: Mapping[str, Any], name: str) -> Any:
     """Build a dataclass from a file's document, which must hold exactly its fields."""
-    found = checks.mapping(document.get(name), name)
+    entries = checks.mapping(document.get(name), name)
     known = {entry.name for entry in fields(kind)}
-    if set(found) != known:
-        raise ValueError(f"{name} has the fields {sorted(found)}, not {sorted(known)}")
+    if set(entries) != known:
+        raise ValueError(f"{name} has the fields {sorted(entries)}, not {sorted(known)}")
     values = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in found.items()
+        key: tuple(value) if isinstance(value, list) else value for key, value in entries.items()
     }
     return kind(**values)
-
-
-def _check_weights(weights: Mapping[str, np.ndarray], architecture: Architecture) -> None:
-    """Refuse weights of other names, shapes or types, before any layer is allocated."""
-    rule = "weights must match the architecture"
-    types = {array.dtype for name, array in weights.items() if name != OFFSET}
-    if len(types) != 1 or not types <= {np.dtype(np.float32), np.dtype(np.float64)}:
-        listed = ", ".join(sorted(map(str, types))) or "none"
-        raise InputError(
-            "weights must be all float32 or all float64", got=f"weights of dtype {listed}"
-        )
-    found = 0
-    if OFFSET in weights:
-        offset = weights[OFFSET]
-        if offset.dtype != np.float64 or offset.shape != (architecture.input_size,):
-            wanted = f"expected ({architecture.input_size},), float64"
-            raise InputError(
-                rule, got=f"{OFFSET!r} of shape {offset.shape}, {offset.dtype}; {wanted}"
-            )
-        found = 1
-    for name, shape in architecture.encoder_shapes():
-        if name not in weights:
-            raise InputError(rule, got=f"weights without {name!r}")
-        if weights[name].shape != shape:
-            raise InputError(rule, got=f"{name!r} of shape {weights[name].shape}; expected {shape}")
-        found += 1
-    if found < len(weights):
-        raise InputError(rule, got=f"{len(weights)} weights; expected {found}")
-
-
-def check_fingerprints(rows_seen: Any) -> UInt64[np.ndarray, " n"]:
-    """Return fingerprints of rows as an array of uint64.
-
-    Raises:
-        InputError: The values are no fingerprints.
-    """
-    array = checks.array(rows_seen, "rows_seen", wanted="fingerprints of rows")
-    if array.ndim != 1 or (array.size and array.dtype != np.uint64):
-        raise InputError(
-            "rows_seen must be the result of leadline.data.row_fingerprints",
-            got=f"rows_seen = {checks.shown(array)}",
-        )
-    return array.astype(np.uint64)
 
 
 def _differ_in_shape(X: Any) -> bool:
@@ -409,18 +365,3 @@ class _Shifted(nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         return self.module((rows - self.offset).float())
-
-
-def encode_in_blocks(
-    module: nn.Module, function: Callable[[torch.Tensor], torch.Tensor], rows: np.ndarray, size: int
-) -> Float32[np.ndarray, "n ..."]:
-    """Apply a function of a frozen module to blocks of ``size`` rows; zeros fill the last block."""
-    first = next(module.parameters(), torch.zeros(0, dtype=torch.float32))
-    block = torch.empty(size, *rows.shape[1:], dtype=first.dtype, device=first.device)
-    codes = []
-    with torch.inference_mode(), torch.autocast(first.device.type, enabled=False):
-        for start in range(0, len(rows), size):
-            part = rows[start : start + size]
-            block.zero_()[: len(part)] = torch.from_numpy(np.array(part, order="C"))
-            codes.append(function(block)[: len(part)].float().cpu().numpy())
-    return np.concatenate(codes)

@@ -13,7 +13,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from leadline import checks
 from leadline.autoencoders._column_scale import column_spreads
 from leadline.autoencoders._corruption import Corruption, GaussianNoise, Nothing, PixelMask
-from leadline.autoencoders._encoder import OFFSET, Encoder
+from leadline.autoencoders._encoder import Encoder
+from leadline.autoencoders._encoder_weights import OFFSET
 from leadline.autoencoders._row_form import RowForm
 from leadline.autoencoders.models._dense import Autoencoder, DenseArchitecture
 from leadline.autoencoders.training._pretrain import pretrain

@@ -189,9 +189,9 @@ class RowForm:
 
     def _difference(self, columns: tuple[str, ...]) -> str:
         """Describe the difference between columns and those of pretraining."""
-        own = self.columns or ()
-        missing = [column for column in own if column not in columns]
-        unknown = [column for column in columns if column not in own]
+        expected = self.columns or ()
+        missing = [column for column in expected if column not in columns]
+        unknown = [column for column in columns if column not in expected]
         parts = []
         if missing:
             parts.append(f"without {_listed(missing)}")

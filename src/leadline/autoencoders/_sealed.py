@@ -100,16 +100,16 @@ def _object(text: str | bytes, name: str) -> dict[str, Any]:
 def _check_schema(
     document: Mapping[str, Any], path: Path, what: str, schema: int, cure: str
 ) -> None:
-    found = document.get("schema")
-    if type(found) is int and found == schema:
+    written = document.get("schema")
+    if type(written) is int and written == schema:
         return
-    if type(found) is int and 0 < found < schema:
+    if type(written) is int and 0 < written < schema:
         raise SaveError(
-            f"{path} was written by an earlier release of Leadline ({what} schema {found}, "
+            f"{path} was written by an earlier release of Leadline ({what} schema {written}, "
             f"this release reads schema {schema}); use that release, or {cure}"
         )
     raise SaveError(
-        f"{path} has {what} schema {checks.shown(found)}; this release reads schema {schema}; "
+        f"{path} has {what} schema {checks.shown(written)}; this release reads schema {schema}; "
         f"use the release that wrote it, or {cure}"
     )
 

@@ -37,10 +37,10 @@ def check_generator(generator: Any, device: torch.device | None = None) -> torch
 
 def needed_generator(generator: Any, device: torch.device) -> torch.Generator:
     """Return a PyTorch generator on the device; refuse ``None``."""
-    found = check_generator(generator, device)
-    if found is None:
+    checked = check_generator(generator, device)
+    if checked is None:
         raise InputError("generator must be a torch.Generator", got="generator = None")
-    return found
+    return checked
 
 
 def check_tensor(
@@ -102,18 +102,18 @@ def check_like(x: Tensor, name: str, parameter: Tensor) -> None:
         )
 
 
-def check_like_memory(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+def check_like_memory(memory: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     """Refuse tensors whose names, shapes or types differ from the expected ones.
 
     Raises:
         ValueError: They differ.
     """
-    if sorted(found) != sorted(expected):
+    if sorted(memory) != sorted(expected):
         raise ValueError(
-            f"it has {len(found)} tensors, a run has {len(expected)}, or their names differ"
+            f"it has {len(memory)} tensors, a run has {len(expected)}, or their names differ"
         )
     for name, tensor in expected.items():
-        if found[name].shape != tensor.shape or found[name].dtype != tensor.dtype:
+        if memory[name].shape != tensor.shape or memory[name].dtype != tensor.dtype:
             raise ValueError(
-                f"{name!r} has the shape {tuple(found[name].shape)} and type {found[name].dtype}"
+                f"{name!r} has the shape {tuple(memory[name].shape)} and type {memory[name].dtype}"
             )

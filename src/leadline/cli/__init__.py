@@ -1,7 +1,7 @@
 """The command line: thin commands over the library; each is imported only when it is called.
 
-Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted (SIGINT), 141 the reader of the
-output has closed the pipe, 143 stopped (SIGTERM or SIGHUP).
+All commands share the exit codes in :data:`EXIT_CODES` and one form of errors, which the page of
+the commands in the documentation describes.
 """
 
 import signal
@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from leadline import __version__
+from leadline.cli import _help
 from leadline.cli import _terminal as terminal
+from leadline.cli._usage import usage_error
 
 DONE = 0
 FAILED = 1
@@ -20,102 +22,78 @@ INTERRUPTED = 130
 READER_GONE = 141
 STOPPED = 143
 
+EXIT_CODES = {
+    DONE: "success",
+    FAILED: "failure: a measurement failed, or a file could not be read or written",
+    BAD_USAGE: "wrong usage: an argument, an option or an input file breaks a rule",
+    INTERRUPTED: "interrupted by Ctrl-C (SIGINT)",
+    READER_GONE: "the program that reads the output closed the pipe",
+    STOPPED: "stopped by SIGTERM or SIGHUP",
+}
+"""Exit codes of all commands, each with its meaning."""
+
 
 class Stopped(KeyboardInterrupt):
-    """A termination signal was received.
+    """The process received a termination signal.
 
-    It is handled like an interruption: finished results are kept, and no worker process is left.
+    It is handled like Ctrl-C: finished results are kept, and all worker processes end.
     """
 
 
-HELP = """Measure deep networks: representations, gradients and decoders.
-
-Which command answers my question?
-
-- Is my representation better than the raw data? `represent`, then `encode`
-- Where does the gradient of my recurrent network vanish or explode? `gradients`
-- Was the decoder's answer the most likely one? `decode`
-- Do twenty statements of a deep-learning course hold? `worksheet`
-- Can I try it with sliders? `explore`
-"""
-
 app = App(
     name="leadline",
-    help=HELP,
+    help=_help.LEADLINE,
     version=__version__,
     version_flags=["--version"],
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-app.command(
-    "leadline.cli._worksheet:worksheet",
-    name="worksheet",
-    help="Measure the twenty statements of the course and write a page about them.",
-)
-app.command(
-    "leadline.cli._decode:decode",
-    name="decode",
-    help="Continue prompts by beam search, and prove whether a better answer exists.",
-)
-app.command(
-    "leadline.cli._gradients:gradients",
-    name="gradients",
-    help="Trace your recurrent model, and show where its gradient vanishes or explodes.",
-)
-app.command(
-    "leadline.cli._explore:explore",
-    name="explore",
-    help="Open interactive pages for the three instruments in a browser.",
-)
-app.command(
-    "leadline.cli._represent:represent",
-    name="represent",
-    help="Pretrain autoencoders on your data, and compare their representations with the raw data.",
-)
-app.command(
-    "leadline.cli._encode:encode",
-    name="encode",
-    help="Compute the codes of rows with a saved encoder.",
-)
+for name, text in (
+    ("represent", _help.REPRESENT),
+    ("encode", _help.ENCODE),
+    ("gradients", _help.GRADIENTS),
+    ("decode", _help.DECODE),
+    ("worksheet", _help.WORKSHEET),
+    ("explore", _help.EXPLORE),
+):
+    # A command is imported when it is called.
+    app.command(f"leadline.cli._{name}:{name}", name=name, help=text)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code. Errors are printed on standard error."""
+    """Run one command line and return its exit code. Errors are printed to standard error."""
     from leadline.errors import InputError, LeadlineError, describe
 
     if terminal.is_folder_gone():  # torch would end the process without a message
-        terminal.complain(
+        terminal.print_error(
             "the working directory was deleted; change to another folder and run the command again"
         )
         return FAILED
     try:
         screen = terminal.console()
-        error_screen = terminal.console(stderr=True)
-        code = app(arguments, exit_on_error=False, console=screen, error_console=error_screen)
-        code = code or DONE
-    except CycloptsError:
-        code = BAD_USAGE  # cyclopts has already printed the error
+        code = app(arguments, exit_on_error=False, print_error=False, console=screen) or DONE
+    except CycloptsError as error:
+        terminal.print_error(describe(usage_error(error)))
+        code = BAD_USAGE
     except InputError as error:
-        terminal.complain(describe(error))
+        terminal.print_error(describe(error))
         code = BAD_USAGE
     except LeadlineError as error:
-        terminal.complain(describe(error))
+        terminal.print_error(describe(error))
         code = FAILED
     except Stopped:
-        terminal.complain("stopped")
+        terminal.print_error("stopped")
         code = STOPPED
     except KeyboardInterrupt:
-        terminal.complain("interrupted")
+        terminal.print_error("interrupted")
         code = INTERRUPTED
     except MemoryError:
-        terminal.complain(
+        terminal.print_error(
             "there is not enough free memory; use smaller batches, fewer rows or smaller networks"
         )
         code = FAILED
     except OSError as error:
-        # If the usage error itself could not be printed, the usage was still wrong.
-        is_bad_usage = isinstance(error.__context__, CycloptsError)
-        return BAD_USAGE if is_bad_usage else _failed(error)
+        return _failed(error)
     failure = terminal.failure_of_stdout()
     if failure is not None and code == DONE:
         return _failed(failure)
@@ -123,18 +101,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(error: OSError) -> int:
-    """Print the reason of a failed system call, and return the exit code."""
+    """Print the reason why a system call failed, and return the exit code."""
     failure = terminal.failure_of_stdout()
     if isinstance(error, BrokenPipeError):
-        terminal.complain(
+        terminal.print_error(
             "the program that reads the output closed it before everything was written"
         )
         return READER_GONE
     reason = error.strerror or str(error) or type(error).__name__
     if failure is not None or error.filename is None:
-        terminal.complain(f"the output could not be written: {reason}")
+        terminal.print_error(f"the output could not be written: {reason}")
     else:
-        terminal.complain(f"{error.filename}: {reason}")
+        terminal.print_error(f"{error.filename}: {reason}")
     return FAILED
 
 

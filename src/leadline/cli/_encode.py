@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from leadline.cli import DONE
-from leadline.cli._output import Switch, check_input
-from leadline.errors import InputError, context
+from leadline.cli._options import INPUT, OUTPUT, OutputSwitch, errors_about
+from leadline.cli._output import check_input
+from leadline.errors import InputError
 from leadline.storage import writing
 
 if TYPE_CHECKING:
@@ -23,37 +26,34 @@ def encode(
     data: Path,
     /,
     *,
-    labels: str | None = None,
-    out: Path = Path("codes.npy"),
-    overwrite: Switch = False,
+    labels: Annotated[str | None, Parameter(group=INPUT)] = None,
+    out: Annotated[Path, Parameter(group=OUTPUT)] = Path("codes.npy"),
+    overwrite: OutputSwitch = False,
 ) -> int:
     """Encode rows with a saved encoder.
-
-    A .npy file is read block by block, so rows and codes may be larger than memory. Other formats
-    are loaded as a whole, as by leadline represent.
 
     Parameters
     ----------
     encoder
-        A file that leadline represent or Encoder.save() wrote.
+        File of an encoder, as leadline represent or Encoder.save() writes it.
     data
         Rows or images: .npz, .npy, .csv, .parquet, or a folder of images.
     labels
-        Name of the column of labels, which is not encoded. By default y, if there is such a column.
+        Name of the column or array of labels, which is not encoded. By default y, if it exists.
     out
-        File for the codes: a float32 array of shape (rows, code size).
+        The .npy file for the codes: float32, shape (rows, code size).
     overwrite
-        Replace an existing file. It is replaced only when the new file is complete.
+        Replace the file if it exists. The old file stays until the new one is complete.
     """
     if out.suffix != ".npy":
         cure = f"--out {out.with_suffix('.npy')}" if out.name else "--out codes.npy"
         raise InputError("--out must name a .npy file", got=f"--out {out}", cure=cure)
     _check_free(out, overwrite)
-    check_input(encoder)
+    check_input(encoder, "ENCODER")
     from leadline.autoencoders import Encoder
 
     frozen = Encoder.load(encoder)
-    with context(f"in {data}"):
+    with errors_about(f"DATA {data}", path="DATA", labels="--labels"):
         rows = _rows(data, labels)
         shape = _encoded(frozen, rows, out, overwrite)
     print(f"{shape[0]} rows, codes of {' x '.join(map(str, shape[1:]))} numbers: {out}")
@@ -75,7 +75,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
         )
     if is_there and not overwrite:
         raise InputError(
-            "encode replaces an existing file only with --overwrite",
+            "--out must name a new file, unless --overwrite is given",
             got=f"--out {out}, which exists",
             cure="name another file, or add --overwrite",
         )
@@ -87,7 +87,7 @@ def _rows(data: Path, labels: str | None) -> Any:
 
     from leadline.data import read
 
-    check_input(data)
+    check_input(data, "DATA")
     if data.suffix.lower() == ".npy" and labels is None:
         try:
             return np.lib.format.open_memmap(data, mode="r")

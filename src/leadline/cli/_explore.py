@@ -3,37 +3,42 @@
 import sys
 import threading
 import webbrowser
+from typing import Annotated
 from urllib.parse import urlsplit
 
+from cyclopts import Group, Parameter
+
 from leadline.cli import DONE
-from leadline.cli._output import Switch
+from leadline.cli._options import Switch
 from leadline.errors import InputError, SaveError
+
+BROWSER = Group("Browser", sort_key=1)
+NETWORK = Group("Network", sort_key=2)
+"""Groups of options in the help."""
 
 
 def explore(
-    at: str = "",
+    page: Annotated[str, Parameter(show_default=False)] = "",
     /,
     *,
-    port: int = 8050,
-    no_browser: Switch = False,
-    host: str = "127.0.0.1",
-    expose: Switch = False,
+    no_browser: Annotated[Switch, Parameter(group=BROWSER)] = False,
+    port: Annotated[int, Parameter(group=NETWORK)] = 8050,
+    host: Annotated[str, Parameter(group=NETWORK)] = "127.0.0.1",
+    expose: Annotated[Switch, Parameter(group=NETWORK)] = False,
 ) -> int:
     """Serve the interactive pages on this machine until the command is interrupted.
 
-    The printed address contains a token, which is new at every start. Requests without the token
-    are refused.
-
     Parameters
     ----------
-    at
-        A page (gradients, search, representation), or a shared link to one.
-    port
-        Port to listen on. If it is in use, the next free port; if it is 0, any free port.
+    page
+        Page to open: gradients, search or representation, or a shared link to a page.
     no_browser
-        Print the address, but open no browser.
+        Print the address, but do not open a browser.
+    port
+        Port to listen on. If it is in use, the next free port is taken. 0 takes any free port.
     host
-        Address to listen on. Other machines can reach any but the default; this needs --expose.
+        Address to listen on. Other machines cannot reach the default. Another address needs
+        --expose.
     expose
         Allow other machines on the network to connect.
     """
@@ -42,22 +47,19 @@ def explore(
     check_installed()
     from leadline.checks import shown
 
+    rule = "PAGE must be the name of a page, or a link to a page"
+    cure = f"use one of {', '.join(ROOMS)}"
     try:
-        shared = urlsplit(at)
+        link = urlsplit(page)
     except ValueError as error:
-        raise InputError(
-            "explore takes a page or a link", got=shown(at), cause=str(error)
-        ) from None
-    name = shared.path.rpartition("/")[2]
+        got = f"PAGE {shown(page)}"
+        raise InputError(rule, got=got, cause=str(error), cure=cure) from None
+    name = link.path.rpartition("/")[2]
     if name and name not in ROOMS:
-        raise InputError(
-            "explore takes a page or a link to one",
-            got=shown(at),
-            cure=f"the pages are {', '.join(ROOMS)}",
-        )
+        raise InputError(rule, got=f"PAGE {shown(page)}", cure=cure)
     if not is_loopback(host) and not expose:
         raise InputError(
-            "--host lets other machines connect, so it needs --expose",
+            "--host must be an address of this machine only, unless --expose is given",
             got=f"--host {host}",
             cure=f"--host {host} --expose, or leave --host out",
         )
@@ -65,17 +67,17 @@ def explore(
 
     torch.set_num_threads(1)  # more threads are slower for matrices this small
     with open_server(host, port) as server:
-        address = server.url(name + (f"?{shared.query}" if shared.query else ""))
+        address = server.url(name + (f"?{link.query}" if link.query else ""))
         if port not in (0, server.port):
             print(f"leadline: port {port} is in use; using {server.port}", file=sys.stderr)
         if not is_loopback(host):
-            warning = "leadline: anyone who knows this address can run work on this machine"
+            warning = "leadline: everyone who knows this address can start training on this machine"
             print(warning, file=sys.stderr)
         try:
             print(address, flush=True)
         except OSError as error:  # a closed pipe, or a full disk
             raise SaveError(
-                f"explore could not print its address: {error.strerror or error}"
+                f"the address could not be printed: {error.strerror or error}"
             ) from error
         if not no_browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

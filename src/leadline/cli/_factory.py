@@ -28,8 +28,8 @@ def parse(factory: str) -> tuple[str, str]:
         looks_like_file = module.endswith(".py") or "/" in module
         dotted = module.removesuffix(".py").strip("./").replace("/", ".")
         raise InputError(
-            "gradients needs a factory in the form module:function",
-            got=factory,
+            "FACTORY must have the form module:function",
+            got=f"FACTORY {factory}",
             cause="a file path instead of a module name" if looks_like_file else None,
             cure=f"leadline gradients {dotted or 'module'}:{name or 'factory'}",
         )
@@ -54,14 +54,14 @@ def resolve(module: str, name: str) -> Callable[..., Any]:
         InputError: the module cannot be imported, or it has no such function.
     """
     try:
-        found = importlib.import_module(module)
-    except (Exception, SystemExit) as error:
+        imported = importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # the user's module may raise any error
         is_missing = isinstance(error, ModuleNotFoundError) and str(error.name) in (
             module,
             module.split(".")[0],
         )
         raise InputError(
-            "the factory's module must be importable",
+            "FACTORY must be a function of a module that can be imported",
             got=f"{module}: {_one_line(error)}",
             cause=f"no {module.replace('.', '/')}.py in {Path.cwd()}"
             if is_missing
@@ -70,28 +70,28 @@ def resolve(module: str, name: str) -> Callable[..., Any]:
             if is_missing
             else "import it in Python first",
         ) from error
-    make = getattr(found, name, None)
-    if not callable(make):
+    function = getattr(imported, name, None)
+    if not callable(function):
         functions = [
             key
-            for key, value in vars(found).items()
+            for key, value in vars(imported).items()
             if getattr(value, "__module__", "") == module and callable(value)
         ]
         raise InputError(
-            "the factory must be a function of its module",
+            "FACTORY must name a function of its module",
             got=f"{module} has no {name}"
-            if make is None
-            else f"{module}:{name} is a {type(make).__name__}",
+            if function is None
+            else f"{module}:{name} is a {type(function).__name__}",
             cure=f"use one of {', '.join(nearest(name, functions)[:5])}" if functions else None,
         )
-    return make
+    return function
 
 
-def call(what: str, function: Callable[..., Any], *arguments: Any, given: str) -> Any:
+def call(name: str, function: Callable[..., Any], *arguments: Any, given: str) -> Any:
     """Call a function of the user. An error names the user's line from which it comes.
 
     Args:
-        what: name of the function in error messages.
+        name: name of the function in error messages.
         function: the function to call.
         arguments: its arguments.
         given: the arguments in words, for error messages.
@@ -100,24 +100,24 @@ def call(what: str, function: Callable[..., Any], *arguments: Any, given: str) -
         InputError: the function takes other arguments, raises an error or exits.
     """
     try:
-        takes = inspect.signature(function)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):  # some functions written in C have no signature
-        takes = inspect.signature(lambda *_: None)
+        signature = inspect.signature(lambda *_: None)
     try:
-        takes.bind(*arguments)
+        signature.bind(*arguments)
     except TypeError as error:
         raise InputError(
-            f"{what} must accept {given}",
-            got=f"a function of {takes}: {error}",
+            f"{name} must accept {given}",
+            got=f"a function of {signature}: {error}",
             cure=_DATA if not arguments else None,
         ) from None
     try:
         return function(*arguments)
     except LeadlineError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # the user's function may raise any error
         raise InputError(
-            f"{what} must run without an error",
+            f"{name} must run without an error",
             got=_one_line(error),
             cause=_where(error),
             cure="call it in Python first",
@@ -128,6 +128,7 @@ _DATA = "add --data batch.npz, if the factory takes arrays"
 
 
 def _one_line(error: BaseException) -> str:
+    """Return the type and the message of an error."""
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
@@ -136,8 +137,11 @@ def _where(error: BaseException) -> str | None:
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not _is_installed(frame.filename)]
-    return f"{own[-1].filename}, line {own[-1].lineno}: {own[-1].line}" if own else None
+    user_frames = [frame for frame in frames if not _is_installed(frame.filename)]
+    if not user_frames:
+        return None
+    last = user_frames[-1]
+    return f"{last.filename}, line {last.lineno}: {last.line}"
 
 
 def _is_installed(filename: str) -> bool:

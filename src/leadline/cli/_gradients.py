@@ -1,13 +1,16 @@
-"""The command ``leadline gradients``: the gradient that reaches each timestep of a model."""
+"""``leadline gradients``: the gradient that reaches each timestep of a model."""
 
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from cyclopts import Parameter
 
 from leadline.cli import DONE
 from leadline.cli._factory import call, parse, resolve, working_directory_on_path
-from leadline.cli._output import Switch, check_input, check_writable, print_summary
+from leadline.cli._options import INPUT, OUTPUT, OutputSwitch, errors_about
+from leadline.cli._output import check_input, check_writable, print_summary
 from leadline.errors import InputError
 from leadline.storage import OutputFolder, output_folder
 
@@ -31,37 +34,37 @@ def gradients(
     factory: str,
     /,
     *,
-    data: Path | None = None,
-    out: Path = Path("gradients"),
-    json: Switch = False,
+    data: Annotated[Path | None, Parameter(group=INPUT)] = None,
+    out: Annotated[Path, Parameter(group=OUTPUT)] = Path("gradients"),
+    json: OutputSwitch = False,
 ) -> int:
     """Show where the gradient of a model vanishes or explodes.
-
-    The factory is your own function. It returns a model, a batch and a loss. The loss is a function of the model and
-    the batch. It returns a scalar, or one term per timestep, of shape (T,) or (batch, T). With terms, the command also
-    shows how far each term reaches back.
 
     Parameters
     ----------
     factory
-        The function, as module:function. The module must be importable from the working directory.
+        Your function, as module:function. The module must be importable from the working
+        directory.
     data
-        An .npz file of arrays. The factory then receives a dictionary of the arrays by name; otherwise it receives
-        no arguments.
+        An .npz file of arrays. The factory then receives a dictionary of the arrays by name.
+        Without this option it receives no arguments.
     out
-        The folder for the page, its summary in JSON and the soundings.
+        Folder for the page, the summary in JSON and the soundings.
     json
         Print the summary as JSON instead of sentences.
     """
     module, name = parse(factory)
     arrays = () if data is None else (_load(data),)
-    given = "nothing, for there is no --data" if data is None else f"the arrays of {data}"
+    given = "no arguments, because --data is missing"
+    if data is not None:
+        given = f"the arrays of --data {data}"
     check_writable(out)
     with output_folder(out, files=FILES, soundings=SOUNDINGS) as folder:
         with working_directory_on_path():
             made = call(factory, resolve(module, name), *arrays, given=given)
             model, batch, loss = _parts(factory, made)
-            flow, influence = _trace(factory, model, batch, loss)
+            with errors_about(factory):
+                flow, influence = _trace(factory, model, batch, loss)
         summary = {
             "factory": factory,
             "data": None if data is None else str(data),
@@ -79,7 +82,7 @@ def _load(data: Path) -> dict[str, Any]:
 
     import numpy as np
 
-    check_input(data)
+    check_input(data, "--data")
     try:
         file = np.load(data, allow_pickle=False)
         if isinstance(file, np.ndarray):
@@ -108,9 +111,9 @@ def _parts(factory: str, made: Any) -> "tuple[nn.Module, Any, Callable[..., Any]
     if not has_model or not callable(parts[2]):
         kinds = ", ".join(type(part).__name__ for part in parts)
         raise InputError(
-            "a factory must return a model, a batch, and a loss that is a function of the two",
+            f"{factory} must return a model, a batch, and a loss that is a function of the two",
             got=f"{factory} returned {f'({kinds})' if is_sequence else kinds}",
-            cause="a loss that was computed already" if has_model else None,
+            cause="the loss is already computed; it must be a function" if has_model else None,
             cure=EXAMPLE,
         )
     return parts[0], parts[1], parts[2]
@@ -126,7 +129,7 @@ def _trace(
 
     with gradients.trace(model) as tape:
         given = "the model and the batch"
-        terms = call(f"the loss of {factory}", loss, model, batch, given=given)
+        terms = call("the loss", loss, model, batch, given=given)
         if not isinstance(terms, Tensor) or terms.dim() > 2 or not terms.is_floating_point():
             got = type(terms).__name__
             if isinstance(terms, Tensor):

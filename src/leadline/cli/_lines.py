@@ -10,11 +10,16 @@ from typing import Any
 from leadline.errors import InputError
 from leadline.storage import LineFile, appending_lines, json_line, parse_json, read, split_lines
 
+SHOWN = 60
+"""Number of bytes of a wrong line that an error shows."""
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 
 def read_prompts(source: Path) -> list[tuple[int, dict[str, Any]]]:
     """Read and check all prompts; return them with their line numbers. Empty lines are skipped."""
     try:
-        lines = source.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        lines = source.read_bytes().removeprefix(BYTE_ORDER_MARK).split(b"\n")
     except OSError as error:
         raise InputError(
             "--input must be a file that can be read", got=f"--input {source} ({error.strerror})"
@@ -26,24 +31,37 @@ def read_prompts(source: Path) -> list[tuple[int, dict[str, Any]]]:
         try:
             entry = json.loads(line.decode(), parse_constant=_refuse_constant)
             json_line(entry).encode()  # refuses lone surrogates, which UTF-8 cannot encode
+            reason = None
         except (ValueError, RecursionError) as error:
-            entry = error
+            entry = None
+            reason = str(error)
         if not isinstance(entry, dict) or not isinstance(entry.get("prompt"), str):
             raise InputError(
-                'each line of --input must be a JSON object with a prompt: {"prompt": "..."}',
-                got=f"line {number} of {source}: {line[:60].decode(errors='replace')}",
-                cause=str(entry) if isinstance(entry, Exception) else None,
+                '--input must have a JSON object with a prompt in each line: {"prompt": "..."}',
+                got=f"line {number} of {source}: {line[:SHOWN].decode(errors='replace')}",
+                cause=reason,
             )
         prompts.append((number, {key: entry[key] for key in ("id", "prompt") if key in entry}))
     if not prompts:
-        raise InputError("--input must hold at least one prompt", got=f"{source}, without a prompt")
+        raise InputError(
+            "--input must contain at least one prompt", got=f"--input {source}, without a prompt"
+        )
     return prompts
 
 
-def whole_lines(
+def count_answers(
     output: Path, entries: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
 ) -> int:
-    """Return the number of answers of an earlier run. A half-written last line is cut off."""
+    """Return the number of answers of an earlier run, and remove an incomplete last line.
+
+    Args:
+        output: file of answers; it may be missing.
+        entries: the prompts of this run.
+        settings: settings of this run, which every answer records.
+
+    Raises:
+        InputError: a line is not the answer to the prompt at its place, with the same settings.
+    """
     if not output.exists():
         return 0
     try:
@@ -59,18 +77,17 @@ def whole_lines(
         except (ValueError, TypeError):
             record = {}
         entry = entries[number - 1] if number <= len(entries) else None
-        if number > len(lines) and entry is not None and _begins(entry, line):
+        is_last_and_incomplete = number > len(lines)
+        if is_last_and_incomplete and entry is not None and _begins(entry, line):
             continue
-        if (
-            entry is None
-            or record.get("settings") != settings
-            or any(record.get(k) != v for k, v in entry.items())
-        ):
+        if not _is_answer(record, entry, settings):
+            got = f"line {number} of {output} is not the answer to prompt {number}"
+            if entry is None:
+                got = f"{output} contains more than the answers to {len(entries)} prompts"
             raise InputError(
-                "decode resumes an interrupted run only with the same prompts, model and settings",
-                got=f"line {number} of {output} is not the answer to prompt {number}"
-                if entry is not None
-                else f"{output} holds more than the answers to {len(entries)} prompts",
+                "--output must name a new file, or the answers of an interrupted run with the same "
+                "prompts, model and settings",
+                got=got,
                 cause="another run wrote the file",
                 cure="name another file for --output, or remove this file",
             )
@@ -78,6 +95,15 @@ def whole_lines(
         with appending_lines(output) as file:
             file.truncate(len(content) - len(rest))
     return len(lines)
+
+
+def _is_answer(
+    record: Mapping[str, Any], entry: Mapping[str, Any] | None, settings: Mapping[str, Any]
+) -> bool:
+    """True if the record is the answer to the entry with these settings."""
+    if entry is None or record.get("settings") != settings:
+        return False
+    return all(record.get(name) == value for name, value in entry.items())
 
 
 def _begins(entry: Mapping[str, Any], line: bytes) -> bool:
@@ -124,4 +150,5 @@ def check_output(output: Path) -> None:
 
 
 def _refuse_constant(name: str) -> None:
+    """Refuse NaN and infinities, which Python's parser accepts although JSON does not have them."""
     raise ValueError(f"{name} is not JSON")

@@ -16,6 +16,12 @@ import torch
 from leadline.decoding import END, FILE, Problem, RecurrentLM
 from leadline.errors import InputError, LeadlineError, context
 
+MOST_WORDS = 5
+"""Largest number of unknown words that an error lists."""
+
+LONGEST_TEXT = 60
+"""Largest number of characters of a prompt that an error shows."""
+
 
 class TextModel(Protocol):
     """Interface of a model that continues text."""
@@ -24,8 +30,14 @@ class TextModel(Protocol):
     """Digest of the model's files."""
     eos: tuple[int, ...]
 
-    def check(self, prompt: str, max_length: int) -> None:
-        """Refuse a prompt that the model cannot continue by ``max_length`` tokens."""
+    def check(self, prompt: str, max_length: int, option: str) -> None:
+        """Refuse a prompt that the model cannot continue by ``max_length`` tokens.
+
+        Args:
+            prompt: the prompt.
+            max_length: largest number of new tokens.
+            option: the option that gives the prompt, ``"--prompt"`` or ``"--input"``.
+        """
         ...
 
     def problem(self, prompts: Sequence[str]) -> Problem:
@@ -75,20 +87,23 @@ def load_model(folder: Path) -> TextModel:
 
 
 class _OwnModel:
+    """A :class:`~leadline.decoding.RecurrentLM` with the interface of a text model."""
+
     def __init__(self, folder: Path):
         self.lm = RecurrentLM.load(folder)
         self.digest = _digest([folder / FILE])  # this file names the digest of the weights
         self.eos = (self.lm.end,)
 
-    def check(self, prompt: str, max_length: int) -> None:
+    def check(self, prompt: str, max_length: int, option: str) -> None:
         unknown = self.lm.unknown(prompt)
         if unknown:
-            words = ", ".join(repr(word) for word in unknown[:5])
-            more = ", …" if len(unknown) > 5 else ""
+            words = ", ".join(repr(word) for word in unknown[:MOST_WORDS])
+            more = ", …" if len(unknown) > MOST_WORDS else ""
             raise InputError(
-                f"a prompt must consist of the {len(self.lm.vocabulary):,} known tokens",
+                f"{option} must contain only the {len(self.lm.vocabulary):,} tokens of the model's "
+                "vocabulary",
                 got=f"{words}{more} in the prompt {_short(prompt)}",
-                cause="the training text did not contain them, or too rarely",
+                cause="the training text did not contain these words, or too rarely",
                 cure="use other words, or train with a larger vocabulary",
             )
 
@@ -102,53 +117,59 @@ class _OwnModel:
 
 
 class _HuggingFaceModel:
+    """A model and a tokenizer of transformers with the interface of a text model."""
+
     def __init__(self, folder: Path):
         try:
             import transformers
         except ImportError as error:
             raise LeadlineError(
-                f"{folder} holds a Hugging Face model, which needs transformers: "
+                f"--model {folder} is a Hugging Face model, which needs transformers: "
                 "pip install 'leadline[hf]'"
             ) from error
         self.tokenizer = _tokenizer(transformers, folder)
         self.model = _weights(transformers, folder)
         with context(f"in the model of {folder}"):
-            self._try()
+            self.eos = self._end_tokens()
         config = self.model.config
         self.is_pair = bool(getattr(config, "is_encoder_decoder", False))
         self.digest = _digest(sorted(path for path in folder.iterdir() if path.is_file()))
-        self.room = getattr(config, "max_position_embeddings", None)
+        self.num_positions = getattr(config, "max_position_embeddings", None)
 
-    def _try(self) -> None:
-        """Read the end tokens. Refuse a model that cannot be searched before prompts are read."""
+    def _end_tokens(self) -> tuple[int, ...]:
+        """Return the end tokens. Refuse a model that cannot be searched before prompts are read."""
         from leadline.decoding import huggingface
 
-        known = self.model.get_input_embeddings().num_embeddings
-        step = huggingface(self.model, torch.tensor([[min(1, known - 1), min(2, known - 1)]])).step
+        last = self.model.get_input_embeddings().num_embeddings - 1
+        trial_prompt = torch.tensor([[min(1, last), min(2, last)]])
+        step: Any = huggingface(self.model, trial_prompt).step
         end = self.tokenizer.eos_token_id
-        self.eos: tuple[int, ...] = step.eos or (() if end is None else (end,))  # pyright: ignore
+        return step.eos or (() if end is None else (end,))
 
-    def check(self, prompt: str, max_length: int) -> None:
+    def check(self, prompt: str, max_length: int, option: str) -> None:
         tokens = self._encode(prompt)
         if not tokens:
             raise InputError(
-                "a prompt for this model must have at least one token", got=f"the prompt {prompt!r}"
+                f"{option} must have at least one token for this model",
+                got=f"the prompt {prompt!r}",
             )
         unknown = self.tokenizer.unk_token_id
         if unknown is not None and unknown in tokens:
             words = [word for word in prompt.split() if unknown in self._encode(word)] or [prompt]
+            listed = ", ".join(repr(word) for word in words[:MOST_WORDS])
             raise InputError(
-                "a prompt must consist of words that the tokenizer knows",
-                got=f"{', '.join(repr(word) for word in words[:5])} in the prompt {_short(prompt)}",
+                f"{option} must contain only words that the tokenizer knows",
+                got=f"{listed} in the prompt {_short(prompt)}",
                 cure="use other words",
             )
         # A decoder-only model reads the prompt and all new tokens but the last.
         length = max_length if self.is_pair else len(tokens) + max_length - 1
-        if self.room is not None and max(length, len(tokens)) > self.room:
+        if self.num_positions is not None and max(length, len(tokens)) > self.num_positions:
             raise InputError(
-                f"prompt and answer must fit into the model's {self.room} positions",
+                f"{option} and --max-length must fit into the model's {self.num_positions} "
+                "positions",
                 got=f"a prompt of {len(tokens)} tokens and --max-length {max_length}",
-                cure="shorten one of them",
+                cure="shorten the prompt, or reduce --max-length",
             )
 
     def problem(self, prompts: Sequence[str]) -> Problem:
@@ -157,11 +178,12 @@ class _HuggingFaceModel:
         tokens = [self._encode(prompt) for prompt in prompts]
         longest = max(map(len, tokens))
         ids, mask = torch.zeros(2, len(tokens), longest, dtype=torch.int64)
-        for row, known in enumerate(tokens):
+        for row, prompt_tokens in enumerate(tokens):
             # Inputs of an encoder are padded on the right, inputs of a decoder on the left.
-            place = slice(0, len(known)) if self.is_pair else slice(longest - len(known), longest)
-            ids[row, place] = torch.tensor(known)
-            mask[row, place] = 1
+            start = 0 if self.is_pair else longest - len(prompt_tokens)
+            columns = slice(start, start + len(prompt_tokens))
+            ids[row, columns] = torch.tensor(prompt_tokens)
+            mask[row, columns] = 1
         problem = huggingface(self.model, ids, mask)
         step: Any = problem.step
         step.vocabulary = _Words(self.tokenizer)
@@ -188,7 +210,7 @@ def _tokenizer(transformers: Any, folder: Path) -> Any:
         "vocab.json",
         "vocab.txt",
     )
-    cause = "the folder holds none of " + ", ".join(names)
+    cause = "the folder contains none of " + ", ".join(names)
     if any((folder / name).is_file() for name in names):
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **LOCAL)
@@ -199,7 +221,7 @@ def _tokenizer(transformers: Any, folder: Path) -> Any:
         except BaseException as error:  # a panic of the library's Rust code is no Exception
             cause = _first_line(error)
     raise InputError(
-        "--model must name a folder that holds the model's tokenizer, too",
+        "--model must name a folder that contains the model and its tokenizer",
         got=f"--model {folder}, no readable tokenizer",
         cause=cause,
         cure="tokenizer.save_pretrained(folder)",
@@ -216,7 +238,7 @@ def _weights(transformers: Any, folder: Path) -> Any:
         raise InputError(
             "--model must name a folder with a whole language model",
             got=f"--model {folder}, with adapter_config.json",
-            cause="the folder holds an adapter, which would be ignored",
+            cause="the folder contains an adapter, which would be ignored",
             cure="model.merge_and_unload().save_pretrained(folder)",
         )
     bars = transformers.logging.is_progress_bar_enabled()
@@ -258,10 +280,10 @@ def _silently_missing(model: Any, folder: Path) -> list[str]:
     """Return saved tensors that the files lack and that transformers does not report."""
     from safetensors import safe_open
 
-    held: set[str] = set()
+    saved: set[str] = set()
     for path in folder.glob("*.safetensors"):
         with safe_open(path, framework="pt") as file:
-            held |= set(file.keys())
+            saved |= set(file.keys())
     not_missed = "|".join(getattr(model, "_keys_to_ignore_on_load_missing", None) or ())
     not_saved = "|".join(getattr(model, "_keys_to_ignore_on_save", None) or ())
     if not not_missed:
@@ -276,7 +298,7 @@ def _silently_missing(model: Any, folder: Path) -> list[str]:
     return [
         name
         for name in wanted
-        if name not in held and not (not_saved and re.search(not_saved, name))
+        if name not in saved and not (not_saved and re.search(not_saved, name))
     ]
 
 
@@ -293,56 +315,61 @@ def _check_size(folder: Path, kind: Any, config: Any) -> None:
         return
     with torch.device("meta"):
         parameters = dict(kind.from_config(config).named_parameters())
-    wanted = sum(parameter.numel() for parameter in parameters.values())
-    held = 0
+    num_needed = sum(parameter.numel() for parameter in parameters.values())
+    num_saved = 0
     for path in files:
         with safe_open(path, framework="pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            held += sum(math.prod(one.get_shape()) for one in slices.values())
-            kinds = {name: one.get_dtype() for name, one in slices.items() if name in parameters}
-            whole = [name for name, dtype in kinds.items() if dtype[0] in "IU" or dtype == "BOOL"]
-            if whole:
-                raise InputError(
-                    "the weights of a Hugging Face model must be floating-point numbers",
-                    got=f"--model {folder}: {whole[0]} has the type {kinds[whole[0]]}",
-                    cause="the weights were quantised, but config.json does not describe it",
-                    cure="save the whole model again: model.save_pretrained(folder)",
-                )
-    if wanted > held:
+            tensors = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            num_saved += sum(math.prod(tensor.get_shape()) for tensor in tensors.values())
+            for name, tensor in tensors.items():
+                if name in parameters:
+                    _check_floating_point(folder, name, tensor.get_dtype())
+    if num_needed > num_saved:
         raise InputError(
-            "a Hugging Face folder must hold all weights of its model",
-            got=f"--model {folder}: missing (config.json needs {wanted:,} numbers, "
-            f"the safetensors files hold {held:,})",
+            "--model must name a folder with all weights of the model",
+            got=f"--model {folder}: missing (config.json needs {num_needed:,} numbers, "
+            f"the safetensors files contain {num_saved:,})",
             cause="the files are incomplete, or config.json belongs to another model",
+            cure="save the whole model again: model.save_pretrained(folder)",
+        )
+
+
+def _check_floating_point(folder: Path, name: str, dtype: str) -> None:
+    """Refuse integers in place of the weights of a parameter."""
+    is_integer = dtype[0] in "IU" or dtype == "BOOL"
+    if is_integer:
+        raise InputError(
+            "--model must name a folder with floating-point weights",
+            got=f"--model {folder}: {name} has the type {dtype}",
+            cause="the weights were quantised, but config.json does not describe it",
             cure="save the whole model again: model.save_pretrained(folder)",
         )
 
 
 def _check_complete(folder: Path, model: str, report: Mapping[str, Any]) -> None:
     """Refuse missing, unexpected or mismatched weights; missing weights would be random."""
-    found = []
-    for key, words in (
-        ("missing_keys", "missing"),
-        ("unexpected_keys", "unexpected"),
-        ("mismatched_keys", "mismatched"),
-    ):
-        names = sorted(str(name) for name in report.get(key) or ())
+    problems = []
+    for problem in ("missing", "unexpected", "mismatched"):
+        names = sorted(str(name) for name in report.get(f"{problem}_keys") or ())
         if names:
-            found.append(f"{len(names)} {words} ({names[0]}{', …' if len(names) > 1 else ''})")
-    found += [str(message).splitlines()[0] for message in report.get("error_msgs") or ()]
-    if found:
+            more = ", …" if len(names) > 1 else ""
+            problems.append(f"{len(names)} {problem} ({names[0]}{more})")
+    problems += [str(message).splitlines()[0] for message in report.get("error_msgs") or ()]
+    if problems:
         raise InputError(
-            f"a Hugging Face folder must hold exactly the weights of its model ({model})",
-            got=f"--model {folder}, weights: {'; '.join(found)}",
+            f"--model must name a folder with exactly the weights of its model ({model})",
+            got=f"--model {folder}, weights: {'; '.join(problems)}",
             cause="the files are incomplete, or config.json belongs to another model",
             cure="save the whole model again: model.save_pretrained(folder)",
         )
 
 
 _INTERRUPTIONS = (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError)
+"""Exceptions that say nothing about the folder, so they are not turned into errors about it."""
 
 
 def _first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; without a message, the type of the error."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
@@ -359,6 +386,7 @@ class _Words:
 
 
 def _digest(paths: Sequence[Path]) -> str:
+    """Return a digest of the names and the content of files."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -367,4 +395,5 @@ def _digest(paths: Sequence[Path]) -> str:
 
 
 def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:59] + "…")
+    """Return a text in quotation marks; a long text is cut off."""
+    return repr(text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…")

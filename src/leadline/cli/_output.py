@@ -1,40 +1,45 @@
-"""Parts that the commands share: a switch, checks of paths, and the printed summary."""
+"""Checks of input and output paths, and the printed summary of a command."""
 
 import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from leadline.errors import InputError
 
-Switch = Annotated[bool, Parameter(negative=())]
-"""A boolean option that has no ``--no-`` form."""
 
+def check_input(path: Path, name: str) -> None:
+    """Refuse a path that is missing, or neither a file nor a folder; a pipe could block for ever.
 
-def check_input(path: Path) -> None:
-    """Refuse a path that is neither a file nor a folder. A pipe, for example, could block for ever.
-
-    A missing path passes: the function that reads it gives a better error.
+    Args:
+        path: the path.
+        name: the argument or option that the user typed.
 
     Raises:
-        InputError: the path is a pipe or a device, or permission is missing.
+        InputError: the path is missing, a pipe or a device, or permission is missing.
     """
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        return
+        if path.is_symlink():
+            return  # the function that reads it names the missing target
+        raise InputError(
+            f"{name} must be an existing file or folder",
+            got=f"{name} {path}, no file or folder of this name",
+            cure="check the name and the working directory",
+        ) from None
     except OSError as error:
         raise InputError(
-            "an input must be a file or folder that can be read",
-            got=f"{path} ({error.strerror})",
+            f"{name} must be a file or folder that can be read",
+            got=f"{name} {path} ({error.strerror})",
         ) from None
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise InputError(
-            "an input must be a file or folder", got=f"{path}, which is a pipe or a device"
+            f"{name} must be a file or folder",
+            got=f"{name} {path}, which is a pipe or a device",
+            cure="copy its content into a file",
         )
 
 
@@ -54,7 +59,7 @@ def check_writable(out: Path) -> None:
     except OSError as error:
         is_taken = isinstance(error, FileExistsError)
         reason = ", which is not a folder" if is_taken else f" ({error.strerror})"
-        cause = "missing permission, a full disk, or a path that leads through a file"
+        cause = "missing permission, a full disk, or a path through a file"
         raise InputError(
             "--out must be a folder that can be written",
             got=f"--out {out}{reason}",

@@ -1,4 +1,4 @@
-"""``leadline represent``: pretrain autoencoders on your data, and measure their representations."""
+"""``leadline represent``: pretrain autoencoders on your data, and measure their codes."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from leadline.cli import DONE
-from leadline.cli._output import Switch, check_input, check_writable, print_summary
-from leadline.errors import InputError, context
+from leadline.cli._options import INPUT, METHOD, OUTPUT, OutputSwitch, errors_about
+from leadline.cli._output import check_input, check_writable, print_summary
+from leadline.errors import InputError
 from leadline.storage import OutputFolder, output_folder
 
 if TYPE_CHECKING:
     from leadline.data import Dataset
-    from leadline.representation import Progress, RepresentationStudy
+    from leadline.representation import Progress, RepresentationSettings, RepresentationStudy
 
 ENCODER = "encoder.safetensors"
 SUMMARY = "representation.json"
@@ -28,27 +29,26 @@ FILES = (ENCODER, SUMMARY, SNIPPET, PAGE)
 NOTED_SECONDS = 30
 """Duration of pretraining above which an estimate is printed."""
 
+OPTIONS = {"kinds": "--kinds", "seeds": "--seeds", "image_size": "--image-size"}
+"""Options by the names of their arguments in the library."""
+
 
 def represent(
     data: Path,
     /,
     *,
-    labels: str | None = None,
-    unlabelled: Path | None = None,
-    kinds: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (
-        "vanilla",
-        "denoising",
-        "masked",
-    ),
-    seeds: int = 12,
-    image_size: str = "auto",
-    out: Path = Path("representation"),
-    json: Switch = False,
+    labels: Annotated[str | None, Parameter(group=INPUT)] = None,
+    unlabelled: Annotated[Path | None, Parameter(group=INPUT)] = None,
+    image_size: Annotated[str, Parameter(group=INPUT)] = "auto",
+    kinds: Annotated[
+        tuple[str, ...],
+        Parameter(consume_multiple=True, negative=(), group=METHOD, show_default=" ".join),
+    ] = ("vanilla", "denoising", "masked"),
+    seeds: Annotated[int, Parameter(group=METHOD)] = 12,
+    out: Annotated[Path, Parameter(group=OUTPUT)] = Path("representation"),
+    json: OutputSwitch = False,
 ) -> int:
-    """Pretrain autoencoders on your data, and measure their representations with your labels.
-
-    The command writes a page, the encoder of the kind that held-out labels choose, the numbers, and
-    five lines of Python that use the encoder. An interrupted run resumes where it stopped.
+    """Pretrain autoencoders on your data, and measure their codes with your labels.
 
     Parameters
     ----------
@@ -56,17 +56,17 @@ def represent(
         Rows or images: .npz, .npy, .csv, .parquet, or a folder of images with a subfolder for each
         class.
     labels
-        Name of the column or array with the labels; by default y, if there is one. A row without a
-        label (an empty cell, NaN, or -1) counts as unlabelled. Without labels nothing is probed.
+        Name of the column or array of labels. By default y, if it exists. A row without a label (an
+        empty cell, NaN or -1) counts as unlabelled. Without any labels no probe is trained.
     unlabelled
         File or folder with more rows of the same form, without labels.
+    image_size
+        Size of images that are stored as flat rows, such as 28x28; none if rows are not images;
+        auto to detect the size.
     kinds
-        Kinds of autoencoders: vanilla, denoising and masked.
+        Kinds of autoencoders, separated by spaces or commas: vanilla, denoising, masked.
     seeds
         Number of autoencoders of each kind, and of splits of the labelled rows.
-    image_size
-        Size of images that are given as flat rows, such as 28x28; "none" if rows are not images;
-        "auto" to detect it.
     out
         Folder for the page, the encoder and the numbers.
     json
@@ -74,9 +74,13 @@ def represent(
     """
     size = _parse_size(image_size)
     names = tuple(name for argument in kinds for name in argument.split(",") if name)
+    from leadline.representation import RepresentationSettings
+
+    with errors_about("leadline represent", **OPTIONS):
+        settings = RepresentationSettings(kinds=names, image_size=size, seeds=seeds)
     check_writable(out)
     with output_folder(out, files=FILES, soundings=["study"]) as folder:
-        return _represent(folder, data, labels, unlabelled, names, seeds, size, json)
+        return _represent(folder, data, labels, unlabelled, settings, json)
 
 
 def _represent(
@@ -84,29 +88,28 @@ def _represent(
     data: Path,
     labels: str | None,
     unlabelled: Path | None,
-    kinds: tuple[str, ...],
-    seeds: int,
-    size: Any,
+    settings: "RepresentationSettings",
     json: bool,
 ) -> int:
     """Run the command while its output folder is locked."""
-    rows, y, more = _load(data, labels, unlabelled, size)
+    rows, y, more = _load(data, labels, unlabelled, settings.image_size)
 
     from leadline.autoencoders import discard
     from leadline.representation import STAGES
     from leadline.representation import represent as run_study
 
+    size = settings.image_size
     if rows.image_size is not None and size == "auto":
         size = rows.image_size
     checkpoints = folder.folder / "unfinished"
-    with context(f"in {data}"), _progress() as advance:
+    with errors_about(f"DATA {data}", **OPTIONS), _progress() as advance:
         study = run_study(
             rows,
             y,
             X_unlabelled=more,
-            kinds=kinds,
+            kinds=settings.kinds,
             image_size=size,
-            seeds=seeds,
+            seeds=settings.seeds,
             checkpoint=checkpoints,
             progress=advance,
         )
@@ -115,7 +118,7 @@ def _represent(
     page = _write(folder, study, data, labels)
     for stage in STAGES:
         discard(checkpoints / stage)
-    # The folder may be missing, or hold files that the command did not write.
+    # The folder may be missing, or contain files that the command did not write.
     with suppress(OSError):
         checkpoints.rmdir()
     lines = (
@@ -138,9 +141,9 @@ def _parse_size(text: str) -> Any:
     if len(sides) in (1, 2) and all(side.isdecimal() and int(side) > 0 for side in sides):
         return int(sides[0]), int(sides[-1])
     raise InputError(
-        "--image-size must be height x width",
+        "--image-size must be height x width, auto or none",
         got=f"--image-size {text}",
-        cure="28x28, auto, or none",
+        cure="--image-size 28x28",
     )
 
 
@@ -150,19 +153,21 @@ def _load(
     """Return the rows, their labels as they are in the file, and more rows."""
     from leadline.data import read
 
-    check_input(data)
-    rows, raw = read(data, labels)
+    check_input(data, "DATA")
+    with errors_about(f"DATA {data}", path="DATA", labels="--labels"):
+        rows, raw = read(data, labels)
     y = None if raw is None else raw.values
     if unlabelled is None:
         return rows, y, None
-    check_input(unlabelled)
-    more, _ = read(unlabelled)
+    check_input(unlabelled, "--unlabelled")
+    with errors_about(f"--unlabelled {unlabelled}", path="--unlabelled"):
+        more, _ = read(unlabelled)
     is_alike = (more.image_size, more.channels) == (rows.image_size, rows.channels)
     if size == "auto" and not is_alike:
         raise InputError(
-            "--unlabelled must have rows of the same form as the labelled data",
-            got=f"{data}: {_form(rows)}; {unlabelled}: {_form(more)}",
-            cure="bring both into one shape, or pass --image-size for flat rows",
+            "--unlabelled must have rows of the same form as DATA",
+            got=f"DATA {data}: {_form(rows)}; --unlabelled {unlabelled}: {_form(more)}",
+            cure="give both the same shape, or use --image-size for flat rows",
         )
     return rows, y, more
 
@@ -170,7 +175,7 @@ def _load(
 def _form(rows: "Dataset") -> str:
     """Return the form of rows in words."""
     if rows.image_size is None:
-        return f"{rows.X.shape[1]} numbers a row"
+        return f"{rows.X.shape[1]} numbers in each row"
     height, width = rows.image_size
     return f"images of {rows.channels} x {height} x {width}"
 
@@ -199,13 +204,15 @@ def _progress() -> "Iterator[Callable[[Progress], None]]":
     with Progress(*columns, console=console, transient=True, disable=not is_terminal) as bar:
 
         def advance(progress: "Progress") -> None:
+            """Show the progress of one epoch; a new stage prints a line or starts a bar."""
             if progress.stage not in tasks:
                 tasks[progress.stage] = bar.add_task(progress.stage, total=progress.total)
                 if progress.seconds is not None and progress.seconds > NOTED_SECONDS:
                     minutes = math.ceil(progress.seconds / 60)
+                    unit = "minute" if minutes == 1 else "minutes"
                     console.print(
-                        f"{progress.stage}, {progress.total} epochs in all: about {minutes} "
-                        f"minute{'s' * (minutes > 1)} on one core, and a third of that for probing"
+                        f"{progress.stage}, {progress.total} epochs: about {minutes} {unit} on one "
+                        "core. Probing takes a third of this time."
                     )
                 elif not is_terminal:
                     console.print(f"{progress.stage} …", markup=False)
@@ -221,10 +228,15 @@ def _summary(study: "RepresentationStudy") -> dict[str, Any]:
     rows = [
         {column: _plain(row[column]) for column in table.columns} for _, row in table.iterrows()
     ]
+    row_counts = None
+    if study.row_counts is not None:
+        parts = study.row_counts.table()
+        row_counts = dict(zip(parts["part"].tolist(), parts["rows"].tolist(), strict=True))
     return {
         "chosen": study.chosen,
         "verdict": str(study.verdict),
         "findings": list(study.findings),
+        "rows": row_counts,
         "classes": list(study.class_names),
         "probe strength C": study.strength,
         "probe accuracy on labels left out, %": accuracy,
@@ -244,6 +256,7 @@ def _write(
     folder: OutputFolder, study: "RepresentationStudy", data: Path, labels: str | None
 ) -> Path:
     """Write the encoder, the sounding, the summary, the snippet, and last the page."""
+    from leadline.figures import interactive
     from leadline.report import Chapter, soundings_page
     from leadline.storage import canonical_json
 
@@ -253,10 +266,10 @@ def _write(
     folder.write(SUMMARY, canonical_json(_summary(study)))
     folder.write(SNIPPET, snippet)
     source = "study/sounding.json"
-    use = "Five lines that use the encoder (`use.py`):"
+    use = "Python code that uses the encoder (`use.py`):"
     chapters = [
         Chapter(
-            "The worth of the representation",
+            "Accuracy by number of labels",
             [_sentence(str(study.verdict)), *study.findings, use],
             [study.figure()],
             study.protocol,
@@ -269,14 +282,16 @@ def _write(
             "Errors on held-out rows: mean and range over seeds. Errors of different kinds are not "
             "comparable."
         )
-        curves = [study.training()]
+        curves = [interactive(study.training_drawing())]
         chapters.append(Chapter("Pretraining", [text], curves, study.protocol, source))
-    strip = study.strip()
-    if strip is not None:
-        text = f"Examples that the encoder has not seen, as {study.view}."
-        chapters.append(Chapter("Reconstructions", [text], [strip], study.protocol, source))
+    examples = study.examples_drawing()
+    if examples is not None:
+        text = f"Test examples, which the encoder has not seen, as {study.view}."
+        chapters.append(
+            Chapter("Reconstructions", [text], [interactive(examples)], study.protocol, source)
+        )
     lead = f"Autoencoders ({', '.join(study.kinds)}) on `{data.name}`."
-    page = soundings_page("The worth of the representation", lead, chapters)
+    page = soundings_page("What is this representation worth?", lead, chapters)
     return folder.write(PAGE, page)
 
 

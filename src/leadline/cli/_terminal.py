@@ -1,6 +1,7 @@
 """Standard output and standard error of the command line: width, encoding, and write errors."""
 
 import codecs
+import errno
 import io
 import json
 import os
@@ -12,10 +13,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LEAST_WIDTH = 40
-"""Least width of the help, in characters; cyclopts never ends in a narrower terminal."""
+"""Smallest width of the help, in characters. In a narrower terminal cyclopts would never return."""
 
 MOST_WIDTH = 500
-"""Greatest width of the help, in characters; panels are padded to the whole width."""
+"""Largest width of the help, in characters. Panels are padded to the whole width."""
+
+LONGEST_SIZE = 9
+"""Number of digits from which a terminal size is ignored, because rich cannot use it."""
 
 
 def console(*, stderr: bool = False) -> "Console":
@@ -39,7 +43,7 @@ def prepare() -> None:
     """
     for name in ("COLUMNS", "LINES"):
         size = os.environ.get(name, "0")
-        if not (size.isascii() and size.isdigit() and len(size) < 9):
+        if not (size.isascii() and size.isdigit() and len(size) < LONGEST_SIZE):
             del os.environ[name]  # rich fails on "²", which Python's isdigit() accepts
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  this file stays open
@@ -49,8 +53,8 @@ def prepare() -> None:
             stream.reconfigure(errors="leadline.escape")
 
 
-def complain(text: str) -> None:
-    """Write one line to standard error; ignore errors of the stream."""
+def print_error(text: str) -> None:
+    """Write an error message to standard error; ignore errors of the stream."""
     with suppress(OSError, ValueError):
         print(f"leadline: {text}", file=sys.stderr, flush=True)
 
@@ -59,7 +63,7 @@ def failure_of_stdout() -> OSError | None:
     """Flush standard output. Return the error if it cannot be written, or ``None``."""
     try:
         if sys.stdout is None:
-            raise OSError(9, "standard output is closed")
+            raise OSError(errno.EBADF, "standard output is closed")
         sys.stdout.flush()
     except OSError as error:
         _give_up(sys.stdout)
@@ -81,12 +85,13 @@ def is_folder_gone() -> bool:
 def _give_up(stream: object) -> None:
     """Redirect a stream to the null device, so that Python reports no error when it exits."""
     with suppress(OSError, ValueError, AttributeError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())  # type: ignore[attr-defined]
-        os.close(nowhere)
+        null_device = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null_device, stream.fileno())  # type: ignore[attr-defined]
+        os.close(null_device)
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Return the JSON escapes of characters that the encoding lacks, and where to continue."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]

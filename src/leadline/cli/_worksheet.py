@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from leadline.cli import DONE, FAILED
-from leadline.cli._output import Switch, check_input, check_writable
+from leadline.cli._options import (
+    INPUT,
+    METHOD,
+    OUTPUT,
+    RUN,
+    OutputSwitch,
+    Switch,
+    check_at_least,
+    errors_about,
+)
+from leadline.cli._output import check_input, check_writable
 from leadline.cli._progress import progress
-from leadline.errors import InputError, context
+from leadline.errors import InputError
 from leadline.storage import OutputFolder, output_folder
 
 if TYPE_CHECKING:
@@ -19,71 +29,70 @@ if TYPE_CHECKING:
 
 def worksheet(
     *,
-    only: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (),
-    budget: Literal["quick", "full"] = "quick",
-    jobs: int | None = None,
-    cluster: str | None = None,
-    data: Path | None = None,
-    labels: str | None = None,
-    out: Path = Path("report"),
-    fresh: Switch = False,
-    json: Switch = False,
+    data: Annotated[Path | None, Parameter(group=INPUT)] = None,
+    labels: Annotated[str | None, Parameter(group=INPUT)] = None,
+    only: Annotated[
+        tuple[str, ...],
+        Parameter(consume_multiple=True, negative=(), group=METHOD, show_default=False),
+    ] = (),
+    budget: Annotated[Literal["quick", "full"], Parameter(group=METHOD)] = "quick",
+    jobs: Annotated[int | None, Parameter(group=RUN)] = None,
+    cluster: Annotated[str | None, Parameter(group=RUN)] = None,
+    fresh: Annotated[Switch, Parameter(group=RUN)] = False,
+    out: Annotated[Path, Parameter(group=OUTPUT)] = Path("report"),
+    json: OutputSwitch = False,
 ) -> int:
     """Measure the twenty statements of the course and write a page about them.
 
-    Each answer is saved in the output folder as soon as it is measured. An interrupted run resumes
-    where it stopped, and a second run measures only what is missing.
-
     Parameters
     ----------
+    data
+        Your rows for section 1, instead of the digits: .npz, .npy, .csv, .parquet or a folder of
+        images.
+    labels
+        Name of the column or array of labels in --data.
     only
         Statements (ae.f, beam.d) or sections (ae, rnn, beam), separated by spaces or commas. By
         default all statements.
     budget
-        quick takes up to three minutes on two cores; full takes up to half an hour.
+        Size of the measurements. On two cores, quick takes up to three minutes, full up to half an
+        hour.
     jobs
-        Number of statements that are measured at the same time, one thread each. By default the
-        number of cores.
+        Number of statements that are measured at the same time, with one thread each. By default
+        the number of cores.
     cluster
-        Address of a Dask scheduler (tcp://host:port), whose workers measure in place of this
-        machine.
-    data
-        Your rows for section 1 in place of the digits: .npz, .npy, .csv, .parquet or a folder of
-        images.
-    labels
-        Name of the column or array of labels in the data.
-    out
-        Output folder for the page and for the same results as JSON and Markdown.
+        Address of a Dask scheduler (tcp://host:port). Its workers measure instead of this machine.
     fresh
         Ignore cached results and measure again.
+    out
+        Folder for the page, and for the same results as JSON and Markdown.
     json
-        Print worksheet.json on standard output instead of the summary.
+        Print worksheet.json instead of the summary.
     """
     from leadline.worksheet import Setting, select
 
-    names = tuple(name for given in only for name in given.split(",") if name)
+    names = tuple(name for text in only for name in text.split(",") if name)
     if only and not names:
         raise InputError(
             "--only must name statements or sections",
             got=f"--only {' '.join(only)}",
             cure="--only ae.f,beam",
         )
-    statements = select(names)
-    if jobs is not None and jobs < 1:
-        raise InputError(
-            "--jobs must be at least 1", got=f"--jobs {jobs}", cure="1, or the number of cores"
-        )
+    with errors_about("--only", only="--only"):
+        statements = select(names)
+    if jobs is not None:
+        check_at_least(jobs, "--jobs")
     if jobs is not None and cluster is not None:
         raise InputError(
-            "--jobs has no effect with --cluster, which uses all its workers",
+            "--jobs must be left out with --cluster, which uses all its workers",
             got=f"--jobs {jobs} --cluster {cluster}",
-            cure="leave --jobs out; start as many workers as you need",
+            cure="leave --jobs out, and start as many workers as you need",
         )
     if labels is not None and data is None:
         raise InputError(
             "--labels must name a column of --data",
             got=f"--labels {labels}",
-            cure="give --data too",
+            cure="add --data, or leave --labels out",
         )
     source: dict[str, str] = {}
     if data is not None:
@@ -144,31 +153,34 @@ def _measure(
 
 
 def _load(data: Path | None, labels: str | None):
-    """Read the user's data. Refuse data that section 1 cannot use."""
+    """Return the user's data, or ``None``. Refuse data that section 1 cannot use."""
     if data is None:
         return None
     from leadline.data import label_subsets, load, split_roles
 
-    check_input(data)
-    dataset = load(data, labels)
+    check_input(data, "--data")
+    with errors_about(f"--data {data}", path="--data", labels="--labels"):
+        dataset = load(data, labels)
     if dataset.y is None:
         raise InputError(
             "--data must have labels, because section 1 trains probes",
             got=f"--data {data}, without labels",
             cure="name the column or array of labels: --labels NAME",
         )
-    with context(f"in {data}"):
+    with errors_about(f"--data {data}"):
         roles = split_roles(dataset.y, seed=0)
         label_subsets(dataset.y, roles.probe_pool, (dataset.num_classes,), num=1, seed=0)
     return dataset
 
 
 def _line(result) -> str:
-    took = "cached" if result.seconds is None else f"{result.seconds:.1f} s"
-    return f"{result.statement.id:<7} {result.status:<12} {result.statement.title} ({took})"
+    """Return one line about a result, for the progress."""
+    duration = "cached" if result.seconds is None else f"{result.seconds:.1f} s"
+    return f"{result.statement.id:<7} {result.status:<12} {result.statement.title} ({duration})"
 
 
 def _summary(results) -> str:
+    """Return a table of the results as text."""
     from leadline.report import headline
 
     rows = [

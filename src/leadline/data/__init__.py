@@ -27,7 +27,7 @@ from leadline.data._sequences import running_average as running_average
 from leadline.data._spread import means_and_spreads as means_and_spreads
 from leadline.data._text import Text, manual_text
 from leadline.data._vectors import RotatedVectors as RotatedVectors
-from leadline.data._vectors import high_variance_vectors
+from leadline.data._vectors import high_variance_vectors as high_variance_vectors
 from leadline.data._vectors import random_rotation as random_rotation
 from leadline.data.files import load, read
 from leadline.data.files._labels import Labels
@@ -40,7 +40,6 @@ __all__ = [
     "Text",
     "digits",
     "glyphs",
-    "high_variance_vectors",
     "label_subsets",
     "load",
     "manual_text",

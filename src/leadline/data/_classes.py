@@ -29,10 +29,10 @@ def check_labels(y: Any, n: int, name: str = "y") -> Int64[np.ndarray, " n"]:
     array([0, 1, 1])
     >>> check_labels([7, 7, 7], 3)
     Traceback (most recent call last):
-    leadline.errors.InputError: labels need at least two classes
+    leadline.errors.InputError: y must hold labels of at least two classes
       got:   all 3 labels in y are 7
-      cause: rows that are sorted by class were cut, or the wrong column was named
-      cure:  shuffle before cutting, or leave the labels out to work without them
+      cause: a part of rows that are sorted by class, or the wrong column
+      cure:  shuffle the rows first, or pass no labels
     """
     name = checks.text(name, "name")
     n = checks.whole_number(n, "n", least=0)
@@ -64,11 +64,11 @@ def check_labels(y: Any, n: int, name: str = "y") -> Int64[np.ndarray, " n"]:
         row = int(np.argmax(wrong))
         is_large = bool(array[row] >= MOST_CLASSES)
         raise InputError(
-            f"labels are class indices: whole numbers from 0 to {MOST_CLASSES - 1}"
+            f"{name} must hold class indices: whole numbers from 0 to {MOST_CLASSES - 1}"
             if is_large
-            else "labels are class indices: whole numbers from 0",
+            else f"{name} must hold class indices: whole numbers from 0",
             got=f"{name}[{row}] = {array[row]}; {int(np.sum(wrong))} of {len(array)} rows",
-            cause="identifiers, dates or amounts in place of classes"
+            cause="identifiers, dates or amounts instead of classes"
             if is_large
             else "a missing label, a quantity to regress on, or classes named -1 and 1",
             cure="drop unlabelled rows; turn class names into indices with "
@@ -105,9 +105,9 @@ def class_indices(labels: Any, name: str = "labels") -> tuple[np.ndarray, tuple[
     missing = [i for i, label in enumerate(listed) if is_missing(label)]
     if missing:
         raise InputError(
-            "every row needs its label",
+            f"{name} must have a label for each row",
             got=f"{name}[{missing[0]}] is missing; {len(missing)} of {len(array)} rows",
-            cure="drop the unlabelled rows, or leave the labels out to work without them",
+            cure="drop the unlabelled rows, or pass no labels",
         )
     fractions = [
         i for i, label in enumerate(listed) if isinstance(label, float) and not label.is_integer()
@@ -119,7 +119,7 @@ def class_indices(labels: Any, name: str = "labels") -> tuple[np.ndarray, tuple[
             else next(i for i, x in enumerate(listed) if type(x) is not str)
         )
         raise InputError(
-            "labels are whole numbers or strings, of one kind",
+            f"{name} must hold whole numbers or strings, of one kind",
             got=f"{name}[{row}] = {checks.shown(listed[row])}",
             cause="a quantity to regress on" if fractions else "a column of mixed kinds",
             cure="name the column that holds classes",
@@ -180,9 +180,9 @@ def label_values(labels: Any, name: str) -> np.ndarray:
         strange = [0] if array.dtype.kind not in "biufU" and len(array) else []
     if strange:
         raise InputError(
-            "labels are whole numbers or strings, of one kind",
+            f"{name} must hold whole numbers or strings, of one kind",
             got=f"{name}[{strange[0]}] = {checks.shown(array[strange[0]])}",
-            cause="dates, bytes or objects in place of class names",
+            cause="dates, bytes or objects instead of class names",
             cure="turn them into text with str()",
         )
     return array
@@ -220,16 +220,16 @@ def one_per_row(array: np.ndarray, n: int, name: str) -> np.ndarray:
     """Return the labels if they have shape (n,), and raise an error otherwise."""
     if array.ndim != 1:
         raise InputError(
-            "labels have one entry per row: shape (samples,)",
+            f"{name} must have one label for each row: shape (n,)",
             got=f"{name} of shape {array.shape}",
             cause="one-hot labels, or a column that kept its second axis",
             cure=f"use {name}.argmax(axis=1) for one-hot labels, {name}.ravel() for a column",
         )
     if len(array) != n:
         raise InputError(
-            "labels and rows must be equal in number",
+            f"{name} must have one label for each row",
             got=f"{len(array)} labels in {name} for {n} rows",
-            cause="one of them was filtered and the other was not",
+            cause="rows or labels that were filtered without the other",
             cure="select the same rows from both",
         )
     return array
@@ -239,10 +239,10 @@ def _refuse_single_class(array: np.ndarray, name: str) -> None:
     if len(array) == 0 or (array == array[0]).all():
         value = array.tolist()[0] if len(array) else None
         raise InputError(
-            "labels need at least two classes",
+            f"{name} must hold labels of at least two classes",
             got=f"all {len(array)} labels in {name} are {checks.shown(value)}"
             if len(array)
             else f"{name} is empty",
-            cause="rows that are sorted by class were cut, or the wrong column was named",
-            cure="shuffle before cutting, or leave the labels out to work without them",
+            cause="a part of rows that are sorted by class, or the wrong column",
+            cure="shuffle the rows first, or pass no labels",
         )

@@ -75,10 +75,9 @@ class Dataset(ShortRepr):
         if self.class_names is not None and y is not None and y.max() >= len(self.class_names):
             row = int(y.argmax())
             raise InputError(
-                "every class index needs a name",
+                "class_names must name every class of y",
                 got=f"y[{row}] = {y[row]} with {len(self.class_names)} class_names",
-                cure="name every class, or make labels and names together with "
-                "leadline.data.class_indices",
+                cure="name every class",
             )
 
     def __len__(self) -> int:
@@ -102,7 +101,7 @@ class Dataset(ShortRepr):
             raise InputError(
                 f"{self.name} must be labelled",
                 got="y = None",
-                cure="hand labels over with the rows",
+                cure="pass y with the rows",
             )
         return self.y
 
@@ -154,7 +153,7 @@ def _column_texts(columns: Any, features: int) -> tuple[str, ...]:
     names = _texts(columns, "columns")
     if len(names) != features:
         raise InputError(
-            "every feature needs a name where features have names",
+            "columns must name every feature",
             got=f"{len(names)} columns for {features} features",
         )
     return names
@@ -198,10 +197,10 @@ def check_features(
 
     >>> check_features([[1, 2], [3, np.nan]])
     Traceback (most recent call last):
-    leadline.errors.InputError: features must be finite
+    leadline.errors.InputError: X must be finite
       got:   X[1, 1] = nan; 1 such value in 1 of 2 rows
       cause: a missing value, a division by zero or an overflow
-      cure:  drop or impute these rows before handing them over
+      cure:  drop or impute these rows
     """
     name = checks.text(name, "name")
     dtype = float_type(dtype, "dtype")
@@ -209,7 +208,7 @@ def check_features(
     array = _numbers(checks.array(X, name, wanted="an array of real numbers"), name)
     if array.ndim != 2:
         raise InputError(
-            "features are a matrix of shape (samples, features)",
+            f"{name} must be a matrix of shape (n, features)",
             got=f"{name} of shape {array.shape}",
             cause="images that are not flattened"
             if array.ndim > 2
@@ -218,7 +217,7 @@ def check_features(
         )
     if 0 in array.shape:
         raise InputError(
-            "features need at least one row and one column",
+            f"{name} must have at least one row and one column",
             got=f"{name} of shape {array.shape}",
             cause="a filter or a selection of columns that kept nothing",
             cure="check what was selected",
@@ -234,13 +233,11 @@ def check_features(
         count = int((~finite).any(axis=1).sum())
         overflows = bool(np.isfinite(array[row, column]))
         raise InputError(
-            f"features must fit into {dtype.name}" if overflows else "features must be finite",
+            f"{name} must fit into {dtype.name}" if overflows else f"{name} must be finite",
             got=f"{name}[{first_row + row}, {column}]{titled} = {array[row, column]}; "
             f"{bad} such value{'s' * (bad > 1)} in {count} of {len(array)} rows",
             cause=None if overflows else "a missing value, a division by zero or an overflow",
-            cure="rescale the column"
-            if overflows
-            else "drop or impute these rows before handing them over",
+            cure="rescale the column" if overflows else "drop or impute these rows",
         )
     return numbers
 
@@ -290,7 +287,7 @@ def _check_image_size(value: Any, channels: int, width: int) -> tuple[int, int]:
         )
     if channels * sides[0] * sides[1] != width:
         raise InputError(
-            "an image has channels x height x width features",
+            "image_size must match X: an image has channels x height x width features",
             got=f"image_size = ({sides[0]}, {sides[1]}) and channels = {channels} for {width} "
             "features",
             cure="give the size of the images that were flattened into X, or image_size=None",
@@ -310,13 +307,13 @@ def _numbers(array: np.ndarray, name: str) -> np.ndarray:
         # Whole numbers beyond 1e308 and complex numbers cannot be converted.
         except (OverflowError, TypeError) as error:
             raise InputError(
-                "features must be real numbers below 1e308", got=f"{name}: {error}"
+                f"{name} must hold real numbers below 1e308", got=f"{name}: {error}"
             ) from None
     where = ""
     if strange is not None:
         where = f", {name}[{', '.join(map(str, strange))}] = {checks.shown(array[strange])}"
     raise InputError(
-        "features must be real numbers",
+        f"{name} must hold real numbers",
         got=f"{name} of dtype {array.dtype}{where}",
         cause="a column of text, missing values, or rows that differ in length",
         cure="keep the numeric columns and convert them with .astype('float32')",

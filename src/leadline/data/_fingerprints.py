@@ -38,7 +38,7 @@ def row_fingerprints(X: Any) -> UInt64[np.ndarray, " n"]:
     array = checks.array(X, "X")
     if array.ndim == 0 or array.dtype.kind not in "biuf":
         raise InputError(
-            "rows are numbers of shape (n, ...)",
+            "X must hold numbers of shape (n, ...)",
             got=f"X of shape {array.shape}, dtype {array.dtype}",
         )
     with np.errstate(over="ignore", invalid="ignore"):

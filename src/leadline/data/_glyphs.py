@@ -127,11 +127,11 @@ def _bends(rng: np.random.Generator, num: int) -> Float[np.ndarray, "num 2 2"]:
     angle = np.deg2rad(rng.uniform(-ROTATION, ROTATION, size=num))
     shear = rng.uniform(-SHEAR, SHEAR, size=num)
     stretch = np.exp(rng.uniform(-1, 1, size=num) * np.log(STRETCH) / 2)
-    one = np.ones(num)
-    zero = np.zeros(num)
+    ones = np.ones(num)
+    zeros = np.zeros(num)
     rotations = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    shears = np.array([[one, shear], [zero, one]])
-    stretches = np.array([[stretch, zero], [zero, 1 / stretch]])
+    shears = np.array([[ones, shear], [zeros, ones]])
+    stretches = np.array([[stretch, zeros], [zeros, 1 / stretch]])
     return np.einsum("abn,bcn,cdn->nad", rotations, shears, stretches)
 
 
@@ -172,7 +172,7 @@ def _draw(font: str, character: str, height: int) -> "Image.Image":
     ink = canvas.getbbox()
     if ink is None:
         raise InputError(
-            "characters must leave ink",
+            "characters must not be blank",
             got=f"{character!r} is blank in {font}",
             cure="leave it out",
         )
@@ -187,10 +187,10 @@ def _check_characters(characters: Any) -> str:
     if len(set(plain)) < len(plain):
         repeated = next(character for character in plain if plain.count(character) > 1)
         raise InputError(
-            "every character stands for one class", got=f"{repeated!r} occurs more than once"
+            "characters must differ from one another", got=f"{repeated!r} occurs more than once"
         )
     if len(plain) < 2:
-        raise InputError("an alphabet needs at least two characters", got=f"characters = {plain!r}")
+        raise InputError("characters must be at least two", got=f"characters = {plain!r}")
     return plain
 
 
@@ -201,13 +201,13 @@ def _check_fonts(characters: str, fonts: Any) -> tuple[str, ...]:
             return complete
         widest = min(FONTS, key=lambda font: len(_lacking(font, characters)))
         raise InputError(
-            "at least one font must have every character",
+            "characters must all be in one font",
             got=f"the most complete, {widest}, lacks {_listed(_lacking(widest, characters))}",
             cure="leave these characters out",
         )
     if isinstance(fonts, str):
         raise InputError(
-            "fonts is a list of at least one name",
+            "fonts must be a list of names",
             got=f"fonts = {fonts!r}",
             cure='fonts=["DejaVuSans"]',
         )
@@ -217,13 +217,13 @@ def _check_fonts(characters: str, fonts: Any) -> tuple[str, ...]:
         if font not in FONTS:
             known = ", ".join(nearest(str(font), list(FONTS)))
             raise InputError(
-                "fonts are text fonts inside matplotlib",
+                "fonts must be names of matplotlib's text fonts",
                 got=checks.shown(font),
                 cure=f"choose from {known}",
             )
         if lacking := _lacking(font, characters):
             raise InputError(
-                "every font must have every character",
+                "fonts must have all characters",
                 got=f"{font} lacks {_listed(lacking)}",
                 cause="Computer Modern has ASCII letters, digits and some punctuation"
                 if font[:2] == "cm"

@@ -89,7 +89,7 @@ def photograph_patches(
     height, width = photographs[0].shape[1:]
     if size > min(height, width):
         raise InputError(
-            "a crop must fit into its photograph",
+            "size must be at most the sides of the region",
             got=f"size = {size} in a region of {height} x {width} pixels",
             cure=f"ask for size at most {min(height, width)}",
         )

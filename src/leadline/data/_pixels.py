@@ -39,7 +39,7 @@ def are_bytes(X: np.ndarray, name: str = "X") -> bool:
     if low < 0 or high > 255:
         index = np.unravel_index(int(np.argmax((X < 0) | (X > 255))), X.shape)
         raise InputError(
-            "integer images have values from 0 to 255",
+            f"{name} must hold values from 0 to 255 if it holds images of whole numbers",
             got=f"{name}[{', '.join(map(str, index))}] = {X[index]}",
             cause="images of 16 bits",
             cure="scale them to [0, 1] and save them as float32",
@@ -67,9 +67,9 @@ def flatten_images(X: np.ndarray, name: str = "X") -> tuple[np.ndarray, tuple[in
         X = np.moveaxis(X, -1, 1)
     elif X.ndim != 4 or X.shape[1] not in (1, 3):
         raise InputError(
-            "images have 1 or 3 channels, on the second or on the last axis",
+            f"{name} must hold images of 1 or 3 channels, on the second or on the last axis",
             got=f"{name} of shape {X.shape}",
-            cure="save grey or red-green-blue images, or a matrix of shape (samples, features)",
+            cure="save grey or red-green-blue images, or a matrix of shape (n, features)",
         )
     n, channels, height, width = X.shape
     return X.reshape(n, channels * height * width), (height, width), channels

@@ -49,7 +49,7 @@ class Roles(ShortRepr):
         if len(shared):
             owners = [name for name in ROLES if shared[0] in getattr(self, name)]
             raise InputError(
-                "the five roles must be disjoint",
+                "roles must not share rows",
                 got=f"row {shared[0]} is in {' and in '.join(owners)}"
                 if len(owners) > 1
                 else f"row {shared[0]} occurs more than once in {owners[0]}",
@@ -68,6 +68,7 @@ class Roles(ShortRepr):
 
 
 def _check_role(rows: Any, name: str) -> Int64[np.ndarray, " n"]:
+    """Return the row numbers of a role, sorted."""
     array = checks.array(rows, name, wanted="a list of row numbers")
     if array.ndim == 1 and len(array) == 0:
         return np.empty(0, np.int64)
@@ -221,7 +222,9 @@ def label_subsets(
     sizes = tuple(sorted({_check_budget(b, len(classes), len(pool)) for b in budgets}))
     if not sizes:
         raise InputError(
-            "at least one budget is needed", got="budgets is empty", cure='use budgets=["all"]'
+            "budgets must hold at least one label count",
+            got="budgets is empty",
+            cure='use budgets=["all"]',
         )
     rng = numpy_generator(seed, "data.label_subsets")
     order = np.empty((num, len(pool)), dtype=np.int64)
@@ -278,15 +281,16 @@ def _group(groups: Any, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     array = checks.array(groups, "groups", wanted="a list of groups")
     if array.shape != (n,):
         raise InputError(
-            "groups have one entry per row", got=f"groups of shape {array.shape} for {n} rows"
+            "groups must have one entry for each row",
+            got=f"groups of shape {array.shape} for {n} rows",
         )
     array = label_values(array, "groups")
     missing = np.array([is_missing(value) for value in array.tolist()])
     if missing.any():
         raise InputError(
-            "every row needs its group",
+            "groups must have a group for each row",
             got=f"groups[{int(np.argmax(missing))}] is missing; {int(missing.sum())} of {n} rows",
-            cure="give rows that belong to nobody groups of their own",
+            cure="give each row without a group a group of its own",
         )
     if array.dtype == object:
         numbers: dict[Any, int] = {}
@@ -305,35 +309,39 @@ def _is_list(value: Any) -> bool:
 
 
 def _check_fractions(fractions: Any) -> np.ndarray:
+    """Return the shares of the five roles as an array."""
     given = checks.items(fractions, "fractions", of="five shares")
     shares = np.array([checks.number(share, f"fractions[{i}]") for i, share in enumerate(given)])
     if len(shares) != len(ROLES) or (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
         raise InputError(
-            "fractions are five shares, none negative, that add to 1",
-            got=f"fractions = {list(shares.tolist())}, adding to {shares.sum():g}",
+            "fractions must be five shares that add up to 1, none of them negative",
+            got=f"fractions = {list(shares.tolist())}; their sum is {shares.sum():g}",
             cure=f"give the shares of {', '.join(ROLES)}",
         )
     return shares
 
 
 def _refuse_few(units: int, rows: int, needed: int, label: Any) -> None:
+    """Refuse a class, or data without labels, with fewer groups of rows than roles."""
     if units < needed:
-        who, of = ("the data", "") if label is None else (f"class {label}", " of each class")
-        apart = f", {units} of them distinct" if units < rows else ""
+        subject = "the data" if label is None else f"class {label}"
+        of_class = "" if label is None else " of each class"
+        distinct = f", {units} of them distinct" if units < rows else ""
         raise InputError(
-            f"the split needs at least {needed} rows{of}, one for each role",
-            got=f"{who} has {rows} row{'s' * (rows != 1)}{apart}",
-            cause="a rare class, or fewer samples than the split needs",
-            cure="bring more samples, leave the class out, or set the fractions of unneeded roles "
-            "to 0",
+            f"a split needs at least {needed} rows{of_class}, one for each role",
+            got=f"{subject} has {rows} row{'s' * (rows != 1)}{distinct}",
+            cause="a rare class, or too few rows",
+            cure="add rows, leave the class out, or set the fractions of roles that you do not "
+            "need to 0",
         )
 
 
 def _check_pool(pool: Any, n: int) -> np.ndarray:
+    """Return the row numbers of the pool, each of them once and below ``n``."""
     pool = checks.array(pool, "pool", wanted="a list of row numbers")
     if pool.ndim != 1 or len(pool) == 0 or pool.dtype.kind not in "iu":
         raise InputError(
-            "the pool is a list of row numbers, at least one",
+            "pool must be a list of row numbers, at least one",
             got=f"pool of shape {pool.shape}, dtype {pool.dtype}",
             cure="use roles.probe_pool, or np.flatnonzero(mask) for a mask",
         )
@@ -341,31 +349,32 @@ def _check_pool(pool: Any, n: int) -> np.ndarray:
     if outside.any():
         i = int(np.argmax(outside))
         raise InputError(
-            "the pool's row numbers must exist", got=f"pool[{i}] = {pool[i]} with {n} rows"
+            "pool must contain numbers of rows of y", got=f"pool[{i}] = {pool[i]} with {n} rows"
         )
     rows, counts = np.unique(pool, return_counts=True)
     if len(rows) < len(pool):
         raise InputError(
-            "the pool's row numbers must differ",
+            "pool must contain each row number once",
             got=f"row {rows[np.argmax(counts)]} occurs {counts.max()} times",
         )
     return pool.astype(np.int64)
 
 
 def _check_budget(budget: Any, classes: int, size: int) -> int:
+    """Return a label count that fits into a pool of ``size`` rows."""
     if isinstance(budget, str) and budget == "all":
         return size
-    budget = checks.whole_number(budget, "budget", cure='or "all" for the whole pool')
+    budget = checks.whole_number(budget, "label count", cure='or "all" for the whole pool')
     if budget < classes:
         raise InputError(
-            "a budget needs at least one label per class",
-            got=f"budget = {budget} for {classes} classes",
+            "a label count must be at least the number of classes",
+            got=f"label count = {budget} for {classes} classes",
             cure=f"start at {classes} labels",
         )
     if budget > size:
         raise InputError(
-            "a budget cannot exceed the pool",
-            got=f"budget = {budget} with {size} rows in the pool",
+            "a label count must be at most the number of rows in the pool",
+            got=f"label count = {budget} with {size} rows in the pool",
             cure='use "all" for the whole pool, or give the pool a larger share',
         )
     return budget

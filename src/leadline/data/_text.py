@@ -46,11 +46,11 @@ def manual_text() -> Text:
         from pydoc_data.topics import topics
     except ImportError as error:
         raise InputError(
-            "the manual's text comes with Python, in pydoc_data",
+            "manual_text() needs pydoc_data, a part of Python",
             got="this Python has no pydoc_data.topics",
             cause="a stripped installation: some containers and embedded builds leave the manual "
             "out",
-            cure="install Python's full standard library, or bring a text of your own",
+            cure="install Python's full standard library, or use a text of your own",
         ) from error
     text = "\n".join(topics[name] for name in sorted(topics))
     return Text(text, "Python's manual", hashlib.sha256(text.encode()).hexdigest())

@@ -4,6 +4,13 @@ Each search takes a problem: ``beam_search(*problem, ...)``. A problem comes fro
 :meth:`RecurrentLM.problem`, :func:`huggingface`, or your own step function in :class:`Problem`.
 """
 
+# The folders are floors, and a file imports from its own folder and from lower ones:
+#   judging   audits, comparisons, search-error rates
+#   search    the searches
+#   answers   what a search returns: hypotheses, scores, certificates, traces, origins
+#   models    tables, language models, Hugging Face models, constraints
+#   problem   the step protocol: problems, states, scores, counted calls
+
 from typing import TYPE_CHECKING, Any
 
 from leadline.decoding.answers._decoded import Decoded
@@ -45,6 +52,7 @@ from leadline.decoding.models._language_model import END as END
 from leadline.decoding.models._language_model import FILE as FILE
 from leadline.decoding.models._perplexities import Perplexities as Perplexities
 from leadline.decoding.problem._work import Work as Work
+from leadline.decoding.search.beam._beam_settings import BeamSettings as BeamSettings
 
 __all__ = [
     "GNMT",

@@ -30,10 +30,10 @@ def open_rooms() -> "list[Room]":
 
 def open_server(host: str, port: int) -> "Server":
     """Start a server of all rooms, after the temporary folders of killed servers are removed."""
-    from leadline.explore.server._folders import remove_left
+    from leadline.explore.server._folders import remove_abandoned
     from leadline.explore.server._server import Server
 
-    remove_left()
+    remove_abandoned()
     return Server(open_rooms(), host, port)
 
 

@@ -51,7 +51,7 @@ LARGEST = 1e300
 
 
 def heights(
-    value: Any, name: str, *, ndim: int | None = 1, length: int | None = None, what: str = "numbers"
+    value: Any, name: str, *, ndim: int | None = 1, length: int | None = None, noun: str = "numbers"
 ) -> np.ndarray:
     """Return numbers to draw; refuse finite numbers beyond :data:`LARGEST`.
 
@@ -61,7 +61,7 @@ def heights(
     wrong = np.isfinite(plain) & (np.abs(plain) > LARGEST)
     if wrong.any():
         raise InputError(
-            f"{name} must hold {what} between -1e300 and 1e300, or infinities",
+            f"{name} must contain {noun} between -1e300 and 1e300, or infinities",
             got=f"{plain[wrong].flat[0]}",
         )
     return plain
@@ -122,9 +122,9 @@ def check_layout(layout: Mapping[str, Any]) -> None:
     The values are checked by Plotly, when :func:`~leadline.figures.interactive` makes a figure.
     """
     for key in layout:
-        whole = key.rstrip("0123456789")  # xaxis2
-        part = key.partition("_")[0].rstrip("0123456789")  # xaxis2_range
-        if not {key, whole, part} & _layout_names():
+        name_without_number = key.rstrip("0123456789")  # xaxis2
+        name_of_parent = key.partition("_")[0].rstrip("0123456789")  # xaxis2_range
+        if not {key, name_without_number, name_of_parent} & _layout_names():
             raise InputError(
                 "layout takes the properties of Plotly's layout",
                 got=f"{key} = {checks.shown(layout[key])}",
@@ -137,23 +137,23 @@ def expanded(layout: Mapping[str, Any]) -> dict[str, Any]:
     >>> expanded({"margin_t": 64, "margin_b": 8, "paper_bgcolor": "white"})
     {'margin': {'t': 64, 'b': 8}, 'paper_bgcolor': 'white'}
     """
-    found: dict[str, Any] = {}
+    layout_parts: dict[str, Any] = {}
     for key, value in layout.items():
         if "_" not in key or key in _layout_names():
-            inner = found.get(key)
+            inner = layout_parts.get(key)
             if isinstance(inner, dict) and isinstance(value, Mapping):
-                found[key] = {**inner, **value}
+                layout_parts[key] = {**inner, **value}
             else:
-                found[key] = value
+                layout_parts[key] = value
             continue
         *outer, last = key.split("_")
-        place = found
+        place = layout_parts
         for name in outer:
             above = place.get(name)
             place[name] = dict(above) if isinstance(above, Mapping) else {}
             place = place[name]
         place[last] = value
-    return found
+    return layout_parts
 
 
 @cache

@@ -60,8 +60,8 @@ def bands(
     labels(title=title, x_label=x_label, y_label=y_label)
     is_log = checks.flag(log_x, "log_x")
     x = places(x, "x", log=is_log)
-    known = named(curves, "curves")
-    grey = set(texts(baselines, "baselines"))
+    named_curves = named(curves, "curves")
+    baseline_names = set(texts(baselines, "baselines"))
     order = np.argsort(x, kind="stable")
     x = x[order]
     axis: dict[str, Any] = {}
@@ -71,20 +71,21 @@ def bands(
     colours = cycle(COLOURS)
     dashes = cycle(("dash", "dot", "dashdot", "longdash"))
     traces: list[dict[str, Any]] = []
-    for name, curve in known.items():
+    for name, curve in named_curves.items():
         parts = [part[order] for part in _curve(curve, name, len(x))]
-        if name in grey:
+        if name in baseline_names:
             traces += _band_and_line(x, parts, name, NEUTRAL, next(dashes))
         else:
             traces += _band_and_line(x, parts, name, next(colours), "solid")
     drawing = new_drawing(title, x_label, y_label, **layout)
-    own = {"xaxis": axis, "hovermode": "x unified"}
-    return {"data": traces, "layout": merged(drawing["layout"], own)}
+    overrides = {"xaxis": axis, "hovermode": "x unified"}
+    return {"data": traces, "layout": merged(drawing["layout"], overrides)}
 
 
 def _band_and_line(
     x: np.ndarray, parts: Sequence[np.ndarray], name: str, colour: str, dash: str
 ) -> list[dict[str, Any]]:
+    """Return the trace of the band, and the trace of the curve."""
     estimate, low, high = parts
     has_band = np.isfinite(low) & np.isfinite(high)
     band_x, band_y = _outline(x, low, high, has_band)
@@ -113,11 +114,11 @@ def _band_and_line(
         "hovertemplate": "%{y:.3g} [%{customdata[0]:.3g}, %{customdata[1]:.3g}]",
     }
     # The band of a single place has no width, so an error bar is drawn instead.
-    alone = _alone(has_band)
-    if alone.any():
+    is_alone = _alone(has_band)
+    if is_alone.any():
         curve["error_y"] = {
-            "array": np.where(alone, high - estimate, np.nan),
-            "arrayminus": np.where(alone, estimate - low, np.nan),
+            "array": np.where(is_alone, high - estimate, np.nan),
+            "arrayminus": np.where(is_alone, estimate - low, np.nan),
             "symmetric": False,
             "color": translucent(colour, 0.45),
             "thickness": 1.2,
@@ -158,11 +159,11 @@ def _outline(
     edges = np.flatnonzero(np.diff(np.concatenate([[False], has_band, [False]])))
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
         run = slice(start, stop)
-        there = np.stack([x[run], high[run]])
-        back = np.stack([x[run], low[run]])[:, ::-1]
-        corners += [there, back, np.full((2, 1), np.nan)]
-    whole = np.concatenate(corners[:-1] or [np.zeros((2, 0))], axis=1)
-    return whole[0], whole[1]
+        upper = np.stack([x[run], high[run]])
+        lower = np.stack([x[run], low[run]])[:, ::-1]
+        corners += [upper, lower, np.full((2, 1), np.nan)]
+    outline = np.concatenate(corners[:-1] or [np.zeros((2, 0))], axis=1)
+    return outline[0], outline[1]
 
 
 def _alone(has_band: np.ndarray) -> np.ndarray:

@@ -124,12 +124,14 @@ def matrix(
     column_names = texts_of(columns, "columns", length=values.shape[1])
     for name, names in (("rows", row_names), ("columns", column_names)):
         if len(set(names)) < len(names):
-            twice = next(text for text in names if names.count(text) > 1)
-            raise InputError(f"{name} must have different names", got=f"{twice!r} twice")
+            repeated = next(text for text in names if names.count(text) > 1)
+            raise InputError(f"{name} must have different names", got=f"{repeated!r} twice")
     lines = checks.items(texts, "texts", of="rows of texts")
     if len(lines) != len(values):
         raise InputError(f"texts must have {len(values)} rows", got=f"texts has {len(lines)}")
-    inside = [texts_of(line, f"texts[{i}]", length=values.shape[1]) for i, line in enumerate(lines)]
+    cell_texts = [
+        texts_of(line, f"texts[{i}]", length=values.shape[1]) for i, line in enumerate(lines)
+    ]
     largest = float(np.abs(values[np.isfinite(values)]).max(initial=0)) or 1.0
     cells = {
         "type": "heatmap",
@@ -139,7 +141,7 @@ def matrix(
         "zmin": -largest,
         "zmax": largest,
         "colorscale": RED_TO_BLUE,
-        "text": inside,
+        "text": cell_texts,
         "texttemplate": "%{text}",
         "xgap": 2,
         "ygap": 2,
@@ -151,14 +153,15 @@ def matrix(
         "hovertemplate": "%{y}, %{x}: %{z:.2f}<extra></extra>",
     }
     # Plotly reads names such as "10" or "2020-01-01" as numbers and dates unless the type is set.
-    look = {"type": "category", "showgrid": False, "showline": False, "ticks": ""}
-    own = {"xaxis": look, "yaxis": {**look, "autorange": "reversed"}}
+    axis_style = {"type": "category", "showgrid": False, "showline": False, "ticks": ""}
+    overrides = {"xaxis": axis_style, "yaxis": {**axis_style, "autorange": "reversed"}}
     height = 150 + 52 * len(row_names)
     drawing = new_drawing(title, x_label, y_label, **{"height": height, **layout})
-    return {"data": [cells], "layout": merged(drawing["layout"], own)}
+    return {"data": [cells], "layout": merged(drawing["layout"], overrides)}
 
 
 def _matrix(values: Any) -> np.ndarray:
+    """Return the values, checked to be a matrix that is not empty."""
     matrix = heights(values, "values", ndim=2)
     if not matrix.size:
         raise InputError(

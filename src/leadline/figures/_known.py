@@ -108,9 +108,9 @@ def check_known(drawing: Mapping[str, Any]) -> None:
         _check(annotation, ANNOTATION, "an annotation")
 
 
-def _check(properties: Mapping[str, Any], known: frozenset[str], owner: str) -> None:
+def _check(properties: Mapping[str, Any], allowed: frozenset[str], owner: str) -> None:
     for name in _names(properties):
-        if name not in known:
+        if name not in allowed:
             raise InputError(f"still() cannot draw the property {name} of {owner}")
 
 

@@ -44,9 +44,9 @@ def log_lines(
     arguments.labels(title=title, x_label=x_label, y_label=y_label)
     traces = log_traces(x, log10, dashed=dashed)
     arguments.check_layout(layout)
-    own = {"hovermode": "x unified", "yaxis": log_ticks(*log10.values())}
-    whole = merged(new_drawing(title, x_label, y_label)["layout"], own)
-    return {"data": traces, "layout": merged(whole, arguments.expanded(layout))}
+    overrides = {"hovermode": "x unified", "yaxis": log_ticks(*log10.values())}
+    base_layout = merged(new_drawing(title, x_label, y_label)["layout"], overrides)
+    return {"data": traces, "layout": merged(base_layout, arguments.expanded(layout))}
 
 
 def log_ticks(*log10: np.ndarray) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _finite(curves: Mapping[str, np.ndarray]) -> np.ndarray:
     finite = together[np.isfinite(together)]
     if finite.size and max(-finite.min(), finite.max()) > arguments.LARGEST:
         for name, values in curves.items():
-            arguments.heights(values, name, ndim=None, what="base-10 logarithms")
+            arguments.heights(values, name, ndim=None, noun="base-10 logarithms")
     return finite
 
 
@@ -134,17 +134,18 @@ def log_traces(
         InputError: the length of a curve differs from ``x``, or a place is not finite.
     """
     x = arguments.places(x, "x")
-    known = arguments.named(log10, "log10")
-    for name, values in known.items():
-        known[name] = arguments.numbers(values, f"log10[{name!r}]", ndim=1, length=len(x))
+    curves = arguments.named(log10, "log10")
+    for name, values in curves.items():
+        curves[name] = arguments.numbers(values, f"log10[{name!r}]", ndim=1, length=len(x))
     colours = arguments.texts(colours, "colours")
     if not colours:
         raise InputError("colours must hold at least one colour", got="colours is empty")
-    beside = checks.items(among, "among", of="arrays")
+    other_arrays = checks.items(among, "among", of="arrays")
     others = {
-        f"among[{i}]": arguments.numbers(values, f"among[{i}]") for i, values in enumerate(beside)
+        f"among[{i}]": arguments.numbers(values, f"among[{i}]")
+        for i, values in enumerate(other_arrays)
     }
-    finite = _finite({**{f"log10[{name!r}]": values for name, values in known.items()}, **others})
+    finite = _finite({**{f"log10[{name!r}]": values for name, values in curves.items()}, **others})
     low = float(finite.min()) if finite.size else -1.0
     high = float(finite.max()) if finite.size else 1.0
     margin = max(0.5, 0.06 * (high - low))
@@ -154,8 +155,8 @@ def log_traces(
     }
     dashes = dict.fromkeys(arguments.texts(dashed, "dashed"), "dash")
     dashes |= dict.fromkeys(arguments.texts(dotted, "dotted"), "dot")
-    found = []
-    for i, (name, values) in enumerate(known.items()):
+    traces = []
+    for i, (name, values) in enumerate(curves.items()):
         colour = colours[i % len(colours)]
         line = {
             "type": "scatter",
@@ -168,7 +169,7 @@ def log_traces(
             "connectgaps": False,
             "hovertemplate": "10^%{y:.2f}",
         }
-        found.append({**line, **trace})
+        traces.append({**line, **trace})
         marks = {
             "zero": values == -np.inf,
             "infinite": values == np.inf,
@@ -187,11 +188,11 @@ def log_traces(
                     "marker": {"color": colour, "symbol": symbol, "size": 8},
                     "hovertemplate": kind,
                 }
-                found.append(
+                traces.append(
                     {**mark, **trace, "showlegend": False}
                     | (_run(colour, mark) if _is_run(where) else {})
                 )
-    return found
+    return traces
 
 
 MARKS = 8

@@ -48,6 +48,7 @@ def lines_of(markup: str) -> list[Line]:
 
 
 def _line(markup: str) -> Line:
+    """Return one line of markup for matplotlib."""
     pieces: list[str] = []
     script = ""
     is_bold = "<b>" in markup
@@ -61,14 +62,15 @@ def _line(markup: str) -> Line:
         attributes = tag[3] or ""
         if name in _SCRIPTS:
             script = "" if closes else _SCRIPTS[name]
-        found = _SIZE.search(attributes)
-        if found:
-            size = float(found[1])
+        size_match = _SIZE.search(attributes)
+        if size_match:
+            size = float(size_match[1])
     _add(pieces, markup[end:], script)
     return Line("".join(pieces), is_bold, size)
 
 
 def _add(pieces: list[str], markup: str, script: str) -> None:
+    """Append a piece of text; subscripts and superscripts become math."""
     text = unescape(markup)
     if not text:
         return

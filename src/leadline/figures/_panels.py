@@ -60,8 +60,8 @@ def panels(title: str, axes: Sequence[tuple[str, str, str]], **layout: Any) -> D
                 "font": {"size": 12},
             }
         ] * bool(heading)
-    whole = merged(merged(new_drawing(title)["layout"], placed), arguments.expanded(layout))
-    return {"data": [], "layout": whole}
+    base_layout = merged(merged(new_drawing(title)["layout"], placed), arguments.expanded(layout))
+    return {"data": [], "layout": base_layout}
 
 
 def stacked(layout: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,33 +74,33 @@ def stacked(layout: Mapping[str, Any]) -> dict[str, Any]:
     >>> found["yaxis"]["domain"], found["xaxis2"]["domain"], found["height"]
     ([0.59, 1.0], [0.0, 1.0], 760)
     """
-    found = checks.mapping(layout, "layout")
+    properties = checks.mapping(layout, "layout")
     names = sorted(
-        (name for name in found if _X_AXIS.fullmatch(str(name))),
+        (name for name in properties if _X_AXIS.fullmatch(str(name))),
         key=lambda name: int(name[5:] or 1),
     )
     if len(names) < 2:
-        return found
+        return properties
     count = len(names)
     gap = _gap(0.18, count)
     height = (1 - gap * (count - 1)) / count
-    found["height"] = count * found.get("height", DEFAULT_HEIGHT)
-    legend = found.get("legend", {})
-    found["legend"] = merged(legend, {"y": legend.get("y", 1.0) / count})
+    properties["height"] = count * properties.get("height", DEFAULT_HEIGHT)
+    legend = properties.get("legend", {})
+    properties["legend"] = merged(legend, {"y": legend.get("y", 1.0) / count})
     tops = {}
     for i, name in enumerate(names):
         top = round(1 - i * (height + gap), 4)
         tops[name] = top
         y = f"y{name[1:]}"
-        found[name] = merged(found[name], {"domain": [0.0, 1.0], "automargin": True})
+        properties[name] = merged(properties[name], {"domain": [0.0, 1.0], "automargin": True})
         domain = [round(max(top - height, 0.0), 4), top]
-        found[y] = merged(found.get(y, {}), {"domain": domain, "automargin": True})
-    annotations = found.get("annotations") or ()
-    found["annotations"] = [
+        properties[y] = merged(properties.get(y, {}), {"domain": domain, "automargin": True})
+    annotations = properties.get("annotations") or ()
+    properties["annotations"] = [
         merged(note, {"x": 0.0, "y": tops[note["name"]]}) if note.get("name") in tops else note
         for note in annotations
     ]
-    return found
+    return properties
 
 
 _X_AXIS = re.compile(r"xaxis\d*")

@@ -54,7 +54,7 @@ class Cloud(ShortRepr):
 
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star", "hexagon")
-"""One symbol for each colour, so groups differ without colour as well."""
+"""Symbols of the groups, so that groups also differ in print without colours."""
 
 
 def scatter(
@@ -113,6 +113,7 @@ def scatter(
 
 
 def _note(missing: int) -> dict[str, Any]:
+    """Return the annotation about points that are not drawn."""
     noun = "point is" if missing == 1 else "points are"
     return {
         "text": f"{missing} {noun} not finite and not drawn",

@@ -117,10 +117,11 @@ def encoded(
 
 
 def _parts(drawing: Drawing) -> dict[str, Any]:
-    given = checks.mapping(drawing, "drawing")
-    data = checks.items(given.get("data", ()), "drawing['data']", of="traces")
+    """Return the traces and the layout of a drawing, checked to be drawable."""
+    properties = checks.mapping(drawing, "drawing")
+    data = checks.items(properties.get("data", ()), "drawing['data']", of="traces")
     traces = [checks.mapping(trace, f"drawing['data'][{i}]") for i, trace in enumerate(data)]
-    layout = checks.mapping(given.get("layout", {}), "drawing['layout']")
+    layout = checks.mapping(properties.get("layout", {}), "drawing['layout']")
     parts = {"data": traces, "layout": layout}
     check_known(parts)
     return parts
@@ -128,6 +129,7 @@ def _parts(drawing: Drawing) -> dict[str, Any]:
 
 @contextmanager
 def _settings() -> Iterator[None]:
+    """Use Leadline's settings of matplotlib inside a block."""
     import matplotlib
 
     with matplotlib.rc_context(_RC):
@@ -135,6 +137,7 @@ def _settings() -> Iterator[None]:
 
 
 def _draw(parts: Mapping[str, Any], colours: _Colours, width: int) -> "Figure":
+    """Draw the traces, then axes, shapes, texts and the legend."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -170,6 +173,7 @@ def _draw(parts: Mapping[str, Any], colours: _Colours, width: int) -> "Figure":
 
 
 def _draw_title(figure: "Figure", layout: Mapping[str, Any], ink: Any, width: int) -> None:
+    """Draw the title in lines that fit the width."""
     from leadline.figures._markup import lines_of
     from leadline.figures._still_axes import POINTS
 
@@ -194,6 +198,7 @@ def _draw_legend(
     width: int,
     num_traces: int,
 ) -> None:
+    """Draw the legend below the panels, in as many columns as fit."""
     from leadline.figures._markup import lines_of
     from leadline.figures._still_axes import POINTS
 

@@ -77,6 +77,7 @@ def panels_of(layout: Mapping[str, Any], figure: Figure) -> dict[str, Panel]:
 
 
 def _start(axis: Mapping[str, Any]) -> float:
+    """Return the place of a panel's left or lower edge."""
     return float(axis.get("domain", (0.0, 1.0))[0])
 
 
@@ -103,6 +104,7 @@ def finish(panel: Panel, panels: Mapping[str, Panel], ink: Any, line: Any, grid:
 
 
 def _scale(panel: Panel, name: Name, layout: Mapping[str, Any]) -> None:
+    """Set the scale and the range of an axis."""
     axes = panel.axes
     is_log = layout.get("type") == "log"
     if is_log:
@@ -123,6 +125,7 @@ def _scale(panel: Panel, name: Name, layout: Mapping[str, Any]) -> None:
 
 
 def _ticks(panel: Panel, name: Name, layout: Mapping[str, Any]) -> None:
+    """Set the places and the labels of the ticks."""
     axis = panel.axes.xaxis if name == "x" else panel.axes.yaxis
     is_log = layout.get("type") == "log"
     if name in panel.categories:
@@ -161,6 +164,7 @@ def _ticks(panel: Panel, name: Name, layout: Mapping[str, Any]) -> None:
 
 
 def _no_label(value: float, place: int | None) -> str:
+    """Return an empty label."""
     return ""
 
 
@@ -187,6 +191,7 @@ def _letters(panel: Panel, name: str, num_labels: int) -> int:
 def _look(
     panel: Panel, name: Name, layout: Mapping[str, Any], ink: Any, line: Any, grid: Any
 ) -> None:
+    """Set the colours and sizes of ticks, axis line, grid and zero line."""
     axes = panel.axes
     has_ticks = layout.get("ticks") != ""
     size = 12 * POINTS
@@ -212,6 +217,7 @@ def _look(
 
 
 def _label(panel: Panel, name: Name, layout: Mapping[str, Any], ink: Any) -> None:
+    """Write the label of an axis."""
     title = layout.get("title") or {}
     text = title if isinstance(title, str) else title.get("text") or ""
     if not text:
@@ -222,6 +228,7 @@ def _label(panel: Panel, name: Name, layout: Mapping[str, Any], ink: Any) -> Non
 
 
 def _joined(markup: str) -> str:
+    """Return markup as lines for matplotlib."""
     return "\n".join(line.text for line in lines_of(markup))
 
 

@@ -124,6 +124,7 @@ def _draw_lines(
 
 
 def _horizontal(note: Mapping[str, Any]) -> str:
+    """Return the horizontal alignment of a text."""
     anchor = note.get("xanchor", "auto")
     if anchor != "auto":
         return anchor
@@ -132,6 +133,7 @@ def _horizontal(note: Mapping[str, Any]) -> str:
 
 
 def _vertical(note: Mapping[str, Any]) -> str:
+    """Return the vertical alignment of a text."""
     anchor = note.get("yanchor", "auto")
     if anchor != "auto":
         return anchor

@@ -79,7 +79,7 @@ def draw_trace(panel: Panel, trace: Mapping[str, Any], own_colour: str, ink: Any
         ink: colour of text.
 
     Returns:
-        What the legend shows of the trace, or None.
+        The entry of the trace in the legend, or None.
     """
     match trace.get("type", "scatter"):
         case "heatmap":
@@ -94,6 +94,7 @@ def draw_trace(panel: Panel, trace: Mapping[str, Any], own_colour: str, ink: Any
 
 
 def _draw_scatter(panel: Panel, trace: Mapping[str, Any], own_colour: str, ink: Any) -> Any:
+    """Draw lines, points, texts, error bars and fills; return the look of the legend."""
     x = panel.places(trace["x"], "x")
     y = panel.places(trace["y"], "y")
     parts = trace.get("mode", "lines").split("+")
@@ -127,6 +128,7 @@ def _draw_scatter(panel: Panel, trace: Mapping[str, Any], own_colour: str, ink: 
 def _draw_fill(
     panel: Panel, trace: Mapping[str, Any], x: np.ndarray, y: np.ndarray, first: str
 ) -> None:
+    """Fill the area inside a line."""
     if trace["fill"] != "toself":
         raise InputError("still() fills a trace to itself", got=f"fill = {trace['fill']!r}")
     fill = colour(trace.get("fillcolor") or first)
@@ -137,6 +139,7 @@ def _draw_fill(
 def _draw_errors(
     panel: Panel, trace: Mapping[str, Any], x: np.ndarray, y: np.ndarray, stroke: Any
 ) -> None:
+    """Draw the error bars of a trace."""
     for name in ("error_x", "error_y"):
         bars = trace.get(name)
         if not bars or bars.get("array") is None or bars.get("visible") is False:
@@ -184,6 +187,7 @@ def _draw_markers(
 
 
 def _marker_look(symbol: str, ink: Any, size: float) -> dict[str, Any]:
+    """Return matplotlib's settings for a symbol of Plotly."""
     name = symbol.removesuffix("-open")
     if name not in _SYMBOLS:
         raise InputError(f"still() draws symbols named {', '.join(_SYMBOLS)}", got=repr(symbol))
@@ -213,6 +217,7 @@ _SIDES = {"top": "bottom", "middle": "center", "bottom": "top"}
 def _draw_texts(
     panel: Panel, trace: Mapping[str, Any], x: np.ndarray, y: np.ndarray, ink: Any
 ) -> None:
+    """Write a text next to each point."""
     texts = trace.get("text", ())
     position = trace.get("textposition", "middle center")
     positions = [position] * len(x) if isinstance(position, str) else list(position)
@@ -237,6 +242,7 @@ def _draw_texts(
 
 
 def _draw_bars(panel: Panel, trace: Mapping[str, Any], own_colour: str) -> Any:
+    """Draw bars with their error bars; return the look of the legend."""
     x = panel.places(trace["x"], "x")
     y = panel.places(trace["y"], "y")
     marker = trace.get("marker", {})
@@ -254,6 +260,7 @@ def _draw_bars(panel: Panel, trace: Mapping[str, Any], own_colour: str) -> Any:
 
 
 def _draw_heat_map(panel: Panel, trace: Mapping[str, Any], ink: Any) -> None:
+    """Draw a matrix as coloured cells with texts and a colour bar."""
     z = np.asarray(trace["z"], dtype=float)
     x = panel.places(trace["x"], "x") if "x" in trace else np.arange(z.shape[1])
     y = panel.places(trace["y"], "y") if "y" in trace else np.arange(z.shape[0])
@@ -297,6 +304,7 @@ def _edges(places: np.ndarray) -> np.ndarray:
 
 
 def _colour_map(scale: Any) -> Any:
+    """Return matplotlib's colour map for a colour scale of Plotly."""
     if isinstance(scale, str):
         if scale not in _COLOUR_MAPS:
             raise InputError(
@@ -311,6 +319,7 @@ def _colour_map(scale: Any) -> Any:
 def _draw_cell_texts(
     panel: Panel, trace: Mapping[str, Any], x: np.ndarray, y: np.ndarray, cells: np.ndarray
 ) -> None:
+    """Write a text into each cell, in white on dark colours."""
     template = trace.get("texttemplate")
     if not template:
         return
@@ -333,6 +342,7 @@ def _draw_cell_texts(
 
 
 def _draw_colour_bar(panel: Panel, look: Mapping[str, Any], image: Any, ink: Any) -> None:
+    """Draw the colour bar of a heat map."""
     figure = panel.axes.figure
     bar = figure.colorbar(image, ax=panel.axes, fraction=0.05, pad=0.02, aspect=28)
     prefix = look.get("tickprefix", "")
@@ -349,6 +359,7 @@ def _draw_colour_bar(panel: Panel, look: Mapping[str, Any], image: Any, ink: Any
 
 
 def _draw_image(panel: Panel, trace: Mapping[str, Any]) -> None:
+    """Draw a PNG image."""
     from PIL import Image
 
     head, _, data = trace["source"].partition("base64,")

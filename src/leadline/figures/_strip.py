@@ -46,7 +46,7 @@ def image_strip(stages: Mapping[str, np.ndarray], *, title: str, **layout: Any) 
     least = round(8 * max(map(len, stages)) + LEAST_IMAGE * columns * (1 + gap / width))
     height_and_width = {"height": 60 + 56 * rows, "meta": {"min_width": least}}
     drawing = new_drawing(title, **{**height_and_width, **layout})
-    own = {
+    overrides = {
         "xaxis": {"visible": False, "constrain": "domain"},
         "yaxis": {
             "tickvals": [row * (height + gap) + height / 2 - 0.5 for row in range(rows)],
@@ -59,7 +59,7 @@ def image_strip(stages: Mapping[str, np.ndarray], *, title: str, **layout: Any) 
         },
     }
     image = {"type": "image", "source": _png(flat), "hoverinfo": "skip"}
-    return {"data": [image], "layout": merged(drawing["layout"], own)}
+    return {"data": [image], "layout": merged(drawing["layout"], overrides)}
 
 
 def _images(stages: Mapping[str, Any]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The look of every figure, and the empty drawing that has it.
+"""The style of all figures, and the empty drawing with this style.
 
 The background is transparent and all text has a single colour, so a page switches a figure between
 light and dark by setting ``font.color`` alone. Grid and axis lines are translucent grey and suit
@@ -21,12 +21,14 @@ COLOURS = ("#2878b5", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8
 """Colours of curves in the order of use, after Okabe and Ito, *Color universal design*, 2008."""
 
 ACCENT = COLOURS[0]
-"""The colour that draws attention."""
+"""Colour of the main curve or path."""
 
 NEUTRAL = "#8a929c"
-"""The colour of baselines and of everything that is shown for comparison only."""
+"""Colour of baselines, and of everything that is shown for comparison only."""
 
 INK = "#1d2733"
+"""Colour of text on a light background."""
+
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 GRID = "rgba(128, 138, 150, 0.22)"
 AXIS = "rgba(128, 138, 150, 0.65)"
@@ -77,13 +79,13 @@ sends the drawing itself.
 
 
 def new_drawing(title: str, x: str = "", y: str = "", **layout: Any) -> Drawing:
-    """Return an empty drawing in the house's look.
+    """Return an empty drawing in Leadline's style.
 
     Args:
         title: title of the figure; plain text.
         x: label of the horizontal axis, with its unit; markup.
         y: label of the vertical axis, with its unit; markup.
-        layout: further properties of Plotly's layout; they override the house's look.
+        layout: further properties of Plotly's layout; they override Leadline's style.
 
     Raises:
         InputError: a label is not text, or Plotly's layout has no such property.
@@ -113,16 +115,16 @@ def extended(drawing: Drawing, traces: Sequence[Mapping[str, Any]] = (), **layou
     >>> extended(new_drawing(""), [{"type": "scatter"}], height=200)["layout"]["height"]
     200
     """
-    found = checks.mapping(drawing, "drawing")
+    result = checks.mapping(drawing, "drawing")
     check_layout(layout)
     properties = expanded(layout)
-    before = checks.mapping(found.get("layout", {}), "drawing['layout']")
+    before = checks.mapping(result.get("layout", {}), "drawing['layout']")
     for name in ("shapes", "annotations"):
         if name in properties:
             added = checks.items(properties[name], name, of="dictionaries")
             properties[name] = [*before.get(name, ()), *added]
     more = checks.items(traces, "traces", of="dictionaries")
-    data = [*found.get("data", ()), *more]
+    data = [*result.get("data", ()), *more]
     return {"data": data, "layout": merged(before, properties)}
 
 
@@ -132,21 +134,21 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     >>> merged({"margin": {"t": 40, "b": 8}}, {"margin": {"t": 64}, "height": 300})
     {'margin': {'t': 64, 'b': 8}, 'height': 300}
     """
-    found = checks.mapping(below, "below")
+    result = checks.mapping(below, "below")
     for key, value in checks.mapping(above, "above").items():
-        under = found.get(key)
-        if isinstance(value, Mapping) and isinstance(under, Mapping):
-            found[key] = merged(under, value)
+        old_value = result.get(key)
+        if isinstance(value, Mapping) and isinstance(old_value, Mapping):
+            result[key] = merged(old_value, value)
         else:
-            found[key] = value
-    return found
+            result[key] = value
+    return result
 
 
 def plain(text: str) -> str:
-    """Return markup that draws ``text`` as it stands.
+    """Return markup that draws ``text`` without interpreting it.
 
-    Without it, Plotly would read a token such as ``<s>`` as a command. Shorten a text before the
-    call, not after it: a cut must not go through an entity.
+    Otherwise Plotly would read a token such as ``<s>`` as a tag. Shorten a text before this call,
+    because a cut after it might go through an entity.
 
     >>> plain("<s> R&D")
     '&lt;s> R&amp;D'

@@ -1,4 +1,4 @@
-"""Single traces and straight rules, for drawings that no other function of this package makes."""
+"""Single traces and straight lines, for drawings that no other function of this package makes."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def line(
         x: shape (n,); numbers or names.
         y: shape (n,); numbers or names. The line has a gap where a number is NaN.
         name: text of the legend; markup.
-        colour: colour of the line; the next of the house's colours, if left out.
+        colour: colour of the line; by default the next colour of the figure.
         dash: ``"solid"``, ``"dash"``, ``"dot"``, ``"dashdot"`` or ``"longdash"``.
         width: in pixels.
         panel: number of the panel, from 1.
@@ -56,7 +56,7 @@ def markers(
         x: shape (n,); numbers or names.
         y: shape (n,); numbers or names.
         name: text of the legend; markup.
-        colour: colour of the points; the next of the house's colours, if left out.
+        colour: colour of the points; by default the next colour of the figure.
         symbol: one of Plotly's symbols, such as ``"circle"``, ``"diamond"`` or ``"x"``.
         size: in pixels.
         opacity: from 0 to 1.
@@ -117,7 +117,7 @@ def _scatter(x: Any, y: Any, name: str | None, mode: str, panel: int) -> dict[st
 
 
 def _places(values: Any) -> Any:
-    """Numbers as an array, which a page can send in base64; names as a list."""
+    """Return numbers as an array, which a page can send in base64, and names as a list."""
     array = np.asarray(values)
     if array.dtype.kind in "fiu":
         return array

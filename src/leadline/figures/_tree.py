@@ -30,7 +30,7 @@ ROW = 54
 """Height of a row in pixels."""
 
 MOST_BOXES = 2000
-"""Limit of nodes in a tree. More take seconds to draw, and no page has room for them."""
+"""Largest number of nodes in a tree. More take seconds to draw and do not fit on a page."""
 
 PATH_COLOURS = (ACCENT, *COLOURS[1:])
 """Colours of the paths, in order."""
@@ -93,12 +93,14 @@ def tree(
     seconds = arguments.texts(notes, "notes", length=num)
     headings = arguments.texts(columns, "columns")
     is_faint = arguments.flags(faint, "faint", length=num)
-    picked = _paths(paths, num)
+    nodes_of_paths = _paths(paths, num)
     remarks = _marks(marks, num)
     is_drawn = ~_with_descendants(arguments.flags(hidden, "hidden", length=num), above)
     x, y = _places(above)
     colour = np.full(num, "", dtype=object)
-    for nodes, path_colour in reversed(list(zip(picked.values(), PATH_COLOURS, strict=False))):
+    for nodes, path_colour in reversed(
+        list(zip(nodes_of_paths.values(), PATH_COLOURS, strict=False))
+    ):
         colour[nodes] = path_colour
     drawn = np.flatnonzero(is_drawn).tolist()
     most_letters = max(6, int(105 / (1 + x.max())))
@@ -109,23 +111,24 @@ def tree(
         *_headings(headings),
     ]
     depth = max(int(x.max()), len(headings) - 1)
-    own = {
+    overrides = {
         "xaxis": {"visible": False, "range": [x.min() - 0.45, depth + 0.45], "fixedrange": True},
         "yaxis": {"visible": False, "range": [y.min() - 0.75, y.max() + 0.6], "fixedrange": True},
         "shapes": _edges(drawn, above, x, y, is_faint, colour)
         + _boxes(drawn, x, y, is_faint, colour),
         "annotations": [{**text, "showarrow": False} for text in annotations],
-        "showlegend": bool(picked),
+        "showlegend": bool(nodes_of_paths),
         "legend": {"y": 0, "yanchor": "top", "x": 0, "xanchor": "left"},
         "margin": {"t": 64, "b": 34},
         "meta": {"min_width": round((depth + 0.9) * _widest(short, seconds) / (2 * HALF_WIDTH))},
     }
     height = 110 + ROW * int(1 + y.max() - y.min())
     drawing = new_drawing(title, **{"height": height, **layout})
-    return {"data": _legend(picked), "layout": merged(drawing["layout"], own)}
+    return {"data": _legend(nodes_of_paths), "layout": merged(drawing["layout"], overrides)}
 
 
 def _cut(label: str, most_letters: int) -> str:
+    """Return a label, cut off with an ellipsis if it is too long."""
     return label if len(label) <= most_letters else label[: most_letters - 1] + "…"
 
 
@@ -161,6 +164,7 @@ def _box_texts(
     is_faint: np.ndarray,
     colour: np.ndarray,
 ) -> list[dict[str, Any]]:
+    """Return the annotations inside the boxes."""
     texts = []
     for i in drawn:
         text = plain(short[i])
@@ -181,6 +185,7 @@ def _remark_texts(
     y: np.ndarray,
     colour: np.ndarray,
 ) -> list[dict[str, Any]]:
+    """Return the annotations below marked boxes."""
     texts = []
     for node, text in remarks.items():
         if not is_drawn[node]:
@@ -192,6 +197,7 @@ def _remark_texts(
 
 
 def _headings(headings: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the annotations above the columns."""
     place = {"y": 1, "yref": "paper", "yanchor": "bottom", "yshift": 2}
     font = {"color": NEUTRAL, "size": 12}
     return [
@@ -221,14 +227,14 @@ def _parents(parent: Any) -> np.ndarray:
 
 def _paths(paths: Any, num: int) -> dict[str, list[int]]:
     """Return the nodes of each path."""
-    known = arguments.named(paths if paths is not None else {}, "paths")
-    if len(known) > len(PATH_COLOURS):
+    entries = arguments.named(paths if paths is not None else {}, "paths")
+    if len(entries) > len(PATH_COLOURS):
         raise InputError(
             f"a tree has at most {len(PATH_COLOURS)} paths, one for each colour",
-            got=f"{len(known)} paths",
+            got=f"{len(entries)} paths",
         )
     found = {}
-    for name, nodes in known.items():
+    for name, nodes in entries.items():
         found[name] = list(
             checks.whole_numbers(nodes, f"paths[{name!r}]", least=0, most=num - 1, at_least=0)
         )
@@ -237,9 +243,9 @@ def _paths(paths: Any, num: int) -> dict[str, list[int]]:
 
 def _marks(marks: Any, num: int) -> dict[int, str]:
     """Return the remark of each marked node."""
-    known = checks.mapping(marks if marks is not None else {}, "marks")
+    entries = checks.mapping(marks if marks is not None else {}, "marks")
     found = {}
-    for node, text in known.items():
+    for node, text in entries.items():
         found[checks.whole_number(node, "a key of marks", least=0, most=num - 1)] = checks.text(
             text, f"marks[{node}]"
         )
@@ -284,6 +290,7 @@ def _places(parent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _edges(
     drawn: list[int], parent: Any, x: Any, y: Any, faint: Any, colour: Any
 ) -> list[dict[str, Any]]:
+    """Return the lines between parents and children."""
     shapes = []
     # Coloured edges come last, so they lie on top.
     for i in sorted(drawn, key=lambda node: bool(colour[node])):
@@ -305,6 +312,7 @@ def _edges(
 
 
 def _boxes(drawn: list[int], x: Any, y: Any, faint: Any, colour: Any) -> list[dict[str, Any]]:
+    """Return the rectangles."""
     shapes = []
     for i in drawn:
         edge = colour[i] or (NEUTRAL if faint[i] else AXIS)

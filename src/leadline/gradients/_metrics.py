@@ -75,7 +75,8 @@ def read_metrics(path: str | PathLike[str]) -> "pd.DataFrame":
             records[int(record.pop("step"))] = record
         except (ValueError, TypeError, KeyError) as error:
             raise SaveError(
-                f"line {number} of {path} is not a line of a GradientMonitor ({error!r})"
+                f"line {number} of {path} was not written by a GradientMonitor "
+                f"({type(error).__name__}: {error})"
             ) from error
     in_order = {step: records[step] for step in sorted(records)}
     table = pd.DataFrame.from_dict(in_order, orient="index", dtype=float)

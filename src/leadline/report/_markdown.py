@@ -32,6 +32,7 @@ def as_markdown(results: Sequence[Result], setting: Setting) -> str:
 
 
 def _statement(result: Result, setting: Setting) -> Iterator[str]:
+    """Yield the paragraphs about one statement."""
     s = result.statement
     answer = result.answer
     yield f"### {s.number} {_text(s.title)}"
@@ -44,7 +45,7 @@ def _statement(result: Result, setting: Setting) -> Iterator[str]:
             yield f"{disagreement(answer)} {_text(s.condition)}"
         rows = [
             (
-                "what",
+                "quantity",
                 "rule",
                 "measured [95 % interval]",
                 "simultaneous interval, which decides",
@@ -59,7 +60,7 @@ def _statement(result: Result, setting: Setting) -> Iterator[str]:
             )
         yield _table(rows)
         if answer.findings:
-            yield "Reported beside it:"
+            yield "Also measured:"
             yield _list(answer.findings)
     if result.failure is not None:
         yield _fenced(result.failure.strip())
@@ -95,6 +96,7 @@ _MARKUP = re.compile(
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; the first row is its header."""
     head, *body = [
         "| " + " | ".join(_text(cell).replace("|", "\\|") for cell in row) + " |" for row in rows
     ]
@@ -102,6 +104,7 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _list(items: Sequence[str]) -> str:
+    """Return a list with one item per line."""
     return "\n".join(f"- {_text(item)}" for item in items)
 
 

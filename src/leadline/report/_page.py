@@ -64,6 +64,7 @@ _SUPERSCRIPT = re.compile(r"\^(?:\(([^()]+)\)|(-?\w+(?:[.-]\w+)*))")
 
 
 def _raise(match: re.Match[str]) -> str:
+    """Return a superscript."""
     return f"<sup>{match[1] or match[2]}</sup>"
 
 
@@ -147,14 +148,17 @@ LEGEND_ROW = 20
 
 
 def _asset(name: str) -> Markup:
+    """Return a file of the templates."""
     return Markup(resources.files("leadline.report").joinpath("templates", name).read_text("utf-8"))
 
 
 @cache
 def _plotly() -> str:
+    """Return Plotly's script, compressed, in base64."""
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
 
 
 def _json(figure: go.Figure) -> Markup:
     # In a script element only "<" can end the element or open a comment; JSON can escape it.
+    """Return a figure as JSON that cannot end its script element."""
     return Markup(str(figure.to_json()).replace("<", "\\u003c"))

@@ -15,15 +15,13 @@ from leadline.worksheet import (
     FILE_NAMES,
     SECTIONS,
     SETTING_NAMES,
-    Above,
     Answer,
-    Below,
+    EffectPart,
     Fact,
     Holds,
     Leaf,
     Result,
     Setting,
-    Within,
 )
 
 
@@ -41,14 +39,7 @@ class Part:
     @property
     def bounds(self) -> tuple[float | None, float | None]:
         """The range that the criterion requires; ``None`` means no bound on that side."""
-        match self.leaf:
-            case Above():
-                return self.leaf.threshold, None
-            case Below():
-                return None, self.leaf.threshold
-            case Within():
-                return self.leaf.low, self.leaf.high
-        return None, None
+        return self.leaf.bounds if isinstance(self.leaf, EffectPart) else (None, None)
 
     @property
     def rule(self) -> str:

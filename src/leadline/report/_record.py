@@ -22,6 +22,7 @@ def as_json(results: Sequence[Result], setting: Setting) -> dict[str, Any]:
 
 
 def _statement(result: Result, setting: Setting) -> dict[str, Any]:
+    """Return one statement, its answer and its criterion as plain values."""
     s = result.statement
     answer = result.answer
     document: dict[str, Any] = {

@@ -145,11 +145,13 @@ def duration(seconds: float | None) -> str:
 
 
 def _tally(results: Sequence[Result]) -> dict[str, int]:
+    """Return the number of statements for each status."""
     counts = Counter(result.status for result in results)
     return {status: counts[status] for status in STATUSES if counts[status]}
 
 
 def _earlier(path: Path) -> dict[str, float]:
+    """Return the timings that an earlier run saved; empty if there are none."""
     with suppress(OSError, TypeError, ValueError, OverflowError):
         seconds = {
             str(name): float(value)

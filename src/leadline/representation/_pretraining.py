@@ -66,7 +66,8 @@ def pretrain_kinds(
     """
     rows = [view.shown(seed) for seed in seeds]
     models = [view.model(kind, seed) for kind in kinds for seed in seeds]
-    total = view.settings["epochs"] * len(models)
+    settings = view.settings
+    total = settings.epochs * len(models)
     num_weights = sum(weight.numel() for weight in models[0].parameters())
     operations = OPERATIONS_PER_WEIGHT * num_weights * len(rows[0]) * total
     report(Progress(stage, 0, total, operations / RATE))
@@ -83,7 +84,11 @@ def pretrain_kinds(
         validation=0.1,
         checkpoint=folder,
         progress=report_epoch,
-        **view.settings,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        patience=settings.patience,
+        centre=settings.centre,
     )
     report(Progress(stage, total, total))
     n = len(seeds)

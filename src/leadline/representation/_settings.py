@@ -9,7 +9,7 @@ import numpy as np
 from leadline import checks
 from leadline.errors import InputError
 from leadline.probing import LabelEfficiencySettings
-from leadline.representation._material import ImageSize, check_image_size
+from leadline.representation._image_size import ImageSize, check_image_size
 from leadline.representation._views import KINDS
 
 MOST_SEEDS = 1000

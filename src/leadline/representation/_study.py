@@ -9,10 +9,11 @@ from jaxtyping import Float
 
 from leadline.autoencoders import Encoder, Examples, TrainingCurves, pictures
 from leadline.errors import InputError
-from leadline.figures import Drawing, bands, image_strip, interactive, mean_and_range
+from leadline.figures import Drawing, bands, extended, image_strip, mean_and_range
 from leadline.probing import LabelEfficiency
 from leadline.representation._choice import choose
 from leadline.representation._kept import KeptProbe
+from leadline.representation._row_counts import RowCounts
 from leadline.sounding import Interval, Sounding, Verdict, decimals
 from leadline.statistics import (
     FEWEST_REPLICATES,
@@ -28,7 +29,6 @@ from leadline.storage import record
 
 if TYPE_CHECKING:
     import pandas as pd
-    import plotly.graph_objects as go
 
 SHARES = (0.0, 0.0, 0.6, 0.15, 0.25)
 """Shares of the labelled rows, split anew for each seed.
@@ -77,12 +77,15 @@ class RepresentationStudy(Sounding):
     """Share of the labelled rows in each role, in the order of :class:`leadline.data.Roles`."""
     view: str | None = None
     """Input of the autoencoders, ``"whole rows"`` or ``"patches"``; ``None`` in files of 0.1."""
+    row_counts: RowCounts | None = None
+    """Numbers of rows for pretraining, training, validation and test; ``None`` in files of 0.1."""
 
     @property
     def verdict(self) -> Verdict:
-        """The gain of the choice over raw inputs with all labels of a probe pool.
+        """The gain of the choice over raw inputs with the largest label count.
 
-        Without labels, it is the kind with the largest effective rank.
+        At most ``row_counts.training`` of the labels train a probe: the others choose a kind and
+        measure the accuracy. Without labels, it is the kind with the largest effective rank.
         """
         if self.efficiency is None:
             rank = decimals(self.ranks[self.kinds.index(self.chosen)].mean(), ".0f")
@@ -91,11 +94,13 @@ class RepresentationStudy(Sounding):
                 f"effective rank, {rank}"
             )
         most = self._most
-        own = decimals(self.accuracy().estimate, ".1f")
+        accuracy = decimals(self.accuracy().estimate, ".1f")
         raw = decimals(self.efficiency.interval("raw", most).estimate, ".1f")
+        of_all = "" if self.row_counts is None else f" of {self.row_counts.labelled}"
         return Verdict(
             f"{self.chosen} is chosen; the choice gains {self._gain(most):+.1f} points over raw "
-            f"inputs with {most} labels {over_seeds(self._num_seeds)}: {own} % against {raw} %"
+            f"inputs with {most}{of_all} labels {over_seeds(self._num_seeds)}: "
+            f"{accuracy} % against {raw} %"
         )
 
     @property
@@ -150,18 +155,21 @@ class RepresentationStudy(Sounding):
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """Sentences about the encoder, the choice, few labels, training, and the data."""
+        """Sentences about the rows, the encoder, the choice, training, and the data."""
         origin = f"{self.origin[:1].upper()}{self.origin[1:]}."
         notes = tuple(f"Note: {note}." for note in self.notes)
-        return (origin, *self._label_findings(), *self._training_findings(), *notes)
+        rows = ()
+        if self.row_counts is not None:
+            rows = (f"{self.row_counts}.",)
+        return (origin, *rows, *self._label_findings(), *self._training_findings(), *notes)
 
     def _label_findings(self) -> tuple[str, ...]:
         """Return sentences about the choice and the probes; nothing without labels."""
         if self.efficiency is None:
             return ()
-        few = int(self.efficiency.budgets[0])
+        fewest = int(self.efficiency.budgets[0])
         most = self._most
-        gain = self.efficiency.gain(self.chosen, labels=few).interval
+        gain = self.efficiency.gain(self.chosen, labels=fewest).interval
         optimism = self.optimism().interval
         choice = "Choosing a kind on the test rows would"
         if optimism.estimate > 0:
@@ -180,7 +188,7 @@ class RepresentationStudy(Sounding):
             )
         return (
             self._choice_sentence(),
-            f"With {few} labels {self.chosen} gains {gain:+.1f} points over raw inputs.",
+            f"With {fewest} labels {self.chosen} gains {gain:+.1f} points over raw inputs.",
             overstated,
             self._probe_sentence(),
             coverage,
@@ -190,8 +198,8 @@ class RepresentationStudy(Sounding):
         """Return a sentence about the training of each kind."""
         sentences = []
         for k, kind in enumerate(self.kinds):
-            own = self.curves[kind].own
-            share = 100 * np.nanmin(own, axis=1).mean() / own[:, 0].mean()
+            losses = self.curves[kind].own
+            share = 100 * np.nanmin(losses, axis=1).mean() / losses[:, 0].mean()
             rank = decimals(self.ranks[k].mean(), ".0f")
             sentences.append(
                 f"{kind.capitalize()}: its own validation loss fell to {decimals(share, '.0f')} % "
@@ -282,49 +290,55 @@ class RepresentationStudy(Sounding):
 
     def drawing(self) -> Drawing:
         """Return accuracy by label count; without labels, the training curves."""
-        return self._training() if self.efficiency is None else self.efficiency.drawing()
+        if self.efficiency is None:
+            return self.training_drawing()
+        drawing = self.efficiency.drawing()
+        if self.row_counts is None:
+            return drawing
+        most = min(self.row_counts.training)
+        label = f"labels that train the probe, at most {most} of {self.row_counts.labelled}"
+        return extended(drawing, xaxis_title_text=label)
 
-    def training(self) -> "go.Figure":
-        """Return the errors by epoch as shares of the initial ones, with their range over seeds."""
-        return interactive(self._training())
+    def training_drawing(self) -> Drawing:
+        """Return the errors on held-out rows by epoch, as shares of the initial ones.
 
-    def strip(self) -> "go.Figure | None":
-        """Return held-out examples: clean, as shown to each kind, and as reconstructed.
+        The curves are means over seeds, in bands from the smallest to the largest value.
+        """
+        longest = max(curves.own.shape[1] for curves in self.curves.values())
+        bands_of_kinds = {}
+        for kind, curves in self.curves.items():
+            corrupted = mean_and_range(_shares(curves.own, longest))
+            if kind == "vanilla":
+                bands_of_kinds[kind] = corrupted
+                continue
+            bands_of_kinds[f"{kind}, corrupted"] = corrupted
+            bands_of_kinds[f"{kind}, clean"] = mean_and_range(_shares(curves.clean, longest))
+        return bands(
+            np.arange(longest),
+            bands_of_kinds,
+            title="Reconstruction error on held-out rows",
+            x_label="epoch",
+            y_label="error, share of that at the start",
+            yaxis_rangemode="tozero",
+        )
+
+    def examples_drawing(self) -> Drawing | None:
+        """Return examples: clean, as the input of each kind, and as reconstructed.
 
         Returns:
-            A figure, or None if the rows are not images.
+            A drawing, or ``None`` if the rows are not images.
         """
-        if any(found.image_size is None for found in self.examples.values()):
+        if any(examples.image_size is None for examples in self.examples.values()):
             return None
         stages = {}
-        for kind, found in self.examples.items():
-            images = pictures(found)
+        for kind, examples in self.examples.items():
+            images = pictures(examples)
             stages["input"] = images["input"]
             # A vanilla autoencoder is shown the input itself.
             if kind != "vanilla":
                 stages[f"{kind}: shown"] = images["shown"]
             stages[f"{kind}: reconstructed"] = images["reconstructed"]
-        title = "What the autoencoders are shown, and what they make of it"
-        return interactive(image_strip(stages, title=title))
-
-    def _training(self) -> Drawing:
-        longest = max(found.own.shape[1] for found in self.curves.values())
-        curves = {}
-        for kind, found in self.curves.items():
-            own = mean_and_range(_shares(found.own, longest))
-            if kind == "vanilla":
-                curves[kind] = own
-                continue
-            curves[f"{kind}, corrupted"] = own
-            curves[f"{kind}, clean"] = mean_and_range(_shares(found.clean, longest))
-        return bands(
-            np.arange(longest),
-            curves,
-            title="Held-out rows",
-            x_label="epoch",
-            y_label="error, share of that at the start",
-            yaxis_rangemode="tozero",
-        )
+        return image_strip(stages, title="Inputs and reconstructions of the autoencoders")
 
     @property
     def _most(self) -> int:

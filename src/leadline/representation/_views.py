@@ -25,11 +25,13 @@ from leadline.autoencoders import (
     LocalArchitecture,
     Nothing,
     PixelMask,
+    PretrainingSettings,
     pair,
 )
 from leadline.data import row_fingerprints
 from leadline.randomness import numpy_generator
-from leadline.representation._material import LEAST_SIDE, Size
+from leadline.representation._given_rows import Size
+from leadline.representation._image_size import LEAST_SIDE
 
 KINDS = ("vanilla", "denoising", "masked")
 """The kinds of autoencoders, which differ in the corruption of their input."""
@@ -48,9 +50,8 @@ class View(ABC):
 
     @property
     @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """Training settings, as keyword arguments of
-        :func:`~leadline.autoencoders.pretrain_many`."""
+    def settings(self) -> PretrainingSettings:
+        """Training settings of every autoencoder; each has its own seed instead of theirs."""
 
     @property
     @abstractmethod
@@ -102,19 +103,15 @@ class Whole(View):
         return width, width, int(np.clip(d, 8, 64))
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> PretrainingSettings:
         """Training settings.
 
         The number of steps is about the same for any number of rows, within limits. Wider networks
         have a smaller learning rate.
         """
         epochs = int(np.clip(180_000 / len(self.rows), 10, 200))
-        return {
-            "epochs": epochs,
-            "batch_size": 150,
-            "learning_rate": min(5e-3, 0.48 / self.hidden_sizes[0]),
-            "patience": 40,
-        }
+        learning_rate = min(5e-3, 0.48 / self.hidden_sizes[0])
+        return PretrainingSettings(learning_rate, epochs=epochs, batch_size=150, patience=40)
 
     @property
     def described(self) -> dict[str, Any]:
@@ -237,9 +234,9 @@ class Patches(View):
         )
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> PretrainingSettings:
         """Training settings: a few passes over many patches."""
-        return {"epochs": 10, "batch_size": 256, "learning_rate": 2e-3, "patience": 10}
+        return PretrainingSettings(2e-3, epochs=10, batch_size=256, patience=10)
 
     @property
     def described(self) -> dict[str, Any]:
@@ -331,8 +328,8 @@ class Patches(View):
         column = rng.integers(windows.shape[3], size=num_candidates)
         patches = windows[image, :, row, column].reshape(num_candidates, -1)
         is_blank = patches.std(axis=1) <= 0.05 * patches.std()
-        others = patches[~is_blank][: self.number]
-        return others if len(others) >= self.number // 10 else patches[: self.number]
+        varied = patches[~is_blank][: self.number]
+        return varied if len(varied) >= self.number // 10 else patches[: self.number]
 
 
 def view_of(rows: np.ndarray, image_size: Size | None, channels: int) -> View:

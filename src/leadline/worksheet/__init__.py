@@ -3,7 +3,7 @@
 The statements are about autoencoders, recurrent networks and beam search.
 
 >>> from leadline import worksheet
->>> (result,) = worksheet.run(worksheet.select(("beam.c",)), worksheet.Setting("quick"))
+>>> (result,) = worksheet.run(worksheet.select(("beam.c",)))
 >>> result.status, result.answer.agrees
 ('supported', True)
 """
@@ -16,6 +16,7 @@ from leadline.worksheet._criterion import AllOf as AllOf
 from leadline.worksheet._criterion import AnyOf as AnyOf
 from leadline.worksheet._criterion import Below as Below
 from leadline.worksheet._criterion import Criterion as Criterion
+from leadline.worksheet._criterion import EffectPart as EffectPart
 from leadline.worksheet._criterion import Fact as Fact
 from leadline.worksheet._criterion import Holds as Holds
 

@@ -1,6 +1,5 @@
 """The measured answer to a statement: its evidence and its outcome."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from leadline.figures import Drawing
 from leadline.sounding import Sounding, Verdict
 from leadline.statistics import PERCENT, POINTS, UNBOUNDED, Bounds, Effect, effect
 from leadline.storage import record
-from leadline.worksheet._criterion import Above, Below, Fact, Holds, Leaf, Within
+from leadline.worksheet._criterion import EffectPart, Fact, Holds, Leaf
 from leadline.worksheet._statement import Statement
 from leadline.worksheet.statements import LEVEL, STATEMENTS
 
@@ -63,13 +62,8 @@ def effects_of(statement_id: str, **measured: Measured) -> dict[str, Effect]:
 
 def _detectable(leaf: Leaf | None, effect: Effect) -> float:
     """Return the smallest detectable value of the effect; NaN for rules with two bounds."""
-    match leaf:
-        case Above():
-            return leaf.threshold + effect.detectable
-        case Below():
-            return leaf.threshold - effect.detectable
-        case Within():
-            return math.nan
+    if isinstance(leaf, EffectPart):
+        return leaf.detectable_value(effect)
     return effect.detectable
 
 

@@ -6,13 +6,14 @@ or is undecided because its interval includes the threshold. The intervals are s
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from leadline import checks
 from leadline.errors import InputError
-from leadline.sounding import Outcome
+from leadline.sounding import Interval, Outcome
 from leadline.statistics import Effect
 from leadline.storage import record
 
@@ -38,34 +39,76 @@ class Fact:
         object.__setattr__(self, "holds", checks.flag(self.holds, "holds"))
 
 
+@dataclass(frozen=True)
+class EffectPart(ABC):
+    """A condition for the interval of an effect: a range in which the effect must lie."""
+
+    effect: str
+    """Name of the effect."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "effect", checks.text(self.effect, "effect", least=1))
+
+    @property
+    @abstractmethod
+    def bounds(self) -> tuple[float | None, float | None]:
+        """Lower and upper end of the required range; ``None`` if it has no such end."""
+
+    def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
+        """Return True if the part holds, False if it fails, None if the interval is undecided."""
+        return self._compare(_named(effects, self.effect, Effect).simultaneous)
+
+    @abstractmethod
+    def detectable_value(self, effect: Effect) -> float:
+        """Return the nearest value beyond the threshold that this design could have detected.
+
+        The result is NaN for a part with two bounds.
+        """
+
+    @abstractmethod
+    def detectable(self, effect: Effect) -> str:
+        """Return the effects that this design could have detected, in words."""
+
+    @abstractmethod
+    def _compare(self, interval: Interval) -> bool | None:
+        """Return True or False if this holds for the whole interval, otherwise None."""
+
+
+@dataclass(frozen=True)
+class _Threshold(EffectPart):
+    """A condition with a single threshold."""
+
+    threshold: float = 0.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "threshold", checks.number(self.threshold, "threshold"))
+
+
 @record("worksheet.Above")
 @dataclass(frozen=True)
-class Above:
+class Above(_Threshold):
     """The effect is larger than a threshold.
 
     >>> str(Above("gain"))
     'gain > 0'
     """
 
-    effect: str
-    threshold: float = 0.0
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """The threshold, and no upper end."""
+        return self.threshold, None
 
-    def __post_init__(self):
-        object.__setattr__(self, "effect", checks.text(self.effect, "effect", least=1))
-        object.__setattr__(self, "threshold", checks.number(self.threshold, "threshold"))
-
-    def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
-        """Return True if the part holds, False if it fails, None if the interval is undecided."""
-        return _named(effects, self.effect, Effect).simultaneous.above(self.threshold)
+    def detectable_value(self, effect: Effect) -> float:
+        """Return the smallest effect that this design could have detected."""
+        return self.threshold + checks.instance(effect, "effect", Effect).detectable
 
     def detectable(self, effect: Effect) -> str:
-        """Return the smallest effect that this design could have detected."""
-        value = self.threshold + checks.instance(effect, "effect", Effect).detectable
-        return (
-            f"from {value:z.2g} {effect.unit}".rstrip() + " on"
-            if math.isfinite(value)
-            else MORE_SEEDS
-        )
+        """Return the smallest effect that this design could have detected, in words."""
+        return _limit_in_words(self.detectable_value(effect), effect.unit, "on")
+
+    def _compare(self, interval: Interval) -> bool | None:
+        return interval.above(self.threshold)
 
     def __str__(self) -> str:
         return f"{self.effect} > {self.threshold:zg}"
@@ -73,44 +116,46 @@ class Above:
 
 @record("worksheet.Below")
 @dataclass(frozen=True)
-class Below:
+class Below(_Threshold):
     """The effect is smaller than a threshold."""
 
-    effect: str
-    threshold: float = 0.0
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """No lower end, and the threshold."""
+        return None, self.threshold
 
-    def __post_init__(self):
-        object.__setattr__(self, "effect", checks.text(self.effect, "effect", least=1))
-        object.__setattr__(self, "threshold", checks.number(self.threshold, "threshold"))
-
-    def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
-        """Return True if the part holds, False if it fails, None if the interval is undecided."""
-        return _named(effects, self.effect, Effect).simultaneous.below(self.threshold)
+    def detectable_value(self, effect: Effect) -> float:
+        """Return the largest effect below the threshold that this design could have detected."""
+        return self.threshold - checks.instance(effect, "effect", Effect).detectable
 
     def detectable(self, effect: Effect) -> str:
-        """Return the largest effect below the threshold that this design could have detected."""
-        value = self.threshold - checks.instance(effect, "effect", Effect).detectable
-        return (
-            f"from {value:z.2g} {effect.unit}".rstrip() + " down"
-            if math.isfinite(value)
-            else MORE_SEEDS
-        )
+        """Return the largest effect below the threshold that was detectable, in words."""
+        return _limit_in_words(self.detectable_value(effect), effect.unit, "down")
+
+    def _compare(self, interval: Interval) -> bool | None:
+        return interval.below(self.threshold)
 
     def __str__(self) -> str:
         return f"{self.effect} < {self.threshold:zg}"
 
 
+def _limit_in_words(value: float, unit: str, direction: str) -> str:
+    """Return a detectable effect as text, such as ``"from 2.1 points on"``."""
+    if not math.isfinite(value):
+        return MORE_SEEDS
+    return f"from {value:z.2g} {unit}".rstrip() + f" {direction}"
+
+
 @record("worksheet.Within")
 @dataclass(frozen=True)
-class Within:
+class Within(EffectPart):
     """The effect lies between two bounds. Bounds around zero test for equivalence."""
 
-    effect: str
     low: float
     high: float
 
     def __post_init__(self):
-        object.__setattr__(self, "effect", checks.text(self.effect, "effect", least=1))
+        super().__post_init__()
         object.__setattr__(self, "low", checks.number(self.low, "low"))
         object.__setattr__(self, "high", checks.number(self.high, "high"))
         if self.low > self.high:
@@ -118,9 +163,14 @@ class Within:
                 "low must be at most high", got=f"low = {self.low:zg}, high = {self.high:zg}"
             )
 
-    def judge(self, effects: Mapping[str, Effect], facts: Mapping[str, Fact]) -> bool | None:
-        """Return True if the part holds, False if it fails, None if the interval is undecided."""
-        return _named(effects, self.effect, Effect).simultaneous.within(self.low, self.high)
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """Both ends of the range."""
+        return self.low, self.high
+
+    def detectable_value(self, effect: Effect) -> float:
+        """Return NaN, because there are two bounds."""
+        return math.nan
 
     def detectable(self, effect: Effect) -> str:
         """Return the half-width of the interval, and the half-width that the bounds allow."""
@@ -132,6 +182,9 @@ class Within:
         return (
             f"inside its bounds only with an interval of ±{allowed:z.2g}, where it has ±{half:z.2g}"
         )
+
+    def _compare(self, interval: Interval) -> bool | None:
+        return interval.within(self.low, self.high)
 
     def __str__(self) -> str:
         return f"{self.low:zg} ≤ {self.effect} ≤ {self.high:zg}"

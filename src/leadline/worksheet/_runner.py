@@ -17,6 +17,7 @@ from leadline.worksheet._answer import Answer
 from leadline.worksheet._setting import KEY, SETTING_NAMES, Setting
 from leadline.worksheet._statement import Statement
 from leadline.worksheet._workers import cluster_workers, processes
+from leadline.worksheet.statements import select
 
 MOST_JOBS = 4096
 """The largest number of processes; a larger number is assumed to be a typing error."""
@@ -102,8 +103,8 @@ def _with_setting(answer: Answer, statement: Statement, setting: Setting) -> Ans
 
 
 def run(
-    statements: Sequence[Statement],
-    setting: Setting,
+    statements: Sequence[Statement] | None = None,
+    setting: Setting | None = None,
     *,
     folder: str | PathLike[str] | None = None,
     jobs: int = 1,
@@ -113,8 +114,9 @@ def run(
     """Measure ``statements`` and yield each result as soon as it is complete.
 
     Args:
-        statements: the statements to measure; see :func:`leadline.worksheet.select`.
-        setting: the budget and the data.
+        statements: the statements to measure; see :func:`leadline.worksheet.select`. Without them,
+            all twenty are measured.
+        setting: the budget and the data; by default the quick budget and Leadline's own data.
         folder: folder for the answers; each is saved under its budget and id when it is complete.
             An answer that an earlier run saved is reused if the setting and the code are the same.
         jobs: number of statements to measure in parallel, each in its own process; at least 1.
@@ -127,7 +129,15 @@ def run(
             :func:`leadline.worksheet._workers.cluster_workers`.
         SaveError: an answer could not be saved; earlier answers are kept. Raised before the first
             measurement if the file of an answer exists but was not written by Leadline.
+
+    >>> statements = select(("beam.a", "beam.b"))
+    >>> [result.status for result in run(statements)]
+    ['supported', 'supported']
     """
+    if statements is None:
+        statements = select()
+    if setting is None:
+        setting = Setting()
     statements = checks.items(statements, "statements", of="statements")
     for i, statement in enumerate(statements):
         checks.instance(

@@ -170,7 +170,7 @@ class TrainableArchitecture(ABC):
 
     @abstractmethod
     def squared_errors(
-        self, module: nn.Module, seen: Tensor, target: Tensor, counts: Tensor | None
+        self, module: nn.Module, seen: Tensor, target: Tensor, loss_mask: Tensor | None
     ) -> Tensor:
         """Return the squared errors of the predictions, 0 where the loss does not count.
 
@@ -178,7 +178,7 @@ class TrainableArchitecture(ABC):
             module: The model in training.
             seen: The corrupted rows, shape (batch, features).
             target: The clean rows, same shape.
-            counts: 1 where the loss counts and 0 elsewhere, same shape; ``None`` for everywhere.
+            loss_mask: 1 where the loss counts and 0 elsewhere, same shape; ``None`` for everywhere.
         """
 
     def open_rows(
@@ -257,11 +257,15 @@ def copied_state(
     """
     plain = checks.mapping(state, "state", least=1)
     for name, shape in shapes.items():
-        found = check_tensor(plain.get(name), f"state[{name!r}]")
-        if tuple(found.shape) != shape or found.device != like.device or found.dtype != like.dtype:
+        tensor = check_tensor(plain.get(name), f"state[{name!r}]")
+        if (
+            tuple(tensor.shape) != shape
+            or tensor.device != like.device
+            or tensor.dtype != like.dtype
+        ):
             raise InputError(
                 "state must hold the parameters of a model of this architecture",
-                got=f"state[{name!r}] = {checks.shown(found)}; expected {shape}, {like.dtype}",
+                got=f"state[{name!r}] = {checks.shown(tensor)}; expected {shape}, {like.dtype}",
             )
     return {name: tensor.clone() for name, tensor in plain.items()}
 
@@ -274,10 +278,10 @@ def number_type(module: nn.Module) -> type[np.floating]:
     """
     dtype = next(module.parameters()).dtype
     try:
-        found = torch.empty(0, dtype=dtype).numpy().dtype.type
-        if not issubclass(found, np.floating):
+        kind = torch.empty(0, dtype=dtype).numpy().dtype.type
+        if not issubclass(kind, np.floating):
             raise TypeError(f"{dtype} is no floating-point type")
-        return found
+        return kind
     except TypeError as error:
         raise InputError(
             "model must compute with a number type that NumPy has",

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import embedding, gelu, linear, scaled_dot_product_attention
 
-from leadline.torch_internals import is_graph_kept
+from leadline.torch_internals import chain_gelu_, is_graph_kept, softmax_gradient
 
 EPSILON = 1e-6
 """Added to variances in normalisation, so that constants do not divide by zero."""
@@ -109,7 +109,7 @@ class _Network(torch.autograd.Function):
         # Unless the graph is kept, the saved tensor is free; its memory is faster than new memory.
         is_kept = is_graph_kept()
         da = torch.mm(dx, W_down, out=None if is_kept else wide)
-        torch.ops.aten.gelu_backward.grad_input(da, a, grad_input=da)
+        chain_gelu_(da, a)
         return (
             gradients[0],
             (da @ W_up).view_as(gradients[0]),
@@ -170,9 +170,7 @@ class _Attention(torch.autograd.Function):
         q, k, v = (part for x in projected for part in _by_head(x, heads, size))
         (mixed,) = _by_head(gradients[0], heads, size)
         scores = _products(mixed, v.mT, torch.empty_like(chance))
-        scores = torch.ops.aten._softmax_backward_data(scores, chance, 3, chance.dtype).mul_(
-            size**-0.5
-        )
+        scores = softmax_gradient(scores, chance, 3).mul_(size**-0.5)
         together = [x.new_empty(_by_head(x, heads, size).shape) for x in projected]
         dq, dk, dv = (part for parts in together for part in parts)
         _products(scores, k, dq)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from leadline import checks
 from leadline.autoencoders._corruption import Corruption
-from leadline.autoencoders._encoder import check_fingerprints, encode_in_blocks
+from leadline.autoencoders._encoder_weights import check_fingerprints
+from leadline.autoencoders._encoding import encode_in_blocks
 from leadline.autoencoders._row_form import RowForm
 from leadline.autoencoders._rows import AS_THEY_ARE, BLOCK_NUMBERS, Rows, open_rows
 from leadline.autoencoders._tensors import check_tensor
@@ -65,12 +66,12 @@ class CustomArchitecture(TrainableArchitecture):
         )
 
     def squared_errors(
-        self, module: nn.Module, seen: Tensor, target: Tensor, counts: Tensor | None
+        self, module: nn.Module, seen: Tensor, target: Tensor, loss_mask: Tensor | None
     ) -> Tensor:
         """Return the squared errors of the reconstruction."""
         reconstruction = _reconstruction(module, seen.unflatten(1, self.row_shape))
         squares = (reconstruction.flatten(1) - target).square()
-        return squares if counts is None else squares * counts
+        return squares if loss_mask is None else squares * loss_mask
 
     def open_rows(
         self,

@@ -29,6 +29,7 @@ from leadline.autoencoders.models._patches import MOST_NUMBERS, PatchGrid, Size,
 from leadline.errors import InputError, nearest
 from leadline.randomness import torch_generator
 from leadline.storage import record
+from leadline.torch_internals import chain_relu_
 
 ALIGNED = 16
 """Rows are padded with zeros to a multiple of this many numbers, a cache line."""
@@ -49,12 +50,8 @@ class Activation:
     """True if rounding cannot depend on the place of an entry in memory."""
 
 
-def _chain_relu(gradient: Tensor, output: Tensor) -> Tensor:
-    return torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
-
-
 ACTIVATIONS = {
-    "relu": Activation(nn.ReLU, torch.relu_, _chain_relu, is_exact=True),
+    "relu": Activation(nn.ReLU, torch.relu_, chain_relu_, is_exact=True),
     "tanh": Activation(nn.Tanh, torch.tanh_, lambda g, y: g.mul_(1 - y * y)),
     "sigmoid": Activation(nn.Sigmoid, torch.sigmoid_, lambda g, y: g.mul_(y * (1 - y))),
     "linear": Activation(nn.Identity, lambda y: y, lambda g, y: g, is_exact=True),
@@ -197,11 +194,11 @@ class DenseArchitecture(Architecture, TrainableArchitecture, kind="dense"):
         return rows.reshape(len(rows), -1)
 
     def squared_errors(
-        self, module: nn.Module, seen: Tensor, target: Tensor, counts: Tensor | None
+        self, module: nn.Module, seen: Tensor, target: Tensor, loss_mask: Tensor | None
     ) -> Tensor:
         """Return the squared errors of the reconstruction."""
         squares = (module(seen) - target).square()
-        return squares if counts is None else squares * counts
+        return squares if loss_mask is None else squares * loss_mask
 
     def check_rows(self, model: nn.Module, rows: Rows, name: str) -> None:
         """Refuse rows of another width."""
@@ -303,8 +300,8 @@ class Autoencoder(BuiltModule):
                 batch and the loss counts everywhere.
         """
         check_tensor(x, "x", features=self.architecture.input_size, ndim=2)
-        seen, counts = (x, None) if generator is None else self.corruption.corrupt(x, generator)
-        return self.architecture.squared_errors(self, seen, x, counts).sum(1).mean()
+        seen, loss_mask = (x, None) if generator is None else self.corruption.corrupt(x, generator)
+        return self.architecture.squared_errors(self, seen, x, loss_mask).sum(1).mean()
 
     def _checked(self, x: Any) -> Tensor:
         check_tensor(x, "x", features=self.architecture.input_size)

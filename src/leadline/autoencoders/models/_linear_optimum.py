@@ -13,7 +13,8 @@ from jaxtyping import Float, Float64, UInt64
 
 from leadline import checks
 from leadline.autoencoders._corruption import Corruption, LinearEffect, Nothing, check_corruption
-from leadline.autoencoders._encoder import Encoder, check_fingerprints
+from leadline.autoencoders._encoder import Encoder
+from leadline.autoencoders._encoder_weights import check_fingerprints
 from leadline.autoencoders._row_form import RowForm
 from leadline.autoencoders._rows import open_rows
 from leadline.autoencoders.models._dense import Autoencoder

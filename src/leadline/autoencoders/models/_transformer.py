@@ -1,6 +1,5 @@
 """The masked patch transformer: an encoder of visible patches, and a light decoder."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
@@ -25,23 +24,17 @@ from leadline.autoencoders.models._architecture import (
     copied_state,
 )
 from leadline.autoencoders.models._attention import EPSILON, select
-from leadline.autoencoders.models._patches import (
-    MOST_NUMBERS,
-    PatchGrid,
-    Size,
-    check_images,
-    check_size,
-)
+from leadline.autoencoders.models._patches import PatchGrid, Size, check_images
 from leadline.autoencoders.models._tokens import PatchDecoder, PatchEncoder, Pooling, first_of
+from leadline.autoencoders.models._transformer_sizes import (
+    check_layers,
+    check_patches,
+    check_pooling,
+    encoder_shapes,
+)
 from leadline.errors import InputError
 from leadline.randomness import torch_generator
 from leadline.storage import record
-
-MOST_PATCHES = 2**16
-"""Maximum number of patches of an image: attention compares all pairs of patches."""
-
-DEEPEST = 2**12
-"""Maximum number of blocks of an encoder or decoder."""
 
 
 @record("autoencoders.PatchArchitecture")
@@ -70,26 +63,14 @@ class PatchArchitecture(Architecture, TrainableArchitecture, kind="patches"):
         object.__setattr__(self, "patch_size", grid.patch_sides)
         object.__setattr__(self, "channels", grid.channels)
         for prefix in ("", "decoder_"):
-            self._check_sizes(prefix)
+            names = (f"{prefix}width", f"{prefix}depth", f"{prefix}heads")
+            given = (getattr(self, name) for name in names)
+            sizes = check_layers(*given, prefix=prefix, patch_features=grid.patch_features)
+            for name, size in zip(names, sizes, strict=True):
+                object.__setattr__(self, name, size)
         object.__setattr__(self, "normalise", checks.flag(self.normalise, "normalise"))
-        if not isinstance(self.pooling, str) or self.pooling not in ("mean", "class", "none"):
-            raise InputError(
-                "pooling must be 'mean', 'class' or 'none' (all tokens)",
-                got=f"pooling = {checks.shown(self.pooling)}",
-            )
-        if grid.num_patches > MOST_PATCHES:
-            raise InputError(
-                f"image_size and patch_size must give at most {MOST_PATCHES} patches",
-                got=f"image_size = {grid.sides}, patch_size = {grid.patch_sides}: "
-                f"{grid.num_patches} patches",
-                cure="choose larger patches",
-            )
-        if self.normalise and grid.patch_features == 1:
-            raise InputError(
-                "normalise=True needs patches of two or more numbers",
-                got="patches of 1 number",
-                cure="normalise=False",
-            )
+        check_pooling(self.pooling)
+        check_patches(grid, self.normalise)
 
     @property
     def grid(self) -> PatchGrid:
@@ -144,26 +125,8 @@ class PatchArchitecture(Architecture, TrainableArchitecture, kind="patches"):
         return PatchEncoder(self.grid, self.width, self.depth, self.heads, self.pooling, generator)
 
     def encoder_shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Yield the names and shapes of the encoder's weights without allocating them."""
-        width = self.width
-        yield "class_token", (width,)
-        yield "embed.weight", (width, self.grid.patch_features)
-        yield "embed.bias", (width,)
-        layers = {
-            "qkv": (3 * width, width),
-            "out": (width, width),
-            "up": (4 * width, width),
-            "down": (width, 4 * width),
-        }
-        for block in range(self.depth):
-            for name, shape in layers.items():
-                yield f"blocks.{block}.{name}.weight", shape
-                yield f"blocks.{block}.{name}.bias", shape[:1]
-            for name in ("norm1", "norm2"):
-                yield f"blocks.{block}.{name}.weight", (width,)
-                yield f"blocks.{block}.{name}.bias", (width,)
-        yield "norm.weight", (width,)
-        yield "norm.bias", (width,)
+        """Return the names and shapes of the encoder's weights without allocating them."""
+        return encoder_shapes(self.width, self.depth, self.grid.patch_features)
 
     def autoencoder(self, corruption: Corruption) -> "MaskedPatchTransformer":
         """Return a newly initialised model of this architecture."""
@@ -171,10 +134,10 @@ class PatchArchitecture(Architecture, TrainableArchitecture, kind="patches"):
         return MaskedPatchTransformer(**asdict(self), mask_ratio=mask.ratio, loss=mask.loss, seed=0)
 
     def squared_errors(
-        self, module: nn.Module, seen: Tensor, target: Tensor, counts: Tensor | None
+        self, module: nn.Module, seen: Tensor, target: Tensor, loss_mask: Tensor | None
     ) -> Tensor:
         """Return the squared errors of the counted patches; only these are predicted."""
-        return cast(MaskedPatchTransformer, module)._squared_errors(seen, target, counts)
+        return cast(MaskedPatchTransformer, module)._squared_errors(seen, target, loss_mask)
 
     def open_rows(
         self,
@@ -206,31 +169,6 @@ class PatchArchitecture(Architecture, TrainableArchitecture, kind="patches"):
             "encoder.embed.bias": (self.width,),
             "decoder.predict.bias": (numbers,),
         }
-
-    def _check_sizes(self, prefix: str) -> None:
-        """Check the sizes of the encoder (no prefix) or of the decoder, and keep plain numbers."""
-        width = check_size(getattr(self, f"{prefix}width"), f"{prefix}width")
-        depth = check_size(getattr(self, f"{prefix}depth"), f"{prefix}depth")
-        heads = check_size(getattr(self, f"{prefix}heads"), f"{prefix}heads")
-        if width % 4 or width % heads:
-            step = math.lcm(4, heads)
-            raise InputError(
-                f"{prefix}width must be a multiple of 4 and of {prefix}heads",
-                got=f"{prefix}width = {width}, {prefix}heads = {heads}",
-                cure=f"{prefix}width={max(step, round(width / step) * step)}",
-            )
-        if depth > DEEPEST:
-            raise InputError(
-                f"{prefix}depth must be at most {DEEPEST}", got=f"{prefix}depth = {depth}"
-            )
-        if width * max(4 * width, self.grid.patch_features) > MOST_NUMBERS:
-            raise InputError(
-                f"{prefix}width must give layers of at most {MOST_NUMBERS} weights",
-                got=f"{prefix}width = {width}",
-            )
-        object.__setattr__(self, f"{prefix}width", width)
-        object.__setattr__(self, f"{prefix}depth", depth)
-        object.__setattr__(self, f"{prefix}heads", heads)
 
 
 class MaskedPatchTransformer(BuiltModule):
@@ -371,7 +309,7 @@ class MaskedPatchTransformer(BuiltModule):
         self,
         seen: Float[Tensor, "batch features"],
         target: Float[Tensor, "batch features"],
-        counts: Float[Tensor, "batch features"] | None,
+        loss_mask: Float[Tensor, "batch features"] | None,
     ) -> Float[Tensor, ""]:
         """Return the squared error, summed over the counted patches and over the batch.
 
@@ -380,10 +318,10 @@ class MaskedPatchTransformer(BuiltModule):
         Args:
             seen: The corrupted rows; hidden patches are NaN.
             target: The clean rows.
-            counts: 1 where the loss counts and 0 elsewhere, constant on each patch; ``None`` if it
-                counts everywhere.
+            loss_mask: 1 where the loss counts and 0 elsewhere, constant on each patch; ``None`` if
+                it counts everywhere.
         """
-        return self._squared_errors(seen, target, counts).sum()
+        return self._squared_errors(seen, target, loss_mask).sum()
 
     def loss(self, x: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, ""]:
         """Return the loss of a batch: the squared error, summed over counted numbers, per sample.
@@ -394,30 +332,30 @@ class MaskedPatchTransformer(BuiltModule):
                 the loss counts everywhere.
         """
         x = self._rows(x, "x").flatten(1)
-        seen, counts = (x, None) if generator is None else self.corruption.corrupt(x, generator)
-        return self.squared_error(seen, x, counts) / len(x)
+        seen, loss_mask = (x, None) if generator is None else self.corruption.corrupt(x, generator)
+        return self.squared_error(seen, x, loss_mask) / len(x)
 
     def _squared_errors(
-        self, seen: Tensor, target: Tensor, counts: Tensor | None
+        self, seen: Tensor, target: Tensor, loss_mask: Tensor | None
     ) -> Float[Tensor, "batch wanted numbers"]:
         """Return the squared errors of the counted patches; see :meth:`squared_error`."""
         grid = self.architecture.grid
         batches = {"seen": seen, "target": target}
-        if counts is not None:
-            batches["counts"] = counts
+        if loss_mask is not None:
+            batches["loss_mask"] = loss_mask
         for name, tensor in batches.items():
             check_tensor(tensor, name, features=grid.features, ndim=2)
             check_like(tensor, name, self.encoder.class_token)
         if len({len(tensor) for tensor in batches.values()}) > 1:
             raise InputError(
-                "seen, target and counts must have the same number of rows",
+                "seen, target and loss_mask must have the same number of rows",
                 got=f"{len(seen)} and {len(target)} rows",
             )
         patches = grid.patchify(seen)
         true = self.target(target)
-        if counts is None:
+        if loss_mask is None:
             return (self._predict(patches, None) - true).square()
-        wanted, present = first_of(grid.of_patches(counts) != 0)
+        wanted, present = first_of(grid.of_patches(loss_mask) != 0)
         squares = (self._predict(patches, wanted) - select(true, wanted)).square()
         return squares if present is None else squares * present.unsqueeze(2)
 

@@ -57,23 +57,23 @@ class AutogradEngine(Engine):
         """Keep the only member."""
 
     def step(
-        self, seen: Tensor, target: Tensor, counts: Tensor | None
+        self, seen: Tensor, target: Tensor, loss_mask: Tensor | None
     ) -> Float[Tensor, " members"]:
         """Take one step of Adam; see :meth:`Engine.step`."""
         self.num_steps += 1
-        counts_of_rows = None if counts is None else counts[0]
+        mask_of_rows = None if loss_mask is None else loss_mask[0]
         self.module.train()
         for parameter in self.trained:
             parameter.grad = None
         with torch.enable_grad(), self._own_stream(f"step {self.num_steps}"):
             loss = self.architecture.squared_errors(
-                self.module, seen[0], target[0], counts_of_rows
+                self.module, seen[0], target[0], mask_of_rows
             ).sum()
             (loss / seen.shape[1]).backward()
         self._update()
         return loss.detach()[None]
 
-    def error(self, member: int, seen: Tensor, target: Tensor, counts: Tensor | None) -> float:
+    def error(self, member: int, seen: Tensor, target: Tensor, loss_mask: Tensor | None) -> float:
         """Return the squared error in evaluation mode; see :meth:`Engine.error`."""
         self.module.eval()
         size = max(1, self.architecture.evaluation_numbers // target.shape[1])
@@ -81,9 +81,9 @@ class AutogradEngine(Engine):
         with torch.no_grad(), self._own_stream("validation"):
             for start in range(0, len(target), size):
                 part = slice(start, start + size)
-                counts_of_part = None if counts is None else counts[part]
+                mask_of_part = None if loss_mask is None else loss_mask[part]
                 squares = self.architecture.squared_errors(
-                    self.module, seen[part], target[part], counts_of_part
+                    self.module, seen[part], target[part], mask_of_part
                 )
                 total += float(squares.sum(dtype=self.architecture.evaluation_dtype))
         return total / len(target)
@@ -104,11 +104,11 @@ class AutogradEngine(Engine):
 
     def recall(self, member: int, memory: Mapping[str, Tensor]) -> None:
         """Restore a state that :meth:`memory` returned."""
-        own = self.memory(member)
-        check_like_memory(memory, own)
+        expected = self.memory(member)
+        check_like_memory(memory, expected)
         self.num_steps = int(memory["steps"])
         with torch.no_grad():
-            for name, tensor in own.items():
+            for name, tensor in expected.items():
                 tensor.copy_(memory[name])
 
     def _update(self) -> None:

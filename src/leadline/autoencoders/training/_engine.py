@@ -25,7 +25,7 @@ class Engine(ABC):
         """Drop all members but these."""
 
     @abstractmethod
-    def step(self, seen: Tensor, target: Tensor, counts: Tensor | None) -> Tensor:
+    def step(self, seen: Tensor, target: Tensor, loss_mask: Tensor | None) -> Tensor:
         """Take one step of Adam for every member.
 
         Formula: the loss of a member is ``1/N sum_n sum_d c_nd (xhat_nd - x_nd)^2``.
@@ -33,7 +33,7 @@ class Engine(ABC):
         Args:
             seen: The input of the encoders, shape (members, batch, features).
             target: The clean rows x, same shape.
-            counts: The weights c, 1 where the loss counts and 0 elsewhere, same shape; ``None``
+            loss_mask: The weights c, 1 where the loss counts and 0 elsewhere, same shape; ``None``
                 if the loss counts everywhere.
 
         Returns:
@@ -42,7 +42,7 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def error(self, member: int, seen: Tensor, target: Tensor, counts: Tensor | None) -> float:
+    def error(self, member: int, seen: Tensor, target: Tensor, loss_mask: Tensor | None) -> float:
         """Return a member's squared error, summed over counted features, averaged over rows."""
 
     @abstractmethod

@@ -1,21 +1,22 @@
 """One model during pretraining: its rows, random numbers, curves and checkpoint."""
 
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt64
 from torch import Tensor, nn
 
 from leadline.autoencoders._corruption import Corruption, Nothing
-from leadline.autoencoders._rows import BLOCK_NUMBERS, Rows
+from leadline.autoencoders._rows import BLOCK_NUMBERS
 from leadline.autoencoders.models._architecture import TrainableArchitecture
 from leadline.autoencoders.training._checkpoint import Epoch, Journal, plain, weights_fingerprint
 from leadline.autoencoders.training._engine import Engine
-from leadline.autoencoders.training._pretrained import Ending, Pretrained
-from leadline.autoencoders.training._resume import read_run
+from leadline.autoencoders.training._opening import RunRows
+from leadline.autoencoders.training._pretrained import Pretrained
+from leadline.autoencoders.training._run import Run, read_run
 from leadline.autoencoders.training._settings import PretrainingSettings
 from leadline.data import DIVIDED, fingerprint
 from leadline.errors import InputError
@@ -43,42 +44,25 @@ class Member:
     model: nn.Module
     """The user's model; it is changed when training has ended."""
     architecture: TrainableArchitecture
-    rows: Rows
-    """The training rows."""
-    held_out: Rows | None
-    """The validation rows."""
+    rows: RunRows
     settings: PretrainingSettings
-    targets: Rows | None = None
-    """The rows to reconstruct; ``None`` for the training rows themselves."""
     journal: Journal | None = None
     progress: Callable[[Epoch], object] | None = None
-    training_error: list[float] = field(default_factory=list)
-    clean_error: list[float] = field(default_factory=list)
-    own_error: list[float] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)
-    """The weights of the best epoch."""
-    best_epoch: int = 0
-    ending: Ending | None = None
-    """``None`` while the model is trained."""
-    stack_size: int = 0
-    """Number of models that are trained together; 0 before training."""
+    run: Run = field(default_factory=Run)
+    """The state of the run, which a checkpoint stores."""
     memory: dict[str, Tensor] | None = None
     """The engine's state in a checkpoint; ``None`` before the first epoch."""
 
     def __post_init__(self):
-        device = self.rows.device
-        self.rows_seen = np.unique(np.concatenate([rows.fingerprints for rows in self._all_rows]))
-        earlier = getattr(self.model, "rows_seen", None)
-        if isinstance(earlier, np.ndarray):
-            self.rows_seen = np.union1d(self.rows_seen, earlier)
-        self.fingerprint = fingerprint(*(rows.fingerprints for rows in self._all_rows))
-        self.generator = torch_generator(self.settings.seed, "autoencoders.training", device)
-        mean = self.rows.mean()
+        self.device = self.rows.training.device
+        self.generator = torch_generator(self.settings.seed, "autoencoders.training", self.device)
+        mean = self.rows.training.mean()
         is_centred = self.settings.centre
         self.centre = self.architecture.centre(mean) if is_centred else torch.zeros_like(mean)
         # Validation rows in memory are corrupted once. Rows in a file are corrupted in every epoch,
         # always in the same way.
-        is_in_memory = self.held_out is not None and not self.held_out.is_mapped
+        held_out = self.rows.validation
+        is_in_memory = held_out is not None and not held_out.is_mapped
         self._validation_blocks = list(self._corrupted_validation()) if is_in_memory else None
 
     @property
@@ -88,38 +72,39 @@ class Member:
         return corruption if isinstance(corruption, Corruption) else Nothing()
 
     @property
-    def epoch(self) -> int:
-        """Number of finished epochs."""
-        return len(self.training_error)
+    def has_ended(self) -> bool:
+        """True if training has ended."""
+        return self.run.ending is not None
 
     @property
-    def shape(self) -> tuple[Any, ...]:
+    def stack_key(self) -> tuple[Any, ...]:
         """A key that is equal for members that can be stacked."""
         if not self.architecture.can_stack:
             return (self.number,)
-        device = self.rows.device
+        rows = self.rows.training
         return (
             self.architecture,
             self.corruption.counts_everywhere,
-            (len(self.rows), self.rows.width),
+            (len(rows), rows.width),
             self.settings.batch_size,
-            self.rows.dtype,
-            (device.type, device.index or 0),
-            self.epoch,
+            rows.dtype,
+            (self.device.type, self.device.index or 0),
+            self.run.epoch,
         )
 
     def blocks(self) -> Iterator[Block]:
         """Yield the rows of one epoch, shuffled and corrupted, in blocks of whole batches."""
+        rows = self.rows.training
+        targets = self.rows.targets
         batch = self.settings.batch_size
-        length = max(1, BLOCK_NUMBERS // (batch * self.rows.width)) * batch
-        device = self.rows.device
+        length = max(1, BLOCK_NUMBERS // (batch * rows.width)) * batch
         if self.settings.shuffle:
-            order = torch.randperm(len(self.rows), generator=self.generator, device=device)
+            order = torch.randperm(len(rows), generator=self.generator, device=self.device)
         else:
-            order = torch.arange(len(self.rows), device=device)
+            order = torch.arange(len(rows), device=self.device)
         for part in order.split(length):
-            target = None if self.targets is None else self.targets.take(part)
-            yield self._corrupted(self.rows.take(part), target, self.generator)
+            target = None if targets is None else targets.take(part)
+            yield self._corrupted(rows.take(part), target, self.generator)
 
     def begin(self, engine: Engine, k: int) -> None:
         """Start as member ``k`` of the engine, from the checkpoint if there is one."""
@@ -133,37 +118,38 @@ class Member:
 
     def finish_epoch(self, engine: Engine, k: int, training_error: float) -> None:
         """Validate, save and report after an epoch, as member ``k`` of the engine."""
-        self.training_error.append(training_error)
+        self.run.training_error.append(training_error)
         self._observe(engine, k)
 
     def result(self) -> Pretrained:
         """Return the result, and give the best weights to the user's model."""
-        assert self.ending is not None
-        state = self.architecture.moved(self.best, self.centre)
+        run = self.run
+        assert run.ending is not None
+        state = self.architecture.moved(run.best, self.centre)
+        rows_seen = self._rows_seen()
         self.model.load_state_dict(state)
         # A later pretraining of the model adds these rows to its own.
-        setattr(self.model, "rows_seen", self.rows_seen)  # noqa: B010
+        setattr(self.model, "rows_seen", rows_seen)  # noqa: B010
+        rows = self.rows.training
         recorded = self.settings.record()
         seed = recorded.pop("seed")
-        recorded |= {"stack": self.stack_size, "dtype": self.rows.dtype.__name__}
-        pretrained = Pretrained(
-            protocol=Protocol(recorded, (seed,), {"rows": self.fingerprint}),
+        recorded |= {"stack": run.stack_size, "dtype": rows.dtype.__name__}
+        return Pretrained(
+            protocol=Protocol(recorded, (seed,), {"rows": self._fingerprint()}),
             architecture=self.architecture,
             corruption=self.corruption,
             weights={name: tensor.cpu().numpy() for name, tensor in state.items()},
-            rows_seen=self.rows_seen,
-            training_error=np.array(self.training_error),
-            clean_error=np.array(self.clean_error),
-            own_error=np.array(self.own_error),
-            best_epoch=self.best_epoch,
-            ending=self.ending,
-            notes=(DIVIDED,) if self.rows.form.scale == "divided" else (),
-            form=self.rows.form,
+            rows_seen=rows_seen,
+            training_error=np.array(run.training_error),
+            clean_error=np.array(run.clean_error),
+            own_error=np.array(run.own_error),
+            best_epoch=run.best_epoch,
+            ending=run.ending,
+            notes=(DIVIDED,) if rows.form.scale == "divided" else (),
+            form=rows.form,
             settings=self.settings,
+            own_module=None if self.architecture.can_be_built else self.model,
         )
-        if not self.architecture.can_be_built:
-            object.__setattr__(pretrained, "custom", deepcopy(self.model))
-        return pretrained
 
     def configuration(self) -> dict[str, Any]:
         """Return the values that identify the run: its checkpoint resumes no other run."""
@@ -171,47 +157,48 @@ class Member:
             **self.settings.record(),
             "architecture": plain(self.architecture),
             "corruption": plain(self.corruption),
-            "number type": self.rows.dtype.__name__,
-            "fingerprint of the rows": self.fingerprint,
+            "number type": self.rows.training.dtype.__name__,
+            "fingerprint of the rows": self._fingerprint(),
             "fingerprint of the starting weights": weights_fingerprint(self.model.state_dict()),
         }
 
     def restore(self) -> None:
         """Restore the run of an earlier call if the folder holds its checkpoint."""
-        found = self.journal.load() if self.journal else None
-        if found is None:
+        checkpoint = self.journal.load() if self.journal else None
+        if checkpoint is None:
             return
         assert self.journal is not None
-        tensors, facts = found
-        has_validation = self.held_out is not None
+        tensors, facts = checkpoint
+        state = self.model.state_dict()
+        has_validation = self.rows.validation is not None
         with self.journal.refusing_damage():
-            run = read_run(tensors, facts, self.model.state_dict(), has_validation=has_validation)
-            self.generator.set_state(run.generator)
-        device = self.rows.device
-        self.memory = {name: tensor.to(device) for name, tensor in run.memory.items()}
-        self.best = {name: tensor.to(device) for name, tensor in run.best.items()}
-        self.training_error = run.training_error
-        self.clean_error = run.clean_error
-        self.own_error = run.own_error
-        self.best_epoch = run.best_epoch
-        self.ending = run.ending
-        self.stack_size = run.stack_size
-        self.journal.write([self._report(epoch) for epoch in range(self.epoch + 1)])
+            saved = read_run(tensors, facts, state, has_validation=has_validation)
+            self.generator.set_state(saved.generator)
+        self.memory = {name: tensor.to(self.device) for name, tensor in saved.memory.items()}
+        self.run = saved.run
+        self.run.best = {name: tensor.to(self.device) for name, tensor in self.run.best.items()}
+        self.journal.write([self._report(epoch) for epoch in range(self.run.epoch + 1)])
 
-    @property
-    def _all_rows(self) -> list[Rows]:
-        return [rows for rows in (self.rows, self.held_out, self.targets) if rows is not None]
+    def _rows_seen(self) -> UInt64[np.ndarray, " n"]:
+        """Return the fingerprints of all rows of this run, and of earlier runs of the model."""
+        rows_seen = np.unique(np.concatenate(self.rows.fingerprints))
+        earlier = getattr(self.model, "rows_seen", None)
+        return np.union1d(rows_seen, earlier) if isinstance(earlier, np.ndarray) else rows_seen
+
+    def _fingerprint(self) -> str:
+        """Return the fingerprint of all rows of this run."""
+        return fingerprint(*self.rows.fingerprints)
 
     def _corrupted(self, rows: Tensor, target: Tensor | None, generator: torch.Generator) -> Block:
         """Return a training pair. Vanilla, denoising and masked models differ only in this method.
 
         A vanilla autoencoder that is trained on the pairs (corrupted, clean) has the same training.
         """
-        seen, counts = self.corruption.corrupt(rows, generator)
+        seen, loss_mask = self.corruption.corrupt(rows, generator)
         # Models that train together share one tensor of counted entries, so all have it or none.
-        if (counts is None) != self.corruption.counts_everywhere:
+        if (loss_mask is None) != self.corruption.counts_everywhere:
             kind = type(self.corruption).__name__
-            returned = "no mask" if counts is None else "a mask"
+            returned = "no mask" if loss_mask is None else "a mask"
             raise InputError(
                 f"{kind}.corrupt() must return a mask of the counted entries, or None if "
                 "counts_everywhere is True",
@@ -219,47 +206,49 @@ class Member:
                 cure="define the property counts_everywhere",
             )
         clean = rows if target is None else target
-        return seen - self.centre, clean - self.centre, counts
+        return seen - self.centre, clean - self.centre, loss_mask
 
     def _corrupted_validation(self) -> Iterator[Block]:
         """Yield the validation rows with their fixed corruption, in blocks."""
-        assert self.held_out is not None
-        generator = torch_generator(self.settings.seed, "autoencoders.validation", self.rows.device)
-        for block in self.held_out.blocks():
+        assert self.rows.validation is not None
+        generator = torch_generator(self.settings.seed, "autoencoders.validation", self.device)
+        for block in self.rows.validation.blocks():
             yield self._corrupted(block, None, generator)
 
     def _validate(self, engine: Engine, k: int) -> None:
         """Append the errors on the validation rows, clean and corrupted, to the curves."""
-        assert self.held_out is not None
+        held_out = self.rows.validation
+        assert held_out is not None
         clean = 0.0
         own = 0.0
-        for seen, target, counts in self._validation_blocks or self._corrupted_validation():
-            share = len(target) / len(self.held_out)
+        for seen, target, loss_mask in self._validation_blocks or self._corrupted_validation():
+            share = len(target) / len(held_out)
             clean_error = engine.error(k, target, target, None)
             own_error = clean_error
             if self.corruption.changes_rows:
-                own_error = engine.error(k, seen, target, counts)
+                own_error = engine.error(k, seen, target, loss_mask)
             clean += share * clean_error
             own += share * own_error
-        self.clean_error.append(clean)
-        self.own_error.append(own)
+        self.run.clean_error.append(clean)
+        self.run.own_error.append(own)
 
     def _observe(self, engine: Engine, k: int) -> None:
         """Validate, keep the best weights, decide the ending, and write the checkpoint."""
-        error = self.training_error[-1] if self.training_error else None
-        if self.held_out is not None:
+        run = self.run
+        has_validation = self.rows.validation is not None
+        error = run.training_error[-1] if run.training_error else None
+        if has_validation:
             self._validate(engine, k)
-            error = self.own_error[-1]
+            error = run.own_error[-1]
         self._keep_best(engine, k)
-        first = self.own_error[0] if self.own_error else (self.training_error or [0.0])[0]
-        has_validation = self.held_out is not None
+        first = run.own_error[0] if run.own_error else (run.training_error or [0.0])[0]
         if error is not None and not error <= DIVERGED * first + 1e-12:
-            self.ending = "diverged"
-        elif has_validation and self.epoch - self.best_epoch >= self.settings.patience:
-            self.ending = "stopped early"
-        elif self.epoch >= self.settings.epochs:
-            self.ending = "budget"
-        report = self._report(self.epoch)
+            run.ending = "diverged"
+        elif has_validation and run.epoch - run.best_epoch >= self.settings.patience:
+            run.ending = "stopped early"
+        elif run.epoch >= self.settings.epochs:
+            run.ending = "budget"
+        report = self._report(run.epoch)
         if self.journal is not None:
             self._save(self.journal, engine, k, report)
         if self.progress is not None:
@@ -267,49 +256,35 @@ class Member:
 
     def _keep_best(self, engine: Engine, k: int) -> None:
         """Keep the best weights so far; without validation rows, the last finite weights."""
-        if self.epoch == 0:
-            self.best = engine.snapshot(k)
-        elif self.held_out is None:
+        run = self.run
+        if run.epoch == 0:
+            run.best = engine.snapshot(k)
+        elif self.rows.validation is None:
             weights = engine.snapshot(k)
             if all(bool(tensor.isfinite().all()) for tensor in weights.values()):
-                self.best_epoch = self.epoch
-                self.best = weights
-        elif self.own_error[-1] < self.own_error[self.best_epoch]:
-            self.best_epoch = self.epoch
-            self.best = engine.snapshot(k)
+                run.best_epoch = run.epoch
+                run.best = weights
+        elif run.own_error[-1] < run.own_error[run.best_epoch]:
+            run.best_epoch = run.epoch
+            run.best = engine.snapshot(k)
 
     def _save(self, journal: Journal, engine: Engine, k: int, report: Epoch) -> None:
         """Write the checkpoint and a line of the journal."""
-        curves = {
-            "training_error": self.training_error,
-            "clean_error": self.clean_error,
-            "own_error": self.own_error,
-        }
-        tensors = {f"memory/{name}": tensor for name, tensor in engine.memory(k).items()}
-        tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
-        for name, curve in curves.items():
-            tensors[f"curves/{name}"] = torch.tensor(curve, dtype=torch.float64)
-        tensors["generator"] = self.generator.get_state()
-        facts = {
-            "best_epoch": self.best_epoch,
-            "ending": self.ending,
-            # Leadline 0.1 called the size of the stack "company".
-            "company": self.stack_size,
-            "threads": torch.get_num_threads(),
-        }
-        journal.save(tensors, facts)
-        if self.epoch:
+        tensors = self.run.tensors(engine.memory(k), self.generator.get_state())
+        journal.save(tensors, self.run.facts())
+        if self.run.epoch:
             journal.add(report)
         else:
             journal.write([report])
 
     def _report(self, epoch: int) -> Epoch:
         """Return the progress after an epoch."""
+        run = self.run
         return Epoch(
             model=self.number,
             epoch=epoch,
             epochs=self.settings.epochs,
-            training_error=self.training_error[epoch - 1] if epoch else None,
-            clean_error=self.clean_error[epoch] if self.clean_error else None,
-            own_error=self.own_error[epoch] if self.own_error else None,
+            training_error=run.training_error[epoch - 1] if epoch else None,
+            clean_error=run.clean_error[epoch] if run.clean_error else None,
+            own_error=run.own_error[epoch] if run.own_error else None,
         )

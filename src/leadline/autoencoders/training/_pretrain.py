@@ -1,32 +1,23 @@
-"""Pretraining: one training loop for any number of autoencoders and any corruption.
+"""Pretraining of one or more autoencoders: the checks of the arguments, and the opened runs."""
 
-Each model draws its permutations and its corruption from its own generator, in an order that does
-not depend on the other models. With the rules of :mod:`leadline.autoencoders.training._stack`, a
-result does not depend on how the models are grouped.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from leadline import checks, storage
-from leadline.autoencoders._rows import check_targets, split
-from leadline.autoencoders.models._dense import DenseArchitecture
-from leadline.autoencoders.training._autograd import AutogradEngine
 from leadline.autoencoders.training._checkpoint import CHECKPOINT, JOURNAL, Epoch, Journal
-from leadline.autoencoders.training._engine import Engine
 from leadline.autoencoders.training._member import Member
 from leadline.autoencoders.training._opening import Opener, architecture_of
 from leadline.autoencoders.training._pretrained import Pretrained
 from leadline.autoencoders.training._progress import reporting
 from leadline.autoencoders.training._settings import PretrainingSettings, Schedule
-from leadline.autoencoders.training._stack import Stack, stack_size
+from leadline.autoencoders.training._training import train_members
 from leadline.errors import InputError, context
 
 Progress = bool | Callable[[Epoch], object]
@@ -252,7 +243,7 @@ def _pretrain(
         progress = checks.flag(progress, "progress")
     opener = Opener(None if device is None else checks.device(device))
     members: list[Member] = []
-    total_epochs = sum(one.epochs for one in settings)
+    total_epochs = sum(each.epochs for each in settings)
     with reporting(progress, total_epochs) as report, ExitStack() as stack:
         # Models compute in their own number type, even if the caller uses autocast.
         stack.enter_context(torch.autocast("cpu", enabled=False))
@@ -262,19 +253,19 @@ def _pretrain(
             storage.remove_leftovers(folder / CHECKPOINT, folder / JOURNAL)
         for i, model in enumerate(models):
             with context(f"in model {i} of {len(models)}"):
-                member = _member(i, model, X[i], targets[i], validation[i], settings[i], opener)
+                member = _open_member(
+                    i, model, X[i], targets[i], validation[i], settings[i], opener
+                )
                 member.progress = report
                 if folders is not None:
                     member.journal = Journal(folders[i], member.configuration())
                     member.restore()
                 members.append(member)
-        unfinished = [member for member in members if member.ending is None]
-        for group in _groups(unfinished):
-            _train(group)
+        train_members([member for member in members if not member.has_ended])
         return [member.result() for member in members]
 
 
-def _member(
+def _open_member(
     number: int,
     model: nn.Module,
     X: Any,
@@ -286,18 +277,10 @@ def _member(
     """Open and check the rows of a model."""
     validation = _share(validation)
     _check_parameters(model)
-    rows = opener(model, X, "X")
-    target_rows = None if targets is None else opener(model, targets, "targets", rows.form)
-    if target_rows is not None:
-        check_targets(rows, target_rows, validation)
-    held_out = None
-    if isinstance(validation, float):
-        rows, held_out = split(rows, validation, settings.seed)
-    elif validation is not None:
-        held_out = opener(model, validation, "validation", rows.form)
-    architecture = architecture_of(model).for_rows(rows)
-    architecture.check_batches(model, rows, settings.batch_size)
-    return Member(number, model, architecture, rows, held_out, settings, target_rows)
+    rows = opener.run_rows(model, X, targets, validation, settings.seed)
+    architecture = architecture_of(model).for_rows(rows.training)
+    architecture.check_batches(model, rows.training, settings.batch_size)
+    return Member(number, model, architecture, rows, settings)
 
 
 def _check_parameters(model: nn.Module) -> None:
@@ -324,73 +307,6 @@ def _share(validation: Any) -> Any:
         isinstance(validation, (int, float, np.number)) or getattr(validation, "ndim", None) == 0
     )
     return checks.number(validation, "validation") if is_number else validation
-
-
-def _train(members: list[Member]) -> None:
-    """Train members of equal shape that have finished equally many epochs."""
-    engine = _engine(members)
-    epoch = members[0].epoch
-    for k, member in enumerate(members):
-        member.stack_size = member.stack_size or len(members)
-        member.begin(engine, k)
-    batch = members[0].settings.batch_size
-    device = members[0].rows.device
-    while members:
-        engine.learning_rates = [member.settings.learning_rate_at(epoch) for member in members]
-        epoch += 1
-        total = torch.zeros(len(members), dtype=torch.float64, device=device)
-        for blocks in zip(*(member.blocks() for member in members), strict=True):
-            seen, target, counts = (_stack(parts) for parts in zip(*blocks, strict=True))
-            assert seen is not None
-            assert target is not None
-            for start in range(0, seen.shape[1], batch):
-                rows = slice(start, start + batch)
-                batch_counts = None if counts is None else counts[:, rows]
-                total += engine.step(seen[:, rows], target[:, rows], batch_counts)
-        for k, (member, error) in enumerate(zip(members, total.tolist(), strict=True)):
-            member.finish_epoch(engine, k, error / len(member.rows))
-        remaining = [k for k, member in enumerate(members) if member.ending is None]
-        if 0 < len(remaining) < len(members):
-            engine.keep(remaining)
-        members = [members[k] for k in remaining]
-
-
-def _engine(members: list[Member]) -> Engine:
-    """Return a stack if the members can be stacked; else an autograd engine for the only member."""
-    first = members[0]
-    device = first.rows.device
-    rates = [member.settings.learning_rate_at(member.epoch) for member in members]
-    if not first.architecture.can_stack:
-        return AutogradEngine(
-            first.model, first.architecture, rates[0], first.settings.seed, device
-        )
-    states = [
-        {name: tensor.to(device) for name, tensor in member.model.state_dict().items()}
-        for member in members
-    ]
-    return Stack(cast(DenseArchitecture, first.architecture), states, rates)
-
-
-def _groups(members: list[Member]) -> Iterator[list[Member]]:
-    """Yield members to train together: of equal shape, in even parts of at most a stack's size."""
-    members_by_shape: dict[Any, list[Member]] = {}
-    for member in members:
-        members_by_shape.setdefault(member.shape, []).append(member)
-    for group in members_by_shape.values():
-        architecture = group[0].architecture
-        size = 1
-        if architecture.can_stack:
-            batch_size = group[0].settings.batch_size
-            size = stack_size(cast(DenseArchitecture, architecture), batch_size)
-        num_parts = -(-len(group) // size)
-        for part in np.array_split(np.arange(len(group)), num_parts):
-            yield [group[i] for i in part]
-
-
-def _stack(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """Stack the tensors of all members; ``None`` if the members have none."""
-    tensors = [part for part in parts if part is not None]
-    return torch.stack(tensors) if tensors else None
 
 
 def _one_each(value: Any, count: int, name: str) -> list[Any]:

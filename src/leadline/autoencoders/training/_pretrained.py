@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, UInt64
 from torch import nn
 
+from leadline import checks
 from leadline.autoencoders._corruption import Corruption
 from leadline.autoencoders._encoder import Encoder
 from leadline.autoencoders._row_form import RowForm
@@ -80,6 +81,13 @@ class Pretrained(Sounding):
     custom: nn.Module | None = field(init=False, repr=False, default=None)
     """The user's own module with the best weights. It is ``None`` for Leadline's models, and in
     results that were loaded from a file."""
+    own_module: InitVar[nn.Module | None] = None
+
+    def __post_init__(self, own_module: nn.Module | None):
+        if own_module is not None:
+            checks.instance(own_module, "own_module", nn.Module)
+        # The user may train the module further, so the result holds a copy.
+        object.__setattr__(self, "custom", deepcopy(own_module))
 
     @property
     def model(self) -> Any:

@@ -103,12 +103,12 @@ class Stack(Engine):
         views = [view[0] for layer in self._views(row[None]) for view in layer]
         return dict(zip(self.names, views, strict=True))
 
-    def step(self, seen: Tensor, target: Tensor, counts: Tensor | None) -> Tensor:
+    def step(self, seen: Tensor, target: Tensor, loss_mask: Tensor | None) -> Tensor:
         """Take one step of Adam for every member; see :meth:`Engine.step`."""
         rows = seen.shape[1]
         if rows not in self._passes:
             self._passes[rows] = _Pass(self, rows)
-        return self._passes[rows](seen, target, counts)
+        return self._passes[rows](seen, target, loss_mask)
 
     def reconstruct(self, member: int, x: Tensor) -> Tensor:
         """Return a member's reconstruction of rows of shape (n, features), for any n."""
@@ -121,11 +121,11 @@ class Stack(Engine):
             parts.append(part)
         return torch.cat(parts)
 
-    def error(self, member: int, seen: Tensor, target: Tensor, counts: Tensor | None) -> float:
+    def error(self, member: int, seen: Tensor, target: Tensor, loss_mask: Tensor | None) -> float:
         """Return a member's squared error; see :meth:`Engine.error`."""
         squares = (self.reconstruct(member, seen) - target).square_()
-        if counts is not None:
-            squares = squares * counts
+        if loss_mask is not None:
+            squares = squares * loss_mask
         return float(squares.sum(dtype=torch.float64)) / len(target)
 
     def update(self) -> None:
@@ -194,13 +194,13 @@ class _Pass:
             for delta, loss in zip(self.deltas[-1], self.losses, strict=True)
         ]
 
-    def __call__(self, seen: Tensor, target: Tensor, counts: Tensor | None) -> Tensor:
+    def __call__(self, seen: Tensor, target: Tensor, loss_mask: Tensor | None) -> Tensor:
         self.seen.copy_(seen)
         for run in self.forward:
             run()
         error = torch.sub(self.outputs[-1], target, out=self.deltas[-1])
-        if counts is not None:
-            error.mul_(counts)
+        if loss_mask is not None:
+            error.mul_(loss_mask)
         for flat, loss in self.flat_errors:
             torch.dot(flat, flat, out=loss)
         error.mul_(2 / self.rows)

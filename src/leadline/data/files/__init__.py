@@ -100,7 +100,7 @@ def read(path: str | PathLike[str], labels: str | None = None) -> tuple[Dataset,
         if reader is None:
             known = ", ".join(_READERS)
             raise InputError(
-                "the ending must tell the format",
+                "path must have the ending of a known format",
                 got=f"{path.name!r}",
                 cure=f"one of {known}, or a folder",
             )

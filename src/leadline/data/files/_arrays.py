@@ -43,7 +43,7 @@ def load_npz(path: Path, labels: str | None) -> Read:
         names = list(members)
         if "X" not in members:
             raise InputError(
-                "the features are the array X",
+                "an .npz file must hold the features as the array X",
                 got=f"arrays {listed(names)}" if names else "an archive without arrays",
                 cure="np.savez(path, X=features, y=labels)",
             )

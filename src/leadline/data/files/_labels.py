@@ -59,28 +59,28 @@ def label_column(names: list[str], labels: str | None) -> str | None:
     return labels or ("y" if "y" in names else None)
 
 
-def refuse_twins(names: Sequence[str]) -> None:
+def refuse_repeated_names(names: Sequence[str]) -> None:
     """Check that the names of the columns are unique."""
     if len(set(names)) < len(names):
-        twin = next(name for i, name in enumerate(names) if name in names[:i])
+        repeated = next(name for i, name in enumerate(names) if name in names[:i])
         raise InputError(
-            "every column needs a name of its own",
-            got=f"{names.count(twin)} columns are named {twin!r}",
+            "columns must have different names",
+            got=f"{names.count(repeated)} columns are named {repeated!r}",
             cause="two tables were joined, or a column was written twice",
             cure="rename or remove one of them",
         )
 
 
-def refuse_text(found: str, name: str) -> NoReturn:
+def refuse_text(value: str, name: str) -> NoReturn:
     """Raise an error for a feature that is not a number.
 
     Args:
-        found: the offending cell, or the type of the column.
+        value: the offending cell, or the type of the column.
         name: name of the column.
     """
     raise InputError(
-        "features must be real numbers",
-        got=found,
+        "columns of features must hold real numbers",
+        got=value,
         cause="a column of labels or text",
         cure=f"labels={name!r} (--labels {shlex.quote(name)}) if it is the labels, else remove it, "
         "or make it numbers",

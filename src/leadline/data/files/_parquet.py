@@ -8,7 +8,13 @@ import numpy as np
 from leadline.data._dataset import Dataset, check_features
 from leadline.data._memory import refuse_expansion, refuse_too_large
 from leadline.data._spread import fitting_type
-from leadline.data.files._labels import Labels, Read, label_column, refuse_text, refuse_twins
+from leadline.data.files._labels import (
+    Labels,
+    Read,
+    label_column,
+    refuse_repeated_names,
+    refuse_text,
+)
 from leadline.data.files._regular import open_regular, refusing_damage
 from leadline.errors import InputError
 
@@ -43,7 +49,7 @@ def load_parquet(path: Path, labels: str | None) -> Read:
                 got="columns without rows",
                 cure="check how it was written",
             )
-        refuse_twins(names)
+        refuse_repeated_names(names)
         label_name = label_column(names, labels)
         features = [name for name in names if name != label_name]
         for name in features:

@@ -92,7 +92,7 @@ def refusing_damage(what: str, *, cure: str) -> Iterator[None]:
         yield
     except LeadlineError:
         raise
-    except Exception as error:
+    except Exception as error:  # The list of errors is too long and changes; see above.
         lines = str(error).strip().splitlines()
         reason = lines[0][:200] if lines else type(error).__name__
         raise InputError(

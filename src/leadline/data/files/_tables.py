@@ -25,8 +25,8 @@ from leadline.data.files._labels import (
     Read,
     label_column,
     listed,
+    refuse_repeated_names,
     refuse_text,
-    refuse_twins,
 )
 from leadline.data.files._regular import open_regular, refusing_damage
 from leadline.errors import InputError
@@ -154,7 +154,7 @@ def _form(file: IO[bytes], name: str) -> _Form:
             "the rows away",
             cure="write the table with to_csv(path, index=False)",
         )
-    refuse_twins(names)
+    refuse_repeated_names(names)
     num_cells = sum(map(len, top))
     return _Form(separator, decimal, names, has_header, sum(map(len, lines)) / num_cells)
 

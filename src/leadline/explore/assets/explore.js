@@ -1,11 +1,19 @@
-// One question at a time. What moved while an answer was on its way is asked, as it then stands, when that has come; so
-// no drag leaves work waiting. What is out of sight follows when the hand has rested.
+// The page sends one request at a time. If a control changes during a request, the page sends the
+// latest values when the answer is complete, so a drag leaves no queue of requests. Cards that are
+// off-screen are requested when the controls have not changed for a moment.
 (() => {
-  const REST = 250, AGAIN = 1000; // milliseconds
+  const REST = 250; // milliseconds without a change before off-screen cards are requested
+  const AGAIN = 1000; // milliseconds before a result that is not ready is requested again
   const CONFIG = { displaylogo: false, displayModeBar: false, responsive: true };
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  let room, controls = [], values = [], waiting = null, isNewer = false, rest;
-  let fresh = new Set(), drawn = new Set(), followed = new Map(), unsaid = new Map();
+  let room, controls = [], values = []; // name of the room, ids of its controls, and their values
+  let waiting = null; // the request whose answer is awaited
+  let isNewer = false; // true if a control has changed since the request
+  let restTimer;
+  const fresh = new Set(); // ids of the cards that show the current values
+  const drawn = new Set(); // elements with a figure
+  const extraValues = new Map(); // values that the last answer gave to the room's own components
+  const unsent = new Map(); // values that the page has set and Dash does not know yet
 
   const at = id => document.getElementById(id);
   const set = (id, props) => window.dash_clientside.set_props(id, props);
@@ -14,39 +22,39 @@
     const { top, bottom } = card.getBoundingClientRect();
     return bottom > 0 && top < window.innerHeight;
   };
-  const isNarrow = card => card.clientWidth < 520; // pixels: too few for two panels beside each other
+  const isNarrow = card => card.clientWidth < 520; // pixels; two panels side by side need more
 
-  // Ask for the soundings of what the controls hold now, and for the figures of some cards.
-  async function ask(shown) {
+  // Request the soundings for the current values of the controls, and the figures of some cards.
+  async function request(shown) {
     isNewer = false;
-    const asked = waiting = { values: [...values], dark: dark.matches,
+    const sent = waiting = { values: [...values], dark: dark.matches,
       shown: shown.map(card => card.id), narrow: shown.filter(isNarrow).map(card => card.id) };
     let last = {};
     try {
       const [, token] = location.pathname.split("/");
       const response = await fetch(`/${token}/answer/${room}`, {
-        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked) });
-      if (!response.ok) throw new Error(`the server says ${response.status}`);
+        method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(sent) });
+      if (!response.ok) throw new Error(`the server answered with status ${response.status}`);
       for await (const part of parts(response.body)) {
-        if (waiting !== asked) return; // another room was entered
+        if (waiting !== sent) return; // the user has opened another room
         if ("card" in part) draw(part);
-        else conclude(last = part);
+        else finish(last = part);
       }
     } catch (error) {
-      if (waiting !== asked) return;
-      say("trouble", `No answer: ${error.message}. Is the explorer still running?`);
+      if (waiting !== sent) return;
+      show("trouble", `The explorer did not answer (${error.message}). Check that it is still running.`);
     }
     waiting = null;
-    if (isNewer) return ask(cards().filter(isInSight));
-    asked.shown.forEach(id => fresh.add(id));
-    rest = setTimeout(() => {
-      for (const [id, value] of unsaid) set(id, { value });
+    if (isNewer) return request(cards().filter(isInSight));
+    sent.shown.forEach(id => fresh.add(id));
+    restTimer = setTimeout(() => {
+      for (const [id, value] of unsent) set(id, { value });
       const stale = cards().filter(card => last.again || !fresh.has(card.id));
-      if (!waiting && stale.length) ask(stale);
+      if (!waiting && stale.length) request(stale);
     }, last.again ? AGAIN : REST);
   }
 
-  // The lines of an answer, each as soon as it is there.
+  // Yield the lines of an answer as they arrive.
   async function* parts(body) {
     const reader = body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
@@ -68,7 +76,7 @@
     if (!plot) return;
     at(`${card}-words`).textContent = words;
     at(`${card}-rows`).replaceChildren(...(rows ? [table(rows)] : []));
-    if (figure === null) forget(plot);
+    if (figure === null) erase(plot);
     if (!figure) return;
     const [width, height] = size;
     Object.assign(plot.style, { minWidth: `${width}px`, height: `${height}px` });
@@ -76,134 +84,137 @@
     drawn.add(plot);
   }
 
-  function forget(plot) {
+  function erase(plot) {
     if (drawn.delete(plot)) window.Plotly.purge(plot);
   }
 
-  function table([heads, ...body]) {
-    const made = document.createElement("table");
-    const line = (under, texts, name) => texts.forEach((text, i) => {
-      const cell = under.appendChild(document.createElement(name));
+  function table([headings, ...body]) {
+    const element = document.createElement("table");
+    const fill = (row, texts, name) => texts.forEach(text => {
+      const cell = row.appendChild(document.createElement(name));
       cell.textContent = text;
       if (name === "th") cell.scope = "col";
     });
-    line(made.createTHead().insertRow(), heads, "th");
-    for (const texts of body) line((made.tBodies[0] ?? made.createTBody()).insertRow(), texts, "td");
-    return made;
+    fill(element.createTHead().insertRow(), headings, "th");
+    const rows = body.length ? element.createTBody() : null;
+    for (const texts of body) fill(rows.insertRow(), texts, "td");
+    return element;
   }
 
-  // Everything but the cards. The address comes last: it tells what is shown.
-  function conclude({ query, silent = {}, ends = {}, code, notes = "", trouble = "", follows = [] }) {
+  // Update everything except the cards. The address changes last, so it always describes the page.
+  function finish({ query, silent = {}, limits = {}, code, notes = "", trouble = "", extra = [] }) {
     if (code !== undefined) at(`${room}-code`).textContent = code;
     at(`${room}-notes`).textContent = notes;
-    say("trouble", trouble);
+    show("trouble", trouble);
     for (const [id, isSilent] of Object.entries(silent)) at(`${id}-row`).classList.toggle("silent", isSilent);
-    for (const [id, high] of Object.entries(ends)) {
+    for (const [id, high] of Object.entries(limits)) {
       if (Number(at(id).max) === high) continue;
       at(id).max = high;
       set(id, { max: high });
-      show(id, values[controls.indexOf(id)]);
+      showNumber(id, values[controls.indexOf(id)]);
     }
-    for (const [id, name, value] of follows) {
-      if (followed.get(id + name) !== value) set(id, { [name]: value });
-      followed.set(id + name, value);
+    for (const [id, name, value] of extra) {
+      if (extraValues.get(id + name) !== value) set(id, { [name]: value });
+      extraValues.set(id + name, value);
     }
     if (query !== undefined && query !== location.search) {
       history.replaceState(history.state, "", location.pathname + query);
     }
   }
 
-  function say(part, text) {
+  function show(part, text) {
     if (at(`${room}-${part}`).textContent !== text) set(`${room}-${part}`, { children: text });
   }
 
-  function show(id, value) {
-    const shown = at(`${id}-shown`);
-    if (shown) shown.textContent = Math.min(Number(value), at(id).max);
+  // Show the number of a slider next to its label.
+  function showNumber(id, value) {
+    const output = at(`${id}-shown`);
+    if (output) output.textContent = Math.min(Number(value), at(id).max);
   }
 
-  // A control holds another value: then whatever was asked before is of no interest.
-  function move(id, value) {
+  // Store the new value of a control. Return false if the value has not changed.
+  function change(id, value) {
     const i = controls.indexOf(id);
     if (i < 0 || values[i] === value) return false;
     values[i] = value;
-    show(id, value);
-    clearTimeout(rest);
+    showNumber(id, value);
+    clearTimeout(restTimer);
     fresh.clear();
-    at(`${room}-refused`).hidden = true; // it spoke of the address
+    at(`${room}-refused`).hidden = true; // this message is about the address, which is now out of date
     return isNewer = true;
   }
 
-  function again() {
+  function redraw() {
     fresh.clear();
     isNewer = true;
-    if (room && !waiting) ask(cards().filter(isInSight));
+    if (room && !waiting) request(cards().filter(isInSight));
   }
 
-  function image(presses, id, format) {
-    if (presses && drawn.has(at(id))) window.Plotly.downloadImage(at(id), { format, filename: id });
+  function image(clicks, id, format) {
+    if (clicks && drawn.has(at(id))) window.Plotly.downloadImage(at(id), { format, filename: id });
   }
 
   window.dash_clientside = Object.assign({}, window.dash_clientside, {
     leadline: {
-      // Controls were set by Dash, or have come onto the page.
-      moved(...now) {
+      // Dash calls this function when it has set controls, and when the controls of a room appear.
+      changed(...newValues) {
         const { inputs_list, triggered } = window.dash_clientside.callback_context;
         if (triggered.length) {
-          let isMoved = false;
+          let isChanged = false;
           for (const { prop_id, value } of triggered) {
             const id = prop_id.slice(0, prop_id.lastIndexOf("."));
-            const isEcho = unsaid.has(id) && unsaid.get(id) === value; // what the hand did, said to Dash when it rested
-            unsaid.delete(id);
-            if (!isEcho && move(id, value)) isMoved = true;
+            const isKnown = unsent.has(id) && unsent.get(id) === value; // this page has set the value itself
+            unsent.delete(id);
+            if (!isKnown && change(id, value)) isChanged = true;
           }
-          if (isMoved && !waiting) ask(cards().filter(isInSight));
+          if (isChanged && !waiting) request(cards().filter(isInSight));
           return window.dash_clientside.no_update;
         }
         waiting = null;
-        clearTimeout(rest);
-        [...drawn].filter(plot => !plot.isConnected).forEach(forget);
-        for (const memory of [fresh, followed, unsaid]) memory.clear();
+        clearTimeout(restTimer);
+        [...drawn].filter(plot => !plot.isConnected).forEach(erase);
+        for (const collection of [fresh, extraValues, unsent]) collection.clear();
         controls = inputs_list.map(({ id }) => id);
         room = controls[0].split("-")[0];
-        values = now;
-        controls.forEach((id, i) => show(id, now[i]));
-        ask(cards().filter(isInSight));
+        values = newValues;
+        controls.forEach((id, i) => showNumber(id, newValues[i]));
+        request(cards().filter(isInSight));
         return window.dash_clientside.no_update;
       },
-      next: (presses, value) => presses ? (value ?? 0) + 1 : window.dash_clientside.no_update,
-      // Plotly draws the file; nothing leaves the browser.
-      svg: (presses, id) => image(presses, id, "svg"),
-      png: (presses, id) => image(presses, id, "png"),
+      next: (clicks, value) => clicks ? (value ?? 0) + 1 : window.dash_clientside.no_update,
+      // Plotly makes these files in the browser; nothing is sent.
+      svg: (clicks, id) => image(clicks, id, "svg"),
+      png: (clicks, id) => image(clicks, id, "png"),
     },
   });
 
-  // A slider is heard here, and Dash is told when the hand rests: its own way of hearing takes as long as a figure.
+  // The page handles sliders itself and informs Dash after the last move, because Dash needs as much
+  // time for each move as a figure.
   for (const kind of ["input", "change"]) document.addEventListener(kind, event => {
     const { id, type, value } = event.target;
     if (type !== "range" || !controls.includes(id)) return;
     event.stopPropagation();
-    unsaid.set(id, Number(value));
-    if (move(id, Number(value)) && !waiting) ask(cards().filter(isInSight));
+    unsent.set(id, Number(value));
+    if (change(id, Number(value)) && !waiting) request(cards().filter(isInSight));
   }, true);
 
-  // A preset is heard here too, so that what the hand does next comes after it.
+  // The page handles presets itself, too, so a later move of a slider cannot come before the preset.
   document.addEventListener("click", event => {
     const preset = event.target.closest(".presets button");
     if (!preset) return;
-    const held = Object.entries(JSON.parse(preset.dataset.values));
-    const moved = held.filter(([id, value]) => move(id, value));
-    for (const [id, value] of held) {
-      unsaid.set(id, value);
-      if (at(id).type === "range") at(id).value = value; // Dash draws only what it takes for new
+    const settings = Object.entries(JSON.parse(preset.dataset.values));
+    const changes = settings.filter(([id, value]) => change(id, value));
+    for (const [id, value] of settings) {
+      unsent.set(id, value);
+      if (at(id).type === "range") at(id).value = value; // Dash skips a slider whose last known value is equal
     }
-    for (const [id, value] of held) set(id, { value });
-    if (moved.length && !waiting) ask(cards().filter(isInSight));
+    for (const [id, value] of settings) set(id, { value });
+    if (changes.length && !waiting) request(cards().filter(isInSight));
   }, true);
 
-  dark.addEventListener("change", again);
-  window.matchMedia("(max-width: 52rem)").addEventListener("change", again);
+  dark.addEventListener("change", redraw);
+  window.matchMedia("(max-width: 52rem)").addEventListener("change", redraw);
 
-  // A notebook shows a picture until the page in its frame says that it is there.
+  // A notebook shows a picture until the page in the frame sends this message.
   if (window.parent !== window) window.parent.postMessage("leadline-explorer", "*");
 })();

@@ -1,4 +1,4 @@
-"""The course's two-word table: an editor of its cells, and their form in an address."""
+"""The course's table of two words: an editor of its cells, and their form in an address."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from dash.development.base_component import Component
 from leadline.explore.page._settings import Kind, plain_text
 
 PREFIXES = tuple(prefix for length in range(3) for prefix in product((0, 1), repeat=length))
-"""Prefixes of the rows 1 to 7, as indices of words."""
+"""Prefixes of rows 1 to 7, as indices of words."""
 
 ROWS = (
     "-0.65 -0.73",
@@ -22,6 +22,7 @@ ROWS = (
     "-0.80 -0.60",
     "-0.60 -0.80",
 )
+"""The course's log-probabilities of the two words, row by row."""
 
 COURSE = {
     f"{column}{number}": text
@@ -31,18 +32,19 @@ COURSE = {
 """The course's numbers by cell: columns A and B for the words, empty column C for the end token."""
 
 LONGEST = 21 * 28
-"""Largest length of the text: for each cell a name, 24 characters and a separator."""
+"""Largest length of the text: 21 cells, each with a name, 24 characters and a separator."""
 
 CELL = re.compile(r"([A-C][1-7])([^_]{0,24})")
+"""A cell in the text: its name and its number."""
 
 
 @dataclass(frozen=True)
 class Cells(Kind):
     """Cells that differ from the course's table: ``"A4-0.5_C1"`` sets A4 and empties C1."""
 
-    def read(self, given: Any) -> str:
+    def read(self, value: Any) -> str:
         """Return the text with its cells in the order of the table."""
-        text = plain_text(given)
+        text = plain_text(value)
         if len(text) > LONGEST:
             raise ValueError
         return written(cells(text))
@@ -53,9 +55,13 @@ class Cells(Kind):
         return "cells (A to C, 1 to 7) with numbers, joined by _, such as A4-0.5_B4-0.9"
 
     def control(self, at: str, value: str) -> Component:
-        """Return a table of inputs, and a hidden input that holds the text of all cells."""
-        held = cells(value)
-        heads = [html.Th(""), *(_word(word) for word in (0, 1)), html.Th("<end>", className="end")]
+        """Return a table of inputs, and a hidden input with the text of all cells."""
+        texts = cells(value)
+        heads = [
+            html.Th(""),
+            *(_heading(word) for word in (0, 1)),
+            html.Th("<end>", className="end"),
+        ]
         rows = [
             html.Tr(
                 [
@@ -65,7 +71,7 @@ class Cells(Kind):
                             dcc.Input(
                                 id=f"{at}-{name}",
                                 type="text",
-                                value=held[name],
+                                value=texts[name],
                                 debounce=0.4,
                                 maxLength=24,
                                 autoComplete="off",
@@ -86,27 +92,27 @@ class Cells(Kind):
 
 
 def cells(text: str) -> dict[str, str]:
-    """Return the text of every cell; cells that are not named have the course's number.
+    """Return the text of every cell; a cell that ``text`` does not name has the course's number.
 
     >>> cells("A4-0.5")["A4"], cells("")["B4"]
     ('-0.5', '-4.61')
     """
-    held = dict(COURSE)
+    texts = dict(COURSE)
     for part in text.split("_") if text else ():
-        found = CELL.fullmatch(part)
-        if not found:
+        match = CELL.fullmatch(part)
+        if not match:
             raise ValueError(part)
-        held[found[1]] = found[2].strip()
-    return held
+        texts[match[1]] = match[2].strip()
+    return texts
 
 
-def written(held: dict[str, str]) -> str:
-    """Return the text in which only edited cells are named; the inverse of :func:`cells`."""
-    return "_".join(name + text for name, text in held.items() if text != COURSE[name])
+def written(texts: dict[str, str]) -> str:
+    """Return the text that names only the edited cells; the inverse of :func:`cells`."""
+    return "_".join(name + text for name, text in texts.items() if text != COURSE[name])
 
 
 def connect(app: Dash, at: str, words: tuple[str, str], end: str) -> None:
-    """Add the callbacks that keep the text, the inputs and the headings equal.
+    """Add the callbacks that keep the text, the inputs and the headings consistent.
 
     Args:
         app: the application.
@@ -118,13 +124,13 @@ def connect(app: Dash, at: str, words: tuple[str, str], end: str) -> None:
     app.clientside_callback(
         ClientsideFunction("cells", "write"),
         Output(at, "value", allow_duplicate=True),
-        *(Input(one, "value") for one in inputs),
+        *(Input(cell, "value") for cell in inputs),
         prevent_initial_call=True,
     )
     app.clientside_callback(
         ClientsideFunction("cells", "read"),
         Input(at, "value"),
-        *(State(one, "value") for one in inputs),
+        *(State(cell, "value") for cell in inputs),
     )
     app.clientside_callback(
         ClientsideFunction("cells", "name"),
@@ -136,7 +142,7 @@ def connect(app: Dash, at: str, words: tuple[str, str], end: str) -> None:
     )
 
 
-def _word(word: int) -> Component:
+def _heading(word: int) -> Component:
     return html.Th("", className=f"word-{word}", scope="col")
 
 

@@ -35,12 +35,13 @@ def to_control(field: Field, value: Any) -> Any:
     return ["on"] * bool(value) if isinstance(field.kind, Switch) else value
 
 
-def from_control(field: Field, held: Any) -> Any:
+def from_control(field: Field, value: Any) -> Any:
     """Convert the value of a control to a value that the field can read."""
-    return held == ["on"] if isinstance(field.kind, Switch) else held
+    return value == ["on"] if isinstance(field.kind, Switch) else value
 
 
 def _row(room: Room, field: Field, value: Any) -> Component:
+    """Return the label and the control of a field; its help text is the tooltip."""
     at = room.id(field.name)
     label = html.Label(field.label, htmlFor=at, id=f"{at}-label")
     parts: list[Component]

@@ -1,4 +1,4 @@
-"""The Dash application: page frame, controls and cards of each room, and button callbacks."""
+"""The Dash application: the frame of the page, the controls and cards of a room, and callbacks."""
 
 import json
 from collections.abc import Sequence
@@ -39,8 +39,9 @@ class Page(Dash):
 
     def interpolate_index(self, *args: Any, **parts: Any) -> str:
         """Return the HTML of the page without the polyfill scripts."""
-        kept = [script for script in parts["scripts"].split("\n") if "/deps/polyfill" not in script]
-        return super().interpolate_index(*args, **{**parts, "scripts": "\n".join(kept)})
+        scripts = parts["scripts"].split("\n")
+        needed = [script for script in scripts if "/deps/polyfill" not in script]
+        return super().interpolate_index(*args, **{**parts, "scripts": "\n".join(needed)})
 
 
 def application(rooms: Sequence[Room], prefix: str) -> Dash:
@@ -71,7 +72,7 @@ def application(rooms: Sequence[Room], prefix: str) -> Dash:
         ),
         html.Main(id="content", tabIndex="-1"),
         html.P(
-            f"Leadline {leadline.__version__}. All of this is computed on this machine.",
+            f"Leadline {leadline.__version__}. This machine computes all results.",
             className="foot",
         ),
     ]
@@ -83,7 +84,7 @@ def application(rooms: Sequence[Room], prefix: str) -> Dash:
         Input("address", "pathname"),
         State("address", "search"),
     )
-    def enter(path: Any, search: Any) -> tuple[list[Component], list[Component]]:
+    def show_room(path: Any, search: Any) -> tuple[list[Component], list[Component]]:
         name = path.removeprefix(prefix).strip("/") if isinstance(path, str) else ""
         room = by_name.get(name, rooms[0])
         return _layout(room, search if isinstance(search, str) else ""), _links(rooms, prefix, room)
@@ -93,10 +94,11 @@ def application(rooms: Sequence[Room], prefix: str) -> Dash:
     return app
 
 
-def _links(rooms: Sequence[Room], prefix: str, here: Room | None = None) -> list[Component]:
+def _links(rooms: Sequence[Room], prefix: str, shown_room: Room | None = None) -> list[Component]:
+    """Return a link to each room; the link to the shown room is marked."""
     links = []
     for room in rooms:
-        current = aria(current="page") if room is here else {}
+        current = aria(current="page") if room is shown_room else {}
         link = dcc.Link(room.name, href=f"{prefix}{room.name}", className="here" if current else "")
         links.append(html.Span(link, **current))
     return links
@@ -138,14 +140,14 @@ def _layout(room: Room, search: str) -> list[Component]:
                         html.Details(
                             [
                                 html.Summary(
-                                    "code", title="The Python that makes the same soundings"
+                                    "code", title="Python code that makes the same soundings"
                                 ),
                                 html.Div(
                                     [
                                         dcc.Clipboard(
                                             target_id=room.id("code"),
                                             className="copy",
-                                            title="copy",
+                                            title="Copy the code",
                                         ),
                                         html.Pre(html.Code(id=room.id("code")), tabIndex="0"),
                                     ],
@@ -160,39 +162,42 @@ def _layout(room: Room, search: str) -> list[Component]:
             ],
             className="room",
         ),
-        dcc.Store(id=room.id("held")),
+        dcc.Store(id=room.id("changed")),
         dcc.Download(id=room.id("download")),
     ]
 
 
 def _preset(room: Room, label: str, settings: Any) -> Component:
     """Return a button that sets all controls; it stores their values in ``data-values``."""
-    held = {
+    values = {
         room.id(field.name): to_control(field, getattr(settings, field.name))
         for field in fields_of(room.settings)
     }
     name = "reset" if label == "reset" else ""
-    return html.Button(label, type="button", className=name, **{"data-values": json.dumps(held)})  # type: ignore[arg-type]
+    data = {"data-values": json.dumps(values)}
+    return html.Button(label, type="button", className=name, **data)  # type: ignore[arg-type]
 
 
-def aria(**told: str) -> dict[str, Any]:
+def aria(**attributes: str) -> dict[str, Any]:
     """Return ARIA attributes for screen readers; ``label`` becomes ``aria-label``."""
-    return {f"aria-{name}": text for name, text in told.items()}
+    return {f"aria-{name}": text for name, text in attributes.items()}
 
 
 FORMATS = {
     "csv": "the numbers as a table",
-    "json": "the numbers and how they were taken",
-    "html": "the figure as a page of its own",
-    "svg": "the figure as a drawing",
+    "json": "the numbers, the verdict and the settings",
+    "html": "the interactive figure as a page",
+    "svg": "the figure as a vector graphic",
     "png": "the figure as an image",
 }
+"""Formats of the downloads, each with its content for the tooltip."""
 
 
 def _card(room: Room, name: str, card: Card) -> Component:
+    """Return a card: heading, download buttons, verdict, figure and table."""
     files = [
-        html.Button(form, id=room.id(name, form), type="button", title=f"Download {told}")
-        for form, told in FORMATS.items()
+        html.Button(form, id=room.id(name, form), type="button", title=f"Download {content}")
+        for form, content in FORMATS.items()
     ]
     heading = room.id(name, "heading")
     return html.Article(
@@ -235,12 +240,12 @@ def _card(room: Room, name: str, card: Card) -> Component:
 def _connect(app: Dash, room: Room, prefix: str) -> None:
     """Add the callbacks and the answer address of a room to the application."""
     fields = fields_of(room.settings)
-    held = [(room.id(field.name), "value") for field in fields]
+    controls_of_room = [(room.id(field.name), "value") for field in fields]
     app.clientside_callback(
-        ClientsideFunction("leadline", "moved"),
+        ClientsideFunction("leadline", "changed"),
         # Dash does not call a callback without output when the controls appear on the page.
-        Output(room.id("held"), "data"),
-        *(Input(*control) for control in held),
+        Output(room.id("changed"), "data"),
+        *(Input(*control) for control in controls_of_room),
     )
     answers = Answers(room)
 
@@ -274,19 +279,20 @@ def _connect(app: Dash, room: Room, prefix: str) -> None:
         @app.callback(
             Output(room.id("download"), "data", allow_duplicate=True),
             *(Input(room.id(name, form), "n_clicks") for form in ("csv", "json", "html")),
-            *(State(*control) for control in held),
+            *(State(*control) for control in controls_of_room),
             prevent_initial_call=True,
         )
         def download(
             csv: Any, as_json: Any, as_html: Any, *values: Any, name: str = name, card: Card = card
         ) -> Any:
+            """Send a file with the numbers or the figure of a card."""
             form = str(ctx.triggered_id).rpartition("-")[2]
             if not (csv or as_json or as_html) or form not in TYPES:
                 return no_update
             try:
                 sounding = dict(answers.soundings(answers.settings(values))).get(name)
             except (LeadlineError, PendingError):
-                # The controls differ from the cards, so no sounding of these settings exists.
+                # The settings are invalid or their result is not ready, so there is no sounding.
                 return no_update
             if sounding is None:
                 return no_update

@@ -25,15 +25,15 @@ class Card:
     lines: int = 2
     """Number of lines for the verdict; a longer verdict scrolls."""
     wide: bool = False
-    """True if the card takes the whole width of the page."""
+    """True if the card has the full width of the page."""
     layout: Mapping[str, Any] = field(default_factory=dict)
-    """Layout that replaces parts of the figure's own, such as fixed margins."""
+    """Properties that override the layout of the figure, such as fixed margins."""
     rows: Sequence[str] = ()
     """Columns of the sounding's table that are shown below the figure."""
     words: "Callable[[Any], str]" = lambda sounding: str(sounding.verdict)
     """Function that returns the text above the figure; by default the verdict."""
     empty: str = ""
-    """Text while there is no sounding: what will appear, and when."""
+    """Text while there is no sounding. It says what will appear, and when."""
 
 
 @dataclass(frozen=True)
@@ -65,19 +65,25 @@ class Room:
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Fields by the heading above them. If empty, there are no headings."""
     silent: Callable[[Any], Collection[str]] = lambda settings: ()
-    """Function of the settings that returns the fields without effect; they are shown faint."""
-    tell: Callable[[Any], str] = lambda settings: ""
-    """Function of the settings that returns a note about them."""
-    ends: Callable[[Any], Mapping[str, float]] = lambda settings: {}
-    """Function of the settings that returns the upper ends of sliders that depend on others."""
+    """Function of the settings that returns the fields without effect.
+
+    The page shows them faint.
+    """
+    note: Callable[[Any], str] = lambda settings: ""
+    """Function of the settings that returns a note about them; empty if there is none."""
+    slider_limits: Callable[[Any], Mapping[str, float]] = lambda settings: {}
+    """Function of the settings that returns the upper ends of sliders.
+
+    It covers the sliders whose ends depend on other settings.
+    """
     stage: Callable[[Any], int | None] = lambda settings: None
     """Function of the settings that returns the progress of running work, or ``None``."""
     extra: "Callable[[Any], Sequence[Component]]" = lambda settings: ()
     """Function of the settings that returns further components above the cards."""
-    follows: Sequence[tuple[str, str]] = ()
+    extra_properties: Sequence[tuple[str, str]] = ()
     """Properties of ``extra`` that each answer sets: the last part of an id, and a property."""
-    follow: Callable[[Any], Sequence[Any]] = lambda settings: ()
-    """Function of the settings that returns a value for each of ``follows``."""
+    extra_values: Callable[[Any], Sequence[Any]] = lambda settings: ()
+    """Function of the settings that returns a value for each of ``extra_properties``."""
     connect: "Callable[[Dash], None] | None" = None
     """Function that adds the callbacks of ``extra`` to the application."""
 

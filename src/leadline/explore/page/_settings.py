@@ -10,7 +10,8 @@ The annotation of a field defines the allowed values, and its attribute docstrin
         \"\"\"Timesteps that enter the loss.\"\"\"
 
 ``Literal`` is a choice and ``bool`` a switch. Every other type is annotated with a :class:`Kind`:
-:class:`Between`, :class:`Draw`, :class:`Text`, or a new subclass.
+:class:`Between`, :class:`Draw`, :class:`Text`, or a new subclass. The label of a control is the
+name of its field with spaces; a :class:`Label` in the annotation replaces it.
 """
 
 import math
@@ -28,11 +29,20 @@ from leadline.errors import InputError, nearest
 
 S = TypeVar("S")
 
+MOST_SETTINGS = 100
+"""Largest number of settings in an address; more would only cost time."""
+
+LONGEST_NAME = 50
+"""Largest number of characters of a wrong name that an error shows."""
+
+MOST_SUGGESTIONS = 3
+"""Largest number of names that an error suggests."""
+
 
 class Kind:
-    """The values that a field may have. A subclass reads a value or raises ``ValueError``."""
+    """The allowed values of a field. A subclass reads a value or raises ``ValueError``."""
 
-    def read(self, given: Any) -> Any:
+    def read(self, value: Any) -> Any:
         """Return the value of a control, or of the text in an address."""
         raise NotImplementedError
 
@@ -47,6 +57,13 @@ class Kind:
 
 
 @dataclass(frozen=True)
+class Label:
+    """The label of a control, if it differs from the name of the field."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Between(Kind):
     """A number on a slider; a whole number if the step is whole."""
 
@@ -54,12 +71,12 @@ class Between(Kind):
     high: float
     step: float = 1
 
-    def read(self, given: Any) -> float:
+    def read(self, value: Any) -> float:
         """Return the number, rounded to the digits of the step."""
-        value = _number(given)
-        if not self.low <= value <= self.high:
+        number = _number(value)
+        if not self.low <= number <= self.high:
             raise ValueError
-        return int(value) if self.is_whole and value == int(value) else self._rounded(value)
+        return int(number) if self.is_whole and number == int(number) else self._rounded(number)
 
     def _rounded(self, value: float) -> float:
         if self.is_whole:
@@ -89,12 +106,12 @@ class Draw(Kind):
     button: str
     """Label of the button, such as ``"new sample"``."""
 
-    def read(self, given: Any) -> int:
+    def read(self, value: Any) -> int:
         """Return the seed."""
-        value = _number(given)
-        if not 0 <= value < 2**31 or value != int(value):
+        number = _number(value)
+        if not 0 <= number < 2**31 or number != int(number):
             raise ValueError
-        return int(value)
+        return int(number)
 
     @property
     def rule(self) -> str:
@@ -104,15 +121,15 @@ class Draw(Kind):
 
 @dataclass(frozen=True)
 class Choice(Kind):
-    """One of a few names."""
+    """A choice of one name from a list."""
 
     names: tuple[str, ...]
 
-    def read(self, given: Any) -> str:
+    def read(self, value: Any) -> str:
         """Return the chosen name."""
-        if not isinstance(given, str) or given not in self.names:
+        if not isinstance(value, str) or value not in self.names:
             raise ValueError
-        return str(given)
+        return str(value)
 
     @property
     def rule(self) -> str:
@@ -124,11 +141,11 @@ class Choice(Kind):
 class Switch(Kind):
     """A switch: yes or no."""
 
-    def read(self, given: Any) -> bool:
+    def read(self, value: Any) -> bool:
         """Return True for yes, False for no."""
-        if isinstance(given, str) and given in ("yes", "no"):
-            return given == "yes"
-        return checks.flag(given, "it")
+        if isinstance(value, str) and value in ("yes", "no"):
+            return value == "yes"
+        return checks.flag(value, "a switch")
 
     def write(self, value: bool) -> str:
         """Return ``"yes"`` or ``"no"``."""
@@ -147,9 +164,9 @@ class Text(Kind):
     longest: int = 200
     rows: int = 1
 
-    def read(self, given: Any) -> str:
+    def read(self, value: Any) -> str:
         """Return the text, if it is not too long."""
-        text = plain_text(given)
+        text = plain_text(value)
         if len(text) > self.longest:
             raise ValueError
         return text
@@ -157,24 +174,24 @@ class Text(Kind):
     @property
     def rule(self) -> str:
         """The largest length."""
-        return f"text of at most {self.longest} letters"
+        return f"text of at most {self.longest} characters"
 
 
-def plain_text(given: Any) -> str:
+def plain_text(value: Any) -> str:
     """Return a text that UTF-8 can encode; a lone surrogate, which JSON allows, is refused."""
-    if not isinstance(given, str):
+    if not isinstance(value, str):
         raise ValueError
-    given.encode()
-    return str(given)
+    value.encode()
+    return str(value)
 
 
-def _number(given: Any) -> float:
-    """Return a number, given as such or as text; booleans and other texts are refused."""
-    if isinstance(given, str):
-        if not NUMBER.fullmatch(given):
+def _number(value: Any) -> float:
+    """Return a number or the number in a text; booleans and other texts are refused."""
+    if isinstance(value, str):
+        if not NUMBER.fullmatch(value):
             raise ValueError
-        return float(given)
-    return checks.number(given, "it")
+        return float(value)
+    return checks.number(value, "a setting")
 
 
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
@@ -189,19 +206,15 @@ class Field:
     kind: Kind
     default: Any
     help: str
+    label: str
 
-    @property
-    def label(self) -> str:
-        """The name with spaces."""
-        return self.name.replace("_", " ")
-
-    def read(self, given: Any) -> Any:
+    def read(self, value: Any) -> Any:
         """Return the value, or raise an :class:`InputError` that names the field."""
         try:
-            return self.kind.read(given)
+            return self.kind.read(value)
         except (ValueError, TypeError, OverflowError):
             raise InputError(
-                f"{self.label} must be {self.kind.rule}", got=f"{self.name} = {checks.shown(given)}"
+                f"{self.name} must be {self.kind.rule}", got=f"{self.name} = {checks.shown(value)}"
             ) from None
 
 
@@ -210,23 +223,28 @@ def fields_of(settings: type) -> tuple[Field, ...]:
     """Return the fields of a settings class, in order."""
     hints = get_type_hints(settings, include_extras=True)
     help_texts = {p.arg_name: p.description or "" for p in parse_from_object(settings).params}
-    found = []
+    described = []
     for field in fields(settings):
         assert field.default is not MISSING, f"{settings.__name__}.{field.name} needs a default"
-        found.append(
-            Field(
-                field.name,
-                _kind(hints[field.name]),
-                field.default,
-                help_texts.get(field.name, "").strip(),
-            )
-        )
-    return tuple(found)
+        hint = hints[field.name]
+        help_text = help_texts.get(field.name, "").strip()
+        label = _label(hint) or field.name.replace("_", " ")
+        described.append(Field(field.name, _kind(hint), field.default, help_text, label))
+    return tuple(described)
+
+
+def _label(hint: Any) -> str:
+    """Return the text of the :class:`Label` in an annotation; empty if there is none."""
+    extras = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return next((extra.text for extra in extras if isinstance(extra, Label)), "")
 
 
 def _kind(hint: Any) -> Kind:
+    """Return the values that the annotation of a field allows."""
     if get_origin(hint) is Annotated:
-        return next(part for part in get_args(hint) if isinstance(part, Kind))
+        plain, *extras = get_args(hint)
+        kinds = [extra for extra in extras if isinstance(extra, Kind)]
+        return kinds[0] if kinds else _kind(plain)
     if get_origin(hint) is Literal:
         return Choice(get_args(hint))
     assert hint is bool, f"no control for {hint}"
@@ -239,10 +257,8 @@ def from_values(settings: type[S], values: Sequence[Any]) -> S:
     Raises:
         InputError: a field does not allow its value.
     """
-    known = fields_of(settings)
-    return settings(
-        **{field.name: field.read(value) for field, value in zip(known, values, strict=True)}
-    )
+    pairs = zip(fields_of(settings), values, strict=True)
+    return settings(**{field.name: field.read(value) for field, value in pairs})
 
 
 def to_query(settings: Any) -> str:
@@ -262,20 +278,22 @@ def from_query(settings: type[S], query: str) -> S:
         InputError: a name is not a field, or a field does not allow its value.
     """
     try:
-        given: Mapping[str, str] = dict(
-            parse_qsl(query.removeprefix("?"), keep_blank_values=True, max_num_fields=100)
+        texts: Mapping[str, str] = dict(
+            parse_qsl(query.removeprefix("?"), keep_blank_values=True, max_num_fields=MOST_SETTINGS)
         )
     except ValueError:
         raise InputError(
-            "an address must set only settings of the room", got="more than 100 settings"
+            "an address must set only settings of the room",
+            got=f"more than {MOST_SETTINGS} settings",
         ) from None
     known = {field.name: field for field in fields_of(settings)}
-    for name in given:
+    for name in texts:
         if name not in known:
-            close = ", ".join(nearest(name[:50], list(known))[:3])
+            shown_name = name[:LONGEST_NAME]
+            close = ", ".join(nearest(shown_name, list(known))[:MOST_SUGGESTIONS])
             raise InputError(
                 "an address must set only settings of the room",
-                got=name[:50],
+                got=shown_name,
                 cure=f"perhaps {close}",
             )
-    return settings(**{name: known[name].read(text) for name, text in given.items()})
+    return settings(**{name: known[name].read(text) for name, text in texts.items()})

@@ -1,4 +1,4 @@
-"""The language model of the search room, trained once on the manual of Python and then cached.
+"""The language model of the search room. It is trained once on the manual of Python, then cached.
 
 A separate process trains it. The user's cache folder keeps it as safetensors and JSON. If the cache
 cannot be written, a temporary folder keeps the model until the server ends.
@@ -57,8 +57,8 @@ def model() -> RecurrentLM:
                     raise InputError(
                         "the training of the language model failed",
                         got=f"exit code {worker.exitcode}",
-                        cause="too little memory, or no room on the disk; the terminal says more",
-                        cure="move a control to try again",
+                        cause="too little memory or disk space; the terminal shows the error",
+                        cure="change a setting to try again",
                     ) from None
             worker = multiprocessing.get_context("spawn").Process(
                 target=train, args=(RECIPE, where), daemon=True
@@ -72,15 +72,15 @@ def model() -> RecurrentLM:
             since = time.monotonic()
             _workers[where] = worker, since
         raise PendingError(
-            "the language model is being trained on Python's own manual, once and for all: "
-            f"{time.monotonic() - since:.0f} s so far, of some 15 to 60"
+            "Training the language model on the manual of Python: "
+            f"{time.monotonic() - since:.0f} s so far. It takes 15 to 60 s, and is done only once."
         )
 
 
 def train(recipe: dict[str, Any], where: Path) -> None:
     """Train and save the model in the worker process, which ends when its parent ends."""
     orphans.end_with_parent()
-    # One thread leaves a core to the page and adds numbers always in the same order.
+    # One thread leaves a core for the page, and sums are always rounded in the same way.
     torch.set_num_threads(1)
     RecurrentLM(**recipe).fit(text()).save(where)
 
@@ -94,8 +94,9 @@ def code() -> list[str]:
     """Return lines of Python code that train the same model, under the name ``lm``."""
     settings = ", ".join(f"{name}={value!r}" for name, value in RECIPE.items())
     return [
-        "torch.set_num_threads(1)  # as it was trained: sums in the same order",
-        'text = re.sub(r"([^\\w\\s])(?:\\s*\\1)+", r"\\1", data.manual_text().text)  # a rule of dashes is one dash',
+        "torch.set_num_threads(1)  # With another number, sums are rounded differently.",
+        "# A row of dashes becomes a single dash.",
+        'text = re.sub(r"([^\\w\\s])(?:\\s*\\1)+", r"\\1", data.manual_text().text)',
         f"lm = decoding.RecurrentLM({settings}).fit(text)",
     ]
 
@@ -109,6 +110,10 @@ def folder() -> Path:
 
 @cache
 def _cache(home: str) -> Path:
+    """Return Leadline's folder in the user's cache.
+
+    If it cannot be written, return a temporary folder.
+    """
     try:
         where = (Path(home) if home else Path.home() / ".cache") / "leadline"
         where.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The representation room: train an autoencoder on corrupted rows, and probe its encoder."""
+"""The representation room: train an autoencoder on corrupted rows, and probe its codes."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ from leadline.explore.rooms._representation_settings import (
     code,
     corruption,
     material,
-    of_run,
+    run_settings,
     silent,
 )
 from leadline.explore.server._jobs import Jobs, Progress
@@ -36,7 +36,7 @@ from leadline.explore.server._uploads import LARGEST_FILE, uploads
 from leadline.sounding import Sounding
 
 MOST_RUNS = 2
-"""Largest number of runs at the same time; a machine with few cores cannot do more."""
+"""Largest number of runs at the same time; more would slow down a machine with few cores."""
 
 RUNS: dict[str, Settings] = {}
 """Settings of each run that this process started, by the name of the run."""
@@ -58,7 +58,7 @@ def _jobs() -> Jobs:
 
 def run_of(settings: Settings) -> Progress | None:
     """Return the state of the run with these settings; ``None`` if there is no such run."""
-    if RUNS.get(settings.job) != of_run(settings):
+    if RUNS.get(settings.job) != run_settings(settings):
         return None
     return jobs().progress(settings.job)
 
@@ -127,7 +127,7 @@ def extra(settings: Settings) -> Sequence[Component]:
     ]
 
 
-FOLLOWS = (
+EXTRA_PROPERTIES = (
     ("status", "children"),
     ("progress", "value"),
     ("train", "disabled"),
@@ -135,76 +135,87 @@ FOLLOWS = (
     ("back", "disabled"),
     ("encoder", "disabled"),
 )
+"""Properties of the components above the cards that each answer sets."""
 
 
-def follow(settings: Settings) -> Sequence[Any]:
-    """Return the values of ``FOLLOWS``: status text, progress, and disabled buttons."""
+def extra_values(settings: Settings) -> Sequence[Any]:
+    """Return the values of :data:`EXTRA_PROPERTIES`: text, progress, and disabled buttons."""
     run = run_of(settings)
-    is_known = settings.job in RUNS
+    has_run_in_address = settings.job in RUNS
     status = run.status if run is not None else None
-    share = 0.0
-    if run is not None and epochs_of(run):
-        share = (
-            1.0 if is_probing(run) else max(epoch.epoch / epoch.epochs for epoch in epochs_of(run))
-        )
-    goes_on = status == "running"
+    is_running = status == "running"
     return (
-        _told(settings, run, material(settings)),
-        f"{share:.3f}",
-        goes_on,
-        not goes_on,
-        run is not None or not is_known,
+        _status(settings, run, material(settings)),
+        f"{_share_of_training(run):.3f}",
+        is_running,
+        not is_running,
+        run is not None or not has_run_in_address,
         status != "done",
     )
 
 
-def _told(settings: Settings, run: Progress | None, rows: Material) -> str:
-    trained_on = len(rows.roles[0].pretrain_train)
-    seeds = settings.seeds
-    few = (
-        "Two seeds are few: there is no interval."
-        if seeds == 2
-        else "Three seeds are few: intervals are wide."
-    )
-    if run is None and settings.job in RUNS:
-        going = " and goes on" if jobs().progress(settings.job).status == "running" else ""
-        return f"The run in the address was begun with other settings{going}. Train anew, or go back to it."
-    if run is None and settings.job:
-        return (
-            "The run in the address ended with the server that began it. Train once more: every draw has its seed, and "
-            "gives the same."
-        )
+def _share_of_training(run: Progress | None) -> float:
+    """Return the finished share of the training epochs, from 0 to 1."""
+    if run is None or not epochs_of(run):
+        return 0.0
+    if is_probing(run):
+        return 1.0
+    return max(epoch.epoch / epoch.epochs for epoch in epochs_of(run))
+
+
+def _status(settings: Settings, run: Progress | None, rows: Material) -> str:
+    """Return the text below the buttons."""
     if run is None:
-        probed = "" if rows.y is not None else " They have no labels: nothing will be probed."
-        return (
-            f"{len(rows.X):,} rows of {rows.X.shape[1]} numbers, {trained_on:,} of them to train on; {seeds} seeds."
-            + probed
-        )
+        return _status_without_run(settings, rows)
     if run.status == "failed":
         return run.error
     if run.status == "stopped":
-        return "Stopped; what was trained is not kept."
-    if run.status == "running" and not epochs_of(run):
-        return "A process of its own begins…"
+        return "Stopped. The unfinished results were deleted."
     if run.status == "running":
-        return "Probing…" if is_probing(run) else f"Training on {trained_on:,} rows…"
+        if not epochs_of(run):
+            return "Starting the training process…"
+        if is_probing(run):
+            return "Probing…"
+        return f"Training on {len(rows.roles[0].pretrain_train):,} rows…"
     if rows.y is None:
-        return "Trained. The rows have no labels: nothing was probed."
-    return f"Trained and probed. {few}"
+        return "Trained. The rows have no labels, so no probe was trained."
+    if settings.seeds == 2:
+        return "Trained and probed. With two seeds there is no interval."
+    return "Trained and probed. With three seeds the intervals are wide."
+
+
+def _status_without_run(settings: Settings, rows: Material) -> str:
+    """Return the text below the buttons while no run has the settings of the page."""
+    if settings.job in RUNS:
+        is_running = jobs().progress(settings.job).status == "running"
+        state = "is still running" if is_running else "has ended"
+        return (
+            "The run in the address was started with other settings, and "
+            f"{state}. Press train for a new run, or back to the run."
+        )
+    if settings.job:
+        return (
+            "The run in the address ended when its server ended. Press train to repeat it; every "
+            "seed is fixed, so the results are the same."
+        )
+    size = f"{len(rows.X):,} rows of {rows.X.shape[1]} numbers"
+    training = f"{len(rows.roles[0].pretrain_train):,} of them for training"
+    text = f"{size}, {training}; {settings.seeds} seeds."
+    return text if rows.y is not None else f"{text} They have no labels, so no probe is trained."
 
 
 def connect(app: Dash) -> None:
     """Add the callbacks of the buttons and of the upload to the application."""
     fields = fields_of(Settings)
-    held = [State(ROOM.id(field.name), "value") for field in fields]
+    states = [State(ROOM.id(field.name), "value") for field in fields]
     job = Output(ROOM.id("job"), "value", allow_duplicate=True)
     trouble = Output(ROOM.id("trouble"), "children", allow_duplicate=True)
 
     @app.callback(
-        job, trouble, Input(ROOM.id("train"), "n_clicks"), *held, prevent_initial_call=True
+        job, trouble, Input(ROOM.id("train"), "n_clicks"), *states, prevent_initial_call=True
     )
-    def train(presses: Any, *values: Any) -> tuple[Any, Any]:
-        if not presses:
+    def train(clicks: Any, *values: Any) -> tuple[Any, Any]:
+        if not clicks:
             return no_update, no_update
         try:
             return begin(from_values(Settings, values)), ""
@@ -216,34 +227,34 @@ def connect(app: Dash) -> None:
         State(ROOM.id("job"), "value"),
         prevent_initial_call=True,
     )
-    def stop(presses: Any, name: Any) -> None:
-        if presses and isinstance(name, str) and name in RUNS:
+    def stop(clicks: Any, name: Any) -> None:
+        if clicks and isinstance(name, str) and name in RUNS:
             # During a run the page sends requests, so it sees that the run has stopped.
             jobs().stop(name)
 
     @app.callback(
         *(Output(ROOM.id(field.name), "value", allow_duplicate=True) for field in fields),
         Input(ROOM.id("back"), "n_clicks"),
-        *held,
+        *states,
         prevent_initial_call=True,
     )
-    def back(presses: Any, *values: Any) -> Sequence[Any]:
-        now = dict(zip((field.name for field in fields), values, strict=True))
-        job = now["job"]
-        if not presses or not isinstance(job, str) or job not in RUNS:
+    def back(clicks: Any, *values: Any) -> Sequence[Any]:
+        values_by_name = dict(zip((field.name for field in fields), values, strict=True))
+        job = values_by_name["job"]
+        if not clicks or not isinstance(job, str) or job not in RUNS:
             return [no_update] * len(fields)
-        then = replace(RUNS[job], job=job)
-        return [getattr(then, field.name) for field in fields]
+        settings = replace(RUNS[job], job=job)
+        return [getattr(settings, field.name) for field in fields]
 
     @app.callback(
         Output(ROOM.id("download"), "data", allow_duplicate=True),
         Input(ROOM.id("encoder"), "n_clicks"),
-        *held,
+        *states,
         prevent_initial_call=True,
     )
-    def encoder(presses: Any, *values: Any) -> Any:
+    def encoder(clicks: Any, *values: Any) -> Any:
         try:
-            run = run_of(from_values(Settings, values)) if presses else None
+            run = run_of(from_values(Settings, values)) if clicks else None
         except LeadlineError:  # invalid settings, so no run has them
             run = None
         if run is None or run.status != "done":
@@ -277,39 +288,40 @@ def begin(settings: Settings) -> str:
     rows = material(settings)
     corruption(settings, rows.image_size, rows.channels)
     path = str(uploads().path(settings.upload)) if settings.data == "upload" else ""
-    set_then = of_run(settings)
+    run = run_settings(settings)
     name = jobs().start(
-        WORK, {"settings": asdict(set_then), "path": path, "threads": torch.get_num_threads()}
+        WORK, {"settings": asdict(run), "path": path, "threads": torch.get_num_threads()}
     )
-    RUNS[name] = set_then
+    RUNS[name] = run
     return name
 
 
-CLOSE = {"margin": {"l": 92, "r": 8, "t": 6, "b": 6}}
+NARROW_MARGINS = {"margin": {"l": 92, "r": 8, "t": 6, "b": 6}}
 """Margins of the strip, which has no axes."""
 
 ROOM = Room(
     name="representation",
     title="What is this representation worth?",
-    lead="Corrupt rows, let an autoencoder restore them, throw its decoder away, and see how many labels its encoder "
-    "saves against the rows themselves and PCA.",
+    lead="Corrupt the rows and train an autoencoder to restore them. Then see how many labels its "
+    "codes save, compared with raw rows and with PCA.",
     settings=Settings,
     cards={
         "strip": Card(
-            "What the encoder is shown, and what comes back", 230, wide=True, layout=CLOSE
+            "Examples: original, corrupted, reconstructed", 230, wide=True, layout=NARROW_MARGINS
         ),
         "curves": Card(
-            "Training",
+            "Training curves",
             340,
             lines=6,
-            empty="Press train: the error of each epoch is drawn here as it comes.",
+            empty="Press train. Each epoch then adds its error to this figure.",
         ),
         "efficiency": Card(
-            "What a label is worth",
+            "Accuracy by number of labels",
             340,
             lines=6,
-            empty="After training, where rows have labels: how accurate a classifier of the codes is, by how many "
-            "labels it is given, beside one of the rows themselves and one of PCA.",
+            empty="After training, this figure shows the accuracy of a classifier of the codes for "
+            "several numbers of labels, compared with classifiers of raw rows and of PCA. It needs "
+            "labels.",
         ),
     },
     soundings=soundings,
@@ -323,7 +335,7 @@ ROOM = Room(
         "overcomplete with noise": Settings(
             kind="denoising", noise=0.5, hidden=256, bottleneck=256
         ),
-        "letters, half in the dark": Settings(
+        "letters, half of the patches hidden": Settings(
             data="glyphs", kind="masked patches", ratio=0.5, patch="4"
         ),
         "photographs, no labels": Settings(
@@ -338,8 +350,8 @@ ROOM = Room(
     },
     silent=silent,
     stage=stage,
-    follows=FOLLOWS,
-    follow=follow,
+    extra_properties=EXTRA_PROPERTIES,
+    extra_values=extra_values,
     extra=extra,
     connect=connect,
 )

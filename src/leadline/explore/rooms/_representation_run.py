@@ -26,19 +26,19 @@ ENCODER = "encoder.safetensors"
 """Names of the saved results in the folder of a run."""
 
 
-def pretrain_and_probe(given: Mapping[str, Any], folder: Path, write: Write) -> None:
+def pretrain_and_probe(inputs: Mapping[str, Any], folder: Path, write: Write) -> None:
     """Train one autoencoder for each seed; if the rows have labels, probe the encoders.
 
     Args:
-        given: the ``settings``, the ``path`` of an upload, and the number of ``threads`` of the
+        inputs: the ``settings``, the ``path`` of an upload, and the number of ``threads`` of the
             server, so that results are equal bit for bit.
         folder: folder for the autoencoder and the encoder of the first seed, and for the label
             efficiency.
         write: function that is called with each epoch, and when probing begins.
     """
-    torch.set_num_threads(given["threads"])
-    s = Settings(**given["settings"])
-    m = material_at(s.data, s.rows, s.seeds, given["path"])
+    torch.set_num_threads(inputs["threads"])
+    s = Settings(**inputs["settings"])
+    m = material_at(s.data, s.rows, s.seeds, inputs["path"])
     corrupt = corruption(s, m.image_size, m.channels)
     models = [
         autoencoders.Autoencoder(

@@ -10,7 +10,7 @@ import numpy as np
 
 from leadline import autoencoders, data
 from leadline.errors import InputError
-from leadline.explore.page._settings import Between, Draw, Kind
+from leadline.explore.page._settings import Between, Draw, Kind, Label
 from leadline.explore.server._uploads import uploads
 
 if TYPE_CHECKING:
@@ -28,24 +28,27 @@ SHOWN = 12
 SUBSETS = 5
 """Number of label subsets for each label count and seed."""
 
+LABELS_PER_CLASS = (1, 2, 5, 10)
+"""Label counts for each class at which the codes are probed."""
+
 
 @dataclass(frozen=True)
 class Name(Kind):
-    """The name of an object that a button creates, such as a run; only the address contains it."""
+    """The name of a run or of an upload. A button creates it; it has no visible control."""
 
     letters: int
 
-    def read(self, given: Any) -> str:
+    def read(self, value: Any) -> str:
         """Return the hexadecimal digits, or an empty text."""
-        if given is None:
+        if value is None:
             return ""
         if (
-            not isinstance(given, str)
-            or len(given) not in (0, self.letters)
-            or set(given) - set("0123456789abcdef")
+            not isinstance(value, str)
+            or len(value) not in (0, self.letters)
+            or set(value) - set("0123456789abcdef")
         ):
             raise ValueError
-        return given
+        return value
 
     def control(self, at: str, value: str) -> "dcc.Input":
         """Return a hidden input that holds the name."""
@@ -65,32 +68,37 @@ class Settings:
     """Settings of the rows, the autoencoder, its corruption and its training."""
 
     data: Literal["digits", "glyphs", "photographs", "upload"] = "digits"
-    """Handwritten digits, drawn letters, crops of photographs, or your own. The crops overlap, so that a probe would be
-    tested on pixels that it was trained on: they go without labels, and nothing is probed."""
-    rows: Annotated[int, Between(200, 2000, 100)] = 1800
-    """Rows at most; half of them pretrain, the others are for the probe and the report."""
-    kind: Literal["vanilla", "denoising", "masked pixels", "masked patches"] = "denoising"
-    """What the encoder is shown in training: the row itself, with noise, or with pixels or patches hidden."""
+    """Data set. digits: handwritten digits. glyphs: drawn letters. photographs: crops of
+    photographs. upload: your own rows. Crops overlap, so a probe would be tested on pixels of its
+    training set. Therefore photographs have no labels, and no probe is trained."""
+    rows: Annotated[int, Between(200, 2000, 100), Label("maximum number of rows")] = 1800
+    """Largest number of rows. Half of them pretrain the autoencoder; the probe uses the others."""
+    kind: Annotated[
+        Literal["vanilla", "denoising", "masked pixels", "masked patches"], Label("corruption")
+    ] = "denoising"
+    """Corruption of the encoder's input in training. vanilla: none. denoising: Gaussian noise.
+    masked pixels, masked patches: hidden pixels or hidden square patches."""
     noise: Annotated[float, Between(0, 2, 0.05)] = 0.5
-    """Standard deviation of the noise; the built-in data lie between 0 and 1."""
-    ratio: Annotated[float, Between(0, 0.95, 0.05)] = 0.5
+    """Standard deviation of the noise. The built-in data have values between 0 and 1."""
+    ratio: Annotated[float, Between(0, 0.95, 0.05), Label("hidden share")] = 0.5
     """Share of the pixels or patches that are hidden."""
-    patch: Literal["1", "2", "4", "7", "8"] = "2"
-    """Side of a patch in pixels; it must divide the image's sides."""
-    hidden: Annotated[int, Between(8, 512, 8)] = 128
-    """Units of the layer between rows and bottleneck."""
-    bottleneck: Annotated[int, Between(1, 256)] = 32
-    """Numbers in a representation."""
-    epochs: Annotated[int, Between(1, 300)] = 100
-    """Passes over the rows at most; training stops early where nothing is gained any more."""
+    patch: Annotated[Literal["1", "2", "4", "7", "8"], Label("side of a patch")] = "2"
+    """Side of a patch in pixels. It must divide the height and the width of the images."""
+    hidden: Annotated[int, Between(8, 512, 8), Label("hidden units")] = 128
+    """Number of units of the layer between input and bottleneck."""
+    bottleneck: Annotated[int, Between(1, 256), Label("code size")] = 32
+    """Number of units of the bottleneck, so the number of values in a code."""
+    epochs: Annotated[int, Between(1, 300), Label("maximum number of epochs")] = 100
+    """Largest number of passes over the training rows. Early stopping may end training before."""
     seeds: Annotated[int, Between(2, 3)] = 3
-    """Splits, weights and corruptions that are tried; three are few, and intervals wide; two give none."""
-    examples: Annotated[int, Draw("corrupt anew")] = 0
-    """Seed of the corruption that the strip shows."""
+    """Number of runs with different splits, weights and corruptions. With three seeds the intervals
+    are wide; with two seeds there is no interval."""
+    examples: Annotated[int, Draw("new corruption"), Label("corruption seed")] = 0
+    """Seed of the corruption of the examples above the curves."""
     upload: Annotated[str, Name(16)] = ""
     """Fingerprint of the uploaded rows."""
     job: Annotated[str, Name(12)] = ""
-    """The run that is shown."""
+    """Name of the run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +122,8 @@ class Material:
         assert self.y is not None
         classes = len(np.unique(self.y))
         pool = min(len(role.probe_pool) for role in self.roles)
-        return [*(classes * many for many in (1, 2, 5, 10) if classes * many < pool), "all"]
+        counts = [classes * per_class for per_class in LABELS_PER_CLASS]
+        return [*(count for count in counts if count < pool), "all"]
 
 
 def material(settings: Settings) -> Material:
@@ -130,17 +139,20 @@ def material(settings: Settings) -> Material:
 @lru_cache(maxsize=8)
 def material_at(name: str, rows: int, seeds: int, path: str) -> Material:
     """Return the rows of a built-in data set, or of the file at ``path``."""
-    given = _given(name, rows, Path(path))
-    few = np.random.default_rng(0).permutation(len(given))[:rows]
-    X = given.X[few]
-    y = None if given.y is None or name == "photographs" else given.y[few]
+    dataset = _dataset(name, rows, Path(path))
+    chosen = np.random.default_rng(0).permutation(len(dataset))[:rows]
+    X = dataset.X[chosen]
+    y = None if dataset.y is None or name == "photographs" else dataset.y[chosen]
     groups = data.row_fingerprints(X)
-    by = len(X) if y is None else y
-    roles = tuple(data.split_roles(by, seed=seed, groups=groups) for seed in range(seeds))
-    return Material(X, y, given.image_size, given.channels, roles)
+    labels_or_count = len(X) if y is None else y
+    roles = tuple(
+        data.split_roles(labels_or_count, seed=seed, groups=groups) for seed in range(seeds)
+    )
+    return Material(X, y, dataset.image_size, dataset.channels, roles)
 
 
-def _given(name: str, rows: int, path: Path) -> data.Dataset:
+def _dataset(name: str, rows: int, path: Path) -> data.Dataset:
+    """Return a built-in data set, or the data set in the file at ``path``."""
     if name == "digits":
         return data.digits()
     if name == "glyphs":
@@ -163,9 +175,9 @@ def corruption(settings: Settings, image_size: Any, channels: int) -> autoencode
         return autoencoders.PixelMask(s.ratio)
     if image_size is None:
         raise InputError(
-            "patches are hidden from images",
+            "masked patches need images",
             got="rows without height and width",
-            cure="kind: masked pixels",
+            cure="choose masked pixels",
         )
     return autoencoders.PatchMask(s.ratio, int(s.patch), image_size, channels)
 
@@ -180,7 +192,7 @@ def silent(settings: Settings) -> Sequence[str]:
     return unused.get(settings.kind, ["noise"])
 
 
-def of_run(settings: Settings) -> Settings:
+def run_settings(settings: Settings) -> Settings:
     """Return the settings with the defaults for the fields that do not affect training."""
     return replace(
         settings, job="", examples=0, upload=settings.upload if settings.data == "upload" else ""
@@ -190,8 +202,8 @@ def of_run(settings: Settings) -> Settings:
 def code(settings: Settings) -> str:
     """Return Python code that makes the same soundings."""
     s = settings
-    labelled = s.data in ("digits", "glyphs", "upload")
-    given = {
+    is_labelled = s.data in ("digits", "glyphs", "upload")
+    dataset = {
         "digits": "data.digits()",
         "glyphs": f'data.glyphs("{CHARACTERS}", {s.rows}, {SIDE}, seed=0)',
         "photographs": f"data.photograph_patches({s.rows}, {SIDE}, seed=0)",
@@ -201,31 +213,40 @@ def code(settings: Settings) -> str:
         "vanilla": "autoencoders.Nothing()",
         "denoising": f"autoencoders.GaussianNoise({s.noise})",
         "masked pixels": f"autoencoders.PixelMask({s.ratio})",
-        "masked patches": f"autoencoders.PatchMask({s.ratio}, {s.patch}, given.image_size, given.channels)",
+        "masked patches": f"autoencoders.PatchMask({s.ratio}, {s.patch}, dataset.image_size, "
+        "dataset.channels)",
     }[s.kind]
     lines = [
         "import numpy as np",
-        f"from leadline import autoencoders, data{', probing' if labelled else ''}",
+        f"from leadline import autoencoders, data{', probing' if is_labelled else ''}",
         "",
     ]
     lines += [
-        f"given = {given}",
-        f"few = np.random.default_rng(0).permutation(len(given))[:{s.rows}]",
+        f"dataset = {dataset}",
+        f"chosen = np.random.default_rng(0).permutation(len(dataset))[:{s.rows}]",
+        "X = dataset.X[chosen]",
     ]
-    labels = "None if given.y is None else given.y[few]" if s.data == "upload" else "given.y[few]"
+    if s.data == "upload":
+        lines.append("y = None if dataset.y is None else dataset.y[chosen]")
+    elif is_labelled:
+        lines.append("y = dataset.y[chosen]")
+    else:
+        lines.append(
+            "y = None  # Crops overlap, so a probe would be tested on its training pixels."
+        )
     lines += [
-        f"X, y = given.X[few], {labels}"
-        if labelled
-        else "X, y = given.X[few], None  # crops overlap: no probe"
-    ]
-    lines += [
-        "by = len(X) if y is None else y",
+        "labels_or_count = len(X) if y is None else y",
         "groups = data.row_fingerprints(X)",
-        f"roles = [data.split_roles(by, seed=seed, groups=groups) for seed in range({s.seeds})]",
+        "roles = [",
+        "    data.split_roles(labels_or_count, seed=seed, groups=groups)",
+        f"    for seed in range({s.seeds})",
+        "]",
         "",
         f"corruption = {corrupt}",
         "models = [",
-        f"    autoencoders.Autoencoder(X.shape[1], ({s.hidden}, {s.bottleneck}), corruption=corruption, seed=seed)",
+        "    autoencoders.Autoencoder(",
+        f"        X.shape[1], ({s.hidden}, {s.bottleneck}), corruption=corruption, seed=seed",
+        "    )",
         f"    for seed in range({s.seeds})",
         "]",
         "epochs = []",
@@ -243,24 +264,24 @@ def code(settings: Settings) -> str:
         "    corruption,",
         "    trained[0],",
         f"    seed={s.examples},",
-        "    image_size=given.image_size,",
-        "    channels=given.channels,",
+        "    image_size=dataset.image_size,",
+        "    channels=dataset.channels,",
         ")",
         "for sounding in (strip, curves):",
         "    print(sounding)",
     ]
-    if labelled:
+    if is_labelled:
         lines += [
             "",
             "if y is not None:",
-            "    pool, classes = min(len(role.probe_pool) for role in roles), len(np.unique(y))",
-            "    labels = [classes * many for many in (1, 2, 5, 10) if classes * many < pool]",
+            "    pool = min(len(role.probe_pool) for role in roles)",
+            f"    counts = [len(np.unique(y)) * per_class for per_class in {LABELS_PER_CLASS}]",
             "    efficiency = probing.label_efficiency(",
-            f'        {{"{s.kind}": [one.encoder for one in trained]}},',
+            f'        {{"{s.kind}": [pretrained.encoder for pretrained in trained]}},',
             "        X,",
             "        y,",
             "        roles=roles,",
-            '        labels=[*labels, "all"],',
+            '        labels=[*(count for count in counts if count < pool), "all"],',
             f"        num_subsets={SUBSETS},",
             "    )",
             "    print(efficiency)",

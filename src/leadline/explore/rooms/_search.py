@@ -1,4 +1,4 @@
-"""The search room: an interactive beam search and the audit of its result."""
+"""The search room: a beam search with sliders, and the audit of its result."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ from leadline.errors import InputError
 from leadline.explore.page import _cells as cells
 from leadline.explore.page._cells import PREFIXES, Cells
 from leadline.explore.page._room import Card, Room
-from leadline.explore.page._settings import Between, Text
+from leadline.explore.page._settings import Between, Label, Text
 from leadline.explore.rooms import _manual_model as manual_model
 from leadline.sounding import Sounding, decimals
 
@@ -26,6 +26,16 @@ CALLS = 100
 """Largest number of model calls of the audit; they take a fraction of a second."""
 
 LONGEST = {"table": 8, "language model": 12}
+"""Largest length of a sequence, by model; longer searches would delay the page."""
+
+TOLERANCE = 0.01
+"""Largest deviation of a row's probabilities from 1 without a note; cells have two decimals."""
+
+MOST_NAMES = 5
+"""Largest number of unknown words that a note lists."""
+
+MOST_ROWS = 3
+"""Largest number of rows that a note lists."""
 
 
 @dataclass(frozen=True)
@@ -33,44 +43,52 @@ class Settings:
     """Settings of a model and of its search."""
 
     model: Literal["table", "language model"] = "table"
-    """The course's table of two words, or a small recurrent network that was trained on Python's own manual."""
+    """Model that gives the probabilities. table: the course's table of two words. language model: a
+    small recurrent network that was trained on the manual of Python."""
     prompt: Annotated[str, Text(200)] = "the value of the"
-    """What the language model goes on from. Words that it does not know are read as <unknown>."""
+    """Text that the language model continues. The model reads unknown words as <unknown>."""
     first_word: Annotated[str, Text(40)] = "neural"
-    """The table's first word."""
+    """First word of the table."""
     second_word: Annotated[str, Text(40)] = "network"
-    """The table's second word."""
+    """Second word of the table."""
     table: Annotated[str, Cells()] = ""
-    """Natural log-probabilities of the next word (columns) after the words so far (rows); empty is probability 0.
-    Longer beginnings go by their last two words."""
-    step: Annotated[int, Between(0, max(LONGEST.values()))] = max(LONGEST.values())
-    """Steps of the search that are shown."""
-    width: Annotated[int, Between(1, 8)] = 2
-    """Hypotheses that survive a step; 1 is greedy search."""
-    length: Annotated[int, Between(1, max(LONGEST.values()))] = 3
-    """Words at most."""
-    end: Literal["none", "pool", "in beam"] = "none"
-    """Whether a sequence can end before it is as long as it may be. In a pool, one that ends leaves its place to the
-    next one; in the beam it keeps its place, and may lose it."""
-    penalty: Literal["none", "length", "GNMT", "reward"] = "none"
-    """What the log-probability is divided by: lengthᵃ, or ((5 + length)/6)ᵃ; or a reward of a nats for each word."""
-    strength: Annotated[float, Between(0, 2, 0.05)] = 1.0
-    """a."""
+    """Natural log-probability of the next word (column) after a prefix (row). An empty cell means
+    probability 0. For a longer prefix, the row of its last two words applies."""
+    step: Annotated[int, Between(0, max(LONGEST.values())), Label("step shown")] = max(
+        LONGEST.values()
+    )
+    """Number of steps of the search that the tree shows."""
+    width: Annotated[int, Between(1, 8), Label("beam width")] = 2
+    """Number of hypotheses that the beam keeps after each step. Width 1 is greedy search."""
+    length: Annotated[int, Between(1, max(LONGEST.values())), Label("maximum length")] = 3
+    """Largest number of words in a sequence."""
+    end: Annotated[Literal["none", "pool", "in beam"], Label("end token")] = "none"
+    """Treatment of sequences that end early. none: no sequence ends early. pool: a finished
+    hypothesis leaves the beam and goes to a pool. in beam: it stays in the beam, and may be
+    pruned."""
+    penalty: Annotated[Literal["none", "length", "GNMT", "reward"], Label("length penalty")] = (
+        "none"
+    )
+    """Score that ranks the hypotheses. none: the log-probability. length: divided by lengthᵃ. GNMT:
+    divided by ((5 + length)/6)ᵃ. reward: plus a nats for each word."""
+    strength: Annotated[float, Between(0, 2, 0.05), Label("strength a")] = 1.0
+    """The number a of the length penalty."""
 
 
 def soundings(settings: Settings) -> Iterator[tuple[str, Sounding]]:
     """Yield the search after the chosen step, and a comparison of the three searches."""
-    audit, comparison = _searched(dataclasses.replace(settings, step=0))
+    audit, comparison = _search(dataclasses.replace(settings, step=0))
     yield "tree", audit.at(min(settings.step, audit.at(0).steps))
     yield "searches", comparison
 
 
 @lru_cache(maxsize=8)
-def _searched(s: Settings) -> tuple[decoding.SearchAudit, decoding.Comparison]:
+def _search(s: Settings) -> tuple[decoding.SearchAudit, decoding.Comparison]:
     """Return the audit and the comparison of the searches; they do not depend on the shown step."""
     if s.length > LONGEST[s.model]:
         raise InputError(
-            f"the {s.model} is searched up to length {LONGEST[s.model]}", got=f"length = {s.length}"
+            f"length must be at most {LONGEST[s.model]} for the {s.model}",
+            got=f"length = {s.length}",
         )
     if s.model == "table":
         table = decoding.Table(_rows(s))
@@ -91,6 +109,7 @@ def _searched(s: Settings) -> tuple[decoding.SearchAudit, decoding.Comparison]:
 
 
 def _score(s: Settings) -> decoding.Score:
+    """Return the score that ranks the hypotheses."""
     match s.penalty:
         case "length":
             return decoding.LengthNormalized(s.strength)
@@ -101,74 +120,80 @@ def _score(s: Settings) -> decoding.Score:
     return decoding.SumLogProb()
 
 
-def _given(s: Settings) -> dict[tuple[str, ...], dict[str, float]]:
+def _edited_rows(s: Settings) -> dict[tuple[str, ...], dict[str, float]]:
     """Return the seven rows of the editor: log-probabilities of the next word by prefix."""
     words = (s.first_word.strip(), s.second_word.strip(), END)
     if len(set(words)) < 3 or not all(words):
         raise InputError(
-            f"the table has two words, and {END} is neither",
-            got=f"{s.first_word!r} and {s.second_word!r}",
+            f"first_word and second_word must be different words, and neither may be {END}",
+            got=f"first_word = {s.first_word!r}, second_word = {s.second_word!r}",
         )
-    held = cells.cells(s.table)
+    texts = cells.cells(s.table)
     rows = {}
-    for number, prefix in enumerate(PREFIXES, 1):
+    for number, indices in enumerate(PREFIXES, 1):
         columns = zip("ABC" if s.end != "none" else "AB", words, strict=False)
-        after = tuple(words[word] for word in prefix)
-        rows[after] = {
-            word: _number(held[f"{column}{number}"], after, word) for column, word in columns
+        prefix = tuple(words[index] for index in indices)
+        rows[prefix] = {
+            word: _number(texts[f"{column}{number}"], prefix, word) for column, word in columns
         }
     return rows
 
 
-def _number(text: str, after: tuple[str, ...], word: str) -> float:
+def _number(text: str, prefix: tuple[str, ...], word: str) -> float:
     """Return the number in a cell. Table refuses numbers that are not log-probabilities."""
     try:
         return float(text.replace("−", "-")) if text else -math.inf
     except ValueError:
         raise InputError(
-            "a cell of the table holds a natural log-probability, or nothing for probability 0",
-            got=f"{text!r} for {word!r} after {' '.join(after) or 'the start'!r}",
+            "a cell of the table must be a natural log-probability, or empty for probability 0",
+            got=f"{text!r} for {word!r} after {' '.join(prefix) or 'the start'!r}",
         ) from None
 
 
 def _rows(s: Settings) -> dict[tuple[str, ...], dict[str, float]]:
     """Return a row for every prefix that a search can reach."""
-    given = _given(s)
-    words = [word for word in given[()] if word != END]
+    edited = _edited_rows(s)
+    words = [word for word in edited[()] if word != END]
     longer = {
-        prefix: given[prefix[-2:]] for n in range(s.length) for prefix in product(words, repeat=n)
+        prefix: edited[prefix[-2:]] for n in range(s.length) for prefix in product(words, repeat=n)
     }
-    return given | longer
+    return edited | longer
 
 
-def tell(settings: Settings) -> str:
+def note(settings: Settings) -> str:
     """Return a note on rows that do not sum to 1, on unknown words, or on an empty prompt."""
     if settings.model == "table":
-        odd = [
-            f"after “{' '.join(after)}” {decimals(total, '.2f')}"
-            if after
-            else f"at the start {decimals(total, '.2f')}"
-            for after, total in decoding.Table(_given(settings)).totals().items()
-            if abs(total - 1) > 0.01
-        ]
-        said = (
-            "Probabilities add up to 1, and here they do not: {}. They are searched as they stand."
-        )
-        return (
-            said.format(", ".join(odd[:3]) + (f", and {len(odd) - 3} more" if len(odd) > 3 else ""))
-            if odd
-            else ""
-        )
+        return _note_on_sums(settings)
     lm = manual_model.model()
     if not settings.prompt.strip():
-        return "The prompt is empty, so the model begins a paragraph of its own."
+        return "The prompt is empty, so the model begins a new paragraph."
     unknown = lm.unknown(settings.prompt)
-    said = ", ".join(f"“{word}”" for word in unknown[:5])
-    said += f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+    if not unknown:
+        return ""
+    names = ", ".join(f"“{word}”" for word in unknown[:MOST_NAMES])
+    if len(unknown) > MOST_NAMES:
+        names += f" and {len(unknown) - MOST_NAMES} more"
     return (
-        f"The model does not know {said}, and reads {UNKNOWN} there. It never answers with it."
-        if unknown
-        else ""
+        f"The model does not know {names}. It reads {UNKNOWN} instead, and its answers never "
+        f"contain {UNKNOWN}."
+    )
+
+
+def _note_on_sums(settings: Settings) -> str:
+    """Return a note on the rows of the table whose probabilities do not sum to 1."""
+    wrong = []
+    for prefix, total in decoding.Table(_edited_rows(settings)).totals().items():
+        if abs(total - 1) > TOLERANCE:
+            place = f"after “{' '.join(prefix)}”" if prefix else "at the start"
+            wrong.append(f"{place} {decimals(total, '.2f')}")
+    if not wrong:
+        return ""
+    sums = ", ".join(wrong[:MOST_ROWS])
+    if len(wrong) > MOST_ROWS:
+        sums += f", and {len(wrong) - MOST_ROWS} more"
+    return (
+        f"The probabilities of a row should sum to 1. These sums differ: {sums}. The search uses "
+        "the numbers unchanged."
     )
 
 
@@ -179,7 +204,7 @@ def code(settings: Settings) -> str:
     assert isinstance(shown, decoding.Walk)
     end = "None"
     if s.model == "table":
-        rows = _given(s)
+        rows = _edited_rows(s)
         words = [word for word in rows[()] if word != END]
         lines = [
             "from itertools import product",
@@ -187,10 +212,12 @@ def code(settings: Settings) -> str:
             "from leadline import decoding",
             "",
         ]
-        lines += ["rows = {", *(f"    {after!r}: {row!r}," for after, row in rows.items()), "}"]
+        lines += ["rows = {", *(f"    {prefix!r}: {row!r}," for prefix, row in rows.items()), "}"]
         lines += [
-            f"longer = (prefix for n in range({s.length}) for prefix in product({words!r}, repeat=n))",
-            "rows |= {prefix: rows[prefix[-2:]] for prefix in longer}  # by their last two words",
+            f"longer = (prefix for n in range({s.length}) for prefix in product({words!r}, "
+            "repeat=n))",
+            "# For a longer prefix, the row of its last two words applies.",
+            "rows |= {prefix: rows[prefix[-2:]] for prefix in longer}",
         ]
         lines += ["table = decoding.Table(rows)", "problem = table.problem()"]
         end = f"table.token({END!r})" if s.end != "none" else end
@@ -227,11 +254,11 @@ def code(settings: Settings) -> str:
 
 def silent(settings: Settings) -> Collection[str]:
     """Return the settings of the other model, and the strength if there is no penalty."""
-    others = {"prompt"} if settings.model == "table" else {"first_word", "second_word", "table"}
-    return others | ({"strength"} if settings.penalty == "none" else set())
+    unused = {"prompt"} if settings.model == "table" else {"first_word", "second_word", "table"}
+    return unused | ({"strength"} if settings.penalty == "none" else set())
 
 
-def ends(settings: Settings) -> Mapping[str, float]:
+def slider_limits(settings: Settings) -> Mapping[str, float]:
     """Return the largest length and the largest step for this model."""
     return {"length": LONGEST[settings.model], "step": settings.length}
 
@@ -268,15 +295,16 @@ COLUMNS = (
     "candidates",
     "state_bytes",
 )
+"""Columns of the comparison that the page shows."""
 
 ROOM = Room(
     name="search",
     title="What did the decoder miss?",
-    lead="A beam search keeps the best few beginnings after each word. Walk through it step by step, and see what it "
-    "pruned, what it returned, and whether that is the most likely sequence.",
+    lead="A beam search keeps the best few hypotheses after each word. Walk through the search "
+    "step by step: see the pruned hypotheses, and whether the answer is the most likely sequence.",
     settings=Settings,
     cards={
-        "tree": Card("What the beam kept, and what it pruned", 500, lines=3, wide=True),
+        "tree": Card("Search tree: kept and pruned hypotheses", 500, lines=3, wide=True),
         "searches": Card("Greedy, beam and exact search", 300, wide=True, rows=COLUMNS),
     },
     soundings=soundings,
@@ -299,7 +327,7 @@ ROOM = Room(
         "Model": ("model", "prompt", "first_word", "second_word", "table"),
     },
     silent=silent,
-    tell=tell,
-    ends=ends,
+    note=note,
+    slider_limits=slider_limits,
     connect=connect,
 )

@@ -28,48 +28,50 @@ from leadline.sounding import Sounding
 INK = {False: "#1d2733", True: "#e4e8ec"}
 """Colour of a figure's text, by whether the page is dark."""
 
-KEPT = 8
+MOST_CACHED = 8
 """Number of settings whose soundings are cached, for downloads and for cards shown later."""
 
 ONE_AT_A_TIME = threading.Lock()
 """Lock of the process: one sounding is computed at a time.
 
-Two at once would take twice as long, and two uses of :func:`torch.random.fork_rng` would restore
-each other's state. The lock is free while a line is sent, so a page that stops reading blocks
-nobody.
+Two computations at the same time would each take twice as long, and two uses of
+:func:`torch.random.fork_rng` would restore each other's state. The lock is free while a line is
+sent, so a page that stops reading blocks no other page.
 """
 
 
-class Taken:
-    """Lazily computed soundings of some settings.
+class LazySoundings:
+    """The soundings of some settings. Each is computed when it is first read, and then cached.
 
     Args:
-        soundings: names and soundings; each sounding is computed when it is first read.
+        soundings: names and soundings.
     """
 
     def __init__(self, soundings: Iterable[tuple[str, Sounding]]):
-        self._rest = iter(soundings)
-        self._so_far: list[tuple[str, Sounding]] = []
-        self._trouble: Exception | None = None
+        self._remaining = iter(soundings)
+        self._computed: list[tuple[str, Sounding]] = []
+        self._error: Exception | None = None
 
     def __iter__(self) -> Iterator[tuple[str, Sounding]]:
         for i in itertools.count():
             with ONE_AT_A_TIME:
                 if not self._has(i):
                     return
-            yield self._so_far[i]
+            yield self._computed[i]
 
     def _has(self, i: int) -> bool:
-        if i == len(self._so_far):
-            if self._trouble:
-                raise self._trouble
-            try:
-                self._so_far.append(next(self._rest))
-            except StopIteration:
-                return False
-            except Exception as error:
-                self._trouble = error
-                raise
+        """True if there is a sounding at place ``i``; it is computed if it is the next one."""
+        if i < len(self._computed):
+            return True
+        if self._error:
+            raise self._error
+        try:
+            self._computed.append(next(self._remaining))
+        except StopIteration:
+            return False
+        except Exception as error:  # any error is raised again for later readers
+            self._error = error
+            raise
         return True
 
 
@@ -82,9 +84,9 @@ class Answers:
 
     def __init__(self, room: Room):
         self.room = room
-        self._kept: OrderedDict[Any, Taken] = OrderedDict()
+        self._cache: OrderedDict[Any, LazySoundings] = OrderedDict()
 
-    def settings(self, held: Sequence[Any]) -> Any:
+    def settings(self, values: Sequence[Any]) -> Any:
         """Return settings from the values of the controls, in the order of the fields.
 
         Raises:
@@ -92,78 +94,82 @@ class Answers:
         """
         fields = fields_of(self.room.settings)
         return from_values(
-            self.room.settings, [from_control(f, v) for f, v in zip(fields, held, strict=True)]
+            self.room.settings, [from_control(f, v) for f, v in zip(fields, values, strict=True)]
         )
 
     def soundings(self, settings: Any) -> Iterator[tuple[str, Sounding]]:
         """Yield the soundings of the settings; cached soundings come at once."""
         with ONE_AT_A_TIME:
             key = settings, self.room.stage(settings)
-            taken = self._kept.setdefault(key, Taken(self.room.soundings(settings)))
-            self._kept.move_to_end(key)
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+            soundings = self._cache.setdefault(key, LazySoundings(self.room.soundings(settings)))
+            self._cache.move_to_end(key)
+            while len(self._cache) > MOST_CACHED:
+                self._cache.popitem(last=False)
         try:
-            yield from taken
-        except Exception:  # the next request may succeed
-            self._kept.pop(key, None)
+            yield from soundings
+        except Exception:  # the cache must not keep an error: the next request may succeed
+            self._cache.pop(key, None)
             raise
 
-    def lines(self, asked: Mapping[str, Any]) -> Iterator[str]:
+    def lines(self, question: Mapping[str, Any]) -> Iterator[str]:
         """Yield one line of JSON for each card, and a last line for the rest of the page.
 
         Args:
-            asked: ``values`` of the controls, ids of the ``shown`` and the ``narrow`` cards, and
+            question: ``values`` of the controls, ids of the ``shown`` and the ``narrow`` cards, and
                 ``dark``, which is True for a dark page.
         """
-        for part in self._parts(asked):
+        for part in self._parts(question):
             yield f"{to_json_plotly(part)}\n"
 
-    def _parts(self, asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        room = self.room
+    def _parts(self, question: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the parts of an answer. Errors become a part with a message."""
         try:
-            settings = self.settings(asked["values"])
-            stage = room.stage(settings)
-            empty = set(room.cards)
-            awaited = set(asked["shown"])
-            for name, sounding in self.soundings(settings):
-                empty.discard(name)
-                yield self._card(name, sounding, asked)
-                awaited.discard(room.id(name))
-                if not awaited:  # off-screen cards are requested when the slider stops
-                    break
-            else:
-                for name in empty:
-                    yield {
-                        "card": room.id(name),
-                        "words": room.cards[name].empty,
-                        "rows": None,
-                        "figure": None,
-                    }
-            silent = room.silent(settings)
-            yield {
-                "query": to_query(settings),
-                "silent": {
-                    room.id(field.name): field.name in silent for field in fields_of(room.settings)
-                },
-                "ends": {room.id(name): end for name, end in room.ends(settings).items()},
-                "code": room.code(settings),
-                "notes": room.tell(settings),
-                "follows": [
-                    [room.id(part), of, value]
-                    for (part, of), value in zip(room.follows, room.follow(settings), strict=True)
-                ],
-                "again": stage is not None,
-            }
+            settings = self.settings(question["values"])
+            stage = self.room.stage(settings)
+            yield from self._cards(settings, question)
+            yield self._rest_of_page(settings, stage)
         except PendingError as pending:
             yield {"notes": str(pending), "again": True}
         except LeadlineError as error:
             yield {"trouble": describe(error)}
-        except Exception as error:
+        except Exception as error:  # the page must show every error, also one of Leadline's own
             traceback.print_exc(file=sys.stderr)
             yield {"trouble": f"the measurement failed: {type(error).__name__}: {error}"}
 
-    def _card(self, name: str, sounding: Sounding, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _cards(self, settings: Any, question: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield the cards of the settings, until all shown cards are complete."""
+        room = self.room
+        empty = set(room.cards)
+        awaited = set(question["shown"])
+        for name, sounding in self.soundings(settings):
+            empty.discard(name)
+            yield self._card(name, sounding, question)
+            awaited.discard(room.id(name))
+            if not awaited:  # off-screen cards are requested when the slider stops
+                return
+        for name in empty:
+            words = room.cards[name].empty
+            yield {"card": room.id(name), "words": words, "rows": None, "figure": None}
+
+    def _rest_of_page(self, settings: Any, stage: int | None) -> dict[str, Any]:
+        """Return everything of an answer except the cards."""
+        room = self.room
+        silent = room.silent(settings)
+        extra = zip(room.extra_properties, room.extra_values(settings), strict=True)
+        return {
+            "query": to_query(settings),
+            "silent": {
+                room.id(field.name): field.name in silent for field in fields_of(room.settings)
+            },
+            "limits": {room.id(name): high for name, high in room.slider_limits(settings).items()},
+            "code": room.code(settings),
+            "notes": room.note(settings),
+            "extra": [[room.id(part), name, value] for (part, name), value in extra],
+            "again": stage is not None,
+        }
+
+    def _card(self, name: str, sounding: Sounding, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the text and the table of a card and, if the card is shown, its figure."""
         card = self.room.cards[name]
         at = self.room.id(name)
         part: dict[str, Any] = {
@@ -171,33 +177,32 @@ class Answers:
             "words": card.words(sounding),
             "rows": _rows(card, sounding),
         }
-        if at in asked["shown"]:
-            part["figure"] = figure = _drawing(card, sounding)
-            if at in asked["narrow"]:
+        if at in question["shown"]:
+            figure = _drawing(card, sounding)
+            if at in question["narrow"]:
                 figure["layout"] = stacked(figure["layout"])
-            figure["layout"] = merged(
-                figure["layout"], {"font": {"color": INK[bool(asked["dark"])]}}
-            )
+            ink = INK[bool(question["dark"])]
+            figure["layout"] = merged(figure["layout"], {"font": {"color": ink}})
+            part["figure"] = figure
             part["size"] = [_least_width(figure), figure["layout"]["height"]]
         return part
 
 
 def _drawing(card: Card, sounding: Sounding) -> dict[str, Any]:
+    """Return the drawing of a sounding with the layout of its card."""
     drawing = sounding.drawing()
-    # The card already shows the heading, so the figure needs no title.
-    own = {
-        "height": max(card.height, drawing["layout"]["height"])
-        if _least_width(drawing)
-        else card.height,
+    height = card.height
+    if _least_width(drawing):
+        height = max(height, drawing["layout"]["height"])
+    page_layout = {
+        "height": height,
         "autosize": True,
-        "title": {"text": ""},
+        "title": {"text": ""},  # the card already has a heading
         "margin": {"t": 28},
-        "uirevision": "kept",
+        "uirevision": "kept",  # Plotly keeps zoom and hidden curves while this text is the same
     }
-    return {
-        "data": _packed(drawing["data"]),
-        "layout": merged(drawing["layout"], merged(own, card.layout)),
-    }
+    layout = merged(drawing["layout"], merged(page_layout, card.layout))
+    return {"data": _packed(drawing["data"]), "layout": layout}
 
 
 def _packed(value: Any) -> Any:
@@ -226,15 +231,16 @@ def _rows(card: Card, sounding: Sounding) -> list[list[str]] | None:
     if not card.rows:
         return None
     table = sounding.table()[list(card.rows)]
-    body = [[_read(value) for value in row] for row in table.itertuples(index=False)]
+    body = [[_cell_text(value) for value in row] for row in table.itertuples(index=False)]
     return [[str(name).replace("_", " ") for name in table.columns], *body]
 
 
-def _read(value: Any) -> str:
+def _cell_text(value: Any) -> str:
+    """Return the text of a cell of a card's table."""
     if isinstance(value, float):
-        return (
-            f"{value:.4g}".replace("-", "−") if math.isfinite(value) else "−∞" if value < 0 else "∞"
-        )
+        if math.isfinite(value):
+            return f"{value:.4g}".replace("-", "−")
+        return "−∞" if value < 0 else "∞"
     return value if isinstance(value, str) else f"{value:,}"
 
 

@@ -1,9 +1,9 @@
-"""Temporary folders of this process, which are removed when it ends.
+"""Temporary folders of this process, which are removed when the process ends.
 
 The next start removes the folders of killed processes. A folder is removed only if Leadline created
 it: its name ends with a digest of the rest of the name, it is a real folder of the same user, the
 mark inside it names it, and no process holds its lock. Everything else in the temporary folder
-stays as it is, and is not even opened for writing.
+stays unchanged, and is never opened for writing.
 """
 
 import atexit
@@ -32,7 +32,7 @@ MARK = "made-by-leadline.txt"
 TRIES = 20
 """Number of attempts to create a folder while other processes start."""
 
-_own: dict[Path, tuple[FileLock, int]] = {}
+_created: dict[Path, tuple[FileLock, int]] = {}
 """Folders of this process, each with its lock and the process that created it."""
 
 
@@ -49,40 +49,40 @@ def temporary(name: str) -> Path:
     """
     try:
         home = Path(tempfile.gettempdir())
-        remove_left()
+        remove_abandoned()
         for _ in range(TRIES):
-            made = _make(home / _new_name(name))
-            if made is not None:
-                folder, lock = made
-                _own[folder] = lock, os.getpid()
+            folder_and_lock = _make(home / _new_name(name))
+            if folder_and_lock is not None:
+                folder, lock = folder_and_lock
+                _created[folder] = lock, os.getpid()
                 return folder
     except OSError as error:
         raise SaveError(
-            f"the explorer needs a temporary folder that can be written ({error.strerror or error}); "
-            "free some space, or set TMPDIR to another folder"
+            "the explorer needs a temporary folder that can be written "
+            f"({error.strerror or error}); free some space, or set TMPDIR to another folder"
         ) from error
     raise SaveError(
         f"the explorer could not make a folder in {home}: other processes removed it {TRIES} times"
     )
 
 
-def remove_left() -> None:
+def remove_abandoned() -> None:
     """Remove the folders of killed explorers, if there are any."""
     with suppress(OSError):
-        for found in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}-*")):
-            _remove_if_left(found)
+        for folder in sorted(Path(tempfile.gettempdir()).glob(f"{PREFIX}-*")):
+            _remove_if_abandoned(folder)
 
 
 def remove(folder: Path) -> None:
     """Remove a folder that :func:`temporary` created in this process."""
-    lock, process = _own.pop(folder, (None, 0))
+    lock, process = _created.pop(folder, (None, 0))
     if lock is not None and process == os.getpid():
         _remove(folder, lock)
 
 
 @atexit.register
 def _remove_all() -> None:
-    for folder in list(_own):
+    for folder in list(_created):
         remove(folder)
 
 
@@ -117,7 +117,7 @@ def _make(folder: Path) -> tuple[Path, FileLock] | None:
     return folder, lock
 
 
-def _remove_if_left(folder: Path) -> None:
+def _remove_if_abandoned(folder: Path) -> None:
     """Remove a folder that Leadline made and no process uses."""
     try:
         if not _is_ours(folder):

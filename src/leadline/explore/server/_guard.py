@@ -12,7 +12,10 @@ import ipaddress
 from flask import Flask, Response, abort, request
 
 LARGEST = 64 * 2**20
-"""Largest request in bytes; an upload is sent in base64, four bytes for three of the file."""
+"""Largest request in bytes. An upload is sent in base64, which needs 4 bytes for 3 of the file."""
+
+HTTP_PORT = "80"
+"""Port of an address that names no port."""
 
 POLICY = "; ".join(
     (
@@ -48,13 +51,14 @@ def guard(
 
     @server.before_request
     def refuse() -> None:
+        """Refuse a request with another host name, from another page, or without the token."""
         if not is_own_name(request.host, host, port):
             abort(403, "the Host header must name this server")
         origin = request.headers.get("Origin")
         if origin is not None and origin != f"http://{request.host}":
             abort(403, "requests must come from pages of this server")
-        given = request.path.split("/")[1]
-        if not hmac.compare_digest(given.encode(), token.encode()):
+        first_part = request.path.split("/")[1]
+        if not hmac.compare_digest(first_part.encode(), token.encode()):
             abort(403, "the address must contain the token that `leadline explore` printed")
 
     @server.after_request
@@ -66,7 +70,7 @@ def guard(
         return response
 
 
-def is_own_name(asked: str, host: str, port: int) -> bool:
+def is_own_name(name_and_port: str, host: str, port: int) -> bool:
     """True if a ``Host`` header names this server.
 
     A server on the loopback address accepts loopback names only. Another server accepts its host
@@ -77,10 +81,13 @@ def is_own_name(asked: str, host: str, port: int) -> bool:
     >>> is_own_name("evil.example:8050", "127.0.0.1", 8050)
     False
     """
-    name, _, number = asked.rpartition(":") if not asked.endswith("]") else (asked, "", "80")
-    if not name:
-        name, number = number, "80"
-    if number != str(port):
+    has_no_port = name_and_port.endswith("]") or ":" not in name_and_port
+    if has_no_port:
+        name = name_and_port
+        number = HTTP_PORT
+    else:
+        name, _, number = name_and_port.rpartition(":")
+    if not name or number != str(port):
         return False
     if is_loopback(name):
         return True
@@ -88,12 +95,13 @@ def is_own_name(asked: str, host: str, port: int) -> bool:
 
 
 def is_loopback(name: str) -> bool:
-    """True if a name is a loopback address, which other machines cannot reach."""
+    """True if ``name`` is a loopback address, which other machines cannot reach."""
     address = _address(name)
     return name == "localhost" or (address is not None and address.is_loopback)
 
 
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return a numeric address; ``None`` if ``name`` is not numeric."""
     try:
         return ipaddress.ip_address(name.strip("[]"))
     except ValueError:

@@ -27,6 +27,13 @@ Status = Literal["running", "done", "failed", "stopped"]
 
 METRICS = "metrics.jsonl"
 ERROR = "error.txt"
+"""Files in the folder of a job: its records, and the message of a failed job."""
+
+LONGEST_NAME = 50
+"""Largest number of characters of a wrong name that an error shows."""
+
+PATIENCE = 5
+"""Seconds after which a job that ignores the request to stop is killed."""
 
 Write = Callable[[Mapping[str, Any]], None]
 """Function that appends one record to the metrics of a job."""
@@ -90,7 +97,7 @@ class Jobs:
                 raise InputError(
                     f"at most {self.most} runs can be active at the same time",
                     got=f"{running} active runs",
-                    cure="wait until a run ends, or stop a run",
+                    cure="wait until a run ends, or stop one",
                 )
             try:
                 folder.mkdir()
@@ -108,7 +115,7 @@ class Jobs:
         Raises:
             InputError: this server has not started a job of this name.
         """
-        process = self._known(name)
+        process = self._process_of(name)
         code = process.exitcode  # read before the files, which are then complete
         folder = self._home / name
         error = folder / ERROR
@@ -127,12 +134,12 @@ class Jobs:
 
     def stop(self, name: str) -> None:
         """Stop a running job; its files stay."""
-        process = self._known(name)
+        process = self._process_of(name)
         with self._lock:
             if process.exitcode is None:
                 self._stopped.add(name)
                 process.terminate()
-        process.join(5)
+        process.join(PATIENCE)
         if process.exitcode is None:
             process.kill()
             process.join()
@@ -152,12 +159,13 @@ class Jobs:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _known(self, name: str) -> BaseProcess:
+    def _process_of(self, name: str) -> BaseProcess:
+        """Return the process of a job; refuse an unknown name."""
         if name not in self._processes:
             raise InputError(
-                "a run must have been started on this server",
-                got=name[:50],
-                cause="the server was restarted, and its runs ended",
+                "job must name a run that was started on this server",
+                got=f"job = {name[:LONGEST_NAME]}",
+                cause="the server was restarted, which ended its runs",
                 cure="start the run again",
             )
         return self._processes[name]
@@ -183,7 +191,7 @@ def _run(work: str, settings: str, folder: str) -> None:
                 file.append(storage.json_line(dict(record), allow_nan=True), sync=False)
 
             getattr(import_module(module), function)(json.loads(settings), Path(folder), write)
-    except Exception as error:
+    except Exception as error:  # the page shows every error of a run
         is_ours = isinstance(error, LeadlineError)
         message = describe(error) if is_ours else traceback.format_exc(limit=-3)
         (Path(folder) / ERROR).write_text(message, "utf-8")

@@ -19,6 +19,9 @@ from werkzeug.exceptions import HTTPException
 from leadline.checks import shown
 from leadline.errors import InputError, LeadlineError, describe
 
+LONGEST_CAUSE = 100
+"""Largest number of characters of another library's message in an error."""
+
 UPDATE = "_dash-update-component"
 """Last part of the address of Dash's callbacks."""
 
@@ -38,6 +41,7 @@ def check_questions(server: Flask, callbacks: Mapping[str, Mapping[str, Any]]) -
 
     @server.errorhandler(Exception)
     def explain(error: Exception) -> Response | HTTPException:
+        """Answer an error with a message; only an unexpected error is printed in the terminal."""
         if isinstance(error, HTTPException):
             return error
         if isinstance(error, LeadlineError):
@@ -59,29 +63,31 @@ def received() -> Any:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise InputError(
-            "a request must be JSON", got=f"{len(body)} bytes", cause=str(error)[:100]
+            "the request must be JSON", got=f"{len(body)} bytes", cause=str(error)[:LONGEST_CAUSE]
         ) from None
 
 
-def _check_update(asked: Any, callbacks: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_update(body: Any, callbacks: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse a request to an unknown callback, or with inputs that the callback does not have."""
-    question = _mapping(asked, "the request")
+    question = _mapping(body, "the request")
     output = question.get("output")
-    known = callbacks.get(output) if isinstance(output, str) else None
-    if known is None or "callback" not in known:  # callbacks without a function run in the browser
+    callback = callbacks.get(output) if isinstance(output, str) else None
+    # Callbacks without a function run in the browser.
+    if callback is None or "callback" not in callback:
         raise InputError(
             "output must be the name of a callback of this page", got=f"output = {shown(output)}"
         )
-    for name, expected in (("inputs", known["inputs"]), ("state", known["state"])):
+    for name, expected in (("inputs", callback["inputs"]), ("state", callback["state"])):
         _check_places(question.get(name, []), name, expected)
     outputs = question.get("outputs") or []
-    expected = [] if known["no_output"] else _outputs(str(output))
+    expected = [] if callback["no_output"] else _outputs(str(output))
     _check_places(outputs if isinstance(outputs, list) else [outputs], "outputs", expected)
-    if isinstance(outputs, list) != (known["no_output"] or str(output).startswith("..")):
+    if isinstance(outputs, list) != (callback["no_output"] or str(output).startswith("..")):
         raise InputError(
-            "outputs must have the form of the callback's own", got=f"outputs = {shown(outputs)}"
+            "outputs must have the form that the callback declares",
+            got=f"outputs = {shown(outputs)}",
         )
-    triggers = {f"{place['id']}.{place['property']}" for place in known["inputs"]}
+    triggers = {f"{place['id']}.{place['property']}" for place in callback["inputs"]}
     check_names(question.get("changedPropIds", []), "changedPropIds", triggers)
 
 
@@ -92,38 +98,36 @@ def _outputs(name: str) -> list[dict[str, str]]:
     return [{"id": component, "property": prop} for component, _, prop in pairs]
 
 
-def _check_places(given: Any, name: str, expected: Sequence[Mapping[str, Any]]) -> None:
-    places = given if isinstance(given, list) else []
-    found = [
-        (place.get("id"), place.get("property")) for place in places if isinstance(place, dict)
-    ]
-    wanted = [(place["id"], place["property"]) for place in expected]
-    if not isinstance(given, list) or len(found) != len(places) or found != wanted:
+def _check_places(value: Any, name: str, expected: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a list that differs from the components and properties of a callback."""
+    places = value if isinstance(value, list) else []
+    sent = [(place.get("id"), place.get("property")) for place in places if isinstance(place, dict)]
+    required = [(place["id"], place["property"]) for place in expected]
+    if not isinstance(value, list) or len(sent) != len(places) or sent != required:
         raise InputError(
             f"{name} must be the components of the callback, in its order",
-            got=f"{name} = {shown(given)}",
+            got=f"{name} = {shown(value)}",
             cause="the page was loaded from another release of the server",
             cure="load the page again",
         )
 
 
-def check_names(given: Any, name: str, known: Collection[str]) -> list[str]:
-    """Check that ``given`` is a list of known names, and return it."""
-    if not isinstance(given, list) or not all(
-        isinstance(part, str) and part in known for part in given
-    ):
+def check_names(value: Any, name: str, known: Collection[str]) -> list[str]:
+    """Return ``value``, checked to be a list of known names."""
+    is_list = isinstance(value, list)
+    if not is_list or not all(isinstance(part, str) and part in known for part in value):
         raise InputError(
-            f"{name} must be a list of names that the page knows", got=f"{name} = {shown(given)}"
+            f"{name} must be a list of names that the page knows", got=f"{name} = {shown(value)}"
         )
-    return given
+    return value
 
 
-def check_question(asked: Any, cards: Collection[str], num_fields: int) -> dict[str, Any]:
-    """Check a request for soundings.
+def check_question(body: Any, cards: Collection[str], num_fields: int) -> dict[str, Any]:
+    """Return a request for soundings, checked.
 
-    It holds ``values`` of the controls, ids of ``shown`` and ``narrow`` cards, and ``dark``.
+    It contains ``values`` of the controls, ids of ``shown`` and ``narrow`` cards, and ``dark``.
     """
-    question = _mapping(asked, "the request")
+    question = _mapping(body, "the request")
     values = question.get("values")
     if not isinstance(values, list) or len(values) != num_fields:
         raise InputError(
@@ -137,7 +141,8 @@ def check_question(asked: Any, cards: Collection[str], num_fields: int) -> dict[
     return question
 
 
-def _mapping(asked: Any, name: str) -> dict[str, Any]:
-    if not isinstance(asked, dict):
-        raise InputError(f"{name} must be a JSON object", got=shown(asked))
-    return asked
+def _mapping(value: Any, name: str) -> dict[str, Any]:
+    """Return ``value``, checked to be a JSON object."""
+    if not isinstance(value, dict):
+        raise InputError(f"{name} must be a JSON object", got=shown(value))
+    return value

@@ -153,14 +153,14 @@ def _bound(host: str, port: int) -> socket.socket:
             reason = getattr(error, "strerror", None) or error
             raise InputError(
                 "--host must be an address of this machine, and --port a port that it may use",
-                got=f"{shown(host)}, port {candidate} ({reason})",
+                got=f"--host {shown(host)} --port {candidate} ({reason})",
                 cause="ports below 1024 need administrator rights"
                 if number == errno.EACCES
                 else "the host is not an address of this machine",
                 cure="leave --host and --port out",
             ) from None
     raise InputError(
-        "the explorer needs a free port",
-        got=f"ports {port} to {port + TRIES - 1} are all in use",
+        f"--port must be free, or one of the next {TRIES - 1} ports must be free",
+        got=f"--port {port}; the ports {port} to {port + TRIES - 1} are in use",
         cure="--port 0 takes any free port",
     )

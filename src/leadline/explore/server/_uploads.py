@@ -26,6 +26,9 @@ LARGEST_ARRAYS = 64 * 2**20
 MOST_FEATURES = 4096
 """Largest number of features in a row, so that training takes seconds."""
 
+SHOWN = 40
+"""Largest number of characters of a name that an error shows."""
+
 MOST_FILES = 8
 """Largest number of kept uploads; a new upload replaces the oldest."""
 
@@ -59,12 +62,12 @@ class Uploads:
         """
         content = _decoded(sent)
         _check_headers(content)
-        arrived = self._home / f"{secrets.token_hex(8)}.npz"
+        received = self._home / f"{secrets.token_hex(8)}.npz"
         try:
-            arrived.write_bytes(content)
-            name = name_of(load(arrived))
+            received.write_bytes(content)
+            name = name_of(load(received))
             with self._lock:
-                arrived.replace(self._file(name))
+                received.replace(self._file(name))
                 self._kept = [*(other for other in self._kept if other != name), name]
                 for oldest in self._kept[:-MOST_FILES]:
                     self._file(oldest).unlink(missing_ok=True)
@@ -79,22 +82,22 @@ class Uploads:
                 f"the upload could not be kept: {error.strerror or error}; free some space"
             ) from error
         finally:
-            arrived.unlink(missing_ok=True)
+            received.unlink(missing_ok=True)
         return name
 
     def path(self, name: str) -> Path:
         """Return the path of the upload with this digest.
 
         Raises:
-            InputError: the server does not hold the upload, or holds it no longer.
+            InputError: the server does not have the upload.
         """
         if name not in self._kept:
             raise InputError(
-                "a link to an upload works only on the server that holds the file",
-                got=f"the upload {name[:40]}, which this server does not hold"
+                "upload must name a file that was uploaded to this server",
+                got=f"upload = {name[:SHOWN]}, which this server does not have"
                 if name
                 else "no upload yet",
-                cause="uploads are kept until the server ends" if name else None,
+                cause="the server deletes uploads when it ends" if name else None,
                 cure="upload the same file again" if name else "upload an .npz file",
             )
         return self._file(name)
@@ -117,21 +120,24 @@ def _uploads() -> Uploads:
     return Uploads()
 
 
-def name_of(found: Dataset) -> str:
+def name_of(dataset: Dataset) -> str:
     """Return a digest of 16 hexadecimal digits of rows, labels, class names and image shape.
 
     >>> X, y = np.eye(2), [0, 1]
-    >>> one = Dataset(X, y, class_names=("cat", "dog"))
-    >>> other = Dataset(X, y, class_names=("dog", "cat"))
-    >>> name_of(one) == name_of(other)
+    >>> first = Dataset(X, y, class_names=("cat", "dog"))
+    >>> second = Dataset(X, y, class_names=("dog", "cat"))
+    >>> name_of(first) == name_of(second)
     False
     """
-    names = None if found.class_names is None else np.array(found.class_names, dtype=str)
-    shape = np.array([*(found.image_size or ()), found.channels], dtype=np.int64)
-    return fingerprint(found.X, found.y, names, shape)
+    names = None
+    if dataset.class_names is not None:
+        names = np.array(dataset.class_names, dtype=str)
+    shape = np.array([*(dataset.image_size or ()), dataset.channels], dtype=np.int64)
+    return fingerprint(dataset.X, dataset.y, names, shape)
 
 
 def _decoded(sent: str) -> bytes:
+    """Return the bytes of a file that a browser sent in base64; refuse a file that is too large."""
     if not isinstance(sent, str):
         raise _unreadable(f"a {type(sent).__name__}")
     encoded = sent.partition("base64,")[2]
@@ -153,7 +159,7 @@ def _check_headers(content: bytes) -> None:
     except InputError:
         raise
     except Exception as error:  # a hostile file can make NumPy or zipfile fail in any way
-        raise _unreadable(f"{type(error).__name__}: {str(error)[:80]}") from None
+        raise _unreadable(f"{type(error).__name__}: {str(error)[: 2 * SHOWN]}") from None
     if total > LARGEST_ARRAYS:
         raise _too_large(f"{total:,} bytes", LARGEST_ARRAYS, "all unpacked arrays together")
 
@@ -166,16 +172,16 @@ def _declared(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
     if dtype.hasobject:
         raise InputError(
             "arrays must be plain numbers or strings; pickled objects can run code",
-            got=f"{member.filename[:40]!r} is an object array",
+            got=f"{member.filename[:SHOWN]!r} is an object array",
             cure="save it with .astype('float32'), labels with .astype(str)",
         )
     if any(type(side) is not int or side < 0 for side in shape):
-        raise _unreadable(f"{member.filename[:40]!r} of shape {str(shape)[:40]}")
+        raise _unreadable(f"{member.filename[:SHOWN]!r} of shape {str(shape)[:SHOWN]}")
     features = math.prod(shape[1:])
     if features > MOST_FEATURES:
         raise InputError(
             f"a row of an upload must have at most {MOST_FEATURES:,} features",
-            got=f"{features:,} in {member.filename[:40]!r}",
+            got=f"{features:,} in {member.filename[:SHOWN]!r}",
             cure="make the images smaller, or use leadline represent, which has no limit",
         )
     return math.prod(shape) * np.dtype(dtype).itemsize

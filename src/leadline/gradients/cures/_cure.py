@@ -20,6 +20,9 @@ from leadline.gradients.tracing._tape import Tape, trace
 from leadline.randomness import torch_generator
 from leadline.recurrent import cell_named
 
+FEW_TIMESTEPS = 3
+"""A smaller number of timesteps is shown with one decimal place."""
+
 Regime = Literal["vanishes", "explodes", "stable", "undecided"]
 
 
@@ -82,7 +85,7 @@ class Trend:
     def timesteps_to(self, factor: float) -> str:
         """Return the number of timesteps in which the gradient changes by ``factor``, as text."""
         count = math.log(factor) / abs(self.rate)
-        return f"{count:.1f}" if count < 3 else f"{math.ceil(count)}"
+        return f"{count:.1f}" if count < FEW_TIMESTEPS else f"{math.ceil(count)}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,11 @@ from leadline.recurrent import Arithmetic, PullBack, Record
 
 
 class Truncation(Cure):
-    """Cuts backpropagation after each segment of ``window`` timesteps, within a layer's call."""
+    """Cuts backpropagation after each segment of ``window`` timesteps, within a layer's call.
+
+    Reference: Williams & Peng, *An efficient gradient-based algorithm for on-line training of
+    recurrent network trajectories*, 1990.
+    """
 
     name = "truncation"
 
@@ -48,6 +52,7 @@ class Truncated(Record):
     """A recorded pass whose adjoint is cut at the beginning of each segment."""
 
     window: int
+    """Timesteps of one segment."""
 
     def pull_back(self, t: int, rows: Tensor) -> Tensor:
         """Return zero where a segment begins, otherwise the gradient of the state at t - 1."""
@@ -55,22 +60,27 @@ class Truncated(Record):
 
     def adjoint(self, on: Arithmetic, like: Tensor) -> PullBack:
         """Return the adjoint of the whole pass, but zero where a segment begins."""
-        whole = super().adjoint(on, like)
+        pull_back_uncut = super().adjoint(on, like)
 
         def pull_back(t: int, rows: Any, out: Any) -> None:
             if t % self.window == 0:
                 out[...] = 0
             else:
-                whole(t, rows, out)
+                pull_back_uncut(t, rows, out)
 
         return pull_back
 
 
 @dataclass(eq=False)
 class _TruncatedTape(Tape):
+    """A tape whose layers are read with truncated records."""
+
     window: int = 1
+    """Timesteps of one segment."""
 
     def _read(self) -> list[Readout]:
+        """Return the states of all entries, with records that are cut into segments."""
+
         def truncate(record: Record) -> Record:
             return Truncated(
                 record.weights, record.h, record.h_before, record.slopes, window=self.window

@@ -88,9 +88,9 @@ class CureComparison(Sounding):
     @property
     def notes(self) -> tuple[str, ...]:
         """One sentence per cure: the change that it made, or the reason why it is left out."""
-        made = [f"{effect.name}: {effect.treatment}" for effect in self.after]
+        changes = [f"{effect.name}: {effect.treatment}" for effect in self.after]
         left_out = [f"{name} is left out: {reason}" for name, reason in self.left_out.items()]
-        return (*made, *left_out)
+        return (*changes, *left_out)
 
     def table(self) -> "pd.DataFrame":
         """Return one row per cure and layer, with medians over the batch.
@@ -118,6 +118,9 @@ class CureComparison(Sounding):
 
         Args:
             layer: index of the layer; by default :attr:`worst_layer`.
+
+        Raises:
+            InputError: ``layer`` is out of range.
         """
         index = self.worst_layer if layer is None else layer
         layers = {name: chosen_layer(flow.layers, index) for name, flow in self.flows.items()}
@@ -185,6 +188,11 @@ def compare_cures(
     >>> cures = gradients.compare_cures(model, loss)
     >>> cures.table().query("cure in ['as it is', 'gating']").slope.round(1).tolist()
     [-0.6, -0.2]
+
+    References: Pascanu, Mikolov & Bengio, *On the difficulty of training recurrent neural
+    networks*, 2013; Le, Jaitly & Hinton, *A simple way to initialize recurrent networks of
+    rectified linear units*, 2015; Jozefowicz, Zaremba & Sutskever, *An empirical exploration of
+    recurrent network architectures*, 2015.
     """
     model = checked_model(model, "compare_cures()")
     loss = checks.function(loss, "loss", wanted="a function of the model that returns a loss")

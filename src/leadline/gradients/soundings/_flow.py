@@ -13,6 +13,9 @@ from leadline.storage import record
 
 LN10 = math.log(10)
 
+HORIZON = 100
+"""A timestep is within the horizon if its norm exceeds 1 / HORIZON of the largest, which is 1 %."""
+
 FLOAT32 = tuple(
     math.log(float(limit)) for limit in (np.finfo(np.float32).tiny, np.finfo(np.float32).max)
 )
@@ -106,12 +109,13 @@ class LayerFlow(LayerMeasurement):
 
     @property
     def horizon(self) -> Int[np.ndarray, " B"]:
-        """The effective horizon: the number of timesteps whose norm exceeds 1 % of the sample's
-        largest finite norm.
+        """The effective horizon: the number of timesteps with a norm above 1 % of the largest.
+
+        The largest finite norm of each sample counts.
         """
         finite = np.where(np.isfinite(self.log_total), self.log_total, -np.inf)
         largest = finite.max(axis=1, initial=-np.inf, keepdims=True)
-        return (finite > largest - math.log(100)).sum(axis=1)
+        return (finite > largest - math.log(HORIZON)).sum(axis=1)
 
     def slope(self, first: int = 0, last: int | None = None) -> Float[np.ndarray, " B"]:
         """Return the growth of ln ‖dL/dh_t‖ per step back, by least squares over first <= t < last.

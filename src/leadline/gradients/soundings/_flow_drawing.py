@@ -12,7 +12,7 @@ from leadline.figures import COLOURS, NEUTRAL, Drawing, log_ticks, log_traces, p
 DIRECT = "direct part"
 """Name of the gradient that enters at the timestep itself."""
 
-CELL = "what the cell receives"
+CELL = "gradient of the cell"
 """Name of the gradient of an LSTM's cell."""
 
 
@@ -99,22 +99,23 @@ def _legend(layers: Sequence[FlowCurves]) -> list[dict[str, Any]]:
     """Return entries that explain dashes and symbols once for all layers."""
     parts = {part for layer in layers for part in layer.gradients}
     values = np.concatenate([curve for layer in layers for curve in layer.gradients.values()])
-    looks: dict[str, dict[str, Any]] = {}
+    entries: dict[str, dict[str, Any]] = {}
     if len(layers) > 1 and DIRECT in parts:
-        looks[DIRECT] = {"mode": "lines", "line": {"color": NEUTRAL, "dash": "dash"}}
+        entries[DIRECT] = {"mode": "lines", "line": {"color": NEUTRAL, "dash": "dash"}}
     if len(layers) > 1 and CELL in parts:
-        looks[CELL] = {"mode": "lines", "line": {"color": NEUTRAL, "dash": "dot"}}
+        entries[CELL] = {"mode": "lines", "line": {"color": NEUTRAL, "dash": "dot"}}
     if np.isneginf(values).any():
-        looks["exactly zero"] = _mark("triangle-down-open")
+        entries["exactly zero"] = _mark("triangle-down-open")
     if np.isposinf(values).any():
-        looks["infinite"] = _mark("triangle-up-open")
+        entries["infinite"] = _mark("triangle-up-open")
     return [
-        {"type": "scatter", "x": [None], "y": [None], "name": name, "hoverinfo": "skip", **look}
-        for name, look in looks.items()
+        {"type": "scatter", "x": [None], "y": [None], "name": name, "hoverinfo": "skip", **entry}
+        for name, entry in entries.items()
     ]
 
 
 def _mark(symbol: str) -> dict[str, Any]:
+    """Return the looks of an entry of the legend: one grey symbol."""
     return {"mode": "markers", "marker": {"color": NEUTRAL, "symbol": symbol, "size": 8}}
 
 
@@ -127,8 +128,8 @@ def _float32_marks(layer: FlowCurves, colour: str) -> list[dict[str, Any]]:
             "y": [float(layer.gradients[""][t - 1])],
             "mode": "markers",
             "marker": {"color": colour, "symbol": "x", "size": 11},
-            "name": plain(f"{layer.title}: float32 {what} at t = {t}"),
-            "hovertemplate": f"float32 {what}",
+            "name": plain(f"{layer.title}: float32 {verb} at t = {t}"),
+            "hovertemplate": f"float32 {verb}",
         }
-        for what, t in layer.float32_losses.items()
+        for verb, t in layer.float32_losses.items()
     ]

@@ -18,6 +18,12 @@ from leadline.gradients.soundings._flow import (
 KEEPS = 10.0
 """A gradient that changes by less than this factor over the whole sequence keeps its size."""
 
+LARGEST_LOG = 700.0
+"""Larger logarithms are cut off, since float64 overflows at 709.8."""
+
+DIGITS = 15
+"""Number of decimal digits that float64 holds."""
+
 
 @dataclass(frozen=True, eq=False)
 class Course:
@@ -117,12 +123,12 @@ def fold(log: float) -> str:
     >>> fold(0.5), fold(0.0005), fold(-0.0005), fold(0.0)
     ('1.65', '1.0005', '0.9995', '1')
     """
-    factor = math.exp(min(log, 700))
+    factor = math.exp(min(log, LARGEST_LOG))
     text = f"{factor:.3g}"
     if log == 0 or float(text) != 1:
         return text
     leading_zeros = math.ceil(-math.log10(abs(log)))
-    return f"{factor:.{min(leading_zeros + 2, 15)}g}"
+    return f"{factor:.{min(leading_zeros + 2, DIGITS)}g}"
 
 
 def _without_change(layer: LayerFlow, course: Course) -> str | None:

@@ -19,6 +19,9 @@ from leadline.storage import record
 if TYPE_CHECKING:
     import pandas as pd
 
+ROUNDING = 1e-12
+"""Relative rounding error of a share, which must not lengthen a window by a timestep."""
+
 
 @record("gradients.LayerInfluence")
 @dataclass(frozen=True, eq=False)
@@ -99,7 +102,7 @@ class LayerInfluence(LayerMeasurement):
         share = checks.number(share, "share", above=0, most=1)
         by_distance = self._by_distance("window_for()")
         kept = np.cumsum(by_distance) / max(by_distance.sum(), np.finfo(float).tiny)
-        enough = np.flatnonzero(kept >= share * (1 - 1e-12))
+        enough = np.flatnonzero(kept >= share * (1 - ROUNDING))
         return int(enough[0]) + 1 if len(enough) else 1
 
     def timesteps_for(self, share: float = 0.99) -> int:
@@ -119,7 +122,7 @@ class LayerInfluence(LayerMeasurement):
         share = checks.number(share, "share", above=0, most=1)
         by_timestep = np.sort(self._weights().sum(axis=0))[::-1]
         kept = np.cumsum(by_timestep) / max(by_timestep.sum(), np.finfo(float).tiny)
-        enough = np.flatnonzero(kept >= share * (1 - 1e-12))
+        enough = np.flatnonzero(kept >= share * (1 - ROUNDING))
         return int(enough[0]) + 1 if len(enough) else 0
 
     def _by_distance(self, function: str) -> Float[np.ndarray, " D"]:
@@ -254,11 +257,18 @@ class Influence(Sounding):
         return pd.concat(frames, ignore_index=True)
 
     def drawing(self, layer: int = -1) -> Drawing:
-        """Return the matrix of one layer as a heat map of powers of ten."""
+        """Return the matrix of one layer as a heat map of powers of ten.
+
+        Args:
+            layer: index of the layer; by default the last one. Negative numbers count from the end.
+
+        Raises:
+            InputError: ``layer`` is out of range.
+        """
         chosen = chosen_layer(self.layers, layer)
         return heat_map(
             chosen.log_norms / LN10,
-            title=f"{chosen.title}: how much loss term k tells the state at t",
+            title=f"{chosen.title}: influence of loss term k on the state at timestep t",
             x_label="timestep t",
             y_label="loss term k",
             scale_label="‖dL<sub>k</sub>/dh<sub>t</sub>‖",
@@ -287,4 +297,4 @@ def _reach(layer: LayerInfluence) -> str:
     reached = f"{_num_reached(layer)} of {time} timesteps"
     if layer.timestep_of_term is None:
         return f"99 % of the gradient of {terms} loss terms lies in {reached}"
-    return f"99 % of the gradient stays within {reached} of its loss term"
+    return f"backpropagation through {reached} keeps 99 % of the gradient"

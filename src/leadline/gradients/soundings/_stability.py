@@ -36,6 +36,9 @@ MOST_EXPONENTS = 64
 FEW_EXPONENTS = 16
 """Default number of exponents of a larger state."""
 
+TRANSIENT_PART = 5
+"""By default, the exponents leave out the first 1 / TRANSIENT_PART of the sequence."""
+
 _REGIMES = {
     "vanishes": "vanishes",
     "explodes": "explodes",
@@ -100,7 +103,10 @@ class Stability(Sounding):
         """Return the eigenvalues beside the unit circle, and the predicted and measured rates.
 
         Args:
-            layer: index of the layer; by default the last one.
+            layer: index of the layer; by default the last one. Negative numbers count from the end.
+
+        Raises:
+            InputError: ``layer`` is out of range.
         """
         chosen = chosen_layer(self.layers, layer)
         return stability_drawing(
@@ -135,16 +141,17 @@ def measure_stability(
     Args:
         layer: ``torch.nn.RNN``, ``LSTM``, ``GRU``, or a network of :mod:`leadline.recurrent`; it
             stays unchanged.
-        x: inputs in the layout that the layer expects, for example (batch, time, inputs) with
-            ``batch_first=True``.
+        x: inputs in the layout that the layer expects: (batch, time, inputs) for a network of
+            :mod:`leadline.recurrent` or with ``batch_first=True``, otherwise (time, batch, inputs).
         flow: a gradient flow of a model that contains this layer; its slope is compared with the
             predictions.
-        hx: initial states, for torch's modules; zero by default.
+        hx: initial states of torch's modules, each of shape (layers x directions, batch, size):
+            h_0, or the pair (h_0, c_0) for an LSTM; zero by default.
         name: this layer's name in ``flow``; necessary if the flow contains several modules.
         num_exponents: number of Lyapunov exponents, from 1 to the size of the state; by default all
             of a state of up to 64 numbers, otherwise the 16 largest.
-        transient: number of first timesteps that the exponents leave out; by default a fifth of the
-            sequence.
+        transient: number of first timesteps that the exponents leave out, at least 0; by default a
+            fifth of the sequence.
         seed: seed of the first tangent vectors.
 
     Returns:
@@ -186,10 +193,10 @@ def measure_stability(
         )
     if not passes[0].record.h.shape[1]:
         raise InputError(
-            "measure_stability() needs at least one sequence", got="x, a batch of no sequences"
+            "measure_stability() needs at least one sequence", got="x, a batch of 0 sequences"
         )
     if transient is None:
-        transient = time // 5
+        transient = time // TRANSIENT_PART
     longest = time if replayed.lengths is None else int(replayed.lengths.max())
     if transient >= longest:
         raise InputError(
@@ -275,8 +282,8 @@ def _layer_of(flow: GradientFlow, name: str | None, part: Pass) -> LayerFlow:
         cure = "trace a model that contains this layer"
     titles = ", ".join(layer.title for layer in flow.layers)
     raise InputError(
-        "flow must contain this layer exactly once",
-        got=f"layer {part.index}, {part.direction}, in a flow of {titles}",
+        "flow must contain the measured layer exactly once",
+        got=f"layer {part.index}, {part.direction}; flow contains {titles}",
         cause=cause,
         cure=cure,
     )

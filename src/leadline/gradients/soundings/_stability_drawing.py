@@ -8,8 +8,17 @@ import numpy as np
 from leadline.figures import ACCENT, COLOURS, NEUTRAL, Drawing, markers, panels, plain
 from leadline.sounding import decimals
 
-_LOOKS = [(NEUTRAL, "diamond"), (NEUTRAL, "diamond"), (ACCENT, "circle"), (COLOURS[1], "star")]
-"""Predictions from weights alone are grey; measured rates have colours."""
+_MARKERS = [(NEUTRAL, "diamond"), (NEUTRAL, "diamond"), (ACCENT, "circle"), (COLOURS[1], "star")]
+"""Colour and symbol of each row: predictions from weights are grey, measured rates coloured."""
+
+_MARGIN = 1.1
+"""The axes of the eigenvalues end at this multiple of the largest absolute value."""
+
+_LEFT_GAP = 0.12
+"""Distance of a triangle for minus infinity from the lowest rate, as a share of the axis."""
+
+_SHORTEST_AXIS = 0.1
+"""Least range of rates, in nats per step, from which that distance is computed."""
 
 
 def stability_drawing(
@@ -33,7 +42,7 @@ def stability_drawing(
         ("", "growth per step back, in nats", ""),
     ]
     largest = max(float(np.abs(values).max()) for values in eigenvalues.values())
-    reach = 1.1 * max(1.0, largest)
+    reach = _MARGIN * max(1.0, largest)
     square = {"range": [-reach, reach], "constrain": "domain"}
     names = [_in_two_lines(name) for name, _, _ in rates]
     trace = _rates(rates)
@@ -56,6 +65,7 @@ def stability_drawing(
 
 
 def _range_of_rates(trace: Mapping[str, Any], least_range: float) -> dict[str, Any]:
+    """Return a range around the rates if they span less than ``least_range``; otherwise nothing."""
     errors = np.nan_to_num(trace["error_x"]["array"])
     low = float((trace["x"] - errors).min())
     high = float((trace["x"] + errors).max())
@@ -70,6 +80,7 @@ def _in_two_lines(name: str) -> str:
 
 
 def _eigenvalues(eigenvalues: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Return one cloud of points in the complex plane for each gate."""
     return [
         markers(
             np.real(values),
@@ -87,13 +98,13 @@ def _eigenvalues(eigenvalues: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
 
 def _rates(rates: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> dict[str, Any]:
     """Return one row of points for each kind of rate; minus infinity is a triangle at the left."""
-    known = np.concatenate([values for _, values, _ in rates])
-    finite = known[np.isfinite(known)]
+    all_rates = np.concatenate([values for _, values, _ in rates])
+    finite = all_rates[np.isfinite(all_rates)]
     low = finite.min(initial=0)
     high = finite.max(initial=0)
-    edge = low - 0.12 * max(high - low, 0.1)
+    edge = low - _LEFT_GAP * max(high - low, _SHORTEST_AXIS)
     points = []
-    for (name, values, errors), (colour, symbol) in zip(rates, _LOOKS, strict=False):
+    for (name, values, errors), (colour, symbol) in zip(rates, _MARKERS, strict=False):
         row = _in_two_lines(name)
         for i, (value, error) in enumerate(zip(values, errors, strict=True), 1):
             if np.isfinite(value):

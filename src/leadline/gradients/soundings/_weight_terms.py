@@ -140,44 +140,43 @@ def _describe(log_norms: Float[np.ndarray, " T"]) -> str:
 def inseparable_weights(got: str) -> InputError:
     """Return the refusal of weights that cannot be separated by timestep."""
     return InputError(
-        "weight_terms() supports torch.nn.RNN, LSTM and GRU without proj_size, and "
-        "leadline.recurrent",
+        "weight_terms() needs torch.nn.RNN, LSTM or GRU without proj_size, or leadline.recurrent",
         got=got,
+        cure="use gradient_flow() or influence(), which measure these layers too",
     )
 
 
-def terms_of(one: Replayed, gradients: Sequence[Tensor | None]) -> Iterator[LayerTerms]:
+def terms_of(replayed: Replayed, gradients: Sequence[Tensor | None]) -> Iterator[LayerTerms]:
     """Yield the terms of every layer of one call.
 
     Args:
-        one: the call.
+        replayed: the call.
         gradients: the gradients of the loss with respect to the outputs of the call.
 
     Raises:
         InputError: a layer has a projection.
     """
-    passes = [part for layer in one.layers for part in layer]
-    if any(part.record.weights.W_p is not None for part in passes):
-        raise inseparable_weights(f"{one.call.title}, which has proj_size")
-    for arrived in arrive(one, [gradients]):
-        direction = int(arrived.one.direction == "reverse")
+    scans = [scan for layer in replayed.layers for scan in layer]
+    if any(scan.record.weights.W_p is not None for scan in scans):
+        raise inseparable_weights(f"{replayed.call.title}, which has proj_size")
+    for arrived in arrive(replayed, [gradients]):
+        direction = int(arrived.scan.direction == "reverse")
+        naming = replayed.naming(arrived.scan.index, direction)
         log_norms, sums = _terms(arrived)
-        yield LayerTerms(
-            **one.naming(arrived.one.index, direction), log_norms=log_norms, gradients=sums
-        )
+        yield LayerTerms(**naming, log_norms=log_norms, gradients=sums)
 
 
 def _terms(arrived: Arrived) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the norms and the gradients of one layer in one direction, by parameter."""
-    one = arrived.one
-    record = arrived.one.record
+    scan = arrived.scan
+    record = scan.record
     rows = arrived.total.unit[:, 0].clone()
     log = arrived.total.log[:, 0]
     da = record.scratch(rows)
     record.arguments(slice(None), rows, da)
     da_h = record.to_recurrent(da)
     ones = torch.ones_like(da[..., :1])
-    factors = {"W_x": (da, one.x), "W_h": (da_h, record.h_before)}
+    factors = {"W_x": (da, scan.x), "W_h": (da_h, record.h_before)}
     if isinstance(record.weights.b_h, Tensor):
         factors |= {"b_x": (da, ones), "b_h": (da_h, ones)}
     elif isinstance(record.weights.b_x, Tensor):

@@ -22,7 +22,7 @@ class Arrived:
     The gradient of the input is ordered by timestep and includes both directions.
     """
 
-    one: Pass
+    scan: Pass
     padding: Tensor | None
     direct: Rows
     total: Rows
@@ -31,22 +31,22 @@ class Arrived:
 
     def to_cells(self) -> Rows:
         """Return the gradients of the cell states."""
-        unit = self.one.record.to_cells(self.total.unit.transpose(0, 1)).transpose(0, 1)
+        unit = self.scan.record.to_cells(self.total.unit.transpose(0, 1)).transpose(0, 1)
         return Rows.of(unit, self.total.log)
 
     def hidden(self, rows: Rows) -> Rows:
         """Return the part of the rows that belongs to h."""
-        return rows.part(None, self.one.record.h.shape[-1])
+        return rows.part(None, self.scan.record.h.shape[-1])
 
     def in_time(self, values: Float[Tensor, "T B ..."]) -> Float[Tensor, "T B ..."]:
         """Return values in the order of time instead of the order of the scan."""
-        return _reorder(values.unsqueeze(1), self.one.order).squeeze(1)
+        return _reorder(values.unsqueeze(1), self.scan.order).squeeze(1)
 
     def log_norm(self, rows: Rows) -> Float[np.ndarray, "K T B"]:
         """Return the logarithms of the norms of rows by timestep, NaN for padding."""
         log = rows.log.double()
         if rows is not self.to_input:
-            log = _reorder(log, self.one.order)
+            log = _reorder(log, self.scan.order)
         if self.padding is not None:
             log = log.masked_fill(self.padding.unsqueeze(1), torch.nan)
         return log.transpose(0, 1).cpu().numpy()
@@ -64,32 +64,34 @@ def arrive(replayed: Replayed, gradients: Sequence[Sequence[Tensor | None]]) -> 
     """
     directions = len(replayed.layers[0])
     outputs = replayed.call.outputs
-    full = [_filled(replayed, own) for own in gradients]
-    from_above = Rows.of(torch.stack([replayed.by_time(output) for output, *_ in full], 1))
+    by_loss = [_filled(replayed, of_loss) for of_loss in gradients]
+    from_above = Rows.of(torch.stack([replayed.by_time(output) for output, *_ in by_loss], 1))
     at_end = [
-        torch.stack([replayed.last_by_layer(own[i]) for own in full], 1)
+        torch.stack([replayed.last_by_layer(of_loss[i]) for of_loss in by_loss], 1)
         for i in range(1, len(outputs))
     ]
     padding = replayed.padding()
-    found: list[list[Arrived]] = []
+    top_down: list[list[Arrived]] = []
     for layer in replayed.layers[::-1]:
-        arrived = []
+        of_directions = []
         to_inputs = []
-        for d, one in enumerate(layer):
-            size = one.record.h.shape[-1]
-            above = _in_order(from_above.part(d * size, (d + 1) * size), one.order)
-            ends = torch.cat([gradient[one.index * directions + d] for gradient in at_end], -1)
-            direct = _direct(above, ends, one, replayed.lengths)
-            swept = adjoint_sweep(direct, one.record.adjoint)
-            unit = one.record.to_input(swept.total.unit.transpose(0, 1)).transpose(0, 1)
-            to_inputs.append(_in_order(Rows.of(unit, swept.total.log), one.order))
-            arrived.append((one, padding, direct, swept.total, swept.recurrent))
+        for direction, scan in enumerate(layer):
+            size = scan.record.h.shape[-1]
+            from_output = from_above.part(direction * size, (direction + 1) * size)
+            above = _in_order(from_output, scan.order)
+            row = scan.index * directions + direction
+            ends = torch.cat([gradient[row] for gradient in at_end], -1)
+            direct = _direct(above, ends, scan, replayed.lengths)
+            swept = adjoint_sweep(direct, scan.record.adjoint)
+            unit = scan.record.to_input(swept.total.unit.transpose(0, 1)).transpose(0, 1)
+            to_inputs.append(_in_order(Rows.of(unit, swept.total.log), scan.order))
+            of_directions.append((scan, padding, direct, swept.total, swept.recurrent))
         from_above = to_inputs[0] if directions == 1 else to_inputs[0] + to_inputs[1]
-        found.append([Arrived(*parts, to_input=from_above) for parts in arrived])
+        top_down.append([Arrived(*parts, to_input=from_above) for parts in of_directions])
         mask = layer[0].mask
         if mask is not None:
             from_above = Rows.of(from_above.unit * mask.unsqueeze(1), from_above.log)
-    return [arrived for layer in found[::-1] for arrived in layer]
+    return [arrived for layer in top_down[::-1] for arrived in layer]
 
 
 def top_seeds(
@@ -120,23 +122,25 @@ def _filled(replayed: Replayed, gradients: Sequence[Tensor | None]) -> list[Tens
     ]
 
 
-def _direct(above: Rows, ends: Tensor, one: Pass, lengths: Tensor | None) -> Rows:
+def _direct(above: Rows, ends: Tensor, scan: Pass, lengths: Tensor | None) -> Rows:
     """Return the direct parts: from the layer above, and from h_n and c_n at each sample's end."""
     time, _, batch, size = above.unit.shape
-    unit = torch.nn.functional.pad(above.unit, (0, one.record.state_size - size))
+    unit = torch.nn.functional.pad(above.unit, (0, scan.record.state_size - size))
     log = above.log.clone()
     if bool(ends.any()):
         last = (
             torch.full((batch,), time - 1, device=unit.device) if lengths is None else lengths - 1
         )
         sample = torch.arange(batch, device=unit.device)
-        there = Rows(unit[last, :, sample], log[last, :, sample]) + Rows.of(ends.transpose(0, 1))
-        unit[last, :, sample] = there.unit
-        log[last, :, sample] = there.log
+        from_layer = Rows(unit[last, :, sample], log[last, :, sample])
+        at_last = from_layer + Rows.of(ends.transpose(0, 1))
+        unit[last, :, sample] = at_last.unit
+        log[last, :, sample] = at_last.log
     return Rows(unit, log)
 
 
 def _in_order(rows: Rows, order: Tensor | None) -> Rows:
+    """Reorder the timesteps of rows of shape (T, K, B, ...); ``None`` keeps the order."""
     return Rows(_reorder(rows.unit, order), _reorder(rows.log, order))
 
 

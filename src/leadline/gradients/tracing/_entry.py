@@ -11,6 +11,7 @@ from torch import Tensor
 from leadline.gradients.soundings._flow import LayerFlow
 from leadline.gradients.soundings._influence import LayerInfluence
 from leadline.gradients.soundings._weight_terms import LayerTerms
+from leadline.gradients.tracing._missing_graph import MissingGraph
 from leadline.recurrent import Record
 
 Gradients = Sequence[Tensor | None]
@@ -72,7 +73,7 @@ class Entry(ABC):
 
     is_loop: bool = False
     """True if the entry is a loop of states."""
-    without_graph: str | None = None
+    without_graph: MissingGraph | None = None
     """The reason why nothing in the entry has a gradient; ``None`` if something has one."""
 
     @property

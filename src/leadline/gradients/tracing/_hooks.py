@@ -13,8 +13,9 @@ from torch.nn.utils.rnn import PackedSequence
 from leadline import checks
 from leadline.errors import InputError
 from leadline.gradients.tracing._entry import Entry
-from leadline.gradients.tracing._loops import Loops, why_without_graph
+from leadline.gradients.tracing._loops import Loops
 from leadline.gradients.tracing._marks import listening
+from leadline.gradients.tracing._missing_graph import why_without_graph
 from leadline.gradients.tracing._recorded_call import RecordedCall
 from leadline.gradients.tracing._replay import computed_in
 from leadline.gradients.tracing._snapshot import Snapshot

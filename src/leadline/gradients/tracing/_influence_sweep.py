@@ -35,6 +35,9 @@ RANGE = 1e6
 In float32, one more step can then shrink a row about 1e13 times before it becomes zero.
 """
 
+SQUARABLE = 1e100
+"""The squares of norms within [1 / SQUARABLE, SQUARABLE] can be added up in float64."""
+
 BLOCK = 16
 """Number of timesteps whose norms are converted into logarithms together."""
 
@@ -73,7 +76,7 @@ def influence_sweep(
     for first in range(0, time, chunk):
         last = min(first + chunk, time)
         each = zip(records, masks, matrices, strict=True)
-        layers = [_Rows(record, mask, first, last, into) for record, mask, into in each]
+        layers = [_LayerRows(record, mask, first, last, matrix) for record, mask, matrix in each]
         layers[-1].seed(start.unit[first:last], log[first:last])
         for t in range(last - 1, -1, -1):
             above = None
@@ -84,7 +87,7 @@ def influence_sweep(
                 rows.observe(t)
                 above = rows
         for rows in layers:
-            rows.note()
+            rows.write_norms()
     return [matrix.summary() for matrix in matrices]
 
 
@@ -97,15 +100,18 @@ class _Matrix:
 
     @classmethod
     def empty(cls, time: int, batch: int, per_sample: bool) -> "_Matrix":
-        alone = np.full((batch, time, time), -np.inf, dtype=np.float32) if per_sample else None
-        return cls(np.full((time, time), -np.inf), alone)
+        """Return a matrix without influence, shape (T, T), and one for each sample if wanted."""
+        by_sample = None
+        if per_sample:
+            by_sample = np.full((batch, time, time), -np.inf, dtype=np.float32)
+        return cls(np.full((time, time), -np.inf), by_sample)
 
     def summary(self) -> dict[str, Any]:
         """Return the fields of a :class:`LayerInfluence`."""
         return {"log_norms": self.log_norms, "log_norms_per_sample": self.per_sample}
 
 
-class _Rows:
+class _LayerRows:
     """The rows dL_k/ds_t of one layer at the current t, for the terms k of a chunk.
 
     Row k is on the scale ``exp(log[k])``.
@@ -113,32 +119,33 @@ class _Rows:
     Scales follow the rows before they leave [1 / RANGE, RANGE].
     """
 
-    def __init__(self, record: Record, mask: Tensor | None, first: int, last: int, into: _Matrix):
+    def __init__(self, record: Record, mask: Tensor | None, first: int, last: int, matrix: _Matrix):
         terms = last - first
         batch = record.h.shape[1]
         self.record = record
         self.mask = mask
         self.first = first
         self.last = last
-        self.into = into
+        self.matrix = matrix
         self.unit = record.h.new_zeros(terms, batch, record.state_size)
         self.log = torch.zeros(terms, batch, dtype=torch.float64, device=record.h.device)
         self.da = record.scratch(self.unit)
-        self.seen = record.h.new_zeros(BLOCK, terms, batch)
-        self.noted = last
-        """The lowest timestep whose norms are in the matrix; ``seen`` holds those below."""
+        self.norms = record.h.new_zeros(BLOCK, terms, batch)
+        """Norms that are not in the matrix yet, the latest timestep first."""
+        self.written = last
+        """The lowest timestep whose norms are in the matrix."""
         self.t = last
-        self.is_far = False
-        """True if a norm has left the range whose squares float64 can hold."""
+        self.has_extreme_scale = False
+        """True if a norm has left [1 / SQUARABLE, SQUARABLE]."""
 
-    def _from(self, t: int) -> int:
+    def _first_term(self, t: int) -> int:
         """Return the first term of the chunk that is not before t."""
         return max(t - self.first, 0)
 
     def step_back(self, t: int) -> None:
         """Step from t + 1 to t, for the terms after t."""
         if t + 1 < self.last:
-            beyond = self._from(t + 1)
+            beyond = self._first_term(t + 1)
             self.record.back(t + 1, self.unit[beyond:], self.da[beyond:])
 
     def seed(self, unit: Tensor, log: Tensor) -> None:
@@ -146,76 +153,77 @@ class _Rows:
         self.unit.copy_(unit)
         self.log.copy_(log)
 
-    def receive(self, t: int, above: "_Rows") -> None:
+    def receive(self, t: int, above: "_LayerRows") -> None:
         """Add the gradient of the layer above's inputs at t, for all terms from t on."""
-        k = self._from(t)
+        k = self._first_term(t)
         size = self.record.h.shape[-1]
         if t >= self.first:
             self.log[k] = above.log[k]
-        handed = above.da[k:] @ above.record.weights.W_x
+        arriving = above.da[k:] @ above.record.weights.W_x
         if above.mask is not None:
-            handed *= above.mask[t]
-        factor = (above.log[k:] - self.log[k:]).exp().to(handed.dtype).unsqueeze(-1)
+            arriving *= above.mask[t]
+        factor = (above.log[k:] - self.log[k:]).exp().to(arriving.dtype).unsqueeze(-1)
         # If the gradient from the layer above is much larger, its scale is used.
         if bool((factor > RANGE).any()):
-            self.note()
+            self.write_norms()
             top = torch.maximum(above.log[k:], self.log[k:])
-            self.unit[k:] *= (self.log[k:] - top).exp().to(handed.dtype).unsqueeze(-1)
-            factor = (above.log[k:] - top).exp().to(handed.dtype).unsqueeze(-1)
+            self.unit[k:] *= (self.log[k:] - top).exp().to(arriving.dtype).unsqueeze(-1)
+            factor = (above.log[k:] - top).exp().to(arriving.dtype).unsqueeze(-1)
             self.log[k:] = top
-        self.unit[k:, :, :size].add_(handed.mul_(factor))
+        self.unit[k:, :, :size].add_(arriving.mul_(factor))
 
     def observe(self, t: int) -> None:
         """Measure the norms at t, correct the scales, and prepare the next step back."""
-        k = self._from(t)
+        k = self._first_term(t)
         size = self.record.h.shape[-1]
         rows = self.unit
         da = self.da
-        seen = self.seen[self.noted - t - 1]
+        norms = self.norms[self.written - t - 1]
         self.t = t
         # The norms of terms before t stay zero.
         if k:
             rows = rows[k:]
             da = da[k:]
-            seen = seen[k:]
+            norms = norms[k:]
         if size == rows.shape[-1]:
-            whole = torch.linalg.vector_norm(rows, dim=-1, out=seen)
+            norms_of_rows = torch.linalg.vector_norm(rows, dim=-1, out=norms)
         else:
-            torch.linalg.vector_norm(rows[..., :size], dim=-1, out=seen)
-            whole = torch.linalg.vector_norm(rows, dim=-1)
-        low, high = (float(bound) for bound in torch.aminmax(whole))
+            torch.linalg.vector_norm(rows[..., :size], dim=-1, out=norms)
+            norms_of_rows = torch.linalg.vector_norm(rows, dim=-1)
+        low, high = (float(bound) for bound in torch.aminmax(norms_of_rows))
         if not (low >= 1 / RANGE and high <= RANGE):
-            self._mend(k, whole)
-        if self.noted - self.t == BLOCK:
-            self.note()
+            self._normalise(k, norms_of_rows)
+        if self.written - self.t == BLOCK:
+            self.write_norms()
         self.record.arguments(t, rows, da)
 
-    def _mend(self, k: int, whole: Tensor) -> None:
+    def _normalise(self, k: int, norms_of_rows: Tensor) -> None:
         """Normalise the rows from k on, unless only zeros are outside the range."""
-        present = torch.where(whole > 0, whole, 1)
+        present = torch.where(norms_of_rows > 0, norms_of_rows, 1)
         low, high = (float(bound) for bound in torch.aminmax(present))
         if low < 1 / RANGE or high > RANGE:
-            self.is_far |= low < 1e-100 or high > 1e100
-            self.note()
+            self.has_extreme_scale |= low < 1 / SQUARABLE or high > SQUARABLE
+            self.write_norms()
             self.unit[k:].div_(present.unsqueeze(-1))
             self.log[k:].add_(present.double().log_())
 
-    def note(self) -> None:
+    def write_norms(self) -> None:
         """Write the measured norms into the matrix, on the scale on which they were measured."""
-        count = self.noted - self.t
+        count = self.written - self.t
         if not count:
             return
-        seen = self.seen[:count].flip(0).double()
+        norms = self.norms[:count].flip(0).double()
         top = self.log.amax(-1)
         terms = slice(self.first, self.last)
-        steps = slice(self.t, self.noted)
-        if self.into.per_sample is not None or self.is_far:
-            alone = seen.log().add_(self.log)
-            whole = torch.logsumexp(2 * alone, -1)
-            if self.into.per_sample is not None:
-                self.into.per_sample[:, terms, steps] = alone.permute(2, 1, 0).cpu().numpy()
+        steps = slice(self.t, self.written)
+        if self.matrix.per_sample is not None or self.has_extreme_scale:
+            log_by_sample = norms.log().add_(self.log)
+            log_squares = torch.logsumexp(2 * log_by_sample, -1)
+            if self.matrix.per_sample is not None:
+                by_sample = log_by_sample.permute(2, 1, 0)
+                self.matrix.per_sample[:, terms, steps] = by_sample.cpu().numpy()
         else:
             weights = (2 * (self.log - top.unsqueeze(-1))).exp_()
-            whole = seen.square_().mul_(weights).sum(-1).log_().add_(2 * top)
-        self.into.log_norms[terms, steps] = (whole / 2).T.cpu().numpy()
-        self.noted = self.t
+            log_squares = norms.square_().mul_(weights).sum(-1).log_().add_(2 * top)
+        self.matrix.log_norms[terms, steps] = (log_squares / 2).T.cpu().numpy()
+        self.written = self.t

@@ -57,24 +57,23 @@ def total_flow(
     if lost is None:
         is_small = (log_total > -np.inf) & (log_total < _smallest(chain))
         lost = is_small if is_small.any() else None
-    found: dict[str, Any] = chain.naming() | {
+    fields: dict[str, Any] = chain.naming() | {
         "log_total": log_total,
         "hidden_norm": np.exp(_log(chain.hidden())),
-    }
-    found |= {
         "log_direct": unknown,
         "log_recurrent": unknown,
         "log_input": unknown,
         "log_initial": unknown[:, 0],
     }
     if chain.module is not None:
-        found |= _around_cell(chain, chain.module, totals)
-    found |= parts
+        fields |= _around_cell(chain, chain.module, totals)
+    fields |= parts
     if lost is not None:
         for name in ("log_total", "log_recurrent", "log_cell_total"):
-            if name in found:
-                found[name] = np.where(lost, -np.inf, found[name])
-    return LayerFlow(**found, lost=lost, precision=str(_dtype(chain)).removeprefix("torch."))
+            if name in fields:
+                fields[name] = np.where(lost, -np.inf, fields[name])
+    precision = str(_dtype(chain)).removeprefix("torch.")
+    return LayerFlow(**fields, lost=lost, precision=precision)
 
 
 def log_totals(chain: Chain, totals: Gradients) -> np.ndarray:
@@ -94,11 +93,12 @@ def _smallest(chain: Chain) -> float:
 
 def _around_cell(chain: Chain, module: nn.RNNCellBase, totals: Gradients) -> dict[str, np.ndarray]:
     """Return the gradients of a cell's inputs, first state and c, by the adjoint of each step."""
-    found: list[dict[str, np.ndarray]] = []
-    for first, last in _with_the_same_weights(chain.states):
-        found.append(_around_steps(chain, module, totals, first, last))
-    together = {name: np.concatenate([part[name] for part in found], 1) for name in found[0]}
-    return together | {"log_initial": together["log_initial"][:, 0]}
+    ranges = [
+        _around_steps(chain, module, totals, first, last)
+        for first, last in _with_the_same_weights(chain.states)
+    ]
+    whole = {name: np.concatenate([part[name] for part in ranges], 1) for name in ranges[0]}
+    return whole | {"log_initial": whole["log_initial"][:, 0]}
 
 
 def _with_the_same_weights(states: Sequence[State]) -> Iterator[tuple[int, int]]:
@@ -123,13 +123,14 @@ def _around_steps(
     weights = _weights(module, states[0])
     hidden = chain.hidden()[first:last]
 
-    def together(tensors: Sequence[Tensor]) -> Tensor:
+    def rows_of(tensors: Sequence[Tensor]) -> Tensor:
+        """Return the rows of all steps below one another, in the precision of the weights."""
         return torch.cat([flat(tensor) for tensor in tensors]).to(weights.W_x)
 
-    x = together([cast("Tensor", state.x) for state in states]).unsqueeze(0)
+    x = rows_of([cast("Tensor", state.x) for state in states]).unsqueeze(0)
     zeros = tuple(torch.zeros_like(part) for part in states[0].made)
     before = [
-        together(part) for part in zip(*(state.before or zeros for state in states), strict=True)
+        rows_of(part) for part in zip(*(state.before or zeros for state in states), strict=True)
     ]
     h = hidden.flatten(0, 1).to(weights.W_x).unsqueeze(0)
     with torch.no_grad():
@@ -139,16 +140,17 @@ def _around_steps(
         rows = torch.cat(parts, -1).flatten(0, 1).unsqueeze(0)
 
         def by_sample(values: Tensor) -> np.ndarray:
+            """Return logarithms of norms, shape (B, T), of rows of shape (1, T x B, H)."""
             return _log(values.unflatten(1, (last - first, -1)).squeeze(0))
 
         to_before = record.pull_back(0, rows[0])[..., : hidden.shape[-1]]
-        found = {
+        fields = {
             "log_input": by_sample(record.to_input(rows)),
             "log_initial": by_sample(to_before.unsqueeze(0)),
         }
-        return found | (
-            {"log_cell_total": by_sample(record.to_cells(rows))} if weights.cell.parts > 1 else {}
-        )
+        if weights.cell.parts > 1:
+            fields["log_cell_total"] = by_sample(record.to_cells(rows))
+        return fields
 
 
 def _weights(module: nn.RNNCellBase, state: State) -> Weights:
@@ -162,15 +164,20 @@ def _weights(module: nn.RNNCellBase, state: State) -> Weights:
 
 def _one_step_back(chain: Chain, seeds: Gradients) -> list[Tensor | None]:
     """Return the gradient of each state that comes directly from later states with these seeds."""
-    known = [
+    usable = [
         None if made.grad_fn is None else seed for made, seed in zip(chain.made, seeds, strict=True)
     ]
-    pairs = [(made, seed) for made, seed in zip(chain.made, known, strict=True) if seed is not None]
-    return _stopped(chain, [made for made, _ in pairs], [seed for _, seed in pairs], known)
+    pairs = [
+        (made, seed) for made, seed in zip(chain.made, usable, strict=True) if seed is not None
+    ]
+    return _stopped(chain, [made for made, _ in pairs], [seed for _, seed in pairs], usable)
 
 
 def _stopped(
-    chain: Chain, roots: Sequence[Tensor], seeds: Sequence[Tensor], given: Gradients | None = None
+    chain: Chain,
+    roots: Sequence[Tensor],
+    seeds: Sequence[Tensor],
+    seeds_of_states: Gradients | None = None,
 ) -> list[Tensor | None]:
     """Return the gradient of each state that does not pass through another state.
 
@@ -178,17 +185,21 @@ def _stopped(
         chain: the states.
         roots: tensors that are differentiated.
         seeds: their gradients.
-        given: the seeds, if the states themselves are the roots. They propagate, but do not count.
+        seeds_of_states: the seed of each state, if the states themselves are the roots. They
+            propagate, but do not count.
     """
     arrived: list[Tensor | None] = [None] * len(chain.shown)
     if not roots:
         return arrived
 
     def add(index: int, gradient: Tensor) -> None:
+        """Add a gradient that arrives at a state; several paths may lead to it."""
         earlier = arrived[index]
         arrived[index] = gradient if earlier is None else earlier + gradient
 
     def stop(index: int):
+        """Return a hook that adds the gradient of a copy and stops it there."""
+
         def hook(gradient: Tensor) -> Tensor:
             add(index, gradient)
             return torch.zeros_like(gradient)
@@ -196,14 +207,14 @@ def _stopped(
         return hook
 
     def stop_before_mark(index: int):
-        seed = None if given is None else given[index]
+        """Return a hook that adds the gradient of a state without its seed, and passes the seed."""
+        seed = None if seeds_of_states is None else seeds_of_states[index]
 
         def hook(gradient: Tensor) -> Tensor:
-            own = torch.zeros_like(gradient) if seed is None else seed
+            to_pass = torch.zeros_like(gradient) if seed is None else seed
             # The difference is exactly zero unless something has read the state before its mark.
-            beside = gradient - own
-            add(index, beside)
-            return own
+            add(index, gradient - to_pass)
+            return to_pass
 
         return hook
 
@@ -249,12 +260,13 @@ def _lost(chain: Chain, totals: Gradients, log_direct: np.ndarray) -> np.ndarray
             [(chain.rows(back, part) != 0).any(-1) for part in range(len(parts))]
         ).any(0)
     direct = torch.from_numpy(log_direct.T).to(size.device)
+    # The direct part is below half of the total.
     is_from_later = direct < size.log() - math.log(2)
     lost = is_small
     for t in range(len(size) - 2, -1, -1):
         is_underflow = is_zero[t] & ~is_zero[t + 1] & arrives[t]
-        goes_on = lost[t + 1] & (is_zero[t] | is_from_later[t])
-        lost[t] |= is_underflow | goes_on
+        is_from_lost = lost[t + 1] & (is_zero[t] | is_from_later[t])
+        lost[t] |= is_underflow | is_from_lost
     return lost.T.cpu().numpy() if bool(lost.any()) else None
 
 

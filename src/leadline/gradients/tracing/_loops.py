@@ -14,10 +14,16 @@ from torch import Tensor, nn
 from leadline.errors import InputError
 from leadline.gradients.tracing._ancestry import Ancestry, Edge
 from leadline.gradients.tracing._chains import Chain, Key, Origin, State
+from leadline.gradients.tracing._missing_graph import MissingGraph, why_without_graph
 from leadline.gradients.tracing._recorded_loop import RecordedLoop
 from leadline.gradients.tracing._replay import computed_in
 from leadline.gradients.tracing._snapshot import Snapshot
-from leadline.torch_internals import is_inside_operator
+
+LEAST_SEED = 0.5
+"""Smallest random seed of a test of dependence; the largest is 1.5, so that no seed is zero."""
+
+MOST_NAMED = 3
+"""Most loops that a message names."""
 
 
 class Loops:
@@ -32,7 +38,7 @@ class Loops:
         self.calls = calls
         self.chains: list[Chain] = []
         self.watch = watch
-        self.without_graph: str | None = None
+        self.without_graph: MissingGraph | None = None
         """The reason why a state has no gradient; ``None`` if there is no such state."""
         self.is_marked_elsewhere = False
         """True if another thread marked a state during the block."""
@@ -64,7 +70,8 @@ class Loops:
         chain = self._continued(key, origins, [h], frame, is_cell=False)
         if chain is None:
             chain = self._begin(f"{path}.{name}" if path else name, key, None)
-        shown = self._append(chain, (h,), origins, also={"state before its mark": h}, frame=frame)
+        others = {"state before its mark": h}
+        shown = self._append(chain, (h,), origins, others, frame=frame)
         self._ancestry.remember(_edge(h), chain, len(chain.states) - 1)
         self.watch(h)
         return shown[0]
@@ -73,7 +80,7 @@ class Loops:
         self,
         name: str,
         module: nn.RNNCellBase,
-        given: dict[str, Any],
+        arguments: dict[str, Any],
         returned: Any,
         weights: dict[str, Tensor | None],
     ) -> Any:
@@ -82,19 +89,21 @@ class Loops:
         if not made[0].requires_grad:
             self.without_graph = why_without_graph()
             return returned
-        hx = given.get("hx")
-        before = () if hx is None else (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        hx = arguments.get("hx")
+        before: tuple[Tensor, ...] = ()
+        if hx is not None:
+            before = (hx,) if isinstance(hx, Tensor) else tuple(hx)
         key = (name, "cell")
         chain = self._continued(key, self._origins(before), before, 0, is_cell=True)
         if chain is None:
             chain = self._begin(name, key, module)
-        x = given["input"].detach()
+        x = arguments["input"].detach()
+        others = {name: weight for name, weight in weights.items() if weight is not None}
         shown = self._append(
             chain,
             made,
             self._origins(made),
-            also={"input": x}
-            | {key: weight for key, weight in weights.items() if weight is not None},
+            {"input": x} | others,
             x=x,
             before=tuple(part.detach() for part in before),
             weights=tuple(weights.values()),
@@ -115,38 +124,52 @@ class Loops:
         chain: Chain,
         made: tuple[Tensor, ...],
         origins: dict[Chain, Origin],
-        also: dict[str, Tensor],
-        **more: Any,
+        others: dict[str, Tensor],
+        **details: Any,
     ) -> tuple[Tensor, ...]:
-        """Add a state to its chain; ``also`` holds other tensors that must not change."""
+        """Add a state to its chain, and return its copies.
+
+        Args:
+            chain: the chain that the state continues.
+            made: the state, as its step computed it.
+            origins: the states from which it was computed.
+            others: further tensors that must not change, by name.
+            details: further fields of the :class:`State`.
+
+        Raises:
+            InputError: the state has another shape than the state before.
+        """
         if chain.states and chain.states[-1].made[0].shape != made[0].shape:
             raise InputError(
-                "all states of one loop must have the same shape",
+                "trace() needs states of one shape in each loop",
                 got=f"{chain.title}, timestep {len(chain.states) + 1}: {tuple(made[0].shape)} "
-                "after "
-                f"{tuple(chain.states[-1].made[0].shape)}",
+                f"after {tuple(chain.states[-1].made[0].shape)}",
                 cause="sequences that leave the batch when they end, or two loops with the same "
                 "name",
                 cure="keep all sequences in the batch and mask them; name each loop: "
                 "gradients.record(h, 'upper')",
             )
         shown = tuple(part.clone() for part in made)
-        seen = Snapshot.of([*(("state", part) for part in shown), *also.items()])
-        chain.states.append(State(made, shown, origins, seen, dtype=computed_in(made[0]), **more))
+        snapshot = Snapshot.of([*(("state", part) for part in shown), *others.items()])
+        dtype = computed_in(made[0])
+        chain.states.append(State(made, shown, origins, snapshot, dtype=dtype, **details))
         for part in shown:
             self._ancestry.remember(_edge(part), chain, len(chain.states) - 1)
         return shown
 
     def _origins(self, tensors: Sequence[Tensor]) -> dict[Chain, Origin]:
         """Return the states that tensors were computed from, also through other loops."""
-        found = self._ancestry.reads(_edge(tensor) for tensor in tensors if tensor.requires_grad)
-        origins: dict[Chain, Origin] = {chain: Origin.of(reads) for chain, reads in found.items()}
-        for chain, reads in found.items():
+        edges = (_edge(tensor) for tensor in tensors if tensor.requires_grad)
+        by_chain = self._ancestry.reads(edges)
+        origins: dict[Chain, Origin] = {
+            chain: Origin.of(reads) for chain, reads in by_chain.items()
+        }
+        for chain, reads in by_chain.items():
             for t in reads.alone:
-                for other, origin in _behind(chain, t):
+                for other, origin in _origins_in_other_loops(chain, t):
                     origins[other] = origins.get(other, Origin()).and_of(origin)
             for t in reads.joined:
-                for other, origin in _behind(chain, t):
+                for other, origin in _origins_in_other_loops(chain, t):
                     joined = origin.through_a_join(len(reads.joined))
                     origins[other] = origins.get(other, Origin()).and_of(joined)
         return origins
@@ -165,35 +188,37 @@ class Loops:
         state only jointly with others belongs to a layer above, or to a loop that reads a window of
         states.
         """
-        own = {chain: origin for chain, origin in origins.items() if chain.key == key}
-        ends = [chain for chain, origin in own.items() if origin.alone == len(chain.states) - 1]
+        of_key = {chain: origin for chain, origin in origins.items() if chain.key == key}
+        ends = [chain for chain, origin in of_key.items() if origin.alone == len(chain.states) - 1]
         if len(ends) > 1:
             ends = [chain for chain in ends if chain.states[-1].frame == frame] if frame else ends
         if len(ends) == 1:
             return ends[0]
         if ends:
-            raise _not_one_loop(key, own)
-        for chain, origin in own.items():
+            raise _not_one_loop(key, of_key)
+        for chain, origin in of_key.items():
             if origin.joined == len(chain.states) - 1 and _continues_window(
                 chain, origin, tensors, frame
             ):
                 # A layer above two loops, such as both directions, reads states of the other loop
                 # too.
                 others = [
-                    state.shown[0] for other in own if other is not chain for state in other.states
+                    state.shown[0]
+                    for other in of_key
+                    if other is not chain
+                    for state in other.states
                 ]
                 return None if any(_depends_on(tensors, others)) else chain
-        has_read_an_earlier_one = [
-            chain
-            for chain, origin in own.items()
-            if origin.alone >= 0 and chain.states[-1].frame == frame
-        ]
-        if has_read_an_earlier_one and not is_cell:
-            raise _not_one_loop(key, own)
+        has_read_earlier_state = any(
+            origin.alone >= 0 and chain.states[-1].frame == frame
+            for chain, origin in of_key.items()
+        )
+        if has_read_earlier_state and not is_cell:
+            raise _not_one_loop(key, of_key)
         return None
 
 
-def _behind(chain: Chain, t: int) -> list[tuple[Chain, Origin]]:
+def _origins_in_other_loops(chain: Chain, t: int) -> list[tuple[Chain, Origin]]:
     """Return the states of other loops that a state was computed from."""
     return [
         (other, origin)
@@ -232,12 +257,14 @@ def _depends_on(tensors: Sequence[Tensor], states: Sequence[Tensor]) -> list[boo
         torch.rand(root.shape, generator=generator, device=root.device, dtype=torch.float32).to(
             root.dtype
         )
-        + 0.5
+        + LEAST_SEED
         for root in roots
     ]
     depends = [False] * len(states)
 
     def stop(index: int):
+        """Return a hook that notes a gradient at a state and stops it there."""
+
         def hook(gradient: Tensor) -> Tensor:
             depends[index] = bool((gradient != 0).any())
             return torch.zeros_like(gradient)
@@ -254,6 +281,7 @@ def _depends_on(tensors: Sequence[Tensor], states: Sequence[Tensor]) -> list[boo
 
 
 def _not_one_loop(key: Key, states: dict[Chain, Origin]) -> InputError:
+    """Return the refusal of a state that continues no loop of its name, or several."""
     read = [
         f"{origin.alone + 1} of {len(chain.states)} of {chain.title}"
         for chain, origin in states.items()
@@ -266,28 +294,18 @@ def _not_one_loop(key: Key, states: dict[Chain, Origin]) -> InputError:
     )
     skipped = "two loops or layers whose states have the same name; or a tree"
     return InputError(
-        "each state of a loop must be computed from the previous state, and from no other of its "
-        "name",
-        got=f"a state {name!r} that was computed from timestep {' and '.join(read[:3])}",
+        "trace() needs loops in which each state is computed from the previous state alone",
+        got=f"a state {name!r}{_place(key)}, computed from timestep "
+        f"{' and '.join(read[:MOST_NAMED])}",
         cause=merged if is_merged else skipped,
-        cure="name each loop: h = gradients.record(h, 'lower'); a tree cannot be "
-        f"traced{_where(key)}",
+        cure="name each loop: h = gradients.record(h, 'lower'); a tree cannot be traced",
     )
 
 
-def _where(key: Key) -> str:
-    return f" (the state was recorded in module {key[0]!r})" if key[0] and key[1] != "cell" else ""
-
-
-def why_without_graph() -> str:
-    """Return the reason why a state that is computed now has no gradient."""
-    if torch.is_inference_mode_enabled():
-        return "a forward pass under torch.inference_mode()"
-    if not torch.is_grad_enabled():
-        return "a forward pass under torch.no_grad()"
-    if is_inside_operator():
-        return "a step inside an operator such as torch.scan, which computes its own gradient"
-    return "a forward pass in which neither the parameters nor the inputs require a gradient"
+def _place(key: Key) -> str:
+    """Name the module in which a state was marked; nothing for a cell or the model itself."""
+    path, name = key
+    return f" of module {path!r}" if path and name != "cell" else ""
 
 
 def _edge(tensor: Tensor) -> Edge:

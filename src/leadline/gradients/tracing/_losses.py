@@ -1,6 +1,6 @@
-"""Checks of models and losses, and the search for layers whose hooks were skipped."""
+"""Checks of models and losses, the gradients of a loss, and the search for skipped hooks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 from leadline import checks
 from leadline.errors import InputError
-from leadline.torch_internals import node_number
+from leadline.torch_internals import AutogradFault, autograd_fault, leaf_of, node_number
+
+QUERIES = "gradient_flow(), influence() and weight_terms()"
+"""The queries of a tape, in messages that all of them raise."""
 
 
 def checked_loss(loss: Any, name: str) -> Tensor:
@@ -67,7 +70,7 @@ def checked_model(model: Any, function: str) -> nn.Module:
     are_modules = (
         isinstance(model, (list, tuple))
         and bool(model)
-        and all(isinstance(m, nn.Module) for m in model)
+        and all(isinstance(part, nn.Module) for part in model)
     )
     if isinstance(model, type) and issubclass(model, nn.Module):
         cure = f"pass an instance: {model.__name__}(...)"
@@ -80,6 +83,48 @@ def checked_model(model: Any, function: str) -> nn.Module:
         got=f"model = {checks.shown(model)}",
         cause="several modules" if are_modules else None,
         cure=cure,
+    )
+
+
+def gradients_of(loss: Tensor, outputs: Sequence[Tensor]) -> list[Tensor | None]:
+    """Return the gradient of a scalar with respect to each tensor; ``None`` for zero.
+
+    Raises:
+        InputError: the graph of the loss is freed, or one of its tensors was changed in place.
+    """
+    trainable = [tensor for tensor in outputs if tensor.requires_grad]
+    try:
+        gradients = torch.autograd.grad(loss, trainable, retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        match autograd_fault(error):
+            case AutogradFault.FREED_GRAPH:
+                raise InputError(
+                    f"{QUERIES} need the graph of the loss",
+                    got="a graph that a backward pass has freed",
+                    cure="query the tape before loss.backward(), or use "
+                    "loss.backward(retain_graph=True)",
+                ) from error
+            case AutogradFault.CHANGED_IN_PLACE:
+                raise InputError(
+                    f"{QUERIES} must run before weights or activations change",
+                    got="a weight or an activation that was changed in place",
+                    cause="a step of the optimiser, or an in-place operation on an activation",
+                    cure="query the tape before the optimiser steps; use operations that return "
+                    "new tensors",
+                ) from error
+            case None:
+                raise
+    remaining = iter(gradients)
+    return [next(remaining) if tensor.requires_grad else None for tensor in outputs]
+
+
+def foreign_loss(got: str) -> InputError:
+    """Return the refusal of a loss that does not belong to the recorded forward pass."""
+    return InputError(
+        f"{QUERIES} need a loss from the recorded forward pass",
+        got=got,
+        cause="a loss from another forward pass, a detached loss, or a loss computed under no_grad",
+        cure="compute the loss from the outputs that the model returned inside the block",
     )
 
 
@@ -99,16 +144,16 @@ def was_computed_between(
         for module in modules
         for parameter in module.parameters()
     }
-    seen: set[Any] = set()
+    visited: set[Any] = set()
     to_visit = [loss.grad_fn]
     while to_visit:
         node = to_visit.pop()
-        if node is None or node in seen:
+        if node is None or node in visited:
             continue
-        seen.add(node)
-        for other, _ in node.next_functions:
-            variable = getattr(other, "variable", None)
-            if variable is not None and id(variable) in kinds and first < node_number(node) < last:
-                return kinds[id(variable)]
-            to_visit.append(other)
+        visited.add(node)
+        for next_node, _ in node.next_functions:
+            leaf = leaf_of(next_node)
+            if leaf is not None and id(leaf) in kinds and first < node_number(node) < last:
+                return kinds[id(leaf)]
+            to_visit.append(next_node)
     return None

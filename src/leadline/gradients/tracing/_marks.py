@@ -78,7 +78,7 @@ def record(h: Tensor, name: str = "state") -> Tensor:
         return h
     if torch.compiler.is_compiling() or is_functorch_tensor(h):
         raise InputError(
-            "record() marks the states of an ordinary Python loop",
+            "record() needs a loop in ordinary Python",
             got="a state inside torch.scan, torch.compile or torch.func",
             cause="these run the step on placeholders, which have no gradient",
             cure="run the loop in Python inside the block: for x_t in x: h = "
@@ -86,13 +86,13 @@ def record(h: Tensor, name: str = "state") -> Tensor:
         )
     active = _ACTIVE.get()
     if not active:
-        _note_elsewhere()
+        _note_in_other_threads()
     for loops in active:
         h = loops.mark(name, h)
     return h
 
 
-def _note_elsewhere() -> None:
+def _note_in_other_threads() -> None:
     """Inform the recorders of other threads that this thread has marked a state."""
     for loops in tuple(_EVERYWHERE):
         loops.is_marked_elsewhere = True

@@ -33,7 +33,8 @@ class RecordedCall(Call, Entry):
         if self.batch <= count:
             return None
         tensors = [tensor for tensor in (*self.outputs, *gradients) if tensor is not None]
-        # A sum is fast. One that overflows by itself costs time only.
+        # Sums are fast. If a sum of finite numbers overflows, all samples are read, which only
+        # takes longer.
         if not all(math.isfinite(float(tensor.sum())) for tensor in tensors):
             return None
         return torch.linspace(0, self.batch - 1, count, dtype=torch.float64).round().long()
@@ -112,10 +113,10 @@ class CallReadout(Readout):
         """Return the flow of one layer without its parts, which are NaN."""
         log_total = _by_sample(arrived, arrived.hidden(arrived.total))
         unknown = np.full_like(log_total, np.nan)
-        direction = int(arrived.one.direction == "reverse")
-        states = Rows.of(arrived.one.record.h.unsqueeze(1))
+        direction = int(arrived.scan.direction == "reverse")
+        states = Rows.of(arrived.scan.record.h.unsqueeze(1))
         return LayerFlow(
-            **self.replayed.naming(arrived.one.index, direction),
+            **self.replayed.naming(arrived.scan.index, direction),
             log_total=log_total,
             log_direct=unknown,
             log_recurrent=unknown,
@@ -125,7 +126,8 @@ class CallReadout(Readout):
         )
 
     def _flow(self, arrived: Arrived) -> LayerFlow:
-        record = arrived.one.record
+        """Return the flow of one layer with all its parts."""
+        record = arrived.scan.record
         total = arrived.total[:, 0]
         before_first = Rows.of(record.pull_back(0, total.unit[0]), total.log[0])
         log_cell_total = None

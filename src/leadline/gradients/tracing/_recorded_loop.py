@@ -38,7 +38,7 @@ class RecordedLoop(Chain, Entry, Readout):
 
     def log_totals(self, gradients: Sequence[Gradients]) -> list[np.ndarray]:
         """Return the totals of K losses."""
-        return [np.stack([log_totals(self, own) for own in gradients])]
+        return [np.stack([log_totals(self, of_loss) for of_loss in gradients])]
 
     def weight_terms(self, gradients: Gradients) -> Iterator[LayerTerms]:
         """Refuse: the steps of a loop share weights that only the loop itself knows.

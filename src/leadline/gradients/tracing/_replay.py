@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from leadline.errors import InputError
+from leadline.gradients.tracing._missing_graph import MissingGraph
 from leadline.gradients.tracing._reproduction import (
     difference,
     is_small,
@@ -45,7 +46,7 @@ class Call:
     """The weights that the call used, by name."""
     seen: Snapshot
     """The tensors that must not change: inputs, outputs and weights."""
-    without_graph: str | None = None
+    without_graph: MissingGraph | None = None
     """The reason why no output has a gradient; ``None`` if one has."""
     lower: tuple[Tensor, ...] = ()
     """The states of all layers below the top one; empty if the module hides them."""

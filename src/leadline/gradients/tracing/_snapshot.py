@@ -15,9 +15,9 @@ class Snapshot:
 
     >>> import torch
     >>> h_n = torch.zeros(2)
-    >>> seen = Snapshot.of([("h_n", h_n)])
+    >>> snapshot = Snapshot.of([("h_n", h_n)])
     >>> _ = h_n[0].add_(1)  # a view shares the version of its base
-    >>> seen.changed()
+    >>> snapshot.changed()
     ['h_n']
     """
 
@@ -40,13 +40,13 @@ class Snapshot:
 
     def changed(self) -> list[str]:
         """Return the names of tensors that were changed or detached in place after the snapshot."""
-        found = []
-        each = zip(self.names, self.tensors, self.versions, self.had_gradient, strict=True)
-        for name, tensor, seen, had_gradient in each:
+        changed_names = []
+        recorded = zip(self.names, self.tensors, self.versions, self.had_gradient, strict=True)
+        for name, tensor, version, had_gradient in recorded:
             was_detached = had_gradient and not tensor.requires_grad
-            if was_detached or in_place_changes(tensor) != seen:
-                found.append(name)
-        return found
+            if was_detached or in_place_changes(tensor) != version:
+                changed_names.append(name)
+        return changed_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Sums:
     ['layers.0.b']
     """
 
-    seen: tuple[tuple[str, nn.Parameter, Tensor, int], ...]
+    recorded: tuple[tuple[str, nn.Parameter, Tensor, int], ...]
     """Names, parameters, their sums and their versions."""
 
     @classmethod
@@ -82,15 +82,15 @@ class Sums:
 
     def changed(self) -> list[tuple[str, nn.Parameter]]:
         """Return the parameters that changed uncounted, if dtype and device are the same."""
-        found = []
-        for name, parameter, before, seen in self.seen:
-            if in_place_changes(parameter) != seen:
+        changed = []
+        for name, parameter, before, version in self.recorded:
+            if in_place_changes(parameter) != version:
                 continue
             after = _sum(parameter)
             has_moved = after.dtype != before.dtype or after.device != before.device
             if not has_moved and not torch.equal(after.nan_to_num(), before.nan_to_num()):
-                found.append((name, parameter))
-        return found
+                changed.append((name, parameter))
+        return changed
 
 
 def _sum(parameter: Tensor) -> Tensor:

@@ -19,6 +19,15 @@ from torch import Tensor
 
 from leadline.recurrent import Adjoint, Arithmetic, PullBack, arithmetic_for
 
+SQUARABLE = 0.375
+"""A norm up to this power of the largest number is safe: its square has room to be added up."""
+
+SAFE = 0.75
+"""A number up to this power of the largest number has room for the steps of a block."""
+
+BACKOFF = 4
+"""Factor by which the number of blocks between two attempts at a longer block grows."""
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -39,8 +48,8 @@ class Rows:
         norm = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
         scaled = values
         size = None
-        # The limit keeps the squares of the norms representable too.
-        is_outside = ~_inside(norm, torch.finfo(values.dtype).max ** 0.375).squeeze(-1)
+        limit = torch.finfo(values.dtype).max ** SQUARABLE
+        is_outside = ~_is_inside(norm, limit).squeeze(-1)
         if bool(values[is_outside].any()):
             # Divide by the largest entry first, because the square of 1e-200 is not representable.
             size = values.abs().amax(-1, keepdim=True)
@@ -49,10 +58,11 @@ class Rows:
                 scaled = torch.where(size.isinf(), values.isinf() * values.sign(), scaled)
             norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
         unit = scaled / torch.where(norm > 0, norm, 1)
-        own = (
-            norm.double().log() if size is None else norm.double().log() + size.double().log()
-        ).squeeze(-1)
-        return cls(unit, torch.where(own.isneginf(), own, own + log))
+        log_norm = norm.double().log()
+        if size is not None:
+            log_norm = log_norm + size.double().log()
+        log_norm = log_norm.squeeze(-1)
+        return cls(unit, torch.where(log_norm.isneginf(), log_norm, log_norm + log))
 
     def __add__(self, other: "Rows") -> "Rows":
         top = torch.maximum(self.log, other.log)
@@ -63,7 +73,7 @@ class Rows:
     @classmethod
     def cat(cls, rows: "list[Rows]") -> "Rows":
         """Concatenate rows along the first axis."""
-        return cls(torch.cat([r.unit for r in rows]), torch.cat([r.log for r in rows]))
+        return cls(torch.cat([row.unit for row in rows]), torch.cat([row.log for row in rows]))
 
     def part(self, first: int | None, last: int | None) -> "Rows":
         """Return the entries from ``first`` to ``last`` of every row."""
@@ -111,7 +121,7 @@ def adjoint_sweep(direct: Rows, adjoint: Adjoint) -> Swept:
     pull_back = adjoint(on, direct.unit[last])
     carry = direct[last]
     size = FIRST
-    fitted = 0
+    num_fitting = 0
     patience = 1
     nothing = torch.zeros_like(carry.unit[None])
     blocks = [
@@ -121,19 +131,22 @@ def adjoint_sweep(direct: Rows, adjoint: Adjoint) -> Swept:
     ]
     while last > 0:
         first = max(0, last - size)
-        block = _together(direct[first:last], pull_back, carry, last, on) if size > 1 else None
-        if block is None and size > 1:
+        if size > 1:
+            block = _sweep_block(direct[first:last], pull_back, carry, last, on)
+        else:
+            block = _sweep_step(direct[last - 1], pull_back, carry, last, on)
+        if block is None:
             size = size // 2
-            fitted = 0
-            patience = 4 * patience
+            num_fitting = 0
+            patience = BACKOFF * patience
             continue
-        blocks.append(block or _alone(direct[last - 1], pull_back, carry, last, on))
+        blocks.append(block)
         carry = blocks[-1].earliest()
         last = last - len(blocks[-1].log_total)
-        fitted += 1
-        if fitted == patience:
+        num_fitting += 1
+        if num_fitting == patience:
             size = min(2 * size, LARGEST)
-            fitted = 0
+            num_fitting = 0
     total, log_total, recurrent, log_recurrent = (
         torch.cat(parts[::-1]) for parts in zip(*blocks, strict=True)
     )
@@ -149,14 +162,15 @@ class _Block(NamedTuple):
     log_recurrent: Float[Tensor, "T *batch"]  # noqa: F821
 
     def earliest(self) -> Rows:
+        """Return the total at the first timestep of the block."""
         return Rows.of(self.total[0], self.log_total[0])
 
 
-def _together(
+def _sweep_block(
     window: Rows, pull_back: PullBack, carry: Rows, last: int, on: Arithmetic
 ) -> _Block | None:
     """Sweep through a window on one scale; return ``None`` if the range is too small."""
-    limit = torch.finfo(carry.unit.dtype).max ** 0.75
+    limit = torch.finfo(carry.unit.dtype).max ** SAFE
     first = last - len(window.log)
     rows = Rows.cat([window, carry[None]])
     base = rows.log.amax(0)
@@ -176,18 +190,20 @@ def _together(
     # Inputs and results must lie well inside the range. A zero must come from a zero, not from an
     # underflow.
     is_safe = ((factor.squeeze(-1) > 1 / limit) | rows.log.isneginf()).all()
-    is_safe &= (_inside(arrived, limit) | ((arrived == 0) & (total[1:] == 0).all(-1))).all()
+    is_safe &= (_is_inside(arrived, limit) | ((arrived == 0) & (total[1:] == 0).all(-1))).all()
     if not bool(is_safe):
         return None
     log = base.expand(window.log.shape)
     return _Block(total[:-1], log, recurrent, log)
 
 
-def _inside(sizes: Tensor, limit: float) -> Tensor:
+def _is_inside(sizes: Tensor, limit: float) -> Tensor:
     return (sizes > 1 / limit) & (sizes < limit)
 
 
-def _alone(direct: Rows, pull_back: PullBack, carry: Rows, last: int, on: Arithmetic) -> _Block:
+def _sweep_step(
+    direct: Rows, pull_back: PullBack, carry: Rows, last: int, on: Arithmetic
+) -> _Block:
     """Sweep through the single step before ``last``, for any scales."""
     arrived = torch.empty_like(carry.unit)
     with np.errstate(all="ignore"):

@@ -20,13 +20,23 @@ from leadline.gradients.tracing._hooks import is_recurrent, recording
 from leadline.gradients.tracing._influence_sweep import summarise
 from leadline.gradients.tracing._loops import Loops
 from leadline.gradients.tracing._losses import (
+    QUERIES,
     checked_loss,
     checked_model,
+    foreign_loss,
+    gradients_of,
     sequence_number,
     was_computed_between,
 )
+from leadline.gradients.tracing._missing_graph import MissingGraph
 from leadline.gradients.tracing._snapshot import Sums
 from leadline.sounding import Protocol
+
+LEAST_WEIGHT = 0.5
+"""Smallest random weight of a loss term; the largest is 1.5, so that every term counts."""
+
+SEPARATION_ROUNDINGS = 1e3
+"""Largest difference, in rounding errors, between weighted seeds that count as equal."""
 
 
 @dataclass(eq=False)
@@ -68,18 +78,14 @@ class Tape:
                 cannot be replayed.
         """
         loss = self._check(loss, "loss")
-        with uncast(loss):
-            replayed = self._read()
-            gradients = self._seeds(loss.sum())
+        with without_autocast(loss):
+            total = loss.sum()
             layers = [
                 layer
-                for one, own in zip(replayed, gradients, strict=True)
-                # A call that the loss does not depend on has no flow.
-                if any(gradient is not None for gradient in own)
-                for layer in one.flows(loss.sum(), own)
+                for readout, gradients in self._reached(total)
+                for layer in readout.flows(total, gradients)
             ]
-        settings = {"model": type(self.model).__name__, "loss": float(loss.detach().sum())}
-        return GradientFlow(Protocol(settings), tuple(layers))
+        return GradientFlow(self._protocol(loss), tuple(layers))
 
     def weight_terms(self, loss: Tensor) -> WeightTerms:
         """Return what each timestep adds to the gradient of the shared weights.
@@ -87,27 +93,23 @@ class Tape:
         The term of timestep t is dL/dh_t dh_t/dW; the sum of all terms is dL/dW.
 
         Args:
-            loss: as in :meth:`gradient_flow`.
+            loss: a tensor computed from the recorded forward pass. Terms of any shape are summed.
 
         Returns:
-            The terms of every layer. The graph is retained.
+            The terms of every layer. The graph is retained, so the tape can be queried again.
 
         Raises:
             InputError: the model has a hand-written loop or a layer with a projection, or
                 :meth:`gradient_flow` refuses the loss.
         """
         loss = self._check(loss, "loss")
-        with uncast(loss):
-            replayed = self._read()
-            gradients = self._seeds(loss.sum())
+        with without_autocast(loss):
             layers = [
-                terms
-                for one, own in zip(replayed, gradients, strict=True)
-                if any(gradient is not None for gradient in own)
-                for terms in one.weight_terms(own)
+                layer
+                for readout, gradients in self._reached(loss.sum())
+                for layer in readout.weight_terms(gradients)
             ]
-        settings = {"model": type(self.model).__name__, "loss": float(loss.detach().sum())}
-        return WeightTerms(Protocol(settings), tuple(layers))
+        return WeightTerms(self._protocol(loss), tuple(layers))
 
     def influence(self, terms: Tensor, *, per_sample: bool = False, chunk: int = 32) -> Influence:
         """Return how strongly each loss term pulls on each hidden state: ‖dL_k/dh_t‖ for all k, t.
@@ -120,13 +122,14 @@ class Tape:
                 term for each timestep.
             per_sample: keep the matrix of every sample too, shape (B, K, T).
             chunk: number of terms that are swept together if each takes a backward pass, at least
-            1.
+                1. The memory grows with it.
 
         Returns:
-            The influence on each layer. The graph is retained.
+            The influence on each layer. The graph is retained, so the tape can be queried again.
 
         Raises:
-            InputError: ``terms`` has another shape, or :meth:`gradient_flow` refuses it.
+            InputError: ``terms`` has another shape, ``chunk`` is below 1, or
+                :meth:`gradient_flow` refuses the terms.
         """
         per_sample = checks.flag(per_sample, "per_sample")
         chunk = checks.whole_number(chunk, "chunk", least=1)
@@ -140,53 +143,77 @@ class Tape:
             )
         terms = self._check(terms, "terms")
         terms = terms if terms.dim() == 1 else terms.sum(0)
-        with uncast(terms):
-            replayed = self._read()
-            layers = self._local(terms, replayed, per_sample) or self._general(
-                terms, replayed, per_sample, chunk
-            )
+        with without_autocast(terms):
+            readouts = self._read()
+            layers = self._sweep_at_once(terms, readouts, per_sample)
+            if layers is None:
+                layers = self._sweep_in_chunks(terms, readouts, per_sample, chunk)
             layers = with_shared_offsets(layers)
         settings = {"model": type(self.model).__name__, "terms": len(terms)}
         return Influence(Protocol(settings), tuple(layers))
 
-    def _local(
-        self, terms: Tensor, replayed: list[Readout], per_sample: bool
+    def _sweep_at_once(
+        self, terms: Tensor, readouts: list[Readout], per_sample: bool
     ) -> list[LayerInfluence] | None:
-        """Follow all terms in one sweep; return ``None`` if their seeds cannot be separated."""
-        if len(replayed) != 1 or not replayed[0].has_shared_sweep(len(terms)):
-            return None
-        one = replayed[0]
-        generator = torch.Generator(terms.device).manual_seed(0)
-        weights = (
-            torch.rand(len(terms), generator=generator, device=terms.device, dtype=terms.dtype)
-            + 0.5
-        )
-        (plain,) = self._seeds(terms.sum())
-        (weighted,) = self._seeds((terms * weights).sum())
-        seeds, check = (one.top_seeds(gradients) for gradients in (plain, weighted))
-        if seeds is None or check is None:
-            return None
-        difference = torch.addcmul(check, seeds, weights.to(seeds.dtype)[:, None, None], value=-1)
-        difference, size = (part.abs().amax((1, 2)) for part in (difference, seeds))
-        precision = torch.finfo(seeds.dtype)
-        if not bool((difference <= 1e3 * precision.eps * size + precision.tiny).all()):
-            return None
-        return one.sweep(seeds, per_sample)
+        """Follow all terms in one sweep; return ``None`` if their seeds cannot be separated.
 
-    def _general(
-        self, terms: Tensor, replayed: list[Readout], per_sample: bool, chunk: int
+        If each term reaches the top layer at its own timestep only, the gradients of a weighted sum
+        of the terms are the weighted gradients of their sum.
+        """
+        if len(readouts) != 1 or not readouts[0].has_shared_sweep(len(terms)):
+            return None
+        readout = readouts[0]
+        generator = torch.Generator(terms.device).manual_seed(0)
+        chances = torch.rand(
+            len(terms), generator=generator, device=terms.device, dtype=terms.dtype
+        )
+        weights = chances + LEAST_WEIGHT
+        (gradients,) = self._seeds(terms.sum())
+        (weighted_gradients,) = self._seeds((terms * weights).sum())
+        seeds = readout.top_seeds(gradients)
+        weighted_seeds = readout.top_seeds(weighted_gradients)
+        if seeds is None or weighted_seeds is None:
+            return None
+        by_timestep = weights.to(seeds.dtype)[:, None, None]
+        difference = torch.addcmul(weighted_seeds, seeds, by_timestep, value=-1)
+        largest_difference = difference.abs().amax((1, 2))
+        largest_seed = seeds.abs().amax((1, 2))
+        precision = torch.finfo(seeds.dtype)
+        tolerance = SEPARATION_ROUNDINGS * precision.eps * largest_seed + precision.tiny
+        if not bool((largest_difference <= tolerance).all()):
+            return None
+        return readout.sweep(seeds, per_sample)
+
+    def _sweep_in_chunks(
+        self, terms: Tensor, readouts: list[Readout], per_sample: bool, chunk: int
     ) -> list[LayerInfluence]:
         """Take a backward pass for each term, and sweep ``chunk`` terms together."""
-        found: list[list[np.ndarray]] = []
+        logs_by_chunk: list[list[np.ndarray]] = []
         for first in range(0, len(terms), chunk):
             seeds = [self._seeds(term) for term in terms[first : first + chunk]]
-            found.append([])
-            for i, one in enumerate(replayed):
-                found[-1] += one.log_totals([gradients[i] for gradients in seeds])
-        names = [name for one in replayed for name in one.names()]
+            logs: list[np.ndarray] = []
+            for i, readout in enumerate(readouts):
+                logs += readout.log_totals([gradients[i] for gradients in seeds])
+            logs_by_chunk.append(logs)
+        names = [name for readout in readouts for name in readout.names()]
+        logs_by_layer = zip(*logs_by_chunk, strict=True)
         return [
             LayerInfluence(**name, **summarise(np.concatenate(logs), per_sample))
-            for name, logs in zip(names, zip(*found, strict=True), strict=True)
+            for name, logs in zip(names, logs_by_layer, strict=True)
+        ]
+
+    def _protocol(self, loss: Tensor) -> Protocol:
+        """Return the protocol of a query of this loss."""
+        return Protocol({"model": type(self.model).__name__, "loss": float(loss.detach().sum())})
+
+    def _reached(self, loss: Tensor) -> list[tuple[Readout, list[Tensor | None]]]:
+        """Return the readouts that a scalar loss depends on, and the gradients of their outputs."""
+        readouts = self._read()
+        seeds = self._seeds(loss)
+        return [
+            (readout, gradients)
+            for readout, gradients in zip(readouts, seeds, strict=True)
+            if any(gradient is not None for gradient in gradients)
         ]
 
     def _read(self) -> list[Readout]:
@@ -196,56 +223,35 @@ class Tape:
         return [entry.read() for entry in self.calls]
 
     def _seeds(self, loss: Tensor) -> list[list[Tensor | None]]:
-        """The gradients of a scalar with respect to what each call returned."""
-        tensors = [tensor for call in self.calls for tensor in call.outputs]
-        reached = [tensor for tensor in tensors if tensor.requires_grad]
-        if not reached:
-            raise _without_graph(self._why_without_graph())
-        try:
-            found = iter(torch.autograd.grad(loss, reached, retain_graph=True, allow_unused=True))
-        except RuntimeError as error:
-            if "backward through the graph a second time" in str(error):
+        """Return the gradients of a scalar loss with respect to the outputs of each entry."""
+        outputs = [tensor for call in self.calls for tensor in call.outputs]
+        if not any(tensor.requires_grad for tensor in outputs):
+            raise self._why_without_graph().refusal()
+        gradients = iter(gradients_of(loss, outputs))
+        seeds = [[next(gradients) for _ in call.outputs] for call in self.calls]
+        if all(gradient is None for by_output in seeds for gradient in by_output):
+            raise foreign_loss("a loss that depends on no recorded state")
+        for call, by_output in zip(self.calls, seeds, strict=True):
+            if any(gradient is not None and _has_nan(gradient) for gradient in by_output):
                 raise InputError(
-                    "gradient_flow(), influence() and weight_terms() need the graph of the loss",
-                    got="a graph that a backward pass has freed",
-                    cure="query the tape before loss.backward(), or use "
-                    "loss.backward(retain_graph=True)",
-                ) from error
-            if "inplace operation" not in str(error):
-                raise
-            raise InputError(
-                "the model must not change between the forward pass and the query",
-                got="a weight or an activation that was changed in place",
-                cause="a step of the optimiser, or an in-place operation on an activation",
-                cure="query the tape before the optimiser steps; use operations that return new "
-                "tensors",
-            ) from error
-        gradients = [next(found) if tensor.requires_grad else None for tensor in tensors]
-        if all(gradient is None for gradient in gradients):
-            raise _foreign_loss("a loss that depends on no recorded state")
-        rest = iter(gradients)
-        by_call = [[next(rest) for _ in call.outputs] for call in self.calls]
-        for call, own in zip(self.calls, by_call, strict=True):
-            if any(gradient is not None and _holds_nan(gradient) for gradient in own):
-                raise InputError(
-                    "the gradients must not contain NaN",
-                    got=f"{call.title}: the loss's gradient is NaN there",
+                    f"{QUERIES} need a loss whose gradient contains no NaN",
+                    got=f"a gradient that is NaN at the outputs of {call.title}",
                     cause="a loss that is NaN, or has no derivative, such as a square root at 0",
                     cure="check the loss and its inputs",
                 )
-        return by_call
+        return seeds
 
     def _check(self, loss: Any, name: str) -> Tensor:
         """Return the loss, if it is a tensor with a graph and something was recorded."""
         loss = checked_loss(loss, name)
         if not self.calls and self.loops is not None and self.loops.without_graph is not None:
-            raise _without_graph(self.loops.without_graph)
+            raise self.loops.without_graph.refusal()
         if not self.calls:
             raise self._nothing_recorded(loss)
         if not loss.requires_grad:
-            why = self._why_without_graph()
-            has_graph = any(tensor.requires_grad for call in self.calls for tensor in call.outputs)
-            raise _foreign_loss("a loss without a graph") if has_graph else _without_graph(why)
+            if any(tensor.requires_grad for call in self.calls for tensor in call.outputs):
+                raise foreign_loss("a loss without a graph")
+            raise self._why_without_graph().refusal()
         self._check_weights(loss)
         return loss
 
@@ -275,11 +281,12 @@ class Tape:
                 cure="query the tape before the optimiser steps",
             )
 
-    def _why_without_graph(self) -> str:
-        reasons = [entry.without_graph for entry in self.calls if entry.without_graph is not None]
-        if self.loops is not None and self.loops.without_graph is not None:
+    def _why_without_graph(self) -> MissingGraph:
+        """Return the first reason why recorded states have no graph."""
+        reasons = [entry.without_graph for entry in self.calls]
+        if self.loops is not None:
             reasons.append(self.loops.without_graph)
-        return reasons[0] if reasons else "recorded states that were detached"
+        return next((reason for reason in reasons if reason), MissingGraph.DETACHED)
 
     def _nothing_recorded(self, loss: Tensor) -> InputError:
         """Return the refusal of a tape without calls."""
@@ -349,34 +356,11 @@ def trace(model: nn.Module) -> Iterator[Tape]:
             tape.sums = Sums.of(model)
 
 
-def _foreign_loss(got: str) -> InputError:
-    return InputError(
-        "the loss must come from the recorded forward pass",
-        got=got,
-        cause="a loss from another forward pass, a detached loss, or a loss computed under no_grad",
-        cure="compute the loss from the outputs that the model returned inside the block",
-    )
-
-
-def _without_graph(why: str) -> InputError:
-    cure = "run the forward pass with gradients switched on"
-    if "neither" in why:
-        cure = "unfreeze a parameter, or let the input require a gradient: x.requires_grad_()"
-    if "torch.scan" in why:
-        cure = "run the loop in Python: for x_t in x: h = gradients.record(step(h, x_t))"
-    return InputError(
-        "the recorded forward pass must have a graph",
-        got="recorded states without a graph",
-        cause=why,
-        cure=cure,
-    )
-
-
-def _holds_nan(values: Tensor) -> bool:
-    # A sum is fast, but infinities can make it NaN.
+def _has_nan(values: Tensor) -> bool:
+    # The sum is a fast first check. It can also be NaN if values are infinite.
     return bool(values.sum().isnan()) and bool(values.isnan().any())
 
 
-def uncast(like: Tensor) -> torch.autocast:
+def without_autocast(like: Tensor) -> torch.autocast:
     """Return a context without autocast, which would lower the precision of a replay."""
     return torch.autocast(like.device.type, enabled=False)

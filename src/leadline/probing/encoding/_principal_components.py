@@ -40,17 +40,27 @@ def principal_components(
 
     Reference: Pearson, *On lines and planes of closest fit to systems of points in space*, 1901.
     """
-    num_components = checks.whole_number(num_components, "num_components")
-    most = min(X.shape)
-    if not 1 <= num_components <= most:
-        raise InputError(
-            "PCA gives at least one component and at most min(rows, features) components",
-            got=f"{num_components} components of {X.shape[1]} features and {X.shape[0]} rows",
-            cure=f"use {most} or fewer",
-        )
+    num_components = check_num_components(num_components, *X.shape)
     centre = means_and_spreads(X)[0]
     axes = _principal_axes(X - centre, num_components)
     return lambda Z: ((Z - centre) @ axes).astype(Z.dtype)
+
+
+def check_num_components(num_components: Any, rows: int, features: int) -> int:
+    """Return a number of principal components that so many rows and features allow.
+
+    Raises:
+        InputError: the number is below 1, or above ``min(rows, features)``.
+    """
+    number = checks.whole_number(num_components, "num_components")
+    most = min(rows, features)
+    if not 1 <= number <= most:
+        raise InputError(
+            "principal components must be between 1 and min(rows, features) in number",
+            got=f"{number} components of {features} features and {rows} rows",
+            cure=f"use {most} or fewer",
+        )
+    return number
 
 
 def _principal_axes(

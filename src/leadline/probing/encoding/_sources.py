@@ -2,10 +2,11 @@
 
 A source is ``"raw"`` (the rows themselves), a whole number (principal components of the pretraining
 rows), a callable, a PyTorch module, or an object with ``encode`` or scikit-learn's ``transform``.
-Rows that are images keep their shape for sources that read images.
+:func:`as_source` turns each into a :class:`Source`.
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -14,10 +15,13 @@ import torch
 from jaxtyping import Bool, Float, Num
 
 from leadline import checks
-from leadline.autoencoders import DenseArchitecture
+from leadline.autoencoders import Architecture
 from leadline.data import compact_features, exact_features, row_fingerprints, scale_pixels
 from leadline.errors import InputError, LeadlineError
-from leadline.probing.encoding._principal_components import principal_components
+from leadline.probing.encoding._principal_components import (
+    check_num_components,
+    principal_components,
+)
 
 Encode = Callable[[np.ndarray], Any]
 """A function from rows (n, ...) to features of shape (n, k) or tokens of shape (n, t, k)."""
@@ -48,75 +52,198 @@ class Inputs:
         shaped = flat.reshape(array.shape) if array.dtype.kind == "f" else array
         return cls(shaped, flat)
 
-    def for_source(self, source: Any) -> np.ndarray:
-        """Return the rows in the form that a source reads.
 
-        Baselines, dense autoencoders and scikit-learn's transformers read flat rows. Leadline's
-        models of images read whole numbers divided by 255, as in pretraining.
+class Source(ABC):
+    """A source of features for probes."""
+
+    @property
+    @abstractmethod
+    def key(self) -> Hashable:
+        """A key that sources with equal features share."""
+
+    @abstractmethod
+    def read(self, inputs: Inputs) -> np.ndarray:
+        """Return the rows in the form that the source reads."""
+
+    @abstractmethod
+    def fit(self, pretraining_rows: Num[np.ndarray, "n ..."]) -> Encode:
+        """Return the function from rows to features.
+
+        Args:
+            pretraining_rows: rows as :meth:`read` returns them; principal components are fitted to
+                them.
         """
-        architecture = getattr(source, "architecture", None)
-        is_dense = isinstance(architecture, DenseArchitecture) and architecture.grid is None
-        if isinstance(source, (str, int, np.integer)) or is_dense or hasattr(source, "transform"):
-            return self.flat
-        return scale_pixels(self.shaped) if hasattr(architecture, "grid") else self.shaped
+
+    def has_seen(self, X: Num[np.ndarray, "n ..."]) -> Bool[np.ndarray, " n"]:
+        """Return the rows that the source was pretrained on, as far as it knows."""
+        return np.zeros(len(X), bool)
+
+    def check(self, inputs: Inputs, num_pretraining: int, name: str) -> None:
+        """Refuse rows that the source cannot read, if that is cheap to find out.
+
+        Args:
+            inputs: all rows.
+            num_pretraining: number of pretraining rows.
+            name: name of the representation in messages.
+        """
+        return
 
 
-def as_encode(source: Any, pretraining_rows: Num[np.ndarray, "n ..."]) -> Encode:
-    """Turn a source into a function from rows to features.
+class RawRows(Source):
+    """The rows themselves."""
 
-    Args:
-        source: a source as described at the top of this module.
-        pretraining_rows: the rows that principal components are fitted to.
+    @property
+    def key(self) -> Hashable:
+        """The name of the source."""
+        return "raw"
+
+    def read(self, inputs: Inputs) -> np.ndarray:
+        """Return flat rows."""
+        return inputs.flat
+
+    def fit(self, pretraining_rows: np.ndarray) -> Encode:
+        """Return the identity."""
+        return lambda X: X
+
+
+@dataclass(frozen=True)
+class Components(Source):
+    """Principal components of the pretraining rows."""
+
+    number: int
+
+    @property
+    def key(self) -> Hashable:
+        """The number of components."""
+        return self.number
+
+    def read(self, inputs: Inputs) -> np.ndarray:
+        """Return flat rows."""
+        return inputs.flat
+
+    def fit(self, pretraining_rows: np.ndarray) -> Encode:
+        """Return the projection on the components.
+
+        Raises:
+            InputError: there are fewer rows or features than components.
+        """
+        return principal_components(pretraining_rows, self.number)
+
+    def check(self, inputs: Inputs, num_pretraining: int, name: str) -> None:
+        """Refuse more components than there are pretraining rows or features."""
+        check_num_components(self.number, num_pretraining, inputs.flat.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderSource(Source):
+    """A function, a module, or an object with ``encode``, which reads rows in the user's shape."""
+
+    encoder: Any
+
+    @property
+    def key(self) -> Hashable:
+        """The identity of the encoder."""
+        return id(self.encoder)
+
+    def read(self, inputs: Inputs) -> np.ndarray:
+        """Return rows in the user's shape."""
+        return inputs.shaped
+
+    def fit(self, pretraining_rows: np.ndarray) -> Encode:
+        """Return the encoder's function; it is fitted already."""
+        function = _encode_of(self.encoder)
+        if isinstance(self.encoder, torch.nn.Module):
+            return lambda X: _through_module(self.encoder, function, X)
+        return function
+
+    def has_seen(self, X: Num[np.ndarray, "n ..."]) -> Bool[np.ndarray, " n"]:
+        """Return the rows that the encoder was pretrained on.
+
+        Encoders and modules that Leadline trained remember their rows. Others give False.
+        """
+        if hasattr(self.encoder, "has_seen"):
+            return self.encoder.has_seen(X)
+        rows_seen = getattr(self.encoder, "rows_seen", None)
+        if isinstance(self.encoder, torch.nn.Module) and isinstance(rows_seen, np.ndarray):
+            return np.isin(row_fingerprints(X), rows_seen)
+        return np.zeros(len(X), bool)
+
+    def check(self, inputs: Inputs, num_pretraining: int, name: str) -> None:
+        """Encode one row with a trained encoder, which refuses rows of another shape."""
+        if hasattr(self.encoder, "has_seen") or isinstance(self.encoder, torch.nn.Module):
+            row = self.read(inputs)[:1]
+            encode_rows(self.fit(row), row, name)
+
+
+class FlatSource(EncoderSource):
+    """An encoder of flat rows: a dense autoencoder, or a transformer of scikit-learn."""
+
+    def read(self, inputs: Inputs) -> np.ndarray:
+        """Return flat rows."""
+        return inputs.flat
+
+
+class ImageSource(EncoderSource):
+    """A model of images by Leadline, which reads pixels divided by 255 as in pretraining."""
+
+    def read(self, inputs: Inputs) -> np.ndarray:
+        """Return rows in the user's shape, with pixels from 0 to 255 divided by 255."""
+        return scale_pixels(inputs.shaped)
+
+
+def as_source(value: Any) -> Source:
+    """Return the source that a value stands for; see the top of this module.
 
     Raises:
-        InputError: ``source`` cannot encode, or asks for more components than the rows allow.
+        InputError: the value cannot encode.
 
-    >>> as_encode(1, np.array([[0.0, 0.0], [2.0, 2.0]]))(np.array([[2.0, 2.0]])).round(3)
+    >>> encode = as_source(1).fit(np.array([[0.0, 0.0], [2.0, 2.0]]))
+    >>> encode(np.array([[2.0, 2.0]])).round(3)
     array([[1.414]])
     """
-    if isinstance(source, str) and source == "raw":
-        return lambda X: X
-    if is_count(source):
-        return principal_components(pretraining_rows, int(source))
-    if isinstance(source, type):
+    if isinstance(value, str) and value == "raw":
+        return RawRows()
+    if is_count(value):
+        return Components(int(value))
+    _check_encoder(value)
+    if hasattr(value, "transform"):
+        return FlatSource(value)
+    architecture = getattr(value, "architecture", None)
+    if isinstance(architecture, Architecture):
+        return FlatSource(value) if architecture.grid is None else ImageSource(value)
+    return EncoderSource(value)
+
+
+def is_count(value: Any) -> bool:
+    """True if a value is a whole number, which stands for that many principal components."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
+
+
+def _check_encoder(value: Any) -> None:
+    """Refuse a value that cannot encode."""
+    if isinstance(value, type):
         raise InputError(
-            "an encoder is an object, not a class",
-            got=f"the class {source.__name__}",
-            cure=f"create an object, {source.__name__}(...), and fit or train it",
+            "an encoder must be an object, not a class",
+            got=f"the class {value.__name__}",
+            cure=f"create an object, {value.__name__}(...), and fit or train it",
         )
-    encode: Any = getattr(source, "encode", source)
-    if not callable(encode):
-        encode = getattr(source, "transform", source)
-    if isinstance(source, torch.nn.Module):
-        return lambda X: _through_module(source, encode, X)
-    if callable(encode) and not isinstance(source, str):
-        return encode
-    is_pretrained = hasattr(source, "encoder")
+    is_module = isinstance(value, torch.nn.Module)
+    if is_module or (callable(_encode_of(value)) and not isinstance(value, str)):
+        return
+    is_pretrained = hasattr(value, "encoder")
     raise InputError(
-        "a representation is 'raw', a number of principal components, a callable, a module or an "
-        "encoder",
-        got=checks.shown(source),
+        "a representation must be 'raw', a number of principal components, a callable, a module or "
+        "an encoder",
+        got=checks.shown(value),
         cause="a pretrained model instead of its encoder" if is_pretrained else None,
         cure="pass pretrained.encoder" if is_pretrained else "give it an encode(X) method",
     )
 
 
-def is_count(source: Any) -> bool:
-    """True if the source is a whole number, which stands for that many principal components."""
-    return isinstance(source, (int, np.integer)) and not isinstance(source, (bool, np.bool_))
-
-
-def has_seen(source: Any, X: Num[np.ndarray, "n ..."]) -> Bool[np.ndarray, " n"]:
-    """Return the rows that a source was pretrained on, as far as the source knows.
-
-    Encoders and modules that Leadline trained remember their rows. Other sources give False.
-    """
-    if hasattr(source, "has_seen"):
-        return source.has_seen(X)
-    rows_seen = getattr(source, "rows_seen", None)
-    if isinstance(source, torch.nn.Module) and isinstance(rows_seen, np.ndarray):
-        return np.isin(row_fingerprints(X), rows_seen)
-    return np.zeros(len(X), bool)
+def _encode_of(encoder: Any) -> Any:
+    """Return the function of an encoder: ``encode``, the object itself, or ``transform``."""
+    encode = getattr(encoder, "encode", encoder)
+    return encode if callable(encode) else getattr(encoder, "transform", encoder)
 
 
 def encode_rows(encode: Encode, X: Num[np.ndarray, "n ..."], name: str) -> Float[np.ndarray, "n k"]:

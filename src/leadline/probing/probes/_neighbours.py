@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from leadline import checks
+from leadline.errors import InputError
 from leadline.probing.encoding._scaling import Scaling, check_scaling
 from leadline.probing.probes._checks import (
     FittedProbe,
@@ -19,6 +20,9 @@ from leadline.sounding import Verdict
 
 Metric = Literal["cosine", "euclidean"]
 """Measure of distance: the angle between centred features, or their Euclidean distance."""
+
+NEIGHBOURS = (1, 3, 5, 10, 20)
+"""Numbers of neighbours that are tried by default, up to the number of labelled rows."""
 
 ROWS_AT_ONCE = 512
 """Number of rows whose distances to all labelled rows are held in memory together."""
@@ -66,7 +70,7 @@ def knn_probe(
     Z_test: Any,
     y_test: Any,
     *,
-    neighbours: int | Sequence[int] = (1, 3, 5, 10, 20),
+    neighbours: int | Sequence[int] | None = None,
     labels: Sequence[int] | None = None,
     metric: Metric = "cosine",
     scaling: Scaling | None = None,
@@ -75,16 +79,16 @@ def knn_probe(
 
     One matrix of similarities is sorted once, and serves every label count and every k. Rows at
     equal distance (to the precision of float32) keep the order of ``Z_train``. If several classes
-    have the same number of votes, the class with the nearest row wins. If k exceeds the number of
-    labels, all labelled rows vote.
+    have the same number of votes, the class with the nearest row wins. If k exceeds a label count,
+    all rows of this count vote.
 
     Args:
         Z_train: features of shape (n, d), in the order in which rows are labelled.
         y_train: class indices of shape (n,).
         Z_test: features of shape (m, d).
         y_test: class indices of shape (m,), all of which occur in ``y_train``.
-        neighbours: numbers of neighbours to try, each at least 1. The labelled rows, each
-            classified by the others, choose the best.
+        neighbours: numbers of neighbours to try, from 1 to n; by default 1, 3, 5, 10 and 20, as far
+            as there are n rows. The labelled rows, each classified by the others, choose the best.
         labels: label counts from 2 to n; a count b uses the first b rows of ``Z_train``. By default
             n only.
         metric: ``"cosine"`` of centred features, or ``"euclidean"`` distance.
@@ -100,7 +104,7 @@ def knn_probe(
 
     >>> Z = np.array([[0.0], [1.0], [5.0], [6.0]])
     >>> tests = [[2.0], [5.5]]
-    >>> probe = knn_probe(Z, [0, 0, 1, 1], tests, [0, 1], neighbours=[1, 9], metric="euclidean")
+    >>> probe = knn_probe(Z, [0, 0, 1, 1], tests, [0, 1], neighbours=[1, 4], metric="euclidean")
     >>> probe.predictions.tolist(), probe.chosen
     ([[[0, 1], [0, 1]]], (1,))
 
@@ -109,7 +113,7 @@ def knn_probe(
     checked = check_probe_data(Z_train, y_train, Z_test, y_test)
     n = len(checked.y_train)
     checks.choice(metric, "metric", get_args(Metric))
-    ks = check_counts(neighbours, "neighbours", least=1)
+    ks = _check_neighbours(neighbours, n)
     counts = (n,)
     if labels is not None:
         counts = tuple(sorted(set(checks.whole_numbers(labels, "labels", least=2, most=n))))
@@ -117,10 +121,10 @@ def knn_probe(
     rows = scaling(checked.Z_train).astype(np.float64)
     tests = scaling(checked.Z_test).astype(np.float64)
     predictions = _predict(tests, rows, checked.y_train, ks, counts, metric)
-    own = _predict(rows, rows, checked.y_train, ks, counts, metric, leave_one_out=True)
+    left_out = _predict(rows, rows, checked.y_train, ks, counts, metric, leave_one_out=True)
     own_accuracies = [
         [np.mean(row[:count] == checked.y_train[:count]) for row in by_k]
-        for by_k, count in zip(own, counts, strict=True)
+        for by_k, count in zip(left_out, counts, strict=True)
     ]
     return KNNProbe(
         neighbours=ks,
@@ -130,6 +134,20 @@ def knn_probe(
         own_accuracies=np.array(own_accuracies),
         majority=checked.majority,
     )
+
+
+def _check_neighbours(neighbours: Any, n: int) -> tuple[int, ...]:
+    """Return numbers of neighbours in ascending order, each at most the number of labelled rows."""
+    if neighbours is None:
+        return tuple(k for k in NEIGHBOURS if k <= n)
+    ks = check_counts(neighbours, "neighbours", least=1)
+    if ks[-1] > n:
+        raise InputError(
+            "neighbours must be at most the number of labelled rows",
+            got=f"neighbours = {checks.shown(neighbours)} for {n} rows in Z_train",
+            cure=f"use {n} or fewer, or leave neighbours out",
+        )
+    return ks
 
 
 def _predict(

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from leadline import checks
 from leadline.errors import InputError
 from leadline.figures import NEUTRAL, Drawing, bands, extended, rule
+from leadline.probing.studies._open_intervals import is_uninformative, positive_in_words
 from leadline.sounding import Interval, Sounding, Verdict, decimals
 from leadline.statistics import (
     PERCENT,
@@ -110,13 +111,13 @@ class LabelEfficiency(Sounding):
 
     def gain_shrinks(self, name: str, over: str = "raw") -> Effect:
         """Return the gain with the fewest labels minus the gain with the most, in points."""
-        few, many = self._fewest_and_most
-        gain_at_few = 100 * (self.at(name, few) - self.at(over, few))
-        gain_at_many = 100 * (self.at(name, many) - self.at(over, many))
-        label = f"gain of {name} over {over} at {few} labels minus the gain at {many}"
+        fewest, most = self._fewest_and_most
+        gain_at_fewest = 100 * (self.at(name, fewest) - self.at(over, fewest))
+        gain_at_most = 100 * (self.at(name, most) - self.at(over, most))
+        label = f"gain of {name} over {over} at {fewest} labels minus the gain at {most}"
         lowest, highest = GAINS[self.measure]
         bounds = (2 * lowest, 2 * highest)
-        return effect(gain_at_few - gain_at_many, label, "points", bounds=bounds)
+        return effect(gain_at_fewest - gain_at_most, label, "points", bounds=bounds)
 
     def crossing(self, name: str, over: str = "raw", level: float = 0.95) -> Interval:
         """Return the label count at which the curves of two representations meet.
@@ -182,9 +183,9 @@ class LabelEfficiency(Sounding):
     @property
     def verdict(self) -> Verdict:
         """The gain of the chosen representation over raw inputs with the fewest labels."""
-        few, _ = self._fewest_and_most
+        fewest, _ = self._fewest_and_most
         seeds = over_seeds(self.accuracy.shape[1])
-        raw = decimals(self.interval("raw", few).estimate, ".1f")
+        raw = decimals(self.interval("raw", fewest).estimate, ".1f")
         unit = "%" if self.measure == "accuracy" else "% of the variance"
         largest = ""
         if self.majority is not None:
@@ -192,46 +193,46 @@ class LabelEfficiency(Sounding):
             largest = f", largest class {share} %"
         if self.chosen == "raw":
             return Verdict(
-                f"raw inputs reach {raw} {unit} with {few} labels {seeds}; "
+                f"raw inputs reach {raw} {unit} with {fewest} labels {seeds}; "
                 f"no candidate does better on the validation rows{largest}"
             )
-        own = decimals(self.interval(self.chosen, few).estimate, ".1f")
-        gain = self.gain(self.chosen, labels=few).interval
+        accuracy = decimals(self.interval(self.chosen, fewest).estimate, ".1f")
+        gain = self.gain(self.chosen, labels=fewest).interval
         return Verdict(
-            f"{self.chosen} gains {gain:+.1f} points over raw inputs with {few} labels {seeds}: "
-            f"{own} % against {raw} {unit}{largest}"
+            f"{self.chosen} gains {gain:+.1f} points over raw inputs with {fewest} labels {seeds}: "
+            f"{accuracy} % against {raw} {unit}{largest}"
         )
 
     @property
     def findings(self) -> tuple[str, ...]:
         """Sentences about more labels, the label multiplier, the crossing and the optimism."""
-        few, many = self._fewest_and_most
+        fewest, most = self._fewest_and_most
         name = self.chosen
         sentences = []
         if name != "raw":
-            if many != few:
-                gain = self.gain(name, labels=many).interval
+            if most != fewest:
+                gain = self.gain(name, labels=most).interval
                 sentences.append(
-                    f"With {many} labels {name} gains {gain:+.1f} points over raw inputs."
+                    f"With {most} labels {name} gains {gain:+.1f} points over raw inputs."
                 )
             sentences.append(self.multiplier_sentence(name))
             sentences.append(self.crossing_sentence(name))
         if len(self.candidates) > 1:
-            optimism = self.optimism(few).interval
+            optimism = self.optimism(fewest).interval
             choice = f"Choosing among {len(self.candidates)} candidates on the test rows would"
             if optimism.estimate > 0:
                 sentences.append(
-                    f"{choice} overstate the score with {few} labels by {optimism:.1f} points."
+                    f"{choice} overstate the score with {fewest} labels by {optimism:.1f} points."
                 )
             else:
-                sentences.append(f"{choice} not overstate the score with {few} labels.")
+                sentences.append(f"{choice} not overstate the score with {fewest} labels.")
         return tuple(sentences)
 
     def multiplier_sentence(self, name: str) -> str:
         """Return a sentence about how many more labels raw inputs need than ``name``."""
         labels = self._labels(None)
         multiplier = self.multiplier(name)
-        if _is_uninformative(multiplier):
+        if is_uninformative(multiplier):
             return (
                 f"The seeds do not determine how many more labels raw inputs need to match {name} "
                 f"with {labels} labels."
@@ -244,7 +245,7 @@ class LabelEfficiency(Sounding):
     def crossing_sentence(self, name: str) -> str:
         """Return a sentence about the label count at which ``name`` and raw inputs meet."""
         crossing = self.crossing(name)
-        if _is_uninformative(crossing):
+        if is_uninformative(crossing):
             return f"The seeds do not determine where the curves of {name} and raw inputs meet."
         labels = positive_in_words(crossing, ".0f")
         return f"The curves of {name} and raw inputs meet at {labels} labels."
@@ -299,9 +300,9 @@ class LabelEfficiency(Sounding):
         drawing = bands(
             self.budgets,
             curves,
-            title="What a label is worth",
+            title=f"{'Test accuracy' if is_accuracy else 'R²'} by number of labels",
             yaxis_range=[bottom - margin, top + margin],
-            x_label="labels",
+            x_label="number of labels",
             y_label="test accuracy, %" if is_accuracy else "variance explained, test rows, %",
             log_x=True,
             baselines=[name for name in self.names if name in BASELINES],
@@ -316,10 +317,10 @@ class LabelEfficiency(Sounding):
 
     def _ends(self, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return estimate, low and high by label count, in percent."""
-        found = [self.interval(name, labels) for labels in self.budgets.tolist()]
-        estimate = np.array([interval.estimate for interval in found])
-        low = np.array([interval.low for interval in found])
-        high = np.array([interval.high for interval in found])
+        intervals = [self.interval(name, labels) for labels in self.budgets.tolist()]
+        estimate = np.array([interval.estimate for interval in intervals])
+        low = np.array([interval.low for interval in intervals])
+        high = np.array([interval.high for interval in intervals])
         return estimate, low, high
 
     @property
@@ -386,38 +387,6 @@ class LabelEfficiency(Sounding):
                 cure=f"use one of {known}",
             )
         return self.budgets.tolist().index(labels)
-
-
-def positive_in_words(interval: Interval, spec: str) -> str:
-    """Return a positive quantity as text, where at most one side of its interval is open.
-
-    >>> positive_in_words(Interval(4.0, 3.0, 5.5), ".1f")
-    '4.0 [3.0, 5.5]'
-    >>> positive_in_words(Interval(math.inf, 30.0, math.inf), ".0f")
-    '30 or more'
-    >>> positive_in_words(Interval(4.0, 3.0, math.inf), ".1f")
-    '4.0 (3.0 or more)'
-    >>> positive_in_words(Interval(4.0, 0.0, 5.0), ".0f")
-    '4 (5 or fewer)'
-    """
-    has_low = interval.low > 0
-    has_high = interval.high < math.inf
-    if not interval.is_known or (has_low and has_high):
-        return f"{interval:{spec}}"
-    if has_low:
-        bound = f"{decimals(interval.low, spec)} or more"
-    else:
-        bound = f"{decimals(interval.high, spec)} or fewer"
-    if 0 < interval.estimate < math.inf:
-        return f"{decimals(interval.estimate, spec)} ({bound})"
-    return bound
-
-
-def _is_uninformative(interval: Interval) -> bool:
-    """True if an interval is open at both sides, or unknown with an estimate of 0 or infinity."""
-    if not interval.is_known:
-        return not 0 < interval.estimate < math.inf
-    return interval.low <= 0 and interval.high == math.inf
 
 
 def largest_class_line(majority: np.ndarray) -> dict[str, Any]:

@@ -168,10 +168,10 @@ class RankAgreement(Sounding):
         """
         measured = "test accuracy, %" if self.measure == "accuracy" else "variance explained, %"
         axes = [
-            ("told by the loss", "validation loss", measured),
-            ("told by the effective rank", "RankMe", measured),
+            ("ranked by validation loss", "validation loss", measured),
+            ("ranked by RankMe", "RankMe: effective rank", measured),
         ]
-        title = f"Who tells the better representation? {self.labels} labels"
+        title = f"Loss and RankMe against probes with {self.labels} labels"
         drawing = panels(title, axes, height=420, yaxis2_matches="y")
         criteria = [(self.loss, UNBOUNDED), (self.rank_me, (0.0, np.inf))]
         for panel, (values, bounds) in enumerate(criteria, 1):
@@ -310,7 +310,7 @@ def _check_losses(
     is_numbers = row.dtype.kind in "iuf" and row.shape == (num_seeds,)
     if not is_numbers or not np.isfinite(row.astype(np.float64)).all():
         raise InputError(
-            "each configuration needs one finite validation loss for each seed of the study",
+            "losses must hold one finite validation loss for each seed of the study",
             got=f"losses[{name!r}] = {checks.shown(losses)} for {num_seeds} seeds",
             cause="a run that diverged, or the losses of every epoch",
             cure="[run.clean_error[run.best_epoch] for run in pretrained]",
@@ -320,5 +320,5 @@ def _check_losses(
 
 def _ends(intervals: Sequence[Interval]) -> np.ndarray:
     """Return estimates, low ends and high ends in rows; an unknown end equals the estimate."""
-    ends = np.array([[found.estimate, found.low, found.high] for found in intervals]).T
+    ends = np.array([[interval.estimate, interval.low, interval.high] for interval in intervals]).T
     return np.where(np.isnan(ends), ends[0], ends)

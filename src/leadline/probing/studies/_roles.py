@@ -34,7 +34,7 @@ def check_roles(roles: Any, name: str, n: int | None = None) -> tuple[Roles, ...
                 )
             if part != "pretrain_validation" and not len(rows):
                 raise InputError(
-                    "a study needs rows for scaling, probing, choosing and testing",
+                    "roles must give rows to scaling, probing, choosing and testing",
                     got=f"no rows in {title}.{part}",
                     cure="give each of these roles a share in split_roles(fractions=...)",
                 )

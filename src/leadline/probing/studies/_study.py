@@ -1,6 +1,6 @@
 """The measurement of label efficiency over representations, seeds, label counts and subsets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +14,7 @@ from leadline.data import Roles, fingerprint, label_subsets
 from leadline.errors import InputError, context
 from leadline.probing.encoding._rank_me import rank_me
 from leadline.probing.encoding._scaling import Scaling
-from leadline.probing.encoding._sources import Inputs, as_encode, encode_rows, has_seen, is_count
+from leadline.probing.encoding._sources import Inputs, Source, as_source, encode_rows
 from leadline.probing.probes._linear import Criterion, LogisticSettings
 from leadline.probing.studies._label_efficiency import LabelEfficiency
 from leadline.probing.studies._roles import check_roles
@@ -82,7 +82,8 @@ def label_efficiency(
 
     Raises:
         InputError: an encoder was pretrained on rows that are probed or tested, or an argument is
-            invalid. Encoders of the wrong shape are refused before any probe is fitted.
+            invalid. Encoders of the wrong shape, and more principal components than rows or
+            features, are refused before any probe is fitted.
 
     >>> from leadline import data
     >>> digits = data.digits()
@@ -112,11 +113,14 @@ def label_efficiency(
             cure="roles=[split_roles(y, seed=seed) for seed in range(12)]",
         )
     kind.check_roles(target, roles)
-    sources = {name: one_per_seed(name, source, len(roles)) for name, source in encoders.items()}
-    sources |= _baselines(sources, settings, X.shape[1], roles, seeds)
-    for name, per_seed in sources.items():
+    given = {name: one_per_seed(name, encoder, len(roles)) for name, encoder in encoders.items()}
+    given |= _baselines(given, settings, X.shape[1], roles, seeds)
+    sources: dict[str, list[Source]] = {}
+    for name, per_seed in given.items():
         with context(f"in the representation {name!r}"):
-            refuse_other_shapes(per_seed, inputs, name)
+            sources[name] = [as_source(value) for value in per_seed]
+            for source, role in zip(sources[name], roles, strict=True):
+                source.check(inputs, len(role.pretrain_train), name)
     if not settings.transductive:
         _refuse_seen_rows(sources, inputs, roles, seeds)
     pool = min(len(role.probe_pool) for role in roles)
@@ -129,11 +133,12 @@ def label_efficiency(
     budgets = subsets[0].budgets
     orders = [subset.order for subset in subsets]
     study = _Study(inputs, torch.tensor(target), roles, orders, budgets, settings)
-    measured = []
+    measurements = []
     for name, per_seed in sources.items():
         with context(f"in the representation {name!r}"):
-            measured.append(study.measure(name, per_seed))
-    accuracy, validation_accuracy, chosen = np.stack([one.numbers for one in measured], axis=1)
+            measurements.append(study.measure(name, per_seed))
+    numbers = np.stack([measured.numbers for measured in measurements], axis=1)
+    accuracy, validation_accuracy, chosen = numbers
     role_marks = [np.array([int(role.fingerprint, 16)], np.uint64) for role in roles]
     return LabelEfficiency(
         protocol=Protocol(
@@ -145,12 +150,12 @@ def label_efficiency(
             },
         ),
         names=tuple(sources),
-        sizes=tuple(one.size for one in measured),
+        sizes=tuple(measured.size for measured in measurements),
         budgets=np.array(budgets),
         accuracy=accuracy,
         validation_accuracy=validation_accuracy,
         strengths=chosen,
-        rank_me=np.array([one.rank_me for one in measured]),
+        rank_me=np.array([measured.rank_me for measured in measurements]),
         measure=kind.measure,
         majority=kind.majority(target, roles),
     )
@@ -179,21 +184,21 @@ class _Study:
     budgets: tuple[int, ...]
     settings: LabelEfficiencySettings
 
-    def measure(self, name: str, per_seed: list[Any]) -> _Measured:
+    def measure(self, name: str, per_seed: list[Source]) -> _Measured:
         """Measure one representation at all seeds, label counts and subsets.
 
         Seeds that share an encoder and pretraining rows share their features, which are computed
         once.
         """
-        known: dict[tuple[int, bytes], tuple[Tensor, float]] = {}
+        known: dict[tuple[Hashable, bytes], tuple[Tensor, float]] = {}
         keys = []
         for role, source in zip(self.roles, per_seed, strict=True):
             rows = role.pretrain_train
-            key = (source if is_count(source) else id(source), rows.tobytes())
+            key = (source.key, rows.tobytes())
             keys.append(key)
             if key not in known:
-                X = self.inputs.for_source(source)
-                encode = as_encode(source, X[rows])
+                X = source.read(self.inputs)
+                encode = source.fit(X[rows])
                 codes = encode_rows(encode, X[rows], name)
                 scaled = Scaling.fit(codes)(encode_rows(encode, X, name))
                 known[key] = torch.from_numpy(scaled.astype(np.float32)), rank_me(codes)
@@ -282,15 +287,15 @@ def one_per_seed(name: str, source: Any, num_seeds: int) -> list[Any]:
 
 
 def _refuse_seen_rows(
-    sources: dict[str, list[Any]], inputs: Inputs, roles: Sequence[Roles], seeds: Sequence[int]
+    sources: dict[str, list[Source]], inputs: Inputs, roles: Sequence[Roles], seeds: Sequence[int]
 ) -> None:
     """Refuse encoders that were pretrained on rows that are probed or tested."""
     for name, per_seed in sources.items():
-        for encoder, role, seed in zip(per_seed, roles, seeds, strict=True):
-            X = inputs.for_source(encoder)
+        for source, role, seed in zip(per_seed, roles, seeds, strict=True):
+            X = source.read(inputs)
             for part in ("probe_pool", "probe_validation", "test"):
                 rows = getattr(role, part)
-                is_seen = has_seen(encoder, X[rows])
+                is_seen = source.has_seen(X[rows])
                 if is_seen.any():
                     row = int(rows[int(np.argmax(is_seen))])
                     raise InputError(
@@ -301,11 +306,3 @@ def _refuse_seen_rows(
                         "rows that repeat",
                         cure="pretrain on X[roles.pretrain_train] only, or pass transductive=True",
                     )
-
-
-def refuse_other_shapes(per_seed: list[Any], inputs: Inputs, name: str) -> None:
-    """Encode one row with each trained encoder, which refuses rows of another shape."""
-    for source in per_seed:
-        if hasattr(source, "has_seen") or isinstance(source, torch.nn.Module):
-            X = inputs.for_source(source)[:1]
-            encode_rows(as_encode(source, X), X, name)

@@ -101,8 +101,8 @@ class LogisticStudyProbe(StudyProbe):
                 if is_unknown.any():
                     row = int(rows[int(np.argmax(is_unknown))])
                     raise InputError(
-                        "each tested class needs a row in the probe pool: a probe never predicts "
-                        "other classes",
+                        "roles must put a row of each tested class into the probe pool: a probe "
+                        "never predicts other classes",
                         got=f"the class of row {row}, in roles[{i}].{part}, is not in its "
                         "probe_pool",
                         cure="split with labels, split_roles(y, seed=0), or leave the class out",
@@ -155,8 +155,8 @@ class RidgeStudyProbe(StudyProbe):
                 if np.ptp(target[rows]) == 0:
                     plural = "s" * (len(rows) != 1)
                     raise InputError(
-                        "R² needs a quantity that varies on the test rows and on the "
-                        "probe-validation rows",
+                        "y must vary on the test rows and on the probe-validation rows, because "
+                        "R² is undefined otherwise",
                         got=f"roles[{i}].{part} holds {len(rows)} row{plural} of one value",
                         cause="very few rows in this role",
                         cure="give the role a larger share in split_roles(fractions=...)",

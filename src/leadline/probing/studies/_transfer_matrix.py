@@ -11,11 +11,11 @@ from leadline import checks
 from leadline.data import Dataset, Roles
 from leadline.errors import InputError, context
 from leadline.figures import Drawing, matrix
-from leadline.probing.encoding._sources import Inputs, as_encode, has_seen, is_count
+from leadline.probing.encoding._sources import Inputs, as_source, is_count
 from leadline.probing.studies._label_efficiency import BASELINES
 from leadline.probing.studies._roles import check_roles
 from leadline.probing.studies._settings import TransferSettings
-from leadline.probing.studies._study import label_efficiency, one_per_seed, refuse_other_shapes
+from leadline.probing.studies._study import label_efficiency, one_per_seed
 from leadline.sounding import Interval, Protocol, Sounding, Verdict, decimals
 from leadline.statistics import (
     PERCENT,
@@ -163,7 +163,7 @@ class TransferMatrix(Sounding):
             texts,
             rows=self.sources,
             columns=columns,
-            title="What a representation is worth on other data",
+            title="Accuracy on other data, and gain over raw inputs",
             x_label="probed on",
             y_label="pretrained on",
             scale_label="points over raw inputs",
@@ -270,7 +270,7 @@ def transfer_matrix(
         )
     adapters = _check_adapters(adapters, sources)
     columns = {
-        target: _column(sources, adapters, target, dataset, len(roles[target]))
+        target: _column(sources, adapters, target, dataset, roles[target])
         for target, dataset in targets.items()
     }
     studies = []
@@ -327,20 +327,23 @@ def _column(
     adapters: Mapping[str, Adapter],
     target: str,
     dataset: Dataset,
-    num_seeds: int,
+    roles: Sequence[Roles],
 ) -> dict[str, list[Any]]:
     """Return the adapted sources of one target for each seed; refuse rows of another shape."""
     column = {}
     for name, source in sources.items():
-        per_seed = one_per_seed(name, source, num_seeds)
+        per_seed = one_per_seed(name, source, len(roles))
         if name in adapters:
             per_seed = [_adapted(encoder, adapters[name], dataset) for encoder in per_seed]
         column[name] = per_seed
     inputs = Inputs.of(dataset.X)
     for name, per_seed in column.items():
+        with context(f"in the source {name!r}"):
+            adapted = [as_source(encoder) for encoder in per_seed]
         hint = f"adapters={{{name!r}: …}} brings rows into another form"
         with context(f"from {name!r} to {target!r}; {hint}"):
-            refuse_other_shapes(per_seed, inputs, name)
+            for source, role in zip(adapted, roles, strict=True):
+                source.check(inputs, len(role.pretrain_train), name)
     return column
 
 
@@ -359,11 +362,11 @@ class _Adapted:
     def encode(self, X: np.ndarray) -> np.ndarray:
         """Encode rows of the target."""
         rows = self.rows(X)
-        return as_encode(self.encoder, rows)(rows)
+        return as_source(self.encoder).fit(rows)(rows)
 
     def has_seen(self, X: np.ndarray) -> np.ndarray:
         """Return the rows that the encoder was pretrained on."""
-        return has_seen(self.encoder, self.rows(X))
+        return as_source(self.encoder).has_seen(self.rows(X))
 
 
 class _Rebuildable(_Adapted):
@@ -383,7 +386,7 @@ def _adapted(source: Any, adapter: Adapter, target: Dataset) -> _Adapted:
     """Return a source behind an adapter; it still knows its rows and can still be rebuilt."""
     if is_count(source):
         raise InputError(
-            "an adapter needs an encoder; principal components accept rows of any form",
+            "adapters must belong to encoders; principal components accept rows of any form",
             got=f"{source} components with an adapter",
             cause="PCA is fitted to a target's own pretraining rows, which an adapter does not see",
             cure="leave it out of adapters, or pass scikit-learn's PCA, fitted to adapted rows",

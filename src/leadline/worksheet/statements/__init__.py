@@ -61,9 +61,8 @@ def select(only: tuple[str, ...] = ()) -> tuple[Statement, ...]:
         checks.text(name, "a name in only")
         if name not in STATEMENTS and name not in sections:
             raise InputError(
-                "statements are named by their id or by their section",
-                got=f"--only {name}",
-                cause="a misspelt id",
+                "only must contain ids of statements or names of sections",
+                got=f"only = {name}",
                 cure="one of " + ", ".join(nearest(name, [*STATEMENTS, *sorted(sections)])),
             )
     return tuple(s for s in STATEMENTS.values() if not names or s.id in names or s.section in names)

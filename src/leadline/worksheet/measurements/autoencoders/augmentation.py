@@ -166,9 +166,9 @@ class Materialised(Corruption):
 
     def corrupt(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Corrupt the rows and record the pair."""
-        seen, counts = self.corruption.corrupt(x, generator)
+        seen, loss_mask = self.corruption.corrupt(x, generator)
         self.pairs.append((seen.clone(), x.clone()))
-        return seen, counts
+        return seen, loss_mask
 
 
 def corruption_is_augmentation(setting: Setting) -> Answer:
@@ -400,7 +400,7 @@ def tokens_in_encoder(*, drop: bool) -> int:
         lambda _, inputs: counted.append(inputs[0].shape[1])
     )
     images = torch.zeros(2, 16 * 16)
-    seen, counts = mask.corrupt(images, torch.Generator().manual_seed(0))
-    model.squared_error(seen, images, counts)
+    seen, loss_mask = mask.corrupt(images, torch.Generator().manual_seed(0))
+    model.squared_error(seen, images, loss_mask)
     hook.remove()
     return counted[0]

@@ -1,7 +1,7 @@
-"""The state of a run in its checkpoint, checked before training resumes."""
+"""The state of a run, and its form in a checkpoint, which is checked before training resumes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -14,24 +14,60 @@ CURVES = ("training_error", "clean_error", "own_error")
 """The curves that a checkpoint holds."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Run:
-    """The state of a run that was interrupted or has ended."""
+    """The state of a run: its curves, its best weights, and its ending."""
 
+    training_error: list[float] = field(default_factory=list)
+    clean_error: list[float] = field(default_factory=list)
+    own_error: list[float] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    """The weights of the best epoch, in the order of the model."""
+    best_epoch: int = 0
+    ending: Ending | None = None
+    """``None`` while the model is trained."""
+    stack_size: int = 0
+    """Number of models that are trained together; 0 before training."""
+
+    @property
+    def epoch(self) -> int:
+        """Number of finished epochs."""
+        return len(self.training_error)
+
+    def tensors(self, memory: Mapping[str, Tensor], generator: Tensor) -> dict[str, Tensor]:
+        """Return the tensors of a checkpoint.
+
+        Args:
+            memory: The state of the engine.
+            generator: The state of the random generator of training.
+        """
+        tensors = {f"memory/{name}": tensor for name, tensor in memory.items()}
+        tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
+        for name in CURVES:
+            tensors[f"curves/{name}"] = torch.tensor(getattr(self, name), dtype=torch.float64)
+        tensors["generator"] = generator
+        return tensors
+
+    def facts(self) -> dict[str, Any]:
+        """Return the plain values of a checkpoint."""
+        return {
+            "best_epoch": self.best_epoch,
+            "ending": self.ending,
+            # Leadline 0.1 called the size of the stack "company".
+            "company": self.stack_size,
+            "threads": torch.get_num_threads(),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class SavedRun:
+    """The content of a checkpoint: a run that was interrupted or has ended."""
+
+    run: Run
     memory: dict[str, Tensor]
     """The state of the engine; see :class:`~leadline.autoencoders.training._engine.Engine`."""
-    best: dict[str, Tensor]
-    """The best weights so far, in the order of the model."""
     generator: Tensor
     """The state of the random generator of training."""
-    training_error: list[float]
-    clean_error: list[float]
-    own_error: list[float]
-    best_epoch: int
-    ending: Ending | None
-    """``None`` if the run was interrupted."""
-    stack_size: int
-    """Number of models that were trained together."""
 
 
 def read_run(
@@ -40,7 +76,7 @@ def read_run(
     state: Mapping[str, Tensor],
     *,
     has_validation: bool,
-) -> Run:
+) -> SavedRun:
     """Return the run of a checkpoint after checking its parts.
 
     Args:
@@ -80,18 +116,17 @@ def read_run(
         raise ValueError(f"company = {stack_size!r}")
     if ending is not None and ending not in ENDINGS:
         raise ValueError(f"ending = {ending!r}")
-    return Run(
-        memory=parts["memory"],
-        # A file does not keep the order of its tensors.
-        best={name: parts["best"][name] for name in state},
-        generator=generator,
+    run = Run(
         training_error=training,
         clean_error=clean,
         own_error=own,
+        # A file does not keep the order of its tensors.
+        best={name: parts["best"][name] for name in state},
         best_epoch=best_epoch,
         ending=cast("Ending | None", ending),
         stack_size=stack_size,
     )
+    return SavedRun(run, parts["memory"], generator)
 
 
 def _curve(tensor: Tensor) -> list[float]:
