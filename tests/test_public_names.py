@@ -160,13 +160,9 @@ PUBLIC_NAMES = {
         "represent",
     ],
     "leadline.statistics": [
-        "CrossedInterval",
         "Effect",
-        "crossed_interval",
         "effect",
-        "kendall_tau",
         "paired_interval",
-        "row_values",
         "smallest_detectable_effect",
         "zero_crossing",
     ],

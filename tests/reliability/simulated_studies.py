@@ -1,4 +1,4 @@
-"""Simulated studies with a known truth: fresh tables, closed-form probes, seeds and subsets.
+"""Simulated studies with a known truth: fresh tables, several seeds, subsets and probes.
 
 A study draws a table, splits it once per seed, draws label subsets from each pool, fits two probes
 on each subset, one per representation, and returns the row values of the gain. Batches of studies

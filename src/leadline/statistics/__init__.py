@@ -6,10 +6,11 @@ from leadline.statistics._checks import POINTS as POINTS
 from leadline.statistics._checks import SHARE as SHARE
 from leadline.statistics._checks import UNBOUNDED as UNBOUNDED
 from leadline.statistics._checks import Bounds as Bounds
-from leadline.statistics._crossed import CrossedInterval, crossed_interval
+from leadline.statistics._crossed import CrossedInterval as CrossedInterval
+from leadline.statistics._crossed import crossed_interval as crossed_interval
 from leadline.statistics._crossing import zero_crossing
-from leadline.statistics._rank import kendall_tau
-from leadline.statistics._row_values import row_values
+from leadline.statistics._rank import kendall_tau as kendall_tau
+from leadline.statistics._row_values import row_values as row_values
 from leadline.statistics._student import FEWEST_REPLICATES as FEWEST_REPLICATES
 from leadline.statistics._student import SIMULTANEOUS_LEVEL as SIMULTANEOUS_LEVEL
 from leadline.statistics._student import TOTAL_ERROR_RATE as TOTAL_ERROR_RATE
@@ -24,13 +25,9 @@ from leadline.statistics._student import no_interval as no_interval
 from leadline.statistics._student import over_seeds as over_seeds
 
 __all__ = [
-    "CrossedInterval",
     "Effect",
-    "crossed_interval",
     "effect",
-    "kendall_tau",
     "paired_interval",
-    "row_values",
     "smallest_detectable_effect",
     "zero_crossing",
 ]

@@ -69,7 +69,7 @@ class CrossedInterval:
 
     >>> found = CrossedInterval(Interval(0.04, 0.01, 0.07), "rows", 12.0, 1e-4, 0, 0, 0, 240, 8)
     >>> print(found)
-    0.0 [0.0, 0.1] (covers new rows)
+    0.040 [0.010, 0.070] (covers new rows)
     >>> found.caution
     'only 8 of 240 rows are discordant, so misses of the interval fall on one side'
     """
@@ -185,7 +185,7 @@ def crossed_interval(
     >>> trained = (order[:, None] >= 20) & (draw.random((8, 3, 80)) < 0.3)
     >>> gains = np.where(tested[:, None], draw.integers(-1, 2, 80), np.nan)
     >>> print(crossed_interval(np.repeat(gains, 3, axis=1), trained, factor=100))
-    14.4 [-7.6, 35.5] (covers new rows)
+    -6 [-31, 19] (covers new rows)
 
     References: Owen, *The pigeonhole bootstrap*, 2007. Satterthwaite, *An approximate distribution
     of estimates of variance components*, 1946.
