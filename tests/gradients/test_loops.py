@@ -727,7 +727,7 @@ def test_a_model_that_marks_nothing_is_refused():
     with pytest.raises(InputError) as caught, gradients.trace(model):
         model(torch.zeros(1, 2))
     text = str(caught.value)
-    assert "their cells" in text
+    assert "recurrent layers, or with a loop that marks its states" in text
     assert "Linear, ReLU, Sequential, and no state was marked" in text
     assert "gradients.record(h)" in text
 
