@@ -38,6 +38,7 @@ SAMPLE = {
     "balanced accuracy, 90:10",
     "24 groups of 10",
     "equal sensors",
+    "linear code, 40 labels",
 }
 """Cells that the tests simulate."""
 
@@ -87,8 +88,8 @@ def test_intervals_of_small_tables_cover_new_rows(name):
 
 
 @pytest.mark.parametrize("name", chosen(CLOSE))
-def test_intervals_of_close_representations_are_safe_and_wide(name):
-    check(name, CLOSE[name], 93, 100, 1.6)
+def test_intervals_of_close_representations_cover_new_rows(name):
+    check(name, CLOSE[name], 93, 97, WIDEST)
 
 
 @pytest.mark.parametrize("name", chosen(NO_GAIN))

@@ -364,4 +364,5 @@ class _Shifted(nn.Module):
         self.register_buffer("offset", torch.from_numpy(offset.copy()))
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the codes of rows that are not centred yet."""
         return self.module((rows - self.offset).float())

@@ -95,6 +95,7 @@ class _OwnModel:
         self.eos = (self.lm.end,)
 
     def check(self, prompt: str, max_length: int, option: str) -> None:
+        """Refuse a prompt that the model cannot read or continue."""
         unknown = self.lm.unknown(prompt)
         if unknown:
             words = ", ".join(repr(word) for word in unknown[:MOST_WORDS])
@@ -108,9 +109,11 @@ class _OwnModel:
             )
 
     def problem(self, prompts: Sequence[str]) -> Problem:
+        """Return the problem of continuing the prompts."""
         return self.lm.problem(prompts)
 
     def text(self, tokens: Sequence[int]) -> str:
+        """Return the text of new tokens, without the end token."""
         words = [self.lm.vocabulary[token] for token in tokens]
         separator = " " if self.lm.settings.level == "word" else ""
         return separator.join(word for word in words if word != END)
@@ -147,6 +150,7 @@ class _HuggingFaceModel:
         return step.eos or (() if end is None else (end,))
 
     def check(self, prompt: str, max_length: int, option: str) -> None:
+        """Refuse a prompt that the model cannot read or continue."""
         tokens = self._encode(prompt)
         if not tokens:
             raise InputError(
@@ -173,6 +177,7 @@ class _HuggingFaceModel:
             )
 
     def problem(self, prompts: Sequence[str]) -> Problem:
+        """Return the problem of continuing the prompts."""
         from leadline.decoding import huggingface
 
         tokens = [self._encode(prompt) for prompt in prompts]
@@ -190,6 +195,7 @@ class _HuggingFaceModel:
         return problem
 
     def text(self, tokens: Sequence[int]) -> str:
+        """Return the text of new tokens, without the end token."""
         return self.tokenizer.decode([token for token in tokens if token not in self.eos])
 
     def _encode(self, prompt: str) -> list[int]:

@@ -17,6 +17,7 @@ from leadline.data._images import digits, photograph_patches
 from leadline.data._pixels import DIVIDED as DIVIDED
 from leadline.data._pixels import are_bytes as are_bytes
 from leadline.data._pixels import flatten_images as flatten_images
+from leadline.data._pixels import refuse_other_range as refuse_other_range
 from leadline.data._pixels import scale_pixels as scale_pixels
 from leadline.data._precision import compact_features as compact_features
 from leadline.data._precision import exact_features as exact_features

@@ -47,6 +47,26 @@ def are_bytes(X: np.ndarray, name: str = "X") -> bool:
     return bool(high > 1)
 
 
+def refuse_other_range(images: np.ndarray, name: str) -> None:
+    """Refuse floating-point images with values outside [0, 1].
+
+    Raises:
+        InputError: a value is below 0 or above 1.
+    """
+    if not images.size:
+        return
+    low = float(images.min())
+    high = float(images.max())
+    if low < 0 or high > 1:
+        raise InputError(
+            f"{name} must lie between 0 and 1 if it holds floating-point images",
+            got=f"{name} from {low:g} to {high:g}",
+            cause="standardised images, or pixels from 0 to 255 as floating-point numbers",
+            cure=f"divide them by 255 or by their range; or pass flat rows, "
+            f"{name}.reshape(len({name}), -1), which are not rescaled",
+        )
+
+
 def flatten_images(X: np.ndarray, name: str = "X") -> tuple[np.ndarray, tuple[int, int], int]:
     """Flatten images to rows in the order (channels, H, W).
 

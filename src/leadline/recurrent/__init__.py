@@ -6,6 +6,7 @@ from leadline.recurrent._arithmetic import Arithmetic as Arithmetic
 from leadline.recurrent._arithmetic import PullBack as PullBack
 from leadline.recurrent._arithmetic import arithmetic_for as arithmetic_for
 from leadline.recurrent._cell import cell_named as cell_named
+from leadline.recurrent._cell import keeping_gate_of as keeping_gate_of
 from leadline.recurrent._gru import GRU
 from leadline.recurrent._lstm import LSTM
 from leadline.recurrent._modules import cell_of as cell_of

@@ -226,6 +226,16 @@ class CellWithMemory(Cell):
         return (h_before, c[:-1]), (self.output(gates, c[1:]), c[1:])
 
 
+def keeping_gate_of(name: str) -> str | None:
+    """Return the title of the gate that passes a cell's state on; ``None`` if it has no such gate.
+
+    Raises:
+        InputError: no imported cell has this name.
+    """
+    gate = cell_named(name).keeping_gate
+    return gate.title if gate else None
+
+
 def cell_named(name: str) -> type[Cell]:
     """Return the class of the cell that has a name.
 

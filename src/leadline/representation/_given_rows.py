@@ -15,6 +15,7 @@ from leadline.data import (
     compact_features,
     exact_features,
     flatten_images,
+    refuse_other_range,
 )
 from leadline.errors import InputError
 
@@ -68,7 +69,7 @@ def read_rows(X: Any, name: str, form: RowForm, *, exact: bool = False) -> Given
     notes = (DIVIDED,) if form.scale == "all divided" or became_float else ()
     if not has_images:
         return GivenRows(_matrix(scaled, name, exact), None, 1, notes)
-    _refuse_other_range(scaled, name)
+    refuse_other_range(scaled, name)
     rows, size, channels = flatten_images(scaled, name)
     return GivenRows(_matrix(rows, name, exact), size, channels, notes)
 
@@ -78,22 +79,6 @@ def _matrix(rows: np.ndarray, name: str, exact: bool) -> np.ndarray:
     if exact:
         return exact_features(rows, name).astype(np.float64)
     return compact_features(rows, name)
-
-
-def _refuse_other_range(images: np.ndarray, name: str) -> None:
-    """Refuse floating-point images with values outside [0, 1]."""
-    if not images.size:
-        return
-    low = float(images.min())
-    high = float(images.max())
-    if low < 0 or high > 1:
-        raise InputError(
-            f"{name} must lie between 0 and 1 if it holds floating-point images",
-            got=f"{name} from {low:g} to {high:g}",
-            cause="images that were standardised, or have another range",
-            cure=f"divide them by their range; or pass flat rows, {name}.reshape(len({name}), -1), "
-            "with image_size, which keeps their values",
-        )
 
 
 def refuse_unlike(given: GivenRows, more: GivenRows) -> None:

@@ -292,7 +292,9 @@ def _kept_probe(encoder: Encoder, material: Material) -> KeptProbe:
     groups = _encoder_fingerprints(encoder, rows)
     if len(rows) > MOST_KEPT:
         part = retained(y, groups, MOST_KEPT / len(rows))
-        rows, y, groups = rows[part], y[part], groups[part]
+        rows = rows[part]
+        y = y[part]
+        groups = groups[part]
     return kept_probe(encoder.encode(rows), y, groups)
 
 

@@ -232,7 +232,8 @@ class Design:
         own = float(np.einsum("sui,sui->", weights, weights))
         within = float(np.einsum("si,si->", of_seeds, of_seeds))
         total = float((of_seeds.sum(axis=0) ** 2).sum())
-        seeds, subsets = self.num_seeds, self.num_subsets
+        seeds = self.num_seeds
+        subsets = self.num_subsets
         return (
             own / (seeds * subsets),
             (within - own) / (seeds * subsets * (subsets - 1)),

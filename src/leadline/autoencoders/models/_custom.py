@@ -227,6 +227,7 @@ class _Encoding(nn.Module):
         self.module = module
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the codes."""
         return self.module.encode(x)  # pyright: ignore[reportCallIssue]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from leadline import checks
 from leadline.autoencoders._row_form import RowForm
-from leadline.data import Dataset, check_features
+from leadline.data import Dataset, check_features, refuse_other_range
 from leadline.errors import InputError
 
 Size = int | tuple[int, int]
@@ -231,18 +231,5 @@ def check_images(
         PatchGrid((images.shape[2], images.shape[3]), grid.patch_size, grid.channels)
     flat = check_features(images.reshape(len(images), -1), name, dtype=dtype, first_row=first_row)
     if form.scale != "whole" and not isinstance(X, Dataset):
-        _check_range(flat, name)
+        refuse_other_range(flat, name)
     return flat.reshape(images.shape)
-
-
-def _check_range(flat: np.ndarray, name: str) -> None:
-    low = float(flat.min())
-    high = float(flat.max())
-    if low < 0 or high > 1:
-        raise InputError(
-            f"{name} must lie between 0 and 1 if it holds floating-point images",
-            got=f"{name} from {low:g} to {high:g}",
-            cause="standardised images, or pixels from 0 to 255 as floating-point numbers",
-            cure=f"divide by 255, or pass flat rows, {name}.reshape(len({name}), -1), "
-            "which are not rescaled",
-        )

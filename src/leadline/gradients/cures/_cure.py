@@ -18,7 +18,7 @@ from leadline.gradients.soundings._gradient_flow import GradientFlow
 from leadline.gradients.tracing._losses import checked_loss
 from leadline.gradients.tracing._tape import Tape, trace
 from leadline.randomness import torch_generator
-from leadline.recurrent import cell_named
+from leadline.recurrent import keeping_gate_of
 
 FEW_TIMESTEPS = 3
 """A smaller number of timesteps is shown with one decimal place."""
@@ -68,8 +68,7 @@ class Trend:
     @property
     def keeping_gate(self) -> str | None:
         """Name of the gate that passes the state on; ``None`` for a layer without such a gate."""
-        gate = cell_named(self.kind).keeping_gate
-        return gate.title if gate else None
+        return keeping_gate_of(self.kind)
 
     @property
     def is_lost_at_once(self) -> bool:

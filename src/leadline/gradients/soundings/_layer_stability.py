@@ -10,7 +10,7 @@ from leadline.gradients.cures import Regime, Trend, advice
 from leadline.gradients.soundings._flow_verdict import KEEPS
 from leadline.gradients.soundings._layer import LayerMeasurement
 from leadline.gradients.soundings._lyapunov import mean_of_kept
-from leadline.recurrent import cell_named
+from leadline.recurrent import cell_named, keeping_gate_of
 from leadline.storage import record
 
 FROM_WEIGHTS = ("spectral radius", "largest singular value × slope")
@@ -87,8 +87,7 @@ class LayerStability(LayerMeasurement):
     @property
     def keeping_gate(self) -> str | None:
         """Name of the gate that passes the state on; ``None`` for a layer without such a gate."""
-        gate = cell_named(self.kind).keeping_gate
-        return gate.title if gate else None
+        return keeping_gate_of(self.kind)
 
     @property
     def eigenvalues(self) -> Complex[np.ndarray, "G N"]:

@@ -123,7 +123,9 @@ def _stretch(record: Record, q: Tensor, first: int, last: int) -> tuple[Tensor, 
             continue
         length = torch.linalg.vector_norm(pushed, dim=-1)
         stretch = torch.where(stretch > ROUNDING * length, stretch, 0)
-        q, logs, t = new.mT, logs + stretch.log(), t + size
+        q = new.mT
+        logs = logs + stretch.log()
+        t += size
         size = min(2 * size, BLOCK)
     return q, logs.cpu()
 

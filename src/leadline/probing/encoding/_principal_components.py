@@ -79,7 +79,8 @@ def _principal_axes(
         start = np.random.default_rng(0).normal(size=shorter)
         _, sizes, axes = svds(centred, k=num_components, v0=start, solver="arpack")
         order = np.argsort(-sizes, kind="stable")
-        sizes, axes = sizes[order], axes[order]
+        sizes = sizes[order]
+        axes = axes[order]
     elif n < d:
         _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
     else:

@@ -371,7 +371,9 @@ class BeamSearch(StepwiseSearch[SearchSettings]):
         if are_full:
             self.places = None
             self.total = total
-            total, token, parent = total.ravel(), token.ravel(), parent.ravel()
+            total = total.ravel()
+            token = token.ravel()
+            parent = parent.ravel()
         else:
             W = int(is_filled.sum(1).max())
             is_filled = is_filled[:, :W]
